@@ -5,6 +5,7 @@ import { reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
 import type { RunEvent } from "../pipeline/run/events.ts";
 import type { RunOptions, RunWatch } from "../pipeline/stages/session.ts";
 import { exists } from "../pipeline/run/files.ts";
+import { type Hold, lockRun } from "../pipeline/run/lock.ts";
 import { until } from "./slurm.ts";
 import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
@@ -113,6 +114,24 @@ Deno.test("two processes make the pieces of one study side by side, to the bytes
     assert(made.every((names) => names.some((name) => name.startsWith("train-"))), JSON.stringify(made));
     const [together, one] = [await hashes(`${folder}/both`), await hashes(`${folder}/alone`)];
     assertEquals(withoutTimes(together), withoutTimes(one));
+
+    // A process that gathers results waits for one that looks whether a run is made, also for studies that nobody asked for.
+    const { studies } = JSON.parse(await Deno.readTextFile(`${folder}/alone/studies.json`));
+    assert(studies.length > 1 && studies[0].name !== "routers", "another study comes first");
+    const results = await lockRun(`${folder}/both`, "results", "test");
+    const again = taskCommand("reproduce", args("both")).spawn();
+    let told = "";
+    let looks: Hold | undefined;
+    for await (const text of again.stderr.pipeThrough(new TextDecoderStream())) {
+      told += text;
+      if (looks || !told.includes('waits for "results"')) continue;
+      looks = await lockRun(`${folder}/both`, "em-2-experts-seed-0", "test");
+      await results();
+      setTimeout(looks, 2000);
+    }
+    assert(looks, told);
+    const out = await new Response(again.stdout).text();
+    assertEquals([(await again.status).code, out], [0, both[0].out], told);
   }));
 
 Deno.test("the study of partitioners searches rate and rounds of routers alike for both starts, once, and goes on after a kill", () =>

@@ -301,21 +301,27 @@ async function writeRate(root: string, recipe: string, rate: RateSearch): Promis
   await writeAtomic(`${root}/rates.json`, jsonText({ format: 1, rates }));
 }
 
+/** Milliseconds to wait for processes that work in runs of studies that were not asked for. */
+const OTHERS_MS = 20_000;
+
 /**
  * Gives what all studies found whose runs are complete. Nobody changes a run while it is read: that is waited
- * for where the study was asked for, and another study is left out.
+ * for where the study was asked for. For the other studies it is waited a little, as a process that looks
+ * whether a run is made holds it for a moment; where that is not enough the study is left out.
  */
 async function resultsOf(site: Site): Promise<StudyResult[]> {
   const { options: { run: root }, sources, seeds, studies, lock, watch } = site;
   const searches = await readRouterSearches(root);
   const results: StudyResult[] = [];
+  const end = performance.now() + OTHERS_MS;
   for (const study of STUDIES.values()) {
     const setups = settledSetups(study, sources, seeds, { searches });
     const isAsked = studies.includes(study);
     const holds: Hold[] = [];
     try {
       for (const { name } of setups) {
-        holds.push(await lock(name, { mode: "read", patience: isAsked ? Infinity : 0 }));
+        const patience = isAsked ? Infinity : Math.max(0, end - performance.now());
+        holds.push(await lock(name, { mode: "read", patience }));
       }
       const outcomes = await outcomesOf(root, setups);
       if (outcomes) {
