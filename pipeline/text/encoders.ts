@@ -9,33 +9,43 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 /** What encodes texts. */
 export interface Encoders {
-  /** Threads that encode beside this one; none until there is enough to encode. */
-  readonly threads: number;
+  /** Calls that are worth having in hand beside the one whose results are in use. */
+  readonly ahead: number;
+  /** Characters that are worth a call. */
+  readonly characters: number;
   /** Encodes texts, as {@linkcode Tokenizer.encode} does; calls go to threads that are free. */
   encode(texts: string[]): Promise<Uint32Array[]>;
   /** Ends the threads, once they have nothing in hand. */
   close(): Promise<void>;
 }
 
+const SHARED_CHARACTERS = 16_384 * navigator.hardwareConcurrency; // of a call that goes to all cores
+/** Of a call that one core or thread encodes; larger, as what a tokenizer does not know yet is encoded in every call that is in hand. */
+const OWN_CHARACTERS = 262_144;
+
 /** Characters that are encoded before threads are started: about as much as one encodes in the time in which these begin. */
 const CHARACTERS_ALONE = 1 << 23;
 
 /**
  * Opens encoders that encode on `workers` threads beside this one. With one worker no thread is started, and the tokenizer keeps to one
- * core. With more the first `alone` characters are encoded before the threads begin.
+ * core, with one call in hand. With more the first `alone` characters are encoded before the threads begin: while the caller uses the
+ * results of one call or has no other text yet, another keeps the cores busy. Threads then have two calls each.
  */
 export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHARACTERS_ALONE): Encoders {
-  let characters = 0;
+  let given = 0; // characters so far
   let started: EncoderWorker[] = [];
   return {
-    get threads() {
-      return started.length;
+    get ahead() {
+      return workers === 1 ? 0 : Math.max(1, 2 * started.length);
+    },
+    get characters() {
+      return workers === 1 || started.length > 0 ? OWN_CHARACTERS : SHARED_CHARACTERS;
     },
     async encode(texts) {
-      if (workers > 1 && characters >= alone && started.length === 0) {
+      if (workers > 1 && given >= alone && started.length === 0) {
         started = Array.from({ length: workers }, () => new EncoderWorker(tokenizer));
       }
-      characters += texts.reduce((sum, text) => sum + text.length, 0);
+      given += texts.reduce((sum, text) => sum + text.length, 0);
       if (started.length === 0) return await tokenizer.encode(texts, workers === 1);
       const free = started.reduce((least, worker) => worker.waiting < least.waiting ? worker : least);
       // What an encoder cannot encode this thread cannot either: it says why.

@@ -67,8 +67,6 @@ export interface TokenizedBatch {
 }
 
 const GROUP_DOCUMENTS = 256;
-const GROUP_CHARACTERS = 16_384 * navigator.hardwareConcurrency;
-const WORKER_CHARACTERS = 262_144; // of a group for a worker: one core has one at a time, each of several threads has two
 const BATCH_ROWS = 1024;
 const BATCH_TOKENS = 1 << 20;
 
@@ -168,9 +166,7 @@ async function* tokenized(
 }
 
 /**
- * Encodes documents in groups. One worker has one group at a time, so that it takes one core. For more there are two groups before
- * their threads start: while the caller has one in hand or it runs out of documents, the other keeps the cores busy. Threads have two
- * groups each; these are larger, as what a tokenizer does not know yet is encoded in every group that is in hand.
+ * Encodes documents in groups, as large and as many at a time as the encoders can use.
  */
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
@@ -190,13 +186,11 @@ async function* encodedGroups(
   };
   const ahead: ReturnType<typeof encode>[] = [];
   try {
-    const worth = () => workers === 1 || encoders.threads > 0 ? WORKER_CHARACTERS : GROUP_CHARACTERS;
-    for await (const group of groups(documents, maxDocuments, worth)) {
+    for await (const group of groups(documents, maxDocuments, () => encoders.characters)) {
       const encoded = encode(group);
       encoded.catch(() => {}); // heard when its turn comes
       ahead.push(encoded);
-      const most = workers === 1 ? 0 : Math.max(1, 2 * encoders.threads);
-      while (ahead.length > most) yield await ahead.shift()!;
+      while (ahead.length > encoders.ahead) yield await ahead.shift()!;
     }
     for (const encoded of ahead) yield await encoded;
   } finally {
