@@ -9,13 +9,13 @@
 export const USAGE: Record<string, [args: string, code: number, message: string][]> = {
   "corpus": [
     ["--inputs a.txt", 2, 'Cannot run task "corpus" as every flag must be one of'],
-    ["--input NONE/a.txt", 2, 'Cannot read "NONE/a.txt" as it must exist: there is no such file'],
+    ["--run OUT --input NONE/a.txt", 2, 'Cannot read "NONE/a.txt" as it must exist: there is no such file'],
     [
-      "--input FOLDER",
+      "--run OUT --input FOLDER",
       2,
       'Cannot read "FOLDER" as it must be a file: it is a folder; name its files, as in "FOLDER/*.jsonl"',
     ],
-    ["--input FOLDER/*.txt", 2, 'Cannot read "FOLDER/*.txt" as it must exist: no file matches'],
+    ["--run OUT --input FOLDER/*.txt", 2, 'Cannot read "FOLDER/*.txt" as it must exist: no file matches'],
     ["--input", 2, "Cannot use --input as it must have a value, a list of texts: it has none"],
     ["--corpus deep", 2, "Cannot use --corpus as it must be one of"],
     [
