@@ -4,6 +4,7 @@
  *   deno task reproduce --preset small --run runs/small
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
+import { InputError, say, setting } from "../kernels/mod.ts";
 import { planStudies, reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
@@ -26,6 +27,11 @@ export const TASK = await defineTask({
       help: `a study instead: ${[...STUDIES.keys()].join(", ")}, or all; repeatable`,
     }),
     seeds: field.integer({ default: 1, min: 1, max: 100, help: "seeds of a study, where it repeats them" }),
+    from: field.paths({
+      value: "FOLDER",
+      help:
+        "folder of studies elsewhere, or of their results: what was found there counts, and runs noted there are not made again; repeatable",
+    }),
     dryRun: field.flag({ help: "print what a study would run, and how long that takes" }),
     ...SPEED,
     ...CHECKPOINTS,
@@ -34,7 +40,13 @@ export const TASK = await defineTask({
     ...REQUIRE_GPU,
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
-    const { run, study: studies, dryRun } = options;
+    const { run, study: studies, from = [], dryRun } = options;
+    if (studies.length === 0 && from.length > 0) {
+      const remedy = say`name the ${setting("study")}, or leave it out`;
+      throw new InputError(say`Cannot use ${setting("from")} as it must go with a study: none is named`, {
+        remedy,
+      });
+    }
     if (studies.length > 0 && dryRun) {
       const plan = await planStudies({ ...options, studies, sources, device: speedOf(options), words });
       return print(plan, studiesPlanText(plan));

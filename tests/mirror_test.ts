@@ -34,6 +34,7 @@ const ELSEWHERE: Elsewhere[] = [
       "pipeline/model/sublayers/sublayer.ts": undefined,
       "pipeline/partition/partitioner.ts": undefined,
       "pipeline/report/section.ts": undefined,
+      "pipeline/reproduction/studies/outcome.ts": undefined,
       "pipeline/reproduction/studies/study.ts": undefined,
       "pipeline/rows/ipc/marks.ts": undefined,
       "pipeline/run/version.ts": undefined,

@@ -7,7 +7,16 @@ import type { RunOptions, RunWatch } from "../pipeline/stages/session.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { type Hold, lockRun } from "../pipeline/run/lock.ts";
 import { until } from "./slurm.ts";
-import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import {
+  copyFolder,
+  hashes,
+  inFolder,
+  sendSignal,
+  SMALL,
+  smallCorpus,
+  task,
+  taskCommand,
+} from "./tasks/support.ts";
 
 const BRIEF = [
   ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
@@ -67,9 +76,44 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     );
     assert((await Deno.stat(`${folder}/a/plots/study-assignment.svg`)).size > 0);
 
+    // Elsewhere the small files that tell of the runs are enough, and one that is missing is made.
+    const kept = `${folder}/kept`;
+    copyFolder(`${folder}/a/outcomes`, `${kept}/outcomes`);
+    await Deno.copyFile(`${folder}/a/rates.json`, `${kept}/rates.json`);
+    const from = (root: string, ...more: string[]) => args(root, "--from", kept, ...more);
+    const left = async (...more: string[]) => {
+      const { out } = await task("reproduce", from("c", "--dry-run", "--json", ...more));
+      return JSON.parse(out).pieces.filter(({ done }: { done: boolean }) => !done)
+        .map(({ run }: { run: string }) => run);
+    };
+    assertEquals(await left(), []);
+    assertEquals((await left("--expert-steps", "24")).length, pieces.length);
+    assert((await left("--expert-rate", "0.5")).includes("em-optimal-seed-0"));
+    assert(!await exists(`${folder}/c`));
+    const whole = await task("reproduce", from("c"));
+    assertEquals(whole.code, 0, whole.err);
+    assert(!/partition|train-|evaluate/.test(whole.err), whole.err);
+    const textIn = (root: string, name: string) => Deno.readTextFile(`${folder}/${root}/${name}`);
+    const results = ["studies.json", "reproduction.md", "rates.json", "outcomes/em-optimal-seed-0.json"];
+    for (const name of results) assertEquals(await textIn("c", name), await textIn("a", name));
+    await Deno.remove(`${kept}/outcomes/em-optimal-seed-0.json`);
+    assertEquals([...new Set(await left())], []); // c has taken it in
+    const part = await task("reproduce", from("d"));
+    assertEquals(part.code, 0, part.err);
+    assert(/em-optimal-seed-0 started/.test(part.err) && !/(argmax|experts)-seed-0 started/.test(part.err));
+    for (const name of results) assertEquals(await textIn("d", name), await textIn("a", name));
+    // Damage is told before anything is written.
+    const note = `${kept}/outcomes/em-argmax-seed-0.json`;
+    await Deno.writeTextFile(note, (await Deno.readTextFile(note)).replace('"tokens": 1', '"tokens": 2'));
+    const damaged = await task("reproduce", from("e"));
+    assertEquals(damaged.code, 2, damaged.err);
+    assertStringIncludes(damaged.err, `Cannot read "${note}" as it must be what a run came to`);
+    assert(!await exists(`${folder}/e/outcomes`));
+
     for (
       const [more, text] of [
         [args("a", "--study", "none"), "must be one of"],
+        [args("a", "--from", `${folder}/none`), "must be a folder of studies, or of their results"],
         [
           ["--study", "experts", "--run", `${folder}/a/em-argmax-seed-0`],
           "must be a folder of runs: it is a run itself",

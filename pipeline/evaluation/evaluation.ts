@@ -99,7 +99,8 @@ const SHAPE = v.object({
   untied: v.optional(v.literal(true)),
 });
 
-const EVALUATION = v.object({
+/** The schema of an {@linkcode Evaluation}. */
+export const EVALUATION = v.object({
   format: v.picklist([1, 2, EVALUATION_FORMAT]),
   prefix: count,
   experts: v.pipe(count, v.minValue(1)),

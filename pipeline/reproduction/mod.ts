@@ -17,4 +17,5 @@ export {
 export { readStudies, type StudyResult, type StudyResults } from "./studies/results.ts";
 export { runStudies, type StudiesOptions } from "./studies/run.ts";
 export { STUDIES } from "./studies/studies.ts";
+export { type RunOutcome } from "./studies/outcome.ts";
 export { type Choices, type Findings, type Outcome, type Setup, type Study } from "./studies/study.ts";

@@ -11,7 +11,10 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { readClaimsMarkdown } from "./claims.ts";
+import { namesOfNotes, noteFile } from "./studies/outcomes.ts";
+import { RATES_FILE } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
+import { ROUTERS_FILE } from "./studies/router_search.ts";
 import { STUDIES } from "./studies/studies.ts";
 
 /** What one study, or one run, came to. */
@@ -200,8 +203,14 @@ export interface PublishOptions {
   from?: string;
 }
 
-/** Files of a folder of studies that are kept, beside its pictures. */
-const KEPT = ["studies.json", "reproduction.md", "rates.json", "routers.json"];
+/** Files of a folder of studies that are kept, beside its pictures and what its runs came to. */
+const KEPT = ["studies.json", "reproduction.md", RATES_FILE, ROUTERS_FILE];
+
+/** Lists the files of a folder of studies that are kept where they are there. */
+async function keptIn(folder: string): Promise<string[]> {
+  const outcomes = (await namesOfNotes(folder)).map((name) => noteFile(name));
+  return [...KEPT, ...await picturesIn(folder), ...outcomes];
+}
 
 /**
  * Writes the pages anew from the results that are kept, after taking those of a folder of studies in: they
@@ -221,8 +230,8 @@ export async function publishResults(
   }));
   if (taken) {
     for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
-    const isOld = (path: string) => !taken.has(path) && (KEPT.includes(path) || path.endsWith(".svg"));
-    await removeFiles(kept, "", isOld);
+    const old = (await keptIn(kept)).filter((path) => !taken.has(path));
+    await removeFiles(kept, "", (path) => old.includes(path));
   }
   for (const { page, before, after } of texts) {
     if (after !== before) await writeAtomic(`${root}/${page}`, after);
@@ -242,7 +251,7 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
     throw refuse(" beside those that are kept: it is the folder of these");
   }
   const taken = new Map<string, Uint8Array>();
-  for (const file of [...KEPT, ...await picturesIn(from)]) {
+  for (const file of await keptIn(from)) {
     try {
       taken.set(file, await Deno.readFile(`${from}/${file}`));
     } catch (error) {

@@ -29,7 +29,8 @@ const COST: v.GenericSchema<unknown, TrainingCost> = v.object({
   memory: v.object(MEMORY),
 });
 
-const RESULT = v.object({
+/** The schema of a {@linkcode TrainResult}. */
+export const TRAIN_RESULT = v.object({
   folder: v.string(),
   steps: count,
   batch: count,
@@ -51,12 +52,12 @@ const RESULT = v.object({
  *
  * @ignore
  */
-export type TrainResult = v.InferOutput<typeof RESULT>;
+export type TrainResult = v.InferOutput<typeof TRAIN_RESULT>;
 
 /** Reads what a training came to from its stage's manifest in a run. Throws an `InputError` where it lacks something. */
 export function trainResult({ stage, result }: Manifest, run: string): TrainResult {
   try {
-    return conform(RESULT, result);
+    return conform(TRAIN_RESULT, result);
   } catch (cause) {
     const where = manifestPath(run, stage);
     const what = `Cannot read "${where}" as its result must say what the training came to: ${oneLine(cause)}`;

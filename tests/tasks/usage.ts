@@ -752,6 +752,21 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--preset big", 2, "Cannot use --preset as it must be one of"],
     ["docs.txt", 2, 'Cannot run task "reproduce" as it takes flags only: "docs.txt" is none; see --help'],
     ["--studies all", 2, 'Cannot run task "reproduce" as every flag must be one of'],
+    [
+      "--from FOLDER --run OUT",
+      2,
+      "Cannot use --from as it must go with a study: none is named; name the --study",
+    ],
+    [
+      "--study experts --from FOLDER --run OUT",
+      2,
+      'Cannot go on from "FOLDER" as --from must be a folder of studies, or of their results',
+    ],
+    [
+      "--study experts --from NONE --run OUT --dry-run",
+      2,
+      'Cannot go on from "NONE" as --from must be a folder',
+    ],
     ["--study experts --study none --run OUT --dry-run", 2, "Cannot run --study none as it must be one of"],
   ],
   "watch": [

@@ -1,5 +1,5 @@
 /**
- * The notes of a folder of studies on what searches found.
+ * The notes of a folder of studies: what searches found, and what runs came to.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { readJsonIfThere, type Schema } from "../../run/schema.ts";
 export async function readFound<T>(path: string, schema: Schema<T>, what: string): Promise<T | null> {
   return await readJsonIfThere(path, schema, what).catch((error) => {
     if (!(error instanceof InputError)) throw error;
-    const remedy = `remove "${path}": what it held is searched for again`;
+    const remedy = `remove "${path}": what it held is made again`;
     throw new InputError(error.what, { where: path, remedy, cause: error });
   });
 }

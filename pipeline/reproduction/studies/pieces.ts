@@ -112,21 +112,24 @@ export function setupsOf(
 }
 
 /**
- * Names the run that searches for the learning rate of each recipe: of the runs of these studies the first that
- * needs it, whatever is known so far. Undefined while the settings of that run's routers are searched for.
+ * Names the run that searches for the learning rate of each recipe: of the runs of these studies that are made
+ * (all but `noted`) the first that needs it, whatever is known so far. Undefined while the settings of that run's routers are searched for.
  */
 export function rateSearchersOf(
   studies: readonly Study[],
   sources: Sources,
   seeds: number,
   searches: RouterSearches,
+  noted: ReadonlySet<string> = new Set(),
 ): Map<string, string | undefined> {
   const preset = resolveConfiguration(sources);
   const found = new Map<string, string | undefined>();
   for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
+    const name = settledSetup(setup, sources, searches)?.name;
+    if (name !== undefined && noted.has(name)) continue;
     const configuration = configurationOf(sources, setup);
     for (const recipe of setup.models.map((model) => recipeOf(model, configuration))) {
-      if (!found.has(recipe)) found.set(recipe, settledSetup(setup, sources, searches)?.name);
+      if (!found.has(recipe)) found.set(recipe, name);
     }
   }
   return found;

@@ -9,9 +9,9 @@ import { type Cost, type CostDevice, costOf, PLAIN_DEVICE } from "../../cost/cos
 import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
 import type { Sources } from "../../settings/resolution.ts";
-import { TRIAL_SHARE } from "../models.ts";
+import { RATES, TRIAL_SHARE } from "../models.ts";
+import { readKnown } from "./elsewhere.ts";
 import { configurationOf, namesOf, recipeOf, routerSearchesOf, routerSearchOf, setupsOf } from "./pieces.ts";
-import { readRouterSearches } from "./router_search.ts";
 import { studiesOf } from "./run.ts";
 import type { Study } from "./study.ts";
 
@@ -65,6 +65,8 @@ export interface PlanStudiesOptions {
   run: string;
   /** Names of studies; `all` for all of them. */
   studies: readonly string[];
+  /** Folders of studies elsewhere whose findings count, as where studies run. */
+  from?: readonly string[];
   /** Where the shared settings come from. */
   sources?: Sources;
   /** Seeds where a study repeats them. Default: 1. */
@@ -107,10 +109,10 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
  */
 async function piecesOf(
   studies: readonly Study[],
-  { run: root, sources = {}, seeds = 1 }: PlanStudiesOptions,
+  { run: root, from, sources = {}, seeds = 1 }: PlanStudiesOptions,
   device: CostDevice,
 ): Promise<{ pieces: Piece[]; shortest: number }> {
-  const searches = await readRouterSearches(root);
+  const { rates, searches, notedOf } = await readKnown(root, from);
   const pieces: Piece[] = [];
   const ends: number[] = [];
   /** Adds a piece that begins at a time, and gives when it ends. */
@@ -139,15 +141,15 @@ async function piecesOf(
     for (const line of lines) end = add({ run: setup.name, done, ...line }, end);
     searched.set(recipe, end);
   }
-  const known = new Set(
-    setupsOf(studies, sources, seeds, { searches, openToo: false }).map(({ name }) => name),
-  );
+  const settled = setupsOf(studies, sources, seeds, { searches, openToo: false });
+  const known = new Set(settled.map(({ name }) => name));
+  const noted = await notedOf(settled, sources);
   const found = new Map<string, number>(); // when the search for a learning rate ends
   for (const setup of setupsOf(studies, sources, seeds, { searches })) {
     const c = configurationOf(sources, setup);
     const cost = costOf(c, device);
     const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Piece> => {
-      const done = await readManifest(`${root}/${setup.name}`, stage) !== null;
+      const done = noted.has(setup.name) || await readManifest(`${root}/${setup.name}`, stage) !== null;
       return { run: setup.name, piece, seconds, done };
     };
     const split = add(
@@ -158,14 +160,17 @@ async function piecesOf(
       const each = secondsOf(model, cost);
       const names = namesOf(model, c.experts);
       const recipe = recipeOf(model, c);
-      if (!found.has(recipe)) {
+      if (!found.has(recipe) && sources.flags?.[RATES[model]] === undefined) {
         const seconds = TRIALS * TRIAL_SHARE * each * names.length;
-        found.set(
-          recipe,
-          add(await pieceOf(`learning rate of ${model}`, `train-${names[0]}`, seconds), split),
-        );
+        const search = {
+          run: setup.name,
+          piece: `learning rate of ${model}`,
+          seconds,
+          done: recipe in rates,
+        };
+        found.set(recipe, add(search, split));
       }
-      const begin = Math.max(split, found.get(recipe)!);
+      const begin = Math.max(split, found.get(recipe) ?? 0);
       for (const name of names) add(await pieceOf(name, `train-${name}`, each), begin);
     }
   }

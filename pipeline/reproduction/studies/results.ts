@@ -23,6 +23,8 @@ export interface StudyResult {
   study: Study;
   /** What it found. */
   findings: Findings;
+  /** Adapters that its runs were made on; results of another one differ by roundings. */
+  adapters: readonly string[];
 }
 
 const CELL = v.nullable(v.union([v.string(), v.number()]));
@@ -80,9 +82,13 @@ export async function writeResults(
   await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
 }
 
-function sectionOf({ study, findings }: StudyResult): Section {
+/** Says on which adapters the runs of a study were made. */
+const madeOn = ({ adapters }: StudyResult): string => `Made on: ${adapters.join("; ")}.`;
+
+function sectionOf(result: StudyResult): Section {
+  const { study, findings } = result;
   const lead: Html[] = [
-    markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n`,
+    markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${madeOn(result)}</p>\n`,
     claimsTable(findings.claims),
   ];
   return {
@@ -95,17 +101,19 @@ function sectionOf({ study, findings }: StudyResult): Section {
 }
 
 /** Writes all findings as Markdown: every study's question, claims and table. */
-export function studiesMarkdown(results: readonly Pick<StudyResult, "study" | "findings">[]): string {
-  const parts = results.map(({ study, findings }) =>
-    [
+export function studiesMarkdown(results: readonly StudyResult[]): string {
+  const parts = results.map((result) => {
+    const { study, findings } = result;
+    return [
       `## ${study.title}`,
       study.question,
       `The paper: ${study.paper}`,
+      madeOn(result),
       claimsMarkdown(findings.claims).trimEnd(),
       tableMarkdown(findings.table),
       findings.plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
-    ].join("\n\n")
-  );
+    ].join("\n\n");
+  });
   return `# The paper's comparison at a small size\n\n${parts.join("\n\n")}\n`;
 }
 

@@ -18,6 +18,9 @@ import type { Setup } from "./study.ts";
 /** The settings that are searched for. */
 export type RouterSettings = Pick<Configuration, "routerRate" | "rounds">;
 
+/** Name of the notes in a folder of studies. */
+export const ROUTERS_FILE = "routers.json";
+
 /** Most values of one setting that are tried. */
 const MOST_TRIALS = 4;
 
@@ -59,14 +62,14 @@ export function routerRecipeOf(configuration: Configuration, given: Partial<Rout
 
 /** Reads the searches that a folder of studies notes. Throws an `InputError` where they are damaged. */
 export async function readRouterSearches(root: string): Promise<RouterSearches> {
-  const path = `${root}/routers.json`;
+  const path = `${root}/${ROUTERS_FILE}`;
   return (await readFound(path, FILE, "settings of routers that were found"))?.routers ?? {};
 }
 
-/** Notes a search in a folder of studies beside those that are there. */
-export async function writeRouterSearch(root: string, recipe: string, search: RouterSearch): Promise<void> {
-  const routers = { ...await readRouterSearches(root), [recipe]: search };
-  await writeAtomic(`${root}/routers.json`, jsonText({ format: 1, routers }));
+/** Notes searches in a folder of studies beside those that are there; of one recipe the new one stays. */
+export async function writeRouterSearches(root: string, found: RouterSearches): Promise<void> {
+  const routers = { ...await readRouterSearches(root), ...found };
+  await writeAtomic(`${root}/${ROUTERS_FILE}`, jsonText({ format: 1, routers }));
 }
 
 /**

@@ -5,15 +5,11 @@
  * @module
  */
 
-import * as v from "valibot";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Words } from "../../../kernels/errors.ts";
-import { readCost } from "../../cost/cost.ts";
-import { readEvaluation } from "../../evaluation/evaluation.ts";
-import { type Claim, RATE_SEARCH, type RateSearch } from "../../report/reproduction.ts";
-import { exists, jsonText, sha256, writeAtomic } from "../../run/files.ts";
+import type { Claim } from "../../report/reproduction.ts";
+import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
-import { readManifest, vouchedFiles } from "../../run/manifest.ts";
 import { canonical } from "../../run/seal.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
@@ -22,22 +18,20 @@ import { graphOf } from "../../stages/graph.ts";
 import { partition } from "../../stages/partition.ts";
 import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
 import { pickSettings, type Work } from "../../stages/stage.ts";
-import { summarize } from "../../stages/summary.ts";
 import type { TrainOptions } from "../../stages/train.ts";
-import { trainResult } from "../../stages/training_result.ts";
 import { diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
 import {
   configurationOf,
   flagsOf,
-  namesOf,
   rateSearchersOf,
   recipeOf,
   routerSearchesOf,
   settledSetups,
   setupsOf,
 } from "./pieces.ts";
-import { runCrossing } from "../crossing.ts";
-import { readFound } from "./found.ts";
+import { readKnown, takeIn } from "./elsewhere.ts";
+import { noteOutcome, readOutcome } from "./outcomes.ts";
+import { type Rates, readRates, writeRates } from "./rates.ts";
 import { type StudyResult, writeResults } from "./results.ts";
 import {
   mixtureLoss,
@@ -45,7 +39,7 @@ import {
   type RouterSettings,
   searchRouters,
   withRouters,
-  writeRouterSearch,
+  writeRouterSearches,
 } from "./router_search.ts";
 import { makeShared, type SharedPiece } from "./shared.ts";
 import { STUDIES } from "./studies.ts";
@@ -59,13 +53,16 @@ export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | 
   studies: readonly string[];
   /** Seeds where a study repeats them. Default: 1. */
   seeds?: number;
+  /**
+   * Folders of studies, or of results that were kept of them: rates and settings of routers that were found
+   * there count, and runs whose outcome is noted there are not made again.
+   */
+  from?: readonly string[];
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
   trialShare?: number;
   /** Words settings and tasks in what is written. Default: as a library names them. */
   words?: Words;
 }
-
-const RATES_FILE = v.object({ format: v.literal(1), rates: v.record(v.string(), RATE_SEARCH) });
 
 /** Finds studies by their names. Throws an `InputError` for an unknown name. */
 export function studiesOf(names: readonly string[]): Study[] {
@@ -87,7 +84,7 @@ export function studiesOf(names: readonly string[]): Study[] {
  * found. Throws what the steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
-  const { run: root, studies: names, seeds = 1, words } = options;
+  const { run: root, studies: names, seeds = 1, from = [], words } = options;
   const { onEvent: emit = () => {} } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
@@ -104,6 +101,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     };
     const onWait = ({ held, by }: HeldError) =>
       emit({ type: "warning", message: `waits for "${held}": ${by}` });
+    await noting(site, () => takeIn(root, from));
     await makeShared(() => piecesLeft(site), { lock, onWait, signal });
     const release = await lock("results", { patience: Infinity });
     try {
@@ -135,19 +133,20 @@ interface Site {
 
 /**
  * Lists what is to be made, in sequences: searches for settings of routers, and for every run whose settings
- * are known its partition, its models and its evaluation. A learning rate is searched for in the first run
+ * are known, and of which nothing is noted, its partition, its models and its evaluation. A learning rate is searched for in the first run
  * that needs it, once the settings of that run's routers are known: so the same trials decide on it,
  * whichever process comes first.
  */
 async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
   const { options: { run: root }, sources, studies, seeds } = site;
-  const searches = await readRouterSearches(root);
+  const { rates, searches, notedOf } = await readKnown(root);
   const open = [...routerSearchesOf(studies, sources, seeds)].filter(([recipe]) => !searches[recipe]);
-  const rates = await readRates(root);
-  const searchers = rateSearchersOf(studies, sources, seeds, searches);
+  const setups = setupsOf(studies, sources, seeds, { searches, openToo: false });
+  const noted = await notedOf(setups, sources);
+  const searchers = rateSearchersOf(studies, sources, seeds, searches, noted);
   return [
     ...open.map(([recipe, setup]) => [searchOfRouters(site, recipe, setup)]),
-    ...setupsOf(studies, sources, seeds, { searches, openToo: false }).map((setup) =>
+    ...setups.filter(({ name }) => !noted.has(name)).map((setup) =>
       piecesOfRun(site, setup, rates, (recipe) => searchers.get(recipe) === setup.name)
     ),
   ];
@@ -182,7 +181,7 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
   const make = async () => {
     if ((await readRouterSearches(root))[recipe]) return;
     const search = await searchRouters(preset, given, attempt);
-    await noting(site, () => writeRouterSearch(root, recipe, search));
+    await noting(site, () => writeRouterSearches(root, { [recipe]: search }));
   };
   const name = holdName("routers", recipe);
   return { name, holds: [name], make };
@@ -222,7 +221,7 @@ function piecesOfRun(
       const search = async () => {
         if ((await readRates(root))[recipe]) return;
         const rate = await searchModelRate(model, experts, await workIn(site, setup), trialShare, watch);
-        await noting(site, () => writeRate(root, recipe, rate));
+        await noting(site, () => writeRates(root, { [recipe]: rate }));
       };
       // Another command, of other studies, may search for the same rate in another run.
       return [...pieces, piece(`rate of ${model}`, search, [setup.name, holdName("rate", recipe)])];
@@ -235,6 +234,7 @@ function piecesOfRun(
   }
   pieces.push(piece("evaluation", async () => {
     await evaluateRun({ ...await workIn(site, setup), ...setup.choices }, watch);
+    await noteOutcome(root, setup);
     tell(site, setup, "done");
   }));
   return pieces;
@@ -287,20 +287,6 @@ async function noting({ lock }: Site, write: () => Promise<void>): Promise<void>
 /** Names what processes hold of a recipe, as short as names of files should be. */
 const holdName = (what: string, recipe: string) => `${what}-${sha256(recipe).slice(0, 12)}`;
 
-/** Learning rates that were found, by recipe. */
-type Rates = Record<string, RateSearch>;
-
-/** Reads the learning rates that a folder of studies notes. Throws an `InputError` where they are damaged. */
-async function readRates(root: string): Promise<Rates> {
-  return (await readFound(`${root}/rates.json`, RATES_FILE, "learning rates that were found"))?.rates ?? {};
-}
-
-/** Notes a learning rate that was found beside those that are there. */
-async function writeRate(root: string, recipe: string, rate: RateSearch): Promise<void> {
-  const rates = { ...await readRates(root), [recipe]: rate };
-  await writeAtomic(`${root}/rates.json`, jsonText({ format: 1, rates }));
-}
-
 /** Milliseconds to wait for processes that work in runs of studies that were not asked for. */
 const OTHERS_MS = 20_000;
 
@@ -323,10 +309,15 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
         const patience = isAsked ? Infinity : Math.max(0, end - performance.now());
         holds.push(await lock(name, { mode: "read", patience }));
       }
-      const outcomes = await outcomesOf(root, setups);
+      const outcomes = await outcomesOf(root, setups, sources);
       if (outcomes) {
         const findings = study.findings(outcomes);
-        results.push({ study, findings: { ...findings, claims: failuresFirst(findings.claims) } });
+        const adapters = new Set(outcomes.map(({ adapter }) => adapter));
+        results.push({
+          study,
+          findings: { ...findings, claims: failuresFirst(findings.claims) },
+          adapters: [...adapters].sort(),
+        });
       } else if (isAsked) {
         const message =
           `another process changes runs of the study "${study.name}", which is left out: run the same again`;
@@ -366,32 +357,17 @@ async function runsIn(root: string): Promise<string[]> {
   return runs;
 }
 
-/** Reads what the runs of a study came to; undefined where one is not evaluated yet. */
-async function outcomesOf(root: string, setups: readonly Setup[]): Promise<Outcome[] | undefined> {
+/** Reads what the runs of a study came to; undefined where one is not complete. */
+async function outcomesOf(
+  root: string,
+  setups: readonly Setup[],
+  sources: Sources,
+): Promise<Outcome[] | undefined> {
   const outcomes: Outcome[] = [];
   for (const setup of setups) {
-    const run = `${root}/${setup.name}`;
-    if (!await readManifest(run, "evaluate")) return undefined;
-    const evaluation = await readEvaluation(`${run}/evaluation.json`, await vouchedFiles(run));
-    const trained: Outcome["trained"] = {};
-    for (const model of setup.models) {
-      const names = namesOf(model, evaluation.experts);
-      const manifests = await Promise.all(names.map((name) => readManifest(run, `train-${name}`)));
-      if (manifests.includes(null)) return undefined;
-      trained[model] = manifests.map((manifest) => trainResult(manifest!, run));
-    }
-    outcomes.push({
-      setup,
-      partition: await summarize(run, true, []),
-      evaluation,
-      cost: await readCost({ run, flops: 1, utilisation: 1 }),
-      trained,
-      crossing: trained.experts && trained["dense-steps"] &&
-        await runCrossing(run, evaluation, {
-          experts: trained.experts[0].batch,
-          steps: trained["dense-steps"][0].batch,
-        }),
-    });
+    const outcome = await readOutcome(root, setup, sources);
+    if (!outcome) return undefined;
+    outcomes.push(outcome);
   }
   return outcomes;
 }

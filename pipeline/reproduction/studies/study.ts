@@ -4,16 +4,13 @@
  * @module
  */
 
-import type { Cost } from "../../cost/cost.ts";
-import { atPrefix, type Evaluation, type Gain, sideOf } from "../../evaluation/evaluation.ts";
+import { atPrefix, type Gain, sideOf } from "../../evaluation/evaluation.ts";
 import type { Table } from "../../report/html.ts";
 import type { Plot } from "../../report/plots.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import type { EvaluateRunOptions } from "../../stages/evaluate_run.ts";
-import type { PartitionSummary } from "../../stages/summary.ts";
-import type { Crossing } from "../claims.ts";
-import type { TrainResult } from "../../stages/training_result.ts";
+import type { RunOutcome } from "./outcome.ts";
 
 /** One run that a study needs. Studies that need the same one share it. */
 export interface Setup {
@@ -34,20 +31,10 @@ export interface Setup {
 /** What an evaluation takes besides the models. */
 export type Choices = Pick<EvaluateRunOptions, "mix" | "routeBy" | "routeLengths">;
 
-/** The outcome of one run. */
-export interface Outcome {
+/** The outcome of one run: what studies draw their conclusions from. */
+export interface Outcome extends RunOutcome {
   /** The run. */
   setup: Setup;
-  /** Its parts. */
-  partition: PartitionSummary;
-  /** Its models on held-out text. */
-  evaluation: Evaluation;
-  /** What it costs, counted. */
-  cost: Cost;
-  /** How its models were trained. */
-  trained: Partial<Record<Searched, TrainResult[]>>;
-  /** Where its mixture's curve crosses that of the dense model with E times the steps, where both were trained. */
-  crossing?: Crossing | null;
 }
 
 /** The findings of a study. */

@@ -55,6 +55,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       findings: study(name).findings(
         setupsFor(name).map((setup) => outcome(setup, { mixture, gains: [[20, 18.5, 21], [-3, -4, -2]] })),
       ),
+      adapters: ["an adapter"],
     });
     await writeResults(`${folder}/studies`, [resultOf("experts", 30), resultOf("routers", 30)], {});
     const { published } = await publishResults({ root, from: `${folder}/studies` });
@@ -92,11 +93,16 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
     const kept = `${root}/fixtures/reproduction/studies`;
     for (const name of ["rates.json", "routers.json"]) await Deno.writeTextFile(`${kept}/${name}`, "{}");
+    await Deno.mkdir(`${kept}/outcomes`);
+    await Deno.writeTextFile(`${kept}/outcomes/gone.json`, "{}");
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
     await Deno.writeTextFile(`${folder}/other/rates.json`, "{ }");
+    await Deno.mkdir(`${folder}/other/outcomes`);
+    await Deno.writeTextFile(`${folder}/other/outcomes/new.json`, "{}");
     assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 1);
     await assertRejects(() => Deno.stat(`${kept}/plots/study-experts.svg`));
     assertEquals(await Deno.readTextFile(`${kept}/rates.json`), "{ }");
+    assertEquals(Array.from(Deno.readDirSync(`${kept}/outcomes`), ({ name }) => name), ["new.json"]);
     await assertRejects(() => Deno.stat(`${kept}/routers.json`), Deno.errors.NotFound);
 
     // What is refused changes nothing: the folder that is kept, also by a link, or a file that cannot be read.

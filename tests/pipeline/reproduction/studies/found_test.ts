@@ -14,6 +14,6 @@ Deno.test("readFound() reads notes, none where there are none, and says how to g
     for (const damaged of ["", '{ "rate": 0.', '{ "rate": "x" }']) {
       await Deno.writeTextFile(path, damaged);
       const { message } = await assertRejects(read, InputError);
-      assertEquals(message.endsWith(`; remove "${path}": what it held is searched for again`), true, message);
+      assertEquals(message.endsWith(`; remove "${path}": what it held is made again`), true, message);
     }
   }));

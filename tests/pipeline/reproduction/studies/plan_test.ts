@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { costOf, PLAIN_DEVICE } from "../../../../pipeline/cost/cost.ts";
 import { routerSearchesOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { planStudies } from "../../../../pipeline/reproduction/studies/plan.ts";
-import { writeRouterSearch } from "../../../../pipeline/reproduction/studies/router_search.ts";
+import { writeRouterSearches } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../../tasks/support.ts";
@@ -46,7 +46,7 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
     );
     assertEquals(found.map(({ done }) => done), [false, false, false, false]);
     const [recipe] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();
-    await writeRouterSearch(root, recipe, { routerRate: 0.006, rounds: 12, trials: [] });
+    await writeRouterSearches(root, { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } });
     assertEquals((await searches()).map(({ done }) => done), [true, true, false, false]);
     const runs = new Set((await plan("partitioners")).pieces.map(({ run }) => run));
     assert(runs.has("em-4-experts-router-rate-0.006-rounds-12-seed-0"));
@@ -74,7 +74,7 @@ Deno.test("planStudies() begins a run once the settings of its own routers are k
   inFolder(async (root) => {
     const [random] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();
     const { routerRate, rounds } = resolveConfiguration(SMALL);
-    await writeRouterSearch(root, random, { routerRate, rounds, trials: [] });
+    await writeRouterSearches(root, { [random]: { routerRate, rounds, trials: [] } });
     const { pieces, studies } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
     const seconds = (start: string, ...names: string[]) =>
       names.reduce(

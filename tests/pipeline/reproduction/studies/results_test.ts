@@ -11,6 +11,7 @@ import { outcome, setupsFor, study } from "./support.ts";
 const RESULTS = ["assignment", "routers"].map((name) => ({
   study: study(name),
   findings: study(name).findings(setupsFor(name).map((setup) => outcome(setup))),
+  adapters: ["an adapter", "another one"],
 }));
 
 Deno.test("results are written for programs, as Markdown and as a page, which say the same", () =>

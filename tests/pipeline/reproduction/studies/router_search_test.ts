@@ -8,7 +8,7 @@ import {
   type RouterSettings,
   searchRouters,
   withRouters,
-  writeRouterSearch,
+  writeRouterSearches,
 } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../../tasks/support.ts";
@@ -59,8 +59,8 @@ Deno.test("searches are noted side by side, with trials that diverged, and damag
       ...PRESET,
       trials: [{ ...PRESET, validationLoss: 3 }, { ...PRESET, validationLoss: Infinity }],
     };
-    await writeRouterSearch(root, "one", search);
-    await writeRouterSearch(root, "two", { ...search, rounds: 6 });
+    await writeRouterSearches(root, { one: search });
+    await writeRouterSearches(root, { two: { ...search, rounds: 6 } });
     assertEquals(await readRouterSearches(root), { one: search, two: { ...search, rounds: 6 } });
     await Deno.writeTextFile(`${root}/routers.json`, "{}");
     await assertRejects(() => readRouterSearches(root), InputError, "settings of routers");

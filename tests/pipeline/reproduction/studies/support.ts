@@ -46,6 +46,7 @@ export function outcome(
   const baselines = ["dense", "dense-steps"] as const;
   return {
     setup,
+    adapter: "an adapter",
     evaluation: {
       experts: c.experts,
       prefix: c.prefix,
@@ -88,4 +89,40 @@ export function outcome(
     },
     trained: { experts: [{ tokens: 2500 }] },
   } as unknown as Outcome;
+}
+
+/** Makes an outcome with everything that a note of it needs; `mixture` is the perplexity that it tells. */
+export function wholeOutcome(setup: Setup, mixture = 30): Outcome {
+  const { experts, prefix } = resolveConfiguration({ ...SMALL, flags: setup.settings });
+  const told = {
+    steps: 768,
+    batch: 16,
+    tokens: 2500,
+    loss: 3,
+    validationLoss: 3.5,
+    rate: 0.004,
+    resumed: [],
+  };
+  return {
+    setup,
+    adapter: "an adapter",
+    partition: { nmi: 0.5, regret: null, tokenImbalance: 0.02, experts: [] },
+    evaluation: {
+      ...{ format: 3, prefix, experts, documents: 1, sequences: 1, tokens: 10, resamples: 10, seed: 0 },
+      ...{ scores: { mixture: score(mixture) }, gains: [], sources: [], segments: [], prefixes: [] },
+      models: {
+        config: { vocabulary: 512, hidden: 8, layers: 1, heads: 1, context: 16 },
+        parameters: 1000,
+      },
+    },
+    cost: {
+      parameters: { router: 1, expert: 2 },
+      flops: { total: 4, dense: 3, overhead: 1, inference: 9, inferenceOverhead: 1 },
+      memory: { inference: { total: 1 }, routing: { total: 1 } },
+      communication: { bytesPerNode: 1, denseBytesPerStep: 1 },
+    },
+    trained: Object.fromEntries(
+      setup.models.map((model) => [model, [{ folder: "experts/expert-00", ...told }]]),
+    ),
+  };
 }

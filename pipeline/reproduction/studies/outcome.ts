@@ -1,0 +1,48 @@
+/**
+ * What studies draw conclusions from: the outcome of one run, and its schema in files.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { EVALUATION } from "../../evaluation/evaluation.ts";
+import { SEARCHED } from "../../report/reproduction.ts";
+import { count, finite } from "../../run/schema.ts";
+import { TRAIN_RESULT } from "../../stages/training_result.ts";
+
+const PART = v.object({ sequences: count, tokens: count, sources: v.record(v.string(), count) });
+const TOTAL = v.object({ total: finite });
+/** The schema of a {@linkcode RunOutcome}. */
+export const OUTCOME = v.object({
+  adapter: v.string(),
+  partition: v.object({
+    nmi: v.nullable(finite),
+    regret: v.nullable(finite),
+    tokenImbalance: finite,
+    experts: v.array(PART),
+  }),
+  evaluation: EVALUATION,
+  cost: v.object({
+    parameters: v.object({ router: finite, expert: finite }),
+    flops: v.object({
+      ...{ total: finite, dense: finite, overhead: finite },
+      ...{ inference: finite, inferenceOverhead: finite },
+    }),
+    memory: v.object({ inference: TOTAL, routing: TOTAL }),
+    communication: v.object({ bytesPerNode: finite, denseBytesPerStep: finite }),
+  }),
+  trained: v.object(v.entriesFromList(SEARCHED, v.optional(v.array(TRAIN_RESULT)))),
+  crossing: v.optional(v.nullable(v.object({
+    tokensPerExpert: v.nullable(finite),
+    trained: finite,
+    difference: finite,
+  }))),
+});
+
+/**
+ * What a run came to: the adapter that evaluated it, its parts, its models on held-out text, what it costs, how its models were trained, and where the curve of
+ * its mixture crosses that of the dense model with E times the steps, where both were trained.
+ *
+ * @ignore
+ */
+export type RunOutcome = v.InferOutput<typeof OUTCOME>;
