@@ -108,7 +108,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     const damaged = await task("reproduce", from("e"));
     assertEquals(damaged.code, 2, damaged.err);
     assertStringIncludes(damaged.err, `Cannot read "${note}" as it must be what a run came to`);
-    assert(!await exists(`${folder}/e/outcomes`));
+    assert(!await exists(`${folder}/e`));
 
     for (
       const [more, text] of [

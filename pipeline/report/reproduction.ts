@@ -20,13 +20,14 @@ export const CLAIM = v.object({
   holds: v.nullable(v.boolean()),
 });
 
+const RATE = v.pipe(finite, v.gtValue(0));
 const TRIAL = v.object({
-  rate: finite,
+  rate: RATE,
   validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
 });
 
 /** Schema of a search for a learning rate. */
-export const RATE_SEARCH = v.object({ rate: finite, trials: v.array(TRIAL) });
+export const RATE_SEARCH = v.object({ rate: RATE, trials: v.array(TRIAL) });
 
 const CLAIMS = v.object({
   format: v.literal(1),

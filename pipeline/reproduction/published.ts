@@ -11,7 +11,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { readClaimsMarkdown } from "./claims.ts";
-import { namesOfNotes, noteFile } from "./studies/outcomes.ts";
+import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
 import { RATES_FILE } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
 import { ROUTERS_FILE } from "./studies/router_search.ts";
@@ -203,14 +203,8 @@ export interface PublishOptions {
   from?: string;
 }
 
-/** Files of a folder of studies that are kept, beside its pictures and what its runs came to. */
+/** Files of a folder of studies that are kept, beside its pictures and the notes of the runs of its studies. */
 const KEPT = ["studies.json", "reproduction.md", RATES_FILE, ROUTERS_FILE];
-
-/** Lists the files of a folder of studies that are kept where they are there. */
-async function keptIn(folder: string): Promise<string[]> {
-  const outcomes = (await namesOfNotes(folder)).map((name) => noteFile(name));
-  return [...KEPT, ...await picturesIn(folder), ...outcomes];
-}
 
 /**
  * Writes the pages anew from the results that are kept, after taking those of a folder of studies in: they
@@ -230,8 +224,9 @@ export async function publishResults(
   }));
   if (taken) {
     for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
-    const old = (await keptIn(kept)).filter((path) => !taken.has(path));
-    await removeFiles(kept, "", (path) => old.includes(path));
+    const notes = (await namesOfNotes(kept)).map(noteFile);
+    const isKept = (path: string) => KEPT.includes(path) || notes.includes(path) || path.endsWith(".svg");
+    await removeFiles(kept, "", (path) => isKept(path) && !taken.has(path));
   }
   for (const { page, before, after } of texts) {
     if (after !== before) await writeAtomic(`${root}/${page}`, after);
@@ -250,8 +245,11 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
   if (await Deno.realPath(from) === await Deno.realPath(kept).catch(() => null)) {
     throw refuse(" beside those that are kept: it is the folder of these");
   }
+  const { studies } = await readStudies(`${from}/studies.json`);
+  const runs = new Set(studies.flatMap(({ runs }) => runs));
+  for (const run of runs) await readNote(from, run); // throws where it is damaged
   const taken = new Map<string, Uint8Array>();
-  for (const file of await keptIn(from)) {
+  for (const file of [...KEPT, ...await picturesIn(from), ...[...runs].map(noteFile)]) {
     try {
       taken.set(file, await Deno.readFile(`${from}/${file}`));
     } catch (error) {

@@ -6,9 +6,18 @@
  */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
-import { exists, writeAtomic } from "../../run/files.ts";
+import { writeAtomic } from "../../run/files.ts";
 import type { Sources } from "../../settings/resolution.ts";
-import { namesOfNotes, notedOutcome, noteFile, readNote } from "./outcomes.ts";
+import {
+  type Asked,
+  findNote,
+  type HashesOf,
+  isEvaluated,
+  namesOfNotes,
+  noteFile,
+  readNote,
+} from "./outcomes.ts";
+import { setupsOf } from "./pieces.ts";
 import { type Rates, RATES_FILE, readRates, writeRates } from "./rates.ts";
 import {
   readRouterSearches,
@@ -16,68 +25,93 @@ import {
   type RouterSearches,
   writeRouterSearches,
 } from "./router_search.ts";
-import type { Setup } from "./study.ts";
+import { STUDIES } from "./studies.ts";
+import type { Setup, Study } from "./study.ts";
 
-/** What folders of studies know together. */
+/** What folders of studies found together. */
 export interface Known {
   /** Learning rates. */
   rates: Rates;
   /** Settings of routers. */
   searches: RouterSearches;
-  /** Lists those of some runs that need not be made, as it is noted what they came to. */
-  notedOf(setups: readonly Setup[], sources: Sources): Promise<ReadonlySet<string>>;
 }
 
 /**
- * Reads what a folder of studies knows, and what folders elsewhere noted; what the first of them says of something
- * holds. Writes nothing. Throws an `InputError` for a folder elsewhere that holds nothing of studies, and where
- * something is damaged.
+ * Reads what a folder of studies found, and what folders elsewhere did: of one recipe the first of them holds.
+ * Throws an `InputError` for a folder elsewhere that holds nothing of studies, and where something is damaged.
  */
 export async function readKnown(root: string, from: readonly string[] = []): Promise<Known> {
   for (const folder of from) await checkHolds(folder);
-  const folders = [root, ...from];
   const first = <Found>(found: Record<string, Found>[]): Record<string, Found> =>
     Object.assign({}, ...found.toReversed());
+  const folders = [root, ...from];
   return {
     rates: first(await Promise.all(folders.map(readRates))),
     searches: first(await Promise.all(folders.map(readRouterSearches))),
-    async notedOf(setups, sources) {
-      const noted = new Set<string>();
-      for (const setup of setups) {
-        if (await notedOutcome(root, setup, sources, from)) noted.add(setup.name);
-      }
-      return noted;
-    },
   };
 }
 
 /**
- * Copies what folders elsewhere know into a folder of studies. What is there stays. All is read before anything is
- * written; one process may do so at a time. Throws as {@linkcode readKnown} does.
+ * Lists the runs that need not be made: a folder of studies, or one elsewhere, notes what they came to. A run that
+ * is evaluated in the folder is none of them: that is looked at itself. By name, with the folder whose note
+ * tells.
  */
-export async function takeIn(root: string, from: readonly string[]): Promise<void> {
-  if (from.length === 0) return;
-  const { rates, searches } = await readKnown(root, from);
-  const notes = new Map<string, Uint8Array>();
-  for (const folder of from) {
-    for (const name of await namesOfNotes(folder)) {
-      const file = noteFile(name);
-      if (notes.has(file) || await exists(`${root}/${file}`)) continue;
-      await readNote(folder, name); // throws where it is damaged
-      notes.set(file, await Deno.readFile(`${folder}/${file}`));
-    }
+export async function notedOf(
+  root: string,
+  from: readonly string[],
+  setups: readonly Setup[],
+  asked: Asked,
+): Promise<Map<string, string>> {
+  const noted = new Map<string, string>();
+  for (const setup of setups) {
+    if (await isEvaluated(root, setup)) continue;
+    const found = await findNote([root, ...from], setup, asked);
+    if (found) noted.set(setup.name, found.folder);
   }
-  for (const [file, bytes] of notes) await writeAtomic(`${root}/${file}`, bytes);
-  await writeRates(root, rates);
-  await writeRouterSearches(root, searches);
+  return noted;
 }
 
-/** Throws an `InputError` where a folder holds nothing of studies. */
-async function checkHolds(folder: string): Promise<void> {
-  const isThere = (file: string) => exists(`${folder}/${file}`);
-  if ((await namesOfNotes(folder)).length > 0 || await isThere(RATES_FILE) || await isThere(ROUTERS_FILE)) {
-    return;
+/**
+ * Copies what folders elsewhere know into a folder of studies: learning rates and settings of routers that are
+ * not known there, and notes of runs that these studies need, with these settings and so many seeds, and that
+ * fit none of its own; of runs that other studies need only those of which it has no note. One process may do so
+ * at a time. Throws as {@linkcode readKnown} does.
+ */
+export async function takeIn(
+  root: string,
+  from: readonly string[],
+  { studies, sources, seeds, hashesOf }: {
+    studies: readonly Study[];
+    sources: Sources;
+    seeds: number;
+    hashesOf: HashesOf;
+  },
+): Promise<void> {
+  if (from.length === 0) return;
+  const { rates, searches } = await readKnown(root, from);
+  const asked = { sources, rates, hashesOf };
+  const setupsFor = (studies: readonly Study[]) =>
+    setupsOf(studies, sources, seeds, { searches, openToo: false });
+  const noted = await notedOf(root, from, setupsFor(studies), asked);
+  const own = await namesOfNotes(root);
+  for (const study of STUDIES.values()) {
+    const others = setupsFor([study]).filter(({ name }) => !noted.has(name) && !own.includes(name));
+    for (const [name, folder] of await notedOf(root, from, others, asked)) noted.set(name, folder);
   }
+  for (const [name, folder] of noted) {
+    const file = noteFile(name);
+    if (folder !== root) await writeAtomic(`${root}/${file}`, await Deno.readFile(`${folder}/${file}`));
+  }
+  if (Object.keys(rates).length > 0) await writeRates(root, rates);
+  if (Object.keys(searches).length > 0) await writeRouterSearches(root, searches);
+}
+
+/** Throws an `InputError` where a folder holds nothing of studies, and where a note in it is damaged. */
+async function checkHolds(folder: string): Promise<void> {
+  const names = await namesOfNotes(folder);
+  for (const name of names) await readNote(folder, name);
+  const found = [await readRates(folder), await readRouterSearches(folder)];
+  if (names.length > 0 || found.some((one) => Object.keys(one).length > 0)) return;
   throw new InputError(
     say`Cannot go on from "${folder}" as ${
       setting("from")

@@ -5,6 +5,7 @@
  */
 
 import * as v from "valibot";
+import { BASELINES } from "../../evaluation/baselines.ts";
 import { EVALUATION } from "../../evaluation/evaluation.ts";
 import { SEARCHED } from "../../report/reproduction.ts";
 import { count, finite } from "../../run/schema.ts";
@@ -12,36 +13,46 @@ import { TRAIN_RESULT } from "../../stages/training_result.ts";
 
 const PART = v.object({ sequences: count, tokens: count, sources: v.record(v.string(), count) });
 const TOTAL = v.object({ total: finite });
+
 /** The schema of a {@linkcode RunOutcome}. */
-export const OUTCOME = v.object({
-  adapter: v.string(),
-  partition: v.object({
-    nmi: v.nullable(finite),
-    regret: v.nullable(finite),
-    tokenImbalance: finite,
-    experts: v.array(PART),
-  }),
-  evaluation: EVALUATION,
-  cost: v.object({
-    parameters: v.object({ router: finite, expert: finite }),
-    flops: v.object({
-      ...{ total: finite, dense: finite, overhead: finite },
-      ...{ inference: finite, inferenceOverhead: finite },
+export const OUTCOME = v.pipe(
+  v.object({
+    adapter: v.string(),
+    partition: v.object({
+      nmi: v.nullable(finite),
+      regret: v.nullable(finite),
+      tokenImbalance: finite,
+      experts: v.array(PART),
     }),
-    memory: v.object({ inference: TOTAL, routing: TOTAL }),
-    communication: v.object({ bytesPerNode: finite, denseBytesPerStep: finite }),
+    evaluation: EVALUATION,
+    cost: v.object({
+      parameters: v.object({ router: finite, expert: finite }),
+      flops: v.object({
+        ...{ total: finite, dense: finite, overhead: finite },
+        ...{ inference: finite, inferenceOverhead: finite },
+      }),
+      memory: v.object({ inference: TOTAL, routing: TOTAL }),
+      communication: v.object({ bytesPerNode: finite, denseBytesPerStep: finite }),
+    }),
+    trained: v.object(v.entriesFromList(SEARCHED, v.optional(v.array(TRAIN_RESULT)))),
+    crossing: v.optional(v.nullable(v.object({
+      tokensPerExpert: v.nullable(finite),
+      trained: finite,
+      difference: finite,
+    }))),
   }),
-  trained: v.object(v.entriesFromList(SEARCHED, v.optional(v.array(TRAIN_RESULT)))),
-  crossing: v.optional(v.nullable(v.object({
-    tokensPerExpert: v.nullable(finite),
-    trained: finite,
-    difference: finite,
-  }))),
-});
+  v.check(({ partition: { experts: parts }, evaluation, trained }) => {
+    const { experts, scores, segments, prefixes } = evaluation;
+    return parts.length === experts && segments.every(({ expert }) => expert < experts) &&
+      prefixes.length > 0 && scores.mixture !== undefined &&
+      (trained.experts?.length ?? experts) === experts &&
+      BASELINES.every((name) => !trained[name] || trained[name].length === 1 && scores[name] !== undefined);
+  }, "its parts, models and scores must be of as many experts"),
+);
 
 /**
- * What a run came to: the adapter that evaluated it, its parts, its models on held-out text, what it costs, how its models were trained, and where the curve of
- * its mixture crosses that of the dense model with E times the steps, where both were trained.
+ * What a run came to: the adapter that evaluated it, its parts, its models on held-out text, what it costs, how its models were
+ * trained, and where the curve of its mixture crosses that of the dense model with E times the steps, where both were trained.
  *
  * @ignore
  */

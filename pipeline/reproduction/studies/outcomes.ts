@@ -1,30 +1,49 @@
 /**
- * Reads what single runs of studies came to. A folder of studies notes it, a small file per run, so that a study goes
- * on where the run itself lies on another machine or is gone.
+ * Reads what single runs of studies came to. A folder of studies notes it, a small file per run, so that a study
+ * goes on where the run itself lies on another machine or is gone.
  *
  * @module
  */
 
+import { basename } from "node:path";
 import * as v from "valibot";
+import { InputError } from "../../../kernels/errors.ts";
 import { readCost } from "../../cost/cost.ts";
+import { BASELINES } from "../../evaluation/baselines.ts";
 import { readEvaluation } from "../../evaluation/evaluation.ts";
+import type { Searched } from "../../report/reproduction.ts";
 import { readRunConfiguration } from "../../run/configuration.ts";
-import { entriesOf, exists, jsonText, writeAtomic } from "../../run/files.ts";
+import { entriesOf, jsonText, writeAtomic } from "../../run/files.ts";
 import { readManifest, vouchedFiles } from "../../run/manifest.ts";
-import { conform, count } from "../../run/schema.ts";
+import { conform, count, readJsonIfThere } from "../../run/schema.ts";
 import { canonical, isSealed, seal } from "../../run/seal.ts";
-import { type Configuration, defaultConfiguration } from "../../settings/configuration.ts";
+import { type Configuration, FIELDS } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { graphOf } from "../../stages/graph.ts";
-import { pickSettings, type Stage } from "../../stages/stage.ts";
+import { pickSettings } from "../../stages/stage.ts";
 import { summarize } from "../../stages/summary.ts";
 import { trainResult } from "../../stages/training_result.ts";
+import { OFF } from "../../text/path_source.ts";
 import { runCrossing } from "../crossing.ts";
 import { RATES } from "../models.ts";
 import { readFound } from "./found.ts";
 import { OUTCOME } from "./outcome.ts";
-import { configurationOf, namesOf } from "./pieces.ts";
+import { configurationOf, namesOf, ratesOf } from "./pieces.ts";
+import type { Rates } from "./rates.ts";
 import type { Outcome, Setup } from "./study.ts";
+
+const STAGE = v.object({
+  revision: count,
+  settings: v.record(v.string(), v.unknown()),
+  read: v.array(v.string()),
+});
+const STAGES = v.record(v.string(), STAGE);
+
+/**
+ * What the outcome of a run depends on besides learning rates, stage by stage: the revision, settings that are no
+ * paths, and names and hashes of the files that it reads from elsewhere.
+ */
+type Stages = v.InferOutput<typeof STAGES>;
 
 const FORMAT = 1;
 const NOTE = v.pipe(
@@ -32,15 +51,14 @@ const NOTE = v.pipe(
   v.check((note) => isSealed(note, FORMAT), "its checksum must be that of everything else in it: it is not"),
   v.object({
     format: v.literal(FORMAT),
-    configuration: v.record(v.string(), v.unknown()),
+    stages: STAGES,
     choices: v.record(v.string(), v.unknown()),
-    revisions: v.record(v.string(), count),
     outcome: OUTCOME,
   }),
 );
 
-/** What a run came to, with all that it depends on: settings, choices of its evaluation, revisions of stages. */
-type Note = v.InferOutput<typeof NOTE>;
+/** What a run came to, and what that depends on. */
+export type Note = v.InferOutput<typeof NOTE>;
 
 /** Folder of notes, in a folder of studies. */
 const OUTCOMES = "outcomes";
@@ -50,51 +68,136 @@ export const noteFile = (run: string): string => `${OUTCOMES}/${run}.json`;
 
 /** Lists the runs of which a folder of studies notes what they came to. */
 export async function namesOfNotes(root: string): Promise<string[]> {
-  return (await entriesOf(`${root}/${OUTCOMES}`)).map(({ name }) => name).filter((name) =>
-    name.endsWith(".json")
-  )
-    .map((name) => name.slice(0, -".json".length)).sort();
+  return (await entriesOf(`${root}/${OUTCOMES}`)).map(({ name }) => name)
+    .filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length)).sort();
+}
+
+/** Reads what a folder of studies notes of a run; null where it notes nothing. Throws an `InputError` where that is damaged. */
+export async function readNote(root: string, run: string): Promise<Note | null> {
+  const where = `${root}/${noteFile(run)}`;
+  const { format } = await readJsonIfThere(where, v.object({ format: v.number() }), "").catch(() => null) ??
+    { format: FORMAT };
+  if (format > FORMAT) {
+    const what = `Cannot read "${where}" as its format must be at most ${FORMAT}: it is ${format}`;
+    throw new InputError(what, { where, remedy: "use the version that wrote it" });
+  }
+  return await readFound(where, NOTE, "what a run came to");
+}
+
+/** Says what studies want of their runs, and reads what is known of it. */
+export interface Asked {
+  /** Where the settings come from. */
+  sources: Sources;
+  /** Learning rates that were found. */
+  rates: Rates;
+  /** Gives hashes of the text and the tokenizer of a run ({@linkcode rememberHashes}). */
+  hashesOf: HashesOf;
+}
+
+/** Gives names and hashes of what stages of a run read from elsewhere, by stage. */
+export type HashesOf = (configuration: Configuration) => Promise<Record<string, string[]>>;
+
+/** Stages of a partition that read files from elsewhere. */
+const READERS = ["corpus", "tokenizer"];
+
+/** Makes a function that gives hashes of text and tokenizers, and reads each file once. */
+export function rememberHashes(): HashesOf {
+  const known = new Map<string, Promise<Record<string, string[]>>>();
+  const read = async (configuration: Configuration) => {
+    const graph = graphOf(configuration);
+    // A path says what a document is only where its source is taken from there.
+    const nameOf = (name: string) => configuration.sourceFromPath === OFF ? basename(name) : name;
+    const entries = READERS.map(async (name) => {
+      const hashes = await graph.get(name)!.external!({ run: "", configuration });
+      return [name, Object.entries(hashes).sort().map(([name, hash]) => `${nameOf(name)} ${hash}`)] as const;
+    });
+    return Object.fromEntries(await Promise.all(entries));
+  };
+  return (configuration) => {
+    const { input, corpus, sourceFromPath, tokenizer } = configuration;
+    const key = canonical({ input, corpus, sourceFromPath, tokenizer });
+    known.has(key) || known.set(key, read(configuration));
+    return known.get(key)!;
+  };
 }
 
 /**
- * Reads what the run of a setup came to: from the run where it is in the folder, else from what the folder notes.
- * Undefined where the run is not complete, or not there and nothing is noted. Throws an `InputError` where
- * something is damaged.
+ * Gives what the outcome of a run with these models depends on. Undefined where it depends on text that can be
+ * read only once, or on models from elsewhere: nothing is noted of such a run.
  */
-export async function readOutcome(
-  root: string,
-  setup: Setup,
-  sources: Sources,
-): Promise<Outcome | undefined> {
-  return await isHere(root, setup) ? await runOutcome(root, setup) : await notedOutcome(root, setup, sources);
+async function stagesOf(
+  models: readonly Searched[],
+  configuration: Configuration,
+  hashesOf: HashesOf,
+): Promise<Stages | undefined> {
+  const { input, init, routers, experts } = configuration;
+  if (input.includes("-") || init !== "" || routers !== "") return undefined;
+  const graph = graphOf(configuration);
+  const trained = models.flatMap((model) => namesOf(model, experts)).map((name) => `train-${name}`);
+  const hashes = await hashesOf(configuration);
+  const searched: readonly string[] = Object.values(RATES);
+  const isNoted = (name: keyof Configuration) => !FIELDS[name].isPath && !searched.includes(name);
+  const stages = [...graph.partition, ...[...trained, "evaluate"].map((name) => graph.get(name)!)];
+  return Object.fromEntries(stages.map(({ name, revision, settings }) => [name, {
+    revision,
+    settings: pickSettings(configuration, settings.filter(isNoted)),
+    read: hashes[name] ?? [],
+  }]));
 }
 
 /**
- * Reads what a folder of studies, or one elsewhere, notes of a run that is not in the folder, complete or not:
- * one of the same settings, choices and revisions of stages. Undefined where the run is in the folder, or
- * nothing is noted. Throws an `InputError` where a note is damaged.
+ * Reads what the run of a setup came to: from the run where it is complete, else from what the folder notes of
+ * it. Undefined where neither tells. Throws an `InputError` where something is damaged.
  */
-export async function notedOutcome(
-  root: string,
+export async function readOutcome(root: string, setup: Setup, asked: Asked): Promise<Outcome | undefined> {
+  const outcome = await runOutcome(root, setup);
+  if (outcome) return outcome;
+  const found = await findNote([root], setup, asked);
+  return found && { setup, ...found.note.outcome };
+}
+
+/**
+ * Finds the run of a setup among the notes of folders of studies: the first note of a run of the same settings
+ * and text, at least its choices and its models, the learning rates that are asked for, and made by stages of
+ * today's revisions. Throws an `InputError` where a note of that name is damaged.
+ */
+export async function findNote(
+  folders: readonly string[],
   setup: Setup,
-  sources: Sources,
-  from: readonly string[] = [],
-): Promise<Outcome | undefined> {
-  if (await isHere(root, setup)) return undefined;
-  for (const folder of [root, ...from]) {
+  { sources, rates: found, hashesOf }: Asked,
+): Promise<{ folder: string; note: Note } | undefined> {
+  const configuration = configurationOf(sources, setup);
+  const rates = ratesOf(setup, configuration, sources, found);
+  let stages: Stages | undefined;
+  for (const folder of folders) {
     const note = await readNote(folder, setup.name);
-    if (note && fits(note, setup, sources)) return { setup, ...note.outcome };
+    if (!note || !rates) continue;
+    stages ??= await stagesOf(setup.models, configuration, hashesOf);
+    if (!stages) return undefined;
+    const { trained } = note.outcome;
+    const fits = Object.entries(stages).every(([name, stage]) =>
+      canonical(stage) === canonical(note.stages[name])
+    ) &&
+      Object.entries({ ...setup.choices }).every(([name, choice]) =>
+        canonical(choice) === canonical(note.choices[name])
+      ) &&
+      setup.models.every((model) => trained[model]?.every(({ rate }) => rate === rates[model]));
+    if (fits) return { folder, note };
   }
 }
 
-/** Says whether a run is in a folder of studies, complete or not. */
-const isHere = (root: string, { name }: Setup): Promise<boolean> => exists(`${root}/${name}/config.json`);
+/** Says whether the run of a setup is evaluated in a folder of studies: then that is looked at, and no note of it. */
+export const isEvaluated = async (root: string, { name }: Setup): Promise<boolean> =>
+  await readManifest(`${root}/${name}`, "evaluate") !== null;
 
-/** Notes what the run of a setup came to, where it is complete and up to date. */
-export async function noteOutcome(root: string, setup: Setup): Promise<void> {
-  const outcome = await runOutcome(root, setup);
-  const read = await readRunConfiguration(`${root}/${setup.name}`, { edited: true });
-  if (outcome && read) await writeNote(root, outcome, read.configuration);
+/** Notes what the run of a setup came to, with all models that are evaluated there, where it is up to date. */
+export async function noteOutcome(root: string, setup: Setup, hashesOf: HashesOf): Promise<void> {
+  const run = `${root}/${setup.name}`;
+  const { scores } = await readEvaluation(`${run}/evaluation.json`, await vouchedFiles(run));
+  const models = ["experts" as const, ...BASELINES.filter((name) => scores[name])];
+  const outcome = await runOutcome(root, { ...setup, models });
+  const read = await readRunConfiguration(run, { edited: true });
+  if (outcome && read) await writeNote(root, outcome, read.configuration, hashesOf);
 }
 
 /** Notes an outcome in a folder of studies, of a run of these settings that stages of today's revisions made. */
@@ -102,21 +205,14 @@ export async function writeNote(
   root: string,
   { setup, ...outcome }: Outcome,
   configuration: Configuration,
+  hashesOf: HashesOf,
 ): Promise<void> {
-  const stages = stagesOf(setup, configuration);
-  const note: Note = {
-    format: FORMAT,
-    configuration: pickSettings(configuration, settingsOf(stages)),
-    choices: { ...setup.choices },
-    revisions: Object.fromEntries(stages.map(({ name, revision }) => [name, revision])),
-    outcome: conform(OUTCOME, outcome), // without what studies do not use
-  };
+  const stages = await stagesOf(setup.models, configuration, hashesOf);
+  if (!stages) return;
+  const kept = conform(OUTCOME, outcome); // without what studies do not use
+  delete kept.evaluation.models.adopted; // studies train their own
+  const note: Note = { format: FORMAT, stages, choices: { ...setup.choices }, outcome: kept };
   await writeAtomic(`${root}/${noteFile(setup.name)}`, jsonText(seal(note)));
-}
-
-/** Reads what a folder of studies notes of a run; null where it notes nothing. Throws an `InputError` where that is damaged. */
-export function readNote(root: string, run: string): Promise<Note | null> {
-  return readFound(`${root}/${noteFile(run)}`, NOTE, "what a run came to");
 }
 
 /** Reads what a run came to; undefined where a model is not trained, or the run not evaluated. */
@@ -145,41 +241,4 @@ async function runOutcome(root: string, setup: Setup): Promise<Outcome | undefin
         steps: trained["dense-steps"][0].batch,
       }),
   };
-}
-
-/** Lists the stages whose results the outcome of a run depends on. */
-function stagesOf(setup: Setup, configuration: Configuration): Stage[] {
-  const graph = graphOf(configuration);
-  const models = setup.models.flatMap((model) => namesOf(model, configuration.experts));
-  return [
-    ...graph.partition,
-    ...[...models.map((name) => `train-${name}`), "evaluate"].map((name) => graph.get(name)!),
-  ];
-}
-
-/** Lists the settings that stages depend on. */
-const settingsOf = (stages: readonly Stage[]) =>
-  [...new Set(stages.flatMap(({ settings }) => settings))].sort();
-
-/**
- * Says whether a note tells of the run of a setup: with the same settings, at least its choices and its models,
- * and made by stages of today's revisions. A learning rate is another where flags give another one.
- */
-function fits(note: Note, setup: Setup, sources: Sources): boolean {
-  const wanted = configurationOf(sources, setup);
-  const searched: string[] = [];
-  for (const rate of Object.values(RATES)) {
-    const given = sources.flags?.[rate];
-    if (given === undefined) searched.push(rate);
-    else wanted[rate] = given;
-  }
-  const stages = stagesOf(setup, wanted);
-  const settings = settingsOf(stages).filter((name) => !searched.includes(name));
-  const noted = { ...defaultConfiguration(), ...note.configuration } as Configuration;
-  return canonical(pickSettings(noted, settings)) === canonical(pickSettings(wanted, settings)) &&
-    Object.entries({ ...setup.choices }).every(([name, choice]) =>
-      canonical(choice) === canonical(note.choices[name])
-    ) &&
-    setup.models.every((model) => note.outcome.trained[model] !== undefined) &&
-    stages.every(({ name, revision }) => note.revisions[name] === revision);
 }

@@ -10,7 +10,8 @@ import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import type { Configuration } from "../../settings/configuration.ts";
-import { withoutRates } from "../models.ts";
+import { RATES, withoutRates } from "../models.ts";
+import type { Rates } from "./rates.ts";
 import { routerRecipeOf, type RouterSearches, type RouterSettings, withRouters } from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
 import type { Choices, Setup, Study } from "./study.ts";
@@ -112,24 +113,21 @@ export function setupsOf(
 }
 
 /**
- * Names the run that searches for the learning rate of each recipe: of the runs of these studies that are made
- * (all but `noted`) the first that needs it, whatever is known so far. Undefined while the settings of that run's routers are searched for.
+ * Names the run that searches for the learning rate of each recipe: of the runs of these studies the first that
+ * needs it, whatever is known so far. Undefined while the settings of that run's routers are searched for.
  */
 export function rateSearchersOf(
   studies: readonly Study[],
   sources: Sources,
   seeds: number,
   searches: RouterSearches,
-  noted: ReadonlySet<string> = new Set(),
 ): Map<string, string | undefined> {
   const preset = resolveConfiguration(sources);
   const found = new Map<string, string | undefined>();
   for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
-    const name = settledSetup(setup, sources, searches)?.name;
-    if (name !== undefined && noted.has(name)) continue;
     const configuration = configurationOf(sources, setup);
     for (const recipe of setup.models.map((model) => recipeOf(model, configuration))) {
-      if (!found.has(recipe)) found.set(recipe, name);
+      if (!found.has(recipe)) found.set(recipe, settledSetup(setup, sources, searches)?.name);
     }
   }
   return found;
@@ -138,6 +136,27 @@ export function rateSearchersOf(
 /** Names the models that a name stands for: all experts, or one baseline. */
 export const namesOf = (model: Searched, experts: number): string[] =>
   model === "experts" ? Array.from({ length: experts }, (_, expert) => expertFolder(expert)) : [model];
+
+/**
+ * Gives the learning rates that the models of a run are trained with: those of the flags, else those that were
+ * found. Undefined where one is not found yet.
+ */
+export function ratesOf(
+  { models }: Pick<Setup, "models">,
+  configuration: Configuration,
+  { flags }: Sources,
+  found: Rates,
+): Partial<Record<Searched, number>> | undefined {
+  const rateOf = (model: Searched) => flags?.[RATES[model]] ?? found[recipeOf(model, configuration)]?.rate;
+  const rates: Partial<Record<Searched, number>> = {};
+  for (const model of models) {
+    const own = rateOf(model);
+    const rate = own === 0 ? rateOf("experts") : own; // 0 stands for the rate of the experts
+    if (rate === undefined) return undefined;
+    rates[model] = rate;
+  }
+  return rates;
+}
 
 /** Names what a learning rate depends on. Models that agree in it share one search. */
 export function recipeOf(model: Searched, configuration: Configuration): string {

@@ -10,7 +10,8 @@ import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { RATES, TRIAL_SHARE } from "../models.ts";
-import { readKnown } from "./elsewhere.ts";
+import { notedOf, readKnown } from "./elsewhere.ts";
+import { rememberHashes } from "./outcomes.ts";
 import { configurationOf, namesOf, recipeOf, routerSearchesOf, routerSearchOf, setupsOf } from "./pieces.ts";
 import { studiesOf } from "./run.ts";
 import type { Study } from "./study.ts";
@@ -109,10 +110,10 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
  */
 async function piecesOf(
   studies: readonly Study[],
-  { run: root, from, sources = {}, seeds = 1 }: PlanStudiesOptions,
+  { run: root, from = [], sources = {}, seeds = 1 }: PlanStudiesOptions,
   device: CostDevice,
 ): Promise<{ pieces: Piece[]; shortest: number }> {
-  const { rates, searches, notedOf } = await readKnown(root, from);
+  const { rates, searches } = await readKnown(root, from);
   const pieces: Piece[] = [];
   const ends: number[] = [];
   /** Adds a piece that begins at a time, and gives when it ends. */
@@ -143,7 +144,7 @@ async function piecesOf(
   }
   const settled = setupsOf(studies, sources, seeds, { searches, openToo: false });
   const known = new Set(settled.map(({ name }) => name));
-  const noted = await notedOf(settled, sources);
+  const noted = await notedOf(root, from, settled, { sources, rates, hashesOf: rememberHashes() });
   const found = new Map<string, number>(); // when the search for a learning rate ends
   for (const setup of setupsOf(studies, sources, seeds, { searches })) {
     const c = configurationOf(sources, setup);

@@ -23,8 +23,10 @@ export interface StudyResult {
   study: Study;
   /** What it found. */
   findings: Findings;
-  /** Adapters that its runs were made on; results of another one differ by roundings. */
+  /** Adapters that its runs were evaluated on; results of another one differ by roundings. */
   adapters: readonly string[];
+  /** Names of its runs. */
+  runs: readonly string[];
 }
 
 const CELL = v.nullable(v.union([v.string(), v.number()]));
@@ -34,11 +36,13 @@ const RESULTS = v.object({
     name: v.string(),
     claims: v.array(CLAIM),
     table: v.object({ head: v.array(v.string()), rows: v.array(v.array(CELL)) }),
+    adapters: v.optional(v.array(v.string()), []),
+    runs: v.optional(v.array(v.string()), []),
   })),
 });
 
 /**
- * What `studies.json` holds: of every study its claims and its table.
+ * What `studies.json` holds: of every study its claims, its table, the adapters that evaluated, and its runs.
  *
  * @ignore
  */
@@ -59,10 +63,8 @@ export async function writeResults(
     onWarning?: (message: string) => void;
   },
 ): Promise<void> {
-  const studies = results.map(({ study, findings }) => ({
-    name: study.name,
-    claims: findings.claims,
-    table: findings.table,
+  const studies = results.map(({ study, findings: { claims, table }, adapters, runs }) => ({
+    ...{ name: study.name, claims, table, adapters, runs },
   }));
   await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, studies }));
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results));
@@ -82,13 +84,13 @@ export async function writeResults(
   await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
 }
 
-/** Says on which adapters the runs of a study were made. */
-const madeOn = ({ adapters }: StudyResult): string => `Made on: ${adapters.join("; ")}.`;
+/** Says on which adapters the runs of a study were evaluated. */
+const evaluatedOn = ({ adapters }: StudyResult): string => `Evaluated on: ${adapters.join("; ")}.`;
 
 function sectionOf(result: StudyResult): Section {
   const { study, findings } = result;
   const lead: Html[] = [
-    markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${madeOn(result)}</p>\n`,
+    markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
     claimsTable(findings.claims),
   ];
   return {
@@ -108,7 +110,7 @@ export function studiesMarkdown(results: readonly StudyResult[]): string {
       `## ${study.title}`,
       study.question,
       `The paper: ${study.paper}`,
-      madeOn(result),
+      evaluatedOn(result),
       claimsMarkdown(findings.claims).trimEnd(),
       tableMarkdown(findings.table),
       findings.plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),

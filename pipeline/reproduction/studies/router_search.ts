@@ -9,8 +9,7 @@
 
 import * as v from "valibot";
 import { jsonText, writeAtomic } from "../../run/files.ts";
-import { count, finite } from "../../run/schema.ts";
-import type { Configuration } from "../../settings/configuration.ts";
+import { type Configuration, FIELDS } from "../../settings/configuration.ts";
 import { searchLine } from "../search.ts";
 import { readFound } from "./found.ts";
 import type { Setup } from "./study.ts";
@@ -24,7 +23,10 @@ export const ROUTERS_FILE = "routers.json";
 /** Most values of one setting that are tried. */
 const MOST_TRIALS = 4;
 
-const SETTINGS = { routerRate: finite, rounds: count };
+/** The schema of a value of a setting. */
+const valueOf = <Name extends keyof RouterSettings>({ read, requirement }: typeof FIELDS[Name]) =>
+  v.pipe(v.number(), v.check((value) => read(value) !== null, `it must be ${requirement}`));
+const SETTINGS = { routerRate: valueOf(FIELDS.routerRate), rounds: valueOf(FIELDS.rounds) };
 const SEARCH = v.object({
   ...SETTINGS,
   trials: v.array(v.object({

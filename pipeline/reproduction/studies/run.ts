@@ -29,8 +29,8 @@ import {
   settledSetups,
   setupsOf,
 } from "./pieces.ts";
-import { readKnown, takeIn } from "./elsewhere.ts";
-import { noteOutcome, readOutcome } from "./outcomes.ts";
+import { notedOf, readKnown, takeIn } from "./elsewhere.ts";
+import { type Asked, type HashesOf, noteOutcome, readOutcome, rememberHashes } from "./outcomes.ts";
 import { type Rates, readRates, writeRates } from "./rates.ts";
 import { type StudyResult, writeResults } from "./results.ts";
 import {
@@ -90,6 +90,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   const studies = studiesOf(names);
   setupsOf(studies, sources, seeds); // throws where settings do not go together
   await checkRoot(root);
+  await readKnown(root, from); // what is damaged there is told before anything is made
   const gpu = await openGpuFor(options, resolveConfiguration(sources), emit);
   const losing = new AbortController();
   const signal = AbortSignal.any([losing.signal, ...watch.signal ? [watch.signal] : []]);
@@ -98,10 +99,11 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     const site: Site = {
       ...{ options, sources, studies, seeds, gpu, lock, watch: { onEvent: emit, signal } },
       within: { run: "" },
+      hashesOf: rememberHashes(),
     };
     const onWait = ({ held, by }: HeldError) =>
       emit({ type: "warning", message: `waits for "${held}": ${by}` });
-    await noting(site, () => takeIn(root, from));
+    await noting(site, () => takeIn(root, from, site));
     await makeShared(() => piecesLeft(site), { lock, onWait, signal });
     const release = await lock("results", { patience: Infinity });
     try {
@@ -129,6 +131,7 @@ interface Site {
   watch: RunWatch;
   /** The run that was told last. */
   within: { run: string };
+  hashesOf: HashesOf;
 }
 
 /**
@@ -139,11 +142,11 @@ interface Site {
  */
 async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
   const { options: { run: root }, sources, studies, seeds } = site;
-  const { rates, searches, notedOf } = await readKnown(root);
+  const { rates, searches } = await readKnown(root);
   const open = [...routerSearchesOf(studies, sources, seeds)].filter(([recipe]) => !searches[recipe]);
   const setups = setupsOf(studies, sources, seeds, { searches, openToo: false });
-  const noted = await notedOf(setups, sources);
-  const searchers = rateSearchersOf(studies, sources, seeds, searches, noted);
+  const noted = await notedOf(root, [], setups, { ...site, rates });
+  const searchers = rateSearchersOf(studies, sources, seeds, searches);
   return [
     ...open.map(([recipe, setup]) => [searchOfRouters(site, recipe, setup)]),
     ...setups.filter(({ name }) => !noted.has(name)).map((setup) =>
@@ -234,7 +237,7 @@ function piecesOfRun(
   }
   pieces.push(piece("evaluation", async () => {
     await evaluateRun({ ...await workIn(site, setup), ...setup.choices }, watch);
-    await noteOutcome(root, setup);
+    await noting(site, () => noteOutcome(root, setup, site.hashesOf));
     tell(site, setup, "done");
   }));
   return pieces;
@@ -297,7 +300,7 @@ const OTHERS_MS = 20_000;
  */
 async function resultsOf(site: Site): Promise<StudyResult[]> {
   const { options: { run: root }, sources, seeds, studies, lock, watch } = site;
-  const searches = await readRouterSearches(root);
+  const { rates, searches } = await readKnown(root);
   const results: StudyResult[] = [];
   const end = performance.now() + OTHERS_MS;
   for (const study of STUDIES.values()) {
@@ -309,18 +312,19 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
         const patience = isAsked ? Infinity : Math.max(0, end - performance.now());
         holds.push(await lock(name, { mode: "read", patience }));
       }
-      const outcomes = await outcomesOf(root, setups, sources);
-      if (outcomes) {
+      const { outcomes, missing } = await outcomesOf(root, setups, { ...site, rates });
+      if (missing === undefined) {
         const findings = study.findings(outcomes);
         const adapters = new Set(outcomes.map(({ adapter }) => adapter));
         results.push({
           study,
           findings: { ...findings, claims: failuresFirst(findings.claims) },
           adapters: [...adapters].sort(),
+          runs: setups.map(({ name }) => name),
         });
       } else if (isAsked) {
         const message =
-          `another process changes runs of the study "${study.name}", which is left out: run the same again`;
+          `the study "${study.name}" is left out as another process changed its run "${missing}": run the same again`;
         watch.onEvent?.({ type: "warning", message });
       }
     } catch (error) {
@@ -357,17 +361,17 @@ async function runsIn(root: string): Promise<string[]> {
   return runs;
 }
 
-/** Reads what the runs of a study came to; undefined where one is not complete. */
+/** Reads what the runs of a study came to; `missing` names the first one that is not complete. */
 async function outcomesOf(
   root: string,
   setups: readonly Setup[],
-  sources: Sources,
-): Promise<Outcome[] | undefined> {
+  asked: Asked,
+): Promise<{ outcomes: Outcome[]; missing?: string }> {
   const outcomes: Outcome[] = [];
   for (const setup of setups) {
-    const outcome = await readOutcome(root, setup, sources);
-    if (!outcome) return undefined;
+    const outcome = await readOutcome(root, setup, asked);
+    if (!outcome) return { outcomes, missing: setup.name };
     outcomes.push(outcome);
   }
-  return outcomes;
+  return { outcomes };
 }

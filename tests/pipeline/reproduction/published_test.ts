@@ -16,10 +16,12 @@ import {
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
 import { filesUnder, hashFile } from "../../../pipeline/run/files.ts";
+import { rememberHashes, writeNote } from "../../../pipeline/reproduction/studies/outcomes.ts";
 import { writeResults } from "../../../pipeline/reproduction/studies/results.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies/studies.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
-import { outcome, setupsFor, study } from "./studies/support.ts";
+import { outcome, setupsFor, SMALL, study, wholeOutcome } from "./studies/support.ts";
 
 const PAGES = { "README.md": "README", "pipeline/SCIENCE.md": "SCIENCE" };
 const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
@@ -56,6 +58,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
         setupsFor(name).map((setup) => outcome(setup, { mixture, gains: [[20, 18.5, 21], [-3, -4, -2]] })),
       ),
       adapters: ["an adapter"],
+      runs: setupsFor(name).map(({ name }) => name),
     });
     await writeResults(`${folder}/studies`, [resultOf("experts", 30), resultOf("routers", 30)], {});
     const { published } = await publishResults({ root, from: `${folder}/studies` });
@@ -97,12 +100,15 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await Deno.writeTextFile(`${kept}/outcomes/gone.json`, "{}");
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
     await Deno.writeTextFile(`${folder}/other/rates.json`, "{ }");
-    await Deno.mkdir(`${folder}/other/outcomes`);
-    await Deno.writeTextFile(`${folder}/other/outcomes/new.json`, "{}");
+    const [{ name: run }] = setupsFor("routers");
+    for (const setup of [setupsFor("routers")[0], setupsFor("experts")[0]]) { // one is of no study that is there
+      const whole = wholeOutcome(setup);
+      await writeNote(`${folder}/other`, whole, resolveConfiguration(SMALL), rememberHashes());
+    }
     assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 1);
     await assertRejects(() => Deno.stat(`${kept}/plots/study-experts.svg`));
     assertEquals(await Deno.readTextFile(`${kept}/rates.json`), "{ }");
-    assertEquals(Array.from(Deno.readDirSync(`${kept}/outcomes`), ({ name }) => name), ["new.json"]);
+    assertEquals(Array.from(Deno.readDirSync(`${kept}/outcomes`), ({ name }) => name), [`${run}.json`]);
     await assertRejects(() => Deno.stat(`${kept}/routers.json`), Deno.errors.NotFound);
 
     // What is refused changes nothing: the folder that is kept, also by a link, or a file that cannot be read.
@@ -129,6 +135,15 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       "rates.json cannot",
     );
     await Deno.remove(`${folder}/third/rates.json`);
+    const damaged = `${folder}/third/outcomes/${setupsFor("experts")[0].name}.json`;
+    await Deno.mkdir(dirname(damaged));
+    await Deno.writeTextFile(damaged, "{}");
+    await assertRejects(
+      () => publishResults({ root, from: `${folder}/third` }),
+      InputError,
+      "what a run came to",
+    );
+    await Deno.remove(damaged);
     await Deno.mkdir(`${root}/fixtures/reproduction/e4`);
     await Deno.mkdir(`${root}/fixtures/reproduction/e4/reproduction.md`);
     await assertRejects(() => publishResults({ root, from: `${folder}/third` }));

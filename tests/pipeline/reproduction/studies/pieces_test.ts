@@ -68,11 +68,6 @@ Deno.test("a learning rate is searched for by the same run whatever is known, at
   const name = "em-4-experts-router-rate-0.006-rounds-12-seed-0";
   assertEquals(first({ [random]: other }), new Set([name])); // the other start is still open
   assertEquals(first({ [random]: other, [clusters]: other }), new Set([name]));
-  // A run of which the outcome is noted is not made: the next one searches.
-  const noted = new Set(["em-4-experts-seed-0"]);
-  const settled = { [random]: { ...resolveConfiguration(SMALL), trials: [] } };
-  const searchers = rateSearchersOf([partitioners], SMALL, 2, settled, noted);
-  assertEquals(searchers.get(recipeOf("experts", resolveConfiguration(SMALL))), "em-4-experts-seed-1");
   // While a rate is missing, a run that is listed searches for it, or the search for that run's routers is open.
   for (
     const studies of [ALL, ALL.toReversed(), [partitioners], ...ALL.map((study) => [partitioners, study])]

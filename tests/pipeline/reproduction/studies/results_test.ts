@@ -12,6 +12,7 @@ const RESULTS = ["assignment", "routers"].map((name) => ({
   study: study(name),
   findings: study(name).findings(setupsFor(name).map((setup) => outcome(setup))),
   adapters: ["an adapter", "another one"],
+  runs: setupsFor(name).map(({ name }) => name),
 }));
 
 Deno.test("results are written for programs, as Markdown and as a page, which say the same", () =>
@@ -20,13 +21,18 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
     const { studies } = await readStudies(`${root}/studies.json`);
     assertEquals(studies.map(({ name }) => name), ["assignment", "routers"]);
     assertEquals(studies[0].table.rows, RESULTS[0].findings.table.rows);
+    assertEquals(studies[0].adapters, ["an adapter", "another one"]);
+    assertEquals(studies[0].runs.length, setupsFor("assignment").length);
     const [markdown, page] = [
       await Deno.readTextFile(`${root}/reproduction.md`),
       await Deno.readTextFile(`${root}/report.html`),
     ];
     assertEquals(markdown, studiesMarkdown(RESULTS));
     for (const { study, findings } of RESULTS) {
-      for (const text of [markdown, page]) assertStringIncludes(text, study.title);
+      for (const text of [markdown, page]) {
+        assertStringIncludes(text, study.title);
+        assertStringIncludes(text, "Evaluated on: an adapter; another one.");
+      }
       assertStringIncludes(markdown, `| ${findings.table.rows[0].join(" | ")} |`);
       assertStringIncludes(page, findings.claims[0].here);
       await Deno.stat(`${root}/plots/${findings.plots[0].id}.svg`);

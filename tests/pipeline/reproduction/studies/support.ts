@@ -4,6 +4,8 @@
  * @module
  */
 
+import { configurationOf, namesOf, recipeOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import type { Rates } from "../../../../pipeline/reproduction/studies/rates.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
 import type { Outcome, Setup, Study } from "../../../../pipeline/reproduction/studies/study.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
@@ -91,25 +93,43 @@ export function outcome(
   } as unknown as Outcome;
 }
 
+/** Learning rates as if they had been found for every run of these studies. */
+export const ratesFor = (...studies: string[]): Rates =>
+  Object.fromEntries(
+    studies.flatMap((name) => setupsFor(name, 3)).flatMap((setup) =>
+      setup.models.map((
+        model,
+      ) => [recipeOf(model, configurationOf(SMALL, setup)), { rate: RATE, trials: [] }])
+    ),
+  );
+
+const RATE = 0.004;
+
 /** Makes an outcome with everything that a note of it needs; `mixture` is the perplexity that it tells. */
 export function wholeOutcome(setup: Setup, mixture = 30): Outcome {
   const { experts, prefix } = resolveConfiguration({ ...SMALL, flags: setup.settings });
-  const told = {
-    steps: 768,
-    batch: 16,
-    tokens: 2500,
-    loss: 3,
-    validationLoss: 3.5,
-    rate: 0.004,
-    resumed: [],
-  };
+  const told = { steps: 768, batch: 16, tokens: 2500, loss: 3, validationLoss: 3.5, rate: RATE, resumed: [] };
+  const part = { sequences: 100, tokens: 1000, sources: { "a kind": 100 } };
+  const baselines = setup.models.filter((model) => model !== "experts");
   return {
     setup,
     adapter: "an adapter",
-    partition: { nmi: 0.5, regret: null, tokenImbalance: 0.02, experts: [] },
+    partition: { nmi: 0.5, regret: null, tokenImbalance: 0.02, experts: Array(experts).fill(part) },
     evaluation: {
       ...{ format: 3, prefix, experts, documents: 1, sequences: 1, tokens: 10, resamples: 10, seed: 0 },
-      ...{ scores: { mixture: score(mixture) }, gains: [], sources: [], segments: [], prefixes: [] },
+      ...{ gains: [], sources: [], segments: [] },
+      scores: {
+        mixture: score(mixture),
+        ...Object.fromEntries(baselines.map((model) => [model, score(40)])),
+      },
+      prefixes: [{
+        prefix,
+        perplexity: mixture,
+        low: mixture - 1,
+        high: mixture + 1,
+        gains: [],
+        agreement: 1,
+      }],
       models: {
         config: { vocabulary: 512, hidden: 8, layers: 1, heads: 1, context: 16 },
         parameters: 1000,
@@ -122,7 +142,10 @@ export function wholeOutcome(setup: Setup, mixture = 30): Outcome {
       communication: { bytesPerNode: 1, denseBytesPerStep: 1 },
     },
     trained: Object.fromEntries(
-      setup.models.map((model) => [model, [{ folder: "experts/expert-00", ...told }]]),
+      setup.models.map((model) => [
+        model,
+        namesOf(model, experts).map((name) => ({ folder: name, ...told })),
+      ]),
     ),
   };
 }
