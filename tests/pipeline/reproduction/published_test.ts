@@ -16,7 +16,14 @@ import {
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
 import { filesUnder, hashFile } from "../../../pipeline/run/files.ts";
-import { rememberHashes, writeNote } from "../../../pipeline/reproduction/studies/outcomes.ts";
+import { readKnown } from "../../../pipeline/reproduction/studies/elsewhere.ts";
+import {
+  namesOfNotes,
+  noteFile,
+  readNote,
+  rememberHashes,
+  writeNote,
+} from "../../../pipeline/reproduction/studies/outcomes.ts";
 import { writeResults } from "../../../pipeline/reproduction/studies/results.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -41,6 +48,18 @@ Deno.test("the project's pages say what the results that are kept say: deno task
   );
   for (const { claims } of published) {
     for (const { claim, paper } of claims) assertStringIncludes(science, `| ${claim} | ${paper} |`);
+  }
+});
+
+Deno.test("what is kept of studies is whole, and names no path: studies can go on from it", async () => {
+  const kept = `${ROOT}fixtures/reproduction/studies`;
+  const { rates, searches } = await readKnown(kept);
+  const names = await namesOfNotes(kept);
+  assert(names.length > 0 && Object.keys(rates).length > 0 && Object.keys(searches).length > 0);
+  for (const name of names) {
+    const { stages, outcome } = (await readNote(kept, name))!;
+    assert(outcome.trained.experts && stages.split, name);
+    assert(!/"(\/|[A-Z]:)/.test(await Deno.readTextFile(`${kept}/${noteFile(name)}`)), name);
   }
 });
 
