@@ -124,15 +124,16 @@ async function copy(from: string, to: string, signal: AbortSignal): Promise<void
 }
 
 /**
- * Copies a package from one of Deno's folders to another, with the registry's description of it, which Deno
- * asks for.
+ * Copies a package from one of Deno's folders to another, with the registry's description of it where Deno has
+ * fetched that: it does so only where the lock file does not say enough.
  */
 async function copyPackage(named: string, from: string, to: string, signal: AbortSignal): Promise<void> {
   const [, name, version] = /^(.+)@(.+)$/.exec(named)!;
-  for (const place of [`${name}/registry.json`, `${name}/${version}`]) {
-    const file = `npm/registry.npmjs.org/${place}`;
+  const folder = `npm/registry.npmjs.org/${name}`;
+  for (const file of [`${folder}/registry.json`, `${folder}/${version}`]) {
     await copy(`${from}/${file}`, `${to}/${file}`, signal).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
+      if (file.endsWith("/registry.json")) return;
       const what =
         `Cannot bundle as package ${named} must be in Deno's cache: "${from}/${file}" is not there`;
       throw new InputError(what, { remedy: "run deno install --frozen", cause: error });
