@@ -29,8 +29,7 @@ export const TASK = await defineTask({
     seeds: field.integer({ default: 1, min: 1, max: 100, help: "seeds of a study, where it repeats them" }),
     from: field.paths({
       value: "FOLDER",
-      help:
-        "folder of studies elsewhere, or of their results: what was found there counts, and runs noted there are not made again; repeatable",
+      help: "studies elsewhere, or their results: what is noted there is not made again; repeatable",
     }),
     dryRun: field.flag({ help: "print what a study would run, and how long that takes" }),
     ...SPEED,
@@ -42,10 +41,7 @@ export const TASK = await defineTask({
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, study: studies, from = [], dryRun } = options;
     if (studies.length === 0 && from.length > 0) {
-      const remedy = say`name the ${setting("study")}, or leave it out`;
-      throw new InputError(say`Cannot use ${setting("from")} as it must go with a study: none is named`, {
-        remedy,
-      });
+      throw new InputError(say`Cannot use ${setting("from")} as it must go with a study: none is named`);
     }
     if (studies.length > 0 && dryRun) {
       const plan = await planStudies({ ...options, studies, sources, device: speedOf(options), words });

@@ -755,7 +755,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--from FOLDER --run OUT",
       2,
-      "Cannot use --from as it must go with a study: none is named; name the --study",
+      "Cannot use --from as it must go with a study: none is named",
     ],
     [
       "--study experts --from FOLDER --run OUT",
