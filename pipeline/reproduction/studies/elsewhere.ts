@@ -41,13 +41,15 @@ export interface Known {
  * Throws an `InputError` for a folder elsewhere that holds nothing of studies, and where something is damaged.
  */
 export async function readKnown(root: string, from: readonly string[] = []): Promise<Known> {
-  for (const folder of from) await checkHolds(folder);
-  const first = <Found>(found: Record<string, Found>[]): Record<string, Found> =>
-    Object.assign({}, ...found.toReversed());
-  const folders = [root, ...from];
+  const found = await Promise.all([root, ...from].map(async (folder): Promise<Known> => ({
+    rates: await readRates(folder),
+    searches: await readRouterSearches(folder),
+  })));
+  for (const [i, folder] of from.entries()) await checkHolds(folder, found[i + 1]);
+  const last = found.toReversed();
   return {
-    rates: first(await Promise.all(folders.map(readRates))),
-    searches: first(await Promise.all(folders.map(readRouterSearches))),
+    rates: Object.assign({}, ...last.map(({ rates }) => rates)),
+    searches: Object.assign({}, ...last.map(({ searches }) => searches)),
   };
 }
 
@@ -107,11 +109,10 @@ export async function takeIn(
 }
 
 /** Throws an `InputError` where a folder holds nothing of studies, and where a note in it is damaged. */
-async function checkHolds(folder: string): Promise<void> {
+async function checkHolds(folder: string, { rates, searches }: Known): Promise<void> {
   const names = await namesOfNotes(folder);
   for (const name of names) await readNote(folder, name);
-  const found = [await readRates(folder), await readRouterSearches(folder)];
-  if (names.length > 0 || found.some((one) => Object.keys(one).length > 0)) return;
+  if ([names, rates, searches].some((one) => Object.keys(one).length > 0)) return;
   throw new InputError(
     say`Cannot go on from "${folder}" as ${
       setting("from")

@@ -137,21 +137,27 @@ export function rateSearchersOf(
 export const namesOf = (model: Searched, experts: number): string[] =>
   model === "experts" ? Array.from({ length: experts }, (_, expert) => expertFolder(expert)) : [model];
 
+/** Gives the learning rate that the flags give to a model, else the one that was found; undefined where none was. */
+export const rateOf = (
+  model: Searched,
+  configuration: Configuration,
+  { flags }: Sources,
+  found: Rates,
+): number | undefined => flags?.[RATES[model]] ?? found[recipeOf(model, configuration)]?.rate;
+
 /**
- * Gives the learning rates that the models of a run are trained with: those of the flags, else those that were
- * found. Undefined where one is not found yet.
+ * Gives the learning rates that the models of a run are trained with. Undefined where one is not found yet.
  */
 export function ratesOf(
   { models }: Pick<Setup, "models">,
   configuration: Configuration,
-  { flags }: Sources,
+  sources: Sources,
   found: Rates,
 ): Partial<Record<Searched, number>> | undefined {
-  const rateOf = (model: Searched) => flags?.[RATES[model]] ?? found[recipeOf(model, configuration)]?.rate;
   const rates: Partial<Record<Searched, number>> = {};
   for (const model of models) {
-    const own = rateOf(model);
-    const rate = own === 0 ? rateOf("experts") : own; // 0 stands for the rate of the experts
+    const own = rateOf(model, configuration, sources, found);
+    const rate = own === 0 ? rateOf("experts", configuration, sources, found) : own; // 0 stands for theirs
     if (rate === undefined) return undefined;
     rates[model] = rate;
   }

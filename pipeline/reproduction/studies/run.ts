@@ -23,6 +23,7 @@ import { diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses
 import {
   configurationOf,
   flagsOf,
+  rateOf,
   rateSearchersOf,
   recipeOf,
   routerSearchesOf,
@@ -136,9 +137,9 @@ interface Site {
 
 /**
  * Lists what is to be made, in sequences: searches for settings of routers, and for every run whose settings
- * are known, and of which nothing is noted, its partition, its models and its evaluation. A learning rate is searched for in the first run
- * that needs it, once the settings of that run's routers are known: so the same trials decide on it,
- * whichever process comes first.
+ * are known, and of which nothing is noted, its partition, its models and its evaluation. A learning rate is
+ * searched for in the first run that needs it, once the settings of that run's routers are known: so the same
+ * trials decide on it, whichever process comes first.
  */
 async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
   const { options: { run: root }, sources, studies, seeds } = site;
@@ -218,7 +219,7 @@ function piecesOfRun(
   for (const model of setup.models) {
     const field = RATES[model];
     const recipe = recipeOf(model, configuration);
-    const rate = sources.flags?.[field] ?? found[recipe]?.rate;
+    const rate = rateOf(model, configuration, sources, found);
     if (rate === undefined) {
       if (!searches(recipe)) return pieces; // another run does, or will once its routers are known
       const search = async () => {
