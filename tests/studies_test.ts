@@ -220,11 +220,17 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
     }
     const { studies } = JSON.parse(await Deno.readTextFile(`${folder}/a/studies.json`));
     const { table } = studies.find(({ name }: { name: string }) => name === "partitioners");
-    const alone = table.rows.filter(([label]: string[]) => !label.endsWith("2 experts together"));
-    assertEquals(alone.length, table.rows.length - 1); // of clusters
+    const together = (label: string) => label.endsWith("2 experts together");
+    const isDense = (label: string) => label.startsWith("dense,");
+    assertEquals(table.rows.filter(([label]: string[]) => together(label)).length, 1); // of clusters
+    assertEquals(table.rows.filter(([label]: string[]) => isDense(label)).length, 3);
+    const alone = table.rows.filter(([label]: string[]) => !together(label) && !isDense(label));
     const settings = alone.map((row: string[]) => row.at(-1));
     const wanted = searches.map(({ routerRate, rounds }) => `${routerRate} × ${rounds}`);
-    assertEquals(settings, [wanted[0], wanted[1], wanted[1], null, null, null]);
+    assertEquals(settings, [
+      ...[wanted[0], wanted[1], wanted[1], null, null, null],
+      ...[wanted[0], wanted[1]], // with twice the experts
+    ]);
   }));
 
 Deno.test("reproductions and studies warn of a processor where a GPU was to be expected, and stop where one is required", () =>

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { BASELINES } from "../../evaluation/baselines.ts";
+import { wayName } from "../../report/plots.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "./plots.ts";
 import {
@@ -14,57 +16,63 @@ import {
   scoreText,
   seedRows,
   seedsTo,
+  type Setup,
   setupOf,
   type Study,
 } from "./study.ts";
 
-/** The ways to split, whether seeds are repeated, and whether a prompt can be routed. */
-const WAYS: {
+/** A way to split text. */
+interface Way {
+  /** Its name, as runs have it. */
   name: string;
+  /** Its name in tables. */
   label: string;
+  /** Settings in which its runs differ from the preset. */
   settings: Partial<Configuration>;
-  repeated: boolean;
-  routes: boolean;
-}[] = [
-  { name: "em", label: "routers from random parts", settings: {}, repeated: true, routes: true },
+  /** Whether it has runs of several seeds. */
+  repeated?: boolean;
+  /** Whether it has a run with twice the experts. */
+  doubled?: boolean;
+}
+
+const WAYS: Way[] = [
+  { name: "em", label: "routers from random parts", settings: {}, repeated: true, doubled: true },
   {
     name: "em-from-clusters",
     label: "routers from clusters",
     settings: { start: "ctbm" },
     repeated: true,
-    routes: true,
+    doubled: true,
   },
   {
     name: "fixed-clusters",
     label: "clusters, routed by likelihood",
     settings: { start: "ctbm", fixed: true },
-    repeated: false,
-    routes: true,
   },
-  {
-    name: "ctbm",
-    label: "clusters of TF-IDF (c-BTM)",
-    settings: { partitioner: "ctbm" },
-    repeated: true,
-    routes: true,
-  },
-  {
-    name: "random",
-    label: "random parts",
-    settings: { partitioner: "random" },
-    repeated: false,
-    routes: true,
-  },
-  {
-    name: "source",
-    label: "parts by source",
-    settings: { partitioner: "source" },
-    repeated: false,
-    routes: false,
-  },
+  { name: "ctbm", label: "clusters of TF-IDF (c-BTM)", settings: { partitioner: "ctbm" }, repeated: true },
+  { name: "random", label: "random parts", settings: { partitioner: "random" } },
+  { name: "source", label: "parts by source", settings: { partitioner: "source" } },
 ];
 
 const MOST_TOKENS = 1024;
+
+/**
+ * Describes the run of a way. Where there are twice as many experts, routers have the rate and the rounds that were
+ * found for the preset's number.
+ */
+function setupFor({ name, label, settings }: Way, experts: number, preset: number, seed = 0): Setup {
+  const isDoubled = experts !== preset;
+  const steps = isDoubled ? [] : ["dense-steps" as const];
+  const setup = setupOf(
+    `${name}-${experts}-experts`,
+    isDoubled ? `${label}, ${experts} experts` : label,
+    { experts, ...settings },
+    name === "em" ? ["experts", "dense", ...steps] : ["experts"],
+    seed,
+    name === "ctbm" ? { mix: [1, 2] } : undefined,
+  );
+  return settings.partitioner === undefined ? { ...setup, searchesRouters: preset } : setup;
+}
 
 /**
  * Says with which rate and for how many rounds the routers of a run were trained, where it was searched
@@ -87,37 +95,40 @@ function togetherRows({ setup, evaluation: { mixing } }: Outcome, lengths: reado
   ]);
 }
 
+/** Lists the rows of the dense models beside a mixture. */
+function baselineRows({ setup, evaluation: { scores, experts } }: Outcome, lengths: readonly number[]) {
+  const { seed } = setup.settings;
+  return BASELINES.filter((name) => setup.models.includes(name)).map((name) => [
+    `${wayName(name, experts)}${seed ? `, seed ${seed}` : ""}`,
+    ...lengths.map(() => null),
+    scoreText(scores[name]),
+    ...[null, null, null, null],
+  ]);
+}
+
 /** How ways to split compare. */
 export const partitioners: Study = {
   name: "partitioners",
   title: "Routers beside clusters, random parts and sources",
   question: "Which way to split text makes the best mixture, and which routes a short prompt?",
   paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
-  setups: ({ experts }, seeds) =>
-    WAYS.flatMap(({ name, label, settings, repeated }) =>
-      seedsTo(repeated ? seeds : 1).map((seed) => {
-        const models = name === "em" ? ["experts", "dense", "dense-steps"] as const : ["experts"] as const;
-        const choices = name === "ctbm" ? { mix: [1, 2] } : undefined;
-        const setup = setupOf(
-          `${name}-${experts}-experts`,
-          label,
-          { experts, ...settings },
-          models,
-          seed,
-          choices,
-        );
-        return { ...setup, searchesRouters: settings.partitioner === undefined };
-      })
+  setups: ({ experts }, seeds) => [
+    ...WAYS.flatMap((way) =>
+      seedsTo(way.repeated ? seeds : 1).map((seed) => setupFor(way, experts, experts, seed))
     ),
+    ...WAYS.filter(({ doubled }) => doubled).map((way) => setupFor(way, 2 * experts, experts)),
+  ],
   findings(outcomes) {
     const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
       length >= 8
     );
-    const of = (way: string) => outcomes.filter(({ setup }) => setup.name.startsWith(`${way}-`));
-    const routed = outcomes.filter(({ evaluation }) => evaluation.prefixes.length > 1);
-    const [em, started, clusters] = ["em", "em-from-clusters", "ctbm"].map((way) =>
-      of(way).filter(({ setup }) => way !== "em" || !setup.name.startsWith("em-from-"))
+    const preset = Number(outcomes[0].setup.settings.experts);
+    const of = (way: string, experts = preset) =>
+      outcomes.filter(({ setup }) => setup.name.startsWith(`${way}-${experts}-experts-`));
+    const [em, started, clusters, [random]] = ["em", "em-from-clusters", "ctbm", "random"].map((way) =>
+      of(way)
     );
+    const [emDoubled, startedDoubled] = ["em", "em-from-clusters"].map((way) => of(way, 2 * preset));
     const short = lengths[0], whole = lengths.at(-1)!;
     const versus = (a: readonly Outcome[], b: readonly Outcome[], tokens?: number) =>
       a.map((outcome, i) =>
@@ -128,11 +139,15 @@ export const partitioners: Study = {
     const text = (pairs: number[][]) =>
       pairs.map((pair) => pair.map((value) => value.toFixed(2)).join(" and ")).join("; ");
     const ahead = (pairs: number[][]) => pairs.every(([a, b]) => a < b);
-    const [shortPairs, startPairs, wholePairs] = [
+    const [shortPairs, startPairs, wholePairs, doubledPairs] = [
       versus(em, clusters, short),
       versus(started, em),
       versus(em, clusters, whole),
+      versus(startedDoubled, emDoubled),
     ];
+    const control = [random.evaluation.scores.mixture!, em[0].evaluation.scores.dense!].map((score) =>
+      score.perplexity
+    );
     return {
       claims: [
         {
@@ -153,6 +168,19 @@ export const partitioners: Study = {
           paper: "not reported",
           here: text(startPairs),
           holds: ahead(startPairs),
+        },
+        {
+          claim: `Routers that start from clusters are ahead of the others with ${2 * preset} experts, too`,
+          paper: "not reported",
+          here: text(doubledPairs),
+          holds: ahead(doubledPairs),
+        },
+        {
+          claim: "Random parts, which no expert specialises on, gain nothing over the dense model of " +
+            `${preset} times the batch`,
+          paper: "not reported",
+          here: text([control]),
+          holds: !ahead([control]),
         },
       ],
       table: {
@@ -177,6 +205,7 @@ export const partitioners: Study = {
               routersText(outcome),
             ],
             ...togetherRows(outcome, lengths),
+            ...baselineRows(outcome, lengths),
           ]),
           ...seedRows(outcomes, (outcome) => [
             ...lengths.map((length) =>
@@ -190,14 +219,17 @@ export const partitioners: Study = {
           ]),
         ],
       },
-      plots: [
+      plots: [preset, 2 * preset].map((experts) =>
         prefixesPlot(
-          "study-partitioners",
-          "Perplexity by routing prefix, for each way to split",
-          "Every mixture sees the same tokens for as many steps.",
-          routed.filter(({ setup }) => setup.settings.seed === 0),
-        ),
-      ],
+          `study-partitioners-${experts}`,
+          `Perplexity by routing prefix, for each way to split among ${experts} experts`,
+          "Every mixture sees the same tokens for as many steps, and so do the dense models.",
+          outcomes.filter(({ setup: { settings }, evaluation }) =>
+            settings.seed === 0 && settings.experts === experts && evaluation.prefixes.length > 1
+          ),
+          { baselines: ["dense", "dense-steps"] },
+        )
+      ),
     };
   },
 };

@@ -64,7 +64,7 @@ export function routerSearchOf(setup: Setup, sources: Sources): string | undefin
   const given = givenRouters(sources);
   const isGiven = given.routerRate !== undefined && given.rounds !== undefined;
   if (!setup.searchesRouters || isGiven) return undefined;
-  return routerRecipeOf(configurationOf(sources, setup), given);
+  return routerRecipeOf({ ...configurationOf(sources, setup), experts: setup.searchesRouters }, given);
 }
 
 /** Resolves the settings of a run of a study. */

@@ -4,18 +4,20 @@
  * @module
  */
 
+import type { Baseline } from "../../evaluation/baselines.ts";
 import { atPrefix, type Score } from "../../evaluation/evaluation.ts";
 import {
   across,
   beside,
-  coloured,
-  legendOf,
+  expertLine,
+  lineEncoding,
   noGrid,
   type Plot,
   POINT,
   quantity,
+  wayLine,
 } from "../../report/plots.ts";
-import { colour, expertColour } from "../../report/theme.ts";
+import { colour } from "../../report/theme.ts";
 import type { Outcome } from "./study.ts";
 
 /** A point of a plot: its name, and its score. */
@@ -58,48 +60,70 @@ export function perplexitiesPlot(id: string, title: string, about: string, score
   };
 }
 
-/** Plots the perplexity of several runs by the length of the routing prefix, up to `longest` tokens. */
+/** What a plot by routing prefix leaves out, and what it adds. */
+export interface PrefixesLooks {
+  /** Longest prefix, in tokens. Default: all of them. */
+  longest?: number;
+  /** Baselines that are drawn as level lines, as no prefix routes them: those of the first run that has them. Default: none. */
+  baselines?: readonly Baseline[];
+}
+
+/** Plots the perplexity of several runs by the length of the routing prefix. */
 export function prefixesPlot(
   id: string,
   title: string,
   about: string,
   outcomes: readonly Outcome[],
-  longest = Infinity,
+  { longest = Infinity, baselines = [] }: PrefixesLooks = {},
 ): Plot {
-  const names = outcomes.map(({ setup }) => setup.label);
-  const values = outcomes.flatMap(({ setup, evaluation }) =>
+  const mixtures = outcomes.flatMap(({ setup, evaluation }) =>
     evaluation.prefixes.filter(({ prefix }) => prefix <= longest).map((row) => ({ ...row, run: setup.label }))
   );
-  const lengths = [...new Set(values.map(({ prefix }) => prefix))].sort((a, b) => a - b);
+  const lengths = [...new Set(mixtures.map(({ prefix }) => prefix))].sort((a, b) => a - b);
+  const levels = baselines.flatMap((baseline) => {
+    const evaluation = outcomes.map(({ evaluation }) => evaluation).find(({ scores }) => scores[baseline]);
+    return evaluation
+      ? [{ line: wayLine(baseline, evaluation.experts), ...evaluation.scores[baseline]! }]
+      : [];
+  });
+  const level = levels.flatMap(({ line, perplexity }) =>
+    lengths.map((prefix) => ({ prefix, perplexity, run: line.name }))
+  );
+  const lines = [
+    ...outcomes.map(({ setup }, i) => ({ ...expertLine(i), name: setup.label, width: 2 })),
+    ...levels.map(({ line }) => line),
+  ];
   return {
     id,
     title,
     about: `${about} Perplexity of held-out text where so many tokens route; lower is better.`,
     size: "full",
-    spec: (width) => ({
-      height: 300,
-      data: { values },
-      mark: { type: "line", point: true, strokeWidth: 2 },
-      encoding: {
+    spec: (width) => {
+      const encoding = {
         x: quantity("prefix", {
           scale: { type: "log", base: 2, domain: [lengths[0], lengths.at(-1)], nice: false },
           axis: noGrid("tokens of the routing prefix", { values: lengths, format: "d" }),
         }),
         y: quantity("perplexity", { scale: { zero: false }, axis: across("perplexity", { tickCount: 6 }) }),
-        color: coloured(
-          "run",
-          names,
-          names.map((_, i) => expertColour(i)),
-          legendOf(names, width, { symbol: "stroke" }),
-        ),
-      },
-    }),
+        ...lineEncoding("run", lines, width),
+      };
+      return {
+        height: 300,
+        layer: [
+          { data: { values: level }, mark: "line", encoding },
+          { data: { values: mixtures }, mark: { type: "line", point: true }, encoding },
+        ],
+      };
+    },
     table: {
       head: ["run", ...lengths.map(String)],
-      rows: outcomes.map(({ setup, evaluation }) => [
-        setup.label,
-        ...lengths.map((length) => atPrefix(evaluation, length)?.perplexity ?? null),
-      ]),
+      rows: [
+        ...outcomes.map(({ setup, evaluation }) => [
+          setup.label,
+          ...lengths.map((length) => atPrefix(evaluation, length)?.perplexity ?? null),
+        ]),
+        ...levels.map(({ line, perplexity }) => [line.name, ...lengths.map(() => perplexity)]),
+      ],
     },
   };
 }

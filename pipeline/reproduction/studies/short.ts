@@ -66,7 +66,7 @@ export const short: Study = {
           "Perplexity of short prompts",
           "Routers trained with other lengths.",
           outcomes,
-          MOST_TOKENS,
+          { longest: MOST_TOKENS },
         ),
       ],
     };

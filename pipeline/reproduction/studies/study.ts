@@ -24,8 +24,11 @@ export interface Setup {
   models: readonly Searched[];
   /** Further options of the evaluation. */
   choices?: Choices;
-  /** Whether rate and rounds of its routers are searched for, and not those of the preset. */
-  searchesRouters?: boolean;
+  /**
+   * Number of experts for which the rate and the rounds of its routers are searched for. Default: they are those of
+   * the preset.
+   */
+  searchesRouters?: number;
 }
 
 /** What an evaluation takes besides the models. */

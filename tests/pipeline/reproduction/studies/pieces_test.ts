@@ -50,7 +50,10 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
   const after = setupsOf(ALL, SMALL, 3, { searches: found });
   const names = (setups: readonly Setup[]) => setups.map(({ name }) => name);
   const more = names(after).filter((name) => !names(before).includes(name));
-  assertEquals(more, [0, 1, 2].map((seed) => `em-4-experts-router-rate-0.006-rounds-12-seed-${seed}`));
+  const other = (experts: number, seed: number) =>
+    `em-${experts}-experts-router-rate-0.006-rounds-12-seed-${seed}`;
+  // Runs with twice the experts take what was found for these.
+  assertEquals(more, [other(4, 0), other(4, 1), other(4, 2), other(8, 0)]);
   assert(names(before).every((name) => names(after).includes(name)), "experts takes three seeds of em, too");
   const { routerRate, rounds } = resolveConfiguration(SMALL);
   const kept = { [recipe]: { routerRate, rounds, trials: [] } };
@@ -65,9 +68,9 @@ Deno.test("a learning rate is searched for by the same run whatever is known, at
     new Set(rateSearchersOf([partitioners], SMALL, 1, searches).values());
   assertEquals(first({}), new Set([undefined]));
   assertEquals(first({ [clusters]: other }), new Set([undefined]));
-  const name = "em-4-experts-router-rate-0.006-rounds-12-seed-0";
-  assertEquals(first({ [random]: other }), new Set([name])); // the other start is still open
-  assertEquals(first({ [random]: other, [clusters]: other }), new Set([name]));
+  const names = new Set([4, 8].map((experts) => `em-${experts}-experts-router-rate-0.006-rounds-12-seed-0`));
+  assertEquals(first({ [random]: other }), names); // the other start is still open
+  assertEquals(first({ [random]: other, [clusters]: other }), names);
   // While a rate is missing, a run that is listed searches for it, or the search for that run's routers is open.
   for (
     const studies of [ALL, ALL.toReversed(), [partitioners], ...ALL.map((study) => [partitioners, study])]
