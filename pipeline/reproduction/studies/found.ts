@@ -4,7 +4,9 @@
  * @module
  */
 
+import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
+import { jsonText, writeAtomic } from "../../run/files.ts";
 import { readJsonIfThere, type Schema } from "../../run/schema.ts";
 
 /**
@@ -17,4 +19,26 @@ export async function readFound<T>(path: string, schema: Schema<T>, what: string
     const remedy = `remove "${path}": what it held is made again`;
     throw new InputError(error.what, { where: path, remedy, cause: error });
   });
+}
+
+/** What searches found, by recipe, in one file of a folder of studies. */
+export interface Findings<T> {
+  /** Reads what a folder notes. Throws an `InputError` where it is damaged. */
+  read(root: string): Promise<Record<string, T>>;
+  /** Notes more beside what is there; of one recipe the new one stays. */
+  write(root: string, found: Record<string, T>): Promise<void>;
+}
+
+/** Keeps findings, which are `what`, in a file of this name, under this key. */
+export function findingsIn<T>(file: string, key: string, schema: Schema<T>, what: string): Findings<T> {
+  const whole = v.object({ format: v.literal(1), [key]: v.record(v.string(), schema) });
+  const read = async (root: string) => {
+    const found = await readFound(`${root}/${file}`, whole, what);
+    return (found?.[key] ?? {}) as Record<string, T>;
+  };
+  const write = async (root: string, found: Record<string, T>) => {
+    const all = { ...await read(root), ...found };
+    await writeAtomic(`${root}/${file}`, jsonText({ format: 1, [key]: all }));
+  };
+  return { read, write };
 }

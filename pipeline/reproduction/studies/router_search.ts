@@ -8,10 +8,9 @@
  */
 
 import * as v from "valibot";
-import { jsonText, writeAtomic } from "../../run/files.ts";
 import { type Configuration, FIELDS } from "../../settings/configuration.ts";
 import { searchLine } from "../search.ts";
-import { readFound } from "./found.ts";
+import { findingsIn } from "./found.ts";
 import type { Setup } from "./study.ts";
 
 /** The settings that are searched for. */
@@ -34,7 +33,6 @@ const SEARCH = v.object({
     validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
   })),
 });
-const FILE = v.object({ format: v.literal(1), routers: v.record(v.string(), SEARCH) });
 
 /**
  * What a search came to: the best settings, and all that were tried with the mean NLL per predicted token
@@ -62,17 +60,13 @@ export function routerRecipeOf(configuration: Configuration, given: Partial<Rout
     (given.rounds === undefined ? "" : `, ${given.rounds} rounds given`);
 }
 
-/** Reads the searches that a folder of studies notes. Throws an `InputError` where they are damaged. */
-export async function readRouterSearches(root: string): Promise<RouterSearches> {
-  const path = `${root}/${ROUTERS_FILE}`;
-  return (await readFound(path, FILE, "settings of routers that were found"))?.routers ?? {};
-}
-
-/** Notes searches in a folder of studies beside those that are there; of one recipe the new one stays. */
-export async function writeRouterSearches(root: string, found: RouterSearches): Promise<void> {
-  const routers = { ...await readRouterSearches(root), ...found };
-  await writeAtomic(`${root}/${ROUTERS_FILE}`, jsonText({ format: 1, routers }));
-}
+/** Reads the searches that a folder of studies notes, and notes more. */
+export const { read: readRouterSearches, write: writeRouterSearches } = findingsIn(
+  ROUTERS_FILE,
+  "routers",
+  SEARCH,
+  "settings of routers that were found",
+);
 
 /**
  * Searches for the settings of routers from those of the preset outwards; `given` ones stay. Another
