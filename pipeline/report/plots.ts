@@ -108,7 +108,7 @@ export function legendOf(
   const room = width - left - (title ? textWidth(title) + 8 : 0);
   const columns = Math.max(1, Math.min(names.length, Math.floor(room / widest)));
   const looks = symbol === "stroke" ? STROKE : symbol === "square" ? { symbolType: symbol } : {};
-  return { legend: { title: title ?? null, columns, ...looks } };
+  return { legend: { title: title ?? null, columns, labelLimit: Math.max(1, room - symbolWidth), ...looks } };
 }
 
 /** Outlines marks, filled and hollow ones alike. */
