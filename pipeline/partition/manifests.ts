@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { sha256 } from "../run/files.ts";
-import { count, finite, readJson, share } from "../run/schema.ts";
+import { byLabel, count, finite, readJson, share } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 
 const hash = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
@@ -25,7 +25,7 @@ const PART_COUNTS = v.object({
   sequences: count,
   tokens: count,
   nllPerToken: v.nullable(finite),
-  sources: v.record(v.string(), v.object({ sequences: count, tokens: count })),
+  sources: byLabel(v.object({ sequences: count, tokens: count })),
 });
 
 const PART = v.object({

@@ -11,12 +11,12 @@ import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
 import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
-import { count, readJson } from "../run/schema.ts";
+import { byLabel, count, readJson } from "../run/schema.ts";
 import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
 import type { PartitionerKind, TokenRows } from "./partitioner.ts";
 
 const FILE = "sources.json";
-const SCHEMA = v.record(v.string(), v.object({ expert: count, tokens: count }));
+const SCHEMA = byLabel(v.object({ expert: count, tokens: count }));
 
 /** Opens, learns and identifies parts by source. */
 export const source: PartitionerKind = {

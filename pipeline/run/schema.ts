@@ -16,6 +16,21 @@ export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** A share of a whole, 0 to 1, give or take a rounding. */
 export const share = v.pipe(finite, v.minValue(0), v.maxValue(1 + 1e-9));
 
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/**
+ * Makes the schema of an object whose keys are labels of users. `v.record` leaves out the keys that every object has, such as
+ * `constructor`; here they are kept.
+ */
+export const byLabel = <T>(value: Schema<T>): Schema<Record<string, T>> =>
+  v.pipe(
+    v.custom<Record<string, unknown>>(isObject, "it must be an object"),
+    v.transform((values) => new Map(Object.entries(values))),
+    v.map(v.string(), value),
+    v.transform((values): Record<string, T> => Object.fromEntries(values)),
+  );
+
 /**
  * Returns a value as the schema reads it. Throws an `InputError` that names the first field that breaks the
  * schema, and says why.

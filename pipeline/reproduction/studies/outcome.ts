@@ -8,10 +8,10 @@ import * as v from "valibot";
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { EVALUATION } from "../../evaluation/evaluation.ts";
 import { SEARCHED } from "../../report/reproduction.ts";
-import { count, finite } from "../../run/schema.ts";
+import { byLabel, count, finite } from "../../run/schema.ts";
 import { TRAIN_RESULT } from "../../stages/training_result.ts";
 
-const PART = v.object({ sequences: count, tokens: count, sources: v.record(v.string(), count) });
+const PART = v.object({ sequences: count, tokens: count, sources: byLabel(count) });
 const TOTAL = v.object({ total: finite });
 
 /** The schema of a {@linkcode RunOutcome}. */

@@ -14,7 +14,8 @@ import { LINEAGE } from "./support.ts";
 const HASHES = ["a", "b", "c"].map((digit) => digit.repeat(64));
 const shard = (name: string, sha256: string) => ({ name, rows: 3, tokens: 30, bytes: 999, sha256 });
 const TOTAL = { sequences: 3, tokens: 30, nllPerToken: 4.5 };
-const COUNTS = { ...TOTAL, sources: { news: { sequences: 3, tokens: 30 } } };
+const SOURCE = { sequences: 3, tokens: 30 };
+const COUNTS = { ...TOTAL, sources: { news: SOURCE, constructor: SOURCE, ["__proto__"]: SOURCE } };
 const PART: PartManifest = {
   format: 1,
   expert: 2,

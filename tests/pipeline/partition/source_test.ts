@@ -41,6 +41,13 @@ Deno.test("source puts the largest label first into the lightest group", () =>
     assertEquals(await expertsOf(partitioner, ["law", "sea", "code", "news", "new"]), [0, 1, 1, 0, -1]);
   }));
 
+Deno.test("source knows labels that every object has as keys", () =>
+  inFolder(async (folder) => {
+    const rows = JSON.parse('{"news": 9, "prototype": 8, "constructor": 5, "__proto__": 3}');
+    const { partitioner } = await learn(folder, 3, rows);
+    assertEquals(await expertsOf(partitioner, Object.keys(rows)), [0, 1, 2, 2]);
+  }));
+
 Deno.test("source refuses fewer labels than experts, and rows without labels", () =>
   inFolder(async (folder) => {
     await assertRejects(

@@ -1,7 +1,7 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
-import { count, readJson, readJsonLines, share } from "../../../pipeline/run/schema.ts";
+import { byLabel, conform, count, readJson, readJsonLines, share } from "../../../pipeline/run/schema.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const SCHEMA = v.object({ rows: v.array(v.object({ n: count, part: share })) });
@@ -37,3 +37,20 @@ Deno.test("readJsonLines() leaves out a line that is being written, and names th
     await Deno.writeTextFile(path, `{"n":1}\n{"m":2}\n`);
     await assertRejects(read, InputError, `Cannot read "${path}" as it must be metrics: line 2: n: `);
   }));
+
+Deno.test("byLabel() keeps labels that every object has as keys, and names the label that is wrong", () => {
+  const schema = byLabel(v.object({ n: count }));
+  for (
+    const text of [
+      "{}",
+      '{"b":{"n":1},"__proto__":{"n":2},"prototype":{"n":3},"constructor":{"n":4},"":{"n":5}}',
+    ]
+  ) {
+    assertEquals(JSON.stringify(conform(schema, JSON.parse(text))), text);
+  }
+  const wrong: [value: unknown, field: string][] = [
+    [{ b: { n: 1 }, constructor: { n: -1 } }, "constructor.n: "],
+    ...[null, [], "b"].map((value): [unknown, string] => [value, "it must be an object"]),
+  ];
+  for (const [value, field] of wrong) assertThrows(() => conform(schema, value), InputError, field);
+});
