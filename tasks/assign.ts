@@ -10,7 +10,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { assignFiles } from "./assign_files.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { pipeValues } from "./pipe.ts";
+import { isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 const PRICES = field.section("Command", {
@@ -22,6 +22,7 @@ const PRICES = field.section("Command", {
 
 export const TASK = await defineTask({
   name: "assign",
+  startsAnew: isPipe,
   about: "Assigns scored sequences to experts, in equal parts unless another method is chosen. " +
     "Without FILE it works in a run folder.",
   positional: "[FILE…|-]",

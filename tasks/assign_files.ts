@@ -19,11 +19,11 @@ import {
 import { type Lineage, lineageOf } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
-import { arrowInput, arrowInputAgain, arrowOutput, peekExperts } from "./pipe.ts";
+import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 
 /** What is assigned, how, and where the result goes. */
-export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWarning"> {
+export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWarning">, PipeOptions {
   /** Files; `-` is standard input. */
   paths: string[];
   /** Sequences assigned together; 0 chooses. */
@@ -32,10 +32,6 @@ export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWa
   prices?: string;
   /** File that is written; standard output without it. */
   output?: string;
-  /** Ends the work. */
-  signal: AbortSignal;
-  /** Shows a line that is no part of the result. */
-  tell: (text: string) => void;
 }
 
 /** Assigns files or a pipe. Throws an `InputError` where prices are given and a method as well. */
@@ -60,7 +56,7 @@ export async function assignFiles(
     if (known && proof) tell(driftText(drift(proof.loads, known.rows)));
     return;
   }
-  await using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`);
+  using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`, { signal, tell });
   const { experts, batches } = await peekExperts(input.open());
   let lineage: Lineage | null = null;
   for await (const batch of batches) {

@@ -36,8 +36,8 @@ export interface Task<Options extends Fields = Fields> {
   about: string;
   /** Its positional arguments, as the help shows them; undefined where it takes none. */
   positional?: string;
-  /** Whether it begins anew after an interruption. Other tasks go on where they were. */
-  startsAnew?: true;
+  /** Whether it, or a call of it, begins anew after an interruption. Others go on where they were. */
+  startsAnew?: true | ((call: Pick<Call<Options>, "paths" | "given">) => boolean);
   /**
    * Whether it completes its work in its own time when it is interrupted. Other tasks have some seconds. A
    * second interruption ends any task.
@@ -123,7 +123,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
 
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = await startProgress(isJson ? "json" : "text");
-  const known: Known = {};
+  const known: Known = { startsAnew: task.startsAnew === true };
   const onEvent = (event: RunEvent) => {
     if (event.type === "checkpoint") saving = event.state === "started";
     if (event.type === "adapter") known.adapter = event.adapter;
@@ -136,7 +136,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     const code = signal.aborted ? 130 : exitCode(error);
     if (code === 130) {
       const again = args.includes("--force") ? "the same command without --force" : "the same command";
-      const text = task.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`;
+      const text = known.startsAnew ? "interrupted" : `interrupted: run ${again} again to continue`;
       progress.tell("error", text, { code });
     } else if (code !== 0) {
       const text = await describe(error, known);
@@ -161,7 +161,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
 
 /** What a task is given to work with, besides its arguments. */
 export interface Frame {
-  /** Takes the run folder that the arguments name, for errors. */
+  /** Takes what the arguments say, for what is told at the end. */
   known?: Known;
   /** Ends the work. */
   signal: AbortSignal;
@@ -180,6 +180,7 @@ export async function perform<Options extends Fields>(
   { known = {}, signal, onEvent, tell, print }: Frame,
 ): Promise<void> {
   const call = await readArguments(task, args);
+  if (typeof task.startsAnew === "function") known.startsAnew = task.startsAnew(call);
   if ("run" in call.options) known.run = String(call.options.run);
   if ("onGpu" in call.options && call.given.has("onGpu")) {
     await checkOneCard(Number(call.options.onGpu), task.name);

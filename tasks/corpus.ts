@@ -9,11 +9,12 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { writeOut } from "./pipe.ts";
+import { isPipe, writeOut } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "corpus",
+  startsAnew: isPipe,
   about:
     "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
   options: { ...IN_A_RUN, ...OUTPUT },

@@ -14,10 +14,14 @@ import { worded } from "./wording.ts";
 /** Says how to mend a file that is wrong; undefined where that is not known. */
 export type RemedyFor = (where: string) => Promise<Text | undefined> | Text | undefined;
 
-/** A task that threw: the run folder that it worked in, and the adapter that it opened. */
+/**
+ * A task that threw or was interrupted: the run folder that it worked in, the adapter that it opened, and whether
+ * it would begin anew.
+ */
 export interface Known {
   run?: string;
   adapter?: string;
+  startsAnew?: boolean;
 }
 
 /** What must hold and what is, by the system's codes for a path that cannot be used as it was named. */

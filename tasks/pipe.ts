@@ -16,6 +16,14 @@ import {
 import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { type Configuration, presetOf, type Sources } from "../pipeline/settings/mod.ts";
 
+/** What ends the work of a pipe, and what shows a line that is no part of its result. */
+export interface PipeOptions {
+  /** Ends the work. */
+  signal: AbortSignal;
+  /** Shows a line that is no part of the result. */
+  tell: (text: string) => void;
+}
+
 /**
  * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder.
  */
@@ -29,6 +37,13 @@ export function pipeValues(
     );
   }
   return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+}
+
+/**
+ * Says whether a task works on files or a pipe and not in a run. Nothing of that is kept where it is interrupted.
+ */
+export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<string> }): boolean {
+  return paths.length > 0 || given.has("output");
 }
 
 /**
@@ -49,24 +64,29 @@ export function arrowInput(paths: string[], kept?: string): ReadableStream<Recor
 
 /**
  * Opens batches as often as they must be read. Files are opened again. Standard input is first written to a
- * temporary file, which {@linkcode Symbol.asyncDispose} removes.
+ * temporary file, which {@linkcode Symbol.dispose} removes, and an interruption as well: that may end the process
+ * before anything is disposed of.
  */
 export async function arrowInputAgain(
   paths: string[],
   why: string,
-): Promise<{ open: () => ReadableStream<RecordBatch> } & AsyncDisposable> {
+  { signal, tell }: PipeOptions,
+): Promise<{ open: () => ReadableStream<RecordBatch> } & Disposable> {
   const kept = paths.includes("-") ? await Deno.makeTempFile({ suffix: ".arrows" }) : undefined;
-  const remove = () => kept === undefined ? Promise.resolve() : Deno.remove(kept);
-  try {
-    if (kept !== undefined) {
-      console.error(`standard input is first written to ${kept}, as ${why}`);
-      await Deno.stdin.readable.pipeTo((await Deno.open(kept, { write: true })).writable);
+  const stack = new DisposableStack();
+  const remove = () => stack.dispose();
+  if (kept !== undefined) {
+    stack.defer(() => Deno.removeSync(kept));
+    signal.addEventListener("abort", remove);
+    try {
+      tell(`standard input is first written to ${kept}, as ${why}`);
+      await Deno.stdin.readable.pipeTo((await Deno.open(kept, { write: true })).writable, { signal });
+    } catch (error) {
+      remove();
+      throw error;
     }
-  } catch (error) {
-    await remove();
-    throw error;
   }
-  return { open: () => arrowInput(paths, kept), [Symbol.asyncDispose]: remove };
+  return { open: () => arrowInput(paths, kept), [Symbol.dispose]: remove };
 }
 
 /** Finds E in scores without consuming a batch. */
@@ -89,7 +109,7 @@ export async function peekExperts(batches: ReadableStream<RecordBatch>) {
 export async function arrowOutput(
   batches: ReadableStream<RecordBatch>,
   output: string | undefined,
-  { signal, tell }: { signal: AbortSignal; tell: (text: string) => void },
+  { signal, tell }: PipeOptions,
 ): Promise<void> {
   if (output && output !== "-") {
     const { rows } = await writeArrowFile(output, batches, undefined, { closes: true });

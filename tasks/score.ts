@@ -9,11 +9,12 @@ import { openPartitioner, score } from "../pipeline/partition/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT, PART, REQUIRE_GPU } from "./options.ts";
-import { arrowInput, arrowOutput, pipeValues } from "./pipe.ts";
+import { arrowInput, arrowOutput, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "score",
+  startsAnew: isPipe,
   about: "Scores the prefix of every sequence for every expert. Without FILE it works in a run folder.",
   positional: "[FILE…|-]",
   options: {

@@ -9,11 +9,12 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT, PART, WORKERS } from "./options.ts";
-import { arrowOutput, pipeValues } from "./pipe.ts";
+import { arrowOutput, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "tokenize",
+  startsAnew: isPipe,
   about:
     "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
   positional: "[FILE…|-]",

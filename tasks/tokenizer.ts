@@ -10,10 +10,12 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
+import { isPipe } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "tokenizer",
+  startsAnew: isPipe,
   about:
     "Trains a BPE tokenizer. Without FILE it works in a run folder; with FILE, all its text is for training.",
   positional: "[FILE…|-]",

@@ -1,7 +1,17 @@
 import { toText } from "@std/streams";
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
 import { tableFromIPC } from "@uwdata/flechette";
-import { commandOf, inFolder, type Outcome, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
+import {
+  commandOf,
+  inFolder,
+  type Outcome,
+  ROOT,
+  sendSignal,
+  SMALL,
+  smallCorpus,
+  task,
+  taskCommand,
+} from "./support.ts";
 
 const FLAGS = ["--format", "jsonl", "--source-field", "source", "--sequence-length", "32"];
 
@@ -173,5 +183,31 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
       const { code, err } = await task("assign", [...args], { input: scores.stdout });
       assertEquals(code, 2);
       assertStringIncludes(err, fact);
+    }
+  }));
+
+Deno.test("Ctrl-C in a pipe leaves no temporary file behind and does not speak of going on", () =>
+  inFolder(async (folder) => {
+    const fifo = `${folder}/fifo`; // a file whose opening waits: then standard input has been read to its end
+    assertEquals((await new Deno.Command("mkfifo", { args: [fifo] }).output()).code, 0);
+    const names = () =>
+      [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name !== "fifo");
+    for (const [paths, ends] of [[["-"], false], [[fifo, "-"], true]] as const) {
+      const args = [...paths, "--method", "optimal", "--log", "json"];
+      const child = taskCommand("assign", args, { stdin: "piped", env: { TMPDIR: folder } }).spawn();
+      const writer = child.stdin.getWriter();
+      await writer.write(new Uint8Array(1000));
+      if (ends) await writer.close();
+      const kept = () => names().find((name) => name.endsWith(".arrows"));
+      while (kept() === undefined || Deno.statSync(`${folder}/${kept()}`).size < 1000) {
+        await new Promise((done) => setTimeout(done, 20));
+      }
+      sendSignal(child, "SIGINT");
+      if (!ends) writer.releaseLock();
+      const { code, stderr } = await child.output();
+      const lines = new TextDecoder().decode(stderr).trimEnd().split("\n").map((line) => JSON.parse(line));
+      assertEquals(lines.map(({ type, code }) => [type, code]), [["note", undefined], ["error", 130]]);
+      assertStringIncludes(lines[0].message, "standard input is first written to ");
+      assertEquals([code, lines[1].message, names()], [130, "interrupted", []]);
     }
   }));
