@@ -5,7 +5,13 @@
  */
 
 import { setting } from "../kernels/mod.ts";
-import { type ComparedRun, type Comparison, type Lack, valueText } from "../pipeline/comparison/mod.ts";
+import {
+  type ComparedRun,
+  type Comparison,
+  type Lack,
+  untoldText,
+  valueText,
+} from "../pipeline/comparison/mod.ts";
 import { atPrefix, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
@@ -38,9 +44,11 @@ export function comparisonText(comparison: Comparison): string {
     [
       heldOut === null
         ? "held-out text: no run tells of any"
-        : `held-out text: the same tokens in all runs, SHA-256 ${heldOut.sha256.slice(0, 12)}${
+        : `held-out text: the same tokens in all runs${
+          heldOut.untold.length === 0 ? "" : " that tell"
+        }, SHA-256 ${heldOut.sha256.slice(0, 12)}${
           heldOut.sequences === null ? "" : `, ${count(heldOut.sequences)} sequences`
-        }`,
+        }${untoldText(heldOut)}`,
       ...output === undefined ? [] : [`page: ${output}`],
     ].join("\n"),
   ];

@@ -23,23 +23,23 @@ import { writePage } from "./page.ts";
 export async function compareRuns(options: CompareOptions): Promise<Comparison> {
   const { runs: paths, output, signal } = options;
   await checkPaths(paths);
+  const names = shortNames(paths).map(printable);
   const located: (LocatedRun & { lacks: Lack[] })[] = [];
-  for (const run of paths) {
+  for (const [i, run] of paths.entries()) {
     signal?.throwIfAborted();
     const record = await readRun(run, { doing: "compare", names: false });
-    located.push({ run, record, lacks: lacksOf((await statusOf(run)).stages) });
+    located.push({ name: names[i], run, record, lacks: lacksOf((await statusOf(run)).stages) });
   }
   const heldOut = await sharedHeldOut(located);
   const evaluations = located.map(({ record }) => evaluationOf(record));
   const sources = sourcesOf(evaluations);
-  const names = shortNames(paths).map(printable);
   const comparison: Comparison = {
-    runs: located.map(({ run, record, lacks }, i) => {
+    runs: located.map(({ name, run, record, lacks }, i) => {
       const { config: { configuration, adapter }, partition, rounds, curves } = record;
       const trained = curves.filter(({ expert }) => expert !== null);
       const own = evaluations[i];
       return {
-        name: names[i],
+        name,
         run,
         partitioner: configuration.routers === "" ? configuration.partitioner : null,
         experts: partition?.whole.experts ?? configuration.experts,

@@ -90,7 +90,7 @@ export interface ComparedSource {
 export interface Comparison {
   /** The runs, in the order in which they were named. */
   runs: ComparedRun[];
-  /** The held-out text that they share; null where no run tells what it holds out. */
+  /** The held-out text that those share which tell of some; null where no run tells what it holds out. */
   heldOut: HeldOut | null;
   /** Settings in which they differ. */
   settings: SettingDifference[];

@@ -17,18 +17,22 @@ import { tokenizeResult } from "../stages/tokenize.ts";
 
 /** A run, and where it lies. */
 export interface LocatedRun {
+  /** Its name beside the others. */
+  name: string;
   /** Path of its folder. */
   run: string;
   /** What it holds. */
   record: RunRecord;
 }
 
-/** The held-out text that runs share. */
+/** The held-out text that the runs share which tell of some. */
 export interface HeldOut {
   /** SHA-256 of its tokens: of its shards as the manifest of the first run that has one lists them. */
   sha256: string;
   /** Its sequences, where they are known. */
   sequences: number | null;
+  /** Names of the runs that do not tell what they hold out. */
+  untold: string[];
 }
 
 const SHARDS = "tokens/test-";
@@ -39,14 +43,14 @@ export function heldOutHash({ manifests: { tokenize, evaluate } }: RunRecord): s
 }
 
 /**
- * Finds the held-out text that all runs share; null where no run tells what it holds out. Shards that differ
- * hold the same text if all their tokens are the same. Throws an `InputError` that names two runs whose
- * held-out text differs.
+ * Finds the held-out text that runs share; null where no run tells what it holds out. Runs that do not tell
+ * are named. Shards that differ hold the same text if all their tokens are the same. Throws an `InputError`
+ * that names two runs whose held-out text differs.
  */
 export async function sharedHeldOut(runs: readonly LocatedRun[]): Promise<HeldOut | null> {
-  const known = runs.flatMap(({ run, record }) => {
-    const hash = heldOutHash(record);
-    return hash === null ? [] : [{ run, record, hash }];
+  const known = runs.flatMap((run) => {
+    const hash = heldOutHash(run.record);
+    return hash === null ? [] : [{ ...run, hash }];
   });
   if (known.length === 0) return null;
   const [first, ...others] = known;
@@ -58,7 +62,8 @@ export async function sharedHeldOut(runs: readonly LocatedRun[]): Promise<HeldOu
   }
   const { tokenize } = first.record.manifests;
   const sequences = tokenize ? tokenizeResult(tokenize, first.run).testSequences : null;
-  return { sha256: first.hash, sequences };
+  const untold = runs.filter(({ record }) => heldOutHash(record) === null).map(({ name }) => name);
+  return { sha256: first.hash, sequences, untold };
 }
 
 /** Hashes the real tokens of a run's held-out sequences, in their order; null where a shard is not there. */

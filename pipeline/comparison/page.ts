@@ -12,6 +12,7 @@ import { labelled } from "../report/plots.ts";
 import type { Section } from "../report/section.ts";
 import { writeAtomic } from "../run/files.ts";
 import type { ComparedRun, CompareOptions, Comparison } from "./comparison.ts";
+import { untoldText } from "./notes.ts";
 import { evaluationPlots, MOST_RUNS, roundPlots } from "./plots.ts";
 
 /** Writes the page; the same comparison gives the same bytes. */
@@ -140,19 +141,18 @@ function evaluationSection(comparison: Comparison): Section {
       }),
     ]),
   };
+  const { sha256, sequences, untold } = heldOut!; // a run that is evaluated tells
   const few = runs.length > MOST_RUNS
     ? ` Of more than ${MOST_RUNS} runs there are no plots by prefix and by source.`
     : "";
   return {
     ...section,
     lead: [
-      markup`<p>All runs hold out the same tokens${
-        heldOut === null
-          ? null
-          : markup` (SHA-256 <code>${heldOut.sha256.slice(0, 12)}</code>${
-            heldOut.sequences === null ? null : `, ${number(heldOut.sequences)} sequences`
-          })`
-      }.${few}</p>`,
+      markup`<p>All runs${
+        untold.length === 0 ? null : " that tell"
+      } hold out the same tokens (SHA-256 <code>${sha256.slice(0, 12)}</code>${
+        sequences === null ? null : `, ${number(sequences)} sequences`
+      })${untoldText(heldOut!)}.${few}</p>`,
       htmlTable(wins, "Mixtures"),
     ],
     plots: evaluationPlots(comparison),

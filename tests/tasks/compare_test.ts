@@ -1,4 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { compareRuns } from "../../pipeline/comparison/mod.ts";
+import { comparisonText } from "../../tasks/compare_text.ts";
+import { words } from "../../tasks/wording.ts";
 import { writeComparedRun } from "../pipeline/comparison/support.ts";
 import { inFolder, task } from "./support.ts";
 
@@ -45,5 +48,35 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
       assertEquals([code, out], [2, ""], err);
       assertMatch(err, message);
     }
+  });
+});
+
+/** Compares runs; gives what is printed, and the page without the tags of its words. */
+async function toldOf(runs: string[]): Promise<{ text: string; page: string }> {
+  const output = `${runs[0]}/../compare.html`;
+  const text = comparisonText(await compareRuns({ runs, output, words }));
+  return { text, page: (await Deno.readTextFile(output)).replace(/<\/?(span|code)[^>]*>/g, "") };
+}
+
+Deno.test("a comparison names the runs that do not tell what they hold out", async () => {
+  await inFolder(async (folder) => {
+    const runs = ["a", "b", "c"].map((name) => `${folder}/${name}`);
+    for (const run of runs) await writeComparedRun(run);
+    for (const stage of ["tokenize", "evaluate"]) await Deno.remove(`${runs[2]}/manifests/${stage}.json`);
+    const { text, page } = await toldOf(runs);
+    assertMatch(
+      text,
+      /^held-out text: the same tokens in all runs that tell, SHA-256 \w{12}, 1,092 sequences; c tells of none$/m,
+    );
+    assertMatch(
+      page,
+      /All runs that tell hold out the same tokens \(SHA-256 \w{12}, 1,092 sequences\); c tells of none\./,
+    );
+    const alike = await toldOf(runs.slice(0, 2));
+    assertMatch(
+      alike.text,
+      /^held-out text: the same tokens in all runs, SHA-256 \w{12}, 1,092 sequences$/m,
+    );
+    assertMatch(alike.page, /All runs hold out the same tokens \(SHA-256 \w{12}, 1,092 sequences\)\./);
   });
 });

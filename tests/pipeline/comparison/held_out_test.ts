@@ -11,7 +11,7 @@ async function twoRuns(folder: string, first: Unlike, second: Unlike) {
   await writeComparedRun(`${folder}/b`, second);
   return await Promise.all(["a", "b"].map(async (name) => {
     const run = `${folder}/${name}`;
-    return { run, record: await readRun(run) };
+    return { name, run, record: await readRun(run) };
   }));
 }
 
@@ -21,7 +21,7 @@ Deno.test("sharedHeldOut() takes the same tokens for the same text, whatever the
     const [own, other] = runs.map(({ record }) => heldOutHash(record)!);
     assertMatch(own, /^[0-9a-f]{64}$/);
     assertEquals(own === other, false); // another number of shards, and another lineage
-    assertEquals(await sharedHeldOut(runs), { sha256: own, sequences: 1092 });
+    assertEquals(await sharedHeldOut(runs), { sha256: own, sequences: 1092, untold: [] });
   });
 });
 
@@ -54,11 +54,12 @@ Deno.test("sharedHeldOut() refuses tokens that differ under equal settings, or a
   });
 });
 
-Deno.test("sharedHeldOut() tells nothing of runs whose manifests are not there", async () => {
+Deno.test("sharedHeldOut() names runs that do not tell, as their manifests are not there", async () => {
   await inFolder(async (folder) => {
     const runs = await twoRuns(folder, {}, {});
-    const without = runs.map(({ run, record }) => ({ run, record: { ...record, manifests: {} } }));
+    const without = runs.map((run) => ({ ...run, record: { ...run.record, manifests: {} } }));
     assertEquals(await sharedHeldOut(without), null);
-    assertEquals((await sharedHeldOut([without[0], runs[1]]))?.sequences, 1092);
+    const { sequences, untold } = (await sharedHeldOut([without[0], runs[1]]))!;
+    assertEquals([sequences, untold], [1092, ["a"]]);
   });
 });
