@@ -1,11 +1,14 @@
 /** Runs a study as a user does, as small as it can be. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../kernels/errors.ts";
-import { reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
+import { reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
+import { readOutcome, rememberHashes } from "../pipeline/reproduction/studies/outcomes.ts";
+import { readRunConfiguration } from "../pipeline/run/configuration.ts";
 import type { RunEvent } from "../pipeline/run/events.ts";
 import type { RunOptions, RunWatch } from "../pipeline/stages/session.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { type Hold, lockRun } from "../pipeline/run/lock.ts";
+import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { until } from "./slurm.ts";
 import {
   copyFolder,
@@ -190,12 +193,12 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
       ...[...given, ...BRIEF, ...rates, "--config", `${folder}/settings.json`, "--study", "partitioners"],
     ];
     const child = taskCommand("reproduce", args(), { stdout: "null" }).spawn();
-    let told = "";
+    let killed = "";
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      told += text;
+      killed += text;
       if (/em-2-experts-router-rate-\S+ started/.test(text)) sendSignal(child, "SIGKILL");
     }
-    assertEquals((await child.status).signal, "SIGKILL", told);
+    assertEquals((await child.status).signal, "SIGKILL", killed);
     const { code, err, out } = await task("reproduce", args());
     assertEquals(code, 0, err);
     assertStringIncludes(err, "search-expert-00-0.01 up to date");
@@ -231,6 +234,39 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
       ...[wanted[0], wanted[1], wanted[1], null, null, null],
       ...[wanted[0], wanted[1]], // with twice the experts
     ]);
+
+    // Elsewhere nothing is left to make: what every run came to is noted.
+    const plan = async (root: string, ...more: string[]) => {
+      const all = ["--dry-run", "--json", ...more];
+      return await task("reproduce", [...args().with(1, `${folder}/${root}`), ...all]);
+    };
+    const { pieces } = JSON.parse((await plan("b", "--from", `${folder}/a`)).out);
+    assertEquals(pieces.filter(({ done }: { done: boolean }) => !done), []);
+    // Runs of other settings are refused, and are none of a study that was not asked for.
+    const other = ["--weight-decay", "0.3"];
+    for (const refused of [await plan("a", ...other), await task("reproduce", [...args(), ...other])]) {
+      assertEquals(refused.code, 2);
+      assertStringIncludes(refused.err, "as --weight-decay must be what its config.json says: it is 0.3");
+      assertStringIncludes(refused.err, `or remove "${folder}/a/em-2-experts`);
+    }
+    const run = `${folder}/a/ctbm-2-experts-seed-0`;
+    const flags = { ...(await readRunConfiguration(run))!.configuration, partitioner: "em" };
+    const [setup] = STUDIES.get("partitioners")!.setups(flags, 1).filter(({ name }) =>
+      name.startsWith("ctbm")
+    );
+    const told = async (more: Partial<Configuration>) => {
+      const asked = { sources: { flags: { ...flags, ...more } }, rates: {}, hashesOf: rememberHashes() };
+      return await readOutcome(`${folder}/a`, setup, asked) !== undefined;
+    };
+    assertEquals([await told({}), await told({ weightDecay: 0.3 })], [true, false]);
+    // Nor is a run whose evaluation lacks a model.
+    await Deno.remove(`${folder}/a/outcomes`, { recursive: true });
+    assertEquals(
+      await readOutcome(`${folder}/a`, { ...setup, models: ["experts", "dense"] }, {
+        ...{ sources: { flags }, rates: {}, hashesOf: rememberHashes() },
+      }),
+      undefined,
+    );
   }));
 
 Deno.test("reproductions and studies warn of a processor where a GPU was to be expected, and stop where one is required", () =>

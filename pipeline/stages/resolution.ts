@@ -32,7 +32,7 @@ export async function resolveRun(
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
   const configuration = resolveConfiguration({
     ...sources,
-    base: { ...existing, ...ownMethod(given, existing) },
+    base: { ...existing, ...given.partitioner === existing?.partitioner ? {} : methodOf(given) },
   });
   graphOf(configuration); // throws for an unknown kind or method
   if (!existing) return { configuration, changed: [], edited, exists: false };
@@ -63,13 +63,9 @@ export async function resolveRun(
   return { configuration, changed, edited, exists: true };
 }
 
-/**
- * Gives the method that suits a partitioner which is new to the run, unless a method is given; the default of
- * the setting suits most.
- */
-function ownMethod(given: Partial<Configuration>, existing?: Configuration): Partial<Configuration> {
-  const { partitioner } = given;
-  if (partitioner === undefined || partitioner === existing?.partitioner) return {};
+/** Gives the method that suits a partitioner which is given; the default of the setting suits most. */
+export function methodOf({ partitioner }: Partial<Configuration>): Pick<Partial<Configuration>, "method"> {
+  if (partitioner === undefined) return {};
   return { method: PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default };
 }
 

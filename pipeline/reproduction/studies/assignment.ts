@@ -21,10 +21,10 @@ export const assignment: Study = {
   question:
     "Does an assignment at the least cost make a better mixture than the greedy one, and what does balancing cost?",
   paper: "Not reported: the paper assigns greedily.",
-  setups: ({ experts }) =>
+  setups: ({ experts, method: own }) =>
     Object.entries(METHODS).map(([method, label]) =>
-      method === "balanced"
-        ? setupOf(`em-${experts}-experts`, label, { experts }, ["experts", "dense", "dense-steps"])
+      method === own
+        ? setupOf(`em-${experts}-experts`, label, { experts, method }, ["experts", "dense", "dense-steps"])
         : setupOf(`em-${method}`, label, { method }, ["experts"])
     ),
   findings(outcomes) {

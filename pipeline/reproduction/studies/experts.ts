@@ -117,7 +117,7 @@ function growth(outcomes: readonly Outcome[]): Claim {
 
 /** Whether the mixture of a run beats each dense model beyond the interval. */
 function beatsDense({ setup, evaluation }: Outcome): Claim[] {
-  return evaluation.gains.map((gain) => ({
+  return evaluation.gains.filter(({ baseline }) => setup.models.includes(baseline)).map((gain) => ({
     claim: `${setup.label}: the mixture beats ${wayLine(gain.baseline, evaluation.experts).name}`,
     paper: gain.baseline === "dense" ? "at every E" : "not reported",
     here: gainText(gain),

@@ -25,7 +25,7 @@ export async function readFound<T>(path: string, schema: Schema<T>, what: string
 export interface Findings<T> {
   /** Reads what a folder notes. Throws an `InputError` where it is damaged. */
   read(root: string): Promise<Record<string, T>>;
-  /** Notes more beside what is there; of one recipe the new one stays. */
+  /** Notes more beside what is there; of one recipe that which is there stays, as runs may go by it already. */
   write(root: string, found: Record<string, T>): Promise<void>;
 }
 
@@ -37,7 +37,8 @@ export function findingsIn<T>(file: string, key: string, schema: Schema<T>, what
     return (found?.[key] ?? {}) as Record<string, T>;
   };
   const write = async (root: string, found: Record<string, T>) => {
-    const all = { ...await read(root), ...found };
+    const known = await read(root);
+    const all = { ...known, ...found, ...known };
     await writeAtomic(`${root}/${file}`, jsonText({ format: 1, [key]: all }));
   };
   return { read, write };

@@ -122,19 +122,23 @@ export function rememberHashes(): HashesOf {
 }
 
 /**
- * Gives what the outcome of a run with these models depends on. Undefined where it depends on text that can be
- * read only once, or on models from elsewhere: nothing is noted of such a run.
+ * Whether a run depends on text that can be read only once, or on models from elsewhere: nothing is noted of such
+ * a run.
  */
+const isUnique = ({ input, init, routers }: Configuration): boolean =>
+  input.includes("-") || init !== "" || routers !== "";
+
+/** Gives what the outcome of a run with these models depends on; nothing of files, where they are unique. */
 async function stagesOf(
   models: readonly Searched[],
   configuration: Configuration,
   hashesOf: HashesOf,
-): Promise<Stages | undefined> {
-  const { input, init, routers, experts } = configuration;
-  if (input.includes("-") || init !== "" || routers !== "") return undefined;
+): Promise<Stages> {
   const graph = graphOf(configuration);
-  const trained = models.flatMap((model) => namesOf(model, experts)).map((name) => `train-${name}`);
-  const hashes = await hashesOf(configuration);
+  const trained = models.flatMap((model) => namesOf(model, configuration.experts)).map((name) =>
+    `train-${name}`
+  );
+  const hashes = isUnique(configuration) ? {} : await hashesOf(configuration);
   const searched: readonly string[] = Object.values(RATES);
   const isNoted = (name: keyof Configuration) => !FIELDS[name].isPath && !searched.includes(name);
   const stages = [...graph.partition, ...[...trained, "evaluate"].map((name) => graph.get(name)!)];
@@ -146,14 +150,27 @@ async function stagesOf(
 }
 
 /**
- * Reads what the run of a setup came to: from the run where it is complete, else from what the folder notes of
- * it. Undefined where neither tells. Throws an `InputError` where something is damaged.
+ * Reads what the run of a setup came to: from the run where it is complete and has the settings and the text that
+ * are asked for, else from what the folder notes of it. Undefined where neither tells. Throws an `InputError`
+ * where something is damaged.
  */
 export async function readOutcome(root: string, setup: Setup, asked: Asked): Promise<Outcome | undefined> {
   const outcome = await runOutcome(root, setup);
-  if (outcome) return outcome;
+  if (outcome && await isAsked(`${root}/${setup.name}`, setup, asked)) return outcome;
   const found = await findNote([root], setup, asked);
   return found && { setup, ...found.note.outcome };
+}
+
+/** Whether a run has the settings and the text that a setup asks for; learning rates are left out. */
+async function isAsked(run: string, setup: Setup, { sources, hashesOf }: Asked): Promise<boolean> {
+  const read = await readRunConfiguration(run, { edited: true });
+  if (!read) return false;
+  const [asked, own] = await Promise.all(
+    [configurationOf(sources, setup), read.configuration].map((configuration) =>
+      stagesOf(setup.models, configuration, hashesOf)
+    ),
+  );
+  return canonical(asked) === canonical(own);
 }
 
 /**
@@ -167,13 +184,13 @@ export async function findNote(
   { sources, rates: found, hashesOf }: Asked,
 ): Promise<{ folder: string; note: Note } | undefined> {
   const configuration = configurationOf(sources, setup);
+  if (isUnique(configuration)) return undefined;
   const rates = ratesOf(setup, configuration, sources, found);
   let stages: Stages | undefined;
   for (const folder of folders) {
     const note = await readNote(folder, setup.name);
     if (!note || !rates) continue;
     stages ??= await stagesOf(setup.models, configuration, hashesOf);
-    if (!stages) return undefined;
     const { trained } = note.outcome;
     const fits = Object.entries(stages).every(([name, stage]) =>
       canonical(stage) === canonical(note.stages[name])
@@ -207,20 +224,21 @@ export async function writeNote(
   configuration: Configuration,
   hashesOf: HashesOf,
 ): Promise<void> {
+  if (isUnique(configuration)) return;
   const stages = await stagesOf(setup.models, configuration, hashesOf);
-  if (!stages) return;
   const kept = conform(OUTCOME, outcome); // without what studies do not use
   delete kept.evaluation.models.adopted; // studies train their own
   const note: Note = { format: FORMAT, stages, choices: { ...setup.choices }, outcome: kept };
   await writeAtomic(`${root}/${noteFile(setup.name)}`, jsonText(seal(note)));
 }
 
-/** Reads what a run came to; undefined where a model is not trained, or the run not evaluated. */
+/** Reads what a run came to; undefined where a model is not trained, or not evaluated. */
 async function runOutcome(root: string, setup: Setup): Promise<Outcome | undefined> {
   const run = `${root}/${setup.name}`;
   const evaluated = await readManifest(run, "evaluate");
   if (!evaluated) return undefined;
   const evaluation = await readEvaluation(`${run}/evaluation.json`, await vouchedFiles(run));
+  if (BASELINES.some((name) => setup.models.includes(name) && !evaluation.scores[name])) return undefined;
   const trained: Outcome["trained"] = {};
   for (const model of setup.models) {
     const names = namesOf(model, evaluation.experts);

@@ -7,6 +7,8 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { wayName } from "../../report/plots.ts";
+import { PARTITIONERS } from "../../partition/partitioners.ts";
+import { OFF } from "../../text/path_source.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "./plots.ts";
 import {
@@ -23,11 +25,11 @@ import {
 
 /** A way to split text. */
 interface Way {
-  /** Its name, as runs have it. */
+  /** Its name, as runs have it that no other study has. */
   name: string;
   /** Its name in tables. */
   label: string;
-  /** Settings in which its runs differ from the preset. */
+  /** Settings that tell it from the other ways. */
   settings: Partial<Configuration>;
   /** Whether it has runs of several seeds. */
   repeated?: boolean;
@@ -35,44 +37,70 @@ interface Way {
   doubled?: boolean;
 }
 
-const WAYS: Way[] = [
-  { name: "em", label: "routers from random parts", settings: {}, repeated: true, doubled: true },
-  {
-    name: "em-from-clusters",
-    label: "routers from clusters",
-    settings: { start: "ctbm" },
-    repeated: true,
-    doubled: true,
-  },
-  {
-    name: "fixed-clusters",
-    label: "clusters, routed by likelihood",
-    settings: { start: "ctbm", fixed: true },
-  },
-  { name: "ctbm", label: "clusters of TF-IDF (c-BTM)", settings: { partitioner: "ctbm" }, repeated: true },
-  { name: "random", label: "random parts", settings: { partitioner: "random" } },
-  { name: "source", label: "parts by source", settings: { partitioner: "source" } },
-];
+const EM: Way = {
+  name: "em-from-random-parts",
+  label: "routers from random parts",
+  settings: { partitioner: "em", start: "random", fixed: false },
+  repeated: true,
+  doubled: true,
+};
+const STARTED: Way = {
+  name: "em-from-clusters",
+  label: "routers from clusters",
+  settings: { partitioner: "em", start: "ctbm", fixed: false },
+  repeated: true,
+  doubled: true,
+};
+const FIXED: Way = {
+  name: "fixed-clusters",
+  label: "clusters, routed by likelihood",
+  settings: { partitioner: "em", start: "ctbm", fixed: true },
+};
+const CLUSTERS: Way = {
+  name: "ctbm",
+  label: "clusters of TF-IDF (c-BTM)",
+  settings: { partitioner: "ctbm" },
+  repeated: true,
+};
+const RANDOM: Way = { name: "random", label: "random parts", settings: { partitioner: "random" } };
+const SOURCE: Way = {
+  name: "source",
+  label: "parts by source, whose true label routes",
+  settings: { partitioner: "source" },
+};
+const WAYS = [EM, STARTED, FIXED, CLUSTERS, RANDOM, SOURCE];
 
-const MOST_TOKENS = 1024;
+/** Tokens of the shortest prefix that is compared. */
+const SHORTEST = 8;
+
+/** Whether settings split text in this way. */
+const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
+  (Object.keys(settings) as (keyof Configuration)[]).every((name) => given[name] === settings[name]);
 
 /**
- * Describes the run of a way. Where there are twice as many experts, routers have the rate and the rounds that were
+ * Describes the run of a way. That which splits as the preset does is the run that other studies have, too, with dense
+ * models beside it. Where there are twice as many experts, routers have the rate and the rounds that were
  * found for the preset's number.
  */
-function setupFor({ name, label, settings }: Way, experts: number, preset: number, seed = 0): Setup {
-  const isDoubled = experts !== preset;
-  const steps = isDoubled ? [] : ["dense-steps" as const];
+function setupFor(way: Way, experts: number, preset: Configuration, seed = 0): Setup {
+  const { name, label, settings } = way;
+  const isDoubled = experts !== preset.experts;
+  const isPreset = splitsSo(way, preset);
+  const dense: Setup["models"] = isDoubled ? ["dense"] : ["dense", "dense-steps"];
   const setup = setupOf(
-    `${name}-${experts}-experts`,
+    `${isPreset ? "em" : name}-${experts}-experts`,
     isDoubled ? `${label}, ${experts} experts` : label,
     { experts, ...settings },
-    name === "em" ? ["experts", "dense", ...steps] : ["experts"],
+    isPreset ? ["experts", ...dense] : ["experts"],
     seed,
-    name === "ctbm" ? { mix: [1, 2] } : undefined,
+    way === CLUSTERS ? { mix: [1, 2] } : undefined,
   );
-  return settings.partitioner === undefined ? { ...setup, searchesRouters: preset } : setup;
+  return settings.partitioner === "em" ? { ...setup, searchesRouters: preset.experts } : setup;
 }
+
+/** Whether text has labels of sources, as far as settings tell. */
+const hasLabels = ({ input, sourceField, sourceFromPath }: Configuration): boolean =>
+  input.length === 0 || sourceField !== "" || sourceFromPath !== OFF;
 
 /**
  * Says with which rate and for how many rounds the routers of a run were trained, where it was searched
@@ -82,7 +110,7 @@ function routersText(
   { setup: { searchesRouters, settings: { routerRate, rounds } } }: Outcome,
 ): string | null {
   if (!searchesRouters) return null;
-  return routerRate === undefined ? "those of the preset" : `${routerRate} × ${rounds}`;
+  return routerRate === undefined ? "as given" : `${routerRate} × ${rounds}`;
 }
 
 /** Lists the rows of mixtures in which several experts answer together. */
@@ -106,81 +134,82 @@ function baselineRows({ setup, evaluation: { scores, experts } }: Outcome, lengt
   ]);
 }
 
+/** Whether the tokens of a prompt choose the expert. */
+const routes = ({ setup: { settings } }: Outcome): boolean =>
+  PARTITIONERS.get(String(settings.partitioner))!.routes;
+
+/** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
+function isLower(one: Interval, other: Interval): boolean | null {
+  return one.high < other.low ? true : other.high < one.low ? false : null;
+}
+type Interval = { low: number; high: number };
+
 /** How ways to split compare. */
 export const partitioners: Study = {
   name: "partitioners",
   title: "Routers beside clusters, random parts and sources",
   question: "Which way to split text makes the best mixture, and which routes a short prompt?",
   paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
-  setups: ({ experts }, seeds) => [
-    ...WAYS.flatMap((way) =>
-      seedsTo(way.repeated ? seeds : 1).map((seed) => setupFor(way, experts, experts, seed))
+  setups: (preset, seeds) => [
+    ...WAYS.filter((way) => way !== SOURCE || hasLabels(preset)).flatMap((way) =>
+      seedsTo(way.repeated ? seeds : 1).map((seed) => setupFor(way, preset.experts, preset, seed))
     ),
-    ...WAYS.filter(({ doubled }) => doubled).map((way) => setupFor(way, 2 * experts, experts)),
+    ...WAYS.filter(({ doubled }) => doubled).map((way) => setupFor(way, 2 * preset.experts, preset)),
   ],
   findings(outcomes) {
-    const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
-      length >= 8
-    );
-    const preset = Number(outcomes[0].setup.settings.experts);
-    const of = (way: string, experts = preset) =>
-      outcomes.filter(({ setup }) => setup.name.startsWith(`${way}-${experts}-experts-`));
-    const [em, started, clusters, [random]] = ["em", "em-from-clusters", "ctbm", "random"].map((way) =>
-      of(way)
-    );
-    const [emDoubled, startedDoubled] = ["em", "em-from-clusters"].map((way) => of(way, 2 * preset));
-    const short = lengths[0], whole = lengths.at(-1)!;
-    const versus = (a: readonly Outcome[], b: readonly Outcome[], tokens?: number) =>
-      a.map((outcome, i) =>
+    const experts = Number(outcomes[0].setup.settings.experts);
+    const of = (way: Way, times = 1) =>
+      outcomes.filter(({ setup: { settings } }) =>
+        splitsSo(way, settings) && settings.experts === times * experts
+      );
+    const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
+      .filter((length) => length >= SHORTEST);
+    const [em, started, clusters] = [EM, STARTED, CLUSTERS].map((way) => of(way));
+    const [short, whole] = [lengths[0], lengths.at(-1)!];
+    const perSeed = (a: readonly Outcome[], b: readonly Outcome[], tokens?: number) => {
+      const pairs = a.map((outcome, i) =>
         [outcome, b[i]].map((one) =>
           (tokens === undefined ? one.evaluation.scores.mixture! : scoreAt(one, tokens)!).perplexity
         )
       );
-    const text = (pairs: number[][]) =>
-      pairs.map((pair) => pair.map((value) => value.toFixed(2)).join(" and ")).join("; ");
-    const ahead = (pairs: number[][]) => pairs.every(([a, b]) => a < b);
-    const [shortPairs, startPairs, wholePairs, doubledPairs] = [
-      versus(em, clusters, short),
-      versus(started, em),
-      versus(em, clusters, whole),
-      versus(startedDoubled, emDoubled),
-    ];
-    const control = [random.evaluation.scores.mixture!, em[0].evaluation.scores.dense!].map((score) =>
-      score.perplexity
-    );
+      const here = pairs.map((pair) => pair.map((value) => value.toFixed(2)).join(" and ")).join("; ");
+      return { here, holds: pairs.every(([a, b]) => a < b) };
+    };
+    const doubled = [STARTED, EM].map((way) => of(way, 2)[0].evaluation.scores.mixture!);
+    const dense = outcomes.find(({ setup: { models } }) => models.includes("dense"))!.evaluation.scores
+      .dense!;
+    const random = of(RANDOM)[0].evaluation.scores.mixture!;
     return {
       claims: [
         {
           claim: `Routers are ahead of clusters where ${short} tokens route, with every seed`,
           paper: "they are",
-          here: text(shortPairs),
-          holds: ahead(shortPairs),
+          ...perSeed(em, clusters, short),
         },
         {
           claim: "Routers are ahead of clusters where whole sequences route, with every seed",
           paper: "not reported",
-          here: text(wholePairs),
-          holds: ahead(wholePairs),
+          ...perSeed(em, clusters, whole),
         },
         {
           claim:
             "Routers that start from clusters are ahead of those that start from random parts, with every seed",
           paper: "not reported",
-          here: text(startPairs),
-          holds: ahead(startPairs),
+          ...perSeed(started, em),
         },
         {
-          claim: `Routers that start from clusters are ahead of the others with ${2 * preset} experts, too`,
+          claim: `With ${
+            2 * experts
+          } experts, routers that start from clusters are ahead of those that start from random parts`,
           paper: "not reported",
-          here: text(doubledPairs),
-          holds: ahead(doubledPairs),
+          here: doubled.map(scoreText).join(" and "),
+          holds: isLower(doubled[0], doubled[1]),
         },
         {
-          claim: "Random parts, which no expert specialises on, gain nothing over the dense model of " +
-            `${preset} times the batch`,
+          claim: `Random parts gain nothing over the dense model of ${experts} times the batch`,
           paper: "not reported",
-          here: text([control]),
-          holds: !ahead([control]),
+          here: [random, dense].map(scoreText).join(" and "),
+          holds: isLower(random, dense) !== true,
         },
       ],
       table: {
@@ -197,7 +226,7 @@ export const partitioners: Study = {
           ...outcomes.flatMap((outcome) => [
             [
               outcome.setup.label,
-              ...lengths.map((length) => length > MOST_TOKENS ? null : scoreText(scoreAt(outcome, length)!)),
+              ...lengths.map((length) => routes(outcome) ? scoreText(scoreAt(outcome, length)!) : null),
               scoreText(outcome.evaluation.scores.mixture),
               scoreText(outcome.evaluation.scores.oracle),
               outcome.partition.nmi?.toFixed(3) ?? null,
@@ -208,26 +237,23 @@ export const partitioners: Study = {
             ...baselineRows(outcome, lengths),
           ]),
           ...seedRows(outcomes, (outcome) => [
-            ...lengths.map((length) =>
-              length > MOST_TOKENS ? undefined : scoreAt(outcome, length)!.perplexity
-            ),
+            ...lengths.map((length) => scoreAt(outcome, length)!.perplexity),
             outcome.evaluation.scores.mixture?.perplexity,
             outcome.evaluation.scores.oracle?.perplexity,
-            undefined,
-            undefined,
-            undefined,
+            ...[undefined, undefined, undefined],
           ]),
         ],
       },
-      plots: [preset, 2 * preset].map((experts) =>
+      plots: [1, 2].map((times) =>
         prefixesPlot(
-          `study-partitioners-${experts}`,
-          `Perplexity by routing prefix, for each way to split among ${experts} experts`,
-          "Every mixture sees the same tokens for as many steps, and so do the dense models.",
-          outcomes.filter(({ setup: { settings }, evaluation }) =>
-            settings.seed === 0 && settings.experts === experts && evaluation.prefixes.length > 1
-          ),
-          { baselines: ["dense", "dense-steps"] },
+          `study-partitioners-${times * experts}`,
+          `Perplexity by routing prefix, for each way to split among ${times * experts} experts`,
+          "Every mixture sees as many tokens, and so do the dense models.",
+          outcomes.filter((outcome) => {
+            const { seed, experts: own } = outcome.setup.settings;
+            return seed === 0 && own === times * experts && routes(outcome);
+          }),
+          { shortest: SHORTEST },
         )
       ),
     };

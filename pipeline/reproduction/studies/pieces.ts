@@ -10,18 +10,31 @@ import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import type { Configuration } from "../../settings/configuration.ts";
+import { methodOf } from "../../stages/resolution.ts";
 import { RATES, withoutRates } from "../models.ts";
 import type { Rates } from "./rates.ts";
 import { routerRecipeOf, type RouterSearches, type RouterSettings, withRouters } from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
 import type { Choices, Setup, Study } from "./study.ts";
 
+/** Gives the settings that the runs of studies share, as flags: all that the sources say or leave to defaults, except rates. */
+function sharedFlags(sources: Sources): Partial<Configuration> {
+  const given = withoutRates(sources);
+  const { method } = { ...methodOf(given), ...given };
+  return withoutRates({ flags: resolveConfiguration({ flags: { ...given, ...method && { method } } }) });
+}
+
+/** Resolves the settings that the runs of studies share. Throws an `InputError` where they do not go together. */
+export const sharedConfiguration = (sources: Sources): Configuration =>
+  resolveConfiguration({ flags: sharedFlags(sources) });
+
 /**
- * Gives the settings of one run of a study as flags: what the sources say, except rates, and what sets the
- * run apart.
+ * Gives all settings of one run of a study as flags, except rates: what its runs share, and what sets this one
+ * apart. So a run of other settings is refused, and not taken for this one.
  */
 export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configuration> {
-  return { ...withoutRates(sources), ...settings };
+  const { method } = { ...methodOf(settings), ...withoutRates(sources), ...settings };
+  return { ...sharedFlags(sources), ...method && { method }, ...settings };
 }
 
 /** What is known of the settings of routers. */
@@ -42,7 +55,7 @@ export function settledSetups(
   seeds: number,
   { searches = {}, openToo = true }: KnownRouters = {},
 ): Setup[] {
-  return study.setups(resolveConfiguration(sources), seeds)
+  return study.setups(sharedConfiguration(sources), seeds)
     .flatMap((setup) => settledSetup(setup, sources, searches) ?? (openToo ? [setup] : []));
 }
 
@@ -51,7 +64,7 @@ function settledSetup(setup: Setup, sources: Sources, searches: RouterSearches):
   const recipe = routerSearchOf(setup, sources);
   if (recipe === undefined) return setup;
   const found = searches[recipe];
-  return found && withRouters(setup, { ...found, ...givenRouters(sources) }, resolveConfiguration(sources));
+  return found && withRouters(setup, { ...found, ...givenRouters(sources) }, sharedConfiguration(sources));
 }
 
 /** Gives the settings of routers that the flags give, which are not searched for. */
@@ -82,7 +95,7 @@ export function routerSearchesOf(
   seeds: number,
 ): Map<string, Setup> {
   const found = new Map<string, Setup>();
-  for (const setup of studies.flatMap((study) => study.setups(resolveConfiguration(sources), seeds))) {
+  for (const setup of studies.flatMap((study) => study.setups(sharedConfiguration(sources), seeds))) {
     const recipe = routerSearchOf(setup, sources);
     if (recipe !== undefined && !found.has(recipe)) found.set(recipe, setup);
   }
@@ -122,7 +135,7 @@ export function rateSearchersOf(
   seeds: number,
   searches: RouterSearches,
 ): Map<string, string | undefined> {
-  const preset = resolveConfiguration(sources);
+  const preset = sharedConfiguration(sources);
   const found = new Map<string, string | undefined>();
   for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
     const configuration = configurationOf(sources, setup);

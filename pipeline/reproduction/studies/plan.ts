@@ -13,7 +13,7 @@ import { RATES, TRIAL_SHARE } from "../models.ts";
 import { notedOf, readKnown } from "./elsewhere.ts";
 import { rememberHashes } from "./outcomes.ts";
 import { configurationOf, namesOf, recipeOf, routerSearchesOf, routerSearchOf, setupsOf } from "./pieces.ts";
-import { studiesOf } from "./run.ts";
+import { checkRuns, studiesOf } from "./run.ts";
 import type { Study } from "./study.ts";
 
 /** Trials of a search for a learning rate, on average. */
@@ -85,6 +85,9 @@ export interface PlanStudiesOptions {
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
   const device = { ...PLAIN_DEVICE, ...options.device };
   const studies = studiesOf(options.studies);
+  const { run: root, from, sources = {}, seeds = 1 } = options;
+  const { searches } = await readKnown(root, from);
+  await checkRuns(root, setupsOf(studies, sources, seeds, { searches }), sources);
   const { pieces } = await piecesOf(studies, options, device);
   const each = studies.map(async (study): Promise<StudyPlan> => {
     const { pieces, shortest } = await piecesOf([study], options, device);

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Baseline } from "../../evaluation/baselines.ts";
+import { BASELINES } from "../../evaluation/baselines.ts";
 import { atPrefix, type Score } from "../../evaluation/evaluation.ts";
 import {
   across,
@@ -60,32 +60,29 @@ export function perplexitiesPlot(id: string, title: string, about: string, score
   };
 }
 
-/** What a plot by routing prefix leaves out, and what it adds. */
-export interface PrefixesLooks {
-  /** Longest prefix, in tokens. Default: all of them. */
-  longest?: number;
-  /** Baselines that are drawn as level lines, as no prefix routes them: those of the first run that has them. Default: none. */
-  baselines?: readonly Baseline[];
+/** Lists the dense models, and others of their kind, that a study has beside a run, and how they are drawn. */
+function baselinesOf({ setup: { models }, evaluation: { experts, scores } }: Outcome) {
+  return BASELINES.filter((name) => models.includes(name))
+    .map((name) => ({ line: wayLine(name, experts), ...scores[name]! }));
 }
 
-/** Plots the perplexity of several runs by the length of the routing prefix. */
+/**
+ * Plots the perplexity of several runs by the length of the routing prefix, from `shortest` to `longest` tokens, and
+ * that of the dense models beside the first run that has any as level lines: no prefix routes them.
+ */
 export function prefixesPlot(
   id: string,
   title: string,
   about: string,
   outcomes: readonly Outcome[],
-  { longest = Infinity, baselines = [] }: PrefixesLooks = {},
+  { shortest = 1, longest = Infinity }: { shortest?: number; longest?: number } = {},
 ): Plot {
   const mixtures = outcomes.flatMap(({ setup, evaluation }) =>
-    evaluation.prefixes.filter(({ prefix }) => prefix <= longest).map((row) => ({ ...row, run: setup.label }))
+    evaluation.prefixes.filter(({ prefix }) => prefix >= shortest && prefix <= longest)
+      .map((row) => ({ ...row, run: setup.label }))
   );
   const lengths = [...new Set(mixtures.map(({ prefix }) => prefix))].sort((a, b) => a - b);
-  const levels = baselines.flatMap((baseline) => {
-    const evaluation = outcomes.map(({ evaluation }) => evaluation).find(({ scores }) => scores[baseline]);
-    return evaluation
-      ? [{ line: wayLine(baseline, evaluation.experts), ...evaluation.scores[baseline]! }]
-      : [];
-  });
+  const levels = baselinesOf(outcomes.find((outcome) => baselinesOf(outcome).length > 0) ?? outcomes[0]);
   const level = levels.flatMap(({ line, perplexity }) =>
     lengths.map((prefix) => ({ prefix, perplexity, run: line.name }))
   );

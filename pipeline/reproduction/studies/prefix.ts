@@ -9,6 +9,9 @@ import { mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
 import { gainText, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
+/** Tokens of the shortest prefix that is told: study "short" tells of fewer. */
+const SHORTEST = 4;
+
 /** How the length of the routing prefix matters. */
 export const prefix: Study = {
   name: "prefix",
@@ -39,7 +42,9 @@ export const prefix: Study = {
     const pair = (tokens: number) =>
       [scoreAt(long, tokens)!, scoreAt(short, tokens)!].map((row) => row.perplexity.toFixed(2)).join(" and ");
     const gain = scoreAt(long, eighth)!.gains.find(({ baseline }) => baseline === "dense");
-    const lengths = long.evaluation.prefixes.map(({ prefix }) => prefix);
+    const lengths = long.evaluation.prefixes.map(({ prefix }) => prefix).filter((tokens) =>
+      tokens >= SHORTEST
+    );
     return {
       claims: [
         {
@@ -76,6 +81,7 @@ export const prefix: Study = {
           "Perplexity by routing prefix",
           "Routers trained with other lengths.",
           outcomes,
+          { shortest: SHORTEST },
         ),
       ],
     };

@@ -12,10 +12,11 @@ import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { canonical } from "../../run/seal.ts";
 import type { Configuration } from "../../settings/configuration.ts";
-import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
+import type { Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
 import { graphOf } from "../../stages/graph.ts";
 import { partition } from "../../stages/partition.ts";
+import { resolveRun } from "../../stages/resolution.ts";
 import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
 import { pickSettings, type Work } from "../../stages/stage.ts";
 import type { TrainOptions } from "../../stages/train.ts";
@@ -29,6 +30,7 @@ import {
   routerSearchesOf,
   settledSetups,
   setupsOf,
+  sharedConfiguration,
 } from "./pieces.ts";
 import { notedOf, readKnown, takeIn } from "./elsewhere.ts";
 import { type Asked, type HashesOf, noteOutcome, readOutcome, rememberHashes } from "./outcomes.ts";
@@ -89,10 +91,11 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   const { onEvent: emit = () => {} } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
-  setupsOf(studies, sources, seeds); // throws where settings do not go together
   await checkRoot(root);
-  await readKnown(root, from); // what is damaged there is told before anything is made
-  const gpu = await openGpuFor(options, resolveConfiguration(sources), emit);
+  // What does not go together or is damaged is told before anything is made.
+  const { searches } = await readKnown(root, from);
+  await checkRuns(root, setupsOf(studies, sources, seeds, { searches }), sources);
+  const gpu = await openGpuFor(options, sharedConfiguration(sources), emit);
   const losing = new AbortController();
   const signal = AbortSignal.any([losing.signal, ...watch.signal ? [watch.signal] : []]);
   const lock = lockerOf(root, "reproduce", emit, losing, signal);
@@ -159,7 +162,7 @@ async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
 /** The search for the settings of the routers of a recipe, as one piece. */
 function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece {
   const { options: { run: root, trialShare: share = TRIAL_SHARE }, sources, lock, watch } = site;
-  const preset = resolveConfiguration(sources);
+  const preset = sharedConfiguration(sources);
   const given = sources.flags ?? {};
   const attempt = async (settings: RouterSettings) => {
     const trial = withRouters(setup, settings, preset);
@@ -329,7 +332,12 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
         watch.onEvent?.({ type: "warning", message });
       }
     } catch (error) {
-      if (!(error instanceof HeldError)) throw error;
+      if (error instanceof HeldError) continue;
+      if (isAsked || !(error instanceof InputError)) throw error;
+      watch.onEvent?.({
+        type: "warning",
+        message: say`the study "${study.name}" is left out: ${error.what}`,
+      });
     } finally {
       await Promise.all(holds.map((release) => release()));
     }
@@ -350,6 +358,22 @@ async function checkRoot(root: string): Promise<void> {
     say`Cannot keep studies in "${root}" as it must be a folder of runs: it is a run itself`,
     { where: root, remedy: say`choose another ${setting("run")}` },
   );
+}
+
+/**
+ * Throws an `InputError` where a run of a study is there and has other settings than the study asks for.
+ */
+export async function checkRuns(root: string, setups: readonly Setup[], sources: Sources): Promise<void> {
+  for (const setup of setups) {
+    const run = `${root}/${setup.name}`;
+    try {
+      await resolveRun(run, { flags: flagsOf(sources, setup) }, false);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      const remedy = say`choose another ${setting("run")}, or remove "${run}", which is then made anew`;
+      throw new InputError(error.what, { where: run, remedy, cause: error });
+    }
+  }
 }
 
 /** Lists the runs in a folder. */

@@ -115,8 +115,12 @@ export function seedRows(
   const groups = Map.groupBy(outcomes, ({ setup: { name } }) => name.replace(/-seed-\d+$/, ""));
   return [...groups.values()].filter(({ length }) => length > 1).map((group) => {
     const columns = group.map(figures);
+    // Unless a setting keeps the text, a seed also decides which documents are held out, and on the tokenizer.
+    const isOneText = new Set(group.map(({ evaluation: { tokens } }) => tokens)).size === 1;
     return [
-      `${group[0].setup.label}, ${group.length} seeds: mean ± standard deviation`,
+      `${group[0].setup.label}, ${group.length} seeds${
+        isOneText ? "" : ", each with other held-out text"
+      }: mean ± standard deviation`,
       ...columns[0].map((_, column) => {
         const values = columns.map((row) => row[column]).filter((value) => value !== undefined);
         if (values.length < group.length) return null;

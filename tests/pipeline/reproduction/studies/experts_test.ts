@@ -22,6 +22,10 @@ Deno.test("the study of experts says whether the gain grows with E, beyond which
   assertEquals(claims.at(-1)!.here, "4.0% higher [2.0%, 6.0%]");
   assertEquals(table.rows[0].at(-1), "2.5"); // 2,500 tokens of the 1,000 of a part
   assertEquals(plots[0].table.rows.length, 6);
+  // What another study has beside a run is not claimed here.
+  const [first] = SETUPS;
+  const more = outcome({ ...first, models: ["experts", "dense"] }, { gains: [[8, 6, 10], [1, -1, 3]] });
+  assertEquals(study("experts").findings([more]).claims.length, 2);
   const stays = study("experts").findings([
     outcome(SETUPS[0], { gains: [[8, 6, 10]] }),
     outcome(SETUPS[1], { gains: [[7, 5, 9]] }),

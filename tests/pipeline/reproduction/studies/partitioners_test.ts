@@ -1,6 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
+import { configurationOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import type { Outcome } from "../../../../pipeline/reproduction/studies/study.ts";
-import { outcome, setupsFor, study } from "./support.ts";
+import type { Configuration } from "../../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
+import { outcome, setupsFor, SMALL, study } from "./support.ts";
 
 Deno.test("the study of partitioners compares seed by seed, and routers from clusters are not taken for others", () => {
   const setups = setupsFor("partitioners", 2);
@@ -15,25 +18,27 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
       const mixture = perplexity[way.split("-experts-")[0]] ?? 33;
       return outcome(setup, {
         mixture,
-        prefixes: { 8: way === "ctbm" ? 40 : mixture + 5, 256: mixture - 1, ...more[setup.name] },
+        prefixes: { 4: 100, 8: way === "ctbm" ? 40 : mixture + 5, 256: mixture - 1, ...more[setup.name] },
         segments: [[mixture, 40, 35, 0.6], [mixture, 40, 35, 0.4]],
       });
     }));
   const { claims, table, plots } = found();
-  assertEquals(claims.map(({ holds }) => holds), [true, false, true, false, true]);
+  assertEquals(claims.map(({ holds }) => holds), [true, false, true, null, true]);
   assertEquals(claims[0].here, "35.00 and 40.00; 35.00 and 40.00");
   assertEquals(claims[1].here, "29.00 and 28.00; 29.00 and 28.00");
   assertEquals(claims[2].here, "28.00 and 30.00; 28.00 and 30.00");
-  assertEquals(claims[3].here, "27.00 and 26.00"); // with eight experts
-  assertEquals(claims[4].here, "41.00 and 40.00"); // random parts, and the dense model beside em
+  assertEquals(claims[3].here, "27.00 [26.00, 28.00] and 26.00 [25.00, 27.00]"); // with eight experts
+  assertEquals(claims[4].here, "41.00 [40.00, 42.00] and 40.00 [39.00, 41.00]"); // and the dense model beside em
   const labels = table.rows.map(([label]) => label);
   assertEquals(labels.slice(0, 3), [setups[0].label, "dense, 4× batch", "dense, 4× steps"]);
   assertEquals(table.rows[1].slice(1), [null, null, "40.00 [39.00, 41.00]", null, null, null, null]);
   assert(labels.includes("dense, 4× steps, seed 1"));
   assert(labels.includes("dense, 8× batch") && !labels.includes("dense, 8× steps"));
   assertEquals(table.rows.length, setups.length + 5 + 3);
-  assertEquals(table.rows[0].slice(-2), ["60.0%", "those of the preset"]);
-  assertEquals(table.rows[labels.indexOf("parts by source")].at(-1), null); // they have no routers
+  assertEquals(table.rows[0].slice(-2), ["60.0%", "as given"]);
+  // Parts by source have no routers, and no prompt chooses among them.
+  const bySource = table.rows[labels.indexOf("parts by source, whose true label routes")];
+  assertEquals([bySource.slice(1, 4), bySource.at(-1)], [[null, null, "33.00 [32.00, 34.00]"], null]);
   assertEquals(labels.slice(-3), [
     "routers from random parts, 2 seeds: mean ± standard deviation",
     "routers from clusters, 2 seeds: mean ± standard deviation",
@@ -50,10 +55,11 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
     })
   );
   assertEquals(study("partitioners").findings(found6).table.rows[0].at(-1), "0.006 × 6");
-  assertEquals(plots[0].table.rows.length, 6 + 2); // of the first seed, and its dense models
+  assertEquals(plots[0].table.rows.length, 5 + 2); // of the first seed, and its dense models
+  assertEquals(plots[0].table.head, ["run", "8", "256"]); // without the shortest prefixes
   assertEquals(plots[1].table.rows.map(([label]) => label), [
     ...["routers from random parts, 8 experts", "routers from clusters, 8 experts"],
-    ...["dense, 8× batch", "dense, 8× steps"],
+    "dense, 8× batch",
   ]);
   // Two experts together stand below the one that answers alone.
   const first = setups.findIndex(({ choices }) => choices?.mix);
@@ -70,6 +76,59 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
     `${label}, 2 experts together`,
     ...["27.50 [26.00, 28.00]", null, "27.00 [26.00, 28.00]"],
   ]);
+  // With eight experts, and beside the dense model, intervals must be apart.
+  const apart = setups.map((setup) =>
+    outcome(setup, {
+      mixture: setup.name === "em-8-experts-seed-0" ? 26 : 30,
+      ...{ prefixes: { 8: 40 }, segments: [[30, 40, 35, 1]] },
+    })
+  );
+  assertEquals(study("partitioners").findings(apart).claims.slice(3).map(({ holds }) => holds), [
+    false,
+    false,
+  ]);
   // One seed that is behind is enough for a no.
   assertEquals(found({ "em-4-experts-seed-1": { 8: 41 } }).claims[0].holds, false);
+});
+
+Deno.test("what splits as the preset does is the run of other studies, and text without labels is not split by them", () => {
+  const named = (flags: Partial<Configuration>) =>
+    study("partitioners").setups(resolveConfiguration({ ...SMALL, flags }), 1).map(({ name, models }) =>
+      [name.replace("-experts-seed-0", ""), models.length] as const
+    );
+  const ways = ["fixed-clusters-4", "ctbm-4", "random-4", "source-4"].map((name) => [name, 1] as const);
+  assertEquals(named({}), [
+    ...[["em-4", 3], ["em-from-clusters-4", 1]] as const,
+    ...[...ways, ["em-8", 2], ["em-from-clusters-8", 1]] as const,
+  ]);
+  assertEquals(named({ start: "ctbm" }), [
+    ...[["em-from-random-parts-4", 1], ["em-4", 3]] as const,
+    ...[...ways, ["em-from-random-parts-8", 1], ["em-8", 2]] as const,
+  ]);
+  const names = (flags: Partial<Configuration>) => named(flags).map(([name]) => name);
+  assert(!names({ input: ["docs.jsonl"] }).includes("source-4"));
+  assert(names({ input: ["docs.jsonl"], sourceField: "kind" }).includes("source-4"));
+  assert(names({ input: ["docs.jsonl"], sourceFromPath: "" }).includes("source-4"));
+  for (const setup of study("partitioners").setups(resolveConfiguration(SMALL), 1)) {
+    const own = configurationOf(SMALL, setup);
+    assertEquals(own.method, ["random", "source"].includes(own.partitioner) ? "argmax" : "balanced");
+    const { method } = configurationOf({ ...SMALL, flags: { method: "optimal" } }, setup);
+    assertEquals(method, "optimal");
+  }
+});
+
+Deno.test("means over seeds say where each seed has other held-out text", () => {
+  const labels = (tokens: readonly number[]) => {
+    const setups = setupsFor("experts", 3);
+    const outcomes = setups.map((setup, i) => {
+      const one = outcome(setup, { gains: [[10, 1, 30]] });
+      return { ...one, evaluation: { ...one.evaluation, tokens: tokens[i] } } as Outcome;
+    });
+    return study("experts").findings(outcomes).table.rows.at(-1)![0];
+  };
+  assertEquals(labels([1, 1, 1, 1, 1]), "4 experts, 3 seeds: mean ± standard deviation");
+  assertEquals(
+    labels([1, 1, 2, 3, 1]),
+    "4 experts, 3 seeds, each with other held-out text: mean ± standard deviation",
+  );
 });
