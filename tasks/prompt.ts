@@ -32,9 +32,14 @@ function namesOf(answering: readonly Answering[]): string {
 }
 
 function sureness(
-  { expert, margin, runnerUp, marginPerToken }: Route,
+  { expert, margin, runnerUp, marginPerToken, scores, cost }: Route,
   answering: readonly Answering[],
 ): string {
+  if (cost !== undefined) {
+    const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
+    const told = `${cost} ${own}, ${less} less than that of expert ${runnerUp},`;
+    return answering.length === 1 ? told : `expert ${expert} has the ${told}`;
+  }
   const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${
     marginPerToken.toFixed(2)
   } per token)`;

@@ -138,6 +138,8 @@ export interface PartitionerKind {
   models?: boolean;
   /** The way of assigning where no method is set. Default: `balanced`. */
   method?: string;
+  /** What a cost of the whole sequence is called, such as `distance`. Default: `cost`. */
+  cost?: string;
   /** The temperature τ: costs are divided by it before they become weights of experts. Default: 1. */
   routingTemperature?: number;
   /** Names of the settings that its result depends on. */

@@ -35,6 +35,11 @@ export async function identifyPartitioner(folder: string): Promise<{ sha256: str
   return await (await partitionerKind(folder)).identify(folder);
 }
 
+/** Says what a cost of a partitioner is called where it is one of the whole sequence; undefined where costs are NLLs, in nats. */
+export function costOf({ kind, perSequence }: Pick<Partitioner, "kind" | "perSequence">): string | undefined {
+  return perSequence ? PARTITIONERS.get(kind)?.cost ?? "cost" : undefined;
+}
+
 /**
  * Finds the kind of the partitioner in a folder; throws as {@linkcode openPartitioner} does. A folder with
  * routers and no `partitioner.json` comes from a run made before there were kinds, or from another tool.

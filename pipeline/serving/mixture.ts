@@ -9,7 +9,7 @@ import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
-import { PARTITIONERS } from "../partition/partitioners.ts";
+import { costOf, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
@@ -214,7 +214,8 @@ export function createMixture(
       throw new InputError("Cannot route a text as it must have a token: it is empty");
     }
     if (!source.partitioner) return texts.map(() => routeOf([0], 1, exclude));
-    const { kind, experts, prefix: own } = await partitioner.get();
+    const opened = await partitioner.get();
+    const { kind, experts, prefix: own } = opened;
     if (PARTITIONERS.get(kind)?.routes === false) {
       throw new InputError(
         `Cannot route a text by ${kind} as its parts must be told by what a text says: they go by labels that it does not have`,
@@ -222,6 +223,7 @@ export function createMixture(
       );
     }
     const most = prefix ?? source.prefix ?? own;
+    const cost = costOf(opened);
     const routed = new Array<Route>(texts.length);
     for (const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))) {
       const tokens = new Uint32Array(rows.length * length);
@@ -229,7 +231,8 @@ export function createMixture(
       const together = { tokens, sequenceLength: length, length: new Uint32Array(rows.length).fill(length) };
       const all = length === 1 ? new Float32Array(rows.length * experts) : await costs(together, [length]);
       rows.forEach((i, row) => {
-        routed[i] = routeOf(all.subarray(row * experts, (row + 1) * experts), length, exclude);
+        const route = routeOf(all.subarray(row * experts, (row + 1) * experts), length, exclude);
+        routed[i] = { ...route, ...cost === undefined ? {} : { cost } };
       });
     }
     return routed;

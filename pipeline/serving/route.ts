@@ -18,6 +18,8 @@ export interface Route {
   scores: number[];
   /** Tokens of the prefix, min(M, length); the first one is not predicted, so one alone is no evidence. */
   prefixTokens: number;
+  /** What a cost is called where it is one of the whole sequence, such as `squared distance`; absent where costs are NLLs, in nats. */
+  cost?: string;
 }
 
 /**

@@ -26,6 +26,7 @@ export const ctbm: PartitionerKind = {
   routes: true,
   splits: true,
   whole: true,
+  cost: "squared distance",
   routingTemperature: 0.1,
   settings: ["experts", "partitionerSample", "seed"],
   revision: 1,

@@ -8,8 +8,8 @@ import type { Admission } from "./admission.ts";
 export interface Metrics {
   /** Counts a request that was answered, by the path of its route and its HTTP status. */
   request(path: string, status: number, seconds: number): void;
-  /** Counts a text that a model was chosen for, and the margin in nats where a partitioner chose. */
-  choice(model: string, margin: number | null): void;
+  /** Counts a text that a model was chosen for, and the margin where a partitioner chose: in nats, or in a `cost` of that name. */
+  choice(model: string, margin: number | null, cost?: string | null): void;
   /** Counts tokens read and tokens written. */
   tokens(kind: "prompt" | "completion", count: number): void;
   /** Counts the seconds from a request to its first piece of text. */
@@ -47,6 +47,9 @@ export function createMetrics(mixture: Mixture, admission: Admission): Metrics {
   const margins = histogram("routing_margin_nats", "Margin over the runner-up", ["model"], [
     ...[0.1, 0.3, 1, 3, 10, 30, 100],
   ]);
+  const costs = histogram("routing_margin_cost", "Margin where costs are not in nats", ["model"], [
+    ...[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1],
+  ]);
   read("requests_waiting", "Texts that wait for a model or a slot", () => admission.waiting);
   read("requests_running", "Texts that are being written or scored", () => admission.running);
   read("model_loads", "Models loaded so far", () => mixture.counts.loads);
@@ -58,9 +61,9 @@ export function createMetrics(mixture: Mixture, admission: Admission): Metrics {
       requests.inc({ path, status: String(status) });
       seconds.observe({ path }, duration);
     },
-    choice(model, margin) {
+    choice(model, margin, cost) {
       choices.inc({ model });
-      if (margin !== null) margins.observe({ model }, margin);
+      if (margin !== null) (cost ? costs : margins).observe({ model }, margin);
     },
     tokens: (kind, count) => tokens.inc({ kind }, count),
     firstToken: (duration) => first.observe(duration),

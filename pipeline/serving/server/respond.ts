@@ -82,8 +82,8 @@ export async function respond(
     total_tokens: prompts + completion,
   });
   for (const { target } of asked) {
-    const { model, margin } = routingOf(target);
-    service.metrics.choice(model, margin);
+    const { model, margin, cost } = routingOf(target);
+    service.metrics.choice(model, margin, cost);
   }
   service.metrics.tokens("prompt", prompts);
   exchange.notes.model = headers["x-smalltalk-model"];

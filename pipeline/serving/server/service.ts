@@ -74,7 +74,7 @@ export interface Routing {
   model: string;
   /** The expert; null where a dense model answers. */
   expert: number | null;
-  /** How much less the prefix costs the expert than the runner-up, in nats; null where nothing was routed. */
+  /** How much less the prefix costs the expert than the runner-up: with routers in nats; null where nothing was routed. */
   margin: number | null;
   /** The margin per predicted token of the prefix. */
   margin_per_token: number | null;
@@ -84,6 +84,8 @@ export interface Routing {
   scores: number[] | null;
   /** Tokens that routed. */
   prefix_tokens: number | null;
+  /** What a cost is called, such as `squared distance`; null where costs are NLLs, in nats, and where nothing was routed. */
+  cost: string | null;
   /** Experts that answer together or may change, with their weights, the largest first; null where one answers alone to the end. */
   answering: readonly Answering[] | null;
 }
@@ -181,6 +183,7 @@ export function routingOf({ model, route, answering }: Target): Routing {
     runner_up: route?.runnerUp ?? null,
     scores: route?.scores ?? null,
     prefix_tokens: route?.prefixTokens ?? null,
+    cost: route?.cost ?? null,
     answering: answering ?? null,
   };
 }

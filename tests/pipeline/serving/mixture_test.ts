@@ -1,15 +1,24 @@
-import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { loadRouters } from "../../../pipeline/checkpoints/routers.ts";
+import { openPartitioner, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { scoring } from "../../../pipeline/serving/forms.ts";
 import { answer, generate } from "../../../pipeline/serving/generate.ts";
-import { type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
+import { createMixture, type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { inFolder } from "../../tasks/support.ts";
+import { contextOf, VOCABULARY, writeTokens } from "../partition/support.ts";
 import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
@@ -120,6 +129,33 @@ Deno.test("routeAll() routes many texts of many lengths, each as route() does, t
     }
     assertEquals(await mixture.routeAll([]), []);
     await assertRejects(() => mixture.routeAll([texts[0], Uint32Array.of()]), InputError, "it is empty");
+  }));
+
+/** A mixture of three experts of a partitioner of this kind, learned from random tokens. */
+async function learnedMixture(kind: string, folder: string): Promise<Mixture> {
+  const tokens = randomIntegers(400, VOCABULARY - 1, "learned").map((token) => 1 + token);
+  const rows = Array.from({ length: 40 }, (_, i) => [...tokens.subarray(10 * i, 10 * i + 10)]);
+  const shards = [await writeTokens(`${folder}/train-00000.arrow`, rows)];
+  const context = contextOf(folder, { experts: 3, sequenceLength: 10 }, shards, rows.length);
+  await PARTITIONERS.get(kind)!.learn(context);
+  const none = () => Promise.reject(new Error("routing needs no model"));
+  return createMixture({
+    name: String,
+    partitioner: (device) => openPartitioner(context.folder, device),
+    ...{ tokenizer: none, describe: none, load: none },
+  });
+}
+
+Deno.test("route() says what costs are called that are no NLLs", () =>
+  inFolder(async (folder) => {
+    for (const [kind, cost] of [["ctbm", "squared distance"], ["random", "cost"]]) {
+      const mixture = await learnedMixture(kind, `${folder}/${kind}`);
+      const route = await mixture.route(Uint32Array.of(5, 6, 7));
+      assertEquals(route.cost, cost);
+      mixture.close();
+    }
+    await withMixture(2, {}, async (mixture) =>
+      assertFalse("cost" in await mixture.route(Uint32Array.of(1, 2))));
   }));
 
 Deno.test("lease() gives a model once to all, in the forms that are asked for, within the budget", async () => {

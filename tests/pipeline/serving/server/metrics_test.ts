@@ -12,6 +12,7 @@ Deno.test("createMetrics() counts what it is told, and reads what others count w
   metrics.request("/v1/completions", 404, 0.02);
   metrics.choice("expert-00", 2);
   metrics.choice("expert-00", null);
+  metrics.choice("expert-01", 0.05, "distance");
   metrics.tokens("prompt", 10);
   metrics.tokens("prompt", 5);
   metrics.firstToken(0.2);
@@ -34,6 +35,13 @@ Deno.test("createMetrics() counts what it is told, and reads what others count w
     1,
     "what nobody routed has no margin",
   );
+  assertEquals(
+    lines.filter((line) => /margin.*_count\{/.test(line)).map((line) =>
+      line.slice("smalltalk_routing_margin_".length)
+    ),
+    ['nats_count{model="expert-00"} 1', 'cost_count{model="expert-01"} 1'],
+  );
+  assertEquals(valueOf('routing_margin_cost_bucket{le="0.03",model="expert-01"}'), 0);
   assertEquals(valueOf('tokens_total{kind="prompt"}'), 15);
   assertEquals(valueOf("first_token_seconds_count"), 1);
   assertEquals([valueOf("model_loads"), valueOf("models_held"), valueOf("model_bytes")], [3, 1, 4096]);

@@ -120,8 +120,10 @@ Deno.test("routingOf() and routingHeaders() say who answers and by how much, and
     runner_up: 0,
     scores: [-3, -1.5, -7],
     prefix_tokens: 4,
+    cost: null,
     answering: null,
   });
+  assertEquals(routingOf({ model: 1, route: { ...route, cost: "distance" } }).cost, "distance");
   const answering = [{ expert: 1, weight: 0.75 }, { expert: 0, weight: 0.25 }];
   assertEquals(routingOf({ ...targets[0], answering }).answering, answering);
   assertEquals(new Set(Object.values(routingOf(targets[1]))), new Set(["dense", null]));
