@@ -2,6 +2,7 @@
  * Writes what came out into the project's own pages.
  *
  *   deno task results --from runs/studies
+ *   deno task results --from runs/experts --as experts
  */
 import { fileURLToPath } from "node:url";
 import { publishResults } from "../pipeline/reproduction/mod.ts";
@@ -14,12 +15,17 @@ export const TASK = await defineTask({
   startsAnew: true,
   about:
     "Writes the claims and pictures of README.md and SCIENCE.md from the results under fixtures/reproduction; with --from it takes those " +
-    "of a folder of studies in first.",
+    "of a folder of studies in first, in place of what is kept under the same name.",
   options: {
     from: field.path({
       default: "",
       value: "FOLDER",
       help: "folder of studies whose results are taken in first",
+    }),
+    as: field.text({
+      default: "studies",
+      value: "NAME",
+      help: "name under which they are kept; studies of other text need another one",
     }),
   },
   run: async ({ options, print }) => {

@@ -9,12 +9,12 @@
 import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
-import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
+import { exists, filesUnder, jsonText, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { readClaimsMarkdown } from "./claims.ts";
 import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
-import { RATES_FILE } from "./studies/rates.ts";
+import { RATES_FILE, readRates } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
-import { ROUTERS_FILE } from "./studies/router_search.ts";
+import { readRouterSearches, ROUTERS_FILE } from "./studies/router_search.ts";
 import { STUDIES } from "./studies/studies.ts";
 
 /** What one study, or one run, came to. */
@@ -36,21 +36,23 @@ const STUDIES_FOLDER = "studies";
 
 /**
  * Reads what the folders in a folder came to: studies, by their `studies.json`, and single runs, by their
- * `reproduction.md`. `from` is a folder of studies that stands for the one that is kept there; "" for none.
+ * `reproduction.md`. `from` is a folder of studies that stands for the one that is kept there under the name `as`;
+ * "" for none.
  */
-export async function readPublished(folder: string, from = ""): Promise<Published[]> {
+export async function readPublished(folder: string, from = "", as = STUDIES_FOLDER): Promise<Published[]> {
   const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
     .map(({ name }) => name);
-  const all = [...new Set([...names, ...from === "" ? [] : [STUDIES_FOLDER]])].sort();
+  const all = [...new Set([...names, ...from === "" ? [] : [as]])].sort();
   const found = await Promise.all(all.map(async (name): Promise<Published[]> => {
     const table = `${name}/reproduction.md`;
-    const place = name === STUDIES_FOLDER && from !== "" ? from : `${folder}/${name}`;
+    const place = name === as && from !== "" ? from : `${folder}/${name}`;
     if (await exists(`${place}/studies.json`)) {
       const { studies } = await readStudies(`${place}/studies.json`);
       const pictures = (await picturesIn(place)).sort();
       return studies.map(({ name: study, claims }) => {
         const picture = pictures.find((path) => path.startsWith(`plots/study-${study}`));
-        const title = STUDIES.get(study)?.title ?? study;
+        const where = name === STUDIES_FOLDER ? "" : ` (${name})`;
+        const title = `${STUDIES.get(study)?.title ?? study}${where}`;
         return { title, study, claims, table, ...picture && { picture: `${name}/${picture}` } };
       });
     }
@@ -196,37 +198,42 @@ const FOLDER = "fixtures/reproduction";
 export interface PublishOptions {
   /** The project's folder. */
   root: string;
-  /**
-   * Folder of studies whose results are put beside those that are kept, in place of what was kept of
-   * studies before; "" for none.
-   */
+  /** Folder of studies whose results are taken in first; "" for none. */
   from?: string;
+  /** Name under which they are kept, for studies of the same text. Default: `studies`. */
+  as?: string;
 }
 
-/** Files of a folder of studies that are kept, beside its pictures and the notes of the runs of its studies. */
-const KEPT = ["studies.json", "reproduction.md", RATES_FILE, ROUTERS_FILE];
+/** Files of a folder of studies that are kept, beside its pictures, its notes and what it found. */
+const KEPT = ["studies.json", "reproduction.md"];
 
 /**
  * Writes the pages anew from the results that are kept, after taking those of a folder of studies in: they
- * take the place of all that was kept of studies. Gives the pages and what they tell. Throws an `InputError`
- * where there are no such results, they are those that are kept or cannot be read, or a page has no place
- * for them. All is read before anything is written.
+ * take the place of the results that are kept under that name. Notes of runs, learning rates and settings of
+ * routers are put beside those that are there. Gives the pages and what they tell. Throws an `InputError` where
+ * there are no such results, they are those that are kept or cannot be read, studies that are kept would be
+ * lost, or a page has no place for results. All is read before anything is written.
  */
 export async function publishResults(
-  { root, from = "" }: PublishOptions,
+  { root, from = "", as = STUDIES_FOLDER }: PublishOptions,
 ): Promise<{ pages: string[]; published: Published[] }> {
-  const kept = `${root}/${FOLDER}/${STUDIES_FOLDER}`;
+  if (!/^[a-z][a-z0-9-]*$/.test(as)) {
+    throw new InputError(
+      say`Cannot keep results as ${
+        setting("as")
+      } must be a name of small letters, digits and hyphens: it is "${as}"`,
+    );
+  }
+  const kept = `${root}/${FOLDER}/${as}`;
   const taken = from === "" ? undefined : await readTaken(from, kept);
-  const published = await readPublished(`${root}/${FOLDER}`, from);
+  const published = await readPublished(`${root}/${FOLDER}`, from, as);
   const texts = await Promise.all(PAGES.map(async ({ page, text }) => {
     const before = await Deno.readTextFile(`${root}/${page}`);
     return { page, before, after: withResults(before, text(published), page) };
   }));
   if (taken) {
     for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
-    const notes = (await namesOfNotes(kept)).map(noteFile);
-    const isKept = (path: string) => KEPT.includes(path) || notes.includes(path) || path.endsWith(".svg");
-    await removeFiles(kept, "", (path) => isKept(path) && !taken.has(path));
+    await removeFiles(kept, "", (path) => path.endsWith(".svg") && !taken.has(path));
   }
   for (const { page, before, after } of texts) {
     if (after !== before) await writeAtomic(`${root}/${page}`, after);
@@ -245,17 +252,51 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
   if (await Deno.realPath(from) === await Deno.realPath(kept).catch(() => null)) {
     throw refuse(" beside those that are kept: it is the folder of these");
   }
-  const { studies } = await readStudies(`${from}/studies.json`);
-  const runs = new Set(studies.flatMap(({ runs }) => runs));
-  for (const run of runs) await readNote(from, run); // throws where it is damaged
+  const isStudies = await exists(`${kept}/studies.json`);
+  if (!isStudies && await exists(`${kept}/reproduction.md`)) {
+    throw new InputError(
+      say`Cannot keep results as ${
+        setting("as")
+      } must name a folder of studies, or none that is there: "${kept}" holds a run`,
+      { where: kept },
+    );
+  }
+  const namesIn = async (folder: string) =>
+    (await readStudies(`${folder}/studies.json`)).studies.map(({ name }) => name);
+  const own = await namesIn(from);
+  const before = isStudies ? await namesIn(kept) : [];
+  const lost = before.filter((name) => !own.includes(name));
+  if (lost.length > 0) {
+    throw new InputError(
+      say`Cannot take results from "${from}" as it must hold all studies that are kept in their place: ${
+        lost.join(", ")
+      } would be lost`,
+      { where: from, remedy: say`keep them beside these, under another name, with ${setting("as")}` },
+    );
+  }
+  const notes = await namesOfNotes(from);
+  for (const run of notes) await readNote(from, run); // throws where it is damaged
+  const unreadable = (file: string) => (error: unknown) => {
+    throw error instanceof InputError
+      ? error
+      : refuse(` whose files can be read: ${file} cannot: ${oneLine(error)}`);
+  };
   const taken = new Map<string, Uint8Array>();
-  for (const file of [...KEPT, ...await picturesIn(from), ...[...runs].map(noteFile)]) {
+  for (const file of [...KEPT, ...await picturesIn(from), ...notes.map(noteFile)]) {
     try {
       taken.set(file, await Deno.readFile(`${from}/${file}`));
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) continue;
-      throw refuse(` whose files can be read: ${file} cannot: ${oneLine(error)}`);
+      if (!(error instanceof Deno.errors.NotFound)) unreadable(file)(error);
     }
+  }
+  const found: [file: string, key: string, read: (folder: string) => Promise<object>][] = [
+    [RATES_FILE, "rates", readRates],
+    [ROUTERS_FILE, "routers", readRouterSearches],
+  ];
+  for (const [file, key, read] of found) {
+    const all = { ...await read(kept), ...await read(from).catch(unreadable(file)) };
+    if (Object.keys(all).length === 0) continue;
+    taken.set(file, new TextEncoder().encode(jsonText({ format: 1, [key]: all })));
   }
   return taken;
 }

@@ -41,6 +41,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
   ],
   "tokenizer": [
     ["FILE", 2, "Cannot write the tokenizer as --output must name a file: it is not given"],
+    ["--run RUN --output OUT", 2, "Cannot use --output as files or - must be named besides: none is"],
     ["FILE --output -", 2, "Cannot write the tokenizer as --output must name a file: it is -"],
     ["FILE --output=", 2, 'Cannot use --output as it must be a path: it is ""'],
     [
@@ -79,6 +80,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
   ],
   "tokenize": [
+    ["--run RUN --output OUT", 2, "Cannot use --output as files or - must be named besides: none is"],
     ["-", 2, "Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given"],
     [
       "FILE --tokenizer NONE/tokenizer.json",
@@ -161,6 +163,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
   ],
   "score": [
+    ["--run RUN --output OUT", 2, "Cannot use --output as files or - must be named besides: none is"],
     ["-", 2, "Cannot score as --routers must name a folder of routers: it is not given"],
     [
       "- --routers NONE",
@@ -224,7 +227,12 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       'Cannot read RUN/tokens/test-00000.arrow, batch 0 as it must have a column "nll": its columns are sequence, document, source, tokens, length',
     ],
     ["--method best", 2, "Cannot assign as --method must be one of"],
-    ["--prices NONE/prices.json", 2, "Cannot assign by --prices as files or - must be named: none is"],
+    [
+      "--run RUN --output OUT",
+      2,
+      "Cannot use --output as files or - must be named besides: none is; leave it out to work in the run folder",
+    ],
+    ["--prices NONE/prices.json", 2, "Cannot use --prices as files or - must be named besides: none is"],
     [
       "RUN/scores/test-00000.arrow --prices NONE/prices.json",
       2,
@@ -1162,6 +1170,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
   "results": [
     ["-x", 2, 'Cannot run task "results" as every flag must be one of its own: -x is not'],
     ["--study all", 2, 'Cannot run task "results" as every flag must be one of its own: --study is not'],
+    ["--as NAME", 2, "Cannot keep results as --as must be a name of small letters, digits and hyphens"],
     ["--form FOLDER", 2, 'Cannot run task "results" as every flag must be one of its own: --form is not'],
     ["FOLDER", 2, 'Cannot run task "results" as it takes flags only: "FOLDER" is none; see --help'],
     ["--from FOLDER --from FULL", 2, 'Cannot use --from as it must be given once: it is "FOLDER" and "FULL"'],

@@ -24,6 +24,12 @@ import {
   rememberHashes,
   writeNote,
 } from "../../../pipeline/reproduction/studies/outcomes.ts";
+import { readRates, writeRates } from "../../../pipeline/reproduction/studies/rates.ts";
+import {
+  readRouterSearches,
+  writeRouterSearches,
+} from "../../../pipeline/reproduction/studies/router_search.ts";
+import type { Setup } from "../../../pipeline/reproduction/studies/study.ts";
 import { writeResults } from "../../../pipeline/reproduction/studies/results.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -110,25 +116,46 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     }
     for (const page of [readme, science]) assert(page.endsWith("<!-- results: end -->\n\nThe end.\n"));
 
-    // Anew: nothing moves. Other results of studies take the place of these.
+    // Anew: nothing moves. Results of other studies do not take the place of these.
     await publishResults({ root });
     assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
     const kept = `${root}/fixtures/reproduction/studies`;
-    for (const name of ["rates.json", "routers.json"]) await Deno.writeTextFile(`${kept}/${name}`, "{}");
-    await Deno.mkdir(`${kept}/outcomes`);
-    await Deno.writeTextFile(`${kept}/outcomes/gone.json`, "{}");
+    const rate = (rate: number) => ({ rate, trials: [] });
+    await writeRates(kept, { both: rate(1), kept: rate(1) });
+    await writeRouterSearches(kept, { kept: { routerRate: 0.1, rounds: 2, trials: [] } });
+    const [first] = setupsFor("experts");
+    const noteIn = (place: string, setup: Setup) =>
+      writeNote(place, wholeOutcome(setup), resolveConfiguration(SMALL), rememberHashes());
+    await noteIn(kept, first);
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
-    await Deno.writeTextFile(`${folder}/other/rates.json`, "{ }");
-    const [{ name: run }] = setupsFor("routers");
-    for (const setup of [setupsFor("routers")[0], setupsFor("experts")[0]]) { // one is of no study that is there
-      const whole = wholeOutcome(setup);
-      await writeNote(`${folder}/other`, whole, resolveConfiguration(SMALL), rememberHashes());
-    }
-    assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 1);
-    await assertRejects(() => Deno.stat(`${kept}/plots/study-experts.svg`));
-    assertEquals(await Deno.readTextFile(`${kept}/rates.json`), "{ }");
-    assertEquals(Array.from(Deno.readDirSync(`${kept}/outcomes`), ({ name }) => name), [`${run}.json`]);
-    await assertRejects(() => Deno.stat(`${kept}/routers.json`), Deno.errors.NotFound);
+    await writeRates(`${folder}/other`, { both: rate(2), other: rate(2) });
+    const [run] = setupsFor("routers");
+    await noteIn(`${folder}/other`, run);
+    const { message } = await assertRejects(
+      () => publishResults({ root, from: `${folder}/other` }),
+      InputError,
+      "experts would be lost",
+    );
+    assertStringIncludes(message, "under another name, with as");
+    assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
+
+    // Under another name they are kept beside these.
+    const { published: both } = await publishResults({ root, from: `${folder}/other`, as: "more" });
+    assertEquals(both.map(({ title, table }) => [title.split(" (")[1], table]), [
+      [undefined, "studies/reproduction.md"],
+      ...[["more)", "more/reproduction.md"], [undefined, "studies/reproduction.md"]],
+    ]);
+    assertEquals(await readRates(`${kept}/../more`), { both: rate(2), other: rate(2) });
+    await Deno.remove(`${kept}/../more`, { recursive: true });
+
+    // Those of the same studies, and more, take their place; notes and what was found are put beside what is there.
+    await writeResults(`${folder}/other`, [resultOf("routers", 31), resultOf("experts", 31)], {});
+    await Deno.writeTextFile(`${kept}/plots/study-gone.svg`, "");
+    assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 2);
+    await assertRejects(() => Deno.stat(`${kept}/plots/study-gone.svg`));
+    assertEquals(await readRates(kept), { both: rate(2), kept: rate(1), other: rate(2) });
+    assertEquals(Object.keys(await readRouterSearches(kept)), ["kept"]);
+    assertEquals(await namesOfNotes(kept), [first.name, run.name].sort());
 
     // What is refused changes nothing: the folder that is kept, also by a link, or a file that cannot be read.
     const all = async () =>
@@ -146,7 +173,14 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
         "it is the folder of these",
       );
     }
-    await writeResults(`${folder}/third`, [resultOf("experts", 31)], {});
+    for (const as of ["", "../x", "A b"]) {
+      await assertRejects(
+        () => publishResults({ root, from: `${folder}/other`, as }),
+        InputError,
+        "small letters",
+      );
+    }
+    await writeResults(`${folder}/third`, [resultOf("experts", 31), resultOf("routers", 31)], {});
     await Deno.mkdir(`${folder}/third/rates.json`);
     await assertRejects(
       () => publishResults({ root, from: `${folder}/third` }),
@@ -166,6 +200,15 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await Deno.mkdir(`${root}/fixtures/reproduction/e4`);
     await Deno.mkdir(`${root}/fixtures/reproduction/e4/reproduction.md`);
     await assertRejects(() => publishResults({ root, from: `${folder}/third` }));
+    await Deno.remove(`${root}/fixtures/reproduction/e4`, { recursive: true });
+    await Deno.mkdir(`${root}/fixtures/reproduction/e8`);
+    await Deno.writeTextFile(`${root}/fixtures/reproduction/e8/reproduction.md`, "");
+    await assertRejects(
+      () => publishResults({ root, from: `${folder}/third`, as: "e8" }),
+      InputError,
+      "holds a run",
+    );
+    await Deno.remove(`${root}/fixtures/reproduction/e8`, { recursive: true });
     assertEquals(await all(), before);
   }));
 
