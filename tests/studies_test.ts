@@ -79,6 +79,15 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     );
     assert((await Deno.stat(`${folder}/a/plots/study-assignment.svg`)).size > 0);
 
+    // Damage in a run of another study is told, and the study that was asked for is whole.
+    const spoiled = `${folder}/b/em-optimal-seed-0/evaluation.json`;
+    await Deno.writeTextFile(spoiled, (await Deno.readTextFile(spoiled)).slice(0, -9));
+    const others = args("b").map((arg) => arg === "assignment" ? "segments" : arg);
+    const segments = await task("reproduce", others);
+    assertEquals(segments.code, 0, segments.err);
+    assertStringIncludes(segments.err, 'the study "assignment" is left out');
+    assertStringIncludes(segments.out, "Every expert");
+
     // Elsewhere the small files that tell of the runs are enough, and one that is missing is made.
     const kept = `${folder}/kept`;
     copyFolder(`${folder}/a/outcomes`, `${kept}/outcomes`);
