@@ -9,6 +9,7 @@ import {
   type ComparedRun,
   type Comparison,
   type Lack,
+  sourceNote,
   untoldText,
   valueText,
 } from "../pipeline/comparison/mod.ts";
@@ -105,15 +106,18 @@ function evaluationText({ runs, sources }: Comparison): string {
   return table(head.join(" | "), rows);
 }
 
-function sourcesText({ runs, sources }: Comparison): string {
-  if (sources.length === 0) return "";
+function sourcesText(comparison: Comparison): string {
+  const { runs, sources } = comparison;
+  const note = sourceNote(comparison);
+  const notes = note === null ? [] : [`(${note})`];
+  if (sources.length === 0) return notes.join("\n");
   const rows = sources.map(({ source, tokens, perplexity, best }) => [
     ...[source || "(none)", tokens],
     ...perplexity.map((value, i) => `${decimals(value, 2)}${best.includes(i) ? " *" : "  "}`),
     "",
   ]);
   const head = ["source", "tokens", ...runs.map(({ name }) => `${name}  `), ""];
-  return `${table(head.join(" | "), rows)}\n(*: the lowest perplexity of a source)`;
+  return [table(head.join(" | "), rows), "(*: the lowest perplexity of a source)", ...notes].join("\n");
 }
 
 function prefixText(runs: readonly ComparedRun[]): string {

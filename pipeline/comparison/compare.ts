@@ -32,7 +32,7 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
   }
   const heldOut = await sharedHeldOut(located);
   const evaluations = located.map(({ record }) => evaluationOf(record));
-  const sources = sourcesOf(evaluations);
+  const { sources, sourcesApart } = sourcesOf(evaluations);
   const comparison: Comparison = {
     runs: located.map(({ name, run, record, lacks }, i) => {
       const { config: { configuration, adapter }, partition, rounds, curves } = record;
@@ -63,6 +63,8 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
     heldOut,
     settings: differencesOf(located),
     sources,
+    sourcesApart,
+    unlabelled: unlabelledOf(evaluations, names),
   };
   if (output === undefined) return comparison;
   await writePage(comparison, { ...options, output });
@@ -128,20 +130,33 @@ function differencesOf(runs: readonly LocatedRun[]): SettingDifference[] {
   });
 }
 
-/** Puts the sources of the evaluations beside one another. */
-function sourcesOf(evaluations: readonly (Evaluation | null)[]): ComparedSource[] {
-  const evaluated = evaluations.filter((evaluation) => evaluation !== null);
-  if (evaluated.length < 2) return [];
-  return evaluated[0].sources.map(({ source, tokens }) => {
-    const perplexity = evaluations.map((evaluation) =>
-      evaluation?.sources.find((own) => own.source === source)?.perplexity.mixture ?? null
-    );
+/** Puts the sources that all evaluations share beside one another, and lists the labels of the others. */
+function sourcesOf(
+  evaluations: readonly (Evaluation | null)[],
+): { sources: ComparedSource[]; sourcesApart: string[] } {
+  const bySource = evaluations.map((own) =>
+    own && new Map(own.sources.map((score) => [score.source, score]))
+  );
+  const evaluated = bySource.filter((scores) => scores !== null);
+  if (evaluated.length < 2) return { sources: [], sourcesApart: [] };
+  const labels = [...new Set(evaluated.flatMap((scores) => [...scores.keys()]))].sort();
+  const isShared = (label: string) =>
+    new Set(evaluated.map((scores) => scores.get(label)?.tokens)).size === 1;
+  const sources = labels.filter(isShared).map((source) => {
+    const perplexity = bySource.map((scores) => scores?.get(source)?.perplexity.mixture ?? null);
     const lowest = Math.min(...perplexity.filter((value) => value !== null));
     return {
       source,
-      tokens,
+      tokens: evaluated[0].get(source)!.tokens,
       perplexity,
       best: perplexity.flatMap((value, i) => value === lowest ? [i] : []),
     };
   });
+  return { sources, sourcesApart: labels.filter((label) => !isShared(label)) };
+}
+
+/** Lists the names of the evaluated runs whose text has no labels, unless no run's has any. */
+function unlabelledOf(evaluations: readonly (Evaluation | null)[], names: readonly string[]): string[] {
+  const labelled = evaluations.map((own) => own && own.sources.some(({ source }) => source !== ""));
+  return labelled.includes(true) ? names.filter((_, i) => labelled[i] === false) : [];
 }

@@ -66,8 +66,8 @@ export interface ComparedRun {
   /** Its evaluation; null where it is not evaluated on this text. */
   evaluation: Pick<Evaluation, "prefix" | "scores" | "gains" | "prefixes" | "resamples"> | null;
   /**
-   * Number of sources on which its mixture is the best of all runs, ties included; null where it is not
-   * evaluated.
+   * Number of compared sources on which its mixture is the best of all runs, ties included; null where it is
+   * not evaluated, or no source is compared.
    */
   wins: number | null;
   /** Stages that are not up to date. */
@@ -80,7 +80,10 @@ export interface ComparedSource {
   source: string;
   /** Its predicted tokens. */
   tokens: number;
-  /** Perplexity of every run's mixture, in their order; null where a run is not evaluated. */
+  /**
+   * Perplexity of every run's mixture, in their order; null where a run is not evaluated, or the source has no
+   * predicted tokens.
+   */
   perplexity: (number | null)[];
   /** Numbers of the runs whose perplexity is the lowest. */
   best: number[];
@@ -94,8 +97,15 @@ export interface Comparison {
   heldOut: HeldOut | null;
   /** Settings in which they differ. */
   settings: SettingDifference[];
-  /** Sources, by their labels; none where fewer than two runs are evaluated. */
+  /**
+   * Sources that all evaluated runs have with as many tokens, by their labels; none where fewer than two runs
+   * are evaluated.
+   */
   sources: ComparedSource[];
+  /** Labels of the other sources of these runs: they are not compared. */
+  sourcesApart: string[];
+  /** Names of the evaluated runs whose text has no labels, where others' has some. */
+  unlabelled: string[];
   /** The page that was written. */
   output?: string;
 }

@@ -14,5 +14,5 @@ export {
   type SettingDifference,
 } from "./comparison.ts";
 export { type HeldOut } from "./held_out.ts";
-export { untoldText } from "./notes.ts";
+export { sourceNote, untoldText } from "./notes.ts";
 export { valueText } from "./page.ts";

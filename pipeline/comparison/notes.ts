@@ -4,11 +4,26 @@
  * @module
  */
 
+import type { Comparison } from "./comparison.ts";
 import type { HeldOut } from "./held_out.ts";
 
 /** Says which runs do not tell what they hold out, as "; b and c tell of none"; empty where all tell. */
 export function untoldText({ untold }: HeldOut): string {
   return untold.length === 0 ? "" : `; ${listed(untold)} ${untold.length === 1 ? "tells" : "tell"} of none`;
+}
+
+/** Says which sources are not compared, and why; null where all are. */
+export function sourceNote({ sources, sourcesApart, unlabelled }: Comparison): string | null {
+  const apart = sourcesApart.length;
+  if (apart === 0) return null;
+  if (unlabelled.length > 0) {
+    const have = unlabelled.length === 1 ? "has" : "have";
+    return `${listed(unlabelled)} ${have} no labels, so sources are not compared`;
+  }
+  const [are, them] = apart === 1 ? ["is", "it"] : ["are", "them"];
+  return `${apart} of ${
+    apart + sources.length
+  } sources ${are} not compared, as not all runs have ${them} with as many tokens`;
 }
 
 /** Lists names in a sentence. */

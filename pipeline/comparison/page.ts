@@ -12,7 +12,7 @@ import { labelled } from "../report/plots.ts";
 import type { Section } from "../report/section.ts";
 import { writeAtomic } from "../run/files.ts";
 import type { ComparedRun, CompareOptions, Comparison } from "./comparison.ts";
-import { untoldText } from "./notes.ts";
+import { sourceNote, untoldText } from "./notes.ts";
 import { evaluationPlots, MOST_RUNS, roundPlots } from "./plots.ts";
 
 /** Writes the page; the same comparison gives the same bytes. */
@@ -134,14 +134,15 @@ function evaluationSection(comparison: Comparison): Section {
     head: ["source", "tokens", ...evaluated.map(({ name }) => name)],
     rows: sources.map(({ source, tokens, perplexity, best }) => [
       ...[labelled(source), tokens],
-      ...perplexity.flatMap((value, i): Html[] => {
-        if (value === null) return [];
-        const text = value.toFixed(2);
+      ...perplexity.flatMap((value, i): (Html | null)[] => {
+        if (runs[i].evaluation === null) return []; // it has no column
+        const text = value?.toFixed(2);
         return [best.includes(i) ? markup`<strong>${text}</strong>` : markup`${text}`];
       }),
     ]),
   };
   const { sha256, sequences, untold } = heldOut!; // a run that is evaluated tells
+  const note = sourceNote(comparison);
   const few = runs.length > MOST_RUNS
     ? ` Of more than ${MOST_RUNS} runs there are no plots by prefix and by source.`
     : "";
@@ -156,9 +157,12 @@ function evaluationSection(comparison: Comparison): Section {
       htmlTable(wins, "Mixtures"),
     ],
     plots: evaluationPlots(comparison),
-    after: sources.length === 0 ? [] : [
-      markup`<p>The lowest perplexity of every source is set in bold:</p>`,
-      htmlTable(bySource, "Perplexity by source and run"),
+    after: [
+      ...note === null ? [] : [markup`<p>${note}.</p>`],
+      ...sources.length === 0 ? [] : [
+        markup`<p>The lowest perplexity of every source is set in bold:</p>`,
+        htmlTable(bySource, "Perplexity by source and run"),
+      ],
     ],
   };
 }

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { compareRuns } from "../../pipeline/comparison/mod.ts";
 import { comparisonText } from "../../tasks/compare_text.ts";
 import { words } from "../../tasks/wording.ts";
-import { writeComparedRun } from "../pipeline/comparison/support.ts";
+import { changeEvaluation, writeComparedRun } from "../pipeline/comparison/support.ts";
 import { inFolder, task } from "./support.ts";
 
 Deno.test("deno task compare prints tables, JSON and a page, and refuses with exit code 2 what it cannot compare", async () => {
@@ -78,5 +78,40 @@ Deno.test("a comparison names the runs that do not tell what they hold out", asy
       /^held-out text: the same tokens in all runs, SHA-256 \w{12}, 1,092 sequences$/m,
     );
     assertMatch(alike.page, /All runs hold out the same tokens \(SHA-256 \w{12}, 1,092 sequences\)\./);
+  });
+});
+
+Deno.test("a comparison says which sources it leaves out, and an empty cell stands for no perplexity", async () => {
+  await inFolder(async (folder) => {
+    const [a, b, c] = ["a", "b", "c"].map((name) => `${folder}/${name}`);
+    for (const [i, run] of [a, b, c].entries()) {
+      await writeComparedRun(run, { sources: { code: 10 + i, fiction: 20 + i, news: 30 + i } });
+    }
+    await changeEvaluation(b, ({ sources: [code, fiction, news], ...own }) => ({
+      ...own,
+      sources: [
+        { ...code, perplexity: { ...code.perplexity, mixture: null } },
+        fiction,
+        { ...news, source: "press" },
+      ],
+    }));
+    const { text, page } = await toldOf([a, b, c]);
+    assertMatch(text, /^code +12,700 +10\.00 \* +- +12\.00$/m);
+    assertStringIncludes(
+      page,
+      '<td>code</td><td class="n">12,700</td><td><strong>10.00</strong></td><td></td><td>12.00</td>',
+    );
+    const why = "2 of 4 sources are not compared, as not all runs have them with as many tokens";
+    assertStringIncludes(text, `(*: the lowest perplexity of a source)\n(${why})\n`);
+    assertStringIncludes(page, `<p>${why}.</p>`);
+
+    await changeEvaluation(b, ({ sources: [code], ...own }) => ({
+      ...own,
+      sources: [{ ...code, source: "", tokens: own.tokens }],
+    }));
+    const apart = await toldOf([b, a]);
+    assertMatch(apart.text, /^a +64 .* -$/m);
+    assertStringIncludes(apart.text, "\n\n(b has no labels, so sources are not compared)\n\n");
+    assertStringIncludes(apart.page, "<p>b has no labels, so sources are not compared.</p>");
   });
 });

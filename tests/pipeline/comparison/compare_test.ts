@@ -2,7 +2,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { compareRuns, shortNames } from "../../../pipeline/comparison/compare.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { writeComparedRun } from "./support.ts";
+import { changeEvaluation, writeComparedRun } from "./support.ts";
 
 Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", async () => {
   await inFolder(async (folder) => {
@@ -59,6 +59,46 @@ Deno.test("compareRuns() leaves out an evaluation of other text than the run hol
     const { runs: compared, sources } = await compareRuns({ runs });
     assertEquals(compared.map(({ evaluation }) => evaluation === null), [false, true]);
     assertEquals([sources, compared[0].wins], [[], null]); // with whom would it be compared?
+  });
+});
+
+Deno.test("compareRuns() compares the sources that all evaluated runs share, in whatever order they are named", async () => {
+  await inFolder(async (folder) => {
+    const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => `${folder}/${name}`);
+    await writeComparedRun(a, { sources: { code: 10, fiction: 20, news: 30 } });
+    for (const run of [b, c, d]) {
+      await writeComparedRun(run, { sources: { code: 12, fiction: 18, news: 25 } });
+    }
+    await changeEvaluation(b, (own) => ({
+      ...own,
+      sources: [{ ...own.sources[0], source: "", tokens: own.tokens }],
+    }));
+    await changeEvaluation(c, ({ sources: [code, fiction, news], ...own }) => ({
+      ...own,
+      sources: [code, { ...fiction, tokens: fiction.tokens + 1 }, { ...news, source: "press" }],
+    }));
+    await changeEvaluation(d, ({ sources: [code, ...others], ...own }) => ({
+      ...own,
+      sources: [{ ...code, perplexity: { mixture: null } }, ...others], // none of its tokens is predicted
+    }));
+    const compared = async (...runs: string[]) => {
+      const { runs: told, sources, sourcesApart, unlabelled } = await compareRuns({ runs });
+      const wins = Object.fromEntries(told.map(({ name, wins }) => [name, wins]));
+      return [wins, sources.map(({ source }) => source), sourcesApart, unlabelled];
+    };
+    for (const runs of [[a, b], [b, a]]) {
+      const labels = ["", "code", "fiction", "news"];
+      assertEquals(await compared(...runs), [{ a: null, b: null }, [], labels, ["b"]]);
+    }
+    for (const runs of [[a, c], [c, a]]) {
+      assertEquals(await compared(...runs), [{ a: 1, c: 0 }, ["code"], ["fiction", "news", "press"], []]);
+    }
+    assertEquals(await compared(a, d), [{ a: 1, d: 2 }, ["code", "fiction", "news"], [], []]);
+    await changeEvaluation(a, (own) => ({
+      ...own,
+      sources: [{ ...own.sources[0], source: "", tokens: own.tokens }],
+    }));
+    assertEquals(await compared(a, b), [{ a: 1, b: 0 }, [""], [], []]); // without labels all text is one source
   });
 });
 

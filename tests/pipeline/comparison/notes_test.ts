@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { untoldText } from "../../../pipeline/comparison/notes.ts";
+import type { Comparison } from "../../../pipeline/comparison/comparison.ts";
+import { sourceNote, untoldText } from "../../../pipeline/comparison/notes.ts";
 
 Deno.test("untoldText() lists the runs that tell of no held-out text", () => {
   const text = (...untold: string[]) => untoldText({ sha256: "0", sequences: null, untold });
@@ -8,5 +9,20 @@ Deno.test("untoldText() lists the runs that tell of no held-out text", () => {
     "; a tells of none",
     "; a and b tell of none",
     "; a, b and c tell of none",
+  ]);
+});
+
+Deno.test("sourceNote() says why sources are not compared", () => {
+  const compared = { source: "code", tokens: 1, perplexity: [], best: [] };
+  const note = (sourcesApart: string[], unlabelled: string[] = []) =>
+    sourceNote({ sources: [compared], sourcesApart, unlabelled } as unknown as Comparison);
+  assertEquals([note([]), note(["news"]), note(["law", "news"])], [
+    null,
+    "1 of 2 sources is not compared, as not all runs have it with as many tokens",
+    "2 of 3 sources are not compared, as not all runs have them with as many tokens",
+  ]);
+  assertEquals([note(["", "news"], ["a"]), note(["", "news"], ["a", "b"])], [
+    "a has no labels, so sources are not compared",
+    "a and b have no labels, so sources are not compared",
   ]);
 });

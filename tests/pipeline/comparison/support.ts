@@ -67,6 +67,12 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
   await write("evaluation.json", evaluated(perplexity, unlike.sources));
 }
 
+/** Changes the evaluation of a run. */
+export async function changeEvaluation(run: string, change: (own: Evaluation) => Evaluation): Promise<void> {
+  const path = `${run}/evaluation.json`;
+  await Deno.writeTextFile(path, JSON.stringify(change(JSON.parse(await Deno.readTextFile(path)))));
+}
+
 function evaluated(perplexity: number, bySource: Record<string, number> = {}): Evaluation {
   const evaluation = evaluationOf(SHAPE);
   const scores = {
