@@ -8,6 +8,7 @@ import { setting } from "../kernels/mod.ts";
 import {
   type ComparedRun,
   type Comparison,
+  evaluationNotes,
   type Lack,
   sourceNote,
   untoldText,
@@ -80,16 +81,18 @@ function partitionText(runs: readonly ComparedRun[]): string {
       : "");
 }
 
-function evaluationText({ runs, sources }: Comparison): string {
-  if (runs.every(({ evaluation }) => evaluation === null)) return "";
+function evaluationText(comparison: Comparison): string {
+  const { runs, sources } = comparison;
+  const notes = evaluationNotes(comparison).map((note) => `(${worded(note)})`);
+  if (runs.every(({ evaluation }) => evaluation === null)) return notes.join("\n");
   const ways = TOLD_WAYS.filter((way) =>
     way !== "mixture" && runs.some(({ evaluation }) => evaluation?.scores[way])
   );
   const titles: Partial<Record<Way, string>> = { oracle: "best in hindsight" };
-  const rows = runs.map(({ name, evaluation, wins }) => {
+  const rows = runs.map(({ name, evaluation, trained, wins }) => {
     const mixture = evaluation?.scores.mixture;
     return [
-      ...[name, evaluation?.prefix ?? NONE, decimals(mixture?.perplexity, 2)],
+      ...[name, evaluation?.prefix ?? NONE, trained === null ? decimals(mixture?.perplexity, 2) : "in part"],
       mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : NONE,
       ...ways.map((way) => decimals(evaluation?.scores[way]?.perplexity, 2)),
       wins === null ? NONE : `${wins} of ${sources.length}`,
@@ -103,7 +106,7 @@ function evaluationText({ runs, sources }: Comparison): string {
     ...ways.map((way) => titles[way] ?? way),
     "sources won",
   ];
-  return table(head.join(" | "), rows);
+  return [table(head.join(" | "), rows), ...notes].join("\n");
 }
 
 function sourcesText(comparison: Comparison): string {

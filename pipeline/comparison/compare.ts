@@ -31,7 +31,8 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
     located.push({ name: names[i], run, record, lacks: lacksOf((await statusOf(run)).stages) });
   }
   const heldOut = await sharedHeldOut(located);
-  const evaluations = located.map(({ record }) => evaluationOf(record));
+  const found = located.map(({ record }) => evaluationOf(record));
+  const evaluations = found.map((own) => own?.trained ? null : own);
   const { sources, sourcesApart } = sourcesOf(evaluations);
   const comparison: Comparison = {
     runs: located.map(({ name, run, record, lacks }, i) => {
@@ -56,6 +57,7 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
           prefixes: own.prefixes,
           resamples: own.resamples,
         },
+        trained: found[i]?.trained ?? null,
         wins: own && sources.length > 0 ? sources.filter(({ best }) => best.includes(i)).length : null,
         lacks,
       };

@@ -63,8 +63,13 @@ export interface ComparedRun {
   rounds: Pick<RoundMetrics, "round" | "nmi" | "regret" | "nllPerToken">[];
   /** Tokens that its experts have trained on, all together; null where none has trained. */
   expertTokens: number | null;
-  /** Its evaluation; null where it is not evaluated on this text. */
+  /** Its evaluation; null where it is not evaluated on this text, or not on all of it. */
   evaluation: Pick<Evaluation, "prefix" | "scores" | "gains" | "prefixes" | "resamples"> | null;
+  /**
+   * Experts that it is evaluated with, where others are not trained: text that goes to those is left out, so
+   * this is not compared. Null where it is evaluated on all this text, or not at all.
+   */
+  trained: number[] | null;
   /**
    * Number of compared sources on which its mixture is the best of all runs, ties included; null where it is
    * not evaluated, or no source is compared.

@@ -14,5 +14,5 @@ export {
   type SettingDifference,
 } from "./comparison.ts";
 export { type HeldOut } from "./held_out.ts";
-export { sourceNote, untoldText } from "./notes.ts";
+export { evaluationNotes, sourceNote, untoldText } from "./notes.ts";
 export { valueText } from "./page.ts";

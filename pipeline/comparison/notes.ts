@@ -4,12 +4,24 @@
  * @module
  */
 
+import { say, task, type Text } from "../../kernels/errors.ts";
 import type { Comparison } from "./comparison.ts";
 import type { HeldOut } from "./held_out.ts";
 
 /** Says which runs do not tell what they hold out, as "; b and c tell of none"; empty where all tell. */
 export function untoldText({ untold }: HeldOut): string {
   return untold.length === 0 ? "" : `; ${listed(untold)} ${untold.length === 1 ? "tells" : "tell"} of none`;
+}
+
+/** Says which runs are evaluated on a part of the held-out text, and what to do. */
+export function evaluationNotes({ runs }: Comparison): Text[] {
+  return runs.flatMap(({ name, run, trained, experts }) =>
+    trained === null ? [] : [
+      say`${name} is evaluated only on the text that goes to ${trained.length} of ${experts} experts, so it is not compared: run ${
+        task("evaluate", { run })
+      } once the others are trained`,
+    ]
+  );
 }
 
 /** Says which sources are not compared, and why; null where all are. */

@@ -12,7 +12,7 @@ import { labelled } from "../report/plots.ts";
 import type { Section } from "../report/section.ts";
 import { writeAtomic } from "../run/files.ts";
 import type { ComparedRun, CompareOptions, Comparison } from "./comparison.ts";
-import { sourceNote, untoldText } from "./notes.ts";
+import { evaluationNotes, sourceNote, untoldText } from "./notes.ts";
 import { evaluationPlots, MOST_RUNS, roundPlots } from "./plots.ts";
 
 /** Writes the page; the same comparison gives the same bytes. */
@@ -24,7 +24,7 @@ export async function writePage(
   const sections = [
     runsSection(comparison, words),
     partitionSection(runs),
-    evaluationSection(comparison),
+    evaluationSection(comparison, words),
     ...lackSection(runs, words),
   ];
   const { drawn } = await drawPlots(sections, draw);
@@ -115,12 +115,14 @@ function partitionSection(runs: readonly ComparedRun[]): Section {
   };
 }
 
-function evaluationSection(comparison: Comparison): Section {
+function evaluationSection(comparison: Comparison, words: CompareOptions["words"]): Section {
   const { runs, sources, heldOut } = comparison;
   const section = { id: "evaluation", title: "Held-out text" };
+  const notes = evaluationNotes(comparison).map((note) => markup`<p>${unbroken(wordText(note, words))}.</p>`);
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
   if (evaluated.length === 0) {
-    return { ...section, lead: [markup`<p class="missing">No run is evaluated yet.</p>`] };
+    const none = `No run is evaluated${notes.length === 0 ? "" : " on all its held-out text"} yet.`;
+    return { ...section, lead: [markup`<p class="missing">${none}</p>`, ...notes] };
   }
   const wins: Table = {
     head: ["run", "perplexity", "95% interval", "best of sources"],
@@ -154,6 +156,7 @@ function evaluationSection(comparison: Comparison): Section {
       } hold out the same tokens (SHA-256 <code>${sha256.slice(0, 12)}</code>${
         sequences === null ? null : `, ${number(sequences)} sequences`
       })${untoldText(heldOut!)}.${few}</p>`,
+      ...notes,
       htmlTable(wins, "Mixtures"),
     ],
     plots: evaluationPlots(comparison),

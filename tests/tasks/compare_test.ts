@@ -115,3 +115,25 @@ Deno.test("a comparison says which sources it leaves out, and an empty cell stan
     assertStringIncludes(apart.page, "<p>b has no labels, so sources are not compared.</p>");
   });
 });
+
+Deno.test("a comparison says which runs are evaluated on a part of the text, in place of their perplexity", async () => {
+  await inFolder(async (folder) => {
+    const [a, b] = ["a", "b"].map((name) => `${folder}/${name}`);
+    for (const run of [a, b]) await writeComparedRun(run, { perplexity: 20 });
+    const trained = (run: string) => changeEvaluation(run, (own) => ({ ...own, trained: [0] }));
+    await trained(b);
+    const note =
+      `b is evaluated only on the text that goes to 1 of 4 experts, so it is not compared: run deno task evaluate --run ${b} once the others are trained`;
+    const { text, page } = await toldOf([a, b]);
+    assertMatch(text, /^a +64 +20\.00 .* -\nb +- +in part +- .* -$/m);
+    assertStringIncludes(text, `\n(${note})\n`);
+    assertStringIncludes(page, `<p>${note}.</p>`);
+    assertEquals(/<td>b<\/td><td>\d/.test(page.split("Held-out text")[1]), false);
+
+    await trained(a);
+    const none = await toldOf([a, b]);
+    assertStringIncludes(none.text, `\n(${note})\n`);
+    assertStringIncludes(none.page, "No run is evaluated on all its held-out text yet.");
+    assertStringIncludes(none.page, `<p>${note}.</p>`);
+  });
+});

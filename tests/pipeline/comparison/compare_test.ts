@@ -62,6 +62,24 @@ Deno.test("compareRuns() leaves out an evaluation of other text than the run hol
   });
 });
 
+Deno.test("compareRuns() does not compare an evaluation of a part of the text", async () => {
+  await inFolder(async (folder) => {
+    const runs = ["a", "b", "c"].map((name) => `${folder}/${name}`);
+    for (const run of runs) await writeComparedRun(run, { perplexity: 20 });
+    await changeEvaluation(runs[1], (own) => ({ ...own, trained: [0, 2] }));
+    const { runs: compared, sources } = await compareRuns({ runs });
+    assertEquals(compared.map(({ name, evaluation, trained, wins }) => [name, !evaluation, trained, wins]), [
+      ["a", false, null, 3],
+      ["b", true, [0, 2], null],
+      ["c", false, null, 3],
+    ]);
+    assertEquals(sources.map(({ perplexity, best }) => [perplexity[1], best]), Array(3).fill([null, [0, 2]]));
+    // A part of other text than the run holds out now is not told of at all.
+    await Deno.remove(`${runs[1]}/manifests/evaluate.json`);
+    assertEquals((await compareRuns({ runs })).runs[1].trained, null);
+  });
+});
+
 Deno.test("compareRuns() compares the sources that all evaluated runs share, in whatever order they are named", async () => {
   await inFolder(async (folder) => {
     const [a, b, c, d] = ["a", "b", "c", "d"].map((name) => `${folder}/${name}`);

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
+import { wordText } from "../../../kernels/errors.ts";
 import type { Comparison } from "../../../pipeline/comparison/comparison.ts";
-import { sourceNote, untoldText } from "../../../pipeline/comparison/notes.ts";
+import { evaluationNotes, sourceNote, untoldText } from "../../../pipeline/comparison/notes.ts";
 
 Deno.test("untoldText() lists the runs that tell of no held-out text", () => {
   const text = (...untold: string[]) => untoldText({ sha256: "0", sequences: null, untold });
@@ -24,5 +25,17 @@ Deno.test("sourceNote() says why sources are not compared", () => {
   assertEquals([note(["", "news"], ["a"]), note(["", "news"], ["a", "b"])], [
     "a has no labels, so sources are not compared",
     "a and b have no labels, so sources are not compared",
+  ]);
+});
+
+Deno.test("evaluationNotes() says which runs are evaluated on a part of the text", () => {
+  const runs = [[0, 3], null].map((trained, i) => ({
+    name: `run-${i}`,
+    run: `runs/${i}`,
+    trained,
+    experts: 4,
+  }));
+  assertEquals(evaluationNotes({ runs } as unknown as Comparison).map((note) => wordText(note)), [
+    'run-0 is evaluated only on the text that goes to 2 of 4 experts, so it is not compared: run task "evaluate" with run "runs/0" once the others are trained',
   ]);
 });
