@@ -14,8 +14,10 @@ export function routeLine({ route, expert, experts, answering }: Generation, mod
   const name = `${namesOf(answering)} of ${experts}`;
   if (route === null) return `${name}: as asked`;
   if (route.runnerUp === null) return `${name}: the only one`;
-  if (route.prefixTokens === 1) return `${name}: one token alone is no evidence`;
-  return `${name}: ${sureness(route, answering)} over ${route.prefixTokens} prefix tokens`;
+  const { prefixTokens, cost } = route;
+  if (prefixTokens === 1 && cost === undefined) return `${name}: one token alone is no evidence`;
+  const read = `${prefixTokens} prefix ${prefixTokens === 1 ? "token" : "tokens"}`;
+  return `${name}: ${sureness(route, answering)} over ${read}`;
 }
 
 /** Says which experts continue the text from here, after how many new tokens, and how sure the choice is. */

@@ -229,7 +229,8 @@ export function createMixture(
       const tokens = new Uint32Array(rows.length * length);
       rows.forEach((i, row) => tokens.set(texts[i].subarray(0, length), row * length));
       const together = { tokens, sequenceLength: length, length: new Uint32Array(rows.length).fill(length) };
-      const all = length === 1 ? new Float32Array(rows.length * experts) : await costs(together, [length]);
+      const isNoEvidence = length === 1 && !opened.perSequence; // a likelihood of nothing that is predicted
+      const all = isNoEvidence ? new Float32Array(rows.length * experts) : await costs(together, [length]);
       rows.forEach((i, row) => {
         const route = routeOf(all.subarray(row * experts, (row + 1) * experts), length, exclude);
         routed[i] = { ...route, ...cost === undefined ? {} : { cost } };

@@ -16,7 +16,7 @@ export interface Route {
   marginPerToken: number;
   /** Minus the cost of the prefix for every expert: with routers, its log-likelihood, in nats. */
   scores: number[];
-  /** Tokens of the prefix, min(M, length); the first one is not predicted, so one alone is no evidence. */
+  /** Tokens of the prefix, min(M, length); the first one is not predicted, so one alone is no evidence for routers. */
   prefixTokens: number;
   /** What a cost is called where it is one of the whole sequence, such as `squared distance`; absent where costs are NLLs, in nats. */
   cost?: string;

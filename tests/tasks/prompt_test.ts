@@ -33,8 +33,8 @@ Deno.test("routeLine() and changeLine() tell costs that are no NLLs by their nam
     `experts 2 (75.0%) and 0 (25.0%) of 4: expert 2 has the ${ahead} over 31 prefix tokens`,
   );
   assertEquals(
-    line({ route: { ...route, scores: [-1, -1, 0], margin: 1, cost: "cost" } }),
-    "expert 2 of 4: cost 0, 1 less than that of expert 0, over 31 prefix tokens",
+    line({ route: { ...route, scores: [-1, -1, 0], margin: 1, cost: "cost", prefixTokens: 1 } }),
+    "expert 2 of 4: cost 0, 1 less than that of expert 0, over 1 prefix token",
   );
 });
 

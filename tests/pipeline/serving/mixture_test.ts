@@ -146,16 +146,26 @@ async function learnedMixture(kind: string, folder: string): Promise<Mixture> {
   });
 }
 
-Deno.test("route() says what costs are called that are no NLLs", () =>
+Deno.test("route() says what costs are called that are no NLLs, and asks for them for one token too", () =>
   inFolder(async (folder) => {
     for (const [kind, cost] of [["ctbm", "squared distance"], ["random", "cost"]]) {
       const mixture = await learnedMixture(kind, `${folder}/${kind}`);
-      const route = await mixture.route(Uint32Array.of(5, 6, 7));
-      assertEquals(route.cost, cost);
+      const chosen = new Set<number>();
+      for (const token of [5, 6, 7, 8, 9, 10]) {
+        const route = await mixture.route(Uint32Array.of(token));
+        const asked = { tokens: Uint32Array.of(token), sequenceLength: 1, length: Uint32Array.of(1) };
+        const scores = [...await mixture.costs(asked, [1])].map((own) => 0 - own);
+        assertEquals([route.cost, route.scores], [cost, scores]);
+        chosen.add(route.expert);
+      }
+      assert(chosen.size > 1, "the tokens must not all go to one expert, or the test says little");
       mixture.close();
     }
-    await withMixture(2, {}, async (mixture) =>
-      assertFalse("cost" in await mixture.route(Uint32Array.of(1, 2))));
+    await withMixture(
+      2,
+      {},
+      async (mixture) => assertFalse("cost" in await mixture.route(Uint32Array.of(1, 2))),
+    );
   }));
 
 Deno.test("lease() gives a model once to all, in the forms that are asked for, within the budget", async () => {

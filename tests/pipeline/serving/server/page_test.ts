@@ -95,10 +95,11 @@ Deno.test({
             '[...document.querySelectorAll("input, select, textarea")].filter(({ labels }) => labels.length !== 1).length',
           );
           assertEquals(unnamed, 0, "every field has its label");
-          const clusters =
-            `{ scores: [-0.84636, -0.81234], expert: 1, runner_up: 0, margin: 0.03402, cost: "distance" }`;
-          const ahead = await page.evaluate(`aheadOf(${clusters})`);
-          assertEquals(ahead, "distance 0.812, 0.034 less than that of expert 0,");
+          const routed =
+            "{ scores: [-0.84636, -0.81234], expert: 1, runner_up: 0, margin: 0.03402, prefix_tokens: 1";
+          const ahead = await page.evaluate(`aheadOf(${routed}, cost: "distance" })`);
+          assertEquals(ahead, "distance 0.812, 0.034 less than that of expert 0, over 1 token");
+          assertEquals(await page.evaluate(`aheadOf(${routed} })`), "one token alone is no evidence");
           if (folder) {
             await page.screenshot({ path: `${folder}/page-${width}-${scheme}.png`, fullPage: true });
           }
