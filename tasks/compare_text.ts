@@ -89,10 +89,14 @@ function evaluationText(comparison: Comparison): string {
     way !== "mixture" && runs.some(({ evaluation }) => evaluation?.scores[way])
   );
   const titles: Partial<Record<Way, string>> = { oracle: "best in hindsight" };
-  const rows = runs.map(({ name, evaluation, trained, wins }) => {
+  const rows = runs.map(({ name, routes, evaluation, trained, wins }) => {
     const mixture = evaluation?.scores.mixture;
     return [
-      ...[name, evaluation?.prefix ?? NONE, trained === null ? decimals(mixture?.perplexity, 2) : "in part"],
+      ...[
+        name,
+        evaluation === null ? NONE : routes ? evaluation.prefix : "label",
+        trained === null ? decimals(mixture?.perplexity, 2) : "in part",
+      ],
       mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : NONE,
       ...ways.map((way) => decimals(evaluation?.scores[way]?.perplexity, 2)),
       wins === null ? NONE : `${wins} of ${sources.length}`,
@@ -124,7 +128,7 @@ function sourcesText(comparison: Comparison): string {
 }
 
 function prefixText(runs: readonly ComparedRun[]): string {
-  const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
+  const evaluated = runs.filter(({ routes, evaluation }) => routes && evaluation !== null);
   if (!evaluated.some(({ experts }) => experts > 1)) return "";
   const lengths = new Set(
     evaluated.flatMap(({ evaluation }) => evaluation!.prefixes.map((own) => own.prefix)),

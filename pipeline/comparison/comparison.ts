@@ -50,6 +50,11 @@ export interface ComparedRun {
   run: string;
   /** Kind of its partitioner; null where it was taken from elsewhere. */
   partitioner: string | null;
+  /**
+   * Whether its partitioner routes by a prefix. Otherwise the true labels of held-out text choose the experts,
+   * whatever the length of a prefix.
+   */
+  routes: boolean;
   /** E. */
   experts: number;
   /** Device that it ran on; null where none was opened. */

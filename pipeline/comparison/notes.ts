@@ -13,15 +13,24 @@ export function untoldText({ untold }: HeldOut): string {
   return untold.length === 0 ? "" : `; ${listed(untold)} ${untold.length === 1 ? "tells" : "tell"} of none`;
 }
 
-/** Says which runs are evaluated on a part of the held-out text, and what to do. */
+/** Says which evaluations do not go by a prefix, and which are of a part of the held-out text, with what to do. */
 export function evaluationNotes({ runs }: Comparison): Text[] {
-  return runs.flatMap(({ name, run, trained, experts }) =>
-    trained === null ? [] : [
-      say`${name} is evaluated only on the text that goes to ${trained.length} of ${experts} experts, so it is not compared: run ${
-        task("evaluate", { run })
-      } once the others are trained`,
-    ]
-  );
+  const byLabel = runs.filter(({ routes, evaluation }) => !routes && evaluation !== null);
+  const names = byLabel.map(({ name }) => name);
+  return [
+    ...names.length === 0 ? [] : [
+      `${listed(names)} ${
+        names.length === 1 ? "routes" : "route"
+      } held-out text by its true labels, which no prompt has, and not by M tokens`,
+    ],
+    ...runs.flatMap(({ name, run, trained, experts }) =>
+      trained === null ? [] : [
+        say`${name} is evaluated only on the text that goes to ${trained.length} of ${experts} experts, so it is not compared: run ${
+          task("evaluate", { run })
+        } once the others are trained`,
+      ]
+    ),
+  ];
 }
 
 /** Says which sources are not compared, and why; null where all are. */

@@ -128,7 +128,7 @@ export function evaluationPlots({ runs, sources }: Comparison): Plot[] {
   return [
     perplexityPlot(evaluated),
     ...(runs.length > MOST_RUNS ? [] : [
-      ...(evaluated.some(({ experts }) => experts > 1) ? [prefixPlot(runs)] : []),
+      ...(evaluated.some(({ routes, experts }) => routes && experts > 1) ? [prefixPlot(runs)] : []),
       ...(sources.length > 1 ? [sourcePlot(runs, sources)] : []),
     ]),
   ];
@@ -197,23 +197,26 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
   };
 }
 
-/** Plots perplexity by the length of the routing prefix, a line per run. */
+/** Plots perplexity by the length of the routing prefix, a line per run that routes by one. */
 function prefixPlot(runs: readonly ComparedRun[]): Plot {
+  const isShown = ({ routes, evaluation }: ComparedRun) => routes && evaluation !== null;
   const rows = (names: readonly string[]) =>
-    runs.flatMap(({ evaluation }, i) =>
-      (evaluation?.prefixes ?? []).map((own) => ({ ...own, run: names[i] }))
+    runs.flatMap((run, i) =>
+      isShown(run) ? run.evaluation!.prefixes.map((own) => ({ ...own, run: names[i] })) : []
     );
   const lengths = [...new Set(rows(runs.map(({ name }) => name)).map(({ prefix }) => prefix))]
     .sort((a, b) => a - b);
-  const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
+  const told = runs.filter(isShown);
   return {
     id: "prefix-perplexity",
     title: "Perplexity by routing prefix",
-    about: "Perplexity of every run's mixture when it routes by that many tokens, with its 95% interval.",
+    about: `Perplexity of every run's mixture when it routes by that many tokens, with its 95% interval.${
+      told.length < runs.length ? ` Of ${told.map(({ name }) => name).join(", ")}.` : ""
+    }`,
     size: "full",
     spec: (width) => {
       const lines = linesOf(runs, width);
-      const shown = lines.filter((_, i) => runs[i].evaluation !== null);
+      const shown = lines.filter((_, i) => isShown(runs[i]));
       const x = quantity("prefix", {
         scale: { type: "log", base: 2, domain: [lengths[0], lengths.at(-1)!], nice: false },
         axis: noGrid("tokens of the routing prefix", {
@@ -247,10 +250,10 @@ function prefixPlot(runs: readonly ComparedRun[]): Plot {
       };
     },
     table: {
-      head: ["prefix", ...evaluated.map(({ name }) => name)],
+      head: ["prefix", ...told.map(({ name }) => name)],
       rows: lengths.map((length) => [
         length,
-        ...evaluated.map(({ evaluation }) => atPrefix(evaluation!, length)?.perplexity ?? null),
+        ...told.map(({ evaluation }) => atPrefix(evaluation!, length)?.perplexity ?? null),
       ]),
     },
   };

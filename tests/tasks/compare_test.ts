@@ -137,3 +137,24 @@ Deno.test("a comparison says which runs are evaluated on a part of the text, in 
     assertStringIncludes(none.page, `<p>${note}.</p>`);
   });
 });
+
+Deno.test("a comparison says that labels route a run that is split by source, and shows none of its prefixes", async () => {
+  await inFolder(async (folder) => {
+    const [a, b, c] = ["a", "b", "c"].map((name) => `${folder}/${name}`);
+    await writeComparedRun(a);
+    for (const run of [b, c]) await writeComparedRun(run, { settings: { partitioner: "source" } });
+    const { text, page } = await toldOf([a, b]);
+    const note = "b routes held-out text by its true labels, which no prompt has, and not by M tokens";
+    assertMatch(text, /^a +64 +45\.25 .*\nb +label +45\.25 .*\n\(b routes /m);
+    assertStringIncludes(text, `\n(${note})\n`);
+    assertMatch(text, /^prefix +a\n4 +62\.00$/m);
+    assertStringIncludes(page, `<p>${note}.</p>`);
+    assertMatch(page, /routes by that many tokens, with its 95% interval\. Of a\./);
+
+    const byLabel = await toldOf([b, c]);
+    assertEquals([byLabel.text.includes("prefix "), byLabel.page.includes("prefix-perplexity")], [
+      false,
+      false,
+    ]);
+  });
+});

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { compareRuns, shortNames } from "../../../pipeline/comparison/compare.ts";
+import { writeDescription } from "../../../pipeline/partition/folder.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { changeEvaluation, writeComparedRun } from "./support.ts";
 
@@ -77,6 +78,26 @@ Deno.test("compareRuns() does not compare an evaluation of a part of the text", 
     // A part of other text than the run holds out now is not told of at all.
     await Deno.remove(`${runs[1]}/manifests/evaluate.json`);
     assertEquals((await compareRuns({ runs })).runs[1].trained, null);
+  });
+});
+
+Deno.test("compareRuns() tells which runs go by labels, also where their partitioner is from elsewhere", async () => {
+  await inFolder(async (folder) => {
+    const runs = ["a", "b", "c", "d"].map((name) => `${folder}/${name}`);
+    const routers = `${folder}/b/partitioner`;
+    const settings = [{}, { partitioner: "source" }, { routers }, { routers: `${folder}/gone` }];
+    for (const [i, run] of runs.entries()) await writeComparedRun(run, { settings: settings[i] });
+    await Deno.mkdir(routers);
+    await writeDescription(routers, {
+      ...{ kind: "source", experts: 4, prefix: 64, tokenizer: "0", vocabulary: 1024, eos: 0 },
+    });
+    const { runs: compared } = await compareRuns({ runs });
+    assertEquals(compared.map(({ partitioner, routes }) => [partitioner, routes]), [
+      ["em", true],
+      ["source", false],
+      [null, false],
+      [null, true],
+    ]);
   });
 });
 

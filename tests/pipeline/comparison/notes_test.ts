@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { wordText } from "../../../kernels/errors.ts";
-import type { Comparison } from "../../../pipeline/comparison/comparison.ts";
+import type { ComparedRun, Comparison } from "../../../pipeline/comparison/comparison.ts";
 import { evaluationNotes, sourceNote, untoldText } from "../../../pipeline/comparison/notes.ts";
 
 Deno.test("untoldText() lists the runs that tell of no held-out text", () => {
@@ -28,14 +28,24 @@ Deno.test("sourceNote() says why sources are not compared", () => {
   ]);
 });
 
-Deno.test("evaluationNotes() says which runs are evaluated on a part of the text", () => {
-  const runs = [[0, 3], null].map((trained, i) => ({
-    name: `run-${i}`,
-    run: `runs/${i}`,
-    trained,
+Deno.test("evaluationNotes() says which runs go by labels, and which are evaluated on a part of the text", () => {
+  const notes = (...runs: Partial<ComparedRun>[]) =>
+    evaluationNotes({ runs } as unknown as Comparison).map((note) => wordText(note));
+  const run = {
+    name: "a",
+    run: "runs/a",
     experts: 4,
-  }));
-  assertEquals(evaluationNotes({ runs } as unknown as Comparison).map((note) => wordText(note)), [
-    'run-0 is evaluated only on the text that goes to 2 of 4 experts, so it is not compared: run task "evaluate" with run "runs/0" once the others are trained',
+    routes: true,
+    trained: null,
+    evaluation: {},
+  } as ComparedRun;
+  const byLabel = { ...run, routes: false };
+  assertEquals(notes(run, { ...byLabel, evaluation: null }), []);
+  assertEquals(notes(run, { ...byLabel, name: "b" }), [
+    "b routes held-out text by its true labels, which no prompt has, and not by M tokens",
+  ]);
+  assertEquals(notes(byLabel, { ...byLabel, name: "b" }, { ...run, evaluation: null, trained: [0, 3] }), [
+    "a and b route held-out text by its true labels, which no prompt has, and not by M tokens",
+    'a is evaluated only on the text that goes to 2 of 4 experts, so it is not compared: run task "evaluate" with run "runs/a" once the others are trained',
   ]);
 });
