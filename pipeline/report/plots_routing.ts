@@ -192,17 +192,21 @@ function rangeOfShares(rounds: Round[]): Plot {
   };
 }
 
-/** Plots what each expert would get without balance, in training and in held-out text. */
-export function sharePlot({ experts, train, test }: { experts: number; train: Shares; test?: Shares }): Plot {
+/** Plots what each expert would get without balance, in training and in held-out text; `balanced` says whether training text was. */
+export function sharePlot(
+  { experts, train, test }: { experts: number; train: Shares; test?: Shares },
+  balanced: boolean,
+): Plot {
   const sets = [{ set: "training", ...train }, ...(test ? [{ set: "held out", ...test }] : [])];
   const names = sets.map(({ set }) => set);
   return {
     id: "shares",
     title: "Shares of the experts without balance",
-    about:
-      `Share of the sequences for which each expert's router is the best. Training text is then balanced to ${
+    about: balanced
+      ? `Share of the sequences that cost each expert least. Training text is then balanced to ${
         percent(1 / experts)
-      } each (the line); held-out text goes where it wants.`,
+      } each (the line); held-out text goes where it wants.`
+      : "Share of the sequences that cost each expert least: nothing balances them. The line is an equal share.",
     size: "full",
     spec: (width) => ({
       height: 250,
@@ -262,8 +266,8 @@ function largest(rows: SourceRow[]): SourceRow[] {
   ];
 }
 
-/** Plots which expert each source's training sequences went to. */
-export function heatPlot(parts: Part[]): Plot {
+/** Plots which expert each source's training sequences went to; `balanced` says whether they were balanced. */
+export function heatPlot(parts: Part[], balanced: boolean): Plot {
   const all = sourceRows(parts);
   const shown = largest(all);
   const shareOf = (count: number, { total }: SourceRow) => count / Math.max(1, total);
@@ -271,8 +275,9 @@ export function heatPlot(parts: Part[]): Plot {
   return {
     id: "sources-by-expert",
     title: "Sources by expert",
-    about:
-      "Percent of each source's training sequences that were assigned to each expert, after balancing; rows add up to 100, the largest source first.",
+    about: `Percent of each source's training sequences that were assigned to each expert${
+      balanced ? ", after balancing" : ""
+    }; rows add up to 100, the largest source first.`,
     size: "full",
     spec: (width) => {
       const labelWidth = labelRoom(width);

@@ -1,9 +1,10 @@
 /**
- * The section of a report on the parts that the routers made of the text.
+ * The section of a report on the parts of the text.
  *
  * @module
  */
 
+import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import { foldedTable, markup, percent, type Table } from "../html.ts";
 import { heatPlot, sharePlot } from "../plots_routing.ts";
 import type { RunRecord } from "../read.ts";
@@ -30,19 +31,26 @@ export function partitionSection({ partition }: RunRecord, lacks: Lacks): Sectio
       markup`<p>${trained}, all for the one expert; shares and sources by expert are left out.</p>`;
     return { ...section, lead: [lead], after };
   }
+  const { costs, method = "" } = whole.lineage;
+  const balanced = ASSIGNMENTS.get(method)?.balanced ?? false;
+  const balance = costs === undefined
+    ? `balance costs ${rounded(regret ?? 0, 4)} nats per prefix token`
+    : `balance adds ${rounded(regret ?? 0, 4)} to the mean cost of a sequence`;
   const sources = new Set(parts.flatMap(({ train }) => Object.keys(train.sources)));
   return {
     ...section,
     lead: [
-      markup`<p>${trained} in equal parts, one for each expert. The largest part has ${
+      markup`<p>${trained} in ${
+        balanced ? "equal" : whole.experts
+      } parts, one for each expert. The largest part has ${
         percent(tokenImbalance)
       } more tokens than the mean; ${
         nmi === null
           ? "the text has no two sources to compare experts with, so that no plot shows them"
           : `NMI of expert and source is ${rounded(nmi, 3)}`
-      }${regret === null ? null : `, and balance costs ${rounded(regret, 4)} nats per prefix token`}.</p>`,
+      }${balanced && regret !== null ? `, and ${balance}` : null}.</p>`,
     ],
-    plots: [sharePlot(whole), ...(sources.size > 1 ? [heatPlot(parts)] : [])],
+    plots: [sharePlot(whole, balanced), ...(sources.size > 1 ? [heatPlot(parts, balanced)] : [])],
     after,
   };
 }

@@ -309,6 +309,34 @@ Deno.test("report() of text without sources leaves out what compares them, with 
   });
 });
 
+Deno.test("report() says that parts are equal, and what balance costs, only where the method balances", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const manifest = `${run}/partition/manifest.json`;
+    const whole = JSON.parse(await Deno.readTextFile(manifest));
+    const toldOf = async (lineage: Record<string, string>) => {
+      await Deno.writeTextFile(
+        manifest,
+        JSON.stringify({ ...whole, lineage: { ...whole.lineage, ...lineage } }),
+      );
+      const page = await pageOf(run);
+      const said = page.slice(page.indexOf('<section id="partition"'), page.indexOf('<section id="experts"'));
+      return [
+        /1,000 training sequences in (\w+) parts/.exec(said)?.[1],
+        / and (balance [^<]*)\.</.exec(said)?.[1],
+        /balanced to [\d.]+%/.exec(said)?.[0],
+        said.includes("after balancing"),
+      ];
+    };
+    const balanced = "balance costs 0.03 nats per prefix token";
+    assertEquals(await toldOf({}), ["equal", balanced, "balanced to 25.0%", true]);
+    const perSequence = { method: "optimal", costs: "per sequence" };
+    const added = "balance adds 0.03 to the mean cost of a sequence";
+    assertEquals(await toldOf(perSequence), ["equal", added, "balanced to 25.0%", true]);
+    assertEquals(await toldOf({ ...perSequence, method: "argmax" }), ["4", undefined, undefined, false]);
+  });
+});
+
 Deno.test("roundPlots() and gainPlot() give values that are all alike an axis with some extent", () => {
   const rounds = [1, 2].map((round) => ({ round, nllPerToken: 5, shares: [1, 0], regret: 0, nmi: null }));
   const domains = roundPlots(rounds).slice(0, 2).map(({ spec }) =>
@@ -458,7 +486,7 @@ Deno.test("every plot draws a model in its own colour, and nothing else in it", 
     [prefixPlots(evaluation)[0], ["mixture", ...dense]],
     ...mixingPlots(evaluation).map((plot): [Plot, string[]] => [plot, ["mixture"]]),
     [trainingPlots(CURVES, 4)[0], [...experts, ...dense]],
-    [sharePlot({ experts: 2, train: whole, test: whole }), ["mixture"]],
+    [sharePlot({ experts: 2, train: whole, test: whole }, true), ["mixture"]],
     [overheadPlot([{ name: "a", training: 0.1, inference: 0.2 }]), ["mixture"]],
   ];
   for (const [plot, models] of expected) {
@@ -518,10 +546,10 @@ Deno.test("heatPlot() counts shares of each source over the experts, and puts th
       sources: Object.fromEntries(counts.map((sequences, i) => [`s${i}`, { sequences, tokens: 0 }])),
     },
   });
-  const { table, spec } = heatPlot([part(0, [3, 0]), part(1, [1, 8])]);
+  const { table, spec } = heatPlot([part(0, [3, 0]), part(1, [1, 8])], true);
   assertEquals(table.rows, [["s1", 8, "0.0%", "100.0%"], ["s0", 4, "75.0%", "25.0%"]]);
   const counts = Array.from({ length: 40 }, (_, i) => 40 - i);
-  const { values } = heatPlot([part(0, counts), part(1, counts)]).spec(720).data as {
+  const { values } = heatPlot([part(0, counts), part(1, counts)], true).spec(720).data as {
     values: { source: string }[];
   };
   assertEquals(values.length, 48);

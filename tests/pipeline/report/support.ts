@@ -236,7 +236,7 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
   await write("partition/manifest.json", {
     format: 1,
     experts,
-    lineage: { format: 1, stage: "assign" },
+    lineage: { format: 1, stage: "assign", method: "balanced" },
     train: counts(),
     test: counts(),
     parts: Array.from({ length: experts }, (_, e) => ({ folder: folderOf(e), sha256: "0".repeat(64) })),
