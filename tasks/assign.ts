@@ -5,7 +5,6 @@
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
  *   deno task assign new.arrow --prices runs/a/assignments/prices.json --output assigned.arrow
  */
-import { InputError } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { assignFiles } from "./assign_files.ts";
 import { defineTask } from "./command.ts";
@@ -16,7 +15,8 @@ import { runStageTask } from "./stage.ts";
 const PRICES = field.section("Command", {
   prices: field.path({
     value: "FILE",
-    help: "prices.json of an optimal assignment, by which files or a pipe are assigned, each row by itself",
+    help:
+      "prices of an optimal assignment, by which files or a pipe are assigned, each row by itself: a run's assignments/prices.json, or PATH.prices.json of an --output PATH",
   }),
 });
 
@@ -28,12 +28,10 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...PRICES, ...OUTPUT },
   run: async (call) => {
-    const { paths, options: { prices, output }, signal, tell, onWarning } = call;
-    if (paths.length === 0 && prices !== undefined) {
-      throw new InputError("Cannot assign by --prices as files or - must be named: none is");
-    }
+    const { paths, sources, options: { prices, output }, signal, tell, onWarning } = call;
     if (paths.length === 0) return await runStageTask("assign", call);
-    const { method, chunk } = pipeValues(call);
+    const { method: settled, chunk } = pipeValues(call);
+    const method = prices === undefined ? settled : sources.flags?.method; // a file of settings always has one
     await assignFiles({ paths, method, chunk, prices, output, signal, tell, onWarning });
   },
 }, import.meta);

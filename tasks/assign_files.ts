@@ -1,10 +1,10 @@
 /**
- * Assigns the rows of files or of a pipe, in one pass or several, and prints what the assignment proves.
+ * Assigns the rows of files or of a pipe, in one pass or several, and prints what the assignment proves. Prices have
+ * the name of the output and `.prices.json`, so that no output takes the place of another one's.
  *
  * @module
  */
 
-import { dirname } from "node:path";
 import { InputError } from "../kernels/mod.ts";
 import {
   assign,
@@ -69,8 +69,13 @@ export async function assignFiles(
   });
   if (proof === undefined) return;
   tell(proofText(summaryOf(proof)));
-  if (!proof.prices || !output || output === "-") return;
-  const path = `${dirname(output)}/prices.json`;
+  if (!proof.prices) return;
+  if (!output || output === "-") {
+    return tell(
+      "the prices, which assign other sequences like these, are not kept: --output PATH keeps them",
+    );
+  }
+  const path = `${output}.prices.json`;
   const { prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
   await writePrices(path, { method: method!, experts, rows, prefix, partitioner, prices: kept }, {

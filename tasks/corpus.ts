@@ -5,10 +5,10 @@
  *   deno task corpus --output embedded.jsonl
  */
 import { writeAtomic } from "../pipeline/run/mod.ts";
-import { resolveConfiguration } from "../pipeline/settings/mod.ts";
+import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, OUTPUT } from "./options.ts";
+import { IN_A_RUN } from "./options.ts";
 import { isPipe, writeOut } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
@@ -17,7 +17,10 @@ export const TASK = await defineTask({
   startsAnew: isPipe,
   about:
     "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
-  options: { ...IN_A_RUN, ...OUTPUT },
+  options: {
+    ...IN_A_RUN,
+    output: field.path({ value: "PATH", help: "file of documents to write instead of working in a run" }),
+  },
   run: async (call) => {
     const { sources, options, signal, tell } = call;
     if (!options.output) return await runStageTask("corpus", call);

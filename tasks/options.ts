@@ -94,9 +94,12 @@ export const WORKERS = section("Command", {
   }),
 });
 
-/** The file that a task writes to, if it need not write into a run. */
+/** The file that a task writes to where it does not work in a run. */
 export const OUTPUT = section("Command", {
-  output: path({ value: "PATH", help: "file to write instead of standard output or the run" }),
+  output: path({
+    value: "PATH",
+    help: "file to write where files or a pipe are read, instead of standard output; a run keeps its own",
+  }),
 });
 
 /** Which device a task runs on, and how. */

@@ -7,7 +7,7 @@ import { InputError } from "../kernels/mod.ts";
 import { type Report, report, SAMPLE_TOKENS } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, OUTPUT, RUN } from "./options.ts";
+import { DEVICE, RUN } from "./options.ts";
 import { words } from "./wording.ts";
 
 /** Says what was written, and which parts are missing. */
@@ -25,7 +25,7 @@ export const TASK = await defineTask({
   about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
   options: {
     ...RUN,
-    ...OUTPUT,
+    output: field.path({ value: "PATH", help: "file to write instead of the run's report.html" }),
     ...DEVICE,
     samples: field.integer({
       default: SAMPLE_TOKENS,

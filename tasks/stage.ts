@@ -29,6 +29,12 @@ export async function runStageTask(
   },
 ): Promise<void> {
   const { run, group, patience } = options;
+  const ofFiles = ["output", "prices"].find((name) => given.has(name));
+  if (ofFiles !== undefined) {
+    throw new InputError(say`Cannot use ${setting(ofFiles)} as files or - must be named besides: none is`, {
+      remedy: "leave it out to work in the run folder",
+    });
+  }
   if (given.has("patience") && !group) {
     const [own, other] = ["patience", "group"].map((name) => setting(name));
     throw new InputError(say`Cannot use ${own} as ${other} must be given besides: it is not`);

@@ -55,7 +55,7 @@ Deno.test("assignFiles() proves an optimal assignment, keeps its prices, and ass
     const second = experts.reduce((sum, _, row) => sum + nll[2 * row + 1], 0);
     assertEquals(cost, second - gains.reduce((sum, gain) => sum + gain, 0));
 
-    const prices = `${folder}/prices.json`;
+    const prices = `${folder}/out.arrow.prices.json`;
     const { prices: kept } = await readPrices(prices);
     const by = await run(folder, { paths, prices });
     const reference = experts.map((_, row) => {
@@ -66,6 +66,23 @@ Deno.test("assignFiles() proves an optimal assignment, keeps its prices, and ass
       by.experts.filter((expert, row) => expert !== reference[row]).length <= 1,
       "a row may be at both prices",
     );
+  }));
+
+Deno.test("assignFiles() keeps the prices of every output, and touches none of another one or of a run", () =>
+  inFolder(async (folder) => {
+    const { paths } = await scores(folder);
+    await Deno.writeTextFile(`${folder}/prices.json`, "of a run");
+    const outputs = paths.map((_, i) => `${folder}/made-${i}.arrow`);
+    for (const [i, output] of [...outputs, outputs[0]].entries()) {
+      const told: string[] = [];
+      const signal = new AbortController().signal;
+      const tell = (text: string) => told.push(text);
+      await assignFiles({ paths: [paths[i % 2]], method: "optimal", output, signal, tell });
+      assert(told.includes(`${output}.prices.json: the prices, which assign other sequences like these`));
+    }
+    const kept = await Promise.all(outputs.map((output) => readPrices(`${output}.prices.json`)));
+    assertEquals(kept.map(({ rows }) => rows), [20, 12]);
+    assertEquals(await Deno.readTextFile(`${folder}/prices.json`), "of a run");
   }));
 
 Deno.test("assignFiles() refuses prices and a method together", () =>

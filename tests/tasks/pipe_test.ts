@@ -150,7 +150,7 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
       /cost [\d,.]+, bound [\d,.]+; gap \S+ nats per sequence, \S+% of what balancing costs/.test(piped.err),
       piped.err,
     );
-    const prices = `${run}/made/prices.json`;
+    const prices = `${output}.prices.json`;
     const { experts, rows, prefix } = JSON.parse(await Deno.readTextFile(prices));
     const table = tableFromIPC(await Deno.readFile(output));
     assertEquals([experts, rows, prefix], [2, table.numRows, 16]);
@@ -164,18 +164,25 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
     const filed = await task("assign", [`${run}/scores.arrows`, "--method", "optimal"]);
     assertEquals(filed.code, 0, filed.err);
     assertFalse(filed.err.includes("temporary") || filed.err.includes("first written"));
+    assertStringIncludes(
+      filed.err,
+      "the prices, which assign other sequences like these, are not kept: --output",
+    );
     const expertsOf = (bytes: Uint8Array) =>
       tableFromIPC(bytes).getChild("expert").toArray() as ArrayLike<number>;
     assertEquals([...Array.from(expertsOf(filed.stdout))], [
       ...Array.from(table.getChild("expert").toArray() as ArrayLike<number>),
     ]);
-    const priced = await task("assign", ["-", "--prices", prices], { input: scores.stdout });
+    const settings = `${run}/config.json`; // which has a method, as every one of a run does
+    const byPrices = ["-", "--prices", prices, "--config", settings];
+    const priced = await task("assign", byPrices, { input: scores.stdout });
     assertEquals(priced.code, 0, priced.err);
     assertStringIncludes(priced.err, "the largest deviation of a share from an equal one is");
 
     for (
       const [args, fact] of [
         [["--prices", prices], "files or - must be named"],
+        [[...byPrices, "--method", "optimal"], "no --method may be given besides: it is optimal"],
         [["-", "--prices", prices, "--method", "optimal"], "no --method may be given besides"],
         [["-", "--prices", `${run}/config.json`], "must hold prices of experts"],
       ] as const
