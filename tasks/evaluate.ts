@@ -4,6 +4,7 @@
  *   deno task evaluate --run runs/a
  */
 import { type Baseline, BASELINES } from "../pipeline/evaluation/mod.ts";
+import { routesByPrefix } from "../pipeline/partition/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
@@ -54,6 +55,7 @@ export const TASK = await defineTask({
       return print({ run, stage: "evaluate", ...result }, text);
     }
     const evaluation = await evaluateRun(options, { signal, onEvent });
-    print({ run, ...evaluation }, evaluationText(run, evaluation));
+    const routes = await routesByPrefix(run);
+    print({ run, routes, ...evaluation }, evaluationText(run, evaluation, routes));
   },
 }, import.meta);

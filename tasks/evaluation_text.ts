@@ -24,13 +24,13 @@ const BEST = "best in hindsight";
 
 /**
  * Lays out an evaluation: everything together, then by source, by routed segment, by prefix and by margin,
- * then what else was asked for.
+ * then what else was asked for. Where no prefix `routes`, true labels do, and nothing is told by prefix.
  */
-export function evaluationText(run: string, evaluation: Evaluation): string {
+export function evaluationText(run: string, evaluation: Evaluation, routes = true): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
-    mixture: `mixture, routed by ${prefix} tokens`,
+    mixture: routes ? `mixture, routed by ${prefix} tokens` : "mixture, by true labels",
     oracle: BEST,
     random: "random",
     ...Object.fromEntries(
@@ -74,6 +74,7 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
         }`,
       ]
       : [],
+    ...routes ? [] : ["the true label of a text chooses its expert; no prompt has one"],
     "",
     table("| perplexity | 95% interval | NLL/token", wayRows),
     "",
@@ -87,8 +88,7 @@ export function evaluationText(run: string, evaluation: Evaluation): string {
     ),
     "",
     segmentTable(evaluation),
-    "",
-    table("prefix | perplexity | 95% interval | same expert", prefixRows),
+    ...routes ? ["", table("prefix | perplexity | 95% interval | same expert", prefixRows)] : [],
     ...reliabilityText(evaluation),
     ...mixingText(evaluation),
     ...fallbackText(evaluation),

@@ -1,6 +1,6 @@
 // Every kind of partitioner through a whole run: partition, verification, resumption, training, evaluation, generation.
 
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   type Configuration,
   evaluateRun,
@@ -24,7 +24,7 @@ import { readManifest, writeManifest } from "../pipeline/run/manifest.ts";
 import { summaryOf } from "../pipeline/stages/assign.ts";
 import { gpu } from "./kernels/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
-import { inFolder, smallCorpus } from "./tasks/support.ts";
+import { inFolder, smallCorpus, task } from "./tasks/support.ts";
 
 const TRAINING = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
 
@@ -121,6 +121,9 @@ Deno.test("a run by sources takes true labels, and cannot route a prompt", () =>
     );
     assertEquals(warnings.length, 1);
     assertStringIncludes(warnings[0], "held-out sequences go where their true labels say");
+    const { code, out, err } = await task("evaluate", ["--run", run]); // it is done
+    assertEquals([code, err.includes("true labels")], [0, false], err);
+    assertMatch(out, /^mixture, by true labels +\d/m);
     await assertRejects(() => prompted(run), InputError, "Cannot route a text by source");
     const generation = await generate({ run, prompt: "sail", expert: 1, gpu: gpu!, maxNewTokens: 2 });
     assert((await Array.fromAsync(generation)).length > 0);

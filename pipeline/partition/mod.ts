@@ -67,6 +67,12 @@ export {
   type PartitionerKind,
   type TokenRows,
 } from "./partitioner.ts";
-export { identifyPartitioner, openPartitioner, partitionerKind, PARTITIONERS } from "./partitioners.ts";
+export {
+  identifyPartitioner,
+  openPartitioner,
+  partitionerKind,
+  PARTITIONERS,
+  routesByPrefix,
+} from "./partitioners.ts";
 export { score, type ScoreOptions } from "./score.ts";
 export { type Partition, split, type SplitInputs, type SplitOptions } from "./split.ts";

@@ -3,6 +3,7 @@
 import { dirname } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { ctbm } from "./ctbm/partitioner.ts";
@@ -60,6 +61,19 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
     `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${fact}`,
     { where: folder, remedy: near && `name ${near}` },
   );
+}
+
+/**
+ * Says whether the partitioner of a run routes by a prefix, as far as that is known; otherwise the true label of a text chooses its
+ * expert, whatever the length of a prefix.
+ */
+export async function routesByPrefix(run: string): Promise<boolean> {
+  const { routers = "", partitioner } = (await readRunConfiguration(run, { edited: true }))?.configuration ??
+    {};
+  const elsewhere = async () =>
+    await readDescription(await partitionerFolder(run, routers)).catch(() => null);
+  const kind = routers === "" ? partitioner : (await elsewhere())?.kind;
+  return PARTITIONERS.get(kind ?? "")?.routes ?? true;
 }
 
 /**

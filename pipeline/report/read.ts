@@ -14,6 +14,7 @@ import {
   readPart,
   readPartition,
 } from "../partition/manifests.ts";
+import { routesByPrefix } from "../partition/partitioners.ts";
 import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
 import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
@@ -50,6 +51,8 @@ export interface RunRecord {
   path: string;
   /** Its `config.json`. */
   config: RunConfiguration;
+  /** Whether its partitioner routes by a prefix; otherwise the true labels of held-out text choose the experts. */
+  routes: boolean;
   /** Experts whose parts lie here without the run that they come from. */
   alone: number[];
   /** Manifests of its stages, by name. */
@@ -101,6 +104,7 @@ export async function readRun(
     name: printable(path.split("/").at(-1) || path),
     path: printable(inside.startsWith("..") ? path : inside || "."),
     config,
+    routes: await routesByPrefix(run),
     alone: await partsAlone(run),
     manifests: {},
     rounds: await ifThere(

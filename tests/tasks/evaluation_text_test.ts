@@ -29,3 +29,15 @@ Deno.test("evaluationText() says lower or higher, each with a positive number", 
   assertMatch(segments, /30\.00 +40\.00 +25\.0% lower +24\.00 +25\.0% higher$/m);
   assertEquals(text.match(/mixture is/g)?.length, 2);
 });
+
+Deno.test("evaluationText() says what chooses the experts: a prefix, or true labels, which no prefix changes", () => {
+  const evaluation = evaluationOf(SHAPE);
+  const byPrefix = evaluationText("runs/a", evaluation);
+  assertMatch(byPrefix, /^mixture, routed by 64 tokens +45\.25 /m);
+  assertMatch(byPrefix, /^prefix +perplexity/m);
+  assertFalse(byPrefix.includes("label"));
+  const byLabel = evaluationText("runs/a", evaluation, false);
+  assertMatch(byLabel, /^mixture, by true labels +45\.25 /m);
+  assertStringIncludes(byLabel, "\nthe true label of a text chooses its expert; no prompt has one\n");
+  assertFalse(/^prefix|routed by/m.test(byLabel), byLabel);
+});

@@ -15,11 +15,14 @@ import type { Section } from "../section.ts";
 import { type Lacks, plural, rounded } from "./words.ts";
 
 /** Writes the section: perplexities and gains, by expert, source and prefix. */
-export function evaluationSection({ evaluation }: RunRecord, lacks: Lacks): Section {
+export function evaluationSection({ evaluation, routes }: RunRecord, lacks: Lacks): Section {
   const section = { id: "evaluation", title: "Held-out text" };
   if (!evaluation) return { ...section, lead: [lacks("The evaluation", "evaluate")] };
   const { gains, experts, trained, documents, sequences, tokens, prefix, resamples, segments } = evaluation;
-  const routes = experts > 1;
+  const several = experts > 1;
+  const routing = routes
+    ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
+    : "The mixture gives each sequence to the expert of its true label, which no prompt has.";
   const compares = evaluation.sources.length > 1;
   const gainText = gains.map(({ baseline, ...gain }) => {
     const name = wayName(baseline, experts);
@@ -39,28 +42,29 @@ export function evaluationSection({ evaluation }: RunRecord, lacks: Lacks): Sect
         plural(documents, "document")
       } that no model was trained on${
         trained ? `, only what goes to the ${trained.length} of ${experts} experts that were trained` : ""
-      }. ${
-        routes
-          ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
-          : "The mixture is its one expert."
-      }${gainText} Intervals
+      }. ${several ? routing : "The mixture is its one expert."}${gainText} Intervals
 are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
       ...worse(evaluation),
-      ...(routes ? sureness(evaluation) : []),
-      ...(routes && compares ? [] : [
+      ...(several ? sureness(evaluation) : []),
+      ...(several && routes && compares ? [] : [
         markup`<p>${
-          routes ? null : "With one expert there are no segments, and no routing prefix to vary. "
+          !several
+            ? "With one expert there are no segments, and no routing prefix to vary. "
+            : routes
+            ? null
+            : "As labels choose, there is no routing prefix to vary. "
         }${compares ? null : "The text has no two sources to compare. "}Plots of these are left out.</p>`,
       ]),
     ],
     plots: [
       perplexityPlot(evaluation),
       ...(gains.length > 0 ? [gainPlot(evaluation)] : []),
-      ...(routes && segments.some(({ perplexity }) => perplexity.mixture !== null)
+      ...(several && segments.some(({ perplexity }) => perplexity.mixture !== null)
         ? [segmentPlot(evaluation)]
         : []),
       ...(compares ? [sourcePlot(evaluation)] : []),
-      ...(routes ? [...prefixPlots(evaluation), ...mixingPlots(evaluation)] : []),
+      ...(several && routes ? prefixPlots(evaluation) : []),
+      ...(several ? mixingPlots(evaluation) : []),
       ...routeByPlots(evaluation),
     ],
   };

@@ -11,11 +11,13 @@ import {
   openPartitioner,
   partitionerFolder,
   PARTITIONERS,
+  routesByPrefix,
 } from "../../../pipeline/partition/partitioners.ts";
 import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { score } from "../../../pipeline/partition/score.ts";
 import { split } from "../../../pipeline/partition/split.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
+import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
 
 /** Sends each sequence to the expert of its first token, modulo E: the farther an expert's id is from that, the more it costs. */
@@ -103,6 +105,27 @@ Deno.test("a kind that a script adds is opened by its folder; what it says is sc
     for (const expert of concatColumns(balanced).expert!) loads[expert]++;
     assertEquals(loads, [20, 20, 20]);
     partitioner.close();
+  }));
+
+Deno.test("routesByPrefix() goes by the run's kind, or by that of the folder that it takes its partitioner from", () =>
+  withToy(async (folder) => {
+    await writeDescription(`${folder}/source`, { ...DESCRIPTION, kind: "source" });
+    await writeDescription(`${folder}/toy`, DESCRIPTION);
+    await Deno.mkdir(`${folder}/damaged`);
+    await Deno.writeTextFile(`${folder}/damaged/partitioner.json`, "{");
+    const runs: [settings: Partial<Configuration>, routes: boolean][] = [
+      [{}, true],
+      [{ partitioner: "source" }, false],
+      [{ routers: `${folder}/source` }, false],
+      [{ partitioner: "source", routers: `${folder}/toy` }, true],
+      ...["damaged", "gone"].map((name): [object, boolean] => [{ routers: `${folder}/${name}` }, true]),
+    ];
+    assertEquals(await routesByPrefix(folder), true);
+    for (const [settings, routes] of runs) {
+      const configuration = { ...defaultConfiguration(), ...settings };
+      await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify({ configuration, versions: {} }));
+      assertEquals(await routesByPrefix(folder), routes, JSON.stringify(settings));
+    }
   }));
 
 Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a partitioner, of other kinds, and damaged ones", () =>

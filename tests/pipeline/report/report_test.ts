@@ -295,6 +295,26 @@ Deno.test("report() of one expert leaves out what compares experts, with a word"
   });
 });
 
+Deno.test("report() of a run that is split by source says that labels choose, and leaves out what a prefix changes", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const path = `${run}/config.json`;
+    const { configuration, ...rest } = JSON.parse(await Deno.readTextFile(path));
+    const bySource = { ...rest, configuration: { ...configuration, partitioner: "source" } };
+    assertStringIncludes(await pageOf(run), "The mixture routes each sequence by its first 64 tokens");
+    await Deno.writeTextFile(path, JSON.stringify(bySource));
+    const page = await pageOf(run);
+    const left = PLOTS.filter((id) => !page.includes(`id="plot-${id}"`));
+    assertEquals(left, ["prefix-perplexity", "prefix-agreement"]);
+    assertStringIncludes(page, "gives each sequence to the expert of its true label, which no prompt has.");
+    assertStringIncludes(
+      page,
+      "As labels choose, there is no routing prefix to vary. Plots of these are left out.",
+    );
+    assertFalse(page.includes("routes each sequence"));
+  });
+});
+
 Deno.test("report() of text without sources leaves out what compares them, with a word", async () => {
   await inFolder(async (run) => {
     await writeRun(run, { ...SHAPE, sources: [""] });
