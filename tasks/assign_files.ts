@@ -68,7 +68,7 @@ export async function assignFiles(
     tell,
   });
   if (proof === undefined) return;
-  tell(proofText(summaryOf(proof)));
+  tell(proofText(summaryOf(proof), lineage?.costs));
   if (!proof.prices) return;
   if (!output || output === "-") {
     return tell(

@@ -5,6 +5,7 @@
  */
 
 import { InputError, say, setting, task } from "../kernels/mod.ts";
+import { lineageOf, readShards } from "../pipeline/rows/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
 import { type Call, defineTask } from "./command.ts";
@@ -42,8 +43,16 @@ export async function runStageTask(
   const part = options.part ?? (group && { ...group, patience });
   const result = await runOneStage({ ...options, sources, stage, part }, { signal, onEvent });
   const closes = part ? partText(run, stage, part, result) : "";
-  const proved = result.proof ? `\n${proofText(result.proof as ProofSummary)}` : "";
+  const proof = result.proof as ProofSummary | undefined;
+  const proved = proof ? `\n${proofText(proof, await costsOf(run))}` : "";
   print({ run, stage, ...result }, `${run}: ${stage} is complete${closes}${proved}`);
+}
+
+/** Says what a cost is in a run whose sequences are assigned, where it is no NLL. */
+async function costsOf(run: string): Promise<string | undefined> {
+  for await (const batch of readShards([`${run}/assignments/train-00000.arrow`])) {
+    return lineageOf(batch)?.costs;
+  }
 }
 
 /** Makes the task of a stage that works in a run folder alone, with options of its own. */

@@ -45,7 +45,7 @@ export function summaryText(summary: PartitionSummary): string {
     "",
     table(`expert | sequences | tokens | ${cost} | words | sources`, rows, ["words"]),
     "",
-    ...summary.proof ? [`assignment       ${proofText(summary.proof)}`] : [],
+    ...summary.proof ? [`assignment       ${proofText(summary.proof, summary.costs)}`] : [],
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${nmi}${inLast}`,
     `root hash        ${summary.sha256}`,
@@ -109,14 +109,17 @@ export function deviceOf(options: Parameters<typeof speedOf>[0], usual: CostDevi
   return { ...PLAIN_DEVICE, ...speedOf(options) };
 }
 
-/** Words the cost of an optimal assignment, and what proves how good it is. */
-export function proofText({ cost, bound, gapPerSequence, gapShare, greedyGapShare }: ProofSummary): string {
-  const nats = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 3 });
+/** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */
+export function proofText(
+  { cost, bound, gapPerSequence, gapShare, greedyGapShare }: ProofSummary,
+  costs?: string,
+): string {
+  const sum = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 3 });
   const share = (share: number) => `${Number((100 * share).toPrecision(2))}% of what balancing costs`;
   const greedy = greedyGapShare === undefined ? "" : `; that of greedy ${share(greedyGapShare)}`;
-  return `cost ${nats(cost)}, bound ${nats(bound)}; gap ${
-    gapPerSequence.toPrecision(2)
-  } nats per sequence, ` +
+  return `cost ${sum(cost)}, bound ${sum(bound)}; gap ${gapPerSequence.toPrecision(2)} ${
+    costs === undefined ? "nats " : ""
+  }per sequence, ` +
     `${share(gapShare)}${greedy}`;
 }
 
@@ -167,13 +170,14 @@ export function verifyText(
 }
 
 /** Lays out one row of a shard: what is known of it, then its text. */
-export function rowText({ sequence, document, source, length, nll, expert, text }: ShownRow): string {
+export function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
   const facts = [`sequence ${sequence}`];
   if (document !== undefined) facts.push(`document ${document}`);
   if (source) facts.push(`source ${source}`);
   facts.push(`${length} tokens`);
   if (expert !== undefined) facts.push(`expert ${expert}`);
-  if (nll) facts.push(`NLL ${nll.map((value) => value.toFixed(1)).join(" ")}`);
+  if (nll && costs) facts.push(`costs ${nll.map((value) => value.toFixed(3)).join(" ")}`);
+  else if (nll) facts.push(`NLL ${nll.map((value) => value.toFixed(1)).join(" ")}`);
   return facts.join(", ") + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
 }
 

@@ -37,7 +37,7 @@ export const PRICES = "assignments/prices.json";
 
 /** What an assignment proves, and the figures that follow from it. */
 export interface ProofSummary extends Omit<Proof, "prices"> {
-  /** By how much the cost exceeds the bound, per sequence, in nats. */
+  /** By how much the cost exceeds the bound, per sequence: with routers in nats. */
   gapPerSequence: number;
   /** The same as a share of what balancing costs. */
   gapShare: number;

@@ -6,6 +6,7 @@
 
 import { fromBatch, readArrow } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
+import { lineageOf } from "../rows/lineage.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** One row of a shard. */
@@ -18,8 +19,10 @@ export interface ShownRow {
   source?: string;
   /** Real tokens. */
   length: number;
-  /** Prefix NLL per router, nats. */
+  /** Prefix NLL per router, nats, or what the sequence costs every expert. */
   nll?: number[];
+  /** What a cost is, where it is no NLL. */
+  costs?: string;
   /** Expert that it is assigned to. */
   expert?: number;
   /** Decoded tokens, padding left out. */
@@ -33,6 +36,7 @@ export async function* showRows(
 ): AsyncGenerator<ShownRow> {
   for await (const batch of readArrow(input)) {
     const columns = fromBatch(batch);
+    const costs = lineageOf(batch)?.costs;
     for (let row = 0; row < columns.rows; row++) {
       const { sequence, document, source, length, nll, expert, tokens } = sliceColumns(columns, row, row + 1);
       yield {
@@ -41,6 +45,7 @@ export async function* showRows(
         source: source?.[0],
         length: length[0],
         nll: nll && [...nll],
+        ...costs === undefined ? {} : { costs },
         expert: expert?.[0],
         text: tokens && await tokenizer?.decode(tokens.subarray(0, length[0])),
       };

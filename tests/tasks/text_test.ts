@@ -57,7 +57,10 @@ Deno.test("summaryText() says why there is no NMI, and calls costs that are no N
     summaryText({ ...SUMMARY, nmi: null }),
     "no two sources; --source-field names the field",
   );
-  assertStringIncludes(summaryText({ ...SUMMARY, costs: "squared distance" }), "mean cost");
+  const proof = { cost: 2, bound: 2, rows: 10, loads: [5, 5], unbalanced: 1, gapPerSequence: 0, gapShare: 0 };
+  const text = summaryText({ ...SUMMARY, costs: "per sequence", proof });
+  assertStringIncludes(text, "mean cost");
+  assertStringIncludes(text, "assignment       cost 2, bound 2; gap 0.0 per sequence, 0% of what");
 });
 
 Deno.test("proofText() gives cost, bound and gaps, the greedy rule's where it was asked", () => {
@@ -66,6 +69,10 @@ Deno.test("proofText() gives cost, bound and gaps, the greedy rule's where it wa
   assertEquals(
     text,
     "cost 1,234.568, bound 1,234.5; gap 0.0068 nats per sequence, 0.029% of what balancing costs",
+  );
+  assertStringIncludes(
+    proofText({ ...proof, gapPerSequence: 0.00678, gapShare: 0 }, "per sequence"),
+    "; gap 0.0068 per sequence, 0% of",
   );
   assertStringIncludes(
     proofText({ ...proof, gapPerSequence: 0, gapShare: 0, greedyGapShare: 0.056 }),
@@ -124,6 +131,7 @@ Deno.test("rowText() tells what is known of a row, and indents its text", () => 
     rowText(row),
     "sequence 18446744073709551615, document 3, source law, 7 tokens, expert 1, NLL 1.3 20.0\n  one\n  two",
   );
+  assertStringIncludes(rowText({ ...row, costs: "per sequence" }), ", costs 1.250 20.000\n");
 });
 
 Deno.test("trainedText() has a row per model, and says none where a loss is not there", () => {

@@ -50,8 +50,8 @@ export interface Proof {
 }
 
 /**
- * Says by how much the cost of an assignment exceeds the bound, per row, in nats; 0, up to rounding, for an
- * optimal one.
+ * Says by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for an optimal
+ * one.
  */
 export function gapPerRow({ cost, bound, rows }: Proof): number {
   return rows === 0 ? 0 : Math.max(0, cost - bound) / rows;

@@ -16,8 +16,8 @@ const SPELLING: Tokenizer = {
 };
 
 /** An Arrow stream of five rows in two batches. */
-function shard(): ReadableStream<Uint8Array> {
-  const batches = [columnsOf(2), columnsOf(3, 2)].map((columns) => toBatch(columns, LINEAGE));
+function shard(lineage = LINEAGE): ReadableStream<Uint8Array> {
+  const batches = [columnsOf(2), columnsOf(3, 2)].map((columns) => toBatch(columns, lineage));
   return arrowBytes(ReadableStream.from(batches));
 }
 
@@ -37,6 +37,11 @@ Deno.test("showRows() gives every row with its text, padding left out, and ids o
       text: tokens.join(" "),
     });
   });
+});
+
+Deno.test("showRows() says what costs are that are no NLLs", async () => {
+  const rows = await Array.fromAsync(showRows(shard({ ...LINEAGE, costs: "per sequence" })));
+  assertEquals(rows.map(({ costs }) => costs), new Array(5).fill("per sequence"));
 });
 
 Deno.test("showRows() leaves out what the rows lack, and text where there is no tokenizer", async () => {
