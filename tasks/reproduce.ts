@@ -4,12 +4,11 @@
  *   deno task reproduce --preset small --run runs/small
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
-import { InputError, say, setting } from "../kernels/mod.ts";
 import { planStudies, reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, REQUIRE_GPU, SPEED } from "./options.ts";
-import { claimsText, studiesPlanText, studiesText } from "./reproduce_text.ts";
+import { checkStudyFlags, claimsText, studiesPlanText, studiesText } from "./reproduce_text.ts";
 import { speedOf } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -38,11 +37,9 @@ export const TASK = await defineTask({
     ...DEVICE,
     ...REQUIRE_GPU,
   },
-  run: async ({ sources, options, signal, onEvent, print }) => {
-    const { run, study: studies, from = [], dryRun } = options;
-    if (studies.length === 0 && from.length > 0) {
-      throw new InputError(say`Cannot use ${setting("from")} as it must go with a study: none is named`);
-    }
+  run: async ({ sources, options, given, signal, onEvent, print }) => {
+    const { run, study: studies, dryRun } = options;
+    checkStudyFlags(given, studies.length > 0);
     if (studies.length > 0 && dryRun) {
       const plan = await planStudies({ ...options, studies, sources, device: speedOf(options), words });
       return print(plan, studiesPlanText(plan));

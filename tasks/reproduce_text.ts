@@ -1,13 +1,29 @@
 /**
- * Words the results of a reproduction and of its studies.
+ * Words the results of a reproduction and of its studies, and refuses flags of the one that are given to the other.
  *
  * @module
  */
 
+import { InputError, say, setting } from "../kernels/mod.ts";
 import type { Published, StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { table } from "./layout.ts";
+
+/** Throws an `InputError` for a flag of studies where none is named, and for one that no study goes by. */
+export function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
+  const name = ["from", "seeds", "dryRun"].find((name) => given.has(name));
+  if (!isStudy && name !== undefined) {
+    throw new InputError(say`Cannot use ${setting(name)} as it must go with a study: none is named`, {
+      remedy: say`name one with ${setting("study")}`,
+    });
+  }
+  if (!isStudy || !given.has("force")) return;
+  throw new InputError(
+    say`Cannot use ${setting("force")} with a study as its runs must stay as they are: studies share them`,
+    { remedy: say`remove the folder of a run to make it anew, or choose another ${setting("run")}` },
+  );
+}
 
 /** Words claims, and where they were written. */
 export function claimsText(run: string, claims: readonly Claim[]): string {

@@ -354,6 +354,13 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "Cannot use --mix as it must be integers from 1 to 65535, separated by commas: it is [0]",
     ],
     ["--part 3/2 --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "3/2"'],
+    [
+      "--part 1/2 --mix 2 --run RUN",
+      2,
+      "Cannot use --mix with --part as it must go with the evaluation of all models: a part scores models, each by itself; leave it out here, and give it where the parts are put together",
+    ],
+    ["--part 1/2 --resamples 1000 --run RUN", 2, "Cannot use --resamples with --part as it must"],
+    ["--part 1/2 --trained --run RUN", 2, "Cannot use --trained with --part as it must"],
     ["--fallback sparse --run RUN", 2, "Cannot use --fallback as it must be one of"],
     ["--margin low", 2, 'Cannot use --margin as it must be a number of at least 0: it is "low"'],
     ["--route-by sources --run RUN", 2, "Cannot use --route-by as it must be one of"],
@@ -764,6 +771,17 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "--from FOLDER --run OUT",
       2,
       "Cannot use --from as it must go with a study: none is named",
+    ],
+    [
+      "--dry-run --preset small --run OUT",
+      2,
+      "Cannot use --dry-run as it must go with a study: none is named",
+    ],
+    ["--seeds 1 --run OUT", 2, "Cannot use --seeds as it must go with a study: none is named"],
+    [
+      "--study experts --force --run OUT --dry-run",
+      2,
+      "Cannot use --force with a study as its runs must stay as they are: studies share them; remove the folder of a run to make it anew, or choose another --run",
     ],
     [
       "--study experts --from FOLDER --run OUT",
