@@ -18,14 +18,9 @@ export const TASK = await defineTask({
   about:
     "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
   options: {
-    ...RUN,
-    ...FORCE,
-    ...CHECK,
-    ...PART,
-    ...DEVICE,
-    ...REQUIRE_GPU,
+    ...{ ...RUN, ...FORCE, ...CHECK, ...PART, ...DEVICE, ...REQUIRE_GPU },
     trained: field.flag({ help: "evaluate the experts that are trained, on the text that goes to them" }),
-    resamples: field.integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of documents" }),
+    resamples: field.integer({ min: 1, max: 1e6, help: "bootstrap draws of documents; without it 1000" }),
     ...MIXES,
     routingTemperature: MIXING.routingTemperature,
     reroute: MIXING.reroute,

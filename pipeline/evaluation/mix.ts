@@ -7,12 +7,11 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { TokenScores } from "../model/scorer.ts";
 import { mixingWeights, routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
-import { checkMix, logSumExp, mixingOf } from "../serving/mixing.ts";
+import { checkMix, checkTemperature, logSumExp, mixingOf } from "../serving/mixing.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Kept, Routed, RouteOptions } from "./routes.ts";
 import { type Block, blocks } from "./rows.ts";
@@ -96,21 +95,15 @@ export function mixesOf(
   { mix = [], routingTemperature, reroute, valuesAtOnce = VALUES_AT_ONCE }: MixOptions,
   partitioner: Pick<Partitioner, "kind" | "experts">,
 ): Mixes | undefined {
-  for (const size of mix.length === 0 ? [1] : mix) {
+  const sizes = mix.length === 0 ? [1] : mix;
+  for (const size of sizes) {
     mixingOf({ mix: size, routingTemperature, reroute });
     checkMix(size, partitioner.experts);
   }
-  if (mix.length === 0 && reroute === undefined) {
-    if (routingTemperature === undefined) return undefined;
-    throw new InputError(
-      say`Cannot use ${
-        setting("routingTemperature")
-      } as it belongs to experts that answer together: it is ${routingTemperature}, and none do`,
-      { remedy: say`say how many with ${setting("mix")}` },
-    );
-  }
+  checkTemperature(sizes, routingTemperature);
+  if (mix.length === 0 && reroute === undefined) return undefined;
   return {
-    sizes: [...new Set(mix.length === 0 ? [1] : mix)].sort((a, b) => a - b),
+    sizes: [...new Set(sizes)].sort((a, b) => a - b),
     temperature: routingTemperature ?? routingTemperatureOf(partitioner),
     reroute,
     valuesAtOnce,

@@ -10,7 +10,15 @@ import { routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
 import type { Values } from "../settings/field.ts";
 import type { Reader } from "./engine.ts";
 import type { DecodingModel, Form } from "./forms.ts";
-import { type Answering, answeringOf, checkMix, type MIXING, mixingOf, mixReaders } from "./mixing.ts";
+import {
+  type Answering,
+  answeringOf,
+  checkMix,
+  checkTemperature,
+  type MIXING,
+  mixingOf,
+  mixReaders,
+} from "./mixing.ts";
 import type { Mixture } from "./mixture.ts";
 import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
@@ -112,6 +120,7 @@ export async function choose(
       },
     };
   }
+  checkTemperature([mix], routingTemperature);
   if (mix > 1) checkMix(mix, await mixture.experts());
   const prefix = tokens ?? await mixture.prefix();
   const temperature = routingTemperature ?? routingTemperatureOf(await mixture.partitioner());

@@ -57,6 +57,17 @@ export function checkMix(mix: number, experts: number): void {
   );
 }
 
+/** Throws an `InputError` where a routing temperature is given although no mixture is of more than one expert. */
+export function checkTemperature(sizes: readonly number[], routingTemperature: number | undefined): void {
+  if (routingTemperature === undefined || Math.max(...sizes) > 1) return;
+  throw new InputError(
+    say`Cannot use ${
+      setting("routingTemperature")
+    } as it belongs to experts that answer together: it is ${routingTemperature}, and none do`,
+    { remedy: say`say how many with ${setting("mix")}` },
+  );
+}
+
 /**
  * Says which experts continue a text with this route, the one of the largest weight first. Experts whose
  * weight vanishes do not, nor do those in `exclude`.

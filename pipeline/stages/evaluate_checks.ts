@@ -64,6 +64,29 @@ export function checkWhole(
   );
 }
 
+/** Names the options of an evaluation. */
+const CHOICES = Object.keys(
+  {
+    ...{ trained: true, resamples: true, mix: true, routingTemperature: true, reroute: true },
+    ...{ fallback: true, margin: true, routeLengths: true, routeBy: true },
+  } satisfies Record<keyof EvaluationChoices, true>,
+) as (keyof EvaluationChoices)[];
+
+/** Refuses the options of an evaluation where models are scored for it, each by itself: nothing there goes by them. */
+export function checkAlone(options: Partial<Record<keyof EvaluationChoices, unknown>>): void {
+  const asked = CHOICES.find((name) => {
+    const value = options[name];
+    return value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
+  });
+  if (asked === undefined) return;
+  throw new InputError(
+    say`Cannot use ${setting(asked)} with ${
+      setting("part")
+    } as it must go with the evaluation of all models: a part scores models, each by itself`,
+    { remedy: "leave it out here, and give it where the parts are put together" },
+  );
+}
+
 /** Makes the error for a fallback to a dense model that is not trained; it says how to train it. */
 export function untrained(run: string, name: Baseline): InputError {
   const { task: train, with: settings } = baselineTargets().find((target) => target.name === name)!.command;

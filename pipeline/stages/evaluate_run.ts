@@ -9,7 +9,7 @@ import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest, vouchedFiles } from "../run/manifest.ts";
 import { evaluateStage, EVALUATION } from "./evaluate.ts";
-import type { EvaluationChoices } from "./evaluate_checks.ts";
+import { checkAlone, type EvaluationChoices } from "./evaluate_checks.ts";
 import { trainedExperts } from "./trained_models.ts";
 import { needStages } from "./partition.ts";
 import { partitionRemedy } from "./parts_alone.ts";
@@ -48,13 +48,15 @@ export async function evaluateRun(
 
 /**
  * Scores the held-out sequences of a run with every N-th of its models that are trained, from the I-th on: the experts, then the dense
- * ones. Other experts need not be trained yet. {@linkcode evaluateRun} puts the parts together. Throws as that does.
+ * ones. Other experts need not be trained yet. {@linkcode evaluateRun} puts the parts together: the choices of an evaluation are for
+ * it, and refused here. Throws as that does.
  */
 export async function evaluateModels(
   part: Part,
-  options: Omit<RunOptions, "sources">,
+  options: EvaluateRunOptions,
   watch: RunWatch = {},
 ): Promise<Record<string, unknown>> {
+  checkAlone(options);
   await checkPartitioned(options.run);
   const kind = { task: "evaluate", beside: "parts", aside: true } as const;
   return await inRun(options, watch, kind, async (session) => {

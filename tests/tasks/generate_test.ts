@@ -111,6 +111,7 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
     await refused(["--mix", "two"], 'it is "two"');
     await refused(["--mix", "2", "--routing-temperature", "0"], "a number from 0.000001 to 1000000: it is 0");
     await refused(["--mix", "2", "--routing-temperature", "NaN"], 'it is "NaN"');
+    await refused(["--routing-temperature", "2"], "it is 2, and none do; say how many with --mix");
     await refused(["--reroute", "0"], "--reroute as it must be an integer from 1 to 1000000: it is 0");
     await refused(
       ["--mix", "2", "--expert", "1"],

@@ -302,6 +302,7 @@ Deno.test("evaluate() refuses mixtures that cannot be, with what must hold", asy
       { routingTemperature: 2 },
       /belongs to experts that answer together: it is 2, and none do; say how many with mix$/,
     ],
+    [{ mix: [1], reroute: 8, routingTemperature: 2 }, /belongs to experts that answer together: it is 2, /],
     [{ reroute: 0 }, /reroute as it must be an integer from .*: it is 0$/],
     [{ mix: [2], reroute: NaN }, /reroute as it must be an integer from .*: it is NaN$/],
   ];

@@ -267,6 +267,11 @@ Deno.test("generate() refuses to mix what it cannot, with what must hold", async
       [{ reroute: 8, expert: 1 }, /reroute is for experts that a prompt chooses: it is 8, /],
       [{ routingTemperature: 2, expert: 1 }, /routingTemperature is for experts/],
       [
+        { routingTemperature: 2 },
+        /belongs to experts that answer together: it is 2, .* say how many with mix$/,
+      ],
+      [{ routingTemperature: 2, reroute: 8 }, /belongs to experts that answer together: it is 2, /],
+      [
         { run: undefined, model: `${run}/experts/expert-00`, mix: 2 },
         /mix is for experts that a prompt chooses/,
       ],

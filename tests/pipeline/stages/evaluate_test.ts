@@ -360,6 +360,21 @@ Deno.test("deno task evaluate prints tables, or JSON, and one line where it cann
     assertMatch(missing.err, /^error: [^\n]*run deno task partition --run [^\n]*\n$/);
   }));
 
+Deno.test("evaluateModels() refuses the choices of an evaluation, which no part goes by", async () => {
+  const choices = [
+    ...[{ mix: [2] }, { fallback: "dense" }, { reroute: 8 }, { routingTemperature: 2 }, { margin: 0 }],
+    ...[{ routeLengths: [2] }, { routeBy: "self" }, { trained: true }, { resamples: 1000 }],
+  ] as const;
+  for (const choice of choices) {
+    const [name] = Object.keys(choice);
+    await assertRejects(
+      () => evaluateModels({ index: 1, of: 2 }, { run: "nowhere", ...choice }),
+      InputError,
+      `Cannot use ${name} with part as it must go with the evaluation of all models`,
+    );
+  }
+});
+
 Deno.test("evaluateModels() in any parts, also before all experts are trained, gives the bytes of one process", async () => {
   const result = async (parts: [index: number, of: number][], early: boolean) => {
     let found: Record<string, string> = {};
