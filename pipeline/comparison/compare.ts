@@ -7,20 +7,11 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { readDescription } from "../partition/folder.ts";
-import { partitionerFolder, PARTITIONERS } from "../partition/partitioners.ts";
 import { printable } from "../report/html.ts";
 import { readRun } from "../report/read.ts";
-import { type Configuration, FIELD_NAMES } from "../settings/configuration.ts";
+import { FIELD_NAMES } from "../settings/configuration.ts";
 import { type StageStatus, statusOf } from "../stages/status.ts";
-import type {
-  ComparedRun,
-  ComparedSource,
-  CompareOptions,
-  Comparison,
-  Lack,
-  SettingDifference,
-} from "./comparison.ts";
+import type { ComparedSource, CompareOptions, Comparison, Lack, SettingDifference } from "./comparison.ts";
 import { heldOutHash, type LocatedRun, sharedHeldOut } from "./held_out.ts";
 import { writePage } from "./page.ts";
 
@@ -33,20 +24,19 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
   const { runs: paths, output, signal } = options;
   await checkPaths(paths);
   const names = shortNames(paths).map(printable);
-  const located: (LocatedRun & Pick<ComparedRun, "lacks" | "routes">)[] = [];
+  const located: (LocatedRun & { lacks: Lack[] })[] = [];
   for (const [i, run] of paths.entries()) {
     signal?.throwIfAborted();
     const record = await readRun(run, { doing: "compare", names: false });
-    const routes = await routesByPrefix(run, record.config.configuration);
-    located.push({ name: names[i], run, record, routes, lacks: lacksOf((await statusOf(run)).stages) });
+    located.push({ name: names[i], run, record, lacks: lacksOf((await statusOf(run)).stages) });
   }
   const heldOut = await sharedHeldOut(located);
   const found = located.map(({ record }) => evaluationOf(record));
   const evaluations = found.map((own) => own?.trained ? null : own);
   const { sources, sourcesApart } = sourcesOf(evaluations);
   const comparison: Comparison = {
-    runs: located.map(({ name, run, record, routes, lacks }, i) => {
-      const { config: { configuration, adapter }, partition, rounds, curves } = record;
+    runs: located.map(({ name, run, record, lacks }, i) => {
+      const { config: { configuration, adapter }, partition, rounds, curves, routes } = record;
       const trained = curves.filter(({ expert }) => expert !== null);
       const own = evaluations[i];
       return {
@@ -107,14 +97,6 @@ export function shortNames(paths: readonly string[]): string[] {
     }
     return paths[i];
   });
-}
-
-/** Says whether the partitioner of a run routes by a prefix; of one from elsewhere that is gone this is taken for granted. */
-async function routesByPrefix(run: string, { routers, partitioner }: Configuration): Promise<boolean> {
-  const kind = routers === ""
-    ? partitioner
-    : (await readDescription(await partitionerFolder(run, routers)))?.kind;
-  return PARTITIONERS.get(kind ?? "")?.routes ?? true;
 }
 
 /** Gives the evaluation of a run if it is one of the text that the run holds out now. */
