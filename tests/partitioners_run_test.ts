@@ -129,6 +129,33 @@ Deno.test("a run by sources takes true labels, and cannot route a prompt", () =>
     assert((await Array.fromAsync(generation)).length > 0);
   }));
 
+Deno.test("a run by sources warns once of held-out labels that training did not have, when it scores and when it evaluates", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    const documents = smallCorpus(24).trimEnd().split("\n").map((line, i) => ({
+      ...JSON.parse(line),
+      source: `s${i}`,
+    }));
+    await Deno.writeTextFile(
+      `${folder}/docs.jsonl`,
+      documents.map((own) => `${JSON.stringify(own)}\n`).join(""),
+    );
+    const small = { ...SMALL_SETTINGS, shardSequences: 10, holdout: 0.3, input: [`${folder}/docs.jsonl`] };
+    const warnings: string[] = [];
+    const onEvent = (event: RunEvent) => event.type === "warning" && warnings.push(wordText(event.message));
+    await partition({ run, sources: { flags: { ...small, partitioner: "source" } } }, { onEvent });
+    const { outputs, result: { testSequences } } = (await readManifest(run, "tokenize"))!;
+    assert("tokens/test-00001.arrow" in outputs, "several shards are scored");
+    const told =
+      `${testSequences} sequences have no label that training had: every expert costs them the same, ` +
+      "and the first one takes them unless parts are balanced";
+    assertEquals(warnings.splice(0), [told]);
+    for (const expert of [0, 1]) await trainExpert(expert, { run, gpu: gpu!, sources: { flags: TRAINING } });
+    const { segments } = await evaluateRun({ run, gpu: gpu! }, { onEvent });
+    assertEquals(warnings.filter((text) => text.includes("label that")), [told]);
+    assertEquals(segments.map(({ sequences }) => sequences), [testSequences, 0]);
+  }));
+
 Deno.test("runs that cannot be split so are refused with what to do", () =>
   inFolder(async (folder) => {
     const input = [`${folder}/docs.jsonl`];

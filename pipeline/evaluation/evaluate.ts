@@ -9,9 +9,10 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, type Text } from "../../kernels/errors.ts";
 import { parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
+import { unknownText } from "../partition/score.ts";
 import { type Baseline, BASELINES } from "./baselines.ts";
 import { resample } from "./bootstrap.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
@@ -36,6 +37,8 @@ export interface EvaluateOptions extends RouteOptions, PassOptions, MixOptions, 
   seed?: number;
   /** Called with the sequences done so far; a sequence counts once per pass. */
   onProgress?: (done: number) => void;
+  /** Called with a warning of sequences of which the partitioner knows nothing. */
+  onWarning?: (message: Text) => void;
 }
 
 /** Default number of draws of the bootstrap. */
@@ -76,6 +79,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
     throw new InputError(`Cannot evaluate as there must be held-out sequences${which}: there are none`);
   }
+  if (routed.unknown > 0) options.onWarning?.(unknownText(routed.unknown));
   const all: Part = { begin: 0, end: routed.blocks.length };
   const mixing = mixes && createMixing(mixes, routed, options, partitioner, onRows);
   const falling = fallback && createFallback({ fallback, margin: options.margin }, routed, prefix);

@@ -63,6 +63,8 @@ export interface Routed {
   sources: string[];
   /** Documents of each source; one counts where its first sequence does. */
   documentsOf: number[];
+  /** Sequences of which the partitioner knows nothing. */
+  unknown: number;
 }
 
 const SHORTEST = 4;
@@ -94,6 +96,7 @@ export async function route(
   const kept: Kept[] = [];
   let sequenceLength = 0;
   let prefixes: number[] = [];
+  let unknown = 0;
   for await (const block of blocks(open(), partitioner)) {
     signal?.throwIfAborted();
     if (prefixes.length === 0) {
@@ -109,6 +112,7 @@ export async function route(
     }
     const { rows } = block;
     const { experts } = partitioner;
+    unknown += partitioner.unknown?.(block) ?? 0;
     const routes = new Uint16Array(rows * prefixes.length);
     const allCosts = keepsCosts ? new Float32Array(routes.length * experts) : undefined;
     let margin: Float64Array = new Float64Array(rows);
@@ -149,7 +153,7 @@ export async function route(
     });
   }
   const ids = [...numbers.document.keys()];
-  return { sequenceLength, prefixes, blocks: kept, documents, ids, documentsOf, sources };
+  return { sequenceLength, prefixes, blocks: kept, documents, ids, documentsOf, sources, unknown };
 }
 
 const MOST = 2 ** 127; // beyond all costs, and still a number in f32

@@ -51,6 +51,11 @@ export interface Partitioner {
    * do not depend on other rows.
    */
   costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
+  /**
+   * Counts the sequences of which it knows nothing, so that they cost every expert the same. Absent where there
+   * are none such.
+   */
+  unknown?(rows: TokenRows): number;
   /** Frees what it holds. */
   close(): void;
 }

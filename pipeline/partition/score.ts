@@ -24,6 +24,16 @@ export interface ScoreOptions {
   config?: string;
   /** Called with a warning about input that says less than it should. */
   onWarning?: (message: Text) => void;
+  /** Called at the end with the sequences of which the partitioner knows nothing, if there are some. Default: a warning tells them. */
+  onUnknown?: (sequences: number) => void;
+}
+
+/** Words a warning of sequences of which a partitioner knows nothing. */
+export function unknownText(sequences: number): string {
+  const [subject, them] = sequences === 1
+    ? ["1 sequence has", "it"]
+    : [`${sequences} sequences have`, "them"];
+  return `${subject} no label that training had: every expert costs ${them} the same, and the first one takes ${them} unless parts are balanced`;
 }
 
 /** Rows that are collected before they are scored, so that small batches do not cost a readback each. */
@@ -48,21 +58,25 @@ const PREFIX = setting("prefix");
 
 async function* scored(
   source: ReadableStream<RecordBatch>,
-  { partitioner, prefix, dropTokens = false, config, onWarning }: ScoreOptions & { prefix: number },
+  { partitioner, prefix, dropTokens = false, config, onWarning, ...options }: ScoreOptions & {
+    prefix: number;
+  },
 ): AsyncGenerator<RecordBatch> {
   const { tokenizer, vocabulary, eos, experts, sha256 } = partitioner;
   let lineage: Lineage | undefined;
   let sequenceLength = 0;
   let held: Columns[] = [];
   let count = 0;
+  let unknown = 0;
+  const { onUnknown = (sequences) => onWarning?.(unknownText(sequences)) } = options;
 
   const flush = async (): Promise<RecordBatch> => {
     const { tokens, ...rest } = concatColumns(held);
     held = [];
     count = 0;
-    const nll = rest.rows === 0
-      ? new Float32Array()
-      : await partitioner.costs({ ...rest, tokens: tokens!, sequenceLength }, [prefix]);
+    const sequences = { ...rest, tokens: tokens!, sequenceLength };
+    const nll = rest.rows === 0 ? new Float32Array() : await partitioner.costs(sequences, [prefix]);
+    unknown += partitioner.unknown?.(sequences) ?? 0;
     return toBatch({ ...rest, ...(dropTokens ? {} : { tokens }), nll }, lineage!);
   };
 
@@ -98,4 +112,5 @@ async function* scored(
     if (count >= ROWS_PER_GROUP) yield await flush();
   }
   if (held.length > 0) yield await flush();
+  if (unknown > 0) onUnknown(unknown);
 }

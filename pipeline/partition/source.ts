@@ -61,6 +61,7 @@ export const source: PartitionerKind = {
       sha256,
       perSequence: true,
       costs: (rows, prefixes) => Promise.try(() => costsOf(rows, prefixes, description.experts, experts)),
+      unknown: ({ source = [] }) => source.filter((label) => !experts.has(label)).length,
       close() {},
     };
   },

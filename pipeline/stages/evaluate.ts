@@ -204,6 +204,7 @@ async function evaluateRun(
     ...{ mixture, routeBy: other, prefix, seed, baselines, known, signal },
     open: () => readShards(shards, files),
     onProgress: (done) => emit({ type: "progress", stage: "evaluate", done, total, unit: "sequences" }),
+    onWarning: (message) => emit({ type: "warning", message }),
   }).finally(() => {
     other?.close();
     mixture.close();

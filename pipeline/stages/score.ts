@@ -11,7 +11,7 @@ import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
-import { score as scoreRows } from "../partition/score.ts";
+import { score as scoreRows, unknownText } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
 import { exists, type FileRecord, removeFiles, removeIfThere, shortHash } from "../run/files.ts";
 import { HeldError, type Hold } from "../run/lock.ts";
@@ -117,6 +117,7 @@ async function scoreShards(
   };
   const total = names.reduce((sum, name) => sum + rowsOf(name), 0);
   let partitioner: Partitioner | undefined;
+  let unknown = 0;
   const notes = await scoredShards(work, tokenize, routers, force ? [] : names);
   let done = [...notes.values()].reduce((sum, { rows }) => sum + rows, 0);
   const folder = await partitionerFolder(run, configuration.routers);
@@ -140,6 +141,7 @@ async function scoreShards(
       dropTokens: true,
       config: key,
       onWarning: (message) => emit({ type: "warning", message }),
+      onUnknown: (sequences) => unknown += sequences,
     });
     const watched = watchRows(
       work,
@@ -167,6 +169,7 @@ async function scoreShards(
   } finally {
     partitioner?.close();
   }
+  if (unknown > 0) emit({ type: "warning", message: unknownText(unknown) });
   return { outputs, result: { sequences, experts: partitioner?.experts ?? configuration.experts } };
 }
 

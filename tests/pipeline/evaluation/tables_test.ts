@@ -41,6 +41,7 @@ function routedOf(sizes: number[]): Routed {
     ids: [0n, 1n, 2n, 3n],
     sources: SOURCES,
     documentsOf: [2, 2],
+    unknown: 0,
   };
 }
 

@@ -63,6 +63,25 @@ async function run(source: ReadableStream<RecordBatch>, changes: Partial<ScoreOp
   return { nll, ids, last: last! };
 }
 
+Deno.test("score() tells once of how many sequences the partitioner knows nothing", async () => {
+  const knowing: typeof partitioner = {
+    ...partitioner,
+    unknown: ({ source }) => source!.filter((label) => label === "s0").length,
+  };
+  const warnings: string[] = [];
+  const onWarning: ScoreOptions["onWarning"] = (message) => warnings.push(wordText(message));
+  await run(stream(someRows(1500), 700), { partitioner: knowing, onWarning });
+  await run(stream(someRows(1), 1), { partitioner: knowing, onWarning });
+  assertEquals(warnings.map((text) => text.split(":")[0]), [
+    "750 sequences have no label that training had",
+    "1 sequence has no label that training had",
+  ]);
+  let told = 0;
+  await run(stream(someRows(7), 2), { partitioner: knowing, onWarning, onUnknown: (rows) => told += rows });
+  await run(stream(someRows(7), 2), { onWarning, onUnknown: () => told = NaN });
+  assertEquals([told, warnings.length], [4, 2]);
+});
+
 Deno.test("score() gives what the scorer gives, in the order of the rows, however they come", async () => {
   const rows = someRows(1500);
   const scorer = createScorer(gpu, { config, models: routers.models, batch: 100, length: 8 });
