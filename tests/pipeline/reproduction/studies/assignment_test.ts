@@ -1,9 +1,16 @@
 import { assertEquals } from "@std/assert";
-import { outcome, setupsFor, study } from "./support.ts";
+import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
+import { outcome, setupsFor, SMALL, study } from "./support.ts";
 
 Deno.test("the study of assignments calls a mixture better only beyond both intervals", () => {
   const setups = setupsFor("assignment");
-  assertEquals(setups.map(({ settings }) => settings.method), [undefined, "optimal", "argmax"]);
+  assertEquals(setups.map(({ settings }) => settings.method), ["balanced", "optimal", "argmax"]);
+  // Whatever the preset's own method is: the run of that is the one that other studies have.
+  const preset = resolveConfiguration({ ...SMALL, flags: { method: "optimal" } });
+  assertEquals(study("assignment").setups(preset, 1).map(({ name, settings }) => [name, settings.method]), [
+    ["em-balanced-seed-0", "balanced"],
+    ...[["em-4-experts-seed-0", "optimal"], ["em-argmax-seed-0", "argmax"]],
+  ]);
   const found = (greedy: number, optimal: number, unbalanced: number) =>
     study("assignment").findings(
       [greedy, optimal, unbalanced].map((mixture, i) => outcome(setups[i], { mixture })),
