@@ -10,7 +10,7 @@ import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { RATES, TRIAL_SHARE } from "../models.ts";
-import { notedOf, readKnown } from "./elsewhere.ts";
+import { type Known, notedOf, readKnown } from "./elsewhere.ts";
 import { rememberHashes } from "./outcomes.ts";
 import { configurationOf, namesOf, recipeOf, routerSearchesOf, routerSearchOf, setupsOf } from "./pieces.ts";
 import { checkRuns, studiesOf } from "./run.ts";
@@ -86,11 +86,11 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
   const device = { ...PLAIN_DEVICE, ...options.device };
   const studies = studiesOf(options.studies);
   const { run: root, from, sources = {}, seeds = 1 } = options;
-  const { searches } = await readKnown(root, from);
-  await checkRuns(root, setupsOf(studies, sources, seeds, { searches }), sources);
-  const { pieces } = await piecesOf(studies, options, device);
+  const known = await readKnown(root, from);
+  await checkRuns(root, setupsOf(studies, sources, seeds, known), sources);
+  const { pieces } = await piecesOf(studies, options, known, device);
   const each = studies.map(async (study): Promise<StudyPlan> => {
-    const { pieces, shortest } = await piecesOf([study], options, device);
+    const { pieces, shortest } = await piecesOf([study], options, known, device);
     const longest = Math.max(0, ...pieces.map(timeLeft));
     return { study: study.name, pieces: pieces.length, seconds: secondsLeft(pieces), shortest, longest };
   });
@@ -114,9 +114,9 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
 async function piecesOf(
   studies: readonly Study[],
   { run: root, from = [], sources = {}, seeds = 1 }: PlanStudiesOptions,
+  { rates, searches }: Known,
   device: CostDevice,
 ): Promise<{ pieces: Piece[]; shortest: number }> {
-  const { rates, searches } = await readKnown(root, from);
   const pieces: Piece[] = [];
   const ends: number[] = [];
   /** Adds a piece that begins at a time, and gives when it ends. */
