@@ -9,12 +9,12 @@
 import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
-import { exists, filesUnder, jsonText, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
+import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { readClaimsMarkdown } from "./claims.ts";
 import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
-import { RATES_FILE, readRates } from "./studies/rates.ts";
+import { RATES_FILE, ratesText, readRates } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
-import { readRouterSearches, ROUTERS_FILE } from "./studies/router_search.ts";
+import { readRouterSearches, ROUTERS_FILE, routerSearchesText } from "./studies/router_search.ts";
 import { STUDIES } from "./studies/studies.ts";
 
 /** What one study, or one run, came to. */
@@ -289,14 +289,15 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
       if (!(error instanceof Deno.errors.NotFound)) unreadable(file)(error);
     }
   }
-  const found: [file: string, key: string, read: (folder: string) => Promise<object>][] = [
-    [RATES_FILE, "rates", readRates],
-    [ROUTERS_FILE, "routers", readRouterSearches],
-  ];
-  for (const [file, key, read] of found) {
+  const takeFound = async <T>(
+    file: string,
+    read: (folder: string) => Promise<Record<string, T>>,
+    text: (found: Record<string, T>) => string,
+  ) => {
     const all = { ...await read(kept), ...await read(from).catch(unreadable(file)) };
-    if (Object.keys(all).length === 0) continue;
-    taken.set(file, new TextEncoder().encode(jsonText({ format: 1, [key]: all })));
-  }
+    if (Object.keys(all).length > 0) taken.set(file, new TextEncoder().encode(text(all)));
+  };
+  await takeFound(RATES_FILE, readRates, ratesText);
+  await takeFound(ROUTERS_FILE, readRouterSearches, routerSearchesText);
   return taken;
 }

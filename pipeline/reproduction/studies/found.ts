@@ -23,6 +23,8 @@ export async function readFound<T>(path: string, schema: Schema<T>, what: string
 
 /** What searches found, by recipe, in one file of a folder of studies. */
 export interface Findings<T> {
+  /** Gives what the file holds where these are all findings. */
+  text(found: Record<string, T>): string;
   /** Reads what a folder notes. Throws an `InputError` where it is damaged. */
   read(root: string): Promise<Record<string, T>>;
   /** Notes more beside what is there; of one recipe that which is there stays, as runs may go by it already. */
@@ -36,10 +38,10 @@ export function findingsIn<T>(file: string, key: string, schema: Schema<T>, what
     const found = await readFound(`${root}/${file}`, whole, what);
     return (found?.[key] ?? {}) as Record<string, T>;
   };
+  const text = (found: Record<string, T>) => jsonText({ format: 1, [key]: found });
   const write = async (root: string, found: Record<string, T>) => {
     const known = await read(root);
-    const all = { ...known, ...found, ...known };
-    await writeAtomic(`${root}/${file}`, jsonText({ format: 1, [key]: all }));
+    await writeAtomic(`${root}/${file}`, text({ ...known, ...found, ...known }));
   };
-  return { read, write };
+  return { text, read, write };
 }

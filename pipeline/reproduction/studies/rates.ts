@@ -13,8 +13,8 @@ export const RATES_FILE = "rates.json";
 /** Learning rates that were found, by recipe (`recipeOf`). */
 export type Rates = Record<string, RateSearch>;
 
-/** Reads the learning rates that a folder of studies notes, and notes more. */
-export const { read: readRates, write: writeRates } = findingsIn(
+/** Reads the learning rates that a folder of studies notes, notes more, and gives the text of such a file. */
+export const { read: readRates, write: writeRates, text: ratesText } = findingsIn(
   RATES_FILE,
   "rates",
   RATE_SEARCH,

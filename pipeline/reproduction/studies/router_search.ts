@@ -60,8 +60,8 @@ export function routerRecipeOf(configuration: Configuration, given: Partial<Rout
     (given.rounds === undefined ? "" : `, ${given.rounds} rounds given`);
 }
 
-/** Reads the searches that a folder of studies notes, and notes more. */
-export const { read: readRouterSearches, write: writeRouterSearches } = findingsIn(
+/** Reads the searches that a folder of studies notes, notes more, and gives the text of such a file. */
+export const { read: readRouterSearches, write: writeRouterSearches, text: routerSearchesText } = findingsIn(
   ROUTERS_FILE,
   "routers",
   SEARCH,
