@@ -178,7 +178,8 @@ export function createBranchScorer(
           const heads = upTo(predicting, ROWS, room);
           const sequences = upTo(placed.length, SEQUENCES, Math.floor(room / length));
           const tokens = new Uint32Array(rows);
-          const lengths = new Uint32Array(rows).fill(1, 0, predicting + shared);
+          // A row is a sequence of its own: the token that it reads, and the next one. Padding has neither.
+          const lengths = new Uint32Array(rows).fill(2, 0, predicting + shared);
           const targets = new Uint32Array(heads);
           const counts = new Float32Array(heads).fill(1, 0, predicting);
           const places = new Uint32Array(rows);

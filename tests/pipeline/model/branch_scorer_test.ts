@@ -11,6 +11,11 @@ import { anyWeights } from "./support.ts";
 const CONFIGS: ModelConfig[] = [
   { vocabulary: 33, hidden: 12, layers: 2, heads: 2, context: 20 }, // heads of 6, one block of attention
   { vocabulary: 130, hidden: 16, layers: 1, heads: 4, context: 150 }, // three blocks of 64
+  {
+    ...{ vocabulary: 33, hidden: 12, layers: 2, heads: 2, context: 20 },
+    sublayers: ["attention", "switch"], // every token that predicts goes to one of three
+    switch: { experts: 3, capacity: 1, balance: 0.01 },
+  },
 ];
 
 /** Texts of many lengths, some as long as fits, with one to four continuations. */
