@@ -461,7 +461,7 @@ Deno.test("train-expert keeps the checkpoints of another adapter, or of other ke
     }
     const other = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has another name, and other kernels
     const refused = await task("train-expert", ["--run", run, "--expert", "0"], other);
-    if (refused.code === 0) return; // an adapter that the variable does not concern
+    if (!SOFTWARE && refused.code === 0) return; // the variable concerns lavapipe alone
     assertEquals(refused.code, 2, refused.err);
     assertStringIncludes(refused.err, "its checkpoint of step 35 was made with another");
     assertEquals(await hashes(run), before);

@@ -34,6 +34,8 @@ export interface DispatchPlan {
 }
 
 const WORKGROUPS_PER_AXIS = 65_535;
+/** Parameters that are kept for calls to come, those that were made last: a server plans calls of ever new sizes. */
+const MOST_PARAMS = 1024;
 
 /** Returns the bits of `value` as an f32, for the `params` of a plan. */
 export function floatBits(value: number): number {
@@ -68,7 +70,8 @@ export function createPlanner(device: GPUDevice): Planner {
     return pipeline;
   };
 
-  // Parameters never change after planning, so equal ones share a buffer.
+  // Parameters never change after planning, so equal ones share a buffer. Those that are no longer kept live on in the
+  // calls that bind them.
   const uniforms = new Map<string, GPUBuffer>();
   const uniformOf = (label: string, params: number[]) => {
     const key = params.join();
@@ -78,6 +81,10 @@ export function createPlanner(device: GPUDevice): Planner {
       buffer = device.createBuffer({ label, size, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
       device.queue.writeBuffer(buffer, 0, Uint32Array.from(params));
       uniforms.set(key, buffer);
+      for (const oldest of uniforms.keys()) {
+        if (uniforms.size <= MOST_PARAMS) break;
+        uniforms.delete(oldest);
+      }
     }
     return buffer;
   };

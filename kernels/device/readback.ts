@@ -21,8 +21,43 @@ export interface Reader {
   close(): void;
 }
 
-/** Makes a reader. It keeps its staging buffer from read to read. */
+/** The largest staging buffer that is kept for the next read, in bytes. A model's weights leave none behind. */
+const KEPT = 16 << 20;
+
+/** A piece of what is read, as it lies in a staging buffer. */
+interface Piece {
+  /** Index of the range that it belongs to. */
+  range: number;
+  /** Where it starts in that range, in bytes. */
+  at: number;
+  /** Its size, a multiple of 4. */
+  bytes: number;
+  /** Where it lies in the staging buffer, a multiple of 8, as mapped ranges must. */
+  place: number;
+}
+
+/** Lays ranges of these sizes out in staging buffers of at most `limit` bytes each; each buffer's pieces. */
+function layOut(sizes: readonly number[], limit: number): Piece[][] {
+  const stagings: Piece[][] = [[]];
+  let end = 0;
+  sizes.forEach((size, range) => {
+    for (let at = 0; at < size;) {
+      if (end + 4 > limit) {
+        stagings.push([]);
+        end = 0;
+      }
+      const bytes = Math.min(size - at, limit - end);
+      stagings.at(-1)!.push({ range, at, bytes, place: end });
+      end += Math.ceil(bytes / 8) * 8;
+      at += bytes;
+    }
+  });
+  return stagings;
+}
+
+/** Makes a reader. It keeps its staging buffer from read to read, unless that is a large one. */
 export function createReader(device: GPUDevice, failures: Failures): Reader {
+  const limit = Math.floor(device.limits.maxBufferSize / 8) * 8;
   // The staging buffer, unless a read is using it: reads that overlap take one each.
   let spare: GPUBuffer | undefined;
   const takeStaging = (size: number) => {
@@ -34,14 +69,14 @@ export function createReader(device: GPUDevice, failures: Failures): Reader {
     return device.createBuffer({ label: "staging", size, usage });
   };
   const returnStaging = (staging: GPUBuffer) => {
-    spare?.destroy();
-    spare = staging;
+    const freed = staging.size > KEPT ? staging : spare;
+    if (freed !== staging) spare = staging;
+    freed?.destroy();
   };
 
   return {
     async read(sources) {
       failures.check();
-      let end = 0;
       const ranges = sources.map(({ buffer, byteOffset = 0, bytes = buffer.bytes - byteOffset }) => {
         const padded = Math.ceil(bytes / 4) * 4;
         if (!(byteOffset >= 0 && byteOffset % 4 === 0 && bytes >= 0 && byteOffset + padded <= buffer.bytes)) {
@@ -50,29 +85,39 @@ export function createReader(device: GPUDevice, failures: Failures): Reader {
               `its size is ${buffer.bytes}`,
           );
         }
-        const place = end;
-        end += Math.ceil(padded / 8) * 8; // mapped ranges start at multiples of 8
-        return { buffer, byteOffset, bytes, padded, place };
+        return { buffer, byteOffset, bytes, padded };
       });
-      const staging = takeStaging(Math.max(16, end));
+      // All is copied in one submit, so that it is of one moment, also what takes several staging buffers.
       const encoder = device.createCommandEncoder();
-      for (const { buffer, byteOffset, padded, place } of ranges) {
-        if (padded > 0) encoder.copyBufferToBuffer(buffer.raw, byteOffset, staging, place, padded);
-      }
+      const copies = layOut(ranges.map(({ padded }) => padded), limit).map((pieces) => {
+        const last = pieces.at(-1);
+        const size = Math.max(16, last ? Math.ceil((last.place + last.bytes) / 8) * 8 : 0);
+        const staging = takeStaging(size);
+        for (const { range, at, bytes, place } of pieces) {
+          const { buffer, byteOffset } = ranges[range];
+          encoder.copyBufferToBuffer(buffer.raw, byteOffset + at, staging, place, bytes);
+        }
+        return { staging, size, pieces };
+      });
       device.queue.submit([encoder.finish()]);
       try {
-        await staging.mapAsync(GPUMapMode.READ, 0, Math.max(16, end));
+        await Promise.all(copies.map(({ staging, size }) => staging.mapAsync(GPUMapMode.READ, 0, size)));
       } catch (error) {
-        staging.destroy();
+        for (const { staging } of copies) staging.destroy();
         throw await failures.failed(error);
       }
-      const results = ranges.map(({ bytes, padded, place }) =>
-        padded === 0 ? new ArrayBuffer(0) : staging.getMappedRange(place, padded).slice(0, bytes)
-      );
-      staging.unmap();
-      returnStaging(staging);
+      const results = ranges.map(({ bytes }) => new Uint8Array(bytes));
+      for (const { staging, pieces } of copies) {
+        for (const { range, at, bytes, place } of pieces) {
+          const result = results[range];
+          const mapped = new Uint8Array(staging.getMappedRange(place, bytes));
+          result.set(mapped.subarray(0, result.length - at), at);
+        }
+        staging.unmap();
+        returnStaging(staging);
+      }
       failures.check();
-      return results;
+      return results.map(({ buffer }) => buffer);
     },
 
     close() {

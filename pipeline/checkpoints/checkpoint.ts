@@ -85,8 +85,8 @@ export async function writeCheckpoint(
 
 /**
  * Reads a checkpoint folder of this architecture, whoever wrote it. Throws an `InputError` where the folder
- * is missing or holds no model, where a field of its shape is not supported, and where a file is cut short,
- * damaged or not what `vouched` says of it. The error names the file and the field.
+ * is missing or holds no model, where a field of its shape is not supported, where a weight is no number, and
+ * where a file is cut short, damaged or not what `vouched` says of it. The error names the file and the field.
  */
 export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise<Checkpoint> {
   const { config, notes } = await loadCheckpointConfig(folder, vouched);
@@ -96,6 +96,7 @@ export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise
   vouched?.check(path, actual);
   const tensors = decodeSafetensors(file, path);
   const weights = weightsIn(tensors, config, path);
+  checkNumbers(weights, path);
   const head = config.untied ? undefined : tensors.get(HEAD);
   const embedding = weights.get(EMBEDDING)!;
   if (head && !head.values.every((value, i) => value === embedding[i])) {
@@ -106,4 +107,18 @@ export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise
   }
   const dtypes = new Set([...weights.keys()].map((name) => tensors.get(name)!.dtype));
   return { config, weights, notes, sha256: actual.sha256, dtype: dtypes.size > 1 ? "F32" : [...dtypes][0] };
+}
+
+function checkNumbers(weights: Weights, where: string): void {
+  for (const [name, values] of weights) {
+    for (let i = 0; i < values.length; i++) {
+      if (Number.isFinite(values[i])) continue;
+      throw new InputError(
+        `Cannot load "${where}" as its weights must be numbers: tensor "${name}" holds ${
+          values[i]
+        } at place ${i}`,
+        { where },
+      );
+    }
+  }
 }

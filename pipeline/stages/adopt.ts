@@ -6,7 +6,7 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import type { CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
@@ -75,7 +75,6 @@ export async function adoptExpert(
       const checkpoint = await loadCheckpoint(from, await vouchedFiles(from)); // another run may have made it
       checkSizes(from, checkpoint.config, { tokenizer, sequenceLength });
       await checkTokenizer(from, checkpoint.notes, tokenizer);
-      checkWhole(from, checkpoint);
       const { config: shape, sha256, notes } = checkpoint;
       const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
       const before = await readManifest(run, stage.name);
@@ -187,13 +186,4 @@ function tokenText({ json, eos }: Tokenizer): string | undefined {
     added_tokens?: { id: number; content: string }[];
   };
   return added.find(({ id }) => id === eos)?.content;
-}
-
-/** Throws where a weight is no number. */
-function checkWhole(from: string, { weights }: Checkpoint): void {
-  for (const [name, values] of weights) {
-    const at = values.findIndex((value) => !Number.isFinite(value));
-    if (at < 0) continue;
-    throw refuse(from, `its weights must be numbers: tensor "${name}" holds ${values[at]} at place ${at}`);
-  }
 }

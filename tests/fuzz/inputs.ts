@@ -230,10 +230,8 @@ export const INPUTS: Record<string, Input> = {
     make: (folder, base) => copyFolder(`${base.run}/experts/expert-00`, folder),
     use: async (folder, _, gpu) => {
       const { weights } = await loadCheckpoint(folder);
-      for (const [name, values] of Object.entries(weights)) {
-        if (!(values as Float32Array).every(Number.isFinite)) {
-          throw new Error(`${name} has what is no number`);
-        }
+      for (const [name, values] of weights) {
+        if (!values.every(Number.isFinite)) throw new Error(`${name} has what is no number`);
       }
       const text = await generate({ model: folder, gpu, prompt: "The", maxNewTokens: 3, temperature: 0 });
       return (await Array.fromAsync(text)).join("");

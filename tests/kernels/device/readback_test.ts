@@ -60,23 +60,38 @@ Deno.test("Gpu.read() may overlap with another: each gives what was there when i
   arena.destroy();
 });
 
-/** A device whose staging buffers can be counted, and mapped only by whoever may. */
-function fakeDevice() {
+/** A device whose staging buffers can be counted, and mapped only by whoever may; it copies from byte arrays. */
+function fakeDevice(maxBufferSize = 1 << 28) {
   const made: { size: number; destroyed: boolean }[] = [];
   let mapping = Promise.resolve();
   const device = {
+    limits: { maxBufferSize },
     createBuffer({ size }: { size: number }) {
       const state = { size, destroyed: false };
       made.push(state);
+      const values = new Uint8Array(size);
       return {
         size,
+        values,
         mapAsync: () => mapping,
-        getMappedRange: (offset: number, bytes: number) => new Uint8Array(bytes).fill(offset).buffer,
+        getMappedRange: (offset: number, bytes: number) => values.slice(offset, offset + bytes).buffer,
         unmap() {},
         destroy: () => state.destroyed = true,
       };
     },
-    createCommandEncoder: () => ({ copyBufferToBuffer() {}, finish: () => ({}) }),
+    createCommandEncoder: () => ({
+      copyBufferToBuffer(
+        from: Uint8Array,
+        start: number,
+        { values }: { values: Uint8Array },
+        to: number,
+        bytes: number,
+      ) {
+        assertEquals([start % 4, to % 8, bytes % 4], [0, 0, 0]);
+        values.set(from.subarray(start, start + bytes), to);
+      },
+      finish: () => ({}),
+    }),
     queue: { submit() {} },
   };
   return { device: device as unknown as GPUDevice, made, map: (by: Promise<void>) => mapping = by };
@@ -88,7 +103,8 @@ const SILENT: Failures = {
   failed: (error) => Promise.resolve(new DeviceError("validation", (error as Error).message)),
   closed() {},
 };
-const SOURCE = { label: "source", bytes: 64, raw: {} as GPUBuffer };
+const BYTES = Uint8Array.from({ length: 64 }, (_, i) => i + 1);
+const SOURCE = { label: "source", bytes: 64, raw: BYTES as unknown as GPUBuffer };
 
 Deno.test("createReader() keeps one staging buffer, makes a larger one where it must, and frees all", async () => {
   const { device, made } = fakeDevice();
@@ -113,10 +129,52 @@ Deno.test("createReader() aligns every range to 8 bytes, and reads nothing of an
     })),
   );
   assertEquals(results.map((bytes) => [...new Uint8Array(bytes)]), [
-    [0, 0, 0],
+    [1, 2, 3],
     [],
-    new Array(12).fill(8),
-    new Array(4).fill(24),
+    Array.from({ length: 12 }, (_, i) => i + 1),
+    [61, 62, 63, 64],
+  ]);
+});
+
+Deno.test("createReader() reads more than a buffer may hold through several, all of one moment", async () => {
+  const range = fc.tuple(fc.nat(15), fc.nat(64)).map(([word, bytes]) => {
+    return { byteOffset: 4 * word, bytes: Math.min(bytes, 64 - 4 * word) };
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(range, { maxLength: 6 }),
+      fc.integer({ min: 16, max: 70 }),
+      async (ranges, most) => {
+        const { device, made } = fakeDevice(most);
+        const results = await createReader(device, SILENT).read(
+          ranges.map((range) => ({ buffer: SOURCE, ...range })),
+        );
+        assertEquals(
+          results.map((bytes) => [...new Uint8Array(bytes)]),
+          ranges.map(({ byteOffset, bytes }) => [...BYTES.subarray(byteOffset, byteOffset + bytes)]),
+        );
+        assertEquals(made.filter(({ size }) => size > most), []);
+      },
+    ),
+  );
+  const { device, made } = fakeDevice(40);
+  let submits = 0;
+  device.queue.submit = () => void submits++;
+  await createReader(device, SILENT).read([{ buffer: SOURCE }, { buffer: SOURCE }]);
+  assertEquals([made.map(({ size }) => size), submits], [[40, 40, 40, 16], 1]);
+});
+
+Deno.test("createReader() frees a large staging buffer at once", async () => {
+  const { device, made } = fakeDevice();
+  const reader = createReader(device, SILENT);
+  const large = { label: "large", bytes: 17 << 20, raw: new Uint8Array(17 << 20) as unknown as GPUBuffer };
+  await reader.read([{ buffer: SOURCE }]);
+  await reader.read([{ buffer: large }]);
+  await reader.read([{ buffer: SOURCE }]);
+  assertEquals(made.map(({ size, destroyed }) => [size, destroyed]), [
+    [64, true],
+    [17 << 20, true],
+    [64, false],
   ]);
 });
 

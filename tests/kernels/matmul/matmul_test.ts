@@ -303,7 +303,28 @@ for (const { form, on } of FORMS) {
   });
 
   Deno.test(`matmul() as ${form} has finite GELUs and slopes at inputs of any size`, async () => {
-    const values = [-1e4, -80, -20, -10, -5, -1, -1e-6, 0, 1e-6, 1, 5, 10, 20, 80, 1e4].map(Math.fround);
+    const values = [
+      -3e38,
+      -1e20,
+      -1e4,
+      -80,
+      -20,
+      -10,
+      -5,
+      -1,
+      -1e-6,
+      0,
+      1e-6,
+      1,
+      5,
+      10,
+      20,
+      80,
+      1e4,
+      1e20,
+      3e38,
+    ]
+      .map(Math.fround);
     const n = values.length;
     const shape = { models: 1, m: 1, n, k: 1 };
     const sizes = { rows: 1, columns: n };

@@ -35,7 +35,7 @@ Deno.test("loadCheckpoint() reads F16 and BF16 as the nearest values", async () 
   });
 });
 
-Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes and an untied head by the tensor's name", async () => {
+Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no number and an untied head by the tensor's name", async () => {
   await inFolder(async (folder) => {
     await writeConfig(folder, {});
     const bias = "gpt_neox.layers.1.mlp.dense_h_to_4h.bias";
@@ -59,6 +59,16 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes and an untied 
     await writeTensors(folder, { "embed_out.weight": head });
     error = await assertRejects(() => loadCheckpoint(folder), InputError, "must be tied to the embedding");
     assert(error.message.includes(path) && error.message.includes("embed_out.weight"), error.message);
+
+    for (const value of [NaN, Infinity]) {
+      const values = new Float32Array(48).fill(value, 47);
+      await writeTensors(folder, { [bias]: { shape: [48], values } });
+      error = await assertRejects(() => loadCheckpoint(folder), InputError);
+      assertEquals(
+        error.message,
+        `Cannot load "${path}" as its weights must be numbers: tensor "${bias}" holds ${value} at place 47`,
+      );
+    }
 
     await writeTensors(folder, {});
     await writeConfig(folder, { vocab_size: 12 });
