@@ -132,9 +132,13 @@ export const SPEED = section("Command", {
   flops: number({
     min: 1,
     max: 1e30,
-    help: "FLOP/s of the device at its peak; without it two cores without a GPU",
+    help: "FLOP/s of the device at its peak; without it what was measured here, or two cores without a GPU",
   }),
-  utilisation: number({ min: 1e-6, max: 1, help: "part of that peak that is reached; without it 0.4" }),
+  utilisation: number({
+    min: 1e-6,
+    max: 1,
+    help: "part of that peak that is reached; without it what was measured, or 0.4",
+  }),
 });
 
 const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
@@ -226,7 +230,7 @@ export const JOB_OPTIONS = section("Command", {
   parts: integer({
     min: 1,
     max: 100_000,
-    help: "processes that score and split; without it 1, or as before",
+    help: "processes that tokenize, score and split; without it 1, or as before",
   }),
   routerGroups: integer({
     min: 1,

@@ -9,7 +9,7 @@
  *
  *   deno task bench:serve [--experts 4] [--tokens 48] [--load] [--minutes 5]
  *
- * All runs are made of random weights; those that write are as large as experts of the preset tiny.
+ * All runs are made of random weights; an expert that writes has some 233 thousand.
  */
 
 import { type ModelConfig, openMixture, resolveConfiguration } from "../../mod.ts";
