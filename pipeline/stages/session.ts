@@ -18,7 +18,7 @@ import { type Manifest, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { configurationText, readRunConfiguration } from "../run/configuration.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { type BesideOthers, runPart, runStage } from "./executor.ts";
 import type { Part } from "./notes.ts";
 import type { Stage, Work } from "./stage.ts";
@@ -26,13 +26,14 @@ import { needStage, type States, statesOf } from "./state.ts";
 import {
   checkAlone,
   forget,
+  type Former,
+  formerOf,
   ownFolders,
   removeDamagedManifests,
   removePartialConfigurations,
   RUN,
   SETTINGS,
   SETTLING_MS,
-  stagesMade,
 } from "./run_folder.ts";
 import { type SessionKind, settledSettings, withoutInput, writeSettings } from "./session_settings.ts";
 
@@ -116,13 +117,13 @@ export async function inRun<Result>(
   const lock = lockerOf(run, task, emit, losing, signal);
   const device = deviceOf(options, emit);
   let settling: Hold | undefined;
-  let before: { text: string | null; stages: string } | undefined;
+  let before: Former | undefined;
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
     settling = await lock(SETTINGS, { patience: SETTLING_MS });
     for (const folder of ownFolders()) await refuseLink(`${run}/${folder}`);
     await removePartialConfigurations(run);
-    before = { text: await configurationText(run), stages: await stagesMade(run) };
+    before = await formerOf(run);
     // Again: until now another process may have settled values and made something with them.
     const { configuration, changed, edited, exists: isThere } = await settle();
     if (!aside && (changed.length > 0 || edited || !isThere)) await checkAlone(run, lock);

@@ -51,6 +51,35 @@ Deno.test("inRun() forgets the values of a command that failed before anything w
   });
 });
 
+Deno.test("inRun() that fails removes nothing of a run whose config.json was removed", async () => {
+  const stage = toyStage("first", { makes: /^first\/first\.txt$/ });
+  const { prepare } = stage;
+  await withStages([stage], async (run) => {
+    await runAll(run);
+    for (const fail of [{ adapter: "no such adapter" }, {}]) {
+      await Deno.remove(`${run}/config.json`);
+      stage.prepare = () => () => Promise.reject(new InputError("Cannot make it as the test says so"));
+      await assertRejects(() => runAll(run, { force: true, ...fail }));
+      assertEquals(await exists(`${run}/first/first.txt`), true);
+      stage.prepare = prepare;
+      await runAll(run);
+    }
+  });
+});
+
+Deno.test("inRun() that fails removes what it began in a folder that was empty", async () => {
+  const stage = toyStage("first", { makes: /^first\/first\.txt$/ });
+  stage.prepare = ({ run }) => async () => {
+    await Deno.mkdir(`${run}/first`);
+    await Deno.writeTextFile(`${run}/first/first.txt.partial`, "half of it");
+    throw new InputError("Cannot make it as the test says so");
+  };
+  await withStages([stage], async (run) => {
+    for (let i = 0; i < 2; i++) await assertRejects(() => runAll(run), InputError, "says so");
+    assertEquals(await exists(`${run}/first/first.txt.partial`), false);
+  });
+});
+
 Deno.test("inRun() refuses a kind and a method that there are not, before anything is written", () =>
   inFolder(async (folder) => {
     const wrong = [{ method: "zzz" }, { partitioner: "zzz" }];
