@@ -188,7 +188,7 @@ export async function inRun<Result>(
   } catch (error) {
     await settling?.();
     await present?.();
-    if (before && beside === undefined && !signal.aborted) await forget(run, task, before);
+    if (before && beside === undefined && !aside && !signal.aborted) await forget(run, task, before);
     throw error;
   } finally {
     device.close();

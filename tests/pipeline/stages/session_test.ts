@@ -235,6 +235,22 @@ Deno.test("inRun() keeps settings to itself where they are aside, and refuses ch
     await assertRejects(part, InputError, "must be those of its config.json: seed is not");
   }));
 
+Deno.test("inRun() that keeps settings to itself leaves those of others as they are, where it fails", () =>
+  withStages([toyStage("first", { settings: ["seed"] })], async (run) => {
+    await runAll(run);
+    const other = { run, sources: { flags: { seed: 5 } }, force: true };
+    await assertRejects(
+      () =>
+        inRun({ run }, {}, { task: "evaluate", aside: true }, async () => {
+          await inRun(other, {}, { task: "partition" }, () => Promise.resolve());
+          throw new InputError("Cannot go on as the test says so");
+        }),
+      InputError,
+      "says so",
+    );
+    assertEquals(await seedOf(run), 5);
+  }));
+
 Deno.test("needConfiguration() names what is missing", async () => {
   const run = await Deno.makeTempDir();
   await assertRejects(() => needConfiguration(run, "train-expert 0"), InputError, "there is no config.json");
