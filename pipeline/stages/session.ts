@@ -140,7 +140,12 @@ export async function inRun<Result>(
     if (check && beside === undefined) {
       await removeDamagedManifests(run, states.graph.partition.map(({ name }) => name), emit);
     }
-    let written: Promise<void> = Promise.resolve();
+    let noted: Promise<void> | undefined;
+    const note = async (gpu: Gpu) => {
+      const settling = await lock(SETTINGS, { patience: SETTLING_MS });
+      await write(gpu).finally(settling);
+    };
+    let written: Promise<void> | undefined;
     const work: Work = {
       run,
       configuration,
@@ -153,7 +158,7 @@ export async function inRun<Result>(
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
       gpu: async () => {
         const gpu = await device.open(configuration);
-        if (beside !== "others") await write(gpu);
+        if (beside === undefined && !aside) await (noted ??= note(gpu)); // stages ask for the device side by side
         return gpu;
       },
       manifest: (name) => {
@@ -167,11 +172,7 @@ export async function inRun<Result>(
       lock,
       settle: async (ready) => {
         const value = await ready();
-        if (!stay) {
-          written = written.then(() => write()); // stages that run side by side write one after another
-          await written;
-          await settling!();
-        }
+        if (!stay) await (written ??= write().then(settling)); // the first of stages that run side by side writes
         return value;
       },
       emit,

@@ -1,12 +1,13 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
+import { lockRun } from "../../../pipeline/run/lock.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { gpu } from "../../kernels/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { inRun } from "../../../pipeline/stages/session.ts";
-import { needConfiguration } from "../../../pipeline/stages/run_folder.ts";
+import { needConfiguration, SETTINGS } from "../../../pipeline/stages/run_folder.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
 const seedOf = async (run: string) => (await readRunConfiguration(run))?.configuration.seed;
@@ -250,6 +251,25 @@ Deno.test("inRun() that keeps settings to itself leaves those of others as they 
     );
     assertEquals(await seedOf(run), 5);
   }));
+
+Deno.test({
+  name: "inRun() notes its device in config.json once nobody else settles settings",
+  ignore: gpu === null,
+  fn: () =>
+    withStages([toyStage("first")], async (run) => {
+      const noted = async () => (await readRunConfiguration(run))?.adapter?.description;
+      await inRun({ run, gpu }, {}, { task: "partition" }, async ({ work }) => {
+        const settling = await lockRun(run, SETTINGS, "other");
+        const opened = work.gpu();
+        await new Promise((done) => setTimeout(done, 300));
+        const before = await noted();
+        await settling();
+        await opened;
+        assertEquals(before, undefined);
+        assertEquals(await noted(), gpu.adapter);
+      });
+    }),
+});
 
 Deno.test("needConfiguration() names what is missing", async () => {
   const run = await Deno.makeTempDir();
