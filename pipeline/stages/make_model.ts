@@ -122,10 +122,13 @@ export async function makeModel(work: Work, plan: Plan): Promise<Made> {
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         await pace.note(line);
       },
-      onCheckpoint: async (state, { extra }) => {
-        emit({ type: "checkpoint", stage: stage.name, state: "started" });
-        await checkpoints.save(state, extra);
-        emit({ type: "checkpoint", stage: stage.name, state: "done" });
+      onCheckpoint: async (read, { extra }) => {
+        emit({ type: "checkpoint", stage: stage.name, state: "started" }); // from here on, an interruption waits
+        try {
+          await checkpoints.save(await read(), extra);
+        } finally {
+          emit({ type: "checkpoint", stage: stage.name, state: "done" });
+        }
       },
       onStep: ({ step, loss, rate }) => {
         const at = { stage: stage.name, done: step, total: steps, unit: "steps" } as const;

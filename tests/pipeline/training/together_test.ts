@@ -54,7 +54,7 @@ async function train(id: number, more: Partial<TrainModelOptions> = {}) {
   const states: TrainingState[] = [];
   const weights = await trainModel(options(id, {
     onMetrics: (line) => void metrics.push(line),
-    onCheckpoint: (state) => Promise.resolve(void states.push(structuredClone(state))),
+    onCheckpoint: async (read) => void states.push(structuredClone(await read())),
     ...more,
   }));
   return { weights, metrics, states };
