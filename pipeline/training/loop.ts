@@ -58,8 +58,8 @@ export interface TrainModelOptions
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
   /**
-   * Called at a checkpoint, and when `signal` ends the training between two. `read` reads the state from the
-   * device, which may take a while. `extra` says that the number of steps did not bring it.
+   * Called at a checkpoint, and when `signal` ends the training between two or after the last step. `read` reads
+   * the state from the device, which may take a while. `extra` says that the number of steps did not bring it.
    */
   onCheckpoint?(read: () => Promise<TrainingState>, event: { extra: boolean }): Promise<void>;
   /** Called as steps finish. */
@@ -154,7 +154,7 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
         if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
         await options.onMetrics?.(metrics);
       }
-      if (checkpoints(step) || step < steps && (signal?.aborted || isLate())) {
+      if (checkpoints(step) || signal?.aborted || step < steps && isLate()) {
         await options.onCheckpoint?.(state, { extra: !checkpoints(step) });
         saved = performance.now();
       }

@@ -104,7 +104,7 @@ Deno.test("trainModel() validates as a scorer of the same weights does, and lear
 
 Deno.test("trainModel() stopped by its signal writes a checkpoint to go on from", async () => {
   const expected = await trainModel(options());
-  for (const stop of [1, 8]) { // steps are looked at every 8, or as they are logged
+  for (const stop of [1, 8, STEPS]) { // steps are looked at every 8, or as they are logged
     const controller = new AbortController();
     const saved: TrainingState[] = [];
     const stopped = options({
