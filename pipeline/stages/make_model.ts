@@ -32,6 +32,7 @@ import {
   checkpointPath,
   loadCheckpointState,
   removeCheckpoints,
+  removeLaterCheckpoints,
   removeOldCheckpoints,
   saveCheckpointState,
 } from "../training/resume.ts";
@@ -96,6 +97,7 @@ export async function makeModel(work: Work, plan: Plan): Promise<Made> {
   await removeFiles(folder, "", isBegun);
   if (saved) {
     emit({ type: "warning", message: `${name} goes on after step ${saved.state.trainer.step} of ${steps}` });
+    await removeLaterCheckpoints(statesOf(place), saved.state.trainer.step);
   } else await removeCheckpoints(statesOf(place));
   const metrics = await openMetrics(place.metrics, saved?.context.metricsBytes);
   const result = resultBefore(run, plan);

@@ -8,7 +8,7 @@ import { partHash, readPart } from "../../../pipeline/partition/manifests.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { readManifest } from "../../../pipeline/run/manifest.ts";
-import { expertsOf, trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
+import { expertsOf, trainDense, trainExpert, type TrainOptions } from "../../../pipeline/stages/train.ts";
 import { gpu } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
@@ -148,4 +148,15 @@ test("trainExpert() refuses damaged shards before it touches anything", () =>
     assertEquals(await Deno.readTextFile(`${run}/config.json`), config); // other experts are not bound by what failed
     await Deno.remove(`${run}/partition/expert-01`, { recursive: true });
     await assertRejects(() => trainExpert(1, options), InputError, "its part must be there");
+  }));
+
+test("trainExpert() that goes on from a checkpoint keeps those that it makes, not later ones of before", () =>
+  withPartition(async (run) => {
+    const states = `${run}/experts/expert-00/checkpoints`;
+    const train = (expertSteps: number, more: Partial<TrainOptions>) =>
+      trainExpert(0, { run, gpu: gpu!, sources: { flags: { ...EXPERT, expertSteps } }, ...more });
+    await train(12, { checkpointEvery: 4, keep: 3 });
+    await train(9, { checkpointEvery: 1, keep: 1, resume: true });
+    const names = Array.from(Deno.readDirSync(states), ({ name }) => name);
+    assertEquals(names, ["step-00000009.safetensors"]);
   }));
