@@ -150,6 +150,39 @@ test("trainExpert() refuses damaged shards before it touches anything", () =>
     await assertRejects(() => trainExpert(1, options), InputError, "its part must be there");
   }));
 
+test("trainExpert() says of damaged checkpoints what it goes on from: one before them, or its start", () =>
+  withPartition(async (run) => {
+    const states = `${run}/experts/expert-00/checkpoints`;
+    const train = async () => {
+      const warnings: string[] = [];
+      const options = { run, gpu: gpu!, sources: { flags: EXPERT }, checkpointEvery: 2 };
+      await trainExpert(0, options, {
+        onEvent: (event) => event.type === "warning" && warnings.push(wordText(event.message)),
+      });
+      return warnings;
+    };
+    const damage = async (step: number) => {
+      const path = `${states}/step-0000000${step}.safetensors`;
+      const bytes = await Deno.readFile(path);
+      bytes[bytes.length - 1] ^= 1;
+      await Deno.writeFile(path, bytes);
+    };
+    await train();
+    await Deno.remove(`${run}/manifests/train-expert-00.json`); // as where it was killed
+    await damage(4);
+    const [one, goes] = await train();
+    assertStringIncludes(one, "; expert-00 goes on from the one before");
+    assertStringIncludes(goes, "expert-00 goes on after step 2 of 4");
+    await Deno.remove(`${run}/manifests/train-expert-00.json`);
+    await damage(2);
+    await damage(4);
+    const none = await train();
+    assertEquals(
+      none.map((text) => text.split("; ").at(-1)),
+      Array(2).fill("expert-00 has no other to go on from"),
+    );
+  }));
+
 test("trainExpert() that goes on from a checkpoint keeps those that it makes, not later ones of before", () =>
   withPartition(async (run) => {
     const states = `${run}/experts/expert-00/checkpoints`;
