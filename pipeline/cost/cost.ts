@@ -117,6 +117,11 @@ export const PLAIN_DEVICE: CostDevice = { flops: 100e9, utilisation: 0.4 };
  */
 const MOST_OF_A_PROCESSOR = 2e12;
 
+/** Takes a device for a GPU or a processor, by its FLOP/s at the peak. */
+export function adapterKindOf({ flops }: Pick<CostDevice, "flops">): AdapterKind {
+  return flops > MOST_OF_A_PROCESSOR ? "gpu" : "software";
+}
+
 /** A device, for estimates of time. */
 export interface CostDevice {
   /** FLOP/s at its peak. */
@@ -172,7 +177,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
   const secondsOf = (flops: number) => flops / (peak * utilisation);
-  const kind: AdapterKind = peak > MOST_OF_A_PROCESSOR ? "gpu" : "software";
+  const kind = adapterKindOf(options);
   const training = {
     length,
     microBatch: configuration.microBatch || batch,

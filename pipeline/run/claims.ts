@@ -7,6 +7,9 @@
  * it anew every few seconds. The holder on another machine is dead when its text stays the same for a minute by the clock of the process
  * that waits. No time that is written in a file counts, so clocks may differ.
  *
+ * A power failure can leave a file without a claim. Where nobody locks it, its holder is dead once the file is older than writing one
+ * takes.
+ *
  * @module
  */
 
@@ -181,7 +184,7 @@ export async function livingClaim(
 /**
  * Looks at the file of a hold. Returns its claim, with `locked` where the operating system says that a
  * process holds it; undefined where the file is just being written; `dead` where its holder ran on this
- * machine and does not any more; `gone` where there is no file.
+ * machine and does not any more, or wrote no claim for seconds; `gone` where there is no file.
  */
 export async function look(
   path: string,
@@ -193,11 +196,11 @@ export async function look(
     if (isMissing(error)) return "gone";
     throw error;
   }
-  const free = await tryLock(file, false);
+  const [free, { mtime }] = [await tryLock(file, false), await file.stat()];
   file.close();
   const claim = parse(await Deno.readTextFile(path).catch(() => ""));
   if (free === false) return { ...UNKNOWN, ...claim, locked: true };
-  if (claim === undefined) return undefined;
+  if (claim === undefined) return free && Date.now() - Number(mtime) > SETTLE_MS ? "dead" : undefined;
   return free && claim.machine === machine() ? "dead" : { ...claim, locked: false };
 }
 

@@ -20,6 +20,7 @@ import {
   sha256,
   writeAtomic,
 } from "./files.ts";
+import { lockRun } from "./lock.ts";
 import { conform, count } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
 import { Vouched } from "./vouched.ts";
@@ -199,17 +200,29 @@ export const PAGES = ["report", "reproduce"] as const;
 /** Says whether a manifest of this name is that of a task that writes pages. */
 export const isPages = (name: string): boolean => PAGES.some((task) => task === name);
 
-/** Writes pages of a run, by their paths in its folder, with a manifest of the task's name that vouches for them. */
+const PAGES_MS = 60_000; // for which to wait where another process writes the same pages
+
+/**
+ * Writes pages of a run, by their paths in its folder, with a manifest of the task's name that vouches for
+ * them. Where several processes do, the last one's stay.
+ */
 export async function writePages(
   run: string,
   name: typeof PAGES[number],
   pages: Record<string, string>,
 ): Promise<void> {
-  await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
-  const outputs: Record<string, FileRecord> = {};
-  for (const [path, text] of Object.entries(pages)) outputs[path] = await writeAtomic(`${run}/${path}`, text);
-  const of = { stage: name, revision: 1, configuration: {}, inputs: {} };
-  await writeManifest(run, { ...of, key: stageKey(name, 1, {}, {}) }, { outputs, result: {} });
+  const release = await lockRun(run, name, name, { patience: PAGES_MS });
+  try {
+    await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
+    const outputs: Record<string, FileRecord> = {};
+    for (const [path, text] of Object.entries(pages)) {
+      outputs[path] = await writeAtomic(`${run}/${path}`, text);
+    }
+    const of = { stage: name, revision: 1, configuration: {}, inputs: {} };
+    await writeManifest(run, { ...of, key: stageKey(name, 1, {}, {}) }, { outputs, result: {} });
+  } finally {
+    await release();
+  }
 }
 
 function sorted<T>(values: Record<string, T>): Record<string, T> {

@@ -152,13 +152,19 @@ export async function runPart(
   }
   const identity = await identityOf(work, states, stage);
   const { name } = stage;
-  const before = await readManifest(run, name);
-  if (!work.force && before?.key === identity.key && await missingOutput(run, before) === null) {
-    emit({ type: "stage", stage: name, state: "up to date", by: "size", result: before.result });
-    return { ...before.result, closed: true };
-  }
+  /** Gives the counts of the stage where it is closed; undefined where it is not, or is to be made again. */
+  const closed = async () => {
+    const made = await readManifest(run, name);
+    if (work.force || made?.key !== identity.key || await missingOutput(run, made) !== null) return undefined;
+    emit({ type: "stage", stage: name, state: "up to date", by: "size", result: made.result });
+    return { ...made.result, closed: true };
+  };
+  const before = await closed();
+  if (before) return before;
   const holds = await lockStage(work, states, stage, identity, { part });
   try {
+    const meanwhile = await closed(); // again: another process may have closed it in the meantime
+    if (meanwhile) return meanwhile;
     await refuseLinks(run, stage);
     await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
     emit({ type: "stage", stage: name, state: "started" });

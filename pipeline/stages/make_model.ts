@@ -32,6 +32,7 @@ import {
   checkpointPath,
   loadCheckpointState,
   removeCheckpoints,
+  removeLaterCheckpoints,
   removeOldCheckpoints,
   saveCheckpointState,
 } from "../training/resume.ts";
@@ -96,6 +97,7 @@ export async function makeModel(work: Work, plan: Plan): Promise<Made> {
   await removeFiles(folder, "", isBegun);
   if (saved) {
     emit({ type: "warning", message: `${name} goes on after step ${saved.state.trainer.step} of ${steps}` });
+    await removeLaterCheckpoints(statesOf(place), saved.state.trainer.step);
   } else await removeCheckpoints(statesOf(place));
   const metrics = await openMetrics(place.metrics, saved?.context.metricsBytes);
   const result = resultBefore(run, plan);
@@ -122,10 +124,13 @@ export async function makeModel(work: Work, plan: Plan): Promise<Made> {
         if (line.validationLoss !== undefined) result.validationLoss = line.validationLoss;
         await pace.note(line);
       },
-      onCheckpoint: async (state, { extra }) => {
-        emit({ type: "checkpoint", stage: stage.name, state: "started" });
-        await checkpoints.save(state, extra);
-        emit({ type: "checkpoint", stage: stage.name, state: "done" });
+      onCheckpoint: async (read, { extra }) => {
+        emit({ type: "checkpoint", stage: stage.name, state: "started" }); // from here on, an interruption waits
+        try {
+          await checkpoints.save(await read(), extra);
+        } finally {
+          emit({ type: "checkpoint", stage: stage.name, state: "done" });
+        }
       },
       onStep: ({ step, loss, rate }) => {
         const at = { stage: stage.name, done: step, total: steps, unit: "steps" } as const;

@@ -6,7 +6,7 @@
  */
 
 import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
-import { type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
+import { adapterKindOf, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
 import { usualDevice } from "../cost/device.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
@@ -152,7 +152,9 @@ async function planExpertsOf(
   const { expert } = modelShapes(configuration);
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
   if (memory !== undefined) {
-    const fits = fittingMicroBatch(expert, memory, { batch, length, recompute: options.recompute, dtype });
+    const { recompute } = options;
+    const kind = adapterKindOf(await deviceOf(options));
+    const fits = fittingMicroBatch(expert, memory, { batch, length, recompute, dtype, kind });
     const size = `${number(memory / 2 ** 20)} MiB`;
     const text = fits === undefined
       ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${setting("recompute")}`
@@ -162,17 +164,23 @@ async function planExpertsOf(
   return plan;
 }
 
+/** Gives the device of estimates: the usual one, unless another is named. */
+async function deviceOf({ run, device }: PlanOptions): Promise<CostDevice> {
+  const usual = device?.flops === undefined ? await usualDevice(await adapterOf(run)) : PLAIN_DEVICE;
+  return { ...usual, ...device };
+}
+
 async function planStages(
-  { run, device, words }: PlanOptions,
+  options: PlanOptions,
   configuration: Configuration,
   all: readonly Stage[],
   states: States,
   sizeOf: (stage: Stage) => CorpusSize,
   again: boolean,
 ): Promise<PartitionPlan> {
+  const { run, device, words } = options;
   const measured = device?.flops === undefined ? await measuredFlops(run, configuration) : undefined;
-  const usual = device?.flops === undefined ? await usualDevice(await adapterOf(run)) : PLAIN_DEVICE;
-  const { flops: peak, utilisation, name } = { ...usual, ...device };
+  const { flops: peak, utilisation, name } = await deviceOf(options);
   const flops = measured ?? peak * utilisation;
   const stages: StageEstimate[] = [];
   for (const stage of all) {

@@ -7,7 +7,7 @@
 
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { LOCKS } from "../run/claims.ts";
-import { readRunConfiguration, writeConfigurationText } from "../run/configuration.ts";
+import { configurationText, readRunConfiguration, writeConfigurationText } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
 import { checkRunFolder, exists, filesUnder, removeIfThere, wholeName } from "../run/files.ts";
 import { GLANCE_MS, lockRun } from "../run/lock.ts";
@@ -36,22 +36,37 @@ export async function checkAlone(run: string, lock: Work["lock"]): Promise<void>
   await (await lock(RUN, { patience: GLANCE_MS, refusal }))();
 }
 
+/** What a command finds in a run folder before it changes anything. */
+export interface Former {
+  /** Text of `config.json`; null in a folder that is empty. */
+  text: string | null;
+  /** The stages that left something to go on from, and when they did. */
+  stages: string;
+}
+
+/**
+ * Reads what a command finds in a run folder; undefined where it cannot be given back, as there are files and
+ * no `config.json`: it was removed.
+ */
+export async function formerOf(run: string): Promise<Former | undefined> {
+  const text = await configurationText(run);
+  if (text === null && await firstFile(run) !== undefined) return undefined;
+  return { text, stages: await stagesMade(run) };
+}
+
 /**
  * Gives a run its former settings back: a command that failed before anything was made does not change them.
+ * What it began in an empty folder goes with them, so that the folder does not look like a user's.
  */
-export async function forget(
-  run: string,
-  task: string,
-  before: { text: string | null; stages: string },
-): Promise<void> {
+export async function forget(run: string, task: string, before: Former): Promise<void> {
   if (await stagesMade(run) !== before.stages) return;
   const settling = await lockRun(run, SETTINGS, task, { patience: SETTLING_MS });
   try {
     const alone = await lockRun(run, RUN, task).catch(() => null); // others go by the new settings already
     if (alone && await stagesMade(run) === before.stages) {
       await writeConfigurationText(run, before.text);
-      const isEmpty = before.text === null && before.stages === "";
-      for (const stage of isEmpty ? graphOf(defaultConfiguration()).stages : []) await removeMade(run, stage);
+      const { stages } = graphOf(defaultConfiguration());
+      for (const stage of before.text === null ? stages : []) await removeMade(run, stage);
     }
     await alone?.();
   } finally {
@@ -70,13 +85,18 @@ export async function checkOwn(run: string, task: string): Promise<void> {
   if (await exists(`${run}/config.json`)) return;
   const { partition } = graphOf(defaultConfiguration());
   for (const { name } of partition) if (await readManifest(run, name)) return; // its config.json was removed
+  const path = await firstFile(run);
+  if (path === undefined || await exists(`${run}/config.json`)) return; // another process may have just begun it
+  throw new InputError(
+    `Cannot run "${task}" in "${run}" as it must be a run folder, new or empty: it holds "${path}" and no config.json`,
+    { where: run, remedy: say`choose another ${setting("run")}` },
+  );
+}
+
+/** Finds a file in a run folder that was not made by a process that is just beginning, or was killed as it began. */
+async function firstFile(run: string): Promise<string | undefined> {
   for await (const path of filesUnder(run, "")) {
-    if (path.startsWith(`${LOCKS}/`) || wholeName(path) === "config.json") continue; // made by a process that is just beginning, or was killed as it began
-    if (await exists(`${run}/config.json`)) return; // another process has just begun it
-    throw new InputError(
-      `Cannot run "${task}" in "${run}" as it must be a run folder, new or empty: it holds "${path}" and no config.json`,
-      { where: run, remedy: say`choose another ${setting("run")}` },
-    );
+    if (!path.startsWith(`${LOCKS}/`) && wholeName(path) !== "config.json") return path;
   }
 }
 
@@ -128,7 +148,7 @@ export async function needConfiguration(
 }
 
 /** Lists the stages that left something to go on from, and when they did. */
-export async function stagesMade(run: string): Promise<string> {
+async function stagesMade(run: string): Promise<string> {
   const existing = await readRunConfiguration(run, { edited: true }).catch(() => null);
   if (existing === null) return "";
   const made: string[] = [];

@@ -57,8 +57,8 @@ export async function loadSaved(
   if (accepts.again) return undefined;
   const { name, recipe } = place;
   const metrics = await Deno.readFile(place.metrics).catch(() => new Uint8Array());
-  const onDamaged = (what: Text) =>
-    emit({ type: "warning", message: say`${what}; ${name} goes on from the one before` });
+  const damaged: Text[] = [];
+  const onDamaged = (what: Text) => void damaged.push(what);
   let own = false; // whether a checkpoint was made with these very values: starting again loses nothing
   const saved = await loadCheckpointState(statesOf(place), recipe.model, (context, step) => {
     const { metricsBytes, metricsSha256 } = context;
@@ -77,6 +77,8 @@ export async function loadSaved(
     }
     return false;
   }, onDamaged);
+  const follows = saved ? "goes on from the one before" : "has no other to go on from";
+  for (const what of damaged) emit({ type: "warning", message: say`${what}; ${name} ${follows}` });
   if (accepts.resume && !saved && !own && before?.key !== identity.key) {
     await refuseLoss(place, before !== null);
   }

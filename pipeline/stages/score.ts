@@ -189,16 +189,16 @@ function* inTurn(names: readonly string[]): Generator<OwnShard> {
 
 /**
  * Holds shards one after another: first those that no other process works on, then the others once they are
- * free.
+ * free. With force, only the others count as scored by another process.
  */
-async function* freeFirst({ lock }: Work, names: readonly string[]): AsyncGenerator<OwnShard> {
+async function* freeFirst({ lock, force }: Work, names: readonly string[]): AsyncGenerator<OwnShard> {
   const held: string[] = [];
   const hold = (name: string, patience: number) => lock(`${PLACE.stage}-${name}`, { patience });
   for (const name of names) {
     const release = await hold(name, 0).catch((error) => {
       if (!(error instanceof HeldError)) throw error;
     });
-    if (release) yield { name, release, waited: true };
+    if (release) yield { name, release, waited: !force };
     else held.push(name);
   }
   for (const name of held) yield { name, release: await hold(name, Infinity), waited: true };

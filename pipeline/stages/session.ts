@@ -18,7 +18,7 @@ import { type Manifest, readManifest } from "../run/manifest.ts";
 import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { configurationText, readRunConfiguration } from "../run/configuration.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { type BesideOthers, runPart, runStage } from "./executor.ts";
 import type { Part } from "./notes.ts";
 import type { Stage, Work } from "./stage.ts";
@@ -26,13 +26,14 @@ import { needStage, type States, statesOf } from "./state.ts";
 import {
   checkAlone,
   forget,
+  type Former,
+  formerOf,
   ownFolders,
   removeDamagedManifests,
   removePartialConfigurations,
   RUN,
   SETTINGS,
   SETTLING_MS,
-  stagesMade,
 } from "./run_folder.ts";
 import { type SessionKind, settledSettings, withoutInput, writeSettings } from "./session_settings.ts";
 
@@ -116,13 +117,13 @@ export async function inRun<Result>(
   const lock = lockerOf(run, task, emit, losing, signal);
   const device = deviceOf(options, emit);
   let settling: Hold | undefined;
-  let before: { text: string | null; stages: string } | undefined;
+  let before: Former | undefined;
   try {
     // Settings are settled by one process at a time: a second one finds those of the first.
     settling = await lock(SETTINGS, { patience: SETTLING_MS });
     for (const folder of ownFolders()) await refuseLink(`${run}/${folder}`);
     await removePartialConfigurations(run);
-    before = { text: await configurationText(run), stages: await stagesMade(run) };
+    before = await formerOf(run);
     // Again: until now another process may have settled values and made something with them.
     const { configuration, changed, edited, exists: isThere } = await settle();
     if (!aside && (changed.length > 0 || edited || !isThere)) await checkAlone(run, lock);
@@ -139,7 +140,12 @@ export async function inRun<Result>(
     if (check && beside === undefined) {
       await removeDamagedManifests(run, states.graph.partition.map(({ name }) => name), emit);
     }
-    let written: Promise<void> = Promise.resolve();
+    let noted: Promise<void> | undefined;
+    const note = async (gpu: Gpu) => {
+      const settling = await lock(SETTINGS, { patience: SETTLING_MS });
+      await write(gpu).finally(settling);
+    };
+    let written: Promise<void> | undefined;
     const work: Work = {
       run,
       configuration,
@@ -152,7 +158,7 @@ export async function inRun<Result>(
       readStandardInput: (sources.flags?.input ?? sources.file?.input ?? []).includes("-"),
       gpu: async () => {
         const gpu = await device.open(configuration);
-        if (beside !== "others") await write(gpu);
+        if (beside === undefined && !aside) await (noted ??= note(gpu)); // stages ask for the device side by side
         return gpu;
       },
       manifest: (name) => {
@@ -166,11 +172,7 @@ export async function inRun<Result>(
       lock,
       settle: async (ready) => {
         const value = await ready();
-        if (!stay) {
-          written = written.then(() => write()); // stages that run side by side write one after another
-          await written;
-          await settling!();
-        }
+        if (!stay) await (written ??= write().then(settling)); // the first of stages that run side by side writes
         return value;
       },
       emit,
@@ -187,7 +189,7 @@ export async function inRun<Result>(
   } catch (error) {
     await settling?.();
     await present?.();
-    if (before && beside === undefined && !signal.aborted) await forget(run, task, before);
+    if (before && beside === undefined && !aside && !signal.aborted) await forget(run, task, before);
     throw error;
   } finally {
     device.close();

@@ -25,7 +25,7 @@ export interface RunContext {
   configuration: Configuration;
 }
 
-/** What the checks of a stage get to work with while a run is verified. */
+/** What a stage gets to work with. */
 export interface Work extends RunContext {
   /** Whether stages run even if they are up to date. */
   force: boolean;

@@ -223,8 +223,8 @@ async function trainTogether(
   configurations.forEach(({ experts }, i) => check(runs[i], experts));
   const more: Gpu[] = [];
   const together = createTogether({
-    fits: ({ config, dtype, ...sizes }, models) =>
-      trainingMemory(config, { ...sizes, dtype, models, asInBankOf: 1 }).total <= memory,
+    fits: ({ config, dtype, ...sizes }, models, { kind, maxBindingBytes: limit }) =>
+      trainingMemory(config, { ...sizes, dtype, models, asInBankOf: 1, kind, limit }).total <= memory,
     // On the processor one bank computes while the other is between two kernels, or waits for its host.
     async devices(own, models) {
       if (own.kind !== "software" || models === 1) return [own];

@@ -20,7 +20,7 @@ import { needConfiguration } from "./run_folder.ts";
 import { tokenizeResult } from "./tokenize.ts";
 import { baselineTargets } from "./baselines.ts";
 import { expertTarget } from "./train_expert.ts";
-import { modelOf, type Target } from "./training_target.ts";
+import { modelOf, type Target, type TrainingData } from "./training_target.ts";
 
 /** How a training stands. */
 export interface Training {
@@ -70,6 +70,9 @@ export interface TrainingsReader {
 /** A line of times of a training. */
 type StepTime = Time & { step: number };
 
+/** What the steps of a training follow from besides the settings; `vocabulary` is the tokenizer's. */
+type Known = Pick<TrainingData, "sequences" | "heldOut"> & { vocabulary?: number };
+
 /** Lines of times that a speed is the mean of. */
 const RECENT = 5;
 
@@ -78,7 +81,7 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
   await needConfiguration(run, "watch", true);
   const times = createTimes(`${run}/metrics/timing.jsonl`);
   const isSound = createSoundness();
-  const sizes = new Map<string, Promise<number | undefined>>(); // sequences of a model's training set, which stay
+  const known = new Map<string, Promise<Known | undefined>>(); // of each model; it stays
   return {
     async read() {
       const configuration = await needConfiguration(run, "watch", true);
@@ -90,14 +93,14 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
       const optional = new Set(targets.filter(({ optional }) => optional).map(({ name }) => name));
       const all = await Promise.all(targets.map(async (target) => {
         const { name } = target;
-        if (!sizes.has(name)) {
-          const size = sequencesOf(run, target);
-          sizes.set(name, size);
-          if (await size === undefined) sizes.delete(name); // not made yet
+        if (!known.has(name)) {
+          const data = readKnown(run, target);
+          known.set(name, data);
+          if (await data === undefined) known.delete(name); // not made yet
         }
-        const sequences = await sizes.get(name);
+        const data = await known.get(name);
         return await trainingOf(run, configuration, target, {
-          sequences,
+          data,
           times: times.of(`train-${name}`),
           isSound: (made) => isSound(run, `metrics/${name}.jsonl`, made),
         });
@@ -107,12 +110,17 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
   };
 }
 
-/** Gives the number of a model's training sequences; undefined where its part is not there. */
-async function sequencesOf(run: string, { name, folder }: Target): Promise<number | undefined> {
+/** Reads what a model's steps follow from; undefined where its part is not there. */
+async function readKnown(run: string, { name, folder }: Target): Promise<Known | undefined> {
   try {
-    if (folder.startsWith("experts/")) return (await readPart(`${run}/partition/${name}`)).train.sequences;
+    if (folder.startsWith("experts/")) {
+      const { train: { sequences } } = await readPart(`${run}/partition/${name}`);
+      return { sequences };
+    }
     const tokenize = await readManifest(run, "tokenize");
-    return tokenize ? tokenizeResult(tokenize, run).trainSequences : undefined;
+    if (!tokenize) return undefined;
+    const { trainSequences: sequences, testSequences: heldOut, vocabulary } = tokenizeResult(tokenize, run);
+    return { sequences, heldOut, vocabulary };
   } catch {
     return undefined; // what is damaged is told by who needs it
   }
@@ -120,16 +128,17 @@ async function sequencesOf(run: string, { name, folder }: Target): Promise<numbe
 
 async function trainingOf(
   run: string,
-  configuration: Configuration,
+  settings: Configuration,
   target: Target,
-  { sequences, times, isSound }: {
-    sequences: number | undefined;
+  { data, times, isSound }: {
+    data: Known | undefined;
     times: readonly StepTime[];
     isSound(made: Manifest): Promise<boolean>;
   },
 ): Promise<Training> {
   const { name, folder } = target;
   const place = `${run}/${folder}`;
+  const configuration = { ...settings, vocabularySize: data?.vocabulary ?? settings.vocabularySize };
   const [read, found, held, [last]] = await Promise.all([
     readManifest(run, `train-${name}`).catch(() => undefined),
     readLastMetrics(`${run}/metrics/${name}.jsonl`),
@@ -143,7 +152,7 @@ async function trainingOf(
   const adoption = adoptionOf(made ?? null);
   const batch = target.batch(configuration);
   const trained = Number(made?.result.steps ?? NaN);
-  const steps = Number.isFinite(trained) ? trained : stepsOf(configuration, target, sequences);
+  const steps = Number.isFinite(trained) ? trained : stepsOf(configuration, target, data);
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
   const begun = metrics !== null || last !== undefined || await exists(`${place}/config.json`);
   const state = works
@@ -199,9 +208,13 @@ function createSoundness() {
 }
 
 /** Counts the steps of a training; null where that takes what is not there. */
-function stepsOf(configuration: Configuration, target: Target, sequences = NaN): number | null {
+function stepsOf(
+  configuration: Configuration,
+  target: Target,
+  data: Known = { sequences: NaN },
+): number | null {
   try {
-    return target.steps(configuration, { sequences });
+    return target.steps(configuration, data);
   } catch {
     return null;
   }

@@ -58,10 +58,10 @@ export interface TrainModelOptions
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
   /**
-   * Called at a checkpoint, and when `signal` ends the training between two. `extra` says that the number of
-   * steps did not bring it.
+   * Called at a checkpoint, and when `signal` ends the training between two or after the last step. `read` reads
+   * the state from the device, which may take a while. `extra` says that the number of steps did not bring it.
    */
-  onCheckpoint?(state: TrainingState, event: { extra: boolean }): Promise<void>;
+  onCheckpoint?(read: () => Promise<TrainingState>, event: { extra: boolean }): Promise<void>;
   /** Called as steps finish. */
   onStep?(progress: { step: number; steps: number; loss: number; rate: number; tokens: number }): void;
   /** Stops between steps, after a checkpoint. */
@@ -154,8 +154,8 @@ export async function trainModel(options: TrainModelOptions): Promise<Weights> {
         if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
         await options.onMetrics?.(metrics);
       }
-      if (checkpoints(step) || step < steps && (signal?.aborted || isLate())) {
-        await options.onCheckpoint?.(await state(), { extra: !checkpoints(step) });
+      if (checkpoints(step) || signal?.aborted || step < steps && isLate()) {
+        await options.onCheckpoint?.(state, { extra: !checkpoints(step) });
         saved = performance.now();
       }
       signal?.throwIfAborted();

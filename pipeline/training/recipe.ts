@@ -2,11 +2,12 @@
  * The recipe of a model: everything that its weights and metrics depend on, except its data and the device.
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
+import { layerOf } from "../model/sublayers/layer.ts";
 import { vouchedFiles } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
@@ -50,7 +51,9 @@ export async function startWeights(
 
 function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokenizer: string): void {
   const { config, notes, weights } = start;
-  const refuse = (must: string) => new InputError(`Cannot start from "${where}" as its ${must}`, { where });
+  const remedy = say`name another one with ${setting("init")}`;
+  const refuse = (must: string) =>
+    new InputError(`Cannot start from "${where}" as its ${must}`, { where, remedy });
   const embedding = weights.get(EMBEDDING)!;
   if (config.untied && !weights.get(HEAD)!.every((value, i) => value === embedding[i])) {
     throw refuse("output head must be the embedding: it is another matrix");
@@ -59,6 +62,18 @@ function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokeni
     if (config[name] === model[name]) continue;
     throw refuse(
       `${name} must be that of the model to train: there it is ${config[name]}, here it is ${model[name]}`,
+    );
+  }
+  const [there, here] = [config, model].map((of) => layerOf(of).map(({ name }) => name).join(", "));
+  if (there !== here) {
+    throw refuse(
+      `sublayers must be those of the model to train: there they are ${there}, here they are ${here}`,
+    );
+  }
+  const [experts, wanted] = [config, model].map((of) => of.switch?.experts);
+  if (experts !== wanted) {
+    throw refuse(
+      `experts of a layer must be as many as those of the model to train: there are ${experts}, here ${wanted}`,
     );
   }
   if (notes.tokenizer !== undefined && notes.tokenizer !== tokenizer) {

@@ -86,6 +86,12 @@ export async function removeOldCheckpoints(folder: string, keep: number): Promis
   for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
 }
 
+/** Removes the checkpoints after `step`. A training that goes on from there cuts the metrics that they stand on. */
+export async function removeLaterCheckpoints(folder: string, step: number): Promise<void> {
+  const last = checkpointPath(folder, step);
+  for (const path of await listCheckpoints(folder)) if (byNumber(last, path) < 0) await removeIfThere(path);
+}
+
 /** Removes all checkpoints, and those that were not finished. */
 export async function removeCheckpoints(folder: string): Promise<void> {
   await removeFiles(folder, "", (path) => NAME.test(wholeName(path) ?? path));

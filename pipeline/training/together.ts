@@ -56,8 +56,8 @@ interface Asked {
 
 /** How trainings share banks. */
 export interface TogetherOptions {
-  /** Whether so many models of one shape may be trained at once. Default: as many as ask. */
-  fits?(options: TrainerOptions, models: number): boolean;
+  /** Whether so many models of one shape may be trained at once on the device. Default: as many as ask. */
+  fits?(options: TrainerOptions, models: number, gpu: Gpu): boolean;
   /**
    * Gives the devices that so many models are spread over, as evenly as they go, a bank on each. Default: that
    * of the trainings.
@@ -77,12 +77,21 @@ export function createTogether(
   function next(): void {
     if (coming.size > 0 || working > 0 || asked.length === 0) return;
     const alike = asked.filter(({ kind }) => kind === asked[0].kind);
+    const take = (models: number) => {
+      const chosen = alike.slice(0, models);
+      asked = asked.filter((one) => !chosen.includes(one));
+      working = models;
+      return chosen;
+    };
+    const [{ options, gpu }] = alike;
     let models = alike.length;
-    while (models > 1 && !fits(asked[0].options, models)) models--;
-    const chosen = alike.slice(0, models);
-    asked = asked.filter((one) => !chosen.includes(one));
-    working = models;
-    devices(chosen[0].gpu, models).then((gpus) => makeBanks(chosen, gpus), (error) => refuse(chosen, error));
+    try {
+      while (models > 1 && !fits(options, models, gpu)) models--;
+    } catch (error) {
+      return refuse(take(alike.length), error);
+    }
+    const chosen = take(models);
+    devices(gpu, models).then((gpus) => makeBanks(chosen, gpus), (error) => refuse(chosen, error));
   }
 
   /** Makes a bank on each device. */

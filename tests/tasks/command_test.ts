@@ -164,6 +164,39 @@ Deno.test("relative paths are those of the folder where the task was called", ()
     assertEquals(out.split("\n").length, 5);
   }));
 
+Deno.test("Ctrl-C waits for all checkpoints that are being saved, and for nothing else", () =>
+  inFolder(async (folder) => {
+    const script = `
+      import { defineTask } from ${JSON.stringify(new URL("../../tasks/command.ts", import.meta.url))};
+      const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+      await defineTask({ name: "partition", about: "Saves.", options: {}, async run({ onEvent, tell }) {
+        const save = async (stage, milliseconds) => {
+          onEvent({ type: "checkpoint", stage, state: "started" });
+          await wait(milliseconds);
+          Deno.writeTextFileSync(${JSON.stringify(folder)} + "/" + stage, "saved");
+          onEvent({ type: "checkpoint", stage, state: "done" });
+        };
+        const all = [save("brief", 300), save("long", 4_000)];
+        tell("saves");
+        await Promise.all(all);
+        await wait(600_000);
+      } }, { main: true });`;
+    await Deno.writeTextFile(`${folder}/save.ts`, script);
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--allow-all", "--config", `${ROOT}deno.json`, `${folder}/save.ts`],
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    let err = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      if (/saves/.test(text)) child.kill("SIGINT");
+      err += text;
+    }
+    assertEquals((await child.status).code, 130, err);
+    const names = Array.from(Deno.readDirSync(folder), ({ name }) => name).sort();
+    assertEquals(names, ["brief", "long", "save.ts"], err);
+  }));
+
 Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file, and the run goes on later", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());

@@ -174,3 +174,24 @@ Deno.test("lockRun() refuses a file, and a folder under one", () =>
     await assertRejects(() => lock(run), InputError, `it must be a folder: it ${remedy}`);
     await assertRejects(() => lock(`${run}/a/b`), InputError, `"${run}" ${remedy}`);
   }));
+
+Deno.test("a hold without a claim, as a power failure leaves one, is that of a dead process once it is old", () =>
+  withRun(async (run) => {
+    const path = `${run}/locks/score.json`;
+    for (const text of ["", "\0".repeat(513)]) {
+      await Deno.mkdir(`${run}/locks`, { recursive: true });
+      await Deno.writeTextFile(path, text);
+      assert(await isHeld(run, "score")); // it may be just being written
+      const before = new Date(Date.now() - 5_000);
+      await Deno.utime(path, before, before);
+      assertFalse(await isHeld(run, "score"));
+      const start = performance.now();
+      await (await lockRun(run, "score", "mine"))();
+      assert(performance.now() - start < 30_000);
+    }
+    await Deno.mkdir(`${run}/locks`);
+    await Deno.writeTextFile(path, "");
+    await Deno.utime(path, 0, 0);
+    await removeDeadLocks(run);
+    assertFalse(await exists(`${run}/locks`));
+  }));

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { InputError } from "../../../kernels/errors.ts";
 import { sha256, writeAtomic } from "../../../pipeline/run/files.ts";
 import {
+  damagedOutputs,
   type Manifest,
   manifestNames,
   manifestPath,
@@ -10,6 +11,7 @@ import {
   readManifest,
   stageKey,
   writeManifest,
+  writePages,
 } from "../../../pipeline/run/manifest.ts";
 import { canonical } from "../../../pipeline/run/seal.ts";
 
@@ -90,6 +92,14 @@ Deno.test("readManifest() gives what was written, and takes a manifest of before
     await writeAtomic(manifestPath(run, "tokenize"), JSON.stringify({ ...manifest, format: 4 }));
     const error = await assertRejects(() => readManifest(run, "tokenize"), InputError, "its format is 4");
     assertEquals(error.remedy, "use the version that wrote it");
+  }));
+
+Deno.test("writePages() lets several processes write the same pages, and its manifest vouches for those that are there", () =>
+  withRun(async (run) => {
+    const pages = ["a", "b", "c", "d"].map((letter) => ({ "report.html": letter.repeat(300_000) }));
+    await Promise.all(pages.map((of) => writePages(run, "report", of)));
+    assertEquals(await damagedOutputs(run, (await readManifest(run, "report"))!), []);
+    assertEquals(Array.from(Deno.readDirSync(run)).filter(({ name }) => name.endsWith(".partial")), []);
   }));
 
 Deno.test("manifestNames() lists the stages that have one", () =>

@@ -134,3 +134,24 @@ Deno.test("runStage() with force takes as made what another process has made sin
     await Deno.remove(`${run}/first/first.txt`);
     assertEquals(await again(stamp, 1), ["done"]); // what is there no longer is not made
   }));
+
+Deno.test("runPart() leaves a stage alone that another process closed while it waited", () =>
+  withStages([toyStage("first", { part: () => Promise.resolve({ made: 1 }) })], async (run) => {
+    const part = () =>
+      inRun(
+        { run },
+        {},
+        { task: "first", beside: "parts" },
+        ({ states, part }) => part(states.graph.get("first")!, { index: 1, of: 2 }),
+      );
+    await runAll(run);
+    const manifest = await Deno.readTextFile(manifestPath(run, "first"));
+    await Deno.remove(manifestPath(run, "first"));
+    const closing = await lockRun(run, "first", "closing");
+    const made = part();
+    await new Promise((done) => setTimeout(done, 250));
+    await writeAtomic(manifestPath(run, "first"), manifest);
+    await closing();
+    assertEquals(await made, { runs: 1, closed: true });
+    assertEquals(await Deno.readTextFile(manifestPath(run, "first")), manifest);
+  }));

@@ -1,4 +1,11 @@
-import { assert, assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { trainingMemory } from "../../../pipeline/cost/memory.ts";
@@ -68,12 +75,23 @@ Deno.test({
       const none = await planExperts([1], { ...options, checkpointEvery: 0 });
       assertEquals(none.diskBytes, 4 * cost.parameters.expert);
       const { expert } = modelShapes(c);
+      const shape = { ...expert, vocabulary: 50_000 };
       const of = (microBatch: number) => trainingMemory(expert, { batch: 12, microBatch, length: 32 }).total;
       const fits = async (memory: number) =>
         (await planExperts([0], { ...options, memory })).assumptions.at(-1)!;
       assertMatch(await fits(of(4)), /microBatch 4 is the largest/);
       assertMatch(await fits(of(4) - 1), /microBatch 3 is the largest/);
       assertMatch(await fits(1), /not even one sequence/);
+      const gpuOf = (microBatch: number) =>
+        trainingMemory(shape, { batch: 12, microBatch, length: 32, kind: "gpu" }).total;
+      const onGpu = async (memory: number) => {
+        const device = { flops: 100e12, utilisation: 0.4 };
+        const sources = { flags: { ...flags, vocabularySize: 50_000 } };
+        return (await planExperts([0], { run, device, sources, force: true, memory })).assumptions.at(-1)!;
+      };
+      assertNotEquals(gpuOf(12), trainingMemory(shape, { batch: 12, length: 32 }).total);
+      assertMatch(await onGpu(gpuOf(12)), /microBatch 12 is the largest/);
+      assertMatch(await onGpu(gpuOf(12) - 1), /microBatch 6 is the largest/);
       assertMatch(
         (await planExperts([0], { run })).assumptions[0],
         /GFLOP\/s, as this run's rounds were measured/,

@@ -1,12 +1,13 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
+import { lockRun } from "../../../pipeline/run/lock.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { gpu } from "../../kernels/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { inRun } from "../../../pipeline/stages/session.ts";
-import { needConfiguration } from "../../../pipeline/stages/run_folder.ts";
+import { needConfiguration, SETTINGS } from "../../../pipeline/stages/run_folder.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
 const seedOf = async (run: string) => (await readRunConfiguration(run))?.configuration.seed;
@@ -48,6 +49,35 @@ Deno.test("inRun() forgets the values of a command that failed before anything w
     await Deno.mkdir(run);
     await assertRejects(() => runAll(run, { sources: { flags: { seed: 5 } } }), InputError, "says so");
     assertEquals([await seedOf(run), await exists(run)], [undefined, true]);
+  });
+});
+
+Deno.test("inRun() that fails removes nothing of a run whose config.json was removed", async () => {
+  const stage = toyStage("first", { makes: /^first\/first\.txt$/ });
+  const { prepare } = stage;
+  await withStages([stage], async (run) => {
+    await runAll(run);
+    for (const fail of [{ adapter: "no such adapter" }, {}]) {
+      await Deno.remove(`${run}/config.json`);
+      stage.prepare = () => () => Promise.reject(new InputError("Cannot make it as the test says so"));
+      await assertRejects(() => runAll(run, { force: true, ...fail }));
+      assertEquals(await exists(`${run}/first/first.txt`), true);
+      stage.prepare = prepare;
+      await runAll(run);
+    }
+  });
+});
+
+Deno.test("inRun() that fails removes what it began in a folder that was empty", async () => {
+  const stage = toyStage("first", { makes: /^first\/first\.txt$/ });
+  stage.prepare = ({ run }) => async () => {
+    await Deno.mkdir(`${run}/first`);
+    await Deno.writeTextFile(`${run}/first/first.txt.partial`, "half of it");
+    throw new InputError("Cannot make it as the test says so");
+  };
+  await withStages([stage], async (run) => {
+    for (let i = 0; i < 2; i++) await assertRejects(() => runAll(run), InputError, "says so");
+    assertEquals(await exists(`${run}/first/first.txt.partial`), false);
   });
 });
 
@@ -205,6 +235,41 @@ Deno.test("inRun() keeps settings to itself where they are aside, and refuses ch
       inRun({ run, sources, force: true }, {}, { task: "score", beside: "parts" }, () => Promise.resolve());
     await assertRejects(part, InputError, "must be those of its config.json: seed is not");
   }));
+
+Deno.test("inRun() that keeps settings to itself leaves those of others as they are, where it fails", () =>
+  withStages([toyStage("first", { settings: ["seed"] })], async (run) => {
+    await runAll(run);
+    const other = { run, sources: { flags: { seed: 5 } }, force: true };
+    await assertRejects(
+      () =>
+        inRun({ run }, {}, { task: "evaluate", aside: true }, async () => {
+          await inRun(other, {}, { task: "partition" }, () => Promise.resolve());
+          throw new InputError("Cannot go on as the test says so");
+        }),
+      InputError,
+      "says so",
+    );
+    assertEquals(await seedOf(run), 5);
+  }));
+
+Deno.test({
+  name: "inRun() notes its device in config.json once nobody else settles settings",
+  ignore: gpu === null,
+  fn: () =>
+    withStages([toyStage("first")], async (run) => {
+      const noted = async () => (await readRunConfiguration(run))?.adapter?.description;
+      await inRun({ run, gpu }, {}, { task: "partition" }, async ({ work }) => {
+        const settling = await lockRun(run, SETTINGS, "other");
+        const opened = work.gpu();
+        await new Promise((done) => setTimeout(done, 300));
+        const before = await noted();
+        await settling();
+        await opened;
+        assertEquals(before, undefined);
+        assertEquals(await noted(), gpu.adapter);
+      });
+    }),
+});
 
 Deno.test("needConfiguration() names what is missing", async () => {
   const run = await Deno.makeTempDir();

@@ -128,3 +128,15 @@ test("evaluation compares the mixture with a larger model and a Switch Transform
     await Deno.remove(`${run}/switch/model.safetensors`);
     assertStringIncludes(JSON.stringify((await verifyRun(run)).problems), "switch/model.safetensors");
   }));
+
+test("trainSwitch() and trainExpert() refuse to start from each other's models before they touch anything", () =>
+  withPartition(async (run) => {
+    await trainSwitch(optionsOf(run));
+    await trainExpert(0, optionsOf(run));
+    const before = await hashes(run);
+    const from = (init: string) => optionsOf(run, { init: `${run}/${init}` }, { force: true });
+    const message = "sublayers must be those of the model to train";
+    await assertRejects(() => trainSwitch(from("experts/expert-00")), InputError, message);
+    await assertRejects(() => trainExpert(0, from("switch")), InputError, message);
+    assertEquals(await hashes(run), before);
+  }));

@@ -8,7 +8,7 @@ import { partHash, readPart } from "../../../pipeline/partition/manifests.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { readManifest } from "../../../pipeline/run/manifest.ts";
-import { expertsOf, trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
+import { expertsOf, trainDense, trainExpert, type TrainOptions } from "../../../pipeline/stages/train.ts";
 import { gpu } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
@@ -148,4 +148,48 @@ test("trainExpert() refuses damaged shards before it touches anything", () =>
     assertEquals(await Deno.readTextFile(`${run}/config.json`), config); // other experts are not bound by what failed
     await Deno.remove(`${run}/partition/expert-01`, { recursive: true });
     await assertRejects(() => trainExpert(1, options), InputError, "its part must be there");
+  }));
+
+test("trainExpert() says of damaged checkpoints what it goes on from: one before them, or its start", () =>
+  withPartition(async (run) => {
+    const states = `${run}/experts/expert-00/checkpoints`;
+    const train = async () => {
+      const warnings: string[] = [];
+      const options = { run, gpu: gpu!, sources: { flags: EXPERT }, checkpointEvery: 2 };
+      await trainExpert(0, options, {
+        onEvent: (event) => event.type === "warning" && warnings.push(wordText(event.message)),
+      });
+      return warnings;
+    };
+    const damage = async (step: number) => {
+      const path = `${states}/step-0000000${step}.safetensors`;
+      const bytes = await Deno.readFile(path);
+      bytes[bytes.length - 1] ^= 1;
+      await Deno.writeFile(path, bytes);
+    };
+    await train();
+    await Deno.remove(`${run}/manifests/train-expert-00.json`); // as where it was killed
+    await damage(4);
+    const [one, goes] = await train();
+    assertStringIncludes(one, "; expert-00 goes on from the one before");
+    assertStringIncludes(goes, "expert-00 goes on after step 2 of 4");
+    await Deno.remove(`${run}/manifests/train-expert-00.json`);
+    await damage(2);
+    await damage(4);
+    const none = await train();
+    assertEquals(
+      none.map((text) => text.split("; ").at(-1)),
+      Array(2).fill("expert-00 has no other to go on from"),
+    );
+  }));
+
+test("trainExpert() that goes on from a checkpoint keeps those that it makes, not later ones of before", () =>
+  withPartition(async (run) => {
+    const states = `${run}/experts/expert-00/checkpoints`;
+    const train = (expertSteps: number, more: Partial<TrainOptions>) =>
+      trainExpert(0, { run, gpu: gpu!, sources: { flags: { ...EXPERT, expertSteps } }, ...more });
+    await train(12, { checkpointEvery: 4, keep: 3 });
+    await train(9, { checkpointEvery: 1, keep: 1, resume: true });
+    const names = Array.from(Deno.readDirSync(states), ({ name }) => name);
+    assertEquals(names, ["step-00000009.safetensors"]);
   }));

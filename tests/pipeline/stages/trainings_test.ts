@@ -1,6 +1,10 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
+import { readManifest } from "../../../pipeline/run/manifest.ts";
+import { tokenizeResult } from "../../../pipeline/stages/tokenize.ts";
+import { denseTarget } from "../../../pipeline/stages/train_dense.ts";
 import { openTrainings, type Training } from "../../../pipeline/stages/trainings.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
 import { readStepMetrics } from "../../../pipeline/training/metrics.ts";
@@ -90,3 +94,21 @@ Deno.test("openTrainings() tells of every training what its files and its holder
     assertEquals((await reader.read())[0].loss, loss);
     await assertRejects(() => openTrainings(`${run}/none`), InputError);
   }));
+
+Deno.test("openTrainings() counts the steps of the larger dense model as its training does", () =>
+  withPartition(async (run) => {
+    const { configuration: made } = (await readRunConfiguration(run))!;
+    const configuration = { ...made, vocabularySize: 2000 }; // as with a tokenizer from elsewhere
+    await writeRunConfiguration(run, configuration);
+    const release = await lockRun(run, "train-dense-compute", "train-dense");
+    const all = await (await openTrainings(run)).read();
+    await release();
+    const { steps } = all.find(({ model }) => model === "dense-compute")!;
+    const tokenize = (await readManifest(run, "tokenize"))!;
+    const { trainSequences: sequences, testSequences: heldOut, vocabulary } = tokenizeResult(tokenize, run);
+    const own = { ...configuration, vocabularySize: vocabulary };
+    const target = denseTarget("compute");
+    assertEquals(steps, target.steps(own, { sequences, heldOut }));
+    assertNotEquals(steps, target.steps(own, { sequences }));
+    assertNotEquals(steps, target.steps(configuration, { sequences, heldOut }));
+  }, { ...flags, expertSteps: 4000, denseLayers: 2, holdout: 0.5 }));

@@ -11,6 +11,7 @@ import {
   listCheckpoints,
   loadCheckpointState,
   removeCheckpoints,
+  removeLaterCheckpoints,
   removeOldCheckpoints,
   saveCheckpointState,
 } from "../../../pipeline/training/resume.ts";
@@ -114,6 +115,10 @@ Deno.test("checkpoints are listed by their steps, and removed without anything e
     assertEquals(await listCheckpoints(folder), pathsOf(100, 20, 3));
     await removeOldCheckpoints(folder, 2);
     assertEquals(await listCheckpoints(folder), pathsOf(100, 20));
+    await removeLaterCheckpoints(folder, 100);
+    assertEquals(await listCheckpoints(folder), pathsOf(100, 20));
+    await removeLaterCheckpoints(folder, 20);
+    assertEquals(await listCheckpoints(folder), pathsOf(20));
     await removeCheckpoints(folder);
     assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => `${folder}/${name}`).sort(), others);
     for (const path of others) await Deno.remove(path);

@@ -54,7 +54,7 @@ async function train(id: number, more: Partial<TrainModelOptions> = {}) {
   const states: TrainingState[] = [];
   const weights = await trainModel(options(id, {
     onMetrics: (line) => void metrics.push(line),
-    onCheckpoint: (state) => Promise.resolve(void states.push(structuredClone(state))),
+    onCheckpoint: async (read) => void states.push(structuredClone(await read())),
     ...more,
   }));
   return { weights, metrics, states };
@@ -63,10 +63,10 @@ async function train(id: number, more: Partial<TrainModelOptions> = {}) {
 /** Trains models together; the bank's sizes are those of the trainers that were made. */
 async function trainAll(
   more: (id: number) => Partial<TrainModelOptions> = () => ({}),
-  fits?: (models: number) => boolean,
+  fits?: (models: number, on: typeof gpu) => boolean,
   devices?: TogetherOptions["devices"],
 ) {
-  const together = createTogether({ fits: fits && ((_, models) => fits(models)), devices });
+  const together = createTogether({ fits: fits && ((_, models, on) => fits(models, on)), devices });
   const members = MEMBERS.map((id) => ({ id, ...together.member() }));
   return await Promise.allSettled(members.map(async ({ id, makeTrainer, leave }) => {
     try {
@@ -99,8 +99,18 @@ Deno.test("trainings that share a bank give the metrics, checkpoints and weights
 });
 
 Deno.test("trainings that do not fit follow when others have ended", async () => {
-  const results = (await trainAll(undefined, (models) => models <= 2)).map(valueOf);
+  const results = (await trainAll(undefined, (models, on) => on === gpu && models <= 2)).map(valueOf);
   results.forEach((result, i) => assertAlike(result, alone[i], `training ${i}`));
+});
+
+Deno.test("trainings that cannot be counted are all told so", async () => {
+  const results = await trainAll(undefined, () => {
+    throw new Error("a tensor is too large");
+  });
+  assertEquals(
+    results.map((result) => result.status === "rejected" && result.reason.message),
+    Array(3).fill("a tensor is too large"),
+  );
 });
 
 Deno.test("trainings that go on from different steps, or that fail, leave the others as they are", async () => {
