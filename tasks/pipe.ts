@@ -24,16 +24,20 @@ export interface PipeOptions {
   tell: (text: string) => void;
 }
 
+const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
+
 /**
- * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder.
+ * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder; `pipe` and
+ * `left` are how it calls what makes this one a pipe.
  */
 export function pipeValues(
   { sources, given }: { sources: Sources; given: ReadonlySet<string> },
+  { pipe = "files or a pipe", left = "the files" } = {},
 ): Partial<Configuration> {
-  const name = ["run", "part", "json", "force"].find((name) => given.has(name));
+  const name = OF_RUNS.find((name) => given.has(name));
   if (name !== undefined) {
     throw new InputError(
-      `Cannot use --${name} with files or a pipe as it must go with a run folder: leave it out, or the files`,
+      `Cannot use --${name} with ${pipe} as it must go with a run folder: leave it out, or ${left}`,
     );
   }
   return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };

@@ -10,7 +10,7 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { isPipe } from "./pipe.ts";
+import { isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -23,6 +23,7 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { paths, sources, options, onWarning, signal, tell } = call;
     if (paths.length === 0) return await runStageTask("tokenizer", call);
+    pipeValues(call);
     if (!options.output || options.output === "-") {
       throw new InputError(
         `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,

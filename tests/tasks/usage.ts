@@ -34,6 +34,16 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--max-documents -1", 2, "Cannot use --max-documents as it must be an integer of at least 0: it is -1"],
     ["--take middle", 2, "Cannot use --take as it must be one of"],
     [
+      "--run RUN --output OUT",
+      2,
+      "Cannot use --run with --output as it must go with a run folder: leave it out, or --output",
+    ],
+    [
+      "--reuse RUN --output -",
+      2,
+      "Cannot use --reuse with --output as it must go with a run folder: leave it out, or --output",
+    ],
+    [
       "--config NONE/a.json",
       2,
       'Cannot open "NONE/a.json" as it must exist: there is no such file or folder',
@@ -42,6 +52,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
   "tokenizer": [
     ["FILE", 2, "Cannot write the tokenizer as --output must name a file: it is not given"],
     ["--run RUN --output OUT", 2, "Cannot use --output as files or - must be named besides: none is"],
+    [
+      "FILE --run RUN --output OUT",
+      2,
+      "Cannot use --run with files or a pipe as it must go with a run folder: leave it out, or the files",
+    ],
     ["FILE --output -", 2, "Cannot write the tokenizer as --output must name a file: it is -"],
     ["FILE --output=", 2, 'Cannot use --output as it must be a path: it is ""'],
     [
@@ -101,6 +116,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "FILE --run RUN",
       2,
       "Cannot use --run with files or a pipe as it must go with a run folder: leave it out, or the files",
+    ],
+    [
+      "FILE --check",
+      2,
+      "Cannot use --check with files or a pipe as it must go with a run folder: leave it out, or the files",
     ],
     ["--part 0/2 --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "0/2"'],
     ["--part 3/2 --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "3/2"'],
