@@ -116,7 +116,8 @@ export async function arrowOutput(
   { signal, tell }: PipeOptions,
 ): Promise<void> {
   if (output && output !== "-") {
-    const { rows } = await writeArrowFile(output, batches, undefined, { closes: true });
+    const made = ReadableStream.from(until(signal, batches));
+    const { rows } = await writeArrowFile(output, made, undefined, { closes: true });
     return tell(`${output}: ${rows} rows`);
   }
   if (Deno.stdout.isTerminal()) {
@@ -125,6 +126,35 @@ export async function arrowOutput(
     );
   }
   await writeOut(arrowBytes(batches), signal);
+}
+
+/**
+ * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file then removes what is
+ * written so far. It reads nothing ahead.
+ */
+export async function* until<Item>(
+  signal: AbortSignal,
+  items: AsyncIterable<Item>,
+): AsyncGenerator<Item, void, void> {
+  const iterator = items[Symbol.asyncIterator]();
+  let fail = (_reason: unknown) => {};
+  const end = () => fail(signal.reason);
+  // A promise of its own for each item: one for all of them would keep them all.
+  const next = () =>
+    new Promise<IteratorResult<Item>>((resolve, reject) => {
+      fail = reject;
+      signal.throwIfAborted();
+      iterator.next().then(resolve, reject);
+    });
+  signal.addEventListener("abort", end);
+  try {
+    for (let item = await next(); !item.done; item = await next()) yield item.value;
+  } finally {
+    signal.removeEventListener("abort", end);
+    const closed = iterator.return?.();
+    if (signal.aborted) closed?.catch(() => {}); // it may wait for what never comes
+    else await closed;
+  }
 }
 
 /** Writes bytes to standard output. `signal` ends the writing even if the source of the bytes ignores it. */

@@ -10,7 +10,7 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { isPipe, pipeValues } from "./pipe.ts";
+import { isPipe, pipeValues, until } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -31,7 +31,7 @@ export const TASK = await defineTask({
     }
     const configuration = resolveConfiguration(sources);
     const documents = readDocuments(paths, readOptions(configuration, paths));
-    const { json, vocabulary } = await trainTokenizer(documents, {
+    const { json, vocabulary } = await trainTokenizer(until(signal, documents), {
       vocabularySize: configuration.vocabularySize,
       sample: configuration.tokenizerSample,
       scratch: `${options.output}.scratch.partial`,
