@@ -30,7 +30,7 @@ export const TASK = await defineTask({
       );
     }
     const configuration = resolveConfiguration(sources);
-    const documents = readDocuments(paths, readOptions(configuration, paths));
+    const documents = readDocuments(paths, readOptions(configuration));
     const { json, vocabulary } = await trainTokenizer(until(signal, documents), {
       vocabularySize: configuration.vocabularySize,
       sample: configuration.tokenizerSample,

@@ -137,7 +137,7 @@ export async function textFiles(
     return [{ path, open: () => readDocuments([path], { sourceField: "source", vouched: files }) }];
   }
   const paths = await expandInputs(configuration.input);
-  const options = { ...readOptions(configuration, paths), mayBeEmpty: true };
+  const options = { ...readOptions(configuration), mayBeEmpty: true };
   return paths.map((path) => ({ path, open: () => readDocuments([path], options) }));
 }
 

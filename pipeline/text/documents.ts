@@ -16,14 +16,13 @@ import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokeniz
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Says how a configuration reads documents. */
-export function readOptions(configuration: Configuration, paths: readonly string[]): ReadOptions {
+export function readOptions(configuration: Configuration): ReadOptions {
   const { format, textField, textColumn, sourceField, sourceFromPath, maxDocuments } = configuration;
   const { tokenColumn, tokenizer, eos } = configuration;
-  const isTable = ["parquet", "arrow"].includes(format) ||
-    (format === "auto" && paths.some((path) => /\.(parquet|arrows?)$/i.test(path)));
   return {
     format: format === "auto" ? undefined : format,
-    textField: isTable && textColumn || textField,
+    textField,
+    textColumn: textColumn || undefined,
     tokenColumn: tokenColumn || undefined,
     tokenizer: tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined,
     sourceField: sourceField || undefined,
@@ -45,7 +44,7 @@ export function openDocuments(
   if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
   const open = async function* (more: ReadOptions = {}) {
     const paths = await expandInputs(input);
-    yield* readDocuments(paths, { ...readOptions(configuration, paths), ...more });
+    yield* readDocuments(paths, { ...readOptions(configuration), ...more });
   };
   if (most === 0 || take === "head" || input.includes("-")) return ReadableStream.from(open());
   const seed = textSeedOf(configuration);
