@@ -93,20 +93,29 @@ export async function arrowInputAgain(
   return { open: () => arrowInput(paths, kept), [Symbol.dispose]: remove };
 }
 
-/** Finds E in scores without consuming a batch. */
+/** Finds E in scores without consuming a batch: in the first one that has rows or tells it. */
 export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const iterator = batches[Symbol.asyncIterator]();
-  const first = await iterator.next();
-  const { nll, rows = 0 } = first.done ? {} : fromBatch(first.value);
-  const experts = rows > 0 && nll ? nll.length / rows : first.value && lineageOf(first.value)?.experts || 1;
+  const seen: RecordBatch[] = [];
+  let experts: number | undefined;
+  let isDecided = false;
+  while (!isDecided) {
+    const { done, value } = await iterator.next();
+    if (done) break;
+    seen.push(value);
+    const { nll, rows } = fromBatch(value);
+    experts = rows > 0 && nll ? nll.length / rows : lineageOf(value)?.experts;
+    isDecided = rows > 0 || experts !== undefined;
+  }
   const all = async function* () {
     try {
-      for (let next = first; !next.done; next = await iterator.next()) yield next.value;
+      yield* seen.splice(0);
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
     } finally {
       await iterator.return?.();
     }
   };
-  return { experts, batches: ReadableStream.from(all()) };
+  return { experts: experts || 1, batches: ReadableStream.from(all()) };
 }
 
 /** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is not given or "-". */
