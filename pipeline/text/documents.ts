@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 
 import type { Configuration } from "../settings/configuration.ts";
@@ -34,13 +35,15 @@ export function readOptions(configuration: Configuration): ReadOptions {
 /**
  * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes
  * documents by their hashes or the first ones, as the settings say; of standard input, which is read only
- * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken.
+ * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken. Throws an
+ * `InputError` for a limit of the embedded corpus.
  */
 export function openDocuments(
   configuration: Configuration,
   onLeftOut?: (sources: string[], all: number) => void,
 ): ReadableStream<Document> {
   const { input, corpus, corpusCharacters, maxDocuments: most, take } = configuration;
+  checkLimit(configuration);
   if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
   const open = async function* (more: ReadOptions = {}) {
     const paths = await expandInputs(input);
@@ -49,6 +52,18 @@ export function openDocuments(
   if (most === 0 || take === "head" || input.includes("-")) return ReadableStream.from(open());
   const seed = textSeedOf(configuration);
   return ReadableStream.from(takeByHash(() => open({ maxDocuments: undefined }), { seed, most, onLeftOut }));
+}
+
+/** Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all text of a kind. */
+export function checkLimit({ input, maxDocuments: most }: Configuration): void {
+  if (input.length > 0 || most === 0) return;
+  const limit = setting("maxDocuments");
+  throw new InputError(
+    say`Cannot limit the documents of an embedded corpus as ${limit} must go with ${
+      setting("input")
+    }: ${limit} is ${most}`,
+    { remedy: say`leave it out, or shorten the documents with ${setting("corpusCharacters")}` },
+  );
 }
 
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */

@@ -32,6 +32,12 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--run FILE", 2, 'Cannot work in "FILE" as it must be a folder: it is a file; choose another --run'],
     ["docs.jsonl", 2, 'Cannot run task "corpus" as it takes flags only: "docs.jsonl" is none; see --help'],
     ["--max-documents -1", 2, "Cannot use --max-documents as it must be an integer of at least 0: it is -1"],
+    [
+      "--max-documents 2 --output OUT",
+      2,
+      "Cannot limit the documents of an embedded corpus as --max-documents must go with --input: --max-documents is 2; leave it out, or shorten the documents with --corpus-characters",
+    ],
+    ["--max-documents 2 --run OUT", 2, "Cannot limit the documents of an embedded corpus"],
     ["--take middle", 2, "Cannot use --take as it must be one of"],
     [
       "--run RUN --output OUT",

@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { tableFromArrays, tableToIPC } from "apache-arrow";
+import { InputError } from "../../../kernels/errors.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -59,6 +60,16 @@ Deno.test("openDocuments() reads the embedded corpus where no input is named", a
   const stream = openDocuments(settings({ corpus: "wide", corpusCharacters: 1000 }));
   const [first] = await Array.fromAsync(stream);
   assertEquals(first.source, "essays");
+});
+
+Deno.test("openDocuments() refuses a limit of an embedded corpus", () => {
+  for (const take of ["head", "hash"] as const) {
+    assertThrows(
+      () => openDocuments(settings({ maxDocuments: 2, take })),
+      InputError,
+      "maxDocuments must go with input: maxDocuments is 2; leave it out, or shorten the documents with corpusCharacters",
+    );
+  }
 });
 
 Deno.test("documentLines() writes what readDocuments() reads back, whatever the text", () =>
