@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError } from "../kernels/mod.ts";
+import { InputError, say, setting } from "../kernels/mod.ts";
 import {
   arrowBytes,
   fromBatch,
@@ -27,20 +27,31 @@ export interface PipeOptions {
 const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
 
 /**
- * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder; `pipe` and
- * `left` are how it calls what makes this one a pipe.
+ * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder.
  */
 export function pipeValues(
   { sources, given }: { sources: Sources; given: ReadonlySet<string> },
-  { pipe = "files or a pipe", left = "the files" } = {},
+  words?: PipeWords,
 ): Partial<Configuration> {
-  const name = OF_RUNS.find((name) => given.has(name));
-  if (name !== undefined) {
-    throw new InputError(
-      `Cannot use --${name} with ${pipe} as it must go with a run folder: leave it out, or ${left}`,
-    );
-  }
+  refuseOfRuns(OF_RUNS.filter((name) => given.has(name)), words);
   return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+}
+
+/** How a message calls what makes work that of a pipe. */
+interface PipeWords {
+  pipe?: string;
+  left?: string;
+}
+
+/** Throws an `InputError` for the first of the names, if there is one: of what only makes sense in a run folder. */
+export function refuseOfRuns(
+  [name]: readonly string[],
+  { pipe = "files or a pipe", left = "the files" }: PipeWords = {},
+): void {
+  if (name === undefined) return;
+  throw new InputError(
+    say`Cannot use ${setting(name)} with ${pipe} as it must go with a run folder: leave it out, or ${left}`,
+  );
 }
 
 /**

@@ -95,6 +95,20 @@ Deno.test("a task whose upstream died stops with exit code 2 and writes no end m
     assertEquals(await Deno.stat(`${output}.partial`).catch(() => null), null);
   }));
 
+Deno.test("tokenizer reads a pipe and files as it is told", () =>
+  inFolder(async (folder) => {
+    const lines = smallCorpus(4).replaceAll('"text"', '"body"');
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, lines);
+    const made = async (name: string, args: string[], input?: string) => {
+      const own = ["--vocab-size", "300", "--text-field", "body", "--output", `${folder}/${name}`];
+      const { code, err } = await task("tokenizer", [...args, ...own], { input });
+      assertEquals(code, 0, err);
+      return await Deno.readTextFile(`${folder}/${name}`);
+    };
+    const piped = await made("a.json", ["-", "--format", "jsonl"], lines);
+    assertEquals(await made("b.json", [`${folder}/docs.jsonl`]), piped);
+  }));
+
 Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothing beside its output", () =>
   inFolder(async (folder) => {
     const tokenizer = `${ROOT}fixtures/runs/format-1/tokenizer.json`;
@@ -103,6 +117,7 @@ Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothi
       ["corpus", ["--input", "-", "--format", "jsonl", "--output", output]],
       ["tokenize", ["-", "--format", "jsonl", "--tokenizer", tokenizer, "--output", output]],
       ["assign", ["-", "--output", output]],
+      ["tokenizer", ["-", "--format", "jsonl", "--output", output]],
     ];
     const { expert: _, tokens: __, ...columns } = columnsOf(3);
     const bytes = await bytesOf(arrowBytes(stream(toBatch(columns, LINEAGE))));

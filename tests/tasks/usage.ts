@@ -63,6 +63,23 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       2,
       "Cannot use --run with files or a pipe as it must go with a run folder: leave it out, or the files",
     ],
+    ...["--holdout 0.2", "--seed 3", "--text-seed 3", "--tokenizer RUN/tokenizer.json"].map((
+      flag,
+    ): [string, number, string] => [
+      `FILE ${flag} --output OUT`,
+      2,
+      `Cannot use ${flag.split(" ")[0]} with files or a pipe as it must go with a run folder`,
+    ]),
+    [
+      "FILE --format jsonl --text-field body --output OUT",
+      2,
+      "Cannot read FILE as every line must be JSON: invalid JSON on line 1",
+    ],
+    [
+      "OTHER/../docs.jsonl --text-field body --output OUT",
+      2,
+      'Cannot read OTHER/../docs.jsonl as every line must have a field "body": line 1 has "text", "source"; name it with --text-field',
+    ],
     ["FILE --output -", 2, "Cannot write the tokenizer as --output must name a file: it is -"],
     ["FILE --output=", 2, 'Cannot use --output as it must be a path: it is ""'],
     [

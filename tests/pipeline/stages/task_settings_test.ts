@@ -6,6 +6,10 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
   assertEquals(settingsOf("assign"), ["shardSequences", "prefix", "method", "chunk"]);
   assertEquals(settingsOf("score"), ["routers", "prefix", "scoreBatch"]);
   assertEquals(settingsOf("tokenizer"), [
+    "format",
+    "textField",
+    "textColumn",
+    "tokenColumn",
     "textSeed",
     "tokenizer",
     "vocabularySize",
