@@ -32,6 +32,7 @@ export const TASK = await defineTask({
     if (paths.length === 0) return await runStageTask("assign", call);
     const { method: settled, chunk } = pipeValues(call);
     const method = prices === undefined ? settled : sources.flags?.method; // a file of settings always has one
-    await assignFiles({ paths, method, chunk, prices, output, signal, tell, onWarning });
+    const { prefix } = sources.flags ?? {}; // a file of settings has one that may be of other scores
+    await assignFiles({ paths, method, prefix, chunk, prices, output, signal, tell, onWarning });
   },
 }, import.meta);

@@ -23,7 +23,8 @@ import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions
 import { driftText, proofText } from "./text.ts";
 
 /** What is assigned, how, and where the result goes. */
-export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWarning">, PipeOptions {
+export interface AssignFilesOptions
+  extends Pick<AssignOptions, "method" | "prefix" | "onWarning">, PipeOptions {
   /** Files; `-` is standard input. */
   paths: string[];
   /** Sequences assigned together; 0 chooses. */
@@ -36,7 +37,7 @@ export interface AssignFilesOptions extends Pick<AssignOptions, "method" | "onWa
 
 /** Assigns files or a pipe. Throws an `InputError` where prices are given and a method as well. */
 export async function assignFiles(
-  { paths, method, chunk = 0, prices, output, onWarning, signal, tell }: AssignFilesOptions,
+  { paths, method, prefix, chunk = 0, prices, output, onWarning, signal, tell }: AssignFilesOptions,
 ): Promise<void> {
   if (prices !== undefined && method !== undefined) {
     throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
@@ -45,7 +46,7 @@ export async function assignFiles(
     ? undefined
     : await readPrices(prices, await vouchedFiles(prices));
   let proof: Proof | undefined;
-  const given = { method, prices: known, onWarning, onProof: (proved: Proof) => proof = proved };
+  const given = { method, prefix, prices: known, onWarning, onProof: (proved: Proof) => proof = proved };
   const passes = known ? 1 : assignmentOf(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await peekExperts(arrowInput(paths));
@@ -76,9 +77,9 @@ export async function assignFiles(
     );
   }
   const path = `${output}.prices.json`;
-  const { prefix, routers: partitioner } = lineage ?? {};
+  const { prefix: scored = prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
-  await writePrices(path, { method: method!, experts, rows, prefix, partitioner, prices: kept }, {
+  await writePrices(path, { method: method!, experts, rows, prefix: scored, partitioner, prices: kept }, {
     sealed: true,
   });
   tell(`${path}: the prices, which assign other sequences like these`);

@@ -9,7 +9,7 @@ import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN } from "./options.ts";
-import { isPipe, writeOut } from "./pipe.ts";
+import { isPipe, pipeValues, until, writeOut } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -24,9 +24,10 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { sources, options, signal, tell } = call;
     if (!options.output) return await runStageTask("corpus", call);
+    pipeValues(call, { pipe: "--output", left: "--output" });
     const lines = documentLines(openDocuments(resolveConfiguration(sources)));
     if (options.output === "-") return await writeOut(lines, signal);
-    const { bytes } = await writeAtomic(options.output, lines);
+    const { bytes } = await writeAtomic(options.output, until(signal, lines));
     tell(`${options.output}: ${bytes} bytes`);
   },
 }, import.meta);

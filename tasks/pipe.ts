@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError } from "../kernels/mod.ts";
+import { InputError, say, setting } from "../kernels/mod.ts";
 import {
   arrowBytes,
   fromBatch,
@@ -24,19 +24,34 @@ export interface PipeOptions {
   tell: (text: string) => void;
 }
 
+const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
+
 /**
  * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder.
  */
 export function pipeValues(
   { sources, given }: { sources: Sources; given: ReadonlySet<string> },
+  words?: PipeWords,
 ): Partial<Configuration> {
-  const name = ["run", "part", "json", "force"].find((name) => given.has(name));
-  if (name !== undefined) {
-    throw new InputError(
-      `Cannot use --${name} with files or a pipe as it must go with a run folder: leave it out, or the files`,
-    );
-  }
+  refuseOfRuns(OF_RUNS.filter((name) => given.has(name)), words);
   return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+}
+
+/** How a message calls what makes work that of a pipe. */
+interface PipeWords {
+  pipe?: string;
+  left?: string;
+}
+
+/** Throws an `InputError` for the first of the names, if there is one: of what only makes sense in a run folder. */
+export function refuseOfRuns(
+  [name]: readonly string[],
+  { pipe = "files or a pipe", left = "the files" }: PipeWords = {},
+): void {
+  if (name === undefined) return;
+  throw new InputError(
+    say`Cannot use ${setting(name)} with ${pipe} as it must go with a run folder: leave it out, or ${left}`,
+  );
 }
 
 /**
@@ -89,20 +104,29 @@ export async function arrowInputAgain(
   return { open: () => arrowInput(paths, kept), [Symbol.dispose]: remove };
 }
 
-/** Finds E in scores without consuming a batch. */
+/** Finds E in scores without consuming a batch: in the first one that has rows or tells it. */
 export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   const iterator = batches[Symbol.asyncIterator]();
-  const first = await iterator.next();
-  const { nll, rows = 0 } = first.done ? {} : fromBatch(first.value);
-  const experts = rows > 0 && nll ? nll.length / rows : first.value && lineageOf(first.value)?.experts || 1;
+  const seen: RecordBatch[] = [];
+  let experts: number | undefined;
+  let isDecided = false;
+  while (!isDecided) {
+    const { done, value } = await iterator.next();
+    if (done) break;
+    seen.push(value);
+    const { nll, rows } = fromBatch(value);
+    experts = rows > 0 && nll ? nll.length / rows : lineageOf(value)?.experts;
+    isDecided = rows > 0 || experts !== undefined;
+  }
   const all = async function* () {
     try {
-      for (let next = first; !next.done; next = await iterator.next()) yield next.value;
+      yield* seen.splice(0);
+      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
     } finally {
       await iterator.return?.();
     }
   };
-  return { experts, batches: ReadableStream.from(all()) };
+  return { experts: experts || 1, batches: ReadableStream.from(all()) };
 }
 
 /** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is not given or "-". */
@@ -112,7 +136,8 @@ export async function arrowOutput(
   { signal, tell }: PipeOptions,
 ): Promise<void> {
   if (output && output !== "-") {
-    const { rows } = await writeArrowFile(output, batches, undefined, { closes: true });
+    const made = ReadableStream.from(until(signal, batches));
+    const { rows } = await writeArrowFile(output, made, undefined, { closes: true });
     return tell(`${output}: ${rows} rows`);
   }
   if (Deno.stdout.isTerminal()) {
@@ -121,6 +146,35 @@ export async function arrowOutput(
     );
   }
   await writeOut(arrowBytes(batches), signal);
+}
+
+/**
+ * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file then removes what is
+ * written so far. It reads nothing ahead.
+ */
+export async function* until<Item>(
+  signal: AbortSignal,
+  items: AsyncIterable<Item>,
+): AsyncGenerator<Item, void, void> {
+  const iterator = items[Symbol.asyncIterator]();
+  let fail = (_reason: unknown) => {};
+  const end = () => fail(signal.reason);
+  // A promise of its own for each item: one for all of them would keep them all.
+  const next = () =>
+    new Promise<IteratorResult<Item>>((resolve, reject) => {
+      fail = reject;
+      signal.throwIfAborted();
+      iterator.next().then(resolve, reject);
+    });
+  signal.addEventListener("abort", end);
+  try {
+    for (let item = await next(); !item.done; item = await next()) yield item.value;
+  } finally {
+    signal.removeEventListener("abort", end);
+    const closed = iterator.return?.();
+    if (signal.aborted) closed?.catch(() => {}); // it may wait for what never comes
+    else await closed;
+  }
 }
 
 /** Writes bytes to standard output. `signal` ends the writing even if the source of the bytes ignores it. */

@@ -30,7 +30,7 @@ export const TASK = await defineTask({
     }
     const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
     const { sequenceLength, packing } = configuration;
-    const documents = readDocuments(paths, readOptions(configuration, paths));
+    const documents = readDocuments(paths, readOptions(configuration));
     const maxTokens = configuration.maxTokens || undefined;
     const { workers = navigator.hardwareConcurrency } = options;
     const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });

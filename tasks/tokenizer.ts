@@ -2,7 +2,7 @@
  * Trains the BPE tokenizer of a run on a sample of its training documents, or writes one to a file.
  *
  *   deno task tokenizer --run runs/a --vocab-size 4096
- *   deno task tokenizer docs.jsonl --output tokenizer.json
+ *   deno task tokenizer docs.jsonl --text-field body --output tokenizer.json
  */
 import { InputError } from "../kernels/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
@@ -10,7 +10,7 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { isPipe } from "./pipe.ts";
+import { isPipe, pipeValues, refuseOfRuns, until } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -23,14 +23,18 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { paths, sources, options, onWarning, signal, tell } = call;
     if (paths.length === 0) return await runStageTask("tokenizer", call);
+    const { tokenColumn } = pipeValues(call);
+    // All text is for training, and in its order; a tokenizer that exists only says what ids stand for.
+    const ofRuns = ["holdout", "seed", "textSeed", ...tokenColumn ? [] : ["tokenizer"]] as const;
+    refuseOfRuns(ofRuns.filter((name) => sources.flags && name in sources.flags));
     if (!options.output || options.output === "-") {
       throw new InputError(
         `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,
       );
     }
     const configuration = resolveConfiguration(sources);
-    const documents = readDocuments(paths, readOptions(configuration, paths));
-    const { json, vocabulary } = await trainTokenizer(documents, {
+    const documents = readDocuments(paths, readOptions(configuration));
+    const { json, vocabulary } = await trainTokenizer(until(signal, documents), {
       vocabularySize: configuration.vocabularySize,
       sample: configuration.tokenizerSample,
       scratch: `${options.output}.scratch.partial`,

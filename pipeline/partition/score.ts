@@ -85,10 +85,11 @@ async function* scored(
     checkLineage(batch, { tokenizer, vocabulary }, "the partitioner");
     const { nll: _nll, expert: _expert, ...columns } = fromBatch(batch, where, ["tokens"]);
     const length = columns.tokens!.length / columns.rows; // NaN without rows
-    if (lineage === undefined) {
+    // Batches of other tools may have no rows at first: these say nothing of sequences.
+    if (lineage === undefined || sequenceLength === 0) {
       const known = lineageOf(batch);
       sequenceLength = known?.sequenceLength ?? (length || 0);
-      if (known === null) {
+      if (known === null && lineage === undefined) {
         onWarning?.(`${where} does not say which tokenizer made it: taken to be the partitioner's`);
       }
       if (sequenceLength > 0 && prefix > sequenceLength) {
@@ -97,7 +98,14 @@ async function* scored(
           { where },
         );
       }
-      const own = { stage: "score", sequenceLength, prefix, experts, routers: sha256, config };
+      const own = {
+        stage: "score",
+        sequenceLength: sequenceLength || undefined,
+        prefix,
+        experts,
+        routers: sha256,
+        config,
+      };
       const costs = partitioner.perSequence ? { costs: "per sequence" } : {};
       lineage = { format: FORMAT, eos, tokenizer, vocabulary, ...known, ...own, ...costs };
     } else if (columns.rows > 0 && length !== sequenceLength) {

@@ -193,15 +193,60 @@ export async function heldIn(
   run: string,
   wanted: (name: string, mode: Mode) => boolean = () => true,
 ): Promise<Held[]> {
-  const held: Held[] = [];
+  const held = await Array.fromAsync(claimsIn(run, wanted), toHeld);
+  return held.sort((a, b) => a.owner.since < b.owner.since ? -1 : 1);
+}
+
+/**
+ * Finds what is held in a run folder by a process that lives; undefined where nothing is. It waits for a word of a
+ * holder on another machine, at most `lease` milliseconds for each, and calls `wait` meanwhile.
+ */
+export async function firstLiving(
+  run: string,
+  wanted: (name: string, mode: Mode) => boolean,
+  { lease = LEASE_MS, wait = () => {} }: { lease?: number; wait?: (owner: Owner) => void } = {},
+): Promise<Held | undefined> {
+  for await (const { path, ...held } of claimsIn(run, wanted)) {
+    const claim = await livingClaim(path, lease, wait);
+    if (claim !== null) return toHeld({ ...held, claim });
+  }
+  return undefined;
+}
+
+/**
+ * Makes what tells, whenever it is called, what is held in a run folder; undefined where nothing is. A hold from another
+ * machine counts until its holder has said nothing for `lease` milliseconds.
+ */
+export function watchHeld(
+  run: string,
+  wanted: (name: string, mode: Mode) => boolean,
+  lease = LEASE_MS,
+): () => Promise<Held | undefined> {
+  const words = new Map<string, { text: string; since: number }>(); // the last ones from other machines, by path
+  return async () => {
+    for await (const { path, ...held } of claimsIn(run, wanted)) {
+      if (held.claim?.locked) return toHeld(held);
+      const text = JSON.stringify(held.claim ?? null);
+      const now = performance.now();
+      if (words.get(path)?.text !== text) words.set(path, { text, since: now });
+      if (now - words.get(path)!.since < lease) return toHeld(held);
+    }
+    return undefined;
+  };
+}
+
+/** Yields the claims in a run folder whose holders may live. */
+async function* claimsIn(run: string, wanted: (name: string, mode: Mode) => boolean) {
   for (const { path, name, mode } of await filesOf(run)) {
     if (!wanted(name, mode)) continue;
     const claim = await look(path);
-    if (claim === "dead" || claim === "gone") continue;
-    const { pid = 0, host = "", since = "", task = "", stage } = claim ?? {}; // unknown: it is just being written
-    held.push({ name, mode, owner: { pid, host, since, task, ...stage ? { stage } : {} } });
+    if (claim !== "dead" && claim !== "gone") yield { path, name, mode, claim };
   }
-  return held.sort((a, b) => a.owner.since < b.owner.since ? -1 : 1);
+}
+
+function toHeld({ name, mode, claim }: { name: string; mode: Mode; claim?: Claim }): Held {
+  const { pid = 0, host = "", since = "", task = "", stage } = claim ?? {}; // unknown: it is just being written
+  return { name, mode, owner: { pid, host, since, task, ...stage ? { stage } : {} } };
 }
 
 /**

@@ -110,7 +110,7 @@ const stage: Stage = {
 
 /** Assigns the sequences of a run, by a method that there is. */
 export const assign: StageKind = {
-  ...oneStage(stage),
+  ...oneStage(stage, [...stage.settings, "prefix"]), // of scores of other tools
   of({ method }) {
     return [{ ...stage, revision: assignmentOf(method).revision ?? stage.revision }];
   },

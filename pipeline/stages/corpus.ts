@@ -13,7 +13,7 @@ import { canonical } from "../run/seal.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { TEXT, textSeedOf } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
-import { documentLines, openDocuments, readOptions } from "../text/documents.ts";
+import { checkLimit, documentLines, openDocuments, readOptions } from "../text/documents.ts";
 import { type Document, expandInputs, isReadAsText, readDocuments } from "../text/readers.ts";
 import { OFF, sourceOfPath } from "../text/path_source.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
@@ -49,36 +49,39 @@ const stage: Stage = {
   },
   // Standard input cannot be compared before it is read, so it is read whenever it is given.
   again: ({ readStandardInput }) => readStandardInput,
-  prepare: ({ run, configuration, documents: given, emit, signal }) => async () => {
-    const { input, maxDocuments } = configuration;
-    const paths = input.length === 0 ? [] : await expandInputs(input);
-    const texts = configuration.format === "auto" ? paths.filter(isReadAsText) : [];
-    if (texts.length > 0) {
-      const which = texts.length === 1
-        ? `"${texts[0]}" is`
-        : `${texts.length} files such as "${texts[0]}" are`;
-      emit({ type: "warning", message: `${which} read as text: a document each` });
-    }
-    if (input.length > 0 && !paths.includes("-")) {
-      await removeIfThere(`${run}/${SPOOL}`);
-      return { outputs: {}, result: { files: paths.length } };
-    }
-    let documents = 0;
-    // Where documents are taken by their hashes, text that is read once is kept whole: which ones are taken is known only at its end.
-    const isHead = configuration.take === "head";
-    const spooled = { ...configuration, maxDocuments: isHead ? configuration.maxDocuments : 0 };
-    const lines = async function* () {
-      for await (const line of documentLines(given ? textsAlone(given) : openDocuments(spooled))) {
-        signal?.throwIfAborted();
-        yield line;
-        if (++documents % 100 === 0) {
-          emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
-        }
-        if (given && documents === maxDocuments) break;
+  prepare({ run, configuration, documents: given, emit, signal }) {
+    if (!given) checkLimit(configuration);
+    return async () => {
+      const { input, maxDocuments } = configuration;
+      const paths = input.length === 0 ? [] : await expandInputs(input);
+      const texts = configuration.format === "auto" ? paths.filter(isReadAsText) : [];
+      if (texts.length > 0) {
+        const which = texts.length === 1
+          ? `"${texts[0]}" is`
+          : `${texts.length} files such as "${texts[0]}" are`;
+        emit({ type: "warning", message: `${which} read as text: a document each` });
       }
+      if (input.length > 0 && !paths.includes("-")) {
+        await removeIfThere(`${run}/${SPOOL}`);
+        return { outputs: {}, result: { files: paths.length } };
+      }
+      let documents = 0;
+      // Where documents are taken by their hashes, text that is read once is kept whole: which ones are taken is known only at its end.
+      const isHead = configuration.take === "head";
+      const spooled = { ...configuration, maxDocuments: isHead ? configuration.maxDocuments : 0 };
+      const lines = async function* () {
+        for await (const line of documentLines(given ? textsAlone(given) : openDocuments(spooled))) {
+          signal?.throwIfAborted();
+          yield line;
+          if (++documents % 100 === 0) {
+            emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
+          }
+          if (given && documents === maxDocuments) break;
+        }
+      };
+      const outputs = { [SPOOL]: await writeAtomic(`${run}/${SPOOL}`, lines()) };
+      return { outputs, result: { documents } };
     };
-    const outputs = { [SPOOL]: await writeAtomic(`${run}/${SPOOL}`, lines()) };
-    return { outputs, result: { documents } };
   },
   estimate: ({ input }, { characters }) => ({
     seconds: characters / 50e6,
@@ -137,7 +140,7 @@ export async function textFiles(
     return [{ path, open: () => readDocuments([path], { sourceField: "source", vouched: files }) }];
   }
   const paths = await expandInputs(configuration.input);
-  const options = { ...readOptions(configuration, paths), mayBeEmpty: true };
+  const options = { ...readOptions(configuration), mayBeEmpty: true };
   return paths.map((path) => ({ path, open: () => readDocuments([path], options) }));
 }
 

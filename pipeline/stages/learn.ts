@@ -9,10 +9,11 @@ import { forwardFlops, trainingFlops } from "../cost/flops.ts";
 import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import type { LearnContext, PartitionerKind } from "../partition/partitioner.ts";
+import type { LearnContext, Member, PartitionerKind } from "../partition/partitioner.ts";
 import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
-import { heldIn, type Hold } from "../run/lock.ts";
+import type { Owner } from "../run/claims.ts";
+import { firstLiving, type Hold, watchHeld } from "../run/lock.ts";
 import { outputsHash, outputsUnder, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -96,7 +97,7 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
         return await kind.learnShare!(await contextOf(work, kind, identity), {
           ...{ index, of, first: from, count: to - from },
           patience: part.patience ?? PATIENCE_SECONDS,
-          runner: (other) => runnerOf(run, other, of),
+          runner: runnersOf(run, of),
         });
       } finally {
         await release();
@@ -122,10 +123,22 @@ const PATIENCE_SECONDS = 600;
 const memberName = (index: number, of: number) => `${LEARN}-${index}-of-${of}`;
 
 /** Holds the share of a member. Throws a `RunError` where a process has it, or groups of other sizes are at work. */
-async function holdMember({ run, lock }: Work, index: number, of: number): Promise<Hold> {
+async function holdMember({ run, lock, emit, signal }: Work, index: number, of: number): Promise<Hold> {
   const isOther = (name: string) =>
     (/^train-routers-\d+-of-(\d+)$/.exec(name)?.[1] ?? String(of)) !== String(of);
-  const [other] = await heldIn(run, isOther);
+  let told = false;
+  const wait = ({ pid, host }: Owner) => {
+    signal?.throwIfAborted();
+    if (told) return;
+    told = true;
+    emit({
+      type: "warning",
+      message: `looks whether process ${pid}${
+        host && ` on ${host}`
+      } still trains routers in a group of another size`,
+    });
+  };
+  const other = await firstLiving(run, isOther, { wait });
   if (other) {
     throw new RunError(
       `Cannot train routers in a group of ${of} as all members must be of one group: process ${other.owner.pid} holds "${other.name}"`,
@@ -135,12 +148,18 @@ async function holdMember({ run, lock }: Work, index: number, of: number): Promi
   return await lock(memberName(index, of));
 }
 
-/** Says which process runs a member; undefined where none does. */
-async function runnerOf(run: string, index: number, of: number): Promise<string | undefined> {
-  const [held] = await heldIn(run, (name) => name === memberName(index, of));
-  if (held === undefined) return undefined;
-  const { pid, host } = held.owner;
-  return pid > 0 ? `process ${pid}${host && ` on ${host}`}` : "a process";
+/** Makes what says which process runs a member; undefined where none does. */
+function runnersOf(run: string, of: number): Member["runner"] {
+  const members = Array.from(
+    { length: of },
+    (_, index) => watchHeld(run, (name) => name === memberName(index, of)),
+  );
+  return async (index) => {
+    const held = await members[index]();
+    if (held === undefined) return undefined;
+    const { pid, host } = held.owner;
+    return pid > 0 ? `process ${pid}${host && ` on ${host}`}` : "a process";
+  };
 }
 
 /** Gives what a partitioner of this kind is learned with. */

@@ -80,7 +80,11 @@ const stage: Stage = {
 };
 
 /** Makes the tokenizer of a run. */
-export const tokenizer = oneStage(stage, [...LEARNING, "textSeed", "tokenizer"]);
+export const tokenizer = oneStage(stage, [
+  ...LEARNING,
+  ...["textSeed", "tokenizer"] as const,
+  ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
+]);
 
 async function* trainingTexts(work: Work) {
   const { holdout } = work.configuration, seed = textSeedOf(work.configuration);

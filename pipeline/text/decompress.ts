@@ -12,7 +12,7 @@
 import { pipeline, Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { unreadable } from "../run/files.ts";
-import { type Take, takeFrom } from "../rows/bytes.ts";
+import { joinBytes, type Take, takeFrom } from "../rows/bytes.ts";
 
 const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 that follow
@@ -36,7 +36,7 @@ export async function* decompress(
     }
   }();
   try {
-    yield* compression === "gz" ? through(createGunzip(), watched) : frames(takeFrom(watched));
+    yield* compression === "gz" ? members(watched) : frames(takeFrom(watched));
   } catch (error) {
     if (failure !== undefined) throw failure;
     const reason = error instanceof Error ? error.message : String(error);
@@ -49,6 +49,37 @@ export async function* decompress(
 function through(decoder: Transform, chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
   pipeline(Readable.from(chunks), decoder, () => {}); // errors are thrown where the decoder is read
   return decoder;
+}
+
+/**
+ * Decompresses the members of gzip data. Node's decoder takes a zero byte after a member for padding and ends there: what
+ * it leaves unread must be zeros.
+ */
+async function* members(chunks: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const decoder = createGunzip();
+  const given: Uint8Array[] = []; // what the decoder may not have read to its end
+  let begin = 0; // of the first of them, in bytes of the input
+  const remembered = async function* () {
+    // By hand, as a loop would close the input where the decoder ends.
+    for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
+      while (given.length > 0 && begin + given[0].length <= decoder.bytesWritten) {
+        begin += given.shift()!.length;
+      }
+      given.push(next.value);
+      yield next.value;
+    }
+  };
+  yield* through(decoder, remembered());
+  checkPadding(joinBytes(given).subarray(decoder.bytesWritten - begin));
+  for (let next = await chunks.next(); !next.done; next = await chunks.next()) checkPadding(next.value);
+}
+
+function checkPadding(bytes: Uint8Array): void {
+  if (bytes.some((byte) => byte !== 0)) {
+    throw new Error(
+      "Other bytes follow the zeros after a member: cut it there, and hand over the rest as a file",
+    );
+  }
 }
 
 async function* frames(take: Take): AsyncGenerator<Uint8Array> {

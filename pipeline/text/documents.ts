@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 
 import type { Configuration } from "../settings/configuration.ts";
@@ -16,14 +17,13 @@ import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokeniz
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Says how a configuration reads documents. */
-export function readOptions(configuration: Configuration, paths: readonly string[]): ReadOptions {
+export function readOptions(configuration: Configuration): ReadOptions {
   const { format, textField, textColumn, sourceField, sourceFromPath, maxDocuments } = configuration;
   const { tokenColumn, tokenizer, eos } = configuration;
-  const isTable = ["parquet", "arrow"].includes(format) ||
-    (format === "auto" && paths.some((path) => /\.(parquet|arrows?)$/i.test(path)));
   return {
     format: format === "auto" ? undefined : format,
-    textField: isTable && textColumn || textField,
+    textField,
+    textColumn: textColumn || undefined,
     tokenColumn: tokenColumn || undefined,
     tokenizer: tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined,
     sourceField: sourceField || undefined,
@@ -35,21 +35,35 @@ export function readOptions(configuration: Configuration, paths: readonly string
 /**
  * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes
  * documents by their hashes or the first ones, as the settings say; of standard input, which is read only
- * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken.
+ * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken. Throws an
+ * `InputError` for a limit of the embedded corpus.
  */
 export function openDocuments(
   configuration: Configuration,
   onLeftOut?: (sources: string[], all: number) => void,
 ): ReadableStream<Document> {
   const { input, corpus, corpusCharacters, maxDocuments: most, take } = configuration;
+  checkLimit(configuration);
   if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
   const open = async function* (more: ReadOptions = {}) {
     const paths = await expandInputs(input);
-    yield* readDocuments(paths, { ...readOptions(configuration, paths), ...more });
+    yield* readDocuments(paths, { ...readOptions(configuration), ...more });
   };
   if (most === 0 || take === "head" || input.includes("-")) return ReadableStream.from(open());
   const seed = textSeedOf(configuration);
   return ReadableStream.from(takeByHash(() => open({ maxDocuments: undefined }), { seed, most, onLeftOut }));
+}
+
+/** Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all text of a kind. */
+export function checkLimit({ input, maxDocuments: most }: Configuration): void {
+  if (input.length > 0 || most === 0) return;
+  const limit = setting("maxDocuments");
+  throw new InputError(
+    say`Cannot limit the documents of an embedded corpus as ${limit} must go with ${
+      setting("input")
+    }: ${limit} is ${most}`,
+    { remedy: say`leave it out, or shorten the documents with ${setting("corpusCharacters")}` },
+  );
 }
 
 /** Writes documents as JSON lines in UTF-8, with fields `text` and `source`. */

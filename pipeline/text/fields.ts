@@ -27,6 +27,8 @@ export interface ReadOptions {
   format?: string;
   /** Field (JSON) or column (Parquet, Arrow) that holds the text; "text" by default. */
   textField?: string;
+  /** Column (Parquet, Arrow) that holds the text, where it is not called as the field is. */
+  textColumn?: string;
   /** Column (Parquet, Arrow) that holds the ids of a document, instead of its text. */
   tokenColumn?: string;
   /**

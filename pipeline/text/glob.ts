@@ -2,13 +2,15 @@
  * File name patterns, matched without leaving the folder that the pattern names.
  *
  * `*` and `?` match within a name, `**` any number of folders, `[abc]` and `[!abc]` one character, `{a,b}` either.
- * Names that begin with a dot are matched only by patterns that do. Links to folders are followed: `glob` of
- * `node:fs` leaves them out without a word, and it asks for the permission to read the environment, as `tinyglobby`
- * does.
+ * Names that begin with a dot are matched only by patterns that do. Links to folders are followed, but not back to
+ * a folder that they lie in: `glob` of `node:fs` leaves them out without a word, and it asks for the permission to
+ * read the environment, as `tinyglobby` does.
  *
  * @module
  */
 
+import { join } from "node:path";
+import { InputError } from "../../kernels/errors.ts";
 import { entriesOf, isFolder } from "../run/files.ts";
 
 /** Says whether a path has characters that make it a pattern. */
@@ -30,13 +32,17 @@ export function compareBytes(a: string, b: string): number {
 
 const isHalf = (code: number): boolean => code >= 0xd800 && code < 0xe000;
 
-/** Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds none. */
+/**
+ * Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds none. Throws an
+ * `InputError` for a range of characters that is none.
+ */
 export async function glob(pattern: string): Promise<string[]> {
   const found = new Set<string>();
   for (const path of alternatives(pattern)) {
     const names = path.split("/");
     const fixed = names.findIndex(isGlob);
     if (fixed >= 0) {
+      checkNames(names.slice(fixed), pattern);
       const base = names.slice(0, fixed).map((name) => name + "/").join("");
       await walk(base, names.slice(fixed).filter((name) => name !== ""), found);
     } else if (await isFile(path)) found.add(path);
@@ -44,11 +50,15 @@ export async function glob(pattern: string): Promise<string[]> {
   return [...found].sort(compareBytes);
 }
 
-/** Adds the files below `base`, "" or a path that ends in a slash, that match the names. */
-async function walk(base: string, names: string[], found: Set<string>): Promise<void> {
+/**
+ * Adds the files below `base`, "" or a path that ends in a slash, that match the names. `entered` are the real paths of
+ * the folders that `**` stands for so far, base the last of them.
+ */
+async function walk(base: string, names: string[], found: Set<string>, entered?: string[]): Promise<void> {
   const [name, ...rest] = names;
   const isDeep = name === "**", isLast = rest.length === 0;
   if (isDeep) await walk(base, isLast ? ["*"] : rest, found);
+  const above = isDeep ? entered ?? [await realPath(base || ".")] : [];
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
   for (const { name, isDirectory, isSymlink } of await entriesOf(base || ".")) {
     if (!matches.test(name)) continue;
@@ -56,12 +66,17 @@ async function walk(base: string, names: string[], found: Set<string>): Promise<
     // Only a link is looked up: there may be hundreds of thousands of files.
     if (isDeep || !isLast) {
       const isOne = isSymlink ? await isFolder(path) : isDirectory;
-      if (isOne) await walk(`${path}/`, isDeep ? names : rest, found);
+      if (isOne && isDeep) {
+        const place = isSymlink ? await realPath(path) : join(above.at(-1)!, name);
+        if (!above.includes(place)) await walk(`${path}/`, names, found, [...above, place]);
+      } else if (isOne) await walk(`${path}/`, rest, found);
     } else if (isSymlink ? await isFile(path) : !isDirectory) found.add(path);
   }
 }
 
 const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);
+
+const realPath = (path: string) => Deno.realPath(path).catch(() => path);
 
 /** Lists the patterns that `{a,b}` stands for, nested ones included. */
 function alternatives(pattern: string): string[] {
@@ -69,6 +84,17 @@ function alternatives(pattern: string): string[] {
   if (match === null) return [pattern];
   const [, before, inside, after] = match;
   return inside.split(",").flatMap((choice) => alternatives(before + choice + after));
+}
+
+function checkNames(names: string[], pattern: string): void {
+  try {
+    names.forEach(nameExpression);
+  } catch (cause) {
+    throw new InputError(
+      `Cannot find files as the ranges in "${pattern}" must go from one character to a later one: one does not`,
+      { where: pattern, remedy: "write it the other way round, as in [a-z]", cause },
+    );
+  }
 }
 
 function nameExpression(pattern: string): RegExp {

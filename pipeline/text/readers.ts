@@ -209,7 +209,7 @@ async function* jsonDocuments(
   for await (const { record, number } of jsonRecords(bytes, name)) {
     const field = (field: string, option: string): unknown => {
       if (Object.hasOwn(record, field)) return record[field];
-      const fields = Object.keys(record).slice(0, 8);
+      const fields = Object.keys(record);
       throw lacks(name, `every line must have a field "${field}"`, `line ${number}`, fields, option);
     };
     const text = field(textField, "textField");

@@ -12,10 +12,10 @@ import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenRead
 const CUT_SHORT = "copy or write it again";
 
 /** Lists the columns that are needed, and the settings that name them. */
-function columnsOf({ textField = "text", tokenColumn, sourceField }: ReadOptions) {
+function columnsOf({ textField = "text", textColumn = textField, tokenColumn, sourceField }: ReadOptions) {
   return [
     tokenColumn === undefined
-      ? { column: textField, option: "textColumn" }
+      ? { column: textColumn, option: "textColumn" }
       : { column: tokenColumn, option: "tokenColumn" },
     ...sourceField === undefined ? [] : [{ column: sourceField, option: "sourceField" }],
   ];
@@ -51,7 +51,7 @@ async function documentOf(
   place: string,
   row: number,
   values: Record<string, unknown>,
-  { textField = "text", tokenColumn, sourceField, source = "" }: ReadOptions,
+  { textField = "text", textColumn = textField, tokenColumn, sourceField, source = "" }: ReadOptions,
   reader: TokenReader | undefined,
 ): Promise<Document> {
   const label = sourceField === undefined ? source : labelOf(values[sourceField], source);
@@ -59,10 +59,10 @@ async function documentOf(
     const tokens = idsOf(place, row, tokenColumn!, values[tokenColumn!], reader);
     return { text: await reader.decode(tokens), source: label, tokens };
   }
-  const text = values[textField];
+  const text = values[textColumn];
   if (typeof text === "string") return { text, source: label };
   const fact = `in row ${row} it is ${kindOf(text)}`;
-  throw unreadable(place, `column "${textField}" must hold strings`, fact);
+  throw unreadable(place, `column "${textColumn}" must hold strings`, fact);
 }
 
 /** Reads a list of ids. EOS at its end closes or pads it and is left out. */

@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
+import { wordText } from "../../kernels/errors.ts";
 import { assignArgmax } from "../../pipeline/partition/assignment/argmax.ts";
 import { readPrices } from "../../pipeline/partition/assignment/prices.ts";
 import { fromBatch, readShards, toBatch, writeArrowFile } from "../../pipeline/rows/arrow.ts";
-import { concatColumns } from "../../pipeline/rows/columns.ts";
+import { concatColumns, sliceColumns } from "../../pipeline/rows/columns.ts";
 import { assignFiles, type AssignFilesOptions } from "../../tasks/assign_files.ts";
 import { columnsOf, LINEAGE } from "../pipeline/rows/support.ts";
 import { inFolder } from "./support.ts";
@@ -83,6 +84,42 @@ Deno.test("assignFiles() keeps the prices of every output, and touches none of a
     const kept = await Promise.all(outputs.map((output) => readPrices(`${output}.prices.json`)));
     assertEquals(kept.map(({ rows }) => rows), [20, 12]);
     assertEquals(await Deno.readTextFile(`${folder}/prices.json`), "of a run");
+  }));
+
+Deno.test("assignFiles() finds the experts of other tools' scores behind batches without rows", () =>
+  inFolder(async (folder) => {
+    const { paths, nll } = await scores(folder);
+    const parts = await Array.fromAsync(readShards(paths), (batch) => fromBatch(batch));
+    const batches = [sliceColumns(parts[0], 0, 0), ...parts].map((columns) => {
+      const batch = toBatch(columns, LINEAGE);
+      batch.schema.metadata.clear();
+      return batch;
+    });
+    const path = `${folder}/foreign.arrow`;
+    await writeArrowFile(path, ReadableStream.from(batches));
+    const { experts } = await run(folder, { paths: [path] });
+    assertEquals([0, 1].map((e) => experts.filter((expert) => expert === e).length), [16, 16]);
+    const best = await run(folder, { paths: [path], method: "argmax" });
+    assertEquals(best.experts, [...assignArgmax(nll, 2)]);
+  }));
+
+Deno.test("assignFiles() goes by the prefix that it is told where scores do not tell it, and warns without one", () =>
+  inFolder(async (folder) => {
+    const { paths: [known] } = await scores(folder);
+    const [columns] = await Array.fromAsync(readShards([known]), (batch) => fromBatch(batch));
+    const batch = toBatch(columns, LINEAGE);
+    batch.schema.metadata.clear();
+    const path = `${folder}/foreign.arrow`;
+    await writeArrowFile(path, ReadableStream.from([batch]));
+    const warnings: string[] = [];
+    const onWarning: AssignFilesOptions["onWarning"] = (message) => warnings.push(wordText(message));
+    const whole = await run(folder, { paths: [path], onWarning });
+    assertEquals(warnings.map((text) => text.split("; ")[1]), ["set prefix if some are shorter than it"]);
+    const by = await run(folder, { paths: [path], prefix: LINEAGE.prefix, onWarning });
+    assertEquals(warnings.length, 1);
+    assertEquals(by.experts, (await run(folder, { paths: [known], onWarning })).experts);
+    assertEquals(whole.experts.length, columns.rows);
+    await assertRejects(() => run(folder, { paths: [known], prefix: 3 }), InputError, "prefix");
   }));
 
 Deno.test("assignFiles() refuses prices and a method together", () =>

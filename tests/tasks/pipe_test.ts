@@ -1,6 +1,9 @@
 import { toText } from "@std/streams";
-import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { tableFromIPC } from "@uwdata/flechette";
+import { arrowBytes, toBatch } from "../../pipeline/rows/arrow.ts";
+import { until } from "../../tasks/pipe.ts";
+import { bytesOf, columnsOf, LINEAGE, stream } from "../pipeline/rows/support.ts";
 import {
   commandOf,
   inFolder,
@@ -91,6 +94,73 @@ Deno.test("a task whose upstream died stops with exit code 2 and writes no end m
     assertEquals(await Deno.stat(output).catch(() => null), null);
     assertEquals(await Deno.stat(`${output}.partial`).catch(() => null), null);
   }));
+
+Deno.test("tokenizer reads a pipe and files as it is told", () =>
+  inFolder(async (folder) => {
+    const lines = smallCorpus(4).replaceAll('"text"', '"body"');
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, lines);
+    const made = async (name: string, args: string[], input?: string) => {
+      const own = ["--vocab-size", "300", "--text-field", "body", "--output", `${folder}/${name}`];
+      const { code, err } = await task("tokenizer", [...args, ...own], { input });
+      assertEquals(code, 0, err);
+      return await Deno.readTextFile(`${folder}/${name}`);
+    };
+    const piped = await made("a.json", ["-", "--format", "jsonl"], lines);
+    assertEquals(await made("b.json", [`${folder}/docs.jsonl`]), piped);
+  }));
+
+Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothing beside its output", () =>
+  inFolder(async (folder) => {
+    const tokenizer = `${ROOT}fixtures/runs/format-1/tokenizer.json`;
+    const output = `${folder}/made`;
+    const cases: [string, string[]][] = [
+      ["corpus", ["--input", "-", "--format", "jsonl", "--output", output]],
+      ["tokenize", ["-", "--format", "jsonl", "--tokenizer", tokenizer, "--output", output]],
+      ["assign", ["-", "--output", output]],
+      ["tokenizer", ["-", "--format", "jsonl", "--output", output]],
+    ];
+    const { expert: _, tokens: __, ...columns } = columnsOf(3);
+    const bytes = await bytesOf(arrowBytes(stream(toBatch(columns, LINEAGE))));
+    for (const [name, args] of cases) {
+      const child = taskCommand(name, args, { stdin: "piped" }).spawn();
+      const writer = child.stdin.getWriter();
+      // A pipe that has not ended: of Arrow the end is missing.
+      await writer.write(
+        name === "assign" ? bytes.slice(0, -8) : new TextEncoder().encode('{"text": "a"}\n'),
+      );
+      while ([...Deno.readDirSync(folder)].length === 0) await new Promise((done) => setTimeout(done, 20));
+      sendSignal(child, "SIGINT");
+      const { code, stderr } = await child.output();
+      const err = new TextDecoder().decode(stderr);
+      await writer.close().catch(() => {});
+      assertEquals([code, [...Deno.readDirSync(folder)]], [130, []], `${name}: ${err}`);
+      assertStringIncludes(err, "interrupted\n");
+    }
+  }));
+
+Deno.test("until() passes everything on, closes its source, and ends with the reason of the signal", async () => {
+  const ending = new AbortController();
+  let closed = 0;
+  const source = async function* (waits: boolean) {
+    try {
+      yield* [1, 2];
+      if (waits) await new Promise(() => {});
+    } finally {
+      closed++;
+    }
+  };
+  assertEquals(await Array.fromAsync(until(ending.signal, source(false))), [1, 2]);
+  for await (const item of until(ending.signal, source(true))) if (item === 1) break;
+  assertEquals(closed, 2);
+  const taken: number[] = [];
+  const waiting = (async () => {
+    for await (const item of until(ending.signal, source(true))) taken.push(item);
+  })();
+  while (taken.length < 2) await new Promise((done) => setTimeout(done, 1));
+  ending.abort(new DOMException("enough", "AbortError"));
+  await assertRejects(() => waiting, DOMException, "enough");
+  await assertRejects(() => Array.fromAsync(until(ending.signal, source(false))), DOMException, "enough");
+});
 
 Deno.test("a task whose reader stops early ends without a word", async () => {
   const child = taskCommand("corpus", ["--output", "-"]).spawn();

@@ -32,7 +32,23 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--run FILE", 2, 'Cannot work in "FILE" as it must be a folder: it is a file; choose another --run'],
     ["docs.jsonl", 2, 'Cannot run task "corpus" as it takes flags only: "docs.jsonl" is none; see --help'],
     ["--max-documents -1", 2, "Cannot use --max-documents as it must be an integer of at least 0: it is -1"],
+    [
+      "--max-documents 2 --output OUT",
+      2,
+      "Cannot limit the documents of an embedded corpus as --max-documents must go with --input: --max-documents is 2; leave it out, or shorten the documents with --corpus-characters",
+    ],
+    ["--max-documents 2 --run OUT", 2, "Cannot limit the documents of an embedded corpus"],
     ["--take middle", 2, "Cannot use --take as it must be one of"],
+    [
+      "--run RUN --output OUT",
+      2,
+      "Cannot use --run with --output as it must go with a run folder: leave it out, or --output",
+    ],
+    [
+      "--reuse RUN --output -",
+      2,
+      "Cannot use --reuse with --output as it must go with a run folder: leave it out, or --output",
+    ],
     [
       "--config NONE/a.json",
       2,
@@ -42,6 +58,28 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
   "tokenizer": [
     ["FILE", 2, "Cannot write the tokenizer as --output must name a file: it is not given"],
     ["--run RUN --output OUT", 2, "Cannot use --output as files or - must be named besides: none is"],
+    [
+      "FILE --run RUN --output OUT",
+      2,
+      "Cannot use --run with files or a pipe as it must go with a run folder: leave it out, or the files",
+    ],
+    ...["--holdout 0.2", "--seed 3", "--text-seed 3", "--tokenizer RUN/tokenizer.json"].map((
+      flag,
+    ): [string, number, string] => [
+      `FILE ${flag} --output OUT`,
+      2,
+      `Cannot use ${flag.split(" ")[0]} with files or a pipe as it must go with a run folder`,
+    ]),
+    [
+      "FILE --format jsonl --text-field body --output OUT",
+      2,
+      "Cannot read FILE as every line must be JSON: invalid JSON on line 1",
+    ],
+    [
+      "OTHER/../docs.jsonl --text-field body --output OUT",
+      2,
+      'Cannot read OTHER/../docs.jsonl as every line must have a field "body": line 1 has "text", "source"; name it with --text-field',
+    ],
     ["FILE --output -", 2, "Cannot write the tokenizer as --output must name a file: it is -"],
     ["FILE --output=", 2, 'Cannot use --output as it must be a path: it is ""'],
     [
@@ -101,6 +139,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "FILE --run RUN",
       2,
       "Cannot use --run with files or a pipe as it must go with a run folder: leave it out, or the files",
+    ],
+    [
+      "FILE --check",
+      2,
+      "Cannot use --check with files or a pipe as it must go with a run folder: leave it out, or the files",
     ],
     ["--part 0/2 --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "0/2"'],
     ["--part 3/2 --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "3/2"'],

@@ -72,7 +72,7 @@ export async function saveMember(
 
 /**
  * Reads what a member goes on from, of this learning and after at most so many rounds; undefined where there is none. Throws an
- * `InputError` where it was on another device.
+ * `InputError` where it was on another device and came further than `known` rounds.
  */
 export async function savedMember(
   folder: string,
@@ -81,13 +81,14 @@ export async function savedMember(
   learning: Learning,
   rounds: number,
   onDamaged?: (error: InputError) => void,
+  known = 0,
 ): Promise<SavedRounds | undefined> {
   const path = statePath(folder, member);
   const saved = await usableTrainerState(path, model, onDamaged);
   const { key, settings, adapter, ...progress } = (saved?.notes ?? {}) as Partial<Learning & SavedRounds>;
   if (saved === undefined || settings !== learning.settings) return undefined;
-  if (key !== learning.key) throw otherDevice("go on", path, learning, adapter!);
   const { round, consumed, rounds: metrics, start } = progress as SavedRounds;
+  if (key !== learning.key && round > known) throw otherDevice("go on", path, learning, adapter!);
   return round > rounds ? undefined : { round, consumed, rounds: metrics, start, trainer: saved.state };
 }
 
@@ -107,21 +108,20 @@ export function shareOfState({ trainer, ...progress }: SavedRounds, { first, cou
 }
 
 /**
- * Puts together what the members of a group have learned, after at most so many rounds; undefined where none has learned this. Of groups
- * of several sizes it takes one that has come furthest, and is complete there if any is. Throws an `InputError` where one of them is missing, or has come to another round, or they ran on another device than this one.
+ * Puts together what the members of a group have learned, after at most so many rounds; undefined where none has learned this
+ * further than the `known` rounds. Of groups of several sizes it takes one that has come furthest, and is complete there if any is. Throws
+ * an `InputError` where one of them is missing, or has come to another round, or they ran on another device than this one.
  */
 export async function joinMembers(
   folder: string,
   model: ModelConfig,
   learning: Learning,
   rounds: number,
+  known: number,
 ): Promise<SavedRounds & { of: number } | undefined> {
   const states = new Map<number, Map<number, SavedRounds>>(); // by members of the group, and number of the member
-  for (const { name } of await entriesOf(`${folder}/${GROUP}`)) {
-    const [, index, of] = /^state-(\d+)-of-(\d+)\.safetensors$/.exec(name) ?? [];
-    if (of === undefined) continue;
-    const member = { index: Number(index), of: Number(of) };
-    const saved = await savedMember(folder, member, model, learning, rounds);
+  for (const member of await savedMembers(folder)) {
+    const saved = await savedMember(folder, member, model, learning, rounds, undefined, known);
     const all = states.get(member.of) ?? new Map<number, SavedRounds>();
     if (saved) states.set(member.of, all.set(member.index, saved));
   }
@@ -129,13 +129,13 @@ export async function joinMembers(
     0,
     ...[...states.values()].flatMap((all) => [...all.values()].map(({ round }) => round)),
   );
+  if (most <= known) return undefined;
   const groups = [...states]
     .map(([of, all]) => Array.from({ length: of }, (_, index) => all.get(index)))
     .filter((members) => members.some((member) => member?.round === most));
   const isComplete = (members: (SavedRounds | undefined)[]) =>
     members.every((member) => member?.round === most);
   const members = groups.find(isComplete) ?? groups[0];
-  if (members === undefined) return undefined;
   const of = members.length;
   if (!isComplete(members)) {
     const standing = members.map((member, index) =>
@@ -154,6 +154,19 @@ export async function joinMembers(
     );
   }
   return { of, ...members[0]!, trainer: joinStates(members.map((member) => member!.trainer)) };
+}
+
+/** Lists the members that have saved what they go on from. */
+async function savedMembers(folder: string): Promise<Pick<Member, "index" | "of">[]> {
+  return (await entriesOf(`${folder}/${GROUP}`)).flatMap(({ name }) => {
+    const [, index, of] = /^state-(\d+)-of-(\d+)\.safetensors$/.exec(name) ?? [];
+    return of === undefined ? [] : [{ index: Number(index), of: Number(of) }];
+  });
+}
+
+/** Removes what members of all groups go on from, where one process begins anew. */
+export async function forgetMembers(folder: string): Promise<void> {
+  for (const member of await savedMembers(folder)) await removeIfThere(statePath(folder, member));
 }
 
 /** What {@linkcode exchanging} takes. */

@@ -23,6 +23,7 @@ import { writeDescription } from "../folder.ts";
 import type { LearnContext, Learned, Member } from "../partitioner.ts";
 import {
   exchanging,
+  forgetMembers,
   forgetScores,
   joinMembers,
   type Learning,
@@ -44,11 +45,14 @@ export async function learn(context: LearnContext): Promise<Learned> {
   const { vocabulary, eos, tokenizer } = tokens;
   const { model, gpu, learning, onDamaged } = await prepare(context);
   const path = `${folder}/${STATE}`;
+  if (context.anew) await forgetMembers(folder);
   const own = context.anew
     ? undefined
     : await savedRounds(path, learning.key, model, configuration.rounds, onDamaged);
-  const group = context.anew ? undefined : await joinMembers(folder, model, learning, configuration.rounds);
-  const state = group && group.round > (own?.round ?? 0) ? group : own;
+  const group = context.anew
+    ? undefined
+    : await joinMembers(folder, model, learning, configuration.rounds, own?.round ?? 0);
+  const state = group ?? own;
   const rounds = state?.rounds ?? [];
   const save = async ({ trainer, ...progress }: RouterState, start?: string) =>
     await saveTrainerState(path, model, trainer, { key: learning.key, ...progress, rounds, start });
@@ -98,13 +102,12 @@ export async function learnShare(context: LearnContext, member: Member): Promise
   const { experts } = configuration;
   const { model, gpu, learning, onDamaged } = await prepare(context);
   const { rounds: last } = configuration;
-  const whole = async () => {
-    const saved = await savedRounds(`${folder}/${STATE}`, learning.key, model, last, onDamaged);
-    return saved && shareOfState(saved, member);
+  const goOn = async () => {
+    const whole = await savedRounds(`${folder}/${STATE}`, learning.key, model, last, onDamaged);
+    const own = await savedMember(folder, member, model, learning, last, onDamaged, whole?.round);
+    return whole && whole.round >= (own?.round ?? 0) ? shareOfState(whole, member) : own;
   };
-  const state = context.anew
-    ? undefined
-    : await savedMember(folder, member, model, learning, last, onDamaged) ?? await whole();
+  const state = context.anew ? undefined : await goOn();
   if (!state) await forgetScores(folder, member);
   const rounds = state?.rounds ?? [];
   const start = configuration.start === "random"

@@ -138,6 +138,26 @@ Deno.test("score() takes other tools' rows with a warning", async () => {
   assertEquals(warnings.length, 1);
 });
 
+Deno.test("score() takes other tools' batches that have no rows at first, and goes by the first rows", async () => {
+  const warnings: string[] = [];
+  const onWarning: ScoreOptions["onWarning"] = (message) => warnings.push(wordText(message));
+  const batches = (...all: Columns[]) =>
+    ReadableStream.from(all.map((columns) => {
+      const batch = toBatch(columns, lineage);
+      batch.schema.metadata.clear();
+      return batch;
+    }));
+  const { nll, last } = await run(batches(someRows(0), someRows(0), someRows(3)), { onWarning });
+  assertEquals(nll, (await run(stream(someRows(3), 3))).nll);
+  assertEquals([lineageOf(last)!.sequenceLength, warnings.length], [S, 1]);
+  await assertRejects(
+    () => run(batches(someRows(0), someRows(3)), { prefix: 13 }),
+    InputError,
+    `the sequences have ${S} tokens`,
+  );
+  assertEquals((await run(batches(someRows(0)))).last.numRows, 0);
+});
+
 Deno.test("score() refuses other tokenizers, prefixes beyond S, ids beyond the vocabulary and rows without tokens", async () => {
   const rows = someRows(3);
   await assertRejects(() => run(stream(rows, 3, { ...lineage, tokenizer: "t2" })), InputError, "t2");

@@ -1,7 +1,14 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists } from "../../../pipeline/run/files.ts";
-import { heldIn, isHeld, lockRun, removeDeadLocks } from "../../../pipeline/run/lock.ts";
+import {
+  firstLiving,
+  heldIn,
+  isHeld,
+  lockRun,
+  removeDeadLocks,
+  watchHeld,
+} from "../../../pipeline/run/lock.ts";
 import { holder, kill } from "./holder.ts";
 
 async function withRun(test: (run: string) => Promise<void>): Promise<void> {
@@ -136,6 +143,40 @@ Deno.test("heldIn() names what is held, how and by whom, and nothing of a proces
     await first();
     await removeDeadLocks(run);
     assertFalse(await exists(`${run}/locks`));
+  }));
+
+Deno.test("watchHeld() and firstLiving() count a hold of another machine only as long as its text changes", () =>
+  withRun(async (run) => {
+    const path = `${run}/locks/score.json`;
+    const lease = 400;
+    const isScore = (name: string) => name === "score";
+    const watch = watchHeld(run, isScore, lease);
+    assertEquals([await watch(), await firstLiving(run, isScore, { lease })], [undefined, undefined]);
+    const release = await lockRun(run, "score", "mine"); // a hold of this machine needs no words
+    const start = performance.now();
+    while (performance.now() - start < 2 * lease) {
+      assertEquals((await watch())?.owner.pid, Deno.pid);
+      await new Promise((done) => setTimeout(done, 100));
+    }
+    assertEquals((await firstLiving(run, isScore, { lease }))?.owner.pid, Deno.pid);
+    await release();
+    let beat = 0;
+    await elsewhere(path, beat, 0);
+    const alive = setInterval(() => elsewhere(path, ++beat, 0), 100);
+    for (let i = 0; i < 12; i++) {
+      assertEquals((await watch())?.owner.pid, 17);
+      await new Promise((done) => setTimeout(done, 100));
+    }
+    const waited: string[] = [];
+    const wait = ({ host }: { host: string }) => waited.push(host);
+    assertEquals((await firstLiving(run, isScore, { lease, wait }))?.owner.pid, 17);
+    clearInterval(alive);
+    await new Promise((done) => setTimeout(done, 150)); // a beat may be under way
+    assertEquals((await watch())?.owner.pid, 17); // it may live
+    await new Promise((done) => setTimeout(done, lease));
+    assertEquals([await watch(), await isHeld(run, "score")], [undefined, true]);
+    assertEquals(await firstLiving(run, isScore, { lease, wait }), undefined);
+    assertEquals(new Set(waited), new Set(["far"]));
   }));
 
 Deno.test("a process that is killed as it takes a hold leaves none, and what it left goes", () =>

@@ -3,9 +3,13 @@ import { FIELD_NAMES, FIELDS } from "../../../pipeline/settings/configuration.ts
 import { settingsOf } from "../../../pipeline/stages/task_settings.ts";
 
 Deno.test("settingsOf() gives each task what its stages depend on, and partition all of that", () => {
-  assertEquals(settingsOf("assign"), ["shardSequences", "method", "chunk"]);
+  assertEquals(settingsOf("assign"), ["shardSequences", "prefix", "method", "chunk"]);
   assertEquals(settingsOf("score"), ["routers", "prefix", "scoreBatch"]);
   assertEquals(settingsOf("tokenizer"), [
+    "format",
+    "textField",
+    "textColumn",
+    "tokenColumn",
     "textSeed",
     "tokenizer",
     "vocabularySize",

@@ -57,6 +57,28 @@ Deno.test("decompress() refuses damaged input", async () => {
   }
 });
 
+Deno.test("decompress() takes zeros after the last member of .gz data for padding, and refuses more that follows them", async () => {
+  const member = new Uint8Array(gzipSync(TEXT));
+  for (const size of [1, 512, 200_000]) {
+    const padded = joinBytes([member, new Uint8Array(size)]);
+    for (const edges of [[], [member.length], [member.length - 1, member.length + 1], [40, 65_536]]) {
+      assertEquals(await inChunks(padded, [...edges], "gz"), TEXT);
+      for (const rest of [member, Uint8Array.of(1)]) {
+        const more = [...edges, padded.length];
+        const error = await assertRejects(
+          () => inChunks(joinBytes([padded, rest]), [...edges], "gz"),
+          InputError,
+          "whole .gz data",
+        );
+        if (edges.length === 0) {
+          assertStringIncludes(error.message, "other bytes follow the zeros after a member");
+        }
+        await assertRejects(() => inChunks(joinBytes([padded, rest]), more, "gz"), InputError);
+      }
+    }
+  }
+});
+
 Deno.test("decompress() passes the errors of its input on, and cancels it", async () => {
   for (const [name, compress] of CODECS) {
     const bytes = new Uint8Array(compress(NOISE));

@@ -1,4 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { tableFromArrays, tableToIPC } from "apache-arrow";
+import { InputError } from "../../../kernels/errors.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -13,20 +15,23 @@ const settings = (more: Partial<Configuration>) => ({ ...defaultConfiguration(),
 const textsOf = async (more: Partial<Configuration>, onLeftOut?: (sources: string[], all: number) => void) =>
   (await Array.fromAsync(openDocuments(settings(more), onLeftOut))).map(({ text }) => text);
 
-Deno.test("readOptions() takes the column of text for Parquet alone, named or guessed by its files", () => {
-  const c = { textField: "body", textColumn: "column" };
-  const fieldOf = (more: Partial<Configuration>, ...paths: string[]) =>
-    readOptions(settings({ ...c, ...more }), paths).textField;
-  assertEquals(fieldOf({}, "a.jsonl"), "body");
-  assertEquals(fieldOf({}, "a.jsonl", "b.parquet"), "column");
-  assertEquals(fieldOf({ format: "parquet" }, "a.bin"), "column");
-  assertEquals(fieldOf({ format: "jsonl" }, "a.parquet"), "body");
-  assertEquals(fieldOf({ format: "parquet", textColumn: "" }, "a.bin"), "body");
-});
+Deno.test("openDocuments() reads the field of text of JSON lines beside the column of Arrow, which is the field's without a name", () =>
+  inFolder(async (folder) => {
+    const input = [`${folder}/a.jsonl`, `${folder}/b.arrow`];
+    await Deno.writeTextFile(input[0], '{"body": "sail", "content": "not this"}\n');
+    for (const textColumn of ["content", ""]) {
+      const column = textColumn || "body";
+      await Deno.writeFile(input[1], tableToIPC(tableFromArrays({ [column]: ["gull"] }), "file"));
+      assertEquals(await textsOf({ input, textField: "body", textColumn }), ["sail", "gull"]);
+      assertEquals(await textsOf({ input: [input[1]], textField: "body", textColumn, format: "arrow" }), [
+        "gull",
+      ]);
+    }
+  }));
 
 Deno.test("readOptions() leaves out what is not set", () => {
-  const { textField, ...others } = readOptions(settings({}), []);
-  assertEquals([textField, Object.values(others)], ["text", new Array(6).fill(undefined)]);
+  const { textField, ...others } = readOptions(settings({}));
+  assertEquals([textField, Object.values(others)], ["text", new Array(7).fill(undefined)]);
 });
 
 Deno.test("openDocuments() reads files, the first ones where it is told so, or some by hash from everywhere", () =>
@@ -55,6 +60,16 @@ Deno.test("openDocuments() reads the embedded corpus where no input is named", a
   const stream = openDocuments(settings({ corpus: "wide", corpusCharacters: 1000 }));
   const [first] = await Array.fromAsync(stream);
   assertEquals(first.source, "essays");
+});
+
+Deno.test("openDocuments() refuses a limit of an embedded corpus", () => {
+  for (const take of ["head", "hash"] as const) {
+    assertThrows(
+      () => openDocuments(settings({ maxDocuments: 2, take })),
+      InputError,
+      "maxDocuments must go with input: maxDocuments is 2; leave it out, or shorten the documents with corpusCharacters",
+    );
+  }
 });
 
 Deno.test("documentLines() writes what readDocuments() reads back, whatever the text", () =>

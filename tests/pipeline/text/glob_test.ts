@@ -1,6 +1,7 @@
 import { Buffer } from "node:buffer";
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
 import { compareBytes, glob } from "../../../pipeline/text/glob.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -64,6 +65,32 @@ Deno.test("glob() follows links to folders and files, and leaves out links to no
       assertEquals(await glob(`${folder}/${pattern}`), names.map((name) => `${folder}/${name}`), pattern);
     }
   }));
+
+Deno.test("glob() follows no link back to a folder that it lies in, and finds every file once", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/data/sub`, { recursive: true });
+    for (const name of ["data/a.txt", "data/sub/b.txt"]) await Deno.writeTextFile(`${folder}/${name}`, "");
+    for (const name of ["self", "same"]) await Deno.symlink(".", `${folder}/data/${name}`);
+    for (const name of ["up", "back"]) await Deno.symlink("..", `${folder}/data/sub/${name}`);
+    await Deno.symlink(folder, `${folder}/data/root`);
+    const cases: [string, string[]][] = [
+      ["data/**/*.txt", ["data/a.txt", "data/sub/b.txt"]],
+      ["data/sub/**/a.txt", ["data/sub/back/a.txt", "data/sub/up/a.txt"]],
+      ["data/self/*.txt", ["data/self/a.txt"]], // named, and so entered
+    ];
+    for (const [pattern, expected] of cases) {
+      const found = await glob(`${folder}/${pattern}`);
+      assertEquals(found.map((path) => path.slice(folder.length + 1)), expected, pattern);
+    }
+  }));
+
+Deno.test("glob() names a pattern with a range of characters that is none", async () => {
+  const error = await assertRejects(() => glob("none/{a,b}/[z-a].txt"), InputError);
+  assertStringIncludes(
+    error.message,
+    'the ranges in "none/{a,b}/[z-a].txt" must go from one character to a later',
+  );
+});
 
 Deno.test("compareBytes() orders by UTF-8 bytes, not by UTF-16 units", () => {
   assertEquals(["😀", "ﬀ", "z", "a", "ab"].sort(compareBytes), ["a", "ab", "z", "ﬀ", "😀"]);

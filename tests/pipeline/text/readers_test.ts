@@ -188,6 +188,11 @@ Deno.test("readDocuments() names the line of what is wrong with JSON lines", asy
       InputError,
       `must have a field "text": line 17 has "body", "id"; name it with textField`,
     ],
+    [
+      JSON.stringify(Object.fromEntries(Array.from({ length: 22 }, (_, i) => [`f${i}`, i]))),
+      InputError,
+      '"f7", "f8", "f9", "f10", "f11", "f12", "f13", "f14", "f15", "f16", "f17", "f18", "f19" and 2 more;',
+    ],
     [`{}`, InputError, "line 17 has none"],
     [`{"text":null}`, InputError, `field "text" must be a string: on line 17 it is null`],
     [`{"text":["x"]}`, InputError, "on line 17 it is an array"],

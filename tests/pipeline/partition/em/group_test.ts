@@ -218,6 +218,60 @@ Deno.test("learn() puts together a complete group where members of groups of oth
     assertEquals(await learn(context), whole);
   }));
 
+Deno.test("learn() goes on from its own state where a group that was left is not further, and begins anew without it", () =>
+  inFolder(async (folder) => {
+    const settings = (rounds: number) =>
+      resolveConfiguration({ flags: { ...flags, experts: EXPERTS, rounds } });
+    const whole = await learn((await contextOf(folder, "whole", { configuration })).context);
+    const alone = async (rounds: number, changes: Partial<LearnContext> = {}) => {
+      const { context, events } = await contextOf(folder, "run", {
+        configuration: settings(rounds),
+        ...changes,
+      });
+      return { learned: await learn(context), rounds: roundsOf(events) };
+    };
+    /** A member saves the state of all, as long as there is one, and is stopped before it learns more. */
+    const leave = async () => {
+      const { context } = await contextOf(folder, "run", { configuration });
+      const nobody = { patience: 0.05, runner: () => Promise.resolve(undefined) };
+      await assertRejects(() => learnShare(context, memberOf(0, 4, nobody)), DOMException, "nobody has run");
+    };
+    const state = `${folder}/run/partitioner/group/state-0-of-4.safetensors`;
+    await alone(1);
+    await leave();
+    await Deno.copyFile(state, `${folder}/first`);
+    const gpu = await (await contextOf(folder, "run")).context.gpu();
+    const other = Object.create(gpu, { adapter: { value: "another card" } });
+    assertEquals((await alone(1, { gpu: () => Promise.resolve(gpu) })).rounds, []);
+    assertEquals((await alone(2)).rounds, [2]);
+    assertEquals(await alone(3), { learned: whole, rounds: [3] });
+
+    // Nor where it was left on another device.
+    assertEquals((await alone(1, { gpu: () => Promise.resolve(other), anew: true })).rounds, [1]);
+    await Deno.copyFile(`${folder}/first`, state);
+    assertEquals((await alone(2, { gpu: () => Promise.resolve(other) })).rounds, [2]);
+
+    // A group that is further holds up a process that goes on, and not one that begins anew.
+    await assertRejects(() => alone(3), InputError, "0 is after round 1, 1 has no state");
+    assertEquals((await alone(1, { anew: true })).rounds, [1]);
+    assertEquals(await alone(3), { learned: whole, rounds: [2, 3] });
+  }));
+
+Deno.test("a member whose state is behind that of all routers goes on from the latter, as the others do", () =>
+  inFolder(async (folder) => {
+    const whole = await learn((await contextOf(folder, "whole", { configuration })).context);
+    const settings = (rounds: number) =>
+      resolveConfiguration({ flags: { ...flags, experts: EXPERTS, rounds } });
+    await learn((await contextOf(folder, "run", { configuration: settings(1) })).context);
+    const { context } = await contextOf(folder, "run", { configuration });
+    const nobody = { patience: 0.05, runner: () => Promise.resolve(undefined) };
+    await assertRejects(() => learnShare(context, memberOf(0, 2, nobody)), DOMException, "nobody has run");
+    await learn((await contextOf(folder, "run", { configuration: settings(2) })).context);
+    const { learned, events } = await learnTogether(folder, "run", 2);
+    assertEquals(learned, whole);
+    for (const told of events) assertEquals(roundsOf(told), [3]);
+  }));
+
 Deno.test("a member names one that nobody runs, and ends after a while; one process can go on with what all have", () =>
   inFolder(async (folder) => {
     const whole = await learn((await contextOf(folder, "whole", { configuration })).context);
