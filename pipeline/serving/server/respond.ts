@@ -167,9 +167,11 @@ export async function respond(
         if (!own.signal.aborted) send(errorBody(apiError(error)));
       } finally {
         ending.abort();
+        for (const source of sources) source.return(undefined).catch(() => {}); // where one failed, others still write
         owned.dispose();
         exchange.notes.completionTokens = completion;
         if (!closed) controller.close();
+        closed = true;
         resolve();
       }
     },

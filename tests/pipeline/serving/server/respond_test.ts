@@ -1,11 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Choice } from "../../../../pipeline/serving/answering.ts";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
 import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
 import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
 import { type Asked, respond, type Shape } from "../../../../pipeline/serving/server/respond.ts";
 import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
+import { byteTokenizer } from "../support.ts";
 
 const ROUTE = {
   expert: 1,
@@ -136,4 +139,68 @@ Deno.test("respond() refuses log-probabilities of an expert on another server", 
   const asked = [{ ...ASKED[0], likeliest: 2 }];
   const error = await assertRejects(() => answer({}, { upstreams }, asked), ApiError, "it is on another one");
   assertEquals(error.status, 400);
+});
+
+/** The error that a text meets after its first token. */
+const BROKEN = new Error("broken");
+
+/**
+ * Two texts that models write, one letter a token: the second one meets an error after its first token, the
+ * first one goes on once it is told to. Counts the models that are held.
+ */
+async function writing() {
+  const tokenizer = await byteTokenizer();
+  const [[letter]] = await tokenizer.encode(["a"]);
+  const logits = new Float32Array(tokenizer.vocabulary);
+  logits[letter] = 100;
+  const goOn = Promise.withResolvers<void>();
+  let held = 0;
+  const readerOf = (fails: boolean) => {
+    let length = 0;
+    return {
+      ...{ capacity: 64, clear() {} },
+      get length() {
+        return length;
+      },
+      async read(tokens: ArrayLike<number>) {
+        if (length > 0 && fails) throw BROKEN;
+        if (length > 0) await goOn.promise;
+        length += tokens.length;
+        return logits;
+      },
+    };
+  };
+  const config = { vocabulary: tokenizer.vocabulary, hidden: 4, layers: 1, heads: 1, context: 64 };
+  const choiceOf = (fails: boolean): Choice => ({
+    ...{ route: ROUTE, answering: [{ expert: 1, weight: 1 }] },
+    begin() {
+      held++;
+      return Promise.resolve({
+        ...{ config, notes: {}, answering: [{ expert: 1, weight: 1 }], route: ROUTE, changes: [] },
+        reader: readerOf(fails),
+        readerFor: () => Promise.resolve(undefined),
+        [Symbol.dispose]: () => void held--,
+      });
+    },
+  });
+  const asked = [false, true].map((fails): Asked => ({
+    target: { model: 1, route: ROUTE, choice: choiceOf(fails) },
+    ...{ prompt: Uint32Array.of(letter), seed: 0, most: 8, likeliest: null, offset: 0 },
+  }));
+  const mixture = {
+    ...{ routes: true, tokenizer: byteTokenizer, experts: () => Promise.resolve(2) },
+    counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
+  } as unknown as Mixture;
+  return { asked, mixture, texts: createTokenTexts(tokenizer), goOn: goOn.resolve, held: () => held };
+}
+
+Deno.test("respond() ends a stream where one of its texts fails, and lets go of the other ones", async () => {
+  const { asked, mixture, texts, goOn, held } = await writing();
+  const { response, admission, exchange } = await answer({ stream: true }, { mixture, texts }, asked);
+  const events = eventsOf(await response.text());
+  assertEquals(JSON.parse(events.at(-1)!).error.code, "bug");
+  await exchange.over;
+  goOn();
+  for (let i = 0; i < 100 && held() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals([held(), admission.waiting, admission.running], [0, 0, 0]);
 });
