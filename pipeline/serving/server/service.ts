@@ -7,7 +7,7 @@ import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
 import type { Route } from "../route.ts";
 import type { Admission } from "./admission.ts";
-import { badRequest, unavailable } from "./errors.ts";
+import { ApiError, apiError, badRequest, unavailable } from "./errors.ts";
 import type { TokenTexts } from "./log_probabilities.ts";
 import type { Metrics } from "./metrics.ts";
 import { findModel, nameOf } from "./names.ts";
@@ -44,6 +44,8 @@ export interface Exchange {
   notes: Record<string, string | number>;
   /** Resolves when its answer is complete, if that is later than its headers. */
   over?: Promise<void>;
+  /** Is told of errors that are not the client's. */
+  onError?: (error: unknown) => void;
 }
 
 /** A model that answers, and why. */
@@ -166,6 +168,14 @@ export async function findTargets(
       );
     }
   }
+}
+
+/** Gives what a client is told of an error, and has it logged. */
+export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
+  const told = apiError(error);
+  if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
+  notes.error = told.message;
+  return told;
 }
 
 /** Says whether another server holds a target. */

@@ -56,12 +56,17 @@ const SHAPE: Shape = {
 };
 
 /** Answers a request with the known texts. */
-async function answer(request: Partial<CommonRequest>, more: Partial<Service> = {}, asked = ASKED) {
+async function answer(
+  request: Partial<CommonRequest>,
+  more: Partial<Service> = {},
+  asked = ASKED,
+  about: Partial<Exchange> = {},
+) {
   const admission = createAdmission(8);
   const mixture = { counts: { loads: 0, evictions: 0, held: [], bytes: 0 } } as unknown as Mixture;
   const metrics = createMetrics(mixture, admission);
   const service = { mixture, metrics, admission, ...more } as Service;
-  const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
+  const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {}, ...about };
   const whole = { model: "mixture", ...request } as CommonRequest;
   const response = await respond(service, whole, asked, 5, admission.enter(2), SHAPE, exchange);
   return { response, admission, metrics, exchange };
@@ -203,4 +208,15 @@ Deno.test("respond() ends a stream where one of its texts fails, and lets go of 
   goOn();
   for (let i = 0; i < 100 && held() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
   assertEquals([held(), admission.waiting, admission.running], [0, 0, 0]);
+});
+
+Deno.test("respond() has an error in a stream logged, and hands over one that explains nothing", async () => {
+  const errors: unknown[] = [];
+  const { asked, mixture, texts, goOn } = await writing();
+  goOn();
+  const onError = (error: unknown) => errors.push(error);
+  const { response, exchange } = await answer({ stream: true }, { mixture, texts }, asked, { onError });
+  const { error } = JSON.parse(eventsOf(await response.text()).at(-1)!);
+  await exchange.over;
+  assertEquals([errors, exchange.notes.error], [[BROKEN], error.message]);
 });
