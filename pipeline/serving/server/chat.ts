@@ -74,17 +74,19 @@ export async function chat(
     role,
     content: typeof content === "string" ? content : content.map(({ text }) => text).join(""),
   }));
+  const each = request.n ?? 1;
+  using entered = new DisposableStack();
+  const places = entered.use(service.admission.enter(each));
   const prompt = await template.encode(messages);
   const [target] = await findTargets(service, request.model, [prompt], request);
   const seed = seedOf(request.seed);
   const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
   if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");
   const likeliest = request.logprobs ? request.top_logprobs ?? 0 : null;
-  const each = request.n ?? 1;
-  const places = service.admission.enter(each);
   const wanted = Array.from({ length: each }, (_, j) => ({
     ...{ target, prompt, seed: seed + j, most, likeliest, offset: 0 },
   }));
+  entered.move(); // `respond` gives them back
   return await respond(service, request, wanted, prompt.length, places, shapeOf(service, template), exchange);
 }
 

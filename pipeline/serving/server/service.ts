@@ -1,5 +1,6 @@
 /** What all routes of the server share. */
 
+import { routingWindow } from "../../partition/mixing.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { type Choice, choose } from "../answering.ts";
 import type { Answering } from "../mixing.ts";
@@ -120,15 +121,16 @@ export async function findTargets(
     throw badRequest(`Cannot answer with "${name}" as it must not be excluded: it is`);
   }
   if (changing) checkChanging();
-  return await Promise.all(prompts.map(async (prompt) => {
+  const routes = named.model === undefined ? await routesOf(named.prefix) : [];
+  return await Promise.all(prompts.map(async (prompt, i) => {
+    const route = routes[i] ?? null;
     if (changing && named.model === undefined) {
       await checkLength(0, prompt); // all experts have one shape
-      const options = { mix, reroute, exclude: excluded, prefix: named.prefix };
+      const options = { mix, reroute, exclude: excluded, prefix: named.prefix, route };
       const choice = await choose(mixture, prompt, options);
-      const { route, answering } = choice;
+      const { answering } = choice;
       return { model: answering[0].expert, route, answering, choice };
     }
-    const route = named.model === undefined ? await mixture.route(prompt, named.prefix, excluded) : null;
     const model = named.model ?? route!.expert;
     if (isElsewhere(service, { model, route })) return { model, route };
     if (typeof model === "number" && serveExperts && !serveExperts.includes(model)) {
@@ -140,6 +142,17 @@ export async function findTargets(
     await checkLength(model, prompt);
     return { model, route };
   }));
+
+  /** Routes all prompts together; where experts change on the way, each by its last tokens before a change. */
+  async function routesOf(prefix: number | undefined): Promise<Route[]> {
+    if (reroute === undefined) return await mixture.routeAll(prompts, prefix, excluded);
+    const most = prefix ?? await mixture.prefix();
+    const windows = prompts.map((prompt) => {
+      const { begin, end } = routingWindow(prompt.length, most, reroute);
+      return prompt.subarray(begin, end);
+    });
+    return await mixture.routeAll(windows, most, excluded);
+  }
 
   /** Refuses to mix or change experts where one model is named, or they may be elsewhere. */
   function checkChanging(): void {

@@ -19,8 +19,10 @@ const MIXTURE = {
   experts: () => Promise.resolve(3),
   dense: () => Promise.resolve(["dense"]),
   describe: () => Promise.resolve({ config: { context: 5 }, notes: {} }),
-  route: (tokens: Uint32Array, _prefix?: number, exclude: readonly number[] = []) =>
-    Promise.resolve(routeOf([0, 1, 2].map((expert) => Math.abs(expert - tokens[0])), 4, exclude)),
+  routeAll: (texts: readonly Uint32Array[], _prefix?: number, exclude: readonly number[] = []) =>
+    Promise.resolve(
+      texts.map(([first]) => routeOf([0, 1, 2].map((expert) => Math.abs(expert - first)), 4, exclude)),
+    ),
 } as unknown as Mixture;
 
 const serviceOf = (more: Partial<Service> = {}) => ({ mixture: MIXTURE, ...more }) as Service;

@@ -1,0 +1,75 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
+import { routeOf } from "../../../../pipeline/serving/route.ts";
+import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
+import { complete } from "../../../../pipeline/serving/server/completions.ts";
+import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
+import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
+import type { CompletionRequest } from "../../../../pipeline/serving/server/requests.ts";
+import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
+import { byteTokenizer } from "../support.ts";
+
+/** A service of two experts that route; it counts the calls that routed, and has room for four texts that wait. */
+async function routing(more: Partial<Service> = {}) {
+  const tokenizer = await byteTokenizer();
+  const routed: number[] = [];
+  const mixture = {
+    ...{ routes: true, experts: () => Promise.resolve(2), dense: () => Promise.resolve([]) },
+    describe: () => Promise.resolve({ config: { context: 64, vocabulary: 270 }, notes: {} }),
+    routeAll(texts: readonly Uint32Array[]) {
+      routed.push(texts.length);
+      return Promise.resolve(texts.map(({ length }) => routeOf([length, 3], length)));
+    },
+    counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
+  } as unknown as Mixture;
+  const admission = createAdmission(4);
+  const texts = createTokenTexts(tokenizer);
+  const metrics = createMetrics(mixture, admission);
+  const service = { mixture, tokenizer, texts, metrics, admission, ...more } as Service;
+  const ask = (request: Partial<CompletionRequest>) => {
+    const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
+    return complete(service, { model: "mixture", ...request } as CompletionRequest, exchange);
+  };
+  return { ask, admission, routed };
+}
+
+/** What needs no model: the prompts alone. */
+const ECHO = { echo: true, max_tokens: 0 };
+
+Deno.test("the prompts of a request are routed together, and each has its texts", async () => {
+  const { ask, admission, routed } = await routing();
+  const response = await ask({ ...ECHO, prompt: ["a", "the sea and the ship", "b"], n: 2 });
+  const { choices } = await response.json();
+  assertEquals(
+    choices.map(({ text, routing }: { text: string; routing: { expert: number } }) => [text, routing.expert]),
+    ["a", "a", "the sea and the ship", "the sea and the ship", "b", "b"].map((
+      text,
+    ) => [text, text.length > 1 ? 1 : 0]),
+  );
+  assertEquals([routed, admission.waiting, admission.running], [[3], 0, 0]);
+});
+
+Deno.test("a request that finds no place is refused before anything is routed for it", async () => {
+  const { ask, admission, routed } = await routing();
+  using _ = admission.enter(3);
+  const error = await assertRejects(() => ask({ ...ECHO, prompt: ["a", "b"] }), ApiError);
+  assertEquals([error.status, error.code, routed], [429, "queue_full", []]);
+});
+
+Deno.test("a request may ask for so many texts, and gives its places back where it is refused", async () => {
+  const { ask, admission, routed } = await routing();
+  const most = await ask({ ...ECHO, prompt: Array(1024).fill("a"), n: 2 });
+  assertEquals((await most.json()).choices.length, 2048);
+  assertEquals(routed, [1024]);
+  for (
+    const request of [{ prompt: Array(1025).fill("a"), n: 2 }, { prompt: Array(50_000).fill("a"), n: 128 }]
+  ) {
+    const error = await assertRejects(() => ask({ ...ECHO, ...request }), ApiError, "at most 2048 texts");
+    assertEquals(error.status, 400);
+  }
+  for (const wrong of [{ model: "nobody" }, { prompt: [[270]] }, { prompt: "x".repeat(65) }]) {
+    await assertRejects(() => ask({ ...ECHO, prompt: "a", ...wrong }), ApiError);
+  }
+  assertEquals([admission.waiting, admission.running], [0, 0]);
+});
