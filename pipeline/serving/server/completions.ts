@@ -141,10 +141,12 @@ function shapeOf({ texts }: Service): Shape {
     { id, logProbability, top }: PlacedToken,
   ): Promise<Record<string, number> | null> {
     if (logProbability === null) return null;
-    const found: Record<string, number> = {};
-    for (const one of top) found[await texts.text(one.id)] ??= one.logProbability;
-    found[await texts.text(id)] ??= logProbability;
-    return found;
+    const found = new Map<string, number>();
+    for (const one of [...top, { id, logProbability }]) {
+      const text = await texts.text(one.id);
+      if (!found.has(text)) found.set(text, one.logProbability);
+    }
+    return Object.fromEntries(found);
   }
   return { id: "cmpl", object: "text_completion", chunk: "text_completion", whole: choice, piece: choice };
 }

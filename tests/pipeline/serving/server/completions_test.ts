@@ -11,7 +11,7 @@ import type { Exchange, Service } from "../../../../pipeline/serving/server/serv
 import { byteTokenizer } from "../support.ts";
 
 /** A service of two experts that route; it counts the calls that routed, and has room for four texts that wait. */
-async function routing(more: Partial<Service> = {}) {
+async function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) {
   const tokenizer = await byteTokenizer();
   const routed: number[] = [];
   const mixture = {
@@ -22,6 +22,7 @@ async function routing(more: Partial<Service> = {}) {
       return Promise.resolve(texts.map(({ length }) => routeOf([length, 3], length)));
     },
     counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
+    ...own,
   } as unknown as Mixture;
   const admission = createAdmission(4);
   const texts = createTokenTexts(tokenizer);
@@ -72,4 +73,27 @@ Deno.test("a request may ask for so many texts, and gives its places back where 
     await assertRejects(() => ask({ ...ECHO, prompt: "a", ...wrong }), ApiError);
   }
   assertEquals([admission.waiting, admission.running], [0, 0]);
+});
+
+Deno.test("the likeliest tokens are told by their texts, also by those that every object knows", async () => {
+  const spelled = ["a", "constructor", "__proto__"];
+  const texts = {
+    text: (id: number) => Promise.resolve(spelled[id]),
+    offsets: (ids: number[]) => Promise.resolve([...ids, 0]),
+  };
+  const score = () =>
+    Promise.resolve([[{
+      logProbability: Float32Array.of(-3, -4, -5),
+      likeliest: Uint32Array.of(1, 2, 0),
+      highest: Float32Array.of(-1, -2, -1),
+    }]]);
+  const lease = () => Promise.resolve({ value: { branches: { score } }, [Symbol.dispose]() {} });
+  const { ask } = await routing(
+    { texts } as unknown as Partial<Service>,
+    { lease } as unknown as Partial<Mixture>,
+  );
+  const response = await ask({ ...ECHO, model: "expert-01", prompt: [[0, 0, 0]], logprobs: 1 });
+  const { choices: [{ logprobs }] } = await response.json();
+  const [, first, second] = logprobs.top_logprobs.map((top: object | null) => top && Object.entries(top));
+  assertEquals([first, second], [[["constructor", -1], ["a", -3]], [["__proto__", -2], ["a", -4]]]);
 });
