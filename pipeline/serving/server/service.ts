@@ -121,14 +121,17 @@ export async function findTargets(
     throw badRequest(`Cannot answer with "${name}" as it must not be excluded: it is`);
   }
   if (changing) checkChanging();
+  const allowed = [...Array(experts).keys()].filter((id) => !excluded.includes(id));
   const routes = named.model === undefined ? await routesOf(named.prefix) : [];
   return await Promise.all(prompts.map(async (prompt, i) => {
     const route = routes[i] ?? null;
     if (changing && named.model === undefined) {
-      await checkLength(0, prompt); // all experts have one shape
       const options = { mix, reroute, exclude: excluded, prefix: named.prefix, route };
       const choice = await choose(mixture, prompt, options);
       const { answering } = choice;
+      for (const model of reroute === undefined ? answering.map(({ expert }) => expert) : allowed) {
+        await checkLength(model, prompt); // those that others made may have contexts of their own
+      }
       return { model: answering[0].expert, route, answering, choice };
     }
     const model = named.model ?? route!.expert;

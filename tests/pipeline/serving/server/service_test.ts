@@ -135,3 +135,23 @@ Deno.test("routingOf() and routingHeaders() say who answers and by how much, and
     "x-smalltalk-runner-up": "0, ",
   });
 });
+
+Deno.test("findTargets() holds a prompt against the experts that begin it, and where they may change against all", async () => {
+  const contexts = [9, 9, 4];
+  const describe = (model: number) => Promise.resolve({ config: { context: contexts[model] }, notes: {} });
+  const service = serviceOf({ mixture: { ...MIXTURE, describe } as unknown as Mixture });
+  const prompts = [Uint32Array.of(0, 9, 9, 9, 9)]; // expert 0 is the likeliest, then expert 1
+  const modelsOf = async (choosing: Choosing) =>
+    (await findTargets(service, "mixture", prompts, choosing)).map(({ model }) => model);
+  const tooLong = (choosing: Choosing) =>
+    refused(
+      () => findTargets(service, "mixture", prompts, choosing),
+      400,
+      "context of 4 tokens: it has 5",
+      "context_length_exceeded",
+    );
+  assertEquals(await modelsOf({ mix: 2 }), [0]);
+  await tooLong({ mix: 3 });
+  await tooLong({ reroute: 2 });
+  assertEquals(await modelsOf({ reroute: 2, exclude: [2] }), [0]);
+});
