@@ -4,6 +4,7 @@ import type { Answering } from "../mixing.ts";
 import type { Places } from "./admission.ts";
 import { badRequest, errorBody } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
+import { nameOf } from "./names.ts";
 import type { CommonRequest } from "./requests.ts";
 import { type Exchange, isElsewhere, logged, routingHeaders, routingOf, type Service } from "./service.ts";
 import { forwardText } from "./upstream.ts";
@@ -86,7 +87,7 @@ export async function respond(
     service.metrics.choice(model, margin, cost);
   }
   service.metrics.tokens("prompt", prompts);
-  exchange.notes.model = headers["x-smalltalk-model"];
+  exchange.notes.model = [...new Set(asked.map(({ target }) => nameOf(target.model)))].join(", ");
   exchange.notes.promptTokens = prompts;
 
   async function* piecesOf(wanted: Asked): AsyncGenerator<Piece> {

@@ -214,14 +214,21 @@ export function routingOf({ model, route, answering }: Target): Routing {
   };
 }
 
-/** Says in HTTP headers who answers; of several texts one after another. */
+/** Most characters of these headers: many clients take at most 16 KiB of headers in all. */
+const MOST_IN_HEADERS = 4096;
+
+/**
+ * Says in HTTP headers who answers; of several texts one after another. Says nothing of so many texts that
+ * headers would be too long: each text of the answer says it as well.
+ */
 export function routingHeaders(targets: readonly Target[]): Record<string, string> {
   const all = targets.map(routingOf);
   const list = (field: "model" | "margin" | "runner_up") =>
     all.map((routing) => routing[field] ?? "").join(", ");
-  return {
+  const headers = {
     "x-smalltalk-model": list("model"),
     "x-smalltalk-margin": list("margin"),
     "x-smalltalk-runner-up": list("runner_up"),
   };
+  return Object.values(headers).join("").length > MOST_IN_HEADERS ? {} : headers;
 }

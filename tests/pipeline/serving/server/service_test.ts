@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import { routeOf } from "../../../../pipeline/serving/route.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
@@ -154,4 +154,12 @@ Deno.test("findTargets() holds a prompt against the experts that begin it, and w
   await tooLong({ mix: 3 });
   await tooLong({ reroute: 2 });
   assertEquals(await modelsOf({ reroute: 2, exclude: [2] }), [0]);
+});
+
+Deno.test("routingHeaders() says nothing of so many texts that headers would be too long for clients", () => {
+  const target = { model: 1, route: routeOf([3.000001, 1.5000001, 7], 4) };
+  const sizeOf = (texts: number) => JSON.stringify(routingHeaders(Array(texts).fill(target))).length;
+  assertEquals(Object.keys(routingHeaders(Array(64).fill(target))).length, 3);
+  assertEquals(routingHeaders(Array(500).fill(target)), {});
+  assert(Array.from({ length: 500 }, (_, i) => sizeOf(i + 1)).every((size) => size < 4300));
 });
