@@ -75,3 +75,28 @@ export async function servingRun(
   });
   await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration, versions: {} }));
 }
+
+/** Runs a test with a list of the WebGPU devices that are opened meanwhile, which nothing else hands out. */
+export async function withDevices(test: (devices: GPUDevice[]) => Promise<void>): Promise<void> {
+  const { requestDevice } = GPUAdapter.prototype;
+  const devices: GPUDevice[] = [];
+  GPUAdapter.prototype.requestDevice = async function (...options) {
+    const device = await requestDevice.apply(this, options);
+    devices.push(device);
+    return device;
+  };
+  try {
+    await test(devices);
+  } finally {
+    GPUAdapter.prototype.requestDevice = requestDevice;
+  }
+}
+
+/** Ways in which a device fails: it is lost, or a driver says that its memory does not suffice. */
+export const DEVICE_FAILURES: ((device: GPUDevice) => void)[] = [
+  (device) => device.destroy(),
+  (device) => {
+    const error = new GPUOutOfMemoryError("Not enough memory left.");
+    device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+  },
+];

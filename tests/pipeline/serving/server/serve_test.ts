@@ -7,7 +7,7 @@ import { hashes, inFolder } from "../../../tasks/support.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
 import { sequenceNll } from "../../model/reference.ts";
 import { anyWeights } from "../../model/support.ts";
-import { byteTokenizer, EXPERT, servingRun } from "../support.ts";
+import { byteTokenizer, DEVICE_FAILURES, EXPERT, servingRun, withDevices } from "../support.ts";
 import { metric, post, serving, withServer } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
@@ -595,5 +595,37 @@ Deno.test("a run that cannot be served is refused before the server names its ad
       await Deno.remove(`${run}/${name}`, { recursive: true });
       await refused("Cannot serve as ");
     }
+  });
+});
+
+Deno.test("a device that fails is replaced: requests that meet the failure are told to come again, and the next are answered", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 2);
+    await withDevices(async (devices) => {
+      const ending = new AbortController();
+      const ready = Promise.withResolvers<void>();
+      let url = "";
+      const onListen = ({ port }: { port: number }) => void (url = `http://127.0.0.1:${port}`);
+      const serving = serve({ run, port: 0, signal: ending.signal, onListen, onReady: ready.resolve });
+      await Promise.race([ready.promise, serving]);
+      const ask = async () => {
+        const about = { prompt: PROMPT, max_tokens: 9, seed: 3 };
+        const response = await post(`${url}/v1/completions`, about);
+        const { choices, error } = await response.json();
+        if (error) assertEquals([response.status, error.code], [503, "model_unavailable"]);
+        return choices?.[0].text;
+      };
+      const expected = await ask();
+      for (const fail of DEVICE_FAILURES) {
+        fail(devices.at(-1)!);
+        const texts = [await ask(), await ask()];
+        assertEquals(texts.map((text) => text ?? expected), [expected, expected]);
+        assertEquals(texts[1], expected);
+        assertEquals((await (await fetch(`${url}/health`)).json()).status, "ok");
+      }
+      assertEquals(devices.length, 3);
+      ending.abort();
+      await serving;
+    });
   });
 });
