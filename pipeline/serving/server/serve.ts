@@ -135,7 +135,9 @@ export async function serve(options: ServeOptions): Promise<void> {
     if (mixture.routes) await mixture.partitioner();
     const path = `${run}/tokenizer_config.json`;
     const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
-    const template = typeof source === "string" ? jinjaTemplate(source, tokenizer) : plainTemplate(tokenizer);
+    const template = typeof source === "string"
+      ? jinjaTemplate(source, tokenizer, path)
+      : plainTemplate(tokenizer);
     const metrics = createMetrics(mixture, admission);
     const texts = createTokenTexts(tokenizer);
     const words = createWords(run, tokenizer, onWarning);
