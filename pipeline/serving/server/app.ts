@@ -166,7 +166,7 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
       const body = incoming.method === "POST" ? await readBody(incoming, maxBody, bodyTimeout) : undefined;
       const { url, method } = incoming;
       const headers = new Headers(incoming.headers);
-      if (body) headers.set("content-type", "application/json"); // whatever it says: no route takes anything else
+      if (body !== undefined) headers.set("content-type", "application/json"); // whatever it says: no route takes anything else
       const request = new Request(url, { method, headers, body });
       return await app.fetch(request, { exchange });
     };
@@ -197,8 +197,8 @@ async function modelsOf({ mixture, words }: Service): Promise<Record<string, unk
   return models.map((model) => ({ object: "model", created: 0, owned_by: "smalltalk", ...model }));
 }
 
-/** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long. */
-async function readBody(request: Request, most: number, timeout: number): Promise<Uint8Array<ArrayBuffer>> {
+/** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long, a 400 where it is no text. */
+async function readBody(request: Request, most: number, timeout: number): Promise<string> {
   const tooLarge = () =>
     new ApiError(
       413,
@@ -235,5 +235,9 @@ async function readBody(request: Request, most: number, timeout: number): Promis
   } finally {
     clearTimeout(timer);
   }
-  return joinBytes(pieces);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(joinBytes(pieces));
+  } catch {
+    throw badRequest("Cannot read the request as it must be UTF-8: it is not");
+  }
 }

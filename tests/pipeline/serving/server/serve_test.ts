@@ -352,6 +352,11 @@ Deno.test("errors have OpenAI's form, and the server lives", async () => {
         );
       }
     }
+    const latin = Uint8Array.from('{"prompt":"\xe9"}', (letter) => letter.charCodeAt(0));
+    const broken = await fetch(`${url}/v1/completions`, { method: "POST", body: latin });
+    assertEquals([broken.status, (await broken.json()).error.message], [
+      ...[400, "Cannot read the request as it must be UTF-8: it is not"],
+    ]);
     const chat = await post(`${url}/v1/chat/completions`, { messages: [{ role: "user", content: 5 }] });
     assertEquals(chat.status, 400);
     assertStringIncludes((await chat.json()).error.message, "messages.0.content");
