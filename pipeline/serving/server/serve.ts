@@ -37,6 +37,8 @@ export interface ServeOptions extends MixtureOptions {
   maxBody?: number;
   /** Seconds that a request's body may take to come. Default 30. */
   bodyTimeout?: number;
+  /** Seconds that clients may take to read the last answers, once it ends. Default 10. */
+  drainTimeout?: number;
   /** Ends it; answers that are under way are completed first. */
   signal?: AbortSignal;
   /** Called with the address where it listens. */
@@ -100,7 +102,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { run, partitioner, memory, models, slots, gpu, adapter, variants } = options;
   const { host = "127.0.0.1", port = 8000, keys = [], serveExperts, upstreams, queue = 256, idle = 0 } =
     options;
-  const { maxBody = 8 * 2 ** 20, bodyTimeout = 30, signal } = options;
+  const { maxBody = 8 * 2 ** 20, bodyTimeout = 30, drainTimeout = 10, signal } = options;
   const { onListen, onReady, onAnswer, onWarning, onError } = options;
   for (const url of upstreams?.addresses.values() ?? []) {
     const { host } = new URL(url);
@@ -165,8 +167,19 @@ export async function serve(options: ServeOptions): Promise<void> {
     closing = true;
     clearInterval(timer);
     await admission.close();
-    await server.shutdown();
+    await shutDown();
     mixture.close();
+  }
+
+  /** Waits until clients have their answers, but not for ever: Deno cuts no connection once it shuts down. */
+  async function shutDown(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<true>((resolve) => timer = setTimeout(() => resolve(true), drainTimeout * 1000));
+    if (await Promise.race([server.shutdown(), late])) {
+      server.unref();
+      onWarning?.(`clients did not read their answers within ${drainTimeout} s: they are left`);
+    }
+    clearTimeout(timer);
   }
 
   function listen(): Deno.HttpServer {

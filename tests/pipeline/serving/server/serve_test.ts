@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { APIError, AuthenticationError, BadRequestError, NotFoundError, RateLimitError } from "openai";
 import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
 import { serve } from "../../../../pipeline/serving/server/serve.ts";
-import { InputError } from "../../../../kernels/errors.ts";
+import { InputError, type Text } from "../../../../kernels/errors.ts";
 import { hashes, inFolder } from "../../../tasks/support.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
 import { sequenceNll } from "../../model/reference.ts";
@@ -632,5 +632,29 @@ Deno.test("a device that fails is replaced: requests that meet the failure are t
       ending.abort();
       await serving;
     });
+  });
+});
+
+Deno.test("it ends although a client does not read what it asked for", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 2);
+    const ending = new AbortController();
+    const listening = Promise.withResolvers<number>();
+    const warnings: Text[] = [];
+    const serving = serve({
+      ...{ run, gpu, port: 0, signal: ending.signal, drainTimeout: 0.2 },
+      onListen: ({ port }) => listening.resolve(port),
+      onWarning: (warning) => warnings.push(warning),
+    });
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: await listening.promise });
+    const requests = new TextEncoder().encode("GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2000));
+    connection.write(requests).catch(() => {}); // more pages than buffers hold
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    ending.abort();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise((resolve) => timer = setTimeout(() => resolve("it goes on"), 20_000));
+    assertEquals(await Promise.race([serving, late]), undefined);
+    clearTimeout(timer);
+    assertEquals(warnings, ["clients did not read their answers within 0.2 s: they are left"]);
   });
 });
