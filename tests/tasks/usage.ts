@@ -480,6 +480,12 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
     ["--run FILE", 2, 'Cannot work in "FILE" as it must be a folder: it is a file; choose another --run'],
     ["--port 70000", 2, "Cannot use --port as it must be an integer from 0 to 65535: it is 70000"],
+    [
+      "--upstream-timeout 3e6",
+      2,
+      "Cannot use --upstream-timeout as it must be a number from 0.1 to 2147483: it is 3000000",
+    ],
+    ["--idle 1e7", 2, "Cannot use --idle as it must be a number from 0 to 2147483: it is 10000000"],
     ["--port web", 2, 'Cannot use --port as it must be an integer from 0 to 65535: it is "web"'],
     [
       "--api-key-file NONE/keys --run RUN",

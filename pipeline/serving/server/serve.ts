@@ -204,6 +204,24 @@ export async function serve(options: ServeOptions): Promise<void> {
           { remedy: "use 127.0.0.1, ::1, localhost or 0.0.0.0" },
         );
       }
+      if (error instanceof Deno.errors.PermissionDenied) {
+        throw new InputError(
+          say`Cannot listen as ${
+            setting("port", port)
+          } must be one that the system lets you use: on "${host}" it does not`,
+          { remedy: "use one from 1024 on", cause: error },
+        );
+      }
+      if (
+        error instanceof Deno.errors.AddrNotAvailable || (error as { code?: string }).code === "EAFNOSUPPORT"
+      ) {
+        throw new InputError(
+          say`Cannot listen on port ${port} as ${
+            setting("host")
+          } must be an address of this machine: it is "${host}"`,
+          { cause: error },
+        );
+      }
       if (error instanceof URIError || error instanceof TypeError) { // it is no address by its form
         throw new InputError(say`Cannot listen as ${setting("host")} must be an address: it is "${host}"`, {
           cause: error,

@@ -658,3 +658,31 @@ Deno.test("it ends although a client does not read what it asked for", async () 
     assertEquals(warnings, ["clients did not read their answers within 0.2 s: they are left"]);
   });
 });
+
+Deno.test("where it cannot listen it says on which port and address", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 2);
+    const { serve: listen } = Deno;
+    const cases: [Error, string][] = [
+      [new Deno.errors.AddrInUse(), "Cannot listen as port 80 must be free"],
+      [
+        new Deno.errors.PermissionDenied(),
+        'port 80 must be one that the system lets you use: on "::1" it does not',
+      ],
+      [
+        new Deno.errors.AddrNotAvailable(),
+        'Cannot listen on port 80 as host must be an address of this machine: it is "::1"',
+      ],
+    ];
+    try {
+      for (const [error, wrong] of cases) {
+        Deno.serve = () => {
+          throw error;
+        };
+        await assertRejects(() => serve({ run, gpu, host: "::1", port: 80 }), InputError, wrong);
+      }
+    } finally {
+      Deno.serve = listen;
+    }
+  });
+});
