@@ -785,6 +785,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
     ["--seeds 1 --run OUT", 2, "Cannot use --seeds as it must go with a study: none is named"],
     [
+      "--study experts --seed 1 --run OUT --dry-run",
+      2,
+      "Cannot use --seed with a study as its runs must have seeds of their own, from 0 on: one is given; say how many with --seeds",
+    ],
+    [
       "--study experts --force --run OUT --dry-run",
       2,
       "Cannot use --force with a study as its runs must stay as they are: studies share them; remove the folder of a run to make it anew, or choose another --run",
