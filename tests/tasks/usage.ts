@@ -514,7 +514,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
     ["--memory much", 2, 'Cannot limit --memory as it must be a size like 512MiB or 2GiB: it is "much"'],
     ["--queue 0", 2, "Cannot use --queue as it must be an integer of at least 1: it is 0"],
-    ["--idle -1", 2, "Cannot use --idle as it must be a number of at least 0: it is -1"],
+    ["--idle -1", 2, "Cannot use --idle as it must be a number from 0 to 2147483: it is -1"],
     ["RUN", 2, 'Cannot run task "serve" as it takes flags only: "RUN" is none; see --help'],
     ["--ports 80", 2, 'Cannot run task "serve" as every flag must be one of'],
   ],
