@@ -32,6 +32,14 @@ export function byteTokenizer(): Promise<Tokenizer> {
   })();
 }
 
+/** A tokenizer of 270 ids, each a letter by its code, for tests that need no library. */
+export const LETTERS: Tokenizer = {
+  ...{ vocabulary: 270, eos: 0, sha256: "letters", json: "{}" },
+  encode: (texts) =>
+    Promise.resolve(texts.map((text) => Uint32Array.from(text, (letter) => letter.charCodeAt(0)))),
+  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
+};
+
 /** Shapes of the routers and experts made here. */
 export const ROUTER: ModelConfig = { vocabulary: 270, hidden: 4, layers: 1, heads: 1, context: 64 };
 export const EXPERT: ModelConfig = { vocabulary: 270, hidden: 12, layers: 2, heads: 2, context: 64 };

@@ -8,11 +8,10 @@ import { createTokenTexts } from "../../../../pipeline/serving/server/log_probab
 import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
 import type { CompletionRequest } from "../../../../pipeline/serving/server/requests.ts";
 import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
-import { byteTokenizer } from "../support.ts";
+import { LETTERS } from "../support.ts";
 
 /** A service of two experts that route; it counts the calls that routed, and has room for four texts that wait. */
-async function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) {
-  const tokenizer = await byteTokenizer();
+function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) {
   const routed: number[] = [];
   const mixture = {
     ...{ routes: true, experts: () => Promise.resolve(2), dense: () => Promise.resolve([]) },
@@ -25,9 +24,9 @@ async function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) 
     ...own,
   } as unknown as Mixture;
   const admission = createAdmission(4);
-  const texts = createTokenTexts(tokenizer);
+  const texts = createTokenTexts(LETTERS);
   const metrics = createMetrics(mixture, admission);
-  const service = { mixture, tokenizer, texts, metrics, admission, ...more } as Service;
+  const service = { mixture, tokenizer: LETTERS, texts, metrics, admission, ...more } as Service;
   const ask = (request: Partial<CompletionRequest>) => {
     const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
     return complete(service, { model: "mixture", ...request } as CompletionRequest, exchange);
@@ -39,7 +38,7 @@ async function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) 
 const ECHO = { echo: true, max_tokens: 0 };
 
 Deno.test("the prompts of a request are routed together, and each has its texts", async () => {
-  const { ask, admission, routed } = await routing();
+  const { ask, admission, routed } = routing();
   const response = await ask({ ...ECHO, prompt: ["a", "the sea and the ship", "b"], n: 2 });
   const { choices } = await response.json();
   assertEquals(
@@ -52,14 +51,14 @@ Deno.test("the prompts of a request are routed together, and each has its texts"
 });
 
 Deno.test("a request that finds no place is refused before anything is routed for it", async () => {
-  const { ask, admission, routed } = await routing();
+  const { ask, admission, routed } = routing();
   using _ = admission.enter(3);
   const error = await assertRejects(() => ask({ ...ECHO, prompt: ["a", "b"] }), ApiError);
   assertEquals([error.status, error.code, routed], [429, "queue_full", []]);
 });
 
 Deno.test("a request may ask for so many texts, and gives its places back where it is refused", async () => {
-  const { ask, admission, routed } = await routing();
+  const { ask, admission, routed } = routing();
   const most = await ask({ ...ECHO, prompt: Array(1024).fill("a"), n: 2 });
   assertEquals((await most.json()).choices.length, 2048);
   assertEquals(routed, [1024]);
@@ -88,7 +87,7 @@ Deno.test("the likeliest tokens are told by their texts, also by those that ever
       highest: Float32Array.of(-1, -2, -1),
     }]]);
   const lease = () => Promise.resolve({ value: { branches: { score } }, [Symbol.dispose]() {} });
-  const { ask } = await routing(
+  const { ask } = routing(
     { texts } as unknown as Partial<Service>,
     { lease } as unknown as Partial<Mixture>,
   );

@@ -8,7 +8,7 @@ import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
 import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
 import { type Asked, respond, type Shape } from "../../../../pipeline/serving/server/respond.ts";
 import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
-import { byteTokenizer } from "../support.ts";
+import { LETTERS } from "../support.ts";
 
 const ROUTE = {
   expert: 1,
@@ -154,9 +154,8 @@ const BROKEN = new Error("broken");
  * first one goes on once it is told to. Counts the models that are held.
  */
 async function writing() {
-  const tokenizer = await byteTokenizer();
-  const [[letter]] = await tokenizer.encode(["a"]);
-  const logits = new Float32Array(tokenizer.vocabulary);
+  const [[letter]] = await LETTERS.encode(["a"]);
+  const logits = new Float32Array(LETTERS.vocabulary);
   logits[letter] = 100;
   const goOn = Promise.withResolvers<void>();
   let held = 0;
@@ -175,7 +174,7 @@ async function writing() {
       },
     };
   };
-  const config = { vocabulary: tokenizer.vocabulary, hidden: 4, layers: 1, heads: 1, context: 64 };
+  const config = { vocabulary: LETTERS.vocabulary, hidden: 4, layers: 1, heads: 1, context: 64 };
   const choiceOf = (fails: boolean): Choice => ({
     ...{ route: ROUTE, answering: [{ expert: 1, weight: 1 }] },
     begin() {
@@ -193,10 +192,10 @@ async function writing() {
     ...{ prompt: Uint32Array.of(letter), seed: 0, most: 8, likeliest: null, offset: 0 },
   }));
   const mixture = {
-    ...{ routes: true, tokenizer: byteTokenizer, experts: () => Promise.resolve(2) },
+    ...{ routes: true, tokenizer: () => Promise.resolve(LETTERS), experts: () => Promise.resolve(2) },
     counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
   } as unknown as Mixture;
-  return { asked, mixture, texts: createTokenTexts(tokenizer), goOn: goOn.resolve, held: () => held };
+  return { asked, mixture, texts: createTokenTexts(LETTERS), goOn: goOn.resolve, held: () => held };
 }
 
 Deno.test("respond() ends a stream where one of its texts fails, and lets go of the other ones", async () => {
