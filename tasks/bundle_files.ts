@@ -6,6 +6,7 @@
  */
 
 import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { hashFile, jsonText } from "../pipeline/run/mod.ts";
@@ -28,7 +29,7 @@ export interface Bundle {
   packages: string[];
 }
 
-const ROOT = new URL("../", import.meta.url).pathname;
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
 /** Files of the project that are copied, besides `deno.json` and the lock file. */
 const COPIED = [

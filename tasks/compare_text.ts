@@ -62,7 +62,7 @@ function settingsText({ runs, settings }: Comparison): string {
   const rows = settings.map(({ setting: name, values }) => [words(setting(name)), ...values.map(valueText)]);
   const adapters = new Set(runs.map(({ adapter }) => adapter));
   if (adapters.size > 1) rows.push(["adapter", ...runs.map(({ adapter }) => adapter ?? NONE)]);
-  return rows.length === 0 ? "all settings are alike" : table(["setting", ...names].join(" | "), rows, names);
+  return rows.length === 0 ? "all settings are alike" : table(["setting", ...names], rows, names);
 }
 
 function partitionText(runs: readonly ComparedRun[]): string {
@@ -110,7 +110,7 @@ function evaluationText(comparison: Comparison): string {
     ...ways.map((way) => titles[way] ?? way),
     "sources won",
   ];
-  return [table(head.join(" | "), rows), ...notes].join("\n");
+  return [table(head, rows), ...notes].join("\n");
 }
 
 function sourcesText(comparison: Comparison): string {
@@ -124,7 +124,7 @@ function sourcesText(comparison: Comparison): string {
     "",
   ]);
   const head = ["source", "tokens", ...runs.map(({ name }) => `${name}  `), ""];
-  return [table(head.join(" | "), rows), "(*: the lowest perplexity of a source)", ...notes].join("\n");
+  return [table(head, rows), "(*: the lowest perplexity of a source)", ...notes].join("\n");
 }
 
 function prefixText(runs: readonly ComparedRun[]): string {
@@ -138,7 +138,7 @@ function prefixText(runs: readonly ComparedRun[]): string {
     ...evaluated.map(({ evaluation }) => decimals(atPrefix(evaluation!, length)?.perplexity, 2)),
     "",
   ]);
-  return table(["prefix", ...evaluated.map(({ name }) => name), ""].join(" | "), rows);
+  return table(["prefix", ...evaluated.map(({ name }) => name), ""], rows);
 }
 
 function lacksText(runs: readonly ComparedRun[]): string {

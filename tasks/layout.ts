@@ -5,12 +5,17 @@
  */
 
 /**
- * Lays rows out in columns under a head such as `model | tokens | sources`. The first and the last column,
+ * Lays rows out in columns under a head such as `model | tokens | sources`, or a list of such titles. The first and the last column,
  * and those that `texts` names, are aligned left, the others right.
  */
-export function table(head: string, rows: (string | number)[][], texts: string[] = []): string {
+export function table(
+  head: string | readonly string[],
+  rows: (string | number)[][],
+  texts: string[] = [],
+): string {
+  const titles = typeof head === "string" ? head.split("|") : head;
   const written = rows.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
-  const all = [head.split("|").map((title) => title.trim()), ...written];
+  const all = [titles.map((title) => title.trim()), ...written];
   const widths = all[0].map((_, column) => Math.max(...all.map((row) => row[column].length)));
   const toLeft = all[0].map((title, i) => i === 0 || i === all[0].length - 1 || texts.includes(title));
   const line = (row: string[]) =>

@@ -53,24 +53,24 @@ fi
 number=$1
 shift
 if [ "$number" = --flag ]; then
-  number=
+  number='' given=''
   left=$#
   while [ "$left" -gt 0 ]; do
     word=$1
     shift
     left=$((left - 1))
     case $word in
-      --gpu=*) number=${word#--gpu=} ;;
+      --gpu=*) number=${word#--gpu=} given=1 ;;
       --gpu)
         [ "$left" -gt 0 ] || stop "Cannot run on one GPU as --gpu must have a value, its number: it has none"
-        number=$1
+        number=$1 given=1
         shift
         left=$((left - 1))
         ;;
       *) set -- "$@" "$word" ;;
     esac
   done
-  [ -n "$number" ] || exec "$@"
+  [ -n "$given" ] || exec "$@"
 fi
 cards=$(cards_in "$dev" nvidia)
 [ -n "$cards" ] || cards=$(cards_in "$dev/dri" renderD)

@@ -39,7 +39,7 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, given, signal, onEvent, print }) => {
     const { run, study: studies, dryRun } = options;
-    checkStudyFlags(given, studies.length > 0);
+    checkStudyFlags(given.union(new Set(Object.keys(sources.flags ?? {}))), studies.length > 0);
     if (studies.length > 0 && dryRun) {
       const plan = await planStudies({ ...options, studies, sources, device: speedOf(options), words });
       return print(plan, studiesPlanText(plan));

@@ -18,6 +18,14 @@ export function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): v
       remedy: say`name one with ${setting("study")}`,
     });
   }
+  if (isStudy && given.has("seed")) {
+    throw new InputError(
+      say`Cannot use ${
+        setting("seed")
+      } with a study as its runs must have seeds of their own, from 0 on: one is given`,
+      { remedy: say`say how many with ${setting("seeds")}` },
+    );
+  }
   if (!isStudy || !given.has("force")) return;
   throw new InputError(
     say`Cannot use ${setting("force")} with a study as its runs must stay as they are: studies share them`,

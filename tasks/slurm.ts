@@ -325,10 +325,12 @@ export function submitScript(
       const idOf = (on: string) => names.has(on) ? `$${variableOf(on)}` : on;
       const args = sbatchArguments(run, submission, idOf);
       const path = args.pop()!;
+      const variable = variableOf(submission.name);
       return [
         "",
         `cat >${quoted(path)} <<'SCRIPT'\n${scriptOf(run, submission, options)}SCRIPT`,
-        `${variableOf(submission.name)}=$(sbatch ${args.join(" ")} ${quoted(path)})`,
+        `${variable}=$(sbatch ${args.join(" ")} ${quoted(path)})`,
+        `${variable}=\${${variable}%%;*}`, // without the name of the cluster, which may follow
       ];
     }),
     "",

@@ -106,7 +106,6 @@ const ELSEWHERE: Elsewhere[] = [
     because: "what stands between HTTP and the rest, tested over HTTP",
     files: {
       "pipeline/serving/server/app.ts": "tests/pipeline/serving/server/serve_test.ts",
-      "pipeline/serving/server/completions.ts": "tests/pipeline/serving/server/serve_test.ts",
     },
   },
   {

@@ -35,6 +35,8 @@ const REMEDIES: Record<DeviceFailure, Text> = {
 export interface Failures {
   /** Notes that this kernel is submitted. */
   submitted(label: string): void;
+  /** Whether anything has failed so far. */
+  readonly any: boolean;
   /** Throws a `DeviceError` if anything has failed so far. */
   check(): void;
   /**
@@ -78,6 +80,9 @@ export function watchFailures(device: GPUDevice): Failures {
     return new DeviceError(failure, text, { cause });
   };
   return {
+    get any() {
+      return first !== undefined;
+    },
     submitted(label) {
       lastLabel = label;
     },

@@ -40,6 +40,8 @@ export interface Gpu {
   readonly maxBindingBytes: number;
   /** Whether {@link Gpu.profile} can time kernels. */
   readonly canProfile: boolean;
+  /** Whether anything failed on it: then every read throws, and only another device can go on. */
+  readonly failed: boolean;
   /** A small buffer to bind where a kernel's variant reads nothing. */
   readonly empty: GpuBuffer;
   /**
@@ -185,6 +187,9 @@ function wrapDevice(
   const reader = createReader(device, failures);
   return {
     ...own,
+    get failed() {
+      return failures.any;
+    },
     maxBindingBytes: bindingLimit(device),
     empty: createBuffer(device, "empty", 16),
     emptyWritable: createBuffer(device, "empty_writable", 16),

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { NO_LIBRARIES } from "./system.ts";
+
 /** What one driver, or one backend, hands out. */
 export interface FoundAdapter {
   /** The driver's file, or `OpenGL`. */
@@ -31,7 +33,7 @@ export async function otherAdapters(drivers: readonly string[]): Promise<FoundAd
       const { stdout } = await new Deno.Command("deno", {
         args: ["eval", PROBE],
         cwd: "/", // no configuration lies there
-        env: { ...env, DENO_NO_UPDATE_CHECK: "1" },
+        env: { ...NO_LIBRARIES, ...env, DENO_NO_UPDATE_CHECK: "1" },
         stdin: "null",
         stderr: "null",
       }).output();

@@ -154,7 +154,7 @@ export async function examine(
     const asked = gpu.kind === "gpu" ? MOST_BYTES : Math.floor(0.8 * (system.availableBytes ?? 2 ** 30));
     const allocatable = await gpu.allocatable(asked);
     step("golden values");
-    const golden = await checkForms(gpu, quick, signal);
+    const golden = await checkForms(gpu, wanted, quick, signal);
     step("the roof");
     const effort = { rounds: quick ? 1 : 5, seconds: quick ? 0 : 0.2, clock: "clock" } as const;
     const roof = await measureRoof(gpu, effort, { small: quick, halves: true });
@@ -231,11 +231,16 @@ function formSets(chosen: Variants, offers: Offers): Variants[] {
   return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
 }
 
-/** Trains the golden steps in every form that the adapter runs. */
-async function checkForms(gpu: Gpu, quick: boolean, signal?: AbortSignal): Promise<GoldenResult[]> {
+/** Trains the golden steps in every form that the adapter runs, on the adapter that was asked for. */
+async function checkForms(
+  gpu: Gpu,
+  adapter: string | undefined,
+  quick: boolean,
+  signal?: AbortSignal,
+): Promise<GoldenResult[]> {
   const results: GoldenResult[] = [];
   for (const variants of formSets(gpu.variants, gpu.offers)) {
-    const own = await openGpu({ variants });
+    const own = await openGpu({ adapter, variants });
     try {
       for (const dtype of quick ? ["f32"] as const : ["f32", "bf16"] as const) {
         for (const model of quick ? ["tiny"] as const : GOLDEN_CASES) {

@@ -74,5 +74,5 @@ function relative(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return Math.sqrt(difference / norm);
 }
 
-/** Gives the largest value; NaN if there is one. */
+/** Gives the largest value; infinite where one is no number. */
 const worst = (values: number[]): number => values.some(Number.isNaN) ? Infinity : Math.max(...values);

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import { decodeSafetensors } from "../checkpoints/safetensors.ts";
 import type { HostBatch } from "../model/batch.ts";
@@ -76,8 +77,8 @@ export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
     batch: { tokens: Uint32Array.from(tokens.flat()), lengths: Uint32Array.from(lengths) },
     json,
     tensors: (file) => {
-      const { pathname } = new URL(file, folder);
-      const decoded = decodeSafetensors(Deno.readFileSync(pathname), pathname);
+      const path = fileURLToPath(new URL(file, folder));
+      const decoded = decodeSafetensors(Deno.readFileSync(path), path);
       return new Map([...decoded].map(([key, { values }]) => [key, values]));
     },
   };

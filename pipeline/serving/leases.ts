@@ -77,6 +77,11 @@ export interface Leases {
   ): Promise<Lease<Value[]>>;
   /** Frees the things that nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void;
+  /**
+   * Forgets what is held: who asks for it from now on has it loaded anew. What is in use is freed when its last user is done, and
+   * counts no more.
+   */
+  forget(): void;
   /** Frees everything. Callers that wait get an error. */
   close(): void;
 }
@@ -92,6 +97,7 @@ interface Entry {
   used: number; // when a user came or left, in milliseconds
   value: Promise<Held>;
   loaded?: Held;
+  isForgotten?: boolean;
 }
 
 interface Waiter {
@@ -118,6 +124,11 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     held.delete(key);
     entry.loaded!.close();
     counts.evictions++;
+  }
+
+  /** Frees a thing that was forgotten, unless somebody uses it. */
+  function freeForgotten({ isForgotten, users, loaded }: Entry): void {
+    if (isForgotten && users === 0) loaded?.close();
   }
 
   /** Frees idle things, except those to `keep`, unless even that would not make enough room. */
@@ -180,6 +191,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     });
     entry.value.catch(() => held.get(key) === entry && held.delete(key)).then(() => {
       entry.users--;
+      freeForgotten(entry);
       for (const waiter of waiters) if (waiter.sizes !== "asked") waiter.sizes = undefined; // more is known now
       makeRoom(0, 0); // it may have taken more than was estimated
       serve();
@@ -191,6 +203,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   function use(key: string, entry: Entry, users: 1 | -1): void {
     entry.users += users;
     entry.used = performance.now();
+    freeForgotten(entry);
     if (held.get(key) !== entry) return;
     held.delete(key);
     held.set(key, entry);
@@ -280,6 +293,14 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
       for (const [key, entry] of held) {
         if (entry.users === 0 && entry.used <= since) evict(key, entry);
       }
+    },
+    forget() {
+      for (const [key, entry] of held) {
+        held.delete(key);
+        entry.isForgotten = true;
+        freeForgotten(entry);
+      }
+      serve();
     },
     close() {
       closed ??= new Error("Cannot lease as the mixture must be open: it was closed");

@@ -1,7 +1,8 @@
 /**
  * A mixture is opened once and answers many requests. Its partitioner is read on first need and stays open.
  * Models are loaded on demand within a budget and are leased. Everything that runs on the device waits in one
- * queue.
+ * queue. A device of its own that fails ends the texts that are on it; for what is asked next another one is
+ * opened.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
@@ -144,7 +145,8 @@ export function createMixture(
   let partitioners = 0;
   let experts = source.experts;
   let identity: string | undefined;
-  const device = once(() => gpu ? Promise.resolve(gpu) : openGpu({ adapter, variants }));
+  let own: Gpu | undefined;
+  const device = once(async () => gpu ?? (own = await openGpu({ adapter, variants })));
   const tokenizer = once(source.tokenizer);
   const partitioner = once(async () => {
     partitioners++;
@@ -163,10 +165,20 @@ export function createMixture(
     }
     return opened;
   });
-  const costs: Mixture["costs"] = async (rows, prefixes) => {
-    const opened = await partitioner.get();
-    return await queue(() => opened.costs(rows, prefixes));
-  };
+  const costs: Mixture["costs"] = (rows, prefixes) =>
+    queue(async () => {
+      renew();
+      return await (await partitioner.get()).costs(rows, prefixes);
+    });
+
+  /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */
+  function renew(): void {
+    if (!own?.failed) return;
+    own = undefined;
+    leases.forget();
+    partitioner.forget((opened) => opened.close());
+    device.forget((opened) => opened.close());
+  }
 
   /** Says how a model comes in a form. */
   function loaderOf<Value extends Held>(model: ModelName, form: Form<Value>): Loader<Value> {
@@ -251,6 +263,7 @@ export function createMixture(
   ): Promise<Lease<Value>>;
   async function lease(model: ModelName, form: Form<Held> = writing, signal?: AbortSignal) {
     await checkExpert(model);
+    renew();
     return await leases.lease(loaderOf(model, form), signal);
   }
 
@@ -270,6 +283,7 @@ export function createMixture(
     signal?: AbortSignal,
   ) {
     for (const model of models) await checkExpert(model);
+    renew();
     return await leases.leaseAll(models.map((model) => loaderOf(model, form)), signal);
   }
 

@@ -8,6 +8,7 @@
  * freed, and blocks of tokens then lie among the small ones of the tokenizers library and hold their pages.
  */
 
+import { fileURLToPath } from "node:url";
 import type { Sources } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
 import { inProcess, runStageApart } from "./stage_process.ts";
@@ -36,7 +37,7 @@ try {
   const peaks = new Map<string, number[]>();
   for (const times of [1, 10]) {
     const input = `${folder}/${times}.jsonl`;
-    const write = new URL("./many_texts.ts", import.meta.url).pathname;
+    const write = fileURLToPath(new URL("./many_texts.ts", import.meta.url));
     await inProcess(write, "corpus", [input, `${scale * times * 2 ** 20}`, "0"]);
     for (const stage of STAGES.slice(0, STAGES.indexOf(last) + 1)) {
       const sources = { flags: { ...FLAGS, input: [input] } } as Sources;

@@ -7,6 +7,7 @@
  */
 
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 import { openGpu } from "../../kernels/device/gpu.ts";
 import { type ModelConfig, parameterCount } from "../../pipeline/model/shape.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
@@ -65,7 +66,7 @@ if (import.meta.main) {
   let fits = true;
   for (const [work, what] of [["train", "one training step at batch 4"], ["score", "scoring a batch of 8"]]) {
     const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--allow-read", new URL(import.meta.url).pathname, work],
+      args: ["run", "--allow-read", fileURLToPath(new URL(import.meta.url)), work],
       stderr: "inherit",
     }).output();
     if (code !== 0) Deno.exit(1);

@@ -9,6 +9,7 @@
  * tokens. `--parts 1` makes each stage in one process.
  */
 
+import { fileURLToPath } from "node:url";
 import { readManifest } from "../../pipeline/run/manifest.ts";
 import type { Sources } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
@@ -118,7 +119,7 @@ async function tokenize(measured: Measured): Promise<Tokens> {
 
 /** Writes `bytes` of text as files, and returns how a run is made of it. */
 async function measuredOf(name: string, bytes: number, settings: object): Promise<Measured> {
-  const write = new URL("./many_texts.ts", import.meta.url).pathname;
+  const write = fileURLToPath(new URL("./many_texts.ts", import.meta.url));
   const input: string[] = [];
   let [text, copies] = [0, 0];
   for (let file = 0; file < FILES; file++) {
@@ -128,7 +129,7 @@ async function measuredOf(name: string, bytes: number, settings: object): Promis
   }
   const tokenizer = `${folder}/tokenizer.json`;
   if (!await Deno.stat(tokenizer).catch(() => null)) {
-    const make = new URL("./large_tokenizer.ts", import.meta.url).pathname;
+    const make = fileURLToPath(new URL("./large_tokenizer.ts", import.meta.url));
     await inProcess(make, "tokenizer", [tokenizer, input[0], `${flags["vocab-size"]}`]);
   }
   const own = { input, tokenizer, sequenceLength: flags["sequence-length"], ...settings };

@@ -1,3 +1,4 @@
+import { pathToFileURL } from "node:url";
 import {
   assert,
   assertEquals,
@@ -176,3 +177,12 @@ async function isolated(cwd: string, command: string[]): Promise<{ code: number;
   }).output();
   return { code, err: new TextDecoder().decode(stderr) };
 }
+
+Deno.test("makeBundle() reads a project whose path has spaces and letters beyond ASCII", () =>
+  inFolder(async (folder) => {
+    await Deno.symlink(ROOT, `${folder}/a ü`);
+    const there = await import(String(pathToFileURL(`${folder}/a ü/tasks/bundle_files.ts`)));
+    const { signal } = new AbortController();
+    const options = { output: `${folder}/x.tar`, extras: [], signal, cache: `${folder}/none` };
+    await assertRejects(() => there.makeBundle(options), Error, "must be in Deno's cache"); // it has read what to copy
+  }));

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { copyFolder, inFolder, SMALL, smallCorpus, task } from "./support.ts";
 
@@ -13,7 +14,7 @@ async function leaveHold(run: string, stage: string): Promise<void> {
     Deno.kill(Deno.pid, "SIGKILL");`;
   const path = `${run}/../hold.ts`;
   await Deno.writeTextFile(path, code);
-  const config = new URL("../../deno.json", import.meta.url).pathname;
+  const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
   const { signal } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--config", config, path],
   }).output();

@@ -63,6 +63,11 @@ Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to
     const octal = await onGpu(dev, "--flag", "true", "--gpu", "08");
     assertEquals([octal.code, octal.out, octal.err.split("\n").length], [2, "", 2], octal.err);
     assertStringIncludes(octal.err, "GPU 8 as --gpu must be less than the number of cards: there are 4");
+    for (const words of [["--gpu", ""], ["--gpu="]]) {
+      const empty = await onGpu(dev, "--flag", "echo", "one", ...words);
+      assertEquals([empty.code, empty.out], [2, ""]);
+      assertStringIncludes(empty.err, '--gpu must be its number: it is ""');
+    }
     const huge = await onGpu(dev, "99999999999999999999", "true");
     assertEquals([huge.code, huge.err.split("\n").length], [2, 2], huge.err);
     for (const [number, what] of [["4", "less than the number of cards: there are 4"], ["x", 'it is "x"']]) {

@@ -25,6 +25,7 @@ Deno.test("table() aligns texts to the left at both ends and numbers to the righ
     table("model | tokens |", [["a", 1000, "x"], ["long name", "none", ""]]),
     "model      tokens\na           1,000  x\nlong name    none",
   );
+  assertEquals(table(["of", "a|b", ""], [["x", 1, ""]]), "of  a|b\nx     1"); // names may hold what parts a head
 });
 
 Deno.test("ranges() shortens names that follow one another", () => {

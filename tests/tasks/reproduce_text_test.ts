@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
-import { claimsText, publishedText, studiesPlanText } from "../../tasks/reproduce_text.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../kernels/mod.ts";
+import { checkStudyFlags, claimsText, publishedText, studiesPlanText } from "../../tasks/reproduce_text.ts";
 
 Deno.test("claimsText() puts yes, no or nothing before a claim, and says where more is", () => {
   const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
@@ -49,4 +50,14 @@ Deno.test("publishedText() counts what holds, study by study, and names the page
     "",
     "wrote   README.md",
   ]);
+});
+
+Deno.test("checkStudyFlags() refuses flags of studies without one, and those that no study goes by", () => {
+  const refused = (flag: string, isStudy: boolean, wrong: string) =>
+    assertThrows(() => checkStudyFlags(new Set([flag]), isStudy), InputError, wrong);
+  refused("seeds", false, "Cannot use seeds as it must go with a study");
+  refused("force", true, "Cannot use force with a study");
+  refused("seed", true, "Cannot use seed with a study as its runs must have seeds of their own, from 0 on");
+  checkStudyFlags(new Set(["seed", "force"]), false);
+  checkStudyFlags(new Set(["seeds", "from", "dryRun"]), true);
 });

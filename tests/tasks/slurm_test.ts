@@ -51,6 +51,8 @@ Deno.test("submitScript() submits what is missing and not queued, after what it 
     ["each-2", "2", "aftercorr:77"],
     ["all", "", "afterok:$each,afterok:$each_2,afterok:78"],
   ]);
+  const script = submitScript("r", jobs, queue, 1001, {});
+  assertStringIncludes(script, "\neach_2=${each_2%%;*}\n"); // where sbatch names the cluster, too
   const done = jobs.map(({ done, ...more }) => ({ ...more, done: done.map(() => true) }));
   assertEquals(submitted(submitScript("r", done, [], 1001, {})), []);
 });

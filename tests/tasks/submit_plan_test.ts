@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
 import { valuesOf } from "../../pipeline/settings/mod.ts";
@@ -7,7 +8,7 @@ import { limitOf, planOf } from "../../tasks/submit_plan.ts";
 
 const TABLE = { ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU };
 
-const DATA = new URL(".", import.meta.url).pathname.replace(/\/$/, ""); // a folder that is there
+const DATA = fileURLToPath(new URL(".", import.meta.url)).replace(/\/$/, ""); // a folder that is there
 
 /** Plans by these flags. */
 function planned(flags: Record<string, unknown> = {}, before: JobPlan | null = null): Partial<JobPlan> {

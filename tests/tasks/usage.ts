@@ -523,6 +523,12 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
     ["--run FILE", 2, 'Cannot work in "FILE" as it must be a folder: it is a file; choose another --run'],
     ["--port 70000", 2, "Cannot use --port as it must be an integer from 0 to 65535: it is 70000"],
+    [
+      "--upstream-timeout 3e6",
+      2,
+      "Cannot use --upstream-timeout as it must be a number from 0.1 to 2147483: it is 3000000",
+    ],
+    ["--idle 1e7", 2, "Cannot use --idle as it must be a number from 0 to 2147483: it is 10000000"],
     ["--port web", 2, 'Cannot use --port as it must be an integer from 0 to 65535: it is "web"'],
     [
       "--api-key-file NONE/keys --run RUN",
@@ -551,7 +557,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ],
     ["--memory much", 2, 'Cannot limit --memory as it must be a size like 512MiB or 2GiB: it is "much"'],
     ["--queue 0", 2, "Cannot use --queue as it must be an integer of at least 1: it is 0"],
-    ["--idle -1", 2, "Cannot use --idle as it must be a number of at least 0: it is -1"],
+    ["--idle -1", 2, "Cannot use --idle as it must be a number from 0 to 2147483: it is -1"],
     ["RUN", 2, 'Cannot run task "serve" as it takes flags only: "RUN" is none; see --help'],
     ["--ports 80", 2, 'Cannot run task "serve" as every flag must be one of'],
   ],
@@ -821,6 +827,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "Cannot use --dry-run as it must go with a study: none is named",
     ],
     ["--seeds 1 --run OUT", 2, "Cannot use --seeds as it must go with a study: none is named"],
+    [
+      "--study experts --seed 1 --run OUT --dry-run",
+      2,
+      "Cannot use --seed with a study as its runs must have seeds of their own, from 0 on: one is given; say how many with --seeds",
+    ],
     [
       "--study experts --force --run OUT --dry-run",
       2,

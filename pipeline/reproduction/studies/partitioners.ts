@@ -78,11 +78,11 @@ const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
   (Object.keys(settings) as (keyof Configuration)[]).every((name) => given[name] === settings[name]);
 
 /**
- * Describes the run of a way. That which splits as the preset does is the run that other studies have, too, with dense
- * models beside it. Where there are twice as many experts, routers have the rate and the rounds that were
+ * Describes the run of a way. That which splits as the preset does is the run that other studies have, too.
+ * Dense models are trained beside the runs of the way `withDense`. Where there are twice as many experts, routers have the rate and the rounds that were
  * found for the preset's number.
  */
-function setupFor(way: Way, experts: number, preset: Configuration, seed = 0): Setup {
+function setupFor(way: Way, withDense: Way, experts: number, preset: Configuration, seed = 0): Setup {
   const { name, label, settings } = way;
   const isDoubled = experts !== preset.experts;
   const isPreset = splitsSo(way, preset);
@@ -91,7 +91,7 @@ function setupFor(way: Way, experts: number, preset: Configuration, seed = 0): S
     `${isPreset ? "em" : name}-${experts}-experts`,
     isDoubled ? `${label}, ${experts} experts` : label,
     { experts, ...settings },
-    isPreset ? ["experts", ...dense] : ["experts"],
+    way === withDense ? ["experts", ...dense] : ["experts"],
     seed,
     way === CLUSTERS ? { mix: [1, 2] } : undefined,
   );
@@ -150,12 +150,20 @@ export const partitioners: Study = {
   title: "Routers beside clusters, random parts and sources",
   question: "Which way to split text makes the best mixture, and which routes a short prompt?",
   paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
-  setups: (preset, seeds) => [
-    ...WAYS.filter((way) => way !== SOURCE || hasLabels(preset)).flatMap((way) =>
-      seedsTo(way.repeated ? seeds : 1).map((seed) => setupFor(way, preset.experts, preset, seed))
-    ),
-    ...WAYS.filter(({ doubled }) => doubled).map((way) => setupFor(way, 2 * preset.experts, preset)),
-  ],
+  setups(preset, seeds) {
+    const ways = WAYS.filter((way) => way !== SOURCE || hasLabels(preset));
+    const withDense = ways.find((way) => splitsSo(way, preset)) ?? ways[0]; // the preset's way may not be compared
+    return [
+      ...ways.flatMap((way) =>
+        seedsTo(way.repeated ? seeds : 1).map((seed) =>
+          setupFor(way, withDense, preset.experts, preset, seed)
+        )
+      ),
+      ...ways.filter(({ doubled }) => doubled).map((way) =>
+        setupFor(way, withDense, 2 * preset.experts, preset)
+      ),
+    ];
+  },
   findings(outcomes) {
     const experts = Number(outcomes[0].setup.settings.experts);
     const of = (way: Way, times = 1) =>

@@ -35,9 +35,9 @@ const SEARCH = v.object({
 });
 
 /**
- * What a search came to: the best settings, and all that were tried with the mean NLL per predicted token
- * of held-out text under experts that were trained for a part of their steps, in nats: infinite where a
- * training diverged.
+ * What a search came to: the best settings, and all that were tried with what experts lose that were trained
+ * for a part of their steps: the NLL per predicted token of the held-out text of each, in nats, weighted by
+ * its sequences. Infinite where a training diverged.
  */
 export type RouterSearch = v.InferOutput<typeof SEARCH>;
 

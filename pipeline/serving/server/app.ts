@@ -9,11 +9,11 @@ import { joinBytes } from "../../rows/bytes.ts";
 import { sha256 } from "../../run/files.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
-import { ApiError, apiError, badRequest, errorResponse, unavailable } from "./errors.ts";
+import { ApiError, badRequest, errorResponse, unavailable } from "./errors.ts";
 import { listModels, modelNotFound } from "./names.ts";
 import page from "./page.html" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, issueText, TOKENIZE } from "./requests.ts";
-import type { Exchange, Service } from "./service.ts";
+import { type Exchange, logged, type Service } from "./service.ts";
 
 /** A request that was answered, as its log line tells it. */
 export interface Answered {
@@ -143,10 +143,8 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
 
   function failure(error: unknown, context: Context<Env>): Response {
     if (error instanceof HTTPException) return errorResponse(badRequest(error.message));
-    const told = context.env.exchange.signal.aborted ? hungUp() : apiError(error);
-    if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
-    context.env.exchange.notes.error = told.message;
-    return errorResponse(told);
+    const { exchange } = context.env;
+    return errorResponse(logged(exchange, exchange.signal.aborted ? hungUp() : error));
   }
 
   function checkKey(header: string | undefined): void {
@@ -163,12 +161,12 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
   return async (incoming) => {
     const began = performance.now();
     const { pathname } = new URL(incoming.url);
-    const exchange: Exchange = { signal: incoming.signal, began, notes: {} };
+    const exchange: Exchange = { signal: incoming.signal, began, notes: {}, onError };
     const answer = async () => {
       const body = incoming.method === "POST" ? await readBody(incoming, maxBody, bodyTimeout) : undefined;
       const { url, method } = incoming;
       const headers = new Headers(incoming.headers);
-      if (body) headers.set("content-type", "application/json"); // whatever it says: no route takes anything else
+      if (body !== undefined) headers.set("content-type", "application/json"); // whatever it says: no route takes anything else
       const request = new Request(url, { method, headers, body });
       return await app.fetch(request, { exchange });
     };
@@ -176,9 +174,7 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     try {
       response = await answer();
     } catch (error) {
-      const told = apiError(error);
-      exchange.notes.error = told.message;
-      response = errorResponse(told);
+      response = errorResponse(logged(exchange, error));
     }
     const finish = () => {
       const milliseconds = performance.now() - began;
@@ -201,8 +197,8 @@ async function modelsOf({ mixture, words }: Service): Promise<Record<string, unk
   return models.map((model) => ({ object: "model", created: 0, owned_by: "smalltalk", ...model }));
 }
 
-/** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long. */
-async function readBody(request: Request, most: number, timeout: number): Promise<Uint8Array<ArrayBuffer>> {
+/** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long, a 400 where it is no text. */
+async function readBody(request: Request, most: number, timeout: number): Promise<string> {
   const tooLarge = () =>
     new ApiError(
       413,
@@ -239,5 +235,9 @@ async function readBody(request: Request, most: number, timeout: number): Promis
   } finally {
     clearTimeout(timer);
   }
-  return joinBytes(pieces);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(joinBytes(pieces));
+  } catch {
+    throw badRequest("Cannot read the request as it must be UTF-8: it is not");
+  }
 }

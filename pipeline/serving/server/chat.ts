@@ -1,6 +1,7 @@
 /** `POST /v1/chat/completions`: answers a conversation, by the tokenizer's template or as plain text. */
 
 import { Template } from "@huggingface/jinja";
+import { InputError } from "../../../kernels/errors.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { seedOf } from "./completions.ts";
 import { badRequest } from "./errors.ts";
@@ -33,23 +34,31 @@ export function plainTemplate(tokenizer: Tokenizer): ChatTemplate {
   };
 }
 
-/** Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a special token. */
-export function jinjaTemplate(source: string, tokenizer: Tokenizer): ChatTemplate {
-  const template = new Template(source);
+/**
+ * Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a special token. Throws an
+ * `InputError` about the file `where` it stands if it is none; a conversation that it refuses is a 400.
+ */
+export function jinjaTemplate(
+  source: string,
+  tokenizer: Tokenizer,
+  where = "tokenizer_config.json",
+): ChatTemplate {
+  const template = parse(source, where);
   const { added_tokens: added = [] }: { added_tokens?: { id: number; content: string; special: boolean }[] } =
     JSON
       .parse(tokenizer.json);
   const special = added.filter(({ special }) => special);
   const hide = (text: string) =>
     special.reduce((text, { content }, i) => text.replaceAll(content, `\uE000${i}\uE001`), text);
-  const show = (text: string) => text.replace(/\uE000(\d+)\uE001/g, (_, i) => special[Number(i)].content);
+  const show = (text: string) =>
+    text.replace(/\uE000(\d+)\uE001/g, (whole, i) => special[Number(i)]?.content ?? whole);
   const eos = special.find(({ id }) => id === tokenizer.eos)?.content;
   return {
     name: "the tokenizer's",
     async encode(messages) {
       const hidden = messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) }));
       const context = { messages: hidden, add_generation_prompt: true, eos_token: eos, bos_token: eos };
-      let rest = template.render(context);
+      let rest = render(template, context);
       const ids: number[] = [];
       while (rest !== "") {
         const next = special.map(({ id, content }) => ({ id, content, at: rest.indexOf(content) }))
@@ -63,6 +72,25 @@ export function jinjaTemplate(source: string, tokenizer: Tokenizer): ChatTemplat
   };
 }
 
+function parse(source: string, where: string): Template {
+  try {
+    return new Template(source);
+  } catch (cause) {
+    const what = `Cannot read "${where}" as its chat_template must be a Jinja template: ${saidBy(cause)}`;
+    throw new InputError(what, { where, remedy: "mend it, or leave it out to join messages as text", cause });
+  }
+}
+
+function render(template: Template, context: Record<string, unknown>): string {
+  try {
+    return template.render(context);
+  } catch (error) {
+    throw badRequest(`Cannot answer as the chat template must take the messages: it says "${saidBy(error)}"`);
+  }
+}
+
+const saidBy = (error: unknown) => error instanceof Error ? error.message : String(error);
+
 /** Answers a conversation. */
 export async function chat(
   service: Service,
@@ -74,17 +102,19 @@ export async function chat(
     role,
     content: typeof content === "string" ? content : content.map(({ text }) => text).join(""),
   }));
+  const each = request.n ?? 1;
+  using entered = new DisposableStack();
+  const places = entered.use(service.admission.enter(each));
   const prompt = await template.encode(messages);
   const [target] = await findTargets(service, request.model, [prompt], request);
   const seed = seedOf(request.seed);
   const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
   if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");
   const likeliest = request.logprobs ? request.top_logprobs ?? 0 : null;
-  const each = request.n ?? 1;
-  const places = service.admission.enter(each);
   const wanted = Array.from({ length: each }, (_, j) => ({
     ...{ target, prompt, seed: seed + j, most, likeliest, offset: 0 },
   }));
+  entered.move(); // `respond` gives them back
   return await respond(service, request, wanted, prompt.length, places, shapeOf(service, template), exchange);
 }
 

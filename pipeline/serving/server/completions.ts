@@ -11,6 +11,9 @@ import { scorePrompts } from "./write.ts";
 /** New tokens where a request does not say how many, as OpenAI has it. */
 const MOST_TOKENS = 16;
 
+/** Most texts that one request may ask for: prompts times texts of each. */
+const MOST_TEXTS = 2048;
+
 /** Answers a request for completions. */
 export async function complete(
   service: Service,
@@ -27,7 +30,17 @@ export async function complete(
   if (echo && likeliest !== null && likeliest > 1) {
     throw badRequest(`Cannot echo as logprobs must be 0 or 1 with echo: it is ${likeliest}`);
   }
-  const prompts = await readPrompts(request.prompt, tokenizer);
+  const each = n ?? 1;
+  const given = listOf(request.prompt);
+  const count = given.length * each;
+  if (count > MOST_TEXTS) {
+    throw badRequest(
+      `Cannot complete as a request may ask for at most ${MOST_TEXTS} texts: it asks for ${count}`,
+    );
+  }
+  using entered = new DisposableStack();
+  const places = entered.use(admission.enter(count));
+  const prompts = await readPrompts(given, tokenizer);
   const targets = await findTargets(
     service,
     request.model,
@@ -43,21 +56,15 @@ export async function complete(
   if (echo && likeliest !== null && elsewhere) {
     throw badRequest("Cannot score a prompt as its expert must be on this server: it is on another one");
   }
-  const each = n ?? 1;
   const seed = seedOf(request.seed);
-  const places = admission.enter(prompts.length * each);
   const wanted = prompts.flatMap(({ ids }, i) =>
     Array.from({ length: each }, (_, j): Asked => ({
       ...{ target: targets[i], prompt: ids, seed: seed + j, most, likeliest, offset: 0 },
     }))
   );
-  try {
-    if (echo) await addHeads();
-  } catch (error) {
-    places[Symbol.dispose]();
-    throw error;
-  }
+  if (echo) await addHeads();
   const read = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
+  entered.move(); // `respond` gives them back
   return await respond(service, request, wanted, read, places, shapeOf(service), exchange);
 
   /** Puts the prompts before their texts; with log-probabilities, those that are greedy and short are known by then. */
@@ -90,15 +97,19 @@ export function seedOf(seed: number | null | undefined): number {
   return Math.abs(seed ?? crypto.getRandomValues(new Uint32Array(1))[0]) % 2 ** 52;
 }
 
-/** Reads prompts: one or more, as texts or as ids; an empty text is that which follows the end of a document. */
-async function readPrompts(
-  prompt: CompletionRequest["prompt"],
-  tokenizer: Tokenizer,
-): Promise<{ ids: Uint32Array; text: string }[]> {
+/** Lists prompts: one or more, as texts or as ids. */
+function listOf(prompt: CompletionRequest["prompt"]): (string | number[])[] {
   const isIds = (value: unknown): value is number[] => Array.isArray(value) && typeof value[0] === "number";
-  const all = prompt === null || prompt === undefined || typeof prompt === "string" || isIds(prompt)
+  return prompt === null || prompt === undefined || typeof prompt === "string" || isIds(prompt)
     ? [prompt ?? ""]
     : prompt;
+}
+
+/** Reads prompts; an empty text is that which follows the end of a document. */
+async function readPrompts(
+  all: readonly (string | number[])[],
+  tokenizer: Tokenizer,
+): Promise<{ ids: Uint32Array; text: string }[]> {
   const encoded = await tokenizer.encode(all.filter((one) => typeof one === "string"));
   return await Promise.all(all.map(async (one) => {
     if (typeof one === "string") {
@@ -130,10 +141,12 @@ function shapeOf({ texts }: Service): Shape {
     { id, logProbability, top }: PlacedToken,
   ): Promise<Record<string, number> | null> {
     if (logProbability === null) return null;
-    const found: Record<string, number> = {};
-    for (const one of top) found[await texts.text(one.id)] ??= one.logProbability;
-    found[await texts.text(id)] ??= logProbability;
-    return found;
+    const found = new Map<string, number>();
+    for (const one of [...top, { id, logProbability }]) {
+      const text = await texts.text(one.id);
+      if (!found.has(text)) found.set(text, one.logProbability);
+    }
+    return Object.fromEntries(found);
   }
   return { id: "cmpl", object: "text_completion", chunk: "text_completion", whole: choice, piece: choice };
 }

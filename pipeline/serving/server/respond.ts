@@ -2,10 +2,11 @@
 
 import type { Answering } from "../mixing.ts";
 import type { Places } from "./admission.ts";
-import { apiError, badRequest, errorBody } from "./errors.ts";
+import { badRequest, errorBody } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
+import { nameOf } from "./names.ts";
 import type { CommonRequest } from "./requests.ts";
-import { type Exchange, isElsewhere, routingHeaders, routingOf, type Service } from "./service.ts";
+import { type Exchange, isElsewhere, logged, routingHeaders, routingOf, type Service } from "./service.ts";
 import { forwardText } from "./upstream.ts";
 import { type Piece, type Wanted, writeText } from "./write.ts";
 
@@ -86,7 +87,7 @@ export async function respond(
     service.metrics.choice(model, margin, cost);
   }
   service.metrics.tokens("prompt", prompts);
-  exchange.notes.model = headers["x-smalltalk-model"];
+  exchange.notes.model = [...new Set(asked.map(({ target }) => nameOf(target.model)))].join(", ");
   exchange.notes.promptTokens = prompts;
 
   async function* piecesOf(wanted: Asked): AsyncGenerator<Piece> {
@@ -164,12 +165,14 @@ export async function respond(
         if (withUsage) send({ ...common, object: shape.chunk, choices: [], usage: usage() });
         send("[DONE]");
       } catch (error) {
-        if (!own.signal.aborted) send(errorBody(apiError(error)));
+        if (!own.signal.aborted) send(errorBody(logged(exchange, error)));
       } finally {
         ending.abort();
+        for (const source of sources) source.return(undefined).catch(() => {}); // where one failed, others still write
         owned.dispose();
         exchange.notes.completionTokens = completion;
         if (!closed) controller.close();
+        closed = true;
         resolve();
       }
     },

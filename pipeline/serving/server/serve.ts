@@ -37,6 +37,8 @@ export interface ServeOptions extends MixtureOptions {
   maxBody?: number;
   /** Seconds that a request's body may take to come. Default 30. */
   bodyTimeout?: number;
+  /** Seconds that clients may take to read the last answers, once it ends. Default 10. */
+  drainTimeout?: number;
   /** Ends it; answers that are under way are completed first. */
   signal?: AbortSignal;
   /** Called with the address where it listens. */
@@ -100,7 +102,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { run, partitioner, memory, models, slots, gpu, adapter, variants } = options;
   const { host = "127.0.0.1", port = 8000, keys = [], serveExperts, upstreams, queue = 256, idle = 0 } =
     options;
-  const { maxBody = 8 * 2 ** 20, bodyTimeout = 30, signal } = options;
+  const { maxBody = 8 * 2 ** 20, bodyTimeout = 30, drainTimeout = 10, signal } = options;
   const { onListen, onReady, onAnswer, onWarning, onError } = options;
   for (const url of upstreams?.addresses.values() ?? []) {
     const { host } = new URL(url);
@@ -135,7 +137,9 @@ export async function serve(options: ServeOptions): Promise<void> {
     if (mixture.routes) await mixture.partitioner();
     const path = `${run}/tokenizer_config.json`;
     const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
-    const template = typeof source === "string" ? jinjaTemplate(source, tokenizer) : plainTemplate(tokenizer);
+    const template = typeof source === "string"
+      ? jinjaTemplate(source, tokenizer, path)
+      : plainTemplate(tokenizer);
     const metrics = createMetrics(mixture, admission);
     const texts = createTokenTexts(tokenizer);
     const words = createWords(run, tokenizer, onWarning);
@@ -163,8 +167,19 @@ export async function serve(options: ServeOptions): Promise<void> {
     closing = true;
     clearInterval(timer);
     await admission.close();
-    await server.shutdown();
+    await shutDown();
     mixture.close();
+  }
+
+  /** Waits until clients have their answers, but not for ever: Deno cuts no connection once it shuts down. */
+  async function shutDown(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<true>((resolve) => timer = setTimeout(() => resolve(true), drainTimeout * 1000));
+    if (await Promise.race([server.shutdown(), late])) {
+      server.unref();
+      onWarning?.(`clients did not read their answers within ${drainTimeout} s: they are left`);
+    }
+    clearTimeout(timer);
   }
 
   function listen(): Deno.HttpServer {
@@ -187,6 +202,24 @@ export async function serve(options: ServeOptions): Promise<void> {
         throw new InputError(
           say`Cannot listen as ${setting("host")} must be one that this task is permitted: it is "${host}"`,
           { remedy: "use 127.0.0.1, ::1, localhost or 0.0.0.0" },
+        );
+      }
+      if (error instanceof Deno.errors.PermissionDenied) {
+        throw new InputError(
+          say`Cannot listen as ${
+            setting("port", port)
+          } must be one that the system lets you use: on "${host}" it does not`,
+          { remedy: "use one from 1024 on", cause: error },
+        );
+      }
+      if (
+        error instanceof Deno.errors.AddrNotAvailable || (error as { code?: string }).code === "EAFNOSUPPORT"
+      ) {
+        throw new InputError(
+          say`Cannot listen on port ${port} as ${
+            setting("host")
+          } must be an address of this machine: it is "${host}"`,
+          { cause: error },
         );
       }
       if (error instanceof URIError || error instanceof TypeError) { // it is no address by its form

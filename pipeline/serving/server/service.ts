@@ -1,5 +1,6 @@
 /** What all routes of the server share. */
 
+import { routingWindow } from "../../partition/mixing.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { type Choice, choose } from "../answering.ts";
 import type { Answering } from "../mixing.ts";
@@ -7,7 +8,7 @@ import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
 import type { Route } from "../route.ts";
 import type { Admission } from "./admission.ts";
-import { badRequest, unavailable } from "./errors.ts";
+import { ApiError, apiError, badRequest, unavailable } from "./errors.ts";
 import type { TokenTexts } from "./log_probabilities.ts";
 import type { Metrics } from "./metrics.ts";
 import { findModel, nameOf } from "./names.ts";
@@ -44,6 +45,8 @@ export interface Exchange {
   notes: Record<string, string | number>;
   /** Resolves when its answer is complete, if that is later than its headers. */
   over?: Promise<void>;
+  /** Is told of errors that are not the client's. */
+  onError?: (error: unknown) => void;
 }
 
 /** A model that answers, and why. */
@@ -118,15 +121,19 @@ export async function findTargets(
     throw badRequest(`Cannot answer with "${name}" as it must not be excluded: it is`);
   }
   if (changing) checkChanging();
-  return await Promise.all(prompts.map(async (prompt) => {
+  const allowed = [...Array(experts).keys()].filter((id) => !excluded.includes(id));
+  const routes = named.model === undefined ? await routesOf(named.prefix) : [];
+  return await Promise.all(prompts.map(async (prompt, i) => {
+    const route = routes[i] ?? null;
     if (changing && named.model === undefined) {
-      await checkLength(0, prompt); // all experts have one shape
-      const options = { mix, reroute, exclude: excluded, prefix: named.prefix };
+      const options = { mix, reroute, exclude: excluded, prefix: named.prefix, route };
       const choice = await choose(mixture, prompt, options);
-      const { route, answering } = choice;
+      const { answering } = choice;
+      for (const model of reroute === undefined ? answering.map(({ expert }) => expert) : allowed) {
+        await checkLength(model, prompt); // those that others made may have contexts of their own
+      }
       return { model: answering[0].expert, route, answering, choice };
     }
-    const route = named.model === undefined ? await mixture.route(prompt, named.prefix, excluded) : null;
     const model = named.model ?? route!.expert;
     if (isElsewhere(service, { model, route })) return { model, route };
     if (typeof model === "number" && serveExperts && !serveExperts.includes(model)) {
@@ -138,6 +145,17 @@ export async function findTargets(
     await checkLength(model, prompt);
     return { model, route };
   }));
+
+  /** Routes all prompts together; where experts change on the way, each by its last tokens before a change. */
+  async function routesOf(prefix: number | undefined): Promise<Route[]> {
+    if (reroute === undefined) return await mixture.routeAll(prompts, prefix, excluded);
+    const most = prefix ?? await mixture.prefix();
+    const windows = prompts.map((prompt) => {
+      const { begin, end } = routingWindow(prompt.length, most, reroute);
+      return prompt.subarray(begin, end);
+    });
+    return await mixture.routeAll(windows, most, excluded);
+  }
 
   /** Refuses to mix or change experts where one model is named, or they may be elsewhere. */
   function checkChanging(): void {
@@ -168,6 +186,14 @@ export async function findTargets(
   }
 }
 
+/** Gives what a client is told of an error, and has it logged. */
+export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
+  const told = apiError(error);
+  if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
+  notes.error = told.message;
+  return told;
+}
+
 /** Says whether another server holds a target. */
 export function isElsewhere({ upstreams }: Service, { model }: Target): boolean {
   return typeof model === "number" && (upstreams?.addresses.has(model) ?? false);
@@ -188,14 +214,21 @@ export function routingOf({ model, route, answering }: Target): Routing {
   };
 }
 
-/** Says in HTTP headers who answers; of several texts one after another. */
+/** Most characters of these headers: many clients take at most 16 KiB of headers in all. */
+const MOST_IN_HEADERS = 4096;
+
+/**
+ * Says in HTTP headers who answers; of several texts one after another. Says nothing of so many texts that
+ * headers would be too long: each text of the answer says it as well.
+ */
 export function routingHeaders(targets: readonly Target[]): Record<string, string> {
   const all = targets.map(routingOf);
   const list = (field: "model" | "margin" | "runner_up") =>
     all.map((routing) => routing[field] ?? "").join(", ");
-  return {
+  const headers = {
     "x-smalltalk-model": list("model"),
     "x-smalltalk-margin": list("margin"),
     "x-smalltalk-runner-up": list("runner_up"),
   };
+  return Object.values(headers).join("").length > MOST_IN_HEADERS ? {} : headers;
 }

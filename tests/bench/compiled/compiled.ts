@@ -7,6 +7,7 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "@std/cli/parse-args";
 import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/variants.ts";
 import { columns, digits } from "../text.ts";
@@ -66,7 +67,7 @@ export async function statisticsOf(
       "--no-prompt",
       "--allow-ffi",
       "--allow-read",
-      new URL("vulkan.ts", import.meta.url).pathname,
+      fileURLToPath(new URL("vulkan.ts", import.meta.url)),
       ...files,
     ],
     env: driver === undefined

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { fileURLToPath } from "node:url";
 import type { DispatchPlan } from "../../../kernels/device/gpu.ts";
 import type { Variants } from "../../../kernels/device/variants.ts";
 import { KERNELS, planKernel } from "../kernels.ts";
@@ -45,7 +46,7 @@ export interface CompiledText extends KernelText {
 }
 
 /** What compiling needs of `dump.ts` beside it, which runs in a process of its own as Mesa reads its environment once. */
-const DUMP = new URL("dump.ts", import.meta.url).pathname;
+const DUMP = fileURLToPath(new URL("dump.ts", import.meta.url));
 
 /** Compiles texts and keeps their SPIR-V in `folder`. Throws where the adapter at hand is none of Mesa's. */
 export async function compileTexts(texts: readonly KernelText[], folder: string): Promise<CompiledText[]> {

@@ -10,6 +10,7 @@
  * Their packages are pinned in deno.json and deno.lock beside this file: no other task loads them.
  */
 
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "@std/cli/parse-args";
 import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
 import type { BankTimes } from "../bank.ts";
@@ -69,7 +70,7 @@ class Worker {
   #lastWords = "";
 
   constructor(readonly spec: PeerSpec, warm: boolean) {
-    const path = (name: string) => new URL(name, import.meta.url).pathname;
+    const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
     this.#child = new Deno.Command(Deno.execPath(), {
       // A process may read its own peak memory with all permissions alone.
       args: [

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { VARIANTS } from "../../../kernels/device/variants.ts";
 import { examine, variantsText } from "../../../pipeline/doctor/doctor.ts";
@@ -21,4 +21,24 @@ Deno.test("examine() refuses a wish that this machine cannot fulfil, and ends wh
 
 Deno.test("variantsText() names the form of each kernel", () => {
   assertEquals(variantsText(VARIANTS.gpu), "matmul=workgroup,attention=workgroup,rows=workgroup");
+});
+
+Deno.test("examine() opens the adapter that is asked for, also for every form of the kernels", async () => {
+  const { requestAdapter } = GPU.prototype;
+  const asked: (string | undefined)[] = [];
+  GPU.prototype.requestAdapter = function (options) {
+    asked.push(options?.powerPreference);
+    return requestAdapter.call(this, options);
+  };
+  const stopping = new AbortController();
+  const onStep = (what: string) =>
+    what === "the roof" && stopping.abort(new DOMException("stopped", "AbortError"));
+  try {
+    const options = { adapter: "low-power", quick: true, onStep, signal: stopping.signal };
+    await assertRejects(() => examine(options), DOMException, "stopped");
+  } finally {
+    GPU.prototype.requestAdapter = requestAdapter;
+  }
+  assert(asked.length > 1);
+  assertEquals(new Set(asked), new Set(["low-power"]));
 });

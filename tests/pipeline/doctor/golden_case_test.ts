@@ -1,5 +1,7 @@
+import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
+import { inFolder, ROOT } from "../../tasks/support.ts";
 
 Deno.test("readGoldenCase() reads a model, its batch and its steps, and a Switch model's experts", () => {
   const { config, settings, batch, expected, tensors, json } = readGoldenCase("tiny");
@@ -20,3 +22,13 @@ Deno.test("readGoldenCase() reads a model, its batch and its steps, and a Switch
 Deno.test("readGoldenCase() refuses a case that there is not", () => {
   assertThrows(() => readGoldenCase("none"), Deno.errors.NotFound);
 });
+
+Deno.test("readGoldenCase() reads the files of a project whose path has spaces and letters beyond ASCII", () =>
+  inFolder(async (folder) => {
+    await Deno.symlink(ROOT, `${folder}/a ü`);
+    const there = await import(String(pathToFileURL(`${folder}/a ü/pipeline/doctor/golden_case.ts`)));
+    assertEquals(
+      there.readGoldenCase("tiny").tensors("model-00.safetensors"),
+      readGoldenCase("tiny").tensors("model-00.safetensors"),
+    );
+  }));

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import type { Columns } from "../../../pipeline/rows/arrow.ts";
@@ -194,7 +195,7 @@ function goldenMixture(name: string, kind: "weights" | "top2_weights") {
     context: tokens[0].length,
   };
   const load = (expert: number | string) => {
-    const path = new URL(`model-0${expert}.safetensors`, folder).pathname;
+    const path = fileURLToPath(new URL(`model-0${expert}.safetensors`, folder));
     const tensors = [...decodeSafetensors(Deno.readFileSync(path), path)];
     const own = new Map(tensors.map(([key, { values }]) => [key, values]));
     return Promise.resolve({ config: shape, weights: own, notes: {}, sha256: "" });

@@ -244,6 +244,30 @@ Deno.test("freeIdle() frees what nobody has used for so long, and nothing that i
   assertEquals(things.freed, ["idle", "used"]);
 });
 
+Deno.test("forget() has everything loaded anew; what is in use or comes is freed when its last user is done", async () => {
+  const all = store({ models: 2 });
+  const used = await taken(all, "a");
+  const coming = all.take("b");
+  await settle();
+  const come = all.loading.get("b")!;
+  const waiting = all.take("c");
+  assertEquals(await granted({ waiting }), "");
+  all.leases.forget();
+  assertEquals(all.freed, []);
+  const again = [await taken(all, "a"), await taken(all, "c")];
+  assert(again[0].value !== used.value);
+  assert(again[1].value === (await waiting).value);
+  come.done();
+  (await coming)[Symbol.dispose]();
+  used[Symbol.dispose]();
+  used[Symbol.dispose](); // once more changes nothing
+  assertEquals(all.freed, ["b", "a"]);
+  for (const lease of [...again, await waiting]) lease[Symbol.dispose]();
+  assertEquals(all.leases.counts, { loads: 4, evictions: 0, bytes: 20, held: ["a", "c"] });
+  all.leases.forget();
+  assertEquals([all.freed, all.leases.counts.held], [["b", "a", "a", "c"], []]);
+});
+
 Deno.test("close() frees everything, what is being loaded too, and tells those who wait", async () => {
   const all = store({ memory: 20 });
   await taken(all, "used");

@@ -7,6 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { DeviceError } from "../../../kernels/device/failures.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { loadRouters } from "../../../pipeline/checkpoints/routers.ts";
@@ -19,7 +20,15 @@ import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { contextOf, VOCABULARY, writeTokens } from "../partition/support.ts";
-import { byteTokenizer, EXPERT, PREFIX, ROUTER, servingRun } from "./support.ts";
+import {
+  byteTokenizer,
+  DEVICE_FAILURES,
+  EXPERT,
+  PREFIX,
+  ROUTER,
+  servingRun,
+  withDevices,
+} from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 
@@ -296,3 +305,36 @@ Deno.test("close() frees all device memory and tells those who wait", async () =
     await assertRejects(() => mixture.lease(2), Error, "it was closed");
   });
 });
+
+Deno.test("a device that fails ends the texts that are on it, and the next ones have another device", () =>
+  inFolder(async (run) => {
+    await servingRun(run, 2);
+    await withDevices(async (devices) => {
+      const mixture = await openMixture({ run });
+      const options = { prompt: "the sea", temperature: 1, maxNewTokens: 20, seed: 3 };
+      const write = async () => (await Array.fromAsync(await answer(mixture, options))).join("");
+      const expected = await write();
+      for (const fail of DEVICE_FAILURES) {
+        const texts = await Promise.all([1, 2].map(() => answer(mixture, options)));
+        const pieces = texts.map((text) => text[Symbol.asyncIterator]());
+        for (const own of pieces) await own.next();
+        fail(devices.at(-1)!);
+        for (const own of pieces) {
+          await assertRejects(async () => {
+            while (!(await own.next()).done);
+          }, DeviceError);
+        }
+        assertEquals(await write(), expected);
+      }
+      assertEquals(devices.length, 3);
+      const { partitioners, loads, held } = mixture.counts;
+      assertEquals([partitioners, loads, held.length], [3, 3, 1]);
+      const late = await answer(mixture, options); // it has a lease while the device fails, and gives it back later
+      DEVICE_FAILURES[1](devices.at(-1)!);
+      assertEquals(await write(), expected);
+      late.close();
+      assertEquals(await write(), expected);
+      assertEquals([devices.length, mixture.counts.held.length], [4, 1]);
+      mixture.close();
+    });
+  }));

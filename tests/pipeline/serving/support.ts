@@ -32,6 +32,14 @@ export function byteTokenizer(): Promise<Tokenizer> {
   })();
 }
 
+/** A tokenizer of 270 ids, each a letter by its code, for tests that need no library. */
+export const LETTERS: Tokenizer = {
+  ...{ vocabulary: 270, eos: 0, sha256: "letters", json: "{}" },
+  encode: (texts) =>
+    Promise.resolve(texts.map((text) => Uint32Array.from(text, (letter) => letter.charCodeAt(0)))),
+  decode: (ids) => Promise.resolve(String.fromCharCode(...Array.from(ids))),
+};
+
 /** Shapes of the routers and experts made here. */
 export const ROUTER: ModelConfig = { vocabulary: 270, hidden: 4, layers: 1, heads: 1, context: 64 };
 export const EXPERT: ModelConfig = { vocabulary: 270, hidden: 12, layers: 2, heads: 2, context: 64 };
@@ -75,3 +83,28 @@ export async function servingRun(
   });
   await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration, versions: {} }));
 }
+
+/** Runs a test with a list of the WebGPU devices that are opened meanwhile, which nothing else hands out. */
+export async function withDevices(test: (devices: GPUDevice[]) => Promise<void>): Promise<void> {
+  const { requestDevice } = GPUAdapter.prototype;
+  const devices: GPUDevice[] = [];
+  GPUAdapter.prototype.requestDevice = async function (...options) {
+    const device = await requestDevice.apply(this, options);
+    devices.push(device);
+    return device;
+  };
+  try {
+    await test(devices);
+  } finally {
+    GPUAdapter.prototype.requestDevice = requestDevice;
+  }
+}
+
+/** Ways in which a device fails: it is lost, or a driver says that its memory does not suffice. */
+export const DEVICE_FAILURES: ((device: GPUDevice) => void)[] = [
+  (device) => device.destroy(),
+  (device) => {
+    const error = new GPUOutOfMemoryError("Not enough memory left.");
+    device.dispatchEvent(new GPUUncapturedErrorEvent("uncapturederror", { error }));
+  },
+];

@@ -132,3 +132,16 @@ Deno.test("means over seeds say where each seed has other held-out text", () => 
     "4 experts, 3 seeds, each with other held-out text: mean ± standard deviation",
   );
 });
+
+Deno.test("the study of partitioners has its dense models also where the way to split that is asked for is not compared", () => {
+  const flags: Partial<Configuration> = { partitioner: "source", input: ["text.txt"] }; // without labels
+  const setups = study("partitioners").setups(resolveConfiguration({ ...SMALL, flags }), 2);
+  assertEquals(setups.filter(({ models }) => models.includes("dense")).map(({ name }) => name), [
+    ...["em-from-random-parts-4-experts-seed-0", "em-from-random-parts-4-experts-seed-1"],
+    "em-from-random-parts-8-experts-seed-0",
+  ]);
+  const { claims } = study("partitioners").findings(
+    setups.map((setup) => outcome(setup, { prefixes: { 8: 40, 256: 30 }, segments: [[30, 40, 35, 1]] })),
+  );
+  assertEquals(claims.length, 5);
+});

@@ -1,5 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
 import { jinjaTemplate, plainTemplate } from "../../../../pipeline/serving/server/chat.ts";
+import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
 import { byteTokenizer } from "../support.ts";
 
 Deno.test("a conversation is joined as it is, or by the template, whose special tokens no message can spell", async () => {
@@ -21,4 +23,25 @@ Deno.test("a conversation is joined as it is, or by the template, whose special 
     ...await ids("assistant:"),
   ];
   assertEquals([...await jinjaTemplate(source, tokenizer).encode(messages)], expected);
+});
+
+Deno.test("a template that refuses a conversation makes a 400, and one that is none is told with its file", async () => {
+  const tokenizer = await byteTokenizer();
+  const source = "{% if messages[0].role != 'user' %}{{ raise_exception('A user must begin') }}{% endif %}" +
+    "{{ messages[0].content }}";
+  const template = jinjaTemplate(source, tokenizer);
+  const error = await assertRejects(
+    () => template.encode([{ role: "system", content: "ship" }]),
+    ApiError,
+    'the chat template must take the messages: it says "A user must begin"',
+  );
+  assertEquals(error.status, 400);
+  const strange = "the \uE0009\uE001 sea"; // as special tokens are hidden, but there is none of this number
+  const encoded = await template.encode([{ role: "user", content: strange }]);
+  assertEquals([...encoded], [...(await tokenizer.encode([strange]))[0]]);
+  assertThrows(
+    () => jinjaTemplate("{% if %}", tokenizer, "run/tokenizer_config.json"),
+    InputError,
+    'Cannot read "run/tokenizer_config.json" as its chat_template must be a Jinja template',
+  );
 });

@@ -78,10 +78,20 @@ Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or 
     // What greedy decoding writes stands where it is expected: greedy tokens, and their log-probabilities.
     const start = prompts[3];
     const written: number[] = [];
+    const told: [token: string, logProbability: number | null][] = [];
     for (let i = 0; i < 6; i++) {
       const [{ logprobs }] = await harness(url, "expert-1", [[...start, ...written]]);
-      written.push((await tokenizer.encode([logprobs.tokens.at(-1)!]))[0][0]);
-      if (logprobs.tokens.at(-1)!.includes("\uFFFD")) break; // it cannot be told by its text
+      const token = logprobs.tokens.at(-1)!;
+      if (token.includes("\uFFFD")) break; // it cannot be told by its text
+      written.push((await tokenizer.encode([token]))[0][0]);
+      told.push([token, logprobs.token_logprobs.at(-1)!]);
+    }
+    assert(told.length > 0, "some token must be told by its text, or the test says little");
+    const [{ logprobs: whole }] = await harness(url, "expert-1", [[...start, ...written]]);
+    const places = told.map((_, i) => start.length + i);
+    assertEquals(places.map((at) => [whole.tokens[at], whole.token_logprobs[at]]), told);
+    for (const at of places) {
+      assertEquals(whole.token_logprobs[at], Math.max(...Object.values(whole.top_logprobs[at]!)));
     }
 
     const texts = ["the sea and the ship, 日本", "naïve 7\n", "the shore"];

@@ -1,11 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Choice } from "../../../../pipeline/serving/answering.ts";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
 import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
 import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
 import { type Asked, respond, type Shape } from "../../../../pipeline/serving/server/respond.ts";
 import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
+import { LETTERS } from "../support.ts";
 
 const ROUTE = {
   expert: 1,
@@ -53,12 +56,17 @@ const SHAPE: Shape = {
 };
 
 /** Answers a request with the known texts. */
-async function answer(request: Partial<CommonRequest>, more: Partial<Service> = {}, asked = ASKED) {
+async function answer(
+  request: Partial<CommonRequest>,
+  more: Partial<Service> = {},
+  asked = ASKED,
+  about: Partial<Exchange> = {},
+) {
   const admission = createAdmission(8);
   const mixture = { counts: { loads: 0, evictions: 0, held: [], bytes: 0 } } as unknown as Mixture;
   const metrics = createMetrics(mixture, admission);
   const service = { mixture, metrics, admission, ...more } as Service;
-  const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
+  const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {}, ...about };
   const whole = { model: "mixture", ...request } as CommonRequest;
   const response = await respond(service, whole, asked, 5, admission.enter(2), SHAPE, exchange);
   return { response, admission, metrics, exchange };
@@ -136,4 +144,78 @@ Deno.test("respond() refuses log-probabilities of an expert on another server", 
   const asked = [{ ...ASKED[0], likeliest: 2 }];
   const error = await assertRejects(() => answer({}, { upstreams }, asked), ApiError, "it is on another one");
   assertEquals(error.status, 400);
+});
+
+/** The error that a text meets after its first token. */
+const BROKEN = new Error("broken");
+
+/**
+ * Two texts that models write, one letter a token: the second one meets an error after its first token, the
+ * first one goes on once it is told to. Counts the models that are held.
+ */
+async function writing() {
+  const [[letter]] = await LETTERS.encode(["a"]);
+  const logits = new Float32Array(LETTERS.vocabulary);
+  logits[letter] = 100;
+  const goOn = Promise.withResolvers<void>();
+  let held = 0;
+  const readerOf = (fails: boolean) => {
+    let length = 0;
+    return {
+      ...{ capacity: 64, clear() {} },
+      get length() {
+        return length;
+      },
+      async read(tokens: ArrayLike<number>) {
+        if (length > 0 && fails) throw BROKEN;
+        if (length > 0) await goOn.promise;
+        length += tokens.length;
+        return logits;
+      },
+    };
+  };
+  const config = { vocabulary: LETTERS.vocabulary, hidden: 4, layers: 1, heads: 1, context: 64 };
+  const choiceOf = (fails: boolean): Choice => ({
+    ...{ route: ROUTE, answering: [{ expert: 1, weight: 1 }] },
+    begin() {
+      held++;
+      return Promise.resolve({
+        ...{ config, notes: {}, answering: [{ expert: 1, weight: 1 }], route: ROUTE, changes: [] },
+        reader: readerOf(fails),
+        readerFor: () => Promise.resolve(undefined),
+        [Symbol.dispose]: () => void held--,
+      });
+    },
+  });
+  const asked = [false, true].map((fails): Asked => ({
+    target: { model: 1, route: ROUTE, choice: choiceOf(fails) },
+    ...{ prompt: Uint32Array.of(letter), seed: 0, most: 8, likeliest: null, offset: 0 },
+  }));
+  const mixture = {
+    ...{ routes: true, tokenizer: () => Promise.resolve(LETTERS), experts: () => Promise.resolve(2) },
+    counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
+  } as unknown as Mixture;
+  return { asked, mixture, texts: createTokenTexts(LETTERS), goOn: goOn.resolve, held: () => held };
+}
+
+Deno.test("respond() ends a stream where one of its texts fails, and lets go of the other ones", async () => {
+  const { asked, mixture, texts, goOn, held } = await writing();
+  const { response, admission, exchange } = await answer({ stream: true }, { mixture, texts }, asked);
+  const events = eventsOf(await response.text());
+  assertEquals(JSON.parse(events.at(-1)!).error.code, "bug");
+  await exchange.over;
+  goOn();
+  for (let i = 0; i < 100 && held() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  assertEquals([held(), admission.waiting, admission.running], [0, 0, 0]);
+});
+
+Deno.test("respond() has an error in a stream logged, and hands over one that explains nothing", async () => {
+  const errors: unknown[] = [];
+  const { asked, mixture, texts, goOn } = await writing();
+  goOn();
+  const onError = (error: unknown) => errors.push(error);
+  const { response, exchange } = await answer({ stream: true }, { mixture, texts }, asked, { onError });
+  const { error } = JSON.parse(eventsOf(await response.text()).at(-1)!);
+  await exchange.over;
+  assertEquals([errors, exchange.notes.error], [[BROKEN], error.message]);
 });

@@ -2,12 +2,12 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { APIError, AuthenticationError, BadRequestError, NotFoundError, RateLimitError } from "openai";
 import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
 import { serve } from "../../../../pipeline/serving/server/serve.ts";
-import { InputError } from "../../../../kernels/errors.ts";
+import { InputError, type Text } from "../../../../kernels/errors.ts";
 import { hashes, inFolder } from "../../../tasks/support.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
 import { sequenceNll } from "../../model/reference.ts";
 import { anyWeights } from "../../model/support.ts";
-import { byteTokenizer, EXPERT, servingRun } from "../support.ts";
+import { byteTokenizer, DEVICE_FAILURES, EXPERT, servingRun, withDevices } from "../support.ts";
 import { metric, post, serving, withServer } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
@@ -352,6 +352,11 @@ Deno.test("errors have OpenAI's form, and the server lives", async () => {
         );
       }
     }
+    const latin = Uint8Array.from('{"prompt":"\xe9"}', (letter) => letter.charCodeAt(0));
+    const broken = await fetch(`${url}/v1/completions`, { method: "POST", body: latin });
+    assertEquals([broken.status, (await broken.json()).error.message], [
+      ...[400, "Cannot read the request as it must be UTF-8: it is not"],
+    ]);
     const chat = await post(`${url}/v1/chat/completions`, { messages: [{ role: "user", content: 5 }] });
     assertEquals(chat.status, 400);
     assertStringIncludes((await chat.json()).error.message, "messages.0.content");
@@ -594,6 +599,90 @@ Deno.test("a run that cannot be served is refused before the server names its ad
     for (const name of ["routers", "tokenizer.json"]) {
       await Deno.remove(`${run}/${name}`, { recursive: true });
       await refused("Cannot serve as ");
+    }
+  });
+});
+
+Deno.test("a device that fails is replaced: requests that meet the failure are told to come again, and the next are answered", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 2);
+    await withDevices(async (devices) => {
+      const ending = new AbortController();
+      const ready = Promise.withResolvers<void>();
+      let url = "";
+      const onListen = ({ port }: { port: number }) => void (url = `http://127.0.0.1:${port}`);
+      const serving = serve({ run, port: 0, signal: ending.signal, onListen, onReady: ready.resolve });
+      await Promise.race([ready.promise, serving]);
+      const ask = async () => {
+        const about = { prompt: PROMPT, max_tokens: 9, seed: 3 };
+        const response = await post(`${url}/v1/completions`, about);
+        const { choices, error } = await response.json();
+        if (error) assertEquals([response.status, error.code], [503, "model_unavailable"]);
+        return choices?.[0].text;
+      };
+      const expected = await ask();
+      for (const fail of DEVICE_FAILURES) {
+        fail(devices.at(-1)!);
+        const texts = [await ask(), await ask()];
+        assertEquals(texts.map((text) => text ?? expected), [expected, expected]);
+        assertEquals(texts[1], expected);
+        assertEquals((await (await fetch(`${url}/health`)).json()).status, "ok");
+      }
+      assertEquals(devices.length, 3);
+      ending.abort();
+      await serving;
+    });
+  });
+});
+
+Deno.test("it ends although a client does not read what it asked for", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 2);
+    const ending = new AbortController();
+    const listening = Promise.withResolvers<number>();
+    const warnings: Text[] = [];
+    const serving = serve({
+      ...{ run, gpu, port: 0, signal: ending.signal, drainTimeout: 0.2 },
+      onListen: ({ port }) => listening.resolve(port),
+      onWarning: (warning) => warnings.push(warning),
+    });
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: await listening.promise });
+    const requests = new TextEncoder().encode("GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2000));
+    connection.write(requests).catch(() => {}); // more pages than buffers hold
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    ending.abort();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise((resolve) => timer = setTimeout(() => resolve("it goes on"), 20_000));
+    assertEquals(await Promise.race([serving, late]), undefined);
+    clearTimeout(timer);
+    assertEquals(warnings, ["clients did not read their answers within 0.2 s: they are left"]);
+  });
+});
+
+Deno.test("where it cannot listen it says on which port and address", async () => {
+  await inFolder(async (run) => {
+    await servingRun(run, 2);
+    const { serve: listen } = Deno;
+    const cases: [Error, string][] = [
+      [new Deno.errors.AddrInUse(), "Cannot listen as port 80 must be free"],
+      [
+        new Deno.errors.PermissionDenied(),
+        'port 80 must be one that the system lets you use: on "::1" it does not',
+      ],
+      [
+        new Deno.errors.AddrNotAvailable(),
+        'Cannot listen on port 80 as host must be an address of this machine: it is "::1"',
+      ],
+    ];
+    try {
+      for (const [error, wrong] of cases) {
+        Deno.serve = () => {
+          throw error;
+        };
+        await assertRejects(() => serve({ run, gpu, host: "::1", port: 80 }), InputError, wrong);
+      }
+    } finally {
+      Deno.serve = listen;
     }
   });
 });

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import { routeOf } from "../../../../pipeline/serving/route.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
@@ -19,8 +19,10 @@ const MIXTURE = {
   experts: () => Promise.resolve(3),
   dense: () => Promise.resolve(["dense"]),
   describe: () => Promise.resolve({ config: { context: 5 }, notes: {} }),
-  route: (tokens: Uint32Array, _prefix?: number, exclude: readonly number[] = []) =>
-    Promise.resolve(routeOf([0, 1, 2].map((expert) => Math.abs(expert - tokens[0])), 4, exclude)),
+  routeAll: (texts: readonly Uint32Array[], _prefix?: number, exclude: readonly number[] = []) =>
+    Promise.resolve(
+      texts.map(([first]) => routeOf([0, 1, 2].map((expert) => Math.abs(expert - first)), 4, exclude)),
+    ),
 } as unknown as Mixture;
 
 const serviceOf = (more: Partial<Service> = {}) => ({ mixture: MIXTURE, ...more }) as Service;
@@ -132,4 +134,32 @@ Deno.test("routingOf() and routingHeaders() say who answers and by how much, and
     "x-smalltalk-margin": "1.5, ",
     "x-smalltalk-runner-up": "0, ",
   });
+});
+
+Deno.test("findTargets() holds a prompt against the experts that begin it, and where they may change against all", async () => {
+  const contexts = [9, 9, 4];
+  const describe = (model: number) => Promise.resolve({ config: { context: contexts[model] }, notes: {} });
+  const service = serviceOf({ mixture: { ...MIXTURE, describe } as unknown as Mixture });
+  const prompts = [Uint32Array.of(0, 9, 9, 9, 9)]; // expert 0 is the likeliest, then expert 1
+  const modelsOf = async (choosing: Choosing) =>
+    (await findTargets(service, "mixture", prompts, choosing)).map(({ model }) => model);
+  const tooLong = (choosing: Choosing) =>
+    refused(
+      () => findTargets(service, "mixture", prompts, choosing),
+      400,
+      "context of 4 tokens: it has 5",
+      "context_length_exceeded",
+    );
+  assertEquals(await modelsOf({ mix: 2 }), [0]);
+  await tooLong({ mix: 3 });
+  await tooLong({ reroute: 2 });
+  assertEquals(await modelsOf({ reroute: 2, exclude: [2] }), [0]);
+});
+
+Deno.test("routingHeaders() says nothing of so many texts that headers would be too long for clients", () => {
+  const target = { model: 1, route: routeOf([3.000001, 1.5000001, 7], 4) };
+  const sizeOf = (texts: number) => JSON.stringify(routingHeaders(Array(texts).fill(target))).length;
+  assertEquals(Object.keys(routingHeaders(Array(64).fill(target))).length, 3);
+  assertEquals(routingHeaders(Array(500).fill(target)), {});
+  assert(Array.from({ length: 500 }, (_, i) => sizeOf(i + 1)).every((size) => size < 4300));
 });
