@@ -5,8 +5,8 @@
  */
 
 /**
- * Lays rows out in columns under a head such as `model | tokens | sources`, or a list of such titles. The first and the last column,
- * and those that `texts` names, are aligned left, the others right.
+ * Lays rows out in columns under a head such as `model | tokens | sources`, or a list of such titles. The
+ * first and the last column, and those that `texts` names, are aligned left, the others right.
  */
 export function table(
   head: string | readonly string[],

@@ -149,8 +149,8 @@ export async function arrowOutput(
 }
 
 /**
- * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file then removes what is
- * written so far. It reads nothing ahead.
+ * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file then
+ * removes what is written so far. It reads nothing ahead.
  */
 export async function* until<Item>(
   signal: AbortSignal,

@@ -7,8 +7,8 @@
  * it anew every few seconds. The holder on another machine is dead when its text stays the same for a minute by the clock of the process
  * that waits. No time that is written in a file counts, so clocks may differ.
  *
- * A power failure can leave a file without a claim. Where nobody locks it, its holder is dead once the file is older than writing one
- * takes.
+ * A power failure can leave a file without a claim. Where nobody locks it, its holder is dead once the file
+ * is older than writing one takes.
  *
  * @module
  */

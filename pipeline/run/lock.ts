@@ -214,8 +214,8 @@ export async function firstLiving(
 }
 
 /**
- * Makes what tells, whenever it is called, what is held in a run folder; undefined where nothing is. A hold from another
- * machine counts until its holder has said nothing for `lease` milliseconds.
+ * Makes what tells, whenever it is called, what is held in a run folder; undefined where nothing is. A hold
+ * from another machine counts until its holder has said nothing for `lease` milliseconds.
  */
 export function watchHeld(
   run: string,

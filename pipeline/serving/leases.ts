@@ -78,8 +78,8 @@ export interface Leases {
   /** Frees the things that nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void;
   /**
-   * Forgets what is held: who asks for it from now on has it loaded anew. What is in use is freed when its last user is done, and
-   * counts no more.
+   * Forgets what is held: who asks for it from now on has it loaded anew. What is in use is freed when its
+   * last user is done, and counts no more.
    */
   forget(): void;
   /** Frees everything. Callers that wait get an error. */

@@ -52,8 +52,8 @@ function through(decoder: Transform, chunks: AsyncIterable<Uint8Array>): AsyncIt
 }
 
 /**
- * Decompresses the members of gzip data. Node's decoder takes a zero byte after a member for padding and ends there: what
- * it leaves unread must be zeros.
+ * Decompresses the members of gzip data. Node's decoder takes a zero byte after a member for padding and
+ * ends there: what it leaves unread must be zeros.
  */
 async function* members(chunks: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
   const decoder = createGunzip();

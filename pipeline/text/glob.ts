@@ -33,8 +33,8 @@ export function compareBytes(a: string, b: string): number {
 const isHalf = (code: number): boolean => code >= 0xd800 && code < 0xe000;
 
 /**
- * Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds none. Throws an
- * `InputError` for a range of characters that is none.
+ * Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds
+ * none. Throws an `InputError` for a range of characters that is none.
  */
 export async function glob(pattern: string): Promise<string[]> {
   const found = new Set<string>();
@@ -51,8 +51,8 @@ export async function glob(pattern: string): Promise<string[]> {
 }
 
 /**
- * Adds the files below `base`, "" or a path that ends in a slash, that match the names. `entered` are the real paths of
- * the folders that `**` stands for so far, base the last of them.
+ * Adds the files below `base`, "" or a path that ends in a slash, that match the names. `entered` are the
+ * real paths of the folders that `**` stands for so far, base the last of them.
  */
 async function walk(base: string, names: string[], found: Set<string>, entered?: string[]): Promise<void> {
   const [name, ...rest] = names;

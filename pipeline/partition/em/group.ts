@@ -108,9 +108,10 @@ export function shareOfState({ trainer, ...progress }: SavedRounds, { first, cou
 }
 
 /**
- * Puts together what the members of a group have learned, after at most so many rounds; undefined where none has learned this
- * further than the `known` rounds. Of groups of several sizes it takes one that has come furthest, and is complete there if any is. Throws
- * an `InputError` where one of them is missing, or has come to another round, or they ran on another device than this one.
+ * Puts together what the members of a group have learned, after at most so many rounds; undefined where none
+ * has learned this further than the `known` rounds. Of groups of several sizes it takes one that has come
+ * furthest, and is complete there if any is. Throws an `InputError` where one of them is missing, or has
+ * come to another round, or they ran on another device than this one.
  */
 export async function joinMembers(
   folder: string,

@@ -79,8 +79,8 @@ const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
 
 /**
  * Describes the run of a way. That which splits as the preset does is the run that other studies have, too.
- * Dense models are trained beside the runs of the way `withDense`. Where there are twice as many experts, routers have the rate and the rounds that were
- * found for the preset's number.
+ * Dense models are trained beside the runs of the way `withDense`. Where there are twice as many experts,
+ * routers have the rate and the rounds that were found for the preset's number.
  */
 function setupFor(way: Way, withDense: Way, experts: number, preset: Configuration, seed = 0): Setup {
   const { name, label, settings } = way;

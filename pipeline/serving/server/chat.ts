@@ -35,8 +35,9 @@ export function plainTemplate(tokenizer: Tokenizer): ChatTemplate {
 }
 
 /**
- * Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a special token. Throws an
- * `InputError` about the file `where` it stands if it is none; a conversation that it refuses is a 400.
+ * Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a
+ * special token. Throws an `InputError` about the file `where` it stands if it is none; a conversation that
+ * it refuses is a 400.
  */
 export function jinjaTemplate(
   source: string,
