@@ -257,10 +257,12 @@ Deno.test("generate() says what is wrong, with both values, and what to do", asy
     const few = { ...EXPERT, vocabulary: 269 };
     await saveCheckpoint(expert, few, anyWeights(few, 1), {});
     await says(only, InputError, "it has 269, the tokenizer has 270");
-    const damaged = anyWeights(EXPERT, 1);
-    damaged.get("gpt_neox.final_layer_norm.bias")![0] = NaN;
-    await saveCheckpoint(expert, EXPERT, damaged, notes);
-    await says(only, InputError, "weights are damaged");
+    for (const [value, text] of [[NaN, "weights must be numbers"], [3e38, "weights are damaged"]] as const) {
+      const damaged = anyWeights(EXPERT, 1);
+      damaged.get("gpt_neox.final_layer_norm.weight")!.fill(value);
+      await saveCheckpoint(expert, EXPERT, damaged, notes);
+      await says(only, InputError, text);
+    }
 
     await Deno.remove(`${run}/routers/router-02`, { recursive: true });
     await says(
