@@ -6,13 +6,10 @@
 import { type Answered, keepToUpstreams, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, MEMORY, RUN } from "./options.ts";
+import { DEVICE, MEMORY, RUN, SECONDS } from "./options.ts";
 import { checkUpstreams } from "./upstream_permission.ts";
 
 const { custom, integer, integers, number, path, section, text } = field;
-
-/** What timers can wait for: they count milliseconds in 31 bits. */
-const MOST_SECONDS = 2_147_483;
 
 const SERVER = section("Command", {
   host: text({ default: "127.0.0.1", value: "ADDRESS", help: "address to listen on; 0.0.0.0 is all" }),
@@ -24,19 +21,9 @@ const SERVER = section("Command", {
     help: "servers that hold experts: this one, or any that speaks OpenAI's completions",
   }),
   upstreamKeyFile: path({ value: "FILE", help: "the key to send them" }),
-  upstreamTimeout: number({
-    default: 60,
-    min: 0.1,
-    max: MOST_SECONDS,
-    help: "seconds that they may say nothing",
-  }),
+  upstreamTimeout: number({ ...SECONDS, min: 0.1, default: 60, help: "seconds that they may say nothing" }),
   queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
-  idle: number({
-    default: 0,
-    min: 0,
-    max: MOST_SECONDS,
-    help: "seconds after which an unused model leaves; 0 for never",
-  }),
+  idle: number({ ...SECONDS, default: 0, help: "seconds after which an unused model leaves; 0 for never" }),
   ...MEMORY,
 });
 
