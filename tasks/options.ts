@@ -122,9 +122,6 @@ export const REQUIRE_GPU = section("Command", {
   requireGpu: flag({ help: "stop where the adapter runs on the processor" }),
 });
 
-/** Bounds of seconds that a timer waits for: it counts milliseconds in 31 bits. */
-export const SECONDS = { min: 0, max: 2_147_483 };
-
 /** Whether activations are kept or computed again, for training and for its cost. */
 export const RECOMPUTE = section("Command", {
   recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),

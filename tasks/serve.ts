@@ -6,11 +6,11 @@
 import { type Answered, keepToUpstreams, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, MEMORY, RUN, SECONDS } from "./options.ts";
+import { DEVICE, MEMORY, RUN } from "./options.ts";
 import { checkUpstreams } from "./upstream_permission.ts";
 
 const { custom, integer, integers, number, path, section, text } = field;
-
+const MOST = 2_147_483; // seconds: timers count milliseconds in 31 bits
 const SERVER = section("Command", {
   host: text({ default: "127.0.0.1", value: "ADDRESS", help: "address to listen on; 0.0.0.0 is all" }),
   port: integer({ default: 8000, min: 0, max: 65_535, help: "port to listen on; 0 takes a free one" }),
@@ -21,9 +21,9 @@ const SERVER = section("Command", {
     help: "servers that hold experts: this one, or any that speaks OpenAI's completions",
   }),
   upstreamKeyFile: path({ value: "FILE", help: "the key to send them" }),
-  upstreamTimeout: number({ ...SECONDS, min: 0.1, default: 60, help: "seconds that they may say nothing" }),
+  upstreamTimeout: number({ default: 60, min: 0.1, max: MOST, help: "seconds that they may say nothing" }),
   queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
-  idle: number({ ...SECONDS, default: 0, help: "seconds after which an unused model leaves; 0 for never" }),
+  idle: number({ default: 0, min: 0, max: MOST, help: "seconds until an unused model leaves; 0 for never" }),
   ...MEMORY,
 });
 
