@@ -111,12 +111,12 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     interruption.abort(new DOMException("interrupted", "AbortError"));
     if (!task.drains) setTimeout(endAnyway, GRACE_MS);
   };
-  const saving = new Set<string>(); // trainings, of which several may go on side by side
+  let saving = 0; // trainings that save a checkpoint: several may go on side by side, also of other runs
   /**
    * Ends a process that does not react to the signal: no file under a final name is half written. Checkpoints
    * that are being saved are waited for.
    */
-  const endAnyway = () => saving.size > 0 ? setTimeout(endAnyway, 50) : void tellAndExit(signal.reason);
+  const endAnyway = () => saving > 0 ? setTimeout(endAnyway, 50) : void tellAndExit(signal.reason);
   SIGNALS.forEach((name) => Deno.addSignalListener(name, interrupt));
   // Beyond the limit of a file's size a write then fails, and is told of, where it would end the process without a word.
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGXFSZ", () => {});
@@ -125,7 +125,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   const progress = await startProgress(isJson ? "json" : "text");
   const known: Known = { startsAnew: task.startsAnew === true };
   const onEvent = (event: RunEvent) => {
-    if (event.type === "checkpoint") saving[event.state === "started" ? "add" : "delete"](event.stage);
+    if (event.type === "checkpoint") saving += event.state === "started" ? 1 : -1;
     if (event.type === "adapter") known.adapter = event.adapter;
     if (event.type !== "checkpoint") progress.show(event);
   };

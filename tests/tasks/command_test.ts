@@ -170,10 +170,11 @@ Deno.test("Ctrl-C waits for all checkpoints that are being saved, and for nothin
       import { defineTask } from ${JSON.stringify(new URL("../../tasks/command.ts", import.meta.url))};
       const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
       await defineTask({ name: "partition", about: "Saves.", options: {}, async run({ onEvent, tell }) {
-        const save = async (stage, milliseconds) => {
+        const stage = "train-expert-00"; // of two runs
+        const save = async (name, milliseconds) => {
           onEvent({ type: "checkpoint", stage, state: "started" });
           await wait(milliseconds);
-          Deno.writeTextFileSync(${JSON.stringify(folder)} + "/" + stage, "saved");
+          Deno.writeTextFileSync(${JSON.stringify(folder)} + "/" + name, "saved");
           onEvent({ type: "checkpoint", stage, state: "done" });
         };
         const all = [save("brief", 300), save("long", 4_000)];
