@@ -81,10 +81,7 @@ export function createPlanner(device: GPUDevice): Planner {
       buffer = device.createBuffer({ label, size, usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST });
       device.queue.writeBuffer(buffer, 0, Uint32Array.from(params));
       uniforms.set(key, buffer);
-      for (const oldest of uniforms.keys()) {
-        if (uniforms.size <= MOST_PARAMS) break;
-        uniforms.delete(oldest);
-      }
+      if (uniforms.size > MOST_PARAMS) uniforms.delete(uniforms.keys().next().value!); // the oldest
     }
     return buffer;
   };

@@ -36,23 +36,26 @@ interface Piece {
   place: number;
 }
 
-/** Lays ranges of these sizes out in staging buffers of at most `limit` bytes each; each buffer's pieces. */
-function layOut(sizes: readonly number[], limit: number): Piece[][] {
-  const stagings: Piece[][] = [[]];
-  let end = 0;
+/** A staging buffer that a read needs. */
+interface Laid {
+  size: number;
+  pieces: Piece[];
+}
+
+/** Lays ranges of these sizes out in staging buffers of at most `limit` bytes each. */
+function layOut(sizes: readonly number[], limit: number): Laid[] {
+  let last: Laid = { size: 0, pieces: [] };
+  const all = [last];
   sizes.forEach((size, range) => {
     for (let at = 0; at < size;) {
-      if (end + 4 > limit) {
-        stagings.push([]);
-        end = 0;
-      }
-      const bytes = Math.min(size - at, limit - end);
-      stagings.at(-1)!.push({ range, at, bytes, place: end });
-      end += Math.ceil(bytes / 8) * 8;
+      if (last.size === limit) all.push(last = { size: 0, pieces: [] });
+      const bytes = Math.min(size - at, limit - last.size);
+      last.pieces.push({ range, at, bytes, place: last.size });
+      last.size += Math.ceil(bytes / 8) * 8;
       at += bytes;
     }
   });
-  return stagings;
+  return all;
 }
 
 /** Makes a reader. It keeps its staging buffer from read to read, unless that is a large one. */
@@ -69,9 +72,9 @@ export function createReader(device: GPUDevice, failures: Failures): Reader {
     return device.createBuffer({ label: "staging", size, usage });
   };
   const returnStaging = (staging: GPUBuffer) => {
-    const freed = staging.size > KEPT ? staging : spare;
-    if (freed !== staging) spare = staging;
-    freed?.destroy();
+    if (staging.size > KEPT) return staging.destroy();
+    spare?.destroy();
+    spare = staging;
   };
 
   return {
@@ -89,19 +92,18 @@ export function createReader(device: GPUDevice, failures: Failures): Reader {
       });
       // All is copied in one submit, so that it is of one moment, also what takes several staging buffers.
       const encoder = device.createCommandEncoder();
-      const copies = layOut(ranges.map(({ padded }) => padded), limit).map((pieces) => {
-        const last = pieces.at(-1);
-        const size = Math.max(16, last ? Math.ceil((last.place + last.bytes) / 8) * 8 : 0);
-        const staging = takeStaging(size);
+      const copies = layOut(ranges.map(({ padded }) => padded), limit).map(({ size, pieces }) => {
+        const mapped = Math.max(16, size);
+        const staging = takeStaging(mapped);
         for (const { range, at, bytes, place } of pieces) {
           const { buffer, byteOffset } = ranges[range];
           encoder.copyBufferToBuffer(buffer.raw, byteOffset + at, staging, place, bytes);
         }
-        return { staging, size, pieces };
+        return { staging, mapped, pieces };
       });
       device.queue.submit([encoder.finish()]);
       try {
-        await Promise.all(copies.map(({ staging, size }) => staging.mapAsync(GPUMapMode.READ, 0, size)));
+        await Promise.all(copies.map(({ staging, mapped }) => staging.mapAsync(GPUMapMode.READ, 0, mapped)));
       } catch (error) {
         for (const { staging } of copies) staging.destroy();
         throw await failures.failed(error);

@@ -135,10 +135,7 @@ export function createBranchScorer(
       }
       plans.delete(key);
       plans.set(key, plan); // as the last one that was used
-      for (const oldest of plans.keys()) {
-        if (plans.size <= MOST_PLANS) break;
-        plans.delete(oldest);
-      }
+      if (plans.size > MOST_PLANS) plans.delete(plans.keys().next().value!); // the oldest
       return plan;
     };
 

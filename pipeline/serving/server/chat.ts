@@ -2,6 +2,7 @@
 
 import { Template } from "@huggingface/jinja";
 import { InputError } from "../../../kernels/errors.ts";
+import { oneLine } from "../../run/files.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { seedOf } from "./completions.ts";
 import { badRequest } from "./errors.ts";
@@ -77,7 +78,7 @@ function parse(source: string, where: string): Template {
   try {
     return new Template(source);
   } catch (cause) {
-    const what = `Cannot read "${where}" as its chat_template must be a Jinja template: ${saidBy(cause)}`;
+    const what = `Cannot read "${where}" as its chat_template must be a Jinja template: ${oneLine(cause)}`;
     throw new InputError(what, { where, remedy: "mend it, or leave it out to join messages as text", cause });
   }
 }
@@ -86,11 +87,11 @@ function render(template: Template, context: Record<string, unknown>): string {
   try {
     return template.render(context);
   } catch (error) {
-    throw badRequest(`Cannot answer as the chat template must take the messages: it says "${saidBy(error)}"`);
+    throw badRequest(
+      `Cannot answer as the chat template must take the messages: it says "${oneLine(error)}"`,
+    );
   }
 }
-
-const saidBy = (error: unknown) => error instanceof Error ? error.message : String(error);
 
 /** Answers a conversation. */
 export async function chat(
