@@ -30,6 +30,12 @@ export const TASK = await defineTask({
       value: "FOLDER",
       help: "studies elsewhere, or their results: what is noted there is not made again; repeatable",
     }),
+    only: field.texts({
+      default: [],
+      value: "RUN",
+      help:
+        "makes these runs of a study alone, by their names in --dry-run, so that machines without a common disk share them; repeatable",
+    }),
     dryRun: field.flag({ help: "print what a study would run, and how long that takes" }),
     ...SPEED,
     ...CHECKPOINTS,

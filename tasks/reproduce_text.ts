@@ -12,7 +12,7 @@ import { table } from "./layout.ts";
 
 /** Throws an `InputError` for a flag of studies where none is named, and for one that no study goes by. */
 export function checkStudyFlags(given: ReadonlySet<string>, isStudy: boolean): void {
-  const name = ["from", "seeds", "dryRun"].find((name) => given.has(name));
+  const name = ["from", "seeds", "only", "dryRun"].find((name) => given.has(name));
   if (!isStudy && name !== undefined) {
     throw new InputError(say`Cannot use ${setting(name)} as it must go with a study: none is named`, {
       remedy: say`name one with ${setting("study")}`,
@@ -43,7 +43,7 @@ export function studiesText(root: string, results: readonly StudyResult[]): stri
   const parts = results.flatMap((
     { study, findings },
   ) => [study.title, ...findings.claims.flatMap(claimLines), ""]);
-  return [...parts, ...placesOf(root)].join("\n");
+  return [...parts, ...placesOf(root), `runs    ${root}/outcomes`].join("\n");
 }
 
 /** Words the plan of studies: every piece, every study by itself, and all of it. */

@@ -114,6 +114,16 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     assertEquals(part.code, 0, part.err);
     assert(/em-optimal-seed-0 started/.test(part.err) && !/(argmax|experts)-seed-0 started/.test(part.err));
     for (const name of results) assertEquals(await textIn("d", name), await textIn("a", name));
+    // One run alone comes to the same; the rate of its experts is searched for where the whole study does that.
+    const alone = await task("reproduce", args("f", "--only", "em-argmax-seed-0"));
+    assertEquals(alone.code, 0, alone.err);
+    assertStringIncludes(alone.err, 'the study "assignment" is not told yet as its run');
+    assertStringIncludes(alone.out, `${folder}/f/outcomes`);
+    const argmax = "outcomes/em-argmax-seed-0.json";
+    assertEquals(await textIn("f", argmax), await textIn("a", argmax));
+    const folders = [...Deno.readDirSync(`${folder}/f/em-2-experts-seed-0`)].map(({ name }) => name);
+    assert(folders.includes("search") && !folders.includes("experts") && !folders.includes("dense"));
+    assert(!await exists(`${folder}/f/em-optimal-seed-0`));
     // Damage is told before anything is written.
     const note = `${kept}/outcomes/em-argmax-seed-0.json`;
     await Deno.writeTextFile(note, (await Deno.readTextFile(note)).replace('"tokens": 1', '"tokens": 2'));
@@ -125,6 +135,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     for (
       const [more, text] of [
         [args("a", "--study", "none"), "must be one of"],
+        [args("a", "--only", "none"), "Cannot make --only none as it must be one of em-2-experts-seed-0, "],
         [args("a", "--from", `${folder}/none`), "must be a folder of studies, or of their results"],
         [
           ["--study", "experts", "--run", `${folder}/a/em-argmax-seed-0`],
@@ -181,13 +192,37 @@ Deno.test("two processes make the pieces of one study side by side, to the bytes
     for await (const text of again.stderr.pipeThrough(new TextDecoderStream())) {
       told += text;
       if (looks || !told.includes('waits for "results"')) continue;
-      looks = await lockRun(`${folder}/both`, "em-2-experts-seed-0", "test");
+      looks = await lockRun(`${folder}/both`, "em-2-experts-seed-0-evaluation", "test");
       await results();
       setTimeout(looks, 2000);
     }
     assert(looks, told);
     const out = await new Response(again.stdout).text();
     assertEquals([(await again.status).code, out], [0, both[0].out], told);
+  }));
+
+Deno.test("a process makes the models of a run beside one that makes another of them, and waits for that one", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const [root, run] = [`${folder}/a`, "em-2-experts-seed-0"];
+    const rates = ["--expert-rate", "--dense-rate", "--dense-steps-rate"].flatMap((flag) => [flag, "0.01"]);
+    const other = await lockRun(root, `${run}-dense`, "test");
+    const child = taskCommand("reproduce", [
+      ...["--run", root, "--input", `${folder}/docs.jsonl`, ...SMALL, ...BRIEF, ...rates],
+      ...["--study", "segments"],
+    ], { stdout: "null" }).spawn();
+    const isTrained = (name: string) => exists(`${root}/${run}/manifests/train-${name}.json`);
+    let told = "";
+    let trained: boolean[] | undefined;
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      told += text;
+      if (trained || !told.includes(`waits for "${run}-dense"`)) continue;
+      trained = await Promise.all(["expert-00", "expert-01", "dense-steps", "dense"].map(isTrained));
+      await other();
+    }
+    assertEquals((await child.status).code, 0, told);
+    assertEquals(trained, [true, true, true, false], told);
+    assert(await isTrained("dense"));
   }));
 
 Deno.test("the study of partitioners searches rate and rounds of routers alike for both starts, once, and goes on after a kill", () =>
@@ -217,8 +252,8 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
     const searches: { routerRate: number; rounds: number; trials: Record<string, number>[] }[] = Object
       .values(routers);
     assertEquals(Object.keys(routers).map((recipe) => recipe.split(",")[0]), [
-      "2 routers from random parts",
       "2 routers from clusters",
+      "2 routers from random parts",
     ]);
     for (const { routerRate, rounds, trials } of searches) {
       const at = (of: Record<string, number>) =>
@@ -240,8 +275,8 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
     const settings = alone.map((row: string[]) => row.at(-1));
     const wanted = searches.map(({ routerRate, rounds }) => `${routerRate} × ${rounds}`);
     assertEquals(settings, [
-      ...[wanted[0], wanted[1], wanted[1], null, null, null],
-      ...[wanted[0], wanted[1]], // with twice the experts
+      ...[wanted[1], wanted[0], wanted[0], null, null, null],
+      ...[wanted[1], wanted[0]], // with twice the experts
     ]);
 
     // Elsewhere nothing is left to make: what every run came to is noted.

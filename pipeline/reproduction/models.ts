@@ -42,13 +42,16 @@ const MATCHES: Record<Exclude<Searched, "experts" | "switch">, Match> = {
   "dense-compute": "compute",
 };
 
+/** Lists all experts of a run. */
+export const allOf = (experts: number): number[] => [...Array(experts).keys()];
+
 /**
- * Trains a model of a run, or all its experts side by side where the memory of the device allows that, and
- * gives what each came to.
+ * Trains a baseline of a run, or these of its experts, side by side where the memory of the device allows
+ * that, and gives what each came to.
  */
 export async function trainModels(
   name: Searched,
-  experts: number,
+  experts: readonly number[],
   options: TrainOptions & { gpu: Gpu },
   watch: RunWatch,
 ): Promise<TrainResult[]> {
@@ -64,10 +67,10 @@ export async function trainModels(
       dtype: c.dtype,
       recompute,
     },
-    ...{ models: experts, asInBankOf: 1, kind: gpu.kind },
+    ...{ models: experts.length, asInBankOf: 1, kind: gpu.kind },
   }).total;
   const memory = await gpu.allocatable(needed);
-  return await trainExperts([...Array(experts).keys()], { ...options, memory }, watch);
+  return await trainExperts(experts, { ...options, memory }, watch);
 }
 
 /**
@@ -99,7 +102,7 @@ export async function trialLosses(
   watch: RunWatch,
 ): Promise<number[]> {
   try {
-    const results = await trainModels(name, experts, { ...options, sources: {}, trial }, watch);
+    const results = await trainModels(name, allOf(experts), { ...options, sources: {}, trial }, watch);
     return results.map(lossOf);
   } catch (error) {
     if (diverged(error)) return Array(name === "experts" ? experts : 1).fill(Infinity);

@@ -21,7 +21,7 @@ import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
 import { runCrossing } from "./crossing.ts";
-import { RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
+import { allOf, RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
 
 /** Says what to reproduce and where. */
 export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {
@@ -70,9 +70,9 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     }
     const settings = { ...options, gpu, sources: { flags: rates } };
     const models = {
-      experts: await trainModels("experts", experts, settings, watch),
-      dense: (await trainModels("dense", experts, settings, watch))[0],
-      "dense-steps": (await trainModels("dense-steps", experts, settings, watch))[0],
+      experts: await trainModels("experts", allOf(experts), settings, watch),
+      dense: (await trainModels("dense", [], settings, watch))[0],
+      "dense-steps": (await trainModels("dense-steps", [], settings, watch))[0],
     };
 
     const evaluation = await evaluateRun({ run, gpu, reuse: options.reuse }, watch);

@@ -59,5 +59,5 @@ Deno.test("checkStudyFlags() refuses flags of studies without one, and those tha
   refused("force", true, "Cannot use force with a study");
   refused("seed", true, "Cannot use seed with a study as its runs must have seeds of their own, from 0 on");
   checkStudyFlags(new Set(["seed", "force"]), false);
-  checkStudyFlags(new Set(["seeds", "from", "dryRun"]), true);
+  checkStudyFlags(new Set(["seeds", "from", "only", "dryRun"]), true);
 });

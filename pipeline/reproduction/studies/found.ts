@@ -23,7 +23,7 @@ export async function readFound<T>(path: string, schema: Schema<T>, what: string
 
 /** What searches found, by recipe, in one file of a folder of studies. */
 export interface Findings<T> {
-  /** Gives what the file holds where these are all findings. */
+  /** Gives what the file holds where these are all findings: the same, in whichever order they were found. */
   text(found: Record<string, T>): string;
   /** Reads what a folder notes. Throws an `InputError` where it is damaged. */
   read(root: string): Promise<Record<string, T>>;
@@ -38,7 +38,10 @@ export function findingsIn<T>(file: string, key: string, schema: Schema<T>, what
     const found = await readFound(`${root}/${file}`, whole, what);
     return (found?.[key] ?? {}) as Record<string, T>;
   };
-  const text = (found: Record<string, T>) => jsonText({ format: 1, [key]: found });
+  const text = (found: Record<string, T>) => {
+    const sorted = Object.keys(found).sort().map((recipe) => [recipe, found[recipe]]);
+    return jsonText({ format: 1, [key]: Object.fromEntries(sorted) });
+  };
   const write = async (root: string, found: Record<string, T>) => {
     const known = await read(root);
     await writeAtomic(`${root}/${file}`, text({ ...known, ...found, ...known }));

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
@@ -37,12 +38,14 @@ export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configur
   return { ...sharedFlags(sources), ...method && { method }, ...settings };
 }
 
-/** What is known of the settings of routers. */
-interface KnownRouters {
+/** What is known of the settings of routers, and which runs are listed. */
+interface Listed {
   /** What searches found. Default: nothing. */
   searches?: RouterSearches;
   /** Lists runs whose search is still open, too, with the preset's settings. Default: yes. */
   openToo?: boolean;
+  /** Names of the runs to list, which are those of a plan, before or after a search. Default: all. */
+  only?: readonly string[];
 }
 
 /**
@@ -53,10 +56,13 @@ export function settledSetups(
   study: Study,
   sources: Sources,
   seeds: number,
-  { searches = {}, openToo = true }: KnownRouters = {},
+  { searches = {}, openToo = true, only = [] }: Listed = {},
 ): Setup[] {
-  return study.setups(sharedConfiguration(sources), seeds)
-    .flatMap((setup) => settledSetup(setup, sources, searches) ?? (openToo ? [setup] : []));
+  const isWanted = ({ name }: Setup) => only.length === 0 || only.includes(name);
+  return study.setups(sharedConfiguration(sources), seeds).flatMap((setup) => {
+    const settled = settledSetup(setup, sources, searches) ?? (openToo ? setup : undefined);
+    return settled && (isWanted(setup) || isWanted(settled)) ? [settled] : [];
+  });
 }
 
 /** Gives a run with the settings of routers that were found; undefined where they are searched for. */
@@ -87,19 +93,23 @@ export function configurationOf(sources: Sources, setup: Setup): Configuration {
 
 /**
  * Lists the runs whose routers' settings must be searched for before studies know their runs, the first
- * of each recipe; none where the flags give rate and rounds.
+ * of each recipe; none where the flags give rate and rounds. With `only`, the searches that these runs wait for.
  */
 export function routerSearchesOf(
   studies: readonly Study[],
   sources: Sources,
   seeds: number,
+  only: readonly string[] = [],
 ): Map<string, Setup> {
   const found = new Map<string, Setup>();
+  const wanted = new Set<string>();
   for (const setup of studies.flatMap((study) => study.setups(sharedConfiguration(sources), seeds))) {
     const recipe = routerSearchOf(setup, sources);
-    if (recipe !== undefined && !found.has(recipe)) found.set(recipe, setup);
+    if (recipe === undefined) continue;
+    if (!found.has(recipe)) found.set(recipe, setup);
+    if (only.length === 0 || only.includes(setup.name)) wanted.add(recipe);
   }
-  return found;
+  return new Map([...found].filter(([recipe]) => wanted.has(recipe)));
 }
 
 /**
@@ -110,7 +120,7 @@ export function setupsOf(
   studies: readonly Study[],
   sources: Sources,
   seeds: number,
-  known: KnownRouters = {},
+  known: Listed = {},
 ): Setup[] {
   const asked = [...STUDIES.values()].flatMap((study) => settledSetups(study, sources, seeds, known));
   const found = new Map<string, Setup>();
@@ -123,6 +133,25 @@ export function setupsOf(
     found.set(setup.name, { ...setup, models: [...models], choices });
   }
   return [...found.values()];
+}
+
+/** Throws an `InputError` for the name of a run that studies do not need. */
+export function checkOnly(
+  only: readonly string[],
+  studies: readonly Study[],
+  sources: Sources,
+  seeds: number,
+  searches: RouterSearches,
+): void {
+  const names = [{}, searches].flatMap((searches) => setupsOf(studies, sources, seeds, { searches }))
+    .map(({ name }) => name);
+  const unknown = only.find((name) => !names.includes(name));
+  if (unknown === undefined) return;
+  throw new InputError(
+    say`Cannot make ${setting("only")} ${unknown} as it must be one of ${
+      [...new Set(names)].join(", ")
+    }: it is none`,
+  );
 }
 
 /**
@@ -138,8 +167,7 @@ export function rateSearchersOf(
   const preset = sharedConfiguration(sources);
   const found = new Map<string, string | undefined>();
   for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
-    const configuration = configurationOf(sources, setup);
-    for (const recipe of setup.models.map((model) => recipeOf(model, configuration))) {
+    for (const recipe of recipesOf(setup, configurationOf(sources, setup))) {
       if (!found.has(recipe)) found.set(recipe, settledSetup(setup, sources, searches)?.name);
     }
   }
@@ -190,3 +218,7 @@ export function recipeOf(model: Searched, configuration: Configuration): string 
     `${configuration.expertLayers} layers of ${configuration.expertHidden}, ${configuration.expertHeads} heads, ${configuration.vocabularySize} tokens`;
   return `${beside}${shape}, ${configuration.dtype}, ${steps} steps of ${batch} × ${configuration.sequenceLength}`;
 }
+
+/** Lists the recipes of the models of a run. */
+export const recipesOf = ({ models }: Pick<Setup, "models">, configuration: Configuration): string[] =>
+  models.map((model) => recipeOf(model, configuration));

@@ -12,7 +12,15 @@ import type { Sources } from "../../settings/resolution.ts";
 import { RATES, TRIAL_SHARE } from "../models.ts";
 import { type Known, notedOf, readKnown } from "./elsewhere.ts";
 import { rememberHashes } from "./outcomes.ts";
-import { configurationOf, namesOf, recipeOf, routerSearchesOf, routerSearchOf, setupsOf } from "./pieces.ts";
+import {
+  checkOnly,
+  configurationOf,
+  namesOf,
+  recipeOf,
+  routerSearchesOf,
+  routerSearchOf,
+  setupsOf,
+} from "./pieces.ts";
 import { checkRuns, studiesOf } from "./run.ts";
 import type { Study } from "./study.ts";
 
@@ -68,6 +76,8 @@ export interface PlanStudiesOptions {
   studies: readonly string[];
   /** Folders of studies elsewhere whose findings count, as where studies run. */
   from?: readonly string[];
+  /** Names of runs, of all that the studies need. Default: all. */
+  only?: readonly string[];
   /** Where the shared settings come from. */
   sources?: Sources;
   /** Seeds where a study repeats them. Default: 1. */
@@ -85,8 +95,9 @@ export interface PlanStudiesOptions {
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
   const device = { ...PLAIN_DEVICE, ...options.device };
   const studies = studiesOf(options.studies);
-  const { run: root, from, sources = {}, seeds = 1 } = options;
+  const { run: root, from, only = [], sources = {}, seeds = 1 } = options;
   const known = await readKnown(root, from);
+  checkOnly(only, studies, sources, seeds, known.searches);
   await checkRuns(root, setupsOf(studies, sources, seeds, known), sources);
   const { pieces } = await piecesOf(studies, options, known, device);
   const each = studies.map(async (study): Promise<StudyPlan> => {
@@ -113,7 +124,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
  */
 async function piecesOf(
   studies: readonly Study[],
-  { run: root, from = [], sources = {}, seeds = 1 }: PlanStudiesOptions,
+  { run: root, from = [], only, sources = {}, seeds = 1 }: PlanStudiesOptions,
   { rates, searches }: Known,
   device: CostDevice,
 ): Promise<{ pieces: Piece[]; shortest: number }> {
@@ -126,7 +137,7 @@ async function piecesOf(
     return ends.at(-1)!;
   };
   const searched = new Map<string, number>(); // when the search for settings of routers ends
-  for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds)) {
+  for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds, only)) {
     const { seconds } = costOf(configurationOf(sources, setup), device);
     const { routerRate, rounds } = sources.flags ?? {};
     const done = recipe in searches;
@@ -145,11 +156,11 @@ async function piecesOf(
     for (const line of lines) end = add({ run: setup.name, done, ...line }, end);
     searched.set(recipe, end);
   }
-  const settled = setupsOf(studies, sources, seeds, { searches, openToo: false });
+  const settled = setupsOf(studies, sources, seeds, { searches, openToo: false, only });
   const known = new Set(settled.map(({ name }) => name));
   const noted = await notedOf(root, from, settled, { sources, rates, hashesOf: rememberHashes() });
   const found = new Map<string, number>(); // when the search for a learning rate ends
-  for (const setup of setupsOf(studies, sources, seeds, { searches })) {
+  for (const setup of setupsOf(studies, sources, seeds, { searches, only })) {
     const c = configurationOf(sources, setup);
     const cost = costOf(c, device);
     const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Piece> => {

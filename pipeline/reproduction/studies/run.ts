@@ -8,6 +8,8 @@
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Words } from "../../../kernels/errors.ts";
 import type { Claim } from "../../report/reproduction.ts";
+import { expertFolder } from "../../partition/manifests.ts";
+import type { Searched } from "../../report/reproduction.ts";
 import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { canonical } from "../../run/seal.ts";
@@ -15,18 +17,22 @@ import type { Configuration } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
 import { graphOf } from "../../stages/graph.ts";
+import { RUN } from "../../stages/run_folder.ts";
 import { partition } from "../../stages/partition.ts";
 import { resolveRun } from "../../stages/resolution.ts";
 import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
 import { pickSettings, type Work } from "../../stages/stage.ts";
 import type { TrainOptions } from "../../stages/train.ts";
-import { diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
+import { allOf, diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
 import {
+  checkOnly,
   configurationOf,
   flagsOf,
   rateOf,
   rateSearchersOf,
+  ratesOf,
   recipeOf,
+  recipesOf,
   routerSearchesOf,
   settledSetups,
   setupsOf,
@@ -61,6 +67,11 @@ export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | 
    * there count, and runs whose outcome is noted there are not made again.
    */
   from?: readonly string[];
+  /**
+   * Names of runs that are made, those of a plan; a search that they wait for is made in whichever run it
+   * belongs to. Default: all that the studies need.
+   */
+  only?: readonly string[];
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
   trialShare?: number;
   /** Words settings and tasks in what is written. Default: as a library names them. */
@@ -87,13 +98,14 @@ export function studiesOf(names: readonly string[]): Study[] {
  * found. Throws what the steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
-  const { run: root, studies: names, seeds = 1, from = [], words } = options;
+  const { run: root, studies: names, seeds = 1, from = [], only = [], words } = options;
   const { onEvent: emit = () => {} } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
   await checkRoot(root);
   // What does not go together or is damaged is told before anything is made.
   const { searches } = await readKnown(root, from);
+  checkOnly(only, studies, sources, seeds, searches);
   await checkRuns(root, setupsOf(studies, sources, seeds, { searches }), sources);
   const gpu = await openGpuFor(options, sharedConfiguration(sources), emit);
   const losing = new AbortController();
@@ -139,23 +151,31 @@ interface Site {
 }
 
 /**
- * Lists what is to be made, in sequences: searches for settings of routers, and for every run whose settings
- * are known, and of which nothing is noted, its partition, its models and its evaluation. A learning rate is
- * searched for in the first run that needs it, once the settings of that run's routers are known: so the same
- * trials decide on it, whichever process comes first.
+ * Lists what is to be made: searches for settings of routers, and for every run whose settings are known, and
+ * of which nothing is noted, its partition, its models and its evaluation. A learning rate is searched for in
+ * the first run that needs it, once the settings of that run's routers are known: so the same trials decide
+ * on it, whichever process comes first.
  */
-async function piecesLeft(site: Site): Promise<SharedPiece[][]> {
-  const { options: { run: root }, sources, studies, seeds } = site;
+async function piecesLeft(site: Site): Promise<SharedPiece[]> {
+  const { options: { run: root, only }, sources, studies, seeds } = site;
   const { rates, searches } = await readKnown(root);
-  const open = [...routerSearchesOf(studies, sources, seeds)].filter(([recipe]) => !searches[recipe]);
+  const open = [...routerSearchesOf(studies, sources, seeds, only)].filter(([recipe]) => !searches[recipe]);
   const setups = setupsOf(studies, sources, seeds, { searches, openToo: false });
+  const wanted = setupsOf(studies, sources, seeds, { searches, openToo: false, only });
   const noted = await notedOf(root, [], setups, { ...site, rates });
+  const left = wanted.filter(({ name }) => !noted.has(name));
+  const recipes = new Set(left.flatMap((setup) => recipesOf(setup, configurationOf(sources, setup))));
   const searchers = rateSearchersOf(studies, sources, seeds, searches);
   return [
-    ...open.map(([recipe, setup]) => [searchOfRouters(site, recipe, setup)]),
-    ...setups.filter(({ name }) => !noted.has(name)).map((setup) =>
-      piecesOfRun(site, setup, rates, (recipe) => searchers.get(recipe) === setup.name)
-    ),
+    ...open.map(([recipe, setup]) => searchOfRouters(site, recipe, setup)),
+    ...setups.filter(({ name }) => !noted.has(name)).flatMap((setup) => {
+      const searches = (recipe: string) => recipes.has(recipe) && searchers.get(recipe) === setup.name;
+      return piecesOfRun(site, setup, {
+        rates,
+        searches,
+        whole: left.some(({ name }) => name === setup.name),
+      });
+    }),
   ];
 }
 
@@ -191,64 +211,115 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
     await noting(site, () => writeRouterSearches(root, { [recipe]: search }));
   };
   const name = holdName("routers", recipe);
-  return { name, holds: [name], make };
+  return { name, after: [], holds: [name], make };
 }
 
 /**
- * The pieces of a run. Each holds the whole run, as settings of a run change only while nobody else works in
- * it. `searches` says whether this run is the one that searches for the rate of a recipe.
+ * The pieces of a run: several processes may make its models side by side. `searches` says whether this run is
+ * the one that searches for the rate of a recipe; a run that is not wanted as a whole is split for that alone.
  */
 function piecesOfRun(
   site: Site,
   setup: Setup,
-  found: Rates,
-  searches: (recipe: string) => boolean,
+  { rates: found, searches, whole }: {
+    rates: Rates;
+    searches: (recipe: string) => boolean;
+    whole: boolean;
+  },
 ): SharedPiece[] {
-  const { options: { run: root, trialShare = TRIAL_SHARE }, sources, watch } = site;
+  const { options: { run: root, trialShare = TRIAL_SHARE }, sources, gpu, watch } = site;
   const configuration = configurationOf(sources, setup);
   const { experts } = configuration;
-  const piece = (name: string, make: () => Promise<void>, holds = [setup.name]): SharedPiece => ({
-    name: `${setup.name} ${name}`,
-    holds,
+  const named = (name: string) => `${setup.name}-${name}`;
+  const piece = (
+    name: string,
+    { after, holds = [named(name)] }: { after: readonly SharedPiece[]; holds?: readonly string[] },
+    make: () => Promise<void>,
+  ): SharedPiece => ({
+    ...{ name: named(name), after: after.map(({ name }) => name), holds },
     make: async () => {
       tell(site, setup, "started");
       await make();
     },
   });
-  const rates: Partial<Configuration> = {};
-  const pieces = [
-    piece("partition", async () => void await split(site, setup), holdsOfPartition(site, setup)),
-  ];
-  for (const model of setup.models) {
-    const field = RATES[model];
+  const partitioned = piece("partition", { after: [], holds: holdsOfPartition(site, setup) }, async () => {
+    await split(site, setup);
+  });
+  const rate = (model: Searched) => rateOf(model, configuration, sources, found);
+  const searched = setup.models.flatMap((model) => {
     const recipe = recipeOf(model, configuration);
-    const rate = rateOf(model, configuration, sources, found);
-    if (rate === undefined) {
-      if (!searches(recipe)) return pieces; // another run does, or will once its routers are known
-      const search = async () => {
+    if (rate(model) !== undefined || !searches(recipe)) return []; // another run does, or will once its routers are known
+    // Another command, of other studies, may search for the same rate in another run.
+    return piece(
+      `rate-of-${model}`,
+      { after: [partitioned], holds: [holdName("rate", recipe)] },
+      async () => {
         if ((await readRates(root))[recipe]) return;
         const rate = await searchModelRate(model, experts, await workIn(site, setup), trialShare, watch);
         await noting(site, () => writeRates(root, { [recipe]: rate }));
-      };
-      // Another command, of other studies, may search for the same rate in another run.
-      return [...pieces, piece(`rate of ${model}`, search, [setup.name, holdName("rate", recipe)])];
-    }
-    rates[field] = rate;
-    const flags = { ...rates };
-    pieces.push(piece(model, async () => {
-      await trainModels(model, experts, { ...await workIn(site, setup), sources: { flags } }, watch);
-    }));
-  }
-  pieces.push(piece("evaluation", async () => {
+      },
+    );
+  });
+  if (!whole) return searched.length === 0 ? [] : [partitioned, ...searched];
+  // A run has one rate of experts, by which its baselines go, too, where they have none of their own.
+  const known = setup.models.filter((model) =>
+    ratesOf({ models: ["experts", model] }, configuration, sources, found)
+  );
+  const flags = Object.fromEntries(known.map((model) => [RATES[model], rate(model)]));
+  const trained = known.flatMap((model) =>
+    partsOf(model, experts, gpu).map((part) => {
+      const names = model === "experts" ? part.map(expertFolder) : [model];
+      return piece(names.join("-"), { after: [partitioned], holds: names.map(named) }, async () => {
+        const work = { ...await workIn(site, setup), sources: { flags } };
+        await whenSettled(site, () => trainModels(model, part, work, watch));
+      });
+    })
+  );
+  if (known.length < setup.models.length) return [partitioned, ...searched, ...trained];
+  const evaluation = piece("evaluation", { after: [partitioned, ...trained] }, async () => {
     await evaluateRun({ ...await workIn(site, setup), ...setup.choices }, watch);
     await noting(site, () => noteOutcome(root, setup, site.hashesOf));
     tell(site, setup, "done");
-  }));
-  return pieces;
+  });
+  return [partitioned, ...trained, evaluation];
+}
+
+/** Experts that one process trains side by side: enough to keep it busy, few enough that others have some, too. */
+const SIDE_BY_SIDE = { processor: 2, card: 4 };
+
+/**
+ * Lists the parts in which processes train a model: experts a few at a time, side by side, where a process by
+ * itself does more so; a baseline in one.
+ */
+function partsOf(model: Searched, experts: number, { kind }: Gpu): number[][] {
+  if (model !== "experts") return [[]];
+  const all = allOf(experts);
+  const size = SIDE_BY_SIDE[kind === "software" ? "processor" : "card"];
+  return all.filter((expert) => expert % size === 0).map((first) => all.slice(first, first + size));
+}
+
+/** Milliseconds until work is tried again that was refused. */
+const REFUSED_MS = 1_000;
+
+/** Does work in a run that is refused where it changes settings by which another process works: waits for that one. */
+async function whenSettled(
+  { watch: { onEvent, signal } }: Site,
+  work: () => Promise<unknown>,
+): Promise<void> {
+  for (let told = false;; told = true) {
+    try {
+      return void await work();
+    } catch (error) {
+      if (!(error instanceof HeldError && error.held === RUN)) throw error;
+      if (!told) onEvent?.({ type: "warning", message: `waits for the settings of a run: ${error.by}` });
+    }
+    await new Promise((done) => setTimeout(done, REFUSED_MS));
+    signal?.throwIfAborted();
+  }
 }
 
 /**
- * Lists what the partition of a run holds: the run, and before it the scores that it shares with runs of other
+ * Lists what the partition of a run holds: itself, and before that the scores that it shares with runs of other
  * assignments. So the same routers are trained once: a run that would train them, too, waits and copies them.
  */
 function holdsOfPartition({ sources }: Site, setup: Setup): string[] {
@@ -256,7 +327,7 @@ function holdsOfPartition({ sources }: Site, setup: Setup): string[] {
   const { partition } = graphOf(configuration);
   const before = partition.slice(0, partition.findIndex(({ name }) => name === "assign"));
   const recipe = canonical(before.map(({ settings }) => pickSettings(configuration, settings)));
-  return [holdName("routed-as", recipe), setup.name];
+  return [holdName("routed-as", recipe), `${setup.name}-partition`];
 }
 
 /** Gives what trainings and evaluations of a run go by. What other runs made of the same is copied. */
@@ -303,7 +374,7 @@ const OTHERS_MS = 20_000;
  * whether a run is made holds it for a moment; where that is not enough the study is left out.
  */
 async function resultsOf(site: Site): Promise<StudyResult[]> {
-  const { options: { run: root }, sources, seeds, studies, lock, watch } = site;
+  const { options: { run: root, only = [] }, sources, seeds, studies, lock, watch } = site;
   const { rates, searches } = await readKnown(root);
   const results: StudyResult[] = [];
   const end = performance.now() + OTHERS_MS;
@@ -314,7 +385,7 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
     try {
       for (const { name } of setups) {
         const patience = isAsked ? Infinity : Math.max(0, end - performance.now());
-        holds.push(await lock(name, { mode: "read", patience }));
+        holds.push(await lock(`${name}-evaluation`, { mode: "read", patience }));
       }
       const { outcomes, missing } = await outcomesOf(root, setups, { ...site, rates });
       if (missing === undefined) {
@@ -326,6 +397,9 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
           adapters: [...adapters].sort(),
           runs: setups.map(({ name }) => name),
         });
+      } else if (isAsked && only.length > 0) {
+        const message = `the study "${study.name}" is not told yet as its run "${missing}" is not made`;
+        watch.onEvent?.({ type: "warning", message });
       } else if (isAsked) {
         const message =
           `the study "${study.name}" is left out as another process changed its run "${missing}": run the same again`;

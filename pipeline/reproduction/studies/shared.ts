@@ -12,6 +12,8 @@ import type { Work } from "../../stages/stage.ts";
 export interface SharedPiece {
   /** Tells it from all other pieces. */
   name: string;
+  /** Names of the pieces that must be made before. */
+  after: readonly string[];
   /** What no other process may work on meanwhile. */
   holds: readonly string[];
   /** Makes it. Does nothing where another process made it before. */
@@ -32,21 +34,22 @@ export interface Sharing {
 const PAUSE_MS = 500;
 
 /**
- * Makes pieces until none is left. `listed` gives them in sequences, and is asked again before each piece, as
- * a piece may bring others: in a sequence a piece follows on the one before it, and the first sequence that
- * is free goes first. A piece of a name that was made is not made again, though it may be listed. Waits where
- * other processes hold all that is left. Throws what the pieces throw, and the reason of the signal.
+ * Makes pieces until none is left. `listed` gives them, and is asked again before each piece, as a piece may
+ * bring others: the first one goes first that follows on nothing that is still to be made, and that is free. A
+ * piece of a name that was made is not made again, though it may be listed. Waits where other processes hold
+ * all that is left. Throws what the pieces throw, and the reason of the signal.
  */
 export async function makeShared(
-  listed: () => Promise<readonly (readonly SharedPiece[])[]>,
+  listed: () => Promise<readonly SharedPiece[]>,
   { lock, onWait, signal }: Sharing,
 ): Promise<void> {
   const made = new Set<string>();
   const told = new Set<string>();
   while (true) {
     signal?.throwIfAborted();
-    const next = (await listed()).flatMap((sequence) => sequence.find(({ name }) => !made.has(name)) ?? []);
-    if (next.length === 0) return;
+    const left = (await listed()).filter(({ name }) => !made.has(name));
+    if (left.length === 0) return;
+    const next = left.filter(({ after }) => after.every((name) => made.has(name)));
     let held: HeldError | undefined;
     for (const piece of next) {
       held = await makeIfFree(piece, lock);

@@ -1,5 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
 import {
+  checkOnly,
   configurationOf,
   flagsOf,
   rateSearchersOf,
@@ -117,4 +119,27 @@ Deno.test("settings of routers that flags give win over what was found, and have
     const { trials: _, ...settings } = found;
     assertEquals(settledBy({ [own]: found }), { ...settings, ...flags });
   }
+});
+
+Deno.test("of studies some runs alone are listed, with the searches that they wait for", () => {
+  const partitioners = [STUDIES.get("partitioners")!];
+  const only = ["em-4-experts-seed-1", "random-4-experts-seed-0"];
+  const names = (searches: RouterSearches) =>
+    setupsOf(partitioners, SMALL, 3, { searches, only }).map(({ name }) => name);
+  assertEquals(names({}), only);
+  const [[random, first], ...others] = routerSearchesOf(partitioners, SMALL, 3);
+  assertEquals(others.length, 1);
+  assertEquals([...routerSearchesOf(partitioners, SMALL, 3, only)], [[random, first]]); // of seed 0, as ever
+  assertEquals(routerSearchesOf(partitioners, SMALL, 3, only.slice(1)).size, 0);
+  // The name of a run that a search gives another one still stands for it.
+  const searches = { [random]: { routerRate: 0.006, rounds: 12, trials: [] } };
+  const renamed = "em-4-experts-router-rate-0.006-rounds-12-seed-1";
+  assertEquals(names(searches), [renamed, only[1]]);
+  assertEquals(setupsOf(partitioners, SMALL, 3, { searches, only: [renamed] }).length, 1);
+  checkOnly([...only, renamed], partitioners, SMALL, 3, searches);
+  assertThrows(
+    () => checkOnly([renamed], partitioners, SMALL, 3, {}),
+    InputError,
+    `Cannot make only ${renamed} as it must be one of em-4-experts-seed-0, `,
+  );
 });
