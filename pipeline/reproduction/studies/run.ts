@@ -265,7 +265,7 @@ function piecesOfRun(
   const known = setup.models.filter((model) =>
     ratesOf({ models: ["experts", model] }, configuration, sources, found)
   );
-  const flags = Object.fromEntries(known.map((model) => [RATES[model], rate(model)]));
+  const flags: Partial<Configuration> = Object.fromEntries(known.map((model) => [RATES[model], rate(model)]));
   const trained = known.flatMap((model) =>
     partsOf(model, experts, gpu).map((part) => {
       const names = model === "experts" ? part.map(expertFolder) : [model];
