@@ -52,7 +52,7 @@ export const TASK = await defineTask({
     }
     if (studies.length > 0) {
       const results = await runStudies({ ...options, studies, sources, words }, { signal, onEvent });
-      return print(results, studiesText(run, results));
+      return print(results, studiesText(run, results, options.only));
     }
     const reproduction = await reproduce({ ...options, sources, words }, { signal, onEvent });
     print({ run, ...reproduction }, claimsText(run, reproduction.claims));

@@ -38,12 +38,17 @@ export function claimsText(run: string, claims: readonly Claim[]): string {
   return [...claims.flatMap(claimLines), "", ...placesOf(run)].join("\n");
 }
 
-/** Words the findings of studies. */
-export function studiesText(root: string, results: readonly StudyResult[]): string {
+/** Words the findings of studies; `only` are the runs that were made alone. */
+export function studiesText(
+  root: string,
+  results: readonly StudyResult[],
+  only: readonly string[] = [],
+): string {
   const parts = results.flatMap((
     { study, findings },
   ) => [study.title, ...findings.claims.flatMap(claimLines), ""]);
-  return [...parts, ...placesOf(root), `runs    ${root}/outcomes`].join("\n");
+  const notes = only.length > 0 ? [`runs    ${root}/outcomes`] : [];
+  return [...parts, ...placesOf(root), ...notes].join("\n");
 }
 
 /** Words the plan of studies: every piece, every study by itself, and all of it. */

@@ -117,7 +117,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     // One run alone comes to the same; the rate of its experts is searched for where the whole study does that.
     const alone = await task("reproduce", args("f", "--only", "em-argmax-seed-0"));
     assertEquals(alone.code, 0, alone.err);
-    assertStringIncludes(alone.err, 'the study "assignment" is not told yet as its run');
+    assertStringIncludes(alone.err, 'the study "assignment" is left out as its run');
     assertStringIncludes(alone.out, `${folder}/f/outcomes`);
     const argmax = "outcomes/em-argmax-seed-0.json";
     assertEquals(await textIn("f", argmax), await textIn("a", argmax));
@@ -223,6 +223,9 @@ Deno.test("a process makes the models of a run beside one that makes another of 
     assertEquals((await child.status).code, 0, told);
     assertEquals(trained, [true, true, true, false], told);
     assert(await isTrained("dense"));
+    // A model that another study needs, too, is trained by its own rate, though the run is evaluated without it.
+    const more = await task("train-switch", ["--run", `${root}/${run}`, "--switch-rate", "0.02"]);
+    assertEquals(more.code, 0, more.err);
   }));
 
 Deno.test("the study of partitioners searches rate and rounds of routers alike for both starts, once, and goes on after a kill", () =>

@@ -203,18 +203,22 @@ async function mending(context: RunContext, states: States, stage: Stage): Promi
 }
 
 /**
- * Says whether a stage, or one that depends on it, has left something to go on from that a change of this
- * setting would contradict.
+ * Says whether a stage, or one that needs it, has left something to go on from that a change of this setting
+ * would contradict. What only uses the stage where it is there does not count: an evaluation without a model
+ * says nothing of that model's settings.
  */
 export async function isPinned(
   { run, configuration }: RunContext,
   name: keyof Configuration,
 ): Promise<boolean> {
-  const graph = graphOf(configuration);
-  const concerned = new Set(
-    graph.stages.filter(({ settings }) => settings.includes(name)).flatMap(graph.from),
-  );
-  for (const stage of concerned) if (await hasBegun(run, stage)) return true;
+  const concerned = new Map<string, Stage>();
+  for (const stage of graphOf(configuration).stages) { // in an order in which each follows those that it needs
+    const { settings, needs } = stage;
+    if (settings.includes(name) || needs.some((name) => concerned.has(name))) {
+      concerned.set(stage.name, stage);
+    }
+  }
+  for (const stage of concerned.values()) if (await hasBegun(run, stage)) return true;
   return false;
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { AdapterKind } from "../../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { expertFolder } from "../../partition/manifests.ts";
@@ -12,7 +13,7 @@ import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { methodOf } from "../../stages/resolution.ts";
-import { RATES, withoutRates } from "../models.ts";
+import { allOf, RATES, withoutRates } from "../models.ts";
 import type { Rates } from "./rates.ts";
 import { routerRecipeOf, type RouterSearches, type RouterSettings, withRouters } from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
@@ -44,7 +45,7 @@ interface Listed {
   searches?: RouterSearches;
   /** Lists runs whose search is still open, too, with the preset's settings. Default: yes. */
   openToo?: boolean;
-  /** Names of the runs to list, which are those of a plan, before or after a search. Default: all. */
+  /** Names of the runs to list, before any search ({@linkcode namedRuns}). Default: all. */
   only?: readonly string[];
 }
 
@@ -58,11 +59,9 @@ export function settledSetups(
   seeds: number,
   { searches = {}, openToo = true, only = [] }: Listed = {},
 ): Setup[] {
-  const isWanted = ({ name }: Setup) => only.length === 0 || only.includes(name);
-  return study.setups(sharedConfiguration(sources), seeds).flatMap((setup) => {
-    const settled = settledSetup(setup, sources, searches) ?? (openToo ? setup : undefined);
-    return settled && (isWanted(setup) || isWanted(settled)) ? [settled] : [];
-  });
+  return study.setups(sharedConfiguration(sources), seeds)
+    .filter(({ name }) => only.length === 0 || only.includes(name))
+    .flatMap((setup) => settledSetup(setup, sources, searches) ?? (openToo ? [setup] : []));
 }
 
 /** Gives a run with the settings of routers that were found; undefined where they are searched for. */
@@ -93,23 +92,42 @@ export function configurationOf(sources: Sources, setup: Setup): Configuration {
 
 /**
  * Lists the runs whose routers' settings must be searched for before studies know their runs, the first
- * of each recipe; none where the flags give rate and rounds. With `only`, the searches that these runs wait for.
+ * of each recipe; none where the flags give rate and rounds. With `only`, the searches that these runs wait for:
+ * for their own routers, and for those of runs that search for learning rates that are not among `rates`.
  */
 export function routerSearchesOf(
   studies: readonly Study[],
   sources: Sources,
   seeds: number,
-  only: readonly string[] = [],
+  { only = [], rates = {} }: { only?: readonly string[]; rates?: Rates } = {},
 ): Map<string, Setup> {
   const found = new Map<string, Setup>();
-  const wanted = new Set<string>();
-  for (const setup of studies.flatMap((study) => study.setups(sharedConfiguration(sources), seeds))) {
+  const searchers = new Map<string, string>(); // the run that searches for the learning rate of a recipe
+  const setups = studies.flatMap((study) => study.setups(sharedConfiguration(sources), seeds));
+  for (const setup of setups) {
     const recipe = routerSearchOf(setup, sources);
-    if (recipe === undefined) continue;
-    if (!found.has(recipe)) found.set(recipe, setup);
-    if (only.length === 0 || only.includes(setup.name)) wanted.add(recipe);
+    if (recipe !== undefined && !found.has(recipe)) found.set(recipe, setup);
+    for (const rate of openRates(setup, sources, rates)) {
+      if (!searchers.has(rate)) searchers.set(rate, setup.name);
+    }
   }
-  return new Map([...found].filter(([recipe]) => wanted.has(recipe)));
+  if (only.length === 0) return found;
+  const wanted = setups.filter(({ name }) => only.includes(name));
+  const names = new Set([
+    ...only,
+    ...wanted.flatMap((setup) => openRates(setup, sources, rates)).map((rate) => searchers.get(rate)!),
+  ]);
+  const waitedFor = new Set(
+    setups.filter(({ name }) => names.has(name)).map((setup) => routerSearchOf(setup, sources)),
+  );
+  return new Map([...found].filter(([recipe]) => waitedFor.has(recipe)));
+}
+
+/** Lists the recipes of the models of a run whose learning rate is neither given nor known. */
+export function openRates(setup: Setup, sources: Sources, rates: Rates): string[] {
+  const configuration = configurationOf(sources, setup);
+  return setup.models.filter((model) => rateOf(model, configuration, sources, rates) === undefined)
+    .map((model) => recipeOf(model, configuration));
 }
 
 /**
@@ -135,23 +153,31 @@ export function setupsOf(
   return [...found.values()];
 }
 
-/** Throws an `InputError` for the name of a run that studies do not need. */
-export function checkOnly(
-  only: readonly string[],
+/**
+ * Gives runs of studies, named before or after the settings of their routers were found, by their names before
+ * that. Throws an `InputError` for the name of a run that the studies do not need.
+ */
+export function namedRuns(
+  names: readonly string[],
   studies: readonly Study[],
   sources: Sources,
   seeds: number,
   searches: RouterSearches,
-): void {
-  const names = [{}, searches].flatMap((searches) => setupsOf(studies, sources, seeds, { searches }))
-    .map(({ name }) => name);
-  const unknown = only.find((name) => !names.includes(name));
-  if (unknown === undefined) return;
-  throw new InputError(
-    say`Cannot make ${setting("only")} ${unknown} as it must be one of ${
-      [...new Set(names)].join(", ")
-    }: it is none`,
-  );
+): string[] {
+  const runs = new Map<string, string>();
+  for (const setup of studies.flatMap((study) => study.setups(sharedConfiguration(sources), seeds))) {
+    const settled = settledSetup(setup, sources, searches);
+    for (const { name } of [setup, ...settled ? [settled] : []]) runs.has(name) || runs.set(name, setup.name);
+  }
+  return names.map((name) => {
+    const run = runs.get(name);
+    if (run !== undefined) return run;
+    throw new InputError(
+      say`Cannot make ${setting("only")} ${name} as it must be one of ${
+        [...runs.keys()].join(", ")
+      }: it is none`,
+    );
+  });
 }
 
 /**
@@ -177,6 +203,27 @@ export function rateSearchersOf(
 /** Names the models that a name stands for: all experts, or one baseline. */
 export const namesOf = (model: Searched, experts: number): string[] =>
   model === "experts" ? Array.from({ length: experts }, (_, expert) => expertFolder(expert)) : [model];
+
+/** Experts that one process trains side by side: enough to keep it busy, few enough that others have some, too. */
+const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
+
+/**
+ * Lists the parts in which processes train what a name stands for: a baseline by itself, experts a few at a
+ * time on a device of this kind.
+ */
+export function partsOf(
+  model: Searched,
+  experts: number,
+  kind: AdapterKind,
+): { names: string[]; experts: number[] }[] {
+  if (model !== "experts") return [{ names: namesOf(model, experts), experts: [] }];
+  const all = allOf(experts);
+  const size = SIDE_BY_SIDE[kind];
+  return all.filter((expert) => expert % size === 0).map((first) => {
+    const part = all.slice(first, first + size);
+    return { names: part.map(expertFolder), experts: part };
+  });
+}
 
 /** Gives the learning rate that the flags give to a model, else the one that was found; undefined where none was. */
 export const rateOf = (

@@ -5,7 +5,7 @@
  */
 
 import type { Words } from "../../../kernels/errors.ts";
-import { type Cost, type CostDevice, costOf, PLAIN_DEVICE } from "../../cost/cost.ts";
+import { adapterKindOf, type Cost, type CostDevice, costOf, PLAIN_DEVICE } from "../../cost/cost.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
 import type { Sources } from "../../settings/resolution.ts";
@@ -13,9 +13,11 @@ import { RATES, TRIAL_SHARE } from "../models.ts";
 import { type Known, notedOf, readKnown } from "./elsewhere.ts";
 import { rememberHashes } from "./outcomes.ts";
 import {
-  checkOnly,
   configurationOf,
+  namedRuns,
   namesOf,
+  openRates,
+  partsOf,
   recipeOf,
   routerSearchesOf,
   routerSearchOf,
@@ -95,13 +97,13 @@ export interface PlanStudiesOptions {
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
   const device = { ...PLAIN_DEVICE, ...options.device };
   const studies = studiesOf(options.studies);
-  const { run: root, from, only = [], sources = {}, seeds = 1 } = options;
+  const { run: root, from, sources = {}, seeds = 1 } = options;
   const known = await readKnown(root, from);
-  checkOnly(only, studies, sources, seeds, known.searches);
+  const only = namedRuns(options.only ?? [], studies, sources, seeds, known.searches);
   await checkRuns(root, setupsOf(studies, sources, seeds, known), sources);
-  const { pieces } = await piecesOf(studies, options, known, device);
+  const { pieces } = await piecesOf(studies, { ...options, only }, known, device);
   const each = studies.map(async (study): Promise<StudyPlan> => {
-    const { pieces, shortest } = await piecesOf([study], options, known, device);
+    const { pieces, shortest } = await piecesOf([study], { ...options, only }, known, device);
     const longest = Math.max(0, ...pieces.map(timeLeft));
     return { study: study.name, pieces: pieces.length, seconds: secondsLeft(pieces), shortest, longest };
   });
@@ -120,7 +122,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
 
 /**
  * Lists the pieces of studies, and says how long they take where each has a device of its own and begins
- * when it can.
+ * when it can; experts that train side by side on one device follow one another here.
  */
 async function piecesOf(
   studies: readonly Study[],
@@ -137,7 +139,7 @@ async function piecesOf(
     return ends.at(-1)!;
   };
   const searched = new Map<string, number>(); // when the search for settings of routers ends
-  for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds, only)) {
+  for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds, { only, rates })) {
     const { seconds } = costOf(configurationOf(sources, setup), device);
     const { routerRate, rounds } = sources.flags ?? {};
     const done = recipe in searches;
@@ -156,13 +158,25 @@ async function piecesOf(
     for (const line of lines) end = add({ run: setup.name, done, ...line }, end);
     searched.set(recipe, end);
   }
-  const settled = setupsOf(studies, sources, seeds, { searches, openToo: false, only });
+  const settled = setupsOf(studies, sources, seeds, { searches, openToo: false });
   const known = new Set(settled.map(({ name }) => name));
   const noted = await notedOf(root, from, settled, { sources, rates, hashesOf: rememberHashes() });
+  const wanted = setupsOf(studies, sources, seeds, { searches, only });
+  const awaited = new Set(
+    wanted.filter(({ name }) => !noted.has(name)).flatMap((setup) => openRates(setup, sources, rates)),
+  );
   const found = new Map<string, number>(); // when the search for a learning rate ends
-  for (const setup of setupsOf(studies, sources, seeds, { searches, only })) {
+  for (const setup of setupsOf(studies, sources, seeds, { searches })) {
     const c = configurationOf(sources, setup);
     const cost = costOf(c, device);
+    const isWhole = wanted.some(({ name }) => name === setup.name);
+    const recipes = new Map(setup.models.map((model) => [model, recipeOf(model, c)]));
+    const searches = setup.models.filter((model) => {
+      const recipe = recipes.get(model)!;
+      const isOpen = !found.has(recipe) && sources.flags?.[RATES[model]] === undefined;
+      return isOpen && (isWhole || awaited.has(recipe));
+    });
+    if (!isWhole && searches.length === 0) continue;
     const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Piece> => {
       const done = noted.has(setup.name) || await readManifest(`${root}/${setup.name}`, stage) !== null;
       return { run: setup.name, piece, seconds, done };
@@ -173,10 +187,9 @@ async function piecesOf(
     );
     for (const model of setup.models) {
       const each = secondsOf(model, cost);
-      const names = namesOf(model, c.experts);
-      const recipe = recipeOf(model, c);
-      if (!found.has(recipe) && sources.flags?.[RATES[model]] === undefined) {
-        const seconds = TRIALS * TRIAL_SHARE * each * names.length;
+      const recipe = recipes.get(model)!;
+      if (searches.includes(model)) {
+        const seconds = TRIALS * TRIAL_SHARE * each * namesOf(model, c.experts).length;
         const search = {
           run: setup.name,
           piece: `learning rate of ${model}`,
@@ -185,8 +198,15 @@ async function piecesOf(
         };
         found.set(recipe, add(search, split));
       }
-      const begin = Math.max(split, found.get(recipe) ?? 0);
-      for (const name of names) add(await pieceOf(name, `train-${name}`, each), begin);
+      if (!isWhole) continue;
+      const begin = Math.max(
+        split,
+        ...[recipe, recipeOf("experts", c)].map((recipe) => found.get(recipe) ?? 0),
+      );
+      for (const { names } of partsOf(model, c.experts, adapterKindOf(device))) {
+        let end = begin;
+        for (const name of names) end = add(await pieceOf(name, `train-${name}`, each), end);
+      }
     }
   }
   return { pieces, shortest: Math.max(0, ...ends) };

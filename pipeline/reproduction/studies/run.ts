@@ -1,6 +1,6 @@
 /**
- * Runs studies. Every run that they need has a folder of its own; runs come one after another, and what they
- * share is made once. Stopped at any moment, it goes on where it was.
+ * Runs studies. Every run that they need has a folder of its own, and what runs share is copied. Stopped at any
+ * moment, it goes on where it was.
  *
  * @module
  */
@@ -8,7 +8,6 @@
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Words } from "../../../kernels/errors.ts";
 import type { Claim } from "../../report/reproduction.ts";
-import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
@@ -17,17 +16,17 @@ import type { Configuration } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
 import { graphOf } from "../../stages/graph.ts";
-import { RUN } from "../../stages/run_folder.ts";
 import { partition } from "../../stages/partition.ts";
 import { resolveRun } from "../../stages/resolution.ts";
 import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
 import { pickSettings, type Work } from "../../stages/stage.ts";
 import type { TrainOptions } from "../../stages/train.ts";
-import { allOf, diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
+import { diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
 import {
-  checkOnly,
   configurationOf,
   flagsOf,
+  namedRuns,
+  partsOf,
   rateOf,
   rateSearchersOf,
   ratesOf,
@@ -98,14 +97,14 @@ export function studiesOf(names: readonly string[]): Study[] {
  * found. Throws what the steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
-  const { run: root, studies: names, seeds = 1, from = [], only = [], words } = options;
+  const { run: root, studies: names, seeds = 1, from = [], words } = options;
   const { onEvent: emit = () => {} } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
   await checkRoot(root);
   // What does not go together or is damaged is told before anything is made.
   const { searches } = await readKnown(root, from);
-  checkOnly(only, studies, sources, seeds, searches);
+  const only = namedRuns(options.only ?? [], studies, sources, seeds, searches);
   await checkRuns(root, setupsOf(studies, sources, seeds, { searches }), sources);
   const gpu = await openGpuFor(options, sharedConfiguration(sources), emit);
   const losing = new AbortController();
@@ -113,7 +112,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   const lock = lockerOf(root, "reproduce", emit, losing, signal);
   try {
     const site: Site = {
-      ...{ options, sources, studies, seeds, gpu, lock, watch: { onEvent: emit, signal } },
+      ...{ options, sources, studies, seeds, only, gpu, lock, watch: { onEvent: emit, signal } },
       within: { run: "" },
       hashesOf: rememberHashes(),
     };
@@ -142,6 +141,8 @@ interface Site {
   sources: Sources;
   studies: readonly Study[];
   seeds: number;
+  /** Names of the runs that are made, before any search; none for all. */
+  only: readonly string[];
   gpu: Gpu;
   lock: Work["lock"];
   watch: RunWatch;
@@ -154,12 +155,14 @@ interface Site {
  * Lists what is to be made: searches for settings of routers, and for every run whose settings are known, and
  * of which nothing is noted, its partition, its models and its evaluation. A learning rate is searched for in
  * the first run that needs it, once the settings of that run's routers are known: so the same trials decide
- * on it, whichever process comes first.
+ * on it, whichever process of these studies comes first.
  */
 async function piecesLeft(site: Site): Promise<SharedPiece[]> {
-  const { options: { run: root, only }, sources, studies, seeds } = site;
+  const { options: { run: root }, sources, studies, seeds, only } = site;
   const { rates, searches } = await readKnown(root);
-  const open = [...routerSearchesOf(studies, sources, seeds, only)].filter(([recipe]) => !searches[recipe]);
+  const open = [...routerSearchesOf(studies, sources, seeds, { only, rates })].filter(([recipe]) =>
+    !searches[recipe]
+  );
   const setups = setupsOf(studies, sources, seeds, { searches, openToo: false });
   const wanted = setupsOf(studies, sources, seeds, { searches, openToo: false, only });
   const noted = await notedOf(root, [], setups, { ...site, rates });
@@ -194,7 +197,9 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
     }
     tell(site, trial, "started");
     try {
-      const { work, summary } = await split(site, trial);
+      const { work, summary } = await split(site, trial).finally(() =>
+        Promise.all(holds.map((release) => release()))
+      );
       const losses = await trialLosses("experts", experts, work, { share, rate }, watch);
       return mixtureLoss(losses, summary.experts.map(({ testSequences }) => testSequences));
     } catch (error) {
@@ -202,7 +207,6 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
       throw error;
     } finally {
       tell(site, trial, "done");
-      await Promise.all(holds.map((release) => release()));
     }
   };
   const make = async () => {
@@ -267,13 +271,12 @@ function piecesOfRun(
   );
   const flags: Partial<Configuration> = Object.fromEntries(known.map((model) => [RATES[model], rate(model)]));
   const trained = known.flatMap((model) =>
-    partsOf(model, experts, gpu).map((part) => {
-      const names = model === "experts" ? part.map(expertFolder) : [model];
-      return piece(names.join("-"), { after: [partitioned], holds: names.map(named) }, async () => {
-        const work = { ...await workIn(site, setup), sources: { flags } };
-        await whenSettled(site, () => trainModels(model, part, work, watch));
-      });
-    })
+    partsOf(model, experts, gpu.kind).map(({ names, experts }) =>
+      piece(names.join("-"), { after: [partitioned], holds: names.map(named) }, async () => {
+        // Is refused while another process partitions or evaluates by other rates, and tried again.
+        await trainModels(model, experts, { ...await workIn(site, setup), sources: { flags } }, watch);
+      })
+    )
   );
   if (known.length < setup.models.length) return [partitioned, ...searched, ...trained];
   const evaluation = piece("evaluation", { after: [partitioned, ...trained] }, async () => {
@@ -282,40 +285,6 @@ function piecesOfRun(
     tell(site, setup, "done");
   });
   return [partitioned, ...trained, evaluation];
-}
-
-/** Experts that one process trains side by side: enough to keep it busy, few enough that others have some, too. */
-const SIDE_BY_SIDE = { processor: 2, card: 4 };
-
-/**
- * Lists the parts in which processes train a model: experts a few at a time, side by side, where a process by
- * itself does more so; a baseline in one.
- */
-function partsOf(model: Searched, experts: number, { kind }: Gpu): number[][] {
-  if (model !== "experts") return [[]];
-  const all = allOf(experts);
-  const size = SIDE_BY_SIDE[kind === "software" ? "processor" : "card"];
-  return all.filter((expert) => expert % size === 0).map((first) => all.slice(first, first + size));
-}
-
-/** Milliseconds until work is tried again that was refused. */
-const REFUSED_MS = 1_000;
-
-/** Does work in a run that is refused where it changes settings by which another process works: waits for that one. */
-async function whenSettled(
-  { watch: { onEvent, signal } }: Site,
-  work: () => Promise<unknown>,
-): Promise<void> {
-  for (let told = false;; told = true) {
-    try {
-      return void await work();
-    } catch (error) {
-      if (!(error instanceof HeldError && error.held === RUN)) throw error;
-      if (!told) onEvent?.({ type: "warning", message: `waits for the settings of a run: ${error.by}` });
-    }
-    await new Promise((done) => setTimeout(done, REFUSED_MS));
-    signal?.throwIfAborted();
-  }
 }
 
 /**
@@ -369,12 +338,12 @@ const holdName = (what: string, recipe: string) => `${what}-${sha256(recipe).sli
 const OTHERS_MS = 20_000;
 
 /**
- * Gives what all studies found whose runs are complete. Nobody changes a run while it is read: that is waited
+ * Gives what all studies found whose runs are complete. Nobody evaluates a run while it is read: that is waited
  * for where the study was asked for. For the other studies it is waited a little, as a process that looks
  * whether a run is made holds it for a moment; where that is not enough the study is left out.
  */
 async function resultsOf(site: Site): Promise<StudyResult[]> {
-  const { options: { run: root, only = [] }, sources, seeds, studies, lock, watch } = site;
+  const { options: { run: root }, sources, seeds, studies, only, lock, watch } = site;
   const { rates, searches } = await readKnown(root);
   const results: StudyResult[] = [];
   const end = performance.now() + OTHERS_MS;
@@ -397,13 +366,10 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
           adapters: [...adapters].sort(),
           runs: setups.map(({ name }) => name),
         });
-      } else if (isAsked && only.length > 0) {
-        const message = `the study "${study.name}" is not told yet as its run "${missing}" is not made`;
-        watch.onEvent?.({ type: "warning", message });
       } else if (isAsked) {
-        const message =
-          `the study "${study.name}" is left out as another process changed its run "${missing}": run the same again`;
-        watch.onEvent?.({ type: "warning", message });
+        const message = `the study "${study.name}" is left out as its run "${missing}" is not made`;
+        const more = only.length > 0 ? "" : ", or another process changed it: run the same again";
+        watch.onEvent?.({ type: "warning", message: message + more });
       }
     } catch (error) {
       if (error instanceof HeldError) continue;

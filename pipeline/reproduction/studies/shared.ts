@@ -16,7 +16,10 @@ export interface SharedPiece {
   after: readonly string[];
   /** What no other process may work on meanwhile. */
   holds: readonly string[];
-  /** Makes it. Does nothing where another process made it before. */
+  /**
+   * Makes it. Does nothing where another process made it before. Where it throws a `HeldError` the piece counts
+   * as held, and is tried again.
+   */
   make(): Promise<void>;
 }
 
@@ -24,7 +27,7 @@ export interface SharedPiece {
 export interface Sharing {
   /** Takes a hold. */
   lock: Work["lock"];
-  /** Is called once for each process that it waits for, with the error that says what that process holds. */
+  /** Is called once for each hold that it waits for, with the error that says what is held, and by whom. */
   onWait: (error: HeldError) => void;
   /** Ends the waiting. */
   signal?: AbortSignal;
@@ -50,6 +53,9 @@ export async function makeShared(
     const left = (await listed()).filter(({ name }) => !made.has(name));
     if (left.length === 0) return;
     const next = left.filter(({ after }) => after.every((name) => made.has(name)));
+    if (next.length === 0) {
+      throw new RangeError("Cannot make pieces as each must follow on one that is listed");
+    }
     let held: HeldError | undefined;
     for (const piece of next) {
       held = await makeIfFree(piece, lock);
@@ -69,13 +75,10 @@ async function makeIfFree({ holds, make }: SharedPiece, lock: Work["lock"]): Pro
   const own: Hold[] = [];
   try {
     for (const name of holds) own.push(await lock(name));
+    await make();
   } catch (error) {
-    await Promise.all(own.map((release) => release()));
     if (error instanceof HeldError) return error;
     throw error;
-  }
-  try {
-    await make();
   } finally {
     await Promise.all(own.map((release) => release()));
   }

@@ -147,3 +147,13 @@ Deno.test("isPinned() says whether something was made that a setting's change wo
     await Deno.remove(`${run}/manifests/first.json`);
     assert(await isPinned(context, "seed")); // what stands on it is there
   }));
+
+Deno.test("isPinned() leaves out what only uses a stage where it is there", () =>
+  withStages([
+    toyStage("extra", { onRequest: true, settings: ["seed"] }),
+    toyStage("last", { uses: ["extra"] }),
+  ], async (run) => {
+    await runAll(run);
+    assertEquals((await readManifest(run, "last"))?.stage, "last");
+    assert(!await isPinned({ run, configuration }, "seed"));
+  }));

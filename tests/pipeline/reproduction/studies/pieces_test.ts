@@ -1,15 +1,18 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import {
-  checkOnly,
   configurationOf,
   flagsOf,
+  namedRuns,
+  partsOf,
   rateSearchersOf,
   recipeOf,
   routerSearchesOf,
   settledSetups,
   setupsOf,
 } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import type { AdapterKind } from "../../../../kernels/device/variants.ts";
+import type { Rates } from "../../../../pipeline/reproduction/studies/rates.ts";
 import type { RouterSearches } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
@@ -127,19 +130,37 @@ Deno.test("of studies some runs alone are listed, with the searches that they wa
   const names = (searches: RouterSearches) =>
     setupsOf(partitioners, SMALL, 3, { searches, only }).map(({ name }) => name);
   assertEquals(names({}), only);
-  const [[random, first], ...others] = routerSearchesOf(partitioners, SMALL, 3);
-  assertEquals(others.length, 1);
-  assertEquals([...routerSearchesOf(partitioners, SMALL, 3, only)], [[random, first]]); // of seed 0, as ever
-  assertEquals(routerSearchesOf(partitioners, SMALL, 3, only.slice(1)).size, 0);
+  const all = routerSearchesOf(partitioners, SMALL, 3);
+  const [[random, first], [clusters]] = all;
+  assertEquals(all.size, 2);
+  const waitedFor = (
+    rates: Rates,
+    ...only: string[]
+  ) => [...routerSearchesOf(partitioners, SMALL, 3, { only, rates })];
+  assertEquals(waitedFor({}, only[0]), [[random, first]]); // of seed 0, as ever
+  // Random parts need no routers, but the rate of their experts is searched for in the first run, which does.
+  assertEquals(waitedFor({}, only[1]), [[random, first]]);
+  const rates = { [recipeOf("experts", resolveConfiguration(SMALL))]: { rate: 0.004, trials: [] } };
+  assertEquals(waitedFor(rates, only[1]), []);
+  const both = waitedFor({}, "em-from-clusters-4-experts-seed-2").map(([recipe]) => recipe);
+  assertEquals(both, [random, clusters]);
   // The name of a run that a search gives another one still stands for it.
   const searches = { [random]: { routerRate: 0.006, rounds: 12, trials: [] } };
   const renamed = "em-4-experts-router-rate-0.006-rounds-12-seed-1";
   assertEquals(names(searches), [renamed, only[1]]);
-  assertEquals(setupsOf(partitioners, SMALL, 3, { searches, only: [renamed] }).length, 1);
-  checkOnly([...only, renamed], partitioners, SMALL, 3, searches);
+  assertEquals(namedRuns([...only, renamed], partitioners, SMALL, 3, searches), [...only, only[0]]);
   assertThrows(
-    () => checkOnly([renamed], partitioners, SMALL, 3, {}),
+    () => namedRuns([renamed], partitioners, SMALL, 3, {}),
     InputError,
     `Cannot make only ${renamed} as it must be one of em-4-experts-seed-0, `,
   );
+});
+
+Deno.test("partsOf() gives a process a few experts, each once, and a baseline by itself", () => {
+  const parts = (experts: number, kind: AdapterKind) =>
+    partsOf("experts", experts, kind).map(({ experts }) => experts);
+  assertEquals(parts(5, "software"), [[0, 1], [2, 3], [4]]);
+  assertEquals(parts(5, "gpu"), [[0, 1, 2, 3], [4]]);
+  assertEquals(partsOf("experts", 2, "gpu"), [{ names: ["expert-00", "expert-01"], experts: [0, 1] }]);
+  assertEquals(partsOf("switch", 8, "gpu"), [{ names: ["switch"], experts: [] }]);
 });

@@ -1,7 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { costOf, PLAIN_DEVICE } from "../../../../pipeline/cost/cost.ts";
-import { routerSearchesOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import { recipeOf, routerSearchesOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { planStudies } from "../../../../pipeline/reproduction/studies/plan.ts";
+import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
 import { writeRouterSearches } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
@@ -83,7 +84,34 @@ Deno.test("planStudies() begins a run once the settings of its own routers are k
       );
     const found = seconds("em-8-experts", "partition", "learning rate of dense", "dense");
     const searched = seconds("em-from-clusters-4-experts", "rate of routers", "rounds of routers") +
-      seconds("em-from-clusters-8-experts", "partition", "expert-00");
+      seconds("em-from-clusters-8-experts", "partition", "expert-00", "expert-01"); // one device trains two
     const longest = Math.max(found, searched);
     assertAlmostEquals(studies[0].shortest, longest);
+  }));
+
+Deno.test("planStudies() lists some runs alone, and where they wait for a learning rate the run that finds it", () =>
+  inFolder(async (root) => {
+    const plan = async (only: string, name: string) =>
+      (await planStudies({ run: root, studies: [name], sources: SMALL, only: [only] })).pieces
+        .map(({ run, piece, done }) => `${run} ${piece}${done ? ": done" : ""}`);
+    const expected = [
+      ...["em-4-experts-seed-0 partition", "em-4-experts-seed-0 learning rate of experts"],
+      ...[
+        "em-argmax-seed-0 partition",
+        ...["00", "01", "02", "03"].map((i) => `em-argmax-seed-0 expert-${i}`),
+      ],
+    ];
+    assertEquals(await plan("em-argmax-seed-0", "assignment"), expected);
+    await writeRates(root, {
+      [recipeOf("experts", resolveConfiguration(SMALL))]: { rate: 0.004, trials: [] },
+    });
+    const known = ["em-argmax-seed-0 learning rate of experts: done"];
+    assertEquals(
+      await plan("em-argmax-seed-0", "assignment"),
+      [...expected.slice(2, 3), ...known, ...expected.slice(3)],
+    );
+    const searches = (await plan("random-4-experts-seed-0", "partitioners")).filter((line) =>
+      /routers/.test(line)
+    );
+    assertEquals(searches, []);
   }));

@@ -54,6 +54,25 @@ Deno.test("makeShared() goes on with what is free, waits for the rest, and says 
     assertEquals(made, ["c 1", "a 1", "a 2", "b 1"]);
   }));
 
+Deno.test("makeShared() tries a piece again that found something held as it was made, and goes on with others meanwhile", () =>
+  inFolder(async (folder) => {
+    const { made, waited, piece, lock, onWait } = sharing(folder);
+    const release = await lockRun(folder, "model", "train-dense");
+    const trained = {
+      ...piece("a 1", ["a"]),
+      make: async () => {
+        await (await lock("model"))();
+        made.push("a 1");
+      },
+    };
+    const working = makeShared(() => Promise.resolve([trained, piece("b 1", ["b"])]), { lock, onWait });
+    await new Promise((done) => setTimeout(done, 1200));
+    assertEquals([made, waited.length], [["b 1"], 1]);
+    await release();
+    await working;
+    assertEquals(made, ["b 1", "a 1"]);
+  }));
+
 Deno.test("makeShared() releases what it held where a piece fails, and ends its waiting with the signal's reason", () =>
   inFolder(async (folder) => {
     const { piece, lock, onWait } = sharing(folder);
