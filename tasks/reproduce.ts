@@ -33,8 +33,7 @@ export const TASK = await defineTask({
     only: field.texts({
       default: [],
       value: "RUN",
-      help:
-        "makes these runs of a study alone, by their names in --dry-run, so that machines without a common disk share them; repeatable",
+      help: "a run of a study to make alone, by its name in --dry-run: so machines share a study; repeatable",
     }),
     dryRun: field.flag({ help: "print what a study would run, and how long that takes" }),
     ...SPEED,
