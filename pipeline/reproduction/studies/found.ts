@@ -44,7 +44,7 @@ export function findingsIn<T>(file: string, key: string, schema: Schema<T>, what
   };
   const write = async (root: string, found: Record<string, T>) => {
     const known = await read(root);
-    await writeAtomic(`${root}/${file}`, text({ ...known, ...found, ...known }));
+    await writeAtomic(`${root}/${file}`, text({ ...found, ...known }));
   };
   return { text, read, write };
 }

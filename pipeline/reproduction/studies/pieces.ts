@@ -49,6 +49,12 @@ interface Listed {
   only?: readonly string[];
 }
 
+/** Lists the runs of studies as they are before any search for settings of routers. */
+function unsettledSetups(studies: readonly Study[], sources: Sources, seeds: number): Setup[] {
+  const preset = sharedConfiguration(sources);
+  return studies.flatMap((study) => study.setups(preset, seeds));
+}
+
 /**
  * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
  * none were. What the flags give stays.
@@ -59,7 +65,7 @@ export function settledSetups(
   seeds: number,
   { searches = {}, openToo = true, only = [] }: Listed = {},
 ): Setup[] {
-  return study.setups(sharedConfiguration(sources), seeds)
+  return unsettledSetups([study], sources, seeds)
     .filter(({ name }) => only.length === 0 || only.includes(name))
     .flatMap((setup) => settledSetup(setup, sources, searches) ?? (openToo ? [setup] : []));
 }
@@ -103,7 +109,7 @@ export function routerSearchesOf(
 ): Map<string, Setup> {
   const found = new Map<string, Setup>();
   const searchers = new Map<string, string>(); // the run that searches for the learning rate of a recipe
-  const setups = studies.flatMap((study) => study.setups(sharedConfiguration(sources), seeds));
+  const setups = unsettledSetups(studies, sources, seeds);
   for (const setup of setups) {
     const recipe = routerSearchOf(setup, sources);
     if (recipe !== undefined && !found.has(recipe)) found.set(recipe, setup);
@@ -165,7 +171,7 @@ export function namedRuns(
   searches: RouterSearches,
 ): string[] {
   const runs = new Map<string, string>();
-  for (const setup of studies.flatMap((study) => study.setups(sharedConfiguration(sources), seeds))) {
+  for (const setup of unsettledSetups(studies, sources, seeds)) {
     const settled = settledSetup(setup, sources, searches);
     for (const { name } of [setup, ...settled ? [settled] : []]) runs.has(name) || runs.set(name, setup.name);
   }
@@ -190,10 +196,10 @@ export function rateSearchersOf(
   seeds: number,
   searches: RouterSearches,
 ): Map<string, string | undefined> {
-  const preset = sharedConfiguration(sources);
   const found = new Map<string, string | undefined>();
-  for (const setup of studies.flatMap((study) => study.setups(preset, seeds))) {
-    for (const recipe of recipesOf(setup, configurationOf(sources, setup))) {
+  for (const setup of unsettledSetups(studies, sources, seeds)) {
+    const configuration = configurationOf(sources, setup);
+    for (const recipe of setup.models.map((model) => recipeOf(model, configuration))) {
       if (!found.has(recipe)) found.set(recipe, settledSetup(setup, sources, searches)?.name);
     }
   }
@@ -202,7 +208,7 @@ export function rateSearchersOf(
 
 /** Names the models that a name stands for: all experts, or one baseline. */
 export const namesOf = (model: Searched, experts: number): string[] =>
-  model === "experts" ? Array.from({ length: experts }, (_, expert) => expertFolder(expert)) : [model];
+  model === "experts" ? allOf(experts).map(expertFolder) : [model];
 
 /** Experts that one process trains side by side: enough to keep it busy, few enough that others have some, too. */
 const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
@@ -265,7 +271,3 @@ export function recipeOf(model: Searched, configuration: Configuration): string 
     `${configuration.expertLayers} layers of ${configuration.expertHidden}, ${configuration.expertHeads} heads, ${configuration.vocabularySize} tokens`;
   return `${beside}${shape}, ${configuration.dtype}, ${steps} steps of ${batch} × ${configuration.sequenceLength}`;
 }
-
-/** Lists the recipes of the models of a run. */
-export const recipesOf = ({ models }: Pick<Setup, "models">, configuration: Configuration): string[] =>
-  models.map((model) => recipeOf(model, configuration));

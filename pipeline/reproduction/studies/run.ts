@@ -7,8 +7,7 @@
 
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Words } from "../../../kernels/errors.ts";
-import type { Claim } from "../../report/reproduction.ts";
-import type { Searched } from "../../report/reproduction.ts";
+import type { Claim, Searched } from "../../report/reproduction.ts";
 import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { canonical } from "../../run/seal.ts";
@@ -26,12 +25,12 @@ import {
   configurationOf,
   flagsOf,
   namedRuns,
+  openRates,
   partsOf,
   rateOf,
   rateSearchersOf,
   ratesOf,
   recipeOf,
-  recipesOf,
   routerSearchesOf,
   settledSetups,
   setupsOf,
@@ -167,7 +166,7 @@ async function piecesLeft(site: Site): Promise<SharedPiece[]> {
   const wanted = setupsOf(studies, sources, seeds, { searches, openToo: false, only });
   const noted = await notedOf(root, [], setups, { ...site, rates });
   const left = wanted.filter(({ name }) => !noted.has(name));
-  const recipes = new Set(left.flatMap((setup) => recipesOf(setup, configurationOf(sources, setup))));
+  const recipes = new Set(left.flatMap((setup) => openRates(setup, sources, rates)));
   const searchers = rateSearchersOf(studies, sources, seeds, searches);
   return [
     ...open.map(([recipe, setup]) => searchOfRouters(site, recipe, setup)),
