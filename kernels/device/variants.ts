@@ -16,7 +16,7 @@ export interface Variants {
   matmul: "registers" | "subgroup" | "workgroup" | "workgroup_f16";
   /**
    * Attention. `query`: one invocation per query or key, on any adapter. `subgroup`: panels as above, a subgroup per head.
-   * `workgroup`: blocks of 32 queries and 32 keys in workgroup memory, for GPUs.
+   * `workgroup`: blocks of 64 or 32 queries and keys in workgroup memory, for GPUs.
    */
   attention: "query" | "subgroup" | "workgroup";
   /**

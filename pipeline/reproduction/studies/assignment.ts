@@ -35,13 +35,13 @@ export const assignment: Study = {
         {
           claim: "Parts at the least cost make a better mixture than greedy ones, beyond both intervals",
           paper: "not reported",
-          here: `${scoreText(optimal)} and ${scoreText(greedy)}`,
+          here: `least cost ${scoreText(optimal)}, greedy ${scoreText(greedy)}`,
           holds: apart(optimal, greedy),
         },
         {
           claim: "Balanced parts make a better mixture than parts that are not, beyond both intervals",
           paper: "not reported",
-          here: `${scoreText(greedy)} and ${scoreText(unbalanced)}`,
+          here: `balanced ${scoreText(greedy)}, not balanced ${scoreText(unbalanced)}`,
           holds: apart(greedy, unbalanced),
         },
       ],

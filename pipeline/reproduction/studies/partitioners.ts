@@ -174,14 +174,22 @@ export const partitioners: Study = {
       .filter((length) => length >= SHORTEST);
     const [em, started, clusters] = [EM, STARTED, CLUSTERS].map((way) => of(way));
     const [short, whole] = [lengths[0], lengths.at(-1)!];
-    const perSeed = (a: readonly Outcome[], b: readonly Outcome[], tokens?: number) => {
-      const pairs = a.map((outcome, i) =>
-        [outcome, b[i]].map((one) =>
+    const perSeed = (
+      [first, firsts]: readonly [string, readonly Outcome[]],
+      [second, seconds]: readonly [string, readonly Outcome[]],
+      tokens?: number,
+    ) => {
+      const [a, b] = [firsts, seconds].map((ways) =>
+        ways.map((one) =>
           (tokens === undefined ? one.evaluation.scores.mixture! : scoreAt(one, tokens)!).perplexity
         )
       );
-      const here = pairs.map((pair) => pair.map((value) => value.toFixed(2)).join(" and ")).join("; ");
-      return { here, holds: pairs.every(([a, b]) => a < b) };
+      const text = (name: string, values: readonly number[]) =>
+        `${name} ${values.map((value) => value.toFixed(2)).join(", ")}`;
+      return {
+        here: `${text(first, a)}; ${text(second, b)}`,
+        holds: a.every((value, seed) => value < b[seed]),
+      };
     };
     const doubled = [STARTED, EM].map((way) => of(way, 2)[0].evaluation.scores.mixture!);
     const dense = outcomes.find(({ setup: { models } }) => models.includes("dense"))!.evaluation.scores
@@ -192,31 +200,31 @@ export const partitioners: Study = {
         {
           claim: `Routers are ahead of clusters where ${short} tokens route, with every seed`,
           paper: "they are",
-          ...perSeed(em, clusters, short),
+          ...perSeed(["routers", em], ["clusters", clusters], short),
         },
         {
           claim: "Routers are ahead of clusters where whole sequences route, with every seed",
           paper: "not reported",
-          ...perSeed(em, clusters, whole),
+          ...perSeed(["routers", em], ["clusters", clusters], whole),
         },
         {
           claim:
             "Routers that start from clusters are ahead of those that start from random parts, with every seed",
           paper: "not reported",
-          ...perSeed(started, em),
+          ...perSeed(["from clusters", started], ["from random parts", em]),
         },
         {
           claim: `With ${
             2 * experts
           } experts, routers that start from clusters are ahead of those that start from random parts`,
           paper: "not reported",
-          here: doubled.map(scoreText).join(" and "),
+          here: `from clusters ${scoreText(doubled[0])}, from random parts ${scoreText(doubled[1])}`,
           holds: isLower(doubled[0], doubled[1]),
         },
         {
           claim: `Random parts gain nothing over the dense model of ${experts} times the batch`,
           paper: "not reported",
-          here: [random, dense].map(scoreText).join(" and "),
+          here: `random parts ${scoreText(random)}, dense ${scoreText(dense)}`,
           holds: isLower(random, dense) !== true,
         },
       ],

@@ -7,7 +7,7 @@
 
 import { mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
-import { gainText, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
+import { gainText, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
 /** Tokens of the shortest prefix that is told: study "short" tells of fewer. */
 const SHORTEST = 4;
@@ -39,8 +39,9 @@ export const prefix: Study = {
     const [long, short] = outcomes;
     const length = long.evaluation.prefix;
     const eighth = shortPrefix(length);
+    const at = (outcome: Outcome, tokens: number) => scoreAt(outcome, tokens)!.perplexity.toFixed(2);
     const pair = (tokens: number) =>
-      [scoreAt(long, tokens)!, scoreAt(short, tokens)!].map((row) => row.perplexity.toFixed(2)).join(" and ");
+      `trained with ${eighth}: ${at(short, tokens)}, with ${length}: ${at(long, tokens)}`;
     const gain = scoreAt(long, eighth)!.gains.find(({ baseline }) => baseline === "dense");
     const lengths = long.evaluation.prefixes.map(({ prefix }) => prefix).filter((tokens) =>
       tokens >= SHORTEST
@@ -57,7 +58,7 @@ export const prefix: Study = {
           claim:
             `Routers trained with ${eighth} tokens are better at ${eighth} than those trained with ${length}`,
           paper: "they are",
-          here: `${pair(eighth)}: trained with ${length}, and with ${eighth}`,
+          here: pair(eighth),
           holds: scoreAt(short, eighth)!.perplexity < scoreAt(long, eighth)!.perplexity,
         },
         {

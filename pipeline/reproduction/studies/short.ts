@@ -32,13 +32,14 @@ export const short: Study = {
     );
     const [long, , mixed] = outcomes;
     const first = lengths.find((length) => length >= COMPARED)!;
+    const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!.perplexity);
     return {
       claims: [{
         claim:
           `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${long.evaluation.prefix}`,
         paper: "not reported",
-        here: [mixed, long].map((one) => scoreAt(one, first)!.perplexity.toFixed(2)).join(" and "),
-        holds: scoreAt(mixed, first)!.perplexity < scoreAt(long, first)!.perplexity,
+        here: `mixed lengths ${ofMixed.toFixed(2)}, ${long.evaluation.prefix} tokens ${ofLong.toFixed(2)}`,
+        holds: ofMixed < ofLong,
       }],
       table: {
         head: [

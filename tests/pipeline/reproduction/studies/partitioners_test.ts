@@ -24,11 +24,11 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
     }));
   const { claims, table, plots } = found();
   assertEquals(claims.map(({ holds }) => holds), [true, false, true, null, true]);
-  assertEquals(claims[0].here, "35.00 and 40.00; 35.00 and 40.00");
-  assertEquals(claims[1].here, "29.00 and 28.00; 29.00 and 28.00");
-  assertEquals(claims[2].here, "28.00 and 30.00; 28.00 and 30.00");
-  assertEquals(claims[3].here, "27.00 [26.00, 28.00] and 26.00 [25.00, 27.00]"); // with eight experts
-  assertEquals(claims[4].here, "41.00 [40.00, 42.00] and 40.00 [39.00, 41.00]"); // and the dense model beside em
+  assertEquals(claims[0].here, "routers 35.00, 35.00; clusters 40.00, 40.00");
+  assertEquals(claims[1].here, "routers 29.00, 29.00; clusters 28.00, 28.00");
+  assertEquals(claims[2].here, "from clusters 28.00, 28.00; from random parts 30.00, 30.00");
+  assertEquals(claims[3].here, "from clusters 27.00 [26.00, 28.00], from random parts 26.00 [25.00, 27.00]"); // with eight experts
+  assertEquals(claims[4].here, "random parts 41.00 [40.00, 42.00], dense 40.00 [39.00, 41.00]"); // and the dense model beside em
   const labels = table.rows.map(([label]) => label);
   assertEquals(labels.slice(0, 3), [setups[0].label, "dense, 4× batch", "dense, 4× steps"]);
   assertEquals(table.rows[1].slice(1), [null, null, "40.00 [39.00, 41.00]", null, null, null, null]);

@@ -13,7 +13,7 @@ Deno.test("the study of short prompts tells of 32 tokens and fewer, and whether 
       }),
     ]);
   const { claims, table } = findings(37);
-  assertEquals([claims[0].holds, claims[0].here], [true, "37.00 and 40.00"]);
+  assertEquals([claims[0].holds, claims[0].here], [true, "mixed lengths 37.00, 64 tokens 40.00"]);
   assertEquals(setupsFor("short").map(({ choices }) => choices), Array(3).fill({ routeLengths: [1, 2] }));
   assertEquals(table.head.slice(1, 6), [
     ...["1 token: perplexity", "as a long prefix routes", "2 tokens: perplexity", "as a long prefix routes"],
