@@ -80,12 +80,12 @@ export function costText(cost: Cost): string {
     "",
     table("device memory | weights | transposed | gradients | moments | batch | in all | largest tensor", [
       memoryRow("training one expert", memory.expert),
-      memoryRow("training all routers", memory.routers),
+      ...mixture.routers === 0 ? [] : [memoryRow("training all routers", memory.routers)],
       memoryRow("training dense, batch x E", memory.dense),
       memoryRow("training Switch, batch x E", memory.switch),
       memoryRow("generating, one expert", memory.inference),
       memoryRow("generating, Switch", memory.switchInference),
-      memoryRow("routing, all routers", memory.routing),
+      ...mixture.routers === 0 ? [] : [memoryRow("routing, all routers", memory.routing)],
     ]),
     ...(cost.dtype === "f32" ? [] : [
       `stored in ${cost.dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
@@ -105,12 +105,12 @@ function weightsTable(
   const shape = ({ hidden, layers, heads }: Pick<typeof mixture.expert, "hidden" | "layers" | "heads">) =>
     `H=${hidden} L=${layers} heads=${heads}`;
   return table("| weights | steps x batch | shape", [
-    [
+    ...mixture.routers === 0 ? [] : [[
       "router",
       parameters.router,
       `${count(mixture.routerSteps)} x ${mixture.routerBatch}`,
       shape(mixture.router),
-    ],
+    ]],
     ["expert", parameters.expert, `${count(mixture.steps)} x ${mixture.batch}`, shape(mixture.expert)],
     ...adopted.map(({ expert, parameters, shape: own, from }) => [
       `expert ${expert}, adopted`,
@@ -118,7 +118,7 @@ function weightsTable(
       "",
       `${shape(own)}, from ${from}`,
     ]),
-    ["all routers and experts", parameters.total, "", ""],
+    [mixture.routers === 0 ? "all experts" : "all routers and experts", parameters.total, "", ""],
     [
       "larger dense",
       larger.parameters,
@@ -151,14 +151,18 @@ function flopsTable(cost: Cost): string {
     return row(name, part, secondsOf(part), `${percent(part / flops.experts)} of the experts`);
   };
   const alone = "no exchange: as many devices as experts take this long";
-  const onPrompt = `routers on ${mixture.prefix} tokens, then one expert`;
+  const onPrompt = mixture.routers === 0
+    ? "one expert; what chooses it is not counted"
+    : `routers on ${mixture.prefix} tokens, then one expert`;
   const { allExperts, oneExpert, routers, sharding } = seconds;
   return table("| FLOPs | time |", [
     row("training of the experts", flops.experts, allExperts, "all, one after another"),
     row("  of one expert", flops.experts / mixture.experts, oneExpert, alone),
-    part("training of the routers", flops.trainRouters),
-    part("sharding for the routers", flops.shardForRouters),
-    part("sharding for the experts", flops.shardForExperts),
+    ...mixture.routers === 0 ? [] : [
+      part("training of the routers", flops.trainRouters),
+      part("sharding for the routers", flops.shardForRouters),
+      part("sharding for the experts", flops.shardForExperts),
+    ],
     row("mixture in all", flops.total, allExperts + routers + sharding),
     row("dense model, as many tokens", flops.dense, seconds.dense),
     row(
@@ -211,7 +215,9 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     exchanges: number,
     note = "",
   ) => [name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note];
-  const times = `${count(c.denseBytesPerNode / c.bytesPerNode)} times the mixture's`;
+  const times = c.bytesPerNode === 0
+    ? ""
+    : `${count(c.denseBytesPerNode / c.bytesPerNode)} times the mixture's`;
   return table("bytes exchanged | per exchange | exchanges | per node in all |", [
     row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges),
     row("mixture, scores of the corpus", c.corpusBytes, 1),

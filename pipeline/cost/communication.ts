@@ -45,7 +45,7 @@ export function communicationOf(
 ): Communication {
   const exchanges = mixture.routerSteps > 0 ? configuration.rounds : 0;
   const bytesPerExchange = exchangeBytes(configuration.roundSequences * configuration.experts);
-  const corpusBytes = exchangeBytes(mixture.corpusScored);
+  const corpusBytes = mixture.routers > 0 ? exchangeBytes(mixture.corpusScored) : 0;
   const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
   const denseBytesPerStep = denseStepBytes(parameters);
   const denseBytesPerNode = mixture.steps * denseBytesPerStep;

@@ -7,7 +7,7 @@
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import {
   answeringOf,
@@ -21,6 +21,9 @@ import { switchShape } from "../model/shapes.ts";
 import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest } from "../run/manifest.ts";
+import { canonical } from "../run/seal.ts";
+import { TEXT } from "../settings/text.ts";
+import { TOKENS } from "../settings/tokens.ts";
 import { type CostCorpus, mixtureOf } from "./mixture.ts";
 import { type EqualCompute, equalCompute } from "./beside_mixture.ts";
 import { type Communication, communicationOf } from "./communication.ts";
@@ -132,6 +135,12 @@ export interface CostDevice {
   name?: string;
 }
 
+/** Memory of routers where there are none. */
+const NO_MEMORY: TrainingMemory & InferenceMemory = {
+  ...{ weights: 0, transposed: 0, activations: 0, cache: 0 },
+  ...{ gradients: 0, moments: 0, other: 0, largest: 0, total: 0 },
+};
+
 /** What {@link costOf} takes besides a configuration. */
 export interface CostOptions extends CostDevice {
   /**
@@ -169,7 +178,8 @@ export interface SwitchCost {
 export function costOf(configuration: Configuration, options: CostOptions): Cost {
   const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [] } = options;
   const mixture = mixtureOf(configuration, corpus);
-  const { router, expert, experts, length, prefix, batch, routerBatch, routerLength, steps } = mixture;
+  const { router, expert, experts, routers, length, prefix, batch, routerBatch, routerLength, steps } =
+    mixture;
   const flops = mixtureFlops(mixture);
   const larger = equalCompute(configuration, corpus);
   const tokenwise = switchShape(configuration);
@@ -189,7 +199,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
   return {
     mixture,
     corpus,
-    parameters: { ...parameters, total: experts * (parameters.router + parameters.expert) + more },
+    parameters: { ...parameters, total: routers * parameters.router + experts * parameters.expert + more },
     ...adopted.length > 0 && { adopted },
     flops: { ...flops, recomputed },
     equalCompute: larger,
@@ -204,12 +214,16 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
     communication: communicationOf(configuration, mixture, parameters.expert),
     memory: {
       expert: trainingMemory(expert, { ...training, batch }),
-      routers: trainingMemory(router, { batch: routerBatch, length: routerLength, models: experts, kind }),
+      routers: routers > 0
+        ? trainingMemory(router, { batch: routerBatch, length: routerLength, models: routers, kind })
+        : NO_MEMORY,
       dense: trainingMemory(expert, { ...training, batch: batch * experts }),
       switch: trainingMemory(tokenwise, { ...training, batch: batch * experts }),
       inference: inferenceMemory(expert, answer),
       switchInference: inferenceMemory(tokenwise, answer),
-      routing: inferenceMemory(router, { capacity: 0, length: prefix, models: experts, kind }),
+      routing: routers > 0
+        ? inferenceMemory(router, { capacity: 0, length: prefix, models: routers, kind })
+        : NO_MEMORY,
     },
     seconds: {
       oneExpert: secondsOf((flops.experts + recomputed) / experts),
@@ -226,6 +240,9 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
     dtype: configuration.dtype,
   };
 }
+
+/** The settings that the number of sequences depends on. */
+const SEQUENCES = [...namesOf(TEXT), ...namesOf(TOKENS, "tokenizer", "shardSequences")];
 
 /** What {@link readCost} takes. */
 export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted"> {
@@ -249,9 +266,8 @@ export async function readCost({ run = "", sources = {}, ...options }: ReadCostO
   }
   const configuration = resolveConfiguration({ ...sources, base });
   const result = (await readManifest(run, "tokenize"))?.result;
-  // Flags may describe other sequences than the run's: another number, another vocabulary.
-  const same = configuration.vocabularySize === base.vocabularySize &&
-    configuration.sequenceLength === base.sequenceLength;
+  // Flags may describe other sequences than the run's: of other text, another length, another vocabulary.
+  const same = SEQUENCES.every((name) => canonical(configuration[name]) === canonical(base[name]));
   const adopted = configuration.experts === base.experts ? await adoptedExperts(run) : [];
   if (!result || !same) return costOf(configuration, { ...options, adopted });
   const corpus = { train: Number(result.trainSequences), test: Number(result.testSequences) };

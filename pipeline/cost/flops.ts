@@ -28,8 +28,10 @@ export function trainingFlops(model: ModelConfig, sequences: number, length: num
 
 /** What the FLOPs of a mixture depend on. Symbols in brackets are those of the paper. */
 export interface MixtureShape {
-  /** Experts, and as many routers `[E]`. */
+  /** Experts `[E]`. */
   experts: number;
+  /** Routers: as many as experts, or none where text is split without models. */
+  routers: number;
   /** Shape of an expert. */
   expert: ModelConfig;
   /** Shape of a router. */
@@ -72,17 +74,17 @@ export interface MixtureFlops {
   dense: number;
   /** One sequence through one expert, which is what the dense model takes. */
   inference: number;
-  /** The prefix of one sequence through all routers. */
+  /** The prefix of one sequence through all routers. What is split without models counts as free. */
   inferenceOverhead: number;
 }
 
 /** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
 export function mixtureFlops(mixture: MixtureShape): MixtureFlops {
-  const scoring = forwardFlops(mixture.router, 1, mixture.prefix) * mixture.experts;
+  const scoring = forwardFlops(mixture.router, 1, mixture.prefix) * mixture.routers;
   const experts = mixture.steps * trainingFlops(mixture.expert, mixture.batch, mixture.length) *
     mixture.experts;
   const trainRouters = mixture.routerSteps *
-    trainingFlops(mixture.router, mixture.routerBatch, mixture.routerLength) * mixture.experts;
+    trainingFlops(mixture.router, mixture.routerBatch, mixture.routerLength) * mixture.routers;
   const shardForRouters = mixture.roundsScored * scoring;
   const shardForExperts = mixture.corpusScored * scoring;
   const overhead = trainRouters + shardForRouters + shardForExperts;

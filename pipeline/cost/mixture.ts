@@ -34,11 +34,13 @@ export function mixtureOf(configuration: Configuration, corpus?: CostCorpus): Mi
   const { experts, prefix, batch, routerBatch } = shape;
   // Each part is assumed to hold one E-th of the corpus.
   const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
-  const rounds = configuration.routers === "" && PARTITIONERS.get(configuration.partitioner)?.models
-    ? configuration.rounds
-    : 0;
+  // Routers from elsewhere may be of any kind; they count as models.
+  const isTrained = configuration.routers === "";
+  const hasModels = !isTrained || PARTITIONERS.get(configuration.partitioner)?.models === true;
+  const rounds = isTrained && hasModels ? configuration.rounds : 0;
   return {
     ...shape,
+    routers: hasModels ? experts : 0,
     steps,
     routerSteps: rounds * Math.floor(configuration.roundSequences / routerBatch),
     routerLength: Math.max(0, ...configuration.prefixLengths) || prefix,

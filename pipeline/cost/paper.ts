@@ -67,6 +67,7 @@ export function paperTable(): TableRow[] {
     const shape = {
       ...shapeOf(c),
       experts,
+      routers: experts,
       steps: c.expertSteps,
       routerSteps: ROUTER_STEPS,
       routerLength: c.sequenceLength,
@@ -74,7 +75,7 @@ export function paperTable(): TableRow[] {
       corpusScored: c.expertSteps * c.expertBatch * experts,
     };
     const flops = mixtureFlops(shape);
-    const ofDense = mixtureFlops({ ...shape, experts: 1, steps: denseSteps, batch: denseBatch });
+    const ofDense = mixtureFlops({ ...shape, experts: 1, routers: 1, steps: denseSteps, batch: denseBatch });
     return {
       model: preset.replace("paper-", "").toUpperCase(),
       experts,

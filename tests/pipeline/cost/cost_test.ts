@@ -93,8 +93,11 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
       after.flops.shardForExperts,
       1000 * 4 * forwardFlops(after.mixture.router, 1, configuration.prefix),
     );
-    const flags = { sequenceLength: 512 };
-    assertEquals((await readCost({ run, sources: { flags }, ...DEVICE })).corpus, undefined);
+    for (const flags of [{ sequenceLength: 512 }, { corpusCharacters: 9000 }, { input: ["other.txt"] }]) {
+      assertEquals((await readCost({ run, sources: { flags }, ...DEVICE })).corpus, undefined);
+    }
+    const alike = { shardSequences: 7, expertBatch: 8 };
+    assertEquals((await readCost({ run, sources: { flags: alike }, ...DEVICE })).corpus, after.corpus);
     assertEquals((await readCost({ run, sources: { flags: { experts: 8 } }, ...DEVICE })).mixture.experts, 8);
     await assertRejects(
       () => readCost({ run: `${run}/none`, ...DEVICE }),

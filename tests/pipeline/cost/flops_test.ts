@@ -12,7 +12,7 @@ Deno.test("forwardFlops() counts every product of a tiny model, by the paper's e
 
 Deno.test("mixtureFlops() leaves the prefix to the routers and the sequence to one expert", () => {
   const { mixture } = cost();
-  const { inference, inferenceOverhead } = mixtureFlops({ ...mixture, experts: 10 });
+  const { inference, inferenceOverhead } = mixtureFlops({ ...mixture, experts: 10, routers: 10 });
   assertSame(inference, forwardFlops(mixture.expert, 1, mixture.length));
   assertSame(inferenceOverhead, 10 * forwardFlops(mixture.router, 1, mixture.prefix));
 });

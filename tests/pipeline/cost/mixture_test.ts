@@ -26,6 +26,19 @@ Deno.test("costOf() takes steps from tokens, or from epochs of a known corpus", 
   assertThrows(() => cost({ expertTokens: 100 }), InputError, "at least one step");
 });
 
+Deno.test("costOf() counts no routers where text is split without models, and those of em in every other case", () => {
+  const em = cost({});
+  for (const partitioner of ["ctbm", "random", "source"]) {
+    const { flops, communication, memory, parameters, equalCompute } = cost({ partitioner });
+    assertEquals([flops.overhead, flops.inferenceOverhead, communication.bytesPerNode], [0, 0, 0]);
+    assertEquals([memory.routers.total, memory.routing.total], [0, 0]);
+    assertEquals(parameters.total, em.mixture.experts * parameters.expert);
+    assertSame(equalCompute.mixture, em.flops.experts); // no more than the experts is to be matched
+  }
+  assert(em.flops.overhead > 0 && em.memory.routing.total > 0);
+  assert(cost({ partitioner: "ctbm", routers: "somewhere" }).flops.inferenceOverhead > 0);
+});
+
 Deno.test("costOf() counts no training of routers that exist", () => {
   const { flops, communication } = cost({ routers: "somewhere" });
   assertEquals([flops.trainRouters, flops.shardForRouters, communication.exchanges], [0, 0, 0]);
