@@ -161,8 +161,11 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
 }
 
 /** Plots the mixture against dense on the text that is routed to each expert. */
-export function segmentPlot({ segments, scores, experts }: Evaluation): Plot {
-  const ways = COMPARED.filter((way) => scores[way] !== undefined);
+export function segmentPlot(
+  { segments, scores, experts }: Evaluation,
+  compared: readonly (typeof COMPARED)[number][] = COMPARED,
+): Plot {
+  const ways = compared.filter((way) => scores[way] !== undefined);
   const names = ways.map((way) => wayName(way, experts));
   const labels = segments.map(({ expert, share }) => `${expert}|${percent(share, 0)}`);
   return {

@@ -10,6 +10,7 @@ import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
 import type { Claim } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
+import { shortPrefix } from "./studies/lengths.ts";
 
 /**
  * The point from which the held-out curve of the mixture stays below that of the dense model of E times the
@@ -33,12 +34,16 @@ export function claimsOf(
 ): Claim[] {
   const { scores, gains, segments, prefixes, prefix, experts } = evaluation;
   const { mixture, random, oracle } = scores;
+  const sequences = partition.experts.map(({ sequences }) => sequences);
+  const [fewest, largest] = [Math.min(...sequences), Math.max(...sequences)];
   const shares = segments.map(({ share }) => share);
   const [least, most] = [Math.min(...shares), Math.max(...shares)];
   const ratio = (part: number, whole: number) => percentOf(part / whole);
   const printed = paperTable().find((row) => row.experts === experts)?.printed;
   const { flops, communication, parameters } = cost;
   const { exchanges, bytesPerExchange, bytesPerNode, denseBytesPerStep, denseBytesPerNode } = communication;
+  // Where a label routes, or a whole sequence, all prefixes lead to the same.
+  const byPrefix = new Set(prefixes.map(({ perplexity }) => perplexity)).size > 1;
   const beats = ({ baseline, low }: Gain) => baseline === "dense" && low > 0;
   const enough = prefixes.filter(({ gains }) => gains.some(beats)).map(({ prefix }) => prefix);
   const shortest = enough.length ? `${Math.min(...enough)} tokens` : "none";
@@ -68,13 +73,13 @@ export function claimsOf(
       here: `${percentOf(least)} to ${percentOf(most)}; equal would be ${percentOf(1 / experts)}`,
       holds: least >= 1 / (4 * experts),
     },
-    ...scores.dense
+    ...scores.dense && byPrefix
       ? [{
         claim: "A short prefix routes well enough to beat the dense model",
         paper: "32 tokens, for routers trained with 256",
         here: `${shortest}, for routers trained with ${prefix}: ` +
           prefixes.map((row) => `${row.prefix}: ${row.perplexity.toFixed(2)}`).join(", "),
-        holds: enough.some((length) => length <= prefix / 8),
+        holds: enough.some((length) => length <= shortPrefix(prefix) && length < prefix),
       }]
       : [],
     {
@@ -94,9 +99,13 @@ export function claimsOf(
     {
       claim: "Loads are equal",
       paper: "equal in sequences",
-      here: `equal in sequences; the largest expert has ${
-        percentOf(partition.tokenImbalance)
-      } more tokens than the mean`,
+      here:
+        `${
+          fewest === largest
+            ? "equal in sequences"
+            : `${thousands(fewest)} to ${thousands(largest)} sequences`
+        }; ` +
+        `the largest expert has ${percentOf(partition.tokenImbalance)} more tokens than the mean`,
       holds: partition.tokenImbalance < 0.05,
     },
     {
@@ -106,7 +115,9 @@ export function claimsOf(
           `${ratio(printed.inferenceOverhead, printed.inference)} (335M experts)`
         : "0.7% to 4%, 1% to 10% (335M experts)",
       here: `${ratio(flops.overhead, flops.experts)}, ${ratio(flops.inferenceOverhead, flops.inference)} ` +
-        `(an expert is only ${(parameters.expert / parameters.router).toFixed(1)} routers large)`,
+        (flops.inferenceOverhead === 0
+          ? "(text is split without models)"
+          : `(an expert is only ${(parameters.expert / parameters.router).toFixed(1)} routers large)`),
       holds: null,
     },
     {
@@ -198,7 +209,7 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toPrecision(2)} MB
 /** The rules for verdicts that the claims do not spell out. */
 export const VERDICTS =
   'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both models on the same draws) excludes zero; for the ' +
-  "short prefix, such a gain over the first dense model with an eighth of the routers' prefix or less; on every segment a lower " +
+  "short prefix, such a gain over the first dense model with an eighth of the routers' prefix or less, or with 4 tokens; on every segment a lower " +
   "perplexity, without an interval; shares of at least a quarter of an equal one; no expert with 5% more tokens than the mean; " +
   "routing below random beyond both intervals, and nearer to the best expert in nats.";
 

@@ -1,6 +1,6 @@
 /**
  * Puts what studies and reproductions came to into the project's pages: all claims in one table, those
- * that do not hold first, and a picture per study. Pages say what the files of a folder say, and a test
+ * that do not hold first, and the pictures of every study. Pages say what the files of a folder say, and a test
  * compares them.
  *
  * @module
@@ -27,8 +27,8 @@ export interface Published {
   claims: Claim[];
   /** Path of its table in the folder. */
   table: string;
-  /** Path of its picture in the folder. */
-  picture?: string;
+  /** Paths of its pictures in the folder. */
+  pictures: string[];
 }
 
 /** Name of the folder in which the results of studies are kept. */
@@ -50,16 +50,17 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
       const { studies } = await readStudies(`${place}/studies.json`);
       const pictures = (await picturesIn(place)).sort();
       return studies.map(({ name: study, claims }) => {
-        const picture = pictures.find((path) => path.startsWith(`plots/study-${study}`));
+        const own = pictures.filter((path) => new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`).test(path));
         const where = name === STUDIES_FOLDER ? "" : ` (${name})`;
         const title = `${STUDIES.get(study)?.title ?? study}${where}`;
-        return { title, study, claims, table, ...picture && { picture: `${name}/${picture}` } };
+        return { title, study, claims, table, pictures: own.map((path) => `${name}/${path}`) };
       });
     }
     if (!await exists(`${folder}/${table}`)) return [];
     const claims = readClaimsMarkdown(await Deno.readTextFile(`${folder}/${table}`));
     const experts = /^e(\d+)$/.exec(name)?.[1];
-    return [{ title: experts ? `One run with ${experts} experts` : `One run, ${name}`, claims, table }];
+    const title = experts ? `One run with ${experts} experts` : `One run, ${name}`;
+    return [{ title, claims, table, pictures: [] }];
   }));
   const published = found.flat();
   const order = [...STUDIES.keys()];
@@ -134,14 +135,13 @@ function withInterval(here: string): [figure: string, interval: string] {
 }
 
 /**
- * Writes all claims, those that do not hold first, and a picture per study; `folder` is the way from the
+ * Writes all claims, those that do not hold first, and the pictures of studies; `folder` is the way from the
  * page to the results.
  */
 export function publishedClaims(published: readonly Published[], folder: string): string {
   const all = published.flatMap((from) => from.claims.map((claim) => ({ from, claim })));
   const rank = ({ claim: { holds } }: (typeof all)[number]) => holds === false ? 0 : holds ? 1 : 2;
   const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
-  const pictures = published.filter(({ picture }) => picture !== undefined);
   return [
     told(published),
     ...missingText(published),
@@ -156,7 +156,9 @@ export function publishedClaims(published: readonly Published[], folder: string)
         verdict(claim.holds),
       ])
     ),
-    ...pictures.flatMap(({ title, picture }) => ["", `![${title}](${join(folder, picture!)})`]),
+    ...published.flatMap(({ title, pictures }) =>
+      pictures.flatMap((picture) => ["", `![${title}](${join(folder, picture)})`])
+    ),
   ].join("\n");
 }
 

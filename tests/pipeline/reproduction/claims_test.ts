@@ -59,7 +59,14 @@ function evaluation({ mixture = 30, dense = 36, segments = [1, 1, 1, 1], short =
   };
 }
 
-const PARTITION = { nmi: 0.3, tokenImbalance: 0.01 } as PartitionSummary;
+/** Parts of so many sequences. */
+const partitionOf = (...sequences: number[]) =>
+  ({
+    nmi: 0.3,
+    tokenImbalance: 0.01,
+    experts: sequences.map((sequences) => ({ sequences })),
+  }) as PartitionSummary;
+const PARTITION = partitionOf(25, 25, 25, 25);
 const COST = costOf(resolveConfiguration({ preset: "small" }), { flops: 1, utilisation: 1 });
 const find = (claims: Claim[], text: string) => claims.find(({ claim }) => claim.includes(text))!;
 
@@ -82,6 +89,26 @@ Deno.test("claimsOf() says yes where a run bears a claim out", () => {
     assertEquals(find(claims, text).holds, true, text);
   }
   assertEquals(find(claims, "E times the steps"), undefined);
+  assertStringIncludes(
+    find(claims, "Loads are").here,
+    "equal in sequences; the largest expert has 1.0% more",
+  );
+});
+
+Deno.test("claimsOf() tells of ways to split that are not balanced, have no models, or route by no prefix", () => {
+  const unequal = partitionOf(20, 30, 25, 25);
+  const flags = { partitioner: "source" };
+  const free = costOf(resolveConfiguration({ preset: "small", flags }), { flops: 1, utilisation: 1 });
+  const all = evaluation();
+  const alike = { ...all, prefixes: all.prefixes.map((row) => ({ ...row, ...score(30) })) };
+  const claims = claimsOf(alike, unequal, free, null);
+  assertStringIncludes(find(claims, "Loads are").here, "20 to 30 sequences; the largest");
+  assertStringIncludes(find(claims, "adds little").here, "0.0%, 0.0% (text is split without models)");
+  assertEquals(find(claims, "short prefix"), undefined);
+  // 4 tokens are the fewest that are measured, so they are few enough for any prefix.
+  const [first, last] = all.prefixes;
+  const brief = { ...all, prefix: 16, prefixes: [{ ...first, prefix: 4 }, { ...last, prefix: 16 }] };
+  assertEquals(find(claimsOf(brief, PARTITION, COST, null), "short prefix").holds, true);
 });
 
 Deno.test("claimsOf() says no where a run does not", () => {
