@@ -26,7 +26,7 @@ import {
   writeRouterSearches,
 } from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
-import type { Setup, Study } from "./study.ts";
+import { seedsAmong, type Setup, type Study } from "./study.ts";
 
 /** What folders of studies found together. */
 export interface Known {
@@ -92,12 +92,14 @@ export async function takeIn(
   if (from.length === 0) return;
   const { rates, searches } = await readKnown(root, from);
   const asked = { sources, rates, hashesOf };
-  const setupsFor = (studies: readonly Study[]) =>
+  const setupsFor = (studies: readonly Study[], seeds: number) =>
     setupsOf(studies, sources, seeds, { searches, openToo: false });
-  const noted = await notedOf(root, from, setupsFor(studies), asked);
+  const noted = await notedOf(root, from, setupsFor(studies, seeds), asked);
   const own = await namesOfNotes(root);
+  const there = (await Promise.all(from.map(namesOfNotes))).flat();
+  const most = Math.max(seeds, seedsAmong([...own, ...there]));
   for (const study of STUDIES.values()) {
-    const others = setupsFor([study]).filter(({ name }) => !noted.has(name) && !own.includes(name));
+    const others = setupsFor([study], most).filter(({ name }) => !noted.has(name) && !own.includes(name));
     for (const [name, folder] of await notedOf(root, from, others, asked)) noted.set(name, folder);
   }
   for (const [name, folder] of noted) {

@@ -14,6 +14,12 @@ const SHORTEST = 4;
 export const shortPrefix = (prefix: number): number =>
   Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
 
+/**
+ * Lists the prefixes that an evaluation of routers of another length must be asked to measure, to be compared at M: M,
+ * unless it is a power of two, which evaluations measure up to S.
+ */
+export const measuredAt = (prefix: number): number[] => Number.isInteger(Math.log2(prefix)) ? [] : [prefix];
+
 /** Lists M/8, M/4, M/2 and M. */
 export const mixedLengths = (prefix: number): number[] =>
   [8, 4, 2, 1].map((part) => Math.max(2, Math.floor(prefix / part)));

@@ -30,7 +30,7 @@ import { readFound } from "./found.ts";
 import { OUTCOME } from "./outcome.ts";
 import { configurationOf, namesOf, ratesOf } from "./pieces.ts";
 import type { Rates } from "./rates.ts";
-import type { Outcome, Setup } from "./study.ts";
+import type { Choices, Outcome, Setup } from "./study.ts";
 
 const STAGE = v.object({
   revision: count,
@@ -195,12 +195,17 @@ export async function findNote(
     const fits = Object.entries(stages).every(([name, stage]) =>
       canonical(stage) === canonical(note.stages[name])
     ) &&
-      Object.entries({ ...setup.choices }).every(([name, choice]) =>
-        canonical(choice) === canonical(note.choices[name])
-      ) &&
+      covers(note.choices, setup.choices) &&
       setup.models.every((model) => trained[model]?.every(({ rate }) => rate === rates[model]));
     if (fits) return { folder, note };
   }
+}
+
+/** Whether an evaluation by some choices tells what is asked: at least these prefixes, and else the same. */
+function covers(noted: Note["choices"], { routeLengths = [], ...asked }: Choices = {}): boolean {
+  const measured = v.parse(v.optional(v.array(v.number()), []), noted.routeLengths);
+  return routeLengths.every((length) => measured.includes(length)) &&
+    Object.entries(asked).every(([name, choice]) => canonical(choice) === canonical(noted[name]));
 }
 
 /** Says whether the run of a setup is evaluated in a folder of studies: then that is looked at, and no note of it. */

@@ -11,7 +11,10 @@ import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
-import type { Configuration } from "../../settings/configuration.ts";
+import { type Configuration, FIELDS, namesOf as settingsIn } from "../../settings/configuration.ts";
+import { LARGER_DENSE } from "../../settings/larger_dense.ts";
+import { OPTIMISER } from "../../settings/optimiser.ts";
+import { SWITCH } from "../../settings/switch.ts";
 import { methodOf } from "../../stages/resolution.ts";
 import { allOf, RATES, withoutRates } from "../models.ts";
 import type { Rates } from "./rates.ts";
@@ -150,13 +153,17 @@ export function setupsOf(
   const found = new Map<string, Setup>();
   for (const setup of studies.flatMap((study) => settledSetups(study, sources, seeds, known))) {
     const models = new Set([...found.get(setup.name)?.models ?? [], ...setup.models]);
-    const choices: Choices = Object.assign(
-      {},
-      ...asked.filter(({ name }) => name === setup.name).map(({ choices }) => choices),
-    );
+    const choices = choicesOf(asked.filter(({ name }) => name === setup.name));
     found.set(setup.name, { ...setup, models: [...models], choices });
   }
   return [...found.values()];
+}
+
+/** Puts together what several studies ask of the evaluation of one run. */
+function choicesOf(setups: readonly Setup[]): Choices {
+  const all = setups.flatMap(({ choices }) => choices ?? []);
+  const lengths = [...new Set(all.flatMap(({ routeLengths = [] }) => routeLengths))].sort((a, b) => a - b);
+  return { ...Object.assign({}, ...all), ...lengths.length > 0 && { routeLengths: lengths } };
 }
 
 /**
@@ -258,7 +265,22 @@ export function ratesOf(
   return rates;
 }
 
-/** Names what a learning rate depends on. Models that agree in it share one search. */
+/** Settings that a training depends on besides its shape, its batch and its rate; a recipe names those that are no defaults. */
+const TRAINED_BY = [
+  ...settingsIn(OPTIMISER),
+  ...["expertWarmup", "expertFinalRate", "expertTokens", "expertEpochs", "init"] as const,
+];
+
+/** More such settings of models that have some of their own. */
+const ALSO_TRAINED_BY: Partial<Record<Searched, readonly (keyof Configuration)[]>> = {
+  "dense-compute": settingsIn(LARGER_DENSE, RATES["dense-compute"]),
+  switch: settingsIn(SWITCH, RATES.switch),
+};
+
+/**
+ * Names what a learning rate depends on. Models that agree in it share one search. The text is left out: a rate
+ * counts for another corpus, too.
+ */
 export function recipeOf(model: Searched, configuration: Configuration): string {
   // A shape that is not that of an expert follows from the experts beside it.
   const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
@@ -269,5 +291,8 @@ export function recipeOf(model: Searched, configuration: Configuration): string 
     : [configuration.expertSteps, configuration.expertBatch * multiple];
   const shape =
     `${configuration.expertLayers} layers of ${configuration.expertHidden}, ${configuration.expertHeads} heads, ${configuration.vocabularySize} tokens`;
-  return `${beside}${shape}, ${configuration.dtype}, ${steps} steps of ${batch} × ${configuration.sequenceLength}`;
+  const own = [...TRAINED_BY, ...ALSO_TRAINED_BY[model] ?? []]
+    .filter((name) => configuration[name] !== FIELDS[name].default)
+    .map((name) => `, ${name} ${configuration[name]}`).join("");
+  return `${beside}${shape}, ${configuration.dtype}, ${steps} steps of ${batch} × ${configuration.sequenceLength}${own}`;
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { mixedLengths, shortPrefix } from "./lengths.ts";
+import { measuredAt, mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
 import { gainText, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
@@ -26,11 +26,14 @@ export const prefix: Study = {
       "dense",
       "dense-steps",
     ]),
-    setupOf(`em-prefix-${shortPrefix(length)}`, `trained with ${shortPrefix(length)}`, {
-      prefix: shortPrefix(length),
-    }, [
-      "experts",
-    ]),
+    setupOf(
+      `em-prefix-${shortPrefix(length)}`,
+      `trained with ${shortPrefix(length)}`,
+      { prefix: shortPrefix(length) },
+      ["experts"],
+      0,
+      measuredAt(length).length > 0 ? { routeLengths: measuredAt(length) } : undefined,
+    ),
     setupOf("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths: mixedLengths(length) }, [
       "experts",
     ]),

@@ -30,8 +30,10 @@ export interface StudyResult {
 }
 
 const CELL = v.nullable(v.union([v.string(), v.number()]));
+const SETTINGS = v.record(v.string(), v.union([v.string(), v.number(), v.boolean(), v.array(v.unknown())]));
 const RESULTS = v.object({
   format: v.literal(1),
+  settings: v.optional(SETTINGS, {}),
   studies: v.array(v.object({
     name: v.string(),
     claims: v.array(CLAIM),
@@ -42,7 +44,8 @@ const RESULTS = v.object({
 });
 
 /**
- * What `studies.json` holds: of every study its claims, its table, the adapters that evaluated, and its runs.
+ * What `studies.json` holds: the settings that all runs share where they are no defaults, and of every study its
+ * claims, its table, the adapters that evaluated, and its runs.
  *
  * @ignore
  */
@@ -57,7 +60,8 @@ export function readStudies(path: string): Promise<StudyResults> {
 export async function writeResults(
   root: string,
   results: readonly StudyResult[],
-  { words, signal, onWarning }: {
+  { settings = {}, words, signal, onWarning }: {
+    settings?: StudyResults["settings"];
     words?: Words;
     signal?: AbortSignal;
     onWarning?: (message: string) => void;
@@ -66,14 +70,15 @@ export async function writeResults(
   const studies = results.map(({ study, findings: { claims, table }, adapters, runs }) => ({
     ...{ name: study.name, claims, table, adapters, runs },
   }));
-  await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, studies }));
-  await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results));
+  await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
+  await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
   const sections = results.map(sectionOf);
   const { drawn } = await drawPlots(sections, { plots: `${root}/plots`, signal, onWarning });
   const claims = results.flatMap(({ findings }) => findings.claims);
   const frame = {
     title: "The paper's comparison at a small size",
-    about: "What the studies ask, what the paper says, and what came out here.",
+    about: `What the studies ask, what the paper says, and what came out here. ${settingsText(settings)}`
+      .trim(),
     task: "reproduce",
     from: "the runs of the studies",
   };
@@ -82,6 +87,12 @@ export async function writeResults(
     [String(claims.filter(({ holds }) => holds === false).length), "do not"],
   ];
   await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
+}
+
+/** Says with which settings the runs were made; "" for the defaults. */
+function settingsText(settings: StudyResults["settings"]): string {
+  const told = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
+  return told.length === 0 ? "" : `Settings that are no defaults: ${told.join(", ")}.`;
 }
 
 /** Says on which adapters the runs of a study were evaluated. */
@@ -102,8 +113,11 @@ function sectionOf(result: StudyResult): Section {
   };
 }
 
-/** Writes all findings as Markdown: every study's question, claims and table. */
-export function studiesMarkdown(results: readonly StudyResult[]): string {
+/** Writes all findings as Markdown: settings, and every study's question, claims and table. */
+export function studiesMarkdown(
+  results: readonly StudyResult[],
+  settings: StudyResults["settings"] = {},
+): string {
   const parts = results.map((result) => {
     const { study, findings } = result;
     return [
@@ -116,7 +130,9 @@ export function studiesMarkdown(results: readonly StudyResult[]): string {
       findings.plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
     ].join("\n\n");
   });
-  return `# The paper's comparison at a small size\n\n${parts.join("\n\n")}\n`;
+  const told = settingsText(settings);
+  return ["# The paper's comparison at a small size", ...told === "" ? [] : [told], ...parts].join("\n\n") +
+    "\n";
 }
 
 function tableMarkdown({ head, rows }: Table): string {

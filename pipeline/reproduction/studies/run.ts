@@ -5,13 +5,14 @@
  * @module
  */
 
+import { basename } from "node:path";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { InputError, say, setting, type Words } from "../../../kernels/errors.ts";
+import { InputError, say, setting, type Text, type Words } from "../../../kernels/errors.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
 import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { canonical } from "../../run/seal.ts";
-import type { Configuration } from "../../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
 import { graphOf } from "../../stages/graph.ts";
@@ -36,10 +37,17 @@ import {
   setupsOf,
   sharedConfiguration,
 } from "./pieces.ts";
-import { notedOf, readKnown, takeIn } from "./elsewhere.ts";
-import { type Asked, type HashesOf, noteOutcome, readOutcome, rememberHashes } from "./outcomes.ts";
+import { type Known, notedOf, readKnown, takeIn } from "./elsewhere.ts";
+import {
+  type Asked,
+  type HashesOf,
+  namesOfNotes,
+  noteOutcome,
+  readOutcome,
+  rememberHashes,
+} from "./outcomes.ts";
 import { type Rates, readRates, writeRates } from "./rates.ts";
-import { type StudyResult, writeResults } from "./results.ts";
+import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
 import {
   mixtureLoss,
   readRouterSearches,
@@ -50,7 +58,7 @@ import {
 } from "./router_search.ts";
 import { makeShared, type SharedPiece } from "./shared.ts";
 import { STUDIES } from "./studies.ts";
-import type { Outcome, Setup, Study } from "./study.ts";
+import { type Outcome, seedsAmong, type Setup, type Study } from "./study.ts";
 
 /** Names the studies to run, and where. */
 export interface StudiesOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu" | "force"> {
@@ -123,7 +131,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     try {
       const results = await resultsOf(site);
       const onWarning = (message: string) => emit({ type: "warning", message });
-      await writeResults(root, results, { words, signal, onWarning });
+      await writeResults(root, results, { settings: toldSettings(sources), words, signal, onWarning });
       return results;
     } finally {
       await release();
@@ -336,52 +344,85 @@ const holdName = (what: string, recipe: string) => `${what}-${sha256(recipe).sli
 /** Milliseconds to wait for processes that work in runs of studies that were not asked for. */
 const OTHERS_MS = 20_000;
 
+/** Gives the settings that all runs share, without defaults, paths and what is searched for. */
+function toldSettings(sources: Sources): StudyResults["settings"] {
+  const shared = sharedConfiguration(sources);
+  const names = FIELD_NAMES.filter((name) =>
+    name !== "seed" && !FIELDS[name].isPath && canonical(shared[name]) !== canonical(FIELDS[name].default)
+  );
+  return Object.fromEntries(names.map((name) => [name, shared[name]]));
+}
+
 /**
- * Gives what all studies found whose runs are complete. Nobody evaluates a run while it is read: that is waited
+ * Gives what all studies found whose runs are complete, each with as many seeds as are there: those that were
+ * asked for with at least the seeds that were. Nobody evaluates a run while it is read: that is waited
  * for where the study was asked for. For the other studies it is waited a little, as a process that looks
  * whether a run is made holds it for a moment; where that is not enough the study is left out.
  */
 async function resultsOf(site: Site): Promise<StudyResult[]> {
-  const { options: { run: root }, sources, seeds, studies, only, lock, watch } = site;
-  const { rates, searches } = await readKnown(root);
+  const { options: { run: root }, seeds, studies, only, watch } = site;
+  const known = await readKnown(root);
   const results: StudyResult[] = [];
   const end = performance.now() + OTHERS_MS;
+  const warn = (message: Text) => watch.onEvent?.({ type: "warning", message });
+  const runs = (await runsIn(root)).map((run) => basename(run));
+  const most = Math.max(seeds, seedsAmong([...runs, ...await namesOfNotes(root)]));
   for (const study of STUDIES.values()) {
-    const setups = settledSetups(study, sources, seeds, { searches });
     const isAsked = studies.includes(study);
-    const holds: Hold[] = [];
+    const patience = () => isAsked ? Infinity : Math.max(0, end - performance.now());
     try {
-      for (const { name } of setups) {
-        const patience = isAsked ? Infinity : Math.max(0, end - performance.now());
-        holds.push(await lock(`${name}-evaluation`, { mode: "read", patience }));
-      }
-      const { outcomes, missing } = await outcomesOf(root, setups, { ...site, rates });
-      if (missing === undefined) {
-        const findings = study.findings(outcomes);
-        const adapters = new Set(outcomes.map(({ adapter }) => adapter));
-        results.push({
-          study,
-          findings: { ...findings, claims: failuresFirst(findings.claims) },
-          adapters: [...adapters].sort(),
-          runs: setups.map(({ name }) => name),
-        });
+      const found = await resultOf(site, study, known, { most, least: isAsked ? seeds : 1, patience });
+      if ("study" in found) {
+        results.push(found);
       } else if (isAsked) {
-        const message = `the study "${study.name}" is left out as its run "${missing}" is not made`;
         const more = only.length > 0 ? "" : ", or another process changed it: run the same again";
-        watch.onEvent?.({ type: "warning", message: message + more });
+        warn(`the study "${study.name}" is left out as its run "${found.missing}" is not made${more}`);
       }
     } catch (error) {
-      if (error instanceof HeldError) continue;
-      if (isAsked || !(error instanceof InputError)) throw error;
-      watch.onEvent?.({
-        type: "warning",
-        message: say`the study "${study.name}" is left out: ${error.what}`,
-      });
-    } finally {
-      await Promise.all(holds.map((release) => release()));
+      if (isAsked || !(error instanceof InputError || error instanceof HeldError)) throw error;
+      warn(
+        error instanceof HeldError
+          ? `the study "${study.name}" is left out as another process works in its runs: run the same again`
+          : say`the study "${study.name}" is left out: ${error.what}`,
+      );
     }
   }
   return results;
+}
+
+/**
+ * Gives what a study found with as many seeds as are complete, between `most` and `least`, or names the first run
+ * that is missing. `patience` says how long to wait for each run that a process works in, in milliseconds.
+ */
+async function resultOf(
+  site: Site,
+  study: Study,
+  { rates, searches }: Known,
+  { most, least, patience }: { most: number; least: number; patience: () => number },
+): Promise<StudyResult | { missing: string }> {
+  const { options: { run: root }, sources, lock } = site;
+  const setups = settledSetups(study, sources, most, { searches });
+  const holds: Hold[] = [];
+  try {
+    for (const { name } of setups) {
+      holds.push(await lock(`${name}-evaluation`, { mode: "read", patience: patience() }));
+    }
+    const { outcomes, missing } = await outcomesOf(root, setups, { ...site, rates });
+    if (missing === undefined) {
+      const findings = study.findings(outcomes);
+      const adapters = new Set(outcomes.map(({ adapter }) => adapter));
+      return {
+        study,
+        findings: { ...findings, claims: failuresFirst(findings.claims) },
+        adapters: [...adapters].sort(),
+        runs: setups.map(({ name }) => name),
+      };
+    }
+    if (most === least) return { missing };
+  } finally {
+    await Promise.all(holds.map((release) => release()));
+  }
+  return await resultOf(site, study, { rates, searches }, { most: most - 1, least, patience });
 }
 
 /** Sorts claims that do not hold to the front. */

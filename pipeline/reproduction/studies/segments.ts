@@ -5,6 +5,7 @@
  * @module
  */
 
+import { BASELINES } from "../../evaluation/baselines.ts";
 import { segmentPlot } from "../../report/plots_evaluation.ts";
 import { percentText, seedsTo, setupOf, type Study } from "./study.ts";
 
@@ -28,33 +29,38 @@ export const segments: Study = {
     ),
   findings(outcomes) {
     const rows = outcomes.flatMap(({ setup, evaluation, partition }) =>
-      evaluation.segments.filter(({ tokens }) => tokens > 0).map((segment) => {
-        const lower = (of: number | null | undefined) => of ? 1 - segment.perplexity.mixture! / of : 0;
+      evaluation.segments.map((segment) => {
+        const { mixture: own, dense, "dense-steps": steps } = segment.perplexity;
+        const lower = (of: number | null | undefined) => of && own ? 1 - own / of : null;
         const sources = Object.entries(partition.experts[segment.expert].sources).sort(([, a], [, b]) =>
           b - a
         );
         return {
           setup,
           ...segment,
-          dense: lower(segment.perplexity.dense),
-          steps: lower(segment.perplexity["dense-steps"]),
+          dense: lower(dense),
+          steps: lower(steps),
           sources: sources.slice(0, 2).map(([source]) => source).join(", "),
         };
       })
     );
-    const behind = rows.filter(({ dense }) => dense <= 0);
+    const behind = rows.filter(({ dense }) => dense === null || dense <= 0);
     const shares = outcomes.flatMap(({ evaluation }) =>
       evaluation.segments.map(({ share }) => share * evaluation.experts)
     );
+    const [first] = outcomes;
+    const baselines = BASELINES.filter((name) => first.setup.models.includes(name));
     return {
       claims: [
         {
           claim: "Every expert beats the dense model of E times the batch on the text routed to it",
           paper: "all do",
           here: behind.length === 0
-            ? `all ${rows.length}, the least by ${percentText(Math.min(...rows.map(({ dense }) => dense)))}`
+            ? `all ${rows.length}, the least by ${percentText(Math.min(...rows.map(({ dense }) => dense!)))}`
             : behind.map(({ setup, expert, dense, sources }) =>
-              `${setup.label}, expert ${expert} (${sources}) is ${percentText(-dense)} behind`
+              `${setup.label}, expert ${expert} (${sources}) ${
+                dense === null ? "gets no text" : `is ${percentText(-dense)} behind`
+              }`
             ).join("; "),
           holds: behind.length === 0,
         },
@@ -80,12 +86,11 @@ export const segments: Study = {
           String(expert),
           sources,
           percentText(share),
-          perplexity.mixture!.toFixed(2),
-          percentText(dense),
-          percentText(steps),
+          perplexity.mixture?.toFixed(2) ?? null,
+          ...[dense, steps].map((share) => share === null ? null : percentText(share)),
         ]),
       },
-      plots: [{ ...segmentPlot(outcomes[0].evaluation), id: "study-segments" }],
+      plots: [{ ...segmentPlot(first.evaluation, ["mixture", ...baselines]), id: "study-segments" }],
     };
   },
 };

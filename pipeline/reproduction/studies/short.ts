@@ -25,7 +25,10 @@ export const short: Study = {
     "To which expert does a short prompt go, how often is it the one of a longer prompt, and what does it cost?",
   paper: "Asked by reviewers: the paper shows prefixes of 32 tokens and more.",
   setups: (preset, seeds) =>
-    prefix.setups(preset, seeds).map((setup) => ({ ...setup, choices: { routeLengths: SHORTEST } })),
+    prefix.setups(preset, seeds).map((setup) => ({
+      ...setup,
+      choices: { routeLengths: [...SHORTEST, ...setup.choices?.routeLengths ?? []] },
+    })),
   findings(outcomes) {
     const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
       length <= MOST_TOKENS

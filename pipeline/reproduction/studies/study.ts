@@ -87,6 +87,14 @@ export function setupOf(
 /** Lists seeds from 0. */
 export const seedsTo = (seeds: number): number[] => Array.from({ length: seeds }, (_, seed) => seed);
 
+/** Says how many seeds, from 0, some of these runs have. */
+export function seedsAmong(runs: readonly string[]): number {
+  const found = new Set(runs.map((name) => Number(/-seed-(\d+)$/.exec(name)?.[1])));
+  let seeds = 0;
+  while (found.has(seeds)) seeds++;
+  return seeds;
+}
+
 /** Writes a perplexity with its interval. */
 export const scoreText = (
   score: { perplexity: number; low: number; high: number } | undefined,
@@ -105,12 +113,13 @@ export const percentText = (share: number): string => `${(100 * share).toFixed(1
 /**
  * Lists the rows of a table that tell of several seeds of one run: how many there are, and mean and standard
  * deviation of each figure. `figures` gives those of one run, in the order of the columns; a column without
- * one stays empty.
+ * one stays empty. `write` words a mean and its deviation.
  */
 export function seedRows(
   outcomes: readonly Outcome[],
   figures: (outcome: Outcome) => readonly (number | undefined)[],
-  write: (value: number, column: number) => string = (value) => value.toFixed(2),
+  write: (mean: number, deviation: number, column: number) => string = (mean, deviation) =>
+    `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`,
 ): (string | null)[][] {
   const groups = Map.groupBy(outcomes, ({ setup: { name } }) => name.replace(/-seed-\d+$/, ""));
   return [...groups.values()].filter(({ length }) => length > 1).map((group) => {
@@ -126,7 +135,7 @@ export function seedRows(
         if (values.length < group.length) return null;
         const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
         const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-        return `${write(mean, column)} ± ${write(Math.sqrt(squares / (values.length - 1)), column)}`;
+        return write(mean, Math.sqrt(squares / (values.length - 1)), column);
       }),
     ];
   });

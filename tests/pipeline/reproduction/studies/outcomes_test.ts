@@ -18,7 +18,7 @@ import { inFolder } from "../../../tasks/support.ts";
 import { ratesFor, setupsFor, SMALL, wholeOutcome } from "./support.ts";
 
 const [EM] = setupsFor("partitioners");
-const SETUP: Setup = { ...EM, models: ["experts", "dense"], choices: { mix: [1, 2] } };
+const SETUP: Setup = { ...EM, models: ["experts", "dense"], choices: { mix: [1, 2], routeLengths: [1, 2] } };
 const WHOLE = wholeOutcome(SETUP);
 const ASKED = { sources: SMALL, rates: ratesFor("experts"), hashesOf: rememberHashes() };
 
@@ -43,6 +43,8 @@ Deno.test("a note tells of a run of its settings, choices, models and learning r
       [false, { name: "another-seed-0" }],
       [false, { settings: { ...EM.settings, seed: 1 } }],
       [false, { models: ["experts", "dense-steps"] }],
+      [true, { choices: { mix: [1, 2], routeLengths: [2] } }],
+      [false, { choices: { mix: [1, 2], routeLengths: [2, 3] } }],
       [false, { choices: { mix: [1, 4] } }],
       [false, { choices: { routeBy: "self" } }],
       [false, {}, { expertRate: 0.008 }],

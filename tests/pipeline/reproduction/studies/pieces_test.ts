@@ -46,6 +46,31 @@ Deno.test("a learning rate is searched once for models that agree in shape, step
   assert(recipeOf("dense", c) !== recipeOf("dense", more));
   assert(recipeOf("dense", c) !== recipeOf("dense-steps", c));
   assert(recipeOf("experts", c) !== recipeOf("experts", { ...c, expertSteps: 2 * c.expertSteps }));
+  // Whatever else a training depends on keeps it from another one's rate.
+  for (const other of [{ clip: 0.1 }, { expertWarmup: 9 }, { expertTokens: 5e7 }, { init: "a" }]) {
+    assert(recipeOf("dense", c) !== recipeOf("dense", { ...c, ...other }), JSON.stringify(other));
+  }
+  for (
+    const [name, other] of [["switch", { switchExperts: 32 }], ["dense-compute", {
+      denseHidden: 256,
+    }]] as const
+  ) {
+    assert(recipeOf(name, c) !== recipeOf(name, { ...c, ...other }));
+    assertEquals(recipeOf("dense", c), recipeOf("dense", { ...c, ...other }));
+  }
+  assertEquals(recipeOf("switch", c), recipeOf("switch", { ...c, switchRate: 0.1 })); // that is what is found
+});
+
+Deno.test("an evaluation measures the prefixes that any study asks for, also where M is no power of two", () => {
+  const studies = ["prefix", "short"].map((name) => STUDIES.get(name)!);
+  const lengths = (prefix: number) =>
+    setupsOf([studies[0]], { ...SMALL, flags: { prefix } }, 1).map(({ choices }) => choices?.routeLengths);
+  assertEquals(lengths(64), [[1, 2], [1, 2], [1, 2]]);
+  assertEquals(lengths(48), [[1, 2], [1, 2, 48], [1, 2]]);
+  for (const study of studies) {
+    const [, short] = study.setups(resolveConfiguration({ ...SMALL, flags: { prefix: 48 } }), 1);
+    assertEquals([short.settings.prefix, short.choices?.routeLengths?.at(-1)], [4, 48]);
+  }
 });
 
 Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {

@@ -17,9 +17,11 @@ const RESULTS = ["assignment", "routers"].map((name) => ({
 
 Deno.test("results are written for programs, as Markdown and as a page, which say the same", () =>
   inFolder(async (root) => {
-    await writeResults(root, RESULTS, {});
-    const { studies } = await readStudies(`${root}/studies.json`);
+    const settings = { corpus: "wide", corpusCharacters: 9000, prefixLengths: [8, 64] };
+    await writeResults(root, RESULTS, { settings });
+    const { studies, settings: told } = await readStudies(`${root}/studies.json`);
     assertEquals(studies.map(({ name }) => name), ["assignment", "routers"]);
+    assertEquals(told, settings);
     assertEquals(studies[0].table.rows, RESULTS[0].findings.table.rows);
     assertEquals(studies[0].adapters, ["an adapter", "another one"]);
     assertEquals(studies[0].runs.length, setupsFor("assignment").length);
@@ -27,7 +29,10 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
       await Deno.readTextFile(`${root}/reproduction.md`),
       await Deno.readTextFile(`${root}/report.html`),
     ];
-    assertEquals(markdown, studiesMarkdown(RESULTS));
+    assertEquals(markdown, studiesMarkdown(RESULTS, settings));
+    for (const text of [markdown, page]) {
+      assertStringIncludes(text, "no defaults: corpus wide, corpusCharacters 9000, prefixLengths 8,64.");
+    }
     for (const { study, findings } of RESULTS) {
       for (const text of [markdown, page]) {
         assertStringIncludes(text, study.title);

@@ -15,4 +15,21 @@ Deno.test("the study of segments names the expert that is behind, with its text,
   const behind = findings([outcome(SETUP, { segments: [[30, 40, 36, 0.95], [22, 20, 19, 0.05]] })]);
   assertEquals(behind.claims.map(({ holds }) => holds), [false, false]);
   assertStringIncludes(behind.claims[0].here, "expert 1 (kind 1, other) is 10.0% behind");
+  // An expert that gets nothing beats nobody.
+  const whole = outcome(SETUP, { segments: [[30, 40, 36, 1], [9, 10, 9, 0]] });
+  Object.assign(whole.evaluation.segments[1], {
+    tokens: 0,
+    sequences: 0,
+    perplexity: { mixture: null, dense: null },
+  });
+  const silent = findings([whole]);
+  assertEquals(silent.claims.map(({ holds }) => holds), [false, false]);
+  assertEquals(silent.claims[0].here, "4 experts, expert 1 (kind 1, other) gets no text");
+  assertEquals(silent.table.rows[1].slice(-3), [null, null, null]);
+  // The plot shows the models of this study, whatever another one has trained beside them.
+  Object.assign(whole.evaluation.scores, { switch: whole.evaluation.scores.dense });
+  const names = (models: typeof SETUP.models) =>
+    findings([{ ...whole, setup: { ...SETUP, models } }]).plots[0].table.head.slice(4);
+  assertEquals(names(SETUP.models).length, 3);
+  assertEquals(names([...SETUP.models, "switch"]).length, 4);
 });

@@ -1,0 +1,57 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { rememberHashes, writeNote } from "../../../../pipeline/reproduction/studies/outcomes.ts";
+import { configurationOf, setupsOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
+import { readStudies } from "../../../../pipeline/reproduction/studies/results.ts";
+import { runStudies } from "../../../../pipeline/reproduction/studies/run.ts";
+import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
+import { seal } from "../../../../pipeline/run/seal.ts";
+import { inFolder } from "../../../tasks/support.ts";
+import { ratesFor, SMALL, study, wholeOutcome } from "./support.ts";
+
+const hashesOf = rememberHashes();
+
+/** Notes what a run came to that was never made: its mixture gains on every dense model. */
+function note(root: string, setup: Setup): Promise<void> {
+  const whole = wholeOutcome(setup);
+  const gains = setup.models.filter((model) => model !== "experts")
+    .map((baseline) => ({ baseline, percent: 10, low: 9, high: 11 }));
+  const segment = { expert: 0, sequences: 1, share: 1, tokens: 10, perplexity: { mixture: 30, dense: 40 } };
+  const evaluation = { ...whole.evaluation, gains, segments: [segment] };
+  return writeNote(root, { ...whole, evaluation }, configurationOf(SMALL, setup), hashesOf);
+}
+
+Deno.test("pages tell of every study with as many seeds as are there, however many this command asks for", () =>
+  inFolder(async (root) => {
+    await writeRates(root, ratesFor("experts", "segments"));
+    const noted = setupsOf([study("experts"), study("segments")], SMALL, 3);
+    for (const setup of noted) await note(root, setup);
+    const runsOf = async (name: string) =>
+      (await readStudies(`${root}/studies.json`)).studies.find((one) => one.name === name)?.runs;
+    const run = async (studies: string[], seeds: number) => {
+      const warnings: string[] = [];
+      await runStudies({ run: root, sources: SMALL, studies, seeds }, {
+        onEvent: (event) => event.type === "warning" && warnings.push(String(event.message)),
+      });
+      return warnings;
+    };
+    assertEquals(await run(["segments"], 1), []);
+    assertEquals((await runsOf("experts"))?.length, 5); // 2 and 8 experts, and 4 with three seeds
+    assertEquals((await runsOf("segments"))?.length, 3);
+    const { settings } = await readStudies(`${root}/studies.json`);
+    assertEquals([settings.corpus, settings.expertSteps, settings.expertRate], ["wide", 768, undefined]);
+    assertStringIncludes(await Deno.readTextFile(`${root}/reproduction.md`), "corpusCharacters 1500000");
+    // Of a seed that is not complete nothing is told, and of the others as before.
+    const last = noted.find(({ name }) => name === "em-4-experts-seed-2")!;
+    await Deno.remove(`${root}/outcomes/${last.name}.json`);
+    assertEquals(await run(["segments"], 1), []);
+    assertEquals((await runsOf("experts"))?.length, 4);
+    assertEquals((await runsOf("segments"))?.length, 2);
+    // Notes elsewhere of more seeds than are asked for are taken in, too.
+    const other = `${root}/other`;
+    await writeRates(other, ratesFor("experts"));
+    await note(other, last);
+    const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
+    const results = await runStudies(sources);
+    assert(results.some(({ runs }) => runs.length === 5));
+  }));
