@@ -5,7 +5,6 @@ import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
 import { readStudies } from "../../../../pipeline/reproduction/studies/results.ts";
 import { runStudies } from "../../../../pipeline/reproduction/studies/run.ts";
 import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
-import { seal } from "../../../../pipeline/run/seal.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { ratesFor, SMALL, study, wholeOutcome } from "./support.ts";
 
