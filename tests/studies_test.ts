@@ -8,6 +8,8 @@ import type { RunEvent } from "../pipeline/run/events.ts";
 import type { RunOptions, RunWatch } from "../pipeline/stages/session.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { type Hold, lockRun } from "../pipeline/run/lock.ts";
+import { seal } from "../pipeline/run/seal.ts";
+import type { Searched } from "../pipeline/report/reproduction.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { until } from "./slurm.ts";
 import {
@@ -306,14 +308,18 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
       return await readOutcome(`${folder}/a`, setup, asked) !== undefined;
     };
     assertEquals([await told({}), await told({ weightDecay: 0.3 })], [true, false]);
-    // Nor is a run whose evaluation lacks a model.
+    // Nor is a run whose evaluation lacks a model, or scored other weights of one.
     await Deno.remove(`${folder}/a/outcomes`, { recursive: true });
-    assertEquals(
-      await readOutcome(`${folder}/a`, { ...setup, models: ["experts", "dense"] }, {
+    const isThere = async (...models: Searched[]) =>
+      await readOutcome(`${folder}/a`, { ...setup, models }, {
         ...{ sources: { flags }, rates: {}, hashesOf: rememberHashes() },
-      }),
-      undefined,
-    );
+      }) !== undefined;
+    assertEquals([await isThere("experts"), await isThere("experts", "dense")], [true, false]);
+    const path = `${folder}/a/${setup.name}/manifests/evaluate.json`;
+    const { checksum: _, ...manifest } = JSON.parse(await Deno.readTextFile(path));
+    manifest.inputs["expert-00"] = manifest.inputs["expert-01"];
+    await Deno.writeTextFile(path, JSON.stringify(seal(manifest)));
+    assertEquals(await isThere("experts"), false);
   }));
 
 Deno.test("reproductions and studies warn of a processor where a GPU was to be expected, and stop where one is required", () =>

@@ -14,7 +14,7 @@ import { readEvaluation } from "../../evaluation/evaluation.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { readRunConfiguration } from "../../run/configuration.ts";
 import { entriesOf, jsonText, writeAtomic } from "../../run/files.ts";
-import { readManifest, vouchedFiles } from "../../run/manifest.ts";
+import { type Manifest, readManifest, vouchedFiles } from "../../run/manifest.ts";
 import { conform, count, readJsonIfThere } from "../../run/schema.ts";
 import { canonical, isSealed, seal } from "../../run/seal.ts";
 import { type Configuration, FIELDS } from "../../settings/configuration.ts";
@@ -237,7 +237,13 @@ export async function writeNote(
   await writeAtomic(`${root}/${noteFile(setup.name)}`, jsonText(seal(note)));
 }
 
-/** Reads what a run came to; undefined where a model is not trained, or not evaluated. */
+/** Whether an evaluation scored the weights that a model has now; it may have been trained again since. */
+const isScored = ({ inputs }: Manifest, name: string, { outputs }: Manifest): boolean =>
+  Object.entries(outputs).some(([path, { sha256 }]) =>
+    path.endsWith("/model.safetensors") && sha256 === inputs[name]
+  );
+
+/** Reads what a run came to; undefined where a model is not trained, or is not evaluated as it is now. */
 async function runOutcome(root: string, setup: Setup): Promise<Outcome | undefined> {
   const run = `${root}/${setup.name}`;
   const evaluated = await readManifest(run, "evaluate");
@@ -248,7 +254,9 @@ async function runOutcome(root: string, setup: Setup): Promise<Outcome | undefin
   for (const model of setup.models) {
     const names = namesOf(model, evaluation.experts);
     const manifests = await Promise.all(names.map((name) => readManifest(run, `train-${name}`)));
-    if (manifests.includes(null)) return undefined;
+    if (!manifests.every((manifest, i) => manifest && isScored(evaluated, names[i], manifest))) {
+      return undefined;
+    }
     trained[model] = manifests.map((manifest) => trainResult(manifest!, run));
   }
   return {
