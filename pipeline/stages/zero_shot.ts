@@ -93,7 +93,7 @@ export function zeroShotStage(
     onRequest: true,
     optional: true,
     settings: ["prefix", "seed", "routers"],
-    revision: 2, // 2: tokens of a Switch model go to its experts
+    revision: made ? 3 : 2, // 2: tokens of a Switch model go to its experts; 3: questions of one document are drawn together
     outputs: [zeroShotPath(name)],
     async values({ configuration: { prefix, seed }, gpu }) {
       const device = await gpu?.(); // not opened to tell a state, which holds for any GPU and any way to ask

@@ -14,6 +14,8 @@ export interface Question {
   gold: number;
   /** The set of the task that it belongs to, such as a subject; "" where there are none. */
   set: string;
+  /** The document that it was made of, where several questions are made of one. */
+  document?: number;
 }
 
 /** Gives the text that follows the context: the separator and a choice. */

@@ -147,7 +147,7 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   const answers = Object.fromEntries(
     Object.entries(ways).map(([way, answer]) => [way, questions.map((_, at) => answer!(at))]),
   );
-  const summary = await summarizeAnswers(task, questions.map(({ set }) => set), answers, {
+  const summary = await summarizeAnswers(task, questions, answers, {
     ...{ resamples, seed, signal },
     sizes: mixes?.sizes,
   });

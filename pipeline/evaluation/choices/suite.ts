@@ -105,7 +105,7 @@ function ask(
   candidate: Candidate,
   draw: (bits: bigint) => string | undefined,
 ): Question | undefined {
-  const { context, delimiter, right, source } = candidate;
+  const { context, delimiter, right, source, document } = candidate;
   const seed = Number(indexOf(candidate) % 2n ** 52n);
   const wrong = new Set<string>();
   for (let i = 0; wrong.size < CHOICES - 1 && i < 50; i++) {
@@ -115,7 +115,7 @@ function ask(
   if (wrong.size < CHOICES - 1) return undefined;
   const gold = Number(randomBits(seed, `place in ${purpose}`, 0) % BigInt(CHOICES));
   const choices = [...wrong].toSpliced(gold, 0, right);
-  return { description: "", context, choices, delimiter, gold, set: source };
+  return { description: "", context, choices, delimiter, gold, set: source, document };
 }
 
 /**

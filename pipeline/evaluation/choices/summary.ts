@@ -1,12 +1,14 @@
 /**
  * Summarises the answers to the questions of a task: metrics with intervals, differences from baselines, and
- * the same for each set.
+ * the same for each set. Questions that are made of one document resemble each other, so documents are drawn for
+ * intervals; any other question is drawn by itself.
  */
 
 import { percentileInterval, resample } from "../bootstrap.ts";
 import { BASELINES } from "../baselines.ts";
 import { type ChoiceWay, type Difference, type Measure, type MixedDifference } from "./results.ts";
 import { topWay, type ZeroShotResult } from "./results.ts";
+import type { Question } from "./question.ts";
 import type { Metric, ZeroShotTask } from "./tasks.ts";
 
 /** An answer to one question. */
@@ -42,20 +44,22 @@ const MEANS: Record<Metric, { of: (answer: Answered) => number; made: (mean: num
   perplexity: { of: ({ logLikelihood }) => logLikelihood, made: (mean) => Math.exp(-mean) },
 };
 
-/** Summarises the answers to questions of these sets. */
+/** Summarises the answers to questions. */
 export async function summarizeAnswers(
   task: ZeroShotTask,
-  sets: readonly string[],
+  questions: readonly Pick<Question, "set" | "document">[],
   answers: Answers,
   drawing: Drawing,
 ): Promise<Summary & Pick<ZeroShotResult, "sets">> {
+  const sets = questions.map(({ set }) => set);
   const bySet = [...Map.groupBy(sets.keys(), (i) => sets[i])].sort(([a], [b]) => a < b ? -1 : 1);
   const sizes = new Map(bySet.map(([set, { length }]) => [set, length]));
   // Where sets count alike, a question's weight is its share of its set.
   const weights = Float64Array.from(sets, (set) => task.alike === "sets" ? 1 / sizes.get(set)! : 1);
   const of = (rows: readonly number[], weights: Float64Array) => {
     const own = Object.entries(answers).map(([way, all]) => [way, rows.map((i) => all![i])]);
-    return measure(task.metrics, Object.fromEntries(own), weights, drawing);
+    const documents = rows.map((i) => questions[i].document);
+    return measure(task.metrics, Object.fromEntries(own), weights, groupsOf(documents), drawing);
   };
   const all = await of([...sets.keys()], weights);
   const parts: ZeroShotResult["sets"] = [];
@@ -66,22 +70,48 @@ export async function summarizeAnswers(
   return { ...all, sets: parts };
 }
 
+/** Questions that are drawn together. */
+interface Groups {
+  /** The group of every question. */
+  of: readonly number[];
+  /** How many groups there are. */
+  count: number;
+}
+
+/** Puts questions of one document into a group, and any other question into one of its own. */
+function groupsOf(documents: readonly (number | undefined)[]): Groups {
+  const known = new Map<number, number>();
+  let count = 0;
+  const of = documents.map((document) => {
+    if (document === undefined) return count++;
+    if (!known.has(document)) known.set(document, count++);
+    return known.get(document)!;
+  });
+  return { of, count };
+}
+
+/** Sums values of questions by their group. */
+function sumBy({ of, count }: Groups, values: ArrayLike<number>): Float64Array {
+  const sums = new Float64Array(count);
+  of.forEach((group, i) => sums[group] += values[i]);
+  return sums;
+}
+
 /** Measures answers, each with its weight. */
 async function measure(
   metrics: readonly Metric[],
   answers: Answers,
   weights: Float64Array,
+  groups: Groups,
   { resamples, seed, signal, sizes = [] }: Drawing,
 ): Promise<Summary> {
   const columns = (Object.keys(answers) as ChoiceWay[]).flatMap((way) =>
     metrics.map((metric) => ({ way, metric }))
   );
-  const questions = weights.length;
-  const values = new Float64Array(questions * columns.length);
+  const values = new Float64Array(groups.count * columns.length);
   columns.forEach(({ way, metric }, column) => {
-    answers[way]!.forEach((answer, i) => {
-      values[i * columns.length + column] = weights[i] * MEANS[metric].of(answer);
-    });
+    sumBy(groups, answers[way]!.map((answer, i) => weights[i] * MEANS[metric].of(answer)))
+      .forEach((sum, group) => values[group * columns.length + column] = sum);
   });
   const total = weights.reduce((a, b) => a + b);
   const means = columns.map((_, column) => {
@@ -89,7 +119,7 @@ async function measure(
     for (let at = column; at < values.length; at += columns.length) sum += values[at];
     return sum / total;
   });
-  const sampled = { nll: values, tokens: weights, columns: columns.length };
+  const sampled = { nll: values, tokens: sumBy(groups, weights), columns: columns.length };
   const draws = await resample(sampled, { resamples, seed, signal });
   const drawn = columns.map(({ metric }, column) =>
     Float64Array.from(
@@ -108,7 +138,7 @@ async function measure(
       ...percentileInterval(drawn[column]),
       standardError: metric === "perplexity"
         ? deviation(drawn[column])
-        : errorOfMean(answers[way]!.map(MEANS[metric].of), weights, mean),
+        : errorOfMean(answers[way]!.map(MEANS[metric].of), weights, mean, groups),
     };
     (ways[way] ??= {})[metric] = measured;
   });
@@ -142,9 +172,18 @@ function deviation(values: ArrayLike<number>): number {
   return Math.sqrt(squares / Math.max(1, all.length - 1));
 }
 
-/** Standard error of a weighted mean; of equal weights the deviation over √n, as the harness gives it. */
-function errorOfMean(values: readonly number[], weights: Float64Array, mean: number): number {
+/**
+ * Standard error of a weighted mean, by the sums of groups that are drawn together; of equal weights in groups of one the
+ * deviation over √n, as the harness gives it.
+ */
+function errorOfMean(
+  values: readonly number[],
+  weights: Float64Array,
+  mean: number,
+  groups: Groups,
+): number {
   const total = weights.reduce((a, b) => a + b);
-  const squares = values.reduce((sum, value, i) => sum + (weights[i] / total * (value - mean)) ** 2, 0);
-  return values.length < 2 ? 0 : Math.sqrt(squares * values.length / (values.length - 1));
+  const sums = sumBy(groups, values.map((value, i) => weights[i] / total * (value - mean)));
+  const squares = sums.reduce((sum, one) => sum + one ** 2, 0);
+  return groups.count < 2 ? 0 : Math.sqrt(squares * groups.count / (groups.count - 1));
 }

@@ -15,6 +15,9 @@ function answers(count: number, name: string, share: number): Answered[] {
   }));
 }
 
+/** Questions that have nothing in common. */
+const alone = (count: number) => Array.from({ length: count }, () => ({ set: "" }));
+
 const mean = (values: number[]) => values.reduce((a, b) => a + b) / values.length;
 const close = (actual: number, expected: number, what = "") =>
   assert(Math.abs(actual - expected) < 1e-12, `${what}: ${actual}, expected ${expected}`);
@@ -22,8 +25,12 @@ const close = (actual: number, expected: number, what = "") =>
 Deno.test("summarizeAnswers() gives means, standard errors and intervals over questions, all ways on the same draws", async () => {
   const count = 37;
   const all = { mixture: answers(count, "mixture", 0.7), dense: answers(count, "dense", 0.5) };
-  const sets = Array(count).fill("");
-  const { ways, differences, sets: parts } = await summarizeAnswers(TASKS.get("piqa")!, sets, all, DRAWING);
+  const { ways, differences, sets: parts } = await summarizeAnswers(
+    TASKS.get("piqa")!,
+    alone(count),
+    all,
+    DRAWING,
+  );
   assertEquals(parts, []);
   const draws = Array.from({ length: DRAWING.resamples }, (_, r) => drawnDocuments(count, r, DRAWING.seed));
   for (const metric of ["acc", "acc_norm"] as const) {
@@ -51,7 +58,7 @@ Deno.test("summarizeAnswers() gives means, standard errors and intervals over qu
 
 Deno.test("summarizeAnswers() makes perplexity of mean log-likelihoods, its error of the draws", async () => {
   const all = { mixture: answers(20, "mixture", 0.5) };
-  const { ways } = await summarizeAnswers(TASKS.get("lambada_openai")!, Array(20).fill(""), all, DRAWING);
+  const { ways } = await summarizeAnswers(TASKS.get("lambada_openai")!, alone(20), all, DRAWING);
   const { value, low, high, standardError } = ways.mixture!.perplexity!;
   close(value, Math.exp(-mean(all.mixture.map(({ logLikelihood }) => logLikelihood))));
   const drawn = Array.from({ length: DRAWING.resamples }, (_, r) => {
@@ -65,7 +72,7 @@ Deno.test("summarizeAnswers() makes perplexity of mean log-likelihoods, its erro
 });
 
 Deno.test("summarizeAnswers() counts sets alike where the task does, questions alike elsewhere, and tells of each set", async () => {
-  const sets = ["b", "a", "a", "a", "b", "b", "b", "b", "b"];
+  const sets = ["b", "a", "a", "a", "b", "b", "b", "b", "b"].map((set) => ({ set }));
   const right = [1, 1, 1, 0, 0, 0, 0, 0, 1];
   const all = {
     mixture: right.map((acc) => ({ acc, acc_norm: acc, logLikelihood: 0 })),
@@ -80,4 +87,37 @@ Deno.test("summarizeAnswers() counts sets alike where the task does, questions a
     close(sets[0].ways.mixture!.acc!.value, 2 / 3);
     close(sets[1].differences[0].value, 1 / 3);
   }
+});
+
+Deno.test("summarizeAnswers() draws questions of one document together, as they resemble each other", async () => {
+  const documents = [0, 1, 1, 1, 2, 0, 3, 3, 1];
+  const questions = documents.map((document) => ({ set: "", document }));
+  const all = { mixture: answers(9, "mixture", 0.6), dense: answers(9, "dense", 0.4) };
+  const { ways, differences } = await summarizeAnswers(TASKS.get("piqa")!, questions, all, DRAWING);
+  const own = all.mixture.map(({ acc }) => acc);
+  const drawn = (values: readonly number[]) =>
+    Array.from({ length: DRAWING.resamples }, (_, r) => {
+      const rows = drawnDocuments(4, r, DRAWING.seed).flatMap((document) =>
+        documents.flatMap((one, i) => one === document ? [i] : [])
+      );
+      return mean(rows.map((row) => values[row]));
+    });
+  const { value, low, high, standardError } = ways.mixture!.acc!;
+  close(value, mean(own));
+  const interval = percentileInterval(Float64Array.from(drawn(own)));
+  close(low, interval.low);
+  close(high, interval.high);
+  const sums = [0, 1, 2, 3].map((document) =>
+    own.reduce((sum, one, i) => documents[i] === document ? sum + (one - value) / 9 : sum, 0)
+  );
+  close(standardError, Math.sqrt(sums.reduce((sum, one) => sum + one ** 2, 0) * 4 / 3));
+  const apart = drawn(own.map((one, i) => one - all.dense[i].acc));
+  const difference = differences.find(({ metric }) => metric === "acc")!;
+  close(difference.low, percentileInterval(Float64Array.from(apart)).low);
+  // As many documents as questions are as if there were none.
+  const each = alone(9).map((question, document) => ({ ...question, document }));
+  assertEquals(
+    await summarizeAnswers(TASKS.get("piqa")!, each, all, DRAWING),
+    await summarizeAnswers(TASKS.get("piqa")!, alone(9), all, DRAWING),
+  );
 });
