@@ -195,7 +195,9 @@ function flopsNotes({ mixture, flops: { recomputed }, device, corpus, adopted }:
     (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
     ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
     corpus
-      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out, all scored once`
+      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out${
+        mixture.routers === 0 ? "" : ", all scored once"
+      }`
       : `sequences: ${count(mixture.corpusScored)}, ${unknown}`,
   ];
 }
@@ -219,8 +221,10 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     ? ""
     : `${count(c.denseBytesPerNode / c.bytesPerNode)} times the mixture's`;
   return table("bytes exchanged | per exchange | exchanges | per node in all |", [
-    row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges),
-    row("mixture, scores of the corpus", c.corpusBytes, 1),
+    ...mixture.routers === 0 ? [] : [
+      row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges),
+      row("mixture, scores of the corpus", c.corpusBytes, 1),
+    ],
     row("data-parallel dense", c.denseBytesPerStep, mixture.steps, times),
   ]);
 }

@@ -24,7 +24,12 @@ const QUESTIONS = section("Command", {
   routeWithChoice: flag({
     help: "let each choice route with its context; without it the context alone does",
   }),
-  resamples: integer({ default: 1000, min: 1, max: 1_000_000, help: "bootstrap draws of questions" }),
+  resamples: integer({
+    default: 1000,
+    min: 1,
+    max: 1_000_000,
+    help: "bootstrap draws of questions, or of their documents",
+  }),
   output: path({ value: "FOLDER", help: "write results there as the LM Evaluation Harness does" }),
 });
 

@@ -42,7 +42,7 @@ export function zeroShotText(run: string, results: readonly ZeroShotResult[]): s
     `routed ${by}, ${count(prefix)} tokens at most; ${
       fewShot === 0 ? "no" : count(fewShot)
     } examples; intervals: ` +
-    `95%, bootstrap over questions, ${count(resamples)} draws`,
+    `95%, bootstrap over questions or the documents that they are made of, ${count(resamples)} draws`,
     ...mixing
       ? [`weights of experts together: costs over a routing temperature of ${mixing.temperature}`]
       : [],

@@ -22,7 +22,7 @@ import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
-import { TEXT } from "../settings/text.ts";
+import { TEXT, textSeedOf } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { type CostCorpus, mixtureOf } from "./mixture.ts";
 import { type EqualCompute, equalCompute } from "./beside_mixture.ts";
@@ -241,8 +241,8 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
   };
 }
 
-/** The settings that the number of sequences depends on. */
-const SEQUENCES = [...namesOf(TEXT), ...namesOf(TOKENS, "tokenizer", "shardSequences")];
+/** The settings that the number of sequences depends on, besides the seed of the text. */
+const SEQUENCES = [...namesOf(TEXT, "textSeed"), ...namesOf(TOKENS, "shardSequences")];
 
 /** What {@link readCost} takes. */
 export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted"> {
@@ -267,7 +267,8 @@ export async function readCost({ run = "", sources = {}, ...options }: ReadCostO
   const configuration = resolveConfiguration({ ...sources, base });
   const result = (await readManifest(run, "tokenize"))?.result;
   // Flags may describe other sequences than the run's: of other text, another length, another vocabulary.
-  const same = SEQUENCES.every((name) => canonical(configuration[name]) === canonical(base[name]));
+  const same = textSeedOf(configuration) === textSeedOf(base) &&
+    SEQUENCES.every((name) => canonical(configuration[name]) === canonical(base[name]));
   const adopted = configuration.experts === base.experts ? await adoptedExperts(run) : [];
   if (!result || !same) return costOf(configuration, { ...options, adopted });
   const corpus = { train: Number(result.trainSequences), test: Number(result.testSequences) };

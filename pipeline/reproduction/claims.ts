@@ -42,7 +42,7 @@ export function claimsOf(
   const printed = paperTable().find((row) => row.experts === experts)?.printed;
   const { flops, communication, parameters } = cost;
   const { exchanges, bytesPerExchange, bytesPerNode, denseBytesPerStep, denseBytesPerNode } = communication;
-  // Where a label routes, or a whole sequence, all prefixes lead to the same.
+  // Where a label routes, all prefixes lead to the same.
   const byPrefix = new Set(prefixes.map(({ perplexity }) => perplexity)).size > 1;
   const beats = ({ baseline, low }: Gain) => baseline === "dense" && low > 0;
   const enough = prefixes.filter(({ gains }) => gains.some(beats)).map(({ prefix }) => prefix);
@@ -209,7 +209,7 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toPrecision(2)} MB
 /** The rules for verdicts that the claims do not spell out. */
 export const VERDICTS =
   'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both models on the same draws) excludes zero; for the ' +
-  "short prefix, such a gain over the first dense model with an eighth of the routers' prefix or less, or with 4 tokens; on every segment a lower " +
+  "short prefix, such a gain over the first dense model with an eighth of the routers' prefix or less, of which the largest power of two counts, or with 4 tokens where that is more; on every segment a lower " +
   "perplexity, without an interval; shares of at least a quarter of an equal one; no expert with 5% more tokens than the mean; " +
   "routing below random beyond both intervals, and nearer to the best expert in nats.";
 

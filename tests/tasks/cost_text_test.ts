@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { paperTable, PRINTED_COMMUNICATION } from "../../pipeline/cost/paper.ts";
-import { communicationText, tableText } from "../../tasks/cost_text.ts";
+import { costOf } from "../../pipeline/cost/cost.ts";
+import { resolveConfiguration } from "../../pipeline/settings/resolution.ts";
+import { communicationText, costText, tableText } from "../../tasks/cost_text.ts";
 
 Deno.test("tableText() puts every printed figure of the paper's Table 3 beside the counted one", () => {
   const rows = paperTable();
@@ -19,4 +21,21 @@ Deno.test("communicationText() tells bytes in powers of ten, printed beside coun
   const text = communicationText({ printed: PRINTED_COMMUNICATION, counted });
   assertMatch(text, /^exchanges of scores +\S+ +1,234$/m);
   assertMatch(text, /^data-parallel dense, per node and step +[\d.,]+ [kMG]B +[\d.,]+ [kMG]B$/m);
+});
+
+Deno.test("costText() tells nothing of routers where text is split without models", () => {
+  const text = (partitioner: string) =>
+    costText(
+      costOf(resolveConfiguration({ preset: "small", flags: { partitioner } }), {
+        ...{ flops: 1e12, utilisation: 0.5, corpus: { train: 1000, test: 100 } },
+      }),
+    );
+  const [em, source] = [text("em"), text("source")];
+  for (const told of [/router/, /scores of the/, /all scored once/]) {
+    assertMatch(em, told);
+    assert(!told.test(source), source);
+  }
+  assertMatch(source, /^a prompt, mixture .*one expert; what chooses it is not counted$/m);
+  assertMatch(source, /^all experts /m);
+  assert(!/NaN|Infinity|∞/.test(source), source);
 });

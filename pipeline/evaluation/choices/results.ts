@@ -72,13 +72,14 @@ const ZERO_SHOT = v.object({
 });
 
 /**
- * A metric with its standard error, as the harness gives it, and the ends of its 95% bootstrap interval over questions.
+ * A metric with its standard error and the ends of its 95% bootstrap interval, over questions (both as the harness gives them)
+ * or over the documents that these are made of.
  *
  * @ignore
  */
 export type Measure = v.InferOutput<typeof MEASURE>;
 /**
- * How much higher the mixture's metric is than a baseline's, with its 95% interval, both on the same draws of questions.
+ * How much higher the mixture's metric is than a baseline's, with its 95% interval, both on the same draws.
  *
  * @ignore
  */

@@ -1,7 +1,7 @@
 /**
  * Summarises the answers to the questions of a task: metrics with intervals, differences from baselines, and
  * the same for each set. Questions that are made of one document resemble each other, so documents are drawn for
- * intervals; any other question is drawn by itself.
+ * intervals; any other question is drawn by itself, as are those of a single document.
  */
 
 import { percentileInterval, resample } from "../bootstrap.ts";
@@ -78,7 +78,10 @@ interface Groups {
   count: number;
 }
 
-/** Puts questions of one document into a group, and any other question into one of its own. */
+/**
+ * Puts questions of one document into a group, and any other question into one of its own. Where all are of one document
+ * each is a group, as one alone says nothing of what others would bring.
+ */
 function groupsOf(documents: readonly (number | undefined)[]): Groups {
   const known = new Map<number, number>();
   let count = 0;
@@ -87,7 +90,7 @@ function groupsOf(documents: readonly (number | undefined)[]): Groups {
     if (!known.has(document)) known.set(document, count++);
     return known.get(document)!;
   });
-  return { of, count };
+  return count > 1 ? { of, count } : { of: [...documents.keys()], count: documents.length };
 }
 
 /** Sums values of questions by their group. */

@@ -34,6 +34,7 @@ export function costsSection(
       perplexity,
     })),
   ];
+  const hasRouters = mixture.routers > 0;
   const cells = (
     [whole, part]: number[],
   ) => [scientific(whole), scientific(part), whole === 0 ? "–" : percent(part / whole, 2)];
@@ -56,9 +57,17 @@ export function costsSection(
   const exchanged: Table = {
     head: ["communication", "this run", "paper, 1.3B, E = 32"],
     rows: [
-      ["exchanges of scores in router training", String(communication.exchanges), String(paper.exchanges)],
-      [perExchange, bytes(communication.bytesPerExchange), bytes(paper.bytesPerExchange)],
-      ["the same for the scores of the corpus, once", bytes(communication.corpusBytes), null],
+      ...hasRouters
+        ? [
+          [
+            "exchanges of scores in router training",
+            String(communication.exchanges),
+            String(paper.exchanges),
+          ],
+          [perExchange, bytes(communication.bytesPerExchange), bytes(paper.bytesPerExchange)],
+          ["the same for the scores of the corpus, once", bytes(communication.corpusBytes), null],
+        ]
+        : [],
       ["exchanged while experts train", bytes(0), bytes(0)],
       [perStep, bytes(communication.denseBytesPerStep), bytes(paper.denseBytesPerStep)],
     ],
@@ -67,11 +76,12 @@ export function costsSection(
     head: ["memory on a device", "this run"],
     rows: [
       ["training of one expert", bytes(memory.expert.total)],
-      ["training of all routers side by side", bytes(memory.routers.total)],
+      ...hasRouters ? [["training of all routers side by side", bytes(memory.routers.total)]] : [],
       ["generation with one expert", bytes(memory.inference.total)],
     ],
   };
-  const overheads = models.map(({ model, experts, training, inference }) => ({
+  // A share of nothing has no place on a logarithmic axis.
+  const overheads = models.slice(hasRouters ? 0 : 1).map(({ model, experts, training, inference }) => ({
     name: `${model}, E = ${experts}`,
     training: training[1] / training[0],
     inference: inference[1] / inference[0],
@@ -80,9 +90,12 @@ export function costsSection(
     id: "costs",
     title: "Costs beside the paper's",
     lead: [
-      markup`<p>Counted from the configuration by the paper's formulas. What the mixture costs beyond its experts is
+      hasRouters
+        ? markup`<p>Counted from the configuration by the paper's formulas. What the mixture costs beyond its experts is
 the routers: their training, and the scoring of text by all of them. Small models pay a larger share, as their routers are
-not so much smaller than they are.</p>`,
+not so much smaller than they are.</p>`
+        : markup`<p>Counted from the configuration by the paper's formulas. This run splits text without models: what
+that costs is not counted. What routers cost is shown for the mixtures of the paper.</p>`,
     ],
     plots: [overheadPlot(overheads)],
     after: [

@@ -51,7 +51,8 @@ export function zeroShotSection({ zeroShot }: RunRecord): Section[] {
       markup`<p>${
         plural(zeroShot.length, "task")
       } of questions with several continuations: the answer of a model is the
-one that it finds likeliest. Intervals are of 95%, by bootstrap over the questions.${verdicts}</p>`,
+one that it finds likeliest. Intervals are of 95%, by bootstrap over the questions, or over the
+documents that these are made of.${verdicts}</p>`,
       htmlTable(table, "Zero-shot tasks"),
     ],
   }];

@@ -203,7 +203,7 @@ export async function findNote(
 
 /** Whether an evaluation by some choices tells what is asked: at least these prefixes, and else the same. */
 function covers(noted: Note["choices"], { routeLengths = [], ...asked }: Choices = {}): boolean {
-  const measured = v.parse(v.optional(v.array(v.number()), []), noted.routeLengths);
+  const measured = Array.isArray(noted.routeLengths) ? noted.routeLengths : [];
   return routeLengths.every((length) => measured.includes(length)) &&
     Object.entries(asked).every(([name, choice]) => canonical(choice) === canonical(noted[name]));
 }
@@ -238,7 +238,7 @@ export async function writeNote(
 }
 
 /** Whether an evaluation scored the weights that a model has now; it may have been trained again since. */
-const isScored = ({ inputs }: Manifest, name: string, { outputs }: Manifest): boolean =>
+const scoredWeights = ({ inputs }: Manifest, name: string, { outputs }: Manifest): boolean =>
   Object.entries(outputs).some(([path, { sha256 }]) =>
     path.endsWith("/model.safetensors") && sha256 === inputs[name]
   );
@@ -254,7 +254,7 @@ async function runOutcome(root: string, setup: Setup): Promise<Outcome | undefin
   for (const model of setup.models) {
     const names = namesOf(model, evaluation.experts);
     const manifests = await Promise.all(names.map((name) => readManifest(run, `train-${name}`)));
-    if (!manifests.every((manifest, i) => manifest && isScored(evaluated, names[i], manifest))) {
+    if (!manifests.every((manifest, i) => manifest && scoredWeights(evaluated, names[i], manifest))) {
       return undefined;
     }
     trained[model] = manifests.map((manifest) => trainResult(manifest!, run));

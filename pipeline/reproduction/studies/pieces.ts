@@ -274,7 +274,7 @@ const TRAINED_BY = [
 /** More such settings of models that have some of their own. */
 const ALSO_TRAINED_BY: Partial<Record<Searched, readonly (keyof Configuration)[]>> = {
   "dense-compute": settingsIn(LARGER_DENSE, RATES["dense-compute"]),
-  switch: settingsIn(SWITCH, RATES.switch),
+  switch: [...settingsIn(SWITCH, RATES.switch), "microBatch"], // whose passes have experts of limited capacity
 };
 
 /**

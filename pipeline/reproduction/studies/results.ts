@@ -89,10 +89,12 @@ export async function writeResults(
   await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
 }
 
-/** Says with which settings the runs were made; "" for the defaults. */
+/** Says with which settings the runs were made; "" where there are none to tell. */
 function settingsText(settings: StudyResults["settings"]): string {
   const told = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
-  return told.length === 0 ? "" : `Settings that are no defaults: ${told.join(", ")}.`;
+  return told.length === 0
+    ? ""
+    : `Settings that are no defaults, unless a study varies or searches them: ${told.join(", ")}.`;
 }
 
 /** Says on which adapters the runs of a study were evaluated. */

@@ -344,13 +344,19 @@ const holdName = (what: string, recipe: string) => `${what}-${sha256(recipe).sli
 /** Milliseconds to wait for processes that work in runs of studies that were not asked for. */
 const OTHERS_MS = 20_000;
 
-/** Gives the settings that all runs share, without defaults, paths and what is searched for. */
-function toldSettings(sources: Sources): StudyResults["settings"] {
+/**
+ * Gives the settings that runs share unless a study varies or searches them, without defaults and paths. Where the
+ * text is the user's own, those of the embedded one say nothing.
+ */
+export function toldSettings(sources: Sources): StudyResults["settings"] {
   const shared = sharedConfiguration(sources);
+  const rates = Object.values(RATES).filter((name) => sources.flags?.[name] !== undefined);
+  const all = { ...shared, ...Object.fromEntries(rates.map((name) => [name, sources.flags![name]])) };
+  const silent = ["seed", ...shared.input.length > 0 ? ["corpus", "corpusCharacters"] : []];
   const names = FIELD_NAMES.filter((name) =>
-    name !== "seed" && !FIELDS[name].isPath && canonical(shared[name]) !== canonical(FIELDS[name].default)
+    !silent.includes(name) && !FIELDS[name].isPath && canonical(all[name]) !== canonical(FIELDS[name].default)
   );
-  return Object.fromEntries(names.map((name) => [name, shared[name]]));
+  return Object.fromEntries(names.map((name) => [name, all[name]]));
 }
 
 /**
@@ -369,11 +375,15 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
   const most = Math.max(seeds, seedsAmong([...runs, ...await namesOfNotes(root)]));
   for (const study of STUDIES.values()) {
     const isAsked = studies.includes(study);
-    const patience = () => isAsked ? Infinity : Math.max(0, end - performance.now());
+    const least = isAsked ? seeds : 1;
+    const patience = (seeds: number) =>
+      isAsked && seeds === least ? Infinity : Math.max(0, end - performance.now());
     try {
-      const found = await resultOf(site, study, known, { most, least: isAsked ? seeds : 1, patience });
+      const without: Text[] = [];
+      const found = await resultOf(site, study, known, { most, least, patience, without });
       if ("study" in found) {
         results.push(found);
+        for (const seed of without) warn(say`the study "${study.name}" is told without ${seed}`);
       } else if (isAsked) {
         const more = only.length > 0 ? "" : ", or another process changed it: run the same again";
         warn(`the study "${study.name}" is left out as its run "${found.missing}" is not made${more}`);
@@ -392,20 +402,27 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
 
 /**
  * Gives what a study found with as many seeds as are complete, between `most` and `least`, or names the first run
- * that is missing. `patience` says how long to wait for each run that a process works in, in milliseconds.
+ * that is missing. A seed that was not asked for is left out where its run is damaged or held, and put among those that
+ * are `without`, with the reason. `patience` says how long to wait for each run that a process works in, with so many
+ * seeds, in milliseconds.
  */
 async function resultOf(
   site: Site,
   study: Study,
   { rates, searches }: Known,
-  { most, least, patience }: { most: number; least: number; patience: () => number },
+  { most, least, patience, without }: {
+    most: number;
+    least: number;
+    patience: (seeds: number) => number;
+    without: Text[];
+  },
 ): Promise<StudyResult | { missing: string }> {
   const { options: { run: root }, sources, lock } = site;
   const setups = settledSetups(study, sources, most, { searches });
   const holds: Hold[] = [];
   try {
     for (const { name } of setups) {
-      holds.push(await lock(`${name}-evaluation`, { mode: "read", patience: patience() }));
+      holds.push(await lock(`${name}-evaluation`, { mode: "read", patience: patience(most) }));
     }
     const { outcomes, missing } = await outcomesOf(root, setups, { ...site, rates });
     if (missing === undefined) {
@@ -419,10 +436,14 @@ async function resultOf(
       };
     }
     if (most === least) return { missing };
+  } catch (error) {
+    if (most === least || !(error instanceof InputError || error instanceof HeldError)) throw error;
+    const why = error instanceof InputError ? error.what : "another process works in its run";
+    without.push(say`seed ${most - 1}: ${why}`);
   } finally {
     await Promise.all(holds.map((release) => release()));
   }
-  return await resultOf(site, study, { rates, searches }, { most: most - 1, least, patience });
+  return await resultOf(site, study, { rates, searches }, { most: most - 1, least, patience, without });
 }
 
 /** Sorts claims that do not hold to the front. */

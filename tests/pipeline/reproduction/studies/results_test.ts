@@ -31,7 +31,7 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
     ];
     assertEquals(markdown, studiesMarkdown(RESULTS, settings));
     for (const text of [markdown, page]) {
-      assertStringIncludes(text, "no defaults: corpus wide, corpusCharacters 9000, prefixLengths 8,64.");
+      assertStringIncludes(text, "searches them: corpus wide, corpusCharacters 9000, prefixLengths 8,64.");
     }
     for (const { study, findings } of RESULTS) {
       for (const text of [markdown, page]) {

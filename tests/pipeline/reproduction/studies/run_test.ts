@@ -3,8 +3,9 @@ import { rememberHashes, writeNote } from "../../../../pipeline/reproduction/stu
 import { configurationOf, setupsOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
 import { readStudies } from "../../../../pipeline/reproduction/studies/results.ts";
-import { runStudies } from "../../../../pipeline/reproduction/studies/run.ts";
+import { runStudies, toldSettings } from "../../../../pipeline/reproduction/studies/run.ts";
 import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
+import { wordText } from "../../../../kernels/errors.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { ratesFor, SMALL, study, wholeOutcome } from "./support.ts";
 
@@ -30,7 +31,7 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const run = async (studies: string[], seeds: number) => {
       const warnings: string[] = [];
       await runStudies({ run: root, sources: SMALL, studies, seeds }, {
-        onEvent: (event) => event.type === "warning" && warnings.push(String(event.message)),
+        onEvent: (event) => event.type === "warning" && warnings.push(wordText(event.message)),
       });
       return warnings;
     };
@@ -46,6 +47,17 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     assertEquals(await run(["segments"], 1), []);
     assertEquals((await runsOf("experts"))?.length, 4);
     assertEquals((await runsOf("segments"))?.length, 2);
+    // A seed that nobody asked for and that is damaged is left out with a word, by every study.
+    const second = `${root}/outcomes/em-4-experts-seed-1.json`;
+    const whole = await Deno.readTextFile(second);
+    await Deno.writeTextFile(second, whole.slice(0, -9));
+    const warnings = await run(["segments"], 1);
+    assertEquals(warnings.map((one) => one.split(":")[0]), [
+      'the study "experts" is told without seed 1',
+      'the study "segments" is told without seed 1',
+    ]);
+    assertEquals([(await runsOf("experts"))?.length, (await runsOf("segments"))?.length], [3, 1]);
+    await Deno.writeTextFile(second, whole);
     // Notes elsewhere of more seeds than are asked for are taken in, too.
     const other = `${root}/other`;
     await writeRates(other, ratesFor("experts"));
@@ -54,3 +66,11 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const results = await runStudies(sources);
     assert(results.some(({ runs }) => runs.length === 5));
   }));
+
+Deno.test("settings are told that are no defaults: none of an embedded text beside one's own, and rates that are given", () => {
+  const { corpus, corpusCharacters, expertRate } = toldSettings(SMALL);
+  assertEquals([corpus, corpusCharacters, expertRate], ["wide", 1_500_000, undefined]);
+  const own = toldSettings({ ...SMALL, flags: { input: ["own.txt"], expertRate: 0.01, seed: 7 } });
+  assertEquals([own.corpus, own.corpusCharacters, own.expertRate], [undefined, undefined, 0.01]);
+  assert(!("input" in own) && !("seed" in own));
+});
