@@ -6,7 +6,7 @@
  */
 
 import { modelShapes } from "../model/shapes.ts";
-import { PARTITIONERS } from "../partition/partitioners.ts";
+import { kindOf } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { MixtureShape } from "./flops.ts";
@@ -36,7 +36,7 @@ export function mixtureOf(configuration: Configuration, corpus?: CostCorpus): Mi
   const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
   // Routers from elsewhere may be of any kind; they count as models.
   const isTrained = configuration.routers === "";
-  const hasModels = !isTrained || PARTITIONERS.get(configuration.partitioner)?.models === true;
+  const hasModels = !isTrained || kindOf(configuration).models === true;
   const rounds = isTrained && hasModels ? configuration.rounds : 0;
   return {
     ...shape,

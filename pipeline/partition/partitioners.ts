@@ -1,11 +1,12 @@
 /** The table of all kinds of partitioners, and how the partitioner of a folder is found. */
 
 import { dirname } from "node:path";
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
+import type { Configuration } from "../settings/configuration.ts";
 import { ctbm } from "./ctbm/partitioner.ts";
 import { em } from "./em/partitioner.ts";
 import { readDescription } from "./folder.ts";
@@ -18,6 +19,17 @@ import { source } from "./source.ts";
 export const PARTITIONERS: Map<string, PartitionerKind> = new Map(
   [em, ctbm, random, source, self].map((kind) => [kind.kind, kind]),
 );
+
+/** Finds the kind of partitioner that settings name, among those that can split text. */
+export function kindOf({ partitioner }: Pick<Configuration, "partitioner">): PartitionerKind {
+  const kind = PARTITIONERS.get(partitioner);
+  if (kind?.splits) return kind;
+  throw new InputError(
+    say`Cannot split text as ${setting("partitioner")} must be one of ${
+      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((known) => known.kind).join(", ")
+    }: it is "${partitioner}"`,
+  );
+}
 
 /**
  * Opens the partitioner of a folder; `device` opens the GPU where it needs one. Throws an `InputError` where the folder holds

@@ -10,7 +10,7 @@ import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { LearnContext, Member, PartitionerKind } from "../partition/partitioner.ts";
-import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
+import { kindOf, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Owner } from "../run/claims.ts";
 import { firstLiving, type Hold, watchHeld } from "../run/lock.ts";
@@ -32,17 +32,6 @@ export const learn: StageKind = {
   of: (configuration) =>
     configuration.routers === "" ? [learnStage(kindOf(configuration), configuration)] : [],
 };
-
-/** Finds the kind of partitioner that settings name, among those that can split text. */
-export function kindOf({ partitioner }: Configuration): PartitionerKind {
-  const kind = PARTITIONERS.get(partitioner);
-  if (kind?.splits) return kind;
-  throw new InputError(
-    say`Cannot split text as ${setting("partitioner")} must be one of ${
-      [...PARTITIONERS.values()].filter(({ splits }) => splits).map((known) => known.kind).join(", ")
-    }: it is "${partitioner}"`,
-  );
-}
 
 const KEPT = String
   .raw`(start\/)?((partitioner|sources)\.json|(state|ctbm)\.safetensors)|router-\d{2,}\/(${MODEL_FILES.source})`;

@@ -10,7 +10,12 @@ import { forwardFlops } from "../cost/flops.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { identifyPartitioner, openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
+import {
+  identifyPartitioner,
+  kindOf,
+  openPartitioner,
+  partitionerFolder,
+} from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
 import { exists, type FileRecord, removeFiles, removeIfThere, shortHash } from "../run/files.ts";
@@ -23,7 +28,7 @@ import {
   type StageIdentity,
   stageKey,
 } from "../run/manifest.ts";
-import { kindOf, LEARN, routerActivations, splitPrefix } from "./learn.ts";
+import { LEARN, routerActivations, splitPrefix } from "./learn.ts";
 import { type FileNote, noteOf, notePath, type Part, writeNote } from "./notes.ts";
 import { oneStage, pickSettings, type RunContext, type Stage, type Unfinished, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";

@@ -28,7 +28,7 @@ const OTHERS: Record<string, () => readonly Name[]> = {
   show: () => ["tokenizer"],
   cost: () => [
     ...["vocabularySize", "sequenceLength", "holdout", "shardSequences"] as const,
-    ...namesOf(PARTITIONER, "partitioner", "routerRate", "routerWarmup"),
+    ...namesOf(PARTITIONER, "routerRate", "routerWarmup"),
     ...["expertHidden", "expertLayers", "expertHeads", "expertBatch"] as const,
     ...["expertSteps", "expertTokens", "expertEpochs", "microBatch", "dtype"] as const,
     ...namesOf(LARGER_DENSE, "denseComputeRate"),

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
@@ -8,6 +8,7 @@ import { readDescription, writeDescription } from "../../../pipeline/partition/f
 import type { PartitionerKind } from "../../../pipeline/partition/partitioner.ts";
 import {
   identifyPartitioner,
+  kindOf,
   openPartitioner,
   partitionerFolder,
   PARTITIONERS,
@@ -19,6 +20,14 @@ import { split } from "../../../pipeline/partition/split.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
+
+Deno.test("kindOf() finds every kind that text can be split by, and lists them where it is another", () => {
+  for (const [name, kind] of PARTITIONERS) {
+    if (kind.splits) assertEquals(kindOf({ partitioner: name }), kind);
+    else assertThrows(() => kindOf({ partitioner: name }), InputError, "must be one of em, ");
+  }
+  assertThrows(() => kindOf({ partitioner: "topic" }), InputError, 'it is "topic"');
+});
 
 /** Sends each sequence to the expert of its first token, modulo E: the farther an expert's id is from that, the more it costs. */
 const toy: PartitionerKind = {

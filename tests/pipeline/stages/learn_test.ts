@@ -1,22 +1,14 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { kindOf, LEARN, learn, roundFlops, splitPrefix } from "../../../pipeline/stages/learn.ts";
+import { LEARN, learn, roundFlops, splitPrefix } from "../../../pipeline/stages/learn.ts";
 import { isMadeBy } from "../../../pipeline/stages/stage.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const settings = (more: Partial<Configuration> = {}) => ({ ...defaultConfiguration(), ...more });
-
-Deno.test("kindOf() finds every kind that text can be split by, and lists them where it is another", () => {
-  for (const [name, kind] of PARTITIONERS) {
-    if (kind.splits) assertEquals(kindOf(settings({ partitioner: name })), kind);
-    else assertThrows(() => kindOf(settings({ partitioner: name })), InputError, "must be one of em, ");
-  }
-  assertThrows(() => kindOf(settings({ partitioner: "topic" })), InputError, 'it is "topic"');
-});
 
 Deno.test("a run learns nothing where it uses routers that exist, and else depends on its kind and seed", () => {
   assertEquals(learn.of(settings({ routers: "runs/other/partitioner" })), []);
