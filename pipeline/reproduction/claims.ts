@@ -115,7 +115,7 @@ export function claimsOf(
           `${ratio(printed.inferenceOverhead, printed.inference)} (335M experts)`
         : "0.7% to 4%, 1% to 10% (335M experts)",
       here: `${ratio(flops.overhead, flops.experts)}, ${ratio(flops.inferenceOverhead, flops.inference)} ` +
-        (flops.inferenceOverhead === 0
+        (cost.mixture.routers === 0
           ? "(text is split without models)"
           : `(an expert is only ${(parameters.expert / parameters.router).toFixed(1)} routers large)`),
       holds: null,

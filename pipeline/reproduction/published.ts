@@ -50,7 +50,8 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
       const { studies } = await readStudies(`${place}/studies.json`);
       const pictures = (await picturesIn(place)).sort();
       return studies.map(({ name: study, claims }) => {
-        const own = pictures.filter((path) => new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`).test(path));
+        const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
+        const own = pictures.filter((path) => isOwn.test(path));
         const where = name === STUDIES_FOLDER ? "" : ` (${name})`;
         const title = `${STUDIES.get(study)?.title ?? study}${where}`;
         return { title, study, claims, table, pictures: own.map((path) => `${name}/${path}`) };

@@ -43,6 +43,11 @@ export function defaultConfiguration(): Configuration {
   return valuesOf(FIELDS, {});
 }
 
+/** Says whether a value of a setting is its default. */
+export function isDefault(name: keyof Configuration, value: unknown): boolean {
+  return JSON.stringify(value) === JSON.stringify(FIELDS[name].default);
+}
+
 /**
  * Checks settings. Throws an `InputError` for a value that is not allowed. Settings that are undefined are
  * not looked at.

@@ -5,13 +5,22 @@
  * @module
  */
 
-import type { Gain } from "../../evaluation/evaluation.ts";
+import { type Gain, sideOf } from "../../evaluation/evaluation.ts";
 import { paperTable } from "../../cost/paper.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import type { Claim } from "../../report/reproduction.ts";
 import type { Crossing } from "../claims.ts";
-import { gainText, type Outcome, scoreText, seedRows, seedsTo, setupOf, type Study } from "./study.ts";
+import {
+  gainText,
+  type Outcome,
+  scoreText,
+  seedRows,
+  seedsTo,
+  setupOf,
+  spreadText,
+  type Study,
+} from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
 /** The numbers of experts whose runs are repeated with other seeds. */
@@ -78,10 +87,11 @@ export const experts: Study = {
               undefined,
             ];
           },
-          (mean, deviation, column) =>
-            column > 2
-              ? `${Math.abs(mean).toFixed(1)}% ${mean < 0 ? "higher" : "lower"} ± ${deviation.toFixed(1)}`
-              : `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`,
+          (mean, deviation, column) => {
+            if (column <= 2) return spreadText(mean, deviation);
+            const { side, by } = sideOf({ percent: mean, low: mean - deviation, high: mean + deviation });
+            return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
+          },
         ),
       ],
     },

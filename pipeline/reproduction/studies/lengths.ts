@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Choices } from "./study.ts";
+
 /** Shortest prefix that evaluations measure. */
 const SHORTEST = 4;
 
@@ -15,10 +17,11 @@ export const shortPrefix = (prefix: number): number =>
   Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
 
 /**
- * Lists the prefixes that an evaluation of routers of another length must be asked to measure, to be compared at M: M,
- * unless it is a power of two, which evaluations measure up to S.
+ * Gives what an evaluation of routers of another length must be asked for, to be compared at M: to measure M, unless
+ * that is a power of two, as evaluations measure these.
  */
-export const measuredAt = (prefix: number): number[] => Number.isInteger(Math.log2(prefix)) ? [] : [prefix];
+export const measuredAt = (prefix: number): Choices | undefined =>
+  Number.isInteger(Math.log2(prefix)) ? undefined : { routeLengths: [prefix] };
 
 /** Lists M/8, M/4, M/2 and M. */
 export const mixedLengths = (prefix: number): number[] =>

@@ -11,7 +11,7 @@ import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { resolveConfiguration, type Sources } from "../../settings/resolution.ts";
-import { type Configuration, FIELDS, namesOf as settingsIn } from "../../settings/configuration.ts";
+import { type Configuration, isDefault, namesOf as settingsIn } from "../../settings/configuration.ts";
 import { LARGER_DENSE } from "../../settings/larger_dense.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
 import { SWITCH } from "../../settings/switch.ts";
@@ -292,7 +292,7 @@ export function recipeOf(model: Searched, configuration: Configuration): string 
   const shape =
     `${configuration.expertLayers} layers of ${configuration.expertHidden}, ${configuration.expertHeads} heads, ${configuration.vocabularySize} tokens`;
   const own = [...TRAINED_BY, ...ALSO_TRAINED_BY[model] ?? []]
-    .filter((name) => configuration[name] !== FIELDS[name].default)
+    .filter((name) => !isDefault(name, configuration[name]))
     .map((name) => `, ${name} ${configuration[name]}`).join("");
   return `${beside}${shape}, ${configuration.dtype}, ${steps} steps of ${batch} × ${configuration.sequenceLength}${own}`;
 }

@@ -32,7 +32,7 @@ export const prefix: Study = {
       { prefix: shortPrefix(length) },
       ["experts"],
       0,
-      measuredAt(length).length > 0 ? { routeLengths: measuredAt(length) } : undefined,
+      measuredAt(length),
     ),
     setupOf("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths: mixedLengths(length) }, [
       "experts",

@@ -12,7 +12,7 @@ import type { Claim, Searched } from "../../report/reproduction.ts";
 import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { canonical } from "../../run/seal.ts";
-import { type Configuration, FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS, isDefault } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
 import { graphOf } from "../../stages/graph.ts";
@@ -38,14 +38,7 @@ import {
   sharedConfiguration,
 } from "./pieces.ts";
 import { type Known, notedOf, readKnown, takeIn } from "./elsewhere.ts";
-import {
-  type Asked,
-  type HashesOf,
-  namesOfNotes,
-  noteOutcome,
-  readOutcome,
-  rememberHashes,
-} from "./outcomes.ts";
+import { type HashesOf, namesOfNotes, noteOutcome, readOutcome, rememberHashes } from "./outcomes.ts";
 import { type Rates, readRates, writeRates } from "./rates.ts";
 import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
 import {
@@ -350,11 +343,11 @@ const OTHERS_MS = 20_000;
  */
 export function toldSettings(sources: Sources): StudyResults["settings"] {
   const shared = sharedConfiguration(sources);
-  const rates = Object.values(RATES).filter((name) => sources.flags?.[name] !== undefined);
-  const all = { ...shared, ...Object.fromEntries(rates.map((name) => [name, sources.flags![name]])) };
-  const silent = ["seed", ...shared.input.length > 0 ? ["corpus", "corpusCharacters"] : []];
+  const given = Object.values(RATES).map((name) => [name, sources.flags?.[name] ?? shared[name]]);
+  const all: Configuration = { ...shared, ...Object.fromEntries(given) };
+  const silent = ["seed", ...all.input.length > 0 ? ["corpus", "corpusCharacters"] : []];
   const names = FIELD_NAMES.filter((name) =>
-    !silent.includes(name) && !FIELDS[name].isPath && canonical(all[name]) !== canonical(FIELDS[name].default)
+    !silent.includes(name) && !FIELDS[name].isPath && !isDefault(name, all[name])
   );
   return Object.fromEntries(names.map((name) => [name, all[name]]));
 }
@@ -376,8 +369,8 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
   for (const study of STUDIES.values()) {
     const isAsked = studies.includes(study);
     const least = isAsked ? seeds : 1;
-    const patience = (seeds: number) =>
-      isAsked && seeds === least ? Infinity : Math.max(0, end - performance.now());
+    const patience = (isNeeded: boolean) =>
+      isAsked && isNeeded ? Infinity : Math.max(0, end - performance.now());
     try {
       const without: Text[] = [];
       const found = await resultOf(site, study, known, { most, least, patience, without });
@@ -402,9 +395,9 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
 
 /**
  * Gives what a study found with as many seeds as are complete, between `most` and `least`, or names the first run
- * that is missing. A seed that was not asked for is left out where its run is damaged or held, and put among those that
- * are `without`, with the reason. `patience` says how long to wait for each run that a process works in, with so many
- * seeds, in milliseconds.
+ * that is missing. A run of more seeds than `least` is left out where it is damaged or held, and its seed put among those
+ * that are `without`, with the reason. `patience` says how long to wait for a run that a process works in, in
+ * milliseconds.
  */
 async function resultOf(
   site: Site,
@@ -413,37 +406,43 @@ async function resultOf(
   { most, least, patience, without }: {
     most: number;
     least: number;
-    patience: (seeds: number) => number;
+    patience: (isNeeded: boolean) => number;
     without: Text[];
   },
 ): Promise<StudyResult | { missing: string }> {
   const { options: { run: root }, sources, lock } = site;
-  const setups = settledSetups(study, sources, most, { searches });
+  const setupsWith = (seeds: number) => settledSetups(study, sources, seeds, { searches });
+  const needed = new Set(setupsWith(least).map(({ name }) => name));
+  const found = new Map<string, Outcome>();
   const holds: Hold[] = [];
   try {
-    for (const { name } of setups) {
-      holds.push(await lock(`${name}-evaluation`, { mode: "read", patience: patience(most) }));
+    for (const setup of setupsWith(most)) {
+      const { name, settings: { seed } } = setup;
+      const isNeeded = needed.has(name);
+      try {
+        holds.push(await lock(`${name}-evaluation`, { mode: "read", patience: patience(isNeeded) }));
+        const outcome = await readOutcome(root, setup, { ...site, rates });
+        if (outcome) found.set(name, outcome);
+        else if (isNeeded) return { missing: name };
+      } catch (error) {
+        if (isNeeded || !(error instanceof InputError || error instanceof HeldError)) throw error;
+        const why = error instanceof InputError ? error.what : "another process works in its run";
+        without.push(say`seed ${seed!}: ${why}`);
+      }
     }
-    const { outcomes, missing } = await outcomesOf(root, setups, { ...site, rates });
-    if (missing === undefined) {
-      const findings = study.findings(outcomes);
-      const adapters = new Set(outcomes.map(({ adapter }) => adapter));
-      return {
-        study,
-        findings: { ...findings, claims: failuresFirst(findings.claims) },
-        adapters: [...adapters].sort(),
-        runs: setups.map(({ name }) => name),
-      };
-    }
-    if (most === least) return { missing };
-  } catch (error) {
-    if (most === least || !(error instanceof InputError || error instanceof HeldError)) throw error;
-    const why = error instanceof InputError ? error.what : "another process works in its run";
-    without.push(say`seed ${most - 1}: ${why}`);
   } finally {
     await Promise.all(holds.map((release) => release()));
   }
-  return await resultOf(site, study, { rates, searches }, { most: most - 1, least, patience, without });
+  let seeds = most;
+  while (!setupsWith(seeds).every(({ name }) => found.has(name))) seeds--;
+  const outcomes = setupsWith(seeds).map(({ name }) => found.get(name)!);
+  const findings = study.findings(outcomes);
+  return {
+    study,
+    findings: { ...findings, claims: failuresFirst(findings.claims) },
+    adapters: [...new Set(outcomes.map(({ adapter }) => adapter))].sort(),
+    runs: outcomes.map(({ setup }) => setup.name),
+  };
 }
 
 /** Sorts claims that do not hold to the front. */
@@ -485,19 +484,4 @@ async function runsIn(root: string): Promise<string[]> {
     if (await exists(`${root}/${name}/config.json`)) runs.push(`${root}/${name}`);
   }
   return runs;
-}
-
-/** Reads what the runs of a study came to; `missing` names the first one that is not complete. */
-async function outcomesOf(
-  root: string,
-  setups: readonly Setup[],
-  asked: Asked,
-): Promise<{ outcomes: Outcome[]; missing?: string }> {
-  const outcomes: Outcome[] = [];
-  for (const setup of setups) {
-    const outcome = await readOutcome(root, setup, asked);
-    if (!outcome) return { outcomes, missing: setup.name };
-    outcomes.push(outcome);
-  }
-  return { outcomes };
 }

@@ -107,6 +107,10 @@ export function gainText(gain: Gain): string {
   return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
 }
 
+/** Writes a mean and its standard deviation. */
+export const spreadText = (mean: number, deviation: number): string =>
+  `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`;
+
 /** Writes a share of one as percent. */
 export const percentText = (share: number): string => `${(100 * share).toFixed(1)}%`;
 
@@ -118,8 +122,7 @@ export const percentText = (share: number): string => `${(100 * share).toFixed(1
 export function seedRows(
   outcomes: readonly Outcome[],
   figures: (outcome: Outcome) => readonly (number | undefined)[],
-  write: (mean: number, deviation: number, column: number) => string = (mean, deviation) =>
-    `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`,
+  write: (mean: number, deviation: number, column: number) => string = spreadText,
 ): (string | null)[][] {
   const groups = Map.groupBy(outcomes, ({ setup: { name } }) => name.replace(/-seed-\d+$/, ""));
   return [...groups.values()].filter(({ length }) => length > 1).map((group) => {
