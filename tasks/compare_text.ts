@@ -14,7 +14,7 @@ import {
   untoldText,
   valueText,
 } from "../pipeline/comparison/mod.ts";
-import { atPrefix, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
+import { atPrefix, gainText, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { count, percent, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
@@ -82,14 +82,14 @@ function partitionText(runs: readonly ComparedRun[]): string {
 }
 
 function evaluationText(comparison: Comparison): string {
-  const { runs, sources } = comparison;
+  const { runs, sources, reference } = comparison;
   const notes = evaluationNotes(comparison).map((note) => `(${worded(note)})`);
   if (runs.every(({ evaluation }) => evaluation === null)) return notes.join("\n");
   const ways = TOLD_WAYS.filter((way) =>
     way !== "mixture" && runs.some(({ evaluation }) => evaluation?.scores[way])
   );
   const titles: Partial<Record<Way, string>> = { oracle: "best in hindsight" };
-  const rows = runs.map(({ name, routes, evaluation, trained, wins }) => {
+  const rows = runs.map(({ name, routes, evaluation, trained, wins, beside }) => {
     const mixture = evaluation?.scores.mixture;
     return [
       ...[
@@ -98,6 +98,7 @@ function evaluationText(comparison: Comparison): string {
         trained === null ? decimals(mixture?.perplexity, 2) : "in part",
       ],
       mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : NONE,
+      ...reference === null ? [] : [beside ? gainText(beside) : NONE],
       ...ways.map((way) => decimals(evaluation?.scores[way]?.perplexity, 2)),
       wins === null ? NONE : `${wins} of ${sources.length}`,
     ];
@@ -107,6 +108,7 @@ function evaluationText(comparison: Comparison): string {
     "M",
     "perplexity",
     "95% interval",
+    ...reference === null ? [] : [`beside ${reference}`],
     ...ways.map((way) => titles[way] ?? way),
     "sources won",
   ];

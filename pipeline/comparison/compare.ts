@@ -6,14 +6,20 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
+import { RESAMPLES } from "../evaluation/evaluate.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { printable } from "../report/html.ts";
 import { readRun } from "../report/read.ts";
+import { exists } from "../run/files.ts";
+import { Vouched } from "../run/vouched.ts";
 import { FIELD_NAMES } from "../settings/configuration.ts";
+import { DOCUMENTS } from "../stages/evaluate.ts";
 import { type StageStatus, statusOf } from "../stages/status.ts";
 import type { ComparedSource, CompareOptions, Comparison, Lack, SettingDifference } from "./comparison.ts";
 import { heldOutHash, type LocatedRun, sharedHeldOut } from "./held_out.ts";
 import { writePage } from "./page.ts";
+import { besideFirst } from "./paired.ts";
 
 /**
  * Compares runs by the files in their folders; nothing is run. Throws an `InputError` where fewer than two
@@ -34,6 +40,9 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
   const found = located.map(({ record }) => evaluationOf(record));
   const evaluations = found.map((own) => own?.trained ? null : own);
   const { sources, sourcesApart } = sourcesOf(evaluations);
+  const documents = await Promise.all(located.map((run, i) => evaluations[i] && documentsOf(run)));
+  const resamples = evaluations.find((own) => own !== null)?.resamples ?? RESAMPLES;
+  const beside = await besideFirst(documents, { resamples, signal });
   const comparison: Comparison = {
     runs: located.map(({ name, run, record, lacks }, i) => {
       const { config: { configuration, adapter }, partition, rounds, curves, routes } = record;
@@ -59,11 +68,13 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
           resamples: own.resamples,
         },
         trained: found[i]?.trained ?? null,
+        beside: beside?.gains[i] ?? null,
         wins: own && sources.length > 0 ? sources.filter(({ best }) => best.includes(i)).length : null,
         lacks,
       };
     }),
     heldOut,
+    reference: beside && names[beside.first],
     settings: differencesOf(located),
     sources,
     sourcesApart,
@@ -103,6 +114,14 @@ export function shortNames(paths: readonly string[]): string[] {
 function evaluationOf(record: LocatedRun["record"]): Evaluation | null {
   const { evaluation, manifests: { evaluate } } = record;
   return evaluate?.inputs.tokens === heldOutHash(record) ? evaluation : null;
+}
+
+/** Reads what the held-out documents of an evaluated run came to; null where an older version evaluated it, or the file is gone. */
+async function documentsOf({ run, record }: LocatedRun): Promise<DocumentScores | null> {
+  const path = `${run}/${DOCUMENTS}`;
+  const { outputs } = record.manifests.evaluate!;
+  if (!(DOCUMENTS in outputs) || !await exists(path)) return null;
+  return await readDocumentScores(path, new Vouched().add(run, outputs));
 }
 
 /**

@@ -11,6 +11,7 @@ import type { DrawOptions } from "../report/drawn.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import type { StageStatus } from "../stages/status.ts";
 import type { HeldOut } from "./held_out.ts";
+import type { Beside } from "./paired.ts";
 
 /** Says what to compare, and where to. */
 export interface CompareOptions extends Omit<DrawOptions, "plots"> {
@@ -80,6 +81,11 @@ export interface ComparedRun {
    * not evaluated, or no source is compared.
    */
   wins: number | null;
+  /**
+   * How much lower the perplexity of its mixture is than that of the reference ({@linkcode Comparison}), with the interval on the same
+   * draws of documents; null for the reference, and where the documents of one of both are not known.
+   */
+  beside: Beside | null;
   /** Stages that are not up to date. */
   lacks: Lack[];
 }
@@ -105,6 +111,8 @@ export interface Comparison {
   runs: ComparedRun[];
   /** The held-out text that those share which tell of some; null where no run tells what it holds out. */
   heldOut: HeldOut | null;
+  /** Name of the run beside which the others are: the first one whose documents are known; null where fewer than two are. */
+  reference: string | null;
   /** Settings in which they differ. */
   settings: SettingDifference[];
   /**

@@ -13,8 +13,11 @@ export function untoldText({ untold }: HeldOut): string {
   return untold.length === 0 ? "" : `; ${listed(untold)} ${untold.length === 1 ? "tells" : "tell"} of none`;
 }
 
-/** Says which evaluations do not go by a prefix, and which are of a part of the held-out text, with what to do. */
-export function evaluationNotes({ runs }: Comparison): Text[] {
+/**
+ * Says which evaluations do not go by a prefix, which are of a part of the held-out text, and of which the documents are not known, with
+ * what to do.
+ */
+export function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const byLabel = runs.filter(({ routes, evaluation }) => !routes && evaluation !== null);
   const names = byLabel.map(({ name }) => name);
   return [
@@ -28,6 +31,13 @@ export function evaluationNotes({ runs }: Comparison): Text[] {
         say`${name} is evaluated only on the text that goes to ${trained.length} of ${experts} experts, so it is not compared: run ${
           task("evaluate", { run })
         } once the others are trained`,
+      ]
+    ),
+    ...runs.flatMap(({ name, run, evaluation, beside }) =>
+      reference === null || evaluation === null || beside !== null || name === reference ? [] : [
+        say`${name} has no file of what single documents came to, or cuts them in another way, so that it is not put beside ${reference}: run ${
+          task("evaluate", { run, force: true })
+        } if an older version evaluated it`,
       ]
     ),
   ];

@@ -5,6 +5,7 @@
  */
 
 import { setting, wordText } from "../../kernels/errors.ts";
+import { gainText } from "../evaluation/evaluation.ts";
 import { drawPlots } from "../report/drawn.ts";
 import { type Html, htmlTable, markup, number, percent, type Table, unbroken } from "../report/html.ts";
 import { page } from "../report/page.ts";
@@ -116,7 +117,7 @@ function partitionSection(runs: readonly ComparedRun[]): Section {
 }
 
 function evaluationSection(comparison: Comparison, words: CompareOptions["words"]): Section {
-  const { runs, sources, heldOut } = comparison;
+  const { runs, sources, heldOut, reference } = comparison;
   const section = { id: "evaluation", title: "Held-out text" };
   const notes = evaluationNotes(comparison).map((note) => markup`<p>${unbroken(wordText(note, words))}.</p>`);
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
@@ -125,11 +126,19 @@ function evaluationSection(comparison: Comparison, words: CompareOptions["words"
     return { ...section, lead: [markup`<p class="missing">${none}</p>`, ...notes] };
   }
   const wins: Table = {
-    head: ["run", "perplexity", "95% interval", "best of sources"],
-    rows: evaluated.map(({ name, evaluation, wins }) => {
+    head: [
+      ...["run", "perplexity", "95% interval"],
+      ...reference === null ? [] : [`beside ${reference}`],
+      "best of sources",
+    ],
+    rows: evaluated.map(({ name, evaluation, wins, beside }) => {
       const { perplexity, low, high } = evaluation!.scores.mixture!;
       const own = wins === null ? null : `${wins} of ${sources.length}`;
-      return [name, perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`, own];
+      return [
+        ...[name, perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`],
+        ...reference === null ? [] : [beside && gainText(beside)],
+        own,
+      ];
     }),
   };
   const bySource: Table = {

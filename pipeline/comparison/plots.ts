@@ -122,11 +122,12 @@ export function roundPlots(runs: readonly ComparedRun[]): Plot[] {
 }
 
 /** Plots the evaluations of the runs that have one. */
-export function evaluationPlots({ runs, sources }: Comparison): Plot[] {
+export function evaluationPlots({ runs, sources, reference }: Comparison): Plot[] {
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
   if (evaluated.length === 0) return [];
   return [
     perplexityPlot(evaluated),
+    ...reference === null ? [] : [besidePlot(runs, reference)],
     ...(runs.length > MOST_RUNS ? [] : [
       ...(evaluated.some(({ routes, experts }) => routes && experts > 1) ? [prefixPlot(runs)] : []),
       ...(sources.length > 1 ? [sourcePlot(runs, sources)] : []),
@@ -193,6 +194,41 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
           ...ways.slice(1).map((way) => evaluation!.scores[way]?.perplexity ?? null),
         ];
       }),
+    },
+  };
+}
+
+/** Plots how much lower the perplexity of runs is than that of the reference. */
+function besidePlot(runs: readonly ComparedRun[], reference: string): Plot {
+  const told = runs.flatMap(({ name, beside }) => beside ? [{ name, ...beside }] : []);
+  return {
+    id: "beside",
+    title: `Beside ${reference}`,
+    about:
+      `How much lower the perplexity of a run's mixture is than that of ${reference}, with its 95% interval on the same draws of documents. To the right of zero a run is better; where the interval holds zero, these documents cannot tell.`,
+    size: "full",
+    spec: (width) => {
+      const labels = labelsWithin(told.map(({ name }) => name), labelRoom(width));
+      const y = beside("run", labels, { grid: true, domain: false });
+      return {
+        height: 30 * told.length + 40,
+        data: { values: told.map(({ name: _, ...gain }, i) => ({ run: labels[i], ...gain })) },
+        layer: [
+          { mark: { type: "rule", color: colour("line") }, encoding: { x: { datum: 0 } } },
+          {
+            mark: { type: "rule", strokeWidth: 2.5, color: colour("mixture") },
+            encoding: { y, x: quantity("low", { scale: { padding: 14 } }), x2: { field: "high" } },
+          },
+          {
+            mark: { ...POINT, size: 75, color: colour("mixture") },
+            encoding: { y, x: quantity("percent", { axis: { title: "lower by, %", tickCount: 6 } }) },
+          },
+        ],
+      };
+    },
+    table: {
+      head: ["run", "lower by, %", "95% from", "to"],
+      rows: told.map(({ name, percent, low, high }) => [name, percent, low, high]),
     },
   };
 }

@@ -15,6 +15,7 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
 import { type Baseline, BASELINES } from "./baselines.ts";
 import { resample } from "./bootstrap.ts";
+import { type DocumentScores, documentScores } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { checkFallback, createFallback, type FallbackOptions } from "./fallback.ts";
 import { createMixing, mixesOf, type MixOptions, type Part } from "./mix.ts";
@@ -37,6 +38,8 @@ export interface EvaluateOptions extends RouteOptions, PassOptions, MixOptions, 
   seed?: number;
   /** Called with the sequences done so far; a sequence counts once per pass. */
   onProgress?: (done: number) => void;
+  /** Called with what every held-out document came to, before the bootstrap. */
+  onDocuments?: (scores: DocumentScores) => void;
   /** Called with a warning of sequences of which the partitioner knows nothing. */
   onWarning?: (message: Text) => void;
 }
@@ -109,6 +112,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     });
   }
   falling?.add(add, firstFallback);
+  options.onDocuments?.(documentScores(routed, tables));
 
   const { width, byDocument: { nll, tokens } } = tables;
   const { config, adopted } = passes.models();

@@ -237,6 +237,12 @@ export function sideOf(
     : { side: "lower", by: percent, from: low, to: high };
 }
 
+/** Writes by how much the perplexity of a mixture is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]". */
+export function gainText(gain: Omit<Gain, "baseline">): string {
+  const { side, by, from, to } = sideOf(gain);
+  return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
+}
+
 /** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
 export function readEvaluation(where: string, vouched?: Vouched): Promise<Evaluation> {
   return readJson(where, EVALUATION, "an evaluation", vouched);

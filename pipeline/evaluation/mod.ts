@@ -24,6 +24,7 @@ export {
 export { type HeldOutDocument } from "./choices/held_out.ts";
 export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
 export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
+export { type DocumentScores, readDocumentScores } from "./documents.ts";
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
 export { type ModelScores, type PassOptions, scoreModel } from "./model_pass.ts";
 export {
@@ -31,6 +32,7 @@ export {
   type Evaluation,
   type Fallback,
   type Gain,
+  gainText,
   type Mix,
   type PrefixScore,
   type Reliability,

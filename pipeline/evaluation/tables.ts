@@ -98,7 +98,10 @@ export interface Figures {
  * Computes the figures of columns of full tables. `draws` are the NLLs per token of resampled documents, f64
  * `[resamples, width]`.
  */
-export function figuresOf({ width, columns, byDocument }: Tables, draws: Float64Array): Figures {
+export function figuresOf(
+  { width, columns, byDocument }: Pick<Tables, "width" | "columns"> & { byDocument: Omit<Sums, "sequences"> },
+  draws: Float64Array,
+): Figures {
   const baselines = BASELINES.filter((way) => way in columns);
   const tokens = byDocument.tokens.reduce((a, b) => a + b);
   const drawn = (column: number) =>

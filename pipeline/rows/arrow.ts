@@ -25,7 +25,7 @@ import { unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { originOf } from "./ipc/origin.ts";
 import { readArrow } from "./ipc/read.ts";
-import { type Column, floats, integers, items, lists, strings, tokenIds } from "./column_values.ts";
+import { type Column, doubles, floats, integers, items, lists, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf, NAMES } from "./lineage.ts";
 
 /** A batch of rows: Arrow's own type. */
@@ -86,7 +86,7 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
           `it holds ${values.length} for ${rows} rows`,
       );
     }
-    const flat: Data = Array.isArray(values) ? utf8(values) : makeVector(values).data[0];
+    const flat = flatOf(values);
     const data = listSize === undefined ? flat : makeData({
       type: new FixedSizeList(listSize, field("item", flat.type)),
       length: rows,
@@ -96,6 +96,15 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
     fields.push(field(name, data.type));
     children.push(data);
   }
+  return batchOf(rows, fields, children, lineage);
+}
+
+/** Makes the data of a flat column. */
+function flatOf(values: Exclude<Columns[keyof Columns] | Float64Array, number | undefined>): Data {
+  return Array.isArray(values) ? utf8(values) : makeVector(values).data[0];
+}
+
+function batchOf(rows: number, fields: Field[], children: Data[], lineage: Lineage): RecordBatch {
   const metadata = new Map<string, string>();
   for (const name of [...NAMES].sort()) {
     if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
@@ -105,6 +114,51 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
     new Schema(fields, metadata),
     makeData({ type, length: rows, nullCount: 0, children }),
   );
+}
+
+/** What documents came to, a row per document `[rows]`. */
+export interface DocumentColumns {
+  /** Ids. */
+  document: BigUint64Array;
+  /** Labels. */
+  source: string[];
+  /** Sequences of each. */
+  sequences: Uint32Array;
+  /** Predicted tokens of each. */
+  tokens: Uint32Array;
+  /** NLL of each by column, nats, f64. */
+  nll: Record<string, Float64Array>;
+}
+
+/** Builds a batch with a row per document, and a column per name of `nll`. */
+export function toDocumentBatch({ nll, ...rest }: DocumentColumns, lineage: Lineage): RecordBatch {
+  const columns = Object.entries({ ...rest, ...nll }).map(([name, values]) => {
+    const data = flatOf(values);
+    return { field: field(name, data.type), data };
+  });
+  const of = <K extends "field" | "data">(key: K) => columns.map((column) => column[key]);
+  return batchOf(rest.document.length, of("field"), of("data"), lineage);
+}
+
+/**
+ * Returns the columns of documents, with the NLLs by `first` and by those of `names` that the batch has. Throws an `InputError`
+ * where another column is missing, and where a column is of another type or holds nulls.
+ */
+export function fromDocumentBatch(
+  batch: RecordBatch,
+  first: string,
+  names: readonly string[],
+): DocumentColumns {
+  const where = originOf(batch);
+  const of = (name: string) => columnOf(batch, name, where);
+  const there = names.filter((name) => name !== first && columnNames(batch).includes(name));
+  return {
+    document: integers(of("document"), BigUint64Array),
+    source: strings(of("source")),
+    sequences: integers(of("sequences"), Uint32Array),
+    tokens: integers(of("tokens"), Uint32Array),
+    nll: Object.fromEntries([first, ...there].map((name) => [name, doubles(of(name))])),
+  };
 }
 
 /** Builds a batch that has the given columns and no rows, for inputs without rows. */

@@ -127,6 +127,13 @@ export function floats(column: Column): Float32Array {
   return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
 }
 
+/** Gives a column of float64. */
+export function doubles(column: Column): Float64Array {
+  const values = valuesOf(column);
+  if (values instanceof Float64Array) return values;
+  throw wrongType(column, "float64");
+}
+
 /** Decodes bytes, or gives undefined where they are no text in UTF-8. */
 function wholeText(decoder: TextDecoder, bytes: Uint8Array): string | undefined {
   try {

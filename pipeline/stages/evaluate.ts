@@ -6,6 +6,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
 import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
 import { checkFallback } from "../evaluation/fallback.ts";
 import { mixesOf } from "../evaluation/mix.ts";
@@ -45,8 +46,10 @@ import {
 } from "./evaluate_parts.ts";
 import { baselineModels, expertModel, EXPERTS, weightsHash } from "./trained_models.ts";
 
-/** The stage's file, by its path in the run folder. */
+/** The stage's result, by its path in the run folder. */
 export const EVALUATION = "evaluation.json";
+/** What every held-out document came to; evaluations of older versions have none. */
+export const DOCUMENTS = "evaluation.arrow";
 const ABOUT =
   "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.";
 
@@ -88,8 +91,8 @@ export function evaluateStage(
     uses: [...models, ...baselines].map(({ stage }) => stage.name),
     onRequest: true,
     settings: ["prefix", "seed", "routers"],
-    revision: 2,
-    outputs: [EVALUATION],
+    revision: 2, // also with the file of documents, without which the result is the same
+    outputs: [EVALUATION, DOCUMENTS],
     makes: MADE_PARTS,
     keeps: [`${PLACE.folder}/`],
     async values({ configuration: { prefix, seed }, gpu }) {
@@ -137,14 +140,18 @@ export function evaluateStage(
           emit({ type: "warning", message });
         }
         const known = (name: ModelName) => knownScores(work, models.concat(dense), name, inputs);
-        const evaluation = await evaluateRun(work, { ...choices, routeLengths }, {
+        const { evaluation, scores } = await evaluateRun(work, { ...choices, routeLengths }, {
           tokenize,
           experts,
           baselines: names,
           known,
         });
         const { documents, sequences, tokens } = evaluation;
-        const outputs = { [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)) };
+        const { rows: _, ...written } = await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, evaluation);
+        const outputs = {
+          [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)),
+          [DOCUMENTS]: written,
+        };
         await removeParts(run);
         return { outputs, result: { documents, sequences, tokens } };
       };
@@ -182,7 +189,7 @@ async function evaluateRun(
   { tokenize, experts, baselines, known }:
     & { tokenize: Manifest; experts: number; baselines: readonly Baseline[] }
     & Pick<PassOptions, "known">,
-): Promise<Evaluation> {
+): Promise<{ evaluation: Evaluation; scores: DocumentScores }> {
   const { routeBy, ...asked } = choices;
   const mixture = await openMixture({
     run,
@@ -199,14 +206,17 @@ async function evaluateRun(
   const passes = 1 + Number(asked.reroute !== undefined) + Number(other !== undefined) + experts +
     baselines.length;
   const total = asked.trained ? undefined : passes * tokenizeResult(tokenize, run).testSequences;
-  return await evaluate({
+  let scores: DocumentScores;
+  const evaluation = await evaluate({
     ...asked,
     ...{ mixture, routeBy: other, prefix, seed, baselines, known, signal },
     open: () => readShards(shards, files),
     onProgress: (done) => emit({ type: "progress", stage: "evaluate", done, total, unit: "sequences" }),
+    onDocuments: (found) => scores = found,
     onWarning: (message) => emit({ type: "warning", message }),
   }).finally(() => {
     other?.close();
     mixture.close();
   });
+  return { evaluation, scores: scores! };
 }

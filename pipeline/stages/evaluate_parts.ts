@@ -25,7 +25,7 @@ export const PLACE = { stage: "evaluate", folder: "evaluation" };
 const MODEL_NAMES = `expert-\\d{2,}|${BASELINES.join("|")}`;
 /** Matches the files of an evaluation, also of one in parts, by their paths in the run folder. */
 export const MADE_PARTS = new RegExp(
-  `^(evaluation\\.json|(manifests/evaluate|evaluation)/(${MODEL_NAMES})\\.f32(\\.json)?)$`,
+  `^(evaluation\\.(json|arrow)|(manifests/evaluate|evaluation)/(${MODEL_NAMES})\\.f32(\\.json)?)$`,
 );
 
 /** Lists the models that a part scores. */

@@ -158,3 +158,33 @@ Deno.test("a comparison says that labels route a run that is split by source, an
     ]);
   });
 });
+
+Deno.test("a comparison puts mixtures beside the first one, document by document, and names runs without documents", async () => {
+  await inFolder(async (folder) => {
+    const [a, b, c] = ["a", "b", "c"].map((name) => `${folder}/${name}`);
+    await writeComparedRun(a, { documents: [1, 5, 9] });
+    await writeComparedRun(b, { documents: [0.9, 4.9, 8.9] }); // a tenth of a nat less each: 9.5%
+    await writeComparedRun(c);
+    const note =
+      `c has no file of what single documents came to, or cuts them in another way, so that it is not put beside a: run deno task evaluate --run ${c} --force if an older version evaluated it`;
+    const { text, page } = await toldOf([a, b, c]);
+    assertMatch(text, /^run +M +perplexity +95% interval +beside a +/m);
+    assertMatch(text, /^b +64 +45\.25 +[\d.]+ to [\d.]+ +9\.5% lower \[9\.5%, 9\.5%\] /m);
+    assertMatch(text, /^a +64 +45\.25 +[\d.]+ to [\d.]+ +- /m);
+    assertStringIncludes(text, `\n(${note})\n`);
+    assertStringIncludes(page, `<p>${note}.</p>`);
+    assertStringIncludes(page, "<td>9.5% lower [9.5%, 9.5%]</td>");
+    assertStringIncludes(page, 'id="plot-beside"');
+
+    const alone = await toldOf([c, a]); // there is no pair
+    assertEquals([alone.text.includes("beside"), alone.page.includes('id="plot-beside"')], [false, false]);
+
+    const path = `${b}/evaluation.arrow`;
+    const bytes = await Deno.readFile(path);
+    bytes[bytes.length >> 1] ^= 4;
+    await Deno.writeFile(path, bytes);
+    const { code, out, err } = await task("compare", [a, b]);
+    assertEquals([code, out], [2, ""], err);
+    assertMatch(err, /^error: .*\/b\/evaluation\.arrow.*\n$/);
+  });
+});

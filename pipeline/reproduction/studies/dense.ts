@@ -5,9 +5,10 @@
  */
 
 import { BASELINES } from "../../evaluation/baselines.ts";
+import { gainText } from "../../evaluation/evaluation.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
-import { gainText, type Outcome, scoreText, setupOf, type Study } from "./study.ts";
+import { type Outcome, scoreText, setupOf, type Study } from "./study.ts";
 
 const EXPERTS = [4, 8];
 

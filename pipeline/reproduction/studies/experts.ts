@@ -5,22 +5,13 @@
  * @module
  */
 
-import { type Gain, sideOf } from "../../evaluation/evaluation.ts";
+import { type Gain, gainText, sideOf } from "../../evaluation/evaluation.ts";
 import { paperTable } from "../../cost/paper.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import type { Claim } from "../../report/reproduction.ts";
 import type { Crossing } from "../claims.ts";
-import {
-  gainText,
-  type Outcome,
-  scoreText,
-  seedRows,
-  seedsTo,
-  setupOf,
-  spreadText,
-  type Study,
-} from "./study.ts";
+import { type Outcome, scoreText, seedRows, seedsTo, setupOf, spreadText, type Study } from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
 /** The numbers of experts whose runs are repeated with other seeds. */

@@ -5,9 +5,10 @@
  * @module
  */
 
+import { gainText } from "../../evaluation/evaluation.ts";
 import { measuredAt, mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
-import { gainText, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
+import { type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
 /** Tokens of the shortest prefix that is told: study "short" tells of fewer. */
 const SHORTEST = 4;

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { atPrefix, type Gain, sideOf } from "../../evaluation/evaluation.ts";
+import { atPrefix } from "../../evaluation/evaluation.ts";
 import type { Table } from "../../report/html.ts";
 import type { Plot } from "../../report/plots.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
@@ -100,12 +100,6 @@ export const scoreText = (
   score: { perplexity: number; low: number; high: number } | undefined,
 ): string | null =>
   score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
-
-/** Writes by how much the perplexity of a mixture is lower or higher, with the interval. */
-export function gainText(gain: Gain): string {
-  const { side, by, from, to } = sideOf(gain);
-  return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
-}
 
 /** Writes a mean and its standard deviation. */
 export const spreadText = (mean: number, deviation: number): string =>

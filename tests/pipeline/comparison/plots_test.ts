@@ -42,3 +42,20 @@ Deno.test("plots of runs show every run that has something to show, and its numb
     assertEquals([...roundPlots(lone), ...evaluationPlots({ ...comparison, runs: lone })], []);
   });
 });
+
+Deno.test("the plot of mixtures beside the first one has a row per run that is paired with it", async () => {
+  await inFolder(async (folder) => {
+    const runs = ["a", "b", "c", "d"].map((name) => `${folder}/${name}`);
+    await writeComparedRun(runs[0]);
+    await writeComparedRun(runs[1], { documents: [3, 4] });
+    await writeComparedRun(runs[2], { documents: [3.1, 4.2] });
+    await writeComparedRun(runs[3], { documents: [3, 3] });
+    const comparison = await compareRuns({ runs });
+    const plot = evaluationPlots(comparison).find(({ id }) => id === "beside")!;
+    assertEquals([plot.title, plot.table.rows.map(([name]) => name)], ["Beside b", ["c", "d"]]);
+    const rounded = plot.table.rows.map((row) => row.slice(1).map((value) => Number(value).toFixed(3)));
+    assertEquals(rounded, [["-16.183", "-22.140", "-10.517"], ["39.347", "0.000", "63.212"]]);
+    const svg = await drawPlot(plot, { width: 348, id: "x", onWarning: fail });
+    assert(svg.startsWith("<svg"));
+  });
+});

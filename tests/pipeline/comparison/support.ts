@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type DocumentScores, writeDocumentScores } from "../../../pipeline/evaluation/documents.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { type Columns, toBatch } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
@@ -11,6 +12,7 @@ import { writeShards } from "../../../pipeline/rows/shards.ts";
 import { outputsHash } from "../../../pipeline/run/manifest.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { DOCUMENTS } from "../../../pipeline/stages/evaluate.ts";
 import { evaluationOf, SHAPE, writeRun } from "../report/support.ts";
 
 /** What of a run is to be unlike the others. */
@@ -25,6 +27,19 @@ export interface Unlike {
   sources?: Record<string, number>;
   /** Perplexity of the mixture. */
   perplexity?: number;
+  /** NLL of every held-out document, of a token each; none in a run that an older version evaluated. */
+  documents?: number[];
+}
+
+/** Gives what documents came to, of so many predicted tokens each. */
+export function documentScores(tokens: ArrayLike<number>, mixture: ArrayLike<number>): DocumentScores {
+  return {
+    document: BigUint64Array.from(tokens, (_, i) => BigInt(i)),
+    source: Array.from(tokens, () => "news"),
+    sequences: new Uint32Array(tokens.length).fill(1),
+    tokens: Uint32Array.from(tokens),
+    nll: { mixture: Float64Array.from(mixture) },
+  };
 }
 
 const LINEAGE: Lineage = {
@@ -63,7 +78,16 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
   const manifest = { ...tokenize, outputs: { ...tokenize.outputs, ...outputs } };
   await write("manifests/tokenize.json", manifest);
   const inputs = { tokens: outputsHash(manifest, "tokens/test-") };
-  await write("manifests/evaluate.json", { ...tokenize, stage: "evaluate", inputs, outputs: {}, result: {} });
+  const evaluate = { ...tokenize, stage: "evaluate", inputs, outputs: {}, result: {} };
+  if (unlike.documents) {
+    const scores = documentScores(unlike.documents.map(() => 1), unlike.documents);
+    const { rows: _, ...record } = await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, {
+      prefix: 64,
+      experts: 4,
+    });
+    evaluate.outputs = { [DOCUMENTS]: record };
+  }
+  await write("manifests/evaluate.json", evaluate);
   await write("evaluation.json", evaluated(perplexity, unlike.sources));
 }
 

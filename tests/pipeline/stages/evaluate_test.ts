@@ -1,5 +1,7 @@
+import { tableFromIPC } from "apache-arrow";
 import {
   assert,
+  assertAlmostEquals,
   assertEquals,
   assertMatch,
   assertNotEquals,
@@ -7,6 +9,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { readShards } from "../../../pipeline/rows/arrow.ts";
+import { readDocumentScores } from "../../../pipeline/evaluation/documents.ts";
 import { evaluate } from "../../../pipeline/evaluation/evaluate.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import type { CheckpointNotes } from "../../../pipeline/checkpoints/hugging_face_config.ts";
@@ -14,6 +17,7 @@ import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/ch
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partHash } from "../../../pipeline/partition/manifests.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
+import { vouchedFiles } from "../../../pipeline/run/manifest.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { gpu } from "../../kernels/support.ts";
@@ -104,6 +108,45 @@ Deno.test("evaluateRun() keeps the evaluation of the run's held-out shards, and 
     }
     assertEquals(actual.prefixes.map(({ prefix }) => prefix), [4, 8, 16, 32]);
     assertEquals(actual.sources.map(({ source }) => source), ["code", "sea"]);
+  }));
+
+Deno.test("evaluateRun() keeps what every document came to, of which the perplexities are the sums", () =>
+  inRun(2, async (run) => {
+    await saveModel(run, "dense");
+    const { scores, documents, sequences, tokens, sources } = await evaluateRun({ run, resamples: 3, gpu });
+    const path = `${run}/evaluation.arrow`;
+    const kept = await readDocumentScores(path, await vouchedFiles(run));
+    const { outputs } = await readJson(`${run}/manifests/tokenize.json`);
+    const held = new Map<bigint, { source: string; sequences: number; tokens: number }>();
+    for (const shard of Object.keys(outputs).filter((name) => name.startsWith("tokens/test-")).sort()) {
+      for (const { document, source, length } of tableFromIPC(await Deno.readFile(`${run}/${shard}`))) {
+        const own = held.get(document) ?? { source, sequences: 0, tokens: 0 };
+        held.set(document, { ...own, sequences: own.sequences + 1, tokens: own.tokens + length - 1 });
+      }
+    }
+    const rows = tableFromIPC(await Deno.readFile(path)).toArray().map((row) => row!.toJSON());
+    assertEquals(
+      rows.map(({ document, source, sequences, tokens }) => [document, { source, sequences, tokens }]),
+      [...held],
+    );
+    assertEquals([kept.document.length, kept.sequences.reduce((a, b) => a + b)], [documents, sequences]);
+    assertEquals(Object.keys(kept.nll), ["mixture", "dense", "oracle", "random"]);
+    for (const [way, score] of Object.entries(scores)) {
+      const nll = rows.reduce((sum, row) => sum + row[way], 0) / tokens;
+      assertAlmostEquals(nll, score!.nllPerToken, 1e-12, way);
+    }
+    for (const { source, tokens, perplexity } of sources) { // no document of this corpus has sequences of two sources
+      const nll = rows.reduce((sum, row) => sum + (row.source === source ? row.dense : 0), 0);
+      assertAlmostEquals(Math.exp(nll / tokens), perplexity.dense!, 1e-9, source);
+    }
+    const bytes = await Deno.readFile(path);
+    bytes[bytes.length >> 1] ^= 4;
+    await Deno.writeFile(path, bytes);
+    const error = await assertRejects(
+      async () => readDocumentScores(path, await vouchedFiles(run)),
+      InputError,
+    );
+    assertStringIncludes(error.message, path);
   }));
 
 Deno.test("evaluateRun() lets the experts choose as well, who are the best in hindsight once they see all of a sequence", () =>

@@ -1,0 +1,50 @@
+/**
+ * Compares mixtures document by document. Runs that hold out the same text find the same documents easy and hard, so the difference
+ * between two mixtures is known far better than either perplexity: both are drawn together (Efron and Tibshirani, "An Introduction to
+ * the Bootstrap", 1993, chapter 8).
+ *
+ * @module
+ */
+
+import { resample } from "../evaluation/bootstrap.ts";
+import type { DocumentScores } from "../evaluation/documents.ts";
+import type { Gain } from "../evaluation/evaluation.ts";
+import { figuresOf } from "../evaluation/tables.ts";
+
+/** How much lower the perplexity of a mixture is than that of another one, in percent, with its 95% interval on the same draws. */
+export type Beside = Omit<Gain, "baseline">;
+
+/**
+ * Says how much lower the perplexity of every mixture is than that of the first one that tells its documents; null for that one, for
+ * those that do not tell them, and for those whose documents are cut in another way.
+ */
+export async function besideFirst(
+  runs: readonly (DocumentScores | null)[],
+  { resamples, signal }: { resamples: number; signal?: AbortSignal },
+): Promise<{ first: number; gains: (Beside | null)[] } | null> {
+  const first = runs.findIndex((scores) => scores !== null);
+  if (first === -1) return null;
+  const own = runs[first]!;
+  const paired = runs.flatMap((scores, i) => scores && isSameText(scores, own) ? [{ i, scores }] : []);
+  if (paired.length < 2) return null;
+  const width = paired.length;
+  const tokens = Float64Array.from(own.tokens);
+  const nll = new Float64Array(tokens.length * width);
+  paired.forEach(({ scores }, column) => {
+    scores.nll.mixture!.forEach((sum, document) => nll[document * width + column] = sum);
+  });
+  const draws = await resample({ nll, tokens, columns: width }, { resamples, seed: 0, signal });
+  const { gainOf } = figuresOf({ width, columns: {}, byDocument: { tokens, nll } }, draws);
+  const columns = new Map(paired.map(({ i }, column) => [i, column]));
+  const gains = runs.map((_, i) => {
+    const column = columns.get(i);
+    return column === undefined || i === first ? null : gainOf(column, columns.get(first)!);
+  });
+  return { first, gains };
+}
+
+/** Whether two runs cut the text that they hold out into the same documents. Ids may differ: each run counts its own. */
+function isSameText(a: DocumentScores, b: DocumentScores): boolean {
+  return a.tokens.length === b.tokens.length && a.tokens.every((tokens, i) => tokens === b.tokens[i]) &&
+    a.sequences.every((sequences, i) => sequences === b.sequences[i]);
+}

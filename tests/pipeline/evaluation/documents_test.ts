@@ -1,0 +1,52 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  type DocumentScores,
+  readDocumentScores,
+  writeDocumentScores,
+} from "../../../pipeline/evaluation/documents.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { type RecordBatch, toBatch, toDocumentBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
+import { lineageOf } from "../../../pipeline/rows/lineage.ts";
+import { readArrow } from "../../../pipeline/rows/arrow.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+const SCORES: DocumentScores = {
+  document: BigUint64Array.of(3n, 2n ** 64n - 1n),
+  source: ["code", ""],
+  sequences: Uint32Array.of(2, 1),
+  tokens: Uint32Array.of(254, 9),
+  nll: { mixture: Float64Array.of(700.1, 1 / 3), dense: Float64Array.of(900, 40) },
+};
+const LINEAGE = { format: 1, stage: "evaluate" };
+
+Deno.test("readDocumentScores() reads what writeDocumentScores() wrote, with M and E", async () => {
+  await inFolder(async (folder) => {
+    const path = `${folder}/evaluation.arrow`;
+    const { rows } = await writeDocumentScores(path, SCORES, { prefix: 64, experts: 4 });
+    assertEquals([rows, await readDocumentScores(path)], [2, SCORES]);
+    for await (const batch of readArrow(path)) {
+      assertEquals(lineageOf(batch), { ...LINEAGE, prefix: 64, experts: 4 });
+    }
+  });
+});
+
+Deno.test("readDocumentScores() refuses files of another layout, and says what must be there", async () => {
+  await inFolder(async (folder) => {
+    const path = `${folder}/evaluation.arrow`;
+    const refused = async (message: string, ...batches: RecordBatch[]) => {
+      await writeArrowFile(path, ReadableStream.from(batches));
+      const error = await assertRejects(() => readDocumentScores(path), InputError);
+      assertStringIncludes(error.message, message);
+      assertStringIncludes(error.message, path);
+    };
+    const of = (change: object) => toDocumentBatch({ ...SCORES, ...change }, LINEAGE);
+    await refused("it must hold one batch of documents: it holds 2", of({}), of({}));
+    await refused('it must have a column "mixture"', of({ nll: { dense: SCORES.nll.dense } }));
+    await refused('column "mixture" must hold float64', of({ nll: { mixture: Float32Array.of(1, 2) } }));
+    await refused('column "tokens" must hold integers', of({ tokens: Float64Array.of(1, 2) }));
+    await refused(
+      'it must have a column "document"',
+      toBatch({ rows: 1, sequence: BigUint64Array.of(1n), length: Uint32Array.of(2) }, LINEAGE),
+    );
+  });
+});
