@@ -123,11 +123,22 @@ export function claimsOf(
     {
       claim: "Training hardly communicates",
       paper: "94 exchanges of 5.6 MB per router; data-parallel 10.4 GB per step (1.3B)",
-      here: `${exchanges} exchanges of ${megabytes(bytesPerExchange)} per router, ` +
-        `${megabytes(bytesPerNode)} in all; data-parallel ${megabytes(denseBytesPerStep)} per step`,
+      here: `${
+        exchanges === 0
+          ? "nothing is exchanged"
+          : `${exchanges} exchanges of ${megabytes(bytesPerExchange)} per router, ${
+            megabytes(bytesPerNode)
+          } in all`
+      }; data-parallel ${megabytes(denseBytesPerStep)} per step`,
       holds: bytesPerNode < denseBytesPerNode,
     },
   ];
+}
+
+/** Sorts to the front what does not hold, and to the end what cannot. */
+export function failuresFirst<Item>(items: readonly Item[], claimOf: (item: Item) => Claim): Item[] {
+  const rank = ({ holds }: Claim) => holds === false ? 0 : holds ? 1 : 2;
+  return items.toSorted((a, b) => rank(claimOf(a)) - rank(claimOf(b)));
 }
 
 function crossingClaim({ tokensPerExpert, trained, difference }: Crossing): Claim {

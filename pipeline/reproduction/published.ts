@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
-import { readClaimsMarkdown } from "./claims.ts";
+import { failuresFirst, readClaimsMarkdown } from "./claims.ts";
 import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
 import { RATES_FILE, ratesText, readRates } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
@@ -141,14 +141,13 @@ function withInterval(here: string): [figure: string, interval: string] {
  */
 export function publishedClaims(published: readonly Published[], folder: string): string {
   const all = published.flatMap((from) => from.claims.map((claim) => ({ from, claim })));
-  const rank = ({ claim: { holds } }: (typeof all)[number]) => holds === false ? 0 : holds ? 1 : 2;
   const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
   return [
     told(published),
     ...missingText(published),
     "",
     ...head(["from", "claim", "paper", "here", "95% interval", "holds"]),
-    ...all.toSorted((a, b) => rank(a) - rank(b)).map(({ from: { title, table }, claim }) =>
+    ...failuresFirst(all, ({ claim }) => claim).map(({ from: { title, table }, claim }) =>
       row([
         `[${title}](${join(folder, table)})`,
         claim.claim,

@@ -8,7 +8,7 @@
 import { basename } from "node:path";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Text, type Words } from "../../../kernels/errors.ts";
-import type { Claim, Searched } from "../../report/reproduction.ts";
+import type { Searched } from "../../report/reproduction.ts";
 import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
 import { canonical } from "../../run/seal.ts";
@@ -21,6 +21,7 @@ import { resolveRun } from "../../stages/resolution.ts";
 import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
 import { pickSettings, type Work } from "../../stages/stage.ts";
 import type { TrainOptions } from "../../stages/train.ts";
+import { failuresFirst } from "../claims.ts";
 import { diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
 import {
   configurationOf,
@@ -439,16 +440,10 @@ async function resultOf(
   const findings = study.findings(outcomes);
   return {
     study,
-    findings: { ...findings, claims: failuresFirst(findings.claims) },
+    findings: { ...findings, claims: failuresFirst(findings.claims, (claim) => claim) },
     adapters: [...new Set(outcomes.map(({ adapter }) => adapter))].sort(),
     runs: outcomes.map(({ setup }) => setup.name),
   };
-}
-
-/** Sorts claims that do not hold to the front. */
-function failuresFirst(claims: readonly Claim[]): Claim[] {
-  const rank = ({ holds }: Claim) => holds === false ? 0 : holds ? 1 : 2;
-  return claims.toSorted((a, b) => rank(a) - rank(b));
 }
 
 /** Throws an `InputError` where a folder of studies would be a run itself. */

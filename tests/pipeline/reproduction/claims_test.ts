@@ -8,6 +8,7 @@ import {
   claimsMarkdown,
   claimsOf,
   crossingOf,
+  failuresFirst,
   readClaimsMarkdown,
 } from "../../../pipeline/reproduction/claims.ts";
 import type { PartitionSummary } from "../../../pipeline/stages/summary.ts";
@@ -175,4 +176,28 @@ Deno.test("readClaimsMarkdown() reads what claimsMarkdown() writes, and complete
     { claim: "… and another", paper: "", here: "2", holds: null },
   ]));
   assertEquals([one.holds, more.holds, more.claim], [false, null, "It beats one … and another"]);
+});
+
+Deno.test("claimsOf() says that nothing is exchanged where text is split without routers", () => {
+  const cost = costOf(resolveConfiguration({ preset: "small", flags: { partitioner: "source" } }), {
+    flops: 1,
+    utilisation: 1,
+  });
+  const { here, holds } = find(claimsOf(evaluation(), PARTITION, cost, null), "hardly communicates");
+  assertEquals([here.startsWith("nothing is exchanged; data-parallel "), holds], [true, true], here);
+  const routed = find(claimsOf(evaluation(), PARTITION, COST, null), "hardly communicates");
+  assertEquals(
+    /^\d+ exchanges of [\d.]+ MB per router, [\d.]+ MB in all; data-parallel /.test(routed.here),
+    true,
+  );
+});
+
+Deno.test("failuresFirst() sorts by verdict, and else keeps the order", () => {
+  const claims = [null, true, false, true, false].map((holds, i) => ({
+    claim: `${i}`,
+    paper: "",
+    here: "",
+    holds,
+  }));
+  assertEquals(failuresFirst(claims, (claim) => claim).map(({ claim }) => claim).join(""), "24130");
 });
