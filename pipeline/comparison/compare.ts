@@ -68,6 +68,7 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
           resamples: own.resamples,
         },
         trained: found[i]?.trained ?? null,
+        documents: documents[i]?.document.length ?? null,
         beside: beside?.gains[i] ?? null,
         wins: own && sources.length > 0 ? sources.filter(({ best }) => best.includes(i)).length : null,
         lacks,

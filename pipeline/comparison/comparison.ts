@@ -81,6 +81,8 @@ export interface ComparedRun {
    * not evaluated, or no source is compared.
    */
   wins: number | null;
+  /** Held-out documents of which its evaluation says what each came to; null where it is not evaluated, or by an older version. */
+  documents: number | null;
   /**
    * How much lower the perplexity of its mixture is than that of the reference ({@linkcode Comparison}), with the interval on the same
    * draws of documents; null for the reference, and where the documents of one of both are not known.

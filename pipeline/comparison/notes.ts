@@ -18,7 +18,8 @@ export function untoldText({ untold }: HeldOut): string {
  * what to do.
  */
 export function evaluationNotes({ runs, reference }: Comparison): Text[] {
-  const byLabel = runs.filter(({ routes, evaluation }) => !routes && evaluation !== null);
+  const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
+  const byLabel = evaluated.filter(({ routes }) => !routes);
   const names = byLabel.map(({ name }) => name);
   return [
     ...names.length === 0 ? [] : [
@@ -33,12 +34,17 @@ export function evaluationNotes({ runs, reference }: Comparison): Text[] {
         } once the others are trained`,
       ]
     ),
-    ...runs.flatMap(({ name, run, evaluation, beside }) =>
-      reference === null || evaluation === null || beside !== null || name === reference ? [] : [
-        say`${name} has no file of what single documents came to, or cuts them in another way, so that it is not put beside ${reference}: run ${
+    ...evaluated.length < 2 ? [] : evaluated.flatMap(({ name, run, documents }) =>
+      documents !== null ? [] : [
+        say`${name} is not put beside others, as an older version evaluated it and kept nothing of single documents: run ${
           task("evaluate", { run, force: true })
-        } if an older version evaluated it`,
+        }`,
       ]
+    ),
+    ...evaluated.flatMap(({ name, documents, beside }) =>
+      reference === null || documents === null || beside !== null || name === reference
+        ? []
+        : [`${name} is not put beside ${reference}, as it cuts the text into other documents`]
     ),
   ];
 }

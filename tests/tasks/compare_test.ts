@@ -166,7 +166,7 @@ Deno.test("a comparison puts mixtures beside the first one, document by document
     await writeComparedRun(b, { documents: [0.9, 4.9, 8.9] }); // a tenth of a nat less each: 9.5%
     await writeComparedRun(c);
     const note =
-      `c has no file of what single documents came to, or cuts them in another way, so that it is not put beside a: run deno task evaluate --run ${c} --force if an older version evaluated it`;
+      `c is not put beside others, as an older version evaluated it and kept nothing of single documents: run deno task evaluate --run ${c} --force`;
     const { text, page } = await toldOf([a, b, c]);
     assertMatch(text, /^run +M +perplexity +95% interval +beside a +/m);
     assertMatch(text, /^b +64 +45\.25 +[\d.]+ to [\d.]+ +9\.5% lower \[9\.5%, 9\.5%\] /m);
@@ -177,7 +177,8 @@ Deno.test("a comparison puts mixtures beside the first one, document by document
     assertStringIncludes(page, 'id="plot-beside"');
 
     const alone = await toldOf([c, a]); // there is no pair
-    assertEquals([alone.text.includes("beside"), alone.page.includes('id="plot-beside"')], [false, false]);
+    assertEquals([alone.text.includes("beside a"), alone.page.includes('id="plot-beside"')], [false, false]);
+    assertStringIncludes(alone.text, `\n(${note})\n`);
 
     const path = `${b}/evaluation.arrow`;
     const bytes = await Deno.readFile(path);

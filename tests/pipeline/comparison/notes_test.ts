@@ -30,7 +30,7 @@ Deno.test("sourceNote() says why sources are not compared", () => {
 
 Deno.test("evaluationNotes() says which runs go by labels, and which are evaluated on a part of the text", () => {
   const notes = (...runs: Partial<ComparedRun>[]) =>
-    evaluationNotes({ runs } as unknown as Comparison).map((note) => wordText(note));
+    evaluationNotes({ runs, reference: "a" } as unknown as Comparison).map((note) => wordText(note));
   const run = {
     name: "a",
     run: "runs/a",
@@ -38,6 +38,8 @@ Deno.test("evaluationNotes() says which runs go by labels, and which are evaluat
     routes: true,
     trained: null,
     evaluation: {},
+    documents: 9,
+    beside: {},
   } as ComparedRun;
   const byLabel = { ...run, routes: false };
   assertEquals(notes(run, { ...byLabel, evaluation: null }), []);
@@ -48,4 +50,13 @@ Deno.test("evaluationNotes() says which runs go by labels, and which are evaluat
     "a and b route held-out text by its true labels, which no prompt has, and not by M tokens",
     'a is evaluated only on the text that goes to 2 of 4 experts, so it is not compared: run task "evaluate" with run "runs/a" once the others are trained',
   ]);
+  const older = { ...run, documents: null, beside: null };
+  assertEquals(
+    notes({ ...run, beside: null }, { ...run, name: "b", beside: null }, { ...older, name: "c" }),
+    [
+      'c is not put beside others, as an older version evaluated it and kept nothing of single documents: run task "evaluate" with run "runs/a", force',
+      "b is not put beside a, as it cuts the text into other documents",
+    ],
+  );
+  assertEquals(notes(older, { ...run, name: "b", evaluation: null, documents: null }), []); // there is nothing to put it beside
 });

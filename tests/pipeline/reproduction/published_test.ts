@@ -58,14 +58,17 @@ Deno.test("the project's pages say what the results that are kept say: deno task
 });
 
 Deno.test("what is kept of studies is whole, and names no path: studies can go on from it", async () => {
-  const kept = `${ROOT}fixtures/reproduction/studies`;
-  const { rates, searches } = await readKnown(kept);
-  const names = await namesOfNotes(kept);
-  assert(names.length > 0 && Object.keys(rates).length > 0 && Object.keys(searches).length > 0);
-  for (const name of names) {
-    const { stages, outcome } = (await readNote(kept, name))!;
-    assert(outcome.trained.experts && stages.split, name);
-    assert(!/"(\/|[A-Z]:)/.test(await Deno.readTextFile(`${kept}/${noteFile(name)}`)), name);
+  for (const [folder, parts] of [["studies", 3], ["all-text", 2], ["all-text-random-start", 1]] as const) {
+    const kept = `${ROOT}fixtures/reproduction/${folder}`;
+    const { rates, searches } = await readKnown(kept);
+    const names = await namesOfNotes(kept);
+    const found = [names, Object.keys(rates), Object.keys(searches)].map(({ length }) => length > 0);
+    assertEquals(found, [true, parts > 1, parts > 2], folder);
+    for (const name of names) {
+      const { stages, outcome } = (await readNote(kept, name))!;
+      assert(outcome.trained.experts && stages.split, name);
+      assert(!/"(\/|[A-Z]:)/.test(await Deno.readTextFile(`${kept}/${noteFile(name)}`)), name);
+    }
   }
 });
 
