@@ -5,13 +5,12 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, task } from "../../kernels/errors.ts";
 import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { printable } from "../report/html.ts";
 import { readRun } from "../report/read.ts";
-import { exists } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
 import { FIELD_NAMES } from "../settings/configuration.ts";
 import { DOCUMENTS } from "../stages/evaluate.ts";
@@ -40,9 +39,10 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
   const found = located.map(({ record }) => evaluationOf(record));
   const evaluations = found.map((own) => own?.trained ? null : own);
   const { sources, sourcesApart } = sourcesOf(evaluations);
-  const documents = await Promise.all(located.map((run, i) => evaluations[i] && documentsOf(run)));
-  const resamples = evaluations.find((own) => own !== null)?.resamples ?? RESAMPLES;
-  const beside = await besideFirst(documents, { resamples, signal });
+  const documents = await Promise.all(
+    located.map((run, i) => evaluations[i] && documentsOf(run, evaluations[i])),
+  );
+  const beside = await besideFirst(documents, { resamples: RESAMPLES, signal });
   const comparison: Comparison = {
     runs: located.map(({ name, run, record, lacks }, i) => {
       const { config: { configuration, adapter }, partition, rounds, curves, routes } = record;
@@ -117,12 +117,36 @@ function evaluationOf(record: LocatedRun["record"]): Evaluation | null {
   return evaluate?.inputs.tokens === heldOutHash(record) ? evaluation : null;
 }
 
-/** Reads what the held-out documents of an evaluated run came to; null where an older version evaluated it, or the file is gone. */
-async function documentsOf({ run, record }: LocatedRun): Promise<DocumentScores | null> {
+/**
+ * Reads what the held-out documents of an evaluated run came to; null where an older version evaluated it. Throws an `InputError` where
+ * the file is gone or damaged, or not of this evaluation.
+ */
+async function documentsOf(
+  { run, record }: LocatedRun,
+  { documents, tokens, scores }: Evaluation,
+): Promise<DocumentScores | null> {
   const path = `${run}/${DOCUMENTS}`;
   const { outputs } = record.manifests.evaluate!;
-  if (!(DOCUMENTS in outputs) || !await exists(path)) return null;
-  return await readDocumentScores(path, new Vouched().add(run, outputs));
+  if (!(DOCUMENTS in outputs)) return null;
+  const remedy = say`run ${task("evaluate", { run, force: true })}`;
+  try {
+    const found = await readDocumentScores(path, new Vouched().add(run, outputs));
+    const sum = (values: Float64Array | Uint32Array) => [...values].reduce((a, b) => a + b, 0);
+    const of = (documents: number, tokens: number, nll: number) =>
+      `${documents} documents, ${tokens} tokens, ${nll.toFixed(6)} nats per token`;
+    const [own, other] = [
+      of(found.document.length, sum(found.tokens), sum(found.nll.mixture) / sum(found.tokens)),
+      of(documents, tokens, scores.mixture!.nllPerToken),
+    ];
+    if (own === other) return found;
+    throw new InputError(
+      `Cannot compare "${run}" as "${path}" must be of the evaluation in evaluation.json: ${own} in the former, ${other} in the latter`,
+      { where: path },
+    );
+  } catch (error) {
+    if (!(error instanceof InputError) || error.remedy) throw error;
+    throw new InputError(error.what, { where: path, remedy, cause: error });
+  }
 }
 
 /**

@@ -5,13 +5,12 @@
  */
 
 import type { TaskReference, Text, Words } from "../../kernels/errors.ts";
-import type { Evaluation } from "../evaluation/evaluation.ts";
+import type { Evaluation, Lower } from "../evaluation/evaluation.ts";
 import type { PartitionCounts } from "../partition/manifests.ts";
 import type { DrawOptions } from "../report/drawn.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import type { StageStatus } from "../stages/status.ts";
 import type { HeldOut } from "./held_out.ts";
-import type { Beside } from "./paired.ts";
 
 /** Says what to compare, and where to. */
 export interface CompareOptions extends Omit<DrawOptions, "plots"> {
@@ -81,13 +80,16 @@ export interface ComparedRun {
    * not evaluated, or no source is compared.
    */
   wins: number | null;
-  /** Held-out documents of which its evaluation says what each came to; null where it is not evaluated, or by an older version. */
+  /**
+   * Held-out documents of which its evaluation says what each came to; null where an older version evaluated it, and where it is not
+   * evaluated on all this text.
+   */
   documents: number | null;
   /**
    * How much lower the perplexity of its mixture is than that of the reference ({@linkcode Comparison}), with the interval on the same
-   * draws of documents; null for the reference, and where the documents of one of both are not known.
+   * draws of documents; null for the reference, where the documents of one of both are not known, and where they differ.
    */
-  beside: Beside | null;
+  beside: Lower | null;
   /** Stages that are not up to date. */
   lacks: Lack[];
 }
@@ -113,7 +115,7 @@ export interface Comparison {
   runs: ComparedRun[];
   /** The held-out text that those share which tell of some; null where no run tells what it holds out. */
   heldOut: HeldOut | null;
-  /** Name of the run beside which the others are: the first one whose documents are known; null where fewer than two are. */
+  /** Name of the run beside which the others are put: the first one whose documents another one shares; null where there is none. */
   reference: string | null;
   /** Settings in which they differ. */
   settings: SettingDifference[];

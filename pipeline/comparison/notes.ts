@@ -19,6 +19,7 @@ export function untoldText({ untold }: HeldOut): string {
  */
 export function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
+  const told = evaluated.filter(({ documents }) => documents !== null);
   const byLabel = evaluated.filter(({ routes }) => !routes);
   const names = byLabel.map(({ name }) => name);
   return [
@@ -38,14 +39,16 @@ export function evaluationNotes({ runs, reference }: Comparison): Text[] {
       documents !== null ? [] : [
         say`${name} is not put beside others, as an older version evaluated it and kept nothing of single documents: run ${
           task("evaluate", { run, force: true })
-        }`,
+        }, with the options that it had`,
       ]
     ),
-    ...evaluated.flatMap(({ name, documents, beside }) =>
-      reference === null || documents === null || beside !== null || name === reference
-        ? []
-        : [`${name} is not put beside ${reference}, as it cuts the text into other documents`]
-    ),
+    ...told.length < 2
+      ? []
+      : told.flatMap(({ name, beside }) =>
+        beside !== null || name === reference
+          ? []
+          : [`${name} is not put beside ${reference ?? "others"}, as it cuts the text into other documents`]
+      ),
   ];
 }
 

@@ -8,30 +8,29 @@
 
 import { resample } from "../evaluation/bootstrap.ts";
 import type { DocumentScores } from "../evaluation/documents.ts";
-import type { Gain } from "../evaluation/evaluation.ts";
+import type { Lower } from "../evaluation/evaluation.ts";
 import { figuresOf } from "../evaluation/tables.ts";
 
-/** How much lower the perplexity of a mixture is than that of another one, in percent, with its 95% interval on the same draws. */
-export type Beside = Omit<Gain, "baseline">;
-
 /**
- * Says how much lower the perplexity of every mixture is than that of the first one that tells its documents; null for that one, for
- * those that do not tell them, and for those whose documents are cut in another way.
+ * Says how much lower the perplexity of every mixture is than that of the first one that can be paired with another: null for that one,
+ * for those whose documents are not known, and for those that cut the text into other documents. Null as a whole where no two can be
+ * paired.
  */
 export async function besideFirst(
   runs: readonly (DocumentScores | null)[],
   { resamples, signal }: { resamples: number; signal?: AbortSignal },
-): Promise<{ first: number; gains: (Beside | null)[] } | null> {
-  const first = runs.findIndex((scores) => scores !== null);
+): Promise<{ first: number; gains: (Lower | null)[] } | null> {
+  const first = runs.findIndex((own, i) =>
+    own && runs.some((other, j) => j !== i && other && isSameText(own, other))
+  );
   if (first === -1) return null;
   const own = runs[first]!;
   const paired = runs.flatMap((scores, i) => scores && isSameText(scores, own) ? [{ i, scores }] : []);
-  if (paired.length < 2) return null;
   const width = paired.length;
   const tokens = Float64Array.from(own.tokens);
   const nll = new Float64Array(tokens.length * width);
   paired.forEach(({ scores }, column) => {
-    scores.nll.mixture!.forEach((sum, document) => nll[document * width + column] = sum);
+    scores.nll.mixture.forEach((sum, document) => nll[document * width + column] = sum);
   });
   const draws = await resample({ nll, tokens, columns: width }, { resamples, seed: 0, signal });
   const { gainOf } = figuresOf({ width, columns: {}, byDocument: { tokens, nll } }, draws);

@@ -5,9 +5,7 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
 import {
-  type DocumentColumns,
   fromDocumentBatch,
   readArrow,
   toDocumentBatch,
@@ -15,18 +13,28 @@ import {
   type Written,
 } from "../rows/arrow.ts";
 import { FORMAT } from "../rows/lineage.ts";
+import { unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { TOLD_WAYS, type Way } from "./evaluation.ts";
 import type { Routed } from "./routes.ts";
 import type { Tables } from "./tables.ts";
 
-/** Held-out documents in the order of their first sequences: id, source, sequences, predicted tokens, and NLL by way, nats. */
-export interface DocumentScores extends DocumentColumns {
-  nll: Partial<Record<Way, Float64Array>> & Record<string, Float64Array>;
+/** What held-out documents came to, a row per document in the order of their first sequences `[rows]`. */
+export interface DocumentScores {
+  /** Ids. */
+  document: BigUint64Array;
+  /** Label of the first sequence of each. */
+  source: string[];
+  /** Sequences of each. */
+  sequences: Uint32Array;
+  /** Predicted tokens of each. */
+  tokens: Uint32Array;
+  /** NLL of each by way, nats; the mixture's is always there. */
+  nll: Partial<Record<Way, Float64Array>> & { mixture: Float64Array };
 }
 
 /** Takes the sums of documents from full tables. */
-export function documentScores(
+export function scoresOfDocuments(
   { ids, blocks, sources }: Routed,
   { width, columns, byDocument: { sequences, tokens, nll } }: Tables,
 ): DocumentScores {
@@ -42,7 +50,7 @@ export function documentScores(
     tokens: Uint32Array.from(tokens),
     nll: Object.fromEntries(
       ways.map((way) => [way, Float64Array.from(ids, (_, i) => nll[i * width + columns[way]!])]),
-    ),
+    ) as DocumentScores["nll"],
   };
 }
 
@@ -56,17 +64,33 @@ export async function writeDocumentScores(
   return await writeArrowFile(path, ReadableStream.from([batch]));
 }
 
-/** Reads what documents came to. Throws an `InputError` where the file is missing, damaged, or of another layout. */
+/**
+ * Reads what documents came to. Throws an `InputError` where the file is missing, damaged, of another layout, or holds values that
+ * cannot be.
+ */
 export async function readDocumentScores(path: string, vouched?: Vouched): Promise<DocumentScores> {
   const parts: DocumentScores[] = [];
   for await (const batch of readArrow(path, path, vouched)) {
-    parts.push(fromDocumentBatch(batch, "mixture", TOLD_WAYS));
+    parts.push(fromDocumentBatch(batch, "mixture", TOLD_WAYS) as DocumentScores);
   }
-  if (parts.length === 1) return parts[0];
-  throw new InputError(
-    `Cannot read "${path}" as it must hold one batch of documents: it holds ${parts.length}`,
-    {
-      where: path,
-    },
-  );
+  const scores = parts[0];
+  if (parts.length !== 1 || scores.document.length === 0) {
+    const rows = parts.reduce((sum, { document }) => sum + document.length, 0);
+    const fact = `it holds ${parts.length} of ${rows} documents`;
+    throw unreadable(path, "it must hold one batch of documents", fact);
+  }
+  for (const [name, counts] of [["sequences", scores.sequences], ["tokens", scores.tokens]] as const) {
+    const row = counts.indexOf(0);
+    if (row >= 0) throw unreadable(`${path}, row ${row},`, `column "${name}" must be at least 1`, "it is 0");
+  }
+  for (const [way, nll] of Object.entries(scores.nll)) {
+    const row = nll.findIndex((value) => !(value >= 0 && value < Infinity));
+    if (row < 0) continue;
+    throw unreadable(
+      `${path}, row ${row},`,
+      `column "${way}" must be finite and not negative`,
+      `it is ${nll[row]}`,
+    );
+  }
+  return scores;
 }

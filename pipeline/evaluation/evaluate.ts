@@ -15,7 +15,7 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
 import { type Baseline, BASELINES } from "./baselines.ts";
 import { resample } from "./bootstrap.ts";
-import { type DocumentScores, documentScores } from "./documents.ts";
+import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { checkFallback, createFallback, type FallbackOptions } from "./fallback.ts";
 import { createMixing, mixesOf, type MixOptions, type Part } from "./mix.ts";
@@ -112,7 +112,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     });
   }
   falling?.add(add, firstFallback);
-  options.onDocuments?.(documentScores(routed, tables));
+  options.onDocuments?.(scoresOfDocuments(routed, tables));
 
   const { width, byDocument: { nll, tokens } } = tables;
   const { config, adopted } = passes.models();

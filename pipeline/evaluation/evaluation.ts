@@ -225,20 +225,31 @@ export function atPrefix<Row extends { prefix: number }>(
   return prefixes.find(({ prefix }) => prefix === tokens);
 }
 
+/** How much lower one perplexity is than another on the same draws of documents, in percent, with its 95% interval. */
+export interface Lower {
+  /** 100 · (1 − perplexity / that of the other). */
+  percent: number;
+  /** Lower end of the interval. */
+  low: number;
+  /** Upper end of the interval. */
+  high: number;
+}
+
 /**
  * Gives a gain in positive numbers: by how much the perplexity of the mixture is lower or higher, with the
  * ends of that interval.
  */
 export function sideOf(
-  { percent, low, high }: Omit<Gain, "baseline">,
+  { percent, low, high }: Lower,
 ): { side: "lower" | "higher"; by: number; from: number; to: number } {
   return percent < 0
     ? { side: "higher", by: -percent, from: -high, to: -low }
     : { side: "lower", by: percent, from: low, to: high };
 }
 
-/** Writes by how much the perplexity of a mixture is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]". */
-export function gainText(gain: Omit<Gain, "baseline">): string {
+/** Writes by how much a perplexity is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]", or "equal". */
+export function gainText(gain: Lower): string {
+  if (gain.low === 0 && gain.high === 0) return "equal";
   const { side, by, from, to } = sideOf(gain);
   return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
 }

@@ -33,6 +33,7 @@ export {
   type Fallback,
   type Gain,
   gainText,
+  type Lower,
   type Mix,
   type PrefixScore,
   type Reliability,

@@ -6,7 +6,7 @@
 
 import { type Baseline, BASELINES } from "./baselines.ts";
 import { percentileInterval } from "./bootstrap.ts";
-import type { Evaluation, Gain, Score, Way } from "./evaluation.ts";
+import type { Evaluation, Gain, Lower, Score, Way } from "./evaluation.ts";
 import type { Kept, Routed } from "./routes.ts";
 
 /** Sums over the sequences of one kind: of a document, a source or a segment. */
@@ -89,7 +89,7 @@ export interface Figures {
   /** Gives the score of a column, with its interval. */
   scoreOf(column: number): Score;
   /** Says how much lower the perplexity of one column is than that of another, on the same draws. */
-  gainOf(column: number, than: number): Omit<Gain, "baseline">;
+  gainOf(column: number, than: number): Lower;
   /** Says how much lower the perplexity of a column is than every baseline's. */
   gainsOf(column: number): Gain[];
 }

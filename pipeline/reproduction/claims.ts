@@ -42,6 +42,12 @@ export function claimsOf(
   const printed = paperTable().find((row) => row.experts === experts)?.printed;
   const { flops, communication, parameters } = cost;
   const { exchanges, bytesPerExchange, bytesPerNode, denseBytesPerStep, denseBytesPerNode } = communication;
+  const inAll = `${megabytes(bytesPerNode)} in all`;
+  const exchanged = bytesPerNode === 0
+    ? "nothing is exchanged"
+    : exchanges === 0
+    ? `costs of sequences alone, ${inAll}`
+    : `${exchanges} exchanges of ${megabytes(bytesPerExchange)} per router, ${inAll}`;
   // Where a label routes, all prefixes lead to the same.
   const byPrefix = new Set(prefixes.map(({ perplexity }) => perplexity)).size > 1;
   const beats = ({ baseline, low }: Gain) => baseline === "dense" && low > 0;
@@ -123,13 +129,7 @@ export function claimsOf(
     {
       claim: "Training hardly communicates",
       paper: "94 exchanges of 5.6 MB per router; data-parallel 10.4 GB per step (1.3B)",
-      here: `${
-        exchanges === 0
-          ? "nothing is exchanged"
-          : `${exchanges} exchanges of ${megabytes(bytesPerExchange)} per router, ${
-            megabytes(bytesPerNode)
-          } in all`
-      }; data-parallel ${megabytes(denseBytesPerStep)} per step`,
+      here: `${exchanged}; data-parallel ${megabytes(denseBytesPerStep)} per step`,
       holds: bytesPerNode < denseBytesPerNode,
     },
   ];

@@ -1,6 +1,6 @@
 /**
  * The stage `evaluate` scores held-out sequences with the mixture of a run, beside the dense models that are trained there, and
- * keeps the result as `evaluation.json`.
+ * keeps the result as `evaluation.json`, and what every document came to as `evaluation.arrow`.
  *
  * @module
  */
@@ -91,7 +91,7 @@ export function evaluateStage(
     uses: [...models, ...baselines].map(({ stage }) => stage.name),
     onRequest: true,
     settings: ["prefix", "seed", "routers"],
-    revision: 2, // also with the file of documents, without which the result is the same
+    revision: 2, // not raised for DOCUMENTS: the result is the same, so evaluations without that file stay up to date
     outputs: [EVALUATION, DOCUMENTS],
     makes: MADE_PARTS,
     keeps: [`${PLACE.folder}/`],

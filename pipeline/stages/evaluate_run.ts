@@ -24,7 +24,7 @@ export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<Ev
 
 /**
  * Evaluates the mixture of a run on its held-out sequences, beside the dense models that are trained there, unless
- * `evaluation.json` is up to date: of the same models, sequences, options and device.
+ * the evaluation is up to date: of the same models, sequences, options and device.
  *
  * Throws an `InputError` where the run is not partitioned, an expert is not trained or was trained on another part, models differ in
  * shape or tokenizer, a file is damaged, nothing is held out, or a mixture or a fallback that is asked for is impossible; a `RunError`

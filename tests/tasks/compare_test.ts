@@ -166,7 +166,7 @@ Deno.test("a comparison puts mixtures beside the first one, document by document
     await writeComparedRun(b, { documents: [0.9, 4.9, 8.9] }); // a tenth of a nat less each: 9.5%
     await writeComparedRun(c);
     const note =
-      `c is not put beside others, as an older version evaluated it and kept nothing of single documents: run deno task evaluate --run ${c} --force`;
+      `c is not put beside others, as an older version evaluated it and kept nothing of single documents: run deno task evaluate --run ${c} --force, with the options that it had`;
     const { text, page } = await toldOf([a, b, c]);
     assertMatch(text, /^run +M +perplexity +95% interval +beside a +/m);
     assertMatch(text, /^b +64 +45\.25 +[\d.]+ to [\d.]+ +9\.5% lower \[9\.5%, 9\.5%\] /m);
@@ -180,12 +180,33 @@ Deno.test("a comparison puts mixtures beside the first one, document by document
     assertEquals([alone.text.includes("beside a"), alone.page.includes('id="plot-beside"')], [false, false]);
     assertStringIncludes(alone.text, `\n(${note})\n`);
 
+    await writeComparedRun(c, { documents: [1, 14] });
+    const cut = await toldOf([c, a, b]); // the first one that has a partner is the reference
+    assertStringIncludes(cut.text, "\n(c is not put beside a, as it cuts the text into other documents)\n");
+    const unlike = await toldOf([c, a]);
+    assertStringIncludes(
+      unlike.text,
+      "\n(c is not put beside others, as it cuts the text into other documents)\n",
+    );
+
+    await writeComparedRun(c, { documents: [1, 5, 9] });
+    assertMatch((await toldOf([a, c])).text, /^c .* equal +/m);
+    await changeEvaluation(c, (own) => ({ ...own, tokens: 4 }));
     const path = `${b}/evaluation.arrow`;
     const bytes = await Deno.readFile(path);
-    bytes[bytes.length >> 1] ^= 4;
-    await Deno.writeFile(path, bytes);
-    const { code, out, err } = await task("compare", [a, b]);
-    assertEquals([code, out], [2, ""], err);
-    assertMatch(err, /^error: .*\/b\/evaluation\.arrow.*\n$/);
+    const remedies = {
+      [c]:
+        /^error: .*must be of the evaluation in evaluation\.json: 3 documents, 3 tokens, 5\.000000 nats per token in the former, 3 documents, 4 tokens, .*; run deno task evaluate --run \S+ --force\n$/,
+      [b]: /^error: .*\/b\/evaluation\.arrow.*; run deno task evaluate --run .*\n$/,
+    };
+    for (const damage of ["flip", "gone"]) {
+      if (damage === "gone") await Deno.remove(path);
+      else await Deno.writeFile(path, bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 4));
+      for (const [run, message] of Object.entries(remedies)) {
+        const { code, out, err } = await task("compare", [a, run]);
+        assertEquals([code, out], [2, ""], err);
+        assertMatch(err, message);
+      }
+    }
   });
 });

@@ -54,7 +54,7 @@ Deno.test("evaluationNotes() says which runs go by labels, and which are evaluat
   assertEquals(
     notes({ ...run, beside: null }, { ...run, name: "b", beside: null }, { ...older, name: "c" }),
     [
-      'c is not put beside others, as an older version evaluated it and kept nothing of single documents: run task "evaluate" with run "runs/a", force',
+      'c is not put beside others, as an older version evaluated it and kept nothing of single documents: run task "evaluate" with run "runs/a", force, with the options that it had',
       "b is not put beside a, as it cuts the text into other documents",
     ],
   );

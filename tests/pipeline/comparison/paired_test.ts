@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { besideFirst } from "../../../pipeline/comparison/paired.ts";
-import { documentScores } from "./support.ts";
+import { scoresOf } from "./support.ts";
 
 const OPTIONS = { resamples: 1000 };
 
@@ -16,8 +16,8 @@ function numbers(seed: number): () => number {
 
 Deno.test("besideFirst() finds a difference that all documents share without an interval, however much they differ", async () => {
   const tokens = [10, 200, 3, 77];
-  const own = documentScores(tokens, [50, 300, 20, 100]);
-  const worse = documentScores(tokens, own.nll.mixture!.map((nll, i) => nll + 0.1 * tokens[i]));
+  const own = scoresOf(tokens, [50, 300, 20, 100]);
+  const worse = scoresOf(tokens, own.nll.mixture!.map((nll, i) => nll + 0.1 * tokens[i]));
   const { first, gains } = (await besideFirst([null, own, worse], OPTIONS))!;
   assertEquals([first, gains[0], gains[1]], [1, null, null]);
   for (const value of Object.values(gains[2]!)) assertAlmostEquals(value, 100 * (1 - Math.exp(0.1)), 1e-10);
@@ -29,7 +29,7 @@ Deno.test("besideFirst() gives the interval that draws by another generator give
   const hard = tokens.map(() => 2 + 3 * random());
   const a = tokens.map((count, i) => count * hard[i]);
   const b = tokens.map((count, i) => count * (hard[i] - 0.2 + 0.5 * random()));
-  const beside = (await besideFirst([documentScores(tokens, a), documentScores(tokens, b)], {
+  const beside = (await besideFirst([scoresOf(tokens, a), scoresOf(tokens, b)], {
     resamples: 20_000,
   }))!.gains[1]!;
   const gains = Array.from({ length: 20_000 }, () => {
@@ -49,12 +49,14 @@ Deno.test("besideFirst() gives the interval that draws by another generator give
 });
 
 Deno.test("besideFirst() pairs only runs whose text is cut into the same documents", async () => {
-  const own = documentScores([10, 20], [30, 40]);
-  for (const other of [documentScores([10, 21], [30, 40]), documentScores([10, 20, 5], [30, 40, 9]), null]) {
+  const own = scoresOf([10, 20], [30, 40]);
+  for (const other of [scoresOf([10, 21], [30, 40]), scoresOf([10, 20, 5], [30, 40, 9]), null]) {
     assertEquals(await besideFirst([own, other], OPTIONS), null);
   }
   const longer = { ...own, sequences: Uint32Array.of(1, 2) };
-  const found = await besideFirst([own, longer, documentScores([10, 20], [29, 39])], OPTIONS);
+  const found = await besideFirst([own, longer, scoresOf([10, 20], [29, 39])], OPTIONS);
   assertEquals(found!.gains.map((gain) => gain !== null), [false, false, true]);
+  const later = await besideFirst([longer, own, scoresOf([10, 20], [29, 39])], OPTIONS);
+  assertEquals([later!.first, later!.gains.map((gain) => gain !== null)], [1, [false, false, true]]);
   assertEquals(await besideFirst([null, null], OPTIONS), null);
 });

@@ -32,7 +32,7 @@ export interface Unlike {
 }
 
 /** Gives what documents came to, of so many predicted tokens each. */
-export function documentScores(tokens: ArrayLike<number>, mixture: ArrayLike<number>): DocumentScores {
+export function scoresOf(tokens: ArrayLike<number>, mixture: ArrayLike<number>): DocumentScores {
   return {
     document: BigUint64Array.from(tokens, (_, i) => BigInt(i)),
     source: Array.from(tokens, () => "news"),
@@ -80,7 +80,7 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
   const inputs = { tokens: outputsHash(manifest, "tokens/test-") };
   const evaluate = { ...tokenize, stage: "evaluate", inputs, outputs: {}, result: {} };
   if (unlike.documents) {
-    const scores = documentScores(unlike.documents.map(() => 1), unlike.documents);
+    const scores = scoresOf(unlike.documents.map(() => 1), unlike.documents);
     const { rows: _, ...record } = await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, {
       prefix: 64,
       experts: 4,
@@ -88,7 +88,12 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
     evaluate.outputs = { [DOCUMENTS]: record };
   }
   await write("manifests/evaluate.json", evaluate);
-  await write("evaluation.json", evaluated(perplexity, unlike.sources));
+  const evaluation = evaluated(perplexity, unlike.sources);
+  if (unlike.documents) {
+    evaluation.documents = evaluation.tokens = unlike.documents.length;
+    evaluation.scores.mixture!.nllPerToken = unlike.documents.reduce((a, b) => a + b) / evaluation.tokens;
+  }
+  await write("evaluation.json", evaluation);
 }
 
 /** Changes the evaluation of a run. */

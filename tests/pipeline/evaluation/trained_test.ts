@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { readDocumentScores } from "../../../pipeline/evaluation/documents.ts";
 import { costsOf } from "../../../pipeline/evaluation/routes.ts";
 import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
 import { evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
@@ -26,6 +27,8 @@ Deno.test("evaluateRun() of the experts that are trained says what an evaluation
     assertStringIncludes(error.message, "or evaluate those that are, with trained");
     const some = await evaluateRun({ run, gpu, resamples: 3, trained: true });
     assertEquals(some.trained, [0]);
+    const { document, tokens } = await readDocumentScores(`${run}/evaluation.arrow`);
+    assertEquals([document.length, tokens.reduce((a, b) => a + b)], [some.documents, some.tokens]);
     assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state, "up to date");
 
     await trainExpert(1, options);

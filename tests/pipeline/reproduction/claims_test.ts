@@ -178,13 +178,19 @@ Deno.test("readClaimsMarkdown() reads what claimsMarkdown() writes, and complete
   assertEquals([one.holds, more.holds, more.claim], [false, null, "It beats one … and another"]);
 });
 
-Deno.test("claimsOf() says that nothing is exchanged where text is split without routers", () => {
-  const cost = costOf(resolveConfiguration({ preset: "small", flags: { partitioner: "source" } }), {
-    flops: 1,
-    utilisation: 1,
-  });
-  const { here, holds } = find(claimsOf(evaluation(), PARTITION, cost, null), "hardly communicates");
+Deno.test("claimsOf() says what is exchanged where text is split without routers, or by those of another run", () => {
+  const told = (flags: object) => {
+    const cost = costOf(resolveConfiguration({ preset: "small", flags }), { flops: 1, utilisation: 1 });
+    return find(claimsOf(evaluation(), PARTITION, cost, null), "hardly communicates");
+  };
+  const { here, holds } = told({ partitioner: "source" });
   assertEquals([here.startsWith("nothing is exchanged; data-parallel "), holds], [true, true], here);
+  const elsewhere = told({ routers: "runs/other/partitioner" }).here;
+  assertEquals(
+    /^costs of sequences alone, [\d.]+ MB in all; data-parallel /.test(elsewhere),
+    true,
+    elsewhere,
+  );
   const routed = find(claimsOf(evaluation(), PARTITION, COST, null), "hardly communicates");
   assertEquals(
     /^\d+ exchanges of [\d.]+ MB per router, [\d.]+ MB in all; data-parallel /.test(routed.here),

@@ -17,6 +17,9 @@ import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/ch
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partHash } from "../../../pipeline/partition/manifests.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
+import { jsonText } from "../../../pipeline/run/files.ts";
+import { seal } from "../../../pipeline/run/seal.ts";
 import { vouchedFiles } from "../../../pipeline/run/manifest.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
@@ -140,6 +143,19 @@ Deno.test("evaluateRun() keeps what every document came to, of which the perplex
       assertAlmostEquals(Math.exp(nll / tokens), perplexity.dense!, 1e-9, source);
     }
     const bytes = await Deno.readFile(path);
+    const stateOf = async () => (await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state;
+    for (let part = 1; part <= 3; part++) await evaluateModels({ index: part, of: 3 }, { run, gpu });
+    await evaluateRun({ run, resamples: 3, gpu, force: true });
+    assertEquals(await Deno.readFile(path), bytes, "another evaluation, from parts");
+    await Deno.remove(path);
+    assertEquals(await stateOf(), "damaged");
+    const manifest = `${run}/manifests/evaluate.json`;
+    const { checksum: _, ...made } = await readJson(manifest);
+    delete made.outputs["evaluation.arrow"];
+    await Deno.writeTextFile(manifest, jsonText(seal(made)));
+    assertEquals(await stateOf(), "up to date", "an older version's, which made no such file");
+    await Deno.writeFile(path, bytes);
+    await evaluateRun({ run, resamples: 3, gpu, force: true });
     bytes[bytes.length >> 1] ^= 4;
     await Deno.writeFile(path, bytes);
     const error = await assertRejects(
