@@ -11,6 +11,7 @@ import { RESAMPLES } from "../evaluation/evaluate.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { printable } from "../report/html.ts";
 import { readRun } from "../report/read.ts";
+import { withRemedy } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
 import { FIELD_NAMES } from "../settings/configuration.ts";
 import { DOCUMENTS } from "../stages/evaluate.ts";
@@ -129,24 +130,18 @@ async function documentsOf(
   const { outputs } = record.manifests.evaluate!;
   if (!(DOCUMENTS in outputs)) return null;
   const remedy = say`run ${task("evaluate", { run, force: true })}`;
-  try {
-    const found = await readDocumentScores(path, new Vouched().add(run, outputs));
-    const sum = (values: Float64Array | Uint32Array) => [...values].reduce((a, b) => a + b, 0);
-    const of = (documents: number, tokens: number, nll: number) =>
-      `${documents} documents, ${tokens} tokens, ${nll.toFixed(6)} nats per token`;
-    const [own, other] = [
-      of(found.document.length, sum(found.tokens), sum(found.nll.mixture) / sum(found.tokens)),
-      of(documents, tokens, scores.mixture!.nllPerToken),
-    ];
-    if (own === other) return found;
-    throw new InputError(
-      `Cannot compare "${run}" as "${path}" must be of the evaluation in evaluation.json: ${own} in the former, ${other} in the latter`,
-      { where: path },
-    );
-  } catch (error) {
-    if (!(error instanceof InputError) || error.remedy) throw error;
-    throw new InputError(error.what, { where: path, remedy, cause: error });
-  }
+  const found = await readDocumentScores(path, new Vouched().add(run, outputs)).catch(withRemedy(remedy));
+  const ownTokens = found.tokens.reduce((a, b) => a + b);
+  const ownNll = found.nll.mixture.reduce((a, b) => a + b) / ownTokens;
+  const text = (documents: number, tokens: number, nll: number) =>
+    `${documents} documents, ${tokens} tokens, ${nll.toFixed(6)} nats per token`;
+  const own = text(found.document.length, ownTokens, ownNll);
+  const other = text(documents, tokens, scores.mixture!.nllPerToken);
+  if (own === other) return found;
+  throw new InputError(
+    `Cannot compare "${run}" as "${path}" must be of the evaluation in evaluation.json: ${own} in the former, ${other} in the latter`,
+    { where: path, remedy },
+  );
 }
 
 /**

@@ -20,6 +20,10 @@ export function untoldText({ untold }: HeldOut): string {
 export function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
   const told = evaluated.filter(({ documents }) => documents !== null);
+  const older = evaluated.length < 2 ? [] : evaluated.filter(({ documents }) => documents === null);
+  const unlike = told.length < 2
+    ? []
+    : told.filter(({ name, beside }) => beside === null && name !== reference);
   const byLabel = evaluated.filter(({ routes }) => !routes);
   const names = byLabel.map(({ name }) => name);
   return [
@@ -35,20 +39,14 @@ export function evaluationNotes({ runs, reference }: Comparison): Text[] {
         } once the others are trained`,
       ]
     ),
-    ...evaluated.length < 2 ? [] : evaluated.flatMap(({ name, run, documents }) =>
-      documents !== null ? [] : [
-        say`${name} is not put beside others, as an older version evaluated it and kept nothing of single documents: run ${
-          task("evaluate", { run, force: true })
-        }, with the options that it had`,
-      ]
+    ...older.map(({ name, run }) =>
+      say`${name} is not put beside others, as an older version evaluated it and kept nothing of single documents: run ${
+        task("evaluate", { run, force: true })
+      }, with the options that it had`
     ),
-    ...told.length < 2
-      ? []
-      : told.flatMap(({ name, beside }) =>
-        beside !== null || name === reference
-          ? []
-          : [`${name} is not put beside ${reference ?? "others"}, as it cuts the text into other documents`]
-      ),
+    ...unlike.map(({ name }) =>
+      `${name} is not put beside ${reference ?? "others"}, as it cuts the text into other documents`
+    ),
   ];
 }
 

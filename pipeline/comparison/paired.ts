@@ -34,10 +34,9 @@ export async function besideFirst(
   });
   const draws = await resample({ nll, tokens, columns: width }, { resamples, seed: 0, signal });
   const { gainOf } = figuresOf({ width, columns: {}, byDocument: { tokens, nll } }, draws);
-  const columns = new Map(paired.map(({ i }, column) => [i, column]));
-  const gains = runs.map((_, i) => {
-    const column = columns.get(i);
-    return column === undefined || i === first ? null : gainOf(column, columns.get(first)!);
+  const gains: (Lower | null)[] = runs.map(() => null);
+  paired.forEach(({ i }, column) => {
+    if (i !== first) gains[i] = gainOf(column, 0); // the first one has the first column
   });
   return { first, gains };
 }

@@ -5,15 +5,10 @@
  * @module
  */
 
-import {
-  fromDocumentBatch,
-  readArrow,
-  toDocumentBatch,
-  writeArrowFile,
-  type Written,
-} from "../rows/arrow.ts";
+import { columnNames, columnOf, readArrow, toTable, writeArrowFile } from "../rows/arrow.ts";
+import { doubles, integers, strings } from "../rows/column_values.ts";
 import { FORMAT } from "../rows/lineage.ts";
-import { unreadable } from "../run/files.ts";
+import { type FileRecord, unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { TOLD_WAYS, type Way } from "./evaluation.ts";
 import type { Routed } from "./routes.ts";
@@ -57,11 +52,12 @@ export function scoresOfDocuments(
 /** Writes what documents came to as an Arrow file, whole or not at all. */
 export async function writeDocumentScores(
   path: string,
-  scores: DocumentScores,
+  { nll, ...scores }: DocumentScores,
   { prefix, experts }: { prefix: number; experts: number },
-): Promise<Written> {
-  const batch = toDocumentBatch(scores, { format: FORMAT, stage: "evaluate", prefix, experts });
-  return await writeArrowFile(path, ReadableStream.from([batch]));
+): Promise<FileRecord> {
+  const batch = toTable({ ...scores, ...nll }, { format: FORMAT, stage: "evaluate", prefix, experts });
+  const { bytes, sha256 } = await writeArrowFile(path, ReadableStream.from([batch]));
+  return { bytes, sha256 };
 }
 
 /**
@@ -71,7 +67,15 @@ export async function writeDocumentScores(
 export async function readDocumentScores(path: string, vouched?: Vouched): Promise<DocumentScores> {
   const parts: DocumentScores[] = [];
   for await (const batch of readArrow(path, path, vouched)) {
-    parts.push(fromDocumentBatch(batch, "mixture", TOLD_WAYS) as DocumentScores);
+    const of = (name: string) => columnOf(batch, name);
+    const ways = TOLD_WAYS.filter((way) => way === "mixture" || columnNames(batch).includes(way));
+    parts.push({
+      document: integers(of("document"), BigUint64Array),
+      source: strings(of("source")),
+      sequences: integers(of("sequences"), Uint32Array),
+      tokens: integers(of("tokens"), Uint32Array),
+      nll: Object.fromEntries(ways.map((way) => [way, doubles(of(way))])) as DocumentScores["nll"],
+    });
   }
   const scores = parts[0];
   if (parts.length !== 1 || scores.document.length === 0) {

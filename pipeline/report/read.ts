@@ -19,7 +19,7 @@ import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
 import type { ExpertName } from "../partition/names.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
-import { exists, isFolder } from "../run/files.ts";
+import { exists, isFolder, withRemedy } from "../run/files.ts";
 import { isPages, type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
 import { readTimes, type Time } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -163,10 +163,7 @@ async function ifThere<T>(
   remedy: Text,
 ): Promise<T | null> {
   if (!await exists(path)) return null;
-  return await read(path).catch((error) => {
-    if (!(error instanceof InputError)) throw error;
-    throw new InputError(error.what, { where: error.where, remedy, cause: error });
-  });
+  return await read(path).catch(withRemedy(remedy));
 }
 
 async function readParts(run: string, vouched: Vouched): Promise<NonNullable<RunRecord["partition"]>> {

@@ -25,7 +25,7 @@ import { unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { originOf } from "./ipc/origin.ts";
 import { readArrow } from "./ipc/read.ts";
-import { type Column, doubles, floats, integers, items, lists, strings, tokenIds } from "./column_values.ts";
+import { type Column, floats, integers, items, lists, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf, NAMES } from "./lineage.ts";
 
 /** A batch of rows: Arrow's own type. */
@@ -74,7 +74,7 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
     tokens: lineage.sequenceLength ?? 1,
     nll: lineage.experts ?? 1,
   };
-  const fields: Field[] = [], children: Data[] = [];
+  const children: [name: string, data: Data][] = [];
   for (const name of COLUMNS) {
     const values = name === "tokens" ? fitTokens(columns.tokens, lineage.vocabulary) : columns[name];
     if (values === undefined) continue;
@@ -93,18 +93,30 @@ export function toBatch(columns: Columns, lineage: Lineage): RecordBatch {
       nullCount: 0,
       child: flat,
     });
-    fields.push(field(name, data.type));
-    children.push(data);
+    children.push([name, data]);
   }
-  return batchOf(rows, fields, children, lineage);
+  return batchOf(rows, children, lineage);
 }
 
-/** Makes the data of a flat column. */
-function flatOf(values: Exclude<Columns[keyof Columns] | Float64Array, number | undefined>): Data {
+/** A column with one value per row: texts or numbers. */
+type Flat = string[] | Uint16Array | Uint32Array | BigUint64Array | Float32Array | Float64Array;
+
+/** Builds a batch of other columns than those of {@linkcode toBatch}, in their order; all must be of one length. */
+export function toTable(columns: Record<string, Flat>, lineage: Lineage): RecordBatch {
+  const children = Object.entries(columns).map(([name, values]): [string, Data] => [name, flatOf(values)]);
+  return batchOf(children[0][1].length, children, lineage);
+}
+
+function flatOf(values: Flat): Data {
   return Array.isArray(values) ? utf8(values) : makeVector(values).data[0];
 }
 
-function batchOf(rows: number, fields: Field[], children: Data[], lineage: Lineage): RecordBatch {
+function batchOf(
+  rows: number,
+  columns: readonly [name: string, data: Data][],
+  lineage: Lineage,
+): RecordBatch {
+  const fields = columns.map(([name, { type }]) => field(name, type));
   const metadata = new Map<string, string>();
   for (const name of [...NAMES].sort()) {
     if (lineage[name] !== undefined) metadata.set(`smalltalk.${name}`, String(lineage[name]));
@@ -112,53 +124,8 @@ function batchOf(rows: number, fields: Field[], children: Data[], lineage: Linea
   const type = new Struct(fields);
   return new ArrowBatch(
     new Schema(fields, metadata),
-    makeData({ type, length: rows, nullCount: 0, children }),
+    makeData({ type, length: rows, nullCount: 0, children: columns.map(([, data]) => data) }),
   );
-}
-
-/** What documents came to, a row per document `[rows]`. */
-export interface DocumentColumns {
-  /** Ids. */
-  document: BigUint64Array;
-  /** Labels. */
-  source: string[];
-  /** Sequences of each. */
-  sequences: Uint32Array;
-  /** Predicted tokens of each. */
-  tokens: Uint32Array;
-  /** NLL of each by column, nats, f64. */
-  nll: Record<string, Float64Array>;
-}
-
-/** Builds a batch with a row per document, and a column per name of `nll`. */
-export function toDocumentBatch({ nll, ...rest }: DocumentColumns, lineage: Lineage): RecordBatch {
-  const columns = Object.entries({ ...rest, ...nll }).map(([name, values]) => {
-    const data = flatOf(values);
-    return { field: field(name, data.type), data };
-  });
-  const of = <K extends "field" | "data">(key: K) => columns.map((column) => column[key]);
-  return batchOf(rest.document.length, of("field"), of("data"), lineage);
-}
-
-/**
- * Returns the columns of documents, with the NLLs by `first` and by those of `names` that the batch has. Throws an `InputError`
- * where another column is missing, and where a column is of another type or holds nulls.
- */
-export function fromDocumentBatch(
-  batch: RecordBatch,
-  first: string,
-  names: readonly string[],
-): DocumentColumns {
-  const where = originOf(batch);
-  const of = (name: string) => columnOf(batch, name, where);
-  const there = names.filter((name) => name !== first && columnNames(batch).includes(name));
-  return {
-    document: integers(of("document"), BigUint64Array),
-    source: strings(of("source")),
-    sequences: integers(of("sequences"), Uint32Array),
-    tokens: integers(of("tokens"), Uint32Array),
-    nll: Object.fromEntries([first, ...there].map((name) => [name, doubles(of(name))])),
-  };
 }
 
 /** Builds a batch that has the given columns and no rows, for inputs without rows. */
@@ -255,7 +222,7 @@ function findColumn(batch: RecordBatch, name: string, where: string): Column | u
 }
 
 /** Finds a column by its name. Throws an `InputError` where there is none. */
-function columnOf(batch: RecordBatch, name: string, where: string): Column {
+export function columnOf(batch: RecordBatch, name: string, where: string = originOf(batch)): Column {
   const column = findColumn(batch, name, where);
   if (column) return column;
   const fact = `its columns are ${columnNames(batch).join(", ") || "none"}`;

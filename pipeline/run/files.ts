@@ -8,7 +8,7 @@
 
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
-import { type Explanation, InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { type Explanation, InputError, RunError, say, setting, type Text } from "../../kernels/errors.ts";
 
 /** Describes a file's content: its size and its SHA-256 in hexadecimal. */
 export interface FileRecord {
@@ -252,6 +252,14 @@ export async function openToRead(where: string): Promise<Deno.FsFile> {
 export function unreadable(place: string, rule: string, fact: string, more: Explanation = {}): InputError {
   const where = place.replace(/(, (batch|line|row|row group) \d+)+,?$/, "");
   return new InputError(`Cannot read ${place} as ${rule}: ${fact}`, { where, ...more });
+}
+
+/** Makes a handler for `catch` that gives an `InputError` this remedy, and throws all other errors as they are. */
+export function withRemedy(remedy: Text): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(error.what, { where: error.where, remedy, cause: error });
+  };
 }
 
 /** Gives the message of an error on one line. Parsers quote what they read, line breaks included. */

@@ -147,10 +147,9 @@ export function evaluateStage(
           known,
         });
         const { documents, sequences, tokens } = evaluation;
-        const { rows: _, ...written } = await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, evaluation);
         const outputs = {
+          [DOCUMENTS]: await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, evaluation),
           [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)),
-          [DOCUMENTS]: written,
         };
         await removeParts(run);
         return { outputs, result: { documents, sequences, tokens } };

@@ -5,8 +5,7 @@
  */
 
 import * as v from "valibot";
-import { InputError } from "../../../kernels/errors.ts";
-import { jsonText, writeAtomic } from "../../run/files.ts";
+import { jsonText, withRemedy, writeAtomic } from "../../run/files.ts";
 import { readJsonIfThere, type Schema } from "../../run/schema.ts";
 
 /**
@@ -14,11 +13,8 @@ import { readJsonIfThere, type Schema } from "../../run/schema.ts";
  * without them where they are damaged.
  */
 export async function readFound<T>(path: string, schema: Schema<T>, what: string): Promise<T | null> {
-  return await readJsonIfThere(path, schema, what).catch((error) => {
-    if (!(error instanceof InputError)) throw error;
-    const remedy = `remove "${path}": what it held is made again`;
-    throw new InputError(error.what, { where: path, remedy, cause: error });
-  });
+  const remedy = `remove "${path}": what it held is made again`;
+  return await readJsonIfThere(path, schema, what).catch(withRemedy(remedy));
 }
 
 /** What searches found, by recipe, in one file of a folder of studies. */

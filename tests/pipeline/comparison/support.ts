@@ -81,11 +81,8 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
   const evaluate = { ...tokenize, stage: "evaluate", inputs, outputs: {}, result: {} };
   if (unlike.documents) {
     const scores = scoresOf(unlike.documents.map(() => 1), unlike.documents);
-    const { rows: _, ...record } = await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, {
-      prefix: 64,
-      experts: 4,
-    });
-    evaluate.outputs = { [DOCUMENTS]: record };
+    const of = { prefix: 64, experts: 4 };
+    evaluate.outputs = { [DOCUMENTS]: await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, of) };
   }
   await write("manifests/evaluate.json", evaluate);
   const evaluation = evaluated(perplexity, unlike.sources);

@@ -5,7 +5,7 @@ import {
   writeDocumentScores,
 } from "../../../pipeline/evaluation/documents.ts";
 import { InputError } from "../../../kernels/errors.ts";
-import { type RecordBatch, toBatch, toDocumentBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
+import { type RecordBatch, toBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { readArrow } from "../../../pipeline/rows/arrow.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -22,8 +22,8 @@ const LINEAGE = { format: 1, stage: "evaluate" };
 Deno.test("readDocumentScores() reads what writeDocumentScores() wrote, with M and E", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/evaluation.arrow`;
-    const { rows } = await writeDocumentScores(path, SCORES, { prefix: 64, experts: 4 });
-    assertEquals([rows, await readDocumentScores(path)], [2, SCORES]);
+    const { bytes } = await writeDocumentScores(path, SCORES, { prefix: 64, experts: 4 });
+    assertEquals([bytes, await readDocumentScores(path)], [(await Deno.stat(path)).size, SCORES]);
     for await (const batch of readArrow(path)) {
       assertEquals(lineageOf(batch), { ...LINEAGE, prefix: 64, experts: 4 });
     }
@@ -39,7 +39,10 @@ Deno.test("readDocumentScores() refuses files of another layout, and says what m
       assertStringIncludes(error.message, message);
       assertStringIncludes(error.message, path);
     };
-    const of = (change: object) => toDocumentBatch({ ...SCORES, ...change }, LINEAGE);
+    const of = (change: object) => {
+      const { nll, ...scores } = { ...SCORES, ...change };
+      return toTable({ ...scores, ...nll }, LINEAGE);
+    };
     await refused("it must hold one batch of documents: it holds 2 of 4 documents", of({}), of({}));
     await refused(
       'row 1, as column "tokens" must be at least 1: it is 0',
