@@ -26,6 +26,7 @@ export { prefixSpan, type Span, spanAfter, wholeSpan } from "./span.ts";
 export { createTrainer, type Trainer, type TrainerOptions } from "./trainer.ts";
 export type { StepResult, TrainerState } from "./trainer_group.ts";
 export { SUBLAYERS } from "./sublayers/layer.ts";
+export { mlp } from "./sublayers/mlp.ts";
 export {
   type BackwardPass,
   type BatchShape,

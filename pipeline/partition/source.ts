@@ -1,5 +1,5 @@
 /**
- * Parts by source, what a person would do: labels sorted by their tokens, the largest first into the lightest of E groups.
+ * Parts by source: labels sorted by their tokens, the largest first into the lightest of E groups.
  *
  *     partitioner.json
  *     sources.json     the expert and the training tokens of every label

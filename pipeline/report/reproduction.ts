@@ -12,6 +12,9 @@ import type { Vouched } from "../run/vouched.ts";
 /** The models whose learning rates are searched for. */
 export const SEARCHED = ["experts", ...BASELINES] as const;
 
+/** What stands in place of the paper's figure where the paper reports none: such a claim is a question of this project. */
+export const NOT_REPORTED = "not reported";
+
 /** Schema of a claim. */
 export const CLAIM = v.object({
   claim: v.string(),

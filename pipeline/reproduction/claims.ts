@@ -8,7 +8,7 @@ import type { Cost } from "../cost/cost.ts";
 import { paperTable } from "../cost/paper.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
-import type { Claim } from "../report/reproduction.ts";
+import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 import { shortPrefix } from "./studies/lengths.ts";
 
@@ -69,7 +69,7 @@ export function claimsOf(
     ...against(
       "dense-steps",
       "The mixture beats a dense model with E times the steps, a harder baseline",
-      "not reported",
+      NOT_REPORTED,
     ),
     ...crossing ? [crossingClaim(crossing)] : [],
     ...scores.dense ? [segmentsClaim(evaluation)] : [],
@@ -89,8 +89,9 @@ export function claimsOf(
       }]
       : [],
     {
-      claim: "Routing does better than chance, and comes nearer to the best expert in hindsight than to it",
-      paper: "not reported",
+      claim:
+        "Routing beats a random choice, and is nearer to the best choice in hindsight than to a random one",
+      paper: NOT_REPORTED,
       here: `random ${random!.perplexity.toFixed(2)}, routed ${mixture!.perplexity.toFixed(2)}, ` +
         `best ${oracle!.perplexity.toFixed(2)}`,
       holds: mixture!.high < random!.low &&
@@ -98,7 +99,7 @@ export function claimsOf(
     },
     ...partition.nmi === null ? [] : [{
       claim: "Routers split text by kind without being told",
-      paper: "not reported",
+      paper: NOT_REPORTED,
       here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,
       holds: null,
     }],
@@ -150,7 +151,7 @@ function crossingClaim({ tokensPerExpert, trained, difference }: Crossing): Clai
   return {
     claim:
       "Tokens per expert from which the mixture's curve stays below that of E times the steps (on samples)",
-    paper: "not reported",
+    paper: NOT_REPORTED,
     here: `${crossed}; ${leader} is ${ahead}`,
     holds: null,
   };
@@ -234,22 +235,15 @@ export function claimsMarkdown(claims: readonly Claim[]): string {
   return "| claim | paper | here | holds |\n| --- | --- | --- | --- |\n" + rows.join("");
 }
 
-/**
- * Reads claims from the Markdown that {@linkcode claimsMarkdown} writes, of this version or an earlier
- * one: a claim that goes on from the one before, after an ellipsis, gets that one's words.
- */
+/** Reads claims from the Markdown that {@linkcode claimsMarkdown} writes. */
 export function readClaimsMarkdown(markdown: string): Claim[] {
   const claims: Claim[] = [];
-  let whole = "";
   for (const line of markdown.split("\n")) {
     const cells = line.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
     if (line === "" && claims.length > 0) break;
     if (cells.length !== 6 || cells[1] === "claim" || /^-+$/.test(cells[1])) continue;
     const [, claim, paper, here, verdict] = cells;
-    const isMore = claim.startsWith("…");
-    if (!isMore) whole = claim;
-    const holds = verdict === "" ? null : verdict === "yes";
-    claims.push({ claim: isMore ? `${whole} ${claim}` : claim, paper, here, holds });
+    claims.push({ claim, paper, here, holds: verdict === "" ? null : verdict === "yes" });
   }
   return claims;
 }

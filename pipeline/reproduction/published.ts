@@ -8,7 +8,7 @@
 
 import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Claim } from "../report/reproduction.ts";
+import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { failuresFirst, readClaimsMarkdown } from "./claims.ts";
 import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
@@ -77,14 +77,17 @@ async function picturesIn(folder: string): Promise<string[]> {
 const countOf = (claims: readonly Claim[], verdict: boolean): number =>
   claims.filter(({ holds }) => holds === verdict).length;
 
-/** Says how many claims hold; `more` follows. */
+/** Says how many claims hold, of the paper's and of those beyond it; `more` follows. */
 function told(published: readonly Published[], more = ""): string {
   const claims = published.flatMap(({ claims }) => claims);
-  const [yes, no] = [countOf(claims, true), countOf(claims, false)];
-  const verb = (count: number) => count === 1 ? "does" : "do";
-  return `Of ${yes + no} claims that can hold or not, ${no} ${verb(no)} not hold here and ${yes} ${
-    verb(yes)
-  }${more}.`;
+  const own = claims.filter(({ paper }) => paper === NOT_REPORTED);
+  const papers = claims.filter(({ paper }) => paper !== NOT_REPORTED);
+  const count = (of: readonly Claim[]) => countOf(of, true) + countOf(of, false);
+  return `What does not hold here: ${countOf(papers, false)} of ${
+    count(papers)
+  } claims of the paper that can be judged, and ${countOf(own, false)} of ${
+    count(own)
+  } further ones, which it does not report${more}.`;
 }
 
 /** Names the studies that were not run yet. */
@@ -104,7 +107,7 @@ export function publishedSummary(published: readonly Published[], to: string): s
     `${countOf(claims, true)} of ${countOf(claims, true) + countOf(claims, false)}`;
   const failing = ({ claim, here }: Claim) => {
     const [figure, interval] = withInterval(here);
-    return `_${shortened(claim)}_ (here ${figure}${interval && `, 95% interval ${interval}`})`;
+    return `_${claim}_ (here ${figure}${interval && `, 95% interval ${interval}`})`;
   };
   const all = published.map((one) => ({ one, no: one.claims.filter(({ holds }) => holds === false) }));
   const whole = all.filter(({ no }) => no.length === 0).map(({ one: { title } }) => title);
@@ -121,12 +124,6 @@ export function publishedSummary(published: readonly Published[], to: string): s
     ),
     ...last.length > 0 ? ["", last.join(" ")] : [],
   ].join("\n");
-}
-
-/** Leaves the middle out of a claim that goes on another one: its first words tell which. */
-function shortened(claim: string): string {
-  const [before, ...after] = claim.split(" … ");
-  return after.length === 0 ? claim : [before.split(" ").slice(0, 3).join(" "), ...after].join(" … ");
 }
 
 /** Parts the interval that a figure ends with from it. */

@@ -11,6 +11,6 @@ export { duration } from "./duration.ts";
 export { type FileRecord, hashFile, jsonText, writeAtomic } from "./files.ts";
 export type { Hold, LockOptions } from "./lock.ts";
 export type { Mode, Owner } from "./claims.ts";
-export { type Manifest, type StageIdentity, vouchedFiles } from "./manifest.ts";
+export { type Manifest, outputsHash, type StageIdentity, vouchedFiles } from "./manifest.ts";
 export { Vouched } from "./vouched.ts";
 export { VERSION } from "./version.ts";

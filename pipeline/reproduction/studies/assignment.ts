@@ -5,6 +5,7 @@
  * @module
  */
 
+import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { mixtures, perplexitiesPlot } from "./plots.ts";
 import { percentText, scoreText, setupOf, type Study } from "./study.ts";
 
@@ -34,13 +35,13 @@ export const assignment: Study = {
       claims: [
         {
           claim: "Parts at the least cost make a better mixture than greedy ones, beyond both intervals",
-          paper: "not reported",
+          paper: NOT_REPORTED,
           here: `least cost ${scoreText(optimal)}, greedy ${scoreText(greedy)}`,
           holds: apart(optimal, greedy),
         },
         {
           claim: "Balanced parts make a better mixture than parts that are not, beyond both intervals",
-          paper: "not reported",
+          paper: NOT_REPORTED,
           here: `balanced ${scoreText(greedy)}, not balanced ${scoreText(unbalanced)}`,
           holds: apart(greedy, unbalanced),
         },

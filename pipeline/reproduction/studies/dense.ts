@@ -7,6 +7,7 @@
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
+import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
 import { type Outcome, scoreText, setupOf, type Study } from "./study.ts";
 
@@ -34,7 +35,7 @@ export const dense: Study = {
     claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
       gains.map((gain) => ({
         claim: `${setup.label}: the mixture beats ${wayName(gain.baseline, experts)}`,
-        paper: PAPER[gain.baseline] ?? "not reported",
+        paper: PAPER[gain.baseline] ?? NOT_REPORTED,
         here: gainText(gain),
         holds: gain.low > 0,
       }))

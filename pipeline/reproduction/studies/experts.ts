@@ -9,7 +9,7 @@ import { type Gain, gainText, sideOf } from "../../evaluation/evaluation.ts";
 import { paperTable } from "../../cost/paper.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
-import type { Claim } from "../../report/reproduction.ts";
+import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import type { Crossing } from "../claims.ts";
 import { type Outcome, scoreText, seedRows, seedsTo, setupOf, spreadText, type Study } from "./study.ts";
 
@@ -136,7 +136,7 @@ function growth(outcomes: readonly Outcome[]): Claim {
 function beatsDense({ setup, evaluation }: Outcome): Claim[] {
   return evaluation.gains.filter(({ baseline }) => setup.models.includes(baseline)).map((gain) => ({
     claim: `${setup.label}: the mixture beats ${wayLine(gain.baseline, evaluation.experts).name}`,
-    paper: gain.baseline === "dense" ? "at every E" : "not reported",
+    paper: gain.baseline === "dense" ? "at every E" : NOT_REPORTED,
     here: gainText(gain),
     holds: gain.low > 0,
   }));

@@ -7,6 +7,7 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { wayName } from "../../report/plots.ts";
+import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { OFF } from "../../text/path_source.ts";
 import type { Configuration } from "../../settings/configuration.ts";
@@ -198,32 +199,34 @@ export const partitioners: Study = {
     return {
       claims: [
         {
-          claim: `Routers are ahead of clusters where ${short} tokens route, with every seed`,
+          claim:
+            `Routers from random parts are ahead of clusters where ${short} tokens route, with every seed`,
           paper: "they are",
           ...perSeed(["routers", em], ["clusters", clusters], short),
         },
         {
-          claim: "Routers are ahead of clusters where whole sequences route, with every seed",
-          paper: "not reported",
+          claim:
+            "Routers from random parts are ahead of clusters where whole sequences route, with every seed",
+          paper: NOT_REPORTED,
           ...perSeed(["routers", em], ["clusters", clusters], whole),
         },
         {
           claim:
             "Routers that start from clusters are ahead of those that start from random parts, with every seed",
-          paper: "not reported",
+          paper: NOT_REPORTED,
           ...perSeed(["from clusters", started], ["from random parts", em]),
         },
         {
           claim: `With ${
             2 * experts
           } experts, routers that start from clusters are ahead of those that start from random parts`,
-          paper: "not reported",
+          paper: NOT_REPORTED,
           here: `from clusters ${scoreText(doubled[0])}, from random parts ${scoreText(doubled[1])}`,
           holds: isLower(doubled[0], doubled[1]),
         },
         {
           claim: `Random parts gain nothing over the dense model of ${experts} times the batch`,
-          paper: "not reported",
+          paper: NOT_REPORTED,
           here: `random parts ${scoreText(random)}, dense ${scoreText(dense)}`,
           holds: isLower(random, dense) !== true,
         },

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { prefix } from "./prefix.ts";
 import { prefixesPlot } from "./plots.ts";
 import { type Outcome, percentText, scoreAt, type Study } from "./study.ts";
@@ -40,7 +41,7 @@ export const short: Study = {
       claims: [{
         claim:
           `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${long.evaluation.prefix}`,
-        paper: "not reported",
+        paper: NOT_REPORTED,
         here: `mixed lengths ${ofMixed.toFixed(2)}, ${long.evaluation.prefix} tokens ${ofLong.toFixed(2)}`,
         holds: ofMixed < ofLong,
       }],

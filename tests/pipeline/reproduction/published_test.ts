@@ -8,6 +8,7 @@ import {
 } from "@std/assert";
 import { dirname } from "node:path";
 import { InputError } from "../../../kernels/errors.ts";
+import { NOT_REPORTED } from "../../../pipeline/report/reproduction.ts";
 import {
   publishedClaims,
   publishedSummary,
@@ -109,8 +110,15 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       /!\[How the gain grows[^\]]*\]\(\.\.\/fixtures\/reproduction\/studies\/plots\/study-experts\.svg\)/,
     );
     assert((await Deno.stat(`${root}/fixtures/reproduction/studies/plots/study-routers.svg`)).size > 0);
-    const no = claims.filter(({ holds }) => holds === false).length;
-    assertStringIncludes(readme, `${no} do not hold here`);
+    const told = (isOwn: boolean, verdicts: (boolean | null)[]) =>
+      claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && verdicts.includes(holds))
+        .length;
+    const [papers, own] = [false, true].map((isOwn) =>
+      `${told(isOwn, [false])} of ${told(isOwn, [true, false])}`
+    );
+    for (const page of [readme, science]) {
+      assertStringIncludes(page, `${papers} claims of the paper that can be judged, and ${own} further ones`);
+    }
     const [figure] = claims.find(({ holds }) => holds === false)!.here.split(" [");
     assertStringIncludes(readme, figure);
     assertMatch(readme, /^- \*\*How the gain grows[^*]*\*\*: \d+ of \d+ hold\. What does not: _/m);
