@@ -98,6 +98,7 @@ const ELSEWHERE: Elsewhere[] = [
     because: "what several studies share, tested with them",
     files: {
       "pipeline/reproduction/studies/lengths.ts": "tests/pipeline/reproduction/studies/prefix_test.ts",
+      "pipeline/reproduction/studies/own_text.ts": "tests/pipeline/reproduction/studies/segments_test.ts",
       "pipeline/reproduction/studies/plots.ts": "tests/pipeline/reproduction/studies/results_test.ts",
     },
   },

@@ -11,6 +11,7 @@ import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../
 import { colour } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import type { Crossing } from "../claims.ts";
+import { ownTextClaim, ownTextOf } from "./own_text.ts";
 import { type Outcome, scoreText, seedRows, seedsTo, setupOf, spreadText, type Study } from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
@@ -35,7 +36,11 @@ export const experts: Study = {
       )
     ),
   findings: (outcomes) => ({
-    claims: [growth(outcomes), ...outcomes.flatMap(beatsDense)],
+    claims: [
+      growth(outcomes),
+      ...outcomes.flatMap(beatsDense),
+      ownTextClaim(outcomes.flatMap(ownTextOf)),
+    ],
     table: {
       head: [
         "run",
@@ -45,6 +50,7 @@ export const experts: Study = {
         "beside × batch",
         "beside × steps",
         "ahead of × steps from, tokens per expert",
+        "experts ahead on their text: of × batch, × steps",
         "passes",
       ],
       rows: [
@@ -60,6 +66,7 @@ export const experts: Study = {
               return gain ? gainText(gain) : null;
             }),
             crossingText(crossing),
+            aheadText(outcome),
             passesOf(
               partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
               trained.experts ?? [],
@@ -74,8 +81,7 @@ export const experts: Study = {
             return [
               ...[mixture, dense, steps].map((score) => score?.perplexity),
               ...gains,
-              undefined,
-              undefined,
+              ...[undefined, undefined, undefined],
             ];
           },
           (mean, deviation, column) => {
@@ -99,6 +105,15 @@ function crossingText(crossing: Crossing | null | undefined): string | null {
   return tokensPerExpert === null
     ? `not within ${trained.toLocaleString("en")}`
     : `${tokensPerExpert.toLocaleString("en")} or before`;
+}
+
+/** Says how many experts beat each dense model on the text that is routed to them. */
+function aheadText(outcome: Outcome): string {
+  const experts = ownTextOf(outcome);
+  const ahead = (["dense", "steps"] as const).map((model) =>
+    experts.filter(({ [model]: below }) => below !== null && below > 0).length
+  );
+  return `${ahead.join(", ")} of ${experts.length}`;
 }
 
 /** Says how often an expert saw its text, on average. */

@@ -7,6 +7,7 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { segmentPlot } from "../../report/plots_evaluation.ts";
+import { ownTextClaim, ownTextOf } from "./own_text.ts";
 import { percentText, seedsTo, setupOf, type Study } from "./study.ts";
 
 /** How experts do on their own text. */
@@ -28,23 +29,7 @@ export const segments: Study = {
       )
     ),
   findings(outcomes) {
-    const rows = outcomes.flatMap(({ setup, evaluation, partition }) =>
-      evaluation.segments.map((segment) => {
-        const { mixture: own, dense, "dense-steps": steps } = segment.perplexity;
-        const lower = (of: number | null | undefined) => of && own ? 1 - own / of : null;
-        const sources = Object.entries(partition.experts[segment.expert].sources).sort(([, a], [, b]) =>
-          b - a
-        );
-        return {
-          setup,
-          ...segment,
-          dense: lower(dense),
-          steps: lower(steps),
-          sources: sources.slice(0, 2).map(([source]) => source).join(", "),
-        };
-      })
-    );
-    const behind = rows.filter(({ dense }) => dense === null || dense <= 0);
+    const experts = outcomes.flatMap(ownTextOf);
     const shares = outcomes.flatMap(({ evaluation }) =>
       evaluation.segments.map(({ share }) => share * evaluation.experts)
     );
@@ -52,18 +37,7 @@ export const segments: Study = {
     const baselines = BASELINES.filter((name) => first.setup.models.includes(name));
     return {
       claims: [
-        {
-          claim: "Every expert beats the dense model of E times the batch on the text routed to it",
-          paper: "all do",
-          here: behind.length === 0
-            ? `all ${rows.length}, the least by ${percentText(Math.min(...rows.map(({ dense }) => dense!)))}`
-            : behind.map(({ setup, expert, dense, sources }) =>
-              `${setup.label}, expert ${expert} (${sources}) ${
-                dense === null ? "gets no text" : `is ${percentText(-dense)} behind`
-              }`
-            ).join("; "),
-          holds: behind.length === 0,
-        },
+        ownTextClaim(experts),
         {
           claim: "Every expert gets at least a quarter of an equal share",
           paper: "all get a substantial share",
@@ -81,13 +55,13 @@ export const segments: Study = {
           "below dense, × batch",
           "below dense, × steps",
         ],
-        rows: rows.map(({ setup, expert, sources, share, perplexity, dense, steps }) => [
+        rows: experts.map(({ setup, expert, sources, share, perplexity, dense, steps }) => [
           setup.label,
           String(expert),
           sources,
           percentText(share),
-          perplexity.mixture?.toFixed(2) ?? null,
-          ...[dense, steps].map((share) => share === null ? null : percentText(share)),
+          perplexity?.toFixed(2) ?? null,
+          ...[dense, steps].map((below) => below === null ? null : percentText(below)),
         ]),
       },
       plots: [{ ...segmentPlot(first.evaluation, ["mixture", ...baselines]), id: "study-segments" }],
