@@ -49,7 +49,6 @@ Deno.test("the examples of how to add something type-check, run, and put it into
   assertEquals(examples.length, 4);
   const tables = [STAGES, PARTITIONERS, ASSIGNMENTS, SUBLAYERS] as Map<string, unknown>[];
   const before = tables.map((table) => [...table.keys()]);
-
   const folder = await Deno.makeTempDir({ dir: ROOT, prefix: ".extending-" });
   const paths = examples.map((_, i) => `${folder}/example_${i}.ts`);
   try {

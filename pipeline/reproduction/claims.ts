@@ -5,7 +5,7 @@
  */
 
 import type { Cost } from "../cost/cost.ts";
-import { paperTable } from "../cost/paper.ts";
+import { paperTable, type TableRow } from "../cost/paper.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
@@ -64,7 +64,7 @@ export function claimsOf(
     ...against(
       "dense",
       "The mixture beats a dense model of the same inference cost at equal tokens (equal steps, E times the batch)",
-      paperGain(experts),
+      paperGain(experts) ?? paperGrowth(),
     ),
     ...against(
       "dense-steps",
@@ -136,6 +136,15 @@ export function claimsOf(
   ];
 }
 
+/** Counts verdicts, and those of them that say no: on claims of the paper, and on questions that it does not report on. */
+export function verdictsOf(claims: readonly Claim[]): Record<"paper" | "own", { no: number; all: number }> {
+  const count = (isOwn: boolean) => {
+    const judged = claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && holds !== null);
+    return { no: judged.filter(({ holds }) => !holds).length, all: judged.length };
+  };
+  return { paper: count(false), own: count(true) };
+}
+
 /** Sorts to the front what does not hold, and to the end what cannot. */
 export function failuresFirst<Item>(items: readonly Item[], claimOf: (item: Item) => Claim): Item[] {
   const rank = ({ holds }: Claim) => holds === false ? 0 : holds ? 1 : 2;
@@ -201,16 +210,33 @@ export function crossingOf(mixture: CurvePoint[], dense: CurvePoint[]): Crossing
   };
 }
 
-function paperGain(experts: number): string {
-  const rows = paperTable().filter((row) => row.model === "335M").map(({ experts, perplexity }) => ({
-    experts,
-    ...perplexity,
-    percent: signed(100 * (1 - perplexity.mixture / perplexity.dense)),
-  }));
-  const row = rows.find((row) => row.experts === experts);
-  return row
-    ? `${row.dense.toFixed(2)} → ${row.mixture.toFixed(2)}: ${row.percent} lower (335M, E = ${experts})`
-    : `${rows[0].percent} (E = 4) to ${rows.at(-1)!.percent} (E = 32) lower (335M)`;
+/** What the paper reports of 335M experts: one row for each number of them. */
+const reported = () => paperTable().filter(({ model }) => model === "335M");
+
+const percentLower = ({ perplexity: { dense, mixture } }: TableRow): string =>
+  signed(100 * (1 - mixture / dense));
+
+/** Says how much lower the paper's mixture of so many experts is than its dense model; null where it reports none. */
+export function paperGain(experts: number): string | null {
+  const row = reported().find((row) => row.experts === experts);
+  if (!row) return null;
+  const { dense, mixture } = row.perplexity;
+  const steps = row.denseSteps / row.steps;
+  const shape = steps === 1
+    ? ""
+    : `; its dense model takes ${steps}× steps, ${row.denseBatch / row.batch}× batch`;
+  return `${dense.toFixed(2)} → ${mixture.toFixed(2)}: ${
+    percentLower(row)
+  } lower (335M, E = ${experts}${shape})`;
+}
+
+/** Says how the paper's gain grows with the number of experts. */
+export function paperGrowth(): string {
+  const rows = reported();
+  const shapes = rows.map(({ denseSteps, steps }) => `${denseSteps / steps}×`).join(", ");
+  return `${rows.map((row) => `${row.experts}: ${percentLower(row)}`).join(", ")} (335M; dense models of ${
+    rows[0].denseBatch / rows[0].batch
+  }× batch and ${shapes} steps)`;
 }
 
 const signed = (percent: number): string => `${percent.toFixed(1)}%`.replace("-", "−");

@@ -8,9 +8,9 @@
 
 import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
+import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
-import { failuresFirst, readClaimsMarkdown } from "./claims.ts";
+import { failuresFirst, readClaimsMarkdown, verdictsOf } from "./claims.ts";
 import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
 import { RATES_FILE, ratesText, readRates } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
@@ -77,17 +77,11 @@ async function picturesIn(folder: string): Promise<string[]> {
 const countOf = (claims: readonly Claim[], verdict: boolean): number =>
   claims.filter(({ holds }) => holds === verdict).length;
 
-/** Says how many claims hold, of the paper's and of those beyond it; `more` follows. */
+/** Says how many claims do not hold, of the paper's and of those beyond it; `more` follows. */
 function told(published: readonly Published[], more = ""): string {
-  const claims = published.flatMap(({ claims }) => claims);
-  const own = claims.filter(({ paper }) => paper === NOT_REPORTED);
-  const papers = claims.filter(({ paper }) => paper !== NOT_REPORTED);
-  const count = (of: readonly Claim[]) => countOf(of, true) + countOf(of, false);
-  return `What does not hold here: ${countOf(papers, false)} of ${
-    count(papers)
-  } claims of the paper that can be judged, and ${countOf(own, false)} of ${
-    count(own)
-  } further ones, which it does not report${more}.`;
+  const { paper, own } = verdictsOf(published.flatMap(({ claims }) => claims));
+  return `What does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper (several runs judge the same ` +
+    `claim), and ${own.no} of ${own.all} on questions of our own${more}.`;
 }
 
 /** Names the studies that were not run yet. */

@@ -6,12 +6,11 @@
  */
 
 import { type Gain, gainText, sideOf } from "../../evaluation/evaluation.ts";
-import { paperTable } from "../../cost/paper.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
-import type { Crossing } from "../claims.ts";
-import { ownTextClaim, ownTextOf } from "./own_text.ts";
+import { type Crossing, paperGain, paperGrowth } from "../claims.ts";
+import { allAhead, ownTextOf } from "./own_text.ts";
 import { type Outcome, scoreText, seedRows, seedsTo, setupOf, spreadText, type Study } from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
@@ -37,9 +36,10 @@ export const experts: Study = {
     ),
   findings: (outcomes) => ({
     claims: [
-      growth(outcomes),
+      growth(outcomes, "dense", paperGrowth()),
+      growth(outcomes, "dense-steps", NOT_REPORTED),
       ...outcomes.flatMap(beatsDense),
-      ownTextClaim(outcomes.flatMap(ownTextOf)),
+      ...outcomes.flatMap(ownText),
     ],
     table: {
       head: [
@@ -50,7 +50,8 @@ export const experts: Study = {
         "beside × batch",
         "beside × steps",
         "ahead of × steps from, tokens per expert",
-        "experts ahead on their text: of × batch, × steps",
+        "experts ahead of × batch on their text",
+        "ahead of × steps",
         "passes",
       ],
       rows: [
@@ -66,7 +67,7 @@ export const experts: Study = {
               return gain ? gainText(gain) : null;
             }),
             crossingText(crossing),
-            aheadText(outcome),
+            ...aheadTexts(outcome),
             passesOf(
               partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
               trained.experts ?? [],
@@ -81,7 +82,7 @@ export const experts: Study = {
             return [
               ...[mixture, dense, steps].map((score) => score?.perplexity),
               ...gains,
-              ...[undefined, undefined, undefined],
+              ...[undefined, undefined, undefined, undefined],
             ];
           },
           (mean, deviation, column) => {
@@ -107,13 +108,14 @@ function crossingText(crossing: Crossing | null | undefined): string | null {
     : `${tokensPerExpert.toLocaleString("en")} or before`;
 }
 
-/** Says how many experts beat each dense model on the text that is routed to them. */
-function aheadText(outcome: Outcome): string {
+/** Says how many experts beat each dense model on the text that is routed to them; null without that model. */
+function aheadTexts(outcome: Outcome): (string | null)[] {
   const experts = ownTextOf(outcome);
-  const ahead = (["dense", "steps"] as const).map((model) =>
-    experts.filter(({ [model]: below }) => below !== null && below > 0).length
-  );
-  return `${ahead.join(", ")} of ${experts.length}`;
+  return (["dense", "steps"] as const).map((model) => {
+    const gains = experts.map(({ [model]: below }) => below);
+    if (gains.every((below) => below === null)) return null;
+    return `${gains.filter((below) => below !== null && below > 0).length} of ${experts.length}`;
+  });
 }
 
 /** Says how often an expert saw its text, on average. */
@@ -129,17 +131,16 @@ const gainOver = ({ evaluation }: Outcome, baseline: string): Gain | undefined =
  * Whether more experts gain more, in the runs of seed 0, which hold out the same text: each more than fewer, and
  * the most more than the fewest beyond both intervals. Undecided where they gain more within the intervals.
  */
-function growth(outcomes: readonly Outcome[]): Claim {
+function growth(outcomes: readonly Outcome[], baseline: "dense" | "dense-steps", paper: string): Claim {
   const first = outcomes.filter(({ setup }) => setup.settings.seed === 0);
-  const gains = first.map((outcome) => gainOver(outcome, "dense")!);
+  const gains = first.map((outcome) => gainOver(outcome, baseline)!);
   const grows = gains.every(({ percent }, i) => i === 0 || percent > gains[i - 1].percent);
   const isApart = gains.at(-1)!.low > gains[0].high;
-  const table = paperTable().filter(({ model }) => model === "335M");
-  const paperGain = ({ perplexity: { dense, mixture } }: (typeof table)[number]) =>
-    100 * (1 - mixture / dense);
   return {
-    claim: "The gain over the dense model of E times the batch grows with E",
-    paper: table.map((row) => `${row.experts}: ${paperGain(row).toFixed(1)}%`).join(", "),
+    claim: `The gain over the dense model of E times the ${
+      baseline === "dense" ? "batch" : "steps"
+    } grows with E`,
+    paper,
     here: first.map(({ evaluation }, i) => `${evaluation.experts}: ${gains[i].percent.toFixed(1)}%`).join(
       ", ",
     ),
@@ -151,10 +152,21 @@ function growth(outcomes: readonly Outcome[]): Claim {
 function beatsDense({ setup, evaluation }: Outcome): Claim[] {
   return evaluation.gains.filter(({ baseline }) => setup.models.includes(baseline)).map((gain) => ({
     claim: `${setup.label}: the mixture beats ${wayLine(gain.baseline, evaluation.experts).name}`,
-    paper: gain.baseline === "dense" ? "at every E" : NOT_REPORTED,
+    paper: gain.baseline === "dense" && paperGain(evaluation.experts) || NOT_REPORTED,
     here: gainText(gain),
     holds: gain.low > 0,
   }));
+}
+
+/** Whether every expert of a run is ahead on its own text; the study "segments" judges the runs that are repeated. */
+function ownText(outcome: Outcome): Claim[] {
+  const { setup, evaluation: { experts } } = outcome;
+  if (experts === REPEATED) return [];
+  return [{
+    claim: `${setup.label}: on the text routed to it, every expert beats ${wayLine("dense", experts).name}`,
+    paper: paperGain(experts) ? "all do" : NOT_REPORTED,
+    ...allAhead(ownTextOf(outcome)),
+  }];
 }
 
 function gainsPlot(outcomes: readonly Outcome[]): Plot {

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Claim } from "../../report/reproduction.ts";
 import { type Outcome, percentText, type Setup } from "./study.ts";
 
 /** An expert on its own text. */
@@ -17,41 +16,48 @@ export interface OwnText {
   share: number;
   /** Its perplexity; null where it gets no text. */
   perplexity: number | null;
-  /** By which share that is below the perplexity of the dense model of E times the batch; null where one is not there. */
+  /** By which share that is below the perplexity of the dense model of E times the batch; null without either. */
   dense: number | null;
   /** The same for the dense model of E times the steps. */
   steps: number | null;
-  /** The two kinds of text that it had most of in training. */
+  /** The kinds of text that make up a tenth or more of its training sequences, with their shares. */
   sources: string;
 }
+
+const FEW = 0.1;
 
 /** Gives all experts of a run. */
 export function ownTextOf({ setup, evaluation, partition }: Outcome): OwnText[] {
   return evaluation.segments.map(
     ({ expert, share, perplexity: { mixture, dense, "dense-steps": steps } }) => {
       const below = (of: number | null | undefined) => of && mixture ? 1 - mixture / of : null;
-      const sources = Object.entries(partition.experts[expert].sources).sort(([, a], [, b]) => b - a);
+      const { sources, sequences } = partition.experts[expert];
+      const kinds = Object.entries(sources).filter(([, count]) => count >= FEW * sequences)
+        .sort(([, a], [, b]) => b - a);
       return {
         ...{ setup, expert, share, perplexity: mixture ?? null, dense: below(dense), steps: below(steps) },
-        sources: sources.slice(0, 2).map(([source]) => source).join(", "),
+        sources: kinds.map(([source, count]) => `${source} ${Math.round(100 * count / sequences)}%`).join(
+          ", ",
+        ),
       };
     },
   );
 }
 
-/** Says whether each of these experts beats the dense model of E times the batch, and names those that do not, with their text. */
-export function ownTextClaim(experts: readonly OwnText[]): Claim {
+/** What a claim says here of experts that should all beat the dense model of E times the batch, and whether they do. */
+export function allAhead(experts: readonly OwnText[]): { here: string; holds: boolean } {
   const behind = experts.filter(({ dense }) => dense === null || dense <= 0);
-  return {
-    claim: "Every expert beats the dense model of E times the batch on the text routed to it",
-    paper: "all do",
-    here: behind.length === 0
-      ? `all ${experts.length}, the least by ${percentText(Math.min(...experts.map(({ dense }) => dense!)))}`
-      : behind.map(({ setup, expert, dense, sources }) =>
-        `${setup.label}, expert ${expert} (${sources}) ${
-          dense === null ? "gets no text" : `is ${percentText(-dense)} behind`
-        }`
-      ).join("; "),
-    holds: behind.length === 0,
-  };
+  if (behind.length > 0) {
+    const why = ({ perplexity, dense }: OwnText) =>
+      perplexity === null
+        ? "gets no text"
+        : dense === null
+        ? "has no such model beside it"
+        : `is ${percentText(-dense)} behind`;
+    const here = behind.map((own) => `${own.setup.label}, expert ${own.expert} (${own.sources}) ${why(own)}`)
+      .join("; ");
+    return { here, holds: false };
+  }
+  const least = Math.min(...experts.map(({ dense }) => dense!));
+  return { here: `all ${experts.length}, the least by ${percentText(least)}`, holds: true };
 }

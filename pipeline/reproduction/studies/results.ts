@@ -14,7 +14,7 @@ import type { Section } from "../../report/section.ts";
 import { claimsTable } from "../../report/sections/claims.ts";
 import { jsonText, writeAtomic } from "../../run/files.ts";
 import { readJson } from "../../run/schema.ts";
-import { claimsMarkdown } from "../claims.ts";
+import { claimsMarkdown, verdictsOf } from "../claims.ts";
 import type { Findings, Study } from "./study.ts";
 
 /** A study, and what it found. */
@@ -74,7 +74,7 @@ export async function writeResults(
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
   const sections = results.map(sectionOf);
   const { drawn } = await drawPlots(sections, { plots: `${root}/plots`, signal, onWarning });
-  const claims = results.flatMap(({ findings }) => findings.claims);
+  const { paper, own } = verdictsOf(results.flatMap(({ findings }) => findings.claims));
   const frame = {
     title: "The paper's comparison at a small size",
     about: `What the studies ask, what the paper says, and what came out here. ${settingsText(settings)}`
@@ -83,8 +83,8 @@ export async function writeResults(
     from: "the runs of the studies",
   };
   const verdicts: [string, string][] = [
-    [String(claims.filter(({ holds }) => holds === true).length), "claims hold"],
-    [String(claims.filter(({ holds }) => holds === false).length), "do not"],
+    [`${paper.no} of ${paper.all}`, "verdicts on claims of the paper are no"],
+    [`${own.no} of ${own.all}`, "on questions of our own"],
   ];
   await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
 }

@@ -113,11 +113,10 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     const told = (isOwn: boolean, verdicts: (boolean | null)[]) =>
       claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && verdicts.includes(holds))
         .length;
-    const [papers, own] = [false, true].map((isOwn) =>
-      `${told(isOwn, [false])} of ${told(isOwn, [true, false])}`
-    );
+    const [papers, own] = [false, true].map((isOwn) => [told(isOwn, [false]), told(isOwn, [true, false])]);
     for (const page of [readme, science]) {
-      assertStringIncludes(page, `${papers} claims of the paper that can be judged, and ${own} further ones`);
+      assertStringIncludes(page, `${papers[0]} of ${papers[1]} verdicts on claims of the paper`);
+      assertStringIncludes(page, `${own[0]} of ${own[1]} on questions of our own`);
     }
     const [figure] = claims.find(({ holds }) => holds === false)!.here.split(" [");
     assertStringIncludes(readme, figure);

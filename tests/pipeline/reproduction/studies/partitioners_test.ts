@@ -121,7 +121,7 @@ Deno.test("means over seeds say where each seed has other held-out text", () => 
   const labels = (tokens: readonly number[]) => {
     const setups = setupsFor("experts", 3);
     const outcomes = setups.map((setup, i) => {
-      const one = outcome(setup, { gains: [[10, 1, 30]] });
+      const one = outcome(setup, { gains: [[10, 1, 30], [5, 1, 9]], segments: [[30, 40, 35, 1]] });
       return { ...one, evaluation: { ...one.evaluation, tokens: tokens[i] } } as Outcome;
     });
     return study("experts").findings(outcomes).table.rows.at(-1)![0];

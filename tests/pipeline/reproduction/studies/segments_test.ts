@@ -14,7 +14,7 @@ Deno.test("the study of segments names the expert that is behind, with its text,
   assertEquals(all.table.rows[1].slice(-2), ["20.0%", "-5.3%"]);
   const behind = findings([outcome(SETUP, { segments: [[30, 40, 36, 0.95], [22, 20, 19, 0.05]] })]);
   assertEquals(behind.claims.map(({ holds }) => holds), [false, false]);
-  assertStringIncludes(behind.claims[0].here, "expert 1 (kind 1, other) is 10.0% behind");
+  assertStringIncludes(behind.claims[0].here, "expert 1 (kind 1 90%, other 10%) is 10.0% behind");
   // An expert that gets nothing beats nobody.
   const whole = outcome(SETUP, { segments: [[30, 40, 36, 1], [9, 10, 9, 0]] });
   Object.assign(whole.evaluation.segments[1], {
@@ -24,8 +24,16 @@ Deno.test("the study of segments names the expert that is behind, with its text,
   });
   const silent = findings([whole]);
   assertEquals(silent.claims.map(({ holds }) => holds), [false, false]);
-  assertEquals(silent.claims[0].here, "4 experts, expert 1 (kind 1, other) gets no text");
+  assertEquals(silent.claims[0].here, "4 experts, expert 1 (kind 1 90%, other 10%) gets no text");
   assertEquals(silent.table.rows[1].slice(-3), [null, null, null]);
+  // Nor is one ahead of a model that is not there, and a kind of which it has little is not named.
+  const alone = outcome(SETUP, { segments: [[30, 40, 36, 1]] });
+  Object.assign(alone.evaluation.segments[0].perplexity, { dense: undefined });
+  Object.assign(alone.partition.experts[0], { sources: { some: 91, few: 9 } });
+  assertEquals(
+    findings([alone]).claims[0].here,
+    "4 experts, expert 0 (some 91%) has no such model beside it",
+  );
   // The plot shows the models of this study, whatever another one has trained beside them.
   Object.assign(whole.evaluation.scores, { switch: whole.evaluation.scores.dense });
   const names = (models: typeof SETUP.models) =>
