@@ -39,7 +39,10 @@ export async function readKnown(
   const batch = target.batch(configuration);
   const all = target.steps(own, data);
   const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
-  const warmup = trial ? Math.ceil(configuration.expertWarmup * steps / all) : configuration.expertWarmup;
+  // A trial warms up as slowly as the training: a rate that rises faster does harm that the training would not see.
+  const warmup = trial
+    ? Math.min(configuration.expertWarmup, Math.ceil(steps / 2))
+    : configuration.expertWarmup;
   const rate = trial?.rate ?? target.rates.map((name) => configuration[name]).find((rate) => rate > 0) ??
     configuration.expertRate;
   const microBatch = configuration.microBatch || configuration.expertBatch;

@@ -51,6 +51,23 @@ test("a trial of a rate stands aside: neither the run's settings nor its models 
     assertEquals(await exists(`${run}/experts`), false);
   }));
 
+test("a trial warms up as slowly as the training, but for half of its steps at most", () =>
+  withPartition(async (run) => {
+    const warmupOf = async (flags: Record<string, number>) => {
+      const trial = { share: 0.5, rate: 0.02 };
+      await trainExpert(0, {
+        run,
+        gpu: gpu!,
+        sources: { flags: { ...EXPERT, ...flags } },
+        trial,
+        force: true,
+      });
+      return (await readManifest(run, "search-expert-00-0.02"))!.configuration.warmup;
+    };
+    assertEquals(await warmupOf({ expertSteps: 16, expertWarmup: 3 }), 3);
+    assertEquals(await warmupOf({ expertSteps: 16, expertWarmup: 6 }), 4);
+  }));
+
 test("trainDense() matches the experts' steps or their batch, at as many tokens", () =>
   withPartition(async (run) => {
     const options = { run, gpu: gpu!, sources: { flags: EXPERT } };
