@@ -127,6 +127,17 @@ export const RECOMPUTE = section("Command", {
   recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
 });
 
+/** How a learning rate is searched for. */
+export const TRIALS = section("Command", {
+  trialShare: number({
+    default: 1 / 8,
+    min: 1e-6,
+    max: 1,
+    help:
+      "share of a training that a learning rate is tried on; short trials may prefer rates that a whole one does not",
+  }),
+});
+
 /** The device for which time is estimated, in dry runs and for the cost of a configuration. */
 export const SPEED = section("Command", {
   flops: number({

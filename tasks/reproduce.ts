@@ -1,13 +1,12 @@
 /**
  * Reproduces the paper's comparison of the mixture with dense models at a small size, from text to a table of its claims.
  *
- *   deno task reproduce --preset small --run runs/small
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
 import { planStudies, reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, REQUIRE_GPU, SPEED } from "./options.ts";
+import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, REQUIRE_GPU, SPEED, TRIALS } from "./options.ts";
 import { checkStudyFlags, claimsText, studiesPlanText, studiesText } from "./reproduce_text.ts";
 import { speedOf } from "./text.ts";
 import { words } from "./wording.ts";
@@ -36,6 +35,7 @@ export const TASK = await defineTask({
       help: "a run of a study to make alone, by its name in --dry-run: so machines share a study; repeatable",
     }),
     dryRun: field.flag({ help: "print what a study would run, and how long that takes" }),
+    ...TRIALS,
     ...SPEED,
     ...CHECKPOINTS,
     ...RECOMPUTE,

@@ -8,8 +8,9 @@ import type { RunEvent } from "../pipeline/run/events.ts";
 import type { RunOptions, RunWatch } from "../pipeline/stages/session.ts";
 import { exists } from "../pipeline/run/files.ts";
 import { type Hold, lockRun } from "../pipeline/run/lock.ts";
+import { readManifest } from "../pipeline/run/manifest.ts";
 import { seal } from "../pipeline/run/seal.ts";
-import type { Searched } from "../pipeline/report/reproduction.ts";
+import type { RateSearch, Searched } from "../pipeline/report/reproduction.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { until } from "./slurm.ts";
 import {
@@ -37,7 +38,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     const args = (root: string, ...more: string[]) => [
       ...["--run", `${folder}/${root}`, "--input", `${folder}/docs.jsonl`, ...SMALL, ...BRIEF],
-      ...["--study", "assignment", ...more],
+      ...["--study", "assignment", "--trial-share", "0.25", ...more],
     ];
     const child = taskCommand("reproduce", args("a"), { stdout: "null" }).spawn();
     let told = "";
@@ -80,6 +81,11 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
       "Greedy, optimal and unbalanced parts",
     );
     assert((await Deno.stat(`${folder}/a/plots/study-assignment.svg`)).size > 0);
+
+    const { rates } = JSON.parse(await Deno.readTextFile(`${folder}/a/rates.json`));
+    assertEquals(new Set(Object.values<RateSearch>(rates).map(({ share }) => share)), new Set([0.25]));
+    const trial = await readManifest(`${folder}/a/em-2-experts-seed-0`, "search-dense-0.004");
+    assertEquals(trial?.configuration.steps, 4);
 
     // Damage in a run of another study is told, and the study that was asked for is whole.
     const spoiled = `${folder}/b/em-optimal-seed-0/evaluation.json`;

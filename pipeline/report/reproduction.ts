@@ -29,8 +29,8 @@ const TRIAL = v.object({
   validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
 });
 
-/** Schema of a search for a learning rate. */
-export const RATE_SEARCH = v.object({ rate: RATE, trials: v.array(TRIAL) });
+/** Schema of a search for a learning rate. Studies say which share of a training a trial took; older ones did not. */
+export const RATE_SEARCH = v.object({ rate: RATE, trials: v.array(TRIAL), share: v.optional(share) });
 
 const CLAIMS = v.object({
   format: v.literal(1),

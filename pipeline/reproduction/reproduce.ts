@@ -21,6 +21,7 @@ import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
 import { runCrossing } from "./crossing.ts";
+import { percentText } from "./studies/study.ts";
 import { allOf, RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
 
 /** Says what to reproduce and where. */
@@ -105,8 +106,8 @@ function reproductionMarkdown({ claims, search, trialShare, models }: Reproducti
       trials(name)
     } |\n`;
   return claimsMarkdown(claims) + "\n" + `${VERDICTS}\n\n` +
-    `| model | steps × batch | real tokens | peak rate | held-out loss by rate, in trials of 1/${
-      Math.round(1 / trialShare)
+    `| model | steps × batch | real tokens | peak rate | held-out loss by rate, in trials of ${
+      percentText(trialShare)
     } of the steps |\n` +
     "| --- | --- | --- | --- | --- |\n" +
     row("each expert (tokens of expert 0)", "experts", models.experts[0]) +

@@ -24,7 +24,7 @@ import {
   setupsOf,
 } from "./pieces.ts";
 import { checkRuns, studiesOf } from "./run.ts";
-import type { Study } from "./study.ts";
+import { percentText, type Study } from "./study.ts";
 
 /** Trials of a search for a learning rate, on average. */
 const TRIALS = 4;
@@ -86,6 +86,8 @@ export interface PlanStudiesOptions {
   seeds?: number;
   /** The device. Default: {@linkcode PLAIN_DEVICE}. */
   device?: Partial<CostDevice>;
+  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
+  trialShare?: number;
   /** Words settings in what is told. */
   words?: Words;
 }
@@ -97,7 +99,7 @@ export interface PlanStudiesOptions {
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
   const device = { ...PLAIN_DEVICE, ...options.device };
   const studies = studiesOf(options.studies);
-  const { run: root, from, sources = {}, seeds = 1 } = options;
+  const { run: root, from, sources = {}, seeds = 1, trialShare = TRIAL_SHARE } = options;
   const known = await readKnown(root, from);
   const only = namedRuns(options.only ?? [], studies, sources, seeds, known.searches);
   await checkRuns(root, setupsOf(studies, sources, seeds, known), sources);
@@ -114,7 +116,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
     studies: await Promise.all(each),
     assumptions: [
       `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device`,
-      `a search for a learning rate takes ${TRIALS} trials of 1/${1 / TRIAL_SHARE} of a training`,
+      `a search for a learning rate takes ${TRIALS} trials of ${percentText(trialShare)} of a training`,
       "reading text and evaluation are not counted: minutes",
     ],
   };
@@ -126,7 +128,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
  */
 async function piecesOf(
   studies: readonly Study[],
-  { run: root, from = [], only, sources = {}, seeds = 1 }: PlanStudiesOptions,
+  { run: root, from = [], only, sources = {}, seeds = 1, trialShare = TRIAL_SHARE }: PlanStudiesOptions,
   { rates, searches }: Known,
   device: CostDevice,
 ): Promise<{ pieces: Piece[]; shortest: number }> {
@@ -144,7 +146,7 @@ async function piecesOf(
     const { routerRate, rounds } = sources.flags ?? {};
     const done = recipe in searches;
     const split = (times: number) => (ROUTER_TRIALS - 1) * (times * seconds.routers + seconds.sharding);
-    const train = (trials: number) => trials * TRIAL_SHARE * seconds.allExperts;
+    const train = (trials: number) => trials * trialShare * seconds.allExperts;
     let end = 0;
     // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
     const lines = [
@@ -189,7 +191,7 @@ async function piecesOf(
       const each = secondsOf(model, cost);
       const recipe = recipes.get(model)!;
       if (searches.includes(model)) {
-        const seconds = TRIALS * TRIAL_SHARE * each * namesOf(model, c.experts).length;
+        const seconds = TRIALS * trialShare * each * namesOf(model, c.experts).length;
         const search = {
           run: setup.name,
           piece: `learning rate of ${model}`,

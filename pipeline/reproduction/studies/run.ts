@@ -261,7 +261,7 @@ function piecesOfRun(
       async () => {
         if ((await readRates(root))[recipe]) return;
         const rate = await searchModelRate(model, experts, await workIn(site, setup), trialShare, watch);
-        await noting(site, () => writeRates(root, { [recipe]: rate }));
+        await noting(site, () => writeRates(root, { [recipe]: { ...rate, share: trialShare } }));
       },
     );
   });

@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import { costOf, PLAIN_DEVICE } from "../../../../pipeline/cost/cost.ts";
 import { recipeOf, routerSearchesOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { planStudies } from "../../../../pipeline/reproduction/studies/plan.ts";
@@ -69,6 +69,21 @@ Deno.test("planStudies() says what every study takes by itself, on one device an
     const { pieces, studies: [{ shortest }] } = await plan(["segments"]);
     const seconds = (piece: string) => pieces.find((one) => one.piece === piece)!.seconds;
     assertAlmostEquals(shortest, seconds("partition") + seconds("learning rate of dense") + seconds("dense"));
+  }));
+
+Deno.test("planStudies() counts trials of the share of a training that they take", () =>
+  inFolder(async (root) => {
+    const [eighth, whole] = await Promise.all([undefined, 1].map(async (trialShare) => {
+      const plan = await planStudies({ run: root, studies: ["segments"], sources: SMALL, trialShare });
+      const seconds = (name: string) => plan.pieces.find(({ piece }) => piece === name)!.seconds;
+      assertAlmostEquals(
+        seconds("learning rate of dense"),
+        4 * (trialShare ?? 1 / 8) * seconds("dense"),
+      );
+      return plan;
+    }));
+    assertStringIncludes(eighth.assumptions.join(), "4 trials of 12.5% of a training");
+    assertStringIncludes(whole.assumptions.join(), "4 trials of 100.0% of a training");
   }));
 
 Deno.test("planStudies() begins a run once the settings of its own routers are known, not those of all", () =>
