@@ -134,7 +134,7 @@ export const TRIALS = section("Command", {
     min: 1e-6,
     max: 1,
     help:
-      "share of a training that a learning rate is tried on; short trials may prefer rates that a whole one does not",
+      "share of a training that a learning rate is tried on, where none is known; short trials may mislead",
   }),
 });
 

@@ -64,7 +64,7 @@ export function claimsOf(
     ...against(
       "dense",
       "The mixture beats a dense model of the same inference cost at equal tokens (equal steps, E times the batch)",
-      paperGain(experts) ?? paperGrowth(),
+      paperGain(experts) ?? NOT_REPORTED,
     ),
     ...against(
       "dense-steps",

@@ -80,7 +80,7 @@ const countOf = (claims: readonly Claim[], verdict: boolean): number =>
 /** Says how many claims do not hold, of the paper's and of those beyond it; `more` follows. */
 function told(published: readonly Published[], more = ""): string {
   const { paper, own } = verdictsOf(published.flatMap(({ claims }) => claims));
-  return `What does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper (several runs judge the same ` +
+  return `What does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper (some judge the same ` +
     `claim), and ${own.no} of ${own.all} on questions of our own${more}.`;
 }
 

@@ -51,7 +51,7 @@ export const experts: Study = {
         "beside × steps",
         "ahead of × steps from, tokens per expert",
         "experts ahead of × batch on their text",
-        "ahead of × steps",
+        "experts ahead of × steps on their text",
         "passes",
       ],
       rows: [

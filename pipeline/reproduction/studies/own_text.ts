@@ -20,11 +20,12 @@ export interface OwnText {
   dense: number | null;
   /** The same for the dense model of E times the steps. */
   steps: number | null;
-  /** The kinds of text that make up a tenth or more of its training sequences, with their shares. */
+  /** The largest kinds of its training text with their shares: two, or up to four of a tenth each; "" without labels. */
   sources: string;
 }
 
-const FEW = 0.1;
+/** How many kinds of text are named in any case, how many at most, and what share the others must have. */
+const [LEAST, MOST, SHARE] = [2, 4, 0.1];
 
 /** Gives all experts of a run. */
 export function ownTextOf({ setup, evaluation, partition }: Outcome): OwnText[] {
@@ -32,8 +33,8 @@ export function ownTextOf({ setup, evaluation, partition }: Outcome): OwnText[] 
     ({ expert, share, perplexity: { mixture, dense, "dense-steps": steps } }) => {
       const below = (of: number | null | undefined) => of && mixture ? 1 - mixture / of : null;
       const { sources, sequences } = partition.experts[expert];
-      const kinds = Object.entries(sources).filter(([, count]) => count >= FEW * sequences)
-        .sort(([, a], [, b]) => b - a);
+      const kinds = Object.entries(sources).filter(([source]) => source !== "").sort(([, a], [, b]) => b - a)
+        .slice(0, MOST).filter(([, count], i) => i < LEAST || count >= SHARE * sequences);
       return {
         ...{ setup, expert, share, perplexity: mixture ?? null, dense: below(dense), steps: below(steps) },
         sources: kinds.map(([source, count]) => `${source} ${Math.round(100 * count / sequences)}%`).join(
@@ -54,7 +55,8 @@ export function allAhead(experts: readonly OwnText[]): { here: string; holds: bo
         : dense === null
         ? "has no such model beside it"
         : `is ${percentText(-dense)} behind`;
-    const here = behind.map((own) => `${own.setup.label}, expert ${own.expert} (${own.sources}) ${why(own)}`)
+    const trainedOn = ({ sources }: OwnText) => sources === "" ? "" : ` (trained on ${sources})`;
+    const here = behind.map((own) => `${own.setup.label}, expert ${own.expert}${trainedOn(own)} ${why(own)}`)
       .join("; ");
     return { here, holds: false };
   }

@@ -83,8 +83,8 @@ export async function writeResults(
     from: "the runs of the studies",
   };
   const verdicts: [string, string][] = [
-    [`${paper.no} of ${paper.all}`, "verdicts on claims of the paper are no"],
-    [`${own.no} of ${own.all}`, "on questions of our own"],
+    [`${paper.no} of ${paper.all}`, "claims of the paper do not hold"],
+    [`${own.no} of ${own.all}`, "questions of our own are answered no"],
   ];
   await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
 }

@@ -53,8 +53,8 @@ test("a trial of a rate stands aside: neither the run's settings nor its models 
 
 test("a trial warms up as slowly as the training, but for half of its steps at most", () =>
   withPartition(async (run) => {
-    const warmupOf = async (flags: Record<string, number>) => {
-      const trial = { share: 0.5, rate: 0.02 };
+    const warmupOf = async (flags: Record<string, number>, share = 0.5) => {
+      const trial = { share, rate: 0.02 };
       await trainExpert(0, {
         run,
         gpu: gpu!,
@@ -66,6 +66,8 @@ test("a trial warms up as slowly as the training, but for half of its steps at m
     };
     assertEquals(await warmupOf({ expertSteps: 16, expertWarmup: 3 }), 3);
     assertEquals(await warmupOf({ expertSteps: 16, expertWarmup: 6 }), 4);
+    assertEquals(await warmupOf({ expertSteps: 16, expertWarmup: 14 }), 7); // the training's share
+    assertEquals(await warmupOf({ expertSteps: 16, expertWarmup: 14 }, 1), 14); // the training itself
   }));
 
 test("trainDense() matches the experts' steps or their batch, at as many tokens", () =>

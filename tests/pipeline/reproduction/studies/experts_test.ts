@@ -33,7 +33,7 @@ Deno.test("the study of experts says whether the gain grows with E, beyond which
   assertEquals(claims[1].here, "2: 1.0%, 4: 3.0%, 8: -4.0%");
   assertEquals(claims.at(-3)!.here, "4.0% higher [2.0%, 6.0%]");
   const [two, eight] = claims.slice(-2);
-  assertEquals(two.here, "2 experts, expert 1 (kind 1 90%, other 10%) is 10.0% behind");
+  assertEquals(two.here, "2 experts, expert 1 (trained on kind 1 90%, other 10%) is 10.0% behind");
   assertEquals(eight.here, "all 2, the least by 10.0%");
   // The paper has no mixture of two; its dense model beside eight is another one.
   assertEquals([claims[2].paper, two.paper, eight.paper], ["not reported", "not reported", "all do"]);

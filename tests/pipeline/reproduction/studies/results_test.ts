@@ -30,6 +30,9 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
       await Deno.readTextFile(`${root}/report.html`),
     ];
     assertEquals(markdown, studiesMarkdown(RESULTS, settings));
+    const words = page.replace(/<[^>]*>/g, " ").replace(/\s+/g, " ");
+    assertStringIncludes(words, "claims of the paper do not hold 0 of 1");
+    assertStringIncludes(words, "questions of our own are answered no 2 of 2");
     for (const text of [markdown, page]) {
       assertStringIncludes(text, "searches them: corpus wide, corpusCharacters 9000, prefixLengths 8,64.");
     }
