@@ -11,6 +11,7 @@ import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts"
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 import { shortPrefix } from "./studies/lengths.ts";
+import { percentText } from "./studies/study.ts";
 
 /**
  * The point from which the held-out curve of the mixture stays below that of the dense model of E times the
@@ -38,7 +39,7 @@ export function claimsOf(
   const [fewest, largest] = [Math.min(...sequences), Math.max(...sequences)];
   const shares = segments.map(({ share }) => share);
   const [least, most] = [Math.min(...shares), Math.max(...shares)];
-  const ratio = (part: number, whole: number) => percentOf(part / whole);
+  const ratio = (part: number, whole: number) => percentText(part / whole);
   const printed = paperTable().find((row) => row.experts === experts)?.printed;
   const { flops, communication, parameters } = cost;
   const { exchanges, bytesPerExchange, bytesPerNode, denseBytesPerStep, denseBytesPerNode } = communication;
@@ -76,7 +77,7 @@ export function claimsOf(
     {
       claim: "Every expert gets a substantial share at inference, where nothing balances",
       paper: "all do (figure 5)",
-      here: `${percentOf(least)} to ${percentOf(most)}; equal would be ${percentOf(1 / experts)}`,
+      here: `${percentText(least)} to ${percentText(most)}; equal would be ${percentText(1 / experts)}`,
       holds: least >= 1 / (4 * experts),
     },
     ...scores.dense && byPrefix
@@ -112,7 +113,7 @@ export function claimsOf(
             ? "equal in sequences"
             : `${thousands(fewest)} to ${thousands(largest)} sequences`
         }; ` +
-        `the largest expert has ${percentOf(partition.tokenImbalance)} more tokens than the mean`,
+        `the largest expert has ${percentText(partition.tokenImbalance)} more tokens than the mean`,
       holds: partition.tokenImbalance < 0.05,
     },
     {
@@ -240,7 +241,6 @@ export function paperGrowth(): string {
 }
 
 const signed = (percent: number): string => `${percent.toFixed(1)}%`.replace("-", "−");
-const percentOf = (share: number): string => `${(100 * share).toFixed(1)}%`;
 const thousands = (value: number): string => value.toLocaleString("en");
 const megabytes = (bytes: number): string => `${(bytes / 1e6).toPrecision(2)} MB`;
 

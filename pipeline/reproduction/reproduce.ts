@@ -21,8 +21,8 @@ import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
 import { runCrossing } from "./crossing.ts";
-import { percentText } from "./studies/study.ts";
 import { allOf, RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
+import { percentText } from "./studies/study.ts";
 
 /** Says what to reproduce and where. */
 export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {

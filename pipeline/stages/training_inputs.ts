@@ -39,11 +39,11 @@ export async function readKnown(
   const batch = target.batch(configuration);
   const all = target.steps(own, data);
   const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
-  // A trial warms up as slowly as the training, so that a rate does no harm that the training would not see; where that
-  // leaves less than half of the trial, it keeps the training's share of it or half.
   const { expertWarmup } = configuration;
-  const least = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
-  const warmup = trial ? Math.min(expertWarmup, least) : expertWarmup;
+  // A trial warms up as slowly as the training, as a faster rise does harm that the training does not see. It does so
+  // for half of its steps at most, or for the share of them that the training takes, where that is more.
+  const most = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
+  const warmup = trial ? Math.min(expertWarmup, most) : expertWarmup;
   const rate = trial?.rate ?? target.rates.map((name) => configuration[name]).find((rate) => rate > 0) ??
     configuration.expertRate;
   const microBatch = configuration.microBatch || configuration.expertBatch;

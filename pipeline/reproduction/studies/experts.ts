@@ -152,7 +152,7 @@ function growth(outcomes: readonly Outcome[], baseline: "dense" | "dense-steps",
 function beatsDense({ setup, evaluation }: Outcome): Claim[] {
   return evaluation.gains.filter(({ baseline }) => setup.models.includes(baseline)).map((gain) => ({
     claim: `${setup.label}: the mixture beats ${wayLine(gain.baseline, evaluation.experts).name}`,
-    paper: gain.baseline === "dense" && paperGain(evaluation.experts) || NOT_REPORTED,
+    paper: (gain.baseline === "dense" ? paperGain(evaluation.experts) : null) ?? NOT_REPORTED,
     here: gainText(gain),
     holds: gain.low > 0,
   }));
