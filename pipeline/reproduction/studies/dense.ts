@@ -7,7 +7,7 @@
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
-import { NOT_REPORTED } from "../../report/reproduction.ts";
+import { paperOn } from "../claims.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
 import { type Outcome, scoreText, setupOf, type Study } from "./study.ts";
 
@@ -35,7 +35,7 @@ export const dense: Study = {
     claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
       gains.map((gain) => ({
         claim: `${setup.label}: the mixture beats ${wayName(gain.baseline, experts)}`,
-        paper: PAPER[gain.baseline] ?? NOT_REPORTED,
+        paper: paperOn(gain.baseline, experts),
         here: gainText(gain),
         holds: gain.low > 0,
       }))
@@ -62,8 +62,6 @@ export const dense: Study = {
     ),
   }),
 };
-
-const PAPER: Record<string, string> = { dense: "it does", "dense-compute": "about equal: 9.07 and 9.10" };
 
 function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
   return (["mixture", ...BASELINES] as const).flatMap((way) => {

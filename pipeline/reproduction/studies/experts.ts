@@ -9,7 +9,7 @@ import { type Gain, gainText, sideOf } from "../../evaluation/evaluation.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
-import { type Crossing, paperGain, paperGrowth } from "../claims.ts";
+import { type Crossing, paperGain, paperGrowth, paperOn } from "../claims.ts";
 import { allAhead, ownTextOf } from "./own_text.ts";
 import { type Outcome, scoreText, seedRows, seedsTo, setupOf, spreadText, type Study } from "./study.ts";
 
@@ -152,7 +152,7 @@ function growth(outcomes: readonly Outcome[], baseline: "dense" | "dense-steps",
 function beatsDense({ setup, evaluation }: Outcome): Claim[] {
   return evaluation.gains.filter(({ baseline }) => setup.models.includes(baseline)).map((gain) => ({
     claim: `${setup.label}: the mixture beats ${wayLine(gain.baseline, evaluation.experts).name}`,
-    paper: (gain.baseline === "dense" ? paperGain(evaluation.experts) : null) ?? NOT_REPORTED,
+    paper: paperOn(gain.baseline, evaluation.experts),
     here: gainText(gain),
     holds: gain.low > 0,
   }));
