@@ -6,6 +6,7 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
+import { RunError, say, setting } from "../../kernels/errors.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -75,7 +76,7 @@ export async function trainModels(
 
 /**
  * Searches for the learning rate of a model by short trainings in its run; that of the experts is one for
- * all of them.
+ * all of them. Throws a `RunError` where all that are tried diverge.
  */
 export async function searchModelRate(
   name: Searched,
@@ -84,10 +85,30 @@ export async function searchModelRate(
   share: number,
   watch: RunWatch,
 ): Promise<RateSearch> {
-  return await searchRate(FIRST_RATE, async (rate) => {
+  const found = await searchRate(FIRST_RATE, async (rate) => {
     const losses = await trialLosses(name, experts, options, { share, rate }, watch);
     return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
   });
+  const doubt = doubtOf(name, found);
+  if (doubt) watch.onEvent?.({ type: "warning", message: `${options.run}: ${doubt}` });
+  return found;
+}
+
+/**
+ * Says what makes a search for the learning rate of a model doubtful: the best rate is the lowest or the highest that was tried.
+ * Throws a `RunError` where trainings with all of them diverge.
+ */
+export function doubtOf(name: Searched, { rate, trials }: RateSearch): string | undefined {
+  const [lowest, highest] = [trials[0].rate, trials[trials.length - 1].rate];
+  if (trials.every(({ validationLoss }) => validationLoss === Infinity)) {
+    throw new RunError(
+      `Cannot find a learning rate of "${name}" as all that were tried diverge: ${lowest} to ${highest}`,
+      { remedy: say`name one with ${setting(RATES[name])}, or more steps with ${setting("expertWarmup")}` },
+    );
+  }
+  if (rate !== lowest && rate !== highest) return;
+  const edge = rate === lowest ? "lowest" : "highest";
+  return `the best learning rate of "${name}" is the ${edge} of those tried, ${rate}: a better one may lie beyond`;
 }
 
 /**

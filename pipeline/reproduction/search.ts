@@ -37,12 +37,14 @@ export async function searchLine(
     return { value, loss };
   };
   let best = await attempt(first);
-  for (const factor of [2, 1 / 2]) {
+  // From a value that diverges the way leads down, until one does not.
+  for (const factor of best.loss === Infinity ? [1 / 2] : [2, 1 / 2]) {
     while (losses.size < most) {
       const value = best.value * factor;
       const next = await attempt(whole ? Math.max(1, Math.round(value)) : Number(value.toPrecision(6)));
       const margin = factor > 1 || cautious ? MARGIN : 0;
-      if (!(next.loss < best.loss - margin)) break;
+      const isBetter = best.loss === Infinity ? next.value !== best.value : next.loss < best.loss - margin;
+      if (!isBetter) break;
       best = next;
     }
     if (best.value > first) break; // the value below it is worse: the search came from there

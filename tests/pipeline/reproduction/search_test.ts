@@ -27,6 +27,15 @@ Deno.test("searchRate() counts a rate whose training diverges as the worst", asy
   assertEquals(rate, 0.002);
 });
 
+Deno.test("searchRate() goes down from rates that diverge, and not up", async () => {
+  const { rate, trials } = await searchRate(
+    0.008,
+    (rate) => Promise.resolve(rate > 0.0015 ? Infinity : 1 - rate),
+  );
+  assertEquals(rate, 0.001);
+  assertEquals(trials.map((trial) => trial.rate), [0.0005, 0.001, 0.002, 0.004, 0.008]);
+});
+
 Deno.test("searchRate() takes a higher rate only where it is clearly better", async () => {
   const losses: Record<number, number> = { 0.004: 2, 0.008: 1.995, 0.002: 2.1, 0.016: 1.9 };
   const { rate } = await searchRate(0.004, (rate) => Promise.resolve(losses[rate]));
@@ -47,4 +56,6 @@ Deno.test("searchLine() finds whole numbers, and where it is cautious leaves a f
   assertEquals([...tried.keys()], [3, 6, 12, 24]);
   const one = await searchLine({ first: 1, whole: true }, (value) => Promise.resolve(value));
   assertEquals([...one.losses.keys()], [1, 2]); // there is no half a round
+  const none = await searchLine({ first: 2, whole: true }, () => Promise.resolve(Infinity));
+  assertEquals([...none.losses.keys()], [1, 2]);
 });
