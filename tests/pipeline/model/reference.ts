@@ -47,35 +47,54 @@ function softmax(scores: Vector): Vector {
   return powers.map((power) => power / total);
 }
 
-/** Attention of one head over the normalised stream: query, key and value are rows of the fused projection. */
-function attend(qkv: Vector[], head: number, size: number): Vector[] {
-  const of = (row: Vector, which: number) =>
-    row.slice((3 * head + which) * size, (3 * head + which + 1) * size);
-  const keys = qkv.map((row, position) => rotate(of(row, 1), position));
+/** Takes query, key or value of a head from a row of the fused projection. */
+function partOfHead(row: Vector, which: 0 | 1 | 2, head: number, size: number): Vector {
+  return row.slice((3 * head + which) * size, (3 * head + which + 1) * size);
+}
+
+/** The weights of one head, for every position those of the positions up to it; rows are of the fused projection. */
+export function headWeights(qkv: Vector[], head: number, size: number): Vector[] {
+  const keys = qkv.map((row, position) => rotate(partOfHead(row, 1, head, size), position));
   return qkv.map((row, position) => {
-    const query = rotate(of(row, 0), position);
-    const scores = keys.slice(0, position + 1).map((key) =>
-      key.reduce((sum, value, i) => sum + value * query[i], 0) / Math.sqrt(size)
-    );
-    return softmax(scores).reduce(
-      (sum, weight, j) => add(sum, of(qkv[j], 2).map((value) => weight * value)),
-      Array(size).fill(0),
+    const query = rotate(partOfHead(row, 0, head, size), position);
+    return softmax(
+      keys.slice(0, position + 1).map((key) =>
+        key.reduce((sum, value, i) => sum + value * query[i], 0) / Math.sqrt(size)
+      ),
     );
   });
 }
 
-/** What a branch computes of the stream before it; `norm` and `linear` read the weights of its layer by their names. */
-export type Branch = (stream: Vector[], layer: {
+/** Attention of one head over the normalised stream, whose rows are of the fused projection. */
+function attend(qkv: Vector[], head: number, size: number): Vector[] {
+  return headWeights(qkv, head, size).map((weights) =>
+    weights.reduce(
+      (sum, weight, j) => add(sum, partOfHead(qkv[j], 2, head, size).map((value) => weight * value)),
+      Array(size).fill(0),
+    )
+  );
+}
+
+/** The fused projection of every row of the stream. */
+export const projected: Branch = (stream, { norm, linear }) =>
+  stream.map((x) => linear("attention.query_key_value", norm("input_layernorm", x)));
+
+/** A layer, whose weights are read by their names. */
+export interface Layer {
   config: ModelConfig;
   tensor: (name: string) => ArrayLike<number>;
   norm: (name: string, x: Vector) => Vector;
   linear: (name: string, x: Vector) => Vector;
-}) => Vector[];
+}
+
+/** What a branch computes of the stream before it. */
+export type Branch = (stream: Vector[], layer: Layer) => Vector[];
 
 /** Every branch by the name of its sublayer. */
 export const BRANCHES: Record<string, Branch> = {
-  attention(stream, { config: { heads, hidden }, norm, linear }) {
-    const qkv = stream.map((x) => linear("attention.query_key_value", norm("input_layernorm", x)));
+  attention(stream, layer) {
+    const { config: { heads, hidden }, linear } = layer;
+    const qkv = projected(stream, layer);
     const byHead = Array.from({ length: heads }, (_, head) => attend(qkv, head, hidden / heads));
     return stream.map((_, i) => linear("attention.dense", byHead.flatMap((rows) => rows[i])));
   },
@@ -106,8 +125,13 @@ BRANCHES.switch = (stream, { config, tensor, norm }) =>
     );
   });
 
-/** Computes the logits after every token of one sequence. */
-export function logitsReference(config: ModelConfig, weights: ReferenceWeights, tokens: number[]): Vector[] {
+/** Computes the logits after every token of one sequence; `watch` sees what every branch adds to the stream. */
+export function logitsReference(
+  config: ModelConfig,
+  weights: ReferenceWeights,
+  tokens: number[],
+  watch: (name: string, added: Vector[], stream: Vector[], layer: Layer) => void = () => {},
+): Vector[] {
   const { hidden, layers, sublayers = ["attention", "mlp"], untied } = config;
   const tensor = (name: string) => weights.get(`gpt_neox.${name}`)!;
   const embedding = tensor("embed_in.weight");
@@ -117,7 +141,9 @@ export function logitsReference(config: ModelConfig, weights: ReferenceWeights, 
     const norm = (name: string, x: Vector) => normalize(x, own(`${name}.weight`), own(`${name}.bias`));
     const linear = (name: string, x: Vector) => apply(own(`${name}.weight`), own(`${name}.bias`), x);
     for (const name of sublayers) {
-      const branch = BRANCHES[name](stream, { config, tensor: own, norm, linear });
+      const parts = { config, tensor: own, norm, linear };
+      const branch = BRANCHES[name](stream, parts);
+      watch(name, branch, stream, parts);
       stream = stream.map((x, i) => add(x, branch[i]));
     }
   }
