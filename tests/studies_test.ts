@@ -316,16 +316,22 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
     assertEquals([await told({}), await told({ weightDecay: 0.3 })], [true, false]);
     // Nor is a run whose evaluation lacks a model, or scored other weights of one.
     await Deno.remove(`${folder}/a/outcomes`, { recursive: true });
-    const isThere = async (...models: Searched[]) =>
-      await readOutcome(`${folder}/a`, { ...setup, models }, {
+    const isThere = async (models: Searched[], choices = setup.choices) =>
+      await readOutcome(`${folder}/a`, { ...setup, models, choices }, {
         ...{ sources: { flags }, rates: {}, hashesOf: rememberHashes() },
       }) !== undefined;
-    assertEquals([await isThere("experts"), await isThere("experts", "dense")], [true, false]);
+    assertEquals([await isThere(["experts"]), await isThere(["experts", "dense"])], [true, false]);
+    // Nor one that was evaluated by other choices than those that are asked for.
+    const chosen = [{}, { routeLengths: [4] }, { routeLengths: [3] }, { mix: [2, 3] }, { routeBy: "self" }];
+    assertEquals(
+      await Promise.all(chosen.map((choices) => isThere(["experts"], choices))),
+      [true, true, false, false, false],
+    );
     const path = `${folder}/a/${setup.name}/manifests/evaluate.json`;
     const { checksum: _, ...manifest } = JSON.parse(await Deno.readTextFile(path));
     manifest.inputs["expert-00"] = manifest.inputs["expert-01"];
     await Deno.writeTextFile(path, JSON.stringify(seal(manifest)));
-    assertEquals(await isThere("experts"), false);
+    assertEquals(await isThere(["experts"]), false);
   }));
 
 Deno.test("reproductions and studies warn of a processor where a GPU was to be expected, and stop where one is required", () =>

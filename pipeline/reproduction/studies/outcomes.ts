@@ -10,7 +10,7 @@ import * as v from "valibot";
 import { InputError } from "../../../kernels/errors.ts";
 import { readCost } from "../../cost/cost.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { readEvaluation } from "../../evaluation/evaluation.ts";
+import { atPrefix, type Evaluation, readEvaluation } from "../../evaluation/evaluation.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { readRunConfiguration } from "../../run/configuration.ts";
 import { entriesOf, jsonText, writeAtomic } from "../../run/files.ts";
@@ -208,6 +208,14 @@ function covers(noted: Note["choices"], { routeLengths = [], ...asked }: Choices
     Object.entries(asked).every(([name, choice]) => canonical(choice) === canonical(noted[name]));
 }
 
+/** Whether an evaluation tells what these choices ask for: a user may have evaluated the run by others. */
+function answers(evaluation: Evaluation, { mix = [], routeBy, routeLengths = [] }: Choices = {}): boolean {
+  const mixes = (evaluation.mixing?.mixes ?? []).filter(({ reroute }) => reroute === null);
+  return mix.every((size) => mixes.some(({ experts }) => experts === size)) &&
+    (routeBy === undefined || evaluation.routedBy?.kind === routeBy) &&
+    routeLengths.every((length) => atPrefix(evaluation, length));
+}
+
 /** Says whether the run of a setup is evaluated in a folder of studies: then that is looked at, and no note of it. */
 export const isEvaluated = async (root: string, { name }: Setup): Promise<boolean> =>
   await readManifest(`${root}/${name}`, "evaluate") !== null;
@@ -243,13 +251,17 @@ const scoredWeights = ({ inputs }: Manifest, name: string, { outputs }: Manifest
     path.endsWith("/model.safetensors") && sha256 === inputs[name]
   );
 
-/** Reads what a run came to; undefined where a model is not trained, or is not evaluated as it is now. */
+/**
+ * Reads what a run came to; undefined where a model is not trained, or is not evaluated as it is now and by the
+ * setup's choices.
+ */
 async function runOutcome(root: string, setup: Setup): Promise<Outcome | undefined> {
   const run = `${root}/${setup.name}`;
   const evaluated = await readManifest(run, "evaluate");
   if (!evaluated) return undefined;
   const evaluation = await readEvaluation(`${run}/evaluation.json`, await vouchedFiles(run));
   if (BASELINES.some((name) => setup.models.includes(name) && !evaluation.scores[name])) return undefined;
+  if (!answers(evaluation, setup.choices)) return undefined;
   const trained: Outcome["trained"] = {};
   for (const model of setup.models) {
     const names = namesOf(model, evaluation.experts);
