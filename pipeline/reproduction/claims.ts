@@ -5,7 +5,7 @@
  */
 
 import type { Cost } from "../cost/cost.ts";
-import { paperTable, type TableRow } from "../cost/paper.ts";
+import { paperPair, paperTable, type TableRow } from "../cost/paper.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
@@ -231,7 +231,11 @@ export function paperGain(experts: number): string | null {
 
 /** Says what the paper reports of a mixture of so many experts beside such a model. */
 export function paperOn(baseline: Baseline, experts: number): string {
-  if (baseline === "dense-compute") return "about equal: 9.07 and 9.10";
+  if (baseline === "dense-compute") {
+    const { mixture, dense } = paperPair();
+    const [ofMixture, ofDense] = [mixture, dense].map(({ perplexity }) => perplexity.toFixed(2));
+    return `about equal: ${ofMixture} (335M, E = 32) and ${ofDense} (1.3B)`;
+  }
   return (baseline === "dense" ? paperGain(experts) : null) ?? NOT_REPORTED;
 }
 

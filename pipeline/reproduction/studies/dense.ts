@@ -5,7 +5,8 @@
  */
 
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { gainText } from "../../evaluation/evaluation.ts";
+import { type Gain, gainText } from "../../evaluation/evaluation.ts";
+import type { Claim } from "../../report/reproduction.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
 import { paperOn } from "../claims.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
@@ -32,14 +33,7 @@ export const dense: Study = {
       setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, ["experts", ...BASELINES])
     ),
   findings: (outcomes) => ({
-    claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
-      gains.map((gain) => ({
-        claim: `${setup.label}: the mixture beats ${wayName(gain.baseline, experts)}`,
-        paper: paperOn(gain.baseline, experts),
-        here: gainText(gain),
-        holds: gain.low > 0,
-      }))
-    ),
+    claims: outcomes.flatMap((outcome) => outcome.evaluation.gains.map((gain) => claimOf(outcome, gain))),
     table: {
       head: [
         "run",
@@ -62,6 +56,18 @@ export const dense: Study = {
     ),
   }),
 };
+
+/** Whether the mixture beats a model beyond the interval; beside the larger dense one, whether it is not behind. */
+function claimOf({ setup, evaluation: { experts } }: Outcome, gain: Gain): Claim {
+  const model = wayName(gain.baseline, experts);
+  const isLevel = gain.baseline === "dense-compute"; // the paper has the two about equal
+  return {
+    claim: `${setup.label}: the mixture ${isLevel ? `is as good as ${model}, or better` : `beats ${model}`}`,
+    paper: paperOn(gain.baseline, experts),
+    here: gainText(gain),
+    holds: isLevel ? gain.high >= 0 : gain.low > 0,
+  };
+}
 
 function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
   return (["mixture", ...BASELINES] as const).flatMap((way) => {

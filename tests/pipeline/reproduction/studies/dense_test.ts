@@ -29,3 +29,16 @@ Deno.test("the study of dense models says of each whether it is beaten, and what
   ]);
   assertEquals(plots[0].table.rows.length, 4);
 });
+
+Deno.test("the study of dense models asks of the larger one whether the mixture is as good, as in the paper", () => {
+  const claimOf = (percent: number, low: number, high: number) => {
+    const told = outcome(FOUR);
+    told.evaluation.gains = [{ baseline: "dense-compute", percent, low, high }];
+    return study("dense").findings([told]).claims[0];
+  };
+  const { claim, paper, holds } = claimOf(0.3, -0.5, 1.1); // what the paper reports
+  assertEquals(claim, "4 experts: the mixture is as good as dense, larger, equal compute, or better");
+  assertEquals([paper, holds], ["about equal: 9.07 (335M, E = 32) and 9.10 (1.3B)", true]);
+  assertEquals([claimOf(-0.3, -1.1, 0.5).holds, claimOf(5, 4, 6).holds], [true, true]);
+  assertEquals(claimOf(-2, -3, -1).holds, false);
+});

@@ -86,8 +86,10 @@ export function outcome(
       })),
     },
     cost: {
-      parameters: { router: 1000 * c.routerHidden },
-      flops: { overhead: 1, total: 4, inference: 9, inferenceOverhead: 1 },
+      parameters: { router: 1000 * c.routerHidden, expert: 100 },
+      flops: { overhead: 1, total: 4, dense: 3, inference: 9, inferenceOverhead: 1 },
+      memory: { inference: { total: 1 }, routing: { total: 1 } },
+      communication: { bytesPerNode: 1, denseBytesPerStep: 1 },
     },
     trained: { experts: [{ tokens: 2500 }] },
   } as unknown as Outcome;
