@@ -4,13 +4,14 @@
  * @module
  */
 
+import { paperPair } from "../../cost/paper.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { type Gain, gainText } from "../../evaluation/evaluation.ts";
 import type { Claim } from "../../report/reproduction.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
 import { paperOn } from "../claims.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
-import { type Outcome, scoreText, setupOf, type Study } from "./study.ts";
+import { type Outcome, percentText, scoreText, setupOf, type Study } from "./study.ts";
 
 const EXPERTS = [4, 8];
 
@@ -26,8 +27,7 @@ export const dense: Study = {
   title: "The mixture beside every model that could replace it",
   question:
     "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
-  paper:
-    "Table 3: 335M × 32 experts (9.07) are about as good as 1.3B dense (9.10), at 14% more training FLOPs and a third of the inference.",
+  paper: paperText(),
   setups: () =>
     EXPERTS.map((experts) =>
       setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, ["experts", ...BASELINES])
@@ -56,6 +56,17 @@ export const dense: Study = {
     ),
   }),
 };
+
+/** Says what the paper reports of its larger dense model, and what the mixture costs beside that. */
+function paperText(): string {
+  const { mixture, dense } = paperPair();
+  const [training, inference] = (["training", "inference"] as const).map((cost) =>
+    percentText(mixture[cost] / dense[cost])
+  );
+  return `Table 3: ${
+    paperOn("dense-compute", 32)
+  }. The mixture takes ${training} of the dense model's training FLOPs, and ${inference} of its FLOPs of a sequence.`;
+}
 
 /** Whether the mixture beats a model beyond the interval; beside the larger dense one, whether it is not behind. */
 function claimOf({ setup, evaluation: { experts } }: Outcome, gain: Gain): Claim {

@@ -42,3 +42,10 @@ Deno.test("the study of dense models asks of the larger one whether the mixture 
   assertEquals([claimOf(-0.3, -1.1, 0.5).holds, claimOf(5, 4, 6).holds], [true, true]);
   assertEquals(claimOf(-2, -3, -1).holds, false);
 });
+
+Deno.test("the study of dense models tells the costs of the paper's pair as Table 3 counts them", () => {
+  assertEquals(
+    study("dense").paper,
+    "Table 3: about equal: 9.07 (335M, E = 32) and 9.10 (1.3B). The mixture takes 116.8% of the dense model's training FLOPs, and 31.0% of its FLOPs of a sequence.",
+  );
+});
