@@ -9,7 +9,7 @@ import { type Gain, gainText, sideOf } from "../../evaluation/evaluation.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
-import { type Crossing, paperGain, paperGrowth, paperOn } from "../claims.ts";
+import { paperGain, paperGrowth, paperOn } from "../claims.ts";
 import { allAhead, ownTextOf } from "./own_text.ts";
 import { type Outcome, scoreText, seedRows, seedsTo, setupOf, spreadText, type Study } from "./study.ts";
 
@@ -56,7 +56,7 @@ export const experts: Study = {
       ],
       rows: [
         ...outcomes.map((outcome) => {
-          const { setup, evaluation: { scores, experts }, partition, trained, crossing } = outcome;
+          const { setup, evaluation: { scores, experts }, partition, trained } = outcome;
           return [
             setup.label,
             scoreText(scores.mixture),
@@ -66,7 +66,7 @@ export const experts: Study = {
               const gain = gainOver(outcome, baseline);
               return gain ? gainText(gain) : null;
             }),
-            crossingText(crossing),
+            crossingText(outcome),
             ...aheadTexts(outcome),
             passesOf(
               partition.experts.reduce((sum, { tokens }) => sum + tokens, 0) / experts,
@@ -97,15 +97,22 @@ export const experts: Study = {
   }),
 };
 
-/** Says from where on the mixture stays ahead of the dense model with E times the steps. */
-function crossingText(crossing: Crossing | null | undefined): string | null {
+/**
+ * Says from where on the mixture stays ahead of the dense model with E times the steps. The curves are of samples,
+ * and all held-out text may say otherwise of their end.
+ */
+function crossingText(outcome: Outcome): string | null {
+  const { crossing } = outcome;
   if (!crossing) return null;
   const { tokensPerExpert, trained, difference } = crossing;
-  // The curves are of samples, the difference at the end is of all held-out text.
-  if ((tokensPerExpert === null) !== (difference >= 0)) return "about equal at the end";
-  return tokensPerExpert === null
+  const isAhead = difference < 0;
+  const from = tokensPerExpert === null
     ? `not within ${trained.toLocaleString("en")}`
     : `${tokensPerExpert.toLocaleString("en")} or before`;
+  if ((tokensPerExpert !== null) === isAhead) return from;
+  const gain = gainOver(outcome, "dense-steps");
+  if (gain && gain.low <= 0 && gain.high >= 0) return "about equal at the end";
+  return `${from} on samples, but ${isAhead ? "ahead" : "behind"} on all text at the end`;
 }
 
 /** Says how many experts beat each dense model on the text that is routed to them; null without that model. */

@@ -53,12 +53,21 @@ Deno.test("the study of experts says whether the gain grows with E, beyond which
   assertEquals(growth([8, 6, 10], [7, 5, 9]), false);
   assertEquals(growth([7, 5, 9], [8, 6, 10]), null); // the intervals have a part in common
   assertEquals(growth([7, 5, 8], [9, 8.5, 10]), true);
-  // Samples say that the mixture is ahead, all held-out text says that it is not.
-  const [mixed] = study("experts").findings([{
-    ...outcome(SETUPS[0], { gains: GAINS, segments: AHEAD }),
-    crossing: { tokensPerExpert: 2000, trained: 3000, difference: 0.1 },
-  }]).table.rows;
-  assertEquals(mixed.at(-4), "about equal at the end");
+});
+
+Deno.test("the study of experts says which model all text has ahead at the end where samples say otherwise", () => {
+  const ahead = (tokensPerExpert: number | null, difference: number, ...gain: [number, number, number]) =>
+    study("experts").findings([{
+      ...outcome(SETUPS[0], { gains: [GAINS[0], gain], segments: AHEAD }),
+      crossing: { tokensPerExpert, trained: 3000, difference },
+    }]).table.rows[0].at(-4);
+  assertEquals(
+    ahead(2000, 0.1, -10, -12, -8),
+    "2,000 or before on samples, but behind on all text at the end",
+  );
+  assertEquals(ahead(null, -0.1, 10, 8, 12), "not within 3,000 on samples, but ahead on all text at the end");
+  assertEquals(ahead(2000, 0.01, -1, -3, 1), "about equal at the end");
+  assertEquals(ahead(null, -0.01, 1, -1, 3), "about equal at the end");
 });
 
 Deno.test("the study of experts repeats four experts with every seed, and counts the first seed alone for the curve", () => {
