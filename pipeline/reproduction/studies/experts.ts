@@ -135,14 +135,16 @@ const gainOver = ({ evaluation }: Outcome, baseline: string): Gain | undefined =
   evaluation.gains.find((gain) => gain.baseline === baseline);
 
 /**
- * Whether more experts gain more, in the runs of seed 0, which hold out the same text: each more than fewer, and
- * the most more than the fewest beyond both intervals. Undecided where they gain more within the intervals.
+ * Whether more experts gain more, in the runs of seed 0, which hold out the same text: each more than fewer, the
+ * most more than the fewest and than none, beyond the intervals. They do not where more gain less, beyond both
+ * intervals; all else is undecided.
  */
 function growth(outcomes: readonly Outcome[], baseline: "dense" | "dense-steps", paper: string): Claim {
   const first = outcomes.filter(({ setup }) => setup.settings.seed === 0);
   const gains = first.map((outcome) => gainOver(outcome, baseline)!);
   const grows = gains.every(({ percent }, i) => i === 0 || percent > gains[i - 1].percent);
-  const isApart = gains.at(-1)!.low > gains[0].high;
+  const falls = gains.some(({ high }, i) => gains.slice(0, i).some(({ low }) => high < low));
+  const isApart = gains.at(-1)!.low > Math.max(0, gains[0].high);
   return {
     claim: `The gain over the dense model of E times the ${
       baseline === "dense" ? "batch" : "steps"
@@ -151,7 +153,7 @@ function growth(outcomes: readonly Outcome[], baseline: "dense" | "dense-steps",
     here: first.map(({ evaluation }, i) => `${evaluation.experts}: ${gains[i].percent.toFixed(1)}%`).join(
       ", ",
     ),
-    holds: grows ? isApart || null : false,
+    holds: falls ? false : grows && isApart || null,
   };
 }
 

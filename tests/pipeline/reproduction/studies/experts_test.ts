@@ -50,7 +50,9 @@ Deno.test("the study of experts says whether the gain grows with E, beyond which
     study("experts").findings(
       gains.map((gain, i) => outcome(SETUPS[i], { gains: [gain, GAINS[1]], segments: AHEAD })),
     ).claims[0].holds;
-  assertEquals(growth([8, 6, 10], [7, 5, 9]), false);
+  assertEquals(growth([8, 6, 10], [4, 3, 5]), false);
+  assertEquals(growth([8, 6, 10], [7.9, 5, 9]), null); // less, but within the intervals
+  assertEquals(growth([-9, -10, -8], [-3, -4, -2]), null); // there is no gain that could grow
   assertEquals(growth([7, 5, 9], [8, 6, 10]), null); // the intervals have a part in common
   assertEquals(growth([7, 5, 8], [9, 8.5, 10]), true);
 });
