@@ -87,6 +87,13 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
     false,
     false,
   ]);
+  // A perplexity of random parts that is lower is no yes, even where intervals have a part in common.
+  const [level, lower] = [40, 39].map((mixture) =>
+    study("partitioners").findings(
+      setups.map((setup) => outcome(setup, { mixture, prefixes: { 8: 40 }, segments: [[30, 40, 35, 1]] })),
+    ).claims[4]
+  );
+  assertEquals([level.holds, lower.holds], [true, null]);
   // One seed that is behind is enough for a no.
   assertEquals(found({ "em-4-experts-seed-1": { 8: 41 } }).claims[0].holds, false);
 });
