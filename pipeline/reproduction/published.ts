@@ -104,9 +104,8 @@ export function publishedSummary(published: readonly Published[], to: string): s
     return `_${claim}_ (here ${figure}${interval && `, 95% interval ${interval}`})`;
   };
   const all = published.map((one) => ({ one, no: one.claims.filter(({ holds }) => holds === false) }));
-  const whole = all.filter(({ no }) => no.length === 0).map(({ one: { title } }) => title);
   const last = [
-    ...whole.length > 0 ? [`All claims hold: ${whole.join("; ")}.`] : [],
+    ...nothingFails(all.filter(({ no }) => no.length === 0).map(({ one }) => one)),
     ...missingText(published),
   ];
   const arrow = "An arrow leads from the perplexity of a dense model to that of the mixture.";
@@ -118,6 +117,23 @@ export function publishedSummary(published: readonly Published[], to: string): s
     ),
     ...last.length > 0 ? ["", last.join(" ")] : [],
   ].join("\n");
+}
+
+/** Names what fails in nothing: all its claims hold, or all that are judged, or none is judged. */
+function nothingFails(published: readonly Published[]): string[] {
+  const kinds = Map.groupBy(published, ({ claims }) => {
+    const held = countOf(claims, true);
+    return held === 0 ? "none" : held === claims.length ? "all" : "judged";
+  });
+  const judged = ({ title, claims }: Published) =>
+    `${title} (${countOf(claims, true)} of ${claims.length} are)`;
+  const line = (what: string, names: readonly string[] = []) =>
+    names.length > 0 ? [`${what}: ${names.join("; ")}.`] : [];
+  return [
+    ...line("All claims hold", kinds.get("all")?.map(({ title }) => title)),
+    ...line("All claims hold that are judged", kinds.get("judged")?.map(judged)),
+    ...line("No claim is judged", kinds.get("none")?.map(({ title }) => title)),
+  ];
 }
 
 /** Parts the interval that a figure ends with from it. */

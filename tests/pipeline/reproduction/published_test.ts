@@ -58,6 +58,22 @@ Deno.test("the project's pages say what the results that are kept say: deno task
   }
 });
 
+Deno.test("all claims are said to hold only where all are judged", () => {
+  const published = (title: string, ...verdicts: (boolean | null)[]) => {
+    const claims = verdicts.map((holds) => ({ claim: "it wins", paper: "it does", here: "3% lower", holds }));
+    return { title, claims, table: "a/reproduction.md", pictures: [] };
+  };
+  const text = publishedSummary([
+    ...[published("Whole", true), published("Open", true, null), published("Unjudged", null)],
+    published("Failing", true, false, null),
+  ], "all");
+  assertStringIncludes(text, "- **Failing**: 1 of 2 hold.");
+  assertStringIncludes(
+    text,
+    "\n\nAll claims hold: Whole. All claims hold that are judged: Open (1 of 2 are). No claim is judged: Unjudged. ",
+  );
+});
+
 Deno.test("what is kept of studies is whole, and names no path: studies can go on from it", async () => {
   for (const [folder, parts] of [["studies", 3], ["all-text", 2], ["all-text-random-start", 1]] as const) {
     const kept = `${ROOT}fixtures/reproduction/${folder}`;
