@@ -103,7 +103,11 @@ Deno.test("claimsOf() tells of ways to split that are not balanced, have no mode
   const all = evaluation();
   const alike = { ...all, prefixes: all.prefixes.map((row) => ({ ...row, ...score(30) })) };
   const claims = claimsOf(alike, unequal, free, null);
-  assertStringIncludes(find(claims, "Loads are").here, "20 to 30 sequences; the largest");
+  const loads = find(claims, "Loads are");
+  assertStringIncludes(loads.here, "20 to 30 sequences; the largest");
+  assertEquals(loads.holds, false); // though their tokens are nearly equal
+  const even = { ...partitionOf(26, 26, 25, 25), tokenImbalance: 0.2 };
+  assertEquals(find(claimsOf(alike, even, free, null), "Loads are").holds, true);
   assertStringIncludes(find(claims, "adds little").here, "0.0%, 0.0% (text is split without models)");
   assertEquals(find(claims, "short prefix"), undefined);
   // 4 tokens are the fewest that are measured, so they are few enough for any prefix.
