@@ -50,7 +50,7 @@ export const short: Study = {
           "routers",
           ...lengths.flatMap((tokens) => [
             `${tokens === 1 ? "1 token" : `${tokens} tokens`}: perplexity`,
-            "as a long prefix routes",
+            "same expert as at the length of training",
           ]),
           "best choice, at the length of training",
           "surest tenth",
@@ -60,7 +60,8 @@ export const short: Study = {
           outcome.setup.label,
           ...lengths.flatMap((tokens) => {
             const row = scoreAt(outcome, tokens)!;
-            return [row.perplexity.toFixed(2), percentText(row.agreement)];
+            const isShorter = tokens < outcome.evaluation.prefix;
+            return [row.perplexity.toFixed(2), isShorter ? percentText(row.agreement) : null];
           }),
           ...rightTexts(outcome),
         ]),

@@ -16,7 +16,12 @@ Deno.test("the study of short prompts tells of 32 tokens and fewer, and whether 
   assertEquals([claims[0].holds, claims[0].here], [true, "mixed lengths 37.00, 64 tokens 40.00"]);
   assertEquals(setupsFor("short").map(({ choices }) => choices), Array(3).fill({ routeLengths: [1, 2] }));
   assertEquals(table.head.slice(1, 6), [
-    ...["1 token: perplexity", "as a long prefix routes", "2 tokens: perplexity", "as a long prefix routes"],
+    ...[
+      "1 token: perplexity",
+      "same expert as at the length of training",
+      "2 tokens: perplexity",
+      "same expert as at the length of training",
+    ],
     "4 tokens: perplexity",
   ]);
   assertEquals(table.rows[2], [
@@ -24,5 +29,7 @@ Deno.test("the study of short prompts tells of 32 tokens and fewer, and whether 
     ...["70.0%", "90.0%", "40.0%"],
   ]);
   assertEquals(table.rows[0].slice(-3), [null, null, null]);
+  // Routers that were trained with 8 tokens have no longer prefix of their own to go by.
+  assertEquals(table.rows[1].slice(5, 9), ["38.00", "75.0%", "34.00", null]);
   assertEquals(findings(41).claims[0].holds, false);
 });
