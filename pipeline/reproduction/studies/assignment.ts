@@ -7,7 +7,7 @@
 
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { mixtures, perplexitiesPlot } from "./plots.ts";
-import { percentText, scoreText, setupOf, type Study } from "./study.ts";
+import { isLower, percentText, scoreText, setupOf, type Study } from "./study.ts";
 
 const METHODS = {
   balanced: "greedy, equal parts",
@@ -30,20 +30,19 @@ export const assignment: Study = {
     ),
   findings(outcomes) {
     const [greedy, optimal, unbalanced] = mixtures(outcomes);
-    const apart = (a: { low: number; high: number }, b: { low: number; high: number }) => a.high < b.low;
     return {
       claims: [
         {
           claim: "Parts at the least cost make a better mixture than greedy ones, beyond both intervals",
           paper: NOT_REPORTED,
           here: `least cost ${scoreText(optimal)}, greedy ${scoreText(greedy)}`,
-          holds: apart(optimal, greedy),
+          holds: isLower(optimal, greedy) === true,
         },
         {
           claim: "Balanced parts make a better mixture than parts that are not, beyond both intervals",
           paper: NOT_REPORTED,
           here: `balanced ${scoreText(greedy)}, not balanced ${scoreText(unbalanced)}`,
-          holds: apart(greedy, unbalanced),
+          holds: isLower(greedy, unbalanced) === true,
         },
       ],
       table: {

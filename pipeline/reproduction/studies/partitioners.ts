@@ -13,6 +13,7 @@ import { OFF } from "../../text/path_source.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "./plots.ts";
 import {
+  isLower,
   type Outcome,
   percentText,
   scoreAt,
@@ -138,12 +139,6 @@ function baselineRows({ setup, evaluation: { scores, experts } }: Outcome, lengt
 /** Whether the tokens of a prompt choose the expert. */
 const routes = ({ setup: { settings } }: Outcome): boolean =>
   PARTITIONERS.get(String(settings.partitioner))!.routes;
-
-/** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
-function isLower(one: Interval, other: Interval): boolean | null {
-  return one.high < other.low ? true : other.high < one.low ? false : null;
-}
-type Interval = { low: number; high: number };
 
 /** How ways to split compare. */
 export const partitioners: Study = {

@@ -8,7 +8,7 @@
 import { gainText } from "../../evaluation/evaluation.ts";
 import { measuredAt, mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
-import { type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
+import { isLower, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
 /** Tokens of the shortest prefix that is told: study "short" tells of fewer. */
 const SHORTEST = 4;
@@ -43,7 +43,7 @@ export const prefix: Study = {
     const [long, short] = outcomes;
     const length = long.evaluation.prefix;
     const eighth = shortPrefix(length);
-    const at = (outcome: Outcome, tokens: number) => scoreAt(outcome, tokens)!.perplexity.toFixed(2);
+    const at = (outcome: Outcome, tokens: number) => scoreText(scoreAt(outcome, tokens));
     const pair = (tokens: number) =>
       `trained with ${eighth}: ${at(short, tokens)}, with ${length}: ${at(long, tokens)}`;
     const gain = scoreAt(long, eighth)!.gains.find(({ baseline }) => baseline === "dense");
@@ -63,14 +63,14 @@ export const prefix: Study = {
             `Routers trained with ${eighth} tokens are better at ${eighth} than those trained with ${length}`,
           paper: "they are",
           here: pair(eighth),
-          holds: scoreAt(short, eighth)!.perplexity < scoreAt(long, eighth)!.perplexity,
+          holds: isLower(scoreAt(short, eighth)!, scoreAt(long, eighth)!),
         },
         {
           claim:
             `Routers trained with ${eighth} tokens are worse at ${length} than those trained with ${length}`,
           paper: "they are",
           here: pair(length),
-          holds: scoreAt(short, length)!.perplexity > scoreAt(long, length)!.perplexity,
+          holds: isLower(scoreAt(long, length)!, scoreAt(short, length)!),
         },
       ],
       table: {

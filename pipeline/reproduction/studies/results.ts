@@ -56,6 +56,17 @@ export function readStudies(path: string): Promise<StudyResults> {
   return readJson(path, RESULTS, "results of studies");
 }
 
+/** What a verdict takes. */
+const VERDICTS = [
+  "Intervals are those of 95%, of a bootstrap over documents: they do not cover what another seed would change.",
+  "A gain over another model, both on the same draws: yes where its interval lies above zero, else no. Beside the larger dense model, which the paper has about equal: no where it lies below zero, else yes.",
+  "A gain that grows with E: yes where each number of experts gains more than the one before, and the most gain more than the fewest and than nothing, beyond the intervals; no where more experts gain less, beyond both intervals; else open.",
+  "One mixture that is better than another: yes where its perplexity is lower beyond both intervals, no where it is higher beyond both, else open. A claim that says so itself asks for both intervals, and is else answered no; one of every seed asks for a lower perplexity with each, without an interval.",
+  "Random parts that gain nothing: yes where their perplexity is not below that of the dense model, no where it is below beyond both intervals, else open.",
+  "An expert that is ahead on its own text: yes for any lower perplexity, without an interval.",
+];
+const VERDICTS_TITLE = "What a verdict takes";
+
 /** Writes `studies.json`, `reproduction.md`, `report.html`, and a picture per study into a folder. */
 export async function writeResults(
   root: string,
@@ -72,7 +83,7 @@ export async function writeResults(
   }));
   await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
-  const sections = results.map(sectionOf);
+  const sections = [...results.map(sectionOf), VERDICTS_SECTION];
   const { drawn } = await drawPlots(sections, { plots: `${root}/plots`, signal, onWarning });
   const { paper, own } = verdictsOf(results.flatMap(({ findings }) => findings.claims));
   const frame = {
@@ -115,7 +126,13 @@ function sectionOf(result: StudyResult): Section {
   };
 }
 
-/** Writes all findings as Markdown: settings, and every study's question, claims and table. */
+const VERDICTS_SECTION: Section = {
+  id: "verdicts",
+  title: VERDICTS_TITLE,
+  lead: VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
+};
+
+/** Writes all findings as Markdown: settings, every study's question, claims and table, and what a verdict takes. */
 export function studiesMarkdown(
   results: readonly StudyResult[],
   settings: StudyResults["settings"] = {},
@@ -133,8 +150,9 @@ export function studiesMarkdown(
     ].join("\n\n");
   });
   const told = settingsText(settings);
-  return ["# The paper's comparison at a small size", ...told === "" ? [] : [told], ...parts].join("\n\n") +
-    "\n";
+  const verdicts = [`## ${VERDICTS_TITLE}`, VERDICTS.map((rule) => `- ${rule}`).join("\n")];
+  const head = ["# The paper's comparison at a small size", ...told === "" ? [] : [told]];
+  return [...head, ...parts, ...verdicts].join("\n\n") + "\n";
 }
 
 function tableMarkdown({ head, rows }: Table): string {

@@ -8,7 +8,7 @@
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { prefix } from "./prefix.ts";
 import { prefixesPlot } from "./plots.ts";
-import { type Outcome, percentText, scoreAt, type Study } from "./study.ts";
+import { isLower, type Outcome, percentText, scoreAt, scoreText, type Study } from "./study.ts";
 
 const MOST_TOKENS = 32;
 
@@ -36,14 +36,14 @@ export const short: Study = {
     );
     const [long, , mixed] = outcomes;
     const first = lengths.find((length) => length >= COMPARED)!;
-    const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!.perplexity);
+    const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!);
     return {
       claims: [{
         claim:
           `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${long.evaluation.prefix}`,
         paper: NOT_REPORTED,
-        here: `mixed lengths ${ofMixed.toFixed(2)}, ${long.evaluation.prefix} tokens ${ofLong.toFixed(2)}`,
-        holds: ofMixed < ofLong,
+        here: `mixed lengths ${scoreText(ofMixed)}, ${long.evaluation.prefix} tokens ${scoreText(ofLong)}`,
+        holds: isLower(ofMixed, ofLong),
       }],
       table: {
         head: [

@@ -101,6 +101,12 @@ export const scoreText = (
 ): string | null =>
   score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
 
+/** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
+export function isLower(one: Interval, other: Interval): boolean | null {
+  return one.high < other.low ? true : other.high < one.low ? false : null;
+}
+type Interval = { low: number; high: number };
+
 /** Writes a mean and its standard deviation. */
 export const spreadText = (mean: number, deviation: number): string =>
   `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`;

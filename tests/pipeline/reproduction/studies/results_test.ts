@@ -30,6 +30,10 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
       await Deno.readTextFile(`${root}/report.html`),
     ];
     assertEquals(markdown, studiesMarkdown(RESULTS, settings));
+    for (const text of [markdown, page]) {
+      assertStringIncludes(text, "What a verdict takes");
+      assertStringIncludes(text, "yes where its perplexity is lower beyond both intervals");
+    }
     const words = page.replace(/<[^>]*>/g, " ").replace(/\s+/g, " ");
     assertStringIncludes(words, "claims of the paper do not hold 0 of 1");
     assertStringIncludes(words, "questions of our own are answered no 2 of 2");
