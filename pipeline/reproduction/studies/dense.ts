@@ -5,7 +5,7 @@
  */
 
 import { paperPair } from "../../cost/paper.ts";
-import { BASELINES } from "../../evaluation/baselines.ts";
+import { type Baseline, BASELINES } from "../../evaluation/baselines.ts";
 import { type Gain, gainText } from "../../evaluation/evaluation.ts";
 import type { Claim } from "../../report/reproduction.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
@@ -15,11 +15,21 @@ import { type Outcome, percentText, scoreText, setupOf, type Study } from "./stu
 
 const EXPERTS = [4, 8];
 
+/** What the columns of costs count. */
+const NOTE =
+  "FLOPs of a generated token are those of one sequence of full length, divided by its tokens. Exchanged per node: the mixture's routers exchange costs of sequences; of a dense model and of a Switch Transformer it is what data-parallel training on as many nodes as there are experts exchanges, the gradients of all weights in every step.";
+
 /**
- * The costs of a model: training FLOPs, FLOPs of a sequence, bytes on the device that answers, and bytes that
- * training exchanges per node.
+ * The costs of a model: FLOPs of its training, of a generated token and of routing a prompt, bytes on the device
+ * that answers, and bytes that training exchanges per node.
  */
-type Costs = [training: number, inference: number, memory: number, exchanged: number | null];
+interface Costs {
+  training: number;
+  token: number;
+  routing: number | null;
+  memory: number;
+  exchanged: number | null;
+}
 
 /** How the mixture compares with what could replace it. */
 export const dense: Study = {
@@ -40,12 +50,14 @@ export const dense: Study = {
         "model",
         "perplexity",
         "training FLOPs",
-        "FLOPs of a sequence",
+        "FLOPs of a generated token",
+        "FLOPs of routing a prompt",
         "memory to answer, MB",
         "exchanged per node, MB",
       ],
       rows: outcomes.flatMap((outcome) => rowsOf(outcome)),
     },
+    note: NOTE,
     plots: outcomes.map((outcome) =>
       perplexitiesPlot(
         `study-dense-${outcome.evaluation.experts}`,
@@ -89,29 +101,37 @@ function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
 
 function rowsOf(outcome: Outcome): (string | null)[][] {
   const { setup, evaluation: { scores, experts } } = outcome;
+  const text = (value: number | null, write: (value: number) => string) =>
+    value === null ? null : write(value);
   return (["mixture", ...BASELINES] as const).filter((way) => scores[way]).map((way) => {
-    const [training, inference, memory, exchanged] = costsOf(outcome, way);
+    const { training, token, routing, memory, exchanged } = costsOf(outcome, way);
     return [
       setup.label,
       wayName(way, experts),
       scoreText(scores[way]),
-      ...[training, inference].map((flops) => flops.toExponential(2)),
-      ...[memory, exchanged].map((bytes) => bytes === null ? null : (bytes / 1e6).toPrecision(3)),
+      ...[training, token, routing].map((flops) => text(flops, (flops) => flops.toExponential(2))),
+      ...[memory, exchanged].map((bytes) => text(bytes, (bytes) => (bytes / 1e6).toPrecision(3))),
     ];
   });
 }
 
-/** Counts what a model costs. Gradients are exchanged by data-parallel training on as many nodes as there are experts. */
-function costsOf({ cost, trained }: Outcome, way: "mixture" | typeof BASELINES[number]): Costs {
-  const { flops, memory, communication } = cost;
+/** Counts what a model costs. */
+function costsOf({ cost, trained, evaluation }: Outcome, way: "mixture" | Baseline): Costs {
+  const { flops, memory, communication, parameters } = cost;
+  const length = evaluation.models.config.context;
   if (way === "mixture") {
-    const answering = memory.inference.total + memory.routing.total;
-    return [flops.total, flops.inference + flops.inferenceOverhead, answering, communication.bytesPerNode];
+    return {
+      ...{ training: flops.total, token: flops.inference / length, routing: flops.inferenceOverhead },
+      ...{ memory: memory.inference.total + memory.routing.total, exchanged: communication.bytesPerNode },
+    };
   }
-  const own = trained[way]?.[0];
-  const bytesPerStep = communication.denseBytesPerStep *
-    (own?.cost ? own.cost.parameters / cost.parameters.expert : 1);
-  const exchanged = own ? bytesPerStep * own.steps : null;
-  if (own?.cost) return [own.cost.training, own.cost.inference, own.cost.memory.inference, exchanged];
-  return [flops.dense, flops.inference, memory.inference.total, exchanged];
+  const [own] = trained[way] ?? [];
+  const weights = own?.cost?.parameters ?? parameters.expert;
+  return {
+    training: own?.cost?.training ?? flops.dense,
+    token: (own?.cost?.inference ?? flops.inference) / length,
+    routing: null,
+    memory: own?.cost?.memory.inference ?? memory.inference.total,
+    exchanged: own ? communication.denseBytesPerStep * weights / parameters.expert * own.steps : null,
+  };
 }

@@ -122,7 +122,10 @@ function sectionOf(result: StudyResult): Section {
     title: study.title,
     lead,
     plots: findings.plots,
-    after: [htmlTable(findings.table, study.title)],
+    after: [
+      htmlTable(findings.table, study.title),
+      ...findings.note === undefined ? [] : [markup`<p>${findings.note}</p>\n`],
+    ],
   };
 }
 
@@ -146,6 +149,7 @@ export function studiesMarkdown(
       evaluatedOn(result),
       claimsMarkdown(findings.claims).trimEnd(),
       tableMarkdown(findings.table),
+      ...findings.note === undefined ? [] : [findings.note],
       findings.plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
     ].join("\n\n");
   });

@@ -46,6 +46,8 @@ export interface Findings {
   claims: Claim[];
   /** The numbers: a row per run, or per part of one. */
   table: Table;
+  /** What a reader of the table must know, in sentences. Default: nothing. */
+  note?: string;
   /** A plot like the paper's figure. */
   plots: Plot[];
 }

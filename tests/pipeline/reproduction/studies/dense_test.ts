@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { outcome, setupsFor, study } from "./support.ts";
 
 const [FOUR] = setupsFor("dense");
@@ -7,26 +7,37 @@ Deno.test("the study of dense models says of each whether it is beaten, and what
   const told = outcome(FOUR, { mixture: 30, gains: [[25, 20, 30], [14, -1, 20]] });
   told.cost = {
     parameters: { expert: 100 },
-    flops: { total: 500, dense: 400, inference: 40, inferenceOverhead: 10 },
+    flops: { total: 500, dense: 400, inference: 512, inferenceOverhead: 10 },
     memory: { inference: { total: 3e6 }, routing: { total: 1e6 } },
     communication: { bytesPerNode: 2e6, denseBytesPerStep: 1e6 },
   } as unknown as typeof told.cost;
   const memory = { training: 0, expertTraining: 0, inference: 8e6, expertInference: 0 };
-  const cost = { parameters: 400, training: 503, mixture: 500, inference: 160, expertInference: 40, memory };
+  const cost = {
+    parameters: 400,
+    training: 503,
+    mixture: 500,
+    inference: 1024,
+    expertInference: 512,
+    memory,
+  };
   told.trained = {
     dense: [{ steps: 10 }],
     "dense-steps": [{ steps: 40 }],
     "dense-compute": [{ steps: 5, cost }],
   } as unknown as typeof told.trained;
   told.evaluation.scores["dense-compute"] = told.evaluation.scores.dense;
-  const { claims, table, plots } = study("dense").findings([told]);
+  const { claims, table, plots, note } = study("dense").findings([told]);
   assertEquals(claims.map(({ holds }) => holds), [true, false]);
-  assertEquals(table.rows.map((row) => row.slice(3)), [
-    ["5.00e+2", "5.00e+1", "4.00", "2.00"],
-    ["4.00e+2", "4.00e+1", "3.00", "10.0"],
-    ["4.00e+2", "4.00e+1", "3.00", "40.0"],
-    ["5.03e+2", "1.60e+2", "8.00", "20.0"], // four times the gradients of five steps
+  assertEquals(table.head.slice(3, 6), [
+    ...["training FLOPs", "FLOPs of a generated token", "FLOPs of routing a prompt"],
   ]);
+  assertEquals(table.rows.map((row) => row.slice(3)), [ // a sequence has 256 tokens
+    ["5.00e+2", "2.00e+0", "1.00e+1", "4.00", "2.00"],
+    ["4.00e+2", "2.00e+0", null, "3.00", "10.0"],
+    ["4.00e+2", "2.00e+0", null, "3.00", "40.0"],
+    ["5.03e+2", "4.00e+0", null, "8.00", "20.0"], // four times the gradients of five steps
+  ]);
+  assertStringIncludes(note!, "data-parallel training on as many nodes as there are experts");
   assertEquals(plots[0].table.rows.length, 4);
 });
 

@@ -8,7 +8,7 @@ import {
 import { inFolder } from "../../../tasks/support.ts";
 import { outcome, setupsFor, study } from "./support.ts";
 
-const RESULTS = ["assignment", "routers"].map((name) => ({
+const RESULTS = ["assignment", "routers", "dense"].map((name) => ({
   study: study(name),
   findings: study(name).findings(setupsFor(name).map((setup) => outcome(setup))),
   adapters: ["an adapter", "another one"],
@@ -20,7 +20,7 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
     const settings = { corpus: "wide", corpusCharacters: 9000, prefixLengths: [8, 64] };
     await writeResults(root, RESULTS, { settings });
     const { studies, settings: told } = await readStudies(`${root}/studies.json`);
-    assertEquals(studies.map(({ name }) => name), ["assignment", "routers"]);
+    assertEquals(studies.map(({ name }) => name), ["assignment", "routers", "dense"]);
     assertEquals(told, settings);
     assertEquals(studies[0].table.rows, RESULTS[0].findings.table.rows);
     assertEquals(studies[0].adapters, ["an adapter", "another one"]);
@@ -46,7 +46,8 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
         assertStringIncludes(text, "Evaluated on: an adapter; another one.");
       }
       assertStringIncludes(markdown, `| ${findings.table.rows[0].join(" | ")} |`);
-      assertStringIncludes(page, findings.claims[0].here);
+      for (const { here } of findings.claims) assertStringIncludes(page, here);
+      for (const text of [markdown, page]) assertStringIncludes(text, findings.note?.split(". ")[0] ?? "");
       await Deno.stat(`${root}/plots/${findings.plots[0].id}.svg`);
     }
     await Deno.writeTextFile(`${root}/studies.json`, "{}");

@@ -52,6 +52,7 @@ export function outcome(
     evaluation: {
       experts: c.experts,
       prefix: c.prefix,
+      models: { config: { context: c.sequenceLength } },
       scores: {
         mixture: score(mixture),
         oracle: score(mixture - 2),
