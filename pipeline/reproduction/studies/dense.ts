@@ -5,15 +5,31 @@
  */
 
 import { paperPair } from "../../cost/paper.ts";
-import { type Baseline, BASELINES } from "../../evaluation/baselines.ts";
+import { BASELINES } from "../../evaluation/baselines.ts";
 import { type Gain, gainText } from "../../evaluation/evaluation.ts";
 import type { Claim } from "../../report/reproduction.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
 import { paperOn } from "../claims.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
-import { type Outcome, percentText, scoreText, setupOf, type Study } from "./study.ts";
+import {
+  gainSpreadText,
+  type Outcome,
+  percentText,
+  scoreText,
+  seedRows,
+  seedsTo,
+  setupOf,
+  spreadText,
+  type Study,
+} from "./study.ts";
 
 const EXPERTS = [4, 8];
+/** The number of experts whose runs are repeated with other seeds. */
+const REPEATED = 4;
+
+/** The mixture, and the models that could replace it. */
+const WAYS = ["mixture", ...BASELINES] as const;
+type Way = typeof WAYS[number];
 
 /** What the columns of costs count. */
 const NOTE =
@@ -38,9 +54,11 @@ export const dense: Study = {
   question:
     "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
   paper: paperText(),
-  setups: () =>
-    EXPERTS.map((experts) =>
-      setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, ["experts", ...BASELINES])
+  setups: (_, seeds) =>
+    EXPERTS.flatMap((experts) =>
+      seedsTo(experts === REPEATED ? seeds : 1).map((seed) =>
+        setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, ["experts", ...BASELINES], seed)
+      )
     ),
   findings: (outcomes) => ({
     claims: outcomes.flatMap((outcome) => outcome.evaluation.gains.map((gain) => claimOf(outcome, gain))),
@@ -49,16 +67,17 @@ export const dense: Study = {
         "run",
         "model",
         "perplexity",
+        "the mixture beside it",
         "training FLOPs",
         "FLOPs of a generated token",
         "FLOPs of routing a prompt",
         "memory to answer, MB",
         "exchanged per node, MB",
       ],
-      rows: outcomes.flatMap((outcome) => rowsOf(outcome)),
+      rows: [...outcomes.flatMap(rowsOf), ...spreadRows(outcomes)],
     },
     note: NOTE,
-    plots: outcomes.map((outcome) =>
+    plots: outcomes.filter(({ setup }) => setup.settings.seed === 0).map((outcome) =>
       perplexitiesPlot(
         `study-dense-${outcome.evaluation.experts}`,
         `Perplexity of the mixture of ${outcome.evaluation.experts} and of what could replace it`,
@@ -93,7 +112,7 @@ function claimOf({ setup, evaluation: { experts } }: Outcome, gain: Gain): Claim
 }
 
 function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
-  return (["mixture", ...BASELINES] as const).flatMap((way) => {
+  return WAYS.flatMap((way) => {
     const score = scores[way];
     return score ? [{ label: wayLine(way, experts).name, ...score }] : [];
   });
@@ -101,22 +120,45 @@ function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
 
 function rowsOf(outcome: Outcome): (string | null)[][] {
   const { setup, evaluation: { scores, experts } } = outcome;
-  const text = (value: number | null, write: (value: number) => string) =>
-    value === null ? null : write(value);
-  return (["mixture", ...BASELINES] as const).filter((way) => scores[way]).map((way) => {
+  const text = <T>(value: T | null, write: (value: T) => string) => value === null ? null : write(value);
+  return WAYS.filter((way) => scores[way]).map((way) => {
     const { training, token, routing, memory, exchanged } = costsOf(outcome, way);
     return [
       setup.label,
       wayName(way, experts),
       scoreText(scores[way]),
+      text(gainOver(outcome, way), gainText),
       ...[training, token, routing].map((flops) => text(flops, (flops) => flops.toExponential(2))),
       ...[memory, exchanged].map((bytes) => text(bytes, (bytes) => (bytes / 1e6).toPrecision(3))),
     ];
   });
 }
 
+/** Lists, for every model, what it came to with several seeds. */
+function spreadRows(outcomes: readonly Outcome[]): (string | null)[][] {
+  return WAYS.flatMap((way) => {
+    const figures = (outcome: Outcome) => [
+      outcome.evaluation.scores[way]?.perplexity,
+      gainOver(outcome, way)?.percent,
+    ];
+    const rows = seedRows(
+      outcomes.filter(({ evaluation }) => evaluation.scores[way]),
+      figures,
+      (mean, deviation, column) => (column === 0 ? spreadText : gainSpreadText)(mean, deviation),
+    );
+    return rows.map(([label, ...spreads]) => [
+      ...[label, wayName(way, REPEATED), ...spreads],
+      ...[null, null, null, null, null],
+    ]);
+  });
+}
+
+/** Gives the gain of the mixture of a run over a model; null where that is none. */
+const gainOver = ({ evaluation }: Outcome, way: Way): Gain | null =>
+  evaluation.gains.find(({ baseline }) => baseline === way) ?? null;
+
 /** Counts what a model costs. */
-function costsOf({ cost, trained, evaluation }: Outcome, way: "mixture" | Baseline): Costs {
+function costsOf({ cost, trained, evaluation }: Outcome, way: Way): Costs {
   const { flops, memory, communication, parameters } = cost;
   const length = evaluation.models.config.context;
   if (way === "mixture") {

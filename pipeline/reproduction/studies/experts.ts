@@ -5,13 +5,22 @@
  * @module
  */
 
-import { type Gain, gainText, sideOf } from "../../evaluation/evaluation.ts";
+import { type Gain, gainText } from "../../evaluation/evaluation.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { paperGain, paperGrowth, paperOn } from "../claims.ts";
 import { allAhead, ownTextOf } from "./own_text.ts";
-import { type Outcome, scoreText, seedRows, seedsTo, setupOf, spreadText, type Study } from "./study.ts";
+import {
+  gainSpreadText,
+  type Outcome,
+  scoreText,
+  seedRows,
+  seedsTo,
+  setupOf,
+  spreadText,
+  type Study,
+} from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
 /** The numbers of experts whose runs are repeated with other seeds. */
@@ -85,11 +94,7 @@ export const experts: Study = {
               ...[undefined, undefined, undefined, undefined],
             ];
           },
-          (mean, deviation, column) => {
-            if (column <= 2) return spreadText(mean, deviation);
-            const { side, by } = sideOf({ percent: mean, low: mean - deviation, high: mean + deviation });
-            return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
-          },
+          (mean, deviation, column) => (column <= 2 ? spreadText : gainSpreadText)(mean, deviation),
         ),
       ],
     },

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { atPrefix } from "../../evaluation/evaluation.ts";
+import { atPrefix, sideOf } from "../../evaluation/evaluation.ts";
 import type { Table } from "../../report/html.ts";
 import type { Plot } from "../../report/plots.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
@@ -112,6 +112,12 @@ type Interval = { low: number; high: number };
 /** Writes a mean and its standard deviation. */
 export const spreadText = (mean: number, deviation: number): string =>
   `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`;
+
+/** Writes the mean of gains and its standard deviation. */
+export function gainSpreadText(mean: number, deviation: number): string {
+  const { side, by } = sideOf({ percent: mean, low: mean - deviation, high: mean + deviation });
+  return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
+}
 
 /** Writes a share of one as percent. */
 export const percentText = (share: number): string => `${(100 * share).toFixed(1)}%`;

@@ -28,14 +28,17 @@ Deno.test("the study of dense models says of each whether it is beaten, and what
   told.evaluation.scores["dense-compute"] = told.evaluation.scores.dense;
   const { claims, table, plots, note } = study("dense").findings([told]);
   assertEquals(claims.map(({ holds }) => holds), [true, false]);
-  assertEquals(table.head.slice(3, 6), [
+  assertEquals(table.head.slice(4, 7), [
     ...["training FLOPs", "FLOPs of a generated token", "FLOPs of routing a prompt"],
   ]);
-  assertEquals(table.rows.map((row) => row.slice(3)), [ // a sequence has 256 tokens
+  assertEquals(table.rows.map((row) => row.slice(4)), [ // a sequence has 256 tokens
     ["5.00e+2", "2.00e+0", "1.00e+1", "4.00", "2.00"],
     ["4.00e+2", "2.00e+0", null, "3.00", "10.0"],
     ["4.00e+2", "2.00e+0", null, "3.00", "40.0"],
     ["5.03e+2", "4.00e+0", null, "8.00", "20.0"], // four times the gradients of five steps
+  ]);
+  assertEquals(table.rows.map((row) => row[3]), [
+    ...[null, "25.0% lower [20.0%, 30.0%]", "14.0% lower [-1.0%, 20.0%]", null],
   ]);
   assertStringIncludes(note!, "data-parallel training on as many nodes as there are experts");
   assertEquals(plots[0].table.rows.length, 4);
@@ -59,4 +62,23 @@ Deno.test("the study of dense models tells the costs of the paper's pair as Tabl
     study("dense").paper,
     "Table 3: about equal: 9.07 (335M, E = 32) and 9.10 (1.3B). The mixture takes 116.8% of the dense model's training FLOPs, and 31.0% of its FLOPs of a sequence.",
   );
+});
+
+Deno.test("the study of dense models repeats four experts with every seed, and tells the spread", () => {
+  const setups = setupsFor("dense", 3);
+  assertEquals(setups.map(({ settings }) => [settings.experts, settings.seed]), [[4, 0], [4, 1], [4, 2], [
+    8,
+    0,
+  ]]);
+  const { table, plots } = study("dense").findings(
+    setups.map((setup, i) => outcome(setup, { mixture: 30 + i, gains: [[10 + i, 1, 30], [i - 3, -9, 3]] })),
+  );
+  const label = "4 experts, 3 seeds: mean ± standard deviation";
+  const empty = [null, null, null, null, null];
+  assertEquals(table.rows.slice(-3), [
+    [label, "mixture", "31.00 ± 1.00", null, ...empty],
+    [label, "dense, 4× batch", "40.00 ± 0.00", "11.0% lower ± 1.0", ...empty],
+    [label, "dense, 4× steps", "35.00 ± 0.00", "2.0% higher ± 1.0", ...empty],
+  ]);
+  assertEquals(plots.map(({ id }) => id), ["study-dense-4", "study-dense-8"]);
 });
