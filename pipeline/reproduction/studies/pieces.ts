@@ -58,6 +58,14 @@ function unsettledSetups(studies: readonly Study[], sources: Sources, seeds: num
   return studies.flatMap((study) => study.setups(preset, seeds));
 }
 
+/** Names the studies that have one seed alone, where more are asked for. */
+export function onceMade(studies: readonly Study[], sources: Sources, seeds: number): string[] {
+  const preset = sharedConfiguration(sources);
+  const isRepeated = (study: Study) =>
+    study.setups(preset, seeds).some(({ settings }) => settings.seed !== 0);
+  return seeds === 1 ? [] : studies.filter((study) => !isRepeated(study)).map(({ name }) => name);
+}
+
 /**
  * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
  * none were. What the flags give stays.

@@ -16,6 +16,7 @@ import {
   configurationOf,
   namedRuns,
   namesOf,
+  onceMade,
   openRates,
   partsOf,
   recipeOf,
@@ -110,6 +111,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
     return { study: study.name, pieces: pieces.length, seconds: secondsLeft(pieces), shortest, longest };
   });
   const { flops, utilisation } = device;
+  const once = onceMade(studies, sources, seeds);
   return {
     pieces,
     seconds: secondsLeft(pieces),
@@ -118,6 +120,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
       `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device`,
       `a search for a learning rate takes ${TRIALS} trials of ${percentText(trialShare)} of a training`,
       "reading text and evaluation are not counted: minutes",
+      ...once.length > 0 ? [`one seed alone, however many are asked for: ${once.join(", ")}`] : [],
     ],
   };
 }

@@ -15,7 +15,7 @@ import { claimsTable } from "../../report/sections/claims.ts";
 import { jsonText, writeAtomic } from "../../run/files.ts";
 import { readJson } from "../../run/schema.ts";
 import { claimsMarkdown, verdictsOf } from "../claims.ts";
-import type { Findings, Study } from "./study.ts";
+import { type Findings, seedsAmong, type Study } from "./study.ts";
 
 /** A study, and what it found. */
 export interface StudyResult {
@@ -108,8 +108,13 @@ function settingsText(settings: StudyResults["settings"]): string {
     : `Settings that are no defaults, unless a study varies or searches them: ${told.join(", ")}.`;
 }
 
-/** Says on which adapters the runs of a study were evaluated. */
-const evaluatedOn = ({ adapters }: StudyResult): string => `Evaluated on: ${adapters.join("; ")}.`;
+/** Says on which adapters the runs of a study were evaluated, and how many seeds there are of a run. */
+function evaluatedOn({ adapters, runs }: StudyResult): string {
+  const seeds = seedsAmong(runs);
+  return `Evaluated on: ${adapters.join("; ")}. ${
+    seeds === 1 ? "One seed." : `Up to ${seeds} seeds of a run.`
+  }`;
+}
 
 function sectionOf(result: StudyResult): Section {
   const { study, findings } = result;

@@ -27,6 +27,7 @@ import {
   configurationOf,
   flagsOf,
   namedRuns,
+  onceMade,
   openRates,
   partsOf,
   rateOf,
@@ -107,6 +108,9 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   const { searches } = await readKnown(root, from);
   const only = namedRuns(options.only ?? [], studies, sources, seeds, searches);
   await checkRuns(root, setupsOf(studies, sources, seeds, { searches }), sources);
+  for (const name of onceMade(studies, sources, seeds)) {
+    emit({ type: "warning", message: `the study "${name}" has one seed alone, however many are asked for` });
+  }
   const gpu = await openGpuFor(options, sharedConfiguration(sources), emit);
   const losing = new AbortController();
   const signal = AbortSignal.any([losing.signal, ...watch.signal ? [watch.signal] : []]);

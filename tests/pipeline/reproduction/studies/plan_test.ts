@@ -86,6 +86,17 @@ Deno.test("planStudies() counts trials of the share of a training that they take
     assertStringIncludes(whole.assumptions.join(), "4 trials of 100.0% of a training");
   }));
 
+Deno.test("planStudies() names the studies that have one seed alone where more are asked for", () =>
+  inFolder(async (root) => {
+    const plan = async (seeds: number) =>
+      (await planStudies({ run: root, studies: ["all"], sources: SMALL, seeds })).assumptions.at(-1);
+    assertEquals(
+      await plan(2),
+      "one seed alone, however many are asked for: prefix, short, routers, assignment",
+    );
+    assertStringIncludes((await plan(1))!, "are not counted");
+  }));
+
 Deno.test("planStudies() begins a run once the settings of its own routers are known, not those of all", () =>
   inFolder(async (root) => {
     const [random] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();

@@ -43,13 +43,15 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
     for (const { study, findings } of RESULTS) {
       for (const text of [markdown, page]) {
         assertStringIncludes(text, study.title);
-        assertStringIncludes(text, "Evaluated on: an adapter; another one.");
+        assertStringIncludes(text, "Evaluated on: an adapter; another one. One seed.");
       }
       assertStringIncludes(markdown, `| ${findings.table.rows[0].join(" | ")} |`);
       for (const { here } of findings.claims) assertStringIncludes(page, here);
       for (const text of [markdown, page]) assertStringIncludes(text, findings.note?.split(". ")[0] ?? "");
       await Deno.stat(`${root}/plots/${findings.plots[0].id}.svg`);
     }
+    const seeds = RESULTS.map((result) => ({ ...result, runs: ["a-seed-0", "b-seed-0", "a-seed-1"] }));
+    assertStringIncludes(studiesMarkdown(seeds), "another one. Up to 2 seeds of a run.");
     await Deno.writeTextFile(`${root}/studies.json`, "{}");
     await assertRejects(() => readStudies(`${root}/studies.json`), InputError, "results of studies");
   }));

@@ -58,6 +58,11 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     ]);
     assertEquals([(await runsOf("experts"))?.length, (await runsOf("segments"))?.length], [3, 1]);
     await Deno.writeTextFile(second, whole);
+    // A study that no seed repeats says so.
+    for (const setup of setupsOf([study("assignment")], SMALL, 1)) await note(root, setup);
+    assertEquals(await run(["assignment"], 2), [
+      'the study "assignment" has one seed alone, however many are asked for',
+    ]);
     // Notes elsewhere of more seeds than are asked for are taken in, too.
     const other = `${root}/other`;
     await writeRates(other, ratesFor("experts"));
