@@ -141,5 +141,8 @@ export function withoutRates({ preset, file, flags }: Sources): Partial<Configur
   return values;
 }
 
+/** Gives what the user set, by flags and by a file: that is not searched for, where what a preset says is. */
+export const givenIn = ({ file, flags }: Sources): Partial<Configuration> => ({ ...file, ...flags });
+
 /** Gives the loss by which a trial is judged. */
 const lossOf = ({ validationLoss, loss }: TrainResult): number => validationLoss ?? loss ?? Infinity;

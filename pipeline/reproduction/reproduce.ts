@@ -21,7 +21,7 @@ import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
 import { runCrossing } from "./crossing.ts";
-import { allOf, RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
+import { allOf, givenIn, RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
 import { percentText } from "./studies/study.ts";
 
 /** Says what to reproduce and where. */
@@ -45,7 +45,7 @@ const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly S
 
 /**
  * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html`
- * there. Rates that `sources` gives as flags are not searched for. Throws what the steps throw.
+ * there. Rates that `sources` gives by flags or a file are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
   const { run, force, check, trialShare = TRIAL_SHARE } = options;
@@ -56,7 +56,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   try {
     const sources = { flags: withoutRates(options.sources ?? {}) };
     const summary = await partition({ run, sources, force, check, gpu, reuse: options.reuse }, watch);
-    const given = options.sources?.flags ?? {};
+    const given = givenIn(options.sources ?? {});
     const experts = summary.experts.length;
     const search: Reproduction["search"] = {};
     const rates: Partial<Configuration> = {};

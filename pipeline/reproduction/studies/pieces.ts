@@ -16,7 +16,7 @@ import { LARGER_DENSE } from "../../settings/larger_dense.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
 import { SWITCH } from "../../settings/switch.ts";
 import { methodOf } from "../../stages/resolution.ts";
-import { allOf, RATES, withoutRates } from "../models.ts";
+import { allOf, givenIn, RATES, withoutRates } from "../models.ts";
 import type { Rates } from "./rates.ts";
 import { routerRecipeOf, type RouterSearches, type RouterSettings, withRouters } from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
@@ -68,7 +68,7 @@ export function onceMade(studies: readonly Study[], sources: Sources, seeds: num
 
 /**
  * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
- * none were. What the flags give stays.
+ * none were. What the user gives stays.
  */
 export function settledSetups(
   study: Study,
@@ -89,8 +89,9 @@ function settledSetup(setup: Setup, sources: Sources, searches: RouterSearches):
   return found && withRouters(setup, { ...found, ...givenRouters(sources) }, sharedConfiguration(sources));
 }
 
-/** Gives the settings of routers that the flags give, which are not searched for. */
-function givenRouters({ flags: { routerRate, rounds } = {} }: Sources): Partial<RouterSettings> {
+/** Gives the settings of routers that the user gives, which are not searched for. */
+function givenRouters(sources: Sources): Partial<RouterSettings> {
+  const { routerRate, rounds } = givenIn(sources);
   return { ...routerRate !== undefined && { routerRate }, ...rounds !== undefined && { rounds } };
 }
 
@@ -109,7 +110,7 @@ export function configurationOf(sources: Sources, setup: Setup): Configuration {
 
 /**
  * Lists the runs whose routers' settings must be searched for before studies know their runs, the first
- * of each recipe; none where the flags give rate and rounds. With `only`, the searches that these runs wait for:
+ * of each recipe; none where the user gives rate and rounds. With `only`, the searches that these runs wait for:
  * for their own routers, and for those of runs that search for learning rates that are not among `rates`.
  */
 export function routerSearchesOf(
@@ -246,13 +247,13 @@ export function partsOf(
   });
 }
 
-/** Gives the learning rate that the flags give to a model, else the one that was found; undefined where none was. */
+/** Gives the learning rate that the user gives to a model, else the one that was found; undefined where none was. */
 export const rateOf = (
   model: Searched,
   configuration: Configuration,
-  { flags }: Sources,
+  sources: Sources,
   found: Rates,
-): number | undefined => flags?.[RATES[model]] ?? found[recipeOf(model, configuration)]?.rate;
+): number | undefined => givenIn(sources)[RATES[model]] ?? found[recipeOf(model, configuration)]?.rate;
 
 /**
  * Gives the learning rates that the models of a run are trained with. Undefined where one is not found yet.

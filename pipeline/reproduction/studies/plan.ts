@@ -9,7 +9,8 @@ import { adapterKindOf, type Cost, type CostDevice, costOf, PLAIN_DEVICE } from 
 import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
 import type { Sources } from "../../settings/resolution.ts";
-import { RATES, TRIAL_SHARE } from "../models.ts";
+import { givenIn, RATES, TRIAL_SHARE } from "../models.ts";
+import { checkStudies } from "./checks.ts";
 import { type Known, notedOf, readKnown } from "./elsewhere.ts";
 import { rememberHashes } from "./outcomes.ts";
 import {
@@ -24,7 +25,7 @@ import {
   routerSearchOf,
   setupsOf,
 } from "./pieces.ts";
-import { checkRuns, studiesOf } from "./run.ts";
+import { studiesOf } from "./run.ts";
 import { percentText, type Study } from "./study.ts";
 
 /** Trials of a search for a learning rate, on average. */
@@ -103,7 +104,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
   const { run: root, from, sources = {}, seeds = 1, trialShare = TRIAL_SHARE } = options;
   const known = await readKnown(root, from);
   const only = namedRuns(options.only ?? [], studies, sources, seeds, known.searches);
-  await checkRuns(root, setupsOf(studies, sources, seeds, known), sources);
+  await checkStudies(root, { studies, sources, seeds }, known);
   const { pieces } = await piecesOf(studies, { ...options, only }, known, device);
   const each = studies.map(async (study): Promise<StudyPlan> => {
     const { pieces, shortest } = await piecesOf([study], { ...options, only }, known, device);
@@ -146,7 +147,7 @@ async function piecesOf(
   const searched = new Map<string, number>(); // when the search for settings of routers ends
   for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds, { only, rates })) {
     const { seconds } = costOf(configurationOf(sources, setup), device);
-    const { routerRate, rounds } = sources.flags ?? {};
+    const { routerRate, rounds } = givenIn(sources);
     const done = recipe in searches;
     const split = (times: number) => (ROUTER_TRIALS - 1) * (times * seconds.routers + seconds.sharding);
     const train = (trials: number) => trials * trialShare * seconds.allExperts;
@@ -178,7 +179,7 @@ async function piecesOf(
     const recipes = new Map(setup.models.map((model) => [model, recipeOf(model, c)]));
     const searches = setup.models.filter((model) => {
       const recipe = recipes.get(model)!;
-      const isOpen = !found.has(recipe) && sources.flags?.[RATES[model]] === undefined;
+      const isOpen = !found.has(recipe) && givenIn(sources)[RATES[model]] === undefined;
       return isOpen && (isWhole || awaited.has(recipe));
     });
     if (!isWhole && searches.length === 0) continue;

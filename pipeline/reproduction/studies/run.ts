@@ -17,12 +17,19 @@ import type { Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
 import { graphOf } from "../../stages/graph.ts";
 import { partition } from "../../stages/partition.ts";
-import { resolveRun } from "../../stages/resolution.ts";
 import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
 import { pickSettings, type Work } from "../../stages/stage.ts";
 import type { TrainOptions } from "../../stages/train.ts";
 import { failuresFirst } from "../claims.ts";
-import { diverged, RATES, searchModelRate, trainModels, TRIAL_SHARE, trialLosses } from "../models.ts";
+import {
+  diverged,
+  givenIn,
+  RATES,
+  searchModelRate,
+  trainModels,
+  TRIAL_SHARE,
+  trialLosses,
+} from "../models.ts";
 import {
   configurationOf,
   flagsOf,
@@ -39,6 +46,7 @@ import {
   setupsOf,
   sharedConfiguration,
 } from "./pieces.ts";
+import { checkStudies } from "./checks.ts";
 import { type Known, notedOf, readKnown, takeIn } from "./elsewhere.ts";
 import { type HashesOf, namesOfNotes, noteOutcome, readOutcome, rememberHashes } from "./outcomes.ts";
 import { type Rates, readRates, writeRates } from "./rates.ts";
@@ -103,11 +111,10 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   const { onEvent: emit = () => {} } = watch;
   const sources = options.sources ?? {};
   const studies = studiesOf(names);
-  await checkRoot(root);
   // What does not go together or is damaged is told before anything is made.
-  const { searches } = await readKnown(root, from);
-  const only = namedRuns(options.only ?? [], studies, sources, seeds, searches);
-  await checkRuns(root, setupsOf(studies, sources, seeds, { searches }), sources);
+  const known = await readKnown(root, from);
+  const only = namedRuns(options.only ?? [], studies, sources, seeds, known.searches);
+  await checkStudies(root, { studies, sources, seeds }, known);
   for (const name of onceMade(studies, sources, seeds)) {
     emit({ type: "warning", message: `the study "${name}" has one seed alone, however many are asked for` });
   }
@@ -191,7 +198,7 @@ async function piecesLeft(site: Site): Promise<SharedPiece[]> {
 function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece {
   const { options: { run: root, trialShare: share = TRIAL_SHARE }, sources, lock, watch } = site;
   const preset = sharedConfiguration(sources);
-  const given = sources.flags ?? {};
+  const given = givenIn(sources);
   const attempt = async (settings: RouterSettings) => {
     const trial = withRouters(setup, settings, preset);
     const { experts, expertRate } = configurationOf(sources, trial);
@@ -348,7 +355,7 @@ const OTHERS_MS = 20_000;
  */
 export function toldSettings(sources: Sources): StudyResults["settings"] {
   const shared = sharedConfiguration(sources);
-  const given = Object.values(RATES).map((name) => [name, sources.flags?.[name] ?? shared[name]]);
+  const given = Object.values(RATES).map((name) => [name, givenIn(sources)[name] ?? shared[name]]);
   const all: Configuration = { ...shared, ...Object.fromEntries(given) };
   const silent = ["seed", ...all.input.length > 0 ? ["corpus", "corpusCharacters"] : []];
   const names = FIELD_NAMES.filter((name) =>
@@ -448,31 +455,6 @@ async function resultOf(
     adapters: [...new Set(outcomes.map(({ adapter }) => adapter))].sort(),
     runs: outcomes.map(({ setup }) => setup.name),
   };
-}
-
-/** Throws an `InputError` where a folder of studies would be a run itself. */
-async function checkRoot(root: string): Promise<void> {
-  if (!await exists(`${root}/config.json`)) return;
-  throw new InputError(
-    say`Cannot keep studies in "${root}" as it must be a folder of runs: it is a run itself`,
-    { where: root, remedy: say`choose another ${setting("run")}` },
-  );
-}
-
-/**
- * Throws an `InputError` where a run of a study is there and has other settings than the study asks for.
- */
-export async function checkRuns(root: string, setups: readonly Setup[], sources: Sources): Promise<void> {
-  for (const setup of setups) {
-    const run = `${root}/${setup.name}`;
-    try {
-      await resolveRun(run, { flags: flagsOf(sources, setup) }, false);
-    } catch (error) {
-      if (!(error instanceof InputError)) throw error;
-      const remedy = say`choose another ${setting("run")}, or remove "${run}", which is then made anew`;
-      throw new InputError(error.what, { where: run, remedy, cause: error });
-    }
-  }
 }
 
 /** Lists the runs in a folder. */

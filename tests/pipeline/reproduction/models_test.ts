@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { doubtOf, RATES, withoutRates } from "../../../pipeline/reproduction/models.ts";
+import { doubtOf, givenIn, RATES, withoutRates } from "../../../pipeline/reproduction/models.ts";
 import { RunError } from "../../../kernels/errors.ts";
 import { SEARCHED } from "../../../pipeline/report/reproduction.ts";
 import { PRESETS } from "../../../pipeline/settings/presets.ts";
@@ -31,4 +31,12 @@ Deno.test("doubtOf() refuses a search in which all diverge, and says where the b
     RunError,
     'a learning rate of "experts" as all that were tried diverge: 1 to 2',
   );
+});
+
+Deno.test("givenIn() gathers what a file and flags give, flags first, and nothing of a preset", () => {
+  assertEquals(
+    givenIn({ preset: "small", file: { denseRate: 2e-3, expertRate: 0 }, flags: { denseRate: 1e-3 } }),
+    { denseRate: 1e-3, expertRate: 0 },
+  );
+  assertEquals(givenIn({ preset: "small" }), {});
 });
