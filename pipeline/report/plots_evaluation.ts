@@ -131,7 +131,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
     id: "gain",
     title: "Gain of the mixture",
     about:
-      "How much lower the mixture's perplexity is than a dense model's, in percent, with the 95% interval of a paired bootstrap over documents. To the right of zero the mixture is better.",
+      "How much lower the mixture's perplexity is than another model's, in percent, with the 95% interval of a paired bootstrap over documents. To the right of zero the mixture is better.",
     size: "full",
     spec: () => ({
       height: 36 * gains.length + 48,

@@ -43,11 +43,23 @@ type Shares = Pick<PartitionManifest["train"], "shares">;
 
 const ROUND_HEIGHT = 256;
 
+/** Words what routers train on: parts that are balanced in every round, or, `fixed`, clusters that stay. */
+const wordsOf = (fixed: boolean) => ({
+  regret: fixed ? "Cost of the clusters by round" : "Cost of balance by round",
+  costs: fixed ? "What it costs to keep the clusters" : "What equal loads cost",
+  shares: fixed ? "Shares without the clusters by round" : "Shares without balance by round",
+  given: fixed
+    ? "routers train on the clusters all the same"
+    : "balanced assignment then gives all the same number",
+});
+type RoundWords = ReturnType<typeof wordsOf>;
+
 /**
- * Plots what EM did, round by round. Text without sources has no agreement with them, and with one router
- * there is no balance.
+ * Plots what EM did, round by round, or how routers learned clusters that stay, where these are `fixed`. Text without
+ * sources has no agreement with them, and with one router there is no balance.
  */
-export function roundPlots(rounds: Round[]): Plot[] {
+export function roundPlots(rounds: Round[], fixed = false): Plot[] {
+  const words = wordsOf(fixed);
   const line = (
     id: string,
     title: string,
@@ -82,7 +94,7 @@ export function roundPlots(rounds: Round[]): Plot[] {
   const nll = line(
     "em-nll",
     "Router NLL by round",
-    "Mean negative log-likelihood of a prefix token under the router that the balanced assignment chose. Lower is better.",
+    "Mean negative log-likelihood of a prefix token under the router whose part its sequence is in. Lower is better.",
     "nats per predicted prefix token",
     "nllPerToken",
   );
@@ -98,12 +110,12 @@ export function roundPlots(rounds: Round[]): Plot[] {
     )],
     line(
       "em-regret",
-      "Cost of balance by round",
-      "What equal loads cost, against giving every sequence to its best router.",
+      words.regret,
+      `${words.costs}, against giving every sequence to its best router.`,
       "nats per predicted prefix token",
       "regret",
     ),
-    rounds[0].shares.length > MOST_LEGEND ? rangeOfShares(rounds) : roundShares(rounds),
+    rounds[0].shares.length > MOST_LEGEND ? rangeOfShares(rounds, words) : roundShares(rounds, words),
   ];
 }
 
@@ -122,14 +134,15 @@ function roundAxis(rounds: Round[]): Spec {
   });
 }
 
-const SHARES_BY_ROUND = { id: "em-shares", title: "Shares without balance by round", size: "half" } as const;
+const SHARES_BY_ROUND = { id: "em-shares", size: "half" } as const;
 
-function roundShares(rounds: Round[]): Plot {
+function roundShares(rounds: Round[], words: RoundWords): Plot {
   const names = rounds[0].shares.map((_, e) => String(e));
   return {
     ...SHARES_BY_ROUND,
+    title: words.shares,
     about:
-      "Share of a round's sequences for which each router is the best, from router 0 at the bottom; balanced assignment then gives all the same number.",
+      `Share of a round's sequences for which each router is the best, from router 0 at the bottom; ${words.given}.`,
     spec: (width) => ({
       height: ROUND_HEIGHT,
       data: {
@@ -161,7 +174,7 @@ function roundShares(rounds: Round[]): Plot {
 }
 
 /** Plots the smallest and the largest share of every round, where there are too many routers to show each. */
-function rangeOfShares(rounds: Round[]): Plot {
+function rangeOfShares(rounds: Round[], words: RoundWords): Plot {
   const routers = rounds[0].shares.length;
   const values = rounds.map(({ round, shares }) => ({
     round,
@@ -172,8 +185,9 @@ function rangeOfShares(rounds: Round[]): Plot {
   const y = { scale: { domain, nice: false }, axis: SHARES };
   return {
     ...SHARES_BY_ROUND,
+    title: words.shares,
     about:
-      `From the smallest to the largest share of a round's sequences for which a router is the best, of ${routers} routers; balanced assignment then gives all the same number (the line).`,
+      `From the smallest to the largest share of a round's sequences for which a router is the best, of ${routers} routers; ${words.given} (the line is an equal share).`,
     spec: () => ({
       height: ROUND_HEIGHT,
       data: { values },

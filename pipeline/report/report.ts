@@ -7,6 +7,7 @@
 import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
 import { exists, writeAtomic } from "../run/files.ts";
 import { writePages } from "../run/manifest.ts";
 import { type DrawOptions, drawPlots } from "./drawn.ts";
@@ -63,7 +64,7 @@ export async function report(options: ReportOptions): Promise<Report> {
   const { drawn, files } = await drawPlots(sections.sections, options);
   const frame = {
     title: `SmallTalk run ${record.name}`,
-    about: "Routers split a text by the likelihood of its prefixes; each part has an expert of its own.",
+    about: `${splitOf(record)}; each part has an expert of its own.`,
     task: "report",
     from: "the files of the run",
   };
@@ -73,6 +74,14 @@ export async function report(options: ReportOptions): Promise<Report> {
     await writePages(run, "report", { [PAGE]: text });
   } else await writeAtomic(output, text);
   return { output, plots: files, missing: sections.missing };
+}
+
+/** Says what split the text of a run. */
+function splitOf({ config: { configuration: { routers, partitioner } } }: RunRecord): string {
+  const kind = PARTITIONERS.get(partitioner);
+  return routers !== "" || !kind || kind.models
+    ? "Routers split a text by the likelihood of its prefixes"
+    : `A text is split without routers: ${kind.about}`;
 }
 
 /** Lists the experts whose weights lie in a run, by id. */

@@ -312,6 +312,35 @@ Deno.test("report() of a run that is split by source says that labels choose, an
       "As labels choose, there is no routing prefix to vary. Plots of these are left out.",
     );
     assertFalse(page.includes("routes each sequence"));
+    assertStringIncludes(
+      page,
+      "A text is split without routers: the label of a sequence&#39;s source chooses",
+    );
+    assertFalse(page.includes("Routers split a text"));
+  });
+});
+
+Deno.test("gainPlot() compares with models of any kind", () => {
+  const [gain] = evaluationOf(SHAPE).gains;
+  const { about } = gainPlot({ ...evaluationOf(SHAPE), gains: [{ ...gain, baseline: "switch" }] });
+  assertStringIncludes(about, "lower the mixture's perplexity is than another model's");
+});
+
+Deno.test("report() of routers that learn clusters which stay does not tell of balance", async () => {
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const path = `${run}/config.json`;
+    const { configuration, ...rest } = JSON.parse(await Deno.readTextFile(path));
+    const balanced = ["loads kept equal", "Cost of balance", "Shares without balance by round"];
+    const before = await pageOf(run);
+    for (const text of balanced) assertStringIncludes(before, text);
+    const fixed = { ...rest, configuration: { ...configuration, start: "ctbm", fixed: true } };
+    await Deno.writeTextFile(path, JSON.stringify(fixed));
+    const page = await pageOf(run);
+    for (const text of [...balanced, "balanced assignment"]) assertFalse(page.includes(text), text);
+    for (const text of ["of one cluster, as the clusters stay", "What it costs to keep the clusters"]) {
+      assertStringIncludes(page, text);
+    }
   });
 });
 
