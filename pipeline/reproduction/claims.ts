@@ -96,7 +96,7 @@ export function claimsOf(
       holds: mixture!.high < random!.low &&
         mixture!.nllPerToken < (random!.nllPerToken + oracle!.nllPerToken) / 2,
     },
-    ...partition.nmi === null ? [] : [{
+    ...partition.nmi === null || cost.mixture.routers === 0 ? [] : [{
       claim: "Routers split text by kind without being told",
       paper: NOT_REPORTED,
       here: `normalised mutual information of expert and source ${partition.nmi.toFixed(3)}`,

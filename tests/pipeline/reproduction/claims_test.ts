@@ -110,6 +110,8 @@ Deno.test("claimsOf() tells of ways to split that are not balanced, have no mode
   assertEquals(find(claimsOf(alike, even, free, null), "Loads are").holds, true);
   assertStringIncludes(find(claims, "adds little").here, "0.0%, 0.0% (text is split without models)");
   assertEquals(find(claims, "short prefix"), undefined);
+  assertEquals(find(claims, "Routers split text"), undefined);
+  assertEquals(find(claimsOf(alike, unequal, COST, null), "Routers split text").holds, null);
   // 4 tokens are the fewest that are measured, so they are few enough for any prefix.
   const [first, last] = all.prefixes;
   const brief = { ...all, prefix: 16, prefixes: [{ ...first, prefix: 4 }, { ...last, prefix: 16 }] };
