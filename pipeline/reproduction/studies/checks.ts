@@ -6,10 +6,24 @@
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { exists } from "../../run/files.ts";
+import { manifestNames, readManifest } from "../../run/manifest.ts";
+import type { Configuration } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { resolveRun } from "../../stages/resolution.ts";
+import { trainResult } from "../../stages/training_result.ts";
+import { RATES } from "../models.ts";
 import type { Known } from "./elsewhere.ts";
-import { flagsOf, setupsOf } from "./pieces.ts";
+import {
+  configurationOf,
+  flagsOf,
+  namesOf,
+  rateOf,
+  rateSearchersOf,
+  recipeOf,
+  setupsOf,
+  sharedConfiguration,
+} from "./pieces.ts";
+import type { Rates } from "./rates.ts";
 import type { Setup, Study } from "./study.ts";
 
 /** What is asked. */
@@ -20,13 +34,29 @@ interface Asked {
 }
 
 /** Throws an `InputError` where studies cannot be made in a folder, of which so much is known. */
-export async function checkStudies(
-  root: string,
-  { studies, sources, seeds }: Asked,
-  known: Known,
-): Promise<void> {
+export async function checkStudies(root: string, asked: Asked, known: Known): Promise<void> {
+  const { studies, sources, seeds } = asked;
   await checkRoot(root);
-  for (const setup of setupsOf(studies, sources, seeds, known)) await checkRun(root, setup, sources);
+  const preset = sharedConfiguration(sources);
+  for (const study of studies) study.check?.(preset);
+  const setups = setupsOf(studies, sources, seeds, known);
+  checkInput(preset, setups.length);
+  const searchers = rateSearchersOf(studies, sources, seeds, known.searches);
+  for (const setup of setups) {
+    await checkRun(root, setup, sources, known.rates);
+    await checkRates(root, setup, asked, { ...known, searchers });
+  }
+}
+
+/** Throws an `InputError` where several runs would read text that can be read only once. */
+function checkInput({ input }: Configuration, runs: number): void {
+  if (!input.includes("-") || runs === 1) return;
+  throw new InputError(
+    say`Cannot run studies on ${
+      setting("input", "-")
+    } as every run must read the text: there are ${runs} of them`,
+    { remedy: say`write the text to a file, and name that with ${setting("input")}` },
+  );
 }
 
 /** Throws an `InputError` where a folder of studies would be a run itself. */
@@ -38,14 +68,52 @@ async function checkRoot(root: string): Promise<void> {
   );
 }
 
-/** Throws an `InputError` where a run of a study is there and has other settings than the study asks for. */
-async function checkRun(root: string, setup: Setup, sources: Sources): Promise<void> {
+/**
+ * Throws an `InputError` where a run of a study is there and has other settings than the study asks for, or was
+ * trained with other learning rates than those that are given or found.
+ */
+async function checkRun(root: string, setup: Setup, sources: Sources, rates: Rates): Promise<void> {
   const run = `${root}/${setup.name}`;
+  const configuration = configurationOf(sources, setup);
+  const known = setup.models.map((model) => [RATES[model], rateOf(model, configuration, sources, rates)])
+    .filter(([, rate]) => rate !== undefined);
   try {
-    await resolveRun(run, { flags: flagsOf(sources, setup) }, false);
+    await resolveRun(run, { flags: { ...flagsOf(sources, setup), ...Object.fromEntries(known) } }, false);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    const remedy = say`choose another ${setting("run")}, or remove "${run}", which is then made anew`;
-    throw new InputError(error.what, { where: run, remedy, cause: error });
+    throw new InputError(error.what, { where: run, remedy: anew(run), cause: error });
+  }
+}
+
+const anew = (run: string) =>
+  say`choose another ${setting("run")}, or remove "${run}", which is then made anew`;
+
+/**
+ * Throws an `InputError` where a model is trained by a rate that is neither given nor found: a search would find
+ * another one. Trials that are there find it again.
+ */
+async function checkRates(
+  root: string,
+  setup: Setup,
+  { sources }: Asked,
+  { rates, searchers }: Known & { searchers: ReadonlyMap<string, string | undefined> },
+): Promise<void> {
+  const run = `${root}/${setup.name}`;
+  const configuration = configurationOf(sources, setup);
+  for (const model of setup.models) {
+    if (rateOf(model, configuration, sources, rates) !== undefined) continue;
+    const [name] = namesOf(model, configuration.experts);
+    const trained = await readManifest(run, `train-${name}`);
+    const searcher = searchers.get(recipeOf(model, configuration)) ?? setup.name;
+    const made = await manifestNames(`${root}/${searcher}`);
+    if (!trained || made.some((stage) => stage.startsWith(`search-${name}-`))) continue;
+    const { rate } = trainResult(trained, run);
+    const field = RATES[model];
+    throw new InputError(
+      say`Cannot go on in "${run}" as ${
+        setting(field)
+      } must be that of ${name} there: it is ${rate}, and now neither given nor found`,
+      { where: run, remedy: say`give it with ${setting(field, rate)}, or ${anew(run)}` },
+    );
   }
 }

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../../kernels/errors.ts";
+import type { Configuration } from "../../settings/configuration.ts";
 import type { Choices } from "./study.ts";
 
 /** Shortest prefix that evaluations measure. */
@@ -22,6 +24,14 @@ export const shortPrefix = (prefix: number): number =>
  */
 export const measuredAt = (prefix: number): Choices | undefined =>
   Number.isInteger(Math.log2(prefix)) ? undefined : { routeLengths: [prefix] };
+
+/** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
+export function checkLength({ prefix }: Configuration): void {
+  if (prefix >= 2 * SHORTEST) return;
+  throw new InputError(
+    say`Cannot compare prefixes as ${setting("prefix")} must be at least ${2 * SHORTEST}: it is ${prefix}`,
+  );
+}
 
 /** Lists M/8, M/4, M/2 and M. */
 export const mixedLengths = (prefix: number): number[] =>

@@ -6,7 +6,7 @@
  */
 
 import { gainText } from "../../evaluation/evaluation.ts";
-import { measuredAt, mixedLengths, shortPrefix } from "./lengths.ts";
+import { checkLength, measuredAt, mixedLengths, shortPrefix } from "./lengths.ts";
 import { prefixesPlot } from "./plots.ts";
 import { isLower, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
 
@@ -21,6 +21,7 @@ export const prefix: Study = {
     "What does a shorter routing prefix cost, and do routers that were trained with short prefixes bear it better?",
   paper:
     "Figure 4b: 32 tokens beat the dense model for routers trained with 256; routers trained with 32 are better at 32 and worse at long prefixes.",
+  check: checkLength,
   setups: ({ experts, prefix: length }) => [
     setupOf(`em-${experts}-experts`, `trained with ${length}`, { experts }, [
       "experts",

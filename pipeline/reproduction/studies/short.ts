@@ -25,6 +25,7 @@ export const short: Study = {
   question:
     "To which expert does a short prompt go, how often is it the one of a longer prompt, and what does it cost?",
   paper: "Asked by reviewers: the paper shows prefixes of 32 tokens and more.",
+  check: prefix.check,
   setups: (preset, seeds) =>
     prefix.setups(preset, seeds).map((setup) => ({
       ...setup,

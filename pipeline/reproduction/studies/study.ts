@@ -62,6 +62,8 @@ export interface Study {
   question: string;
   /** Where the paper answers it, and what it says. */
   paper: string;
+  /** Throws an `InputError` where settings that all runs share leave nothing to compare. Default: none do. */
+  check?(preset: Configuration): void;
   /** Lists the runs, for so many seeds; `preset` holds the settings that they share. */
   setups(preset: Configuration, seeds: number): Setup[];
   /** Draws the conclusions. The outcomes are those of the setups, in the same order. */

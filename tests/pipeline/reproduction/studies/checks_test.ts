@@ -1,14 +1,72 @@
-import { assertRejects } from "@std/assert";
+import { assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { checkStudies } from "../../../../pipeline/reproduction/studies/checks.ts";
+import { configurationOf, recipeOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import { writeRunConfiguration } from "../../../../pipeline/run/configuration.ts";
+import { writeManifest } from "../../../../pipeline/run/manifest.ts";
+import type { Configuration } from "../../../../pipeline/settings/configuration.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { SMALL, study } from "./support.ts";
+import { setupsFor, SMALL, study, wholeOutcome } from "./support.ts";
 
 const UNKNOWN = { rates: {}, searches: {} };
+
+/** Checks some studies with some flags. */
+const check = (root: string, names: string[], flags: Partial<Configuration>, known = UNKNOWN, seeds = 1) =>
+  checkStudies(root, { studies: names.map(study), sources: { ...SMALL, flags }, seeds }, known);
 
 Deno.test("studies are not kept in a folder that is a run itself", () =>
   inFolder(async (root) => {
     await Deno.writeTextFile(`${root}/config.json`, "{}");
-    const asked = { studies: [study("segments")], sources: SMALL, seeds: 1 };
-    await assertRejects(() => checkStudies(root, asked, UNKNOWN), InputError, "it is a run itself");
+    await assertRejects(() => check(root, ["segments"], {}), InputError, "it is a run itself");
+  }));
+
+Deno.test("text that can be read only once is refused where several runs would read it", () =>
+  inFolder(async (root) => {
+    const refused = await assertRejects(() => check(root, ["prefix"], { input: ["-"] }), InputError);
+    assertStringIncludes(refused.message, "as every run must read the text: there are 3 of them");
+    await assertRejects(() => check(root, ["segments"], { input: ["-"] }, UNKNOWN, 2), InputError);
+    await check(root, ["segments"], { input: ["-"] }); // one run
+  }));
+
+Deno.test("studies of prefixes are refused where none is shorter than that of training, others are not", () =>
+  inFolder(async (root) => {
+    for (const name of ["prefix", "short"]) {
+      const flags = { prefix: 6, prefixLengths: [] };
+      await assertRejects(() => check(root, [name], flags), InputError, "must be at least 8: it is 6");
+      await check(root, [name], { prefix: 8 });
+    }
+    await check(root, ["segments"], { prefix: 6 });
+  }));
+
+Deno.test("a model that was trained by another learning rate is told of at once, with a remedy that works", () =>
+  inFolder(async (root) => {
+    const [setup] = setupsFor("segments");
+    const run = `${root}/${setup.name}`;
+    const configuration = { ...configurationOf(SMALL, setup), denseRate: 0.004 };
+    await writeRunConfiguration(run, configuration);
+    const [result] = wholeOutcome(setup).trained.dense!; // of the rate 0.004
+    const identity = { key: "0", code: "0", revision: 1, configuration: {}, inputs: {} };
+    const outputs = { "dense/model.safetensors": { bytes: 1, sha256: "0" } };
+    const made = (stage: string) => writeManifest(run, { stage, ...identity }, { outputs, result });
+    await made("train-dense");
+    const refused = async (flags: Partial<Configuration>, rate?: number) => {
+      const rates = rate === undefined ? {} : { [recipeOf("dense", configuration)]: { rate, trials: [] } };
+      return (await assertRejects(() => check(root, ["segments"], flags, { ...UNKNOWN, rates }), InputError))
+        .message;
+    };
+    for (const message of [await refused({ denseRate: 0.008 }), await refused({}, 0.008)]) {
+      assertStringIncludes(
+        message,
+        "as denseRate must be what its config.json says: it is 0.008, there it is 0.004",
+      );
+      assertStringIncludes(message, `or remove "${run}"`);
+    }
+    const dropped = await refused({});
+    assertStringIncludes(
+      dropped,
+      "it is 0.004, and now neither given nor found; give it with denseRate 0.004",
+    );
+    await check(root, ["segments"], { denseRate: 0.004 });
+    await made("search-dense-0.004"); // is found again from trials
+    await check(root, ["segments"], {});
   }));
