@@ -10,6 +10,7 @@ import { manifestNames, readManifest } from "../../run/manifest.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { resolveRun } from "../../stages/resolution.ts";
+import type { PartitionSummary } from "../../stages/summary.ts";
 import { trainResult } from "../../stages/training_result.ts";
 import { RATES } from "../models.ts";
 import type { Known } from "./elsewhere.ts";
@@ -41,12 +42,46 @@ export async function checkStudies(root: string, asked: Asked, known: Known): Pr
   for (const study of studies) study.check?.(preset);
   const setups = setupsOf(studies, sources, seeds, known);
   checkInput(preset, setups.length);
+  if (preset.holdout === 0) throw nothingHeldOut(root);
   const searchers = rateSearchersOf(studies, sources, seeds, known.searches);
   for (const setup of setups) {
     await checkRun(root, setup, sources, known.rates);
     await checkRates(root, setup, asked, { ...known, searchers });
   }
 }
+
+/**
+ * Throws an `InputError` where the parts of a run show that it cannot be evaluated, or that one of the runs that are
+ * to be made cannot be split by its labels: before anything is trained.
+ */
+export function checkParts(
+  run: string,
+  { experts: parts }: Pick<PartitionSummary, "experts">,
+  setups: readonly Setup[],
+): void {
+  if (parts.every(({ testSequences }) => testSequences === 0)) throw nothingHeldOut(run);
+  const labels = new Set(parts.flatMap(({ sources }) => Object.keys(sources))).size;
+  const setup = setups.find(({ settings: { partitioner, experts } }) =>
+    partitioner === "source" && Number(experts) > labels
+  );
+  if (!setup) return;
+  const experts = setting("experts");
+  throw new InputError(
+    say`Cannot make "${setup.name}" as there must be at least as many labels of sources as ${experts}: there are ${labels}, ${experts} is ${
+      Number(setup.settings.experts)
+    }`,
+    {
+      where: run,
+      remedy: say`choose another ${setting("run")} with fewer experts, or text with more labels`,
+    },
+  );
+}
+
+const nothingHeldOut = (where: string) =>
+  new InputError("Cannot evaluate runs of studies as there must be held-out sequences: there are none", {
+    where,
+    remedy: say`choose another ${setting("run")} with a larger ${setting("holdout")}`,
+  });
 
 /** Throws an `InputError` where several runs would read text that can be read only once. */
 function checkInput({ input }: Configuration, runs: number): void {

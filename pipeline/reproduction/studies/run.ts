@@ -46,7 +46,7 @@ import {
   setupsOf,
   sharedConfiguration,
 } from "./pieces.ts";
-import { checkStudies } from "./checks.ts";
+import { checkParts, checkStudies } from "./checks.ts";
 import { type Known, notedOf, readKnown, takeIn } from "./elsewhere.ts";
 import { type HashesOf, namesOfNotes, noteOutcome, readOutcome, rememberHashes } from "./outcomes.ts";
 import { type Rates, readRates, writeRates } from "./rates.ts";
@@ -318,11 +318,12 @@ async function workIn({ options, gpu }: Site, { name }: Setup) {
   return { ...options, sources: {}, run: `${root}/${name}`, gpu, force: false, reuse };
 }
 
-/** Splits the text of a run by its settings, and gives what the trainings in it go by. */
+/** Splits the text of a run by its settings, and gives what the trainings in it go by. Throws as {@linkcode checkParts} does. */
 async function split(site: Site, setup: Setup) {
   const work = await workIn(site, setup);
   const flags = flagsOf(site.sources, setup);
   const summary = await partition({ ...work, sources: { flags } }, site.watch);
+  checkParts(work.run, summary, setupsOf(site.studies, site.sources, site.seeds, { only: site.only }));
   return { work, summary };
 }
 

@@ -1,6 +1,6 @@
-import { assertRejects, assertStringIncludes } from "@std/assert";
+import { assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { checkStudies } from "../../../../pipeline/reproduction/studies/checks.ts";
+import { checkParts, checkStudies } from "../../../../pipeline/reproduction/studies/checks.ts";
 import { configurationOf, recipeOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { writeRunConfiguration } from "../../../../pipeline/run/configuration.ts";
 import { writeManifest } from "../../../../pipeline/run/manifest.ts";
@@ -36,6 +36,30 @@ Deno.test("studies of prefixes are refused where none is shorter than that of tr
       await check(root, [name], { prefix: 8 });
     }
     await check(root, ["segments"], { prefix: 6 });
+  }));
+
+Deno.test("text without held-out sequences, or with fewer labels than experts, is refused before anything is trained", () =>
+  inFolder(async (root) => {
+    await assertRejects(() => check(root, ["segments"], { holdout: 0 }), InputError, "a larger holdout");
+    const part = (testSequences: number, ...labels: string[]) => ({
+      ...{ expert: 0, sequences: 1, tokens: 1, nllPerToken: null, words: [], testSequences },
+      sources: Object.fromEntries(labels.map((label) => [label, 1])),
+    });
+    const parts = (...experts: ReturnType<typeof part>[]) => ({ experts });
+    const [segments, partitioners] = ["segments", "partitioners"].map((name) => setupsFor(name));
+    const few = parts(part(1, "a", "b"), part(0, "b", "c"));
+    checkParts(root, few, segments);
+    checkParts(root, parts(part(1, "a", "b"), part(0, "c", "d")), partitioners);
+    const refused = assertThrows(() => checkParts(root, few, partitioners), InputError);
+    assertStringIncludes(
+      refused.message,
+      'Cannot make "source-4-experts-seed-0" as there must be at least as many labels of sources as experts: there are 3, experts is 4',
+    );
+    assertThrows(
+      () => checkParts(root, parts(part(0, "a"), part(0, "b")), segments),
+      InputError,
+      "there are none",
+    );
   }));
 
 Deno.test("a model that was trained by another learning rate is told of at once, with a remedy that works", () =>
