@@ -15,6 +15,9 @@ import { type Configuration, isDefault, namesOf as settingsIn } from "../../sett
 import { LARGER_DENSE } from "../../settings/larger_dense.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
 import { SWITCH } from "../../settings/switch.ts";
+import { canonical } from "../../run/seal.ts";
+import { graphOf } from "../../stages/graph.ts";
+import { pickSettings } from "../../stages/stage.ts";
 import { methodOf } from "../../stages/resolution.ts";
 import { allOf, givenIn, RATES, withoutRates } from "../models.ts";
 import type { Rates } from "./rates.ts";
@@ -101,6 +104,13 @@ export function routerSearchOf(setup: Setup, sources: Sources): string | undefin
   const isGiven = given.routerRate !== undefined && given.rounds !== undefined;
   if (!setup.searchesRouters || isGiven) return undefined;
   return routerRecipeOf({ ...configurationOf(sources, setup), experts: setup.searchesRouters }, given);
+}
+
+/** Names what the scores of a run depend on: runs of other assignments share them, and so the routers. */
+export function routedAs(configuration: Configuration): string {
+  const { partition } = graphOf(configuration);
+  const before = partition.slice(0, partition.findIndex(({ name }) => name === "assign"));
+  return canonical(before.map(({ settings }) => pickSettings(configuration, settings)));
 }
 
 /** Resolves the settings of a run of a study. */

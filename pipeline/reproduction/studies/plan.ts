@@ -21,6 +21,7 @@ import {
   openRates,
   partsOf,
   recipeOf,
+  routedAs,
   routerSearchesOf,
   routerSearchOf,
   setupsOf,
@@ -120,6 +121,13 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
     assumptions: [
       `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device`,
       `a search for a learning rate takes ${TRIALS} trials of ${percentText(trialShare)} of a training`,
+      ...pieces.some(({ piece }) => piece.endsWith("of routers"))
+        ? [
+          `a search for a setting of routers takes ${ROUTER_TRIALS} trials, each with a partition and ${
+            percentText(trialShare)
+          } of the training of the experts`,
+        ]
+        : [],
       "reading text and evaluation are not counted: minutes",
       ...once.length > 0 ? [`one seed alone, however many are asked for: ${once.join(", ")}`] : [],
     ],
@@ -172,6 +180,7 @@ async function piecesOf(
     wanted.filter(({ name }) => !noted.has(name)).flatMap((setup) => openRates(setup, sources, rates)),
   );
   const found = new Map<string, number>(); // when the search for a learning rate ends
+  const routed = new Map<string, number>(); // when the text is scored
   for (const setup of setupsOf(studies, sources, seeds, { searches })) {
     const c = configurationOf(sources, setup);
     const cost = costOf(c, device);
@@ -187,10 +196,16 @@ async function piecesOf(
       const done = noted.has(setup.name) || await readManifest(`${root}/${setup.name}`, stage) !== null;
       return { run: setup.name, piece, seconds, done };
     };
+    const scores = routedAs(c);
+    const isShared = routed.has(scores); // another run's routers and scores are copied
     const split = add(
-      await pieceOf("partition", "split", cost.seconds.routers + cost.seconds.sharding),
-      known.has(setup.name) ? 0 : searched.get(routerSearchOf(setup, sources)!)!,
+      await pieceOf("partition", "split", isShared ? 0 : cost.seconds.routers + cost.seconds.sharding),
+      Math.max(
+        routed.get(scores) ?? 0,
+        known.has(setup.name) ? 0 : searched.get(routerSearchOf(setup, sources)!)!,
+      ),
     );
+    if (!isShared && !noted.has(setup.name)) routed.set(scores, split);
     for (const model of setup.models) {
       const each = secondsOf(model, cost);
       const recipe = recipes.get(model)!;

@@ -11,14 +11,12 @@ import { InputError, say, setting, type Text, type Words } from "../../../kernel
 import type { Searched } from "../../report/reproduction.ts";
 import { exists, sha256 } from "../../run/files.ts";
 import { HeldError, type Hold, removeDeadLocks } from "../../run/lock.ts";
-import { canonical } from "../../run/seal.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, isDefault } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { evaluateRun } from "../../stages/evaluate_run.ts";
-import { graphOf } from "../../stages/graph.ts";
 import { partition } from "../../stages/partition.ts";
 import { lockerOf, openGpuFor, type RunWatch } from "../../stages/session.ts";
-import { pickSettings, type Work } from "../../stages/stage.ts";
+import type { Work } from "../../stages/stage.ts";
 import type { TrainOptions } from "../../stages/train.ts";
 import { failuresFirst } from "../claims.ts";
 import {
@@ -41,6 +39,7 @@ import {
   rateSearchersOf,
   ratesOf,
   recipeOf,
+  routedAs,
   routerSearchesOf,
   settledSetups,
   setupsOf,
@@ -304,10 +303,7 @@ function piecesOfRun(
  * assignments. So the same routers are trained once: a run that would train them, too, waits and copies them.
  */
 function holdsOfPartition({ sources }: Site, setup: Setup): string[] {
-  const configuration = configurationOf(sources, setup);
-  const { partition } = graphOf(configuration);
-  const before = partition.slice(0, partition.findIndex(({ name }) => name === "assign"));
-  const recipe = canonical(before.map(({ settings }) => pickSettings(configuration, settings)));
+  const recipe = routedAs(configurationOf(sources, setup));
   return [holdName("routed-as", recipe), `${setup.name}-partition`];
 }
 

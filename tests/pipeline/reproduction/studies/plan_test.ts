@@ -71,6 +71,19 @@ Deno.test("planStudies() says what every study takes by itself, on one device an
     assertAlmostEquals(shortest, seconds("partition") + seconds("learning rate of dense") + seconds("dense"));
   }));
 
+Deno.test("planStudies() counts routers once that runs of other assignments share", () =>
+  inFolder(async (root) => {
+    const plan = await planStudies({ run: root, studies: ["assignment", "routers"], sources: SMALL });
+    const seconds = (run: string) =>
+      plan.pieces.find((one) => one.run === `${run}-seed-0` && one.piece === "partition")!.seconds;
+    assert(seconds("em-4-experts") > 0 && seconds("em-router-width-16") > 0);
+    assertEquals([seconds("em-optimal"), seconds("em-argmax")], [0, 0]);
+    const isSearch = (line: string) => line.startsWith("a search for a setting of routers takes 3 trials");
+    assert(!plan.assumptions.some(isSearch));
+    const { assumptions } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
+    assert(assumptions.some(isSearch));
+  }));
+
 Deno.test("planStudies() counts trials of the share of a training that they take", () =>
   inFolder(async (root) => {
     const [eighth, whole] = await Promise.all([undefined, 1].map(async (trialShare) => {
