@@ -16,6 +16,7 @@ import { RATES_FILE, ratesText, readRates } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
 import { readRouterSearches, ROUTERS_FILE, routerSearchesText } from "./studies/router_search.ts";
 import { STUDIES } from "./studies/studies.ts";
+import { seedsAmong } from "./studies/study.ts";
 
 /** What one study, or one run, came to. */
 export interface Published {
@@ -220,7 +221,7 @@ const KEPT = ["studies.json", "reproduction.md"];
  * Writes the pages anew from the results that are kept, after taking those of a folder of studies in: they
  * take the place of the results that are kept under that name. Notes of runs, learning rates and settings of
  * routers are put beside those that are there. Gives the pages and what they tell. Throws an `InputError` where
- * there are no such results, they are those that are kept or cannot be read, studies that are kept would be
+ * there are no such results, they are those that are kept or cannot be read, studies or seeds that are kept would be
  * lost, or a page has no place for results. All is read before anything is written.
  */
 export async function publishResults(
@@ -250,6 +251,25 @@ export async function publishResults(
   return { pages: texts.map(({ page }) => page), published };
 }
 
+/** Throws an `InputError` where studies that are kept, or seeds of theirs, would be lost. */
+async function checkLost(from: string, kept: string | undefined): Promise<void> {
+  const studiesIn = async (folder: string) => (await readStudies(`${folder}/studies.json`)).studies;
+  const own = await studiesIn(from);
+  const lost = (kept === undefined ? [] : await studiesIn(kept)).flatMap(({ name, runs }) => {
+    const study = own.find((study) => study.name === name);
+    if (!study) return [name];
+    const [before, now] = [runs, study.runs].map(seedsAmong);
+    return now < before ? [`${before - now} of ${before} seeds of ${name}`] : [];
+  });
+  if (lost.length === 0) return;
+  throw new InputError(
+    say`Cannot take results from "${from}" as it must hold all studies and seeds that are kept in their place: ${
+      lost.join(", ")
+    } would be lost`,
+    { where: from, remedy: say`keep them beside these, under another name, with ${setting("as")}` },
+  );
+}
+
 /** Reads the files of a folder of studies that are kept; `kept` is where. */
 async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array>> {
   const refuse = (fact: string) =>
@@ -270,19 +290,7 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
       { where: kept },
     );
   }
-  const namesIn = async (folder: string) =>
-    (await readStudies(`${folder}/studies.json`)).studies.map(({ name }) => name);
-  const own = await namesIn(from);
-  const before = isStudies ? await namesIn(kept) : [];
-  const lost = before.filter((name) => !own.includes(name));
-  if (lost.length > 0) {
-    throw new InputError(
-      say`Cannot take results from "${from}" as it must hold all studies that are kept in their place: ${
-        lost.join(", ")
-      } would be lost`,
-      { where: from, remedy: say`keep them beside these, under another name, with ${setting("as")}` },
-    );
-  }
+  await checkLost(from, isStudies ? kept : undefined);
   const notes = await namesOfNotes(from);
   for (const run of notes) await readNote(from, run); // throws where it is damaged
   const unreadable = (file: string) => (error: unknown) => {

@@ -165,6 +165,18 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     assertStringIncludes(message, "under another name, with as");
     assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
 
+    // Nor do results of fewer seeds.
+    const [one, more] = [resultOf("experts", 30), resultOf("routers", 30)];
+    const seeds = { ...more, runs: [...more.runs, "em-router-width-16-seed-1"] };
+    await writeResults(kept, [one, seeds], {});
+    await writeResults(`${folder}/fewer`, [one, more], {});
+    await assertRejects(
+      () => publishResults({ root, from: `${folder}/fewer` }),
+      InputError,
+      "1 of 2 seeds of routers would be lost",
+    );
+    await writeResults(kept, [one, more], {});
+
     // Under another name they are kept beside these.
     const { published: both } = await publishResults({ root, from: `${folder}/other`, as: "more" });
     assertEquals(both.map(({ title, table }) => [title.split(" (")[1], table]), [
