@@ -7,8 +7,8 @@
 
 import type { RateSearch, Trial } from "../report/reproduction.ts";
 
-/** Nats by which another value must be better, where that is asked of it. */
-const MARGIN = 0.01;
+/** Nats by which a higher rate must be better in trials: these are short, and bear higher rates than the training itself. */
+const RATE_MARGIN = 0.03;
 
 /** How a setting is searched for. */
 export interface LineSearch {
@@ -18,6 +18,8 @@ export interface LineSearch {
   whole?: boolean;
   /** Whether a lower value must be clearly better, too, and not only a higher one. */
   cautious?: boolean;
+  /** Nats by which another value must be better, where it must be clearly better. Default: 0.01. */
+  margin?: number;
   /** Most values that are tried. Default: 6. */
   most?: number;
 }
@@ -27,7 +29,7 @@ export interface LineSearch {
  * training diverges has an infinite loss.
  */
 export async function searchLine(
-  { first, whole = false, cautious = false, most = 6 }: LineSearch,
+  { first, whole = false, cautious = false, margin = 0.01, most = 6 }: LineSearch,
   validate: (value: number) => Promise<number>,
 ): Promise<{ value: number; losses: Map<number, number> }> {
   const losses = new Map<number, number>();
@@ -42,8 +44,8 @@ export async function searchLine(
     while (losses.size < most) {
       const value = best.value * factor;
       const next = await attempt(whole ? Math.max(1, Math.round(value)) : Number(value.toPrecision(6)));
-      const margin = factor > 1 || cautious ? MARGIN : 0;
-      const isBetter = best.loss === Infinity ? next.value !== best.value : next.loss < best.loss - margin;
+      const least = factor > 1 || cautious ? margin : 0;
+      const isBetter = best.loss === Infinity ? next.value !== best.value : next.loss < best.loss - least;
       if (!isBetter) break;
       best = next;
     }
@@ -61,7 +63,7 @@ export async function searchRate(
   validate: (rate: number) => Promise<number>,
   most?: number,
 ): Promise<RateSearch> {
-  const { value, losses } = await searchLine({ first, most }, validate);
+  const { value, losses } = await searchLine({ first, most, margin: RATE_MARGIN }, validate);
   const trials: Trial[] = [...losses].map(([rate, validationLoss]) => ({ rate, validationLoss }));
   return { rate: value, trials };
 }

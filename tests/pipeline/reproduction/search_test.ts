@@ -37,10 +37,10 @@ Deno.test("searchRate() goes down from rates that diverge, and not up", async ()
 });
 
 Deno.test("searchRate() takes a higher rate only where it is clearly better", async () => {
-  const losses: Record<number, number> = { 0.004: 2, 0.008: 1.995, 0.002: 2.1, 0.016: 1.9 };
+  const losses: Record<number, number> = { 0.004: 2, 0.008: 1.98, 0.002: 2.1, 0.016: 1.9 };
   const { rate } = await searchRate(0.004, (rate) => Promise.resolve(losses[rate]));
   assertEquals(rate, 0.004);
-  losses[0.008] = 1.98;
+  losses[0.008] = 1.96;
   assertEquals((await searchRate(0.004, (rate) => Promise.resolve(losses[rate] ?? 3))).rate, 0.016);
 });
 
