@@ -236,10 +236,10 @@ Deno.test("a process makes the models of a run beside one that makes another of 
     assertEquals(more.code, 0, more.err);
   }));
 
-Deno.test("the study of partitioners searches the rate of routers alike for both starts, once, and goes on after a kill", () =>
+Deno.test("the study of partitioners searches rate and rounds of routers alike for both starts, once, and goes on after a kill", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    await Deno.writeTextFile(`${folder}/settings.json`, JSON.stringify({ rounds: 2 }));
+    await Deno.writeTextFile(`${folder}/settings.json`, JSON.stringify({ rounds: 2, routerRate: 0.01 }));
     const searched = ["--rounds", "--router-rate"];
     const given = SMALL.filter((flag, i) => !searched.includes(flag) && !searched.includes(SMALL[i - 1]));
     const rates = ["--expert-rate", "--dense-rate", "--dense-steps-rate"].flatMap((flag) => [flag, "0.01"]);
@@ -262,19 +262,19 @@ Deno.test("the study of partitioners searches the rate of routers alike for both
     const { routers } = JSON.parse(await Deno.readTextFile(`${folder}/a/routers.json`));
     const searches: { routerRate: number; rounds: number; trials: Record<string, number>[] }[] = Object
       .values(routers);
-    assertEquals(
-      Object.keys(routers).map((recipe) => [recipe.split(",")[0], recipe.endsWith(", 2 rounds given")]),
-      [["2 routers from clusters", true], ["2 routers from random parts", true]],
-    );
+    assertEquals(Object.keys(routers).map((recipe) => recipe.split(",")[0]), [
+      "2 routers from clusters",
+      "2 routers from random parts",
+    ]);
     for (const { routerRate, rounds, trials } of searches) {
       const at = (of: Record<string, number>) =>
         trials.find((trial) => Object.entries(of).every(([name, value]) => trial[name] === value));
       const best = at({ routerRate, rounds })!;
-      for (const more of [{ routerRate: 2 * routerRate }, { routerRate: routerRate / 2 }]) {
-        const other = at(more);
+      for (const more of [{ rounds: 2 * rounds }, { rounds: Math.round(rounds / 2) }]) {
+        const other = at({ routerRate, ...more });
         if (other) assert(best.validationLoss <= other.validationLoss + 0.01, JSON.stringify(trials));
       }
-      assert(trials.length >= 3 && rounds === 2 && trials.every(({ validationLoss }) => validationLoss > 0));
+      assert(trials.length >= 4 && trials.every(({ validationLoss }) => validationLoss > 0));
     }
     const { studies } = JSON.parse(await Deno.readTextFile(`${folder}/a/studies.json`));
     const { table } = studies.find(({ name }: { name: string }) => name === "partitioners");

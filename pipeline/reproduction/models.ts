@@ -141,8 +141,11 @@ export function withoutRates({ preset, file, flags }: Sources): Partial<Configur
   return values;
 }
 
-/** Gives what the user set, by flags and by a file: that is not searched for, where what a preset says is. */
-export const givenIn = ({ file, flags }: Sources): Partial<Configuration> => ({ ...file, ...flags });
+/**
+ * Gives what flags set: that is not searched for. What a preset or a file says of rates and of routers' settings is, as
+ * the file may be a run's `config.json`, which holds every setting.
+ */
+export const givenIn = ({ flags }: Sources): Partial<Configuration> => flags ?? {};
 
 /** Gives the loss by which a trial is judged. */
 const lossOf = ({ validationLoss, loss }: TrainResult): number => validationLoss ?? loss ?? Infinity;

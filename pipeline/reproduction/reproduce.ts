@@ -45,7 +45,7 @@ const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly S
 
 /**
  * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html`
- * there. Rates that `sources` gives by flags or a file are not searched for. Throws what the steps throw.
+ * there. Rates that `sources` gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
   const { run, force, check, trialShare = TRIAL_SHARE } = options;

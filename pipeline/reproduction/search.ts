@@ -39,19 +39,21 @@ export async function searchLine(
     return { value, loss };
   };
   let best = await attempt(first);
-  // From a value that diverges the way leads down, until one does not.
-  for (const factor of best.loss === Infinity ? [1 / 2] : [2, 1 / 2]) {
+  // From a rate that diverges the way leads down, until one does not; fewer rounds would not help.
+  for (const factor of best.loss !== Infinity ? [2, 1 / 2] : whole ? [] : [1 / 2]) {
     while (losses.size < most) {
       const value = best.value * factor;
       const next = await attempt(whole ? Math.max(1, Math.round(value)) : Number(value.toPrecision(6)));
       const least = factor > 1 || cautious ? margin : 0;
-      const isBetter = best.loss === Infinity ? next.value !== best.value : next.loss < best.loss - least;
-      if (!isBetter) break;
+      if (best.loss !== Infinity && !(next.loss < best.loss - least)) break;
       best = next;
     }
     if (best.value > first) break; // the value below it is worse: the search came from there
   }
-  return { value: best.value, losses: new Map([...losses].sort(([a], [b]) => a - b)) };
+  return {
+    value: best.loss === Infinity ? first : best.value,
+    losses: new Map([...losses].sort(([a], [b]) => a - b)),
+  };
 }
 
 /**

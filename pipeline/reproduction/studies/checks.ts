@@ -18,6 +18,7 @@ import {
   configurationOf,
   flagsOf,
   namesOf,
+  openRates,
   rateOf,
   rateSearchersOf,
   recipeOf,
@@ -32,18 +33,24 @@ interface Asked {
   studies: readonly Study[];
   sources: Sources;
   seeds: number;
+  /** Names of runs that are made alone; none for all. */
+  only?: readonly string[];
 }
 
 /** Throws an `InputError` where studies cannot be made in a folder, of which so much is known. */
 export async function checkStudies(root: string, asked: Asked, known: Known): Promise<void> {
-  const { studies, sources, seeds } = asked;
+  const { studies, sources, seeds, only = [] } = asked;
   await checkRoot(root);
   const preset = sharedConfiguration(sources);
   for (const study of studies) study.check?.(preset);
-  const setups = setupsOf(studies, sources, seeds, known);
-  checkInput(preset, setups.length);
   if (preset.holdout === 0) throw nothingHeldOut(root);
   const searchers = rateSearchersOf(studies, sources, seeds, known.searches);
+  const all = setupsOf(studies, sources, seeds, known);
+  const wanted = all.filter(({ name }) => only.length === 0 || only.includes(name));
+  const searching = wanted.flatMap((setup) => openRates(setup, sources, known.rates))
+    .map((recipe) => searchers.get(recipe));
+  const setups = all.filter((setup) => wanted.includes(setup) || searching.includes(setup.name));
+  checkInput(preset, setups.length);
   for (const setup of setups) {
     await checkRun(root, setup, sources, known.rates);
     await checkRates(root, setup, asked, { ...known, searchers });
@@ -125,7 +132,7 @@ const anew = (run: string) =>
 
 /**
  * Throws an `InputError` where a model is trained by a rate that is neither given nor found: a search would find
- * another one. Trials that are there find it again.
+ * another one. The trial of that rate, where it is there, is found again.
  */
 async function checkRates(
   root: string,
@@ -135,14 +142,17 @@ async function checkRates(
 ): Promise<void> {
   const run = `${root}/${setup.name}`;
   const configuration = configurationOf(sources, setup);
+  const made = await manifestNames(run);
   for (const model of setup.models) {
     if (rateOf(model, configuration, sources, rates) !== undefined) continue;
-    const [name] = namesOf(model, configuration.experts);
-    const trained = await readManifest(run, `train-${name}`);
-    const searcher = searchers.get(recipeOf(model, configuration)) ?? setup.name;
-    const made = await manifestNames(`${root}/${searcher}`);
-    if (!trained || made.some((stage) => stage.startsWith(`search-${name}-`))) continue;
+    const names = namesOf(model, configuration.experts);
+    const name = names.find((name) => made.includes(`train-${name}`));
+    const trained = name && await readManifest(run, `train-${name}`);
+    if (!trained) continue;
     const { rate } = trainResult(trained, run);
+    const searcher = searchers.get(recipeOf(model, configuration)) ?? setup.name;
+    const tried = await manifestNames(`${root}/${searcher}`);
+    if (tried.includes(`search-${names[0]}-${rate}`)) continue;
     const field = RATES[model];
     throw new InputError(
       say`Cannot go on in "${run}" as ${

@@ -27,9 +27,9 @@ export const measuredAt = (prefix: number): Choices | undefined =>
 
 /** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
 export function checkLength({ prefix }: Configuration): void {
-  if (prefix >= 2 * SHORTEST) return;
+  if (prefix > SHORTEST) return;
   throw new InputError(
-    say`Cannot compare prefixes as ${setting("prefix")} must be at least ${2 * SHORTEST}: it is ${prefix}`,
+    say`Cannot compare prefixes as ${setting("prefix")} must be more than ${SHORTEST}: it is ${prefix}`,
   );
 }
 

@@ -71,7 +71,7 @@ export function onceMade(studies: readonly Study[], sources: Sources, seeds: num
 
 /**
  * Lists the runs of a study with the settings of routers that were found, or with those of the preset where
- * none were. What the user gives stays.
+ * none were. What the flags give stays.
  */
 export function settledSetups(
   study: Study,
@@ -92,7 +92,7 @@ function settledSetup(setup: Setup, sources: Sources, searches: RouterSearches):
   return found && withRouters(setup, { ...found, ...givenRouters(sources) }, sharedConfiguration(sources));
 }
 
-/** Gives the settings of routers that the user gives, which are not searched for. */
+/** Gives the settings of routers that the flags give, which are not searched for. */
 function givenRouters(sources: Sources): Partial<RouterSettings> {
   const { routerRate, rounds } = givenIn(sources);
   return { ...routerRate !== undefined && { routerRate }, ...rounds !== undefined && { rounds } };
@@ -120,7 +120,7 @@ export function configurationOf(sources: Sources, setup: Setup): Configuration {
 
 /**
  * Lists the runs whose routers' settings must be searched for before studies know their runs, the first
- * of each recipe; none where the user gives rate and rounds. With `only`, the searches that these runs wait for:
+ * of each recipe; none where the flags give rate and rounds. With `only`, the searches that these runs wait for:
  * for their own routers, and for those of runs that search for learning rates that are not among `rates`.
  */
 export function routerSearchesOf(
@@ -257,7 +257,7 @@ export function partsOf(
   });
 }
 
-/** Gives the learning rate that the user gives to a model, else the one that was found; undefined where none was. */
+/** Gives the learning rate that the flags give to a model, else the one that was found; undefined where none was. */
 export const rateOf = (
   model: Searched,
   configuration: Configuration,

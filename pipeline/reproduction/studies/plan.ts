@@ -105,7 +105,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
   const { run: root, from, sources = {}, seeds = 1, trialShare = TRIAL_SHARE } = options;
   const known = await readKnown(root, from);
   const only = namedRuns(options.only ?? [], studies, sources, seeds, known.searches);
-  await checkStudies(root, { studies, sources, seeds }, known);
+  await checkStudies(root, { studies, sources, seeds, only }, known);
   const { pieces } = await piecesOf(studies, { ...options, only }, known, device);
   const each = studies.map(async (study): Promise<StudyPlan> => {
     const { pieces, shortest } = await piecesOf([study], { ...options, only }, known, device);

@@ -113,7 +113,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   // What does not go together or is damaged is told before anything is made.
   const known = await readKnown(root, from);
   const only = namedRuns(options.only ?? [], studies, sources, seeds, known.searches);
-  await checkStudies(root, { studies, sources, seeds }, known);
+  await checkStudies(root, { studies, sources, seeds, only }, known);
   for (const name of onceMade(studies, sources, seeds)) {
     emit({ type: "warning", message: `the study "${name}" has one seed alone, however many are asked for` });
   }

@@ -11,8 +11,14 @@ import { setupsFor, SMALL, study, wholeOutcome } from "./support.ts";
 const UNKNOWN = { rates: {}, searches: {} };
 
 /** Checks some studies with some flags. */
-const check = (root: string, names: string[], flags: Partial<Configuration>, known = UNKNOWN, seeds = 1) =>
-  checkStudies(root, { studies: names.map(study), sources: { ...SMALL, flags }, seeds }, known);
+const check = (
+  root: string,
+  names: string[],
+  flags: Partial<Configuration>,
+  known = UNKNOWN,
+  seeds = 1,
+  only: string[] = [],
+) => checkStudies(root, { studies: names.map(study), sources: { ...SMALL, flags }, seeds, only }, known);
 
 Deno.test("studies are not kept in a folder that is a run itself", () =>
   inFolder(async (root) => {
@@ -26,16 +32,19 @@ Deno.test("text that can be read only once is refused where several runs would r
     assertStringIncludes(refused.message, "as every run must read the text: there are 3 of them");
     await assertRejects(() => check(root, ["segments"], { input: ["-"] }, UNKNOWN, 2), InputError);
     await check(root, ["segments"], { input: ["-"] }); // one run
+    await check(root, ["assignment"], { input: ["-"] }, UNKNOWN, 1, ["em-4-experts-seed-0"]); // which searches the rates itself
+    const other = () => check(root, ["assignment"], { input: ["-"] }, UNKNOWN, 1, ["em-argmax-seed-0"]);
+    await assertRejects(other, InputError, "there are 2 of them"); // itself, and the one that searches
   }));
 
 Deno.test("studies of prefixes are refused where none is shorter than that of training, others are not", () =>
   inFolder(async (root) => {
     for (const name of ["prefix", "short"]) {
-      const flags = { prefix: 6, prefixLengths: [] };
-      await assertRejects(() => check(root, [name], flags), InputError, "must be at least 8: it is 6");
-      await check(root, [name], { prefix: 8 });
+      const flags = { prefix: 4, prefixLengths: [] };
+      await assertRejects(() => check(root, [name], flags), InputError, "must be more than 4: it is 4");
+      await check(root, [name], { prefix: 5 });
     }
-    await check(root, ["segments"], { prefix: 6 });
+    await check(root, ["segments"], { prefix: 4 });
   }));
 
 Deno.test("text without held-out sequences, or with fewer labels than experts, is refused before anything is trained", () =>
@@ -91,6 +100,9 @@ Deno.test("a model that was trained by another learning rate is told of at once,
       "it is 0.004, and now neither given nor found; give it with denseRate 0.004",
     );
     await check(root, ["segments"], { denseRate: 0.004 });
+    await made("search-dense-steps-0.004"); // another model's
+    await made("search-dense-0.008"); // another rate
+    assertStringIncludes(await refused({}), "it is 0.004, and now neither given nor found");
     await made("search-dense-0.004"); // is found again from trials
     await check(root, ["segments"], {});
   }));

@@ -128,12 +128,12 @@ Deno.test("a learning rate is searched for by the same run whatever is known, at
   }
 });
 
-Deno.test("settings of routers that flags or a file give win over what was found, and have searches of their own", () => {
+Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
   const partitioners = STUDIES.get("partitioners")!;
   const [plain] = routerSearchesOf([partitioners], SMALL, 1).keys();
   const found = { routerRate: 0.006, rounds: 12, trials: [] };
   for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }, { routerRate: 0.02, rounds: 3 }]) {
-    const sources = { ...SMALL, ...flags.rounds === undefined ? { flags } : { file: flags } };
+    const sources = { ...SMALL, flags };
     const settledBy = (searches: RouterSearches) => {
       const [first] = settledSetups(partitioners, sources, 1, { searches });
       assert(first.searchesRouters);

@@ -95,11 +95,6 @@ Deno.test("planStudies() counts trials of the share of a training that they take
       );
       return plan;
     }));
-    // A rate that a file of settings gives is not searched for.
-    const sources = { ...SMALL, file: { denseRate: 0.004 } };
-    const given = await planStudies({ run: root, studies: ["segments"], sources });
-    const names = given.pieces.map(({ piece }) => piece).filter((piece) => piece.startsWith("learning rate"));
-    assertEquals(names, ["learning rate of experts", "learning rate of dense-steps"]);
     assertStringIncludes(eighth.assumptions.join(), "4 trials of 12.5% of a training");
     assertStringIncludes(whole.assumptions.join(), "4 trials of 100.0% of a training");
   }));

@@ -75,7 +75,6 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
 Deno.test("settings are told that are no defaults: none of an embedded text beside one's own, and rates that are given", () => {
   const { corpus, corpusCharacters, expertRate } = toldSettings(SMALL);
   assertEquals([corpus, corpusCharacters, expertRate], ["wide", 1_500_000, undefined]);
-  assertEquals(toldSettings({ ...SMALL, file: { expertRate: 0.01 } }).expertRate, 0.01);
   const own = toldSettings({ ...SMALL, flags: { input: ["own.txt"], expertRate: 0.01, seed: 7 } });
   assertEquals([own.corpus, own.corpusCharacters, own.expertRate], [undefined, undefined, 0.01]);
   assert(!("input" in own) && !("seed" in own));
