@@ -27,7 +27,7 @@ export const TASK = await defineTask({
     memory: field.custom(parseBytes, {
       value: "SIZE",
       help:
-        "device memory, like 8GiB: with --dry-run to suggest a micro-batch for, with --together the most that experts may take",
+        "most device memory that training may take, like 8GiB; with --dry-run a micro-batch is suggested for it",
     }),
     ...TRAINING,
   },

@@ -128,13 +128,8 @@ export async function refuseAdoptedExperts(
   );
 }
 
-/** How several models are trained at once. */
+/** How several models are trained at once. Those that do not fit the memory together follow. */
 export interface TrainTogetherOptions extends TrainOptions {
-  /**
-   * Most device memory that they may take together, in bytes; models that do not fit follow. Default: as
-   * much as they need.
-   */
-  memory?: number;
   /**
    * Other runs: the same models of each are trained in the same bank, as are seeds of one model. Models
    * of another shape, other settings of training or another course of the rate have a bank of their own.
@@ -214,10 +209,11 @@ const taskOf = ({ command: { task, with: flags = {} } }: Target) => [task, ...Ob
 async function trainTogether(
   task: string,
   targetsOf: (run: string) => readonly Target[],
-  { memory = Infinity, also = [], ...options }: TrainTogetherOptions,
+  { also = [], ...options }: TrainTogetherOptions,
   { onEvent = () => {}, signal }: RunWatch,
   check: (run: string, experts: number) => void = () => {},
 ): Promise<TrainResult[]> {
+  const { memory = Infinity } = options;
   const runs = [options.run, ...also];
   const configurations = await besides(options.run, also, task);
   configurations.forEach(({ experts }, i) => check(runs[i], experts));

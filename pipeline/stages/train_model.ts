@@ -12,7 +12,8 @@
  */
 
 import { revisionOf } from "../../kernels/device/variants.ts";
-import { InputError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { costApart } from "../cost/beside_mixture.ts";
 import { trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
@@ -24,7 +25,7 @@ import { readManifest, stageKey } from "../run/manifest.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { OPTIMISER } from "../settings/optimiser.ts";
-import { startWeights } from "../training/recipe.ts";
+import { type Recipe, startWeights } from "../training/recipe.ts";
 import { longWarmup } from "../training/schedule.ts";
 import type { Estimate, RunContext, Stage } from "./stage.ts";
 import { commandOf } from "./command.ts";
@@ -104,7 +105,9 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const accepts = { again: work.force, resume, changes: force || resume || trial !== undefined };
       const begins = { run, place, identity, before, accepts };
       refuseChanged(begins);
-      const { adapter, variants } = await work.gpu();
+      const gpu = await work.gpu();
+      refuseLarge(name, recipe, gpu, options);
+      const { adapter, variants } = gpu;
       // Another adapter rounds differently: a checkpoint is continued on its own alone.
       const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
       const key = stageKey(`${identity.stage} state`, TRAINING_REVISION, settings, identity.inputs);
@@ -134,6 +137,24 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     },
   };
   return stage;
+}
+
+/** Throws an `InputError`, with both numbers, where a model takes more memory in training than it may. */
+function refuseLarge(
+  name: string,
+  { model, batch, microBatch, dtype }: Recipe,
+  { kind, maxBindingBytes: limit }: Gpu,
+  { memory = Infinity, recompute }: TrainingOptions,
+): void {
+  const shape = { batch, microBatch, length: model.context, dtype, recompute };
+  const { total } = trainingMemory(model, { ...shape, kind, limit });
+  if (total <= memory) return;
+  throw new InputError(
+    say`Cannot train ${name} as it must fit ${
+      setting("memory")
+    }: it takes ${total} bytes, the limit is ${memory}`,
+    { remedy: say`allow more, or take a smaller ${setting("microBatch")} or ${setting("recompute")}` },
+  );
 }
 
 /** Estimates a training: its steps, its folder and its checkpoints, and the trainer's memory. */

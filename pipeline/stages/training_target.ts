@@ -32,6 +32,8 @@ export interface TrainingOptions {
   checkpointMinutes?: number;
   /** Checkpoints that are kept. Default: 2. */
   keep?: number;
+  /** Most device memory that a training may take, in bytes. Default: as much as it needs. */
+  memory?: number;
   /** Makes the trainer. Default: one of its own. */
   makeTrainer?: MakeTrainer;
 }

@@ -666,6 +666,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "Cannot build the experts as --expert-hidden must be an even multiple of --expert-heads: --expert-hidden is 9, --expert-heads is 4",
     ],
     [
+      "--run RUN --expert 0 --memory 1KiB",
+      2,
+      "Cannot train expert-00 as it must fit --memory: it takes",
+    ],
+    [
       "--run RUN --expert all --together --memory much",
       2,
       'Cannot limit --memory as it must be a size like 512MiB or 2GiB: it is "much"',

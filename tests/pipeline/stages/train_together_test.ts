@@ -63,7 +63,20 @@ test("trainExperts() makes the files that trainExpert() makes of each, stopped i
     };
     await trainExperts([0, 1], options, watch).catch(() => {});
     assertEquals((await made(run))["manifests/train-expert-00.json"], undefined);
-    assertEquals(await trainExperts([0, 1], { ...options, memory: 1 }), alone); // one after the other
+    const refused = await assertRejects(() => trainExperts([0, 1], { ...options, memory: 1 }), InputError);
+    const [, takes] = /it takes (\d+) bytes, the limit is 1$/.exec(wordText(refused.what))!;
+    assertEquals(await trainExperts([0, 1], { ...options, memory: Number(takes) }), alone); // one after the other
+    assertEquals(await made(run), expected);
+
+    // However one is trained, it is refused before anything that is there is lost.
+    const force = { ...options, force: true, memory: Number(takes) - 1 };
+    for (const train of [trainExperts, trainExpertsInTurn]) {
+      await assertRejects(
+        () => train([0, 1], force),
+        InputError,
+        "Cannot train expert-00 as it must fit memory",
+      );
+    }
     assertEquals(await made(run), expected);
 
     // One that is there is left out; the other is trained alone.
