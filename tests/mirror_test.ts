@@ -68,7 +68,6 @@ const ELSEWHERE: Elsewhere[] = [
     because: "parts of a stage, or of what runs several, tested on whole runs",
     files: {
       "pipeline/reproduction/reproduce.ts": "tests/reproduce_test.ts",
-      "pipeline/stages/evaluate_checks.ts": "tests/pipeline/stages/evaluate_test.ts",
       "pipeline/stages/evaluate_parts.ts": "tests/pipeline/stages/evaluate_test.ts",
       "pipeline/stages/evaluate_run.ts": "tests/pipeline/stages/evaluate_test.ts",
       "pipeline/stages/make_model.ts": "tests/pipeline/stages/train_test.ts",

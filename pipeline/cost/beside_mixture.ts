@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { largerDenseShape } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -72,15 +73,30 @@ export interface TrainingCost {
   inference: number;
   /** FLOPs of one sequence through an expert. */
   expertInference: number;
-  /** Device memory, in bytes, for training the model and an expert, and for generating with either. */
+  /**
+   * Device memory, in bytes, for training the model and an expert, with all activations kept, and for
+   * generating with either.
+   */
   memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number>;
+}
+
+/** How a model is trained that is counted beside a mixture. */
+export interface BesideOptions {
+  /** Sequences per step. */
+  batch: number;
+  /** Training steps. */
+  steps: number;
+  /** Sequences of the corpus, where it is tokenized. */
+  corpus?: CostCorpus;
+  /** Kind of the adapter. Default: software. */
+  kind?: AdapterKind;
 }
 
 /** Counts what a model that is trained for `steps` costs beside the mixture of a configuration. */
 export function besideMixture(
   configuration: Configuration,
   model: ModelConfig,
-  { batch, steps, corpus }: { batch: number; steps: number; corpus?: CostCorpus },
+  { batch, steps, corpus, kind }: BesideOptions,
 ): TrainingCost {
   const shape = mixtureOf(configuration, corpus);
   const { length, expert } = shape;
@@ -89,6 +105,7 @@ export function besideMixture(
     microBatch: configuration.microBatch || configuration.expertBatch,
     length,
     dtype: configuration.dtype,
+    kind,
   };
   const answer = answeringOf(length);
   return {
@@ -109,12 +126,12 @@ export function besideMixture(
 /** Largest relative difference between two trainings of equal compute. */
 const COMPUTE_APART = 0.01;
 
-/**
- * Warns of a model whose training should cost as much as that of the mixture and does not; undefined where it
- * does, and where its cost is not known.
- */
-export function costApart(name: string, cost: TrainingCost | undefined): string | undefined {
-  if (!cost || Math.abs(cost.training / cost.mixture - 1) <= COMPUTE_APART) return undefined;
+/** Warns of a model whose training should cost as much as that of the mixture and does not; undefined where it does. */
+export function costApart(
+  name: string,
+  cost: Pick<TrainingCost, "training" | "mixture">,
+): string | undefined {
+  if (Math.abs(cost.training / cost.mixture - 1) <= COMPUTE_APART) return undefined;
   const [own, mixture] = [cost.training, cost.mixture].map((flops) => flops.toExponential(3));
   return `the training of ${name} takes ${own} FLOPs, that of the mixture ${mixture}: they are more than 1% apart`;
 }

@@ -133,7 +133,7 @@ export function evaluateStage(
       const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
       mixesOf(choices, { kind, experts });
       return async () => {
-        for (const message of await unequal(work, own, dense)) emit({ type: "warning", message });
+        for (const message of await unequal(work, own, dense, tokenize)) emit({ type: "warning", message });
         if (!routes) {
           const message =
             `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;

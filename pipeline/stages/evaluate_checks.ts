@@ -7,7 +7,7 @@
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { costApart, type TrainingCost } from "../cost/beside_mixture.ts";
+import { besideMixture, costApart } from "../cost/beside_mixture.ts";
 import { type Baseline, BASELINE_NOTES, hasOwnShape, isBaseline } from "../evaluation/baselines.ts";
 import type { EvaluateOptions } from "../evaluation/evaluate.ts";
 import type { ModelConfig } from "../model/shape.ts";
@@ -21,6 +21,7 @@ import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
 import type { Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
+import { trainResult } from "./training_result.ts";
 import { checkTrained, type Model, shardsOf } from "./trained_models.ts";
 
 const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, so the same number of steps sees slightly different numbers of tokens
@@ -211,49 +212,69 @@ export async function checkModel(
   }
 }
 
+const UNKNOWN = "what that cost, and on which tokens, is not known here";
+
 /**
  * Lists what makes the comparison uneven: experts that were trained differently, baselines that should have
  * seen as many tokens as all experts and did not, and baselines that should have cost as much compute and did
- * not.
+ * not. What no manifest tells is not compared.
  */
 export async function unequal(
   work: Work,
   experts: readonly Model[],
   baselines: readonly Model[],
+  tokenize: Manifest,
 ): Promise<string[]> {
   const manifests = await Promise.all(experts.map(({ stage }) => work.known(stage.name)));
-  const known = manifests.filter((manifest) => manifest !== null);
-  if (known.length < experts.length) return [];
-  const messages: string[] = [];
   const adopted = manifests.flatMap((manifest, i) => {
     const adoption = adoptionOf(manifest);
     return adoption ? [`${experts[i].what} from "${adoption.from}"`] : [];
   });
-  if (adopted.length > 0) {
-    return [`others trained ${adopted.join(", ")}: what that cost, and on which tokens, is not known here`];
-  }
+  const untold = manifests.flatMap((manifest, i) => manifest === null ? [experts[i].what] : []);
+  const messages = [
+    ...adopted.length > 0 ? [`others trained ${adopted.join(", ")}: ${UNKNOWN}`] : [],
+    ...untold.length > 0 ? [`no manifest tells of the training of ${untold.join(", ")}: ${UNKNOWN}`] : [],
+  ];
+  const known = manifests.flatMap((manifest) => manifest && !adoptionOf(manifest) ? [manifest] : []);
   for (const field of ["steps", "batch", "rate"]) {
     const values = [...new Set(known.map(({ configuration }) => Number(configuration[field])))];
     if (values.length > 1) {
       messages.push(`experts were trained with different ${field}: ${values.join(", ")}`);
     }
   }
-  const tokens = known.reduce((sum, { result }) => sum + Number(result.tokens), 0);
-  for (const { name, stage } of baselines) {
-    const result = (await work.known(stage.name))?.result;
-    if (isBaseline(name) && !BASELINE_NOTES[name].sameTokens) {
-      const message = costApart(name, result?.cost as TrainingCost | undefined);
-      if (message) messages.push(message);
-      continue;
-    }
-    const seen = Number(result?.tokens ?? tokens);
-    if (Math.abs(seen / tokens - 1) > TOKENS_APART) {
-      messages.push(
-        `${name} was trained on ${seen} tokens, the experts together on ${tokens}: their costs are not equal`,
-      );
-    }
+  // Only all experts together see as many tokens as a baseline.
+  const tokens = known.length === work.configuration.experts
+    ? known.reduce((sum, { result }) => sum + Number(result.tokens), 0)
+    : undefined;
+  for (const model of baselines) {
+    const made = await work.known(model.stage.name);
+    if (made === null) continue;
+    const message = isBaseline(model.name) && !BASELINE_NOTES[model.name].sameTokens
+      ? await computeApart(work, model, made, tokenize)
+      : tokens && tokensApart(model.name, Number(made.result.tokens), tokens);
+    if (message) messages.push(message);
   }
   return messages;
+}
+
+/** Warns of a baseline whose training should cost as much as that of the mixture, as both are now, and does not. */
+async function computeApart(
+  { run, files, configuration }: Work,
+  { name, folder }: Model,
+  made: Manifest,
+  tokenize: Manifest,
+): Promise<string | undefined> {
+  const { batch, steps } = trainResult(made, run);
+  const { vocabulary, trainSequences: train, testSequences: test } = tokenizeResult(tokenize, run);
+  const { config } = await loadCheckpointConfig(`${run}/${folder}`, files);
+  const settings = { ...configuration, vocabularySize: vocabulary };
+  return costApart(name, besideMixture(settings, config, { batch, steps, corpus: { train, test } }));
+}
+
+/** Warns of a baseline that should have seen as many tokens as all experts, and did not. */
+function tokensApart(name: string, seen: number, tokens: number): string | undefined {
+  if (Math.abs(seen / tokens - 1) <= TOKENS_APART) return undefined;
+  return `${name} was trained on ${seen} tokens, the experts together on ${tokens}: their costs are not equal`;
 }
 
 /** Throws an `InputError` with both values where two hashes differ. */

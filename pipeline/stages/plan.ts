@@ -182,10 +182,12 @@ async function planStages(
   const measured = device?.flops === undefined ? await measuredFlops(run, configuration) : undefined;
   const { flops: peak, utilisation, name } = await deviceOf(options);
   const flops = measured ?? peak * utilisation;
+  const kind = adapterKindOf({ flops: peak });
   const stages: StageEstimate[] = [];
   for (const stage of all) {
     const { state, error } = await states.of(stage);
-    const { memoryBytes, ...more } = stage.estimate?.(configuration, sizeOf(stage), flops) ?? NOTHING;
+    const estimate = stage.estimate?.(configuration, sizeOf(stage), flops, kind);
+    const { memoryBytes, ...more } = estimate ?? NOTHING;
     const action = error ? "damaged" : state === "up to date" && !again ? "up to date" : "would run";
     stages.push({ stage: stage.name, action, ...more, memoryBytes: RUNTIME_BYTES + memoryBytes });
   }

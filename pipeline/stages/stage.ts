@@ -7,6 +7,7 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { Text } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import { type FileRecord, wholeName } from "../run/files.ts";
@@ -164,8 +165,13 @@ export interface Stage {
   mostParts?: number;
   /** Names the stages whose files it, or one of its parts, reads. Default: those that it needs and uses. */
   reads?(identity: StageIdentity, part?: Part): readonly string[];
-  /** Estimates it for a dry run, on a device that reaches so many FLOP/s. */
-  estimate?(configuration: Configuration, corpus: CorpusSize, flops: number): Estimate;
+  /** Estimates it for a dry run, on a device of this kind that reaches so many FLOP/s. */
+  estimate?(
+    configuration: Configuration,
+    corpus: CorpusSize,
+    flops: number,
+    kind?: AdapterKind,
+  ): Estimate;
   /** Checks more than the hashes of its files. */
   verify?(verification: Verification): Promise<void>;
   /** Says how far it has come while no manifest closes it; `remedy` says how to go on. */

@@ -6,8 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { besideMixture, equalCompute } from "../cost/beside_mixture.ts";
-import type { CostCorpus } from "../cost/mixture.ts";
+import { equalCompute } from "../cost/beside_mixture.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { largerDenseShape } from "../model/shapes.ts";
 import { manifestPath, outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
@@ -17,7 +16,7 @@ import { LARGER_DENSE } from "../settings/larger_dense.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import type { Target, TrainingData } from "./training_target.ts";
+import { corpusOf, type Target, type TrainingData } from "./training_target.ts";
 import { trainingStage } from "./train_model.ts";
 
 /**
@@ -43,20 +42,13 @@ interface DenseTarget extends Target {
 
 /** What sets the dense models apart from one another. */
 type Way =
-  & Pick<Target, "rates" | "settings" | "model" | "batch" | "steps" | "cost" | "equalCompute" | "optional">
+  & Pick<
+    Target,
+    "rates" | "settings" | "model" | "batch" | "steps" | "tellsCost" | "equalCompute" | "optional"
+  >
   & {
     name: Baseline;
   };
-
-/** Gives the sequences of the whole corpus. */
-export function corpusOf(
-  { sequences, heldOut = 0 }: Pick<TrainingData, "sequences" | "heldOut">,
-): CostCorpus {
-  return { train: sequences, test: heldOut };
-}
-
-const computeOf = (configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">) =>
-  equalCompute(configuration, corpusOf(data));
 
 /** The dense models by what they match, in the order of the baselines. */
 const WAYS: Record<Match, Way> = {
@@ -80,11 +72,8 @@ const WAYS: Record<Match, Way> = {
     settings: namesOf(LARGER_DENSE, "denseComputeRate"),
     model: largerDenseShape,
     batch: ({ expertBatch }) => expertBatch,
-    steps: (configuration, data) => computeOf(configuration, data).steps,
-    cost(configuration, data) {
-      const { model, batch, steps } = computeOf(configuration, data);
-      return besideMixture(configuration, model, { batch, steps, corpus: corpusOf(data) });
-    },
+    steps: (configuration, data) => equalCompute(configuration, corpusOf(data)).steps,
+    tellsCost: true,
     equalCompute: true,
     optional: true,
   },

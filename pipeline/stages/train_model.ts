@@ -11,10 +11,10 @@
  * @module
  */
 
-import { revisionOf } from "../../kernels/device/variants.ts";
+import { type AdapterKind, revisionOf } from "../../kernels/device/variants.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { costApart } from "../cost/beside_mixture.ts";
+import { besideMixture, costApart } from "../cost/beside_mixture.ts";
 import { trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { parameterCount } from "../model/shape.ts";
@@ -33,6 +33,7 @@ import { makeModel } from "./make_model.ts";
 import { loadSaved, refuseChanged } from "./saved_training.ts";
 import { type Known, readKnown, settleInputs } from "./training_inputs.ts";
 import {
+  corpusOf,
   modelOf,
   type Place,
   type Target,
@@ -89,8 +90,8 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       );
       return left.includes(true) || await isHeld(run, stage.name);
     },
-    estimate: (configuration, { sequences }, flops) =>
-      estimateOf(target, options, configuration, sequences, flops),
+    estimate: (configuration, { sequences }, flops, kind) =>
+      estimateOf(target, options, configuration, { sequences, flops, kind }),
     async prepare(work, identity, before) {
       const { run, configuration, emit } = work;
       const { data, recipe, eos, tokenizer } = await know(work);
@@ -112,10 +113,13 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
       const key = stageKey(`${identity.stage} state`, TRAINING_REVISION, settings, identity.inputs);
       const saved = await loadSaved({ ...begins, settings, key }, emit);
-      const cost = trial
-        ? undefined
-        : target.cost?.({ ...configuration, vocabularySize: recipe.model.vocabulary }, data);
-      const apart = target.equalCompute && costApart(name, cost);
+      const { model, batch, steps } = recipe;
+      const cost = trial || !target.tellsCost ? undefined : besideMixture(
+        { ...configuration, vocabularySize: model.vocabulary },
+        model,
+        { batch, steps, corpus: corpusOf(data), kind: gpu.kind },
+      );
+      const apart = cost && target.equalCompute && costApart(name, cost);
       if (apart) emit({ type: "warning", message: `${apart}, as it takes whole steps` });
       const warning = trial ? undefined : longWarmup(name, recipe);
       if (warning) emit({ type: "warning", message: warning });
@@ -162,8 +166,7 @@ function estimateOf(
   target: Target,
   { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
   configuration: Configuration,
-  sequences: number,
-  flops: number,
+  { sequences, flops, kind }: { sequences: number; flops: number; kind?: AdapterKind },
 ): Estimate {
   const model = modelOf(target, configuration);
   const batch = target.batch(configuration);
@@ -181,6 +184,7 @@ function estimateOf(
       length,
       recompute,
       dtype,
+      kind,
     })
       .total,
   };

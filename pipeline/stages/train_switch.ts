@@ -5,7 +5,6 @@
  * @module
  */
 
-import { besideMixture } from "../cost/beside_mixture.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { switchShape } from "../model/shapes.ts";
 import { namesOf } from "../settings/configuration.ts";
@@ -13,7 +12,7 @@ import { EXPERTS } from "../settings/experts.ts";
 import { SWITCH } from "../settings/switch.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
-import { allShards, corpusOf } from "./train_dense.ts";
+import { allShards } from "./train_dense.ts";
 import type { Target } from "./training_target.ts";
 import { trainingStage } from "./train_model.ts";
 
@@ -30,7 +29,6 @@ export const switchStages: StageKind = {
 /** Says what training the Switch Transformer reads and makes. */
 export function switchTarget(): Target & { name: Baseline } {
   const batch: Target["batch"] = ({ expertBatch, experts }) => expertBatch * experts;
-  const steps: Target["steps"] = (c, { sequences }) => trainingSteps(c, { batch: batch(c), sequences });
   return {
     name: "switch",
     about: ABOUT,
@@ -42,13 +40,8 @@ export function switchTarget(): Target & { name: Baseline } {
     settings: namesOf(SWITCH, "switchRate"),
     model: switchShape,
     batch,
-    steps,
-    cost: (c, data) =>
-      besideMixture(c, switchShape(c), {
-        batch: batch(c),
-        steps: steps(c, data),
-        corpus: corpusOf(data),
-      }),
+    steps: (c, { sequences }) => trainingSteps(c, { batch: batch(c), sequences }),
+    tellsCost: true,
     data: ({ run }) => allShards(run, "a Switch Transformer"),
   };
 }

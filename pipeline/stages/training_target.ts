@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { TrainingCost } from "../cost/beside_mixture.ts";
+import type { CostCorpus } from "../cost/mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { FileRecord } from "../run/files.ts";
@@ -79,8 +79,8 @@ export interface Target {
   batch(configuration: Configuration): number;
   /** Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is not one. */
   steps(configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">): number;
-  /** Counts what its training costs beside the mixture's, where that is not a matter of tokens alone. */
-  cost?(configuration: Configuration, data: TrainingData): TrainingCost;
+  /** Whether its manifest says what its training costs beside the mixture's, as that is not a matter of tokens alone. */
+  tellsCost?: true;
   /** Whether a run is complete without it. */
   optional?: true;
   /** Whether it is to cost as many FLOPs as the mixture. */
@@ -89,6 +89,13 @@ export interface Target {
   data(context: RunContext): Promise<TrainingData>;
   /** Whether its checkpoint notes which shards it was trained on. */
   notesShards?: true;
+}
+
+/** Gives the sequences of the whole corpus. */
+export function corpusOf(
+  { sequences, heldOut = 0 }: Pick<TrainingData, "sequences" | "heldOut">,
+): CostCorpus {
+  return { train: sequences, test: heldOut };
 }
 
 /** Gives the shape of a model. */

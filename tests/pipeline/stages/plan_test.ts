@@ -87,11 +87,13 @@ Deno.test({
       const onGpu = async (memory: number) => {
         const device = { flops: 100e12, utilisation: 0.4 };
         const sources = { flags: { ...flags, vocabularySize: 50_000 } };
-        return (await planExperts([0], { run, device, sources, force: true, memory })).assumptions.at(-1)!;
+        return await planExperts([0], { run, device, sources, force: true, memory });
       };
       assertNotEquals(gpuOf(12), trainingMemory(shape, { batch: 12, length: 32 }).total);
-      assertMatch(await onGpu(gpuOf(12)), /microBatch 12 is the largest/);
-      assertMatch(await onGpu(gpuOf(12) - 1), /microBatch 6 is the largest/);
+      const large = await onGpu(gpuOf(12));
+      assertMatch(large.assumptions.at(-1)!, /microBatch 12 is the largest/);
+      assertEquals(large.stages[0].memoryBytes, 250e6 + gpuOf(12));
+      assertMatch((await onGpu(gpuOf(12) - 1)).assumptions.at(-1)!, /microBatch 6 is the largest/);
       assertMatch(
         (await planExperts([0], { run })).assumptions[0],
         /GFLOP\/s, as this run's rounds were measured/,
