@@ -44,7 +44,7 @@ import {
   PLACE,
   removeParts,
 } from "./evaluate_parts.ts";
-import { baselineModels, expertModel, EXPERTS, weightsHash } from "./trained_models.ts";
+import { baselineModels, expertModel, EXPERTS, leftOut, weightsHash } from "./trained_models.ts";
 
 /** The stage's result, by its path in the run folder. */
 export const EVALUATION = "evaluation.json";
@@ -133,7 +133,10 @@ export function evaluateStage(
       const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
       mixesOf(choices, { kind, experts });
       return async () => {
-        for (const message of await unequal(work, own, dense, tokenize)) emit({ type: "warning", message });
+        const uneven = await unequal(work, own, dense, tokenize);
+        for (const message of [...await leftOut(run, baselines), ...uneven]) {
+          emit({ type: "warning", message });
+        }
         if (!routes) {
           const message =
             `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;

@@ -36,6 +36,7 @@ import type { RunWatch } from "./session.ts";
 import { checkExpert } from "./train.ts";
 import { readPartOf } from "./train_expert.ts";
 import { TOKENIZER } from "./tokenizer.ts";
+import { expertModel, isTrained } from "./trained_models.ts";
 import { watchRows } from "./watch.ts";
 
 /**
@@ -273,8 +274,9 @@ export async function exportModel(
   checkExpert("export", run, expert, experts);
   const folder = `${run}/experts/${expertFolder(expert)}`;
   const path = `${folder}/model.safetensors`;
-  if (!await exists(path)) {
-    throw new InputError(`Cannot export expert ${expert} as it must be trained: there is no "${path}"`, {
+  if (!await isTrained(run, expertModel(expert))) {
+    const fact = await exists(path) ? "its training has begun anew and not ended" : `there is no "${path}"`;
+    throw new InputError(`Cannot export expert ${expert} as it must be trained: ${fact}`, {
       where: path,
       remedy: say`run ${task("train-expert", { run, expert })} first`,
     });

@@ -4,14 +4,15 @@
  * @module
  */
 
-import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
 import { exists, hashFile } from "../run/files.ts";
-import { type Manifest, outputsHash } from "../run/manifest.ts";
+import { type Manifest, manifestPath, outputsHash } from "../run/manifest.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { baselineTargets } from "./baselines.ts";
+import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, Work } from "./stage.ts";
 import { expertTarget } from "./train_expert.ts";
 
@@ -42,13 +43,38 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
   stage: { name: `train-${name}`, command },
 });
 
-const isThere = (run: string, { folder }: Pick<Model, "folder">) =>
-  exists(`${run}/${folder}/model.safetensors`);
+const hasWeights = (run: string, { folder }: Model) => exists(`${run}/${folder}/model.safetensors`);
+
+/**
+ * Says whether a model is trained, or was put there. Weights without a manifest beside what a training leaves
+ * on its way are not: that training has begun anew and was stopped, and the weights are those of the one before.
+ */
+export async function isTrained(run: string, model: Model): Promise<boolean> {
+  const { name, folder, stage } = model;
+  if (!await hasWeights(run, model)) return false;
+  if (await exists(manifestPath(run, stage.name))) return true;
+  return !await exists(`${run}/metrics/${name}.jsonl`) && !await exists(`${run}/${folder}/checkpoints`);
+}
+
+/** Warns of models that have weights and are not trained, of which none is used. */
+export async function leftOut(run: string, models: readonly Model[]): Promise<Text[]> {
+  const messages: Text[] = [];
+  for (const model of models) {
+    if (!await hasWeights(run, model) || await isTrained(run, model)) continue;
+    const { what, stage } = model;
+    messages.push(
+      say`${what} is left out, as its training has begun anew and not ended: ${
+        commandOf(stage, run)
+      } goes on with it`,
+    );
+  }
+  return messages;
+}
 
 /** Lists the experts of a run that are trained, or adopted; none where all or none are. */
 export async function trainedExperts(run: string, { experts }: Configuration): Promise<number[] | undefined> {
   const ids = [...Array(experts).keys()];
-  const there = await Promise.all(ids.map((expert) => isThere(run, expertModel(expert))));
+  const there = await Promise.all(ids.map((expert) => isTrained(run, expertModel(expert))));
   const trained = ids.filter((expert) => there[expert]);
   return trained.length === 0 || trained.length === experts ? undefined : trained;
 }
@@ -69,11 +95,12 @@ export async function shardsOf({ run, files }: Work, { expert }: Model, tokenize
 /** Gives the hash of a model's weights: from its training's manifest, or of a file that came from elsewhere; undefined where it is not trained. */
 export async function weightsHash(
   { run }: RunContext,
-  { folder, stage }: Model,
+  model: Model,
   manifest: ManifestReader,
 ): Promise<string | undefined> {
+  if (!await isTrained(run, model)) return undefined;
+  const { folder, stage } = model;
   const path = `${folder}/model.safetensors`;
-  if (!await isThere(run, { folder })) return undefined;
   return (await manifest(stage.name))?.outputs[path]?.sha256 ?? (await hashFile(`${run}/${path}`)).sha256;
 }
 
@@ -82,7 +109,7 @@ const MOST_NAMED = 8;
 
 /** Throws an `InputError` that names the experts which are not trained; `verb` says what they are needed for. */
 export async function checkTrained(run: string, models: readonly Model[], verb: string): Promise<void> {
-  const there = await Promise.all(models.map((model) => isThere(run, model)));
+  const there = await Promise.all(models.map((model) => isTrained(run, model)));
   const missing = models.flatMap((_, expert) => there[expert] ? [] : [expert]);
   if (missing.length === 0) return;
   const one = missing.length === 1;

@@ -25,7 +25,7 @@ import { outputsHash, outputsUnder } from "../run/manifest.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
-import { baselineModels, checkTrained, expertModel, weightsHash } from "./trained_models.ts";
+import { baselineModels, checkTrained, expertModel, leftOut, weightsHash } from "./trained_models.ts";
 import { likeOf } from "./evaluate_checks.ts";
 import { LEARN } from "./learn.ts";
 import type { Stage, StageKind, Work } from "./stage.ts";
@@ -123,6 +123,7 @@ export function zeroShotStage(
       const { run, configuration, emit, signal } = work;
       mixesOf({ mix, routingTemperature }, { kind: configuration.partitioner, experts });
       await checkTrained(run, models, "ask questions of");
+      for (const message of await leftOut(run, baselines)) emit({ type: "warning", message });
       const { shape: { context: longest = configuration.sequenceLength } } = await likeOf(work, models);
       const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}`, {
         eos: configuration.eos || undefined,

@@ -12,6 +12,7 @@ import { readShards } from "../../../pipeline/rows/arrow.ts";
 import { readDocumentScores } from "../../../pipeline/evaluation/documents.ts";
 import { evaluate } from "../../../pipeline/evaluation/evaluate.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
+import { exportModel } from "../../../pipeline/stages/export_run.ts";
 import type { CheckpointNotes } from "../../../pipeline/checkpoints/hugging_face_config.ts";
 import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
@@ -27,6 +28,7 @@ import { gpu } from "../../kernels/support.ts";
 import { copyFolder, hashes, SMALL, smallCorpus, task } from "../../tasks/support.ts";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { describe } from "../../../tasks/errors.ts";
+import { worded } from "../../../tasks/wording.ts";
 import { anyWeights } from "../model/support.ts";
 
 const MODEL: ModelConfig = { vocabulary: 300, hidden: 8, layers: 1, heads: 2, context: 32 };
@@ -264,6 +266,34 @@ Deno.test("evaluateRun() refuses a run without a partition or experts, and names
     );
     assertMatch(await refusal(`${run}/nowhere`), /must be partitioned: it is not/);
     await assertRejects(() => Deno.stat(`${run}/nowhere`), Deno.errors.NotFound);
+  }));
+
+Deno.test("evaluateRun() takes no weights of a training that began anew and was stopped: they are those of the one before", () =>
+  inRun(2, async (run) => {
+    await saveModel(run, "dense");
+    await evaluateRun({ run, resamples: 3, gpu });
+    const stateOf = async () => (await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state;
+    assertEquals(await stateOf(), "up to date");
+    await Deno.writeTextFile(`${run}/metrics/dense.jsonl`, "");
+    assertEquals(await stateOf(), "out of date");
+    const warnings: string[] = [];
+    const onEvent = (event: RunEvent) => event.type === "warning" && warnings.push(worded(event.message));
+    const { gains } = await evaluateRun({ run, resamples: 3, gpu }, { onEvent });
+    assertEquals(gains, []);
+    const left =
+      `dense is left out, as its training has begun anew and not ended: deno task train-dense --run ${run}`;
+    assertEquals(warnings.filter((text) => text.startsWith(left)).length, 1, warnings.join());
+    await Deno.mkdir(`${run}/experts/expert-01/checkpoints`);
+    assertMatch(
+      await refusal(run),
+      /expert 1 is not; run deno task train-expert --run \S+ --expert 1 first, or/,
+    );
+    assertEquals((await evaluateRun({ run, resamples: 3, gpu, trained: true })).trained, [0]);
+    await assertRejects(
+      () => exportModel({ run, expert: 1, output: `${run}-model` }),
+      InputError,
+      "Cannot export expert 1 as it must be trained: its training has begun anew and not ended",
+    );
   }));
 
 Deno.test("evaluateRun() refuses models of another shape, tokenizer or part, with both values", () =>
