@@ -13,6 +13,7 @@ import {
   answeringOf,
   type InferenceMemory,
   inferenceMemory,
+  routerMemory,
   type TrainingMemory,
   trainingMemory,
 } from "./memory.ts";
@@ -86,7 +87,7 @@ export interface Cost {
   memory: {
     /** Training of one expert. */
     expert: TrainingMemory;
-    /** Training of all routers side by side on one device, as `train-routers` does. */
+    /** Training of all routers side by side on one device, and scoring with them, as `train-routers` does. */
     routers: TrainingMemory;
     /** Training of the dense model with E times the batch, on one device. */
     dense: TrainingMemory;
@@ -215,7 +216,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
     memory: {
       expert: trainingMemory(expert, { ...training, batch }),
       routers: routers > 0
-        ? trainingMemory(router, { batch: routerBatch, length: routerLength, models: routers, kind })
+        ? routerMemory(router, { batch: routerBatch, length: routerLength, models: routers, kind, prefix })
         : NO_MEMORY,
       dense: trainingMemory(expert, { ...training, batch: batch * experts }),
       switch: trainingMemory(tokenwise, { ...training, batch: batch * experts }),

@@ -20,6 +20,7 @@ import {
   reportsOf,
 } from "../model/activations.ts";
 import type { BatchShape } from "../model/sublayers/sublayer.ts";
+import { rowsPerPass } from "../model/passes.ts";
 import { microBatches } from "../model/trainer.ts";
 import { STEPS_PER_READ } from "../model/trainer_group.ts";
 
@@ -129,6 +130,27 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
   };
   const largest = Math.max(held.largest, ...layouts.map(largestTensor));
   return { ...kinds, total: sum(Object.values(kinds)), largest };
+}
+
+/**
+ * Predicts the device memory of learning routers: that of what trains them, and of what scores with them by
+ * `prefix` tokens between two rounds. Throws as {@link trainingMemory} does.
+ */
+export function routerMemory(
+  model: ModelConfig,
+  { prefix, ...options }: TrainingMemoryOptions & { prefix: number },
+): TrainingMemory {
+  const { models, limit, kind } = options;
+  const training = trainingMemory(model, options);
+  const batch = rowsPerPass(limit ?? Infinity, model, prefix);
+  const scoring = inferenceMemory(model, { capacity: 0, batch, length: prefix, models, limit, kind });
+  return {
+    ...training,
+    weights: training.weights + scoring.weights,
+    transposed: training.transposed + scoring.transposed,
+    activations: training.activations + scoring.activations,
+    total: training.total + scoring.total,
+  };
 }
 
 /**

@@ -27,6 +27,7 @@ export {
   type InferenceMemoryOptions,
   type MemoryOptions,
   type ModelMemory,
+  routerMemory,
   type TrainingMemory,
   trainingMemory,
   type TrainingMemoryOptions,

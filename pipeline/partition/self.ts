@@ -92,7 +92,7 @@ async function openExperts(
       // A single prefix is summed on the device.
       const several = prefixes.length > 1 ? prefixes : undefined;
       const config = configs[expert];
-      const size = Math.min(count, rowsPerPass(gpu, config, length, batch));
+      const size = Math.min(count, rowsPerPass(gpu.maxBindingBytes, config, length, batch));
       const scorer = createScorer(gpu, { config, models: [weights], batch: size, length, prefixes: several });
       try {
         const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length); // [rows, prefixes]

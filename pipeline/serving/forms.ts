@@ -81,7 +81,7 @@ export function scoring({ length, batch }: { length: number; batch?: number }): 
     name: `scorer ${JSON.stringify({ length, batch })}`,
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
-      const rows = rowsPerPass(gpu, config, length, batch);
+      const rows = rowsPerPass(gpu.maxBindingBytes, config, length, batch);
       const own = createScorer(gpu, { config, models: [weights], batch: rows, length });
       const scorer: Scorer = {
         ...own,
@@ -104,7 +104,7 @@ export function branching(
     name: `branches ${JSON.stringify({ batch, most })}`,
     size: weightBytes,
     open({ config, weights, notes }, gpu, queue) {
-      const rows = Math.min(most, rowsPerPass(gpu, config, config.context, batch));
+      const rows = Math.min(most, rowsPerPass(gpu.maxBindingBytes, config, config.context, batch));
       const own = createBranchScorer(gpu, { config, weights, batch: rows });
       const branches: BranchScorer = {
         get bytes() {

@@ -88,7 +88,7 @@ export function partitionerOf(
   async function scorerOf(prefixes: readonly number[], rows: number): Promise<Scorer> {
     const gpu = await device();
     const length = prefixes.at(-1)!;
-    const most = rowsPerPass(gpu, config, length, batch);
+    const most = rowsPerPass(gpu.maxBindingBytes, config, length, batch);
     const size = Math.min(most, 2 ** Math.ceil(Math.log2(rows)));
     const key = `${prefixes} by ${size}`;
     let scorer = scorers.get(key);

@@ -115,7 +115,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   const start = state?.trainer ?? models;
   const settings = { config: model, start, batch, length, settings: options, asInBankOf: experts };
   const trainer = createTrainer(gpu, settings);
-  const rowsPerScore = rowsPerPass(gpu, model, prefix);
+  const rowsPerScore = rowsPerPass(gpu.maxBindingBytes, model, prefix);
   const scorer = createScorer(gpu, { config: model, models, batch: rowsPerScore, length: prefix });
 
   async function draw(): Promise<Columns> {

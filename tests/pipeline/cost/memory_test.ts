@@ -4,12 +4,14 @@ import { InputError } from "../../../kernels/errors.ts";
 import { bytesOf } from "../../../kernels/device/storage.ts";
 import {
   inferenceMemory,
+  routerMemory,
   trainingMemory,
   type TrainingMemoryOptions,
 } from "../../../pipeline/cost/memory.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { createDecoder } from "../../../pipeline/model/decoder.ts";
+import { rowsPerPass } from "../../../pipeline/model/passes.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { DTYPES, gpu } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";
@@ -93,6 +95,20 @@ Deno.test("inferenceMemory() predicts what createDecoder() and createScorer() ho
     assertNear(total + sums, scorer.bytes, `scorer, ${dtype}`);
     scorer.close();
   }
+});
+
+Deno.test("routerMemory() predicts what is held while routers train and score within 2%", () => {
+  const [models, prefix, batch] = [3, 16, 4];
+  const start = Array.from({ length: models }, (_, i) => anyWeights(TINY, i));
+  const trainer = createTrainer(gpu, { config: TINY, start, settings: SETTINGS, batch, length: prefix });
+  const limit = gpu.maxBindingBytes;
+  const rows = rowsPerPass(limit, TINY, prefix);
+  const scorer = createScorer(gpu, { config: TINY, models: start, batch: rows, length: prefix });
+  const { total, weights, gradients } = routerMemory(TINY, { models, batch, length: prefix, prefix, limit });
+  assertNear(total, trainer.bytes + scorer.bytes, "trainer and scorer");
+  assertEquals(weights, 2 * gradients);
+  trainer.close();
+  scorer.close();
 });
 
 Deno.test("trainingMemory() grows with batch and depth, and less with depth where activations are recomputed", () => {
