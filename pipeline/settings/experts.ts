@@ -43,7 +43,8 @@ export const EXPERTS = section("Experts", {
     default: 0,
     min: 0,
     max: 65_536,
-    help: "sequences that run at once, gradients summed up over the batch; 0 for the whole batch",
+    help:
+      "sequences that run at once, gradients summed up over the batch; 0 for an expert's batch, in every model",
   }),
   logEvery: integer({ default: 10, min: 1, help: "steps between two lines of metrics" }),
   validateEvery: integer({ default: 100, min: 0, help: "steps between validations; 0: only at the end" }),
