@@ -171,7 +171,7 @@ function flopsTable(cost: Cost): string {
       seconds.equalCompute,
       `${percent(apart)} ${side} than the mixture`,
     ),
-    row("Switch, as many tokens", tokenwise.training, secondsOf(tokenwise.training)),
+    row("Switch, as many tokens", tokenwise.training, seconds.switch),
     row("a prompt, dense", flops.inference, seconds.densePrompt, `${mixture.length} tokens`),
     row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${mixture.length} tokens`),
     row("a prompt, Switch", tokenwise.inference, secondsOf(tokenwise.inference), `${mixture.length} tokens`),
@@ -184,13 +184,25 @@ const MOST_F32 = 120e12;
 const MATRIX_UNITS =
   "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
 
-function flopsNotes({ mixture, flops: { recomputed }, device, corpus, adopted }: Cost): string[] {
-  const extra = `${scientific(recomputed)} FLOPs more in the experts, and are in their time`;
+function flopsNotes(
+  { mixture, flops: { recomputed }, device, corpus, adopted, otherRouters: others }: Cost,
+): string[] {
+  const extra = `${scientific(recomputed)} FLOPs more in the experts, and as many in the dense model`;
   const share = +(100 * device.utilisation).toFixed(2);
   const unknown = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
   return [
+    ...(others
+      ? [
+        `routers of "${others.folder}": their training is not counted` +
+        (others.known ? "" : "; they are not there, so they count as models of the settings' shape"),
+      ]
+      : []),
     ...(adopted ? ["training and prompts are counted as if every expert were of the run's own shape"] : []),
-    ...(recomputed > 0 ? [`recomputed activations take ${extra}`] : []),
+    ...(recomputed > 0
+      ? [
+        `recomputed activations take ${extra}; the times of all trainings count theirs, the FLOPs above do not`,
+      ]
+      : []),
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
     (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
     ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
@@ -210,6 +222,9 @@ function memoryRow(name: string, memory: Partial<TrainingMemory> & Omit<Inferenc
   return [name, ...sizes.map((size) => size > 0 ? bytes(size) : "")];
 }
 
+/** Says in which size scores are counted, beside the figures that are counted as it runs here. */
+const SCORES = "2 bytes a score, as the paper counts; files here have 4";
+
 function exchangeTable({ mixture, communication: c }: Cost): string {
   const row = (
     name: string,
@@ -222,7 +237,7 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     : `${count(c.denseBytesPerNode / c.bytesPerNode)} times the mixture's`;
   return table("bytes exchanged | per exchange | exchanges | per node in all |", [
     ...mixture.routers === 0 ? [] : [
-      row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges),
+      row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),
       row("mixture, scores of the corpus", c.corpusBytes, 1),
     ],
     row("data-parallel dense", c.denseBytesPerStep, mixture.steps, times),

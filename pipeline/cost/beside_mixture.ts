@@ -11,7 +11,7 @@ import { largerDenseShape } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { forwardFlops, mixtureFlops, trainingFlops } from "./flops.ts";
 import { answeringOf, inferenceMemory, trainingMemory } from "./memory.ts";
-import { type CostCorpus, mixtureOf } from "./mixture.ts";
+import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
 
 /** The larger dense model, trained for about as many FLOPs as the mixture. */
 export interface EqualCompute {
@@ -40,10 +40,14 @@ export interface EqualCompute {
  * mixture, experts and overhead: the nearest whole number of steps with the batch of an expert. Throws an
  * `InputError` on values that do not go together.
  */
-export function equalCompute(configuration: Configuration, corpus?: CostCorpus): EqualCompute {
+export function equalCompute(
+  configuration: Configuration,
+  corpus?: CostCorpus,
+  routers?: OtherRouters,
+): EqualCompute {
   const model = largerDenseShape(configuration);
   validateModelConfig(model, "the larger dense model");
-  const shape = mixtureOf(configuration, corpus);
+  const shape = mixtureOf(configuration, corpus, routers);
   const { total, inference } = mixtureFlops(shape);
   const { batch, length } = shape;
   const perStep = trainingFlops(model, batch, length);
@@ -88,6 +92,8 @@ export interface BesideOptions {
   steps: number;
   /** Sequences of the corpus, where it is tokenized. */
   corpus?: CostCorpus;
+  /** Routers that the mixture takes from elsewhere, where they are known. */
+  routers?: OtherRouters;
   /** Kind of the adapter. Default: software. */
   kind?: AdapterKind;
 }
@@ -96,9 +102,9 @@ export interface BesideOptions {
 export function besideMixture(
   configuration: Configuration,
   model: ModelConfig,
-  { batch, steps, corpus, kind }: BesideOptions,
+  { batch, steps, corpus, routers, kind }: BesideOptions,
 ): TrainingCost {
-  const shape = mixtureOf(configuration, corpus);
+  const shape = mixtureOf(configuration, corpus, routers);
   const { length, expert } = shape;
   const { total, inference } = mixtureFlops(shape);
   const training = {

@@ -25,7 +25,7 @@ import { readManifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
 import { TEXT, textSeedOf } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
-import { type CostCorpus, mixtureOf } from "./mixture.ts";
+import { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
 import { type EqualCompute, equalCompute } from "./beside_mixture.ts";
 import { type Communication, communicationOf } from "./communication.ts";
 import {
@@ -51,6 +51,8 @@ export interface CostTimes {
   dense: number;
   /** Training of the larger dense model. */
   equalCompute: number;
+  /** Training of the Switch Transformer. */
+  switch: number;
   /** A prompt of S tokens: all routers on its prefix, one expert on all of it. */
   prompt: number;
   /** The same prompt through the dense model. */
@@ -75,7 +77,15 @@ export interface Cost {
    * training and of prompts is counted as if they were like the others.
    */
   adopted?: AdoptedExpert[];
-  /** FLOPs. `recomputed` is what computing the activations of experts again adds. */
+  /**
+   * Where routers come from that exist already, whose training is not counted, and whether they were `known`.
+   * Otherwise they count as models of the settings' shape. Absent where the run trains its own.
+   */
+  otherRouters?: { folder: string; known: boolean };
+  /**
+   * FLOPs. `recomputed` is what computing the activations of all experts again adds, and as much to the dense
+   * model. It is no cost of the method; every time of a training has its own share of it.
+   */
   flops: MixtureFlops & { recomputed: number };
   /** The larger dense model at equal training compute. */
   equalCompute: EqualCompute;
@@ -152,6 +162,8 @@ export interface CostOptions extends CostDevice {
   recompute?: boolean;
   /** Experts that other trainers made. */
   adopted?: AdoptedExpert[];
+  /** Routers that the mixture takes from elsewhere, where they are known. */
+  routers?: OtherRouters;
 }
 
 /**
@@ -177,14 +189,17 @@ export interface SwitchCost {
  * together.
  */
 export function costOf(configuration: Configuration, options: CostOptions): Cost {
-  const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [] } = options;
-  const mixture = mixtureOf(configuration, corpus);
+  const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [], routers: others } =
+    options;
+  const mixture = mixtureOf(configuration, corpus, others);
   const { router, expert, experts, routers, length, prefix, batch, routerBatch, routerLength, steps } =
     mixture;
   const flops = mixtureFlops(mixture);
-  const larger = equalCompute(configuration, corpus);
+  const larger = equalCompute(configuration, corpus, others);
   const tokenwise = switchShape(configuration);
-  const recomputed = recompute ? steps * experts * layersFlops(expert, batch, length) : 0;
+  const again = (model: ModelConfig, sequences: number) =>
+    recompute ? layersFlops(model, sequences, length) : 0;
+  const recomputed = steps * again(expert, batch * experts);
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
   const secondsOf = (flops: number) => flops / (peak * utilisation);
@@ -197,11 +212,14 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
     kind,
   };
   const answer = answeringOf(length);
+  const ofSwitch = steps * trainingFlops(tokenwise, batch * experts, length);
   return {
     mixture,
     corpus,
     parameters: { ...parameters, total: routers * parameters.router + experts * parameters.expert + more },
     ...adopted.length > 0 && { adopted },
+    ...configuration.routers !== "" &&
+      { otherRouters: { folder: configuration.routers, known: others !== undefined } },
     flops: { ...flops, recomputed },
     equalCompute: larger,
     switch: {
@@ -209,7 +227,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
       parameters: parameterCount(tokenwise),
       batch: batch * experts,
       steps,
-      training: steps * trainingFlops(tokenwise, batch * experts, length),
+      training: ofSwitch,
       inference: forwardFlops(tokenwise, 1, length),
     },
     communication: communicationOf(configuration, mixture, parameters.expert),
@@ -232,7 +250,8 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
       routers: secondsOf(flops.trainRouters + flops.shardForRouters),
       sharding: secondsOf(flops.shardForExperts),
       dense: secondsOf(flops.dense + recomputed),
-      equalCompute: secondsOf(larger.training),
+      equalCompute: secondsOf(larger.training + larger.steps * again(larger.model, larger.batch)),
+      switch: secondsOf(ofSwitch + steps * again(tokenwise, batch * experts)),
       prompt: secondsOf(flops.inference + flops.inferenceOverhead),
       densePrompt: secondsOf(flops.inference),
       equalComputePrompt: secondsOf(larger.inference),
@@ -246,7 +265,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
 const SEQUENCES = [...namesOf(TEXT, "textSeed"), ...namesOf(TOKENS, "shardSequences")];
 
 /** What {@link readCost} takes. */
-export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted"> {
+export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted" | "routers"> {
   /** Run folder that gives configuration and corpus where nothing else does; "" for none. */
   run?: string;
   /** Where other values come from. */
@@ -258,7 +277,9 @@ export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted">
  * Reads the run folder alone; throws an `InputError` where there is none.
  */
 export async function readCost({ run = "", sources = {}, ...options }: ReadCostOptions): Promise<Cost> {
-  if (run === "") return costOf(resolveConfiguration(sources), options);
+  const count = async (configuration: Configuration, more: Partial<CostOptions> = {}) =>
+    costOf(configuration, { ...options, ...more, routers: await readRouters(configuration) });
+  if (run === "") return await count(resolveConfiguration(sources));
   const base = (await readRunConfiguration(run))?.configuration;
   if (!base) {
     const what = `Cannot count the cost of run "${run}" as it must hold a config.json: there is none`;
@@ -271,11 +292,7 @@ export async function readCost({ run = "", sources = {}, ...options }: ReadCostO
   const same = textSeedOf(configuration) === textSeedOf(base) &&
     SEQUENCES.every((name) => canonical(configuration[name]) === canonical(base[name]));
   const adopted = configuration.experts === base.experts ? await adoptedExperts(run) : [];
-  if (!result || !same) return costOf(configuration, { ...options, adopted });
+  if (!result || !same) return await count(configuration, { adopted });
   const corpus = { train: Number(result.trainSequences), test: Number(result.testSequences) };
-  return costOf({ ...configuration, vocabularySize: Number(result.vocabulary) }, {
-    ...options,
-    corpus,
-    adopted,
-  });
+  return await count({ ...configuration, vocabularySize: Number(result.vocabulary) }, { corpus, adopted });
 }

@@ -5,8 +5,12 @@
  * @module
  */
 
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { routerFolder } from "../checkpoints/routers.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import { kindOf } from "../partition/partitioners.ts";
+import { kindOf, partitionerKind } from "../partition/partitioners.ts";
+import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { MixtureShape } from "./flops.ts";
@@ -19,6 +23,24 @@ export interface CostCorpus {
   test: number;
 }
 
+/** Routers that exist: their shape; none where what is there splits text without models. */
+export interface OtherRouters {
+  /** Shape of each. */
+  shape?: ModelConfig;
+}
+
+/**
+ * Reads which routers a configuration takes from elsewhere; undefined where it takes none, or where their
+ * folder is not on this machine. Throws an `InputError` where the folder holds no partitioner.
+ */
+export async function readRouters(
+  { routers: folder }: Pick<Configuration, "routers">,
+): Promise<OtherRouters | undefined> {
+  if (folder === "" || !await exists(folder)) return undefined;
+  if (!(await partitionerKind(folder)).models) return {};
+  return { shape: (await loadCheckpointConfig(`${folder}/${routerFolder(0)}`)).config };
+}
+
 /** Gives the sizes that a configuration names directly. */
 export function shapeOf(configuration: Configuration) {
   const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = configuration;
@@ -26,20 +48,25 @@ export function shapeOf(configuration: Configuration) {
 }
 
 /**
- * Gives the sizes that the FLOPs of the mixture of a configuration depend on, as it runs here. Throws an
- * `InputError` on values that do not go together.
+ * Gives the sizes that the FLOPs of the mixture of a configuration depend on, as it runs here. Routers from
+ * elsewhere of which nothing is known count as models of the settings' shape. Throws an `InputError` on values
+ * that do not go together.
  */
-export function mixtureOf(configuration: Configuration, corpus?: CostCorpus): MixtureShape {
+export function mixtureOf(
+  configuration: Configuration,
+  corpus?: CostCorpus,
+  others?: OtherRouters,
+): MixtureShape {
   const shape = shapeOf(configuration);
   const { experts, prefix, batch, routerBatch } = shape;
   // Each part is assumed to hold one E-th of the corpus.
   const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
-  // Routers from elsewhere may be of any kind; they count as models.
   const isTrained = configuration.routers === "";
-  const hasModels = !isTrained || kindOf(configuration).models === true;
+  const hasModels = isTrained ? kindOf(configuration).models === true : !others || others.shape !== undefined;
   const rounds = isTrained && hasModels ? configuration.rounds : 0;
   return {
     ...shape,
+    router: others?.shape ?? shape.router,
     routers: hasModels ? experts : 0,
     steps,
     routerSteps: rounds * Math.floor(configuration.roundSequences / routerBatch),

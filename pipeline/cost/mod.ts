@@ -5,7 +5,7 @@
  */
 
 export { besideMixture, type EqualCompute, equalCompute, type TrainingCost } from "./beside_mixture.ts";
-export { type CostCorpus, mixtureOf } from "./mixture.ts";
+export { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
 export type { Communication } from "./communication.ts";
 export {
   type Cost,

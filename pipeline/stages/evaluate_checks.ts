@@ -8,6 +8,7 @@
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { besideMixture, costApart } from "../cost/beside_mixture.ts";
+import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES, hasOwnShape, isBaseline } from "../evaluation/baselines.ts";
 import type { EvaluateOptions } from "../evaluation/evaluate.ts";
 import type { ModelConfig } from "../model/shape.ts";
@@ -268,7 +269,8 @@ async function computeApart(
   const { vocabulary, trainSequences: train, testSequences: test } = tokenizeResult(tokenize, run);
   const { config } = await loadCheckpointConfig(`${run}/${folder}`, files);
   const settings = { ...configuration, vocabularySize: vocabulary };
-  return costApart(name, besideMixture(settings, config, { batch, steps, corpus: { train, test } }));
+  const routers = await readRouters(configuration);
+  return costApart(name, besideMixture(settings, config, { batch, steps, corpus: { train, test }, routers }));
 }
 
 /** Warns of a baseline that should have seen as many tokens as all experts, and did not. */

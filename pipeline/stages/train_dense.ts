@@ -72,7 +72,7 @@ const WAYS: Record<Match, Way> = {
     settings: namesOf(LARGER_DENSE, "denseComputeRate"),
     model: largerDenseShape,
     batch: ({ expertBatch }) => expertBatch,
-    steps: (configuration, data) => equalCompute(configuration, corpusOf(data)).steps,
+    steps: (configuration, data) => equalCompute(configuration, corpusOf(data), data.routers).steps,
     tellsCost: true,
     equalCompute: true,
     optional: true,

@@ -13,8 +13,8 @@
 
 import { type AdapterKind, revisionOf } from "../../kernels/device/variants.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { InputError, say, setting } from "../../kernels/errors.ts";
-import { besideMixture, costApart } from "../cost/beside_mixture.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { besideMixture, costApart, type TrainingCost } from "../cost/beside_mixture.ts";
 import { trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { parameterCount } from "../model/shape.ts";
@@ -113,16 +113,10 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
       const key = stageKey(`${identity.stage} state`, TRAINING_REVISION, settings, identity.inputs);
       const saved = await loadSaved({ ...begins, settings, key }, emit);
-      const { model, batch, steps } = recipe;
-      const cost = trial || !target.tellsCost ? undefined : besideMixture(
-        { ...configuration, vocabularySize: model.vocabulary },
-        model,
-        { batch, steps, corpus: corpusOf(data), kind: gpu.kind },
-      );
-      const apart = cost && target.equalCompute && costApart(name, cost);
-      if (apart) emit({ type: "warning", message: `${apart}, as it takes whole steps` });
-      const warning = trial ? undefined : longWarmup(name, recipe);
-      if (warning) emit({ type: "warning", message: warning });
+      const cost = trial ? undefined : costOf(target, configuration, await know(work), gpu);
+      for (const message of trial ? [] : doubtsOf(target, configuration, await know(work), cost)) {
+        emit({ type: "warning", message });
+      }
       const start = await settleInputs(work, data, async () => (await startOf(work)).weights);
       const notes = { tokenizer, eos, ...(target.notesShards ? { partition: data.shards } : {}) };
       const { size } = await Deno.stat(`${run}/tokenizer.json`);
@@ -141,6 +135,38 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     },
   };
   return stage;
+}
+
+/** Counts what training a model costs beside the mixture, where that is not a matter of tokens alone. */
+function costOf(
+  { tellsCost }: Target,
+  configuration: Configuration,
+  { data, recipe: { model, batch, steps } }: Known,
+  { kind }: Gpu,
+): TrainingCost | undefined {
+  if (!tellsCost) return undefined;
+  const settings = { ...configuration, vocabularySize: model.vocabulary };
+  const { routers } = data;
+  return besideMixture(settings, model, { batch, steps, corpus: corpusOf(data), routers, kind });
+}
+
+/** Says what may make a training another one than is meant. */
+function doubtsOf(
+  { name, equalCompute }: Target,
+  { routers }: Configuration,
+  { data, recipe }: Known,
+  cost: TrainingCost | undefined,
+): Text[] {
+  const unknown = equalCompute && routers !== "" && data.routers === undefined;
+  const apart = equalCompute && cost && costApart(name, cost);
+  const warmup = longWarmup(name, recipe);
+  return [
+    ...unknown
+      ? [`the routers of "${routers}" are not there: their cost is counted by the settings of routers`]
+      : [],
+    ...apart ? [`${apart}, as it takes whole steps`] : [],
+    ...warmup ? [warmup] : [],
+  ];
 }
 
 /** Throws an `InputError`, with both numbers, where a model takes more memory in training than it may. */

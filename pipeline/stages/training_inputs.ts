@@ -5,6 +5,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { readRouters } from "../cost/mixture.ts";
 import { validateModelConfig } from "../model/shape.ts";
 import { randomKeys } from "../random.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
@@ -33,6 +34,7 @@ export async function readKnown(
 ): Promise<Known> {
   const { run, configuration } = context;
   const data = await target.data(context);
+  if (target.tellsCost) data.routers = await readRouters(configuration);
   await checkFiles(data.files);
   const { vocabulary, eos, tokenizer } = await readLineage(data, run, configuration);
   const own = { ...configuration, vocabularySize: vocabulary };

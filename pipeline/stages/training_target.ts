@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { CostCorpus } from "../cost/mixture.ts";
+import type { CostCorpus, OtherRouters } from "../cost/mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { FileRecord } from "../run/files.ts";
@@ -48,6 +48,8 @@ export interface TrainingData {
   sequences: number;
   /** Held-out sequences of the whole corpus, where it is all there. */
   heldOut?: number;
+  /** Routers that the run takes from elsewhere, where its cost is to be known and they are. */
+  routers?: OtherRouters;
   /** Hash of the training shards. */
   shards: string;
   /** What the shards' manifest says of them, by path. */
@@ -78,7 +80,7 @@ export interface Target {
   /** Sequences per step. */
   batch(configuration: Configuration): number;
   /** Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is not one. */
-  steps(configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut">): number;
+  steps(configuration: Configuration, data: Pick<TrainingData, "sequences" | "heldOut" | "routers">): number;
   /** Whether its manifest says what its training costs beside the mixture's, as that is not a matter of tokens alone. */
   tellsCost?: true;
   /** Whether a run is complete without it. */

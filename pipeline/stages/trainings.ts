@@ -6,6 +6,7 @@
  */
 
 import { trainingFlops } from "../cost/flops.ts";
+import { readRouters } from "../cost/mixture.ts";
 import { readPart } from "../partition/manifests.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { exists, hashFile, isMissing } from "../run/files.ts";
@@ -71,7 +72,7 @@ export interface TrainingsReader {
 type StepTime = Time & { step: number };
 
 /** What the steps of a training follow from besides the settings; `vocabulary` is the tokenizer's. */
-type Known = Pick<TrainingData, "sequences" | "heldOut"> & { vocabulary?: number };
+type Known = Pick<TrainingData, "sequences" | "heldOut" | "routers"> & { vocabulary?: number };
 
 /** Lines of times that a speed is the mean of. */
 const RECENT = 5;
@@ -94,7 +95,7 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
       const all = await Promise.all(targets.map(async (target) => {
         const { name } = target;
         if (!known.has(name)) {
-          const data = readKnown(run, target);
+          const data = readKnown(run, configuration, target);
           known.set(name, data);
           if (await data === undefined) known.delete(name); // not made yet
         }
@@ -111,16 +112,22 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
 }
 
 /** Reads what a model's steps follow from; undefined where its part is not there. */
-async function readKnown(run: string, { name, folder }: Target): Promise<Known | undefined> {
+async function readKnown(
+  run: string,
+  configuration: Configuration,
+  { name, folder, tellsCost }: Target,
+): Promise<Known | undefined> {
   try {
+    const tokenize = await readManifest(run, "tokenize"); // a part that lies alone has none
+    const all = tokenize && tokenizeResult(tokenize, run);
     if (folder.startsWith("experts/")) {
       const { train: { sequences } } = await readPart(`${run}/partition/${name}`);
-      return { sequences };
+      return { sequences, vocabulary: all?.vocabulary };
     }
-    const tokenize = await readManifest(run, "tokenize");
-    if (!tokenize) return undefined;
-    const { trainSequences: sequences, testSequences: heldOut, vocabulary } = tokenizeResult(tokenize, run);
-    return { sequences, heldOut, vocabulary };
+    if (!all) return undefined;
+    const { trainSequences: sequences, testSequences: heldOut, vocabulary } = all;
+    const routers = tellsCost ? await readRouters(configuration) : undefined;
+    return { sequences, heldOut, vocabulary, routers };
   } catch {
     return undefined; // what is damaged is told by who needs it
   }

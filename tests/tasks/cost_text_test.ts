@@ -23,6 +23,19 @@ Deno.test("communicationText() tells bytes in powers of ten, printed beside coun
   assertMatch(text, /^data-parallel dense, per node and step +[\d.,]+ [kMG]B +[\d.,]+ [kMG]B$/m);
 });
 
+Deno.test("costText() says that the training of routers from elsewhere is not counted, and where their shape is a guess", () => {
+  const text = (routers: string, known: object = {}) =>
+    costText(
+      costOf(resolveConfiguration({ flags: { routers } }), { flops: 1e12, utilisation: 0.5, ...known }),
+    );
+  assertMatch(text("other", { routers: {} }), /^routers of "other": their training is not counted$/m);
+  assertMatch(
+    text("away"),
+    /^routers of "away": .* not counted; they are not there, so they count as models of/m,
+  );
+  assert(!/their training/.test(text("")));
+});
+
 Deno.test("costText() tells nothing of routers where text is split without models", () => {
   const text = (partitioner: string) =>
     costText(
@@ -31,6 +44,10 @@ Deno.test("costText() tells nothing of routers where text is split without model
       }),
     );
   const [em, source] = [text("em"), text("source")];
+  assertMatch(
+    em,
+    /^mixture, scores of the rounds .* 2 bytes a score, as the paper counts; files here have 4$/m,
+  );
   for (const told of [/router/, /scores of the/, /all scored once/]) {
     assertMatch(em, told);
     assert(!told.test(source), source);

@@ -1,9 +1,9 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
-import { forwardFlops } from "../../../pipeline/cost/flops.ts";
+import { forwardFlops, layersFlops } from "../../../pipeline/cost/flops.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
 
 Deno.test("costOf() is linear in steps, rounds and experts, and dense equals the experts", () => {
@@ -49,7 +49,7 @@ Deno.test("costOf() divides time by FLOP/s and utilisation alone", () => {
   assertSame(one.seconds.prompt, (one.flops.inference + one.flops.inferenceOverhead) / 0.4e12);
 });
 
-Deno.test("costOf() counts recomputation in the experts' time and memory, not in the method's FLOPs", () => {
+Deno.test("costOf() counts recomputation in the time and memory of every training, not in the method's FLOPs", () => {
   const [plain, again] = [cost(), cost({}, { recompute: true })];
   const half = cost({ dtype: "bf16" });
   assertEquals([plain.dtype, half.dtype], ["f32", "bf16"]);
@@ -63,6 +63,16 @@ Deno.test("costOf() counts recomputation in the experts' time and memory, not in
   assertSame(again.seconds.allExperts, (plain.flops.experts + again.flops.recomputed) / 0.4e12);
   assertSame(again.seconds.oneExpert, again.seconds.allExperts / experts);
   assertSame(again.seconds.dense, again.seconds.allExperts);
+  const { equalCompute: larger, switch: tokenwise } = plain;
+  const more = (name: "equalCompute" | "switch") => (again.seconds[name] - plain.seconds[name]) * 0.4e12;
+  assertAlmostEquals(
+    more("equalCompute") / (larger.steps * layersFlops(larger.model, batch, length)),
+    1,
+    1e-9,
+  );
+  const ofSwitch = steps * layersFlops(tokenwise.model, batch * experts, length);
+  assertAlmostEquals(more("switch") / ofSwitch, 1, 1e-9);
+  assertSame(plain.seconds.switch, tokenwise.training / 0.4e12);
   assert(again.memory.expert.total < plain.memory.expert.total);
 });
 

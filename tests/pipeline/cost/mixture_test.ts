@@ -1,7 +1,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { trainingFlops } from "../../../pipeline/cost/flops.ts";
-import { assertSame, cost } from "./support.ts";
+import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { readCost } from "../../../pipeline/cost/cost.ts";
+import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { anyWeights } from "../model/support.ts";
+import { assertSame, cost, DEVICE } from "./support.ts";
 
 Deno.test("costOf() counts router training at M tokens, as it runs, not at S as the paper does", () => {
   const { flops, mixture } = cost({ prefix: 64, sequenceLength: 128 });
@@ -44,3 +48,29 @@ Deno.test("costOf() counts no training of routers that exist", () => {
   assertEquals([flops.trainRouters, flops.shardForRouters, communication.exchanges], [0, 0, 0]);
   assert(flops.shardForExperts > 0 && communication.bytesPerNode === communication.corpusBytes);
 });
+
+Deno.test("readCost() counts routers from elsewhere with their own shape, or none of what needs no models", () =>
+  inFolder(async (folder) => {
+    const shape = { vocabulary: 300, hidden: 12, layers: 3, heads: 2, context: 128 };
+    await saveCheckpoint(`${folder}/em/router-00`, shape, anyWeights(shape, 0));
+    const rest = { format: 1, experts: 4, prefix: 32, tokenizer: "", vocabulary: 300, eos: 0 };
+    for (const kind of ["em", "ctbm"]) {
+      await Deno.mkdir(`${folder}/${kind}`, { recursive: true });
+      await Deno.writeTextFile(`${folder}/${kind}/partitioner.json`, JSON.stringify({ ...rest, kind }));
+    }
+    const of = (routers: string) => readCost({ ...DEVICE, sources: { flags: { routers } } });
+    const em = await of(`${folder}/em`);
+    assertEquals([em.mixture.router, em.otherRouters], [shape, { folder: `${folder}/em`, known: true }]);
+    assertSame(
+      em.flops.shardForExperts,
+      em.mixture.corpusScored * 4 * forwardFlops(shape, 1, em.mixture.prefix),
+    );
+    assertSame(em.equalCompute.mixture, em.flops.total);
+    const ctbm = await of(`${folder}/ctbm`);
+    assertEquals([ctbm.mixture.routers, ctbm.flops.overhead, ctbm.flops.inferenceOverhead], [0, 0, 0]);
+    assertSame(ctbm.equalCompute.mixture, ctbm.flops.experts);
+    const away = await of(`${folder}/away`);
+    assertEquals(away.otherRouters, { folder: `${folder}/away`, known: false });
+    assertEquals(away.mixture.router, cost({}).mixture.router);
+    assertEquals((await readCost(DEVICE)).otherRouters, undefined);
+  }));

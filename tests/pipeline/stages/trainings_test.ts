@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { trainingFlops } from "../../../pipeline/cost/flops.ts";
+import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import { readManifest } from "../../../pipeline/run/manifest.ts";
@@ -7,6 +9,7 @@ import { tokenizeResult } from "../../../pipeline/stages/tokenize.ts";
 import { denseTarget } from "../../../pipeline/stages/train_dense.ts";
 import { openTrainings, type Training } from "../../../pipeline/stages/trainings.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
+import { recordTime } from "../../../pipeline/run/timing.ts";
 import { readStepMetrics } from "../../../pipeline/training/metrics.ts";
 import { gpu } from "../../kernels/support.ts";
 import { withPartition } from "./support.ts";
@@ -112,3 +115,18 @@ Deno.test("openTrainings() counts the steps of the larger dense model as its tra
     assertNotEquals(steps, target.steps(own, { sequences }));
     assertNotEquals(steps, target.steps(configuration, { sequences, heldOut }));
   }, { ...flags, expertSteps: 4000, denseLayers: 2, holdout: 0.5 }));
+
+Deno.test("openTrainings() counts the FLOP/s of an expert with the tokenizer's vocabulary, not the settings'", () =>
+  withPartition(async (run) => {
+    const { configuration: made } = (await readRunConfiguration(run))!;
+    await writeRunConfiguration(run, { ...made, vocabularySize: 2000 }); // as with a tokenizer from elsewhere
+    const release = await lockRun(run, "train-expert-00", "train-expert");
+    const line = { step: 10, tokens: 1000, loss: 1, rate: 0.1, norm: 1 };
+    await Deno.writeTextFile(`${run}/metrics/expert-00.jsonl`, JSON.stringify(line) + "\n");
+    await recordTime(run, { stage: "train-expert-00", step: 10, seconds: 1, tokensPerSecond: 100 });
+    const [{ flopsPerSecond }] = await (await openTrainings(run)).read();
+    await release();
+    const { vocabulary } = tokenizeResult((await readManifest(run, "tokenize"))!, run);
+    const { expert } = modelShapes({ ...made, vocabularySize: vocabulary });
+    assertEquals(flopsPerSecond, trainingFlops(expert, made.expertBatch, made.sequenceLength)); // of a step
+  }));
