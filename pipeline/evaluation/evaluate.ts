@@ -27,7 +27,10 @@ import { createTables, figuresOf, summarize, type Tables } from "./tables.ts";
 import { ofTrained } from "./trained.ts";
 
 /** What {@linkcode evaluate} takes. */
-export interface EvaluateOptions extends RouteOptions, PassOptions, MixOptions, FallbackOptions {
+export interface EvaluateOptions
+  extends RouteOptions, Omit<PassOptions, "kept">, MixOptions, FallbackOptions {
+  /** The experts that are there, where not all are. */
+  trained?: readonly number[];
   /** Baselines of the mixture to compare with. */
   baselines?: readonly Baseline[];
   /** A partitioner besides the mixture's own that chooses among its experts too. It stays open. */
@@ -74,10 +77,15 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   checkFallback(options, baselines);
   const mixes = mixesOf(options, partitioner);
   const routing = async () => {
-    const open = trained ? await ofTrained(options, partitioner, trained, onRows) : options.open;
-    return { open, routed: await route({ ...options, open }, partitioner, onRows, mixes !== undefined) };
+    const some = trained && await ofTrained(options, partitioner, trained, onRows);
+    const open = some?.open ?? options.open;
+    return {
+      open,
+      kept: some?.kept,
+      routed: await route({ ...options, open }, partitioner, onRows, mixes !== undefined),
+    };
   };
-  const { open, routed } = await routing().finally(() => mixture.closePartitioner());
+  const { open, kept, routed } = await routing().finally(() => mixture.closePartitioner());
   if (routed.documents === 0) {
     const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
     throw new InputError(`Cannot evaluate as there must be held-out sequences${which}: there are none`);
@@ -94,7 +102,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const firstFallback = firstMix + (mixing?.columns ?? 0);
   const firstOther = firstFallback + (falling?.columns ?? 0);
 
-  const passes = createPasses({ ...options, open }, routed, partitioner, onRows);
+  const passes = createPasses({ ...options, open, kept }, routed, partitioner, onRows);
   const there = trained ?? [...Array(experts).keys()];
   for (const part of mixing?.parts ?? [all]) {
     await mixing?.begin(part);

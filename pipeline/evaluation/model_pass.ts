@@ -24,8 +24,8 @@ export interface PassOptions extends Pick<RouteOptions, "mixture" | "open" | "si
   batch?: number;
   /** Gives what another process found of a model, so that it is not scored here; undefined for the others. */
   known?: (model: ModelName) => Promise<ModelScores | undefined>;
-  /** The experts that are there, where not all are. */
-  trained?: readonly number[];
+  /** Whether each sequence of which `known` tells is among those that are opened. Default: all are. */
+  kept?: readonly boolean[];
 }
 
 /** What one model says of all sequences, whichever process asks it. */
@@ -56,7 +56,8 @@ export async function scoreModel(
   for await (const { rows, tokens, sequenceLength, length } of blocks(open(), lineage)) {
     signal?.throwIfAborted();
     scores.push(await scorer.score(tokens, sequenceLength, length));
-    onProgress?.(done += rows);
+    done += rows;
+    onProgress?.(done);
   }
   const nll = new Float32Array(done);
   scores.reduce((at, block) => (nll.set(block, at), at + block.length), 0);
@@ -81,7 +82,7 @@ export interface Passes {
 
 /** Prepares passes of models over sequences that are routed. */
 export function createPasses(
-  { mixture, open, batch, known: knownOf, trained, signal }: PassOptions,
+  { mixture, open, batch, known: knownOf, kept, signal }: PassOptions,
   routed: Routed,
   partitioner: Pick<Partitioner, "tokenizer" | "vocabulary">,
   onRows: (rows: number) => void,
@@ -130,15 +131,14 @@ export function createPasses(
   return {
     async run(model, { begin, end }, visit, take) {
       signal?.throwIfAborted();
-      // Parts keep no log-probabilities of tokens, and all sequences.
-      const known = take || trained ? undefined : await knownOf?.(model);
+      const known = take ? undefined : await knownOf?.(model); // parts keep no log-probabilities of tokens
       if (known) {
         check(model, known);
+        if (kept && kept.length !== known.nll.length) throw otherSequences(model);
+        const nll = kept ? known.nll.filter((_, row) => kept[row]) : known.nll;
         let at = 0;
-        for (const block of routed.blocks) {
-          visitAll(model, block, known.nll.subarray(at, at += block.rows), visit);
-        }
-        if (at !== known.nll.length) throw otherSequences(model);
+        for (const block of routed.blocks) visitAll(model, block, nll.subarray(at, at += block.rows), visit);
+        if (at !== nll.length) throw otherSequences(model);
         return;
       }
       using lease = await mixture.lease(model, scoring({ length: sequenceLength, batch }), signal);

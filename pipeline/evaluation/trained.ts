@@ -7,22 +7,27 @@
 
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { fromBatch, type RecordBatch, toBatch } from "../rows/arrow.ts";
+import { fromBatch, toBatch } from "../rows/arrow.ts";
 import { lineageOf } from "../rows/lineage.ts";
 import { takeColumns } from "../rows/columns.ts";
 import { blocks } from "./rows.ts";
 import type { RouteOptions } from "./routes.ts";
 
-/**
- * Routes every sequence by M tokens, and returns a function that opens those that go to an expert which is
- * there, in their order. Memory holds one bit per sequence.
- */
+/** The sequences that go to experts which are there. */
+export interface OfTrained {
+  /** Opens them, in their order. */
+  open: RouteOptions["open"];
+  /** Whether a sequence is among them, of all in their order. */
+  kept: readonly boolean[];
+}
+
+/** Routes every sequence by M tokens, and finds those that go to an expert which is there. */
 export async function ofTrained(
   { mixture, prefix, open, signal }: RouteOptions,
   partitioner: Partitioner,
   trained: readonly number[],
   onRows: (rows: number) => void,
-): Promise<() => ReadableStream<RecordBatch>> {
+): Promise<OfTrained> {
   const there = new Set(trained);
   const kept: boolean[] = [];
   for await (const block of blocks(open(), partitioner)) {
@@ -32,7 +37,7 @@ export async function ofTrained(
     }
     onRows(block.rows);
   }
-  return () =>
+  const only = () =>
     ReadableStream.from(async function* () {
       let first = 0;
       for await (const batch of open()) {
@@ -45,4 +50,5 @@ export async function ofTrained(
         }
       }
     }());
+  return { open: only, kept };
 }

@@ -154,8 +154,8 @@ export function evaluateStage(
           [DOCUMENTS]: await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, evaluation),
           [EVALUATION]: await writeAtomic(`${run}/${EVALUATION}`, jsonText(evaluation)),
         };
-        await removeParts(run);
-        return { outputs, result: { documents, sequences, tokens } };
+        const result = { documents, sequences, tokens };
+        return trained ? { outputs, result } : { outputs, result, afterwards: () => removeParts(run) };
       };
     },
     part: (work, { inputs }, part) =>

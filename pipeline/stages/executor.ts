@@ -267,6 +267,7 @@ async function makeStage(
     emit({ type: "warning", message: `left "${run}/${left[0]}"${more}: ${name} did not make it` });
   }
   const manifest = await writeManifest(run, identity, { ...made, read: files.read });
+  await made.afterwards?.();
   const seconds = (performance.now() - start) / 1000;
   await recordTime(run, { stage: name, seconds, copied: made.copied });
   emit({ type: "stage", stage: name, state: "done", seconds, result: made.result });

@@ -70,6 +70,8 @@ export interface Made {
   result: Record<string, unknown>;
   /** Whether it was copied from another run instead. */
   copied?: boolean;
+  /** Removes what is not needed any more once the manifest is written. */
+  afterwards?(): Promise<void>;
 }
 
 /** The estimate of a stage. */

@@ -35,6 +35,24 @@ Deno.test("runStage() says that another revision made it, and makes it again", a
   });
 });
 
+Deno.test("runStage() calls what removes things that are not needed any more once the manifest vouches for the stage", async () => {
+  const { prepare, ...toy } = toyStage("first");
+  const seen: boolean[] = [];
+  const stage = toyStage("first", {
+    ...toy,
+    prepare: async (work, identity, before) => {
+      const make = await prepare(work, identity, before);
+      const afterwards = async () => void seen.push(await exists(manifestPath(work.run, "first")));
+      return async () => ({ ...await make(), afterwards });
+    },
+  });
+  await withStages([stage], async (run) => {
+    await runAll(run);
+    await runAll(run);
+    assertEquals(seen, [true]);
+  });
+});
+
 Deno.test("a damaged manifest of pages stops no stage, and a check removes it, with a word", () =>
   withStages([toyStage("first"), toyStage("second", { needs: ["first"] })], async (run) => {
     await runAll(run);
