@@ -10,6 +10,7 @@ import {
   BASELINE_NOTES,
   BASELINES,
   type Evaluation,
+  fewDocuments,
   sideOf,
   TOLD_WAYS,
   type Way,
@@ -28,6 +29,7 @@ const BEST = "best in hindsight";
  */
 export function evaluationText(run: string, evaluation: Evaluation, routes = true): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
+  const few = fewDocuments(documents);
   const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
     mixture: routes ? `mixture, routed by ${prefix} tokens` : "mixture, by true labels",
@@ -95,6 +97,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
     "",
     ...routedByText(evaluation),
     `intervals: bootstrap over documents, ${count(resamples)} draws`,
+    ...few ? [few] : [],
     `run folder: ${run}`,
   ].join("\n");
 }

@@ -20,6 +20,8 @@ export interface Documents {
 }
 
 const COVERAGE = 0.95;
+/** Documents below which intervals come out too narrow: so few hardly differ from draw to draw; one never does. */
+const ENOUGH_DOCUMENTS = 10;
 const DRAWS_PER_TURN = 2 ** 20; // some 30 ms of work between two looks at the signal
 
 /**
@@ -70,6 +72,13 @@ export async function resample(
     signal?.throwIfAborted();
   }
   return means;
+}
+
+/** Says that intervals over so few documents are too narrow; undefined where there are enough. */
+export function fewDocuments(documents: number): string | undefined {
+  if (documents >= ENOUGH_DOCUMENTS) return undefined;
+  const are = documents === 1 ? "1 document is" : `${documents} documents are`;
+  return `${are} too few for intervals of 95%: these are narrower than they should be`;
 }
 
 /** Gives the interval that holds the middle 95% of values, its ends interpolated between the nearest two. */

@@ -9,12 +9,12 @@
  * @module
  */
 
-import { InputError, type Text } from "../../kernels/errors.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
 import { type Baseline, BASELINES } from "./baselines.ts";
-import { resample } from "./bootstrap.ts";
+import { fewDocuments, resample } from "./bootstrap.ts";
 import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { checkFallback, createFallback, type FallbackOptions } from "./fallback.ts";
@@ -43,7 +43,7 @@ export interface EvaluateOptions
   onProgress?: (done: number) => void;
   /** Called with what every held-out document came to, before the bootstrap. */
   onDocuments?: (scores: DocumentScores) => void;
-  /** Called with a warning of sequences of which the partitioner knows nothing. */
+  /** Called with a warning of sequences of which the partitioner knows nothing, or of too few documents for intervals. */
   onWarning?: (message: Text) => void;
 }
 
@@ -91,6 +91,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     throw new InputError(`Cannot evaluate as there must be held-out sequences${which}: there are none`);
   }
   if (routed.unknown > 0) options.onWarning?.(unknownText(routed.unknown));
+  const few = fewDocuments(routed.documents);
+  if (few) options.onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
   const all: Part = { begin: 0, end: routed.blocks.length };
   const mixing = mixes && createMixing(mixes, routed, options, partitioner, onRows);
   const falling = fallback && createFallback({ fallback, margin: options.margin }, routed, prefix);

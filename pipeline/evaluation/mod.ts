@@ -5,6 +5,7 @@
  */
 
 export { type Baseline, BASELINE_NOTES, type BaselineNotes, BASELINES, isBaseline } from "./baselines.ts";
+export { fewDocuments } from "./bootstrap.ts";
 export { type EncodedPrompt, encodeQuestions } from "./choices/encode.ts";
 export { type AskOptions, askQuestions } from "./choices/score.ts";
 export { harnessResults, writeHarnessResults } from "./choices/harness.ts";

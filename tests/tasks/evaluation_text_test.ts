@@ -41,3 +41,13 @@ Deno.test("evaluationText() says what chooses the experts: a prefix, or true lab
   assertStringIncludes(byLabel, "\nthe true label of a text chooses its expert; no prompt has one\n");
   assertFalse(/^prefix|routed by/m.test(byLabel), byLabel);
 });
+
+Deno.test("evaluationText() says where documents are too few for the intervals that it shows", () => {
+  const told = (documents: number) => evaluationText("runs/a", { ...evaluationOf(SHAPE), documents });
+  assertMatch(
+    told(1),
+    /^1 document is too few for intervals of 95%: these are narrower than they should be$/m,
+  );
+  assertMatch(told(9), /^9 documents are too few for intervals/m);
+  assertFalse(told(10).includes("too few"));
+});

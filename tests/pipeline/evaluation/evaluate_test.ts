@@ -3,7 +3,7 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Columns } from "../../../pipeline/rows/arrow.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, type Text, wordText } from "../../../kernels/errors.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { routingPrefixes } from "../../../pipeline/evaluation/routes.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
@@ -423,4 +423,15 @@ Deno.test("evaluate() refuses streams that differ from pass to pass", async () =
       /every pass must read the same sequences: expert 1 gets more or fewer of them than the partitioner$/,
     );
   }
+});
+
+Deno.test("evaluate() warns where documents are too few for intervals, and computes the same", async () => {
+  const warnings: string[] = [];
+  const onWarning = (message: Text) => void warnings.push(wordText(message));
+  const rows = anyRows(20, 3);
+  assertEquals(await evaluateRows(rows, { onWarning }), await evaluateRows(rows));
+  const narrow = "3 documents are too few for intervals of 95%: these are narrower than they should be";
+  assertEquals(warnings, [`${narrow}; more are held out with a larger holdout`]);
+  await evaluateRows(anyRows(60, 30), { onWarning });
+  assertEquals(warnings.length, 1);
 });
