@@ -223,10 +223,12 @@ function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string 
   return [
     `${name} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ${beside} ${
       scientific(mixture)
-    } with routers and scoring`,
+    } with routers and scoring, as counted when it was trained`,
     `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
     `memory of training ${roughBytes(memory.training)}, of one expert's ${
       roughBytes(memory.expertTraining)
-    }; of generating ${roughBytes(memory.inference)}, with one expert ${roughBytes(memory.expertInference)}`,
+    }, with all activations kept; of generating ${roughBytes(memory.inference)}, with one expert ${
+      roughBytes(memory.expertInference)
+    }`,
   ].join("\n");
 }

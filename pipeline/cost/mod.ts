@@ -4,7 +4,13 @@
  * @module
  */
 
-export { besideMixture, type EqualCompute, equalCompute, type TrainingCost } from "./beside_mixture.ts";
+export {
+  besideMixture,
+  type BesideOptions,
+  type EqualCompute,
+  equalCompute,
+  type TrainingCost,
+} from "./beside_mixture.ts";
 export { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
 export type { Communication } from "./communication.ts";
 export {

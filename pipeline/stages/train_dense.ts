@@ -10,7 +10,7 @@ import { equalCompute } from "../cost/beside_mixture.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { largerDenseShape } from "../model/shapes.ts";
 import { manifestPath, outputsHash, outputsUnder, readManifest } from "../run/manifest.ts";
-import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { LARGER_DENSE } from "../settings/larger_dense.ts";
 import { trainingSteps } from "../training/steps.ts";

@@ -94,7 +94,8 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       estimateOf(target, options, configuration, { sequences, flops, kind }),
     async prepare(work, identity, before) {
       const { run, configuration, emit } = work;
-      const { data, recipe, eos, tokenizer } = await know(work);
+      const inputs = await know(work);
+      const { data, recipe, eos, tokenizer } = inputs;
       const { force = false, resume = false, checkpointEvery = 200, checkpointMinutes = 15, keep = 2 } =
         options;
       const place: Place = { name, stage, folder: `${run}/${folder}`, metrics: `${run}/${metrics}`, recipe };
@@ -113,8 +114,8 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
       const key = stageKey(`${identity.stage} state`, TRAINING_REVISION, settings, identity.inputs);
       const saved = await loadSaved({ ...begins, settings, key }, emit);
-      const cost = trial ? undefined : costOf(target, configuration, await know(work), gpu);
-      for (const message of trial ? [] : doubtsOf(target, configuration, await know(work), cost)) {
+      const cost = trial ? undefined : costOf(target, configuration, inputs, gpu);
+      for (const message of trial ? [] : doubtsOf(target, configuration, inputs, cost)) {
         emit({ type: "warning", message });
       }
       const start = await settleInputs(work, data, async () => (await startOf(work)).weights);
