@@ -200,7 +200,7 @@ function flopsNotes(
     ...(adopted ? ["training and prompts are counted as if every expert were of the run's own shape"] : []),
     ...(recomputed > 0
       ? [
-        `recomputed activations take ${extra}; the times of all trainings count theirs, the FLOPs above do not`,
+        `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
       ]
       : []),
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +

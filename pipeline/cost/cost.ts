@@ -84,7 +84,7 @@ export interface Cost {
   otherRouters?: { folder: string; known: boolean };
   /**
    * FLOPs. `recomputed` is what computing the activations of all experts again adds, and as much to the dense
-   * model. It is no cost of the method; every time of a training has its own share of it.
+   * model. It is no cost of the method; every time of a training has its own share of it, but for the routers'.
    */
   flops: MixtureFlops & { recomputed: number };
   /** The larger dense model at equal training compute. */
@@ -278,7 +278,7 @@ export interface ReadCostOptions extends Omit<CostOptions, "corpus" | "adopted" 
  */
 export async function readCost({ run = "", sources = {}, ...options }: ReadCostOptions): Promise<Cost> {
   const count = async (configuration: Configuration, more: Partial<CostOptions> = {}) =>
-    costOf(configuration, { ...options, ...more, routers: await readRouters(configuration) });
+    costOf(configuration, { ...options, ...more, routers: await readRouters(configuration, run) });
   if (run === "") return await count(resolveConfiguration(sources));
   const base = (await readRunConfiguration(run))?.configuration;
   if (!base) {

@@ -9,8 +9,7 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routerFolder } from "../checkpoints/routers.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import { kindOf, partitionerKind } from "../partition/partitioners.ts";
-import { exists } from "../run/files.ts";
+import { holdsPartitioner, kindOf, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { MixtureShape } from "./flops.ts";
@@ -30,13 +29,16 @@ export interface OtherRouters {
 }
 
 /**
- * Reads which routers a configuration takes from elsewhere; undefined where it takes none, or where their
- * folder is not on this machine. Throws an `InputError` where the folder holds no partitioner.
+ * Reads which routers a configuration takes from elsewhere, from the folder that it names or from its run's own copy;
+ * undefined where it takes none, or where neither is on this machine.
  */
 export async function readRouters(
-  { routers: folder }: Pick<Configuration, "routers">,
+  { routers }: Pick<Configuration, "routers">,
+  run = "",
 ): Promise<OtherRouters | undefined> {
-  if (folder === "" || !await exists(folder)) return undefined;
+  if (routers === "") return undefined;
+  const folder = run === "" ? routers : await partitionerFolder(run, routers);
+  if (!await holdsPartitioner(folder)) return undefined;
   if (!(await partitionerKind(folder)).models) return {};
   return { shape: (await loadCheckpointConfig(`${folder}/${routerFolder(0)}`)).config };
 }

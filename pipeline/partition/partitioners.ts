@@ -100,7 +100,8 @@ export async function partitionerFolder(run: string, named = ""): Promise<string
   return named || own;
 }
 
-const holdsPartitioner = async (folder: string): Promise<boolean> =>
+/** Says whether a folder holds a partitioner. */
+export const holdsPartitioner = async (folder: string): Promise<boolean> =>
   await exists(`${folder}/partitioner.json`) || await exists(`${folder}/router-00`);
 
 /**

@@ -132,11 +132,9 @@ export function evaluateStage(
       checkWhole(run, choices);
       const { kind, routes } = await partitionerKind(await partitionerFolder(run, configuration.routers));
       mixesOf(choices, { kind, experts });
+      const doubts = [...await leftOut(run, baselines), ...await unequal(work, own, dense, tokenize)];
       return async () => {
-        const uneven = await unequal(work, own, dense, tokenize);
-        for (const message of [...await leftOut(run, baselines), ...uneven]) {
-          emit({ type: "warning", message });
-        }
+        for (const message of doubts) emit({ type: "warning", message });
         if (!routes) {
           const message =
             `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;

@@ -269,7 +269,8 @@ async function computeApart(
   const { vocabulary, trainSequences: train, testSequences: test } = tokenizeResult(tokenize, run);
   const { config } = await loadCheckpointConfig(`${run}/${folder}`, files);
   const settings = { ...configuration, vocabularySize: vocabulary };
-  const routers = await readRouters(configuration);
+  const routers = await readRouters(configuration, run);
+  if (configuration.routers !== "" && routers === undefined) return undefined; // what they cost is not known here
   return costApart(name, besideMixture(settings, config, { batch, steps, corpus: { train, test }, routers }));
 }
 

@@ -275,7 +275,9 @@ export async function exportModel(
   const folder = `${run}/experts/${expertFolder(expert)}`;
   const path = `${folder}/model.safetensors`;
   if (!await isTrained(run, expertModel(expert))) {
-    const fact = await exists(path) ? "its training has begun anew and not ended" : `there is no "${path}"`;
+    const fact = await exists(path)
+      ? "its training has begun anew and not ended, or came without its manifest"
+      : `there is no "${path}"`;
     throw new InputError(`Cannot export expert ${expert} as it must be trained: ${fact}`, {
       where: path,
       remedy: say`run ${task("train-expert", { run, expert })} first`,

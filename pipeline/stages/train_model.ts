@@ -108,7 +108,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const begins = { run, place, identity, before, accepts };
       refuseChanged(begins);
       const gpu = await work.gpu();
-      refuseLarge(name, recipe, gpu, options);
+      refuseLarge(`${name} of "${run}"`, recipe, gpu, options);
       const { adapter, variants } = gpu;
       // Another adapter rounds differently: a checkpoint is continued on its own alone.
       const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };

@@ -47,7 +47,7 @@ const hasWeights = (run: string, { folder }: Model) => exists(`${run}/${folder}/
 
 /**
  * Says whether a model is trained, or was put there. Weights without a manifest beside what a training leaves
- * on its way are not: that training has begun anew and was stopped, and the weights are those of the one before.
+ * on its way are not: that training has begun anew and was stopped, and the weights are those of the one before, or came alone.
  */
 export async function isTrained(run: string, model: Model): Promise<boolean> {
   const { name, folder, stage } = model;
@@ -63,7 +63,7 @@ export async function leftOut(run: string, models: readonly Model[]): Promise<Te
     if (!await hasWeights(run, model) || await isTrained(run, model)) continue;
     const { what, stage } = model;
     messages.push(
-      say`${what} is left out, as its training has begun anew and not ended: ${
+      say`${what} is left out, as its training has begun anew and not ended, or came without its manifest: ${
         commandOf(stage, run)
       } goes on with it`,
     );

@@ -34,7 +34,7 @@ export async function readKnown(
 ): Promise<Known> {
   const { run, configuration } = context;
   const data = await target.data(context);
-  if (target.tellsCost) data.routers = await readRouters(configuration);
+  if (target.tellsCost) data.routers = await readRouters(configuration, run);
   await checkFiles(data.files);
   const { vocabulary, eos, tokenizer } = await readLineage(data, run, configuration);
   const own = { ...configuration, vocabularySize: vocabulary };

@@ -126,7 +126,7 @@ async function readKnown(
     }
     if (!all) return undefined;
     const { trainSequences: sequences, testSequences: heldOut, vocabulary } = all;
-    const routers = tellsCost ? await readRouters(configuration) : undefined;
+    const routers = tellsCost ? await readRouters(configuration, run) : undefined;
     return { sequences, heldOut, vocabulary, routers };
   } catch {
     return undefined; // what is damaged is told by who needs it

@@ -668,7 +668,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run RUN --expert 0 --memory 1KiB",
       2,
-      "Cannot train expert-00 as it must fit --memory: it takes",
+      " as it must fit --memory: it takes",
     ],
     [
       "--run RUN --expert all --together --memory much",

@@ -3,6 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
+import { readRouters } from "../../../pipeline/cost/mixture.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
 import { assertSame, cost, DEVICE } from "./support.ts";
@@ -73,4 +74,11 @@ Deno.test("readCost() counts routers from elsewhere with their own shape, or non
     assertEquals(away.otherRouters, { folder: `${folder}/away`, known: false });
     assertEquals(away.mixture.router, cost({}).mixture.router);
     assertEquals((await readCost(DEVICE)).otherRouters, undefined);
+    // A folder that holds no routers (yet) is as good as none; a run's own copy of them counts where they are away.
+    await Deno.mkdir(`${folder}/empty`);
+    assertEquals(await readRouters({ routers: `${folder}/empty` }), undefined);
+    await Deno.mkdir(`${folder}/run`);
+    await Deno.rename(`${folder}/em`, `${folder}/run/partitioner`);
+    assertEquals(await readRouters({ routers: `${folder}/em` }, `${folder}/run`), { shape });
+    assertEquals(await readRouters({ routers: `${folder}/em` }), undefined);
   }));
