@@ -60,17 +60,14 @@ export async function trainModels(
   if (name !== "experts") return [await trainDense(MATCHES[name], options, watch)];
   const c = await needConfiguration(options.run, "train-expert", true, true);
   const { recompute, gpu } = options;
-  const needed = trainingMemory(modelShapes(c).expert, {
-    ...{
-      batch: c.expertBatch,
-      microBatch: c.microBatch,
-      length: c.sequenceLength,
-      dtype: c.dtype,
-      recompute,
-    },
-    ...{ models: experts.length, asInBankOf: 1, kind: gpu.kind },
-  }).total;
-  const memory = await gpu.allocatable(needed);
+  const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = c;
+  const needed = (models: number) =>
+    trainingMemory(modelShapes(c).expert, {
+      ...{ batch, microBatch, length, dtype, recompute },
+      ...{ models, asInBankOf: 1, kind: gpu.kind },
+    }).total;
+  // One model is tried in any case: the device itself says where even that does not fit.
+  const memory = Math.max(await gpu.allocatable(needed(experts.length)), needed(1));
   return await trainExperts(experts, { ...options, memory }, watch);
 }
 
