@@ -20,14 +20,32 @@ async function withRun(test: (run: string) => Promise<void>): Promise<void> {
   }
 }
 
-/** Writes the file of a hold as a process of another machine does, whose clock is `minutes` off. */
+/** Writes the file of a hold as a process of another machine does, whose clock is `minutes` off: whole at any moment. */
 async function elsewhere(path: string, beat: number, minutes: number): Promise<void> {
-  await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+  const folder = path.slice(0, path.lastIndexOf("/"));
+  await Deno.mkdir(folder, { recursive: true });
   const since = new Date(Date.now() + 60_000 * minutes).toISOString();
   const claim = { pid: 17, host: "far", since, task: "afar", id: "0123", machine: "far/99", beat };
-  await Deno.writeTextFile(path, JSON.stringify(claim) + "\n");
+  const written = `${folder}/../../beat.json`;
+  await Deno.writeTextFile(written, JSON.stringify(claim) + "\n");
   const time = new Date(Date.now() + 60_000 * minutes);
-  await Deno.utime(path, time, time);
+  await Deno.utime(written, time, time);
+  await Deno.rename(written, path);
+}
+
+/** Keeps the hold of another machine alive; what is returned ends that, once the last beat is written. */
+function alive(path: string, minutes: number): () => Promise<void> {
+  let isAlive = true;
+  const beating = (async () => {
+    for (let beat = 1; isAlive; beat++) {
+      await elsewhere(path, beat, minutes);
+      await new Promise((done) => setTimeout(done, 100));
+    }
+  })();
+  return async () => {
+    isAlive = false;
+    await beating;
+  };
 }
 
 Deno.test("lockRun() refuses a second process and says who makes it", () =>
@@ -64,17 +82,15 @@ Deno.test("lockRun() breaks no hold of another machine that lives, wherever its 
     const path = `${run}/locks/score.json`;
     const lease = 400;
     for (const minutes of [-7, 60 * 24]) {
-      let beat = 0;
-      await elsewhere(path, beat, minutes);
-      const alive = setInterval(() => elsewhere(path, ++beat, minutes), 100);
+      await elsewhere(path, 0, minutes);
+      const silence = alive(path, minutes);
       const waited: number[] = [];
       const options = { lease, patience: 1200, onWait: ({ pid }: { pid: number }) => waited.push(pid) };
       const error = await assertRejects(() => lockRun(run, "score", "mine", options), RunError);
       assertStringIncludes(error.message, "process 17 on far has held it since");
       assertEquals(waited, [17]);
       assert(await isHeld(run, "score"));
-      clearInterval(alive);
-      await new Promise((done) => setTimeout(done, 150)); // a beat may be under way
+      await silence();
       const start = performance.now();
       const release = await lockRun(run, "score", "mine", { lease });
       assert(performance.now() - start >= lease, "it was silent for less than the lease");
@@ -160,9 +176,8 @@ Deno.test("watchHeld() and firstLiving() count a hold of another machine only as
     }
     assertEquals((await firstLiving(run, isScore, { lease }))?.owner.pid, Deno.pid);
     await release();
-    let beat = 0;
-    await elsewhere(path, beat, 0);
-    const alive = setInterval(() => elsewhere(path, ++beat, 0), 100);
+    await elsewhere(path, 0, 0);
+    const silence = alive(path, 0);
     for (let i = 0; i < 12; i++) {
       assertEquals((await watch())?.owner.pid, 17);
       await new Promise((done) => setTimeout(done, 100));
@@ -170,8 +185,7 @@ Deno.test("watchHeld() and firstLiving() count a hold of another machine only as
     const waited: string[] = [];
     const wait = ({ host }: { host: string }) => waited.push(host);
     assertEquals((await firstLiving(run, isScore, { lease, wait }))?.owner.pid, 17);
-    clearInterval(alive);
-    await new Promise((done) => setTimeout(done, 150)); // a beat may be under way
+    await silence();
     assertEquals((await watch())?.owner.pid, 17); // it may live
     await new Promise((done) => setTimeout(done, lease));
     assertEquals([await watch(), await isHeld(run, "score")], [undefined, true]);
