@@ -7,7 +7,8 @@
 import type { Cost } from "../cost/cost.ts";
 import { paperPair, paperTable, type TableRow } from "../cost/paper.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
-import { type Evaluation, type Gain, sideOf } from "../evaluation/evaluation.ts";
+import { type Evaluation, type Gain, gainText, sideOf } from "../evaluation/evaluation.ts";
+import { wayName } from "../report/plots.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 import { shortPrefix } from "./studies/lengths.ts";
@@ -237,6 +238,21 @@ export function paperOn(baseline: Baseline, experts: number): string {
     return `about equal: ${ofMixture} (335M, E = 32) and ${ofDense} (1.3B)`;
   }
   return (baseline === "dense" ? paperGain(experts) : null) ?? NOT_REPORTED;
+}
+
+/**
+ * Claims of a run that its mixture beats a model, beyond the interval; of the larger dense one, which the paper has about equal,
+ * that the mixture is not behind.
+ */
+export function gainClaim(run: string, gain: Gain, experts: number): Claim {
+  const model = wayName(gain.baseline, experts);
+  const isLevel = gain.baseline === "dense-compute";
+  return {
+    claim: `${run}: the mixture ${isLevel ? `is as good as ${model}, or better` : `beats ${model}`}`,
+    paper: paperOn(gain.baseline, experts),
+    here: gainText(gain),
+    holds: isLevel ? gain.high >= 0 : gain.low > 0,
+  };
 }
 
 /** Says how the paper's gain grows with the number of experts. */

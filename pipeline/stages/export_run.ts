@@ -36,7 +36,7 @@ import type { RunWatch } from "./session.ts";
 import { checkExpert } from "./train.ts";
 import { readPartOf } from "./train_expert.ts";
 import { TOKENIZER } from "./tokenizer.ts";
-import { expertModel, isTrained } from "./trained_models.ts";
+import { expertModel, isTrained, NOT_ENDED } from "./trained_models.ts";
 import { watchRows } from "./watch.ts";
 
 /**
@@ -275,9 +275,7 @@ export async function exportModel(
   const folder = `${run}/experts/${expertFolder(expert)}`;
   const path = `${folder}/model.safetensors`;
   if (!await isTrained(run, expertModel(expert))) {
-    const fact = await exists(path)
-      ? "its training has begun anew and not ended, or came without its manifest"
-      : `there is no "${path}"`;
+    const fact = await exists(path) ? NOT_ENDED : `there is no "${path}"`;
     throw new InputError(`Cannot export expert ${expert} as it must be trained: ${fact}`, {
       where: path,
       remedy: say`run ${task("train-expert", { run, expert })} first`,

@@ -56,6 +56,9 @@ export async function isTrained(run: string, model: Model): Promise<boolean> {
   return !await exists(`${run}/metrics/${name}.jsonl`) && !await exists(`${run}/${folder}/checkpoints`);
 }
 
+/** Why weights that are there do not count as trained. */
+export const NOT_ENDED = "its training has begun anew and not ended, or came without its manifest";
+
 /** Warns of models that have weights and are not trained, of which none is used. */
 export async function leftOut(run: string, models: readonly Model[]): Promise<Text[]> {
   const messages: Text[] = [];
@@ -63,9 +66,7 @@ export async function leftOut(run: string, models: readonly Model[]): Promise<Te
     if (!await hasWeights(run, model) || await isTrained(run, model)) continue;
     const { what, stage } = model;
     messages.push(
-      say`${what} is left out, as its training has begun anew and not ended, or came without its manifest: ${
-        commandOf(stage, run)
-      } goes on with it`,
+      say`${what} is left out, as ${NOT_ENDED}: ${commandOf(stage, run)} goes on with it`,
     );
   }
   return messages;

@@ -6,26 +6,24 @@
 
 import { paperPair } from "../../cost/paper.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { type Gain, gainText } from "../../evaluation/evaluation.ts";
-import type { Claim } from "../../report/reproduction.ts";
+import { gainText } from "../../evaluation/evaluation.ts";
 import { wayLine, wayName } from "../../report/plots.ts";
-import { paperOn } from "../claims.ts";
+import { gainClaim, paperOn } from "../claims.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
 import {
+  gainOver,
   gainSpreadText,
   type Outcome,
   percentText,
+  REPEATED,
   scoreText,
   seedRows,
-  seedsTo,
-  setupOf,
+  setupsByExperts,
   spreadText,
   type Study,
 } from "./study.ts";
 
 const EXPERTS = [4, 8];
-/** The number of experts whose runs are repeated with other seeds. */
-const REPEATED = 4;
 
 /** The mixture, and the models that could replace it. */
 const WAYS = ["mixture", ...BASELINES] as const;
@@ -54,14 +52,11 @@ export const dense: Study = {
   question:
     "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
   paper: paperText(),
-  setups: (_, seeds) =>
-    EXPERTS.flatMap((experts) =>
-      seedsTo(experts === REPEATED ? seeds : 1).map((seed) =>
-        setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, ["experts", ...BASELINES], seed)
-      )
-    ),
+  setups: (_, seeds) => setupsByExperts(EXPERTS, ["experts", ...BASELINES], seeds),
   findings: (outcomes) => ({
-    claims: outcomes.flatMap((outcome) => outcome.evaluation.gains.map((gain) => claimOf(outcome, gain))),
+    claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
+      gains.map((gain) => gainClaim(setup.label, gain, experts))
+    ),
     table: {
       head: [
         "run",
@@ -99,18 +94,6 @@ function paperText(): string {
   }. The mixture takes ${training} of the dense model's training FLOPs, and ${inference} of its FLOPs of a sequence.`;
 }
 
-/** Whether the mixture beats a model beyond the interval; beside the larger dense one, whether it is not behind. */
-function claimOf({ setup, evaluation: { experts } }: Outcome, gain: Gain): Claim {
-  const model = wayName(gain.baseline, experts);
-  const isLevel = gain.baseline === "dense-compute"; // the paper has the two about equal
-  return {
-    claim: `${setup.label}: the mixture ${isLevel ? `is as good as ${model}, or better` : `beats ${model}`}`,
-    paper: paperOn(gain.baseline, experts),
-    here: gainText(gain),
-    holds: isLevel ? gain.high >= 0 : gain.low > 0,
-  };
-}
-
 function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
   return WAYS.flatMap((way) => {
     const score = scores[way];
@@ -127,7 +110,7 @@ function rowsOf(outcome: Outcome): (string | null)[][] {
       setup.label,
       wayName(way, experts),
       scoreText(scores[way]),
-      text(gainOver(outcome, way), gainText),
+      text(gainOver(outcome, way) ?? null, gainText),
       ...[training, token, routing].map((flops) => text(flops, (flops) => flops.toExponential(2))),
       ...[memory, exchanged].map((bytes) => text(bytes, (bytes) => (bytes / 1e6).toPrecision(3))),
     ];
@@ -152,10 +135,6 @@ function spreadRows(outcomes: readonly Outcome[]): (string | null)[][] {
     ]);
   });
 }
-
-/** Gives the gain of the mixture of a run over a model; null where that is none. */
-const gainOver = ({ evaluation }: Outcome, way: Way): Gain | null =>
-  evaluation.gains.find(({ baseline }) => baseline === way) ?? null;
 
 /** Counts what a model costs. */
 function costsOf({ cost, trained, evaluation }: Outcome, way: Way): Costs {

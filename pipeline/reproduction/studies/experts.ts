@@ -5,26 +5,25 @@
  * @module
  */
 
-import { type Gain, gainText } from "../../evaluation/evaluation.ts";
+import { gainText } from "../../evaluation/evaluation.ts";
 import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
 import { colour } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
-import { paperGain, paperGrowth, paperOn } from "../claims.ts";
+import { gainClaim, paperGain, paperGrowth } from "../claims.ts";
 import { allAhead, ownTextOf } from "./own_text.ts";
 import {
+  gainOver,
   gainSpreadText,
   type Outcome,
+  REPEATED,
   scoreText,
   seedRows,
-  seedsTo,
-  setupOf,
+  setupsByExperts,
   spreadText,
   type Study,
 } from "./study.ts";
 
 const EXPERTS = [2, 4, 8];
-/** The numbers of experts whose runs are repeated with other seeds. */
-const REPEATED = 4;
 
 /** How the gain depends on E. */
 export const experts: Study = {
@@ -33,16 +32,7 @@ export const experts: Study = {
   question:
     "With the same tokens per expert, how much lower is the mixture's perplexity than a dense model's, for 2, 4 and 8 experts?",
   paper: "Figure 2 and table 3: 8.5% lower with 4 experts, 13.6% with 32 (335M), and ever more.",
-  setups: (_, seeds) =>
-    EXPERTS.flatMap((experts) =>
-      seedsTo(experts === REPEATED ? seeds : 1).map((seed) =>
-        setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, [
-          "experts",
-          "dense",
-          "dense-steps",
-        ], seed)
-      )
-    ),
+  setups: (_, seeds) => setupsByExperts(EXPERTS, ["experts", "dense", "dense-steps"], seeds),
   findings: (outcomes) => ({
     claims: [
       growth(outcomes, "dense", paperGrowth()),
@@ -71,7 +61,7 @@ export const experts: Study = {
             scoreText(scores.mixture),
             scoreText(scores.dense),
             scoreText(scores["dense-steps"]),
-            ...["dense", "dense-steps"].map((baseline) => {
+            ...(["dense", "dense-steps"] as const).map((baseline) => {
               const gain = gainOver(outcome, baseline);
               return gain ? gainText(gain) : null;
             }),
@@ -87,7 +77,7 @@ export const experts: Study = {
           outcomes,
           (outcome) => {
             const { mixture, dense, "dense-steps": steps } = outcome.evaluation.scores;
-            const gains = ["dense", "dense-steps"].map((name) => gainOver(outcome, name)?.percent);
+            const gains = (["dense", "dense-steps"] as const).map((name) => gainOver(outcome, name)?.percent);
             return [
               ...[mixture, dense, steps].map((score) => score?.perplexity),
               ...gains,
@@ -136,9 +126,6 @@ function passesOf(tokens: number, trained: readonly { tokens: number }[]): strin
   return (trained.reduce((sum, { tokens }) => sum + tokens, 0) / trained.length / tokens).toFixed(1);
 }
 
-const gainOver = ({ evaluation }: Outcome, baseline: string): Gain | undefined =>
-  evaluation.gains.find((gain) => gain.baseline === baseline);
-
 /**
  * Whether more experts gain more, in the runs of seed 0, which hold out the same text: each more than fewer, the
  * most more than the fewest and than none, beyond the intervals. They do not where more gain less, beyond both
@@ -164,12 +151,8 @@ function growth(outcomes: readonly Outcome[], baseline: "dense" | "dense-steps",
 
 /** Whether the mixture of a run beats each dense model beyond the interval. */
 function beatsDense({ setup, evaluation }: Outcome): Claim[] {
-  return evaluation.gains.filter(({ baseline }) => setup.models.includes(baseline)).map((gain) => ({
-    claim: `${setup.label}: the mixture beats ${wayLine(gain.baseline, evaluation.experts).name}`,
-    paper: paperOn(gain.baseline, evaluation.experts),
-    here: gainText(gain),
-    holds: gain.low > 0,
-  }));
+  return evaluation.gains.filter(({ baseline }) => setup.models.includes(baseline))
+    .map((gain) => gainClaim(setup.label, gain, evaluation.experts));
 }
 
 /** Whether every expert of a run is ahead on its own text; the study "segments" judges the runs that are repeated. */

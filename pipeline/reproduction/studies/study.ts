@@ -4,7 +4,7 @@
  * @module
  */
 
-import { atPrefix, sideOf } from "../../evaluation/evaluation.ts";
+import { atPrefix, type Gain, sideOf, type Way } from "../../evaluation/evaluation.ts";
 import type { Table } from "../../report/html.ts";
 import type { Plot } from "../../report/plots.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
@@ -87,6 +87,25 @@ export function setupOf(
     ...choices && { choices },
   };
 }
+
+/** The number of experts whose runs are repeated with other seeds. */
+export const REPEATED = 4;
+
+/** Lists runs of these numbers of experts, which studies share by their names, one of them for every seed. */
+export const setupsByExperts = (
+  counts: readonly number[],
+  models: readonly Searched[],
+  seeds: number,
+): Setup[] =>
+  counts.flatMap((experts) =>
+    seedsTo(experts === REPEATED ? seeds : 1).map((seed) =>
+      setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, models, seed)
+    )
+  );
+
+/** Gives the gain of the mixture of a run over a model; undefined where that is none. */
+export const gainOver = ({ evaluation }: Outcome, way: Way): Gain | undefined =>
+  evaluation.gains.find(({ baseline }) => baseline === way);
 
 /** Lists seeds from 0. */
 export const seedsTo = (seeds: number): number[] => Array.from({ length: seeds }, (_, seed) => seed);
