@@ -668,7 +668,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     [
       "--run RUN --expert 0 --memory 1KiB",
       2,
-      " as it must fit --memory: it takes",
+      'Cannot train expert-00 of "RUN" as it must fit --memory: it takes 9483568 bytes, the limit is 1024',
     ],
     [
       "--run RUN --expert all --together --memory much",
