@@ -5,7 +5,10 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 
 /** Decodes tokens one by one. */
 export interface Detokenizer {
-  /** Takes a token and returns the text that is final now: "" while a character is incomplete. */
+  /**
+   * Takes a token and returns the text of the tokens since the last text: "" while their last character is
+   * incomplete.
+   */
   push(token: number): Promise<string>;
   /** Returns what is left, with U+FFFD for bytes that never became a character. */
   flush(): Promise<string>;
@@ -29,27 +32,18 @@ export async function createDetokenizer(
   let window = Array.from(before);
   let clean = window.length; // tokens of the window up to the last place where a character ended
   let shown = (await tokenizer.decode(window)).length; // code units of the window's text that were given out
-  const take = (text: string, end: number) => {
-    if (end <= shown) return "";
-    const piece = text.slice(shown, end);
-    shown = end;
-    return piece;
-  };
   return {
     async push(token) {
       window.push(token);
       const text = await tokenizer.decode(window);
-      if (text.endsWith(BROKEN)) return take(text, text.replace(/\uFFFD+$/, "").length);
-      const piece = take(text, text.length);
+      if (text.endsWith(BROKEN)) return "";
+      const piece = text.slice(shown);
       window = window.slice(clean);
       clean = window.length;
       shown = (await tokenizer.decode(window)).length;
       return piece;
     },
-    async flush() {
-      const text = await tokenizer.decode(window);
-      return take(text, text.length);
-    },
+    flush: async () => (await tokenizer.decode(window)).slice(shown),
   };
 }
 

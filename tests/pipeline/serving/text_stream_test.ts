@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { createDetokenizer, createStopFilter } from "../../../pipeline/serving/text_stream.ts";
-import { byteTokenizer } from "./support.ts";
+import { byteTokenizer, QUOTES } from "./support.ts";
 
 const bytes = await byteTokenizer();
 /** Letters, spaces, characters of two to four bytes, and one joined of several. */
@@ -51,6 +51,10 @@ Deno.test("createDetokenizer() gives what decoding all at once gives, for tokens
 Deno.test("createDetokenizer() shows a character with the token that completes it, not later", async () => {
   const [ids] = await bytes.encode(["a😀b"]);
   assertEquals(await stream(bytes, [], ids), ["a", "", "", "", "😀", "b", ""]);
+});
+
+Deno.test("createDetokenizer() gives the whole text of its tokens: of one that begins with a space and ends in a character's middle, later", async () => {
+  assertEquals(await stream(QUOTES, [3], [1, 2, 3]), ["", " “", "a", ""]);
 });
 
 Deno.test("createDetokenizer() marks bytes that never become a character, at the end", async () => {

@@ -3,10 +3,19 @@ import { InputError } from "../../../../kernels/errors.ts";
 import type { Branching, ContinuationScore } from "../../../../pipeline/model/branch_scorer.ts";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import type { ModelName } from "../../../../pipeline/serving/models.ts";
+import { QUOTES } from "../support.ts";
+import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
+import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
+import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
 import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
 import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
-import { scorePrompts, type Wanted } from "../../../../pipeline/serving/server/write.ts";
+import {
+  type Piece,
+  scorePrompts,
+  type Wanted,
+  writeText,
+} from "../../../../pipeline/serving/server/write.ts";
 
 const CONTEXT = 6;
 const EXCHANGE: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
@@ -107,4 +116,45 @@ Deno.test("scorePrompts() refuses ids that the model lacks, and weights that giv
   );
   assert(error.message.endsWith("the weights of expert-02 are damaged"), error.message);
   assertEquals([held(), broken.held(), admission.running], [0, 0, 0]);
+});
+
+/** A service with {@linkcode QUOTES} whose model writes these tokens after a prompt. */
+function writingService(written: number[]): Service {
+  const shape = { vocabulary: 4, hidden: 4, layers: 1, heads: 1, context: 20 };
+  let read = 0;
+  const reader = {
+    capacity: shape.context,
+    get length() {
+      return read;
+    },
+    read(tokens: ArrayLike<number>) {
+      read += tokens.length;
+      return Promise.resolve(new Float32Array(4).with(written[read - 1], 9));
+    },
+    clear: () => void (read = 0),
+    [Symbol.dispose]() {},
+  };
+  const model = { config: shape, notes: {}, engine: { join: () => Promise.resolve(reader) } };
+  const mixture = {
+    ...{ routes: true, shape: {}, counts: { loads: 0, evictions: 0, held: [], bytes: 0 } },
+    tokenizer: () => Promise.resolve(QUOTES),
+    experts: () => Promise.resolve(1),
+    leaseAll: () => Promise.resolve({ value: [model], [Symbol.dispose]() {} }),
+  } as unknown as Mixture;
+  const metrics = createMetrics(mixture, createAdmission(1));
+  return { mixture, metrics, texts: createTokenTexts(QUOTES) } as Service;
+}
+
+Deno.test("writeText() places tokens where their text stands, also after one that ends in the middle of a character", async () => {
+  const service = writingService([3, 1, 2, 3, 3, 0]);
+  const asked = { ...wanted(0, 3), most: 10, likeliest: 0 };
+  using places = createAdmission(1).enter(1);
+  const request = { model: "expert-0", temperature: 0 } as CommonRequest;
+  const pieces: Piece[] = await Array.fromAsync(writeText(service, asked, request, places, EXCHANGE));
+  assertEquals(pieces.map(({ text }) => text).join(""), "a “aa");
+  const tokens = pieces.flatMap(({ tokens }) => tokens);
+  assertEquals(tokens.map(({ id, offset }) => [id, offset]), [[3, 0], [1, 1], [2, 1], [3, 3], [3, 4], [
+    0,
+    5,
+  ]]);
 });
