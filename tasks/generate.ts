@@ -35,10 +35,11 @@ export const TASK = await defineTask({
   about:
     "Continues a prompt with the expert that its prefix chooses, or several; text goes to standard output as it comes.",
   options: { ...RUN, ...DEVICE, ...GENERATION },
-  run: async ({ options, signal, tell }) => {
+  run: async ({ options, signal, onWarning, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
     const onChange = (change: Change) => tell(changeLine(change));
-    const generation = await generate({ ...options, prompt, cache: !options.noCache, onChange, signal });
+    const more = { cache: !options.noCache, onChange, onWarning, signal };
+    const generation = await generate({ ...options, ...more, prompt });
     tell(routeLine(generation, options.model));
     const { answering } = generation; // at the beginning
     if (options.json) {

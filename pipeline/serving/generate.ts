@@ -62,7 +62,7 @@ export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
 export interface GenerateOptions
   extends
     Omit<AnswerOptions, "expert" | "prompt" | "choice">,
-    Pick<MixtureOptions, "run" | "model" | "memory" | "gpu" | keyof OpenGpuOptions> {
+    Pick<MixtureOptions, "run" | "model" | "memory" | "gpu" | "onWarning" | keyof OpenGpuOptions> {
   /** Text to continue. */
   prompt: string;
   /** Expert to use instead of the partitioner's choice: the partitioner is not read. */
@@ -115,14 +115,18 @@ const [EXPERT, MODEL] = [setting("expert"), setting("model")];
  * tokenizer, and where a file is damaged.
  */
 export async function generate(
-  { run, model, memory, adapter, variants, gpu, ...options }: GenerateOptions,
+  { run, model, memory, adapter, variants, gpu, onWarning, ...options }: GenerateOptions,
 ): Promise<Generation> {
   if (model !== undefined && options.expert !== undefined) {
     throw new InputError(
       say`Cannot generate as ${EXPERT} belongs to a run: it is ${options.expert}, and ${MODEL} is "${model}"; leave one out`,
     );
   }
-  return await open(await openMixture({ run, model, memory, adapter, variants, gpu }), options, true);
+  return await open(
+    await openMixture({ run, model, memory, adapter, variants, gpu, onWarning }),
+    options,
+    true,
+  );
 }
 
 /**

@@ -17,6 +17,7 @@ import { decoding, type DecodingModel, type DecodingOptions, type Form } from ".
 import { type Budget, createLeases, type Held, type Lease, type LeaseCounts, type Loader } from "./leases.ts";
 import {
   checkTokenizer,
+  FOLDER_NAME,
   type MixtureSource,
   type ModelName,
   modelSource,
@@ -33,7 +34,8 @@ export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions
 }
 
 /** What {@link openMixture} takes. */
-export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, "partitioner" | "doing"> {
+export interface MixtureOptions
+  extends MixtureSettings, Pick<RunSourceOptions, "partitioner" | "doing" | "onWarning"> {
   /** Run folder with `tokenizer.json`, a partitioner and `experts/`. */
   run?: string;
   /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
@@ -120,15 +122,15 @@ export interface Mixture {
  * what is wrong with one model concerns that one alone.
  */
 export async function openMixture(
-  { run, model, partitioner, vouched, doing, ...settings }: MixtureOptions,
+  { run, model, partitioner, vouched, doing, onWarning, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
   if (model === undefined && run === undefined) {
     throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
   }
   return createMixture(
     await (model === undefined
-      ? runSource(run!, { partitioner, vouched, doing })
-      : modelSource(model, vouched)),
+      ? runSource(run!, { partitioner, vouched, doing, onWarning })
+      : modelSource(model, { vouched, onWarning })),
     settings,
   );
 }
@@ -207,7 +209,7 @@ export function createMixture(
 
   async function checkExpert(model: ModelName): Promise<void> {
     if (typeof model === "string") {
-      if (/^\w[\w-]*$/.test(model)) return;
+      if (FOLDER_NAME.test(model)) return;
       throw new InputError(
         `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
       );

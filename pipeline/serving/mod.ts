@@ -44,7 +44,12 @@ export {
   openMixture,
 } from "./mixture.ts";
 export { type Answering, MIXING } from "./mixing.ts";
-export { type MixtureSource, type ModelName, type RunSourceOptions } from "./models.ts";
+export {
+  type MixtureSource,
+  type ModelName,
+  type ModelSourceOptions,
+  type RunSourceOptions,
+} from "./models.ts";
 export { type Queue } from "./queue.ts";
 export { type Route } from "./route.ts";
 export { type Candidates, candidates, pick, sampleToken, SAMPLING, type Sampling } from "./sampling.ts";

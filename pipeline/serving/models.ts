@@ -2,7 +2,8 @@
  * Finds what a mixture is made of: in a run folder the tokenizer, the partitioner and the models, or a model's folder alone.
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { basename, relative, resolve } from "node:path";
+import { InputError, type Text } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
@@ -12,9 +13,10 @@ import { expertFolder } from "../partition/manifests.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
-import { vouchedFiles } from "../run/manifest.ts";
+import { runOf, vouchedFiles } from "../run/manifest.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { isTrained, NOT_ENDED } from "../training/trained.ts";
 
 /** Names a model of a mixture: an expert by its number, a dense model by its name. */
 export type ModelName = number | string;
@@ -48,8 +50,19 @@ export interface MixtureSource {
   load(model: ModelName): Promise<Checkpoint>;
 }
 
+/** How {@linkcode modelSource} reads a model. */
+export interface ModelSourceOptions {
+  /** Records of its files. Default: what the manifests of its run say. */
+  vouched?: Vouched;
+  /** Called as a model is read whose weights do not count as trained. */
+  onWarning?: (message: Text) => void;
+}
+
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
-export async function modelSource(folder: string, vouched?: Vouched): Promise<MixtureSource> {
+export async function modelSource(
+  folder: string,
+  { vouched, onWarning }: ModelSourceOptions = {},
+): Promise<MixtureSource> {
   vouched ??= await vouchedFiles(folder);
   await loadCheckpointConfig(folder, vouched);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
@@ -68,28 +81,56 @@ export async function modelSource(folder: string, vouched?: Vouched): Promise<Mi
     tokenizer: () => loadTokenizer(path, { vouched }),
     identity: () => tokenizerOf(path),
     describe: () => loadCheckpointConfig(folder, vouched),
-    load: () => loadCheckpoint(folder, vouched),
+    async load() {
+      const checkpoint = await loadCheckpoint(folder, vouched);
+      await warnOfUntrained(await runOf(folder), folder, onWarning);
+      return checkpoint;
+    },
   };
 }
 
+/** Warns of a model in a run whose weights do not count as trained. */
+async function warnOfUntrained(
+  run: string | null,
+  folder: string,
+  onWarning?: (message: Text) => void,
+): Promise<void> {
+  if (run === null || !onWarning) return;
+  const place = { name: basename(resolve(folder)), folder: relative(run, folder) };
+  if (!await isTrained(run, place)) {
+    onWarning(`"${folder}" is used although its weights do not count as trained: ${NOT_ENDED}`);
+  }
+}
+
 /** How {@linkcode runSource} reads a run. */
-export interface RunSourceOptions {
+export interface RunSourceOptions extends ModelSourceOptions {
   /** A partitioner's folder to use instead of the run's own. */
   partitioner?: string;
-  /** Records of its files. Default: what the manifests of the run say. */
-  vouched?: Vouched;
   /** What it is read for, as messages say it: "Cannot generate as …". That is the default. */
   doing?: string;
 }
 
-/** The mixture of a run. */
+/** What a folder of a run is called that a model may be named by. */
+export const FOLDER_NAME = /^\w[\w-]*$/;
+
+/** The mixture of a run. Models may be made anew while it is open: the next one who needs them gets the new ones. */
 export async function runSource(
   run: string,
-  { partitioner, vouched, doing = "generate" }: RunSourceOptions = {},
+  { partitioner, vouched, doing = "generate", onWarning }: RunSourceOptions = {},
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
-  vouched ??= await vouchedFiles(run, routing);
+  let records = vouched ?? await vouchedFiles(run, routing);
+  /** Reads files. Those that are not as recorded may have been made anew, with other records, unless these were given. */
+  async function read<Value>(reader: (records: Vouched) => Promise<Value>): Promise<Value> {
+    try {
+      return await reader(records);
+    } catch (error) {
+      if (vouched || !(error instanceof InputError)) throw error;
+      records = await vouchedFiles(run, routing);
+      return await reader(records);
+    }
+  }
   const path = `${run}/tokenizer.json`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
@@ -109,24 +150,27 @@ export async function runSource(
     },
     async tokenizer() {
       await need(path);
-      return await loadTokenizer(path, { eos: configuration?.eos, vouched });
+      return await read((vouched) => loadTokenizer(path, { eos: configuration?.eos, vouched }));
     },
     identity: () => tokenizerOf(path),
     async partitioner(device) {
       await need(routing);
-      return await openPartitioner(routing, device, { vouched });
+      return await read((vouched) => openPartitioner(routing, device, { vouched }));
     },
     async dense() {
       const entries = await Array.fromAsync(Deno.readDir(run));
-      const folders = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+      const folders = entries.filter(({ isDirectory, name }) => isDirectory && FOLDER_NAME.test(name))
+        .map(({ name }) => name).sort();
       const found = await Promise.all(folders.map((name) => exists(`${run}/${name}/model.safetensors`)));
       return folders.filter((_, i) => found[i]);
     },
-    describe: (model) => loadCheckpointConfig(folderOf(model), vouched),
+    describe: (model) => read((vouched) => loadCheckpointConfig(folderOf(model), vouched)),
     async load(model) {
       const folder = folderOf(model);
       for (const name of ["config.json", "model.safetensors"]) await need(`${folder}/${name}`);
-      return await loadCheckpoint(folder, vouched);
+      const checkpoint = await read((vouched) => loadCheckpoint(folder, vouched));
+      await warnOfUntrained(run, folder, onWarning);
+      return checkpoint;
     },
   };
 }

@@ -30,13 +30,14 @@ import { readVouched, Vouched } from "../run/vouched.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
+import { isTrained, NOT_ENDED } from "../training/trained.ts";
 import { type Exported, exportInto } from "./export_folder.ts";
 import { needConfiguration } from "./run_folder.ts";
 import type { RunWatch } from "./session.ts";
 import { checkExpert } from "./train.ts";
 import { readPartOf } from "./train_expert.ts";
 import { TOKENIZER } from "./tokenizer.ts";
-import { expertModel, isTrained, NOT_ENDED } from "./trained_models.ts";
+import { expertModel } from "./trained_models.ts";
 import { watchRows } from "./watch.ts";
 
 /**

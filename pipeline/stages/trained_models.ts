@@ -7,10 +7,11 @@
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { expertFolder, partHash, readPart } from "../partition/manifests.ts";
-import { exists, hashFile } from "../run/files.ts";
-import { type Manifest, manifestPath, outputsHash } from "../run/manifest.ts";
+import { hashFile } from "../run/files.ts";
+import { type Manifest, outputsHash } from "../run/manifest.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { hasWeights, isTrained, NOT_ENDED } from "../training/trained.ts";
 import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, Work } from "./stage.ts";
@@ -42,22 +43,6 @@ const modelOf = ({ name, folder, command }: ReturnType<typeof expertTarget>, wha
   folder,
   stage: { name: `train-${name}`, command },
 });
-
-const hasWeights = (run: string, { folder }: Model) => exists(`${run}/${folder}/model.safetensors`);
-
-/**
- * Says whether a model is trained, or was put there. Weights without a manifest beside what a training leaves
- * on its way are not: that training has begun anew and was stopped, and the weights are those of the one before, or came alone.
- */
-export async function isTrained(run: string, model: Model): Promise<boolean> {
-  const { name, folder, stage } = model;
-  if (!await hasWeights(run, model)) return false;
-  if (await exists(manifestPath(run, stage.name))) return true;
-  return !await exists(`${run}/metrics/${name}.jsonl`) && !await exists(`${run}/${folder}/checkpoints`);
-}
-
-/** Why weights that are there do not count as trained. */
-export const NOT_ENDED = "its training has begun anew and not ended, or came without its manifest";
 
 /** Warns of models that have weights and are not trained, of which none is used. */
 export async function leftOut(run: string, models: readonly Model[]): Promise<Text[]> {

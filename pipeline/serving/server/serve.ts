@@ -4,7 +4,7 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, setting, task, type Text } from "../../../kernels/errors.ts";
+import { InputError, say, setting, task } from "../../../kernels/errors.ts";
 import { expertFolder } from "../../partition/manifests.ts";
 import { exists } from "../../run/files.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
@@ -47,8 +47,6 @@ export interface ServeOptions extends MixtureOptions {
   onReady?: () => void;
   /** Called with every request that was answered. */
   onAnswer?: (answered: Answered) => void;
-  /** Called with warnings. */
-  onWarning?: (message: Text) => void;
   /** Called with errors that are not the fault of a client. */
   onError?: (error: unknown) => void;
 }
@@ -122,7 +120,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
   const { createMetrics } = await import("./metrics.ts");
   const mixture = await openMixture({
-    ...{ run, partitioner, memory, models, slots, gpu, adapter, variants, doing: "serve" },
+    ...{ run, partitioner, memory, models, slots, gpu, adapter, variants, onWarning, doing: "serve" },
   });
   await checkServed(mixture, options).catch((error) => { // before it names its address
     mixture.close();
