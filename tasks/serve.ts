@@ -3,10 +3,11 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
-import { type Answered, keepToUpstreams, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
+import { keepToUpstreams, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";
+import { answerLine, errorLine } from "./serve_log.ts";
 import { checkUpstreams } from "./upstream_permission.ts";
 
 const { custom, integer, integers, number, path, section, text } = field;
@@ -48,12 +49,8 @@ export const TASK = await defineTask({
         print({ url }, `${url} (Ctrl-C ends it, when all answers are sent)`);
       },
       onReady: () => log === "text" && console.error("ready"),
-      onAnswer: (answered) => console.error(log === "json" ? JSON.stringify(answered) : lineOf(answered)),
-      onError: console.error,
+      onAnswer: (answered) => console.error(answerLine(answered, log)),
+      onError: async (error) => console.error(await errorLine(error, log, { run: options.run })),
     });
   },
 }, import.meta);
-function lineOf({ request, status, milliseconds, notes }: Answered): string {
-  const more = Object.entries(notes).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`).join("");
-  return `${new Date().toISOString()} ${request} ${status} ${milliseconds.toFixed(0)} ms${more}`;
-}

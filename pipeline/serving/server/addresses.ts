@@ -18,8 +18,8 @@ const UPSTREAM = setting("upstream");
 export function parseUpstreams(text: string): Map<number, string> {
   const found = new Map<number, string>();
   for (const one of text.split(",").filter((one) => one !== "")) {
-    const [, expert, url] = /^(\d+)=(https?:\/\/[^/\s]+)\/*(?:v1\/*)?$/.exec(one.trim()) ?? [];
-    if (expert === undefined || found.has(Number(expert))) {
+    const [, expert, url] = /^(\d+)=(https?:\/\/[^/\s?#@]+)\/*(?:v1\/*)?$/.exec(one.trim()) ?? [];
+    if (expert === undefined || found.has(Number(expert)) || !URL.canParse(url)) {
       const rule = "name an expert once, with its address, like 0=http://10.0.0.1:8000";
       throw new InputError(say`Cannot forward as each part of ${UPSTREAM} must ${rule}: one is "${one}"`);
     }

@@ -6,7 +6,7 @@ import { HTTPException } from "hono/http-exception";
 import { vValidator } from "@hono/valibot-validator";
 import type * as v from "valibot";
 import { joinBytes } from "../../rows/bytes.ts";
-import { sha256 } from "../../run/files.ts";
+import { oneLine, sha256 } from "../../run/files.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
 import { ApiError, badRequest, errorResponse, unavailable } from "./errors.ts";
@@ -142,9 +142,11 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
   app.onError(failure);
 
   function failure(error: unknown, context: Context<Env>): Response {
-    if (error instanceof HTTPException) return errorResponse(badRequest(error.message));
     const { exchange } = context.env;
-    return errorResponse(logged(exchange, exchange.signal.aborted ? hungUp() : error));
+    const told = error instanceof HTTPException
+      ? badRequest(`Cannot read the request as its body must be JSON: ${error.message}`)
+      : error;
+    return errorResponse(logged(exchange, exchange.signal.aborted ? hungUp() : told));
   }
 
   function checkKey(header: string | undefined): void {
@@ -160,15 +162,11 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
 
   return async (incoming) => {
     const began = performance.now();
-    const { pathname } = new URL(incoming.url);
+    const pathname = URL.parse(incoming.url)?.pathname ?? "";
     const exchange: Exchange = { signal: incoming.signal, began, notes: {}, onError };
     const answer = async () => {
       const body = incoming.method === "POST" ? await readBody(incoming, maxBody, bodyTimeout) : undefined;
-      const { url, method } = incoming;
-      const headers = new Headers(incoming.headers);
-      if (body !== undefined) headers.set("content-type", "application/json"); // whatever it says: no route takes anything else
-      const request = new Request(url, { method, headers, body });
-      return await app.fetch(request, { exchange });
+      return await app.fetch(requestOf(incoming, body), { exchange });
     };
     let response: Response;
     try {
@@ -187,6 +185,19 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     else finish();
     return response;
   };
+}
+
+/** Gives a request with its body. Throws a 400 where its method or its host is one that no server takes. */
+function requestOf({ url, method, headers: own }: Request, body: string | undefined): Request {
+  const headers = new Headers(own);
+  if (body !== undefined) headers.set("content-type", "application/json"); // whatever it says: no route takes anything else
+  try {
+    return new Request(url, { method, headers, body });
+  } catch (error) {
+    throw badRequest(
+      `Cannot read the request as its method and its host must be those of a request: ${oneLine(error)}`,
+    );
+  }
 }
 
 const hungUp = () => new ApiError(499, "Cannot answer as the client must be there: it hung up");

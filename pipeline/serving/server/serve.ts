@@ -74,12 +74,12 @@ const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(ho
 async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: ServeOptions): Promise<void> {
   await mixture.check();
   const experts = await mixture.experts();
-  const foreign = serveExperts?.find((id) => id >= experts);
-  if (foreign !== undefined) {
+  const named = { serveExperts: serveExperts ?? [], upstream: [...upstreams?.addresses.keys() ?? []] };
+  for (const [name, ids] of Object.entries(named)) {
+    const foreign = ids.find((id) => id >= experts);
+    if (foreign === undefined) continue;
     throw new InputError(
-      say`Cannot serve an expert as ${setting("serveExperts")} must be of 0 to ${
-        experts - 1
-      }: one is ${foreign}`,
+      say`Cannot serve an expert as ${setting(name)} must be of 0 to ${experts - 1}: one is ${foreign}`,
     );
   }
   const ids = serveExperts ?? [...Array(experts).keys()];

@@ -6,7 +6,14 @@ Deno.test("parseUpstreams() reads experts with their addresses, and refuses anyt
   const read = parseUpstreams("0=http://10.0.0.1:8000,12=https://host/v1/");
   assertEquals([...read], [[0, "http://10.0.0.1:8000"], [12, "https://host"]]);
   assertEquals(parseUpstreams("").size, 0);
-  for (const text of ["http://x", "0=x", "0=http://a,0=http://b", "a=http://b"]) {
+  const foreign = [
+    "0=http://:8000",
+    "0=http://a:99999",
+    "0=http://a?b=c",
+    "0=http://a#b",
+    "0=http://me:key@a",
+  ];
+  for (const text of ["http://x", "0=x", "0=http://a,0=http://b", "a=http://b", ...foreign]) {
     assertThrows(() => parseUpstreams(text), InputError, "upstream");
   }
 });

@@ -181,6 +181,10 @@ Deno.test({
         `);
         await page.click("#write");
         await says(page, "text", /first$/);
+        await page.click("#write"); // another text instead: the one before says nothing any more
+        await says(page, "state", /writing/);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        assertEquals(await textOf(page, "state"), "writing …");
         await page.click("#stop");
         assertEquals(await says(page, "state", /stopped/), "stopped");
         assertEquals(await textOf(page, "error"), "");

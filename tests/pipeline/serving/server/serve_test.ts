@@ -305,8 +305,15 @@ Deno.test("log-probabilities of written tokens are those of their logits, the li
   });
 });
 
+/** Sends the bytes of a request, and returns those of its answer. */
+async function raw(url: string, request: string): Promise<string> {
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port: Number(new URL(url).port) });
+  await connection.write(new TextEncoder().encode(request));
+  return await new Response(connection.readable).text();
+}
+
 Deno.test("errors have OpenAI's form, and the server lives", async () => {
-  await withServer({ args: ["--queue", "2"] }, async ({ client, url }) => {
+  await withServer({ args: ["--queue", "2"] }, async ({ client, url, log }) => {
     const request = { model: "mixture", prompt: PROMPT, max_tokens: 4 };
     const refused = async (more: Record<string, unknown>, text: string) => {
       const error = await assertRejects(
@@ -362,6 +369,13 @@ Deno.test("errors have OpenAI's form, and the server lives", async () => {
     assertStringIncludes((await chat.json()).error.message, "messages.0.content");
     assertEquals((await (await fetch(`${url}/v1/nothing`)).json()).error.type, "invalid_request_error");
 
+    for (const head of ["TRACE /health HTTP/1.1\r\nHost: a", "GET /health HTTP/1.1\r\nHost: a b"]) {
+      const answer = await raw(url, `${head}\r\nConnection: close\r\n\r\n`);
+      assertStringIncludes(answer, "HTTP/1.1 400 ");
+      assertStringIncludes(answer, "Cannot read the request as its method and its host must be");
+    }
+    assert(!/ {4}at /.test(log()), log()); // nothing that a client sends is a bug
+
     const results = await Promise.allSettled(
       Array.from({ length: 12 }, () => client.completions.create({ ...request, max_tokens: 40 })),
     );
@@ -406,7 +420,7 @@ Deno.test("without its key a client gets nothing but the page, the health and th
 });
 
 Deno.test("a damaged expert fails alone, with 503, and works once it is mended", async () => {
-  await withServer({}, async ({ client, run }) => {
+  await withServer({}, async ({ client, run, log }) => {
     const path = `${run}/experts/expert-01/model.safetensors`;
     const bytes = await Deno.readFile(path);
     await Deno.writeFile(path, bytes.subarray(0, -5));
@@ -419,6 +433,11 @@ Deno.test("a damaged expert fails alone, with 503, and works once it is mended",
     await Deno.writeFile(path, bytes);
     const text = (await ask("expert-1")).choices[0].text;
     assertEquals(text, (await alone(run, { expert: 1, seed: 1, maxNewTokens: 4 })).text);
+    assertMatch(
+      log(),
+      /^\S+Z error: Cannot read "[^"\n]+expert-01\/model\.safetensors" as it must be a whole /m,
+    );
+    assert(!/ {4}at /.test(log()), log());
   });
 });
 
@@ -553,6 +572,7 @@ Deno.test("the figures tell tokens, requests, models and margins as Prometheus r
 Deno.test("a public address without a key is warned of; requests are logged as lines of JSON where that is asked for", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
+    await Deno.mkdir(`${run}/experts/expert-01/checkpoints`); // its training has begun anew
     const warning = "anyone who reaches 0.0.0.0 may use this server: --api-key-file names keys";
     await serving(run, ["--host", "0.0.0.0", "--log", "json"], async ({ client, log }) => {
       assertStringIncludes(log(), warning);
@@ -565,6 +585,9 @@ Deno.test("a public address without a key is warned of; requests are logged as l
         told = lines().find(({ request }) => request === "POST /v1/completions");
       }
       assertEquals([told.status, told.notes.model, told.notes.promptTokens], [200, "expert-01", 3]);
+      assert(!Number.isNaN(Date.parse(told.time)));
+      const untrained = lines().filter(({ message }) => message?.includes("do not count as trained"));
+      assertEquals(untrained.map(({ type }) => type), ["warning"]);
     });
     await Deno.writeTextFile(`${run}/keys`, "the key");
     for (const args of [["--host", "0.0.0.0", "--api-key-file", `${run}/keys`], []]) {
@@ -588,6 +611,10 @@ Deno.test("a run that cannot be served is refused before the server names its ad
     };
     await refused("Cannot serve an expert as serveExperts must be of 0 to 1: one is 2", {
       serveExperts: [2],
+    });
+    const addresses = new Map([[0, "http://127.0.0.1:9"], [7, "http://127.0.0.1:9"]]);
+    await refused("Cannot serve an expert as upstream must be of 0 to 1: one is 7", {
+      upstreams: { addresses, timeout: 1000 },
     });
     await Deno.remove(`${run}/experts/expert-00`, { recursive: true });
     const none = `Cannot serve "${run}" as an expert of it must be trained: none is`;
@@ -641,15 +668,20 @@ Deno.test("it ends although a client does not read what it asked for", async () 
     const ending = new AbortController();
     const listening = Promise.withResolvers<number>();
     const warnings: Text[] = [];
+    let answered = 0;
     const serving = serve({
-      ...{ run, gpu, port: 0, signal: ending.signal, drainTimeout: 0.2 },
+      ...{ run, gpu, port: 0, signal: ending.signal, drainTimeout: 0.2, onAnswer: () => answered++ },
       onListen: ({ port }) => listening.resolve(port),
       onWarning: (warning) => warnings.push(warning),
     });
     using connection = await Deno.connect({ hostname: "127.0.0.1", port: await listening.promise });
     const requests = new TextEncoder().encode("GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2000));
     connection.write(requests).catch(() => {}); // more pages than buffers hold
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    for (let before = -1; answered === 0 || answered > before;) { // until they are full
+      before = answered;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    assert(answered < 2000, "all pages went into buffers");
     ending.abort();
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise((resolve) => timer = setTimeout(() => resolve("it goes on"), 20_000));
