@@ -13,7 +13,7 @@
  * @module
  */
 
-import { entriesOf, isFolder, isMissing, refuseLink } from "./files.ts";
+import { entriesOf, isFolder, isMissing, isSame, refuseLink } from "./files.ts";
 
 /** Says who works in a run folder. */
 export interface Owner {
@@ -212,11 +212,6 @@ const UNKNOWN: Claim = { pid: 0, host: "", since: "", task: "", id: "", machine:
  */
 async function tryLock(file: Deno.FsFile, exclusive: boolean): Promise<boolean | undefined> {
   return await file.tryLock(exclusive).catch(() => undefined);
-}
-
-async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
-  const [open, named] = await Promise.all([file.stat(), Deno.stat(path).catch(() => null)]);
-  return named !== null && open.ino === named.ino && open.dev === named.dev;
 }
 
 export function describe(file: Deno.FsFile, claim: Claim): void {

@@ -60,7 +60,8 @@ export function jsonText(value: unknown): string {
  * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
  * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
  * was. `shared` says that several processes may write the file at once. Throws a `RunError` that names the
- * path where the disk is full, an `InputError` where the place cannot be written.
+ * path where the disk is full or another process writes the same, an `InputError` where the place cannot be
+ * written.
  */
 export async function writeAtomic(
   path: string,
@@ -81,8 +82,8 @@ export async function writeAtomic(
   } catch (error) {
     throw writeError(path, error);
   }
+  using file = opened;
   try {
-    using file = opened;
     for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
       const written = writeAll(file, chunk, path);
       hash.update(chunk); // while the chunk is being written
@@ -90,8 +91,9 @@ export async function writeAtomic(
       bytes += chunk.length;
     }
     await file.sync();
+    if (!await isSame(file, partial)) throw begunByAnother(path, partial); // what lies there may be half-written
   } catch (error) {
-    await removeIfThere(partial);
+    if (await isSame(file, partial)) await removeIfThere(partial);
     throw error;
   }
   await Deno.rename(partial, path).catch(async (error) => {
@@ -99,6 +101,19 @@ export async function writeAtomic(
     throw writeError(path, error);
   });
   return { bytes, sha256: hash.digest("hex") };
+}
+
+/** Says whether a path still leads to an open file. */
+export async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
+  const [open, named] = await Promise.all([file.stat(), Deno.stat(path).catch(() => null)]);
+  return named !== null && open.ino === named.ino && open.dev === named.dev;
+}
+
+function begunByAnother(where: string, partial: string): RunError {
+  return new RunError(
+    `Cannot write "${where}" as nobody else may write it meanwhile: "${partial}" is gone, or is that of another process`,
+    { where, remedy: "wait for that process, and run the same again" },
+  );
 }
 
 async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Promise<void> {

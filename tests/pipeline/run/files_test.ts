@@ -77,6 +77,33 @@ Deno.test("writeAtomic() shows nothing under the final name before the end", () 
     assertEquals((await Deno.stat(path)).size, 20);
   }));
 
+Deno.test("writeAtomic() leaves what another process has begun at the same place to that one", () =>
+  inFolder(async (folder) => {
+    for (const fails of [false, true]) {
+      const path = `${folder}/${fails}`;
+      const [begun, goOn] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      let other: Promise<unknown> | undefined;
+      const slow = async function* () {
+        yield new Uint8Array(10);
+        begun.resolve();
+        await goOn.promise;
+        yield new Uint8Array(10);
+      };
+      const overtaken = async function* () {
+        yield new Uint8Array(5);
+        other = writeAtomic(path, slow());
+        await begun.promise;
+        if (fails) throw new InputError("bad source");
+      };
+      const what = fails ? "bad source" : "nobody else may write it meanwhile";
+      await assertRejects(() => writeAtomic(path, overtaken()), Error, what);
+      assertFalse(await exists(path));
+      goOn.resolve();
+      await other;
+      assertEquals((await Deno.stat(path)).size, 20);
+    }
+  }));
+
 Deno.test("writeAtomic() names the path and the remedy where the place is no folder", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/file`, "");
