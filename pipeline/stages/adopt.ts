@@ -23,6 +23,7 @@ import {
   writeManifest,
 } from "../run/manifest.ts";
 import { loadTokenizer, sameTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { refuseLinks } from "./executor.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
 import { TOKENIZER } from "./tokenizer.ts";
 import { checkExpert } from "./train.ts";
@@ -102,6 +103,7 @@ export async function adoptExpert(
           remedy: say`replace it with ${setting("force")}`,
         });
       }
+      await refuseLinks(run, stage); // before anything of the expert that is there goes
       work.signal?.throwIfAborted();
       work.emit({ type: "stage", stage: stage.name, state: "started" });
       await removeIfThere(manifestPath(run, stage.name));

@@ -232,7 +232,7 @@ async function removeOf(run: string, stage: Stage, wanted: (path: string) => boo
 }
 
 /** Throws an `InputError` where a folder that a stage writes into is a link; returns those that it makes alone. */
-async function refuseLinks(run: string, stage: Stage): Promise<string[]> {
+export async function refuseLinks(run: string, stage: Stage): Promise<string[]> {
   const folders = foldersOf(stage);
   const ofFiles = stage.outputs.filter((output) => /[^/]\/[^/]/.test(output)).map(dirname);
   for (const folder of new Set([...folders, ...ofFiles])) await refuseLink(`${run}/${folder}`);

@@ -13,14 +13,7 @@ import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import type { TrainingCost } from "../cost/beside_mixture.ts";
 import { trainingFlops } from "../cost/flops.ts";
 import { epochs } from "../rows/shuffle.ts";
-import {
-  type FileRecord,
-  hashFile,
-  refuseLink,
-  removeFiles,
-  removeIfThere,
-  wholeName,
-} from "../run/files.ts";
+import { type FileRecord, hashFile, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
 import type { StageIdentity } from "../run/manifest.ts";
 import { measuredDevices } from "../run/measured.ts";
 import { recordTime } from "../run/timing.ts";
@@ -59,7 +52,6 @@ export function isBegun(path: string): boolean {
 
 /** Removes a model, its states and its metrics. */
 export async function removeModel(run: string, { name, folder }: Target): Promise<void> {
-  await refuseLink(`${run}/${folder}`);
   await removeFiles(`${run}/${folder}`, "", (path) => MADE.test(path) || isBegun(path));
   await removeIfThere(`${run}/metrics/${name}.jsonl`);
 }

@@ -155,6 +155,29 @@ Deno.test("training an adopted expert takes force; so does adopting over a train
     assertEquals((await readCost({ run, flops: 1e12, utilisation: 0.5 })).adopted, undefined);
   }));
 
+Deno.test("adoptExpert() follows no link, and takes nothing from the expert behind it", () =>
+  withPartition(async (run) => {
+    const from = `${run}/../elsewhere`;
+    await foreign(from, run);
+    await adoptExpert({ run, expert: 1, from });
+    await foreign(from, run, { ...FOREIGN, layers: 1 });
+    for (const link of ["experts", "experts/expert-01"]) {
+      await Deno.rename(`${run}/${link}`, `${run}/../moved`);
+      await Deno.symlink(await Deno.realPath(`${run}/../moved`), `${run}/${link}`);
+      const state = async () => [await hashes(`${run}/../moved`), await hashes(`${run}/manifests`)];
+      const before = await state();
+      const error = await assertRejects(
+        () => adoptExpert({ run, expert: 1, from, force: true }),
+        InputError,
+        "is a symbolic link",
+      );
+      assertEquals(error.where, `${run}/${link}`);
+      assertEquals(await state(), before);
+      await Deno.remove(`${run}/${link}`);
+      await Deno.rename(`${run}/../moved`, `${run}/${link}`);
+    }
+  }));
+
 Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the run, other parts and damage, and leaves no trace", () =>
   withPartition(async (run) => {
     const from = `${run}/../elsewhere`;
