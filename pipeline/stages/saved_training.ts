@@ -63,8 +63,9 @@ export async function loadSaved(
   const saved = await loadCheckpointState(statesOf(place), recipe.model, (context, step) => {
     const { metricsBytes, metricsSha256 } = context;
     own ||= context.key === key;
-    if (step > recipe.steps || metricsBytes > metrics.length) return false;
-    if (metricsSha256 !== undefined && sha256(metrics.subarray(0, metricsBytes)) !== metricsSha256) {
+    if (step > recipe.steps) return false;
+    const isCut = metricsBytes > metrics.length;
+    if (isCut || metricsSha256 !== undefined && sha256(metrics.subarray(0, metricsBytes)) !== metricsSha256) {
       onDamaged(
         `Cannot resume at step ${step} as the metrics up to it must be whole: "${place.metrics}" is not`,
       );

@@ -202,6 +202,23 @@ test("trainExpert() says of damaged checkpoints what it goes on from: one before
     );
   }));
 
+test("trainExpert() says where it begins anew as the metrics that its checkpoints stand on are gone", () =>
+  withPartition(async (run) => {
+    const warnings: string[] = [];
+    const train = async () => {
+      const flags = { ...EXPERT, logEvery: 1 };
+      await trainExpert(0, { run, gpu: gpu!, sources: { flags }, checkpointEvery: 2 }, {
+        onEvent: (event) => event.type === "warning" && warnings.push(wordText(event.message)),
+      });
+    };
+    await train();
+    await Deno.remove(`${run}/manifests/train-expert-00.json`); // as where it was killed
+    await Deno.remove(`${run}/metrics/expert-00.jsonl`);
+    await train();
+    assertEquals(warnings.filter((text) => text.includes("the metrics up to it must be whole")).length, 2);
+    assertStringIncludes(warnings.join(), "expert-00 has no other to go on from");
+  }));
+
 test("trainExpert() that goes on from a checkpoint keeps those that it makes, not later ones of before", () =>
   withPartition(async (run) => {
     const states = `${run}/experts/expert-00/checkpoints`;
