@@ -61,10 +61,11 @@ export async function makeBundle(
   },
 ): Promise<Bundle> {
   const [, name, compression] = /^(.+)\.tar(\.xz|\.gz)?$/.exec(basename(output)) ?? [];
-  if (name === undefined) {
-    throw new InputError(
-      `Cannot bundle into "${output}" as its name must end in .tar.xz, .tar.gz or .tar: it does not`,
-    );
+  if (name === undefined || /^[.-]/.test(name)) { // the name is also that of the folder in the archive
+    const must = name === undefined
+      ? "end in .tar.xz, .tar.gz or .tar: it does not"
+      : "begin with neither a dot nor a dash: it does";
+    throw new InputError(`Cannot bundle into "${output}" as its name must ${must}`);
   }
   if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
     const { os, arch } = Deno.build;

@@ -94,6 +94,14 @@ Deno.test("bundle refuses a name that is no archive, and leaves nothing behind",
     const { code, err } = await task("bundle", ["--output", `${folder}/bundle.zip`]);
     assertEquals(code, 2);
     assertStringIncludes(err, "its name must end in .tar.xz, .tar.gz or .tar");
+    for (const name of ["..tar", "...tar", "-x.tar"]) { // the folder in the archive would be this one, the one around it, a flag
+      const signal = AbortSignal.abort();
+      await assertRejects(
+        () => makeBundle({ output: `${folder}/${name}`, extras: [], signal }),
+        InputError,
+        "must begin with neither a dot nor a dash: it does",
+      );
+    }
     const empty = { output: `${folder}/bundle.tar`, extras: [], signal: new AbortController().signal };
     await assertRejects(
       () => makeBundle({ ...empty, cache: `${folder}/none` }),
