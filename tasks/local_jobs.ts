@@ -4,7 +4,7 @@
  * @module
  */
 
-import { RunError } from "../kernels/mod.ts";
+import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { type Job, JOBS, missingOf, unitOf } from "../pipeline/stages/mod.ts";
 import { argumentsOf } from "./wording.ts";
@@ -85,10 +85,7 @@ async function runProcess(
   const unit = unitOf(job, place);
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
   onProcess(name);
-  const log = await Deno.open(`${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`, {
-    write: true,
-    create: true,
-  });
+  const log = openLog(`${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`);
   let code = 0;
   try {
     for (const reference of job.tasks(unit)) {
@@ -103,13 +100,7 @@ async function runProcess(
 }
 
 async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): Promise<number> {
-  const child = new Deno.Command("deno", {
-    args,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    env: NO_LIBRARIES,
-  }).spawn();
+  const child = startDeno(args);
   const end = () => {
     try {
       child.kill("SIGTERM");
@@ -128,6 +119,31 @@ async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): P
   const { code } = await child.status;
   signal.removeEventListener("abort", end);
   return code;
+}
+
+/** Makes a log and locks it at once: that tells others that the process has not ended. */
+function openLog(path: string): Deno.FsFile {
+  const log = Deno.openSync(path, { write: true, create: true });
+  try {
+    log.lockSync(true);
+  } catch {
+    // The disk knows no locks.
+  }
+  return log;
+}
+
+/** Starts Deno. Throws an `InputError` where it is not on the path: a task may run it by its name alone. */
+function startDeno(args: string[]): Deno.ChildProcess {
+  const streams = { stdin: "null", stdout: "piped", stderr: "piped" } as const;
+  try {
+    return new Deno.Command("deno", { args, ...streams, env: NO_LIBRARIES }).spawn();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new InputError("Cannot run the jobs here as deno must be on the path: it is not", {
+      remedy: "put its folder into PATH",
+      cause: error,
+    });
+  }
 }
 
 /** Throws a `RunError` that names what failed, and where its log is, where something did. */

@@ -6,6 +6,7 @@
  */
 
 import { resolve } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import { fileURLToPath } from "node:url";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
@@ -91,6 +92,9 @@ async function slurm(command: string, args: string[]): Promise<string> {
     say`Cannot use Slurm as ${command} must succeed: it says "${text(stderr).replace(/\s+/g, " ")}"`,
   );
 }
+
+/** Escapes what Slurm would take for the end or the quotes of a value, or for a comment after it. */
+const escaped = (value: string) => value.replace(/[\s"'\\#]/g, "\\$&");
 
 /** Names the run, the job and the places that a job of Slurm belongs to. */
 const commentOf = (run: string, { job, base }: Submission) => `smalltalk ${job.name} ${base} ${resolve(run)}`;
@@ -187,16 +191,19 @@ export function rangesOf(numbers: readonly number[]): string {
   return ranges.map(([from, to]) => from === to ? `${from}` : `${from}-${to}`).join(",");
 }
 
+/** Stands in commands for the number or name of a process, where no path has the same. */
+const UNIT = crypto.randomUUID();
+
 /** Writes the script of a submission. */
 function scriptOf(run: string, submission: Submission, options: SlurmOptions): string {
   const { job, base, places } = submission;
   const { slurmPartition, expertsAtOnce, time, gres, container, binds = [] } = options;
   const isArray = job.done.length > 1;
-  const log = `${resolve(run)}/${JOBS}/logs/${job.name}+${base}-${isArray ? "%A_%a" : "%j"}.log`;
+  const logs = `${resolve(run)}/${JOBS}/logs`.replaceAll("%", "%%"); // a single one would be a number of Slurm's
   const limit = expertsAtOnce ? `%${expertsAtOnce}` : "";
   const settings = [
     `job-name=${job.name}`,
-    `comment="${commentOf(run, submission)}"`,
+    `comment=${escaped(commentOf(run, submission))}`,
     ...isArray ? [`array=${rangesOf(places.map((place) => place - base))}${limit}`] : [],
     ...slurmPartition ? [`partition=${slurmPartition}`] : [],
     ...time ? [`time=${time}`] : [],
@@ -205,12 +212,12 @@ function scriptOf(run: string, submission: Submission, options: SlurmOptions): s
     "requeue",
     "kill-on-invalid-dep=yes",
     "open-mode=append",
-    `output=${log.replaceAll(" ", "\\ ")}`,
+    `output=${escaped(`${logs}/${job.name}+${base}-${isArray ? "%A_%a" : "%j"}.log`)}`,
   ];
   const shown = [...new Set([PROJECT, resolve(run), ...binds])].map(quoted).join(",");
   const enter = container ? `apptainer exec --nv --bind ${shown} ${quoted(container)} ` : "";
-  const commands = job.tasks("UNIT").map((reference) =>
-    `run ${enter}${words(withRun(reference, resolve(run)))}`.replaceAll(/\bUNIT\b/g, "$unit")
+  const commands = job.tasks(UNIT).map((reference) =>
+    `run ${enter}${words(withRun(reference, resolve(run)))}`.replaceAll(UNIT, "$unit")
   );
   const offset = job.units ? base : job.first + base;
   const whose = job.units ? `the name at place N + ${offset}` : `number N + ${offset}`;
@@ -362,7 +369,7 @@ export async function submitJobs(
   return submitted;
 }
 
-/** Finds processes that were started and are neither complete nor queued, with the last lines of their logs. */
+/** Finds processes that were started and are neither complete, queued nor at work here, with the last lines of their logs. */
 export async function endedJobs(
   run: string,
   jobs: readonly Job[],
@@ -370,20 +377,24 @@ export async function endedJobs(
 ): Promise<Ended[]> {
   const folder = `${JOBS}/logs`;
   const entries = await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => []);
-  const latest = new Map<string, { id: number; log: string }>();
+  const latest = new Map<string, { time: number; id: number; log: string }>();
   for (const { name } of entries) {
     const [, job, base, id, index = "0"] = /^(.+)\+(\d+)-(\d+)(?:_(\d+))?\.log$/.exec(name) ?? [];
     if (job === undefined) continue;
     const key = `${job} ${Number(base) + Number(index)}`;
-    if ((latest.get(key)?.id ?? -1) < Number(id)) {
-      latest.set(key, { id: Number(id), log: `${folder}/${name}` });
-    }
+    const log = `${folder}/${name}`;
+    // Numbers of Slurm's and of this machine's processes cannot be compared, so times come first.
+    const { mtime } = await Deno.stat(`${run}/${log}`);
+    const own = { time: Number(mtime), id: Number(id), log };
+    const known = latest.get(key);
+    if (!known || (own.time - known.time || own.id - known.id) > 0) latest.set(key, own);
   }
   const ended: Ended[] = [];
   for (const job of jobs) {
     for (const place of missingOf(job)) {
       const found = latest.get(`${job.name} ${place}`);
       if (!found || queue.some((queued) => queued.job === job.name && queued.place === place)) continue;
+      if (await isLocked(`${run}/${found.log}`)) continue;
       const text = await Deno.readTextFile(`${run}/${found.log}`).catch(() => "");
       ended.push({ job: job.name, place, log: found.log, line: lastLine(text) });
     }
@@ -391,8 +402,14 @@ export async function endedJobs(
   return ended;
 }
 
+/** Whether a process on this machine is still writing a log: it locks it. */
+async function isLocked(log: string): Promise<boolean> {
+  using file = await Deno.open(log).catch(() => null);
+  return await file?.tryLock(false).catch(() => true) === false;
+}
+
 /** Gives the last line of a log that its task wrote; lines of `srun` after it say less. */
 function lastLine(text: string): string {
-  const lines = text.trimEnd().split("\n");
+  const lines = stripVTControlCharacters(text).trimEnd().split("\n");
   return lines.findLast((line) => !line.startsWith("srun: ")) ?? lines.at(-1)!;
 }

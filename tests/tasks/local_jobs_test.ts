@@ -4,6 +4,7 @@ import type { Job } from "../../pipeline/stages/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
+import { endedJobs } from "../../tasks/slurm.ts";
 import { plannedText } from "../../tasks/submit_text.ts";
 import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
@@ -26,6 +27,15 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
       job("all", ["cost"], [{ job: "first", each: false }]),
     ];
     const told: string[] = [];
+    const tasks = jobs[0].tasks;
+    const locked: boolean[] = []; // whether logs are locked while their processes run
+    jobs[0].tasks = (unit) => {
+      const folder = `${run}/jobs/logs`;
+      const log = Deno.readDirSync(folder).find(({ name }) => name.endsWith(`_${unit}.log`))!;
+      using file = Deno.openSync(`${folder}/${log.name}`);
+      locked.push(!file.tryLockSync(false));
+      return tasks(unit);
+    };
     const options = {
       atOnce: 2,
       onProcess: (name: string) => told.push(name),
@@ -34,6 +44,9 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     const here = Deno.cwd();
     Deno.chdir(ROOT);
     const finished = await runJobs(run, jobs, options).finally(() => Deno.chdir(here));
+    assertEquals(locked, [true, true]);
+    const ended = await endedJobs(run, jobs.slice(0, 1), []);
+    assertEquals(ended.map(({ place }) => place), [0, 1]);
     const codes = Object.fromEntries(finished.map(({ job, place, code }) => [`${job} ${place}`, code]));
     assertEquals(codes, {
       ...{ "first 0": 0, "first 1": 1 },

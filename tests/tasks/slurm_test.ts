@@ -76,7 +76,7 @@ Deno.test("submitScript() bridges arrays that Slurm does not take by an offset, 
 
 Deno.test("submitScript() writes what bash reads, with what was asked for", async () => {
   const options = { slurmPartition: "gpu", time: "04:00:00", gres: "gpu:1", container: "docker://an image" };
-  const script = submitScript("a run's", [job("train", [false, false])], [], 1001, options);
+  const script = submitScript("a UNIT's #1 at 5%", [job("train", [false, false])], [], 1001, options);
   for (const line of ["partition=gpu", "time=04:00:00", "gres=gpu:1", "requeue", "kill-on-invalid-dep=yes"]) {
     assertStringIncludes(script, `#SBATCH --${line}\n`);
   }
@@ -84,7 +84,12 @@ Deno.test("submitScript() writes what bash reads, with what was asked for", asyn
     script,
     /^run apptainer exec --nv --bind .+ 'docker:\/\/an image' deno task train-expert --run/m,
   );
-  assertMatch(script, / --expert \$unit$/m);
+  assertMatch(script, / --run '\S+\/a UNIT'\\''s #1 at 5%' --expert \$unit$/m);
+  assertMatch(script, /^#SBATCH --comment=smalltalk\\ train\\ 0\\ \S+\/a\\ UNIT\\'s\\ \\#1\\ at\\ 5%$/m);
+  assertMatch(
+    script,
+    /^#SBATCH --output=\S+\/a\\ UNIT\\'s\\ \\#1\\ at\\ 5%%\/jobs\/logs\/train\+0-%A_%a\.log$/m,
+  );
   const inner = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(script)![1];
   for (const text of [script, inner]) {
     const { success } = await new Deno.Command("bash", { args: ["-n", "-c", text] }).output();
@@ -176,13 +181,22 @@ Deno.test("endedJobs() finds what was started and is neither complete nor queued
         ["train+2-6_0.log", "running"],
       ]
     ) await Deno.writeTextFile(`${run}/jobs/logs/${name}`, `${text}\n`);
-    const jobs = [job("train", [true, false, false, false])];
+    const others = { "other+0-12_0.log": "an old one", "other+0-5.log": "\x1b[32mGreen" };
+    for (const [i, [name, text]] of Object.entries(others).entries()) {
+      await Deno.writeTextFile(`${run}/jobs/logs/${name}`, text);
+      await Deno.utime(`${run}/jobs/logs/${name}`, i, i); // numbers of different origin tell nothing
+    }
+    const jobs = [job("train", [true, false, false, false]), job("other", [false])];
     const queue = [{ ...queued("train", 2, "6"), state: "RUNNING", node: "n1" }];
     const ended = await endedJobs(run, jobs, queue);
     const log = "jobs/logs/train+0-12_1.log";
-    assertEquals(ended, [{ job: "train", place: 1, log, line: "error: Cannot go on" }]);
+    using own = await Deno.open(`${run}/jobs/logs/other+0-5.log`);
+    await own.lock(true); // as the process does that works on this machine
+    assertEquals((await endedJobs(run, jobs, queue)).map(({ job }) => job), ["train"]);
+    const other = { job: "other", place: 0, log: "jobs/logs/other+0-5.log", line: "Green" };
+    assertEquals(ended, [{ job: "train", place: 1, log, line: "error: Cannot go on" }, other]);
     assertEquals(
-      queueText(queue, ended),
+      queueText(queue, ended.slice(0, 1)),
       `  train 2  running on n1\n  train 1  ended: error: Cannot go on (${log})`,
     );
   }));
@@ -204,6 +218,12 @@ Deno.test("deno task submit says what to install where there is no Slurm, and pr
     const status = await task("status", ["--run", `${folder}/run`], { env });
     assertEquals([status.code, status.err], [0, ""]);
     assertStringIncludes(status.out, "jobs (Slurm does not answer here): none");
+    const local = await task("submit", ["--run", `${folder}/run`, "--executor", "local"], { env });
+    assertEquals(local.code, 2);
+    assertStringIncludes(
+      local.err,
+      "error: Cannot run the jobs here as deno must be on the path: it is not; ",
+    );
     const dry = await task("submit", [...args, "--dry-run"], { env });
     assertEquals(dry.code, 0, dry.err);
     assertMatch(dry.out, /^deno task submit --run \S+ .* --settle$/m);
