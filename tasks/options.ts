@@ -226,7 +226,7 @@ export const MEMORY = section("Command", {
 /** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on; none for "". */
 function parseTime(text: string): string | undefined {
   if (text === "") return undefined;
-  if (/^(\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2})$/.test(text)) return text;
+  if (/^(none|\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2})$/.test(text)) return text;
   throw new InputError(
     say`Cannot limit a process as ${
       setting("time")
@@ -260,14 +260,27 @@ export const JOB_OPTIONS = section("Command", {
       "zero-shot tasks to ask, a process each; own for those made of held-out text, none; without it as before",
   }),
   zeroShotData: path({ value: "FOLDER", help: "folder with the data of zero-shot tasks that are published" }),
-  slurmPartition: text({ value: "NAME", help: "Slurm's partition of nodes" }),
-  expertsAtOnce: integer({ min: 1, max: 1_000_000, help: "most processes of an array at once" }),
+  slurmPartition: text({
+    value: "NAME",
+    help: "Slurm's partition of nodes; none for its default, without it as before",
+  }),
+  expertsAtOnce: integer({
+    min: 0,
+    max: 1_000_000,
+    help: "most processes of an array at once; 0 for no limit, without it as before",
+  }),
   time: custom(parseTime, {
     value: "D-HH:MM:SS",
-    help: "most time of a process; it is queued again after it",
+    help: "most time of a process, which is queued again after it; none for Slurm's, without it as before",
   }),
-  gres: text({ value: "NAME:N", help: "what a process with a GPU asks Slurm for, like gpu:1" }),
-  container: text({ value: "IMAGE", help: "Apptainer image that tasks run in" }),
+  gres: text({
+    value: "NAME:N",
+    help: "what a process with a GPU asks Slurm for, like gpu:1; none for nothing, without it as before",
+  }),
+  container: text({
+    value: "IMAGE",
+    help: "Apptainer image that tasks run in; none for none, without it as before",
+  }),
   dryRun: flag({ help: "print the scripts, to read, edit and run, and submit nothing" }),
   settle: flag({ help: "write the settings of the run alone, as the scripts of --dry-run do first" }),
 });

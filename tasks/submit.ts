@@ -22,15 +22,16 @@ export const TASK = await defineTask({
     ...{ ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU },
   },
   run: async ({ sources, options, given, signal, onEvent, tell, print }) => {
-    const { run, executor, jobs: atOnce, force, dryRun, settle, container } = options;
+    const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
     const plan = planOf(options, given, await readJobPlan(run));
-    const planned = () => planJobs({ run, sources, force, limit: limitOf(options), ...plan });
+    const planned = () => planJobs({ run, sources, force, limit: limitOf(options, plan), ...plan });
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
     let jobs = await planned(); // before anything is settled: what cannot be planned settles nothing
     if (!dryRun) await settleJobs({ run, sources, force }, plan, { signal, onEvent });
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
-    const how = { ...options, binds: container ? await foldersNamed({ run, sources, force, ...plan }) : [] };
+    const binds = plan.slurm?.container ? await foldersNamed({ run, sources, force, ...plan }) : [];
+    const how = { ...plan.slurm, binds };
     if (dryRun && executor === "slurm") {
       const script = submitScript(run, jobs, queue, most, how);
       return print({ run, script }, script);

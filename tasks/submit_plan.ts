@@ -9,6 +9,7 @@ import { resolve } from "node:path";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import type { Values } from "../pipeline/settings/mod.ts";
 import { type JobPlan, MADE_ZERO_SHOT, type ProcessLimit, zeroShotTasks } from "../pipeline/stages/mod.ts";
+import { fromHere } from "./command.ts";
 import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
 
 /** The options that a plan depends on. */
@@ -17,6 +18,8 @@ type PlanOptions = Values<typeof JOB_OPTIONS & typeof CHECKPOINTS & typeof RECOM
 const DENSE: JobPlan["dense"] = ["batch", "steps", "compute", "switch"];
 /** What trainings are told where it was said. */
 const TRAINING = ["checkpointEvery", "checkpointMinutes", "keep", "recompute", "requireGpu"] as const;
+/** What Slurm is asked for where it was said. */
+const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] as const;
 
 /**
  * Gives the plan that options say, those of them that were `given`, and otherwise the one of `before`. Throws an `InputError` where a name
@@ -32,14 +35,38 @@ export function planOf(options: PlanOptions, given: ReadonlySet<string>, before:
     routerGroups: routerGroups ?? before?.routerGroups,
     training: Object.keys(training).length > 0 ? training : undefined,
     zeroShot: zeroShotOf(options, before),
+    slurm: slurmOf(options, given, before),
   };
 }
 
 /** Says how many processes of a job run at once, and which option limits them. */
-export function limitOf({ executor, jobs, expertsAtOnce = Infinity }: PlanOptions): ProcessLimit {
+export function limitOf(
+  { executor, jobs }: Pick<PlanOptions, "executor" | "jobs">,
+  { slurm }: Pick<JobPlan, "slurm">,
+): ProcessLimit {
   return executor === "local"
     ? { option: "jobs", processes: jobs }
-    : { option: "expertsAtOnce", processes: expertsAtOnce };
+    : { option: "expertsAtOnce", processes: slurm?.expertsAtOnce ?? Infinity };
+}
+
+/** Gives what Slurm is asked for; "none", or 0 processes, takes back what was said before. */
+function slurmOf(
+  options: PlanOptions,
+  given: ReadonlySet<string>,
+  before: JobPlan | null,
+): JobPlan["slurm"] {
+  const said = { ...before?.slurm };
+  for (const name of SLURM.filter((name) => given.has(name))) {
+    const value = options[name];
+    if (!value || value === "none") delete said[name];
+    else Object.assign(said, { [name]: name === "container" ? imageOf(String(value)) : value });
+  }
+  return Object.keys(said).length > 0 ? said : undefined;
+}
+
+/** Gives the image of a container by its whole path, as jobs start elsewhere; "docker://…" and the like stay as they are. */
+function imageOf(container: string): string {
+  return /^[\w.+-]+:\/\//.test(container) ? container : resolve(fromHere(container));
 }
 
 /** Gives the models to compare with that a flag names. */

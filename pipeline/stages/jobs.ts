@@ -366,11 +366,18 @@ const PLAN = v.object({
   routerGroups: v.optional(v.pipe(count, v.minValue(1))),
   training: v.optional(v.record(v.string(), v.union([v.number(), v.boolean(), v.string()]))),
   zeroShot: v.optional(v.object({ tasks: v.array(v.string()), data: v.optional(v.string()) })),
+  slurm: v.optional(v.object({
+    slurmPartition: v.optional(v.string()),
+    expertsAtOnce: v.optional(count),
+    time: v.optional(v.string()),
+    gres: v.optional(v.string()),
+    container: v.optional(v.string()),
+  })),
 });
 
 /**
  * How the jobs of a run were planned when they were last submitted: the parts of stages, the models to compare with, the processes that
- * train the routers together, what trainings are told besides the run, and the zero-shot tasks that are asked.
+ * train the routers together, what trainings are told besides the run, the zero-shot tasks that are asked, and what Slurm is asked for.
  *
  * @ignore
  */

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
@@ -27,6 +28,13 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
       zeroShotData: DATA,
     },
     ...{ checkpointEvery: 50, keep: 3, recompute: true },
+    ...{
+      slurmPartition: "gpu",
+      gres: "gpu:1",
+      time: "04:00:00",
+      expertsAtOnce: 8,
+      container: "an image.sif",
+    },
   };
   const plan = planned(flags) as JobPlan;
   assertEquals(plan, {
@@ -35,6 +43,10 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
     routerGroups: 2,
     training: { checkpointEvery: 50, keep: 3, recompute: true },
     zeroShot: { tasks: ["last_word", "shuffled_words", "next_sentence", "arc_easy"], data: DATA },
+    slurm: {
+      ...{ slurmPartition: "gpu", gres: "gpu:1", time: "04:00:00", expertsAtOnce: 8 },
+      container: resolve("an image.sif"), // jobs start in another folder
+    },
   });
   assertEquals(planned({}, plan), plan);
   assertEquals(planned({ keep: 1, dense: "none", zeroShot: "none", parts: 2 }, plan), {
@@ -42,7 +54,14 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
     dense: [],
     routerGroups: 2,
     training: { checkpointEvery: 50, keep: 1, recompute: true },
+    slurm: plan.slurm,
   });
+  const none = { slurmPartition: "none", gres: "none", time: "none", expertsAtOnce: 0, container: "none" };
+  assertEquals(planned({ gres: "gpu:a100:1" }, plan).slurm, { ...plan.slurm, gres: "gpu:a100:1" });
+  assertEquals(planned({ ...none, container: "docker://an/image" }, plan).slurm, {
+    container: "docker://an/image",
+  });
+  assertEquals(planned(none, plan).slurm, undefined);
   assertEquals(planned({ dense: "both" }).dense, ["batch", "steps"]);
   assertEquals(planned({ dense: "all" }).dense, ["batch", "steps", "compute", "switch"]);
 });
@@ -75,8 +94,9 @@ Deno.test("planOf() refuses names that there are not", async () => {
 });
 
 Deno.test("limitOf() names the option that limits the processes of an executor", () => {
-  const limit = (flags: Record<string, unknown>) => limitOf(valuesOf(TABLE, flags));
-  assertEquals(limit({ expertsAtOnce: 2, jobs: 3 }), { option: "expertsAtOnce", processes: 2 });
+  const limit = (flags: Record<string, unknown>, slurm?: JobPlan["slurm"]) =>
+    limitOf(valuesOf(TABLE, flags), { slurm });
+  assertEquals(limit({ jobs: 3 }, { expertsAtOnce: 2 }), { option: "expertsAtOnce", processes: 2 });
   assertEquals(limit({}), { option: "expertsAtOnce", processes: Infinity });
   assertEquals(limit({ executor: "local", jobs: 3 }), { option: "jobs", processes: 3 });
 });
