@@ -45,9 +45,12 @@ export function openScreen(
 
 /** Waits for so many seconds, or until the signal. */
 export async function pause(seconds: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return; // its event does not come again
   const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, 1000 * seconds);
-  signal.addEventListener("abort", () => resolve(), { once: true });
+  const end = () => resolve();
+  const timer = setTimeout(end, 1000 * seconds);
+  signal.addEventListener("abort", end);
   await promise;
   clearTimeout(timer);
+  signal.removeEventListener("abort", end); // a watch may pause for weeks
 }

@@ -16,10 +16,20 @@ Deno.test("openScreen() shows each text in the place of the one before, and give
 });
 
 Deno.test("pause() ends with its time, and at once where the work is ended", async () => {
-  await pause(0.001, new AbortController().signal);
   const stop = new AbortController();
-  const waiting = pause(3600, stop.signal);
+  const { signal } = stop;
+  let listeners = 0;
+  const counted = (name: "addEventListener" | "removeEventListener", step: number) => {
+    const own = signal[name].bind(signal) as typeof signal.addEventListener;
+    signal[name] = (...args: Parameters<typeof own>) => (listeners += step, own(...args));
+  };
+  counted("addEventListener", 1);
+  counted("removeEventListener", -1);
+  await pause(0.001, signal);
+  assertEquals(listeners, 0);
+  const waiting = pause(3600, signal);
   stop.abort();
   await waiting;
+  await pause(3600, signal); // it was ended while something else went on
   assert(stop.signal.aborted);
 });
