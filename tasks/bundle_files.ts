@@ -5,9 +5,9 @@
  * @module
  */
 
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { InputError, RunError } from "../kernels/mod.ts";
+import { InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { hashFile, jsonText } from "../pipeline/run/mod.ts";
 import { bundledLock, bundledProject, type Extra, partsOf, type ProjectFile } from "./bundle_parts.ts";
@@ -73,6 +73,14 @@ export async function makeBundle(
       `Cannot bundle as the machine must be one on which the bundle runs, Linux on x86_64: it is ${os} on ${arch}`,
     );
   }
+  const folder = await realPathOf(dirname(output));
+  for (const copied of await Promise.all(COPIED.map((name) => realPathOf(`${ROOT}${name}`)))) {
+    if (!`${folder}/`.startsWith(`${copied}/`)) continue;
+    throw new InputError(
+      say`Cannot bundle into "${output}" as it must lie outside what is bundled: it lies in "${copied}"`,
+      { remedy: say`choose another ${setting("output")}` },
+    );
+  }
   const parts = partsOf(extras);
   const read = async (file: string) => JSON.parse(await Deno.readTextFile(`${ROOT}${file}`));
   const project = bundledProject(await read("deno.json") as ProjectFile, parts);
@@ -106,6 +114,9 @@ export async function makeBundle(
     await Deno.remove(partial).catch(() => {});
   }
 }
+
+/** Gives the path of a file or folder without links; as it is where there is none. */
+const realPathOf = (path: string): Promise<string> => Deno.realPath(path).catch(() => resolve(path));
 
 /** Finds the folder in which Deno keeps packages. */
 function cacheFolder(): string {

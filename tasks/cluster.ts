@@ -32,12 +32,16 @@ export const CLUSTER = field.section("Command", {
   }),
 });
 
-/** Throws an `InputError` where options of a cluster are given and none is counted. */
-export function refuseClusterOptions(given: ReadonlySet<string>): void {
-  const name = Object.keys(CLUSTER).find((name) => given.has(name));
+/** Throws an `InputError` where options are given that say nothing of a cluster and one is counted, or the other way round. */
+export function checkClusterOptions(given: ReadonlySet<string>): void {
+  const isCluster = given.has("cluster");
+  const names = isCluster ? ["run", "recompute"] : Object.keys(CLUSTER);
+  const name = names.find((name) => given.has(name));
   if (name === undefined) return;
   throw new InputError(
-    say`Cannot count a cluster as ${setting("cluster")} must be given with ${setting(name)}: it is not`,
+    isCluster
+      ? say`Cannot count a cluster as ${setting("cluster")} must be given without ${setting(name)}: it is not`
+      : say`Cannot count a cluster as ${setting("cluster")} must be given with ${setting(name)}: it is not`,
   );
 }
 

@@ -13,7 +13,7 @@ import {
   usualDevice,
 } from "../pipeline/cost/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { CLUSTER, clusterPlans, clusterText, refuseClusterOptions } from "./cluster.ts";
+import { checkClusterOptions, CLUSTER, clusterPlans, clusterText } from "./cluster.ts";
 import { defineTask } from "./command.ts";
 import { communicationText, costText, pairText, tableText } from "./cost_text.ts";
 import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
@@ -32,11 +32,11 @@ export const TASK = await defineTask({
     ...CLUSTER,
   },
   run: async ({ sources, options, given, print }) => {
+    checkClusterOptions(given);
     if (options.cluster) {
       const plans = clusterPlans(sources, options, deviceOf(options, await usualDevice()));
       return print(plans, clusterText(plans));
     }
-    refuseClusterOptions(given);
     const table = paperTable();
     const pair = paperPair();
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };

@@ -13,6 +13,7 @@ import { exportedText } from "./text.ts";
 
 const { choice, flag, path, text } = field;
 const FORMATS = [...TEXT_FORMATS, "safetensors"] as const;
+const ONLY = [["as", "parquet"], ["untie", "safetensors"]] as const; // options of one format
 
 export const TASK = await defineTask({
   name: "export",
@@ -30,28 +31,29 @@ export const TASK = await defineTask({
     output: path({ value: "FOLDER", help: "folder to write into, new or empty; without it one in the run" }),
     force: flag({ help: "replace another export in that folder, and write again what is there" }),
   },
-  run: async ({ options, signal, onEvent, print }) => {
+  run: async ({ options, given, signal, onEvent, print }) => {
     const { run, to, expert, allText } = options;
     if (to === undefined) {
       throw new InputError(`Cannot export as --to must be one of ${FORMATS.join(", ")}: it is not given`);
     }
+    const [name, only] = ONLY.find(([name, only]) => given.has(name) && to !== only) ?? [];
+    if (name !== undefined) {
+      const [own, other] = [setting(name), setting("to", only)];
+      throw new InputError(say`Cannot export as ${own} must come with ${other}: ${setting("to")} is ${to}`);
+    }
     if (allText === (expert !== undefined) || allText && to === "safetensors") {
-      const is = allText
-        ? to === "safetensors" ? "a model has no text" : "both are given"
-        : "neither is given";
-      const one = say`${setting("expert")} or ${setting("allText")}`;
-      throw new InputError(say`Cannot export as one of ${one} must say what: ${is}`);
+      const both = to === "safetensors" ? "a model has no text" : "both are given";
+      const one = say`Cannot export as one of ${setting("expert")} or ${setting("allText")} must say what`;
+      throw new InputError(say`${one}: ${allText ? both : "neither is given"}`);
     }
     const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run, [], "export"), "export");
     const all: Exported[] = [];
     for (const id of wanted) {
-      const name = id === undefined ? "all-text" : `expert-${String(id).padStart(2, "0")}`;
+      const place = id === undefined ? "all-text" : `expert-${String(id).padStart(2, "0")}`;
       const base = options.output ?? `${run}/export/${to}`;
-      const own = { ...options, output: options.output && expert !== "all" ? base : `${base}/${name}` };
-      const exported = to === "safetensors"
-        ? exportModel({ ...own, expert: id! })
-        : exportTexts({ ...own, to, expert: id }, { signal, onEvent });
-      all.push(await exported);
+      const own = { ...options, output: options.output && expert !== "all" ? base : `${base}/${place}` };
+      if (to === "safetensors") all.push(await exportModel({ ...own, expert: id! }));
+      else all.push(await exportTexts({ ...own, to, expert: id }, { signal, onEvent }));
     }
     print({ run, exports: all }, all.map(exportedText).join("\n"));
   },

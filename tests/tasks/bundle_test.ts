@@ -108,6 +108,13 @@ Deno.test("bundle refuses a name that is no archive, and leaves nothing behind",
       InputError,
       "must be in Deno's cache",
     );
+    // In a folder that it copies it would copy itself, without an end.
+    await assertRejects(
+      () =>
+        makeBundle({ ...empty, output: `${ROOT}tests/bench/bundle.tar`, signal: AbortSignal.timeout(1000) }),
+      InputError,
+      "it must lie outside what is bundled: it lies in",
+    );
     assertEquals(Array.from(Deno.readDirSync(folder)).map(({ name }) => name), []);
   }));
 

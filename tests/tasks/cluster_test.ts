@@ -32,4 +32,7 @@ Deno.test("cost --cluster takes experts, machines, tokens and a preset, and warn
     assertEquals([alone.code, alone.out], [2, ""]);
     assertStringIncludes(alone.err, `--cluster must be given with ${flag}: it is not`);
   }
+  const ofRun = await task("cost", [...flags, "--run", "nowhere"]); // it would count nothing of that run
+  assertEquals([ofRun.code, ofRun.out], [2, ""]);
+  assertStringIncludes(ofRun.err, "--cluster must be given without --run: it is not");
 });

@@ -1018,6 +1018,16 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       'Cannot export into "FILE" as it must be a folder, new or empty: it is a file; choose another --output',
     ],
     ["--run RUN --to parquet --as words --expert 0", 2, "Cannot use --as as it must be one of"],
+    [
+      "--run RUN --to megatron --as text --expert 0",
+      2,
+      "Cannot export as --as must come with --to parquet: --to is megatron",
+    ],
+    [
+      "--run RUN --to text --untie --expert 0",
+      2,
+      "Cannot export as --untie must come with --to safetensors: --to is text",
+    ],
     ["RUN", 2, 'Cannot run task "export" as it takes flags only: "RUN" is none; see --help'],
   ],
   "verify": [
