@@ -108,7 +108,8 @@ async function* scored(
       };
       const costs = partitioner.perSequence ? { costs: "per sequence" } : {};
       lineage = { format: FORMAT, eos, tokenizer, vocabulary, ...known, ...own, ...costs };
-    } else if (columns.rows > 0 && length !== sequenceLength) {
+    }
+    if (columns.rows > 0 && length !== sequenceLength) {
       throw new InputError(
         `Cannot score ${where} as all sequences must have ${sequenceLength} tokens: these have ${length}`,
         { where },

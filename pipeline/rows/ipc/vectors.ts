@@ -1,11 +1,13 @@
 /**
- * Checks the lengths of all vectors in the metadata of Arrow messages. Flatbuffers for JavaScript checks nothing: a damaged length would
- * let the Arrow library loop, and allocate, up to 2^31 times. Delete this when flatbuffers has a verifier.
+ * Checks the lengths of all vectors in the metadata of Arrow messages, and the order of bytes. Flatbuffers for JavaScript checks nothing:
+ * a damaged length would let the Arrow library loop, and allocate, up to 2^31 times. Nor does that library look at the order of bytes.
+ * Delete this when flatbuffers has a verifier and the library turns bytes round.
  *
  * @module
  */
 
 import { DictionaryBatch } from "apache-arrow/fb/dictionary-batch";
+import { Endianness } from "apache-arrow/fb/endianness";
 import type { Field } from "apache-arrow/fb/field";
 import { Footer } from "apache-arrow/fb/footer";
 import { Message } from "apache-arrow/fb/message";
@@ -42,6 +44,9 @@ export function checkFooterVectors(bytes: Uint8Array): void {
 }
 
 function checkSchema(schema: Schema | null): void {
+  if (schema?.endianness() === Endianness.Big) {
+    throw new TypeError("its numbers are big-endian; write it on a machine that is little-endian");
+  }
   schema?.customMetadataLength();
   for (let i = 0; i < (schema?.fieldsLength() ?? 0); i++) checkField(schema!.fields(i));
 }

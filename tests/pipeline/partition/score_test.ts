@@ -176,3 +176,17 @@ Deno.test("score() refuses other tokenizers, prefixes beyond S, ids beyond the v
     'a column "tokens"',
   );
 });
+
+Deno.test("score() refuses sequences of another length than their schema says, in the first batch as in others", async () => {
+  const { tokens, length, ...rows } = someRows(4);
+  const half = {
+    ...rows,
+    tokens: Uint16Array.from(Array(4 * S / 2), (_, i) => tokens![i]),
+    length: length.map((tokens) => Math.min(tokens, S / 2)),
+  };
+  await assertRejects(
+    () => run(ReadableStream.from([toBatch(half, lineage)]), { prefix: 4 }),
+    InputError,
+    "all sequences must have 12 tokens: these have 6",
+  );
+});

@@ -1,6 +1,18 @@
-import { assert } from "@std/assert";
-import { Message, RecordBatchFileWriter, RecordBatchStreamWriter } from "apache-arrow";
-import { toBatch } from "../../../../pipeline/rows/arrow.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import {
+  Message,
+  MessageHeader,
+  MetadataVersion,
+  RecordBatchFileWriter,
+  RecordBatchStreamWriter,
+} from "apache-arrow";
+import { Endianness } from "apache-arrow/fb/endianness";
+import { Message as Metadata } from "apache-arrow/fb/message";
+import { Schema } from "apache-arrow/fb/schema";
+import { Builder } from "flatbuffers";
+import { InputError } from "../../../../kernels/errors.ts";
+import { joinBytes } from "../../../../pipeline/rows/bytes.ts";
+import { readArrow, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { checkFooterVectors, checkMessageVectors } from "../../../../pipeline/rows/ipc/vectors.ts";
 import { columnsOf, LINEAGE } from "../support.ts";
 
@@ -52,4 +64,34 @@ Deno.test("checkFooterVectors() refuses lengths beyond the footer", () => {
   const footer = bytes.slice(bytes.length - 10 - length, bytes.length - 10);
   checkFooterVectors(footer);
   assert(refusals(checkFooterVectors, footer, 2 ** 31 - 1) >= 3);
+});
+
+/** Makes a stream of a schema without columns that says how the bytes of numbers lie. */
+function streamOf(endianness: Endianness): ReadableStream<Uint8Array> {
+  const builder = new Builder();
+  const fields = Schema.createFieldsVector(builder, []);
+  Schema.startSchema(builder);
+  Schema.addEndianness(builder, endianness);
+  Schema.addFields(builder, fields);
+  const schema = Schema.endSchema(builder);
+  Metadata.startMessage(builder);
+  Metadata.addVersion(builder, MetadataVersion.V5);
+  Metadata.addHeaderType(builder, MessageHeader.Schema);
+  Metadata.addHeader(builder, schema);
+  builder.finish(Metadata.endMessage(builder));
+  const metadata = builder.asUint8Array();
+  return ReadableStream.from([
+    joinBytes([new Uint8Array(Int32Array.of(-1, metadata.length).buffer), metadata]),
+    new Uint8Array(Int32Array.of(-1, 0).buffer),
+  ]);
+}
+
+Deno.test("readArrow() refuses numbers that are big-endian, which the library would take for others", async () => {
+  const [batch] = await Array.fromAsync(readArrow(streamOf(Endianness.Little)));
+  assertEquals(batch.numRows, 0);
+  await assertRejects(
+    () => Array.fromAsync(readArrow(streamOf(Endianness.Big), "big.arrows")),
+    InputError,
+    "Cannot read big.arrows, batch 0 as it must be whole Arrow data: its numbers are big-endian; write it on a machine",
+  );
 });
