@@ -25,7 +25,7 @@ import { unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { originOf } from "./ipc/origin.ts";
 import { readArrow } from "./ipc/read.ts";
-import { type Column, floats, integers, items, lists, strings, tokenIds } from "./column_values.ts";
+import { type Column, floats, integers, items, labels, lists, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf, NAMES } from "./lineage.ts";
 
 /** A batch of rows: Arrow's own type. */
@@ -265,11 +265,16 @@ export function valuesIn(
   batch: RecordBatch,
   name: string,
 ): ArrayLike<string> | ArrayLike<ArrayLike<number | bigint>> {
-  const where = originOf(batch);
-  const at = columnNames(batch).indexOf(name);
-  if (at < 0) throw unreadable(where, `it must have a column "${name}"`, "it has none");
-  const column = { name, data: batch.data.children[at], where };
+  const column = columnOf(batch, name);
   const { type } = column.data;
   const isList = DataType.isList(type) || DataType.isLargeList(type) || DataType.isFixedSizeList(type);
   return isList ? lists(column) : strings(column);
+}
+
+/**
+ * Gives the labels in one column of a batch, whoever wrote it: texts, numbers, or true and false, and null where a row
+ * has none. Throws an `InputError` where there is no such column, and where it is of another type.
+ */
+export function labelsIn(batch: RecordBatch, name: string): ArrayLike<unknown> {
+  return labels(columnOf(batch, name));
 }

@@ -29,7 +29,11 @@ function refuseNulls({ name, data, where }: Column): void {
 /** Gives the values of a flat column, and checks that they are all there and that none is null. */
 function valuesOf(column: Column): ArrayLike<number | bigint> {
   refuseNulls(column);
-  const { name, data, where } = column;
+  return slotsOf(column);
+}
+
+/** Gives the values of a flat column, and checks that they are all there; those of nulls are anything. */
+function slotsOf({ name, data, where }: Column): ArrayLike<number | bigint> {
   const values = data.values ?? [];
   if (values.length < data.length) {
     const rule = `the buffer of column "${name}" must hold ${data.length} values`;
@@ -143,14 +147,28 @@ function wholeText(decoder: TextDecoder, bytes: Uint8Array): string | undefined 
   }
 }
 
+/** Gives a column of texts. */
 export function strings(column: Column): string[] {
   refuseNulls(column);
+  return texts(column) as string[];
+}
+
+/** Gives a column of labels: texts, numbers, or true and false; null where there is none. */
+export function labels(column: Column): unknown[] {
+  const { data } = column;
+  const isPlain = [DataType.isInt, DataType.isFloat, DataType.isBool].some((isOne) => isOne(data.type));
+  if (!isPlain) return texts(column);
+  return Array.from(new Vector([data]), (value) => typeof value === "bigint" ? `${value}` : value);
+}
+
+function texts(column: Column): (string | null)[] {
   const { name, data, where } = column;
+  const isThere = (row: number) => data.nullCount === 0 || data.getValid(row);
   if (DataType.isDictionary(data.type)) {
     const vector = data.dictionary!;
     const words = vector.data.flatMap((part: Data) => strings({ name, data: part, where }));
-    return Array.from(valuesOf({ name, data: data.clone(data.type.indices), where }), (index) => {
-      const word = words[Number(index)];
+    return Array.from(slotsOf({ name, data: data.clone(data.type.indices), where }), (index, row) => {
+      const word = isThere(row) ? words[Number(index)] : null;
       if (word !== undefined) return word;
       throw unreadable(where, `indices of column "${name}" must be below ${words.length}`, `one is ${index}`);
     });
@@ -164,7 +182,8 @@ export function strings(column: Column): string[] {
     }
   };
   if (DataType.isUtf8View(data.type)) {
-    return Array.from(new Vector([data.clone(new BinaryView())]) as Iterable<Uint8Array>, decode);
+    const values = new Vector([data.clone(new BinaryView())]) as Iterable<Uint8Array | null>;
+    return Array.from(values, (bytes, row) => bytes && decode(bytes, row));
   }
   if (!DataType.isUtf8(data.type) && !DataType.isLargeUtf8(data.type)) throw wrongType(column, "strings");
   if (data.length === 0) return [];
@@ -182,6 +201,7 @@ export function strings(column: Column): string[] {
   const text = wholeText(strict, bytes.subarray(begin, end));
   const ascii = text?.length === end - begin; // then byte offsets are character offsets
   return Array.from({ length: data.length }, (_, row) => {
+    if (!isThere(row)) return null;
     const [from, to] = [Number(offsets[row]), Number(offsets[row + 1])];
     return ascii ? text!.substring(from - begin, to - begin) : decode(bytes.subarray(from, to), row);
   });

@@ -42,7 +42,7 @@ const stage: Stage = {
   inputs: () => ({}),
   async external({ configuration: { input, corpus } }) {
     if (input.length === 0) return { corpus: CORPORA[corpus].version };
-    const paths = await expandInputs(input);
+    const paths = await expandInputs(input, { again: true });
     const hashes = await askAll(paths, async (path) => path === "-" ? "" : (await hashFile(path)).sha256, 8);
     const named = paths.map((path, i) => [`${String(i).padStart(6, "0")} ${path}`, hashes[i]]);
     return Object.fromEntries(named.filter((_, i) => paths[i] !== "-"));

@@ -45,13 +45,13 @@ export function openDocuments(
   const { input, corpus, corpusCharacters, maxDocuments: most, take } = configuration;
   checkLimit(configuration);
   if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
-  const open = async function* (more: ReadOptions = {}) {
-    const paths = await expandInputs(input);
-    yield* readDocuments(paths, { ...readOptions(configuration), ...more });
+  const options = readOptions(configuration);
+  if (most === 0 || take === "head" || input.includes("-")) return readDocuments(input, options);
+  const open = async function* () {
+    const paths = await expandInputs(input, { again: true });
+    yield* readDocuments(paths, { ...options, maxDocuments: undefined });
   };
-  if (most === 0 || take === "head" || input.includes("-")) return ReadableStream.from(open());
-  const seed = textSeedOf(configuration);
-  return ReadableStream.from(takeByHash(() => open({ maxDocuments: undefined }), { seed, most, onLeftOut }));
+  return ReadableStream.from(takeByHash(open, { seed: textSeedOf(configuration), most, onLeftOut }));
 }
 
 /** Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all text of a kind. */

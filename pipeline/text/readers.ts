@@ -28,9 +28,9 @@ const STANDARD_INPUT = "standard input";
 /**
  * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, "-"
  * for standard input. A path that comes twice is listed once. Throws an `InputError` where there are no
- * files, and where an input is a folder.
+ * files, where an input is a folder, and, if they are read `again`, where it is a pipe.
  */
-export async function expandInputs(inputs: string[]): Promise<string[]> {
+export async function expandInputs(inputs: string[], { again = false } = {}): Promise<string[]> {
   if (inputs.length === 0) {
     throw new InputError("Cannot read documents as there must be an input: none is given");
   }
@@ -48,6 +48,13 @@ export async function expandInputs(inputs: string[]): Promise<string[]> {
     if (info?.isDirectory) {
       const remedy = `name its files, as in "${input}/*.jsonl"`;
       throw unreadable(`"${input}"`, "it must be a file", "it is a folder", { where: input, remedy });
+    }
+    if (again && info && !info.isFile) {
+      const remedy = say`send it to standard input with ${setting("input", "-")}, or write it to a file`;
+      throw unreadable(`"${input}"`, "it must be a file, which is read several times", "it is a pipe", {
+        where: input,
+        remedy,
+      });
     }
     if (info !== null) paths.push(input);
     else if (isGlob(input)) {

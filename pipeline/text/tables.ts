@@ -5,7 +5,7 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { columnNames, originOf, readArrow, valuesIn } from "../rows/arrow.ts";
+import { columnNames, labelsIn, originOf, readArrow, valuesIn } from "../rows/arrow.ts";
 import { unreadable } from "../run/files.ts";
 import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
 
@@ -112,7 +112,9 @@ export async function* arrowDocuments(
   for await (const batch of readArrow(input, name, options.vouched)) {
     checkColumns(name, columnNames(batch), columnsOf(options));
     const wanted = columnsOf(options).map(({ column }) => column);
-    const columns = wanted.map((column) => valuesIn(batch, column));
+    const columns = wanted.map((column) =>
+      (column === options.sourceField ? labelsIn : valuesIn)(batch, column)
+    );
     for (let i = 0; i < batch.numRows; i++) {
       const values = Object.fromEntries(wanted.map((column, k) => [column, columns[k][i]]));
       yield await documentOf(originOf(batch), i, values, options, reader);
@@ -137,7 +139,12 @@ export async function* parquetRecords(
   const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
   const { compressors } = await import("hyparquet-compressors");
   using open = await Deno.open(path);
-  const byteLength = (await open.stat()).size;
+  const { size: byteLength, isFile } = await open.stat();
+  if (!isFile) {
+    throw unreadable(`"${path}"`, "Parquet must be a plain file", "it is a pipe or a device", {
+      where: path,
+    });
+  }
   // Synchronous: the library reads several columns at once, and these share the position of the file.
   const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
     const bytes = new Uint8Array(end - begin);

@@ -291,6 +291,18 @@ Deno.test("expandInputs() takes a file whose name looks like a pattern as itself
   });
 });
 
+Deno.test("expandInputs() refuses a named pipe where inputs are read again, instead of waiting for more", () =>
+  inFolder(async (folder) => {
+    const fifo = `${folder}/docs.jsonl`;
+    assertEquals((await new Deno.Command("mkfifo", { args: [fifo] }).output()).code, 0);
+    assertEquals(await expandInputs([fifo]), [fifo]);
+    await assertRejects(
+      () => expandInputs(["-", fifo], { again: true }),
+      InputError,
+      "it must be a file, which is read several times: it is a pipe; send it to standard input",
+    );
+  }));
+
 Deno.test("readDocuments() reads source code and the like as text, and proposes the format of a compressed file", () =>
   inFolder(async (folder) => {
     for (const name of ["a.py", "b.H", "README.md"]) await Deno.writeTextFile(`${folder}/${name}`, name);

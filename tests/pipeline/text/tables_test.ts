@@ -1,7 +1,10 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
+  Bool,
+  Dictionary,
   Field,
   FixedSizeList,
+  Float64,
   Int32,
   Int64,
   List,
@@ -9,6 +12,7 @@ import {
   tableToIPC,
   Uint16,
   Utf8,
+  Utf8View,
   Vector,
   vectorFromArray,
 } from "apache-arrow";
@@ -76,6 +80,39 @@ Deno.test("readDocuments() reads ids of Arrow lists of any width and form, witho
     }
   }));
 
+Deno.test("readDocuments() takes labels of Arrow that are numbers, true and false, or missing, as those of JSON", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a.arrow`;
+    const text = vectorFromArray(TEXTS, new Utf8());
+    const sourcesOf = async (kind: Vector) => {
+      await Deno.writeFile(path, tableToIPC(table({ text, kind }), "file"));
+      return (await read([path], { sourceField: "kind", source: "other" })).map(({ source }) => source);
+    };
+    const some = ["sea", null, "œ", null];
+    const expected = ["sea", "other", "œ", "other"];
+    const nowhere = vectorFromArray([null, null, null, null], new Dictionary(new Utf8(), new Int32()));
+    for (const type of [new Utf8(), new Utf8View(), new Dictionary(new Utf8(), new Int32())]) {
+      assertEquals(await sourcesOf(vectorFromArray(some, type)), expected, `${type}`);
+    }
+    assertEquals(await sourcesOf(nowhere), Array(4).fill("other"));
+    assertEquals(await sourcesOf(vectorFromArray([3, null, -1, 0], new Int32())), ["3", "other", "-1", "0"]);
+    assertEquals(await sourcesOf(vectorFromArray([3n, 4n, null, 0n], new Int64())), ["3", "4", "other", "0"]);
+    assertEquals(await sourcesOf(vectorFromArray([3, 0.5, null, 1], new Float64())), [
+      "3",
+      "0.5",
+      "other",
+      "1",
+    ]);
+    assertEquals(await sourcesOf(vectorFromArray([true, null, false, true], new Bool())), [
+      "true",
+      "other",
+      "false",
+      "true",
+    ]);
+    const lists = vectorFromArray([[1], [2], [3], [4]], new List(new Field("item", new Int32(), true)));
+    await assertRejects(() => sourcesOf(lists), InputError, 'column "kind" must hold strings');
+  }));
+
 Deno.test("readDocuments() reads ids of Parquet lists", () =>
   inFolder(async (folder) => {
     const texts = TEXTS.map((text, i) => ({
@@ -121,3 +158,8 @@ Deno.test("readDocuments() refuses columns that are not there or of another kind
     await Deno.writeFile(path, tableToIPC(table({ ids }), "file").subarray(0, 200));
     await assertRejects(() => read([path], own), InputError, path);
   }));
+
+Deno.test("readDocuments() refuses Parquet that is no file, whose end cannot be read first", async () => {
+  const device = () => read(["/dev/null"], { format: "parquet" });
+  await assertRejects(device, InputError, "Parquet must be a plain file: it is a pipe or a device");
+});
