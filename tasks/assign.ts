@@ -30,7 +30,7 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { paths, sources, options: { prices, output }, signal, tell, onWarning } = call;
     if (paths.length === 0) return await runStageTask("assign", call);
-    const { method: settled, chunk } = pipeValues(call);
+    const { method: settled, chunk } = pipeValues(call, ["shardSequences"]);
     const method = prices === undefined ? settled : sources.flags?.method; // a file of settings always has one
     const { prefix } = sources.flags ?? {}; // a file of settings has one that may be of other scores
     await assignFiles({ paths, method, prefix, chunk, prices, output, signal, tell, onWarning });

@@ -4,6 +4,7 @@
  *   deno task corpus --run runs/a --input 'docs/*.jsonl'
  *   deno task corpus --output embedded.jsonl
  */
+import { InputError } from "../kernels/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
@@ -24,7 +25,12 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { sources, options, signal, tell } = call;
     if (!options.output) return await runStageTask("corpus", call);
-    pipeValues(call, { pipe: "--output", left: "--output" });
+    const { tokenColumn } = pipeValues(call, [], { pipe: "--output", left: "--output" });
+    if (tokenColumn) {
+      throw new InputError(
+        `Cannot write documents as they must be text: --token-column names ids, "${tokenColumn}"`,
+      );
+    }
     const lines = documentLines(openDocuments(resolveConfiguration(sources)));
     if (options.output === "-") return await writeOut(lines, signal);
     const { bytes } = await writeAtomic(options.output, until(signal, lines));

@@ -27,14 +27,20 @@ export interface PipeOptions {
 const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
 
 /**
- * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder.
+ * Gives the settings of a pipe. Throws an `InputError` for an option that only makes sense in a run folder, and for
+ * such a setting, of `ofRuns`, as a flag: a file of settings has those of all tasks.
  */
 export function pipeValues(
   { sources, given }: { sources: Sources; given: ReadonlySet<string> },
+  ofRuns: readonly (keyof Configuration)[] = [],
   words?: PipeWords,
 ): Partial<Configuration> {
-  refuseOfRuns(OF_RUNS.filter((name) => given.has(name)), words);
-  return { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+  const { flags = {} } = sources;
+  refuseOfRuns(
+    [...OF_RUNS.filter((name) => given.has(name)), ...ofRuns.filter((name) => name in flags)],
+    words,
+  );
+  return { ...presetOf(sources.preset), ...sources.file, ...flags };
 }
 
 /** How a message calls what makes work that of a pipe. */
@@ -44,7 +50,7 @@ interface PipeWords {
 }
 
 /** Throws an `InputError` for the first of the names, if there is one: of what only makes sense in a run folder. */
-export function refuseOfRuns(
+function refuseOfRuns(
   [name]: readonly string[],
   { pipe = "files or a pipe", left = "the files" }: PipeWords = {},
 ): void {

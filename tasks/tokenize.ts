@@ -22,7 +22,9 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { paths, sources, options } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);
-    pipeValues(call);
+    // All text is tokenized, in its order, up to a limit.
+    const takes = sources.flags?.take === "hash" ? ["take"] as const : [];
+    pipeValues(call, ["holdout", "seed", "textSeed", "shardSequences", ...takes]);
     // Nothing is routed here. The smallest prefix fits every sequence length.
     const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources });
     if (!configuration.tokenizer) {

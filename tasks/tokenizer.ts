@@ -10,7 +10,7 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { isPipe, pipeValues, refuseOfRuns, until } from "./pipe.ts";
+import { isPipe, pipeValues, until } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -23,10 +23,9 @@ export const TASK = await defineTask({
   run: async (call) => {
     const { paths, sources, options, onWarning, signal, tell } = call;
     if (paths.length === 0) return await runStageTask("tokenizer", call);
-    const { tokenColumn } = pipeValues(call);
     // All text is for training, and in its order; a tokenizer that exists only says what ids stand for.
-    const ofRuns = ["holdout", "seed", "textSeed", ...tokenColumn ? [] : ["tokenizer"]] as const;
-    refuseOfRuns(ofRuns.filter((name) => sources.flags && name in sources.flags));
+    const { tokenColumn } = { ...sources.file, ...sources.flags };
+    pipeValues(call, ["holdout", "seed", "textSeed", ...tokenColumn ? [] : ["tokenizer", "eos"] as const]);
     if (!options.output || options.output === "-") {
       throw new InputError(
         `Cannot write the tokenizer as --output must name a file: it is ${options.output ?? "not given"}`,

@@ -82,7 +82,7 @@ const stage: Stage = {
 /** Makes the tokenizer of a run. */
 export const tokenizer = oneStage(stage, [
   ...LEARNING,
-  ...["textSeed", "tokenizer"] as const,
+  ...["textSeed", "tokenizer", "eos"] as const,
   ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
 ]);
 

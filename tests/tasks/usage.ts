@@ -5,6 +5,13 @@
  * @module
  */
 
+/** Words the refusal of a flag that files or a pipe have no use for. */
+const ofRun = (flag: string): [args: string, code: number, message: string] => [
+  `FILE ${flag} --output OUT`,
+  2,
+  `Cannot use ${flag.split(" ")[0]} with files or a pipe as it must go with a run folder`,
+];
+
 /** By task: the arguments, separated by spaces, the exit code, and how the one line begins that is said. */
 export const USAGE: Record<string, [args: string, code: number, message: string][]> = {
   "corpus": [
@@ -38,6 +45,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "Cannot limit the documents of an embedded corpus as --max-documents must go with --input: --max-documents is 2; leave it out, or shorten the documents with --corpus-characters",
     ],
     ["--max-documents 2 --run OUT", 2, "Cannot limit the documents of an embedded corpus"],
+    [
+      "--input RUN/tokens/train-00000.arrow --token-column tokens --output OUT",
+      2,
+      'Cannot write documents as they must be text: --token-column names ids, "tokens"',
+    ],
     ["--take middle", 2, "Cannot use --take as it must be one of"],
     [
       "--run RUN --output OUT",
@@ -63,13 +75,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       2,
       "Cannot use --run with files or a pipe as it must go with a run folder: leave it out, or the files",
     ],
-    ...["--holdout 0.2", "--seed 3", "--text-seed 3", "--tokenizer RUN/tokenizer.json"].map((
-      flag,
-    ): [string, number, string] => [
-      `FILE ${flag} --output OUT`,
-      2,
-      `Cannot use ${flag.split(" ")[0]} with files or a pipe as it must go with a run folder`,
-    ]),
+    ...["--holdout 0.2", "--seed 3", "--text-seed 3", "--tokenizer RUN/tokenizer.json", "--eos x"].map(ofRun),
     [
       "FILE --format jsonl --text-field body --output OUT",
       2,
@@ -145,6 +151,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       2,
       "Cannot use --check with files or a pipe as it must go with a run folder: leave it out, or the files",
     ],
+    ...["--holdout 0.2", "--seed 3", "--text-seed 3", "--shard-sequences 3", "--take hash"].map(ofRun),
     ["--part 0/2 --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "0/2"'],
     ["--part 3/2 --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "3/2"'],
     ["--part two --run RUN", 2, 'Cannot make a part as --part must be I/N with 1 <= I <= N: it is "two"'],
@@ -253,6 +260,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--router RUN", 2, 'Cannot run task "score" as every flag must be one of'],
   ],
   "assign": [
+    ofRun("--shard-sequences 3"),
     [
       "- --force",
       2,

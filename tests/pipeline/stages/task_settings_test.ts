@@ -14,6 +14,7 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
     "tokenizer",
     "vocabularySize",
     "tokenizerSample",
+    "eos",
     "holdout",
     "seed",
   ]);
