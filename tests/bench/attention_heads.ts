@@ -4,7 +4,7 @@
  * gives to the one before. In a model whose training has failed in the way that SCIENCE.md tells of, a head of the first layer reads
  * little but its own token, and that layer adds ten times as much as elsewhere.
  *
- *   deno run --allow-read tests/bench/attention_heads.ts RUN MODEL...
+ *   deno run --allow-read tests/bench/attention_heads.ts RUN FOLDER...
  */
 import { type Checkpoint, loadCheckpoint } from "../../pipeline/checkpoints/mod.ts";
 import { fromBatch, readArrow } from "../../pipeline/rows/arrow.ts";
@@ -69,7 +69,7 @@ function attentionOf({ config, weights }: Checkpoint, tokens: number[]): Attenti
 
 const [run, ...folders] = Deno.args;
 if (folders.length === 0) {
-  console.error("Name a run, whose held-out text is read, and models of its tokenizer");
+  console.error("Name a run, whose held-out text is read, and folders of models of its tokenizer");
   Deno.exit(2);
 }
 const sequences = await heldOut(run);

@@ -77,8 +77,8 @@ Deno.test("all claims are said to hold only where all are judged", () => {
 Deno.test("what is kept of studies is whole, and names no path: studies can go on from it", async () => {
   for (
     const [folder, parts] of [["studies", 3], ["all-text", 2], ["all-text-random-start", 1], [
-      "all-text-warm-up-150",
-      2,
+      "all-text-warm-up-50",
+      1,
     ]] as const
   ) {
     const kept = `${ROOT}fixtures/reproduction/${folder}`;
