@@ -40,7 +40,9 @@ export function checkClusterOptions(given: ReadonlySet<string>): void {
   if (name === undefined) return;
   throw new InputError(
     isCluster
-      ? say`Cannot count a cluster as ${setting("cluster")} must be given without ${setting(name)}: it is not`
+      ? say`Cannot count a cluster as ${setting("cluster")} must be given without ${
+        setting(name)
+      }: both are given`
       : say`Cannot count a cluster as ${setting("cluster")} must be given with ${setting(name)}: it is not`,
   );
 }

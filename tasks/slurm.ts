@@ -384,8 +384,8 @@ export async function endedJobs(
     const key = `${job} ${Number(base) + Number(index)}`;
     const log = `${folder}/${name}`;
     // Numbers of Slurm's and of this machine's processes cannot be compared, so times come first.
-    const { mtime } = await Deno.stat(`${run}/${log}`);
-    const own = { time: Number(mtime), id: Number(id), log };
+    const info = await Deno.stat(`${run}/${log}`).catch(() => null); // it may have gone meanwhile
+    const own = { time: Number(info?.mtime), id: Number(id), log };
     const known = latest.get(key);
     if (!known || (own.time - known.time || own.id - known.id) > 0) latest.set(key, own);
   }

@@ -30,7 +30,9 @@ export const TASK = await defineTask({
     let jobs = await planned(); // before anything is settled: what cannot be planned settles nothing
     if (!dryRun) await settleJobs({ run, sources, force }, plan, { signal, onEvent });
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
-    const binds = plan.slurm?.container ? await foldersNamed({ run, sources, force, ...plan }) : [];
+    const binds = executor === "slurm" && plan.slurm?.container
+      ? await foldersNamed({ run, sources, force, ...plan })
+      : [];
     const how = { ...plan.slurm, binds };
     if (dryRun && executor === "slurm") {
       const script = submitScript(run, jobs, queue, most, how);

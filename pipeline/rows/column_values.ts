@@ -156,12 +156,12 @@ export function strings(column: Column): string[] {
 /** Gives a column of labels: texts, numbers, or true and false; null where there is none. */
 export function labels(column: Column): unknown[] {
   const { data } = column;
-  const isPlain = [DataType.isInt, DataType.isFloat, DataType.isBool].some((isOne) => isOne(data.type));
-  if (!isPlain) return texts(column);
-  return Array.from(new Vector([data]), (value) => typeof value === "bigint" ? `${value}` : value);
+  const { isBool, isFloat, isInt, isNull } = DataType;
+  if ([isBool, isFloat, isInt, isNull].some((isOne) => isOne(data.type))) return [...new Vector([data])];
+  return texts(column, "strings, numbers, or true and false");
 }
 
-function texts(column: Column): (string | null)[] {
+function texts(column: Column, expected = "strings"): (string | null)[] {
   const { name, data, where } = column;
   const isThere = (row: number) => data.nullCount === 0 || data.getValid(row);
   if (DataType.isDictionary(data.type)) {
@@ -185,7 +185,7 @@ function texts(column: Column): (string | null)[] {
     const values = new Vector([data.clone(new BinaryView())]) as Iterable<Uint8Array | null>;
     return Array.from(values, (bytes, row) => bytes && decode(bytes, row));
   }
-  if (!DataType.isUtf8(data.type) && !DataType.isLargeUtf8(data.type)) throw wrongType(column, "strings");
+  if (!DataType.isUtf8(data.type) && !DataType.isLargeUtf8(data.type)) throw wrongType(column, expected);
   if (data.length === 0) return [];
   const offsets = data.valueOffsets as Int32Array | BigInt64Array;
   const bytes = data.values as Uint8Array;

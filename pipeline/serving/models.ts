@@ -97,6 +97,7 @@ async function warnOfUntrained(
 ): Promise<void> {
   if (run === null || !onWarning) return;
   const place = { name: basename(resolve(folder)), folder: relative(run, folder) };
+  if (!/^(experts\/)?[^/]+$/.test(place.folder)) return; // a trial, or an export: no training of the run goes on there
   if (!await isTrained(run, place)) {
     onWarning(`"${folder}" is used although its weights do not count as trained: ${NOT_ENDED}`);
   }

@@ -82,9 +82,9 @@ function shown(name: string): string {
 
 /** Gives a value as a label; `source` where there is none. */
 export function labelOf(value: unknown, source: string): string {
-  if (value === null || value === undefined) return source;
-  return typeof value === "string"
-    ? value
+  if (value === null || value === undefined || Number.isNaN(value)) return source;
+  return typeof value === "string" || typeof value === "bigint"
+    ? `${value}`
     : JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
 }
 

@@ -51,10 +51,15 @@ export async function expandInputs(inputs: string[], { again = false } = {}): Pr
     }
     if (again && info && !info.isFile) {
       const remedy = say`send it to standard input with ${setting("input", "-")}, or write it to a file`;
-      throw unreadable(`"${input}"`, "it must be a file, which is read several times", "it is a pipe", {
-        where: input,
-        remedy,
-      });
+      throw unreadable(
+        `"${input}"`,
+        "it must be a file, which is read several times",
+        `it is a ${info.isFifo ? "pipe" : "device"}`,
+        {
+          where: input,
+          remedy,
+        },
+      );
     }
     if (info !== null) paths.push(input);
     else if (isGlob(input)) {

@@ -34,5 +34,5 @@ Deno.test("cost --cluster takes experts, machines, tokens and a preset, and warn
   }
   const ofRun = await task("cost", [...flags, "--run", "nowhere"]); // it would count nothing of that run
   assertEquals([ofRun.code, ofRun.out], [2, ""]);
-  assertStringIncludes(ofRun.err, "--cluster must be given without --run: it is not");
+  assertStringIncludes(ofRun.err, "--cluster must be given without --run: both are given");
 });

@@ -102,6 +102,10 @@ Deno.test("runSource() and modelSource() warn once of weights that do not count 
     assertEquals(told, [warning, warning]);
     await (await modelSource(`${run}/experts/expert-00`, { onWarning })).load(0);
     assertEquals(told.length, 2);
+    await Deno.mkdir(`${run}/search`);
+    await Deno.rename(folder, `${run}/search/dense-0.004`); // a trial, which has checkpoints when it has ended
+    await (await modelSource(`${run}/search/dense-0.004`, { onWarning })).load(0);
+    assertEquals(told.length, 2);
   });
 });
 

@@ -1,13 +1,14 @@
 import { assertEquals } from "@std/assert";
 import { kindOf, labelOf, lacks } from "../../../pipeline/text/fields.ts";
 
-Deno.test("labelOf() gives texts as they are, other values as JSON, and the default where there is none", () => {
-  const values = ["news", "", 3, 5n, null, undefined, ["a"]];
+Deno.test("labelOf() gives texts as they are, integers of any size as others, other values as JSON, and the default where there is none", () => {
+  const values = ["news", "", 3, 5n, NaN, null, undefined, ["a"]];
   assertEquals(values.map((value) => labelOf(value, "none")), [
     "news",
     "",
     "3",
-    '"5"',
+    "5",
+    "none",
     "none",
     "none",
     '["a"]',

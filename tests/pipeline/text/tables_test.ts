@@ -8,6 +8,7 @@ import {
   Int32,
   Int64,
   List,
+  Null,
   Table,
   tableToIPC,
   Uint16,
@@ -109,8 +110,16 @@ Deno.test("readDocuments() takes labels of Arrow that are numbers, true and fals
       "false",
       "true",
     ]);
+    assertEquals(
+      await sourcesOf(vectorFromArray([null, null, null, null], new Null())),
+      Array(4).fill("other"),
+    );
     const lists = vectorFromArray([[1], [2], [3], [4]], new List(new Field("item", new Int32(), true)));
-    await assertRejects(() => sourcesOf(lists), InputError, 'column "kind" must hold strings');
+    await assertRejects(
+      () => sourcesOf(lists),
+      InputError,
+      'column "kind" must hold strings, numbers, or true and false',
+    );
   }));
 
 Deno.test("readDocuments() reads ids of Parquet lists", () =>
