@@ -121,11 +121,21 @@ async function readMaxArraySize(): Promise<number> {
 export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 };
 
 /**
- * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError` where there
- * is no Slurm, unless `tell` accepts that: then nothing counts as queued, and arrays have Slurm's default
- * limit.
+ * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError` where Slurm
+ * cannot take the path of the run, and where there is no Slurm, unless `tell` accepts that: then nothing counts
+ * as queued, and arrays have Slurm's default limit.
  */
 export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
+  const where = resolve(run);
+  if (where.includes("\\")) { // it takes them out of the names of logs, however they are escaped
+    throw new InputError(
+      `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`,
+      {
+        where,
+        remedy: "rename the folder",
+      },
+    );
+  }
   try {
     return { queue: await readQueue(run), most: await readMaxArraySize() };
   } catch (error) {

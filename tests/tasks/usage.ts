@@ -783,9 +783,14 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       'Cannot run "submit" in "FULL" as it must be a run folder, new or empty: it holds "mine.txt" and no config.json; choose another --run',
     ],
     [
-      "--run NONE --experts-at-once 0",
+      "--run NONE --experts-at-once 1.5",
       2,
-      "Cannot use --experts-at-once as it must be an integer from 1 to 1000000: it is 0",
+      "Cannot use --experts-at-once as it must be an integer from 0 to 1000000: it is 1.5",
+    ],
+    [
+      "--run NO\\NE --dry-run",
+      2,
+      'Cannot submit "NO\\NE" to Slurm as its path must have no backslash: it is',
     ],
     ["--executor", 2, "Cannot use --executor as it must have a value, one of slurm, local: it has none"],
     ["RUN", 2, 'Cannot run task "submit" as it takes flags only: "RUN" is none; see --help'],
