@@ -5,7 +5,7 @@
  */
 import { expertsOf, InputError } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { type Exported, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
+import { exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
 import { say, setting } from "../kernels/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, RUN } from "./options.ts";
@@ -47,14 +47,13 @@ export const TASK = await defineTask({
       throw new InputError(say`${one}: ${allText ? both : "neither is given"}`);
     }
     const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run, [], "export"), "export");
-    const all: Exported[] = [];
-    for (const id of wanted) {
+    const all = await Array.fromAsync(wanted, async (id) => {
       const place = id === undefined ? "all-text" : `expert-${String(id).padStart(2, "0")}`;
       const base = options.output ?? `${run}/export/${to}`;
       const own = { ...options, output: options.output && expert !== "all" ? base : `${base}/${place}` };
-      if (to === "safetensors") all.push(await exportModel({ ...own, expert: id! }));
-      else all.push(await exportTexts({ ...own, to, expert: id }, { signal, onEvent }));
-    }
+      if (to === "safetensors") return await exportModel({ ...own, expert: id! });
+      return await exportTexts({ ...own, to, expert: id }, { signal, onEvent });
+    });
     print({ run, exports: all }, all.map(exportedText).join("\n"));
   },
 }, import.meta);
