@@ -36,14 +36,11 @@ export const CLUSTER = field.section("Command", {
 export function checkClusterOptions(given: ReadonlySet<string>): void {
   const isCluster = given.has("cluster");
   const names = isCluster ? ["run", "recompute"] : Object.keys(CLUSTER);
+  const [must, fact] = isCluster ? ["without", "both are given"] : ["with", "it is not"];
   const name = names.find((name) => given.has(name));
   if (name === undefined) return;
   throw new InputError(
-    isCluster
-      ? say`Cannot count a cluster as ${setting("cluster")} must be given without ${
-        setting(name)
-      }: both are given`
-      : say`Cannot count a cluster as ${setting("cluster")} must be given with ${setting(name)}: it is not`,
+    say`Cannot count a cluster as ${setting("cluster")} must be given ${must} ${setting(name)}: ${fact}`,
   );
 }
 

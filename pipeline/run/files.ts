@@ -92,14 +92,13 @@ export async function writeAtomic(
     }
     await file.sync();
     if (!await isSame(file, partial)) throw begunByAnother(path, partial); // what lies there may be half-written
+    await Deno.rename(partial, path).catch((error) => { // where a folder has the name
+      throw writeError(path, error);
+    });
   } catch (error) {
     if (await isSame(file, partial)) await removeIfThere(partial);
     throw error;
   }
-  await Deno.rename(partial, path).catch(async (error) => {
-    await removeIfThere(partial); // where a folder has the name
-    throw writeError(path, error);
-  });
   return { bytes, sha256: hash.digest("hex") };
 }
 

@@ -227,16 +227,16 @@ export async function unequal(
   tokenize: Manifest,
 ): Promise<string[]> {
   const manifests = await Promise.all(experts.map(({ stage }) => work.known(stage.name)));
-  const adopted = manifests.flatMap((manifest, i) => {
-    const adoption = adoptionOf(manifest);
-    return adoption ? [`${experts[i].what} from "${adoption.from}"`] : [];
-  });
+  const adoptions = manifests.map(adoptionOf);
+  const adopted = adoptions.flatMap((adoption, i) =>
+    adoption ? [`${experts[i].what} from "${adoption.from}"`] : []
+  );
   const untold = manifests.flatMap((manifest, i) => manifest === null ? [experts[i].what] : []);
   const messages = [
     ...adopted.length > 0 ? [`others trained ${adopted.join(", ")}: ${UNKNOWN}`] : [],
     ...untold.length > 0 ? [`no manifest tells of the training of ${untold.join(", ")}: ${UNKNOWN}`] : [],
   ];
-  const known = manifests.flatMap((manifest) => manifest && !adoptionOf(manifest) ? [manifest] : []);
+  const known = manifests.flatMap((manifest, i) => manifest && !adoptions[i] ? [manifest] : []);
   for (const field of ["steps", "batch", "rate"]) {
     const values = [...new Set(known.map(({ configuration }) => Number(configuration[field])))];
     if (values.length > 1) {

@@ -51,15 +51,11 @@ export async function expandInputs(inputs: string[], { again = false } = {}): Pr
     }
     if (again && info && !info.isFile) {
       const remedy = say`send it to standard input with ${setting("input", "-")}, or write it to a file`;
-      throw unreadable(
-        `"${input}"`,
-        "it must be a file, which is read several times",
-        `it is a ${info.isFifo ? "pipe" : "device"}`,
-        {
-          where: input,
-          remedy,
-        },
-      );
+      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
+      throw unreadable(`"${input}"`, "it must be a file, which is read several times", fact, {
+        where: input,
+        remedy,
+      });
     }
     if (info !== null) paths.push(input);
     else if (isGlob(input)) {
