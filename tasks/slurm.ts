@@ -10,7 +10,7 @@ import { stripVTControlCharacters } from "node:util";
 import { fileURLToPath } from "node:url";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { writeAtomic } from "../pipeline/run/mod.ts";
+import { lockRun, writeAtomic } from "../pipeline/run/mod.ts";
 import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
 import { quoted, words } from "./wording.ts";
 
@@ -69,6 +69,7 @@ interface Submission {
 }
 
 const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
+const SUBMIT_MS = 60_000; // to wait for another process that submits the same run
 const SIGNAL_SECONDS = 90; // seconds before the time is up: enough to save a checkpoint
 
 /** Runs a command of Slurm and returns what it prints. Throws an `InputError` where Slurm is not there, or refuses. */
@@ -355,28 +356,36 @@ export function submitScript(
 }
 
 /**
- * Writes the scripts of the places that are missing and not queued, and submits them. Returns the
- * submissions.
+ * Writes the scripts of the places that are missing and not queued, and submits them, while no other process does so for this run.
+ * Returns what was queued before, and the submissions. Throws a `RunError` where another process still submits after a minute.
  */
 export async function submitJobs(
   run: string,
   jobs: readonly Job[],
-  queue: readonly Queued[],
   maxArraySize: number,
   options: SlurmOptions,
-): Promise<{ job: string; id: string; places: number[] }[]> {
+): Promise<{ queue: Queued[]; submitted: { job: string; id: string; places: number[] }[] }> {
   const submitted: { job: string; id: string; places: number[] }[] = [];
   const ids = new Map<string, string>();
   const folder = `${run}/${JOBS}`;
-  await Deno.mkdir(`${folder}/logs`, { recursive: true });
-  for (const submission of submissionsOf(jobs, queue, maxArraySize, options)) {
-    await writeAtomic(`${folder}/scripts/${submission.name}.sh`, scriptOf(run, submission, options));
-    const text = await slurm("sbatch", sbatchArguments(run, submission, (on) => ids.get(on) ?? on));
-    const id = text.split(";")[0];
-    ids.set(submission.name, id);
-    submitted.push({ job: submission.job.name, id, places: submission.places });
+  const release = await lockRun(run, "submit", "submit", {
+    patience: SUBMIT_MS,
+    refusal: `Cannot submit "${run}" as only one process may do so at a time`,
+  });
+  try {
+    const queue = await readQueue(run);
+    await Deno.mkdir(`${folder}/logs`, { recursive: true });
+    for (const submission of submissionsOf(jobs, queue, maxArraySize, options)) {
+      await writeAtomic(`${folder}/scripts/${submission.name}.sh`, scriptOf(run, submission, options));
+      const text = await slurm("sbatch", sbatchArguments(run, submission, (on) => ids.get(on) ?? on));
+      const id = text.split(";")[0];
+      ids.set(submission.name, id);
+      submitted.push({ job: submission.job.name, id, places: submission.places });
+    }
+    return { queue, submitted };
+  } finally {
+    await release();
   }
-  return submitted;
 }
 
 /** Finds processes that were started and are neither complete, queued nor at work here, with the last lines of their logs. */

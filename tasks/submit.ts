@@ -40,7 +40,7 @@ export const TASK = await defineTask({
     }
     if (!dryRun) jobs = await planned();
     if (executor === "slurm") {
-      const submitted = await submitJobs(run, jobs, queue, most, how);
+      const { submitted, queue } = await submitJobs(run, jobs, most, how);
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
     if (dryRun) return print({ run, jobs }, plannedText(run, jobs, atOnce));

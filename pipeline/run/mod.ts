@@ -9,7 +9,7 @@ export { readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { duration } from "./duration.ts";
 export { type FileRecord, hashFile, jsonText, writeAtomic } from "./files.ts";
-export type { Hold, LockOptions } from "./lock.ts";
+export { type Hold, type LockOptions, lockRun } from "./lock.ts";
 export type { Mode, Owner } from "./claims.ts";
 export { type Manifest, outputsHash, type StageIdentity, vouchedFiles } from "./manifest.ts";
 export { Vouched } from "./vouched.ts";

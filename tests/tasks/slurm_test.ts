@@ -229,3 +229,42 @@ Deno.test("deno task submit says what to install where there is no Slurm, and pr
     assertMatch(dry.out, /^deno task submit --run \S+ .* --settle$/m);
     assertStringIncludes(dry.out, "train_expert=$(sbatch --parsable --dependency=afterok:$partition ");
   }));
+
+/** Writes commands that stand for Slurm's: `sbatch` takes its time and keeps what it is given, `squeue` lists that. */
+async function writeFakeSlurm(folder: string): Promise<void> {
+  const commands = {
+    scontrol: "echo MaxArraySize = 1001",
+    squeue: `[ ! -e ${folder}/queue ] || cat ${folder}/queue`,
+    sbatch: `for script; do :; done
+sleep 0.2
+id=$$
+echo "$id" >>${folder}/numbers
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
+comment=$(sed -n "s/^#SBATCH --comment=//p" "$script" | tr -d "\\"'\\\\\\\\")
+for index in $(seq 0 "\${last:-0}"); do echo "$id|$index|PENDING||Priority|$comment" >>${folder}/queue; done
+echo "$id"`,
+  };
+  for (const [name, text] of Object.entries(commands)) {
+    await Deno.writeTextFile(`${folder}/${name}`, `#!/bin/sh\nPATH=/usr/bin:/bin\n${text}\n`, {
+      mode: 0o755,
+    });
+  }
+}
+
+Deno.test("deno task submit queues nothing twice where two run at the same moment", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/slurm`);
+    await writeFakeSlurm(`${folder}/slurm`);
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3", "--json"];
+    const submit = () => task("submit", args, { env: { PATH: `${folder}/slurm` } });
+    const both = await Promise.all([submit(), submit()]);
+    assertEquals(both.map(({ code, err }) => [code, err]), [[0, ""], [0, ""]]);
+    const outs = both.map(({ out }) => JSON.parse(out)).sort((a, b) => a.queued.length - b.queued.length);
+    const jobs = outs[0].submitted.map(({ job }: { job: string }) => job);
+    assertEquals(jobs.length, new Set(jobs).size);
+    assertStringIncludes(jobs.join(" "), "train-expert");
+    assertEquals(outs[1].submitted, []);
+    const numbers = (await Deno.readTextFile(`${folder}/slurm/numbers`)).trim().split("\n");
+    assertEquals(numbers.length, jobs.length);
+  }));
