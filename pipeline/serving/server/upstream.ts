@@ -13,13 +13,20 @@ import type { Piece, Wanted } from "./write.ts";
 
 /** Milliseconds for which an answer about a server stays valid, and that a server may take to give it. */
 const HEALTH = { holds: 5000, timeout: 3000 };
-const health = new Map<string, { until: number; model: Promise<string> }>();
+const health = new Map<string, { until: number; model: Promise<Model> }>();
+
+/** A model as a server tells of it. */
+interface Model {
+  id: string;
+  /** Most tokens of a prompt and what follows it. vLLM tells them, and refuses a request for more. */
+  max_model_len?: number | null;
+}
 
 /**
- * Finds out whether a server answers, and under which name it has an expert: under ours, otherwise as the
- * first of its models.
+ * Finds out whether a server answers, and which of its models is an expert: the one of our name, otherwise the
+ * first.
  */
-function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise<string> {
+function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise<Model> {
   const place = `${expert} ${url}`;
   const known = health.get(place);
   if (known && known.until > performance.now()) return known.model;
@@ -30,9 +37,9 @@ function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise
       await response.body?.cancel();
       throw new Error(`it answers ${response.status}`);
     }
-    const { data } = await response.json() as { data: { id: string }[] };
-    const ids = data.map(({ id }) => id);
-    return ids.find((id) => id === nameOf(expert)) ?? ids[0];
+    const { data } = await response.json() as { data: Model[] };
+    if (data.length === 0) throw new Error("it has no model");
+    return data.find(({ id }) => id === nameOf(expert)) ?? data[0];
   };
   const model = ask();
   model.catch(() => {});
@@ -75,9 +82,10 @@ export async function* forwardText(
   listen();
   let started = false;
   try {
-    const model = await checkUpstream(url, expert, upstreams!);
+    const { id: model, max_model_len: length } = await checkUpstream(url, expert, upstreams!);
+    const room = Math.max(1, (length ?? Infinity) - prompt.length);
     const body = JSON.stringify({
-      ...{ model, prompt: [...prompt], seed, max_tokens: Math.min(most, 2 ** 20) },
+      ...{ model, prompt: [...prompt], seed, max_tokens: Math.min(most, room, 2 ** 20) },
       ...{
         temperature: temperature ?? 1,
         top_p: top_p ?? 1,

@@ -71,7 +71,7 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
     const other = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
       if (ill) return new Response("no", { status: 500 });
       if (new URL(request.url).pathname === "/v1/models") {
-        return Response.json({ object: "list", data: [{ id: "their-name" }] });
+        return Response.json({ object: "list", data: [{ id: "their-name", max_model_len: 20 }] });
       }
       const body = await request.json();
       asked.push(body);
@@ -99,6 +99,8 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
         const { model, stream, ...sent } = asked[0];
         assertEquals([model, stream, sent.prompt], ["their-name", true, [...prompt]]);
         assertEquals([sent.seed, sent.max_tokens, sent.temperature], [5, 9, 0.5]);
+        await client.completions.create({ ...request, max_tokens: 500 }); // more than vLLM has room for
+        assertEquals(asked[1].max_tokens, 20 - prompt.length);
         const refused = async (more: Record<string, unknown>) => {
           const response = await post(`${url}/v1/completions`, { ...request, ...more });
           return [response.status, (await response.json()).error.code, response.headers.get("retry-after")];
