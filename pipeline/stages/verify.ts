@@ -251,8 +251,9 @@ async function verifyNotes({ run, problem }: Verification, graph: Graph): Promis
     try {
       await read(`${run}/${path}`);
     } catch (error) {
-      if (!(error instanceof ExplainedError)) throw error;
-      problem(path, error.what, unneeded);
+      if (error instanceof ExplainedError) problem(path, error.what, unneeded);
+      else if ((error as { code?: string }).code === undefined) throw error;
+      else problem(path, `it must be readable: ${oneLine(error)}`, unneeded); // a folder, for instance
     }
   };
   for (const { name, outputs } of graph.stages) {

@@ -445,6 +445,17 @@ Deno.test("verifyRun() finds what does not belong to the run", async () => {
   assertStringIncludes(shard[0], "tokenizer is ee in the former");
 });
 
+Deno.test("verifyRun() goes on where a checkpoint is a folder, or no checkpoint", async () => {
+  const folder = "experts/expert-00/checkpoints";
+  const [second, first, ...others] = await problemsAfter(async (run) => {
+    await Deno.mkdir(`${run}/${folder}/step-00000002.safetensors`, { recursive: true });
+    await Deno.writeTextFile(`${run}/${folder}/step-00000004.safetensors`, "cut");
+  });
+  assertStringIncludes(first, "step-00000002.safetensors: it must be readable: Is a directory");
+  assertStringIncludes(second, "as it must be a whole safetensors file: it has 3 bytes");
+  assertEquals(others, []);
+});
+
 const SHARD = "partition/expert-01/train-00000.arrow";
 
 Deno.test("verifyRun() finds a training row that is missing, with its place among the tokens", async () => {
