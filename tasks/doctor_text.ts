@@ -31,7 +31,7 @@ export function doctorText({ system, adapter, refusal, others, problems }: Diagn
       [nvidia && `NVIDIA ${nvidia}`, mesa && `Mesa ${mesa}`].filter(Boolean).join(", ") || "unknown",
     ],
     ...Object.entries(environment).map((pair): [string, string] => ["environment", pair.join("=")]),
-    ...(container ? [["container", "yes"] as [string, string]] : []),
+    ...(container ? [["container", container] as [string, string]] : []),
     ...(others ?? []).map((
       { by, adapter },
     ): [string, string] => ["alone", `${by}: ${adapter ?? "no adapter"}`]),

@@ -46,6 +46,9 @@ const NVIDIA =
   "version as the kernel's driver, with libegl1 and libxext6)";
 const IN_CONTAINER =
   "start the container with NVIDIA_DRIVER_CAPABILITIES=graphics,utility (container toolkit 1.18 or later, libegl1 in the image)";
+const IN_APPTAINER =
+  "start the container with --nv, and with APPTAINER_BIND naming the driver's file of the host, which --nv may leave out " +
+  "(/usr/share/vulkan/icd.d/nvidia_icd.json, on some hosts in /etc/vulkan/icd.d); the image needs libegl1 and libxext6";
 
 /** Lists what is wrong, the worst first. */
 export function adviceOf(findings: Findings): Problem[] {
@@ -66,6 +69,7 @@ function remedyOfCard({ cards, nvidia, container, environment }: System): string
   if (!isNvidia) {
     return "install the card's Vulkan driver (for AMD and Intel cards mesa-vulkan-drivers), and let the user into the groups video and render";
   }
+  if (container === "Apptainer") return IN_APPTAINER;
   return container || environment.NVIDIA_DRIVER_CAPABILITIES !== undefined ? IN_CONTAINER : NVIDIA;
 }
 

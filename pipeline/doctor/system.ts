@@ -30,8 +30,8 @@ export interface System {
   loader?: string;
   /** The files that name drivers. */
   drivers: DriverFile[];
-  /** Whether this is a container. */
-  container: boolean;
+  /** The kind of container that this is; undefined where it is none. */
+  container?: typeof CONTAINERS[number][0];
   /** The variables that choose drivers, where they are set. */
   environment: Record<string, string>;
   /** Bytes of the machine's memory that can be had. */
@@ -45,6 +45,13 @@ export interface SystemPlaces {
   /** Reads a variable of the environment. */
   variable?: (name: string) => string | undefined;
 }
+
+/** Kinds of containers, with what tells them. An image of Docker that Apptainer runs still has Docker's file. */
+const CONTAINERS = [
+  ["Apptainer", "/.singularity.d"],
+  ["Docker", "/.dockerenv"],
+  ["Podman", "/run/.containerenv"],
+] as const;
 
 /** Variables that choose an adapter. */
 const VARIABLES = [
@@ -130,16 +137,14 @@ export async function readSystem(places: SystemPlaces = {}): Promise<System> {
   ) ?? [];
   const [, available] = /^MemAvailable:\s+(\d+) kB/m.exec(await outputOf("cat", `${root}/proc/meminfo`)) ??
     [];
-  const inContainer = await Promise.all(
-    ["/.dockerenv", "/run/.containerenv"].map((path) => isThere(root + path)),
-  );
+  const found = await Promise.all(CONTAINERS.map(([, path]) => isThere(root + path)));
   return {
     cards: await cardsOf(places),
     nvidia,
     mesa,
     loader: await libraryAt("libvulkan.so.1", folders, root),
     drivers: await Promise.all(files.map((path) => readDriverFile(path, folders, root))),
-    container: inContainer.includes(true),
+    container: CONTAINERS.find((_, i) => found[i])?.[0],
     environment,
     availableBytes: available === undefined ? undefined : Number(available) * 1024,
   };

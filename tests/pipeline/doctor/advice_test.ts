@@ -10,7 +10,6 @@ const HEALTHY: System = {
   cards: [],
   loader: "/usr/lib/libvulkan.so.1",
   drivers: [{ path: LVP_FILE, library: "/usr/lib/libvulkan_lvp.so" }],
-  container: false,
   environment: {},
 };
 
@@ -78,11 +77,21 @@ const CASES: { what: string; findings: Findings; texts: string[][]; errors: numb
   {
     what: "a container without the graphics capability",
     findings: {
-      system: { ...HEALTHY, cards: ["/dev/nvidia0"], nvidia: "570.1", container: true },
+      system: { ...HEALTHY, cards: ["/dev/nvidia0"], nvidia: "570.1", container: "Docker" },
       adapter: LAVAPIPE,
       others: [{ by: LVP_FILE, adapter: LAVAPIPE.name }],
     },
     texts: [["runs on the processor", "NVIDIA_DRIVER_CAPABILITIES=graphics,utility"]],
+    errors: 0,
+  },
+  {
+    what: "Apptainer without the driver's file",
+    findings: {
+      system: { ...HEALTHY, cards: ["/dev/nvidia0"], nvidia: "570.1", container: "Apptainer" },
+      adapter: LAVAPIPE,
+      others: [{ by: LVP_FILE, adapter: LAVAPIPE.name }],
+    },
+    texts: [["runs on the processor", "start the container with --nv, and with APPTAINER_BIND"]],
     errors: 0,
   },
   {

@@ -65,7 +65,7 @@ Deno.test("readSystem() finds cards, NVIDIA's driver, Mesa's version, the loader
           problem: "its library libGLX_nvidia.so.0 is not there",
         },
       ],
-      container: true,
+      container: "Docker",
       environment: {},
       availableBytes: 600 * 1024,
     });
@@ -89,8 +89,10 @@ Deno.test("readSystem() takes the driver files that the environment names, and f
       nvidia: undefined,
       mesa: undefined,
       loader: undefined,
-      container: false,
+      container: undefined,
       availableBytes: undefined,
     });
     assertEquals(await cardsOf({ root }), []);
+    await systemOf(root, { "/.singularity.d/runscript": "", "/.dockerenv": "" }); // an image that was Docker's
+    assertEquals((await readSystem({ root, variable: () => undefined })).container, "Apptainer");
   }));
