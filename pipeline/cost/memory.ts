@@ -186,7 +186,7 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
 
 /** Plans the banks of some models as `createBank` does, and the activations that all of them share. */
 function planBanks(model: ModelConfig, all: BatchShape, limit = Infinity, pass: ActivationOptions) {
-  const shape = { ...all, models: modelsPerBank(model, all, limit) };
+  const shape = { ...all, models: modelsPerBank(model, all, limit, pass) };
   const held = countingArena();
   createActivations(held, model, shape, pass);
   const layouts: Layout[] = [];

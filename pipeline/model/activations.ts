@@ -73,11 +73,17 @@ function largest(tensors: readonly Bound[]): Bound {
 }
 
 /**
- * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes.
+ * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes. Where the bank
+ * holds the logits of as many rows as another one (`asInBankOf`), they must fit too.
  *
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
-export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
+export function modelsPerBank(
+  config: ModelConfig,
+  shape: BatchShape,
+  limit: number,
+  { asInBankOf, logitsBytes }: Pick<ActivationOptions, "asInBankOf" | "logitsBytes"> = {},
+): number {
   const weights = parameterSpecs({ ...config, layers: 1 }).map(
     ({ name, shape: [rows, columns = 1], stack = 1 }) => ({
       name: `tensor "${name}"`,
@@ -88,12 +94,17 @@ export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: num
   const logits = { name: "row of logits", values: padded(config.vocabulary) };
   const { name, values } = largest([...weights, logits, activation]);
   const bytes = values * 4;
-  if (bytes <= limit) return Math.min(shape.models, Math.floor(limit / bytes));
-  throw new InputError(
-    `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
-      `the limit is ${limit}`,
-    { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
-  );
+  if (bytes > limit) {
+    throw new InputError(
+      `Cannot place the ${name} as one tensor must fit the adapter's binding limit: it needs ${bytes} bytes, ` +
+        `the limit is ${limit}`,
+      { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
+    );
+  }
+  const most = Math.min(shape.models, Math.floor(limit / bytes));
+  if (asInBankOf === undefined) return most;
+  const rows = logitsChunk(config, { ...shape, models: asInBankOf }, logitsBytes);
+  return Math.min(most, Math.floor(limit / (4 * logits.values * rows)));
 }
 
 /** Buffers of one batch, shared by every bank that runs in them one after another. */

@@ -226,15 +226,17 @@ function planGroups(
   const { config, batch, length, microBatch = batch, recompute, dtype, asInBankOf } = options;
   const models = from.weights.length;
   const shape = { models, batch: microBatch, length };
-  const perBankOf = (models: number) => modelsPerBank(config, { ...shape, models }, gpu.maxBindingBytes);
-  const perBank = perBankOf(models);
+  const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
+  const perBankOf = (models: number, options = {}) =>
+    modelsPerBank(config, { ...shape, models }, gpu.maxBindingBytes, options);
+  const logits = { logitsBytes, asInBankOf: asInBankOf && perBankOf(asInBankOf) };
+  const perBank = perBankOf(models, logits);
   const acts = createActivations(arena, config, { ...shape, models: perBank }, {
     training: true,
     recompute,
     dtype,
-    logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes),
     kind: gpu.kind,
-    asInBankOf: asInBankOf && perBankOf(asInBankOf),
+    ...logits,
   });
   const shared = sharedBuffers(arena, acts);
   const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {

@@ -1,4 +1,4 @@
-import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
@@ -164,6 +164,20 @@ Deno.test("a training that ends before it begins does not hold up the others", a
   await assertRejects(() => train(0, { makeTrainer }), Error, "no device");
 });
 
+/** A device that binds, and so makes, no larger buffers. */
+function bindingAtMost(maxBindingBytes: number): typeof gpu {
+  const arena = () => {
+    const own = gpu.arena();
+    const buffer: typeof own.buffer = (...wanted) => {
+      const made = own.buffer(...wanted);
+      assert(made.bytes <= maxBindingBytes, `${made.label} has ${made.bytes} bytes`);
+      return made;
+    };
+    return { buffer, bytes: 0, destroy: own.destroy };
+  };
+  return { ...gpu, maxBindingBytes, arena };
+}
+
 Deno.test("a bank whose models are to be as in another takes the logits of as many rows of each", async () => {
   const config = { ...model, vocabulary: 12_000 };
   const [models, batch, length] = [3, 4, 64]; // 12 MB of logits each: together they exceed what is held at once
@@ -174,8 +188,9 @@ Deno.test("a bank whose models are to be as in another takes the logits of as ma
     start: Parameters<typeof createTrainer>[1]["start"],
     own: typeof all,
     asInBankOf?: number,
+    on = gpu,
   ) => {
-    const trainer = createTrainer(gpu, { config, start, batch, length, settings, asInBankOf });
+    const trainer = createTrainer(on, { config, start, batch, length, settings, asInBankOf });
     trainer.step(own, 0.01);
     await trainer.drain();
     const read = await trainer.gradients();
@@ -183,11 +198,13 @@ Deno.test("a bank whose models are to be as in another takes the logits of as ma
     return read;
   };
   const [together, whole] = [await gradients(start, all, 1), await gradients(start, all)];
+  const split = await gradients(start, all, 1, bindingAtMost(25e6)); // the logits of two models fit
   const embedding = "gpt_neox.embed_in.weight";
   for (const id of MEMBERS) {
     const own = batchOf(all, models, id);
     const [alone] = await gradients([start[id]], own);
     assertSameTensors(together[id], alone, `gradients of model ${id}, as alone`);
+    assertSameTensors(split[id], alone, `gradients of model ${id}, where the logits of all do not fit`);
     const [share] = await gradients([start[id]], own, models);
     assertSameTensors(share, whole[id], `gradients of model ${id}, as in the whole bank`);
     assertNotEquals(alone.get(embedding), whole[id].get(embedding)); // as other sums are
