@@ -82,7 +82,7 @@ export interface OpenGpuOptions {
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
- * Throws a `RunError` when there is no adapter (and says which package brings one), and an `InputError` when `adapter`
+ * Throws a `RunError` when there is no adapter (and says which package brings one) or it gives no device, and an `InputError` when `adapter`
  * names another than the one obtained, a GPU is required and there is none, or a form in `variants` is unknown or beyond the
  * adapter.
  */
@@ -175,7 +175,22 @@ async function requestDevice(adapter: GPUAdapter): Promise<{ device: GPUDevice; 
     }).catch(() => undefined);
     if (device) return { device, subgroupSize };
   }
-  return { device: await adapter.requestDevice({ requiredFeatures, requiredLimits }) };
+  try {
+    return { device: await adapter.requestDevice({ requiredFeatures, requiredLimits }) };
+  } catch (error) {
+    const { message } = error as Error;
+    throw new RunError(
+      `Cannot open the GPU as "${descriptionOf(adapter)}" must give this process a device: ${
+        message.replace(/\s+/g, " ").trim()
+      }`,
+      {
+        remedy: say`another program may hold the card or its memory, or its driver failed: ${
+          task("doctor")
+        } tells what works`,
+        cause: error,
+      },
+    );
+  }
 }
 
 function wrapDevice(

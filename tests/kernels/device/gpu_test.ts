@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, RunError } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../support.ts";
 
@@ -35,6 +35,23 @@ Deno.test("openGpu() names the package to install where there is no driver", asy
   const lines = new TextDecoder().decode(stdout).trim().split("\n");
   assertEquals(lines.length, 1);
   assertMatch(lines[0], /^Cannot open a GPU as .*mesa-vulkan-drivers/);
+});
+
+Deno.test("openGpu() says in one line that an adapter gives no device, and why", async () => {
+  const adapter = (await navigator.gpu.requestAdapter())!;
+  adapter.requestDevice = () =>
+    Promise.reject(new DOMException("Not enough\n memory left.", "OperationError"));
+  Object.defineProperty(navigator.gpu, "requestAdapter", { value: () => adapter, configurable: true });
+  try {
+    const error = await assertRejects(() => openGpu(), RunError);
+    assertMatch(
+      error.message,
+      /^Cannot open the GPU as ".+" must give this process a device: Not enough memory left\.; another program /,
+    );
+  } finally {
+    delete (navigator.gpu as Partial<GPU>).requestAdapter; // that of the prototype is there again
+  }
+  (await openGpu()).close();
 });
 
 Deno.test("Gpu.allocatable() finds that memory can be had, at most as much as was asked for, and gives it back", async () => {
