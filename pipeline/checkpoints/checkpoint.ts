@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import type { FileRecord } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -70,6 +70,7 @@ export async function writeCheckpoint(
   dtype: SafetensorsDtype = "F32",
   { untie = false } = {},
 ): Promise<Record<"config.json" | "model.safetensors", FileRecord>> {
+  checkRange(weights, dtype, folder);
   const tensors = new Map(tensorsOf(config, weights));
   if (untie && !config.untied) tensors.set(HEAD, tensors.get(EMBEDDING)!);
   const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
@@ -99,7 +100,10 @@ export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise
   checkNumbers(weights, path);
   const head = config.untied ? undefined : tensors.get(HEAD);
   const embedding = weights.get(EMBEDDING)!;
-  if (head && !head.values.every((value, i) => value === embedding[i])) {
+  if (
+    head &&
+    (head.values.length !== embedding.length || head.values.some((value, i) => value !== embedding[i]))
+  ) {
     throw new InputError(
       `Cannot load "${path}" as the output head must be tied to the embedding, as tie_word_embeddings of its config.json says: tensor "${HEAD}" differs`,
       { where: path },
@@ -107,6 +111,23 @@ export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise
   }
   const dtypes = new Set([...weights.keys()].map((name) => tensors.get(name)!.dtype));
   return { config, weights, notes, sha256: actual.sha256, dtype: dtypes.size > 1 ? "F32" : [...dtypes][0] };
+}
+
+/** Largest weights that number types hold: half a step beyond them is rounded to infinity. */
+const BEYOND: Record<SafetensorsDtype, number> = { F32: Infinity, F16: 65_520, BF16: 3.3961775292304957e38 };
+
+/** Throws an `InputError` where a weight would become infinite in the file, which nobody could read then. */
+function checkRange(weights: Weights, dtype: SafetensorsDtype, where: string): void {
+  if (dtype === "F32") return;
+  for (const [name, values] of weights) {
+    const found = values.find((value) => Number.isFinite(value) && Math.abs(value) >= BEYOND[dtype]);
+    if (found === undefined) continue;
+    const number = setting("saveDtype", dtype.toLowerCase());
+    throw new InputError(
+      say`Cannot write the model of "${where}" with ${number} as its weights must fit: tensor "${name}" holds ${found}`,
+      { remedy: say`write it with ${setting("saveDtype", "f32")}` },
+    );
+  }
 }
 
 function checkNumbers(weights: Weights, where: string): void {

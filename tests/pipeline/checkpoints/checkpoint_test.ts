@@ -35,6 +35,27 @@ Deno.test("loadCheckpoint() reads F16 and BF16 as the nearest values", async () 
   });
 });
 
+Deno.test("saveCheckpoint() refuses weights that 16 bits cannot hold, and writes nothing then", async () => {
+  await inFolder(async (folder) => {
+    const name = "gpt_neox.final_layer_norm.bias";
+    for (const [dtype, fits, beyond] of [["F16", 65_519, -65_520], ["BF16", 3.389e38, 3.4e38]] as const) {
+      const holding = (value: number) => new Map(WEIGHTS).set(name, WEIGHTS.get(name)!.with(5, value));
+      const error = await assertRejects(
+        () => saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(beyond), {}, dtype),
+        InputError,
+      );
+      assertEquals(
+        error.message,
+        `Cannot write the model of "${folder}/${dtype}" with saveDtype ${dtype.toLowerCase()} as its weights must fit: ` +
+          `tensor "${name}" holds ${Math.fround(beyond)}; write it with saveDtype f32`,
+      );
+      await assertRejects(() => Deno.stat(`${folder}/${dtype}`), Deno.errors.NotFound);
+      await saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(fits), {}, dtype);
+      await loadCheckpoint(`${folder}/${dtype}`); // whose weights must be numbers
+    }
+  });
+});
+
 Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no number and an untied head by the tensor's name", async () => {
   await inFolder(async (folder) => {
     await writeConfig(folder, {});
@@ -59,6 +80,9 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no nu
     await writeTensors(folder, { "embed_out.weight": head });
     error = await assertRejects(() => loadCheckpoint(folder), InputError, "must be tied to the embedding");
     assert(error.message.includes(path) && error.message.includes("embed_out.weight"), error.message);
+
+    await writeTensors(folder, { "embed_out.weight": { shape: [3], values: head.values.slice(0, 3) } });
+    await assertRejects(() => loadCheckpoint(folder), InputError, "must be tied to the embedding");
 
     for (const value of [NaN, Infinity]) {
       const values = new Float32Array(48).fill(value, 47);
