@@ -75,6 +75,16 @@ export function createArena(device: GPUDevice): Arena {
   };
 }
 
+/** Gives what `make` makes of the buffers of an arena, which is destroyed where it throws. */
+export function orDestroy<Made>(arena: Arena, make: () => Made): Made {
+  try {
+    return make();
+  } catch (error) {
+    arena.destroy();
+    throw error;
+  }
+}
+
 /** Copies `data` into `buffer` before the next submit. Throws a `RangeError` where it does not lie inside. */
 export function writeBuffer(
   device: GPUDevice,

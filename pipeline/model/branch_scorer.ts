@@ -6,6 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { ModelConfig } from "./shape.ts";
@@ -107,7 +108,7 @@ export function createBranchScorer(
   const shape = { models: 1, batch: room, length: 1 };
   modelsPerBank(config, { models: 1, batch, length: longest }, gpu.maxBindingBytes);
   const arena = gpu.arena();
-  try {
+  return orDestroy(arena, () => {
     const bank = createBank(gpu, arena, config, [weights]);
     const gathered = { models: 1, batch, length: longest };
     const acts = createActivations(arena, config, shape, {
@@ -228,10 +229,7 @@ export function createBranchScorer(
       },
       close: () => arena.destroy(),
     };
-  } catch (error) {
-    arena.destroy();
-    throw error;
-  }
+  });
 }
 
 /** What goes through the model in one pass. */

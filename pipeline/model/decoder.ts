@@ -7,6 +7,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
@@ -79,7 +80,7 @@ export function createDecoder(
   const shape = { models: 1, batch: longest, length: 1 };
   modelsPerBank(config, shape, gpu.maxBindingBytes);
   const arena = gpu.arena();
-  try {
+  return orDestroy(arena, () => {
     const bank = createBank(gpu, arena, config, [weights], dtype);
     const sums = takesPasses(gpu);
     const acts = createActivations(arena, config, shape, { training: false, capacity, slots, dtype, sums });
@@ -161,10 +162,7 @@ export function createDecoder(
       },
       close: () => arena.destroy(),
     };
-  } catch (error) {
-    arena.destroy();
-    throw error;
-  }
+  });
 }
 
 /** Makes each plan when it is first asked for. */

@@ -5,6 +5,7 @@
  */
 
 import { sequenceSum, type TokenDetails } from "../../kernels/cross_entropy/cross_entropy.ts";
+import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
@@ -106,8 +107,11 @@ interface Groups {
 }
 
 /** Puts the models on the device and plans their forward passes. */
-function planGroups(gpu: Gpu, { config, models, batch, length, dtype }: ScorerOptions): Groups {
-  const arena = gpu.arena();
+function planGroups(
+  gpu: Gpu,
+  arena: Arena,
+  { config, models, batch, length, dtype }: ScorerOptions,
+): Groups {
   const perBank = modelsPerBank(config, { models: models.length, batch, length }, gpu.maxBindingBytes);
   const acts = createActivations(arena, config, { models: perBank, batch, length }, {
     training: false,
@@ -229,11 +233,14 @@ function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, len
 export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const { batch, length, prefixes } = options;
   if (prefixes) checkPrefixes(prefixes, length);
-  const planned = planGroups(gpu, options);
-  const { arena, acts, groups } = planned;
+  const arena = gpu.arena();
+  const [planned, scoring] = orDestroy(arena, () => {
+    const planned = planGroups(gpu, arena, options);
+    return [planned, planPass(gpu, planned, options, prefixes ? length : 1)] as const;
+  });
+  const { acts, groups } = planned;
   const count = options.models.length;
   const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
-  const scoring = planPass(gpu, planned, options, prefixes ? length : 1);
   let detailed: PlannedPass | undefined;
   const run = runnerOf(gpu, planned, options);
 

@@ -8,6 +8,7 @@
 import { type AdamwSettings, adamwStep } from "../../kernels/adamw/adamw.ts";
 import { tokenOrder } from "../../kernels/embedding/embedding.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, KernelTime } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
@@ -115,7 +116,7 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const micros = microBatches(batch, microBatch);
   const sizes = { models, batch, micros };
   const arena = gpu.arena();
-  const { groups, shared } = planGroups(gpu, arena, options, from);
+  const { groups, shared } = orDestroy(arena, () => planGroups(gpu, arena, options, from));
   const reports = reportsOf(config);
 
   let steps = from.step;

@@ -4,6 +4,9 @@ import { InputError } from "../../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
 import { VARIANTS } from "../../../kernels/device/variants.ts";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
+import { createBranchScorer } from "../../../pipeline/model/branch_scorer.ts";
+import { createDecoder } from "../../../pipeline/model/decoder.ts";
+import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import { createTrainer, type Trainer, type TrainerOptions } from "../../../pipeline/model/trainer.ts";
@@ -446,4 +449,40 @@ Deno.test("createTrainer() trains to the same bits where a GPU splits long sums,
     weights.forEach((values, name) => assertSameBits(values, whole[i].get(name)!, name))
   );
   forms.close();
+});
+
+Deno.test("models that cannot be put on the device as a whole leave none of their buffers there", () => {
+  const [weights] = START;
+  const sizes = { config: CONFIG, batch: 2, length: 9 };
+  const makers: ((on: Gpu) => unknown)[] = [
+    (on) => trainerOf({}, on),
+    (on) => createScorer(on, { ...sizes, models: START }),
+    (on) => createDecoder(on, { ...sizes, weights, capacity: 9 }),
+    (on) => createBranchScorer(on, { ...sizes, weights }),
+  ];
+  for (const make of makers) {
+    for (let room = 0, fits = false; !fits; room++) {
+      let [made, bytes] = [0, NaN];
+      const arena = () => {
+        const own = gpu.arena();
+        const buffer: typeof own.buffer = (...wanted) => {
+          if (made++ === room) throw new InputError("there is no more room");
+          return own.buffer(...wanted);
+        };
+        const destroy = () => {
+          own.destroy();
+          bytes = own.bytes;
+        };
+        return { buffer, bytes: 0, destroy };
+      };
+      try {
+        make({ ...gpu, arena });
+        fits = true;
+        assert(room > 10, `${room} buffers`);
+      } catch (error) {
+        assert(error instanceof InputError, String(error));
+        assertEquals(bytes, 0, `of ${make}, after ${room} buffers`);
+      }
+    }
+  }
 });
