@@ -15,7 +15,7 @@ import {
   TOLD_WAYS,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
-import { count, interval, percent, perplexity, ranges, table } from "./layout.ts";
+import { count, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
 import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
@@ -52,7 +52,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
   const noGains =
     say`no gains, as no dense model is trained: run ${dense} (also with ${steps}), then evaluate again`;
   const sourceRows = evaluation.sources.map(({ source, documents, tokens, shares, ...score }) => [
-    source || "(none)",
+    sourceName(source),
     documents,
     tokens,
     ...ways.map((way) => perplexity(score.perplexity[way])),
