@@ -44,6 +44,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
     return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
   });
   const gainLines = gains.map(({ baseline, ...gain }) => {
+    if (gain.low === 0 && gain.high === 0) return `perplexity equal to that of ${names[baseline]}`;
     const { side, ...values } = sideOf(gain);
     const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
     return `perplexity ${side} than that of ${names[baseline]}, by ${by} (${from} to ${to})`;
@@ -114,6 +115,7 @@ function segmentTable({ segments, scores, trained }: Evaluation): string {
   const baselines = BASELINES.filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
+    if (mixture === baseline) return "equal";
     return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;
   };
   const shown = trained ? segments.filter(({ expert }) => trained.includes(expert)) : segments;
