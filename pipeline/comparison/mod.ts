@@ -10,9 +10,9 @@ export {
   type ComparedSource,
   type CompareOptions,
   type Comparison,
-  type Lack,
   type SettingDifference,
 } from "./comparison.ts";
+export { type Lack } from "../stages/status.ts";
 export { type HeldOut } from "./held_out.ts";
 export { evaluationNotes, sourceNote, untoldText } from "./notes.ts";
 export { valueText } from "./page.ts";
