@@ -9,12 +9,12 @@ import {
   type ComparedRun,
   type Comparison,
   evaluationNotes,
-  type Lack,
   sourceNote,
   untoldText,
   valueText,
 } from "../pipeline/comparison/mod.ts";
 import { atPrefix, gainText, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
+import type { Lack } from "../pipeline/stages/mod.ts";
 import { count, percent, sourceName, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 

@@ -12,7 +12,6 @@ export {
   type Comparison,
   type SettingDifference,
 } from "./comparison.ts";
-export { type Lack } from "../stages/status.ts";
 export { type HeldOut } from "./held_out.ts";
 export { evaluationNotes, sourceNote, untoldText } from "./notes.ts";
 export { valueText } from "./page.ts";
