@@ -9,13 +9,13 @@ import {
   type ComparedRun,
   type Comparison,
   evaluationNotes,
-  type Lack,
   sourceNote,
   untoldText,
   valueText,
 } from "../pipeline/comparison/mod.ts";
 import { atPrefix, gainText, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
-import { count, percent, table } from "./layout.ts";
+import type { Lack } from "../pipeline/stages/mod.ts";
+import { count, percent, sourceName, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
 const NONE = "-";
@@ -121,7 +121,7 @@ function sourcesText(comparison: Comparison): string {
   const notes = note === null ? [] : [`(${note})`];
   if (sources.length === 0) return notes.join("\n");
   const rows = sources.map(({ source, tokens, perplexity, best }) => [
-    ...[source || "(none)", tokens],
+    ...[sourceName(source), tokens],
     ...perplexity.map((value, i) => `${decimals(value, 2)}${best.includes(i) ? " *" : "  "}`),
     "",
   ]);

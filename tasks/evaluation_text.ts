@@ -15,7 +15,7 @@ import {
   TOLD_WAYS,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
-import { count, interval, percent, perplexity, ranges, table } from "./layout.ts";
+import { count, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
 import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
@@ -44,6 +44,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
     return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
   });
   const gainLines = gains.map(({ baseline, ...gain }) => {
+    if (gain.low === 0 && gain.high === 0) return `perplexity equal to that of ${names[baseline]}`;
     const { side, ...values } = sideOf(gain);
     const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
     return `perplexity ${side} than that of ${names[baseline]}, by ${by} (${from} to ${to})`;
@@ -52,7 +53,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
   const noGains =
     say`no gains, as no dense model is trained: run ${dense} (also with ${steps}), then evaluate again`;
   const sourceRows = evaluation.sources.map(({ source, documents, tokens, shares, ...score }) => [
-    source || "(none)",
+    sourceName(source),
     documents,
     tokens,
     ...ways.map((way) => perplexity(score.perplexity[way])),
@@ -114,6 +115,7 @@ function segmentTable({ segments, scores, trained }: Evaluation): string {
   const baselines = BASELINES.filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
+    if (mixture === baseline) return "equal";
     return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;
   };
   const shown = trained ? segments.filter(({ expert }) => trained.includes(expert)) : segments;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { printable } from "../pipeline/run/mod.ts";
+
 /**
  * Lays rows out in columns under a head such as `model | tokens | sources`, or a list of such titles. The
  * first and the last column, and those that `texts` names, are aligned left, the others right.
@@ -21,6 +23,19 @@ export function table(
   const line = (row: string[]) =>
     row.map((cell, i) => toLeft[i] ? cell.padEnd(widths[i]) : cell.padStart(widths[i]));
   return all.map((row) => line(row).join("  ").trimEnd()).join("\n");
+}
+
+/** Longest label of a source that is told whole, in characters, and how many of its end are told otherwise. */
+const [MOST_LABEL, LABEL_END] = [40, 15];
+
+/** Names a source by its label, which may be any text: on one line, not too long, and without what a terminal obeys. */
+export function sourceName(label: string): string {
+  const characters = [...printable(label)];
+  if (characters.length === 0) return "(none)";
+  if (characters.length > MOST_LABEL) {
+    characters.splice(MOST_LABEL - LABEL_END - 1, characters.length - MOST_LABEL + 1, "…");
+  }
+  return characters.join("");
 }
 
 /** Writes the name at the beginning of a line, such as that of a stage, padded so that lines align. */

@@ -10,13 +10,14 @@ import { defineTask } from "./command.ts";
 import { DEVICE, RUN } from "./options.ts";
 import { words } from "./wording.ts";
 
-/** Says what was written, and which parts are missing. */
-function reportText({ output, plots, missing }: Report): string {
+/** Says what was written, and which parts are missing or not up to date. */
+function reportText({ output, plots, missing, outOfDate }: Report): string {
   const left = missing.map(({ part, command }) => {
     const remedy = command ? `run ${command}` : "report on the whole run that this part was copied from";
     return `left out: ${part[0].toLowerCase()}${part.slice(1)}; ${remedy}`;
   });
-  return [output, ...plots, ...left].join("\n");
+  const late = outOfDate.map(({ part, command }) => `not up to date: ${part}; run ${command}`);
+  return [output, ...plots, ...left, ...late].join("\n");
 }
 
 export const TASK = await defineTask({

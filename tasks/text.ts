@@ -19,7 +19,7 @@ import type {
 } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import { bytes, count, percent, roughBytes, scientific, table } from "./layout.ts";
+import { bytes, count, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
@@ -28,7 +28,7 @@ export function summaryText(summary: PartitionSummary): string {
       .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
       .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
-      .map(([source, share]) => `${source || "(none)"} ${share}%`);
+      .map(([source, share]) => `${sourceName(source)} ${share}%`);
     const nll = nllPerToken?.toFixed(3) ?? "";
     const told = words.slice(0, CALLED_WORDS).join(", ");
     return [String(expert), sequences, tokens, nll, told, mix.slice(0, 6).join(", ")];
@@ -173,7 +173,7 @@ export function verifyText(
 export function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
   const facts = [`sequence ${sequence}`];
   if (document !== undefined) facts.push(`document ${document}`);
-  if (source) facts.push(`source ${source}`);
+  if (source) facts.push(`source ${sourceName(source)}`);
   facts.push(`${length} tokens`);
   if (expert !== undefined) facts.push(`expert ${expert}`);
   if (nll && costs) facts.push(`costs ${nll.map((value) => value.toFixed(3)).join(" ")}`);

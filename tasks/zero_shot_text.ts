@@ -16,7 +16,7 @@ import {
   waysOf,
   type ZeroShotResult,
 } from "../pipeline/evaluation/mod.ts";
-import { count, percent, table } from "./layout.ts";
+import { count, percent, sourceName, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
@@ -94,7 +94,7 @@ function differenceTable(results: readonly ZeroShotResult[]): string {
   const rows = results.flatMap(({ task, differences, sets }) => [
     ...differences.map((difference) => line(task, difference)),
     ...(sets.length > MOST_SETS ? [] : sets).flatMap(({ set, differences }) =>
-      differences.filter(({ metric }) => metric === "acc").map((one) => line(`  ${set || "(none)"}`, one))
+      differences.filter(({ metric }) => metric === "acc").map((one) => line(`  ${sourceName(set)}`, one))
     ),
   ]);
   return table("task | metric | against | mixture is by | 95% interval | that is", rows);

@@ -9,14 +9,14 @@ import { InputError, say, task } from "../../kernels/errors.ts";
 import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { printable } from "../report/html.ts";
 import { readRun } from "../report/read.ts";
 import { withRemedy } from "../run/files.ts";
+import { printable } from "../run/printable.ts";
 import { Vouched } from "../run/vouched.ts";
 import { FIELD_NAMES } from "../settings/configuration.ts";
 import { DOCUMENTS } from "../stages/evaluate.ts";
-import { type StageStatus, statusOf } from "../stages/status.ts";
-import type { ComparedSource, CompareOptions, Comparison, Lack, SettingDifference } from "./comparison.ts";
+import { type Lack, lacksOf, statusOf } from "../stages/status.ts";
+import type { ComparedSource, CompareOptions, Comparison, SettingDifference } from "./comparison.ts";
 import { heldOutHash, type LocatedRun, sharedHeldOut } from "./held_out.ts";
 import { writePage } from "./page.ts";
 import { besideFirst } from "./paired.ts";
@@ -142,26 +142,6 @@ async function documentsOf(
     `Cannot compare "${run}" as "${path}" must be of the evaluation in evaluation.json: ${own} in the former, ${other} in the latter`,
     { where: path, remedy },
   );
-}
-
-/**
- * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
- * one task makes are listed together.
- */
-function lacksOf(stages: readonly StageStatus[]): Lack[] {
-  const lacks = new Map<string, Lack>();
-  for (const { stage, state, because, command, optional } of stages) {
-    if (state === "up to date" || optional && state === "missing") continue;
-    const { expert, ...others } = command.with;
-    const key = JSON.stringify([command.task, others, state, because]);
-    const known = lacks.get(key);
-    if (known === undefined) lacks.set(key, { stages: [stage], state, because, command });
-    else {
-      known.stages.push(stage);
-      if (expert !== undefined) known.command = { ...command, with: { ...command.with, expert: "all" } };
-    }
-  }
-  return [...lacks.values()];
 }
 
 function differencesOf(runs: readonly LocatedRun[]): SettingDifference[] {

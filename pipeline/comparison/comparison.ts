@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { TaskReference, Text, Words } from "../../kernels/errors.ts";
+import type { Words } from "../../kernels/errors.ts";
 import type { Evaluation, Lower } from "../evaluation/evaluation.ts";
 import type { PartitionCounts } from "../partition/manifests.ts";
 import type { DrawOptions } from "../report/drawn.ts";
 import type { RoundMetrics } from "../run/events.ts";
-import type { StageStatus } from "../stages/status.ts";
+import type { Lack } from "../stages/status.ts";
 import type { HeldOut } from "./held_out.ts";
 
 /** Says what to compare, and where to. */
@@ -28,18 +28,6 @@ export interface SettingDifference {
   setting: string;
   /** Its value in every run, in their order; undefined in a run from before the setting existed. */
   values: unknown[];
-}
-
-/** Stages that a run lacks for the same reason, such as the trainings of several experts. */
-export interface Lack {
-  /** Names of the stages. */
-  stages: string[];
-  /** Their state. */
-  state: StageStatus["state"];
-  /** Why they are damaged or out of date, or how far they have come. */
-  because?: Text;
-  /** The task that makes them. */
-  command: TaskReference;
 }
 
 /** One of the runs. */

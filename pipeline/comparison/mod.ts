@@ -10,7 +10,6 @@ export {
   type ComparedSource,
   type CompareOptions,
   type Comparison,
-  type Lack,
   type SettingDifference,
 } from "./comparison.ts";
 export { type HeldOut } from "./held_out.ts";

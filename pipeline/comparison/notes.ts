@@ -5,6 +5,7 @@
  */
 
 import { say, task, type Text } from "../../kernels/errors.ts";
+import { fewDocuments } from "../evaluation/bootstrap.ts";
 import type { Comparison } from "./comparison.ts";
 import type { HeldOut } from "./held_out.ts";
 
@@ -14,7 +15,7 @@ export function untoldText({ untold }: HeldOut): string {
 }
 
 /**
- * Says which evaluations do not go by a prefix, which are of a part of the held-out text, and of which the documents are not known, with
+ * Says whether there are too few documents for intervals, which evaluations do not go by a prefix, which are of a part of the held-out text, and of which the documents are not known, with
  * what to do.
  */
 export function evaluationNotes({ runs, reference }: Comparison): Text[] {
@@ -26,7 +27,11 @@ export function evaluationNotes({ runs, reference }: Comparison): Text[] {
     : told.filter(({ name, beside }) => beside === null && name !== reference);
   const byLabel = evaluated.filter(({ routes }) => !routes);
   const names = byLabel.map(({ name }) => name);
+  const few = told.length === 0
+    ? undefined
+    : fewDocuments(Math.min(...told.map(({ documents }) => documents!)));
   return [
+    ...few === undefined ? [] : [few],
     ...names.length === 0 ? [] : [
       `${listed(names)} ${
         names.length === 1 ? "routes" : "route"

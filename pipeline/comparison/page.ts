@@ -8,6 +8,7 @@ import { setting, wordText } from "../../kernels/errors.ts";
 import { gainText } from "../evaluation/evaluation.ts";
 import { drawPlots } from "../report/drawn.ts";
 import { type Html, htmlTable, markup, number, percent, type Table, unbroken } from "../report/html.ts";
+import { lackCells } from "../report/sections/out_of_date.ts";
 import { page } from "../report/page.ts";
 import { labelled } from "../report/plots.ts";
 import type { Section } from "../report/section.ts";
@@ -180,12 +181,7 @@ function evaluationSection(comparison: Comparison, words: CompareOptions["words"
 }
 
 function lackSection(runs: readonly ComparedRun[], words: CompareOptions["words"]): Section[] {
-  const rows = runs.flatMap(({ name, lacks }) =>
-    lacks.map(({ stages, state, command }) => [
-      ...[name, stages.length === 1 ? stages[0] : `${stages[0]} and ${stages.length - 1} more`, state],
-      markup`<code>${unbroken(wordText([command], words))}</code>`,
-    ])
-  );
+  const rows = runs.flatMap(({ name, lacks }) => lacks.map((lack) => [name, ...lackCells(lack, words)]));
   if (rows.length === 0) return [];
   const table = { head: ["run", "stage", "it is", "made by"], rows };
   return [{

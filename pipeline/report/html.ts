@@ -4,6 +4,8 @@
  * @module
  */
 
+import { printable } from "../run/printable.ts";
+
 /** Holds text that is HTML. */
 export class Html {
   /** Takes text that must be well-formed HTML. */
@@ -36,15 +38,6 @@ const ENTITIES: Record<string, string> = {
 /** Escapes text for content and quoted attributes of HTML and XML, and makes it printable. */
 export function escapeHtml(text: string): string {
   return printable(text).replace(/[&<>"']/g, (character) => ENTITIES[character]);
-}
-
-/**
- * Replaces characters that no document may contain or show: control characters, directional overrides, lone
- * surrogates.
- */
-export function printable(text: string): string {
-  // deno-lint-ignore no-control-regex
-  return text.toWellFormed().replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g, "\ufffd");
 }
 
 const LONGEST_UNBROKEN = 32;

@@ -6,7 +6,8 @@
 
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
 import type { Way } from "../evaluation/evaluation.ts";
-import { printable, type Table } from "./html.ts";
+import { printable } from "../run/printable.ts";
+import type { Table } from "./html.ts";
 import { textWidth } from "./text.ts";
 import { colour, expertColour } from "./theme.ts";
 

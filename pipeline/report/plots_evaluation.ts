@@ -6,6 +6,7 @@
 
 import { BASELINES } from "../evaluation/baselines.ts";
 import { type Evaluation, sideOf, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
+import { FULL_WIDTH } from "./drawn.ts";
 import { percent } from "./html.ts";
 import {
   across,
@@ -168,11 +169,16 @@ export function segmentPlot(
   const ways = compared.filter((way) => scores[way] !== undefined);
   const names = ways.map((way) => wayName(way, experts));
   const labels = segments.map(({ expert, share }) => `${expert}|${percent(share, 0)}`);
+  const hasRoom = (width: number) => (width - 60) / segments.length >= 34; // for shares below the experts
   return {
     id: "segments",
     title: "Perplexity by routed segment",
     about:
-      "Held-out text by the expert that it is routed to: that expert against the dense model on the same sequences. Below each expert stands its share of the sequences, which nothing balances.",
+      `Held-out text by the expert that it is routed to: that expert against the dense model on the same sequences. ${
+        hasRoom(FULL_WIDTH)
+          ? "Below each expert stands its share of the sequences, which nothing balances."
+          : "Nothing balances the shares of the experts, which are in the table."
+      }`,
     size: "full",
     spec: (width) => ({
       height: 290,
@@ -182,12 +188,10 @@ export function segmentPlot(
         x: ordinal("label", {
           sort: labels,
           scale: { domain: labels, paddingInner: 0.25 },
-          axis: noGrid("expert, and its share of the sequences", {
+          axis: noGrid(hasRoom(width) ? "expert, and its share of the sequences" : "expert", {
             labelAngle: 0,
             values: labelledExperts(segments.length, width - AXIS_WIDTH).map((i) => labels[i]),
-            labelExpr: (width - 60) / segments.length < 34
-              ? "split(datum.value, '|')[0]"
-              : "split(datum.value, '|')",
+            labelExpr: hasRoom(width) ? "split(datum.value, '|')" : "split(datum.value, '|')[0]",
             labelLineHeight: 15,
           }),
         }),

@@ -21,7 +21,8 @@ import {
 import type { Curve } from "./read.ts";
 
 const MOST_POINTS = 150;
-const MOST_DOTS = 30;
+/** Models with up to so many points get a dot for each: validation losses, and a training loss that no line can join. */
+const MOST_DOTS = { validationLoss: 30, loss: 1 };
 /** Up to so few points get larger dots, as lines hardly join them. */
 const FEW_DOTS = 3;
 /**
@@ -46,11 +47,11 @@ export function trainingPlots(curves: Curve[], experts: number): Plot[] {
         model: names[i],
       }))
     ).filter(({ x }) => x > 0);
-    const sparse = names.filter((name) => values.filter(({ model }) => model === name).length <= MOST_DOTS);
+    const sparse = names.filter((name) =>
+      values.filter(({ model }) => model === name).length <= MOST_DOTS[loss]
+    );
     const domain = lossDomain(values.map((value) => value.loss));
-    const dots = validation
-      ? values.filter(({ model, loss }) => sparse.includes(model) && loss <= domain[1])
-      : [];
+    const dots = values.filter(({ model, loss }) => sparse.includes(model) && loss <= domain[1]);
     const few = FEW_DOTS * sparse.length;
     const key = names.length > MOST_LEGEND
       ? " Coloured: the experts; thick, black or white: the dense models, that of more steps grey and dashed."

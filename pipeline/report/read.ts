@@ -21,6 +21,7 @@ import { readRunConfiguration, type RunConfiguration } from "../run/configuratio
 import { readRoundMetrics, type RoundMetrics } from "../run/events.ts";
 import { exists, isFolder, withRemedy } from "../run/files.ts";
 import { isPages, type Manifest, manifestNames, readManifest, vouchedFiles } from "../run/manifest.ts";
+import { printable } from "../run/printable.ts";
 import { readTimes, type Time } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { expertNames } from "../stages/names.ts";
@@ -30,7 +31,6 @@ import { baselineTargets } from "../stages/baselines.ts";
 import { expertTarget } from "../stages/train_expert.ts";
 import { ZERO_SHOT, zeroShotPath, zeroShotTasks } from "../stages/zero_shot.ts";
 import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
-import { printable } from "./html.ts";
 import { type Claims, readClaims } from "./reproduction.ts";
 
 /** The training metrics of one model. */

@@ -9,6 +9,7 @@ import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { exists, writeAtomic } from "../run/files.ts";
+import { type Lack, lacksOf, statusOf } from "../stages/status.ts";
 import { writePages } from "../run/manifest.ts";
 import { type DrawOptions, drawPlots } from "./drawn.ts";
 import { page } from "./page.ts";
@@ -45,6 +46,8 @@ export interface Report {
   plots: string[];
   /** Parts that the run does not have yet, and the tasks that make them. */
   missing: Missing[];
+  /** Stages that are there and no longer of the run as it is, and the tasks that make them anew. */
+  outOfDate: Missing[];
 }
 
 /**
@@ -60,7 +63,8 @@ export async function report(options: ReportOptions): Promise<Report> {
   const cost = await readCost({ run, flops: 1, utilisation: 1 });
   const experts = await expertsThatLieIn(run, record);
   const samples = await writeSamples(run, experts.slice(0, MOST_EXPERTS), { ...rest, tokens });
-  const sections = sectionsOf(record, cost, { words, samples });
+  const outOfDate = await outOfDateOf(run, record);
+  const sections = sectionsOf(record, cost, { words, samples, outOfDate });
   const { drawn, files } = await drawPlots(sections.sections, options);
   const frame = {
     title: `SmallTalk run ${record.name}`,
@@ -73,7 +77,20 @@ export async function report(options: ReportOptions): Promise<Report> {
   if (options.output === undefined && record.alone.length === 0) {
     await writePages(run, "report", { [PAGE]: text });
   } else await writeAtomic(output, text);
-  return { output, plots: files, missing: sections.missing };
+  return { output, plots: files, missing: sections.missing, outOfDate: sections.outOfDate };
+}
+
+/** Lists the stages that are there and no longer of the run as it is, with commands for its path as the page names it. */
+async function outOfDateOf(run: string, { path, evaluation }: RunRecord): Promise<Lack[]> {
+  // Sections tell of what is missing. Where a new evaluation was stopped, the figures of the one before are there.
+  const isShown = ({ stages, state }: Lack) =>
+    state === "out of date" || state === "damaged" ||
+    state === "missing" && evaluation !== null && stages.includes("evaluate");
+  return lacksOf((await statusOf(run)).stages).filter(isShown)
+    .map(({ command, ...lack }) => ({
+      ...lack,
+      command: { ...command, with: { ...command.with, run: path } },
+    }));
 }
 
 /** Says what split the text of a run. */

@@ -8,6 +8,7 @@ import { task, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
 import { sideOf } from "../evaluation/evaluation.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
+import type { Lack } from "../stages/status.ts";
 import { markup, number, unbroken } from "./html.ts";
 import { COMPARED, wayName } from "./plots.ts";
 import type { RunRecord } from "./read.ts";
@@ -17,6 +18,7 @@ import { claimsSection } from "./sections/claims.ts";
 import { costsSection } from "./sections/costs.ts";
 import { evaluationSection } from "./sections/evaluation.ts";
 import { expertsSection } from "./sections/experts.ts";
+import { outOfDateSection } from "./sections/out_of_date.ts";
 import { partitionSection } from "./sections/partition.ts";
 import { routersSection } from "./sections/routers.ts";
 import { trainingSection } from "./sections/training.ts";
@@ -24,9 +26,9 @@ import { whatRanSection } from "./sections/what_ran.ts";
 import { zeroShotSection } from "./sections/zero_shot.ts";
 import { type Lacks, rounded } from "./sections/words.ts";
 
-/** A part that a run does not have yet. */
+/** A part that a run does not have yet, or that is not up to date. */
 export interface Missing {
-  /** What is not there. */
+  /** What that is. */
   part: string;
   /**
    * The command that makes it; undefined where only parts of the run lie here and the task needs the whole
@@ -43,13 +45,18 @@ export interface Sections {
   sections: Section[];
   /** Parts that are missing. */
   missing: Missing[];
+  /** Stages that are not up to date. */
+  outOfDate: Missing[];
 }
 
-/** Writes everything that the files of a run tell, and its experts' samples; `words` says how settings and tasks are worded. */
+/**
+ * Writes everything that the files of a run tell, its experts' samples, and which stages are not up to date; `words` says how settings
+ * and tasks are worded.
+ */
 export function sectionsOf(
   run: RunRecord,
   cost: Cost,
-  { words, samples }: { words?: Words; samples?: Samples } = {},
+  { words, samples, outOfDate = [] }: { words?: Words; samples?: Samples; outOfDate?: readonly Lack[] } = {},
 ): Sections {
   const missing: Missing[] = [];
   const lacks: Lacks = (part, name, settings = {}) => {
@@ -63,6 +70,7 @@ export function sectionsOf(
   };
   const sections = [
     whatRanSection(run, cost, words),
+    ...outOfDateSection(outOfDate, words),
     ...(run.reproduction ? [claimsSection(run.reproduction)] : []),
     routersSection(run, lacks),
     partitionSection(run, lacks),
@@ -72,7 +80,11 @@ export function sectionsOf(
     ...zeroShotSection(run),
     costsSection(run, cost),
   ];
-  return { figures: figures(run), sections, missing };
+  const again = outOfDate.map(({ stages, command }) => ({
+    part: stages.join(", "),
+    command: wordText([command], words),
+  }));
+  return { figures: figures(run), sections, missing, outOfDate: again };
 }
 
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {

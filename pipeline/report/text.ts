@@ -25,7 +25,13 @@ export function textWidth(text: string, fontSize = FONT_SIZE): number {
 const advance = (character: string): number =>
   ADVANCES.find(([characters]) => characters.test(character))?.[1] ?? WIDEST;
 
-/** Shortens texts that are wider than a limit. Texts that would then be equal are numbered. */
+/** Shows nothing. */
+const NOTHING = "\u200b";
+
+/**
+ * Shortens texts that are wider than a limit. Texts that would then be equal are numbered. One that is called as something that every
+ * object has, such as `constructor`, gets a character that shows nothing: Vega finds names in plain objects, and would find that.
+ */
 export function labelsWithin(texts: readonly string[], width: number): string[] {
   const seen = new Set<string>();
   return texts.map((text) => {
@@ -33,7 +39,7 @@ export function labelsWithin(texts: readonly string[], width: number): string[] 
       const label = shortened(text, width, copy === 1 ? "" : ` (${copy})`);
       if (seen.has(label)) continue;
       seen.add(label);
-      return label;
+      return label in {} ? label + NOTHING : label;
     }
   });
 }

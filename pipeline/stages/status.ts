@@ -43,6 +43,18 @@ export interface StageStatus {
   command: TaskReference;
 }
 
+/** Stages that a run lacks for the same reason, such as the trainings of several experts. */
+export interface Lack {
+  /** Names of the stages. */
+  stages: string[];
+  /** Their state. */
+  state: StageStatus["state"];
+  /** Why they are damaged or out of date, or how far they have come. */
+  because?: Text;
+  /** The task that makes them. */
+  command: TaskReference;
+}
+
 /** The state of a run. */
 export interface RunStatus {
   /** Run folder. */
@@ -96,6 +108,26 @@ export async function statusOf(run: string): Promise<RunStatus> {
     });
   }
   return { run, holders, parts: await partsAlone(run), stages };
+}
+
+/**
+ * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
+ * one task makes are listed together.
+ */
+export function lacksOf(stages: readonly StageStatus[]): Lack[] {
+  const lacks = new Map<string, Lack>();
+  for (const { stage, state, because, command, optional } of stages) {
+    if (state === "up to date" || optional && state === "missing") continue;
+    const { expert, ...others } = command.with;
+    const key = JSON.stringify([command.task, others, state, because]);
+    const known = lacks.get(key);
+    if (known === undefined) lacks.set(key, { stages: [stage], state, because, command });
+    else {
+      known.stages.push(stage);
+      if (expert !== undefined) known.command = { ...command, with: { ...command.with, expert: "all" } };
+    }
+  }
+  return [...lacks.values()];
 }
 
 /**

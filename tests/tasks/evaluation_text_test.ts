@@ -30,6 +30,20 @@ Deno.test("evaluationText() says lower or higher, each with a positive number", 
   assertEquals(text.match(/mixture is/g)?.length, 2);
 });
 
+Deno.test("evaluationText() calls what is equal equal, as with one expert", () => {
+  const evaluation = evaluationOf(SHAPE);
+  const [gain] = evaluation.gains;
+  const [segment] = evaluation.segments;
+  const perplexity = { ...segment.perplexity, mixture: 30, dense: 30, "dense-steps": 24 };
+  const text = evaluationText("runs/a", {
+    ...evaluation,
+    gains: [{ ...gain, percent: 0, low: 0, high: 0 }],
+    segments: [{ ...segment, perplexity }],
+  });
+  assertStringIncludes(text, "perplexity equal to that of dense, 4 times the batch\n");
+  assertMatch(text, /30\.00 +30\.00 +equal +24\.00 /);
+});
+
 Deno.test("evaluationText() says what chooses the experts: a prefix, or true labels, which no prefix changes", () => {
   const evaluation = evaluationOf(SHAPE);
   const byPrefix = evaluationText("runs/a", evaluation);

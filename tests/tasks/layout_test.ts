@@ -9,6 +9,7 @@ import {
   ranges,
   roofText,
   roughBytes,
+  sourceName,
   table,
 } from "../../tasks/layout.ts";
 
@@ -26,6 +27,19 @@ Deno.test("table() aligns texts to the left at both ends and numbers to the righ
     "model      tokens\na           1,000  x\nlong name    none",
   );
   assertEquals(table(["of", "a|b", ""], [["x", 1, ""]]), "of  a|b\nx     1"); // names may hold what parts a head
+});
+
+Deno.test("sourceName() keeps any label on one line of a table, short, and from the terminal", () => {
+  assertEquals(
+    ["code", "", "a\nb\t\x1b[31mc\u009b", "😀".repeat(40), "😀".repeat(50) + "the end"].map(sourceName),
+    [
+      "code",
+      "(none)",
+      "a\ufffdb\ufffd\ufffd[31mc\ufffd",
+      "😀".repeat(40),
+      `${"😀".repeat(24)}…${"😀".repeat(8)}the end`,
+    ],
+  );
 });
 
 Deno.test("ranges() shortens names that follow one another", () => {

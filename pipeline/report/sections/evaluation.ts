@@ -4,6 +4,7 @@
  * @module
  */
 
+import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import { type Evaluation, sideOf } from "../../evaluation/evaluation.ts";
 import { type Html, markup, percent } from "../html.ts";
 import { wayName } from "../plots.ts";
@@ -20,6 +21,7 @@ export function evaluationSection({ evaluation, routes }: RunRecord, lacks: Lack
   if (!evaluation) return { ...section, lead: [lacks("The evaluation", "evaluate")] };
   const { gains, experts, trained, documents, sequences, tokens, prefix, resamples, segments } = evaluation;
   const several = experts > 1;
+  const few = fewDocuments(documents);
   const routing = routes
     ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
     : "The mixture gives each sequence to the expert of its true label, which no prompt has.";
@@ -43,7 +45,7 @@ export function evaluationSection({ evaluation, routes }: RunRecord, lacks: Lack
       } that no model was trained on${
         trained ? `, only what goes to the ${trained.length} of ${experts} experts that were trained` : ""
       }. ${several ? routing : "The mixture is its one expert."}${gainText} Intervals
-are of ${plural(resamples, "bootstrap resample")} of the documents.</p>`,
+are of ${plural(resamples, "bootstrap resample")} of the documents${few && `: ${few}`}.</p>`,
       ...worse(evaluation),
       ...(several ? sureness(evaluation) : []),
       ...(several && routes && compares ? [] : [

@@ -7,7 +7,8 @@
 
 import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
 import type { PartManifest } from "../../partition/manifests.ts";
-import { type Content, Html, htmlTable, markup, number, percent, printable, type Table } from "../html.ts";
+import { printable } from "../../run/printable.ts";
+import { type Content, Html, htmlTable, markup, number, percent, type Table } from "../html.ts";
 import { expertName, labelled } from "../plots.ts";
 import type { RunRecord } from "../read.ts";
 import type { Samples } from "../samples.ts";

@@ -38,7 +38,7 @@ Deno.test("evaluationNotes() says which runs go by labels, and which are evaluat
     routes: true,
     trained: null,
     evaluation: {},
-    documents: 9,
+    documents: 90,
     beside: {},
   } as ComparedRun;
   const byLabel = { ...run, routes: false };
@@ -50,6 +50,8 @@ Deno.test("evaluationNotes() says which runs go by labels, and which are evaluat
     "a and b route held-out text by its true labels, which no prompt has, and not by M tokens",
     'a is evaluated only on the text that goes to 2 of 4 experts, so it is not compared: run task "evaluate" with run "runs/a" once the others are trained',
   ]);
+  const few = notes(run, { ...run, name: "b", documents: 9 });
+  assertEquals(few, ["9 documents are too few for intervals of 95%: these are narrower than they should be"]);
   const older = { ...run, documents: null, beside: null };
   assertEquals(
     notes({ ...run, beside: null }, { ...run, name: "b", beside: null }, { ...older, name: "c" }),

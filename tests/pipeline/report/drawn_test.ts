@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { drawPlots, FULL_WIDTH, HALF_WIDTH } from "../../../pipeline/report/drawn.ts";
 import { gainPlot } from "../../../pipeline/report/plots_evaluation.ts";
+import { heatPlot } from "../../../pipeline/report/plots_routing.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { evaluationOf, SHAPE } from "./support.ts";
 
@@ -27,4 +28,15 @@ Deno.test("drawPlots() ends between two plots, and draws nothing of sections wit
   const signal = AbortSignal.abort(new Error("enough"));
   await assertRejects(() => drawPlots([section("a")], { signal }), Error, "enough");
   assertEquals((await drawPlots([{ id: "a", title: "a", lead: [] }], {})).drawn.size, 0);
+});
+
+Deno.test("sources are drawn that are called as what every object has", async () => {
+  const labels = ["constructor", "toString", "__proto__", "code"];
+  const sources = Object.fromEntries(labels.map((label) => [label, { sequences: 1, tokens: 1 }]));
+  const plot = {
+    ...heatPlot([{ train: { sources } }, { train: { sources: {} } }], true),
+    size: "half" as const,
+  };
+  const { drawn } = await drawPlots([section("a", [plot])], {});
+  for (const label of labels) assertStringIncludes(drawn.get(plot.id)!.wide, label);
 });

@@ -1,5 +1,5 @@
 import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import { htmlTable, markup, number, percent, printable, unbroken } from "../../../pipeline/report/html.ts";
+import { htmlTable, markup, number, percent, unbroken } from "../../../pipeline/report/html.ts";
 
 Deno.test("markup() escapes what is put into a template, and no HTML twice", () => {
   const inner = markup`<b>${`<script>"'&`}</b>`;
@@ -24,10 +24,6 @@ Deno.test("unbroken() keeps each word with a hyphen whole, unless it is too long
     'deno task <span class="word">train-dense</span> <span class="word">--match</span> steps ' +
       `<span class="word">--run</span> ${path} <span class="word">&lt;-</span>`,
   );
-});
-
-Deno.test("printable() leaves nothing that a document may not hold or that turns text around", () => {
-  assertEquals(printable("a\u0000b\nc\u202ed\u0085\ud800é😀"), "a\ufffdb\ufffdc\ufffdd\ufffd\ufffdé😀");
 });
 
 Deno.test("number() writes four digits, thousands apart, and powers of ten where it must", () => {

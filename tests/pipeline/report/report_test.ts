@@ -637,6 +637,16 @@ Deno.test("trainingPlots() dots a curve of few validations, and not one whose da
   assertEquals(circles, ["e0"]);
 });
 
+Deno.test("trainingPlots() dots a training loss of one point, as no line shows it", async () => {
+  const curve = (model: string, expert: number | null, count: number) => ({
+    ...{ model, expert },
+    points: Array.from({ length: count }, (_, i) => ({ step: i + 1, tokens: i + 1, loss: 3 - i / count })),
+  });
+  const [plot] = trainingPlots([curve("expert-00", 0, 1), curve("expert-01", 1, 2)], 2);
+  const dots = [...(await draw(plot, 348)).matchAll(/<path[^>]* d="M[^"]*A[^"]*" fill="var\(--([\w-]+)\)"/g)];
+  assertEquals(dots.map(([, name]) => name), ["e0"]);
+});
+
 Deno.test("trainingPlots() draws dots at the edge of a plot whole, and none above its scale", async () => {
   const losses = [9, ...Array.from({ length: 24 }, (_, i) => 3 - i / 24)];
   const points = losses.map((validationLoss, i) => ({

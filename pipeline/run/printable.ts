@@ -1,0 +1,14 @@
+/**
+ * Makes texts of users, such as labels and names of folders, fit to be shown.
+ *
+ * @module
+ */
+
+/**
+ * Replaces characters that no document may contain or show, and that a terminal obeys: control characters, directional overrides, lone
+ * surrogates.
+ */
+export function printable(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.toWellFormed().replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g, "\ufffd");
+}
