@@ -47,7 +47,7 @@ const NVIDIA =
 const IN_CONTAINER =
   "start the container with NVIDIA_DRIVER_CAPABILITIES=graphics,utility (container toolkit 1.18 or later, libegl1 in the image)";
 const IN_APPTAINER =
-  "start the container with --nv, and with APPTAINER_BIND naming the driver's file of the host, which --nv may leave out " +
+  "start the container with APPTAINER_NV=1, and with APPTAINER_BIND naming the driver's file of the host, which the former may leave out " +
   "(/usr/share/vulkan/icd.d/nvidia_icd.json, on some hosts in /etc/vulkan/icd.d); the image needs libegl1 and libxext6";
 
 /** Lists what is wrong, the worst first. */

@@ -31,7 +31,7 @@ export interface System {
   /** The files that name drivers. */
   drivers: DriverFile[];
   /** The kind of container that this is; undefined where it is none. */
-  container?: typeof CONTAINERS[number][0];
+  container?: "Apptainer" | "Docker" | "Podman";
   /** The variables that choose drivers, where they are set. */
   environment: Record<string, string>;
   /** Bytes of the machine's memory that can be had. */

@@ -91,7 +91,7 @@ const CASES: { what: string; findings: Findings; texts: string[][]; errors: numb
       adapter: LAVAPIPE,
       others: [{ by: LVP_FILE, adapter: LAVAPIPE.name }],
     },
-    texts: [["runs on the processor", "start the container with --nv, and with APPTAINER_BIND"]],
+    texts: [["runs on the processor", "start the container with APPTAINER_NV=1, and with APPTAINER_BIND"]],
     errors: 0,
   },
   {
