@@ -4,6 +4,7 @@
  *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
  */
+import type { Owner } from "../pipeline/run/mod.ts";
 import { foldersNamed, planJobs, readJobPlan, settleJobs } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
@@ -38,11 +39,13 @@ export const TASK = await defineTask({
       const script = submitScript(run, jobs, queue, most, how);
       return print({ run, script }, script);
     }
-    if (!dryRun) jobs = await planned();
     if (executor === "slurm") {
-      const { submitted, queue } = await submitJobs(run, jobs, most, how);
+      const onWait = ({ pid, host }: Owner) =>
+        tell(`waits for process ${pid}${host && ` on ${host}`}, which submits this run`);
+      const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, onWait });
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
+    if (!dryRun) jobs = await planned();
     if (dryRun) return print({ run, jobs }, plannedText(run, jobs, atOnce));
     const onProcess = (name: string, code?: number) =>
       tell(

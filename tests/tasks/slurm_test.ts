@@ -1,7 +1,15 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Job } from "../../pipeline/stages/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { endedJobs, type Queued, rangesOf, type SlurmOptions, submitScript } from "../../tasks/slurm.ts";
+import { lockRun } from "../../pipeline/run/mod.ts";
+import {
+  endedJobs,
+  type Queued,
+  rangesOf,
+  type SlurmOptions,
+  submitJobs,
+  submitScript,
+} from "../../tasks/slurm.ts";
 import { queueText } from "../../tasks/submit_text.ts";
 import { inFolder, smallCorpus, task } from "./support.ts";
 
@@ -259,7 +267,7 @@ Deno.test("deno task submit queues nothing twice where two run at the same momen
     const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3", "--json"];
     const submit = () => task("submit", args, { env: { PATH: `${folder}/slurm` } });
     const both = await Promise.all([submit(), submit()]);
-    assertEquals(both.map(({ code, err }) => [code, err]), [[0, ""], [0, ""]]);
+    assertEquals(both.map(({ code }) => code), [0, 0], both.map(({ err }) => err).join(""));
     const outs = both.map(({ out }) => JSON.parse(out)).sort((a, b) => a.queued.length - b.queued.length);
     const jobs = outs[0].submitted.map(({ job }: { job: string }) => job);
     assertEquals(jobs.length, new Set(jobs).size);
@@ -267,4 +275,23 @@ Deno.test("deno task submit queues nothing twice where two run at the same momen
     assertEquals(outs[1].submitted, []);
     const numbers = (await Deno.readTextFile(`${folder}/slurm/numbers`)).trim().split("\n");
     assertEquals(numbers.length, jobs.length);
+  }));
+
+Deno.test("submitJobs() says whom it waits for, plans nothing meanwhile, and ends where it is interrupted", () =>
+  inFolder(async (run) => {
+    const release = await lockRun(run, "submit", "submit");
+    const ending = new AbortController();
+    const planned = () => Promise.reject(new Error("planned too early"));
+    const waits: number[] = [];
+    const onWait = ({ pid }: { pid: number }) => {
+      waits.push(pid);
+      ending.abort(new Error("interrupted"));
+    };
+    await assertRejects(
+      () => submitJobs(run, planned, 1001, {}, { signal: ending.signal, onWait }),
+      Error,
+      "interrupted",
+    );
+    assertEquals(waits, [Deno.pid]);
+    await release();
   }));
