@@ -82,10 +82,9 @@ export async function report(options: ReportOptions): Promise<Report> {
 
 /** Lists the stages that are there and no longer of the run as it is, with commands for its path as the page names it. */
 async function outOfDateOf(run: string, { path, evaluation }: RunRecord): Promise<Lack[]> {
-  // Sections tell of what is missing. Where a new evaluation was stopped, the figures of the one before are there.
+  // Sections tell of what is missing. While a new evaluation is made, or was stopped, the figures of the one before are there.
   const isShown = ({ stages, state }: Lack) =>
-    state === "out of date" || state === "damaged" ||
-    state === "missing" && evaluation !== null && stages.includes("evaluate");
+    state === "out of date" || state === "damaged" || evaluation !== null && stages.includes("evaluate");
   return lacksOf((await statusOf(run)).stages).filter(isShown)
     .map(({ command, ...lack }) => ({
       ...lack,

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { report } from "../../../../pipeline/report/report.ts";
+import { lockRun } from "../../../../pipeline/run/lock.ts";
 import { outOfDateSection } from "../../../../pipeline/report/sections/out_of_date.ts";
 import { words } from "../../../../tasks/wording.ts";
 import { copyFolder, inFolder, ROOT } from "../../../tasks/support.ts";
@@ -31,5 +32,9 @@ Deno.test("report() says that an evaluation is no longer of the run, on the page
     assertStringIncludes(page, "revision 1 made it");
     await Deno.remove(`${run}/manifests/evaluate.json`); // as where a new evaluation was stopped
     assertEquals((await report({ run, samples: 0, words })).outOfDate.map(({ part }) => part), ["evaluate"]);
+    const release = await lockRun(run, "evaluate", "evaluate", { makes: "evaluate" });
+    assertEquals((await report({ run, samples: 0, words })).outOfDate.map(({ part }) => part), ["evaluate"]);
+    assertStringIncludes(await Deno.readTextFile(output), "being made");
+    await release();
     assert(page.indexOf('id="out-of-date"') < page.indexOf('id="evaluation"'));
   }));
