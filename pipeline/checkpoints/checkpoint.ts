@@ -113,7 +113,7 @@ export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise
   return { config, weights, notes, sha256: actual.sha256, dtype: dtypes.size > 1 ? "F32" : [...dtypes][0] };
 }
 
-/** Largest weights that number types hold: half a step beyond them is rounded to infinity. */
+/** From these sizes on, a weight is rounded to infinity: half a step beyond the largest value of the type. */
 const BEYOND: Record<SafetensorsDtype, number> = { F32: Infinity, F16: 65_520, BF16: 3.3961775292304957e38 };
 
 /** Throws an `InputError` where a weight would become infinite in the file, which nobody could read then. */

@@ -15,8 +15,8 @@ export function untoldText({ untold }: HeldOut): string {
 }
 
 /**
- * Says whether there are too few documents for intervals, which evaluations do not go by a prefix, which are of a part of the held-out text, and of which the documents are not known, with
- * what to do.
+ * Says whether there are too few documents for intervals, which evaluations do not go by a prefix, which are of a
+ * part of the held-out text, and of which the documents are not known, with what to do.
  */
 export function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
