@@ -253,7 +253,7 @@ async function verifyNotes({ run, problem }: Verification, graph: Graph): Promis
     } catch (error) {
       if (error instanceof ExplainedError) problem(path, error.what, unneeded);
       else if ((error as { code?: string }).code === undefined) throw error;
-      else problem(path, `it must be readable: ${oneLine(error)}`, unneeded); // a folder, for instance
+      else problem(path, `it must be readable: ${oneLine(error)}`, `make it readable, or ${unneeded}`); // a folder, for instance
     }
   };
   for (const { name, outputs } of graph.stages) {
