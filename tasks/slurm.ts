@@ -10,7 +10,7 @@ import { stripVTControlCharacters } from "node:util";
 import { fileURLToPath } from "node:url";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { type LockOptions, lockRun, writeAtomic } from "../pipeline/run/mod.ts";
+import { lockRun, writeAtomic } from "../pipeline/run/mod.ts";
 import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
 import { quoted, words } from "./wording.ts";
 
@@ -357,21 +357,24 @@ export function submitScript(
 
 /**
  * Writes the scripts of the places that are missing and not queued, and submits them, while no other process does
- * so for this run. Returns what was queued before, and the submissions. Throws a `RunError` where another process
- * still submits after a minute, and the reason of `signal` where it ends the waiting.
+ * so for this run; tells whom it waits for. Returns what was queued before, and the submissions. Throws a
+ * `RunError` where another process still submits after a minute, and the reason of `signal` where that ends the
+ * waiting.
  */
 export async function submitJobs(
   run: string,
   planned: () => Promise<readonly Job[]>,
   maxArraySize: number,
   options: SlurmOptions,
-  { signal, onWait }: Pick<LockOptions, "signal" | "onWait"> = {},
+  { signal, tell }: { signal: AbortSignal; tell: (text: string) => void },
 ): Promise<{ queue: Queued[]; submitted: { job: string; id: string; places: number[] }[] }> {
   const submitted: { job: string; id: string; places: number[] }[] = [];
   const ids = new Map<string, string>();
   const folder = `${run}/${JOBS}`;
   const release = await lockRun(run, "submit", "submit", {
-    ...{ patience: SUBMIT_MS, signal, onWait },
+    ...{ patience: SUBMIT_MS, signal },
+    onWait: ({ pid, host }) =>
+      tell(`waits for process ${pid}${host && ` on ${host}`}, which submits this run`),
     refusal: `Cannot submit "${run}" as only one process may do so at a time`,
   });
   try {

@@ -4,7 +4,6 @@
  *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
  */
-import type { Owner } from "../pipeline/run/mod.ts";
 import { foldersNamed, planJobs, readJobPlan, settleJobs } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
@@ -40,9 +39,7 @@ export const TASK = await defineTask({
       return print({ run, script }, script);
     }
     if (executor === "slurm") {
-      const onWait = ({ pid, host }: Owner) =>
-        tell(`waits for process ${pid}${host && ` on ${host}`}, which submits this run`);
-      const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, onWait });
+      const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, tell });
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
     if (!dryRun) jobs = await planned();
