@@ -14,7 +14,7 @@ import {
   valueText,
 } from "../pipeline/comparison/mod.ts";
 import { atPrefix, gainText, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
-import type { Lack } from "../pipeline/stages/mod.ts";
+import { stagesText } from "../pipeline/stages/mod.ts";
 import { count, percent, sourceName, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
@@ -144,8 +144,6 @@ function prefixText(runs: readonly ComparedRun[]): string {
 }
 
 function lacksText(runs: readonly ComparedRun[]): string {
-  const stagesText = ({ stages }: Lack) =>
-    stages.length === 1 ? stages[0] : `${stages[0]} and ${stages.length - 1} more`;
   return runs.flatMap(({ name, lacks }) =>
     lacks.map((lack) =>
       `${name}: ${stagesText(lack)} is ${lack.state}${

@@ -42,8 +42,8 @@ export const TASK = await defineTask({
       const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, tell });
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
-    if (!dryRun) jobs = await planned();
     if (dryRun) return print({ run, jobs }, plannedText(run, jobs, atOnce));
+    jobs = await planned();
     const onProcess = (name: string, code?: number) =>
       tell(
         code === undefined

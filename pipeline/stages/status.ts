@@ -130,6 +130,11 @@ export function lacksOf(stages: readonly StageStatus[]): Lack[] {
   return [...lacks.values()];
 }
 
+/** Names the stages of a lack in a few words. */
+export function stagesText({ stages }: Lack): string {
+  return stages.length === 1 ? stages[0] : `${stages[0]} and ${stages.length - 1} more`;
+}
+
 /**
  * Names the stages of models to compare a mixture with that a run is complete without: one such model is
  * enough, the first unless another one is there.

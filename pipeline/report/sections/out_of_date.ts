@@ -6,16 +6,16 @@
  */
 
 import { type Words, wordText } from "../../../kernels/errors.ts";
-import type { Lack } from "../../stages/status.ts";
+import { type Lack, stagesText } from "../../stages/status.ts";
 import { htmlTable, markup, type Table, unbroken } from "../html.ts";
 import type { Section } from "../section.ts";
 
 /** Writes stages that a run lacks as the cells of a row: their names, their state, and the task that makes them. */
-export function lackCells({ stages, state, command }: Lack, words?: Words): Table["rows"][number] {
+export function lackCells(lack: Lack, words?: Words): Table["rows"][number] {
   return [
-    stages.length === 1 ? stages[0] : `${stages[0]} and ${stages.length - 1} more`,
-    state,
-    markup`<code>${unbroken(wordText([command], words))}</code>`,
+    stagesText(lack),
+    lack.state,
+    markup`<code>${unbroken(wordText([lack.command], words))}</code>`,
   ];
 }
 
