@@ -114,20 +114,11 @@ export async function verifyRun(
       if (kind === "train") report.loads.push(...loads);
     },
   };
-  const onBytes = (done: number, total: number) => onProgress({ phase: "files", done, total });
-  const hashing = (remedyOf: (path: string) => Remedies) =>
-    verifyFiles(run, files, report, remedyOf, problem, onBytes);
-
-  if (alone.length > 0) {
-    report.parts = alone;
-    const copyAgain = () => ({ missing: COPY_AGAIN, changed: COPY_AGAIN });
-    await verifyAlone(verification, alone, () => hashing(copyAgain));
-    return report;
-  }
   const graph = graphOf(verification.configuration);
-  await readStages(verification, graph, manifests, files, configuration);
-  await readExports(verification, files);
-  await hashing((path) => {
+  const remedyOf = (path: string): Remedies => {
+    if (alone.length > 0 && path.startsWith("partition/")) {
+      return { missing: COPY_AGAIN, changed: COPY_AGAIN };
+    }
     if (path.startsWith("export/")) return { missing: EXPORT_AGAIN, changed: EXPORT_AGAIN };
     const page = /^(report|reproduction)\./.exec(path)?.[1];
     if (page) {
@@ -141,7 +132,25 @@ export async function verifyRun(
       missing: say`run ${againCommandOf(maker, run, made)}`,
       changed: say`run ${againCommandOf(maker, run, made, { force: true })}`,
     };
-  });
+  };
+  const hashing = () => {
+    const onBytes = (done: number, total: number) => onProgress({ phase: "files", done, total });
+    return verifyFiles(run, files, report, remedyOf, problem, onBytes);
+  };
+  if (alone.length > 0) {
+    report.parts = alone;
+    const parts = await readParts(verification, alone, files);
+    const trained = graph.stages.filter(({ onRequest }) => onRequest);
+    await readStages(verification, { ...graph, stages: trained }, manifests, files, configuration);
+    await readExports(verification, files);
+    await hashing();
+    await verifyParts(verification, parts);
+    await verifyNotes(verification, graph);
+    return report;
+  }
+  await readStages(verification, graph, manifests, files, configuration);
+  await readExports(verification, files);
+  await hashing();
   await verifyFolders(verification, graph);
   await verifyNotes(verification, graph);
   for (const stage of graph.stages) {
@@ -167,7 +176,8 @@ function collectorOf(run: string, { problems }: VerifyReport, isAlone: boolean) 
       const where = error.where && inRun(error.where);
       if (where && problems.some(({ file }) => file === where)) return;
       const remedy = error.remedy ?? say`remove the file that it names and ${partition}`;
-      problem(file, error.what, isAlone ? COPY_AGAIN : remedy);
+      const isCopied = isAlone && !/^(manifests|export)\//.test(file); // what was made here is made again
+      problem(file, error.what, isCopied ? COPY_AGAIN : remedy);
     }
   };
   return { problem, attempt, again };
@@ -306,26 +316,27 @@ async function verifyFiles(
   }
 }
 
-/** Checks the parts of experts that lie without their run. */
-async function verifyAlone(
-  verification: Verification,
+/** Reads what the parts say of their files that lie without their run. A part whose manifest cannot be read is left out. */
+async function readParts(
+  { run, attempt }: Verification,
   alone: readonly number[],
-  hashing: () => Promise<void>,
-) {
-  const { run, attempt, problem } = verification;
-  const files = verification.files as Map<string, FileRecord>;
-  const parts = new Map<string, PartManifest | undefined>();
+  files: Map<string, FileRecord>,
+): Promise<Map<string, PartManifest>> {
+  const parts = new Map<string, PartManifest>();
   for (const expert of alone) {
     const folder = `partition/${expertFolder(expert)}`;
     const part = await attempt(`${folder}/manifest.json`, () => readPart(`${run}/${folder}`));
-    for (const { name, bytes, sha256 } of part?.files ?? []) {
-      files.set(`${folder}/${name}`, { bytes, sha256 });
-    }
+    if (!part) continue;
+    for (const { name, bytes, sha256 } of part.files) files.set(`${folder}/${name}`, { bytes, sha256 });
     parts.set(folder, part);
   }
-  await hashing();
+  return parts;
+}
+
+/** Checks the parts of experts that lie without their run. */
+async function verifyParts(verification: Verification, parts: ReadonlyMap<string, PartManifest>) {
+  const { run, attempt, problem, files } = verification;
   for (const [folder, part] of parts) {
-    if (!part) continue; // of a part whose manifest cannot be read nothing is known
     for await (const path of filesUnder(run, folder)) {
       if (path === `${folder}/manifest.json` || files.has(path)) continue;
       problem(path, "a manifest must name it: none does", "remove it");

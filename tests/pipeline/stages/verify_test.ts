@@ -275,6 +275,27 @@ Deno.test("verifyRun() verifies the part of an expert that was copied to a folde
     assertEquals(await wrong(), ["tokenizer.json: it must be there: it is not"]);
     await Deno.copyFile(`${run}/tokenizer.json`, `${alone}/tokenizer.json`);
 
+    // The expert that was trained there.
+    const model = "experts/expert-01/model.safetensors";
+    const outputs = { [model]: await writeAtomic(`${alone}/${model}`, "weights") };
+    const identity = { stage: "train-expert-01", revision: 1, key: "k", configuration: {}, inputs: {} };
+    await writeManifest(alone, identity, { outputs, result: {} });
+    assertEquals((await verifyRun(alone)).problems, []);
+    await Deno.writeTextFile(`${alone}/${model}`, "changed");
+    const checkpoint = "experts/expert-01/checkpoints/step-00000001.safetensors";
+    await writeAtomic(`${alone}/${checkpoint}`, "damaged");
+    await writeAtomic(`${alone}/manifests/train-dense.json`, "{");
+    const [note, changed, state, ...others] = (await verifyRun(alone)).problems;
+    assertEquals([note.file, changed.file, state.file, others], [
+      "manifests/train-dense.json",
+      model,
+      checkpoint,
+      [],
+    ]);
+    assertStringIncludes(wordText(changed.what), "the content changed");
+    assertStringIncludes(wordText(changed.remedy, words), `train-expert --run ${alone} --expert 1 --force`);
+    for (const path of ["experts", "manifests"]) await Deno.remove(`${alone}/${path}`, { recursive: true });
+
     await Deno.rename(`${alone}/${folder}`, `${alone}/partition/expert-07`);
     assertStringIncludes((await wrong())[0], "it must be in the folder of its expert: it is that of 1");
     await Deno.rename(`${alone}/partition/expert-07`, `${alone}/${folder}`);
