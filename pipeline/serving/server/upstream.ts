@@ -3,6 +3,9 @@
  * completions.
  */
 
+import * as v from "valibot";
+import { InputError } from "../../../kernels/errors.ts";
+import { conform } from "../../run/schema.ts";
 import type { Upstreams } from "./addresses.ts";
 import type { Places } from "./admission.ts";
 import { ApiError, unavailable } from "./errors.ts";
@@ -15,12 +18,14 @@ import type { Piece, Wanted } from "./write.ts";
 const HEALTH = { holds: 5000, timeout: 3000 };
 const health = new Map<string, { until: number; model: Promise<Model> }>();
 
-/** A model as a server tells of it. */
-interface Model {
-  id: string;
+const MODEL = v.object({
+  id: v.string(),
   /** Most tokens of a prompt and what follows it. vLLM tells them, and refuses a request for more. */
-  max_model_len?: number | null;
-}
+  max_model_len: v.nullish(v.number()),
+});
+/** A model as a server tells of it. */
+type Model = v.InferOutput<typeof MODEL>;
+const MODELS = v.object({ data: v.pipe(v.array(MODEL), v.minLength(1, "it must have a model")) });
 
 /**
  * Finds out whether a server answers, and which of its models is an expert: the one of our name, otherwise the
@@ -37,8 +42,7 @@ function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise
       await response.body?.cancel();
       throw new Error(`it answers ${response.status}`);
     }
-    const { data } = await response.json() as { data: Model[] };
-    if (data.length === 0) throw new Error("it has no model");
+    const { data } = conform(MODELS, await response.json());
     return data.find(({ id }) => id === nameOf(expert)) ?? data[0];
   };
   const model = ask();
@@ -52,11 +56,12 @@ const headersOf = (key?: string): Record<string, string> => ({
   ...key === undefined ? {} : { authorization: `Bearer ${key}` },
 });
 
-interface Chunk {
-  choices?: { text: string; finish_reason: "stop" | "length" | null }[];
-  usage?: { completion_tokens: number } | null;
-  error?: { message: string };
-}
+const ERROR = v.object({ message: v.string() });
+const CHUNK = v.object({
+  choices: v.optional(v.array(v.object({ text: v.string(), finish_reason: v.nullish(v.string()) })), []),
+  usage: v.nullish(v.object({ completion_tokens: v.number() })),
+  error: v.nullish(ERROR),
+});
 
 /** Writes a text by the server that holds its expert. */
 export async function* forwardText(
@@ -99,8 +104,8 @@ export async function* forwardText(
       signal: AbortSignal.any([signal, ending.signal]),
     });
     if (!response.ok) {
-      const told = await response.json().catch(() => undefined) as Chunk | undefined;
-      const message = told?.error?.message ?? `it answers ${response.status}`;
+      const told = v.safeParse(v.object({ error: ERROR }), await response.json().catch(() => undefined));
+      const message = told.success ? told.output.error.message : `it answers ${response.status}`;
       if (![400, 429].includes(response.status)) throw failed(message);
       const retry = response.headers.get("retry-after");
       throw new ApiError(response.status, message, null, retry === null ? {} : { "retry-after": retry });
@@ -110,13 +115,13 @@ export async function* forwardText(
     let count = 0;
     let pieces = 0;
     let finish: Piece["finish"] = null;
-    for await (const { choices: [choice] = [], usage, error } of chunksOf(response.body!)) {
+    for await (const { choices: [choice], usage, error } of chunksOf(response.body!)) {
       listen();
       if (error) throw failed(error.message);
       if (usage) count = usage.completion_tokens;
       if (!choice) continue;
       if (pieces++ === 0) metrics.firstToken((performance.now() - began) / 1000);
-      finish = choice.finish_reason ?? finish;
+      finish = (choice.finish_reason ?? finish) as Piece["finish"];
       if (choice.text !== "") yield { text: choice.text, tokens: [], finish: null, count: 0 };
     }
     if (finish === null) throw failed("it ended in the middle of a text");
@@ -126,7 +131,9 @@ export async function* forwardText(
   } catch (error) {
     signal.throwIfAborted();
     if (ending.signal.aborted) throw ending.signal.reason;
-    throw error instanceof ApiError ? error : failed((error as Error).message);
+    if (error instanceof ApiError) throw error;
+    const { message } = error as Error;
+    throw failed(error instanceof InputError ? `its answer is not as OpenAI's: ${message}` : message);
   } finally {
     clearTimeout(timer);
     ending.abort();
@@ -135,7 +142,9 @@ export async function* forwardText(
 }
 
 /** Reads server-sent events until `[DONE]`. */
-async function* chunksOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<Chunk> {
+async function* chunksOf(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+): AsyncGenerator<v.InferOutput<typeof CHUNK>> {
   let rest = "";
   for await (const text of body.pipeThrough(new TextDecoderStream())) {
     const lines = (rest + text).split(/\r?\n/);
@@ -143,7 +152,7 @@ async function* chunksOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGe
     for (const line of lines) {
       const [, data] = /^data: ?(.*)$/.exec(line) ?? [];
       if (data === "[DONE]") return;
-      if (data !== undefined) yield JSON.parse(data);
+      if (data !== undefined) yield conform(CHUNK, JSON.parse(data));
     }
   }
 }

@@ -65,7 +65,7 @@ Deno.test("a router without experts forwards to servers that hold them: the same
 
 Deno.test("a server of another kind that speaks OpenAI's completions alone will do; one that breaks off or is ill is a clear 503", async () => {
   await inFolder(async (run) => {
-    await servingRun(run);
+    await servingRun(run, 4);
     const asked: Record<string, unknown>[] = [];
     let ill = false;
     const other = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
@@ -88,8 +88,11 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
       if (body.seed !== 503) pieces.push(chunk("", "length"), "data: [DONE]\n\n");
       return new Response(pieces.join(""), { headers: { "content-type": "text/event-stream" } });
     });
+    // It answers all with JSON, but tells of no models.
+    const odd = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => Response.json({}));
     try {
-      const args = ["--upstream", `1=http://127.0.0.1:${other.addr.port}/v1`, "--serve-experts", "0"];
+      const addresses = [`1=http://127.0.0.1:${other.addr.port}/v1`, `3=http://127.0.0.1:${odd.addr.port}`];
+      const args = ["--upstream", addresses.join(), "--serve-experts", "0"];
       await serving(run, args, async ({ url, client }) => {
         const [prompt] = await (await byteTokenizer()).encode(["the sea"]);
         const request = { model: "expert-1", prompt: "the sea", max_tokens: 9, seed: 5, temperature: 0.5 };
@@ -108,12 +111,18 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
         assertEquals(await refused({ seed: 429 }), [429, null, "7"]);
         assertEquals(await refused({ seed: 503 }), [503, "upstream_unavailable", "5"]);
         assertEquals(await refused({ model: "expert-2" }), [503, "expert_not_served", "5"]);
+        const response = await post(`${url}/v1/completions`, { ...request, model: "expert-3" });
+        assertEquals(
+          (await response.json()).error.message,
+          `Cannot answer as the server of expert 3 must answer: its answer is not as OpenAI's: data: Invalid key: Expected "data" but received undefined`,
+        );
         ill = true;
         assertEquals(await refused({}), [503, "upstream_unavailable", "5"]);
         assertEquals((await client.completions.create({ ...request, model: "expert-0" })).choices.length, 1);
       });
     } finally {
       await other.shutdown();
+      await odd.shutdown();
     }
   });
 });
