@@ -203,10 +203,16 @@ export async function readInput(folder: string, name: string, vouched?: Vouched)
   } catch (error) {
     if (!isMissing(error)) throw error;
     const isFile = await exists(folder) && !await isFolder(folder);
+    const isParted = await exists(`${path}.index.json`);
     throw new InputError(
       `Cannot load a checkpoint as "${path}" must be there, as a model is a folder of config.json and model.safetensors: ` +
-        (isFile ? `"${folder}" is a file` : "no such file"),
-      { where: path, remedy: await modelIn(folder) },
+        (isFile ? `"${folder}" is a file` : isParted ? "its weights lie in several files" : "no such file"),
+      {
+        where: path,
+        remedy: isParted
+          ? 'save it as one file, in Python with model.save_pretrained(folder, max_shard_size="1TB")'
+          : await modelIn(folder),
+      },
     );
   }
 }

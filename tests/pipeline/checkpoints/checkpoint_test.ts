@@ -168,6 +168,9 @@ Deno.test("loadCheckpoint() refuses damaged and missing files by their path", as
     await assertRejects(() => loadCheckpoint(folder), InputError, `Cannot read "${path}"`);
     await Deno.remove(path);
     await assertRejects(() => loadCheckpoint(folder), InputError, path);
+    await Deno.writeTextFile(`${path}.index.json`, "{}");
+    const parted = await assertRejects(() => loadCheckpoint(folder), InputError);
+    assertStringIncludes(parted.message, ": its weights lie in several files; save it as one file");
     for (const text of ["", "{", "null", "[]", "5", '{\n "a":\n oops }', "\u0000"]) {
       await Deno.writeTextFile(`${folder}/config.json`, text);
       const error = await assertRejects(
