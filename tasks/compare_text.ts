@@ -15,7 +15,7 @@ import {
 } from "../pipeline/comparison/mod.ts";
 import { atPrefix, gainText, TOLD_WAYS, type Way } from "../pipeline/evaluation/mod.ts";
 import { stagesText } from "../pipeline/stages/mod.ts";
-import { count, percent, sourceName, table } from "./layout.ts";
+import { count, counted, percent, sourceName, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
 const NONE = "-";
@@ -49,7 +49,7 @@ export function comparisonText(comparison: Comparison): string {
         : `held-out text: the same tokens in all runs${
           heldOut.untold.length === 0 ? "" : " that tell"
         }, SHA-256 ${heldOut.sha256.slice(0, 12)}${
-          heldOut.sequences === null ? "" : `, ${count(heldOut.sequences)} sequences`
+          heldOut.sequences === null ? "" : `, ${counted(heldOut.sequences, "sequences")}`
         }${untoldText(heldOut)}`,
       ...output === undefined ? [] : [`page: ${output}`],
     ].join("\n"),

@@ -11,11 +11,12 @@ import {
   BASELINES,
   type Evaluation,
   fewDocuments,
+  isEqual,
   sideOf,
   TOLD_WAYS,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
-import { count, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
+import { count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
 import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
@@ -32,7 +33,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
   const few = fewDocuments(documents);
   const ways = TOLD_WAYS.filter((way) => scores[way]);
   const names: Record<Way, string> = {
-    mixture: routes ? `mixture, routed by ${prefix} tokens` : "mixture, by true labels",
+    mixture: routes ? `mixture, routed by ${counted(prefix, "tokens")}` : "mixture, by true labels",
     oracle: BEST,
     random: "random",
     ...Object.fromEntries(
@@ -44,7 +45,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
     return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
   });
   const gainLines = gains.map(({ baseline, ...gain }) => {
-    if (gain.low === 0 && gain.high === 0) return `perplexity equal to that of ${names[baseline]}`;
+    if (isEqual(gain)) return `perplexity equal to that of ${names[baseline]}`;
     const { side, ...values } = sideOf(gain);
     const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
     return `perplexity ${side} than that of ${names[baseline]}, by ${by} (${from} to ${to})`;
@@ -67,9 +68,9 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
   ]);
   return [
     "",
-    `${count(documents)} held-out documents, ${count(sequences)} sequences, ${
-      count(tokens)
-    } predicted tokens`,
+    `${counted(documents, "held-out documents")}, ${counted(sequences, "sequences")}, ${
+      counted(tokens, "predicted tokens")
+    }`,
     ...trained
       ? [
         `only what goes to the ${trained.length} of ${experts} experts that are trained: ${

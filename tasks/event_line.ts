@@ -5,7 +5,7 @@
  */
 
 import { duration, type RunEvent } from "../pipeline/run/mod.ts";
-import { count, leading } from "./layout.ts";
+import { counted, leading } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 /** Words an event. */
@@ -25,10 +25,6 @@ export function eventLine(event: Exclude<RunEvent, { type: "progress" | "checkpo
       return `${leading(event.stage)} ${event.state}${by}${text && `: ${text}`}${seconds}`;
     }
   }
-}
-
-function counted(number: number, unit: string): string {
-  return `${count(number)} ${number === 1 ? unit.replace(/ies$/, "y").replace(/s$/, "") : unit}`;
 }
 
 /** The counts that are shown of the result of a stage. */

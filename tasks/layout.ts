@@ -48,6 +48,11 @@ export function count(value: number): string {
   return Math.round(value).toLocaleString("en");
 }
 
+/** Writes a number of things that are named in the plural, such as "1 entry" of "entries". */
+export function counted(number: number, things: string): string {
+  return `${count(number)} ${number === 1 ? things.replace(/ies$/, "y").replace(/s$/, "") : things}`;
+}
+
 /** Writes a share as a percentage. */
 export function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;

@@ -6,7 +6,7 @@
 
 import { InputError } from "../kernels/mod.ts";
 import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
-import { percent } from "./layout.ts";
+import { counted, percent } from "./layout.ts";
 
 /** Says which expert or experts continue the prompt, and how sure the choice is. */
 export function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
@@ -16,16 +16,16 @@ export function routeLine({ route, expert, experts, answering }: Generation, mod
   if (route.runnerUp === null) return `${name}: the only one`;
   const { prefixTokens, cost } = route;
   if (prefixTokens === 1 && cost === undefined) return `${name}: one token alone is no evidence`;
-  const read = `${prefixTokens} prefix ${prefixTokens === 1 ? "token" : "tokens"}`;
+  const read = counted(prefixTokens, "prefix tokens");
   return `${name}: ${sureness(route, answering)} over ${read}`;
 }
 
 /** Says which experts continue the text from here, after how many new tokens, and how sure the choice is. */
 export function changeLine({ tokens, answering, route }: Change): string {
-  const after = `after ${tokens} new ${tokens === 1 ? "token" : "tokens"}`;
-  return `${namesOf(answering)} ${after}: ${
-    sureness(route, answering)
-  } over the last ${route.prefixTokens} tokens`;
+  const after = `after ${counted(tokens, "new tokens")}`;
+  return `${namesOf(answering)} ${after}: ${sureness(route, answering)} over the last ${
+    counted(route.prefixTokens, "tokens")
+  }`;
 }
 
 function namesOf(answering: readonly Answering[]): string {

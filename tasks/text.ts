@@ -19,7 +19,7 @@ import type {
 } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import { bytes, count, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";
+import { bytes, count, counted, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
@@ -90,7 +90,7 @@ export function adoptedText(
 export function exportedText({ output, state, of, files, result }: Exported): string {
   const sizes = Object.values(files).map(({ bytes }) => bytes);
   const kinds = Object.entries(result as Record<string, { texts: number; tokens: number }>).map(
-    ([kind, { texts, tokens }]) => `${kind} ${count(texts)} texts of ${count(tokens)} tokens`,
+    ([kind, { texts, tokens }]) => `${kind} ${counted(texts, "texts")} of ${counted(tokens, "tokens")}`,
   );
   const size = `${sizes.length} files, ${bytes(sizes.reduce((a, b) => a + b, 0))}`;
   return [`${output}: ${of.of} ${state === "done" ? "is written" : "is there"}`, ...kinds, size].join(", ");
@@ -174,7 +174,7 @@ export function rowText({ sequence, document, source, length, nll, costs, expert
   const facts = [`sequence ${sequence}`];
   if (document !== undefined) facts.push(`document ${document}`);
   if (source) facts.push(`source ${sourceName(source)}`);
-  facts.push(`${length} tokens`);
+  facts.push(counted(length, "tokens"));
   if (expert !== undefined) facts.push(`expert ${expert}`);
   if (nll && costs) facts.push(`costs ${nll.map((value) => value.toFixed(3)).join(" ")}`);
   else if (nll) facts.push(`NLL ${nll.map((value) => value.toFixed(1)).join(" ")}`);

@@ -16,7 +16,7 @@ import {
   waysOf,
   type ZeroShotResult,
 } from "../pipeline/evaluation/mod.ts";
-import { count, percent, sourceName, table } from "./layout.ts";
+import { count, counted, percent, sourceName, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
@@ -113,7 +113,7 @@ function winLine(what: string, differences: readonly Omit<Difference, "baseline"
   ];
 }
 
-const tasksByAcc = (tasks: number) => `${count(tasks)} ${tasks === 1 ? "task" : "tasks"} by acc`;
+const tasksByAcc = (tasks: number) => `${counted(tasks, "tasks")} by acc`;
 
 /**
  * Says on how many tasks the accuracy of the mixture is better than that of a dense model, equal or worse.

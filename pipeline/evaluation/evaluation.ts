@@ -247,9 +247,12 @@ export function sideOf(
     : { side: "lower", by: percent, from: low, to: high };
 }
 
+/** Whether two perplexities are the same whichever documents are drawn, as those of one expert and of a dense model that is its copy. */
+export const isEqual = ({ low, high }: Pick<Lower, "low" | "high">): boolean => low === 0 && high === 0;
+
 /** Writes by how much a perplexity is lower or higher, with the interval: "4.1% lower [2.0%, 6.1%]", or "equal". */
 export function gainText(gain: Lower): string {
-  if (gain.low === 0 && gain.high === 0) return "equal";
+  if (isEqual(gain)) return "equal";
   const { side, by, from, to } = sideOf(gain);
   return `${by.toFixed(1)}% ${side} [${from.toFixed(1)}%, ${to.toFixed(1)}%]`;
 }

@@ -34,6 +34,7 @@ export {
   type Fallback,
   type Gain,
   gainText,
+  isEqual,
   type Lower,
   type Mix,
   type PrefixScore,

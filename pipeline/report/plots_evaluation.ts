@@ -5,7 +5,7 @@
  */
 
 import { BASELINES } from "../evaluation/baselines.ts";
-import { type Evaluation, sideOf, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
+import { type Evaluation, isEqual, sideOf, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
 import { FULL_WIDTH } from "./drawn.ts";
 import { percent } from "./html.ts";
 import {
@@ -125,7 +125,7 @@ export function gainPlot({ gains, experts }: Evaluation): Plot {
   const ways = gains.map(({ baseline }) => baseline);
   const names = ways.map((way) => wayName(way, experts));
   const values = gains.map((gain, i) => ({ ...gain, baseline: names[i], zero: 0 }));
-  const flat = gains.every(({ low, high }) => low === 0 && high === 0);
+  const flat = gains.every(isEqual);
   const y = beside("baseline", names, { domain: false });
   const color = coloured("baseline", names, ways.map(colour), { legend: null });
   return {

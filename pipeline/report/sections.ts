@@ -6,7 +6,7 @@
 
 import { task, type Words, wordText } from "../../kernels/errors.ts";
 import type { Cost } from "../cost/cost.ts";
-import { sideOf } from "../evaluation/evaluation.ts";
+import { isEqual, sideOf } from "../evaluation/evaluation.ts";
 import { onlyParts } from "../stages/parts_alone.ts";
 import type { Lack } from "../stages/status.ts";
 import { markup, number, unbroken } from "./html.ts";
@@ -92,10 +92,12 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
   const found: [string, string][] = [];
   for (const { baseline, ...gain } of evaluation?.gains ?? []) {
     const { side, by } = sideOf(gain);
-    found.push([
-      `${by.toFixed(1)}% ${side}`,
-      `perplexity of the mixture than of ${wayName(baseline, evaluation!.experts)}`,
-    ]);
+    const name = wayName(baseline, evaluation!.experts);
+    found.push(
+      isEqual(gain)
+        ? ["equal", `perplexities of the mixture and of ${name}`]
+        : [`${by.toFixed(1)}% ${side}`, `perplexity of the mixture than of ${name}`],
+    );
   }
   found.push([number(experts), experts === 1 ? "expert" : "experts"]);
   if (partition) {

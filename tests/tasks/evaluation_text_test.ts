@@ -56,6 +56,12 @@ Deno.test("evaluationText() says what chooses the experts: a prefix, or true lab
   assertFalse(/^prefix|routed by/m.test(byLabel), byLabel);
 });
 
+Deno.test("evaluationText() counts one of a thing as one", () => {
+  const text = evaluationText("runs/a", { ...evaluationOf(SHAPE), documents: 1, sequences: 1, prefix: 1 });
+  assertMatch(text, /^1 held-out document, 1 sequence, \d[\d,]+ predicted tokens$/m);
+  assertStringIncludes(text, "mixture, routed by 1 token ");
+});
+
 Deno.test("evaluationText() says where documents are too few for the intervals that it shows", () => {
   const told = (documents: number) => evaluationText("runs/a", { ...evaluationOf(SHAPE), documents });
   assertMatch(

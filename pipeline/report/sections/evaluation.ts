@@ -5,7 +5,7 @@
  */
 
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
-import { type Evaluation, sideOf } from "../../evaluation/evaluation.ts";
+import { type Evaluation, isEqual, sideOf } from "../../evaluation/evaluation.ts";
 import { type Html, markup, percent } from "../html.ts";
 import { wayName } from "../plots.ts";
 import { gainPlot, perplexityPlot, prefixPlots, segmentPlot, sourcePlot } from "../plots_evaluation.ts";
@@ -28,7 +28,7 @@ export function evaluationSection({ evaluation, routes }: RunRecord, lacks: Lack
   const compares = evaluation.sources.length > 1;
   const gainText = gains.map(({ baseline, ...gain }) => {
     const name = wayName(baseline, experts);
-    if (Object.values(gain).every((value) => value === 0)) {
+    if (isEqual(gain)) {
       return markup` Its perplexity is <strong>equal</strong> to that of ${name}.`;
     }
     const { side, by, from, to } = sideOf(gain);

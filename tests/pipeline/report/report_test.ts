@@ -278,8 +278,13 @@ const ROUTING = ["em-nmi", "em-regret", "em-shares", "shares", "sources-by-exper
 
 Deno.test("report() of one expert leaves out what compares experts, with a word", async () => {
   await inFolder(async (run) => {
-    await writeRun(run, { ...SHAPE, experts: 1 });
+    const shape = { ...SHAPE, experts: 1 };
+    await writeRun(run, shape);
+    const evaluation = evaluationOf(shape);
+    const gains = evaluation.gains.map((gain) => ({ ...gain, percent: 0, low: 0, high: 0 }));
+    await Deno.writeTextFile(`${run}/evaluation.json`, JSON.stringify({ ...evaluation, gains }));
     const page = await pageOf(run);
+    assertMatch(page, /<dt>perplexities of the mixture and of [^<]*<\/dt><dd>equal<\/dd>/);
     const left = PLOTS.filter((id) => !page.includes(`id="plot-${id}"`));
     assertEquals(left, [...ROUTING, ...PLOTS.slice(PLOTS.indexOf("prefix-perplexity"), -1)]);
     for (
