@@ -18,8 +18,8 @@ const SCHEMA = v.looseObject({
   format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
   /** A key of the table of kinds. */
   kind: v.string(),
-  /** E. */
-  experts: POSITIVE,
+  /** E, as the setting bounds it. */
+  experts: v.pipe(POSITIVE, v.maxValue(65_535, "there may be 65,535 experts at most")),
   /** M, in tokens. */
   prefix: POSITIVE,
   /** SHA-256 of the tokenizer. */

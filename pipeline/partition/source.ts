@@ -54,6 +54,16 @@ export const source: PartitionerKind = {
     const description = (await readDescription(folder, options?.vouched))!;
     const path = `${folder}/${FILE}`;
     const groups = await readJson(path, SCHEMA, "the experts of sources by label", options?.vouched);
+    const beyond = Object.entries(groups).find(([, { expert }]) => expert >= description.experts);
+    if (beyond) {
+      const most = description.experts - 1;
+      throw new InputError(
+        `Cannot read "${path}" as every label must go to one of the experts 0 to ${most}: "${
+          beyond[0]
+        }" goes to ${beyond[1].expert}`,
+        { where: path },
+      );
+    }
     const { sha256 } = await hashFile(path);
     const experts = new Map(Object.entries(groups).map(([label, { expert }]) => [label, expert]));
     return {

@@ -40,8 +40,8 @@ export async function checkAlone(run: string, lock: Work["lock"]): Promise<void>
 export interface Former {
   /** Text of `config.json`; null in a folder that is empty. */
   text: string | null;
-  /** The stages that left something to go on from, and when they did. */
-  stages: string;
+  /** The stages that left something to go on from, and when they did; null where `config.json` does not tell which there are. */
+  stages: string | null;
 }
 
 /**
@@ -59,11 +59,12 @@ export async function formerOf(run: string): Promise<Former | undefined> {
  * What it began in an empty folder goes with them, so that the folder does not look like a user's.
  */
 export async function forget(run: string, task: string, before: Former): Promise<void> {
-  if (await stagesMade(run) !== before.stages) return;
+  const isAsBefore = async () => before.stages !== null && await stagesMade(run) === before.stages;
+  if (!await isAsBefore()) return;
   const settling = await lockRun(run, SETTINGS, task, { patience: SETTLING_MS });
   try {
     const alone = await lockRun(run, RUN, task).catch(() => null); // others go by the new settings already
-    if (alone && await stagesMade(run) === before.stages) {
+    if (alone && await isAsBefore()) {
       await writeConfigurationText(run, before.text);
       const { stages } = graphOf(defaultConfiguration());
       for (const stage of before.text === null ? stages : []) await removeMade(run, stage);
@@ -147,9 +148,10 @@ export async function needConfiguration(
   );
 }
 
-/** Lists the stages that left something to go on from, and when they did. */
-async function stagesMade(run: string): Promise<string> {
-  const existing = await readRunConfiguration(run, { edited: true }).catch(() => null);
+/** Lists the stages that left something to go on from, and when they did; null where `config.json` cannot be read. */
+async function stagesMade(run: string): Promise<string | null> {
+  const existing = await readRunConfiguration(run, { edited: true }).catch(() => undefined);
+  if (existing === undefined) return null;
   if (existing === null) return "";
   const made: string[] = [];
   for (const stage of stagesOf(existing.configuration)) {

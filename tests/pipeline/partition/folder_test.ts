@@ -23,6 +23,7 @@ Deno.test("readDescription() refuses what is no description, with the field and 
       ["{", "JSON"],
       ["[]", "format: "],
       [JSON.stringify({ ...whole, experts: 0 }), "experts: "],
+      [JSON.stringify({ ...whole, experts: 65_536 }), "experts: there may be 65,535"],
       [JSON.stringify({ ...whole, prefix: 1.5 }), "prefix: "],
       [JSON.stringify({ ...whole, kind: undefined }), "kind: "],
       [JSON.stringify({ ...whole, format: 2 }), "format: it must be of this version or an older one"],

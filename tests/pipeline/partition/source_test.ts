@@ -70,4 +70,10 @@ Deno.test("source refuses a damaged table of labels", () =>
     await learn(folder, 2, { news: 3, law: 10 });
     await Deno.writeTextFile(`${folder}/partitioner/sources.json`, '{"news": {"expert": -1, "tokens": 1}}');
     await assertRejects(() => openPartitioner(`${folder}/partitioner`, noDevice), InputError, "news.expert");
+    await Deno.writeTextFile(`${folder}/partitioner/sources.json`, '{"news": {"expert": 2, "tokens": 1}}');
+    await assertRejects(
+      () => openPartitioner(`${folder}/partitioner`, noDevice),
+      InputError,
+      'one of the experts 0 to 1: "news" goes to 2',
+    );
   }));

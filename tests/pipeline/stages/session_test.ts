@@ -68,6 +68,18 @@ Deno.test("inRun() that fails removes nothing of a run whose config.json was rem
   });
 });
 
+Deno.test("inRun() that fails removes nothing where config.json does not tell what was made", async () => {
+  const [first, second] = [toyStage("first", { makes: /^first\/first\.txt$/ }), toyStage("second")];
+  second.prepare = ({ run }) => async () => {
+    await Deno.writeTextFile(`${run}/config.json`, "{");
+    throw new InputError("Cannot make it as the test says so");
+  };
+  await withStages([first, second], async (run) => {
+    await assertRejects(() => runAll(run), InputError, "says so");
+    assertEquals(await exists(`${run}/first/first.txt`), true);
+  });
+});
+
 Deno.test("inRun() that fails removes what it began in a folder that was empty", async () => {
   const stage = toyStage("first", { makes: /^first\/first\.txt$/ });
   stage.prepare = ({ run }) => async () => {
