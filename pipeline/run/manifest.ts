@@ -109,7 +109,13 @@ export async function manifestNames(run: string): Promise<string[]> {
   return entries.filter(({ name }) => name.endsWith(".json")).map(({ name }) => name.slice(0, -5)).sort();
 }
 
-/** Reads a stage's manifest, or null where there is none; throws an `InputError` where it is damaged, or of another version. */
+/** A manifest that a newer version wrote: it is whole, but this version cannot read it. */
+export class NewerManifestError extends InputError {}
+
+/**
+ * Reads a stage's manifest, or null where there is none; throws an `InputError` where it is damaged, and a
+ * {@linkcode NewerManifestError} where a newer version wrote it.
+ */
 export async function readManifest(run: string, stage: string): Promise<Manifest | null> {
   const where = manifestPath(run, stage);
   const unreadable = (fact: string, remedy: Text) =>
@@ -129,7 +135,10 @@ export async function readManifest(run: string, stage: string): Promise<Manifest
   }
   if (manifest.format > FORMAT) {
     const fact = `its format is ${manifest.format}, this version reads up to ${FORMAT}`;
-    throw unreadable(fact, "use the version that wrote it");
+    throw new NewerManifestError(`Cannot read "${where}" as it must be a stage's manifest: ${fact}`, {
+      where,
+      remedy: "use the version that wrote it",
+    });
   }
   if (!whole) throw unreadable("its checksum is not that of what it says", again);
   if (manifest.stage !== stage) throw unreadable(`it is that of "${manifest.stage}"`, again);

@@ -11,7 +11,7 @@ import { configurationText, readRunConfiguration, writeConfigurationText } from 
 import type { RunEvent } from "../run/events.ts";
 import { checkRunFolder, exists, filesUnder, removeIfThere, wholeName } from "../run/files.ts";
 import { GLANCE_MS, lockRun } from "../run/lock.ts";
-import { isPages, manifestPath, PAGES, readManifest } from "../run/manifest.ts";
+import { isPages, manifestPath, NewerManifestError, PAGES, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { removeMade } from "./executor.ts";
 import { graphOf } from "./graph.ts";
@@ -112,8 +112,8 @@ export async function removePartialConfigurations(run: string): Promise<void> {
 }
 
 /**
- * Removes the manifests of stages that cannot be read, so that these stages run again, and those of pages,
- * which stay as they are and are no longer checked.
+ * Removes the damaged manifests of stages, so that these stages run again, and those of pages, which stay as they are and are no
+ * longer checked. Throws an `InputError` where a newer version wrote one.
  */
 export async function removeDamagedManifests(
   run: string,
@@ -122,7 +122,7 @@ export async function removeDamagedManifests(
 ): Promise<void> {
   for (const name of [...stages, ...PAGES]) {
     await readManifest(run, name).catch(async (error) => {
-      if (!(error instanceof InputError)) throw error;
+      if (!(error instanceof InputError) || error instanceof NewerManifestError) throw error;
       const follows = isPages(name) ? say`${task(name, { run })} writes it again` : `${name} runs again`;
       emit({ type: "warning", message: say`${error.what}; ${follows}` });
       await removeIfThere(manifestPath(run, name));

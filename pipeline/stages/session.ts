@@ -47,7 +47,7 @@ export interface RunOptions {
   force?: boolean;
   /**
    * Hashes existing files instead of trusting their sizes, and makes those again that are damaged or missing,
-   * nothing else. A damaged manifest counts as missing.
+   * nothing else. A damaged manifest of what is made counts as missing, unless that is a model.
    */
   check?: boolean;
   /**
@@ -138,7 +138,8 @@ export async function inRun<Result>(
     }
     const states = statesOf({ run, configuration });
     if (check && beside === undefined) {
-      await removeDamagedManifests(run, states.graph.partition.map(({ name }) => name), emit);
+      const made = states.graph.get(task) ? [task] : states.graph.partition.map(({ name }) => name);
+      await removeDamagedManifests(run, made, emit);
     }
     let noted: Promise<void> | undefined;
     const note = async (gpu: Gpu) => {

@@ -68,6 +68,24 @@ Deno.test("inRun() that fails removes nothing of a run whose config.json was rem
   });
 });
 
+Deno.test("inRun() with a check removes the damaged manifest of what it makes alone, and none of a newer version", async () => {
+  await withStages([toyStage("first"), toyStage("second")], async (run) => {
+    await runAll(run);
+    const [first, second] = ["first", "second"].map((name) => `${run}/manifests/${name}.json`);
+    const whole = await Deno.readTextFile(first);
+    for (const path of [first, second]) await Deno.writeTextFile(path, "{");
+    await inRun({ run, check: true }, {}, { task: "second" }, async () => {});
+    assertEquals([await exists(first), await exists(second)], [true, false]);
+    const newer = JSON.stringify({ ...JSON.parse(whole), format: 99 });
+    await Deno.writeTextFile(first, newer);
+    await assertRejects(() => runAll(run, { check: true }), InputError, "; use the version that wrote it");
+    assertEquals(await Deno.readTextFile(first), newer);
+    await Deno.writeTextFile(first, "{");
+    await runAll(run, { check: true });
+    assertEquals(JSON.parse(await Deno.readTextFile(first)).key, JSON.parse(whole).key);
+  });
+});
+
 Deno.test("inRun() that fails removes nothing where config.json does not tell what was made", async () => {
   const [first, second] = [toyStage("first", { makes: /^first\/first\.txt$/ }), toyStage("second")];
   second.prepare = ({ run }) => async () => {
