@@ -139,8 +139,11 @@ export async function makeModel(work: Work, plan: Plan): Promise<Made> {
     const outputs: Record<string, FileRecord> = {};
     for (const [file, record] of Object.entries(records)) outputs[`${result.folder}/${file}`] = record;
     outputs[place.metrics.slice(run.length + 1)] = await hashFile(place.metrics);
-    await checkpoints.removeExtra();
-    return { outputs, result: { ...result, ...plan.cost && { cost: plan.cost } } };
+    return {
+      outputs,
+      result: { ...result, ...plan.cost && { cost: plan.cost } },
+      afterwards: checkpoints.removeExtra,
+    };
   } catch (error) {
     throw failureOf(error, run, plan, checkpoints.last);
   } finally {

@@ -9,6 +9,7 @@ import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { readManifest } from "../../../pipeline/run/manifest.ts";
 import { expertsOf, trainDense, trainExpert, type TrainOptions } from "../../../pipeline/stages/train.ts";
+import { listCheckpoints } from "../../../pipeline/training/resume.ts";
 import { gpu } from "../../kernels/support.ts";
 import { hashes } from "../../tasks/support.ts";
 import { withPartition } from "./support.ts";
@@ -40,6 +41,25 @@ test("trainExpert() trains on its part, once, and refuses another setting until 
     ]);
     await assertRejects(() => trainExpert(2, { run, gpu: gpu! }), InputError, "must be one of 0 to 1");
     assertEquals(await expertsOf(run), 2);
+  }));
+
+test("trainExpert() keeps its last checkpoint until the manifest is written", () =>
+  withPartition(async (run) => {
+    const states = `${run}/experts/expert-00/checkpoints`;
+    const ending = new AbortController();
+    const train = (onStep: () => void, signal?: AbortSignal) =>
+      trainExpert(0, { run, gpu: gpu!, sources: { flags: { ...EXPERT, expertSteps: 60 } } }, {
+        onEvent: (event) => event.type === "progress" && onStep(),
+        signal,
+      });
+    await assertRejects(() => train(() => ending.abort(new Error("ended")), ending.signal), Error, "ended");
+    const [checkpoint] = await listCheckpoints(states);
+    const inTheWay = `${run}/manifests/train-expert-00.json`;
+    await assertRejects(() => train(() => Deno.mkdirSync(`${inTheWay}/folder`, { recursive: true })));
+    assertEquals(await listCheckpoints(states), [checkpoint]);
+    await Deno.remove(inTheWay, { recursive: true });
+    await train(() => {});
+    assertEquals(await listCheckpoints(states), []);
   }));
 
 test("a trial of a rate stands aside: neither the run's settings nor its models know of it", () =>
