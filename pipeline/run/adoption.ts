@@ -6,6 +6,7 @@
  */
 
 import * as v from "valibot";
+import { readRunConfiguration } from "./configuration.ts";
 import { type Manifest, manifestNames, readManifest } from "./manifest.ts";
 import { count } from "./schema.ts";
 
@@ -43,12 +44,17 @@ export interface AdoptedExpert extends Adoption {
   expert: number;
 }
 
-/** Lists the experts of a run that came from elsewhere, by id. */
+/**
+ * Lists the experts of a run that came from elsewhere, by id. Those that an earlier partition into more parts
+ * left behind are none of its experts.
+ */
 export async function adoptedExperts(run: string): Promise<AdoptedExpert[]> {
+  const experts = (await readRunConfiguration(run, { edited: true }))?.configuration.experts ?? Infinity;
   const found: AdoptedExpert[] = [];
   for (const name of await manifestNames(run)) {
     const [, id] = /^train-expert-(\d+)$/.exec(name) ?? [];
-    const adoption = id === undefined ? undefined : adoptionOf(await readManifest(run, name));
+    const isOne = id !== undefined && Number(id) < experts;
+    const adoption = isOne ? adoptionOf(await readManifest(run, name)) : undefined;
     if (adoption) found.push({ expert: Number(id), ...adoption });
   }
   return found.sort((a, b) => a.expert - b.expert);

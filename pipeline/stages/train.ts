@@ -111,7 +111,7 @@ export async function refuseAdoptedExperts(
 ): Promise<void> {
   if (force) return;
   const adopted = await adoptedExperts(run).catch((error) => {
-    if (check && error instanceof InputError) return []; // a damaged manifest vouches for nothing: its stage is made again
+    if (check && error instanceof InputError) return []; // a damaged manifest vouches for nothing
     throw error;
   });
   if (adopted.length === 0) return;

@@ -1,6 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { adoptedExperts, adoptionOf } from "../../../pipeline/run/adoption.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { stageKey, writeManifest } from "../../../pipeline/run/manifest.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const SHAPE = { vocabulary: 9, hidden: 4, layers: 1, heads: 1, context: 8 };
@@ -25,4 +27,6 @@ Deno.test("adoptedExperts() lists the experts whose manifests say where they cam
       [[2, "there"], [11, "elsewhere"]],
     );
     assertEquals(await adoptedExperts(`${run}/none`), []);
+    await writeRunConfiguration(run, { ...defaultConfiguration(), experts: 11 });
+    assertEquals((await adoptedExperts(run)).map(({ expert }) => expert), [2]); // there were twelve once
   }));
