@@ -86,8 +86,10 @@ export async function makeBundle(
   const project = bundledProject(await read("deno.json") as ProjectFile, parts);
   const { lock, packages } = bundledLock(await read("deno.lock") as LockFile, project);
   await Deno.mkdir(dirname(output), { recursive: true });
-  const work = await Deno.makeTempDir({ dir: dirname(output), prefix: ".bundle-" });
-  const partial = `${output}.partial`;
+  await removeLeft(dirname(output));
+  const work = await Deno.makeTempDir({ dir: dirname(output), prefix: WORK });
+  const held = await lockFolder(work);
+  const archive = `${work}/.archive`;
   try {
     const root = `${work}/${name}`;
     for (const named of packages) {
@@ -102,16 +104,44 @@ export async function makeBundle(
     if (extras.includes("driver")) await copyDriver(`${root}/driver`, signal);
     const files = await writeSums(root);
     await run("tar", [
-      ...["--create", "--file", partial, "--directory", work, "--sort=name", "--mtime=@0"],
+      ...["--create", "--file", archive, "--directory", work, "--sort=name", "--mtime=@0"],
       ...["--owner=0", "--group=0", "--numeric-owner"],
       ...({ ".xz": ["--xz"], ".gz": ["--gzip"] }[compression] ?? []),
       name,
     ], signal);
-    await Deno.rename(partial, output);
+    await Deno.rename(archive, output);
     return { output, ...await hashFile(output), files, tasks: [...parts.tasks], packages };
   } finally {
     await Deno.remove(work, { recursive: true });
-    await Deno.remove(partial).catch(() => {});
+    held?.close();
+  }
+}
+
+/** How the names of the folders begin in which bundles are made. */
+const WORK = ".bundle-";
+/** Locked in such a folder while a process works there. No bundle has this name. */
+const LOCK = ".lock";
+
+/** Locks a folder; null where files cannot be locked, so that nobody takes the folder for one that was left. */
+async function lockFolder(folder: string): Promise<Deno.FsFile | null> {
+  const file = await Deno.open(`${folder}/${LOCK}.new`, { write: true, createNew: true });
+  if (await file.tryLock(true).catch(() => false)) {
+    await Deno.rename(`${folder}/${LOCK}.new`, `${folder}/${LOCK}`);
+    return file;
+  }
+  file.close();
+  return null;
+}
+
+/** Removes the folders that killed processes left: nobody holds their locks any more. */
+async function removeLeft(beside: string): Promise<void> {
+  for (const { name } of await Array.fromAsync(Deno.readDir(beside))) {
+    if (!name.startsWith(WORK)) continue;
+    const file = await Deno.open(`${beside}/${name}/${LOCK}`, { write: true }).catch(() => null);
+    if (await file?.tryLock(true).catch(() => false)) {
+      await Deno.remove(`${beside}/${name}`, { recursive: true }).catch(() => {});
+    }
+    file?.close();
   }
 }
 

@@ -118,6 +118,25 @@ Deno.test("bundle refuses a name that is no archive, and leaves nothing behind",
     assertEquals(Array.from(Deno.readDirSync(folder)).map(({ name }) => name), []);
   }));
 
+Deno.test("makeBundle() removes what killed processes left beside the bundle, and nothing else", () =>
+  inFolder(async (folder) => {
+    for (const name of [".bundle-left", ".bundle-held"]) {
+      await Deno.mkdir(`${folder}/${name}/x/bin`, { recursive: true });
+      await Deno.writeTextFile(`${folder}/${name}/.lock`, "");
+    }
+    await Deno.mkdir(`${folder}/.bundle-of-the-user`);
+    await Deno.writeTextFile(`${folder}/own`, "text of the user");
+    await Deno.symlink("own", `${folder}/x.tar.partial`);
+    using held = await Deno.open(`${folder}/.bundle-held/.lock`, { write: true });
+    await held.lock(true);
+    const { signal } = new AbortController();
+    const options = { output: `${folder}/x.tar`, extras: [], signal, cache: `${folder}/none` };
+    await assertRejects(() => makeBundle(options), InputError);
+    const names = Array.from(Deno.readDirSync(folder)).map(({ name }) => name).sort();
+    assertEquals(names, [".bundle-held", ".bundle-of-the-user", "own", "x.tar.partial"]);
+    assertEquals(await Deno.readTextFile(`${folder}/own`), "text of the user");
+  }));
+
 Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with an empty home and no network", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
