@@ -203,11 +203,14 @@ export async function writeManifest(
   return manifest;
 }
 
-/** Tasks that write pages of a whole run, which no stage makes. */
-export const PAGES = ["report", "reproduce"] as const;
+/** Pages of a whole run, which no stage makes, by the tasks that write them. */
+export const PAGES = {
+  report: ["report.html"],
+  reproduce: ["reproduction.json", "reproduction.md"],
+} as const;
 
 /** Says whether a manifest of this name is that of a task that writes pages. */
-export const isPages = (name: string): boolean => PAGES.some((task) => task === name);
+export const isPages = (name: string): name is keyof typeof PAGES => Object.hasOwn(PAGES, name);
 
 const PAGES_MS = 60_000; // for which to wait where another process writes the same pages
 
@@ -215,16 +218,16 @@ const PAGES_MS = 60_000; // for which to wait where another process writes the s
  * Writes pages of a run, by their paths in its folder, with a manifest of the task's name that vouches for
  * them. Where several processes do, the last one's stay.
  */
-export async function writePages(
+export async function writePages<Name extends keyof typeof PAGES>(
   run: string,
-  name: typeof PAGES[number],
-  pages: Record<string, string>,
+  name: Name,
+  pages: Record<typeof PAGES[Name][number], string>,
 ): Promise<void> {
   const release = await lockRun(run, name, name, { patience: PAGES_MS });
   try {
     await removeIfThere(manifestPath(run, name)); // it must not vouch for files that change
     const outputs: Record<string, FileRecord> = {};
-    for (const [path, text] of Object.entries(pages)) {
+    for (const [path, text] of Object.entries<string>(pages)) {
       outputs[path] = await writeAtomic(`${run}/${path}`, text);
     }
     const of = { stage: name, revision: 1, configuration: {}, inputs: {} };

@@ -6,17 +6,19 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import { filesUnder, removeFiles, wholeName } from "../run/files.ts";
 import { GLANCE_MS, HeldError, heldIn, type Hold, lockRun, removeDeadLocks } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";
-import { manifestPath, missingOutput, readManifest } from "../run/manifest.ts";
+import { manifestPath, missingOutput, PAGES, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { unfinishedIn } from "./export_folder.ts";
 import { exportMakes } from "./export_run.ts";
 import { graphOf } from "./graph.ts";
+import { JOB_PLAN } from "./jobs.ts";
 import { baselineTargets } from "./baselines.ts";
-import { needConfiguration, SETTINGS } from "./run_folder.ts";
+import { needConfiguration, RUN, SETTINGS } from "./run_folder.ts";
 import type { RunWatch } from "./session.ts";
 import { isMadeBy, type Stage } from "./stage.ts";
 import { expertTarget } from "./train_expert.ts";
@@ -163,22 +165,48 @@ async function runPlaces(run: string, configuration: Configuration, keep: number
   const trials = await Array.fromAsync(Deno.readDir(`${run}/search`)).catch(() => []);
   const searches = trials.filter(({ isDirectory }) => isDirectory).map((trial): Place => {
     const [name, folder] = [`search-${trial.name}`, `search/${trial.name}`];
-    return { ...{ root: run, name, place: folder }, list: () => statesLeft(run, name, folder, keep) };
+    return {
+      ...{ root: run, name, place: folder },
+      list: async () => [
+        ...await partialsOf(run, [manifestOf(name)]),
+        ...await statesLeft(run, name, folder, keep),
+      ],
+    };
   });
+  const pages = Object.entries(PAGES).map(([name, paths]): Place => ({
+    ...{ root: run, name, place: paths.join(", ") },
+    list: () => partialsOf(run, [...paths, manifestOf(name)]),
+  }));
   const settings: Place = {
     ...{ root: run, name: SETTINGS, place: "config.json" },
-    list: async () => (await namesIn(run)).filter((name) => wholeName(name) === "config.json"),
+    list: () => partialsOf(run, ["config.json"]),
   };
-  return [settings, ...stages, ...searches];
+  const jobs: Place = {
+    ...{ root: run, name: RUN, place: JOB_PLAN },
+    list: () => partialsOf(run, [JOB_PLAN]),
+  };
+  return [settings, ...stages, ...searches, ...pages, jobs];
 }
 
-const namesIn = async (folder: string): Promise<string[]> =>
-  (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => !isDirectory)
-    .map(({ name }) => name);
+const manifestOf = (stage: string): string => manifestPath("", stage).slice(1);
+
+/** Lists what processes had begun of some files of a run. */
+async function partialsOf(run: string, paths: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const folder of new Set(paths.map((path) => dirname(path)))) {
+    for (
+      const { name, isDirectory } of await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => [])
+    ) {
+      const path = folder === "." ? name : `${folder}/${name}`;
+      if (!isDirectory && paths.includes(wholeName(path) ?? "")) found.push(path);
+    }
+  }
+  return found;
+}
 
 /** Lists the files that processes had begun for a stage. */
 async function unfinishedOf(run: string, stage: Stage): Promise<string[]> {
-  const manifest = manifestPath("", stage.name).slice(1);
+  const manifest = manifestOf(stage.name);
   const found = new Set<string>();
   const take = (path: string) => {
     if (isUnfinished(path) && (wholeName(path) === manifest || isMadeBy(stage, path))) found.add(path);

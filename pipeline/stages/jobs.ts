@@ -387,10 +387,12 @@ export type JobPlan = v.InferOutput<typeof PLAN>;
  * Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts and logs.
  */
 export const JOBS = "jobs";
+/** Their plan, in the run folder. */
+export const JOB_PLAN = `${JOBS}/plan.json`;
 
 /** Reads how the jobs of a run were planned; null where none were submitted. Throws an `InputError` where that is damaged. */
 export async function readJobPlan(run: string): Promise<JobPlan | null> {
-  return await readJsonIfThere(`${run}/${JOBS}/plan.json`, PLAN, "the plan of a run's jobs");
+  return await readJsonIfThere(`${run}/${JOB_PLAN}`, PLAN, "the plan of a run's jobs");
 }
 
 /**
@@ -400,6 +402,6 @@ export async function readJobPlan(run: string): Promise<JobPlan | null> {
 export async function settleJobs(options: RunOptions, plan: JobPlan, watch: RunWatch = {}): Promise<void> {
   await inRun(options, watch, { task: "submit" }, async ({ work: { run } }) => {
     await refuseLink(`${run}/${JOBS}`);
-    await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
+    await writeAtomic(`${run}/${JOB_PLAN}`, jsonText(plan));
   });
 }

@@ -120,7 +120,7 @@ export async function removeDamagedManifests(
   stages: readonly string[],
   emit: (event: RunEvent) => void,
 ): Promise<void> {
-  for (const name of [...stages, ...PAGES]) {
+  for (const name of [...stages, ...Object.keys(PAGES)]) {
     await readManifest(run, name).catch(async (error) => {
       if (!(error instanceof InputError) || error instanceof NewerManifestError) throw error;
       const follows = isPages(name) ? say`${task(name, { run })} writes it again` : `${name} runs again`;

@@ -17,7 +17,7 @@ import {
   oneLine,
   shortHash,
 } from "../run/files.ts";
-import { isPages, liesIn, type Manifest, manifestNames, readManifest } from "../run/manifest.ts";
+import { isPages, liesIn, type Manifest, manifestNames, PAGES, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
@@ -120,9 +120,9 @@ export async function verifyRun(
       return { missing: COPY_AGAIN, changed: COPY_AGAIN };
     }
     if (path.startsWith("export/")) return { missing: EXPORT_AGAIN, changed: EXPORT_AGAIN };
-    const page = /^(report|reproduction)\./.exec(path)?.[1];
-    if (page) {
-      const remake = say`run ${task(page === "report" ? "report" : "reproduce", { run })}`;
+    for (const [name, pages] of Object.entries<readonly string[]>(PAGES)) {
+      if (!pages.includes(path)) continue;
+      const remake = say`run ${task(name, { run })}`;
       return { missing: remake, changed: remake };
     }
     const maker = graph.maker(path);

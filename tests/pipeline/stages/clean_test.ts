@@ -28,6 +28,10 @@ const HALVES = [
   "manifests/split.json.partial",
   "evaluation/expert-00.f32.partial",
   "manifests/evaluate/dense.f32.json.partial",
+  "report.html.partial",
+  "reproduction.json.7.partial",
+  "manifests/report.json.partial",
+  "jobs/plan.json.partial",
 ];
 /** Files that are not the run's, though they look alike. */
 const MINE = [
