@@ -183,7 +183,11 @@ function checkNotes(
     adopted: v.optional(v.string()),
     prefix: whole(1, Number.MAX_SAFE_INTEGER),
     eos: whole(0, vocabulary - 1),
-    sublayers: v.optional(v.pipe(v.array(v.picklist([...SUBLAYERS.keys()])), v.nonEmpty())),
+    sublayers: v.optional(v.pipe(
+      v.array(v.picklist([...SUBLAYERS.keys()])),
+      v.nonEmpty(),
+      v.check((names) => new Set(names).size === names.length, "each may be there once"),
+    )),
     switch: v.optional(v.object({ experts: v.number(), capacity: v.number(), balance: v.number() })),
   });
   try {

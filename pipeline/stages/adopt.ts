@@ -143,9 +143,10 @@ async function isLeft(folder: string): Promise<boolean> {
 
 function checkSizes(
   from: string,
-  { vocabulary, context }: ModelConfig,
+  { vocabulary, context, switch: routing }: ModelConfig,
   { tokenizer, sequenceLength }: { tokenizer: Tokenizer; sequenceLength: number },
 ): void {
+  if (routing) throw refuse(from, `one model must answer: in its layers it has ${routing.experts} experts`);
   if (vocabulary < tokenizer.vocabulary) {
     throw refuse(
       from,

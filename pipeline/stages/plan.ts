@@ -25,7 +25,7 @@ import { needConfiguration } from "./run_folder.ts";
 import type { RunOptions } from "./session.ts";
 import type { CorpusSize, Estimate, Stage } from "./stage.ts";
 import { type States, statesOf } from "./state.ts";
-import { besides } from "./train.ts";
+import { besides, checkExpert } from "./train.ts";
 import { expertTarget } from "./train_expert.ts";
 import type { TrainingOptions } from "./training_target.ts";
 import { trainingStage } from "./train_model.ts";
@@ -136,6 +136,7 @@ async function planExpertsOf(
   const sizes = new Map<string, CorpusSize>();
   const stages: Stage[] = [];
   for (const expert of experts) {
+    checkExpert("train", run, expert, configuration.experts);
     const stage = trainingStage(expertTarget(expert), options);
     const { train } = await readPart(`${run}/partition/${expertFolder(expert)}`);
     sizes.set(stage.name, { characters: 0, sequences: train.sequences });

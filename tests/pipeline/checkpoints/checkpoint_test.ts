@@ -95,6 +95,8 @@ Deno.test("loadCheckpoint() refuses missing tensors, wrong shapes, what is no nu
     }
 
     await writeTensors(folder, {});
+    await writeConfig(folder, { smalltalk: { sublayers: ["attention", "mlp", "mlp"] } });
+    await assertRejects(() => loadCheckpoint(folder), InputError, "each may be there once");
     await writeConfig(folder, { vocab_size: 12 });
     await assertRejects(
       () => loadCheckpoint(folder),

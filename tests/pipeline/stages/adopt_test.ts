@@ -190,6 +190,11 @@ Deno.test("adoptExpert() refuses other tokenizers, sizes that cannot read the ru
     await refuse("config.json");
     await foreign(from, run, { ...FOREIGN, vocabulary: 200 });
     await refuse("its vocabulary must hold the 300 ids of the run's tokenizer: it holds 200");
+    const tokenizer = await loadTokenizer(`${run}/tokenizer.json`);
+    const routed = { ...FOREIGN, switch: { experts: 3, capacity: 1.25, balance: 0.01 } };
+    const notes = { eos: tokenizer.eos };
+    await saveModelFolder(from, routed, initialWeights(routed, 7), { notes, tokenizer, dtype: "F32" });
+    await refuse("one model must answer: in its layers it has 3 experts");
     await foreign(from, run, { ...FOREIGN, context: 31 });
     await refuse("its context must be at least the run's sequence length, 32: it is 31");
     await foreign(from, run, FOREIGN, (json) => {

@@ -100,6 +100,11 @@ Deno.test({
       );
       assertEquals(Array.from(Deno.readDirSync(run), ({ name }) => name).sort(), before);
       await assertRejects(
+        () => planExperts([7], options),
+        InputError,
+        "Cannot train expert 7 as it must be one of 0 to 1",
+      );
+      await assertRejects(
         () => planExperts([0], { ...options, run: `${run}/none` }),
         InputError,
         "run folder",
