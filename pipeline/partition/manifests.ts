@@ -109,10 +109,14 @@ export function expertFolder(expert: number): string {
   return `expert-${String(expert).padStart(2, "0")}`;
 }
 
+/** Lists the shards of one kind in an expert's part, in the order of their rows. */
+export function shardsIn({ files }: Pick<PartManifest, "files">, kind: "train" | "test"): Shard[] {
+  return files.filter(({ name }) => name.startsWith(`${kind}-`));
+}
+
 /** Hashes the training shards of an expert's part together: what an expert was trained on, wherever the part lies. */
-export function partHash({ files }: Pick<PartManifest, "files">): string {
-  const train = files.filter(({ name }) => name.startsWith("train-"));
-  return sha256(train.map((file) => `${file.sha256}  ${file.name}\n`).join(""));
+export function partHash(part: Pick<PartManifest, "files">): string {
+  return sha256(shardsIn(part, "train").map((file) => `${file.sha256}  ${file.name}\n`).join(""));
 }
 
 /** Reads the manifest of an expert's part in its folder. Throws an `InputError` where it is missing or damaged. */

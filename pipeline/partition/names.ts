@@ -16,7 +16,7 @@ import { lineageOf } from "../rows/lineage.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { readPart, readPartition } from "./manifests.ts";
+import { readPart, readPartition, shardsIn } from "./manifests.ts";
 
 /** A word that sets an expert apart, or two tokens that stand side by side. */
 export interface TellingTerm {
@@ -151,7 +151,7 @@ async function readSample(
   { tokenizer, vouched, most: texts }: Pick<NameOptions, "tokenizer" | "vouched"> & { most: number },
 ): Promise<Sample | null> {
   const part = await readPart(folder, vouched);
-  const shards = part.files.filter(({ name }) => name.startsWith("train-"));
+  const shards = shardsIn(part, "train");
   if (shards.length === 0) return null;
   const words: TermCounts = { sequences: 0, holding: new Map() };
   const ids: Sample["ids"] = [];

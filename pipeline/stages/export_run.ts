@@ -9,7 +9,7 @@ import { InputError, say, task } from "../../kernels/errors.ts";
 import type { CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/model_folder.ts";
-import { expertFolder } from "../partition/manifests.ts";
+import { expertFolder, shardsIn } from "../partition/manifests.ts";
 import { fromBatch, readShards, type RecordBatch } from "../rows/arrow.ts";
 import { lineageOf } from "../rows/lineage.ts";
 import {
@@ -186,10 +186,9 @@ const whatOf = (expert: number | undefined) => expert === undefined ? "all text"
 async function sourceOfPart(run: string, expert: number, { experts }: Configuration): Promise<Source> {
   checkExpert("export", run, expert, experts);
   const folder = `${run}/partition/${expertFolder(expert)}`;
-  const { files } = await readPartOf(run, expert);
-  const records = Object.fromEntries(files.map(({ name, ...record }) => [name, record]));
-  const of = (kind: string) =>
-    files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
+  const part = await readPartOf(run, expert);
+  const records = Object.fromEntries(part.files.map(({ name, ...record }) => [name, record]));
+  const of = (kind: "train" | "test") => shardsIn(part, kind).map(({ name }) => `${folder}/${name}`);
   return {
     paths: { train: of("train"), test: of("test") },
     vouched: new Vouched().add(folder, records),

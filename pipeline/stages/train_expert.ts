@@ -6,7 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { expertFolder, partHash, type PartManifest, readPart } from "../partition/manifests.ts";
+import { expertFolder, partHash, type PartManifest, readPart, shardsIn } from "../partition/manifests.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { exists } from "../run/files.ts";
@@ -56,8 +56,7 @@ export function expertTarget(expert: number): Target {
         );
       }
       const part = await readPartOf(run, expert);
-      const paths = (kind: string) =>
-        part.files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
+      const paths = (kind: "train" | "test") => shardsIn(part, kind).map(({ name }) => `${folder}/${name}`);
       if (part.train.sequences === 0) {
         throw new InputError(
           `Cannot train expert ${expert} as its part must hold sequences: "${folder}" holds none`,
@@ -65,8 +64,7 @@ export function expertTarget(expert: number): Target {
         );
       }
       for (const kind of ["train", "test"] as const) {
-        const shards = part.files.filter(({ name }) => name.startsWith(`${kind}-`));
-        const rows = shards.reduce((sum, { rows }) => sum + rows, 0);
+        const rows = shardsIn(part, kind).reduce((sum, { rows }) => sum + rows, 0);
         const sequences = part[kind]?.sequences ?? 0;
         if (rows === sequences) continue;
         const where = `${folder}/manifest.json`;

@@ -16,10 +16,12 @@ import {
   type PartManifest,
   readPart,
   readPartition,
+  shardsIn,
 } from "../partition/manifests.ts";
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { fromBatch, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { exists, hashFile, shortHash } from "../run/files.ts";
+import { outputsUnder } from "../run/manifest.ts";
 import { chunkOf } from "./assign.ts";
 import { splitPrefix } from "./learn.ts";
 import type { Verification } from "./stage.ts";
@@ -95,8 +97,8 @@ export async function verifyPart(
   }
 }
 
-const shardsOf = ({ files }: PartManifest, folder: string, kind: string): string[] =>
-  files.filter(({ name }) => name.startsWith(`${kind}-`)).map(({ name }) => `${folder}/${name}`);
+const shardsOf = (part: PartManifest, folder: string, kind: "train" | "test"): string[] =>
+  shardsIn(part, kind).map(({ name }) => `${folder}/${name}`);
 
 /** Checks that tokenizer, partitioner, S, M and E of the partition are those of the run. */
 async function verifyIdentity(verification: Verification, { manifest }: PartitionFiles): Promise<void> {
@@ -137,7 +139,7 @@ async function verifyRows(
   const ofTokens = { sequenceLength, vocabulary, eos, tokenizer };
   const ofScores = { ...ofTokens, prefix, experts, routers };
   const shards = (folder: string) =>
-    [...files.keys()].filter((path) => path.startsWith(`${folder}/${kind}-`));
+    outputsUnder({ outputs: Object.fromEntries(files) }, `${folder}/${kind}-`);
   const read = (folder: string, lineage: Partial<Lineage>) => readCounted(run, shards(folder), lineage);
   const counts = new Map<string, ShardCounts>();
   const allScored = shards("scores").length === shards("tokens").length && !isWrong("config.json");
