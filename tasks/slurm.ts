@@ -8,7 +8,7 @@
 import { resolve } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { fileURLToPath } from "node:url";
-import { InputError, say, setting } from "../kernels/mod.ts";
+import { InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { lockRun, writeAtomic } from "../pipeline/run/mod.ts";
 import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
@@ -38,6 +38,8 @@ export interface Queued {
   place: number;
   /** Slurm's number of the job or array. */
   id: string;
+  /** Its task of the array; undefined where it is none. */
+  task?: number;
   /** Its state according to Slurm: PENDING, RUNNING, COMPLETING … */
   state: string;
   /** Where it runs; "" where it does not. */
@@ -64,8 +66,20 @@ interface Submission {
   /** The place of task 0 of the array. */
   base: number;
   places: number[];
-  /** What must have ended before it: kinds of dependencies, with numbers of jobs or names of submissions. */
-  after: { kind: "afterok" | "aftercorr" | "afterany"; on: string }[];
+  after: Dependency[];
+}
+
+/** What must have ended before a job: its kind in Slurm, and the number of a job or the name of a submission. */
+interface Dependency {
+  kind: "afterok" | "aftercorr" | "afterany";
+  on: string;
+}
+
+/** What is queued and stood on a process that failed: it waits for the one that takes its place. */
+interface Renewal {
+  /** Slurm's number of it, or of some tasks of an array. */
+  id: string;
+  after: Dependency[];
 }
 
 const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
@@ -108,7 +122,8 @@ export async function readQueue(run: string): Promise<Queued[]> {
     const [id, index, state, node, reason, ...comment] = line.split("|");
     const [, job, base, of] = /^smalltalk (\S+) (\d+) (.*)$/.exec(comment.join("|")) ?? [];
     if (of !== resolve(run)) return [];
-    return [{ job, place: Number(base) + (Number(index) || 0), id, state, node, reason }];
+    const task = /^\d+$/.test(index) ? { task: Number(index) } : {};
+    return [{ job, place: Number(base) + (task.task ?? 0), id, ...task, state, node, reason }];
   });
 }
 
@@ -146,19 +161,34 @@ export async function readSlurm(run: string, tell?: (text: string) => void): Pro
   }
 }
 
-/** Plans submissions: the places that are missing and not queued, in arrays that Slurm accepts. */
+/**
+ * Plans submissions: the places that are missing and not queued, in arrays that Slurm accepts. Where what is queued waits for one of
+ * these places, Slurm would cancel it, as the process that was there before has failed: it is told to wait anew.
+ */
 function submissionsOf(
   jobs: readonly Job[],
   queue: readonly Queued[],
   maxArraySize: number,
   { expertsAtOnce }: SlurmOptions,
-): Submission[] {
+): { submissions: Submission[]; renewals: Renewal[] } {
   const submissions: Submission[] = [];
+  const submissionsOf = (job: string) => submissions.filter((other) => other.job.name === job);
   const queuedOf = (job: string) => queue.filter((queued) => queued.job === job);
   /** Names what runs a place of a job: a submission, or a queued job; undefined where its work is done. */
   const runnerOf = (job: string, place: number) =>
-    submissions.find((other) => other.job.name === job && other.places.includes(place))?.name ??
+    submissionsOf(job).find(({ places }) => places.includes(place))?.name ??
       queuedOf(job).find((queued) => queued.place === place)?.id;
+  /** Says what a place of a job waits for: of arrays in the queue single tasks, as others of them may have failed. */
+  const waitsFor = (job: Job, place: number): Dependency[] =>
+    job.after.flatMap(({ job: name, each }): Dependency[] => {
+      if (each) {
+        const on = runnerOf(name, place);
+        return on === undefined ? [] : [{ kind: "aftercorr", on }];
+      }
+      const queued = queuedOf(name).map(({ id, task }) => task === undefined ? id : `${id}_${task}`);
+      const all = new Set([...submissionsOf(name).map((other) => other.name), ...queued]);
+      return [...all].map((on) => ({ kind: "afterok", on }));
+    });
   for (const job of jobs) {
     const isQueued = new Set(queuedOf(job.name).map(({ place }) => place));
     const missing = missingOf(job).filter((place) => !isQueued.has(place));
@@ -169,26 +199,33 @@ function submissionsOf(
       return `${base} ${each ? runnerOf(each.job, place) ?? "" : ""}`;
     });
     let before: string | undefined;
-    for (const [key, places] of groups) {
-      const [base, runner] = key.split(" ");
-      const after: Submission["after"] = runner ? [{ kind: "aftercorr", on: runner }] : [];
-      for (const { job: name } of job.after.filter(({ each }) => !each)) {
-        const runners = new Set([
-          ...submissions.filter((other) => other.job.name === name).map((other) => other.name),
-          ...queuedOf(name).map(({ id }) => id),
-        ]);
-        for (const on of runners) after.push({ kind: "afterok", on });
-      }
+    for (const places of groups.values()) {
+      const [first] = places;
+      const after = waitsFor(job, first);
       if (before !== undefined && expertsAtOnce && !job.together) {
         after.push({ kind: "afterany", on: before });
       }
-      const number = submissions.filter((other) => other.job === job).length;
+      const number = submissionsOf(job.name).length;
       const name = number === 0 ? job.name : `${job.name}-${number + 1}`;
-      submissions.push({ job, name, base: Number(base), places, after });
+      submissions.push({ job, name, base: first - first % maxArraySize, places, after });
       before = name;
     }
   }
-  return submissions;
+  const renewed = jobs.flatMap((job) =>
+    queuedOf(job.name).filter(({ state, place }) =>
+      state === "PENDING" &&
+      job.after.some(({ job: name, each }) =>
+        submissionsOf(name).some(({ places }) => !each || places.includes(place))
+      )
+    ).map(({ id, task, place }) => ({ id, task, after: waitsFor(job, place) }))
+  );
+  const alike = Map.groupBy(renewed, ({ id, after }) => JSON.stringify([id, after]));
+  const renewals = [...alike.values()].map((some) => {
+    const [{ id, after }] = some;
+    const tasks = some.flatMap(({ task = [] }) => task).sort((a, b) => a - b);
+    return { id: tasks.length === 0 ? id : `${id}_[${rangesOf(tasks)}]`, after };
+  });
+  return { submissions, renewals };
 }
 
 /** Writes numbers as Slurm takes those of an array: `0-3,7`. */
@@ -303,15 +340,26 @@ const withRun = (reference: ReturnType<Job["tasks"]>[number], run: string) => ({
   with: { ...reference.with, run },
 });
 
-/** Gives the arguments of `sbatch`; `idOf` says how the number of a submission, or of what is queued, is written. */
-function sbatchArguments(run: string, { name, after }: Submission, idOf: (on: string) => string): string[] {
-  const dependencies = after.map(({ kind, on }) => `${kind}:${idOf(on)}`);
+/** Says how the number of a submission, or of what is queued, is written. */
+type IdOf = (on: string) => string;
+
+const dependencyText = (after: readonly Dependency[], idOf: IdOf) =>
+  after.map(({ kind, on }) => `${kind}:${idOf(on)}`).join(",");
+
+/** Gives the arguments of `sbatch`. */
+function sbatchArguments(run: string, { name, after }: Submission, idOf: IdOf): string[] {
   return [
     "--parsable",
-    ...dependencies.length > 0 ? [`--dependency=${dependencies.join(",")}`] : [],
+    ...after.length > 0 ? [`--dependency=${dependencyText(after, idOf)}`] : [],
     `${resolve(run)}/${JOBS}/scripts/${name}.sh`,
   ];
 }
+
+/** Gives the arguments of `scontrol update` that let what is queued wait anew. */
+const updateArguments = ({ id, after }: Renewal, idOf: IdOf): string[] => [
+  `JobId=${id}`,
+  `Dependency=${dependencyText(after, idOf)}`,
+];
 
 const variableOf = (name: string) => name.replaceAll("-", "_");
 
@@ -329,9 +377,10 @@ export function submitScript(
   maxArraySize: number,
   options: SlurmOptions,
 ): string {
-  const submissions = submissionsOf(jobs, queue, maxArraySize, options);
+  const { submissions, renewals } = submissionsOf(jobs, queue, maxArraySize, options);
   const names = new Set(submissions.map(({ name }) => name));
   const folder = `${resolve(run)}/${JOBS}`;
+  const idOf = (on: string) => names.has(on) ? `$${variableOf(on)}` : on;
   return [
     "#!/bin/bash",
     "set -e",
@@ -340,7 +389,6 @@ export function submitScript(
     ["deno task submit", ...withoutDryRun(Deno.args).map(quoted), "--settle"].join(" "),
     `mkdir -p ${quoted(`${folder}/scripts`)} ${quoted(`${folder}/logs`)}`,
     ...submissions.flatMap((submission) => {
-      const idOf = (on: string) => names.has(on) ? `$${variableOf(on)}` : on;
       const args = sbatchArguments(run, submission, idOf);
       const path = args.pop()!;
       const variable = variableOf(submission.name);
@@ -352,14 +400,17 @@ export function submitScript(
       ];
     }),
     "",
+    ...renewals.map((renewal) =>
+      `scontrol update ${updateArguments(renewal, idOf).map((word) => `"${word}"`).join(" ")}\n`
+    ),
   ].join("\n");
 }
 
 /**
  * Writes the scripts of the places that are missing and not queued, and submits them, while no other process does
  * so for this run; tells whom it waits for. Returns what was queued before, and the submissions. Throws a
- * `RunError` where another process still submits after a minute, and the reason of `signal` where that ends the
- * waiting.
+ * `RunError` where another process still submits after a minute, or what is queued can no longer wait for what is
+ * submitted, and the reason of `signal` where that ends the waiting.
  */
 export async function submitJobs(
   run: string,
@@ -381,12 +432,25 @@ export async function submitJobs(
     const queue = await readQueue(run); // before the plan: what ends in between counts as queued
     const jobs = await planned();
     await Deno.mkdir(`${folder}/logs`, { recursive: true });
-    for (const submission of submissionsOf(jobs, queue, maxArraySize, options)) {
+    const { submissions, renewals } = submissionsOf(jobs, queue, maxArraySize, options);
+    const idOf = (on: string) => ids.get(on) ?? on;
+    for (const submission of submissions) {
       await writeAtomic(`${folder}/scripts/${submission.name}.sh`, scriptOf(run, submission, options));
-      const text = await slurm("sbatch", sbatchArguments(run, submission, (on) => ids.get(on) ?? on));
+      const text = await slurm("sbatch", sbatchArguments(run, submission, idOf));
       const id = text.split(";")[0];
       ids.set(submission.name, id);
       submitted.push({ job: submission.job.name, id, places: submission.places });
+    }
+    const refused: string[] = [];
+    for (const renewal of renewals) {
+      await slurm("scontrol", ["update", ...updateArguments(renewal, idOf)]).catch((error) => {
+        if (!(error instanceof InputError)) throw error;
+        refused.push(`of ${renewal.id} Slurm says otherwise (${error.message})`);
+      });
+    }
+    if (refused.length > 0) {
+      const what = "Cannot let queued jobs wait for what was submitted now as they must still wait";
+      throw new RunError(`${what}: ${refused.join(", ")}`, { remedy: "submit the same again" });
     }
     return { queue, submitted };
   } finally {

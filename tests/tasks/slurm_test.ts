@@ -23,7 +23,7 @@ const job = (name: string, done: boolean[], after: Job["after"] = []): Job => ({
   device: true,
 });
 const queued = (job: string, place: number, id: string): Queued => ({
-  ...{ job, place, id, state: "PENDING", node: "", reason: "Priority" },
+  ...{ job, place, id, task: place, state: "PENDING", node: "", reason: "Priority" },
 });
 
 /** Lists what a script submits: its name, its array and what it waits for. */
@@ -57,12 +57,43 @@ Deno.test("submitScript() submits what is missing and not queued, after what it 
     ["train", "1,3", ""],
     ["each", "1,3", "aftercorr:$train"],
     ["each-2", "2", "aftercorr:77"],
-    ["all", "", "afterok:$each,afterok:$each_2,afterok:78"],
+    ["all", "", "afterok:$each,afterok:$each_2,afterok:78_0"],
   ]);
   const script = submitScript("r", jobs, queue, 1001, {});
   assertStringIncludes(script, "\neach_2=${each_2%%;*}\n"); // where sbatch names the cluster, too
   const done = jobs.map(({ done, ...more }) => ({ ...more, done: done.map(() => true) }));
   assertEquals(submitted(submitScript("r", done, [], 1001, {})), []);
+});
+
+Deno.test("submitScript() lets what is queued wait for what takes the place of a failed process, and for the tasks that are left", () => {
+  const jobs = [
+    job("train", [false, false]),
+    job("each", [false, false], [{ job: "train", each: true }]),
+    job("asks", [false, false, false], [{ job: "train", each: false }]),
+    job("all", [false], [{ job: "each", each: false }]),
+    job("after", [false], [{ job: "all", each: false }]),
+  ];
+  const queue = [
+    { ...queued("train", 1, "77"), state: "RUNNING" },
+    queued("each", 1, "78"),
+    ...[0, 1, 2].map((place) => queued("asks", place, "79")),
+    { ...queued("all", 0, "80"), task: undefined },
+    { ...queued("after", 0, "81"), task: undefined },
+  ];
+  const renewed = (queue: Queued[]) =>
+    submitScript("r", jobs, queue, 1001, {}).split("\n").filter((line) => line.startsWith("scontrol "));
+  const script = submitScript("r", jobs, queue, 1001, {});
+  assertEquals(submitted(script), [["train", "0", ""], ["each", "0", "aftercorr:$train"]]);
+  assertEquals(renewed(queue), [
+    'scontrol update "JobId=79_[0-2]" "Dependency=afterok:$train,afterok:77_1"',
+    'scontrol update "JobId=80" "Dependency=afterok:$each,afterok:78_1"',
+  ]);
+  // Slurm has not yet cancelled what stood on the failed process itself.
+  assertEquals(
+    renewed([...queue, queued("each", 0, "78")])[0],
+    'scontrol update "JobId=78_[0]" "Dependency=aftercorr:$train"',
+  );
+  assertEquals(renewed([...queue, queued("train", 0, "77"), queued("each", 0, "78")]), []);
 });
 
 Deno.test("submitScript() bridges arrays that Slurm does not take by an offset, and keeps to so many at once", () => {
@@ -241,15 +272,19 @@ Deno.test("deno task submit says what to install where there is no Slurm, and pr
 /** Writes commands that stand for Slurm's: `sbatch` takes its time and keeps what it is given, `squeue` lists that. */
 async function writeFakeSlurm(folder: string): Promise<void> {
   const commands = {
-    scontrol: "echo MaxArraySize = 1001",
+    scontrol:
+      `[ "$1" != update ] || { echo "$2 $3" >>${folder}/updates; exit $([ ! -e ${folder}/gone ]; echo $?); }
+echo MaxArraySize = 1001`,
     squeue: `[ ! -e ${folder}/queue ] || cat ${folder}/queue`,
     sbatch: `for script; do :; done
 sleep 0.2
 id=$$
 echo "$id" >>${folder}/numbers
-last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' "$script")
+array=$(sed -n 's/^#SBATCH --array=\\([0-9-]*\\).*/\\1/p' "$script")
 comment=$(sed -n "s/^#SBATCH --comment=//p" "$script" | tr -d "\\"'\\\\\\\\")
-for index in $(seq 0 "\${last:-0}"); do echo "$id|$index|PENDING||Priority|$comment" >>${folder}/queue; done
+tasks=N/A
+[ -z "$array" ] || tasks=$(seq "\${array%-*}" "\${array#*-}")
+for index in $tasks; do echo "$id|$index|PENDING||Priority|$comment" >>${folder}/queue; done
 echo "$id"`,
   };
   for (const [name, text] of Object.entries(commands)) {
@@ -275,6 +310,47 @@ Deno.test("deno task submit queues nothing twice where two run at the same momen
     assertEquals(outs[1].submitted, []);
     const numbers = (await Deno.readTextFile(`${folder}/slurm/numbers`)).trim().split("\n");
     assertEquals(numbers.length, jobs.length);
+  }));
+
+Deno.test("deno task submit lets what is queued wait for what is submitted anew, and tells where it no longer waits", () =>
+  inFolder(async (folder) => {
+    const slurm = `${folder}/slurm`;
+    await Deno.mkdir(slurm);
+    await writeFakeSlurm(slurm);
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "2", "--json"];
+    const submit = () => task("submit", args, { env: { PATH: slurm } });
+    const first = await submit();
+    assertEquals(first.code, 0, first.err);
+    const numberOf = (out: string, job: string) =>
+      JSON.parse(out).submitted.find((one: { job: string }) => one.job === job).id;
+    /** Takes an expert's training and evaluation out of the queue, as where the one fails and Slurm cancels the other. */
+    const fail = async () => {
+      const lines = (await Deno.readTextFile(`${slurm}/queue`)).split("\n");
+      const isLeft = (line: string) => !/^\d+\|0\|.*\|smalltalk (train|evaluate)-expert /.test(line);
+      await Deno.writeTextFile(`${slurm}/queue`, lines.filter(isLeft).join("\n"));
+    };
+    await fail();
+    const again = await submit();
+    assertEquals(again.code, 0, again.err);
+    assertEquals(JSON.parse(again.out).submitted.map(({ job }: { job: string }) => job), [
+      ...["train-expert", "evaluate-expert"],
+    ]);
+    const waits = [
+      `afterok:${numberOf(again.out, "evaluate-expert")}`,
+      `afterok:${numberOf(first.out, "evaluate-expert")}_1`,
+      `afterok:${numberOf(first.out, "evaluate-dense")}`,
+    ];
+    const update = `JobId=${numberOf(first.out, "evaluate")} Dependency=${waits.join(",")}\n`;
+    assertEquals(await Deno.readTextFile(`${slurm}/updates`), update);
+    await fail();
+    await Deno.writeTextFile(`${slurm}/gone`, "");
+    const refused = await submit();
+    assertEquals(refused.code, 1);
+    assertMatch(
+      refused.err,
+      /^error: Cannot let queued jobs wait for what was submitted now as they must .*; submit the same again\n$/,
+    );
   }));
 
 Deno.test("submitJobs() says whom it waits for, plans nothing meanwhile, and ends where it is interrupted", () =>
