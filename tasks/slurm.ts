@@ -48,7 +48,7 @@ export interface Queued {
   reason: string;
 }
 
-/** A process that was started, and is neither queued nor complete. */
+/** A process that was started, is not complete, and is not known to be queued or at work. */
 export interface Ended {
   job: string;
   place: number;
@@ -111,17 +111,27 @@ async function slurm(command: string, args: string[]): Promise<string> {
 /** Escapes what Slurm would take for the end or the quotes of a value, or for a comment after it. */
 const escaped = (value: string) => value.replace(/[\s"'\\#]/g, "\\$&");
 
+/** Gives the path of a folder without links, by which a run is known whatever it is called; as it is where nothing is there yet. */
+function placeOf(folder: string): string {
+  try {
+    return Deno.realPathSync(folder);
+  } catch {
+    return resolve(folder);
+  }
+}
+
 /** Names the run, the job and the places that a job of Slurm belongs to. */
-const commentOf = (run: string, { job, base }: Submission) => `smalltalk ${job.name} ${base} ${resolve(run)}`;
+const commentOf = (run: string, { job, base }: Submission) => `smalltalk ${job.name} ${base} ${placeOf(run)}`;
 
 /** Lists what Slurm knows of a run. Throws an `InputError` where there is no Slurm. */
 export async function readQueue(run: string): Promise<Queued[]> {
   const format = ["%F", "%K", "%T", "%N", "%r", "%k"].join("|");
+  const place = placeOf(run);
   const text = await slurm("squeue", ["--noheader", "--array", "--me", `--format=${format}`]);
   return text.split("\n").flatMap((line) => {
     const [id, index, state, node, reason, ...comment] = line.split("|");
     const [, job, base, of] = /^smalltalk (\S+) (\d+) (.*)$/.exec(comment.join("|")) ?? [];
-    if (of !== resolve(run)) return [];
+    if (of === undefined || of !== place && placeOf(of) !== place) return [];
     const task = /^\d+$/.test(index) ? { task: Number(index) } : {};
     return [{ job, place: Number(base) + (task.task ?? 0), id, ...task, state, node, reason }];
   });
@@ -458,12 +468,18 @@ export async function submitJobs(
   }
 }
 
-/** Finds processes that were started and are neither complete, queued nor at work here, with the last lines of their logs. */
+/** Numbers of Slurm's are below this. The processes of this machine are numbered by their time in milliseconds. */
+const NUMBERS_OF_SLURM = 2 ** 32;
+
+/**
+ * Finds processes that were started and are neither complete, queued nor at work here, with the last lines of their logs. Without a queue
+ * those of Slurm are `unknown`: they may be at work.
+ */
 export async function endedJobs(
   run: string,
   jobs: readonly Job[],
-  queue: readonly Queued[],
-): Promise<Ended[]> {
+  queue: readonly Queued[] | null,
+): Promise<{ ended: Ended[]; unknown: Ended[] }> {
   const folder = `${JOBS}/logs`;
   const entries = await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => []);
   const latest = new Map<string, { time: number; id: number; log: string }>();
@@ -478,17 +494,18 @@ export async function endedJobs(
     const known = latest.get(key);
     if (!known || (own.time - known.time || own.id - known.id) > 0) latest.set(key, own);
   }
-  const ended: Ended[] = [];
+  const [ended, unknown]: Ended[][] = [[], []];
   for (const job of jobs) {
     for (const place of missingOf(job)) {
       const found = latest.get(`${job.name} ${place}`);
-      if (!found || queue.some((queued) => queued.job === job.name && queued.place === place)) continue;
+      if (!found || queue?.some((queued) => queued.job === job.name && queued.place === place)) continue;
       if (await isLocked(`${run}/${found.log}`)) continue;
       const text = await Deno.readTextFile(`${run}/${found.log}`).catch(() => "");
-      ended.push({ job: job.name, place, log: found.log, line: lastLine(text) });
+      const isKnown = queue !== null || found.id >= NUMBERS_OF_SLURM;
+      (isKnown ? ended : unknown).push({ job: job.name, place, log: found.log, line: lastLine(text) });
     }
   }
-  return ended;
+  return { ended, unknown };
 }
 
 /** Whether a process on this machine is still writing a log: it locks it. */

@@ -1,5 +1,5 @@
 /**
- * Reports the jobs of a run: what Slurm says of them, and which ended without being complete.
+ * Reports the jobs of a run: what Slurm says of them, and which ended without being complete, as far as that is known.
  *
  * @module
  */
@@ -11,16 +11,16 @@ import { queueText } from "./submit_text.ts";
 /** The state of the jobs of a run, as data and in words; undefined where none were ever submitted. */
 export async function slurmView(
   run: string,
-): Promise<{ jobs: { queue: Queued[]; ended: Ended[] }; text: string } | undefined> {
+): Promise<{ jobs: { queue: Queued[]; ended: Ended[]; unknown: Ended[] }; text: string } | undefined> {
   const plan = await readJobPlan(run);
   if (plan === null) return undefined;
-  // Where Slurm is missing or does not answer, the logs still tell what ended.
+  // Where Slurm is missing or does not answer, the logs still tell what ended here, and the last word of the others.
   const queue = await readQueue(run).catch(() => null);
-  const ended = await endedJobs(run, await planJobs({ run, ...plan }), queue ?? []);
-  const known = queueText(queue ?? [], ended);
+  const logged = await endedJobs(run, await planJobs({ run, ...plan }), queue);
+  const known = queueText(queue ?? [], logged);
   const title = queue === null ? "jobs (Slurm does not answer here)" : "jobs";
   return {
-    jobs: { queue: queue ?? [], ended },
+    jobs: { queue: queue ?? [], ...logged },
     text: known === "" ? `${title}: none` : `${title}\n${known}`,
   };
 }

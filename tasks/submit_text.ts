@@ -55,8 +55,11 @@ export function plannedText(run: string, jobs: readonly Job[], atOnce: number): 
 
 const countText = (count: number) => `${count} ${count === 1 ? "process" : "processes"}`;
 
-/** Lays out what Slurm says of a run, and what ended without being complete. */
-export function queueText(queue: readonly Queued[], ended: readonly Ended[]): string {
+/** Lays out what Slurm says of a run, what ended without being complete, and what may have ended. */
+export function queueText(
+  queue: readonly Queued[],
+  { ended, unknown }: { ended: readonly Ended[]; unknown: readonly Ended[] },
+): string {
   const groups = Map.groupBy(queue, ({ job, state, node, reason }) => `${job}\0${state}\0${node || reason}`);
   const lines = [...groups.values()].map((alike) => {
     const [{ job, state, node, reason }] = alike;
@@ -66,8 +69,9 @@ export function queueText(queue: readonly Queued[], ended: readonly Ended[]): st
     const where = node ? ` on ${node}` : reason && reason !== "None" ? ` (${reason})` : "";
     return `  ${job}${places}  ${state.toLowerCase()}${where}`;
   });
-  const failed = ended.map(({ job, place, log, line }) =>
-    `  ${job} ${place}  ended: ${line || "no word"} (${log})`
+  const last = (what: string, none: string) => ({ job, place, log, line }: Ended) =>
+    `  ${job} ${place}  ${what}: ${line || none} (${log})`;
+  return [...lines, ...ended.map(last("ended", "no word")), ...unknown.map(last("last word", "none"))].join(
+    "\n",
   );
-  return [...lines, ...failed].join("\n");
 }

@@ -45,7 +45,7 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     Deno.chdir(ROOT);
     const finished = await runJobs(run, jobs, options).finally(() => Deno.chdir(here));
     assertEquals(locked, [true, true]);
-    const ended = await endedJobs(run, jobs.slice(0, 1), []);
+    const { ended } = await endedJobs(run, jobs.slice(0, 1), []);
     assertEquals(ended.map(({ place }) => place), [0, 1]);
     const codes = Object.fromEntries(finished.map(({ job, place, code }) => [`${job} ${place}`, code]));
     assertEquals(codes, {

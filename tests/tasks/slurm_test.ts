@@ -227,17 +227,28 @@ Deno.test("endedJobs() finds what was started and is neither complete nor queued
     }
     const jobs = [job("train", [true, false, false, false]), job("other", [false])];
     const queue = [{ ...queued("train", 2, "6"), state: "RUNNING", node: "n1" }];
-    const ended = await endedJobs(run, jobs, queue);
+    const { ended, unknown } = await endedJobs(run, jobs, queue);
+    assertEquals(unknown, []);
     const log = "jobs/logs/train+0-12_1.log";
     using own = await Deno.open(`${run}/jobs/logs/other+0-5.log`);
     await own.lock(true); // as the process does that works on this machine
-    assertEquals((await endedJobs(run, jobs, queue)).map(({ job }) => job), ["train"]);
+    assertEquals((await endedJobs(run, jobs, queue)).ended.map(({ job }) => job), ["train"]);
     const other = { job: "other", place: 0, log: "jobs/logs/other+0-5.log", line: "Green" };
     assertEquals(ended, [{ job: "train", place: 1, log, line: "error: Cannot go on" }, other]);
     assertEquals(
-      queueText(queue, ended.slice(0, 1)),
+      queueText(queue, { ended: ended.slice(0, 1), unknown }),
       `  train 2  running on n1\n  train 1  ended: error: Cannot go on (${log})`,
     );
+  }));
+
+Deno.test("endedJobs() does not know of Slurm's processes where it has no queue, and of those of this machine it does", () =>
+  inFolder(async (run) => {
+    await Deno.mkdir(`${run}/jobs/logs`, { recursive: true });
+    await Deno.writeTextFile(`${run}/jobs/logs/train+0-12_1.log`, "step 1200 of 4000");
+    await Deno.writeTextFile(`${run}/jobs/logs/train+0-${Date.now()}_0.log`, "error: Cannot go on");
+    const found = await endedJobs(run, [job("train", [false, false])], null);
+    assertEquals(Object.values(found).map((some) => some.map(({ place }) => place)), [[0], [1]]);
+    assertStringIncludes(queueText([], found), "\n  train 1  last word: step 1200 of 4000 (");
   }));
 
 Deno.test("deno task submit says what to install where there is no Slurm, and prints scripts all the same", () =>
@@ -310,6 +321,25 @@ Deno.test("deno task submit queues nothing twice where two run at the same momen
     assertEquals(outs[1].submitted, []);
     const numbers = (await Deno.readTextFile(`${folder}/slurm/numbers`)).trim().split("\n");
     assertEquals(numbers.length, jobs.length);
+  }));
+
+Deno.test("deno task submit knows a run by the folder that a link leads to", () =>
+  inFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/slurm`);
+    await writeFakeSlurm(`${folder}/slurm`);
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    await Deno.mkdir(`${folder}/runs`);
+    await Deno.symlink(`${folder}/runs`, `${folder}/linked`);
+    const args = ["--input", `${folder}/docs.jsonl`, "--experts", "2", "--json"];
+    const submit = async (run: string) => {
+      const { code, out, err } = await task("submit", ["--run", run, ...args], {
+        env: { PATH: `${folder}/slurm` },
+      });
+      assertEquals(code, 0, err);
+      return JSON.parse(out).submitted.length;
+    };
+    assertEquals(await submit(`${folder}/linked/a`) > 0, true);
+    assertEquals(await submit(`${folder}/runs/a`), 0);
   }));
 
 Deno.test("deno task submit lets what is queued wait for what is submitted anew, and tells where it no longer waits", () =>
