@@ -50,8 +50,10 @@ export function jinjaTemplate(
     JSON
       .parse(tokenizer.json);
   const special = added.filter(({ special }) => special);
-  const hide = (text: string) =>
-    special.reduce((text, { content }, i) => text.replaceAll(content, `\uE000${i}\uE001`), text);
+  const numbers = new Map(special.map(({ content }, i) => [content, i]));
+  const any = special.map(({ content }) => RegExp.escape(content)).join("|") || "(?!)"; // which is nowhere
+  const marks = new RegExp(`(${any})`, "g");
+  const hide = (text: string) => text.replace(marks, (content) => `\uE000${numbers.get(content)}\uE001`);
   const show = (text: string) =>
     text.replace(/\uE000(\d+)\uE001/g, (whole, i) => special[Number(i)]?.content ?? whole);
   const eos = special.find(({ id }) => id === tokenizer.eos)?.content;
@@ -60,15 +62,12 @@ export function jinjaTemplate(
     async encode(messages) {
       const hidden = messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) }));
       const context = { messages: hidden, add_generation_prompt: true, eos_token: eos, bos_token: eos };
-      let rest = render(template, context);
-      const ids: number[] = [];
-      while (rest !== "") {
-        const next = special.map(({ id, content }) => ({ id, content, at: rest.indexOf(content) }))
-          .filter(({ at }) => at >= 0).sort((a, b) => a.at - b.at)[0];
-        const [text] = await tokenizer.encode([show(rest.slice(0, next?.at))]);
-        ids.push(...text, ...next ? [next.id] : []);
-        rest = next ? rest.slice(next.at + next.content.length) : "";
-      }
+      const pieces = render(template, context).split(marks); // texts, with a special token between two
+      const texts = await tokenizer.encode(pieces.filter((_, i) => i % 2 === 0).map(show));
+      const ids = texts.flatMap((text, i) => {
+        const next = pieces[2 * i + 1];
+        return next === undefined ? [...text] : [...text, special[numbers.get(next)!].id];
+      });
       return Uint32Array.from(ids.length > 0 ? ids : [tokenizer.eos]);
     },
   };

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { jinjaTemplate, plainTemplate } from "../../../../pipeline/serving/server/chat.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
-import { byteTokenizer } from "../support.ts";
+import { byteTokenizer, LETTERS } from "../support.ts";
 
 Deno.test("a conversation is joined as it is, or by the template, whose special tokens no message can spell", async () => {
   const tokenizer = await byteTokenizer();
@@ -23,6 +23,29 @@ Deno.test("a conversation is joined as it is, or by the template, whose special 
     ...await ids("assistant:"),
   ];
   assertEquals([...await jinjaTemplate(source, tokenizer).encode(messages)], expected);
+});
+
+Deno.test("long conversations are looked through once for all special tokens, of which the first in the tokenizer's order counts", async () => {
+  const contents = ["<a>", "<|", "<|im|>", "(x*)", "|"];
+  const added = contents.map((content, i) => ({ id: 300 + i, content, special: true }));
+  const json = JSON.stringify({ added_tokens: [...added, { id: 400, content: "user", special: false }] });
+  let calls = 0;
+  const encode = (texts: string[]) => {
+    calls++;
+    return LETTERS.encode(texts);
+  };
+  const source = "{% for m in messages %}<a>{{ m.role }}<|im|>(x*){{ m.content }}{% endfor %}";
+  const messages = Array(400).fill({ role: "user", content: "a <a>|<|im|>" });
+  const ids = async (text: string) => [...(await LETTERS.encode([text]))[0]];
+  const expected = [300, ...await ids("user"), 301, ...await ids("im"), 304, ...await ids(">"), 303];
+  const encoded = await jinjaTemplate(source, { ...LETTERS, json, encode }).encode(messages);
+  assertEquals(
+    [...encoded],
+    Array(400).fill([...expected, ...await ids("a <a>|<|im|>")]).flat(),
+  );
+  assertEquals(calls, 1);
+  const plain = await jinjaTemplate(source, LETTERS).encode(messages.slice(0, 1)); // without special tokens
+  assertEquals([...plain], await ids("<a>user<|im|>(x*)a <a>|<|im|>"));
 });
 
 Deno.test("a template that refuses a conversation makes a 400, and one that is none is told with its file", async () => {
