@@ -1,6 +1,6 @@
 /** Errors as OpenAI's clients read them. */
 
-import { ExplainedError, InputError } from "../../../kernels/errors.ts";
+import { ExplainedError } from "../../../kernels/errors.ts";
 
 /** An error that a client is told. */
 export class ApiError extends Error {
@@ -23,16 +23,19 @@ export const badRequest = (message: string, code: string | null = null) => new A
 export const unavailable = (message: string, code: string | null = null) =>
   new ApiError(503, message, code, { "retry-after": "5" });
 
-/**
- * Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503; `asked` says that what a
- * client sent is being read, so that an `InputError` is about that.
- */
-export function apiError(error: unknown, asked = false): ApiError {
+/** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503. */
+export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (asked && error instanceof InputError) return badRequest(error.message);
   if (error instanceof ExplainedError) return unavailable(error.message, "model_unavailable");
   return new ApiError(500, "Cannot answer as the server must be free of bugs: its log says more", "bug");
 }
+
+/** Most characters that a message repeats of what a client sent. */
+const MOST_REPEATED = 200;
+
+/** Shortens what a client sent for a message. */
+export const short = (text: string): string =>
+  text.length <= MOST_REPEATED ? text : `${text.slice(0, MOST_REPEATED).toWellFormed()}…`;
 
 const TYPES: Record<number, string> = { 401: "authentication_error", 429: "rate_limit_error" };
 

@@ -1,6 +1,7 @@
 /** What all routes of the server share. */
 
 import { routingWindow } from "../../partition/mixing.ts";
+import { PARTITIONERS } from "../../partition/partitioners.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { type Choice, choose } from "../answering.ts";
 import type { Answering } from "../mixing.ts";
@@ -105,7 +106,7 @@ export async function findTargets(
 ): Promise<Target[]> {
   const { mixture, serveExperts } = service;
   const named = await findModel(mixture, name);
-  const excluded = choosing.exclude ?? [];
+  const excluded = [...new Set(choosing.exclude)];
   const mix = choosing.mix ?? 1;
   const reroute = choosing.reroute ?? undefined;
   const changing = mix > 1 || reroute !== undefined;
@@ -114,13 +115,14 @@ export async function findTargets(
   if (unknown !== undefined) {
     throw badRequest(`Cannot exclude an expert as it must be one of 0 to ${experts - 1}: it is ${unknown}`);
   }
-  if (named.model === undefined && new Set(excluded).size === experts) {
+  if (named.model === undefined && excluded.length === experts) {
     throw badRequest(`Cannot route as an expert must be left: all ${experts} are excluded`);
   }
   if (typeof named.model === "number" && excluded.includes(named.model)) {
     throw badRequest(`Cannot answer with "${name}" as it must not be excluded: it is`);
   }
   if (changing) checkChanging();
+  if (named.model === undefined && mixture.routes) await checkRouting();
   const allowed = [...Array(experts).keys()].filter((id) => !excluded.includes(id));
   const routes = named.model === undefined ? await routesOf(named.prefix) : [];
   return await Promise.all(prompts.map(async (prompt, i) => {
@@ -155,6 +157,15 @@ export async function findTargets(
       return prompt.subarray(begin, end);
     });
     return await mixture.routeAll(windows, most, excluded);
+  }
+
+  /** Refuses the mixture where its partitioner cannot tell which expert a text is for. */
+  async function checkRouting(): Promise<void> {
+    const { kind } = await mixture.partitioner();
+    if (PARTITIONERS.get(kind)?.routes !== false) return;
+    throw badRequest(
+      `Cannot route a text by ${kind} as its parts must be told by what a text says: they go by labels that it does not have; name an expert as the model`,
+    );
   }
 
   /** Refuses to mix or change experts where one model is named, or they may be elsewhere. */

@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { ApiError, apiError, errorBody } from "../../../../pipeline/serving/server/errors.ts";
+import { ApiError, apiError, badRequest, errorBody } from "../../../../pipeline/serving/server/errors.ts";
 
 Deno.test("apiError() tells what a client did from what the server lacks and from bugs, and keeps their text from clients", () => {
   const wrong = new InputError("Cannot do it as it must be so: it is not");
-  assertEquals([apiError(wrong, true).status, apiError(wrong).status], [400, 503]);
+  assertEquals([apiError(badRequest("no")).status, apiError(wrong).status], [400, 503]);
   assertEquals(apiError(wrong).message, wrong.message);
   const bug = apiError(new TypeError("a path of the server"));
   assertEquals([bug.status, bug.message.includes("path")], [500, false]);

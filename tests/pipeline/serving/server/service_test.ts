@@ -67,6 +67,19 @@ Deno.test("findTargets() refuses what cannot answer, with its status", async () 
     "must not be excluded",
   );
   await refused(() => findTargets(serviceOf(), "expert-09", PROMPTS), 404, "expert-09", "model_not_found");
+  await refused(
+    () => findTargets(serviceOf(), "mixture", PROMPTS, { exclude: [2, 2, 1, 0, 0] }),
+    400,
+    "all 3 are excluded",
+  );
+  const partitioner = () => Promise.resolve({ kind: "source" });
+  const labelled = serviceOf({ mixture: { ...MIXTURE, partitioner } as unknown as Mixture });
+  await refused(
+    () => findTargets(labelled, "mixture", PROMPTS),
+    400,
+    "Cannot route a text by source as its parts must be told by what a text says: ",
+  );
+  assertEquals((await findTargets(labelled, "expert-01", PROMPTS)).map(({ model }) => model), [1, 1]);
   const some = serviceOf({ serveExperts: [0] });
   await refused(() => findTargets(some, "mixture", PROMPTS), 503, "expert 2: none does", "expert_not_served");
 });
