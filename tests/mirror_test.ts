@@ -103,9 +103,7 @@ const ELSEWHERE: Elsewhere[] = [
   },
   {
     because: "what stands between HTTP and the rest, tested over HTTP",
-    files: {
-      "pipeline/serving/server/app.ts": "tests/pipeline/serving/server/serve_test.ts",
-    },
+    files: {},
   },
   {
     because:

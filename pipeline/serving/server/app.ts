@@ -53,6 +53,9 @@ const PAGE_MAY =
 
 const PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/tokenize", "/detokenize"];
 
+/** What needs no key. */
+const OPEN = ["/", "/health", "/metrics"];
+
 /** Makes what answers requests. */
 export function createApp(options: AppOptions): (request: Request) => Promise<Response> {
   const { keys = [], maxBody, bodyTimeout, onAnswer, onError } = options;
@@ -68,11 +71,6 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     });
   const digests = keys.map(sha256);
 
-  app.use(async (context, next) => {
-    const isOpen = ["/", "/health", "/metrics"].includes(context.req.path);
-    if (keys.length > 0 && !isOpen) checkKey(context.req.header("authorization"));
-    await next();
-  });
   app.get("/", (context) => context.html(page, 200, { "content-security-policy": PAGE_MAY }));
   app.get("/health", (context) => {
     if (options.isClosing()) throw unavailable("The server shuts down", "closing");
@@ -149,9 +147,9 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     return errorResponse(logged(exchange, exchange.signal.aborted ? hungUp() : told));
   }
 
-  function checkKey(header: string | undefined): void {
+  function checkKey(header: string | null): void {
     const [, key] = /^Bearer (.+)$/i.exec(header ?? "") ?? [];
-    if (key !== undefined && digests.includes(sha256(key))) return;
+    if (keys.length === 0 || key !== undefined && digests.includes(sha256(key))) return;
     const fact = key === undefined ? "there is none" : "it is not";
     throw new ApiError(
       401,
@@ -165,7 +163,12 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     const pathname = URL.parse(incoming.url)?.pathname ?? "";
     const exchange: Exchange = { signal: incoming.signal, began, notes: {}, onError };
     const answer = async () => {
-      const body = incoming.method === "POST" ? await readBody(incoming, maxBody, bodyTimeout) : undefined;
+      // Before a body is read, and of what is open to all none is: it takes memory and a connection.
+      const isOpen = OPEN.includes(pathname);
+      if (!isOpen) checkKey(incoming.headers.get("authorization"));
+      const body = incoming.method === "POST" && !isOpen
+        ? await readBody(incoming, maxBody, bodyTimeout)
+        : undefined;
       return await app.fetch(requestOf(incoming, body), { exchange });
     };
     let response: Response;

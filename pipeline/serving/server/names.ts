@@ -6,7 +6,7 @@
 import { expertFolder } from "../../partition/manifests.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
-import { ApiError } from "./errors.ts";
+import { ApiError, short } from "./errors.ts";
 
 /** What a name stands for: a model, or the mixture, which routes by `prefix` tokens or otherwise by M. */
 export type Named = { model: ModelName } | { model?: undefined; prefix?: number };
@@ -30,7 +30,7 @@ export function nameOf(model: ModelName): string {
 export const modelNotFound = (name: string) =>
   new ApiError(
     404,
-    `Cannot find model "${name}" as it must be one of GET /v1/models`,
+    `Cannot find model "${short(name)}" as it must be one of GET /v1/models`,
     "model_not_found",
   );
 

@@ -25,6 +25,18 @@ Deno.test("a request may leave out everything but what is asked, or say null, an
     assertEquals(wrong(COMPLETION, { [field]: null }), undefined, field);
   }
   assertEquals(wrong(CHAT, { messages: MESSAGES }), undefined);
+  assertEquals(wrong(COMPLETION, { stop: Array(64).fill("a"), exclude: Array(65_535).fill(0) }), undefined);
+});
+
+Deno.test("the check of a request ends with the first thing that is wrong", () => {
+  const many = (value: unknown) => Array(1000).fill(value);
+  const bodies: [v.GenericSchema, Record<string, unknown>][] = [
+    [COMPLETION, { prompt: many([]) }],
+    [COMPLETION, { stop: many(""), exclude: many(-1) }],
+    [CHAT, { messages: many({}) }],
+    [DETOKENIZE, { tokens: many(-1) }],
+  ];
+  for (const [schema, body] of bodies) assertEquals(v.safeParse(schema, body).issues?.length, 1);
 });
 
 Deno.test("a prompt is a text, ids, or a list of either", () => {
@@ -59,10 +71,15 @@ Deno.test("what is out of range or of another kind is named by its place", () =>
     ["COMPLETION", { n: 0 }, "n"],
     ["COMPLETION", { logprobs: 21 }, "logprobs"],
     ["COMPLETION", { stop: "" }, "stop"],
+    ["COMPLETION", { stop: ["a", ""] }, "stop"],
+    ["COMPLETION", { stop: Array(65).fill("a") }, "stop"],
+    ["COMPLETION", { exclude: [1, 0.5] }, "exclude"],
+    ["COMPLETION", { exclude: Array(65_536).fill(0) }, "exclude"],
+    ["COMPLETION", { prompt: ["a", [-1]] }, "prompt"],
     ["CHAT", { messages: [] }, "messages"],
     ["CHAT", { messages: [{ role: "user", content: [{ type: "image_url" }] }] }, "messages.0.content"],
     ["TOKENIZE", {}, "prompt"],
-    ["DETOKENIZE", { tokens: [1, -1] }, "tokens.1"],
+    ["DETOKENIZE", { tokens: [1, -1] }, "tokens"],
   ];
   for (const [schema, body, place] of cases) {
     const text = wrong(SCHEMAS[schema], body)!;
