@@ -55,10 +55,10 @@ export async function measuredDevices(): Promise<Record<string, MeasuredDevice>>
   }
 }
 
-/** Keeps the figures of the device of this name. Returns the file, or undefined where there is no place for it. */
+/** Keeps the figures of the device of this name. Returns the file, or undefined where it cannot be written. */
 export async function keepMeasured(adapter: string, figures: MeasuredDevice): Promise<string | undefined> {
   const path = cacheFile();
   if (path === undefined) return undefined;
-  await writeAtomic(path, jsonText({ ...await measuredDevices(), [adapter]: figures }), { shared: true });
-  return path;
+  const text = jsonText({ ...await measuredDevices(), [adapter]: figures });
+  return await writeAtomic(path, text, { shared: true }).then(() => path, () => undefined);
 }

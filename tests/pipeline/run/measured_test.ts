@@ -22,3 +22,11 @@ Deno.test("keepMeasured() keeps the figures of each device, and a damaged file h
     await keepMeasured("one", FIGURES);
     assertEquals(await measuredDevices(), { one: FIGURES });
   }));
+
+Deno.test("keepMeasured() gives no file where the cache folder cannot be written", () =>
+  withCache(async (folder) => {
+    await Deno.writeTextFile(`${folder}/file`, "");
+    Deno.env.set("SMALLTALK_CACHE", `${folder}/file/cache`);
+    assertEquals(await keepMeasured("one", FIGURES), undefined);
+    assertEquals(await measuredDevices(), {});
+  }));
