@@ -29,7 +29,8 @@ export interface LocalOptions {
 
 /**
  * Runs the jobs that are missing. Where a process fails, those that wait for it are not run, and the others
- * are. Throws the reason of the signal where that ends the work, once all processes have ended.
+ * are. Throws the reason of the signal where that ends the work, and what prevents it, such as a full disk, once
+ * all processes have ended.
  */
 export async function runJobs(
   run: string,
@@ -37,38 +38,48 @@ export async function runJobs(
   { atOnce, onProcess, signal }: LocalOptions,
 ): Promise<Finished[]> {
   await Deno.mkdir(`${run}/${JOBS}/logs`, { recursive: true });
-  const waiting = jobs.flatMap((job) => missingOf(job).map((place) => ({ job, place })));
+  let waiting = jobs.flatMap((job) => missingOf(job).map((place) => ({ job, place })));
   const finished: Finished[] = [];
+  const outcomes = new Map<string, number | null>();
   const running = new Set<Promise<void>>();
+  const failing = new AbortController();
+  const ending = AbortSignal.any([signal, failing.signal]);
   const named = new Map(jobs.map((job) => [job.name, job]));
+  const finish = (job: string, place: number, code: number | null) => {
+    finished.push({ job, place, code });
+    outcomes.set(`${job} ${place}`, code);
+  };
   const codeOf = (name: string, place: number): number | null | undefined =>
-    named.get(name)!.done[place] ? 0 : finished.find((end) => end.job === name && end.place === place)?.code;
+    named.get(name)!.done[place] ? 0 : outcomes.get(`${name} ${place}`);
   /** The exit codes of what a process waits for; undefined for one that has not ended. */
   const codesBefore = ({ job, place }: typeof waiting[number]) =>
     job.after.flatMap(({ job: name, each }) =>
       each ? [codeOf(name, place)] : named.get(name)!.done.map((_, at) => codeOf(name, at))
     );
-  while (waiting.length > 0 || running.size > 0) {
-    for (let i = 0; i < waiting.length && !signal.aborted;) {
-      const codes = codesBefore(waiting[i]);
-      const { job, place } = waiting[i];
+  /** Starts what can begin, and strikes what stands on a failure; jobs stand on earlier ones alone. */
+  const start = () => {
+    waiting = waiting.filter((process) => {
+      if (signal.aborted) return true;
+      const codes = codesBefore(process);
+      const { job, place } = process;
       if (codes.some((code) => code !== undefined && code !== 0)) {
-        finished.push({ job: job.name, place, code: null });
-      } else if (codes.every((code) => code === 0) && running.size < atOnce) {
-        const process = runProcess(run, job, place, onProcess, signal).then((code) => {
-          finished.push({ job: job.name, place, code });
-        });
-        const done = process.finally(() => running.delete(done));
-        running.add(done);
-      } else {
-        i++;
-        continue;
+        finish(job.name, place, null);
+        return false;
       }
-      waiting.splice(i, 1);
-      i = 0;
-    }
-    if (running.size === 0) break;
-    await Promise.race(running);
+      if (running.size >= atOnce || codes.includes(undefined)) return true;
+      const done = runProcess(run, job, place, onProcess, ending)
+        .then((code) => finish(job.name, place, code))
+        .finally(() => running.delete(done));
+      running.add(done);
+      return false;
+    });
+  };
+  try {
+    for (start(); running.size > 0; start()) await Promise.race(running);
+  } catch (error) {
+    failing.abort(error);
+    await Promise.allSettled(running);
+    throw error;
   }
   signal.throwIfAborted();
   return finished;
@@ -115,10 +126,16 @@ async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): P
       for (let at = 0; at < chunk.length;) at += await log.write(chunk.subarray(at));
     }
   };
-  await Promise.all([keep(child.stdout), keep(child.stderr)]);
-  const { code } = await child.status;
-  signal.removeEventListener("abort", end);
-  return code;
+  try {
+    await Promise.all([keep(child.stdout), keep(child.stderr)]);
+  } catch (error) {
+    end();
+    throw error;
+  } finally {
+    await child.status;
+    signal.removeEventListener("abort", end);
+  }
+  return (await child.status).code;
 }
 
 /** Makes a log and locks it at once: that tells others that the process has not ended. */

@@ -60,6 +60,55 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     checkFinished(run, finished.filter(({ code }) => code === 0));
   }));
 
+Deno.test("runJobs() ends all processes before it throws where a log cannot be written", () =>
+  inFolder(async (folder) => {
+    const scripts = {
+      full: `while (!Deno.readDirSync(".").some(({ name }) => name === "began")) {
+  await new Promise((done) => setTimeout(done, 20));
+}
+console.log("what does not fit the disk");
+`,
+      long: `Deno.addSignalListener("SIGTERM", () => {
+  Deno.writeTextFileSync("ended", "");
+  Deno.exit(130);
+});
+Deno.writeTextFileSync("began", "");
+setTimeout(() => {}, 30_000);
+`,
+    };
+    const tasks: Record<string, string> = {};
+    for (const [name, text] of Object.entries(scripts)) {
+      await Deno.writeTextFile(`${folder}/${name}.ts`, text);
+      tasks[name] = `deno run --allow-read --allow-write ${name}.ts`;
+    }
+    await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify({ tasks }));
+    const { openSync } = Deno;
+    Deno.openSync = (path, options) => {
+      const file = openSync(path, options);
+      const write = file.write.bind(file);
+      return Object.assign(file, {
+        write: (bytes: Uint8Array) =>
+          new TextDecoder().decode(bytes).startsWith("what does not fit")
+            ? Promise.reject(new Error("No space left on device"))
+            : write(bytes),
+      });
+    };
+    const here = Deno.cwd();
+    Deno.chdir(folder);
+    try {
+      const options = { atOnce: 2, onProcess: () => {}, signal: new AbortController().signal };
+      await assertRejects(
+        () => runJobs(folder, [job("full", ["full"]), job("long", ["long"])], options),
+        Error,
+        "No space left on device",
+      );
+      assert(await exists(`${folder}/ended`));
+    } finally {
+      Deno.chdir(here);
+      Deno.openSync = openSync;
+    }
+  }));
+
 Deno.test("plannedText() tells in order what would run, and what that stands on", () => {
   const jobs = [
     job("there", ["done", "done"]),
