@@ -232,9 +232,10 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     exchanges: number,
     note = "",
   ) => [name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note];
+  const ratio = c.denseBytesPerNode / c.bytesPerNode; // below 1 where experts are many
   const times = c.bytesPerNode === 0
     ? ""
-    : `${count(c.denseBytesPerNode / c.bytesPerNode)} times the mixture's`;
+    : `${ratio < 10 ? ratio.toPrecision(2) : count(ratio)} times the mixture's`;
   return table("bytes exchanged | per exchange | exchanges | per node in all |", [
     ...mixture.routers === 0 ? [] : [
       row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),

@@ -36,6 +36,15 @@ Deno.test("costText() says that the training of routers from elsewhere is not co
   assert(!/their training/.test(text("")));
 });
 
+Deno.test("costText() tells a ratio of bytes that is small, too", () => {
+  const times = (experts: number) => {
+    const cost = costOf(resolveConfiguration({ flags: { experts } }), { flops: 1e12, utilisation: 0.5 });
+    return /(\S+) times the mixture's/.exec(costText(cost))?.[1];
+  };
+  assertMatch(times(65_535)!, /^0\.\d*[1-9]/);
+  assertMatch(times(4)!, /^[\d,]{2,}$/);
+});
+
 Deno.test("costText() tells nothing of routers where text is split without models", () => {
   const text = (partitioner: string) =>
     costText(
