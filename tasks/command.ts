@@ -59,6 +59,8 @@ export interface Call<Options extends Fields> {
   options: Values<Options & typeof PRINTING>;
   /** Names of the options that were given. */
   given: ReadonlySet<string>;
+  /** Names of the flags that were said to be false. */
+  denied: ReadonlySet<string>;
   /** Ends the work when the user interrupts it. */
   signal: AbortSignal;
   /** Shows an event on standard error. */
@@ -211,9 +213,11 @@ async function readArguments<Options extends Fields>(task: Task<Options>, args: 
   }
   const settings: Record<string, unknown> = {};
   const options: Record<string, unknown> = {};
+  const denied = new Set<string>();
   for (const [field, texts] of words) {
     const value = valueOf(field, texts);
-    if (value !== undefined) (field.name in table ? options : settings)[field.name] = value;
+    if (value === undefined) denied.add(field.name);
+    else (field.name in table ? options : settings)[field.name] = value;
   }
   const flags = someValuesOf(FIELDS, settings);
   if (flags.corpus !== undefined && flags.input !== undefined) {
@@ -228,7 +232,7 @@ async function readArguments<Options extends Fields>(task: Task<Options>, args: 
   const file = config === undefined ? undefined : await readConfiguration(config);
   const sources = { preset, file, flags };
   const given = new Set(Object.keys(options));
-  return { paths: paths.map(fromHere), sources, options: valuesOf(table, options), given };
+  return { paths: paths.map(fromHere), sources, options: valuesOf(table, options), given, denied };
 }
 
 /**

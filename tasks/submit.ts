@@ -21,9 +21,9 @@ export const TASK = await defineTask({
     ...{ ...RUN, ...SOURCES, ...FORCE, ...JOB_OPTIONS },
     ...{ ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU },
   },
-  run: async ({ sources, options, given, signal, onEvent, tell, print }) => {
+  run: async ({ sources, options, given, denied, signal, onEvent, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
-    const plan = planOf(options, given, await readJobPlan(run));
+    const plan = planOf(options, { given, denied }, await readJobPlan(run));
     const planned = () => planJobs({ run, sources, force, limit: limitOf(options, plan), ...plan });
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;

@@ -7,9 +7,9 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { InputError, say, setting } from "../kernels/mod.ts";
-import type { Values } from "../pipeline/settings/mod.ts";
+import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type JobPlan, MADE_ZERO_SHOT, type ProcessLimit, zeroShotTasks } from "../pipeline/stages/mod.ts";
-import { fromHere } from "./command.ts";
+import { type Call, fromHere } from "./command.ts";
 import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
 
 /** The options that a plan depends on. */
@@ -22,13 +22,25 @@ const TRAINING = ["checkpointEvery", "checkpointMinutes", "keep", "recompute", "
 const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] as const;
 
 /**
- * Gives the plan that options say, those of them that were `given`, and otherwise the one of `before`. Throws an `InputError` where a name
- * is unknown or a folder is missing.
+ * Gives the plan that options say, those of them that were `given`, without what was `denied`, and otherwise the one of `before`. Throws
+ * an `InputError` where a name is unknown or a folder is missing, and where settings are to be written by a dry run.
  */
-export function planOf(options: PlanOptions, given: ReadonlySet<string>, before: JobPlan | null): JobPlan {
-  const { parts, routerGroups, dense } = options;
+export function planOf(
+  options: PlanOptions,
+  { given, denied }: Pick<Call<Fields>, "given" | "denied">,
+  before: JobPlan | null,
+): JobPlan {
+  const { parts, routerGroups, dense, settle, dryRun } = options;
+  if (settle && dryRun) {
+    throw new InputError(
+      say`Cannot write the settings of a run as ${setting("settle")} must be given without ${
+        setting("dryRun")
+      }, which writes nothing: both are given`,
+    );
+  }
   const told = TRAINING.filter((name) => given.has(name)).map((name) => [name, options[name]]);
-  const training = { ...before?.training, ...Object.fromEntries(told) };
+  const training: NonNullable<JobPlan["training"]> = { ...before?.training, ...Object.fromEntries(told) };
+  for (const name of denied) delete training[name];
   return {
     parts: parts ?? before?.parts ?? 1,
     dense: dense === undefined ? before?.dense ?? ["batch"] : denseOf(dense),

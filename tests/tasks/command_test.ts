@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { checkValue, type Field } from "../../pipeline/settings/field.ts";
-import { fieldsOf, helpOf, type Task } from "../../tasks/command.ts";
+import { type Call, fieldsOf, helpOf, perform, type Task } from "../../tasks/command.ts";
 import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
@@ -218,3 +218,14 @@ Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file
     const again = await task("partition", [...flags, "--rounds", "3", "--force"]);
     assertEquals(again.code, 0, again.err);
   }));
+
+Deno.test("a task is told which flags were given, and which were said to be false", async () => {
+  const { task } = await tableOf("submit");
+  const told: Pick<Call<Task["options"]>, "given" | "denied">[] = [];
+  const run: Task["run"] = (call) => Promise.resolve(void told.push(call));
+  const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
+  const args = ["--run", "NONE", "--recompute=false", "--require-gpu", "false", "--settle", "--keep", "2"];
+  await perform({ ...task, run }, args, frame);
+  assertEquals([...told[0].given].sort(), ["keep", "run", "settle"]);
+  assertEquals([...told[0].denied].sort(), ["recompute", "requireGpu"]);
+});

@@ -11,9 +11,14 @@ const TABLE = { ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU };
 
 const DATA = fileURLToPath(new URL(".", import.meta.url)).replace(/\/$/, ""); // a folder that is there
 
-/** Plans by these flags. */
-function planned(flags: Record<string, unknown> = {}, before: JobPlan | null = null): Partial<JobPlan> {
-  const plan = planOf(valuesOf(TABLE, flags), new Set(Object.keys(flags)), before);
+/** Plans by these flags, with others said to be false. */
+function planned(
+  flags: Record<string, unknown> = {},
+  before: JobPlan | null = null,
+  denied: string[] = [],
+): Partial<JobPlan> {
+  const said = { given: new Set(Object.keys(flags)), denied: new Set(denied) };
+  const plan = planOf(valuesOf(TABLE, flags), said, before);
   return Object.fromEntries(Object.entries(plan).filter(([, value]) => value !== undefined));
 }
 
@@ -56,6 +61,12 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
     training: { checkpointEvery: 50, keep: 1, recompute: true },
     slurm: plan.slurm,
   });
+  assertEquals(planned({}, plan, ["recompute", "requireGpu"]).training, { checkpointEvery: 50, keep: 3 });
+  const once = planned({ requireGpu: true }) as JobPlan;
+  assertEquals([once.training, planned({}, once, ["requireGpu"]).training], [
+    { requireGpu: true },
+    undefined,
+  ]);
   const none = { slurmPartition: "none", gres: "none", time: "none", expertsAtOnce: 0, container: "none" };
   assertEquals(planned({ gres: "gpu:a100:1" }, plan).slurm, { ...plan.slurm, gres: "gpu:a100:1" });
   assertEquals(planned({ ...none, container: "docker://an/image" }, plan).slurm, {
@@ -84,6 +95,10 @@ Deno.test("planOf() refuses names that there are not", async () => {
     [
       { zeroShot: "piqa", zeroShotData: import.meta.filename },
       `zeroShotData must be a folder: "${import.meta.filename}" is none`,
+    ],
+    [
+      { settle: true, dryRun: true },
+      "settle must be given without dryRun, which writes nothing: both are given",
     ],
     [{ zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],
     [{ zeroShot: "none", zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],

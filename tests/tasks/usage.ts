@@ -799,6 +799,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       2,
       'Cannot go on in "RUN" as --experts must be what its config.json says: it is 5, there it is 2; choose another --run, or accept the change with --force, which reruns what depends on it',
     ],
+    [
+      "--run NONE --settle --dry-run",
+      2,
+      "Cannot write the settings of a run as --settle must be given without --dry-run, which writes nothing: both are given",
+    ],
     ["--run NONE --part 1/2", 2, 'Cannot run task "submit" as every flag must be one of'],
     [
       "--run NONE --time soon --dry-run",
