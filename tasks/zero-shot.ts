@@ -8,7 +8,7 @@ import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { askRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECK, DEVICE, FORCE, MIXES, RUN } from "./options.ts";
+import { CHECK, DEVICE, FORCE, MIXES, REQUIRE_GPU, RUN } from "./options.ts";
 import { zeroShotText } from "./zero_shot_text.ts";
 
 const { custom, flag, integer, path, section } = field;
@@ -38,7 +38,7 @@ export const TASK = await defineTask({
   about:
     "Asks zero-shot tasks of the mixture of a run, beside its dense models; without data, tasks made of held-out text.",
   options: {
-    ...{ ...RUN, ...FORCE, ...CHECK, ...DEVICE, ...QUESTIONS, ...MIXES },
+    ...{ ...RUN, ...FORCE, ...CHECK, ...DEVICE, ...REQUIRE_GPU, ...QUESTIONS, ...MIXES },
     routingTemperature: MIXING.routingTemperature,
   },
   run: async ({ options, signal, onEvent, print }) => {

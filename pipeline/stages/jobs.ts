@@ -92,6 +92,7 @@ export async function planJobs(
       const { done } = named.get(name)!;
       job.done = job.done.map((is, i) => is && (each ? done[i] : done.every(Boolean)));
     }
+    if (job.device && plan.training?.requireGpu) job.tasks = requiringGpu(job.tasks);
   }
   const most = Math.max(...jobs.filter(({ together }) => together).map((job) => missingOf(job).length));
   if (limit && most > limit.processes) {
@@ -103,6 +104,15 @@ export async function planJobs(
   }
   return jobs;
 }
+
+/** Tasks beside trainings that open a GPU and can be told to stop without one. */
+const OPENING_GPU = ["partition", LEARN, "score", "evaluate", "zero-shot"];
+
+/** Gives the tasks of a job, each told to stop without a GPU where it would open one. */
+const requiringGpu = (tasks: Job["tasks"]): Job["tasks"] => (unit) =>
+  tasks(unit).map((one) =>
+    OPENING_GPU.includes(one.task) ? task(one.task, { ...one.with, requireGpu: true }) : one
+  );
 
 const isMade = async ({ graph, of }: States, name: string): Promise<boolean> => {
   const stage = graph.get(name);

@@ -68,6 +68,15 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     assertEquals(named.get("evaluate-dense-steps")!.first, 5);
     const limited = await planJobs({ run, sources: { flags: { ...FLAGS, maxTokens: 500 } }, parts: 4 });
     assertEquals(limited[0].tasks(1).map(({ task }) => task), ["corpus", "tokenizer", "tokenize"]);
+    const guarded = await planJobs({
+      ...{ run, sources: { flags: FLAGS }, parts: 4, dense: ["switch"], training: { requireGpu: true } },
+      zeroShot: { tasks: ["own"] },
+    });
+    for (const job of guarded) {
+      for (const { task, with: w } of job.tasks(1)) {
+        assertEquals(w.requireGpu ?? false, job.device && task !== "report", `${job.name}: ${task}`);
+      }
+    }
     const whole = await planJobs({ run, sources: { flags: FLAGS }, dense: [] });
     assertEquals(whole.map(({ name }) => name), ["partition", "train-expert", "evaluate-expert", "evaluate"]);
   }));
