@@ -3,7 +3,7 @@
  *
  *   deno task adopt --run runs/a --expert 2 --from trained-elsewhere
  */
-import { InputError } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { adoptExpert } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";

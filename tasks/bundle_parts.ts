@@ -4,7 +4,7 @@
  * @module
  */
 
-import { InputError } from "../mod.ts";
+import { InputError } from "../kernels/mod.ts";
 import { type LockFile, reducedLock } from "./lock_file.ts";
 
 /** What can be added to a bundle. */

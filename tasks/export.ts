@@ -3,10 +3,9 @@
  *
  *   deno task export --run runs/a --to megatron --expert all
  */
-import { expertsOf, InputError } from "../mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
-import { say, setting } from "../kernels/mod.ts";
+import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
+import { InputError, say, setting } from "../kernels/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, RUN } from "./options.ts";
 import { exportedText } from "./text.ts";

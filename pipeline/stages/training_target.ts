@@ -24,7 +24,7 @@ export interface TrainingOptions {
   resume?: boolean;
   /** Keeps only layer inputs and computes the rest again in the backward pass: the same bits. */
   recompute?: boolean;
-  /** Trains for a share of the steps at this rate instead, into `search/`, to compare rates; the warm-up shrinks alike. */
+  /** Trains for a share of the steps at this rate instead, into `search/`, to compare rates. */
   trial?: { share: number; rate: number };
   /** Steps between two checkpoints; 0 for none. Default: 200. */
   checkpointEvery?: number;
