@@ -63,7 +63,7 @@ Deno.test("readRun() checks claims by the manifest of their pages, and heeds non
   inFolder(async (run) => {
     await writeRun(run);
     const text = await Deno.readTextFile(`${run}/reproduction.json`);
-    await writePages(run, "reproduce", { "reproduction.json": text });
+    await writePages(run, "reproduce", { "reproduction.json": text, "reproduction.md": "" });
     await Deno.writeTextFile(manifestPath(run, "report"), "{");
     assert((await readRun(run)).reproduction);
     await Deno.writeTextFile(`${run}/reproduction.json`, text + "\n");

@@ -1,7 +1,13 @@
 import { assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { exists, filesUnder, writeAtomic } from "../../../pipeline/run/files.ts";
-import { type Manifest, manifestPath, manifestStamp, writePages } from "../../../pipeline/run/manifest.ts";
+import {
+  type Manifest,
+  manifestPath,
+  manifestStamp,
+  PAGES,
+  writePages,
+} from "../../../pipeline/run/manifest.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import { inRun } from "../../../pipeline/stages/session.ts";
@@ -56,21 +62,20 @@ Deno.test("runStage() calls what removes things that are not needed any more onc
 Deno.test("a damaged manifest of pages stops no stage, and a check removes it, with a word", () =>
   withStages([toyStage("first"), toyStage("second", { needs: ["first"] })], async (run) => {
     await runAll(run);
-    for (const name of ["report", "reproduce"] as const) {
-      await writePages(run, name, { [`${name}.html`]: "page" });
-      await Deno.writeTextFile(manifestPath(run, name), '{"cut');
-    }
+    await writePages(run, "report", { "report.html": "page" });
+    await writePages(run, "reproduce", { "reproduction.json": "page", "reproduction.md": "page" });
+    for (const name of Object.keys(PAGES)) await Deno.writeTextFile(manifestPath(run, name), '{"cut');
     assertEquals(await runAll(run), ["first up to date", "second up to date"]);
     assertEquals(await runAll(run, { force: true }), ["first done", "second done"]);
     const told = await runAll(run, { check: true });
     assertEquals(told.slice(2), ["first up to date", "second up to date"]);
-    for (const [i, name] of ["report", "reproduce"].entries()) {
+    for (const [i, [name, pages]] of Object.entries<readonly string[]>(PAGES).entries()) {
       assertMatch(
         told[i],
         new RegExp(`^Cannot read "${manifestPath(run, name)}" as .*; task "${name}" .*again$`),
       );
       assertEquals(await exists(manifestPath(run, name)), false);
-      assertEquals(await Deno.readTextFile(`${run}/${name}.html`), "page");
+      for (const page of pages) assertEquals(await Deno.readTextFile(`${run}/${page}`), "page");
     }
   }));
 
