@@ -18,6 +18,10 @@ export class Vouched {
    */
   readonly read: Record<string, string> = {};
   readonly #records = new Map<string, FileRecord & { name: string }>();
+  readonly #begun = new Set<string>();
+
+  /** `refuse` makes the error of a file that is not what its record says; by default it tells how they differ. */
+  constructor(private readonly refuse: Refuse = notAsWritten) {}
 
   /** Adds records of files. The path of each record is the name of the file in `folder`. */
   add(folder: string, records: Record<string, FileRecord>, name = (path: string) => path): this {
@@ -39,7 +43,7 @@ export class Vouched {
   check(path: string, { bytes, sha256 }: FileRecord): void {
     const known = this.#records.get(resolve(path));
     if (known === undefined) return;
-    if (sha256 !== known.sha256) throw notAsWritten(path, { bytes, sha256 }, known);
+    if (sha256 !== known.sha256) throw this.refuse(path, { bytes, sha256 }, known);
     this.read[known.name] = sha256;
   }
 
@@ -49,11 +53,24 @@ export class Vouched {
     if (known && !(known.name in this.read)) this.check(path, await hashFile(path));
   }
 
+  /** Notes that a file is about to be read. */
+  begin(path: string): void {
+    this.#begun.add(resolve(path));
+  }
+
+  /** Reads the files to their end that readers began and left, so that they are checked. */
+  async checkBegun(): Promise<void> {
+    for (const path of this.#begun) await this.checkRest(path);
+  }
+
   /** Takes over the hashes that an earlier reader found, by the names of the files. */
   note(read: Record<string, string>): void {
     Object.assign(this.read, read);
   }
 }
+
+/** Makes the error of a file that is not what its record says. */
+export type Refuse = (where: string, actual: FileRecord, known: FileRecord) => InputError;
 
 function notAsWritten(where: string, actual: FileRecord, known: FileRecord): InputError {
   const fact = actual.bytes === known.bytes
@@ -80,6 +97,7 @@ export interface Reading {
 /** Opens the hash of a file that is about to be read; undefined where there is no record of the file. */
 export function openReading(path: string, vouched?: Vouched): Reading | undefined {
   if (!vouched?.record(path)) return undefined;
+  vouched.begin(path);
   const hash = createHash("sha256");
   let bytes = 0;
   return {

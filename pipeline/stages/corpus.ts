@@ -6,10 +6,11 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, task } from "../../kernels/errors.ts";
 import { askAll, hashFile, removeIfThere, sha256, writeAtomic } from "../run/files.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
+import { Vouched } from "../run/vouched.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { TEXT, textSeedOf } from "../settings/text.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
@@ -106,6 +107,35 @@ async function* textsAlone(documents: AsyncIterable<Document>): AsyncGenerator<D
 /** Fixes the text of a run. */
 export const corpus = oneStage(stage, namesOf(TEXT));
 
+/** The files of a text as the stage `corpus` hashed them, in their order, and what checks them as they are read. */
+interface FixedText {
+  paths: string[];
+  vouched: Vouched;
+}
+
+/**
+ * Gives the files that the stage `corpus` hashed: others that have come since are not part of the text. What was
+ * read of them is kept apart from `files`, as the manifests of later stages tell of the run's own files alone.
+ */
+export function fixedText(
+  { run, files }: Pick<RunContext, "run"> & Partial<Pick<Work, "files">>,
+  corpus: Manifest,
+): FixedText {
+  if (corpus.outputs[SPOOL]) return { paths: [`${run}/${SPOOL}`], vouched: files ?? new Vouched() };
+  const hashed = Object.entries(corpus.inputs).map(([name, sha256]) => {
+    const space = name.indexOf(" ");
+    return { number: Number(name.slice(0, space)), path: name.slice(space + 1), sha256 };
+  }).sort((one, other) => one.number - other.number);
+  const vouched = new Vouched((path) =>
+    new InputError(
+      `Cannot read the text of "${run}" as its files must be those that stage "corpus" hashed: "${path}" has changed since`,
+      { where: path, remedy: say`run ${task("partition", { run })}, which takes what is there now` },
+    )
+  );
+  for (const { path, sha256 } of hashed) vouched.add("", { [path]: { bytes: 0, sha256 } });
+  return { paths: hashed.map(({ path }) => path), vouched };
+}
+
 /**
  * Opens the documents that the stage `corpus` fixed. `onLeftOut` is called with the sources of which a limit
  * takes none.
@@ -114,9 +144,10 @@ export function documentsOf(
   { run, configuration, files }: RunContext & Partial<Pick<Work, "files">>,
   corpus: Manifest,
   onLeftOut?: Limit["onLeftOut"],
+  { paths, vouched } = fixedText({ run, files }, corpus),
 ): ReadableStream<Document> {
-  if (!corpus.outputs[SPOOL]) return openDocuments(configuration, onLeftOut);
-  const open = () => readDocuments([`${run}/${SPOOL}`], { sourceField: "source", vouched: files });
+  if (!corpus.outputs[SPOOL]) return openDocuments({ ...configuration, input: paths }, onLeftOut, vouched);
+  const open = () => readDocuments(paths, { sourceField: "source", vouched });
   const { maxDocuments: most, take } = configuration;
   if (configuration.input.length === 0 || most === 0 || take === "head") return open();
   return ReadableStream.from(takeByHash(open, { seed: textSeedOf(configuration), most, onLeftOut }));
@@ -131,16 +162,11 @@ export interface TextFile {
 }
 
 /** Lists the files of a text without a limit. */
-export async function textFiles(
-  { run, configuration, files }: RunContext & Pick<Work, "files">,
-  corpus: Manifest,
-): Promise<TextFile[]> {
-  const path = `${run}/${SPOOL}`;
-  if (corpus.outputs[SPOOL]) {
-    return [{ path, open: () => readDocuments([path], { sourceField: "source", vouched: files }) }];
-  }
-  const paths = await expandInputs(configuration.input);
-  const options = { ...readOptions(configuration), mayBeEmpty: true };
+export function textFiles(work: RunContext & Pick<Work, "files">, corpus: Manifest): TextFile[] {
+  const { paths, vouched } = fixedText(work, corpus);
+  const options = corpus.outputs[SPOOL]
+    ? { sourceField: "source", vouched }
+    : { ...readOptions(work.configuration), vouched, mayBeEmpty: true };
   return paths.map((path) => ({ path, open: () => readDocuments([path], options) }));
 }
 

@@ -217,7 +217,7 @@ async function openText(work: Work, key: string) {
 async function textOf(work: Work, key: string): Promise<TextInFiles> {
   const { tokenizer, options, corpus } = await openText(work, key);
   return {
-    files: await textFiles(work, corpus),
+    files: textFiles(work, corpus),
     key,
     lineage: tokenLineage(tokenizer, options),
     tokenize: (documents) => sidesOf(work, documents, tokenizer, options, noCounts()),

@@ -9,7 +9,7 @@ import { hashFile, writeAtomic } from "../run/files.ts";
 import { textSeedOf } from "../settings/text.ts";
 import { loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { sideOf } from "../text/tokenize.ts";
-import { documentsOf, SPOOL, textHash } from "./corpus.ts";
+import { documentsOf, fixedText, textHash } from "./corpus.ts";
 import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 
 /** The tokenizer's file, by its path in a run folder. */
@@ -50,12 +50,13 @@ const stage: Stage = {
   },
   prepare: (work) => async () => {
     const { run, configuration, emit, signal } = work;
-    const { vocabulary, eos, json } = configuration.tokenizer !== ""
+    const texts = configuration.tokenizer === "" ? await trainingTexts(work) : undefined;
+    const { vocabulary, eos, json } = texts === undefined
       ? await loadTokenizer(configuration.tokenizer, {
         eos: configuration.eos || undefined,
         vouched: work.files,
       })
-      : await trainTokenizer(trainingTexts(work), {
+      : await trainTokenizer(texts.documents, {
         vocabularySize: configuration.vocabularySize,
         sample: configuration.tokenizerSample,
         scratch: `${run}/tokenizer.partial`,
@@ -63,7 +64,7 @@ const stage: Stage = {
         signal,
       });
     // The text was read as far as the sample goes.
-    if (configuration.tokenizer === "") await work.files.checkRest(`${run}/${SPOOL}`);
+    await texts?.vouched.checkBegun();
     return {
       outputs: { [TOKENIZER]: await writeAtomic(`${run}/${TOKENIZER}`, json) },
       result: { entries: vocabulary, eos },
@@ -86,10 +87,16 @@ export const tokenizer = oneStage(stage, [
   ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
 ]);
 
-async function* trainingTexts(work: Work) {
+/** Opens the documents of the training side, and what checks their files. */
+async function trainingTexts(work: Work) {
   const { holdout } = work.configuration, seed = textSeedOf(work.configuration);
-  for await (const document of documentsOf(work, await work.manifest("corpus"))) {
-    work.signal?.throwIfAborted();
-    if (sideOf(document.text, seed, holdout) === "train") yield document;
-  }
+  const corpus = await work.manifest("corpus");
+  const text = fixedText(work, corpus);
+  const documents = async function* () {
+    for await (const document of documentsOf(work, corpus, undefined, text)) {
+      work.signal?.throwIfAborted();
+      if (sideOf(document.text, seed, holdout) === "train") yield document;
+    }
+  };
+  return { documents: documents(), vouched: text.vouched };
 }

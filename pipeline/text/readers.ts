@@ -95,6 +95,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
       yield { text: text.toWellFormed(), source: source.toWellFormed(), ...tokens && { tokens } };
       if (++count >= limit) break;
     }
+    await options.vouched?.checkRest(file.path); // of a limit, and of Parquet, which is not read from end to end
   }
   if (texts === 0 && limit > 0 && !options.mayBeEmpty) {
     const names = files.map(({ name }) => name);

@@ -29,6 +29,20 @@ Deno.test("readVouched() gives what the record says, refuses anything else by na
     await readVouched(path); // of which nothing is known
   }));
 
+Deno.test("checkBegun() reads to their end the files that a reader has left, and no others", () =>
+  inFolder(async (folder) => {
+    for (const name of ["a", "b"]) await Deno.writeTextFile(`${folder}/${name}`, "as it is");
+    const record = { bytes: 8, sha256: "0".repeat(64) };
+    const vouched = new Vouched((where) => new InputError(`Cannot read "${where}"`))
+      .add(folder, { a: record, b: await hashFile(`${folder}/b`) });
+    openReading(`${folder}/b`, vouched)!.update(Uint8Array.of(1));
+    await vouched.checkBegun();
+    assertEquals(Object.keys(vouched.read), ["b"]);
+    openReading(`${folder}/a`, vouched);
+    const error = await assertRejects(() => vouched.checkBegun(), InputError);
+    assertEquals(error.what, `Cannot read "${folder}/a"`);
+  }));
+
 Deno.test("openReading() checks chunks at their end", () => {
   const vouched = new Vouched().add("/x", { y: { bytes: 2, sha256: "0".repeat(64) } });
   assertEquals(openReading("/x/z", vouched), undefined);
