@@ -100,7 +100,8 @@ export async function cleanRun(
     signal?.throwIfAborted();
     const gone = new Set(await list());
     for (const path of gone) {
-      const litter = isUnfinished(path) ? cleaned.unfinished : cleaned.checkpoints;
+      const isState = path.includes("/checkpoints/") && !isUnfinished(path);
+      const litter = isState ? cleaned.checkpoints : cleaned.unfinished;
       litter.files++;
       litter.bytes += (await Deno.lstat(`${run}/${path}`)).size;
     }
@@ -204,11 +205,13 @@ async function partialsOf(run: string, paths: readonly string[]): Promise<string
   return found;
 }
 
-/** Lists the files that processes had begun for a stage. */
+/** Lists the files that processes had begun for a stage, and what its parts left although its manifest is there. */
 async function unfinishedOf(run: string, stage: Stage): Promise<string[]> {
   const manifest = manifestOf(stage.name);
   const found = new Set<string>();
+  const isClosed = await readManifest(run, stage.name).then((made) => made !== null, () => false);
   const take = (path: string) => {
+    if (isClosed && stage.ofParts?.test(path)) found.add(path);
     if (isUnfinished(path) && (wholeName(path) === manifest || isMadeBy(stage, path))) found.add(path);
   };
   const top = await Array.fromAsync(Deno.readDir(run));

@@ -259,8 +259,9 @@ async function makeStage(
   const left: string[] = [];
   for (const folder of stage.onRequest ? [] : folders) {
     const isOld = (path: string) => isMadeBy(stage, path) || path in (before?.outputs ?? {});
-    const files = await removeFiles(run, folder, (path) => !(path in made.outputs) && isOld(path));
-    left.push(...files.filter((path) => !(path in made.outputs)));
+    const stays = (path: string) => path in made.outputs || stage.ofParts?.test(path);
+    const files = await removeFiles(run, folder, (path) => !stays(path) && isOld(path));
+    left.push(...files.filter((path) => !stays(path)));
   }
   if (left.length > 0) {
     const more = left.length > 1 ? ` and ${left.length - 1} more` : "";
@@ -268,6 +269,8 @@ async function makeStage(
   }
   const manifest = await writeManifest(run, identity, { ...made, read: files.read });
   await made.afterwards?.();
+  const { ofParts } = stage;
+  if (ofParts) await removeOf(run, stage, (path) => ofParts.test(path));
   const seconds = (performance.now() - start) / 1000;
   await recordTime(run, { stage: name, seconds, copied: made.copied });
   emit({ type: "stage", stage: name, state: "done", seconds, result: made.result });

@@ -15,8 +15,8 @@ import { scoreBytes } from "./score.ts";
 import {
   closeParts,
   hasParts,
+  MADE_NOTES,
   pathsOf,
-  removeNotes,
   type Sources,
   splitPart,
   unfinishedSplit,
@@ -35,6 +35,7 @@ const stage: Stage = {
   outputs: ["partition/"],
   makes:
     /^manifests\/split\/.+\.json$|^partition\/(manifest\.json|expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow))$/,
+  ofParts: MADE_NOTES,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [tokens, scores, assignments] = [
       await manifest("tokenize"),
@@ -61,7 +62,6 @@ const stage: Stage = {
     const { manifest, outputs } = await hasParts(run)
       ? await closeParts(work, sources, options)
       : await splitRows({ train: join("train"), test: join("test") }, options);
-    await removeNotes(run);
     checkRows(`${run}/assignments`, manifest.train.sequences, trainSequences);
     checkRows(`${run}/scores`, manifest.test?.sequences ?? 0, testSequences);
     return {

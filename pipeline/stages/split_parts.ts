@@ -21,7 +21,7 @@ import {
 import { fromBatch, readShards, type RecordBatch } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
 import { shardName } from "../rows/shards.ts";
-import { exists, filesUnder, removeFiles } from "../run/files.ts";
+import { exists, filesUnder } from "../run/files.ts";
 import type { Hold } from "../run/lock.ts";
 import { type Manifest, outputsUnder } from "../run/manifest.ts";
 import { type FileNote, noteOf, notePath, type Part, readNote, shareOf, writeNote } from "./notes.ts";
@@ -206,7 +206,7 @@ export async function hasParts(run: string): Promise<boolean> {
   return await exists(`${run}/manifests/${PLACE.stage}`);
 }
 
-/** Writes what no part has written, and the manifests; the notes go. */
+/** Writes what no part has written, and the manifests. */
 export async function closeParts(
   work: Work,
   sources: Sources,
@@ -243,13 +243,8 @@ async function firstOf(work: Work, { tokens, scored }: KindPlan): Promise<Record
   return first;
 }
 
-/** Removes the notes that parts left. */
-export async function removeNotes(run: string): Promise<void> {
-  await removeFiles(run, `manifests/${PLACE.stage}`, (path) => MADE_NOTES.test(path));
-}
-
 /** Names of the notes, by their paths in the run folder. */
-const MADE_NOTES = /^manifests\/split\/expert-\d{2,}\/(train|test)-\d{5,}\.arrow\.json$/;
+export const MADE_NOTES = /^manifests\/split\/expert-\d{2,}\/(train|test)-\d{5,}\.arrow\.json$/;
 
 /** Says how far the parts have come; null where none has begun. */
 export async function unfinishedSplit({ run }: RunContext, key: string): Promise<Unfinished | null> {

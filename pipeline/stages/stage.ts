@@ -136,6 +136,11 @@ export interface Stage {
   makes?: RegExp;
   /** Folders (ending in `/`) besides those of its outputs that its parts keep files in until it is closed. */
   keeps?: readonly string[];
+  /**
+   * Matches the names of files that its parts leave besides its outputs, by their paths in the run folder. They
+   * go once its manifest is written: until then whoever closes the stage goes on from them.
+   */
+  ofParts?: RegExp;
   /** The settings' values as its manifest keeps them. Default: those of `settings`. */
   values?(
     context: RunContext & Pick<Partial<Work>, "gpu">,

@@ -34,6 +34,7 @@ import {
   closeParts,
   hasFiles,
   hasParts,
+  MADE_PARTS,
   removeParts,
   type Sides,
   type TextInFiles,
@@ -105,6 +106,7 @@ const stage: Stage = {
   },
   makes:
     /^tokens\/((train|test)-\d{5,}\.arrow|files\/\d{5,}-(train|test)\.arrow|exchange\/\d{5,}\/\d{5,}\.arrows|spill\.partial\/(\d{5,}\/)?(\d+\.arrows\.parts\/)*\d+\.arrows)$|^manifests\/tokenize\/.+\.json$/,
+  ofParts: MADE_PARTS,
   async inputs(_, manifest): Promise<Record<string, string>> {
     const [corpus, trained] = [await manifest("corpus"), await manifest("tokenizer")];
     return corpus && trained
@@ -120,7 +122,6 @@ const stage: Stage = {
     const { outputs, rows } = hasFiles(c) && await hasParts(run)
       ? await closeParts(work, await textOf(work, key), counts)
       : await writeTokens(work, sidesOf(work, takenOf(work, corpus, tokenizer), tokenizer, options, counts));
-    await removeParts(run);
     const { documents, tokens, droppedTails } = counts;
     const result: TokenizeResult = {
       documents,

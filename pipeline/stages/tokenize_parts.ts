@@ -41,8 +41,8 @@ const KINDS = ["train", "test"] as const;
 
 const MADE_FILES = /^(tokens\/files|manifests\/tokenize)\/\d{5,}-(train|test)\.arrow(\.json)?$/;
 
-/** Says whether a file is one of those that parts leave besides shards, by its path in the run folder. */
-const isOfParts = (path: string): boolean => MADE_FILES.test(path) || MADE_EXCHANGE.test(path);
+/** Names of the files that parts leave besides shards, by their paths in the run folder. */
+export const MADE_PARTS = new RegExp(`${MADE_FILES.source}|${MADE_EXCHANGE.source}`);
 
 /** The training and held-out sequences of documents, and the counts that are taken while they are read. */
 export interface Sides {
@@ -283,7 +283,7 @@ export async function closeParts(
 /** Removes what parts left besides shards. */
 export async function removeParts(run: string): Promise<void> {
   for (const folder of ["tokens", `manifests/${PLACE.stage}`]) {
-    await removeFiles(run, folder, (path) => isOfParts(wholeName(path) ?? path));
+    await removeFiles(run, folder, (path) => MADE_PARTS.test(wholeName(path) ?? path));
   }
 }
 
@@ -291,7 +291,7 @@ export async function removeParts(run: string): Promise<void> {
 export async function unfinishedTokens({ run }: RunContext, key: string): Promise<Unfinished | null> {
   const [tokens, exchanged, shards]: Unfinished["files"][] = [{}, {}, {}];
   for await (const path of filesUnder(run, `manifests/${PLACE.stage}`)) {
-    if (!isOfParts(path)) continue;
+    if (!MADE_PARTS.test(path)) continue;
     const name = path.slice(`manifests/${PLACE.stage}/`.length, -".json".length);
     const note = await readNote(notePath(run, PLACE.stage, name)).catch(() => null);
     if (note?.key !== key) continue;

@@ -59,6 +59,31 @@ Deno.test("runStage() calls what removes things that are not needed any more onc
   });
 });
 
+Deno.test("what parts left stays until the manifest vouches for the stage, and then goes", () => {
+  let fails = true;
+  const stage = toyStage("first", {
+    makes: /^first\/\d+\.txt$|^manifests\/first\/\d+\.json$/,
+    ofParts: /^first\/1\.txt$|^manifests\/first\/1\.json$/,
+  });
+  const { prepare } = stage;
+  const left = ["first/1.txt", "first/2.txt", "first/mine.txt", "manifests/first/1.json"];
+  stage.prepare = (work, identity, before) => async () => {
+    const made = await (await prepare(work, identity, before))();
+    for (const path of left) await writeAtomic(`${work.run}/${path}`, "part");
+    if (fails) await Deno.mkdir(manifestPath(work.run, "first")); // so that no manifest can be written
+    return made;
+  };
+  return withStages([stage], async (run) => {
+    const there = () => Promise.all(left.map((path) => exists(`${run}/${path}`)));
+    await assertRejects(() => runAll(run));
+    assertEquals(await there(), [true, false, true, true]);
+    fails = false;
+    await Deno.remove(manifestPath(run, "first"));
+    await runAll(run);
+    assertEquals(await there(), [false, false, true, false]);
+  });
+});
+
 Deno.test("a damaged manifest of pages stops no stage, and a check removes it, with a word", () =>
   withStages([toyStage("first"), toyStage("second", { needs: ["first"] })], async (run) => {
     await runAll(run);

@@ -1,7 +1,12 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { filesUnder } from "../../../pipeline/run/files.ts";
+import { filesUnder, writeAtomic } from "../../../pipeline/run/files.ts";
 import { cleanRun } from "../../../pipeline/stages/clean.ts";
+import { STAGES } from "../../../pipeline/stages/graph.ts";
+import { inRun } from "../../../pipeline/stages/session.ts";
+import type { Stage } from "../../../pipeline/stages/stage.ts";
+import { MADE_PARTS } from "../../../pipeline/stages/tokenize_parts.ts";
+import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { runOneStage } from "../../../pipeline/stages/partition.ts";
 import { statusOf } from "../../../pipeline/stages/status.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
@@ -214,6 +219,42 @@ Deno.test("parts that are killed in any pass are run again, to the bytes of one 
     await partOf(run, 2, 2);
     await runOneStage({ run, stage: "tokenize" });
     assertEquals(await hashes(run), await hashes(whole));
+  }));
+
+Deno.test("tokenize and split that fail as they close keep what parts made, and clean removes what a kill after that leaves", () =>
+  inFiles(async (begun) => {
+    const run = await begun("run");
+    await partOf(run, 1, 1);
+    const made = async () =>
+      (await Array.fromAsync(filesUnder(run, ""))).filter((path) => MADE_PARTS.test(path));
+    const parts = await made();
+    assert(parts.some((path) => path.startsWith("tokens/exchange/")));
+    const manifest = `${run}/manifests/tokenize.json`;
+    const closed = inRun({ run }, {}, { task: "tokenize" }, async (session) => {
+      const stage = session.states.graph.get("tokenize")!;
+      const prepare: Stage["prepare"] = async (...given) => {
+        const make = await stage.prepare(...given);
+        return async () => {
+          const made = await make();
+          await Deno.mkdir(manifest); // so that no manifest can be written
+          return made;
+        };
+      };
+      await session.run({ ...stage, prepare });
+    });
+    await assertRejects(() => closed);
+    assertEquals(await made(), parts);
+    await Deno.remove(manifest);
+    const copies = await Promise.all(
+      parts.map(async (path) => [path, await Deno.readFile(`${run}/${path}`)] as const),
+    );
+    await runOneStage({ run, stage: "tokenize" });
+    const expected = await hashes(run);
+    for (const [path, bytes] of copies) await writeAtomic(`${run}/${path}`, bytes);
+    assertEquals((await cleanRun({ run })).unfinished.files, parts.length);
+    assertEquals(await hashes(run), expected);
+    const [split] = STAGES.get("split")!.of(defaultConfiguration());
+    assert(split.ofParts!.test("manifests/split/expert-00/train-00000.arrow.json"));
   }));
 
 Deno.test("tokenize refuses parts of a text that is limited or packed across files", () =>
