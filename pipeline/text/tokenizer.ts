@@ -13,7 +13,7 @@ import { readVouched, type Vouched } from "../run/vouched.ts";
 import { collector, returnLargeBlocks } from "./garbage.ts";
 import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
 import type { Document } from "./readers.ts";
-import { abortOf } from "./tokenizer_format.ts";
+import { abortOf, abortOfText, hasPatterns } from "./tokenizer_format.ts";
 import type { Training } from "./tokenizer_worker.ts";
 import { cutsAtWords, encodeJoined, type Format, partingToken, WordEncoder } from "./words.ts";
 
@@ -269,7 +269,13 @@ async function openTokenizer(
     const asWritten = added.map((token) => isRewritten(token) ? { ...token, normalized: false } : token);
     tokenizer = load(JSON.stringify({ ...format, added_tokens: asWritten }));
   }
+  const checksTexts = hasPatterns({ ...format });
   const encodeBatch = async (texts: string[], onOneCore = false) => {
+    const fact = checksTexts ? texts.map(abortOfText).find((fact) => fact !== undefined) : undefined;
+    if (fact !== undefined) {
+      const what = `Cannot encode text as the patterns of tokenizer "${path}" must get through it: ${fact}`;
+      throw new InputError(what, { where: path, remedy: "cut the text there, or take another tokenizer" });
+    }
     const encoding = onOneCore ? encodeInTurn(texts) : tokenizer.encodeBatch(texts, PLAIN);
     const encoded = await encoding.catch((error) => {
       const reason = String(error.message).split("\n")[0];

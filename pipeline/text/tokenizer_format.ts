@@ -1,6 +1,6 @@
 /**
- * Finds settings of a `tokenizer.json` that make the native library abort, and the process with it, while it
- * loads, encodes or decodes. Such a file is refused beforehand.
+ * Finds settings of a `tokenizer.json`, and texts, that make the native library abort, and the process with it,
+ * while it loads, encodes or decodes. They are refused beforehand.
  */
 
 type Part = Record<string, unknown>;
@@ -63,14 +63,50 @@ function abortOfReplacing({ type, pattern, prepend }: Part): string | undefined 
   return isEmpty ? `it replaces ${JSON.stringify(regex)}, which matches where nothing is` : undefined;
 }
 
-function abortOfPart(part: Part): string | undefined {
-  const { type, pattern, content } = part;
+const REPEATED_REPETITION = /(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/;
+
+/** Gives the pattern of a part that Oniguruma reads; undefined where it has none. */
+function regexOf({ pattern }: Part): string | undefined {
   const { Regex: regex } = isPart(pattern) ? pattern : {} as Part;
+  return typeof regex === "string" ? regex : undefined;
+}
+
+/** Says whether a tokenizer cuts or rewrites text by patterns of its own. */
+export function hasPatterns({ normalizer, pre_tokenizer: cutter }: Part): boolean {
+  return [normalizer, cutter].flatMap(partsOf).some((part) => regexOf(part) !== undefined);
+}
+
+/**
+ * Most characters of one kind in a row. Oniguruma gives up after ten million tries at one place, and the library
+ * aborts: patterns of known tokenizers, such as `\s*[\r\n]+`, try once for each of them.
+ */
+const LONGEST_RUN = 5_000_000;
+const KINDS = ["other characters", "letters", "digits", "white space", "characters beyond U+FFFF"];
+let kindOfUnit: Uint8Array | undefined;
+
+/** Says what in a text makes patterns of a tokenizer abort; undefined where nothing does. */
+export function abortOfText(text: string): string | undefined {
+  if (text.length <= LONGEST_RUN) return undefined;
+  kindOfUnit ??= Uint8Array.from({ length: 1 << 16 }, (_, unit) => {
+    if (unit >= 0xd800 && unit < 0xe000) return 4;
+    const character = String.fromCharCode(unit);
+    return [/./su, /[\p{L}\p{M}]/u, /\p{N}/u, /\s/u].findLastIndex((kind) => kind.test(character));
+  });
+  for (let at = 0, begin = 0; at < text.length; at++) {
+    const kind = kindOfUnit[text.charCodeAt(at)];
+    if (kind !== kindOfUnit[text.charCodeAt(begin)]) begin = at;
+    if (at - begin >= LONGEST_RUN) return `it has more than ${LONGEST_RUN} ${KINDS[kind]} in a row`;
+  }
+}
+
+function abortOfPart(part: Part): string | undefined {
+  const { type, content } = part;
+  const regex = regexOf(part);
   if (type === "FixedLength" && !(Number(part.length) >= 1)) return `it cuts pieces of length ${part.length}`;
   if (type === "Strip" && content !== undefined && !(Number(part.start) <= 1 && Number(part.stop) <= 1)) {
     return `its decoder strips ${part.start} and ${part.stop} characters, and a token may have one`;
   }
-  if (typeof regex === "string" && /[*+]\)[*+]/.test(regex)) {
+  if (regex !== undefined && REPEATED_REPETITION.test(regex)) {
     return `its pattern ${regex} repeats a repetition, which takes for ever`;
   }
   if (type === "Precompiled") {

@@ -1,5 +1,7 @@
-import { assert, assertEquals } from "@std/assert";
-import { abortOf } from "../../../pipeline/text/tokenizer_format.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { abortOf, abortOfText, hasPatterns } from "../../../pipeline/text/tokenizer_format.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 
 type Json = Record<string, unknown>;
@@ -41,6 +43,8 @@ const ABORTS: Record<string, Json> = {
   "nothing prepended": { normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "" }] } },
   "pieces without length": { pre_tokenizer: { type: "FixedLength", length: 0 } },
   "a pattern without end": cut({ Regex: "(a+)+$" }),
+  "a pattern that repeats a repetition twice": cut({ Regex: "([a-z]+){2,}!" }),
+  "a pattern that repeats up to nine": cut({ Regex: "([a-z]{1,9})+!" }),
   "a decoder that strips more than there is": { decoder: { type: "Strip", content: "a", start: 5, stop: 5 } },
 };
 /** What the library survives on most texts. */
@@ -74,6 +78,27 @@ Deno.test("abortOf() tells what makes the library abort, and accepts the rest", 
   }
   for (const other of [null, 3, [], { model: null, normalizer: [] }]) assertEquals(abortOf(other), undefined);
 });
+
+Deno.test("a text of one kind of character throughout is refused in one line by a tokenizer with patterns", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/tokenizer.json`;
+    const pattern = "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    await Deno.writeTextFile(path, JSON.stringify({ ...BASE, ...cut({ Regex: pattern }) }));
+    const tokenizer = await loadTokenizer(path);
+    for (const [character, kind] of [[" ", "white space"], ["A", "letters"], ["7", "digits"]]) {
+      const text = `a${character.repeat(5_000_001)}x`;
+      const error = await assertRejects(() => tokenizer.encode(["a", text]), InputError);
+      assertEquals(
+        error.what,
+        `Cannot encode text as the patterns of tokenizer "${path}" must get through it: it has more than 5000000 ${kind} in a row`,
+      );
+    }
+    for (const text of ["a ".repeat(3_000_000), " ".repeat(5_000_000)]) {
+      assertEquals(abortOfText(text), undefined);
+    }
+    assert(abortOfText("😀".repeat(2_500_001)));
+    assertEquals([hasPatterns(BASE), hasPatterns({ ...BASE, ...cut({ String: " " }) })], [false, false]);
+  }));
 
 Deno.test("loadTokenizer() refuses each in one line, where the library alone ends the process", () =>
   inFolder(async (folder) => {
