@@ -7,10 +7,10 @@
 import { InputError } from "../../kernels/errors.ts";
 import { hashFile, writeAtomic } from "../run/files.ts";
 import { textSeedOf } from "../settings/text.ts";
-import { loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
+import { checkTrainable, loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { documentsOf, fixedText, textHash } from "./corpus.ts";
-import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
+import { type Made, oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 
 /** The tokenizer's file, by its path in a run folder. */
 export const TOKENIZER = "tokenizer.json";
@@ -41,34 +41,15 @@ const stage: Stage = {
     if (tokenizer === "") return {};
     const info = await Deno.stat(tokenizer).catch(() => null);
     if (info?.isFile) return { tokenizer: (await hashFile(tokenizer)).sha256 };
-    throw new InputError(
-      `Cannot load tokenizer "${tokenizer}" as it must be a file: ${
-        info ? "it is a folder" : "there is none"
-      }`,
-      { where: tokenizer },
-    );
+    const fact = !info ? "there is none" : info.isDirectory ? "it is a folder" : "it is a pipe or a device";
+    throw new InputError(`Cannot load tokenizer "${tokenizer}" as it must be a file: ${fact}`, {
+      where: tokenizer,
+    });
   },
-  prepare: (work) => async () => {
-    const { run, configuration, emit, signal } = work;
-    const texts = configuration.tokenizer === "" ? await trainingTexts(work) : undefined;
-    const { vocabulary, eos, json } = texts === undefined
-      ? await loadTokenizer(configuration.tokenizer, {
-        eos: configuration.eos || undefined,
-        vouched: work.files,
-      })
-      : await trainTokenizer(texts.documents, {
-        vocabularySize: configuration.vocabularySize,
-        sample: configuration.tokenizerSample,
-        scratch: `${run}/tokenizer.partial`,
-        onWarning: (message) => emit({ type: "warning", message }),
-        signal,
-      });
-    // The text was read as far as the sample goes.
-    await texts?.vouched.checkBegun();
-    return {
-      outputs: { [TOKENIZER]: await writeAtomic(`${run}/${TOKENIZER}`, json) },
-      result: { entries: vocabulary, eos },
-    };
+  prepare(work) {
+    const { tokenizer, vocabularySize } = work.configuration;
+    if (tokenizer === "") checkTrainable(vocabularySize);
+    return () => make(work);
   },
   estimate(configuration, { characters }) {
     const sample = Math.min(characters, configuration.tokenizerSample);
@@ -79,6 +60,30 @@ const stage: Stage = {
     };
   },
 };
+
+/** Trains the tokenizer or copies it. */
+async function make(work: Work): Promise<Made> {
+  const { run, configuration, emit, signal } = work;
+  const texts = configuration.tokenizer === "" ? await trainingTexts(work) : undefined;
+  const { vocabulary, eos, json } = texts === undefined
+    ? await loadTokenizer(configuration.tokenizer, {
+      eos: configuration.eos || undefined,
+      vouched: work.files,
+    })
+    : await trainTokenizer(texts.documents, {
+      vocabularySize: configuration.vocabularySize,
+      sample: configuration.tokenizerSample,
+      scratch: `${run}/tokenizer.partial`,
+      onWarning: (message) => emit({ type: "warning", message }),
+      signal,
+    });
+  // The text was read as far as the sample goes.
+  await texts?.vouched.checkBegun();
+  return {
+    outputs: { [TOKENIZER]: await writeAtomic(`${run}/${TOKENIZER}`, json) },
+    result: { entries: vocabulary, eos },
+  };
+}
 
 /** Makes the tokenizer of a run. */
 export const tokenizer = oneStage(stage, [

@@ -81,11 +81,7 @@ export async function trainTokenizer(
   documents: AsyncIterable<Document>,
   { vocabularySize, sample, scratch, onWarning, signal }: TrainTokenizerOptions,
 ): Promise<Tokenizer> {
-  if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
-    throw new InputError(
-      `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
-    );
-  }
+  checkTrainable(vocabularySize);
   returnLargeBlocks();
   await refuseLink(scratch);
   await Deno.mkdir(scratch, { recursive: true });
@@ -133,6 +129,22 @@ export async function trainTokenizer(
     for (const file of [path, model]) await removeIfThere(file);
     await removeIfEmpty(scratch);
   }
+}
+
+/** Throws an `InputError` for a size that no text can be trained to. */
+export function checkTrainable(vocabularySize: number): void {
+  const refuse = (must: string, remedy?: Text) => {
+    const what = `Cannot train a tokenizer as its size must be ${must}: it is ${vocabularySize}`;
+    throw new InputError(what, { remedy });
+  };
+  if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
+    refuse(`at least ${SPECIAL} (EOS and the 256 bytes)`);
+  }
+  const most = SPECIAL + LIBRARY_LIMIT;
+  const remedy = say`name one that is trained with ${setting("tokenizer")}, or set ${
+    setting("vocabularySize")
+  }`;
+  if (vocabularySize > most) refuse(`at most ${most}, more than which the library does not train`, remedy);
 }
 
 /** Trains in a worker, so that signals are heard meanwhile. */

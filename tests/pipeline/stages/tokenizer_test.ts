@@ -1,7 +1,9 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import type { StageIdentity } from "../../../pipeline/run/manifest.ts";
+import type { Work } from "../../../pipeline/stages/stage.ts";
 import { tokenizer } from "../../../pipeline/stages/tokenizer.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -31,11 +33,25 @@ Deno.test("a tokenizer that is trained depends on the text and how it is trained
     );
   }));
 
-Deno.test("a tokenizer that is named but not there, or a folder, is refused by its name", () =>
+Deno.test("a tokenizer that is named but not there, a folder or a pipe is refused by its name", () =>
   inFolder(async (folder) => {
-    for (const [path, fact] of [[`${folder}/none.json`, "there is none"], [folder, "it is a folder"]]) {
+    await new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).output();
+    const facts = [[`${folder}/none.json`, "there is none"], [folder, "it is a folder"], [
+      `${folder}/pipe`,
+      "it is a pipe",
+    ]];
+    for (const [path, fact] of facts) {
       const { stage, context } = stageOf({ tokenizer: path });
       const error = await assertRejects(() => stage.external!(context), InputError, fact);
       assertEquals(error.where, path);
     }
   }));
+
+Deno.test("the stage tokenizer refuses a size that the library cannot train before it touches anything, unless a tokenizer is named", async () => {
+  const prepare = (more: Partial<Configuration>) => {
+    const { stage, context } = stageOf({ vocabularySize: 32_000, ...more });
+    return stage.prepare(context as Work, {} as StageIdentity, null);
+  };
+  assertThrows(() => prepare({}), InputError, "its size must be at most 30257");
+  await prepare({ tokenizer: "tokenizer.json" });
+});

@@ -137,6 +137,20 @@ Deno.test("trainTokenizer() never makes EOS of text that spells it", async () =>
   assertEquals(await tokenizer.decode(plain), "plain");
 });
 
+Deno.test("trainTokenizer() refuses a size that the library does not train before it reads a document", async () => {
+  const unread = {
+    [Symbol.asyncIterator]: () => {
+      throw new Error("it is read");
+    },
+  };
+  const options = { vocabularySize: 32_000, sample: 10, scratch: "/none/scratch" };
+  await assertRejects(
+    () => trainTokenizer(unread, options),
+    InputError,
+    "must be at most 30257, more than which",
+  );
+});
+
 Deno.test("trainTokenizer() reads no more than its sample and says what a text supports", async () => {
   const error = await assertRejects(() => train(5000), InputError);
   const supported = Number(/it supports (\d+);/.exec(error.message)![1]);
