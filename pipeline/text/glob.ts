@@ -34,7 +34,7 @@ const isHalf = (code: number): boolean => code >= 0xd800 && code < 0xe000;
 
 /**
  * Lists the files that match `pattern`, in byte order of their paths; an unreadable or missing folder holds
- * none. Throws an `InputError` for a range of characters that is none.
+ * none, and a pipe, which may never end, is none. Throws an `InputError` for a range of characters that is none.
  */
 export async function glob(pattern: string): Promise<string[]> {
   const found = new Set<string>();
@@ -60,7 +60,7 @@ async function walk(base: string, names: string[], found: Set<string>, entered?:
   if (isDeep) await walk(base, isLast ? ["*"] : rest, found);
   const above = isDeep ? entered ?? [await realPath(base || ".")] : [];
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
-  for (const { name, isDirectory, isSymlink } of await entriesOf(base || ".")) {
+  for (const { name, isDirectory, isFile: isPlain, isSymlink } of await entriesOf(base || ".")) {
     if (!matches.test(name)) continue;
     const path = base + name;
     // Only a link is looked up: there may be hundreds of thousands of files.
@@ -70,11 +70,11 @@ async function walk(base: string, names: string[], found: Set<string>, entered?:
         const place = isSymlink ? await realPath(path) : join(above.at(-1)!, name);
         if (!above.includes(place)) await walk(`${path}/`, names, found, [...above, place]);
       } else if (isOne) await walk(`${path}/`, rest, found);
-    } else if (isSymlink ? await isFile(path) : !isDirectory) found.add(path);
+    } else if (isSymlink ? await isFile(path) : isPlain) found.add(path);
   }
 }
 
-const isFile = (path: string) => Deno.stat(path).then((info) => !info.isDirectory, () => false);
+const isFile = (path: string) => Deno.stat(path).then((info) => info.isFile, () => false);
 
 const realPath = (path: string) => Deno.realPath(path).catch(() => path);
 

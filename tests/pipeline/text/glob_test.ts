@@ -66,6 +66,16 @@ Deno.test("glob() follows links to folders and files, and leaves out links to no
     }
   }));
 
+Deno.test("glob() leaves out pipes, which would be waited for without end, and links to them", () =>
+  inFolder(async (folder) => {
+    await new Deno.Command("mkfifo", { args: [`${folder}/p.jsonl`] }).output();
+    await Deno.symlink(`${folder}/p.jsonl`, `${folder}/q.jsonl`);
+    await Deno.writeTextFile(`${folder}/a.jsonl`, "");
+    for (const pattern of ["*.jsonl", "{a,p,q}.jsonl"]) {
+      assertEquals(await glob(`${folder}/${pattern}`), [`${folder}/a.jsonl`]);
+    }
+  }));
+
 Deno.test("glob() follows no link back to a folder that it lies in, and finds every file once", () =>
   inFolder(async (folder) => {
     await Deno.mkdir(`${folder}/data/sub`, { recursive: true });
