@@ -19,7 +19,7 @@ const SKIPPABLE = 0x184d2a50; // and the 15 that follow
 
 /**
  * Decompresses `chunks`; `name` is what messages call them. Throws an `InputError` where they are damaged or
- * cut short. Errors of the input itself pass through.
+ * cut short, or take too much memory. Errors of the input itself pass through.
  */
 export async function* decompress(
   chunks: AsyncIterable<Uint8Array>,
@@ -40,6 +40,12 @@ export async function* decompress(
   } catch (error) {
     if (failure !== undefined) throw failure;
     const reason = error instanceof Error ? error.message : String(error);
+    if (/too much memory/i.test(reason)) {
+      throw unreadable(name, "a frame must have a window of at most 128 MiB", "one has a larger window", {
+        remedy: "decompress it first, or compress it again without a long window",
+        cause: error,
+      });
+    }
     throw unreadable(name, `it must be whole .${compression} data`, reason.toLowerCase(), { cause: error });
   } finally {
     await watched.return();
