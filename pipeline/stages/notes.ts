@@ -9,6 +9,8 @@ import * as v from "valibot";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { isSealed, seal } from "../run/seal.ts";
+import type { Hold } from "../run/lock.ts";
+import type { Work } from "./stage.ts";
 
 /** A share of the work of a stage: several processes do the stage together. */
 export interface Part {
@@ -78,4 +80,38 @@ export async function writeNote(run: string, stage: string, file: string, note: 
 /** Gives the share of a part in `count` numbered things: those from `from` up to, but not including, `to`. */
 export function shareOf({ index, of }: Part, things: number): { from: number; to: number } {
   return { from: Math.floor(things * (index - 1) / of), to: Math.floor(things * index / of) };
+}
+
+/** What several processes write side by side, by numbers. */
+export interface Missing<Result> {
+  /** Gives the name under which a number is held. */
+  nameOf(number: number): string;
+  /** Lists the numbers that no note tells of, in their order. */
+  missing(): Promise<number[]>;
+  /** Writes the numbers from `first` to `last`. */
+  write(first: number, last: number): Promise<Result>;
+}
+
+/**
+ * Writes what no note tells of, and what lies between, while no other process does. It looks before it holds
+ * anything: most often nothing is missing. Returns undefined where nothing is.
+ */
+export async function writeMissing<Result>(
+  { lock }: Pick<Work, "lock">,
+  { nameOf, missing, write }: Missing<Result>,
+): Promise<Result | undefined> {
+  const due = await missing();
+  if (due.length === 0) return undefined;
+  const [first, last] = [due[0], due.at(-1)!];
+  const holds: Hold[] = [];
+  try {
+    // In their order, so that two parts that overlap never wait for each other.
+    for (let number = first; number <= last; number++) {
+      holds.push(await lock(nameOf(number), { patience: Infinity }));
+    }
+    const left = (await missing()).filter((number) => number >= first && number <= last); // others may have written some
+    return left.length === 0 ? undefined : await write(left[0], left.at(-1)!);
+  } finally {
+    for (const release of holds) await release();
+  }
 }

@@ -22,9 +22,17 @@ import { fromBatch, readShards, type RecordBatch } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
 import { shardName } from "../rows/shards.ts";
 import { exists, filesUnder } from "../run/files.ts";
-import type { Hold } from "../run/lock.ts";
 import { type Manifest, outputsUnder } from "../run/manifest.ts";
-import { type FileNote, noteOf, notePath, type Part, readNote, shareOf, writeNote } from "./notes.ts";
+import {
+  type FileNote,
+  noteOf,
+  notePath,
+  type Part,
+  readNote,
+  shareOf,
+  writeMissing,
+  writeNote,
+} from "./notes.ts";
 import type { RunContext, Unfinished, Work } from "./stage.ts";
 import { watchRows } from "./watch.ts";
 
@@ -115,7 +123,7 @@ export async function splitPart(
   for (const plan of plans) {
     const { from, to } = shareOf(part, plan.shards);
     const numbers = Array.from({ length: to - from }, (_, i) => from + i);
-    sequences += await writeMissing(work, plan, numbers, options);
+    sequences += await writeOwnShards(work, plan, numbers, options);
   }
   const notes = await Promise.all(plans.map((plan) => notesOf(work, plan, options)));
   const all = notes.flat();
@@ -134,51 +142,49 @@ async function notesOf(
 }
 
 /** Writes those shards of these numbers, and what lies between, that no note tells of. Returns how many sequences it wrote. */
-async function writeMissing(
+async function writeOwnShards(
   work: Work,
   plan: KindPlan,
   numbers: readonly number[],
   options: SplitOptions & { config: string },
 ): Promise<number> {
-  const { run, lock } = work;
+  const { run } = work;
   const { kind } = plan;
   const { config, shardSequences } = options;
-  const holds: Hold[] = [];
-  try {
-    // In their order, so that two parts that overlap never wait for each other.
-    for (const shard of numbers) {
-      holds.push(await lock(`${PLACE.stage}-${shardName(kind, shard)}`, { patience: Infinity }));
-    }
-    const missing: number[] = [];
-    for (const shard of numbers) {
-      for (const file of filesOf(plan, shard, shardSequences)) {
-        if (await noteOf({ ...PLACE, run, file, key: config }) === null) missing.push(shard);
+  const written = await writeMissing(work, {
+    nameOf: (shard) => `${PLACE.stage}-${shardName(kind, shard)}`,
+    async missing() {
+      const missing: number[] = [];
+      for (const shard of numbers) {
+        for (const file of filesOf(plan, shard, shardSequences)) {
+          if (await noteOf({ ...PLACE, run, file, key: config }) === null) missing.push(shard);
+        }
       }
-    }
-    if (missing.length === 0) return 0;
-    const [from, to] = [missing[0], missing.at(-1)! + 1];
-    const needed = neededOf(plan, from, to, shardSequences);
-    const batches = join(
-      work,
-      plan.tokens.slice(needed.begin, needed.end),
-      plan.scored.slice(needed.begin, needed.end),
-    );
-    const share: Share = { from, to, before: needed.before };
-    const shards = await splitShare(kind, batches, options, share);
-    const read = Object.fromEntries(
-      plan.tokens.slice(needed.begin, needed.end).flatMap((path) =>
-        path in work.files.read ? [[path, work.files.read[path]]] : []
-      ),
-    );
-    for (const [expert, written] of shards.entries()) {
-      for (const { name, ...note } of written) {
-        await writeNote(run, PLACE.stage, `${expertFolder(expert)}/${name}`, { key: config, ...note, read });
+      return missing;
+    },
+    async write(first, last) {
+      const [from, to] = [first, last + 1];
+      const needed = neededOf(plan, from, to, shardSequences);
+      const [tokens, scored] = [plan.tokens, plan.scored].map((paths) =>
+        paths.slice(needed.begin, needed.end)
+      );
+      const share: Share = { from, to, before: needed.before };
+      const shards = await splitShare(kind, join(work, tokens, scored), options, share);
+      const { read: hashes } = work.files;
+      const read = Object.fromEntries(tokens.flatMap((path) => path in hashes ? [[path, hashes[path]]] : []));
+      for (const [expert, written] of shards.entries()) {
+        for (const { name, ...note } of written) {
+          await writeNote(run, PLACE.stage, `${expertFolder(expert)}/${name}`, {
+            key: config,
+            ...note,
+            read,
+          });
+        }
       }
-    }
-    return shards.flat().reduce((sum, { rows }) => sum + rows, 0);
-  } finally {
-    for (const release of holds) await release();
-  }
+      return shards.flat().reduce((sum, { rows }) => sum + rows, 0);
+    },
+  });
+  return written ?? 0;
 }
 
 /** Finds the shards to read for the shards of these numbers, and how many rows of each expert come before them. */
@@ -216,7 +222,7 @@ export async function closeParts(
   for (const kind of KINDS) {
     const plan = await planOf(work, sources, kind);
     if (plan.scored.length === 0) continue;
-    await writeMissing(work, plan, Array.from({ length: plan.shards }, (_, shard) => shard), options);
+    await writeOwnShards(work, plan, Array.from({ length: plan.shards }, (_, shard) => shard), options);
     const files: Shard[][] = plan.totals.map(() => []);
     for (let shard = 0; shard < plan.shards; shard++) {
       for (const file of filesOf(plan, shard, options.shardSequences)) {

@@ -17,10 +17,9 @@ import { sliceColumns } from "../rows/columns.ts";
 import { shardName, writeShards } from "../rows/shards.ts";
 import { scatter, shuffleBuckets } from "../rows/shuffle.ts";
 import { type FileRecord, hashFile, refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
-import type { Hold } from "../run/lock.ts";
 import { conform, count } from "../run/schema.ts";
 import { Vouched } from "../run/vouched.ts";
-import { type FileNote, noteOf, notePath, readNote, writeNote } from "./notes.ts";
+import { type FileNote, noteOf, notePath, readNote, writeMissing, writeNote } from "./notes.ts";
 import type { Work } from "./stage.ts";
 
 const STAGE = "tokenize";
@@ -225,29 +224,28 @@ export async function writeOwnShards(
   kind: Kind,
   numbers: readonly number[],
 ): Promise<void> {
-  const { run, lock, files: { read } } = work;
-  const holds: Hold[] = [];
-  try {
-    // In their order, so that two parts that overlap never wait for each other.
-    for (const shard of numbers) {
-      holds.push(await lock(`${STAGE}-${shardName(kind, shard)}`, { patience: Infinity }));
-    }
-    const notes = await shardNotes(work, plan, kind);
-    const missing = numbers.filter((shard) => notes[shard] === null);
-    if (missing.length === 0) return;
-    const { shardSequences: size } = plan;
-    const [first, last] = [missing[0], missing.at(-1)!];
-    const all = kind === "train" ? inOrder : heldOut;
-    await refuseLink(`${run}/${SPILL}`);
-    const rows = between(all(work, plan, first * size, (last + 1) * size), plan.lineage);
-    for await (const shard of writeShards(`${run}/tokens`, kind, rows, size, first)) {
-      const { name, ...written } = shard;
-      await writeNote(run, STAGE, name, { key: plan.key, ...written, read: { ...read } });
-    }
-  } finally {
-    await removeIfEmpty(`${run}/${SPILL}`);
-    for (const release of holds) await release();
-  }
+  const { run, files: { read } } = work;
+  const { shardSequences: size } = plan;
+  const all = kind === "train" ? inOrder : heldOut;
+  await writeMissing(work, {
+    nameOf: (shard) => `${STAGE}-${shardName(kind, shard)}`,
+    async missing() {
+      const notes = await shardNotes(work, plan, kind);
+      return numbers.filter((shard) => notes[shard] === null);
+    },
+    async write(first, last) {
+      try {
+        await refuseLink(`${run}/${SPILL}`);
+        const rows = between(all(work, plan, first * size, (last + 1) * size), plan.lineage);
+        for await (const shard of writeShards(`${run}/tokens`, kind, rows, size, first)) {
+          const { name, ...written } = shard;
+          await writeNote(run, STAGE, name, { key: plan.key, ...written, read: { ...read } });
+        }
+      } finally {
+        await removeIfEmpty(`${run}/${SPILL}`);
+      }
+    },
+  });
 }
 
 /** Rows that are read one after another, with the number of the first of them, and which are wanted. */

@@ -1,6 +1,14 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { noteOf, notePath, readNote, shareOf, writeNote } from "../../../pipeline/stages/notes.ts";
+import {
+  noteOf,
+  notePath,
+  readNote,
+  shareOf,
+  writeMissing,
+  writeNote,
+} from "../../../pipeline/stages/notes.ts";
+import type { Work } from "../../../pipeline/stages/stage.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("shareOf() gives every thing to one part, whatever their numbers", () => {
@@ -29,3 +37,24 @@ Deno.test("noteOf() believes a note that is whole, of the file's size and of the
     await assertRejects(() => readNote(path), InputError, "its checksum is not that of what it says");
     assertEquals(await readNote(notePath(run, "score", "other")), null);
   }));
+
+Deno.test("writeMissing() holds what is missing and what lies between, and nothing where nothing is", async () => {
+  const told: string[] = [];
+  const lock = (name: string) => {
+    told.push(`hold ${name}`);
+    return Promise.resolve(() => Promise.resolve(void told.push(`release ${name}`)));
+  };
+  const work = { lock } as unknown as Work;
+  const looks: number[][] = [[], [2, 4], [3, 4, 9], [5], []];
+  const write = () =>
+    writeMissing(work, {
+      nameOf: (number) => `shard-${number}`,
+      missing: () => Promise.resolve(looks.shift()!),
+      write: (first, last) => Promise.resolve(`${first}-${last}`),
+    });
+  assertEquals([await write(), told], [undefined, []]);
+  assertEquals(await write(), "3-4"); // another process has written one of those between
+  const names = ["shard-2", "shard-3", "shard-4"];
+  assertEquals(told, [...names.map((name) => `hold ${name}`), ...names.map((name) => `release ${name}`)]);
+  assertEquals(await write(), undefined);
+});

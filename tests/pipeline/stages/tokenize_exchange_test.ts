@@ -9,6 +9,8 @@ import {
   shardsOf,
   writeOwnShards,
 } from "../../../pipeline/stages/tokenize_exchange.ts";
+import { writeAtomic } from "../../../pipeline/run/files.ts";
+import { writeNote } from "../../../pipeline/stages/notes.ts";
 import type { Work } from "../../../pipeline/stages/stage.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { STAGES } from "../../../pipeline/stages/graph.ts";
@@ -58,6 +60,19 @@ Deno.test("writeOwnShards() says what to do where another process has removed wh
     const error = await assertRejects(() => writeOwnShards(work, planOf([5]), "train", [0]), InputError);
     assertEquals(error.where, `${run}/tokens/exchange`);
     assertEquals(error.remedy, "run the same again, which makes it again");
+  }));
+
+Deno.test("writeOwnShards() holds nothing where all shards are written", () =>
+  inFolder(async (run) => {
+    const lock = () => Promise.reject(new Error("it holds something"));
+    const work = { run, lock, files: { read: {} } } as unknown as Work;
+    const plan = planOf([15], [5]);
+    for (const file of ["train-00000.arrow", "train-00001.arrow"]) {
+      await writeAtomic(`${run}/tokens/${file}`, "shard");
+      await writeNote(run, "tokenize", file, { key: plan.key, bytes: 5, sha256: "", rows: 10 });
+    }
+    await writeOwnShards(work, plan, "train", [0, 1]);
+    await assertRejects(() => writeOwnShards(work, plan, "test", [0]), Error, "it holds something");
   }));
 
 Deno.test("the names of an exchange are those of parts that go, and of the stage", () => {
