@@ -80,12 +80,31 @@ function shown(name: string): string {
   return line.length <= LONGEST_NAME ? line : `${line.slice(0, LONGEST_NAME)}…`;
 }
 
-/** Gives a value as a label; `source` where there is none. */
-export function labelOf(value: unknown, source: string): string {
+/** Most characters of a label: every row that comes of a document holds it. */
+const LONGEST_LABEL = 65_536;
+
+/**
+ * Gives a value as a label; `source` where there is none. `place` is where it stands. Throws an `InputError` for
+ * one that is too long, or nested too deeply to be written.
+ */
+export function labelOf(value: unknown, source: string, place: string): string {
   if (value === null || value === undefined || Number.isNaN(value)) return source;
-  return typeof value === "string" || typeof value === "bigint"
-    ? `${value}`
-    : JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
+  const label = typeof value === "string" || typeof value === "bigint" ? `${value}` : jsonOf(value);
+  if (label !== undefined && label.length <= LONGEST_LABEL) return label;
+  const fact = label === undefined ? "it is nested too deeply" : `it has ${label.length}`;
+  throw unreadable(place, `its source must have at most ${LONGEST_LABEL} characters`, fact, {
+    remedy: say`name what holds it with ${setting("sourceField")}`,
+  });
+}
+
+/** Writes a value as JSON; undefined where it is nested so deeply that this cannot be done. */
+function jsonOf(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
 }
 
 /** Names the kind of a value. */

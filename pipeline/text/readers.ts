@@ -228,7 +228,9 @@ async function* jsonDocuments(
     }
     yield {
       text,
-      source: sourceField === undefined ? source : labelOf(field(sourceField, "sourceField"), source),
+      source: sourceField === undefined
+        ? source
+        : labelOf(field(sourceField, "sourceField"), source, `${name}, line ${number},`),
     };
   }
 }

@@ -54,7 +54,9 @@ async function documentOf(
   { textField = "text", textColumn = textField, tokenColumn, sourceField, source = "" }: ReadOptions,
   reader: TokenReader | undefined,
 ): Promise<Document> {
-  const label = sourceField === undefined ? source : labelOf(values[sourceField], source);
+  const label = sourceField === undefined
+    ? source
+    : labelOf(values[sourceField], source, `${place}, row ${row},`);
   if (reader) {
     const tokens = idsOf(place, row, tokenColumn!, values[tokenColumn!], reader);
     return { text: await reader.decode(tokens), source: label, tokens };

@@ -1,9 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { kindOf, labelOf, lacks } from "../../../pipeline/text/fields.ts";
 
 Deno.test("labelOf() gives texts as they are, integers of any size as others, other values as JSON, and the default where there is none", () => {
   const values = ["news", "", 3, 5n, NaN, null, undefined, ["a"]];
-  assertEquals(values.map((value) => labelOf(value, "none")), [
+  assertEquals(values.map((value) => labelOf(value, "none", "a.jsonl")), [
     "news",
     "",
     "3",
@@ -13,6 +14,19 @@ Deno.test("labelOf() gives texts as they are, integers of any size as others, ot
     "none",
     '["a"]',
   ]);
+});
+
+Deno.test("labelOf() refuses labels that are too long or nested too deeply, in one line", () => {
+  const refused = (value: unknown) =>
+    assertThrows(() => labelOf(value, "", "a.jsonl, line 3,"), InputError).message;
+  const rule = "Cannot read a.jsonl, line 3, as its source must have at most 65536 characters";
+  const remedy = "name what holds it with sourceField";
+  assertEquals(labelOf("x".repeat(65_536), "", "").length, 65_536);
+  assertEquals(refused("x".repeat(65_537)), `${rule}: it has 65537; ${remedy}`);
+  assertEquals(
+    refused(JSON.parse("[".repeat(200_000) + "]".repeat(200_000))),
+    `${rule}: it is nested too deeply; ${remedy}`,
+  );
 });
 
 Deno.test("kindOf() names kinds, and lacks() what is there instead", () => {
