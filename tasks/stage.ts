@@ -9,7 +9,7 @@ import { lineageOf, readShards } from "../pipeline/rows/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
 import { type Call, defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, REQUIRE_GPU } from "./options.ts";
+import { type DEVICE, IN_A_RUN, type REQUIRE_GPU } from "./options.ts";
 import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -58,8 +58,12 @@ async function costsOf(run: string): Promise<string | undefined> {
 /** Makes the task of a stage that works in a run folder alone, with options of its own. */
 export function stageTask(name: string, meta: { main: boolean }, own: Fields = {}) {
   const { about } = STAGES.get(name)!;
-  const options = { ...IN_A_RUN, ...own, ...DEVICE, ...REQUIRE_GPU };
-  return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
+  return defineTask({
+    name,
+    about,
+    options: { ...IN_A_RUN, ...own },
+    run: (call) => runStageTask(name, call),
+  }, meta);
 }
 
 /** What the parts of a stage make, and how that is called. */

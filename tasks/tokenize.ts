@@ -24,9 +24,11 @@ export const TASK = await defineTask({
     if (paths.length === 0) return await runStageTask("tokenize", call);
     // All text is tokenized, in its order, up to a limit.
     const takes = sources.flags?.take === "hash" ? ["take"] as const : [];
-    pipeValues(call, ["holdout", "seed", "textSeed", "shardSequences", ...takes]);
-    // Nothing is routed here. The smallest prefix fits every sequence length.
-    const configuration = resolveConfiguration({ base: { prefix: 2 }, ...sources });
+    const routing = ["prefix", "prefixLengths"] as const;
+    pipeValues(call, ["holdout", "seed", "textSeed", "shardSequences", ...routing, ...takes]);
+    // Nothing is routed here. The smallest prefix fits every sequence length, whatever a preset or a file says.
+    const flags = { ...sources.flags, prefix: 2, prefixLengths: [] };
+    const configuration = resolveConfiguration({ ...sources, flags });
     if (!configuration.tokenizer) {
       throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
     }

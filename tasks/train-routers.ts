@@ -6,7 +6,7 @@
  */
 import { say, setting } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { placeParser } from "./options.ts";
+import { DEVICE, placeParser, REQUIRE_GPU } from "./options.ts";
 import { stageTask } from "./stage.ts";
 
 const GROUP = field.section("Command", {
@@ -26,4 +26,4 @@ const GROUP = field.section("Command", {
   }),
 });
 
-export const TASK = await stageTask("train-routers", import.meta, GROUP);
+export const TASK = await stageTask("train-routers", import.meta, { ...GROUP, ...DEVICE, ...REQUIRE_GPU });

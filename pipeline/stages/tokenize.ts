@@ -161,6 +161,7 @@ const stage: Stage = {
 export const tokenize = oneStage(stage, [
   ...stage.settings,
   "tokenizer",
+  ...["prefix", "prefixLengths"] as const, // which must fit a sequence length that is given
   ...namesOf(TEXT, "input", "corpus", "corpusCharacters"),
 ]);
 

@@ -13,8 +13,12 @@ Deno.test("every task file has a task of its own, under 60 lines, with the permi
     const { command, description } = CONFIG.tasks[name];
     assertFalse(/(^| )(-A|--allow-all|--allow-(net|run)(?!=))\b/.test(command), command);
     assertEquals(description, (await tableOf(name)).task.about);
-    const usesGpu = command.includes("WEBGPU") && "onGpu" in (await tableOf(name)).fields;
+    const { fields } = await tableOf(name);
+    const usesGpu = command.includes("WEBGPU") && "onGpu" in fields;
     if (usesGpu) assertMatch(command, /--allow-run=(\S+,)?ls[, ]/); // by which it looks for other cards
+    // A task that opens no device of its own takes no flag of one; some only say which one others are to use.
+    const ofDevice = ["onGpu", "variants"].filter((flag) => flag in fields);
+    if (!command.includes("WEBGPU")) assertEquals(ofDevice, [], name);
     const text = await Deno.readTextFile(`${ROOT}tasks/${name}.ts`);
     assert(text.split("\n").length <= 60, `${name} has ${text.split("\n").length} lines`);
   }

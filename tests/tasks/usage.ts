@@ -127,6 +127,13 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
     ["--run RUN --output OUT", 2, "Cannot use --output as files or - must be named besides: none is"],
     ["-", 2, "Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given"],
     [
+      "FILE --preset small --sequence-length 32",
+      2,
+      "Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given",
+    ],
+    ["FILE --prefix 16", 2, "Cannot use --prefix with files or a pipe as it must go with a run folder"],
+    ["--run RUN --sequence-length 8 --prefix 4", 2, 'Cannot go on in "RUN" as --sequence-length must be'],
+    [
       "FILE --tokenizer NONE/tokenizer.json",
       2,
       'Cannot load tokenizer "NONE/tokenizer.json" as it must be a file: there is none',
