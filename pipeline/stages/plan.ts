@@ -16,13 +16,14 @@ import { askAll } from "../run/files.ts";
 import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
+import { checkLimit } from "../text/documents.ts";
 import { expandInputs } from "../text/readers.ts";
 import { charactersPerToken } from "./cluster.ts";
 import { resolveRun } from "./resolution.ts";
 import { LEARN, roundFlops } from "./learn.ts";
-import { checkPlace } from "./parts_alone.ts";
 import { needConfiguration } from "./run_folder.ts";
-import type { RunOptions } from "./session.ts";
+import { checkReused, type RunOptions } from "./session.ts";
+import { settledSettings } from "./session_settings.ts";
 import type { CorpusSize, Estimate, Stage } from "./stage.ts";
 import { type States, statesOf } from "./state.ts";
 import { besides, checkExpert } from "./train.ts";
@@ -76,21 +77,28 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
 /** Plans a partition. Reads the run folder and the sizes of the input, opens no GPU and writes nothing; throws as `partition` does. */
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
   const { run, sources = {}, force = false } = options;
-  await checkPlace(run, "partition");
-  const { configuration, changed } = await resolveRun(run, sources, force);
+  await checkReused(options.reuse);
+  const settled = await settledSettings(run, sources, force, { task: "partition" });
+  const { configuration, changed, edited } = settled;
+  checkLimit(configuration);
   const characters = await inputCharacters(configuration);
   const perToken = charactersPerToken(configuration);
   const tokens = Math.min(characters / perToken, configuration.maxTokens || Infinity);
   const sequences = Math.ceil(tokens / configuration.sequenceLength * 1.1);
   const states = statesOf({ run, configuration });
   const size = () => ({ characters, sequences });
-  const again = force && changed.length === 0;
+  await states.graph.get("tokenizer")?.external?.({ run, configuration }); // whether one that is named is there
+  const again = force && changed.length === 0 && !edited;
   const plan = await planStages(options, configuration, states.graph.partition, states, size, again);
   plan.assumptions.unshift(
     `${number(characters)} characters of text, ${perToken.toFixed(1)} per token: ${
       number(sequences)
     } sequences`,
   );
+  if (configuration.maxDocuments > 0) {
+    const limit = say`all documents are counted, although ${setting("maxDocuments")} takes some of them`;
+    plan.assumptions.splice(1, 0, wordText(limit, options.words));
+  }
   const wanted = (configuration.rounds + 1) * configuration.roundSequences * configuration.experts;
   if (configuration.routers === "" && characters > 0 && wanted > 2 * sequences) {
     plan.warnings.push(

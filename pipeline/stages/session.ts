@@ -202,7 +202,7 @@ export async function inRun<Result>(
 }
 
 /** Throws an `InputError` where a folder that stages are to be copied from is no run. */
-async function checkReused(runs: readonly string[] = []): Promise<void> {
+export async function checkReused(runs: readonly string[] = []): Promise<void> {
   for (const where of runs) {
     if (await readRunConfiguration(where)) continue;
     throw new InputError(

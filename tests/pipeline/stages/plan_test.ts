@@ -11,6 +11,9 @@ import { costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { exists } from "../../../pipeline/run/files.ts";
+import { partition } from "../../../pipeline/stages/partition.ts";
+import type { RunOptions } from "../../../pipeline/stages/session.ts";
 import { planExperts, planPartition } from "../../../pipeline/stages/plan.ts";
 import { gpu } from "../../kernels/support.ts";
 import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
@@ -37,6 +40,32 @@ Deno.test("planPartition() goes by the device that is named, and warns of rounds
     assertEquals(one.warnings, []);
     const [warning] = (await plan({ rounds: 94, roundSequences: 640 })).warnings;
     assertMatch(warning, /^94 rounds take 121,600 sequences of about \d+: each is seen \d+ times/);
+  }));
+
+Deno.test("planPartition() refuses what partition refuses, in the same words, and writes nothing", () =>
+  inFolder(async (folder) => {
+    const [input, run, mine] = [[`${folder}/docs.jsonl`], `${folder}/run`, `${folder}/mine`];
+    await Deno.writeTextFile(input[0], smallCorpus());
+    await Deno.mkdir(mine);
+    await Deno.writeTextFile(`${mine}/notes.txt`, "mine");
+    const flags = { ...SMALL_SETTINGS, input };
+    const refused: RunOptions[] = [
+      { run, sources: { flags: { ...flags, routers: `${folder}/none` } } },
+      { run, sources: { flags: { ...flags, input: [], maxDocuments: 5 } } },
+      { run: mine, sources: { flags } },
+      { run, sources: { flags }, reuse: [`${folder}/none`] },
+      { run, sources: { flags: { ...flags, tokenizer: `${folder}/none.json` } } },
+    ];
+    for (const options of refused) {
+      const planned = await assertRejects(() => planPartition(options), InputError);
+      assertEquals(await exists(run), false);
+      const { message } = await assertRejects(() => partition(options), InputError);
+      assertEquals(planned.message, message);
+      if (await exists(run)) await Deno.remove(run, { recursive: true });
+    }
+    const { assumptions } = await planPartition({ run, sources: { flags: { ...flags, maxDocuments: 5 } } });
+    assertEquals(assumptions[1], "all documents are counted, although maxDocuments takes some of them");
+    assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(), ["docs.jsonl", "mine"]);
   }));
 
 Deno.test({
