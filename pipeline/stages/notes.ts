@@ -10,7 +10,6 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { isSealed, seal } from "../run/seal.ts";
 import type { Hold } from "../run/lock.ts";
-import type { Work } from "./stage.ts";
 
 /** A share of the work of a stage: several processes do the stage together. */
 export interface Part {
@@ -97,7 +96,7 @@ export interface Missing<Result> {
  * anything: most often nothing is missing. Returns undefined where nothing is.
  */
 export async function writeMissing<Result>(
-  { lock }: Pick<Work, "lock">,
+  { lock }: { lock(name: string, more: { patience: number }): Promise<Hold> },
   { nameOf, missing, write }: Missing<Result>,
 ): Promise<Result | undefined> {
   const due = await missing();
