@@ -7,7 +7,7 @@
  */
 
 import { join } from "node:path";
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { failuresFirst, readClaimsMarkdown, verdictsOf } from "./claims.ts";
@@ -214,8 +214,8 @@ export interface PublishOptions {
   as?: string;
 }
 
-/** Files of a folder of studies that are kept, beside its pictures, its notes and what it found. */
-const KEPT = ["studies.json", "reproduction.md"];
+/** The table of a folder of studies, which names its pictures. */
+const TABLE = "reproduction.md";
 
 /**
  * Writes the pages anew from the results that are kept, after taking those of a folder of studies in: they
@@ -272,10 +272,10 @@ async function checkLost(from: string, kept: string | undefined): Promise<void> 
 
 /** Reads the files of a folder of studies that are kept; `kept` is where. */
 async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array>> {
-  const refuse = (fact: string) =>
+  const refuse = (fact: string, remedy?: Text) =>
     new InputError(
       say`Cannot take results from "${from}" as ${setting("from")} must be a folder of studies${fact}`,
-      { where: from },
+      { where: from, remedy },
     );
   if (!await exists(`${from}/studies.json`)) throw refuse(": there is no studies.json");
   if (await Deno.realPath(from) === await Deno.realPath(kept).catch(() => null)) {
@@ -299,12 +299,19 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
       : refuse(` whose files can be read: ${file} cannot: ${oneLine(error)}`);
   };
   const taken = new Map<string, Uint8Array>();
-  for (const file of [...KEPT, ...await picturesIn(from), ...notes.map(noteFile)]) {
+  for (const file of ["studies.json", TABLE, ...await picturesIn(from), ...notes.map(noteFile)]) {
     try {
       taken.set(file, await Deno.readFile(`${from}/${file}`));
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) unreadable(file)(error);
     }
+  }
+  // What a process that was killed had not written yet would be missing in the place of what is kept.
+  const table = new TextDecoder().decode(taken.get(TABLE));
+  const pictures = [...table.matchAll(/\]\((plots\/[^)]+\.svg)\)$/gm)].map(([, picture]) => picture);
+  const missing = [TABLE, ...pictures].find((file) => !taken.has(file));
+  if (missing !== undefined) {
+    throw refuse(` that was written to its end: there is no ${missing}`, "run its studies again");
   }
   const takeFound = async <T>(
     file: string,

@@ -67,7 +67,10 @@ const VERDICTS = [
 ];
 const VERDICTS_TITLE = "What a verdict takes";
 
-/** Writes `studies.json`, `reproduction.md`, `report.html`, and a picture per study into a folder. */
+/**
+ * Writes `reproduction.md`, `report.html`, a picture per study and, once all that is there, `studies.json` into a
+ * folder.
+ */
 export async function writeResults(
   root: string,
   results: readonly StudyResult[],
@@ -81,7 +84,6 @@ export async function writeResults(
   const studies = results.map(({ study, findings: { claims, table }, adapters, runs }) => ({
     ...{ name: study.name, claims, table, adapters, runs },
   }));
-  await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
   const sections = [...results.map(sectionOf), VERDICTS_SECTION];
   const { drawn } = await drawPlots(sections, { plots: `${root}/plots`, signal, onWarning });
@@ -98,6 +100,7 @@ export async function writeResults(
     [`${own.no} of ${own.all}`, "questions of our own are answered no"],
   ];
   await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
+  await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
 }
 
 /** Says with which settings the runs were made; "" where there are none to tell. */

@@ -231,6 +231,16 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       "rates.json cannot",
     );
     await Deno.remove(`${folder}/third/rates.json`);
+    // Nor what a killed process had not written to its end.
+    for (const file of ["plots/study-routers.svg", "reproduction.md"]) {
+      await Deno.remove(`${folder}/third/${file}`);
+      await assertRejects(
+        () => publishResults({ root, from: `${folder}/third` }),
+        InputError,
+        `there is no ${file}`,
+      );
+    }
+    await writeResults(`${folder}/third`, [resultOf("experts", 31), resultOf("routers", 31)], {});
     const damaged = `${folder}/third/outcomes/${setupsFor("experts")[0].name}.json`;
     await Deno.mkdir(dirname(damaged));
     await Deno.writeTextFile(damaged, "{}");

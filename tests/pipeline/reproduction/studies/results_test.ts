@@ -55,3 +55,10 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
     await Deno.writeTextFile(`${root}/studies.json`, "{}");
     await assertRejects(() => readStudies(`${root}/studies.json`), InputError, "results of studies");
   }));
+
+Deno.test("studies.json comes last: what was interrupted before has none", () =>
+  inFolder(async (root) => {
+    const signal = AbortSignal.abort();
+    await assertRejects(() => writeResults(root, RESULTS, { signal }));
+    await assertRejects(() => readStudies(`${root}/studies.json`), InputError);
+  }));
