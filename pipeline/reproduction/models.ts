@@ -7,7 +7,6 @@
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
-import { trainingMemory } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
@@ -15,7 +14,7 @@ import { presetOf } from "../settings/presets.ts";
 import type { Sources } from "../settings/resolution.ts";
 import type { RunWatch } from "../stages/session.ts";
 import { needConfiguration } from "../stages/run_folder.ts";
-import { trainDense, trainExperts, type TrainOptions, trainSwitch } from "../stages/train.ts";
+import { memoryTogether, trainDense, trainExperts, type TrainOptions, trainSwitch } from "../stages/train.ts";
 import type { Match } from "../stages/train_dense.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
@@ -62,10 +61,10 @@ export async function trainModels(
   const { recompute, gpu } = options;
   const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = c;
   const needed = (models: number) =>
-    trainingMemory(modelShapes(c).expert, {
+    memoryTogether(modelShapes(c).expert, models, {
       ...{ batch, microBatch, length, dtype, recompute },
-      ...{ models, asInBankOf: 1, kind: gpu.kind },
-    }).total;
+      kind: gpu.kind,
+    });
   // One model is tried in any case: the device itself says where even that does not fit.
   const memory = Math.max(await gpu.allocatable(needed(experts.length)), needed(1));
   return await trainExperts(experts, { ...options, memory }, watch);

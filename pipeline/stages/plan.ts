@@ -68,6 +68,8 @@ export interface PlanOptions extends RunOptions {
 export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
   /** Other runs whose same experts are trained beside them. */
   also?: readonly string[];
+  /** Whether they are trained side by side, as those of several runs are in any case. */
+  together?: boolean;
 }
 
 const RUNTIME_BYTES = 250e6;
@@ -112,11 +114,11 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
 
 /**
  * Plans the training of experts of a run that is partitioned, and of the same experts of other runs, as {@linkcode planPartition}
- * plans a partition. Experts of several runs take memory at once.
+ * plans a partition. Experts that are trained side by side take memory at once, as much as they may or the largest takes.
  */
 export async function planExperts(
   experts: readonly number[],
-  { also = [], ...options }: ExpertsPlanOptions,
+  { also = [], together = false, ...options }: ExpertsPlanOptions,
 ): Promise<PartitionPlan> {
   if (also.length > 0) await besides(options.run, also, "train-expert");
   const plan = await planExpertsOf(experts, options);
@@ -127,10 +129,12 @@ export async function planExperts(
     plan.diskBytes += other.diskBytes;
     plan.warnings.push(...other.warnings);
   }
-  if (also.length === 0) return plan;
-  const running = plan.stages.filter(({ action }) => action !== "up to date");
-  const memoryBytes = running.reduce((sum, stage) => sum + stage.memoryBytes - RUNTIME_BYTES, RUNTIME_BYTES);
-  return { ...plan, memoryBytes: running.length === 0 ? 0 : memoryBytes };
+  if (!together && also.length === 0) return plan;
+  const needed = plan.stages.filter(({ action }) => action !== "up to date")
+    .map(({ memoryBytes }) => memoryBytes - RUNTIME_BYTES);
+  const most = Math.max(options.memory ?? Infinity, ...needed);
+  const all = needed.reduce((sum, bytes) => sum + bytes, 0);
+  return { ...plan, memoryBytes: needed.length === 0 ? 0 : RUNTIME_BYTES + Math.min(all, most) };
 }
 
 async function planExpertsOf(

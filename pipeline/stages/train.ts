@@ -5,8 +5,10 @@
  */
 
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
-import { trainingMemory } from "../cost/memory.ts";
+import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
+import type { ModelConfig } from "../model/shape.ts";
 import { adoptedExperts, adoptionOf } from "../run/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { manifestStamp, readManifest } from "../run/manifest.ts";
@@ -203,6 +205,25 @@ const kindOf = (task: string, targets: readonly Target[], { resume, trial }: Tra
 const taskOf = ({ command: { task, with: flags = {} } }: Target) => [task, ...Object.values(flags)].join(" ");
 
 /**
+ * Gives the sizes of the banks that train so many models of one shape at once. On the processor there are two, as one
+ * computes while the other is between two kernels, or waits for its host.
+ */
+const banksOf = (models: number, kind: AdapterKind): number[] =>
+  kind === "software" && models > 1 ? [Math.ceil(models / 2), Math.floor(models / 2)] : [models];
+
+/** Predicts the device memory of training so many models of one shape at once: every bank has activations of its own. */
+export function memoryTogether(
+  config: ModelConfig,
+  models: number,
+  { kind = "software", ...sizes }: Omit<TrainingMemoryOptions, "models" | "asInBankOf">,
+): number {
+  const totals = banksOf(models, kind).map((models) =>
+    trainingMemory(config, { ...sizes, models, asInBankOf: 1, kind }).total
+  );
+  return totals.reduce((sum, total) => sum + total);
+}
+
+/**
  * Trains the models that `targetsOf` gives of each run as banks; `task` is what messages call it. `check` is
  * called with each run and its number of experts, of all runs before anything is trained.
  */
@@ -219,11 +240,10 @@ async function trainTogether(
   configurations.forEach(({ experts }, i) => check(runs[i], experts));
   const more: Gpu[] = [];
   const together = createTogether({
-    fits: ({ config, dtype, ...sizes }, models, { kind, maxBindingBytes: limit }) =>
-      trainingMemory(config, { ...sizes, dtype, models, asInBankOf: 1, kind, limit }).total <= memory,
-    // On the processor one bank computes while the other is between two kernels, or waits for its host.
+    fits: ({ config, ...sizes }, models, { kind, maxBindingBytes: limit }) =>
+      memoryTogether(config, models, { ...sizes, kind, limit }) <= memory,
     async devices(own, models) {
-      if (own.kind !== "software" || models === 1) return [own];
+      if (banksOf(models, own.kind).length === 1) return [own];
       if (more.length === 0) {
         more.push(await openGpu({ adapter: options.adapter || undefined, variants: own.variants }));
       }

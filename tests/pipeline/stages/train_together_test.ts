@@ -1,9 +1,12 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { AdapterKind } from "../../../kernels/device/variants.ts";
 import { InputError, RunError, wordText } from "../../../kernels/errors.ts";
+import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import {
   expertsOf,
+  memoryTogether,
   trainDense,
   trainDenseTogether,
   trainExpert,
@@ -68,6 +71,19 @@ test("trainExperts() makes the files that trainExpert() makes of each, stopped i
     assertEquals(await trainExperts([0, 1], { ...options, memory: Number(takes) }), alone); // one after the other
     assertEquals(await made(run), expected);
 
+    // On the processor each has a bank of its own, which must fit beside the other's.
+    if (gpu!.kind === "software") {
+      await clear();
+      const told: string[] = [];
+      const onEvent = (event: RunEvent) => {
+        if (event.type === "progress" && event.stage !== told.at(-1)) told.push(event.stage);
+      };
+      const memory = 2 * Number(takes) - 1;
+      assertEquals(await trainExperts([0, 1], { ...options, memory }, { onEvent }), alone);
+      assertEquals(told.length, 2, told.join()); // one after the other
+      assertEquals(await made(run), expected);
+    }
+
     // However one is trained, it is refused before anything that is there is lost.
     const force = { ...options, force: true, memory: Number(takes) - 1 };
     for (const train of [trainExperts, trainExpertsInTurn]) {
@@ -86,6 +102,21 @@ test("trainExperts() makes the files that trainExpert() makes of each, stopped i
     assertEquals(await trainExperts([0, 1], options), alone);
     assertEquals(await made(run), expected);
   }));
+
+Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere", () => {
+  const model = { vocabulary: 512, hidden: 32, layers: 2, heads: 2, context: 64 };
+  const sizes = { batch: 8, length: 64 };
+  const bank = (models: number, kind: AdapterKind) =>
+    trainingMemory(model, { ...sizes, models, kind, asInBankOf: 1 }).total;
+  const together = (models: number, kind: AdapterKind) => memoryTogether(model, models, { ...sizes, kind });
+  assertEquals([1, 2, 7].map((models) => together(models, "software")), [
+    bank(1, "software"),
+    2 * bank(1, "software"),
+    bank(4, "software") + bank(3, "software"),
+  ]);
+  assert(together(7, "software") > bank(7, "software"));
+  assertEquals(together(7, "gpu"), bank(7, "gpu"));
+});
 
 test("trainExperts() says what is wrong with one, after the others have ended", () =>
   withPartition(async (run) => {
