@@ -70,6 +70,14 @@ export async function fittingQuestions(
   );
 }
 
+/** Joins tokens: a long text has more of them than a function takes arguments. */
+function joined(start: Uint32Array, ids: Uint32Array): Uint32Array {
+  const all = new Uint32Array(start.length + ids.length);
+  all.set(start);
+  all.set(ids, start.length);
+  return all;
+}
+
 /** Separates the tokens of a context from those of each continuation. `start` stands before both. */
 function encode(
   start: Uint32Array,
@@ -80,7 +88,7 @@ function encode(
 ): EncodedPrompt {
   let most = 0; // the largest number of tokens that a choice loses
   const choices = wholes.map((ids) => {
-    const whole = Uint32Array.of(...start, ...ids);
+    const whole = joined(start, ids);
     const length = start.length + context.length;
     const continuation = whole.slice(length);
     if (continuation.length === 0 || continuation.length > longest) {
@@ -95,7 +103,7 @@ function encode(
     return { context: whole.slice(lost, length), continuation };
   });
   return {
-    context: Uint32Array.of(...start, ...context).subarray(most),
+    context: joined(start, context).subarray(most),
     choices,
     cut: most > 0,
   };

@@ -100,7 +100,13 @@ const arc = (name: string, about: string) =>
 
 /** Removes the marks of steps from instructions. */
 function withoutMarks(text: string): string {
-  return strip(text).replaceAll(" [title]", ". ").replace(/\[.*?\]/g, "").replaceAll("  ", " ");
+  return strip(text).replaceAll(" [title]", ". ").replace(/.+/g, withoutBrackets).replaceAll("  ", " ");
+}
+
+/** Removes what stands in brackets from a line. Behind its last "]" the search would take quadratic time to find nothing. */
+function withoutBrackets(line: string): string {
+  const end = line.lastIndexOf("]") + 1;
+  return line.slice(0, end).replace(/\[.*?\]/g, "") + line.slice(end);
 }
 
 const LETTERS = ["A", "B", "C", "D"];

@@ -50,6 +50,8 @@ Deno.test("encodeQuestions() takes S + 1 tokens, and loses tokens of longer ones
     "def|ghijk",
   ]);
   assertEquals([cut.cut, text(cut.context)], [true, "def"]); // what stands before every choice
+  const long = await encodeOne("a".repeat(200_000), ["bc"], 7);
+  assertEquals([long.cut, text(long.context), text(long.choices[0].context)], [true, "aaaaaa", "aaaaaa"]);
   const empty = await encodeOne("", ["abc"], 3);
   assertEquals([[...empty.context], empty.cut], [[0], false]);
 });

@@ -28,6 +28,15 @@ Deno.test("contextOf() puts examples before a question as the harness does, the 
   }
 });
 
+Deno.test("ask() removes what stands in brackets on one line, and leaves brackets without an end, however many", () => {
+  const { choices } = TASKS.get("hellaswag")!.ask({
+    ...GOLDEN.hellaswag[0].doc,
+    endings: ["a [b]c] [d [e] f [g\n] h [i]\rj [k", "[".repeat(200_000), "[".repeat(200_000) + "]x", "d"],
+    label: 0,
+  });
+  assertEquals(choices, ["a c] f [g\n] h \rj [k", "[".repeat(200_000), "x", "d"]);
+});
+
 Deno.test("ask() names sets, and takes labels as numbers and as their texts", () => {
   const set = (name: string) => TASKS.get(name)!.ask(GOLDEN[name][0].doc).set;
   assertEquals([set("mmlu"), set("blimp"), set("piqa")], [
