@@ -2,13 +2,13 @@
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { indexOfText, randomBits } from "../../random.ts";
-import type { ZeroShotTask } from "./tasks.ts";
+import { TASKS, type ZeroShotTask } from "./tasks.ts";
 import { contextOf, type Question } from "./question.ts";
 
 /**
  * Gives each question the text before its choices, which begins with `count` examples. If there is a pool,
- * these are its first ones from the set of the question. Otherwise they are other questions, drawn anew for
- * each by its text. Throws an `InputError` where the task takes no examples, or there are too few.
+ * these are its first ones from the set of the question. Otherwise they are others of the questions that are asked,
+ * drawn anew for each by its text. Throws an `InputError` where the task takes no examples, or there are too few.
  */
 export function withExamples(
   task: ZeroShotTask,
@@ -30,10 +30,13 @@ export function withExamples(
     const others = pool ? known.slice(0, count).map((i) => pool[i]) : draw(question, at, known);
     if (others.length === count) return contextOf(question, others);
     const whose = question.set === "" ? task.name : `"${question.set}" of ${task.name}`;
+    const from = pool ? "" : "among those asked ";
+    const file = TASKS.has(task.name) ? `, or put examples into ${task.name}_few_shot.jsonl` : "";
     throw new InputError(
       say`Cannot put examples before ${task.name} as there must be ${
         setting("fewShot")
-      } of them: there are ${others.length} of ${whose}, ${count} are asked for`,
+      } of them: there are ${others.length} ${from}of ${whose}, ${count} are wanted`,
+      { remedy: pool ? "put more into its file" : say`ask more with a larger ${setting("limit")}${file}` },
     );
   });
 

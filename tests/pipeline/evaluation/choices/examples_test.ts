@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
+import { InputError, wordText } from "../../../../kernels/errors.ts";
 import { withExamples } from "../../../../pipeline/evaluation/choices/examples.ts";
 import type { Question } from "../../../../pipeline/evaluation/choices/question.ts";
-import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { TASKS, type ZeroShotTask } from "../../../../pipeline/evaluation/choices/tasks.ts";
 
 const TASK = TASKS.get("piqa")!;
 const questions = Array.from({ length: 12 }, (_, i): Question => ({
@@ -38,7 +38,7 @@ Deno.test("withExamples() leaves out questions with the same text: they would sa
   assertThrows(
     () => withExamples(TASK, twice, 2),
     InputError,
-    'there are 1 of "even" of piqa, 2 are asked for',
+    'there are 1 among those asked of "even" of piqa, 2 are wanted',
   );
 });
 
@@ -49,5 +49,12 @@ Deno.test("withExamples() refuses tasks whose questions have no text, and more e
     InputError,
     "Cannot put examples before piqa as there must be fewShot of them: there are 5",
   );
-  assertThrows(() => withExamples(TASK, questions, 3, questions.slice(0, 3)), InputError, "there are 2");
+  const remedyOf = (more: Partial<ZeroShotTask>, pool?: Question[]) => {
+    const { remedy } = assertThrows(() => withExamples({ ...TASK, ...more }, questions, 6, pool), InputError);
+    return wordText(remedy!);
+  };
+  assertEquals(remedyOf({}), "ask more with a larger limit, or put examples into piqa_few_shot.jsonl");
+  assertEquals(remedyOf({ name: "of our own" }), "ask more with a larger limit");
+  assertEquals(remedyOf({}, questions.slice(0, 3)), "put more into its file");
+  assertThrows(() => withExamples(TASK, questions, 3, questions.slice(0, 3)), InputError, "there are 2 of");
 });
