@@ -33,11 +33,13 @@ export function harnessResults(
   const groups = tasks.filter(({ sets }) => sets.length > 0);
   return {
     results: {
-      ...each(({ task, ways }) => measures(task, ways[way]!)),
+      ...each((result) => measures(result.task, measured(result, way))),
       ...Object.fromEntries(subtasks),
     },
     ...groups.length > 0 && {
-      groups: Object.fromEntries(groups.map(({ task, ways }) => [task, measures(task, ways[way]!)])),
+      groups: Object.fromEntries(
+        groups.map((group) => [group.task, measures(group.task, measured(group, way))]),
+      ),
     },
     group_subtasks: each(({ task, sets }) => sets.map(({ set }) => `${task}_${set}`)),
     configs: each(({ task, ways, fewShot }) => ({
@@ -59,9 +61,30 @@ export function harnessResults(
   };
 }
 
+type Measured = Partial<Record<Metric, Pick<Measure, "value" | "standardError">>>;
+
+/**
+ * Gives the metrics of a task, where it has sets with the standard error that the harness pools from theirs: it takes
+ * the sets as given, whereas the run's own intervals draw questions from all of them.
+ */
+function measured({ ways, sets }: ZeroShotResult, way: ChoiceWay): Measured {
+  const all: Measured = ways[way]!;
+  if (sets.length === 0) return all;
+  const questions = sets.reduce((sum, set) => sum + set.questions, 0);
+  return Object.fromEntries((Object.keys(all) as Metric[]).map((metric) => {
+    const squares = sets.reduce(
+      (sum, { questions, ways }) =>
+        sum + (questions - 1) * questions * ways[way]![metric]!.standardError ** 2,
+      0,
+    );
+    const pooled = squares / Math.max(1, questions - sets.length); // of sets of one question, which have no error, zero
+    return [metric, { value: all[metric]!.value, standardError: Math.sqrt(pooled / questions) }];
+  }));
+}
+
 function measures(
   alias: string,
-  ways: Partial<Record<Metric, Pick<Measure, "value" | "standardError">>>,
+  ways: Measured,
 ): Record<string, unknown> {
   const entries = Object.entries(ways).flatMap(([metric, { value, standardError }]) => [
     [`${metric},none`, value],

@@ -72,8 +72,8 @@ const ZERO_SHOT = v.object({
 });
 
 /**
- * A metric with its standard error and the ends of its 95% bootstrap interval, over questions (both as the harness gives them)
- * or over the documents that these are made of.
+ * A metric with its standard error and the ends of its 95% bootstrap interval, over questions (as the harness gives them, which
+ * pools errors of sets where this takes the questions of all sets together) or over the documents that these are made of.
  *
  * @ignore
  */

@@ -177,7 +177,7 @@ function deviation(values: ArrayLike<number>): number {
 
 /**
  * Standard error of a weighted mean, by the sums of groups that are drawn together; of equal weights in groups of one the
- * deviation over √n, as the harness gives it.
+ * deviation over √n, as the harness gives it for a task without sets.
  */
 function errorOfMean(
   values: readonly number[],

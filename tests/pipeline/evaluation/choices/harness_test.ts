@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { harnessResults, writeHarnessResults } from "../../../../pipeline/evaluation/choices/harness.ts";
 import type { ZeroShotResult } from "../../../../pipeline/evaluation/choices/results.ts";
 import { inFolder } from "../../../tasks/support.ts";
@@ -50,6 +50,24 @@ Deno.test("harnessResults() names metrics, errors, groups and samples as the har
   });
   assertEquals(rest.higher_is_better, { arc_easy: { acc: true, acc_norm: true }, mmlu: { acc: true } });
   assertEquals([rest.model_name, rest.model_name_sanitized], ["runs/a mixture", "runs__a__mixture"]);
+});
+
+Deno.test("harnessResults() pools the standard errors of sets, as the harness does", () => {
+  const of = (set: string, questions: number, value: number, standardError: number) => ({
+    ...{ set, questions, differences: [] },
+    ways: { mixture: { acc: { value, standardError } } },
+  });
+  const errorOf = (sets: ZeroShotResult["sets"]) => {
+    const told = harnessResults([{ ...MMLU, sets }], "mixture", { name: "a" });
+    return [told.results, told.groups].map((of) =>
+      (of as Record<string, Record<string, number>>).mmlu["acc_stderr,none"]
+    );
+  };
+  const pooled = Math.sqrt((9 * 10 * 0.1 ** 2 + 29 * 30 * 0.05 ** 2) / (40 - 2) / 40);
+  for (const error of errorOf([of("a", 10, 0.9, 0.1), of("b", 30, 0.2, 0.05)])) {
+    assertAlmostEquals(error, pooled, 1e-12);
+  }
+  assertEquals(errorOf([of("a", 1, 1, 0), of("b", 1, 0, 0)]), [0, 0]);
 });
 
 Deno.test("writeHarnessResults() writes a file per way of answering, with the tasks that it answered", () =>
