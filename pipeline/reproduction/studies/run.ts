@@ -203,20 +203,21 @@ function searchOfRouters(site: Site, recipe: string, setup: Setup): SharedPiece 
     const { experts, expertRate } = configurationOf(sources, trial);
     const rate = given.expertRate ?? expertRate;
     const holds: Hold[] = [];
-    for (const name of holdsOfPartition(site, trial)) { // it may be a run of a study
-      holds.push(await lock(name, { patience: Infinity }));
-    }
-    tell(site, trial, "started");
+    const release = () => Promise.all(holds.splice(0).map((release) => release()));
     try {
-      const { work, summary } = await split(site, trial).finally(() =>
-        Promise.all(holds.map((release) => release()))
-      );
+      for (const name of holdsOfPartition(site, trial)) { // it may be a run of a study
+        holds.push(await lock(name, { patience: Infinity }));
+      }
+      tell(site, trial, "started");
+      const { work, summary } = await split(site, trial);
+      await release();
       const losses = await trialLosses("experts", experts, work, { share, rate }, watch);
       return mixtureLoss(losses, summary.experts.map(({ testSequences }) => testSequences));
     } catch (error) {
       if (diverged(error)) return Infinity;
       throw error;
     } finally {
+      await release();
       tell(site, trial, "done");
     }
   };

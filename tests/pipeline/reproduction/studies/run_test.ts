@@ -1,10 +1,17 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { rememberHashes, writeNote } from "../../../../pipeline/reproduction/studies/outcomes.ts";
-import { configurationOf, setupsOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
+import {
+  configurationOf,
+  routerSearchesOf,
+  setupsOf,
+} from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
 import { readStudies } from "../../../../pipeline/reproduction/studies/results.ts";
+import { withRouters } from "../../../../pipeline/reproduction/studies/router_search.ts";
 import { runStudies, toldSettings } from "../../../../pipeline/reproduction/studies/run.ts";
 import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
+import { heldIn, lockRun } from "../../../../pipeline/run/lock.ts";
+import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { wordText } from "../../../../kernels/errors.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { ratesFor, SMALL, study, wholeOutcome } from "./support.ts";
@@ -70,6 +77,28 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
     const results = await runStudies(sources);
     assert(results.some(({ runs }) => runs.length === 5));
+  }));
+
+Deno.test("a search that ends while it waits for a run holds nothing any more", () =>
+  inFolder(async (root) => {
+    const [[, setup]] = routerSearchesOf([study("partitioners")], SMALL, 1, { only: [], rates: {} });
+    const preset = resolveConfiguration(SMALL);
+    const { name } = withRouters(setup, { routerRate: preset.routerRate, rounds: preset.rounds }, preset);
+    const release = await lockRun(root, `${name}-partition`, "partition");
+    const ending = new AbortController();
+    await assertRejects(
+      () =>
+        runStudies({ run: root, sources: SMALL, studies: ["partitioners"] }, {
+          onEvent: (event) =>
+            event.type === "warning" && wordText(event.message).includes(`waits for "${name}-partition"`) &&
+            ending.abort(new Error("ended")),
+          signal: ending.signal,
+        }),
+      Error,
+      "ended",
+    );
+    assertEquals((await heldIn(root)).map(({ name }) => name), [`${name}-partition`]);
+    await release();
   }));
 
 Deno.test("settings are told that are no defaults: none of an embedded text beside one's own, and rates that are given", () => {
