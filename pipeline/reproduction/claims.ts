@@ -12,7 +12,7 @@ import { wayName } from "../report/plots.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 import { shortPrefix } from "./studies/lengths.ts";
-import { percentText } from "./studies/study.ts";
+import { digitsText, percentText } from "./studies/study.ts";
 
 /**
  * The point from which the held-out curve of the mixture stays below that of the dense model of E times the
@@ -167,6 +167,8 @@ function crossingClaim({ tokensPerExpert, trained, difference }: Crossing): Clai
 }
 
 function segmentsClaim({ segments, experts }: Evaluation): Claim {
+  const without = segments.filter(({ sequences }) => sequences === 0)
+    .map(({ expert }) => `; expert ${expert} gets no text`);
   const gains = segments.filter(({ sequences }) => sequences > 0).map(({ expert, perplexity }) => ({
     expert,
     percent: 100 * (1 - perplexity.mixture! / perplexity.dense!),
@@ -179,7 +181,7 @@ function segmentsClaim({ segments, experts }: Evaluation): Claim {
   return {
     claim: "Every expert beats the dense model on the text routed to it",
     paper: "all do (figure 5)",
-    here: `${better} of ${experts}; ${worst}`,
+    here: `${better} of ${experts}; ${worst}${without.join("")}`,
     holds: better === experts,
   };
 }
@@ -266,7 +268,7 @@ export function paperGrowth(): string {
 
 const signed = (percent: number): string => `${percent.toFixed(1)}%`.replace("-", "−");
 const thousands = (value: number): string => value.toLocaleString("en");
-const megabytes = (bytes: number): string => `${(bytes / 1e6).toPrecision(2)} MB`;
+const megabytes = (bytes: number): string => `${digitsText(bytes / 1e6, 2)} MB`;
 
 /** The rules for verdicts that the claims do not spell out. */
 export const VERDICTS =

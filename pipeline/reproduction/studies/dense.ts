@@ -11,6 +11,7 @@ import { wayLine, wayName } from "../../report/plots.ts";
 import { gainClaim, paperOn } from "../claims.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
 import {
+  digitsText,
   gainOver,
   gainSpreadText,
   type Outcome,
@@ -112,7 +113,7 @@ function rowsOf(outcome: Outcome): (string | null)[][] {
       scoreText(scores[way]),
       text(gainOver(outcome, way) ?? null, gainText),
       ...[training, token, routing].map((flops) => text(flops, (flops) => flops.toExponential(2))),
-      ...[memory, exchanged].map((bytes) => text(bytes, (bytes) => (bytes / 1e6).toPrecision(3))),
+      ...[memory, exchanged].map((bytes) => text(bytes, (bytes) => digitsText(bytes / 1e6, 3))),
     ];
   });
 }

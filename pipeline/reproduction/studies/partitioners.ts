@@ -14,6 +14,7 @@ import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "./plots.ts";
 import {
   isLower,
+  lengthsOf,
   type Outcome,
   percentText,
   scoreAt,
@@ -166,8 +167,7 @@ export const partitioners: Study = {
       outcomes.filter(({ setup: { settings } }) =>
         splitsSo(way, settings) && settings.experts === times * experts
       );
-    const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
-      .filter((length) => length >= SHORTEST);
+    const lengths = lengthsOf(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
     const [em, started, clusters] = [EM, STARTED, CLUSTERS].map((way) => of(way));
     const [short, whole] = [lengths[0], lengths.at(-1)!];
     const perSeed = (

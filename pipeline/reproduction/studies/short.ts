@@ -8,7 +8,7 @@
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { prefix } from "./prefix.ts";
 import { prefixesPlot } from "./plots.ts";
-import { isLower, type Outcome, percentText, scoreAt, scoreText, type Study } from "./study.ts";
+import { isLower, lengthsOf, type Outcome, percentText, scoreAt, scoreText, type Study } from "./study.ts";
 
 const MOST_TOKENS = 32;
 
@@ -32,9 +32,7 @@ export const short: Study = {
       choices: { routeLengths: [...SHORTEST, ...setup.choices?.routeLengths ?? []] },
     })),
   findings(outcomes) {
-    const lengths = outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix).filter((length) =>
-      length <= MOST_TOKENS
-    );
+    const lengths = lengthsOf(outcomes).filter((length) => length <= MOST_TOKENS);
     const [long, , mixed] = outcomes;
     const first = lengths.find((length) => length >= COMPARED)!;
     const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!);

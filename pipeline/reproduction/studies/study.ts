@@ -140,6 +140,15 @@ export function gainSpreadText(mean: number, deviation: number): string {
   return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
 }
 
+/** Lists the lengths of prefixes that all runs were evaluated with: one of them may have been by hand, with more. */
+export const lengthsOf = (outcomes: readonly Outcome[]): number[] =>
+  outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
+    .filter((length) => outcomes.every((outcome) => scoreAt(outcome, length)));
+
+/** Writes a number with so many digits that count, and none with an exponent. */
+export const digitsText = (value: number, digits: number): string =>
+  value.toLocaleString("en", { minimumSignificantDigits: digits, maximumSignificantDigits: digits });
+
 /** Writes a share of one as percent. */
 export const percentText = (share: number): string => `${(100 * share).toFixed(1)}%`;
 

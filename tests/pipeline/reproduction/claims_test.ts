@@ -135,6 +135,17 @@ Deno.test("claimsOf() says no where a run does not", () => {
   assertStringIncludes(long.here, "64 tokens, for routers trained with 64");
 });
 
+Deno.test("claimsOf() says no of an expert that gets no text, and why", () => {
+  const all = evaluation();
+  const segments = all.segments.map((segment) =>
+    segment.expert === 3
+      ? { ...segment, sequences: 0, share: 0, tokens: 0, perplexity: { mixture: null } }
+      : segment
+  );
+  const { here, holds } = find(claimsOf({ ...all, segments }, PARTITION, COST, null), "Every expert beats");
+  assertEquals([here, holds], ["3 of 4; the least by 16.7% (expert 0); expert 3 gets no text", false]);
+});
+
 Deno.test("claimsOf() says where curves cross, and which model is ahead on all held-out text, as samples may differ", () => {
   const here = (tokensPerExpert: number | null, difference: number) =>
     find(
@@ -192,6 +203,14 @@ Deno.test("claimsOf() says what is exchanged where text is split without routers
     true,
     elsewhere,
   );
+  const { communication } = COST;
+  const large = {
+    ...COST,
+    communication: { ...communication, denseBytesPerStep: 2.7e9, bytesPerExchange: 99.6e6 },
+  };
+  const ofLarge = find(claimsOf(evaluation(), PARTITION, large, null), "hardly communicates").here;
+  assertStringIncludes(ofLarge, "data-parallel 2,700 MB per step");
+  assertStringIncludes(ofLarge, "exchanges of 100 MB per router");
   const routed = find(claimsOf(evaluation(), PARTITION, COST, null), "hardly communicates");
   assertEquals(
     /^\d+ exchanges of [\d.]+ MB per router, [\d.]+ MB in all; data-parallel /.test(routed.here),

@@ -8,7 +8,7 @@ Deno.test("the study of dense models says of each whether it is beaten, and what
   told.cost = {
     parameters: { expert: 100 },
     flops: { total: 500, dense: 400, inference: 512, inferenceOverhead: 10 },
-    memory: { inference: { total: 3e6 }, routing: { total: 1e6 } },
+    memory: { inference: { total: 3e9 }, routing: { total: 1e6 } },
     communication: { bytesPerNode: 2e6, denseBytesPerStep: 1e6 },
   } as unknown as typeof told.cost;
   const memory = { training: 0, expertTraining: 0, inference: 8e6, expertInference: 0 };
@@ -32,9 +32,9 @@ Deno.test("the study of dense models says of each whether it is beaten, and what
     ...["training FLOPs", "FLOPs of a generated token", "FLOPs of routing a prompt"],
   ]);
   assertEquals(table.rows.map((row) => row.slice(4)), [ // a sequence has 256 tokens
-    ["5.00e+2", "2.00e+0", "1.00e+1", "4.00", "2.00"],
-    ["4.00e+2", "2.00e+0", null, "3.00", "10.0"],
-    ["4.00e+2", "2.00e+0", null, "3.00", "40.0"],
+    ["5.00e+2", "2.00e+0", "1.00e+1", "3,000", "2.00"],
+    ["4.00e+2", "2.00e+0", null, "3,000", "10.0"],
+    ["4.00e+2", "2.00e+0", null, "3,000", "40.0"],
     ["5.03e+2", "4.00e+0", null, "8.00", "20.0"], // four times the gradients of five steps
   ]);
   assertEquals(table.rows.map((row) => row[3]), [

@@ -3,9 +3,9 @@ import { outcome, setupsFor, study } from "./support.ts";
 
 Deno.test("the study of short prompts tells of 32 tokens and fewer, and whether mixed lengths help the shortest", () => {
   const [long, short, mixed] = setupsFor("short");
-  const findings = (ofMixed: number) =>
+  const findings = (ofMixed: number, more: Record<number, number> = {}) =>
     study("short").findings([
-      outcome(long, { prefixes: { 1: 60, 2: 50, 4: 40, 32: 33, 64: 30 } }),
+      outcome(long, { prefixes: { 1: 60, 2: 50, 4: 40, 32: 33, 64: 30, ...more } }),
       outcome(short, { prefixes: { 1: 60, 2: 49, 4: 38, 32: 34, 64: 33 } }),
       outcome(mixed, {
         prefixes: { 1: 60, 2: 48, 4: ofMixed, 32: 33, 64: 31 },
@@ -13,6 +13,8 @@ Deno.test("the study of short prompts tells of 32 tokens and fewer, and whether 
       }),
     ]);
   const { claims, table } = findings(37);
+  // The first run was evaluated by hand with one more length: nothing is told of that.
+  assertEquals(findings(37, { 16: 35 }).table, table);
   assertEquals([claims[0].holds, claims[0].here], [
     true,
     "mixed lengths 37.00 [36.00, 38.00], 64 tokens 40.00 [39.00, 41.00]",
