@@ -15,6 +15,7 @@ function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) {
   const routed: number[] = [];
   const mixture = {
     ...{ routes: true, experts: () => Promise.resolve(2), dense: () => Promise.resolve([]) },
+    partitioner: () => Promise.resolve({ kind: "em" }),
     describe: () => Promise.resolve({ config: { context: 64, vocabulary: 270 }, notes: {} }),
     routeAll(texts: readonly Uint32Array[]) {
       routed.push(texts.length);
