@@ -92,7 +92,10 @@ async function slurm(command: string, args: string[]): Promise<string> {
   try {
     output = await new Deno.Command(command, { args, stdin: "null", env: NO_LIBRARIES }).output();
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!(error instanceof Deno.errors.NotFound)) {
+      const reason = (error as Error).message.split("\n")[0]; // thousands of dependencies are too long for a command
+      throw new InputError(say`Cannot use Slurm as ${command} must start: ${reason}`, { cause: error });
+    }
     throw new InputError(say`Cannot use Slurm as its commands must be there: there is no ${command}`, {
       remedy: say`install them (on Debian slurm-client), work on a machine of the cluster, or use ${
         setting("executor", "local")
@@ -188,14 +191,20 @@ function submissionsOf(
   const runnerOf = (job: string, place: number) =>
     submissionsOf(job).find(({ places }) => places.includes(place))?.name ??
       queuedOf(job).find((queued) => queued.place === place)?.id;
-  /** Says what a place of a job waits for: of arrays in the queue single tasks, as others of them may have failed. */
+  /**
+   * Says what a place of a job waits for: of arrays in the queue single tasks, as others of them may have failed. Where all
+   * processes of a job are in the queue none has, and arrays are named as a whole: a command takes only some thousand names.
+   */
   const waitsFor = (job: Job, place: number): Dependency[] =>
     job.after.flatMap(({ job: name, each }): Dependency[] => {
       if (each) {
         const on = runnerOf(name, place);
         return on === undefined ? [] : [{ kind: "aftercorr", on }];
       }
-      const queued = queuedOf(name).map(({ id, task }) => task === undefined ? id : `${id}_${task}`);
+      const isWhole = queuedOf(name).length === jobs.find((other) => other.name === name)!.done.length;
+      const queued = queuedOf(name).map(({ id, task }) =>
+        task === undefined || isWhole ? id : `${id}_${task}`
+      );
       const all = new Set([...submissionsOf(name).map((other) => other.name), ...queued]);
       return [...all].map((on) => ({ kind: "afterok", on }));
     });

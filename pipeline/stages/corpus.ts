@@ -108,7 +108,7 @@ async function* textsAlone(documents: AsyncIterable<Document>): AsyncGenerator<D
 export const corpus = oneStage(stage, namesOf(TEXT));
 
 /** The files of a text as the stage `corpus` hashed them, in their order, and what checks them as they are read. */
-interface FixedText {
+export interface FixedText {
   paths: string[];
   vouched: Vouched;
 }
@@ -141,10 +141,10 @@ export function fixedText(
  * takes none.
  */
 export function documentsOf(
-  { run, configuration, files }: RunContext & Partial<Pick<Work, "files">>,
+  { configuration }: Pick<RunContext, "configuration">,
   corpus: Manifest,
+  { paths, vouched }: FixedText,
   onLeftOut?: Limit["onLeftOut"],
-  { paths, vouched } = fixedText({ run, files }, corpus),
 ): ReadableStream<Document> {
   if (!corpus.outputs[SPOOL]) return openDocuments({ ...configuration, input: paths }, onLeftOut, vouched);
   const open = () => readDocuments(paths, { sourceField: "source", vouched });

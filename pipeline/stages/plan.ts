@@ -5,7 +5,7 @@
  * @module
  */
 
-import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
+import { InputError, say, setting, type Words, wordText } from "../../kernels/errors.ts";
 import { adapterKindOf, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
 import { usualDevice } from "../cost/device.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
@@ -18,6 +18,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { checkLimit } from "../text/documents.ts";
 import { expandInputs } from "../text/readers.ts";
+import { checkTrainable } from "../text/tokenizer.ts";
 import { charactersPerToken } from "./cluster.ts";
 import { resolveRun } from "./resolution.ts";
 import { LEARN, roundFlops } from "./learn.ts";
@@ -100,6 +101,14 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   if (configuration.maxDocuments > 0) {
     const limit = say`all documents are counted, although ${setting("maxDocuments")} takes some of them`;
     plan.assumptions.splice(1, 0, wordText(limit, options.words));
+  }
+  if (configuration.tokenizer === "") {
+    try {
+      checkTrainable(configuration.vocabularySize);
+    } catch (error) { // presets of the paper name such sizes, and may be planned
+      if (!(error instanceof InputError)) throw error;
+      plan.warnings.push(wordText(say`${error.what}; ${error.remedy!}`, options.words));
+    }
   }
   const wanted = (configuration.rounds + 1) * configuration.roundSequences * configuration.experts;
   if (configuration.routers === "" && characters > 0 && wanted > 2 * sequences) {
@@ -247,7 +256,7 @@ async function inputCharacters(configuration: Configuration): Promise<number> {
   if (configuration.input.length === 0) {
     return CORPORA[configuration.corpus].sources.length * configuration.corpusCharacters;
   }
-  const sizes = await askAll(await expandInputs(configuration.input), async (path) => {
+  const sizes = await askAll(await expandInputs(configuration.input, { again: true }), async (path) => {
     if (path === "-") return 0; // not known before it is read
     const { size } = await Deno.stat(path);
     return /\.(gz|zst|parquet)$/.test(path) ? 3 * size : size;

@@ -27,7 +27,7 @@ import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { type Document } from "../text/readers.ts";
 import { type Limit, takeByHash } from "../text/take.ts";
 import { commandOf } from "./command.ts";
-import { documentsOf, textFiles, textHash } from "./corpus.ts";
+import { documentsOf, type FixedText, fixedText, textFiles, textHash } from "./corpus.ts";
 import { oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
 import {
   checkParts,
@@ -119,9 +119,12 @@ const stage: Stage = {
     const counts = noCounts();
     await Deno.mkdir(`${run}/tokens`, { recursive: true });
     if (work.force) await removeParts(run);
+    const text = fixedText(work, corpus);
+    const taken = () => takenOf(work, corpus, text, tokenizer);
     const { outputs, rows } = hasFiles(c) && await hasParts(run)
       ? await closeParts(work, await textOf(work, key), counts)
-      : await writeTokens(work, sidesOf(work, takenOf(work, corpus, tokenizer), tokenizer, options, counts));
+      : await writeTokens(work, sidesOf(work, taken(), tokenizer, options, counts));
+    await text.vouched.checkBegun(); // a limit leaves a file where it is reached
     const { documents, tokens, droppedTails } = counts;
     const result: TokenizeResult = {
       documents,
@@ -177,7 +180,12 @@ export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, se
 const CHARACTERS_PER_TOKEN = 6;
 
 /** Opens the documents that the limits leave. */
-function takenOf(work: Work, corpus: Manifest, tokenizer: Tokenizer): AsyncIterable<Document> {
+function takenOf(
+  work: Work,
+  corpus: Manifest,
+  text: FixedText,
+  tokenizer: Tokenizer,
+): AsyncIterable<Document> {
   const { maxTokens: most, take } = work.configuration;
   const onLeftOut: Limit["onLeftOut"] = (sources, all) => {
     const names = sources.slice(0, 5).map((source) => `"${source}"`).join(", ");
@@ -185,8 +193,8 @@ function takenOf(work: Work, corpus: Manifest, tokenizer: Tokenizer): AsyncItera
     const message = `the limit leaves nothing of ${sources.length} of ${all} sources: ${names}${more}`;
     work.emit({ type: "warning", message });
   };
-  if (most === 0 || take === "head") return documentsOf(work, corpus, onLeftOut);
-  return takeByHash(() => documentsOf(work, corpus), {
+  if (most === 0 || take === "head") return documentsOf(work, corpus, text, onLeftOut);
+  return takeByHash(() => documentsOf(work, corpus, text), {
     seed: textSeedOf(work.configuration),
     most,
     sizes: (documents) => tokenCounts(documents, tokenizer, work.workers),

@@ -98,7 +98,7 @@ async function trainingTexts(work: Work) {
   const corpus = await work.manifest("corpus");
   const text = fixedText(work, corpus);
   const documents = async function* () {
-    for await (const document of documentsOf(work, corpus, undefined, text)) {
+    for await (const document of documentsOf(work, corpus, text)) {
       work.signal?.throwIfAborted();
       if (sideOf(document.text, seed, holdout) === "train") yield document;
     }

@@ -185,13 +185,18 @@ function collectorOf(run: string, { problems }: VerifyReport, isAlone: boolean) 
 
 /** Names files that lie among the outputs of a partition's stages and that no manifest names. */
 async function verifyFolders({ run, ran, files, problem }: Verification, graph: Graph): Promise<void> {
-  for (const { name, outputs, onRequest } of graph.stages) {
+  const clean = say`run ${task("clean", { run })}`;
+  for (const { name, outputs, onRequest, ofParts } of graph.stages) {
     if (onRequest || !ran(name)) continue; // a stage that is to run leaves nothing there but its own
+    let left: string | undefined;
     for (const folder of outputs.filter((output) => output.endsWith("/"))) {
       for await (const path of filesUnder(run, folder.slice(0, -1))) {
-        if (!files.has(path)) problem(path, "a manifest must name it: none does", "remove it");
+        if (files.has(path)) continue;
+        if (ofParts?.test(path)) left = path;
+        else problem(path, "a manifest must name it: none does", "remove it");
       }
     }
+    if (left !== undefined) problem(left, `what parts of "${name}" left must be gone: it is there`, clean);
   }
 }
 

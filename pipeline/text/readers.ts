@@ -90,6 +90,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
     const named = pattern === undefined || file.path === "-"
       ? {}
       : { source: sourceOfPath(file.path, pattern) };
+    options.vouched?.begin(file.path);
     for await (const { text, source, tokens } of documentsIn(file, { ...options, ...named })) {
       if (text.length > 0) texts++;
       yield { text: text.toWellFormed(), source: source.toWellFormed(), ...tokens && { tokens } };

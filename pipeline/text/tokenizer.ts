@@ -131,6 +131,9 @@ export async function trainTokenizer(
   }
 }
 
+/** A text that a tokenizer cannot encode. */
+export class TextRefusedError extends InputError {}
+
 /** Throws an `InputError` for a size that no text can be trained to. */
 export function checkTrainable(vocabularySize: number): void {
   const refuse = (must: string, remedy?: Text) => {
@@ -285,8 +288,11 @@ async function openTokenizer(
   const encodeBatch = async (texts: string[], onOneCore = false) => {
     const fact = checksTexts ? texts.map(abortOfText).find((fact) => fact !== undefined) : undefined;
     if (fact !== undefined) {
-      const what = `Cannot encode text as the patterns of tokenizer "${path}" must get through it: ${fact}`;
-      throw new InputError(what, { where: path, remedy: "cut the text there, or take another tokenizer" });
+      const what = `Cannot encode text as the tokenizer's patterns must get through it: ${fact}`;
+      throw new TextRefusedError(what, {
+        where: path,
+        remedy: "cut the text there, or take another tokenizer",
+      });
     }
     const encoding = onOneCore ? encodeInTurn(texts) : tokenizer.encodeBatch(texts, PLAIN);
     const encoded = await encoding.catch((error) => {

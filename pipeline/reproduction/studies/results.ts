@@ -12,7 +12,7 @@ import { page } from "../../report/page.ts";
 import { CLAIM } from "../../report/reproduction.ts";
 import type { Section } from "../../report/section.ts";
 import { claimsTable } from "../../report/sections/claims.ts";
-import { jsonText, writeAtomic } from "../../run/files.ts";
+import { jsonText, removeIfThere, writeAtomic } from "../../run/files.ts";
 import { readJson } from "../../run/schema.ts";
 import { claimsMarkdown, verdictsOf } from "../claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
@@ -84,6 +84,7 @@ export async function writeResults(
   const studies = results.map(({ study, findings: { claims, table }, adapters, runs }) => ({
     ...{ name: study.name, claims, table, adapters, runs },
   }));
+  await removeIfThere(`${root}/studies.json`); // it stands for all the rest
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
   const sections = [...results.map(sectionOf), VERDICTS_SECTION];
   const { drawn } = await drawPlots(sections, { plots: `${root}/plots`, signal, onWarning });

@@ -1,6 +1,7 @@
 /** Errors as OpenAI's clients read them. */
 
 import { ExplainedError } from "../../../kernels/errors.ts";
+import { TextRefusedError } from "../../text/tokenizer.ts";
 
 /** An error that a client is told. */
 export class ApiError extends Error {
@@ -26,6 +27,7 @@ export const unavailable = (message: string, code: string | null = null) =>
 /** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
+  if (error instanceof TextRefusedError) return badRequest(error.message);
   if (error instanceof ExplainedError) return unavailable(error.message, "model_unavailable");
   return new ApiError(500, "Cannot answer as the server must be free of bugs: its log says more", "bug");
 }

@@ -51,7 +51,10 @@ const COMMON = {
   top_k: maybe(count(0)),
   seed: maybe(count(Number.MIN_SAFE_INTEGER)),
   n: maybe(count(1, 128)),
-  stop: maybe(v.union([v.pipe(text, v.nonEmpty()), v.pipe(listOf(isStop, "texts"), v.maxLength(64))])),
+  stop: maybe(v.union(
+    [v.pipe(text, v.nonEmpty()), v.pipe(listOf(isStop, "texts"), v.maxLength(64))],
+    "Expected a text that is not empty, or a list of 64 such texts at most",
+  )),
   max_tokens: maybe(count(0)),
   /** Experts that may not answer. */
   exclude: maybe(v.pipe(ids, v.maxLength(65_535))),
@@ -72,7 +75,7 @@ export const COMPLETION = object({
       text,
       v.pipe(ids, v.nonEmpty()),
       v.pipe(listOf(isPrompt, "texts or lists of whole numbers from 0"), v.nonEmpty()),
-    ]),
+    ], "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists"),
   ),
   echo: maybe(v.boolean()),
   logprobs: maybe(count(0, 20)),
@@ -80,15 +83,28 @@ export const COMPLETION = object({
   suffix: only("suffix", (value) => value === ""),
 });
 
+/** Most messages of a chat, and parts of a message. */
+const MOST_PARTS = 10_000;
+
+/** A list that is no longer than that: how long it is counts before its items are checked, as others wait meanwhile. */
+const shortList = <Item extends v.GenericSchema>(item: Item) =>
+  v.pipe(
+    v.custom<unknown[]>(
+      (value) => Array.isArray(value) && value.length <= MOST_PARTS,
+      `Expected a list of ${MOST_PARTS} at most`,
+    ),
+    v.array(item),
+  );
+
 const MESSAGE = v.object({
   role: v.pipe(text, v.nonEmpty()),
-  content: v.union([text, v.array(v.object({ type: v.literal("text"), text }))]),
+  content: v.union([text, shortList(v.object({ type: v.literal("text"), text }))]),
 });
 
 /** `POST /v1/chat/completions`. */
 export const CHAT = object({
   ...COMMON,
-  messages: v.pipe(v.array(MESSAGE), v.nonEmpty()),
+  messages: v.pipe(shortList(MESSAGE), v.nonEmpty()),
   max_completion_tokens: maybe(count(0)),
   logprobs: maybe(v.boolean()),
   top_logprobs: maybe(count(0, 20)),

@@ -35,10 +35,10 @@ Deno.test("checkBegun() reads to their end the files that a reader has left, and
     const record = { bytes: 8, sha256: "0".repeat(64) };
     const vouched = new Vouched((where) => new InputError(`Cannot read "${where}"`))
       .add(folder, { a: record, b: await hashFile(`${folder}/b`) });
-    openReading(`${folder}/b`, vouched)!.update(Uint8Array.of(1));
+    vouched.begin(`${folder}/b`);
     await vouched.checkBegun();
     assertEquals(Object.keys(vouched.read), ["b"]);
-    openReading(`${folder}/a`, vouched);
+    vouched.begin(`${folder}/a`);
     const error = await assertRejects(() => vouched.checkBegun(), InputError);
     assertEquals(error.what, `Cannot read "${folder}/a"`);
   }));

@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import type { Manifest } from "../../../pipeline/run/manifest.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { corpus, documentsOf, textHash } from "../../../pipeline/stages/corpus.ts";
+import { corpus, documentsOf, fixedText, textHash } from "../../../pipeline/stages/corpus.ts";
 import { graphOf } from "../../../pipeline/stages/graph.ts";
 import { runOneStage } from "../../../pipeline/stages/partition.ts";
 import { inRun } from "../../../pipeline/stages/session.ts";
@@ -47,7 +47,7 @@ Deno.test("the stage corpus keeps the embedded corpus in the run, and gives its 
     const [stage] = corpus.of({} as Configuration);
     assertEquals(stage.outputs, ["corpus/"]);
     const configuration = { ...flags } as unknown as Configuration;
-    const documents = await Array.fromAsync(documentsOf({ run, configuration }, made));
+    const documents = await Array.fromAsync(documentsOf({ configuration }, made, fixedText({ run }, made)));
     assertEquals(documents.length, made.result.documents);
     assertEquals(documents.every(({ text, source }) => text.length > 0 && source !== ""), true);
   }));
@@ -73,7 +73,10 @@ Deno.test("the stage corpus keeps documents that a script hands over, as it keep
     assertEquals(asked <= 4, true); // it is not read to an end that it has not
     const { configuration } = (await readRunConfiguration(run))!;
     assertEquals(configuration.input, ["-"]);
-    assertEquals(await Array.fromAsync(documentsOf({ run, configuration }, made)), given);
+    assertEquals(
+      await Array.fromAsync(documentsOf({ configuration }, made, fixedText({ run }, made))),
+      given,
+    );
     const both = { input: [`${folder}/other.jsonl`] };
     await assertRejects(() => hand(both), InputError, "only one of documents and input may be given");
     await assertRejects(() => hand({ corpus: "wide" }), InputError, "only one of documents and corpus");
@@ -119,6 +122,15 @@ Deno.test("stages read the files that the stage corpus hashed, or say that they 
       const { read } = (await readManifest(run, "tokenize"))!;
       assertEquals(Object.keys(read ?? {}), ["tokenizer.json"]); // the run's own files alone
     }
+    const limited = await begun({ maxTokens: 300, take: "head" }); // which are in the first file
+    const first = await Deno.readFile(`${folder}/b.jsonl`);
+    await Deno.writeTextFile(`${folder}/b.jsonl`, "\n", { append: true });
+    await assertRejects(
+      () => runOneStage({ run: limited, stage: "tokenize" }),
+      InputError,
+      `"${folder}/b.jsonl" has changed`,
+    );
+    await Deno.writeFile(`${folder}/b.jsonl`, first);
     const run = await begun({ tokenizerSample: 1000 }); // of the first file it reads little
     await Deno.writeTextFile(`${folder}/b.jsonl`, "\n", { append: true });
     const again = () => runOneStage({ run, stage: "tokenizer", force: true });

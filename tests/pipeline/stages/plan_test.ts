@@ -5,8 +5,9 @@ import {
   assertMatch,
   assertNotEquals,
   assertRejects,
+  assertStringIncludes,
 } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, wordText } from "../../../kernels/errors.ts";
 import { costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
@@ -55,7 +56,9 @@ Deno.test("planPartition() refuses what partition refuses, in the same words, an
       { run: mine, sources: { flags } },
       { run, sources: { flags }, reuse: [`${folder}/none`] },
       { run, sources: { flags: { ...flags, tokenizer: `${folder}/none.json` } } },
+      { run, sources: { flags: { ...flags, input: [`${folder}/pipe.jsonl`] } } },
     ];
+    await new Deno.Command("mkfifo", { args: [`${folder}/pipe.jsonl`] }).output();
     for (const options of refused) {
       const planned = await assertRejects(() => planPartition(options), InputError);
       assertEquals(await exists(run), false);
@@ -63,6 +66,12 @@ Deno.test("planPartition() refuses what partition refuses, in the same words, an
       assertEquals(planned.message, message);
       if (await exists(run)) await Deno.remove(run, { recursive: true });
     }
+    await Deno.remove(`${folder}/pipe.jsonl`);
+    const large = { run, sources: { flags: { ...flags, vocabularySize: 40_000 } } };
+    const [warning] = (await planPartition(large)).warnings;
+    const { what } = await assertRejects(() => partition(large), InputError);
+    assertStringIncludes(warning, wordText(what));
+    assertEquals(await exists(run), false); // no text was read
     const { assumptions } = await planPartition({ run, sources: { flags: { ...flags, maxDocuments: 5 } } });
     assertEquals(assumptions[1], "all documents are counted, although maxDocuments takes some of them");
     assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(), ["docs.jsonl", "mine"]);

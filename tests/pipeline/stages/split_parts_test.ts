@@ -65,6 +65,21 @@ Deno.test("parts of other divisions, and damaged ones, are put together or made 
     assertEquals(await hashes(run), expected);
   }));
 
+Deno.test("split with force makes shards again that notes of parts tell of", () =>
+  inRuns(async (whole, unsplit) => {
+    const run = await unsplit("forced");
+    await runOneStage({ run, stage: "split", part: { index: 1, of: 1 } });
+    copyFolder(`${run}/manifests/split`, `${run}/notes`);
+    await runOneStage({ run, stage: "split" });
+    await Deno.rename(`${run}/notes`, `${run}/manifests/split`); // a kill may have left them
+    const shard = `${run}/partition/expert-01/train-00000.arrow`;
+    const bytes = await Deno.readFile(shard);
+    bytes[bytes.length >> 1] ^= 1;
+    await Deno.writeFile(shard, bytes);
+    await runOneStage({ run, stage: "split", force: true });
+    assertEquals(await hashes(run), await hashes(whole));
+  }));
+
 Deno.test("a stage that has no parts refuses one", () =>
   inRuns(async (run) => {
     await assertRejects(

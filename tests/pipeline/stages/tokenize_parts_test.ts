@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { InputError, wordText } from "../../../kernels/errors.ts";
 import { filesUnder, writeAtomic } from "../../../pipeline/run/files.ts";
 import { cleanRun } from "../../../pipeline/stages/clean.ts";
 import { STAGES } from "../../../pipeline/stages/graph.ts";
@@ -12,6 +12,7 @@ import { statusOf } from "../../../pipeline/stages/status.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { partText } from "../../../tasks/stage.ts";
+import { words } from "../../../tasks/wording.ts";
 import { hashes, inFolder, sendSignal, smallCorpus, taskCommand } from "../../tasks/support.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
@@ -251,6 +252,8 @@ Deno.test("tokenize and split that fail as they close keep what parts made, and 
     await runOneStage({ run, stage: "tokenize" });
     const expected = await hashes(run);
     for (const [path, bytes] of copies) await writeAtomic(`${run}/${path}`, bytes);
+    const problems = (await verifyRun(run)).problems.filter(({ file }) => parts.includes(file));
+    assertEquals(problems.map(({ remedy }) => wordText(remedy, words)), [`run deno task clean --run ${run}`]);
     assertEquals((await cleanRun({ run })).unfinished.files, parts.length);
     assertEquals(await hashes(run), expected);
     const [split] = STAGES.get("split")!.of(defaultConfiguration());

@@ -59,6 +59,7 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
 Deno.test("studies.json comes last: what was interrupted before has none", () =>
   inFolder(async (root) => {
     const signal = AbortSignal.abort();
+    await Deno.writeTextFile(`${root}/studies.json`, "that of a writing before");
     await assertRejects(() => writeResults(root, RESULTS, { signal }));
     await assertRejects(() => readStudies(`${root}/studies.json`), InputError);
   }));

@@ -35,6 +35,30 @@ Deno.test("what is wrong with a request is told briefly, however much of it is w
   }
 });
 
+Deno.test("a request with wrong lists is told which are right, and one with too many messages how many may be", async () => {
+  const prompts =
+    "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists";
+  const message = { role: "user", content: "x" };
+  const cases: [string, Record<string, unknown>, string][] = [
+    ["completions", { prompt: [1.5] }, `prompt must be as documented: ${prompts}`],
+    ["completions", { prompt: ["a", []] }, `prompt must be as documented: ${prompts}`],
+    [
+      "completions",
+      { prompt: "a", stop: [""] },
+      "stop must be as documented: Expected a text that is not empty, or a list of 64 such texts at most",
+    ],
+    [
+      "chat/completions",
+      { messages: Array(10_001).fill(message) },
+      "messages must be as documented: Expected a list of 10000 at most",
+    ],
+  ];
+  for (const [path, body, end] of cases) {
+    const { status, message } = await ask(`/v1/${path}`, JSON.stringify(body));
+    assertEquals([status, message], [400, `Cannot read the request as ${end}`]);
+  }
+});
+
 Deno.test("nothing is read of a body that comes without a key, or where none belongs", async () => {
   const never = () => new ReadableStream();
   const options = { keys: ["a key"] };

@@ -1,11 +1,15 @@
 import { assertEquals } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
+import { TextRefusedError } from "../../../../pipeline/text/tokenizer.ts";
 import { ApiError, apiError, badRequest, errorBody } from "../../../../pipeline/serving/server/errors.ts";
 
 Deno.test("apiError() tells what a client did from what the server lacks and from bugs, and keeps their text from clients", () => {
   const wrong = new InputError("Cannot do it as it must be so: it is not");
   assertEquals([apiError(badRequest("no")).status, apiError(wrong).status], [400, 503]);
   assertEquals(apiError(wrong).message, wrong.message);
+  const refused = new TextRefusedError("Cannot encode it", { where: "a path of the server" });
+  assertEquals([apiError(refused).status, apiError(refused).message], [400, "Cannot encode it"]);
+  assertEquals(apiError(refused).headers, {});
   const bug = apiError(new TypeError("a path of the server"));
   assertEquals([bug.status, bug.message.includes("path")], [500, false]);
   const types = [400, 401, 404, 413, 429, 500, 503].map((status) =>
