@@ -200,7 +200,11 @@ Deno.test("zero-shot refuses bad data with exit code 2 and one line, and leaves 
       [JSON.stringify({ goal: "a" }), data, "sol1"],
       [JSON.stringify(doc).slice(0, 30), data, "invalid JSON on line 1"],
       [JSON.stringify(long), data, "question 1 as each of its choices must have 1 to 64 tokens"],
-      [JSON.stringify(doc), [...data, "--few-shot", "1"], "there are 0 among those asked of piqa, 1 are wanted"],
+      [
+        JSON.stringify(doc),
+        [...data, "--few-shot", "1"],
+        "there are 0 among those asked of piqa, 1 are wanted",
+      ],
       [JSON.stringify(doc), ["--task", "last_word"], '"tokenize" must have run'],
     ];
     for (const [text, args, message] of cases) {
