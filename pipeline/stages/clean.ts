@@ -209,9 +209,10 @@ async function partialsOf(run: string, paths: readonly string[]): Promise<string
 async function unfinishedOf(run: string, stage: Stage): Promise<string[]> {
   const manifest = manifestOf(stage.name);
   const found = new Set<string>();
-  const isClosed = await readManifest(run, stage.name).then((made) => made !== null, () => false);
+  const { ofParts } = stage;
+  const isClosed = ofParts && await readManifest(run, stage.name).then((made) => made !== null, () => false);
   const take = (path: string) => {
-    if (isClosed && stage.ofParts?.test(path)) found.add(path);
+    if (isClosed && ofParts.test(path)) found.add(path);
     if (isUnfinished(path) && (wholeName(path) === manifest || isMadeBy(stage, path))) found.add(path);
   };
   const top = await Array.fromAsync(Deno.readDir(run));

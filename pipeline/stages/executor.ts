@@ -244,7 +244,7 @@ export async function refuseLinks(run: string, stage: Stage): Promise<string[]> 
  * for them.
  */
 async function makeStage(
-  { run, emit, files }: Work,
+  { run, force, emit, files }: Work,
   stage: Stage,
   identity: StageIdentity,
   make: Make,
@@ -255,6 +255,9 @@ async function makeStage(
   emit({ type: "stage", stage: name, state: "started" });
   const start = performance.now();
   await removeIfThere(manifestPath(run, name));
+  const { ofParts } = stage;
+  const removeLeft = async () => ofParts && await removeOf(run, stage, (path) => ofParts.test(path));
+  if (force) await removeLeft(); // else what parts made is taken as it is
   const made = await make();
   const left: string[] = [];
   for (const folder of stage.onRequest ? [] : folders) {
@@ -269,8 +272,7 @@ async function makeStage(
   }
   const manifest = await writeManifest(run, identity, { ...made, read: files.read });
   await made.afterwards?.();
-  const { ofParts } = stage;
-  if (ofParts) await removeOf(run, stage, (path) => ofParts.test(path));
+  await removeLeft();
   const seconds = (performance.now() - start) / 1000;
   await recordTime(run, { stage: name, seconds, copied: made.copied });
   emit({ type: "stage", stage: name, state: "done", seconds, result: made.result });

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, say, setting, type Words, wordText } from "../../kernels/errors.ts";
+import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
 import { adapterKindOf, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
 import { usualDevice } from "../cost/device.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
@@ -18,7 +18,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { checkLimit } from "../text/documents.ts";
 import { expandInputs } from "../text/readers.ts";
-import { checkTrainable } from "../text/tokenizer.ts";
+import { untrainable } from "../text/tokenizer.ts";
 import { charactersPerToken } from "./cluster.ts";
 import { resolveRun } from "./resolution.ts";
 import { LEARN, roundFlops } from "./learn.ts";
@@ -102,14 +102,8 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
     const limit = say`all documents are counted, although ${setting("maxDocuments")} takes some of them`;
     plan.assumptions.splice(1, 0, wordText(limit, options.words));
   }
-  if (configuration.tokenizer === "") {
-    try {
-      checkTrainable(configuration.vocabularySize);
-    } catch (error) { // presets of the paper name such sizes, and may be planned
-      if (!(error instanceof InputError)) throw error;
-      plan.warnings.push(wordText(say`${error.what}; ${error.remedy!}`, options.words));
-    }
-  }
+  const refusal = configuration.tokenizer === "" && untrainable(configuration.vocabularySize);
+  if (refusal) plan.warnings.push(wordText(say`${refusal.what}; ${refusal.remedy!}`, options.words)); // a preset of the paper may be planned
   const wanted = (configuration.rounds + 1) * configuration.roundSequences * configuration.experts;
   if (configuration.routers === "" && characters > 0 && wanted > 2 * sequences) {
     plan.warnings.push(

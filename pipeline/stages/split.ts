@@ -7,7 +7,6 @@
 import { split as splitRows } from "../partition/split.ts";
 import { readShards } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
-import { removeFiles } from "../run/files.ts";
 import { outputsHash, readManifest, stageKey } from "../run/manifest.ts";
 import { SEQUENCES_PER_SECOND } from "./assign.ts";
 import { splitPrefix } from "./learn.ts";
@@ -60,7 +59,6 @@ const stage: Stage = {
       const { tokens, scored } = pathsOf(sources, kind);
       return watchRows(work, joinScores(read(tokens), read(scored)));
     };
-    if (work.force) await removeFiles(run, "manifests/split", (path) => MADE_NOTES.test(path));
     const { manifest, outputs } = await hasParts(run)
       ? await closeParts(work, sources, options)
       : await splitRows({ train: join("train"), test: join("test") }, options);

@@ -35,7 +35,6 @@ import {
   hasFiles,
   hasParts,
   MADE_PARTS,
-  removeParts,
   type Sides,
   type TextInFiles,
   tokenizePart,
@@ -118,7 +117,6 @@ const stage: Stage = {
     const { tokenizer, options, corpus } = await openText(work, key);
     const counts = noCounts();
     await Deno.mkdir(`${run}/tokens`, { recursive: true });
-    if (work.force) await removeParts(run);
     const text = fixedText(work, corpus);
     const taken = () => takenOf(work, corpus, text, tokenizer);
     const { outputs, rows } = hasFiles(c) && await hasParts(run)

@@ -13,7 +13,7 @@ import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { type RecordBatch, writeArrowFile } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { shardName } from "../rows/shards.ts";
-import { exists, type FileRecord, filesUnder, removeFiles, wholeName } from "../run/files.ts";
+import { exists, type FileRecord, filesUnder } from "../run/files.ts";
 import { conform, count } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { TokenizeCounts } from "../text/tokenize.ts";
@@ -278,13 +278,6 @@ export async function closeParts(
     }
   }
   return { outputs, rows };
-}
-
-/** Removes what parts left besides shards. */
-export async function removeParts(run: string): Promise<void> {
-  for (const folder of ["tokens", `manifests/${PLACE.stage}`]) {
-    await removeFiles(run, folder, (path) => MADE_PARTS.test(wholeName(path) ?? path));
-  }
 }
 
 /** Says how far the parts have come; null where none has begun. */

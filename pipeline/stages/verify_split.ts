@@ -138,8 +138,8 @@ async function verifyRows(
   const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = manifest.lineage;
   const ofTokens = { sequenceLength, vocabulary, eos, tokenizer };
   const ofScores = { ...ofTokens, prefix, experts, routers };
-  const shards = (folder: string) =>
-    outputsUnder({ outputs: Object.fromEntries(files) }, `${folder}/${kind}-`);
+  const known = { outputs: Object.fromEntries(files) };
+  const shards = (folder: string) => outputsUnder(known, `${folder}/${kind}-`);
   const read = (folder: string, lineage: Partial<Lineage>) => readCounted(run, shards(folder), lineage);
   const counts = new Map<string, ShardCounts>();
   const allScored = shards("scores").length === shards("tokens").length && !isWrong("config.json");

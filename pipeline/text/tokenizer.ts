@@ -134,20 +134,28 @@ export async function trainTokenizer(
 /** A text that a tokenizer cannot encode. */
 export class TextRefusedError extends InputError {}
 
-/** Throws an `InputError` for a size that no text can be trained to. */
-export function checkTrainable(vocabularySize: number): void {
-  const refuse = (must: string, remedy?: Text) => {
-    const what = `Cannot train a tokenizer as its size must be ${must}: it is ${vocabularySize}`;
-    throw new InputError(what, { remedy });
-  };
+/** Says why no text can be trained to a size; undefined where one can. */
+export function untrainable(vocabularySize: number): InputError | undefined {
+  const refusal = (must: string, remedy?: Text) =>
+    new InputError(`Cannot train a tokenizer as its size must be ${must}: it is ${vocabularySize}`, {
+      remedy,
+    });
   if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
-    refuse(`at least ${SPECIAL} (EOS and the 256 bytes)`);
+    return refusal(`at least ${SPECIAL} (EOS and the 256 bytes)`);
   }
   const most = SPECIAL + LIBRARY_LIMIT;
-  const remedy = say`name one that is trained with ${setting("tokenizer")}, or set ${
-    setting("vocabularySize")
-  }`;
-  if (vocabularySize > most) refuse(`at most ${most}, more than which the library does not train`, remedy);
+  if (vocabularySize <= most) return undefined;
+  const [tokenizer, size] = [setting("tokenizer"), setting("vocabularySize")];
+  return refusal(
+    `at most ${most}, more than which the library does not train`,
+    say`name one that is trained with ${tokenizer}, or set ${size}`,
+  );
+}
+
+/** Throws an `InputError` for a size that no text can be trained to. */
+export function checkTrainable(vocabularySize: number): void {
+  const refusal = untrainable(vocabularySize);
+  if (refusal) throw refusal;
 }
 
 /** Trains in a worker, so that signals are heard meanwhile. */

@@ -9,17 +9,18 @@ const within = (least: number, most: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
 const text = v.string();
 
-/**
- * A list of plain values. It is checked as a whole: a check of each by itself takes seconds where there are millions, and all other clients
- * wait for it.
- */
-const listOf = <Value>(is: (value: unknown) => value is Value, what: string) =>
-  v.custom<Value[]>((value) => Array.isArray(value) && value.every(is), `Expected a list of ${what}`);
-const isId = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
-const isStop = (value: unknown): value is string => typeof value === "string" && value !== "";
-const isPrompt = (value: unknown): value is string | number[] =>
-  typeof value === "string" || Array.isArray(value) && value.length > 0 && value.every(isId);
-const ids = listOf(isId, "whole numbers from 0");
+// Lists of plain values are checked as a whole: a check of each value by itself takes seconds where there are millions, and all other
+// clients wait for it.
+const isList = (value: unknown, most = Infinity): value is unknown[] =>
+  Array.isArray(value) && value.length <= most;
+const isId = (value: unknown) => Number.isSafeInteger(value) && Number(value) >= 0;
+const isStop = (value: unknown) => typeof value === "string" && value !== "";
+const isPrompt = (value: unknown) =>
+  typeof value === "string" || isList(value) && value.length > 0 && value.every(isId);
+const ids = v.custom<number[]>(
+  (value) => isList(value) && value.every(isId),
+  "Expected a list of whole numbers from 0",
+);
 
 /** A field that may be left out or null. */
 const maybe = <Schema extends v.GenericSchema>(schema: Schema) => v.nullish(schema);
@@ -51,8 +52,8 @@ const COMMON = {
   top_k: maybe(count(0)),
   seed: maybe(count(Number.MIN_SAFE_INTEGER)),
   n: maybe(count(1, 128)),
-  stop: maybe(v.union(
-    [v.pipe(text, v.nonEmpty()), v.pipe(listOf(isStop, "texts"), v.maxLength(64))],
+  stop: maybe(v.custom<string | string[]>(
+    (value) => isStop(value) || isList(value, 64) && value.every(isStop),
     "Expected a text that is not empty, or a list of 64 such texts at most",
   )),
   max_tokens: maybe(count(0)),
@@ -71,11 +72,10 @@ const COMMON = {
 export const COMPLETION = object({
   ...COMMON,
   prompt: maybe(
-    v.union([
-      text,
-      v.pipe(ids, v.nonEmpty()),
-      v.pipe(listOf(isPrompt, "texts or lists of whole numbers from 0"), v.nonEmpty()),
-    ], "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists"),
+    v.custom<string | number[] | (string | number[])[]>(
+      (value) => isPrompt(value) || isList(value) && value.length > 0 && value.every(isPrompt),
+      "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists",
+    ),
   ),
   echo: maybe(v.boolean()),
   logprobs: maybe(count(0, 20)),
@@ -90,7 +90,7 @@ const MOST_PARTS = 10_000;
 const shortList = <Item extends v.GenericSchema>(item: Item) =>
   v.pipe(
     v.custom<unknown[]>(
-      (value) => Array.isArray(value) && value.length <= MOST_PARTS,
+      (value) => isList(value, MOST_PARTS),
       `Expected a list of ${MOST_PARTS} at most`,
     ),
     v.array(item),
