@@ -55,7 +55,7 @@ export async function scoreModel(
   let done = 0;
   for await (const { rows, tokens, sequenceLength, length } of blocks(open(), lineage)) {
     signal?.throwIfAborted();
-    scores.push(await scorer.score(tokens, sequenceLength, length));
+    scores.push(await scorer.score(tokens, sequenceLength, length, signal));
     done += rows;
     onProgress?.(done);
   }
@@ -151,8 +151,8 @@ export function createPasses(
         const block = routed.blocks[number];
         if (block?.rows !== rows) throw otherSequences(model);
         if (number < begin || number >= end) continue;
-        const scores = take && await scorer.scoreTokens(tokens, sequenceLength, length);
-        const nll = scores?.nll ?? await scorer.score(tokens, sequenceLength, length); // the same bits
+        const scores = take && await scorer.scoreTokens(tokens, sequenceLength, length, signal);
+        const nll = scores?.nll ?? await scorer.score(tokens, sequenceLength, length, signal); // the same bits
         visitAll(model, block, nll, visit);
         if (scores) take(number, scores);
       }

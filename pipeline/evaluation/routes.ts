@@ -118,7 +118,7 @@ export async function route(
     let margin: Float64Array = new Float64Array(rows);
     for (const together of [[prefix], prefixes.filter((tokens) => tokens !== prefix)]) {
       if (together.length === 0) continue;
-      const costs = await mixture.costs(block, together);
+      const costs = await mixture.costs(block, together, signal);
       const chosen = assignArgmax(trained ? costsOf(costs, experts, trained) : costs, experts);
       if (together[0] === prefix) margin = marginsOf(costs, chosen, experts);
       together.forEach((tokens, i) => {

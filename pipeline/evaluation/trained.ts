@@ -32,7 +32,7 @@ export async function ofTrained(
   const kept: boolean[] = [];
   for await (const block of blocks(open(), partitioner)) {
     signal?.throwIfAborted();
-    for (const expert of assignArgmax(await mixture.costs(block, [prefix]), partitioner.experts)) {
+    for (const expert of assignArgmax(await mixture.costs(block, [prefix], signal), partitioner.experts)) {
       kept.push(there.has(expert));
     }
     onRows(block.rows);

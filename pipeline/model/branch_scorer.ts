@@ -47,9 +47,9 @@ export interface BranchScorer {
   readonly plans: number;
   /**
    * Scores the continuations of texts. Throws an `InputError` where a text or a continuation is empty, both together have more than
-   * S + 1 tokens, or a token id is outside the vocabulary.
+   * S + 1 tokens, or a token id is outside the vocabulary. `signal` ends it between two passes.
    */
-  score(texts: readonly Branching[]): Promise<ContinuationScore[][]>;
+  score(texts: readonly Branching[], signal?: AbortSignal): Promise<ContinuationScore[][]>;
   /** Frees the device memory. */
   close(): void;
 }
@@ -168,10 +168,11 @@ export function createBranchScorer(
       get plans() {
         return plans.size;
       },
-      async score(texts) {
+      async score(texts, signal) {
         texts.forEach(check);
         const scores = texts.map(({ continuations }) => new Array<ContinuationScore>(continuations.length));
         for (const { placed, predicting, shared, length } of passesOf(texts, room, longest)) {
+          signal?.throwIfAborted();
           const rows = upTo(predicting + shared, ROWS, room);
           const heads = upTo(predicting, ROWS, room);
           const sequences = upTo(placed.length, SEQUENCES, Math.floor(room / length));

@@ -9,6 +9,7 @@ import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
 import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
@@ -56,13 +57,23 @@ export interface Scorer {
   /**
    * Returns the NLL in nats `[rows, prefixes, models]` of sequences `tokens` `[rows, stride]`, summed over those of the first
    * `prefix` tokens that count: the first `lengths[row]`, or those in the row's span. Without `prefixes` it is
-   * `[rows, models]`, and the prefix is the scorer's length.
+   * `[rows, models]`, and the prefix is the scorer's length. `signal` ends it between two passes.
    *
    * Throws an `InputError` on a token id outside the vocabulary, and a `RangeError` on a span beyond the stride or the length.
    */
-  score(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<Float32Array>;
+  score(
+    tokens: Tokens,
+    stride: number,
+    counted: Uint32Array | readonly Span[],
+    signal?: AbortSignal,
+  ): Promise<Float32Array>;
   /** Scores each token that counts, whatever the prefixes are. The first call takes the memory for it. */
-  scoreTokens(tokens: Tokens, stride: number, counted: Uint32Array | readonly Span[]): Promise<TokenScores>;
+  scoreTokens(
+    tokens: Tokens,
+    stride: number,
+    counted: Uint32Array | readonly Span[],
+    signal?: AbortSignal,
+  ): Promise<TokenScores>;
   /** Replaces the weights of all models by those of models of the same shape. */
   load(models: readonly Weights[]): void;
   /** Frees the device memory. */
@@ -85,8 +96,11 @@ export interface ScorerOptions {
   dtype?: Dtype;
 }
 
-/** Rows scored between two readbacks, at most: a readback costs as much as a small forward pass. */
-const ROWS_PER_READ = 4096;
+/**
+ * Rows scored between two readbacks, at most. On a GPU a readback costs as much as a small forward pass. On a processor it costs
+ * next to nothing, and only between two of them can work that was submitted be left off: every pass is read back.
+ */
+const ROWS_PER_READ: Record<AdapterKind, number> = { gpu: 4096, software: 1 };
 /** About how many bytes of values of single tokens are read back at once. */
 const TOKENS_BUDGET = 16 * 2 ** 20;
 
@@ -155,7 +169,8 @@ function planPass(
   details?: TokenDetails,
 ): PlannedPass {
   const rowBytes = steps * models.length * 4 * (details ? 3 : 1);
-  const rowsPerRead = steps === 1 ? ROWS_PER_READ : Math.min(ROWS_PER_READ, TOKENS_BUDGET / rowBytes);
+  const most = ROWS_PER_READ[gpu.kind];
+  const rowsPerRead = steps === 1 ? most : Math.min(most, TOKENS_BUDGET / rowBytes);
   const places = Math.ceil(rowsPerRead / batch) * batch;
   const outputs = groups.map(({ own, size }) =>
     [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
@@ -176,6 +191,7 @@ interface Rows {
   tokens: Tokens;
   stride: number;
   spans: readonly Span[];
+  signal?: AbortSignal;
 }
 
 /** Receives the outputs of a row and a model: value `i` of an output stands at `at + i * size`. */
@@ -209,6 +225,7 @@ function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, len
   return async ({ steps, places, outputs, dispatches }: PlannedPass, rows: Rows, take: Take) => {
     const count = rows.spans.length;
     for (let first = 0; first < count; first += places) {
+      rows.signal?.throwIfAborted();
       const part = Math.min(places, count - first);
       for (let place = 0; place < part; place += batch) {
         submit(rows, first + place, place * steps, dispatches);
@@ -257,10 +274,10 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
     get bytes() {
       return arena.bytes;
     },
-    async score(tokens, stride, counted) {
+    async score(tokens, stride, counted, signal) {
       const spans = spansOf(stride, counted);
       const nll = new Float32Array(spans.length * ends.length * count);
-      await run(scoring, { tokens, stride, spans }, (row, model, { values: [values], at, size }) => {
+      await run(scoring, { tokens, stride, spans, signal }, (row, model, { values: [values], at, size }) => {
         let sum = 0;
         for (let step = 0, k = 0; k < ends.length; k++) {
           for (; step < ends[k]; step++) sum = Math.fround(sum + values[at + step * size]);
@@ -269,7 +286,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
       });
       return nll;
     },
-    async scoreTokens(tokens, stride, counted) {
+    async scoreTokens(tokens, stride, counted, signal) {
       const spans = spansOf(stride, counted);
       const starts = new Uint32Array(spans.length + 1);
       spans.forEach((span, row) => starts[row + 1] = starts[row] + predictedTokens(span));
@@ -287,7 +304,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         likeliest: buffer("likeliest tokens"),
         least: buffer("their NLLs"),
       });
-      await run(detailed, { tokens, stride, spans }, (row, model, { values, at, size }) => {
+      await run(detailed, { tokens, stride, spans, signal }, (row, model, { values, at, size }) => {
         const [nll, ids, least] = values;
         const first = firstPredicted(spans[row]);
         let sum = 0;

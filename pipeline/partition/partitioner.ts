@@ -48,9 +48,9 @@ export interface Partitioner {
   /**
    * Computes costs f32 `[prefixes, rows, E]` of sequences for every expert, each by the first min(prefix,
    * length) tokens; the lowest is the best. Prefixes ascend, and all come from one pass. The costs of a row
-   * do not depend on other rows.
+   * do not depend on other rows. `signal` may end it early.
    */
-  costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
+  costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
   /**
    * Counts the sequences of which it knows nothing, so that they cost every expert the same. Absent where there
    * are none such.

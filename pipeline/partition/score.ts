@@ -22,6 +22,8 @@ export interface ScoreOptions {
   dropTokens?: boolean;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
+  /** Ends it between two passes. */
+  signal?: AbortSignal;
   /** Called with a warning about input that says less than it should. */
   onWarning?: (message: Text) => void;
   /** Called at the end with the sequences of which the partitioner knows nothing, if there are some. Default: a warning tells them. */
@@ -58,7 +60,7 @@ const PREFIX = setting("prefix");
 
 async function* scored(
   source: ReadableStream<RecordBatch>,
-  { partitioner, prefix, dropTokens = false, config, onWarning, ...options }: ScoreOptions & {
+  { partitioner, prefix, dropTokens = false, config, signal, onWarning, ...options }: ScoreOptions & {
     prefix: number;
   },
 ): AsyncGenerator<RecordBatch> {
@@ -75,7 +77,7 @@ async function* scored(
     held = [];
     count = 0;
     const sequences = { ...rest, tokens: tokens!, sequenceLength };
-    const nll = rest.rows === 0 ? new Float32Array() : await partitioner.costs(sequences, [prefix]);
+    const nll = rest.rows === 0 ? new Float32Array() : await partitioner.costs(sequences, [prefix], signal);
     unknown += partitioner.unknown?.(sequences) ?? 0;
     return toBatch({ ...rest, ...(dropTokens ? {} : { tokens }), nll }, lineage!);
   };

@@ -81,7 +81,11 @@ async function openExperts(
   const isAlike = configs.every((other) => JSON.stringify(other) === JSON.stringify(config));
   const { sha256 } = await self.identify(folder);
 
-  async function costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array> {
+  async function costs(
+    rows: TokenRows,
+    prefixes: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
     const count = rows.length.length;
     if (count === 0 || prefixes.length === 0) return new Float32Array();
     const gpu = await device();
@@ -95,7 +99,7 @@ async function openExperts(
       const size = Math.min(count, rowsPerPass(gpu.maxBindingBytes, config, length, batch));
       const scorer = createScorer(gpu, { config, models: [weights], batch: size, length, prefixes: several });
       try {
-        const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length); // [rows, prefixes]
+        const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length, signal); // [rows, prefixes]
         nll.forEach((value, i) => {
           const [row, prefix] = [Math.floor(i / prefixes.length), i % prefixes.length];
           result[(prefix * count + row) * experts + expert] = value;

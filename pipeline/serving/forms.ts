@@ -116,7 +116,7 @@ export function branching(
         get plans() {
           return own.plans;
         },
-        score: (texts) => queue(() => own.score(texts)),
+        score: (...texts) => queue(() => own.score(...texts)),
         close: own.close,
       };
       return { config, notes, branches, bytes: own.bytes, close: own.close };

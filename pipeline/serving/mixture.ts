@@ -72,7 +72,7 @@ export interface Mixture {
   /** Gives the tokens of the routing prefix, M. */
   prefix(): Promise<number>;
   /** Asks the partitioner for costs; the call waits in the queue of the device. */
-  costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array>;
+  costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
   /** Frees the partitioner. It is opened again when it is needed. */
   closePartitioner(): void;
   /**
@@ -167,10 +167,10 @@ export function createMixture(
     }
     return opened;
   });
-  const costs: Mixture["costs"] = (rows, prefixes) =>
+  const costs: Mixture["costs"] = (rows, prefixes, signal) =>
     queue(async () => {
       renew();
-      return await (await partitioner.get()).costs(rows, prefixes);
+      return await (await partitioner.get()).costs(rows, prefixes, signal);
     });
 
   /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */

@@ -145,6 +145,7 @@ async function scoreShards(
       prefix: await splitPrefix(configuration),
       dropTokens: true,
       config: key,
+      signal: work.signal,
       onWarning: (message) => emit({ type: "warning", message }),
       onUnknown: (sequences) => unknown += sequences,
     });

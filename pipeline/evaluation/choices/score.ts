@@ -69,7 +69,7 @@ interface ModelScores {
   greedy: Uint8Array;
 }
 
-const QUESTIONS = 256; // choices that are scored between two looks at the signal
+const QUESTIONS = 256; // whose texts are put together
 
 /**
  * Asks the questions of a task. A question is routed by the first M tokens of what its choices follow, or each choice by those of
@@ -256,7 +256,7 @@ async function scoreWith(
     signal?.throwIfAborted();
     const last = Math.min(prompts.length, first + QUESTIONS);
     const { texts, at } = branchesOf(prompts.slice(first, last));
-    const results = await lease.value.branches.score(texts);
+    const results = await lease.value.branches.score(texts, signal);
     for (const [text, places] of at.entries()) {
       for (const [i, [prompt, choice]] of places.entries()) {
         const score = results[text][i];

@@ -105,11 +105,15 @@ export function partitionerOf(
     return scorer;
   }
 
-  async function costs(rows: TokenRows, prefixes: readonly number[]): Promise<Float32Array> {
+  async function costs(
+    rows: TokenRows,
+    prefixes: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
     const count = rows.length.length;
     if (count === 0 || prefixes.length === 0) return new Float32Array();
     const scorer = await scorerOf(prefixes, count);
-    const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length); // [rows, prefixes, E]
+    const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length, signal); // [rows, prefixes, E]
     if (prefixes.length === 1) return nll;
     const experts = models.length;
     const byPrefix = new Float32Array(nll.length);
@@ -130,8 +134,8 @@ export function partitionerOf(
     tokenizer: notes.tokenizer,
     eos: notes.eos,
     shape: config,
-    costs(rows, prefixes) {
-      const result = turn.then(() => costs(rows, prefixes)); // one call at a time, so that none closes the scorer of another
+    costs(rows, prefixes, signal) {
+      const result = turn.then(() => costs(rows, prefixes, signal)); // one call at a time, so that none closes the scorer of another
       turn = result.catch(() => {});
       return result;
     },

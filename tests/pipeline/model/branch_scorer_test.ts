@@ -143,3 +143,25 @@ Deno.test("createBranchScorer() keeps the plans that were used last, and plans a
   assertEquals(await scorer.score(first), before);
   scorer.close();
 });
+
+Deno.test("createBranchScorer() leaves off between two passes where the signal says so", async () => {
+  const config: ModelConfig = { vocabulary: 33, hidden: 4, layers: 1, heads: 1, context: 64 };
+  const ending = new AbortController();
+  let submits = 0;
+  const submit: typeof gpu.submit = (dispatches) => {
+    gpu.submit(dispatches);
+    if (++submits === 2) ending.abort(new Error("enough")); // the first one lays out the weights
+  };
+  const scorer = createBranchScorer({ ...gpu, submit }, {
+    config,
+    weights: anyWeights(config, "model"),
+    batch: 1,
+  });
+  const texts = Array.from({ length: 3 }, (_, i): Branching => ({
+    context: randomIntegers(63, config.vocabulary, `text ${i}`),
+    continuations: [Uint32Array.of(1)],
+  }));
+  await assertRejects(() => scorer.score(texts, ending.signal), Error, "enough");
+  assertEquals(submits, 2);
+  scorer.close();
+});

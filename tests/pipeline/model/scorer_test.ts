@@ -186,6 +186,34 @@ Deno.test("Scorer.score() may be called again before the first call is done", as
   assertSameBits(results[1], await score(second));
 });
 
+Deno.test("Scorer.score() and scoreTokens() leave off between two passes where the signal says so", async () => {
+  const rows = sequences(9000); // more than a GPU scores between two readbacks
+  for (const way of ["score", "scoreTokens"] as const) {
+    const ending = new AbortController();
+    let submits = 0;
+    const submit: typeof gpu.submit = (dispatches) => {
+      gpu.submit(dispatches);
+      if (++submits === 2) ending.abort(new Error("enough")); // the first one lays out the weights
+    };
+    const scorer = createScorer({ ...gpu, submit }, {
+      config: CONFIG,
+      models: MODELS,
+      batch: 600,
+      length: 2,
+    });
+    await assertRejects(
+      () => scorer[way](rows.tokens, STRIDE, rows.lengths, ending.signal),
+      Error,
+      "enough",
+    );
+    assert(submits < 2 + 9000 / 600, `${submits} submits`);
+    const before = submits;
+    await assertRejects(() => scorer[way](rows.tokens, STRIDE, rows.lengths, ending.signal), Error, "enough");
+    assertEquals(submits, before);
+    scorer.close();
+  }
+});
+
 Deno.test("Scorer.load() replaces the weights of every model, also where a limit splits the bank", async () => {
   const rows = sequences(5);
   const others = [7, 8, 9].map((i) => anyWeights(CONFIG, i));
