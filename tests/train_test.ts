@@ -11,7 +11,7 @@ import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoi
 import { openGpu } from "../kernels/device/gpu.ts";
 import { trainingFlops } from "../pipeline/cost/flops.ts";
 import { exists } from "../pipeline/run/files.ts";
-import { randomBits } from "../pipeline/random.ts";
+import { randomBits, uniform } from "../pipeline/random.ts";
 import {
   copyFolder,
   hashes,
@@ -221,6 +221,50 @@ Deno.test("experts and dense models killed, or interrupted, at random moments an
     }
     assert(kills >= KILLS, `only ${kills} of ${KILLS} trainings were killed before their end`);
     assert(resumed > 0, "no training went on from a checkpoint");
+  }));
+
+Deno.test("a Switch Transformer killed at random moments after checkpoints and run again ends with the bytes of an undisturbed one", () =>
+  inFolder(async (folder) => {
+    const base = `${folder}/base`;
+    copyFolder(await partitioned(), base);
+    for (const dtype of ["f32", "bf16"]) {
+      const [run, undisturbed] = [`${folder}/${dtype}`, `${folder}/${dtype}-undisturbed`];
+      for (const place of [run, undisturbed]) copyFolder(base, place);
+      const own = ["--switch-capacity", "1", "--dtype", dtype, ...BRIEF, ...CHECKPOINTS];
+      const args = (run: string) => ["--run", run, ...own];
+      const checkpoints = (run: string) => namesIn(`${run}/switch/checkpoints`);
+      /** Starts the training, and waits until it has written a checkpoint. */
+      const start = async (run: string, more: string[] = []) => {
+        const before = await checkpoints(run);
+        const child = taskCommand("train-switch", [...args(run), ...more], { stdout: "null" }).spawn();
+        const output = child.output();
+        const ended = output.then(() => true);
+        const isNew = (name: string) => name.endsWith(".safetensors") && !before.includes(name);
+        while (!(await checkpoints(run)).some(isNew)) {
+          if (await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2))])) break;
+        }
+        return { child, output };
+      };
+      const whole = await start(undisturbed);
+      const first = performance.now();
+      const { code, stderr } = await whole.output;
+      const rest = performance.now() - first; // from the first checkpoint to the end
+      assertEquals(code, 0, new TextDecoder().decode(stderr));
+      const expected = await hashes(undisturbed);
+      for (const name of ["switch/model.safetensors", "metrics/switch.jsonl"]) assert(name in expected, name);
+
+      const goesOn = "goes on after step";
+      for (const [i, more] of [[], ["--recompute"]].entries()) { // recomputation takes other memory, to the same bits
+        const { child, output } = await start(run, more);
+        await new Promise((resolve) => setTimeout(resolve, rest / 6 * uniform(1, `kill of ${dtype}`, i)));
+        sendSignal(child, "SIGKILL");
+        const { signal, stderr } = await output;
+        assertEquals(signal, "SIGKILL", "the training ended before its kill");
+        assertEquals(new TextDecoder().decode(stderr).includes(goesOn), i > 0);
+      }
+      assertStringIncludes((await succeed("train-switch", args(run))).err, goesOn);
+      assertEquals(await hashes(run), expected);
+    }
   }));
 
 Deno.test("what an interruption leaves beside the regular checkpoints is gone in the end", () =>
