@@ -82,12 +82,12 @@ function placesOf(folder: string): string[] {
 }
 
 /** Words what the project's pages tell now. */
-export function publishedText({ pages, published }: { pages: string[]; published: Published[] }): string {
+export function publishedText({ page, published }: { page: string; published: Published[] }): string {
   const verdicts = (wanted: boolean | null) => (one: Published) =>
     String(one.claims.filter(({ holds }) => holds === wanted).length);
   const rows = published.map((
     one,
   ) => [one.title, ...[false, true, null].map((wanted) => verdicts(wanted)(one))]);
-  return [table("from | no | yes | neither", rows, ["from"]), "", ...pages.map((page) => `wrote   ${page}`)]
+  return [table("from | no | yes | neither", rows, ["from"]), "", `wrote   ${page}`]
     .join("\n");
 }

@@ -75,5 +75,6 @@ Deno.test("every task and every flag in the commands of the pages is there", asy
 });
 
 Deno.test("README.md is what a newcomer can read at once", () => {
-  assert(textOf("README.md").split("\n").length <= 100);
+  const results = /^<!-- results: begin[^]*^<!-- results: end -->$/m; // most of which is folded
+  assert(textOf("README.md").replace(results, "").split("\n").length <= 90);
 });

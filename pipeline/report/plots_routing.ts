@@ -37,7 +37,9 @@ import { colour, expertColour, HEAT_OPACITY } from "./theme.ts";
 /** What a report shows of a round. */
 type Round = Pick<RoundMetrics, "round" | "nllPerToken" | "shares" | "regret" | "nmi">;
 /** What it shows of an expert's part. */
-type Part = { train: Pick<PartManifest["train"], "sources"> };
+type Part = {
+  train: { sources: Record<string, Pick<PartManifest["train"]["sources"][string], "sequences">> };
+};
 /** What it shows of a set of sequences. */
 type Shares = Pick<PartitionManifest["train"], "shares">;
 

@@ -1,7 +1,6 @@
 /**
- * Puts what studies and reproductions came to into the project's pages: all claims in one table, those
- * that do not hold first, and the pictures of every study. Pages say what the files of a folder say, and a test
- * compares them.
+ * Puts what studies came to into the project's README: what does not hold, all claims in one table, and the pictures of every
+ * study. The page says what the files of a folder say, and a test compares them.
  *
  * @module
  */
@@ -10,7 +9,7 @@ import { join } from "node:path";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
-import { failuresFirst, readClaimsMarkdown, verdictsOf } from "./claims.ts";
+import { failuresFirst, verdictsOf } from "./claims.ts";
 import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
 import { RATES_FILE, ratesText, readRates } from "./studies/rates.ts";
 import { readStudies } from "./studies/results.ts";
@@ -18,12 +17,12 @@ import { readRouterSearches, ROUTERS_FILE, routerSearchesText } from "./studies/
 import { STUDIES } from "./studies/studies.ts";
 import { seedsAmong } from "./studies/study.ts";
 
-/** What one study, or one run, came to. */
+/** What one study came to. */
 export interface Published {
   /** What a table calls it. */
   title: string;
-  /** The study; none for a run of its own. */
-  study?: string;
+  /** The study. */
+  study: string;
   /** The claims. */
   claims: Claim[];
   /** Path of its table in the folder. */
@@ -36,38 +35,29 @@ export interface Published {
 const STUDIES_FOLDER = "studies";
 
 /**
- * Reads what the folders in a folder came to: studies, by their `studies.json`, and single runs, by their
- * `reproduction.md`. `from` is a folder of studies that stands for the one that is kept there under the name `as`;
- * "" for none.
+ * Reads what the folders of studies in a folder came to, by their `studies.json`. `from` is a folder of studies that stands for the
+ * one that is kept there under the name `as`; "" for none.
  */
 export async function readPublished(folder: string, from = "", as = STUDIES_FOLDER): Promise<Published[]> {
   const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
     .map(({ name }) => name);
   const all = [...new Set([...names, ...from === "" ? [] : [as]])].sort();
   const found = await Promise.all(all.map(async (name): Promise<Published[]> => {
-    const table = `${name}/reproduction.md`;
     const place = name === as && from !== "" ? from : `${folder}/${name}`;
-    if (await exists(`${place}/studies.json`)) {
-      const { studies } = await readStudies(`${place}/studies.json`);
-      const pictures = (await picturesIn(place)).sort();
-      return studies.map(({ name: study, claims }) => {
-        const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
-        const own = pictures.filter((path) => isOwn.test(path));
-        const where = name === STUDIES_FOLDER ? "" : ` (${name})`;
-        const title = `${STUDIES.get(study)?.title ?? study}${where}`;
-        return { title, study, claims, table, pictures: own.map((path) => `${name}/${path}`) };
-      });
-    }
-    if (!await exists(`${folder}/${table}`)) return [];
-    const claims = readClaimsMarkdown(await Deno.readTextFile(`${folder}/${table}`));
-    const experts = /^e(\d+)$/.exec(name)?.[1];
-    const title = experts ? `One run with ${experts} experts` : `One run, ${name}`;
-    return [{ title, claims, table, pictures: [] }];
+    if (!await exists(`${place}/studies.json`)) return [];
+    const { studies } = await readStudies(`${place}/studies.json`);
+    const pictures = (await picturesIn(place)).sort();
+    return studies.map(({ name: study, claims }) => {
+      const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
+      const own = pictures.filter((path) => isOwn.test(path));
+      const where = name === STUDIES_FOLDER ? "" : ` (${name})`;
+      const title = `${STUDIES.get(study)?.title ?? study}${where}`;
+      const table = `${name}/${TABLE}`;
+      return { title, study, claims, table, pictures: own.map((path) => `${name}/${path}`) };
+    });
   }));
-  const published = found.flat();
   const order = [...STUDIES.keys()];
-  const placeOf = ({ study }: Published) => study === undefined ? order.length : order.indexOf(study);
-  return published.sort((a, b) => placeOf(a) - placeOf(b));
+  return found.flat().sort((a, b) => order.indexOf(a.study) - order.indexOf(b.study));
 }
 
 /** Lists the pictures of a folder of studies. */
@@ -75,14 +65,30 @@ async function picturesIn(folder: string): Promise<string[]> {
   return (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg"));
 }
 
+/** A claim, and all studies that came to the same of it from the same runs. */
+interface Told {
+  claim: Claim;
+  from: Published[];
+}
+
+/** Lists claims, each once, where several studies tell the same. */
+function toldOnce(published: readonly Published[]): Told[] {
+  const all = published.flatMap((from) => from.claims.map((claim) => ({ claim, from })));
+  const same = Map.groupBy(
+    all,
+    ({ claim: { claim, paper, here, holds } }) => JSON.stringify([claim, paper, here, holds]),
+  );
+  return [...same.values()].map((told) => ({ claim: told[0].claim, from: told.map(({ from }) => from) }));
+}
+
 const countOf = (claims: readonly Claim[], verdict: boolean): number =>
   claims.filter(({ holds }) => holds === verdict).length;
 
-/** Says how many claims do not hold, of the paper's and of those beyond it; `more` follows. */
-function told(published: readonly Published[], more = ""): string {
-  const { paper, own } = verdictsOf(published.flatMap(({ claims }) => claims));
-  return `What does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper (some judge the same ` +
-    `claim), and ${own.no} of ${own.all} on questions of our own${more}.`;
+/** Says how many claims do not hold, of the paper's and of those beyond it. */
+function told(published: readonly Published[]): string {
+  const { paper, own } = verdictsOf(toldOnce(published).map(({ claim }) => claim));
+  return `What does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
+    `${own.all} on questions of our own. A claim has several verdicts where several runs tell of it.`;
 }
 
 /** Names the studies that were not run yet. */
@@ -96,8 +102,30 @@ const row = (cells: readonly string[]): string =>
   `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 const head = (cells: readonly string[]): string[] => [row(cells), row(cells.map(() => "---"))];
 
-/** Writes what does not hold, study by study, for a page that is read at once; `to` leads to all claims. */
-export function publishedSummary(published: readonly Published[], to: string): string {
+/**
+ * Writes what studies came to: what does not hold, study by study, then all claims in one table, those that do not hold first, and
+ * the pictures; `folder` is the way from the page to the results. A reader unfolds table and pictures.
+ */
+export function resultsText(published: readonly Published[], folder: string): string {
+  return [
+    told(published),
+    "",
+    ...failures(published),
+    "",
+    "<details>",
+    "<summary>All claims in one table, and a picture of every study</summary>",
+    "",
+    ...claimsTable(published, folder),
+    ...published.flatMap(({ title, pictures }) =>
+      pictures.flatMap((picture) => ["", `![${title}](${join(folder, picture)})`])
+    ),
+    "",
+    "</details>",
+  ].join("\n");
+}
+
+/** Says what does not hold, study by study. */
+function failures(published: readonly Published[]): string[] {
   const share = ({ claims }: Published) =>
     `${countOf(claims, true)} of ${countOf(claims, true) + countOf(claims, false)}`;
   const failing = ({ claim, here }: Claim) => {
@@ -109,15 +137,12 @@ export function publishedSummary(published: readonly Published[], to: string): s
     ...nothingFails(all.filter(({ no }) => no.length === 0).map(({ one }) => one)),
     ...missingText(published),
   ];
-  const arrow = "An arrow leads from the perplexity of a dense model to that of the mixture.";
   return [
-    `${told(published, ` ([all of them](${to}), with the paper's figures and pictures)`)} ${arrow}`,
-    "",
     ...all.filter(({ no }) => no.length > 0).map(({ one, no }) =>
       `- **${one.title}**: ${share(one)} hold. What does not: ${no.map(failing).join("; ")}.`
     ),
     ...last.length > 0 ? ["", last.join(" ")] : [],
-  ].join("\n");
+  ];
 }
 
 /** Names what fails in nothing: all its claims hold, or all that are judged, or none is judged. */
@@ -143,31 +168,22 @@ function withInterval(here: string): [figure: string, interval: string] {
   return found ? [found[1], found[2].replace(", ", " to ")] : [here, ""];
 }
 
-/**
- * Writes all claims, those that do not hold first, and the pictures of studies; `folder` is the way from the
- * page to the results.
- */
-export function publishedClaims(published: readonly Published[], folder: string): string {
-  const all = published.flatMap((from) => from.claims.map((claim) => ({ from, claim })));
+/** Writes all claims, those that do not hold first. */
+function claimsTable(published: readonly Published[], folder: string): string[] {
   const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
+  const link = ({ title, table }: Published) => `[${title}](${join(folder, table)})`;
   return [
-    told(published),
-    ...missingText(published),
-    "",
     ...head(["from", "claim", "paper", "here", "95% interval", "holds"]),
-    ...failuresFirst(all, ({ claim }) => claim).map(({ from: { title, table }, claim }) =>
+    ...failuresFirst(toldOnce(published), ({ claim }) => claim).map(({ from, claim }) =>
       row([
-        `[${title}](${join(folder, table)})`,
+        from.map(link).join("; "),
         claim.claim,
         claim.paper,
         ...withInterval(claim.here),
         verdict(claim.holds),
       ])
     ),
-    ...published.flatMap(({ title, pictures }) =>
-      pictures.flatMap((picture) => ["", `![${title}](${join(folder, picture)})`])
-    ),
-  ].join("\n");
+  ];
 }
 
 const BEGIN = /^<!-- results: begin.*-->$/m;
@@ -192,14 +208,8 @@ export function withResults(page: string, text: string, where: string): string {
   return `${page.slice(0, begin.index + begin[0].length)}\n${ignored}\n${page.slice(end.index)}`;
 }
 
-/** The pages that tell what came out, with what each tells. */
-const PAGES: readonly { page: string; text: (published: readonly Published[]) => string }[] = [
-  { page: "README.md", text: (published) => publishedSummary(published, "pipeline/SCIENCE.md#all-claims") },
-  {
-    page: "pipeline/SCIENCE.md",
-    text: (published) => publishedClaims(published, "../fixtures/reproduction"),
-  },
-];
+/** The page that tells what came out. */
+const PAGE = "README.md";
 
 /** Where results are kept, in the project's folder. */
 const FOLDER = "fixtures/reproduction";
@@ -218,15 +228,15 @@ export interface PublishOptions {
 const TABLE = "reproduction.md";
 
 /**
- * Writes the pages anew from the results that are kept, after taking those of a folder of studies in: they
+ * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they
  * take the place of the results that are kept under that name. Notes of runs, learning rates and settings of
- * routers are put beside those that are there. Gives the pages and what they tell. Throws an `InputError` where
+ * routers are put beside those that are there. Gives what it tells. Throws an `InputError` where
  * there are no such results, they are those that are kept or cannot be read, studies or seeds that are kept would be
- * lost, or a page has no place for results. All is read before anything is written.
+ * lost, or the page has no place for results. All is read before anything is written.
  */
 export async function publishResults(
   { root, from = "", as = STUDIES_FOLDER }: PublishOptions,
-): Promise<{ pages: string[]; published: Published[] }> {
+): Promise<{ page: string; published: Published[] }> {
   if (!/^[a-z][a-z0-9-]*$/.test(as)) {
     throw new InputError(
       say`Cannot keep results as ${
@@ -237,18 +247,14 @@ export async function publishResults(
   const kept = `${root}/${FOLDER}/${as}`;
   const taken = from === "" ? undefined : await readTaken(from, kept);
   const published = await readPublished(`${root}/${FOLDER}`, from, as);
-  const texts = await Promise.all(PAGES.map(async ({ page, text }) => {
-    const before = await Deno.readTextFile(`${root}/${page}`);
-    return { page, before, after: withResults(before, text(published), page) };
-  }));
+  const before = await Deno.readTextFile(`${root}/${PAGE}`);
+  const after = withResults(before, resultsText(published, FOLDER), PAGE);
   if (taken) {
     for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
     await removeFiles(kept, "", (path) => path.endsWith(".svg") && !taken.has(path));
   }
-  for (const { page, before, after } of texts) {
-    if (after !== before) await writeAtomic(`${root}/${page}`, after);
-  }
-  return { pages: texts.map(({ page }) => page), published };
+  if (after !== before) await writeAtomic(`${root}/${PAGE}`, after);
+  return { page: PAGE, published };
 }
 
 /** Throws an `InputError` where studies that are kept, or seeds of theirs, would be lost. */
@@ -281,16 +287,7 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
   if (await Deno.realPath(from) === await Deno.realPath(kept).catch(() => null)) {
     throw refuse(" beside those that are kept: it is the folder of these");
   }
-  const isStudies = await exists(`${kept}/studies.json`);
-  if (!isStudies && await exists(`${kept}/reproduction.md`)) {
-    throw new InputError(
-      say`Cannot keep results as ${
-        setting("as")
-      } must name a folder of studies, or none that is there: "${kept}" holds a run`,
-      { where: kept },
-    );
-  }
-  await checkLost(from, isStudies ? kept : undefined);
+  await checkLost(from, await exists(`${kept}/studies.json`) ? kept : undefined);
   const notes = await namesOfNotes(from);
   for (const run of notes) await readNote(from, run); // throws where it is damaged
   const unreadable = (file: string) => (error: unknown) => {

@@ -40,11 +40,17 @@ Deno.test("studiesPlanText() gives the time of every piece that is left, of ever
   ]);
 });
 
-Deno.test("publishedText() counts what holds, study by study, and names the pages", () => {
+Deno.test("publishedText() counts what holds, study by study, and names the page", () => {
   const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
   const claims = [true, true, false].map((holds) => ({ ...claim, holds }));
-  const published = [{ title: "Routers", claims, table: "a/reproduction.md", pictures: [] }];
-  assertEquals(publishedText({ pages: ["README.md"], published }).split("\n"), [
+  const published = [{
+    title: "Routers",
+    study: "routers",
+    claims,
+    table: "a/reproduction.md",
+    pictures: [],
+  }];
+  assertEquals(publishedText({ page: "README.md", published }).split("\n"), [
     "from     no  yes  neither",
     "Routers   1    2  0",
     "",

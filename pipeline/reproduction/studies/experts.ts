@@ -15,6 +15,7 @@ import {
   gainOver,
   gainSpreadText,
   type Outcome,
+  percentText,
   REPEATED,
   scoreText,
   seedRows,
@@ -88,6 +89,7 @@ export const experts: Study = {
         ),
       ],
     },
+    note: behindText(outcomes),
     plots: [gainsPlot(outcomes)],
   }),
 };
@@ -120,6 +122,27 @@ function aheadTexts(outcome: Outcome): (string | null)[] {
   });
 }
 
+/** Names the experts that are behind a dense model on the text that is routed to them; undefined where none is. */
+function behindText(outcomes: readonly Outcome[]): string | undefined {
+  const texts = (["dense", "steps"] as const).flatMap((model) => {
+    const behind = outcomes.flatMap(ownTextOf).flatMap((own) => {
+      const below = own[model];
+      return below !== null && below < 0 ? [{ ...own, by: percentText(-below) }] : [];
+    });
+    const named = behind.map(({ setup, expert, sources, by }) =>
+      `${setup.label}, expert ${expert}${sources && ` (${sources})`} by ${by}`
+    );
+    return named.length === 0 ? [] : [
+      `Behind ${modelText(model)} on the text that is routed to them, with most of their training text: ${
+        named.join("; ")
+      }.`,
+    ];
+  });
+  return texts.length > 0 ? texts.join(" ") : undefined;
+}
+
+const modelText = (model: "dense" | "steps"): string => `dense, × ${model === "dense" ? "batch" : "steps"},`;
+
 /** Says how often an expert saw its text, on average. */
 function passesOf(tokens: number, trained: readonly { tokens: number }[]): string | null {
   if (trained.length === 0) return null;
@@ -142,9 +165,12 @@ function growth(outcomes: readonly Outcome[], baseline: "dense" | "dense-steps",
       baseline === "dense" ? "batch" : "steps"
     } grows with E`,
     paper,
-    here: first.map(({ evaluation }, i) => `${evaluation.experts}: ${gains[i].percent.toFixed(1)}%`).join(
-      ", ",
-    ),
+    here: first.map(({ evaluation }, i) => {
+      const [percent, low, high] = [gains[i].percent, gains[i].low, gains[i].high].map((value) =>
+        value.toFixed(1)
+      );
+      return `${evaluation.experts}: ${percent}% [${low}, ${high}]`;
+    }).join(", "),
     holds: falls ? false : grows && isApart || null,
   };
 }

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { forwardFlops } from "../../cost/flops.ts";
 import { atPrefix } from "../../evaluation/evaluation.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { mixtures, perplexitiesPlot } from "./plots.ts";
@@ -48,10 +49,19 @@ export const routers: Study = {
     }),
   findings(outcomes) {
     const own = mixtures(outcomes);
-    const self = outcomes.flatMap(({ evaluation }) => {
-      const { routedBy, prefix } = evaluation;
+    const self = outcomes.flatMap(({ evaluation, partition, cost: { flops } }) => {
+      const { routedBy, prefix, experts, models } = evaluation;
       const routed = routedBy && atPrefix(routedBy, prefix);
-      return routed ? [{ label: "the experts themselves", ...routed }] : [];
+      if (!routed) return [];
+      // Routers have split the text, and then every expert reads the prefix.
+      const routing = experts * forwardFlops(models.config, 1, prefix);
+      return [{
+        label: "the experts themselves",
+        nmi: partition.nmi?.toFixed(3) ?? null,
+        training: flops.overhead / flops.total,
+        inference: routing / (flops.inference + routing),
+        ...routed,
+      }];
     });
     const scores = [...own, ...self];
     const perplexities = scores.map(({ perplexity }) => perplexity);
@@ -85,7 +95,10 @@ export const routers: Study = {
             percentText(flops.overhead / flops.total),
             percentText(flops.inferenceOverhead / (flops.inference + flops.inferenceOverhead)),
           ]),
-          ...self.map((score) => [score.label, null, scoreText(score), null, null, null]),
+          ...self.map(({ training, inference, nmi, ...score }) => [
+            ...[score.label, null, scoreText(score), nmi],
+            ...[training, inference].map(percentText),
+          ]),
         ],
       },
       plots: [

@@ -9,7 +9,6 @@ import {
   claimsOf,
   crossingOf,
   failuresFirst,
-  readClaimsMarkdown,
 } from "../../../pipeline/reproduction/claims.ts";
 import type { PartitionSummary } from "../../../pipeline/stages/summary.ts";
 
@@ -182,12 +181,6 @@ Deno.test("claimsMarkdown() writes a row per claim, and keeps bars inside their 
     text,
     "| claim | paper | here | holds |\n| --- | --- | --- | --- |\n| a \\| b | 1 | 2 | yes |\n",
   );
-});
-
-Deno.test("readClaimsMarkdown() reads what claimsMarkdown() writes", () => {
-  const claims = claimsOf(evaluation(), PARTITION, COST, null);
-  claims[0].here = "a | b";
-  assertEquals(readClaimsMarkdown(`${claimsMarkdown(claims)}\n| no | claim | any | more |\n`), claims);
 });
 
 Deno.test("claimsOf() says what is exchanged where text is split without routers, or by those of another run", () => {

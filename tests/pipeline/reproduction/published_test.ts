@@ -10,10 +10,9 @@ import { dirname } from "node:path";
 import { InputError } from "../../../kernels/errors.ts";
 import { NOT_REPORTED } from "../../../pipeline/report/reproduction.ts";
 import {
-  publishedClaims,
-  publishedSummary,
   publishResults,
   readPublished,
+  resultsText,
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
 import { filesUnder, hashFile } from "../../../pipeline/run/files.ts";
@@ -37,36 +36,38 @@ import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 import { outcome, setupsFor, SMALL, study, wholeOutcome } from "./studies/support.ts";
 
-const PAGES = { "README.md": "README", "pipeline/SCIENCE.md": "SCIENCE" };
 const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
 
-Deno.test("the project's pages say what the results that are kept say: deno task results writes them", async () => {
+Deno.test("README.md says what the results that are kept say: deno task results writes it", async () => {
   const published = await readPublished(`${ROOT}fixtures/reproduction`);
   assert(published.length > 0 && published.every(({ claims }) => claims.length > 0));
   const readme = await Deno.readTextFile(`${ROOT}README.md`);
-  assertEquals(
-    withResults(readme, publishedSummary(published, "pipeline/SCIENCE.md#all-claims"), "README.md"),
-    readme,
-  );
-  const science = await Deno.readTextFile(`${ROOT}pipeline/SCIENCE.md`);
-  assertEquals(
-    withResults(science, publishedClaims(published, "../fixtures/reproduction"), "SCIENCE.md"),
-    science,
-  );
+  const text = resultsText(published, "fixtures/reproduction");
+  assertEquals(withResults(readme, text, "README.md"), readme);
   for (const { claims } of published) {
-    for (const { claim, paper } of claims) assertStringIncludes(science, `| ${claim} | ${paper} |`);
+    for (const { claim, paper } of claims) assertStringIncludes(readme, `| ${claim} | ${paper} |`);
   }
+  // What is written by hand there says no other figures.
+  const [, byHand] = /^## What came out\n([^]*?)^<!-- results: begin/m.exec(readme)!;
+  const figures = byHand.match(/\d+\.\d+%/g)!;
+  assert(figures.length > 3);
+  for (const figure of figures) assertStringIncludes(text, figure);
 });
 
 Deno.test("all claims are said to hold only where all are judged", () => {
   const published = (title: string, ...verdicts: (boolean | null)[]) => {
-    const claims = verdicts.map((holds) => ({ claim: "it wins", paper: "it does", here: "3% lower", holds }));
-    return { title, claims, table: "a/reproduction.md", pictures: [] };
+    const claims = verdicts.map((holds) => ({
+      claim: `${title} wins`,
+      paper: "it does",
+      here: "3% lower",
+      holds,
+    }));
+    return { title, study: "experts", claims, table: "a/reproduction.md", pictures: [] };
   };
-  const text = publishedSummary([
+  const text = resultsText([
     ...[published("Whole", true), published("Open", true, null), published("Unjudged", null)],
     published("Failing", true, false, null),
-  ], "all");
+  ], "results");
   assertStringIncludes(text, "- **Failing**: 1 of 2 hold.");
   assertStringIncludes(
     text,
@@ -97,11 +98,8 @@ Deno.test("what is kept of studies is whole, and names no path: studies can go o
 Deno.test("results of a folder of studies are taken in, with a picture each, and those that were not run are named", () =>
   inFolder(async (folder) => {
     const root = `${folder}/project`;
-    for (const [page, title] of Object.entries(PAGES)) {
-      await Deno.mkdir(dirname(`${root}/${page}`), { recursive: true });
-      await Deno.writeTextFile(`${root}/${page}`, `# ${title}\n\n${MARKS}\nThe end.\n`);
-    }
     await Deno.mkdir(`${root}/fixtures/reproduction`, { recursive: true });
+    await Deno.writeTextFile(`${root}/README.md`, `# README\n\n${MARKS}\nThe end.\n`);
     const resultOf = (name: string, mixture: number) => ({
       study: study(name),
       findings: study(name).findings(
@@ -113,11 +111,9 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await writeResults(`${folder}/studies`, [resultOf("experts", 30), resultOf("routers", 30)], {});
     const { published } = await publishResults({ root, from: `${folder}/studies` });
     assertEquals(published.map(({ study }) => study), ["experts", "routers"]);
-    const [readme, science] = await Promise.all(
-      Object.keys(PAGES).map((page) => Deno.readTextFile(`${root}/${page}`)),
-    );
+    const readme = await Deno.readTextFile(`${root}/README.md`);
 
-    const rows = science.split("\n").filter((line) => line.startsWith("| ["));
+    const rows = readme.split("\n").filter((line) => line.startsWith("| ["));
     const claims = published.flatMap(({ claims }) => claims);
     assertEquals(rows.length, claims.length);
     const verdicts = rows.map((row) => row.split("|").at(-2)!.trim());
@@ -125,27 +121,25 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       verdicts,
       verdicts.toSorted((a, b) => ["**no**", "yes", ""].indexOf(a) - ["**no**", "yes", ""].indexOf(b)),
     );
-    assertStringIncludes(science, "| 20.0% lower | 18.5% to 21.0% | yes |");
+    assertStringIncludes(readme, "| 20.0% lower | 18.5% to 21.0% | yes |");
     assertMatch(
-      science,
-      /!\[How the gain grows[^\]]*\]\(\.\.\/fixtures\/reproduction\/studies\/plots\/study-experts\.svg\)/,
+      readme,
+      /!\[How the gain grows[^\]]*\]\(fixtures\/reproduction\/studies\/plots\/study-experts\.svg\)/,
     );
     assert((await Deno.stat(`${root}/fixtures/reproduction/studies/plots/study-routers.svg`)).size > 0);
     const told = (isOwn: boolean, verdicts: (boolean | null)[]) =>
       claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && verdicts.includes(holds))
         .length;
     const [papers, own] = [false, true].map((isOwn) => [told(isOwn, [false]), told(isOwn, [true, false])]);
-    for (const page of [readme, science]) {
-      assertStringIncludes(page, `${papers[0]} of ${papers[1]} verdicts on claims of the paper`);
-      assertStringIncludes(page, `${own[0]} of ${own[1]} on questions of our own`);
-    }
+    assertStringIncludes(readme, `${papers[0]} of ${papers[1]} verdicts on claims of the paper`);
+    assertStringIncludes(readme, `${own[0]} of ${own[1]} on questions of our own`);
     const [figure] = claims.find(({ holds }) => holds === false)!.here.split(" [");
     assertStringIncludes(readme, figure);
     assertMatch(readme, /^- \*\*How the gain grows[^*]*\*\*: \d+ of \d+ hold\. What does not: _/m);
     for (const name of STUDIES.keys()) {
       assertEquals(readme.includes(`\`${name}\``), !["experts", "routers"].includes(name), name);
     }
-    for (const page of [readme, science]) assert(page.endsWith("<!-- results: end -->\n\nThe end.\n"));
+    assert(readme.endsWith("<!-- results: end -->\n\nThe end.\n"));
 
     // Anew: nothing moves. Results of other studies do not take the place of these.
     await publishResults({ root });
@@ -250,30 +244,17 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       "what a run came to",
     );
     await Deno.remove(damaged);
-    await Deno.mkdir(`${root}/fixtures/reproduction/e4`);
-    await Deno.mkdir(`${root}/fixtures/reproduction/e4/reproduction.md`);
-    await assertRejects(() => publishResults({ root, from: `${folder}/third` }));
-    await Deno.remove(`${root}/fixtures/reproduction/e4`, { recursive: true });
-    await Deno.mkdir(`${root}/fixtures/reproduction/e8`);
-    await Deno.writeTextFile(`${root}/fixtures/reproduction/e8/reproduction.md`, "");
-    await assertRejects(
-      () => publishResults({ root, from: `${folder}/third`, as: "e8" }),
-      InputError,
-      "holds a run",
-    );
-    await Deno.remove(`${root}/fixtures/reproduction/e8`, { recursive: true });
     assertEquals(await all(), before);
   }));
 
 Deno.test("results that are none, and pages without a place for them, are refused, and nothing is written", () =>
   inFolder(async (root) => {
-    await Deno.mkdir(`${root}/pipeline`);
     await Deno.mkdir(`${root}/fixtures/reproduction`, { recursive: true });
-    for (const page of Object.keys(PAGES)) await Deno.writeTextFile(`${root}/${page}`, MARKS);
+    await Deno.writeTextFile(`${root}/README.md`, MARKS);
     await assertRejects(() => publishResults({ root, from: root }), InputError, "there is no studies.json");
     await Deno.writeTextFile(`${root}/README.md`, "nothing");
     await assertRejects(() => publishResults({ root }), InputError, "its marks are missing");
-    assertEquals(await Deno.readTextFile(`${root}/pipeline/SCIENCE.md`), MARKS);
+    assertEquals(await Deno.readTextFile(`${root}/README.md`), "nothing");
     assertThrows(
       () => withResults("<!-- results: end -->\n<!-- results: begin -->", "", "a page"),
       InputError,

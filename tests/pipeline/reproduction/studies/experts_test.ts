@@ -8,7 +8,7 @@ const AHEAD: [number, number, number, number][] = [[30, 40, 29, 0.5], [18, 20, 1
 
 Deno.test("the study of experts says whether the gain grows with E, beyond which interval, and how often text was seen", () => {
   assertEquals(SETUPS.map(({ settings }) => settings.experts), [2, 4, 8]);
-  const { claims, table, plots } = study("experts").findings([
+  const { claims, table, note, plots } = study("experts").findings([
     outcome(SETUPS[0], { gains: GAINS, segments: [[30, 40, 36, 0.4], [22, 20, 23, 0.6]] }),
     {
       ...outcome(SETUPS[1], { gains: [[12, 9, 14], [3, 1, 5]], segments: AHEAD }),
@@ -29,9 +29,15 @@ Deno.test("the study of experts says whether the gain grows with E, beyond which
     ...[true, false, true, true, true, false],
     ...[false, true], // of 2 and 8 experts; the study "segments" tells of 4
   ]);
-  assertEquals(claims[0].here, "2: 8.0%, 4: 12.0%, 8: 20.0%");
-  assertEquals(claims[1].here, "2: 1.0%, 4: 3.0%, 8: -4.0%");
+  assertEquals(claims[0].here, "2: 8.0% [6.0, 10.0], 4: 12.0% [9.0, 14.0], 8: 20.0% [17.0, 22.0]");
+  assertEquals(claims[1].here, "2: 1.0% [-1.0, 3.0], 4: 3.0% [1.0, 5.0], 8: -4.0% [-6.0, -2.0]");
   assertEquals(claims.at(-3)!.here, "4.0% higher [2.0%, 6.0%]");
+  assertStringIncludes(note!, "Behind dense, × batch, on the text that is routed to them");
+  assertStringIncludes(
+    note!,
+    ": 2 experts, expert 1 (kind 1 90%, other 10%) by 10.0%. Behind dense, × steps,",
+  );
+  assertStringIncludes(note!, "4 experts, expert 0 (kind 0 90%, other 10%) by 3.4%; 8 experts, expert 0");
   const [two, eight] = claims.slice(-2);
   assertEquals(two.here, "2 experts, expert 1 (trained on kind 1 90%, other 10%) is 10.0% behind");
   assertEquals(eight.here, "all 2, the least by 10.0%");
@@ -81,7 +87,7 @@ Deno.test("the study of experts repeats four experts with every seed, and counts
   const { claims, table } = study("experts").findings(
     setups.map((setup, i) => outcome(setup, { gains: [[10 + i, 1, 30], GAINS[1]], segments: AHEAD })),
   );
-  assertStringIncludes(claims[0].here, "2: 10.0%, 4: 11.0%, 8: 14.0%");
+  assertStringIncludes(claims[0].here, "2: 10.0% [1.0, 30.0], 4: 11.0% [1.0, 30.0], 8: 14.0% [1.0, 30.0]");
   // Gains of 11, 12 and 13 percent.
   assertEquals(table.rows.at(-1), [
     "4 experts, 3 seeds: mean ± standard deviation",

@@ -105,7 +105,7 @@ Deno.test("planStudies() names the studies that have one seed alone where more a
       (await planStudies({ run: root, studies: ["all"], sources: SMALL, seeds })).assumptions.at(-1);
     assertEquals(
       await plan(2),
-      "one seed alone, however many are asked for: prefix, short, routers, assignment",
+      "one seed alone, however many are asked for: routing, prefix, short, routers, assignment",
     );
     assertStringIncludes((await plan(1))!, "are not counted");
   }));
