@@ -126,6 +126,17 @@ export interface Cost {
 export const PLAIN_DEVICE: CostDevice = { flops: 100e9, utilisation: 0.4 };
 
 /**
+ * The device of estimates for models that no processor trains: an NVIDIA H100 of 80 GB, with the FLOP/s in f32 that its makers
+ * name, and the share of them that is expected. Nobody has timed a training of this project on one.
+ */
+export const ASSUMED_GPU: Required<CostDevice> = {
+  name: "NVIDIA H100",
+  flops: 60e12,
+  utilisation: 0.3,
+  memoryBytes: 80e9,
+};
+
+/**
  * FLOP/s that no processor reaches. A device with more is taken for a GPU, which trains with larger chunks of
  * logits.
  */
@@ -142,8 +153,10 @@ export interface CostDevice {
   flops: number;
   /** Share of the peak that is reached, 0 to 1. */
   utilisation: number;
-  /** Its name, where it was measured. */
+  /** Its name, where it was measured, or where a device is assumed that has one. */
   name?: string;
+  /** Memory that models may take on it, in bytes, where it is known. */
+  memoryBytes?: number;
 }
 
 /** Memory of routers where there are none. */

@@ -14,6 +14,7 @@ export {
 export { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
 export type { Communication } from "./communication.ts";
 export {
+  ASSUMED_GPU,
   type Cost,
   type CostDevice,
   costOf,
@@ -25,7 +26,7 @@ export {
   type SwitchCost,
 } from "./cost.ts";
 export { forwardFlops, type MixtureFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
-export { usualDevice } from "./device.ts";
+export { usualDevice, usualGpu } from "./device.ts";
 export {
   fittingMicroBatch,
   type InferenceMemory,
