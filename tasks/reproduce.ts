@@ -3,12 +3,11 @@
  *
  *   deno task reproduce --preset small --study experts --seeds 3 --run runs/studies
  */
-import { planStudies, reproduce, runStudies, STUDIES } from "../pipeline/reproduction/mod.ts";
-import { field } from "../pipeline/settings/mod.ts";
+import { planStudies, reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, REQUIRE_GPU, SPEED, TRIALS } from "./options.ts";
-import { checkStudyFlags, claimsText, studiesPlanText, studiesText } from "./reproduce_text.ts";
-import { speedOf } from "./text.ts";
+import { checkStudyFlags, claimsText, studiesText } from "./reproduce_text.ts";
+import { planAlone, planDevice, studiesPlanText, STUDY } from "./study_plan.ts";
 import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
@@ -19,22 +18,7 @@ export const TASK = await defineTask({
     "moment, it goes on where it was; of a study, several processes may work on one folder at once.",
   options: {
     ...IN_A_RUN,
-    study: field.texts({
-      default: [],
-      value: "NAME",
-      help: `a study instead: ${[...STUDIES.keys()].join(", ")}, or all; repeatable`,
-    }),
-    seeds: field.integer({ default: 1, min: 1, max: 100, help: "seeds of a study, where it repeats them" }),
-    from: field.paths({
-      value: "FOLDER",
-      help: "studies elsewhere, or their results: what is noted there is not made again; repeatable",
-    }),
-    only: field.texts({
-      default: [],
-      value: "RUN",
-      help: "a run of a study to make alone, by its name in --dry-run: so machines share a study; repeatable",
-    }),
-    dryRun: field.flag({ help: "print what a study would run, and how long that takes" }),
+    ...STUDY,
     ...TRIALS,
     ...SPEED,
     ...CHECKPOINTS,
@@ -42,12 +26,14 @@ export const TASK = await defineTask({
     ...DEVICE,
     ...REQUIRE_GPU,
   },
-  run: async ({ sources, options, given, signal, onEvent, print }) => {
+  run: async ({ sources, options, given, denied, signal, onEvent, print }) => {
     const { run, study: studies, dryRun } = options;
     checkStudyFlags(given.union(new Set(Object.keys(sources.flags ?? {}))), studies.length > 0);
-    if (studies.length > 0 && dryRun) {
-      const plan = await planStudies({ ...options, studies, sources, device: speedOf(options), words });
-      return print(plan, studiesPlanText(plan));
+    const note = planAlone(sources, given.union(denied));
+    if (studies.length > 0 && (dryRun || note)) {
+      const device = await planDevice(options, sources);
+      const plan = await planStudies({ ...options, studies, sources, device, words });
+      return print({ ...plan, ...note && { note } }, studiesPlanText(plan, note));
     }
     if (studies.length > 0) {
       const results = await runStudies({ ...options, studies, sources, words }, { signal, onEvent });

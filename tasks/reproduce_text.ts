@@ -5,9 +5,8 @@
  */
 
 import { InputError, say, setting } from "../kernels/mod.ts";
-import type { Published, StudiesPlan, StudyResult } from "../pipeline/reproduction/mod.ts";
+import type { Published, StudyResult } from "../pipeline/reproduction/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
-import { duration } from "../pipeline/run/mod.ts";
 import { table } from "./layout.ts";
 
 /** Throws an `InputError` for a flag of studies where none is named, and for one that no study goes by. */
@@ -49,27 +48,6 @@ export function studiesText(
   ) => [study.title, ...findings.claims.flatMap(claimLines), ""]);
   const notes = only.length > 0 ? [`runs    ${root}/outcomes`] : [];
   return [...parts, ...placesOf(root), ...notes].join("\n");
-}
-
-/** Words the plan of studies: every piece, every study by itself, and all of it. */
-export function studiesPlanText({ pieces, seconds, studies, assumptions }: StudiesPlan): string {
-  const rows = pieces.map(({ run, piece, seconds, done }) => [run, piece, done ? "done" : duration(seconds)]);
-  return [
-    table("run | piece | time", rows, ["piece"]),
-    "",
-    table(
-      "study | pieces | one device | a device per piece | longest piece",
-      studies.map(({ study, pieces, seconds, shortest, longest }) => [
-        study,
-        pieces,
-        ...[seconds, shortest, longest].map(duration),
-      ]),
-    ),
-    "",
-    `in all         ${duration(seconds)} of one device, what studies share counted once`,
-    "",
-    ...assumptions.map((line) => `assumed: ${line}`),
-  ].join("\n");
 }
 
 function claimLines({ claim, paper, here, holds }: Claim): string[] {

@@ -8,6 +8,9 @@ export { type Crossing } from "./claims.ts";
 export { type Published, type PublishOptions, publishResults } from "./published.ts";
 export { reproduce, type ReproduceOptions, type Reproduction } from "./reproduce.ts";
 export {
+  areOfPaper,
+  lackText,
+  type LargestPiece,
   type Piece,
   planStudies,
   type PlanStudiesOptions,

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
-import { checkStudyFlags, claimsText, publishedText, studiesPlanText } from "../../tasks/reproduce_text.ts";
+import { checkStudyFlags, claimsText, publishedText } from "../../tasks/reproduce_text.ts";
 
 Deno.test("claimsText() puts yes, no or nothing before a claim, and says where more is", () => {
   const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
@@ -13,30 +13,6 @@ Deno.test("claimsText() puts yes, no or nothing before a claim, and says where m
     ...["no  It wins", "      paper: it does", "      here:  3% lower"],
     ...["    It wins", "      paper: it does", "      here:  3% lower"],
     ...["", "table   runs/a/reproduction.md", "report  runs/a/report.html"],
-  ]);
-});
-
-Deno.test("studiesPlanText() gives the time of every piece that is left, of every study, and of all", () => {
-  const text = studiesPlanText({
-    pieces: [
-      { run: "em-2-experts-seed-0", piece: "partition", seconds: 100, done: true },
-      { run: "em-2-experts-seed-0", piece: "expert-00", seconds: 3600, done: false },
-    ],
-    seconds: 3600,
-    studies: [{ study: "experts", pieces: 2, seconds: 7200, shortest: 3600, longest: 1800 }],
-    assumptions: ["one device"],
-  });
-  assertEquals(text.split("\n"), [
-    "run                  piece      time",
-    "em-2-experts-seed-0  partition  done",
-    "em-2-experts-seed-0  expert-00  1 h",
-    "",
-    "study    pieces  one device  a device per piece  longest piece",
-    "experts       2         2 h                 1 h  30 min",
-    "",
-    "in all         1 h of one device, what studies share counted once",
-    "",
-    "assumed: one device",
   ]);
 });
 

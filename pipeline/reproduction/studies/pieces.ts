@@ -237,7 +237,7 @@ export const namesOf = (model: Searched, experts: number): string[] =>
   model === "experts" ? allOf(experts).map(expertFolder) : [model];
 
 /** Experts that one process trains side by side: enough to keep it busy, few enough that others have some, too. */
-const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
+export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
 
 /**
  * Lists the parts in which processes train what a name stands for: a baseline by itself, experts a few at a

@@ -1,16 +1,24 @@
 /**
- * Plans studies without running them: the pieces, how long each takes, and which are done.
+ * Plans studies without running them: the pieces, what each takes, and which are done.
  *
  * @module
  */
 
 import type { Words } from "../../../kernels/errors.ts";
-import { adapterKindOf, type Cost, type CostDevice, costOf, PLAIN_DEVICE } from "../../cost/cost.ts";
+import {
+  adapterKindOf,
+  ASSUMED_GPU,
+  type Cost,
+  type CostDevice,
+  costOf,
+  PLAIN_DEVICE,
+} from "../../cost/cost.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { givenIn, RATES, TRIAL_SHARE } from "../models.ts";
 import { checkStudies } from "./checks.ts";
+import { fitMemory, type Held, heldBy } from "./memory.ts";
 import { type Known, notedOf, readKnown } from "./elsewhere.ts";
 import { rememberHashes } from "./outcomes.ts";
 import {
@@ -25,6 +33,7 @@ import {
   routerSearchesOf,
   routerSearchOf,
   setupsOf,
+  SIDE_BY_SIDE,
 } from "./pieces.ts";
 import { studiesOf } from "./run.ts";
 import { percentText, type Study } from "./study.ts";
@@ -41,10 +50,24 @@ export interface Piece {
   run: string;
   /** What is made. */
   piece: string;
+  /** FLOPs that it takes. */
+  flops: number;
   /** Time on the device, in seconds. */
   seconds: number;
+  /** Memory that it takes on the device, in bytes, with the micro-batch of the plan. */
+  memoryBytes: number;
   /** Whether it is made. */
   done: boolean;
+}
+
+/** The piece that takes most memory of a device, of those that are not there. */
+export interface LargestPiece extends Pick<Piece, "run" | "piece" | "memoryBytes"> {
+  /** Sequences that run at once, at most: the most with which every piece fits that can. */
+  microBatch: number;
+  /** The same as the settings have it. */
+  microBatchSet: number;
+  /** Memory that a piece takes at most where as many run at once as the settings have it, in bytes. */
+  memoryBytesSet: number;
 }
 
 /** What one study takes by itself, in seconds of what is not there. */
@@ -53,10 +76,14 @@ export interface StudyPlan {
   study: string;
   /** How many pieces it has. */
   pieces: number;
+  /** FLOPs of all pieces. */
+  flops: number;
   /** Time of one device for all pieces. */
   seconds: number;
   /** Time with a device for every piece: what must follow one another. */
   shortest: number;
+  /** Devices that work at once then, at most. */
+  devices: number;
   /** Time of its longest piece. */
   longest: number;
 }
@@ -65,8 +92,20 @@ export interface StudyPlan {
 export interface StudiesPlan {
   /** Every piece, in order; what studies share once. */
   pieces: Piece[];
-  /** Time of the pieces that are missing, in seconds. */
+  /** FLOPs of the pieces that are missing. */
+  flops: number;
+  /** Time of one device for them, in seconds. */
   seconds: number;
+  /** Time with a device for every piece, in seconds: what must follow one another. */
+  shortest: number;
+  /** Devices that work at once then, at most. */
+  devices: number;
+  /** The piece that takes most memory; null where none is missing. */
+  largest: LargestPiece | null;
+  /** Pieces that are missing and do not fit the memory of the device, however few sequences run at once. */
+  tooLarge: Pick<Piece, "run" | "piece" | "memoryBytes">[];
+  /** The device of these estimates. Its memory is assumed where it is a GPU of which none is told. */
+  device: CostDevice;
   /** What each study takes by itself, with what it shares. */
   studies: StudyPlan[];
   /** What the estimates rest on, a line each. */
@@ -91,6 +130,8 @@ export interface PlanStudiesOptions {
   device?: Partial<CostDevice>;
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
   trialShare?: number;
+  /** Whether trainings compute activations again. Default: no. */
+  recompute?: boolean;
   /** Words settings in what is told. */
   words?: Words;
 }
@@ -100,28 +141,33 @@ export interface PlanStudiesOptions {
  * and impossible settings.
  */
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
-  const device = { ...PLAIN_DEVICE, ...options.device };
+  const device = planned({ ...PLAIN_DEVICE, ...options.device });
   const studies = studiesOf(options.studies);
   const { run: root, from, sources = {}, seeds = 1, trialShare = TRIAL_SHARE } = options;
   const known = await readKnown(root, from);
   const only = namedRuns(options.only ?? [], studies, sources, seeds, known.searches);
   await checkStudies(root, { studies, sources, seeds, only }, known);
-  const { pieces } = await piecesOf(studies, { ...options, only }, known, device);
+  const all = await piecesOf(studies, { ...options, only }, known, device);
   const each = studies.map(async (study): Promise<StudyPlan> => {
-    const { pieces, shortest } = await piecesOf([study], { ...options, only }, known, device);
-    const longest = Math.max(0, ...pieces.map(timeLeft));
-    return { study: study.name, pieces: pieces.length, seconds: secondsLeft(pieces), shortest, longest };
+    const own = await piecesOf([study], { ...options, only }, known, device);
+    const longest = Math.max(0, ...own.map(timeLeft));
+    return { study: study.name, pieces: own.length, ...inAll(own), longest };
   });
-  const { flops, utilisation } = device;
   const once = onceMade(studies, sources, seeds);
+  const { sizes, ...memory } = memoryOf(all, device.memoryBytes);
   return {
-    pieces,
-    seconds: secondsLeft(pieces),
+    pieces: all.map(({ run, piece, flops, seconds, done }, i) => {
+      return { run, piece, flops, seconds, memoryBytes: sizes[i], done };
+    }),
+    ...inAll(all),
+    ...memory,
+    device,
     studies: await Promise.all(each),
     assumptions: [
-      `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device`,
+      ...assumedOf(device, options.device),
+      `${SIDE_BY_SIDE[adapterKindOf(device)]} experts at most share a device, and count one after another`,
       `a search for a learning rate takes ${TRIALS} trials of ${percentText(trialShare)} of a training`,
-      ...pieces.some(({ piece }) => piece.endsWith("of routers"))
+      ...all.some(({ piece }) => piece.endsWith("of routers"))
         ? [
           `a search for a setting of routers takes ${ROUTER_TRIALS} trials, each with a partition and ${
             percentText(trialShare)
@@ -134,27 +180,121 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
   };
 }
 
+/** Whether settings are those of a preset of the paper, at sizes of which no processor trains a model. */
+export const areOfPaper = ({ preset = "" }: Sources): boolean => preset.startsWith("paper-");
+
+/** Whether settings are those of a preset of the paper and name no text: no embedded text is enough for its tokenizer. */
+export function lackText({ preset, file, flags }: Sources): boolean {
+  return areOfPaper({ preset }) && (flags?.input ?? file?.input ?? []).length === 0;
+}
+
+/** Gives a device the memory of the assumed GPU where it is a GPU of which none is told. */
+function planned(device: CostDevice): CostDevice {
+  const { memoryBytes } = adapterKindOf(device) === "gpu" ? { ...ASSUMED_GPU, ...device } : device;
+  return { ...device, ...memoryBytes !== undefined && { memoryBytes } };
+}
+
+/** Says what is assumed of the device; `told` is what was said of it. */
+function assumedOf(
+  { flops, utilisation, name, memoryBytes }: CostDevice,
+  told?: Partial<CostDevice>,
+): string[] {
+  const reached = `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device`;
+  const share = `${+(100 * utilisation).toFixed(2)}% of the ${flops.toPrecision(3)} of`;
+  const { name: assumed } = ASSUMED_GPU;
+  const whose = name === assumed
+    ? `an ${name}, on which no training was timed`
+    : `"${name}", as measured here`;
+  const memory = `${(memoryBytes ?? 0) / 1e9} GB of memory on one device`;
+  return [
+    name === undefined ? reached : `${reached}, ${share} ${whose}`,
+    ...memoryBytes === undefined
+      ? []
+      : [told?.memoryBytes === undefined ? `${memory}, as an ${assumed} has` : memory],
+  ];
+}
+
+/** Sums up the pieces that are not there: FLOPs, time of one device, and of as many as can work at once. */
+function inAll(pieces: readonly Timed[]): Pick<StudyPlan, "flops" | "seconds" | "shortest" | "devices"> {
+  const left = pieces.filter(({ done }) => !done);
+  const sum = (values: number[]) => values.reduce((total, value) => total + value, 0);
+  return {
+    flops: sum(left.map(({ flops }) => flops)),
+    seconds: sum(left.map(timeLeft)),
+    shortest: Math.max(0, ...pieces.map(({ end }) => end)),
+    devices: atOnce(left),
+  };
+}
+
+/** Counts the pieces that are made at the same time, at most. */
+function atOnce(pieces: readonly Timed[]): number {
+  const changes = pieces.filter(({ begin, end }) => end > begin)
+    .flatMap(({ begin, end }) => [{ at: begin, by: 1 }, { at: end, by: -1 }])
+    .sort((a, b) => a.at - b.at || a.by - b.by); // a device that is done takes the next piece
+  let [now, most] = [0, 0];
+  for (const { by } of changes) most = Math.max(most, now += by);
+  return most;
+}
+
+/** Says how much memory every piece takes, and which of those that are missing takes most, or too much. */
+function memoryOf(
+  pieces: readonly Timed[],
+  most?: number,
+): Pick<StudiesPlan, "largest" | "tooLarge"> & { sizes: number[] } {
+  const { microBatch, bytes, tooLarge } = fitMemory(pieces.map(({ holds }) => holds), most);
+  const asSet = fitMemory(pieces.map(({ holds }) => holds));
+  const left = pieces.flatMap(({ run, piece, seconds, done }, i) =>
+    done ? [] : [{ run, piece, seconds, memoryBytes: bytes[i], i }]
+  );
+  const fitting = left.filter(({ i }) => tooLarge[i] === undefined);
+  const [largest] = fitting.toSorted((a, b) => b.memoryBytes - a.memoryBytes || b.seconds - a.seconds);
+  return {
+    sizes: bytes,
+    largest: largest
+      ? {
+        ...{ run: largest.run, piece: largest.piece, memoryBytes: largest.memoryBytes },
+        ...{ microBatch, microBatchSet: asSet.microBatch },
+        memoryBytesSet: Math.max(...left.map(({ i }) => asSet.bytes[i])),
+      }
+      : null,
+    tooLarge: left.filter(({ i }) => tooLarge[i] !== undefined)
+      .map(({ run, piece, i }) => ({ run, piece, memoryBytes: tooLarge[i]! })),
+  };
+}
+
+/** A piece, when it begins and ends, in seconds, and what it holds on its device. */
+interface Timed extends Omit<Piece, "memoryBytes"> {
+  begin: number;
+  end: number;
+  holds: Held;
+}
+
 /**
- * Lists the pieces of studies, and says how long they take where each has a device of its own and begins
+ * Lists the pieces of studies, and says when they are made where each has a device of its own and begins
  * when it can; experts that train side by side on one device follow one another here.
  */
 async function piecesOf(
   studies: readonly Study[],
-  { run: root, from = [], only, sources = {}, seeds = 1, trialShare = TRIAL_SHARE }: PlanStudiesOptions,
+  options: PlanStudiesOptions,
   { rates, searches }: Known,
   device: CostDevice,
-): Promise<{ pieces: Piece[]; shortest: number }> {
-  const pieces: Piece[] = [];
-  const ends: number[] = [];
+): Promise<Timed[]> {
+  const { run: root, from = [], only, sources = {}, seeds = 1, trialShare = TRIAL_SHARE, recompute } =
+    options;
+  const kind = adapterKindOf(device);
+  const speed = device.flops * device.utilisation;
+  const pieces: Timed[] = [];
   /** Adds a piece that begins at a time, and gives when it ends. */
-  const add = (piece: Piece, begin: number): number => {
-    pieces.push(piece);
-    ends.push(begin + timeLeft(piece));
-    return ends.at(-1)!;
+  const add = (piece: Begun, holds: Held, begin: number): number => {
+    const end = begin + timeLeft(piece);
+    pieces.push({ ...piece, flops: piece.seconds * speed, begin, end, holds });
+    return end;
   };
   const searched = new Map<string, number>(); // when the search for settings of routers ends
   for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds, { only, rates })) {
-    const { seconds } = costOf(configurationOf(sources, setup), device);
+    const c = configurationOf(sources, setup);
+    const cost = costOf(c, { ...device, recompute });
+    const { seconds } = cost;
     const { routerRate, rounds } = givenIn(sources);
     const done = recipe in searches;
     const split = (times: number) => (ROUTER_TRIALS - 1) * (times * seconds.routers + seconds.sharding);
@@ -169,7 +309,8 @@ async function piecesOf(
         ? [{ piece: "rounds of routers", seconds: split(5 / 4) + train(ROUTER_TRIALS - 1) }]
         : [],
     ];
-    for (const line of lines) end = add({ run: setup.name, done, ...line }, end);
+    const holds = { ...heldBy("experts", c, cost, { kind, recompute }), routers: cost.memory.routers.total };
+    for (const line of lines) end = add({ run: setup.name, done, ...line }, holds, end);
     searched.set(recipe, end);
   }
   const settled = setupsOf(studies, sources, seeds, { searches, openToo: false });
@@ -183,7 +324,7 @@ async function piecesOf(
   const routed = new Map<string, number>(); // when the text is scored
   for (const setup of setupsOf(studies, sources, seeds, { searches })) {
     const c = configurationOf(sources, setup);
-    const cost = costOf(c, device);
+    const cost = costOf(c, { ...device, recompute });
     const isWhole = wanted.some(({ name }) => name === setup.name);
     const recipes = new Map(setup.models.map((model) => [model, recipeOf(model, c)]));
     const searches = setup.models.filter((model) => {
@@ -192,7 +333,7 @@ async function piecesOf(
       return isOpen && (isWhole || awaited.has(recipe));
     });
     if (!isWhole && searches.length === 0) continue;
-    const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Piece> => {
+    const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Begun> => {
       const done = noted.has(setup.name) || await readManifest(`${root}/${setup.name}`, stage) !== null;
       return { run: setup.name, piece, seconds, done };
     };
@@ -200,6 +341,7 @@ async function piecesOf(
     const isShared = routed.has(scores); // another run's routers and scores are copied
     const split = add(
       await pieceOf("partition", "split", isShared ? 0 : cost.seconds.routers + cost.seconds.sharding),
+      isShared ? {} : { routers: cost.memory.routers.total },
       Math.max(
         routed.get(scores) ?? 0,
         known.has(setup.name) ? 0 : searched.get(routerSearchOf(setup, sources)!)!,
@@ -209,6 +351,7 @@ async function piecesOf(
     for (const model of setup.models) {
       const each = secondsOf(model, cost);
       const recipe = recipes.get(model)!;
+      const holds = heldBy(model, c, cost, { kind, recompute });
       if (searches.includes(model)) {
         const seconds = TRIALS * trialShare * each * namesOf(model, c.experts).length;
         const search = {
@@ -217,33 +360,32 @@ async function piecesOf(
           seconds,
           done: recipe in rates,
         };
-        found.set(recipe, add(search, split));
+        found.set(recipe, add(search, holds, split));
       }
       if (!isWhole) continue;
       const begin = Math.max(
         split,
         ...[recipe, recipeOf("experts", c)].map((recipe) => found.get(recipe) ?? 0),
       );
-      for (const { names } of partsOf(model, c.experts, adapterKindOf(device))) {
+      for (const { names } of partsOf(model, c.experts, kind)) {
         let end = begin;
-        for (const name of names) end = add(await pieceOf(name, `train-${name}`, each), end);
+        for (const name of names) end = add(await pieceOf(name, `train-${name}`, each), holds, end);
       }
     }
   }
-  return { pieces, shortest: Math.max(0, ...ends) };
+  return pieces;
 }
 
-/** Gives how long a piece takes that is not there; none for one that is. */
-const timeLeft = ({ seconds, done }: Piece): number => done ? 0 : seconds;
+/** A piece, and how long it takes in seconds. */
+type Begun = Pick<Piece, "run" | "piece" | "seconds" | "done">;
 
-/** Sums up the time of pieces that are not there. */
-const secondsLeft = (pieces: readonly Piece[]): number =>
-  pieces.reduce((sum, piece) => sum + timeLeft(piece), 0);
+/** Gives how long a piece takes that is not there; none for one that is. */
+const timeLeft = ({ seconds, done }: Begun): number => done ? 0 : seconds;
 
 /** Gives how long one training takes, in seconds. */
-function secondsOf(model: Searched, { seconds, switch: tokenwise, device }: Cost): number {
+function secondsOf(model: Searched, { seconds }: Cost): number {
   if (model === "experts") return seconds.oneExpert;
   if (model === "dense-compute") return seconds.equalCompute;
-  if (model === "switch") return tokenwise.training / (device.flops * device.utilisation);
+  if (model === "switch") return seconds.switch;
   return seconds.dense;
 }

@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
-import { costOf, PLAIN_DEVICE } from "../../../../pipeline/cost/cost.ts";
+import { ASSUMED_GPU, costOf, PLAIN_DEVICE } from "../../../../pipeline/cost/cost.ts";
 import { recipeOf, routerSearchesOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { planStudies } from "../../../../pipeline/reproduction/studies/plan.ts";
 import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
@@ -153,4 +153,43 @@ Deno.test("planStudies() lists some runs alone, and where they wait for a learni
       /routers/.test(line)
     );
     assertEquals(searches, []);
+  }));
+
+Deno.test("planStudies() tells FLOPs, the devices that can work at once, and the memory of each", () =>
+  inFolder(async (root) => {
+    const plan = await planStudies({ run: root, studies: ["segments"], sources: SMALL });
+    const speed = PLAIN_DEVICE.flops * PLAIN_DEVICE.utilisation;
+    assertAlmostEquals(plan.flops / speed, plan.seconds);
+    assertAlmostEquals(plan.pieces.reduce((sum, { flops }) => sum + flops, 0) / plan.flops, 1);
+    // Two parts of two experts, and two dense models, once the text is split.
+    assertEquals([plan.devices, plan.studies[0].devices], [4, 4]);
+    assertEquals(plan.shortest, plan.studies[0].shortest);
+    const { microBatch, microBatchSet, memoryBytes, memoryBytesSet } = plan.largest!;
+    assertEquals([microBatch, memoryBytes], [microBatchSet, memoryBytesSet]);
+    assertEquals(memoryBytes, Math.max(...plan.pieces.map(({ memoryBytes }) => memoryBytes)));
+    assertEquals([plan.tooLarge, plan.device], [[], PLAIN_DEVICE]);
+    const recomputed = await planStudies({
+      run: root,
+      studies: ["segments"],
+      sources: SMALL,
+      recompute: true,
+    });
+    assert(recomputed.flops > plan.flops);
+    assert(recomputed.pieces.at(-1)!.memoryBytes < plan.pieces.at(-1)!.memoryBytes);
+  }));
+
+Deno.test("planStudies() assumes the memory of a GPU, finds what fits it, and names what does not", () =>
+  inFolder(async (root) => {
+    const plan = (device: object, preset = "paper-1.3b") =>
+      planStudies({ run: root, studies: ["dense"], sources: { preset }, device });
+    const { largest, tooLarge, device, assumptions } = await plan({ flops: 60e12 });
+    assertEquals(device, { ...PLAIN_DEVICE, flops: 60e12, memoryBytes: ASSUMED_GPU.memoryBytes });
+    assertStringIncludes(assumptions[1], "80 GB of memory on one device, as an NVIDIA H100 has");
+    assert(largest!.memoryBytes <= 80e9 && largest!.memoryBytesSet > 80e9);
+    assert(tooLarge.some(({ run, piece }) => run === "em-8-experts-seed-0" && piece === "switch"));
+    assert(tooLarge.every(({ memoryBytes }) => memoryBytes > 80e9));
+    const roomy = await plan({ flops: 60e12, memoryBytes: 1e13 });
+    assertEquals([roomy.tooLarge, roomy.largest!.microBatch], [[], 128]);
+    const named = await plan(ASSUMED_GPU, "paper-335m");
+    assertStringIncludes(named.assumptions[0], "30% of the 6.00e+13 of an NVIDIA H100");
   }));

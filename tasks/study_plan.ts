@@ -1,0 +1,109 @@
+/**
+ * Plans studies for the device that options name, and words what they would take.
+ *
+ * @module
+ */
+
+import { type CostDevice, usualDevice, usualGpu } from "../pipeline/cost/mod.ts";
+import { areOfPaper, lackText, STUDIES, type StudiesPlan } from "../pipeline/reproduction/mod.ts";
+import { duration } from "../pipeline/run/mod.ts";
+import { field, type Sources } from "../pipeline/settings/mod.ts";
+import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
+import { deviceOf } from "./text.ts";
+
+/** Which studies are made, and what of them. */
+export const STUDY = field.section("Command", {
+  study: field.texts({
+    default: [],
+    value: "NAME",
+    help: `a study instead: ${[...STUDIES.keys()].join(", ")}, or all; repeatable`,
+  }),
+  seeds: field.integer({ default: 1, min: 1, max: 100, help: "seeds of a study, where it repeats them" }),
+  from: field.paths({
+    value: "FOLDER",
+    help: "studies elsewhere, or their results: what is noted there is not made again; repeatable",
+  }),
+  only: field.texts({
+    default: [],
+    value: "RUN",
+    help: "a run of a study to make alone, by its name in --dry-run: so machines share a study; repeatable",
+  }),
+  dryRun: field.flag({
+    help:
+      "print what a study would run, and what that takes of one device and of many; a preset of the paper without --input does so by itself",
+  }),
+});
+
+/** Says why a plan is printed alone that was not asked for. */
+const PLAN_ALONE =
+  "a dry run, as no embedded text is enough for a preset of the paper: with --input, or --dry-run=false, the study runs";
+
+/**
+ * Says why studies of these settings are only planned, although nobody asked for that; undefined where they are not. `said` are the
+ * names of the options that were given or denied.
+ */
+export function planAlone(sources: Sources, said: ReadonlySet<string>): string | undefined {
+  return lackText(sources) && !said.has("dryRun") ? PLAN_ALONE : undefined;
+}
+
+/** Gives the device of a plan: the one that options name, else the usual one, for sizes of the paper a GPU. */
+export async function planDevice(
+  options: Parameters<typeof deviceOf>[0],
+  sources: Sources,
+): Promise<CostDevice> {
+  return deviceOf(options, await (areOfPaper(sources) ? usualGpu() : usualDevice()));
+}
+
+/** Words the plan of studies: every piece on its device, every study by itself, and all of it; `note` comes first. */
+export function studiesPlanText(plan: StudiesPlan, note?: string): string {
+  const { pieces, flops, seconds, shortest, devices, studies, assumptions } = plan;
+  const rows = pieces.map(({ run, piece, done, ...own }) => [
+    ...[run, piece, ...done ? ["", ""] : [scientific(own.flops), roughBytes(own.memoryBytes)]],
+    done ? "done" : duration(own.seconds),
+  ]);
+  return [
+    ...note === undefined ? [] : [note, ""],
+    table("run | piece | FLOPs | memory | time", rows, ["piece"]),
+    "",
+    table(
+      "study | pieces | FLOPs | one device | a device per piece | at once | longest piece",
+      studies.map(({ study, pieces, flops, seconds, shortest, devices, longest }) => [
+        ...[study, pieces, scientific(flops), duration(seconds), duration(shortest), devices],
+        duration(longest),
+      ]),
+    ),
+    "",
+    `in all         ${scientific(flops)} FLOPs, what studies share counted once`,
+    `one device     ${duration(seconds)}`,
+    `${leading(counted(devices, "devices"))} ${
+      duration(shortest)
+    }: one for every piece, so many work at once at most`,
+    ...memoryLines(plan),
+    "",
+    ...assumptions.map((line) => `assumed: ${line}`),
+  ].join("\n");
+}
+
+/** Words the memory of one device that pieces take at most, and which pieces no micro-batch lets fit. */
+function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan): string[] {
+  const nameOf = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
+  const lines: string[] = [];
+  if (largest) {
+    const { memoryBytes: bytes, memoryBytesSet, microBatch, microBatchSet } = largest;
+    const smaller = microBatch < microBatchSet
+      ? `, with --micro-batch ${microBatch} (${
+        roughBytes(memoryBytesSet)
+      } with ${microBatchSet} sequences at once, as it is set)`
+      : "";
+    lines.push(`each device    at most ${roughBytes(bytes)} of memory, for ${nameOf(largest)}${smaller}`);
+  }
+  const most = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes)[0];
+  if (most === undefined) return lines;
+  const others = tooLarge.length > 1 ? `, the most of ${tooLarge.length} such pieces` : "";
+  return [
+    ...lines,
+    `too large      for ${roughBytes(memoryBytes!)}: ${nameOf(most)} takes ${
+      roughBytes(most.memoryBytes)
+    } with one sequence at a time${others}`,
+  ];
+}
