@@ -85,7 +85,10 @@ export function costText(cost: Cost): string {
       memoryRow("training Switch, batch x E", memory.switch),
       memoryRow("generating, one expert", memory.inference),
       memoryRow("generating, Switch", memory.switchInference),
-      ...mixture.routers === 0 ? [] : [memoryRow("routing, all routers", memory.routing)],
+      ...mixture.routers === 0 ? [] : [
+        memoryRow("routing, all routers", memory.routing),
+        memoryRow("answering, routers and one expert", together(memory.routing, memory.inference)),
+      ],
     ]),
     ...(cost.dtype === "f32" ? [] : [
       `stored in ${cost.dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
@@ -212,6 +215,17 @@ function flopsNotes(
       }`
       : `sequences: ${count(mixture.corpusScored)}, ${unknown}`,
   ];
+}
+
+/** Sums up what two models take that are held at the same time. */
+function together(one: InferenceMemory, other: InferenceMemory): InferenceMemory {
+  return {
+    weights: one.weights + other.weights,
+    transposed: one.transposed + other.transposed,
+    activations: one.activations + other.activations,
+    cache: one.cache + other.cache,
+    total: one.total + other.total,
+  };
 }
 
 /** A row of device memory; what is no weight, gradient or moment is of the batch. */

@@ -227,8 +227,17 @@ function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string 
     `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
     `memory of training ${roughBytes(memory.training)}, of one expert's ${
       roughBytes(memory.expertTraining)
-    }, with all activations kept; of generating ${roughBytes(memory.inference)}, with one expert ${
-      roughBytes(memory.expertInference)
-    }`,
+    }, with all activations kept; of generating ${roughBytes(memory.inference)}, ${answeringText(memory)}`,
   ].join("\n");
+}
+
+/** Words the memory in which the mixture answers: that of one expert, and of the routers where some are counted. */
+function answeringText(
+  { expertInference, routing = 0 }: NonNullable<TrainResult["cost"]>["memory"],
+): string {
+  const expert = `one expert ${roughBytes(expertInference)}`;
+  if (routing === 0) return `with ${expert}`;
+  return `with the mixture ${roughBytes(expertInference + routing)}: ${expert}, all routers ${
+    roughBytes(routing)
+  }`;
 }

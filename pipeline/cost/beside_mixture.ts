@@ -79,9 +79,12 @@ export interface TrainingCost {
   expertInference: number;
   /**
    * Device memory, in bytes, for training the model and an expert, with all activations kept, and for
-   * generating with either.
+   * generating with either. `routing` is that of all routers on the prefix of a prompt, which the mixture takes
+   * beside an expert's: 0 where no models route, absent from results of versions that did not count it.
    */
-  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number>;
+  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number> & {
+    routing?: number;
+  };
 }
 
 /** How a model is trained that is counted beside a mixture. */
@@ -105,7 +108,7 @@ export function besideMixture(
   { batch, steps, corpus, routers, kind }: BesideOptions,
 ): TrainingCost {
   const shape = mixtureOf(configuration, corpus, routers);
-  const { length, expert } = shape;
+  const { length, expert, router, routers: models, prefix } = shape;
   const { total, inference } = mixtureFlops(shape);
   const training = {
     microBatch: configuration.microBatch || configuration.expertBatch,
@@ -125,6 +128,7 @@ export function besideMixture(
       expertTraining: trainingMemory(expert, { ...training, batch: configuration.expertBatch }).total,
       inference: inferenceMemory(model, answer).total,
       expertInference: inferenceMemory(expert, answer).total,
+      routing: models > 0 ? inferenceMemory(router, { capacity: 0, length: prefix, models, kind }).total : 0,
     },
   };
 }

@@ -23,7 +23,10 @@ const ROUTING = v.object({ balance: finite, dropped: share });
  */
 export type Routing = v.InferOutput<typeof ROUTING>;
 
-const MEMORY = { training: finite, expertTraining: finite, inference: finite, expertInference: finite };
+const MEMORY = {
+  ...{ training: finite, expertTraining: finite, inference: finite, expertInference: finite },
+  routing: v.optional(finite),
+};
 const COST: v.GenericSchema<unknown, TrainingCost> = v.object({
   ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
   memory: v.object(MEMORY),
@@ -68,7 +71,7 @@ export function trainResult({ stage, result }: Manifest, run: string): TrainResu
 /** Says what routing came to, from what the sublayers of all layers report. */
 export function routingOf(
   { balance, routed, dropped }: Record<string, number>,
-  { layers }: ModelConfig,
+  { layers }: Pick<ModelConfig, "layers">,
 ): Routing {
   return { balance: balance / layers, dropped: dropped / routed };
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { paperTable, PRINTED_COMMUNICATION } from "../../pipeline/cost/paper.ts";
-import { costOf } from "../../pipeline/cost/cost.ts";
+import { costOf, PLAIN_DEVICE } from "../../pipeline/cost/cost.ts";
 import { resolveConfiguration } from "../../pipeline/settings/resolution.ts";
 import { communicationText, costText, tableText } from "../../tasks/cost_text.ts";
 
@@ -61,6 +61,9 @@ Deno.test("costText() tells nothing of routers where text is split without model
     assertMatch(em, told);
     assert(!told.test(source), source);
   }
+  const { memory: { inference, routing } } = costOf(resolveConfiguration({ preset: "small" }), PLAIN_DEVICE);
+  const together = `${((inference.total + routing.total) / 2 ** 20).toPrecision(3)} MiB`;
+  assertMatch(em, new RegExp(`^answering, routers and one expert .* ${together}$`, "m"));
   assertMatch(source, /^a prompt, mixture .*one expert; what chooses it is not counted$/m);
   assertMatch(source, /^all experts /m);
   assert(!/NaN|Infinity|∞/.test(source), source);

@@ -153,6 +153,38 @@ Deno.test("trainedText() has a row per model, and says none where a loss is not 
   assertEquals(several.match(/^runs\/[ab]\/dense/gm), ["runs/a/dense", "runs/b/dense", "runs/b/dense"]);
 });
 
+Deno.test("trainedText() tells the memory of a model beside that of the mixture, its routers and one expert", () => {
+  const MIB = 2 ** 20;
+  const textOf = (routing?: number) => {
+    const memory = {
+      training: 90 * MIB,
+      expertTraining: 80 * MIB,
+      inference: 30 * MIB,
+      expertInference: 20 * MIB,
+    };
+    const cost = {
+      ...{ parameters: 100, training: 1e12, mixture: 2e12, inference: 1e6, expertInference: 2e6 },
+      memory: { ...memory, ...routing !== undefined && { routing } },
+    };
+    return trainedText("runs/a", [{
+      ...{ folder: "switch", steps: 4, batch: 16, tokens: 800, loss: 4, validationLoss: null, rate: 3e-3 },
+      resumed: [],
+      cost,
+      routing: { balance: 1.25, dropped: 0.05 },
+    }]);
+  };
+  const text = textOf(5 * MIB);
+  assertStringIncludes(
+    text,
+    "of generating 30 MiB, with the mixture 25 MiB: one expert 20 MiB, all routers 5 MiB\n",
+  );
+  assertStringIncludes(text, "balance 1.250 (1 where every expert gets as many tokens), no expert took 5.0%");
+  // Without models that route, and of a training that an earlier version made.
+  for (const routing of [0, undefined]) {
+    assertStringIncludes(textOf(routing), "of generating 30 MiB, with one expert 20 MiB\n");
+  }
+});
+
 Deno.test("speedOf() leaves out what was not said, so that defaults hold", () => {
   assertEquals([speedOf({}), speedOf({ flops: 1e12 }), speedOf({ utilisation: 0.5 })], [
     {},

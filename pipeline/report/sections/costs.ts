@@ -78,6 +78,12 @@ export function costsSection(
       ["training of one expert", bytes(memory.expert.total)],
       ...hasRouters ? [["training of all routers side by side", bytes(memory.routers.total)]] : [],
       ["generation with one expert", bytes(memory.inference.total)],
+      ...hasRouters
+        ? [[
+          "generation, with the routers that choose it",
+          bytes(memory.inference.total + memory.routing.total),
+        ]]
+        : [],
     ],
   };
   // A share of nothing has no place on a logarithmic axis.

@@ -40,3 +40,16 @@ Deno.test("besideMixture() counts the memory of a GPU's larger chunks of logits"
   assertEquals(of("gpu").training, trainingMemory(model, sizes).total);
   assert(of("gpu").expertTraining > of("software").expertTraining);
 });
+
+Deno.test("besideMixture() counts the memory of the routers that the mixture answers with, and none where no models route", () => {
+  const of = (flags: { partitioner?: "ctbm"; experts?: number }) => {
+    const c = resolveConfiguration({ preset: "small", flags });
+    const { model, batch, steps } = equalCompute(c);
+    return { memory: besideMixture(c, model, { batch, steps }).memory, cost: costOf(c, DEVICE) };
+  };
+  const { memory, cost } = of({});
+  assertEquals(memory.routing, cost.memory.routing.total);
+  assertEquals(memory.expertInference, cost.memory.inference.total);
+  assert(of({ experts: 8 }).memory.routing! > memory.routing!);
+  assertEquals(of({ partitioner: "ctbm" }).memory.routing, 0);
+});

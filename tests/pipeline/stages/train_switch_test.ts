@@ -47,6 +47,7 @@ test("trainSwitch() trains on all tokens in passes that belong to its key, and t
     assertEquals(config.switch, { experts: 2, capacity: 1, balance: 0.01 });
     assertEquals(made.cost!.parameters, parameterCount(config));
     assert(made.cost!.memory.inference > made.cost!.memory.expertInference);
+    assert(made.cost!.memory.routing! > 0);
     assert(notes.tokenizer !== undefined);
     const { balance, dropped } = made.routing!;
     assert(balance > 0.9 && balance <= 2, `balance ${balance}`);
@@ -122,7 +123,12 @@ test("evaluation compares the mixture with a larger model and a Switch Transform
     }
     await report({ run });
     const page = await Deno.readTextFile(`${run}/report.html`);
-    for (const text of ["Switch, experts in every layer", "dense, larger, equal compute"]) {
+    const texts = [
+      "Switch, experts in every layer",
+      "dense, larger, equal compute",
+      "one expert and all routers",
+    ];
+    for (const text of texts) {
       assertStringIncludes(page, text);
     }
     await Deno.remove(`${run}/switch/model.safetensors`);
