@@ -56,7 +56,7 @@ const ELSEWHERE: Elsewhere[] = [
     files: Object.fromEntries(
       [
         ...["draw", "plots_evaluation", "plots_routing", "plots_training", "sections"],
-        ...["claims", "costs", "partition", "routers", "training", "what_ran", "words"]
+        ...["claims", "costs", "partition", "routers", "what_ran", "words"]
           .map((name) => `sections/${name}`),
       ].map((name) => [
         `pipeline/report/${name}.ts`,

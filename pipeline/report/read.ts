@@ -40,7 +40,7 @@ export interface Curve {
   /** Id, if it is an expert. */
   expert: number | null;
   /** Lines of the file. */
-  points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss">[];
+  points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss" | "reports">[];
 }
 
 /** The contents of a run folder; `null` and empty lists stand for parts that are not there yet. */

@@ -8,18 +8,20 @@ import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { denseTargets } from "../../stages/train_dense.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
 import { secondsOf } from "../../run/timing.ts";
-import { foldedTable, markup, type Table } from "../html.ts";
+import { routingOf, trainResult } from "../../stages/training_result.ts";
+import { foldedTable, type Html, htmlTable, markup, percent, type Table } from "../html.ts";
 import { expertName, wayName } from "../plots.ts";
 import { trainingPlots } from "../plots_training.ts";
 import type { RunRecord } from "../read.ts";
 import type { Section } from "../section.ts";
-import { type Lacks, rough, shape, spent } from "./words.ts";
+import { bytes, type Lacks, rough, shape, spent } from "./words.ts";
 
 /** Writes the section: the curves of all trainings, and which are missing. */
 export function trainingSection(
-  { partition, config, curves, times, alone, adopted }: RunRecord,
+  record: RunRecord,
   lacks: Lacks,
 ): Section {
+  const { partition, config, curves, times, alone, adopted } = record;
   const experts = partition?.whole.experts ?? config.configuration.experts;
   const ready = new Set([
     ...curves.flatMap(({ expert }) => expert ?? []),
@@ -74,6 +76,41 @@ inference; a dense model sees all the tokens, in batches ${experts} times as lar
   return {
     ...section,
     plots: trainingPlots(curves, experts),
-    after: [foldedTable(speeds, "Time of trainings", "Time and speed")],
+    after: [...switchRouting(record), foldedTable(speeds, "Time of trainings", "Time and speed")],
   };
+}
+
+/**
+ * Writes how the Switch Transformer chose experts for tokens at the beginning, in the middle and at the end of its training, and what
+ * memory it takes beside the mixture; nothing where none is trained.
+ */
+function switchRouting({ curves, manifests, config, path }: RunRecord): Html[] {
+  const points = curves.find(({ model }) => model === "switch")?.points ?? [];
+  const lines = points.flatMap(({ step, reports }) => reports ? [{ step, reports }] : []);
+  if (lines.length === 0) return [];
+  const { expertLayers: layers } = config.configuration;
+  const shown = [...new Set([0, lines.length >> 1, lines.length - 1])].map((i) => lines[i]);
+  const table: Table = {
+    head: ["step", "balance", "tokens that no expert took"],
+    rows: shown.map(({ step, reports }) => {
+      const { balance, dropped } = routingOf(reports, { layers });
+      return [step, balance.toFixed(3), percent(dropped)];
+    }),
+  };
+  const made = manifests["train-switch"];
+  const memory = made && trainResult(made, path).cost?.memory;
+  return [
+    markup`<p>How the Switch Transformer chose an expert for every token, over all layers. The balance is 1 where every
+expert gets as many tokens, and the number of experts where one gets all. Tokens beyond what an expert takes in training are
+taken by none.${
+      memory
+        ? ` To generate it takes ${bytes(memory.inference)} of memory, ${
+          memory.routing
+            ? `the mixture ${bytes(memory.expertInference + memory.routing)}: one expert and all routers`
+            : `one expert ${bytes(memory.expertInference)}`
+        }.`
+        : null
+    }</p>\n`,
+    htmlTable(table, "Routing in the Switch Transformer"),
+  ];
 }
