@@ -227,7 +227,7 @@ function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string 
     `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
     `memory of training ${roughBytes(memory.training)}, of one expert's ${
       roughBytes(memory.expertTraining)
-    }, with all activations kept; of generating ${roughBytes(memory.inference)}, ${answeringText(memory)}`,
+    }, with all activations kept; of generating ${bytes(memory.inference)}, ${answeringText(memory)}`,
   ].join("\n");
 }
 
@@ -235,9 +235,7 @@ function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string 
 function answeringText(
   { expertInference, routing = 0 }: NonNullable<TrainResult["cost"]>["memory"],
 ): string {
-  const expert = `one expert ${roughBytes(expertInference)}`;
+  const expert = `one expert ${bytes(expertInference)}`;
   if (routing === 0) return `with ${expert}`;
-  return `with the mixture ${roughBytes(expertInference + routing)}: ${expert}, all routers ${
-    roughBytes(routing)
-  }`;
+  return `with the mixture ${bytes(expertInference + routing)}: ${expert}, all routers ${bytes(routing)}`;
 }

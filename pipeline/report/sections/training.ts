@@ -104,7 +104,7 @@ function switchRouting({ curves, manifests, config, path }: RunRecord): Html[] {
 expert gets as many tokens, and the number of experts where one gets all. Tokens beyond what an expert takes in training are
 taken by none.${
       memory
-        ? ` To generate it takes ${bytes(memory.inference)} of memory, ${
+        ? ` To generate, it takes ${bytes(memory.inference)} of memory, ${
           memory.routing
             ? `the mixture ${bytes(memory.expertInference + memory.routing)}: one expert and all routers`
             : `one expert ${bytes(memory.expertInference)}`

@@ -56,7 +56,7 @@ Deno.test("trainingSection() tells balance and dropped tokens of a Switch Transf
 
 Deno.test("trainingSection() tells the memory of a Switch Transformer beside the mixture's, routers and all", async () => {
   const text = await endOf(LINES, { routing: 1e6 });
-  assertMatch(text, /it takes 5\sMB of memory, the mixture 3\sMB: one expert and all routers\./);
+  assertMatch(text, /To generate, it takes 5\sMB of memory, the mixture 3\sMB: one expert and all routers\./);
   assertMatch(await endOf(LINES, {}), /it takes 5\sMB of memory, one expert 2\sMB\./);
 });
 
