@@ -23,6 +23,8 @@ export interface Published {
   title: string;
   /** The study. */
   study: string;
+  /** How results of other text than the preset's are marked; "" for the preset's. */
+  mark: string;
   /** The claims. */
   claims: Claim[];
   /** Path of its table in the folder. */
@@ -50,10 +52,10 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
     return studies.map(({ name: study, claims }) => {
       const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
       const own = pictures.filter((path) => isOwn.test(path));
-      const where = name === STUDIES_FOLDER ? "" : ` (${name})`;
-      const title = `${STUDIES.get(study)?.title ?? study}${where}`;
+      const mark = name === STUDIES_FOLDER ? "" : ` (${name})`;
+      const title = `${STUDIES.get(study)?.title ?? study}${mark}`;
       const table = `${name}/${TABLE}`;
-      return { title, study, claims, table, pictures: own.map((path) => `${name}/${path}`) };
+      return { title, study, mark, claims, table, pictures: own.map((path) => `${name}/${path}`) };
     });
   }));
   const order = [...STUDIES.keys()];
@@ -171,9 +173,9 @@ function withInterval(here: string): [figure: string, interval: string] {
 /** Writes all claims, those that do not hold first. */
 function claimsTable(published: readonly Published[], folder: string): string[] {
   const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
-  const link = ({ title, table }: Published) => `[${title}](${join(folder, table)})`;
+  const link = ({ study, mark, table }: Published) => `[${study}${mark}](${join(folder, table)})`;
   return [
-    ...head(["from", "claim", "paper", "here", "95% interval", "holds"]),
+    ...head(["study", "claim", "paper", "here", "95% interval", "holds"]),
     ...failuresFirst(toldOnce(published), ({ claim }) => claim).map(({ from, claim }) =>
       row([
         from.map(link).join("; "),

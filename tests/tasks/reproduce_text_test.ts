@@ -22,6 +22,7 @@ Deno.test("publishedText() counts what holds, study by study, and names the page
   const published = [{
     title: "Routers",
     study: "routers",
+    mark: "",
     claims,
     table: "a/reproduction.md",
     pictures: [],

@@ -62,7 +62,7 @@ Deno.test("all claims are said to hold only where all are judged", () => {
       here: "3% lower",
       holds,
     }));
-    return { title, study: "experts", claims, table: "a/reproduction.md", pictures: [] };
+    return { title, study: "experts", mark: "", claims, table: "a/reproduction.md", pictures: [] };
   };
   const text = resultsText([
     ...[published("Whole", true), published("Open", true, null), published("Unjudged", null)],
