@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { dirname, join } from "node:path";
+import { readEvaluation } from "../pipeline/evaluation/evaluation.ts";
 import { fieldsOf } from "../tasks/command.ts";
 import { ROOT } from "./tasks/support.ts";
 
@@ -77,4 +78,16 @@ Deno.test("every task and every flag in the commands of the pages is there", asy
 Deno.test("README.md is what a newcomer can read at once", () => {
   const results = /^<!-- results: begin[^]*^<!-- results: end -->$/m; // most of which is folded
   assert(textOf("README.md").replace(results, "").split("\n").length <= 90);
+});
+
+Deno.test("README.md says of its five commands what they came to when they were run, as their evaluation is kept", async () => {
+  const { scores, gains } = await readEvaluation(`${ROOT}fixtures/reproduction/walk/evaluation.json`);
+  const { percent, low, high } = gains.find(({ baseline }) => baseline === "dense")!;
+  const [by, from, to] = [percent, low, high].map((value) => `${value.toFixed(0)}%`);
+  const [mixture, dense] = [scores.mixture!, scores.dense!].map(({ perplexity }) => perplexity.toFixed(1));
+  const said = textOf("README.md").replaceAll(/\s+/g, " ");
+  assertStringIncludes(
+    said,
+    `perplexity is ${mixture}, ${by} [${from}, ${to}] lower than the ${dense} of the dense model`,
+  );
 });
