@@ -43,7 +43,12 @@ export const TASK = await defineTask({
       batch,
       vouched: await vouchedFiles(values.routers),
     });
-    const scored = score(arrowInput(paths), { partitioner, prefix: values.prefix, onWarning });
+    const scored = score(arrowInput(paths), {
+      partitioner,
+      prefix: values.prefix,
+      signal: call.signal,
+      onWarning,
+    });
     await arrowOutput(scored, options.output, call);
     partitioner.close();
     (await gpu)?.close();

@@ -36,7 +36,7 @@ export const STUDY = field.section("Command", {
 
 /** Says why a plan is printed alone that was not asked for. */
 const PLAN_ALONE =
-  "a dry run, as no embedded text is enough for a preset of the paper: with --input, or --dry-run=false, the study runs";
+  "a dry run, as the embedded text is too little for a preset of the paper: with --input, or --dry-run=false, the study runs";
 
 /**
  * Says why studies of these settings are only planned, although nobody asked for that; undefined where they are not. `said` are the

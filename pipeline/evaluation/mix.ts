@@ -190,7 +190,16 @@ export function createMixing(
         signal?.throwIfAborted();
         const number = at++;
         if (number < part.begin || number >= part.end) continue;
-        anew.set(number, await routeAnew(block, prefix, reroute, partitioner, mixture.costs));
+        anew.set(
+          number,
+          await routeAnew(
+            block,
+            prefix,
+            reroute,
+            partitioner,
+            (rows, prefixes) => mixture.costs(rows, prefixes, signal),
+          ),
+        );
         onRows(block.rows);
       }
       mixture.closePartitioner();

@@ -67,18 +67,19 @@ async function picturesIn(folder: string): Promise<string[]> {
   return (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg"));
 }
 
-/** A claim, and all studies that came to the same of it from the same runs. */
+/** A claim, and all studies of the same text and settings that tell it. */
 interface Told {
   claim: Claim;
   from: Published[];
 }
 
-/** Lists claims, each once, where several studies tell the same. */
+/** Lists claims, each once where several studies tell it of the same runs. */
 function toldOnce(published: readonly Published[]): Told[] {
   const all = published.flatMap((from) => from.claims.map((claim) => ({ claim, from })));
   const same = Map.groupBy(
     all,
-    ({ claim: { claim, paper, here, holds } }) => JSON.stringify([claim, paper, here, holds]),
+    ({ claim: { claim, paper, here, holds }, from: { mark } }) =>
+      JSON.stringify([mark, claim, paper, here, holds]),
   );
   return [...same.values()].map((told) => ({ claim: told[0].claim, from: told.map(({ from }) => from) }));
 }

@@ -85,8 +85,8 @@ export function scoring({ length, batch }: { length: number; batch?: number }): 
       const own = createScorer(gpu, { config, models: [weights], batch: rows, length });
       const scorer: Scorer = {
         ...own,
-        score: (...sequences) => queue(() => own.score(...sequences)),
-        scoreTokens: (...sequences) => queue(() => own.scoreTokens(...sequences)),
+        score: (...asked) => queue(() => own.score(...asked)),
+        scoreTokens: (...asked) => queue(() => own.scoreTokens(...asked)),
       };
       return { config, notes, scorer, bytes: own.bytes, close: own.close };
     },
@@ -116,7 +116,7 @@ export function branching(
         get plans() {
           return own.plans;
         },
-        score: (...texts) => queue(() => own.score(...texts)),
+        score: (...asked) => queue(() => own.score(...asked)),
         close: own.close,
       };
       return { config, notes, branches, bytes: own.bytes, close: own.close };

@@ -80,8 +80,13 @@ export interface Mixture {
    * Throws an `InputError` where there is no token, or no expert left.
    */
   route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route>;
-  /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. */
-  routeAll(texts: readonly Uint32Array[], prefix?: number, exclude?: readonly number[]): Promise<Route[]>;
+  /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. `signal` may end it early. */
+  routeAll(
+    texts: readonly Uint32Array[],
+    prefix?: number,
+    exclude?: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Route[]>;
   /** Lists the models besides experts that are there; loads none. */
   dense(): Promise<string[]>;
   /** Reads a model's shape and notes; does not load it. */
@@ -223,7 +228,7 @@ export function createMixture(
     );
   }
 
-  const routeAll: Mixture["routeAll"] = async (texts, prefix, exclude) => {
+  const routeAll: Mixture["routeAll"] = async (texts, prefix, exclude, signal) => {
     if (texts.some(({ length }) => length === 0)) {
       throw new InputError("Cannot route a text as it must have a token: it is empty");
     }
@@ -244,7 +249,9 @@ export function createMixture(
       rows.forEach((i, row) => tokens.set(texts[i].subarray(0, length), row * length));
       const together = { tokens, sequenceLength: length, length: new Uint32Array(rows.length).fill(length) };
       const isNoEvidence = length === 1 && !opened.perSequence; // a likelihood of nothing that is predicted
-      const all = isNoEvidence ? new Float32Array(rows.length * experts) : await costs(together, [length]);
+      const all = isNoEvidence
+        ? new Float32Array(rows.length * experts)
+        : await costs(together, [length], signal);
       rows.forEach((i, row) => {
         const route = routeOf(all.subarray(row * experts, (row + 1) * experts), length, exclude);
         routed[i] = { ...route, ...cost === undefined ? {} : { cost } };

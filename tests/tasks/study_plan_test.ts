@@ -94,7 +94,7 @@ Deno.test("reproduce --preset paper-335m without text says what a study takes, p
     const env = { SMALLTALK_CACHE: folder };
     const { code, out, err } = await task("reproduce", args, { env });
     assertEquals(code, 0, err);
-    assertMatch(out, /^a dry run, as no embedded text is enough/);
+    assertMatch(out, /^a dry run, as the embedded text is too little/);
     assertMatch(out, /^em-8-experts-seed-0 +dense-compute +626\.65e18 +74\.3 GiB +1\.1 years$/m);
     assertMatch(out, /^in all +6\.69e21 FLOPs/m);
     assertMatch(out, /^one device +11\.8 years$/m);
@@ -104,7 +104,7 @@ Deno.test("reproduce --preset paper-335m without text says what a study takes, p
       /^each device +at most 74\.3 GiB .* dense-compute .* with --micro-batch 16 \(424\.6 GiB /m,
     );
     assertMatch(out, /^assumed: 1\.80e\+13 FLOP\/s .*, 30% of the 6\.00e\+13 of an NVIDIA H100/m);
-    assertMatch(out, /^assumed: 80 GB of memory on one device$/m);
+    assertMatch(out, /^assumed: 80 GB \(74\.5 GiB\) of memory on one device$/m);
     const json = JSON.parse((await task("reproduce", [...args, "--json"], { env })).out);
     assertEquals([json.devices, json.largest.microBatch, json.device.name], [11, 16, "NVIDIA H100"]);
     assertStringIncludes(json.note, "a dry run");

@@ -88,7 +88,7 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   const starts = new Uint32Array(questions.length + 1); // of the choices of every question
   questions.forEach(({ choices }, i) => starts[i + 1] = starts[i] + choices.length);
   const mixes = mixesOf(options, await mixture.partitioner());
-  const routes = await routePrompts(mixture, prompts, { prefix, routing }); // of every choice
+  const routes = await routePrompts(mixture, prompts, { prefix, routing, signal }); // of every choice
   const chosen = routes.map(({ expert }) => expert);
   mixture.closePartitioner();
 
@@ -198,16 +198,16 @@ function firstLargest(values: readonly number[]): number {
 async function routePrompts(
   mixture: Mixture,
   prompts: readonly EncodedPrompt[],
-  { prefix, routing }: { prefix: number; routing: Routing },
+  { prefix, routing, signal }: { prefix: number; routing: Routing; signal?: AbortSignal },
 ): Promise<Route[]> {
   if (routing === "context") {
-    const routes = await mixture.routeAll(prompts.map(({ context }) => context), prefix);
+    const routes = await mixture.routeAll(prompts.map(({ context }) => context), prefix, [], signal);
     return prompts.flatMap(({ choices }, i) => choices.map(() => routes[i]));
   }
   const texts = prompts.flatMap(({ choices }) =>
     choices.map(({ context, continuation }) => Uint32Array.of(...context, ...continuation))
   );
-  return await mixture.routeAll(texts, prefix);
+  return await mixture.routeAll(texts, prefix, [], signal);
 }
 
 /**

@@ -6,7 +6,7 @@
 
 import type { AdapterKind } from "../../../kernels/device/variants.ts";
 import type { Cost } from "../../cost/cost.ts";
-import { fittingMicroBatch, trainingMemory, type TrainingMemoryOptions } from "../../cost/memory.ts";
+import { trainingMemory, type TrainingMemoryOptions } from "../../cost/memory.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
@@ -63,11 +63,15 @@ export function fitMemory(pieces: readonly Held[], most = Infinity): FittedMemor
   const least = pieces.map((piece) => bytesOf(piece, 1));
   const tooLarge = least.map((bytes) => bytes > most ? bytes : undefined);
   const asSet = pieces.map(({ training }) => training?.options.microBatch ?? 1);
-  const fitting = pieces.flatMap(({ training }, i) => {
-    if (!training || tooLarge[i] !== undefined) return [];
-    return fittingMicroBatch(training.model, most, training.options)!;
-  });
-  const microBatch = fitting.length > 0 ? Math.min(...fitting) : 1;
+  // One micro-batch divides the batches of all.
+  const trained = pieces.flatMap(({ training }) => training ? [training.options.batch] : []);
+  const fits = (microBatch: number) =>
+    trained.every((batch) => batch % microBatch === 0) &&
+    pieces.every((piece, i) =>
+      tooLarge[i] !== undefined || bytesOf(piece, Math.min(microBatch, asSet[i])) <= most
+    );
+  let microBatch = Math.max(1, ...asSet);
+  while (microBatch > 1 && !fits(microBatch)) microBatch--;
   const bytes = pieces.map((piece, i) => bytesOf(piece, Math.min(microBatch, asSet[i])));
   return { microBatch, bytes, tooLarge };
 }

@@ -205,7 +205,9 @@ function assumedOf(
   const whose = name === assumed
     ? `an ${name}, on which no training was timed`
     : `"${name}", as measured here`;
-  const memory = `${(memoryBytes ?? 0) / 1e9} GB of memory on one device`;
+  const memory = `${(memoryBytes ?? 0) / 1e9} GB (${
+    ((memoryBytes ?? 0) / 2 ** 30).toFixed(1)
+  } GiB) of memory on one device`;
   return [
     name === undefined ? reached : `${reached}, ${share} ${whose}`,
     ...memoryBytes === undefined

@@ -14,7 +14,7 @@ import type { Section } from "../../report/section.ts";
 import { claimsTable } from "../../report/sections/claims.ts";
 import { jsonText, removeIfThere, writeAtomic } from "../../run/files.ts";
 import { readJson } from "../../run/schema.ts";
-import { claimsMarkdown, verdictsOf } from "../claims.ts";
+import { claimsMarkdown, ROUTING_VERDICTS, verdictsOf } from "../claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 
 /** A study, and what it found. */
@@ -64,6 +64,7 @@ const VERDICTS = [
   "One mixture that is better than another: yes where its perplexity is lower beyond both intervals, no where it is higher beyond both, else open. A claim that says so itself asks for both intervals, and is else answered no; one of every seed asks for a lower perplexity with each, without an interval.",
   "Random parts that gain nothing: yes where their perplexity is not below that of the dense model, no where it is below beyond both intervals, else open.",
   "An expert that is ahead on its own text: yes for any lower perplexity, without an interval.",
+  `What routing finds and costs: ${ROUTING_VERDICTS}; else no.`,
 ];
 const VERDICTS_TITLE = "What a verdict takes";
 

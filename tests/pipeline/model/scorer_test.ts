@@ -206,7 +206,8 @@ Deno.test("Scorer.score() and scoreTokens() leave off between two passes where t
       Error,
       "enough",
     );
-    assert(submits < 2 + 9000 / 600, `${submits} submits`);
+    // A GPU first runs the passes that it reads back together.
+    assert(gpu.kind === "software" ? submits === 2 : submits < 2 + 9000 / 600, `${submits} submits`);
     const before = submits;
     await assertRejects(() => scorer[way](rows.tokens, STRIDE, rows.lengths, ending.signal), Error, "enough");
     assertEquals(submits, before);

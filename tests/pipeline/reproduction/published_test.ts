@@ -10,6 +10,7 @@ import { dirname } from "node:path";
 import { InputError } from "../../../kernels/errors.ts";
 import { NOT_REPORTED } from "../../../pipeline/report/reproduction.ts";
 import {
+  type Published,
   publishResults,
   readPublished,
   resultsText,
@@ -51,7 +52,10 @@ Deno.test("README.md says what the results that are kept say: deno task results 
   const [, byHand] = /^## What came out\n([^]*?)^<!-- results: begin/m.exec(readme)!;
   const figures = byHand.match(/\d+\.\d+%/g)!;
   assert(figures.length > 3);
-  for (const figure of figures) assertStringIncludes(text, figure);
+  const tables = await Promise.all(
+    published.map(({ table }) => Deno.readTextFile(`${ROOT}fixtures/reproduction/${table}`)),
+  );
+  for (const figure of figures) assertStringIncludes(`${text} ${tables.join(" ")}`, figure);
 });
 
 Deno.test("all claims are said to hold only where all are judged", () => {
@@ -73,6 +77,27 @@ Deno.test("all claims are said to hold only where all are judged", () => {
     text,
     "\n\nAll claims hold: Whole. All claims hold that are judged: Open (1 of 2 are). No claim is judged: Unjudged. ",
   );
+});
+
+Deno.test("a claim counts once where studies tell the same of one text, and again for another text", () => {
+  const of = (study: string, mark: string, here = "3% lower"): Published => ({
+    ...{ title: study, study, mark, table: `${mark || "studies"}/reproduction.md`, pictures: [] },
+    claims: [{ claim: "it wins", paper: "it does", here, holds: false }],
+  });
+  const rowsOf = (...published: Published[]) =>
+    resultsText(published, "kept").split("\n").filter((line) => line.startsWith("| ["));
+  const [both, ...more] = rowsOf(of("experts", ""), of("dense", ""));
+  assertEquals(more, []);
+  assertStringIncludes(
+    both,
+    "| [experts](kept/studies/reproduction.md); [dense](kept/studies/reproduction.md) |",
+  );
+  assertStringIncludes(
+    resultsText([of("experts", ""), of("dense", "")], "kept"),
+    "1 of 1 verdicts on claims of",
+  );
+  assertEquals(rowsOf(of("experts", ""), of("dense", "", "2% lower")).length, 2);
+  assertEquals(rowsOf(of("experts", ""), of("experts", " (other)")).length, 2);
 });
 
 Deno.test("what is kept of studies is whole, and names no path: studies can go on from it", async () => {

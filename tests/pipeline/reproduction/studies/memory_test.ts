@@ -32,6 +32,20 @@ Deno.test("fitMemory() finds one micro-batch with which every model fits, the la
   assertEquals(tooLarge, Array(6).fill(undefined));
 });
 
+Deno.test("fitMemory() finds a micro-batch that divides the batches of all models", () => {
+  const flags = { experts: 8, expertBatch: 12 };
+  const settings = resolveConfiguration({ preset: "paper-1.3b", flags });
+  const cost = costOf(settings, ASSUMED_GPU);
+  const pieces = (["experts", "dense", "dense-compute"] as const)
+    .map((name) => heldBy(name, settings, cost, { kind: "gpu", recompute: true }));
+  const { options, model } = pieces[1].training!; // E times the batch: its largest micro-batch by itself is 8
+  const most = trainingMemory(model, { ...options, microBatch: 8 }).total;
+  assert(trainingMemory(model, { ...options, microBatch: 12 }).total > most);
+  const { microBatch } = fitMemory(pieces.slice(0, 2), most);
+  assertEquals(microBatch, 6);
+  assert(fitMemory(pieces, most).microBatch <= 6);
+});
+
 Deno.test("fitMemory() keeps a smaller micro-batch that is set, and as much as that where no memory is told", () => {
   const set = held("experts", { ...SETTINGS, microBatch: 2 });
   assertEquals(fitMemory([set], ASSUMED_GPU.memoryBytes).microBatch, 2);

@@ -184,7 +184,7 @@ Deno.test("planStudies() assumes the memory of a GPU, finds what fits it, and na
       planStudies({ run: root, studies: ["dense"], sources: { preset }, device });
     const { largest, tooLarge, device, assumptions } = await plan({ flops: 60e12 });
     assertEquals(device, { ...PLAIN_DEVICE, flops: 60e12, memoryBytes: ASSUMED_GPU.memoryBytes });
-    assertStringIncludes(assumptions[1], "80 GB of memory on one device, as an NVIDIA H100 has");
+    assertStringIncludes(assumptions[1], "80 GB (74.5 GiB) of memory on one device, as an NVIDIA H100 has");
     assert(largest!.memoryBytes <= 80e9 && largest!.memoryBytesSet > 80e9);
     assert(tooLarge.some(({ run, piece }) => run === "em-8-experts-seed-0" && piece === "switch"));
     assert(tooLarge.every(({ memoryBytes }) => memoryBytes > 80e9));
