@@ -123,7 +123,7 @@ Deno.test("adaptive() gives a picture light values, and a style with the dark on
 });
 
 Deno.test("the pictures of the pages are readable on dark paper", () => {
-  const folders = ["e4", "e8"].map((name) => `${ROOT}fixtures/reproduction/${name}`);
+  const folders = ["all-text", "studies"].map((name) => `${ROOT}fixtures/reproduction/${name}/plots`);
   for (const folder of folders) {
     for (const { name } of Deno.readDirSync(folder)) {
       if (!name.endsWith(".svg")) continue;
