@@ -154,15 +154,15 @@ export function routerMemory(
 }
 
 /**
- * Finds the largest micro-batch, a divisor of the batch and at most `microBatch` if that is given, with which training takes at most
- * `most` bytes of device memory; undefined where none does.
+ * Finds the largest micro-batch, a divisor of the batch, with which training takes at most `most` bytes of device memory; undefined
+ * where none does.
  */
 export function fittingMicroBatch(
   model: ModelConfig,
   most: number,
   options: TrainingMemoryOptions,
 ): number | undefined {
-  for (let microBatch = options.microBatch || options.batch; microBatch >= 1; microBatch--) {
+  for (let microBatch = options.batch; microBatch >= 1; microBatch--) {
     if (options.batch % microBatch > 0) continue;
     if (trainingMemory(model, { ...options, microBatch }).total <= most) return microBatch;
   }

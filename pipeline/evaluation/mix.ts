@@ -185,21 +185,14 @@ export function createMixing(
       scored.clear();
       anew.clear();
       if (reroute === undefined) return;
+      const costs: RouteOptions["mixture"]["costs"] = (rows, prefixes) =>
+        mixture.costs(rows, prefixes, signal);
       let at = 0;
       for await (const block of blocks(open(), partitioner)) {
         signal?.throwIfAborted();
         const number = at++;
         if (number < part.begin || number >= part.end) continue;
-        anew.set(
-          number,
-          await routeAnew(
-            block,
-            prefix,
-            reroute,
-            partitioner,
-            (rows, prefixes) => mixture.costs(rows, prefixes, signal),
-          ),
-        );
+        anew.set(number, await routeAnew(block, prefix, reroute, partitioner, costs));
         onRows(block.rows);
       }
       mixture.closePartitioner();

@@ -143,36 +143,32 @@ function loadsClaim({ experts, tokenImbalance }: Parts): Claim {
   };
 }
 
-/** Gives the most that the paper's routing adds to the training of 335M experts, and to a sequence through one. */
-function mostAdded(): { training: number; inference: number } {
-  const all = reported().map(({ printed }) => printed);
-  return {
-    training: Math.max(...all.map(({ trainingOverhead, training }) => trainingOverhead / training)),
-    inference: Math.max(...all.map(({ inferenceOverhead, inference }) => inferenceOverhead / inference)),
-  };
-}
+/** Gives what the paper's routing adds to the training of experts, and to a sequence through one, as shares. */
+const addedIn = ({ printed }: TableRow) => ({
+  training: printed.trainingOverhead / printed.training,
+  inference: printed.inferenceOverhead / printed.inference,
+});
 
 function overheadClaim(experts: number, { flops, parameters }: RoutingCost): Claim {
-  const printed = paperTable().find((row) => row.experts === experts)?.printed;
-  const shares = (training: number, inference: number) =>
+  const rows = reported();
+  const row = rows.find((row) => row.experts === experts);
+  const little = rows.map(addedIn);
+  const added = {
+    training: flops.overhead / flops.experts,
+    inference: flops.inferenceOverhead / flops.inference,
+  };
+  const text = ({ training, inference }: typeof added) =>
     `${percentText(training)}, ${percentText(inference)}`;
-  const little = mostAdded();
-  const [training, inference] = [flops.overhead / flops.experts, flops.inferenceOverhead / flops.inference];
   return {
     claim: "Routing adds little compute, in training and at inference",
-    paper: printed
-      ? `${
-        shares(
-          printed.trainingOverhead / printed.training,
-          printed.inferenceOverhead / printed.inference,
-        )
-      } (335M experts)`
-      : "0.7% to 4%, 1% to 10% (335M experts)",
-    here: `${shares(training, inference)} ` +
+    paper: row ? `${text(addedIn(row))} (335M experts)` : "0.7% to 4%, 1% to 10% (335M experts)",
+    here: `${text(added)} ` +
       (hasNoModels({ flops })
         ? "(text is split without models)"
         : `(an expert is only ${(parameters.expert / parameters.router).toFixed(1)} routers large)`),
-    holds: training <= little.training && inference <= little.inference,
+    holds: (["training", "inference"] as const).every((what) =>
+      added[what] <= Math.max(...little.map((paper) => paper[what]))
+    ),
   };
 }
 

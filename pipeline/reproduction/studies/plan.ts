@@ -205,14 +205,13 @@ function assumedOf(
   const whose = name === assumed
     ? `an ${name}, on which no training was timed`
     : `"${name}", as measured here`;
-  const memory = `${(memoryBytes ?? 0) / 1e9} GB (${
-    ((memoryBytes ?? 0) / 2 ** 30).toFixed(1)
-  } GiB) of memory on one device`;
   return [
     name === undefined ? reached : `${reached}, ${share} ${whose}`,
-    ...memoryBytes === undefined
-      ? []
-      : [told?.memoryBytes === undefined ? `${memory}, as an ${assumed} has` : memory],
+    ...memoryBytes === undefined ? [] : [
+      `${memoryBytes / 1e9} GB (${(memoryBytes / 2 ** 30).toFixed(1)} GiB) of memory on one device${
+        told?.memoryBytes === undefined ? `, as an ${assumed} has` : ""
+      }`,
+    ],
   ];
 }
 

@@ -6,7 +6,7 @@ import { type Branching, createBranchScorer } from "../../../pipeline/model/bran
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
-import { anyWeights } from "./support.ts";
+import { anyWeights, endingInFirstPass } from "./support.ts";
 
 const CONFIGS: ModelConfig[] = [
   { vocabulary: 33, hidden: 12, layers: 2, heads: 2, context: 20 }, // heads of 6, one block of attention
@@ -146,22 +146,13 @@ Deno.test("createBranchScorer() keeps the plans that were used last, and plans a
 
 Deno.test("createBranchScorer() leaves off between two passes where the signal says so", async () => {
   const config: ModelConfig = { vocabulary: 33, hidden: 4, layers: 1, heads: 1, context: 64 };
-  const ending = new AbortController();
-  let submits = 0;
-  const submit: typeof gpu.submit = (dispatches) => {
-    gpu.submit(dispatches);
-    if (++submits === 2) ending.abort(new Error("enough")); // the first one lays out the weights
-  };
-  const scorer = createBranchScorer({ ...gpu, submit }, {
-    config,
-    weights: anyWeights(config, "model"),
-    batch: 1,
-  });
+  const { device, counted, signal } = endingInFirstPass();
+  const scorer = createBranchScorer(device, { config, weights: anyWeights(config, "model"), batch: 1 });
   const texts = Array.from({ length: 3 }, (_, i): Branching => ({
     context: randomIntegers(63, config.vocabulary, `text ${i}`),
     continuations: [Uint32Array.of(1)],
   }));
-  await assertRejects(() => scorer.score(texts, ending.signal), Error, "enough");
-  assertEquals(submits, 2);
+  await assertRejects(() => scorer.score(texts, signal), Error, "enough");
+  assertEquals(counted.submits, 2);
   scorer.close();
 });

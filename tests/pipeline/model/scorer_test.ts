@@ -6,7 +6,7 @@ import { createScorer, type TokenScores } from "../../../pipeline/model/scorer.t
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
-import { anyWeights } from "./support.ts";
+import { anyWeights, endingInFirstPass } from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
 const MODELS = [0, 1, 2].map((i) => anyWeights(CONFIG, i));
@@ -189,28 +189,15 @@ Deno.test("Scorer.score() may be called again before the first call is done", as
 Deno.test("Scorer.score() and scoreTokens() leave off between two passes where the signal says so", async () => {
   const rows = sequences(9000); // more than a GPU scores between two readbacks
   for (const way of ["score", "scoreTokens"] as const) {
-    const ending = new AbortController();
-    let submits = 0;
-    const submit: typeof gpu.submit = (dispatches) => {
-      gpu.submit(dispatches);
-      if (++submits === 2) ending.abort(new Error("enough")); // the first one lays out the weights
-    };
-    const scorer = createScorer({ ...gpu, submit }, {
-      config: CONFIG,
-      models: MODELS,
-      batch: 600,
-      length: 2,
-    });
-    await assertRejects(
-      () => scorer[way](rows.tokens, STRIDE, rows.lengths, ending.signal),
-      Error,
-      "enough",
-    );
+    const { device, counted, signal } = endingInFirstPass();
+    const scorer = createScorer(device, { config: CONFIG, models: MODELS, batch: 600, length: 2 });
+    const score = () => scorer[way](rows.tokens, STRIDE, rows.lengths, signal);
+    await assertRejects(score, Error, "enough");
+    const { submits } = counted;
     // A GPU first runs the passes that it reads back together.
     assert(gpu.kind === "software" ? submits === 2 : submits < 2 + 9000 / 600, `${submits} submits`);
-    const before = submits;
-    await assertRejects(() => scorer[way](rows.tokens, STRIDE, rows.lengths, ending.signal), Error, "enough");
-    assertEquals(submits, before);
+    await assertRejects(score, Error, "enough");
+    assertEquals(counted.submits, submits);
     scorer.close();
   }
 });

@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import { type ModelConfig, parameterSpecs, valuesOf } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
-import { assertSameBits, random, randomIntegers } from "../../kernels/support.ts";
+import { assertSameBits, gpu, random, randomIntegers } from "../../kernels/support.ts";
 
 /** A model with no zero or one anywhere, so that no term of any gradient hides. */
 export function anyWeights(config: ModelConfig, name: string | number): Weights {
@@ -64,4 +64,15 @@ export function assertCloseTensors(
     const norm = Math.hypot(...values);
     assert(difference <= tolerance * norm, `${name} of ${what} is off by ${difference / norm}`);
   }
+}
+
+/** A device that counts submits, and a signal that it gives with the first pass: the submit after the one that lays out the weights. */
+export function endingInFirstPass() {
+  const ending = new AbortController();
+  const counted = { submits: 0 };
+  const submit: typeof gpu.submit = (dispatches) => {
+    gpu.submit(dispatches);
+    if (++counted.submits === 2) ending.abort(new Error("enough"));
+  };
+  return { device: { ...gpu, submit }, counted, signal: ending.signal };
 }
