@@ -10,7 +10,7 @@ import { type ModelConfig, parameterCount, validateModelConfig } from "../model/
 import { largerDenseShape } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { forwardFlops, mixtureFlops, trainingFlops } from "./flops.ts";
-import { answeringOf, inferenceMemory, trainingMemory } from "./memory.ts";
+import { answeringOf, inferenceMemory, routingMemory, trainingMemory } from "./memory.ts";
 import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
 
 /** The larger dense model, trained for about as many FLOPs as the mixture. */
@@ -128,7 +128,7 @@ export function besideMixture(
       expertTraining: trainingMemory(expert, { ...training, batch: configuration.expertBatch }).total,
       inference: inferenceMemory(model, answer).total,
       expertInference: inferenceMemory(expert, answer).total,
-      routing: models > 0 ? inferenceMemory(router, { capacity: 0, length: prefix, models, kind }).total : 0,
+      routing: routingMemory(router, { prefix, models, kind }).total,
     },
   };
 }

@@ -14,6 +14,7 @@ import {
   type InferenceMemory,
   inferenceMemory,
   routerMemory,
+  routingMemory,
   type TrainingMemory,
   trainingMemory,
 } from "./memory.ts";
@@ -159,9 +160,9 @@ export interface CostDevice {
   memoryBytes?: number;
 }
 
-/** Memory of routers where there are none. */
-const NO_MEMORY: TrainingMemory & InferenceMemory = {
-  ...{ weights: 0, transposed: 0, activations: 0, cache: 0 },
+/** Memory of training routers where there are none. */
+const NO_MEMORY: TrainingMemory = {
+  ...{ weights: 0, transposed: 0, activations: 0 },
   ...{ gradients: 0, moments: 0, other: 0, largest: 0, total: 0 },
 };
 
@@ -253,9 +254,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
       switch: trainingMemory(tokenwise, { ...training, batch: batch * experts }),
       inference: inferenceMemory(expert, answer),
       switchInference: inferenceMemory(tokenwise, answer),
-      routing: routers > 0
-        ? inferenceMemory(router, { capacity: 0, length: prefix, models: routers, kind })
-        : NO_MEMORY,
+      routing: routingMemory(router, { prefix, models: routers, kind }),
     },
     seconds: {
       oneExpert: secondsOf((flops.experts + recomputed) / experts),

@@ -153,6 +153,15 @@ export function routerMemory(
   };
 }
 
+/** Predicts the device memory of all routers together on the prefix of one prompt; none where no models route. */
+export function routingMemory(
+  model: ModelConfig,
+  { prefix, models, kind }: Pick<MemoryOptions, "kind"> & { prefix: number; models: number },
+): InferenceMemory {
+  if (models === 0) return { weights: 0, transposed: 0, activations: 0, cache: 0, total: 0 };
+  return inferenceMemory(model, { capacity: 0, length: prefix, models, kind });
+}
+
 /**
  * Finds the largest micro-batch, a divisor of the batch, with which training takes at most `most` bytes of device memory; undefined
  * where none does.
