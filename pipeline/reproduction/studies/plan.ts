@@ -361,7 +361,8 @@ async function piecesOf(
           seconds,
           done: recipe in rates,
         };
-        found.set(recipe, add(search, holds, split));
+        const end = add(search, holds, split);
+        found.set(recipe, search.done ? 0 : end); // nobody waits for what is known
       }
       if (!isWhole) continue;
       const begin = Math.max(

@@ -10,8 +10,8 @@ import type { Configuration } from "../../settings/configuration.ts";
 import { mixtures, perplexitiesPlot } from "./plots.ts";
 import { percentText, scoreText, setupOf, type Study } from "./study.ts";
 
-/** Widths of routers beside that of the preset. */
-const TIMES = [1 / 4, 1 / 2, 1, 3 / 2, 2];
+/** Widths of routers beside that of the preset, whose routers are small beside its experts. */
+const TIMES = [1 / 2, 1, 3, 9 / 2, 6];
 
 /**
  * How far apart perplexities may be that count as the same. Their intervals cannot tell: documents differ far more

@@ -74,17 +74,22 @@ Deno.test("an evaluation measures the prefixes that any study asks for, also whe
 });
 
 Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {
-  const [recipe] = routerSearchesOf(ALL, SMALL, 3).keys();
+  const [, recipe] = routerSearchesOf(ALL, SMALL, 3).keys(); // of routers that begin as the preset's do
   const found = { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } };
   const before = setupsOf(ALL, SMALL, 3);
   const after = setupsOf(ALL, SMALL, 3, { searches: found });
   const names = (setups: readonly Setup[]) => setups.map(({ name }) => name);
   const more = names(after).filter((name) => !names(before).includes(name));
-  const other = (experts: number, seed: number) =>
-    `em-${experts}-experts-router-rate-0.006-rounds-12-seed-${seed}`;
-  // Runs with twice the experts take what was found for these.
-  assertEquals(more, [other(4, 0), other(4, 1), other(4, 2), other(8, 0)]);
-  assert(names(before).every((name) => names(after).includes(name)), "experts takes three seeds of em, too");
+  const other = (run: string, seed = 0) => `${run}-experts-router-rate-0.006-rounds-12-seed-${seed}`;
+  // Runs with twice the experts, and those whose parts stay, take what was found for these.
+  assertEquals(more, [
+    ...[0, 1, 2].map((seed) => other("em-4", seed)),
+    ...["fixed-clusters-4", "em-8"].map((run) => other(run)),
+  ]);
+  // The study of experts takes three seeds of em, too.
+  assertEquals(names(before).filter((name) => !names(after).includes(name)), [
+    "fixed-clusters-4-experts-seed-0",
+  ]);
   const { routerRate, rounds } = resolveConfiguration(SMALL);
   const kept = { [recipe]: { routerRate, rounds, trials: [] } };
   assertEquals(names(setupsOf(ALL, SMALL, 3, { searches: kept })), names(before));
@@ -96,11 +101,13 @@ Deno.test("a learning rate is searched for by the same run whatever is known, at
   const other = { routerRate: 0.006, rounds: 12, trials: [] };
   const first = (searches: RouterSearches) =>
     new Set(rateSearchersOf([partitioners], SMALL, 1, searches).values());
+  const named = (run: string) => `${run}-experts-router-rate-0.006-rounds-12-seed-0`;
+  const experts = named("em-from-random-parts-4"); // the first run of all searches for the rate of experts
+  const dense = ["em-4", "em-8"].map(named); // dense models are trained beside routers that begin as the preset's do
   assertEquals(first({}), new Set([undefined]));
-  assertEquals(first({ [clusters]: other }), new Set([undefined]));
-  const names = new Set([4, 8].map((experts) => `em-${experts}-experts-router-rate-0.006-rounds-12-seed-0`));
-  assertEquals(first({ [random]: other }), names); // the other start is still open
-  assertEquals(first({ [random]: other, [clusters]: other }), names);
+  assertEquals(first({ [random]: other }), new Set([experts, undefined])); // the other start is still open
+  assertEquals(first({ [clusters]: other }), new Set([undefined, ...dense]));
+  assertEquals(first({ [random]: other, [clusters]: other }), new Set([experts, ...dense]));
   // While a rate is missing, a run that is listed searches for it, or the search for that run's routers is open.
   for (
     const studies of [ALL, ALL.toReversed(), [partitioners], ...ALL.map((study) => [partitioners, study])]
@@ -151,7 +158,7 @@ Deno.test("settings of routers that flags give win over what was found, and have
 
 Deno.test("of studies some runs alone are listed, with the searches that they wait for", () => {
   const partitioners = [STUDIES.get("partitioners")!];
-  const only = ["em-4-experts-seed-1", "random-4-experts-seed-0"];
+  const only = ["em-from-random-parts-4-experts-seed-1", "random-4-experts-seed-0"];
   const names = (searches: RouterSearches) =>
     setupsOf(partitioners, SMALL, 3, { searches, only }).map(({ name }) => name);
   assertEquals(names({}), only);
@@ -167,17 +174,17 @@ Deno.test("of studies some runs alone are listed, with the searches that they wa
   assertEquals(waitedFor({}, only[1]), [[random, first]]);
   const rates = { [recipeOf("experts", resolveConfiguration(SMALL))]: { rate: 0.004, trials: [] } };
   assertEquals(waitedFor(rates, only[1]), []);
-  const both = waitedFor({}, "em-from-clusters-4-experts-seed-2").map(([recipe]) => recipe);
+  const both = waitedFor({}, "em-4-experts-seed-2").map(([recipe]) => recipe);
   assertEquals(both, [random, clusters]);
   // The name of a run that a search gives another one still stands for it.
   const searches = { [random]: { routerRate: 0.006, rounds: 12, trials: [] } };
-  const renamed = "em-4-experts-router-rate-0.006-rounds-12-seed-1";
+  const renamed = "em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-1";
   assertEquals(names(searches), [renamed, only[1]]);
   assertEquals(namedRuns([...only, renamed], partitioners, SMALL, 3, searches), [...only, only[0]]);
   assertThrows(
     () => namedRuns([renamed], partitioners, SMALL, 3, {}),
     InputError,
-    `Cannot make only ${renamed} as it must be one of em-4-experts-seed-0, `,
+    `Cannot make only ${renamed} as it must be one of em-from-random-parts-4-experts-seed-0, `,
   );
 });
 

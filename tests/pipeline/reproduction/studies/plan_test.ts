@@ -7,7 +7,7 @@ import { writeRouterSearches } from "../../../../pipeline/reproduction/studies/r
 import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { SMALL, study } from "./support.ts";
+import { ratesFor, SMALL, study } from "./support.ts";
 
 Deno.test("planStudies() counts every piece once, and no piece of the small preset takes longer than 45 minutes", () =>
   inFolder(async (root) => {
@@ -50,7 +50,7 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
     await writeRouterSearches(root, { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } });
     assertEquals((await searches()).map(({ done }) => done), [true, true, false, false]);
     const runs = new Set((await plan("partitioners")).pieces.map(({ run }) => run));
-    assert(runs.has("em-4-experts-router-rate-0.006-rounds-12-seed-0"));
+    assert(runs.has("em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-0"));
   }));
 
 Deno.test("planStudies() says what every study takes by itself, on one device and on as many as it has pieces", () =>
@@ -76,7 +76,7 @@ Deno.test("planStudies() counts routers once that runs of other assignments shar
     const plan = await planStudies({ run: root, studies: ["assignment", "routers"], sources: SMALL });
     const seconds = (run: string) =>
       plan.pieces.find((one) => one.run === `${run}-seed-0` && one.piece === "partition")!.seconds;
-    assert(seconds("em-4-experts") > 0 && seconds("em-router-width-16") > 0);
+    assert(seconds("em-4-experts") > 0 && seconds("em-router-width-8") > 0);
     assertEquals([seconds("em-optimal"), seconds("em-argmax")], [0, 0]);
     const isSearch = (line: string) => line.startsWith("a search for a setting of routers takes 3 trials");
     assert(!plan.assumptions.some(isSearch));
@@ -112,18 +112,19 @@ Deno.test("planStudies() names the studies that have one seed alone where more a
 
 Deno.test("planStudies() begins a run once the settings of its own routers are known, not those of all", () =>
   inFolder(async (root) => {
-    const [random] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();
+    const [, clusters] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();
     const { routerRate, rounds } = resolveConfiguration(SMALL);
-    await writeRouterSearches(root, { [random]: { routerRate, rounds, trials: [] } });
+    await writeRouterSearches(root, { [clusters]: { routerRate, rounds, trials: [] } });
+    await writeRates(root, ratesFor("partitioners"));
     const { pieces, studies } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
     const seconds = (run: string, ...names: string[]) =>
       names.reduce(
         (sum, name) => sum + pieces.find((one) => one.run === `${run}-seed-0` && one.piece === name)!.seconds,
         0,
       );
-    const found = seconds("em-8-experts", "partition", "learning rate of dense", "dense");
-    const searched = seconds("em-from-clusters-4-experts", "rate of routers", "rounds of routers") +
-      seconds("em-from-clusters-8-experts", "partition", "expert-00", "expert-01"); // one device trains two
+    const found = seconds("em-8-experts", "partition", "dense");
+    const searched = seconds("em-from-random-parts-4-experts", "rate of routers", "rounds of routers") +
+      seconds("em-from-random-parts-8-experts", "partition", "expert-00", "expert-01"); // one device trains two
     const longest = Math.max(found, searched);
     assertAlmostEquals(studies[0].shortest, longest);
   }));

@@ -70,11 +70,11 @@ Deno.test("both starts are searched alike, once for all seeds, and no search is 
   const studies = [study("partitioners")];
   const searches = routerSearchesOf(studies, SMALL, 3);
   assertEquals([...searches.values()].map(({ name }) => name), [
+    "em-from-random-parts-4-experts-seed-0",
     "em-4-experts-seed-0",
-    "em-from-clusters-4-experts-seed-0",
   ]);
   const [random, clusters] = [...searches.values()].map((setup) => configurationOf(SMALL, setup));
-  assertEquals({ ...clusters, start: "random" }, random);
+  assertEquals([random.start, { ...clusters, start: "random" }], ["random", random]);
   assertEquals(routerSearchesOf([study("experts")], SMALL, 3).size, 0);
   const flags = { routerRate: 0.01, rounds: 3 };
   assertEquals(routerSearchesOf(studies, { ...SMALL, flags }, 3).size, 0);
@@ -98,7 +98,7 @@ Deno.test("a run keeps its name with the preset's settings of routers, and has a
   assertEquals(same.name, setup.name);
   assertEquals(configurationOf(SMALL, same), configurationOf(SMALL, setup));
   const other = withRouters(setup, { routerRate: 0.006, rounds: 24 }, preset);
-  assertEquals(other.name, "em-4-experts-router-rate-0.006-rounds-24-seed-0");
+  assertEquals(other.name, "em-from-random-parts-4-experts-router-rate-0.006-rounds-24-seed-0");
   const { routerRate, rounds } = configurationOf(SMALL, other);
   assertEquals([routerRate, rounds], [0.006, 24]);
 });
