@@ -15,7 +15,7 @@ import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
 import type { Document } from "./readers.ts";
 import { abortOf, abortOfText, hasPatterns } from "./tokenizer_format.ts";
 import type { Training } from "./tokenizer_worker.ts";
-import { cutsAtWords, encodeJoined, type Format, partingToken, WordEncoder } from "./words.ts";
+import { cutsAtWords, cutText, encodeJoined, type Format, partingToken, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
 export interface Tokenizer {
@@ -27,10 +27,18 @@ export interface Tokenizer {
   readonly sha256: string;
   /** Text of `tokenizer.json`. */
   readonly json: string;
+  /** Most UTF-16 units of text that an id stands for; undefined where no such limit is known. */
+  readonly longest?: number;
   /** Encodes texts, on all cores unless one is asked for, without special tokens: u32 ids of each. */
   encode(texts: string[], onOneCore?: boolean): Promise<Uint32Array[]>;
   /** Decodes ids to text; special tokens are shown. */
   decode(ids: ArrayLike<number>): Promise<string>;
+  /**
+   * Cuts a text into pieces of at least so many UTF-16 units, unless it spells a special token; their ids, one
+   * after another, are those of the text. A piece goes on to the end of its word. Absent where no place to cut
+   * is known.
+   */
+  cut?(text: string, least: number): Iterable<string>;
 }
 
 /** Options of the library's calls: it adds no special tokens. */
@@ -279,8 +287,11 @@ async function openTokenizer(
     const fact = `it has none of ${names.join(", ")}`;
     throw unloadable(path, "must have an end-of-document token", fact, say`name it with ${setting("eos")}`);
   }
-  const ids = Object.values(tokenizer.getVocab(true));
-  const vocabulary = ids.reduce((most, id) => Math.max(most, id), -1) + 1;
+  let [vocabulary, longestToken] = [0, 0];
+  for (const [token, id] of Object.entries(tokenizer.getVocab(true))) {
+    vocabulary = Math.max(vocabulary, id + 1);
+    longestToken = Math.max(longestToken, token.length);
+  }
   // Text that spells a special token must not become one: such a token would end a document in its middle. It is cut there,
   // so the token must be known as it is written, and not found in what a normalizer makes of other text.
   const format = read as Format; // or else it was not loaded
@@ -325,6 +336,7 @@ async function openTokenizer(
   const words = cutsAtWords(format) ? wordEncoder() : undefined;
   return {
     vocabulary,
+    longest: words && longestOf(),
     eos: tokenizer.tokenToId(name)!,
     sha256: sha256(json),
     json,
@@ -336,8 +348,20 @@ async function openTokenizer(
       return parts.map((pieces) => toIds(pieces.flatMap(() => encoded[next++])));
     },
     decode: async (ids) => ids.length === 0 ? "" : await tokenizer.decode(Array.from(ids), false),
+    cut: words && function* (text, least) {
+      for (const part of splitSpecial(text, special)) yield* cutText(part, least);
+    },
   };
+
+  /** Each byte must have its id, as the library leaves out others without a word. A symbol of a token is one byte. */
+  function longestOf(): number | undefined {
+    if (byteSymbols().some((symbol) => tokenizer.tokenToId(symbol) === null)) return undefined;
+    return normalizer ? SHORTENED * longestToken : longestToken;
+  }
 }
+
+/** Units of text at most that NFC makes one of: four are decomposed from one, and one of them may have been two. */
+const SHORTENED = 8;
 
 /** Characters whose encodings the library may hold; a text counts as some more. */
 const COLLECT_CHARACTERS = 1 << 20;

@@ -74,6 +74,21 @@ const CUT = Uint8Array.from({ length: KINDS * KINDS }, (_, at) => {
 });
 
 /**
+ * Cuts a text into pieces of at least so many UTF-16 units, at places that no token can cross; a piece goes on
+ * to the end of its word. The tokenizer must be one that {@linkcode cutsAtWords}.
+ */
+export function* cutText(text: string, least: number): Generator<string> {
+  let start = 0;
+  for (let i = least; i < text.length; i++) {
+    if (!CUT[KIND[text.charCodeAt(i - 1)] * KINDS + KIND[text.charCodeAt(i)]]) continue;
+    yield text.slice(start, i);
+    start = i;
+    i += least - 1;
+  }
+  if (start < text.length) yield text.slice(start);
+}
+
+/**
  * Finds a token that can part words in one text, so that each is encoded as it would be alone: a special one,
  * which the library cuts out of texts, that no added token overlaps wherever it stands. Undefined where there
  * is none. Words must not hold it.

@@ -9,7 +9,7 @@ import { joinBytes } from "../../rows/bytes.ts";
 import { oneLine, sha256 } from "../../run/files.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
-import { ApiError, badRequest, errorResponse, unavailable } from "./errors.ts";
+import { ApiError, badRequest, errorResponse, short, unavailable } from "./errors.ts";
 import { listModels, modelNotFound } from "./names.ts";
 import page from "./page.html" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, issueText, TOKENIZE } from "./requests.ts";
@@ -39,6 +39,8 @@ export interface AppOptions {
   maxBody: number;
   /** Milliseconds that a body may take to come. */
   bodyTimeout: number;
+  /** Whether only this machine can reach it: then it takes only requests for names of this machine, unless there are keys. */
+  local?: boolean;
   /** Is told of every request that was answered. */
   onAnswer?: (answered: Answered) => void;
   /** Is told of errors that are not the client's. */
@@ -56,9 +58,14 @@ const PATHS = ["/v1/completions", "/v1/chat/completions", "/v1/models", "/tokeni
 /** What needs no key. */
 const OPEN = ["/", "/health", "/metrics"];
 
+/** Most bytes of all bodies at once that are read or answered, in bodies of the largest size. */
+const MOST_BODIES = 8;
+/** Bytes of each that do not count: large ones leave room for small ones. */
+const SMALL_BODY = 1 << 14;
+
 /** Makes what answers requests. */
 export function createApp(options: AppOptions): (request: Request) => Promise<Response> {
-  const { keys = [], maxBody, bodyTimeout, onAnswer, onError } = options;
+  const { keys = [], maxBody, bodyTimeout, local = false, onAnswer, onError } = options;
   const app = new Hono<Env>();
   const ready = () => {
     const ready = options.service();
@@ -101,17 +108,22 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     return chat(service, template, context.req.valid("json"), context.env.exchange);
   });
   app.post("/tokenize", valid(TOKENIZE), async (context) => {
-    const [tokens] = await ready().service.tokenizer.encode([context.req.valid("json").prompt]);
+    const { reader, admission } = ready().service;
+    using _ = admission.enter(1);
+    const { exchange: { signal } } = context.env;
+    const [tokens] = await reader.encode([context.req.valid("json").prompt], { signal });
     return context.json({ tokens: [...tokens], count: tokens.length });
   });
   app.post("/detokenize", valid(DETOKENIZE), async (context) => {
-    const { tokenizer } = ready().service;
+    const { tokenizer, reader, admission } = ready().service;
     const { tokens } = context.req.valid("json");
+    using _ = admission.enter(1);
     const foreign = tokens.find((id) => id >= tokenizer.vocabulary);
     if (foreign !== undefined) {
       throw badRequest(`Cannot detokenize as ids must be below ${tokenizer.vocabulary}: one is ${foreign}`);
     }
-    return context.json({ prompt: await tokenizer.decode(tokens) });
+    const [prompt] = await reader.decode([tokens], { signal: context.env.exchange.signal });
+    return context.json({ prompt });
   });
   app.get("/tokenizer_info", async (context) => {
     const { tokenizer, texts } = ready().service;
@@ -158,16 +170,39 @@ export function createApp(options: AppOptions): (request: Request) => Promise<Re
     );
   }
 
+  let held = 0; // bytes of bodies
+
+  /** Gives what counts the bytes of a body until it is disposed of. Throws a 503 where all bodies have too many. */
+  function holdBody(): Disposable & { take(bytes: number): void } {
+    let [length, counted] = [0, 0];
+    return {
+      take(bytes) {
+        length += bytes;
+        const more = Math.max(0, length - SMALL_BODY) - counted;
+        if (held + more > MOST_BODIES * maxBody) {
+          const rule = `all that are read must have at most ${MOST_BODIES * maxBody} bytes together`;
+          throw unavailable(`Cannot read the request as ${rule}: they have more; try again later`, "busy");
+        }
+        counted += more;
+        held += more;
+      },
+      [Symbol.dispose]: () => void (held -= counted),
+    };
+  }
+
   return async (incoming) => {
     const began = performance.now();
-    const pathname = URL.parse(incoming.url)?.pathname ?? "";
+    const url = URL.parse(incoming.url);
+    const pathname = url?.pathname ?? "";
     const exchange: Exchange = { signal: incoming.signal, began, notes: {}, onError };
     const answer = async () => {
       // Before a body is read, and of what is open to all none is: it takes memory and a connection.
       const isOpen = OPEN.includes(pathname);
+      if (keys.length === 0 && url) checkPlace(incoming.headers, url, local, isOpen);
       if (!isOpen) checkKey(incoming.headers.get("authorization"));
+      using holding = holdBody();
       const body = incoming.method === "POST" && !isOpen
-        ? await readBody(incoming, maxBody, bodyTimeout)
+        ? await readBody(incoming, maxBody, bodyTimeout, holding.take)
         : undefined;
       return await app.fetch(requestOf(incoming, body), { exchange });
     };
@@ -211,8 +246,40 @@ async function modelsOf({ mixture, words }: Service): Promise<Record<string, unk
   return models.map((model) => ({ object: "model", created: 0, owned_by: "smalltalk", ...model }));
 }
 
-/** Reads a body whole. Throws a 413 where it is too large, a 408 where it takes too long, a 400 where it is no text. */
-async function readBody(request: Request, most: number, timeout: number): Promise<string> {
+/** Names of this machine, as URLs have them; other loopback addresses count as well. */
+const THIS_MACHINE = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
+/**
+ * Throws a 403 for what a web page of another server may have sent, where no key tells who asks: a browser lets
+ * it ask this one, and reads the answers to it where the page's own name leads here. What is `open` costs nothing.
+ */
+function checkPlace(headers: Headers, { host, hostname }: URL, local: boolean, open: boolean): void {
+  const refuse = (rule: string, fact: string) =>
+    new ApiError(
+      403,
+      `Cannot answer as without an API key ${rule}: ${fact}; start the server with keys`,
+      "forbidden",
+    );
+  if (local && !THIS_MACHINE.test(hostname)) {
+    throw refuse("it must be asked as localhost, 127.0.0.1 or [::1]", `it is asked as "${short(hostname)}"`);
+  }
+  if (open) return;
+  const origin = headers.get("origin");
+  const isForeign = origin !== null && URL.parse(origin)?.host !== host;
+  if (!isForeign && headers.get("sec-fetch-site") !== "cross-site") return;
+  throw refuse("no web page but its own may ask", `that of "${short(origin ?? "another site")}" does`);
+}
+
+/**
+ * Reads a body whole, and tells `take` of its bytes as they come. Throws a 413 where it is too large, a 408 where
+ * it takes too long, a 400 where it is no text, and what `take` throws.
+ */
+async function readBody(
+  request: Request,
+  most: number,
+  timeout: number,
+  take: (bytes: number) => void,
+): Promise<string> {
   const tooLarge = () =>
     new ApiError(
       413,
@@ -240,6 +307,7 @@ async function readBody(request: Request, most: number, timeout: number): Promis
       if (done) break;
       length += value.length;
       if (length > most) throw tooLarge();
+      take(value.length);
       pieces.push(value);
     }
   } catch (error) {

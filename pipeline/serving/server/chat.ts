@@ -9,14 +9,14 @@ import { badRequest } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
 import type { ChatRequest } from "./requests.ts";
 import { respond, type Shape } from "./respond.ts";
-import { type Exchange, findTargets, type Service } from "./service.ts";
+import { type Exchange, findTargets, roomOf, type Service } from "./service.ts";
 
 /** How conversations become prompts. */
 export interface ChatTemplate {
   /** What answers say of it. */
   name: string;
-  /** Gives the ids of a conversation's prompt. */
-  encode(messages: readonly Message[]): Promise<Uint32Array>;
+  /** Gives the ids of a conversation's prompt; `encode` encodes the texts that it consists of. */
+  encode(messages: readonly Message[], encode?: Tokenizer["encode"]): Promise<Uint32Array>;
 }
 
 interface Message {
@@ -28,8 +28,8 @@ interface Message {
 export function plainTemplate(tokenizer: Tokenizer): ChatTemplate {
   return {
     name: "none: contents joined by line breaks",
-    async encode(messages) {
-      const [ids] = await tokenizer.encode([messages.map(({ content }) => content).join("\n")]);
+    async encode(messages, encode = tokenizer.encode) {
+      const [ids] = await encode([messages.map(({ content }) => content).join("\n")]);
       return ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
     },
   };
@@ -59,11 +59,11 @@ export function jinjaTemplate(
   const eos = special.find(({ id }) => id === tokenizer.eos)?.content;
   return {
     name: "the tokenizer's",
-    async encode(messages) {
+    async encode(messages, encode = tokenizer.encode) {
       const hidden = messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) }));
       const context = { messages: hidden, add_generation_prompt: true, eos_token: eos, bos_token: eos };
       const pieces = render(template, context).split(marks); // texts, with a special token between two
-      const texts = await tokenizer.encode(pieces.filter((_, i) => i % 2 === 0).map(show));
+      const texts = await encode(pieces.filter((_, i) => i % 2 === 0).map(show));
       const ids = texts.flatMap((text, i) => {
         const next = pieces[2 * i + 1];
         return next === undefined ? [...text] : [...text, special[numbers.get(next)!].id];
@@ -106,7 +106,12 @@ export async function chat(
   const each = request.n ?? 1;
   using entered = new DisposableStack();
   const places = entered.use(service.admission.enter(each));
-  const prompt = await template.encode(messages);
+  const { signal } = exchange;
+  const room = () => roomOf(service, request.model);
+  const prompt = await template.encode(
+    messages,
+    (texts) => service.reader.encode(texts, { signal, room, together: true }),
+  );
   const [target] = await findTargets(service, request.model, [prompt], request);
   const seed = seedOf(request.seed);
   const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;

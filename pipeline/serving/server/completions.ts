@@ -1,11 +1,10 @@
 /** `POST /v1/completions`: continues prompts, and scores them. */
 
-import type { Tokenizer } from "../../text/tokenizer.ts";
 import { badRequest } from "./errors.ts";
 import { type PlacedToken, placeTokens } from "./log_probabilities.ts";
 import type { CompletionRequest } from "./requests.ts";
 import { type Asked, respond, type Shape } from "./respond.ts";
-import { type Exchange, findTargets, isElsewhere, type Service } from "./service.ts";
+import { type Exchange, findTargets, isElsewhere, roomOf, type Service } from "./service.ts";
 import { scorePrompts } from "./write.ts";
 
 /** New tokens where a request does not say how many, as OpenAI has it. */
@@ -40,7 +39,7 @@ export async function complete(
   }
   using entered = new DisposableStack();
   const places = entered.use(admission.enter(count));
-  const prompts = await readPrompts(given, tokenizer);
+  const prompts = await readPrompts(service, given, request.model, exchange);
   const targets = await findTargets(
     service,
     request.model,
@@ -107,23 +106,27 @@ function listOf(prompt: CompletionRequest["prompt"]): (string | number[])[] {
 
 /** Reads prompts; an empty text is that which follows the end of a document. */
 async function readPrompts(
+  service: Service,
   all: readonly (string | number[])[],
-  tokenizer: Tokenizer,
+  model: string,
+  { signal }: Exchange,
 ): Promise<{ ids: Uint32Array; text: string }[]> {
-  const encoded = await tokenizer.encode(all.filter((one) => typeof one === "string"));
-  return await Promise.all(all.map(async (one) => {
-    if (typeof one === "string") {
-      const ids = encoded.shift()!;
-      return { ids: ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos), text: one };
-    }
-    const foreign = one.find((id) => id >= tokenizer.vocabulary);
-    if (foreign !== undefined) {
-      throw badRequest(
-        `Cannot read a prompt as its ids must be below the tokenizer's ${tokenizer.vocabulary}: one is ${foreign}`,
-      );
-    }
-    return { ids: Uint32Array.from(one), text: await tokenizer.decode(one) };
-  }));
+  const { tokenizer: { vocabulary, eos }, reader } = service;
+  const lists = all.filter((one) => typeof one !== "string");
+  const foreign = lists.flatMap((ids) => ids.find((id) => id >= vocabulary) ?? [])[0];
+  if (foreign !== undefined) {
+    throw badRequest(
+      `Cannot read a prompt as its ids must be below the tokenizer's ${vocabulary}: one is ${foreign}`,
+    );
+  }
+  const options = { signal, room: () => roomOf(service, model) };
+  const decoded = await reader.decode(lists, options);
+  const encoded = await reader.encode(all.filter((one) => typeof one === "string"), options);
+  return all.map((one) => {
+    if (typeof one !== "string") return { ids: Uint32Array.from(one), text: decoded.shift()! };
+    const ids = encoded.shift()!;
+    return { ids: ids.length > 0 ? ids : Uint32Array.of(eos), text: one };
+  });
 }
 
 function shapeOf({ texts }: Service): Shape {

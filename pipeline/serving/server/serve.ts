@@ -13,6 +13,7 @@ import type { Answered } from "./app.ts";
 import type { Upstreams } from "./addresses.ts";
 import { createAdmission } from "./admission.ts";
 import { createTokenTexts } from "./log_probabilities.ts";
+import { createReader } from "./reading.ts";
 import { createWords } from "./words.ts";
 
 /** What {@linkcode serve} takes. */
@@ -139,10 +140,11 @@ export async function serve(options: ServeOptions): Promise<void> {
       ? jinjaTemplate(source, tokenizer, path)
       : plainTemplate(tokenizer);
     const metrics = createMetrics(mixture, admission);
+    const reader = createReader(tokenizer);
     const texts = createTokenTexts(tokenizer);
     const words = createWords(run, tokenizer, onWarning);
     ready = {
-      service: { mixture, tokenizer, texts, words, admission, metrics, serveExperts, upstreams },
+      service: { mixture, tokenizer, reader, texts, words, admission, metrics, serveExperts, upstreams },
       template,
     };
   }
@@ -150,7 +152,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const app = createApp({
     service: () => ready,
     isClosing: () => closing,
-    ...{ keys, maxBody, bodyTimeout: bodyTimeout * 1000, onAnswer, onError },
+    ...{ keys, maxBody, bodyTimeout: bodyTimeout * 1000, local: isLoopback(host), onAnswer, onError },
   });
   const server = listen();
   const timer = idle > 0 ? setInterval(() => mixture.freeIdle(idle * 1000), idle * 250) : undefined;

@@ -13,6 +13,7 @@ import { ApiError, apiError, badRequest, unavailable } from "./errors.ts";
 import type { TokenTexts } from "./log_probabilities.ts";
 import type { Metrics } from "./metrics.ts";
 import { findModel, nameOf } from "./names.ts";
+import { type Reader, tooLong } from "./reading.ts";
 import type { Upstreams } from "./addresses.ts";
 import type { ExpertWords } from "./words.ts";
 
@@ -22,6 +23,8 @@ export interface Service {
   mixture: Mixture;
   /** Its tokenizer. */
   tokenizer: Tokenizer;
+  /** Reads the texts of requests. */
+  reader: Reader;
   /** The texts of its tokens. */
   texts: TokenTexts;
   /** The words of its experts. */
@@ -188,13 +191,20 @@ export async function findTargets(
 
   async function checkLength(model: ModelName, prompt: Uint32Array): Promise<void> {
     const { config: { context } } = await mixture.describe(model);
-    if (prompt.length > context) {
-      throw badRequest(
-        `Cannot continue a prompt as it must fit the model's context of ${context} tokens: it has ${prompt.length}`,
-        "context_length_exceeded",
-      );
-    }
+    if (prompt.length > context) throw tooLong(context, prompt.length);
   }
+}
+
+/** Gives the most tokens of a prompt for a model by its name, whichever expert answers; any number where another server has it. */
+export async function roomOf(service: Service, name: string): Promise<number> {
+  const { mixture } = service;
+  const { model } = await findModel(mixture, name);
+  const models = model === undefined ? [...Array(await mixture.experts()).keys()] : [model];
+  if (models.some((model) => isElsewhere(service, { model, route: null }))) return Infinity;
+  const contexts = await Promise.all(
+    models.map((model) => mixture.describe(model).then(({ config }) => config.context, () => 0)),
+  );
+  return Math.max(...contexts) || Infinity; // where none can be read, who answers says why
 }
 
 /** Gives what a client is told of an error, and has it logged. */

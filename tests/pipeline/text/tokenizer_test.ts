@@ -137,6 +137,42 @@ Deno.test("trainTokenizer() never makes EOS of text that spells it", async () =>
   assertEquals(await tokenizer.decode(plain), "plain");
 });
 
+Deno.test("a tokenizer cuts texts where no token can cross, also beside special tokens that they spell, and knows its longest token", async () => {
+  const tokenizer = await train(400);
+  const units = [
+    "a",
+    "the ",
+    "  ",
+    "\n",
+    "7",
+    ".",
+    "'s",
+    "é",
+    "中",
+    "\u{1F600}",
+    EOS_TOKEN,
+    "<|",
+    "|>",
+    "endoftext",
+  ];
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.constantFrom(...units), { maxLength: 60 }).map((units) => units.join("")),
+      fc.integer({ min: 1, max: 20 }),
+      async (text, least) => {
+        const [whole] = await tokenizer.encode([text]);
+        const pieces = [...tokenizer.cut!(text, least)];
+        assertEquals(pieces.join(""), text);
+        const encoded = await tokenizer.encode(pieces);
+        assertEquals(encoded.flatMap((ids) => [...ids]), [...whole]);
+        assert(whole.length >= text.length / tokenizer.longest!);
+      },
+    ),
+    { numRuns: 200 },
+  );
+  assertEquals([...tokenizer.cut!("a".repeat(50) + " b c", 4)], ["a".repeat(50), " b c"]);
+});
+
 Deno.test("trainTokenizer() refuses a size that the library does not train before it reads a document", async () => {
   const unread = {
     [Symbol.asyncIterator]: () => {
@@ -175,6 +211,7 @@ Deno.test("loadTokenizer() opens other tokenizers and names what is wrong with a
   write("words.json", wordLevel([], { "[UNK]": 0, "</s>": 1, hello: 2, world: 70_000 }));
   const words = await loadTokenizer(`${folder}/words.json`);
   assertEquals([words.eos, words.vocabulary], [1, 70_001]);
+  assertEquals([words.longest, words.cut], [undefined, undefined]); // an unknown word of any length is one token
   assertEquals((await words.encode(["hello world there", ""])).map((ids) => [...ids]), [[2, 70_000, 0], []]);
   assertEquals((await loadTokenizer(`${folder}/words.json`, { eos: "hello" })).eos, 2);
   write("none.json", wordLevel([], { "[UNK]": 0, hello: 1 }));

@@ -1,5 +1,14 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
 import { type AppOptions, createApp } from "../../../../pipeline/serving/server/app.ts";
+import type { ChatTemplate } from "../../../../pipeline/serving/server/chat.ts";
+import { createReader } from "../../../../pipeline/serving/server/reading.ts";
+import type { Service } from "../../../../pipeline/serving/server/service.ts";
+import { LETTERS } from "../support.ts";
+
+const LOADING: AppOptions = {
+  ...{ service: () => undefined, isClosing: () => false, maxBody: 2 ** 23, bodyTimeout: 5000 },
+};
 
 /** Asks a server that is still loading its mixture: what is asked for is looked at before. */
 async function ask(
@@ -7,13 +16,10 @@ async function ask(
   body: string | ReadableStream,
   options: Partial<AppOptions> = {},
   headers: Record<string, string> = {},
+  place = "http://server",
 ): Promise<{ status: number; message: string; request: Request }> {
-  const request = new Request(`http://server${path}`, { method: "POST", body, headers });
-  const app = createApp({
-    ...{ service: () => undefined, isClosing: () => false, maxBody: 2 ** 23, bodyTimeout: 5000 },
-    ...options,
-  });
-  const response = await app(request);
+  const request = new Request(`${place}${path}`, { method: "POST", body, headers });
+  const response = await createApp({ ...LOADING, ...options })(request);
   return { status: response.status, message: (await response.json()).error.message, request };
 }
 
@@ -70,4 +76,112 @@ Deno.test("nothing is read of a body that comes without a key, or where none bel
   assertEquals([open.status, open.request.bodyUsed], [404, false]);
   const right = await ask("/v1/completions", "{}", options, { authorization: "Bearer a key" });
   assertEquals([right.status, right.request.bodyUsed], [503, true]);
+});
+
+Deno.test("all bodies that are read take so much memory, beyond which a large one is told to come again; small ones always find room", async () => {
+  const maxBody = 2 ** 18;
+  const app = createApp({ ...LOADING, maxBody });
+  const bytes = (length: number) => new TextEncoder().encode("x".repeat(length));
+  const send = (body: BodyInit) => app(new Request("http://server/v1/completions", { method: "POST", body }));
+  const senders: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const stalled = Array.from({ length: 8 }, () => {
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        controller.enqueue(bytes(maxBody - 1));
+        senders.push(controller);
+      },
+    });
+    return send(body);
+  });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const refused = await send(bytes(maxBody - 1));
+  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "5"]);
+  const { error } = await refused.json();
+  assertEquals(error.code, "busy");
+  assertStringIncludes(error.message, "all that are read must have at most 2097152 bytes together");
+  const statusOf = async (response: Response | Promise<Response>) => {
+    await (await response).body?.cancel();
+    return (await response).status;
+  };
+  assertEquals(await statusOf(send(bytes(2 ** 14))), 400); // no JSON: it was read
+  for (const sender of senders) sender.close();
+  assertEquals(await Promise.all(stalled.map(statusOf)), Array(8).fill(400));
+  assertEquals(await statusOf(send(bytes(maxBody - 1))), 400);
+});
+
+Deno.test("what turns text into tokens and back takes a place among those that wait", async () => {
+  const admission = createAdmission(1);
+  const service = { tokenizer: LETTERS, reader: createReader(LETTERS), admission } as Service;
+  const metrics = { request() {} } as unknown as Service["metrics"];
+  const ready = { service: { ...service, metrics }, template: {} as ChatTemplate };
+  const app = createApp({ ...LOADING, service: () => ready });
+  const asked = async (path: string, body: unknown) => {
+    const response = await app(
+      new Request(`http://server/${path}`, { method: "POST", body: JSON.stringify(body) }),
+    );
+    return [response.status, await response.json()];
+  };
+  const both = async () => [
+    await asked("tokenize", { prompt: "abc" }),
+    await asked("detokenize", { tokens: [97, 98] }),
+  ];
+  assertEquals(await both(), [[200, { tokens: [97, 98, 99], count: 3 }], [200, { prompt: "ab" }]]);
+  using _ = admission.enter(1);
+  assertEquals((await both()).map(([status]) => status), [429, 429]);
+});
+
+Deno.test("without keys a server that only this machine reaches is asked by this machine's names alone", async () => {
+  const status = async (place: string, options: Partial<AppOptions>, path = "/v1/completions") => {
+    const { status, message } = await ask(path, "{}", options, {}, place);
+    if (status === 403) assertStringIncludes(message, "it must be asked as localhost, 127.0.0.1 or [::1]");
+    return status;
+  };
+  const own = ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:9", "127.0.0.2:80", "[::1]:8000"];
+  const foreign = [
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "10.0.0.1",
+  ];
+  for (const name of own) assertEquals(await status(`http://${name}`, { local: true }), 503, name);
+  for (const name of foreign) {
+    assertEquals(await status(`http://${name}`, { local: true }), 403, name);
+    assertEquals(await status(`http://${name}`, { local: true }, "/metrics"), 403, name);
+    assertEquals(await status(`http://${name}`, { local: false }), 503, name);
+    assertEquals(await status(`http://${name}`, { local: true, keys: ["a key"] }), 401, name);
+  }
+});
+
+Deno.test("without keys web pages of other servers get nothing, whatever type they say that they send", async () => {
+  const status = async (
+    headers: Record<string, string>,
+    options: Partial<AppOptions> = {},
+    path = "/tokenize",
+  ) => {
+    const given = { "content-type": "text/plain", ...headers };
+    const { status, message } = await ask(path, "{}", options, given, "http://localhost:8000");
+    if (status === 403) assertStringIncludes(message, "no web page but its own may ask");
+    return status;
+  };
+  for (const local of [true, false]) {
+    const foreign: Record<string, string>[] = [
+      { origin: "http://evil.example" },
+      { origin: "null" },
+      { origin: "http://localhost:3000" },
+      { "sec-fetch-site": "cross-site" },
+    ];
+    for (const headers of foreign) {
+      assertEquals(await status(headers, { local }), 403, JSON.stringify(headers));
+      assertEquals(await status(headers, { local, keys: ["a key"] }), 401);
+      assertEquals(await status(headers, { local }, "/health"), 404); // a link may lead to the page
+    }
+    const own: Record<string, string>[] = [{}, {
+      origin: "http://localhost:8000",
+      "sec-fetch-site": "same-origin",
+    }];
+    for (const headers of own) {
+      assertEquals(await status(headers, { local }), 400, JSON.stringify(headers)); // as it is read
+    }
+  }
 });

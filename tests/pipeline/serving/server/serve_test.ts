@@ -369,11 +369,18 @@ Deno.test("errors have OpenAI's form, and the server lives", async () => {
     assertStringIncludes((await chat.json()).error.message, "messages.0.content");
     assertEquals((await (await fetch(`${url}/v1/nothing`)).json()).error.type, "invalid_request_error");
 
-    for (const head of ["TRACE /health HTTP/1.1\r\nHost: a", "GET /health HTTP/1.1\r\nHost: a b"]) {
+    for (const head of ["TRACE /health HTTP/1.1\r\nHost: localhost", "GET /health HTTP/1.1\r\nHost: a b"]) {
       const answer = await raw(url, `${head}\r\nConnection: close\r\n\r\n`);
       assertStringIncludes(answer, "HTTP/1.1 400 ");
       assertStringIncludes(answer, "Cannot read the request as its method and its host must be");
     }
+    const foreign = await raw(
+      url,
+      "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+    );
+    assertStringIncludes(foreign, "HTTP/1.1 403 ");
+    const long = await post(`${url}/v1/completions`, { prompt: "\u0301".repeat(4_000_000) });
+    assertStringIncludes((await long.json()).error.message, "context of 64 tokens: it has at least ");
     assert(!/ {4}at /.test(log()), log()); // nothing that a client sends is a bug
 
     const results = await Promise.allSettled(
@@ -675,7 +682,7 @@ Deno.test("it ends although a client does not read what it asked for", async () 
       onWarning: (warning) => warnings.push(warning),
     });
     using connection = await Deno.connect({ hostname: "127.0.0.1", port: await listening.promise });
-    const requests = new TextEncoder().encode("GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2000));
+    const requests = new TextEncoder().encode("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(2000));
     connection.write(requests).catch(() => {}); // more pages than buffers hold
     for (let before = -1; answered === 0 || answered > before;) { // until they are full
       before = answered;

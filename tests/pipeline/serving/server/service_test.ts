@@ -6,6 +6,7 @@ import {
   type Choosing,
   findTargets,
   isElsewhere,
+  roomOf,
   routingHeaders,
   routingOf,
   type Service,
@@ -167,6 +168,23 @@ Deno.test("findTargets() holds a prompt against the experts that begin it, and w
   await tooLong({ mix: 3 });
   await tooLong({ reroute: 2 });
   assertEquals(await modelsOf({ reroute: 2, exclude: [2] }), [0]);
+});
+
+Deno.test("roomOf() is the longest context of those that may answer, and has no limit where another server may", async () => {
+  const describe = (model: number | string) =>
+    model === 1
+      ? Promise.reject(new Error("it is damaged"))
+      : Promise.resolve({ config: { context: model === "dense" ? 7 : 9 - Number(model) }, notes: {} });
+  const mixture = { ...MIXTURE, describe } as unknown as Mixture;
+  const rooms = (more: Partial<Service> = {}) =>
+    Promise.all(
+      ["mixture@2", "expert-02", "dense"].map((name) => roomOf(serviceOf({ mixture, ...more }), name)),
+    );
+  assertEquals(await rooms(), [9, 7, 7]);
+  assertEquals(await roomOf(serviceOf({ mixture }), "expert-01"), Infinity);
+  const upstreams = { addresses: new Map([[2, "http://10.0.0.1"]]), timeout: 1000 };
+  assertEquals(await rooms({ upstreams }), [Infinity, Infinity, 7]);
+  await refused(() => roomOf(serviceOf({ mixture }), "nobody"), 404, "nobody", "model_not_found");
 });
 
 Deno.test("routingHeaders() says nothing of so many texts that headers would be too long for clients", () => {

@@ -1,0 +1,100 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import { createReader } from "../../../../pipeline/serving/server/reading.ts";
+import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
+import { byteTokenizer, LETTERS } from "../support.ts";
+
+const { signal } = new AbortController();
+
+/** A tokenizer of letters that cuts anywhere; it notes how many it encodes at once, and how many calls run at a time. */
+function counting(more: Partial<Tokenizer> = {}) {
+  const calls: number[] = [];
+  let [running, most] = [0, 0];
+  const tokenizer: Tokenizer = {
+    ...LETTERS,
+    async encode(texts) {
+      calls.push(texts.reduce((sum, { length }) => sum + length, 0));
+      most = Math.max(most, ++running);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      running--;
+      return await LETTERS.encode(texts);
+    },
+    *cut(text, least) {
+      for (let at = 0; at < text.length; at += least) yield text.slice(at, at + least);
+    },
+    ...more,
+  };
+  return { reader: createReader(tokenizer), calls, most: () => most };
+}
+
+Deno.test("long texts are encoded in pieces, to the ids of the whole, and ids are decoded to the text", async () => {
+  const tokenizer = await byteTokenizer();
+  const reader = createReader(tokenizer);
+  const sea = "the sea and the ship, naïve 日本 ";
+  const texts = ["a", sea.repeat(7000), "", "x".repeat(70_000), `${sea}<|endoftext|>`.repeat(3000)];
+  const expected = await tokenizer.encode(texts);
+  assertEquals(await reader.encode(texts, { signal }), expected);
+  const lists = expected.map((ids) => [...ids]);
+  assertEquals(await reader.decode(lists, { signal }), texts);
+});
+
+Deno.test("long texts are read one request after another, short ones beside them", async () => {
+  const { reader, calls, most } = counting();
+  const long = "x".repeat(200_000);
+  await Promise.all([reader.encode([long], { signal }), reader.encode([long, "y"], { signal })]);
+  assertEquals([Math.max(...calls), calls.length, most()], [1 << 16, 8, 1]);
+  await Promise.all(["a", "b"].map((text) => reader.encode([text], { signal })));
+  assertEquals(most(), 2);
+});
+
+Deno.test("a client that hangs up ends the reading of its texts alone, also while they wait", async () => {
+  const { reader, calls } = counting();
+  const [first, second] = [new AbortController(), new AbortController()];
+  const long = "x".repeat(1 << 20);
+  const asked = [first, second, { signal }].map(({ signal }) => reader.encode([long], { signal }));
+  const ends = [first, second].map((_, i) => assertRejects(() => asked[i], DOMException, "left"));
+  second.abort(new DOMException("left"));
+  while (calls.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  first.abort(new DOMException("left"));
+  await Promise.all(ends);
+  assert(calls.length < 16, `${calls.length} pieces`);
+  assertEquals((await asked[2])[0].length, 1 << 20);
+  const gone = AbortSignal.abort(new DOMException("left"));
+  await assertRejects(() => reader.decode([Array(10_000).fill(1)], { signal: gone }), DOMException, "left");
+});
+
+Deno.test("texts that do not fit are refused as soon as that is sure: each alone, or all together", async () => {
+  const { reader, calls } = counting();
+  const refused = async (texts: string[], options: { together?: boolean }, count: string) => {
+    const room = () => Promise.resolve(50_000);
+    const error = await assertRejects(() => reader.encode(texts, { signal, room, ...options }), ApiError);
+    assertEquals([error.status, error.code], [400, "context_length_exceeded"]);
+    assert(error.message.endsWith(`context of 50000 tokens: it has ${count}`), error.message);
+  };
+  await refused(["x".repeat(1 << 20)], {}, "at least 65536");
+  assertEquals(calls.length, 1);
+  const halves = Array(3).fill("x".repeat(30_000));
+  await refused(halves, { together: true }, "at least 90000");
+  assertEquals((await reader.encode(halves, { signal, room: () => Promise.resolve(50_000) })).length, 3);
+  const known = counting({ longest: 2 });
+  await assertRejects(
+    () => known.reader.encode(halves, { signal, room: () => Promise.resolve(40_000), together: true }),
+    ApiError,
+    "it has at least 45000",
+  );
+  assertEquals(known.calls, []);
+});
+
+Deno.test("a text without a place to cut it may be so long", async () => {
+  const most = 1 << 20;
+  for (const cut of [undefined, (text: string) => [text]]) {
+    const { reader } = counting({ cut });
+    assertEquals((await reader.encode(["x".repeat(most)], { signal }))[0].length, most);
+    const error = await assertRejects(
+      () => reader.encode(["x".repeat(most + 1)], { signal }),
+      ApiError,
+      "Cannot encode a text as at most 1048576 characters of it may come without a place to cut it: 1048577 do",
+    );
+    assertEquals(error.status, 400);
+  }
+});
