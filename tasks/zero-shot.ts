@@ -13,8 +13,14 @@ import { zeroShotText } from "./zero_shot_text.ts";
 
 const { custom, flag, integer, path, section } = field;
 
+/** Reads `arc_easy,sciq`; commas alone are a name that no task has. */
+function namesIn(text: string): string[] {
+  const names = text.split(",").filter((name) => name !== "");
+  return names.length > 0 || text === "" ? names : [text];
+}
+
 const QUESTIONS = section("Command", {
-  task: custom((text) => text.split(",").filter((name) => name !== ""), {
+  task: custom(namesIn, {
     value: "NAME,…",
     help: "tasks to ask; without any, all whose data are there, and without data those of our own",
   }),

@@ -444,6 +444,7 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       'Cannot ask questions of "RUN" as every expert must be trained: experts 0, 1 are not; run deno task train-expert --run RUN --expert all first',
     ],
     ["--task arc --run RUN", 2, 'Cannot ask "arc" as --task must name one of'],
+    ["--task , --run RUN", 2, 'Cannot ask "," as --task must name one of'],
     [
       "--task arc_easy --run RUN",
       2,
@@ -564,6 +565,11 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
       "--upstream 1",
       2,
       'Cannot forward as each part of --upstream must name an expert once, with its address, like 0=http://10.0.0.1:8000: one is "1"',
+    ],
+    [
+      "--upstream , --run RUN",
+      2,
+      'Cannot forward as each part of --upstream must name an expert once, with its address, like 0=http://10.0.0.1:8000: one is ","',
     ],
     [
       "--upstream 1=ftp://a --run RUN",

@@ -6,6 +6,7 @@ Deno.test("parseUpstreams() reads experts with their addresses, and refuses anyt
   const read = parseUpstreams("0=http://10.0.0.1:8000,12=https://host/v1/");
   assertEquals([...read], [[0, "http://10.0.0.1:8000"], [12, "https://host"]]);
   assertEquals(parseUpstreams("").size, 0);
+  assertEquals([...parseUpstreams("0=http://a,")], [[0, "http://a"]]);
   const foreign = [
     "0=http://:8000",
     "0=http://a:99999",
@@ -13,7 +14,7 @@ Deno.test("parseUpstreams() reads experts with their addresses, and refuses anyt
     "0=http://a#b",
     "0=http://me:key@a",
   ];
-  for (const text of ["http://x", "0=x", "0=http://a,0=http://b", "a=http://b", ...foreign]) {
+  for (const text of [",", ",,", "http://x", "0=x", "0=http://a,0=http://b", "a=http://b", ...foreign]) {
     assertThrows(() => parseUpstreams(text), InputError, "upstream");
   }
 });
