@@ -184,6 +184,7 @@ export async function perform<Options extends Fields>(
   const call = await readArguments(task, args);
   if (typeof task.startsAnew === "function") known.startsAnew = task.startsAnew(call);
   if ("run" in call.options) known.run = String(call.options.run);
+  known.choosing = "expert" in task.options;
   if ("onGpu" in call.options && call.given.has("onGpu")) {
     await checkOneCard(Number(call.options.onGpu), task.name);
   }

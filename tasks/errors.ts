@@ -15,11 +15,12 @@ import { worded } from "./wording.ts";
 export type RemedyFor = (where: string) => Promise<Text | undefined> | Text | undefined;
 
 /**
- * A task that threw or was interrupted: the run folder that it worked in, the adapter that it opened, and whether
- * it would begin anew.
+ * A task that threw or was interrupted: the run folder that it worked in, whether an expert may be named to it,
+ * the adapter that it opened, and whether it would begin anew.
  */
 export interface Known {
   run?: string;
+  choosing?: boolean;
   adapter?: string;
   startsAnew?: boolean;
 }
@@ -83,8 +84,8 @@ export function explained(error: unknown): unknown {
 /**
  * Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run.
  */
-async function mended(where: string, run: string | undefined): Promise<Text | undefined> {
-  const remedy = await repairOf(where);
+async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
+  const remedy = await repairOf(where, { choosing });
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
   return await Deno.stat(`${run}/config.json`).then(() => undefined, () => partitionRemedy(run));
 }
@@ -95,12 +96,12 @@ async function mended(where: string, run: string | undefined): Promise<Text | un
  */
 export async function describe(
   error: unknown,
-  { run, adapter, remedyFor = (where) => mended(where, run) }: Known & { remedyFor?: RemedyFor } = {},
+  { remedyFor = (where) => mended(where, known), ...known }: Known & { remedyFor?: RemedyFor } = {},
 ): Promise<string> {
-  const known = explained(error);
-  if (!(known instanceof ExplainedError)) return bugText(error, adapter);
-  let { what, where, remedy } = known;
-  if (known instanceof InputError && where !== undefined) {
+  const told = explained(error);
+  if (!(told instanceof ExplainedError)) return bugText(error, known.adapter);
+  let { what, where, remedy } = told;
+  if (told instanceof InputError && where !== undefined) {
     try {
       remedy ??= await remedyFor(where);
     } catch {

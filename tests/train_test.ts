@@ -85,7 +85,7 @@ async function refuse(name: string, args: string[], text: string): Promise<void>
   assertEquals(code, 2, err);
   const lines = err.trim().split("\n").filter((line) => !/^\S+Z (adapter|train-)/.test(line));
   assertEquals(lines.length, 1, err);
-  assertStringIncludes(lines[0], text);
+  assertStringIncludes(`${lines[0]}\n`, text);
 }
 
 Deno.test("two processes that train all experts share them, and both end with all of them trained", () =>
@@ -145,6 +145,7 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
     await refuse("evaluate", ["--run", alone], whole);
     const prompt = ["--run", alone, "--prompt", "sail", "--max-new-tokens", "1"];
     await refuse("generate", prompt, `${whole}, or choose with --expert 1`);
+    await refuse("serve", ["--run", alone], `${whole}\n`); // one cannot choose there
     await refuse("generate", [...prompt, "--expert", "0"], whole);
     await succeed("generate", [...prompt, "--expert", "1"]);
     const { out } = await succeed("report", ["--run", alone]);

@@ -18,9 +18,10 @@ import { partitionRemedy, partsAlone } from "./parts_alone.ts";
 /**
  * Says how a damaged or missing file or folder of a run is made, by the stage that makes it. Undefined for
  * other files, and for a file that is as the manifest of its stage says or that the manifest does not know:
- * making it again would mend nothing.
+ * making it again would mend nothing. `choosing` says whether an expert may be named, so that nothing has to
+ * route.
  */
-export async function repairOf(where: string): Promise<Text | undefined> {
+export async function repairOf(where: string, { choosing = false } = {}): Promise<Text | undefined> {
   const file = where.replace(/, batch \d+$|\/+$/, ""); // readers of shards say the batch as well
   const run = await runOf(file);
   if (run === null) return undefined;
@@ -36,8 +37,10 @@ export async function repairOf(where: string): Promise<Text | undefined> {
   }
   if (alone.length > 0 && !alone.some((expert) => stage.command?.with?.expert === expert)) {
     const remedy = await partitionRemedy(run);
-    const chooses = stage.name === LEARN;
-    return chooses ? say`${remedy}, or choose with ${setting("expert")} ${alone.join(" or ")}` : remedy;
+    const routes = stage.name === LEARN;
+    return routes && choosing
+      ? say`${remedy}, or choose with ${setting("expert")} ${alone.join(" or ")}`
+      : remedy;
   }
   const command = commandOf(stage, run);
   if (await exists(file)) {
