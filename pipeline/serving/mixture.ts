@@ -89,6 +89,8 @@ export interface Mixture {
   ): Promise<Route[]>;
   /** Lists the models besides experts that are there; loads none. */
   dense(): Promise<string[]>;
+  /** Lists the experts that can be loaded; loads none. */
+  present(): Promise<number[]>;
   /** Reads a model's shape and notes; does not load it. */
   describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
   /** Says whether a model is held in any form, or being loaded. */
@@ -219,11 +221,11 @@ export function createMixture(
         `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
       );
     }
-    experts ??= (await partitioner.get()).experts;
-    if (Number.isSafeInteger(model) && model >= 0 && model < experts) return;
+    const count = await expertCount();
+    if (Number.isSafeInteger(model) && model >= 0 && model < count) return;
     throw new InputError(
       say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${
-        experts - 1
+        count - 1
       }, the experts of the run: it is ${model}`,
     );
   }
@@ -296,6 +298,10 @@ export function createMixture(
     return await leases.leaseAll(models.map((model) => loaderOf(model, form)), signal);
   }
 
+  async function expertCount(): Promise<number> {
+    return experts ??= (await partitioner.get()).experts;
+  }
+
   return {
     routes: source.partitioner !== undefined,
     shape: source.shape ?? {},
@@ -303,15 +309,17 @@ export function createMixture(
       return { partitioners, ...leases.counts };
     },
     check: async () => await source.check?.(),
-    async experts() {
-      return experts ??= (await partitioner.get()).experts;
-    },
+    experts: expertCount,
     tokenizer: tokenizer.get,
     partitioner: partitioner.get,
     prefix: async () => source.prefix ?? (await partitioner.get()).prefix,
     costs,
     closePartitioner: () => partitioner.forget((opened) => opened.close()),
     dense: async () => await source.dense?.() ?? [],
+    async present() {
+      const count = await expertCount();
+      return await source.present?.(count) ?? [...Array(count).keys()];
+    },
     async describe(model) {
       await checkExpert(model);
       return await source.describe(model);

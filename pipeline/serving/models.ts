@@ -44,6 +44,8 @@ export interface MixtureSource {
   partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
   /** Lists the models besides experts that are there. */
   dense?(): Promise<string[]>;
+  /** Lists those of so many experts that can be loaded; all unless said. */
+  present?(experts: number): Promise<number[]>;
   /** Reads a model's shape and notes. */
   describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
   /** Reads a model. */
@@ -135,6 +137,8 @@ export async function runSource(
   const path = `${run}/tokenizer.json`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
+  const filesOf = (model: ModelName) =>
+    ["config.json", "model.safetensors"].map((name) => `${folderOf(model)}/${name}`);
   const need = async (where: string) => {
     if (await exists(where)) return;
     throw new InputError(`Cannot ${doing} as "${where}" must be there: it is not`, { where });
@@ -165,10 +169,17 @@ export async function runSource(
       const found = await Promise.all(folders.map((name) => exists(`${run}/${name}/model.safetensors`)));
       return folders.filter((_, i) => found[i]);
     },
+    async present(experts) {
+      const ids = [...Array(experts).keys()];
+      const found = await Promise.all(
+        ids.map(async (id) => (await Promise.all(filesOf(id).map(exists))).every((isThere) => isThere)),
+      );
+      return ids.filter((id) => found[id]);
+    },
     describe: (model) => read((vouched) => loadCheckpointConfig(folderOf(model), vouched)),
     async load(model) {
       const folder = folderOf(model);
-      for (const name of ["config.json", "model.safetensors"]) await need(`${folder}/${name}`);
+      for (const file of filesOf(model)) await need(file);
       const checkpoint = await read((vouched) => loadCheckpoint(folder, vouched));
       await warnOfUntrained(run, folder, onWarning);
       return checkpoint;

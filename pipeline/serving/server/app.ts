@@ -10,7 +10,7 @@ import { oneLine, sha256 } from "../../run/files.ts";
 import { chat, type ChatTemplate } from "./chat.ts";
 import { complete } from "./completions.ts";
 import { ApiError, badRequest, errorResponse, short, unavailable } from "./errors.ts";
-import { listModels, modelNotFound } from "./names.ts";
+import { listModels, modelNotFound, OWNER } from "./names.ts";
 import page from "./page.html" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, issueText, TOKENIZE } from "./requests.ts";
 import { type Exchange, logged, type Service } from "./service.ts";
@@ -241,9 +241,9 @@ function requestOf({ url, method, headers: own }: Request, body: string | undefi
 const hungUp = () => new ApiError(499, "Cannot answer as the client must be there: it hung up");
 
 /** Lists models in OpenAI's form. */
-async function modelsOf({ mixture, words }: Service): Promise<Record<string, unknown>[]> {
-  const models = await listModels(mixture, await words());
-  return models.map((model) => ({ object: "model", created: 0, owned_by: "smalltalk", ...model }));
+async function modelsOf({ mixture, words, ...holders }: Service): Promise<Record<string, unknown>[]> {
+  const models = await listModels(mixture, await words(), holders);
+  return models.map((model) => ({ object: "model", created: 0, owned_by: OWNER, ...model }));
 }
 
 /** Names of this machine, as URLs have them; other loopback addresses count as well. */

@@ -24,12 +24,20 @@ export const badRequest = (message: string, code: string | null = null) => new A
 export const unavailable = (message: string, code: string | null = null) =>
   new ApiError(503, message, code, { "retry-after": "5" });
 
-/** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503. */
+/** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503, without their paths. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof TextRefusedError) return badRequest(error.message);
-  if (error instanceof ExplainedError) return unavailable(error.message, "model_unavailable");
+  if (error instanceof ExplainedError) return unavailable(withoutPaths(error.message), "model_unavailable");
   return new ApiError(500, "Cannot answer as the server must be free of bugs: its log says more", "bug");
+}
+
+/** Gives a message that names no place on the server as it is, and one that does as what it means for clients. */
+function withoutPaths(message: string): string {
+  if (!/[/\\]/.test(message)) return message;
+  const [, expert] = /[/\\]expert-(\d+)\b/.exec(message) ?? [];
+  const what = expert === undefined ? "what the server needs for it" : `expert ${Number(expert)}`;
+  return `Cannot answer as ${what} must be available: it is not`;
 }
 
 /** Most characters that a message repeats of what a client sent. */

@@ -6,10 +6,14 @@
 import { expertFolder } from "../../partition/manifests.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
+import type { Upstreams } from "./addresses.ts";
 import { ApiError, short } from "./errors.ts";
 
 /** What a name stands for: a model, or the mixture, which routes by `prefix` tokens or otherwise by M. */
 export type Named = { model: ModelName } | { model?: undefined; prefix?: number };
+
+/** Who owns the models of `/v1/models`, by which a server of this program is known. */
+export const OWNER = "smalltalk";
 
 /** A model as `/v1/models` lists it. */
 export interface ListedModel {
@@ -45,10 +49,23 @@ export async function findModel(mixture: Mixture, name: string): Promise<Named> 
   throw modelNotFound(name);
 }
 
-/** Lists all models, experts with their words `[E]` where these are known; loads none. */
-export async function listModels(mixture: Mixture, words: string[][] | null): Promise<ListedModel[]> {
-  const experts = Array.from({ length: await mixture.experts() }, (_, expert) => expert);
-  const models: ModelName[] = [...experts, ...await mixture.dense()];
+/** Which experts answer where. */
+export interface Holders {
+  /** Experts that answer here; all unless said. */
+  serveExperts?: readonly number[];
+  /** Experts that other servers hold. */
+  upstreams?: Upstreams;
+}
+
+/** Lists the models that can answer, experts with their words `[E]` where these are known; loads none. */
+export async function listModels(
+  mixture: Mixture,
+  words: string[][] | null,
+  { serveExperts, upstreams }: Holders = {},
+): Promise<ListedModel[]> {
+  const here = (await mixture.present()).filter((expert) => serveExperts?.includes(expert) ?? true);
+  const experts = new Set([...here, ...upstreams?.addresses.keys() ?? []]);
+  const models: ModelName[] = [...[...experts].sort((a, b) => a - b), ...await mixture.dense()];
   const own = models.map((model) => ({
     id: nameOf(model),
     loaded: mixture.holds(model),

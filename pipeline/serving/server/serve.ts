@@ -6,7 +6,6 @@
 import * as v from "valibot";
 import { InputError, say, setting, task } from "../../../kernels/errors.ts";
 import { expertFolder } from "../../partition/manifests.ts";
-import { exists } from "../../run/files.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Answered } from "./app.ts";
@@ -52,15 +51,28 @@ export interface ServeOptions extends MixtureOptions {
   onError?: (error: unknown) => void;
 }
 
-/** Reads keys of clients, one a line. Throws an `InputError` where there is none. */
+/** Reads keys of clients, one a line. Throws an `InputError` where there is none, or one that no header carries. */
 export async function readKeys(path: string): Promise<string[]> {
   const keys = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim()).filter((line) =>
     line !== ""
   );
-  if (keys.length > 0) return keys;
-  throw new InputError(`Cannot read keys from "${path}" as it must hold one a line: it holds none`, {
-    where: path,
-  });
+  const refuse = (rule: string, fact: string) =>
+    new InputError(`Cannot read keys from "${path}" as ${rule}: ${fact}`, { where: path });
+  if (keys.length === 0) throw refuse("it must hold one a line", "it holds none");
+  const foreign = keys.findIndex((key) => !/^[\x20-\x7e]+$/.test(key));
+  if (foreign < 0) return keys;
+  throw refuse(
+    "a header carries printable ASCII characters alone",
+    `key ${foreign + 1} of ${keys.length} has others`,
+  );
+}
+
+/** Reads the one key that a file holds. Throws an `InputError` where it holds none or several. */
+export async function readKey(path: string): Promise<string> {
+  const [key, ...more] = await readKeys(path);
+  if (more.length === 0) return key;
+  const what = `Cannot read a key from "${path}" as it must hold one: it holds ${1 + more.length}`;
+  throw new InputError(what, { where: path });
 }
 
 /** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
@@ -85,7 +97,8 @@ async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: S
   }
   const ids = serveExperts ?? [...Array(experts).keys()];
   if (upstreams?.addresses.size || (await mixture.dense()).length > 0) return;
-  for (const id of ids) if (await exists(`${run}/experts/${expertFolder(id)}/config.json`)) return;
+  const present = await mixture.present();
+  if (ids.some((id) => present.includes(id))) return;
   throw new InputError(`Cannot serve "${run}" as an expert of it must be trained: none is`, {
     where: `${run}/experts/${expertFolder(ids[0])}`,
     remedy: say`run ${task("train-expert", { run, expert: serveExperts ? ids[0] : "all" })} first`,

@@ -9,7 +9,7 @@ import { conform } from "../../run/schema.ts";
 import type { Upstreams } from "./addresses.ts";
 import type { Places } from "./admission.ts";
 import { ApiError, unavailable } from "./errors.ts";
-import { nameOf } from "./names.ts";
+import { nameOf, OWNER } from "./names.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange, Service } from "./service.ts";
 import type { Piece, Wanted } from "./write.ts";
@@ -20,6 +20,8 @@ const health = new Map<string, { until: number; model: Promise<Model> }>();
 
 const MODEL = v.object({
   id: v.string(),
+  /** Servers of this program say that all of theirs are its own. */
+  owned_by: v.nullish(v.string()),
   /** Most tokens of a prompt and what follows it. vLLM tells them, and refuses a request for more. */
   max_model_len: v.nullish(v.number()),
 });
@@ -29,7 +31,7 @@ const MODELS = v.object({ data: v.pipe(v.array(MODEL), v.minLength(1, "it must h
 
 /**
  * Finds out whether a server answers, and which of its models is an expert: the one of our name, otherwise the
- * first.
+ * first, unless it is one of this program, whose names are ours.
  */
 function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise<Model> {
   const place = `${expert} ${url}`;
@@ -43,7 +45,9 @@ function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise
       throw new Error(`it answers ${response.status}`);
     }
     const { data } = conform(MODELS, await response.json());
-    return data.find(({ id }) => id === nameOf(expert)) ?? data[0];
+    const found = data.find(({ id }) => id === nameOf(expert)) ?? data[0];
+    if (found.owned_by !== OWNER || found.id === nameOf(expert)) return found;
+    throw new Error(`it has no ${nameOf(expert)}`);
   };
   const model = ask();
   model.catch(() => {});

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
+import { InputError, say, task } from "../../../../kernels/errors.ts";
 import { TextRefusedError } from "../../../../pipeline/text/tokenizer.ts";
 import { ApiError, apiError, badRequest, errorBody } from "../../../../pipeline/serving/server/errors.ts";
 
@@ -7,6 +7,19 @@ Deno.test("apiError() tells what a client did from what the server lacks and fro
   const wrong = new InputError("Cannot do it as it must be so: it is not");
   assertEquals([apiError(badRequest("no")).status, apiError(wrong).status], [400, 503]);
   assertEquals(apiError(wrong).message, wrong.message);
+  const path = "/srv/run/experts/expert-03/config.json";
+  const lacking = new InputError(`Cannot load a checkpoint as "${path}" must be there: it is not`, {
+    where: path,
+    remedy: say`run ${task("train-expert", { run: "/srv/run", expert: 3 })} first`,
+  });
+  assertEquals([apiError(lacking).status, apiError(lacking).message], [
+    ...[503, "Cannot answer as expert 3 must be available: it is not"],
+  ]);
+  const other = new InputError('Cannot read "run/routers" as it must be whole: it is cut short');
+  assertEquals(
+    apiError(other).message,
+    "Cannot answer as what the server needs for it must be available: it is not",
+  );
   const refused = new TextRefusedError("Cannot encode it", { where: "a path of the server" });
   assertEquals([apiError(refused).status, apiError(refused).message], [400, "Cannot encode it"]);
   assertEquals(apiError(refused).headers, {});

@@ -85,6 +85,8 @@ Deno.test("experts that are not served here are a clear 503; the others answer",
     for (const model of ["expert-0", "expert-2"]) {
       assertEquals((await client.completions.create({ ...request, model })).choices.length, 1);
     }
+    const listed = (await Array.fromAsync(client.models.list())).map(({ id }) => id);
+    assertEquals(listed, ["mixture", "mixture@32", "expert-00", "expert-02"]);
     const response = await post(`${url}/v1/completions`, { ...request, model: "expert-1" });
     assertEquals([response.status, (await response.json()).error.code], [503, "expert_not_served"]);
   });

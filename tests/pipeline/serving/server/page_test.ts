@@ -100,6 +100,8 @@ Deno.test({
           const ahead = await page.evaluate(`aheadOf(${routed}, cost: "distance" })`);
           assertEquals(ahead, "distance 0.812, 0.034 less than that of expert 0, over 1 token");
           assertEquals(await page.evaluate(`aheadOf(${routed} })`), "one token alone is no evidence");
+          const alone = await page.evaluate(`aheadOf({ ...${routed} }, runner_up: null })`);
+          assertEquals(alone, "the only one");
           if (folder) {
             await page.screenshot({ path: `${folder}/page-${width}-${scheme}.png`, fullPage: true });
           }
@@ -163,6 +165,22 @@ Deno.test({
         await set("reroute", "");
         await set("mix", "");
 
+        await set("exclude", "0, 2"); // one is left
+        await page.click("#write");
+        assertEquals(await says(page, "why", /writes/), "Expert 1 writes: the only one.");
+        await says(page, "state", /^\d+ tokens, \d+ per second; /);
+        // Experts that cannot answer are missing among those that are listed, and the words stay with their own.
+        const listed = await page.evaluate(`(async () => {
+          const { fetch } = window;
+          const models = [0, 2].map((expert) => ({ id: "expert-0" + expert, loaded: false, words: ["of " + expert] }));
+          window.fetch = () => Promise.resolve(Response.json({ data: models }));
+          await listModels();
+          window.fetch = fetch;
+          showBars([], null);
+          return [...document.querySelectorAll("#bars li")].map((line) => line.textContent);
+        })()`);
+        assertEquals(listed, ["expert 0of 0", "expert 2of 2"]);
+        await page.evaluate("listModels()");
         await page.$eval("#exclude", (field) => (field as unknown as { value: string }).value = "7");
         await page.click("#write");
         await says(page, "error", /Cannot exclude an expert as it must be one of 0 to 2: it is 7/);

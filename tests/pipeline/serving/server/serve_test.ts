@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { APIError, AuthenticationError, BadRequestError, NotFoundError, RateLimitError } from "openai";
 import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
-import { serve } from "../../../../pipeline/serving/server/serve.ts";
+import { readKey, readKeys, serve } from "../../../../pipeline/serving/server/serve.ts";
 import { InputError, type Text } from "../../../../kernels/errors.ts";
 import { hashes, inFolder } from "../../../tasks/support.ts";
 import { assertClose, gpu } from "../../../kernels/support.ts";
@@ -426,6 +426,22 @@ Deno.test("without its key a client gets nothing but the page, the health and th
   }
 });
 
+Deno.test("keys are refused that no header carries, and several where one is sent", async () => {
+  await inFolder(async (folder) => {
+    const file = `${folder}/keys`;
+    const refused = async (read: (path: string) => Promise<unknown>, text: string, wrong: string) => {
+      await Deno.writeTextFile(file, text);
+      await assertRejects(() => read(file), InputError, `from "${file}" as ${wrong}`);
+    };
+    const ascii = "a header carries printable ASCII characters alone: key 2 of 2 has others";
+    for (const key of ["ключ", "clé", "a\u0001b"]) await refused(readKeys, `first\n\n${key}\n`, ascii);
+    await refused(readKey, "first\nsecond\n", "it must hold one: it holds 2");
+    await refused(readKey, "\n", "it must hold one a line: it holds none");
+    await Deno.writeTextFile(file, " first key \n");
+    assertEquals([await readKeys(file), await readKey(file)], [["first key"], "first key"]);
+  });
+});
+
 Deno.test("a damaged expert fails alone, with 503, and works once it is mended", async () => {
   await withServer({}, async ({ client, run, log }) => {
     const path = `${run}/experts/expert-01/model.safetensors`;
@@ -437,6 +453,8 @@ Deno.test("a damaged expert fails alone, with 503, and works once it is mended",
     assertEquals(whole.status, "fulfilled");
     assert(damaged.status === "rejected" && damaged.reason instanceof APIError);
     assertEquals([damaged.reason.status, damaged.reason.code], [503, "model_unavailable"]);
+    assertStringIncludes(damaged.reason.message, "Cannot answer as expert 1 must be available: it is not");
+    assert(!damaged.reason.message.includes("/"), damaged.reason.message);
     await Deno.writeFile(path, bytes);
     const text = (await ask("expert-1")).choices[0].text;
     assertEquals(text, (await alone(run, { expert: 1, seed: 1, maxNewTokens: 4 })).text);

@@ -65,7 +65,7 @@ Deno.test("a router without experts forwards to servers that hold them: the same
 
 Deno.test("a server of another kind that speaks OpenAI's completions alone will do; one that breaks off or is ill is a clear 503", async () => {
   await inFolder(async (run) => {
-    await servingRun(run, 4);
+    await servingRun(run, 5);
     const asked: Record<string, unknown>[] = [];
     let ill = false;
     const other = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, async (request) => {
@@ -90,8 +90,16 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
     });
     // It answers all with JSON, but tells of no models.
     const odd = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => Response.json({}));
+    // A server of this program without the expert: its first model must not answer instead.
+    const namesake = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => {
+      return Response.json({ data: [{ id: "mixture", owned_by: "smalltalk" }] });
+    });
     try {
-      const addresses = [`1=http://127.0.0.1:${other.addr.port}/v1`, `3=http://127.0.0.1:${odd.addr.port}`];
+      const addresses = [
+        `1=http://127.0.0.1:${other.addr.port}/v1`,
+        `3=http://127.0.0.1:${odd.addr.port}`,
+        `4=http://127.0.0.1:${namesake.addr.port}`,
+      ];
       const args = ["--upstream", addresses.join(), "--serve-experts", "0"];
       await serving(run, args, async ({ url, client }) => {
         const [prompt] = await (await byteTokenizer()).encode(["the sea"]);
@@ -116,6 +124,11 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
           (await response.json()).error.message,
           `Cannot answer as the server of expert 3 must answer: its answer is not as OpenAI's: data: Invalid key: Expected "data" but received undefined`,
         );
+        const without = await post(`${url}/v1/completions`, { ...request, model: "expert-4" });
+        assertEquals(
+          [without.status, (await without.json()).error.message],
+          [503, "Cannot answer as the server of expert 4 must answer: it has no expert-04"],
+        );
         ill = true;
         assertEquals(await refused({}), [503, "upstream_unavailable", "5"]);
         assertEquals((await client.completions.create({ ...request, model: "expert-0" })).choices.length, 1);
@@ -123,6 +136,7 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
     } finally {
       await other.shutdown();
       await odd.shutdown();
+      await namesake.shutdown();
     }
   });
 });
