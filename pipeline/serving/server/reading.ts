@@ -1,13 +1,14 @@
 /**
- * Turns the texts of requests into ids, and ids into text. Long ones wait for one another and come in pieces, so
- * that they take little memory, all other clients are answered meanwhile, and a client who hangs up ends them.
+ * Turns the texts of requests into ids, and ids into text. Long ones come in pieces, of which one is encoded at a
+ * time, in turn for all who ask: so they take little memory, all clients are answered meanwhile, and one who hangs
+ * up ends its own.
  */
 
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { createQueue } from "../queue.ts";
 import { badRequest } from "./errors.ts";
 
-/** UTF-16 units of the texts of a request, or ids, from which on they are long. */
+/** UTF-16 units of the texts of a request, or ids, beyond which they are long. */
 const LONG = 1 << 13;
 /** UTF-16 units that are encoded in one go. */
 const PIECE = 1 << 16;
@@ -50,21 +51,21 @@ export function createReader(tokenizer: Tokenizer): Reader {
       };
       const { longest = Infinity } = tokenizer;
       check(texts.map(({ length }) => Math.ceil(length / longest)));
-      return await inTurn(async () => {
-        const found: Uint32Array[][] = texts.map(() => []);
-        const lengths = texts.map(() => 0);
-        for (const batch of batchesOf(texts, tokenizer)) {
+      const found: Uint32Array[][] = texts.map(() => []);
+      const lengths = texts.map(() => 0);
+      for (const batch of batchesOf(texts, tokenizer)) {
+        const encoded = await inTurn(async () => {
           await new Promise((resolve) => setTimeout(resolve)); // others have their turn
           signal.throwIfAborted();
-          const encoded = await tokenizer.encode(batch.map(({ piece }) => piece));
-          batch.forEach(({ text }, i) => {
-            found[text].push(encoded[i]);
-            lengths[text] += encoded[i].length;
-          });
-          check(lengths);
-        }
-        return found.map((parts, i) => joinIds(parts, lengths[i]));
-      });
+          return await tokenizer.encode(batch.map(({ piece }) => piece));
+        });
+        batch.forEach(({ text }, i) => {
+          found[text].push(encoded[i]);
+          lengths[text] += encoded[i].length;
+        });
+        check(lengths);
+      }
+      return found.map((parts, i) => joinIds(parts, lengths[i]));
     },
     async decode(texts, { signal, room }) {
       if (sizeOf(texts) <= LONG) return await Promise.all(texts.map((ids) => tokenizer.decode(ids)));

@@ -38,11 +38,17 @@ Deno.test("long texts are encoded in pieces, to the ids of the whole, and ids ar
   assertEquals(await reader.decode(lists, { signal }), texts);
 });
 
-Deno.test("long texts are read one request after another, short ones beside them", async () => {
+Deno.test("pieces of long texts are encoded one at a time, in turn for all requests, short texts beside them", async () => {
   const { reader, calls, most } = counting();
   const long = "x".repeat(200_000);
   await Promise.all([reader.encode([long], { signal }), reader.encode([long, "y"], { signal })]);
   assertEquals([Math.max(...calls), calls.length, most()], [1 << 16, 8, 1]);
+  const ended: string[] = [];
+  await Promise.all([
+    reader.encode([long], { signal }).then(() => ended.push("longer")),
+    reader.encode(["x".repeat(10_000)], { signal }).then(() => ended.push("shorter")),
+  ]);
+  assertEquals(ended, ["shorter", "longer"]);
   await Promise.all(["a", "b"].map((text) => reader.encode([text], { signal })));
   assertEquals(most(), 2);
 });
