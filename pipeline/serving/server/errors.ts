@@ -24,18 +24,17 @@ export const badRequest = (message: string, code: string | null = null) => new A
 export const unavailable = (message: string, code: string | null = null) =>
   new ApiError(503, message, code, { "retry-after": "5" });
 
-/** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503, without their paths. */
+/** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503 without their text. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof TextRefusedError) return badRequest(error.message);
-  if (error instanceof ExplainedError) return unavailable(withoutPaths(error.message), "model_unavailable");
+  if (error instanceof ExplainedError) return unavailable(missing(error), "model_unavailable");
   return new ApiError(500, "Cannot answer as the server must be free of bugs: its log says more", "bug");
 }
 
-/** Gives a message that names no place on the server as it is, and one that does as what it means for clients. */
-function withoutPaths(message: string): string {
-  if (!/[/\\]/.test(message)) return message;
-  const [, expert] = /[/\\]expert-(\d+)\b/.exec(message) ?? [];
+/** Says what an error of the server means for clients: its own text tells of files, and is for the log. */
+function missing({ where = "" }: ExplainedError): string {
+  const [, expert] = /[/\\]expert-(\d+)(?:[/\\]|$)/.exec(where) ?? [];
   const what = expert === undefined ? "what the server needs for it" : `expert ${Number(expert)}`;
   return `Cannot answer as ${what} must be available: it is not`;
 }

@@ -6,7 +6,8 @@ import { ApiError, apiError, badRequest, errorBody } from "../../../../pipeline/
 Deno.test("apiError() tells what a client did from what the server lacks and from bugs, and keeps their text from clients", () => {
   const wrong = new InputError("Cannot do it as it must be so: it is not");
   assertEquals([apiError(badRequest("no")).status, apiError(wrong).status], [400, 503]);
-  assertEquals(apiError(wrong).message, wrong.message);
+  const lacks = "Cannot answer as what the server needs for it must be available: it is not";
+  assertEquals(apiError(wrong).message, lacks);
   const path = "/srv/run/experts/expert-03/config.json";
   const lacking = new InputError(`Cannot load a checkpoint as "${path}" must be there: it is not`, {
     where: path,
@@ -15,11 +16,10 @@ Deno.test("apiError() tells what a client did from what the server lacks and fro
   assertEquals([apiError(lacking).status, apiError(lacking).message], [
     ...[503, "Cannot answer as expert 3 must be available: it is not"],
   ]);
-  const other = new InputError('Cannot read "run/routers" as it must be whole: it is cut short');
-  assertEquals(
-    apiError(other).message,
-    "Cannot answer as what the server needs for it must be available: it is not",
-  );
+  const routers = new InputError('Cannot read "run/routers" as it must be whole: it is cut short', {
+    where: "/srv/expert-03-run/routers",
+  });
+  assertEquals(apiError(routers).message, lacks);
   const refused = new TextRefusedError("Cannot encode it", { where: "a path of the server" });
   assertEquals([apiError(refused).status, apiError(refused).message], [400, "Cannot encode it"]);
   assertEquals(apiError(refused).headers, {});
