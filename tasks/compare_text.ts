@@ -146,7 +146,7 @@ function prefixText(runs: readonly ComparedRun[]): string {
 function lacksText(runs: readonly ComparedRun[]): string {
   return runs.flatMap(({ name, lacks }) =>
     lacks.map((lack) =>
-      `${name}: ${stagesText(lack)} is ${lack.state}${
+      `${name}: ${stagesText(lack)} ${lack.stages.length === 1 ? "is" : "are"} ${lack.state}${
         lack.because ? ` (${worded(lack.because)})` : ""
       }: run ${words(lack.command)}`
     )

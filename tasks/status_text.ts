@@ -6,7 +6,7 @@
 
 import { task, type TaskReference } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
-import type { RunStatus, StageStatus } from "../pipeline/stages/mod.ts";
+import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/mod.ts";
 import { type Owner } from "../pipeline/run/mod.ts";
 import { bytes, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
@@ -21,7 +21,8 @@ const INTERNAL = ["format", "variants"];
  * Lays out the status of a run: a row per stage (one row for models in the same state), what else could be
  * made, the settings that each was made with where they are no defaults, and what to run next.
  */
-export function statusText({ run, holders, parts, stages }: RunStatus): string {
+export function statusText(status: RunStatus): string {
+  const { run, holders, parts, stages } = status;
   const groups = grouped(stages);
   const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
   const more = new Set(
@@ -41,14 +42,18 @@ export function statusText({ run, holders, parts, stages }: RunStatus): string {
   return [
     `run  ${run}${holders.map((holder) => `, in which ${by(holder)} works`).join("")}`,
     ...(parts.length > 0
-      ? [`only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`]
+      ? [
+        parts.length === 1
+          ? `only the part of expert ${parts[0]} lies here, without the run that it comes from`
+          : `only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`,
+      ]
       : []),
     "",
     table("stage | state | files | size |", rows),
     ...(more.size > 0 ? ["", `on request: ${[...more].join(", ")}`] : []),
     ...(settings.length > 0 ? ["", "made with (besides defaults)", ...settings] : []),
     "",
-    nextText(run, stages),
+    nextText(status),
   ].join("\n");
 }
 
@@ -57,21 +62,16 @@ function requestText({ task: name, with: { match } }: TaskReference): string {
   return words(task(name, { match })).replace(/^deno task /, "");
 }
 
-/** Says what to run next: the first stage of the partition that is not made, then what is missing besides. */
-function nextText(run: string, stages: readonly StageStatus[]): string {
-  const isToMake = ({ state, optional }: StageStatus) =>
-    state !== "up to date" && state !== "being made" && !(optional && state === "missing");
-  const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
-  if (next === undefined) {
-    return stages.some(({ state }) => state === "being made")
-      ? "next: nothing, once what is being made is there"
-      : `nothing is missing: ${words(task("report", { run }))} shows it on one page`;
+/** Says what to run next. */
+function nextText({ run, parts, stages }: RunStatus): string {
+  const next = nextOf(stages);
+  if (next !== undefined) return `next: ${words(next)}`;
+  if (stages.some(({ state }) => state === "being made")) {
+    return "next: nothing, once what is being made is there";
   }
-  const alike = stages.filter(({ command, state }) =>
-    command.task === next.command.task && state === "missing" && next.state === state
-  );
-  const all = next.command.with.expert !== undefined && alike.length > 1 ? { expert: "all" } : {};
-  return `next: ${words(task(next.command.task, { ...next.command.with, ...all }))}`;
+  return parts.length > 0
+    ? "nothing is missing here: go on in the whole run"
+    : `nothing is missing: ${words(task("report", { run }))} shows it on one page`;
 }
 
 const by = ({ pid, host, task, since }: Owner): string =>

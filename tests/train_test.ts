@@ -331,6 +331,8 @@ Deno.test("train-expert skips what is up to date, keeps the last checkpoints and
       ["--run", run, "--expert", "1"],
       "trained with another rate: 0.003 then, 0.1 now",
     );
+    const { out } = await succeed("status", ["--run", run]);
+    assertStringIncludes(out, `next: deno task train-expert --run ${run} --expert 1 --force`);
     assertNotEquals(
       after["experts/expert-00/model.safetensors"],
       before["experts/expert-00/model.safetensors"],

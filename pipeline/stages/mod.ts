@@ -68,7 +68,7 @@ export {
   type Work,
 } from "./stage.ts";
 export { type StageState } from "./state.ts";
-export { type Lack, type RunStatus, type StageStatus, stagesText, statusOf } from "./status.ts";
+export { type Lack, nextOf, type RunStatus, type StageStatus, stagesText, statusOf } from "./status.ts";
 export { comparePartition, type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summary.ts";
 export { settingsOf } from "./task_settings.ts";

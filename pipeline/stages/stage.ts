@@ -123,6 +123,8 @@ export interface Stage {
   optional?: true;
   /** Whether it can run if only its own input files are there, without the stages before it. */
   alone?: true;
+  /** Whether it refuses to replace what other values made of the same inputs, unless that is accepted. */
+  guards?: true;
   /** Names of the settings that its outputs depend on. */
   settings: readonly (keyof Configuration)[];
   /** Version of its results: to be raised when the bits that it makes from the same inputs change. */

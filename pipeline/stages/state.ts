@@ -33,6 +33,8 @@ export interface StageState {
   because?: Text;
   /** The stage before it that makes it out of date. */
   cause?: Stage;
+  /** Whether its own revision, or a value of its own, makes it out of date. */
+  changed?: true;
   /** Its manifest, where it has run and the manifest can be read. */
   manifest: Manifest | null;
   /** Why its manifest cannot be read. */
@@ -89,7 +91,8 @@ async function find(
   }
   const outdated = (because: Text): StageState => ({ stage, state: "out of date", because, manifest });
   if (manifest.revision !== stage.revision) {
-    return outdated(`revision ${manifest.revision} made it, this is revision ${stage.revision}`);
+    const because = `revision ${manifest.revision} made it, this is revision ${stage.revision}`;
+    return { ...outdated(because), changed: true };
   }
   for (const name of stage.needs) { // a stage that is only used counts by the hashes of its outputs, as when this stage runs
     const needed = graph.get(name);
@@ -102,7 +105,10 @@ async function find(
   let inputs: Record<string, string>;
   try {
     const changed = await firstChange(context, stage, manifest);
-    if (changed) return outdated(`${changed.name} was ${text(changed.then)}, it is ${text(changed.now)}`);
+    if (changed) {
+      const because = `${changed.name} was ${text(changed.then)}, it is ${text(changed.now)}`;
+      return { ...outdated(because), changed: true };
+    }
     inputs = await stage.inputs(context, (name) => manifestOf({ graph, of }, name));
   } catch (error) {
     if (error instanceof ExplainedError) return outdated(error.what); // the files that it was made from are not there

@@ -14,7 +14,8 @@ import { type Manifest, manifestNames } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { baselineTargets } from "./baselines.ts";
 import { partitionRemedy, partsAlone } from "./parts_alone.ts";
-import { commandOf } from "./command.ts";
+import { againCommandOf, commandOf } from "./command.ts";
+import type { Stage } from "./stage.ts";
 import { type StageState, statesOf } from "./state.ts";
 
 /** The state of one stage. */
@@ -39,7 +40,7 @@ export interface StageStatus {
   partition: boolean;
   /** Whether a run is complete without it. */
   optional: boolean;
-  /** The task that runs it. */
+  /** The task that runs it, with what it takes to replace what it refuses to replace. */
   command: TaskReference;
 }
 
@@ -63,7 +64,7 @@ export interface RunStatus {
   holders: Owner[];
   /** Experts whose parts lie here without the run that they come from. */
   parts: number[];
-  /** Its stages, in the order in which they are made. */
+  /** Its stages, in the order in which they are made; where parts lie alone, the trainings of their experts. */
   stages: StageStatus[];
 }
 
@@ -87,9 +88,13 @@ export async function statusOf(run: string): Promise<RunStatus> {
   const held = await heldIn(run);
   const holders = distinct(held.map(({ owner }) => owner));
   const besides = await otherBaselines(run);
+  const parts = await partsAlone(run);
+  const isHere = ({ command }: Stage) =>
+    parts.length === 0 || parts.some((id) => command?.with?.expert === id);
   const stages: StageStatus[] = [];
-  for (const stage of states.graph.stages) {
-    const { state, because, manifest } = await states.of(stage);
+  for (const stage of states.graph.stages.filter(isHere)) {
+    const found = await states.of(stage);
+    const { state, because, manifest } = found;
     const works = distinct(
       held.filter(({ owner }) => owner.stage?.name === stage.name).map(({ owner }) => owner),
     );
@@ -104,30 +109,64 @@ export async function statusOf(run: string): Promise<RunStatus> {
       holders: works,
       partition: !stage.onRequest,
       optional: stage.optional ?? besides.has(stage.name),
-      command: commandOf(stage, run),
+      command: commandFor(found, run),
     });
   }
-  return { run, holders, parts: await partsAlone(run), stages };
+  return { run, holders, parts, stages };
+}
+
+/** Names the task that runs a stage: one that would be refused is told to replace what is there. */
+function commandFor({ stage, state, changed, manifest }: StageState, run: string): TaskReference {
+  if (state === "damaged") return againCommandOf(stage, run, manifest);
+  const isRefused = state === "out of date" &&
+    (changed && stage.guards || adoptionOf(manifest) !== undefined);
+  return commandOf(stage, run, isRefused ? { force: true } : {});
+}
+
+/** Whether a stage is not up to date, though somebody asked for it. */
+function isLacking({ state, optional }: StageStatus): boolean {
+  return state !== "up to date" && !(optional && state === "missing");
 }
 
 /**
  * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
- * one task makes are listed together.
+ * one call of a task makes, and nothing besides, are listed together.
  */
 export function lacksOf(stages: readonly StageStatus[]): Lack[] {
-  const lacks = new Map<string, Lack>();
-  for (const { stage, state, because, command, optional } of stages) {
-    if (state === "up to date" || optional && state === "missing") continue;
-    const { expert, ...others } = command.with;
-    const key = JSON.stringify([command.task, others, state, because]);
-    const known = lacks.get(key);
-    if (known === undefined) lacks.set(key, { stages: [stage], state, because, command });
-    else {
-      known.stages.push(stage);
-      if (expert !== undefined) known.command = { ...command, with: { ...command.with, expert: "all" } };
-    }
+  const taskOf = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
+    JSON.stringify([task, others]);
+  const lacks: Lack[] = [];
+  const alikes = Map.groupBy(
+    stages.filter(isLacking),
+    (stage) => JSON.stringify([taskOf(stage), stage.command.with.force, stage.state, stage.because]),
+  );
+  for (const alike of alikes.values()) {
+    const [{ state, because, command }] = alike;
+    const ofTask = stages.filter((stage) => taskOf(stage) === taskOf(alike[0]));
+    // A call for all experts replaces also what is up to date where it is forced, and stops at one that is
+    // refused where it is not.
+    const isOne = command.with.force
+      ? ofTask.length === alike.length
+      : !ofTask.some(({ command }) => command.with.force);
+    const names = alike.map(({ stage }) => stage);
+    const { expert } = command.with;
+    if (alike.length === 1 || expert === undefined) lacks.push({ stages: names, state, because, command });
+    else if (isOne) {
+      const all = { ...command, with: { ...command.with, expert: "all" } };
+      lacks.push({ stages: names, state, because, command: all });
+    } else lacks.push(...alike.map(({ stage, command }) => ({ stages: [stage], state, because, command })));
   }
-  return [...lacks.values()];
+  return lacks;
+}
+
+/**
+ * Names the task to run next: the one that makes the first stage of a partition that is lacking, or else of
+ * what is lacking besides; undefined where nothing is, or somebody makes it.
+ */
+export function nextOf(stages: readonly StageStatus[]): TaskReference | undefined {
+  const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";
+  const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
+  return next && lacksOf(stages).find(({ stages }) => stages.includes(next.stage))!.command;
 }
 
 /** Names the stages of a lack in a few words. */

@@ -69,6 +69,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
     onRequest: true,
     ...target.optional && { optional: true },
     alone: true,
+    guards: true,
     settings: [...SETTINGS, ...target.settings ?? [], ...target.rates],
     revision: TRAINING_REVISION,
     outputs: [`${folder}/`, metrics],

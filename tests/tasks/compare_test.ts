@@ -20,6 +20,10 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
     assertMatch(told.out, /^a +64 +20\.00 +18\.00 to 22\.00 .* 3 of 3$/m);
     assertMatch(told.out, /^code +12,700 +10\.00 \* +12\.00$/m);
     assertMatch(told.out, /^a: train-dense is missing: run deno task train-dense --run /m);
+    assertMatch(
+      told.out,
+      /^a: train-expert-00 and 3 more are .*: run deno task train-expert .* --expert all$/m,
+    );
     assertStringIncludes(told.out, `page: ${page}`);
     assertStringIncludes(await Deno.readTextFile(page), "2 SmallTalk runs side by side");
 

@@ -140,6 +140,9 @@ Deno.test("training an adopted expert takes force; so does adopting over a train
     const model = `${run}/experts/expert-01/model.safetensors`;
     const bytes = await Deno.readFile(model);
     bytes[bytes.length - 1] ^= 1;
+    await Deno.truncate(model, bytes.length - 1);
+    const state = (await statusOf(run)).stages.find(({ stage }) => stage === "train-expert-01")!;
+    assertEquals([state.state, state.command.task, state.command.with.from], ["damaged", "adopt", from]);
     await Deno.writeFile(model, bytes);
     const { problems: [{ file, remedy }] } = await verifyRun(run);
     assertEquals(file, "experts/expert-01/model.safetensors");

@@ -2,9 +2,10 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { InputError } from "../../../kernels/errors.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import type { Stage } from "../../../pipeline/stages/stage.ts";
-import { type RunStatus, statusOf } from "../../../pipeline/stages/status.ts";
+import { lacksOf, nextOf, type RunStatus, stagesText, statusOf } from "../../../pipeline/stages/status.ts";
 import { statusText } from "../../../tasks/status_text.ts";
 import { writeAtomic } from "../../../pipeline/run/files.ts";
+import { worded } from "../../../tasks/wording.ts";
 import { inFolder, task } from "../../tasks/support.ts";
 import { runAll, toyStage, withStages } from "./support.ts";
 
@@ -128,6 +129,66 @@ Deno.test("statusText() gives models that stand alike one row, and says what to 
     assertStringIncludes(text, `next: deno task train-expert --run ${run} --expert all`);
   });
 });
+
+Deno.test("what a training would refuse to replace is forced, and no call for all experts replaces what is up to date", async () => {
+  const models = [0, 1, 2].map((expert) =>
+    toyStage(`train-expert-0${expert}`, {
+      ...{ needs: ["first"], guards: true, command: { task: "train-expert", with: { expert } } },
+    })
+  );
+  await withStages([toyStage("first"), ...models], async (run) => {
+    await runAll(run);
+    const told = async () => {
+      const { stages } = await statusOf(run);
+      const lacks = lacksOf(stages).map((lack) => [stagesText(lack), worded([lack.command])]);
+      assertEquals(nextOf(stages) && worded([nextOf(stages)!]), lacks[0]?.[1]); // status and others agree
+      return lacks;
+    };
+    const call = (expert: number | "all", more = "") =>
+      `deno task train-expert --run ${run} --expert ${expert}${more}`;
+    assertEquals(await told(), []);
+    models[1].revision = models[2].revision = 2;
+    assertEquals(await told(), [
+      ["train-expert-01", call(1, " --force")],
+      ["train-expert-02", call(2, " --force")],
+    ]);
+    models[0].revision = 2;
+    assertEquals(await told(), [["train-expert-00 and 2 more", call("all", " --force")]]);
+    await Deno.remove(`${run}/manifests/train-expert-00.json`);
+    await Deno.remove(`${run}/manifests/train-expert-01.json`);
+    assertEquals(await told(), [
+      ["train-expert-00", call(0)],
+      ["train-expert-01", call(1)],
+      ["train-expert-02", call(2, " --force")],
+    ]);
+    await Deno.remove(`${run}/manifests/train-expert-02.json`);
+    assertEquals(await told(), [["train-expert-00 and 2 more", call("all")]]);
+  });
+});
+
+Deno.test("statusOf() tells of parts that lie alone their experts' trainings, and of nothing that cannot be made there", () =>
+  inFolder(async (run) => {
+    await writeAtomic(`${run}/config.json`, '{"configuration": {}, "versions": {}}');
+    await writeAtomic(`${run}/partition/expert-02/manifest.json`, "{}");
+    const status = await statusOf(run);
+    assertEquals(status.stages.map(({ stage }) => stage), ["train-expert-02"]);
+    assertEquals(statusText(status).split("\n"), [
+      `run  ${run}`,
+      "only the part of expert 2 lies here, without the run that it comes from",
+      "",
+      "stage              state  files  size",
+      "train-expert-02  missing",
+      "",
+      `next: deno task train-expert --run ${run} --expert 2`,
+    ]);
+    const made = status.stages.map((stage) => ({ ...stage, state: "up to date" as const }));
+    assertMatch(
+      statusText({ ...status, stages: made }),
+      /\nnothing is missing here: go on in the whole run$/,
+    );
+    await writeAtomic(`${run}/partition/expert-03/manifest.json`, "{}");
+    assertMatch(statusText(await statusOf(run)), /^only the parts of experts 2, 3 lie here, without/m);
+  }));
 
 Deno.test("deno task status prints a table or one JSON document, and one line where it cannot", async () => {
   await withStages([toyStage("corpus")], async (run) => {
