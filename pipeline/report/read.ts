@@ -97,7 +97,6 @@ export async function readRun(
   if (config === null) throw await notARun("it has no config.json");
   const vouched = await vouchedFiles(run);
   vouched.add(run, (await readManifest(run, "reproduce"))?.outputs ?? {}); // the claims are read below
-  const again = (name: string) => say`run ${task(name, { run })} again`;
   const path = resolve(run);
   const inside = relative(Deno.cwd(), path);
   const record: RunRecord = {
@@ -125,13 +124,13 @@ export async function readRun(
     evaluation: await ifThere(
       `${run}/evaluation.json`,
       (path) => readEvaluation(path, vouched),
-      again("evaluate"),
+      say`run ${task("evaluate", { run, check: true })}`,
     ),
     zeroShot: await readTasks(run, vouched),
     reproduction: await ifThere(
       `${run}/reproduction.json`,
       (path) => readClaims(path, vouched),
-      again("reproduce"),
+      say`run ${task("reproduce", { run })} again`,
     ),
   };
   for (const name of await manifestNames(run)) {
