@@ -81,10 +81,24 @@ export function explained(error: unknown): unknown {
   return new RunError(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
 }
 
+/** What a folder holds that only answers prompts, of what the answers come from. */
+const OF_ANSWERS = /^(tokenizer\.json|(partitioner|experts)(\/.*)?)$/;
+
+/** Whether a folder holds what answers prompts, and nothing that it could be made from. */
+async function onlyAnswers(run: string): Promise<boolean> {
+  const isThere = (name: string) => Deno.stat(`${run}/${name}`).then(() => true, () => false);
+  const [experts, partitioner, ...others] = await Promise.all(
+    ["experts", "partitioner", "tokens", "partition"].map(isThere),
+  );
+  return (experts || partitioner) && !others.includes(true);
+}
+
 /**
- * Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run.
+ * Says how to mend a file: as the stages of its run make it, or by a partition, another folder or a copy if there is no such run.
  */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
+  const isOfAnswers = where.startsWith(`${run}/`) && OF_ANSWERS.test(where.slice(`${run}/`.length));
+  if (isOfAnswers && await onlyAnswers(run!)) return "copy it again from its run";
   const remedy = await repairOf(where, { choosing });
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
   return await Deno.stat(`${run}/config.json`).then(() => undefined, () => partitionRemedy(run));

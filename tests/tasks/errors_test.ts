@@ -87,6 +87,24 @@ Deno.test("describe() asks for the remedy of a file that is wrong, where the err
   );
 });
 
+Deno.test("describe() says of a folder that only answers which file to copy again, whatever it holds beside", () =>
+  inFolder(async (run) => {
+    const told = (path: string) => describe(new InputError("It is", { where: `${run}/${path}` }), { run });
+    const name = "error: It is; name the folder that deno task partition wrote";
+    const copy = "error: It is; copy it again from its run";
+    await Deno.writeTextFile(`${run}/notes.txt`, "");
+    assertEquals(await told("partitioner"), name); // of another folder, nothing is here
+    await Deno.mkdir(`${run}/experts`);
+    for (const beside of ["", "manifests", "config.json"]) {
+      if (beside !== "") await Deno.mkdir(`${run}/${beside}`);
+      for (const path of ["experts/expert-01/config.json", "partitioner", "tokenizer.json"]) {
+        assertEquals(await told(path), copy);
+      }
+    }
+    await Deno.mkdir(`${run}/tokens`); // of a run, whose stages make it
+    assertMatch(await told("experts/expert-01/config.json"), /run deno task train-expert .* first$/);
+  }));
+
 Deno.test("describe() tells a bug with its place, the versions, the adapter and how to report it", async () => {
   const text = await describe(new RangeError("Cannot\nbe"), { adapter: "a card" });
   assertMatch(
