@@ -9,6 +9,7 @@ import { defineTask } from "./command.ts";
 import { DEVICE, MEMORY, RUN } from "./options.ts";
 import { writeOut } from "./pipe.ts";
 import { changeLine, lines, readPrompt, routeLine } from "./prompt.ts";
+import { forOutput } from "./text.ts";
 
 const { flag, integer, path, section, text, texts } = field;
 
@@ -47,8 +48,8 @@ export const TASK = await defineTask({
       const { route, expert, experts, changes, tokens, finish } = generation;
       const promptTokens = [...generation.promptTokens];
       const routing = { margin: null, scores: null, ...route, expert, experts, answering, changes };
-      console.log(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish }));
-    } else await writeOut(lines(generation)); // the signal ends the text itself, with its last line
+      console.log(forOutput(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish })));
+    } else await writeOut(lines(generation, forOutput)); // the signal ends the text itself, with its last line
     if (generation.finish === "context") {
       tell(
         `the text ends with the model's context of ${generation.context} tokens; --window goes on`,

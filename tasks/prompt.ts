@@ -63,14 +63,20 @@ export async function readPrompt(): Promise<string> {
   }
 }
 
-/** Encodes a text that comes in pieces, and ends it with a line break, also where an error ends it. */
-export async function* lines(text: AsyncIterable<string>): AsyncGenerator<Uint8Array> {
+/**
+ * Encodes a text that comes in pieces, each as `shown` gives it, and ends it with a line break, also where an
+ * error ends it.
+ */
+export async function* lines(
+  text: AsyncIterable<string>,
+  shown = (piece: string) => piece,
+): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
   let some = false;
   try {
     for await (const piece of text) {
       some = true;
-      yield encoder.encode(piece);
+      yield encoder.encode(shown(piece));
     }
   } catch (error) {
     if (some) yield encoder.encode("\n");

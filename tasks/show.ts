@@ -9,7 +9,7 @@ import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
-import { rowText } from "./text.ts";
+import { forOutput, rowText } from "./text.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
 async function tokenizerAbove(shard: string): Promise<string> {
@@ -39,19 +39,20 @@ export const TASK = await defineTask({
     if (paths.length === 0) throw new InputError("Cannot show rows as a shard must be named: none is");
     let left = options.limit;
     for (const path of paths) {
-      const file = sources.flags?.tokenizer || (path === "-" ? "" : await tokenizerAbove(path));
+      const named = sources.flags?.tokenizer;
+      const file = named || (path === "-" ? "" : await tokenizerAbove(path));
       await checkFile(path);
       const vouched = await vouchedFiles(path, file);
       if (path !== "-") await vouched.checkRest(path); // whole, as fewer rows may be shown than it holds
       const tokenizer = file ? await loadTokenizer(file, { vouched }) : undefined;
+      const warn = (why: string) => onWarning(`no text, as "${path}" ${why}: set --tokenizer`);
+      const onOther = named ? undefined : () => warn(`was made with another tokenizer than ${file}`);
       let isFirst = true;
-      for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer)) {
+      for await (const row of showRows(path === "-" ? Deno.stdin.readable : path, tokenizer, onOther)) {
         if (left-- <= 0) return;
-        if (!file && isFirst) {
-          onWarning(`no text, as "${path}" has no tokenizer.json above it: set --tokenizer`);
-        }
+        if (!file && isFirst) warn("has no tokenizer.json above it");
         isFirst = false;
-        console.log(options.json ? JSON.stringify(row) : rowText(row));
+        console.log(forOutput(options.json ? JSON.stringify(row) : rowText(row)));
       }
     }
   },

@@ -18,7 +18,7 @@ import type {
   VerifyReport,
 } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { duration } from "../pipeline/run/mod.ts";
+import { duration, printableLines } from "../pipeline/run/mod.ts";
 import { bytes, count, counted, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
@@ -179,6 +179,14 @@ export function rowText({ sequence, document, source, length, nll, costs, expert
   if (nll && costs) facts.push(`costs ${nll.map((value) => value.toFixed(3)).join(" ")}`);
   else if (nll) facts.push(`NLL ${nll.map((value) => value.toFixed(1)).join(" ")}`);
   return facts.join(", ") + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
+}
+
+/**
+ * Gives text of others as it goes to standard output: to a terminal nothing that it obeys but line breaks and
+ * tabs, to files and pipes as it is.
+ */
+export function forOutput(text: string, isTerminal: boolean = Deno.stdout.isTerminal()): string {
+  return isTerminal ? printableLines(text) : text;
 }
 
 /** Writes a table of trained models; `runs` are those of the models, one for each. */

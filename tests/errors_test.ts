@@ -322,6 +322,18 @@ Deno.test("show warns of a missing tokenizer only beside rows, and names a file 
     assertFails(await task("show", [`${run}/tokens`]), 2, `such as ${run}/tokens/test-00000.arrow`);
     const { code, out, err } = await task("show", [`${folder}/alone.arrow`, "--limit", "2"]);
     assertEquals([code, out.trim().split("\n").length, err.match(/warning: no text/g)?.length], [0, 2, 1]);
+
+    // A tokenizer that did not make the rows is refused where it is named, and passed over where it lies above.
+    const other = `${ROOT}fixtures/runs/format-1/tokenizer.json`;
+    const named = await task("show", [`${run}/tokens/train-00000.arrow`, "--tokenizer", other]);
+    assertFails(named, 2, "name the tokenizer.json of its run with --tokenizer");
+    await Deno.copyFile(other, `${folder}/tokenizer.json`);
+    const above = await task("show", [`${folder}/alone.arrow`, "--limit", "2"]);
+    assertEquals([above.code, above.out], [0, out]);
+    assertMatch(
+      above.err,
+      /warning: no text, as .*alone\.arrow" was made with another tokenizer than .*: set --tok/,
+    );
   }));
 
 Deno.test("a damaged config.json says how it is mended", () =>

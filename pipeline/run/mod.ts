@@ -12,6 +12,6 @@ export { type FileRecord, hashFile, jsonText, writeAtomic } from "./files.ts";
 export { type Hold, type LockOptions, lockRun } from "./lock.ts";
 export type { Mode, Owner } from "./claims.ts";
 export { type Manifest, outputsHash, type StageIdentity, vouchedFiles } from "./manifest.ts";
-export { printable } from "./printable.ts";
+export { printable, printableLines } from "./printable.ts";
 export { Vouched } from "./vouched.ts";
 export { VERSION } from "./version.ts";

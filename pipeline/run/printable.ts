@@ -12,3 +12,12 @@ export function printable(text: string): string {
   // deno-lint-ignore no-control-regex
   return text.toWellFormed().replace(/[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]/g, "\ufffd");
 }
+
+/**
+ * Replaces in a text of several lines what a terminal obeys: control characters but line breaks and tabs, and
+ * directional overrides. The text may come in pieces.
+ */
+export function printableLines(text: string): string {
+  // deno-lint-ignore no-control-regex
+  return text.replace(/\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+}

@@ -4,9 +4,11 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { fromBatch, readArrow } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
 import { lineageOf } from "../rows/lineage.ts";
+import { shortHash } from "../run/files.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** One row of a shard. */
@@ -29,14 +31,24 @@ export interface ShownRow {
   text?: string;
 }
 
-/** Yields the rows of an Arrow file or stream, with text where it has tokens and there is a tokenizer. */
+/**
+ * Yields the rows of an Arrow file or stream, with text where it has tokens and there is a tokenizer. Where
+ * another tokenizer made the rows, they have no text and `onOther` is told once; without it an `InputError`
+ * is thrown.
+ */
 export async function* showRows(
   input: string | ReadableStream<Uint8Array>,
   tokenizer?: Tokenizer,
+  onOther?: () => void,
 ): AsyncGenerator<ShownRow> {
   for await (const batch of readArrow(input)) {
     const columns = fromBatch(batch);
-    const costs = lineageOf(batch)?.costs;
+    const { costs, tokenizer: made } = lineageOf(batch) ?? {};
+    if (tokenizer && columns.tokens && made !== undefined && made !== tokenizer.sha256) {
+      if (!onOther) throw otherTokenizer(input, made, tokenizer);
+      onOther();
+      tokenizer = undefined;
+    }
     for (let row = 0; row < columns.rows; row++) {
       const { sequence, document, source, length, nll, expert, tokens } = sliceColumns(columns, row, row + 1);
       yield {
@@ -51,4 +63,17 @@ export async function* showRows(
       };
     }
   }
+}
+
+function otherTokenizer(
+  input: string | ReadableStream,
+  made: string,
+  { sha256 }: Tokenizer,
+): InputError {
+  const of = typeof input === "string" ? `"${input}"` : "these rows";
+  const fact = `it is ${shortHash(sha256)}, that one is ${shortHash(made)}`;
+  return new InputError(
+    `Cannot show the text of ${of} as its tokenizer must be the one that made it: ${fact}`,
+    { remedy: say`name the tokenizer.json of its run with ${setting("tokenizer")}` },
+  );
 }

@@ -157,7 +157,7 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
 Deno.test("generate refuses what it cannot do with exit code 2 and one line", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
-    await Deno.mkdir(`${run}/manifests`); // as every run has it
+    for (const name of ["manifests", "tokens"]) await Deno.mkdir(`${run}/${name}`); // as every run has them
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
     await Deno.truncate(`${run}/experts/expert-02/model.safetensors`, 1000);
     const cases: [string[], string | Uint8Array, string][] = [

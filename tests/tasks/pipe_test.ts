@@ -207,6 +207,27 @@ Deno.test(
     }),
 );
 
+Deno.test(
+  "show writes text to a file or pipe as it is, and to a terminal nothing that it obeys",
+  { ignore: !hasTerminal },
+  () =>
+    inFolder(async (folder) => {
+      const tokenizer = ["--tokenizer", `${ROOT}fixtures/runs/format-1/tokenizer.json`];
+      const [input, shard] = ['{"text": "a\\u001b[31mb\\u202ec"}\n', `${folder}/a.arrow`];
+      const args = ["-", "--format", "jsonl", "--sequence-length", "32", ...tokenizer, "--output", shard];
+      const made = await task("tokenize", args, { input });
+      assertEquals(made.code, 0, made.err);
+      assertStringIncludes((await task("show", [shard, ...tokenizer])).out, "  a\u001b[31mb\u202ec");
+      const { stdout } = await new Deno.Command("script", {
+        args: ["-qec", [Deno.execPath(), ...commandOf("show"), shard, ...tokenizer].join(" "), "/dev/null"],
+        cwd: ROOT,
+        stdin: "null",
+        env: { NO_COLOR: "1" },
+      }).output();
+      assertStringIncludes(new TextDecoder().decode(stdout), "  a\ufffd[31mb\ufffdc");
+    }),
+);
+
 Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and assigns others by their prices", () =>
   withRun(async (run, docs) => {
     const tokens = await task("tokenize", ["-", ...FLAGS, "--tokenizer", `${run}/tokenizer.json`], {

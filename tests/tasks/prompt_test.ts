@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Generation } from "../../pipeline/serving/mod.ts";
 import { changeLine, lines, routeLine } from "../../tasks/prompt.ts";
+import { forOutput } from "../../tasks/text.ts";
 
 const ROUTE = { expert: 2, runnerUp: 0, margin: 12.34, marginPerToken: 0.411, scores: [], prefixTokens: 31 };
 const ALONE = [{ expert: 2, weight: 1 }];
@@ -38,10 +39,10 @@ Deno.test("routeLine() and changeLine() tell costs that are no NLLs by their nam
   );
 });
 
-const written = async (text: AsyncIterable<string>) => {
+const written = async (text: AsyncIterable<string>, shown?: (piece: string) => string) => {
   let out = "";
   try {
-    for await (const bytes of lines(text)) out += new TextDecoder().decode(bytes);
+    for await (const bytes of lines(text, shown)) out += new TextDecoder().decode(bytes);
   } catch (error) {
     return [out, (error as Error).message];
   }
@@ -58,4 +59,8 @@ Deno.test("lines() ends text with a line break, also where an error ends it, but
   assertEquals(await written(ReadableStream.from([])), ["\n"]);
   assertEquals(await written(failing("one")), ["one\n", "stopped"]);
   assertEquals(await written(failing()), ["", "stopped"]);
+  const pieces = () => ReadableStream.from(["a\u001b[31m\n", "\tb\u202e"]);
+  assertEquals(await written(pieces()), ["a\u001b[31m\n\tb\u202e\n"]);
+  const onTerminal = (piece: string) => forOutput(piece, true);
+  assertEquals(await written(pieces(), onTerminal), ["a\ufffd[31m\n\tb\ufffd\n"]);
 });

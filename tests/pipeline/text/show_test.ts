@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import { toBatch } from "../../../pipeline/rows/arrow.ts";
 import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
 import { showRows } from "../../../pipeline/text/show.ts";
@@ -53,4 +54,20 @@ Deno.test("showRows() leaves out what the rows lack, and text where there is no 
   const bare = arrowBytes(ReadableStream.from([toBatch({ rows, sequence, length }, LINEAGE)]));
   const [row] = await Array.fromAsync(showRows(bare, SPELLING));
   assertEquals(JSON.parse(JSON.stringify(row)), { sequence: String(2n ** 60n), length: 2 });
+});
+
+Deno.test("showRows() decodes with no other tokenizer than the one that made the rows: it refuses, or leaves text out", async () => {
+  const other = { ...SPELLING, sha256: "cd34" };
+  const error = await assertRejects(() => Array.fromAsync(showRows(shard(), other)), InputError);
+  assertEquals(
+    error.message,
+    "Cannot show the text of these rows as its tokenizer must be the one that made it: " +
+      "it is cd34, that one is ab12; name the tokenizer.json of its run with tokenizer",
+  );
+  let told = 0;
+  const rows = await Array.fromAsync(showRows(shard(), other, () => told++));
+  assertEquals([told, rows.map(({ text }) => text)], [1, new Array(5).fill(undefined)]);
+  const { tokens: _, ...scores } = columnsOf(2);
+  const bare = () => arrowBytes(ReadableStream.from([toBatch(scores, LINEAGE)]));
+  assertEquals((await Array.fromAsync(showRows(bare(), other))).length, 2); // there is nothing to decode
 });
