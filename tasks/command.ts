@@ -26,7 +26,7 @@ import { unknownFlag } from "./flags.ts";
 import { checkOneCard } from "./gpu.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
-import { worded } from "./wording.ts";
+import { quoted, worded } from "./wording.ts";
 
 /** Describes a task. */
 export interface Task<Options extends Fields = Fields> {
@@ -203,14 +203,15 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
 
 async function readArguments<Options extends Fields>(task: Task<Options>, args: string[]) {
   const table = { ...task.options, ...PRINTING };
-  const { words, paths, unknown } = readWords(task, args);
+  const { words, paths, unknown, meant } = readWords(task, args);
+  const remedy = meant === undefined ? "see --help" : `if it is a value, write ${meant}`;
   if (unknown !== undefined) {
     const own = Object.values(fieldsOf(task)).map(({ flag }) => flag);
-    throw await unknownFlag(task.name, own, unknown);
+    throw await unknownFlag(task.name, own, unknown, remedy);
   }
   if (paths.length > 0 && task.positional === undefined) {
     const what = `Cannot run task "${task.name}" as it takes flags only: "${paths[0]}" is none`;
-    throw new InputError(what, { remedy: "see --help" });
+    throw new InputError(what, { remedy });
   }
   const settings: Record<string, unknown> = {};
   const options: Record<string, unknown> = {};
@@ -238,31 +239,43 @@ async function readArguments<Options extends Fields>(task: Task<Options>, args: 
 
 /**
  * Reads the flags with their words, and the paths. The parser is not told any flags, so it reports every word
- * on its own. A value that is empty, or `-`, or a number below 0 looks to the parser like a path; here the
- * flag before it tells that it is a value. `unknown` is the first word that is no flag of the task.
+ * on its own. A value that is empty, or `-`, or a number below 0 looks to the parser like a path, and one that
+ * begins with a dash and holds white space like a flag; here the flag before it tells that it is a value.
+ * `unknown` is the first word that is no flag of the task; `meant` is how to write the first other word that
+ * begins with a dash if the flag before it has it as its value.
  */
 function readWords<Options extends Fields>(
   task: Task<Options>,
   args: string[],
-): { words: Map<Field, string[]>; paths: string[]; unknown?: string } {
+): { words: Map<Field, string[]>; paths: string[]; unknown?: string; meant?: string } {
   const byFlag = new Map(Object.values(fieldsOf(task)).map((field) => [field.flag, field]));
   const words = new Map<Field, string[]>();
   const paths: string[] = [];
   let unknown: string | undefined;
-  let open: string[] | undefined; // words of the flag before, as long as its value is missing
+  let meant: string | undefined;
+  let open: { flag: string; all: string[] } | undefined; // the flag before, as long as its value is missing
   let taken: string | undefined; // the last value that begins with a dash: the parser may report each of its letters
   const { _: rest } = parseArgs(args, {
     string: ["_"],
     unknown: (word, key, value) => {
       const before = open;
       open = undefined;
-      if (before && /^(-\d.*|-?)$/s.test(word)) before[before.length - 1] = taken = word;
-      else if (key === undefined) paths.push(word);
-      else if (word !== taken) {
+      if (before && /^(-\d.*|-?|-[^=]*\s.*)$/s.test(word)) {
+        before.all[before.all.length - 1] = taken = word;
+        const hasNext = word.startsWith("--") && typeof value === "string" && !word.endsWith(`=${value}`);
+        if (hasNext) paths.push(value); // the word after it
+        return false;
+      }
+      const asValue = before && word.startsWith("-") ? `--${before.flag}=${quoted(word)}` : undefined;
+      if (key === undefined) {
+        paths.push(word);
+        meant ??= asValue;
+      } else if (word !== taken) {
         const [flag, inline] = /^--([^=]*)(?:=(.*))?$/s.exec(word)?.slice(1) ?? [key];
         const field = word.startsWith("--") ? byFlag.get(flag) : undefined;
         if (!field) {
           unknown ??= word;
+          meant ??= asValue;
           return false;
         }
         const next = typeof value === "string" && !inline ? value : undefined; // the word after it
@@ -270,13 +283,13 @@ function readWords<Options extends Fields>(
           (field.form !== "flag" || next === "true" || next === "false");
         const all = [...words.get(field) ?? [], inline ?? (takesNext ? next ?? "" : "true")];
         words.set(field, all);
-        if (next === undefined) open = takesNext ? all : undefined;
+        if (next === undefined) open = takesNext ? { flag, all } : undefined;
         else if (!takesNext) paths.push(next);
       }
       return false;
     },
   });
-  return { words, paths: [...paths, ...rest.map(String)], unknown };
+  return { words, paths: [...paths, ...rest.map(String)], unknown, meant };
 }
 
 /** Reads the words of a flag as its value; undefined for a flag that is false. */
@@ -316,7 +329,9 @@ export function helpOf<Options extends Fields>(task: Task<Options>): string {
   const sections = Map.groupBy(fields, ({ section }) => section);
   const body = [...sections].map(([section, fields]) => [section, ...fields.map(helpLine)].join("\n"));
   const positional = task.positional ? ` ${task.positional}` : "";
-  return [`Usage: deno task ${task.name}${positional} [flags]`, task.about, ...body].join("\n\n");
+  const usage = `Usage: deno task ${task.name}${positional} [flags]`;
+  return [usage, task.about, ...body, "A value that begins with a dash follows =, as in --flag=-VALUE."]
+    .join("\n\n");
 }
 
 function helpLine({ flag, value, help, default: standard = "" }: Field): string {

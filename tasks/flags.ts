@@ -14,7 +14,12 @@ const MOST = 3;
  * Explains that `word` is no flag of a task, whose flags are `own`. It names the one of these that is near, if
  * one is, and the tasks that have this very flag.
  */
-export async function unknownFlag(task: string, own: readonly string[], word: string): Promise<InputError> {
+export async function unknownFlag(
+  task: string,
+  own: readonly string[],
+  word: string,
+  remedy = "see --help",
+): Promise<InputError> {
   const flag = word.replace(/=.*/s, "");
   const name = flag.replace(/^--?/, "");
   const near = nearest(name, [...own, "help"]);
@@ -26,7 +31,7 @@ export async function unknownFlag(task: string, own: readonly string[], word: st
   ];
   return new InputError(
     `Cannot run task "${task}" as every flag must be one of its own: ${facts.join(", ")}`,
-    { remedy: "see --help" },
+    { remedy },
   );
 }
 

@@ -94,6 +94,8 @@ Deno.test("a task refuses wrong usage with exit code 2 and one line that says wh
     ["verify", ["--run=", "runs/a"], '--run as it must be a path: it is ""'],
     ["verify", ["runs/a", "--", "--json"], '"--json" is a second one'],
     ["partition", ["-x"], "-x is not; see --help"],
+    ["generate", ["--prompt", "-a"], "-a is not; if it is a value, write --prompt=-a"],
+    ["generate", ["--prompt", "---a;b"], "\"---a;b\" is none; if it is a value, write --prompt='---a;b'"],
     [
       "export",
       ["--input", "a"],
@@ -232,4 +234,27 @@ Deno.test("a task is told which flags were given, and which were said to be fals
   await perform({ ...task, run }, args, frame);
   assertEquals([...told[0].given].sort(), ["keep", "run", "settle"]);
   assertEquals([...told[0].denied].sort(), ["recompute", "requireGpu"]);
+});
+
+Deno.test("a value that begins with a dash is one behind =, and where it holds white space", async () => {
+  const { task } = await tableOf("generate");
+  const told: Call<Task["options"]>["options"][] = [];
+  const run: Task["run"] = ({ options }) => Promise.resolve(void told.push(options));
+  const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
+  const values = ["- a list item", "--- title", "--seed is a flag", "-- a = b", "-x\ny"];
+  for (const value of values) {
+    await perform({ ...task, run }, ["--prompt", value, "--stop=- b", "--seed", "3"], frame);
+    await perform({ ...task, run }, [`--prompt=${value}`, "--stop", "- b", "--seed=3"], frame);
+  }
+  await perform({ ...task, run }, ["--prompt", "--stop=- b", "--seed", "3"], frame); // a flag, whatever its value
+  assertEquals(
+    told.map(({ prompt, stop, seed }) => [prompt, stop, seed]),
+    [...values.flatMap((value) => [value, value]), ""].map((value) => [value, ["- b"], 3]),
+  );
+  const shown: string[][] = [];
+  const { task: show } = await tableOf("show");
+  const note: Task["run"] = ({ paths, sources }) =>
+    Promise.resolve(void shown.push([...paths, String(sources.flags?.tokenizer)]));
+  await perform({ ...show, run: note }, ["--tokenizer", "--a b", "c.arrow"], frame);
+  assertEquals(shown, [["c.arrow", "--a b"]]);
 });
