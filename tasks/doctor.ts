@@ -27,7 +27,7 @@ export const TASK = await defineTask({
     const { adapter, variants, quick } = options;
     const onStep = (what: string) => tell(`looking at ${what} …`);
     const diagnosis = await examine({ adapter: adapter || undefined, variants, quick, signal, onStep });
-    print(diagnosis, doctorText(diagnosis));
+    print(diagnosis, doctorText(diagnosis, quick));
     const errors = diagnosis.problems.filter(({ severity }) => severity === "error");
     if (errors.length === 0) return;
     const first = errors[0].what.replace(/\.$/, "");

@@ -16,8 +16,11 @@ const LIMITS: [name: string, words: string, isBytes: boolean][] = [
   ["maxStorageBuffersPerShaderStage", "buffers of a kernel", false],
 ];
 
-/** Writes a diagnosis as text. */
-export function doctorText({ system, adapter, refusal, others, problems }: Diagnosis): string {
+/** Writes a diagnosis as text; `quick` says that its figures of speed mean nothing. */
+export function doctorText(
+  { system, adapter, refusal, others, problems }: Diagnosis,
+  quick = false,
+): string {
   const { cards, nvidia, mesa, loader, drivers, environment, container } = system;
   const lines: [string, string][] = [
     ["cards", cards.join(", ") || "none visible"],
@@ -35,7 +38,7 @@ export function doctorText({ system, adapter, refusal, others, problems }: Diagn
     ...(others ?? []).map((
       { by, adapter },
     ): [string, string] => ["alone", `${by}: ${adapter ?? "no adapter"}`]),
-    ...(adapter ? adapterLines(adapter) : [["adapter", `none: ${refusal}`] as [string, string]]),
+    ...(adapter ? adapterLines(adapter, quick) : [["adapter", `none: ${refusal}`] as [string, string]]),
   ];
   const width = Math.max(...lines.map(([name]) => name.length));
   let before = "";
@@ -48,13 +51,11 @@ export function doctorText({ system, adapter, refusal, others, problems }: Diagn
   return [...body, "", ...(found.length > 0 ? found : ["nothing is wrong"])].join("\n");
 }
 
-function adapterLines(adapter: AdapterDiagnosis): [string, string][] {
-  const { name, kind, backend, driver, offers, features, limits, forms, memory, golden, roof, step, kept } =
-    adapter;
+function adapterLines(adapter: AdapterDiagnosis, quick: boolean): [string, string][] {
+  const { name, kind, backend, driver, offers, features, limits, forms, memory, golden, kept } = adapter;
   const most = (pick: (result: AdapterDiagnosis["golden"][number]) => number) =>
     Math.max(...golden.map(pick));
   const wrong = golden.filter(({ right }) => !right);
-  const { batch, context, hidden, layers, vocabulary } = step.model;
   return [
     ["adapter", `${name}, ${kind === "software" ? "on the processor" : "a GPU"}`],
     ["", `backend ${backend}, driver ${driver}`],
@@ -85,6 +86,15 @@ function adapterLines(adapter: AdapterDiagnosis): [string, string][] {
       `${variantsText(variants)} in ${dtype}, ${model}: losses off by ${loss.toExponential(1)}, norms by ` +
       `${norm.toExponential(1)}, gradients by ${gradients.toExponential(1)}`,
     ]),
+    ...(quick ? [["speed", "not measured"] as [string, string]] : speedLines(adapter)),
+    ["kept in", kept ?? "no file"],
+  ];
+}
+
+/** Writes how fast an adapter is. */
+function speedLines({ roof, step }: AdapterDiagnosis): [string, string][] {
+  const { batch, context, hidden, layers, vocabulary } = step.model;
+  return [
     [
       "roof",
       `${count(roof.gflops)} GFLOP/s in f32, ${roof.gflopsF16 ? `${count(roof.gflopsF16)} in f16, ` : ""}${
@@ -98,6 +108,5 @@ function adapterLines(adapter: AdapterDiagnosis): [string, string][] {
       } ` +
       `(H=${hidden} L=${layers} V=${vocabulary}, ${batch} sequences of ${context})`,
     ],
-    ["kept in", kept ?? "no file"],
   ];
 }

@@ -23,9 +23,8 @@ export const TASK = await defineTask({
       help: "folder of studies whose results are taken in first",
     }),
     as: field.text({
-      default: "studies",
       value: "NAME",
-      help: "name under which they are kept; studies of other text need another one",
+      help: "name under which they are kept, without it studies; studies of other text need another one",
     }),
   },
   run: async ({ options, print }) => {

@@ -39,7 +39,7 @@ export function summaryText(summary: PartitionSummary): string {
   const cost = summary.costs ? "mean cost" : "NLL/token";
   const last = summary.rounds.at(-1)?.nmi;
   const inLast = typeof last === "number"
-    ? `; ${last.toFixed(3)} in the last of ${summary.rounds.length} rounds`
+    ? `; ${last.toFixed(3)} in the last of ${counted(summary.rounds.length, "rounds")}`
     : "";
   return [
     "",

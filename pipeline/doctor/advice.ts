@@ -6,7 +6,7 @@
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { FoundAdapter } from "./adapters.ts";
-import type { System } from "./system.ts";
+import { NO_FILE, type System } from "./system.ts";
 
 /** Something that is wrong, and how to mend it. */
 export interface Problem {
@@ -73,12 +73,18 @@ function remedyOfCard({ cards, nvidia, container, environment }: System): string
   return container || environment.NVIDIA_DRIVER_CAPABILITIES !== undefined ? IN_CONTAINER : NVIDIA;
 }
 
+const NAME_ANOTHER = "Name a file that is, or leave VK_DRIVER_FILES and VK_ICD_FILENAMES unset.";
+
+/** The driver files that the environment names, as it names them; undefined where it names none. */
+const namedIn = ({ VK_DRIVER_FILES, VK_ICD_FILENAMES }: System["environment"]) =>
+  VK_DRIVER_FILES ?? VK_ICD_FILENAMES;
+
 const isBroken = ({ problem }: System["drivers"][number]) => problem !== undefined;
 
 /** Says why no adapter was handed out: the loader, the drivers or the card is missing. */
 function withoutAdapter(system: System): Problem[] {
   const { cards, loader, drivers, environment } = system;
-  const chosen = environment.VK_DRIVER_FILES ?? environment.VK_ICD_FILENAMES;
+  const chosen = namedIn(environment);
   const usable = drivers.filter((driver) => !isBroken(driver)).length;
   const problems: Problem[] = [];
   const found = (what: string, remedy: string) => problems.push({ severity: "error", what, remedy });
@@ -88,7 +94,7 @@ function withoutAdapter(system: System): Problem[] {
   if (chosen !== undefined && usable === 0) {
     found(
       `The environment names the driver files ${chosen}, of which none is usable.`,
-      "Name a file that is, or leave VK_DRIVER_FILES and VK_ICD_FILENAMES unset.",
+      NAME_ANOTHER,
     );
   } else if (usable === 0) {
     found(
@@ -116,8 +122,12 @@ function withoutAdapter(system: System): Problem[] {
 function brokenDrivers({ system, adapter }: Findings): Problem[] {
   return system.drivers.filter(isBroken).map(({ path, problem }): Problem => ({
     severity: adapter ? "warning" : "error",
-    what: `The driver file ${path} is broken: ${problem}.`,
-    remedy: "Install the package that it belongs to again, or remove it.",
+    ...problem === NO_FILE && namedIn(system.environment) !== undefined
+      ? { what: `The driver file ${path}, which the environment names, is not there.`, remedy: NAME_ANOTHER }
+      : {
+        what: `The driver file ${path} is broken: ${problem}.`,
+        remedy: "Install the package that it belongs to again, or remove it.",
+      },
   }));
 }
 

@@ -18,6 +18,9 @@ export interface DriverFile {
   problem?: string;
 }
 
+/** What is wrong with a driver's file that is not there. */
+export const NO_FILE = "there is no such file";
+
 /** What a system shows. */
 export interface System {
   /** Device files of graphics cards: `/dev/nvidia0`, `/dev/dri/renderD128`. */
@@ -157,7 +160,7 @@ async function readDriverFile(path: string, folders: string[], root: string): Pr
     text = await Deno.readTextFile(`${root}${path}`);
   } catch (error) {
     const isMissing = error instanceof Deno.errors.NotFound;
-    return { path, problem: isMissing ? "there is no such file" : "it cannot be read" };
+    return { path, problem: isMissing ? NO_FILE : "it cannot be read" };
   }
   let library: unknown;
   let api: unknown;

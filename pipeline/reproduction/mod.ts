@@ -5,7 +5,7 @@
  */
 
 export { type Crossing } from "./claims.ts";
-export { type Published, type PublishOptions, publishResults } from "./published.ts";
+export { type Published, type PublishedPage, type PublishOptions, publishResults } from "./published.ts";
 export { reproduce, type ReproduceOptions, type Reproduction } from "./reproduce.ts";
 export {
   areOfPaper,

@@ -227,6 +227,16 @@ export interface PublishOptions {
   as?: string;
 }
 
+/** What the page tells. */
+export interface PublishedPage {
+  /** Its path in the project's folder. */
+  page: string;
+  /** Whether it was written; not where it told the same before. */
+  written: boolean;
+  /** What came of every study. */
+  published: Published[];
+}
+
 /** The table of a folder of studies, which names its pictures. */
 const TABLE = "reproduction.md";
 
@@ -238,8 +248,14 @@ const TABLE = "reproduction.md";
  * lost, or the page has no place for results. All is read before anything is written.
  */
 export async function publishResults(
-  { root, from = "", as = STUDIES_FOLDER }: PublishOptions,
-): Promise<{ page: string; published: Published[] }> {
+  { root, from = "", as: name }: PublishOptions,
+): Promise<PublishedPage> {
+  if (name !== undefined && from === "") {
+    throw new InputError(
+      say`Cannot keep results as "${name}" as some must be taken in: no ${setting("from")} says from where`,
+    );
+  }
+  const as = name ?? STUDIES_FOLDER;
   if (!/^[a-z][a-z0-9-]*$/.test(as)) {
     throw new InputError(
       say`Cannot keep results as ${
@@ -256,8 +272,9 @@ export async function publishResults(
     for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
     await removeFiles(kept, "", (path) => path.endsWith(".svg") && !taken.has(path));
   }
-  if (after !== before) await writeAtomic(`${root}/${PAGE}`, after);
-  return { page: PAGE, published };
+  const written = after !== before;
+  if (written) await writeAtomic(`${root}/${PAGE}`, after);
+  return { page: PAGE, written, published };
 }
 
 /** Throws an `InputError` where studies that are kept, or seeds of theirs, would be lost. */

@@ -34,7 +34,11 @@ Deno.test("doctor examines the adapter at hand: every form that it runs is right
 
 for (
   const { what, text, says } of [
-    { what: "without Vulkan", text: undefined, says: /The driver file \S+ is broken: there is no such file/ },
+    {
+      what: "without Vulkan",
+      text: undefined,
+      says: /The driver file \S+, which the environment names, is not there\.\n {2}Name a file that is, or/,
+    },
     {
       what: "with a driver file that is torn",
       text: '{"ICD"',

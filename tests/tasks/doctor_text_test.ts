@@ -43,7 +43,7 @@ Deno.test("doctorText() tells of an adapter in words, and says where nothing is 
     maxComputeInvocationsPerWorkgroup: 1024,
     maxStorageBuffersPerShaderStage: 64,
   };
-  const text = doctorText({
+  const diagnosis: Diagnosis = {
     ...BARE,
     problems: [],
     adapter: {
@@ -69,7 +69,8 @@ Deno.test("doctorText() tells of an adapter in words, and says where nothing is 
       },
       kept: "/home/a/devices.json",
     },
-  });
+  };
+  const text = doctorText(diagnosis);
   for (
     const part of [
       "NVIDIA H100, a GPU\n",
@@ -82,4 +83,7 @@ Deno.test("doctorText() tells of an adapter in words, and says where nothing is 
     ]
   ) assertStringIncludes(text, part);
   assertEquals(text.split("\n").at(-1), "nothing is wrong");
+  const quick = doctorText(diagnosis, true); // whose figures mean nothing
+  assertStringIncludes(quick, "\nspeed           not measured\nkept in ");
+  assertFalse(/roof|tokens\/s|FLOP/.test(quick), quick);
 });

@@ -27,12 +27,17 @@ Deno.test("publishedText() counts what holds, study by study, and names the page
     table: "a/reproduction.md",
     pictures: [],
   }];
-  assertEquals(publishedText({ page: "README.md", published }).split("\n"), [
+  const page = { page: "README.md", written: true, published };
+  assertEquals(publishedText(page).split("\n"), [
     "from     no  yes  neither",
     "Routers   1    2  0",
     "",
     "wrote   README.md",
   ]);
+  assertEquals(
+    publishedText({ ...page, written: false }).split("\n").at(-1),
+    "README.md told this before: it stays as it is",
+  );
 });
 
 Deno.test("checkStudyFlags() refuses flags of studies without one, and those that no study goes by", () => {

@@ -40,6 +40,8 @@ const SUMMARY = {
 
 Deno.test("summaryText() has a row per expert, its sources by size and none of under half a percent", () => {
   const lines = summaryText(SUMMARY).split("\n");
+  const one = { ...SUMMARY, rounds: [{ nmi: 0.5 }] } as PartitionSummary;
+  assertMatch(summaryText(one), /; 0\.500 in the last of 1 round$/m);
   assertMatch(
     lines.find((line) => line.startsWith("0 "))!,
     /1,000 +120,000 +4\.250 +court, law, judge, act +news 90%, law 10%$/,

@@ -50,6 +50,33 @@ const CASES: { what: string; findings: Findings; texts: string[][]; errors: numb
     errors: 2,
   },
   {
+    what: "a driver file that the environment names and that is not there",
+    findings: {
+      system: {
+        ...HEALTHY,
+        environment: { VK_DRIVER_FILES: NVIDIA_FILE },
+        drivers: [{ path: NVIDIA_FILE, problem: "there is no such file" }],
+      },
+    },
+    texts: [["none is usable", "leave VK_DRIVER_FILES"], [
+      `The driver file ${NVIDIA_FILE}, which the environment names, is not there.`,
+      "Name a file that is, or leave VK_DRIVER_FILES and VK_ICD_FILENAMES unset.",
+    ]],
+    errors: 2,
+  },
+  {
+    what: "a link that leads nowhere among the driver files",
+    findings: {
+      system: { ...HEALTHY, drivers: [{ path: NVIDIA_FILE, problem: "there is no such file" }] },
+      adapter: LAVAPIPE,
+    },
+    texts: [[
+      "is broken: there is no such file",
+      "Install the package that it belongs to again, or remove it.",
+    ]],
+    errors: 0,
+  },
+  {
     what: "a broken driver file beside a good one",
     findings: {
       system: { ...HEALTHY, drivers: [...HEALTHY.drivers, { path: NVIDIA_FILE, problem: "it is torn" }] },

@@ -139,7 +139,8 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       runs: setupsFor(name).map(({ name }) => name),
     });
     await writeResults(`${folder}/studies`, [resultOf("experts", 30), resultOf("routers", 30)], {});
-    const { published } = await publishResults({ root, from: `${folder}/studies` });
+    const { published, written } = await publishResults({ root, from: `${folder}/studies` });
+    assertEquals(written, true);
     assertEquals(published.map(({ study }) => study), ["experts", "routers"]);
     const readme = await Deno.readTextFile(`${root}/README.md`);
 
@@ -172,8 +173,9 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     assert(readme.endsWith("<!-- results: end -->\n\nThe end.\n"));
 
     // Anew: nothing moves. Results of other studies do not take the place of these.
-    await publishResults({ root });
+    assertEquals((await publishResults({ root })).written, false);
     assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
+    await assertRejects(() => publishResults({ root, as: "more" }), InputError, "no from says from where");
     const kept = `${root}/fixtures/reproduction/studies`;
     const rate = (rate: number) => ({ rate, trials: [] });
     await writeRates(kept, { both: rate(1), kept: rate(1) });
