@@ -124,7 +124,7 @@ export async function readRun(
     evaluation: await ifThere(
       `${run}/evaluation.json`,
       (path) => readEvaluation(path, vouched),
-      say`run ${task("evaluate", { run, check: true })}`,
+      forced(run, "evaluate"),
     ),
     zeroShot: await readTasks(run, vouched),
     reproduction: await ifThere(

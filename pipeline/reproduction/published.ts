@@ -252,7 +252,7 @@ export async function publishResults(
 ): Promise<PublishedPage> {
   if (name !== undefined && from === "") {
     throw new InputError(
-      say`Cannot keep results as "${name}" as some must be taken in: no ${setting("from")} says from where`,
+      say`Cannot keep results as "${name}" as ${setting("from")} must say whose: it is not given`,
     );
   }
   const as = name ?? STUDIES_FOLDER;

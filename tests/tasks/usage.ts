@@ -1288,7 +1288,12 @@ export const USAGE: Record<string, [args: string, code: number, message: string]
   "results": [
     ["-x", 2, 'Cannot run task "results" as every flag must be one of its own: -x is not'],
     ["--study all", 2, 'Cannot run task "results" as every flag must be one of its own: --study is not'],
-    ["--as NAME", 2, "Cannot keep results as --as must be a name of small letters, digits and hyphens"],
+    ["--as name", 2, 'Cannot keep results as "name" as --from must say whose: it is not given'],
+    [
+      "--from FOLDER --as NAME",
+      2,
+      "Cannot keep results as --as must be a name of small letters, digits and hyphens",
+    ],
     ["--form FOLDER", 2, 'Cannot run task "results" as every flag must be one of its own: --form is not'],
     ["FOLDER", 2, 'Cannot run task "results" as it takes flags only: "FOLDER" is none; see --help'],
     ["--from FOLDER --from FULL", 2, 'Cannot use --from as it must be given once: it is "FOLDER" and "FULL"'],

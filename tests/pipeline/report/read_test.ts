@@ -44,7 +44,7 @@ Deno.test("readRun() gives null and empty lists for what is not there yet", () =
 Deno.test("readRun() names the file that is damaged, and how it is made again", () =>
   inFolder(async (run) => {
     const damages: [path: string, remedy: string][] = [
-      ["evaluation.json", `run task "evaluate" with run "${run}", check`],
+      ["evaluation.json", `run task "evaluate" with run "${run}", force`],
       ["reproduction.json", 'run task "reproduce"'],
       ["metrics/rounds.jsonl", 'run task "train-routers"'],
       ["metrics/expert-02.jsonl", 'run task "train-expert" with expert 2'],

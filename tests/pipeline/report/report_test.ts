@@ -415,7 +415,7 @@ Deno.test("report() refuses what is no run, and names the file that is corrupt",
     const run = `${folder}/run`;
     const on = `with run "${run}"`;
     const corrupt: [path: string, text: string, reason: string, remedy?: string][] = [
-      ["evaluation.json", "{", "JSON", `run task "evaluate" ${on} again`],
+      ["evaluation.json", "{", "JSON", `run task "evaluate" ${on}, force`],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), format: 4 }), "format"],
       ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
       [

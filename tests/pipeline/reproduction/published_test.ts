@@ -175,7 +175,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     // Anew: nothing moves. Results of other studies do not take the place of these.
     assertEquals((await publishResults({ root })).written, false);
     assertEquals(await Deno.readTextFile(`${root}/README.md`), readme);
-    await assertRejects(() => publishResults({ root, as: "more" }), InputError, "no from says from where");
+    await assertRejects(() => publishResults({ root, as: "more" }), InputError, "from must say whose");
     const kept = `${root}/fixtures/reproduction/studies`;
     const rate = (rate: number) => ({ rate, trials: [] });
     await writeRates(kept, { both: rate(1), kept: rate(1) });
