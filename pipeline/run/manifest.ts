@@ -109,6 +109,10 @@ export async function manifestNames(run: string): Promise<string[]> {
   return entries.filter(({ name }) => name.endsWith(".json")).map(({ name }) => name.slice(0, -5)).sort();
 }
 
+/** Matches the names of the stages that a run may have, and those of its searches for a rate. */
+export const OF_STAGES =
+  /^(corpus|tokenizer|tokenize|score|assign|split|evaluate|(train|search|zero-shot)-.+)$/;
+
 /** A manifest that a newer version wrote: it is whole, but this version cannot read it. */
 export class NewerManifestError extends InputError {}
 
@@ -122,7 +126,9 @@ export async function readManifest(run: string, stage: string): Promise<Manifest
     new InputError(`Cannot read "${where}" as it must be a stage's manifest: ${fact}`, { where, remedy });
   const again = isPages(stage)
     ? say`run ${task(stage, { run })} again, or remove it`
-    : "remove it to run the stage again";
+    : OF_STAGES.test(stage)
+    ? "remove it to run the stage again"
+    : "if it is not that of a stage, move it elsewhere"; // it may be the user's
   let manifest: Manifest;
   let whole: boolean;
   try {
@@ -267,7 +273,23 @@ export async function runOf(place: string): Promise<string | null> {
   const names = place.split("/");
   for (let end = names.length; end > 0; end--) {
     const run = names.slice(0, end).join("/") || "/";
-    if (await isFolder(`${run}/manifests`)) return run;
+    if (await isRun(run)) return run;
   }
-  return !place.startsWith("/") && await isFolder("./manifests") ? "." : null;
+  return !place.startsWith("/") && await isRun(".") ? "." : null;
+}
+
+/** Says whether a folder is that of a run. Other programs have folders of manifests, too. */
+async function isRun(folder: string): Promise<boolean> {
+  if (!await isFolder(`${folder}/manifests`)) return false;
+  return await isConfigured(folder) || (await manifestNames(folder)).some((name) => OF_STAGES.test(name));
+}
+
+/** Says whether a folder holds a `config.json` that looks like that of a run. */
+export async function isConfigured(folder: string): Promise<boolean> {
+  try {
+    const { configuration } = JSON.parse(await Deno.readTextFile(`${folder}/config.json`));
+    return typeof configuration === "object" && configuration !== null;
+  } catch {
+    return false; // there is none, or it is damaged
+  }
 }

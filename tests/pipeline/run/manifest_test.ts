@@ -9,7 +9,9 @@ import {
   missingOutput,
   outputsHash,
   readManifest,
+  runOf,
   stageKey,
+  vouchedFiles,
   writeManifest,
   writePages,
 } from "../../../pipeline/run/manifest.ts";
@@ -108,6 +110,29 @@ Deno.test("manifestNames() lists the stages that have one", () =>
     await writeManifest(run, identity, { outputs, result });
     await Deno.mkdir(`${run}/manifests/score`);
     assertEquals(await manifestNames(run), ["tokenize"]);
+  }));
+
+Deno.test("runOf() takes no other program's folder of manifests for a run, and nothing advises to remove its files", () =>
+  withRun(async (home, { format: _, outputs, read: __, result, ...identity }) => {
+    const foreign = `${home}/manifests/pods.json`;
+    await writeAtomic(foreign, '{"kind": "Pod"}');
+    const place = `${home}/a/x.arrow`;
+    for (const text of [null, '{"architectures": ["GPTNeoXForCausalLM"]}', "{", "null"]) {
+      if (text !== null) await writeAtomic(`${home}/config.json`, text);
+      assertEquals(await runOf(place), null, String(text));
+      await vouchedFiles(place);
+    }
+    await writeAtomic(`${home}/config.json`, '{"configuration": {}}');
+    assertEquals(await runOf(place), home);
+    const error = await assertRejects(() => vouchedFiles(place), InputError, "must be a stage's manifest");
+    assertEquals(error.remedy, "if it is not that of a stage, move it elsewhere");
+    await Deno.remove(foreign);
+    await Deno.remove(`${home}/config.json`);
+    await writeManifest(home, identity, { outputs, result });
+    assertEquals(await runOf(place), home);
+    await writeAtomic(manifestPath(home, "tokenize"), "{");
+    const damaged = await assertRejects(() => vouchedFiles(place), InputError);
+    assertEquals(damaged.remedy, "remove it to run the stage again");
   }));
 
 Deno.test("readManifest() names the file that is none", () =>

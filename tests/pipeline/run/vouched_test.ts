@@ -59,7 +59,10 @@ Deno.test("vouchedFiles() gathers the manifests of a run, and of runs that other
     const record = { bytes: 1, sha256: "0".repeat(64) };
     for (const name of ["one", "two"]) {
       const outputs = { "partitioner/a": record };
-      await writeManifest(`${folder}/${name}`, { stage: "learn", ...identity }, { outputs, result: {} });
+      await writeManifest(`${folder}/${name}`, { stage: "train-routers", ...identity }, {
+        outputs,
+        result: {},
+      });
     }
     const vouched = await vouchedFiles(`${folder}/one`, `${folder}/two/partitioner`, `${folder}/none`);
     assertEquals(vouched.record(`${folder}/one/partitioner/a`)?.sha256, record.sha256);

@@ -1,4 +1,5 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { OF_STAGES } from "../../../pipeline/run/manifest.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { graphOf } from "../../../pipeline/stages/graph.ts";
 import { zeroShotTasks } from "../../../pipeline/stages/zero_shot.ts";
@@ -34,6 +35,10 @@ Deno.test("graphOf() puts every stage after those that it needs, and leaves out 
   const given = graphOf({ ...defaultConfiguration(), routers: "elsewhere" });
   assertEquals(given.get("train-routers"), undefined);
   assertEquals(names(given.before(given.get("score")!)), ["tokenize"]);
+});
+
+Deno.test("the names of all stages are known as those of stages", () => {
+  for (const name of names(graphOf(defaultConfiguration()).stages)) assertMatch(name, OF_STAGES);
 });
 
 Deno.test("graphOf() says what stands on a stage, along what each needs", () => {
