@@ -58,12 +58,13 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
   );
 }
 
+const ANEW = say`run the same ${task("partition")} with all its settings again`;
 /**
  * Says how to mend a run's `config.json`. Where it is removed, the settings of the run must be given again.
  */
-export const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and run the same ${
-  task("partition")
-} with all its settings again`;
+export const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and ${ANEW}`;
+/** Says how to mend a run whose `config.json` is missing. */
+export const CONFIGURATION_BACK: Text = say`copy config.json back, or ${ANEW}`;
 
 /**
  * Reads a run's `config.json`, or returns null where there is none. Throws an `InputError` where it is

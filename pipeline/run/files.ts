@@ -23,14 +23,22 @@ export function sha256(data: string | Uint8Array): string {
   return createHash("sha256").update(data).digest("hex");
 }
 
-/** Hashes a file with SHA-256 in bounded memory; throws `Deno.errors.NotFound` where there is none. */
+/**
+ * Hashes a file with SHA-256 in bounded memory; throws `Deno.errors.NotFound` where there is none, and an
+ * `InputError` where it is a folder.
+ */
 export async function hashFile(path: string): Promise<FileRecord> {
   const hash = createHash("sha256");
   const file = await Deno.open(path);
   let bytes = 0;
-  for await (const chunk of file.readable) {
-    hash.update(chunk);
-    bytes += chunk.length;
+  try {
+    for await (const chunk of file.readable) {
+      hash.update(chunk);
+      bytes += chunk.length;
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.IsADirectory)) throw error; // which names no path
+    throw unreadable(`"${path}"`, "it must be a file", "it is a folder", { where: path, cause: error });
   }
   return { bytes, sha256: hash.digest("hex") };
 }

@@ -5,8 +5,10 @@
  * @module
  */
 
+import { resolve } from "node:path";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { LOCKS } from "../run/claims.ts";
+import { CONFIGURATION_BACK } from "../run/configuration.ts";
 import { entriesOf, exists, isFolder } from "../run/files.ts";
 import { manifestNames, runOf } from "../run/manifest.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
@@ -45,27 +47,25 @@ export async function partitionRemedy(run: string): Promise<Text> {
 }
 
 /**
- * Says, as the remedy of an error, how a folder becomes a run: by a partition, unless it holds other files.
- * Then it says which run to name instead, where one lies in the folder or around it.
+ * Says, as the remedy of an error, how a folder becomes a run: by a partition, or by its `config.json` where only that is
+ * missing. Where it holds other files, it says which run to name instead, if one lies in the folder or around it.
  */
 async function runRemedy(run: string): Promise<Text> {
   const first = say`run ${task("partition", { run })} first`;
-  if (!await exists(run) || await isRun(run)) return first;
+  if (!await exists(run)) return first;
   const around = await runOf(run);
+  if (around !== null && resolve(around) === resolve(run)) {
+    return await exists(`${run}/config.json`) ? first : CONFIGURATION_BACK;
+  }
   if (around !== null) return `name the run that it lies in, ${around}`;
   const held = await isFolder(run) ? (await entriesOf(run)).filter(({ name }) => name !== LOCKS) : null;
   if (held?.length === 0) return first;
   for (const { name } of held ?? []) {
-    if (await isRun(`${run}/${name}`)) {
+    if (await runOf(`${run}/${name}`) !== null) {
       return `name a run that lies in it, such as ${run}/${name}`;
     }
   }
   return say`name the folder that ${task("partition")} wrote`;
-}
-
-/** Whether a folder is that of a run. */
-async function isRun(folder: string): Promise<boolean> {
-  return await exists(`${folder}/config.json`) && (await manifestNames(folder)).length > 0;
 }
 
 /** Says, as the remedy of an error, where the configuration of a run without one comes from. */

@@ -44,6 +44,9 @@ export async function repairOf(where: string, { choosing = false } = {}): Promis
   }
   const command = commandOf(stage, run);
   if (await exists(file)) {
+    if (made && path in made.outputs && await isFolder(file)) {
+      return say`remove that folder and run ${againCommandOf(stage, run, made, { check: true })}`;
+    }
     if (made === null) return say`run ${command} first`;
     const what = await isFolder(file) ? "folder" : "file";
     return say`run ${

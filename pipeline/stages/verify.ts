@@ -19,7 +19,7 @@ import {
 } from "../run/files.ts";
 import { isPages, liesIn, type Manifest, manifestNames, PAGES, readManifest } from "../run/manifest.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
-import { CONFIGURATION_AGAIN, readRunConfiguration } from "../run/configuration.ts";
+import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { againCommandOf } from "./command.ts";
 import { NOTE, readNote as readNoteOfExport } from "./export_folder.ts";
@@ -93,7 +93,7 @@ export async function verifyRun(
   const { problem, again } = collector;
   const read = await collector.attempt("config.json", async () => {
     const existing = await readRunConfiguration(run);
-    const mended = alone.length > 0 ? COPY_AGAIN : CONFIGURATION_AGAIN;
+    const mended = alone.length > 0 ? COPY_AGAIN : CONFIGURATION_BACK;
     if (!existing) problem("config.json", "it must be there: it is not", mended);
     return existing;
   });
@@ -305,6 +305,7 @@ async function verifyFiles(
       : new Error("it is a link out of the run");
     const { missing, changed } = remedyOf(path);
     if (actual instanceof Deno.errors.NotFound) problem(path, "it must be there: it is missing", missing);
+    else if (actual instanceof InputError) problem(path, "it must be a file: it is a folder", changed);
     else if (actual instanceof Error) problem(path, `it must be readable: ${oneLine(actual)}`, changed);
     else if (actual.bytes !== bytes) {
       problem(path, `it must have ${bytes} bytes: it has ${actual.bytes}`, missing);

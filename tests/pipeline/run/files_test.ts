@@ -51,6 +51,15 @@ Deno.test("writeAtomic() returns the size and hash that hashFile() finds, for al
     }
   }));
 
+Deno.test("hashFile() names the path of a folder", () =>
+  inFolder(async (folder) => {
+    await assertRejects(
+      () => hashFile(folder),
+      InputError,
+      `Cannot read "${folder}" as it must be a file: it is a folder`,
+    );
+  }));
+
 Deno.test("writeAtomic() leaves the old file and no partial one when its source fails", () =>
   inFolder(async (folder) => {
     const path = `${folder}/file`;

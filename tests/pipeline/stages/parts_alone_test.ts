@@ -63,4 +63,7 @@ Deno.test("what is no run becomes one by a partition where it is new, and is to 
     assertEquals(await said(`${run}/experts`), first(`${run}/experts`)); // it is not there
     await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true });
     assertEquals(await said(`${run}/experts/expert-00`), `name the run that it lies in, ${run}`);
+    await Deno.remove(`${run}/config.json`);
+    const back = "copy config.json back, or run the same deno task partition with all its settings again";
+    for (const place of [run, `${run}/`]) assertEquals(await said(place), back);
   }));

@@ -29,6 +29,9 @@ Deno.test("repairOf() says by which command a file of a run is made again", asyn
     assertEquals(await repair(`${run}/first/gone.txt`), undefined);
     await Deno.remove(file);
     assertEquals(await repair(file), "run deno task partition --run RUN first");
+    await Deno.mkdir(file);
+    assertEquals(await repair(file), "remove that folder and run deno task first --run RUN --check");
+    await Deno.remove(file);
     await Deno.writeTextFile(file, bytes);
     await Deno.writeTextFile(manifest, "{");
     assertEquals(await repair(manifest), "run deno task first --run RUN --force, or copy the file again");

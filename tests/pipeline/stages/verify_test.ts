@@ -401,8 +401,16 @@ Deno.test("verifyRun() says once what is wrong with a file, with one mend that c
     ],
     [
       "config.json",
-      "copy it again, or remove it and run the same deno task partition with all",
+      "copy config.json back, or run the same deno task partition with all",
       (path) => Deno.remove(path),
+    ],
+    [
+      "tokenizer.json",
+      `remove it and ${partition}`,
+      async (path) => {
+        await Deno.remove(path);
+        await Deno.mkdir(path);
+      },
     ],
     ["config.json", "copy it again, or remove it and run the same", (path) => Deno.writeTextFile(path, "{")],
     ["manifests/split.json", "remove it to run the stage again", (path) => Deno.writeTextFile(path, "{")],
