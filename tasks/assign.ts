@@ -9,7 +9,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { assignFiles } from "./assign_files.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { isPipe, pipeValues } from "./pipe.ts";
+import { checkWritten, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 const PRICES = field.section("Command", {
@@ -33,6 +33,7 @@ export const TASK = await defineTask({
     const { method: settled, chunk } = pipeValues(call, ["shardSequences"]);
     const method = prices === undefined ? settled : sources.flags?.method; // a file of settings always has one
     const { prefix } = sources.flags ?? {}; // a file of settings has one that may be of other scores
+    await checkWritten(call, [...paths, prices ?? ""]);
     await assignFiles({ paths, method, prefix, chunk, prices, output, signal, tell, onWarning });
   },
 }, import.meta);

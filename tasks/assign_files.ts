@@ -18,7 +18,7 @@ import {
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, lineageOf } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
-import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
+import { checkOutput, chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 
@@ -57,6 +57,8 @@ export async function assignFiles(
     if (known && proof) tell(driftText(drift(proof.loads, known.rows)));
     return;
   }
+  const pricesOutput = output && output !== "-" ? `${output}.prices.json` : undefined;
+  if (pricesOutput !== undefined) await checkOutput(pricesOutput, paths);
   using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`, { signal, tell });
   const { experts, batches } = await peekExperts(input.open());
   let lineage: Lineage | null = null;
@@ -71,16 +73,22 @@ export async function assignFiles(
   if (proof === undefined) return;
   tell(proofText(summaryOf(proof), lineage?.costs));
   if (!proof.prices) return;
-  if (!output || output === "-") {
+  if (pricesOutput === undefined) {
     return tell(
       "the prices, which assign other sequences like these, are not kept: --output PATH keeps them",
     );
   }
-  const path = `${output}.prices.json`;
   const { prefix: scored = prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
-  await writePrices(path, { method: method!, experts, rows, prefix: scored, partitioner, prices: kept }, {
+  await writePrices(pricesOutput, {
+    method: method!,
+    experts,
+    rows,
+    prefix: scored,
+    partitioner,
+    prices: kept,
+  }, {
     sealed: true,
   });
-  tell(`${path}: the prices, which assign other sequences like these`);
+  tell(`${pricesOutput}: the prices, which assign other sequences like these`);
 }

@@ -10,7 +10,7 @@ import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN } from "./options.ts";
-import { isPipe, pipeValues, until, writeOut } from "./pipe.ts";
+import { checkWritten, isPipe, pipeValues, until, writeOut } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -31,7 +31,9 @@ export const TASK = await defineTask({
         `Cannot write documents as they must be text: --token-column names ids, "${tokenColumn}"`,
       );
     }
-    const lines = documentLines(openDocuments(resolveConfiguration(sources)));
+    const configuration = resolveConfiguration(sources);
+    await checkWritten(call, [], configuration.input);
+    const lines = documentLines(openDocuments(configuration));
     if (options.output === "-") return await writeOut(lines, signal);
     const { bytes } = await writeAtomic(options.output, until(signal, lines));
     tell(`${options.output}: ${bytes} bytes`);

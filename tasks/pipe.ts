@@ -15,6 +15,8 @@ import {
 } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { type Configuration, presetOf, type Sources } from "../pipeline/settings/mod.ts";
+import { checkOutput } from "../pipeline/stages/mod.ts";
+import { expandInputs } from "../pipeline/text/mod.ts";
 
 /** What ends the work of a pipe, and what shows a line that is no part of its result. */
 export interface PipeOptions {
@@ -58,6 +60,20 @@ function refuseOfRuns(
   throw new InputError(
     say`Cannot use ${setting(name)} with ${pipe} as it must go with a run folder: leave it out, or ${left}`,
   );
+}
+
+/**
+ * Throws an `InputError` where the file that a task is to write is a file of a run, or one that it reads: one of `files`,
+ * of the documents that `patterns` name, or its file of settings.
+ */
+export async function checkWritten(
+  { options: { output, config = "" } }: { options: { output?: string; config?: string } },
+  files: readonly string[],
+  patterns: string[] = [],
+): Promise<void> {
+  if (!output || output === "-") return;
+  const documents = patterns.length === 0 ? [] : await expandInputs(patterns);
+  await checkOutput(output, [config, ...files, ...documents]);
 }
 
 /**

@@ -9,7 +9,7 @@ import { openPartitioner, score } from "../pipeline/partition/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, OUTPUT, PART, REQUIRE_GPU } from "./options.ts";
-import { arrowInput, arrowOutput, isPipe, pipeValues } from "./pipe.ts";
+import { arrowInput, arrowOutput, checkWritten, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -31,6 +31,7 @@ export const TASK = await defineTask({
     if (!values.routers) {
       throw new InputError("Cannot score as --routers must name a folder of routers: it is not given");
     }
+    await checkWritten(call, [...paths, values.routers]);
     const open = async () => {
       const { adapter, variants, requireGpu } = options;
       const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });

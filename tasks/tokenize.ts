@@ -9,7 +9,7 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT, PART, WORKERS } from "./options.ts";
-import { arrowOutput, isPipe, pipeValues } from "./pipe.ts";
+import { arrowOutput, checkWritten, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -32,6 +32,7 @@ export const TASK = await defineTask({
     if (!configuration.tokenizer) {
       throw new InputError("Cannot tokenize as --tokenizer must name a tokenizer.json: it is not given");
     }
+    await checkWritten(call, [configuration.tokenizer], paths);
     const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
     const { sequenceLength, packing } = configuration;
     const documents = readDocuments(paths, readOptions(configuration));

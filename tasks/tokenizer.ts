@@ -10,7 +10,7 @@ import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, OUTPUT } from "./options.ts";
-import { isPipe, pipeValues, until } from "./pipe.ts";
+import { checkWritten, isPipe, pipeValues, until } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
@@ -32,6 +32,7 @@ export const TASK = await defineTask({
       );
     }
     const configuration = resolveConfiguration(sources);
+    await checkWritten(call, [configuration.tokenizer], paths);
     const documents = readDocuments(paths, readOptions(configuration));
     const { json, vocabulary } = await trainTokenizer(until(signal, documents), {
       vocabularySize: configuration.vocabularySize,

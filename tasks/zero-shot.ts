@@ -6,7 +6,7 @@
 import { writeHarnessResults } from "../pipeline/evaluation/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { askRun } from "../pipeline/stages/mod.ts";
+import { askRun, checkOutputFolder } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECK, DEVICE, FORCE, MIXES, REQUIRE_GPU, RUN } from "./options.ts";
 import { zeroShotText } from "./zero_shot_text.ts";
@@ -49,6 +49,7 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, task: tasks, routeWithChoice, output, limit } = options;
+    if (output !== undefined) await checkOutputFolder(output);
     const routing = routeWithChoice ? "choice" : "context";
     const results = await askRun({ ...options, tasks, routing }, { signal, onEvent });
     if (output !== undefined) await writeHarnessResults(output, results, { run, limit });

@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { copyFolder, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 /** Lists everything below a folder: files with their text, links with where they lead, folders. */
 async function treeOf(folder: string, under = ""): Promise<Record<string, string>> {
@@ -169,4 +169,51 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
       if (isFolder) await Deno.rename(`${folder}/mine/it`, `${run}/${path}`);
       await Deno.remove(`${folder}/mine`, { recursive: true });
     }
+  }));
+
+Deno.test("no task writes over what it reads, nor over a file of a run", () =>
+  inFolder(async (folder) => {
+    const docs = `${folder}/docs.jsonl`;
+    await Deno.writeTextFile(docs, smallCorpus());
+    const [run, other] = ["run", "other"].map((name) => `${folder}/${name}`);
+    const { code, err } = await task("partition", ["--run", run, "--input", docs, ...SMALL]);
+    assertEquals(code, 0, err);
+    copyFolder(run, other);
+    for (const name of ["tokenizer.json", "config.json"]) {
+      await Deno.copyFile(`${run}/${name}`, `${folder}/${name}`);
+    }
+    await Deno.copyFile(`${run}/scores/train-00000.arrow`, `${folder}/scores.arrow`);
+    await Deno.link(docs, `${folder}/hard.jsonl`);
+    const tokenizer = ["--tokenizer", `${folder}/tokenizer.json`];
+    const routers = ["--routers", `${run}/partitioner`, "--prefix", "16"];
+    const [shard, scores] = [`${run}/tokens/test-00000.arrow`, `${folder}/scores.arrow`];
+    const cases: [name: string, args: string[], output: string][] = [
+      ["corpus", ["--input", docs], docs],
+      ["corpus", ["--input", `${folder}/d*.jsonl`], `${folder}/hard.jsonl`],
+      ["tokenizer", [docs], docs],
+      ["tokenize", [docs, ...tokenizer], docs],
+      ["tokenize", [docs, ...tokenizer], `${folder}/tokenizer.json`],
+      ["tokenize", [docs, ...tokenizer, "--config", `${folder}/config.json`], `${folder}/config.json`],
+      ["score", [shard, ...routers], shard],
+      ["assign", [scores], scores],
+      ["assign", [scores], `${other}/tokens/train-00000.arrow`],
+      ["assign", [scores, "--method", "optimal"], `${other}/assignments/own`],
+      ["report", ["--run", run], `${run}/config.json`],
+      ["report", ["--run", run], `${other}/partition/expert-00/train-00000.arrow`],
+      ["compare", [run, other], `${other}/tokenizer.json`],
+      ["zero-shot", ["--run", run], run],
+      ["zero-shot", ["--run", run], `${run}/dense`],
+    ];
+    const before = await treeOf(folder);
+    for (const [name, args, output] of cases) {
+      const { code, err } = await task(name, [...args, "--output", output]);
+      assertEquals(code, 2, `${name}: ${err}`);
+      assertMatch(err, /^error: Cannot write ".+" as it must not .*; choose another --output\n$/m);
+      assertEquals(await treeOf(folder), before, name);
+    }
+    for (const page of [`${run}/report.html`, `${folder}/page.html`]) {
+      const { code, err } = await task("report", ["--run", run, "--samples", "0", "--output", page]);
+      assertEquals(code, 0, err);
+    }
+    assertEquals((await task("verify", [run])).code, 0); // the manifest of the page is that of the page
   }));

@@ -15,6 +15,7 @@ import { printable } from "../run/printable.ts";
 import { Vouched } from "../run/vouched.ts";
 import { FIELD_NAMES } from "../settings/configuration.ts";
 import { DOCUMENTS } from "../stages/evaluate.ts";
+import { checkOutput } from "../stages/output.ts";
 import { type Lack, lacksOf, statusOf } from "../stages/status.ts";
 import type { ComparedSource, CompareOptions, Comparison, SettingDifference } from "./comparison.ts";
 import { heldOutHash, type LocatedRun, sharedHeldOut } from "./held_out.ts";
@@ -23,12 +24,13 @@ import { besideFirst } from "./paired.ts";
 
 /**
  * Compares runs by the files in their folders; nothing is run. Throws an `InputError` where fewer than two
- * runs are named, one is named twice, a folder is no run, a file is damaged, or two runs hold out different
- * text.
+ * runs are named, one is named twice, a folder is no run, a file is damaged, two runs hold out different
+ * text, or the page would replace a file of a run.
  */
 export async function compareRuns(options: CompareOptions): Promise<Comparison> {
   const { runs: paths, output, signal } = options;
   await checkPaths(paths);
+  if (output !== undefined) await checkOutput(output);
   const names = shortNames(paths).map(printable);
   const located: (LocatedRun & { lacks: Lack[] })[] = [];
   for (const [i, run] of paths.entries()) {

@@ -9,6 +9,7 @@ import type { Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { exists, writeAtomic } from "../run/files.ts";
+import { checkOutput, isSamePlace } from "../stages/output.ts";
 import { type Lack, lacksOf, statusOf } from "../stages/status.ts";
 import { writePages } from "../run/manifest.ts";
 import { type DrawOptions, drawPlots } from "./drawn.ts";
@@ -60,6 +61,8 @@ export interface Report {
 export async function report(options: ReportOptions): Promise<Report> {
   const { run, output = `${run}/${PAGE}`, words, samples: tokens = SAMPLE_TOKENS, ...rest } = options;
   const record = await readRun(run);
+  const isPage = await isSamePlace(output, `${run}/${PAGE}`);
+  if (!isPage) await checkOutput(output);
   const cost = await readCost({ run, flops: 1, utilisation: 1 });
   const experts = await expertsThatLieIn(run, record);
   const samples = await writeSamples(run, experts.slice(0, MOST_EXPERTS), { ...rest, tokens });
@@ -74,7 +77,7 @@ export async function report(options: ReportOptions): Promise<Report> {
   };
   const text = page(frame, sections, drawn, words);
   // Parts that lie without their run have no manifests, and are known by that.
-  if (options.output === undefined && record.alone.length === 0) {
+  if (isPage && record.alone.length === 0) {
     await writePages(run, "report", { [PAGE]: text });
   } else await writeAtomic(output, text);
   return { output, plots: files, missing: sections.missing, outOfDate: sections.outOfDate };

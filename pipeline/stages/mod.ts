@@ -34,6 +34,7 @@ export {
   planPartition,
   type StageEstimate,
 } from "./plan.ts";
+export { checkOutput, checkOutputFolder } from "./output.ts";
 export { partitionRemedy } from "./parts_alone.ts";
 export { repairOf } from "./repair.ts";
 export {
