@@ -9,7 +9,7 @@ import { formsText, InputError, parseVariants, say, setting, type Text } from ".
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
 import type { Part } from "../pipeline/stages/mod.ts";
 
-const { choice, custom, flag, integer, integers, number, path, paths, section, text } = field;
+const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 
 /** Options that every task takes. */
 export const PRINTING = section("Command", {
@@ -260,7 +260,7 @@ export const JOB_OPTIONS = section("Command", {
       "zero-shot tasks to ask, a process each; own for those made of held-out text, none; without it as before",
   }),
   zeroShotData: path({ value: "FOLDER", help: "folder with the data of zero-shot tasks that are published" }),
-  slurmPartition: text({
+  slurmPartition: word({
     value: "NAME",
     help: "Slurm's partition of nodes; none for its default, without it as before",
   }),
@@ -273,7 +273,7 @@ export const JOB_OPTIONS = section("Command", {
     value: "D-HH:MM:SS",
     help: "most time of a process, which is queued again after it; none for Slurm's, without it as before",
   }),
-  gres: text({
+  gres: word({
     value: "NAME:N",
     help: "what a process with a GPU asks Slurm for, like gpu:1; none for nothing, without it as before",
   }),

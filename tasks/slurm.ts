@@ -8,7 +8,7 @@
 import { resolve } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { fileURLToPath } from "node:url";
-import { InputError, RunError, say, setting } from "../kernels/mod.ts";
+import { ExplainedError, InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { lockRun, writeAtomic } from "../pipeline/run/mod.ts";
 import { type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
@@ -86,7 +86,10 @@ const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
 const SUBMIT_MS = 60_000; // to wait for another process that submits the same run
 const SIGNAL_SECONDS = 90; // seconds before the time is up: enough to save a checkpoint
 
-/** Runs a command of Slurm and returns what it prints. Throws an `InputError` where Slurm is not there, or refuses. */
+/**
+ * Runs a command of Slurm and returns what it prints. Throws an `InputError` where the command is not there, and a
+ * `RunError` where it fails: Slurm does not answer, or refuses.
+ */
 async function slurm(command: string, args: string[]): Promise<string> {
   let output: Deno.CommandOutput;
   try {
@@ -106,8 +109,9 @@ async function slurm(command: string, args: string[]): Promise<string> {
   const { success, stdout, stderr } = output;
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
   if (success) return text(stdout);
-  throw new InputError(
-    say`Cannot use Slurm as ${command} must succeed: it says "${text(stderr).replace(/\s+/g, " ")}"`,
+  throw new RunError(
+    `Cannot use Slurm as ${command} must succeed: it says "${text(stderr).replace(/\s+/g, " ")}"`,
+    { remedy: "run the same again once Slurm answers, or change what it refuses" },
   );
 }
 
@@ -126,7 +130,7 @@ function placeOf(folder: string): string {
 /** Names the run, the job and the places that a job of Slurm belongs to. */
 const commentOf = (run: string, { job, base }: Submission) => `smalltalk ${job.name} ${base} ${placeOf(run)}`;
 
-/** Lists what Slurm knows of a run. Throws an `InputError` where there is no Slurm. */
+/** Lists what Slurm knows of a run. Throws as {@linkcode slurm} does. */
 export async function readQueue(run: string): Promise<Queued[]> {
   const format = ["%F", "%K", "%T", "%N", "%r", "%k"].join("|");
   const place = placeOf(run);
@@ -151,8 +155,8 @@ export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 }
 
 /**
  * Reads what Slurm knows of a run, and how many tasks an array may have. Throws an `InputError` where Slurm
- * cannot take the path of the run, and where there is no Slurm, unless `tell` accepts that: then nothing counts
- * as queued, and arrays have Slurm's default limit.
+ * cannot take the path of the run, and where there is no Slurm, and a `RunError` where it does not answer, unless `tell`
+ * accepts these: then nothing counts as queued, and arrays have Slurm's default limit.
  */
 export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
   const where = resolve(run);
@@ -168,7 +172,7 @@ export async function readSlurm(run: string, tell?: (text: string) => void): Pro
   try {
     return { queue: await readQueue(run), most: await readMaxArraySize() };
   } catch (error) {
-    if (!tell || !(error instanceof InputError)) throw error;
+    if (!tell || !(error instanceof ExplainedError)) throw error;
     tell("Slurm does not answer here: the scripts are for an empty queue, and arrays of at most 1001 tasks");
     return NONE;
   }
@@ -411,9 +415,12 @@ export function submitScript(
       const args = sbatchArguments(run, submission, idOf);
       const path = args.pop()!;
       const variable = variableOf(submission.name);
+      const script = scriptOf(run, submission, options);
+      let end = "SCRIPT";
+      while (script.split("\n").includes(end)) end += "_"; // a path may have a line break
       return [
         "",
-        `cat >${quoted(path)} <<'SCRIPT'\n${scriptOf(run, submission, options)}SCRIPT`,
+        `cat >${quoted(path)} <<'${end}'\n${script}${end}`,
         `${variable}=$(sbatch ${args.join(" ")} ${quoted(path)})`,
         `${variable}=\${${variable}%%;*}`, // without the name of the cluster, which may follow
       ];
@@ -463,7 +470,7 @@ export async function submitJobs(
     const refused: string[] = [];
     for (const renewal of renewals) {
       await slurm("scontrol", ["update", ...updateArguments(renewal, idOf)]).catch((error) => {
-        if (!(error instanceof InputError)) throw error;
+        if (!(error instanceof RunError)) throw error;
         refused.push(`of ${renewal.id} Slurm says otherwise (${error.message})`);
       });
     }

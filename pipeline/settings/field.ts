@@ -109,6 +109,18 @@ export function text<Default extends string | undefined = undefined>(
   return field<string | Default>("text", v.string(), "a text", notes);
 }
 
+const ONE_WORD = "one word without quotes, backslashes or #";
+/** The schema of a text that can stand as it is in a line of a script or of its settings. */
+export const WORD: v.GenericSchema<unknown, string> = v.pipe(
+  v.string(),
+  v.regex(/^[^\s\p{Cc}"'`\\#]*$/u, `it must be ${ONE_WORD}`),
+);
+
+/** Makes a field of a text that can stand as it is in a line of a script. */
+export function word(notes: Notes<never> & { value: string }): Field<string | undefined> {
+  return field<string | undefined>("text", WORD, ONE_WORD, notes);
+}
+
 /** Makes a field of a list of texts, whose flag is repeated. */
 export function texts(notes: Notes<string[]> & { value: string }): Field<string[]> {
   return field("texts", v.array(v.string()), "a list of texts", notes);

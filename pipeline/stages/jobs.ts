@@ -8,9 +8,10 @@
 import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { InputError, say, setting, task, type TaskReference } from "../../kernels/errors.ts";
-import { exists, jsonText, refuseLink, writeAtomic } from "../run/files.ts";
+import { exists, jsonText, refuseLink, withRemedy, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
+import { WORD } from "../settings/field.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { scoredModels } from "./evaluate.ts";
@@ -377,10 +378,10 @@ const PLAN = v.object({
   training: v.optional(v.record(v.string(), v.union([v.number(), v.boolean(), v.string()]))),
   zeroShot: v.optional(v.object({ tasks: v.array(v.string()), data: v.optional(v.string()) })),
   slurm: v.optional(v.object({
-    slurmPartition: v.optional(v.string()),
+    slurmPartition: v.optional(WORD),
     expertsAtOnce: v.optional(count),
-    time: v.optional(v.string()),
-    gres: v.optional(v.string()),
+    time: v.optional(WORD),
+    gres: v.optional(WORD),
     container: v.optional(v.string()),
   })),
 });
@@ -402,7 +403,9 @@ export const JOB_PLAN = `${JOBS}/plan.json`;
 
 /** Reads how the jobs of a run were planned; null where none were submitted. Throws an `InputError` where that is damaged. */
 export async function readJobPlan(run: string): Promise<JobPlan | null> {
-  return await readJsonIfThere(`${run}/${JOB_PLAN}`, PLAN, "the plan of a run's jobs");
+  return await readJsonIfThere(`${run}/${JOB_PLAN}`, PLAN, "the plan of a run's jobs").catch(
+    withRemedy(say`remove it, and run ${task("submit", { run })} with all its options again`),
+  );
 }
 
 /**

@@ -129,6 +129,8 @@ Deno.test("submitScript() writes what bash reads, with what was asked for", asyn
     script,
     /^#SBATCH --output=\S+\/a\\ UNIT\\'s\\ \\#1\\ at\\ 5%%\/jobs\/logs\/train\+0-%A_%a\.log$/m,
   );
+  const hostile = submitScript("r", [job("train", [false])], [], 1001, { container: "a\nSCRIPT\nb" });
+  assertStringIncludes(hostile, "<<'SCRIPT_'\n");
   const inner = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(script)![1];
   for (const text of [script, inner]) {
     const { success } = await new Deno.Command("bash", { args: ["-n", "-c", text] }).output();
@@ -278,6 +280,25 @@ Deno.test("deno task submit says what to install where there is no Slurm, and pr
     assertEquals(dry.code, 0, dry.err);
     assertMatch(dry.out, /^deno task submit --run \S+ .* --settle$/m);
     assertStringIncludes(dry.out, "train_expert=$(sbatch --parsable --dependency=afterok:$partition ");
+  }));
+
+Deno.test("deno task submit ends with 1 where Slurm does not answer, and prints scripts all the same", () =>
+  inFolder(async (folder) => {
+    await writeFakeSlurm(folder);
+    const fail = "#!/bin/sh\necho 'squeue: error: resolve_ctls_from_dns_srv: Unknown host' >&2\nexit 1\n";
+    await Deno.writeTextFile(`${folder}/squeue`, fail);
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
+    const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3"];
+    const env = { PATH: folder };
+    const { code, err } = await task("submit", args, { env });
+    assertEquals(code, 1, err);
+    assertMatch(
+      err,
+      /^error: Cannot use Slurm as squeue must succeed: it says ".*Unknown host"; run the same again once Slurm .*\n$/,
+    );
+    const dry = await task("submit", [...args, "--dry-run"], { env });
+    assertEquals(dry.code, 0, dry.err);
+    assertStringIncludes(dry.err, "Slurm does not answer here");
   }));
 
 /** Writes commands that stand for Slurm's: `sbatch` takes its time and keeps what it is given, `squeue` lists that. */

@@ -100,6 +100,14 @@ Deno.test("planOf() refuses names that there are not", async () => {
       { settle: true, dryRun: true },
       "settle must be given without dryRun, which writes nothing: both are given",
     ],
+    ...["gpu:1\ntouch x # ", "a b", "a#", 'a"', "a\x1b", "a\\"].flatMap((
+      text,
+    ): [Record<string, unknown>, string][] =>
+      ["gres", "slurmPartition"].map((name) => [
+        { [name]: text },
+        `${name} as it must be one word without quotes, backslashes or #: it is ${JSON.stringify(text)}`,
+      ])
+    ),
     [{ zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],
     [{ zeroShot: "none", zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],
   ];

@@ -2,7 +2,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { missingOf, planJobs, readJobPlan, settleJobs } from "../../../pipeline/stages/jobs.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
-import { exists } from "../../../pipeline/run/files.ts";
+import { exists, writeAtomic } from "../../../pipeline/run/files.ts";
+import { worded } from "../../../tasks/wording.ts";
 import { inFolder, smallCorpus } from "../../tasks/support.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
@@ -95,6 +96,23 @@ Deno.test("planJobs() leaves out what is made, and takes what stands on the rest
     assertEquals(await missing(), models);
     await Deno.remove(`${run}/manifests/assign.json`);
     assertEquals(await missing(), ["assign", "split", "partition", ...models]);
+  }));
+
+Deno.test("readJobPlan() refuses what would add lines to a script", () =>
+  inFolder(async (run) => {
+    for (const name of ["gres", "slurmPartition", "time"]) {
+      const plan = { parts: 1, dense: [], slurm: { [name]: "1\ntouch x # " } };
+      await writeAtomic(`${run}/jobs/plan.json`, JSON.stringify(plan));
+      const error = await assertRejects(
+        () => readJobPlan(run),
+        InputError,
+        `slurm.${name}: it must be one word without quotes, backslashes or #`,
+      );
+      assertEquals(
+        worded(error.remedy!),
+        `remove it, and run deno task submit --run ${run} with all its options again`,
+      );
+    }
   }));
 
 Deno.test("planJobs() refuses a group of routers that could not run at once, and only where one is missing", () =>
