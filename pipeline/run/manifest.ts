@@ -128,7 +128,7 @@ export async function readManifest(run: string, stage: string): Promise<Manifest
     ? say`run ${task(stage, { run })} again, or remove it`
     : OF_STAGES.test(stage)
     ? "remove it to run the stage again"
-    : "if it is not that of a stage, move it elsewhere"; // it may be the user's
+    : "move it elsewhere (if it is that of a stage, this runs again)"; // it may be the user's
   let manifest: Manifest;
   let whole: boolean;
   try {

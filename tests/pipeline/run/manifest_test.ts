@@ -125,7 +125,7 @@ Deno.test("runOf() takes no other program's folder of manifests for a run, and n
     await writeAtomic(`${home}/config.json`, '{"configuration": {}}');
     assertEquals(await runOf(place), home);
     const error = await assertRejects(() => vouchedFiles(place), InputError, "must be a stage's manifest");
-    assertEquals(error.remedy, "if it is not that of a stage, move it elsewhere");
+    assertEquals(error.remedy, "move it elsewhere (if it is that of a stage, this runs again)");
     await Deno.remove(foreign);
     await Deno.remove(`${home}/config.json`);
     await writeManifest(home, identity, { outputs, result });

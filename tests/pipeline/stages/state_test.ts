@@ -65,7 +65,7 @@ Deno.test("statesOf() tells of a manifest that cannot be read, and of the other 
     const states = await told(run);
     assertEquals([states.first, states.extra], ["up to date", "missing"]);
     assertStringIncludes(states.second, `damaged: Cannot read "${path}" as it must be a stage's manifest`);
-    assertStringIncludes(states.second, "; remove it to run the stage again");
+    assertStringIncludes(states.second, "; move it elsewhere (if it is that of a stage, this runs again)"); // no stage of ours
     assertEquals(states.third, 'out of date: "second" is damaged');
     const context = { run, configuration };
     const known = statesOf(context);
