@@ -134,13 +134,18 @@ export interface SequenceSum {
   batch: number;
   /** Rows per sequence. */
   length: number;
+  /**
+   * Whether every form adds the rows in ascending order, so that a host that does the same comes to the same
+   * bits. Default: each form adds in the order that suits it.
+   */
+  ascending?: boolean;
 }
 
 /** Plans the sum over every sequence, written to places `slot` to `slot + batch`. */
 export function sequenceSum(gpu: Gpu, tensors: SequenceSum): Dispatch {
   return gpu.dispatch({
     label: "sequence_sum",
-    ...(gpu.variants.rows === "workgroup"
+    ...(gpu.variants.rows === "workgroup" && !tensors.ascending
       ? { code: sumWorkgroup(gpu.subgroupSize), constants: { WG: 64 }, workgroups: tensors.batch }
       : { code: SUM, constants: { WG: WORKGROUP }, workgroups: Math.ceil(tensors.batch / WORKGROUP) }),
     params: [tensors.batch, tensors.length, tensors.models],

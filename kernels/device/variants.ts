@@ -40,7 +40,7 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
 };
 
 /** Raised whenever a form for GPUs gives other bits than before. */
-const WORKGROUP_REVISION = 2;
+const WORKGROUP_REVISION = 3;
 
 /**
  * Gives what the bits of some forms depend on besides their names: a state of a training is continued by the same forms of the same

@@ -159,7 +159,8 @@ interface PlannedPass {
 
 /**
  * Plans forward pass and loss, and where results of a row wait for their readback: as a sum over the row, or
- * token by token. In the latter case the host adds up in f32 and in the same order, to the same bits.
+ * token by token. In the latter case the host adds up in f32 in ascending order, as the device does in every
+ * form of its kernels, to the same bits.
  */
 function planPass(
   gpu: Gpu,
@@ -175,7 +176,8 @@ function planPass(
   const outputs = groups.map(({ own, size }) =>
     [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
       const sums = arena.buffer("sequence sums", places * steps * size * 4);
-      return { values, slot, sums, models: size, batch: batch * steps, length: length / steps };
+      const rows = { models: size, batch: batch * steps, length: length / steps };
+      return { values, slot, sums, ...rows, ascending: true };
     })
   );
   const dispatches = groups.flatMap(({ bank, own, forward }, i) => [

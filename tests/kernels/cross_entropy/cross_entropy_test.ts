@@ -11,6 +11,7 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
+  assertSameBits,
   type Bank,
   bank,
   CENTRAL_DIFFERENCES,
@@ -336,6 +337,24 @@ for (const { form, on } of FORMS.filter(({ form }) => form !== "subgroup")) {
       { models: 1, batch: MANY_ROWS, length: 2, slot: 3 },
     ];
     for (const shape of shapes) await checkSequenceSum(on, shape);
+  });
+
+  Deno.test(`sequenceSum() adds as a host does in f32 where it is to go in ascending order, rows=${form}`, async () => {
+    const [batch, length] = [3, 300];
+    const values = random(batch * length, "values to add in order");
+    const sums = bank("sums", { rows: batch, columns: 1, stride: 1 });
+    const plan = sequenceSum(on, {
+      ...{ models: 1, batch, length, ascending: true, sums: sums.buffer },
+      values: bank("values", { rows: 1, columns: values.length }, values).buffer,
+      slot: integers("slot", Uint32Array.of(0)),
+    });
+    const [actual] = await run([plan], [sums]);
+    const expected = Float32Array.from(
+      { length: batch },
+      (_, i) =>
+        values.subarray(i * length, (i + 1) * length).reduce((sum, value) => Math.fround(sum + value), 0),
+    );
+    assertSameBits(actual, expected);
   });
 
   Deno.test(`sequenceSum() equals its reference at random shapes, rows=${form}`, async () => {

@@ -103,6 +103,6 @@ Deno.test("every adapter runs the forms that need nothing of it, and all of its 
 Deno.test("revisionOf() tells states apart that forms for GPUs of another revision made, and leaves others as they are", () => {
   assertEquals(revisionOf(VARIANTS.software), {});
   assertEquals(revisionOf({ matmul: "registers", attention: "query", rows: "invocation" }), {});
-  assertEquals(revisionOf(VARIANTS.gpu), { forms: 2 });
-  assertEquals(revisionOf({ ...VARIANTS.software, matmul: "workgroup_f16" }), { forms: 2 });
+  assertEquals(revisionOf(VARIANTS.gpu), { forms: 3 });
+  assertEquals(revisionOf({ ...VARIANTS.software, matmul: "workgroup_f16" }), { forms: 3 });
 });

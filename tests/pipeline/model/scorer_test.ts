@@ -4,13 +4,14 @@ import type { Variants } from "../../../kernels/device/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer, type TokenScores } from "../../../pipeline/model/scorer.ts";
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
-import { assertClose, assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
+import { assertClose, assertSameBits, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
 import { anyWeights, endingInFirstPass } from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
 const MODELS = [0, 1, 2].map((i) => anyWeights(CONFIG, i));
 const STRIDE = 12;
+const FORMS = await formsOf("rows");
 
 /** Random sequences `[rows, 12]` of 0 to 12 tokens. */
 function sequences(rows: number) {
@@ -81,17 +82,20 @@ Deno.test("createScorer() sums over several prefixes in one forward pass, each a
   });
 });
 
-Deno.test("createScorer() gives a prefix the same bits in any company, batch and bank, and those of the sum where it is the length", async () => {
-  const rows = sequences(9);
-  const prefixes = [2, 5, 7, STRIDE];
-  const expected = await score(rows, { prefixes, batch: 1 });
-  const at = (k: number) => expected.filter((_, place) => Math.floor(place / 3) % prefixes.length === k);
-  assertSameBits(at(3), await score(rows), "the whole length");
-  assertSameBits(at(1), await score(rows, { prefixes: [5] }), "a prefix alone");
-  assertSameBits(await score(rows, { prefixes, batch: 16 }), expected, "one batch");
-  const on = { ...gpu, maxBindingBytes: 2 * 4 * 48 * 48 };
-  assertSameBits(await score(rows, { prefixes, on }), expected, "two models per bank");
-});
+for (const { form, on } of FORMS) {
+  Deno.test(`createScorer() gives a prefix the same bits in any company, batch and bank, and those of the sum where it is the length, rows=${form}`, async () => {
+    const rows = sequences(9);
+    const prefixes = [2, 5, 7, STRIDE];
+    const expected = await score(rows, { prefixes, batch: 1, on });
+    const at = (k: number) => expected.filter((_, place) => Math.floor(place / 3) % prefixes.length === k);
+    assertSameBits(at(3), await score(rows, { on }), "the whole length");
+    assertSameBits(at(1), await score(rows, { prefixes: [5], on }), "a prefix alone");
+    assertSameBits(at(1), await score(rows, { length: 5, on }), "a prefix alone, summed on the device");
+    assertSameBits(await score(rows, { prefixes, batch: 16, on }), expected, "one batch");
+    const tight = { ...on, maxBindingBytes: 2 * 4 * 48 * 48 };
+    assertSameBits(await score(rows, { prefixes, on: tight }), expected, "two models per bank");
+  });
+}
 
 Deno.test("createScorer() sums over prefixes of more rows than it reads back at once", async () => {
   const rows = sequences(5000);
@@ -324,36 +328,38 @@ Deno.test("Scorer.scoreTokens() gives what an independent f64 model says of ever
   assert(found > 0, "no token is the likeliest");
 });
 
-Deno.test("Scorer.score() sums over spans, to the bits of their tokens' sum, and within each prefix", async () => {
-  const { tokens, lengths } = sequences(13);
-  const spans = spansOf(lengths);
-  const expected = (await scoreTokens(tokens, spans)).nll;
-  const prefixes = [2, 5, STRIDE];
-  const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 4, length: STRIDE });
-  assertSameBits(await scorer.score(tokens, STRIDE, spans), expected, "in sum");
-  const several = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 3, length: STRIDE, prefixes });
-  const nll = await several.score(tokens, STRIDE, spans);
-  for (const [k, prefix] of prefixes.entries()) {
-    const parts = spans.map(({ begin, end }) => ({
-      begin: Math.min(begin, prefix),
-      end: Math.min(end, prefix),
-    }));
-    const column = nll.filter((_, i) => Math.floor(i / 3) % prefixes.length === k);
-    assertSameBits(column, await scorer.score(tokens, STRIDE, parts), `prefix ${prefix}`);
-  }
-  const whole = Array.from(lengths, wholeSpan);
-  assertSameBits(
-    await scorer.score(tokens, STRIDE, whole),
-    await scorer.score(tokens, STRIDE, lengths),
-    "whole rows",
-  );
-  assertSameBits(
-    (await several.scoreTokens(tokens, STRIDE, lengths)).nll,
-    (await scoreTokens(tokens, whole)).nll,
-  );
-  scorer.close();
-  several.close();
-});
+for (const { form, on } of FORMS) {
+  Deno.test(`Scorer.score() sums over spans, to the bits of their tokens' sum, and within each prefix, rows=${form}`, async () => {
+    const { tokens, lengths } = sequences(13);
+    const spans = spansOf(lengths);
+    const expected = (await scoreTokens(tokens, spans, { on })).nll;
+    const prefixes = [2, 5, STRIDE];
+    const scorer = createScorer(on, { config: CONFIG, models: MODELS, batch: 4, length: STRIDE });
+    assertSameBits(await scorer.score(tokens, STRIDE, spans), expected, "in sum");
+    const several = createScorer(on, { config: CONFIG, models: MODELS, batch: 3, length: STRIDE, prefixes });
+    const nll = await several.score(tokens, STRIDE, spans);
+    for (const [k, prefix] of prefixes.entries()) {
+      const parts = spans.map(({ begin, end }) => ({
+        begin: Math.min(begin, prefix),
+        end: Math.min(end, prefix),
+      }));
+      const column = nll.filter((_, i) => Math.floor(i / 3) % prefixes.length === k);
+      assertSameBits(column, await scorer.score(tokens, STRIDE, parts), `prefix ${prefix}`);
+    }
+    const whole = Array.from(lengths, wholeSpan);
+    assertSameBits(
+      await scorer.score(tokens, STRIDE, whole),
+      await scorer.score(tokens, STRIDE, lengths),
+      "whole rows",
+    );
+    assertSameBits(
+      (await several.scoreTokens(tokens, STRIDE, lengths)).nll,
+      (await scoreTokens(tokens, whole, { on })).nll,
+    );
+    scorer.close();
+    several.close();
+  });
+}
 
 Deno.test("Scorer.scoreTokens() gives a row the same bits alone, in any company, and in any bank", async () => {
   const { tokens, lengths } = sequences(12);
