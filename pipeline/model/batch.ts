@@ -43,21 +43,19 @@ export function placeSequence(
 }
 
 /**
- * Fills `targets` with the successors of tokens and `weights` with their parts in the mean loss of their model: 1 / (predicted
- * tokens of the model) where the successor lies in its row's span, 0 elsewhere. Returns the number of predicted tokens per
- * model. With `sum`, weights are 1: the loss is a sum.
- *
- * Throws an {@link InputError} where a token id is not below `vocabulary`, and a `RangeError` where a span leaves its row.
+ * Checks the batch of a step. Throws an {@link InputError} where a token id is not below `vocabulary`, and a `RangeError` where
+ * there are not `sequences` sequences of `length` tokens, or a span leaves its row.
  */
-export function shiftTargets(
+export function checkBatch(
   { tokens, lengths, spans }: HostBatch,
-  models: number,
-  length: number,
-  vocabulary: number,
-  targets: Uint32Array,
-  weights: Float32Array,
-  { sum = false }: { sum?: boolean } = {},
-): Uint32Array {
+  { sequences, length, vocabulary }: { sequences: number; length: number; vocabulary: number },
+): void {
+  if (lengths.length !== sequences || tokens.length !== sequences * length) {
+    throw new RangeError(
+      `Cannot take a step as the batch must hold ${sequences} sequences of ${length} tokens: it holds ` +
+        `${lengths.length} lengths and ${tokens.length} tokens`,
+    );
+  }
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
     const fact = `sequence ${Math.floor(i / length)}, position ${i % length} holds ${tokens[i]}`;
@@ -66,6 +64,26 @@ export function shiftTargets(
     );
   }
   if (spans) checkSpans(spans, lengths);
+}
+
+/**
+ * Fills `targets` with the successors of tokens and `weights` with their parts in the mean loss of their model: 1 / (predicted
+ * tokens of the model) where the successor lies in its row's span, 0 elsewhere. Returns the number of predicted tokens per
+ * model. With `sum`, weights are 1: the loss is a sum.
+ *
+ * Throws as {@link checkBatch} does; `targets` has room for all sequences that there must be.
+ */
+export function shiftTargets(
+  hostBatch: HostBatch,
+  models: number,
+  length: number,
+  vocabulary: number,
+  targets: Uint32Array,
+  weights: Float32Array,
+  { sum = false }: { sum?: boolean } = {},
+): Uint32Array {
+  checkBatch(hostBatch, { sequences: targets.length / length, length, vocabulary });
+  const { tokens, lengths, spans } = hostBatch;
   const counted = spans ?? Array.from(lengths, wholeSpan);
   const batch = lengths.length / models;
   const predicted = new Uint32Array(models);

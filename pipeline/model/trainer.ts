@@ -127,16 +127,8 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
   const order = new Uint32Array(groups[0].size * rows);
 
   /** Fills `targets` and `lossWeights` and returns the tokens predicted per model. */
-  function shift(hostBatch: HostBatch, sum: boolean): Uint32Array {
-    const expected = models * batch;
-    if (hostBatch.lengths.length !== expected || hostBatch.tokens.length !== expected * length) {
-      throw new RangeError(
-        `Cannot take a step as the batch must hold ${expected} sequences of ${length} tokens: it holds ` +
-          `${hostBatch.lengths.length} lengths and ${hostBatch.tokens.length} tokens`,
-      );
-    }
-    return shiftTargets(hostBatch, models, length, config.vocabulary, targets, lossWeights, { sum });
-  }
+  const shift = (hostBatch: HostBatch, sum: boolean): Uint32Array =>
+    shiftTargets(hostBatch, models, length, config.vocabulary, targets, lossWeights, { sum });
 
   /** Uploads one micro-batch of one group after another; each must be submitted before the next. Results go to place `index`. */
   function* uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {

@@ -2,11 +2,12 @@
  * Lets several trainings of one shape share a bank: their models take each step at once, in as many
  * dispatches as one model would. Each training otherwise runs as if it were alone (data, metrics,
  * checkpoints), to the same bits. Where it reads from the device, it waits until the others have come as far.
+ * A batch that no model can take fails its own training alone; a step that fails all the same fails all.
  */
 
 import { createHash } from "node:crypto";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { emptyBatch, type HostBatch } from "../model/batch.ts";
+import { checkBatch, emptyBatch, type HostBatch } from "../model/batch.ts";
 import type { Weights } from "../model/parameters.ts";
 import { createTrainer, type Trainer, type TrainerOptions } from "../model/trainer.ts";
 import { joinStates, sliceState, type StepResult, type TrainerState } from "../model/trainer_group.ts";
@@ -158,8 +159,8 @@ interface Model {
   /** Steps that it has asked for and that the bank has not taken. */
   queue: { batch: HostBatch; rate: number }[];
   results: StepResult[];
-  /** Called when its queue is empty. */
-  drained: (() => void)[];
+  /** Told when its queue is empty, or that it never will be. */
+  drained: { resolve(): void; reject(error: unknown): void }[];
   evaluation?: {
     batch: HostBatch;
     resolve(result: { nll: Float64Array; predicted: Uint32Array }): void;
@@ -171,11 +172,12 @@ interface Model {
 /** Makes a bank, and a trainer of one model for each of those who asked. */
 function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): LoopTrainer[] {
   const [{ options }] = asked;
-  const { batch, length } = options;
+  const { batch, length, config: { vocabulary } } = options;
   const bank = createTrainer(gpu, { ...options, start: joined(asked), asInBankOf: 1 });
   const models = asked.map((): Model => ({ queue: [], results: [], drained: [], closed: false }));
   const first = bank.steps;
   let evaluating = false;
+  let failure: { error: unknown } | undefined; // of a step: no model can go on
   let reading: Promise<unknown> = Promise.resolve(); // one after another
   let snapshots = new Map<string, Promise<unknown>>();
 
@@ -193,23 +195,41 @@ function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): L
     return { ...all, spans };
   }
 
+  /** Takes a step of all models that are not closed. */
+  function stepOf(active: readonly Model[]): void {
+    const steps = new Map(active.map((model) => [model, model.queue.shift()!]));
+    const rates = new Set([...steps.values()].map(({ rate }) => rate));
+    if (rates.size > 1) {
+      throw new RangeError(
+        `Cannot train together as all must take a step at one rate: they are ${[...rates]}`,
+      );
+    }
+    bank.step(sideBySide((model) => steps.get(model)?.batch), [...rates][0]);
+    snapshots = new Map();
+  }
+
+  /** Tells all models that a step failed: each of them would miss it. */
+  function fail(error: unknown): void {
+    failure = { error };
+    for (const model of models) {
+      model.evaluation?.reject(error);
+      model.evaluation = undefined;
+      for (const { reject } of model.drained.splice(0)) reject(error);
+    }
+  }
+
   /** Takes the steps that every model has asked for, and evaluates once no model can go on. */
   function pump(): void {
+    if (failure) return;
     const active = models.filter(({ closed }) => !closed);
-    while (active.length > 0 && active.every(({ queue }) => queue.length > 0)) {
-      const steps = new Map(active.map((model) => [model, model.queue.shift()!]));
-      const rates = new Set([...steps.values()].map(({ rate }) => rate));
-      if (rates.size > 1) {
-        throw new RangeError(
-          `Cannot train together as all must take a step at one rate: they are ${[...rates]}`,
-        );
-      }
-      bank.step(sideBySide((model) => steps.get(model)?.batch), [...rates][0]);
-      snapshots = new Map();
+    try {
+      while (active.length > 0 && active.every(({ queue }) => queue.length > 0)) stepOf(active);
+    } catch (error) {
+      return fail(error);
     }
     for (const model of active) {
       if (model.queue.length > 0) continue;
-      for (const resolve of model.drained.splice(0)) resolve();
+      for (const { resolve } of model.drained.splice(0)) resolve();
     }
     const waits = ({ evaluation, drained }: Model) => evaluation !== undefined || drained.length > 0;
     if (!evaluating && active.some(({ evaluation }) => evaluation) && active.every(waits)) {
@@ -244,8 +264,9 @@ function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): L
 
   /** Waits until the bank has taken all steps that a training has asked for. */
   const settled = (model: Model) =>
-    new Promise<void>((resolve) => {
-      model.drained.push(resolve);
+    new Promise<void>((resolve, reject) => {
+      if (failure) return reject(failure.error);
+      model.drained.push({ resolve, reject });
       pump();
     });
 
@@ -263,10 +284,12 @@ function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): L
         return first + taken;
       },
       step(own, rate) {
+        checkBatch(own, { sequences: batch, length, vocabulary });
         const { tokens, lengths, spans } = own;
         model.queue.push({ batch: { tokens: tokens.slice(), lengths: lengths.slice(), spans }, rate });
         taken++;
         pump();
+        if (failure) throw failure.error;
       },
       async drain() {
         await settled(model);
@@ -278,8 +301,10 @@ function createShared(asked: readonly Asked[], gpu: Gpu, onClose: () => void): L
       },
       evaluate: (own) =>
         new Promise((resolve, reject) => {
-          const batch = { ...own, tokens: own.tokens.slice(), lengths: own.lengths.slice() };
-          model.evaluation = { batch, resolve, reject };
+          checkBatch(own, { sequences: batch, length, vocabulary });
+          if (failure) throw failure.error;
+          const copy = { ...own, tokens: own.tokens.slice(), lengths: own.lengths.slice() };
+          model.evaluation = { batch: copy, resolve, reject };
           pump();
         }),
       weights: async () => [(await snapshot<Weights[]>(model, "weights", bank.weights))[i]],

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
@@ -125,6 +125,44 @@ Deno.test("trainings that go on from different steps, or that fail, leave the ot
   assertSameTensors(valueOf(resumed).weights, alone[0].weights, "the resumed one");
   assertEquals(failed.status === "rejected" && failed.reason.message, "the disk is full");
   assertAlike(valueOf(other), alone[2], "the other one");
+});
+
+Deno.test("a training whose batch no model can take fails alone, wherever it stands, and the others are as alone", async () => {
+  for (const bad of MEMBERS) {
+    const rows = anyRows(3 * STEPS, `training ${bad}`);
+    rows.tokens![2 * 3 * model.context] = 99; // the first token of its third step
+    const open = (consumed: number) => {
+      let next = consumed;
+      return (n: number) => Promise.resolve(sliceColumns(rows, next, next += n));
+    };
+    const results = await trainAll((id) => id === bad ? { open } : {});
+    for (const [id, result] of results.entries()) {
+      if (id !== bad) assertAlike(valueOf(result), alone[id], `training ${id}`);
+    }
+    const message = results[bad].status === "rejected" && results[bad].reason.message;
+    assertStringIncludes(String(message), "position 0 holds 99, the vocabulary is 37");
+  }
+});
+
+Deno.test("a training whose held-out sequences no model can take fails alone", async () => {
+  const validation = anyRows(4, "wrong");
+  validation.tokens![0] = 99;
+  const results = await trainAll((id) => id === 2 ? { validation } : {});
+  for (const id of [0, 1]) assertAlike(valueOf(results[id]), alone[id], `training ${id}`);
+  assertEquals(results[2].status, "rejected");
+});
+
+Deno.test("a step that fails for all at once fails every training of the bank", async () => {
+  let steps = 0;
+  const submit: typeof gpu.submit = (dispatches) => {
+    if (dispatches.some(({ label }) => label === "adamw") && ++steps === 3) throw new Error("no step");
+    gpu.submit(dispatches);
+  };
+  const results = await trainAll(() => ({ gpu: { ...gpu, submit } }));
+  assertEquals(
+    results.map((result) => result.status === "rejected" && result.reason.message),
+    Array(3).fill("no step"),
+  );
 });
 
 Deno.test("trainings are spread over several devices to the same bits, and a device that cannot be opened is said", async () => {
