@@ -75,8 +75,8 @@ export function createArena(device: GPUDevice): Arena {
   };
 }
 
-/** Gives what `make` makes of the buffers of an arena, which is destroyed where it throws. */
-export function orDestroy<Made>(arena: Arena, make: () => Made): Made {
+/** Gives what `make` makes of the buffers of an arena, or of another owner, which is destroyed where it throws. */
+export function orDestroy<Made>(arena: Pick<Arena, "destroy">, make: () => Made): Made {
   try {
     return make();
   } catch (error) {

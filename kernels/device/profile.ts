@@ -32,22 +32,25 @@ export async function profile(
     size: count * 8,
     usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
   });
-  const encoder = device.createCommandEncoder();
-  dispatches.forEach((dispatch, i) => {
-    const pass = encoder.beginComputePass({
-      timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+  try {
+    const encoder = device.createCommandEncoder();
+    dispatches.forEach((dispatch, i) => {
+      const pass = encoder.beginComputePass({
+        timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+      });
+      encode(pass, dispatch);
+      pass.end();
     });
-    encode(pass, dispatch);
-    pass.end();
-  });
-  encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
-  device.queue.submit([encoder.finish()]);
-  const [bytes] = await reader.read([{ buffer: { label: "timestamps", bytes: count * 8, raw: resolved } }]);
-  const times = new BigUint64Array(bytes);
-  querySet.destroy();
-  resolved.destroy();
-  return dispatches.map(({ label }, i) => ({
-    label,
-    nanoseconds: Math.max(0, Number(times[2 * i + 1] - times[2 * i])),
-  }));
+    encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
+    device.queue.submit([encoder.finish()]);
+    const [bytes] = await reader.read([{ buffer: { label: "timestamps", bytes: count * 8, raw: resolved } }]);
+    const times = new BigUint64Array(bytes);
+    return dispatches.map(({ label }, i) => ({
+      label,
+      nanoseconds: Math.max(0, Number(times[2 * i + 1] - times[2 * i])),
+    }));
+  } finally {
+    querySet.destroy();
+    resolved.destroy();
+  }
 }

@@ -72,31 +72,34 @@ export async function measureRoof(
   { small = false, halves = false } = {},
 ): Promise<Roof> {
   const arena = gpu.arena();
-  // A GPU needs many more invocations than a processor before all of it is at work.
-  const invocations = gpu.kind === "gpu" ? 1 << 20 : 1 << 12;
-  const iterations = small ? 1 : ITERATIONS;
-  const out = arena.buffer("out", invocations * 16);
-  const flops = async (type: "f32" | "f16") => {
-    const arithmetic = gpu.dispatch({
-      label: `arithmetic_${type}`,
-      code: arithmeticCode(type),
-      params: [iterations, 0, 0, 0],
-      buffers: [out],
-      workgroups: invocations / 64,
+  try {
+    // A GPU needs many more invocations than a processor before all of it is at work.
+    const invocations = gpu.kind === "gpu" ? 1 << 20 : 1 << 12;
+    const iterations = small ? 1 : ITERATIONS;
+    const out = arena.buffer("out", invocations * 16);
+    const flops = async (type: "f32" | "f16") => {
+      const arithmetic = gpu.dispatch({
+        label: `arithmetic_${type}`,
+        code: arithmeticCode(type),
+        params: [iterations, 0, 0, 0],
+        buffers: [out],
+        workgroups: invocations / 64,
+      });
+      return invocations * iterations * FLOPS / await secondsOf(gpu, [arithmetic], effort) / 1e9;
+    };
+    const bytes = small ? 1 << 16 : Math.min(COPY_BYTES, gpu.maxBindingBytes / 2);
+    const copy = gpu.dispatch({
+      label: "copy",
+      code: copyCode(gpu.kind),
+      params: [0, 0, 0, 0],
+      buffers: [arena.buffer("source", bytes), arena.buffer("copy", bytes)],
+      workgroups: bytes / 16 / 64 / COPIED,
     });
-    return invocations * iterations * FLOPS / await secondsOf(gpu, [arithmetic], effort) / 1e9;
-  };
-  const bytes = small ? 1 << 16 : Math.min(COPY_BYTES, gpu.maxBindingBytes / 2);
-  const copy = gpu.dispatch({
-    label: "copy",
-    code: copyCode(gpu.kind),
-    params: [0, 0, 0, 0],
-    buffers: [arena.buffer("source", bytes), arena.buffer("copy", bytes)],
-    workgroups: bytes / 16 / 64 / COPIED,
-  });
-  const gflops = await flops("f32");
-  const gflopsF16 = halves && gpu.offers.f16 ? await flops("f16") : undefined;
-  const gbytes = 2 * bytes / await secondsOf(gpu, [copy], effort) / 1e9;
-  arena.destroy();
-  return { gflops, gflopsF16, gbytes };
+    const gflops = await flops("f32");
+    const gflopsF16 = halves && gpu.offers.f16 ? await flops("f16") : undefined;
+    const gbytes = 2 * bytes / await secondsOf(gpu, [copy], effort) / 1e9;
+    return { gflops, gflopsF16, gbytes };
+  } finally {
+    arena.destroy();
+  }
 }

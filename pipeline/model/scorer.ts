@@ -260,8 +260,18 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const { acts, groups } = planned;
   const count = options.models.length;
   const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
-  let detailed: PlannedPass | undefined;
+  let detailed: { arena: Arena; pass: PlannedPass } | undefined;
   const run = runnerOf(gpu, planned, options);
+
+  /** Plans what scores token by token, with buffers of its own: where they find no room, none of them stays. */
+  function planDetailed(): { arena: Arena; pass: PlannedPass } {
+    const arena = gpu.arena();
+    return orDestroy(arena, () => {
+      const buffer = (label: string) => arena.buffer(label, acts.shape.models * batch * length * 4);
+      const details = { likeliest: buffer("likeliest tokens"), least: buffer("their NLLs") };
+      return { arena, pass: planPass(gpu, { ...planned, arena }, options, length, details) };
+    });
+  }
 
   /** Returns the spans of rows: what counts of each. */
   const spansOf = (stride: number, counted: Uint32Array | readonly Span[]): readonly Span[] => {
@@ -274,7 +284,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   return {
     models: count,
     get bytes() {
-      return arena.bytes;
+      return arena.bytes + (detailed?.arena.bytes ?? 0);
     },
     async score(tokens, stride, counted, signal) {
       const spans = spansOf(stride, counted);
@@ -301,12 +311,8 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         highest: new Float32Array(total),
         greedy: new Uint8Array(total),
       };
-      const buffer = (label: string) => arena.buffer(label, acts.shape.models * batch * length * 4);
-      detailed ??= planPass(gpu, planned, options, length, {
-        likeliest: buffer("likeliest tokens"),
-        least: buffer("their NLLs"),
-      });
-      await run(detailed, { tokens, stride, spans, signal }, (row, model, { values, at, size }) => {
+      detailed ??= planDetailed();
+      await run(detailed.pass, { tokens, stride, spans, signal }, (row, model, { values, at, size }) => {
         const [nll, ids, least] = values;
         const first = firstPredicted(spans[row]);
         let sum = 0;
@@ -328,7 +334,10 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
         gpu.submit(transposes);
       }
     },
-    close: () => arena.destroy(),
+    close() {
+      arena.destroy();
+      detailed?.arena.destroy();
+    },
   };
 }
 

@@ -6,6 +6,7 @@
 
 import { InputError, RunError, say, setting } from "../../../kernels/errors.ts";
 import type { AdamwSettings } from "../../../kernels/adamw/adamw.ts";
+import { orDestroy } from "../../../kernels/device/buffers.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Columns } from "../../rows/columns.ts";
 import { permutation, randomBits } from "../../random.ts";
@@ -115,8 +116,10 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   const start = state?.trainer ?? models;
   const settings = { config: model, start, batch, length, settings: options, asInBankOf: experts };
   const trainer = createTrainer(gpu, settings);
-  const rowsPerScore = rowsPerPass(gpu.maxBindingBytes, model, prefix);
-  const scorer = createScorer(gpu, { config: model, models, batch: rowsPerScore, length: prefix });
+  const scorer = orDestroy({ destroy: trainer.close }, () => {
+    const rowsPerScore = rowsPerPass(gpu.maxBindingBytes, model, prefix);
+    return createScorer(gpu, { config: model, models, batch: rowsPerScore, length: prefix });
+  });
 
   async function draw(): Promise<Columns> {
     const rows = await next(total);

@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { gpu } from "../support.ts";
+import { profile } from "../../../kernels/device/profile.ts";
 import { double } from "./support.ts";
 
 Deno.test("Gpu.profile() times every dispatch and leaves the same results, however many there are", {
@@ -15,4 +16,18 @@ Deno.test("Gpu.profile() times every dispatch and leaves the same results, howev
   assert(times.every(({ nanoseconds }) => nanoseconds >= 0));
   assertEquals([...new Float32Array((await gpu.read([{ buffer: z }]))[0])], [0, 4, 8, 12]);
   arena.destroy();
+});
+
+Deno.test("profile() frees what it timed with where reading fails", async () => {
+  const freed: string[] = [];
+  const owned = (name: string) => ({ destroy: () => void freed.push(name) });
+  const device = {
+    createQuerySet: () => owned("queries"),
+    createBuffer: () => owned("timestamps"),
+    createCommandEncoder: () => ({ resolveQuerySet() {}, finish() {} }),
+    queue: { submit() {} },
+  } as unknown as GPUDevice;
+  const reader = { read: () => Promise.reject(new Error("the device is lost")), close() {} };
+  await assertRejects(() => profile(device, reader, []), Error, "the device is lost");
+  assertEquals(freed, ["queries", "timestamps"]);
 });

@@ -1,6 +1,6 @@
 /** A kernel that is enough to test what runs kernels. */
 
-import { floatBits, type Gpu } from "../../../kernels/device/gpu.ts";
+import { type Arena, floatBits, type Gpu } from "../../../kernels/device/gpu.ts";
 
 /** What messages must be: one line. */
 export const ONE_LINE = /^[^\n\r]+$/;
@@ -32,4 +32,27 @@ export function double(on: Gpu, size: number, { factor = 2, models = 1, label = 
     models,
   };
   return { arena, x, y, plan };
+}
+
+/**
+ * A device that has no room for the buffers of some labels; arenas are numbered from 0. `held()` counts the
+ * bytes of all its buffers that nobody has freed.
+ */
+export function withoutRoom(on: Gpu, refused: (label: string, arena: number) => boolean) {
+  const arenas: Arena[] = [];
+  const arena = (): Arena => {
+    const [own, number] = [on.arena(), arenas.length];
+    arenas.push(own);
+    return {
+      get bytes() {
+        return own.bytes;
+      },
+      buffer(label, ...rest) {
+        if (refused(label, number)) throw new Error(`no room for ${label}`);
+        return own.buffer(label, ...rest);
+      },
+      destroy: own.destroy,
+    };
+  };
+  return { device: { ...on, arena }, held: () => arenas.reduce((sum, { bytes }) => sum + bytes, 0) };
 }

@@ -6,6 +6,7 @@ import { createScorer, type TokenScores } from "../../../pipeline/model/scorer.t
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { assertClose, assertSameBits, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
+import { withoutRoom } from "../../kernels/device/support.ts";
 import { anyWeights, endingInFirstPass } from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
@@ -424,6 +425,25 @@ Deno.test("Scorer.scoreTokens() takes its memory at its first call, once, and le
   assertEquals(scoresOf(reversed, 4, 3)[0], scoresOf(first, 4, 3)[0].reverse());
   scorer.close();
   assertEquals(scorer.bytes, 0);
+});
+
+Deno.test("Scorer.scoreTokens() keeps nothing of what it has no room for, however often it is asked", async () => {
+  const { tokens, lengths } = sequences(5);
+  let sums = 0;
+  const { device, held } = withoutRoom(gpu, (label) => label === "sequence sums" && ++sums > 1);
+  const scorer = createScorer(device, { config: CONFIG, models: MODELS, batch: 2, length: STRIDE });
+  const before = held();
+  for (let i = 0; i < 2; i++) {
+    await assertRejects(
+      () => scorer.scoreTokens(tokens, STRIDE, lengths),
+      Error,
+      "no room for sequence sums",
+    );
+    assertEquals([held(), scorer.bytes], [before, before]);
+  }
+  assertEquals((await scorer.score(tokens, STRIDE, lengths)).length, 5 * 3);
+  scorer.close();
+  assertEquals(held(), 0);
 });
 
 Deno.test("Scorer.score() and scoreTokens() refuse spans beyond the stride and the length", async () => {

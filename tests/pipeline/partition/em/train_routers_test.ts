@@ -9,6 +9,7 @@ import {
   trainRouters,
   type TrainRoutersOptions,
 } from "../../../../pipeline/partition/em/train_routers.ts";
+import { withoutRoom } from "../../../kernels/device/support.ts";
 
 const gpu = await openGpu();
 const S = 16;
@@ -180,4 +181,10 @@ Deno.test("trainRouters() keeps the parts that it is given in every round where 
   const resumed = await run({ begin: bySource, fixed: true, state: fixed.states[2] });
   assertEquals(bits(resumed.models), bits(fixed.models));
   assertEquals(resumed.rounds, fixed.rounds.slice(3));
+});
+
+Deno.test("trainRouters() keeps no buffers where the scorer finds no room beside the trainer", async () => {
+  const { device, held } = withoutRoom(gpu, (_, arena) => arena === 1);
+  await assertRejects(() => run({ gpu: device }), Error, "no room for");
+  assertEquals(held(), 0);
 });
