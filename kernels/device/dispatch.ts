@@ -17,7 +17,7 @@ export interface Dispatch {
 
 /** What a device needs to plan a kernel call. */
 export interface DispatchPlan {
-  /** Name of the kernel: with `constants` the key of the pipeline cache. */
+  /** Name of the kernel: with `code` and `constants` the key of the pipeline cache. */
   label: string;
   /** WGSL source with one entry point `main`, in its f32 form: {@link withStorage} turns it into what the buffers hold. */
   code: string;

@@ -53,13 +53,13 @@ export interface Gpu {
   readonly saturated: GpuBuffer;
   /** Opens an owner of buffers. */
   arena(): Arena;
-  /** Plans a kernel call. Throws `RangeError` on a grid or binding that the device cannot take. */
+  /** Plans a kernel call. Throws a `RangeError` on a grid that the device cannot take. */
   dispatch(plan: DispatchPlan): Dispatch;
   /** Runs the dispatches in order, in one submit. */
   submit(dispatches: readonly Dispatch[]): void;
   /** Copies `data` into `buffer` before the next submit. */
   write(buffer: GpuBuffer, data: Uint32Array | Float32Array, byteOffset?: number): void;
-  /** Reads buffers back in one synchronisation; throws if anything failed on the device since the last read. */
+  /** Reads buffers back in one synchronisation; throws the first failure of the device, also at every later read. */
   read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
   /** Runs the dispatches and times each one (needs `timestamp-query`). */
   profile(dispatches: readonly Dispatch[]): Promise<KernelTime[]>;

@@ -15,7 +15,7 @@ export interface BufferRange {
 
 /** Reads the buffers of one device. */
 export interface Reader {
-  /** Reads buffers back in one synchronisation; throws if anything failed on the device since the last read. */
+  /** Reads buffers back in one synchronisation; throws the first failure of the device, also at every later read. */
   read(sources: readonly BufferRange[]): Promise<ArrayBuffer[]>;
   /** Frees what it keeps. */
   close(): void;

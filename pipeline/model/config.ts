@@ -11,8 +11,8 @@ export interface ModelConfig {
   /** Attention heads; H / heads must be even. */
   heads: number;
   /**
-   * Longest sequence in tokens, S. Checkpoints note it; rotary positions need no table, so nothing else
-   * depends on it.
+   * Longest sequence in tokens, S: trainings read sequences of so many, and scoring and generation end there.
+   * No weight depends on it, and the table of rotary angles is as long as what runs.
    */
   context: number;
   /** Names of each layer's sublayers, in order. Default: attention, mlp. */
