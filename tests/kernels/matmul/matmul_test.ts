@@ -565,6 +565,24 @@ Deno.test("matmul() as workgroup_f16 takes what f16 cannot hold as its largest, 
   assertEquals(await saturatedValues(on) - before, 2 * 3, "65,519, 1e5 and -1e30, in each of two runs");
 });
 
+for (const { form, on } of FORMS) {
+  Deno.test(`matmul() as ${form} gives no number where a factor is none, and counts none beyond its range`, async () => {
+    const c = bank("c", { rows: 2, columns: 4 });
+    const b = [...Array(7).fill(1), NaN, ...Array(8).fill(1)];
+    const before = await saturatedValues(on);
+    const [actual] = await run([
+      matmul(on, {
+        a: bank("a", { rows: 2, columns: 4 }, [NaN, 1, 1, 1, 2, 3, 0, 0]),
+        b: bank("b", { rows: 4, columns: 4 }, b),
+        bias: bank("bias", { rows: 1, columns: 4 }, new Float32Array(4)),
+        ...{ c, models: 1, m: 2, n: 4, k: 4, tail: "bias" },
+      }),
+    ], [c]);
+    assertEquals([...actual], [NaN, NaN, NaN, NaN, 5, 5, 5, NaN]);
+    assertEquals(await saturatedValues(on) - before, 0);
+  });
+}
+
 Deno.test("matmul() as workgroup_f16 counts factors once however many tiles read them, and no padding", {
   ignore: !FORMS.some(({ form }) => form === "workgroup_f16"),
 }, async () => {
