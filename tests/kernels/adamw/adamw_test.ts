@@ -26,6 +26,9 @@ const SETTINGS: AdamwSettings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weight
 /** Sums of squares of up to a million values, in blocks: relative, since all terms have one sign. */
 const NORM: Tolerance = { atol: 0, rtol: 1e-5 };
 
+/** Changes of weights of up to 5, which three roundings move by 7e-7: a tenth of a step at a rate of 1e-5. */
+const changes = (rate: number): Tolerance => ({ atol: 1e-6 + 2e-5 * rate, rtol: 1e-4 });
+
 interface Size {
   size: number;
   decayed: number;
@@ -121,6 +124,11 @@ async function checkOn(
         const actual = part(results[3 * i + l], models, model);
         const relative = { ...FEW_ROUNDINGS, rtol: 2e-5 }; // the norm's tolerance passes through the clipping scale
         assertClose(actual, expected, relative, `${list} of segment ${i}, model ${model}, ${what}`);
+        if (list !== "weights") return;
+        const before = part(segments[i].weights, models, model);
+        const changeOf = (after: ArrayLike<number>) => Float64Array.from(before, (w, j) => after[j] - w);
+        const place = `change of weights of segment ${i}, model ${model}, ${what}`;
+        assertClose(changeOf(actual), changeOf(expected), changes(rate), place);
       });
       assertClose(
         part(results[3 * sizes.length + i], models, model),
