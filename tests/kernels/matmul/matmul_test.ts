@@ -22,6 +22,7 @@ import {
   type Tile,
   TILES,
 } from "../../../kernels/matmul/matmul_workgroup.ts";
+import tailCode from "../../../kernels/matmul/matmul_tail.wgsl" with { type: "text" };
 import { matmulTransposed, matmulTransposedScratch } from "../../../kernels/matmul/matmul_transposed.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import { randomShapes } from "../random_shapes.ts";
@@ -611,6 +612,32 @@ Deno.test("matmul() as workgroup_f16 counts factors once however many tiles read
   );
   // Products of 4e9 leave f16 by far: their elements are computed again in f32, the others keep the error of f16.
   assertClose(actual, expected, { atol: 3 * 2 ** -11 * 65_504, rtol: 2 ** -10 });
+});
+
+Deno.test("the slope of GELU far out is 0 or 1 also where a driver's tanh there is off by a rounding", async () => {
+  const x = [-1e30, -1000, -20, -9, 9, 20, 1000, 1e30].flatMap((value) => Array(4).fill(value));
+  const slopes = bank("slopes", { rows: 1, columns: x.length });
+  const functions = tailCode.slice(tailCode.indexOf("const GELU_SCALE"), tailCode.indexOf("fn finish"));
+  const plan = gpu.dispatch({
+    label: "slopes",
+    code: `
+struct Params { size: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> slopes: array<vec4f>;
+${functions}
+@compute @workgroup_size(1)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let i = group.y * grid.x + group.x;
+  if (i >= params.size) { return; }
+  slopes[i] = gelu_slope(x[i], gelu_tanh(x[i]) * (1.0 - exp2(-24.0)));
+}`,
+    params: [x.length / 4],
+    buffers: [bank("x", { rows: 1, columns: x.length }, x).buffer, slopes.buffer],
+    workgroups: x.length / 4,
+  });
+  const [actual] = await run([plan], [slopes]);
+  assertClose(actual, x.map((value) => Number(value > 0)), { atol: 1e-5, rtol: 0 });
 });
 
 Deno.test("geluSlopeReference() is the derivative of geluReference()", () => {
