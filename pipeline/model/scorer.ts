@@ -9,8 +9,8 @@ import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
-import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
+import { rowsPerRead } from "./passes.ts";
 import type { ModelConfig } from "./shape.ts";
 import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
 import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
@@ -57,7 +57,8 @@ export interface Scorer {
   /**
    * Returns the NLL in nats `[rows, prefixes, models]` of sequences `tokens` `[rows, stride]`, summed over those of the first
    * `prefix` tokens that count: the first `lengths[row]`, or those in the row's span. Without `prefixes` it is
-   * `[rows, models]`, and the prefix is the scorer's length. `signal` ends it between two passes.
+   * `[rows, models]`, and the prefix is the scorer's length. `signal` ends it between two passes; a GPU first runs those that
+   * are read back together, about a second of work at most.
    *
    * Throws an `InputError` on a token id outside the vocabulary, and a `RangeError` on a span beyond the stride or the length.
    */
@@ -96,11 +97,6 @@ export interface ScorerOptions {
   dtype?: Dtype;
 }
 
-/**
- * Rows scored between two readbacks, at most. On a GPU a readback costs as much as a small forward pass. On a processor it costs
- * next to nothing, and only between two of them can work that was submitted be left off: every pass is read back.
- */
-const ROWS_PER_READ: Record<AdapterKind, number> = { gpu: 4096, software: 1 };
 /** About how many bytes of values of single tokens are read back at once. */
 const TOKENS_BUDGET = 16 * 2 ** 20;
 
@@ -165,19 +161,19 @@ interface PlannedPass {
 function planPass(
   gpu: Gpu,
   { arena, slot, groups }: Groups,
-  { batch, length, models }: ScorerOptions,
+  { config, batch, length, models }: ScorerOptions,
   steps: number,
   details?: TokenDetails,
 ): PlannedPass {
   const rowBytes = steps * models.length * 4 * (details ? 3 : 1);
-  const most = ROWS_PER_READ[gpu.kind];
-  const rowsPerRead = steps === 1 ? most : Math.min(most, TOKENS_BUDGET / rowBytes);
-  const places = Math.ceil(rowsPerRead / batch) * batch;
+  const most = rowsPerRead(gpu.kind, config, { models: models.length, length });
+  const rows = steps === 1 ? most : Math.min(most, TOKENS_BUDGET / rowBytes);
+  const places = Math.ceil(rows / batch) * batch;
   const outputs = groups.map(({ own, size }) =>
     [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
       const sums = arena.buffer("sequence sums", places * steps * size * 4);
-      const rows = { models: size, batch: batch * steps, length: length / steps };
-      return { values, slot, sums, ...rows, ascending: true };
+      const sizes = { models: size, batch: batch * steps, length: length / steps };
+      return { values, slot, sums, ...sizes, ascending: true };
     })
   );
   const dispatches = groups.flatMap(({ bank, own, forward }, i) => [

@@ -3,6 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Variants } from "../../../kernels/device/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer, type TokenScores } from "../../../pipeline/model/scorer.ts";
+import { rowsPerRead } from "../../../pipeline/model/passes.ts";
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { assertClose, assertSameBits, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
@@ -205,6 +206,24 @@ Deno.test("Scorer.score() and scoreTokens() leave off between two passes where t
     assertEquals(counted.submits, submits);
     scorer.close();
   }
+});
+
+Deno.test("createScorer() makes room for as many rows as its model's size lets a GPU score before a readback", () => {
+  const config = { vocabulary: 5000, hidden: 64, layers: 1, heads: 2, context: 1024 };
+  const bytesOf = (kind: "gpu" | "software") => {
+    const scorer = createScorer({ ...gpu, kind }, {
+      config,
+      models: [anyWeights(config, 0)],
+      batch: 1,
+      length: 1024,
+    });
+    const { bytes } = scorer;
+    scorer.close();
+    return bytes;
+  };
+  const rows = rowsPerRead("gpu", config, { models: 1, length: 1024 });
+  assert(rows > 1 && rows < 4096, `${rows}`);
+  assertEquals(bytesOf("gpu") - bytesOf("software"), Math.ceil(rows / 4) * 16 - 16);
 });
 
 Deno.test("Scorer.load() replaces the weights of every model, also where a limit splits the bank", async () => {
