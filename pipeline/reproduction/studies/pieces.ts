@@ -7,6 +7,8 @@
 
 import type { AdapterKind } from "../../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
+import { mixtureFlops } from "../../cost/flops.ts";
+import { mixtureOf } from "../../cost/mixture.ts";
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import { expertFolder } from "../../partition/manifests.ts";
 import type { Searched } from "../../report/reproduction.ts";
@@ -301,9 +303,12 @@ const ALSO_TRAINED_BY: Partial<Record<Searched, readonly (keyof Configuration)[]
  * counts for another corpus, too.
  */
 export function recipeOf(model: Searched, configuration: Configuration): string {
-  // A shape that is not that of an expert follows from the experts beside it.
+  // A shape that is not that of an expert follows from the experts beside it, steps of equal compute from that of the mixture.
   const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
-  const beside = alike ? "" : `${model} beside ${configuration.experts} experts, `;
+  const compute = model === "dense-compute"
+    ? ` of ${mixtureFlops(mixtureOf(configuration)).total.toExponential(1)} FLOPs`
+    : "";
+  const beside = alike ? "" : `${model} beside ${configuration.experts} experts${compute}, `;
   const multiple = model === "experts" ? 1 : configuration.experts;
   const [steps, batch] = model === "dense-steps"
     ? [configuration.expertSteps * multiple, configuration.expertBatch]

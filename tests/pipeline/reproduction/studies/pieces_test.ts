@@ -59,6 +59,9 @@ Deno.test("a learning rate is searched once for models that agree in shape, step
     assertEquals(recipeOf("dense", c), recipeOf("dense", { ...c, ...other }));
   }
   assertEquals(recipeOf("switch", c), recipeOf("switch", { ...c, switchRate: 0.1 })); // that is what is found
+  // The larger model trains as long as the mixture's compute lasts, which is also that of routers.
+  assert(recipeOf("dense-compute", c) !== recipeOf("dense-compute", { ...c, routerHidden: 48 }));
+  assertEquals(recipeOf("dense", c), recipeOf("dense", { ...c, routerHidden: 48 }));
 });
 
 Deno.test("an evaluation measures the prefixes that any study asks for, also where M is no power of two", () => {
