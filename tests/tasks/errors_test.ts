@@ -102,6 +102,7 @@ Deno.test("describe() says of a folder that only answers which file to copy agai
       }
     }
     await Deno.mkdir(`${run}/tokens`); // of a run, whose stages make it
+    await Deno.writeTextFile(`${run}/manifests/tokenize.json`, "{}");
     assertMatch(await told("experts/expert-01/config.json"), /run deno task train-expert .* first$/);
   }));
 
