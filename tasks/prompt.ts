@@ -73,13 +73,17 @@ export async function* lines(
 ): AsyncGenerator<Uint8Array> {
   const encoder = new TextEncoder();
   let some = false;
+  let held = ""; // a carriage return, until it is known whether a line feed follows
   try {
     for await (const piece of text) {
       some = true;
-      yield encoder.encode(shown(piece));
+      const whole = held + piece;
+      held = whole.endsWith("\r") ? "\r" : "";
+      yield encoder.encode(shown(whole.slice(0, whole.length - held.length)));
     }
+    if (held !== "") yield encoder.encode(shown(held));
   } catch (error) {
-    if (some) yield encoder.encode("\n");
+    if (some) yield encoder.encode(`${shown(held)}\n`);
     throw error;
   }
   yield encoder.encode("\n");

@@ -15,7 +15,7 @@ export function printable(text: string): string {
 
 /**
  * Replaces in a text of several lines what a terminal obeys: control characters but line breaks and tabs, and
- * directional overrides. The text may come in pieces.
+ * directional overrides. The text may come in pieces that do not end within a line break.
  */
 export function printableLines(text: string): string {
   // deno-lint-ignore no-control-regex

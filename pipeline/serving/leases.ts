@@ -6,6 +6,9 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 
+/** Things that a caller wants at once, of which there is no room for all. */
+export class RoomError extends InputError {}
+
 /** What may be held at once. */
 export interface Budget {
   /** Most bytes. Default: no limit. */
@@ -147,7 +150,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
   function checkSize(loaders: readonly Loader<Held>[], size: number): void {
     if (size <= memory) return;
     const [one, takes] = loaders.length === 1 ? ["it", "it takes"] : ["together they", "they take"];
-    throw new InputError(
+    throw new (loaders.length === 1 ? InputError : RoomError)(
       say`Cannot load ${
         namesOf(loaders)
       } as ${one} must fit ${MEMORY}: ${takes} ${size} bytes, the limit is ${memory}`,
@@ -246,7 +249,7 @@ export function createLeases({ memory = Infinity, models = Infinity }: Budget = 
     signal?.throwIfAborted();
     if (closed) throw closed;
     if (loaders.length > models) {
-      throw new InputError(
+      throw new RoomError(
         `Cannot load ${namesOf(loaders)} as together they must fit the limit: it is ${models} models at once`,
       );
     }

@@ -7,8 +7,9 @@
 import { basename, dirname, relative, resolve } from "node:path";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { LOCKS } from "../run/claims.ts";
+import { askAll } from "../run/files.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { isConfigured, liesIn, manifestNames, readManifest, runOf } from "../run/manifest.ts";
+import { isConfigured, manifestNames, readManifest, runOf } from "../run/manifest.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { graphOf } from "./graph.ts";
 import { JOBS } from "./jobs.ts";
@@ -22,15 +23,15 @@ const OWN_FOLDERS = ["manifests", "metrics", "search", "export", LOCKS, JOBS];
  */
 export async function checkOutput(output: string, inputs: readonly string[] = []): Promise<void> {
   const there = await Deno.stat(output).catch(() => null);
-  for (const input of there ? inputs : []) {
+  const place = await placeOf(output);
+  await askAll(inputs, async (input) => {
     const read = await Deno.stat(input).catch(() => null);
     const isRead = read?.isDirectory
-      ? await liesIn(await Deno.realPath(input), output)
-      : read?.ino === there!.ino && read.dev === there!.dev;
+      ? place.startsWith(`${await Deno.realPath(input)}/`)
+      : there !== null && read?.ino === there.ino && read.dev === there.dev;
     const is = read?.isDirectory ? "lies in" : "is";
     if (isRead) throw refuse(output, `it must not take the place of what is read: it ${is} "${input}"`);
-  }
-  const place = await placeOf(output);
+  });
   const run = await runOf(dirname(place));
   const isOwn = run === null
     ? basename(place) === "config.json" && await isConfigured(dirname(place))

@@ -62,5 +62,7 @@ Deno.test("lines() ends text with a line break, also where an error ends it, but
   const pieces = () => ReadableStream.from(["a\u001b[31m\n", "\tb\u202e"]);
   assertEquals(await written(pieces()), ["a\u001b[31m\n\tb\u202e\n"]);
   const onTerminal = (piece: string) => forOutput(piece, true);
+  const broken = (...pieces: string[]) => written(ReadableStream.from(pieces), onTerminal);
+  assertEquals(await broken("a\r", "\nb\r"), ["a\r\nb\ufffd\n"]); // a line break between two pieces
   assertEquals(await written(pieces(), onTerminal), ["a\ufffd[31m\n\tb\ufffd\n"]);
 });

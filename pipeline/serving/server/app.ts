@@ -246,8 +246,11 @@ async function modelsOf({ mixture, words, ...holders }: Service): Promise<Record
   return models.map((model) => ({ object: "model", created: 0, owned_by: OWNER, ...model }));
 }
 
-/** Names of this machine, as URLs have them; other loopback addresses count as well. */
-const THIS_MACHINE = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+/** Names of this machine, as URLs have them, which lead nowhere else; other loopback addresses count as well. */
+const THIS_MACHINE = /^((.+\.)?localhost\.?|127(\.\d+){3}|\[::1\]|\[::ffff:7f[\da-f]{2}:[\da-f]+\])$/;
+
+/** Gives a host without the port that a browser leaves out: a proxy that ends TLS may name it. */
+const withoutDefaultPort = (host: string): string => host.replace(/:(80|443)$/, "");
 
 /**
  * Throws a 403 for what a web page of another server may have sent, where no key tells who asks: a browser lets
@@ -265,7 +268,9 @@ function checkPlace(headers: Headers, { host, hostname }: URL, local: boolean, o
   }
   if (open) return;
   const origin = headers.get("origin");
-  const isForeign = origin !== null && URL.parse(origin)?.host !== host;
+  const own = URL.parse(origin ?? "")?.host;
+  const isForeign = origin !== null &&
+    (own === undefined || withoutDefaultPort(own) !== withoutDefaultPort(host));
   if (!isForeign && headers.get("sec-fetch-site") !== "cross-site") return;
   throw refuse("no web page but its own may ask", `that of "${short(origin ?? "another site")}" does`);
 }

@@ -1,6 +1,7 @@
 /** Errors as OpenAI's clients read them. */
 
 import { ExplainedError } from "../../../kernels/errors.ts";
+import { RoomError } from "../leases.ts";
 import { TextRefusedError } from "../../text/tokenizer.ts";
 
 /** An error that a client is told. */
@@ -28,13 +29,18 @@ export const unavailable = (message: string, code: string | null = null) =>
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof TextRefusedError) return badRequest(error.message);
+  if (error instanceof RoomError) {
+    return badRequest(
+      "Cannot answer as the models that are asked for must fit the server together: they do not",
+    );
+  }
   if (error instanceof ExplainedError) return unavailable(missing(error), "model_unavailable");
   return new ApiError(500, "Cannot answer as the server must be free of bugs: its log says more", "bug");
 }
 
 /** Says what an error of the server means for clients: its own text tells of files, and is for the log. */
 function missing({ where = "" }: ExplainedError): string {
-  const [, expert] = /[/\\]expert-(\d+)(?:[/\\]|$)/.exec(where) ?? [];
+  const [, expert] = /^.*[/\\]experts[/\\]expert-(\d+)(?:[/\\]|$)/s.exec(where) ?? [];
   const what = expert === undefined ? "what the server needs for it" : `expert ${Number(expert)}`;
   return `Cannot answer as ${what} must be available: it is not`;
 }

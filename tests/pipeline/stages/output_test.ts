@@ -27,6 +27,7 @@ Deno.test("checkOutput() refuses what is read, by whatever name, and takes any o
       InputError,
       refused(`what is read: it lies in "${models}"`),
     );
+    await assertRejects(() => checkOutput(`${models}/new`, [models]), InputError, refused("what is read"));
     await checkOutput(docs, [models, `${folder}/none`]);
     await checkOutput(`${folder}/new/file`, [docs, models]);
   }));

@@ -136,7 +136,17 @@ Deno.test("without keys a server that only this machine reaches is asked by this
     if (status === 403) assertStringIncludes(message, "it must be asked as localhost, 127.0.0.1 or [::1]");
     return status;
   };
-  const own = ["localhost", "LOCALHOST:8000", "127.0.0.1", "127.0.0.1:9", "127.0.0.2:80", "[::1]:8000"];
+  const own = [
+    "localhost",
+    "LOCALHOST:8000",
+    "127.0.0.1",
+    "127.0.0.1:9",
+    "127.0.0.2:80",
+    "[::1]:8000",
+    "localhost.",
+    "a.localhost",
+    "[::ffff:127.0.0.1]:8000",
+  ];
   const foreign = [
     "evil.example",
     "evil.example:8000",
@@ -170,6 +180,7 @@ Deno.test("without keys web pages of other servers get nothing, whatever type th
       { origin: "null" },
       { origin: "http://localhost:3000" },
       { "sec-fetch-site": "cross-site" },
+      { origin: "nothing" },
     ];
     for (const headers of foreign) {
       assertEquals(await status(headers, { local }), 403, JSON.stringify(headers));

@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { InputError, say, task } from "../../../../kernels/errors.ts";
+import { RoomError } from "../../../../pipeline/serving/leases.ts";
 import { TextRefusedError } from "../../../../pipeline/text/tokenizer.ts";
 import { ApiError, apiError, badRequest, errorBody } from "../../../../pipeline/serving/server/errors.ts";
 
@@ -16,6 +17,11 @@ Deno.test("apiError() tells what a client did from what the server lacks and fro
   assertEquals([apiError(lacking).status, apiError(lacking).message], [
     ...[503, "Cannot answer as expert 3 must be available: it is not"],
   ]);
+  const nested = new InputError("It is", { where: "/data/expert-5/a/experts/expert-03/model.safetensors" });
+  assertEquals(apiError(nested).message, "Cannot answer as expert 3 must be available: it is not");
+  assertEquals(apiError(new InputError("It is", { where: "/data/expert-5/tokenizer.json" })).message, lacks);
+  const room = apiError(new RoomError("Cannot load /srv/a and /srv/b as there is no room"));
+  assertEquals([room.status, room.message.includes("srv"), room.headers], [400, false, {}]);
   const routers = new InputError('Cannot read "run/routers" as it must be whole: it is cut short', {
     where: "/srv/expert-03-run/routers",
   });
