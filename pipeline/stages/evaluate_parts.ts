@@ -5,6 +5,7 @@
  * @module
  */
 
+import { revisionOf, type Variants } from "../../kernels/device/variants.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { BASELINES } from "../evaluation/baselines.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
@@ -33,7 +34,7 @@ export const ofPart = (models: readonly Model[], { index, of }: Part): Model[] =
   models.filter((_, i) => i % of === index - 1);
 
 /** A device, as the notes of scores name it. */
-type Device = { adapter: string; variants: object };
+type Device = { adapter: string; variants: Partial<Variants> };
 
 /** Hashes what the scores of a model depend on: its weights, the sequences and the device. */
 function scoresKey(
@@ -41,7 +42,7 @@ function scoresKey(
   model: Model,
   inputs: Record<string, string>,
 ): string {
-  return stageKey("evaluate model", 1, { adapter, variants }, {
+  return stageKey("evaluate model", 1, { adapter, variants, ...revisionOf(variants) }, {
     tokens: inputs.tokens,
     weights: inputs[model.name],
   });
