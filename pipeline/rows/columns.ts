@@ -35,9 +35,9 @@ export function tokenArrayOf(vocabulary: number): Uint16ArrayConstructor | Uint3
 export type TokenArray = Uint16Array | Uint32Array;
 
 /** Joins the token ids of several pieces of a text, all in arrays of one type. */
-export function joinTokens(parts: readonly TokenArray[]): TokenArray {
+export function joinTokens<Ids extends TokenArray>(parts: readonly Ids[]): Ids {
   if (parts.length === 1) return parts[0];
-  const joined = new (parts[0].constructor as Uint32ArrayConstructor)(
+  const joined = new (parts[0].constructor as new (length: number) => Ids)(
     parts.reduce((sum, { length }) => sum + length, 0),
   );
   let at = 0;

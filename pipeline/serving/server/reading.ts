@@ -4,6 +4,7 @@
  * up ends its own.
  */
 
+import { joinTokens } from "../../rows/columns.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
 import { createQueue } from "../queue.ts";
 import { badRequest } from "./errors.ts";
@@ -65,7 +66,7 @@ export function createReader(tokenizer: Tokenizer): Reader {
         });
         check(lengths);
       }
-      return found.map((parts, i) => joinIds(parts, lengths[i]));
+      return found.map((parts) => parts.length > 0 ? joinTokens(parts) : new Uint32Array());
     },
     async decode(texts, { signal, room }) {
       if (sizeOf(texts) <= LONG) return await Promise.all(texts.map((ids) => tokenizer.decode(ids)));
@@ -113,14 +114,4 @@ function* batchesOf(
     }
   }
   if (batch.length > 0) yield batch;
-}
-
-function joinIds(parts: readonly Uint32Array[], length: number): Uint32Array {
-  const joined = new Uint32Array(length);
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
 }
