@@ -4,6 +4,7 @@
  * @module
  */
 
+import { fstatSync } from "node:fs";
 import { basename, dirname, relative, resolve } from "node:path";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { LOCKS } from "../run/claims.ts";
@@ -18,14 +19,14 @@ import { JOBS } from "./jobs.ts";
 const OWN_FOLDERS = ["manifests", "metrics", "search", "export", LOCKS, JOBS];
 
 /**
- * Throws an `InputError` where a file that is to be written is one of those that are read, by whatever name, lies in a
- * folder that is read, or is a file of a run.
+ * Throws an `InputError` where a file that is to be written is one of those that are read, by whatever name (`-` is
+ * standard input, which a shell may read from a file), lies in a folder that is read, or is a file of a run.
  */
 export async function checkOutput(output: string, inputs: readonly string[] = []): Promise<void> {
   const there = await Deno.stat(output).catch(() => null);
   const place = await placeOf(output);
   await askAll(inputs, async (input) => {
-    const read = await Deno.stat(input).catch(() => null);
+    const read = await (input === "-" ? standardInput() : Deno.stat(input)).catch(() => null);
     const isRead = read?.isDirectory
       ? place.startsWith(`${await Deno.realPath(input)}/`)
       : there !== null && read?.ino === there.ino && read.dev === there.dev;
@@ -42,6 +43,11 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
       `it must not take the place of a file of a run: it is one of "${run ?? dirname(place)}"`,
     );
   }
+}
+
+/** Tells which file standard input is, where it is one: Deno has no call for that, and opens no `/dev/stdin`. */
+function standardInput() {
+  return Promise.try(() => fstatSync(0)).then(({ ino, dev }) => ({ ino, dev, isDirectory: false }));
 }
 
 /** Throws an `InputError` where a folder that results are to be written into is a run, or one of a run's own. */

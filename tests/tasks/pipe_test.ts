@@ -70,6 +70,23 @@ Deno.test("a pipe of no documents but empty ones carries the full schema and no 
     assertEquals(table.names.at(-1), "expert");
   }));
 
+Deno.test("a pipe does not write over the file that its standard input is", () =>
+  inFolder(async (folder) => {
+    const file = `${folder}/docs.jsonl`;
+    await Deno.writeTextFile(file, '{"text": "one"}\n');
+    const command = [Deno.execPath(), ...commandOf("tokenizer"), "-", "--format", "jsonl", "--output", file]
+      .join(" ");
+    const args = ["-c", `${command} < "${file}"`];
+    const { code, stderr } = await new Deno.Command("sh", { args, cwd: ROOT, env: { NO_COLOR: "1" } })
+      .output();
+    assertEquals(code, 2);
+    assertStringIncludes(
+      new TextDecoder().decode(stderr),
+      `it must not take the place of what is read: it is "-"`,
+    );
+    assertEquals(await Deno.readTextFile(file), '{"text": "one"}\n');
+  }));
+
 Deno.test("something other than Arrow on standard input is called that, not cut short", async () => {
   for (const [input, fact] of [["hello\n", "it is something else"], ["", "it is empty"]]) {
     const { code, err } = await task("assign", ["-"], { input });
