@@ -7,7 +7,7 @@ import { remembered } from "../device/subgroup.ts";
 import { groupedText, type Groups } from "./groups.ts";
 import code from "./matmul.wgsl" with { type: "text" };
 import tailCode from "./matmul_tail.wgsl" with { type: "text" };
-import { matmulSubgroup, PANEL, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
+import { matmulSubgroup, MOST_TERMS, panelPlan, type PanelShape } from "./matmul_subgroup.ts";
 import { joinSegments } from "./matmul_join.ts";
 import {
   chooseTile,
@@ -173,8 +173,8 @@ function isLong({ c, k, tail = "none" }: Pick<Matmul, "c" | "k" | "tail">): bool
  * How the subgroup form runs over groups. Its partial sums, where they have a buffer of their own, lie as c
  * does.
  */
-const groupedSubgroup = remembered(({ width, apart }: Required<PanelShape>) => {
-  const text = matmulSubgroup({ width, apart });
+const groupedSubgroup = remembered(({ panel, apart }: Required<PanelShape>) => {
+  const text = matmulSubgroup({ panel, apart });
   const placed = apart ? replace(text, "(model * params.m + row)", "(group_start + row)") : text;
   return groupedText(placed, { ...GROUPED, binding: apart ? 7 : 6 });
 });
@@ -221,13 +221,13 @@ function panels(
 ): FormPlan | undefined {
   const rounds = c.buffer.storage === "bf16";
   const apart = rounds && sums !== undefined;
-  if (accumulate && tail !== "none" || rounds && !apart && k > PANEL) return undefined;
+  if (accumulate && tail !== "none" || rounds && !apart && k > MOST_TERMS) return undefined;
   const n4 = padded(n) / 4;
   const ofModel = groups ? 0 : m * n4 * 4;
   if (apart) placement("matmul", "sums", { buffer: sums, stride: n4 * 4, model: ofModel }, m, n, models);
-  const { width, rows, workgroups } = panelPlan(m, n4, k, models);
+  const { panel, rows, workgroups } = panelPlan(m, n4, k, models);
   return {
-    code: (groups ? groupedSubgroup : matmulSubgroup)({ width, apart }),
+    code: (groups ? groupedSubgroup : matmulSubgroup)({ panel, apart }),
     params: [rows, TAILS.indexOf(tail), Number(accumulate), ...params],
     buffers: apart ? [...buffers, sums] : buffers,
     workgroups,

@@ -1,5 +1,5 @@
 /**
- * The form of `C = A · B` for software adapters with subgroups of 8 lanes: how wide its panels are, and the
+ * The form of `C = A · B` for software adapters with subgroups of 8 lanes: which panels it has, and the
  * unrolled loops of its WGSL.
  */
 
@@ -8,18 +8,31 @@ import { compose, replace } from "../device/wgsl.ts";
 import code from "./matmul_subgroup.wgsl" with { type: "text" };
 import tail from "./matmul_tail.wgsl" with { type: "text" };
 
+/** Shape of a panel: terms by vec4s of columns. */
+interface Panel {
+  /** vec4s of columns per lane. */
+  width: number;
+  /** Terms of a sum per panel. */
+  terms: number;
+  /**
+   * Terms that are added without asking whether there are that many. The last blocks of a panel are skipped
+   * where there are not. Each question selects all sums of a lane, so wide panels ask less often.
+   */
+  block: number;
+}
+
 /** Shape of the text. */
 export interface PanelShape {
-  /** vec4s of columns per lane: 1 or 2. */
-  width: number;
+  /** What each lane keeps of B: one of {@link PANELS}. */
+  panel: PanelName;
   /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
   apart?: boolean;
 }
 
 /** Terms that one load of A fetches. */
 const LOAD = 4 * LANES;
-/** Terms of a sum per panel. */
-export const PANEL = 128;
+/** Terms of the longest panels: a product with more terms takes several passes. */
+export const MOST_TERMS = 128;
 /**
  * Terms between two stores into a spare element of every array, which is never read. The compiler cannot move
  * loads of the panel above such a store. Without them it would multiply everything first, add later, and
@@ -30,37 +43,41 @@ const FENCE = 16;
 const FEWEST_ROWS = 64;
 /** Workgroups to aim for, so that every core of a software adapter has some. */
 const WORKGROUPS = 16;
-/** Widths of panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. */
-const WIDTHS = [
-  { width: 2, speed: 1.05 },
-  { width: 1, speed: 1 },
-];
-
 /**
- * Terms that are added without asking whether there are that many. The last blocks of a panel are skipped
- * where there are not. Each question selects all sums of a lane, so wide panels ask less often.
+ * Panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. The short one
+ * is for products of few terms, in one pass: what it costs to fetch a row is shared by more columns.
  */
-const blockTerms = (width: number) => LOAD * width;
+export const PANELS = {
+  wide: { width: 2, terms: MOST_TERMS, block: 64, speed: 1.05 },
+  narrow: { width: 1, terms: MOST_TERMS, block: 32, speed: 1 },
+  short: { width: 4, terms: 32, block: 16, speed: 1.25 },
+} as const satisfies Record<string, Panel & { speed: number }>;
+
+/** Name of a panel. */
+export type PanelName = keyof typeof PANELS;
 
 /** Returns which share of the work is of use where `count` is covered by whole units. */
 export function used(count: number, unit: number): number {
   return count / (Math.ceil(count / unit) * unit);
 }
 
-/** Chooses the width of the panels by size alone, and how many rows a workgroup walks. */
+/** Chooses the panel by size alone, and how many rows a workgroup walks. */
 export function panelPlan(
   m: number,
   n4: number,
   k: number,
   models: number,
-): { width: number; rows: number; workgroups: number } {
-  const speedOf = ({ width, speed }: typeof WIDTHS[number]) =>
-    speed * used(k, blockTerms(width)) * used(n4, LANES * width);
-  const { width } = WIDTHS.reduce((best, panel) => speedOf(panel) > speedOf(best) ? panel : best);
-  const across = Math.ceil(n4 / (LANES * width));
+): { panel: PanelName; rows: number; workgroups: number } {
+  const speedOf = (name: PanelName) => {
+    const { width, terms, block, speed } = PANELS[name];
+    return terms < MOST_TERMS && k > terms ? 0 : speed * used(k, block) * used(n4, LANES * width);
+  };
+  const names = Object.keys(PANELS) as PanelName[];
+  const panel = names.reduce((best, name) => speedOf(name) > speedOf(best) ? name : best);
+  const across = Math.ceil(n4 / (LANES * PANELS[panel].width));
   const parts = Math.min(Math.ceil(m / FEWEST_ROWS), Math.ceil(WORKGROUPS / (across * models)));
   const rows = Math.ceil(m / Math.max(1, parts));
-  return { width, rows, workgroups: across * Math.ceil(m / rows) };
+  return { panel, rows, workgroups: across * Math.ceil(m / rows) };
 }
 
 /**
@@ -77,34 +94,35 @@ const TAIL = [
  * Writes the unrolled loop over the terms of a panel: one load of A for every 32 terms, and one broadcast for
  * each term.
  */
-function addTerms(width: number): string {
+function addTerms({ width, terms, block }: Panel): string {
   const columns = numbers(width);
-  const panel = laneArrays("panel", width, PANEL + 1);
-  const block = blockTerms(width);
-  return numbers(PANEL).flatMap((k) => {
-    const terms = `terms${Math.floor(k / LOAD)}`;
-    const lines: string[] = [];
-    if (k % block === 0) lines.push(k === 0 ? "{" : `if (first_term + ${k}u < params.k) {`);
-    if (k % LOAD === 0) {
-      const load = `load_a(a_row + (first_term + ${k}u) / 4u + lane)`;
-      lines.push(`let ${terms} = select(vec4f(), ${load}, first_term + ${k}u + lane * 4u < params.k);`);
-    }
-    const scalar = `subgroupBroadcast(${terms}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
+  const panel = laneArrays("panel", width, terms + 1);
+  return numbers(terms).flatMap((k) => {
+    const loaded = `terms${Math.floor(k / LOAD)}`;
+    const load = `load_a(a_row + (first_term + ${k}u) / 4u + lane)`;
+    const loads = k % LOAD === 0
+      ? [`let ${loaded} = select(vec4f(), ${load}, first_term + ${k}u + lane * 4u < params.k);`]
+      : [];
+    const begins = k % block === 0 ? [k === 0 ? "{" : `if (first_term + ${k}u < params.k) {`] : [];
+    const scalar = `subgroupBroadcast(${loaded}.${"xyzw"[k % 4]}, ${Math.floor(k / 4) % LANES}u)`;
     const products = columns.map((j) => `sum${j} += factor * ${panel.vector(j, k)};`);
-    lines.push(`{ let factor = ${scalar}; ${products.join(" ")} }`);
-    if (k % block === block - 1) lines.push("}");
-    else if (k % FENCE === FENCE - 1) lines.push(...columns.map((j) => panel.store(j, PANEL, `sum${j}`)));
-    return lines;
+    const isLast = k % block === block - 1;
+    return [
+      ...block < LOAD ? [...loads, ...begins] : [...begins, ...loads], // blocks that share a load stand beside it
+      `{ let factor = ${scalar}; ${products.join(" ")} }`,
+      ...isLast ? ["}"] : k % FENCE === FENCE - 1 ? columns.map((j) => panel.store(j, terms, `sum${j}`)) : [],
+    ];
   }).join("\n");
 }
 
 /** Returns the WGSL of a shape. */
 export const matmulSubgroup: (shape: PanelShape) => string = remembered(
-  ({ width, apart = false }: PanelShape) => {
+  ({ panel: name, apart = false }: PanelShape) => {
+    const { width, terms, block } = PANELS[name];
     const columns = numbers(width);
-    const panel = laneArrays("panel", width, PANEL + 1);
+    const panel = laneArrays("panel", width, terms + 1);
     const sums = columns.map((j) => `sum${j}`);
-    const isLast = `first_term + ${PANEL}u >= params.k`;
+    const isLast = `first_term + ${terms}u >= params.k`;
     const before = apart
       ? `var before = load_c(c_row + 8u * j); if (first_term > 0u) { before = sums[sums_row + 8u * j]; }`
       : `let before = load_c(c_row + 8u * j);`;
@@ -128,8 +146,8 @@ export const matmulSubgroup: (shape: PanelShape) => string = remembered(
       resume_sum: `${before} ${
         sums.map((sum, j) => `${sum} = select(${sum}, before, j == ${j}u);`).join(" ")
       }`,
-      add_terms: addTerms(width),
+      add_terms: addTerms(PANELS[name]),
       store_sum: `let sum = ${pick(sums)};\n${store}`,
-    }, { SPAN: LANES * width, PANEL, BLOCK: blockTerms(width) });
+    }, { SPAN: LANES * width, PANEL: terms, BLOCK: block });
   },
 );

@@ -54,7 +54,7 @@ const WRITTEN: Record<string, string> = {
   "attention/attention_forward_subgroup.wgsl": attentionForwardSubgroup({ columns: 24, block: 64 }),
   "layer_norm/layer_norm_backward_subgroup.wgsl": layerNormBackwardSubgroup(3),
   "layer_norm/layer_norm_forward_subgroup.wgsl": layerNormForwardSubgroup(3),
-  "matmul/matmul_subgroup.wgsl": matmulSubgroup({ width: 2, apart: true }),
+  "matmul/matmul_subgroup.wgsl": matmulSubgroup({ panel: "wide", apart: true }),
   "matmul/matmul_transposed_subgroup.wgsl": matmulTransposedSubgroup({ width: 2, terms: 2 }),
   "matmul/matmul_transposed_workgroup.wgsl": matmulTransposedWorkgroup(TILES[0]),
   "matmul/matmul_workgroup.wgsl": matmulWorkgroup({ tile: TILES[0], holds: "f32" }),

@@ -73,6 +73,8 @@ const SHAPES: Shape[] = [
   { models: 1, m: 33, n: 33, k: 33 },
   { models: 1, m: 131, n: 6, k: 65 },
   { models: 1, m: 64, n: 129, k: 96 },
+  { models: 2, m: 70, n: 250, k: 20 },
+  { models: 1, m: 5, n: 121, k: 7 },
   { models: 2, m: 70, n: 40, k: 192 },
   { models: 1, m: 150, n: 70, k: 200 },
   { models: 2, m: 7, n: 643, k: 128 },
@@ -300,6 +302,24 @@ for (const { form, on } of FORMS) {
       assertSameBits(await product(1, m, left, right), part(together, models, model), `model ${model}`);
       const row = await product(1, 1, left.subarray(11 * k, 12 * k), right);
       assertSameBits(row, part(together, models, model).subarray(11 * n, 12 * n), `row 11 of model ${model}`);
+    }
+  });
+
+  Deno.test(`matmul() as ${form} gives a column the same bits among few as among many, however many terms it has`, async () => {
+    const [m, few] = [70, 20];
+    for (const [k, n] of [[7, 121], [16, 256], [20, 250], [32, 128], [64, 128], [131, 256]]) {
+      const [left, right] = [random(m * k, "rows"), random(k * n, "columns")];
+      const product = async (columns: number) => {
+        const own = right.filter((_, i) => i % n < columns);
+        const c = bank("c", { models: 1, rows: m, columns });
+        const [a, b] = [
+          bank("a", { models: 1, rows: m, columns: k }, left),
+          bank("b", { models: 1, rows: k, columns }, own),
+        ];
+        return (await run([matmul(on, { a, b, c, models: 1, m, n: columns, k })], [c]))[0];
+      };
+      const [some, all] = [await product(few), await product(n)];
+      assertSameBits(some, all.filter((_, i) => i % n < few), `${k} terms`);
     }
   });
 
