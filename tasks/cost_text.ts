@@ -4,13 +4,16 @@
  * @module
  */
 
-import type {
-  Cost,
-  InferenceMemory,
-  PaperCommunication,
-  PaperPair,
-  TableRow,
-  TrainingMemory,
+import {
+  adapterKindOf,
+  type Cost,
+  type InferenceMemory,
+  narrowNotes,
+  type PaperCommunication,
+  type PaperPair,
+  secondsOn,
+  type TableRow,
+  type TrainingMemory,
 } from "../pipeline/cost/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { bytes, count, decimalBytes, percent, scientific, table } from "./layout.ts";
@@ -141,7 +144,6 @@ function weightsTable(
 
 function flopsTable(cost: Cost): string {
   const { mixture, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
-  const secondsOf = (flops: number) => flops / (device.flops * device.utilisation);
   const apart = Math.abs(larger.training / larger.mixture - 1);
   const side = larger.training < larger.mixture ? "less" : "more";
   const row = (
@@ -151,7 +153,12 @@ function flopsTable(cost: Cost): string {
     note = "",
   ) => [name, scientific(flops), duration(time), note];
   const part = (name: string, part: number) => {
-    return row(name, part, secondsOf(part), `${percent(part / flops.experts)} of the experts`);
+    return row(
+      name,
+      part,
+      secondsOn(device, part, mixture.router),
+      `${percent(part / flops.experts)} of the experts`,
+    );
   };
   const alone = "no exchange: as many devices as experts take this long";
   const onPrompt = mixture.routers === 0
@@ -177,7 +184,12 @@ function flopsTable(cost: Cost): string {
     row("Switch, as many tokens", tokenwise.training, seconds.switch),
     row("a prompt, dense", flops.inference, seconds.densePrompt, `${mixture.length} tokens`),
     row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${mixture.length} tokens`),
-    row("a prompt, Switch", tokenwise.inference, secondsOf(tokenwise.inference), `${mixture.length} tokens`),
+    row(
+      "a prompt, Switch",
+      tokenwise.inference,
+      secondsOn(device, tokenwise.inference, tokenwise.model),
+      `${mixture.length} tokens`,
+    ),
     row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
   ]);
 }
@@ -208,6 +220,7 @@ function flopsNotes(
       : []),
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
     (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
+    ...narrowNotes([...mixture.routers === 0 ? [] : [mixture.router], mixture.expert], adapterKindOf(device)),
     ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
     corpus
       ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out${

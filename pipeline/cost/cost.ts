@@ -35,6 +35,7 @@ import {
   type MixtureFlops,
   mixtureFlops,
   type MixtureShape,
+  slowedFlops,
   trainingFlops,
 } from "./flops.ts";
 
@@ -111,6 +112,8 @@ export interface Cost {
     /** All routers on the prefix of one prompt. */
     routing: InferenceMemory;
   };
+  /** FLOPs of what `seconds` tells the time of, with activations that are computed again. */
+  work: Record<keyof CostTimes, number>;
   /** Seconds on the given device. */
   seconds: CostTimes;
   /** The device for which `seconds` are estimated. */
@@ -216,7 +219,6 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
   const recomputed = steps * again(expert, batch * experts);
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
-  const secondsOf = (flops: number) => flops / (peak * utilisation);
   const kind = adapterKindOf(options);
   const training = {
     length,
@@ -227,6 +229,18 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
   };
   const answer = answeringOf(length);
   const ofSwitch = steps * trainingFlops(tokenwise, batch * experts, length);
+  const sums = (of: (flops: number, model: ModelConfig) => number): CostTimes => ({
+    oneExpert: of((flops.experts + recomputed) / experts, expert),
+    allExperts: of(flops.experts + recomputed, expert),
+    routers: of(flops.trainRouters + flops.shardForRouters, router),
+    sharding: of(flops.shardForExperts, router),
+    dense: of(flops.dense + recomputed, expert),
+    equalCompute: of(larger.training + larger.steps * again(larger.model, larger.batch), larger.model),
+    switch: of(ofSwitch + steps * again(tokenwise, batch * experts), tokenwise),
+    prompt: of(flops.inference, expert) + of(flops.inferenceOverhead, router),
+    densePrompt: of(flops.inference, expert),
+    equalComputePrompt: of(larger.inference, larger.model),
+  });
   return {
     mixture,
     corpus,
@@ -256,21 +270,16 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
       switchInference: inferenceMemory(tokenwise, answer),
       routing: routingMemory(router, { prefix, models: routers, kind }),
     },
-    seconds: {
-      oneExpert: secondsOf((flops.experts + recomputed) / experts),
-      allExperts: secondsOf(flops.experts + recomputed),
-      routers: secondsOf(flops.trainRouters + flops.shardForRouters),
-      sharding: secondsOf(flops.shardForExperts),
-      dense: secondsOf(flops.dense + recomputed),
-      equalCompute: secondsOf(larger.training + larger.steps * again(larger.model, larger.batch)),
-      switch: secondsOf(ofSwitch + steps * again(tokenwise, batch * experts)),
-      prompt: secondsOf(flops.inference + flops.inferenceOverhead),
-      densePrompt: secondsOf(flops.inference),
-      equalComputePrompt: secondsOf(larger.inference),
-    },
+    work: sums((flops) => flops),
+    seconds: sums((flops, model) => secondsOn(options, flops, model)),
     device: { flops: peak, utilisation, ...(name === undefined ? {} : { name }) },
     dtype: configuration.dtype,
   };
+}
+
+/** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
+export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
+  return slowedFlops(flops, model, adapterKindOf(device)) / (device.flops * device.utilisation);
 }
 
 /** The settings that the number of sequences depends on, besides the seed of the text. */

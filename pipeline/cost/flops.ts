@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
 
@@ -24,6 +25,32 @@ export function layersFlops(model: ModelConfig, sequences: number, length: numbe
 /** Counts the FLOPs of one training step: forward, and twice that backward. */
 export function trainingFlops(model: ModelConfig, sequences: number, length: number): number {
   return 3 * forwardFlops(model, sequences, length);
+}
+
+/** Width from which on models reach what a device is measured to reach. */
+const WIDE = 64;
+/** Width at which a model would reach half of what a very wide one does, on a processor. */
+const HALF = 60;
+
+/**
+ * Gives the FLOPs of a model of width {@link WIDE} that take as long as `flops` of this one. Narrow models reach less of a processor:
+ * kernels/NOTES.md has what was measured. Of GPUs nothing is known.
+ */
+export function slowedFlops(
+  flops: number,
+  { hidden }: Pick<ModelConfig, "hidden">,
+  kind?: AdapterKind,
+): number {
+  const reached = (width: number) => width / (width + HALF);
+  return kind === "gpu" || hidden >= WIDE ? flops : flops * reached(WIDE) / reached(hidden);
+}
+
+/** Says what narrow models among these reach, a line for each width. */
+export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind?: AdapterKind): string[] {
+  const widths = [...new Set(models.map(({ hidden }) => hidden))].sort((a, b) => a - b);
+  return widths.filter((hidden) => slowedFlops(1, { hidden }, kind) > 1).map((hidden) =>
+    `a model of width ${hidden} reaches ${(100 / slowedFlops(1, { hidden }, kind)).toFixed(0)}% of that`
+  );
 }
 
 /** What the FLOPs of a mixture depend on. Symbols in brackets are those of the paper. */

@@ -14,6 +14,7 @@ export {
 export { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
 export type { Communication } from "./communication.ts";
 export {
+  adapterKindOf,
   ASSUMED_GPU,
   type Cost,
   type CostDevice,
@@ -23,9 +24,17 @@ export {
   PLAIN_DEVICE,
   readCost,
   type ReadCostOptions,
+  secondsOn,
   type SwitchCost,
 } from "./cost.ts";
-export { forwardFlops, type MixtureFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
+export {
+  forwardFlops,
+  type MixtureFlops,
+  mixtureFlops,
+  type MixtureShape,
+  narrowNotes,
+  trainingFlops,
+} from "./flops.ts";
 export { usualDevice, usualGpu } from "./device.ts";
 export {
   fittingMicroBatch,

@@ -5,7 +5,7 @@
  */
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
-import { forwardFlops, trainingFlops } from "../cost/flops.ts";
+import { forwardFlops, slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
@@ -92,12 +92,13 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
         await release();
       }
     }),
-    estimate(configuration, { sequences }, flops) {
+    estimate(configuration, { sequences }, flops, adapter) {
       if (!kind.models) return sampleEstimate(configuration, sequences, flops);
       const { experts, rounds, roundSequences, routerBatch, sequenceLength } = configuration;
-      const routerBytes = 4 * parameterCount(modelShapes(configuration).router) * experts;
+      const { router } = modelShapes(configuration);
+      const routerBytes = 4 * parameterCount(router) * experts;
       return {
-        seconds: rounds * roundFlops(configuration) / flops,
+        seconds: rounds * slowedFlops(roundFlops(configuration), router, adapter) / flops,
         diskBytes: 4 * routerBytes,
         memoryBytes: 4 * routerBytes + routerActivations(configuration, routerBatch) +
           experts * roundSequences * sequenceLength * 4,

@@ -5,9 +5,11 @@
  * @module
  */
 
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { say, setting, type Words, wordText } from "../../kernels/errors.ts";
 import { adapterKindOf, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
 import { usualDevice } from "../cost/device.ts";
+import { narrowNotes, slowedFlops } from "../cost/flops.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { expertFolder, readPart } from "../partition/manifests.ts";
@@ -195,10 +197,11 @@ async function planStages(
   again: boolean,
 ): Promise<PartitionPlan> {
   const { run, device, words } = options;
-  const measured = device?.flops === undefined ? await measuredFlops(run, configuration) : undefined;
   const { flops: peak, utilisation, name } = await deviceOf(options);
-  const flops = measured ?? peak * utilisation;
   const kind = adapterKindOf({ flops: peak });
+  const measured = device?.flops === undefined ? await measuredFlops(run, configuration, kind) : undefined;
+  const flops = measured ?? peak * utilisation;
+  const { router, expert } = modelShapes(configuration);
   const stages: StageEstimate[] = [];
   for (const stage of all) {
     const { state, error } = await states.of(stage);
@@ -224,6 +227,7 @@ async function planStages(
         : device?.flops === undefined
         ? `${reached}, two cores without a GPU; ${other}`
         : `${reached}, ${+(100 * utilisation).toFixed(2)}% of the device's peak`,
+      ...narrowNotes([router, expert], kind),
     ],
     warnings: [],
   };
@@ -235,14 +239,20 @@ async function adapterOf(run: string): Promise<string | undefined> {
 }
 
 /**
- * Gives the median FLOP/s that the rounds of a run were measured to reach; undefined where there are none.
+ * Gives the median FLOP/s that the rounds of a run were measured to reach, as those of a wider model; undefined where there are none.
  */
-async function measuredFlops(run: string, configuration: Configuration): Promise<number | undefined> {
+async function measuredFlops(
+  run: string,
+  configuration: Configuration,
+  kind: AdapterKind,
+): Promise<number | undefined> {
   const rounds = (await readTimes(run)).filter(({ stage, round, member, seconds }) =>
     stage === LEARN && round && member === undefined && seconds > 0
   );
   const sorted = rounds.map(({ seconds }) => seconds).sort((a, b) => a - b);
-  return sorted.length === 0 ? undefined : roundFlops(configuration) / sorted[sorted.length >> 1];
+  if (sorted.length === 0) return undefined;
+  return slowedFlops(roundFlops(configuration), modelShapes(configuration).router, kind) /
+    sorted[sorted.length >> 1];
 }
 
 /** Estimates the characters of the input from the sizes of its files. */

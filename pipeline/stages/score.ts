@@ -6,7 +6,7 @@
  */
 
 import { InputError, say, task } from "../../kernels/errors.ts";
-import { forwardFlops } from "../cost/flops.ts";
+import { forwardFlops, slowedFlops } from "../cost/flops.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
@@ -69,13 +69,13 @@ const stage: Stage = {
   },
   part: scorePart,
   unfinished,
-  estimate(c, { sequences }, flops) {
+  estimate(c, { sequences }, flops, kind) {
     if (c.routers === "" && !kindOf(c).models) {
       return { seconds: sequences / 5_000, diskBytes: scoreBytes(c.experts, sequences), memoryBytes: 50e6 };
     }
     const { router } = modelShapes(c);
     return {
-      seconds: sequences * c.experts * forwardFlops(router, 1, c.prefix) / flops,
+      seconds: slowedFlops(sequences * c.experts * forwardFlops(router, 1, c.prefix), router, kind) / flops,
       diskBytes: scoreBytes(c.experts, sequences),
       memoryBytes: 4 * parameterCount(router) * c.experts + routerActivations(c, c.scoreBatch || 128) / 4,
     };

@@ -15,7 +15,7 @@ import { type AdapterKind, revisionOf } from "../../kernels/device/variants.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { besideMixture, costApart, type TrainingCost } from "../cost/beside_mixture.ts";
-import { trainingFlops } from "../cost/flops.ts";
+import { slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { parameterCount } from "../model/shape.ts";
 import { adoptionOf } from "../run/adoption.ts";
@@ -204,7 +204,7 @@ function estimateOf(
   const parameters = parameterCount(model);
   const { microBatch, sequenceLength: length, dtype, saveDtype } = configuration;
   return {
-    seconds: again * steps * trainingFlops(model, batch, length) / flops,
+    seconds: slowedFlops(again * steps * trainingFlops(model, batch, length), model, kind) / flops,
     diskBytes: parameters * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
     memoryBytes: trainingMemory(model, {
       batch,

@@ -5,16 +5,19 @@
  */
 
 import type { Words } from "../../../kernels/errors.ts";
+import { narrowNotes } from "../../cost/flops.ts";
 import {
   adapterKindOf,
   ASSUMED_GPU,
   type Cost,
   type CostDevice,
   costOf,
+  type CostTimes,
   PLAIN_DEVICE,
 } from "../../cost/cost.ts";
 import type { Searched } from "../../report/reproduction.ts";
 import { readManifest } from "../../run/manifest.ts";
+import { modelShapes } from "../../model/shapes.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { givenIn, RATES, TRIAL_SHARE } from "../models.ts";
 import { checkStudies } from "./checks.ts";
@@ -154,6 +157,8 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
     return { study: study.name, pieces: own.length, ...inAll(own), longest };
   });
   const once = onceMade(studies, sources, seeds);
+  const shapes = setupsOf(studies, sources, seeds, { searches: known.searches })
+    .flatMap((setup) => Object.values(modelShapes(configurationOf(sources, setup))));
   const { sizes, ...memory } = memoryOf(all, device.memoryBytes);
   return {
     pieces: all.map(({ run, piece, flops, seconds, done }, i) => {
@@ -165,6 +170,7 @@ export async function planStudies(options: PlanStudiesOptions): Promise<StudiesP
     studies: await Promise.all(each),
     assumptions: [
       ...assumedOf(device, options.device),
+      ...narrowNotes(shapes, adapterKindOf(device)),
       `${SIDE_BY_SIDE[adapterKindOf(device)]} experts at most share a device, and count one after another`,
       `a search for a learning rate takes ${TRIALS} trials of ${percentText(trialShare)} of a training`,
       ...all.some(({ piece }) => piece.endsWith("of routers"))
@@ -283,32 +289,30 @@ async function piecesOf(
   const { run: root, from = [], only, sources = {}, seeds = 1, trialShare = TRIAL_SHARE, recompute } =
     options;
   const kind = adapterKindOf(device);
-  const speed = device.flops * device.utilisation;
   const pieces: Timed[] = [];
   /** Adds a piece that begins at a time, and gives when it ends. */
   const add = (piece: Begun, holds: Held, begin: number): number => {
     const end = begin + timeLeft(piece);
-    pieces.push({ ...piece, flops: piece.seconds * speed, begin, end, holds });
+    pieces.push({ ...piece, begin, end, holds });
     return end;
   };
   const searched = new Map<string, number>(); // when the search for settings of routers ends
   for (const [recipe, setup] of routerSearchesOf(studies, sources, seeds, { only, rates })) {
     const c = configurationOf(sources, setup);
     const cost = costOf(c, { ...device, recompute });
-    const { seconds } = cost;
     const { routerRate, rounds } = givenIn(sources);
     const done = recipe in searches;
-    const split = (times: number) => (ROUTER_TRIALS - 1) * (times * seconds.routers + seconds.sharding);
-    const train = (trials: number) => trials * trialShare * seconds.allExperts;
+    const search = (rounds: number, trials: number) =>
+      takes(
+        cost,
+        ({ routers, sharding, allExperts }) =>
+          (ROUTER_TRIALS - 1) * (rounds * routers + sharding) + trials * trialShare * allExperts,
+      );
     let end = 0;
     // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
     const lines = [
-      ...routerRate === undefined
-        ? [{ piece: "rate of routers", seconds: split(1) + train(ROUTER_TRIALS) }]
-        : [],
-      ...rounds === undefined
-        ? [{ piece: "rounds of routers", seconds: split(5 / 4) + train(ROUTER_TRIALS - 1) }]
-        : [],
+      ...routerRate === undefined ? [{ piece: "rate of routers", ...search(1, ROUTER_TRIALS) }] : [],
+      ...rounds === undefined ? [{ piece: "rounds of routers", ...search(5 / 4, ROUTER_TRIALS - 1) }] : [],
     ];
     const holds = { ...heldBy("experts", c, cost, { kind, recompute }), routers: cost.memory.routers.total };
     for (const line of lines) end = add({ run: setup.name, done, ...line }, holds, end);
@@ -334,14 +338,18 @@ async function piecesOf(
       return isOpen && (isWhole || awaited.has(recipe));
     });
     if (!isWhole && searches.length === 0) continue;
-    const pieceOf = async (piece: string, stage: string, seconds: number): Promise<Begun> => {
+    const pieceOf = async (piece: string, stage: string, taken: Taken): Promise<Begun> => {
       const done = noted.has(setup.name) || await readManifest(`${root}/${setup.name}`, stage) !== null;
-      return { run: setup.name, piece, seconds, done };
+      return { run: setup.name, piece, ...taken, done };
     };
     const scores = routedAs(c);
     const isShared = routed.has(scores); // another run's routers and scores are copied
     const split = add(
-      await pieceOf("partition", "split", isShared ? 0 : cost.seconds.routers + cost.seconds.sharding),
+      await pieceOf(
+        "partition",
+        "split",
+        takes(cost, ({ routers, sharding }) => isShared ? 0 : routers + sharding),
+      ),
       isShared ? {} : { routers: cost.memory.routers.total },
       Math.max(
         routed.get(scores) ?? 0,
@@ -350,15 +358,15 @@ async function piecesOf(
     );
     if (!isShared && !noted.has(setup.name)) routed.set(scores, split);
     for (const model of setup.models) {
-      const each = secondsOf(model, cost);
+      const each = takes(cost, (times) => ofTraining(model, times));
       const recipe = recipes.get(model)!;
       const holds = heldBy(model, c, cost, { kind, recompute });
       if (searches.includes(model)) {
-        const seconds = TRIALS * trialShare * each * namesOf(model, c.experts).length;
+        const models = namesOf(model, c.experts).length;
         const search = {
           run: setup.name,
           piece: `learning rate of ${model}`,
-          seconds,
+          ...takes(cost, (times) => TRIALS * trialShare * models * ofTraining(model, times)),
           done: recipe in rates,
         };
         const end = add(search, holds, split);
@@ -378,16 +386,25 @@ async function piecesOf(
   return pieces;
 }
 
-/** A piece, and how long it takes in seconds. */
-type Begun = Pick<Piece, "run" | "piece" | "seconds" | "done">;
+/** What a piece takes. */
+type Taken = Pick<Piece, "flops" | "seconds">;
+
+/** A piece, and what it takes. */
+type Begun = Pick<Piece, "run" | "piece" | "done"> & Taken;
+
+/** Gives FLOPs and seconds of a piece, of which `of` says what it has of a configuration's. */
+const takes = ({ work, seconds }: Cost, of: (times: CostTimes) => number): Taken => ({
+  flops: of(work),
+  seconds: of(seconds),
+});
 
 /** Gives how long a piece takes that is not there; none for one that is. */
 const timeLeft = ({ seconds, done }: Begun): number => done ? 0 : seconds;
 
-/** Gives how long one training takes, in seconds. */
-function secondsOf(model: Searched, { seconds }: Cost): number {
-  if (model === "experts") return seconds.oneExpert;
-  if (model === "dense-compute") return seconds.equalCompute;
-  if (model === "switch") return seconds.switch;
-  return seconds.dense;
+/** Picks what one training takes. */
+function ofTraining(model: Searched, times: CostTimes): number {
+  if (model === "experts") return times.oneExpert;
+  if (model === "dense-compute") return times.equalCompute;
+  if (model === "switch") return times.switch;
+  return times.dense;
 }

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
-import { forwardFlops, layersFlops } from "../../../pipeline/cost/flops.ts";
+import { forwardFlops, layersFlops, narrowNotes } from "../../../pipeline/cost/flops.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
 
 Deno.test("costOf() is linear in steps, rounds and experts, and dense equals the experts", () => {
@@ -41,12 +41,43 @@ Deno.test("costOf() is linear in steps, rounds and experts, and dense equals the
 
 Deno.test("costOf() divides time by FLOP/s and utilisation alone", () => {
   const one = cost();
-  const fast = cost({}, { flops: 8e12, utilisation: 0.2 });
+  const fast = cost({}, { flops: 2e12, utilisation: 0.8 });
   for (const [name, seconds] of Object.entries(one.seconds)) {
     assertSame(fast.seconds[name as keyof typeof one.seconds], seconds / 4, name);
   }
   assertEquals(fast.flops, one.flops);
-  assertSame(one.seconds.prompt, (one.flops.inference + one.flops.inferenceOverhead) / 0.4e12);
+  assertSame(one.work.prompt, one.flops.inference + one.flops.inferenceOverhead);
+});
+
+Deno.test("costOf() gives narrow models more time on a processor, and says how much of it they reach", () => {
+  const device = { flops: 1e12, utilisation: 0.4 };
+  for (const [routerHidden, reached] of [[16, 0.4079], [32, 0.6739], [64, 1], [128, 1]]) {
+    const narrow = cost({ routerHidden, expertHidden: 64 }, device);
+    const fast = cost({ routerHidden, expertHidden: 64 }, { flops: 4e12, utilisation: 0.1 });
+    for (const name of ["routers", "sharding"] as const) {
+      assertAlmostEquals(
+        narrow.seconds[name],
+        narrow.work[name] / 0.4e12 / reached,
+        1e-3 * narrow.seconds[name],
+      );
+      assertSame(fast.seconds[name], fast.work[name] / 0.4e12, "no GPU was measured");
+    }
+    assertSame(narrow.seconds.allExperts, narrow.flops.experts / 0.4e12);
+    const { inference, inferenceOverhead } = narrow.flops;
+    assertAlmostEquals(
+      narrow.seconds.prompt * 0.4e12,
+      inference + inferenceOverhead / reached,
+      1e-3 * inference,
+    );
+    const { router, expert } = narrow.mixture;
+    const notes = reached < 1
+      ? [`a model of width ${routerHidden} reaches ${(100 * reached).toFixed(0)}% of that`]
+      : [];
+    assertEquals([narrowNotes([expert, router], "software"), narrowNotes([expert, router], "gpu")], [
+      notes,
+      [],
+    ]);
+  }
 });
 
 Deno.test("costOf() counts recomputation in the time and memory of every training, not in the method's FLOPs", () => {

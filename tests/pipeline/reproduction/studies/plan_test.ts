@@ -160,7 +160,10 @@ Deno.test("planStudies() tells FLOPs, the devices that can work at once, and the
   inFolder(async (root) => {
     const plan = await planStudies({ run: root, studies: ["segments"], sources: SMALL });
     const speed = PLAIN_DEVICE.flops * PLAIN_DEVICE.utilisation;
-    assertAlmostEquals(plan.flops / speed, plan.seconds);
+    for (const { piece, flops, seconds } of plan.pieces) {
+      if (piece === "partition") assert(seconds > flops / speed, "routers are narrow");
+      else assertAlmostEquals(flops / speed, seconds);
+    }
     assertAlmostEquals(plan.pieces.reduce((sum, { flops }) => sum + flops, 0) / plan.flops, 1);
     // Two parts of two experts, and two dense models, once the text is split.
     assertEquals([plan.devices, plan.studies[0].devices], [4, 4]);
