@@ -41,6 +41,7 @@ const CASES: Case[] = [
   { counts: [0, 33, 0], n: 40, k: 131 },
   { counts: [70], n: 12, k: 64 },
   { counts: [17, 64, 2], n: 70, k: 200 },
+  { counts: [5, 33], n: 250, k: 20 },
 ];
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "gelu_slope"];
 const RANDOM_CASES = randomShapes("groups", ({ upTo, among }) => ({

@@ -22,6 +22,7 @@ import {
   type Tile,
   TILES,
 } from "../../../kernels/matmul/matmul_workgroup.ts";
+import { panelPlan } from "../../../kernels/matmul/matmul_subgroup.ts";
 import tailCode from "../../../kernels/matmul/matmul_tail.wgsl" with { type: "text" };
 import { matmulTransposed, matmulTransposedScratch } from "../../../kernels/matmul/matmul_transposed.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
@@ -62,7 +63,7 @@ const TILED = FORMS.filter(({ form }) => form === "workgroup");
 
 /**
  * Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel of 128 holds.
- * Columns: some for each width of a tile in the subgroup forms, narrow and wide ones among the few below.
+ * Columns: some for each panel of the subgroup form; the few below have one of each.
  */
 const SHAPES: Shape[] = [
   { models: 1, m: 1, n: 1, k: 1 },
@@ -82,7 +83,7 @@ const SHAPES: Shape[] = [
   { models: 2, m: 37, n: 125, k: 249 },
 ];
 /** Some of them, where all would take long. */
-const FEW_SHAPES = [SHAPES[3], SHAPES[SHAPES.length - 4], SHAPES[SHAPES.length - 1]];
+const FEW_SHAPES = [SHAPES[3], SHAPES[8], SHAPES[SHAPES.length - 4], SHAPES[SHAPES.length - 1]];
 /** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
 const FORMS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
@@ -530,6 +531,14 @@ Deno.test("splitsOf() splits long sums of few tiles alone, and as far as the scr
   assertEquals(splitsOf(384, 24, 8192, 32), 0);
   assertEquals(splitsOf(384, 24, 1 << 22, 1), 0); // too much scratch
   assertEquals(matmulTransposedScratch({ m: 384, n: 96, k: 4096, models: 1 }), 8 * (384 * 96 + 384));
+});
+
+Deno.test("panelPlan() takes each panel for one of the few shapes at least, and the short one for few terms and many columns alone", () => {
+  const panelOf = ({ models, m, n, k }: Shape) => panelPlan(m, Math.ceil(n / 4), k, models).panel;
+  assertEquals(FEW_SHAPES.map(panelOf), ["narrow", "short", "narrow", "wide"]);
+  const of = (n: number, k: number) => panelOf({ models: 1, m: 2048, n, k });
+  assertEquals([of(1024, 32), of(128, 16), of(96, 16)], Array(3).fill("short"));
+  assertEquals([of(1024, 33), of(32, 32), of(96, 32)], ["wide", "narrow", "narrow"]);
 });
 
 Deno.test("chooseTile() takes large tiles for large products, and small ones where there would be too few", () => {
