@@ -200,7 +200,8 @@ const MATRIX_UNITS =
   "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
 
 function flopsNotes(
-  { mixture, flops: { recomputed }, device, corpus, adopted, otherRouters: others }: Cost,
+  { mixture, flops: { recomputed }, equalCompute: larger, device, corpus, adopted, otherRouters: others }:
+    Cost,
 ): string[] {
   const extra = `${scientific(recomputed)} FLOPs more in the experts, and as many in the dense model`;
   const share = +(100 * device.utilisation).toFixed(2);
@@ -220,7 +221,10 @@ function flopsNotes(
       : []),
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
     (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
-    ...narrowNotes([...mixture.routers === 0 ? [] : [mixture.router], mixture.expert], adapterKindOf(device)),
+    ...narrowNotes(
+      [...mixture.routers === 0 ? [] : [mixture.router], mixture.expert, larger.model],
+      adapterKindOf(device),
+    ),
     ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
     corpus
       ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out${

@@ -33,8 +33,8 @@ const WIDE = 64;
 const HALF = 60;
 
 /**
- * Gives the FLOPs of a model of width {@link WIDE} that take as long as `flops` of this one. Narrow models reach less of a processor:
- * kernels/NOTES.md has what was measured. Of GPUs nothing is known.
+ * Gives the FLOPs of a model of width {@link WIDE} that take as long as `flops` of this one. Narrow models reach
+ * less of a processor: kernels/NOTES.md has what was measured. Of GPUs nothing is known.
  */
 export function slowedFlops(
   flops: number,
@@ -49,7 +49,9 @@ export function slowedFlops(
 export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind?: AdapterKind): string[] {
   const widths = [...new Set(models.map(({ hidden }) => hidden))].sort((a, b) => a - b);
   return widths.filter((hidden) => slowedFlops(1, { hidden }, kind) > 1).map((hidden) =>
-    `a model of width ${hidden} reaches ${(100 / slowedFlops(1, { hidden }, kind)).toFixed(0)}% of that`
+    `a model of width ${hidden} reaches ${
+      (100 / slowedFlops(1, { hidden }, kind)).toFixed(0)
+    }% of the FLOP/s of one of width ${WIDE}`
   );
 }
 

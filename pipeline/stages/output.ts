@@ -31,7 +31,8 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
       ? place.startsWith(`${await Deno.realPath(input)}/`)
       : there !== null && read?.ino === there.ino && read.dev === there.dev;
     const is = read?.isDirectory ? "lies in" : "is";
-    if (isRead) throw refuse(output, `it must not take the place of what is read: it ${is} "${input}"`);
+    const what = input === "-" ? "standard input" : `"${input}"`;
+    if (isRead) throw refuse(output, `it must not take the place of what is read: it ${is} ${what}`);
   });
   const run = await runOf(dirname(place));
   const isOwn = run === null
@@ -45,7 +46,7 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
   }
 }
 
-/** Tells which file standard input is, where it is one: Deno has no call for that, and opens no `/dev/stdin`. */
+/** Tells which file or pipe standard input is: Deno has no call for that, and opens no `/dev/stdin`. */
 function standardInput() {
   return Promise.try(() => fstatSync(0)).then(({ ino, dev }) => ({ ino, dev, isDirectory: false }));
 }

@@ -45,6 +45,16 @@ Deno.test("costText() tells a ratio of bytes that is small, too", () => {
   assertMatch(times(4)!, /^[\d,]{2,}$/);
 });
 
+Deno.test("costText() says of every width what it reaches where it is narrow, the larger dense model's too", () => {
+  const widths = (flops: number, partitioner = "em") => {
+    const flags = { routerHidden: 16, expertHidden: 24, denseHidden: 48, partitioner };
+    const text = costText(costOf(resolveConfiguration({ flags }), { flops, utilisation: 0.5 }));
+    return [...text.matchAll(/^a model of width (\d+) reaches \d+% of the FLOP\/s of one of width 64$/mg)]
+      .map(([, width]) => Number(width));
+  };
+  assertEquals([widths(1e12), widths(1e12, "source"), widths(1e13)], [[16, 24, 48], [24, 48], []]);
+});
+
 Deno.test("costText() tells nothing of routers where text is split without models", () => {
   const text = (partitioner: string) =>
     costText(

@@ -82,7 +82,7 @@ Deno.test("a pipe does not write over the file that its standard input is", () =
     assertEquals(code, 2);
     assertStringIncludes(
       new TextDecoder().decode(stderr),
-      `it must not take the place of what is read: it is "-"`,
+      "it must not take the place of what is read: it is standard input",
     );
     assertEquals(await Deno.readTextFile(file), '{"text": "one"}\n');
   }));

@@ -71,7 +71,11 @@ Deno.test("costOf() gives narrow models more time on a processor, and says how m
     );
     const { router, expert } = narrow.mixture;
     const notes = reached < 1
-      ? [`a model of width ${routerHidden} reaches ${(100 * reached).toFixed(0)}% of that`]
+      ? [
+        `a model of width ${routerHidden} reaches ${
+          (100 * reached).toFixed(0)
+        }% of the FLOP/s of one of width 64`,
+      ]
       : [];
     assertEquals([narrowNotes([expert, router], "software"), narrowNotes([expert, router], "gpu")], [
       notes,
