@@ -13,7 +13,8 @@ import { narrowNotes, slowedFlops } from "../cost/flops.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { expertFolder, readPart } from "../partition/manifests.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
+import { kindOf } from "../partition/partitioners.ts";
+import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
 import { askAll } from "../run/files.ts";
 import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -184,7 +185,9 @@ async function planExpertsOf(
 
 /** Gives the device of estimates: the usual one, unless another is named. */
 async function deviceOf({ run, device }: PlanOptions): Promise<CostDevice> {
-  const usual = device?.flops === undefined ? await usualDevice(await adapterOf(run)) : PLAIN_DEVICE;
+  const usual = device?.flops === undefined
+    ? await usualDevice((await adapterOf(run))?.description)
+    : PLAIN_DEVICE;
   return { ...usual, ...device };
 }
 
@@ -198,10 +201,10 @@ async function planStages(
 ): Promise<PartitionPlan> {
   const { run, device, words } = options;
   const { flops: peak, utilisation, name } = await deviceOf(options);
-  const kind = adapterKindOf({ flops: peak });
-  const measured = device?.flops === undefined ? await measuredFlops(run, configuration, kind) : undefined;
-  const flops = measured ?? peak * utilisation;
+  const measured = device?.flops === undefined ? await measuredDevice(run, configuration) : undefined;
+  const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKindOf({ flops: peak }) };
   const { router, expert } = modelShapes(configuration);
+  const routes = configuration.routers !== "" || kindOf(configuration).models;
   const stages: StageEstimate[] = [];
   for (const stage of all) {
     const { state, error } = await states.of(stage);
@@ -227,32 +230,33 @@ async function planStages(
         : device?.flops === undefined
         ? `${reached}, two cores without a GPU; ${other}`
         : `${reached}, ${+(100 * utilisation).toFixed(2)}% of the device's peak`,
-      ...narrowNotes([router, expert], kind),
+      ...narrowNotes(routes ? [router, expert] : [expert], kind),
     ],
     warnings: [],
   };
 }
 
 /** Gives the adapter that a run was made on; undefined where it does not say. */
-async function adapterOf(run: string): Promise<string | undefined> {
-  return (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter?.description;
+async function adapterOf(run: string): Promise<AdapterNote | undefined> {
+  return (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter;
 }
 
 /**
- * Gives the median FLOP/s that the rounds of a run were measured to reach, as those of a wider model; undefined where there are none.
+ * Gives the kind of device that a run was made on, and the median FLOP/s that its rounds were measured to
+ * reach, as those of a wider model; undefined where none was measured.
  */
-async function measuredFlops(
+async function measuredDevice(
   run: string,
   configuration: Configuration,
-  kind: AdapterKind,
-): Promise<number | undefined> {
+): Promise<{ flops: number; kind: AdapterKind } | undefined> {
   const rounds = (await readTimes(run)).filter(({ stage, round, member, seconds }) =>
     stage === LEARN && round && member === undefined && seconds > 0
   );
   const sorted = rounds.map(({ seconds }) => seconds).sort((a, b) => a - b);
   if (sorted.length === 0) return undefined;
-  return slowedFlops(roundFlops(configuration), modelShapes(configuration).router, kind) /
-    sorted[sorted.length >> 1];
+  const kind = (await adapterOf(run))?.kind === "gpu" ? "gpu" : "software";
+  const flops = slowedFlops(roundFlops(configuration), modelShapes(configuration).router, kind);
+  return { flops: flops / sorted[sorted.length >> 1], kind };
 }
 
 /** Estimates the characters of the input from the sizes of its files. */

@@ -9,9 +9,11 @@ import {
 } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
+import { slowedFlops } from "../../../pipeline/cost/flops.ts";
 import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { modelShapes } from "../../../pipeline/model/shapes.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import type { RunOptions } from "../../../pipeline/stages/session.ts";
@@ -38,6 +40,9 @@ Deno.test("planPartition() goes by the device that is named, and warns of rounds
     // The same device gives the same time as what the configuration costs.
     const cost = costOf(resolveConfiguration({ flags: SMALL_SETTINGS }), PLAIN_DEVICE);
     assertAlmostEquals(routers(await plan()), cost.seconds.routers, 1e-9);
+    const narrow = async (partitioner: string) =>
+      (await plan({ partitioner })).assumptions.some((line) => line.startsWith("a model of width 8 "));
+    assertEquals([await narrow("em"), await narrow("source")], [true, false]); // which has no routers
     assertEquals(one.warnings, []);
     const [warning] = (await plan({ rounds: 94, roundSequences: 640 })).warnings;
     assertMatch(warning, /^94 rounds take 121,600 sequences of about \d+: each is seen \d+ times/);
@@ -139,10 +144,15 @@ Deno.test({
       assertMatch(large.assumptions.at(-1)!, /microBatch 12 is the largest/);
       assertEquals(large.stages[0].memoryBytes, 250e6 + gpuOf(12));
       assertMatch((await onGpu(gpuOf(12) - 1)).assumptions.at(-1)!, /microBatch 6 is the largest/);
-      assertMatch(
-        (await planExperts([0], { run })).assumptions[0],
-        /GFLOP\/s, as this run's rounds were measured/,
-      );
+      const own = await planExperts([0], { run });
+      assertMatch(own.assumptions[0], /GFLOP\/s, as this run's rounds were measured/);
+      assertMatch(own.assumptions[1], /^a model of width 8 reaches 23% of the FLOP\/s of one of width 64$/);
+      // What rounds on a GPU reached is not taken for what narrow models reach of a processor.
+      const { configuration, adapter } = (await readRunConfiguration(run))!;
+      await writeRunConfiguration(run, configuration, { ...adapter!, kind: "gpu" });
+      const onCard = await planExperts([0], { run });
+      assertEquals(onCard.assumptions.length, own.assumptions.length - 1);
+      assertAlmostEquals(onCard.seconds / own.seconds, slowedFlops(1, { hidden: 8 }), 1e-9);
       assertEquals(Array.from(Deno.readDirSync(run), ({ name }) => name).sort(), before);
       await assertRejects(
         () => planExperts([7], options),
