@@ -5,7 +5,7 @@
  */
 
 import { InputError, say, setting } from "../kernels/mod.ts";
-import type { CostDevice } from "../pipeline/cost/mod.ts";
+import { adapterKindOf, type CostDevice } from "../pipeline/cost/mod.ts";
 import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import {
   CLUSTER_FORMULAS,
@@ -55,7 +55,8 @@ export function clusterPlans(
   const numbers = flags?.experts === undefined ? NUMBERS : [flags.experts];
   return numbers.map((experts) => {
     const c = resolveConfiguration({ ...sources, preset, flags: { ...flags, experts } });
-    return planCluster(c, { machines, tokens, diskBytesPerSecond, flops: flops * utilisation });
+    const device = { flops: flops * utilisation, kind: adapterKindOf({ flops }) };
+    return planCluster(c, { machines, tokens, diskBytesPerSecond, ...device });
   });
 }
 

@@ -5,8 +5,9 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { forwardFlops, trainingFlops } from "../cost/flops.ts";
-import { parameterCount } from "../model/shape.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import { forwardFlops, slowedFlops, trainingFlops } from "../cost/flops.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { BUDGET } from "../rows/shuffle.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -25,6 +26,8 @@ export interface ClusterOptions {
   machines: number;
   /** FLOP/s that a device reaches. */
   flops: number;
+  /** What it is: narrow models take a processor longer than their FLOPs tell. Default: a processor. */
+  kind?: AdapterKind;
   /** Bytes that the shared disk reads and writes a second, for all machines together. */
   diskBytesPerSecond: number;
 }
@@ -50,7 +53,7 @@ export interface ClusterStage {
 }
 
 /** What a run takes. */
-export interface ClusterPlan extends ClusterOptions {
+export interface ClusterPlan extends Omit<ClusterOptions, "kind"> {
   /** Experts, E. */
   experts: number;
   /** Training sequences. */
@@ -83,12 +86,13 @@ export const CLUSTER_FORMULAS: readonly string[] = [
   "score: N · E · F(1, M, router) / P; reads t, writes s. assign: one process, N / 50,000 s; reads s, writes s",
   "split: N / 50,000; reads t and s, writes t + s. experts: steps · 3 F(B, S, expert), steps = N / (E B); each reads (t + s) / E once",
   "evaluate: held-out sequences, the share h of all: h N / (1 - h) · F(1, S, expert), all experts at once",
+  "on processors, FLOPs of a model of width H below 64 take 16 (H + 60) / (31 H) times as long",
   "files: shards of a folder, N / (sequences of a shard); of an expert's, that / E",
 ];
 
 /** Counts what a run takes. Throws an `InputError` where there are fewer sequences than experts. */
 export function planCluster(configuration: Configuration, options: ClusterOptions): ClusterPlan {
-  const { tokens, machines, flops, diskBytesPerSecond } = options;
+  const { tokens, machines, flops, kind, diskBytesPerSecond } = options;
   const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences, holdout } =
     configuration;
   const sequences = Math.floor(tokens / sequenceLength);
@@ -115,6 +119,7 @@ export function planCluster(configuration: Configuration, options: ClusterOption
   const spilled = tokenized / buckets > BUDGET ? bucketsRead : 0;
   const ofExpert = Math.ceil(sequences / experts / shardSequences);
   const cpu = sequences / SEQUENCES_PER_SECOND;
+  const secondsOf = (work: number, model: ModelConfig) => slowedFlops(work, model, kind) / flops;
   const stage = (
     name: string,
     most: number,
@@ -132,12 +137,12 @@ export function planCluster(configuration: Configuration, options: ClusterOption
     stage("tokenize", machines, text / TOKENIZED_CHARACTERS_PER_SECOND, [text, tokenized, 0], machines),
     stage("exchange", groups, cpu, [tokenized, tokenized, 0], groups),
     stage("shuffle", buckets, cpu, [bucketsRead + spilled, spilled + tokenized, tokenized], shards),
-    stage("train-routers", group, rounds * roundFlops(configuration) / flops, [
+    stage("train-routers", group, secondsOf(rounds * roundFlops(configuration), router), [
       group * (rounds + 1) * tokenBytes(configuration, perRound) + rounds * exchanged * group,
       rounds * (exchanged + 3 * routerBytes), // scores, and a state with its moments
       4 * routerBytes,
     ], 4 * group + experts),
-    stage("score", machines, sequences * experts * forwardFlops(router, 1, prefix) / flops, [
+    stage("score", machines, secondsOf(sequences * experts * forwardFlops(router, 1, prefix), router), [
       tokenized,
       scores,
     ], shards),
@@ -146,18 +151,24 @@ export function planCluster(configuration: Configuration, options: ClusterOption
     stage(
       "train-expert",
       experts,
-      experts * steps * trainingFlops(expert, expertBatch, sequenceLength) / flops,
+      secondsOf(experts * steps * trainingFlops(expert, expertBatch, sequenceLength), expert),
       [
         tokenized + scores,
         experts * 7 * weights, // the model, and two checkpoints with their moments
       ],
       Math.max(experts, 8),
     ),
-    stage("evaluate", experts, heldOut * experts * forwardFlops(expert, 1, sequenceLength) / flops, [
-      experts * (tokenBytes(configuration, heldOut) + weights),
-      experts * 4 * heldOut,
-      0,
-    ], experts),
+    stage(
+      "evaluate",
+      experts,
+      secondsOf(heldOut * experts * forwardFlops(expert, 1, sequenceLength), expert),
+      [
+        experts * (tokenBytes(configuration, heldOut) + weights),
+        experts * 4 * heldOut,
+        0,
+      ],
+      experts,
+    ),
   ];
   const sum = (of: (stage: ClusterStage) => number) => stages.reduce((total, stage) => total + of(stage), 0);
   return {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ROOT, task } from "./support.ts";
 
 Deno.test("cost --cluster prints what the page says of 10^12 tokens on a thousand machines", async () => {
@@ -24,6 +24,19 @@ Deno.test("cost --cluster takes experts, machines, tokens and a preset, and warn
   assertEquals([plan.experts, plan.machines, plan.tokens, plan.flops], [8, 10, 1e11, 4e12]);
   const text = await task("cost", [...flags, "--corpus-tokens", "1e12"]);
   assertStringIncludes(text.out, "shuffle has 238,419 files in a folder: larger shards make fewer");
+  // Narrow routers take processors longer, by the formula that is told.
+  const scoring = async (...device: string[]) => {
+    const { out } = await task("cost", [
+      ..."--cluster --preset small --experts 4 --json".split(" "),
+      ...device,
+    ]);
+    return JSON.parse(out)[0].stages.find(({ name }: { name: string }) => name === "score").computeSeconds;
+  };
+  const [processor, card] = [
+    await scoring("--flops", "1e12", "--utilisation", "1"),
+    await scoring("--flops", "1e13", "--utilisation", "0.1"),
+  ];
+  assertAlmostEquals(processor / card, 16 * (16 + 60) / (31 * 16), 1e-9);
   const refused = await task("cost", [...flags, "--corpus-tokens", "1000"]);
   assertEquals(refused.code, 2);
   assertStringIncludes(refused.err, "--corpus-tokens is 1000");
