@@ -111,7 +111,7 @@ Deno.test("what is kept of studies is whole, and names no path: studies can go o
         "all-text-warm-up-50",
         1,
       ],
-      ["from-clusters", 2],
+      ["short-warm-up", 3],
       ["all-text-small-routers", 2],
     ] as const
   ) {
