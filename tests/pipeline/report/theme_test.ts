@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { existsSync } from "node:fs";
 import { ROOT } from "../../tasks/support.ts";
 import { BASELINES } from "../../../pipeline/evaluation/baselines.ts";
 import {
@@ -123,7 +124,11 @@ Deno.test("adaptive() gives a picture light values, and a style with the dark on
 });
 
 Deno.test("the pictures of the pages are readable on dark paper", () => {
-  const folders = ["all-text", "studies"].map((name) => `${ROOT}fixtures/reproduction/${name}/plots`);
+  const kept = `${ROOT}fixtures/reproduction`;
+  const folders = [...Deno.readDirSync(kept)].map(({ name }) => `${kept}/${name}/plots`).filter((folder) =>
+    existsSync(folder)
+  );
+  assert(folders.length > 2);
   for (const folder of folders) {
     for (const { name } of Deno.readDirSync(folder)) {
       if (!name.endsWith(".svg")) continue;
