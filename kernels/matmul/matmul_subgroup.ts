@@ -23,7 +23,7 @@ interface Panel {
 
 /** Shape of the text. */
 export interface PanelShape {
-  /** What each lane keeps of B: one of {@link PANELS}. */
+  /** What each lane keeps of B: one of `PANELS`. */
   panel: PanelName;
   /** Whether partial sums wait in a binding `sums` of their own, f32 `[models, m, n4]`, where C would round them. */
   apart?: boolean;
@@ -47,14 +47,14 @@ const WORKGROUPS = 16;
  * Panels with their speed against one another where no lane and no term idles: kernels/NOTES.md. The short one
  * is for products of few terms, in one pass: what it costs to fetch a row is shared by more columns.
  */
-export const PANELS = {
+const PANELS = {
   wide: { width: 2, terms: MOST_TERMS, block: 64, speed: 1.05 },
   narrow: { width: 1, terms: MOST_TERMS, block: 32, speed: 1 },
   short: { width: 4, terms: 32, block: 16, speed: 1.25 },
 } as const satisfies Record<string, Panel & { speed: number }>;
 
 /** Name of a panel. */
-export type PanelName = keyof typeof PANELS;
+type PanelName = keyof typeof PANELS;
 
 /** Returns which share of the work is of use where `count` is covered by whole units. */
 export function used(count: number, unit: number): number {

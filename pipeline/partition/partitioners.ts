@@ -31,6 +31,11 @@ export function kindOf({ partitioner }: Pick<Configuration, "partitioner">): Par
   );
 }
 
+/** Whether models route: the settings' own, or those of another run, which are taken for models until they are read. */
+export function hasRouters(settings: Pick<Configuration, "partitioner" | "routers">): boolean {
+  return settings.routers !== "" || kindOf(settings).models === true;
+}
+
 /**
  * Opens the partitioner of a folder; `device` opens the GPU where it needs one. Throws an `InputError` where the folder holds
  * none, or one of a kind that is not in the table.

@@ -26,7 +26,7 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
   const there = await Deno.stat(output).catch(() => null);
   const place = await placeOf(output);
   await askAll(inputs, async (input) => {
-    const read = await (input === "-" ? standardInput() : Deno.stat(input)).catch(() => null);
+    const read = input === "-" ? standardInput() : await Deno.stat(input).catch(() => null);
     const isRead = read?.isDirectory
       ? place.startsWith(`${await Deno.realPath(input)}/`)
       : there !== null && read?.ino === there.ino && read.dev === there.dev;
@@ -46,9 +46,14 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
   }
 }
 
-/** Tells which file or pipe standard input is: Deno has no call for that, and opens no `/dev/stdin`. */
+/** Tells which file or pipe standard input is, if it is open: Deno has no call for that, and opens no `/dev/stdin`. */
 function standardInput() {
-  return Promise.try(() => fstatSync(0)).then(({ ino, dev }) => ({ ino, dev, isDirectory: false }));
+  try {
+    const { ino, dev } = fstatSync(0);
+    return { ino, dev, isDirectory: false };
+  } catch {
+    return null;
+  }
 }
 
 /** Throws an `InputError` where a folder that results are to be written into is a run, or one of a run's own. */

@@ -13,7 +13,7 @@ import { narrowNotes, slowedFlops } from "../cost/flops.ts";
 import { fittingMicroBatch } from "../cost/memory.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { expertFolder, readPart } from "../partition/manifests.ts";
-import { kindOf } from "../partition/partitioners.ts";
+import { hasRouters } from "../partition/partitioners.ts";
 import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
 import { askAll } from "../run/files.ts";
 import { readTimes } from "../run/timing.ts";
@@ -204,7 +204,6 @@ async function planStages(
   const measured = device?.flops === undefined ? await measuredDevice(run, configuration) : undefined;
   const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKindOf({ flops: peak }) };
   const { router, expert } = modelShapes(configuration);
-  const routes = configuration.routers !== "" || kindOf(configuration).models;
   const stages: StageEstimate[] = [];
   for (const stage of all) {
     const { state, error } = await states.of(stage);
@@ -230,7 +229,7 @@ async function planStages(
         : device?.flops === undefined
         ? `${reached}, two cores without a GPU; ${other}`
         : `${reached}, ${+(100 * utilisation).toFixed(2)}% of the device's peak`,
-      ...narrowNotes(routes ? [router, expert] : [expert], kind),
+      ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], kind),
     ],
     warnings: [],
   };

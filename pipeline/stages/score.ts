@@ -11,8 +11,8 @@ import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import {
+  hasRouters,
   identifyPartitioner,
-  kindOf,
   openPartitioner,
   partitionerFolder,
 } from "../partition/partitioners.ts";
@@ -70,7 +70,7 @@ const stage: Stage = {
   part: scorePart,
   unfinished,
   estimate(c, { sequences }, flops, kind) {
-    if (c.routers === "" && !kindOf(c).models) {
+    if (!hasRouters(c)) {
       return { seconds: sequences / 5_000, diskBytes: scoreBytes(c.experts, sequences), memoryBytes: 50e6 };
     }
     const { router } = modelShapes(c);

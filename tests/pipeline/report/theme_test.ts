@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { existsSync } from "node:fs";
 import { ROOT } from "../../tasks/support.ts";
+import { readPublished } from "../../../pipeline/reproduction/published.ts";
 import { BASELINES } from "../../../pipeline/evaluation/baselines.ts";
 import {
   adaptive,
@@ -123,19 +123,14 @@ Deno.test("adaptive() gives a picture light values, and a style with the dark on
   }
 });
 
-Deno.test("the pictures of the pages are readable on dark paper", () => {
+Deno.test("the pictures of the pages are readable on dark paper", async () => {
   const kept = `${ROOT}fixtures/reproduction`;
-  const folders = [...Deno.readDirSync(kept)].map(({ name }) => `${kept}/${name}/plots`).filter((folder) =>
-    existsSync(folder)
-  );
-  assert(folders.length > 2);
-  for (const folder of folders) {
-    for (const { name } of Deno.readDirSync(folder)) {
-      if (!name.endsWith(".svg")) continue;
-      const svg = Deno.readTextFileSync(`${folder}/${name}`);
-      assertStringIncludes(svg, "@media (prefers-color-scheme:dark)", name);
-      const used = new Set([...svg.matchAll(/ (?:fill|stroke)="(#[0-9a-f]{6})"/g)].map(([, value]) => value));
-      for (const value of used) assertStringIncludes(svg, `[fill="${value}"]{fill:#`, name);
-    }
+  const pictures = (await readPublished(kept)).flatMap(({ pictures }) => pictures);
+  assert(pictures.length > 2);
+  for (const name of pictures) {
+    const svg = Deno.readTextFileSync(`${kept}/${name}`);
+    assertStringIncludes(svg, "@media (prefers-color-scheme:dark)", name);
+    const used = new Set([...svg.matchAll(/ (?:fill|stroke)="(#[0-9a-f]{6})"/g)].map(([, value]) => value));
+    for (const value of used) assertStringIncludes(svg, `[fill="${value}"]{fill:#`, name);
   }
 });

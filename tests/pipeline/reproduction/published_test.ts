@@ -107,10 +107,7 @@ Deno.test("what is kept of studies is whole, and names no path: studies can go o
       ["studies", 3],
       ["all-text", 2],
       ["all-text-random-start", 1],
-      [
-        "all-text-warm-up-50",
-        1,
-      ],
+      ["all-text-warm-up-50", 1],
       ["short-warm-up", 3],
       ["all-text-small-routers", 2],
     ] as const
