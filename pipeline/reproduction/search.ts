@@ -22,6 +22,8 @@ export interface LineSearch {
   margin?: number;
   /** Most values that are tried. Default: 6. */
   most?: number;
+  /** Largest value that is tried. Default: none. */
+  largest?: number;
 }
 
 /**
@@ -29,7 +31,7 @@ export interface LineSearch {
  * training diverges has an infinite loss.
  */
 export async function searchLine(
-  { first, whole = false, cautious = false, margin = 0.01, most = 6 }: LineSearch,
+  { first, whole = false, cautious = false, margin = 0.01, most = 6, largest = Infinity }: LineSearch,
   validate: (value: number) => Promise<number>,
 ): Promise<{ value: number; losses: Map<number, number> }> {
   const losses = new Map<number, number>();
@@ -43,6 +45,7 @@ export async function searchLine(
   for (const factor of best.loss !== Infinity ? [2, 1 / 2] : whole ? [] : [1 / 2]) {
     while (losses.size < most) {
       const value = best.value * factor;
+      if (value > largest) break;
       const next = await attempt(whole ? Math.max(1, Math.round(value)) : Number(value.toPrecision(6)));
       const least = factor > 1 || cautious ? margin : 0;
       if (best.loss !== Infinity && !(next.loss < best.loss - least)) break;

@@ -22,6 +22,9 @@ export const ROUTERS_FILE = "routers.json";
 /** Most values of one setting that are tried. */
 const MOST_TRIALS = 4;
 
+/** By how much rounds may grow in a search: with more of them, a partition takes longer than the experts that train on it. */
+const MOST_ROUNDS = 4;
+
 /** The schema of a value of a setting. */
 const valueOf = <Name extends keyof RouterSettings>({ read, requirement }: typeof FIELDS[Name]) =>
   v.pipe(v.number(), v.check((value) => read(value) !== null, `it must be ${requirement}`));
@@ -90,7 +93,9 @@ export async function searchRouters(
   const best = { routerRate: preset.routerRate, rounds: preset.rounds };
   for (const name of ["routerRate", "rounds"] as const) {
     if (given[name] !== undefined) continue;
-    const line = { first: best[name], whole: name === "rounds", cautious: true, most: MOST_TRIALS };
+    const whole = name === "rounds";
+    const largest = whole ? best.rounds * MOST_ROUNDS : undefined;
+    const line = { first: best[name], whole, cautious: true, most: MOST_TRIALS, largest };
     best[name] = (await searchLine(line, (value) => attempt({ ...best, [name]: value }))).value;
   }
   return { ...best, trials };

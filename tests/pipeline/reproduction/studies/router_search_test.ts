@@ -50,6 +50,9 @@ Deno.test("searchRouters() leaves what is given, and the preset's settings unles
     ({ routerRate, rounds }) => Promise.resolve(routerRate > 0.003 ? Infinity : rounds / 1000),
   );
   assertEquals([diverging.routerRate, diverging.rounds], [0.002, 12]);
+  const more = await searchRouters(PRESET, { routerRate: 0.004 }, away({ routerRate: 0.004, rounds: 1e4 }));
+  assertEquals(more.trials.map(({ rounds }) => rounds), [12, 24, 48]); // a partition of more would take too long
+  assertEquals(more.rounds, 48);
 });
 
 Deno.test("searches are noted side by side, with trials that diverged, and damage is told", () =>
