@@ -1,6 +1,6 @@
 /**
  * Searches for one setting by short trainings: from a first value outwards by factors of two, until the
- * best one lies between worse ones.
+ * best one lies between worse ones, or no more values may be tried.
  *
  * @module
  */
