@@ -23,7 +23,13 @@ import { pickSettings } from "../../stages/stage.ts";
 import { methodOf } from "../../stages/resolution.ts";
 import { allOf, givenIn, RATES, withoutRates } from "../models.ts";
 import type { Rates } from "./rates.ts";
-import { routerRecipeOf, type RouterSearches, type RouterSettings, withRouters } from "./router_search.ts";
+import {
+  routerRecipeOf,
+  type RouterSearches,
+  type RouterSettings,
+  searchLike,
+  withRouters,
+} from "./router_search.ts";
 import { STUDIES } from "./studies.ts";
 import type { Choices, Setup, Study } from "./study.ts";
 
@@ -51,6 +57,8 @@ export function flagsOf(sources: Sources, { settings }: Setup): Partial<Configur
 interface Listed {
   /** What searches found. Default: nothing. */
   searches?: RouterSearches;
+  /** Goes by searches that had other settings given, too, as {@linkcode searchLike} does. Default: no. */
+  alike?: boolean;
   /** Lists runs whose search is still open, too, with the preset's settings. Default: yes. */
   openToo?: boolean;
   /** Names of the runs to list, before any search ({@linkcode namedRuns}). Default: all. */
@@ -79,18 +87,23 @@ export function settledSetups(
   study: Study,
   sources: Sources,
   seeds: number,
-  { searches = {}, openToo = true, only = [] }: Listed = {},
+  { searches = {}, openToo = true, only = [], alike = false }: Listed = {},
 ): Setup[] {
   return unsettledSetups([study], sources, seeds)
     .filter(({ name }) => only.length === 0 || only.includes(name))
-    .flatMap((setup) => settledSetup(setup, sources, searches) ?? (openToo ? [setup] : []));
+    .flatMap((setup) => settledSetup(setup, sources, searches, alike) ?? (openToo ? [setup] : []));
 }
 
 /** Gives a run with the settings of routers that were found; undefined where they are searched for. */
-function settledSetup(setup: Setup, sources: Sources, searches: RouterSearches): Setup | undefined {
+function settledSetup(
+  setup: Setup,
+  sources: Sources,
+  searches: RouterSearches,
+  alike = false,
+): Setup | undefined {
   const recipe = routerSearchOf(setup, sources);
   if (recipe === undefined) return setup;
-  const found = searches[recipe];
+  const found = alike ? searchLike(recipe, searches) : searches[recipe];
   return found && withRouters(setup, { ...found, ...givenRouters(sources) }, sharedConfiguration(sources));
 }
 

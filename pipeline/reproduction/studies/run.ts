@@ -383,7 +383,7 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
       isAsked && isNeeded ? Infinity : Math.max(0, end - performance.now());
     try {
       const without: Text[] = [];
-      const found = await resultOf(site, study, known, { most, least, patience, without });
+      const found = await resultOf(site, study, known, { most, least, patience, without, alike: !isAsked });
       if ("study" in found) {
         results.push(found);
         for (const seed of without) warn(say`the study "${study.name}" is told without ${seed}`);
@@ -407,21 +407,23 @@ async function resultsOf(site: Site): Promise<StudyResult[]> {
  * Gives what a study found with as many seeds as are complete, between `most` and `least`, or names the first run
  * that is missing. A run of more seeds than `least` is left out where it is damaged or held, and its seed put among those
  * that are `without`, with the reason. `patience` says how long to wait for a run that a process works in, in
- * milliseconds.
+ * milliseconds; `alike`
+ * whether searches count, too, that had other settings of routers given.
  */
 async function resultOf(
   site: Site,
   study: Study,
   { rates, searches }: Known,
-  { most, least, patience, without }: {
+  { most, least, patience, without, alike }: {
     most: number;
     least: number;
     patience: (isNeeded: boolean) => number;
     without: Text[];
+    alike: boolean;
   },
 ): Promise<StudyResult | { missing: string }> {
   const { options: { run: root }, sources, lock } = site;
-  const setupsWith = (seeds: number) => settledSetups(study, sources, seeds, { searches });
+  const setupsWith = (seeds: number) => settledSetups(study, sources, seeds, { searches, alike });
   const needed = new Set(setupsWith(least).map(({ name }) => name));
   const found = new Map<string, Outcome>();
   const holds: Hold[] = [];

@@ -7,11 +7,15 @@ import {
 } from "../../../../pipeline/reproduction/studies/pieces.ts";
 import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
 import { readStudies } from "../../../../pipeline/reproduction/studies/results.ts";
-import { withRouters } from "../../../../pipeline/reproduction/studies/router_search.ts";
+import {
+  type RouterSearches,
+  withRouters,
+  writeRouterSearches,
+} from "../../../../pipeline/reproduction/studies/router_search.ts";
 import { runStudies, toldSettings } from "../../../../pipeline/reproduction/studies/run.ts";
 import type { Setup } from "../../../../pipeline/reproduction/studies/study.ts";
 import { heldIn, lockRun } from "../../../../pipeline/run/lock.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
+import { resolveConfiguration, type Sources } from "../../../../pipeline/settings/resolution.ts";
 import { wordText } from "../../../../kernels/errors.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { ratesFor, SMALL, study, wholeOutcome } from "./support.ts";
@@ -77,6 +81,32 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
     const results = await runStudies(sources);
     assert(results.some(({ runs }) => runs.length === 5));
+  }));
+
+Deno.test("pages tell of studies whose settings of routers were given, also where this command gives none", () =>
+  inFolder(async (root) => {
+    const flags = { rounds: 12 };
+    const given = { ...SMALL, flags };
+    const recipes = [...routerSearchesOf([study("partitioners")], given, 1).keys()];
+    const search = { routerRate: 0.0015, ...flags, trials: [] };
+    const searches: RouterSearches = Object.fromEntries(recipes.map((recipe) => [recipe, search]));
+    assertEquals(Object.keys(searches).length, 2);
+    await writeRouterSearches(root, searches);
+    await writeRates(root, ratesFor("partitioners", "segments"));
+    for (const setup of setupsOf([study("partitioners"), study("segments")], given, 1, { searches })) {
+      await note(root, setup);
+    }
+    const told = async (sources: Sources, names: string[]) =>
+      (await runStudies({ run: root, sources, studies: names })).map((one) => one.study.name);
+    assertEquals(await told(given, ["partitioners"]), ["segments", "partitioners"]);
+    assertEquals(await told(SMALL, ["segments"]), ["segments", "partitioners"]);
+    // Of two searches that differ in what was given, none is taken for the other.
+    const others: RouterSearches = Object.fromEntries(
+      recipes.map((recipe) => [recipe.replace("12 rounds given", "6 rounds given"), search]),
+    );
+    await writeRouterSearches(root, others);
+    assertEquals(await told(SMALL, ["segments"]), ["segments"]);
+    assertEquals(await told(given, ["segments"]), ["segments", "partitioners"]);
   }));
 
 Deno.test("a search that ends while it waits for a run holds nothing any more", () =>
