@@ -103,7 +103,8 @@ function settledSetup(
 ): Setup | undefined {
   const recipe = routerSearchOf(setup, sources);
   if (recipe === undefined) return setup;
-  const found = alike ? searchLike(recipe, searches) : searches[recipe];
+  const found = searches[recipe] ??
+    (alike ? searchLike(routerSearchOf(setup, sources, {})!, searches) : undefined);
   return found && withRouters(setup, { ...found, ...givenRouters(sources) }, sharedConfiguration(sources));
 }
 
@@ -113,9 +114,15 @@ function givenRouters(sources: Sources): Partial<RouterSettings> {
   return { ...routerRate !== undefined && { routerRate }, ...rounds !== undefined && { rounds } };
 }
 
-/** Names the search for the settings of the routers of a run; undefined where there is none. */
-export function routerSearchOf(setup: Setup, sources: Sources): string | undefined {
-  const given = givenRouters(sources);
+/**
+ * Names the search for the settings of the routers of a run, where `given` are not searched for; undefined
+ * where there is none.
+ */
+export function routerSearchOf(
+  setup: Setup,
+  sources: Sources,
+  given = givenRouters(sources),
+): string | undefined {
   const isGiven = given.routerRate !== undefined && given.rounds !== undefined;
   if (!setup.searchesRouters || isGiven) return undefined;
   return routerRecipeOf({ ...configurationOf(sources, setup), experts: setup.searchesRouters }, given);

@@ -66,17 +66,14 @@ export function routerRecipeOf(configuration: Configuration, given: Partial<Rout
     (given.rounds === undefined ? "" : `, ${given.rounds} rounds given`);
 }
 
-/** What {@linkcode routerRecipeOf} says of settings that are given. */
-const GIVEN = /(, rate \S+ given)?(, \d+ rounds given)?$/;
-
 /**
- * Gives the search of a recipe, or where there is none the only one that differs in what was given: so a folder
- * tells of its runs whichever of these settings a later command repeats. Undefined where none or several do.
+ * Gives the only search of a recipe, whatever was given: so a folder tells of its runs whichever of these
+ * settings a later command repeats. `recipe` is one where nothing is given, as others begin with it. Undefined
+ * where there is none or several.
  */
 export function searchLike(recipe: string, searches: RouterSearches): RouterSearch | undefined {
-  const stem = recipe.replace(GIVEN, "");
-  const alike = Object.keys(searches).filter((other) => other.replace(GIVEN, "") === stem);
-  return searches[recipe] ?? (alike.length === 1 ? searches[alike[0]] : undefined);
+  const alike = Object.keys(searches).filter((other) => other.startsWith(recipe));
+  return alike.length === 1 ? searches[alike[0]] : undefined;
 }
 
 /** Reads the searches that a folder of studies notes, notes more, and gives the text of such a file. */
