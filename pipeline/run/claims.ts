@@ -74,9 +74,20 @@ export async function filesOf(run: string): Promise<{ path: string; name: string
   });
 }
 
+/** Makes the folder of holds, also while others that release the last of theirs remove it. */
 export async function makeFolder(run: string): Promise<void> {
-  await refuseLink(`${run}/${LOCKS}`);
-  await Deno.mkdir(`${run}/${LOCKS}`, { recursive: true });
+  const folder = `${run}/${LOCKS}`;
+  while (true) {
+    await refuseLink(folder);
+    try {
+      return await Deno.mkdir(folder, { recursive: true });
+    } catch (error) {
+      // Deno says so, too, of a folder that was there and is removed before it looks what it is.
+      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      const there = await Deno.lstat(folder).catch(() => null);
+      if (there && !there.isDirectory) throw error;
+    }
+  }
 }
 
 /**

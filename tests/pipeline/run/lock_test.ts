@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
+import { makeFolder } from "../../../pipeline/run/claims.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import {
   firstLiving,
@@ -140,6 +141,18 @@ Deno.test("lockRun() never lets two hold the same, however many try at once", ()
       }
     }));
     assertEquals([most, times], [1, 60]);
+  }));
+
+Deno.test("makeFolder() makes the folder of holds while it is removed again and again, and refuses a file there", () =>
+  withRun(async (run) => {
+    const folder = `${run}/locks`;
+    for (let i = 0; i < 3000; i++) {
+      await Promise.all([makeFolder(run), makeFolder(run), Deno.remove(folder).catch(() => {})]);
+    }
+    await Deno.remove(folder).catch(() => {});
+    await Deno.writeTextFile(folder, "");
+    await assertRejects(() => makeFolder(run), Deno.errors.AlreadyExists);
+    await Deno.remove(folder);
   }));
 
 Deno.test("heldIn() names what is held, how and by whom, and nothing of a process that was killed", () =>
