@@ -8,6 +8,7 @@ const ORDER = [
   "random.ts",
   "settings",
   "run",
+  "graph",
   "rows",
   "text",
   "model",

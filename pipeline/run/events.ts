@@ -46,7 +46,9 @@ export type RunEvent =
     /** The stage: one of a partition, or the training of a model. */
     stage: string;
     /** What happened to it. */
-    state: "started" | "done" | "up to date";
+    state: "started" | "done" | "up to date" | "copied";
+    /** For a stage that is copied: from which runs. */
+    from?: string[];
     /**
      * For a stage that is up to date: whether its outputs were checked by their sizes alone or by their
      * hashes.
@@ -68,6 +70,10 @@ export type RunEvent =
     total?: number;
     /** What is counted. */
     unit: string;
+    /** Nodes of the stage that are made; `done` and `total` are then of the one that is being made. */
+    node?: number;
+    /** Nodes of the stage. */
+    nodes?: number;
     /** Loss of the last step of a training, nats per predicted token. */
     loss?: number;
     /** Learning rate of that step. */

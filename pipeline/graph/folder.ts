@@ -1,0 +1,189 @@
+/**
+ * The folders of nodes while they come and go: a partial folder that one process fills, the rename by which it becomes the node's, scratch
+ * folders of checkpoints, and the removal of files that nothing needs any more.
+ *
+ * @module
+ */
+
+import { dirname, join, relative } from "node:path";
+import { entriesOf, isFolder, isMissing, refuseLink, removeIfThere, writeError } from "../run/files.ts";
+import { type FileNote, findDamage, type Manifest, readManifest, writeManifest } from "./manifest.ts";
+import { type Making, type Node, splitNeed } from "./node.ts";
+import type { Walk } from "./walk.ts";
+
+/** Folder of partial folders, in the run folder. */
+export const PARTIAL = "partial";
+/** Folder of scratch folders, in the run folder. */
+export const SCRATCH = "scratch";
+
+const OLD_MS = 3_600_000; // after which what a dead process left is removed
+
+const flat = (name: string) => name.replaceAll("/", "~");
+
+/** Gives the folder of a node's checkpoints under a key. */
+export const scratchPath = (run: string, name: string, key: string): string =>
+  `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
+
+/** Opens a partial folder for a node, whose needs must be made. */
+export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileNote>): Promise<Making> {
+  const { run } = walk;
+  const { key } = await walk.of(node);
+  const folder = `${run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
+  for (let above = node.name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
+  try {
+    await Deno.mkdir(folder, { recursive: true });
+  } catch (error) {
+    throw writeError(folder, error);
+  }
+  return {
+    ...{ node, folder, key: key! },
+    scratch: scratchPath(run, node.name, key!),
+    path: (need) => walk.path(splitNeed(need).name),
+    manifest: (need) => walk.manifest(splitNeed(need).name),
+    wrote: (file, note) => void notes.set(file, note),
+  };
+}
+
+/**
+ * Gives a whole folder its name: the one moment in which the node comes to be. Where another process has made the same meanwhile, that one
+ * stays. A folder of another key goes.
+ */
+export async function publish(run: string, name: string, folder: string, { key }: Manifest): Promise<void> {
+  const place = `${run}/${name}`;
+  try {
+    await Deno.mkdir(dirname(place), { recursive: true });
+    for (let tries = 0;; tries++) {
+      try {
+        return await Deno.rename(folder, place);
+      } catch (error) {
+        if (tries === 3 || !await isFolder(place)) throw error;
+      }
+      const there = await readManifest(place);
+      if (there?.key === key && await findDamage(place, there, false) === undefined) {
+        return await removeFolder(folder);
+      }
+      // Moved aside first, so that no reader sees half of it.
+      const old = `${run}/${PARTIAL}/${flat(name)}~old-${crypto.randomUUID()}`;
+      await Deno.rename(place, old).catch((error) => {
+        if (!isMissing(error)) throw error; // another process has moved it
+      });
+      await removeFolder(old);
+    }
+  } catch (error) {
+    throw writeError(place, error);
+  }
+}
+
+/**
+ * Links a node from the first of these runs that has made it under the same key, or copies it where the run is on another disk. Returns its
+ * manifest; null where none has. Every file is hashed first.
+ */
+export async function linkNode(walk: Walk, node: Node, runs: readonly string[]): Promise<Manifest | null> {
+  const { key } = await walk.of(node);
+  for (const run of runs) {
+    const from = `${run}/${node.name}`;
+    const manifest = await readManifest(from);
+    if (
+      !manifest || manifest.key !== key ||
+      await findDamage(from, manifest, true) !== undefined
+    ) {
+      continue;
+    }
+    const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
+    for (const name of Object.keys(manifest.files)) {
+      await Deno.mkdir(dirname(`${folder}/${name}`), { recursive: true });
+      await Deno.link(`${from}/${name}`, `${folder}/${name}`)
+        .catch(() => Deno.copyFile(`${from}/${name}`, `${folder}/${name}`));
+    }
+    const { made, ...known } = manifest;
+    const linked = await writeManifest(folder, known, { ...made, from: run });
+    await publish(walk.run, node.name, folder, linked);
+    return linked;
+  }
+  return null;
+}
+
+/** Removes the files of temporary nodes once everything that needs them is made. Their manifests stay, so that keys can be told. */
+export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<void> {
+  for (const node of graph) {
+    if (!node.temporary || (await walk.of(node)).state !== "made") continue;
+    const users = graph.filter(({ needs }) => needs.some((need) => splitNeed(need).name === node.name));
+    const states = await Promise.all(users.map(async (user) => (await walk.of(user)).state));
+    if (!states.every((state) => state === "made" || state === "spent")) continue;
+    for (const name of Object.keys(walk.manifest(node.name).files)) {
+      await removeIfThere(`${walk.path(node.name)}/${name}`);
+    }
+  }
+}
+
+/** A folder that a process left, or is filling. */
+export interface Leftover {
+  /** Its path. */
+  path: string;
+  /** Bytes of its files. */
+  bytes: number;
+  /** Milliseconds since anything in it was touched. */
+  age: number;
+}
+
+/** Lists partial and scratch folders. */
+export async function listLeftovers(run: string): Promise<Leftover[]> {
+  const left: Leftover[] = [];
+  for (const kind of [PARTIAL, SCRATCH]) {
+    for (const { name } of await entriesOf(`${run}/${kind}`)) {
+      const path = `${run}/${kind}/${name}`;
+      let bytes = 0, last = 0;
+      for await (const { size, mtime } of statsUnder(path)) {
+        bytes += size;
+        last = Math.max(last, Number(mtime));
+      }
+      left.push({ path, bytes, age: Date.now() - last });
+    }
+  }
+  return left;
+}
+
+/** Removes partial folders that nothing has touched for an hour: their processes are dead. */
+export async function removeOldPartials(run: string): Promise<void> {
+  for (const { path, age } of await listLeftovers(run)) {
+    if (age > OLD_MS && path.startsWith(`${run}/${PARTIAL}/`)) await removeFolder(path);
+  }
+}
+
+async function* statsUnder(path: string): AsyncGenerator<Deno.FileInfo> {
+  const info = await Deno.lstat(path).catch(() => null); // it is gone: its process goes on
+  if (!info) return;
+  yield info;
+  if (info.isDirectory) {
+    for (const { name } of await entriesOf(path)) {
+      yield* statsUnder(`${path}/${name}`);
+    }
+  }
+}
+
+/** Removes a folder and everything in it; does nothing where there is none. */
+export async function removeFolder(path: string): Promise<void> {
+  await Deno.remove(path, { recursive: true }).catch((error) => {
+    if (!isMissing(error)) throw error;
+  });
+}
+
+/**
+ * Puts a link to a node's file at a place in the run that users know, such as `report.html`. A file of the user's there is an error that
+ * names it.
+ */
+export async function linkFile(run: string, place: string, target: string): Promise<void> {
+  const path = `${run}/${place}`;
+  const to = relative(dirname(path), `${run}/${target}`);
+  const info = await Deno.lstat(path).catch(() => null);
+  if (info?.isSymlink && await Deno.readLink(path) === to) return;
+  const aside = join(run, PARTIAL, `${flat(place)}~${crypto.randomUUID()}`);
+  try {
+    if (info && !info.isSymlink && !info.isFile) throw new Deno.errors.IsADirectory();
+    await Deno.mkdir(dirname(aside), { recursive: true });
+    await Deno.symlink(to, aside);
+    await Deno.rename(aside, path);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Says which process makes a node, so that no other one does the same work. A lock only saves work: what it guards comes to be by a
+ * rename, and two processes that make the same node make the same bytes.
+ *
+ * The operating system holds a lock for as long as its process lives. A disk that machines share may not pass locks on; there the time of
+ * the lock's file tells, by the disk's own clock: its holder writes it anew every few seconds.
+ *
+ * @module
+ */
+
+import { entriesOf, isMissing, writeError } from "../run/files.ts";
+import { hostname, machine } from "../run/claims.ts";
+
+/** Folder of the locks, in the run folder. */
+export const LOCKS = "locks";
+
+const BEAT_MS = 5_000;
+/** How long the holder on another machine may be silent. */
+export const SILENT_MS = 60_000;
+
+/** The process that makes a node. */
+export interface Owner {
+  /** Name of the node. */
+  node: string;
+  /** Process id. */
+  pid: number;
+  /** Host name, or "" where it may not be known. */
+  host: string;
+  /** Since when, ISO 8601. */
+  since: string;
+  /** Task that it runs. */
+  task: string;
+}
+
+/** A lock that this process holds. */
+export interface Lock {
+  /** Gives it up. */
+  release(): void;
+}
+
+/** Takes the lock of a node, or returns the process that holds it. */
+export type TakeLock = (run: string, node: string, task: string) => Promise<Lock | Owner>;
+
+const pathOf = (run: string, node: string) => `${run}/${LOCKS}/${node.replaceAll("/", "~")}`;
+
+/** Takes the lock of a node, or returns the process that holds it. */
+export async function takeLock(run: string, node: string, task: string): Promise<Lock | Owner> {
+  const path = pathOf(run, node);
+  let file: Deno.FsFile | undefined;
+  try {
+    await Deno.mkdir(`${run}/${LOCKS}`, { recursive: true });
+    file = await Deno.open(path, { read: true, write: true, create: true });
+    const isFree = await file.tryLock(true).catch(() => true); // a disk without locks
+    const owner = await holderOf(run, path, node, isFree);
+    if (owner) {
+      file.close();
+      return owner;
+    }
+  } catch (error) {
+    file?.close();
+    throw writeError(path, error);
+  }
+  const mine = file;
+  const owner = { node, pid: Deno.pid, host: hostname(), since: new Date().toISOString(), task };
+  const claim = new TextEncoder().encode(JSON.stringify({ ...owner, machine: machine() }));
+  const beat = () => {
+    try {
+      mine.seekSync(0, Deno.SeekMode.Start);
+      mine.writeSync(claim);
+    } catch {
+      // A full disk: others may take this process for dead and do the same work. The bytes are the same.
+    }
+  };
+  mine.truncateSync(0);
+  beat();
+  const beating = setInterval(beat, BEAT_MS);
+  Deno.unrefTimer(beating);
+  return {
+    release() {
+      clearInterval(beating);
+      try {
+        Deno.removeSync(path);
+      } catch {
+        // Somebody who took this process for dead has removed it.
+      }
+      mine.close();
+    },
+  };
+}
+
+/** Lists the processes that make something in a run. */
+export async function listOwners(run: string): Promise<Owner[]> {
+  const owners: Owner[] = [];
+  for (const { name } of await entriesOf(`${run}/${LOCKS}`)) {
+    const path = `${run}/${LOCKS}/${name}`;
+    const file = await Deno.open(path).catch(() => null); // it was given up just now
+    if (!file) continue;
+    const isFree = await file.tryLock(false).catch(() => true);
+    const owner = await holderOf(run, path, name.replaceAll("~", "/"), isFree);
+    file.close();
+    if (owner) owners.push(owner);
+  }
+  return owners;
+}
+
+/** Gives the living holder of a lock. `isFree` says that no process of this machine holds it. */
+async function holderOf(
+  run: string,
+  path: string,
+  node: string,
+  isFree: boolean,
+): Promise<Owner | undefined> {
+  const claim = parse(await Deno.readTextFile(path).catch(() => ""));
+  if (!isFree) return claim ?? { node, pid: 0, host: "", since: "", task: "" };
+  if (!claim || claim.machine === machine()) return; // its holder is gone
+  return await silence(run, path) < SILENT_MS ? claim : undefined;
+}
+
+/** Measures how long ago a file was written, milliseconds by the clock of its disk. */
+async function silence(run: string, path: string): Promise<number> {
+  const probe = `${run}/${LOCKS}/.${crypto.randomUUID()}`;
+  try {
+    await Deno.writeTextFile(probe, "");
+    const [now, then] = [await Deno.stat(probe), await Deno.stat(path)];
+    return Number(now.mtime) - Number(then.mtime);
+  } catch (error) {
+    if (isMissing(error)) return Infinity;
+    throw error;
+  } finally {
+    await Deno.remove(probe).catch(() => {});
+  }
+}
+
+function parse(text: string): Owner & { machine: string } | undefined {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // it is just being written
+  }
+}

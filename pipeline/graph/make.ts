@@ -1,0 +1,223 @@
+/**
+ * Makes the nodes of a run that are missing. Any number of processes on any number of machines may do so in one folder: each node comes to
+ * be by a rename, so whoever makes it first has made it, and whoever comes second finds the same bytes there.
+ *
+ * @module
+ */
+
+import { InputError } from "../../kernels/errors.ts";
+import { recordTime } from "../run/timing.ts";
+import { beginNode, linkNode, publish, removeFolder, removeOldPartials, removeSpent } from "./folder.ts";
+import { type Lock, type Owner, type TakeLock, takeLock } from "./lock.ts";
+import { type FileNote, noteFiles, writeManifest } from "./manifest.ts";
+import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
+import { StageEvents } from "./told.ts";
+import { Walk } from "./walk.ts";
+
+/** How nodes are made. */
+export interface MakeOptions {
+  /** Name of the task, for those who wait for it. */
+  task: string;
+  /** Chooses what must be made in the end, with everything that it needs; all nodes unless given. */
+  wanted?: (node: Node) => boolean;
+  /** Chooses what this process makes first. It also makes what else is needed and nobody makes. */
+  mine?: (node: Node) => boolean;
+  /** Names of nodes that are made again, although they are there. */
+  again?: Iterable<string>;
+  /** Hashes files, rather than believing them by their sizes; what is damaged is made again. */
+  check?: boolean;
+  /** Other runs, from which nodes of the same keys are linked. */
+  reuse?: readonly string[];
+  /** Takes the lock of a node. A test takes the locks away. */
+  lock?: TakeLock;
+  /** Describes the adapter, for the manifests, once a device is open. */
+  adapter?: () => string | undefined;
+}
+
+const [SOON_MS, LATE_MS] = [50, 2_000];
+const TELL_MS = 1_000; // of waiting, after which it is told for whom
+
+/**
+ * Makes what is missing, in the order of the graph, and returns what is known of it. Throws what makers throw; an `InputError` where a
+ * given node is not there; the reason of the signal where that ends the work. Whatever ends it, the next call goes on.
+ */
+export async function makeAll(work: Work, graph: readonly Node[], options: MakeOptions): Promise<Walk> {
+  const process = new Process(work, graph, options);
+  await removeOldPartials(work.run);
+  try {
+    await process.makeWanted();
+  } finally {
+    process.close();
+  }
+  await removeSpent(process.walk, graph);
+  return process.walk;
+}
+
+/** What one process makes of a run. */
+class Process {
+  readonly walk: Walk;
+  readonly #events: StageEvents;
+  readonly #nodes: Node[];
+  readonly #own: number;
+
+  constructor(
+    private readonly work: Work,
+    graph: readonly Node[],
+    private readonly options: MakeOptions,
+  ) {
+    const { wanted = () => true, mine = () => true } = options;
+    this.walk = new Walk(work.run, graph, options);
+    const nodes = withNeeds(graph, wanted);
+    const own = nodes.filter(mine);
+    this.#own = own.length;
+    this.#nodes = [...own, ...nodes.filter((node) => !mine(node))]; // what they need may come later here: they wait for it
+    this.#events = new StageEvents(work.emit, nodes);
+  }
+
+  /** Makes what is missing, and waits for what others make. */
+  async makeWanted(): Promise<void> {
+    for (let pause = SOON_MS, waited = 0;;) {
+      const { left, made, held } = await this.#makeOnce();
+      if (left === 0) return;
+      if (made) [pause, waited] = [SOON_MS, 0];
+      else if (held) {
+        if (waited <= TELL_MS && waited + pause > TELL_MS) {
+          this.work.emit({ type: "warning", message: waitText(held) });
+        }
+        waited += pause;
+        await new Promise((done) => setTimeout(done, pause));
+        pause = Math.min(1.5 * pause, LATE_MS);
+      }
+    }
+  }
+
+  /** Closes what makers kept open. */
+  close(): void {
+    for (const maker of new Set(this.#nodes.map(({ maker }) => maker))) maker.close?.();
+  }
+
+  /** Goes through all nodes once; comes back early where it has made one that is another process' to make, as own ones may be ready now. */
+  async #makeOnce(): Promise<{ left: number; made: boolean; held?: Owner }> {
+    let left = 0, made = false, held: Owner | undefined;
+    this.walk.refresh();
+    for (const [i, node] of this.#nodes.entries()) {
+      this.work.signal?.throwIfAborted();
+      if (await this.#isMade(node)) continue;
+      left++;
+      if (node.given) throw missing(this.walk, node);
+      if (!await this.#isReady(node)) continue;
+      const owner = await this.#makeFrom(i);
+      if (owner) {
+        held = owner;
+        continue;
+      }
+      made = true;
+      if (i >= this.#own && this.#own > 0) break;
+    }
+    return { left, made, held };
+  }
+
+  async #isMade(node: Node): Promise<boolean> {
+    const { state } = await this.walk.of(node);
+    if (state !== "made" && state !== "spent") return false;
+    this.#events.isMade(node, this.walk);
+    return true;
+  }
+
+  /** Says whether everything that a node needs is there. What is spent of it is made again first. */
+  async #isReady(node: Node): Promise<boolean> {
+    if ((await this.walk.of(node)).state === "waits") return false;
+    let ready = true;
+    for (const need of node.needs) {
+      const { name } = splitNeed(need);
+      if ((await this.walk.of(this.walk.node(name))).state !== "spent") continue;
+      this.walk.revive(name);
+      ready = false;
+    }
+    return ready;
+  }
+
+  /** Makes the node in this place, and others that its maker makes together with it. Returns the process that makes it already. */
+  async #makeFrom(place: number): Promise<Owner | undefined> {
+    const { task, lock = takeLock, reuse = [] } = this.options;
+    const { maker } = this.#nodes[place];
+    const locks: Lock[] = [];
+    const batch: Node[] = [];
+    try {
+      for (let i = place; i < (place < this.#own ? this.#own : this.#nodes.length); i++) {
+        const node = this.#nodes[i];
+        if (batch.length === (maker.together ?? 1)) break;
+        if (node.maker !== maker || await this.#isMade(node) || !await this.#isReady(node)) continue;
+        const taken = await lock(this.work.run, node.name, task);
+        if ("release" in taken) locks.push(taken);
+        else if (i === place) return taken;
+        else continue;
+        this.walk.refresh();
+        if (await this.#isMade(node)) continue; // another process has made it meanwhile
+        const linked = await linkNode(this.walk, node, reuse);
+        if (!linked) {
+          batch.push(node);
+          continue;
+        }
+        this.walk.made(node, linked);
+        this.#events.linked(node, linked);
+        this.#events.isMade(node, this.walk);
+      }
+      if (batch.length > 0) await this.#makeBatch(batch);
+    } finally {
+      for (const { release } of locks) release();
+    }
+  }
+
+  async #makeBatch(nodes: readonly Node[]): Promise<void> {
+    const { walk, work } = this;
+    const [{ maker }] = nodes;
+    const notes = nodes.map(() => new Map<string, FileNote>());
+    const making: Making[] = [];
+    try {
+      for (const [i, node] of nodes.entries()) making.push(await beginNode(walk, node, notes[i]));
+      this.#events.begins(maker.stage);
+      const start = performance.now();
+      const results = await maker.make(making, {
+        ...work,
+        emit: (event) => this.#events.emit(maker.stage, event),
+      });
+      for (const [i, { node, key, folder, scratch }] of making.entries()) {
+        const { name, revision, settings } = node;
+        const { inputs = {} } = await walk.of(node);
+        const files = await noteFiles(folder, notes[i]);
+        const manifest = await writeManifest(
+          folder,
+          { key, name, revision, settings: { ...settings }, inputs, files, result: results[i] },
+          { adapter: this.options.adapter?.() },
+        );
+        await publish(work.run, name, folder, manifest);
+        walk.made(node, manifest);
+        this.#events.isMade(node, walk);
+        await removeFolder(scratch);
+      }
+      const seconds = (performance.now() - start) / 1000;
+      await recordTime(work.run, { stage: maker.stage, nodes: nodes.map(({ name }) => name), seconds });
+    } catch (error) {
+      for (const { folder } of making) await removeFolder(folder);
+      // Where no lock kept others away, they may have made the same, and removed what was spent on it.
+      work.signal?.throwIfAborted();
+      walk.refresh();
+      for (const node of nodes) if (!await this.#isMade(node)) throw error;
+    }
+  }
+}
+
+const waitText = ({ node, pid, host, task }: Owner) =>
+  `waits for "${node}", which ${
+    pid > 0 ? `process ${pid}${host && ` on ${host}`}` : "another process"
+  } makes` +
+  (task && ` for task "${task}"`);
+
+function missing(walk: Walk, { name }: Node): InputError {
+  const where = walk.path(name);
+  return new InputError(`Cannot go on as "${where}" must be there: it is not, or a file in it is damaged`, {
+    where,
+    remedy: "copy it here again, or run in the whole run folder",
+  });
+}

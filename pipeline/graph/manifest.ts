@@ -1,0 +1,126 @@
+/**
+ * The manifest of a node: what its folder was made of, and the hash of every file in it.
+ *
+ * @module
+ */
+
+import { dirname } from "node:path";
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
+import { filesUnder, hashFile, isMissing, jsonText, oneLine, sha256, writeAtomic } from "../run/files.ts";
+import { conform, count } from "../run/schema.ts";
+import { canonical, isSealed, seal } from "../run/seal.ts";
+import { VERSION } from "../run/version.ts";
+
+/** Name of the file in a node's folder. */
+export const MANIFEST = "manifest.json";
+
+const NOTE = v.object({ bytes: count, sha256: v.string(), batches: v.optional(v.array(count)) });
+
+const SCHEMA = v.object({
+  key: v.string(),
+  name: v.string(),
+  revision: count,
+  settings: v.record(v.string(), v.unknown()),
+  inputs: v.record(v.string(), v.string()),
+  files: v.record(v.string(), NOTE),
+  result: v.record(v.string(), v.unknown()),
+  made: v.object({ version: v.string(), adapter: v.optional(v.string()), from: v.optional(v.string()) }),
+});
+
+/**
+ * Describes a file of a node: its size, its SHA-256 and, of an Arrow file, the CRC-32 of each record batch, by which rows
+ * that are read by number are checked.
+ *
+ * @ignore Its type is inferred.
+ */
+export type FileNote = v.InferOutput<typeof NOTE>;
+
+/**
+ * What stands in a node's folder: its `key` and what that is a hash of (`name`, `revision`, `settings`, and `inputs`, hashes of files by
+ * need), its `files` by path, its `result` (counts and metrics), by which version and adapter it was `made`, or from which run it was
+ * linked.
+ *
+ * @ignore Its type is inferred.
+ */
+export type Manifest = v.InferOutput<typeof SCHEMA>;
+
+/**
+ * Reads the manifest of a node; null where there is none. Only what is not found is absent: throws an `InputError` where it is damaged,
+ * and the disk's own error where it cannot be read.
+ */
+export async function readManifest(folder: string): Promise<Manifest | null> {
+  const where = `${folder}/${MANIFEST}`;
+  let text: string;
+  try {
+    text = await Deno.readTextFile(where);
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+  try {
+    const value = JSON.parse(text);
+    const manifest = conform(SCHEMA, value);
+    if (isSealed(value, 0)) return manifest;
+  } catch (error) {
+    throw damaged(where, oneLine(error));
+  }
+  throw damaged(where, "its checksum is not that of what it says");
+}
+
+function damaged(where: string, fact: string): InputError {
+  return new InputError(`Cannot read "${where}" as it must be the manifest of a folder of a run: ${fact}`, {
+    where,
+    remedy: `remove "${dirname(where)}", and it is made again`,
+  });
+}
+
+/** Writes the manifest of a node, which this version made on this adapter, or which was linked from another run. */
+export async function writeManifest(
+  folder: string,
+  manifest: Omit<Manifest, "made">,
+  { adapter, from }: Partial<Manifest["made"]> = {},
+): Promise<Manifest> {
+  const whole: Manifest = JSON.parse(
+    JSON.stringify({ ...manifest, made: { version: VERSION, adapter, from } }),
+  );
+  await writeAtomic(`${folder}/${MANIFEST}`, jsonText(seal(whole)));
+  return whole;
+}
+
+/** Hashes the files of a node whose names begin with `start`, by their hashes. */
+export function hashFiles({ files }: Pick<Manifest, "files">, start = ""): string {
+  const named = Object.entries(files).filter(([name]) => name.startsWith(start)).map((
+    [name, { sha256 }],
+  ) => [name, sha256]);
+  return sha256(canonical(Object.fromEntries(named)));
+}
+
+/** Describes all files in a folder, by their paths there in order. Those that `known` describes are not read. */
+export async function noteFiles(
+  folder: string,
+  known: ReadonlyMap<string, FileNote> = new Map(),
+): Promise<Record<string, FileNote>> {
+  const notes: Record<string, FileNote> = {};
+  for (const path of (await Array.fromAsync(filesUnder(folder, ""))).sort()) {
+    notes[path] = known.get(path) ?? await hashFile(`${folder}/${path}`);
+  }
+  return notes;
+}
+
+/** Finds a file of a manifest that is missing or has another size, or with `check` other content; undefined where all are whole. */
+export async function findDamage(
+  folder: string,
+  { files }: Manifest,
+  check: boolean,
+): Promise<string | undefined> {
+  for (const [name, { bytes, sha256 }] of Object.entries(files)) {
+    const path = `${folder}/${name}`;
+    const info = await Deno.lstat(path).catch((error) => {
+      if (isMissing(error)) return null;
+      throw error;
+    });
+    if (!info?.isFile || info.size !== bytes) return name;
+    if (check && (await hashFile(path)).sha256 !== sha256) return name;
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * Finds out which nodes of a run are made, and why the others are not. What makes a run, what plans it and what verifies it ask here,
+ * so they cannot disagree.
+ *
+ * @module
+ */
+
+import { canonical } from "../run/seal.ts";
+import { findDamage, hashFiles, type Manifest, readManifest } from "./manifest.ts";
+import { type Node, nodeKey, splitNeed } from "./node.ts";
+
+/** What is known of a node. */
+export interface NodeState {
+  /** The node. */
+  node: Node;
+  /**
+   * `made`: it is there, of what it needs now. `spent`: the same, but it is temporary and files of it are gone. `missing`: nobody has made it.
+   * `changed`: it was made of something else. `damaged`: a file is missing or not as it was written. `waits`: something that it
+   * needs must be made first, and only then it is known whether it changes.
+   */
+  state: "made" | "spent" | "missing" | "changed" | "damaged" | "waits";
+  /** What changed: `revision`, a setting, or a node that it needs; which file is damaged; for which node it waits. */
+  because?: string;
+  /** Its key, where everything that it needs is made. */
+  key?: string;
+  /** Hashes of the files that it needs, by need, where these are made. */
+  inputs?: Record<string, string>;
+  /** Its manifest, where there is one. */
+  manifest: Manifest | null;
+}
+
+/** Looks at the nodes of a run, each when it is first asked for. */
+export class Walk {
+  readonly #settled = new Map<string, NodeState>(); // made or spent
+  readonly #pending = new Map<string, NodeState>(); // as they were when somebody last asked
+  readonly #nodes: ReadonlyMap<string, Node>;
+  readonly #again: Set<string>;
+
+  /**
+   * Looks at a graph in the folder `run`. With `check` files are hashed, rather than believed by their sizes. Nodes named in `again` count
+   * as missing until this process has made them.
+   */
+  constructor(
+    readonly run: string,
+    graph: readonly Node[],
+    private readonly options: { check?: boolean; again?: Iterable<string> } = {},
+  ) {
+    this.#nodes = new Map(graph.map((node) => [node.name, node]));
+    this.#again = new Set(options.again);
+  }
+
+  /** Gives the folder of a node. */
+  path(name: string): string {
+    return `${this.run}/${name}`;
+  }
+
+  /** Gives the node of this name. Throws a `RangeError` where the graph has none. */
+  node(name: string): Node {
+    const node = this.#nodes.get(name);
+    if (!node) throw new RangeError(`Cannot look at "${name}" as it must be a node of the run: it is none`);
+    return node;
+  }
+
+  /** Finds the state of a node. What is made stays made; of everything else the state is as old as the last {@link refresh}. */
+  async of(node: Node): Promise<NodeState> {
+    const known = this.#settled.get(node.name) ?? this.#pending.get(node.name);
+    if (known) return known;
+    const found = await this.#find(node);
+    const isThere = found.state === "made" || found.state === "spent";
+    (isThere ? this.#settled : this.#pending).set(node.name, found);
+    return found;
+  }
+
+  /** Gives the manifest of a node that is made. */
+  manifest(name: string): Manifest {
+    return this.#settled.get(name)!.manifest!;
+  }
+
+  /** Notes that this process has made a node, or linked it. */
+  made(node: Node, manifest: Manifest): void {
+    this.#again.delete(node.name);
+    this.#settled.set(node.name, { node, state: "made", key: manifest.key, manifest });
+    this.refresh();
+  }
+
+  /** Says that the files of a spent node are needed: it must be made again. */
+  revive(name: string): void {
+    this.#again.add(name);
+    this.#settled.delete(name);
+  }
+
+  /** Asks the disk again for everything that is not made: other processes may have made some of it. */
+  refresh(): void {
+    this.#pending.clear();
+  }
+
+  async #find(node: Node): Promise<NodeState> {
+    const manifest = await readManifest(this.path(node.name));
+    const is = (state: NodeState["state"], because?: string, known = {}): NodeState => ({
+      ...{ node, state, manifest, ...known },
+      ...because === undefined ? {} : { because },
+    });
+    if (node.given) {
+      if (!manifest) return is("missing");
+      const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
+      return file === undefined ? is("made", undefined, { key: manifest.key }) : is("damaged", file);
+    }
+    const inputs: Record<string, string> = {};
+    for (const need of node.needs) {
+      const { name, start } = splitNeed(need);
+      const { state, manifest } = await this.of(this.node(name));
+      if (state !== "made" && state !== "spent") return is("waits", name);
+      inputs[need] = hashFiles(manifest!, start);
+    }
+    const key = nodeKey(node, inputs);
+    const known = { key, inputs };
+    if (!manifest) return is("missing", undefined, known);
+    if (manifest.key !== key) return is("changed", difference(node, inputs, manifest), known);
+    if (this.#again.has(node.name)) return is("missing", undefined, known);
+    const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
+    if (file === undefined) return is("made", undefined, known);
+    return node.temporary ? is("spent", undefined, known) : is("damaged", file, known);
+  }
+}
+
+/** Names what makes a node other than its manifest tells. */
+function difference(node: Node, inputs: Record<string, string>, manifest: Manifest): string {
+  if (node.revision !== manifest.revision) return "revision";
+  for (const name of new Set([...Object.keys(node.settings), ...Object.keys(manifest.settings)])) {
+    if (canonical(node.settings[name] ?? null) !== canonical(manifest.settings[name] ?? null)) return name;
+  }
+  const need = Object.keys({ ...inputs, ...manifest.inputs }).find((need) =>
+    inputs[need] !== manifest.inputs[need]
+  );
+  return need === undefined ? "name" : splitNeed(need).name;
+}

@@ -1,0 +1,263 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import {
+  listOwners,
+  makeAll,
+  type MakeOptions,
+  type Node,
+  takeLock,
+  Walk,
+} from "../../../pipeline/graph/mod.ts";
+import { made, toyGraph, toyHash, toyWork } from "./toy.ts";
+
+const TOY = new URL("./toy.ts", import.meta.url).pathname;
+
+async function inFolder(body: (run: string) => Promise<void>): Promise<void> {
+  const run = await Deno.makeTempDir();
+  try {
+    await body(run);
+  } finally {
+    await Deno.remove(run, { recursive: true });
+  }
+}
+
+/** Makes what is missing, and lists what was made, stage by stage. */
+async function makeToys(
+  run: string,
+  graph = toyGraph(),
+  options: Partial<MakeOptions> = {},
+): Promise<string[]> {
+  made.length = 0;
+  await makeAll(toyWork(run), graph, { task: "test", ...options });
+  return made.splice(0);
+}
+
+/** Runs processes side by side, each killed again and again for a while, until each ends by itself. */
+async function runKilled(run: string, parts: number, kills: number, more: string[] = []): Promise<void> {
+  let left = kills;
+  await Promise.all(Array.from({ length: parts }, async (_, i) => {
+    for (;;) {
+      const args = [
+        "run",
+        "-A",
+        "--no-lock",
+        "--cached-only",
+        TOY,
+        run,
+        String(i + 1),
+        String(parts),
+        ...more,
+      ];
+      const child = new Deno.Command(Deno.execPath(), { args, stderr: "piped" }).spawn();
+      const timer = left-- > 0
+        ? setTimeout(() => child.kill("SIGKILL"), 300 + Math.random() * 700)
+        : undefined;
+      const { success, signal, stderr } = await child.output();
+      clearTimeout(timer);
+      if (success) return;
+      assertEquals(signal, "SIGKILL", new TextDecoder().decode(stderr));
+    }
+  }));
+}
+
+let alone: Promise<string> | undefined;
+const hashAlone = () =>
+  alone ??= (async () => {
+    let hash = "";
+    await inFolder(async (run) => {
+      await makeToys(run);
+      hash = await toyHash(run);
+    });
+    return hash;
+  })();
+
+Deno.test("two processes that are killed again and again give the bytes of one", () =>
+  inFolder(async (run) => {
+    await runKilled(run, 2, 12);
+    assertEquals(await toyHash(run), await hashAlone());
+    assertEquals(await listOwners(run), []);
+  }));
+
+Deno.test("locks only save work: two processes without any give the bytes of one", () =>
+  inFolder(async (run) => {
+    await runKilled(run, 2, 6, ["no-locks"]);
+    assertEquals(await toyHash(run), await hashAlone());
+  }));
+
+Deno.test("a part alone makes what others do not, and waits for nobody", () =>
+  inFolder(async (run) => {
+    await runKilled(run, 1, 0);
+    const part = await Deno.makeTempDir();
+    await makeToys(part, toyGraph(), { mine: ({ name }) => name.endsWith("01") });
+    assertEquals(await toyHash(part), await hashAlone());
+    await Deno.remove(part, { recursive: true });
+  }));
+
+Deno.test("what is made is not made again, though spent rounds are gone", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    await assertRejects(() => Deno.stat(`${run}/rounds/00/router-00/state.json`), Deno.errors.NotFound);
+    assertEquals(await makeToys(run), []);
+  }));
+
+/** Changes the settings of some nodes. */
+const withSettings = (wanted: (name: string) => boolean, settings: Record<string, unknown>) =>
+  toyGraph((node): Node =>
+    wanted(node.name) ? { ...node, settings: { ...node.settings, ...settings } } : node
+  );
+
+Deno.test("a change that leaves bytes as they were stops there", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    const graph = withSettings((name) => name === "tokens/03", { comment: "the same bytes" });
+    assertEquals(await makeToys(run, graph), ["tokens/03"]);
+  }));
+
+Deno.test("a change of files that nobody reads stops there", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    const graph = withSettings((name) => name === "tokens/03", { test: 99 });
+    assertEquals(await makeToys(run, graph), ["tokens/03"]);
+  }));
+
+Deno.test("a change that a late node reads brings spent nodes back", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    const again = await makeToys(
+      run,
+      withSettings((name) => name === "rounds/04/router-00", { r: 4, more: 1 }),
+    );
+    // Round 4 reads round 3, which is spent and reads round 2, and so on. What they come to is as it was, so nothing follows.
+    assertEquals(again.filter((name) => !name.startsWith("rounds/")), []);
+    assert(again.includes("rounds/00/router-01") && again.includes("rounds/04/router-00"));
+    assert(!again.includes("rounds/04/router-01"));
+    assertEquals(
+      await makeToys(run, withSettings((name) => name === "rounds/04/router-00", { r: 4, more: 1 })),
+      [],
+    );
+  }));
+
+Deno.test("a missing, cut or changed file is found and made again, and nothing else", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    await Deno.remove(`${run}/parts/01/rows.json`);
+    assertEquals(await makeToys(run), ["parts/01"]);
+    await Deno.truncate(`${run}/parts/02/rows.json`, 3);
+    assertEquals(await makeToys(run), ["parts/02"]);
+    const bytes = await Deno.readFile(`${run}/parts/00/rows.json`);
+    bytes[2] ^= 1;
+    await Deno.writeFile(`${run}/parts/00/rows.json`, bytes);
+    assertEquals(await makeToys(run), []);
+    assertEquals(await makeToys(run, toyGraph(), { check: true }), ["parts/00"]);
+    assertEquals(await toyHash(run), await hashAlone());
+  }));
+
+Deno.test("a damaged manifest is an error that names it, and removes nothing", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    const path = `${run}/tokens/04/manifest.json`;
+    const text = await Deno.readTextFile(path);
+    for (const damaged of [text.replace('"revision": 1', '"revision": 2'), text.slice(0, 40), ""]) {
+      await Deno.writeTextFile(path, damaged);
+      const error = await assertRejects(() => makeToys(run), InputError);
+      assertEquals(error.where, path);
+      assertEquals(await Deno.readTextFile(path), damaged);
+    }
+  }));
+
+Deno.test("nodes of another run with the same keys are linked, not made", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    await inFolder(async (other) => {
+      const events: { type: string; stage: string; state?: string }[] = [];
+      const graph = withSettings((name) => name === "experts/02", { steps: 21 });
+      made.length = 0;
+      await makeAll(toyWork(other, events), graph, { task: "test", reuse: [run] });
+      assertEquals(made.filter((name) => !name.startsWith("rounds/")), ["experts/02"]);
+      const [one, same] = [
+        await Deno.stat(`${run}/parts/00/rows.json`),
+        await Deno.stat(`${other}/parts/00/rows.json`),
+      ];
+      assertEquals(one.ino, same.ino);
+      assertEquals(events.filter(({ stage }) => stage === "split").map(({ state }) => state), ["copied"]);
+    });
+  }));
+
+Deno.test("nodes that are given are taken as they are, without what they need", () =>
+  inFolder(async (run) => {
+    await makeToys(run);
+    for (const gone of ["tokens", "rounds", "experts"]) {
+      await Deno.remove(`${run}/${gone}`, { recursive: true });
+    }
+    const graph = toyGraph((node) => ({ ...node, given: node.name.startsWith("parts/") }));
+    const wanted = ({ name }: Node) => name === "experts/01";
+    assertEquals(await makeToys(run, graph, { wanted }), ["experts/01"]);
+    await Deno.remove(`${run}/parts/01`, { recursive: true });
+    await Deno.remove(`${run}/experts/01`, { recursive: true });
+    const error = await assertRejects(() => makeToys(run, graph, { wanted }), InputError);
+    assertEquals(error.where, `${run}/parts/01`);
+  }));
+
+Deno.test("a plan is the walk that makes: what it says is missing is what is made", () =>
+  inFolder(async (run) => {
+    const planned = async (graph: Node[]) => {
+      const walk = new Walk(run, graph);
+      const states = await Promise.all(graph.map((node) => walk.of(node)));
+      return states.filter(({ state }) => state !== "made" && state !== "spent").map(({ node }) => node.name);
+    };
+    assertEquals((await planned(toyGraph())).toSorted(), (await makeToys(run)).toSorted());
+    const graph = withSettings((name) => name === "parts/01", { e: 2 });
+    assertEquals(await planned(graph), ["parts/01", "experts/01"]);
+    assertEquals(await makeToys(run, graph), ["parts/01", "experts/01"]);
+  }));
+
+Deno.test("a maker that throws leaves the run as it was, without locks", () =>
+  inFolder(async (run) => {
+    const graph = toyGraph((node) =>
+      node.maker.stage !== "split"
+        ? node
+        : { ...node, maker: { stage: "split", make: () => Promise.reject(new Error("it broke")) } }
+    );
+    await assertRejects(() => makeToys(run, graph), Error, "it broke");
+    await assertRejects(() => Deno.stat(`${run}/parts`), Deno.errors.NotFound);
+    assertEquals([...Deno.readDirSync(`${run}/partial`)], []);
+    assertEquals(await listOwners(run), []);
+    await makeToys(run);
+    assertEquals(await toyHash(run), await hashAlone());
+  }));
+
+Deno.test("files of others stay, and a link in a node's place is refused", () =>
+  inFolder(async (run) => {
+    await Deno.mkdir(`${run}/parts`);
+    await Deno.writeTextFile(`${run}/parts/notes.txt`, "mine");
+    await Deno.mkdir(`${run}/elsewhere`);
+    await Deno.symlink("elsewhere", `${run}/experts`);
+    await assertRejects(() => makeToys(run), InputError, "symbolic link");
+    await Deno.remove(`${run}/experts`);
+    await makeToys(run);
+    assertEquals(await Deno.readTextFile(`${run}/parts/notes.txt`), "mine");
+  }));
+
+Deno.test("takeLock() names the holder, and a holder on a silent machine counts as dead", () =>
+  inFolder(async (run) => {
+    const lock = await takeLock(run, "tokens/00", "one");
+    assert("release" in lock);
+    const held = await takeLock(run, "tokens/00", "two");
+    assert(!("release" in held));
+    assertEquals([held.pid, held.task, held.node], [Deno.pid, "one", "tokens/00"]);
+    assertEquals((await listOwners(run)).map(({ node }) => node), ["tokens/00"]);
+    lock.release();
+    assertEquals(await listOwners(run), []);
+    // What another machine wrote, on a disk that passes no locks on.
+    const path = `${run}/locks/tokens~00`;
+    await Deno.writeTextFile(
+      path,
+      JSON.stringify({ node: "tokens/00", pid: 7, host: "far", task: "x", machine: "far/1" }),
+    );
+    assert(!("release" in await takeLock(run, "tokens/00", "two")));
+    const old = new Date(Date.now() - 61_000);
+    await Deno.utime(path, old, old);
+    const taken = await takeLock(run, "tokens/00", "two");
+    assert("release" in taken);
+    taken.release();
+  }));
