@@ -20,7 +20,7 @@ import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { checkLimit } from "../text/documents.ts";
-import { expandInputs } from "../text/readers.ts";
+import { expandInputs } from "../text/inputs.ts";
 import { untrainable } from "../text/tokenizer.ts";
 import { charactersPerToken } from "./cluster.ts";
 import { resolveRun } from "./resolution.ts";

@@ -9,7 +9,7 @@ import { readRunConfiguration } from "../run/configuration.ts";
 import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { presetOf } from "../settings/presets.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
-import { expandInputs } from "../text/readers.ts";
+import { expandInputs } from "../text/inputs.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { graphOf } from "./graph.ts";
 import { isPinned } from "./state.ts";

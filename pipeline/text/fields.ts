@@ -19,6 +19,8 @@ export interface Document {
    * out.
    */
   tokens?: Uint32Array;
+  /** Its line in its file, from 1, or its row, from 0; absent where the file is the document. */
+  place?: number;
 }
 
 /** How to read documents. */

@@ -7,7 +7,8 @@
 export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./corpora/corpus.ts";
 export { WIDE_SOURCES } from "./corpora/wide.ts";
 export { documentLines, openDocuments, readOptions, tokenBatches } from "./documents.ts";
-export { type Document, expandInputs, readDocuments, type ReadOptions } from "./readers.ts";
+export { expandInputs } from "./inputs.ts";
+export { type Document, readDocuments, type ReadOptions } from "./readers.ts";
 export { type ShownRow, showRows } from "./show.ts";
 export {
   noCounts,

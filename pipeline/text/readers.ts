@@ -8,14 +8,15 @@
  * @module
  */
 
+import { createHash } from "node:crypto";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { askAll, isMissing, unreadable } from "../run/files.ts";
+import { hashFile, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { openReading, type Reading } from "../run/vouched.ts";
 import { decompress } from "./decompress.ts";
 import { type Document, kindOf, labelOf, lacks, type ReadOptions } from "./fields.ts";
-import { glob, isGlob } from "./glob.ts";
-import { sourceOfPath } from "./path_source.ts";
+import type { Piece } from "./blocks.ts";
+import { type InputFile, inputFile, listInputs, STANDARD_INPUT } from "./inputs.ts";
 import { arrowDocuments, parquetDocuments, parquetRecords } from "./tables.ts";
 
 export type { Document, ReadOptions } from "./fields.ts";
@@ -23,53 +24,6 @@ export type { Document, ReadOptions } from "./fields.ts";
 /** Largest document: a line of JSON, a text file. */
 const MAX_DOCUMENT = 2 ** 26; // bytes; no text is longer, so that a longer line is that of a file without line breaks
 const NEWLINE = 10;
-const STANDARD_INPUT = "standard input";
-
-/**
- * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, "-"
- * for standard input. A path that comes twice is listed once. Throws an `InputError` where there are no
- * files, where an input is a folder, and, if they are read `again`, where it is a pipe.
- */
-export async function expandInputs(inputs: string[], { again = false } = {}): Promise<string[]> {
-  if (inputs.length === 0) {
-    throw new InputError("Cannot read documents as there must be an input: none is given");
-  }
-  const paths: string[] = [];
-  const infos = await askAll(
-    inputs,
-    async (input) =>
-      input === "-" ? undefined : await Deno.stat(input).catch((error) => {
-        if (isMissing(error)) return null;
-        throw error;
-      }),
-  );
-  for (const [i, input] of inputs.entries()) {
-    const info = infos[i];
-    if (info?.isDirectory) {
-      const remedy = `name its files, as in "${input}/*.jsonl"`;
-      throw unreadable(`"${input}"`, "it must be a file", "it is a folder", { where: input, remedy });
-    }
-    if (again && info && !info.isFile) {
-      const remedy = say`send it to standard input with ${setting("input", "-")}, or write it to a file`;
-      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
-      throw unreadable(`"${input}"`, "it must be a file, which is read several times", fact, {
-        where: input,
-        remedy,
-      });
-    }
-    if (info !== null) paths.push(input);
-    else if (isGlob(input)) {
-      const found = await glob(input);
-      if (found.length === 0) throw notFound(input, "no file matches");
-      for (const path of found) paths.push(path); // too many to be arguments of one call
-    } else throw notFound(input, "there is no such file");
-  }
-  return [...new Set(paths)];
-}
-
-function notFound(input: string, fact: string): InputError {
-  return unreadable(`"${input}"`, "it must exist", fact, { where: input });
-}
 
 /**
  * Reads the documents of files, patterns and "-" (standard input), one at a time and in order. Throws an
@@ -81,108 +35,124 @@ export function readDocuments(inputs: string[], options: ReadOptions = {}): Read
 }
 
 async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenerator<Document> {
-  const files = (await expandInputs(inputs)).map((path) => inputOf(path, options.format));
+  if (inputs.length === 0) {
+    throw new InputError("Cannot read documents as there must be an input: none is given");
+  }
+  const { files } = await listInputs(inputs, { ...options, once: true });
   const limit = options.maxDocuments ?? Infinity;
   let count = 0, texts = 0;
   for (const file of files) {
     if (count >= limit) break;
-    const { sourceFromPath: pattern } = options;
-    const named = pattern === undefined || file.path === "-"
-      ? {}
-      : { source: sourceOfPath(file.path, pattern) };
     options.vouched?.begin(file.path);
-    for await (const { text, source, tokens } of documentsIn(file, { ...options, ...named })) {
-      if (text.length > 0) texts++;
-      yield { text: text.toWellFormed(), source: source.toWellFormed(), ...tokens && { tokens } };
+    for await (const document of documentsIn(file, options)) {
+      if (document.text.length > 0) texts++;
+      yield document;
       if (++count >= limit) break;
     }
     await options.vouched?.checkRest(file.path); // of a limit, and of Parquet, which is not read from end to end
   }
   if (texts === 0 && limit > 0 && !options.mayBeEmpty) {
-    const names = files.map(({ name }) => name);
+    const names = files.map(nameOf);
     const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
 }
 
-/** A file to read, or standard input where the path is "-". */
-interface Input {
-  path: string;
-  /** What messages call it. */
-  name: string;
-  format: "txt" | "jsonl" | "parquet" | "arrow";
-  compression: "gz" | "zst" | undefined;
-}
+const nameOf = ({ path }: InputFile) => path === STANDARD_INPUT ? "standard input" : path;
 
-/** Endings of files that hold text: these need no format. */
-const TEXTS =
-  /\.(adoc|bib|c|cc|cfg|conf|cpp|cs|css|go|h|hpp|hs|htm|html|ini|java|jl|js|jsx|kt|log|lua|markdown|md|mjs|org|php|pl|py|r|rb|rs|rst|scala|sh|sol|sql|srt|swift|tex|toml|ts|tsx|vtt|wgsl|xml|yaml|yml)$/i;
-
-/** Says whether a file is read as one document of text because its name tells no other format. */
-export function isReadAsText(path: string): boolean {
-  return TEXTS.test(path) && !FORMAT.test(path);
-}
-
-const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/i;
-/** Formats of endings that are not called like their format. */
-const STANDS_FOR: Record<string, Input["format"]> = { ndjson: "jsonl", arrows: "arrow" };
-
-/** Describes an input: its format and compression, as its extension or the setting says. */
-function inputOf(path: string, told: string | undefined): Input {
-  const name = path === "-" ? STANDARD_INPUT : path;
-  const text = (told ?? (isReadAsText(path) ? "txt" : path.slice(path.lastIndexOf("/") + 1))).toLowerCase();
-  const match = FORMAT.exec(text);
-  if (match === null) {
-    const fact = path === "-" ? "it has no name to tell" : "its name has no such ending";
-    const rule =
-      "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
-    throw unreadable(`"${name}"`, rule, told === undefined ? fact : `format is "${told}"`, {
-      where: name,
-      remedy: told === undefined ? say`set ${setting("format")}` : undefined,
+/**
+ * Reads the documents of a piece of text. Throws an `InputError` where it cannot be read, and at its end where it is not what was hashed.
+ */
+export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGenerator<Document> {
+  const { path } = piece.file;
+  const changed = () =>
+    new InputError(`Cannot read "${path}" as it must stay as it is while a run reads it: it has changed`, {
+      where: path,
+      remedy: "run the same again, which takes what is there now",
     });
+  const hash = createHash("sha256");
+  const isHashed = piece.groups === undefined; // of row groups, the library reads what it needs
+  const { size, mtime } = await Deno.stat(path);
+  try {
+    yield* documentsIn(piece.file, { ...options, vouched: undefined }, piece, (chunk) => hash.update(chunk));
+  } catch (error) {
+    // What looks like damage may be a change.
+    const now = await Deno.stat(path).catch(() => null);
+    throw now?.size === size && Number(now.mtime) === Number(mtime) ? error : changed();
   }
-  const format = STANDS_FOR[match[1]] ?? match[1] as Input["format"];
-  const isTable = format === "parquet" || format === "arrow";
-  const compression = match[2] as Input["compression"];
-  const ending = /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase();
-  if (told !== undefined && !isTable && ending !== undefined && ending !== compression) {
-    throw unreadable(
-      `"${name}"`,
-      `its format must end in .${ending}, as its name does`,
-      `format is "${told}"`,
-      {
-        where: name,
-        remedy: say`set ${setting("format", `${match[1]}.${ending}`)}`,
-      },
-    );
-  }
-  if (isTable && compression !== undefined || format === "parquet" && path === "-") {
-    const fact = compression ? `it is wrapped in .${compression}` : "it is standard input";
-    const what = format === "parquet" ? "Parquet must be a plain file" : "Arrow must be plain";
-    throw unreadable(`"${name}"`, what, fact, { where: name });
-  }
-  return { path, name, format, compression };
+  if (piece.file.format === "parquet" || piece.file.format === "arrow") {
+    const whole = isHashed ? (await hashFile(path)).sha256 === piece.sha256 : true;
+    const now = await Deno.stat(path);
+    if (!whole || now.size !== size || Number(now.mtime) !== Number(mtime)) throw changed();
+  } else if (hash.digest("hex") !== piece.sha256) throw changed();
 }
 
 async function* documentsIn(
-  { path, name, format, compression }: Input,
+  file: InputFile,
   options: ReadOptions,
+  { lines, groups }: Pick<Piece, "lines" | "groups"> = {},
+  onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
-  if (format === "parquet") return yield* parquetDocuments(path, options);
+  for await (const { text, source, ...rest } of rawDocuments(file, options, { lines, groups }, onBytes)) {
+    yield { text: text.toWellFormed(), source: source.toWellFormed(), ...rest };
+  }
+}
+
+async function* rawDocuments(
+  file: InputFile,
+  options: ReadOptions,
+  { lines, groups }: Pick<Piece, "lines" | "groups">,
+  onBytes?: (chunk: Uint8Array) => void,
+): AsyncGenerator<Document> {
+  const { path, format, compression, source = options.source } = file;
+  const name = nameOf(file), labelled = { ...options, source };
+  const given = () => options.standardInput ?? Deno.stdin.readable;
+  if (format === "parquet") return yield* parquetDocuments(path, labelled, groups);
   if (format === "arrow") {
-    const stream = path === "-" ? options.standardInput ?? Deno.stdin.readable : undefined;
-    return yield* arrowDocuments(stream ?? path, name, options);
+    return yield* arrowDocuments(path === STANDARD_INPUT ? given() : path, name, labelled);
   }
   if (options.tokenColumn !== undefined) {
     const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
     throw new InputError(say`Cannot read ${name} as ${rule}: it is ${format}`, { where: name });
   }
-  const raw = path === "-"
-    ? options.standardInput ?? Deno.stdin.readable
+  const raw = path === STANDARD_INPUT
+    ? given()
+    : onBytes
+    ? watched(bytesOf(path, lines), onBytes)
     : checked((await Deno.open(path)).readable, openReading(path, options.vouched));
   const bytes = compression === undefined ? raw : decompress(raw, compression, name);
-  if (format === "jsonl") yield* jsonDocuments(bytes, name, options);
-  else yield { text: await wholeText(bytes, name), source: options.source ?? "" };
+  if (format === "jsonl") yield* jsonDocuments(bytes, name, labelled, lines);
+  else yield { text: await wholeText(bytes, name), source: source ?? "" };
+}
+
+/** Reads a file, or some bytes of it. */
+function bytesOf(path: string, { from, to } = { from: 0, to: Infinity }): ReadableStream<Uint8Array> {
+  return ReadableStream.from(async function* () {
+    using file = await Deno.open(path);
+    await file.seek(from, Deno.SeekMode.Start);
+    for (let at = from; at < to;) {
+      const buffer = new Uint8Array(Math.min(1 << 18, to - at));
+      const count = await file.read(buffer);
+      if (count === null) break;
+      at += count;
+      yield buffer.subarray(0, count);
+    }
+  }());
+}
+
+/** Shows the bytes of a stream to somebody as they pass. */
+function watched(
+  bytes: ReadableStream<Uint8Array>,
+  onBytes: (chunk: Uint8Array) => void,
+): ReadableStream<Uint8Array> {
+  return bytes.pipeThrough(
+    new TransformStream({
+      transform(chunk, controller) {
+        onBytes(chunk);
+        controller.enqueue(chunk);
+      },
+    }),
+  );
 }
 
 /** Hashes the bytes of a file that has a record while they are read, and checks them at the end. */
@@ -215,8 +185,9 @@ async function* jsonDocuments(
   bytes: AsyncIterable<Uint8Array>,
   name: string,
   { textField = "text", sourceField, source = "" }: ReadOptions,
+  start?: { from: number; line: number },
 ): AsyncGenerator<Document> {
-  for await (const { record, number } of jsonRecords(bytes, name)) {
+  for await (const { record, number } of jsonRecords(bytes, name, start)) {
     const field = (field: string, option: string): unknown => {
       if (Object.hasOwn(record, field)) return record[field];
       const fields = Object.keys(record);
@@ -232,6 +203,7 @@ async function* jsonDocuments(
       source: sourceField === undefined
         ? source
         : labelOf(field(sourceField, "sourceField"), source, `${name}, line ${number},`),
+      place: number,
     };
   }
 }
@@ -240,8 +212,9 @@ async function* jsonDocuments(
 async function* jsonRecords(
   bytes: AsyncIterable<Uint8Array>,
   name: string,
+  start?: { from: number; line: number },
 ): AsyncGenerator<{ record: Record<string, unknown>; number: number }> {
-  for await (const { line, number, offset } of linesOf(bytes, name)) {
+  for await (const { line, number, offset } of linesOf(bytes, name, start)) {
     const json = decode(line, name, number, offset);
     if (json.trim() !== "") yield { record: parseLine(json, name, number), number };
   }
@@ -260,7 +233,7 @@ export interface DataRecord {
  * the file is damaged, with its line or row group.
  */
 export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
-  const { format, compression, name } = inputOf(path, undefined);
+  const file = inputFile(path), { format, compression } = file, name = nameOf(file);
   if (format === "parquet") {
     for await (const { record, row } of parquetRecords(path)) {
       yield { record: plain(record) as Record<string, unknown>, place: `${name}, row ${row}` };
@@ -295,8 +268,12 @@ function parseLine(json: string, name: string, number: number): Record<string, u
 }
 
 /** Yields lines without their line breaks; lines count from 1, offsets in bytes from 0. */
-async function* linesOf(bytes: AsyncIterable<Uint8Array>, name: string) {
-  let pieces: Uint8Array[] = [], held = 0, number = 1, offset = 0;
+async function* linesOf(
+  bytes: AsyncIterable<Uint8Array>,
+  name: string,
+  { from: offset, line: number } = { from: 0, line: 1 },
+) {
+  let pieces: Uint8Array[] = [], held = 0;
   for await (const chunk of bytes) {
     let begin = 0;
     for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, begin)) {

@@ -111,6 +111,7 @@ export async function* arrowDocuments(
     throw new InputError(say`Cannot read ${name} as ${rule}: it is read once`, { where: name });
   }
   const reader = await tokenReader(name, options);
+  let place = 0;
   for await (const batch of readArrow(input, name, options.vouched)) {
     checkColumns(name, columnNames(batch), columnsOf(options));
     const wanted = columnsOf(options).map(({ column }) => column);
@@ -119,58 +120,39 @@ export async function* arrowDocuments(
     );
     for (let i = 0; i < batch.numRows; i++) {
       const values = Object.fromEntries(wanted.map((column, k) => [column, columns[k][i]]));
-      yield await documentOf(originOf(batch), i, values, options, reader);
+      yield { ...await documentOf(originOf(batch), i, values, options, reader), place: place++ };
     }
   }
 }
 
 /** Reads the documents of a Parquet file, a row group at a time. Throws an `InputError` for damage, and for columns of other kinds. */
-export async function* parquetDocuments(path: string, options: ReadOptions): AsyncGenerator<Document> {
+export async function* parquetDocuments(
+  path: string,
+  options: ReadOptions,
+  groups?: { from: number; to: number },
+): AsyncGenerator<Document> {
   const reader = await tokenReader(path, options);
-  for await (const { record, row } of parquetRecords(path, columnsOf(options))) {
-    yield await documentOf(path, row, record, options, reader);
+  for await (const { record, row } of parquetRecords(path, columnsOf(options), groups)) {
+    yield { ...await documentOf(path, row, record, options, reader), place: row };
   }
 }
 
-/** Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that settings name. */
+/** Lists the bytes of the row groups of a Parquet file. */
+export async function rowGroups(path: string): Promise<number[]> {
+  using parquet = await openParquet(path);
+  return parquet?.metadata.row_groups.map(({ total_byte_size }) => Number(total_byte_size)) ?? [];
+}
+
+/** Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that settings name, of some row groups or all. */
 export async function* parquetRecords(
   path: string,
   wanted?: readonly { column: string; option: string }[],
+  groups: { from: number; to: number } = { from: 0, to: Infinity },
 ): AsyncGenerator<{ record: Record<string, unknown>; row: number }> {
-  // Loaded only for Parquet: every task starts faster without these libraries.
-  const { parquetMetadataAsync, parquetReadObjects, parquetSchema } = await import("hyparquet");
-  const { compressors } = await import("hyparquet-compressors");
-  using open = await Deno.open(path);
-  const { size: byteLength, isFile } = await open.stat();
-  if (!isFile) {
-    throw unreadable(`"${path}"`, "Parquet must be a plain file", "it is a pipe or a device", {
-      where: path,
-    });
-  }
-  // Synchronous: the library reads several columns at once, and these share the position of the file.
-  const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
-    const bytes = new Uint8Array(end - begin);
-    open.seekSync(begin, Deno.SeekMode.Start);
-    for (let filled = 0; filled < bytes.length;) {
-      const count = open.readSync(bytes.subarray(filled));
-      if (count === null) throw notWhole(path, "it is cut short", CUT_SHORT);
-      filled += count;
-    }
-    return bytes.buffer;
-  };
-  const file = { byteLength, slice };
-  if (byteLength === 0) return;
-  const isMarked = (begin: number) =>
-    new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
-  if (!isMarked(0)) {
-    const remedy = wanted ? say`set ${setting("format")} to what it is` : CUT_SHORT;
-    throw notWhole(path, "it is something else", remedy);
-  }
-  if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
-  const { metadata, columns } = await orUnreadable(path, async () => {
-    const metadata = await parquetMetadataAsync(file);
-    return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
-  });
+  using parquet = await openParquet(path, wanted);
+  if (!parquet) return;
+  const { file, metadata, columns } = parquet;
+  const [{ parquetReadObjects }, { compressors }] = await libraries();
   checkColumns(path, columns, [...wanted ?? []]);
   const parsers = {
     stringFromBytes: (bytes: Uint8Array) => bytes && new TextDecoder("utf-8", { fatal: true }).decode(bytes),
@@ -179,12 +161,62 @@ export async function* parquetRecords(
   let rowStart = 0;
   for (const [group, { num_rows }] of metadata.row_groups.entries()) {
     const rowEnd = rowStart + Number(num_rows);
-    const rows = await orUnreadable(
-      `${path}, row group ${group}`,
-      () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
-    );
-    for (const [i, record] of rows.entries()) yield { record, row: rowStart + i };
+    if (group >= groups.from && group < groups.to) {
+      const rows = await orUnreadable(
+        `${path}, row group ${group}`,
+        () => parquetReadObjects({ file, metadata, columns: names, rowStart, rowEnd, compressors, parsers }),
+      );
+      for (const [i, record] of rows.entries()) yield { record, row: rowStart + i };
+    }
     rowStart = rowEnd;
+  }
+}
+
+/** Loads the libraries of Parquet: every task starts faster without them. */
+const libraries = () => Promise.all([import("hyparquet"), import("hyparquet-compressors")]);
+
+/** Opens a Parquet file; undefined where it is empty. Throws an `InputError` where it is none, or damaged. */
+async function openParquet(path: string, wanted?: unknown) {
+  const [{ parquetMetadataAsync, parquetSchema }] = await libraries();
+  const open = await Deno.open(path);
+  try {
+    const { size: byteLength, isFile } = await open.stat();
+    if (!isFile) {
+      throw unreadable(`"${path}"`, "Parquet must be a plain file", "it is a pipe or a device", {
+        where: path,
+      });
+    }
+    // Synchronous: the library reads several columns at once, and these share the position of the file.
+    const slice = (begin: number, end: number = byteLength): ArrayBuffer => {
+      const bytes = new Uint8Array(end - begin);
+      open.seekSync(begin, Deno.SeekMode.Start);
+      for (let filled = 0; filled < bytes.length;) {
+        const count = open.readSync(bytes.subarray(filled));
+        if (count === null) throw notWhole(path, "it is cut short", CUT_SHORT);
+        filled += count;
+      }
+      return bytes.buffer;
+    };
+    const file = { byteLength, slice };
+    if (byteLength === 0) {
+      open.close();
+      return undefined;
+    }
+    const isMarked = (begin: number) =>
+      new TextDecoder().decode(slice(begin, Math.min(byteLength, begin + 4))) === "PAR1";
+    if (!isMarked(0)) {
+      const remedy = wanted ? say`set ${setting("format")} to what it is` : CUT_SHORT;
+      throw notWhole(path, "it is something else", remedy);
+    }
+    if (!isMarked(Math.max(0, byteLength - 4))) throw notWhole(path, "it is cut short", CUT_SHORT);
+    const { metadata, columns } = await orUnreadable(path, async () => {
+      const metadata = await parquetMetadataAsync(file);
+      return { metadata, columns: parquetSchema(metadata).children.map(({ element }) => element.name) };
+    });
+    return { file, metadata, columns, [Symbol.dispose]: () => open.close() };
+  } catch (error) {
+    open.close();
+    throw error;
   }
 }
 

@@ -1,0 +1,205 @@
+/**
+ * Cuts text into blocks by what stands in it. Blocks are what processes and machines share: each is tokenized, scored and split by itself,
+ * and a file that is added or changed touches its block alone.
+ *
+ * Small files gather in a block, in their order, until one whose hash says so or the block is full. A large file of lines or of row groups
+ * is cut into pieces. Where the files lie and what they are called makes no difference.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { InputError } from "../../kernels/errors.ts";
+import { isMissing, sha256, writeAtomic } from "../run/files.ts";
+import { canonical } from "../run/seal.ts";
+import type { InputFile } from "./inputs.ts";
+import { rowGroups } from "./tables.ts";
+
+/** A file of text, or lines or row groups of one. */
+export interface Piece {
+  /** The file. */
+  file: InputFile;
+  /** Bytes of the piece. */
+  bytes: number;
+  /** SHA-256 of the piece. */
+  sha256: string;
+  /** Bytes `from` up to `to` of the file, of which the first line has number `line`, from 1. The whole file unless given. */
+  lines?: { from: number; to: number; line: number };
+  /** Row groups `from` up to `to`; all unless given. */
+  groups?: { from: number; to: number };
+}
+
+/** Pieces of text that are tokenized together. */
+export interface Block {
+  /** Its name: a hash of its content, and of the sources that paths tell. */
+  name: string;
+  /** Number that ids of its documents and sequences begin with, below 2^40. */
+  id: number;
+  /** Its pieces, in order. */
+  pieces: Piece[];
+  /** Bytes of all pieces. */
+  bytes: number;
+}
+
+/** What is known of a file that was hashed: the ends of its pieces, with their hashes. */
+interface Hashed {
+  bytes: number;
+  time: number;
+  /** Bytes of a block that it was cut for. */
+  cut: number;
+  pieces: { to: number; line: number; sha256: string }[];
+}
+
+/** Hashes of files that were seen before, by path. A file of the same size and time is not read again. */
+export class KnownFiles {
+  #files = new Map<string, Hashed>();
+  #changed = false;
+
+  private constructor(private readonly place?: string) {}
+
+  /** Reads what `keep` wrote at a place. What cannot be read counts as unknown. */
+  static async at(place?: string): Promise<KnownFiles> {
+    const known = new KnownFiles(place);
+    if (place) {
+      try {
+        const lines = (await Deno.readTextFile(place)).split("\n").slice(0, -1);
+        known.#files = new Map(lines.map((line) => JSON.parse(line)));
+      } catch (error) {
+        if (!isMissing(error) && !(error instanceof SyntaxError) && !(error instanceof TypeError)) {
+          throw error;
+        }
+      }
+    }
+    return known;
+  }
+
+  /** Writes what is known, if that has changed. */
+  async keep(): Promise<void> {
+    if (!this.#changed || !this.place) return;
+    const lines = [...this.#files].map((entry) => JSON.stringify(entry) + "\n").join("");
+    await writeAtomic(this.place, lines, { shared: true });
+    this.#changed = false;
+  }
+
+  /** Gives the pieces of a file, of at most about so many bytes where it can be cut. */
+  async piecesOf(file: InputFile, most: number): Promise<Piece[]> {
+    const { size: bytes, mtime } = await Deno.stat(file.path);
+    const time = Number(mtime), known = this.#files.get(file.path);
+    const isKnown = known?.bytes === bytes && known.time === time && known.cut === most;
+    const hashed = isKnown ? known : { bytes, time, cut: most, pieces: await hashPieces(file, most) };
+    if (!isKnown) {
+      this.#files.set(file.path, hashed);
+      this.#changed = true;
+    }
+    if (file.format === "parquet") return await piecesOfGroups(file, bytes, hashed.pieces[0].sha256, most);
+    let from = 0, line = 1;
+    return hashed.pieces.map((piece, _, { length }) => {
+      const lines = { from, to: piece.to, line };
+      [from, line] = [piece.to, piece.line];
+      const whole = length === 1 ? {} : { lines };
+      return { file, bytes: piece.to - lines.from, sha256: piece.sha256, ...whole };
+    });
+  }
+
+  /** Forgets files that are not among these. */
+  retain(files: readonly InputFile[]): void {
+    const paths = new Set(files.map(({ path }) => path));
+    for (const path of this.#files.keys()) {
+      if (paths.has(path)) continue;
+      this.#files.delete(path);
+      this.#changed = true;
+    }
+  }
+}
+
+const NEWLINE = 10;
+const SMALL = 1 << 20; // a file of so many bytes is read at once
+
+/** Hashes a file; one of lines piece by piece, each ending with a line. */
+async function hashPieces(file: InputFile, most: number): Promise<Hashed["pieces"]> {
+  const isLines = file.format === "jsonl" && file.compression === undefined;
+  const { size } = await Deno.stat(file.path);
+  if (size <= Math.min(SMALL, most)) {
+    const data = await Deno.readFile(file.path);
+    return [{ to: data.length, line: 0, sha256: sha256(data) }];
+  }
+  const pieces: Hashed["pieces"] = [];
+  let hash = createHash("sha256"), from = 0, at = 0, line = 1;
+  const close = () => {
+    pieces.push({ to: at, line, sha256: hash.digest("hex") });
+    [hash, from] = [createHash("sha256"), at];
+  };
+  const take = (bytes: Uint8Array) => {
+    hash.update(bytes);
+    at += bytes.length;
+    if (isLines) { for (let i = bytes.indexOf(NEWLINE); i >= 0; i = bytes.indexOf(NEWLINE, i + 1)) line++; }
+  };
+  using open = await Deno.open(file.path);
+  const buffer = new Uint8Array(1 << 18);
+  for (let count = await open.read(buffer); count !== null; count = await open.read(buffer)) {
+    let rest = buffer.subarray(0, count);
+    while (isLines && at + rest.length - from >= most) {
+      const end = rest.indexOf(NEWLINE, Math.max(0, from + most - at - 1));
+      if (end < 0) break;
+      take(rest.subarray(0, end + 1));
+      rest = rest.subarray(end + 1);
+      close();
+    }
+    take(rest);
+  }
+  if (at > from || pieces.length === 0) close();
+  return pieces;
+}
+
+async function piecesOfGroups(file: InputFile, bytes: number, hash: string, most: number): Promise<Piece[]> {
+  if (bytes <= most) return [{ file, bytes, sha256: hash }];
+  const pieces: Piece[] = [];
+  let from = 0, size = 0;
+  const sizes = await rowGroups(file.path);
+  for (const [group, more] of sizes.entries()) {
+    size += more;
+    const to = group + 1;
+    if (size < most && to < sizes.length) continue;
+    pieces.push({ file, bytes: size, sha256: sha256(`${hash} ${from} ${to}`), groups: { from, to } });
+    [from, size] = [to, 0];
+  }
+  return pieces;
+}
+
+/** Gathers pieces into blocks of at most so many bytes, where no piece has more. Throws an `InputError` where there are too many blocks. */
+export function gatherBlocks(pieces: Iterable<Piece>, most: number): Block[] {
+  const blocks: Block[] = [];
+  const taken = new Set<number>();
+  let held: Piece[] = [], bytes = 0;
+  const close = () => {
+    if (held.length > 0) blocks.push(blockOf(held, bytes, taken));
+    [held, bytes] = [[], 0];
+  };
+  for (const piece of pieces) {
+    if (bytes + piece.bytes > most) close();
+    held.push(piece);
+    bytes += piece.bytes;
+    if (parseInt(piece.sha256.slice(0, 8), 16) / 2 ** 32 < 2 * piece.bytes / most) close();
+  }
+  close();
+  return blocks;
+}
+
+const MOST_BLOCKS = 2 ** 24; // so that few share a number before they are told apart
+
+/** Names a block. Of blocks with the same content each has a name of its own, by their order. */
+function blockOf(pieces: Piece[], bytes: number, taken: Set<number>): Block {
+  if (taken.size >= MOST_BLOCKS) {
+    throw new InputError(`Cannot cut the text as it must make at most ${MOST_BLOCKS} blocks: it makes more`);
+  }
+  const content = pieces.map((
+    { sha256, file: { format, compression, source } },
+  ) => [sha256, format, compression, source]);
+  for (let copy = 0;; copy++) {
+    const hash = sha256(canonical({ content, copy }));
+    const id = parseInt(hash.slice(0, 10), 16);
+    if (taken.has(id)) continue;
+    taken.add(id);
+    return { name: hash.slice(0, 16), id, pieces, bytes };
+  }
+}

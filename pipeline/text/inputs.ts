@@ -1,0 +1,159 @@
+/**
+ * The files that inputs name: paths, patterns, and folders with everything in and below them that can be read.
+ *
+ * @module
+ */
+
+import { extname } from "node:path";
+import { type InputError, say, setting } from "../../kernels/errors.ts";
+import { askAll, isMissing, unreadable } from "../run/files.ts";
+import { glob, isGlob } from "./glob.ts";
+import { sourceOfPath } from "./path_source.ts";
+
+/** Path that stands for standard input. */
+export const STANDARD_INPUT = "-";
+
+/** A file of text, or standard input. */
+export interface InputFile {
+  /** Its path; "-" for standard input. */
+  path: string;
+  /** What it holds: text is one document, lines of JSON, tables with a document a row. */
+  format: "txt" | "jsonl" | "parquet" | "arrow";
+  /** How it is compressed. */
+  compression?: "gz" | "zst";
+  /** The source that its path tells. */
+  source?: string;
+}
+
+/** The files that inputs name. */
+export interface Inputs {
+  /** The files, in order. */
+  files: InputFile[];
+  /** How many files of folders cannot be read, by ending. */
+  passed: Map<string, number>;
+}
+
+/** How inputs are understood. */
+export interface InputOptions {
+  /** Format of every file: "txt", "jsonl", "ndjson", "parquet" or "arrow", the text formats also with ".gz" or ".zst". By name unless given. */
+  format?: string;
+  /** Pattern by which paths tell sources; "" for the name of the folder. */
+  sourceFromPath?: string;
+  /** Accepts named pipes, for those who read once. */
+  once?: boolean;
+}
+
+/**
+ * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, a folder for all files in it and
+ * below that can be read, "-" for standard input. A path that comes twice is listed once. Throws an `InputError` where there are no files,
+ * where a format is unknown, where a named file is a pipe, and where a path does not fit the pattern of sources.
+ */
+export async function listInputs(inputs: readonly string[], options: InputOptions = {}): Promise<Inputs> {
+  const passed = new Map<string, number>();
+  const paths = await expandInputs(inputs, {
+    again: !options.once,
+    isReadable: (path) => {
+      if (isReadable(path, options)) return true;
+      const ending = extname(path) || "none";
+      passed.set(ending, (passed.get(ending) ?? 0) + 1);
+      return false;
+    },
+  });
+  return { files: paths.map((path) => inputFile(path, options)), passed };
+}
+
+/** Lists the paths of the files that inputs stand for, as {@linkcode listInputs} does, whatever they hold. With `again` none may be a pipe. */
+export async function expandInputs(
+  inputs: readonly string[],
+  { again = false, isReadable: isWanted = (path: string) => isReadable(path, {}) } = {},
+): Promise<string[]> {
+  const infos = await askAll(
+    inputs,
+    async (input) =>
+      input === STANDARD_INPUT ? undefined : await Deno.stat(input).catch((error) => {
+        if (isMissing(error)) return null;
+        throw error;
+      }),
+  );
+  const paths = new Set<string>();
+  for (const [i, input] of inputs.entries()) {
+    const info = infos[i];
+    if (info?.isDirectory) {
+      const found = await glob(`${escapeGlob(input.replace(/\/+$/, "") || "/")}/**`);
+      const wanted = found.filter(isWanted);
+      if (wanted.length === 0) throw missing(input, "no file in it can be read by its ending");
+      for (const path of wanted) paths.add(path);
+    } else if (info && !info.isFile && again) {
+      const fact = `it is a ${info.isFifo ? "pipe" : "device"}`;
+      throw unreadable(`"${input}"`, "it must be a file, which is read several times", fact, {
+        where: input,
+        remedy: say`send it to standard input with ${
+          setting("input", STANDARD_INPUT)
+        }, or write it to a file`,
+      });
+    } else if (info !== null) paths.add(input);
+    else if (isGlob(input)) {
+      const found = await glob(input);
+      if (found.length === 0) throw missing(input, "no file matches");
+      for (const path of found) paths.add(path);
+    } else throw missing(input, "there is no such file");
+  }
+  return [...paths];
+}
+
+/** Writes a path so that it stands for itself in a pattern. */
+const escapeGlob = (path: string) => path.replace(/[*?[{]/g, "[$&]");
+
+function missing(input: string, fact: string): InputError {
+  return unreadable(`"${input}"`, "it must exist", fact, { where: input });
+}
+
+/** Endings of files that hold text: these need no format. */
+const TEXTS =
+  /\.(adoc|bib|c|cc|cfg|conf|cpp|cs|css|go|h|hpp|hs|htm|html|ini|java|jl|js|jsx|kt|log|lua|markdown|md|mjs|org|php|pl|py|r|rb|rs|rst|scala|sh|sol|sql|srt|swift|tex|toml|ts|tsx|vtt|wgsl|xml|yaml|yml)(?:\.(gz|zst))?$/i;
+const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/i;
+/** Formats of endings that are not called like their format. */
+const STANDS_FOR: Record<string, InputFile["format"]> = { ndjson: "jsonl", arrows: "arrow" };
+
+const isReadable = (path: string, { format }: InputOptions) =>
+  format !== undefined || FORMAT.test(path) || TEXTS.test(path);
+
+/** Says whether a file is read as one document of text because its name tells no other format. */
+export function isReadAsText(path: string): boolean {
+  return TEXTS.test(path) && !FORMAT.test(path);
+}
+
+/** Describes a file: its format and compression, as its name or the setting says. Throws an `InputError` where neither does. */
+export function inputFile(path: string, { format: told, sourceFromPath }: InputOptions = {}): InputFile {
+  const name = path === STANDARD_INPUT ? "standard input" : path;
+  const [, kind = isReadAsText(path) ? "txt" : undefined, compression] =
+    FORMAT.exec((told ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase()) ??
+      (told === undefined && TEXTS.exec(path) ? [, "txt", TEXTS.exec(path)![2]] : []);
+  const rule =
+    "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
+  if (kind === undefined) {
+    const fact = path === STANDARD_INPUT ? "it has no name to tell" : "its name has no such ending";
+    throw unreadable(`"${name}"`, rule, told === undefined ? fact : `format is "${told}"`, {
+      where: name,
+      remedy: told === undefined ? say`set ${setting("format")}` : undefined,
+    });
+  }
+  const format = STANDS_FOR[kind] ?? kind as InputFile["format"];
+  const isTable = format === "parquet" || format === "arrow";
+  // What a name says of compression holds whatever format is told: `ls.1.gz` is text once it is unpacked.
+  const packed =
+    (compression ?? (isTable ? undefined : /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase())) as InputFile[
+      "compression"
+    ];
+  if (isTable && packed !== undefined || format === "parquet" && path === STANDARD_INPUT) {
+    const fact = packed ? `it is wrapped in .${packed}` : "it is standard input";
+    const what = format === "parquet" ? "Parquet must be a plain file" : "Arrow must be plain";
+    throw unreadable(`"${name}"`, what, fact, { where: name });
+  }
+  const isNamed = sourceFromPath !== undefined && path !== STANDARD_INPUT;
+  return {
+    ...{ path, format },
+    ...packed ? { compression: packed } : {},
+    ...isNamed ? { source: sourceOfPath(path, sourceFromPath).toWellFormed() } : {},
+  };
+}
