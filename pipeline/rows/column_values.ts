@@ -95,7 +95,12 @@ export function lists(column: Column): ArrayLike<number | bigint>[] {
   });
 }
 
-type IntegerArray = typeof Uint16Array | typeof Uint32Array | typeof BigUint64Array;
+/** An array that a column of integers can be converted to. */
+export type IntegerArray =
+  | typeof Uint16Array
+  | typeof Uint32Array
+  | typeof Int32Array
+  | typeof BigUint64Array;
 
 /**
  * Gives an integer column as a `Target`. Where the type is the same, this is the column itself; otherwise
@@ -106,12 +111,16 @@ export function integers<T extends IntegerArray>(column: Column, Target: T): Ins
   if (!DataType.isInt(data.type)) throw wrongType(column, "integers");
   const values = valuesOf(column);
   if (values instanceof Target) return values as InstanceType<T>;
+  const isWider = !data.type.isSigned && data.type.bitWidth < 8 * Target.BYTES_PER_ELEMENT;
+  if (isWider && Target !== BigUint64Array) {
+    return new (Target as Uint32ArrayConstructor)(values as Uint32Array) as InstanceType<T>;
+  }
   const result = new Target(values.length);
-  const limit = 2n ** BigInt(8 * Target.BYTES_PER_ELEMENT);
+  const limit = 2 ** (8 * Target.BYTES_PER_ELEMENT - (result instanceof Int32Array ? 1 : 0));
   for (let row = 0; row < values.length; row++) {
     const value = values[row];
     if (value < 0 || value >= limit) {
-      const rule = `column "${name}" must hold integers from 0 to ${limit - 1n}`;
+      const rule = `column "${name}" must hold integers from 0 to ${BigInt(limit) - 1n}`;
       throw unreadable(where, rule, `value ${row} is ${value}`);
     }
     result[row] = result instanceof BigUint64Array ? BigInt(value) : Number(value);

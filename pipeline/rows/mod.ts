@@ -1,5 +1,5 @@
 /**
- * Arrow files and streams: columns, shards, a shuffle beyond memory, joins.
+ * Arrow files and streams: columns, shards, rows by their number, random order, joins.
  *
  * @module
  */
@@ -17,5 +17,7 @@ export {
 } from "./arrow.ts";
 export { type Lineage, lineageOf } from "./lineage.ts";
 export { joinScores } from "./join.ts";
+export { Order, type OrderOptions, permuted } from "./order.ts";
+export { type Checksums, checksums, openRows, type Rows } from "./random_access.ts";
 export { writeShards, type WrittenShard } from "./shards.ts";
 export { epochs, shuffle, type ShuffleOptions } from "./shuffle.ts";

@@ -1,22 +1,49 @@
 /**
  * Checks what the Arrow library takes for granted: that the columns and buffers of a batch are as long as its
- * rows need.
+ * rows need. Says where columns lie in the body of a batch.
  *
  * @module
  */
 
-import { DataType, type Message, type Schema } from "apache-arrow/Arrow.dom";
+import { DataType, type Field, type Message, type Schema } from "apache-arrow/Arrow.dom";
 import { unreadable } from "../../run/files.ts";
 import { OURS } from "./marks.ts";
 
-/** Throws where a column of a batch has another number of rows than the batch says, or a buffer is too short for them. */
-export function checkNodes(where: string, { fields, metadata }: Schema, message: Message): void {
+/** Where a column's values lie in the body of its batch; of a list, those of its items. */
+export interface Place {
+  /** Byte of the body where they begin. */
+  offset: number;
+  /** Null values among them. */
+  nulls: number;
+}
+
+/** What a message says of a batch. */
+interface BatchHeader {
+  length: number;
+  nodes: { length: number; nullCount: number }[];
+  buffers: { offset: number; length: number }[];
+  compression: unknown;
+  variadicBufferCounts: number[];
+}
+
+const PADDING = 64; // bytes; a buffer of ours has less of it
+
+/**
+ * Throws where a column of a batch has another number of rows than the batch says, or a buffer is too short for them. Returns
+ * where the columns lie, by name, up to the first of a type that has another layout than lists and numbers.
+ */
+export function checkNodes(
+  where: string,
+  { fields, metadata }: Schema,
+  message: Message,
+): Map<string, Place> {
   const isOurs = metadata.has(OURS);
-  const { length, nodes, buffers, compression } = message.header() as MessageBatch;
+  const { length, nodes, buffers, compression, variadicBufferCounts } = message.header() as BatchHeader;
   const rule = "its columns must be as long as it";
-  let [node, buffer] = [0, 0];
-  /** Checks a column and the columns in it, and returns false where it cannot go on. */
-  const visit = (name: string, type: DataType, rows: number | undefined): boolean => {
+  const places = new Map<string, Place>();
+  let [node, buffer, variadic] = [0, 0, 0];
+  /** Checks a column and the columns in it. Returns where its values lie, or undefined where it cannot go on. */
+  const visit = ({ name, type }: Pick<Field, "name" | "type">, rows?: number): Place | undefined => {
     const { length: own, nullCount } = nodes[node++] ?? { length: -1, nullCount: 0 };
     if (own < 0 || rows !== undefined && own !== rows) {
       throw unreadable(where, rule, `it has ${length} rows, column "${name}" has ${own} of ${rows}`);
@@ -24,14 +51,14 @@ export function checkNodes(where: string, { fields, metadata }: Schema, message:
     if (nullCount < 0 || nullCount > own) {
       throw unreadable(where, rule, `column "${name}" has ${nullCount} null values of ${own}`);
     }
-    const stored = DataType.isDictionary(type) ? type.indices : type;
-    const isList = DataType.isList(stored) || DataType.isFixedSizeList(stored);
-    const sizes = bytesOf(stored, own);
-    if (sizes === undefined) return false;
-    if (nullCount === 0) sizes[0] = 0;
+    const stored: DataType = DataType.isDictionary(type) ? type.indices : type;
+    const sizes = leastBytes(stored, own);
+    if (sizes === undefined) return undefined;
+    if (nullCount === 0 && sizes.length > 0) sizes[0] = 0;
     const slack = isOurs ? PADDING : Infinity; // other writers may keep room behind their values
+    const place = { offset: 0, nulls: nullCount };
     for (const needed of sizes) {
-      const has = buffers[buffer++]?.length ?? 0;
+      const { offset, length: has } = buffers[buffer++] ?? { offset: 0, length: 0 };
       if (compression === null && (has < needed || needed > 0 && has - needed >= slack)) {
         throw unreadable(
           where,
@@ -39,39 +66,48 @@ export function checkNodes(where: string, { fields, metadata }: Schema, message:
           `one has ${has} bytes, they take ${needed}`,
         );
       }
+      place.offset = offset;
     }
-    const child = isList ? stored.children[0] : undefined;
-    if (!child) return !isList;
-    const fixed = DataType.isFixedSizeList(stored) ? own * stored.listSize : undefined;
-    return visit(name, child.type, fixed);
+    if (DataType.isUtf8View(stored) || DataType.isBinaryView(stored)) {
+      buffer += variadicBufferCounts[variadic++];
+    }
+    for (const child of stored.children as Field[] ?? []) {
+      const fixed = DataType.isFixedSizeList(stored) ? own * stored.listSize : undefined;
+      const inner = visit({ name, type: child.type }, fixed);
+      if (!inner) return undefined;
+      place.offset = inner.offset;
+      place.nulls += inner.nulls;
+    }
+    return place;
   };
-  if (fields.every(({ name, type }) => visit(name, type, length)) && node !== nodes.length) {
+  for (const field of fields) {
+    const place = visit(field, length);
+    if (!place) return places;
+    places.set(field.name, place);
+  }
+  if (node !== nodes.length) {
     throw unreadable(
       where,
       `it must have ${node} columns and lists, as its schema says`,
       `it has ${nodes.length}`,
     );
   }
+  return places;
 }
 
-const PADDING = 64; // bytes; a buffer of ours has less of it
-
-/** What a message says of a batch. */
-interface MessageBatch {
-  length: number;
-  nodes: { length: number; nullCount: number }[];
-  buffers: { offset: number; length: number }[];
-  compression: unknown;
-}
-
-/** Lists the bytes that the buffers of a column take at least, validity first; undefined for types that are no column of ours. */
-function bytesOf(type: DataType, length: number): number[] | undefined {
+/** Lists the bytes that the buffers of a column take at least, validity first; undefined where the layout is another one. */
+function leastBytes(type: DataType, length: number): number[] | undefined {
   const validity = Math.ceil(length / 8);
   const offsets = (bytes: number) => length === 0 ? 0 : (length + 1) * bytes;
   if (DataType.isInt(type)) return [validity, length * type.bitWidth / 8];
   if (DataType.isFloat(type)) return [validity, length * (2 << type.precision)];
-  if (DataType.isUtf8(type)) return [validity, offsets(4), 0];
-  if (DataType.isLargeUtf8(type)) return [validity, offsets(8), 0];
-  if (DataType.isList(type)) return [validity, offsets(4)];
-  if (DataType.isFixedSizeList(type)) return [validity];
+  if (DataType.isUtf8(type) || DataType.isBinary(type)) return [validity, offsets(4), 0];
+  if (DataType.isLargeUtf8(type) || DataType.isLargeBinary(type)) return [validity, offsets(8), 0];
+  if (DataType.isUtf8View(type) || DataType.isBinaryView(type)) return [validity, length * 16];
+  if (DataType.isList(type) || DataType.isMap(type)) return [validity, offsets(4)];
+  if (DataType.isLargeList(type)) return [validity, offsets(8)];
+  if (DataType.isFixedSizeList(type) || DataType.isStruct(type)) return [validity];
+  if (DataType.isNull(type)) return [];
+  if (DataType.isUnion(type)) return undefined;
+  return [validity, 0]; // of one width
 }

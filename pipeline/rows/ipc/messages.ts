@@ -36,6 +36,16 @@ export interface IpcMessage {
   message: Message;
 }
 
+/** A message in a file: its metadata is read, its body is not. */
+export interface MessageInFile extends IpcMessage {
+  /** Where the message begins in the file. */
+  offset: number;
+  /** Where its body begins. */
+  body: number;
+  /** Where it ends. */
+  end: number;
+}
+
 export async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
@@ -57,9 +67,38 @@ export async function* messages(
   const take = takeFromFile(file);
   if (!isFile) return yield* streamMessages(take, name); // a named pipe, a device
   if (reading) return yield* hashedMessages(take, name, reading);
-  const head = await take(MAGIC.length);
-  await file.seek(0, Deno.SeekMode.Start);
-  yield* isMagic(head) ? fileMessages(file, take, size, name) : streamMessages(take, name);
+  for (const { chunks, message, body, end } of messagesIn(file, size, name)) {
+    yield { chunks: end > body ? [...chunks, readAt(file, body, end - body)] : chunks, message };
+  }
+}
+
+/** Finds the messages of a file, and reads their metadata. A file format goes by its footer, a stream by its own order. */
+export function messagesIn(file: Deno.FsFile, size: number, name: string): Generator<MessageInFile> {
+  const head = readAt(file, 0, Math.min(size, PREFIX));
+  checkBeginning(head, name);
+  return (isMagic(head) ? fileMessages : fileOfStream)(file, size, name);
+}
+
+/** Reads bytes that the file must have. */
+export function readAt(file: Deno.FsFile, offset: number, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  readInto(file, offset, bytes);
+  return bytes;
+}
+
+/**
+ * Reads as many bytes as `bytes` has room for. It waits for them without giving up the thread, which takes 2 us
+ * where the system has them in memory; a promise for them would take 40 us.
+ */
+export function readInto(file: Deno.FsFile, offset: number, bytes: Uint8Array): void {
+  file.seekSync(offset, Deno.SeekMode.Start);
+  for (let at = 0; at < bytes.length;) {
+    const count = file.readSync(bytes.subarray(at));
+    if (count === null) {
+      throw new RangeError(`Cannot read ${bytes.length} bytes as the file ends before them`);
+    }
+    at += count;
+  }
 }
 
 /** Messages of a file from its beginning to its end, so that it is hashed in the same pass; its footer says nothing more. */
@@ -102,9 +141,7 @@ async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMess
     tail = joinBytes([tail, next]).slice(-MAGIC.length);
   }
   if (isFile && !isMagic(tail)) throw cutShort(name);
-  if (!isFile && tail.length > 0) {
-    throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
-  }
+  if (!isFile && tail.length > 0) throw bytesFollow(name);
 }
 
 /** Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut short. */
@@ -120,29 +157,42 @@ function checkBeginning(prefix: Uint8Array, name: string): void {
 const hex = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
+/** Messages of a stream in a file. */
+function* fileOfStream(file: Deno.FsFile, size: number, name: string): Generator<MessageInFile> {
+  for (let offset = 0, batches = 0;;) {
+    const where = `${name}, batch ${batches}`;
+    const need = (end: number) => {
+      if (end > size) throw cutShort(where);
+    };
+    need(offset + PREFIX);
+    const prefix = readAt(file, offset, PREFIX);
+    const length = metadataLength(prefix, where), body = offset + PREFIX + length;
+    if (length === 0) {
+      if (body < size) throw bytesFollow(name);
+      return;
+    }
+    need(body);
+    const metadata = readAt(file, offset + PREFIX, length);
+    const message = decodeMessage(metadata, where), end = body + message.bodyLength;
+    need(end);
+    if (message.isRecordBatch() && !message.metadata.has(CLOSING_ROWS)) batches++;
+    yield { chunks: [prefix, metadata], message, offset, body, end };
+    offset = end;
+  }
+}
+
 /** Messages where the footer of a file says they are: the schema, all dictionaries, then the batches. */
-async function* fileMessages(
-  file: Deno.FsFile,
-  take: Take,
-  size: number,
-  name: string,
-): AsyncGenerator<IpcMessage> {
-  let position = -1;
-  const read = async (offset: number, length: number) => {
-    if (offset !== position) await file.seek(offset, Deno.SeekMode.Start);
-    position = offset + length;
-    return await take(length);
-  };
+function* fileMessages(file: Deno.FsFile, size: number, name: string): Generator<MessageInFile> {
   const tail = 4 + MAGIC.length; // length of the footer, then the magic
   if (size < PREFIX + tail) throw cutShort(name);
-  const end = await read(size - tail, tail);
-  if (!isMagic(end.subarray(4))) throw cutShort(name);
-  const length = new DataView(end.buffer).getInt32(0, true);
+  const last = readAt(file, size - tail, tail);
+  if (!isMagic(last.subarray(4))) throw cutShort(name);
+  const length = new DataView(last.buffer).getInt32(0, true);
   const limit = size - tail - length; // where the footer begins, and every block has ended
   if (length <= 0 || limit < PREFIX) {
     throw unreadable(name, "its footer must lie within it", `it has ${length} bytes`);
   }
-  const bytes = await read(limit, length);
+  const bytes = readAt(file, limit, length);
   const { schema, blocks } = orUnreadable(name, () => {
     checkFooterVectors(bytes);
     const footer = Footer.decode(bytes);
@@ -150,31 +200,34 @@ async function* fileMessages(
   });
   yield orUnreadable(name, () => {
     const take = openWriter(new RecordBatchStreamWriter(), schema);
-    return { chunks: take(), message: Message.from(schema) };
+    return { chunks: take(), message: Message.from(schema), offset: PREFIX, body: PREFIX, end: PREFIX };
   });
   let batches = 0;
   let done = PREFIX; // of what came before, in a file of ours, which has no gaps
   const isOurs = schema.metadata.has(OURS);
-  if (isOurs) done += PREFIX + metadataLength(await read(PREFIX, PREFIX), name);
+  if (isOurs) done += PREFIX + metadataLength(readAt(file, PREFIX, PREFIX), name);
   for (const { offset, metaDataLength, bodyLength } of blocks) {
     const where = `${name}, batch ${batches}`;
-    const whole = metaDataLength + bodyLength;
-    if (!(offset >= PREFIX && metaDataLength > PREFIX && bodyLength >= 0 && offset + whole <= limit)) {
-      throw unreadable(where, "it must lie before the footer", `it has ${whole} bytes from byte ${offset}`);
+    const body = offset + metaDataLength, end = body + bodyLength;
+    if (!(offset >= PREFIX && metaDataLength > PREFIX && bodyLength >= 0 && end <= limit)) {
+      const fact = `it has ${metaDataLength + bodyLength} bytes from byte ${offset}`;
+      throw unreadable(where, "it must lie before the footer", fact);
     }
     if (isOurs && offset !== done) throw gap(name, done, offset);
-    done = offset + whole;
-    const bytes = await read(offset, whole);
-    if (bytes.length < whole) throw cutShort(name);
-    const prefix = bytes.subarray(0, PREFIX);
-    const message = decodeMessage(bytes.subarray(PREFIX, metaDataLength), where);
-    if (metadataLength(prefix, where) !== metaDataLength - PREFIX || message.bodyLength !== bodyLength) {
+    done = end;
+    const head = readAt(file, offset, metaDataLength);
+    const message = decodeMessage(head.subarray(PREFIX), where);
+    if (metadataLength(head, where) !== metaDataLength - PREFIX || message.bodyLength !== bodyLength) {
       throw unreadable(where, "footer and message must agree", "they give different lengths");
     }
     if (message.isRecordBatch()) batches++;
-    yield { chunks: [bytes], message };
+    yield { chunks: [head], message, offset, body, end };
   }
   if (isOurs && done + PREFIX !== limit) throw gap(name, done + PREFIX, limit); // the end marker is a prefix alone
+}
+
+function bytesFollow(name: string): InputError {
+  return unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
 }
 
 function gap(name: string, end: number, next: number): InputError {

@@ -97,6 +97,6 @@ function withSchema(batch: RecordBatch, schema: Schema): RecordBatch {
 }
 
 /** Decodes a schema, dictionaries and one batch. Where there is no batch, gives one without rows. */
-function decode(where: string, chunks: Uint8Array[]): RecordBatch {
+export function decode(where: string, chunks: Uint8Array[]): RecordBatch {
   return withOrigin(orUnreadable(where, () => RecordBatchReader.from(chunks).open().next().value), where);
 }

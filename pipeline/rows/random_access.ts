@@ -1,0 +1,381 @@
+/**
+ * Random access to the rows of shards. Rows are numbered from 0 through all files in their order, and a row is read by its number.
+ *
+ * Arrow files and streams of any writer will do, as long as they are not compressed: then a row of a column of numbers,
+ * or of fixed-size lists of them, is a few bytes at a known offset. Memory grows with the number of batches, not of rows.
+ *
+ * @module
+ */
+
+import { DataType, type Float, type Int, makeData } from "apache-arrow/Arrow.dom";
+import { crc32 } from "node:zlib";
+import { openToRead, unreadable } from "../run/files.ts";
+import { columnOf, type Columns, type RecordBatch } from "./arrow.ts";
+import { floats, type IntegerArray, integers, strings } from "./column_values.ts";
+import { checkNodes } from "./ipc/checks.ts";
+import { orUnreadable } from "./ipc/library.ts";
+import { type MessageInFile, messagesIn, readAt, readInto } from "./ipc/messages.ts";
+import { decode } from "./ipc/read.ts";
+import { checkLineage, identityOf, type Lineage, lineageOf } from "./lineage.ts";
+
+/** Columns of numbers, or of lists of them, whose rows have fixed places. */
+const NUMERIC = ["sequence", "document", "tokens", "length", "nll", "expert"] as const;
+type Numeric = (typeof NUMERIC)[number];
+
+/** Checksums of files by their paths, as {@linkcode checksums} gives them. */
+export type Checksums = ReadonlyMap<string, readonly number[]>;
+
+/** A file, and what all its batches need. */
+interface Shard {
+  path: string;
+  /** Its size in bytes. */
+  size: number;
+  /** A batch without rows: its schema. */
+  empty: RecordBatch;
+  /** The message of its schema. */
+  schema: Uint8Array[];
+  batches: Batch[];
+}
+
+/** A batch with rows. */
+interface Batch extends Span {
+  shard: Shard;
+  /** What messages call it. */
+  where: string;
+  rows: number;
+  /** Where values of the columns of `NUMERIC` begin in the file. */
+  places: number[];
+  /** Messages of the dictionaries that it uses. */
+  dictionaries: readonly Span[];
+  /** Its CRC-32, until it is found to be right. */
+  unchecked?: number;
+}
+
+/** Bytes of a file, from `offset` to `end`. */
+type Span = Pick<MessageInFile, "offset" | "end">;
+
+/** How the rows of a column lie, in all files alike. */
+interface Layout {
+  /** The type of a value. */
+  item: Int | Float;
+  /** Values in a row. */
+  width: number;
+}
+
+const OPEN_FILES = 64; // at a time
+const PIECE = 2 ** 20; // bytes that are read at once for a checksum
+
+/**
+ * Opens shards, whose messages are looked at but for their bodies. `checksums` are those of {@linkcode checksums}, for as many of the files
+ * as have them: what is not in a batch is checked now, a batch when a row of it is first read.
+ *
+ * Throws an `InputError` that says where, where a file is no whole Arrow data, where it is compressed, where files differ in the
+ * types of columns or as {@linkcode checkLineage} says, and where a checksum is another one.
+ */
+export async function openRows(
+  paths: readonly string[],
+  { checksums }: { checksums?: Checksums } = {},
+): Promise<Rows> {
+  const shards: Shard[] = [];
+  for (const path of paths) {
+    using file = await openToRead(path);
+    const shard = scan(file, path);
+    const known = checksums?.get(path), [first = shard] = shards;
+    if (known) noteChecksums(file, shard, known);
+    checkLineage(shard.empty, identityOf(lineageOf(first.empty)), first.path);
+    for (const name of NUMERIC) {
+      const [type, wanted] = [shard, first].map(({ empty }) => String(typeOf(empty, name) ?? "none"));
+      if (type === wanted) continue;
+      const rule = `column "${name}" must have one type in all files`;
+      throw unreadable(path, rule, `it is ${type}, in "${first.path}" it is ${wanted}`);
+    }
+    shards.push(shard);
+  }
+  return new Rows(shards);
+}
+
+/** Computes the CRC-32 of each batch with rows, and last of everything else in the file. */
+export async function checksums(path: string): Promise<number[]> {
+  using file = await openToRead(path);
+  const shard = scan(file, path);
+  return [
+    ...shard.batches.map(({ offset, end }) => checksum(file, offset, end)),
+    checksumOfRest(file, shard),
+  ];
+}
+
+/** Rows of shards that are open. Disposing of them closes the files. */
+export class Rows implements Disposable {
+  /** Number of rows in all files. */
+  readonly count: number;
+  /** Where they come from, as the first file says; null where another tool wrote it. */
+  readonly lineage: Lineage | null;
+  readonly #shards: readonly Shard[];
+  readonly #batches: readonly Batch[];
+  readonly #starts: readonly number[]; // numbers of the batches' first rows
+  readonly #layouts = new Map<Numeric, Layout>();
+  readonly #files = new Map<Shard, Deno.FsFile>();
+  #decoded: { batch?: Batch; sources: string[] } = { sources: [] };
+
+  constructor(shards: readonly Shard[]) {
+    this.#shards = shards;
+    this.#batches = shards.flatMap(({ batches }) => batches);
+    let count = 0;
+    this.#starts = this.#batches.map(({ rows }) => (count += rows) - rows);
+    this.count = count;
+    this.lineage = shards.length > 0 ? lineageOf(shards[0].empty) : null;
+  }
+
+  /**
+   * Reads columns of the rows with these numbers, in their order. Tokens are u16 or u32, as they are in the files. Sources cost the most:
+   * a batch is decoded for each row that is not in the batch of the row before.
+   *
+   * Throws what {@linkcode Rows.fill} throws.
+   */
+  read<Name extends Numeric | "source">(
+    numbers: ArrayLike<number>,
+    names: readonly Name[],
+  ): Required<Pick<Columns, Name | "rows">> {
+    const rows = numbers.length;
+    const columns: Partial<Columns> = { rows };
+    if ((names as readonly string[]).includes("source")) {
+      columns.source = Array.from(numbers, (number) => this.#sourceOf(number));
+    }
+    for (const name of NUMERIC) {
+      if (!(names as readonly string[]).includes(name)) continue;
+      const { width, item } = this.#layoutOf(name);
+      const room = {
+        sequence: BigUint64Array,
+        document: BigUint64Array,
+        tokens: (item as Int).bitWidth <= 16 ? Uint16Array : Uint32Array,
+        length: Uint32Array,
+        nll: Float32Array,
+        expert: Uint16Array,
+      }[name];
+      Object.assign(columns, { [name]: this.fill(name, numbers, new room(rows * width)) });
+    }
+    return columns as Required<Pick<Columns, Name | "rows">>;
+  }
+
+  /**
+   * Reads one column of the rows with these numbers into `target` `[rows, width]`, and returns it. Where `width` is less than the
+   * lists have, the first values of each are read. Rows that follow one another are read at once.
+   *
+   * Throws an `InputError` that says where, where a file has no such column or one that cannot be read by row, where a checksum is
+   * another one, and where a value is impossible. Throws a `RangeError` where there is no row with a number.
+   */
+  fill<Target extends InstanceType<IntegerArray> | Float32Array>(
+    name: Numeric,
+    numbers: ArrayLike<number>,
+    target: Target,
+  ): Target {
+    const { item, width: all } = this.#layoutOf(name);
+    const rows = numbers.length, width = rows === 0 ? all : target.length / rows;
+    if (!(Number.isInteger(width) && width >= 1 && width <= all)) {
+      throw new RangeError(
+        `Cannot read column "${name}" as there must be room for 1 to ${all} values per row: there is for ${width}`,
+      );
+    }
+    const column = NUMERIC.indexOf(name), bytes = new item.ArrayType(1).BYTES_PER_ELEMENT;
+    for (let i = 0, run: number; i < rows; i += run) {
+      const { batch, row } = this.#find(numbers[i]);
+      run = 1; // rows that follow one another
+      while (numbers[i + run] === numbers[i] + run && row + run < batch.rows) run++;
+      const data = new item.ArrayType((run - 1) * all + width);
+      readInto(this.#open(batch), batch.places[column] + row * all * bytes, new Uint8Array(data.buffer));
+      const { where } = batch, length = data.length;
+      const values = { name, data: makeData({ type: item as Int, length, data, nullCount: 0 }), where };
+      const converted = DataType.isFloat(item)
+        ? floats(values)
+        : integers(values, target.constructor as IntegerArray);
+      for (let k = 0; k < run; k++) {
+        const first = converted.subarray(k * all, k * all + width);
+        (target as Uint32Array).set(first as Uint32Array, (i + k) * width);
+      }
+    }
+    this.#check(name, numbers, target, width);
+    return target;
+  }
+
+  /** Closes the files. */
+  [Symbol.dispose](): void {
+    for (const file of this.#files.values()) file.close();
+    this.#files.clear();
+  }
+
+  #layoutOf(name: Numeric): Layout {
+    let layout = this.#layouts.get(name);
+    if (!layout) this.#layouts.set(name, layout = layoutOf(this.#shards[0], name));
+    return layout;
+  }
+
+  #find(number: number): { batch: Batch; row: number } {
+    if (!(number >= 0 && number < this.count)) {
+      throw new RangeError(
+        `Cannot read row ${number} as there must be one with this number: there are ${this.count}`,
+      );
+    }
+    let low = 0, high = this.#starts.length;
+    while (high - low > 1) {
+      const middle = low + high >> 1;
+      if (this.#starts[middle] <= number) low = middle;
+      else high = middle;
+    }
+    return { batch: this.#batches[low], row: number - this.#starts[low] };
+  }
+
+  /** Opens the file of a batch, and checks the batch if it was not touched before. */
+  #open(batch: Batch): Deno.FsFile {
+    let file = this.#files.get(batch.shard);
+    if (!file) {
+      if (this.#files.size === OPEN_FILES) {
+        const [[oldest, open]] = this.#files;
+        open.close();
+        this.#files.delete(oldest);
+      }
+      this.#files.set(batch.shard, file = Deno.openSync(batch.shard.path));
+    }
+    if (batch.unchecked !== undefined) {
+      checkChecksum(batch.where, checksum(file, batch.offset, batch.end), batch.unchecked);
+      batch.unchecked = undefined;
+    }
+    return file;
+  }
+
+  #sourceOf(number: number): string {
+    const { batch, row } = this.#find(number);
+    if (this.#decoded.batch !== batch) {
+      const file = this.#open(batch);
+      const messages = [...batch.dictionaries, batch].map(({ offset, end }) =>
+        readAt(file, offset, end - offset)
+      );
+      const decoded = decode(batch.where, [...batch.shard.schema, ...messages]);
+      this.#decoded = { batch, sources: strings(columnOf(decoded, "source")) };
+    }
+    return this.#decoded.sources[row];
+  }
+
+  /** Throws where a length or an id of a token is impossible. */
+  #check(name: Numeric, numbers: ArrayLike<number>, values: ArrayLike<number | bigint>, width: number): void {
+    if (name !== "tokens" && name !== "length") return;
+    const tokens = typeOf(this.#shards[0].empty, "tokens");
+    const [least, most, rule] = name === "tokens"
+      ? [0, (this.lineage?.vocabulary ?? 2 ** 32) - 1, "token ids must be below the vocabulary"]
+      : [
+        2,
+        DataType.isFixedSizeList(tokens) ? tokens.listSize : 2 ** 32,
+        "length must be from 2 to the sequence length",
+      ];
+    for (let i = 0; i < values.length; i++) {
+      if (values[i] >= least && values[i] <= most) continue;
+      const { batch, row } = this.#find(numbers[Math.floor(i / width)]);
+      throw unreadable(`${batch.where}, row ${row},`, rule, `one is ${values[i]}, the most is ${most}`);
+    }
+  }
+}
+
+/** Finds the batches of a file. */
+function scan(file: Deno.FsFile, path: string): Shard {
+  const { size, isFile } = file.statSync();
+  if (!isFile) {
+    throw unreadable(path, "it must be a file, so that its rows can be read by their number", "it is none");
+  }
+  let shard: Shard | undefined;
+  let dictionaries: { id: number; span: Span }[] = [];
+  let count = 0;
+  for (const { chunks, message, offset, body, end } of messagesIn(file, size, path)) {
+    if (message.isSchema()) {
+      shard = { path, size, empty: decode(path, chunks), schema: chunks, batches: [] };
+    } else if (!shard) {
+      throw unreadable(path, "an Arrow stream must begin with its schema", "it does not");
+    } else if (message.isDictionaryBatch()) {
+      const { id, isDelta } = message.header();
+      const kept = isDelta ? dictionaries : dictionaries.filter((dictionary) => dictionary.id !== id);
+      dictionaries = [...kept, { id, span: { offset, end } }];
+    } else if (message.isRecordBatch()) {
+      const where = `${path}, batch ${count++}`;
+      const { length: rows, compression } = message.header() as { length: number; compression: unknown };
+      if (compression !== null) {
+        throw unreadable(
+          where,
+          "it must not be compressed, so that rows can be read by their number",
+          "it is",
+          {
+            remedy: "write it without compression, as pyarrow.ipc.new_file does by default",
+          },
+        );
+      }
+      const { schema } = shard.empty;
+      const found = orUnreadable(where, () => checkNodes(where, schema, message));
+      const places = NUMERIC.map((name) => {
+        const place = found.get(name);
+        if (place?.nulls === 0) return body + place.offset;
+        if (!typeOf(shard!.empty, name)) return NaN;
+        if (!place) throw unreadable(where, `column "${name}" must come before any union`, "it does not");
+        throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
+      });
+      const spans = dictionaries.map(({ span }) => span);
+      if (rows > 0) shard.batches.push({ shard, where, rows, places, dictionaries: spans, offset, end });
+    }
+  }
+  if (!shard) throw unreadable(path, "an Arrow stream must begin with its schema", "it has none");
+  return shard;
+}
+
+function typeOf({ schema }: RecordBatch, name: string): DataType | undefined {
+  return schema.fields.find((field) => field.name === name)?.type;
+}
+
+function layoutOf({ path, empty }: Shard, name: Numeric): Layout {
+  const { type } = columnOf(empty, name, path).data;
+  const isList = name === "tokens" || name === "nll";
+  const [item, width] = DataType.isFixedSizeList(type) ? [type.children[0].type, type.listSize] : [type, 1];
+  const isNumber = name === "nll" ? DataType.isFloat(item) : DataType.isInt(item);
+  if (isNumber && isList === DataType.isFixedSizeList(type)) return { item: item as Int | Float, width };
+  const numbers = name === "nll" ? "floats" : "integers";
+  const rule = isList ? `fixed-size lists of ${numbers}` : numbers;
+  const how = isList
+    ? "pad its lists to one length and write them with that as their type"
+    : "write it as such";
+  throw unreadable(
+    path,
+    `column "${name}" must hold ${rule}, so that rows can be read by their number`,
+    `its type is ${type}`,
+    { remedy: how },
+  );
+}
+
+/** Checks what is in no batch, and notes what the batches are to be checked against. */
+function noteChecksums(file: Deno.FsFile, shard: Shard, known: readonly number[]): void {
+  if (known.length !== shard.batches.length + 1) {
+    const fact = `it has ${shard.batches.length}, its maker noted ${known.length - 1}; make it again`;
+    throw unreadable(shard.path, "it must have as many batches as were written", fact);
+  }
+  checkChecksum(shard.path, checksumOfRest(file, shard), known[shard.batches.length]);
+  shard.batches.forEach((batch, i) => batch.unchecked = known[i]);
+}
+
+function checkChecksum(where: string, actual: number, known: number): void {
+  if (actual === known) return;
+  const fact = `its CRC-32 is ${actual}, its maker noted ${known}`;
+  throw unreadable(where, "it must be as it was made", `${fact}; make it again`);
+}
+
+/** Computes the checksum of bytes that follow others, whose checksum is `before`. */
+function checksum(file: Deno.FsFile, begin: number, end: number, before = 0): number {
+  let value = before;
+  for (let at = begin; at < end; at += PIECE) {
+    value = crc32(readAt(file, at, Math.min(PIECE, end - at)), value);
+  }
+  return value;
+}
+
+/** Computes the checksum of all that is in no batch. */
+function checksumOfRest(file: Deno.FsFile, { batches, size }: Shard): number {
+  let value = 0, begin = 0;
+  for (const { offset, end } of batches.toSorted((a, b) => a.offset - b.offset)) {
+    value = checksum(file, begin, offset, value);
+    begin = end;
+  }
+  return checksum(file, begin, size, value);
+}
