@@ -5,6 +5,7 @@
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
+import type { Rows } from "../rows/random_access.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { FileRecord } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -95,6 +96,24 @@ export interface LearnContext {
   vouched?: Vouched;
 }
 
+/** What a partitioner that learns at once learns from, and where it puts what it learned. */
+export interface LearnOptions {
+  /** Resolved settings. */
+  configuration: Configuration;
+  /** The empty folder that it fills, and that {@linkcode PartitionerKind.open} reads. */
+  folder: string;
+  /** The training sequences, by number. */
+  rows: Rows;
+  /** What is known of the tokens. */
+  tokens: { vocabulary: number; eos: number; tokenizer: string };
+  /** Training tokens of every source. */
+  sources: ReadonlyMap<string, number>;
+  /** Tells how far it has come. */
+  progress(done: number, total: number, unit: string): void;
+  /** Ends the work. */
+  signal?: AbortSignal;
+}
+
 /** One of several processes that learn a partitioner together, each a share of its models. */
 export interface Member {
   /** Its number, from 0. */
@@ -158,6 +177,8 @@ export interface PartitionerKind {
   revision: number;
   /** Learns it. If it is killed at any moment and run again, it ends in the same bytes. */
   learn(context: LearnContext): Promise<Learned>;
+  /** Learns at once from sequences that are read by number. Absent where it learns round by round. */
+  learnOn?(options: LearnOptions): Promise<Omit<Learned, "outputs">>;
   /**
    * Learns a share of it, beside processes that learn the others, and returns counts; {@linkcode learn} puts together what they made, to
    * the bytes that it makes alone. Absent where one process learns all.

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { integer, section, text } from "./field.ts";
+import { integer, path, section, text } from "./field.ts";
 
 /** Settings of scoring and assignment. */
 export const ASSIGNMENT = section("Assignment", {
@@ -14,6 +14,12 @@ export const ASSIGNMENT = section("Assignment", {
     value: "balanced|optimal|argmax",
     help:
       "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, also where the partitioner is random or source",
+  }),
+  prices: path({
+    default: "",
+    value: "RUN",
+    help:
+      "run, or file, whose prices assign: each block alone, so that new text leaves what is there as it is",
   }),
   chunk: integer({
     default: 0,

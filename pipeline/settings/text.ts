@@ -58,6 +58,12 @@ export const TEXT = section("Text", {
     }: default has six kinds of text, wide eleven`,
   }),
   corpusCharacters: integer({ default: 800_000, min: 1000, help: "characters per embedded source" }),
+  blockBytes: integer({
+    default: 2 ** 25,
+    min: 1000,
+    max: 2 ** 36,
+    help: "bytes of text in a block, which is what processes and machines share",
+  }),
   textSeed: integer({
     default: -1,
     min: -1,

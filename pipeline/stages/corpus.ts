@@ -32,7 +32,10 @@ const stage: Stage = {
   revision: 1,
   outputs: ["corpus/"],
   values: ({ configuration: c }) => {
-    const { take, sourceFromPath, tokenColumn, ...values } = pickSettings(c, namesOf(TEXT, "textSeed"));
+    const { take, sourceFromPath, tokenColumn, ...values } = pickSettings(
+      c,
+      namesOf(TEXT, "textSeed", "blockBytes"),
+    );
     return {
       ...values,
       ...(sourceFromPath === OFF ? {} : { sourceFromPath }),

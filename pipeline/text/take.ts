@@ -33,21 +33,21 @@ interface Candidate {
 }
 
 /** Yields the documents that are taken, in their order; `open` opens all of them, as often as it is called. */
-export async function* takeByHash(
-  open: () => AsyncIterable<Document>,
+export async function* takeByHash<Taken extends Document>(
+  open: () => AsyncIterable<Taken>,
   { seed, most, sizes, least = () => 1, onLeftOut }: Limit,
-): AsyncGenerator<Document> {
+): AsyncGenerator<Taken> {
   const keyOf = ({ text }: Document) => randomBits(seed, "take", indexOfText(text));
   let last: Candidate | undefined;
   for (let factor = 1;; factor *= 4) {
-    const rough = new Taken(factor * most);
+    const rough = new Lowest(factor * most);
     let at = 0;
     for await (const document of open()) {
       rough.add({ key: keyOf(document), at: at++, size: least(document.text.length) });
     }
     last = rough.last();
     if (sizes === undefined || last === undefined) break;
-    const exact = new Taken(most);
+    const exact = new Lowest(most);
     const candidates: Candidate[] = [];
     const end = last;
     const some = async function* () {
@@ -84,7 +84,7 @@ const compare = (a: Omit<Candidate, "size">, b: Omit<Candidate, "size">): number
 const isTaken = (one: Omit<Candidate, "size">, last: Candidate): boolean => compare(one, last) <= 0;
 
 /** Holds the first candidates that reach the limit together. */
-class Taken {
+class Lowest {
   #candidates: Candidate[] = [];
   total = 0;
 

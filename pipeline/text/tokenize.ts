@@ -42,6 +42,22 @@ export interface TokenizeOptions {
   workersAfter?: number;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
+  /** Number that ids of documents and sequences begin with; 0 unless given. */
+  firstId?: bigint;
+  /** Called with every document that has tokens. */
+  onDocument?: (document: TokenizedDocument) => void;
+}
+
+/** A document that became sequences. */
+export interface TokenizedDocument {
+  /** Its id. */
+  id: bigint;
+  /** The document. */
+  document: Document;
+  /** The side of the split that it is on. */
+  side: Side;
+  /** Its tokens, EOS among them. */
+  tokens: number;
 }
 
 /** What was read and written, filled in as the stream runs. */
@@ -139,14 +155,16 @@ async function* tokenized(
   counts: TokenizeCounts,
 ): AsyncGenerator<TokenizedBatch> {
   const { holdout = 0, seed = 0, textSeed = seed, packing = "document", maxTokens = Infinity } = options;
+  const { firstId = 0n, onDocument } = options;
   const lineage = tokenLineage(tokenizer, options);
   const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
   const writers = new Map(
-    sides.map((side) => [side, new Packer(tokenizer, options.sequenceLength, packing, counts)]),
+    sides.map((side) => [side, new Packer(tokenizer, options.sequenceLength, packing, counts, firstId)]),
   );
   let seen = 0;
   for await (const group of encodedGroups(documents, tokenizer, options)) {
-    for (const { document: { text, source }, ids } of group) {
+    for (const { document, ids } of group) {
+      const { text, source } = document;
       if (seen >= maxTokens) break;
       if (ids.length === 0) {
         counts.emptyDocuments++;
@@ -155,7 +173,9 @@ async function* tokenized(
       const side = sideOf(text, textSeed, holdout);
       const packer = writers.get(side)!;
       seen += ids.length + 1;
-      packer.add(ids, source ?? "", BigInt(counts.documents++));
+      const id = firstId + BigInt(counts.documents++);
+      packer.add(ids, source ?? "", id);
+      onDocument?.({ id, document, side, tokens: ids.length + 1 });
       for (const columns of packer.take()) yield { side, batch: toBatch(columns, lineage) };
     }
     if (seen >= maxTokens) break;
@@ -232,6 +252,7 @@ class Packer {
     readonly sequenceLength: number,
     readonly packing: Packing,
     readonly counts: TokenizeCounts,
+    readonly firstId: bigint,
   ) {
     this.#capacity = Math.max(1, Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / sequenceLength)));
     this.#tokens = this.#blank(this.#capacity);
@@ -268,7 +289,7 @@ class Packer {
     if (!open) return;
     this.#open = undefined;
     if (open.length >= 2) {
-      this.#rows.push({ sequence: BigInt(this.counts.sequences++), ...open });
+      this.#rows.push({ sequence: this.firstId + BigInt(this.counts.sequences++), ...open });
       this.counts.tokens += open.length;
     } else {
       const start = this.#rows.length * this.sequenceLength;

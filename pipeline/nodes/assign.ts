@@ -1,0 +1,257 @@
+/**
+ * Hands sequences to experts by what they cost: training sequences in equal parts unless another method is chosen, held-out ones to the
+ * expert that costs least, as prompts are routed.
+ *
+ * @module
+ */
+
+import type { Maker, Making, Node } from "../graph/node.ts";
+import {
+  type Assignment,
+  type AssignmentInput,
+  type CostRows,
+  equalRooms,
+  type Proof,
+} from "../partition/assignment/assignment.ts";
+import { assignArgmax } from "../partition/assignment/argmax.ts";
+import { assignmentOf } from "../partition/assignment/assignments.ts";
+import { byPrices, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
+import { toTable, writeArrowFile } from "../rows/arrow.ts";
+import type { Lineage } from "../rows/lineage.ts";
+import { Order } from "../rows/order.ts";
+import type { Rows } from "../rows/random_access.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Block } from "../text/blocks.ts";
+import { scoresOf } from "./score.ts";
+import { TEST, TRAIN } from "./tokenize.ts";
+import { openNeeded } from "./token_rows.ts";
+
+/** Name of the stage. */
+export const ASSIGN = "assign";
+
+const CHUNK = 65_536; // sequences
+const SAMPLE = 16_384; // sequences that prices are learned on, where the method gives none
+const PRICES = "prices.json";
+const ROWS = 4096; // of a batch
+
+/** Gives how many sequences are assigned together: what the settings say, or about 65,536, a multiple of the experts. */
+export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "experts">): number {
+  return chunk || Math.max(experts, CHUNK - CHUNK % experts);
+}
+
+/** Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given. */
+export function assignmentPlace(
+  { name }: Pick<Block, "name">,
+  prices?: Prices,
+): { node: string; file: (side: "train" | "test") => string } {
+  return prices
+    ? { node: `assignments/${name}`, file: (side) => `${side}.arrow` }
+    : { node: "assignments/all", file: (side) => `${name}-${side}.arrow` };
+}
+
+/** Reads the prices that settings name: a file, or the run that learned them. */
+export async function pricesOf({ prices }: Pick<Configuration, "prices">): Promise<Prices | undefined> {
+  if (prices === "") return undefined;
+  const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
+  return await readPrices(isFolder ? `${prices}/assignments/all/${PRICES}` : prices);
+}
+
+/** Makes one node for all blocks, or with given prices one for each. */
+export function assignNodes(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node[] {
+  const { method, experts } = configuration;
+  if (prices) {
+    const settings = { prices: [...prices.prices], partitioner: prices.partitioner };
+    const maker: Maker = {
+      stage: ASSIGN,
+      make: async ([making]) => {
+        const block = blocks.find((block) => assignmentPlace(block, prices).node === making.node.name)!;
+        return [await assignBlocks(making, byPrices(prices), configuration, [block], prices)];
+      },
+    };
+    return blocks.map((block) => ({
+      name: assignmentPlace(block, prices).node,
+      needs: [scoresOf(block)],
+      settings,
+      revision: 1,
+      maker,
+    }));
+  }
+  const assignment = assignmentOf(method);
+  const maker: Maker = {
+    stage: ASSIGN,
+    make: async ([making]) => [await assignBlocks(making, assignment, configuration, blocks)],
+  };
+  const settings = {
+    method,
+    experts,
+    ...assignment.byChunk ? { chunk: chunkOf(configuration), seed: configuration.seed } : {},
+  };
+  return [{
+    name: assignmentPlace(blocks[0]).node,
+    needs: blocks.map(scoresOf),
+    settings,
+    revision: assignment.revision ?? 1,
+    maker,
+  }];
+}
+
+async function assignBlocks(
+  making: Making,
+  assignment: Assignment,
+  configuration: Configuration,
+  blocks: readonly Block[],
+  prices?: Prices,
+): Promise<Record<string, unknown>> {
+  const { experts, seed } = configuration;
+  using train = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
+  using test = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TEST })));
+  const input = new ScoredRows(
+    train,
+    experts,
+    seed,
+    assignment.byChunk ? chunkOf(configuration) : CHUNK,
+    assignment.byChunk,
+  );
+  const { expert, proof } = await input.assign(assignment);
+  const counts: [Rows, Uint16Array, "train" | "test"][] = [
+    [train, expert, "train"],
+    [test, assignArgmax(costsOf(test, experts, all(test)), experts), "test"],
+  ];
+  for (const [rows, chosen, side] of counts) {
+    let at = 0;
+    for (const block of blocks) {
+      const sequences = Number(making.manifest(scoresOf(block)).result[`${side}Sequences`]);
+      const file = assignmentPlace(block, prices).file(side);
+      const batches = ReadableStream.from(assignedBatches(rows, chosen, experts, at, at += sequences));
+      const { rows: _, ...record } = await writeArrowFile(
+        `${making.folder}/${file}`,
+        batches,
+        assignedBatch(rows, chosen, experts, 0, 0),
+      );
+      making.wrote(file, record);
+    }
+  }
+  if (!prices && train.count >= experts) {
+    const found = proof?.prices ?? await learnPrices(input);
+    const { prefix, routers } = train.lineage as Lineage;
+    const known = {
+      method: assignment.method,
+      experts,
+      rows: Math.min(train.count, proof?.prices ? Infinity : SAMPLE),
+    };
+    making.wrote(
+      PRICES,
+      await writePrices(`${making.folder}/${PRICES}`, {
+        ...known,
+        prefix,
+        partitioner: routers,
+        prices: found,
+      }),
+    );
+  }
+  const loads = Array.from(
+    { length: experts },
+    (_, e) => expert.reduce((sum, chosen) => sum + Number(chosen === e), 0),
+  );
+  return { sequences: train.count, loads, ...proof ? { proof } : {} };
+}
+
+/** Learns prices on a sample, by which new text can be assigned as this is. */
+async function learnPrices(input: ScoredRows): Promise<number[]> {
+  const { proof } = await input.sample(SAMPLE).assign(assignmentOf("optimal"));
+  return proof!.prices!;
+}
+
+const all = (rows: Rows): Float64Array => Float64Array.from({ length: rows.count }, (_, i) => i);
+
+/** Reads costs f32 `[rows, E]`. */
+function costsOf(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
+  return numbers.length === 0
+    ? new Float32Array()
+    : rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
+}
+
+/** Scored rows in the order in which they are assigned: chunks of a random order, so that each is like all of them. */
+class ScoredRows {
+  readonly #numbers: Float64Array;
+
+  constructor(
+    private readonly rows: Rows,
+    private readonly experts: number,
+    private readonly seed: number,
+    private readonly chunk: number,
+    shuffled: boolean,
+    numbers?: Float64Array,
+  ) {
+    const order = shuffled && rows.count > 0
+      ? new Order(rows.count, { seed, purpose: "assignment" })
+      : undefined;
+    this.#numbers = numbers ??
+      (order ? Float64Array.from({ length: rows.count }, (_, i) => order.at(i)) : all(rows));
+  }
+
+  /** Takes a sample of at most so many rows, in their order. */
+  sample(most: number): ScoredRows {
+    const { rows, experts, seed, chunk } = this;
+    const order = new Order(rows.count, { seed, purpose: "sample of prices" });
+    const numbers = Float64Array.from({ length: Math.min(most, rows.count) }, (_, i) => order.at(i)).sort();
+    return new ScoredRows(rows, experts, seed, chunk, false, numbers);
+  }
+
+  /** Gives the expert of every row, by the rows' numbers. */
+  async assign(assignment: Assignment): Promise<{ expert: Uint16Array; proof?: Proof }> {
+    const expert = new Uint16Array(this.rows.count);
+    const input: AssignmentInput = { open: () => this.#groups(assignment.perToken), rooms: equalRooms };
+    const answers = assignment.assign(input);
+    let at = 0;
+    for (;;) {
+      const { done, value } = await answers.next();
+      if (done) return { expert, proof: value };
+      for (const chosen of value) expert[this.#numbers[at++]] = chosen;
+    }
+  }
+
+  async *#groups(perToken: boolean): AsyncGenerator<CostRows> {
+    const { rows, experts, chunk } = this, { prefix, costs: kind } = rows.lineage as Lineage;
+    for (let at = 0; at < this.#numbers.length; at += chunk) {
+      const numbers = this.#numbers.subarray(at, at + chunk);
+      const costs = inOrder(rows, numbers, experts);
+      const isByToken = perToken && prefix !== undefined && kind === undefined;
+      const lengths = isByToken ? rows.fill("length", numbers, new Uint32Array(numbers.length)) : undefined;
+      yield { experts, costs, predicted: lengths?.map((length) => Math.min(prefix!, length) - 1) };
+    }
+  }
+}
+
+/** Reads the costs of rows in any order, in the order of their files. */
+function inOrder(rows: Rows, numbers: Float64Array, experts: number): Float32Array {
+  const sorted = numbers.toSorted();
+  if (sorted.every((number, i) => number === numbers[i])) return costsOf(rows, experts, numbers);
+  const places = Uint32Array.from(numbers, (_, i) => i).sort((a, b) => numbers[a] - numbers[b]);
+  const read = costsOf(rows, experts, sorted), costs = new Float32Array(read.length);
+  places.forEach((place, i) => costs.set(read.subarray(i * experts, (i + 1) * experts), place * experts));
+  return costs;
+}
+
+function* assignedBatches(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
+  for (let at = from; at < to; at += ROWS) {
+    yield assignedBatch(rows, expert, experts, at, Math.min(to, at + ROWS));
+  }
+}
+
+/** Makes a batch of assigned rows: their ids and experts, the best expert of each, and what both cost. */
+function assignedBatch(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
+  const numbers = Float64Array.from({ length: to - from }, (_, i) => from + i);
+  const count = numbers.length;
+  const costs = costsOf(rows, experts, numbers);
+  const best = assignArgmax(costs, experts);
+  const chosen = expert.subarray(from, to);
+  const at = (which: Uint16Array) => Float32Array.from(which, (e, row) => costs[row * experts + e]);
+  return toTable({
+    sequence: count === 0 ? new BigUint64Array() : rows.fill("sequence", numbers, new BigUint64Array(count)),
+    expert: chosen,
+    best,
+    cost: at(chosen),
+    lowest: at(best),
+  }, { ...rows.lineage!, stage: ASSIGN });
+}

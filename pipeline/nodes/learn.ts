@@ -1,0 +1,156 @@
+/**
+ * The partitioner of a run: what says what a sequence costs every expert. Routers learn round by round; other kinds learn at once.
+ *
+ * @module
+ */
+
+import { routerFolder, routersHash } from "../checkpoints/routers.ts";
+import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { ctbm } from "../partition/ctbm/partitioner.ts";
+import { writeDescription } from "../partition/folder.ts";
+import { kindOf } from "../partition/partitioners.ts";
+import type { PartitionerKind } from "../partition/partitioner.ts";
+import type { RoundMetrics } from "../run/events.ts";
+import { writeAtomic } from "../run/files.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { OPTIMISER } from "../settings/optimiser.ts";
+import type { Block } from "../text/blocks.ts";
+import { assignRound, drawRound, readRoundLines, readState, roundNode, roundNodes, START } from "./rounds.ts";
+import { openNeeded } from "./token_rows.ts";
+import { type SourceCounts, tokensOf, TRAIN } from "./tokenize.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
+
+/** Name of the stage. */
+export const LEARN = "train-routers";
+
+/** Name of the node of what was learned. */
+export const PARTITIONER = "partitioner";
+
+/** Makes the nodes that learn the partitioner; the last one is the partitioner itself. */
+export function learnNodes(configuration: Configuration, blocks: readonly Block[]): Node[] {
+  const kind = kindOf(configuration);
+  if (kind.kind !== "em") return [learnNode(PARTITIONER, kind, configuration, blocks)];
+  const optimiser = Object.fromEntries(namesOf(OPTIMISER).map((name) => [name, configuration[name]]));
+  const start = configuration.start === "ctbm" ? [learnNode(START, ctbm, configuration, blocks)] : [];
+  return [
+    ...start,
+    ...roundNodes({ configuration, blocks, stage: LEARN, optimiser }),
+    routersNode(configuration, blocks, start.length > 0),
+  ];
+}
+
+const tokenNeeds = (blocks: readonly Block[]) => blocks.map((block) => `${tokensOf(block)}:${TRAIN}`);
+const tokenFiles = (blocks: readonly Block[]) =>
+  blocks.map((block) => ({ need: tokensOf(block), file: TRAIN }));
+
+/** Makes the node of a kind that learns at once. */
+function learnNode(
+  name: string,
+  kind: PartitionerKind,
+  configuration: Configuration,
+  blocks: readonly Block[],
+): Node {
+  const settings = Object.fromEntries(kind.settings.map((name) => [name, configuration[name]]));
+  const maker: Maker = {
+    stage: LEARN,
+    async make([making], { emit, signal }) {
+      using rows = await openNeeded(making, tokenFiles(blocks));
+      const { vocabulary, eos, tokenizer } = rows.lineage!;
+      const { sha256, result } = await kind.learnOn!({
+        ...{ configuration, folder: making.folder, rows, signal },
+        tokens: { vocabulary: vocabulary!, eos: eos!, tokenizer: tokenizer! },
+        sources: tokensBySource(making, blocks),
+        progress: (done, total, unit) => emit({ type: "progress", stage: LEARN, done, total, unit }),
+      });
+      return [{ routers: sha256, ...result }];
+    },
+  };
+  return {
+    name,
+    needs: tokenNeeds(blocks),
+    settings: { partitioner: kind.kind, ...settings },
+    revision: kind.revision,
+    maker,
+  };
+}
+
+/** Adds up the training tokens of every source. */
+function tokensBySource(making: Making, blocks: readonly Block[]): Map<string, number> {
+  const totals = new Map<string, number>();
+  for (const block of blocks) {
+    const sources = making.manifest(tokensOf(block)).result.sources as Record<string, SourceCounts>;
+    for (const [source, { tokens: { train } }] of Object.entries(sources)) {
+      if (train > 0) totals.set(source, (totals.get(source) ?? 0) + train);
+    }
+  }
+  return totals;
+}
+
+/** Makes the node that puts together the routers of the last round. */
+function routersNode(configuration: Configuration, blocks: readonly Block[], withStart: boolean): Node {
+  const { experts, rounds } = configuration;
+  const last = Array.from({ length: experts }, (_, router) => roundNode(rounds, router));
+  return {
+    name: PARTITIONER,
+    needs: [TOKENIZER, ...tokenNeeds(blocks), ...withStart ? [START] : [], ...last],
+    settings: {
+      partitioner: "em",
+      experts,
+      rounds,
+      prefix: configuration.prefix,
+      roundSequences: configuration.roundSequences,
+    },
+    revision: 1,
+    maker: {
+      stage: LEARN,
+      make: async ([making], work) => [await joinRouters(making, work, configuration, blocks)],
+    },
+  };
+}
+
+async function joinRouters(
+  making: Making,
+  work: Work,
+  configuration: Configuration,
+  blocks: readonly Block[],
+): Promise<Record<string, unknown>> {
+  const { experts, rounds, prefix } = configuration;
+  const { folder, path } = making;
+  using rows = await openNeeded(making, tokenFiles(blocks));
+  const { vocabulary, eos, tokenizer } = rows.lineage!;
+  const { metrics } = await assignRound(
+    making,
+    { configuration },
+    rounds + 1,
+    drawRound(rows, configuration, rounds + 1),
+  );
+  work.emit({ type: "round", rounds, ...metrics });
+  const lines = await readRoundLines(making, rounds) + JSON.stringify(metrics) + "\n";
+  await writeAtomic(`${folder}/rounds.jsonl`, lines);
+  const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
+  const hashes: string[] = [];
+  for (let router = 0; router < experts; router++) {
+    const { weights: [weights] } = await readState(path(roundNode(rounds, router)), model);
+    const name = routerFolder(router);
+    const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
+      notes: { tokenizer, prefix, eos: eos! },
+      tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
+    });
+    hashes.push(written["model.safetensors"].sha256);
+    for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);
+  }
+  await writeDescription(folder, {
+    kind: "em",
+    experts,
+    prefix,
+    tokenizer: tokenizer!,
+    vocabulary: vocabulary!,
+    eos: eos!,
+  });
+  return {
+    routers: routersHash(hashes),
+    rounds: lines.trim().split("\n").map((line) => JSON.parse(line) as RoundMetrics),
+  };
+}

@@ -1,0 +1,299 @@
+/**
+ * Routers that learn by expectation maximisation: a node for every router and round. A node reads what all routers of the round before say
+ * of the same sequences, so it knows its part; it trains its router on that, and scores the next sequences. Nothing else is exchanged.
+ *
+ *     rounds/start/                clusters of TF-IDF, where routers begin with their parts
+ *     rounds/03/router-02/         state.safetensors, scores.safetensors, round.json; of router 0 also rounds.jsonl
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
+import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
+import { modelShapes } from "../model/shapes.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
+import { assignBalanced } from "../partition/assignment/balanced.ts";
+import { openClusters } from "../partition/ctbm/partitioner.ts";
+import { openRouters, randomAssignment, type RoundSteps, type RouterBank } from "../partition/em/bank.ts";
+import { nllPerToken, normalizedMutualInformation, regret, shares } from "../partition/metrics.ts";
+import type { Columns } from "../rows/columns.ts";
+import type { Rows } from "../rows/random_access.ts";
+import type { RoundMetrics } from "../run/events.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import { readJson } from "../run/schema.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Block } from "../text/blocks.ts";
+import { drawing, openNeeded, readRows } from "./token_rows.ts";
+import { tokensOf, TRAIN } from "./tokenize.ts";
+
+const [STATE, SCORES, ROUND, ROUNDS] = [
+  "state.safetensors",
+  "scores.safetensors",
+  "round.json",
+  "rounds.jsonl",
+];
+
+const STEPS = v.object({ trainingLoss: v.number(), rate: v.number(), steps: v.number() });
+
+const two = (number: number) => String(number).padStart(2, "0");
+
+/** Names the node of a router after a round. */
+export const roundNode = (round: number, router: number): string =>
+  `rounds/${two(round)}/router-${two(router)}`;
+
+/** Name of the node of the clusters that routers begin with. */
+export const START = "rounds/start";
+
+/** Settings that a round depends on, whatever the number of rounds to come. */
+const SETTINGS = [
+  ...["experts", "prefix", "prefixLengths", "roundSequences", "seed"] as const,
+  ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
+] as const;
+
+/** Sequences of a round: their tokens and their sources. */
+type Drawn = Required<Pick<Columns, "rows" | "tokens" | "length" | "sequence" | "source">>;
+
+/** What the routers of a round have to go by. */
+export interface RoundsOfText {
+  configuration: Configuration;
+  blocks: readonly Block[];
+  /** Stage of the nodes. */
+  stage: string;
+  /** Names and values of the optimiser's settings. */
+  optimiser: Record<string, unknown>;
+}
+
+/** Makes the nodes of all rounds, after that of the clusters they begin with, if they do. */
+export function roundNodes(of: RoundsOfText): Node[] {
+  const { experts, rounds, start, fixed } = of.configuration;
+  const tokens = of.blocks.map((block) => `${tokensOf(block)}:${TRAIN}`);
+  const settings = {
+    ...Object.fromEntries(SETTINGS.map((name) => [name, of.configuration[name]])),
+    ...of.optimiser,
+    ...fixed ? { fixed } : {},
+  };
+  const bank = new RoundBank(of);
+  return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) => {
+    const maker: Maker = {
+      stage: of.stage,
+      together: experts,
+      make: (all, work) => bank.make(round, all, work),
+      close: () => bank.close(),
+    };
+    return Array.from({ length: experts }, (_, router): Node => ({
+      name: roundNode(round, router),
+      needs: [
+        ...tokens,
+        ...start === "ctbm" && (round === 1 || fixed) ? [START] : [],
+        ...round === 1 ? [] : Array.from({ length: experts }, (_, other) => roundNode(round - 1, other)),
+      ],
+      settings: { ...settings, round, router, ...round === 1 ? { start } : {} },
+      revision: 1,
+      temporary: true,
+      maker,
+    }));
+  });
+}
+
+/** Makes the routers of a round as a bank, which stays on the device for the next round. */
+class RoundBank {
+  #rows?: Rows;
+  #model?: ModelConfig;
+  #bank?: RouterBank & { routers: readonly number[]; round: number };
+  #drawn = new Map<number, Drawn>();
+
+  constructor(private readonly of: RoundsOfText) {}
+
+  async make(round: number, all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
+    const [first] = all;
+    const routers = all.map(({ node }) => Number(node.settings.router));
+    const gpu = await work.gpu();
+    const rows = this.#rows ??= await openNeeded(
+      first,
+      this.of.blocks.map((block) => ({ need: tokensOf(block), file: TRAIN })),
+    );
+    if (round === 1) warnOfPasses(this.of.configuration, rows.count, work);
+    const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
+    if (metrics) work.emit({ type: "round", rounds: this.of.configuration.rounds, ...metrics });
+    const bank = await this.#openBank(gpu, all, routers, round, rows);
+    const total = this.of.configuration.rounds;
+    const steps = await bank.train(
+      round,
+      now,
+      expert,
+      (step, steps) =>
+        work.emit({
+          type: "progress",
+          stage: this.of.stage,
+          done: (round - 1) * steps + step,
+          total: total * steps,
+          unit: "steps",
+        }),
+      work.signal,
+    );
+    const nll = await bank.score(this.#draw(rows, round + 1));
+    bank.round = round;
+    const state = await bank.state();
+    for (const [place, { folder, path }] of all.entries()) {
+      await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
+      const own = Float32Array.from(
+        { length: nll.length / all.length },
+        (_, row) => nll[row * all.length + place],
+      );
+      const scores = new Map([["nll", { shape: [own.length], values: own }]]);
+      await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
+      await writeAtomic(`${folder}/${ROUND}`, jsonText(stepsOf(steps, place)));
+      if (routers[place] === 0) {
+        const before = round > 1 ? await readText(`${path(roundNode(round - 1, 0))}/${ROUNDS}`) : "";
+        await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
+      }
+    }
+    return all.map((_, place) => ({ ...stepsOf(steps, place) }));
+  }
+
+  close(): void {
+    this.#bank?.close();
+    this.#rows?.[Symbol.dispose]();
+    this.#bank = this.#rows = undefined;
+    this.#drawn.clear();
+  }
+
+  #draw(rows: Rows, round: number): Drawn {
+    const drawn = this.#drawn.get(round) ?? drawRound(rows, this.of.configuration, round);
+    this.#drawn.delete(round - 2);
+    this.#drawn.set(round, drawn);
+    return drawn;
+  }
+
+  /** Assigns the sequences of a round by the routers of the round before, which `making` needs, and measures these. */
+  async #assign(
+    making: Making,
+    round: number,
+    rows: Drawn,
+  ): Promise<{ expert: Uint16Array; metrics?: RoundMetrics }> {
+    const { experts, seed, start, fixed } = this.of.configuration;
+    const begin = async () => await assignByClusters(making.path(START), rows);
+    if (round === 1) {
+      return { expert: start === "ctbm" ? await begin() : randomAssignment(rows.rows, experts, seed) };
+    }
+    const assigned = await assignRound(making, this.of, round, rows);
+    return fixed && start === "ctbm" ? { ...assigned, expert: await begin() } : assigned;
+  }
+
+  async #openBank(gpu: Gpu, all: readonly Making[], routers: readonly number[], round: number, rows: Rows) {
+    const { configuration } = this.of;
+    if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) return this.#bank;
+    this.#bank?.close();
+    const { vocabulary } = rows.lineage!;
+    this.#model ??= modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
+    const states = round === 1 ? [] : await Promise.all(
+      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i])), this.#model!)),
+    );
+    const bank = openRouters(
+      gpu,
+      this.#model,
+      routers,
+      configuration,
+      states.length > 0 ? joinStates(states) : undefined,
+    );
+    return this.#bank = Object.assign(bank, { routers, round });
+  }
+}
+
+/** Draws the sequences of a round, from a random order of all of them. */
+export function drawRound(
+  rows: Rows,
+  { experts, roundSequences, seed }: Configuration,
+  round: number,
+): Drawn {
+  const total = experts * roundSequences;
+  const numbers = drawing(rows.count, seed, "rounds")((round - 1) * total, total);
+  return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
+}
+
+const stepsOf = ({ trainingLoss, ...steps }: RoundSteps, place: number) => ({
+  trainingLoss: trainingLoss[place],
+  ...steps,
+});
+
+const readText = async (path: string) => await Deno.readTextFile(path);
+
+function warnOfPasses(
+  { rounds, experts, roundSequences }: Configuration,
+  sequences: number,
+  { emit }: Work,
+): void {
+  if (sequences < experts) {
+    const of = setting("experts");
+    throw new InputError(
+      say`Cannot train routers as there must be at least as many training sequences as ${of}: there are ${sequences}, ${of} is ${experts}`,
+      { remedy: say`give more text or fewer ${of}` },
+    );
+  }
+  const wanted = (rounds + 1) * experts * roundSequences;
+  if (wanted <= sequences) return;
+  const message =
+    `${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
+  emit({ type: "warning", message });
+}
+
+/** Gives equal parts by clusters: sequences go to them by the paper's greedy rule. */
+async function assignByClusters(folder: string, { tokens, rows, length }: Drawn): Promise<Uint16Array> {
+  const clusters = await openClusters(folder);
+  const sequenceLength = tokens.length / rows;
+  const costs = await clusters.costs({ tokens, sequenceLength, length }, [sequenceLength]);
+  return assignBalanced(costs, clusters.experts);
+}
+
+/** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
+export async function assignRound(
+  { path }: Pick<Making, "path">,
+  { configuration }: Pick<RoundsOfText, "configuration">,
+  round: number,
+  { rows, length, source }: Drawn,
+): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
+  const { experts, prefix, roundSequences } = configuration;
+  const nll = new Float32Array(rows * experts);
+  const steps: v.InferOutput<typeof STEPS>[] = [];
+  for (let router = 0; router < experts; router++) {
+    const folder = path(roundNode(round - 1, router));
+    const file = `${folder}/${SCORES}`;
+    const { values } = decodeSafetensors(await Deno.readFile(file), file).get("nll")!;
+    for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
+    steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to"));
+  }
+  const predicted = length.map((real) => Math.max(1, Math.min(prefix, real) - 1));
+  const expert = assignBalanced(nll, experts, predicted);
+  return {
+    expert,
+    metrics: {
+      round: round - 1,
+      nllPerToken: nllPerToken(nll, expert, experts, predicted),
+      shares: shares(nll, experts),
+      regret: regret(nll, expert, experts, predicted),
+      nmi: new Set(source).size < 2 ? null : normalizedMutualInformation(expert, source),
+      trainingLoss: steps.map(({ trainingLoss }) => trainingLoss),
+      rate: steps[0].rate,
+      steps: steps[0].steps,
+      sequences: round * experts * roundSequences,
+    },
+  };
+}
+
+/** Reads the state of a router after a round. */
+export async function readState(folder: string, model: ModelConfig): Promise<TrainerState> {
+  const saved = await loadTrainerState(`${folder}/${STATE}`, model);
+  if (saved) return saved.state;
+  throw new InputError(`Cannot go on from "${folder}" as it must hold ${STATE}: there is none`, {
+    where: folder,
+  });
+}
+
+/** Reads the metrics of the rounds before this one, as lines of JSON. */
+export const readRoundLines = async ({ path }: Pick<Making, "path">, round: number): Promise<string> =>
+  await readText(`${path(roundNode(round, 0))}/${ROUNDS}`);

@@ -1,0 +1,221 @@
+/**
+ * The text of a run: the files that its inputs name, cut into blocks. Text that is no file which can be cut (the embedded corpus, standard
+ * input, documents of a script, a large compressed file) is first unpacked into a node of its own.
+ *
+ * @module
+ */
+
+import { createHash } from "node:crypto";
+import { InputError } from "../../kernels/errors.ts";
+import type { Maker, Node } from "../graph/node.ts";
+import { readManifest } from "../graph/manifest.ts";
+import { writeAtomic } from "../run/files.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { type Block, gatherBlocks, KnownFiles, type Piece } from "../text/blocks.ts";
+import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";
+import { documentLines, readOptions } from "../text/documents.ts";
+import { type InputFile, listInputs, STANDARD_INPUT } from "../text/inputs.ts";
+import { OFF } from "../text/path_source.ts";
+import { type Document, readDocuments, readPiece } from "../text/readers.ts";
+
+/** The text of a run, as far as it is known before anything is made. */
+export interface Text {
+  /** Its blocks; undefined where text must be unpacked first. */
+  blocks?: Block[];
+  /** Nodes that unpack text, where there are some. */
+  unpacked: Node[];
+  /** Settings that decide what is read of the files. */
+  reading: Readonly<Record<string, unknown>>;
+  /** How many files of folders cannot be read, by ending. */
+  passed: ReadonlyMap<string, number>;
+  /** Files that are read as one document of text each, as their names tell no other format. */
+  asText: readonly string[];
+}
+
+/** Text that a command hands over, rather than names. */
+export interface GivenText {
+  /** Documents of a script. They stand in place of inputs. */
+  documents?: AsyncIterable<Document>;
+}
+
+const FILES = "text/files.jsonl"; // sizes, times and hashes of files that were seen
+
+/** Settings that decide which documents a file holds. */
+const READING = ["textField", "textColumn", "tokenColumn", "sourceField"] as const;
+
+/** Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a second look is fast. */
+export async function lookAtText(
+  run: string,
+  configuration: Configuration,
+  { documents }: GivenText = {},
+  keep = false,
+): Promise<Text> {
+  const { input, corpus, corpusCharacters, blockBytes, format, sourceFromPath } = configuration;
+  const reading = Object.fromEntries(READING.map((name) => [name, configuration[name]]));
+  if (documents || input.length === 0) {
+    const node = documents
+      ? givenNode(documents, blockBytes)
+      : corpusNode(corpus as CorpusName, corpusCharacters, blockBytes);
+    const blocks = await blocksOfNodes(run, [node], [], blockBytes);
+    return { blocks, unpacked: [node], reading: { sourceField: "source" }, passed: new Map(), asText: [] };
+  }
+  const { files, passed } = await listInputs(input, {
+    format: format === "auto" ? undefined : format,
+    sourceFromPath: sourceFromPath === OFF ? undefined : sourceFromPath,
+  });
+  const known = await KnownFiles.at(`${run}/${FILES}`);
+  const unpacked: Node[] = [], pieces: (Piece | Node)[] = [];
+  for (const file of files) {
+    if (file.path === STANDARD_INPUT || file.compression && await isLarge(file, blockBytes)) {
+      const node = unpackNode(
+        file,
+        configuration,
+        file.path === STANDARD_INPUT ? "" : (await known.piecesOf(file, blockBytes))[0].sha256,
+      );
+      unpacked.push(node);
+      pieces.push(node);
+    } else for (const piece of await known.piecesOf(file, blockBytes)) pieces.push(piece);
+  }
+  known.retain(files);
+  if (keep) await known.keep();
+  const asText = format === "auto"
+    ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
+    : [];
+  const blocks = await blocksOfNodes(run, unpacked, pieces, blockBytes);
+  return { blocks, unpacked, reading, passed, asText: asText.map(({ path }) => path) };
+}
+
+const isLarge = async ({ path }: InputFile, blockBytes: number) => (await Deno.stat(path)).size > blockBytes;
+
+/** Gathers blocks; of nodes, the files that they hold. Undefined where one of these is not made. */
+async function blocksOfNodes(
+  run: string,
+  nodes: readonly Node[],
+  pieces: readonly (Piece | Node)[],
+  blockBytes: number,
+): Promise<Block[] | undefined> {
+  const filesOf = new Map<Node, Piece[]>();
+  for (const node of nodes) {
+    const manifest = await readManifest(`${run}/${node.name}`);
+    if (!manifest) return undefined;
+    filesOf.set(
+      node,
+      Object.entries(manifest.files).map(([name, { bytes, sha256 }]) => ({
+        file: { path: `${run}/${node.name}/${name}`, format: "jsonl" },
+        ...{ bytes, sha256 },
+      })),
+    );
+  }
+  const all = pieces.length === 0 ? nodes : pieces;
+  return gatherBlocks(all.flatMap((piece) => "maker" in piece ? filesOf.get(piece)! : [piece]), blockBytes);
+}
+
+/** Makes the node of text that is written as JSON lines, in files that are blocks. */
+function linesNode(
+  name: string,
+  settings: Record<string, unknown>,
+  blockBytes: number,
+  open: () => AsyncIterable<Document>,
+): Node {
+  const maker: Maker = {
+    stage: "corpus",
+    async make([{ folder, wrote }], { emit, signal }) {
+      let documents = 0;
+      const lines = documentLines(open());
+      for (let file = 0, next = await lines.next(); !next.done; file++) {
+        const path = `${String(file).padStart(5, "0")}.jsonl`;
+        const some = async function* () {
+          for (
+            let bytes = 0;
+            !next.done && (bytes === 0 || bytes + next.value.length <= blockBytes);
+            next = await lines.next()
+          ) {
+            signal?.throwIfAborted();
+            yield next.value;
+            bytes += next.value.length;
+            if (++documents % 100 === 0) {
+              emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
+            }
+          }
+        };
+        wrote(path, await writeAtomic(`${folder}/${path}`, some()));
+      }
+      if (documents === 0) throw new InputError("Cannot read documents as there must be text: there is none");
+      return [{ documents }];
+    },
+  };
+  return { name, needs: [], settings: { ...settings, blockBytes }, revision: 1, maker };
+}
+
+const corpusNode = (name: CorpusName, characters: number, blockBytes: number): Node =>
+  linesNode(
+    "text/corpus",
+    { corpus: CORPORA[name].version, characters },
+    blockBytes,
+    () => embeddedCorpus(name, characters),
+  );
+
+function givenNode(documents: AsyncIterable<Document>, blockBytes: number): Node {
+  return linesNode("text/given", {}, blockBytes, async function* () {
+    for await (const document of documents) {
+      if (document.tokens !== undefined) {
+        throw new InputError(
+          "Cannot keep a document that is handed over as it must be text: it is token ids",
+        );
+      }
+      yield document;
+    }
+  });
+}
+
+function unpackNode(file: InputFile, configuration: Configuration, hash: string): Node {
+  const { blockBytes, maxDocuments, take } = configuration;
+  const isInput = file.path === STANDARD_INPUT;
+  const options = {
+    ...readOptions(configuration),
+    maxDocuments: isInput && take === "head" && maxDocuments || undefined,
+  };
+  const reading = Object.fromEntries(READING.map((name) => [name, configuration[name]]));
+  const settings = {
+    ...reading,
+    format: file.format,
+    compression: file.compression,
+    source: file.source,
+    text: hash,
+  };
+  return linesNode(
+    `text/${isInput ? "input" : hash.slice(0, 16)}`,
+    settings,
+    blockBytes,
+    () => readDocuments([file.path], options),
+  );
+}
+
+/** A document of a block, and the piece that it is of. */
+export interface BlockDocument extends Document {
+  /** Number of its piece in the block. */
+  piece: number;
+}
+
+/** Reads the documents of a block. */
+export async function* readBlock(
+  block: Block,
+  configuration: Configuration,
+  { reading }: Text,
+): AsyncGenerator<BlockDocument> {
+  const options = {
+    ...readOptions({ ...configuration, ...reading }),
+    maxDocuments: undefined,
+    mayBeEmpty: true,
+  };
+  for (const [i, piece] of block.pieces.entries()) {
+    for await (const document of readPiece(piece, options)) yield { ...document, piece: i };
+  }
+}
+
+/** Hashes what decides the documents of a text, but for limits. */
+export function hashText({ reading, blocks }: Text): string {
+  const hash = createHash("sha256").update(JSON.stringify(reading));
+  for (const { name } of blocks ?? []) hash.update(name);
+  return hash.digest("hex");
+}

@@ -1,0 +1,170 @@
+/**
+ * Some of the E routers on the device, between two exchanges of scores: they take the steps of a round, each on its own part, and score
+ * sequences (SmallTalk LM, Algorithm 1, stage 1). A router's bits do not depend on which others are in the bank.
+ */
+
+import type { AdamwSettings } from "../../../kernels/adamw/adamw.ts";
+import { orDestroy } from "../../../kernels/device/buffers.ts";
+import type { Gpu } from "../../../kernels/device/gpu.ts";
+import { RunError, say, setting } from "../../../kernels/errors.ts";
+import { emptyBatch, placeSequence } from "../../model/batch.ts";
+import { initialWeights } from "../../model/parameters.ts";
+import { rowsPerPass } from "../../model/passes.ts";
+import { createScorer } from "../../model/scorer.ts";
+import type { ModelConfig } from "../../model/shape.ts";
+import { createTrainer } from "../../model/trainer.ts";
+import type { TrainerState } from "../../model/trainer_group.ts";
+import { permutation, randomBits } from "../../random.ts";
+import type { Columns } from "../../rows/columns.ts";
+import type { Configuration } from "../../settings/configuration.ts";
+import { LossNotFiniteError } from "../../training/loop.ts";
+import { startPace } from "../../training/pace.ts";
+import { constantRate } from "../../training/schedule.ts";
+
+/** Settings of routers. Empty `prefixLengths` stand for M alone. */
+export interface RouterSettings
+  extends
+    AdamwSettings,
+    Pick<Configuration, "experts" | "prefix" | "prefixLengths" | "roundSequences" | "seed">,
+    Pick<Configuration, "routerBatch" | "routerRate" | "routerWarmup"> {}
+
+/** Sequences with tokens. */
+export type TokenColumns = Required<Pick<Columns, "rows" | "tokens" | "length" | "sequence">>;
+
+/** What a router's steps of a round came to. */
+export interface RoundSteps {
+  /** Mean training loss of each router of the bank, nats per predicted token. */
+  trainingLoss: number[];
+  /** Learning rate of the last step. */
+  rate: number;
+  /** Steps that a router has taken so far. */
+  steps: number;
+}
+
+/** Routers on the device. */
+export interface RouterBank {
+  /** Takes the steps of a round: each router on the rows that `expert` gives it, shuffled, the remainder dropped. */
+  train(
+    round: number,
+    rows: TokenColumns,
+    expert: Uint16Array,
+    onStep?: (step: number, steps: number) => void,
+    signal?: AbortSignal,
+  ): Promise<RoundSteps>;
+  /** Scores sequences: prefix NLLs f32 `[rows, routers of the bank]`, nats. */
+  score(rows: TokenColumns): Promise<Float32Array>;
+  /** Reads weights and moments. */
+  state(): Promise<TrainerState>;
+  /** Frees the device's memory. */
+  close(): void;
+}
+
+/** Puts these routers on the device, in the state that they have reached; all begin with the same weights. */
+export function openRouters(
+  gpu: Gpu,
+  model: ModelConfig,
+  routers: readonly number[],
+  settings: RouterSettings,
+  state?: TrainerState,
+): RouterBank {
+  const { experts, prefix, roundSequences, seed, routerBatch: batch, routerRate, routerWarmup: warmup } =
+    settings;
+  const own = routers.length;
+  const prefixLengths = settings.prefixLengths.length > 0 ? settings.prefixLengths : [prefix];
+  const length = Math.max(...prefixLengths);
+  const steps = Math.floor(roundSequences / batch);
+  const models = state?.weights ?? Array(own).fill(initialWeights(model, seed));
+  const trainer = createTrainer(gpu, {
+    config: model,
+    start: state ?? models,
+    batch,
+    length,
+    settings,
+    asInBankOf: experts,
+  });
+  const scorer = orDestroy({ destroy: trainer.close }, () => {
+    const rows = rowsPerPass(gpu.maxBindingBytes, model, prefix);
+    return createScorer(gpu, { config: model, models, batch: rows, length: prefix });
+  });
+
+  /** Gives the prefix length of a sequence in a round. */
+  function prefixOf(round: number, sequence: bigint): number {
+    if (prefixLengths.length === 1) return length;
+    const bits = randomBits(seed, `prefix lengths of round ${round}`, sequence);
+    return prefixLengths[Number(bits % BigInt(prefixLengths.length))];
+  }
+
+  function partOf(router: number, round: number, expert: Uint16Array): number[] {
+    const part: number[] = [];
+    expert.forEach((chosen, row) => chosen === router && part.push(row));
+    return Array.from(permutation(part.length, seed, `round ${round} router ${router}`), (i) => part[i]);
+  }
+
+  async function drain(round: number, trainingLoss: number[]): Promise<void> {
+    for (const result of await trainer.drain()) {
+      result.loss.forEach((loss, place) => {
+        if (!Number.isFinite(loss) || !Number.isFinite(result.norm[place])) {
+          throw notFinite(routers[place], round, result.step, loss, result.norm[place], routerRate);
+        }
+        trainingLoss[place] += loss / steps;
+      });
+    }
+  }
+
+  return {
+    async train(round, rows, expert, onStep, signal) {
+      const stride = rows.tokens.length / rows.rows;
+      const parts = routers.map((router) => partOf(router, round, expert));
+      const input = emptyBatch(own * batch, length);
+      const pace = startPace(undefined, gpu.kind);
+      const trainingLoss = new Array<number>(own).fill(0);
+      let rate = 0;
+      for (let step = 1; step <= steps; step++) {
+        for (let place = 0; place < own * batch; place++) {
+          const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
+          const real = Math.min(prefixOf(round, rows.sequence[row]), rows.length[row]);
+          placeSequence(input, place, rows.tokens, row * stride, real);
+        }
+        rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
+        trainer.step(input, rate);
+        if (!pace.step() && step !== steps && !signal?.aborted) continue;
+        await drain(round, trainingLoss);
+        pace.looked();
+        onStep?.(step, steps);
+        signal?.throwIfAborted();
+      }
+      scorer.load(await trainer.weights());
+      return { trainingLoss, rate, steps: trainer.steps };
+    },
+    score: (rows) => scorer.score(rows.tokens, rows.tokens.length / rows.rows, rows.length),
+    state: () => trainer.state(),
+    close() {
+      trainer.close();
+      scorer.close();
+    },
+  };
+}
+
+function notFinite(
+  router: number,
+  round: number,
+  step: number,
+  loss: number,
+  norm: number,
+  rate: number,
+): RunError {
+  return new RunError(
+    `Cannot go on training router ${router} as its loss must be finite: it is ${loss} at step ${step} (round ${round})`,
+    {
+      remedy: say`make ${setting("routerRate")} smaller than ${rate} or ${setting("routerWarmup")} longer`,
+      cause: new LossNotFiniteError(step, loss, norm),
+    },
+  );
+}
+
+/** The first assignment: a random permutation, dealt out in turn, so that all parts are equal. */
+export function randomAssignment(rows: number, experts: number, seed: number): Uint16Array {
+  const expert = new Uint16Array(rows);
+  permutation(rows, seed, "first assignment").forEach((row, i) => expert[row] = i % experts);
+  return expert;
+}
