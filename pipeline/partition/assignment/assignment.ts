@@ -11,17 +11,10 @@ export interface CostRows {
   costs: Float32Array;
   /** Predicted prefix tokens `[rows]`, `min(M, length) - 1`; absent where M is unknown. */
   predicted?: Uint32Array;
-  /** What messages call them. */
-  where?: string;
 }
 
 /** All rows of an assignment. */
 export interface AssignmentInput {
-  /**
-   * Opens the rows at their beginning for a look at them, in groups as they lie in the files. Nothing can be handed out meanwhile; it
-   * is faster than `open`, which it is where it is absent.
-   */
-  look?(): AsyncIterable<CostRows>;
   /**
    * Opens the rows at their beginning, in groups of the configured chunk, of which the last may be shorter. The
    * assignment may use a group until it asks for the next.
