@@ -5,14 +5,7 @@
  */
 
 import { assignArgmax } from "./assignment/argmax.ts";
-
-/** Sequences and tokens of one source. */
-export interface SourceCount {
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-}
+import { leastCost } from "./assignment/assignment.ts";
 
 /**
  * Measures how much two labelings of the same items tell about each other: mutual information over the arithmetic mean of
@@ -27,28 +20,18 @@ export function normalizedMutualInformation(
   b: ArrayLike<number | string>,
 ): number {
   checkEqual("measure mutual information", "labelings", "a", a.length, "b", b.length);
-  const columnOf = new Map<number | string, number>();
-  const rowOf = new Map<number | string, number>();
-  const table: number[][] = [];
-  for (let i = 0; i < a.length; i++) {
-    const row = indexOf(rowOf, a[i]);
-    const column = indexOf(columnOf, b[i]);
-    const counts = table[row] ??= [];
-    counts[column] = (counts[column] ?? 0) + 1;
-  }
+  const [rowOf, columnOf] = [a, b].map((labels) =>
+    new Map([...new Set(Array.from(labels))].map((label, index) => [label, index]))
+  );
+  const table = Array.from(rowOf, () => new Array<number>(columnOf.size).fill(0));
+  for (let i = 0; i < a.length; i++) table[rowOf.get(a[i])!][columnOf.get(b[i])!]++;
   return informationOfTable(table);
 }
 
-/**
- * Measures the normalised mutual information of a table of counts `[rows, columns]`, as
- * {@linkcode normalizedMutualInformation} does of two labelings; missing entries count 0.
- */
-export function informationOfTable(table: number[][]): number {
-  const rows = table.map((counts) => total(counts));
-  const columns: number[] = [];
-  for (const counts of table) {
-    counts.forEach((count, column) => columns[column] = (columns[column] ?? 0) + count);
-  }
+/** Measures the same of a table of counts `[rows, columns]`. */
+export function informationOfTable(table: readonly number[][]): number {
+  const rows = table.map(total);
+  const columns = (table[0] ?? []).map((_, column) => total(table.map((counts) => counts[column])));
   const items = total(rows);
   const normaliser = (entropy(rows, items) + entropy(columns, items)) / 2;
   if (normaliser === 0) return 0;
@@ -68,10 +51,9 @@ export function informationOfTable(table: number[][]): number {
  * @throws {RangeError} if `costs` isn't a whole number of rows.
  */
 export function shares(costs: Float32Array, experts: number): number[] {
-  const rows = countRows("compute shares", costs, experts);
-  const counts = new Array<number>(experts).fill(0);
-  for (const e of assignArgmax(costs, experts)) counts[e]++;
-  return counts.map((n) => rows === 0 ? 0 : n / rows);
+  const counts = new Array<number>(experts).fill(0), best = assignArgmax(costs, experts);
+  for (const e of best) counts[e]++;
+  return counts.map((n) => best.length === 0 ? 0 : n / best.length);
 }
 
 /**
@@ -91,27 +73,12 @@ export type AssignedRows = [
  */
 export function regret(...rows: AssignedRows): number {
   const [costs, , experts] = rows;
-  countRows("compute regret", costs, experts);
-  const best = assignArgmax(costs, experts);
-  return perToken("compute regret", rows, (row) => costs[row * experts + best[row]]);
+  return perToken("compute regret", rows, (row) => leastCost(costs, row * experts, experts));
 }
 
 /** Computes the mean cost of the assigned experts per predicted prefix token. Throws a `RangeError` where the shapes disagree. */
 export function nllPerToken(...rows: AssignedRows): number {
   return perToken("compute the NLL per token", rows, () => 0);
-}
-
-/** Adds one sequence of `tokens` tokens to the counts of its source, in place. */
-export function countSource(counts: Map<string, SourceCount>, source: string, tokens: number): void {
-  let count = counts.get(source);
-  if (count === undefined) counts.set(source, count = { sequences: 0, tokens: 0 });
-  count.sequences++;
-  count.tokens += tokens;
-}
-
-/** Copies counts with their sources sorted by name, so that what is printed doesn't depend on who came first. */
-export function sortSources(counts: Map<string, SourceCount>): Map<string, SourceCount> {
-  return new Map([...counts].sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0));
 }
 
 /** Computes how much more than the mean the largest expert has, `max / mean - 1`, of tokens per expert; 0 for no tokens. */
@@ -127,49 +94,23 @@ function perToken(
   [costs, expert, experts, predicted]: AssignedRows,
   baseline: (row: number) => number,
 ): number {
-  const rows = countRows(what, costs, experts);
+  const rows = costs.length / experts;
   checkEqual(what, "rows", "costs", rows, "expert", expert.length);
-  if (predicted !== undefined) checkEqual(what, "rows", "costs", rows, "predicted", predicted.length);
-  let nats = 0;
-  let tokens = 0;
+  checkEqual(what, "rows", "costs", rows, "predicted", predicted?.length ?? rows);
+  let nats = 0, tokens = 0;
   for (let row = 0; row < rows; row++) {
-    const e = expert[row];
-    if (!(e < experts)) {
-      throw new RangeError(
-        `Cannot ${what} as every expert must be below ${experts}: expert of row ${row} is ${e}`,
-      );
-    }
-    nats += costs[row * experts + e] - baseline(row);
-    tokens += predicted === undefined ? 1 : predicted[row];
+    nats += costs[row * experts + expert[row]] - baseline(row);
+    tokens += predicted?.[row] ?? 1;
   }
   return tokens === 0 ? 0 : nats / tokens;
 }
 
 function entropy(counts: number[], items: number): number {
-  let sum = 0;
-  counts.forEach((n) => {
-    if (n > 0) sum -= n / items * Math.log(n / items);
-  });
-  return sum;
+  return -total(counts.map((n) => n > 0 ? n / items * Math.log(n / items) : 0));
 }
 
 function total(counts: number[]): number {
   return counts.reduce((a, b) => a + b, 0);
-}
-
-function indexOf(indices: Map<number | string, number>, label: number | string): number {
-  let index = indices.get(label);
-  if (index === undefined) indices.set(label, index = indices.size);
-  return index;
-}
-
-function countRows(what: string, costs: Float32Array, experts: number): number {
-  if (!Number.isInteger(experts) || experts < 1 || costs.length % experts !== 0) {
-    throw new RangeError(
-      `Cannot ${what} as costs must be [rows, experts]: costs has ${costs.length} values, experts is ${experts}`,
-    );
-  }
-  return costs.length / experts;
 }
 
 function checkEqual(what: string, things: string, a: string, aLength: number, b: string, bLength: number) {

@@ -27,6 +27,7 @@ export {
   trainRouters,
   type TrainRoutersOptions,
 } from "./em/train_routers.ts";
+export type { SourceCount } from "./counts.ts";
 export { type Description, writeDescription } from "./folder.ts";
 export {
   expertFolder,
@@ -46,7 +47,6 @@ export {
   normalizedMutualInformation,
   regret,
   shares,
-  type SourceCount,
   tokenImbalance,
 } from "./metrics.ts";
 export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";

@@ -56,30 +56,19 @@ async function openExperts(
   { batch, vouched }: OpenOptions = {},
 ): Promise<Partitioner> {
   const experts = await countExperts(folder);
-  const { config, notes } = await loadCheckpointConfig(`${folder}/expert-00`, vouched);
-  const configs = [config];
-  for (let expert = 1; expert < experts; expert++) {
-    const where = `${folder}/${expertFolder(expert)}`;
-    const other = await loadCheckpointConfig(where, vouched);
-    const [own, first] = [other, { config, notes }].map(({ config: { vocabulary, context }, notes }) => ({
-      tokenizer: notes.tokenizer,
+  const opened: Awaited<ReturnType<typeof loadCheckpointConfig>>[] = [];
+  for (let expert = 0; expert < experts; expert++) {
+    opened.push(await loadCheckpointConfig(`${folder}/${expertFolder(expert)}`, vouched));
+  }
+  checkAlike(
+    folder,
+    opened.map(({ config: { vocabulary, context }, notes: { tokenizer } }) => ({
+      tokenizer,
       vocabulary,
       context,
-    }));
-    for (const name of ["tokenizer", "vocabulary", "context"] as const) {
-      if (own[name] === undefined || first[name] === undefined || own[name] === first[name]) continue;
-      throw new InputError(
-        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
-          `${name} is ${shortHash(String(first[name]))} for expert 0, ${
-            shortHash(String(own[name]))
-          } for expert ${expert}`,
-        { where },
-      );
-    }
-    configs.push(other.config);
-  }
-  const isAlike = configs.every((other) => JSON.stringify(other) === JSON.stringify(config));
-  const { sha256 } = await self.identify(folder);
+    })),
+  );
+  const [{ config, notes: { tokenizer, eos } }] = opened;
 
   async function costs(
     rows: TokenRows,
@@ -90,12 +79,10 @@ async function openExperts(
     if (count === 0 || prefixes.length === 0) return new Float32Array();
     const gpu = await device();
     const length = prefixes.at(-1)!;
+    const several = prefixes.length > 1 ? prefixes : undefined; // a single prefix is summed on the device
     const result = new Float32Array(prefixes.length * count * experts);
-    for (let expert = 0; expert < experts; expert++) {
+    for (const [expert, { config }] of opened.entries()) {
       const { weights } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
-      // A single prefix is summed on the device.
-      const several = prefixes.length > 1 ? prefixes : undefined;
-      const config = configs[expert];
       const size = Math.min(count, rowsPerPass(gpu.maxBindingBytes, config, length, batch));
       const scorer = createScorer(gpu, { config, models: [weights], batch: size, length, prefixes: several });
       try {
@@ -111,18 +98,35 @@ async function openExperts(
     return result;
   }
 
+  const isAlike = opened.every((other) => JSON.stringify(other.config) === JSON.stringify(config));
   return {
     kind: "self",
-    experts,
-    sha256,
+    ...await self.identify(folder),
     prefix: config.context,
     vocabulary: config.vocabulary,
-    tokenizer: notes.tokenizer,
-    eos: notes.eos,
+    tokenizer,
+    eos,
     shape: isAlike ? config : undefined,
     costs,
     close() {},
   };
+}
+
+/** Throws an `InputError` where an expert differs from the first in what is known of both. */
+function checkAlike(folder: string, experts: Record<string, string | number | undefined>[]): void {
+  for (const [expert, own] of experts.entries()) {
+    for (const [name, value] of Object.entries(own)) {
+      const first = experts[0][name];
+      if (value === undefined || first === undefined || value === first) continue;
+      throw new InputError(
+        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
+          `${name} is ${shortHash(String(first))} for expert 0, ${
+            shortHash(String(value))
+          } for expert ${expert}`,
+        { where: `${folder}/${expertFolder(expert)}` },
+      );
+    }
+  }
 }
 
 /** Counts `expert-00`, `expert-01`, … of a folder; throws where there is none. */

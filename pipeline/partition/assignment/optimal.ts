@@ -30,13 +30,7 @@ export const optimal: Assignment = {
   async *assign({ open, rooms }): AsyncGenerator<Uint16Array, Proof | undefined> {
     const { costs, experts, predicted } = await collect(open());
     if (costs.length === 0) return undefined;
-    const rows = costs.length / experts, room = rooms(rows, experts);
-    const places = room.reduce((sum, places) => sum + places, 0);
-    if (places !== rows) {
-      throw new RangeError(
-        `Cannot assign as rooms must hold every row: rooms hold ${places}, rows are ${rows}`,
-      );
-    }
+    const room = rooms(costs.length / experts, experts);
     const { expert, prices } = solve(costs, room);
     const certificate = new Certificate(prices);
     for await (const group of open()) {
@@ -54,22 +48,18 @@ export const optimal: Assignment = {
 
 /** Joins all rows. */
 async function collect(groups: AsyncIterable<CostRows>): Promise<CostRows> {
-  const parts: CostRows[] = [];
-  let rows = 0;
-  for await (const { experts, costs, predicted } of groups) {
-    parts.push({ experts, costs: costs.slice(), predicted: predicted?.slice() });
-    rows += costs.length / experts;
-  }
-  const experts = parts[0]?.experts ?? 1;
-  const costs = new Float32Array(rows * experts);
-  const predicted = parts[0]?.predicted && new Uint32Array(rows);
-  let row = 0;
+  const parts = await Array.fromAsync(groups, ({ experts, costs, predicted }) => (
+    { experts, costs: costs.slice(), predicted: predicted?.slice() }
+  ));
+  const length = parts.reduce((sum, { costs }) => sum + costs.length, 0), experts = parts[0]?.experts ?? 1;
+  const costs = new Float32Array(length), predicted = new Uint32Array(length / experts);
+  let begin = 0;
   for (const part of parts) {
-    costs.set(part.costs, row * experts);
-    if (part.predicted) predicted?.set(part.predicted, row);
-    row += part.costs.length / experts;
+    costs.set(part.costs, begin);
+    predicted.set(part.predicted ?? [], begin / experts);
+    begin += part.costs.length;
   }
-  return { experts, costs, predicted };
+  return { experts, costs, predicted: parts[0]?.predicted && predicted };
 }
 
 /** An optimal assignment. */
@@ -134,19 +124,14 @@ class Exchange {
   readonly #over: number[]; // rows that each expert has above its room
   readonly #heaps: Heap[] = []; // [E, E]: the rows of a that may go to b; absent where there are none
   readonly #losses: Float64Array; // [E, E]: what the first of these loses by going; infinite where there is none
-  readonly #distance: Float64Array; // of each expert from those that have too many rows
-  readonly #from: Int32Array; // the expert before it on the shortest path
 
   /** Puts every row where cost + price is least; the lower id among equals. */
   constructor(costs: Float32Array, rooms: readonly number[], prices: Float64Array) {
-    const experts = rooms.length;
     this.#costs = costs, this.prices = prices.slice();
-    this.expert = assignArgmax(costs, experts, prices);
+    this.expert = assignArgmax(costs, rooms.length, prices);
     this.#over = rooms.map((room) => -room);
     for (const e of this.expert) this.#over[e]++;
-    this.#losses = new Float64Array(experts ** 2).fill(Infinity);
-    this.#distance = new Float64Array(experts);
-    this.#from = new Int32Array(experts);
+    this.#losses = new Float64Array(rooms.length ** 2).fill(Infinity);
   }
 
   /**
@@ -155,21 +140,19 @@ class Exchange {
    */
   fill(reach: number): Solution | undefined {
     const { prices, expert } = this, over = this.#over, first = prices.slice();
-    for (let row = 0; row < expert.length; row++) this.#offer(row, reach);
+    expert.forEach((_, row) => this.#offer(row, reach));
     over.forEach((_, e) => this.#refresh(e));
     for (let excess = over.reduce((sum, rows) => sum + Math.max(0, rows), 0); excess > 0; excess--) {
-      let e = this.#nearest();
-      if (e < 0) return undefined;
-      const most = this.#distance[e];
-      this.#distance.forEach((distance, e) => prices[e] -= Math.min(distance, most));
-      over[e]++;
-      const path = [e];
-      for (; this.#from[e] >= 0; e = this.#from[e], path.push(e)) {
-        const row = this.#heaps[this.#from[e] * over.length + e].row;
+      const { end, distance, from } = this.#nearest();
+      if (end < 0) return undefined;
+      distance.forEach((far, e) => prices[e] -= Math.min(far, distance[end]));
+      const path = [end];
+      for (let e = end; from[e] >= 0; e = from[e], path.push(e)) {
+        const row = this.#heaps[from[e] * over.length + e].first;
         expert[row] = e;
         this.#offer(row);
       }
-      over[e]--;
+      over[end]++, over[path.at(-1)!]--;
       for (const e of path) this.#refresh(e);
     }
     const changes = prices.map((price, e) => price - first[e]);
@@ -184,8 +167,7 @@ class Exchange {
     const most = costs[begin + a] + prices[a] + reach;
     for (let b = 0; b < experts; b++) {
       if (b === a || costs[begin + b] + prices[b] > most) continue;
-      const heap = this.#heaps[a * experts + b] ??= new Heap();
-      heap.push(row, costs[begin + b] - costs[begin + a]);
+      (this.#heaps[a * experts + b] ??= new Heap(costs, experts, a, b)).push(row);
     }
   }
 
@@ -195,73 +177,80 @@ class Exchange {
     for (let b = 0; b < experts; b++) {
       const heap = this.#heaps[a * experts + b];
       if (heap === undefined) continue;
-      while (heap.size > 0 && this.expert[heap.row] !== a) heap.pop(); // it has gone
-      this.#losses[a * experts + b] = heap.size > 0 ? heap.cost : Infinity;
+      while (heap.size > 0 && this.expert[heap.first] !== a) heap.pop(); // it has gone
+      this.#losses[a * experts + b] = heap.size > 0 ? heap.lossOf(heap.first) : Infinity;
     }
   }
 
-  /** Finds the nearest expert with room by Dijkstra's algorithm, from all that have too many rows; -1 where none can be reached. */
-  #nearest(): number {
-    const over = this.#over, prices = this.prices, distance = this.#distance, losses = this.#losses;
-    const experts = over.length, done = new Uint8Array(experts);
-    for (let e = 0; e < experts; e++) distance[e] = over[e] > 0 ? 0 : Infinity;
-    this.#from.fill(-1);
+  /**
+   * Finds the nearest expert with room by Dijkstra's algorithm, from all that have too many rows; -1 where none can be reached. `from` is the
+   * expert before each on the shortest path, -1 where it begins.
+   */
+  #nearest(): { end: number; distance: Float64Array; from: Int32Array } {
+    const over = this.#over, prices = this.prices, losses = this.#losses, experts = over.length;
+    const distance = Float64Array.from(over, (rows) => rows > 0 ? 0 : Infinity);
+    const from = new Int32Array(experts).fill(-1), done = new Uint8Array(experts);
     for (;;) {
       let a = -1, least = Infinity;
       for (let e = 0; e < experts; e++) if (!done[e] && distance[e] < least) a = e, least = distance[e];
-      if (a < 0 || over[a] < 0) return a;
+      if (a < 0 || over[a] < 0) return { end: a, distance, from };
       done[a] = 1;
       for (let b = 0; b < experts; b++) {
         // A length is below 0 by rounding alone, as every row is where cost + price is least.
         const far = least + Math.max(0, losses[a * experts + b] + prices[b] - prices[a]);
-        if (done[b] || far >= distance[b]) continue;
-        distance[b] = far, this.#from[b] = a;
+        if (!done[b] && far < distance[b]) distance[b] = far, from[b] = a;
       }
     }
   }
 }
 
-/** Rows and what it costs to move them; the cheapest is on top, the last one among equals. */
+/** Rows of expert a that may go to b; first comes the one that loses least by it, the last row among equals. */
 class Heap {
   readonly #rows: number[] = [];
-  readonly #costs: number[] = [];
+
+  constructor(
+    readonly costs: Float32Array,
+    readonly experts: number,
+    readonly a: number,
+    readonly b: number,
+  ) {}
 
   get size(): number {
     return this.#rows.length;
   }
 
-  get row(): number {
+  get first(): number {
     return this.#rows[0];
   }
 
-  get cost(): number {
-    return this.#costs[0];
+  lossOf(row: number): number {
+    return this.costs[row * this.experts + this.b] - this.costs[row * this.experts + this.a];
   }
 
-  push(row: number, cost: number): void {
+  push(row: number): void {
     let at = this.#rows.length;
-    for (; at > 0; at = (at - 1) >> 1) {
+    while (at > 0) {
       const above = (at - 1) >> 1;
-      if (!this.#isBefore(row, cost, above)) break;
-      this.#rows[at] = this.#rows[above], this.#costs[at] = this.#costs[above];
+      if (!this.#isBefore(row, this.#rows[above])) break;
+      this.#rows[at] = this.#rows[above];
+      at = above;
     }
-    this.#rows[at] = row, this.#costs[at] = cost;
+    this.#rows[at] = row;
   }
 
   pop(): void {
-    const row = this.#rows.pop()!, cost = this.#costs.pop()!, size = this.size;
-    if (size === 0) return;
+    const rows = this.#rows, row = rows.pop()!;
     let at = 0;
-    for (let below = 1; below < size; below = 2 * at + 1) {
-      if (below + 1 < size && this.#isBefore(this.#rows[below + 1], this.#costs[below + 1], below)) below++;
-      if (this.#isBefore(row, cost, below)) break;
-      this.#rows[at] = this.#rows[below], this.#costs[at] = this.#costs[below];
-      at = below;
+    for (let below = 1; below < rows.length; at = below, below = 2 * at + 1) {
+      if (below + 1 < rows.length && this.#isBefore(rows[below + 1], rows[below])) below++;
+      if (this.#isBefore(row, rows[below])) break;
+      rows[at] = rows[below];
     }
-    this.#rows[at] = row, this.#costs[at] = cost;
+    if (rows.length > 0) rows[at] = row;
   }
 
-  #isBefore(row: number, cost: number, at: number): boolean {
-    return cost < this.#costs[at] || cost === this.#costs[at] && row > this.#rows[at];
+  #isBefore(row: number, other: number): boolean {
+    const difference = this.lossOf(row) - this.lossOf(other);
+    return difference < 0 || difference === 0 && row > other;
   }
 }
