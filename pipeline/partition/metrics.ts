@@ -12,14 +12,11 @@ import { leastCost } from "./assignment/assignment.ts";
  * the two entropies, 0 (independent) to 1 (the same up to names).
  *
  * A labeling with one label tells nothing, so the value is then 0 (also for no items at all).
- *
- * @throws {RangeError} if the labelings differ in length.
  */
 export function normalizedMutualInformation(
   a: ArrayLike<number | string>,
   b: ArrayLike<number | string>,
 ): number {
-  checkEqual("measure mutual information", "labelings", "a", a.length, "b", b.length);
   const [rowOf, columnOf] = [a, b].map((labels) =>
     new Map([...new Set(Array.from(labels))].map((label, index) => [label, index]))
   );
@@ -44,12 +41,7 @@ export function informationOfTable(table: readonly number[][]): number {
   return Math.min(1, Math.max(0, information / normaliser)); // rounding can leave the interval by an ulp
 }
 
-/**
- * Computes the share of the sequences that each expert would get without balancing, `[experts]`, from costs `[rows, experts]`
- * (ties: the lower id); all 0 for no rows.
- *
- * @throws {RangeError} if `costs` isn't a whole number of rows.
- */
+/** Computes the share `[E]` of the sequences that each expert would get without balancing, from costs `[rows, E]`; 0 for no rows. */
 export function shares(costs: Float32Array, experts: number): number[] {
   const counts = new Array<number>(experts).fill(0), best = assignArgmax(costs, experts);
   for (const e of best) counts[e]++;
@@ -67,18 +59,15 @@ export type AssignedRows = [
   predicted?: ArrayLike<number>,
 ];
 
-/**
- * Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over that of `predicted`. No
- * rows cost 0. Throws a `RangeError` where the shapes disagree.
- */
+/** Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over that of `predicted`. */
 export function regret(...rows: AssignedRows): number {
   const [costs, , experts] = rows;
-  return perToken("compute regret", rows, (row) => leastCost(costs, row * experts, experts));
+  return perToken(rows, (row) => leastCost(costs, row * experts, experts));
 }
 
-/** Computes the mean cost of the assigned experts per predicted prefix token. Throws a `RangeError` where the shapes disagree. */
+/** Computes the mean cost of the assigned experts per predicted prefix token. */
 export function nllPerToken(...rows: AssignedRows): number {
-  return perToken("compute the NLL per token", rows, () => 0);
+  return perToken(rows, () => 0);
 }
 
 /** Computes how much more than the mean the largest expert has, `max / mean - 1`, of tokens per expert; 0 for no tokens. */
@@ -88,17 +77,13 @@ export function tokenImbalance(tokens: ArrayLike<number>): number {
   return mean > 0 ? loads.reduce((a, b) => Math.max(a, b)) / mean - 1 : 0;
 }
 
-/** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token. */
+/** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token; 0 for no rows. */
 function perToken(
-  what: string,
   [costs, expert, experts, predicted]: AssignedRows,
   baseline: (row: number) => number,
 ): number {
-  const rows = costs.length / experts;
-  checkEqual(what, "rows", "costs", rows, "expert", expert.length);
-  checkEqual(what, "rows", "costs", rows, "predicted", predicted?.length ?? rows);
   let nats = 0, tokens = 0;
-  for (let row = 0; row < rows; row++) {
+  for (let row = 0; row < expert.length; row++) {
     nats += costs[row * experts + expert[row]] - baseline(row);
     tokens += predicted?.[row] ?? 1;
   }
@@ -111,11 +96,4 @@ function entropy(counts: number[], items: number): number {
 
 function total(counts: number[]): number {
   return counts.reduce((a, b) => a + b, 0);
-}
-
-function checkEqual(what: string, things: string, a: string, aLength: number, b: string, bLength: number) {
-  if (aLength === bLength) return;
-  throw new RangeError(
-    `Cannot ${what} as ${things} must be equally long: ${a} has ${aLength}, ${b} has ${bLength}`,
-  );
 }

@@ -50,10 +50,7 @@ export interface ExpertName {
   expert: number;
   /** Sequences that were sampled. */
   sampled: number;
-  /**
-   * Words, or pairs of tokens if no word sets it apart; the most telling first, none if nothing sets it
-   * apart.
-   */
+  /** Words, or pairs of tokens if no word sets it apart; the most telling first, none if nothing sets it apart. */
   terms: TellingTerm[];
   /** The sampled sequences that cost least, the cheapest first; none if all cost the same. */
   likeliest: SampledText[];
@@ -104,12 +101,12 @@ export async function nameExperts(
     if (sample === null) return null;
     samples.push(sample);
   }
-  const words = telling(samples.map(({ texts }) => counted(texts.map(({ words }) => words))), most);
+  const words = telling(samples.map(({ words }) => counted(words)), most);
   const needPairs = samples.length > 1 && words.some((terms) => terms.length === 0);
   const pairs = needPairs ? await tellingPairs(samples, tokenizer, most) : [];
   return samples.map((sample, expert) => ({
     expert,
-    sampled: sample.texts.length,
+    sampled: sample.ids.length,
     terms: words[expert].length > 0 ? words[expert] : pairs[expert] ?? [],
     ...endsOf(sample.costs, texts),
   }));
@@ -117,8 +114,10 @@ export async function nameExperts(
 
 /** A part's sampled sequences. */
 interface Sample {
-  /** Ids that were read, and the words of their text. */
-  texts: { ids: Uint16Array | Uint32Array; words: string[] }[];
+  /** Ids that were read. */
+  ids: (Uint16Array | Uint32Array)[];
+  /** The words of each. */
+  words: string[][];
   /** Those whose cost is known, and whether they are as long as the prefix. */
   costs: (SampledText & { whole: boolean })[];
 }
@@ -131,24 +130,22 @@ async function readSample(
   vouched?: Vouched,
 ): Promise<Sample | null> {
   const part = await readPart(folder, vouched);
-  const shards = shardsIn(part, "train");
-  if (shards.length === 0) return null;
-  const { texts, costs }: Sample = { texts: [], costs: [] };
-  for (const { name } of shards) {
-    if (texts.length === most) break;
+  const sample: Sample = { ids: [], words: [], costs: [] };
+  for (const { name } of shardsIn(part, "train")) {
+    if (sample.ids.length === most) break;
     const path = `${folder}/${name}`;
     if (!await exists(path)) return null;
     for await (const batch of readArrow(path, path, vouched)) {
       const { rows, tokens, length, source, sequence, nll } = fromBatch(batch, path, ["tokens"]);
       const { prefix, costs: perSequence } = lineageOf(batch) ?? {};
       const width = tokens!.length / rows;
-      for (let row = 0; row < rows && texts.length < most; row++) {
+      for (let row = 0; row < rows && sample.ids.length < most; row++) {
         const ids = tokens!.slice(row * width, row * width + Math.min(length[row], SAMPLE_TOKENS));
         const text = await textOf(ids, tokenizer);
-        texts.push({ ids, words: wordsOf(text) });
+        sample.ids.push(ids), sample.words.push(wordsOf(text));
         const predicted = perSequence ? 1 : Math.min(prefix ?? width, length[row]) - 1;
         if (nll === undefined || predicted < 1) continue;
-        costs.push({
+        sample.costs.push({
           sequence: String(sequence[row]),
           source: source?.[row] ?? "",
           cost: nll[row * (nll.length / rows) + part.expert] / predicted,
@@ -156,11 +153,11 @@ async function readSample(
           whole: length[row] >= (prefix ?? width),
         });
       }
-      if (texts.length === most) break;
+      if (sample.ids.length === most) break;
     }
     await vouched?.checkRest(path);
   }
-  return { texts, costs };
+  return shardsIn(part, "train").length === 0 ? null : sample;
 }
 
 /** Decodes ids; documents that end among them stand on lines of their own. */
@@ -273,7 +270,7 @@ async function tellingPairs(
   const pairsOf = (ids: Uint16Array | Uint32Array) =>
     Array.from(ids.subarray(1), (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id))
       .filter(Boolean);
-  const parts = samples.map(({ texts }) => counted(texts.map(({ ids }) => pairsOf(ids))));
+  const parts = samples.map(({ ids }) => counted(ids.map(pairsOf)));
   return await Promise.all(
     telling(parts, most).map((terms) =>
       Promise.all(terms.map(async ({ text, ...told }) => {

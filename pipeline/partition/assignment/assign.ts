@@ -95,8 +95,8 @@ async function* assigned(
         continue;
       }
       const experts = columns.nll!.length / rows;
+      checkWidth(where, experts, options.experts ?? known?.experts ?? experts);
       known ??= knownOf(batch, experts, assignment, options);
-      checkWidth(where, experts, known.experts);
       checkCosts(columns.nll!, experts, where);
       yield columns;
     }
@@ -139,7 +139,6 @@ function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, op
   const where = originOf(batch), { prices } = options;
   checkSettings({ experts });
   checkChunk(options.chunk, experts, assignment);
-  checkWidth(where, experts, options.experts ?? experts);
   const lineage = { ...lineageOut(batch, assignment, options), experts };
   checkLineage(batch, { experts }, "its own scores");
   if (prices) {

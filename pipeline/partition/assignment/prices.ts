@@ -92,10 +92,7 @@ export function byPrices({ experts, prices }: Prices): Assignment {
 export interface Drift {
   /** The largest relative deviation of an expert's share from an equal one. */
   deviation: number;
-  /**
-   * Four times the deviation that is expected for rows of the same kind. Above it the text is of another
-   * kind.
-   */
+  /** Four times the deviation that is expected for rows of the same kind. Above it the text is of another kind. */
   limit: number;
 }
 

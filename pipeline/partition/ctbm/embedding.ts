@@ -1,7 +1,4 @@
-/**
- * Embeddings of sequences: their TF-IDF along the directions in which sequences differ most, scaled to length
- * 1.
- */
+/** Embeddings of sequences: their TF-IDF along the directions in which sequences differ most, scaled to length 1. */
 
 import { inverseFrequencies, type SparseRow, weigh } from "./tfidf.ts";
 

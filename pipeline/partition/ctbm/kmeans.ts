@@ -1,6 +1,4 @@
-/**
- * Balanced k-means: finds centres of points such that an assignment gives every centre an equal part of them.
- */
+/** Balanced k-means: finds centres of points such that an assignment gives every centre an equal part of them. */
 
 import { permutation } from "../../random.ts";
 import { equalRooms } from "../assignment/assignment.ts";

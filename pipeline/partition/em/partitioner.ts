@@ -49,16 +49,21 @@ export const em: PartitionerKind = {
     return partitionerOf(routers, device, options);
   },
   async identify(folder) {
-    const hashes: string[] = [];
-    for (;;) {
-      const path = `${folder}/${routerFolder(hashes.length)}/model.safetensors`;
-      if (!await exists(path)) break;
-      hashes.push((await hashFile(path)).sha256);
-    }
+    const hashes = await modelHashes(folder, routerFolder);
     checkNumber(folder, (await readDescription(folder))?.experts, hashes.length);
     return { sha256: routersHash(hashes), experts: hashes.length };
   },
 };
+
+/** Hashes the models of a folder, each in a folder of its own, as far as their numbers go on. */
+export async function modelHashes(folder: string, nameOf: (model: number) => string): Promise<string[]> {
+  const hashes: string[] = [];
+  for (;;) {
+    const path = `${folder}/${nameOf(hashes.length)}/model.safetensors`;
+    if (!await exists(path)) return hashes;
+    hashes.push((await hashFile(path)).sha256);
+  }
+}
 
 function checkNumber(where: string, said: number | undefined, found: number): void {
   if (found > 0 && (said ?? found) === found) return;

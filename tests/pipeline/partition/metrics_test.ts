@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   nllPerToken,
@@ -56,10 +56,6 @@ Deno.test("normalizedMutualInformation() agrees with H(a) + H(b) - H(a, b) over 
   }));
 });
 
-Deno.test("normalizedMutualInformation() refuses labelings of different lengths", () => {
-  assertThrows(() => normalizedMutualInformation([1, 2], [1]), RangeError, "a has 2, b has 1");
-});
-
 const NLL = Float32Array.of(4, 2, 3, 1, 5, 5, 6, 8, 6); // [3, 3]
 
 Deno.test("shares() counts each row for its lowest NLL, the lower id of equals", () => {
@@ -78,14 +74,6 @@ Deno.test("nllPerToken() is the NLL of the assigned experts over the predicted t
   assertEquals(nllPerToken(NLL, Uint16Array.of(2, 0, 1), 3, Uint32Array.of(5, 5, 2)), 12 / 12);
   assertEquals(nllPerToken(NLL, [2, 0, 1], 3), 12 / 3);
   assertEquals(nllPerToken(new Float32Array(), [], 3, []), 0);
-});
-
-Deno.test("regret(), nllPerToken() and shares() refuse shapes that disagree", () => {
-  assertThrows(() => shares(NLL, 2), RangeError, "nll has 9 values, experts is 2");
-  for (const measure of [regret, nllPerToken]) {
-    assertThrows(() => measure(NLL, [0, 0], 3), RangeError, "costs has 3, expert has 2");
-    assertThrows(() => measure(NLL, [0, 0, 0], 3, [1]), RangeError, "costs has 3, predicted has 1");
-  }
 });
 
 Deno.test("tokenImbalance() is the largest load over the mean, less one", () => {

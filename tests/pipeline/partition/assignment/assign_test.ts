@@ -143,75 +143,46 @@ Deno.test("assign() takes another tool's scores with a warning, or M from the op
 });
 
 Deno.test("assign() refuses options before it reads", () => {
-  const never = () => new ReadableStream<RecordBatch>({ pull: () => fail("read") }, { highWaterMark: 0 });
-  const fail = (message: string) => {
-    throw new Error(message);
+  const pull = () => {
+    throw new Error("read");
   };
-  assertThrows(() => assign(never(), { chunk: 0 }), InputError, "chunk is 0, experts is any; set chunk 1");
-  for (const chunk of [-3, 1.5, NaN]) {
-    assertThrows(
-      () => assign(never(), { chunk }),
-      InputError,
-      `use chunk as it must be an integer of at least 0: it is ${chunk}`,
-    );
-  }
-  assertThrows(() => assign(never(), { chunk: 8, experts: 3 }), InputError, "set chunk 9");
-  assertThrows(
-    () => assign(never(), { chunk: 8, experts: 0 }),
-    InputError,
-    "use experts as it must be an integer from 1 to 65535: it is 0",
-  );
-  assertThrows(() => assign(never(), { chunk: 8, prefix: 1 }), InputError, "use prefix as it must be");
-  assertThrows(
-    () => assign(never(), { chunk: 8, method: "best" }),
-    InputError,
-    `it is "best"`,
-  );
+  const never = () => new ReadableStream<RecordBatch>({ pull }, { highWaterMark: 0 });
+  const refusals: [Parameters<typeof assign>[1], string][] = [
+    [{ chunk: 0 }, "chunk is 0, experts is any; set chunk 1"],
+    [{ chunk: 1.5 }, "use chunk as it must be an integer of at least 0: it is 1.5"],
+    [{ chunk: 8, experts: 3 }, "set chunk 9"],
+    [{ chunk: 8, experts: 0 }, "use experts as it must be an integer from 1 to 65535: it is 0"],
+    [{ chunk: 8, prefix: 1 }, "use prefix as it must be"],
+    [{ chunk: 8, method: "best" }, `it is "best"`],
+  ];
+  for (const [options, what] of refusals) assertThrows(() => assign(never(), options), InputError, what);
 });
 
 Deno.test("assign() refuses scores that do not fit, with both values", async () => {
-  const run = (batches: RecordBatch[], options: Partial<Parameters<typeof assign>[1]> = {}) =>
-    Array.fromAsync(assign(ReadableStream.from(batches), { chunk: 6, ...options }));
   const good = toBatch(scored(3), LINEAGE);
-  const two = toBatch({ ...scored(3), nll: new Float32Array(6) }, { ...LINEAGE, experts: 2 });
-  const foreignTwo = foreign({ ...scored(3), nll: new Float32Array(6) });
-
-  await assertRejects(() => run([good], { chunk: 8 }), InputError, "chunk is 8, experts is 3");
-  await assertRejects(
-    () => run([good], { experts: 2 }),
-    InputError,
-    "experts is 3 in the former, 2 in the latter",
-  );
-  await assertRejects(
-    () => run([foreignTwo], { experts: 3 }),
-    InputError,
-    "nll has 2 values per row, experts is 3",
-  );
-  await assertRejects(
-    () => run([good], { prefix: 4 }),
-    InputError,
-    "prefix is 3 in the former, 4 in the latter",
-  );
-  await assertRejects(() => run([good, two]), InputError, "experts is 2 in the former, 3 in the latter");
-  await assertRejects(() => run([good, foreignTwo]), InputError, "nll has 2 values per row, experts is 3");
-  await assertRejects(
-    () => run([good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })]),
-    InputError,
-    "routers is ee in the former, cd34 in the latter",
-  );
-  await assertRejects(
-    () => run([toBatch(scored(3), { ...LINEAGE, prefix: 1 })]),
-    InputError,
-    "use prefix as it must be",
-  );
-  await assertRejects(
-    () => run([toBatch({ ...scored(3), nll: undefined }, LINEAGE)]),
-    InputError,
-    `must have a column "nll"`,
-  );
-  const bad = scored(3);
-  bad.nll![5] = NaN;
-  await assertRejects(() => run([toBatch(bad, LINEAGE)]), InputError, "nll of row 1, expert 2 is NaN");
+  const two = { ...scored(3), nll: new Float32Array(6) };
+  const bad = { ...scored(3), nll: Float32Array.of(0, 0, 0, 0, 0, NaN, 0, 0, 0) };
+  const without = { ...scored(3), nll: undefined };
+  const refusals: [RecordBatch[], Partial<Parameters<typeof assign>[1]>, string][] = [
+    [[good], { chunk: 8 }, "chunk is 8, experts is 3"],
+    [[good], { experts: 2 }, "experts is 3 in the former, 2 in the latter"],
+    [[good], { prefix: 4 }, "prefix is 3 in the former, 4 in the latter"],
+    [[foreign(two)], { experts: 3 }, "nll has 2 values per row, experts is 3"],
+    [[good, foreign(two)], {}, "nll has 2 values per row, experts is 3"],
+    [[good, toBatch(two, { ...LINEAGE, experts: 2 })], {}, "experts is 2 in the former, 3 in the latter"],
+    [[good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })], {}, "routers is ee in the former, cd34 in"],
+    [[toBatch(scored(3), { ...LINEAGE, prefix: 1 })], {}, "use prefix as it must be"],
+    [[toBatch(without, LINEAGE)], {}, `must have a column "nll"`],
+    [
+      [toBatch(bad, LINEAGE)],
+      {},
+      "assign the batch as every cost must be finite: nll of row 1, expert 2 is NaN",
+    ],
+  ];
+  for (const [batches, options, what] of refusals) {
+    const run = assign(ReadableStream.from(batches), { chunk: 6, ...options });
+    await assertRejects(() => Array.fromAsync(run), InputError, what);
+  }
 });
 
 Deno.test("assign() finds the optimal parts of files, and assigns others by their prices", async () => {

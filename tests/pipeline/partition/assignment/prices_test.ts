@@ -85,17 +85,10 @@ Deno.test("drift() allows for the rows that are assigned as well as for those th
   assertEquals(drift([0, 0], 9), { deviation: 0, limit: 0 });
 });
 
-Deno.test("byPrices() refuses scores of another number of experts, and costs that are not finite", async () => {
+Deno.test("byPrices() refuses scores of another number of experts", async () => {
   const by = byPrices({ method: "optimal", experts: 2, rows: 9, prices: [0, 1] });
-  await assertRejects(
-    () => collect(by.assign(openAll(rowsOf(1, 1), 1))),
-    InputError,
-    "nll has 32 values per row, experts is 2",
-  );
-  const open = async function* () {
-    yield await Promise.resolve({ experts: 2, costs: Float32Array.of(1, NaN) });
-  };
-  await assertRejects(() => collect(by.assign({ open, rooms: equalRooms })), InputError, "expert 1 is NaN");
+  const run = () => collect(by.assign(openAll(rowsOf(1, 1), 1)));
+  await assertRejects(run, InputError, "nll has 32 values per row, experts is 2");
 });
 
 Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and refuses other files", async () => {
