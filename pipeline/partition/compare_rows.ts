@@ -1,7 +1,6 @@
 /** Compares, row by row, what the stages of a partition say of the same sequences. */
 
 import type { Columns, RecordBatch } from "../rows/arrow.ts";
-
 import { closeCursor, type Cursor, fill, openCursor, placeOf, rowsLeft } from "../rows/cursor.ts";
 
 /** The rows of one kind, training or held-out, as each stage has them. */
@@ -37,15 +36,15 @@ export async function compareRows(
     scores: sources.assigned && openCursor(sources.assigned),
     assignments: sources.assignments && openCursor(sources.assignments),
   };
+  const others = () => [...parts, beside.scores, beside.assignments].filter((cursor) => cursor !== undefined);
   let goOn = true;
   const differ: Differ = (at, what) => goOn = onDifference(placeOf(at), what) && goOn;
 
   /** The row of scores or assignments beside the current token row, as long as both are in step. */
   const rowBeside = async (name: keyof typeof beside, id: bigint): Promise<Cursor | undefined> => {
     const cursor = beside[name];
-    if (cursor === undefined) return undefined;
-    if (await fill(cursor) && cursor.columns.sequence[cursor.row] === id) return cursor;
-    const found = rowsLeft(cursor) === 0 ? "its end" : `sequence ${cursor.columns.sequence[cursor.row]}`;
+    if (cursor === undefined || await isAt(cursor, id)) return cursor;
+    const found = rowsLeft(cursor) === 0 ? "its end" : `sequence ${idOf(cursor)}`;
     differ(cursor, `${name} must follow the tokens: here they have sequence ${id}, it has ${found}`);
     await closeCursor(cursor);
     return beside[name] = undefined;
@@ -53,9 +52,8 @@ export async function compareRows(
 
   try {
     while (goOn && await fill(tokens)) {
-      const id = tokens.columns.sequence[tokens.row];
-      const scored = await rowBeside("scores", id);
-      const recorded = await rowBeside("assignments", id);
+      const id = idOf(tokens);
+      const scored = await rowBeside("scores", id), recorded = await rowBeside("assignments", id);
       const said = scored ?? recorded;
       const expected = said?.columns.expert?.[said.row];
       const expert = await findPart(parts, id, expected, differ);
@@ -67,7 +65,7 @@ export async function compareRows(
       } else {
         const part = parts[expert];
         loads[expert]++;
-        checkSame(part, tokens, TOKEN_COLUMNS, differ);
+        checkSame(part, tokens, ["document", "source", "length", "tokens"], differ);
         if (scored) checkSame(part, scored, ["nll"], differ);
         if (expected !== undefined && expected !== expert) {
           differ(part, `sequence ${id} must be with the expert of its scores: that is ${expected}`);
@@ -78,23 +76,26 @@ export async function compareRows(
       for (const cursor of [tokens, scored, recorded]) if (cursor) cursor.row++;
       if (rowsLeft(tokens) === 0) onRows(tokens.before + tokens.row);
     }
-    for (const cursor of [...parts, beside.scores, beside.assignments]) {
-      if (!goOn || !cursor || !await fill(cursor)) continue;
+    for (const cursor of others()) {
+      if (!goOn || !await fill(cursor)) continue;
       const place = placeOf(cursor);
-      const what = `the tokens have no more rows, or not in this order: ${await drain(cursor)} follow here`;
-      goOn = onDifference(place, what);
+      let rows = 0;
+      for (; await fill(cursor); cursor.row = cursor.columns.rows) rows += rowsLeft(cursor);
+      goOn = onDifference(place, `the tokens have no more rows, or not in this order: ${rows} follow here`);
     }
   } finally {
-    for (const cursor of [tokens, ...parts, beside.scores, beside.assignments]) {
-      if (cursor) await closeCursor(cursor);
-    }
+    for (const cursor of [tokens, ...others()]) await closeCursor(cursor);
   }
   return loads;
 }
 
 type Differ = (at: Cursor, what: string) => void;
 
-const TOKEN_COLUMNS = ["document", "source", "length", "tokens"] as const;
+/** Gives the sequence at which a cursor is. */
+const idOf = ({ columns, row }: Cursor): bigint => columns.sequence[row];
+
+const isAt = async (cursor: Cursor, id: bigint): Promise<boolean> =>
+  await fill(cursor) && idOf(cursor) === id;
 
 /**
  * Finds the expert whose next row is sequence `id`; looks at `likely` first. If there is none, rows that
@@ -106,10 +107,8 @@ async function findPart(
   likely: number | undefined,
   differ: Differ,
 ): Promise<number | undefined> {
-  const at = async (expert: number) =>
-    await fill(parts[expert]) && parts[expert].columns.sequence[parts[expert].row] === id;
-  if (likely !== undefined && likely < parts.length && await at(likely)) return likely;
-  for (let expert = 0; expert < parts.length; expert++) if (await at(expert)) return expert;
+  if (likely !== undefined && likely < parts.length && await isAt(parts[likely], id)) return likely;
+  for (const [expert, part] of parts.entries()) if (await isAt(part, id)) return expert;
   for (const [expert, part] of parts.entries()) {
     const row = part.columns.sequence.indexOf(id, part.row);
     if (row < 0) continue;
@@ -120,15 +119,11 @@ async function findPart(
   }
 }
 
-/**
- * Compares the columns of the current rows of two cursors. A column that only one of them has counts as
- * different.
- */
+/** Compares columns of the current rows of two cursors. A column that only one of them has counts as different. */
 function checkSame(a: Cursor, b: Cursor, names: readonly (keyof Columns)[], differ: Differ) {
   for (const name of names) {
     if (sameValues(a, b, name)) continue;
-    const id = a.columns.sequence[a.row];
-    differ(a, `${name} of sequence ${id} must be that of ${placeOf(b)}: it differs`);
+    differ(a, `${name} of sequence ${idOf(a)} must be that of ${placeOf(b)}: it differs`);
   }
 }
 
@@ -139,14 +134,4 @@ function sameValues(a: Cursor, b: Cursor, name: keyof Columns): boolean {
   if (width !== y.length / b.columns.rows) return false;
   for (let i = 0; i < width; i++) if (x[a.row * width + i] !== y[b.row * width + i]) return false;
   return true;
-}
-
-/** Counts the rows that are left in a stream, reading it to its end. */
-async function drain(cursor: Cursor): Promise<number> {
-  let rows = 0;
-  while (await fill(cursor)) {
-    rows += rowsLeft(cursor);
-    cursor.row = cursor.columns.rows;
-  }
-  return rows;
 }

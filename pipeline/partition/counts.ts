@@ -1,7 +1,15 @@
 /** Counts what each expert gets, row by row, so that a partition of any size can be described. */
 
 import type { PartCounts, PartitionCounts } from "./manifests.ts";
-import { countSource, informationOfTable, sortSources, type SourceCount, tokenImbalance } from "./metrics.ts";
+import { informationOfTable, tokenImbalance } from "./metrics.ts";
+
+/** Sequences and tokens of one source. */
+export interface SourceCount {
+  /** Sequences. */
+  sequences: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+}
 
 /** Sums over one expert's sequences. */
 export interface Tally {
@@ -36,13 +44,16 @@ export function countRow(
   tally.cost += row.cost;
   tally.lowest += row.lowest;
   tally.predicted += row.predicted;
-  countSource(tally.sources, row.source, row.tokens);
+  const source = tally.sources.get(row.source) ?? { sequences: 0, tokens: 0 };
+  tally.sources.set(row.source, source);
+  source.sequences++;
+  source.tokens += row.tokens;
 }
 
 /** Gives the counts of one expert. */
 export function partCounts({ sequences, tokens, cost, predicted, sources }: Tally): PartCounts {
-  const nllPerToken = perToken(cost, predicted);
-  return { sequences, tokens, nllPerToken, sources: Object.fromEntries(sortSources(sources)) };
+  const sorted = [...sources].sort(([a], [b]) => a < b ? -1 : 1); // so that it does not depend on who came first
+  return { sequences, tokens, nllPerToken: perToken(cost, predicted), sources: Object.fromEntries(sorted) };
 }
 
 /** Gives the counts of all experts together. */

@@ -5,50 +5,30 @@
  */
 
 import { assignArgmax } from "./assignment/argmax.ts";
-
-/** Sequences and tokens of one source. */
-export interface SourceCount {
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
-}
+import { leastCost } from "./assignment/assignment.ts";
 
 /**
  * Measures how much two labelings of the same items tell about each other: mutual information over the arithmetic mean of
  * the two entropies, 0 (independent) to 1 (the same up to names).
  *
  * A labeling with one label tells nothing, so the value is then 0 (also for no items at all).
- *
- * @throws {RangeError} if the labelings differ in length.
  */
 export function normalizedMutualInformation(
   a: ArrayLike<number | string>,
   b: ArrayLike<number | string>,
 ): number {
-  checkEqual("measure mutual information", "labelings", "a", a.length, "b", b.length);
-  const columnOf = new Map<number | string, number>();
-  const rowOf = new Map<number | string, number>();
-  const table: number[][] = [];
-  for (let i = 0; i < a.length; i++) {
-    const row = indexOf(rowOf, a[i]);
-    const column = indexOf(columnOf, b[i]);
-    const counts = table[row] ??= [];
-    counts[column] = (counts[column] ?? 0) + 1;
-  }
+  const [rowOf, columnOf] = [a, b].map((labels) =>
+    new Map([...new Set(Array.from(labels))].map((label, index) => [label, index]))
+  );
+  const table = Array.from(rowOf, () => new Array<number>(columnOf.size).fill(0));
+  for (let i = 0; i < a.length; i++) table[rowOf.get(a[i])!][columnOf.get(b[i])!]++;
   return informationOfTable(table);
 }
 
-/**
- * Measures the normalised mutual information of a table of counts `[rows, columns]`, as
- * {@linkcode normalizedMutualInformation} does of two labelings; missing entries count 0.
- */
-export function informationOfTable(table: number[][]): number {
-  const rows = table.map((counts) => total(counts));
-  const columns: number[] = [];
-  for (const counts of table) {
-    counts.forEach((count, column) => columns[column] = (columns[column] ?? 0) + count);
-  }
+/** Measures the same of a table of counts `[rows, columns]`. */
+export function informationOfTable(table: readonly number[][]): number {
+  const rows = table.map(total);
+  const columns = (table[0] ?? []).map((_, column) => total(table.map((counts) => counts[column])));
   const items = total(rows);
   const normaliser = (entropy(rows, items) + entropy(columns, items)) / 2;
   if (normaliser === 0) return 0;
@@ -61,17 +41,11 @@ export function informationOfTable(table: number[][]): number {
   return Math.min(1, Math.max(0, information / normaliser)); // rounding can leave the interval by an ulp
 }
 
-/**
- * Computes the share of the sequences that each expert would get without balancing, `[experts]`, from costs `[rows, experts]`
- * (ties: the lower id); all 0 for no rows.
- *
- * @throws {RangeError} if `costs` isn't a whole number of rows.
- */
+/** Computes the share `[E]` of the sequences that each expert would get without balancing, from costs `[rows, E]`; 0 for no rows. */
 export function shares(costs: Float32Array, experts: number): number[] {
-  const rows = countRows("compute shares", costs, experts);
-  const counts = new Array<number>(experts).fill(0);
-  for (const e of assignArgmax(costs, experts)) counts[e]++;
-  return counts.map((n) => rows === 0 ? 0 : n / rows);
+  const counts = new Array<number>(experts).fill(0), best = assignArgmax(costs, experts);
+  for (const e of best) counts[e]++;
+  return counts.map((n) => best.length === 0 ? 0 : n / best.length);
 }
 
 /**
@@ -85,33 +59,15 @@ export type AssignedRows = [
   predicted?: ArrayLike<number>,
 ];
 
-/**
- * Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over that of `predicted`. No
- * rows cost 0. Throws a `RangeError` where the shapes disagree.
- */
+/** Computes what balancing costs, per predicted prefix token: the sum of `costs[assigned] - min costs` over that of `predicted`. */
 export function regret(...rows: AssignedRows): number {
   const [costs, , experts] = rows;
-  countRows("compute regret", costs, experts);
-  const best = assignArgmax(costs, experts);
-  return perToken("compute regret", rows, (row) => costs[row * experts + best[row]]);
+  return perToken(rows, (row) => leastCost(costs, row * experts, experts));
 }
 
-/** Computes the mean cost of the assigned experts per predicted prefix token. Throws a `RangeError` where the shapes disagree. */
+/** Computes the mean cost of the assigned experts per predicted prefix token. */
 export function nllPerToken(...rows: AssignedRows): number {
-  return perToken("compute the NLL per token", rows, () => 0);
-}
-
-/** Adds one sequence of `tokens` tokens to the counts of its source, in place. */
-export function countSource(counts: Map<string, SourceCount>, source: string, tokens: number): void {
-  let count = counts.get(source);
-  if (count === undefined) counts.set(source, count = { sequences: 0, tokens: 0 });
-  count.sequences++;
-  count.tokens += tokens;
-}
-
-/** Copies counts with their sources sorted by name, so that what is printed doesn't depend on who came first. */
-export function sortSources(counts: Map<string, SourceCount>): Map<string, SourceCount> {
-  return new Map([...counts].sort(([a], [b]) => a < b ? -1 : a > b ? 1 : 0));
+  return perToken(rows, () => 0);
 }
 
 /** Computes how much more than the mean the largest expert has, `max / mean - 1`, of tokens per expert; 0 for no tokens. */
@@ -121,60 +77,23 @@ export function tokenImbalance(tokens: ArrayLike<number>): number {
   return mean > 0 ? loads.reduce((a, b) => Math.max(a, b)) / mean - 1 : 0;
 }
 
-/** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token. */
+/** Sums `costs[assigned] - baseline(row)` over the rows, per predicted token; 0 for no rows. */
 function perToken(
-  what: string,
   [costs, expert, experts, predicted]: AssignedRows,
   baseline: (row: number) => number,
 ): number {
-  const rows = countRows(what, costs, experts);
-  checkEqual(what, "rows", "costs", rows, "expert", expert.length);
-  if (predicted !== undefined) checkEqual(what, "rows", "costs", rows, "predicted", predicted.length);
-  let nats = 0;
-  let tokens = 0;
-  for (let row = 0; row < rows; row++) {
-    const e = expert[row];
-    if (!(e < experts)) {
-      throw new RangeError(
-        `Cannot ${what} as every expert must be below ${experts}: expert of row ${row} is ${e}`,
-      );
-    }
-    nats += costs[row * experts + e] - baseline(row);
-    tokens += predicted === undefined ? 1 : predicted[row];
+  let nats = 0, tokens = 0;
+  for (let row = 0; row < expert.length; row++) {
+    nats += costs[row * experts + expert[row]] - baseline(row);
+    tokens += predicted?.[row] ?? 1;
   }
   return tokens === 0 ? 0 : nats / tokens;
 }
 
 function entropy(counts: number[], items: number): number {
-  let sum = 0;
-  counts.forEach((n) => {
-    if (n > 0) sum -= n / items * Math.log(n / items);
-  });
-  return sum;
+  return -total(counts.map((n) => n > 0 ? n / items * Math.log(n / items) : 0));
 }
 
 function total(counts: number[]): number {
   return counts.reduce((a, b) => a + b, 0);
-}
-
-function indexOf(indices: Map<number | string, number>, label: number | string): number {
-  let index = indices.get(label);
-  if (index === undefined) indices.set(label, index = indices.size);
-  return index;
-}
-
-function countRows(what: string, costs: Float32Array, experts: number): number {
-  if (!Number.isInteger(experts) || experts < 1 || costs.length % experts !== 0) {
-    throw new RangeError(
-      `Cannot ${what} as costs must be [rows, experts]: costs has ${costs.length} values, experts is ${experts}`,
-    );
-  }
-  return costs.length / experts;
-}
-
-function checkEqual(what: string, things: string, a: string, aLength: number, b: string, bLength: number) {
-  if (aLength === bLength) return;
-  throw new RangeError(
-    `Cannot ${what} as ${things} must be equally long: ${a} has ${aLength}, ${b} has ${bLength}`,
-  );
 }

@@ -20,13 +20,8 @@ export { assignmentOf, ASSIGNMENTS } from "./assignment/assignments.ts";
 export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
 export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
-export {
-  type RoundScores,
-  type RouterShare,
-  type RouterState,
-  trainRouters,
-  type TrainRoutersOptions,
-} from "./em/train_routers.ts";
+export * from "./em/train_routers.ts";
+export type { SourceCount } from "./counts.ts";
 export { type Description, writeDescription } from "./folder.ts";
 export {
   expertFolder,
@@ -39,16 +34,7 @@ export {
   readPartition,
   type Shard,
 } from "./manifests.ts";
-export {
-  type AssignedRows,
-  informationOfTable,
-  nllPerToken,
-  normalizedMutualInformation,
-  regret,
-  shares,
-  type SourceCount,
-  tokenImbalance,
-} from "./metrics.ts";
+export * from "./metrics.ts";
 export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";
 export {
   CALLED_WORDS,
@@ -58,15 +44,7 @@ export {
   type SampledText,
   type TellingTerm,
 } from "./names.ts";
-export {
-  type LearnContext,
-  type Learned,
-  type Member,
-  type OpenOptions,
-  type Partitioner,
-  type PartitionerKind,
-  type TokenRows,
-} from "./partitioner.ts";
+export type * from "./partitioner.ts";
 export {
   identifyPartitioner,
   openPartitioner,

@@ -11,7 +11,6 @@
  */
 
 import { fromBatch, readArrow } from "../rows/arrow.ts";
-
 import { lineageOf } from "../rows/lineage.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -51,10 +50,7 @@ export interface ExpertName {
   expert: number;
   /** Sequences that were sampled. */
   sampled: number;
-  /**
-   * Words, or pairs of tokens if no word sets it apart; the most telling first, none if nothing sets it
-   * apart.
-   */
+  /** Words, or pairs of tokens if no word sets it apart; the most telling first, none if nothing sets it apart. */
   terms: TellingTerm[];
   /** The sampled sequences that cost least, the cheapest first; none if all cost the same. */
   likeliest: SampledText[];
@@ -77,25 +73,16 @@ export interface NameOptions {
 /** Words that an expert is called after, of those that set it apart: the first ones. */
 export const CALLED_WORDS = 4;
 
-/** Sequences that are sampled of all experts together, and the least and the most of one expert. */
-const SAMPLE = 8192;
-const LEAST_SAMPLE = 128;
-const MOST_SAMPLE = 512;
-/** Tokens of a sampled sequence that are read. */
-const SAMPLE_TOKENS = 256;
-/** Sequences that must hold a word before it can tell anything. */
-const LEAST_SEQUENCES = 3;
-/**
- * By how many standard errors log-odds must exceed 0. Thousands of words are looked at, and chance must not
- * lift any of them.
- */
+const SAMPLE = 8192; // sequences that are sampled of all experts together
+const [LEAST_SAMPLE, MOST_SAMPLE] = [128, 512]; // of one expert
+const SAMPLE_TOKENS = 256; // of a sampled sequence that are read
+const LEAST_SEQUENCES = 3; // that must hold a word before it can tell anything
+// By how many standard errors log-odds must exceed 0: of the thousands of words, chance must not lift any.
 const ERRORS = 4.5;
-/** How many sequences the prior counts as. */
-const PRIOR = 10;
-/** Share of the others' sequences that hold a word above which it says nothing to a person, as "the" does not. */
-const COMMON = 1 / 3;
-/** Most characters of a text. */
-const MOST_CHARACTERS = 400;
+const PRIOR = 10; // sequences that the prior counts as
+const COMMON = 1 / 3; // of the others' sequences: a word in more of them says nothing to a person, as "the" does not
+const MOST_CHARACTERS = 400; // of a text
+const IDS = 2 ** 26; // ids below it fit a pair into one number, exactly
 
 /**
  * Names the experts of a partition by samples of their training shards; null where the shards of a part are not there.
@@ -104,77 +91,61 @@ const MOST_CHARACTERS = 400;
  */
 export async function nameExperts(
   folder: string,
-  { tokenizer, vouched, terms: mostTerms = 8, texts: mostTexts = 3 }: NameOptions,
+  { tokenizer, vouched, terms: most = 8, texts = 3 }: NameOptions,
 ): Promise<ExpertName[] | null> {
   const { parts } = await readPartition(folder, vouched);
   const rows = Math.min(MOST_SAMPLE, Math.max(LEAST_SAMPLE, Math.floor(SAMPLE / parts.length)));
   const samples: Sample[] = [];
   for (const { folder: part } of parts) {
-    const sample = await readSample(`${folder}/${part}`, rows, { tokenizer, vouched, most: mostTexts });
+    const sample = await readSample(`${folder}/${part}`, rows, tokenizer, vouched);
     if (sample === null) return null;
     samples.push(sample);
   }
-  const words = telling(samples.map(({ words }) => words), mostTerms)
-    .map((terms) => terms.map(({ term: _, ...told }) => told));
+  const words = telling(samples.map(({ words }) => counted(words)), most);
   const needPairs = samples.length > 1 && words.some((terms) => terms.length === 0);
-  const pairs = needPairs ? await tellingPairs(samples, tokenizer, mostTerms) : [];
-  return samples.map(({ words: { sequences }, likeliest, leastLikely }, expert) => ({
+  const pairs = needPairs ? await tellingPairs(samples, tokenizer, most) : [];
+  return samples.map((sample, expert) => ({
     expert,
-    sampled: sequences,
+    sampled: sample.ids.length,
     terms: words[expert].length > 0 ? words[expert] : pairs[expert] ?? [],
-    likeliest,
-    leastLikely,
+    ...endsOf(sample.costs, texts),
   }));
-}
-
-/** Numbers of sequences that hold each term. */
-export interface TermCounts<Term = string> {
-  /** Sequences that were looked at. */
-  sequences: number;
-  /** Those that hold a term. */
-  holding: Map<Term, number>;
 }
 
 /** A part's sampled sequences. */
 interface Sample {
-  words: TermCounts;
-  /** The ids that were read, row by row. */
+  /** Ids that were read. */
   ids: (Uint16Array | Uint32Array)[];
-  likeliest: SampledText[];
-  leastLikely: SampledText[];
+  /** The words of each. */
+  words: string[][];
+  /** Those whose cost is known, and whether they are as long as the prefix. */
+  costs: (SampledText & { whole: boolean })[];
 }
 
 /** Reads the first rows of a part; null where its shards are not there. */
 async function readSample(
   folder: string,
   most: number,
-  { tokenizer, vouched, most: texts }: Pick<NameOptions, "tokenizer" | "vouched"> & { most: number },
+  tokenizer: Tokenizer,
+  vouched?: Vouched,
 ): Promise<Sample | null> {
   const part = await readPart(folder, vouched);
-  const shards = shardsIn(part, "train");
-  if (shards.length === 0) return null;
-  const words: TermCounts = { sequences: 0, holding: new Map() };
-  const ids: Sample["ids"] = [];
-  const found: (SampledText & { whole: boolean })[] = [];
-  for (const { name } of shards) {
-    if (ids.length === most) break;
+  const sample: Sample = { ids: [], words: [], costs: [] };
+  for (const { name } of shardsIn(part, "train")) {
+    if (sample.ids.length === most) break;
     const path = `${folder}/${name}`;
     if (!await exists(path)) return null;
     for await (const batch of readArrow(path, path, vouched)) {
       const { rows, tokens, length, source, sequence, nll } = fromBatch(batch, path, ["tokens"]);
       const { prefix, costs: perSequence } = lineageOf(batch) ?? {};
       const width = tokens!.length / rows;
-      for (let row = 0; row < rows && ids.length < most; row++) {
-        const real = tokens!.slice(row * width, row * width + Math.min(length[row], SAMPLE_TOKENS));
-        ids.push(real);
-        const text = await textOf(real, tokenizer);
-        words.sequences++;
-        for (const word of new Set(wordsOf(text))) {
-          words.holding.set(word, (words.holding.get(word) ?? 0) + 1);
-        }
+      for (let row = 0; row < rows && sample.ids.length < most; row++) {
+        const ids = tokens!.slice(row * width, row * width + Math.min(length[row], SAMPLE_TOKENS));
+        const text = await textOf(ids, tokenizer);
+        sample.ids.push(ids), sample.words.push(wordsOf(text));
         const predicted = perSequence ? 1 : Math.min(prefix ?? width, length[row]) - 1;
         if (nll === undefined || predicted < 1) continue;
-        found.push({
+        sample.costs.push({
           sequence: String(sequence[row]),
           source: source?.[row] ?? "",
           cost: nll[row * (nll.length / rows) + part.expert] / predicted,
@@ -182,12 +153,11 @@ async function readSample(
           whole: length[row] >= (prefix ?? width),
         });
       }
-      if (ids.length === most) break;
+      if (sample.ids.length === most) break;
     }
     await vouched?.checkRest(path);
   }
-  const ends = endsOf(found, texts);
-  return { words, ids, ...ends };
+  return shardsIn(part, "train").length === 0 ? null : sample;
 }
 
 /** Decodes ids; documents that end among them stand on lines of their own. */
@@ -202,14 +172,8 @@ async function textOf(ids: Uint16Array | Uint32Array, { eos, decode }: Tokenizer
   return texts.join("\n");
 }
 
-/**
- * Takes the cheapest and the dearest texts, only of sequences as long as the prefix unless there are too few
- * of these.
- */
-function endsOf(
-  found: (SampledText & { whole: boolean })[],
-  most: number,
-): Pick<Sample, "likeliest" | "leastLikely"> {
+/** Takes the cheapest and the dearest texts, only of sequences as long as the prefix unless there are too few of these. */
+function endsOf(found: Sample["costs"], most: number): Pick<ExpertName, "likeliest" | "leastLikely"> {
   const long = found.filter(({ whole }) => whole);
   const sorted = (long.length >= 2 * most ? long : found).sort((a, b) => a.cost - b.cost)
     .map(({ whole: _, ...text }) => text);
@@ -229,10 +193,7 @@ const UNSPACED =
   /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u;
 let segmenter: Intl.Segmenter | undefined; // loaded only for such texts: it costs some time and memory
 
-/**
- * Lists the words of a text in lower case. A single letter is no word, unless its script has words of one
- * letter.
- */
+/** Lists the words of a text in lower case. A single letter is no word, unless its script has words of one letter. */
 export function wordsOf(text: string): string[] {
   return (text.match(WORD) ?? []).flatMap((run) => {
     if (UNSPACED.test(run)) {
@@ -243,9 +204,25 @@ export function wordsOf(text: string): string[] {
   });
 }
 
+/** Numbers of sequences that hold each term. */
+export interface TermCounts {
+  /** Sequences that were looked at. */
+  sequences: number;
+  /** Those that hold a term. */
+  holding: Map<string, number>;
+}
+
+function counted(sequences: string[][]): TermCounts {
+  const holding = new Map<string, number>();
+  for (const terms of sequences) {
+    for (const term of new Set(terms)) holding.set(term, (holding.get(term) ?? 0) + 1);
+  }
+  return { sequences: sequences.length, holding };
+}
+
 /** Lists the telling terms of every part, the most telling first. */
-export function telling<Term>(parts: TermCounts<Term>[], most: number): (TellingTerm & { term: Term })[][] {
-  const all: TermCounts<Term> = { sequences: 0, holding: new Map() };
+export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
+  const all: TermCounts = { sequences: 0, holding: new Map() };
   for (const { sequences, holding } of parts) {
     all.sequences += sequences;
     for (const [term, count] of holding) all.holding.set(term, (all.holding.get(term) ?? 0) + count);
@@ -253,12 +230,12 @@ export function telling<Term>(parts: TermCounts<Term>[], most: number): (Telling
   return parts.map(({ sequences, holding }) => {
     const rest = all.sequences - sequences;
     if (sequences === 0 || rest === 0) return [];
-    const found = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(([term, count]) => {
-      const others = all.holding.get(term)! - count;
-      const prior = (all.holding.get(term)! / all.sequences) * PRIOR;
+    const found = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(([text, count]) => {
+      const others = all.holding.get(text)! - count;
+      const prior = (all.holding.get(text)! / all.sequences) * PRIOR;
       const { logOdds, error } = logOddsOf([count, sequences], [others, rest], prior);
       const shares = { share: count / sequences, shareOfRest: others / rest };
-      return { term, text: String(term), logOdds, ...shares, least: logOdds - ERRORS * error };
+      return { text, logOdds, ...shares, least: logOdds - ERRORS * error };
     });
     return found.filter(({ least, shareOfRest }) => least > 0 && shareOfRest < COMMON)
       .sort((a, b) => b.least - a.least || (a.text < b.text ? -1 : 1))
@@ -284,32 +261,22 @@ export function logOddsOf(
   };
 }
 
-/** Ids below this number fit a pair into one number, exactly. */
-const IDS = 2 ** 26;
-
 /** Lists the telling pairs of tokens that stand side by side, with their texts. */
 async function tellingPairs(
   samples: readonly Sample[],
-  tokenizer: Tokenizer,
+  { eos, decode }: Tokenizer,
   most: number,
 ): Promise<TellingTerm[][]> {
-  const counts = samples.map(({ ids }) => {
-    const holding = new Map<number, number>();
-    for (const row of ids) {
-      const pairs = new Set<number>();
-      for (let i = 1; i < row.length; i++) {
-        if (row[i] !== tokenizer.eos && row[i - 1] !== tokenizer.eos) pairs.add(row[i - 1] * IDS + row[i]);
-      }
-      for (const pair of pairs) holding.set(pair, (holding.get(pair) ?? 0) + 1);
-    }
-    return { sequences: ids.length, holding };
-  });
+  const pairsOf = (ids: Uint16Array | Uint32Array) =>
+    Array.from(ids.subarray(1), (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id))
+      .filter(Boolean);
+  const parts = samples.map(({ ids }) => counted(ids.map(pairsOf)));
   return await Promise.all(
-    telling(counts, most).map((terms) =>
-      Promise.all(terms.map(async ({ term, ...told }) => ({
-        ...told,
-        text: quoted(await tokenizer.decode([Math.floor(term / IDS), term % IDS])),
-      })))
+    telling(parts, most).map((terms) =>
+      Promise.all(terms.map(async ({ text, ...told }) => {
+        const pair = await decode([Math.floor(Number(text) / IDS), Number(text) % IDS]);
+        return { text: quoted(pair), ...told };
+      }))
     ),
   );
 }

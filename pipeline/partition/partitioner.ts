@@ -39,23 +39,16 @@ export interface Partitioner {
   readonly tokenizer?: string;
   /** Id of the token that closes a document, where it is known. */
   readonly eos?: number;
-  /**
-   * Whether a cost is one of the whole sequence. Otherwise it is a sum over the predicted tokens of the
-   * prefix.
-   */
+  /** Whether a cost is one of the whole sequence, not a sum over the predicted tokens of the prefix. */
   readonly perSequence?: boolean;
   /** Shape of each of its models, where it has some. */
   readonly shape?: ModelConfig;
   /**
-   * Computes costs f32 `[prefixes, rows, E]` of sequences for every expert, each by the first min(prefix,
-   * length) tokens; the lowest is the best. Prefixes ascend, and all come from one pass. The costs of a row
-   * do not depend on other rows. `signal` may end it early.
+   * Computes costs f32 `[prefixes, rows, E]`, each by the first min(prefix, length) tokens; the lowest is the best. Prefixes ascend. The
+   * costs of a row do not depend on other rows. `signal` may end it early.
    */
   costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
-  /**
-   * Counts the sequences of which it knows nothing, so that they cost every expert the same. Absent where there
-   * are none such.
-   */
+  /** Counts the sequences of which it knows nothing, so that they cost every expert the same. */
   unknown?(rows: TokenRows): number;
   /** Frees what it holds. */
   close(): void;
@@ -77,10 +70,7 @@ export interface LearnContext {
   tokens: { vocabulary: number; eos: number; tokenizer: string; trainSequences: number };
   /** Paths of the training shards, in their order. */
   shards: string[];
-  /**
-   * Hashes what a state to resume from depends on: the settings and inputs of the stage, with these values in
-   * place of them or beside them.
-   */
+  /** Hashes what a state to resume from depends on: settings and inputs of the stage, and these values instead or besides. */
   stateKey(values: Record<string, unknown>): string;
   /** Whether a saved state is ignored. */
   anew: boolean;
@@ -156,7 +146,7 @@ export interface PartitionerKind {
   routes: boolean;
   /** Whether training text can be split by it. */
   splits: boolean;
-  /** Whether whole sequences decide where training text goes. Otherwise prefixes of M tokens do. */
+  /** Whether whole sequences decide where training text goes, not prefixes of M tokens. */
   whole?: boolean;
   /** Whether it has a model per expert, with the shape that the settings of routers give. */
   models?: boolean;
@@ -168,10 +158,7 @@ export interface PartitionerKind {
   routingTemperature?: number;
   /** Names of the settings that its result depends on. */
   settings: readonly (keyof Configuration)[];
-  /**
-   * Gives the values of these settings as a manifest keeps them; undefined for settings that do not matter
-   * given the others.
-   */
+  /** Gives their values as a manifest keeps them; undefined for settings that do not matter given the others. */
   values?(configuration: Configuration): Record<string, unknown>;
   /** Version of its results: to be raised when the bits of what it learns change. */
   revision: number;
@@ -179,10 +166,7 @@ export interface PartitionerKind {
   learn(context: LearnContext): Promise<Learned>;
   /** Learns at once from sequences that are read by number. Absent where it learns round by round. */
   learnOn?(options: LearnOptions): Promise<Omit<Learned, "outputs">>;
-  /**
-   * Learns a share of it, beside processes that learn the others, and returns counts; {@linkcode learn} puts together what they made, to
-   * the bytes that it makes alone. Absent where one process learns all.
-   */
+  /** Learns a share of it, in parallel with others, and returns counts. {@linkcode learn} joins the shares, to the bytes it makes alone. */
   learnShare?(context: LearnContext, member: Member): Promise<Record<string, unknown>>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;

@@ -48,7 +48,7 @@ export async function openPartitioner(
   return await (await partitionerKind(folder, options?.vouched)).open(folder, device, options);
 }
 
-/** Reads the identity of a folder's partitioner and its number of experts, without opening it; throws as {@linkcode openPartitioner} does. */
+/** Reads identity and number of experts of a folder's partitioner, without opening it; throws as {@linkcode openPartitioner} does. */
 export async function identifyPartitioner(folder: string): Promise<{ sha256: string; experts: number }> {
   return await (await partitionerKind(folder)).identify(folder);
 }
@@ -72,7 +72,8 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
     const what = `Cannot open the partitioner "${folder}" as its kind must be ${kinds}: it is ${name}`;
     throw new InputError(what, { where: folder });
   }
-  const near = await nearest(folder);
+  const around = dirname(folder);
+  const near = await first([...within(folder), around, ...within(around)]);
   const fact = await exists(folder) ? "it holds neither" : "it is not there";
   throw new InputError(
     `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${fact}`,
@@ -85,8 +86,8 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
  * expert, whatever the length of a prefix.
  */
 export async function routesByPrefix(run: string): Promise<boolean> {
-  const { routers = "", partitioner } = (await readRunConfiguration(run, { edited: true }))?.configuration ??
-    {};
+  const { configuration } = await readRunConfiguration(run, { edited: true }) ?? {};
+  const { routers = "", partitioner } = configuration ?? {};
   const elsewhere = async () =>
     await readDescription(await partitionerFolder(run, routers)).catch(() => null);
   const kind = routers === "" ? partitioner : (await elsewhere())?.kind;
@@ -98,25 +99,17 @@ export async function routesByPrefix(run: string): Promise<boolean> {
  * made before there were kinds.
  */
 export async function partitionerFolder(run: string, named = ""): Promise<string> {
-  const own = `${run}/partitioner`;
-  for (const place of [...named ? [named] : [], own, `${run}/routers`]) {
-    if (await holdsPartitioner(place)) return place;
-  }
-  return named || own;
+  return await first([...named ? [named] : [], ...within(run)]) ?? (named || `${run}/partitioner`);
 }
 
 /** Says whether a folder holds a partitioner. */
 export const holdsPartitioner = async (folder: string): Promise<boolean> =>
   await exists(`${folder}/partitioner.json`) || await exists(`${folder}/router-00`);
 
-/**
- * Finds a partitioner in or around a folder that is none itself, such as a run; `routers` is the former name
- * of its folder.
- */
-async function nearest(folder: string): Promise<string | undefined> {
-  const around = dirname(folder);
-  const places = [around, `${around}/partitioner`, `${around}/routers`];
-  for (const place of [`${folder}/partitioner`, `${folder}/routers`, ...places]) {
-    if (await holdsPartitioner(place)) return place;
-  }
+/** Lists where a run may keep its partitioner. */
+const within = (run: string) => [`${run}/partitioner`, `${run}/routers`];
+
+/** Finds the first of some folders that holds a partitioner. */
+async function first(folders: string[]): Promise<string | undefined> {
+  for (const folder of folders) if (await holdsPartitioner(folder)) return folder;
 }

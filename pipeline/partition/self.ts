@@ -12,9 +12,8 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routersHash } from "../checkpoints/routers.ts";
-import { rowsPerPass } from "../model/passes.ts";
-import { createScorer } from "../model/scorer.ts";
-import { exists, hashFile, shortHash } from "../run/files.ts";
+import { shortHash } from "../run/files.ts";
+import { modelHashes, partitionerOf } from "./em/partitioner.ts";
 import { expertFolder } from "./manifests.ts";
 import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "./partitioner.ts";
 
@@ -37,12 +36,11 @@ export const self: PartitionerKind = {
     ),
   open: openExperts,
   async identify(folder) {
-    const experts = await countExperts(folder);
-    const hashes: string[] = [];
-    for (let expert = 0; expert < experts; expert++) {
-      hashes.push((await hashFile(`${folder}/${expertFolder(expert)}/model.safetensors`)).sha256);
-    }
-    return { sha256: routersHash(hashes), experts };
+    const hashes = await modelHashes(folder, expertFolder);
+    if (hashes.length > 0) return { sha256: routersHash(hashes), experts: hashes.length };
+    throw new InputError(`Cannot route by "${folder}" as it must hold trained experts: it holds none`, {
+      where: folder,
+    });
   },
 };
 
@@ -55,82 +53,68 @@ async function openExperts(
   device: () => Promise<Gpu>,
   { batch, vouched }: OpenOptions = {},
 ): Promise<Partitioner> {
-  const experts = await countExperts(folder);
-  const { config, notes } = await loadCheckpointConfig(`${folder}/expert-00`, vouched);
-  const configs = [config];
-  for (let expert = 1; expert < experts; expert++) {
-    const where = `${folder}/${expertFolder(expert)}`;
-    const other = await loadCheckpointConfig(where, vouched);
-    const [own, first] = [other, { config, notes }].map(({ config: { vocabulary, context }, notes }) => ({
-      tokenizer: notes.tokenizer,
+  const { sha256, experts } = await self.identify(folder);
+  const opened: Awaited<ReturnType<typeof loadCheckpointConfig>>[] = [];
+  for (let expert = 0; expert < experts; expert++) {
+    opened.push(await loadCheckpointConfig(`${folder}/${expertFolder(expert)}`, vouched));
+  }
+  checkAlike(
+    folder,
+    opened.map(({ config: { vocabulary, context }, notes: { tokenizer } }) => ({
+      tokenizer,
       vocabulary,
       context,
-    }));
-    for (const name of ["tokenizer", "vocabulary", "context"] as const) {
-      if (own[name] === undefined || first[name] === undefined || own[name] === first[name]) continue;
-      throw new InputError(
-        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
-          `${name} is ${shortHash(String(first[name]))} for expert 0, ${
-            shortHash(String(own[name]))
-          } for expert ${expert}`,
-        { where },
-      );
-    }
-    configs.push(other.config);
-  }
-  const isAlike = configs.every((other) => JSON.stringify(other) === JSON.stringify(config));
-  const { sha256 } = await self.identify(folder);
+    })),
+  );
+  const [{ config, notes: { tokenizer, eos } }] = opened;
 
   async function costs(
     rows: TokenRows,
     prefixes: readonly number[],
     signal?: AbortSignal,
   ): Promise<Float32Array> {
-    const count = rows.length.length;
-    if (count === 0 || prefixes.length === 0) return new Float32Array();
-    const gpu = await device();
-    const length = prefixes.at(-1)!;
-    const result = new Float32Array(prefixes.length * count * experts);
+    const result = new Float32Array(prefixes.length * rows.length.length * experts);
     for (let expert = 0; expert < experts; expert++) {
-      const { weights } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
-      // A single prefix is summed on the device.
-      const several = prefixes.length > 1 ? prefixes : undefined;
-      const config = configs[expert];
-      const size = Math.min(count, rowsPerPass(gpu.maxBindingBytes, config, length, batch));
-      const scorer = createScorer(gpu, { config, models: [weights], batch: size, length, prefixes: several });
+      const { weights, ...checkpoint } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
+      const router = partitionerOf({ ...checkpoint, models: [weights] }, device, { batch });
       try {
-        const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length, signal); // [rows, prefixes]
-        nll.forEach((value, i) => {
-          const [row, prefix] = [Math.floor(i / prefixes.length), i % prefixes.length];
-          result[(prefix * count + row) * experts + expert] = value;
-        });
+        const nll = await router.costs(rows, prefixes, signal);
+        nll.forEach((value, i) => result[i * experts + expert] = value);
       } finally {
-        scorer.close();
+        router.close();
       }
     }
     return result;
   }
 
+  const isAlike = opened.every((other) => JSON.stringify(other.config) === JSON.stringify(config));
   return {
     kind: "self",
     experts,
     sha256,
     prefix: config.context,
     vocabulary: config.vocabulary,
-    tokenizer: notes.tokenizer,
-    eos: notes.eos,
+    tokenizer,
+    eos,
     shape: isAlike ? config : undefined,
     costs,
     close() {},
   };
 }
 
-/** Counts `expert-00`, `expert-01`, … of a folder; throws where there is none. */
-async function countExperts(folder: string): Promise<number> {
-  let count = 0;
-  while (await exists(`${folder}/${expertFolder(count)}/model.safetensors`)) count++;
-  if (count > 0) return count;
-  throw new InputError(`Cannot route by "${folder}" as it must hold trained experts: it holds none`, {
-    where: folder,
-  });
+/** Throws an `InputError` where an expert differs from the first in what is known of both. */
+function checkAlike(folder: string, experts: Record<string, string | number | undefined>[]): void {
+  for (const [expert, own] of experts.entries()) {
+    for (const [name, value] of Object.entries(own)) {
+      const first = experts[0][name];
+      if (value === undefined || first === undefined || value === first) continue;
+      throw new InputError(
+        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
+          `${name} is ${shortHash(String(first))} for expert 0, ${
+            shortHash(String(value))
+          } for expert ${expert}`,
+        { where: `${folder}/${expertFolder(expert)}` },
+      );
+    }
+  }
 }

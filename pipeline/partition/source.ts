@@ -16,7 +16,10 @@ import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
 import type { PartitionerKind, TokenRows } from "./partitioner.ts";
 
 const FILE = "sources.json";
-const SCHEMA = byLabel(v.object({ expert: count, tokens: count }));
+
+/** The schema of groups of labels, for experts below a number. */
+const groupsBelow = (experts: number) =>
+  byLabel(v.object({ expert: v.pipe(count, v.maxValue(experts - 1)), tokens: count }));
 
 /** Opens, learns and identifies parts by source. */
 export const source: PartitionerKind = {
@@ -53,17 +56,8 @@ export const source: PartitionerKind = {
   async open(folder, _, options) {
     const description = (await readDescription(folder, options?.vouched))!;
     const path = `${folder}/${FILE}`;
-    const groups = await readJson(path, SCHEMA, "the experts of sources by label", options?.vouched);
-    const beyond = Object.entries(groups).find(([, { expert }]) => expert >= description.experts);
-    if (beyond) {
-      const most = description.experts - 1;
-      throw new InputError(
-        `Cannot read "${path}" as every label must go to one of the experts 0 to ${most}: "${
-          beyond[0]
-        }" goes to ${beyond[1].expert}`,
-        { where: path },
-      );
-    }
+    const schema = groupsBelow(description.experts);
+    const groups = await readJson(path, schema, "the experts of sources by label", options?.vouched);
     const { sha256 } = await hashFile(path);
     const experts = new Map(Object.entries(groups).map(([label, { expert }]) => [label, expert]));
     return {
@@ -82,7 +76,10 @@ export const source: PartitionerKind = {
  * Groups labels: the label with most tokens comes first, and each goes to the group with the fewest tokens so
  * far, the lower expert among equals.
  */
-function groupsOf(totals: ReadonlyMap<string, number>, experts: number): v.InferOutput<typeof SCHEMA> {
+function groupsOf(
+  totals: ReadonlyMap<string, number>,
+  experts: number,
+): v.InferOutput<ReturnType<typeof groupsBelow>> {
   if (totals.size < experts) {
     const labels = totals.size === 1 && totals.has("") ? "none" : `${totals.size}`;
     throw new InputError(

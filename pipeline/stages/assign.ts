@@ -101,10 +101,10 @@ const stage: Stage = {
     return { outputs, result: { ...result, proof: summaryOf(proved) } };
   },
   verify: (verification) => verifyProof(verification, PRICES),
-  estimate: ({ experts }, { sequences }) => ({
+  estimate: ({ experts, method }, { sequences }) => ({
     seconds: sequences / SEQUENCES_PER_SECOND,
     diskBytes: scoreBytes(experts, sequences),
-    memoryBytes: 12 * CHUNK * experts,
+    memoryBytes: 12 * experts * (method === "optimal" ? Math.max(CHUNK, sequences) : CHUNK),
   }),
 };
 

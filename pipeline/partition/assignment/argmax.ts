@@ -21,18 +21,20 @@ export const argmax: Assignment = {
  *
  * @param nll Prefix NLLs `[N, E]`, nats; row-major.
  * @param experts E, 1 to 65,535.
+ * @param prices Amounts to add to the NLLs of each expert `[E]`; 0 unless given.
  * @returns The expert of each row, `[N]`.
  * @throws {InputError} if a value isn't finite or E is impossible.
  * @throws {RangeError} if the shape is wrong.
  */
-export function assignArgmax(nll: Float32Array, experts: number): Uint16Array {
+export function assignArgmax(nll: Float32Array, experts: number, prices?: ArrayLike<number>): Uint16Array {
   const rows = checkCosts(nll, experts);
+  const added = Float64Array.from(prices ?? { length: experts }, (price = 0) => price);
   const expert = new Uint16Array(rows);
-  for (let row = 0; row < rows; row++) {
-    const base = row * experts;
-    let best = 0;
-    for (let e = 1; e < experts; e++) {
-      if (nll[base + e] < nll[base + best]) best = e;
+  for (let row = 0, begin = 0; row < rows; row++, begin += experts) {
+    let best = 0, least = Infinity;
+    for (let e = 0; e < experts; e++) {
+      const cost = nll[begin + e] + added[e];
+      if (cost < least) best = e, least = cost;
     }
     expert[row] = best;
   }

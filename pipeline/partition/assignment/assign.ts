@@ -5,11 +5,17 @@
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
-import { fromBatch, originOf, type RecordBatch, scoresOf, toBatch } from "../../rows/arrow.ts";
+import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
-import { checkCosts, checkWidth, equalRooms } from "./assignment.ts";
-import type { Assignment, CostRows, Proof } from "./assignment.ts";
+import {
+  type Assignment,
+  checkCosts,
+  checkWidth,
+  type CostRows,
+  equalRooms,
+  type Proof,
+} from "./assignment.ts";
 import { assignmentOf } from "./assignments.ts";
 import { byPrices, type Prices } from "./prices.ts";
 
@@ -70,123 +76,84 @@ export function assign(
 
 type Options = Omit<AssignOptions, "method">;
 
-/** Rows waiting for their chunk to fill. */
-interface Held {
-  rows: number;
-  /** Everything but `nll`. */
-  parts: Columns[];
-  /** f32 `[rows, E]`, then room. */
-  nll: Float32Array;
-}
-
 async function* assigned(
   open: () => ReadableStream<RecordBatch>,
   assignment: Assignment,
   options: Options,
 ): AsyncGenerator<RecordBatch> {
-  const { chunk } = options;
-  let settled: Settled | undefined; // by the first batch with rows
+  let known: Known | undefined; // by the first batch with rows
   let empty: RecordBatch | undefined;
-  let lent: Held;
+  let lent: Columns;
 
-  /** Checks that a batch is of the same kind as those before it, and gives what they have in common; undefined where it has no rows. */
-  function settledBy(batch: RecordBatch, { nll, rows }: Pick<Columns, "nll" | "rows">): Settled | undefined {
-    checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
-    if (settled !== undefined) checkLineage(batch, identityOf(settled.lineage), "the rows before it");
-    if (rows === 0) {
-      const columns = { ...fromBatch(batch), expert: new Uint16Array() };
-      empty ??= toBatch(columns, lineageOut(batch, assignment, options));
-      return undefined;
-    }
-    const experts = nll!.length / rows;
-    settled ??= settle(batch, experts, assignment, options);
-    checkWidth(originOf(batch), experts, settled.experts);
-    return settled;
-  }
-
-  async function* look(): AsyncGenerator<CostRows> {
+  async function* scored(): AsyncGenerator<Columns> {
     for await (const batch of open()) {
-      const where = originOf(batch);
-      const columns = scoresOf(batch, where);
-      const kind = settledBy(batch, columns);
-      if (kind === undefined) continue;
-      const { rows, nll: costs } = columns;
-      yield { experts: kind.experts, costs, predicted: predictedTokens(rows, [columns], kind), where };
+      const where = originOf(batch), columns = fromBatch(batch, where, ["nll"]), { rows } = columns;
+      checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
+      if (known !== undefined) checkLineage(batch, identityOf(known.lineage), "the rows before it");
+      if (rows === 0) {
+        empty ??= toBatch({ ...columns, expert: new Uint16Array() }, lineageOut(batch, assignment, options));
+        continue;
+      }
+      const experts = columns.nll!.length / rows;
+      checkWidth(where, experts, options.experts ?? known?.experts ?? experts);
+      known ??= knownOf(batch, experts, assignment, options);
+      checkCosts(columns.nll!, experts, where);
+      yield columns;
     }
   }
 
   async function* chunks(): AsyncGenerator<CostRows> {
-    const held = emptyHands();
-    for await (const batch of open()) {
-      const columns = fromBatch(batch, originOf(batch), ["nll"]);
-      const kind = settledBy(batch, columns);
-      if (kind === undefined) continue;
-      checkCosts(columns.nll!, kind.experts, originOf(batch));
-      for (let begin = 0, end = 0; begin < columns.rows; begin = end) {
-        end = Math.min(columns.rows, begin + chunk - held.rows);
-        hold(held, sliceColumns(columns, begin, end), chunk);
-        if (held.rows === chunk) yield* lend(held, kind);
-      }
+    for await (lent of regroup(scored(), options.chunk)) {
+      const { experts, prefix } = known!;
+      const predicted = prefix === undefined
+        ? undefined
+        : lent.length.map((tokens) => Math.min(prefix, tokens) - 1);
+      yield { experts, costs: lent.nll!, predicted };
     }
-    if (held.rows > 0) yield* lend(held, settled!);
-  }
-
-  /** Gives rows to the assignment; once it asks for more, the memory of the rows is free. */
-  function* lend(held: Held, kind: Settled): Generator<CostRows> {
-    lent = held;
-    const { experts } = kind;
-    const rows: CostRows = {
-      experts,
-      costs: held.nll.subarray(0, held.rows * experts),
-      predicted: predictedTokens(held.rows, held.parts, kind),
-    };
-    yield rows;
-    Object.assign(held, emptyHands());
-    rows.costs = held.nll;
   }
 
   async function* answers(): AsyncGenerator<Uint16Array> {
-    const proof = yield* assignment.assign({ look, open: chunks, rooms: equalRooms });
+    const proof = yield* assignment.assign({ open: chunks, rooms: equalRooms });
     if (proof !== undefined) options.onProof?.(proof);
   }
 
-  for await (const expert of answers()) yield* handOut(lent!, expert, settled!);
-  if (settled === undefined && empty !== undefined) yield empty;
+  for await (const expert of answers()) {
+    for (let begin = 0; begin < lent!.rows; begin += BATCH) {
+      const rows = { ...lent!, expert };
+      yield toBatch(sliceColumns(rows, begin, Math.min(rows.rows, begin + BATCH)), known!.lineage);
+    }
+  }
+  if (known === undefined && empty !== undefined) yield empty;
 }
 
-const emptyHands = (): Held => ({ rows: 0, parts: [], nll: new Float32Array() });
-
 /** What the first rows decide for all that follow. */
-interface Settled {
+interface Known {
   experts: number;
-  /** M; unknown for some files of other tools. */
+  /** M, where the method goes by costs per predicted token and costs are sums over these. */
   prefix?: number;
   /** Of the rows that go out. */
   lineage: Lineage;
-  /** Whether the method goes by costs per predicted token. */
-  perToken: boolean;
 }
 
-function settle(batch: RecordBatch, experts: number, assignment: Assignment, options: Options): Settled {
-  const where = originOf(batch);
+function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, options: Options): Known {
+  const where = originOf(batch), { prices } = options;
   checkSettings({ experts });
   checkChunk(options.chunk, experts, assignment);
-  checkWidth(where, experts, options.experts ?? experts);
   const lineage = { ...lineageOut(batch, assignment, options), experts };
   checkLineage(batch, { experts }, "its own scores");
-  const { prices } = options;
   if (prices) {
-    const lineage = { prefix: prices.prefix, experts: prices.experts, routers: prices.partitioner };
-    checkLineage(batch, lineage, "the prices");
+    const { prefix, experts, partitioner: routers } = prices;
+    checkLineage(batch, { prefix, experts, routers }, "the prices");
   }
-  const { prefix } = lineage;
-  if (assignment.perToken) checkSettings({ prefix });
-  if (assignment.perToken && prefix === undefined) {
+  if (!assignment.perToken) return { experts, lineage };
+  const { prefix, costs } = lineage;
+  checkSettings({ prefix });
+  if (prefix === undefined) {
     options.onWarning?.(
       say`${where} does not say how long the scored prefix is: all sequences count as equally long; set ${PREFIX} if some are shorter than it`,
     );
   }
-  return { experts, prefix, lineage, perToken: assignment.perToken };
+  return { experts, lineage, prefix: costs === undefined ? prefix : undefined };
 }
 
 function lineageOut(
@@ -196,54 +163,6 @@ function lineageOut(
 ): Lineage {
   const lineage = lineageOf(batch) ?? { format: FORMAT, prefix, experts };
   return { prefix, experts, ...lineage, stage: "assign", method, config };
-}
-
-/** Adds rows to those held, in place, as copies, so that the batch they came in can go. */
-function hold(held: Held, { nll, ...part }: Columns, chunk: number) {
-  const width = nll!.length / part.rows;
-  const used = held.rows * width;
-  if (held.nll.length < used + nll!.length) {
-    const grown = new Float32Array(Math.min(chunk, Math.max(2 * held.rows, held.rows + part.rows)) * width);
-    grown.set(held.nll.subarray(0, used));
-    held.nll = grown;
-  }
-  held.nll.set(nll!, used);
-  held.rows += part.rows;
-  const copies = Object.entries(part).map(([name, values]) => [
-    name,
-    ArrayBuffer.isView(values) ? (values as Uint32Array).slice() : values,
-  ]);
-  held.parts.push(Object.fromEntries(copies));
-}
-
-/** Gives out the rows held in batches of one size, views of one matrix where they can be. */
-async function* handOut({ parts, nll }: Held, expert: Uint16Array, { experts, lineage }: Settled) {
-  let end = 0;
-  const columns = parts.map((part): Columns => {
-    const begin = end;
-    end += part.rows;
-    return {
-      ...part,
-      nll: nll.subarray(begin * experts, end * experts),
-      expert: expert.subarray(begin, end),
-    };
-  });
-  for await (const batch of regroup(columns, BATCH)) yield toBatch(batch, lineage);
-}
-
-/** Gives the predicted tokens of rows whose lengths lie in `parts`; undefined where the method does not go by them, or M is unknown. */
-function predictedTokens(
-  rows: number,
-  parts: readonly Pick<Columns, "length">[],
-  { perToken, prefix, lineage }: Settled,
-): Uint32Array | undefined {
-  if (!perToken || prefix === undefined || lineage.costs !== undefined) return undefined;
-  const predicted = new Uint32Array(rows);
-  let row = 0;
-  for (const { length } of parts) {
-    for (const tokens of length) predicted[row++] = Math.min(prefix, tokens) - 1;
-  }
-  return predicted;
 }
 
 function checkChunk(chunk: number, experts: number | undefined, { byChunk }: Assignment) {

@@ -11,21 +11,11 @@ export interface CostRows {
   costs: Float32Array;
   /** Predicted prefix tokens `[rows]`, `min(M, length) - 1`; absent where M is unknown. */
   predicted?: Uint32Array;
-  /** What messages call them. */
-  where?: string;
 }
 
 /** All rows of an assignment. */
 export interface AssignmentInput {
-  /**
-   * Opens the rows at their beginning for a look at them, in groups as they lie in the files. Nothing can be handed out meanwhile; it
-   * is faster than `open`, which it is where it is absent.
-   */
-  look?(): AsyncIterable<CostRows>;
-  /**
-   * Opens the rows at their beginning, in groups of the configured chunk, of which the last may be shorter. The
-   * assignment may use a group until it asks for the next.
-   */
+  /** Opens the rows at their beginning, in groups of the configured chunk. A group may be used until the next is asked for. */
   open(): AsyncIterable<CostRows>;
   /** Gives the room of every expert `[E]` where this many rows are handed out together. */
   rooms(rows: number, experts: number): number[];
@@ -49,10 +39,7 @@ export interface Proof {
   prices?: number[];
 }
 
-/**
- * Says by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for an optimal
- * one.
- */
+/** Says by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for an optimal one. */
 export function gapPerRow({ cost, bound, rows }: Proof): number {
   return rows === 0 ? 0 : Math.max(0, cost - bound) / rows;
 }
@@ -81,10 +68,7 @@ export interface Assignment {
   byChunk: boolean;
   /** Whether it needs to know M. */
   perToken: boolean;
-  /**
-   * Yields the experts of the rows of each group before it reads the next group, in its last pass over all
-   * groups. Returns a proof of how good the assignment is, if the method gives one.
-   */
+  /** Yields the experts of each group before it reads the next one, in its last pass. Returns a proof, if the method gives one. */
   assign(input: AssignmentInput): AsyncGenerator<Uint16Array, Proof | undefined>;
 }
 
@@ -102,15 +86,14 @@ export function checkCosts(costs: Float32Array, experts: number, where?: string)
         `nll has ${costs.length} values, experts is ${experts}`,
     );
   }
-  for (let i = 0; i < costs.length; i++) {
-    if (Number.isFinite(costs[i])) continue;
-    const fact = `nll of row ${Math.floor(i / experts)}, expert ${i % experts} is ${costs[i]}`;
-    throw new InputError(
-      `Cannot assign ${where ?? "the rows"} as every cost must be finite: ${fact}`,
-      { where, remedy: "learn the partitioner again at a lower rate, then score again" },
-    );
-  }
-  return costs.length / experts;
+  let i = 0;
+  while (i < costs.length && Number.isFinite(costs[i])) i++;
+  if (i === costs.length) return i / experts;
+  throw new InputError(
+    `Cannot assign ${where ?? "the rows"} as every cost must be finite: ` +
+      `nll of row ${Math.floor(i / experts)}, expert ${i % experts} is ${costs[i]}`,
+    { where, remedy: "learn the partitioner again at a lower rate, then score again" },
+  );
 }
 
 /** Finds the least cost of the row whose costs begin at `begin`. */

@@ -11,10 +11,7 @@ export const ASSIGNMENTS: Map<string, Assignment> = new Map(
   [balanced, optimal, argmax].map((assignment) => [assignment.method, assignment]),
 );
 
-/**
- * Finds a way to assign by its name. Throws an `InputError` that lists all names where there is none of this
- * name.
- */
+/** Finds a way to assign by its name. Throws an `InputError` that lists all names where there is none of this name. */
 export function assignmentOf(method: string): Assignment {
   const assignment = ASSIGNMENTS.get(method);
   if (assignment) return assignment;

@@ -42,10 +42,16 @@ export function assignBalanced(
 ): Uint16Array {
   const rows = checkCosts(nll, experts);
   if (predicted !== undefined) checkPredicted(predicted, rows);
+  const keys = new Float64Array(rows);
+  for (let row = 0; row < rows; row++) {
+    // Two different quotients of an f32 and an integer below 2^28 differ by more than an f64's rounding, and equal ones
+    // round alike: the order of these keys, ties included, is that of the exact quotients.
+    keys[row] = leastCost(nll, row * experts, experts) / (predicted?.[row] ?? 1);
+  }
   const expert = new Uint16Array(rows);
   const room = [...rooms ?? equalRooms(rows, experts)];
   const open = room.flatMap((n, e) => n > 0 ? [e] : []); // ascending, so that the first of equals is the lowest id
-  for (const row of orderByKey(bestPerToken(nll, experts, predicted))) {
+  for (const row of orderByKey(keys)) {
     const base = row * experts;
     let best = 0;
     for (let i = 1; i < open.length; i++) {
@@ -57,24 +63,12 @@ export function assignBalanced(
   return expert;
 }
 
-/** Gives the sort key of each row: its best NLL over its predicted tokens. */
-export function bestPerToken(nll: Float32Array, experts: number, predicted?: Uint32Array): Float64Array {
-  const keys = new Float64Array(nll.length / experts);
-  for (let row = 0; row < keys.length; row++) {
-    const best = leastCost(nll, row * experts, experts);
-    // Two different quotients of an f32 and an integer below 2^28 differ by more than an f64's rounding, and equal ones
-    // round alike: the order of these keys, ties included, is that of the exact quotients.
-    keys[row] = best / (predicted === undefined ? 1 : predicted[row]);
-  }
-  return keys;
-}
-
 /**
  * Orders rows by key, ascending, equal keys by row: a least-significant-digit radix sort of row numbers, eight bits a
  * pass, on the bits of the keys. It overwrites the keys. Typed arrays have the bytes of the machine, and every machine
  * that Deno runs on is little-endian.
  */
-export function orderByKey(keys: Float64Array): Uint32Array {
+function orderByKey(keys: Float64Array): Uint32Array {
   const words = new Uint32Array(keys.buffer);
   for (let row = 0; row < keys.length; row++) {
     keys[row] += 0; // -0 becomes 0, its equal
@@ -98,14 +92,10 @@ export function orderByKey(keys: Float64Array): Uint32Array {
 }
 
 function checkPredicted(predicted: Uint32Array, rows: number) {
-  if (predicted.length !== rows) {
-    throw new RangeError(
-      `Cannot assign as predicted must hold one value per row: predicted has ${predicted.length}, rows is ${rows}`,
-    );
-  }
-  const row = predicted.indexOf(0);
-  if (row < 0) return;
-  throw new RangeError(
-    `Cannot assign as every row must predict a token or more: predicted of row ${row} is 0; leave out such rows`,
-  );
+  const zero = predicted.indexOf(0);
+  if (predicted.length === rows && zero < 0) return;
+  const fact = zero < 0
+    ? `predicted has ${predicted.length}, rows is ${rows}`
+    : `predicted of row ${zero} is 0; leave out such rows`;
+  throw new RangeError(`Cannot assign as every row must predict a token or more: ${fact}`);
 }

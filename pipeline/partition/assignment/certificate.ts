@@ -3,8 +3,25 @@
  * found.
  */
 
-import type { CostRows } from "./assignment.ts";
-import { Sum } from "./sum.ts";
+import { type CostRows, leastCost, type Proof } from "./assignment.ts";
+
+/** Adds up millions of costs without losing what tells one assignment from another: the error of each addition is kept (Neumaier). */
+export class Sum {
+  #sum = 0;
+  #lost = 0;
+
+  /** Adds a number. */
+  add(x: number): void {
+    const next = this.#sum + x;
+    this.#lost += Math.abs(this.#sum) >= Math.abs(x) ? (this.#sum - next) + x : (x - next) + this.#sum;
+    this.#sum = next;
+  }
+
+  /** The sum so far. */
+  get value(): number {
+    return this.#sum + this.#lost;
+  }
+}
 
 /**
  * Sums what an assignment costs and what no other with the same rooms undercuts. For any prices p,
@@ -15,46 +32,47 @@ import { Sum } from "./sum.ts";
  * all rows once; sums are in f64, in their order, with what additions round away kept.
  */
 export class Certificate {
-  /** Rows that every expert got `[E]`. */
-  readonly loads: number[];
   /** Rows so far. */
   rows = 0;
-  readonly #prices: Float64Array;
+  readonly #loads: number[];
+  readonly #prices: readonly number[];
   readonly #cost = new Sum();
   readonly #least = new Sum();
+  readonly #unbalanced = new Sum();
 
   /** `prices` are those that prove it `[E]`. */
   constructor(prices: ArrayLike<number>) {
-    this.#prices = Float64Array.from(prices);
-    this.loads = new Array<number>(prices.length).fill(0);
+    this.#prices = Array.from(prices);
+    this.#loads = this.#prices.map(() => 0);
   }
 
   /** Takes the rows that come next, and the expert of each. */
   add({ costs, experts }: CostRows, expert: Uint16Array): void {
-    const prices = this.#prices;
-    const rows = costs.length / experts;
+    const prices = this.#prices, rows = costs.length / experts;
     for (let row = 0, begin = 0; row < rows; row++, begin += experts) {
-      let least = costs[begin] + prices[0];
-      for (let e = 1; e < experts; e++) {
-        const sum = costs[begin + e] + prices[e];
-        if (sum < least) least = sum;
-      }
+      let least = Infinity;
+      for (let e = 0; e < experts; e++) least = Math.min(least, costs[begin + e] + prices[e]);
       this.#least.add(least);
+      this.#unbalanced.add(leastCost(costs, begin, experts));
       this.#cost.add(costs[begin + expert[row]]);
-      this.loads[expert[row]]++;
+      this.#loads[expert[row]]++;
     }
     this.rows += rows;
   }
 
-  /** What the rows cost where they are. */
-  get cost(): number {
-    return this.#cost.value;
-  }
-
-  /** What no assignment with these rooms `[E]` undercuts. */
-  bound(rooms: readonly number[]): number {
+  /** Says what the rows prove. */
+  get proof(): Proof & { prices: number[] } {
+    const prices = [...this.#prices], loads = [...this.#loads];
     const paid = new Sum();
-    rooms.forEach((room, e) => paid.add(room * this.#prices[e]));
-    return this.#least.value - paid.value;
+    loads.forEach((load, e) => paid.add(load * prices[e]));
+    const bound = this.#least.value - paid.value;
+    return {
+      cost: this.#cost.value,
+      bound,
+      rows: this.rows,
+      loads,
+      unbalanced: this.#unbalanced.value,
+      prices,
+    };
   }
 }

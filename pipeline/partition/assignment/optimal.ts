@@ -1,172 +1,256 @@
 /**
- * Optimal assignment to rooms, with a proof. Every expert gets a price, such that about as many rows want it as it has room
- * for. Each row goes where cost + price is least, and the few rows that do not fit move along shortest paths. A result with its prices
- * proves how good it is (`certificate.ts`).
+ * Optimal assignment to rooms, with a proof: a transportation problem with one source per row and one sink per expert.
  *
- * It reads all rows three times, unless they fit into memory, and holds few of them. The first time gives a sample, on which prices
- * are learned. They are nearly right, so the second time settles most rows: those whose next expert costs so much more that no better
- * prices would change their choice. What is left is solved in memory, to the end. The last time hands rows out and proves the result.
- * All sums are in f64, in the order of the rows, with their rounding kept.
+ * Every expert has a price, and every row starts where cost + price is least. Then rows move one by one, along shortest paths from
+ * experts with too many rows to experts with too few (successive shortest paths: Ahuja, Magnanti and Orlin, "Network Flows", 1993,
+ * section 9.7). The graph has a node per expert; its edge a → b is the row of a that loses least by going to b. The prices that Dijkstra's
+ * algorithm leaves behind prove the result (`certificate.ts`).
+ *
+ * Good prices leave little to move. So the first prices come from every 17th row, assigned in the same way, and only rows that are nearly
+ * as well off elsewhere may move. A move costs O(E²) to find and O(E·log N) to make. All costs are held in memory, four bytes each.
  */
 
-import type { Assignment, AssignmentInput, CostRows, Proof } from "./assignment.ts";
+import { assignArgmax } from "./argmax.ts";
+import type { Assignment, CostRows, Proof } from "./assignment.ts";
 import { assignBalanced } from "./balanced.ts";
-import { Certificate } from "./certificate.ts";
-import { GreedyCost } from "./optimal/greedy.ts";
-import type { Weighed } from "./optimal/contested.ts";
-import { halfOf, samplePrices, thinned, unweighed } from "./optimal/sample.ts";
-import { Sieve, spread } from "./optimal/sieve.ts";
-import { expertsOf, fitPrices, type Solution, solve } from "./optimal/solve.ts";
-import { Survey } from "./optimal/survey.ts";
-import { Sum } from "./sum.ts";
+import { Certificate, Sum } from "./certificate.ts";
 
-const SIEVES = 4; // at most; one more keeps all rows in memory, where they fit or none could fill the rooms
-const CLOSE = 1e-3; // of the sample may be with experts that it does not fit
-const FAR = 2; // times what prices are expected to be wrong by: the first reach
-const CLOSER = 6; // times less than what prices changed by: the next one
-const LEAST = 0.01; // of the rows are contested, by what the sample says, and
-const EACH = 512; // for every expert, so that they tell how dense rows lie between experts
-const MOST = 0.05; // likewise: where more would be, better prices are sought first
-const MOST_COSTS = 2 ** 25; // of contested rows, likewise
-
-/**
- * Makes the assignment that gives every expert what it has room for at the least cost. `sampled` is how many rows its sample holds at
- * most, an even number; chosen by the number of experts unless given. More rows than that are read several times.
- */
-export function createOptimal(sampled?: number): Assignment {
-  return {
-    method: "optimal",
-    about: "equal parts at the least cost over all rows, with a proof and with prices that assign other rows",
-    revision: 2,
-    passes: 7,
-    balanced: true,
-    byChunk: false,
-    perToken: true,
-    assign: (input) => assign(input, sampled),
-  };
-}
+const STRIDE = 17; // of the sample that first prices come from; prime, so that no rhythm of the rows repeats in it
+const FEW = 4096; // rows that need no sample
 
 /** Gives every expert what it has room for at the least cost. */
-export const optimal: Assignment = createOptimal();
+export const optimal: Assignment = {
+  method: "optimal",
+  about: "equal parts at the least cost over all rows, with a proof and with prices that assign other rows",
+  revision: 3,
+  passes: 2,
+  balanced: true,
+  byChunk: false,
+  perToken: true,
+  async *assign({ open, rooms }): AsyncGenerator<Uint16Array, Proof | undefined> {
+    const { costs, experts, predicted } = await collect(open());
+    if (costs.length === 0) return undefined;
+    const room = rooms(costs.length / experts, experts);
+    const { expert, prices } = solve(costs, room);
+    const certificate = new Certificate(prices);
+    for await (const group of open()) {
+      const begin = certificate.rows;
+      const part = expert.slice(begin, begin + group.costs.length / experts);
+      certificate.add(group, part);
+      yield part;
+    }
+    const greedy = new Sum();
+    const chosen = assignBalanced(costs, experts, predicted, room);
+    chosen.forEach((e, row) => greedy.add(costs[row * experts + e]));
+    return { ...certificate.proof, greedy: greedy.value };
+  },
+};
 
-async function* assign(
-  { open, look = open, rooms }: AssignmentInput,
-  sampled?: number,
-): AsyncGenerator<Uint16Array, Proof | undefined> {
-  const survey = new Survey(sampled);
-  for await (const group of look()) survey.add(group);
-  const { rows, experts, sample } = survey;
-  if (rows === 0) return undefined;
-  const room = rooms(rows, experts);
-  const places = room.reduce((sum, places) => sum + places, 0);
-  if (places !== rows) {
-    throw new RangeError(
-      `Cannot assign as rooms must hold every row: rooms hold ${places}, rows are ${rows}`,
-    );
+/** Joins all rows. */
+async function collect(groups: AsyncIterable<CostRows>): Promise<CostRows> {
+  const parts = await Array.fromAsync(groups, ({ experts, costs, predicted }) => (
+    { experts, costs: costs.slice(), predicted: predicted?.slice() }
+  ));
+  const length = parts.reduce((sum, { costs }) => sum + costs.length, 0), experts = parts[0]?.experts ?? 1;
+  const costs = new Float32Array(length), predicted = new Uint32Array(length / experts);
+  let begin = 0;
+  for (const part of parts) {
+    costs.set(part.costs, begin);
+    predicted.set(part.predicted ?? [], begin / experts);
+    begin += part.costs.length;
   }
-
-  const isWhole = sample.stride === 1;
-  const greedy = isWhole ? undefined : new GreedyCost(survey.turns(), room, sample);
-  async function pass(visit: (rows: CostRows) => void): Promise<void> {
-    for await (const group of isWhole ? [sample.rows] : look()) visit(group), greedy?.add(group);
-    greedy?.endPass();
-  }
-  async function sift(prices: Float64Array, reach: number): Promise<Sieve> {
-    const sieve = new Sieve(rows, room, prices, reach);
-    await pass((group) => sieve.add(group));
-    return sieve;
-  }
-
-  const { sieve, solution } = await search(startOf(sample.rows, room, isWhole), sift);
-  while (greedy?.isSettled === false) await pass(() => {});
-  const expert = sieve.experts(expertsOf(sieve.contested, solution));
-  const certificate = new Certificate(solution.prices);
-  for await (const group of open()) {
-    const begin = certificate.rows;
-    const part = expert.slice(begin, begin + group.costs.length / experts);
-    certificate.add(group, part);
-    greedy?.add(group);
-    yield part;
-  }
-  greedy?.endPass();
-  return {
-    cost: certificate.cost,
-    bound: certificate.bound(room),
-    rows,
-    loads: certificate.loads,
-    unbalanced: survey.unbalanced,
-    greedy: greedy ? greedy.cost : greedyCost(sample.rows, room),
-    prices: [...solution.prices],
-  };
+  return { experts, costs, predicted: parts[0]?.predicted && predicted };
 }
 
-/** Prices to begin with, and how far above the best an expert may cost for a row to be contested. */
-interface Start {
+/** An optimal assignment. */
+interface Solution {
+  /** The expert of every row. */
+  expert: Uint16Array;
+  /** Prices `[E]` that prove it. */
   prices: Float64Array;
-  reach: number;
-  /** Whether better prices than these may be further off than the reach. */
-  isRough: boolean;
-  /** The least reach that leaves enough rows to solve. */
-  least: number;
-  /** Whether memory may hold all rows, where nothing less helps. */
-  mayKeepAll: boolean;
+  /** By how much the first prices were wrong: what one expert gained over another, at most. */
+  spread: number;
 }
 
-/** Learns prices on a sample of all rows, whose rooms are given. */
-function startOf(sample: CostRows, room: readonly number[], isWhole: boolean): Start {
-  const { experts } = sample;
-  const thin = samplePrices(thinned(sample), room);
-  if (isWhole) return { prices: thin, reach: Infinity, isRough: false, least: Infinity, mayKeepAll: true };
-  const rows = room.reduce((sum, room) => sum + room, 0);
-  const fit = (part: Weighed, start: Float64Array) =>
-    fitPrices(part, room.map((room) => room * part.rows / rows), start, CLOSE * part.rows);
-  const half = fit(halfOf(sample), thin);
-  const sampled = unweighed(sample);
-  const choice = fit(sampled, half.prices);
-  const marginOf = (share: number) => choice.closest(Math.max(1, share * sampled.rows));
-  const least = marginOf(Math.max(LEAST, EACH * experts / rows));
-  // Half of a sample is as far from the whole as this is from all rows, chance apart.
-  const wanted = Math.max(least, FAR * spread(half.prices, choice.prices));
-  const isRough = wanted > marginOf(Math.min(MOST, MOST_COSTS / (experts * rows)));
-  const mayKeepAll = experts * rows <= MOST_COSTS;
-  return { prices: choice.prices, reach: isRough ? least : wanted, isRough, least, mayKeepAll };
+/**
+ * Assigns rows to rooms at the least cost.
+ *
+ * @param costs Costs `[rows, E]`.
+ * @param rooms Rows for each expert `[E]`, all rows together.
+ * @param few Rows that are assigned without a sample.
+ */
+export function solve(costs: Float32Array, rooms: readonly number[], few = FEW): Solution {
+  const experts = rooms.length, rows = costs.length / experts;
+  if (rows <= few) return new Exchange(costs, rooms, new Float64Array(experts)).fill(Infinity)!;
+  const sample = solve(...sampleOf(costs, rooms), few);
+  let { prices } = sample;
+  // Chance makes prices of 17 times the rows wrong by a quarter of what the sample's were; half of it is allowed for.
+  for (const reach of [sample.spread / 2, 2 * sample.spread, Infinity]) {
+    const exchange = new Exchange(costs, rooms, prices);
+    const found = exchange.fill(reach);
+    if (found !== undefined) return found;
+    prices = exchange.prices;
+  }
+  throw new Error("a reach without end fills all rooms");
 }
 
-/** The rows as settled and contested, and the solution of the latter. */
-interface Found {
-  sieve: Sieve;
-  solution: Solution;
+/** Takes some rows at a fixed stride, and their share of the rooms. */
+function sampleOf(costs: Float32Array, rooms: readonly number[]): [costs: Float32Array, rooms: number[]] {
+  const experts = rooms.length, rows = costs.length / experts;
+  const sampled = Math.ceil(rows / STRIDE);
+  const sample = new Float32Array(sampled * experts);
+  for (let row = 0; row < sampled; row++) {
+    const begin = row * STRIDE * experts;
+    sample.set(costs.subarray(begin, begin + experts), row * experts);
+  }
+  let before = 0; // rows that the experts so far have room for
+  return [
+    sample,
+    rooms.map((room) => {
+      const begin = Math.floor(before * sampled / rows);
+      before += room;
+      return Math.floor(before * sampled / rows) - begin;
+    }),
+  ];
 }
 
-/** Sifts the rows until a solution of what is contested leaves right what is settled. */
-async function search(
-  { prices: start, reach, isRough, least, mayKeepAll }: Start,
-  sift: (prices: Float64Array, reach: number) => Promise<Sieve>,
-): Promise<Found> {
-  let found: Found | undefined;
-  let prices = start, base = start, bound = -Infinity;
-  for (let sieves = 1;; sieves++) {
-    const sieve = await sift(prices, sieves > SIEVES ? Infinity : reach);
-    // Rough prices are first made better by what all rows say of them.
-    const solution = isRough && sieves === 1 ? undefined : solve(sieve.contested, sieve.left, prices);
-    if (solution !== undefined) found = { sieve, solution };
-    if (solution && sieve.holdsAt(solution.prices)) return found!;
-    if (found && sieves >= SIEVES && !mayKeepAll) return found;
-    if (sieve.bound > bound) {
-      bound = sieve.bound, base = prices;
-      prices = solution?.prices ?? sieve.better;
-      reach = Math.max(least, spread(prices, base) / (sieves === 1 ? CLOSER : 1));
-    } else {
-      const from = base;
-      prices = prices.map((price, e) => from[e] + (price - from[e]) / 4);
-      reach = Math.max(least, spread(prices, from));
+/** Rows that move between experts. */
+class Exchange {
+  /** The expert of each row. */
+  readonly expert: Uint16Array;
+  /** Prices `[E]` at which each row is where cost + price is least. */
+  readonly prices: Float64Array;
+  readonly #costs: Float32Array;
+  readonly #over: number[]; // rows that each expert has above its room
+  readonly #heaps: Heap[] = []; // [E, E]: the rows of a that may go to b; absent where there are none
+  readonly #losses: Float64Array; // [E, E]: what the first of these loses by going; infinite where there is none
+
+  /** Puts every row where cost + price is least; the lower id among equals. */
+  constructor(costs: Float32Array, rooms: readonly number[], prices: Float64Array) {
+    this.#costs = costs, this.prices = prices.slice();
+    this.expert = assignArgmax(costs, rooms.length, prices);
+    this.#over = rooms.map((room) => -room);
+    for (const e of this.expert) this.#over[e]++;
+    this.#losses = new Float64Array(rooms.length ** 2).fill(Infinity);
+  }
+
+  /**
+   * Fills all rooms. A row may leave the expert that it has at first for one that costs at most `reach` more, prices included. It stays
+   * best off as long as no expert gains more than `reach` on another. Returns undefined where some gains more, or rooms stay empty.
+   */
+  fill(reach: number): Solution | undefined {
+    const { prices, expert } = this, over = this.#over, first = prices.slice();
+    expert.forEach((_, row) => this.#offer(row, reach));
+    over.forEach((_, e) => this.#refresh(e));
+    for (let excess = over.reduce((sum, rows) => sum + Math.max(0, rows), 0); excess > 0; excess--) {
+      const { end, distance, from } = this.#nearest();
+      if (end < 0) return undefined;
+      distance.forEach((far, e) => prices[e] -= Math.min(far, distance[end]));
+      const path = [end];
+      for (let e = end; from[e] >= 0; e = from[e], path.push(e)) {
+        const row = this.#heaps[from[e] * over.length + e].first;
+        expert[row] = e;
+        this.#offer(row);
+      }
+      over[end]++, over[path.at(-1)!]--;
+      for (const e of path) this.#refresh(e);
+    }
+    const changes = prices.map((price, e) => price - first[e]);
+    const spread = Math.max(...changes) - Math.min(...changes);
+    return spread <= reach ? { expert, prices, spread } : undefined;
+  }
+
+  /** Lets a row go from its expert to those that cost at most `reach` more, prices included. */
+  #offer(row: number, reach = Infinity): void {
+    const { prices } = this, costs = this.#costs, experts = prices.length;
+    const begin = row * experts, a = this.expert[row];
+    const most = costs[begin + a] + prices[a] + reach;
+    for (let b = 0; b < experts; b++) {
+      if (b === a || costs[begin + b] + prices[b] > most) continue;
+      (this.#heaps[a * experts + b] ??= new Heap(costs, experts, a, b)).push(row);
+    }
+  }
+
+  /** Looks which rows of an expert are the first to go. */
+  #refresh(a: number): void {
+    const experts = this.prices.length;
+    for (let b = 0; b < experts; b++) {
+      const heap = this.#heaps[a * experts + b];
+      if (heap === undefined) continue;
+      while (heap.size > 0 && this.expert[heap.first] !== a) heap.pop(); // it has gone
+      this.#losses[a * experts + b] = heap.size > 0 ? heap.lossOf(heap.first) : Infinity;
+    }
+  }
+
+  /**
+   * Finds the nearest expert with room by Dijkstra's algorithm, from all that have too many rows; -1 where none can be reached. `from` is the
+   * expert before each on the shortest path, -1 where it begins.
+   */
+  #nearest(): { end: number; distance: Float64Array; from: Int32Array } {
+    const over = this.#over, prices = this.prices, losses = this.#losses, experts = over.length;
+    const distance = Float64Array.from(over, (rows) => rows > 0 ? 0 : Infinity);
+    const from = new Int32Array(experts).fill(-1), done = new Uint8Array(experts);
+    for (;;) {
+      let a = -1, least = Infinity;
+      for (let e = 0; e < experts; e++) if (!done[e] && distance[e] < least) a = e, least = distance[e];
+      if (a < 0 || over[a] < 0) return { end: a, distance, from };
+      done[a] = 1;
+      for (let b = 0; b < experts; b++) {
+        // A length is below 0 by rounding alone, as every row is where cost + price is least.
+        const far = least + Math.max(0, losses[a * experts + b] + prices[b] - prices[a]);
+        if (!done[b] && far < distance[b]) distance[b] = far, from[b] = a;
+      }
     }
   }
 }
 
-/** Sums what the greedy rule would cost over rows that are all in memory. */
-function greedyCost({ costs, experts, predicted }: CostRows, room: readonly number[]): number {
-  const sum = new Sum();
-  assignBalanced(costs, experts, predicted, room).forEach((e, row) => sum.add(costs[row * experts + e]));
-  return sum.value;
+/** Rows of expert a that may go to b; first comes the one that loses least by it, the last row among equals. */
+class Heap {
+  readonly #rows: number[] = [];
+
+  constructor(
+    readonly costs: Float32Array,
+    readonly experts: number,
+    readonly a: number,
+    readonly b: number,
+  ) {}
+
+  get size(): number {
+    return this.#rows.length;
+  }
+
+  get first(): number {
+    return this.#rows[0];
+  }
+
+  lossOf(row: number): number {
+    return this.costs[row * this.experts + this.b] - this.costs[row * this.experts + this.a];
+  }
+
+  push(row: number): void {
+    let at = this.#rows.length;
+    while (at > 0) {
+      const above = (at - 1) >> 1;
+      if (!this.#isBefore(row, this.#rows[above])) break;
+      this.#rows[at] = this.#rows[above];
+      at = above;
+    }
+    this.#rows[at] = row;
+  }
+
+  pop(): void {
+    const rows = this.#rows, row = rows.pop()!;
+    let at = 0;
+    for (let below = 1; below < rows.length; at = below, below = 2 * at + 1) {
+      if (below + 1 < rows.length && this.#isBefore(rows[below + 1], rows[below])) below++;
+      if (this.#isBefore(row, rows[below])) break;
+      rows[at] = rows[below];
+    }
+    if (rows.length > 0) rows[at] = row;
+  }
+
+  #isBefore(row: number, other: number): boolean {
+    const difference = this.lossOf(row) - this.lossOf(other);
+    return difference < 0 || difference === 0 && row > other;
+  }
 }

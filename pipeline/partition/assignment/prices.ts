@@ -5,13 +5,13 @@
  */
 
 import * as v from "valibot";
-import { InputError } from "../../../kernels/errors.ts";
-import { type FileRecord, jsonText, oneLine, writeAtomic } from "../../run/files.ts";
-import { conform, finite } from "../../run/schema.ts";
+import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
+import { finite, readJson } from "../../run/schema.ts";
 import { isSealed, seal } from "../../run/seal.ts";
-import { readVouched, type Vouched } from "../../run/vouched.ts";
-import { type Assignment, checkCosts, leastCost } from "./assignment.ts";
-import { type Nearest, nearest } from "./optimal/nearest.ts";
+import type { Vouched } from "../../run/vouched.ts";
+import { assignArgmax } from "./argmax.ts";
+import { type Assignment, checkWidth } from "./assignment.ts";
+import { Certificate } from "./certificate.ts";
 
 /** Version of the file that this code writes, and the newest that it reads. */
 const FORMAT = 1;
@@ -19,6 +19,8 @@ const FORMAT = 1;
 const POSITIVE = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 
 const SCHEMA = v.pipe(
+  v.record(v.string(), v.unknown()),
+  v.check((note) => isSealed(note, Infinity), "its checksum is not that of what it says"),
   v.object({
     format: v.pipe(POSITIVE, v.maxValue(FORMAT, "it must be of this version or an older one")),
     /** The method that found the prices. */
@@ -56,19 +58,8 @@ export async function writePrices(
 
 /** Reads a file of prices. Throws an `InputError` where there is none, or it is damaged, or not as `vouched` knows it. */
 export async function readPrices(path: string, vouched?: Vouched): Promise<Prices> {
-  try {
-    const object = JSON.parse(new TextDecoder().decode(await readVouched(path, vouched)));
-    const { format: _, ...prices } = conform(SCHEMA, object);
-    if (!isSealed(object, Infinity)) throw new InputError("its checksum is not that of what it says");
-    return prices;
-  } catch (cause) {
-    if (cause instanceof InputError && cause.where === path) throw cause;
-    const why = cause instanceof Deno.errors.NotFound ? "it is not there" : oneLine(cause);
-    throw new InputError(`Cannot read "${path}" as it must hold prices of experts: ${why}`, {
-      where: path,
-      cause,
-    });
-  }
+  const { format: _, ...prices } = await readJson(path, SCHEMA, "prices of experts", vouched);
+  return prices;
 }
 
 /**
@@ -85,28 +76,14 @@ export function byPrices({ experts, prices }: Prices): Assignment {
     byChunk: false,
     perToken: false,
     async *assign({ open }) {
-      const price = Float64Array.from(prices);
-      const loads = new Array<number>(experts).fill(0);
-      let rows = 0, cost = 0, unbalanced = 0;
-      let found: Nearest | undefined;
+      const certificate = new Certificate(prices);
       for await (const group of open()) {
-        const { costs } = group;
-        if (group.experts !== experts) {
-          throw new InputError(
-            `Cannot assign by these prices as they must be of as many experts as the scores: ` +
-              `prices are of ${experts}, scores of ${group.experts}`,
-          );
-        }
-        const count = checkCosts(costs, experts);
-        found = nearest(group, price, found);
-        for (let row = 0; row < count; row++) {
-          const begin = row * experts, e = found.expert[row];
-          loads[e]++, rows++;
-          cost += costs[begin + e], unbalanced += leastCost(costs, begin, experts);
-        }
-        yield found.expert.slice(0, count);
+        checkWidth("these scores with these prices", group.experts, experts);
+        const expert = assignArgmax(group.costs, experts, prices);
+        certificate.add(group, expert);
+        yield expert;
       }
-      return { cost, bound: cost, rows, loads, unbalanced, prices };
+      return certificate.proof;
     },
   };
 }
@@ -115,10 +92,7 @@ export function byPrices({ experts, prices }: Prices): Assignment {
 export interface Drift {
   /** The largest relative deviation of an expert's share from an equal one. */
   deviation: number;
-  /**
-   * Four times the deviation that is expected for rows of the same kind. Above it the text is of another
-   * kind.
-   */
+  /** Four times the deviation that is expected for rows of the same kind. Above it the text is of another kind. */
   limit: number;
 }
 

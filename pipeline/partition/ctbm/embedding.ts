@@ -1,9 +1,6 @@
-/**
- * Embeddings of sequences: their TF-IDF along the directions in which sequences differ most, scaled to length
- * 1.
- */
+/** Embeddings of sequences: their TF-IDF along the directions in which sequences differ most, scaled to length 1. */
 
-import { inverseFrequencies, type SparseRows, weigh } from "./tfidf.ts";
+import { inverseFrequencies, type SparseRow, weigh } from "./tfidf.ts";
 
 /** What turns counts of token ids into embeddings. */
 export interface Embedding {
@@ -17,35 +14,39 @@ export interface Embedding {
 
 /**
  * Learns an embedding from the counts of a sample, with `dimensions` dimensions or, if there are fewer, as
- * many as the sample has. The counts are weighted in place.
+ * many as the sample has; `values` are the singular values.
  */
 export async function learnEmbedding(
-  counts: SparseRows,
+  counts: readonly SparseRow[],
   vocabulary: number,
   dimensions: number,
   seed: number,
 ): Promise<Embedding & { values: Float64Array }> {
   const { decompose } = await import("./svd.ts"); // with its library, which nothing else of c-BTM needs
   const frequencies = inverseFrequencies(counts, vocabulary);
-  const { values, vectors } = decompose(weigh(counts, frequencies), vocabulary, dimensions, seed);
+  const weighed = counts.map((row) => weigh(row, frequencies));
+  const { values, vectors } = decompose(weighed, vocabulary, dimensions, seed);
   return { dimensions: values.length, frequencies, vectors, values };
 }
 
-/** Embeds weighted rows: f64 `[rows, d]`. Each row has length 1; a row without entries is 0. */
-export function project(weighed: SparseRows, { dimensions, vectors }: Embedding): Float64Array {
-  const { rows, begin, column, value } = weighed;
-  const points = new Float64Array(rows * dimensions);
-  for (let row = 0; row < rows; row++) {
-    const point = points.subarray(row * dimensions, (row + 1) * dimensions);
-    for (let i = begin[row]; i < begin[row + 1]; i++) {
-      const at = column[i] * dimensions, x = value[i];
-      for (let d = 0; d < dimensions; d++) point[d] += x * vectors[at + d];
+/** Embeds counts of sequences: f64 `[rows, d]`. Each row has length 1; a row without known ids is 0. */
+export function embed(
+  counts: readonly SparseRow[],
+  { dimensions, frequencies, vectors }: Embedding,
+): Float64Array {
+  const points = new Float64Array(counts.length * dimensions);
+  counts.forEach((row, at) => {
+    const { column, value } = weigh(row, frequencies);
+    const point = points.subarray(at * dimensions, (at + 1) * dimensions);
+    for (let i = 0; i < column.length; i++) {
+      const begin = column[i] * dimensions, x = value[i];
+      for (let d = 0; d < dimensions; d++) point[d] += x * vectors[begin + d];
     }
     let square = 0;
     for (const x of point) square += x * x;
     const length = Math.sqrt(square);
     if (length > 0) { for (let d = 0; d < dimensions; d++) point[d] /= length; }
-  }
+  });
   return points;
 }
 

@@ -7,9 +7,9 @@ import { fromBatch, readShards } from "../../rows/arrow.ts";
 import { type FileRecord, writeAtomic } from "../../run/files.ts";
 import { writeDescription } from "../folder.ts";
 import type { LearnContext } from "../partitioner.ts";
-import { learnEmbedding, project } from "./embedding.ts";
+import { embed, learnEmbedding } from "./embedding.ts";
 import { cluster } from "./kmeans.ts";
-import { TokenCounter } from "./tfidf.ts";
+import { countTokens, type SparseRow } from "./tfidf.ts";
 
 /** File of the embedding and the centres. */
 export const FILE = "ctbm.safetensors";
@@ -39,8 +39,8 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
       { remedy: say`give more text, fewer ${wanted} or a larger ${sample}` },
     );
   }
-  const counter = new TokenCounter(vocabulary, eos);
-  let seen = 0, taken = 0;
+  const counts: SparseRow[] = [];
+  let seen = 0;
   for await (const batch of readShards(context.shards, context.vouched)) {
     signal?.throwIfAborted();
     const { rows, tokens, length } = fromBatch(batch, undefined, ["tokens"]);
@@ -51,14 +51,13 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
     );
     for (let row = 0; row < rows; row++, seen++) {
       // Each sequence is taken with the chance that fills the sample exactly: places that are left, over sequences that are left.
-      if (Number(keys[row] >> 11n) / 2 ** 53 * (trainSequences - seen) >= sampled - taken) continue;
-      counter.add(tokens!, row * tokens!.length / rows, length[row]);
-      taken++;
+      if (Number(keys[row] >> 11n) / 2 ** 53 * (trainSequences - seen) >= sampled - counts.length) continue;
+      const begin = row * tokens!.length / rows;
+      counts.push(countTokens(tokens!.subarray(begin, begin + length[row]), eos));
     }
     emit({ type: "progress", stage: context.stage, done: seen, total: trainSequences, unit: "sequences" });
-    if (taken === sampled) break;
+    if (counts.length === sampled) break;
   }
-  const { counts } = counter;
   const embedding = await learnEmbedding(counts, vocabulary, MOST_DIMENSIONS, seed);
   const { dimensions, values } = embedding;
   if (dimensions === 0) {
@@ -68,7 +67,7 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
     );
   }
   signal?.throwIfAborted();
-  const { centres, objective } = await cluster(project(counts, embedding), { experts, dimensions, seed });
+  const { centres, objective } = cluster(embed(counts, embedding), { experts, dimensions, seed });
   signal?.throwIfAborted();
   const tensor = (values: ArrayLike<number>, ...shape: number[]): HostTensor => ({
     shape,

@@ -15,9 +15,9 @@ import { sha256 } from "../../run/files.ts";
 import { readVouched, type Vouched } from "../../run/vouched.ts";
 import { identifiedBy, readDescription } from "../folder.ts";
 import type { Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
-import { project, squaredDistances } from "./embedding.ts";
+import { embed, squaredDistances } from "./embedding.ts";
 import { FILE, learnClusters } from "./learn.ts";
-import { TokenCounter, weigh } from "./tfidf.ts";
+import { countTokens } from "./tfidf.ts";
 
 /** Opens, learns and identifies clusters of c-BTM. */
 export const ctbm: PartitionerKind = {
@@ -64,12 +64,13 @@ export async function openClusters(folder: string, vouched?: Vouched): Promise<P
   const embedding = { dimensions, frequencies, vectors: read("vectors", vocabulary, dimensions) };
 
   function costs({ tokens, sequenceLength, length }: TokenRows, prefixes: readonly number[]): Float32Array {
-    const counter = new TokenCounter(vocabulary, eos);
-    for (const prefix of prefixes) {
-      length.forEach((real, row) => counter.add(tokens, row * sequenceLength, Math.min(prefix, real)));
-    }
-    const points = project(weigh(counter.counts, frequencies), embedding);
-    return squaredDistances(points, centres, dimensions, experts);
+    const counts = prefixes.flatMap((prefix) =>
+      Array.from(length, (real, row) => {
+        const begin = row * sequenceLength;
+        return countTokens(tokens.subarray(begin, begin + Math.min(prefix, real)), eos);
+      })
+    );
+    return squaredDistances(embed(counts, embedding), centres, dimensions, experts);
   }
 
   return {

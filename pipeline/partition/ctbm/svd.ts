@@ -9,7 +9,7 @@
 
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
 import { normals } from "../../random.ts";
-import type { SparseRows } from "./tfidf.ts";
+import type { SparseRow } from "./tfidf.ts";
 
 const BLOCK = 8; // vectors multiplied at once
 const RESIDUAL = 1e-6; // of an eigenvalue; the error of the value is of the order of its square
@@ -30,29 +30,23 @@ export interface Decomposition {
  * rounding.
  */
 export function decompose(
-  rows: SparseRows,
+  rows: readonly SparseRow[],
   columns: number,
   dimensions: number,
   seed: number,
 ): Decomposition {
   const basis: Float64Array[] = [];
-  const products: number[][] = []; // [i][j] = basis[j] · ZᵀZ·basis[i], for all j that were there when i was multiplied
+  const products: number[][] = []; // [i][j] = basis[j] · ZᵀZ·basis[i], for j up to i at least
   let draws = 0, largest = 0, looked = 0;
 
-  /**
-   * Multiplies new random vectors: the part of the result that is orthogonal to the basis lies in the range
-   * of ZᵀZ.
-   */
+  /** Multiplies new random vectors: the part of the result that is orthogonal to the basis lies in the range of ZᵀZ. */
   function fresh(): Float64Array[] {
-    const purpose = `right singular vectors ${draws++}`;
-    const random = Float64Array.from(normals(BLOCK * columns, seed, purpose));
-    return multiply(
-      rows,
-      Array.from({ length: BLOCK }, (_, i) => random.subarray(i * columns, (i + 1) * columns)),
-    );
+    const random = Float64Array.from(normals(BLOCK * columns, seed, `right singular vectors ${draws++}`));
+    const vectors = Array.from({ length: BLOCK }, (_, i) => random.subarray(i * columns, (i + 1) * columns));
+    return multiply(rows, vectors);
   }
 
-  let found: Found = { values: [], weights: [], residuals: [] };
+  let found: Eigenpair[] = [];
   for (let block = extend(basis, fresh(), 0); block > 0;) {
     const images = multiply(rows, basis.slice(-block));
     for (const image of images) {
@@ -64,61 +58,49 @@ export function decompose(
     if (basis.length >= Math.max(PATIENCE * looked, dimensions + BLOCK)) {
       looked = basis.length;
       found = eigen(products, images, dimensions);
-      if (found.values.every((value, i) => found.residuals[i] <= RESIDUAL * value)) break;
+      if (found.every(({ value, residual }) => residual <= RESIDUAL * value)) break;
     }
     const nothing = NOTHING * largest;
     block = extend(basis, images, nothing) || extend(basis, fresh(), nothing);
     if (block === 0) found = eigen(products, [], dimensions); // the basis holds every row
   }
 
-  const kept = found.values.filter((value) => value > NOTHING * largest).length;
-  const vectors = new Float64Array(columns * kept);
-  for (let d = 0; d < kept; d++) {
-    found.weights[d].forEach((weight, k) => {
-      const vector = basis[k];
-      for (let column = 0; column < columns; column++) vectors[column * kept + d] += weight * vector[column];
-    });
-  }
-  return { values: Float64Array.from(found.values.slice(0, kept), Math.sqrt), vectors };
+  const kept = found.filter(({ value }) => value > NOTHING * largest);
+  const vectors = new Float64Array(columns * kept.length);
+  kept.forEach(({ weights }, d) =>
+    weights.forEach((weight, k) =>
+      basis[k].forEach((x, column) => vectors[column * kept.length + d] += weight * x)
+    )
+  );
+  return { values: Float64Array.from(kept, ({ value }) => Math.sqrt(value)), vectors };
 }
 
-interface Found {
-  /** Eigenvalues, descending. */
-  values: number[];
-  /** The eigenvectors, by their coordinates in the basis. */
-  weights: number[][];
-  /** How far each is from being an eigenvector: the length of ZᵀZ·v − value·v. */
-  residuals: number[];
+/** An eigenvalue of ZᵀZ and its vector. */
+interface Eigenpair {
+  value: number;
+  /** The vector's coordinates in the basis. */
+  weights: number[];
+  /** How far it is from being an eigenvector: the length of ZᵀZ·v − value·v. */
+  residual: number;
 }
 
-/**
- * Solves the eigenproblem within the basis. `rest` holds the parts of ZᵀZ times its last vectors that lie
- * outside the basis.
- */
-function eigen(products: number[][], rest: Float64Array[], dimensions: number): Found {
+/** Solves the eigenproblem within the basis, largest first. `rest` holds the parts of ZᵀZ times its last vectors that lie outside it. */
+function eigen(products: number[][], rest: Float64Array[], dimensions: number): Eigenpair[] {
   const size = products.length;
   const matrix = Matrix.zeros(size, size);
-  products.forEach((row, i) => {
-    for (let j = 0; j < size; j++) {
-      if (j < row.length && (products[j].length <= i || j <= i)) {
-        matrix.set(i, j, row[j]), matrix.set(j, i, row[j]);
-      }
-    }
-  });
-  const { realEigenvalues, eigenvectorMatrix } = new EigenvalueDecomposition(matrix, {
-    assumeSymmetric: true,
-  });
-  const order = [...realEigenvalues.keys()].sort((a, b) => realEigenvalues[b] - realEigenvalues[a]);
-  const chosen = order.slice(0, dimensions);
-  const weights = chosen.map((k) => Array.from({ length: size }, (_, i) => eigenvectorMatrix.get(i, k)));
-  const gram = rest.map((a) => rest.map((b) => dot(a, b)));
-  const residuals = weights.map((weight) => {
-    const tail = weight.slice(size - rest.length);
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j <= i; j++) matrix.set(i, j, products[i][j]), matrix.set(j, i, products[i][j]);
+  }
+  const found = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
+  const values = found.realEigenvalues, gram = rest.map((a) => rest.map((b) => dot(a, b)));
+  const order = [...values.keys()].sort((a, b) => values[b] - values[a]).slice(0, dimensions);
+  return order.map((k) => {
+    const weights = Array.from({ length: size }, (_, i) => found.eigenvectorMatrix.get(i, k));
+    const tail = weights.slice(size - rest.length);
     let square = 0;
     tail.forEach((a, i) => tail.forEach((b, j) => square += a * b * gram[i][j]));
-    return Math.sqrt(Math.max(0, square));
+    return { value: values[k], weights, residual: Math.sqrt(Math.max(0, square)) };
   });
-  return { values: chosen.map((k) => realEigenvalues[k]), weights, residuals };
 }
 
 /**
@@ -143,18 +125,18 @@ function reduce(vector: Float64Array, basis: Float64Array[]): number {
 }
 
 /** Multiplies vectors `[columns]` by ZᵀZ, in one pass over the rows. */
-function multiply({ rows, begin, column, value }: SparseRows, vectors: Float64Array[]): Float64Array[] {
+function multiply(rows: readonly SparseRow[], vectors: Float64Array[]): Float64Array[] {
   const width = vectors.length, columns = vectors[0].length;
   const from = new Float64Array(columns * width), to = new Float64Array(columns * width); // [columns, width]
   vectors.forEach((vector, k) => vector.forEach((x, i) => from[i * width + k] = x));
   const sum = new Float64Array(width);
-  for (let row = 0; row < rows; row++) {
+  for (const { column, value } of rows) {
     sum.fill(0);
-    for (let i = begin[row]; i < begin[row + 1]; i++) {
+    for (let i = 0; i < column.length; i++) {
       const at = column[i] * width, x = value[i];
       for (let k = 0; k < width; k++) sum[k] += x * from[at + k];
     }
-    for (let i = begin[row]; i < begin[row + 1]; i++) {
+    for (let i = 0; i < column.length; i++) {
       const at = column[i] * width, x = value[i];
       for (let k = 0; k < width; k++) to[at + k] += x * sum[k];
     }

@@ -49,16 +49,21 @@ export const em: PartitionerKind = {
     return partitionerOf(routers, device, options);
   },
   async identify(folder) {
-    const hashes: string[] = [];
-    for (;;) {
-      const path = `${folder}/${routerFolder(hashes.length)}/model.safetensors`;
-      if (!await exists(path)) break;
-      hashes.push((await hashFile(path)).sha256);
-    }
+    const hashes = await modelHashes(folder, routerFolder);
     checkNumber(folder, (await readDescription(folder))?.experts, hashes.length);
     return { sha256: routersHash(hashes), experts: hashes.length };
   },
 };
+
+/** Hashes the models of a folder, each in a folder of its own, as far as their numbers go on. */
+export async function modelHashes(folder: string, nameOf: (model: number) => string): Promise<string[]> {
+  const hashes: string[] = [];
+  for (;;) {
+    const path = `${folder}/${nameOf(hashes.length)}/model.safetensors`;
+    if (!await exists(path)) return hashes;
+    hashes.push((await hashFile(path)).sha256);
+  }
+}
 
 function checkNumber(where: string, said: number | undefined, found: number): void {
   if (found > 0 && (said ?? found) === found) return;
@@ -66,11 +71,7 @@ function checkNumber(where: string, said: number | undefined, found: number): vo
   throw new InputError(`Cannot route by "${where}" as it must hold ${wanted}: it holds ${found}`, { where });
 }
 
-/**
- * Number of scorers that stay on the device: one per set of prefixes and number of sequences at once, those
- * used last.
- */
-const MOST_SCORERS = 4;
+const MOST_SCORERS = 4; // that stay on the device: one per set of prefixes and number of sequences at once, those used last
 
 /** Makes a partitioner of routers. They go to the device when costs are first asked for, and stay there. */
 export function partitionerOf(
@@ -78,27 +79,24 @@ export function partitionerOf(
   device: () => Promise<Gpu>,
   { batch }: OpenOptions = {},
 ): Partitioner {
+  const experts = models.length;
   const scorers = new Map<string, Scorer>(); // the scorer that was used last stands last
   let turn: Promise<unknown> = Promise.resolve();
 
-  /**
-   * Gives a scorer of these prefixes. It takes as many sequences at once as there are, but at most as many as
-   * are quick.
-   */
+  /** Gives a scorer of these prefixes, for as many sequences at once as there are, but at most as many as are quick. */
   async function scorerOf(prefixes: readonly number[], rows: number): Promise<Scorer> {
     const gpu = await device();
     const length = prefixes.at(-1)!;
     const most = rowsPerPass(gpu.maxBindingBytes, config, length, batch);
     const size = Math.min(most, 2 ** Math.ceil(Math.log2(rows)));
     const key = `${prefixes} by ${size}`;
+    const several = prefixes.length > 1 ? prefixes : undefined; // a single prefix is summed on the device
     let scorer = scorers.get(key);
     if (scorer === undefined && scorers.size === MOST_SCORERS) {
       const [[oldest, unused]] = scorers;
       scorers.delete(oldest);
       unused.close();
     }
-    // A single prefix is summed on the device.
-    const several = prefixes.length > 1 ? prefixes : undefined;
     scorer ??= createScorer(gpu, { config, models, batch: size, length, prefixes: several });
     scorers.delete(key);
     scorers.set(key, scorer);
@@ -106,28 +104,26 @@ export function partitionerOf(
   }
 
   async function costs(
-    rows: TokenRows,
+    { tokens, sequenceLength, length }: TokenRows,
     prefixes: readonly number[],
     signal?: AbortSignal,
   ): Promise<Float32Array> {
-    const count = rows.length.length;
-    if (count === 0 || prefixes.length === 0) return new Float32Array();
-    const scorer = await scorerOf(prefixes, count);
-    const nll = await scorer.score(rows.tokens, rows.sequenceLength, rows.length, signal); // [rows, prefixes, E]
+    const rows = length.length;
+    if (rows === 0 || prefixes.length === 0) return new Float32Array();
+    const scorer = await scorerOf(prefixes, rows);
+    const nll = await scorer.score(tokens, sequenceLength, length, signal); // [rows, prefixes, E]
     if (prefixes.length === 1) return nll;
-    const experts = models.length;
     const byPrefix = new Float32Array(nll.length);
-    for (let from = 0, row = 0; row < count; row++) {
-      for (let prefix = 0; prefix < prefixes.length; prefix++, from += experts) {
-        byPrefix.set(nll.subarray(from, from + experts), (prefix * count + row) * experts);
-      }
+    for (let i = 0; i < rows * prefixes.length; i++) {
+      const row = Math.floor(i / prefixes.length), prefix = i % prefixes.length;
+      byPrefix.set(nll.subarray(i * experts, (i + 1) * experts), (prefix * rows + row) * experts);
     }
     return byPrefix;
   }
 
   return {
     kind: "em",
-    experts: models.length,
+    experts,
     sha256,
     prefix: notes.prefix ?? config.context,
     vocabulary: config.vocabulary,

