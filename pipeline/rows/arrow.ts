@@ -195,7 +195,7 @@ export function fromBatch(
     ...nll && { nll: floats(items(nll)) },
     ...expert && { expert: integers(expert, Uint16Array) },
   };
-  checkLengths(columns, where);
+  checkLengths(columns.length, columns.tokens && columns.tokens.length / rows, where);
   const vocabulary = lineageOf(batch)?.vocabulary;
   if (vocabulary !== undefined) checkTokens(columns, vocabulary, where);
   return columns;
@@ -212,7 +212,7 @@ export function scoresOf(batch: RecordBatch, where: string = originOf(batch)): S
     length: integers(of("length"), Uint32Array),
     nll: floats(items(of("nll"))),
   };
-  checkLengths(scores, where);
+  checkLengths(scores.length, undefined, where);
   return scores;
 }
 
@@ -229,25 +229,39 @@ export function columnOf(batch: RecordBatch, name: string, where: string = origi
   throw unreadable(where, `it must have a column "${name}"`, fact);
 }
 
+/** What a row is called in messages: the batch that all rows are of, or a function of the row. */
+type Where = string | ((row: number) => string);
+const placeOf = (where: Where, row: number) =>
+  typeof where === "string" ? `${where}, row ${row},` : where(row);
+
 /** Throws an InputError that names the row where a token id is not below `vocabulary`. */
-export function checkTokens(columns: Columns, vocabulary: number, where: string): void {
-  const { tokens, rows } = columns;
+export function checkTokens({ tokens, rows }: Tokens, vocabulary: number, where: Where): void {
   if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
-    const place = `${where}, row ${Math.floor(i / (tokens.length / rows))},`;
+    const place = placeOf(where, Math.floor(i / (tokens.length / rows)));
     const fact = `id is ${tokens[i]}, vocabulary is ${vocabulary}`;
     throw unreadable(place, "token ids must be below the vocabulary", fact);
   }
 }
 
-function checkLengths({ tokens, length, rows }: Omit<Columns, "sequence">, where: string): void {
-  const limit = tokens === undefined || rows === 0 ? 2 ** 32 : tokens.length / rows;
-  for (let row = 0; row < rows; row++) {
-    if (length[row] >= 2 && length[row] <= limit) continue;
-    const sequenceLength = limit < 2 ** 32 ? `, sequence length is ${limit}` : "";
-    const fact = `length is ${length[row]}${sequenceLength}`;
-    throw unreadable(`${where}, row ${row},`, "length must be from 2 to the sequence length", fact);
+/** Tokens of rows, in any array. */
+interface Tokens {
+  rows: number;
+  tokens?: ArrayLike<number>;
+}
+
+/** Throws an InputError that names the row where a length is below 2 or above `sequenceLength`, if that is known. */
+export function checkLengths(
+  length: ArrayLike<number>,
+  sequenceLength: number | undefined,
+  where: Where,
+): void {
+  for (let row = 0; row < length.length; row++) {
+    if (length[row] >= 2 && length[row] <= (sequenceLength ?? Infinity)) continue;
+    const limit = sequenceLength === undefined ? "" : `, sequence length is ${sequenceLength}`;
+    const rule = "length must be from 2 to the sequence length";
+    throw unreadable(placeOf(where, row), rule, `length is ${length[row]}${limit}`);
   }
 }
 

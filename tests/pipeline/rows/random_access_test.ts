@@ -249,9 +249,9 @@ Deno.test("Rows.read() names file, batch and row of an id that the vocabulary la
         InputError,
         `"${path}, batch 1, row ${message}`.slice(1),
       );
-    refused(6, "tokens", "3, as token ids must be below the vocabulary: one is 500, the most is 499");
-    refused(4, "length", "1, as length must be from 2 to the sequence length: one is 5, the most is 4");
-    refused(6, "length", "3, as length must be from 2 to the sequence length: one is 1");
+    refused(6, "tokens", "3, as token ids must be below the vocabulary: id is 500, vocabulary is 500");
+    refused(4, "length", "1, as length must be from 2 to the sequence length: length is 5, sequence length is 4");
+    refused(6, "length", "3, as length must be from 2 to the sequence length: length is 1");
   }));
 
 Deno.test("openRows() refuses a file cut anywhere", () =>
