@@ -250,7 +250,11 @@ Deno.test("Rows.read() names file, batch and row of an id that the vocabulary la
         `"${path}, batch 1, row ${message}`.slice(1),
       );
     refused(6, "tokens", "3, as token ids must be below the vocabulary: id is 500, vocabulary is 500");
-    refused(4, "length", "1, as length must be from 2 to the sequence length: length is 5, sequence length is 4");
+    refused(
+      4,
+      "length",
+      "1, as length must be from 2 to the sequence length: length is 5, sequence length is 4",
+    );
     refused(6, "length", "3, as length must be from 2 to the sequence length: length is 1");
   }));
 
