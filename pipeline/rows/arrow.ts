@@ -20,6 +20,7 @@ import {
   Struct,
   Utf8,
 } from "apache-arrow/Arrow.dom";
+import { joinBytes } from "./bytes.ts";
 import { type Columns, tokenArrayOf } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -130,16 +131,18 @@ function batchOf(
 
 /** Builds a batch that has the given columns and no rows, for inputs without rows. */
 export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBatch {
-  const all = {
-    document: new BigUint64Array(),
-    source: [],
-    tokens: new Uint16Array(),
-    nll: new Float32Array(),
-    expert: new Uint16Array(),
+  const types = {
+    document: BigUint64Array,
+    source: Array<string>,
+    tokens: Uint16Array,
+    nll: Float32Array,
+    expert: Uint16Array,
   };
-  const kept = Object.entries(all).filter(([name]) => names.includes(name as keyof Columns));
-  const columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
-  return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
+  const columns: Columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  for (const [name, type] of Object.entries(types)) {
+    if (names.includes(name as keyof Columns)) Object.assign(columns, { [name]: new type() });
+  }
+  return toBatch(columns, lineage);
 }
 
 /**
@@ -152,20 +155,18 @@ function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): C
   return tokens instanceof Fitting ? tokens : Fitting.from(tokens);
 }
 
-/** Encodes strings as Arrow UTF-8. Labels repeat, so each distinct one is encoded once. */
 function utf8(strings: string[]): Data<Utf8> {
   const encoder = new TextEncoder();
-  const known = new Map<string, Uint8Array>();
+  const pieces = strings.map((text) => encoder.encode(text));
   const valueOffsets = new Int32Array(strings.length + 1);
-  const pieces = strings.map((text, row) => {
-    let bytes = known.get(text);
-    if (bytes === undefined) known.set(text, bytes = encoder.encode(text));
-    valueOffsets[row + 1] = valueOffsets[row] + bytes.length;
-    return bytes;
+  pieces.forEach(({ length }, row) => valueOffsets[row + 1] = valueOffsets[row] + length);
+  return makeData({
+    type: new Utf8(),
+    length: strings.length,
+    nullCount: 0,
+    valueOffsets,
+    data: joinBytes(pieces),
   });
-  const data = new Uint8Array(valueOffsets[strings.length]);
-  pieces.forEach((bytes, row) => data.set(bytes, valueOffsets[row]));
-  return makeData({ type: new Utf8(), length: strings.length, nullCount: 0, valueOffsets, data });
 }
 
 /**
