@@ -35,13 +35,7 @@ export type RecordBatch = ArrowBatch;
 export type { Columns } from "./columns.ts";
 export { originOf } from "./ipc/origin.ts";
 export { readArrow } from "./ipc/read.ts";
-export {
-  type ArrowAppender,
-  arrowBytes,
-  openArrowAppender,
-  writeArrowFile,
-  type Written,
-} from "./ipc/write.ts";
+export { arrowBytes, writeArrowFile, type Written } from "./ipc/write.ts";
 
 /**
  * Reads the batches of several files, one file after another. Throws an `InputError` that gives both values
