@@ -258,17 +258,6 @@ Deno.test("Rows.read() names file, batch and row of an id that the vocabulary la
     refused(6, "length", "3, as length must be from 2 to the sequence length: length is 1");
   }));
 
-Deno.test("openRows() refuses a file cut anywhere", () =>
-  inFolder(async (folder) => {
-    for (const path of (await writeSome(folder)).slice(2, 4)) {
-      const bytes = await Deno.readFile(path);
-      for (let cut = 0; cut < bytes.length; cut += 5) {
-        await Deno.writeFile(path, bytes.subarray(0, cut));
-        await assertRejects(() => openRows([path]), InputError, path);
-      }
-    }
-  }));
-
 Deno.test("with checksums any damaged bit is refused; without them it gives other rows or an input error, never another one", () =>
   inFolder(async (folder) => {
     const paths = await writeSome(folder);

@@ -12,6 +12,7 @@ import {
 import { toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
+import { openRows } from "../../../../pipeline/rows/random_access.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { bytesOf, collect, columnsOf, foreign, LINEAGE, pipe, stream } from "../support.ts";
 
@@ -53,15 +54,22 @@ Deno.test("readArrow() refuses a stream cut anywhere, also between messages", as
   await assertRejects(() => collect(readArrow(twice)), InputError, "more bytes follow");
 });
 
-Deno.test("readArrow() refuses a file cut anywhere", async () => {
+Deno.test("readArrow() and openRows() refuse a file cut anywhere, in either format", async () => {
   await inFolder(async (folder) => {
-    const path = `${folder}/a.arrow`;
-    await writeArrowFile(path, stream(toBatch(columnsOf(2), LINEAGE)));
-    const bytes = await Deno.readFile(path);
-    for (let cut = 0; cut < bytes.length; cut += 5) {
-      await Deno.writeFile(path, bytes.subarray(0, cut));
-      await assertRejects(() => collect(readArrow(path)), InputError, path);
-      await assertRejects(() => collect(readArrow(pipe(bytes.subarray(0, cut)))), InputError);
+    const path = `${folder}/a.arrow`, batch = toBatch(columnsOf(2), LINEAGE);
+    await writeArrowFile(path, stream(batch));
+    for (
+      const bytes of [
+        await Deno.readFile(path),
+        await bytesOf(arrowBytes(stream(batch), batch, { closes: false })),
+      ]
+    ) {
+      for (let cut = 0; cut < bytes.length; cut += 5) {
+        await Deno.writeFile(path, bytes.subarray(0, cut));
+        await assertRejects(() => collect(readArrow(path)), InputError, path);
+        await assertRejects(() => openRows([path]), InputError, path);
+        await assertRejects(() => collect(readArrow(pipe(bytes.subarray(0, cut)))), InputError);
+      }
     }
   });
 });
