@@ -20,6 +20,7 @@ import {
   Struct,
   Utf8,
 } from "apache-arrow/Arrow.dom";
+import { joinBytes } from "./bytes.ts";
 import { type Columns, tokenArrayOf } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
@@ -34,13 +35,7 @@ export type RecordBatch = ArrowBatch;
 export type { Columns } from "./columns.ts";
 export { originOf } from "./ipc/origin.ts";
 export { readArrow } from "./ipc/read.ts";
-export {
-  type ArrowAppender,
-  arrowBytes,
-  openArrowAppender,
-  writeArrowFile,
-  type Written,
-} from "./ipc/write.ts";
+export { arrowBytes, writeArrowFile, type Written } from "./ipc/write.ts";
 
 /**
  * Reads the batches of several files, one file after another. Throws an `InputError` that gives both values
@@ -130,16 +125,18 @@ function batchOf(
 
 /** Builds a batch that has the given columns and no rows, for inputs without rows. */
 export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBatch {
-  const all = {
-    document: new BigUint64Array(),
-    source: [],
-    tokens: new Uint16Array(),
-    nll: new Float32Array(),
-    expert: new Uint16Array(),
+  const types = {
+    document: BigUint64Array,
+    source: Array<string>,
+    tokens: Uint16Array,
+    nll: Float32Array,
+    expert: Uint16Array,
   };
-  const kept = Object.entries(all).filter(([name]) => names.includes(name as keyof Columns));
-  const columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
-  return toBatch({ ...columns, ...Object.fromEntries(kept) }, lineage);
+  const columns: Columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
+  for (const [name, type] of Object.entries(types)) {
+    if (names.includes(name as keyof Columns)) Object.assign(columns, { [name]: new type() });
+  }
+  return toBatch(columns, lineage);
 }
 
 /**
@@ -152,20 +149,18 @@ function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): C
   return tokens instanceof Fitting ? tokens : Fitting.from(tokens);
 }
 
-/** Encodes strings as Arrow UTF-8. Labels repeat, so each distinct one is encoded once. */
 function utf8(strings: string[]): Data<Utf8> {
   const encoder = new TextEncoder();
-  const known = new Map<string, Uint8Array>();
+  const pieces = strings.map((text) => encoder.encode(text));
   const valueOffsets = new Int32Array(strings.length + 1);
-  const pieces = strings.map((text, row) => {
-    let bytes = known.get(text);
-    if (bytes === undefined) known.set(text, bytes = encoder.encode(text));
-    valueOffsets[row + 1] = valueOffsets[row] + bytes.length;
-    return bytes;
+  pieces.forEach(({ length }, row) => valueOffsets[row + 1] = valueOffsets[row] + length);
+  return makeData({
+    type: new Utf8(),
+    length: strings.length,
+    nullCount: 0,
+    valueOffsets,
+    data: joinBytes(pieces),
   });
-  const data = new Uint8Array(valueOffsets[strings.length]);
-  pieces.forEach((bytes, row) => data.set(bytes, valueOffsets[row]));
-  return makeData({ type: new Utf8(), length: strings.length, nullCount: 0, valueOffsets, data });
 }
 
 /**
@@ -195,7 +190,7 @@ export function fromBatch(
     ...nll && { nll: floats(items(nll)) },
     ...expert && { expert: integers(expert, Uint16Array) },
   };
-  checkLengths(columns, where);
+  checkLengths(columns.length, columns.tokens && columns.tokens.length / rows, where);
   const vocabulary = lineageOf(batch)?.vocabulary;
   if (vocabulary !== undefined) checkTokens(columns, vocabulary, where);
   return columns;
@@ -212,7 +207,7 @@ export function scoresOf(batch: RecordBatch, where: string = originOf(batch)): S
     length: integers(of("length"), Uint32Array),
     nll: floats(items(of("nll"))),
   };
-  checkLengths(scores, where);
+  checkLengths(scores.length, undefined, where);
   return scores;
 }
 
@@ -229,25 +224,39 @@ export function columnOf(batch: RecordBatch, name: string, where: string = origi
   throw unreadable(where, `it must have a column "${name}"`, fact);
 }
 
+/** What a row is called in messages: the batch that all rows are of, or a function of the row. */
+type Where = string | ((row: number) => string);
+const placeOf = (where: Where, row: number) =>
+  typeof where === "string" ? `${where}, row ${row},` : where(row);
+
 /** Throws an InputError that names the row where a token id is not below `vocabulary`. */
-export function checkTokens(columns: Columns, vocabulary: number, where: string): void {
-  const { tokens, rows } = columns;
+export function checkTokens({ tokens, rows }: Tokens, vocabulary: number, where: Where): void {
   if (tokens === undefined || (tokens instanceof Uint16Array && vocabulary >= 65536)) return;
   for (let i = 0; i < tokens.length; i++) {
     if (tokens[i] < vocabulary) continue;
-    const place = `${where}, row ${Math.floor(i / (tokens.length / rows))},`;
+    const place = placeOf(where, Math.floor(i / (tokens.length / rows)));
     const fact = `id is ${tokens[i]}, vocabulary is ${vocabulary}`;
     throw unreadable(place, "token ids must be below the vocabulary", fact);
   }
 }
 
-function checkLengths({ tokens, length, rows }: Omit<Columns, "sequence">, where: string): void {
-  const limit = tokens === undefined || rows === 0 ? 2 ** 32 : tokens.length / rows;
-  for (let row = 0; row < rows; row++) {
-    if (length[row] >= 2 && length[row] <= limit) continue;
-    const sequenceLength = limit < 2 ** 32 ? `, sequence length is ${limit}` : "";
-    const fact = `length is ${length[row]}${sequenceLength}`;
-    throw unreadable(`${where}, row ${row},`, "length must be from 2 to the sequence length", fact);
+/** Tokens of rows, in any array. */
+interface Tokens {
+  rows: number;
+  tokens?: ArrayLike<number>;
+}
+
+/** Throws an InputError that names the row where a length is below 2 or above `sequenceLength`, if that is known. */
+export function checkLengths(
+  length: ArrayLike<number>,
+  sequenceLength: number | undefined,
+  where: Where,
+): void {
+  for (let row = 0; row < length.length; row++) {
+    if (length[row] >= 2 && length[row] <= (sequenceLength ?? Infinity)) continue;
+    const limit = sequenceLength === undefined ? "" : `, sequence length is ${sequenceLength}`;
+    const rule = "length must be from 2 to the sequence length";
+    throw unreadable(placeOf(where, row), rule, `length is ${length[row]}${limit}`);
   }
 }
 

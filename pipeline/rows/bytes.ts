@@ -5,12 +5,19 @@
  */
 
 /** Joins chunks into memory of their own. */
-export function joinBytes(chunks: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const joined = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+export const joinBytes = (chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> =>
+  joinArrays(Uint8Array, chunks) as Uint8Array<ArrayBuffer>;
+
+/** Joins arrays into one of this type. */
+export function joinArrays<Joined extends Uint8Array | Uint16Array | Uint32Array>(
+  Type: new (length: number) => Joined,
+  parts: readonly Joined[],
+): Joined {
+  const joined = new Type(parts.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
-  for (const chunk of chunks) {
-    joined.set(chunk, at);
-    at += chunk.length;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
   }
   return joined;
 }

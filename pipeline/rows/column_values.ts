@@ -4,9 +4,10 @@
  * @module
  */
 
-import { BinaryView, type Data, DataType, Vector } from "apache-arrow/Arrow.dom";
+import { Binary, BinaryView, type Data, DataType, LargeBinary, Vector } from "apache-arrow/Arrow.dom";
 import { InputError } from "../../kernels/errors.ts";
 import { unreadable } from "../run/files.ts";
+import { orUnreadable } from "./ipc/library.ts";
 
 /** A column being read: its data, and what to call it in messages. */
 export interface Column {
@@ -147,15 +148,6 @@ export function doubles(column: Column): Float64Array {
   throw wrongType(column, "float64");
 }
 
-/** Decodes bytes, or gives undefined where they are no text in UTF-8. */
-function wholeText(decoder: TextDecoder, bytes: Uint8Array): string | undefined {
-  try {
-    return decoder.decode(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
 /** Gives a column of texts. */
 export function strings(column: Column): string[] {
   refuseNulls(column);
@@ -182,36 +174,17 @@ function texts(column: Column, expected = "strings"): (string | null)[] {
       throw unreadable(where, `indices of column "${name}" must be below ${words.length}`, `one is ${index}`);
     });
   }
+  const { isUtf8, isLargeUtf8, isUtf8View } = DataType, { type } = data;
+  const bytes = isUtf8(type) ? new Binary() : isLargeUtf8(type) ? new LargeBinary() : new BinaryView();
+  if (!isUtf8(type) && !isLargeUtf8(type) && !isUtf8View(type)) throw wrongType(column, expected);
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  const decode = (bytes: Uint8Array, row: number) => {
+  const decode = (value: Uint8Array | null, row: number) => {
+    if (!isThere(row)) return null;
     try {
-      return strict.decode(bytes);
+      return strict.decode(value!);
     } catch {
       throw unreadable(`${where}, row ${row},`, `column "${name}" must hold text in UTF-8`, "it does not");
     }
   };
-  if (DataType.isUtf8View(data.type)) {
-    const values = new Vector([data.clone(new BinaryView())]) as Iterable<Uint8Array | null>;
-    return Array.from(values, (bytes, row) => bytes && decode(bytes, row));
-  }
-  if (!DataType.isUtf8(data.type) && !DataType.isLargeUtf8(data.type)) throw wrongType(column, expected);
-  if (data.length === 0) return [];
-  const offsets = data.valueOffsets as Int32Array | BigInt64Array;
-  const bytes = data.values as Uint8Array;
-  const begin = Number(offsets[0]), end = Number(offsets[data.length]);
-  const ordered = offsets.length > data.length && begin >= 0 && end <= bytes.length &&
-    offsets.subarray(0, data.length + 1).every((offset: number | bigint, i: number) =>
-      i === 0 || offset >= offsets[i - 1]
-    );
-  if (!ordered) {
-    const rule = `offsets of column "${name}" must rise within ${bytes.length} bytes`;
-    throw unreadable(where, rule, `they go from ${begin} to ${end}`);
-  }
-  const text = wholeText(strict, bytes.subarray(begin, end));
-  const ascii = text?.length === end - begin; // then byte offsets are character offsets
-  return Array.from({ length: data.length }, (_, row) => {
-    if (!isThere(row)) return null;
-    const [from, to] = [Number(offsets[row]), Number(offsets[row + 1])];
-    return ascii ? text!.substring(from - begin, to - begin) : decode(bytes.subarray(from, to), row);
-  });
+  return orUnreadable(where, () => Array.from(new Vector<DataType>([data.clone(bytes)]), decode));
 }

@@ -5,6 +5,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { joinArrays } from "./bytes.ts";
 
 /** The rows of a batch, with one array per column. Columns that the rows do not have are absent. */
 export interface Columns {
@@ -36,16 +37,9 @@ export type TokenArray = Uint16Array | Uint32Array;
 
 /** Joins the token ids of several pieces of a text, all in arrays of one type. */
 export function joinTokens<Ids extends TokenArray>(parts: readonly Ids[]): Ids {
-  if (parts.length === 1) return parts[0];
-  const joined = new (parts[0].constructor as new (length: number) => Ids)(
-    parts.reduce((sum, { length }) => sum + length, 0),
-  );
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
+  return parts.length === 1
+    ? parts[0]
+    : joinArrays(parts[0].constructor as new (length: number) => Ids, parts);
 }
 
 /** A column's array: anything with a length that can be sliced. */
@@ -163,21 +157,15 @@ export async function* regroup(
   source: AsyncIterable<Columns> | Iterable<Columns>,
   rows: number,
 ): AsyncGenerator<Columns> {
-  let held: Columns[] = [], count = 0, empty: Columns | undefined, yielded = false;
+  let held: Columns[] = [], count = 0, yielded = false;
   for await (const part of source) {
-    empty ??= part;
-    let begin = 0;
-    while (count + part.rows - begin >= rows) {
-      const end = begin + rows - count;
-      held.push(sliceColumns(part, begin, end));
-      yield concatColumns(held);
-      [held, count, begin, yielded] = [[], 0, end, true];
-    }
-    if (begin < part.rows) {
-      held.push(begin === 0 ? part : sliceColumns(part, begin, part.rows));
-      count += part.rows - begin;
-    }
+    held.push(part);
+    count += part.rows;
+    if (count < rows) continue;
+    const all = concatColumns(held);
+    let at = 0;
+    for (; count - at >= rows; at += rows) yield sliceColumns(all, at, at + rows);
+    [held, count, yielded] = [[sliceColumns(all, at, count)], count - at, true];
   }
-  if (count > 0) yield concatColumns(held);
-  else if (!yielded && empty !== undefined) yield empty;
+  if (count > 0 || held.length > 0 && !yielded) yield concatColumns(held);
 }

@@ -51,28 +51,22 @@ export const NAMES = [...TEXTS, ...NUMBERS];
 export function lineageOf(batch: RecordBatch): Lineage | null {
   const { metadata } = batch.schema, where = originOf(batch);
   if (!metadata.has("smalltalk.format")) return null;
-  const texts: Pick<Lineage, (typeof TEXTS)[number]> = { stage: "" };
+  const lineage: Lineage = { stage: "", format: FORMAT };
   for (const name of TEXTS) {
     const text = metadata.get(`smalltalk.${name}`);
-    if (text !== undefined) texts[name] = text;
+    if (text !== undefined) lineage[name] = text;
   }
-  const numbers: Pick<Lineage, (typeof NUMBERS)[number]> = { format: FORMAT };
   for (const name of NUMBERS) {
     const text = metadata.get(`smalltalk.${name}`);
     if (text === undefined) continue;
     if (!/^\d{1,16}$/.test(text)) {
       throw unreadable(where, `smalltalk.${name} must be an integer`, `it is "${text}"`);
     }
-    numbers[name] = Number(text);
+    lineage[name] = Number(text);
   }
-  if (numbers.format > FORMAT) {
-    throw unreadable(
-      where,
-      `its format must be at most ${FORMAT}`,
-      `it is ${numbers.format}, of a newer version`,
-    );
-  }
-  return { ...texts, ...numbers };
+  if (lineage.format <= FORMAT) return lineage;
+  const fact = `it is ${lineage.format}, of a newer version`;
+  throw unreadable(where, `its format must be at most ${FORMAT}`, fact);
 }
 
 /**

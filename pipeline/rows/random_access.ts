@@ -10,11 +10,11 @@
 import { DataType, type Float, type Int, makeData } from "apache-arrow/Arrow.dom";
 import { crc32 } from "node:zlib";
 import { openToRead, unreadable } from "../run/files.ts";
-import { columnOf, type Columns, type RecordBatch } from "./arrow.ts";
+import { checkLengths, checkTokens, columnOf, type Columns, type RecordBatch } from "./arrow.ts";
 import { floats, type IntegerArray, integers, strings } from "./column_values.ts";
 import { checkNodes } from "./ipc/checks.ts";
 import { orUnreadable } from "./ipc/library.ts";
-import { type MessageInFile, messagesIn, readAt, readInto } from "./ipc/messages.ts";
+import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
 import { decode } from "./ipc/read.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf } from "./lineage.ts";
 
@@ -22,20 +22,11 @@ import { checkLineage, identityOf, type Lineage, lineageOf } from "./lineage.ts"
 const NUMERIC = ["sequence", "document", "tokens", "length", "nll", "expert"] as const;
 type Numeric = (typeof NUMERIC)[number];
 
-/** Checksums of files by their paths, as {@linkcode checksums} gives them. */
-export type Checksums = ReadonlyMap<string, readonly number[]>;
+const OPEN_FILES = 64; // at a time
+const PIECE = 2 ** 20; // bytes that are read at once for a checksum
 
-/** A file, and what all its batches need. */
-interface Shard {
-  path: string;
-  /** Its size in bytes. */
-  size: number;
-  /** A batch without rows: its schema. */
-  empty: RecordBatch;
-  /** The message of its schema. */
-  schema: Uint8Array[];
-  batches: Batch[];
-}
+/** Bytes of a file, from `offset` to `end`. */
+type Span = Pick<IpcMessage, "offset" | "end">;
 
 /** A batch with rows. */
 interface Batch extends Span {
@@ -51,35 +42,33 @@ interface Batch extends Span {
   unchecked?: number;
 }
 
-/** Bytes of a file, from `offset` to `end`. */
-type Span = Pick<MessageInFile, "offset" | "end">;
-
-/** How the rows of a column lie, in all files alike. */
-interface Layout {
-  /** The type of a value. */
-  item: Int | Float;
-  /** Values in a row. */
-  width: number;
+/** A file, and what all its batches need. */
+interface Shard {
+  path: string;
+  /** Its size in bytes. */
+  size: number;
+  /** A batch without rows: its schema. */
+  empty: RecordBatch;
+  /** The message of its schema. */
+  schema: Uint8Array;
+  batches: Batch[];
 }
 
-const OPEN_FILES = 64; // at a time
-const PIECE = 2 ** 20; // bytes that are read at once for a checksum
-
 /**
- * Opens shards, whose messages are looked at but for their bodies. `checksums` are those of {@linkcode checksums}, for as many of the files
- * as have them: what is not in a batch is checked now, a batch when a row of it is first read.
+ * Opens shards: the metadata of their messages is read, their bodies are not. `checksums` holds for each path, as far as they are known,
+ * what {@linkcode checksums} gives. What is in no batch is checked now, a batch when a row of it is first read.
  *
- * Throws an `InputError` that says where, where a file is no whole Arrow data, where it is compressed, where files differ in the
- * types of columns or as {@linkcode checkLineage} says, and where a checksum is another one.
+ * Throws an `InputError` that says where, where a file is no whole Arrow data or compressed, where files differ in the types
+ * of columns or in what {@linkcode checkLineage} compares, and where a checksum is another one.
  */
 export async function openRows(
   paths: readonly string[],
-  { checksums }: { checksums?: Checksums } = {},
+  { checksums }: { checksums?: ReadonlyMap<string, readonly number[]> } = {},
 ): Promise<Rows> {
   const shards: Shard[] = [];
   for (const path of paths) {
     using file = await openToRead(path);
-    const shard = scan(file, path);
+    const shard = await scan(file, path);
     const known = checksums?.get(path), [first = shard] = shards;
     if (known) noteChecksums(file, shard, known);
     checkLineage(shard.empty, identityOf(lineageOf(first.empty)), first.path);
@@ -97,7 +86,7 @@ export async function openRows(
 /** Computes the CRC-32 of each batch with rows, and last of everything else in the file. */
 export async function checksums(path: string): Promise<number[]> {
   using file = await openToRead(path);
-  const shard = scan(file, path);
+  const shard = await scan(file, path);
   return [
     ...shard.batches.map(({ offset, end }) => checksum(file, offset, end)),
     checksumOfRest(file, shard),
@@ -113,7 +102,6 @@ export class Rows implements Disposable {
   readonly #shards: readonly Shard[];
   readonly #batches: readonly Batch[];
   readonly #starts: readonly number[]; // numbers of the batches' first rows
-  readonly #layouts = new Map<Numeric, Layout>();
   readonly #files = new Map<Shard, Deno.FsFile>();
   #decoded: { batch?: Batch; sources: string[] } = { sources: [] };
 
@@ -138,21 +126,21 @@ export class Rows implements Disposable {
   ): Required<Pick<Columns, Name | "rows">> {
     const rows = numbers.length;
     const columns: Partial<Columns> = { rows };
-    if ((names as readonly string[]).includes("source")) {
-      columns.source = Array.from(numbers, (number) => this.#sourceOf(number));
-    }
-    for (const name of NUMERIC) {
-      if (!(names as readonly string[]).includes(name)) continue;
-      const { width, item } = this.#layoutOf(name);
-      const room = {
+    for (const name of names as readonly (Numeric | "source")[]) {
+      if (name === "source") {
+        columns.source = Array.from(numbers, (number) => this.#sourceOf(number));
+        continue;
+      }
+      const { width, item } = layoutOf(this.#shards[0], name);
+      const type = {
         sequence: BigUint64Array,
         document: BigUint64Array,
-        tokens: (item as Int).bitWidth <= 16 ? Uint16Array : Uint32Array,
+        tokens: item.bitWidth <= 16 ? Uint16Array : Uint32Array,
         length: Uint32Array,
         nll: Float32Array,
         expert: Uint16Array,
       }[name];
-      Object.assign(columns, { [name]: this.fill(name, numbers, new room(rows * width)) });
+      Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * width)) });
     }
     return columns as Required<Pick<Columns, Name | "rows">>;
   }
@@ -169,31 +157,36 @@ export class Rows implements Disposable {
     numbers: ArrayLike<number>,
     target: Target,
   ): Target {
-    const { item, width: all } = this.#layoutOf(name);
+    const { item, width: all } = layoutOf(this.#shards[0], name);
     const rows = numbers.length, width = rows === 0 ? all : target.length / rows;
     if (!(Number.isInteger(width) && width >= 1 && width <= all)) {
       throw new RangeError(
         `Cannot read column "${name}" as there must be room for 1 to ${all} values per row: there is for ${width}`,
       );
     }
-    const column = NUMERIC.indexOf(name), bytes = new item.ArrayType(1).BYTES_PER_ELEMENT;
+    const column = NUMERIC.indexOf(name), bytes = item.ArrayType.BYTES_PER_ELEMENT;
     for (let i = 0, run: number; i < rows; i += run) {
       const { batch, row } = this.#find(numbers[i]);
       run = 1; // rows that follow one another
       while (numbers[i + run] === numbers[i] + run && row + run < batch.rows) run++;
-      const data = new item.ArrayType((run - 1) * all + width);
-      readInto(this.#open(batch), batch.places[column] + row * all * bytes, new Uint8Array(data.buffer));
-      const { where } = batch, length = data.length;
-      const values = { name, data: makeData({ type: item as Int, length, data, nullCount: 0 }), where };
-      const converted = DataType.isFloat(item)
-        ? floats(values)
-        : integers(values, target.constructor as IntegerArray);
+      const length = (run - 1) * all + width, offset = batch.places[column] + row * all * bytes;
+      const read = new item.ArrayType(readAt(this.#open(batch), offset, length * bytes).buffer);
+      const data = makeData({ type: item as Int, length, data: read, nullCount: 0 });
+      const values = name === "nll"
+        ? floats({ name, data, where: batch.where })
+        : integers({ name, data, where: batch.where }, target.constructor as IntegerArray);
       for (let k = 0; k < run; k++) {
-        const first = converted.subarray(k * all, k * all + width);
-        (target as Uint32Array).set(first as Uint32Array, (i + k) * width);
+        const some = values.subarray(k * all, k * all + width);
+        (target as Uint32Array).set(some as Uint32Array, (i + k) * width);
       }
     }
-    this.#check(name, numbers, target, width);
+    const place = (i: number) => {
+      const { batch, row } = this.#find(numbers[i]);
+      return `${batch.where}, row ${row},`;
+    };
+    const values = target as ArrayLike<number>, { vocabulary } = this.lineage ?? {};
+    if (name === "tokens" && vocabulary) checkTokens({ rows, tokens: values }, vocabulary, place);
+    if (name === "length") checkLengths(values, typeOf(this.#shards[0].empty, "tokens")?.listSize, place);
     return target;
   }
 
@@ -201,12 +194,6 @@ export class Rows implements Disposable {
   [Symbol.dispose](): void {
     for (const file of this.#files.values()) file.close();
     this.#files.clear();
-  }
-
-  #layoutOf(name: Numeric): Layout {
-    let layout = this.#layouts.get(name);
-    if (!layout) this.#layouts.set(name, layout = layoutOf(this.#shards[0], name));
-    return layout;
   }
 
   #find(number: number): { batch: Batch; row: number } {
@@ -249,116 +236,94 @@ export class Rows implements Disposable {
       const messages = [...batch.dictionaries, batch].map(({ offset, end }) =>
         readAt(file, offset, end - offset)
       );
-      const decoded = decode(batch.where, [...batch.shard.schema, ...messages]);
+      const decoded = decode(batch.where, [batch.shard.schema, ...messages]);
       this.#decoded = { batch, sources: strings(columnOf(decoded, "source")) };
     }
     return this.#decoded.sources[row];
   }
-
-  /** Throws where a length or an id of a token is impossible. */
-  #check(name: Numeric, numbers: ArrayLike<number>, values: ArrayLike<number | bigint>, width: number): void {
-    if (name !== "tokens" && name !== "length") return;
-    const tokens = typeOf(this.#shards[0].empty, "tokens");
-    const [least, most, rule] = name === "tokens"
-      ? [0, (this.lineage?.vocabulary ?? 2 ** 32) - 1, "token ids must be below the vocabulary"]
-      : [
-        2,
-        DataType.isFixedSizeList(tokens) ? tokens.listSize : 2 ** 32,
-        "length must be from 2 to the sequence length",
-      ];
-    for (let i = 0; i < values.length; i++) {
-      if (values[i] >= least && values[i] <= most) continue;
-      const { batch, row } = this.#find(numbers[Math.floor(i / width)]);
-      throw unreadable(`${batch.where}, row ${row},`, rule, `one is ${values[i]}, the most is ${most}`);
-    }
-  }
 }
 
 /** Finds the batches of a file. */
-function scan(file: Deno.FsFile, path: string): Shard {
+async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
   const { size, isFile } = file.statSync();
-  if (!isFile) {
-    throw unreadable(path, "it must be a file, so that its rows can be read by their number", "it is none");
-  }
+  if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
   let shard: Shard | undefined;
   let dictionaries: { id: number; span: Span }[] = [];
   let count = 0;
-  for (const { chunks, message, offset, body, end } of messagesIn(file, size, path)) {
+  for await (const { message, head, offset, start, end } of messagesIn(file, size, path)) {
     if (message.isSchema()) {
-      shard = { path, size, empty: decode(path, chunks), schema: chunks, batches: [] };
+      shard = { path, size, empty: decode(path, [head]), schema: head, batches: [] };
     } else if (!shard) {
       throw unreadable(path, "an Arrow stream must begin with its schema", "it does not");
     } else if (message.isDictionaryBatch()) {
       const { id, isDelta } = message.header();
       const kept = isDelta ? dictionaries : dictionaries.filter((dictionary) => dictionary.id !== id);
       dictionaries = [...kept, { id, span: { offset, end } }];
-    } else if (message.isRecordBatch()) {
-      const where = `${path}, batch ${count++}`;
+    } else {
+      const where = `${path}, batch ${count++}`, { empty, batches } = shard;
       const { length: rows, compression } = message.header() as { length: number; compression: unknown };
       if (compression !== null) {
-        throw unreadable(
-          where,
-          "it must not be compressed, so that rows can be read by their number",
-          "it is",
-          {
-            remedy: "write it without compression, as pyarrow.ipc.new_file does by default",
-          },
-        );
+        const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
+        throw unreadable(where, `it must not be compressed, ${BY_NUMBER}`, "it is", { remedy });
       }
-      const { schema } = shard.empty;
-      const found = orUnreadable(where, () => checkNodes(where, schema, message));
+      const found = orUnreadable(where, () => checkNodes(where, empty.schema, message));
       const places = NUMERIC.map((name) => {
         const place = found.get(name);
-        if (place?.nulls === 0) return body + place.offset;
-        if (!typeOf(shard!.empty, name)) return NaN;
+        if (place?.nulls === 0) return start + place.offset;
+        if (!typeOf(empty, name)) return NaN;
         if (!place) throw unreadable(where, `column "${name}" must come before any union`, "it does not");
         throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
       });
       const spans = dictionaries.map(({ span }) => span);
-      if (rows > 0) shard.batches.push({ shard, where, rows, places, dictionaries: spans, offset, end });
+      if (rows > 0) batches.push({ shard, where, rows, places, dictionaries: spans, offset, end });
     }
   }
   if (!shard) throw unreadable(path, "an Arrow stream must begin with its schema", "it has none");
   return shard;
 }
 
-function typeOf({ schema }: RecordBatch, name: string): DataType | undefined {
+const BY_NUMBER = "so that rows can be read by their number";
+
+function typeOf({ schema }: RecordBatch, name: string): DataType & { listSize?: number } | undefined {
   return schema.fields.find((field) => field.name === name)?.type;
 }
 
-function layoutOf({ path, empty }: Shard, name: Numeric): Layout {
+/** Gives the type of a column's values, and how many there are in a row. Throws an `InputError` where rows have no fixed places. */
+function layoutOf(
+  { path, empty }: Shard,
+  name: Numeric,
+): { item: (Int | Float) & { bitWidth: number }; width: number } {
   const { type } = columnOf(empty, name, path).data;
-  const isList = name === "tokens" || name === "nll";
-  const [item, width] = DataType.isFixedSizeList(type) ? [type.children[0].type, type.listSize] : [type, 1];
-  const isNumber = name === "nll" ? DataType.isFloat(item) : DataType.isInt(item);
-  if (isNumber && isList === DataType.isFixedSizeList(type)) return { item: item as Int | Float, width };
+  const isList = DataType.isFixedSizeList(type), mustBeList = name === "tokens" || name === "nll";
+  const item: DataType = isList ? type.children[0].type : type;
+  if (isList === mustBeList && (name === "nll" ? DataType.isFloat(item) : DataType.isInt(item))) {
+    return { item: item as Int, width: isList ? type.listSize : 1 };
+  }
   const numbers = name === "nll" ? "floats" : "integers";
-  const rule = isList ? `fixed-size lists of ${numbers}` : numbers;
-  const how = isList
+  const rule = `column "${name}" must hold ${
+    mustBeList ? `fixed-size lists of ${numbers}` : numbers
+  }, ${BY_NUMBER}`;
+  const remedy = mustBeList
     ? "pad its lists to one length and write them with that as their type"
     : "write it as such";
-  throw unreadable(
-    path,
-    `column "${name}" must hold ${rule}, so that rows can be read by their number`,
-    `its type is ${type}`,
-    { remedy: how },
-  );
+  throw unreadable(path, rule, `its type is ${type}`, { remedy });
 }
 
 /** Checks what is in no batch, and notes what the batches are to be checked against. */
 function noteChecksums(file: Deno.FsFile, shard: Shard, known: readonly number[]): void {
-  if (known.length !== shard.batches.length + 1) {
-    const fact = `it has ${shard.batches.length}, its maker noted ${known.length - 1}; make it again`;
-    throw unreadable(shard.path, "it must have as many batches as were written", fact);
+  const { path, batches } = shard;
+  if (known.length !== batches.length + 1) {
+    const fact = `it has ${batches.length}, its maker noted ${known.length - 1}; make it again`;
+    throw unreadable(path, "it must have as many batches as were written", fact);
   }
-  checkChecksum(shard.path, checksumOfRest(file, shard), known[shard.batches.length]);
-  shard.batches.forEach((batch, i) => batch.unchecked = known[i]);
+  checkChecksum(path, checksumOfRest(file, shard), known[batches.length]);
+  batches.forEach((batch, i) => batch.unchecked = known[i]);
 }
 
 function checkChecksum(where: string, actual: number, known: number): void {
   if (actual === known) return;
-  const fact = `its CRC-32 is ${actual}, its maker noted ${known}`;
-  throw unreadable(where, "it must be as it was made", `${fact}; make it again`);
+  const fact = `its CRC-32 is ${actual}, its maker noted ${known}; make it again`;
+  throw unreadable(where, "it must be as it was made", fact);
 }
 
 /** Computes the checksum of bytes that follow others, whose checksum is `before`. */

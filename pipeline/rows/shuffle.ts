@@ -6,21 +6,57 @@
  * @module
  */
 
+import { RecordBatchStreamWriter, type Schema } from "apache-arrow/Arrow.dom";
 import { InputError } from "../../kernels/errors.ts";
-import { refuseLink, removeIfEmpty, removeIfThere } from "../run/files.ts";
+import { refuseLink, removeIfEmpty, removeIfThere, writeError } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
-import {
-  type ArrowAppender,
-  type Columns,
-  fromBatch,
-  openArrowAppender,
-  readArrow,
-  type RecordBatch,
-  toBatch,
-} from "./arrow.ts";
+import { type Columns, fromBatch, readArrow, type RecordBatch, toBatch } from "./arrow.ts";
+import { openWriter } from "./ipc/library.ts";
 import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "./lineage.ts";
 import { concatColumns, copyRows, gatherRows, roomFor, sliceColumns, takeColumns } from "./columns.ts";
 import { permutation, randomKeys } from "../random.ts";
+
+/** A file to which batches of one schema are appended, one by one, as an Arrow IPC stream. */
+interface ArrowAppender {
+  /** Appends a batch, whose memory may be used again afterwards. */
+  append(batch: RecordBatch): void;
+  /** Writes the end marker and closes the file. */
+  finish(): void;
+  /** Closes the file as it is; does nothing after `finish`. */
+  abandon(): void;
+}
+
+/**
+ * Opens a new file for batches that come over time, for intermediate data: the file is neither synchronised
+ * nor renamed at its end. An append returns once the batch is in the page cache, and copies nothing.
+ */
+function openArrowAppender(path: string, schema: Schema): ArrowAppender {
+  const writer = new RecordBatchStreamWriter();
+  const take = openWriter(writer, schema);
+  const file = Deno.openSync(path, { write: true, create: true, truncate: true });
+  const flush = () => {
+    try {
+      for (const bytes of take()) {
+        for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+      }
+    } catch (error) {
+      throw writeError(path, error);
+    }
+  };
+  const abandon = () => file[Symbol.dispose](); // may come again
+  return {
+    append(batch) {
+      writer.write(batch);
+      flush();
+    },
+    finish() {
+      writer.close();
+      flush();
+      abandon();
+    },
+    abandon,
+  };
+}
 
 /** Settings of {@link shuffle}. */
 export interface ShuffleOptions {

@@ -16,7 +16,7 @@ import {
 } from "apache-arrow/Arrow.dom";
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../../run/files.ts";
 import { arrowBytes, type RecordBatch } from "../arrow.ts";
-import { filesOf, type TokenText } from "./texts.ts";
+import { fileName, type TokenText, writeFiles } from "./texts.ts";
 
 /** The column that holds the ids. */
 export const INPUT_IDS = "input_ids";
@@ -51,26 +51,29 @@ export async function writeSplit(
 ): Promise<Record<string, FileRecord>> {
   const place = `${folder}/${split}`;
   const counts = { texts: 0, bytes: 0 };
-  const data: FileRecord[] = [];
-  const write = async (batches: AsyncIterable<RecordBatch>) => {
-    const name = `data-${number(data.length)}.arrow`;
-    const bytes = arrowBytes(ReadableStream.from(batches), listBatch([]), { closes: false });
-    data.push(await writeAtomic(`${place}/${name}`, bytes));
-  };
-  for await (const file of filesOf(texts, { rows, ...GROUP })) {
-    await write(async function* () {
-      for await (const group of file) {
-        counts.texts += group.length;
-        counts.bytes += group.reduce((sum, { ids }) => sum + 4 * ids.length, 0);
-        yield listBatch(group);
-      }
-    }());
+  const encode = (groups: AsyncIterable<TokenText[]>) =>
+    arrowBytes(ReadableStream.from(batches(groups)), listBatch([]), { closes: false });
+  async function* batches(groups: AsyncIterable<TokenText[]>) {
+    for await (const group of groups) {
+      counts.texts += group.length;
+      counts.bytes += group.reduce((sum, { ids }) => sum + 4 * ids.length, 0);
+      yield listBatch(group);
+    }
   }
-  if (data.length === 0) await write(async function* () {}());
+  const data = Object.values(await writeFiles(place, ["data", ".arrow"], texts, { rows, ...GROUP }, encode));
+  if (data.length === 0) {
+    data.push(
+      await writeAtomic(
+        `${place}/${fileName("data", 0, ".arrow")}`,
+        encode(ReadableStream.from<TokenText[]>([])),
+      ),
+    );
+  }
   const records: Record<string, FileRecord> = {};
-  const names = data.map((_, i) => `data-${number(i)}-of-${number(data.length)}.arrow`);
-  for (const [i, name] of names.entries()) { // only now it is known how many files there are
-    await Deno.rename(`${place}/data-${number(i)}.arrow`, `${place}/${name}`);
+  const ending = `-of-${String(data.length).padStart(5, "0")}.arrow`; // only now it is known how many files there are
+  const names = data.map((_, i) => fileName("data", i, ending));
+  for (const [i, name] of names.entries()) {
+    await Deno.rename(`${place}/${fileName("data", i, ".arrow")}`, `${place}/${name}`);
     records[`${split}/${name}`] = data[i];
   }
   const notes = {
@@ -114,5 +117,3 @@ export async function writeSplits(
   const name = "dataset_dict.json";
   return { [name]: await writeAtomic(`${folder}/${name}`, JSON.stringify({ splits })) };
 }
-
-const number = (value: number): string => String(value).padStart(5, "0");

@@ -5,9 +5,9 @@
  */
 
 import type { SchemaElement } from "hyparquet-writer";
-import { type FileRecord, writeAtomic } from "../../run/files.ts";
+import type { FileRecord } from "../../run/files.ts";
 import { INPUT_IDS } from "./datasets.ts";
-import { filesOf, type TokenText } from "./texts.ts";
+import { type TokenText, writeFiles } from "./texts.ts";
 
 const GROUP = { texts: 1024, tokens: 1 << 18 }; // a row group: the library holds its ids as numbers, with their levels
 
@@ -25,10 +25,7 @@ const IDS: SchemaElement[] = [
   { name: "element", type: "INT32", repetition_type: "REQUIRED" },
 ];
 
-/**
- * Writes `<name>-00000.parquet` and so on into `folder`, `rows` texts in each but the last; returns size and SHA-256 by name. Rows hold
- * the ids, or, where `decode` is given, the text that it makes of them. Throws what `writeAtomic` throws.
- */
+/** Writes files of `rows` texts as {@linkcode writeFiles} does: their ids or, where `decode` is given, the text that it makes of them. */
 export async function writeParquet(
   folder: string,
   name: string,
@@ -36,10 +33,9 @@ export async function writeParquet(
   { rows, decode }: { rows: number; decode?: (text: TokenText) => Promise<string> },
 ): Promise<Record<string, FileRecord>> {
   const { ByteWriter, ParquetWriter } = await import("hyparquet-writer"); // for Parquet alone
-  const records: Record<string, FileRecord> = {};
   const columns = decode ? [text("text")] : IDS;
   const schema: SchemaElement[] = [{ name: "root", num_children: 2 }, ...columns, text("source")];
-  async function* encoded(groups: AsyncIterable<TokenText[]>) {
+  return await writeFiles(folder, [name, ".parquet"], texts, { rows, ...GROUP }, async function* (groups) {
     const writer = new ByteWriter();
     const parquet = new ParquetWriter({ writer, schema });
     const take = () => {
@@ -57,10 +53,5 @@ export async function writeParquet(
     }
     parquet.finish();
     yield take();
-  }
-  for await (const groups of filesOf(texts, { rows, ...GROUP })) {
-    const file = `${name}-${String(Object.keys(records).length).padStart(5, "0")}.parquet`;
-    records[file] = await writeAtomic(`${folder}/${file}`, encoded(groups));
-  }
-  return records;
+  });
 }

@@ -5,8 +5,8 @@
  * @module
  */
 
+import { type FileRecord, writeAtomic } from "../../run/files.ts";
 import { fromBatch, type RecordBatch } from "../arrow.ts";
-
 import { joinTokens, type TokenArray } from "../columns.ts";
 
 /** A text as its tokens, without padding. */
@@ -76,56 +76,62 @@ export async function* wholeDocuments(
   if (last.length > 0) yield last;
 }
 
-/**
- * Yields the same texts in groups. A group ends when it has `texts` texts, or with the text with which it
- * reaches `tokens` tokens.
- */
-export async function* grouped(
+/** How texts are cut: into files, and in these into groups that are encoded at once. */
+export interface Cut {
+  /** Texts in all files but the last. */
+  rows: number;
+  /** Texts with which a group ends. */
+  texts: number;
+  /** Tokens with which a group ends: it has these, or more by less than its last text. */
+  tokens: number;
+}
+
+/** Yields the groups of texts of one file after another. */
+export async function* filesOf(
   source: AsyncIterable<TokenText[]>,
-  { texts, tokens }: { texts: number; tokens: number },
-): AsyncGenerator<TokenText[]> {
-  let group: TokenText[] = [], count = 0;
-  for await (const some of source) {
-    for (const text of some) {
-      group.push(text);
-      count += text.ids.length;
+  { rows, texts, tokens }: Cut,
+): AsyncGenerator<AsyncGenerator<TokenText[]>> {
+  const all = async function* () {
+    for await (const some of source) yield* some;
+  }();
+  let next = await all.next();
+  async function* groups() {
+    let group: TokenText[] = [], count = 0;
+    for (let left = rows; left > 0 && !next.done; left--) {
+      group.push(next.value);
+      count += next.value.ids.length;
+      next = await all.next();
       if (group.length < texts && count < tokens) continue;
       yield group;
       [group, count] = [[], 0];
     }
-  }
-  if (group.length > 0) yield group;
-}
-
-/** The texts of one file: groups of them, `rows` texts in all but the last file. */
-export async function* filesOf(
-  source: AsyncIterable<TokenText[]>,
-  { rows, texts, tokens }: { rows: number; texts: number; tokens: number },
-): AsyncGenerator<AsyncGenerator<TokenText[]>> {
-  const all = source[Symbol.asyncIterator]();
-  let held: TokenText[] = [];
-  let ended = false;
-  const more = async () => {
-    while (!ended && held.length === 0) {
-      const { value, done } = await all.next();
-      if (done) ended = true;
-      else held = value;
-    }
-    return held.length > 0;
-  };
-  async function* some() {
-    for (let left = rows; left > 0 && await more();) {
-      const taken = held.slice(0, left);
-      held = held.slice(taken.length);
-      left -= taken.length;
-      yield taken;
-    }
+    if (group.length > 0) yield group;
   }
   try {
-    while (await more()) yield grouped(some(), { texts, tokens });
+    while (!next.done) yield groups();
   } finally {
-    await all.return?.();
+    await all.return();
   }
+}
+
+/** Gives the name of a file, for instance `train-00003.jsonl`. */
+export const fileName = (name: string, index: number, ending: string): string =>
+  `${name}-${String(index).padStart(5, "0")}${ending}`;
+
+/** Writes files of texts, as {@linkcode fileName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic` throws. */
+export async function writeFiles(
+  folder: string,
+  [name, ending]: [name: string, ending: string],
+  texts: AsyncIterable<TokenText[]>,
+  cut: Cut,
+  encode: (groups: AsyncIterable<TokenText[]>) => AsyncIterable<Uint8Array>,
+): Promise<Record<string, FileRecord>> {
+  const records: Record<string, FileRecord> = {};
+  for await (const groups of filesOf(texts, cut)) {
+    const file = fileName(name, Object.keys(records).length, ending);
+    records[file] = await writeAtomic(`${folder}/${file}`, encode(groups));
+  }
+  return records;
 }
 
 /** Counts the texts and tokens of a stream that passes through. */

@@ -7,7 +7,6 @@
 
 import { DataType, type Field, type Message, type Schema } from "apache-arrow/Arrow.dom";
 import { unreadable } from "../../run/files.ts";
-import { OURS } from "./marks.ts";
 
 /** Where a column's values lie in the body of its batch; of a list, those of its items. */
 export interface Place {
@@ -26,18 +25,15 @@ interface BatchHeader {
   variadicBufferCounts: number[];
 }
 
-const PADDING = 64; // bytes; a buffer of ours has less of it
-
 /**
  * Throws where a column of a batch has another number of rows than the batch says, or a buffer is too short for them. Returns
  * where the columns lie, by name, up to the first of a type that has another layout than lists and numbers.
  */
 export function checkNodes(
   where: string,
-  { fields, metadata }: Schema,
+  { fields }: Schema,
   message: Message,
 ): Map<string, Place> {
-  const isOurs = metadata.has(OURS);
   const { length, nodes, buffers, compression, variadicBufferCounts } = message.header() as BatchHeader;
   const rule = "its columns must be as long as it";
   const places = new Map<string, Place>();
@@ -55,11 +51,10 @@ export function checkNodes(
     const sizes = leastBytes(stored, own);
     if (sizes === undefined) return undefined;
     if (nullCount === 0 && sizes.length > 0) sizes[0] = 0;
-    const slack = isOurs ? PADDING : Infinity; // other writers may keep room behind their values
     const place = { offset: 0, nulls: nullCount };
     for (const needed of sizes) {
       const { offset, length: has } = buffers[buffer++] ?? { offset: 0, length: 0 };
-      if (compression === null && (has < needed || needed > 0 && has - needed >= slack)) {
+      if (compression === null && has < needed) {
         throw unreadable(
           where,
           `the buffers of column "${name}" must hold ${own} values`,

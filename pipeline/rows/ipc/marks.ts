@@ -4,9 +4,6 @@
  * @module
  */
 
-/** In the metadata of schemas that this project writes. */
-export const OURS = "smalltalk.format";
-
 /** In a schema's metadata: a batch without rows closes the stream. That batch says in its own metadata what came before it. */
 export const ANNOUNCED = "smalltalk.closing";
 /** In a closing batch's metadata: the rows that came before it. */

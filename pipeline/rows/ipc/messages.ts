@@ -20,32 +20,37 @@ import { openToRead, unreadable } from "../../run/files.ts";
 import type { Reading } from "../../run/vouched.ts";
 import { joinBytes, type Take, takeFrom } from "../bytes.ts";
 import { openWriter, orUnreadable } from "./library.ts";
-import { CLOSING_ROWS, OURS } from "./marks.ts";
-import { checkFooterVectors, checkMessageVectors } from "./vectors.ts";
+import { CLOSING_ROWS } from "./marks.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
-const MAX_BODY = 2 ** 31; // bytes of one batch; where a file says more, it is damaged or no Arrow file
-const PIECE = 2 ** 26; // bytes read at once
-const TAIL = 2 ** 16; // bytes read at once of what follows the end marker: mostly nothing
+const PIECE = 2 ** 16; // bytes read at once of what follows the end marker: mostly nothing
 
-/** One encapsulated IPC message: prefix, metadata and body; the body is in memory of its own, so it is aligned. */
+/** One encapsulated IPC message. */
 export interface IpcMessage {
-  chunks: Uint8Array[];
   message: Message;
-}
-
-/** A message in a file: its metadata is read, its body is not. */
-export interface MessageInFile extends IpcMessage {
-  /** Where the message begins in the file. */
+  /** Its prefix and metadata. */
+  head: Uint8Array;
+  /** Where it begins in its file or stream. */
   offset: number;
   /** Where its body begins. */
-  body: number;
+  start: number;
   /** Where it ends. */
   end: number;
+  /** Reads its body into memory of its own, so that it is aligned. To be called before the next message is asked for. */
+  body(): Promise<Uint8Array>;
 }
 
+/** What messages are read from, one after another. */
+interface Source {
+  /** Reads the next bytes. */
+  take: Take;
+  /** Passes over bytes without reading them. */
+  skip(size: number): unknown;
+}
+
+/** Reads the messages of a file or stream. A file that is hashed by `reading` is read from its beginning to its end. */
 export async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
@@ -54,7 +59,7 @@ export async function* messages(
   if (typeof input !== "string") {
     const chunks = input[Symbol.asyncIterator]();
     try {
-      return yield* streamMessages(takeFrom(chunks), name);
+      return yield* streamMessages(sourceOf(takeFrom(chunks)), name);
     } finally {
       await chunks.return?.();
     }
@@ -64,52 +69,55 @@ export async function* messages(
   if (isDirectory) {
     throw unreadable(name, "it must be a file", "it is a folder", { remedy: "name a file in it" });
   }
-  const take = takeFromFile(file);
-  if (!isFile) return yield* streamMessages(take, name); // a named pipe, a device
-  if (reading) return yield* hashedMessages(take, name, reading);
-  for (const { chunks, message, body, end } of messagesIn(file, size, name)) {
-    yield { chunks: end > body ? [...chunks, readAt(file, body, end - body)] : chunks, message };
-  }
+  if (!isFile) return yield* messages(file.readable, name); // a named pipe, a device
+  yield* reading ? hashedMessages(sourceIn(file, size), name, reading) : messagesIn(file, size, name);
 }
 
-/** Finds the messages of a file, and reads their metadata. A file format goes by its footer, a stream by its own order. */
-export function messagesIn(file: Deno.FsFile, size: number, name: string): Generator<MessageInFile> {
-  const head = readAt(file, 0, Math.min(size, PREFIX));
-  checkBeginning(head, name);
-  return (isMagic(head) ? fileMessages : fileOfStream)(file, size, name);
-}
-
-/** Reads bytes that the file must have. */
-export function readAt(file: Deno.FsFile, offset: number, length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
-  readInto(file, offset, bytes);
-  return bytes;
+/** Reads the messages of a file. Bodies that are not asked for are not read. */
+export function messagesIn(file: Deno.FsFile, size: number, name: string): AsyncGenerator<IpcMessage> {
+  const isFormat = size >= MAGIC.length && isMagic(readAt(file, 0, MAGIC.length));
+  return isFormat ? fileMessages(file, size, name) : streamMessages(sourceIn(file, size), name);
 }
 
 /**
- * Reads as many bytes as `bytes` has room for. It waits for them without giving up the thread, which takes 2 us
- * where the system has them in memory; a promise for them would take 40 us.
+ * Reads bytes that the file must have. It keeps the thread while it waits: 2 us where the system has them in memory; a promise
+ * for them would take 40 us.
  */
-export function readInto(file: Deno.FsFile, offset: number, bytes: Uint8Array): void {
+export function readAt(file: Deno.FsFile, offset: number, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
   file.seekSync(offset, Deno.SeekMode.Start);
-  for (let at = 0; at < bytes.length;) {
+  for (let at = 0; at < length;) {
     const count = file.readSync(bytes.subarray(at));
-    if (count === null) {
-      throw new RangeError(`Cannot read ${bytes.length} bytes as the file ends before them`);
-    }
+    if (count === null) throw new RangeError(`Cannot read ${length} bytes as the file ends before them`);
     at += count;
   }
+  return bytes;
 }
 
-/** Messages of a file from its beginning to its end, so that it is hashed in the same pass; its footer says nothing more. */
-async function* hashedMessages(take: Take, name: string, reading: Reading): AsyncGenerator<IpcMessage> {
+/** Reads a file from its beginning on. A damaged size takes no more memory than the file has bytes. */
+function sourceIn(file: Deno.FsFile, size: number): Source {
+  let position = 0;
+  return {
+    take(wanted) {
+      const begin = Math.min(position, size);
+      position += wanted;
+      return Promise.resolve(readAt(file, begin, Math.min(size, position) - begin));
+    },
+    skip: (wanted) => void (position += wanted),
+  };
+}
+
+const sourceOf = (take: Take): Source => ({ take, skip: take });
+
+/** Reads the whole file, so that it is hashed in the same pass; its footer says nothing more. */
+async function* hashedMessages({ take }: Source, name: string, reading: Reading): AsyncGenerator<IpcMessage> {
   const hashed: Take = async (size) => {
     const bytes = await take(size);
     reading.update(bytes);
     return bytes;
   };
   try {
-    yield* streamMessages(hashed, name);
+    yield* streamMessages(sourceOf(hashed), name);
   } catch (error) {
     while ((await hashed(PIECE)).length > 0); // read on to the end: where the hash is wrong, that explains the error better
     reading.end();
@@ -119,11 +127,11 @@ async function* hashedMessages(take: Take, name: string, reading: Reading): Asyn
 }
 
 /** Messages one after another, up to the end marker: the stream format, or the file format on a pipe. */
-async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMessage> {
-  let prefix = await take(PREFIX);
+async function* streamMessages({ take, skip }: Source, name: string): AsyncGenerator<IpcMessage> {
+  let prefix = await take(PREFIX), offset = 0;
   checkBeginning(prefix, name);
   const isFile = isMagic(prefix);
-  if (isFile) prefix = await take(PREFIX);
+  if (isFile) [prefix, offset] = [await take(PREFIX), PREFIX];
   for (let batches = 0;; prefix = await take(PREFIX)) {
     const where = `${name}, batch ${batches}`;
     const length = metadataLength(prefix, where);
@@ -131,17 +139,27 @@ async function* streamMessages(take: Take, name: string): AsyncGenerator<IpcMess
     const metadata = await take(length);
     if (metadata.length < length) throw cutShort(where);
     const message = decodeMessage(metadata, where);
-    const body = await take(message.bodyLength);
-    if (body.length < message.bodyLength) throw cutShort(where);
     if (message.isRecordBatch() && !message.metadata.has(CLOSING_ROWS)) batches++;
-    yield { chunks: [prefix, metadata, body], message };
+    const start = offset + PREFIX + length, end = start + message.bodyLength;
+    let left = message.bodyLength;
+    const body = async () => {
+      const bytes = await take(left);
+      if (bytes.length < left) throw cutShort(where);
+      left = 0;
+      return bytes;
+    };
+    yield { message, head: joinBytes([prefix, metadata]), offset, start, end, body };
+    await skip(left);
+    offset = end;
   }
   let tail = new Uint8Array();
-  for (let next = await take(TAIL); next.length > 0; next = await take(TAIL)) {
+  for (let next = await take(PIECE); next.length > 0; next = await take(PIECE)) {
     tail = joinBytes([tail, next]).slice(-MAGIC.length);
   }
   if (isFile && !isMagic(tail)) throw cutShort(name);
-  if (!isFile && tail.length > 0) throw bytesFollow(name);
+  if (!isFile && tail.length > 0) {
+    throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
+  }
 }
 
 /** Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut short. */
@@ -157,32 +175,8 @@ function checkBeginning(prefix: Uint8Array, name: string): void {
 const hex = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
-/** Messages of a stream in a file. */
-function* fileOfStream(file: Deno.FsFile, size: number, name: string): Generator<MessageInFile> {
-  for (let offset = 0, batches = 0;;) {
-    const where = `${name}, batch ${batches}`;
-    const need = (end: number) => {
-      if (end > size) throw cutShort(where);
-    };
-    need(offset + PREFIX);
-    const prefix = readAt(file, offset, PREFIX);
-    const length = metadataLength(prefix, where), body = offset + PREFIX + length;
-    if (length === 0) {
-      if (body < size) throw bytesFollow(name);
-      return;
-    }
-    need(body);
-    const metadata = readAt(file, offset + PREFIX, length);
-    const message = decodeMessage(metadata, where), end = body + message.bodyLength;
-    need(end);
-    if (message.isRecordBatch() && !message.metadata.has(CLOSING_ROWS)) batches++;
-    yield { chunks: [prefix, metadata], message, offset, body, end };
-    offset = end;
-  }
-}
-
 /** Messages where the footer of a file says they are: the schema, all dictionaries, then the batches. */
-function* fileMessages(file: Deno.FsFile, size: number, name: string): Generator<MessageInFile> {
+async function* fileMessages(file: Deno.FsFile, size: number, name: string): AsyncGenerator<IpcMessage> {
   const tail = 4 + MAGIC.length; // length of the footer, then the magic
   if (size < PREFIX + tail) throw cutShort(name);
   const last = readAt(file, size - tail, tail);
@@ -192,50 +186,33 @@ function* fileMessages(file: Deno.FsFile, size: number, name: string): Generator
   if (length <= 0 || limit < PREFIX) {
     throw unreadable(name, "its footer must lie within it", `it has ${length} bytes`);
   }
-  const bytes = readAt(file, limit, length);
   const { schema, blocks } = orUnreadable(name, () => {
-    checkFooterVectors(bytes);
-    const footer = Footer.decode(bytes);
+    const footer = Footer.decode(readAt(file, limit, length));
     return { schema: footer.schema, blocks: [...footer.dictionaryBatches(), ...footer.recordBatches()] };
   });
-  yield orUnreadable(name, () => {
-    const take = openWriter(new RecordBatchStreamWriter(), schema);
-    return { chunks: take(), message: Message.from(schema), offset: PREFIX, body: PREFIX, end: PREFIX };
-  });
+  const head = orUnreadable(name, () => joinBytes(openWriter(new RecordBatchStreamWriter(), schema)()));
+  const none = () => Promise.resolve(new Uint8Array());
+  yield { message: Message.from(schema), head, offset: PREFIX, start: PREFIX, end: PREFIX, body: none };
   let batches = 0;
-  let done = PREFIX; // of what came before, in a file of ours, which has no gaps
-  const isOurs = schema.metadata.has(OURS);
-  if (isOurs) done += PREFIX + metadataLength(readAt(file, PREFIX, PREFIX), name);
   for (const { offset, metaDataLength, bodyLength } of blocks) {
     const where = `${name}, batch ${batches}`;
-    const body = offset + metaDataLength, end = body + bodyLength;
+    const start = offset + metaDataLength, end = start + bodyLength;
     if (!(offset >= PREFIX && metaDataLength > PREFIX && bodyLength >= 0 && end <= limit)) {
-      const fact = `it has ${metaDataLength + bodyLength} bytes from byte ${offset}`;
-      throw unreadable(where, "it must lie before the footer", fact);
+      throw unreadable(
+        where,
+        "it must lie before the footer",
+        `it has ${end - offset} bytes from byte ${offset}`,
+      );
     }
-    if (isOurs && offset !== done) throw gap(name, done, offset);
-    done = end;
     const head = readAt(file, offset, metaDataLength);
     const message = decodeMessage(head.subarray(PREFIX), where);
     if (metadataLength(head, where) !== metaDataLength - PREFIX || message.bodyLength !== bodyLength) {
       throw unreadable(where, "footer and message must agree", "they give different lengths");
     }
     if (message.isRecordBatch()) batches++;
-    yield { chunks: [head], message, offset, body, end };
+    const body = () => Promise.resolve(readAt(file, start, bodyLength));
+    yield { message, head, offset, start, end, body };
   }
-  if (isOurs && done + PREFIX !== limit) throw gap(name, done + PREFIX, limit); // the end marker is a prefix alone
-}
-
-function bytesFollow(name: string): InputError {
-  return unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
-}
-
-function gap(name: string, end: number, next: number): InputError {
-  return unreadable(
-    name,
-    "its footer must list all that it holds",
-    `nothing is said of bytes ${end} to ${next}`,
-  );
 }
 
 /** Length of the metadata that follows a message's prefix; 0 is the end marker. */
@@ -245,18 +222,15 @@ function metadataLength(prefix: Uint8Array, where: string): number {
   const length = view.getInt32(4, true);
   if (view.getInt32(0, true) === -1 && length >= 0) return length;
   const rule = "an Arrow message must begin with ff ff ff ff and its length";
-  throw unreadable(where, rule, `it begins with ${hex(prefix)}`);
+  throw unreadable(where, rule, `it begins with ${hex(prefix.subarray(0, PREFIX))}`);
 }
 
 /** Decodes a message's metadata, and checks that all its buffers lie within its body. */
 function decodeMessage(metadata: Uint8Array, where: string): Message {
   return orUnreadable(where, () => {
-    checkMessageVectors(metadata);
     const message = Message.decode(metadata);
     const { bodyLength } = message;
-    if (!(bodyLength >= 0 && bodyLength <= MAX_BODY)) {
-      throw new RangeError(`its body has ${bodyLength} bytes, which is not from 0 to ${MAX_BODY}`);
-    }
+    if (!(bodyLength >= 0)) throw new RangeError(`its body has ${bodyLength} bytes`);
     if (message.isSchema()) return message;
     if (!message.isRecordBatch() && !message.isDictionaryBatch()) {
       throw new TypeError(`its message type is ${MessageHeader[message.headerType] ?? message.headerType}`);
@@ -267,15 +241,11 @@ function decodeMessage(metadata: Uint8Array, where: string): Message {
         `its body is compressed with ${CompressionType[compression.type]}; write it with zstd or plain`,
       );
     }
-    let end = 0; // of the buffers before
-    for (const { offset, length } of [...buffers].sort((a, b) => a.offset - b.offset)) {
-      if (!(offset >= 0 && length >= 0 && offset + length <= bodyLength)) {
-        throw new RangeError(
-          `a buffer of ${length} bytes at ${offset} leaves its body of ${bodyLength} bytes`,
-        );
-      }
-      if (length > 0 && offset < end) throw new RangeError(`two of its buffers overlap at byte ${offset}`);
-      end = Math.max(end, offset + length);
+    for (const { offset, length } of buffers) {
+      if (offset >= 0 && length >= 0 && offset + length <= bodyLength) continue;
+      throw new RangeError(
+        `a buffer of ${length} bytes at ${offset} leaves its body of ${bodyLength} bytes`,
+      );
     }
     return message;
   });
@@ -288,24 +258,4 @@ export function cutShort(where: string): InputError {
 
 function isMagic(bytes: Uint8Array): boolean {
   return bytes.length >= MAGIC.length && MAGIC.every((byte, i) => byte === bytes[i]);
-}
-
-/** Takes from an open file at its position, in pieces, so that a damaged size cannot allocate more than there is. */
-function takeFromFile(file: Deno.FsFile): Take {
-  return async (size) => {
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
-    let isWhole = true;
-    for (let left = size; left > 0 && isWhole; left -= PIECE) {
-      const piece = new Uint8Array(Math.min(left, PIECE));
-      let filled = 0;
-      while (filled < piece.length) {
-        const count = await file.read(piece.subarray(filled));
-        if (count === null) break;
-        filled += count;
-      }
-      isWhole = filled === piece.length;
-      pieces.push(piece.subarray(0, filled));
-    }
-    return pieces.length === 1 ? pieces[0] : joinBytes(pieces);
-  };
 }

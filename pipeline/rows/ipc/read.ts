@@ -42,7 +42,8 @@ async function* readBatches(input: string | ReadableStream<Uint8Array>, name: st
   let isAnnounced = false, closing: ReadonlyMap<string, string> | undefined;
   const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
   let count = 0;
-  for await (const { chunks, message } of messages(input, name, reading)) {
+  for await (const { message, head, body } of messages(input, name, reading)) {
+    const chunks = [head, await body()];
     if (closing) throw unreadable(name, "nothing must follow the batch that closes it", "more does");
     if (message.isRecordBatch() && message.metadata.has(CLOSING_ROWS)) closing = message.metadata;
     else if (isAnnounced || !schema) chunks.forEach((chunk) => hash.update(chunk));

@@ -15,7 +15,7 @@ import {
 } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
 import { InputError } from "../../../kernels/errors.ts";
-import { type FileRecord, writeAtomic, writeError } from "../../run/files.ts";
+import { type FileRecord, writeAtomic } from "../../run/files.ts";
 import { joinBytes } from "../bytes.ts";
 import { openWriter } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./marks.ts";
@@ -85,48 +85,6 @@ async function* encode(
 /** Announces a closing batch in a schema's metadata. */
 function announcing({ fields, metadata, dictionaries }: Schema): Schema {
   return new Schema(fields, new Map([...metadata, [ANNOUNCED, "1"]]), dictionaries);
-}
-
-/** A file to which batches of one schema are appended, one by one, as an Arrow IPC stream. */
-export interface ArrowAppender {
-  /** Appends a batch, whose memory may be used again afterwards. */
-  append(batch: RecordBatch): void;
-  /** Writes the end marker and closes the file. */
-  finish(): void;
-  /** Closes the file as it is; does nothing after `finish`. */
-  abandon(): void;
-}
-
-/**
- * Opens a new file for batches that come over time, for intermediate data: the file is neither synchronised
- * nor renamed at its end. An append returns once the batch is in the page cache, and copies nothing.
- */
-export function openArrowAppender(path: string, schema: Schema): ArrowAppender {
-  const writer = new RecordBatchStreamWriter();
-  const take = openWriter(writer, schema);
-  const file = Deno.openSync(path, { write: true, create: true, truncate: true });
-  const flush = () => {
-    try {
-      for (const bytes of take()) {
-        for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-      }
-    } catch (error) {
-      throw writeError(path, error);
-    }
-  };
-  const abandon = () => file[Symbol.dispose](); // may come again
-  return {
-    append(batch) {
-      writer.write(batch);
-      flush();
-    },
-    finish() {
-      writer.close();
-      flush();
-      abandon();
-    },
-    abandon,
-  };
 }
 
 function describe(schema: Schema): string {

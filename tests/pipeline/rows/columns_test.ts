@@ -64,16 +64,6 @@ Deno.test("copyRows() fills room row by row, and refuses rows of other columns o
   assertThrows(() => copyRows(room, 0, without, 0, 1), InputError, `column "source"`);
 });
 
-Deno.test("concatColumns() refuses parts that differ in a column", () => {
-  const wide = { ...rowsFrom(0, 2), nll: new Float32Array(6) };
-  assertThrows(() => concatColumns([rowsFrom(0, 2), wide]), InputError, `column "nll"`);
-  assertThrows(
-    () => concatColumns([rowsFrom(0, 2), { ...wide, nll: undefined }]),
-    InputError,
-    `column "nll"`,
-  );
-});
-
 Deno.test("regroup() gives the same groups however the rows are cut", async () => {
   await fc.assert(
     fc.asyncProperty(

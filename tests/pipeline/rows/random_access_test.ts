@@ -249,20 +249,13 @@ Deno.test("Rows.read() names file, batch and row of an id that the vocabulary la
         InputError,
         `"${path}, batch 1, row ${message}`.slice(1),
       );
-    refused(6, "tokens", "3, as token ids must be below the vocabulary: one is 500, the most is 499");
-    refused(4, "length", "1, as length must be from 2 to the sequence length: one is 5, the most is 4");
-    refused(6, "length", "3, as length must be from 2 to the sequence length: one is 1");
-  }));
-
-Deno.test("openRows() refuses a file cut anywhere", () =>
-  inFolder(async (folder) => {
-    for (const path of (await writeSome(folder)).slice(2, 4)) {
-      const bytes = await Deno.readFile(path);
-      for (let cut = 0; cut < bytes.length; cut += 5) {
-        await Deno.writeFile(path, bytes.subarray(0, cut));
-        await assertRejects(() => openRows([path]), InputError, path);
-      }
-    }
+    refused(6, "tokens", "3, as token ids must be below the vocabulary: id is 500, vocabulary is 500");
+    refused(
+      4,
+      "length",
+      "1, as length must be from 2 to the sequence length: length is 5, sequence length is 4",
+    );
+    refused(6, "length", "3, as length must be from 2 to the sequence length: length is 1");
   }));
 
 Deno.test("with checksums any damaged bit is refused; without them it gives other rows or an input error, never another one", () =>

@@ -2,8 +2,8 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
 import { type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
-import { counted, pieces, wholeDocuments } from "../../../../pipeline/rows/export/mod.ts";
-import { filesOf, grouped } from "../../../../pipeline/rows/export/texts.ts";
+import { counted, pieces, type TokenText, wholeDocuments } from "../../../../pipeline/rows/export/mod.ts";
+import { filesOf } from "../../../../pipeline/rows/export/texts.ts";
 import { noCounts, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 import { grouping, idsOf, someTexts } from "./readers.ts";
@@ -73,24 +73,19 @@ Deno.test("pieces() gives every sequence without its padding", async () => {
   ]);
 });
 
-Deno.test("grouped() and filesOf() cut the same texts by number and by tokens, and counted() counts them", async () => {
+Deno.test("filesOf() cuts the same texts by number and by tokens, and counted() counts them", async () => {
   const texts = someTexts(100, 300);
-  const groups = await Array.fromAsync(grouped(grouping(texts, 9), { texts: 8, tokens: 30 }));
-  assertEquals(groups.flat(), texts);
-  for (const group of groups.slice(0, -1)) {
+  const counts = { texts: 0, tokens: 0 };
+  const files: TokenText[][][] = [];
+  for await (const file of filesOf(counted(grouping(texts, 9), counts), { rows: 40, texts: 8, tokens: 30 })) {
+    files.push(await Array.fromAsync(file));
+  }
+  assertEquals(files.flat(2), texts);
+  assertEquals(files.map((groups) => groups.flat().length), [40, 40, 20]);
+  for (const group of files.flatMap((groups) => groups.slice(0, -1))) {
     const sizes = group.map(({ ids }) => ids.length);
     const sum = sizes.reduce((a, b) => a + b, 0);
     assertEquals(group.length === 8 || sum >= 30 && sum - sizes.at(-1)! < 30, true);
   }
-  const counts = { texts: 0, tokens: 0 };
-  const files: number[] = [];
-  const all: typeof texts = [];
-  const limits = { rows: 40, texts: 7, tokens: 1000 };
-  for await (const file of filesOf(counted(grouping(texts, 9), counts), limits)) {
-    const own = (await Array.fromAsync(file)).flat();
-    files.push(own.length);
-    all.push(...own);
-  }
-  assertEquals([files, all], [[40, 40, 20], texts]);
   assertEquals(counts, { texts: 100, tokens: texts.reduce((sum, { ids }) => sum + ids.length, 0) });
 });

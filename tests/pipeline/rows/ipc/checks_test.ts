@@ -33,13 +33,8 @@ Deno.test("readArrow() refuses batches that say less, or more, than they hold", 
     ['column "tokens" has 120 of 160', (header) => header._nodes[4] = { length: 120, nullCount: 0 }],
     ["41 null values of 40", (header) => header._nodes[0] = { length: 40, nullCount: 41 }],
     ["they take 320", (header) => header._buffers[1].length = 300],
-    ["two of its buffers overlap", (header) => header._buffers[3].offset = 8],
     ["leaves its body", (header) => header._buffers[3].offset = 1e6],
     ["columns and lists", (header) => header._nodes.push({ length: 40, nullCount: 0 })],
-    ["they take", (header) => { // all agree on fewer rows
-      header._length = 20;
-      header._nodes.forEach((node, i) => header._nodes[i] = { length: node.length / 2, nullCount: 0 });
-    }],
   ];
   await collect(readArrow(pipe(rewrite(batch, () => {}))));
   for (const [message, change] of cases) {
