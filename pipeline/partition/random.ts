@@ -26,6 +26,10 @@ export const random: PartitionerKind = {
     const record = await writeDescription(folder, about);
     return { outputs: { [`partitioner/${FILE}`]: record }, sha256: record.sha256, result: {} };
   },
+  async learnOn({ configuration: { experts, seed, sequenceLength: prefix }, folder, tokens }) {
+    const { sha256 } = await writeDescription(folder, { kind: "random", experts, prefix, ...tokens, seed });
+    return { sha256, result: {} };
+  },
   async open(folder, _, options) {
     const description = (await readDescription(folder, options?.vouched))!;
     const { experts, seed } = description;

@@ -53,6 +53,11 @@ export const source: PartitionerKind = {
     };
     return { outputs, sha256: sources.sha256, result: { sources: totals.size } };
   },
+  async learnOn({ configuration: { experts, sequenceLength: prefix }, folder, tokens, sources }) {
+    const { sha256 } = await writeAtomic(`${folder}/${FILE}`, jsonText(groupsOf(sources, experts)));
+    await writeDescription(folder, { kind: "source", experts, prefix, ...tokens });
+    return { sha256, result: { sources: sources.size } };
+  },
   async open(folder, _, options) {
     const description = (await readDescription(folder, options?.vouched))!;
     const path = `${folder}/${FILE}`;

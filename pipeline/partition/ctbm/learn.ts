@@ -4,9 +4,11 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { encodeSafetensors, type HostTensor } from "../../checkpoints/safetensors.ts";
 import { randomKeys } from "../../random.ts";
 import { fromBatch, readShards } from "../../rows/arrow.ts";
+import { Order } from "../../rows/order.ts";
 import { type FileRecord, writeAtomic } from "../../run/files.ts";
+import type { Configuration } from "../../settings/configuration.ts";
 import { writeDescription } from "../folder.ts";
-import type { LearnContext } from "../partitioner.ts";
+import type { LearnContext, LearnOptions } from "../partitioner.ts";
 import { embed, learnEmbedding } from "./embedding.ts";
 import { cluster } from "./kmeans.ts";
 import { countTokens, type SparseRow } from "./tfidf.ts";
@@ -28,17 +30,10 @@ export interface LearnedClusters {
 
 /** Learns c-BTM in the context's folder. The same sequences, settings and seed give the same bytes. */
 export async function learnClusters(context: LearnContext): Promise<LearnedClusters> {
-  const { configuration, folder, tokens, emit, signal } = context;
-  const { experts, seed, sequenceLength } = configuration;
-  const { vocabulary, eos, tokenizer, trainSequences } = tokens;
-  const sampled = Math.min(trainSequences, configuration.partitionerSample);
-  if (sampled < experts) {
-    const [wanted, sample] = [setting("experts"), setting("partitionerSample")];
-    throw new InputError(
-      say`Cannot learn clusters as there must be at least as many sequences to learn on as ${wanted}: there are ${sampled}, ${wanted} is ${experts}`,
-      { remedy: say`give more text, fewer ${wanted} or a larger ${sample}` },
-    );
-  }
+  const { configuration, tokens, emit, signal } = context;
+  const { experts, seed } = configuration;
+  const { eos, trainSequences } = tokens;
+  const sampled = sampleSize(trainSequences, configuration);
   const counts: SparseRow[] = [];
   let seen = 0;
   for await (const batch of readShards(context.shards, context.vouched)) {
@@ -58,6 +53,51 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
     emit({ type: "progress", stage: context.stage, done: seen, total: trainSequences, unit: "sequences" });
     if (counts.length === sampled) break;
   }
+  return await writeClusters(counts, experts, context);
+}
+
+const READ = 1024; // sequences at a time
+
+/** Learns c-BTM on a seeded sample of sequences that are read by number. */
+export async function learnClustersOn(options: LearnOptions): Promise<LearnedClusters> {
+  const { configuration, rows, tokens: { eos }, progress, signal } = options;
+  const sampled = sampleSize(rows.count, configuration);
+  const order = new Order(rows.count, { seed: configuration.seed, purpose: "sample of clusters" });
+  const numbers = Float64Array.from({ length: sampled }, (_, i) => order.at(i)).sort();
+  const counts: SparseRow[] = [];
+  for (let at = 0; at < sampled; at += READ) {
+    signal?.throwIfAborted();
+    const { tokens, length, rows: read } = rows.read(numbers.subarray(at, at + READ), ["tokens", "length"]);
+    const width = tokens.length / read;
+    length.forEach((real, row) =>
+      counts.push(countTokens(tokens.subarray(row * width, row * width + real), eos))
+    );
+    progress(counts.length, sampled, "sequences");
+  }
+  return await writeClusters(counts, configuration.experts, options);
+}
+
+/** Gives how many sequences clusters are learned on. Throws an `InputError` where there are fewer than experts. */
+function sampleSize(sequences: number, { experts, partitionerSample }: Configuration): number {
+  const sampled = Math.min(sequences, partitionerSample);
+  if (sampled >= experts) return sampled;
+  const [wanted, sample] = [setting("experts"), setting("partitionerSample")];
+  throw new InputError(
+    say`Cannot learn clusters as there must be at least as many sequences to learn on as ${wanted}: there are ${sampled}, ${wanted} is ${experts}`,
+    { remedy: say`give more text, fewer ${wanted} or a larger ${sample}` },
+  );
+}
+
+async function writeClusters(
+  counts: SparseRow[],
+  experts: number,
+  { configuration, folder, tokens, signal }: Pick<
+    LearnOptions,
+    "configuration" | "folder" | "tokens" | "signal"
+  >,
+): Promise<LearnedClusters> {
+  const { seed, sequenceLength } = configuration;
+  const { vocabulary, eos, tokenizer } = tokens;
   const embedding = await learnEmbedding(counts, vocabulary, MOST_DIMENSIONS, seed);
   const { dimensions, values } = embedding;
   if (dimensions === 0) {
@@ -84,9 +124,9 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
     files: { [FILE]: file, "partitioner.json": await writeDescription(folder, description) },
     sha256: file.sha256,
     result: {
-      sampled,
+      sampled: counts.length,
       dimensions,
-      objectivePerSequence: objective / sampled,
+      objectivePerSequence: objective / counts.length,
       singularValues: [values[0], values[dimensions - 1]],
     },
   };
