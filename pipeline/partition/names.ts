@@ -10,6 +10,7 @@
  * that the first ones are a sample; their number is bounded, and so are time and memory.
  */
 
+import { predictedTokens, prefixSpan } from "../model/span.ts";
 import { fromBatch, readArrow } from "../rows/arrow.ts";
 
 import { lineageOf } from "../rows/lineage.ts";
@@ -172,7 +173,7 @@ async function readSample(
         for (const word of new Set(wordsOf(text))) {
           words.holding.set(word, (words.holding.get(word) ?? 0) + 1);
         }
-        const predicted = perSequence ? 1 : Math.min(prefix ?? width, length[row]) - 1;
+        const predicted = perSequence ? 1 : predictedTokens(prefixSpan(length[row], prefix ?? width));
         if (nll === undefined || predicted < 1) continue;
         found.push({
           sequence: String(sequence[row]),

@@ -4,6 +4,7 @@
  */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
+import { predictedTokens, prefixSpan } from "../../model/span.ts";
 import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
 import { fromBatch, originOf, type RecordBatch, scoresOf, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
@@ -111,7 +112,7 @@ async function* assigned(
       const kind = settledBy(batch, columns);
       if (kind === undefined) continue;
       const { rows, nll: costs } = columns;
-      yield { experts: kind.experts, costs, predicted: predictedTokens(rows, [columns], kind), where };
+      yield { experts: kind.experts, costs, predicted: predictedOf(rows, [columns], kind), where };
     }
   }
 
@@ -138,7 +139,7 @@ async function* assigned(
     const rows: CostRows = {
       experts,
       costs: held.nll.subarray(0, held.rows * experts),
-      predicted: predictedTokens(held.rows, held.parts, kind),
+      predicted: predictedOf(held.rows, held.parts, kind),
     };
     yield rows;
     Object.assign(held, emptyHands());
@@ -232,7 +233,7 @@ async function* handOut({ parts, nll }: Held, expert: Uint16Array, { experts, li
 }
 
 /** Gives the predicted tokens of rows whose lengths lie in `parts`; undefined where the method does not go by them, or M is unknown. */
-function predictedTokens(
+function predictedOf(
   rows: number,
   parts: readonly Pick<Columns, "length">[],
   { perToken, prefix, lineage }: Settled,
@@ -241,7 +242,7 @@ function predictedTokens(
   const predicted = new Uint32Array(rows);
   let row = 0;
   for (const { length } of parts) {
-    for (const tokens of length) predicted[row++] = Math.min(prefix, tokens) - 1;
+    for (const tokens of length) predicted[row++] = predictedTokens(prefixSpan(tokens, prefix));
   }
   return predicted;
 }

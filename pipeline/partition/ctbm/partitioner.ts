@@ -11,6 +11,7 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import { decodeSafetensors } from "../../checkpoints/safetensors.ts";
+import { prefixSpan } from "../../model/span.ts";
 import { sha256 } from "../../run/files.ts";
 import { readVouched, type Vouched } from "../../run/vouched.ts";
 import { identifiedBy, readDescription } from "../folder.ts";
@@ -66,7 +67,7 @@ export async function openClusters(folder: string, vouched?: Vouched): Promise<P
   function costs({ tokens, sequenceLength, length }: TokenRows, prefixes: readonly number[]): Float32Array {
     const counter = new TokenCounter(vocabulary, eos);
     for (const prefix of prefixes) {
-      length.forEach((real, row) => counter.add(tokens, row * sequenceLength, Math.min(prefix, real)));
+      length.forEach((real, row) => counter.add(tokens, row * sequenceLength, prefixSpan(real, prefix).end));
     }
     const points = project(weigh(counter.counts, frequencies), embedding);
     return squaredDistances(points, centres, dimensions, experts);
