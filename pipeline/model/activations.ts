@@ -5,7 +5,6 @@
  * @module
  */
 
-import type { TokenDetails } from "../../kernels/cross_entropy/cross_entropy.ts";
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
@@ -14,11 +13,10 @@ import { InputError } from "../../kernels/errors.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
 import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
-import type { KeyValueCache } from "../../kernels/rotary/rotary.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { type ModelConfig, parameterSpecs } from "./shape.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
-import type { BatchShape, BufferSize, Gathering, Mode, Report } from "./sublayers/sublayer.ts";
+import type { BatchShape, BufferSize, Mode, Report } from "./sublayers/sublayer.ts";
 
 /**
  * Bytes that one chunk of logits may take, by kind of adapter. On the processor, larger chunks leave the
@@ -32,10 +30,7 @@ export function logitsBudget(kind: AdapterKind, limit: number): number {
   return Math.min(LOGITS_BUDGETS[kind], limit);
 }
 
-/**
- * Rows of the largest tiles of a product on a GPU. A chunk beyond the budget of the processor is a multiple
- * of them.
- */
+/** Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a multiple of them. */
 const TILE_ROWS = 128;
 
 /** Returns how many rows of logits per model are held at once, in at most `budget` bytes. */
@@ -107,57 +102,6 @@ export function modelsPerBank(
   return Math.min(most, Math.floor(limit / (4 * logits.values * rows)));
 }
 
-/** Buffers of one batch, shared by every bank that runs in them one after another. */
-export interface Activations {
-  /** Sizes that the buffers were made for. */
-  shape: BatchShape;
-  /** Whether they hold what a backward pass needs, and models have their own tokens. */
-  training: boolean;
-  /** Whether the backward pass computes each layer's activations again from its input. */
-  recompute: boolean;
-  /** Where keys and values of earlier positions are kept (generation). */
-  cache?: KeyValueCache;
-  /** How rows form sequences, where sequences share rows. */
-  gathering?: Gathering;
-  /** Rows of logits per model that are held at once. */
-  chunk: number;
-  /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
-  tokens: GpuBuffer;
-  /** u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers that ask. */
-  lengths: GpuBuffer;
-  /** u32, the layout of `tokens`: the next token. */
-  targets: GpuBuffer;
-  /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
-  weights: GpuBuffer;
-  /** u32 `[models, batch · length]`: rows sorted by token (training). */
-  order: GpuBuffer;
-  /** f32 `[models, batch, length]`, nats. */
-  nll: GpuBuffer;
-  /** The likeliest tokens, if they are asked for (scoring). */
-  details?: TokenDetails;
-  /** f32 `[models, chunk, vocabulary]`. */
-  logits: GpuBuffer;
-  /** `[models, R, H]` in the dtype, R is batch · length: the residual stream before each sublayer, and after the last. */
-  streams: GpuBuffer[];
-  /**
-   * Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite.
-   */
-  buffers: Record<string, GpuBuffer>[];
-  /** f32 `[models, reports]`: what sublayers report, in the order of {@link reportsOf}. */
-  reports: GpuBuffer;
-  /** `[models, R, H]` in the dtype: the last stream, normalised. */
-  normalized: GpuBuffer;
-  /** f32 `[models, R, 2]`. */
-  statistics: GpuBuffer;
-  /** Gradients and scratch of the backward pass, f32 (training). */
-  gradients?: {
-    residual: GpuBuffer; // [models, R, H]
-    branch: GpuBuffer; // [models, R, H]
-    partial: GpuBuffer; // sums over rows
-    parts?: GpuBuffer; // segments of long sums
-  };
-}
-
 /** What a batch's buffers are for. */
 export interface ActivationOptions {
   /** Whether a backward pass follows, and models have their own tokens. */
@@ -193,63 +137,78 @@ export function reportsOf(config: ModelConfig): Report[] {
   return sublayersOf(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
 }
 
+/** Buffers of one batch, shared by every bank that runs in them one after another. R is batch · length. */
+export type Activations = ReturnType<typeof createActivations>;
+
 /** Makes the buffers for batches of one shape. */
 export function createActivations(
   arena: Arena,
   config: ModelConfig,
   shape: BatchShape,
   options: ActivationOptions,
-): Activations {
+) {
   const { training, recompute = false, capacity, gathered, dtype = "f32", asInBankOf, logitsBytes } = options;
   const { models, batch, length } = shape;
   const { slots = (gathered ?? shape).batch } = options;
   const rows = models * batch * length;
-  const own = training ? models : 1;
-  const cache = capacity === undefined
-    ? undefined
-    : { places: arena.buffer("places", batch * 8), slots, capacity };
+  const shared = (training ? models : 1) * batch; // outside training all models read the same
   const buffer = bufferMaker(arena);
   const float = (label: string, values: number) => buffer(label, { values });
   const stream = (label: string, storage = dtype) =>
     buffer(label, { values: rows * padded(config.hidden), storage });
-  const mode = modeOf({ training, cache });
   const chunk = capacity === undefined
     ? logitsChunk(config, { ...shape, models: asInBankOf ?? models }, logitsBytes)
     : slots;
-  const indices = (label: string, { batch, length }: BatchShape) => float(label, batch * length);
+  /** Where keys and values of earlier positions are kept (generation). */
+  const cache = capacity === undefined
+    ? undefined
+    : { places: arena.buffer("places", batch * 8), slots, capacity };
+  /** How rows form sequences, where sequences share rows. */
   const gathering = gathered && {
     shape: gathered,
-    rows: indices("rows of sequences", gathered),
-    places: indices("places of rows", shape),
+    rows: float("rows of sequences", gathered.batch * gathered.length),
+    places: float("places of rows", batch * length),
   };
-  const buffers = sublayerBuffers(buffer, config, shape, options, { mode, slots });
-  const keeps = training && !recompute;
+  const buffers = sublayerBuffers(buffer, config, shape, options, {
+    mode: modeOf({ training, cache }),
+    slots,
+  });
   // A backward pass reads every stream; with recomputation only those of one layer. Otherwise two take turns.
   const turns = training ? layerOf(config).length : 2;
   const streams = Array.from({ length: buffers.length + 1 }, (_, place) => {
     const turn = place % turns;
-    return stream(keeps || (training && turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
+    return stream(training && (!recompute || turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
   });
   const sums = scratchOfSums(config, shape, chunk, options.kind);
   return {
-    shape,
-    training,
-    recompute,
-    cache,
-    gathering,
+    ...{ shape, training, recompute, cache, gathering },
+    /** Rows of logits per model that are held at once. */
     chunk,
-    tokens: float("tokens", own * batch * length),
-    lengths: float("lengths", own * batch),
-    targets: float("targets", own * batch * length),
-    weights: float("loss weights", own * batch * length),
+    /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
+    tokens: float("tokens", shared * length),
+    /** u32 `[models, batch]` (`[batch]` for scoring): real tokens of each sequence, for sublayers that ask. */
+    lengths: float("lengths", shared),
+    /** u32, the layout of `tokens`: the next token. */
+    targets: float("targets", shared * length),
+    /** f32, the layout of `tokens`: weight in the loss; 0 masks. */
+    weights: float("loss weights", shared * length),
+    /** u32 `[models, R]`: rows sorted by token (training). */
     order: float("token order", training ? rows : 1),
+    /** f32 `[models, R]`, nats. */
     nll: float("nll", rows),
+    /** f32 `[models, chunk, vocabulary]`. */
     logits: float("logits", models * chunk * padded(config.vocabulary)),
+    /** `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last. */
     streams,
+    /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */
     buffers,
+    /** f32 `[models, reports]`: what sublayers report, in the order of {@link reportsOf}. */
     reports: float("reports", models * reportsOf(config).length),
+    /** `[models, R, H]` in the dtype: the last stream, normalised. */
     normalized: stream("final norm"),
+    /** f32 `[models, R, 2]`. */
     statistics: float("final statistics", rows * 2),
+    /** Gradients and scratch of the backward pass, f32: two `[models, R, H]`, sums over rows, parts of long sums. */
     gradients: training
       ? {
         residual: stream("residual gradient", "f32"),
@@ -314,28 +273,22 @@ function scratchOfSums(
   chunk: number,
   kind: AdapterKind = "software",
 ): { columns: number; products: number } {
+  const { vocabulary, hidden } = config;
   const weights = layerOf(config).flatMap((sublayer) => sublayer.parameters(config, ""));
   const columns = [
-    layerNormScratch({ models, rows: batch * length, columns: config.hidden }),
+    layerNormScratch({ models, rows: batch * length, columns: hidden }),
     ...weights.map(({ shape: [outputs], stack = 1 }) =>
       weightGradientScratch({ models: models * stack, outputs })
     ),
   ];
   const products = [
-    { m: config.vocabulary, n: config.hidden, k: chunk },
+    { m: vocabulary, n: hidden, k: chunk },
     ...weights.flatMap(({ shape: [m, n] }) => n === undefined ? [] : [{ m, n, k: batch * length }]),
-  ];
-  return {
-    columns: Math.max(...columns),
-    products: kind === "gpu"
-      ? Math.max(
-        matmulScratch({ m: chunk, n: config.hidden, k: config.vocabulary, models }),
-        ...products.map((product) => matmulTransposedScratch({ ...product, models })),
-      )
-      : 0,
-  };
+  ].map((product) => matmulTransposedScratch({ ...product, models }));
+  const head = matmulScratch({ m: chunk, n: hidden, k: vocabulary, models });
+  return { columns: Math.max(...columns), products: kind === "gpu" ? Math.max(head, ...products) : 0 };
 }
 
-export function modeOf({ training, cache }: Pick<Activations, "training" | "cache">): Mode {
+export function modeOf({ training, cache }: { training: boolean; cache?: unknown }): Mode {
   return training ? "train" : cache ? "decode" : "score";
 }

@@ -7,12 +7,12 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
-import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
-import { takesPasses } from "../../kernels/matmul/matmul.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "./shape.ts";
-import { createBank, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank } from "./activations.ts";
-import { planForward, planLoss, planTransposes } from "./transformer.ts";
+import { createBanks } from "./banks.ts";
+import type { Weights } from "./parameters.ts";
+import { planOnce } from "./plans.ts";
+import { planForward, planLoss } from "./transformer.ts";
 
 /** A text and what may follow it. */
 export interface Branching {
@@ -77,26 +77,11 @@ const SEQUENCES = 8;
  */
 const LENGTH = 64;
 
-/**
- * Plans that are kept, those that were used last: a server that scores texts of all lengths would come to
- * thousands of them, each with the bindings of every layer.
- */
+/** Plans that are kept: a server that scores texts of all lengths would come to thousands of them. */
 const MOST_PLANS = 32;
 
 const upTo = (count: number, multiple: number, most: number) =>
   Math.min(most, Math.ceil(count / multiple) * multiple);
-
-/** A continuation in a pass: its sequence, and its first row of those that predict. */
-interface Placed {
-  text: number;
-  continuation: number;
-  sequence: number;
-  first: number;
-  /**
-   * First of the rows that all continuations of the text share, counted among the rows that predict nothing.
-   */
-  shared: number;
-}
 
 /** Makes the buffers for batches of continuations, and uploads the weights. */
 export function createBranchScorer(
@@ -106,131 +91,111 @@ export function createBranchScorer(
   const { context: longest, vocabulary } = config;
   const room = batch * longest; // most rows, and most tokens of sequences
   const shape = { models: 1, batch: room, length: 1 };
-  modelsPerBank(config, { models: 1, batch, length: longest }, gpu.maxBindingBytes);
   const arena = gpu.arena();
-  return orDestroy(arena, () => {
-    const bank = createBank(gpu, arena, config, [weights]);
-    const gathered = { models: 1, batch, length: longest };
-    const acts = createActivations(arena, config, shape, {
+  const { acts, banks: [{ bank }], details } = orDestroy(arena, () => ({
+    ...createBanks(gpu, arena, config, [weights], shape, {
       training: false,
-      gathered,
-      sums: takesPasses(gpu),
-    });
-    const details = {
+      gathered: { models: 1, batch, length: longest },
+    }),
+    details: {
       likeliest: arena.buffer("likeliest tokens", room * 4),
       least: arena.buffer("their NLLs", room * 4),
-    };
-    gpu.submit(planTransposes(gpu, bank));
-    const plans = new Map<string, Dispatch[]>();
-    let computed = 0;
+    },
+  }));
+  let computed = 0;
+  /** Plans a pass of so many rows, of which the first ones predict, over sequences of one length. */
+  const plans = planOnce((rows, predicting, sequences, length) => {
+    const gathering = { ...acts.gathering!, shape: { models: 1, batch: sequences, length } };
+    const head = { ...acts, shape: { ...shape, batch: predicting } };
+    return [
+      ...planForward(gpu, bank, { ...acts, gathering, shape: { ...shape, batch: rows } }),
+      ...planLoss(gpu, bank, head, undefined, details),
+    ];
+  }, MOST_PLANS);
 
-    /** Plans a pass of so many rows, of which the first ones predict, over sequences of one length. */
-    const planOf = (rows: number, predicting: number, sequences: number, length: number): Dispatch[] => {
-      const key = [rows, predicting, sequences, length].join();
-      let plan = plans.get(key);
-      if (!plan) {
-        const gathering = { ...acts.gathering!, shape: { models: 1, batch: sequences, length } };
-        const forward = { ...acts, gathering, shape: { ...shape, batch: rows } };
-        const head = { ...acts, details, shape: { ...shape, batch: predicting } };
-        plan = [...planForward(gpu, bank, forward), ...planLoss(gpu, bank, head)];
-      }
-      plans.delete(key);
-      plans.set(key, plan); // as the last one that was used
-      if (plans.size > MOST_PLANS) plans.delete(plans.keys().next().value!); // the oldest
-      return plan;
-    };
+  /** Runs a pass; returns NLLs, likeliest tokens and their NLLs of its predicting rows. */
+  async function run(texts: readonly Branching[], pass: BranchPass): Promise<Float32Array[]> {
+    const { placed, predicting, shared, length } = pass;
+    const rows = upTo(predicting + shared, ROWS, room);
+    const heads = upTo(predicting, ROWS, room);
+    const sequences = upTo(placed.length, SEQUENCES, Math.floor(room / length));
+    const { tokens, targets, places, gather } = laidOut(texts, pass, { rows, heads, sequences });
+    gpu.write(acts.tokens, tokens);
+    // A row is a sequence of its own: the token that it reads, and the next one. Padding has neither.
+    gpu.write(acts.lengths, new Uint32Array(rows).fill(2, 0, predicting + shared));
+    gpu.write(acts.targets, targets);
+    gpu.write(acts.weights, new Float32Array(heads).fill(1, 0, predicting));
+    gpu.write(acts.gathering!.rows, gather);
+    gpu.write(acts.gathering!.places, places);
+    gpu.submit(plans.of(rows, heads, sequences, length));
+    computed += rows;
+    const bytes = predicting * 4;
+    const buffers = [acts.nll, details.likeliest, details.least];
+    return (await gpu.read(buffers.map((buffer) => ({ buffer, bytes }))))
+      .map((values) => new Float32Array(values));
+  }
 
-    const check = ({ context, continuations }: Branching): void => {
-      for (const continuation of continuations) {
-        const total = context.length + continuation.length;
-        if (context.length === 0 || continuation.length === 0 || total > longest + 1) {
-          throw new InputError(
-            `Cannot score a continuation as it and its text must have a token each, and at most ${
-              longest + 1
-            } together: they have ${continuation.length} and ${context.length}`,
-          );
+  return {
+    get bytes() {
+      return arena.bytes;
+    },
+    get rows() {
+      return computed;
+    },
+    get plans() {
+      return plans.count;
+    },
+    async score(texts, signal) {
+      for (const text of texts) checkTokens(text, longest, vocabulary);
+      const scores = texts.map(({ continuations }) => new Array<ContinuationScore>(continuations.length));
+      for (const pass of passesOf(texts, room, longest)) {
+        signal?.throwIfAborted();
+        const [nll, ids, least] = await run(texts, pass);
+        for (const { text, continuation, first } of pass.placed) {
+          const own = texts[text].continuations[continuation];
+          const of = (values: Float32Array) => values.subarray(first, first + own.length);
+          const likeliest = Uint32Array.from(of(ids));
+          scores[text][continuation] = {
+            logProbability: of(nll).map((value) => 0 - value),
+            likeliest,
+            highest: of(least).map((value) => 0 - value),
+            greedy: own.every((id, i) => likeliest[i] === id),
+          };
         }
-        const foreign = context.find((id) => id >= vocabulary) ?? continuation.find((id) => id >= vocabulary);
-        if (foreign === undefined) continue;
-        throw new InputError(
-          `Cannot score a continuation as each token must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
-        );
       }
-    };
+      return scores;
+    },
+    close: () => arena.destroy(),
+  };
+}
 
-    return {
-      get bytes() {
-        return arena.bytes;
-      },
-      get rows() {
-        return computed;
-      },
-      get plans() {
-        return plans.size;
-      },
-      async score(texts, signal) {
-        texts.forEach(check);
-        const scores = texts.map(({ continuations }) => new Array<ContinuationScore>(continuations.length));
-        for (const { placed, predicting, shared, length } of passesOf(texts, room, longest)) {
-          signal?.throwIfAborted();
-          const rows = upTo(predicting + shared, ROWS, room);
-          const heads = upTo(predicting, ROWS, room);
-          const sequences = upTo(placed.length, SEQUENCES, Math.floor(room / length));
-          const tokens = new Uint32Array(rows);
-          // A row is a sequence of its own: the token that it reads, and the next one. Padding has neither.
-          const lengths = new Uint32Array(rows).fill(2, 0, predicting + shared);
-          const targets = new Uint32Array(heads);
-          const counts = new Float32Array(heads).fill(1, 0, predicting);
-          const places = new Uint32Array(rows);
-          const gather = new Uint32Array(sequences * length);
-          for (const { text, continuation, sequence, first, shared } of placed) {
-            const { context, continuations } = texts[text];
-            const own = continuations[continuation];
-            const before = context.length - 1; // tokens that all continuations share; the last one predicts for each
-            const start = sequence * length;
-            for (let i = 0; i < before; i++) {
-              const row = predicting + shared + i;
-              tokens[row] = context[i];
-              gather[start + i] = row;
-              places[row] = start + i;
-            }
-            for (let i = 0; i < own.length; i++) {
-              const row = first + i;
-              tokens[row] = i === 0 ? context[before] : own[i - 1];
-              targets[row] = own[i];
-              gather[start + before + i] = row;
-              places[row] = start + before + i;
-            }
-          }
-          gpu.write(acts.tokens, tokens);
-          gpu.write(acts.lengths, lengths);
-          gpu.write(acts.targets, targets);
-          gpu.write(acts.weights, counts);
-          gpu.write(acts.gathering!.rows, gather);
-          gpu.write(acts.gathering!.places, places);
-          gpu.submit(planOf(rows, heads, sequences, length));
-          computed += rows;
-          const bytes = predicting * 4;
-          const buffers = [acts.nll, details.likeliest, details.least];
-          const [nll, ids, least] = (await gpu.read(buffers.map((buffer) => ({ buffer, bytes }))))
-            .map((values) => new Float32Array(values));
-          for (const { text, continuation, first } of placed) {
-            const own = texts[text].continuations[continuation];
-            const of = (values: Float32Array) => values.subarray(first, first + own.length);
-            const likeliest = Uint32Array.from(of(ids));
-            scores[text][continuation] = {
-              logProbability: of(nll).map((value) => 0 - value),
-              likeliest,
-              highest: of(least).map((value) => 0 - value),
-              greedy: own.every((id, i) => likeliest[i] === id),
-            };
-          }
-        }
-        return scores;
-      },
-      close: () => arena.destroy(),
-    };
-  });
+function checkTokens({ context, continuations }: Branching, longest: number, vocabulary: number): void {
+  for (const continuation of continuations) {
+    const total = context.length + continuation.length;
+    if (context.length === 0 || continuation.length === 0 || total > longest + 1) {
+      throw new InputError(
+        `Cannot score a continuation as it and its text must have a token each, and at most ${
+          longest + 1
+        } together: they have ${continuation.length} and ${context.length}`,
+      );
+    }
+    const foreign = context.find((id) => id >= vocabulary) ?? continuation.find((id) => id >= vocabulary);
+    if (foreign === undefined) continue;
+    throw new InputError(
+      `Cannot score a continuation as each token must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
+    );
+  }
+}
+
+/** A continuation in a pass. */
+interface Placed {
+  text: number;
+  continuation: number;
+  sequence: number;
+  /** Its first row of those that predict. */
+  first: number;
+  /** First of the rows that all continuations of the text share, counted among the rows that predict nothing. */
+  shared: number;
 }
 
 /** What goes through the model in one pass. */
@@ -279,4 +244,31 @@ function* passesOf(texts: readonly Branching[], room: number, longest: number): 
     }
   }
   if (pass.placed.length > 0) yield pass;
+}
+
+/** Lays a pass out: the tokens and targets of its rows, and which rows make which sequences. */
+function laidOut(
+  texts: readonly Branching[],
+  { placed, predicting, length }: BranchPass,
+  { rows, heads, sequences }: { rows: number; heads: number; sequences: number },
+) {
+  const tokens = new Uint32Array(rows);
+  const targets = new Uint32Array(heads);
+  const places = new Uint32Array(rows);
+  const gather = new Uint32Array(sequences * length);
+  for (const { text, continuation, sequence, first, shared } of placed) {
+    const { context, continuations } = texts[text];
+    const put = (row: number, token: number, position: number) => {
+      tokens[row] = token;
+      gather[sequence * length + position] = row;
+      places[row] = sequence * length + position;
+    };
+    const before = context.length - 1; // tokens that all continuations share; the last one predicts for each
+    for (let i = 0; i < before; i++) put(predicting + shared + i, context[i], i);
+    continuations[continuation].forEach((target, i, own) => {
+      put(first + i, i === 0 ? context[before] : own[i - 1], before + i);
+      targets[first + i] = target;
+    });
+  }
+  return { tokens, targets, places, gather };
 }

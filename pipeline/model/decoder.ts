@@ -8,14 +8,14 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
-import type { Dispatch, Gpu } from "../../kernels/device/gpu.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
-import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "./shape.ts";
-import { createBank, type Weights } from "./parameters.ts";
-import { createActivations, modelsPerBank } from "./activations.ts";
-import { planForward, planLogits, planTransposes } from "./transformer.ts";
+import { createBanks } from "./banks.ts";
+import type { Weights } from "./parameters.ts";
+import { planOnce } from "./plans.ts";
+import { planForward, planLogits } from "./transformer.ts";
 
 /** Tokens with which a sequence goes on. */
 export interface SlotTokens {
@@ -78,98 +78,87 @@ export function createDecoder(
   const { vocabulary } = config;
   const longest = Math.max(slots, Math.min(longestPass, slots * capacity));
   const shape = { models: 1, batch: longest, length: 1 };
-  modelsPerBank(config, shape, gpu.maxBindingBytes);
   const arena = gpu.arena();
-  return orDestroy(arena, () => {
-    const bank = createBank(gpu, arena, config, [weights], dtype);
-    const sums = takesPasses(gpu);
-    const acts = createActivations(arena, config, shape, { training: false, capacity, slots, dtype, sums });
-    gpu.submit(planTransposes(gpu, bank));
-
-    const forward = planOnce((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
-    const head = planOnce((rows) => [planLogits(gpu, bank, acts, rows)]);
-    const lengths = new Uint32Array(slots);
-
-    const known = (slot: number): number => {
-      if (slot in lengths) return slot;
-      throw new RangeError(`Cannot use a slot as it must be one of 0 to ${slots - 1}: it is ${slot}`);
-    };
-    const checkTokens = (ids: Uint32Array, slot: number) => {
-      const length = lengths[known(slot)];
-      if (ids.length === 0 || length + ids.length > capacity) {
-        throw new InputError(
-          `Cannot read tokens as 1 to ${capacity - length} must be given: the cache of ${capacity} holds ` +
-            `${length}, ${ids.length} are given`,
-        );
-      }
-      const foreign = ids.find((id) => id >= vocabulary);
-      if (foreign !== undefined) {
-        throw new InputError(
-          `Cannot read tokens as each must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
-        );
-      }
-    };
-
-    return {
-      slots,
-      capacity,
-      get bytes() {
-        return arena.bytes;
-      },
-      length: (slot) => lengths[known(slot)],
-      async read(entries) {
-        if (entries.length === 0) return [];
-        const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
-        const named = entries.map(({ slot }) => slot);
-        if (new Set(named).size < named.length) {
-          throw new RangeError(`Cannot read tokens as each slot must be named once: they are ${named}`);
-        }
-        named.forEach((slot, i) => checkTokens(texts[i], slot));
-        const total = texts.reduce((sum, text) => sum + text.length, 0);
-        const ids = new Uint32Array(total);
-        const places = new Uint32Array(2 * (total + ROWS));
-        // Rows whose logits are returned come first. Passes are cut from the end, so the other rows are in reverse order.
-        let next = entries.length;
-        named.forEach((slot, i) => {
-          const { length } = texts[i];
-          for (let token = length - 1; token >= 0; token--) {
-            const row = token === length - 1 ? i : next++;
-            ids[row] = texts[i][token];
-            places.set([slot, lengths[slot] + token], 2 * row);
-          }
-          lengths[slot] += length;
-        });
-        for (let end = total; end > 0;) {
-          const first = end <= longest ? 0 : Math.max(entries.length, end - longest);
-          const rows = end - first;
-          const planned = rows <= slots ? rows : Math.min(longest, Math.ceil(rows / ROWS) * ROWS);
-          places.fill(slots, 2 * end); // idle
-          gpu.write(acts.tokens, ids.subarray(first, end));
-          gpu.write(acts.cache!.places, places.subarray(2 * first, 2 * (first + planned)));
-          gpu.submit(first > 0 ? forward(planned) : [...forward(planned), ...head(entries.length)]);
-          end = first;
-        }
-        const bytes = vocabulary * 4;
-        const rows = named.map((_, i) => ({
-          buffer: acts.logits,
-          byteOffset: i * padded(vocabulary) * 4,
-          bytes,
-        }));
-        return (await gpu.read(rows)).map((values) => new Float32Array(values));
-      },
-      clear(slot) {
-        lengths[known(slot)] = 0;
-      },
-      close: () => arena.destroy(),
-    };
+  const { acts, banks: [{ bank }] } = orDestroy(arena, () => {
+    const kept = { training: false, capacity, slots, dtype };
+    return createBanks(gpu, arena, config, [weights], shape, kept);
   });
+  const forward = planOnce((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
+  const head = planOnce((rows) => [planLogits(gpu, bank, acts, rows)]);
+  const lengths = new Uint32Array(slots);
+
+  const known = (slot: number): number => {
+    if (slot in lengths) return slot;
+    throw new RangeError(`Cannot use a slot as it must be one of 0 to ${slots - 1}: it is ${slot}`);
+  };
+  /** Puts tokens into rows. Rows whose logits are returned come first. Passes are cut from the end, so the others are in reverse order. */
+  function rowsOf(texts: readonly Uint32Array[], named: readonly number[]) {
+    const total = texts.reduce((sum, text) => sum + text.length, 0);
+    const ids = new Uint32Array(total);
+    const places = new Uint32Array(2 * (total + ROWS));
+    let next = texts.length;
+    named.forEach((slot, i) => {
+      for (let token = texts[i].length - 1; token >= 0; token--) {
+        const row = token === texts[i].length - 1 ? i : next++;
+        ids[row] = texts[i][token];
+        places.set([slot, lengths[slot] + token], 2 * row);
+      }
+      lengths[slot] += texts[i].length;
+    });
+    return { ids, places };
+  }
+
+  return {
+    slots,
+    capacity,
+    get bytes() {
+      return arena.bytes;
+    },
+    length: (slot) => lengths[known(slot)],
+    async read(entries) {
+      if (entries.length === 0) return [];
+      const texts = entries.map(({ tokens }) => Uint32Array.from(tokens));
+      const named = entries.map(({ slot }) => slot);
+      if (new Set(named).size < named.length) {
+        throw new RangeError(`Cannot read tokens as each slot must be named once: they are ${named}`);
+      }
+      named.forEach((slot, i) => checkTokens(texts[i], lengths[known(slot)], capacity, vocabulary));
+      const { ids, places } = rowsOf(texts, named);
+      for (let end = ids.length; end > 0;) {
+        const first = end <= longest ? 0 : Math.max(entries.length, end - longest);
+        const rows = end - first;
+        const planned = rows <= slots ? rows : Math.min(longest, Math.ceil(rows / ROWS) * ROWS);
+        places.fill(slots, 2 * end); // idle
+        gpu.write(acts.tokens, ids.subarray(first, end));
+        gpu.write(acts.cache!.places, places.subarray(2 * first, 2 * (first + planned)));
+        gpu.submit(first > 0 ? forward.of(planned) : [...forward.of(planned), ...head.of(entries.length)]);
+        end = first;
+      }
+      const rows = named.map((_, i) => ({
+        buffer: acts.logits,
+        byteOffset: i * padded(vocabulary) * 4,
+        bytes: vocabulary * 4,
+      }));
+      return (await gpu.read(rows)).map((values) => new Float32Array(values));
+    },
+    clear(slot) {
+      lengths[known(slot)] = 0;
+    },
+    close: () => arena.destroy(),
+  };
 }
 
-/** Makes each plan when it is first asked for. */
-function planOnce(plan: (rows: number) => Dispatch[]): (rows: number) => Dispatch[] {
-  const plans = new Map<number, Dispatch[]>();
-  return (rows) => {
-    if (!plans.has(rows)) plans.set(rows, plan(rows));
-    return plans.get(rows)!;
-  };
+/** Throws an `InputError` unless a slot of `capacity` tokens that holds `length` can read these. */
+function checkTokens(ids: Uint32Array, length: number, capacity: number, vocabulary: number): void {
+  if (ids.length === 0 || length + ids.length > capacity) {
+    throw new InputError(
+      `Cannot read tokens as 1 to ${capacity - length} must be given: the cache of ${capacity} holds ` +
+        `${length}, ${ids.length} are given`,
+    );
+  }
+  const foreign = ids.find((id) => id >= vocabulary);
+  if (foreign === undefined) return;
+  throw new InputError(
+    `Cannot read tokens as each must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
+  );
 }

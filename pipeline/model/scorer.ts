@@ -7,15 +7,14 @@
 import { sequenceSum, type TokenDetails } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
-import { takesPasses } from "../../kernels/matmul/matmul.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
+import { createBanks } from "./banks.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import { rowsPerRead } from "./passes.ts";
 import type { ModelConfig } from "./shape.ts";
 import { checkSpans, firstPredicted, predictedTokens, prefixSpan, type Span, wholeSpan } from "./span.ts";
-import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
-import { type Activations, createActivations, logitsBudget, modelsPerBank } from "./activations.ts";
-import { planForward, planLoss, planTransposes } from "./transformer.ts";
+import { type Weights, writeTensors } from "./parameters.ts";
+import { planForward, planLoss } from "./transformer.ts";
 
 /**
  * What models say of the tokens of spans, one span after another. The first token of a row is never
@@ -100,90 +99,6 @@ export interface ScorerOptions {
 /** About how many bytes of values of single tokens are read back at once. */
 const TOKENS_BUDGET = 16 * 2 ** 20;
 
-/** The models of a scorer on the device: as many in a group as a binding holds. */
-interface Groups {
-  arena: Arena;
-  acts: Activations;
-  /** u32 `[2]`: where the results of a batch go. */
-  slot: GpuBuffer;
-  groups: {
-    first: number;
-    size: number;
-    bank: Bank;
-    own: Activations;
-    transposes: Dispatch[];
-    forward: Dispatch[];
-  }[];
-}
-
-/** Puts the models on the device and plans their forward passes. */
-function planGroups(
-  gpu: Gpu,
-  arena: Arena,
-  { config, models, batch, length, dtype }: ScorerOptions,
-): Groups {
-  const perBank = modelsPerBank(config, { models: models.length, batch, length }, gpu.maxBindingBytes);
-  const acts = createActivations(arena, config, { models: perBank, batch, length }, {
-    training: false,
-    dtype,
-    sums: takesPasses(gpu),
-    logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes),
-  });
-  const slot = arena.buffer("slot", 8);
-  const groups = Array.from({ length: Math.ceil(models.length / perBank) }, (_, i) => {
-    const first = i * perBank;
-    const part = models.slice(first, first + perBank);
-    const bank = createBank(gpu, arena, config, part, dtype);
-    const own = { ...acts, shape: { ...acts.shape, models: part.length } };
-    const transposes = planTransposes(gpu, bank);
-    gpu.submit(transposes);
-    return { first, size: part.length, bank, own, transposes, forward: planForward(gpu, bank, own) };
-  });
-  return { arena, acts, slot, groups };
-}
-
-/** What a pass runs for a batch, and where results wait for the readback. */
-interface PlannedPass {
-  /** Values per row that are read back: 1 sum, or one per token. */
-  steps: number;
-  /** Rows that have room before a readback. */
-  places: number;
-  /** For each group: the sums that are read back. */
-  outputs: { sums: GpuBuffer; models: number }[][];
-  dispatches: Dispatch[];
-}
-
-/**
- * Plans forward pass and loss, and where results of a row wait for their readback: as a sum over the row, or
- * token by token. In the latter case the host adds up in f32 in ascending order, as the device does in every
- * form of its kernels, to the same bits.
- */
-function planPass(
-  gpu: Gpu,
-  { arena, slot, groups }: Groups,
-  { config, batch, length, models }: ScorerOptions,
-  steps: number,
-  details?: TokenDetails,
-): PlannedPass {
-  const rowBytes = steps * models.length * 4 * (details ? 3 : 1);
-  const most = rowsPerRead(gpu.kind, config, { models: models.length, length });
-  const rows = steps === 1 ? most : Math.min(most, TOKENS_BUDGET / rowBytes);
-  const places = Math.ceil(rows / batch) * batch;
-  const outputs = groups.map(({ own, size }) =>
-    [own.nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
-      const sums = arena.buffer("sequence sums", places * steps * size * 4);
-      const sizes = { models: size, batch: batch * steps, length: length / steps };
-      return { values, slot, sums, ...sizes, ascending: true };
-    })
-  );
-  const dispatches = groups.flatMap(({ bank, own, forward }, i) => [
-    ...forward,
-    ...planLoss(gpu, bank, { ...own, details }),
-    ...outputs[i].map((output) => sequenceSum(gpu, output)),
-  ]);
-  return { steps, places, outputs, dispatches };
-}
-
 /** Rows to score. */
 interface Rows {
   tokens: Tokens;
@@ -199,11 +114,42 @@ type Take = (
   output: { values: Float32Array[]; at: number; size: number },
 ) => void;
 
-/** Returns a function that runs rows through a pass, batch by batch, and hands over the results. */
-function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, length }: ScorerOptions) {
+/** Puts models on the device; what it gives plans passes, and runs rows through them. */
+function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, dtype }: ScorerOptions) {
+  const { acts, banks } = createBanks(gpu, arena, config, models, { batch, length }, {
+    training: false,
+    dtype,
+  });
+  const slot = arena.buffer("slot", 8); // u32 `[2]`: where the results of a batch go
+  const forwards = banks.map(({ bank, acts }) => planForward(gpu, bank, acts));
   const input = { ...emptyBatch(batch, length), spans: new Array<Span>(batch) };
   const targets = new Uint32Array(batch * length);
   const weights = new Float32Array(batch * length);
+
+  /**
+   * Plans forward pass and loss, and where results of a row wait for their readback: `steps` values of it, its
+   * sum or one per token. In the latter case the host adds up in f32 in ascending order, as the device does in
+   * every form of its kernels, to the same bits.
+   */
+  function plan(arena: Arena, steps: number, details?: TokenDetails) {
+    const rowBytes = steps * models.length * 4 * (details ? 3 : 1);
+    const most = rowsPerRead(gpu.kind, config, { models: models.length, length });
+    const rows = steps === 1 ? most : Math.min(most, TOKENS_BUDGET / rowBytes);
+    const places = Math.ceil(rows / batch) * batch; // rows that have room before a readback
+    const outputs = banks.map(({ acts: { nll }, size }) =>
+      [nll, ...details ? [details.likeliest, details.least] : []].map((values) => {
+        const sums: GpuBuffer = arena.buffer("sequence sums", places * steps * size * 4);
+        const sizes = { models: size, batch: batch * steps, length: length / steps };
+        return { values, slot, sums, ...sizes, ascending: true };
+      })
+    );
+    const dispatches = banks.flatMap(({ bank, acts }, i) => [
+      ...forwards[i],
+      ...planLoss(gpu, bank, acts, undefined, details),
+      ...outputs[i].map((output) => sequenceSum(gpu, output)),
+    ]);
+    return { steps, places, outputs, dispatches };
+  }
 
   function submit({ tokens, stride, spans }: Rows, first: number, at: number, dispatches: Dispatch[]): void {
     for (let i = 0; i < batch; i++) {
@@ -220,7 +166,12 @@ function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, len
     gpu.submit(dispatches);
   }
 
-  return async ({ steps, places, outputs, dispatches }: PlannedPass, rows: Rows, take: Take) => {
+  /** Runs rows through a pass, batch by batch, and hands over the results. */
+  async function run(
+    { steps, places, outputs, dispatches }: ReturnType<typeof plan>,
+    rows: Rows,
+    take: Take,
+  ): Promise<void> {
     const count = rows.spans.length;
     for (let first = 0; first < count; first += places) {
       rows.signal?.throwIfAborted();
@@ -232,8 +183,8 @@ function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, len
       const results = await gpu.read(
         outputs.flat().map(({ sums, models }) => ({ buffer: sums, bytes: bytes * models })),
       );
-      groups.forEach(({ first: column, size }, group) => {
-        const values = outputs[group].map(() => new Float32Array(results.shift()!));
+      banks.forEach(({ first: column, size }, i) => {
+        const values = outputs[i].map(() => new Float32Array(results.shift()!));
         for (let row = 0; row < part; row++) {
           for (let model = 0; model < size; model++) {
             take(first + row, column + model, { values, at: row * steps * size + model, size });
@@ -241,7 +192,9 @@ function runnerOf(gpu: Gpu, { acts, slot, groups }: Groups, { config, batch, len
         }
       });
     }
-  };
+  }
+
+  return { acts, banks, plan, run };
 }
 
 /** Plans the forward pass of a bank for batches of one shape, split into groups where a binding limit demands it. */
@@ -249,23 +202,21 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
   const { batch, length, prefixes } = options;
   if (prefixes) checkPrefixes(prefixes, length);
   const arena = gpu.arena();
-  const [planned, scoring] = orDestroy(arena, () => {
-    const planned = planGroups(gpu, arena, options);
-    return [planned, planPass(gpu, planned, options, prefixes ? length : 1)] as const;
+  const { acts, banks, plan, run, scoring } = orDestroy(arena, () => {
+    const passes = createPasses(gpu, arena, options);
+    return { ...passes, scoring: passes.plan(arena, prefixes ? length : 1) };
   });
-  const { acts, groups } = planned;
   const count = options.models.length;
   const ends = prefixes?.map((prefix) => prefix - 1) ?? [1]; // steps to add up: a token's NLL stands at the one before it
-  let detailed: { arena: Arena; pass: PlannedPass } | undefined;
-  const run = runnerOf(gpu, planned, options);
+  let detailed: { arena: Arena; pass: typeof scoring } | undefined;
 
   /** Plans what scores token by token, with buffers of its own: where they find no room, none of them stays. */
-  function planDetailed(): { arena: Arena; pass: PlannedPass } {
+  function planDetailed() {
     const arena = gpu.arena();
     return orDestroy(arena, () => {
       const buffer = (label: string) => arena.buffer(label, acts.shape.models * batch * length * 4);
       const details = { likeliest: buffer("likeliest tokens"), least: buffer("their NLLs") };
-      return { arena, pass: planPass(gpu, { ...planned, arena }, options, length, details) };
+      return { arena, pass: plan(arena, length, details) };
     });
   }
 
@@ -296,17 +247,8 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
     },
     async scoreTokens(tokens, stride, counted, signal) {
       const spans = spansOf(stride, counted);
-      const starts = new Uint32Array(spans.length + 1);
-      spans.forEach((span, row) => starts[row + 1] = starts[row] + predictedTokens(span));
-      const total = starts[spans.length] * count;
-      const scores: TokenScores = {
-        nll: new Float32Array(spans.length * count),
-        starts,
-        logProbability: new Float32Array(total),
-        likeliest: new Uint32Array(total),
-        highest: new Float32Array(total),
-        greedy: new Uint8Array(total),
-      };
+      const scores = emptyScores(spans, count);
+      const { starts } = scores;
       detailed ??= planDetailed();
       await run(detailed.pass, { tokens, stride, spans, signal }, (row, model, { values, at, size }) => {
         const [nll, ids, least] = values;
@@ -325,7 +267,7 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
       return scores;
     },
     load(models) {
-      for (const { first, size, bank, transposes } of groups) {
+      for (const { first, size, bank, transposes } of banks) {
         writeTensors(gpu, bank.layout, bank.weights, models.slice(first, first + size));
         gpu.submit(transposes);
       }
@@ -334,6 +276,21 @@ export function createScorer(gpu: Gpu, options: ScorerOptions): Scorer {
       arena.destroy();
       detailed?.arena.destroy();
     },
+  };
+}
+
+/** Makes room for what models say of the tokens of spans. */
+function emptyScores(spans: readonly Span[], models: number): TokenScores {
+  const starts = new Uint32Array(spans.length + 1);
+  spans.forEach((span, row) => starts[row + 1] = starts[row] + predictedTokens(span));
+  const total = starts[spans.length] * models;
+  return {
+    nll: new Float32Array(spans.length * models),
+    starts,
+    logProbability: new Float32Array(total),
+    likeliest: new Uint32Array(total),
+    highest: new Float32Array(total),
+    greedy: new Uint8Array(total),
   };
 }
 

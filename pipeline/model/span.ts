@@ -20,7 +20,10 @@ export function wholeSpan(length: number): Span {
   return { begin: 0, end: length };
 }
 
-/** Counts the first `min(prefix, length)` tokens: those that routers learn and score. */
+/**
+ * The rule of the routing prefix: what of a row of `length` tokens routers learn and score. It stands here
+ * alone.
+ */
 export function prefixSpan(length: number, prefix: number): Span {
   return { begin: 0, end: Math.min(prefix, length) };
 }

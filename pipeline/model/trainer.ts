@@ -11,18 +11,17 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, KernelTime } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
+import { reportsOf } from "./activations.ts";
+import { createBanks } from "./banks.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
 import type { ModelConfig } from "./shape.ts";
 import { readTensors, type Weights } from "./parameters.ts";
-import { createActivations, logitsBudget, modelsPerBank, reportsOf } from "./activations.ts";
 import {
   type Group,
   groupSlice,
   planGroup,
   readEvaluated,
   readResults,
-  type SharedBuffers,
-  sharedBuffers,
   type StepResult,
   STEPS_PER_READ,
   type TrainerState,
@@ -60,38 +59,6 @@ export interface TrainerOptions {
   asInBankOf?: number;
 }
 
-/** Trains a bank of models. */
-export interface Trainer {
-  /** Number of models. */
-  readonly models: number;
-  /** Steps taken so far. */
-  readonly steps: number;
-  /** Device memory held, in bytes. */
-  readonly bytes: number;
-  /**
-   * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the vocabulary, a `RangeError` where
-   * the batch has another shape or a span leaves its sequence, and where 64 steps wait for {@link Trainer.drain}.
-   */
-  step(batch: HostBatch, rate: number): void;
-  /**
-   * Computes the NLL of a batch without learning from it: nats summed over its spans, and the tokens predicted, per model. A
-   * sequence of length 0 counts for nothing.
-   */
-  evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }>;
-  /** Waits for the device and returns the results of the steps since the last call. */
-  drain(): Promise<StepResult[]>;
-  /** Reads the weights. */
-  weights(): Promise<Weights[]>;
-  /** Reads the gradients of the last step, before clipping. */
-  gradients(): Promise<Weights[]>;
-  /** Reads everything that a later {@link createTrainer} needs to go on bit for bit. Take no step until it has ended. */
-  state(): Promise<TrainerState>;
-  /** Takes one step as {@link Trainer.step} does, and times its kernels. */
-  profile(batch: HostBatch, rate: number): Promise<KernelTime[]>;
-  /** Frees the device memory. */
-  close(): void;
-}
-
 /** Counts the micro-batches of a batch. Throws an `InputError` where it does not split into them. */
 export function microBatches(batch: number, microBatch: number): number {
   if (batch % microBatch === 0) return batch / microBatch;
@@ -110,133 +77,167 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       "Cannot train as the output head must be tied to the embedding: it is a matrix of its own",
     );
   }
-  const { config, start, batch, length, settings, microBatch = batch } = options;
-  const from = "weights" in start ? start : { step: 0, weights: start, moments: [], squares: [] };
-  const models = from.weights.length;
-  const micros = microBatches(batch, microBatch);
-  const sizes = { models, batch, micros };
+  microBatches(options.batch, options.microBatch ?? options.batch);
   const arena = gpu.arena();
-  const { groups, shared } = orDestroy(arena, () => planGroups(gpu, arena, options, from));
-  const reports = reportsOf(config);
+  return orDestroy(arena, () => new Trainer(gpu, arena, options));
+}
 
-  let steps = from.step;
-  let pending: Uint32Array[] = []; // tokens predicted per model, of every step since the last drain
-  const targets = new Uint32Array(models * batch * length);
-  const lossWeights = new Float32Array(models * batch * length);
-  const rows = microBatch * length;
-  const order = new Uint32Array(groups[0].size * rows);
+/** Trains a bank of models. */
+export class Trainer {
+  /** Number of models. */
+  readonly models: number;
+  /** Steps taken so far. */
+  steps: number;
+  /** Frees the device memory. */
+  readonly close: () => void;
+  readonly #gpu: Gpu;
+  readonly #arena: Arena;
+  readonly #options: TrainerOptions;
+  readonly #sizes: { models: number; batch: number; micros: number };
+  readonly #banks: ReturnType<typeof planBanks>;
+  /** Tokens predicted per model, of every step since results were read. */
+  #pending: Uint32Array[] = [];
+  readonly #targets: Uint32Array;
+  readonly #weights: Float32Array;
+  readonly #order: Uint32Array;
 
-  /** Fills `targets` and `lossWeights` and returns the tokens predicted per model. */
-  const shift = (hostBatch: HostBatch, sum: boolean): Uint32Array =>
-    shiftTargets(hostBatch, models, length, config.vocabulary, targets, lossWeights, { sum });
+  /** Use {@link createTrainer}. */
+  constructor(gpu: Gpu, arena: Arena, options: TrainerOptions) {
+    const { start, batch, length, microBatch = batch } = options;
+    const from = "weights" in start ? start : { step: 0, weights: [...start], moments: [], squares: [] };
+    const models = from.weights.length;
+    this.#gpu = gpu;
+    this.#arena = arena;
+    this.#options = options;
+    this.models = models;
+    this.steps = from.step;
+    this.close = () => arena.destroy();
+    this.#sizes = { models, batch, micros: batch / microBatch };
+    this.#banks = planBanks(gpu, arena, options, from);
+    this.#targets = new Uint32Array(models * batch * length);
+    this.#weights = new Float32Array(models * batch * length);
+    this.#order = new Uint32Array(this.#banks.groups[0].size * microBatch * length);
+  }
+
+  /** Device memory held, in bytes. */
+  get bytes(): number {
+    return this.#arena.bytes;
+  }
+
+  /**
+   * Takes one AdamW step of the given rate. Throws an `InputError` on a token id outside the vocabulary, a `RangeError` where
+   * the batch has another shape or a span leaves its sequence, and where 64 steps wait for {@link Trainer.drain}.
+   */
+  step(batch: HostBatch, rate: number): void {
+    for (const dispatches of this.#passes(batch, rate)) this.#gpu.submit(dispatches);
+  }
+
+  /** Takes one step as {@link Trainer.step} does, and times its kernels. */
+  async profile(batch: HostBatch, rate: number): Promise<KernelTime[]> {
+    const times: KernelTime[] = [];
+    for (const dispatches of this.#passes(batch, rate)) times.push(...await this.#gpu.profile(dispatches));
+    return times;
+  }
+
+  /**
+   * Computes the NLL of a batch without learning from it: nats summed over its spans, and the tokens predicted, per model. A
+   * sequence of length 0 counts for nothing.
+   */
+  async evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }> {
+    const predicted = this.#shift(batch, true);
+    for (const [{ evaluation }] of this.#uploads(batch, STEPS_PER_READ)) this.#gpu.submit(evaluation);
+    return { nll: await readEvaluated(this.#gpu, this.#banks.groups, this.#sizes), predicted };
+  }
+
+  /** Waits for the device and returns the results of the steps since the last call. */
+  async drain(): Promise<StepResult[]> {
+    const taken = this.#pending;
+    this.#pending = [];
+    const { groups, reports } = this.#banks;
+    return await readResults(this.#gpu, groups, this.#sizes, reports, this.steps, taken);
+  }
+
+  /** Reads the weights. */
+  weights(): Promise<Weights[]> {
+    return this.#read("weights");
+  }
+
+  /** Reads the gradients of the last step, before clipping. */
+  gradients(): Promise<Weights[]> {
+    return this.#read("gradients");
+  }
+
+  /** Reads everything that a later {@link createTrainer} needs to go on bit for bit. Take no step until it has ended. */
+  async state(): Promise<TrainerState> {
+    const [weights, moments] = [await this.#read("weights"), await this.#read("moments")];
+    return { step: this.steps, weights, moments, squares: await this.#read("squares") };
+  }
+
+  async #read(kind: keyof Group["tensors"]): Promise<Weights[]> {
+    const parts: Weights[] = [];
+    for (const { layout, tensors } of this.#banks.groups) {
+      parts.push(...await readTensors(this.#gpu, layout, tensors[kind]));
+    }
+    return parts;
+  }
+
+  /** Fills targets and loss weights, and returns the tokens predicted per model. */
+  #shift(batch: HostBatch, sum: boolean): Uint32Array {
+    const { length, config: { vocabulary } } = this.#options;
+    return shiftTargets(batch, this.models, length, vocabulary, this.#targets, this.#weights, { sum });
+  }
+
+  /** Begins a step and yields what each of its uploads has to run. */
+  *#passes(batch: HostBatch, rate: number): Generator<Dispatch[]> {
+    if (this.#pending.length === STEPS_PER_READ) {
+      throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
+    }
+    this.#pending.push(this.#shift(batch, false));
+    this.#gpu.write(this.#banks.step, adamwStep(++this.steps, rate, this.#options.settings));
+    for (const [{ passes, update }, micro] of this.#uploads(batch, this.#pending.length - 1)) {
+      const pass = passes[Math.min(micro, 1)];
+      yield micro === this.#sizes.micros - 1 ? [...pass, ...update] : pass;
+    }
+  }
 
   /** Uploads one micro-batch of one group after another; each must be submitted before the next. Results go to place `index`. */
-  function* uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {
-    const { acts, slot, reportSlot } = shared;
+  *#uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {
+    const { acts, slot, reportSlot, reports, groups } = this.#banks;
+    const { batch, micros } = this.#sizes;
+    const { length, config: { vocabulary } } = this.#options;
+    const rows = batch / micros * length;
     for (const group of groups) {
       for (let micro = 0; micro < micros; micro++) {
         const slice = <T extends Uint32Array | Float32Array>(values: T) =>
-          groupSlice(values, sizes, group, micro);
+          groupSlice(values, this.#sizes, group, micro);
         const tokens = slice(hostBatch.tokens);
         for (let start = 0; start < tokens.length; start += rows) {
           const end = start + rows;
-          tokenOrder(tokens.subarray(start, end), config.vocabulary, order.subarray(start, end));
+          tokenOrder(tokens.subarray(start, end), vocabulary, this.#order.subarray(start, end));
         }
-        gpu.write(acts.tokens, tokens);
-        gpu.write(acts.lengths, slice(hostBatch.lengths));
-        gpu.write(acts.order, order.subarray(0, tokens.length));
-        gpu.write(acts.targets, slice(targets));
-        gpu.write(acts.weights, slice(lossWeights));
-        gpu.write(slot, Uint32Array.of(index * batch + micro * microBatch, index));
-        gpu.write(reportSlot, Uint32Array.of((index * micros + micro) * reports.length));
+        this.#gpu.write(acts.tokens, tokens);
+        this.#gpu.write(acts.lengths, slice(hostBatch.lengths));
+        this.#gpu.write(acts.order, this.#order.subarray(0, tokens.length));
+        this.#gpu.write(acts.targets, slice(this.#targets));
+        this.#gpu.write(acts.weights, slice(this.#weights));
+        this.#gpu.write(slot, Uint32Array.of(index * batch + micro * batch / micros, index));
+        this.#gpu.write(reportSlot, Uint32Array.of((index * micros + micro) * reports.length));
         yield [group, micro];
       }
     }
   }
-
-  /** Begins a step and yields what each of its uploads has to run. */
-  function* passes(hostBatch: HostBatch, rate: number): Generator<Dispatch[]> {
-    if (pending.length === STEPS_PER_READ) {
-      throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
-    }
-    pending.push(shift(hostBatch, false));
-    gpu.write(shared.step, adamwStep(++steps, rate, settings));
-    for (const [{ passes, update }, micro] of uploads(hostBatch, pending.length - 1)) {
-      const pass = passes[Math.min(micro, 1)];
-      yield micro === micros - 1 ? [...pass, ...update] : pass;
-    }
-  }
-
-  const read = async (kind: keyof Group["tensors"]) => {
-    const parts: Weights[] = [];
-    for (const { layout, tensors } of groups) parts.push(...await readTensors(gpu, layout, tensors[kind]));
-    return parts;
-  };
-
-  return {
-    models,
-    get steps() {
-      return steps;
-    },
-    get bytes() {
-      return arena.bytes;
-    },
-    step(hostBatch, rate) {
-      for (const dispatches of passes(hostBatch, rate)) gpu.submit(dispatches);
-    },
-    async profile(hostBatch, rate) {
-      const times: KernelTime[] = [];
-      for (const dispatches of passes(hostBatch, rate)) times.push(...await gpu.profile(dispatches));
-      return times;
-    },
-    async evaluate(hostBatch) {
-      const predicted = shift(hostBatch, true);
-      for (const [{ evaluation }] of uploads(hostBatch, 0)) gpu.submit(evaluation);
-      return { nll: await readEvaluated(gpu, groups, sizes), predicted };
-    },
-    async drain() {
-      const taken = pending;
-      pending = [];
-      return await readResults(gpu, groups, sizes, reports, steps, taken);
-    },
-    weights: () => read("weights"),
-    gradients: () => read("gradients"),
-    async state() {
-      const [weights, moments] = [await read("weights"), await read("moments")];
-      return { step: steps, weights, moments, squares: await read("squares") };
-    },
-    close: () => arena.destroy(),
-  };
 }
 
-/** Puts all models on the device, as many in a group as a binding holds, and makes the buffers that groups share. */
-function planGroups(
-  gpu: Gpu,
-  arena: Arena,
-  options: TrainerOptions,
-  from: Record<"weights" | "moments" | "squares", readonly Weights[]>,
-): { groups: Group[]; shared: SharedBuffers } {
-  const { config, batch, length, microBatch = batch, recompute, dtype, asInBankOf } = options;
-  const models = from.weights.length;
-  const shape = { models, batch: microBatch, length };
-  const logitsBytes = logitsBudget(gpu.kind, gpu.maxBindingBytes);
-  const perBankOf = (models: number, options = {}) =>
-    modelsPerBank(config, { ...shape, models }, gpu.maxBindingBytes, options);
-  const logits = { logitsBytes, asInBankOf: asInBankOf && perBankOf(asInBankOf) };
-  const perBank = perBankOf(models, logits);
-  const acts = createActivations(arena, config, { ...shape, models: perBank }, {
-    training: true,
-    recompute,
-    dtype,
-    kind: gpu.kind,
-    ...logits,
-  });
-  const shared = sharedBuffers(arena, acts);
-  const groups = Array.from({ length: Math.ceil(models / perBank) }, (_, i) => {
-    const first = i * perBank;
-    const own = (all: readonly Weights[]) => all.slice(first, first + perBank);
-    const state = { weights: own(from.weights), moments: own(from.moments), squares: own(from.squares) };
-    return planGroup(gpu, options, shared, first, state);
-  });
-  return { groups, shared };
+/** Puts all models on the device, and plans their steps. */
+function planBanks(gpu: Gpu, arena: Arena, options: TrainerOptions, from: TrainerState) {
+  const { config, batch, length, microBatch = batch, recompute, dtype, asInBankOf, settings } = options;
+  const shape = { batch: microBatch, length };
+  const own = { training: true, recompute, dtype, asInBankOf };
+  const { acts, banks } = createBanks(gpu, arena, config, from.weights, shape, own);
+  const step = arena.buffer("step", 16);
+  const slot = arena.buffer("slot", 8);
+  const reportSlot = arena.buffer("report slot", 4);
+  const shared = { batch, settings, step, slot, reportSlot };
+  const groups = banks.map((bank) => planGroup(gpu, arena, bank, from, shared));
+  return { acts, step, slot, reportSlot, reports: reportsOf(config), groups };
 }

@@ -1,19 +1,17 @@
 /**
- * The models of a trainer on the device. A binding holds only so many models. Where there are more, they are
- * trained in groups, which share the buffers of activations and run one after another.
+ * The models of a trainer on the device, a group per bank: what their steps run, and how results are read.
  *
  * @module
  */
 
 import { adamw, adamwScratch, type AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
-import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
-import type { Dtype } from "../../kernels/device/storage.ts";
-import { type Activations, reportsOf } from "./activations.ts";
-import { type Bank, createBank, type Weights, writeTensors } from "./parameters.ts";
-import type { ModelConfig } from "./shape.ts";
+import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import { reportsOf } from "./activations.ts";
+import type { OwnBank } from "./banks.ts";
+import { type Weights, writeTensors } from "./parameters.ts";
 import type { Report } from "./sublayers/sublayer.ts";
-import { type Gradients, planBackward, planForward, planLoss, planTransposes } from "./transformer.ts";
+import { type Gradients, planBackward, planForward, planLoss } from "./transformer.ts";
 
 /** What one step reports, one value per model. */
 export interface StepResult {
@@ -56,15 +54,15 @@ export function joinStates(states: readonly TrainerState[]): TrainerState {
   return { step: states[0].step, weights: all("weights"), moments: all("moments"), squares: all("squares") };
 }
 
-/** Steps whose results fit before they must be drained. */
+/** Steps whose results fit before they must be drained. An evaluation has the place after them. */
 export const STEPS_PER_READ = 64;
 
-/** Buffers that all groups use in turn: activations, what AdamW's step depends on, and where results and reports of sublayers go. */
-export interface SharedBuffers {
-  /** Owns all buffers of the trainer. */
-  arena: Arena;
-  /** Activations of one micro-batch. */
-  acts: Activations;
+/** What all groups of a trainer have in common. */
+export interface GroupOptions {
+  /** Sequences per model and step. */
+  batch: number;
+  /** Settings of AdamW. */
+  settings: AdamwSettings;
   /** What AdamW's step depends on. */
   step: GpuBuffer;
   /** u32 `[2]`: where the losses of a micro-batch and the norms of a step go. */
@@ -73,65 +71,21 @@ export interface SharedBuffers {
   reportSlot: GpuBuffer;
 }
 
-/** Makes the buffers that all groups use in turn. */
-export function sharedBuffers(arena: Arena, acts: Activations): SharedBuffers {
-  return {
-    arena,
-    acts,
-    step: arena.buffer("step values", 16),
-    slot: arena.buffer("slot", 8),
-    reportSlot: arena.buffer("report slot", 4),
-  };
-}
+/** What trains the models of one bank. */
+export type Group = ReturnType<typeof planGroup>;
 
-/** Sizes of a group. */
-interface GroupShape {
-  config: ModelConfig;
-  /** Sequences per model and step. */
-  batch: number;
-  settings: AdamwSettings;
-  dtype?: Dtype;
-}
-
-/** Some of a trainer's models on the device, with what their steps run. */
-export interface Group {
-  /** Index of its first model among all. */
-  first: number;
-  /** Number of models. */
-  size: number;
-  layout: Bank["layout"];
-  /** A buffer per segment of the bank. */
-  tensors: Record<"weights" | "gradients" | "moments" | "squares", readonly GpuBuffer[]>;
-  /** f32 `[steps, batch, size]`: sums of NLL per sequence, nats. */
-  sums: GpuBuffer;
-  /** f32 `[steps, size]`: gradient norms. */
-  norms: GpuBuffer;
-  /** f32 `[steps, micro-batches, reports, size]`: what sublayers report. */
-  reported: GpuBuffer;
-  /** f32 `[batch, size]`: sums of NLL per sequence in an evaluation, nats. */
-  evaluated: GpuBuffer;
-  /** What the first micro-batch of a step runs, and what each of the others runs. */
-  passes: [first: Dispatch[], others: Dispatch[]];
-  /** What a micro-batch of an evaluation runs. */
-  evaluation: Dispatch[];
-  /** What runs once the gradients of all micro-batches are there. */
-  update: Dispatch[];
-}
-
-/** Puts models on the device, the first of which is number `first` of all, and plans what their steps run. */
+/** Plans what the steps of a bank's models run, which go on with these moments. */
 export function planGroup(
   gpu: Gpu,
-  { config, batch, settings, dtype }: GroupShape,
-  { arena, acts, step, slot, reportSlot }: SharedBuffers,
-  first: number,
-  { weights, moments, squares }: Omit<TrainerState, "step">,
-): Group {
-  const size = weights.length;
-  const bank = createBank(gpu, arena, config, weights, dtype);
-  const { segments } = bank.layout;
-  const like = (label: string, start: readonly Weights[]) => {
+  arena: Arena,
+  { first, size, bank, acts, transposes }: OwnBank,
+  { moments, squares }: Pick<TrainerState, "moments" | "squares">,
+  { batch, settings, step, slot, reportSlot }: GroupOptions,
+) {
+  const { layout, layout: { segments, config } } = bank;
+  const like = (label: string, all: readonly Weights[]) => {
     const buffers = segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));
-    writeTensors(gpu, bank.layout, buffers, start);
+    writeTensors(gpu, layout, buffers, all.slice(first, first + size));
     return buffers;
   };
   const tensors = {
@@ -140,30 +94,31 @@ export function planGroup(
     moments: like("first moments", moments),
     squares: like("second moments", squares),
   };
-  const own = { ...acts, shape: { ...acts.shape, models: size } };
-  const sums = arena.buffer("sequence sums", STEPS_PER_READ * batch * size * 4);
+  const count = reportsOf(config).length;
+  const micros = batch / acts.shape.batch;
+  /** f32 `[steps + 1, batch, size]`: sums of NLL per sequence. */
+  const sums = arena.buffer("sequence sums", (STEPS_PER_READ + 1) * batch * size * 4);
+  /** f32 `[steps, size]`: gradient norms. */
   const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
-  const evaluated = arena.buffer("evaluated sums", batch * size * 4);
-  const reports = reportsOf(config).length;
-  const reported = arena.buffer("reported", STEPS_PER_READ * (batch / acts.shape.batch) * reports * size * 4);
-  const report = { slot: reportSlot, values: own.reports, sums: reported };
-  const transposes = planTransposes(gpu, bank);
-  gpu.submit(transposes);
+  /** f32 `[steps, micro-batches, reports, size]`: what sublayers report. */
+  const reported = arena.buffer("reported", STEPS_PER_READ * micros * count * size * 4);
+  const report = { slot: reportSlot, values: acts.reports, sums: reported, batch: count, length: 1 };
   /** Plans forward pass and loss, and with gradients the backward pass. */
-  const pass = (sums: GpuBuffer, gradients?: Gradients) => [
-    ...planForward(gpu, bank, own, gradients ? "train" : "score"),
-    ...planLoss(gpu, bank, own, gradients),
-    ...gradients ? planBackward(gpu, bank, own, gradients) : [],
-    sequenceSum(gpu, { ...own.shape, values: own.nll, slot, sums }),
-    ...gradients && reports > 0
-      ? [sequenceSum(gpu, { ...report, models: size, batch: reports, length: 1 })]
-      : [],
+  const pass = (gradients?: Gradients) => [
+    ...planForward(gpu, bank, acts, gradients ? "train" : "score"),
+    ...planLoss(gpu, bank, acts, gradients),
+    ...gradients ? planBackward(gpu, bank, acts, gradients) : [],
+    sequenceSum(gpu, { ...acts.shape, values: acts.nll, slot, sums }),
+    ...gradients && count > 0 ? [sequenceSum(gpu, { ...report, models: size })] : [],
   ];
-  const learn = (accumulate: boolean) => pass(sums, { buffers: tensors.gradients, accumulate });
+  const learn = (accumulate: boolean) => pass({ buffers: tensors.gradients, accumulate });
   return {
-    ...{ first, size, layout: bank.layout, tensors, sums, norms, reported, evaluated },
-    passes: [learn(false), acts.shape.batch < batch ? learn(true) : []],
-    evaluation: pass(evaluated),
+    ...{ first, size, layout, tensors, sums, norms, reported },
+    /** What the first micro-batch of a step runs, and what each of the others runs. */
+    passes: [learn(false), micros > 1 ? learn(true) : []],
+    /** What a micro-batch of an evaluation runs. */
+    evaluation: pass(),
+    /** What runs once the gradients of all micro-batches are there. */
     update: [
       ...adamw(gpu, {
         ...settings,
@@ -177,9 +132,7 @@ export function planGroup(
         })),
         partial: arena.buffer("norm sums", adamwScratch(segments, size) * 4),
         scale: arena.buffer("clip", size * 4),
-        step,
-        slot,
-        norms,
+        ...{ step, slot, norms },
       }),
       ...transposes,
     ],
@@ -248,10 +201,10 @@ export async function readResults(
     sums.forEach((sum, i) => results[Math.floor(i / size / batch)].loss[first + i % size] += sum);
     norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
   });
-  const added = new Set(reports.flatMap(({ name, loss }) => loss ? [name] : []));
+  const added = reports.flatMap(({ name, loss }) => loss ? [name] : []);
   for (const [i, { loss, nll, reports }] of results.entries()) {
     loss.forEach((sum, model) => nll[model] = loss[model] = sum / predicted[i][model]);
-    for (const name of added) reports[name].forEach((value, model) => loss[model] += value);
+    for (const name of new Set(added)) reports[name].forEach((value, model) => loss[model] += value);
   }
   return results;
 }
@@ -263,9 +216,10 @@ export async function readEvaluated(
   { models, batch }: TrainerShape,
 ): Promise<Float64Array> {
   const nll = new Float64Array(models);
-  const sums = await gpu.read(
-    groups.map(({ evaluated, size }) => ({ buffer: evaluated, bytes: batch * size * 4 })),
-  );
+  const sums = await gpu.read(groups.map(({ sums: buffer, size }) => {
+    const bytes = batch * size * 4;
+    return { buffer, byteOffset: STEPS_PER_READ * bytes, bytes };
+  }));
   groups.forEach(({ first, size }, g) => {
     new Float32Array(sums[g]).forEach((sum, i) => nll[first + i % size] += sum);
   });

@@ -6,7 +6,11 @@
  * @module
  */
 
-import { crossEntropyBackward, crossEntropyForward } from "../../kernels/cross_entropy/cross_entropy.ts";
+import {
+  crossEntropyBackward,
+  crossEntropyForward,
+  type TokenDetails,
+} from "../../kernels/cross_entropy/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
@@ -108,15 +112,24 @@ function normalizedFrom({ shape, normalized }: Activations, first: number, hidde
   return { ...matrixOf(normalized, shape.batch * shape.length, hidden), offset: first * padded(hidden) };
 }
 
-/** Plans logits and loss of the normalised output, in chunks of rows; with `gradients` also the head's backward pass. */
-export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, gradients?: Gradients): Dispatch[] {
+/**
+ * Plans logits and loss of the normalised output, in chunks of rows; with `gradients` also the head's backward
+ * pass. `details` has room for the likeliest tokens, where they are asked for.
+ */
+export function planLoss(
+  gpu: Gpu,
+  bank: Bank,
+  acts: Activations,
+  gradients?: Gradients,
+  details?: TokenDetails,
+): Dispatch[] {
   const { vocabulary, hidden } = bank.layout.config;
   const { models, batch, length } = acts.shape;
   const rows = batch * length;
   const dispatches: Dispatch[] = [];
   for (let first = 0; first < rows; first += acts.chunk) {
     const chunk = Math.min(acts.chunk, rows - first);
-    const { logits, targets, weights, nll, details } = acts;
+    const { logits, targets, weights, nll } = acts;
     const sizes = { models, rows, first, chunk, vocabulary, sharedTargets: !acts.training };
     const loss = { logits, targets, weights, nll, details, ...sizes };
     dispatches.push(planLogits(gpu, bank, acts, chunk, first));

@@ -10,6 +10,7 @@
  * that the first ones are a sample; their number is bounded, and so are time and memory.
  */
 
+import { predictedTokens, prefixSpan } from "../model/span.ts";
 import { fromBatch, readArrow } from "../rows/arrow.ts";
 import { lineageOf } from "../rows/lineage.ts";
 import { exists } from "../run/files.ts";
@@ -143,7 +144,7 @@ async function readSample(
         const ids = tokens!.slice(row * width, row * width + Math.min(length[row], SAMPLE_TOKENS));
         const text = await textOf(ids, tokenizer);
         sample.ids.push(ids), sample.words.push(wordsOf(text));
-        const predicted = perSequence ? 1 : Math.min(prefix ?? width, length[row]) - 1;
+        const predicted = perSequence ? 1 : predictedTokens(prefixSpan(length[row], prefix ?? width));
         if (nll === undefined || predicted < 1) continue;
         sample.costs.push({
           sequence: String(sequence[row]),

@@ -3,6 +3,7 @@
  * experiments: it shows what a mixture gains although its parts do not differ.
  */
 
+import { prefixSpan } from "../model/span.ts";
 import { randomKeys } from "../random.ts";
 import { hashFile } from "../run/files.ts";
 import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
@@ -58,7 +59,7 @@ function costsOf(
   for (let row = 0; row < rows; row++) {
     let low = 0x811c9dc5, high = 0x2545f491, at = 0;
     prefixes.forEach((prefix, k) => {
-      for (const end = Math.min(prefix, length[row]); at < end; at++) {
+      for (const { end } = prefixSpan(length[row], prefix); at < end; at++) {
         const token = tokens[row * sequenceLength + at];
         low = Math.imul(low ^ token, 0x01000193) ^ (high >>> 15);
         high = Math.imul(high + token, 0x9e3779b1) ^ (low >>> 13);

@@ -10,6 +10,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { predictedTokens, prefixSpan } from "../model/span.ts";
 import { checkLineage, FORMAT, identityOf, lineageOf } from "../rows/lineage.ts";
 import { fromBatch, originOf, type RecordBatch } from "../rows/arrow.ts";
 import type { Columns } from "../rows/arrow.ts";
@@ -319,7 +320,11 @@ function countRows(
     }
     const tokens = length[row];
     const [cost, lowest] = [costs[row * experts + e], costs[row * experts + best[row]]];
-    const predicted = perSequence ? 1 : prefix === undefined ? NaN : Math.min(prefix, tokens) - 1;
+    const predicted = perSequence
+      ? 1
+      : prefix === undefined
+      ? NaN
+      : predictedTokens(prefixSpan(tokens, prefix));
     countRow(tallies[e], { tokens, source: source?.[row] ?? "", cost, lowest, predicted });
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);

@@ -30,7 +30,6 @@ import {
   saveCheckpointState,
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
-import type { MakeTrainer } from "../training/together.ts";
 import { commandOf } from "./command.ts";
 import type { Made, Work } from "./stage.ts";
 import { sampleRows } from "./training_inputs.ts";
@@ -74,7 +73,7 @@ interface Plan {
   keep: number;
   cost?: TrainingCost;
   recompute?: boolean;
-  makeTrainer?: MakeTrainer;
+  train?: typeof trainModel;
   /** Names the command that trains it with a smaller rate. */
   smallerRate(rate: number, more: TaskReference["with"]): TaskReference;
 }
@@ -97,13 +96,12 @@ export async function makeModel(work: Work, plan: Plan): Promise<Made> {
   const gpu = await work.gpu();
   const pace = await paceOf(run, plan, gpu, result.tokens);
   try {
-    const weights = await trainModel({
+    const weights = await (plan.train ?? trainModel)({
       ...settings,
       rateAt: (step) => cosineRate(step, { rate, warmup, steps, final: finalRate }),
       gpu,
       start: saved?.state ?? start(),
       recompute: plan.recompute,
-      makeTrainer: plan.makeTrainer,
       open: (consumed) => epochs(data.train, seed, consumed, work.files),
       validation: await sampleRows(data.test, validationSequences, seed, work.files),
       checkpointEvery,

@@ -240,8 +240,8 @@ async function trainTogether(
   configurations.forEach(({ experts }, i) => check(runs[i], experts));
   const more: Gpu[] = [];
   const together = createTogether({
-    fits: ({ config, ...sizes }, models, { kind, maxBindingBytes: limit }) =>
-      memoryTogether(config, models, { ...sizes, kind, limit }) <= memory,
+    fits: ({ model, gpu: { kind, maxBindingBytes: limit }, ...sizes }, models) =>
+      memoryTogether(model, models, { ...sizes, length: model.context, kind, limit }) <= memory,
     async devices(own, models) {
       if (banksOf(models, own.kind).length === 1) return [own];
       if (more.length === 0) {
@@ -280,9 +280,9 @@ async function trainTogether(
             for (const { target } of own) {
               await refuseAdopted(runs[i], trainingStage(target, options), options);
             }
-            return await Promise.allSettled(own.map(async ({ target, since, makeTrainer, leave }) => {
+            return await Promise.allSettled(own.map(async ({ target, since, train, leave }) => {
               try {
-                const stage = trainingStage(target, { ...options, makeTrainer });
+                const stage = trainingStage(target, { ...options, train });
                 return trainResult(await run(stage, { since }), runs[i]);
               } catch (error) {
                 if (members.flat().length === 1) throw error; // there is nothing else to do meanwhile

@@ -128,7 +128,7 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
           ...{ place, data, settings, key, inputs: identity.inputs, notes, start, saved, cost },
           ...{ checkpointEvery, checkpointMinutes, keep },
           recompute: options.recompute,
-          makeTrainer: options.makeTrainer,
+          train: options.train,
           smallerRate: (rate, more) => {
             const name = target.rates.find((rate) => configuration[rate] > 0) ?? "expertRate";
             return commandOf(stage, run, { [name]: rate, ...more });

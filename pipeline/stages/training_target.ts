@@ -10,7 +10,7 @@ import { modelShapes } from "../model/shapes.ts";
 import type { FileRecord } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Recipe } from "../training/recipe.ts";
-import type { MakeTrainer } from "../training/together.ts";
+import type { trainModel } from "../training/loop.ts";
 import type { RunContext, Stage } from "./stage.ts";
 
 /** Version of what training makes of the same inputs. */
@@ -34,8 +34,8 @@ export interface TrainingOptions {
   keep?: number;
   /** Most device memory that a training may take, in bytes. Default: as much as it needs. */
   memory?: number;
-  /** Makes the trainer. Default: one of its own. */
-  makeTrainer?: MakeTrainer;
+  /** Trains the model. Default: by itself. */
+  train?: typeof trainModel;
 }
 
 /** The shards that a model learns from. */

@@ -1,19 +1,19 @@
 /**
- * Trains one model, an expert or a dense baseline, on a stream of sequences: warm-up and cosine decay,
- * metrics, validation, checkpoints, and exact resume (SmallTalk LM, Algorithm 1, stage 2).
+ * Trains models, experts or dense baselines, on streams of sequences: warm-up and cosine decay, metrics,
+ * validation, checkpoints, and exact resume (SmallTalk LM, Algorithm 1, stage 2). Several models of one shape
+ * share a bank, in which each has the bits that it has alone.
  */
 
 import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Columns } from "../rows/columns.ts";
-import { emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
+import { checkBatch, emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { startPace } from "./pace.ts";
-import { createTrainer, type TrainerOptions } from "../model/trainer.ts";
-import type { TrainerState } from "../model/trainer_group.ts";
-import type { LoopTrainer, MakeTrainer } from "./together.ts";
+import { createTrainer, type Trainer, type TrainerOptions } from "../model/trainer.ts";
+import { joinStates, sliceState, type StepResult, type TrainerState } from "../model/trainer_group.ts";
 import type { StepMetrics } from "./metrics.ts";
 
 /** Where a training stands after a step: enough to go on bit for bit. */
@@ -53,8 +53,6 @@ export interface TrainModelOptions
   checkpointEvery?: number;
   /** Minutes after which a checkpoint is made between those that steps bring; 0 for none. */
   checkpointMinutes?: number;
-  /** Makes the trainer. Default: one of its own. */
-  makeTrainer?: MakeTrainer;
   /** Called with every line of metrics. */
   onMetrics?(metrics: StepMetrics): Promise<void> | void;
   /**
@@ -88,111 +86,234 @@ export class LossNotFiniteError extends RunError {
  * is not finite.
  */
 export async function trainModel(options: TrainModelOptions): Promise<Weights> {
-  const { gpu, model, start, batch, microBatch, recompute, dtype, steps, validation, signal } = options;
-  const { validateEvery = 0, logEvery = 10, checkpointEvery = 0, checkpointMinutes = 0 } = options;
+  const [result] = await trainBank([options], options.gpu);
+  if (result.status === "fulfilled") return result.value;
+  throw result.reason;
+}
+
+/**
+ * Trains models side by side as {@link trainModel} trains each, to the same bits. They have shape, batch,
+ * AdamW's settings, rates and the step that they go on from in common. A training that fails or is stopped
+ * leaves the others as they are; a step that fails fails all.
+ */
+export async function trainBank(
+  all: readonly TrainModelOptions[],
+  gpu: Gpu,
+): Promise<PromiseSettledResult<Weights>[]> {
+  const members = all.map((options, index) => new Member(options, index));
+  try {
+    all.forEach(check);
+    const [{ model: config, batch, microBatch, recompute, dtype, ...settings }] = all;
+    const trainer = createTrainer(gpu, {
+      ...{ config, batch, microBatch, length: config.context, recompute, dtype, settings, asInBankOf: 1 },
+      start: joinStates(
+        all.map(({ start }) =>
+          start instanceof Map ? { step: 0, weights: [start], moments: [], squares: [] } : start.trainer
+        ),
+      ),
+    });
+    try {
+      await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
+      await takeSteps(members, trainer, gpu);
+      if (members.every(({ failure }) => failure)) return members.map(({ failure }) => failure!);
+      const weights = await trainer.weights();
+      return members.map(({ failure }, i) => failure ?? { status: "fulfilled", value: weights[i] });
+    } finally {
+      trainer.close();
+    }
+  } catch (reason) {
+    return members.map(({ failure }) => failure ?? { status: "rejected", reason });
+  }
+}
+
+function check({ model, batch, steps, logEvery = 10 }: TrainModelOptions): void {
   validateModelConfig(model, "the model to train");
   for (const [name, value] of Object.entries({ batch, steps, logEvery })) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
     throw new InputError(`Cannot train as ${name} must be a whole number >= 1: ${name} is ${value}`);
   }
-  const resumed = start instanceof Map ? undefined : start;
-  const length = model.context;
-  const make: MakeTrainer = options.makeTrainer ??
-    ((gpu, options) => Promise.resolve(createTrainer(gpu, options)));
-  const trainer = await make(
-    gpu,
-    {
-      config: model,
-      start: resumed ? resumed.trainer : [start as Weights],
-      settings: options,
-      ...{ batch, microBatch, length, recompute, dtype },
-    },
-    options,
-  );
-  const due = (every: number, step: number) => every > 0 && step % every === 0;
-  const validates = (step: number) => validation?.rows && (due(validateEvery, step) || step === steps);
-  const logs = (step: number) => due(logEvery, step) || validates(step) || step === steps;
-  const checkpoints = (step: number) => due(checkpointEvery, step) && options.onCheckpoint;
+}
 
-  try {
-    await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
-    const next = options.open(trainer.steps * batch);
-    let tokens = resumed?.tokens ?? 0;
-    let losses = [...resumed?.losses ?? []];
-    let reports: Record<string, number[]> | undefined = structuredClone(resumed?.reports);
-    const state = async () => ({ trainer: await trainer.state(), tokens, losses, ...reports && { reports } });
-    const input = emptyBatch(batch, length);
-    const pace = startPace(undefined, gpu.kind);
-    let saved = performance.now();
-    const isLate = () => checkpointMinutes > 0 && performance.now() - saved >= 60e3 * checkpointMinutes;
-    while (trainer.steps < steps) {
-      fill(input, await next(batch), 0, batch, length);
-      const step = trainer.steps + 1;
-      const rate = options.rateAt(step);
-      trainer.step(input, rate);
-      tokens += input.lengths.reduce((sum, n) => sum + n, 0);
-      if (!pace.step() && !logs(step) && !checkpoints(step) && !signal?.aborted) continue;
-
-      let last = { loss: NaN, norm: NaN };
-      for (
-        const { step: at, loss: [loss], nll: [nll], norm: [norm], reports: own } of await trainer.drain()
-      ) {
-        if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw new LossNotFiniteError(at, loss, norm);
-        losses.push(nll);
-        for (const [name, [value]] of Object.entries(own)) ((reports ??= {})[name] ??= []).push(value);
-        last = { loss: nll, norm };
+/** Takes all steps of a bank, while a training is left. */
+async function takeSteps(members: readonly Member[], trainer: Trainer, gpu: Gpu): Promise<void> {
+  const [{ options: { steps, rateAt, batch } }] = members;
+  const pace = startPace(undefined, gpu.kind);
+  const active = () => members.filter(({ failure }) => !failure);
+  /** Does something for each training; one that cannot ends there. */
+  const each = (work: (member: Member) => Promise<void> | void, own = active()) =>
+    Promise.all(own.map((member) => member.orEnd(() => work(member))));
+  while (trainer.steps < steps) {
+    await each((member) => member.take(trainer.steps));
+    if (active().length === 0) return;
+    const step = trainer.steps + 1;
+    const rate = rateAt(step);
+    trainer.step(sideBySide(members, active()), rate);
+    if (!pace.step() && !active().some((member) => member.looksAt(step))) continue;
+    const results = await trainer.drain();
+    pace.looked();
+    await each((member) => member.note(results, rate));
+    const holding = (first: number) => active().filter((member) => first < member.heldOutRows(step));
+    for (let first = 0, own; (own = holding(first)).length > 0; first += batch) {
+      await each((member) => member.holdOut(first), own);
+      const goOn = own.filter(({ failure }) => !failure);
+      const { nll, predicted } = await trainer.evaluate(sideBySide(members, goOn));
+      for (const { index, heldOut } of goOn) {
+        heldOut.nll += nll[index];
+        heldOut.predicted += predicted[index];
       }
-      pace.looked();
-      options.onStep?.({ step, steps, loss: last.loss, rate, tokens });
-      if (logs(step)) {
-        const loss = meanOf(losses);
-        const means = reports && Object.entries(reports).map(([name, values]) => [name, meanOf(values)]);
-        losses = [];
-        reports = undefined;
-        const metrics: StepMetrics = { step, tokens, loss, rate, norm: last.norm };
-        if (means) metrics.reports = Object.fromEntries(means);
-        if (validates(step)) metrics.validationLoss = await meanNll(trainer, validation!, batch, length);
-        await options.onMetrics?.(metrics);
-      }
-      if (checkpoints(step) || signal?.aborted || step < steps && isLate()) {
-        await options.onCheckpoint?.(state, { extra: !checkpoints(step) });
-        saved = performance.now();
-      }
-      signal?.throwIfAborted();
     }
-    return (await trainer.weights())[0];
-  } finally {
-    trainer.close();
+    await each((member) => member.log(step, rate));
+    let state: Promise<TrainerState> | undefined; // of all models, which is read once
+    await each((member) => member.save(step, () => state ??= trainer.state()));
   }
 }
 
+/** Joins the batches of some members. The models of the others get empty sequences. */
+function sideBySide(members: readonly Member[], some: readonly Member[]): HostBatch {
+  const [{ input }] = members;
+  if (members.length === 1) return input;
+  const sequences = input.lengths.length;
+  const all = emptyBatch(members.length * sequences, input.tokens.length / sequences);
+  for (const { index, input: { tokens, lengths } } of some) {
+    all.tokens.set(tokens, index * tokens.length);
+    all.lengths.set(lengths, index * sequences);
+  }
+  return all;
+}
+
+const due = (every: number, step: number) => every > 0 && step % every === 0;
 const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Copies `count` rows from `first` on into a batch. The rest of the batch gets length 0. */
-function fill(input: HostBatch, rows: Columns, first: number, count: number, length: number): void {
-  const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
-  if (rows.rows < first + count || (count > 0 && stride > length)) {
-    const fact = `there are ${rows.rows - first} of ${stride}`;
-    throw new InputError(
-      `Cannot train as there must be ${count} sequences of at most ${length} tokens: ${fact}`,
-    );
-  }
-  for (let i = 0; i < input.lengths.length; i++) {
-    const real = i < count ? Math.min(stride, rows.length[first + i]) : 0;
-    placeSequence(input, i, rows.tokens!, (first + i) * stride, real);
-  }
-}
+/** One training of a bank: its data, metrics and checkpoints. */
+class Member {
+  /** Its next batch. */
+  readonly input: HostBatch;
+  /** Why it ended before its last step. */
+  failure?: PromiseRejectedResult;
+  /** Sums over the sequences of a validation: NLL in nats, and the tokens that it is of. */
+  readonly heldOut = { nll: 0, predicted: 0 };
+  #next?: (n: number) => Promise<Columns>;
+  #tokens = 0;
+  #losses: number[] = [];
+  #reports?: Record<string, number[]>;
+  #norm = NaN;
+  #saved = performance.now();
 
-/** Computes the mean NLL per predicted token, nats. */
-async function meanNll(trainer: LoopTrainer, rows: Columns, batch: number, length: number): Promise<number> {
-  const input = emptyBatch(batch, length);
-  let [nll, predicted] = [0, 0];
-  for (let first = 0; first < rows.rows; first += batch) {
-    fill(input, rows, first, Math.min(batch, rows.rows - first), length);
-    const part = await trainer.evaluate(input);
-    nll += part.nll[0];
-    predicted += part.predicted[0];
+  constructor(readonly options: TrainModelOptions, readonly index: number) {
+    const { start, batch, model } = options;
+    this.input = emptyBatch(batch, model.context);
+    if (start instanceof Map) return;
+    this.#tokens = start.tokens;
+    this.#losses = [...start.losses];
+    this.#reports = structuredClone(start.reports);
   }
-  return nll / predicted;
+
+  /** Does something, and ends the training where that fails. */
+  async orEnd(work: () => Promise<void> | void): Promise<void> {
+    try {
+      await work();
+    } catch (reason) {
+      this.failure = { status: "rejected", reason };
+    }
+  }
+
+  /** Counts the held-out sequences to validate on after a step. */
+  heldOutRows(step: number): number {
+    const { validation, validateEvery = 0, steps } = this.options;
+    return due(validateEvery, step) || step === steps ? validation?.rows ?? 0 : 0;
+  }
+
+  #logs(step: number): boolean {
+    const { logEvery = 10, steps } = this.options;
+    return due(logEvery, step) || this.heldOutRows(step) > 0 || step === steps;
+  }
+
+  #checkpoints(step: number): boolean {
+    return due(this.options.checkpointEvery ?? 0, step) && this.options.onCheckpoint !== undefined;
+  }
+
+  /** Says whether results are needed after a step. */
+  looksAt(step: number): boolean {
+    return this.#logs(step) || this.#checkpoints(step) || Boolean(this.options.signal?.aborted);
+  }
+
+  /** Takes the batch of the step after so many. */
+  async take(steps: number): Promise<void> {
+    const { batch, open } = this.options;
+    this.#next ??= open(steps * batch);
+    this.#fill(await this.#next(batch), 0, batch);
+    this.#tokens += this.input.lengths.reduce((sum, n) => sum + n, 0);
+  }
+
+  /** Takes held-out sequences from number `first` on for a batch. */
+  holdOut(first: number): void {
+    const { validation, batch } = this.options;
+    if (first === 0) Object.assign(this.heldOut, { nll: 0, predicted: 0 });
+    this.#fill(validation!, first, Math.min(batch, validation!.rows - first));
+  }
+
+  /** Copies `count` rows from `first` on into the batch. The rest of the batch gets length 0. */
+  #fill(rows: Columns, first: number, count: number): void {
+    const { batch, model: { context: length, vocabulary } } = this.options;
+    const stride = rows.rows === 0 ? 0 : rows.tokens!.length / rows.rows;
+    if (rows.rows < first + count || (count > 0 && stride > length)) {
+      const fact = `there are ${rows.rows - first} of ${stride}`;
+      throw new InputError(
+        `Cannot train as there must be ${count} sequences of at most ${length} tokens: ${fact}`,
+      );
+    }
+    for (let i = 0; i < batch; i++) {
+      const real = i < count ? Math.min(stride, rows.length[first + i]) : 0;
+      placeSequence(this.input, i, rows.tokens!, (first + i) * stride, real);
+    }
+    checkBatch(this.input, { sequences: batch, length, vocabulary });
+  }
+
+  /** Notes results of steps of the bank, the last of which took `rate`. */
+  note(results: readonly StepResult[], rate: number): void {
+    const { options: { steps, onStep }, index } = this;
+    for (const { step, loss, nll, norm, reports } of results) {
+      if (!Number.isFinite(loss[index]) || !Number.isFinite(norm[index])) {
+        throw new LossNotFiniteError(step, loss[index], norm[index]);
+      }
+      this.#losses.push(nll[index]);
+      this.#norm = norm[index];
+      for (const [name, values] of Object.entries(reports)) {
+        ((this.#reports ??= {})[name] ??= []).push(values[index]);
+      }
+    }
+    const [{ step, nll }] = results.slice(-1);
+    onStep?.({ step, steps, loss: nll[index], rate, tokens: this.#tokens });
+  }
+
+  /** Makes a line of metrics if one is due. */
+  async log(step: number, rate: number): Promise<void> {
+    if (!this.#logs(step)) return;
+    const reports = this.#reports &&
+      Object.fromEntries(Object.entries(this.#reports).map(([name, values]) => [name, meanOf(values)]));
+    const metrics: StepMetrics = {
+      ...{ step, tokens: this.#tokens, loss: meanOf(this.#losses), rate, norm: this.#norm },
+      ...reports && { reports },
+      ...this.heldOutRows(step) > 0 && { validationLoss: this.heldOut.nll / this.heldOut.predicted },
+    };
+    this.#losses = [];
+    this.#reports = undefined;
+    await this.options.onMetrics?.(metrics);
+  }
+
+  /** Makes a checkpoint if one is due, of the state that `read` gives of the bank; ends where the signal says so. */
+  async save(step: number, read: () => Promise<TrainerState>): Promise<void> {
+    const { steps, checkpointMinutes = 0, onCheckpoint, signal } = this.options;
+    const isLate = checkpointMinutes > 0 && performance.now() - this.#saved >= 60e3 * checkpointMinutes;
+    if (this.#checkpoints(step) || signal?.aborted || step < steps && isLate) {
+      const state = async () => ({
+        ...{ trainer: sliceState(await read(), this.index, 1), tokens: this.#tokens, losses: this.#losses },
+        ...this.#reports && { reports: this.#reports },
+      });
+      await onCheckpoint?.(state, { extra: !this.#checkpoints(step) });
+      this.#saved = performance.now();
+    }
+    signal?.throwIfAborted();
+  }
 }

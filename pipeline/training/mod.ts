@@ -4,14 +4,13 @@
  * @module
  */
 
-export { LossNotFiniteError, type TrainingState, trainModel, type TrainModelOptions } from "./loop.ts";
-export type { StepMetrics } from "./metrics.ts";
 export {
-  createTogether,
-  type LoopTrainer,
-  type MakeTrainer,
-  type Together,
-  type TogetherMember,
-  type TogetherOptions,
-} from "./together.ts";
+  LossNotFiniteError,
+  trainBank,
+  type TrainingState,
+  trainModel,
+  type TrainModelOptions,
+} from "./loop.ts";
+export type { StepMetrics } from "./metrics.ts";
+export { createTogether, type Together, type TogetherMember, type TogetherOptions } from "./together.ts";
 export { constantRate, cosineRate, type CosineSchedule } from "./schedule.ts";

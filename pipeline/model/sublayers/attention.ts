@@ -84,7 +84,7 @@ export const attention: Sublayer = {
     const rows = pass.shape.batch * pass.shape.length;
     return [
       norm(pass, NORM, { x, y: normalized, statistics }),
-      linear(pass, PROJECTION, { x: normalized, y: buffers.qkv, tail: "bias" }),
+      ...linear(pass, PROJECTION, { x: normalized, y: buffers.qkv, tail: "bias" }),
       ...gathering
         ? [pick(pass, buffers.qkv, qkv, gathering.rows, [rows, shape.batch * shape.length, 3])]
         : [],
@@ -93,7 +93,7 @@ export const attention: Sublayer = {
       ...gathering
         ? [pick(pass, out, buffers.out, gathering.places, [shape.batch * shape.length, rows, 1])]
         : [],
-      ...y ? [linear(pass, DENSE, { x: buffers.out, y, tail: "bias_residual", extra: x })] : [],
+      ...y ? linear(pass, DENSE, { x: buffers.out, y, tail: "bias_residual", extra: x }) : [],
     ];
   },
 

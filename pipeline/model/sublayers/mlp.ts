@@ -40,8 +40,8 @@ export const mlp: Sublayer = {
     const { x, y, buffers: { norm: normalized, statistics, inner, gelu } } = pass;
     return [
       norm(pass, NORM, { x, y: normalized, statistics }),
-      linear(pass, WIDEN, { x: normalized, y: gelu, tail: "bias_gelu", extra: inner }),
-      ...y ? [linear(pass, NARROW, { x: gelu, y, tail: "bias_residual", extra: x })] : [],
+      ...linear(pass, WIDEN, { x: normalized, y: gelu, tail: "bias_gelu", extra: inner }),
+      ...y ? linear(pass, NARROW, { x: gelu, y, tail: "bias_residual", extra: x }) : [],
     ];
   },
 

@@ -5,7 +5,8 @@
 
 import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm/layer_norm.ts";
-import { type Matrix, padded } from "../../../kernels/device/matrix.ts";
+import { type Matrix, padded, stackOf } from "../../../kernels/device/matrix.ts";
+import type { Groups } from "../../../kernels/matmul/groups.ts";
 import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
 import type { ModelConfig, ParameterSpec } from "../config.ts";
@@ -84,27 +85,66 @@ export function normBackward(
   });
 }
 
-/** Plans `y = tail(W · x + b)`, with scratch `sums` if there is some. */
+/** Where the rows of each layer of a stack lie: layer after layer, those of every model for itself. */
+export interface StackedRows {
+  /** u32 `[models, stack, 2]`: first row and number of rows of each layer. */
+  groups: GpuBuffer;
+  /** Most rows of one layer. */
+  most: number;
+}
+
+/** What one dispatch takes of a linear layer: its sizes, and views of matrices of weights and of rows. */
+interface Product {
+  sizes: { models: number; m: number; groups?: Groups };
+  /** A tensor of the layer, of so many rows per matrix. */
+  own(tensor: Matrix, rows: number): Matrix;
+  /** Rows of so many columns. */
+  rows(buffer: GpuBuffer, columns: number): Matrix;
+}
+
+/** Lists the dispatches of a linear layer: one for all models, or of a stack of layers one per model. */
+function productsOf({ shape, parameter }: Pass, name: string, stacked?: StackedRows): Product[] {
+  const { models } = shape;
+  const m = shape.batch * shape.length;
+  const all = (buffer: GpuBuffer, columns: number) => matrixOf(buffer, m, columns);
+  if (!stacked) return [{ sizes: { models, m }, own: (tensor) => tensor, rows: all }];
+  const { stack } = parameter(`${name}.weight`);
+  const { groups: buffer, most } = stacked;
+  return Array.from({ length: models }, (_, model) => ({
+    sizes: { models: stack, m: most, groups: { buffer, first: model * stack } },
+    own: (tensor, rows) => stackOf(tensor, rows, model),
+    rows(buffer, columns) {
+      const matrix = all(buffer, columns);
+      return { ...matrix, offset: model * matrix.model, model: 0 };
+    },
+  }));
+}
+
+/** Plans `y = tail(W · x + b)`, with scratch `sums` if there is some; of a stack for the rows of each layer. */
 export function linear(
-  { gpu, shape, parameter, buffers }: Pass,
+  pass: Pass,
   name: string,
-  { x, y, tail, extra }: { x: GpuBuffer; y: GpuBuffer; tail: Tail; extra?: GpuBuffer },
-): Dispatch {
-  const { rows: outputs, columns: inputs, transposed } = parameter(`${name}.weight`);
-  const rows = shape.batch * shape.length;
-  return matmul(gpu, {
-    a: matrixOf(x, rows, inputs),
-    b: transposed,
-    c: matrixOf(y, rows, outputs),
-    bias: parameter(`${name}.bias`).matrix,
-    extra: extra && matrixOf(extra, rows, outputs),
-    sums: buffers.sums,
-    models: shape.models,
-    m: rows,
-    n: outputs,
-    k: inputs,
-    tail,
-  });
+  { x, y, tail, extra, stacked }: {
+    x: GpuBuffer;
+    y: GpuBuffer;
+    tail: Tail;
+    extra?: GpuBuffer;
+    stacked?: StackedRows;
+  },
+): Dispatch[] {
+  const { rows: n, columns: k, transposed } = pass.parameter(`${name}.weight`);
+  const bias = pass.parameter(`${name}.bias`).matrix;
+  return productsOf(pass, name, stacked).map(({ sizes, own, rows }) =>
+    matmul(pass.gpu, {
+      a: rows(x, k),
+      b: own(transposed, k),
+      c: rows(y, n),
+      bias: own(bias, 1),
+      extra: extra && rows(extra, n),
+      sums: pass.buffers.sums,
+      ...{ ...sizes, n, k, tail },
+    })
+  );
 }
 
 /**
@@ -112,37 +152,34 @@ export function linear(
  * its input, and its slope is multiplied in.
  */
 export function linearBackward(
-  { gpu, shape, parameter, partial, parts, accumulate }: BackwardPass,
+  pass: BackwardPass,
   name: string,
-  { dY, x, dX, gelu }: { dY: GpuBuffer; x: GpuBuffer; dX: GpuBuffer; gelu?: GpuBuffer },
+  { dY, x, dX, gelu, stacked }: {
+    dY: GpuBuffer;
+    x: GpuBuffer;
+    dX: GpuBuffer;
+    gelu?: GpuBuffer;
+    stacked?: StackedRows;
+  },
 ): Dispatch[] {
-  const { rows: outputs, columns: inputs, asRead, gradient } = parameter(`${name}.weight`);
-  const { models } = shape;
-  const rows = shape.batch * shape.length;
-  const output = matrixOf(dY, rows, outputs);
-  return [
+  const { gpu, partial, parts, accumulate } = pass;
+  const { rows: outputs, columns: inputs, asRead, gradient } = pass.parameter(`${name}.weight`);
+  const bias = pass.parameter(`${name}.bias`).gradient;
+  return productsOf(pass, name, stacked).flatMap(({ sizes, sizes: { models, m, groups }, own, rows }) => [
     ...weightGradient(gpu, {
-      dY: output,
-      x: matrixOf(x, rows, inputs),
-      weight: gradient,
-      bias: parameter(`${name}.bias`).gradient,
-      partial,
-      parts,
-      models,
-      rows,
-      inputs,
-      outputs,
-      accumulate,
+      dY: rows(dY, outputs),
+      x: rows(x, inputs),
+      weight: own(gradient, outputs),
+      bias: own(bias, 1),
+      ...{ partial, models, rows: m, inputs, outputs, accumulate, groups },
+      parts: groups ? undefined : parts,
     }),
     matmul(gpu, {
-      a: output,
-      b: asRead,
-      c: matrixOf(dX, rows, inputs),
-      ...gelu && { extra: matrixOf(gelu, rows, inputs), tail: "gelu_slope" },
-      models,
-      m: rows,
-      n: inputs,
-      k: outputs,
+      a: rows(dY, outputs),
+      b: own(asRead, outputs),
+      c: rows(dX, inputs),
+      ...gelu && { extra: rows(gelu, inputs), tail: "gelu_slope" },
+      ...{ ...sizes, n: inputs, k: outputs },
     }),
-  ];
+  ]);
 }

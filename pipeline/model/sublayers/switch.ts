@@ -6,9 +6,9 @@
  */
 
 import { InputError } from "../../../kernels/errors.ts";
-import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
-import { type Matrix, padded, stackOf } from "../../../kernels/device/matrix.ts";
-import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
+import type { GpuBuffer } from "../../../kernels/device/gpu.ts";
+import { padded } from "../../../kernels/device/matrix.ts";
+import { matmul } from "../../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../../kernels/matmul/matmul_transposed.ts";
 import {
   type SwitchBuffers,
@@ -20,11 +20,19 @@ import {
   type SwitchShape,
   switchSizes,
 } from "../../../kernels/switch/switch.ts";
-import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
 import type { ModelConfig, SwitchConfig } from "../config.ts";
 import { MLP_EXPANSION } from "./mlp.ts";
-import { linearParameters, matrixOf, norm, normBackward, normParameters } from "./parts.ts";
-import type { BackwardPass, BatchShape, Mode, Pass, Sublayer } from "./sublayer.ts";
+import {
+  linear,
+  linearBackward,
+  linearParameters,
+  matrixOf,
+  norm,
+  normBackward,
+  normParameters,
+  type StackedRows,
+} from "./parts.ts";
+import type { BatchShape, Pass, Sublayer } from "./sublayer.ts";
 
 const NORM = "post_attention_layernorm";
 const ROUTER = "mlp.router.weight";
@@ -112,6 +120,7 @@ export const switchMlp: Sublayer = {
       ? { capacities: buffers.capacities, balance, reports: pass.reports }
       : undefined;
     const routing = routingOf(buffers);
+    const stacked = stackedRows(pass);
     const { lengths, weights, sharedTokens } = pass;
     return [
       norm(pass, NORM, { x, y: normalized, statistics }),
@@ -126,8 +135,8 @@ export const switchMlp: Sublayer = {
         all: pass.mode === "decode",
       }, routing),
       switchGather(gpu, rows, routing, { x: normalized, packed }),
-      ...products(pass, WIDEN, { x: packed, y: gelu, tail: "bias_gelu", extra: inner }),
-      ...products(pass, NARROW, { x: gelu, y: made, tail: "bias" }),
+      ...linear(pass, WIDEN, { x: packed, y: gelu, tail: "bias_gelu", extra: inner, stacked }),
+      ...linear(pass, NARROW, { x: gelu, y: made, tail: "bias", stacked }),
       ...y ? [switchScatter(gpu, rows, routing, { packed: made, x, y })] : [],
     ];
   },
@@ -139,14 +148,15 @@ export const switchMlp: Sublayer = {
     const sizes = switchShape(config, pass.shape);
     const rows = { shape: sizes, columns: config.hidden };
     const routing = routingOf(buffers);
+    const stacked = stackedRows(pass);
     const { asRead, gradient, rows: experts, columns } = pass.parameter(ROUTER);
     const { models } = sizes;
     const own = matrixOf(dLogits, sizes.rows, experts);
     return [
       switchRouteBackward(gpu, rows, routing, { dY: residual, packed: made, dLogits }),
       switchGather(gpu, rows, routing, { x: residual, packed: dPacked, scaled: true }),
-      ...productsBackward(pass, NARROW, { dY: dPacked, x: gelu, dX: dInner, gelu: inner }),
-      ...productsBackward(pass, WIDEN, { dY: dInner, x: packed, dX: dPacked }),
+      ...linearBackward(pass, NARROW, { dY: dPacked, x: gelu, dX: dInner, gelu: inner, stacked }),
+      ...linearBackward(pass, WIDEN, { dY: dInner, x: packed, dX: dPacked, stacked }),
       switchScatter(gpu, rows, routing, { packed: dPacked, y: branch }),
       ...matmulTransposed(gpu, {
         a: own,
@@ -191,80 +201,10 @@ function routingOf(buffers: Record<string, GpuBuffer>): SwitchBuffers {
   return { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, sums: gateSums };
 }
 
-/** Counts how many rows an expert takes at most. */
-function mostRows(config: ModelConfig, { rows }: SwitchShape, mode: Mode): number {
+/** Says where the rows of the experts lie, and how many one of them takes at most. */
+function stackedRows({ config, shape, mode, buffers: { groups } }: Pass): StackedRows {
   const { experts, capacity } = switchOf(config);
-  return mode === "train" ? Math.max(1, switchCapacities(rows, experts, capacity)[rows]) : rows;
-}
-
-/** Says where the rows of the experts of one model lie: those of all experts follow one another. */
-function rowsOf(buffer: GpuBuffer, { rows }: SwitchShape, columns: number, model: number): Matrix {
-  const { stride, model: size } = matrixOf(buffer, rows, columns);
-  return { buffer, offset: model * size, stride, model: 0 };
-}
-
-/** Plans `y = tail(W_e · x + b_e)` for the rows of every expert e, model by model. */
-function products(
-  pass: Pass,
-  name: string,
-  { x, y, tail, extra }: { x: GpuBuffer; y: GpuBuffer; tail: Tail; extra?: GpuBuffer },
-): Dispatch[] {
-  const { gpu, config, buffers: { sums, groups }, mode } = pass;
-  const sizes = switchShape(config, pass.shape);
-  const { rows: outputs, columns: inputs, stack, transposed } = pass.parameter(`${name}.weight`);
-  const bias = pass.parameter(`${name}.bias`).matrix;
-  return Array.from({ length: sizes.models }, (_, model) =>
-    matmul(gpu, {
-      a: rowsOf(x, sizes, inputs, model),
-      b: stackOf(transposed, inputs, model),
-      c: rowsOf(y, sizes, outputs, model),
-      bias: stackOf(bias, 1, model),
-      extra: extra && rowsOf(extra, sizes, outputs, model),
-      sums,
-      groups: { buffer: groups, first: model * stack },
-      ...{ models: stack, m: mostRows(config, sizes, mode), n: outputs, k: inputs, tail },
-    }));
-}
-
-/**
- * Plans the gradients of the experts' weights and of their rows. Where the rows are the output of GELU,
- * `gelu` is its input, and its slope is multiplied in.
- */
-function productsBackward(
-  pass: BackwardPass,
-  name: string,
-  { dY, x, dX, gelu }: { dY: GpuBuffer; x: GpuBuffer; dX: GpuBuffer; gelu?: GpuBuffer },
-): Dispatch[] {
-  const { gpu, config, partial, accumulate, buffers: { groups: buffer } } = pass;
-  const sizes = switchShape(config, pass.shape);
-  const { rows: outputs, columns: inputs, stack, asRead, gradient } = pass.parameter(`${name}.weight`);
-  const bias = pass.parameter(`${name}.bias`).gradient;
-  const most = mostRows(config, sizes, "train");
-  return Array.from({ length: sizes.models }, (_, model) => {
-    const groups = { buffer, first: model * stack };
-    const output = rowsOf(dY, sizes, outputs, model);
-    return [
-      ...weightGradient(gpu, {
-        dY: output,
-        x: rowsOf(x, sizes, inputs, model),
-        weight: stackOf(gradient, outputs, model),
-        bias: stackOf(bias, 1, model),
-        partial,
-        models: stack,
-        rows: most,
-        inputs,
-        outputs,
-        accumulate,
-        groups,
-      }),
-      matmul(gpu, {
-        a: output,
-        b: stackOf(asRead, outputs, model),
-        c: rowsOf(dX, sizes, inputs, model),
-        ...gelu && { extra: rowsOf(gelu, sizes, inputs, model), tail: "gelu_slope" },
-        groups,
-        ...{ models: stack, m: most, n: inputs, k: outputs },
-      }),
-    ];
-  }).flat();
+  const rows = shape.batch * shape.length;
+  const most = mode === "train" ? Math.max(1, switchCapacities(rows, experts, capacity)[rows]) : rows;
+  return { groups, most };
 }

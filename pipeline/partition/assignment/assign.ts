@@ -4,6 +4,7 @@
  */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
+import { predictedTokens, prefixSpan } from "../../model/span.ts";
 import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
 import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
@@ -107,7 +108,7 @@ async function* assigned(
       const { experts, prefix } = known!;
       const predicted = prefix === undefined
         ? undefined
-        : lent.length.map((tokens) => Math.min(prefix, tokens) - 1);
+        : lent.length.map((tokens) => predictedTokens(prefixSpan(tokens, prefix)));
       yield { experts, costs: lent.nll!, predicted };
     }
   }

@@ -11,6 +11,7 @@
 
 import { InputError } from "../../../kernels/errors.ts";
 import { decodeSafetensors } from "../../checkpoints/safetensors.ts";
+import { prefixSpan } from "../../model/span.ts";
 import { sha256 } from "../../run/files.ts";
 import { readVouched, type Vouched } from "../../run/vouched.ts";
 import { identifiedBy, readDescription } from "../folder.ts";
@@ -71,7 +72,7 @@ export async function openClusters(folder: string, vouched?: Vouched): Promise<P
     const counts = prefixes.flatMap((prefix) =>
       Array.from(length, (real, row) => {
         const begin = row * sequenceLength;
-        return countTokens(tokens.subarray(begin, begin + Math.min(prefix, real)), eos);
+        return countTokens(tokens.subarray(begin, begin + prefixSpan(real, prefix).end), eos);
       })
     );
     return squaredDistances(embed(counts, embedding), centres, dimensions, experts);

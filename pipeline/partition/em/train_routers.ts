@@ -14,6 +14,7 @@ import { emptyBatch, placeSequence } from "../../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
 import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { createScorer } from "../../model/scorer.ts";
+import { predictedTokens, prefixSpan } from "../../model/span.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";
 import { LossNotFiniteError } from "../../training/loop.ts";
@@ -140,7 +141,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   async function assignment(rows: Columns, round: number, losses: number[]) {
     const score = scoring(rows, losses);
     const { nll, trainingLoss } = share ? await share.exchange(round, score) : await score();
-    const predicted = rows.length.map((length) => Math.max(1, Math.min(prefix, length) - 1));
+    const predicted = rows.length.map((length) => Math.max(1, predictedTokens(prefixSpan(length, prefix))));
     return { nll, trainingLoss, predicted, expert: assignBalanced(nll, experts, predicted) };
   }
 
@@ -167,7 +168,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
     for (let step = 1; step <= steps; step++) {
       for (let place = 0; place < own * batch; place++) {
         const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
-        const real = Math.min(prefixOf(round, rows.sequence[row]), rows.length[row]);
+        const real = prefixSpan(rows.length[row], prefixOf(round, rows.sequence[row])).end;
         placeSequence(input, place, rows.tokens!, row * stride, real);
       }
       rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });

@@ -1,12 +1,8 @@
-import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
-import {
-  createTogether,
-  type MakeTrainer,
-  type TogetherOptions,
-} from "../../../pipeline/training/together.ts";
+import { createTogether, type TogetherOptions } from "../../../pipeline/training/together.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../../kernels/support.ts";
@@ -49,10 +45,10 @@ function options(id: number, more: Partial<TrainModelOptions> = {}): TrainModelO
 }
 
 /** Trains a model and keeps all that comes of it. */
-async function train(id: number, more: Partial<TrainModelOptions> = {}) {
+async function train(id: number, more: Partial<TrainModelOptions> = {}, by = trainModel) {
   const metrics: StepMetrics[] = [];
   const states: TrainingState[] = [];
-  const weights = await trainModel(options(id, {
+  const weights = await by(options(id, {
     onMetrics: (line) => void metrics.push(line),
     onCheckpoint: async (read) => void states.push(structuredClone(await read())),
     ...more,
@@ -66,11 +62,11 @@ async function trainAll(
   fits?: (models: number, on: typeof gpu) => boolean,
   devices?: TogetherOptions["devices"],
 ) {
-  const together = createTogether({ fits: fits && ((_, models, on) => fits(models, on)), devices });
+  const together = createTogether({ fits: fits && (({ gpu }, models) => fits(models, gpu)), devices });
   const members = MEMBERS.map((id) => ({ id, ...together.member() }));
-  return await Promise.allSettled(members.map(async ({ id, makeTrainer, leave }) => {
+  return await Promise.allSettled(members.map(async ({ id, train: by, leave }) => {
     try {
-      return await train(id, { makeTrainer, ...more(id) });
+      return await train(id, more(id), by);
     } finally {
       leave();
     }
@@ -144,6 +140,18 @@ Deno.test("a training whose batch no model can take fails alone, wherever it sta
   }
 });
 
+Deno.test("a training that is stopped saves and leaves the others as they are", async () => {
+  const stop = new AbortController();
+  let saved = 0;
+  const onCheckpoint = async (read: () => Promise<TrainingState>, { extra }: { extra: boolean }) => {
+    if (extra) saved = (await read()).trainer.step;
+  };
+  const onStep = ({ step }: { step: number }) => step >= 3 && stop.abort();
+  const results = await trainAll((id) => id === 1 ? { signal: stop.signal, onStep, onCheckpoint } : {});
+  for (const id of [0, 2]) assertAlike(valueOf(results[id]), alone[id], `training ${id}`);
+  assertEquals([results[1].status, saved], ["rejected", 3]);
+});
+
 Deno.test("a training whose held-out sequences no model can take fails alone", async () => {
   const validation = anyRows(4, "wrong");
   validation.tokens![0] = 99;
@@ -195,11 +203,9 @@ Deno.test("trainings whose rates take another course do not share a bank", async
 Deno.test("a training that ends before it begins does not hold up the others", async () => {
   const together = createTogether();
   const [gone, stays] = [together.member(), together.member()];
-  const ended = train(2, { makeTrainer: stays.makeTrainer });
+  const ended = train(2, {}, stays.train);
   gone.leave();
   assertAlike(await ended, alone[2], "the one that stays");
-  const makeTrainer: MakeTrainer = () => Promise.reject(new Error("no device"));
-  await assertRejects(() => train(0, { makeTrainer }), Error, "no device");
 });
 
 /** A device that binds, and so makes, no larger buffers. */

@@ -47,7 +47,7 @@ const toy: Sublayer = {
     const { matrix } = pass.parameter("toy.linear.bias");
     return [
       norm(pass, "toy.before", { x, y: normalized, statistics }),
-      ...y ? [linear(pass, "toy.linear", { ...branch, y })] : [],
+      ...y ? linear(pass, "toy.linear", { ...branch, y }) : [],
       ...mode === "train" ? [pull(pass, REPORT, [matrix.buffer, reports.buffer], matrix)] : [],
     ];
   },

@@ -56,7 +56,7 @@ Deno.test("norm() and linear() compute what their names say of every model and r
   gpu.submit([
     ...planTransposes(gpu, bank),
     norm(pass, "post_attention_layernorm", { x, y, statistics }),
-    linear(pass, "mlp.dense_h_to_4h", { x: y, y: out, tail: "bias" }),
+    ...linear(pass, "mlp.dense_h_to_4h", { x: y, y: out, tail: "bias" }),
   ]);
   const result = new Float32Array((await gpu.read([{ buffer: out }]))[0]);
   for (let row = 0; row < models * rows; row++) {
