@@ -48,8 +48,9 @@ export function reducedLock(
   const isPeer = (name: string) =>
     !ONLY_READ.includes(name) && [...closure].some((key) => nameOf(key) === name);
   const lostBy = (key: string) => (lock.npm[key].optionalPeers ?? []).filter((peer) => !isPeer(peer));
+  // A key names its package's peers, and theirs.
   const renamed = (key: string) =>
-    lostBy(key).reduce((text, peer) => text.replace(new RegExp(`_${peer}@[^_]+`), ""), key);
+    key.replace(/_((?:@[^@/]+\/)?[^@_/]+)@[^_]+/g, (text, peer) => isPeer(peer) ? text : "");
   const npm = [...closure].sort().map((key) => {
     const { dependencies: _, optionalPeers, ...rest } = lock.npm[key];
     const lost = lostBy(key);
