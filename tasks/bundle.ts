@@ -6,7 +6,8 @@
 import { field } from "../pipeline/settings/mod.ts";
 import { makeBundle } from "./bundle_files.ts";
 import { EXTRAS, parseExtras } from "./bundle_parts.ts";
-import { defineTask, fromHere } from "./command.ts";
+import { fromHere } from "./arguments.ts";
+import { defineTask } from "./command.ts";
 import { count, decimalBytes } from "./layout.ts";
 
 const STANDARD = "smalltalk-linux-x64.tar.xz";

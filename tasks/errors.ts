@@ -35,7 +35,6 @@ const PATHS: Record<string, string> = {
   EPERM: "you must be permitted to: the system does not allow it",
   EROFS: "its disk must be writable: it can only be read",
 };
-const FULL = ["EDQUOT", "ENOSPC"];
 
 /**
  * Maps an error to an exit code. Where the program that reads the output has ended early, that is no error.
@@ -55,30 +54,23 @@ export function explained(error: unknown): unknown {
   const line = oneLine(error.message);
   const [, single, double] = /'([^']*)'$|"([^"]*)"/.exec(line) ?? [];
   const where = single ?? double;
-  const named = where === undefined ? "a path" : `"${where}"`;
-  const { code = line.endsWith("(os error 27)") ? "EFBIG" : "" } = error as { code?: string };
+  const more = { where, cause: error };
+  const use = `Cannot use ${where === undefined ? "a path" : `"${where}"`} as`;
+  const { code = "" } = error as { code?: string };
   if (error instanceof Deno.errors.NotFound) {
-    const what = `Cannot open ${named} as it must exist: there is no such file or folder`;
-    return new InputError(what, { where, cause: error });
+    const what = `${use.replace("use", "open")} it must exist: there is no such file or folder`;
+    return new InputError(what, more);
   }
   if (error instanceof Deno.errors.NotCapable) {
     const remedy = "use an ordinary file, or - for standard input";
-    const what = `Cannot use ${named} as this task must be permitted to: ${line}`;
-    return new InputError(what, { where, remedy, cause: error });
+    return new InputError(`${use} this task must be permitted to: ${line}`, { ...more, remedy });
   }
-  if (code === "EFBIG") {
-    const what =
-      "Cannot write the output as a file must be within the limit of its size (ulimit -f): it is larger";
-    return new RunError(what, { cause: error });
-  }
-  if (FULL.includes(code)) {
+  if (code === "EDQUOT" || code === "ENOSPC") {
     const what = "Cannot write the output as there must be room for it: the disk or device is full";
     return new RunError(what, { remedy: "free some space and run again", cause: error });
   }
-  if (!/^E[A-Z\d]+$/.test(code)) return error;
-  const rule = PATHS[code];
-  if (rule !== undefined) return new InputError(`Cannot use ${named} as ${rule}`, { where, cause: error });
-  return new RunError(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
+  if (code in PATHS) return new InputError(`${use} ${PATHS[code]}`, more);
+  return /^E[A-Z\d]+$/.test(code) ? new RunError(`${use} the system must allow it: ${line}`, more) : error;
 }
 
 /** What a folder holds that only answers prompts, of what the answers come from. */
