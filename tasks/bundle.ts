@@ -26,9 +26,9 @@ export const TASK = await defineTask({
       help: `what to add: ${EXTRAS.join(", ")}; the driver is Mesa's for the processor, where there is none`,
     }),
   }),
-  run: async ({ options, signal, print }) => {
+  run: async ({ options, signal, onEvent, print }) => {
     const wanted = options.output ?? fromHere(STANDARD);
-    const bundle = await makeBundle({ output: wanted, extras: options.with, signal });
+    const bundle = await makeBundle({ output: wanted, extras: options.with, signal, onEvent });
     const { output, bytes, sha256, files, tasks } = bundle;
     print(
       bundle,
