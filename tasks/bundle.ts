@@ -6,7 +6,8 @@
 import { field } from "../pipeline/settings/mod.ts";
 import { makeBundle } from "./bundle_files.ts";
 import { EXTRAS, parseExtras } from "./bundle_parts.ts";
-import { defineTask, fromHere } from "./command.ts";
+import { fromHere } from "./arguments.ts";
+import { defineTask } from "./command.ts";
 import { count, decimalBytes } from "./layout.ts";
 
 const STANDARD = "smalltalk-linux-x64.tar.xz";
@@ -25,9 +26,9 @@ export const TASK = await defineTask({
       help: `what to add: ${EXTRAS.join(", ")}; the driver is Mesa's for the processor, where there is none`,
     }),
   }),
-  run: async ({ options, signal, print }) => {
+  run: async ({ options, signal, onEvent, print }) => {
     const wanted = options.output ?? fromHere(STANDARD);
-    const bundle = await makeBundle({ output: wanted, extras: options.with, signal });
+    const bundle = await makeBundle({ output: wanted, extras: options.with, signal, onEvent });
     const { output, bytes, sha256, files, tasks } = bundle;
     print(
       bundle,

@@ -9,7 +9,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { hashFile, jsonText } from "../pipeline/run/mod.ts";
+import { hashFile, jsonText, type RunEvent } from "../pipeline/run/mod.ts";
 import { bundledLock, bundledProject, type Extra, partsOf, type ProjectFile } from "./bundle_parts.ts";
 import type { LockFile } from "./lock_file.ts";
 
@@ -50,51 +50,33 @@ const COPIED = [
  */
 const UNREAD = /\.map$|\.d\.[mc]?ts$|\.partial$|(?<!linux-x64-gnu)\.node$/;
 
+/** What {@linkcode makeBundle} takes. */
+export interface BundleOptions {
+  /** The archive. */
+  output: string;
+  /** What is added. */
+  extras: readonly Extra[];
+  /** Ends the work. */
+  signal: AbortSignal;
+  /** Takes how far the archive is. */
+  onEvent?: (event: RunEvent) => void;
+  /** Deno's folder of packages. */
+  cache?: string;
+}
+
 /** Makes a bundle. Throws an `InputError` where something that it is to hold is not on this machine. */
-export async function makeBundle(
-  { output, extras, signal, cache = cacheFolder() }: {
-    output: string;
-    extras: readonly Extra[];
-    signal: AbortSignal;
-    /** Deno's folder of packages. */
-    cache?: string;
-  },
-): Promise<Bundle> {
-  const [, name, compression] = /^(.+)\.tar(\.xz|\.gz)?$/.exec(basename(output)) ?? [];
-  if (name === undefined || /^[.-]/.test(name)) { // the name is also that of the folder in the archive
-    const must = name === undefined
-      ? "end in .tar.xz, .tar.gz or .tar: it does not"
-      : "begin with neither a dot nor a dash: it does";
-    throw new InputError(`Cannot bundle into "${output}" as its name must ${must}`);
-  }
-  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
-    const { os, arch } = Deno.build;
-    throw new InputError(
-      `Cannot bundle as the machine must be one on which the bundle runs, Linux on x86_64: it is ${os} on ${arch}`,
-    );
-  }
-  const folder = await realPathOf(dirname(output));
-  for (const copied of await Promise.all(COPIED.map((name) => realPathOf(`${ROOT}${name}`)))) {
-    if (!`${folder}/`.startsWith(`${copied}/`)) continue;
-    throw new InputError(
-      say`Cannot bundle into "${output}" as it must lie outside what is bundled: it lies in "${copied}"`,
-      { remedy: say`choose another ${setting("output")}` },
-    );
-  }
+export async function makeBundle(options: BundleOptions): Promise<Bundle> {
+  const { output, extras, signal, cache = cacheFolder() } = options;
+  const { name, compression } = await checkPlace(output);
   const parts = partsOf(extras);
   const read = async (file: string) => JSON.parse(await Deno.readTextFile(`${ROOT}${file}`));
   const project = bundledProject(await read("deno.json") as ProjectFile, parts);
   const { lock, packages } = bundledLock(await read("deno.lock") as LockFile, project);
-  await Deno.mkdir(dirname(output), { recursive: true });
-  await removeLeft(dirname(output));
-  const work = await Deno.makeTempDir({ dir: dirname(output), prefix: WORK });
-  const held = await lockFolder(work);
-  const archive = `${work}/.archive`;
+  const work = `${output}.partial`;
+  const root = `${work}/${name}`;
+  await remove(work); // of a process that was killed
   try {
-    const root = `${work}/${name}`;
-    for (const named of packages) {
-      await copyPackage(named, cache, `${root}/packages`, signal);
-    }
+    for (const named of packages) await copyPackage(named, cache, `${root}/packages`, signal);
     await copy(Deno.execPath(), `${root}/bin/deno`, signal);
     await copy(`${ROOT}tasks/bundle_run.sh`, `${root}/run`, signal);
     await Deno.chmod(`${root}/run`, 0o755);
@@ -102,47 +84,90 @@ export async function makeBundle(
     await Deno.writeTextFile(`${root}/project/deno.json`, jsonText(project));
     await Deno.writeTextFile(`${root}/project/deno.lock`, jsonText(lock));
     if (extras.includes("driver")) await copyDriver(`${root}/driver`, signal);
-    const files = await writeSums(root);
-    await run("tar", [
-      ...["--create", "--file", archive, "--directory", work, "--sort=name", "--mtime=@0"],
-      ...["--owner=0", "--group=0", "--numeric-owner"],
-      ...({ ".xz": ["--xz"], ".gz": ["--gzip"] }[compression] ?? []),
-      name,
-    ], signal);
-    await Deno.rename(archive, output);
+    const { files, bytes } = await writeSums(root);
+    await pack(work, name, compression, bytes, options);
+    await Deno.rename(`${work}/archive`, output);
     return { output, ...await hashFile(output), files, tasks: [...parts.tasks], packages };
   } finally {
-    await Deno.remove(work, { recursive: true });
-    held?.close();
+    await remove(work);
   }
 }
 
-/** How the names of the folders begin in which bundles are made. */
-const WORK = ".bundle-";
-/** Locked in such a folder while a process works there. No bundle has this name. */
-const LOCK = ".lock";
-
-/** Locks a folder; null where files cannot be locked, so that nobody takes the folder for one that was left. */
-async function lockFolder(folder: string): Promise<Deno.FsFile | null> {
-  const file = await Deno.open(`${folder}/${LOCK}.new`, { write: true, createNew: true });
-  if (await file.tryLock(true).catch(() => false)) {
-    await Deno.rename(`${folder}/${LOCK}.new`, `${folder}/${LOCK}`);
-    return file;
+/** Gives the name of the folder in an archive, and how that is compressed. */
+async function checkPlace(output: string): Promise<{ name: string; compression?: string }> {
+  const [, name, compression] = /^(.+)\.tar(?:\.(xz|gz))?$/.exec(basename(output)) ?? [];
+  if (name === undefined || /^[.-]/.test(name)) { // the name is also that of the folder in the archive
+    const must = name === undefined
+      ? "end in .tar.xz, .tar.gz or .tar: it does not"
+      : "begin with neither a dot nor a dash: it does";
+    throw new InputError(`Cannot bundle into "${output}" as its name must ${must}`);
   }
-  file.close();
-  return null;
+  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
+    const machine = `${Deno.build.os} on ${Deno.build.arch}`;
+    const what = "the machine must be one on which the bundle runs, Linux on x86_64";
+    throw new InputError(`Cannot bundle as ${what}: it is ${machine}`);
+  }
+  const folder = await realPathOf(dirname(output));
+  for (const copied of await Promise.all(COPIED.map((name) => realPathOf(`${ROOT}${name}`)))) {
+    if (!`${folder}/`.startsWith(`${copied}/`)) continue;
+    const what =
+      `Cannot bundle into "${output}" as it must lie outside what is bundled: it lies in "${copied}"`;
+    throw new InputError(what, { remedy: say`choose another ${setting("output")}` });
+  }
+  return { name, compression };
 }
 
-/** Removes the folders that killed processes left: nobody holds their locks any more. */
-async function removeLeft(beside: string): Promise<void> {
-  for (const { name } of await Array.fromAsync(Deno.readDir(beside))) {
-    if (!name.startsWith(WORK)) continue;
-    const file = await Deno.open(`${beside}/${name}/${LOCK}`, { write: true }).catch(() => null);
-    if (await file?.tryLock(true).catch(() => false)) {
-      await Deno.remove(`${beside}/${name}`, { recursive: true }).catch(() => {});
-    }
-    file?.close();
+const remove = (folder: string): Promise<void> =>
+  Deno.remove(folder, { recursive: true }).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+
+/** Packs a folder of `work` into its file `archive`, and tells how much of `total` bytes is packed. */
+async function pack(
+  work: string,
+  name: string,
+  compression: string | undefined,
+  total: number,
+  { signal, onEvent = () => {} }: BundleOptions,
+): Promise<void> {
+  const own = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", name];
+  const piped = { stdin: "null", stdout: "piped", stderr: "inherit", signal, env: NO_LIBRARIES } as const;
+  const tar = start("tar", { ...piped, args: ["--create", "--directory", work, ...own] });
+  let done = 0;
+  const counted = tar.stdout.pipeThrough(
+    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(chunk, controller) {
+        done = Math.min(total, done + chunk.length);
+        onEvent({ type: "progress", stage: "bundle", done: done / 1e6, total: total / 1e6, unit: "MB" });
+        controller.enqueue(chunk);
+      },
+    }),
+  );
+  const { writable } = await Deno.open(`${work}/archive`, { write: true, create: true });
+  if (compression === "xz") {
+    const xz = start("xz", { ...piped, args: ["--threads=0"], stdin: "piped" });
+    await Promise.all([counted.pipeTo(xz.stdin), xz.stdout.pipeTo(writable), ended("xz", xz)]);
+  } else if (compression === "gz") {
+    await counted.pipeThrough(new CompressionStream("gzip")).pipeTo(writable);
+  } else await counted.pipeTo(writable);
+  await ended("tar", tar);
+  signal.throwIfAborted();
+}
+
+/** Starts a program. Throws a `RunError` where it is missing. */
+function start(program: string, options: Deno.CommandOptions): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, options).spawn();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    const what = `Cannot bundle as the program ${program} must be there: it is not`;
+    throw new RunError(what, { remedy: "install it", cause: error });
   }
+}
+
+async function ended(program: string, child: Deno.ChildProcess): Promise<void> {
+  const { success, code } = await child.status;
+  if (!success) throw new RunError(`Cannot bundle as ${program} must succeed: it ended with ${code}`);
 }
 
 /** Gives the path of a file or folder without links; as it is where there is none. */
@@ -197,15 +222,16 @@ async function copyDriver(to: string, signal: AbortSignal): Promise<void> {
   for (const name of [DRIVER, LOADER]) {
     const path = await firstOf(LIBRARIES.map((folder) => `${folder}/${name}`));
     if (path === undefined) {
-      const what = `Cannot bundle a driver as ${name} must be on this machine: it is not in ${
-        LIBRARIES.join(", ")
-      }`;
+      const places = LIBRARIES.join(", ");
+      const what = `Cannot bundle a driver as ${name} must be on this machine: it is not in ${places}`;
       throw new InputError(what, { remedy: "run apt-get install mesa-vulkan-drivers libvulkan1" });
     }
     found.set(name, path);
-    for (const [, needed, at] of (await run("ldd", [path], signal)).matchAll(/^\s*(\S+) => (\/\S+)/gm)) {
+    const ldd = start("ldd", { args: [path], signal, stdout: "piped", env: NO_LIBRARIES });
+    for (const [, needed, at] of (await ldd.stdout.text()).matchAll(/^\s*(\S+) => (\/\S+)/gm)) {
       if (!OF_THE_MACHINE.test(needed)) found.set(needed, at);
     }
+    await ended("ldd", ldd);
   }
   for (const [name, path] of found) await copy(path, `${to}/${name}`, signal);
   const icd = { file_format_version: "1.0.0", ICD: { library_path: `./${DRIVER}`, api_version: "1.3.0" } };
@@ -218,33 +244,23 @@ async function firstOf(paths: string[]): Promise<string | undefined> {
   }
 }
 
-/** Writes `SHA256SUMS`, as `sha256sum --check` reads it, and counts the files. */
-async function writeSums(root: string): Promise<number> {
+/** Writes `SHA256SUMS`, as `sha256sum --check` reads it, and counts the files and their bytes. */
+async function writeSums(root: string): Promise<{ files: number; bytes: number }> {
   const lines: string[] = [];
+  let all = 0;
   const walk = async (below: string) => {
     const entries = await Array.fromAsync(Deno.readDir(`${root}/${below}`));
     for (const { name, isDirectory } of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
-      if (isDirectory) await walk(`${below}${name}/`);
-      else lines.push(`${(await hashFile(`${root}/${below}${name}`)).sha256}  ${below}${name}`);
+      if (isDirectory) {
+        await walk(`${below}${name}/`);
+        continue;
+      }
+      const { sha256, bytes } = await hashFile(`${root}/${below}${name}`);
+      lines.push(`${sha256}  ${below}${name}`);
+      all += bytes;
     }
   };
   await walk("");
   await Deno.writeTextFile(`${root}/SHA256SUMS`, lines.join("\n") + "\n");
-  return lines.length;
-}
-
-/** Runs a program and gives what it printed. Throws a `RunError` where it is missing or fails. */
-async function run(program: string, args: string[], signal: AbortSignal): Promise<string> {
-  const { success, stdout, stderr } = await new Deno.Command(program, { args, signal, env: NO_LIBRARIES })
-    .output().catch(
-      (error) => {
-        if (!(error instanceof Deno.errors.NotFound)) throw error;
-        const what = `Cannot bundle as the program ${program} must be there: it is not`;
-        throw new RunError(what, { remedy: `install it, and xz for .tar.xz`, cause: error });
-      },
-    );
-  signal.throwIfAborted();
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
-  if (success) return text(stdout);
-  throw new RunError(`Cannot bundle as ${program} must succeed: it says "${text(stderr)}"`);
+  return { files: lines.length, bytes: all };
 }

@@ -19,43 +19,27 @@ interface Part {
   packages: readonly string[];
 }
 
-/** What every bundle holds. */
-const BASE: Part = {
-  tasks: [
-    ...[
-      "train-routers",
-      "score",
-      "assign",
-      "split",
-      "train-expert",
-      "train-dense",
-      "train-switch",
-      "evaluate",
-    ],
-    ...["status", "watch", "clean", "verify", "cost", "doctor", "bench"],
-  ],
-  packages: [
-    ...[
-      "@huggingface/jinja",
-      "@hono/valibot-validator",
-      "apache-arrow",
-      "cli-progress",
-      "fastest-levenshtein",
-      "flatbuffers",
-      "hono",
-    ],
-    ...["ml-matrix", "tokenizers", "valibot"], // the words of parts and of reports come by a tokenizer
-  ],
-};
+const part = (tasks: string, packages: string): Part => ({
+  tasks: tasks.split(" ").filter(Boolean),
+  packages: packages.split(" ").filter(Boolean),
+});
+
+/** What every bundle holds. The words of parts and of reports come by a tokenizer. */
+const BASE = part(
+  "train-routers score assign split train-expert train-dense train-switch evaluate " +
+    "status watch clean verify cost doctor bench",
+  "@huggingface/jinja @hono/valibot-validator apache-arrow cli-progress fastest-levenshtein flatbuffers hono " +
+    "ml-matrix tokenizers valibot",
+);
 
 /** What each extra adds. A driver consists only of files of the system. */
 const ADDED: Record<Extra, Part> = {
-  tokenizer: {
-    tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show", "zero-shot"],
-    packages: ["hyparquet", "hyparquet-compressors", "prom-client"],
-  },
-  report: { tasks: ["report"], packages: ["vega", "vega-lite"] },
-  driver: { tasks: [], packages: [] },
+  tokenizer: part(
+    "corpus tokenizer tokenize partition generate serve show zero-shot",
+    "hyparquet hyparquet-compressors prom-client",
+  ),
+  report: part("report", "vega vega-lite"),
+  driver: part("", ""),
 };
 
 /** Gathers the tasks and packages of a bundle with these extras. */
@@ -72,11 +56,8 @@ export function parseExtras(text: string): Extra[] {
   const names = text === "" ? [] : text.split(",").map((name) => name.trim());
   const wrong = names.find((name, i) => !EXTRAS.some((extra) => extra === name) || names.indexOf(name) < i);
   if (wrong === undefined) return names as Extra[];
-  throw new InputError(
-    `Cannot bundle with "${text}" as it must name some of ${
-      EXTRAS.join(",")
-    }, each once: it names "${wrong}"`,
-  );
+  const must = `it must name some of ${EXTRAS.join(",")}, each once`;
+  throw new InputError(`Cannot bundle with "${text}" as ${must}: it names "${wrong}"`);
 }
 
 /** The part of `deno.json` that this module reads. */

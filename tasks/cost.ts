@@ -1,5 +1,5 @@
 /**
- * Counts what the method costs: the paper's Table 3 beside the formulas' figures, then a configuration of your own.
+ * Counts what the method costs: a configuration of your own, or the paper's figures beside those of the formulas.
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
  *   deno task cost --cluster --machines 1000 --corpus-tokens 1e12 --flops 60e12 --utilisation 0.3
@@ -23,8 +23,9 @@ export const TASK = await defineTask({
   name: "cost",
   startsAnew: true,
   about:
-    "Counts FLOPs, parameters, memory, bytes exchanged and time of a configuration, and the paper's Table 3.",
+    "Counts FLOPs, parameters, memory, bytes exchanged and time of a configuration or a run; with --paper, also the paper's tables.",
   options: {
+    paper: field.flag({ help: "print the paper's tables as well: its figures beside those of the formulas" }),
     run: field.path({ value: "FOLDER", help: "run folder whose settings and number of sequences to take" }),
     ...SOURCES,
     ...RECOMPUTE,
@@ -42,7 +43,8 @@ export const TASK = await defineTask({
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
     const device = deviceOf(options, await usualDevice());
     const cost = await readCost({ ...options, ...device, sources });
-    const texts = [tableText(table), pairText(pair), communicationText(communication), costText(cost)];
-    print({ table, pair, communication, cost }, texts.join("\n\n"));
+    const own = costText(cost, options.run || undefined);
+    const tables = [tableText(table), pairText(pair), communicationText(communication)];
+    print({ table, pair, communication, cost }, (options.paper ? [own, ...tables] : [own]).join("\n\n"));
   },
 }, import.meta);

@@ -7,14 +7,16 @@
 import {
   adapterKindOf,
   type Cost,
-  type InferenceMemory,
+  type ModelMemory,
   narrowNotes,
   type PaperCommunication,
   type PaperPair,
   secondsOn,
   type TableRow,
+  together,
   type TrainingMemory,
 } from "../pipeline/cost/mod.ts";
+import type { ModelConfig } from "../pipeline/model/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { bytes, count, decimalBytes, percent, scientific, table } from "./layout.ts";
 
@@ -42,39 +44,38 @@ ${table(head, cells)}`;
 
 /** Lays out the paper's pair of about equal training compute. */
 export function pairText({ dense, mixture, apart }: PaperPair): string {
-  const row = ({ model, training, inference, perplexity }: typeof dense) => [
-    model,
-    training.toFixed(2),
-    inference.toFixed(2),
-    perplexity.toFixed(2),
-  ];
+  const rows = [dense, mixture].map(({ model, training, inference, perplexity }) => [
+    ...[model, training.toFixed(2), inference.toFixed(2), perplexity.toFixed(2)],
+  ]);
   return `The paper's larger dense model at about equal training compute: ${percent(apart)} apart
 
-${table("model | training, 1e19 | inference, 1e12 | perplexity printed", [row(dense), row(mixture)])}`;
+${table("model | training, 1e19 | inference, 1e12 | perplexity printed", rows)}`;
 }
 
 /** Lays out the paper's figures of communication. */
 export function communicationText(
-  { printed, counted }: { printed: PaperCommunication; counted: PaperCommunication },
+  { printed, counted }: Record<"printed" | "counted", PaperCommunication>,
 ): string {
   const row = (
     name: string,
     figure: keyof PaperCommunication,
     write: (value: number) => string,
   ) => [name, write(printed[figure]), write(counted[figure]), ""];
-  const rows = [
-    row("exchanges of scores", "exchanges", count),
-    row("per router and exchange", "bytesPerExchange", decimalBytes),
-    row("data-parallel dense, per node and step", "denseBytesPerStep", decimalBytes),
-  ];
-  return `Communication, 1.3B, E=32\n\n${table("| printed | counted |", rows)}`;
+  return `Communication, 1.3B, E=32\n\n${
+    table("| printed | counted |", [
+      row("exchanges of scores", "exchanges", count),
+      row("per router and exchange", "bytesPerExchange", decimalBytes),
+      row("data-parallel dense, per node and step", "denseBytesPerStep", decimalBytes),
+    ])
+  }`;
 }
 
-/** Lays out what a configuration costs. */
-export function costText(cost: Cost): string {
+/** Lays out what a configuration costs, or that of a run. */
+export function costText(cost: Cost, run = "This configuration"): string {
   const { mixture, memory } = cost;
+  const routes = mixture.routers > 0;
   return [
-    `This configuration: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, V=${mixture.expert.vocabulary}`,
+    `${run}: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, V=${mixture.expert.vocabulary}`,
     "",
     weightsTable(cost),
     "",
@@ -83,15 +84,17 @@ export function costText(cost: Cost): string {
     "",
     table("device memory | weights | transposed | gradients | moments | batch | in all | largest tensor", [
       memoryRow("training one expert", memory.expert),
-      ...mixture.routers === 0 ? [] : [memoryRow("training all routers", memory.routers)],
+      ...routes ? [memoryRow("training all routers", memory.routers)] : [],
       memoryRow("training dense, batch x E", memory.dense),
       memoryRow("training Switch, batch x E", memory.switch),
       memoryRow("generating, one expert", memory.inference),
       memoryRow("generating, Switch", memory.switchInference),
-      ...mixture.routers === 0 ? [] : [
-        memoryRow("routing, all routers", memory.routing),
-        memoryRow("answering, routers and one expert", together(memory.routing, memory.inference)),
-      ],
+      ...routes
+        ? [
+          memoryRow("routing, all routers", memory.routing),
+          memoryRow("answering, routers and one expert", together(memory.routing, memory.inference)),
+        ]
+        : [],
     ]),
     ...(cost.dtype === "f32" ? [] : [
       `stored in ${cost.dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
@@ -108,145 +111,112 @@ export function costText(cost: Cost): string {
 function weightsTable(
   { mixture, parameters, equalCompute: larger, switch: tokenwise, adopted = [] }: Cost,
 ): string {
-  const shape = ({ hidden, layers, heads }: Pick<typeof mixture.expert, "hidden" | "layers" | "heads">) =>
+  const shape = ({ hidden, layers, heads }: Pick<ModelConfig, "hidden" | "layers" | "heads">) =>
     `H=${hidden} L=${layers} heads=${heads}`;
+  const row = (
+    name: string,
+    weights: number,
+    steps: number,
+    batch: number,
+    model: ModelConfig,
+    note = "",
+  ) => [name, weights, `${count(steps)} x ${batch}`, shape(model) + note];
+  const routes = mixture.routers > 0;
+  const times = (larger.parameters / parameters.expert).toFixed(2);
+  const largerNote = `: ${times} times an expert, ${count(larger.tokens)} tokens`;
+  const switchNote = `, ${tokenwise.model.switch!.experts} experts in every layer`;
+  const { routerSteps, routerBatch, steps, batch, router, expert } = mixture;
   return table("| weights | steps x batch | shape", [
-    ...mixture.routers === 0 ? [] : [[
-      "router",
-      parameters.router,
-      `${count(mixture.routerSteps)} x ${mixture.routerBatch}`,
-      shape(mixture.router),
-    ]],
-    ["expert", parameters.expert, `${count(mixture.steps)} x ${mixture.batch}`, shape(mixture.expert)],
+    ...routes ? [row("router", parameters.router, routerSteps, routerBatch, router)] : [],
+    row("expert", parameters.expert, steps, batch, expert),
     ...adopted.map(({ expert, parameters, shape: own, from }) => [
-      `expert ${expert}, adopted`,
-      parameters,
-      "",
-      `${shape(own)}, from ${from}`,
+      ...[`expert ${expert}, adopted`, parameters, "", `${shape(own)}, from ${from}`],
     ]),
-    [mixture.routers === 0 ? "all experts" : "all routers and experts", parameters.total, "", ""],
-    [
-      "larger dense",
-      larger.parameters,
-      `${count(larger.steps)} x ${larger.batch}`,
-      `${shape(larger.model)}: ${(larger.parameters / parameters.expert).toFixed(2)} times an expert, ${
-        count(larger.tokens)
-      } tokens`,
-    ],
-    [
-      "Switch",
-      tokenwise.parameters,
-      `${count(tokenwise.steps)} x ${tokenwise.batch}`,
-      `${shape(tokenwise.model)}, ${tokenwise.model.switch!.experts} experts in every layer`,
-    ],
+    [routes ? "all routers and experts" : "all experts", parameters.total, "", ""],
+    row("larger dense", larger.parameters, larger.steps, larger.batch, larger.model, largerNote),
+    row("Switch", tokenwise.parameters, tokenwise.steps, tokenwise.batch, tokenwise.model, switchNote),
   ]);
 }
 
 function flopsTable(cost: Cost): string {
   const { mixture, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
-  const apart = Math.abs(larger.training / larger.mixture - 1);
-  const side = larger.training < larger.mixture ? "less" : "more";
+  const routes = mixture.routers > 0;
+  const share = percent(Math.abs(larger.training / larger.mixture - 1));
+  const apart = `${share} ${larger.training < larger.mixture ? "less" : "more"} than the mixture`;
   const row = (
     name: string,
     flops: number,
     time: number,
     note = "",
   ) => [name, scientific(flops), duration(time), note];
-  const part = (name: string, part: number) => {
-    return row(
+  const part = (name: string, part: number) =>
+    row(
       name,
       part,
       secondsOn(device, part, mixture.router),
       `${percent(part / flops.experts)} of the experts`,
     );
-  };
-  const alone = "no exchange: as many devices as experts take this long";
-  const onPrompt = mixture.routers === 0
-    ? "one expert; what chooses it is not counted"
-    : `routers on ${mixture.prefix} tokens, then one expert`;
+  const onPrompt = routes
+    ? `routers on ${mixture.prefix} tokens, then one expert`
+    : "one expert; what chooses it is not counted";
   const { allExperts, oneExpert, routers, sharding } = seconds;
+  const tokens = `${mixture.length} tokens`;
+  const bySwitch = secondsOn(device, tokenwise.inference, tokenwise.model);
   return table("| FLOPs | time |", [
     row("training of the experts", flops.experts, allExperts, "all, one after another"),
-    row("  of one expert", flops.experts / mixture.experts, oneExpert, alone),
-    ...mixture.routers === 0 ? [] : [
-      part("training of the routers", flops.trainRouters),
-      part("sharding for the routers", flops.shardForRouters),
-      part("sharding for the experts", flops.shardForExperts),
-    ],
+    row("  of one expert", flops.experts / mixture.experts, oneExpert, ALONE),
+    ...routes
+      ? [
+        part("training of the routers", flops.trainRouters),
+        part("sharding for the routers", flops.shardForRouters),
+        part("sharding for the experts", flops.shardForExperts),
+      ]
+      : [],
     row("mixture in all", flops.total, allExperts + routers + sharding),
     row("dense model, as many tokens", flops.dense, seconds.dense),
-    row(
-      "larger dense model",
-      larger.training,
-      seconds.equalCompute,
-      `${percent(apart)} ${side} than the mixture`,
-    ),
+    row("larger dense model", larger.training, seconds.equalCompute, apart),
     row("Switch, as many tokens", tokenwise.training, seconds.switch),
-    row("a prompt, dense", flops.inference, seconds.densePrompt, `${mixture.length} tokens`),
-    row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, `${mixture.length} tokens`),
-    row(
-      "a prompt, Switch",
-      tokenwise.inference,
-      secondsOn(device, tokenwise.inference, tokenwise.model),
-      `${mixture.length} tokens`,
-    ),
+    row("a prompt, dense", flops.inference, seconds.densePrompt, tokens),
+    row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, tokens),
+    row("a prompt, Switch", tokenwise.inference, bySwitch, tokens),
     row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
   ]);
 }
+
+const ALONE = "no exchange: as many devices as experts take this long";
 
 /** FLOP/s that no device reaches in f32 arithmetic, without units for products of matrices. */
 const MOST_F32 = 120e12;
 const MATRIX_UNITS =
   "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
 
-function flopsNotes(
-  { mixture, flops: { recomputed }, equalCompute: larger, device, corpus, adopted, otherRouters: others }:
-    Cost,
-): string[] {
+function flopsNotes(cost: Cost): string[] {
+  const { mixture, flops: { recomputed }, equalCompute: larger, device, corpus, otherRouters: others } = cost;
   const extra = `${scientific(recomputed)} FLOPs more in the experts, and as many in the dense model`;
   const share = +(100 * device.utilisation).toFixed(2);
-  const unknown = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
+  const routes = mixture.routers > 0;
+  const models = [...routes ? [mixture.router] : [], mixture.expert, larger.model];
   return [
-    ...(others
-      ? [
-        `routers of "${others.folder}": their training is not counted` +
-        (others.known ? "" : "; they are not there, so they count as models of the settings' shape"),
-      ]
-      : []),
-    ...(adopted ? ["training and prompts are counted as if every expert were of the run's own shape"] : []),
-    ...(recomputed > 0
-      ? [
-        `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
-      ]
-      : []),
+    others && `routers of "${others.folder}": their training is not counted` +
+      (others.known ? "" : "; they are not there, so they count as models of the settings' shape"),
+    cost.adopted && "training and prompts are counted as if every expert were of the run's own shape",
+    recomputed > 0 &&
+    `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
     (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
-    ...narrowNotes(
-      [...mixture.routers === 0 ? [] : [mixture.router], mixture.expert, larger.model],
-      adapterKindOf(device),
-    ),
-    ...(device.flops > MOST_F32 ? [MATRIX_UNITS] : []),
+    ...narrowNotes(models, adapterKindOf(device)),
+    device.flops > MOST_F32 && MATRIX_UNITS,
     corpus
-      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out${
-        mixture.routers === 0 ? "" : ", all scored once"
-      }`
-      : `sequences: ${count(mixture.corpusScored)}, ${unknown}`,
-  ];
+      ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out` +
+        (routes ? ", all scored once" : "")
+      : `sequences: ${count(mixture.corpusScored)}, ${UNKNOWN}`,
+  ].filter((note) => typeof note === "string");
 }
 
-/** Sums up what two models take that are held at the same time. */
-function together(one: InferenceMemory, other: InferenceMemory): InferenceMemory {
-  return {
-    weights: one.weights + other.weights,
-    transposed: one.transposed + other.transposed,
-    activations: one.activations + other.activations,
-    cache: one.cache + other.cache,
-    total: one.total + other.total,
-  };
-}
+const UNKNOWN = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
 
 /** A row of device memory; what is no weight, gradient or moment is of the batch. */
-function memoryRow(name: string, memory: Partial<TrainingMemory> & Omit<InferenceMemory, "cache">): string[] {
+function memoryRow(name: string, memory: ModelMemory & Partial<TrainingMemory>): string[] {
   const { weights, transposed, gradients = 0, moments = 0, total, largest = 0 } = memory;
   const batch = total - weights - transposed - gradients - moments;
   const sizes = [weights, transposed, gradients, moments, batch, total, largest];
@@ -264,14 +234,12 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     note = "",
   ) => [name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note];
   const ratio = c.denseBytesPerNode / c.bytesPerNode; // below 1 where experts are many
-  const times = c.bytesPerNode === 0
-    ? ""
-    : `${ratio < 10 ? ratio.toPrecision(2) : count(ratio)} times the mixture's`;
+  const times = `${ratio < 10 ? ratio.toPrecision(2) : count(ratio)} times the mixture's`;
   return table("bytes exchanged | per exchange | exchanges | per node in all |", [
     ...mixture.routers === 0 ? [] : [
       row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),
       row("mixture, scores of the corpus", c.corpusBytes, 1),
     ],
-    row("data-parallel dense", c.denseBytesPerStep, mixture.steps, times),
+    row("data-parallel dense", c.denseBytesPerStep, mixture.steps, c.bytesPerNode === 0 ? "" : times),
   ]);
 }

@@ -5,108 +5,80 @@
  */
 
 import { type AdapterDiagnosis, type Diagnosis, variantsText } from "../pipeline/doctor/mod.ts";
-import { bytes, count, roofText } from "./layout.ts";
+import { bytes, count, roofText, table } from "./layout.ts";
 
-/** Limits that decide which models fit, and their names for a reader. */
-const LIMITS: [name: string, words: string, isBytes: boolean][] = [
-  ["maxBufferSize", "largest buffer", true],
-  ["maxStorageBufferBindingSize", "largest binding", true],
-  ["maxComputeWorkgroupStorageSize", "workgroup memory", true],
-  ["maxComputeInvocationsPerWorkgroup", "invocations of a workgroup", false],
-  ["maxStorageBuffersPerShaderStage", "buffers of a kernel", false],
-];
+/** A row: a name, which stands once for several, and what there is of it. */
+type Row = [name: string, text: string];
 
 /** Writes a diagnosis as text; `quick` says that its figures of speed mean nothing. */
 export function doctorText(
-  { system, adapter, refusal, others, problems }: Diagnosis,
+  { system, adapter, refusal, others = [], problems }: Diagnosis,
   quick = false,
 ): string {
   const { cards, nvidia, mesa, loader, drivers, environment, container } = system;
-  const lines: [string, string][] = [
+  const versions = [nvidia && `NVIDIA ${nvidia}`, mesa && `Mesa ${mesa}`].filter(Boolean);
+  const rows: Row[] = [
     ["cards", cards.join(", ") || "none visible"],
     ["loader", loader ?? "none (libvulkan.so.1)"],
-    ...drivers.map(({ path, library, api, problem }): [string, string] => [
+    ...drivers.map(({ path, library, api, problem }): Row => [
       "driver file",
       `${path}: ${problem ? `broken, ${problem}` : `${library}${api ? `, Vulkan ${api}` : ""}`}`,
     ]),
-    [
-      "driver version",
-      [nvidia && `NVIDIA ${nvidia}`, mesa && `Mesa ${mesa}`].filter(Boolean).join(", ") || "unknown",
-    ],
-    ...Object.entries(environment).map((pair): [string, string] => ["environment", pair.join("=")]),
-    ...(container ? [["container", container] as [string, string]] : []),
-    ...(others ?? []).map((
-      { by, adapter },
-    ): [string, string] => ["alone", `${by}: ${adapter ?? "no adapter"}`]),
-    ...(adapter ? adapterLines(adapter, quick) : [["adapter", `none: ${refusal}`] as [string, string]]),
+    ["driver version", versions.join(", ") || "unknown"],
+    ...Object.entries(environment).map((pair): Row => ["environment", pair.join("=")]),
+    ...container ? [["container", container] as Row] : [],
+    ...others.map(({ by, adapter }): Row => ["alone", `${by}: ${adapter ?? "no adapter"}`]),
+    ...adapter ? adapterRows(adapter, quick) : [["adapter", `none: ${refusal}`] as Row],
   ];
-  const width = Math.max(...lines.map(([name]) => name.length));
-  let before = "";
-  const body = lines.map(([name, text]) => {
-    const shown = name === before ? "" : name;
-    before = name;
-    return `${shown.padEnd(width)}  ${text}`;
-  });
+  const once = rows.map(([name, text], i) => [name === rows[i - 1]?.[0] ? "" : name, text]);
   const found = problems.map(({ severity, what, remedy }) => `${severity}: ${what}\n  ${remedy}`);
-  return [...body, "", ...(found.length > 0 ? found : ["nothing is wrong"])].join("\n");
+  return [table(null, once), "", ...found.length > 0 ? found : ["nothing is wrong"]].join("\n");
 }
 
-function adapterLines(adapter: AdapterDiagnosis, quick: boolean): [string, string][] {
+function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
   const { name, kind, backend, driver, offers, features, limits, forms, memory, golden, kept } = adapter;
-  const most = (pick: (result: AdapterDiagnosis["golden"][number]) => number) =>
-    Math.max(...golden.map(pick));
+  const [loss, gradients] = (["loss", "gradients"] as const)
+    .map((name) => Math.max(...golden.map((trial) => trial[name])).toExponential(1));
   const wrong = golden.filter(({ right }) => !right);
+  const trials = `${golden.length} of ${golden.length} trials`;
+  const all = memory.allocatable < memory.asked ? "" : ", all that was asked for";
   return [
     ["adapter", `${name}, ${kind === "software" ? "on the processor" : "a GPU"}`],
-    ["", `backend ${backend}, driver ${driver}`],
+    ["adapter", `backend ${backend}, driver ${driver}`],
     ["features", features.join(", ")],
-    ["", `subgroups of 8: ${offers.subgroupsOf8 ? "yes" : "no"}`],
-    ...LIMITS.map(([name, words, isBytes], i): [string, string] => [
-      i === 0 ? "limits" : "",
-      `${words} ${isBytes ? bytes(limits[name]) : count(limits[name])}`,
-    ]),
-    ...forms.map(({ kernel, form, why }): [string, string] => ["forms", `${kernel}=${form}: ${why}`]),
-    [
-      "memory",
-      `${bytes(memory.allocatable)} of buffers at once${
-        memory.allocatable < memory.asked ? "" : ", all that was asked for"
-      }`,
-    ],
+    ["features", `subgroups of 8: ${offers.subgroupsOf8 ? "yes" : "no"}`],
+    ["limits", `largest buffer ${bytes(limits.maxBufferSize)}`],
+    ["limits", `largest binding ${bytes(limits.maxStorageBufferBindingSize)}`],
+    ["limits", `workgroup memory ${bytes(limits.maxComputeWorkgroupStorageSize)}`],
+    ["limits", `invocations of a workgroup ${count(limits.maxComputeInvocationsPerWorkgroup)}`],
+    ["limits", `buffers of a kernel ${count(limits.maxStorageBuffersPerShaderStage)}`],
+    ...forms.map(({ kernel, form, why }): Row => ["forms", `${kernel}=${form}: ${why}`]),
+    ["memory", `${bytes(memory.allocatable)} of buffers at once${all}`],
     [
       "golden values",
-      wrong.length === 0
-        ? `right in ${golden.length} of ${golden.length} trials, all forms; relative errors of losses up to ` +
-          `${most(({ loss }) => loss).toExponential(1)}, of gradients up to ${
-            most(({ gradients }) => gradients).toExponential(1)
-          }`
-        : `wrong in ${wrong.length} of ${golden.length} trials`,
+      wrong.length > 0
+        ? `wrong in ${wrong.length} of ${golden.length} trials`
+        : `right in ${trials}, all forms; relative errors of losses up to ${loss}, of gradients up to ${gradients}`,
     ],
-    ...wrong.map(({ variants, dtype, model, loss, norm, gradients }): [string, string] => [
-      "golden values",
-      `${variantsText(variants)} in ${dtype}, ${model}: losses off by ${loss.toExponential(1)}, norms by ` +
-      `${norm.toExponential(1)}, gradients by ${gradients.toExponential(1)}`,
-    ]),
-    ...(quick ? [["speed", "not measured"] as [string, string]] : speedLines(adapter)),
+    ...wrong.map(({ variants, dtype, model, ...errors }): Row => {
+      const [loss, norm, gradients] = (["loss", "norm", "gradients"] as const)
+        .map((name) => errors[name].toExponential(1));
+      const off = `losses off by ${loss}, norms by ${norm}, gradients by ${gradients}`;
+      return ["golden values", `${variantsText(variants)} in ${dtype}, ${model}: ${off}`];
+    }),
+    ...quick ? [["speed", "not measured"] as Row] : speedRows(adapter),
     ["kept in", kept ?? "no file"],
   ];
 }
 
 /** Writes how fast an adapter is. */
-function speedLines({ roof, step }: AdapterDiagnosis): [string, string][] {
+function speedRows({ roof, step }: AdapterDiagnosis): Row[] {
   const { batch, context, hidden, layers, vocabulary } = step.model;
+  const model = `H=${hidden} L=${layers} V=${vocabulary}, ${batch} sequences of ${context}`;
+  const half = roof.gflopsF16 ? `${count(roof.gflopsF16)} in f16, ` : "";
+  const speed = `${count(step.tokensPerSecond)} tokens/s, ${count(step.gflops)} GFLOP/s`;
   return [
-    [
-      "roof",
-      `${count(roof.gflops)} GFLOP/s in f32, ${roof.gflopsF16 ? `${count(roof.gflopsF16)} in f16, ` : ""}${
-        count(roof.gbytes)
-      } GB/s copying`,
-    ],
-    [
-      "training",
-      `${count(step.tokensPerSecond)} tokens/s, ${count(step.gflops)} GFLOP/s, ${
-        roofText(step.utilisation)
-      } ` +
-      `(H=${hidden} L=${layers} V=${vocabulary}, ${batch} sequences of ${context})`,
-    ],
+    ["roof", `${count(roof.gflops)} GFLOP/s in f32, ${half}${count(roof.gbytes)} GB/s copying`],
+    ["training", `${speed}, ${roofText(step.utilisation)} (${model})`],
   ];
 }

@@ -11,9 +11,6 @@ import { VERSION } from "../pipeline/run/mod.ts";
 import { partitionRemedy, repairOf } from "../pipeline/stages/mod.ts";
 import { worded } from "./wording.ts";
 
-/** Says how to mend a file that is wrong; undefined where that is not known. */
-export type RemedyFor = (where: string) => Promise<Text | undefined> | Text | undefined;
-
 /**
  * A task that threw or was interrupted: the run folder that it worked in, whether an expert may be named to it,
  * the adapter that it opened, and whether it would begin anew.
@@ -35,7 +32,6 @@ const PATHS: Record<string, string> = {
   EPERM: "you must be permitted to: the system does not allow it",
   EROFS: "its disk must be writable: it can only be read",
 };
-const FULL = ["EDQUOT", "ENOSPC"];
 
 /**
  * Maps an error to an exit code. Where the program that reads the output has ended early, that is no error.
@@ -55,75 +51,45 @@ export function explained(error: unknown): unknown {
   const line = oneLine(error.message);
   const [, single, double] = /'([^']*)'$|"([^"]*)"/.exec(line) ?? [];
   const where = single ?? double;
-  const named = where === undefined ? "a path" : `"${where}"`;
-  const { code = line.endsWith("(os error 27)") ? "EFBIG" : "" } = error as { code?: string };
+  const more = { where, cause: error };
+  const use = `Cannot use ${where === undefined ? "a path" : `"${where}"`} as`;
+  const { code = "" } = error as { code?: string };
   if (error instanceof Deno.errors.NotFound) {
-    const what = `Cannot open ${named} as it must exist: there is no such file or folder`;
-    return new InputError(what, { where, cause: error });
+    const what = `${use.replace("use", "open")} it must exist: there is no such file or folder`;
+    return new InputError(what, more);
   }
   if (error instanceof Deno.errors.NotCapable) {
     const remedy = "use an ordinary file, or - for standard input";
-    const what = `Cannot use ${named} as this task must be permitted to: ${line}`;
-    return new InputError(what, { where, remedy, cause: error });
+    return new InputError(`${use} this task must be permitted to: ${line}`, { ...more, remedy });
   }
-  if (code === "EFBIG") {
-    const what =
-      "Cannot write the output as a file must be within the limit of its size (ulimit -f): it is larger";
-    return new RunError(what, { cause: error });
-  }
-  if (FULL.includes(code)) {
+  if (code === "EDQUOT" || code === "ENOSPC") {
     const what = "Cannot write the output as there must be room for it: the disk or device is full";
     return new RunError(what, { remedy: "free some space and run again", cause: error });
   }
-  if (!/^E[A-Z\d]+$/.test(code)) return error;
-  const rule = PATHS[code];
-  if (rule !== undefined) return new InputError(`Cannot use ${named} as ${rule}`, { where, cause: error });
-  return new RunError(`Cannot use ${named} as the system must allow it: ${line}`, { where, cause: error });
+  if (code in PATHS) return new InputError(`${use} ${PATHS[code]}`, more);
+  return /^E[A-Z\d]+$/.test(code) ? new RunError(`${use} the system must allow it: ${line}`, more) : error;
 }
 
-/** What a folder holds that only answers prompts, of what the answers come from. */
-const OF_ANSWERS = /^(tokenizer\.json|(partitioner|experts)(\/.*)?)$/;
-
-/** Whether a folder holds what answers prompts, and nothing that it could be made from. */
-async function onlyAnswers(run: string): Promise<boolean> {
-  const isThere = (name: string) => Deno.stat(`${run}/${name}`).then(() => true, () => false);
-  const [experts, partitioner, ...others] = await Promise.all(
-    ["experts", "partitioner", "tokens", "partition"].map(isThere),
-  );
-  return (experts || partitioner) && !others.includes(true);
-}
-
-/**
- * Says how to mend a file: as the stages of its run make it, or by a partition, another folder or a copy if there is no such run.
- */
+/** Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
-  const isOfAnswers = where.startsWith(`${run}/`) && OF_ANSWERS.test(where.slice(`${run}/`.length));
-  if (isOfAnswers && await onlyAnswers(run!)) return "copy it again from its run";
   const remedy = await repairOf(where, { choosing });
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
   return await Deno.stat(`${run}/config.json`).then(() => undefined, () => partitionRemedy(run));
 }
 
 /**
- * Words an error. An explained error takes one line; if it has no remedy, `remedyFor` may know one for its
- * file. A bug gets what failed, where, and how to report it.
+ * Words an error. An explained error takes one line; if it has no remedy, the run that its file is of may know one. A bug gets
+ * what failed, where, and how to report it.
  */
-export async function describe(
-  error: unknown,
-  { remedyFor = (where) => mended(where, known), ...known }: Known & { remedyFor?: RemedyFor } = {},
-): Promise<string> {
+export async function describe(error: unknown, known: Known = {}): Promise<string> {
   const told = explained(error);
   if (!(told instanceof ExplainedError)) return bugText(error, known.adapter);
-  let { what, where, remedy } = told;
-  if (told instanceof InputError && where !== undefined) {
-    try {
-      remedy ??= await remedyFor(where);
-    } catch {
-      // The first error must be told, not this one.
-    }
-  }
-  if (remedy !== undefined) what = say`${what}; ${remedy}`;
-  return `error: ${shortened(oneLine(worded(what)))}`;
+  const { what, where, remedy } = told;
+  const mend = remedy ??
+    (told instanceof InputError && where !== undefined
+      ? await mended(where, known).catch(() => undefined) // the first error must be told, not this one
+      : undefined);
+  return `error: ${oneLine(worded(mend === undefined ? what : say`${what}; ${mend}`))}`;
 }
 
 function bugText(error: unknown, adapter: string | undefined): string {
@@ -143,12 +109,5 @@ function placeOf(error: unknown): string | undefined {
   const line = error.stack?.split("\n").find((line) => /^\s+at /.test(line) && line.includes(ROOT));
   return line?.slice(line.indexOf(ROOT) + ROOT.length).replace(/:\d+\)?$/, "") ?? placeOf(error.cause);
 }
-
-/** Longest word that is told whole: no name of a file is longer. */
-const MOST = 255;
-
-/** Cuts words that are too long to be names out of the middle of a text. */
-const shortened = (text: string): string =>
-  text.replace(/\S+/g, (word) => word.length > MOST ? `${word.slice(0, 80)}…${word.slice(-20)}` : word);
 
 const oneLine = (text: string): string => text.replace(/\s*\n\s*/g, " ").trim();

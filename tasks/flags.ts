@@ -7,12 +7,29 @@
 import { InputError } from "../kernels/mod.ts";
 import { nearest } from "../pipeline/settings/mod.ts";
 
+/** What people type who know other programs, and the flags that do it here: a task has some of them, or none. */
+const MEANT: Record<string, string[]> = {
+  ...one(["lr", "learning-rate", "rate"], "learning-rate", "expert-rate", "router-rate", "dense-rate"),
+  ...one(["batch-size", "batch", "micro-batch-size"], "expert-batch", "router-batch", "score-batch"),
+  ...one(["steps", "max-steps", "num-steps", "iters", "max-iters"], "expert-steps", "rounds"),
+  ...one(["epochs", "num-epochs"], "epochs", "expert-epochs", "rounds"),
+  ...one(["input-dir", "input-file", "data", "data-dir", "dataset", "inputs"], "input", "run"),
+  ...one(["output-dir", "out-dir", "out", "dir", "folder"], "output", "run"),
+  ...one(["num-experts", "n-experts", "clusters", "k"], "experts"),
+  ...one(["seq-len", "seq-length", "context", "block-size", "max-length"], "sequence-length"),
+  ...one(["device", "cuda"], "gpu", "adapter"),
+};
+
+function one(typed: string[], ...flags: string[]): Record<string, string[]> {
+  return Object.fromEntries(typed.map((name) => [name, flags]));
+}
+
 /** Most tasks that are named. */
 const MOST = 3;
 
 /**
- * Explains that `word` is no flag of a task, whose flags are `own`. It names the one of these that is near, if
- * one is, and the tasks that have this very flag.
+ * Explains that `word` is no flag of a task, whose flags are `own`. It names those of them that are meant, or the one that is
+ * near, and the tasks that have this very flag.
  */
 export async function unknownFlag(
   task: string,
@@ -22,17 +39,20 @@ export async function unknownFlag(
 ): Promise<InputError> {
   const flag = word.replace(/=.*/s, "");
   const name = flag.replace(/^--?/, "");
+  const meant = MEANT[name]?.filter((other) => own.includes(other)).map((other) => `--${other}`) ?? [];
   const near = nearest(name, [...own, "help"]);
   const others = flag.startsWith("--") ? (await tasksWith(name)).filter((other) => other !== task) : [];
   const facts = [
     `${flag} is not`,
-    ...near === undefined ? [] : [`the nearest is --${near}`],
+    ...meant.length > 0
+      ? [`here it is ${meant.join(" or ")}`]
+      : near === undefined
+      ? []
+      : [`the nearest is --${near}`],
     ...others.length === 0 ? [] : [`but ${taking(others)} ${flag}`],
   ];
-  return new InputError(
-    `Cannot run task "${task}" as every flag must be one of its own: ${facts.join(", ")}`,
-    { remedy },
-  );
+  const what = `Cannot run task "${task}" as every flag must be one of its own: ${facts.join(", ")}`;
+  return new InputError(what, { remedy });
 }
 
 /** Says which tasks take something. */
@@ -43,13 +63,9 @@ function taking(tasks: readonly string[]): string {
   return `tasks ${names}${more > 0 ? ` and ${more} more` : ""} take`;
 }
 
-/**
- * Lists the tasks of `deno.json` that have a flag, by the table `flags.json`: loading the tasks themselves
- * would load their packages, which need not be here.
- */
+/** Lists the tasks that have a flag, by a table: loading the tasks would load their packages, which need not be here. */
 async function tasksWith(flag: string): Promise<string[]> {
-  const read = async (file: string) => JSON.parse(await Deno.readTextFile(new URL(file, import.meta.url)));
-  const { tasks } = await read("../deno.json");
-  const flags: Record<string, string> = await read("flags.json");
-  return Object.keys(tasks).filter((name) => flags[name]?.split(" ").includes(flag));
+  const table = await Deno.readTextFile(new URL("flags.json", import.meta.url));
+  return Object.entries<string>(JSON.parse(table))
+    .flatMap(([task, flags]) => flags.split(" ").includes(flag) ? [task] : []);
 }

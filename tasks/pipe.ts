@@ -14,17 +14,13 @@ import {
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
-import { type Configuration, presetOf, type Sources } from "../pipeline/settings/mod.ts";
+import { type Configuration, type Fields, presetOf, type Sources } from "../pipeline/settings/mod.ts";
 import { checkOutput } from "../pipeline/stages/mod.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
+import type { Call } from "./command.ts";
 
 /** What ends the work of a pipe, and what shows a line that is no part of its result. */
-export interface PipeOptions {
-  /** Ends the work. */
-  signal: AbortSignal;
-  /** Shows a line that is no part of the result. */
-  tell: (text: string) => void;
-}
+export type PipeOptions = Pick<Call<Fields>, "signal" | "tell">;
 
 const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
 
@@ -35,32 +31,17 @@ const OF_RUNS = ["run", "part", "json", "force", "check", "reuse"];
 export function pipeValues(
   { sources, given }: { sources: Sources; given: ReadonlySet<string> },
   ofRuns: readonly (keyof Configuration)[] = [],
-  words?: PipeWords,
+  { pipe = "files or a pipe", left = "the files" }: PipeWords = {},
 ): Partial<Configuration> {
   const { flags = {} } = sources;
-  refuseOfRuns(
-    [...OF_RUNS.filter((name) => given.has(name)), ...ofRuns.filter((name) => name in flags)],
-    words,
-  );
-  return { ...presetOf(sources.preset), ...sources.file, ...flags };
+  const [name] = [...OF_RUNS.filter((name) => given.has(name)), ...ofRuns.filter((name) => name in flags)];
+  if (name === undefined) return { ...presetOf(sources.preset), ...sources.file, ...flags };
+  const must = say`Cannot use ${setting(name)} with ${pipe} as it must go with a run folder`;
+  throw new InputError(say`${must}: leave it out, or ${left}`);
 }
 
-/** How a message calls what makes work that of a pipe. */
-interface PipeWords {
-  pipe?: string;
-  left?: string;
-}
-
-/** Throws an `InputError` for the first of the names, if there is one: of what only makes sense in a run folder. */
-function refuseOfRuns(
-  [name]: readonly string[],
-  { pipe = "files or a pipe", left = "the files" }: PipeWords = {},
-): void {
-  if (name === undefined) return;
-  throw new InputError(
-    say`Cannot use ${setting(name)} with ${pipe} as it must go with a run folder: leave it out, or ${left}`,
-  );
-}
+/** How a message calls what makes work that of a pipe, and how else to leave it. */
+type PipeWords = Partial<Record<"pipe" | "left", string>>;
 
 /**
  * Throws an `InputError` where the file that a task is to write is a file of a run, or one that it reads: one of `files`,
@@ -128,27 +109,15 @@ export async function arrowInputAgain(
 
 /** Finds E in scores without consuming a batch: in the first one that has rows or tells it. */
 export async function peekExperts(batches: ReadableStream<RecordBatch>) {
-  const iterator = batches[Symbol.asyncIterator]();
-  const seen: RecordBatch[] = [];
+  const [ahead, all] = batches.tee();
   let experts: number | undefined;
-  let isDecided = false;
-  while (!isDecided) {
-    const { done, value } = await iterator.next();
-    if (done) break;
-    seen.push(value);
-    const { nll, rows } = fromBatch(value);
-    experts = rows > 0 && nll ? nll.length / rows : lineageOf(value)?.experts;
-    isDecided = rows > 0 || experts !== undefined;
+  for await (const batch of ahead.values({ preventCancel: true })) {
+    const { nll, rows } = fromBatch(batch);
+    experts = rows > 0 && nll ? nll.length / rows : lineageOf(batch)?.experts;
+    if (rows > 0 || experts !== undefined) break;
   }
-  const all = async function* () {
-    try {
-      yield* seen.splice(0);
-      for (let next = await iterator.next(); !next.done; next = await iterator.next()) yield next.value;
-    } finally {
-      await iterator.return?.();
-    }
-  };
-  return { experts: experts || 1, batches: ReadableStream.from(all()) };
+  void ahead.cancel(); // done when the other one is
+  return { experts: experts || 1, batches: all };
 }
 
 /** Writes batches to the file `output` (IPC file format), or to standard output (IPC stream) where it is not given or "-". */
@@ -158,8 +127,7 @@ export async function arrowOutput(
   { signal, tell }: PipeOptions,
 ): Promise<void> {
   if (output && output !== "-") {
-    const made = ReadableStream.from(until(signal, batches));
-    const { rows } = await writeArrowFile(output, made, undefined, { closes: true });
+    const { rows } = await writeArrowFile(output, until(signal, batches), undefined, { closes: true });
     return tell(`${output}: ${rows} rows`);
   }
   if (Deno.stdout.isTerminal()) {
@@ -171,32 +139,11 @@ export async function arrowOutput(
 }
 
 /**
- * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file then
- * removes what is written so far. It reads nothing ahead.
+ * Passes on what comes until `signal` ends it, also while nothing comes: who writes it to a file then removes what is written
+ * so far.
  */
-export async function* until<Item>(
-  signal: AbortSignal,
-  items: AsyncIterable<Item>,
-): AsyncGenerator<Item, void, void> {
-  const iterator = items[Symbol.asyncIterator]();
-  let fail = (_reason: unknown) => {};
-  const end = () => fail(signal.reason);
-  // A promise of its own for each item: one for all of them would keep them all.
-  const next = () =>
-    new Promise<IteratorResult<Item>>((resolve, reject) => {
-      fail = reject;
-      signal.throwIfAborted();
-      iterator.next().then(resolve, reject);
-    });
-  signal.addEventListener("abort", end);
-  try {
-    for (let item = await next(); !item.done; item = await next()) yield item.value;
-  } finally {
-    signal.removeEventListener("abort", end);
-    const closed = iterator.return?.();
-    if (signal.aborted) closed?.catch(() => {}); // it may wait for what never comes
-    else await closed;
-  }
+export function until<Item>(signal: AbortSignal, items: AsyncIterable<Item>): ReadableStream<Item> {
+  return ReadableStream.from(items).pipeThrough(new TransformStream<Item, Item>(), { signal });
 }
 
 /** Writes bytes to standard output. `signal` ends the writing even if the source of the bytes ignores it. */

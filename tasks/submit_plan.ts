@@ -9,7 +9,8 @@ import { resolve } from "node:path";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type JobPlan, MADE_ZERO_SHOT, type ProcessLimit, zeroShotTasks } from "../pipeline/stages/mod.ts";
-import { type Call, fromHere } from "./command.ts";
+import { fromHere } from "./arguments.ts";
+import type { Call } from "./command.ts";
 import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
 
 /** The options that a plan depends on. */

@@ -11,6 +11,7 @@ import { quoted } from "./wording.ts";
 
 /** The part of `deno.json` that is read. */
 interface Project {
+  permissions: { server: { net: string[] } };
   tasks: { serve: { command: string } };
 }
 
@@ -33,7 +34,7 @@ export async function checkUpstreams(
     say`Cannot forward to ${refused.join(" and ")} as a task may reach this machine alone, and ${
       setting("upstream")
     } names another`,
-    { remedy: `run ${commandFor(project.tasks.serve.command, refused, args)}` },
+    { remedy: `run ${commandFor(project, refused, args)}` },
   );
 }
 
@@ -41,13 +42,15 @@ export async function checkUpstreams(
  * Writes the command of the task with more addresses that it may reach, as a shell takes it where the task was
  * called: its paths are meant from there.
  */
-function commandFor(command: string, hosts: readonly string[], args: readonly string[]): string {
+function commandFor(
+  { tasks, permissions }: Project,
+  hosts: readonly string[],
+  args: readonly string[],
+): string {
   const isElsewhere = ![undefined, Deno.cwd()].includes(Deno.env.get("INIT_CWD"));
-  const permitted = command.split(" ").map((word) => {
-    if (word.startsWith("--allow-net=")) return quoted([word, ...hosts].join(","));
-    return isElsewhere && word === "tasks/serve.ts"
-      ? quoted(fileURLToPath(new URL("serve.ts", import.meta.url)))
-      : word;
-  });
-  return [...permitted, ...args.map(quoted)].join(" ");
+  const file = isElsewhere ? fileURLToPath(new URL("serve.ts", import.meta.url)) : "tasks/serve.ts";
+  const net = `--allow-net=${[...permissions.server.net, ...hosts]}`; // replaces what the set permits
+  return [tasks.serve.command.replace("tasks/serve.ts", quoted(net)), ...[file, ...args].map(quoted)].join(
+    " ",
+  );
 }

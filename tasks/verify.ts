@@ -7,7 +7,8 @@
 import { InputError, RunError } from "../kernels/mod.ts";
 import { comparePartition, verifyRun } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { defineTask, fromHere } from "./command.ts";
+import { fromHere } from "./arguments.ts";
+import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { verifyText } from "./text.ts";
 import { worded } from "./wording.ts";

@@ -7,6 +7,7 @@
 
 import { type TaskReference, type Text, type Words, wordText } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
+import { DEVICE } from "./options.ts";
 
 /** Words a text for the command line. */
 export function worded(text: Text): string {
@@ -29,7 +30,7 @@ export function argumentsOf(reference: TaskReference): string[] {
 }
 
 function flagOf(name: string): string {
-  const known: Fields = FIELDS;
+  const known: Fields = { ...FIELDS, ...DEVICE };
   return `--${known[name]?.flag ?? field.kebabCase(name)}`;
 }
 

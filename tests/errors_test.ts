@@ -9,9 +9,7 @@ import {
   SMALL,
   smallCorpus,
   task,
-  taskCommand,
 } from "./tasks/support.ts";
-import { until } from "./slurm.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
 function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
@@ -421,24 +419,3 @@ Deno.test("help for a full device ends with one line", async () => {
     "error: Cannot write the output as there must be room for it: the disk or device is full; free some space and run again\n",
   ]);
 });
-
-Deno.test("a file beyond the limit of its size ends with one line, and leaves no file", () =>
-  inFolder(async (folder) => {
-    const args = ["--run", `${folder}/run`, "--input", "-", "--format", "jsonl", ...SMALL];
-    const child = taskCommand("partition", args, { stdin: "piped" }).spawn();
-    // The limit is set on the process that waits for its text: Deno's own caches, written at the start, are larger.
-    await until("the process that reads", () => exists(`${folder}/run/corpus`), 120);
-    const limit = await new Deno.Command("prlimit", { args: ["--pid", `${child.pid}`, "--fsize=8192"] })
-      .output();
-    assertEquals(limit.code, 0, new TextDecoder().decode(limit.stderr));
-    await ReadableStream.from([new TextEncoder().encode(smallCorpus())]).pipeTo(child.stdin);
-    const { code, stdout, stderr } = await child.output();
-    const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
-    assertFails(
-      { code, stdout, out, err },
-      1,
-      "Cannot write the output as a file must be within the limit",
-      "it is larger",
-    );
-    assertEquals(await hashes(folder), {});
-  }));

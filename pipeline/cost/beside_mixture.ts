@@ -9,22 +9,14 @@ import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { largerDenseShape } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { forwardFlops, mixtureFlops, trainingFlops } from "./flops.ts";
+import { forwardFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
 import { answeringOf, inferenceMemory, routingMemory, trainingMemory } from "./memory.ts";
 import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
 
-/** The larger dense model, trained for about as many FLOPs as the mixture. */
-export interface EqualCompute {
-  /** Its shape. */
-  model: ModelConfig;
-  /** Its weights. */
+/** What a model costs beside the mixture: its weights, and FLOPs. */
+interface BesideMixture {
+  /** Weights of the model. */
   parameters: number;
-  /** Sequences per step: those of an expert. */
-  batch: number;
-  /** Training steps. */
-  steps: number;
-  /** Tokens that it sees, padding included. */
-  tokens: number;
   /** FLOPs of its training. */
   training: number;
   /** FLOPs of training the mixture: experts, routers and scoring. */
@@ -33,6 +25,30 @@ export interface EqualCompute {
   inference: number;
   /** FLOPs of one sequence through an expert. */
   expertInference: number;
+}
+
+/** The larger dense model, trained for about as many FLOPs as the mixture. */
+export interface EqualCompute extends BesideMixture {
+  /** Its shape. */
+  model: ModelConfig;
+  /** Sequences per step: those of an expert. */
+  batch: number;
+  /** Training steps. */
+  steps: number;
+  /** Tokens that it sees, padding included. */
+  tokens: number;
+}
+
+/** What a model costs beside the mixture and one of its experts. */
+export interface TrainingCost extends BesideMixture {
+  /**
+   * Device memory, in bytes, for training the model and an expert, with all activations kept, and for
+   * generating with either. `routing` is that of all routers on the prefix of a prompt, which the mixture takes
+   * beside an expert's: 0 where no models route, absent from results of versions that did not count it.
+   */
+  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number> & {
+    routing?: number;
+  };
 }
 
 /**
@@ -48,42 +64,20 @@ export function equalCompute(
   const model = largerDenseShape(configuration);
   validateModelConfig(model, "the larger dense model");
   const shape = mixtureOf(configuration, corpus, routers);
-  const { total, inference } = mixtureFlops(shape);
   const { batch, length } = shape;
   const perStep = trainingFlops(model, batch, length);
-  const steps = Math.max(1, Math.round(total / perStep));
-  return {
-    model,
-    parameters: parameterCount(model),
-    batch,
-    steps,
-    tokens: steps * batch * length,
-    training: steps * perStep,
-    mixture: total,
-    inference: forwardFlops(model, 1, length),
-    expertInference: inference,
-  };
+  const steps = Math.max(1, Math.round(mixtureFlops(shape).total / perStep));
+  return { model, batch, steps, tokens: steps * batch * length, ...flopsBeside(shape, model, batch, steps) };
 }
 
-/** What a model costs beside the mixture and one of its experts. */
-export interface TrainingCost {
-  /** Weights of the model. */
-  parameters: number;
-  /** FLOPs of its training. */
-  training: number;
-  /** FLOPs of the mixture's: experts, routers and scoring. */
-  mixture: number;
-  /** FLOPs of one sequence. */
-  inference: number;
-  /** FLOPs of one sequence through an expert. */
-  expertInference: number;
-  /**
-   * Device memory, in bytes, for training the model and an expert, with all activations kept, and for
-   * generating with either. `routing` is that of all routers on the prefix of a prompt, which the mixture takes
-   * beside an expert's: 0 where no models route, absent from results of versions that did not count it.
-   */
-  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number> & {
-    routing?: number;
+function flopsBeside(shape: MixtureShape, model: ModelConfig, batch: number, steps: number): BesideMixture {
+  const { total: mixture, inference: expertInference } = mixtureFlops(shape);
+  return {
+    parameters: parameterCount(model),
+    training: steps * trainingFlops(model, batch, shape.length),
+    mixture,
+    inference: forwardFlops(model, 1, shape.length),
+    expertInference,
   };
 }
 
@@ -109,23 +103,14 @@ export function besideMixture(
 ): TrainingCost {
   const shape = mixtureOf(configuration, corpus, routers);
   const { length, expert, router, routers: models, prefix } = shape;
-  const { total, inference } = mixtureFlops(shape);
-  const training = {
-    microBatch: configuration.microBatch || configuration.expertBatch,
-    length,
-    dtype: configuration.dtype,
-    kind,
-  };
+  const { microBatch: micro, expertBatch, dtype } = configuration;
+  const training = { microBatch: micro || expertBatch, length, dtype, kind };
   const answer = answeringOf(length);
   return {
-    parameters: parameterCount(model),
-    training: steps * trainingFlops(model, batch, length),
-    mixture: total,
-    inference: forwardFlops(model, 1, length),
-    expertInference: inference,
+    ...flopsBeside(shape, model, batch, steps),
     memory: {
       training: trainingMemory(model, { ...training, batch }).total,
-      expertTraining: trainingMemory(expert, { ...training, batch: configuration.expertBatch }).total,
+      expertTraining: trainingMemory(expert, { ...training, batch: expertBatch }).total,
       inference: inferenceMemory(model, answer).total,
       expertInference: inferenceMemory(expert, answer).total,
       routing: routingMemory(router, { prefix, models, kind }).total,
@@ -139,9 +124,9 @@ const COMPUTE_APART = 0.01;
 /** Warns of a model whose training should cost as much as that of the mixture and does not; undefined where it does. */
 export function costApart(
   name: string,
-  cost: Pick<TrainingCost, "training" | "mixture">,
+  { training, mixture }: Pick<TrainingCost, "training" | "mixture">,
 ): string | undefined {
-  if (Math.abs(cost.training / cost.mixture - 1) <= COMPUTE_APART) return undefined;
-  const [own, mixture] = [cost.training, cost.mixture].map((flops) => flops.toExponential(3));
-  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${mixture}: they are more than 1% apart`;
+  if (Math.abs(training / mixture - 1) <= COMPUTE_APART) return undefined;
+  const [own, whole] = [training, mixture].map((flops) => flops.toExponential(3));
+  return `the training of ${name} takes ${own} FLOPs, that of the mixture ${whole}: they are more than 1% apart`;
 }

@@ -13,14 +13,10 @@ const WEIGHT_BYTES = 4; // an f32 per weight
 const BOTH_WAYS = 2; // sent and received
 
 /** Counts the bytes that a router sends and receives in one exchange of scores of `sequences`. */
-export function exchangeBytes(sequences: number): number {
-  return BOTH_WAYS * SCORE_BYTES * sequences;
-}
+export const exchangeBytes = (sequences: number): number => BOTH_WAYS * SCORE_BYTES * sequences;
 
 /** Counts the bytes that a node sends and receives per step of data-parallel training: all gradients, f32. */
-export function denseStepBytes(parameters: number): number {
-  return BOTH_WAYS * WEIGHT_BYTES * parameters;
-}
+export const denseStepBytes = (parameters: number): number => BOTH_WAYS * WEIGHT_BYTES * parameters;
 
 /** Bytes exchanged in the whole of training. */
 export interface Communication {
@@ -38,13 +34,14 @@ export interface Communication {
   denseBytesPerNode: number;
 }
 
+/** Counts what is exchanged for the mixture of a configuration, and for a dense model of `parameters` weights. */
 export function communicationOf(
-  configuration: Configuration,
+  { rounds, roundSequences, experts }: Configuration,
   mixture: MixtureShape,
   parameters: number,
 ): Communication {
-  const exchanges = mixture.routerSteps > 0 ? configuration.rounds : 0;
-  const bytesPerExchange = exchangeBytes(configuration.roundSequences * configuration.experts);
+  const exchanges = mixture.routerSteps > 0 ? rounds : 0;
+  const bytesPerExchange = exchangeBytes(roundSequences * experts);
   const corpusBytes = mixture.routers > 0 ? exchangeBytes(mixture.corpusScored) : 0;
   const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
   const denseBytesPerStep = denseStepBytes(parameters);

@@ -39,29 +39,16 @@ import {
   trainingFlops,
 } from "./flops.ts";
 
-/** Seconds on a device, as if nothing ran at the same time as anything else. */
-export interface CostTimes {
-  /** Training of one expert. */
-  oneExpert: number;
-  /** Training of all experts, one after another. */
-  allExperts: number;
-  /** Router training with its scoring. */
-  routers: number;
-  /** Scoring of the corpus. */
-  sharding: number;
-  /** Training of the dense model. */
-  dense: number;
-  /** Training of the larger dense model. */
-  equalCompute: number;
-  /** Training of the Switch Transformer. */
-  switch: number;
-  /** A prompt of S tokens: all routers on its prefix, one expert on all of it. */
-  prompt: number;
-  /** The same prompt through the dense model. */
-  densePrompt: number;
-  /** The same prompt through the larger dense model. */
-  equalComputePrompt: number;
-}
+/**
+ * A figure of each training and prompt: training of one expert, and of all one after another; of routers, with its
+ * scoring; scoring of the corpus (`sharding`); training of the dense model, of the larger one, of the Switch Transformer;
+ * a prompt of S tokens, by all routers on its prefix and one expert on all of it, by the dense model and by the larger one.
+ */
+export type CostTimes = Record<
+  | ("oneExpert" | "allExperts" | "routers" | "sharding" | "dense" | "equalCompute" | "switch")
+  | ("prompt" | "densePrompt" | "equalComputePrompt"),
+  number
+>;
 
 /** Everything that a configuration costs. */
 export interface Cost {
@@ -95,26 +82,17 @@ export interface Cost {
   switch: SwitchCost;
   /** Bytes exchanged. */
   communication: Communication;
-  /** Device memory, in bytes, each on a device of its own. */
-  memory: {
-    /** Training of one expert. */
-    expert: TrainingMemory;
-    /** Training of all routers side by side on one device, and scoring with them, as `train-routers` does. */
-    routers: TrainingMemory;
-    /** Training of the dense model with E times the batch, on one device. */
-    dense: TrainingMemory;
-    /** Training of the Switch Transformer. */
-    switch: TrainingMemory;
-    /** Generation with one expert, up to S tokens. */
-    inference: InferenceMemory;
-    /** Generation with the Switch Transformer, up to S tokens. */
-    switchInference: InferenceMemory;
-    /** All routers on the prefix of one prompt. */
-    routing: InferenceMemory;
-  };
+  /**
+   * Device memory, in bytes, each on a device of its own: training of one expert, of all routers side by side (and scoring
+   * with them, as `train-routers` does), of the dense model with E times the batch, of the Switch Transformer; generation of
+   * up to S tokens with one expert and with the Switch Transformer; all routers on the prefix of one prompt.
+   */
+  memory:
+    & Record<"expert" | "routers" | "dense" | "switch", TrainingMemory>
+    & Record<"inference" | "switchInference" | "routing", InferenceMemory>;
   /** FLOPs of what `seconds` tells the time of, with activations that are computed again. */
-  work: Record<keyof CostTimes, number>;
-  /** Seconds on the given device. */
+  work: CostTimes;
+  /** Seconds on the given device, as if nothing ran at the same time as anything else. */
   seconds: CostTimes;
   /** The device for which `seconds` are estimated. */
   device: CostDevice;
@@ -163,11 +141,10 @@ export interface CostDevice {
   memoryBytes?: number;
 }
 
-/** Memory of training routers where there are none. */
-const NO_MEMORY: TrainingMemory = {
-  ...{ weights: 0, transposed: 0, activations: 0 },
-  ...{ gradients: 0, moments: 0, other: 0, largest: 0, total: 0 },
-};
+/** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
+export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
+  return slowedFlops(flops, model, adapterKindOf(device)) / (device.flops * device.utilisation);
+}
 
 /** What {@link costOf} takes besides a configuration. */
 export interface CostOptions extends CostDevice {
@@ -183,18 +160,8 @@ export interface CostOptions extends CostDevice {
   routers?: OtherRouters;
 }
 
-/**
- * The Switch Transformer beside the mixture: the shape of an expert, with experts of its own in every layer.
- */
-export interface SwitchCost {
-  /** Its shape. */
-  model: ModelConfig;
-  /** Its weights. */
-  parameters: number;
-  /** Sequences per step. */
-  batch: number;
-  /** Training steps. */
-  steps: number;
+/** The Switch Transformer beside the mixture: the shape of an expert, with experts of its own in every layer. */
+export interface SwitchCost extends Pick<EqualCompute, "model" | "parameters" | "batch" | "steps"> {
   /** FLOPs of its training. */
   training: number;
   /** FLOPs of one sequence. */
@@ -206,37 +173,22 @@ export interface SwitchCost {
  * together.
  */
 export function costOf(configuration: Configuration, options: CostOptions): Cost {
-  const { corpus, recompute = false, flops: peak, utilisation, name, adopted = [], routers: others } =
-    options;
+  const { corpus, flops: peak, utilisation, name, adopted = [], routers: others } = options;
   const mixture = mixtureOf(configuration, corpus, others);
-  const { router, expert, experts, routers, length, prefix, batch, routerBatch, routerLength, steps } =
-    mixture;
-  const flops = mixtureFlops(mixture);
+  const { router, expert, experts, routers, batch } = mixture;
+  const flops = { ...mixtureFlops(mixture), recomputed: again(mixture, expert, options, batch * experts) };
   const larger = equalCompute(configuration, corpus, others);
-  const tokenwise = switchShape(configuration);
-  const again = (model: ModelConfig, sequences: number) =>
-    recompute ? layersFlops(model, sequences, length) : 0;
-  const recomputed = steps * again(expert, batch * experts);
+  const tokenwise = switchOf(configuration, mixture);
   const parameters = { router: parameterCount(router), expert: parameterCount(expert) };
   const more = adopted.reduce((sum, own) => sum + own.parameters - parameters.expert, 0);
-  const kind = adapterKindOf(options);
-  const training = {
-    length,
-    microBatch: configuration.microBatch || batch,
-    recompute,
-    dtype: configuration.dtype,
-    kind,
-  };
-  const answer = answeringOf(length);
-  const ofSwitch = steps * trainingFlops(tokenwise, batch * experts, length);
   const sums = (of: (flops: number, model: ModelConfig) => number): CostTimes => ({
-    oneExpert: of((flops.experts + recomputed) / experts, expert),
-    allExperts: of(flops.experts + recomputed, expert),
+    oneExpert: of((flops.experts + flops.recomputed) / experts, expert),
+    allExperts: of(flops.experts + flops.recomputed, expert),
     routers: of(flops.trainRouters + flops.shardForRouters, router),
     sharding: of(flops.shardForExperts, router),
-    dense: of(flops.dense + recomputed, expert),
-    equalCompute: of(larger.training + larger.steps * again(larger.model, larger.batch), larger.model),
-    switch: of(ofSwitch + steps * again(tokenwise, batch * experts), tokenwise),
+    dense: of(flops.dense + flops.recomputed, expert),
+    equalCompute: of(larger.training + again(larger, larger.model, options), larger.model),
+    switch: of(tokenwise.training + again(tokenwise, tokenwise.model, options), tokenwise.model),
     prompt: of(flops.inference, expert) + of(flops.inferenceOverhead, router),
     densePrompt: of(flops.inference, expert),
     equalComputePrompt: of(larger.inference, larger.model),
@@ -248,28 +200,11 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
     ...adopted.length > 0 && { adopted },
     ...configuration.routers !== "" &&
       { otherRouters: { folder: configuration.routers, known: others !== undefined } },
-    flops: { ...flops, recomputed },
+    flops,
     equalCompute: larger,
-    switch: {
-      model: tokenwise,
-      parameters: parameterCount(tokenwise),
-      batch: batch * experts,
-      steps,
-      training: ofSwitch,
-      inference: forwardFlops(tokenwise, 1, length),
-    },
+    switch: tokenwise,
     communication: communicationOf(configuration, mixture, parameters.expert),
-    memory: {
-      expert: trainingMemory(expert, { ...training, batch }),
-      routers: routers > 0
-        ? routerMemory(router, { batch: routerBatch, length: routerLength, models: routers, kind, prefix })
-        : NO_MEMORY,
-      dense: trainingMemory(expert, { ...training, batch: batch * experts }),
-      switch: trainingMemory(tokenwise, { ...training, batch: batch * experts }),
-      inference: inferenceMemory(expert, answer),
-      switchInference: inferenceMemory(tokenwise, answer),
-      routing: routingMemory(router, { prefix, models: routers, kind }),
-    },
+    memory: memoryOf(configuration, mixture, tokenwise.model, options),
     work: sums((flops) => flops),
     seconds: sums((flops, model) => secondsOn(options, flops, model)),
     device: { flops: peak, utilisation, ...(name === undefined ? {} : { name }) },
@@ -277,9 +212,54 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
   };
 }
 
-/** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
-export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
-  return slowedFlops(flops, model, adapterKindOf(device)) / (device.flops * device.utilisation);
+/** Counts what computing the activations of a training again adds, with `sequences` per step. */
+function again(
+  { steps, batch }: Pick<MixtureShape, "steps" | "batch">,
+  model: ModelConfig,
+  { recompute }: CostOptions,
+  sequences = batch,
+): number {
+  return recompute ? steps * layersFlops(model, sequences, model.context) : 0;
+}
+
+function switchOf(configuration: Configuration, mixture: MixtureShape): SwitchCost {
+  const { steps, experts, length } = mixture;
+  const model = switchShape(configuration);
+  const batch = mixture.batch * experts;
+  return {
+    ...{ model, parameters: parameterCount(model), batch, steps },
+    training: steps * trainingFlops(model, batch, length),
+    inference: forwardFlops(model, 1, length),
+  };
+}
+
+function memoryOf(
+  { microBatch, dtype }: Configuration,
+  { router, expert, experts, routers: models, length, prefix, batch, routerBatch, routerLength }:
+    MixtureShape,
+  tokenwise: ModelConfig,
+  { recompute, ...device }: CostOptions,
+): Cost["memory"] {
+  const kind = adapterKindOf(device);
+  const training = (model: ModelConfig, sequences = batch) =>
+    trainingMemory(model, {
+      batch: sequences,
+      length,
+      microBatch: microBatch || batch,
+      recompute,
+      dtype,
+      kind,
+    });
+  const answer = answeringOf(length);
+  return {
+    expert: training(expert),
+    routers: routerMemory(router, { batch: routerBatch, length: routerLength, models, kind, prefix }),
+    dense: training(expert, batch * experts),
+    switch: training(tokenwise, batch * experts),
+    inference: inferenceMemory(expert, answer),
+    switchInference: inferenceMemory(tokenwise, answer),
+    routing: routingMemory(router, { prefix, models, kind }),
+  };
 }
 
 /** The settings that the number of sequences depends on, besides the seed of the text. */

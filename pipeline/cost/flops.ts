@@ -10,8 +10,7 @@ import { layerOf } from "../model/sublayers/layer.ts";
 
 /** Counts the FLOPs of one forward pass over `sequences` of `length` tokens each. */
 export function forwardFlops(model: ModelConfig, sequences: number, length: number): number {
-  const { vocabulary, hidden } = model;
-  const tokens = sequences * length;
+  const [tokens, { vocabulary, hidden }] = [sequences * length, model];
   const layers = layersFlops(model, sequences, length);
   return tokens * hidden + layers + 2 * tokens * hidden * vocabulary + 3 * tokens * vocabulary;
 }
@@ -48,11 +47,11 @@ export function slowedFlops(
 /** Says what narrow models among these reach, a line for each width. */
 export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind?: AdapterKind): string[] {
   const widths = [...new Set(models.map(({ hidden }) => hidden))].sort((a, b) => a - b);
-  return widths.filter((hidden) => slowedFlops(1, { hidden }, kind) > 1).map((hidden) =>
-    `a model of width ${hidden} reaches ${
-      (100 / slowedFlops(1, { hidden }, kind)).toFixed(0)
-    }% of the FLOP/s of one of width ${WIDE}`
-  );
+  return widths.flatMap((hidden) => {
+    const slower = slowedFlops(1, { hidden }, kind);
+    const reached = `${(100 / slower).toFixed(0)}% of the FLOP/s of one of width ${WIDE}`;
+    return slower > 1 ? [`a model of width ${hidden} reaches ${reached}`] : [];
+  });
 }
 
 /** What the FLOPs of a mixture depend on. Symbols in brackets are those of the paper. */
@@ -109,23 +108,19 @@ export interface MixtureFlops {
 
 /** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
 export function mixtureFlops(mixture: MixtureShape): MixtureFlops {
-  const scoring = forwardFlops(mixture.router, 1, mixture.prefix) * mixture.routers;
-  const experts = mixture.steps * trainingFlops(mixture.expert, mixture.batch, mixture.length) *
-    mixture.experts;
-  const trainRouters = mixture.routerSteps *
-    trainingFlops(mixture.router, mixture.routerBatch, mixture.routerLength) * mixture.routers;
+  const { expert, experts: count, router, routers, length, batch, steps } = mixture;
+  const scoring = forwardFlops(router, 1, mixture.prefix) * routers;
+  const experts = steps * trainingFlops(expert, batch, length) * count;
+  const { routerSteps, routerBatch, routerLength } = mixture;
+  const trainRouters = routerSteps * trainingFlops(router, routerBatch, routerLength) * routers;
   const shardForRouters = mixture.roundsScored * scoring;
   const shardForExperts = mixture.corpusScored * scoring;
   const overhead = trainRouters + shardForRouters + shardForExperts;
   return {
-    experts,
-    trainRouters,
-    shardForRouters,
-    shardForExperts,
-    overhead,
+    ...{ experts, trainRouters, shardForRouters, shardForExperts, overhead },
     total: experts + overhead,
-    dense: mixture.steps * trainingFlops(mixture.expert, mixture.batch * mixture.experts, mixture.length),
-    inference: forwardFlops(mixture.expert, 1, mixture.length),
+    dense: steps * trainingFlops(expert, batch * count, length),
+    inference: forwardFlops(expert, 1, length),
     inferenceOverhead: scoring,
   };
 }

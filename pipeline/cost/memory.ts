@@ -24,38 +24,21 @@ import { rowsPerPass } from "../model/passes.ts";
 import { microBatches } from "../model/trainer.ts";
 import { STEPS_PER_READ } from "../model/trainer_group.ts";
 
-/** Device memory of models, in bytes. */
-export interface ModelMemory {
-  /** The weights, f32. */
-  weights: number;
-  /** Transposed copies of the matrices. */
-  transposed: number;
-  /**
-   * Memory of a batch: activations, in training their gradients, logits and scratch. Keys and values are
-   * counted apart.
-   */
-  activations: number;
-  /** All of the memory. */
-  total: number;
-}
+/**
+ * Device memory of models, in bytes: the weights, in f32; `transposed` copies of the matrices; the memory of a batch
+ * (`activations`, in training their gradients, logits and scratch; keys and values are counted apart); all of it.
+ */
+export type ModelMemory = Record<"weights" | "transposed" | "activations" | "total", number>;
 
-/** Device memory of training, in bytes. */
-export interface TrainingMemory extends ModelMemory {
-  /** Gradients of the weights. */
-  gradients: number;
-  /** AdamW's first and second moments. */
-  moments: number;
-  /** Sums over gradients, losses and norms that wait to be read. */
-  other: number;
-  /** The largest tensor, which an adapter must be able to bind. */
-  largest: number;
-}
+/**
+ * Device memory of training, in bytes: also gradients of the weights, AdamW's first and second `moments`, and `other`: sums
+ * over gradients, losses and norms that wait to be read. `largest` is the largest tensor, which an adapter must be able to
+ * bind.
+ */
+export type TrainingMemory = ModelMemory & Record<"gradients" | "moments" | "other" | "largest", number>;
 
-/** Device memory of answering one prompt, in bytes. */
-export interface InferenceMemory extends ModelMemory {
-  /** Keys and values of every position and layer. */
-  cache: number;
-}
+/** Device memory of answering one prompt, in bytes: also a `cache` of keys and values of every position and layer. */
+export type InferenceMemory = ModelMemory & Record<"cache", number>;
 
 /** What {@link trainingMemory} and {@link inferenceMemory} take. */
 export interface MemoryOptions {
@@ -83,16 +66,13 @@ export interface TrainingMemoryOptions extends MemoryOptions {
   asInBankOf?: number;
 }
 
-/** What {@link inferenceMemory} takes. */
-export interface InferenceMemoryOptions extends MemoryOptions {
+/** What {@link inferenceMemory} takes: sequences and tokens that run at once, by default one. */
+export interface InferenceMemoryOptions extends MemoryOptions, Partial<Record<"batch" | "length", number>> {
   /** Positions whose keys and values are kept: prompt and answer together. 0 keeps none, as for scoring. */
   capacity: number;
-  /** Sequences that run at once. Default: 1. */
-  batch?: number;
-  /** Tokens of a sequence that run at once. Default: 1. */
-  length?: number;
 }
 
+const NONE: ModelMemory = { weights: 0, transposed: 0, activations: 0, total: 0 };
 const LONGEST_PASS = 512; // tokens of a prompt that a decoder reads at once by default
 
 /** Gives the sizes of answering: room for `length` tokens of prompt and answer. */
@@ -105,15 +85,10 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
   const { batch, length, models = 1, recompute, dtype, asInBankOf, limit, kind = "software" } = options;
   const microBatch = options.microBatch || batch;
   const micros = microBatches(batch, microBatch);
-  const shape = { models, batch: microBatch, length };
-  const { layouts, held, weights, transposed } = planBanks(model, shape, limit, {
-    training: true,
-    recompute,
-    dtype,
-    asInBankOf,
-    logitsBytes: logitsBudget(kind, limit ?? Infinity),
-    kind,
-  });
+  const logitsBytes = logitsBudget(kind, limit ?? Infinity);
+  const pass = { training: true, recompute, dtype, asInBankOf, logitsBytes, kind };
+  const bank = planBanks(model, { models, batch: microBatch, length }, limit, pass);
+  const { layouts, held, weights, transposed } = bank;
   const waiting = layouts.flatMap(({ segments, models }) => {
     const reports = STEPS_PER_READ * micros * reportsOf(model).length;
     const perModel = [STEPS_PER_READ * batch, batch, STEPS_PER_READ, 1, reports];
@@ -134,22 +109,27 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
 
 /**
  * Predicts the device memory of learning routers: that of what trains them, and of what scores with them by
- * `prefix` tokens between two rounds. Throws as {@link trainingMemory} does.
+ * `prefix` tokens between two rounds; none where there are no routers. Throws as {@link trainingMemory} does.
  */
 export function routerMemory(
   model: ModelConfig,
   { prefix, ...options }: TrainingMemoryOptions & { prefix: number },
 ): TrainingMemory {
   const { models, limit, kind } = options;
+  if (models === 0) return { ...NONE, gradients: 0, moments: 0, other: 0, largest: 0 };
   const training = trainingMemory(model, options);
   const batch = rowsPerPass(limit ?? Infinity, model, prefix);
   const scoring = inferenceMemory(model, { capacity: 0, batch, length: prefix, models, limit, kind });
+  return { ...training, ...together(training, scoring) };
+}
+
+/** Adds up what two models take that are held at the same time. */
+export function together(one: ModelMemory, other: ModelMemory): ModelMemory {
   return {
-    ...training,
-    weights: training.weights + scoring.weights,
-    transposed: training.transposed + scoring.transposed,
-    activations: training.activations + scoring.activations,
-    total: training.total + scoring.total,
+    weights: one.weights + other.weights,
+    transposed: one.transposed + other.transposed,
+    activations: one.activations + other.activations,
+    total: one.total + other.total,
   };
 }
 
@@ -158,7 +138,7 @@ export function routingMemory(
   model: ModelConfig,
   { prefix, models, kind }: Pick<MemoryOptions, "kind"> & { prefix: number; models: number },
 ): InferenceMemory {
-  if (models === 0) return { weights: 0, transposed: 0, activations: 0, cache: 0, total: 0 };
+  if (models === 0) return { ...NONE, cache: 0 };
   return inferenceMemory(model, { capacity: 0, length: prefix, models, kind });
 }
 
@@ -212,26 +192,17 @@ function planBanks(model: ModelConfig, all: BatchShape, limit = Infinity, pass: 
 
 /** An arena that makes no buffer and counts what it would take. */
 function countingArena(): Arena & { readonly largest: number } {
-  const arena = {
+  return {
     bytes: 0,
     largest: 0,
     buffer(label: string, size: number | Uint32Array | Float32Array): GpuBuffer {
       const bytes = rounded(typeof size === "number" ? size : size.byteLength);
-      arena.bytes += bytes;
-      arena.largest = Math.max(arena.largest, bytes);
-      return {
-        label,
-        bytes,
-        get raw(): GPUBuffer {
-          throw new TypeError(
-            `Cannot use "${label}" on a device as it must be made there: it is only counted`,
-          );
-        },
-      };
+      this.bytes += bytes;
+      this.largest = Math.max(this.largest, bytes);
+      return { label, bytes } as GpuBuffer; // nothing here runs it
     },
     destroy() {},
-  };
-  return arena;
+  } as Arena & { bytes: number; largest: number };
 }
 
 /**

@@ -14,19 +14,11 @@ import type { Configuration } from "../settings/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { MixtureShape } from "./flops.ts";
 
-/** Sequences of a tokenized corpus. */
-export interface CostCorpus {
-  /** For training. */
-  train: number;
-  /** Held out. */
-  test: number;
-}
+/** Sequences of a tokenized corpus, for training and held out. */
+export type CostCorpus = Record<"train" | "test", number>;
 
-/** Routers that exist: their shape; none where what is there splits text without models. */
-export interface OtherRouters {
-  /** Shape of each. */
-  shape?: ModelConfig;
-}
+/** Routers that exist, by the shape of each; without one where what is there splits text without models. */
+export type OtherRouters = Partial<Record<"shape", ModelConfig>>;
 
 /**
  * Reads which routers a configuration takes from elsewhere, from the folder that it names or from its run's own copy;

@@ -36,26 +36,5 @@ export {
   trainingFlops,
 } from "./flops.ts";
 export { usualDevice, usualGpu } from "./device.ts";
-export {
-  fittingMicroBatch,
-  type InferenceMemory,
-  inferenceMemory,
-  type InferenceMemoryOptions,
-  type MemoryOptions,
-  type ModelMemory,
-  routerMemory,
-  type TrainingMemory,
-  trainingMemory,
-  type TrainingMemoryOptions,
-} from "./memory.ts";
-export {
-  type PairedModel,
-  type PaperCommunication,
-  paperCommunication,
-  type PaperPair,
-  paperPair,
-  paperTable,
-  PRINTED_COMMUNICATION,
-  type TableFigures,
-  type TableRow,
-} from "./paper.ts";
+export * from "./memory.ts";
+export * from "./paper.ts";

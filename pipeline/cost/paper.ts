@@ -10,17 +10,15 @@ import { type Communication, denseStepBytes, exchangeBytes } from "./communicati
 import { mixtureFlops, type MixtureShape } from "./flops.ts";
 import { shapeOf } from "./mixture.ts";
 
-/** The figures of a row of Table 3. */
-export interface TableFigures {
-  /** Training FLOPs of the experts, and of the dense model, in 1e19. */
-  training: number;
-  /** Additional training FLOPs of the mixture, in 1e19. */
-  trainingOverhead: number;
-  /** FLOPs of one sequence through an expert, and through the dense model, in 1e12. */
-  inference: number;
-  /** Additional FLOPs of the routers, in 1e12. */
-  inferenceOverhead: number;
-}
+/**
+ * The figures of a row of Table 3: training FLOPs of the experts, and of the dense model, and additional ones of the
+ * mixture, in 1e19; FLOPs of one sequence through an expert, and through the dense model, and additional ones of the
+ * routers, in 1e12.
+ */
+export type TableFigures = Record<
+  "training" | "trainingOverhead" | "inference" | "inferenceOverhead",
+  number
+>;
 
 /** A row of Table 3. */
 export interface TableRow extends Pick<MixtureShape, "experts" | "steps" | "batch"> {
@@ -32,13 +30,10 @@ export interface TableRow extends Pick<MixtureShape, "experts" | "steps" | "batc
   denseBatch: number;
   /** What the paper prints. */
   printed: TableFigures;
-  /** What the formulas give. */
-  counted: TableFigures & {
-    /** Training FLOPs of the dense model by its own steps and batch, in 1e19. */
-    denseTraining: number;
-  };
+  /** What the formulas give; `denseTraining` is that of the dense model by its own steps and batch. */
+  counted: TableFigures & Record<"denseTraining", number>;
   /** Perplexities that the paper prints. */
-  perplexity: { dense: number; mixture: number };
+  perplexity: Record<"dense" | "mixture", number>;
 }
 
 const ROUTER_STEPS = 128_000;
@@ -96,17 +91,8 @@ export function paperTable(): TableRow[] {
   });
 }
 
-/** A model of the paper's pair of about equal training compute. */
-export interface PairedModel {
-  /** Which it is. */
-  model: string;
-  /** Its training with all overhead, in 1e19 FLOPs. */
-  training: number;
-  /** One sequence with all overhead, in 1e12 FLOPs. */
-  inference: number;
-  /** The perplexity that the paper prints. */
-  perplexity: number;
-}
+/** A model of the paper's pair: training in 1e19 FLOPs and one sequence in 1e12, both with all overhead; printed perplexity. */
+export type PairedModel = { model: string } & Record<"training" | "inference" | "perplexity", number>;
 
 /** The paper's larger dense model beside the mixture whose training costs about as much. */
 export interface PaperPair {
@@ -124,17 +110,12 @@ export function paperPair(): PaperPair {
   const find = (model: string, experts: number) =>
     rows.find((row) => row.model === model && row.experts === experts)!;
   const [large, small] = [find("1.3B", 4), find("335M", 32)];
-  const dense = {
-    model: "1.3B dense",
-    training: large.counted.denseTraining,
-    inference: large.counted.inference,
-    perplexity: large.perplexity.dense,
-  };
-  const { training, trainingOverhead, inference, inferenceOverhead } = small.counted;
+  const { denseTraining: training, inference } = large.counted;
+  const dense = { model: "1.3B dense", training, inference, perplexity: large.perplexity.dense };
   const mixture = {
     model: "335M, E=32",
-    training: training + trainingOverhead,
-    inference: inference + inferenceOverhead,
+    training: small.counted.training + small.counted.trainingOverhead,
+    inference: small.counted.inference + small.counted.inferenceOverhead,
     perplexity: small.perplexity.mixture,
   };
   return { dense, mixture, apart: 1 - dense.training / mixture.training };

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { NO_LIBRARIES } from "./system.ts";
+import { printedBy } from "./system.ts";
 
 /** What one driver, or one backend, hands out. */
 export interface FoundAdapter {
@@ -20,29 +20,16 @@ const PROBE = "const adapter = await navigator.gpu?.requestAdapter();" +
 
 /** Asks each driver alone, and OpenGL, for an adapter. Returns undefined where no process may be started. */
 export async function otherAdapters(drivers: readonly string[]): Promise<FoundAdapter[] | undefined> {
-  const ways = [
-    ...drivers.map((file) => ({
-      by: file,
-      env: { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: file, VK_ICD_FILENAMES: file },
-    })),
-    { by: "OpenGL", env: { DENO_WEBGPU_BACKEND: "gl" } },
-  ];
   const found: FoundAdapter[] = [];
-  for (const { by, env } of ways) {
-    try {
-      const { stdout } = await new Deno.Command("deno", {
-        args: ["eval", PROBE],
-        cwd: "/", // no configuration lies there
-        env: { ...NO_LIBRARIES, ...env, DENO_NO_UPDATE_CHECK: "1" },
-        stdin: "null",
-        stderr: "null",
-      }).output();
-      const line = new TextDecoder().decode(stdout).trim();
-      found.push({ by, adapter: line === "" ? null : JSON.parse(line) });
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return undefined;
-      throw error;
-    }
+  for (const by of [...drivers, "OpenGL"]) {
+    const printed = await printedBy("deno", ["eval", PROBE], {
+      DENO_NO_UPDATE_CHECK: "1",
+      ...by === "OpenGL"
+        ? { DENO_WEBGPU_BACKEND: "gl" }
+        : { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: by, VK_ICD_FILENAMES: by },
+    });
+    if (printed === undefined) return undefined;
+    found.push({ by, adapter: JSON.parse(printed.trim() || "null") });
   }
   return found;
 }

@@ -56,12 +56,13 @@ export function adviceOf(findings: Findings): Problem[] {
     ...findings.adapter ? [] : withoutAdapter(findings.system),
     ...brokenDrivers(findings),
     ...ignoredCard(findings),
-    ...slowSoftware(findings),
-    ...smallMemory(findings),
-    ...wrongResults(findings),
+    ...ofAdapter(findings),
   ];
   return problems.sort((a, b) => Number(a.severity === "warning") - Number(b.severity === "warning"));
 }
+
+const error = (what: string, remedy: string): Problem => ({ severity: "error", what, remedy });
+const warning = (what: string, remedy: string): Problem => ({ severity: "warning", what, remedy });
 
 /** Says what makes the card of a machine usable. */
 function remedyOfCard({ cards, nvidia, container, environment }: System): string {
@@ -82,121 +83,101 @@ const namedIn = ({ VK_DRIVER_FILES, VK_ICD_FILENAMES }: System["environment"]) =
 const isBroken = ({ problem }: System["drivers"][number]) => problem !== undefined;
 
 /** Says why no adapter was handed out: the loader, the drivers or the card is missing. */
-function withoutAdapter(system: System): Problem[] {
+function* withoutAdapter(system: System): Generator<Problem> {
   const { cards, loader, drivers, environment } = system;
-  const chosen = namedIn(environment);
-  const usable = drivers.filter((driver) => !isBroken(driver)).length;
-  const problems: Problem[] = [];
-  const found = (what: string, remedy: string) => problems.push({ severity: "error", what, remedy });
+  const named = namedIn(environment);
+  const forCard = cards.length > 0 ? `For the card, ${remedyOfCard(system)}` : undefined;
+  const onProcessor = `o train on the processor, run ${SOFTWARE}.`;
   if (loader === undefined) {
-    found("Vulkan's loader libvulkan.so.1 is not installed, so no driver can be found.", `Run ${LOADER}.`);
+    yield error(
+      "Vulkan's loader libvulkan.so.1 is not installed, so no driver can be found.",
+      `Run ${LOADER}.`,
+    );
   }
-  if (chosen !== undefined && usable === 0) {
-    found(
-      `The environment names the driver files ${chosen}, of which none is usable.`,
-      NAME_ANOTHER,
-    );
-  } else if (usable === 0) {
-    found(
-      drivers.length === 0
-        ? "No Vulkan driver is installed: no file in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d names one."
-        : "No Vulkan driver is usable: every file that names one is broken.",
-      cards.length > 0
-        ? `For the card, ${remedyOfCard(system)}; to train on the processor instead, run ${SOFTWARE}.`
-        : `To train on the processor, run ${SOFTWARE}.`,
-    );
+  if (drivers.every(isBroken)) {
+    if (named !== undefined) {
+      yield error(`The environment names the driver files ${named}, of which none is usable.`, NAME_ANOTHER);
+    } else {
+      yield error(
+        drivers.length === 0
+          ? "No Vulkan driver is installed: no file in /usr/share/vulkan/icd.d or /etc/vulkan/icd.d names one."
+          : "No Vulkan driver is usable: every file that names one is broken.",
+        forCard ? `${forCard}; to train on the processor instead, run ${SOFTWARE}.` : `T${onProcessor}`,
+      );
+    }
   } else if (loader !== undefined) {
-    found(
+    yield error(
       `No adapter was obtained, although driver files are there: ${
         drivers.map(({ path }) => path).join(", ")
       }.`,
-      cards.length > 0
-        ? `For the card, ${remedyOfCard(system)}.`
-        : `There is no card for these drivers here. To train on the processor, run ${SOFTWARE}.`,
+      forCard ? `${forCard}.` : `There is no card for these drivers here. T${onProcessor}`,
     );
   }
-  return problems;
 }
 
 /** Names the driver files that are broken. */
 function brokenDrivers({ system, adapter }: Findings): Problem[] {
-  return system.drivers.filter(isBroken).map(({ path, problem }): Problem => ({
-    severity: adapter ? "warning" : "error",
-    ...problem === NO_FILE && namedIn(system.environment) !== undefined
-      ? { what: `The driver file ${path}, which the environment names, is not there.`, remedy: NAME_ANOTHER }
-      : {
-        what: `The driver file ${path} is broken: ${problem}.`,
-        remedy: "Install the package that it belongs to again, or remove it.",
-      },
-  }));
+  const say = adapter ? warning : error;
+  return system.drivers.filter(isBroken).map(({ path, problem }) =>
+    problem === NO_FILE && namedIn(system.environment) !== undefined
+      ? say(`The driver file ${path}, which the environment names, is not there.`, NAME_ANOTHER)
+      : say(
+        `The driver file ${path} is broken: ${problem}.`,
+        "Install the package that it belongs to again, or remove it.",
+      )
+  );
 }
 
 /** Says how a card is used that is there while the adapter runs on the processor, and what is wrong with OpenGL. */
-function ignoredCard({ system, adapter, others }: Findings): Problem[] {
-  const { cards, environment } = system;
-  const problems: Problem[] = [];
-  const found = (what: string, remedy: string) => problems.push({ severity: "warning", what, remedy });
+function* ignoredCard({ system, adapter, others = [] }: Findings): Generator<Problem> {
+  const { cards, environment: { DENO_WEBGPU_BACKEND: backend } } = system;
   if (adapter?.kind === "software" && cards.length > 0) {
-    const byCard = others?.find(({ by, adapter }) =>
-      by !== "OpenGL" && adapter !== null && !/llvmpipe|lavapipe|swiftshader/i.test(adapter)
-    );
-    found(
+    const isCard = ({ adapter }: FoundAdapter) =>
+      adapter !== null && !/llvmpipe|lavapipe|softpipe|swiftshader/i.test(adapter);
+    const byVulkan = others.find((other) => other.by !== "OpenGL" && isCard(other));
+    const byGl = others.find((other) => other.by === "OpenGL" && isCard(other));
+    yield warning(
       `The adapter runs on the processor, although there is a card (${cards.join(", ")}).`,
-      byCard
-        ? `Set VK_DRIVER_FILES=${byCard.by}, which gives ${byCard.adapter}.`
+      byVulkan
+        ? `Set VK_DRIVER_FILES=${byVulkan.by}, which gives ${byVulkan.adapter}.`
         : `To use it, ${remedyOfCard(system)}.`,
     );
-    const gl = others?.find(({ by, adapter }) =>
-      by === "OpenGL" && adapter !== null && !/llvmpipe|softpipe/i.test(adapter)
-    );
-    if (gl) {
-      found(
-        `The card can be reached through OpenGL alone (${gl.adapter}): its Vulkan driver is missing.`,
+    if (byGl) {
+      yield warning(
+        `The card can be reached through OpenGL alone (${byGl.adapter}): its Vulkan driver is missing.`,
         `To use it, ${remedyOfCard(system)}; training does not use OpenGL.`,
       );
     }
   }
-  if (environment.DENO_WEBGPU_BACKEND?.split(",").includes("gl")) {
-    found(
-      `DENO_WEBGPU_BACKEND is ${environment.DENO_WEBGPU_BACKEND}: with OpenGL nothing was ever tested.`,
+  if (backend?.split(",").includes("gl")) {
+    yield warning(
+      `DENO_WEBGPU_BACKEND is ${backend}: with OpenGL nothing was ever tested.`,
       "Leave it unset, or set it to vulkan.",
     );
   }
-  return problems;
 }
 
-/** Says why a software driver is slower than it could be. */
-function slowSoftware({ adapter }: Findings): Problem[] {
-  if (adapter?.kind !== "software" || adapter.subgroupsOf8) return [];
-  return [{
-    severity: "warning",
-    what: "The driver has no subgroups of 8, so general forms of kernels run, which are slow.",
-    remedy:
+/** Says what is wrong with the adapter itself: a slow driver, little memory, wrong results. */
+function* ofAdapter({ adapter, allocatableBytes, wrongForms = [] }: Findings): Generator<Problem> {
+  if (adapter?.kind === "software" && !adapter.subgroupsOf8) {
+    yield warning(
+      "The driver has no subgroups of 8, so general forms of kernels run, which are slow.",
       "Use Mesa 25 or later on a processor with AVX, with 256-bit vectors (LP_NATIVE_VECTOR_WIDTH unset).",
-  }];
-}
-
-/** Says why a card grants little memory. */
-function smallMemory({ adapter, allocatableBytes }: Findings): Problem[] {
-  if (adapter?.kind !== "gpu" || allocatableBytes === undefined || allocatableBytes >= SMALL_BYTES) return [];
-  const mebibytes = Math.floor(allocatableBytes / 2 ** 20);
-  return [{
-    severity: "error",
-    what:
-      `The card grants ${mebibytes} MiB of buffers at once: other programs hold its memory, or it shows ` +
-      "a small window of it, and what exceeds that is refused.",
-    remedy:
+    );
+  }
+  if (adapter?.kind === "gpu" && allocatableBytes !== undefined && allocatableBytes < SMALL_BYTES) {
+    yield error(
+      `The card grants ${
+        Math.floor(allocatableBytes / 2 ** 20)
+      } MiB of buffers at once: other programs hold its ` +
+        "memory, or it shows a small window of it, and what exceeds that is refused.",
       "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the machine's firmware, or use a newer Deno.",
-  }];
-}
-
-/** Names the forms of kernels that compute wrong results. */
-function wrongResults({ wrongForms = [] }: Findings): Problem[] {
-  if (wrongForms.length === 0) return [];
-  return [{
-    severity: "error",
-    what: `These forms of kernels miss the golden values here: ${wrongForms.join(", ")}.`,
-    remedy:
+    );
+  }
+  if (wrongForms.length > 0) {
+    yield error(
+      `These forms of kernels miss the golden values here: ${wrongForms.join(", ")}.`,
       "Do not train with them: choose other forms, or update the driver; please report it with this text.",
-  }];
+    );
+  }
 }

@@ -72,28 +72,13 @@ export interface AdapterDiagnosis {
   kept?: string;
 }
 
-/** The comparison with golden values in one set of forms. */
-export interface GoldenResult extends GoldenErrors {
-  /** The forms. */
-  variants: Variants;
-  /** What activations are stored in. */
-  dtype: Dtype;
-  /** The model. */
-  model: string;
-  /** Whether all errors are within their limits. */
-  right: boolean;
-}
+/** The comparison with golden values of a model in one set of forms, and whether all errors are within their limits. */
+export type GoldenResult = GoldenErrors & { variants: Variants; dtype: Dtype; model: string; right: boolean };
 
-/** What a training step reaches. */
-export interface MeasuredStep {
+/** What a training step reaches: tokens a second, GFLOP/s as costs count them, and their share of the f32 roof. */
+export interface MeasuredStep extends Record<"tokensPerSecond" | "gflops" | "utilisation", number> {
   /** The model, and its batch. */
   model: ModelConfig & { batch: number };
-  /** Tokens a second. */
-  tokensPerSecond: number;
-  /** GFLOP/s, as costs count them. */
-  gflops: number;
-  /** Share of the f32 roof. */
-  utilisation: number;
 }
 
 /** What {@linkcode examine} takes. */
@@ -127,83 +112,59 @@ const MOST_BYTES = 256 * 2 ** 30;
  * Examines this machine. Errors of the adapter are reported in the result. Throws an `InputError` where the
  * adapter that was asked for, or a form of a kernel, is not available.
  */
-export async function examine(
-  { adapter: wanted, variants, quick = false, onStep = () => {}, signal }: ExamineOptions = {},
-): Promise<Diagnosis> {
+export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> {
+  const { adapter: wanted, variants, onStep = () => {}, signal } = options;
   const step = (what: string) => {
     signal?.throwIfAborted();
     onStep(what);
   };
   step("the system");
   const system = await readSystem();
-  let gpu: Gpu | undefined;
-  let refusal: string | undefined;
-  try {
-    gpu = await openGpu({ adapter: wanted, variants });
-  } catch (error) {
+  const opened = await openGpu({ adapter: wanted, variants }).catch((error) => {
     if (!(error instanceof RunError)) throw error;
-    refusal = error.message;
-  }
+    return error;
+  });
   step("other adapters");
-  const others = await otherAdapters(
-    system.drivers.flatMap(({ path, problem }) => problem === undefined ? [path] : []),
-  );
-  if (!gpu) return { system, refusal, others, problems: adviceOf({ system, others }) };
-  try {
-    step("memory");
-    const asked = gpu.kind === "gpu" ? MOST_BYTES : Math.floor(0.8 * (system.availableBytes ?? 2 ** 30));
-    const allocatable = await gpu.allocatable(asked);
-    step("golden values");
-    const golden = await checkForms(gpu, wanted, quick, signal);
-    step("the roof");
-    const effort = { rounds: quick ? 1 : 5, seconds: quick ? 0 : 0.2, clock: "clock" } as const;
-    const roof = await measureRoof(gpu, effort, { small: quick, halves: true });
-    step("a training step");
-    const trained = await measureStep(gpu, roof, { allocatable, quick });
-    const { gflops, gflopsF16, gbytes } = roof;
-    const { utilisation } = trained;
-    const at = new Date().toISOString();
-    const kept = quick || Object.keys(variants ?? {}).length > 0
-      ? undefined
-      : await keepMeasured(gpu.adapter, {
-        gflops,
-        gflopsF16,
-        gbytes,
-        utilisation: Math.min(1, utilisation),
-        at,
-      });
-    const wrong = golden.filter(({ right }) => !right)
-      .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
-    const { kind, offers, capabilities: { features, limits } } = gpu;
-    return {
-      system,
-      adapter: {
-        name: gpu.adapter,
-        kind,
-        backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
-        driver: driverOf(gpu, system),
-        offers,
-        features,
-        limits,
-        forms: formReasons(kind, offers, gpu.variants, variants),
-        memory: { allocatable, asked },
-        golden,
-        roof,
-        step: trained,
-        kept,
-      },
-      others,
-      problems: adviceOf({
-        system,
-        adapter: { name: gpu.adapter, kind, subgroupsOf8: offers.subgroupsOf8 },
-        others,
-        allocatableBytes: allocatable,
-        wrongForms: wrong,
-      }),
-    };
-  } finally {
-    gpu.close();
+  const usable = system.drivers.filter(({ problem }) => problem === undefined);
+  const others = await otherAdapters(usable.map(({ path }) => path));
+  if (opened instanceof RunError) {
+    return { system, refusal: opened.message, others, problems: adviceOf({ system, others }) };
   }
+  try {
+    const adapter = await examineAdapter(opened, system, { ...options, onStep: step });
+    const { name, kind, offers: { subgroupsOf8 }, memory: { allocatable: allocatableBytes } } = adapter;
+    const wrongForms = adapter.golden.filter(({ right }) => !right)
+      .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
+    const findings = { system, adapter: { name, kind, subgroupsOf8 }, others, allocatableBytes, wrongForms };
+    return { system, adapter, others, problems: adviceOf(findings) };
+  } finally {
+    opened.close();
+  }
+}
+
+async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions): Promise<AdapterDiagnosis> {
+  const { variants = {}, quick = false, onStep: step = () => {} } = options;
+  const { adapter: name, kind, offers, capabilities: { features, limits } } = gpu;
+  step("memory");
+  const asked = kind === "gpu" ? MOST_BYTES : Math.floor(0.8 * (system.availableBytes ?? 2 ** 30));
+  const allocatable = await gpu.allocatable(asked);
+  step("golden values");
+  const golden = await checkForms(gpu, options);
+  step("the roof");
+  const effort = { rounds: quick ? 1 : 5, seconds: quick ? 0 : 0.2, clock: "clock" } as const;
+  const roof = await measureRoof(gpu, effort, { small: quick, halves: true });
+  step("a training step");
+  const trained = await measureStep(gpu, roof, { allocatable, quick });
+  const figures = { ...roof, utilisation: Math.min(1, trained.utilisation), at: new Date().toISOString() };
+  const isUsual = !quick && Object.keys(variants).length === 0;
+  return {
+    ...{ name, kind, offers, features, limits, golden, roof, step: trained },
+    backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
+    driver: driverOf(gpu, system),
+    forms: formReasons(kind, offers, gpu.variants, variants),
+    memory: { allocatable, asked },
+    kept: isUsual ? await keepMeasured(name, figures) : undefined,
+  };
 }
 
 /** Words forms as they are chosen. */
@@ -221,38 +182,29 @@ function driverOf({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
 
 /** Lists sets of forms such that every form that the adapter can run is in one of them. */
 function formSets(chosen: Variants, offers: Offers): Variants[] {
-  const names = [...new Set(Object.values(FORMS).flat())];
-  const kernels = Object.keys(FORMS) as (keyof Variants)[];
+  const kernels = Object.entries(FORMS) as [string, readonly string[]][];
+  const names = [...new Set(Object.values(FORMS).flat())].filter((name) => runnable(name, offers));
   const sets = names.map((name): Variants => {
-    const own = kernels.filter((kernel) => (FORMS[kernel] as readonly string[]).includes(name));
-    const runs = runnable(name, offers) ? own : [];
-    return { ...chosen, ...Object.fromEntries(runs.map((kernel) => [kernel, name])) };
+    const own = kernels.filter(([, forms]) => forms.includes(name));
+    return { ...chosen, ...Object.fromEntries(own.map(([kernel]) => [kernel, name])) };
   });
   return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
 }
 
 /** Trains the golden steps in every form that the adapter runs, on the adapter that was asked for. */
-async function checkForms(
-  gpu: Gpu,
-  adapter: string | undefined,
-  quick: boolean,
-  signal?: AbortSignal,
-): Promise<GoldenResult[]> {
+async function checkForms(gpu: Gpu, { adapter, quick, signal }: ExamineOptions): Promise<GoldenResult[]> {
+  const [dtypes, models] = quick ? [["f32"], ["tiny"]] as const : [["f32", "bf16"], GOLDEN_CASES] as const;
+  const trials = dtypes.flatMap((dtype) => models.map((model) => ({ dtype, model })));
   const results: GoldenResult[] = [];
   for (const variants of formSets(gpu.variants, gpu.offers)) {
     const own = await openGpu({ adapter, variants });
     try {
-      for (const dtype of quick ? ["f32"] as const : ["f32", "bf16"] as const) {
-        for (const model of quick ? ["tiny"] as const : GOLDEN_CASES) {
-          signal?.throwIfAborted();
-          const errors = await goldenErrors(own, model, dtype);
-          const limits =
-            GOLDEN_LIMITS[dtype === "bf16" ? "bf16" : /f16/.test(variants.matmul) ? "f16" : "f32"];
-          const right = (["loss", "norm", "gradients"] as const).every((name) =>
-            errors[name] <= limits[name]
-          );
-          results.push({ variants, dtype, model, ...errors, right });
-        }
+      for (const { dtype, model } of trials) {
+        signal?.throwIfAborted();
+        const errors = await goldenErrors(own, model, dtype);
+        const limits = GOLDEN_LIMITS[dtype === "bf16" ? "bf16" : /f16/.test(variants.matmul) ? "f16" : "f32"];
+        const right = (["loss", "norm", "gradients"] as const).every((name) => errors[name] <= limits[name]);
+        results.push({ variants, dtype, model, ...errors, right });
       }
     } finally {
       own.close();
@@ -270,25 +222,17 @@ async function measureStep(
   { allocatable, quick }: { allocatable: number; quick: boolean },
 ): Promise<MeasuredStep> {
   const { expert, router, small, least } = STEP_MODELS;
+  const most = { limit: gpu.maxBindingBytes, kind: gpu.kind };
   const fits = (model: typeof expert | typeof router) =>
-    trainingMemory(model, { ...model, length: model.context, limit: gpu.maxBindingBytes, kind: gpu.kind })
-      .total <
-      0.8 * allocatable;
+    trainingMemory(model, { ...model, length: model.context, ...most }).total < 0.8 * allocatable;
   const model = quick ? least : gpu.kind === "software" ? small : [expert, router].find(fits) ?? small;
   const { batch, context: length, vocabulary } = model;
   const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-  const trainer = createTrainer(gpu, {
-    config: model,
-    start: [initialWeights(model, 0)],
-    batch,
-    length,
-    settings,
-  });
+  const start = [initialWeights(model, 0)];
+  const trainer = createTrainer(gpu, { config: model, start, batch, length, settings });
   try {
-    const tokens = Uint32Array.from(
-      { length: batch * length },
-      (_, i) => (Math.imul(i, 2_654_435_761) >>> 7) % vocabulary,
-    );
+    const tokens = new Uint32Array(batch * length)
+      .map((_, i) => (Math.imul(i, 2_654_435_761) >>> 7) % vocabulary);
     const input = { tokens, lengths: new Uint32Array(batch).fill(length) };
     trainer.step(input, 1e-3);
     await trainer.drain(); // compiles
@@ -300,12 +244,8 @@ async function measureStep(
       [steps, seconds] = [steps + at, seconds + (performance.now() - begin) / 1000];
     }
     const gflops = steps * trainingFlops(model, batch, length) / seconds / 1e9;
-    return {
-      model,
-      tokensPerSecond: steps * batch * length / seconds,
-      gflops,
-      utilisation: gflops / roof.gflops,
-    };
+    const tokensPerSecond = steps * batch * length / seconds;
+    return { model, tokensPerSecond, gflops, utilisation: gflops / roof.gflops };
   } finally {
     trainer.close();
   }

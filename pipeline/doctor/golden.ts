@@ -13,15 +13,11 @@ import { readGoldenCase } from "./golden_case.ts";
 /** The models that there are golden values of. */
 export const GOLDEN_CASES = ["tiny", "odd"] as const;
 
-/** How far the results of a device are from golden values: the worst relative error of each kind. */
-export interface GoldenErrors {
-  /** Of the losses of all steps. */
-  loss: number;
-  /** Of the gradient norms of all steps. */
-  norm: number;
-  /** Of the gradients of the first step, by `‖a − b‖ / ‖b‖` of a tensor. */
-  gradients: number;
-}
+/**
+ * How far the results of a device are from golden values: the worst relative error of the losses and the gradient norms of
+ * all steps, and of the gradients of the first one, by `‖a − b‖ / ‖b‖` of a tensor.
+ */
+export type GoldenErrors = Record<"loss" | "norm" | "gradients", number>;
 
 /**
  * The largest errors that are allowed: for f32 arithmetic against f64, for factors rounded to f16, and for
@@ -66,12 +62,9 @@ export async function goldenErrors(
 
 /** Gives `‖a − b‖ / ‖b‖`. */
 function relative(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    difference += (a[i] - b[i]) ** 2;
-    norm += b[i] ** 2;
-  }
-  return Math.sqrt(difference / norm);
+  const squares = (of: (i: number) => number) =>
+    Array.from(b, (_, i) => of(i) ** 2).reduce((x, y) => x + y, 0);
+  return Math.sqrt(squares((i) => a[i] - b[i]) / squares((i) => b[i]));
 }
 
 /** Gives the largest value; infinite where one is no number. */

@@ -55,6 +55,7 @@ export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
   const expected = json("expected.json") as Expected & Own;
   const { config, tokens, lengths, adamw, experts, capacity_factor: capacity, balance_weight: balance } =
     expected;
+  const [beta1, beta2] = adamw.betas;
   return {
     expected,
     config: {
@@ -67,13 +68,7 @@ export function readGoldenCase<Own = unknown>(name: string): GoldenCase<Own> {
         ? {}
         : { sublayers: ["attention", "switch"], switch: { experts, capacity: capacity!, balance: balance! } },
     },
-    settings: {
-      beta1: adamw.betas[0],
-      beta2: adamw.betas[1],
-      epsilon: adamw.eps,
-      weightDecay: adamw.weight_decay,
-      clip: adamw.clip,
-    },
+    settings: { beta1, beta2, epsilon: adamw.eps, weightDecay: adamw.weight_decay, clip: adamw.clip },
     batch: { tokens: Uint32Array.from(tokens.flat()), lengths: Uint32Array.from(lengths) },
     json,
     tensors: (file) => {

@@ -6,17 +6,8 @@
 
 import { dirname, isAbsolute, join } from "node:path";
 
-/** A file that names a Vulkan driver to the loader (an ICD manifest). */
-export interface DriverFile {
-  /** The file. */
-  path: string;
-  /** The library that it names; undefined where it cannot be read. */
-  library?: string;
-  /** The version of Vulkan that it names. */
-  api?: string;
-  /** What is wrong with it. */
-  problem?: string;
-}
+/** A file that names a Vulkan driver to the loader (an ICD manifest), what it names, and what is wrong with it. */
+export type DriverFile = { path: string } & Partial<Record<"library" | "api" | "problem", string>>;
 
 /** What is wrong with a driver's file that is not there. */
 export const NO_FILE = "there is no such file";
@@ -50,32 +41,22 @@ export interface SystemPlaces {
 }
 
 /** Kinds of containers, with what tells them. An image of Docker that Apptainer runs still has Docker's file. */
-const CONTAINERS = [
-  ["Apptainer", "/.singularity.d"],
-  ["Docker", "/.dockerenv"],
-  ["Podman", "/run/.containerenv"],
-] as const;
+const CONTAINERS = {
+  "/.singularity.d": "Apptainer",
+  "/.dockerenv": "Docker",
+  "/run/.containerenv": "Podman",
+} as const;
 
 /** Variables that choose an adapter. */
 const VARIABLES = [
-  "VK_DRIVER_FILES",
-  "VK_ICD_FILENAMES",
-  "VK_ADD_DRIVER_FILES",
-  "DENO_WEBGPU_BACKEND",
-  "NVIDIA_DRIVER_CAPABILITIES",
-  "LD_LIBRARY_PATH",
-] as const;
+  ...["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_ADD_DRIVER_FILES"],
+  ...["DENO_WEBGPU_BACKEND", "NVIDIA_DRIVER_CAPABILITIES", "LD_LIBRARY_PATH"],
+];
 
-const DRIVER_FOLDERS = ["/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d"];
+const DRIVER_FOLDERS = ["/etc", "/usr/local/share", "/usr/share"].map((folder) => `${folder}/vulkan/icd.d`);
 const LIBRARY_FOLDERS = [
-  ...[
-    "/usr/lib/x86_64-linux-gnu",
-    "/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/lib64",
-  ],
-  ...["/usr/lib", "/lib", "/usr/local/lib", "/usr/local/nvidia/lib64"],
+  ...["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"],
+  ...["/lib64", "/usr/lib", "/lib", "/usr/local/lib", "/usr/local/nvidia/lib64"],
 ];
 
 /**
@@ -84,9 +65,8 @@ const LIBRARY_FOLDERS = [
  */
 export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[]> {
   const matches = async (folder: string, name: RegExp) =>
-    (await outputOf("ls", `${root}${folder}`)).split("\n").filter((entry) => name.test(entry)).map((entry) =>
-      `${folder}/${entry}`
-    );
+    (await printedBy("ls", [root + folder]) ?? "").split("\n")
+      .flatMap((entry) => name.test(entry) ? [`${folder}/${entry}`] : []);
   return [...await matches("/dev", /^nvidia\d+$/), ...await matches("/dev/dri", /^renderD\d+$/)];
 }
 
@@ -97,19 +77,14 @@ export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[
  */
 export const NO_LIBRARIES = { LD_LIBRARY_PATH: "", LD_PRELOAD: "" };
 
-/** Runs a program on a path and returns what it prints; "" where it fails, is missing or may not be run. */
-async function outputOf(program: "ls" | "cat", path: string): Promise<string> {
+/** Runs a program and gives what it prints; undefined where it is missing or may not be run. */
+export async function printedBy(program: string, args: string[], env = {}): Promise<string | undefined> {
   try {
-    const { stdout } = await new Deno.Command(program, {
-      args: [path],
-      stdin: "null",
-      stderr: "null",
-      env: NO_LIBRARIES,
-    })
-      .output();
-    return new TextDecoder().decode(stdout);
+    const options = { args, cwd: "/", stdin: "null", stderr: "null" } as const; // no configuration lies there
+    const command = new Deno.Command(program, { ...options, env: { ...NO_LIBRARIES, ...env } });
+    return new TextDecoder().decode((await command.output()).stdout);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return "";
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return undefined;
     throw error;
   }
 }
@@ -117,39 +92,31 @@ async function outputOf(program: "ls" | "cat", path: string): Promise<string> {
 /** Looks at a system. */
 export async function readSystem(places: SystemPlaces = {}): Promise<System> {
   const { root = "", variable = (name: string) => Deno.env.get(name) } = places;
-  const set = VARIABLES.map((name) => [name, variable(name)] as const);
-  const environment = Object.fromEntries(
-    set.filter((pair): pair is [typeof pair[0], string] => Boolean(pair[1])),
-  );
+  const set = VARIABLES.map((name) => [name, variable(name)]).filter(([, value]) => value);
+  const environment: Record<string, string> = Object.fromEntries(set);
   const folders = [...(environment.LD_LIBRARY_PATH ?? "").split(":").filter(Boolean), ...LIBRARY_FOLDERS];
   const named = environment.VK_DRIVER_FILES ?? environment.VK_ICD_FILENAMES;
   const files = named?.split(":").filter(Boolean) ??
-    (await Promise.all(
-      DRIVER_FOLDERS.map(async (folder) =>
-        (await namesIn(`${root}${folder}`)).filter((name) => name.endsWith(".json")).map((name) =>
-          `${folder}/${name}`
-        )
-      ),
-    )).flat();
-  const [, nvidia] = /Kernel Module\s+(?:for \S+\s+)?(\d[\d.]*)/.exec(
-    await outputOf("cat", `${root}/proc/driver/nvidia/version`),
-  ) ??
-    [];
-  const [, mesa] = /^(?:Package: mesa-vulkan-drivers|Source: mesa)\n(?:.+\n)*?Version: (.+)$/m.exec(
-    await Deno.readTextFile(`${root}/var/lib/dpkg/status`).catch(() => ""),
-  ) ?? [];
-  const [, available] = /^MemAvailable:\s+(\d+) kB/m.exec(await outputOf("cat", `${root}/proc/meminfo`)) ??
-    [];
-  const found = await Promise.all(CONTAINERS.map(([, path]) => isThere(root + path)));
+    (await Promise.all(DRIVER_FOLDERS.map((folder) => filesIn(folder, root)))).flat();
+  const printed = async (path: string) => await printedBy("cat", [root + path]) ?? "";
+  const version = /Kernel Module\s+(?:for \S+\s+)?(\d[\d.]*)/.exec(
+    await printed("/proc/driver/nvidia/version"),
+  );
+  const packages = await Deno.readTextFile(`${root}/var/lib/dpkg/status`).catch(() => "");
+  const mesa = /^(?:Package: mesa-vulkan-drivers|Source: mesa)\n(?:.+\n)*?Version: (.+)$/m.exec(packages);
+  const available = /^MemAvailable:\s+(\d+) kB/m.exec(await printed("/proc/meminfo"));
+  const container = Object.entries(CONTAINERS).map(async ([path, kind]) =>
+    await isThere(root + path) ? [kind] : []
+  );
   return {
     cards: await cardsOf(places),
-    nvidia,
-    mesa,
+    nvidia: version?.[1],
+    mesa: mesa?.[1],
     loader: await libraryAt("libvulkan.so.1", folders, root),
     drivers: await Promise.all(files.map((path) => readDriverFile(path, folders, root))),
-    container: CONTAINERS.find((_, i) => found[i])?.[0],
+    container: (await Promise.all(container)).flat()[0],
     environment,
-    availableBytes: available === undefined ? undefined : Number(available) * 1024,
+    availableBytes: available ? Number(available[1]) * 1024 : undefined,
   };
 }
 
@@ -184,9 +151,10 @@ async function libraryAt(name: string, folders: string[], root: string): Promise
   }
 }
 
-async function namesIn(folder: string): Promise<string[]> {
-  return await Array.fromAsync(Deno.readDir(folder))
-    .then((entries) => entries.map(({ name }) => name).sort(), () => []);
+/** Lists the files of drivers in a folder. */
+async function filesIn(folder: string, root: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(root + folder)).catch(() => []);
+  return entries.map(({ name }) => `${folder}/${name}`).filter((path) => path.endsWith(".json")).sort();
 }
 
 const isThere = (path: string): Promise<boolean> => Deno.stat(path).then(() => true, () => false);

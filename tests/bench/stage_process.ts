@@ -26,7 +26,7 @@ async function taskSettings(task: string): Promise<{ env: Record<string, string>
   const words = (tasks[task].command as string).split(" ");
   return {
     env: Object.fromEntries(words.slice(0, words.indexOf("deno")).map((word) => word.split("="))),
-    flags: words.filter((word) => /^--(v8-flags|allow)/.test(word)),
+    flags: words.filter((word) => /^(--v8-flags|--allow|-P)/.test(word)),
   };
 }
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { checkValue, type Field } from "../../pipeline/settings/field.ts";
-import { type Call, fieldsOf, helpOf, perform, type Task } from "../../tasks/command.ts";
+import { fieldsOf, helpOf, type Task } from "../../tasks/command.ts";
 import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
@@ -8,17 +8,21 @@ const TASKS = Object.keys(CONFIG.tasks).filter((name) =>
   CONFIG.tasks[name].command.includes(`tasks/${name}.ts`)
 );
 
-Deno.test("every task file has a task of its own, under 60 lines, with the permissions it names and no more", async () => {
+Deno.test("every task file has a task of its own, under 60 lines, with a set of permissions and no more", async () => {
   for (const name of TASKS) {
     const { command, description } = CONFIG.tasks[name];
-    assertFalse(/(^| )(-A|--allow-all|--allow-(net|run)(?!=))\b/.test(command), command);
+    const [, set] =
+      /^(?:DENO_\S+ )?deno run --quiet --no-prompt (?:--(?:v8|unstable)\S+ )*-P=(\w+) \S+$/.exec(command) ??
+        [];
+    assert(set in CONFIG.permissions, command);
+    const { run, net, env, sys } = CONFIG.permissions[set];
+    for (const list of [run, net, env, sys]) assert(list === undefined || Array.isArray(list), set);
     assertEquals(description, (await tableOf(name)).task.about);
     const { fields } = await tableOf(name);
-    const usesGpu = command.includes("WEBGPU") && "onGpu" in fields;
-    if (usesGpu) assertMatch(command, /--allow-run=(\S+,)?ls[, ]/); // by which it looks for other cards
+    const usesGpu = command.includes("WEBGPU");
+    if (usesGpu && "onGpu" in fields) assert(run.includes("ls"), set); // by which it looks for other cards
     // A task that opens no device of its own takes no flag of one; some only say which one others are to use.
-    const ofDevice = ["onGpu", "variants"].filter((flag) => flag in fields);
-    if (!command.includes("WEBGPU")) assertEquals(ofDevice, [], name);
+    if (!usesGpu) assertEquals(["onGpu", "variants"].filter((flag) => flag in fields), [], name);
     const text = await Deno.readTextFile(`${ROOT}tasks/${name}.ts`);
     assert(text.split("\n").length <= 60, `${name} has ${text.split("\n").length} lines`);
   }
@@ -61,68 +65,6 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
   assertMatch(out, /^ {2}--experts N +experts, and as many routers \[E\] \(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
   assertMatch(out, /^ {2}--partitioner em\|ctbm\|random\|source\n +how text is split: em .*\(default em\)$/m);
-});
-
-Deno.test("a task refuses wrong usage with exit code 2 and one line that says what to do", async () => {
-  const cases: [string, string[], string][] = [
-    [
-      "partition",
-      ["--expert", "4"],
-      '--expert is not, the nearest is --experts, but tasks "generate", "train-expert", "adopt" and 1 more take --expert; see --help',
-    ],
-    ["partition", ["--experts", "four"], '--experts as it must be an integer from 1 to 65535: it is "four"'],
-    ["partition", ["--experts"], "--experts as it must have a value"],
-    ["partition", ["--seed", "-1"], "it is -1"],
-    ["partition", ["--force=no"], '--force as it takes no value but true or false: it is "no"'],
-    ["partition", ["--dry-run="], '--dry-run as it takes no value but true or false: it is ""'],
-    ["partition", ["--input", "a.txt", "--corpus", "wide"], "only one of --input and --corpus may be given"],
-    ["tokenizer", ["-", "--output", "-"], "--output must name a file: it is -"],
-    ["report", ["--output", "-"], "--output must name a file: it is -"],
-    ["partition", ["docs.txt"], '"docs.txt" is none; see --help'],
-    ["partition", ["--preset", "big"], "one of tiny, small, paper-335m, paper-1.3b"],
-    ["partition", ["--router-hidden", "30", "--router-heads", "4"], "even multiple of --router-heads"],
-    ["partition", ["--prefix", "200"], "--prefix is 200, --sequence-length is 128"],
-    ["partition", ["--seed=3", "--seed", "4"], '--seed as it must be given once: it is "3" and "4"'],
-    ["partition", ["--experts=4", "--experts=4"], '--experts as it must be given once: it is "4" and "4"'],
-    ["partition", ["--force", "--force=false"], '--force as it must be given once: it is "true" and "false"'],
-    ["partition", ["--run", ""], '--run as it must be a path: it is ""'],
-    ["partition", ["--experts="], "--experts as it must have a value"],
-    ["partition", ["--input", "--json"], "--input as it must have a value"],
-    ["partition", ["--input", "", "--json"], "--input as it must have a value"],
-    ["assign", ["--output", "--json", "-"], '--output as it must be a path: it is ""'],
-    ["verify", ["--json", "runs/a", "runs/b"], '"runs/b" is a second one'],
-    ["verify", ["--run=", "runs/a"], '--run as it must be a path: it is ""'],
-    ["verify", ["runs/a", "--", "--json"], '"--json" is a second one'],
-    ["partition", ["-x"], "-x is not; see --help"],
-    ["generate", ["--prompt", "-a"], "-a is not; if it is a value, write --prompt=-a"],
-    ["generate", ["--prompt", "---a;b"], "\"---a;b\" is none; if it is a value, write --prompt='---a;b'"],
-    [
-      "export",
-      ["--input", "a"],
-      '--input is not, but tasks "corpus", "partition", "submit" and 1 more take --input; see --help',
-    ],
-    ["partition", ["--nothing-like-it"], "--nothing-like-it is not; see --help"],
-    ["partition", ["--rouds=3", "--input"], "--rouds is not, the nearest is --rounds; see --help"],
-    ["partition", ["--config", "missing.json"], 'Cannot open "missing.json"'],
-    ["score", ["--part", "5/4"], '--part must be I/N with 1 <= I <= N: it is "5/4"'],
-    ["score", ["-"], "--routers must name a folder of routers"],
-    ["tokenize", ["-"], "--tokenizer must name a tokenizer.json"],
-    ["score", ["-", "--part", "1/2"], "Cannot use --part with files or a pipe"],
-    ["assign", ["-", "--force"], "Cannot use --force with files or a pipe"],
-    ["tokenize", ["-", "--run", "runs/a"], "Cannot use --run with files or a pipe"],
-    ["verify", ["runs/a", "runs/b"], '"runs/b" is a second one'],
-    ["verify", ["runs/a", "--run", "runs/b"], '"runs/a" is one, --run another'],
-    ["verify", ["--run", "no/run"], "no/run"],
-    ["show", [], "a shard must be named"],
-    ["show", ["--limit", "-12", "a.arrow"], "--limit as it must be an integer of at least 1: it is -12"],
-    ["generate", ["--prompt", "-", "--temperature", "-0.5"], "from 0 to 1000: it is -0.5"],
-  ];
-  for (const [name, args, text] of cases) {
-    const { code, out, err } = await task(name, args, { input: "" });
-    assertEquals([code, out], [2, ""], `${name} ${args}: ${err}`);
-    assertStringIncludes(err, text);
-    assertMatch(err, /^error: [^\n]+\n$/);
-  }
 });
 
 Deno.test("--verbose shows where an error comes from", async () => {
@@ -224,37 +166,3 @@ Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file
     const again = await task("partition", [...flags, "--rounds", "3", "--force"]);
     assertEquals(again.code, 0, again.err);
   }));
-
-Deno.test("a task is told which flags were given, and which were said to be false", async () => {
-  const { task } = await tableOf("submit");
-  const told: Pick<Call<Task["options"]>, "given" | "denied">[] = [];
-  const run: Task["run"] = (call) => Promise.resolve(void told.push(call));
-  const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
-  const args = ["--run", "NONE", "--recompute=false", "--require-gpu", "false", "--settle", "--keep", "2"];
-  await perform({ ...task, run }, args, frame);
-  assertEquals([...told[0].given].sort(), ["keep", "run", "settle"]);
-  assertEquals([...told[0].denied].sort(), ["recompute", "requireGpu"]);
-});
-
-Deno.test("a value that begins with a dash is one behind =, and where it holds white space", async () => {
-  const { task } = await tableOf("generate");
-  const told: Call<Task["options"]>["options"][] = [];
-  const run: Task["run"] = ({ options }) => Promise.resolve(void told.push(options));
-  const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
-  const values = ["- a list item", "--- title", "--seed is a flag", "-- a = b", "-x\ny"];
-  for (const value of values) {
-    await perform({ ...task, run }, ["--prompt", value, "--stop=- b", "--seed", "3"], frame);
-    await perform({ ...task, run }, [`--prompt=${value}`, "--stop", "- b", "--seed=3"], frame);
-  }
-  await perform({ ...task, run }, ["--prompt", "--stop=- b", "--seed", "3"], frame); // a flag, whatever its value
-  assertEquals(
-    told.map(({ prompt, stop, seed }) => [prompt, stop, seed]),
-    [...values.flatMap((value) => [value, value]), ""].map((value) => [value, ["- b"], 3]),
-  );
-  const shown: string[][] = [];
-  const { task: show } = await tableOf("show");
-  const note: Task["run"] = ({ paths, sources }) =>
-    Promise.resolve(void shown.push([...paths, String(sources.flags?.tokenizer)]));
-  await perform({ ...show, run: note }, ["--tokenizer", "--a b", "c.arrow"], frame);
-  assertEquals(shown, [["c.arrow", "--a b"]]);
-});

@@ -4,8 +4,6 @@ import { say, setting, task } from "../../kernels/mod.ts";
 import { describe, exitCode, explained } from "../../tasks/errors.ts";
 import { commandOf, inFolder, ROOT } from "./support.ts";
 
-const none = () => undefined;
-
 Deno.test("exitCode() gives 2 to an InputError alone, 130 to an interruption, 0 to a closed pipe, 1 to all else", () => {
   const codes: [error: unknown, code: number][] = [
     [new InputError("x"), 2],
@@ -57,54 +55,23 @@ Deno.test("describe() words settings and tasks for the command line, on one line
     remedy,
   });
   assertEquals(
-    await describe(error, { remedyFor: none }),
+    await describe(error),
     "error: Cannot go on as --prefix must be small: it is 9; set --sequence-length 8 or run deno task score --run 'a b'",
   );
 });
 
-Deno.test("describe() asks for the remedy of a file that is wrong, where the error knows none", async () => {
-  const remedyFor = (where: string) => Promise.resolve(say`run ${task("score", { run: where })} again`);
-  const told = (error: unknown) => describe(error, { remedyFor });
+Deno.test("describe() says how to mend a file that is wrong, where the error does not", async () => {
   assertEquals(
-    await told(new InputError("It is cut short", { where: "r" })),
-    "error: It is cut short; run deno task score --run r again",
-  );
-  assertEquals(
-    await told(new InputError("It is", { where: "r", remedy: "mend it" })),
+    await describe(new InputError("It is", { where: "r", remedy: "mend it" })),
     "error: It is; mend it",
   );
-  assertEquals(await told(new InputError("It is")), "error: It is");
-  assertEquals(await told(new RunError("It is held", { where: "r" })), "error: It is held");
+  assertEquals(await describe(new InputError("It is")), "error: It is");
+  assertEquals(await describe(new RunError("It is held", { where: "r" })), "error: It is held");
   const missing = new InputError("It is not there", { where: "no/such/run/tokenizer.json" });
   const first = "error: It is not there; run deno task partition --run no/such/run first";
   assertEquals(await describe(missing, { run: "no/such/run" }), first);
-  assertEquals(await describe(missing, { run: "no/such" }), first.replaceAll("such/run first", "such first"));
   assertEquals(await describe(missing, { run: "tests" }), "error: It is not there");
-  const failing = () => Promise.reject(new Error("unreadable"));
-  assertEquals(
-    await describe(new InputError("It is", { where: "r" }), { remedyFor: failing }),
-    "error: It is",
-  );
 });
-
-Deno.test("describe() says of a folder that only answers which file to copy again, whatever it holds beside", () =>
-  inFolder(async (run) => {
-    const told = (path: string) => describe(new InputError("It is", { where: `${run}/${path}` }), { run });
-    const name = "error: It is; name the folder that deno task partition wrote";
-    const copy = "error: It is; copy it again from its run";
-    await Deno.writeTextFile(`${run}/notes.txt`, "");
-    assertEquals(await told("partitioner"), name); // of another folder, nothing is here
-    await Deno.mkdir(`${run}/experts`);
-    for (const beside of ["", "manifests", "config.json"]) {
-      if (beside !== "") await Deno.mkdir(`${run}/${beside}`);
-      for (const path of ["experts/expert-01/config.json", "partitioner", "tokenizer.json"]) {
-        assertEquals(await told(path), copy);
-      }
-    }
-    await Deno.mkdir(`${run}/tokens`); // of a run, whose stages make it
-    await Deno.writeTextFile(`${run}/manifests/tokenize.json`, "{}");
-    assertMatch(await told("experts/expert-01/config.json"), /run deno task train-expert .* first$/);
-  }));
 
 Deno.test("describe() tells a bug with its place, the versions, the adapter and how to report it", async () => {
   const text = await describe(new RangeError("Cannot\nbe"), { adapter: "a card" });

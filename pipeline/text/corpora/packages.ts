@@ -1,10 +1,12 @@
 /**
- * Finds the files of installed npm packages, where `import.meta.resolve` has them. They are listed and read, never run.
+ * Finds the files of npm packages, where `import.meta.resolve` has them. They are listed and read, never run.
+ * `fixtures/corpora.json` pins those that are there for their text alone; `deno.json` pins the others.
  *
  * @module
  */
 
 import { RunError, say, setting } from "../../../kernels/errors.ts";
+import VERSIONS from "../../../fixtures/corpora.json" with { type: "json" };
 import { compareBytes } from "../glob.ts";
 
 /** Files of one package that belong to a source of a corpus. */
@@ -64,12 +66,15 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
  * without a lock file it knows no place before. That is its package.json, so that nothing of it runs.
  */
 async function placeOf(module: string): Promise<string> {
-  const known = import.meta.resolve(module); // throws a TypeError in a bundle, which holds no corpora
-  if (await isFile(known)) return known;
   const [name] = /^(@[^/]+\/)?[^/]+/.exec(module)!;
+  const version = new Map(Object.entries(VERSIONS)).get(name);
+  const pinned = version === undefined ? name : `npm:${name}@${version}`;
+  const wanted = module.replace(name, pinned);
+  const known = import.meta.resolve(wanted); // throws a TypeError in a bundle, which holds no corpora
+  if (await isFile(known)) return known;
   // Some packages do not export the file: they are fetched all the same.
-  await import(`${name}/package.json`, { with: { type: "json" } }).catch(() => {});
-  const found = import.meta.resolve(module);
+  await import(`${pinned}/package.json`, { with: { type: "json" } }).catch(() => {});
+  const found = import.meta.resolve(wanted);
   if (!await isFile(found)) throw new Deno.errors.NotFound();
   return found;
 }
