@@ -6,6 +6,7 @@
  */
 
 import type { Maker, Making, Node } from "../graph/node.ts";
+import { predictedTokens, prefixSpan } from "../model/span.ts";
 import {
   type Assignment,
   type AssignmentInput,
@@ -218,7 +219,11 @@ class ScoredRows {
       const costs = inOrder(rows, numbers, experts);
       const isByToken = perToken && prefix !== undefined && kind === undefined;
       const lengths = isByToken ? rows.fill("length", numbers, new Uint32Array(numbers.length)) : undefined;
-      yield { experts, costs, predicted: lengths?.map((length) => Math.min(prefix!, length) - 1) };
+      yield {
+        experts,
+        costs,
+        predicted: lengths?.map((length) => predictedTokens(prefixSpan(length, prefix!))),
+      };
     }
   }
 }

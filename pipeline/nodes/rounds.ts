@@ -14,6 +14,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
+import { predictedTokens, prefixSpan } from "../model/span.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
@@ -267,7 +268,7 @@ export async function assignRound(
     for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
     steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to"));
   }
-  const predicted = length.map((real) => Math.max(1, Math.min(prefix, real) - 1));
+  const predicted = length.map((real) => Math.max(1, predictedTokens(prefixSpan(real, prefix))));
   const expert = assignBalanced(nll, experts, predicted);
   return {
     expert,

@@ -12,6 +12,7 @@ import { initialWeights } from "../../model/parameters.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { createScorer } from "../../model/scorer.ts";
 import type { ModelConfig } from "../../model/shape.ts";
+import { prefixSpan } from "../../model/span.ts";
 import { createTrainer } from "../../model/trainer.ts";
 import type { TrainerState } from "../../model/trainer_group.ts";
 import { permutation, randomBits } from "../../random.ts";
@@ -122,7 +123,7 @@ export function openRouters(
       for (let step = 1; step <= steps; step++) {
         for (let place = 0; place < own * batch; place++) {
           const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
-          const real = Math.min(prefixOf(round, rows.sequence[row]), rows.length[row]);
+          const real = prefixSpan(rows.length[row], prefixOf(round, rows.sequence[row])).end;
           placeSequence(input, place, rows.tokens, row * stride, real);
         }
         rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
