@@ -1,0 +1,548 @@
+/**
+ * Trains a model from the sequences of its part or of all text, with checkpoints that it goes on from, to the same bytes.
+ *
+ *     experts/expert-02/                    a Hugging Face folder, and metrics.jsonl
+ *     scratch/experts~expert-02~KEY/        checkpoints and metrics of a training that has not ended
+ *
+ * @module
+ */
+
+import { DeviceError } from "../../kernels/device/failures.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { revisionOf } from "../../kernels/device/variants.ts";
+import { InputError, RunError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
+import { besideMixture, costApart, type TrainingCost } from "../cost/beside_mixture.ts";
+import { trainingFlops } from "../cost/flops.ts";
+import { trainingMemory } from "../cost/memory.ts";
+import { readRouters } from "../cost/mixture.ts";
+import { SCRATCH } from "../graph/folder.ts";
+import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { validateModelConfig } from "../model/shape.ts";
+import type { Weights } from "../model/parameters.ts";
+import type { Columns } from "../rows/columns.ts";
+import { Order } from "../rows/order.ts";
+import type { Rows } from "../rows/random_access.ts";
+import { byNumber, entriesOf, removeIfThere, sha256 } from "../run/files.ts";
+import { measuredDevices } from "../run/measured.ts";
+import { canonical } from "../run/seal.ts";
+import { recordTime } from "../run/timing.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { LossNotFiniteError, type trainModel, type TrainModelOptions } from "../training/loop.ts";
+import { openMetrics, type StepMetrics } from "../training/metrics.ts";
+import { type Recipe, recipeOf, startWeights } from "../training/recipe.ts";
+import {
+  type CheckpointContext,
+  checkpointPath,
+  loadCheckpointState,
+  removeLaterCheckpoints,
+  removeOldCheckpoints,
+  saveCheckpointState,
+} from "../training/resume.ts";
+import { cosineRate, longWarmup } from "../training/schedule.ts";
+import { createTogether } from "../training/together.ts";
+import { routingOf, type TrainResult } from "../stages/training_result.ts";
+import { type Target, targetSettings, type TrainingText } from "./targets.ts";
+import { drawing, type NeededFile, openNeeded, readRows } from "./token_rows.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
+
+/** Version of what training makes of the same inputs. */
+export const TRAINING_REVISION = 2;
+
+const METRICS = "metrics.jsonl";
+
+/** How models are trained, besides the settings. None of it changes a weight, but for a trial. */
+export interface TrainOptions {
+  /** Goes on from the last checkpoint although values differ. */
+  resume?: boolean;
+  /** Keeps only layer inputs and computes the rest again in the backward pass: the same bits. */
+  recompute?: boolean;
+  /** Trains for a share of the steps at this rate instead, into `search/`, to compare rates. */
+  trial?: { share: number; rate: number };
+  /** Steps between two checkpoints; 0 for none. Default: 200. */
+  checkpointEvery?: number;
+  /** Minutes after which a checkpoint is made that no step brings; 0 for none. Default: 15. */
+  checkpointMinutes?: number;
+  /** Checkpoints that are kept. Default: 2. */
+  keep?: number;
+  /** Most device memory that trainings may take together, in bytes. Default: as much as they need. */
+  memory?: number;
+  /** Models of one shape that are trained as a bank, each step in the dispatches of one. Default: 1. */
+  together?: number;
+}
+
+/** Where the sequences of a model stand. */
+export interface TrainingFiles {
+  /** Nodes that it needs. */
+  needs: readonly string[];
+  /** Lists its training files and held-out files, once these nodes are made. */
+  files(making: Pick<Making, "manifest">): { train: NeededFile[]; test: NeededFile[] };
+}
+
+/** Lists the shards in the part of an expert. */
+export const partFiles = (part: string): TrainingFiles => ({
+  needs: [part],
+  files({ manifest }) {
+    const names = Object.keys(manifest(part).files).sort(byNumber);
+    const of = (side: string) =>
+      names.filter((name) => name.startsWith(`${side}-`)).map((file) => ({ need: part, file }));
+    return { train: of("train"), test: of("test") };
+  },
+});
+
+/** Makes the nodes of models. They share a maker, so those that are ready together can be trained as a bank. */
+export function trainNodes(
+  configuration: Configuration,
+  targets: readonly { target: Target; text: TrainingFiles }[],
+  options: TrainOptions = {},
+): Node[] {
+  const { trial, together = 1 } = options;
+  const maker = new TrainMaker(configuration, options);
+  return targets.map(({ target, text }) => {
+    const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
+    maker.models.set(name, { target, text });
+    return {
+      name,
+      needs: [...text.needs, TOKENIZER],
+      settings: { ...targetSettings(target, configuration), ...trial },
+      revision: TRAINING_REVISION,
+      maker: together > 1 ? maker : maker.alone(target.name),
+    };
+  });
+}
+
+/** Trains models, one by one or as banks. */
+class TrainMaker implements Maker {
+  readonly stage = "train";
+  readonly models = new Map<string, { target: Target; text: TrainingFiles }>();
+
+  constructor(private readonly configuration: Configuration, private readonly options: TrainOptions) {}
+
+  get together(): number {
+    return this.options.together ?? 1;
+  }
+
+  /** Gives a maker of one model, so that its stage has the model's name. */
+  alone(name: string): Maker {
+    return { stage: `train-${name}`, make: (all, work) => this.make(all, work) };
+  }
+
+  async make(all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
+    const gpu = await work.gpu();
+    const { memory = Infinity, recompute } = this.options;
+    const together = createTogether({
+      fits: ({ model, batch, microBatch = batch, dtype }, models) =>
+        trainingMemory(model, {
+          ...{ batch, microBatch, length: model.context, dtype, recompute, models, asInBankOf: 1 },
+          ...{ kind: gpu.kind, limit: gpu.maxBindingBytes },
+        }).total <= memory,
+    });
+    const members = all.map(() => together.member());
+    const results = await Promise.allSettled(all.map(async (making, i) => {
+      const { target, text } = this.models.get(making.node.name)!;
+      try {
+        const training = await Training.open(
+          { making, work, gpu, target, text },
+          this.configuration,
+          this.options,
+        );
+        return await training.run(members[i].train);
+      } finally {
+        members[i].leave();
+      }
+    }));
+    return results.map((result) => {
+      if (result.status === "rejected") throw result.reason;
+      return { ...result.value };
+    });
+  }
+}
+
+/** What a training is of. */
+interface Opened {
+  making: Making;
+  work: Work;
+  gpu: Gpu;
+  target: Target;
+  text: TrainingFiles;
+}
+
+/** One training, from its sequences and its last checkpoint to its folder. */
+class Training {
+  #last = "";
+  #extra?: string;
+
+  private constructor(
+    private readonly opened: Opened,
+    private readonly configuration: Configuration,
+    private readonly options: TrainOptions,
+    private readonly known: {
+      recipe: Recipe;
+      train: Rows;
+      validation?: Columns;
+      cost?: TrainingCost;
+      start: () => Weights;
+    },
+  ) {}
+
+  /** Opens the sequences and resolves what the model is trained with. */
+  static async open(opened: Opened, configuration: Configuration, options: TrainOptions): Promise<Training> {
+    const { making, target, text, gpu, work } = opened;
+    const files = text.files(making);
+    const train = await openNeeded(making, files.train);
+    using test = await openNeeded(making, files.test);
+    const { vocabulary, tokenizer } = train.lineage!;
+    const own = { ...configuration, vocabularySize: vocabulary! };
+    const counts: TrainingText = {
+      ...{ sequences: train.count, heldOut: test.count },
+      ...target.tellsCost ? { routers: await readRouters(configuration, work.run) } : {},
+    };
+    if (counts.sequences === 0) {
+      const where = making.path(text.needs[0]);
+      throw new InputError(
+        `Cannot train ${target.name} as its part must hold sequences: "${where}" holds none`,
+        { where },
+      );
+    }
+    const recipe = resolveRecipe(target, own, counts, options);
+    refuseLarge(target.name, recipe, gpu, options);
+    const cost = options.trial || !target.tellsCost ? undefined : besideMixture(own, recipe.model, {
+      ...{ batch: recipe.batch, steps: recipe.steps, routers: counts.routers, kind: gpu.kind },
+      corpus: { train: counts.sequences, test: counts.heldOut! },
+    });
+    for (const message of options.trial ? [] : doubtsOf(target, configuration, counts, recipe, cost)) {
+      work.emit({ type: "warning", message });
+    }
+    const { weights } = await startWeights(configuration, recipe.model, tokenizer!);
+    const validation = sampleRows(test, configuration);
+    return new Training(opened, configuration, options, { recipe, train, validation, cost, start: weights });
+  }
+
+  /** Trains the model by `train`, and writes its folder. */
+  async run(train: typeof trainModel): Promise<TrainResult> {
+    const { opened: { making, work, gpu, target }, configuration, options, known } = this;
+    const { recipe, validation } = known;
+    const { scratch, folder } = making;
+    const { adapter, variants } = gpu;
+    // Another adapter rounds differently: a checkpoint is continued on its own alone.
+    const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
+    const key = sha256(canonical({ node: making.key, settings }));
+    await Deno.mkdir(scratch, { recursive: true });
+    if (options.resume) await this.#adoptScratch();
+    const saved = await this.#loadSaved(key);
+    if (saved) {
+      const { step } = saved.state.trainer;
+      work.emit({ type: "warning", message: `${target.name} goes on after step ${step} of ${recipe.steps}` });
+      await removeLaterCheckpoints(scratch, step);
+      if (saved.context.interrupted) this.#extra = checkpointPath(scratch, step);
+    }
+    const result = resultBefore(making.node.name, recipe, key, saved);
+    const metrics = await openMetrics(`${scratch}/${METRICS}`, saved?.context.metricsBytes);
+    const pace = await paceOf(work.run, `train-${target.name}`, recipe, gpu, result.tokens);
+    const draw = drawing(known.train.count, configuration.seed, "training");
+    const stage = `train-${target.name}`;
+    try {
+      const weights = await train({
+        ...recipe,
+        rateAt: (step) => cosineRate(step, { ...recipe, final: recipe.finalRate }),
+        ...{ gpu, validation, recompute: options.recompute, start: saved?.state ?? known.start() },
+        open: (at) => (count) => {
+          const rows = readRows(known.train, draw(at, count), ["sequence", "tokens", "length"]);
+          at += count;
+          return Promise.resolve(rows);
+        },
+        checkpointEvery: options.checkpointEvery ?? 200,
+        checkpointMinutes: options.checkpointMinutes ?? 15,
+        onMetrics: async (line) => {
+          await metrics.append(line);
+          noteMetrics(result, line, recipe);
+          await pace.note(line);
+        },
+        onCheckpoint: async (read, { extra }) => {
+          work.emit({ type: "checkpoint", stage, state: "started" }); // from here on, an interruption waits
+          try {
+            await metrics.flush();
+            await this.#save(await read(), extra, { key, settings, metrics, result });
+          } finally {
+            work.emit({ type: "checkpoint", stage, state: "done" });
+          }
+        },
+        onStep: ({ step, loss, rate }) =>
+          work.emit({
+            ...{
+              type: "progress",
+              stage,
+              done: step,
+              total: recipe.steps,
+              unit: "steps",
+              loss,
+              learningRate: rate,
+            },
+            ...pace.latest,
+          }),
+        signal: work.signal,
+      });
+      await metrics.flush();
+      await Deno.copyFile(`${scratch}/${METRICS}`, `${folder}/${METRICS}`);
+      await this.#writeModel(weights);
+      return { ...result, ...known.cost ? { cost: known.cost } : {} };
+    } catch (error) {
+      throw this.#explain(error);
+    } finally {
+      metrics.close();
+      known.train[Symbol.dispose]();
+    }
+  }
+
+  async #writeModel(weights: Weights): Promise<void> {
+    const { opened: { making, target }, configuration: { saveDtype }, known: { recipe, train } } = this;
+    const { eos, tokenizer } = train.lineage!;
+    const records = await saveModelFolder(making.folder, recipe.model, weights, {
+      notes: { tokenizer, eos: eos!, ...target.expert === undefined ? {} : { partition: making.node.name } },
+      tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      dtype: saveDtype.toUpperCase() as SafetensorsDtype,
+    });
+    for (const [file, record] of Object.entries(records)) making.wrote(file, record);
+  }
+
+  /** Loads the latest checkpoint that the training can go on from. */
+  async #loadSaved(key: string): ReturnType<typeof loadCheckpointState> {
+    const { opened: { making: { scratch }, target, work }, known: { recipe }, options: { resume } } = this;
+    const metrics = await Deno.readFile(`${scratch}/${METRICS}`).catch(() => new Uint8Array());
+    const damaged: Text[] = [];
+    const saved = await loadCheckpointState(scratch, recipe.model, (context, step) => {
+      if (step > recipe.steps || context.key !== key && !resume) return false;
+      const { metricsBytes, metricsSha256 } = context;
+      if (metricsBytes <= metrics.length && metricsSha256 === sha256(metrics.subarray(0, metricsBytes))) {
+        return true;
+      }
+      damaged.push(
+        `Cannot resume at step ${step} as the metrics up to it must be whole: "${scratch}/${METRICS}" is not`,
+      );
+      return false;
+    }, (what) => void damaged.push(what));
+    const follows = saved ? "goes on from the one before" : "has no other to go on from";
+    for (const what of damaged) {
+      work.emit({ type: "warning", message: say`${what}; ${target.name} ${follows}` });
+    }
+    if (resume && !saved) throw nothingToResume(target, scratch, recipe);
+    return saved;
+  }
+
+  /** Takes over the checkpoints of the same model that was trained with other values, unless there are own ones. */
+  async #adoptScratch(): Promise<void> {
+    const { making: { scratch, node: { name } }, work: { run } } = this.opened;
+    const hasStates = async (folder: string) =>
+      (await entriesOf(folder)).some(({ name }) => name.startsWith("step-"));
+    if (await hasStates(scratch)) return;
+    const own = scratch.slice(scratch.lastIndexOf("/") + 1);
+    const others: { path: string; time: number }[] = [];
+    for (const entry of await entriesOf(`${run}/${SCRATCH}`)) {
+      const path = `${run}/${SCRATCH}/${entry.name}`;
+      if (
+        entry.name === own || !entry.name.startsWith(`${name.replaceAll("/", "~")}~`) ||
+        !await hasStates(path)
+      ) continue;
+      others.push({ path, time: Number((await Deno.stat(path)).mtime) });
+    }
+    const [latest] = others.sort((a, b) => b.time - a.time);
+    for (const { name } of latest ? await entriesOf(latest.path) : []) {
+      await Deno.copyFile(`${latest.path}/${name}`, `${scratch}/${name}`);
+    }
+  }
+
+  async #save(
+    state: Parameters<typeof saveCheckpointState>[2],
+    isExtra: boolean,
+    { key, settings, metrics, result }: {
+      key: string;
+      settings: Record<string, unknown>;
+      metrics: { bytes: number; sha256(): string };
+      result: TrainResult;
+    },
+  ): Promise<void> {
+    const { making: { scratch } } = this.opened;
+    const { loss, validationLoss, routing, resumed } = result;
+    const context: CheckpointContext = {
+      ...{
+        key,
+        settings,
+        inputs: {},
+        metricsBytes: metrics.bytes,
+        metricsSha256: metrics.sha256(),
+        loss,
+        validationLoss,
+        resumed,
+      },
+      ...routing ? { routing } : {},
+      ...isExtra ? { interrupted: isExtra } : {},
+    };
+    const path = await saveCheckpointState(scratch, this.known.recipe.model, state, context);
+    this.#last = `${path} is the last good checkpoint`;
+    if (this.#extra && this.#extra !== path) await removeIfThere(this.#extra);
+    this.#extra = isExtra ? path : undefined;
+    if (!isExtra) await removeOldCheckpoints(scratch, this.options.keep ?? 2);
+  }
+
+  /** Gives the error that a training ends with: where the device or the numbers failed, it says how to go on. */
+  #explain(error: unknown): unknown {
+    const { opened: { target, work: { run } }, known: { recipe } } = this;
+    const { task: name, with: flags } = target.command;
+    const command = (more: Record<string, unknown> = {}) =>
+      task(name, { run, ...flags, ...more as typeof flags });
+    if (error instanceof DeviceError) {
+      const from = this.#last || "there is no checkpoint yet";
+      return new RunError(error.what, {
+        remedy: say`${from}; ${command()} goes on from there; ${error.remedy!}`,
+        cause: error,
+      });
+    }
+    if (!(error instanceof LossNotFiniteError)) return error;
+    const rate = target.rates.find((rate) => this.configuration[rate] > 0) ?? "expertRate";
+    const smaller = { [rate]: Number((recipe.rate / 2).toPrecision(2)) };
+    return new RunError(`${error.message} of ${target.name}`, {
+      remedy: this.#last
+        ? say`${this.#last}; go on from it with a smaller rate: ${
+          command({ ...smaller, resume: true, force: true })
+        }`
+        : say`there is no checkpoint yet; start again with a smaller rate: ${
+          command({ ...smaller, force: true })
+        }`,
+      cause: error,
+    });
+  }
+}
+
+function resolveRecipe(
+  target: Target,
+  configuration: Configuration,
+  counts: TrainingText,
+  { trial }: TrainOptions,
+): Recipe {
+  const { expertWarmup, expertBatch } = configuration;
+  const batch = target.batch(configuration), microBatch = configuration.microBatch || expertBatch;
+  const all = target.steps(configuration, counts);
+  const steps = trial ? Math.max(1, Math.round(trial.share * all)) : all;
+  // A trial warms up as slowly as the training, as a faster rise does harm that the training does not see. It does so
+  // for half of its steps at most, or for the share of them that the training takes, where that is more.
+  const most = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
+  const warmup = trial ? Math.min(expertWarmup, most) : expertWarmup;
+  const rate = trial?.rate ?? Number(targetSettings(target, configuration).rate);
+  const model = target.model(configuration);
+  validateModelConfig(model, `the model "${target.name}"`);
+  if (batch % microBatch !== 0) {
+    throw new InputError(
+      `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
+    );
+  }
+  return recipeOf(configuration, model, { batch, microBatch, steps, rate, warmup });
+}
+
+/** Throws an `InputError`, with both numbers, where a model takes more memory in training than it may. */
+function refuseLarge(
+  name: string,
+  { model, batch, microBatch, dtype }: Recipe,
+  { kind, maxBindingBytes: limit }: Gpu,
+  { memory = Infinity, recompute }: TrainOptions,
+): void {
+  const { total } = trainingMemory(model, {
+    batch,
+    microBatch,
+    length: model.context,
+    dtype,
+    recompute,
+    kind,
+    limit,
+  });
+  if (total <= memory) return;
+  throw new InputError(
+    say`Cannot train ${name} as it must fit ${
+      setting("memory")
+    }: it takes ${total} bytes, the limit is ${memory}`,
+    { remedy: say`allow more, or take a smaller ${setting("microBatch")} or ${setting("recompute")}` },
+  );
+}
+
+/** Says what may make a training another one than is meant. */
+function doubtsOf(
+  { name, equalCompute }: Target,
+  { routers }: Configuration,
+  counts: TrainingText,
+  recipe: Recipe,
+  cost?: TrainingCost,
+): Text[] {
+  const unknown = equalCompute && routers !== "" && counts.routers === undefined;
+  const apart = equalCompute && cost && costApart(name, cost);
+  const warmup = longWarmup(name, recipe);
+  return [
+    ...unknown
+      ? [`the routers of "${routers}" are not there: their cost is counted by the settings of routers`]
+      : [],
+    ...apart ? [`${apart}, as it takes whole steps`] : [],
+    ...warmup ? [warmup] : [],
+  ];
+}
+
+/** Reads a sample of held-out rows, the same for the same rows and seed. */
+function sampleRows(
+  rows: Rows,
+  { validationSequences: most, seed }: Configuration,
+): TrainModelOptions["validation"] {
+  if (most === 0 || rows.count === 0) return undefined;
+  const order = new Order(rows.count, { seed, purpose: "validation" });
+  const numbers = Float64Array.from({ length: Math.min(most, rows.count) }, (_, i) => order.at(i));
+  return readRows(rows, numbers, ["sequence", "tokens", "length"]);
+}
+
+/** Gives what a training has come to before its first step here: what its checkpoint says, if there is one. */
+function resultBefore(
+  folder: string,
+  { steps, batch, rate }: Recipe,
+  key: string,
+  saved: Awaited<ReturnType<typeof loadCheckpointState>>,
+): TrainResult {
+  const { state, context } = saved ?? {};
+  const resumed = [...context?.resumed ?? []];
+  if (state && context!.key !== key) resumed.push({ step: state.trainer.step, key: context!.key });
+  return {
+    ...{ folder, steps, batch, rate, resumed, tokens: state?.tokens ?? 0 },
+    ...{ loss: context?.loss ?? null, validationLoss: context?.validationLoss ?? null },
+    ...context?.routing ? { routing: context.routing } : {},
+  };
+}
+
+function noteMetrics(result: TrainResult, line: StepMetrics, { model }: Recipe): void {
+  result.loss = line.loss;
+  result.tokens = line.tokens;
+  if (line.reports && model.switch) result.routing = routingOf(line.reports, model);
+  if (typeof line.validationLoss === "number") result.validationLoss = line.validationLoss;
+}
+
+/** Measures how fast a training goes from one line of metrics to the next. */
+async function paceOf(run: string, stage: string, { model }: Recipe, { adapter }: Gpu, tokens: number) {
+  const measured = (await measuredDevices())[adapter];
+  const flopsPerToken = trainingFlops(model, 1, model.context) / model.context;
+  let [lastTime, lastTokens] = [performance.now(), tokens];
+  let latest: { tokensPerSecond?: number; utilisation?: number } = {};
+  return {
+    get latest() {
+      return latest;
+    },
+    async note({ step, tokens }: StepMetrics) {
+      const now = performance.now(), seconds = (now - lastTime) / 1000;
+      const tokensPerSecond = (tokens - lastTokens) / seconds;
+      const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
+      latest = { tokensPerSecond, utilisation };
+      await recordTime(run, { stage, step, seconds, ...latest });
+      [lastTime, lastTokens] = [now, tokens];
+    },
+  };
+}
+
+function nothingToResume({ name }: Target, where: string, { steps }: Recipe): InputError {
+  return new InputError(
+    `Cannot resume ${name} as a checkpoint of its model and of at most ${steps} steps must be there: there is none`,
+    { where, remedy: say`train for more steps, or start again with ${setting("force")}` },
+  );
+}
