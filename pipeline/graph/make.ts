@@ -7,7 +7,15 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { recordTime } from "../run/timing.ts";
-import { beginNode, linkNode, publish, removeFolder, removeOldPartials, removeSpent } from "./folder.ts";
+import {
+  beginNode,
+  linkFile,
+  linkNode,
+  publish,
+  removeFolder,
+  removeOldPartials,
+  removeSpent,
+} from "./folder.ts";
 import { type Lock, type Owner, type TakeLock, takeLock } from "./lock.ts";
 import { type FileNote, noteFiles, writeManifest } from "./manifest.ts";
 import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
@@ -120,7 +128,11 @@ class Process {
   async #isMade(node: Node): Promise<boolean> {
     const { state } = await this.walk.of(node);
     if (state !== "made" && state !== "spent") return false;
-    this.#events.isMade(node, this.walk);
+    if (this.#events.isMade(node, this.walk)) {
+      for (const [place, file] of Object.entries(node.links ?? {})) {
+        await linkFile(this.work.run, place, `${node.name}/${file}`);
+      }
+    }
     return true;
   }
 
@@ -161,7 +173,7 @@ class Process {
         }
         this.walk.made(node, linked);
         this.#events.linked(node, linked);
-        this.#events.isMade(node, this.walk);
+        await this.#isMade(node);
       }
       if (batch.length > 0) await this.#makeBatch(batch);
     } finally {
@@ -193,7 +205,7 @@ class Process {
         );
         await publish(work.run, name, folder, manifest);
         walk.made(node, manifest);
-        this.#events.isMade(node, walk);
+        await this.#isMade(node);
         await removeFolder(scratch);
       }
       const seconds = (performance.now() - start) / 1000;

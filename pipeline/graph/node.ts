@@ -27,6 +27,8 @@ export interface Node {
   revision: number;
   /** What makes it. Nodes of one stage share their maker. */
   maker: Maker;
+  /** Places in the run that users know, such as `report.html`, and the files of the node that links there lead to. */
+  links?: Readonly<Record<string, string>>;
   /** Whether its files go once everything that needs it is made. Its manifest stays. */
   temporary?: boolean;
   /** Whether it must be there as it is: its own manifest says what it is, and nobody makes it here. */

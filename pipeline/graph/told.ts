@@ -44,19 +44,20 @@ export class StageEvents {
     this.#stages.get(stage)!.from.add(from!);
   }
 
-  /** Notes that a node is there. */
-  isMade({ name, maker: { stage }, given }: Node, walk: Walk): void {
+  /** Notes that a node is there. Says whether that is news. */
+  isMade({ name, maker: { stage }, given }: Node, walk: Walk): boolean {
     const known = this.#stages.get(stage);
-    if (given || !known || known.made.has(name)) return;
+    if (given || !known || known.made.has(name)) return false;
     known.made.add(name);
     known.results.push(walk.manifest(name).result);
-    if (known.made.size < known.nodes) return;
+    if (known.made.size < known.nodes) return true;
     const { began, from } = known;
     const result = sumResults(known.results);
     if (began !== undefined) {
       this.tell({ type: "stage", stage, state: "done", seconds: (performance.now() - began) / 1000, result });
     } else if (from.size > 0) this.tell({ type: "stage", stage, state: "copied", from: [...from], result });
     else this.tell({ type: "stage", stage, state: "up to date", result });
+    return true;
   }
 
   /** Passes on what a maker tells; of its progress, also how many nodes of the stage are done. */

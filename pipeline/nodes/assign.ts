@@ -90,6 +90,7 @@ export function assignNodes(configuration: Configuration, blocks: readonly Block
   return [{
     name: assignmentPlace(blocks[0]).node,
     needs: blocks.map(scoresOf),
+    links: { [`assignments/${PRICES}`]: PRICES },
     settings,
     revision: assignment.revision ?? 1,
     maker,

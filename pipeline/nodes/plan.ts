@@ -10,6 +10,7 @@ import type { Work } from "../graph/node.ts";
 import type { Walk } from "../graph/walk.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { assignNodes, pricesOf } from "./assign.ts";
+import { indexNode, partIndexNode } from "./documents.ts";
 import { learnNodes } from "./learn.ts";
 import { scoreNodes } from "./score.ts";
 import { splitNodes } from "./split.ts";
@@ -50,10 +51,12 @@ export async function planPartition(
     tokenizer,
     ...tokens ? [tokens] : [],
     ...tokenizeNodes(configuration, text, blocks, tokens ?? documents),
+    indexNode(blocks),
     ...configuration.routers === "" ? learnNodes(configuration, blocks) : [],
     ...await scoreNodes(configuration, blocks),
     ...assignNodes(configuration, blocks, prices),
     ...splitNodes(configuration, blocks, prices),
+    partIndexNode(blocks, prices),
   ];
   return { text, nodes, complete: true };
 }

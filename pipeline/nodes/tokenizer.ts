@@ -20,6 +20,8 @@ export const TOKENIZER = "tokenizer";
 /** Name of its file. */
 export const TOKENIZER_FILE = "tokenizer.json";
 
+const LINKS = { [TOKENIZER_FILE]: TOKENIZER_FILE };
+
 /** Makes the node of the tokenizer. Throws an `InputError` where the one that is named is no file, or where none of the size can be trained. */
 export async function tokenizerNode(
   configuration: Configuration,
@@ -34,13 +36,14 @@ export async function tokenizerNode(
         [making],
       ) => [await keep(making, await loadTokenizer(tokenizer, { eos: eos || undefined }))],
     };
-    return { name: TOKENIZER, needs: [], settings, revision: 1, maker };
+    return { name: TOKENIZER, needs: [], settings, links: LINKS, revision: 1, maker };
   }
   checkTrainable(vocabularySize);
   const { taken } = text!;
   return {
     name: TOKENIZER,
     needs: taken ? [taken.name] : [],
+    links: LINKS,
     settings: {
       text: hashText(text!.text),
       vocabularySize,

@@ -1,5 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
+import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { strings } from "../../../pipeline/rows/column_values.ts";
 import { planPartition } from "../../../pipeline/nodes/plan.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
@@ -17,14 +19,15 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-/** Lists the stages of which something would be made, with the number of nodes. */
+/** Counts the nodes that would be made, by the folder that they lie in. */
 async function planned(run: string, configuration: Configuration): Promise<Record<string, number>> {
   const { nodes } = await planPartition(run, configuration);
   const walk = new Walk(run, nodes);
   const counts: Record<string, number> = {};
   for (const node of nodes) {
     const { state } = await walk.of(node);
-    if (state !== "made" && state !== "spent") counts[node.maker.stage] = (counts[node.maker.stage] ?? 0) + 1;
+    const [folder] = node.name.split("/");
+    if (state !== "made" && state !== "spent") counts[folder] = (counts[folder] ?? 0) + 1;
   }
   return counts;
 }
@@ -35,7 +38,7 @@ Deno.test("a partition is the same bytes from one process, from parts in any ord
     await makeSmall(`${folder}/one`, configuration);
     const hash = await rootHash(`${folder}/one`, configuration);
     const { nodes } = await planPartition(`${folder}/one`, configuration);
-    assert(nodes.filter(({ maker: { stage } }) => stage === "tokenize").length >= 10);
+    assert(nodes.filter(({ name }) => name.startsWith("tokens/")).length >= 10);
     for (const part of [3, 1, 2]) {
       await makeSmall(`${folder}/parts`, configuration, { mine: shareOf(part, 3) });
     }
@@ -82,7 +85,7 @@ Deno.test("with a given tokenizer, routers and prices, a file more touches its b
     assertEquals(await planned(`${folder}/two`, given), {});
     await Deno.writeTextFile(`${folder}/text/99.txt`, "a court and a judge ".repeat(200));
     const counts = await planned(`${folder}/two`, given);
-    assertEquals([counts.tokenize, counts.score, counts.assign], [1, 1, 1]);
+    assertEquals([counts.tokens, counts.scores, counts.assignments], [1, 1, 1]);
     const made: string[] = [];
     const walk = await makeSmall(`${folder}/two`, given, {
       lock: (_, node) => {
@@ -92,15 +95,17 @@ Deno.test("with a given tokenizer, routers and prices, a file more touches its b
     });
     assertEquals(made.map((name) => name.split("/")[0]), [
       "tokens",
+      "text",
       "scores",
       "assignments",
+      "partition",
       "partition",
       "partition",
     ]);
     const { result } = walk.manifest("partition/expert-00");
     assert((result.train as { sequences: number }).sequences > 0);
     await Deno.remove(`${folder}/text/99.txt`);
-    assertEquals(Object.keys(await planned(`${folder}/two`, given)), ["split"]);
+    assertEquals(Object.keys(await planned(`${folder}/two`, given)), ["text", "partition"]);
     await closeGpu();
   }));
 
@@ -111,7 +116,7 @@ Deno.test("every sequence is in one expert's part, and balanced parts are equal"
     await makeSmall(run, configuration);
     const { nodes } = await planPartition(run, configuration);
     let [train, test] = [0, 0];
-    for (const { name } of nodes.filter(({ maker }) => maker.stage === "tokenize")) {
+    for (const { name } of nodes.filter(({ name }) => name.startsWith("tokens/"))) {
       const { result } = (await readManifest(`${run}/${name}`))!;
       train += Number(result.trainSequences);
       test += Number(result.testSequences);
@@ -155,7 +160,7 @@ Deno.test("limits take the same documents whatever the blocks", () =>
       await makeSmall(run, configuration);
       const { nodes } = await planPartition(run, configuration);
       const manifests = await Promise.all(
-        nodes.filter(({ maker }) => maker.stage === "tokenize").map(({ name }) =>
+        nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) =>
           readManifest(`${run}/${name}`)
         ),
       );
@@ -177,4 +182,30 @@ Deno.test("limits take the same documents whatever the blocks", () =>
       assertEquals(manyTokens, oneTokens);
       assert(manyTokens[1] >= 3_000 && manyTokens[1] < 4_000);
     }
+  }));
+
+Deno.test("the index leads from every document to its file, and after the split to its expert", () =>
+  inFolder(async (folder) => {
+    const configuration = smallSettings(`${folder}/text`, {
+      partitioner: "random",
+      method: "balanced",
+      holdout: 0.3,
+    });
+    const run = `${folder}/run`;
+    await makeSmall(run, configuration);
+    const read = async (path: string, name: string) => {
+      const values: string[] = [];
+      for await (const batch of readArrow(`${run}/${path}/documents.arrow`)) {
+        values.push(...strings(columnOf(batch, name)));
+      }
+      return values;
+    };
+    const paths = await read("text", "path");
+    assertEquals(paths.length, 6 * 6 + 18); // six files of six lines, and others of one document
+    assertEquals(new Set(paths).size, 24);
+    assertEquals(await read("partition", "path"), paths);
+    const experts = await read("partition", "expert");
+    assertEquals(new Set(experts.filter((expert) => expert !== "mixed")), new Set(["0", "1"]));
+    const shares = await read("partition", "shares");
+    assert(shares.every((text, i) => (text !== "") === (experts[i] === "mixed")));
   }));

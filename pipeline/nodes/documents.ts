@@ -1,0 +1,219 @@
+/**
+ * The index of the text: a table with a row for every document, and after the split its expert, so that any row of any shard leads back to
+ * its file. Any tool reads it.
+ *
+ *     text/documents.arrow        document, path, place, sha256, source, side, tokens
+ *     partition/documents.arrow   the same, with expert (-1 where its sequences went apart) and shares
+ *
+ * @module
+ */
+
+import type { Maker, Making, Node } from "../graph/node.ts";
+import type { Prices } from "../partition/assignment/prices.ts";
+import { columnOf, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
+import { integers, strings } from "../rows/column_values.ts";
+import { openRows } from "../rows/random_access.ts";
+import type { Block } from "../text/blocks.ts";
+import { assignmentPlace } from "./assign.ts";
+import { DOCUMENTS, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
+
+/** Name of the node of the index of all text, and of that with experts. */
+export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
+
+/** Fewest held-out documents of a source of which nothing is said. */
+const FEW = 5;
+
+/** Makes the node of the index. Paths are part of it, so it is made again where a file is only moved. */
+export function indexNode(blocks: readonly Block[]): Node {
+  const maker: Maker = {
+    stage: "tokenize",
+    async make([making], { emit }) {
+      const rows = ReadableStream.from(indexedRows(making, blocks));
+      const { rows: documents, ...record } = await writeArrowFile(
+        `${making.folder}/${DOCUMENTS}`,
+        rows,
+        indexBatch([]),
+      );
+      making.wrote(DOCUMENTS, record);
+      const sources = countSources(making, blocks);
+      const few = Object.entries(sources).filter(([, { documents: { train, test } }]) =>
+        train > 0 && test < FEW
+      );
+      if (few.length > 0 && Object.values(sources).some(({ documents: { test } }) => test > 0)) {
+        const names = few.slice(0, 5).map(([name, { documents: { test } }]) => `"${name}" (${test})`).join(
+          ", ",
+        );
+        const more = few.length > 5 ? ` and ${few.length - 5} more` : "";
+        const message =
+          `fewer than ${FEW} documents are held out of ${names}${more}: what they say of a source is chance`;
+        emit({ type: "warning", message });
+      }
+      return [{ sources, indexed: documents }];
+    },
+  };
+  return {
+    name: INDEX,
+    needs: blocks.map((block) => `${tokensOf(block)}:${DOCUMENTS}`),
+    links: { [`text/${DOCUMENTS}`]: DOCUMENTS },
+    settings: {
+      blocks: blocks.map(({ name, pieces }) => ({ name, paths: pieces.map(({ file: { path } }) => path) })),
+    },
+    revision: 1,
+    maker,
+  };
+}
+
+/** Adds up the documents and tokens of every source, for training and held out. */
+function countSources({ manifest }: Making, blocks: readonly Block[]): Record<string, SourceCounts> {
+  const totals = new Map<string, SourceCounts>();
+  for (const block of blocks) {
+    const sources = manifest(tokensOf(block)).result.sources as Record<string, SourceCounts>;
+    for (const [name, { documents, tokens }] of Object.entries(sources)) {
+      const sum = totals.get(name) ?? { documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } };
+      for (const side of ["train", "test"] as const) {
+        sum.documents[side] += documents[side];
+        sum.tokens[side] += tokens[side];
+      }
+      totals.set(name, sum);
+    }
+  }
+  return Object.fromEntries([...totals].sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/** A row of the index. */
+interface Row {
+  document: bigint;
+  path: string;
+  place: number;
+  sha256: string;
+  source: string;
+  side: string;
+  tokens: number;
+  expert?: number;
+  shares?: string;
+}
+
+async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
+  for (const block of blocks) {
+    const paths = block.pieces.map(({ file: { path } }) => path);
+    for await (const batch of readArrow(`${making.path(tokensOf(block))}/${DOCUMENTS}`)) {
+      const pieces = integers(columnOf(batch, "piece"), Uint32Array);
+      yield indexBatch(rowsOf(batch).map((row, i) => ({ ...row, path: paths[pieces[i]] })));
+    }
+  }
+}
+
+/** Reads the columns of documents that their tokens and the index share. */
+function rowsOf(batch: RecordBatch): Omit<Row, "path">[] {
+  const [document, place, tokens] = [
+    integers(columnOf(batch, "document"), BigUint64Array),
+    integers(columnOf(batch, "place"), Uint32Array),
+    integers(columnOf(batch, "tokens"), Uint32Array),
+  ];
+  const [sha256, source, side] = ["sha256", "source", "side"].map((name) => strings(columnOf(batch, name)));
+  return Array.from(document, (document, i) => ({
+    ...{ document, place: place[i], sha256: sha256[i], source: source[i], side: side[i], tokens: tokens[i] },
+  }));
+}
+
+function indexBatch(rows: readonly Row[], withExperts = false): RecordBatch {
+  return toTable({
+    document: BigUint64Array.from(rows, ({ document }) => document),
+    path: rows.map(({ path }) => path),
+    place: Uint32Array.from(rows, ({ place }) => place),
+    sha256: rows.map(({ sha256 }) => sha256),
+    source: rows.map(({ source }) => source),
+    side: rows.map(({ side }) => side),
+    tokens: Uint32Array.from(rows, ({ tokens }) => tokens),
+    ...withExperts
+      ? {
+        expert: rows.map(({ expert = -1 }) => expert < 0 ? "mixed" : String(expert)),
+        shares: rows.map(({ shares = "" }) => shares),
+      }
+      : {},
+  }, { format: 1, stage: withExperts ? "split" : "tokenize" });
+}
+
+/** Makes the node of the index with the expert of every document. */
+export function partIndexNode(blocks: readonly Block[], prices?: Prices): Node {
+  const maker: Maker = {
+    stage: "split",
+    async make([making]) {
+      const rows = ReadableStream.from(rowsWithExperts(making, blocks, prices));
+      const { rows: _, ...record } = await writeArrowFile(
+        `${making.folder}/${DOCUMENTS}`,
+        rows,
+        indexBatch([], true),
+      );
+      making.wrote(DOCUMENTS, record);
+      return [{}];
+    },
+  };
+  const places = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
+  return {
+    name: PART_INDEX,
+    needs: [INDEX, ...blocks.map((block) => `${tokensOf(block)}:t`), ...places],
+    links: { [`partition/${DOCUMENTS}`]: DOCUMENTS },
+    settings: {},
+    revision: 1,
+    maker,
+  };
+}
+
+async function* rowsWithExperts(
+  making: Making,
+  blocks: readonly Block[],
+  prices?: Prices,
+): AsyncGenerator<RecordBatch> {
+  const next = blocks.values();
+  let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
+  for await (const batch of readArrow(`${making.path(INDEX)}/${DOCUMENTS}`)) {
+    const rows: Row[] = [];
+    const paths = strings(columnOf(batch, "path"));
+    for (const [i, row] of rowsOf(batch).entries()) {
+      // The index has the documents of one block after another.
+      while (left === 0) {
+        const block = next.next().value!;
+        left = Number(making.manifest(tokensOf(block)).result.documents);
+        experts = await expertsOf(making, block, prices);
+      }
+      left--;
+      const counts = experts.get(row.document);
+      rows.push({ ...row, path: paths[i], ...counts ? expertOf(counts) : {} });
+    }
+    yield indexBatch(rows, true);
+  }
+}
+
+/** Says which expert a document went to, or how its sequences went apart. */
+function expertOf(counts: ReadonlyMap<number, number>): Pick<Row, "expert" | "shares"> {
+  const sorted = [...counts].sort(([a, x], [b, y]) => y - x || a - b);
+  if (sorted.length === 1) return { expert: sorted[0][0] };
+  const all = sorted.reduce((sum, [, count]) => sum + count, 0);
+  return { shares: sorted.map(([expert, count]) => `${expert}: ${(count / all).toFixed(3)}`).join(", ") };
+}
+
+/** Counts, for every document of a block, its sequences at each expert. */
+async function expertsOf(
+  making: Making,
+  block: Block,
+  prices?: Prices,
+): Promise<Map<bigint, Map<number, number>>> {
+  const counts = new Map<bigint, Map<number, number>>();
+  const { node, file } = assignmentPlace(block, prices);
+  for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
+    using tokens = await openRows([`${making.path(tokensOf(block))}/${name}`]);
+    let row = 0;
+    for await (const batch of readArrow(`${making.path(node)}/${file(side)}`)) {
+      const expert = integers(columnOf(batch, "expert"), Uint16Array);
+      const numbers = Float64Array.from({ length: batch.numRows }, () => row++);
+      const documents = tokens.fill("document", numbers, new BigUint64Array(numbers.length));
+      documents.forEach((document, i) => {
+        const own = counts.get(document) ?? new Map<number, number>();
+        own.set(expert[i], (own.get(expert[i]) ?? 0) + 1);
+        counts.set(document, own);
+      });
+    }
+  }
+  return counts;
+}
