@@ -186,11 +186,8 @@ Deno.test("limits take the same documents whatever the blocks", () =>
 
 Deno.test("the index leads from every document to its file, and after the split to its expert", () =>
   inFolder(async (folder) => {
-    const configuration = smallSettings(`${folder}/text`, {
-      partitioner: "random",
-      method: "balanced",
-      holdout: 0.3,
-    });
+    const bySource = { partitioner: "source", sourceFromPath: "{source}?.*", method: "argmax", holdout: 0.3 };
+    const configuration = smallSettings(`${folder}/text`, bySource);
     const run = `${folder}/run`;
     await makeSmall(run, configuration);
     const read = async (path: string, name: string) => {
@@ -205,7 +202,15 @@ Deno.test("the index leads from every document to its file, and after the split 
     assertEquals(new Set(paths).size, 24);
     assertEquals(await read("partition", "path"), paths);
     const experts = await read("partition", "expert");
-    assertEquals(new Set(experts.filter((expert) => expert !== "mixed")), new Set(["0", "1"]));
-    const shares = await read("partition", "shares");
-    assert(shares.every((text, i) => (text !== "") === (experts[i] === "mixed")));
+    assertEquals(new Set(experts), new Set(["0", "1"])); // a source goes to one expert
+    await makeSmall(
+      `${folder}/mixed`,
+      smallSettings(`${folder}/text`, { partitioner: "random", method: "balanced" }),
+    );
+    for await (const batch of readArrow(`${folder}/mixed/partition/documents.arrow`)) {
+      const [experts, shares] = ["expert", "shares"].map((name) => strings(columnOf(batch, name)));
+      assert(
+        experts.includes("mixed") && shares.every((text, i) => (text !== "") === (experts[i] === "mixed")),
+      );
+    }
   }));
