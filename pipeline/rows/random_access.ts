@@ -34,6 +34,8 @@ interface Batch extends Span {
   /** What messages call it. */
   where: string;
   rows: number;
+  /** The number of its first row. */
+  first: number;
   /** Where values of the columns of `NUMERIC` begin in the file. */
   places: number[];
   /** Messages of the dictionaries that it uses. */
@@ -101,16 +103,14 @@ export class Rows implements Disposable {
   readonly lineage: Lineage | null;
   readonly #shards: readonly Shard[];
   readonly #batches: readonly Batch[];
-  readonly #starts: readonly number[]; // numbers of the batches' first rows
   readonly #files = new Map<Shard, Deno.FsFile>();
   #decoded: { batch?: Batch; sources: string[] } = { sources: [] };
 
   constructor(shards: readonly Shard[]) {
     this.#shards = shards;
     this.#batches = shards.flatMap(({ batches }) => batches);
-    let count = 0;
-    this.#starts = this.#batches.map(({ rows }) => (count += rows) - rows);
-    this.count = count;
+    this.count = 0;
+    for (const batch of this.#batches) this.count = (batch.first = this.count) + batch.rows;
     this.lineage = shards.length > 0 ? lineageOf(shards[0].empty) : null;
   }
 
@@ -202,13 +202,14 @@ export class Rows implements Disposable {
         `Cannot read row ${number} as there must be one with this number: there are ${this.count}`,
       );
     }
-    let low = 0, high = this.#starts.length;
+    let low = 0, high = this.#batches.length;
     while (high - low > 1) {
       const middle = low + high >> 1;
-      if (this.#starts[middle] <= number) low = middle;
+      if (this.#batches[middle].first <= number) low = middle;
       else high = middle;
     }
-    return { batch: this.#batches[low], row: number - this.#starts[low] };
+    const batch = this.#batches[low];
+    return { batch, row: number - batch.first };
   }
 
   /** Opens the file of a batch, and checks the batch if it was not touched before. */
@@ -275,7 +276,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
         throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
       });
       const spans = dictionaries.map(({ span }) => span);
-      if (rows > 0) batches.push({ shard, where, rows, places, dictionaries: spans, offset, end });
+      if (rows > 0) batches.push({ shard, where, rows, first: 0, places, dictionaries: spans, offset, end });
     }
   }
   if (!shard) throw unreadable(path, "an Arrow stream must begin with its schema", "it has none");
