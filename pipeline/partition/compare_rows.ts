@@ -15,8 +15,9 @@ interface RowSources {
   parts: ReadableStream<RecordBatch>[];
 }
 
-/** Called with something that is wrong, and where; returns false to end the comparison. */
+/** Takes something that is wrong, and where; returns false to end the comparison. */
 type OnDifference = (place: string, what: string) => boolean;
+type Differ = (at: Cursor, what: string) => void;
 
 /**
  * Checks that every token row is in exactly one expert's shards, unchanged, in the expert that its scores give. Walks all
@@ -25,29 +26,26 @@ type OnDifference = (place: string, what: string) => boolean;
  * @returns The rows found in each expert's shards, `[E]`.
  */
 export async function compareRows(
-  sources: RowSources,
+  { assigned, assignments, ...sources }: RowSources,
   onDifference: OnDifference,
   onRows: (rows: number) => void = () => {},
 ): Promise<number[]> {
-  const tokens = openCursor(sources.tokens);
-  const parts = sources.parts.map(openCursor);
+  const tokens = openCursor(sources.tokens), parts = sources.parts.map(openCursor);
   const loads = parts.map(() => 0);
-  const beside: Record<"scores" | "assignments", Cursor | undefined> = {
-    scores: sources.assigned && openCursor(sources.assigned),
-    assignments: sources.assignments && openCursor(sources.assignments),
-  };
-  const others = () => [...parts, beside.scores, beside.assignments].filter((cursor) => cursor !== undefined);
+  const beside = new Map<string, Cursor>();
+  if (assigned) beside.set("scores", openCursor(assigned));
+  if (assignments) beside.set("assignments", openCursor(assignments));
   let goOn = true;
   const differ: Differ = (at, what) => goOn = onDifference(placeOf(at), what) && goOn;
 
   /** The row of scores or assignments beside the current token row, as long as both are in step. */
-  const rowBeside = async (name: keyof typeof beside, id: bigint): Promise<Cursor | undefined> => {
-    const cursor = beside[name];
+  const rowBeside = async (name: string, id: bigint): Promise<Cursor | undefined> => {
+    const cursor = beside.get(name);
     if (cursor === undefined || await isAt(cursor, id)) return cursor;
     const found = rowsLeft(cursor) === 0 ? "its end" : `sequence ${idOf(cursor)}`;
     differ(cursor, `${name} must follow the tokens: here they have sequence ${id}, it has ${found}`);
     await closeCursor(cursor);
-    return beside[name] = undefined;
+    beside.delete(name);
   };
 
   try {
@@ -58,10 +56,8 @@ export async function compareRows(
       const expected = said?.columns.expert?.[said.row];
       const expert = await findPart(parts, id, expected, differ);
       if (expert === undefined) {
-        differ(
-          tokens,
-          `sequence ${id} must be in one expert's shards, in the order of the tokens: it is not`,
-        );
+        const what = `sequence ${id} must be in one expert's shards, in the order of the tokens: it is not`;
+        differ(tokens, what);
       } else {
         const part = parts[expert];
         loads[expert]++;
@@ -76,7 +72,7 @@ export async function compareRows(
       for (const cursor of [tokens, scored, recorded]) if (cursor) cursor.row++;
       if (rowsLeft(tokens) === 0) onRows(tokens.before + tokens.row);
     }
-    for (const cursor of others()) {
+    for (const cursor of [...parts, ...beside.values()]) {
       if (!goOn || !await fill(cursor)) continue;
       const place = placeOf(cursor);
       let rows = 0;
@@ -84,12 +80,10 @@ export async function compareRows(
       goOn = onDifference(place, `the tokens have no more rows, or not in this order: ${rows} follow here`);
     }
   } finally {
-    for (const cursor of [tokens, ...others()]) await closeCursor(cursor);
+    for (const cursor of [tokens, ...parts, ...beside.values()]) await closeCursor(cursor);
   }
   return loads;
 }
-
-type Differ = (at: Cursor, what: string) => void;
 
 /** Gives the sequence at which a cursor is. */
 const idOf = ({ columns, row }: Cursor): bigint => columns.sequence[row];

@@ -1,13 +1,12 @@
 /**
- * Self-routing: the experts of a run score the prefix themselves, as large routers would. What a sequence
- * costs an expert is the negative log-likelihood of its prefix under that expert, in nats. The experts are
+ * Self-routing: the experts of a run score the prefix themselves, as large routers would. The experts are
  * trained already, so this partitioner can only route.
  *
  * Its folder is the `experts` folder of a run, with the Hugging Face folders `expert-00/` … An expert may be
  * large: only one is on the device at a time, and each is read again for every call.
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
@@ -26,14 +25,7 @@ export const self: PartitionerKind = {
   splits: false,
   settings: [],
   revision: 1,
-  learn: () =>
-    Promise.reject(
-      new InputError(
-        say`Cannot split text by self as ${
-          setting("partitioner")
-        } must be one that learns before experts are trained: these are the experts`,
-      ),
-    ),
+  learn: () => Promise.reject(new Error("Cannot learn a partition by trained experts")), // as `splits` says
   open: openExperts,
   async identify(folder) {
     const hashes = await modelHashes(folder, expertFolder);
@@ -58,15 +50,23 @@ async function openExperts(
   for (let expert = 0; expert < experts; expert++) {
     opened.push(await loadCheckpointConfig(`${folder}/${expertFolder(expert)}`, vouched));
   }
-  checkAlike(
-    folder,
-    opened.map(({ config: { vocabulary, context }, notes: { tokenizer } }) => ({
-      tokenizer,
-      vocabulary,
-      context,
-    })),
-  );
   const [{ config, notes: { tokenizer, eos } }] = opened;
+  for (const [expert, own] of opened.entries()) {
+    const facts = [
+      ["tokenizer", tokenizer, own.notes.tokenizer],
+      ["vocabulary", config.vocabulary, own.config.vocabulary],
+      ["context", config.context, own.config.context],
+    ] as const;
+    for (const [name, first, other] of facts) {
+      if (other === undefined || first === undefined || other === first) continue;
+      const [former, latter] = [first, other].map((value) => shortHash(String(value)));
+      throw new InputError(
+        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
+          `${name} is ${former} for expert 0, ${latter} for expert ${expert}`,
+        { where: `${folder}/${expertFolder(expert)}` },
+      );
+    }
+  }
 
   async function costs(
     rows: TokenRows,
@@ -100,21 +100,4 @@ async function openExperts(
     costs,
     close() {},
   };
-}
-
-/** Throws an `InputError` where an expert differs from the first in what is known of both. */
-function checkAlike(folder: string, experts: Record<string, string | number | undefined>[]): void {
-  for (const [expert, own] of experts.entries()) {
-    for (const [name, value] of Object.entries(own)) {
-      const first = experts[0][name];
-      if (value === undefined || first === undefined || value === first) continue;
-      throw new InputError(
-        `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
-          `${name} is ${shortHash(String(first))} for expert 0, ${
-            shortHash(String(value))
-          } for expert ${expert}`,
-        { where: `${folder}/${expertFolder(expert)}` },
-      );
-    }
-  }
 }

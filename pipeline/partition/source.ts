@@ -43,8 +43,7 @@ export const source: PartitionerKind = {
         totals.set(label, (totals.get(label) ?? 0) + tokens);
       });
     }
-    const groups = jsonText(groupsOf(totals, experts));
-    const sources = await writeAtomic(`${folder}/${FILE}`, groups);
+    const sources = await writeAtomic(`${folder}/${FILE}`, jsonText(groupsOf(totals, experts)));
     const { tokenizer, vocabulary, eos } = tokens;
     const description = { kind: "source", experts, prefix, tokenizer, vocabulary, eos };
     const outputs = {
@@ -77,20 +76,13 @@ export const source: PartitionerKind = {
   identify: identifiedBy(FILE),
 };
 
-/**
- * Groups labels: the label with most tokens comes first, and each goes to the group with the fewest tokens so
- * far, the lower expert among equals.
- */
-function groupsOf(
-  totals: ReadonlyMap<string, number>,
-  experts: number,
-): v.InferOutput<ReturnType<typeof groupsBelow>> {
+/** Groups labels: the one with most tokens comes first, and each goes to the lightest group so far, the lower expert among equals. */
+function groupsOf(totals: ReadonlyMap<string, number>, experts: number): object {
   if (totals.size < experts) {
     const labels = totals.size === 1 && totals.has("") ? "none" : `${totals.size}`;
+    const wanted = setting("experts");
     throw new InputError(
-      say`Cannot split text by its sources as there must be at least as many labels as ${
-        setting("experts")
-      }: there are ${labels}, ${setting("experts")} is ${experts}`,
+      say`Cannot split text by its sources as there must be at least as many labels as ${wanted}: there are ${labels}, ${wanted} is ${experts}`,
       { remedy: say`name the field of labels with ${setting("sourceField")}, or take fewer experts` },
     );
   }

@@ -1,8 +1,6 @@
 /**
- * The largest singular values of sparse rows Z and their right singular vectors: the directions in which the
- * rows differ most.
- *
- * They are the eigenvectors of ZᵀZ, found by block Lanczos iteration: the space of the random vectors B,
+ * The largest singular values of sparse rows Z and their right singular vectors, the directions in which rows
+ * differ most: the eigenvectors of ZᵀZ, found by block Lanczos iteration: the space of the random vectors B,
  * ZᵀZ·B, (ZᵀZ)²·B … contains the largest ones almost at once. Every new vector is made orthogonal to all
  * before it, twice, so that rounding finds no vector a second time.
  */
@@ -24,11 +22,7 @@ export interface Decomposition {
   vectors: Float64Array;
 }
 
-/**
- * Finds the `dimensions` largest singular values of rows with `columns` columns, and the right singular
- * vectors. The random vectors that it begins with come from the seed; they change the result only by
- * rounding.
- */
+/** Finds the largest singular values and vectors of rows with so many columns. The seed changes the result only by rounding. */
 export function decompose(
   rows: readonly SparseRow[],
   columns: number,
@@ -103,10 +97,7 @@ function eigen(products: number[][], rest: Float64Array[], dimensions: number): 
   });
 }
 
-/**
- * Adds to the basis the parts of vectors that are new in it, scaled to length 1, and returns their number.
- * Parts no longer than `nothing` are dropped.
- */
+/** Adds to the basis what is new in vectors and longer than `nothing`, scaled to length 1; returns the number of additions. */
 function extend(basis: Float64Array[], vectors: Float64Array[], nothing: number): number {
   const before = basis.length;
   for (const vector of vectors) {
