@@ -89,6 +89,8 @@ const ELSEWHERE: Elsewhere[] = [
     because: "parts of what another file's tests take as a whole",
     files: {
       "pipeline/evaluation/model_pass.ts": "tests/pipeline/evaluation/evaluate_test.ts",
+      "pipeline/model/banks.ts": "tests/pipeline/model/trainer_test.ts",
+      "pipeline/model/plans.ts": "tests/pipeline/model/branch_scorer_test.ts",
       "pipeline/model/trainer_group.ts": "tests/pipeline/model/trainer_test.ts",
       "pipeline/run/claims.ts": "tests/pipeline/run/lock_test.ts",
     },
