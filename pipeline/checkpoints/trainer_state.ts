@@ -19,7 +19,7 @@ const METADATA = v.object({
   step: whole(0),
   models: whole(1),
   notes: v.pipe(v.string(), v.parseJson(), v.record(v.string(), v.unknown())),
-  sha256: v.optional(v.string()),
+  sha256: v.string(),
 });
 
 /** Hashes a state: its numbers by name, and all that is noted beside them. */
@@ -57,16 +57,6 @@ export async function saveTrainerState(
   await writeAtomic(path, encodeSafetensors(tensors, { metadata: sealed }));
 }
 
-/**
- * Reads what {@link saveTrainerState} wrote, or returns `undefined` where there is no such file.
- *
- * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape.
- */
-export async function loadTrainerState(path: string, config: ModelConfig): Promise<SavedState | undefined> {
-  const file = await readState(path);
-  return file && stateIn(file, config, path);
-}
-
 /** A state as it was saved, and what was noted beside it. */
 interface SavedState {
   state: TrainerState;
@@ -79,50 +69,14 @@ interface StateFile {
   metadata: v.InferOutput<typeof METADATA>;
 }
 
-/** Reads the file of a state; undefined where there is none. Throws an `InputError` where it is damaged. */
-async function readState(path: string): Promise<StateFile | undefined> {
-  let file: Uint8Array;
-  try {
-    file = await Deno.readFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  const tensors = decodeSafetensors(file, path);
-  const said = safetensorsMetadata(file, path);
-  let metadata: StateFile["metadata"];
-  try {
-    metadata = conform(METADATA, said);
-  } catch (cause) {
-    const what = `Cannot resume from "${path}" as it must say its steps: ${oneLine(cause)}`;
-    throw new InputError(what, { where: path, cause });
-  }
-  const { step, models, notes, sha256 } = said;
-  const actual = sha256 === undefined ? undefined : checksum(tensors, { step, models, notes }); // older files have none
-  if (actual !== sha256) {
-    const fact = `it is ${shortHash(actual!)}, the file says ${shortHash(sha256)}`;
-    throw new InputError(
-      `Cannot resume from "${path}" as its checksum must be that of its content: ${fact}`,
-      {
-        where: path,
-      },
-    );
-  }
-  return { tensors, metadata };
-}
-
-/** Takes a state of this shape from its file. Throws an `InputError` where it is of another one. */
-function stateIn({ tensors, metadata }: StateFile, config: ModelConfig, path: string): SavedState {
-  const { step, models, notes } = metadata;
-  const [weights, moments, squares] = LISTS.map((list) =>
-    Array.from({ length: models }, (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`))
-  );
-  return { state: { step, weights, moments, squares }, notes };
-}
-
-/** Gives the step of a state; null where there is none. Throws an `InputError` where its file is damaged. */
-export async function checkTrainerState(path: string): Promise<number | null> {
-  return (await readState(path))?.metadata.step ?? null;
+/**
+ * Reads what {@link saveTrainerState} wrote, or returns `undefined` where there is no such file.
+ *
+ * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape.
+ */
+export async function loadTrainerState(path: string, config: ModelConfig): Promise<SavedState | undefined> {
+  const file = await readState(path);
+  return file && stateIn(file, config, path);
 }
 
 /**
@@ -134,15 +88,49 @@ export async function usableTrainerState(
   config: ModelConfig,
   onDamaged?: (error: InputError) => void,
 ): Promise<SavedState | undefined> {
-  const orNone = <T>(tell?: (error: InputError) => void) => (error: unknown): T | undefined => {
-    if (!(error instanceof InputError)) throw error;
-    tell?.(error);
-    return undefined;
-  };
-  const file = await readState(path).catch(orNone<StateFile>(onDamaged));
+  let file: StateFile | undefined;
   try {
+    file = await readState(path);
     return file && stateIn(file, config, path);
   } catch (error) {
-    return orNone<SavedState>()(error);
+    if (!(error instanceof InputError)) throw error;
+    if (!file) onDamaged?.(error);
   }
+}
+
+/** Gives the step of a state; null where there is none. Throws an `InputError` where its file is damaged. */
+export async function checkTrainerState(path: string): Promise<number | null> {
+  return (await readState(path))?.metadata.step ?? null;
+}
+
+/** Reads the file of a state; undefined where there is none. Throws an `InputError` where it is damaged. */
+async function readState(path: string): Promise<StateFile | undefined> {
+  const file = await Deno.readFile(path).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+  if (!file) return undefined;
+  const tensors = decodeSafetensors(file, path);
+  const said = safetensorsMetadata(file, path);
+  const refuse = (must: string, fact: string, cause?: unknown) =>
+    new InputError(`Cannot resume from "${path}" as ${must}: ${fact}`, { where: path, cause });
+  let metadata: StateFile["metadata"];
+  try {
+    metadata = conform(METADATA, said);
+  } catch (cause) {
+    throw refuse("it must say its steps", oneLine(cause), cause);
+  }
+  const { step, models, notes, sha256 } = said;
+  const actual = checksum(tensors, { step, models, notes });
+  if (actual === sha256) return { tensors, metadata };
+  const fact = `it is ${shortHash(actual)}, the file says ${shortHash(sha256)}`;
+  throw refuse("its checksum must be that of its content", fact);
+}
+
+/** Takes a state of this shape from its file. Throws an `InputError` where it is of another one. */
+function stateIn({ tensors, metadata }: StateFile, config: ModelConfig, path: string): SavedState {
+  const { step, models, notes } = metadata;
+  const [weights, moments, squares] = LISTS.map((list) =>
+    Array.from({ length: models }, (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`))
+  );
+  return { state: { step, weights, moments, squares }, notes };
 }

@@ -145,51 +145,31 @@ export function createBank(
   return bank;
 }
 
-/** Finds a tensor of the bank in one list of its segments' buffers (weights, gradients or moments). */
-export function tensorOf(layout: Layout, buffers: readonly GpuBuffer[], name: string): Matrix {
-  const { segment, offset, stride } = placementOf(layout.placements, name);
-  return { buffer: buffers[segment], offset, stride, model: layout.segments[segment].size };
-}
-
-/**
- * Finds a matrix of the bank with the values that products read: those of its transposed copy, in the place
- * of the matrix.
- */
-export function matrixAsRead({ layout, weights, dtype }: Bank, name: string): Matrix {
-  const matrix = tensorOf(layout, weights, name);
-  return dtype === "f32" ? matrix : { ...matrix, buffer: { ...matrix.buffer, storage: "f32_as_bf16" } };
-}
-
-/** Finds the transposed copy of a matrix of the bank. */
-export function transposedOf({ layout, transposed }: Bank, name: string): Matrix {
-  const { segment, offset, stride } = placementOf(layout.transposedPlacements, name);
-  return { buffer: transposed[segment], offset, stride, model: layout.transposedSegments[segment] };
-}
-
 /** Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of its weights. */
 export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBuffer[]): Parameter {
-  const { rows, columns, stack } = placementOf(bank.layout.placements, name);
+  const { placements, segments, transposedPlacements, transposedSegments } = bank.layout;
+  const place = placements.get(name);
+  if (!place) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
+  const { segment, offset, rows, columns, stride, stack } = place;
+  const among = (buffers: readonly GpuBuffer[]): Matrix => {
+    return { buffer: buffers[segment], offset, stride, model: segments[segment].size };
+  };
+  const matrix = among(bank.weights);
+  const storage = "f32_as_bf16";
   return {
     rows: rows / stack,
     columns,
     stack,
-    matrix: tensorOf(bank.layout, bank.weights, name),
-    get asRead() {
-      return matrixAsRead(bank, name);
-    },
+    matrix,
+    asRead: bank.dtype === "f32" ? matrix : { ...matrix, buffer: { ...matrix.buffer, storage } },
     get transposed() {
-      return transposedOf(bank, name);
+      const { segment, offset, stride } = transposedPlacements.get(name)!;
+      return { buffer: bank.transposed[segment], offset, stride, model: transposedSegments[segment] };
     },
     get gradient() {
-      return tensorOf(bank.layout, gradients!, name);
+      return among(gradients!);
     },
   };
-}
-
-function placementOf(placements: Map<string, Placement>, name: string): Placement {
-  const placement = placements.get(name);
-  if (placement) return placement;
-  throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
 }
 
 /** Uploads one list of tensors (weights, or moments) of every model of the bank. */

@@ -17,7 +17,7 @@ import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
-import { type Bank, matrixAsRead, parameterOf, tensorOf, transposedOf } from "./parameters.ts";
+import { type Bank, parameterOf } from "./parameters.ts";
 import { EMBEDDING, headOf } from "./shape.ts";
 import { layerOf, sublayersOf } from "./sublayers/layer.ts";
 import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
@@ -101,7 +101,7 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
   const { vocabulary, hidden } = config;
   return matmul(gpu, {
     a: normalizedFrom(acts, first, hidden),
-    b: transposedOf(bank, headOf(config)),
+    b: parameterOf(bank, headOf(config)).transposed,
     c: matrixOf(acts.logits, rows, vocabulary),
     ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
   });
@@ -126,6 +126,7 @@ export function planLoss(
   const { vocabulary, hidden } = bank.layout.config;
   const { models, batch, length } = acts.shape;
   const rows = batch * length;
+  const head = parameterOf(bank, EMBEDDING, gradients?.buffers);
   const dispatches: Dispatch[] = [];
   for (let first = 0; first < rows; first += acts.chunk) {
     const chunk = Math.min(acts.chunk, rows - first);
@@ -143,7 +144,7 @@ export function planLoss(
       crossEntropyBackward(gpu, loss),
       ...matmulSplit(gpu, {
         a,
-        b: matrixAsRead(bank, EMBEDDING),
+        b: head.asRead,
         c: { ...normalized, buffer: acts.gradients!.branch },
         ...{ models, m: chunk, n: hidden, k: vocabulary },
         parts: acts.gradients!.parts,
@@ -151,7 +152,7 @@ export function planLoss(
       ...matmulTransposed(gpu, {
         a,
         b: normalized,
-        c: tensorOf(bank.layout, gradients.buffers, EMBEDDING),
+        c: head.gradient,
         ...{ models, m: vocabulary, n: hidden, k: chunk },
         accumulate: gradients.accumulate || first > 0,
         parts: acts.gradients!.parts,

@@ -87,21 +87,15 @@ const TAIL = 16_384; // bytes: some hundred lines
 export async function readLastMetrics(
   path: string,
 ): Promise<{ last: StepMetrics; validationLoss: number | null; at: Date | null } | null> {
-  let text: string;
-  let at: Date | null;
-  try {
-    using file = await Deno.open(path);
-    const { size, mtime } = await file.stat();
-    at = mtime;
-    const from = Math.max(0, size - TAIL);
-    await file.seek(from, Deno.SeekMode.Start);
-    text = await new Response(file.readable).text();
-    if (from > 0) text = text.slice(text.indexOf("\n") + 1);
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
-  const lines = text.split("\n").slice(0, -1).flatMap((line) => { // the last one is still being written
+  const file = await Deno.open(path).catch((error) => {
+    if (!isMissing(error)) throw error;
+  });
+  if (!file) return null;
+  const { size, mtime: at } = await file.stat();
+  await file.seek(Math.max(0, size - TAIL), Deno.SeekMode.Start);
+  const text = await new Response(file.readable).text();
+  const whole = text.split("\n").slice(size > TAIL ? 1 : 0, -1); // the first may be cut, the last is still being written
+  const lines = whole.flatMap((line) => {
     try {
       return [v.parse(STEP_METRICS, JSON.parse(line))];
     } catch {

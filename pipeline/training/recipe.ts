@@ -58,23 +58,16 @@ function checkStart(where: string, start: Checkpoint, model: ModelConfig, tokeni
   if (config.untied && !weights.get(HEAD)!.every((value, i) => value === embedding[i])) {
     throw refuse("output head must be the embedding: it is another matrix");
   }
-  for (const name of ["vocabulary", "hidden", "layers", "heads"] as const) {
-    if (config[name] === model[name]) continue;
-    throw refuse(
-      `${name} must be that of the model to train: there it is ${config[name]}, here it is ${model[name]}`,
-    );
-  }
-  const [there, here] = [config, model].map((of) => layerOf(of).map(({ name }) => name).join(", "));
-  if (there !== here) {
-    throw refuse(
-      `sublayers must be those of the model to train: there they are ${there}, here they are ${here}`,
-    );
-  }
-  const [experts, wanted] = [config, model].map((of) => of.switch?.experts);
-  if (experts !== wanted) {
-    throw refuse(
-      `experts of a layer must be as many as those of the model to train: there are ${experts}, here ${wanted}`,
-    );
+  const facts = (of: ModelConfig) => ({
+    ...{ vocabulary: of.vocabulary, hidden: of.hidden, layers: of.layers, heads: of.heads },
+    sublayers: layerOf(of).map(({ name }) => name).join(", "),
+    "experts of a layer": of.switch?.experts,
+  });
+  const there = facts(config);
+  for (const [name, here] of Object.entries(facts(model))) {
+    const other = there[name as keyof typeof there];
+    if (other === here) continue;
+    throw refuse(`${name} must be that of the model to train: there it is ${other}, here it is ${here}`);
   }
   if (notes.tokenizer !== undefined && notes.tokenizer !== tokenizer) {
     throw refuse(`tokenizer must be the run's: SHA-256 is ${notes.tokenizer} there, ${tokenizer} here`);

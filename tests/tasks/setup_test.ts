@@ -127,11 +127,11 @@ Deno.test("setup.sh pins the Deno that the lock file was made for", async () => 
   assert((await Deno.readTextFile(`${ROOT}README.md`)).includes(version), "README names the version");
 });
 
-Deno.test(".ci/run counts tests from the runner's closing line, and fails where there is none", async () => {
+Deno.test(".ci/run adds up the tests of both drivers from closing lines, and fails where there is none", async () => {
   const script = await Deno.readTextFile(`${ROOT}.ci/run`);
   const cases: [string, number, string, number][] = [
-    ["ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)", 0, "12 passed, 0 failed", 0],
-    ["\x1b[0m\x1b[31mFAILED\x1b[0m | 11 passed | 2 failed (2s)", 1, "11 passed, 2 failed", 1],
+    ["ok | 12 passed (3 steps) | 0 failed | 1 ignored (2s)", 0, "24 passed, 0 failed", 0],
+    ["\x1b[0m\x1b[31mFAILED\x1b[0m | 11 passed | 2 failed (2s)", 1, "22 passed, 4 failed", 1],
     ["ok | 0 passed | 0 failed (0ms)", 0, "0 passed, 0 failed", 1],
     ["error: Module not found", 1, "0 passed, 0 failed", 1],
   ];

@@ -6,10 +6,9 @@ import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.
 import {
   createBank,
   initialWeights,
+  parameterOf,
   planLayout,
   readTensors,
-  tensorOf,
-  transposedOf,
   writeTensors,
 } from "../../../pipeline/model/parameters.ts";
 import { planTransposes } from "../../../pipeline/model/transformer.ts";
@@ -139,7 +138,7 @@ for (const limit of [UNLIMITED, LARGEST * 4 * 3]) {
     );
     for (const { name, shape: [rows, columns] } of parameterSpecs(CONFIG)) {
       if (columns === undefined) continue;
-      const { buffer, offset = 0, stride, model } = transposedOf(bank, name);
+      const { buffer, offset = 0, stride, model } = parameterOf(bank, name).transposed;
       const values = buffers[bank.transposed.indexOf(buffer)];
       models.forEach((weights, index) => {
         const turned = Float32Array.from({ length: rows * columns }, (_, i) => {
@@ -153,11 +152,12 @@ for (const limit of [UNLIMITED, LARGEST * 4 * 3]) {
   });
 }
 
-Deno.test("writeTensors() and tensorOf() refuse missing tensors, wrong sizes and unknown names", () => {
+Deno.test("writeTensors() and parameterOf() refuse missing tensors, wrong sizes and unknown names", () => {
   const arena = gpu.arena();
   const good = initialWeights(CONFIG, 1);
   const name = "gpt_neox.layers.1.attention.dense.bias";
-  const { layout, weights } = createBank(gpu, arena, CONFIG, [good]);
+  const bank = createBank(gpu, arena, CONFIG, [good]);
+  const { layout, weights } = bank;
   const missing = new Map(good);
   missing.delete(name);
   assertThrows(
@@ -167,6 +167,6 @@ Deno.test("writeTensors() and tensorOf() refuse missing tensors, wrong sizes and
   );
   const short = new Map([...good, [name, new Float32Array(5)]]);
   assertThrows(() => writeTensors(gpu, layout, weights, [short]), RangeError, "it holds 5");
-  assertThrows(() => tensorOf(layout, weights, "lm_head"), RangeError, 'Cannot find tensor "lm_head"');
+  assertThrows(() => parameterOf(bank, "lm_head"), RangeError, 'Cannot find tensor "lm_head"');
   arena.destroy();
 });

@@ -141,7 +141,7 @@ test("trainSwitch() and trainExpert() refuse to start from each other's models b
     await trainExpert(0, optionsOf(run));
     const before = await hashes(run);
     const from = (init: string) => optionsOf(run, { init: `${run}/${init}` }, { force: true });
-    const message = "sublayers must be those of the model to train";
+    const message = "sublayers must be that of the model to train";
     await assertRejects(() => trainSwitch(from("experts/expert-00")), InputError, message);
     await assertRejects(() => trainExpert(0, from("switch")), InputError, message);
     assertEquals(await hashes(run), before);

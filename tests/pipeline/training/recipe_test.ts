@@ -64,7 +64,7 @@ Deno.test("startWeights() reads a checkpoint of the same shape and tokenizer, an
       switch: { experts, capacity, balance: 0.01 },
     });
     const layers = (there: string, here: string) =>
-      `sublayers must be those of the model to train: there they are ${there}, here they are ${here}; name`;
+      `sublayers must be that of the model to train: there it is ${there}, here it is ${here}; name`;
     await refused(experts(2), "ab", layers("attention, mlp", "attention, switch"));
     const model = experts(2);
     await saveCheckpoint(where, model, initialWeights(model, 7), { tokenizer: "ab" });
@@ -72,7 +72,7 @@ Deno.test("startWeights() reads a checkpoint of the same shape and tokenizer, an
     await refused(
       experts(4),
       "ab",
-      "experts of a layer must be as many as those of the model to train: there are 2, here 4; name",
+      "experts of a layer must be that of the model to train: there it is 2, here it is 4; name",
     );
     assertEquals((await startWeights(settings, experts(2, 1.5), "ab")).weights(), initialWeights(model, 7));
     await saveCheckpoint(where, MODEL, weights, { tokenizer: "ab" });
