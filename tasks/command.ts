@@ -11,7 +11,6 @@ import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline
 import { settingsOf } from "../pipeline/stages/mod.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
-import { checkOneCard } from "./gpu.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import { worded } from "./wording.ts";
@@ -171,6 +170,7 @@ export async function perform<Options extends Fields>(
   if ("run" in call.options) known.run = String(call.options.run);
   known.choosing = "expert" in task.options;
   if ("onGpu" in call.options && call.given.has("onGpu")) {
+    const { checkOneCard } = await import("./gpu.ts"); // loads what looks for cards
     await checkOneCard(Number(call.options.onGpu), task.name);
   }
   await task.run({
