@@ -13,7 +13,6 @@ import { adoptedText } from "./text.ts";
 export const TASK = await defineTask({
   name: "adopt",
   startsAnew: true,
-  about: "Puts an expert that another trainer made of an exported part into a run.",
   options: {
     ...RUN,
     expert: field.integer({ min: 0, help: "the expert that it becomes" }),

@@ -23,8 +23,6 @@ const PRICES = field.section("Command", {
 export const TASK = await defineTask({
   name: "assign",
   startsAnew: isPipe,
-  about: "Assigns scored sequences to experts, in equal parts unless another method is chosen. " +
-    "Without FILE it works in a run folder.",
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...PRICES, ...OUTPUT },
   run: async (call) => {

@@ -11,12 +11,11 @@ import {
   assignmentOf,
   type AssignOptions,
   drift,
-  type Prices,
   type Proof,
   readPrices,
   writePrices,
 } from "../pipeline/partition/mod.ts";
-import { type Lineage, lineageOf } from "../pipeline/rows/mod.ts";
+import { type Lineage, lineageOf, type RecordBatch } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
 import { checkOutput, chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
@@ -36,24 +35,23 @@ export interface AssignFilesOptions
 }
 
 /** Assigns files or a pipe. Throws an `InputError` where prices are given and a method as well. */
-export async function assignFiles(
-  { paths, method, prefix, chunk = 0, prices, output, onWarning, signal, tell }: AssignFilesOptions,
-): Promise<void> {
+export async function assignFiles(options: AssignFilesOptions): Promise<void> {
+  const { paths, method, prefix, chunk = 0, prices, output, onWarning, signal, tell } = options;
   if (prices !== undefined && method !== undefined) {
     throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
   }
-  const known: Prices | undefined = prices === undefined
-    ? undefined
-    : await readPrices(prices, await vouchedFiles(prices));
+  const known = prices === undefined ? undefined : await readPrices(prices, await vouchedFiles(prices));
   let proof: Proof | undefined;
   const given = { method, prefix, prices: known, onWarning, onProof: (proved: Proof) => proof = proved };
+  const write = (
+    batches: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
+    experts: number,
+  ) =>
+    arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, { signal, tell });
   const passes = known ? 1 : assignmentOf(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await peekExperts(arrowInput(paths));
-    await arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, {
-      signal,
-      tell,
-    });
+    await write(batches, experts);
     if (known && proof) tell(driftText(drift(proof.loads, known.rows)));
     return;
   }
@@ -61,15 +59,8 @@ export async function assignFiles(
   if (pricesOutput !== undefined) await checkOutput(pricesOutput, paths);
   using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`, { signal, tell });
   const { experts, batches } = await peekExperts(input.open());
-  let lineage: Lineage | null = null;
-  for await (const batch of batches) {
-    lineage = lineageOf(batch);
-    break;
-  }
-  await arrowOutput(assign(input.open, { ...given, chunk: chunkOf({ chunk, experts }) }), output, {
-    signal,
-    tell,
-  });
+  const lineage = await lineageOfFirst(batches);
+  await write(input.open, experts);
   if (proof === undefined) return;
   tell(proofText(summaryOf(proof), lineage?.costs));
   if (!proof.prices) return;
@@ -80,15 +71,12 @@ export async function assignFiles(
   }
   const { prefix: scored = prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
-  await writePrices(pricesOutput, {
-    method: method!,
-    experts,
-    rows,
-    prefix: scored,
-    partitioner,
-    prices: kept,
-  }, {
-    sealed: true,
-  });
+  const found = { method: method!, experts, rows, prefix: scored, partitioner, prices: kept };
+  await writePrices(pricesOutput, found, { sealed: true });
   tell(`${pricesOutput}: the prices, which assign other sequences like these`);
+}
+
+async function lineageOfFirst(batches: ReadableStream<RecordBatch>): Promise<Lineage | null> {
+  for await (const batch of batches) return lineageOf(batch);
+  return null;
 }

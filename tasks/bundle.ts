@@ -15,7 +15,6 @@ const STANDARD = "smalltalk-linux-x64.tar.xz";
 export const TASK = await defineTask({
   name: "bundle",
   startsAnew: true,
-  about: "Makes one archive to train, score and evaluate on a Linux server without a network: Deno is in it.",
   options: field.section("Command", {
     output: field.path({
       value: "FILE",

@@ -11,7 +11,6 @@ import { cleanedText } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "clean",
-  about: "Removes old checkpoints and unfinished files of a run, and says how much that was.",
   options: {
     ...RUN,
     dryRun: field.flag({ help: "only say what would be removed" }),

@@ -11,7 +11,6 @@ import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline
 import { settingsOf } from "../pipeline/stages/mod.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
-import { checkOneCard } from "./gpu.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
 import { worded } from "./wording.ts";
@@ -20,8 +19,8 @@ import { worded } from "./wording.ts";
 export interface Task<Options extends Fields = Fields> {
   /** Name, as in `deno task <name>`. */
   name: string;
-  /** What it does, in one sentence. */
-  about: string;
+  /** What it does, in one sentence. Default: its description in `deno.json`. */
+  about?: string;
   /** Its positional arguments, as the help shows them; undefined where it takes none. */
   positional?: string;
   /** Whether it, or a call of it, begins anew after an interruption. Others go on where they were. */
@@ -143,15 +142,9 @@ function interruptedText(args: readonly string[], { startsAnew }: Known): string
 }
 
 /** What a task is given to work with, besides its arguments. */
-export interface Frame {
+export interface Frame extends Pick<Call<Fields>, "signal" | "onEvent" | "tell"> {
   /** Takes what the arguments say, for what is told at the end. */
   known?: Known;
-  /** Ends the work. */
-  signal: AbortSignal;
-  /** Takes what happens. */
-  onEvent: (event: RunEvent) => void;
-  /** Takes a line that is no part of the result. */
-  tell: (text: string) => void;
   /** Takes the result, as JSON or in words. */
   print: (text: string) => void;
 }
@@ -171,6 +164,7 @@ export async function perform<Options extends Fields>(
   if ("run" in call.options) known.run = String(call.options.run);
   known.choosing = "expert" in task.options;
   if ("onGpu" in call.options && call.given.has("onGpu")) {
+    const { checkOneCard } = await import("./gpu.ts"); // loads what looks for cards
     await checkOneCard(Number(call.options.onGpu), task.name);
   }
   await task.run({
@@ -197,8 +191,17 @@ export function helpOf<Options extends Fields>(task: Task<Options>): string {
   const body = [...sections].map(([section, fields]) => [section, ...fields.map(helpLine)].join("\n"));
   const positional = task.positional ? ` ${task.positional}` : "";
   const usage = `Usage: deno task ${task.name}${positional} [flags]`;
-  return [usage, task.about, ...body, "A value that begins with a dash follows =, as in --flag=-VALUE."]
+  return [
+    usage,
+    task.about ?? descriptionOf(task.name),
+    ...body,
+    "A value that begins with a dash follows =, as in --flag=-VALUE.",
+  ]
     .join("\n\n");
+}
+
+function descriptionOf(name: string): string {
+  return JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[name].description;
 }
 
 function helpLine({ flag, value, help, default: standard = "" }: Field): string {

@@ -13,8 +13,6 @@ import { words } from "./wording.ts";
 export const TASK = await defineTask({
   name: "compare",
   startsAnew: true,
-  about:
-    "Puts runs side by side: settings that differ, partitions, perplexities on the same held-out text, and what is missing.",
   positional: "RUN RUN…",
   options: {
     output: field.path({ value: "FILE", help: "HTML page with plots to write as well" }),

@@ -16,8 +16,6 @@ import { runStageTask } from "./stage.ts";
 export const TASK = await defineTask({
   name: "corpus",
   startsAnew: isPipe,
-  about:
-    "Fixes the text of a run. With --output it writes the documents as JSON lines (- is standard output).",
   options: {
     ...IN_A_RUN,
     output: field.path({ value: "PATH", help: "file of documents to write instead of working in a run" }),

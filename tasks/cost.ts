@@ -22,8 +22,6 @@ import { deviceOf } from "./text.ts";
 export const TASK = await defineTask({
   name: "cost",
   startsAnew: true,
-  about:
-    "Counts FLOPs, parameters, memory, bytes exchanged and time of a configuration or a run; with --paper, also the paper's tables.",
   options: {
     paper: field.flag({ help: "print the paper's tables as well: its figures beside those of the formulas" }),
     run: field.path({ value: "FOLDER", help: "run folder whose settings and number of sequences to take" }),

@@ -13,8 +13,6 @@ import { DEVICE } from "./options.ts";
 export const TASK = await defineTask({
   name: "doctor",
   startsAnew: true,
-  about:
-    "Examines the machine: drivers, adapters, memory, golden values, speed, and says what is wrong and what to do.",
   options: {
     ...DEVICE,
     ...field.section("Command", {

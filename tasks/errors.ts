@@ -8,7 +8,6 @@
 
 import { ExplainedError, InputError, RunError, say, type Text } from "../kernels/mod.ts";
 import { VERSION } from "../pipeline/run/mod.ts";
-import { partitionRemedy, repairOf } from "../pipeline/stages/mod.ts";
 import { worded } from "./wording.ts";
 
 /**
@@ -72,6 +71,7 @@ export function explained(error: unknown): unknown {
 
 /** Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
+  const { partitionRemedy, repairOf } = await import("../pipeline/stages/mod.ts"); // loads all stages
   const remedy = await repairOf(where, { choosing });
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
   return await Deno.stat(`${run}/config.json`).then(() => undefined, () => partitionRemedy(run));

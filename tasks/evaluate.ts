@@ -15,8 +15,6 @@ import { partText } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
-  about:
-    "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
   options: {
     ...{ ...RUN, ...FORCE, ...CHECK, ...PART, ...DEVICE, ...REQUIRE_GPU },
     trained: field.flag({ help: "evaluate the experts that are trained, on the text that goes to them" }),

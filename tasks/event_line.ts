@@ -29,15 +29,9 @@ export function eventLine(event: Exclude<RunEvent, { type: "progress" | "checkpo
 
 /** The counts that are shown of the result of a stage. */
 const COUNTS: Record<string, string> = {
-  files: "files",
-  documents: "documents",
-  entries: "entries",
-  tokens: "tokens",
-  trainSequences: "training sequences",
-  testSequences: "held-out sequences",
-  sequences: "sequences",
-  questions: "questions",
-  steps: "steps",
+  ...{ files: "files", documents: "documents", entries: "entries", tokens: "tokens" },
+  ...{ trainSequences: "training sequences", testSequences: "held-out sequences", sequences: "sequences" },
+  ...{ questions: "questions", steps: "steps" },
 };
 
 /** Up to so many routers, the share of each is shown. */
@@ -45,10 +39,10 @@ const MOST_SHARES = 16;
 
 function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
   const [nll, regret] = [event.nllPerToken.toFixed(4), event.regret.toFixed(4)];
-  const [least, ...rest] = shares.toSorted((a, b) => a - b).map((share) => `${(100 * share).toFixed(0)}%`);
+  const written = (shares: number[]) => shares.map((share) => `${(100 * share).toFixed(0)}%`);
   const percent = shares.length > MOST_SHARES
-    ? `${least} to ${rest.at(-1)}`
-    : shares.map((share) => `${(100 * share).toFixed(0)}%`).join(" ");
+    ? written([Math.min(...shares), Math.max(...shares)]).join(" to ")
+    : written(shares).join(" ");
   const line = `  round ${String(round).padStart(2)} of ${rounds}  NLL ${nll} per token`;
   return `${line}  shares ${percent}  regret ${regret}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
 }

@@ -17,7 +17,6 @@ const ONLY = [["as", "parquet"], ["untie", "safetensors"]] as const; // options 
 export const TASK = await defineTask({
   name: "export",
   startsAnew: true,
-  about: "Writes an expert's part, all text or a trained expert for other trainers and tools.",
   options: {
     ...RUN,
     to: choice<typeof FORMATS[number], undefined>(FORMATS, {

@@ -33,8 +33,6 @@ const GENERATION = section("Command", {
 export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
-  about:
-    "Continues a prompt with the expert that its prefix chooses, or several; text goes to standard output as it comes.",
   options: { ...RUN, ...DEVICE, ...GENERATION },
   run: async ({ options, signal, onWarning, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;

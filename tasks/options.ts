@@ -11,53 +11,6 @@ import type { Part } from "../pipeline/stages/mod.ts";
 
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 
-/** Options that every task takes. */
-export const PRINTING = section("Command", {
-  json: flag({ help: "print the result as JSON" }),
-  log: choice(["text", "json"], {
-    default: "text",
-    help: "progress on standard error: a bar, or lines with times elsewhere; or JSON lines",
-  }),
-  verbose: flag({ help: "print where an error comes from" }),
-});
-
-/** The run folder that a task works in. */
-export const RUN = section("Command", {
-  run: path({ default: "runs/default", value: "FOLDER", help: "run folder" }),
-});
-
-/** Where settings come from besides their flags. */
-export const SOURCES = section("Command", {
-  preset: choice(Object.keys(PRESETS), { help: "values to start from; without it tiny's, or the run's own" }),
-  config: path({ value: "FILE", help: "JSON file of values, like a run's config.json; flags override it" }),
-});
-
-/** Whether a task accepts values that differ, and repeats what is done. */
-export const FORCE = section("Command", {
-  force: flag({
-    help:
-      "accept values that differ from the run's config.json and rerun what depends on them; without any, rerun all",
-  }),
-});
-
-/** Whether a task trusts the sizes of files. */
-export const CHECK = section("Command", {
-  check: flag({
-    help: "hash what is made instead of believing its size, and make again what is damaged or missing",
-  }),
-});
-
-/** Other runs that a task may copy from. */
-const REUSE = section("Command", {
-  reuse: paths({
-    help:
-      "another run: a stage that it has made of the same settings and inputs is copied from it; repeatable",
-  }),
-});
-
-/** The options of every task that makes something in a run. */
-export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, ...REUSE };
-
 /**
  * Makes what reads `2/4` as one of four places, which are counted from `first`; none for "". `must` begins the
  * message of the `InputError` for anything else, which gives valid places.
@@ -74,83 +27,6 @@ export function placeParser(first: 0 | 1, must: Text): (text: string) => Part | 
     });
   };
 }
-
-/** The share of a stage's work that a task does. */
-export const PART = section("Command", {
-  part: custom(placeParser(1, say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
-    value: "I/N",
-    help:
-      "do part I of N, counted from 1 (1/4 … 4/4), beside processes that do others; the task without it puts them together",
-  }),
-});
-
-/** How many threads turn text into tokens. */
-export const WORKERS = section("Command", {
-  workers: integer({
-    min: 1,
-    max: 1024,
-    help:
-      "threads that turn text into tokens, to the same bytes; with 1, text is encoded on one core; without it one for every core",
-  }),
-});
-
-/** The file that a task writes to where it does not work in a run. */
-export const OUTPUT = section("Command", {
-  output: path({
-    value: "PATH",
-    help: "file to write where files or a pipe are read, instead of standard output; a run keeps its own",
-  }),
-});
-
-/** Which device a task runs on, and how. */
-export const DEVICE = section("Command", {
-  adapter: text({ value: "NAME", help: "high-performance, low-power or part of the adapter's name" }),
-  onGpu: integer({
-    flag: "gpu",
-    min: 0,
-    help:
-      "the one graphics card that it sees, from 0; tasks/setup.sh hides the others where the system lets it",
-  }),
-  variants: custom(parseVariants, {
-    value: "KERNEL=FORM,…",
-    help: `forms of kernels to run instead of the adapter's own: ${formsText()}`,
-  }),
-});
-
-/** Whether a processor will do as the device. */
-export const REQUIRE_GPU = section("Command", {
-  requireGpu: flag({ help: "stop where the adapter runs on the processor" }),
-});
-
-/** Whether activations are kept or computed again, for training and for its cost. */
-export const RECOMPUTE = section("Command", {
-  recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
-});
-
-/** How a learning rate is searched for. */
-export const TRIALS = section("Command", {
-  trialShare: number({
-    default: 1 / 8,
-    min: 1e-6,
-    max: 1,
-    help:
-      "share of a training that a learning rate is tried on, where none is known; short trials may mislead",
-  }),
-});
-
-/** The device for which time is estimated, in dry runs and for the cost of a configuration. */
-export const SPEED = section("Command", {
-  flops: number({
-    min: 1,
-    max: 1e30,
-    help: "FLOP/s of the device at its peak; without it what was measured here, or two cores without a GPU",
-  }),
-  utilisation: number({
-    min: 1e-6,
-    max: 1,
-    help: "part of that peak that is reached; without it what was measured, or 0.4",
-  }),
-});
 
 const UNITS: Record<string, number> = { "": 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
 
@@ -174,8 +50,73 @@ export function expertsNamed(text: string | undefined, experts: number, what: st
   );
 }
 
-/** How checkpoints are kept while models train. */
-export const CHECKPOINTS = section("Command", {
+/** Every option that several tasks take. */
+const ALL = section("Command", {
+  json: flag({ help: "print the result as JSON" }),
+  log: choice(["text", "json"], {
+    default: "text",
+    help: "progress on standard error: a bar, or lines with times elsewhere; or JSON lines",
+  }),
+  verbose: flag({ help: "print where an error comes from" }),
+  run: path({ default: "runs/default", value: "FOLDER", help: "run folder" }),
+  preset: choice(Object.keys(PRESETS), { help: "values to start from; without it tiny's, or the run's own" }),
+  config: path({ value: "FILE", help: "JSON file of values, like a run's config.json; flags override it" }),
+  force: flag({
+    help:
+      "accept values that differ from the run's config.json and rerun what depends on them; without any, rerun all",
+  }),
+  check: flag({
+    help: "hash what is made instead of believing its size, and make again what is damaged or missing",
+  }),
+  reuse: paths({
+    help:
+      "another run: a stage that it has made of the same settings and inputs is copied from it; repeatable",
+  }),
+  part: custom(placeParser(1, say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
+    value: "I/N",
+    help:
+      "do part I of N, counted from 1 (1/4 … 4/4), beside processes that do others; the task without it puts them together",
+  }),
+  workers: integer({
+    min: 1,
+    max: 1024,
+    help:
+      "threads that turn text into tokens, to the same bytes; with 1, text is encoded on one core; without it one for every core",
+  }),
+  output: path({
+    value: "PATH",
+    help: "file to write where files or a pipe are read, instead of standard output; a run keeps its own",
+  }),
+  adapter: text({ value: "NAME", help: "high-performance, low-power or part of the adapter's name" }),
+  onGpu: integer({
+    flag: "gpu",
+    min: 0,
+    help:
+      "the one graphics card that it sees, from 0; tasks/setup.sh hides the others where the system lets it",
+  }),
+  variants: custom(parseVariants, {
+    value: "KERNEL=FORM,…",
+    help: `forms of kernels to run instead of the adapter's own: ${formsText()}`,
+  }),
+  requireGpu: flag({ help: "stop where the adapter runs on the processor" }),
+  recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),
+  trialShare: number({
+    default: 1 / 8,
+    min: 1e-6,
+    max: 1,
+    help:
+      "share of a training that a learning rate is tried on, where none is known; short trials may mislead",
+  }),
+  flops: number({
+    min: 1,
+    max: 1e30,
+    help: "FLOP/s of the device at its peak; without it what was measured here, or two cores without a GPU",
+  }),
+  utilisation: number({
+    min: 1e-6,
+    max: 1,
+    help: "part of that peak that is reached; without it what was measured, or 0.4",
+  }),
   checkpointEvery: integer({ default: 200, min: 0, help: "steps between two checkpoints; 0 for none" }),
   checkpointMinutes: integer({
     default: 15,
@@ -183,29 +124,12 @@ export const CHECKPOINTS = section("Command", {
     help: "minutes after which one is made that no step brings, and gone when the next is made; 0 for none",
   }),
   keep: integer({ default: 2, min: 1, max: 1000, help: "checkpoints that are kept, the latest ones" }),
-});
-
-/** Other runs whose models are trained beside those of a run. */
-const ALSO = section("Command", {
   also: paths({
     default: [],
     help:
       "another run: train the same of it side by side, as a bank, to the same bits; for seeds; repeatable",
   }),
-});
-
-/** The options of training a model. */
-export const TRAINING = section("Command", {
-  ...CHECKPOINTS,
-  ...RECOMPUTE,
-  ...ALSO,
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
-  ...DEVICE,
-  ...REQUIRE_GPU,
-});
-
-/** Mixtures beside the one that runs one expert. */
-export const MIXES = section("Command", {
   mix: integers({
     default: [],
     value: "K,K,…",
@@ -213,15 +137,58 @@ export const MIXES = section("Command", {
     max: 65_535,
     help: "also mixtures in which so many experts answer together, their probabilities weighted",
   }),
-});
-
-/** How much of the device models may take. */
-export const MEMORY = section("Command", {
   memory: custom(parseBytes, {
     value: "SIZE",
     help: "most device memory that models may take, like 2GiB; without it as much as they need",
   }),
 });
+
+/** Options that every task takes. */
+export const PRINTING = { json: ALL.json, log: ALL.log, verbose: ALL.verbose };
+/** The run folder that a task works in. */
+export const RUN = { run: ALL.run };
+/** Where settings come from besides their flags. */
+export const SOURCES = { preset: ALL.preset, config: ALL.config };
+/** Whether a task accepts values that differ, and repeats what is done. */
+export const FORCE = { force: ALL.force };
+/** Whether a task trusts the sizes of files. */
+export const CHECK = { check: ALL.check };
+/** The share of a stage's work that a task does. */
+export const PART = { part: ALL.part };
+/** How many threads turn text into tokens. */
+export const WORKERS = { workers: ALL.workers };
+/** The file that a task writes to where it does not work in a run. */
+export const OUTPUT = { output: ALL.output };
+/** Which device a task runs on, and how. */
+export const DEVICE = { adapter: ALL.adapter, onGpu: ALL.onGpu, variants: ALL.variants };
+/** Whether a processor will do as the device. */
+export const REQUIRE_GPU = { requireGpu: ALL.requireGpu };
+/** Whether activations are kept or computed again, for training and for its cost. */
+export const RECOMPUTE = { recompute: ALL.recompute };
+/** How a learning rate is searched for. */
+export const TRIALS = { trialShare: ALL.trialShare };
+/** The device for which time is estimated, in dry runs and for the cost of a configuration. */
+export const SPEED = { flops: ALL.flops, utilisation: ALL.utilisation };
+/** How checkpoints are kept while models train. */
+export const CHECKPOINTS = {
+  checkpointEvery: ALL.checkpointEvery,
+  checkpointMinutes: ALL.checkpointMinutes,
+  keep: ALL.keep,
+};
+/** Mixtures beside the one that runs one expert. */
+export const MIXES = { mix: ALL.mix };
+/** How much of the device models may take. */
+export const MEMORY = { memory: ALL.memory };
+
+/** The options of every task that makes something in a run; `reuse` names other runs that it may copy from. */
+export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, reuse: ALL.reuse };
+
+/** The options of training a model; `also` names other runs whose models are trained beside. */
+export const TRAINING = {
+  ...{ ...CHECKPOINTS, ...RECOMPUTE, also: ALL.also },
+  resume: ALL.resume,
+  ...{ ...DEVICE, ...REQUIRE_GPU },
+};
 
 /** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on; none for "". */
 function parseTime(text: string): string | undefined {

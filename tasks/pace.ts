@@ -32,9 +32,8 @@ const SETTLED_MS = 1000;
 export function paceOf({ done, total }: Step, before: Pace | undefined, now: number): Pace {
   if (before === undefined || done < before.done) return { first: done, since: now, done, told: now };
   const { first, since } = before;
-  const rate = now - since >= SETTLED_MS && done > first
-    ? 1000 * (done - first) / (now - since)
-    : before.rate;
+  const isSettled = now - since >= SETTLED_MS && done > first;
+  const rate = isSettled ? 1000 * (done - first) / (now - since) : before.rate;
   const left = rate && total !== undefined ? Math.max(0, total - done) / rate : undefined;
   return { ...before, done, rate, left };
 }
@@ -51,25 +50,20 @@ export function progressText(
   const { stage, done, total, unit, loss, learningRate, tokensPerSecond, utilisation } = event;
   const speed = tokensPerSecond ? `${count(tokensPerSecond)} tokens/s` : rate && perSecond(rate);
   // Parts with larger weights are left out first.
-  const parts: [weight: number, text: string | undefined | 0 | false][] = [
+  const parts = ([
     [0, `${leading(stage)} ${count(done)}${total ? ` of ${count(total)}` : ""}`],
-    [2, unit],
-    [3, speed],
-    [4, utilisation !== undefined && roofText(utilisation)],
-    [1, left !== undefined && `${duration(Math.ceil(left))} left`],
-    [0, loss !== undefined && `loss ${loss.toFixed(3)}`],
-    [0, learningRate !== undefined && `rate ${learningRate.toExponential(1)}`],
-  ];
-  const some = parts.filter((part): part is [number, string] => Boolean(part[1]));
-  const joined = () =>
-    some.map(([, text], i) => i > 1 || text !== unit ? `  ${text}` : ` ${text}`).join("").trim();
-  if (!fit) return joined();
+    [2, unit && ` ${unit}`],
+    [3, speed && `  ${speed}`],
+    [4, utilisation !== undefined && `  ${roofText(utilisation)}`],
+    [1, left !== undefined && `  ${duration(Math.ceil(left))} left`],
+    [0, loss !== undefined && `  loss ${loss.toFixed(3)}`],
+    [0, learningRate !== undefined && `  rate ${learningRate.toExponential(1)}`],
+  ] as [weight: number, text: string | undefined | 0 | false][]).filter(([, text]) => text);
+  const within = (most: number) => parts.flatMap(([weight, text]) => weight <= most ? [text] : []).join("");
+  if (!fit) return within(4);
   const room = fit.width - 1; // the last column stays free: some terminals break the line there
-  for (let weight = 4; weight > 0 && joined().length > room; weight--) {
-    const at = some.findIndex(([own]) => own === weight);
-    if (at >= 0) some.splice(at, 1);
-  }
-  const text = joined();
+  const most = [4, 3, 2, 1].find((most) => within(most).length <= room) ?? 0;
+  const text = within(most);
   const size = Math.min(fit.bar, room - text.length - 3);
   if (!total || size < 6) return text.slice(0, room);
   const filled = Math.round(size * Math.min(1, done / total));

@@ -12,8 +12,6 @@ import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
   name: "partition",
-  about:
-    "Partitions text into balanced shards, one set per expert; runs what is missing, skips what is up to date.",
   options: {
     ...IN_A_RUN,
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),

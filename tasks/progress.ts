@@ -65,7 +65,7 @@ export async function startProgress(log: Log): Promise<Progress> {
     const pace = paceOf(event, paces.get(event.stage), now);
     paces.set(event.stage, pace);
     if (bar) {
-      const text = () => progressText(event, pace, { width: columns(), bar: BAR_WIDTH });
+      const text = () => progressText(event, pace, { width: Deno.consoleSize().columns, bar: BAR_WIDTH });
       if (event.stage !== shown) {
         stop();
         shown = event.stage;
@@ -80,10 +80,8 @@ export async function startProgress(log: Log): Promise<Progress> {
     show(event) {
       if (event.type === "progress") return tick(event);
       if (event.type === "stage") paces.delete(event.stage);
-      write(
-        event.type === "warning" ? { ...event, message: worded(event.message) } : event,
-        eventLine(event),
-      );
+      const told = event.type === "warning" ? { ...event, message: worded(event.message) } : event;
+      write(told, eventLine(event));
     },
     tell(type, text, more) {
       if (log === "json") return write({ type, message: text, ...more }, text);
@@ -92,13 +90,4 @@ export async function startProgress(log: Log): Promise<Progress> {
     },
     stop,
   };
-}
-
-/** Gives the width of the terminal. */
-function columns(): number {
-  try {
-    return Deno.consoleSize().columns;
-  } catch {
-    return 80;
-  }
 }

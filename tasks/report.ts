@@ -23,7 +23,6 @@ function reportText({ output, plots, missing, outOfDate }: Report): string {
 export const TASK = await defineTask({
   name: "report",
   startsAnew: true,
-  about: "Writes what a run did as one HTML page with plots, from whatever its folder holds.",
   options: {
     ...RUN,
     output: field.path({ value: "PATH", help: "file to write instead of the run's report.html" }),

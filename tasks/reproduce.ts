@@ -12,10 +12,6 @@ import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
   name: "reproduce",
-  about:
-    "Runs everything: partition, a search for learning rates, experts, two dense baselines, evaluation, report; and puts the " +
-    "paper's claims beside this run's figures. With --study it answers one question with as many runs as that takes. Stopped at any " +
-    "moment, it goes on where it was; of a study, several processes may work on one folder at once.",
   options: {
     ...IN_A_RUN,
     ...STUDY,

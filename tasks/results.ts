@@ -13,9 +13,6 @@ import { publishedText } from "./reproduce_text.ts";
 export const TASK = await defineTask({
   name: "results",
   startsAnew: true,
-  about:
-    "Writes the claims and pictures of README.md from the results under fixtures/reproduction; with --from it takes those " +
-    "of a folder of studies in first, in place of what is kept under the same name.",
   options: {
     from: field.path({
       default: "",

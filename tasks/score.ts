@@ -15,7 +15,6 @@ import { runStageTask } from "./stage.ts";
 export const TASK = await defineTask({
   name: "score",
   startsAnew: isPipe,
-  about: "Scores the prefix of every sequence for every expert. Without FILE it works in a run folder.",
   positional: "[FILE…|-]",
   options: {
     ...IN_A_RUN,

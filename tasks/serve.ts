@@ -32,7 +32,6 @@ export const TASK = await defineTask({
   name: "serve",
   startsAnew: true,
   drains: true,
-  about: "Serves the mixture over HTTP, as OpenAI's clients speak; GET / is a page to try it.",
   options: { ...RUN, ...DEVICE, ...SERVER },
   run: async ({ options, signal, onWarning, print }) => {
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;

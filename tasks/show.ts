@@ -32,7 +32,6 @@ async function checkFile(shard: string): Promise<void> {
 export const TASK = await defineTask({
   name: "show",
   startsAnew: true,
-  about: "Prints rows of Arrow shards with their decoded text.",
   positional: "SHARD…",
   options: { limit: field.integer({ default: 10, min: 1, help: "most rows to print" }) },
   run: async ({ paths, sources, options, onWarning }) => {

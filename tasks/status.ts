@@ -13,8 +13,6 @@ import { worded, words } from "./wording.ts";
 export const TASK = await defineTask({
   name: "status",
   startsAnew: true,
-  about:
-    "Tells of every stage of a run whether it is made, with which settings, missing, out of date or being made, and by whom.",
   options: RUN,
   run: async ({ options, print }) => {
     const status = await statusOf(options.run);

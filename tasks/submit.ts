@@ -15,8 +15,6 @@ import { plannedText, submittedText } from "./submit_text.ts";
 export const TASK = await defineTask({
   name: "submit",
   drains: true,
-  about:
-    "Submits what is missing of a run to Slurm as jobs that follow one another, or runs them on this machine.",
   options: {
     ...{ ...RUN, ...SOURCES, ...FORCE, ...JOB_OPTIONS },
     ...{ ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU },

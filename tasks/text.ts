@@ -29,42 +29,51 @@ export function summaryText(summary: PartitionSummary): string {
       .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
       .map(([source, share]) => `${sourceName(source)} ${share}%`);
-    const nll = nllPerToken?.toFixed(3) ?? "";
     const told = words.slice(0, CALLED_WORDS).join(", ");
-    return [String(expert), sequences, tokens, nll, told, mix.slice(0, 6).join(", ")];
+    return [
+      String(expert),
+      sequences,
+      tokens,
+      nllPerToken?.toFixed(3) ?? "",
+      told,
+      mix.slice(0, 6).join(", "),
+    ];
   });
-  const nmi = summary.nmi === null
-    ? "none, as the text has no two sources; --source-field names the field that holds them"
-    : `${summary.nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)`;
-  const cost = summary.costs ? "mean cost" : "NLL/token";
-  const last = summary.rounds.at(-1)?.nmi;
+  const { nmi, costs, rounds, proof } = summary;
+  const last = rounds.at(-1)?.nmi;
   const inLast = typeof last === "number"
-    ? `; ${last.toFixed(3)} in the last of ${counted(summary.rounds.length, "rounds")}`
+    ? `; ${last.toFixed(3)} in the last of ${counted(rounds.length, "rounds")}`
     : "";
   return [
     "",
-    table(`expert | sequences | tokens | ${cost} | words | sources`, rows, ["words"]),
+    table(`expert | sequences | tokens | ${costs ? "mean cost" : "NLL/token"} | words | sources`, rows, [
+      "words",
+    ]),
     "",
-    ...summary.proof ? [`assignment       ${proofText(summary.proof, summary.costs)}`] : [],
+    ...proof ? [`assignment       ${proofText(proof, costs)}`] : [],
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
-    `NMI with source  ${nmi}${inLast}`,
+    nmi === null
+      ? `NMI with source  ${NO_SOURCES}${inLast}`
+      : `NMI with source  ${nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)${inLast}`,
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   ].join("\n");
 }
 
+const NO_SOURCES = "none, as the text has no two sources; --source-field names the field that holds them";
+
 /** Says what was removed of a run, and what stays as somebody works at it. */
 export function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): string {
   const what = [[checkpoints, "checkpoints"], [unfinished, "unfinished files"]] as const;
-  const parts = what.filter(([{ files }]) => files > 0).map(([own, name]) =>
-    `${count(own.files)} ${own.files === 1 ? name.slice(0, -1) : name} (${bytes(own.bytes)})`
+  const parts = what.flatMap(([{ files, bytes: size }, name]) =>
+    files > 0 ? [`${counted(files, name)} (${bytes(size)})`] : []
   );
-  const all = parts.length > 0 ? `${parts.join(" and ")}` : "nothing";
   const stays = left.map(({ place, holders }) => {
     const who = holders.map(({ pid, host }) => `process ${pid}${host ? ` on ${host}` : ""}`);
     return `left ${place}, as ${who.join(", ") || "another process"} works at it`;
   });
-  return [`${run}: ${dryRun ? "would remove" : "removed"} ${all}`, ...stays].join("\n");
+  const removed = dryRun ? "would remove" : "removed";
+  return [`${run}: ${removed} ${parts.join(" and ") || "nothing"}`, ...stays].join("\n");
 }
 
 /** Up to so many experts, the load of each is shown. */
@@ -81,9 +90,8 @@ export function adoptedText(
   { expert, folder, from, parameters, shape, state }: Adopted,
 ): string {
   const size = `${count(parameters)} weights, H=${shape.hidden} L=${shape.layers} heads=${shape.heads}`;
-  return `${run}/${folder}: expert ${expert} ${
-    state === "done" ? "is" : "was"
-  } adopted from ${from}, ${size}`;
+  const is = state === "done" ? "is" : "was";
+  return `${run}/${folder}: expert ${expert} ${is} adopted from ${from}, ${size}`;
 }
 
 /** Says what an export wrote, or that it is there. */
@@ -110,30 +118,21 @@ export function deviceOf(options: Parameters<typeof speedOf>[0], usual: CostDevi
 }
 
 /** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */
-export function proofText(
-  { cost, bound, gapPerSequence, gapShare, greedyGapShare }: ProofSummary,
-  costs?: string,
-): string {
-  const sum = (value: number) => value.toLocaleString("en", { maximumFractionDigits: 3 });
+export function proofText(proof: ProofSummary, costs?: string): string {
+  const { cost, bound, gapPerSequence, gapShare, greedyGapShare } = proof;
+  const [total, least] = [cost, bound].map((sum) => sum.toLocaleString("en", { maximumFractionDigits: 3 }));
   const share = (share: number) => `${Number((100 * share).toPrecision(2))}% of what balancing costs`;
+  const gap = `${gapPerSequence.toPrecision(2)} ${costs === undefined ? "nats " : ""}per sequence`;
   const greedy = greedyGapShare === undefined ? "" : `; that of greedy ${share(greedyGapShare)}`;
-  return `cost ${sum(cost)}, bound ${sum(bound)}; gap ${gapPerSequence.toPrecision(2)} ${
-    costs === undefined ? "nats " : ""
-  }per sequence, ` +
-    `${share(gapShare)}${greedy}`;
+  return `cost ${total}, bound ${least}; gap ${gap}, ${share(gapShare)}${greedy}`;
 }
 
-/**
- * Says how far the shares of an assignment by prices are from equal ones, and warns if the text is of another
- * kind.
- */
+/** Says how far the shares of an assignment by prices are from equal ones, and warns if the text is of another kind. */
 export function driftText({ deviation, limit }: Drift): string {
   const largest = `the largest deviation of a share from an equal one is ${percent(deviation)}`;
-  return deviation <= limit
-    ? `${largest}, within the ${percent(limit)} that chance allows`
-    : `warning: ${largest}, beyond the ${
-      percent(limit)
-    } that chance allows: the text is of another kind than that of the prices`;
+  const chance = `the ${percent(limit)} that chance allows`;
+  if (deviation <= limit) return `${largest}, within ${chance}`;
+  return `warning: ${largest}, beyond ${chance}: the text is of another kind than that of the prices`;
 }
 
 /** Lays out what a partition would do, with estimates of time, disk and memory. */
@@ -171,13 +170,15 @@ export function verifyText(
 
 /** Lays out one row of a shard: what is known of it, then its text. */
 export function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
-  const facts = [`sequence ${sequence}`];
-  if (document !== undefined) facts.push(`document ${document}`);
-  if (source) facts.push(`source ${sourceName(source)}`);
-  facts.push(counted(length, "tokens"));
-  if (expert !== undefined) facts.push(`expert ${expert}`);
-  if (nll && costs) facts.push(`costs ${nll.map((value) => value.toFixed(3)).join(" ")}`);
-  else if (nll) facts.push(`NLL ${nll.map((value) => value.toFixed(1)).join(" ")}`);
+  const values = nll?.map((value) => value.toFixed(costs ? 3 : 1)).join(" ");
+  const facts = [
+    `sequence ${sequence}`,
+    document !== undefined && `document ${document}`,
+    source && `source ${sourceName(source)}`,
+    counted(length, "tokens"),
+    expert !== undefined && `expert ${expert}`,
+    values && `${costs ? "costs" : "NLL"} ${values}`,
+  ].filter(Boolean);
   return facts.join(", ") + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
 }
 
@@ -192,57 +193,48 @@ export function forOutput(text: string, isTerminal: boolean = Deno.stdout.isTerm
 /** Writes a table of trained models; `runs` are those of the models, one for each. */
 export function trainedText(run: string, models: TrainResult[], runs: readonly string[] = []): string {
   const isOne = runs.every((other) => other === run);
-  const placeOf = (folder: string, i: number) => isOne ? folder : `${runs[i]}/${folder}`;
   const rows = models.map(({ folder, steps, batch, tokens, rate, loss, validationLoss }, i) => [
-    placeOf(folder, i),
-    `${steps} x ${batch}`,
-    tokens,
-    rate.toExponential(1),
-    loss?.toFixed(3) ?? "none",
-    validationLoss?.toFixed(3) ?? "none",
-  ]);
-  const costs = models.flatMap(({ folder, cost, routing }) => [
-    ...cost ? [costText(folder, cost)] : [],
-    ...routing ? [routingText(folder, routing)] : [],
+    ...[isOne ? folder : `${runs[i]}/${folder}`, `${steps} x ${batch}`, tokens, rate.toExponential(1)],
+    ...[loss, validationLoss].map((loss) => loss?.toFixed(3) ?? "none"),
   ]);
   return [
     table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
-    ...costs,
+    ...models.flatMap(notes),
     ...[...new Set([run, ...runs])].map((run) => `run folder  ${run}`),
   ].join("\n");
 }
 
-/** Words the balance and the dropped tokens of routing among the experts of layers. */
-function routingText(name: string, { balance, dropped }: NonNullable<TrainResult["routing"]>): string {
-  return `${name} at its end: balance ${
-    balance.toFixed(3)
-  } (1 where every expert gets as many tokens), no expert took ${percent(dropped)} of the tokens`;
-}
-
 /**
- * Compares the cost of training a model, and of a sequence through it, with those of the mixture and of an
- * expert.
+ * Compares the cost of training a model, and of a sequence through it, with those of the mixture and of an expert; words the
+ * balance and the dropped tokens of routing among the experts of its layers.
  */
-function costText(name: string, cost: NonNullable<TrainResult["cost"]>): string {
-  const { parameters, training, mixture, inference, expertInference, memory } = cost;
-  const share = training / mixture - 1;
-  const beside = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
-  const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
-  return [
-    `${name} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ${beside} ${
-      scientific(mixture)
-    } with routers and scoring, as counted when it was trained`,
-    `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
-    `memory of training ${roughBytes(memory.training)}, of one expert's ${
-      roughBytes(memory.expertTraining)
-    }, with all activations kept; of generating ${bytes(memory.inference)}, ${answeringText(memory)}`,
-  ].join("\n");
+function notes({ folder, cost, routing }: TrainResult): string[] {
+  const lines: string[] = [];
+  if (cost) {
+    const { parameters, training, mixture, inference, expertInference, memory } = cost;
+    const share = training / mixture - 1;
+    const beside = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
+    const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
+    const [own, expert] = [memory.training, memory.expertTraining].map(roughBytes);
+    lines.push(
+      `${folder} has ${count(parameters)} weights; its training takes ${
+        scientific(training)
+      } FLOPs, ${beside} ` +
+        `${scientific(mixture)} with routers and scoring, as counted when it was trained`,
+      `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
+      `memory of training ${own}, of one expert's ${expert}, with all activations kept; of generating ` +
+        `${bytes(memory.inference)}, ${answeringText(memory)}`,
+    );
+  }
+  if (routing) {
+    const balance = `balance ${routing.balance.toFixed(3)} (1 where every expert gets as many tokens)`;
+    lines.push(`${folder} at its end: ${balance}, no expert took ${percent(routing.dropped)} of the tokens`);
+  }
+  return lines;
 }
 
 /** Words the memory in which the mixture answers: that of one expert, and of the routers where some are counted. */
-function answeringText(
-  { expertInference, routing = 0 }: NonNullable<TrainResult["cost"]>["memory"],
-): string {
+function answeringText({ expertInference, routing = 0 }: NonNullable<TrainResult["cost"]>["memory"]): string {
   const expert = `one expert ${bytes(expertInference)}`;
   if (routing === 0) return `with ${expert}`;
   return `with the mixture ${bytes(expertInference + routing)}: ${expert}, all routers ${bytes(routing)}`;

@@ -15,8 +15,6 @@ import { runStageTask } from "./stage.ts";
 export const TASK = await defineTask({
   name: "tokenize",
   startsAnew: isPipe,
-  about:
-    "Turns documents into sequences of tokens. Without FILE it works in a run folder; with FILE, none is held out.",
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...PART, ...WORKERS, ...OUTPUT },
   run: async (call) => {

@@ -16,8 +16,6 @@ import { runStageTask } from "./stage.ts";
 export const TASK = await defineTask({
   name: "tokenizer",
   startsAnew: isPipe,
-  about:
-    "Trains a BPE tokenizer. Without FILE it works in a run folder; with FILE, all its text is for training.",
   positional: "[FILE…|-]",
   options: { ...IN_A_RUN, ...OUTPUT },
   run: async (call) => {

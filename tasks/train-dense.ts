@@ -12,9 +12,6 @@ import { trainedText } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "train-dense",
-  about:
-    "Trains one model on the whole training set of a run, in its shuffled order: of the experts' size for as many tokens as all " +
-    "experts together see, or a larger one for as many FLOPs as the mixture's training takes.",
   options: {
     ...IN_A_RUN,
     match: field.choice(["batch", "steps", "compute"], {

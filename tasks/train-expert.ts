@@ -13,8 +13,6 @@ import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
   name: "train-expert",
-  about:
-    "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.",
   options: {
     ...IN_A_RUN,
     expert: field.text({ value: "N|all", help: "the expert to train, from 0, or all one after another" }),

@@ -10,9 +10,6 @@ import { trainedText } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "train-switch",
-  about:
-    "Trains a Switch Transformer on the whole training set of a run: in every layer as many experts as the mixture has, chosen " +
-    "token by token, for as many tokens as all experts together see.",
   options: { ...IN_A_RUN, ...TRAINING },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const models = await trainSwitchTogether({ ...options, sources }, { signal, onEvent });

@@ -16,8 +16,6 @@ import { worded } from "./wording.ts";
 export const TASK = await defineTask({
   name: "verify",
   startsAnew: true,
-  about:
-    "Verifies hashes, counts and loads of a run, and that every sequence is in exactly one expert's shards.",
   positional: "[RUN]",
   options: {
     ...RUN,

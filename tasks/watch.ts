@@ -13,7 +13,6 @@ import { trainingLine, watchText } from "./watch_text.ts";
 export const TASK = await defineTask({
   name: "watch",
   startsAnew: true,
-  about: "Shows all trainings of a run as they go: loss, rate, tokens/s, time left, last checkpoint, host.",
   options: {
     ...RUN,
     once: field.flag({ help: "look once and end; so does --json" }),

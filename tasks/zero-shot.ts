@@ -41,8 +41,6 @@ const QUESTIONS = section("Command", {
 
 export const TASK = await defineTask({
   name: "zero-shot",
-  about:
-    "Asks zero-shot tasks of the mixture of a run, beside its dense models; without data, tasks made of held-out text.",
   options: {
     ...{ ...RUN, ...FORCE, ...CHECK, ...DEVICE, ...REQUIRE_GPU, ...QUESTIONS, ...MIXES },
     routingTemperature: MIXING.routingTemperature,

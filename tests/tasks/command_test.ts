@@ -11,13 +11,13 @@ const TASKS = Object.keys(CONFIG.tasks).filter((name) =>
 Deno.test("every task file has a task of its own, under 60 lines, with a set of permissions and no more", async () => {
   for (const name of TASKS) {
     const { command, description } = CONFIG.tasks[name];
+    assertMatch(description, /^[A-Z].*\.$/, name);
     const [, set] =
       /^(?:DENO_\S+ )?deno run --quiet --no-prompt (?:--(?:v8|unstable)\S+ )*-P=(\w+) \S+$/.exec(command) ??
         [];
     assert(set in CONFIG.permissions, command);
     const { run, net, env, sys } = CONFIG.permissions[set];
     for (const list of [run, net, env, sys]) assert(list === undefined || Array.isArray(list), set);
-    assertEquals(description, (await tableOf(name)).task.about);
     const { fields } = await tableOf(name);
     const usesGpu = command.includes("WEBGPU");
     if (usesGpu && "onGpu" in fields) assert(run.includes("ls"), set); // by which it looks for other cards

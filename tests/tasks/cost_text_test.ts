@@ -1,8 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { paperTable, PRINTED_COMMUNICATION } from "../../pipeline/cost/paper.ts";
 import { costOf, PLAIN_DEVICE } from "../../pipeline/cost/cost.ts";
+import { paperTable } from "../../pipeline/cost/paper.ts";
 import { resolveConfiguration } from "../../pipeline/settings/resolution.ts";
-import { communicationText, costText, tableText } from "../../tasks/cost_text.ts";
+import { costText, tableText } from "../../tasks/cost_text.ts";
+
+const DEVICE = { flops: 1e12, utilisation: 0.5 };
+const textOf = (flags: object, more: object = {}) =>
+  costText(costOf(resolveConfiguration({ preset: "small", flags }), { ...DEVICE, ...more }));
 
 Deno.test("tableText() puts every printed figure of the paper's Table 3 beside the counted one", () => {
   const rows = paperTable();
@@ -16,57 +20,17 @@ Deno.test("tableText() puts every printed figure of the paper's Table 3 beside t
   });
 });
 
-Deno.test("communicationText() tells bytes in powers of ten, printed beside counted", () => {
-  const counted = { ...PRINTED_COMMUNICATION, exchanges: 1234 };
-  const text = communicationText({ printed: PRINTED_COMMUNICATION, counted });
-  assertMatch(text, /^exchanges of scores +\S+ +1,234$/m);
-  assertMatch(text, /^data-parallel dense, per node and step +[\d.,]+ [kMG]B +[\d.,]+ [kMG]B$/m);
-});
-
-Deno.test("costText() says that the training of routers from elsewhere is not counted, and where their shape is a guess", () => {
-  const text = (routers: string, known: object = {}) =>
-    costText(
-      costOf(resolveConfiguration({ flags: { routers } }), { flops: 1e12, utilisation: 0.5, ...known }),
-    );
-  assertMatch(text("other", { routers: {} }), /^routers of "other": their training is not counted$/m);
-  assertMatch(
-    text("away"),
-    /^routers of "away": .* not counted; they are not there, so they count as models of/m,
-  );
-  assert(!/their training/.test(text("")));
-});
-
-Deno.test("costText() tells a ratio of bytes that is small, too", () => {
-  const times = (experts: number) => {
-    const cost = costOf(resolveConfiguration({ flags: { experts } }), { flops: 1e12, utilisation: 0.5 });
-    return /(\S+) times the mixture's/.exec(costText(cost))?.[1];
-  };
-  assertMatch(times(65_535)!, /^0\.\d*[1-9]/);
-  assertMatch(times(4)!, /^[\d,]{2,}$/);
-});
-
 Deno.test("costText() says of every width what it reaches where it is narrow, the larger dense model's too", () => {
   const widths = (flops: number, partitioner = "em") => {
-    const flags = { routerHidden: 16, expertHidden: 24, denseHidden: 48, partitioner };
-    const text = costText(costOf(resolveConfiguration({ flags }), { flops, utilisation: 0.5 }));
-    return [...text.matchAll(/^a model of width (\d+) reaches \d+% of the FLOP\/s of one of width 64$/mg)]
-      .map(([, width]) => Number(width));
+    const text = textOf({ routerHidden: 16, expertHidden: 24, denseHidden: 48, partitioner }, { flops });
+    return [...text.matchAll(/^a model of width (\d+) reaches/mg)].map(([, width]) => Number(width));
   };
   assertEquals([widths(1e12), widths(1e12, "source"), widths(1e13)], [[16, 24, 48], [24, 48], []]);
 });
 
-Deno.test("costText() tells nothing of routers where text is split without models", () => {
-  const text = (partitioner: string) =>
-    costText(
-      costOf(resolveConfiguration({ preset: "small", flags: { partitioner } }), {
-        ...{ flops: 1e12, utilisation: 0.5, corpus: { train: 1000, test: 100 } },
-      }),
-    );
-  const [em, source] = [text("em"), text("source")];
-  assertMatch(
-    em,
-    /^mixture, scores of the rounds .* 2 bytes a score, as the paper counts; files here have 4$/m,
-  );
+Deno.test("costText() tells nothing of routers where text is split without models, and guesses of routers elsewhere", () => {
+  const corpus = { train: 1000, test: 100 };
+  const [em, source] = ["em", "source"].map((partitioner) => textOf({ partitioner }, { corpus }));
   for (const told of [/router/, /scores of the/, /all scored once/]) {
     assertMatch(em, told);
     assert(!told.test(source), source);
@@ -74,7 +38,7 @@ Deno.test("costText() tells nothing of routers where text is split without model
   const { memory: { inference, routing } } = costOf(resolveConfiguration({ preset: "small" }), PLAIN_DEVICE);
   const together = `${((inference.total + routing.total) / 2 ** 20).toPrecision(3)} MiB`;
   assertMatch(em, new RegExp(`^answering, routers and one expert .* ${together}$`, "m"));
-  assertMatch(source, /^a prompt, mixture .*one expert; what chooses it is not counted$/m);
-  assertMatch(source, /^all experts /m);
   assert(!/NaN|Infinity|∞/.test(source), source);
+  assertMatch(textOf({ routers: "other" }, { routers: {} }), /^routers of "other": .* is not counted$/m);
+  assertMatch(textOf({ routers: "away" }), /^routers of "away": .* they count as models of/m);
 });

@@ -18,18 +18,9 @@ const BARE: Diagnosis = {
 
 Deno.test("doctorText() tells what there is, what each driver hands out and what is wrong", () => {
   const text = doctorText(BARE);
-  for (
-    const part of [
-      "cards           /dev/nvidia0\n",
-      "loader          none (libvulkan.so.1)\n",
-      "driver file     /etc/vulkan/icd.d/a.json: broken, it names no library_path\n",
-      "driver version  NVIDIA 570.1\n",
-      "container       Podman\n",
-      "alone           OpenGL: no adapter\n",
-      "adapter         none: Cannot open a GPU\n",
-      "\n\nerror: It is broken.\n  Mend it.",
-    ]
-  ) assertStringIncludes(text, part);
+  assertStringIncludes(text, "cards           /dev/nvidia0\nloader          none (libvulkan.so.1)\n");
+  assertStringIncludes(text, "alone           OpenGL: no adapter\nadapter         none: Cannot open a GPU\n");
+  assertStringIncludes(text, "\n\nerror: It is broken.\n  Mend it.");
   assertFalse(/undefined|object/.test(text));
 });
 
