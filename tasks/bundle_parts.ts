@@ -52,7 +52,7 @@ const BASE: Part = {
 const ADDED: Record<Extra, Part> = {
   tokenizer: {
     tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show", "zero-shot"],
-    packages: ["hyparquet", "hyparquet-compressors", "prom-client"],
+    packages: ["@hono/node-server", "hyparquet", "hyparquet-compressors", "prom-client"],
   },
   report: { tasks: ["report"], packages: ["vega", "vega-lite"] },
   driver: { tasks: [], packages: [] },

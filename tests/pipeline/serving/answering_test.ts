@@ -144,28 +144,6 @@ Deno.test("generate() mixes an adopted expert of another size, whose padding is 
   });
 });
 
-Deno.test("generate() weighs experts by a prefix of its own, without those that are passed over, on the way too", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, E);
-    const prefix = 5;
-    const own = await generate({ gpu, run, prompt: PROMPT, prefix, mix: E, maxNewTokens: 1 });
-    const weights = weightsReference([...own.promptTokens].slice(0, prefix), E, 1);
-    const order = [...weights.keys()].sort((a, b) => weights[b] - weights[a]);
-    assertEquals(own.answering.map(({ expert }) => expert), order);
-    assertClose(own.answering.map(({ weight }) => weight), order.map((expert) => weights[expert]), SINGLE);
-    assertEquals(own.lastRoute?.prefixTokens, prefix);
-    own.close();
-    const options = { gpu, run, prompt: PROMPT, mix: E, reroute: 2, maxNewTokens: 16, seed: 3 };
-    for (const exclude of [[order[0]], [order[1], order[2]]]) {
-      const without = await generate({ ...options, prefix, exclude });
-      const seen: number[][] = [];
-      for await (const _ of without) seen.push(without.answering.map(({ expert }) => expert));
-      assert(seen.length > 4 && seen.every((experts) => !experts.some((expert) => exclude.includes(expert))));
-      assertEquals(seen[0], order.filter((expert) => !exclude.includes(expert)));
-    }
-  });
-});
-
 Deno.test("generate() gives the same text with one expert to mix as with none, and without the cache, and beyond the context", async () => {
   await inFolder(async (run) => {
     await servingRun(run, E);

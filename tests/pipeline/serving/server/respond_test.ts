@@ -1,9 +1,7 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { Choice } from "../../../../pipeline/serving/answering.ts";
+import { assert, assertEquals } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
-import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
-import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
-import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
+import { Admission } from "../../../../pipeline/serving/server/admission.ts";
+import { TokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
 import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
 import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
 import { type Asked, respond, type Shape } from "../../../../pipeline/serving/server/respond.ts";
@@ -23,7 +21,7 @@ const ROUTE = {
 const ASKED: Asked[] = [
   {
     ...{
-      target: { model: 1, route: ROUTE },
+      target: { model: 1, route: ROUTE, answering: [{ expert: 1, weight: 1 }] },
       prompt: new Uint32Array(3),
       seed: 0,
       most: 4,
@@ -35,7 +33,7 @@ const ASKED: Asked[] = [
   },
   {
     ...{
-      target: { model: "dense", route: null },
+      target: { model: "dense", route: null, answering: [] },
       prompt: new Uint32Array(2),
       seed: 0,
       most: 4,
@@ -62,7 +60,7 @@ async function answer(
   asked = ASKED,
   about: Partial<Exchange> = {},
 ) {
-  const admission = createAdmission(8);
+  const admission = new Admission(8);
   const mixture = { counts: { loads: 0, evictions: 0, held: [], bytes: 0 } } as unknown as Mixture;
   const metrics = createMetrics(mixture, admission);
   const service = { mixture, metrics, admission, ...more } as Service;
@@ -102,7 +100,7 @@ Deno.test("respond() answers whole, with what was written, why it ended, who wro
   assertEquals(response.headers.get("x-smalltalk-model"), "expert-01, dense");
   assertEquals(exchange.notes, { model: "expert-01, dense", promptTokens: 5, completionTokens: 6 });
   assertEquals([admission.waiting, admission.running], [0, 0], "places are given back");
-  assert((await metrics.text()).includes('smalltalk_tokens_total{kind="prompt"} 5'));
+  assert((await (await metrics.response()).text()).includes('smalltalk_tokens_total{kind="prompt"} 5'));
 });
 
 Deno.test("respond() streams the same texts, the usage where it is asked for, and an end", async () => {
@@ -139,13 +137,6 @@ Deno.test("respond() tells no usage that was not asked for, and lets go of all w
   assert(!(await other.text()).includes("usage"));
 });
 
-Deno.test("respond() refuses log-probabilities of an expert on another server", async () => {
-  const upstreams = { addresses: new Map([[1, "http://10.0.0.1"]]), timeout: 1000 };
-  const asked = [{ ...ASKED[0], likeliest: 2 }];
-  const error = await assertRejects(() => answer({}, { upstreams }, asked), ApiError, "it is on another one");
-  assertEquals(error.status, 400);
-});
-
 /** The error that a text meets after its first token. */
 const BROKEN = new Error("broken");
 
@@ -175,27 +166,26 @@ async function writing() {
     };
   };
   const config = { vocabulary: LETTERS.vocabulary, hidden: 4, layers: 1, heads: 1, context: 64 };
-  const choiceOf = (fails: boolean): Choice => ({
-    ...{ route: ROUTE, answering: [{ expert: 1, weight: 1 }] },
-    begin() {
-      held++;
-      return Promise.resolve({
-        ...{ config, notes: {}, answering: [{ expert: 1, weight: 1 }], route: ROUTE, changes: [] },
-        reader: readerOf(fails),
-        readerFor: () => Promise.resolve(undefined),
-        [Symbol.dispose]: () => void held--,
-      });
-    },
-  });
-  const asked = [false, true].map((fails): Asked => ({
-    target: { model: 1, route: ROUTE, choice: choiceOf(fails) },
+  const asked = [1, 0].map((model): Asked => ({
+    target: { model, route: ROUTE, answering: [{ expert: model, weight: 1 }] },
     ...{ prompt: Uint32Array.of(letter), seed: 0, most: 8, likeliest: null, offset: 0 },
   }));
   const mixture = {
-    ...{ routes: true, tokenizer: () => Promise.resolve(LETTERS), experts: () => Promise.resolve(2) },
+    ...{
+      routes: true,
+      shape: {},
+      tokenizer: () => Promise.resolve(LETTERS),
+      experts: () => Promise.resolve(2),
+    },
+    leaseAll([model]: number[]) {
+      held++;
+      const join = () => Promise.resolve(Object.assign(readerOf(model === 0), { [Symbol.dispose]() {} }));
+      const value = [{ config, notes: {}, engine: { join } }];
+      return Promise.resolve({ value, [Symbol.dispose]: () => void held-- });
+    },
     counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
   } as unknown as Mixture;
-  return { asked, mixture, texts: createTokenTexts(LETTERS), goOn: goOn.resolve, held: () => held };
+  return { asked, mixture, texts: new TokenTexts(LETTERS), goOn: goOn.resolve, held: () => held };
 }
 
 Deno.test("respond() ends a stream where one of its texts fails, and lets go of the other ones", async () => {

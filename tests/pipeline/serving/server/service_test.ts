@@ -1,15 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import { routeOf } from "../../../../pipeline/serving/route.ts";
-import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
+import { apiError } from "../../../../pipeline/serving/server/errors.ts";
 import {
-  type Choosing,
   findTargets,
   isElsewhere,
-  roomOf,
   routingHeaders,
   routingOf,
   type Service,
+  type Target,
 } from "../../../../pipeline/serving/server/service.ts";
 
 /** A mixture of three experts, which chooses the one that the first token names; contexts are of 5 tokens. */
@@ -36,7 +35,7 @@ async function refused(
   message: string,
   code: string | null = null,
 ) {
-  const error = await assertRejects(action, ApiError, message);
+  const error = apiError(await assertRejects(action, Error, message));
   assertEquals([error.status, error.code], [status, code]);
 }
 
@@ -44,7 +43,7 @@ Deno.test("findTargets() routes each prompt on its own, or takes the model that 
   const routed = await findTargets(serviceOf(), "mixture", PROMPTS);
   assertEquals(routed.map(({ model, route }) => [model, route?.margin]), [[2, 1], [0, 1]]);
   const named = await findTargets(serviceOf(), "expert-01", PROMPTS);
-  assertEquals(named, PROMPTS.map(() => ({ model: 1, route: null })));
+  assertEquals(named.map(({ model, route }) => [model, route]), PROMPTS.map(() => [1, null]));
   const without = await findTargets(serviceOf(), "mixture", PROMPTS, { exclude: [2] });
   assertEquals(without.map(({ model }) => model), [1, 0]);
 });
@@ -60,7 +59,7 @@ Deno.test("findTargets() refuses what cannot answer, with its status", async () 
   await refused(
     () => findTargets(serviceOf(), "mixture", PROMPTS, { exclude: [0, 1, 2] }),
     400,
-    "all 3 are excluded",
+    "all 3 of them are excluded",
   );
   await refused(
     () => findTargets(serviceOf(), "expert-01", PROMPTS, { exclude: [1] }),
@@ -71,16 +70,8 @@ Deno.test("findTargets() refuses what cannot answer, with its status", async () 
   await refused(
     () => findTargets(serviceOf(), "mixture", PROMPTS, { exclude: [2, 2, 1, 0, 0] }),
     400,
-    "all 3 are excluded",
+    "all 3 of them are excluded",
   );
-  const partitioner = () => Promise.resolve({ kind: "source" });
-  const labelled = serviceOf({ mixture: { ...MIXTURE, partitioner } as unknown as Mixture });
-  await refused(
-    () => findTargets(labelled, "mixture", PROMPTS),
-    400,
-    "Cannot route a text by source as its parts must be told by what a text says: ",
-  );
-  assertEquals((await findTargets(labelled, "expert-01", PROMPTS)).map(({ model }) => model), [1, 1]);
   const some = serviceOf({ serveExperts: [0] });
   await refused(() => findTargets(some, "mixture", PROMPTS), 503, "expert 2: none does", "expert_not_served");
 });
@@ -92,21 +83,25 @@ Deno.test("findTargets() chooses who is mixed or may change, of the mixture alon
   const [changing] = await findTargets(serviceOf(), "mixture@2", PROMPTS, { reroute: 3 });
   assertEquals([changing.model, experts(changing), changing.route?.expert], [2, [2], 2]);
   const [plain] = await findTargets(serviceOf(), "mixture", PROMPTS, { mix: 1, reroute: null });
-  assertEquals([plain.answering, plain.choice], [undefined, undefined]);
-  const many = (more: Partial<Service>, name: string, choosing: Choosing, message: string) =>
-    refused(() => findTargets(serviceOf(more), name, PROMPTS, choosing), 400, message);
+  assertEquals(routingOf(plain).answering, null);
+  const many = (
+    more: Partial<Service>,
+    name: string,
+    choosing: Parameters<typeof findTargets>[3],
+    message: string,
+  ) => refused(() => findTargets(serviceOf(more), name, PROMPTS, choosing), 400, message);
   await many({}, "mixture", { mix: 4 }, "mix must be from 1 to the number of experts, 3: it is 4");
   await many(
     {},
     "expert-01",
     { mix: 2 },
-    'mix is for the mixture, which chooses experts: the model is "expert-01"',
+    "mix is for experts that a prompt chooses: it is 2, and one model is named",
   );
   await many(
     {},
     "dense",
     { reroute: 2 },
-    'reroute is for the mixture, which chooses experts: the model is "dense"',
+    "reroute is for experts that a prompt chooses: it is 2, and one model is named",
   );
   await many({ serveExperts: [0, 1] }, "mixture", { reroute: 2 }, "all experts must be on this server");
   const upstreams = { addresses: new Map([[2, "http://10.0.0.1"]]), timeout: 1000 };
@@ -121,13 +116,17 @@ Deno.test("an expert on another server answers there, whatever is served here an
   const service = serviceOf({ serveExperts: [0], upstreams });
   const long = Uint32Array.of(2, ...new Uint32Array(9));
   const [target] = await findTargets(service, "mixture", [long]);
-  assertEquals([target.model, isElsewhere(service, target)], [2, true]);
-  assertEquals(isElsewhere(service, { model: "dense", route: null }), false);
+  assertEquals([target.model, isElsewhere(service, target.model)], [2, true]);
+  assertEquals(isElsewhere(service, "dense"), false);
 });
 
 Deno.test("routingOf() and routingHeaders() say who answers and by how much, and nothing of what was not routed", () => {
   const route = routeOf([3, 1.5, 7], 4);
-  const targets = [{ model: 1, route }, { model: "dense", route: null }];
+  const targets: Target[] = [{ model: 1, route, answering: [] }, {
+    model: "dense",
+    route: null,
+    answering: [],
+  }];
   assertEquals(routingOf(targets[0]), {
     model: "expert-01",
     expert: 1,
@@ -139,9 +138,10 @@ Deno.test("routingOf() and routingHeaders() say who answers and by how much, and
     cost: null,
     answering: null,
   });
-  assertEquals(routingOf({ model: 1, route: { ...route, cost: "distance" } }).cost, "distance");
+  assertEquals(routingOf({ ...targets[0], route: { ...route, cost: "distance" } }).cost, "distance");
   const answering = [{ expert: 1, weight: 0.75 }, { expert: 0, weight: 0.25 }];
-  assertEquals(routingOf({ ...targets[0], answering }).answering, answering);
+  const rule = { mix: 2, prefix: 4, temperature: 1, exclude: [] };
+  assertEquals(routingOf({ ...targets[0], answering, rule }).answering, answering);
   assertEquals(new Set(Object.values(routingOf(targets[1]))), new Set(["dense", null]));
   assertEquals(routingHeaders(targets), {
     "x-smalltalk-model": "expert-01, dense",
@@ -155,9 +155,9 @@ Deno.test("findTargets() holds a prompt against the experts that begin it, and w
   const describe = (model: number) => Promise.resolve({ config: { context: contexts[model] }, notes: {} });
   const service = serviceOf({ mixture: { ...MIXTURE, describe } as unknown as Mixture });
   const prompts = [Uint32Array.of(0, 9, 9, 9, 9)]; // expert 0 is the likeliest, then expert 1
-  const modelsOf = async (choosing: Choosing) =>
+  const modelsOf = async (choosing: Parameters<typeof findTargets>[3]) =>
     (await findTargets(service, "mixture", prompts, choosing)).map(({ model }) => model);
-  const tooLong = (choosing: Choosing) =>
+  const tooLong = (choosing: Parameters<typeof findTargets>[3]) =>
     refused(
       () => findTargets(service, "mixture", prompts, choosing),
       400,
@@ -170,25 +170,8 @@ Deno.test("findTargets() holds a prompt against the experts that begin it, and w
   assertEquals(await modelsOf({ reroute: 2, exclude: [2] }), [0]);
 });
 
-Deno.test("roomOf() is the longest context of those that may answer, and has no limit where another server may", async () => {
-  const describe = (model: number | string) =>
-    model === 1
-      ? Promise.reject(new Error("it is damaged"))
-      : Promise.resolve({ config: { context: model === "dense" ? 7 : 9 - Number(model) }, notes: {} });
-  const mixture = { ...MIXTURE, describe } as unknown as Mixture;
-  const rooms = (more: Partial<Service> = {}) =>
-    Promise.all(
-      ["mixture@2", "expert-02", "dense"].map((name) => roomOf(serviceOf({ mixture, ...more }), name)),
-    );
-  assertEquals(await rooms(), [9, 7, 7]);
-  assertEquals(await roomOf(serviceOf({ mixture }), "expert-01"), Infinity);
-  const upstreams = { addresses: new Map([[2, "http://10.0.0.1"]]), timeout: 1000 };
-  assertEquals(await rooms({ upstreams }), [Infinity, Infinity, 7]);
-  await refused(() => roomOf(serviceOf({ mixture }), "nobody"), 404, "nobody", "model_not_found");
-});
-
 Deno.test("routingHeaders() says nothing of so many texts that headers would be too long for clients", () => {
-  const target = { model: 1, route: routeOf([3.000001, 1.5000001, 7], 4) };
+  const target = { model: 1, route: routeOf([3.000001, 1.5000001, 7], 4), answering: [] };
   const sizeOf = (texts: number) => JSON.stringify(routingHeaders(Array(texts).fill(target))).length;
   assertEquals(Object.keys(routingHeaders(Array(64).fill(target))).length, 3);
   assertEquals(routingHeaders(Array(500).fill(target)), {});
