@@ -89,7 +89,7 @@ export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
 }
 
 /** Says whether another server holds a model. */
-export function isElsewhere({ upstreams }: Service, model: ModelName): boolean {
+export function isElsewhere({ upstreams }: Pick<Service, "upstreams">, model: ModelName): boolean {
   return typeof model === "number" && (upstreams?.addresses.has(model) ?? false);
 }
 

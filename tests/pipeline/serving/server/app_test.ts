@@ -103,7 +103,8 @@ Deno.test("all bodies that are read take so much memory, beyond which a large on
   assertEquals(await statusOf(send(bytes(maxBody - 1))), 400);
 });
 
-Deno.test("what turns text into tokens and back takes a place among those that wait", async () => {
+/** A service that reads texts, with one place; `asked` posts to it. */
+function reading() {
   const admission = new Admission(1);
   const special = new SpecialTokens(LETTERS, "<end>");
   const metrics = { request() {} } as unknown as Service["metrics"];
@@ -120,6 +121,11 @@ Deno.test("what turns text into tokens and back takes a place among those that w
     const response = await app.fetch(request);
     return [response.status, await response.json()];
   };
+  return { admission, asked };
+}
+
+Deno.test("what turns text into tokens and back takes a place among those that wait", async () => {
+  const { admission, asked } = reading();
   const both = async () => [
     await asked("tokenize", { prompt: "abc" }),
     await asked("detokenize", { tokens: [97, 98] }),
@@ -130,28 +136,19 @@ Deno.test("what turns text into tokens and back takes a place among those that w
 });
 
 Deno.test("special tokens are tokens where that is asked for, and where a text is nothing but one", async () => {
-  const metrics = { request() {} } as unknown as Service["metrics"];
-  const special = new SpecialTokens(LETTERS, "<end>");
-  const admission = new Admission(1);
-  const service = {
-    tokenizer: LETTERS,
-    reader: new TextReader(LETTERS),
-    special,
-    admission,
-    metrics,
-  } as Service;
-  const app = createApp({ ...LOADING, service: () => service });
-  const tokens = async (body: Record<string, unknown>) => {
-    const request = new Request("http://server/tokenize", { method: "POST", body: JSON.stringify(body) });
-    return (await (await app.fetch(request)).json()).tokens;
-  };
-  const letters = (text: string) => Array.from(text, (letter) => letter.charCodeAt(0));
-  assertEquals(await tokens({ prompt: "<end>", add_special_tokens: false }), [LETTERS.eos]);
-  assertEquals(await tokens({ prompt: "<end>", parse_special: false }), letters("<end>"));
-  assertEquals(await tokens({ prompt: "a<end>b" }), letters("a<end>b"));
-  for (const asked of [{ parse_special: true }, { add_special_tokens: true }]) {
-    assertEquals(await tokens({ prompt: "a<end>b", ...asked }), [97, LETTERS.eos, 98]);
-  }
+  const { asked } = reading();
+  const [end, inside] = ["<end>", "a<end>b"].map((text) =>
+    Array.from(text, (letter) => letter.charCodeAt(0))
+  );
+  const cases: [body: Record<string, unknown>, number[]][] = [
+    [{ prompt: "<end>", add_special_tokens: false }, [LETTERS.eos]],
+    [{ prompt: "<end>", parse_special: false }, end],
+    [{ prompt: "a<end>b" }, inside],
+    [{ prompt: "a<end>b", parse_special: true }, [97, LETTERS.eos, 98]],
+    [{ prompt: "a<end>b", add_special_tokens: true }, [97, LETTERS.eos, 98]],
+    [{ prompt: "a<end>b", add_special_tokens: true, parse_special: false }, inside],
+  ];
+  for (const [body, tokens] of cases) assertEquals((await asked("tokenize", body))[1].tokens, tokens);
 });
 
 Deno.test("without keys a server that only this machine reaches is asked by this machine's names alone", async () => {
