@@ -36,7 +36,7 @@ const BASE = part(
 const ADDED: Record<Extra, Part> = {
   tokenizer: part(
     "corpus tokenizer tokenize partition generate serve show zero-shot",
-    "hyparquet hyparquet-compressors prom-client",
+    "@hono/node-server hyparquet hyparquet-compressors prom-client",
   ),
   report: part("report", "vega vega-lite"),
   driver: part("", ""),

@@ -37,7 +37,7 @@ export async function routeByOther(
       `Cannot evaluate as ${partitioner.kind} must know each of the ${experts} experts: it knows ${partitioner.experts}`,
     );
   }
-  const mixture = { ...options.mixture, costs: partitioner.costs };
+  const mixture = { costs: partitioner.costs };
   const other = await route({ ...options, mixture }, partitioner, onRows);
   const { prefixes, blocks } = routed;
   const width = prefixes.length;

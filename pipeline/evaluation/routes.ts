@@ -87,7 +87,9 @@ export function routingPrefixes(
  * are kept.
  */
 export async function route(
-  { mixture, prefix, routeLengths = [], open, trained, signal }: RouteOptions,
+  { mixture, prefix, routeLengths = [], open, trained, signal }: Omit<RouteOptions, "mixture"> & {
+    mixture: Pick<Mixture, "costs">;
+  },
   partitioner: Partitioner,
   onRows: (rows: number) => void,
   keepsCosts = false,

@@ -3,7 +3,7 @@
  * token. The tokens that all of them read next go to the device in one call.
  */
 
-import type { Decoder } from "../model/decoder.ts";
+import type { Decoder, SlotTokens } from "../model/decoder.ts";
 import type { Queue } from "./queue.ts";
 
 /** One sequence that a decoder reads. */
@@ -18,18 +18,6 @@ export interface Reader {
   clear(): void;
 }
 
-/** The sequences of one decoder. */
-export interface Engine {
-  /** Device memory held, in bytes. */
-  readonly bytes: number;
-  /** Device calls so far. */
-  readonly steps: number;
-  /** Takes a slot, or waits for one, in the order of asking; disposing of the reader gives it back. */
-  join(signal?: AbortSignal): Promise<Reader & Disposable>;
-  /** Frees the decoder. */
-  close(): void;
-}
-
 /**
  * How long a step waits for a sequence of the step before, which may still be choosing its token, or whose
  * reader may be gone.
@@ -38,117 +26,123 @@ export const PATIENCE_MS = 10;
 
 const left = () => new Error("Cannot read tokens as the sequence must be open: it was closed");
 
-interface Request {
-  slot: number;
-  tokens: ArrayLike<number>;
-  resolve(logits: Float32Array): void;
-  reject(error: unknown): void;
-}
+type Request = SlotTokens & PromiseWithResolvers<Float32Array>;
 
-/** Runs a decoder for many sequences, and owns the decoder from then on. Its device calls wait in `queue`. */
-export function createEngine(decoder: Decoder, queue: Queue): Engine {
-  const free = Array.from({ length: decoder.slots }, (_, slot) => slot).reverse();
-  const waiting = new Map<(slot: number) => void, (error: unknown) => void>();
-  const expected = new Set<number>(); // slots of the step before
-  let requests: Request[] = [];
-  let running = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let steps = 0;
-  let closed = false;
+/** The sequences of one decoder. */
+export class Engine {
+  readonly #decoder: Decoder;
+  readonly #queue: Queue;
+  readonly #free: number[];
+  readonly #waiting = new Set<PromiseWithResolvers<number>>();
+  readonly #expected = new Set<number>(); // slots of the step before
+  #requests: Request[] = [];
+  #isRunning = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #isClosed = false;
+  /** Device calls so far. */
+  steps = 0;
 
-  function schedule(): void {
-    if (running || requests.length === 0) return;
-    const asked = new Set(requests.map(({ slot }) => slot));
-    if (expected.isSubsetOf(asked)) step();
-    else timer ??= setTimeout(step, PATIENCE_MS);
+  /** Runs a decoder for many sequences, and owns the decoder from then on. Its device calls wait in `queue`. */
+  constructor(decoder: Decoder, queue: Queue) {
+    this.#decoder = decoder;
+    this.#queue = queue;
+    this.#free = [...Array(decoder.slots).keys()].reverse();
   }
 
-  async function step(): Promise<void> {
-    clearTimeout(timer);
-    timer = undefined;
-    running = true;
+  /** Device memory held, in bytes. */
+  get bytes(): number {
+    return this.#decoder.bytes;
+  }
+
+  /** Takes a slot, or waits for one, in the order of asking; disposing of the reader gives it back. */
+  async join(signal?: AbortSignal): Promise<Reader & Disposable> {
+    const slot = await this.#takeSlot(signal);
+    const decoder = this.#decoder;
+    let isOpen = true;
+    return {
+      capacity: decoder.capacity,
+      get length() {
+        return decoder.length(slot);
+      },
+      read: (tokens) => {
+        if (this.#isClosed || !isOpen) return Promise.reject(left());
+        const request = { slot, tokens, ...Promise.withResolvers<Float32Array>() };
+        this.#requests.push(request);
+        this.#schedule();
+        return request.promise;
+      },
+      clear: () => decoder.clear(slot),
+      [Symbol.dispose]: () => {
+        if (isOpen) this.#giveSlot(slot);
+        isOpen = false;
+      },
+    };
+  }
+
+  /** Frees the decoder. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#isClosed = true;
+    for (const { reject } of [...this.#requests.splice(0), ...this.#waiting]) reject(left());
+    this.#waiting.clear();
+    this.#decoder.close();
+  }
+
+  #schedule(): void {
+    if (this.#isRunning || this.#requests.length === 0) return;
+    const asked = new Set(this.#requests.map(({ slot }) => slot));
+    if (this.#expected.isSubsetOf(asked)) this.#step();
+    else this.#timer ??= setTimeout(() => this.#step(), PATIENCE_MS);
+  }
+
+  async #step(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#isRunning = true;
     let taken: Request[] = [];
     try {
-      const logits = await queue(() => {
-        [taken, requests] = [requests, []];
+      const logits = await this.#queue(() => {
+        [taken, this.#requests] = [this.#requests, []];
         if (taken.length === 0) return []; // they have left in the meantime
-        expected.clear();
-        for (const { slot } of taken) expected.add(slot);
-        steps++;
-        return decoder.read(taken.map(({ slot, tokens }) => ({ slot, tokens })));
+        this.#expected.clear();
+        for (const { slot } of taken) this.#expected.add(slot);
+        this.steps++;
+        return this.#decoder.read(taken.map(({ slot, tokens }) => ({ slot, tokens })));
       });
       taken.forEach(({ resolve }, i) => resolve(logits[i]));
     } catch (error) {
       for (const { reject } of taken) reject(error);
     }
-    running = false;
-    schedule();
+    this.#isRunning = false;
+    this.#schedule();
   }
 
-  async function takeSlot(signal?: AbortSignal): Promise<number> {
+  async #takeSlot(signal?: AbortSignal): Promise<number> {
     signal?.throwIfAborted();
-    if (closed) throw left();
-    const slot = free.pop();
+    if (this.#isClosed) throw left();
+    const slot = this.#free.pop();
     if (slot !== undefined) return slot;
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
-    const leave = () => {
-      if (waiting.delete(resolve)) reject(signal!.reason);
-    };
-    waiting.set(resolve, reject);
+    const waiter = Promise.withResolvers<number>();
+    const leave = () => this.#waiting.delete(waiter) && waiter.reject(signal!.reason);
+    this.#waiting.add(waiter);
     signal?.addEventListener("abort", leave);
-    return await promise.finally(() => signal?.removeEventListener("abort", leave));
+    return await waiter.promise.finally(() => signal?.removeEventListener("abort", leave));
   }
 
-  function giveSlot(slot: number): void {
-    if (closed) return;
-    for (const { reject } of requests.filter((request) => request.slot === slot)) reject(left());
-    requests = requests.filter((request) => request.slot !== slot);
-    expected.delete(slot);
-    schedule();
-    queue(() => { // a step that runs may still read it
-      if (closed) return;
-      decoder.clear(slot);
-      const [next] = waiting.keys();
-      waiting.delete(next);
-      if (next) next(slot);
-      else free.push(slot);
+  #giveSlot(slot: number): void {
+    if (this.#isClosed) return;
+    const isOwn = (request: Request) => request.slot === slot;
+    for (const { reject } of this.#requests.filter(isOwn)) reject(left());
+    this.#requests = this.#requests.filter((request) => !isOwn(request));
+    this.#expected.delete(slot);
+    this.#schedule();
+    this.#queue(() => { // a step that runs may still read it
+      if (this.#isClosed) return;
+      this.#decoder.clear(slot);
+      const [next] = this.#waiting;
+      this.#waiting.delete(next);
+      if (next) next.resolve(slot);
+      else this.#free.push(slot);
     });
   }
-
-  return {
-    bytes: decoder.bytes,
-    get steps() {
-      return steps;
-    },
-    async join(signal) {
-      const slot = await takeSlot(signal);
-      let open = true;
-      return {
-        capacity: decoder.capacity,
-        get length() {
-          return decoder.length(slot);
-        },
-        read(tokens) {
-          if (closed || !open) return Promise.reject(left());
-          const { promise, resolve, reject } = Promise.withResolvers<Float32Array>();
-          requests.push({ slot, tokens, resolve, reject });
-          schedule();
-          return promise;
-        },
-        clear: () => decoder.clear(slot),
-        [Symbol.dispose]() {
-          if (open) giveSlot(slot);
-          open = false;
-        },
-      };
-    },
-    close() {
-      clearTimeout(timer);
-      closed = true;
-      for (const { reject } of requests.splice(0)) reject(left());
-      for (const reject of waiting.values()) reject(left());
-      waiting.clear();
-      decoder.close();
-    },
-  };
 }

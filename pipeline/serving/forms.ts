@@ -10,7 +10,7 @@ import { createDecoder, type DecoderOptions } from "../model/decoder.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { createScorer, type Scorer } from "../model/scorer.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
-import { createEngine, type Engine } from "./engine.ts";
+import { Engine } from "./engine.ts";
 import type { Held } from "./leases.ts";
 import type { Queue } from "./queue.ts";
 
@@ -50,7 +50,7 @@ export interface ScoringModel extends LoadedModel {
 /** A model that scores what may follow texts. */
 export interface BranchingModel extends LoadedModel {
   /** Its scorer. */
-  branches: BranchScorer;
+  branches: Pick<BranchScorer, "score">;
 }
 
 /** Sequences side by side unless more or fewer are asked for. */
@@ -69,8 +69,8 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
     open({ config, weights, notes }, gpu, queue) {
       const own = { config, weights, slots, capacity: capacityOf(config) };
       const decoder = createDecoder(gpu, { ...options, ...own });
-      const engine = createEngine(decoder, queue);
-      return { config, notes, engine, bytes: engine.bytes, close: engine.close };
+      const engine = new Engine(decoder, queue);
+      return { config, notes, engine, bytes: engine.bytes, close: () => engine.close() };
     },
   };
 }
@@ -106,19 +106,7 @@ export function branching(
     open({ config, weights, notes }, gpu, queue) {
       const rows = Math.min(most, rowsPerPass(gpu.maxBindingBytes, config, config.context, batch));
       const own = createBranchScorer(gpu, { config, weights, batch: rows });
-      const branches: BranchScorer = {
-        get bytes() {
-          return own.bytes;
-        },
-        get rows() {
-          return own.rows;
-        },
-        get plans() {
-          return own.plans;
-        },
-        score: (...asked) => queue(() => own.score(...asked)),
-        close: own.close,
-      };
+      const branches: BranchingModel["branches"] = { score: (...asked) => queue(() => own.score(...asked)) };
       return { config, notes, branches, bytes: own.bytes, close: own.close };
     },
   };

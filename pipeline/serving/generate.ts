@@ -9,14 +9,15 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { uniform } from "../random.ts";
+import type { Values } from "../settings/field.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { type Change, type Choice, choose, type ChoosingOptions } from "./answering.ts";
+import { type Change, type Choice, choose, chooseAnew, type ChoosingOptions } from "./answering.ts";
 import type { Reader } from "./engine.ts";
-import { decoding } from "./forms.ts";
-import type { Answering } from "./mixing.ts";
+import { decoding, type DecodingModel, type Form } from "./forms.ts";
+import { type Answering, mixReaders } from "./mixing.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
-import type { Values } from "../settings/field.ts";
+import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
 import { sampleToken, SAMPLING, samplingOf } from "./sampling.ts";
 import { createDetokenizer, createStopFilter } from "./text_stream.ts";
@@ -29,26 +30,17 @@ export type Finish = "eos" | "stop" | "length" | "context";
 
 /** How a text is continued: the settings in {@link SAMPLING}, and: */
 export interface ContinueOptions extends Partial<Values<typeof SAMPLING>> {
-  /**
-   * Keeps keys and values of the tokens that were read. Without it, all tokens are read again for every new
-   * one, with the same result. Default: true.
-   */
+  /** Keeps keys and values of the tokens that were read. Without it, all are read again for every new one, with the same result. Default: true. */
   cache?: boolean;
   /** Goes on with the later half of the context once it is full. Default: false. */
   window?: boolean;
   /** Ends the work. */
   signal?: AbortSignal;
-  /**
-   * Called with the logits f32 `[vocabulary]` that every token was chosen from, and the token; also for the
-   * EOS that ends the text.
-   */
+  /** Called with the logits f32 `[vocabulary]` that every token was chosen from, and the token; also for the EOS that ends the text. */
   onToken?: (token: number, logits: Float32Array) => void;
 }
 
-/**
- * What {@link answer} takes. If an expert or a dense model is named, it answers, and the partitioner is not
- * read.
- */
+/** What {@link answer} takes. If an expert or a dense model is named, it answers, and the partitioner is not read. */
 export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
   /** Text to continue, or its tokens. */
   prompt: string | Uint32Array;
@@ -69,42 +61,6 @@ export interface GenerateOptions
   expert?: number;
 }
 
-/** A text that comes while it is iterated, once. */
-export interface Generation extends AsyncIterable<string> {
-  /** What the partitioner said; null where an expert or a model was named. */
-  readonly route: Route | null;
-  /**
-   * The expert that begins the text, the one of the largest weight if there are several; null if a model was
-   * named.
-   */
-  readonly expert: number | null;
-  /**
-   * The experts that continue the text now, the one of the largest weight first; none if a model was named.
-   */
-  readonly answering: readonly Answering[];
-  /** What the partitioner said last. It differs from `route` where experts are weighted anew. */
-  readonly lastRoute: Route | null;
-  /** Changes of these experts so far. */
-  readonly changes: readonly Change[];
-  /** Number of experts; null where it is not known. */
-  readonly experts: number | null;
-  /** Longest text of the model, in tokens. */
-  readonly context: number;
-  /** Tokens of the prompt. */
-  readonly promptTokens: Uint32Array;
-  /** New tokens so far. */
-  readonly tokens: readonly number[];
-  /** Why the text ended, once it has. */
-  readonly finish: Finish | null;
-  /**
-   * Gives the expert back, or frees it if it is held for this text alone. The end of the iteration does the
-   * same.
-   */
-  close(): void;
-}
-
-const [EXPERT, MODEL] = [setting("expert"), setting("model")];
-
 /**
  * Opens a text that continues a prompt. In a run it routes the prompt and frees the partitioner before it
  * loads the expert. So only one expert is held and only its folder is read; of a mixture, as many as are
@@ -118,15 +74,11 @@ export async function generate(
   { run, model, memory, adapter, variants, gpu, onWarning, ...options }: GenerateOptions,
 ): Promise<Generation> {
   if (model !== undefined && options.expert !== undefined) {
-    throw new InputError(
-      say`Cannot generate as ${EXPERT} belongs to a run: it is ${options.expert}, and ${MODEL} is "${model}"; leave one out`,
-    );
+    const fact = say`it is ${options.expert}, and ${setting("model")} is "${model}"; leave one out`;
+    throw new InputError(say`Cannot generate as ${setting("expert")} belongs to a run: ${fact}`);
   }
-  return await open(
-    await openMixture({ run, model, memory, adapter, variants, gpu, onWarning }),
-    options,
-    true,
-  );
+  const mixture = await openMixture({ run, model, memory, adapter, variants, gpu, onWarning });
+  return await open(mixture, options, true);
 }
 
 /**
@@ -137,74 +89,175 @@ export async function answer(mixture: Mixture, options: AnswerOptions): Promise<
   return await open(mixture, options, false);
 }
 
-/** Opens a text that has a mixture for itself: the mixture is closed when the text ends. */
+/** Opens a text. One that has its mixture `alone` closes it when it ends. */
 async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
   using held = new DisposableStack();
   if (alone) held.defer(() => mixture.close());
-  const { prompt, signal } = options;
+  const { prompt, signal, reroute } = options;
   const { maxNewTokens } = samplingOf(options);
   if (prompt === "") throw new InputError("Cannot continue a prompt as it must not be empty: it is");
   const tokenizer = await mixture.tokenizer();
-  const promptTokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
-  if (promptTokens.length === 0) {
+  const tokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
+  if (tokens.length === 0) {
     throw new InputError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
   }
   signal?.throwIfAborted();
-  const { route, begin } = options.choice ?? await choose(mixture, promptTokens, options);
+  const choice = options.choice ?? await choose(mixture, tokens, options);
   const experts = mixture.routes ? await mixture.experts() : null;
-  if (alone && options.reroute === undefined) mixture.closePartitioner();
-  const form = alone ? decoding({ slots: 1, capacity: promptTokens.length + maxNewTokens }) : undefined;
-  const chosen = held.use(
-    await begin({ form, check: (config) => checkPrompt(promptTokens, config, tokenizer, options), signal }),
-  );
-  const { config, notes, changes, reader, readerFor } = chosen;
-  const tokens: number[] = [];
-  let finish: Finish | null = null;
-  const owned = held.move();
-  const { vocabulary } = tokenizer;
-  const ids = continueTokens(reader, promptTokens, {
-    ...options,
-    eos: notes.eos ?? tokenizer.eos,
-    vocabulary,
-    readerFor,
-  });
+  if (alone && reroute === undefined) mixture.closePartitioner();
+  const form = alone ? decoding({ slots: 1, capacity: tokens.length + maxNewTokens }) : undefined;
+  const generation = new Generation({ mixture, tokenizer, tokens, choice, experts, form, options });
+  await generation.takeModels();
+  generation.ended.use(held.move());
+  return generation;
+}
+
+/** What a text is opened with. */
+interface Opening {
+  mixture: Mixture;
+  tokenizer: Tokenizer;
+  tokens: Uint32Array; // of the prompt
+  choice: Choice;
+  experts: number | null;
+  form?: Form<DecodingModel>;
+  options: AnswerOptions;
+}
+
+const expertsOf = (answering: readonly Answering[]) => answering.map(({ expert }) => expert);
+const sorted = (models: readonly ModelName[]) => models.toSorted((a, b) => Number(a) - Number(b));
+
+/** A text that comes while it is iterated, once. */
+export class Generation implements AsyncIterable<string>, Disposable {
+  /** What the partitioner said; null where an expert or a model was named. */
+  readonly route: Route | null;
+  /** The expert that begins the text, the one of the largest weight if there are several; null if a model was named. */
+  readonly expert: number | null;
+  /** The experts that continue the text now, the one of the largest weight first; none if a model was named. */
+  answering: readonly Answering[];
+  /** What the partitioner said last. It differs from `route` where experts are weighted anew. */
+  lastRoute: Route | null;
+  /** Changes of these experts so far. */
+  readonly changes: Change[] = [];
+  /** Number of experts; null where it is not known. */
+  readonly experts: number | null;
+  /** Longest text of the model, in tokens. */
+  context = 0;
+  /** Tokens of the prompt. */
+  readonly promptTokens: Uint32Array;
+  /** New tokens so far. */
+  readonly tokens: number[] = [];
+  /** Why the text ended, once it has. */
+  finish: Finish | null = null;
+  /** @ignore What ends with it. */
+  readonly ended = new DisposableStack();
+  readonly #opening: Opening;
+  readonly #pieces = this.#text();
+  readonly #readers = new Map<ModelName, Reader>();
+  #models = new DisposableStack();
+  #eos = 0;
+
+  /** Describes a text; its models are taken later. */
+  constructor(opening: Opening) {
+    const { choice, experts, tokens } = opening;
+    this.#opening = opening;
+    this.route = this.lastRoute = choice.route;
+    this.answering = experts === null ? [] : choice.answering;
+    this.expert = this.answering[0]?.expert ?? null;
+    this.experts = experts;
+    this.promptTokens = tokens;
+  }
+
+  /** Gives the expert back, or frees it if it is held for this text alone. The end of the iteration does the same. */
+  close(): void {
+    this.#models.dispose();
+    this.ended.dispose();
+  }
+
+  /** Closes it. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** The text in pieces, as it comes. */
+  [Symbol.asyncIterator](): AsyncGenerator<string> {
+    return this.#pieces;
+  }
+
+  /**
+   * @ignore Leases the models, all at once, and takes a slot of each in the order of their ids. So two texts never
+   * wait for slots that the other one holds.
+   */
+  async takeModels(): Promise<void> {
+    using stack = new DisposableStack();
+    const { mixture, choice, form, tokens, tokenizer, options } = this.#opening;
+    const { signal } = options;
+    const names = choice.rule ? sorted(expertsOf(this.answering)) : [choice.model];
+    const models = stack.use(await mixture.leaseAll(names, form, signal)).value;
+    const [{ config, notes }] = models;
+    models.forEach((one, i) => {
+      const name = `expert ${names[i]}`;
+      if (typeof names[i] === "number") checkShape(one, mixture.shape, name, { whose: "the run's experts" });
+      if (i > 0 && notes.adopted === undefined) {
+        checkShape(one, config, name, { whose: `expert ${names[0]}` });
+      }
+      checkPrompt(tokens, one.config, tokenizer, options);
+    });
+    this.#readers.clear();
+    for (const [i, name] of names.entries()) {
+      this.#readers.set(name, stack.use(await models[i].engine.join(signal)));
+    }
+    this.#models = stack.move();
+    if (this.context > 0) return; // others begin the text
+    this.context = config.context;
+    this.#eos = notes.eos ?? tokenizer.eos;
+  }
+
+  /** Reads with those that continue the text now, from its beginning. */
+  #reader(): Reader {
+    const { choice, tokenizer } = this.#opening;
+    if (!choice.rule) return this.#readers.get(choice.model)!;
+    const readers = this.answering.map(({ expert }) => this.#readers.get(expert)!);
+    return mixReaders(readers, this.answering.map(({ weight }) => weight), tokenizer.vocabulary);
+  }
+
+  /** Lets others go on where that is due; returns the reader that goes on then. */
+  async #readerFor(tokens: readonly number[]): Promise<Reader | undefined> {
+    const { choice, mixture, options } = this.#opening;
+    const chosen = await chooseAnew(choice, mixture, this.promptTokens.length, tokens);
+    if (!chosen) return undefined;
+    const before = expertsOf(this.answering);
+    const after = expertsOf(chosen.answering);
+    ({ route: this.lastRoute, answering: this.answering } = chosen);
+    if (String(sorted(after)) !== String(sorted(before))) {
+      this.#models.dispose(); // given back before others are asked for: a text that waits for models holds none
+      await this.takeModels();
+    }
+    if (String(after) !== String(before)) {
+      this.changes.push({ tokens: this.tokens.length, ...chosen });
+      options.onChange?.(this.changes.at(-1)!);
+    }
+    return this.#reader();
+  }
 
   /** Yields the text as it comes. Frees what is held at the end, however it ends. */
-  async function* text(): AsyncGenerator<string> {
-    using _ = owned;
-    const detokenizer = await createDetokenizer(tokenizer, promptTokens);
+  async *#text(): AsyncGenerator<string> {
+    using _ = this;
+    const { tokenizer, options } = this.#opening;
+    const readerFor = (tokens: readonly number[]) => this.#readerFor(tokens);
+    const about = { eos: this.#eos, vocabulary: tokenizer.vocabulary, readerFor };
+    const ids = continueTokens(this.#reader(), this.promptTokens, { ...options, ...about });
+    const detokenizer = await createDetokenizer(tokenizer, this.promptTokens);
     const filter = createStopFilter(options.stop ?? []);
-    while (finish === null) {
+    while (this.finish === null) {
       const next = await ids.next();
-      if (!next.done) tokens.push(next.value);
+      if (!next.done) this.tokens.push(next.value);
       const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
-      if (piece.stopped) finish = "stop";
-      else if (next.done) finish = next.value;
-      const shown = finish === null || piece.stopped ? piece.text : piece.text + filter.flush();
+      if (piece.stopped) this.finish = "stop";
+      else if (next.done) this.finish = next.value;
+      const shown = next.done && !piece.stopped ? piece.text + filter.flush() : piece.text;
       if (shown !== "") yield shown;
     }
   }
-  const pieces = text();
-  return {
-    route,
-    expert: mixture.routes ? chosen.answering[0]?.expert ?? null : null,
-    get answering() {
-      return mixture.routes ? chosen.answering : [];
-    },
-    get lastRoute() {
-      return chosen.route;
-    },
-    changes,
-    experts,
-    context: config.context,
-    promptTokens,
-    tokens,
-    get finish() {
-      return finish;
-    },
-    close: () => owned.dispose(),
-    [Symbol.asyncIterator]: () => pieces,
-  };
 }
 
 /** What {@linkcode continueTokens} takes. */
@@ -213,10 +266,7 @@ export interface ContinueTokensOptions extends ContinueOptions {
   eos: number;
   /** Number of ids that may be chosen: those below it. */
   vocabulary?: number;
-  /**
-   * Gives the reader that goes on after such tokens: one that has read nothing, or the current one with what
-   * it has read. Default: always the current one.
-   */
+  /** Gives the reader that goes on after such tokens: one that has read nothing, or the current one with what it has read. Default: always the current one. */
   readerFor?: (tokens: readonly number[]) => Promise<Reader | undefined>;
 }
 
@@ -243,10 +293,9 @@ export async function* continueTokens(
       reader.clear();
       start = from;
     }
-    const logits = await reader.read(tokens.slice(start + reader.length));
-    const draw = uniform(seed, "generated token", i);
-    const token = sampleToken(logits.subarray(0, vocabulary), sampling, draw);
-    onToken?.(token, logits.subarray(0, vocabulary));
+    const logits = (await reader.read(tokens.slice(start + reader.length))).subarray(0, vocabulary);
+    const token = sampleToken(logits, sampling, uniform(seed, "generated token", i));
+    onToken?.(token, logits);
     if (token === eos) return "eos";
     tokens.push(token);
     yield token;
@@ -260,27 +309,23 @@ export function windowStart(length: number, capacity: number): number {
   return Math.max(0, Math.ceil((length - capacity) / half)) * half;
 }
 
-/**
- * Throws an `InputError` where a prompt exceeds the context, or the ids of the tokenizer exceed those of the
- * model.
- */
+/** Throws an `InputError` where a prompt exceeds the context, or the ids of the tokenizer exceed those of the model. */
 function checkPrompt(
-  prompt: Uint32Array,
+  { length }: Uint32Array,
   { context, vocabulary }: ModelConfig,
   tokenizer: Tokenizer,
   { window = false }: ContinueOptions,
 ): void {
   if (vocabulary < tokenizer.vocabulary) {
-    throw new InputError(
-      `Cannot continue a prompt as the model's vocabulary must hold all ids of the tokenizer: it has ${vocabulary}, the ` +
-        `tokenizer has ${tokenizer.vocabulary}`,
-      { remedy: "copy its own tokenizer.json again, or train it again" },
-    );
+    const rule = "the model's vocabulary must hold all ids of the tokenizer";
+    const fact = `it has ${vocabulary}, the tokenizer has ${tokenizer.vocabulary}`;
+    throw new InputError(`Cannot continue a prompt as ${rule}: ${fact}`, {
+      remedy: "copy its own tokenizer.json again, or train it again",
+    });
   }
-  if (prompt.length > context && !window) {
-    throw new InputError(
-      `Cannot continue a prompt as it must fit the model's context of ${context} tokens: it has ${prompt.length}`,
-      { remedy: say`shorten it, or let the ${setting("window")} slide` },
-    );
-  }
+  if (length <= context || window) return;
+  const rule = `it must fit the model's context of ${context} tokens`;
+  throw new InputError(`Cannot continue a prompt as ${rule}: it has ${length}`, {
+    remedy: say`shorten it, or let the ${setting("window")} slide`,
+  });
 }

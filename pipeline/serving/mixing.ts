@@ -3,11 +3,12 @@
  * weights come from what the text before costs each of them.
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { say, setting } from "../../kernels/errors.ts";
 import { mixingWeights } from "../partition/mixing.ts";
-import { integer, number, section, type Values, valuesOf } from "../settings/field.ts";
+import { integer, number, section, type Values } from "../settings/field.ts";
 import type { Reader } from "./engine.ts";
-import type { Route } from "./route.ts";
+import { RequestError, type Route } from "./route.ts";
+import { settingsAmong } from "./sampling.ts";
 
 /**
  * How many experts continue a text together, and how they are weighted.
@@ -43,29 +44,23 @@ export interface Answering {
 
 /** Gives all settings, with defaults for those left out. Throws an `InputError` where one is impossible. */
 export function mixingOf(options: Partial<Values<typeof MIXING>>): Values<typeof MIXING> {
-  const given = Object.entries(options).filter(([name, value]) => name in MIXING && value !== undefined);
-  return valuesOf(MIXING, Object.fromEntries(given));
+  return settingsAmong(MIXING, options);
 }
 
 /** Throws an `InputError` where more experts are to be mixed than there are. */
 export function checkMix(mix: number, experts: number): void {
   if (mix <= experts) return;
-  throw new InputError(
-    say`Cannot mix experts as ${
-      setting("mix")
-    } must be from 1 to the number of experts, ${experts}: it is ${mix}`,
-  );
+  const rule = say`${setting("mix")} must be from 1 to the number of experts, ${experts}`;
+  throw new RequestError(say`Cannot mix experts as ${rule}: it is ${mix}`);
 }
 
 /** Throws an `InputError` where a routing temperature is given although no mixture is of more than one expert. */
 export function checkTemperature(sizes: readonly number[], routingTemperature: number | undefined): void {
   if (routingTemperature === undefined || Math.max(...sizes) > 1) return;
-  throw new InputError(
-    say`Cannot use ${
-      setting("routingTemperature")
-    } as it belongs to experts that answer together: it is ${routingTemperature}, and none do`,
-    { remedy: say`say how many with ${setting("mix")}` },
-  );
+  const rule = say`${setting("routingTemperature")} as it belongs to experts that answer together`;
+  throw new RequestError(say`Cannot use ${rule}: it is ${routingTemperature}, and none do`, {
+    remedy: say`say how many with ${setting("mix")}`,
+  });
 }
 
 /**
@@ -94,6 +89,7 @@ export function mixReaders(
   vocabulary: number,
 ): Reader {
   const [first] = readers;
+  if (readers.length === 1) return first;
   return {
     capacity: Math.min(...readers.map(({ capacity }) => capacity)), // adopted experts may have longer contexts
     get length() {
@@ -101,9 +97,7 @@ export function mixReaders(
     },
     async read(tokens) {
       const logits = await Promise.all(readers.map((reader) => reader.read(tokens)));
-      if (logits.length === 1) return logits[0];
-      // Ids that pad a vocabulary are no tokens.
-      return mixLogits(logits.map((values) => values.subarray(0, vocabulary)), weights);
+      return mixLogits(logits.map((values) => values.subarray(0, vocabulary)), weights); // ids that pad are no tokens
     },
     clear() {
       for (const reader of readers) reader.clear();

@@ -14,7 +14,7 @@ import { costOf, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
-import { type Budget, createLeases, type Held, type Lease, type LeaseCounts, type Loader } from "./leases.ts";
+import { type Budget, type Held, type Lease, type LeaseCounts, Leases, type Loader } from "./leases.ts";
 import {
   checkTokenizer,
   FOLDER_NAME,
@@ -25,7 +25,7 @@ import {
   type RunSourceOptions,
 } from "./models.ts";
 import { createQueue } from "./queue.ts";
-import { type Route, routeOf } from "./route.ts";
+import { RequestError, type Route, routeOf } from "./route.ts";
 
 /** How a mixture runs. */
 export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions {
@@ -40,10 +40,7 @@ export interface MixtureOptions
   run?: string;
   /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
   model?: string;
-  /**
-   * Records of the files, against which they are checked as they are read. Default: what the manifests of
-   * their run say.
-   */
+  /** Records of the files, against which they are checked as they are read. Default: what the manifests of their run say. */
   vouched?: Vouched;
 }
 
@@ -51,75 +48,6 @@ export interface MixtureOptions
 export interface MixtureCounts extends LeaseCounts {
   /** Times that a partitioner was opened. */
   partitioners: number;
-}
-
-/** An opened mixture. */
-export interface Mixture {
-  /** Whether a partitioner chooses; a model alone is expert 0. */
-  readonly routes: boolean;
-  /** Shape of the run's experts, as far as its configuration says. */
-  readonly shape: Partial<ModelConfig>;
-  /** What happened so far. */
-  readonly counts: MixtureCounts;
-  /** Throws an `InputError` where the tokenizer or the partitioner is missing; reads neither. */
-  check(): Promise<void>;
-  /** Gives the number of experts. */
-  experts(): Promise<number>;
-  /** Gives the tokenizer, which is opened once. */
-  tokenizer(): Promise<Tokenizer>;
-  /** Gives the partitioner, which is opened once. */
-  partitioner(): Promise<Partitioner>;
-  /** Gives the tokens of the routing prefix, M. */
-  prefix(): Promise<number>;
-  /** Asks the partitioner for costs; the call waits in the queue of the device. */
-  costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
-  /** Frees the partitioner. It is opened again when it is needed. */
-  closePartitioner(): void;
-  /**
-   * Routes tokens by their first min(`prefix`, length); default: M. Experts in `exclude` are not chosen.
-   * Throws an `InputError` where there is no token, or no expert left.
-   */
-  route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route>;
-  /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. `signal` may end it early. */
-  routeAll(
-    texts: readonly Uint32Array[],
-    prefix?: number,
-    exclude?: readonly number[],
-    signal?: AbortSignal,
-  ): Promise<Route[]>;
-  /** Lists the models besides experts that are there; loads none. */
-  dense(): Promise<string[]>;
-  /** Lists the experts that can be loaded; loads none. */
-  present(): Promise<number[]>;
-  /** Reads a model's shape and notes; does not load it. */
-  describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">>;
-  /** Says whether a model is held in any form, or being loaded. */
-  holds(model: ModelName): boolean;
-  /**
-   * Leases a model in a form, as {@linkcode Leases.lease} does: one that writes texts unless said. An expert is one of 0 to E − 1.
-   */
-  lease(model: ModelName, form?: Form<DecodingModel>, signal?: AbortSignal): Promise<Lease<DecodingModel>>;
-  /** Leases a model in a form of one's own. */
-  lease<Value extends Held>(model: ModelName, form: Form<Value>, signal?: AbortSignal): Promise<Lease<Value>>;
-  /**
-   * Leases several different models at once, as {@linkcode Leases.leaseAll} does: a caller that waits for
-   * them holds none.
-   */
-  leaseAll(
-    models: readonly ModelName[],
-    form?: Form<DecodingModel>,
-    signal?: AbortSignal,
-  ): Promise<Lease<DecodingModel[]>>;
-  /** Leases several different models at once in a form of one's own. */
-  leaseAll<Value extends Held>(
-    models: readonly ModelName[],
-    form: Form<Value>,
-    signal?: AbortSignal,
-  ): Promise<Lease<Value[]>>;
-  /** Frees the models that nobody has used for so many milliseconds. */
-  freeIdle(milliseconds: number): void;
-  /** Frees everything, and the device unless it was given. */
-  close(): void;
 }
 
 /**
@@ -131,119 +59,122 @@ export interface Mixture {
 export async function openMixture(
   { run, model, partitioner, vouched, doing, onWarning, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
-  if (model === undefined && run === undefined) {
-    throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
+  if (model !== undefined) return new Mixture(await modelSource(model, { vouched, onWarning }), settings);
+  if (run !== undefined) {
+    return new Mixture(await runSource(run, { partitioner, vouched, doing, onWarning }), settings);
   }
-  return createMixture(
-    await (model === undefined
-      ? runSource(run!, { partitioner, vouched, doing, onWarning })
-      : modelSource(model, { vouched, onWarning })),
-    settings,
-  );
+  throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
 }
 
 /** Makes a mixture of what a source gives. */
-export function createMixture(
-  source: MixtureSource,
-  { memory, models, gpu, adapter, variants, ...decoder }: MixtureSettings = {},
-): Mixture {
-  const queue = createQueue();
-  const leases = createLeases({ memory, models });
-  const sizes = new Map<string, number>(); // of models that were loaded, by form and shape
-  const writing = decoding(decoder);
-  let partitioners = 0;
-  let experts = source.experts;
-  let identity: string | undefined;
-  let own: Gpu | undefined;
-  const device = once(async () => gpu ?? (own = await openGpu({ adapter, variants })));
-  const tokenizer = once(source.tokenizer);
-  const partitioner = once(async () => {
-    partitioners++;
-    const opened = await source.partitioner!(device.get);
-    try {
-      await checkIdentity("the partitioner", opened.tokenizer);
-      if (opened.experts !== (experts ??= opened.experts)) {
-        throw new InputError(
-          `Cannot route as the partitioner must know each of the run's ${experts} experts: it knows ${opened.experts}`,
-          { remedy: "copy the run's own there" },
-        );
-      }
-    } catch (error) {
-      opened.close();
-      throw error;
-    }
-    return opened;
-  });
-  const costs: Mixture["costs"] = (rows, prefixes, signal) =>
-    queue(async () => {
-      renew();
-      return await (await partitioner.get()).costs(rows, prefixes, signal);
+export const createMixture = (source: MixtureSource, settings?: MixtureSettings): Mixture =>
+  new Mixture(source, settings);
+
+/** An opened mixture. */
+export class Mixture {
+  /** Whether a partitioner chooses; a model alone is expert 0. */
+  readonly routes: boolean;
+  /** Shape of the run's experts, as far as its configuration says. */
+  readonly shape: Partial<ModelConfig>;
+  readonly #source: MixtureSource;
+  readonly #settings: MixtureSettings;
+  readonly #queue = createQueue();
+  readonly #leases: Leases;
+  readonly #decoding: Form<DecodingModel>;
+  readonly #device: Once<Gpu>;
+  readonly #tokenizer: Once<Tokenizer>;
+  readonly #partitioner: Once<Partitioner>;
+  #partitioners = 0;
+  #experts: number | undefined;
+  #identity: string | undefined; // of the tokenizer
+  #ownGpu: Gpu | undefined;
+
+  /** Makes a mixture of what a source gives; nothing is read yet. */
+  constructor(source: MixtureSource, settings: MixtureSettings = {}) {
+    const { memory, models, gpu, adapter, variants, ...decoder } = settings;
+    this.#source = source;
+    this.#settings = settings;
+    this.routes = source.partitioner !== undefined;
+    this.shape = source.shape ?? {};
+    this.#experts = source.experts;
+    this.#leases = new Leases({ memory, models });
+    this.#decoding = decoding(decoder);
+    this.#device = new Once(async () => gpu ?? (this.#ownGpu = await openGpu({ adapter, variants })));
+    this.#tokenizer = new Once(() => source.tokenizer());
+    this.#partitioner = new Once(() => this.#openPartitioner());
+  }
+
+  /** What happened so far. */
+  get counts(): MixtureCounts {
+    return { partitioners: this.#partitioners, ...this.#leases.counts };
+  }
+
+  /** Throws an `InputError` where the tokenizer or the partitioner is missing; reads neither. */
+  async check(): Promise<void> {
+    await this.#source.check?.();
+  }
+
+  /** Gives the number of experts. */
+  async experts(): Promise<number> {
+    return this.#experts ??= (await this.partitioner()).experts;
+  }
+
+  /** Gives the tokenizer, which is opened once. */
+  tokenizer(): Promise<Tokenizer> {
+    return this.#tokenizer.get();
+  }
+
+  /** Gives the partitioner, which is opened once. */
+  partitioner(): Promise<Partitioner> {
+    return this.#partitioner.get();
+  }
+
+  /** Gives the tokens of the routing prefix, M. */
+  async prefix(): Promise<number> {
+    return this.#source.prefix ?? (await this.partitioner()).prefix;
+  }
+
+  /** Asks the partitioner for costs; the call waits in the queue of the device. */
+  costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+    return this.#queue(async () => {
+      this.#renew();
+      return await (await this.partitioner()).costs(rows, prefixes, signal);
     });
-
-  /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */
-  function renew(): void {
-    if (!own?.failed) return;
-    own = undefined;
-    leases.forget();
-    partitioner.forget((opened) => opened.close());
-    device.forget((opened) => opened.close());
   }
 
-  /** Says how a model comes in a form. */
-  function loaderOf<Value extends Held>(model: ModelName, form: Form<Value>): Loader<Value> {
-    return {
-      key: `${source.name(model)} as ${form.name}`,
-      name: source.name(model),
-      async size() {
-        const { config } = await source.describe(model);
-        return sizes.get(form.name + JSON.stringify(config)) ?? form.size(config);
-      },
-      async load() {
-        const checkpoint = await source.load(model);
-        await checkIdentity(source.name(model), checkpoint.notes.tokenizer);
-        const value = form.open(checkpoint, await device.get(), queue);
-        sizes.set(form.name + JSON.stringify(checkpoint.config), value.bytes);
-        return value;
-      },
-    };
+  /** Frees the partitioner. It is opened again when it is needed. */
+  closePartitioner(): void {
+    this.#partitioner.forget((opened) => opened.close());
   }
 
-  /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
-  async function checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
-    identity ??= await source.identity?.() ?? tokenizer;
-    checkTokenizer(name, tokenizer, identity);
+  /**
+   * Routes tokens by their first min(`prefix`, length); default: M. Experts in `exclude` are not chosen.
+   * Throws an `InputError` where there is no token, or no expert left.
+   */
+  async route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route> {
+    return (await this.routeAll([tokens], prefix, exclude))[0];
   }
 
-  async function checkExpert(model: ModelName): Promise<void> {
-    if (typeof model === "string") {
-      if (FOLDER_NAME.test(model)) return;
-      throw new InputError(
-        `Cannot use a model as its name must be that of a folder in the run: it is "${model}"`,
-      );
-    }
-    const count = await expertCount();
-    if (Number.isSafeInteger(model) && model >= 0 && model < count) return;
-    throw new InputError(
-      say`Cannot use an expert as ${setting("expert")} must be one of 0 to ${
-        count - 1
-      }, the experts of the run: it is ${model}`,
-    );
-  }
-
-  const routeAll: Mixture["routeAll"] = async (texts, prefix, exclude, signal) => {
+  /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. `signal` may end it early. */
+  async routeAll(
+    texts: readonly Uint32Array[],
+    prefix?: number,
+    exclude?: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Route[]> {
     if (texts.some(({ length }) => length === 0)) {
       throw new InputError("Cannot route a text as it must have a token: it is empty");
     }
-    if (!source.partitioner) return texts.map(() => routeOf([0], 1, exclude));
-    const opened = await partitioner.get();
-    const { kind, experts, prefix: own } = opened;
+    if (!this.routes) return texts.map(() => routeOf([0], 1, exclude));
+    const opened = await this.partitioner();
+    const { kind, experts } = opened;
     if (PARTITIONERS.get(kind)?.routes === false) {
-      throw new InputError(
-        `Cannot route a text by ${kind} as its parts must be told by what a text says: they go by labels that it does not have`,
-        { remedy: say`choose with ${setting("expert")}` },
-      );
+      const rule = "its parts must be told by what a text says: they go by labels that it does not have";
+      throw new RequestError(`Cannot route a text by ${kind} as ${rule}`, {
+        remedy: say`choose with ${setting("expert")}`,
+      });
     }
-    const most = prefix ?? source.prefix ?? own;
+    const most = prefix ?? await this.prefix();
     const cost = costOf(opened);
     const routed = new Array<Route>(texts.length);
     for (const [length, rows] of Map.groupBy(texts.keys(), (i) => Math.min(most, texts[i].length))) {
@@ -251,106 +182,151 @@ export function createMixture(
       rows.forEach((i, row) => tokens.set(texts[i].subarray(0, length), row * length));
       const together = { tokens, sequenceLength: length, length: new Uint32Array(rows.length).fill(length) };
       const isNoEvidence = length === 1 && !opened.perSequence; // a likelihood of nothing that is predicted
-      const all = isNoEvidence
+      const costs = isNoEvidence
         ? new Float32Array(rows.length * experts)
-        : await costs(together, [length], signal);
+        : await this.costs(together, [length], signal);
       rows.forEach((i, row) => {
-        const route = routeOf(all.subarray(row * experts, (row + 1) * experts), length, exclude);
-        routed[i] = { ...route, ...cost === undefined ? {} : { cost } };
+        const route = routeOf(costs.subarray(row * experts, (row + 1) * experts), length, exclude);
+        routed[i] = cost === undefined ? route : { ...route, cost };
       });
     }
     return routed;
-  };
+  }
 
-  function lease(
+  /** Lists the models besides experts that are there; loads none. */
+  async dense(): Promise<string[]> {
+    return await this.#source.dense?.() ?? [];
+  }
+
+  /** Lists the experts that can be loaded; loads none. */
+  async present(): Promise<number[]> {
+    const count = await this.experts();
+    return await this.#source.present?.(count) ?? [...Array(count).keys()];
+  }
+
+  /** Reads a model's shape and notes; does not load it. */
+  async describe(model: ModelName): Promise<Pick<Checkpoint, "config" | "notes">> {
+    await this.#checkName(model);
+    return await this.#source.describe(model);
+  }
+
+  /** Says whether a model is held in any form, or being loaded. */
+  holds(model: ModelName): boolean {
+    return this.counts.held.some((key) => key.startsWith(`${this.#source.name(model)} as `));
+  }
+
+  /** Leases a model in a form, one that writes texts unless said, as {@linkcode Leases.lease} does. An expert is one of 0 to E − 1. */
+  async lease<Value extends Held = DecodingModel>(
     model: ModelName,
-    form?: Form<DecodingModel>,
+    form?: Form<Value>,
     signal?: AbortSignal,
-  ): Promise<Lease<DecodingModel>>;
-  function lease<Value extends Held>(
-    model: ModelName,
-    form: Form<Value>,
-    signal?: AbortSignal,
-  ): Promise<Lease<Value>>;
-  async function lease(model: ModelName, form: Form<Held> = writing, signal?: AbortSignal) {
-    await checkExpert(model);
-    renew();
-    return await leases.lease(loaderOf(model, form), signal);
+  ): Promise<Lease<Value>> {
+    const loader = await this.#loaderOf(model, form);
+    this.#renew();
+    return await this.#leases.lease(loader, signal);
   }
 
-  function leaseAll(
+  /** Leases several different models at once, as {@linkcode Leases.leaseAll} does: a caller that waits for them holds none. */
+  async leaseAll<Value extends Held = DecodingModel>(
     models: readonly ModelName[],
-    form?: Form<DecodingModel>,
+    form?: Form<Value>,
     signal?: AbortSignal,
-  ): Promise<Lease<DecodingModel[]>>;
-  function leaseAll<Value extends Held>(
-    models: readonly ModelName[],
-    form: Form<Value>,
-    signal?: AbortSignal,
-  ): Promise<Lease<Value[]>>;
-  async function leaseAll(
-    models: readonly ModelName[],
-    form: Form<Held> = writing,
-    signal?: AbortSignal,
-  ) {
-    for (const model of models) await checkExpert(model);
-    renew();
-    return await leases.leaseAll(models.map((model) => loaderOf(model, form)), signal);
+  ): Promise<Lease<Value[]>> {
+    const loaders = await Promise.all(models.map((model) => this.#loaderOf(model, form)));
+    this.#renew();
+    return await this.#leases.leaseAll(loaders, signal);
   }
 
-  async function expertCount(): Promise<number> {
-    return experts ??= (await partitioner.get()).experts;
+  /** Frees the models that nobody has used for so many milliseconds. */
+  freeIdle(milliseconds: number): void {
+    this.#leases.freeIdle(milliseconds);
   }
 
-  return {
-    routes: source.partitioner !== undefined,
-    shape: source.shape ?? {},
-    get counts() {
-      return { partitioners, ...leases.counts };
-    },
-    check: async () => await source.check?.(),
-    experts: expertCount,
-    tokenizer: tokenizer.get,
-    partitioner: partitioner.get,
-    prefix: async () => source.prefix ?? (await partitioner.get()).prefix,
-    costs,
-    closePartitioner: () => partitioner.forget((opened) => opened.close()),
-    dense: async () => await source.dense?.() ?? [],
-    async present() {
-      const count = await expertCount();
-      return await source.present?.(count) ?? [...Array(count).keys()];
-    },
-    async describe(model) {
-      await checkExpert(model);
-      return await source.describe(model);
-    },
-    holds: (model) => leases.counts.held.some((name) => name.startsWith(`${source.name(model)} as `)),
-    freeIdle: leases.freeIdle,
-    route: async (tokens, prefix, exclude) => (await routeAll([tokens], prefix, exclude))[0],
-    routeAll,
-    lease,
-    leaseAll,
-    close() {
-      leases.close();
-      partitioner.forget((opened) => opened.close());
-      if (!gpu) device.forget((opened) => opened.close());
-    },
-  };
+  /** Frees everything, and the device unless it was given. */
+  close(): void {
+    this.#leases.close();
+    this.closePartitioner();
+    if (!this.#settings.gpu) this.#device.forget((opened) => opened.close());
+  }
+
+  async #openPartitioner(): Promise<Partitioner> {
+    this.#partitioners++;
+    const opened = await this.#source.partitioner!(() => this.#device.get());
+    try {
+      await this.#checkIdentity("the partitioner", opened.tokenizer);
+      const experts = this.#experts ??= opened.experts;
+      if (opened.experts === experts) return opened;
+      const rule = `the partitioner must know each of the run's ${experts} experts`;
+      throw new InputError(`Cannot route as ${rule}: it knows ${opened.experts}`, {
+        remedy: "copy the run's own there",
+      });
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
+  }
+
+  /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */
+  #renew(): void {
+    if (!this.#ownGpu?.failed) return;
+    this.#ownGpu = undefined;
+    this.#leases.forget();
+    this.closePartitioner();
+    this.#device.forget((opened) => opened.close());
+  }
+
+  /** Says how a model comes in a form. */
+  async #loaderOf<Value extends Held>(model: ModelName, asked?: Form<Value>): Promise<Loader<Value>> {
+    await this.#checkName(model);
+    const form = asked ?? this.#decoding as Form<Held> as Form<Value>;
+    const name = this.#source.name(model);
+    // Only a limit needs sizes: without one a model's folder is first read as it is loaded.
+    const config = this.#settings.memory === undefined ? undefined : (await this.describe(model)).config;
+    return {
+      ...{ key: `${name} as ${form.name}`, name },
+      ...{ size: form.name + JSON.stringify(config), estimate: config ? form.size(config) : 0 },
+      load: async () => {
+        const checkpoint = await this.#source.load(model);
+        await this.#checkIdentity(name, checkpoint.notes.tokenizer);
+        return form.open(checkpoint, await this.#device.get(), this.#queue);
+      },
+    };
+  }
+
+  /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
+  async #checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
+    this.#identity ??= await this.#source.identity?.() ?? tokenizer;
+    checkTokenizer(name, tokenizer, this.#identity);
+  }
+
+  async #checkName(model: ModelName): Promise<void> {
+    if (typeof model === "string") {
+      if (FOLDER_NAME.test(model)) return;
+      const rule = "its name must be that of a folder in the run";
+      throw new RequestError(`Cannot use a model as ${rule}: it is "${model}"`);
+    }
+    const count = await this.experts();
+    if (Number.isSafeInteger(model) && model >= 0 && model < count) return;
+    const rule = say`${setting("expert")} must be one of 0 to ${count - 1}, the experts of the run`;
+    throw new RequestError(say`Cannot use an expert as ${rule}: it is ${model}`);
+  }
 }
 
 /** Makes something when it is first asked for; a failure is forgotten. */
-function once<Value>(make: () => Promise<Value>) {
-  let made: Promise<Value> | undefined;
-  return {
-    get(): Promise<Value> {
-      const making = made ??= make();
-      making.catch(() => made === making && (made = undefined));
-      return making;
-    },
-    /** Forgets it, and hands it over to be freed. */
-    forget(free: (value: Value) => void): void {
-      made?.then(free, () => {});
-      made = undefined;
-    },
-  };
+class Once<Value> {
+  #made: Promise<Value> | undefined;
+
+  constructor(private readonly make: () => Promise<Value>) {}
+
+  get(): Promise<Value> {
+    const making = this.#made ??= this.make();
+    making.catch(() => this.#made === making && (this.#made = undefined));
+    return making;
+  }
+
+  /** Forgets it, and hands it over to be freed. */
+  forget(free: (value: Value) => void): void {
+    this.#made?.then(free, () => {});
+    this.#made = undefined;
+  }
 }

@@ -4,14 +4,8 @@
  * @module
  */
 
-export {
-  type BeginOptions,
-  type Change,
-  type Choice,
-  type ChoosingOptions,
-  type Chosen,
-} from "./answering.ts";
-export { type Engine, type Reader } from "./engine.ts";
+export { type Change, type Choice, type ChoosingOptions, type Rule } from "./answering.ts";
+export { Engine, type Reader } from "./engine.ts";
 export {
   branching,
   type BranchingModel,

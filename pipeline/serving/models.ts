@@ -69,19 +69,19 @@ export async function modelSource(
   await loadCheckpointConfig(folder, vouched);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
   const places = [folder, `${folder}/..`, `${folder}/../..`].map((place) => `${place}/tokenizer.json`);
-  const found = await Promise.all(places.map(exists));
-  const path = places[found.indexOf(true)];
+  const path = (await existing(places))[0];
   if (path === undefined) {
-    throw new InputError(
-      `Cannot generate with "${folder}" as its tokenizer must be known: there is no tokenizer.json in it or above it`,
-      { where: folder, remedy: "copy the one that it was trained with there" },
-    );
+    const what = `Cannot generate with "${folder}" as its tokenizer must be known`;
+    throw new InputError(`${what}: there is no tokenizer.json in it or above it`, {
+      where: folder,
+      remedy: "copy the one that it was trained with there",
+    });
   }
   return {
     experts: 1,
     name: () => `"${folder}"`,
     tokenizer: () => loadTokenizer(path, { vouched }),
-    identity: () => tokenizerOf(path),
+    identity: async () => (await hashFile(path)).sha256,
     describe: () => loadCheckpointConfig(folder, vouched),
     async load() {
       const checkpoint = await loadCheckpoint(folder, vouched);
@@ -89,6 +89,12 @@ export async function modelSource(
       return checkpoint;
     },
   };
+}
+
+/** Those of some files that are there. */
+async function existing(paths: readonly string[]): Promise<string[]> {
+  const found = await Promise.all(paths.map(exists));
+  return paths.filter((_, i) => found[i]);
 }
 
 /** Warns of a model in a run whose weights do not count as trained. */
@@ -100,9 +106,8 @@ async function warnOfUntrained(
   if (run === null || !onWarning) return;
   const place = { name: basename(resolve(folder)), folder: relative(run, folder) };
   if (!/^(experts\/)?[^/]+$/.test(place.folder)) return; // a trial, or an export: no training of the run goes on there
-  if (!await isTrained(run, place)) {
-    onWarning(`"${folder}" is used although its weights do not count as trained: ${NOT_ENDED}`);
-  }
+  if (await isTrained(run, place)) return;
+  onWarning(`"${folder}" is used although its weights do not count as trained: ${NOT_ENDED}`);
 }
 
 /** How {@linkcode runSource} reads a run. */
@@ -139,8 +144,10 @@ export async function runSource(
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
   const filesOf = (model: ModelName) =>
     ["config.json", "model.safetensors"].map((name) => `${folderOf(model)}/${name}`);
-  const need = async (where: string) => {
-    if (await exists(where)) return;
+  const need = async (...files: string[]) => {
+    const there = await existing(files);
+    const where = files.find((file) => !there.includes(file));
+    if (where === undefined) return;
     throw new InputError(`Cannot ${doing} as "${where}" must be there: it is not`, { where });
   };
   const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
@@ -149,57 +156,47 @@ export async function runSource(
     prefix: configuration?.prefix,
     shape: { hidden, layers, heads },
     name: (model) => `"${folderOf(model)}"`,
-    async check() {
-      await need(path);
-      await need(routing);
-    },
+    check: () => need(path, routing),
     async tokenizer() {
       await need(path);
       return await read((vouched) => loadTokenizer(path, { eos: configuration?.eos, vouched }));
     },
-    identity: () => tokenizerOf(path),
+    identity: async () => await exists(path) ? (await hashFile(path)).sha256 : undefined,
     async partitioner(device) {
       await need(routing);
       return await read((vouched) => openPartitioner(routing, device, { vouched }));
     },
     async dense() {
       const entries = await Array.fromAsync(Deno.readDir(run));
-      const folders = entries.filter(({ isDirectory, name }) => isDirectory && FOLDER_NAME.test(name))
-        .map(({ name }) => name).sort();
-      const found = await Promise.all(folders.map((name) => exists(`${run}/${name}/model.safetensors`)));
-      return folders.filter((_, i) => found[i]);
+      const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+      const found = await existing(names.map((name) => `${run}/${name}/model.safetensors`));
+      return names.filter((name) =>
+        FOLDER_NAME.test(name) && found.includes(`${run}/${name}/model.safetensors`)
+      );
     },
     async present(experts) {
       const ids = [...Array(experts).keys()];
-      const found = await Promise.all(
-        ids.map(async (id) => (await Promise.all(filesOf(id).map(exists))).every((isThere) => isThere)),
-      );
-      return ids.filter((id) => found[id]);
+      const found = new Set(await existing(ids.flatMap(filesOf)));
+      return ids.filter((id) => filesOf(id).every((file) => found.has(file)));
     },
     describe: (model) => read((vouched) => loadCheckpointConfig(folderOf(model), vouched)),
     async load(model) {
-      const folder = folderOf(model);
-      for (const file of filesOf(model)) await need(file);
-      const checkpoint = await read((vouched) => loadCheckpoint(folder, vouched));
-      await warnOfUntrained(run, folder, onWarning);
+      await need(...filesOf(model));
+      const checkpoint = await read((vouched) => loadCheckpoint(folderOf(model), vouched));
+      await warnOfUntrained(run, folderOf(model), onWarning);
       return checkpoint;
     },
   };
-}
-
-/** SHA-256 of a `tokenizer.json`, where it is there. */
-async function tokenizerOf(path: string): Promise<string | undefined> {
-  return await exists(path) ? (await hashFile(path)).sha256 : undefined;
 }
 
 /** Throws an `InputError` with both values where something reads the ids of another tokenizer; it may say nothing of it. */
 export function checkTokenizer(name: string, actual: string | undefined, expected: string | undefined): void {
   if (actual === undefined || expected === undefined || actual === expected) return;
   const [own, other] = [shortHash(actual), shortHash(expected)];
-  throw new InputError(
-    `Cannot use ${name} as it must have the tokenizer of the run: it is ${own}, that of the run is ${other}`,
-    { remedy: "copy its own tokenizer there, or train it again" },
-  );
+  const rule = `it must have the tokenizer of the run: it is ${own}, that of the run is ${other}`;
+  throw new InputError(`Cannot use ${name} as ${rule}`, {
+    remedy: "copy its own tokenizer there, or train it again",
+  });
 }
 
 /** What must be equal of models of one shape, and of models that only read the same text. */
@@ -217,24 +214,14 @@ export function checkShape(
   name: string,
   { whose = "expert 0", textAlone = false }: { whose?: string; textAlone?: boolean } = {},
 ): void {
-  if (notes.adopted !== undefined) {
-    for (const field of TEXT) {
-      if (like[field] === undefined || config[field] >= like[field]) continue;
-      throw new InputError(
-        `Cannot use ${name} as it must read what ${whose} reads: ${field} is ${
-          config[field]
-        }, that of ${whose} is ${like[field]}`,
-        { remedy: "adopt another one" },
-      );
-    }
-    return;
-  }
-  for (const field of textAlone ? TEXT : SHAPE) {
-    if (like[field] === undefined || config[field] === like[field]) continue;
+  const isAdopted = notes.adopted !== undefined;
+  for (const field of textAlone || isAdopted ? TEXT : SHAPE) {
     const [own, other] = [config[field], like[field]];
-    throw new InputError(
-      `Cannot use ${name} as it must have the shape of ${whose}: ${field} is ${own}, that of ${whose} is ${other}`,
-      { remedy: "train it again" },
-    );
+    if (other === undefined || (isAdopted ? own >= other : own === other)) continue;
+    const rule = isAdopted ? `read what ${whose} reads` : `have the shape of ${whose}`;
+    const fact = `${field} is ${own}, that of ${whose} is ${other}`;
+    throw new InputError(`Cannot use ${name} as it must ${rule}: ${fact}`, {
+      remedy: isAdopted ? "adopt another one" : "train it again",
+    });
   }
 }

@@ -4,6 +4,9 @@
 
 import { InputError } from "../../kernels/errors.ts";
 
+/** What one request asks for that cannot be had, although the run that is to answer it is right. */
+export class RequestError extends InputError {}
+
 /** Where a text goes, and why. */
 export interface Route {
   /** The expert. */
@@ -40,9 +43,8 @@ export function routeOf(
   const ids = [...scores.keys()].filter((id) => !exclude.includes(id));
   const [expert, runnerUp = null] = ids.sort((a, b) => scores[b] - scores[a] || a - b);
   if (expert === undefined) {
-    throw new InputError(
-      `Cannot route a text as an expert must be left: all ${scores.length} of them are excluded`,
-    );
+    const fact = `all ${scores.length} of them are excluded`;
+    throw new RequestError(`Cannot route a text as an expert must be left: ${fact}`);
   }
   const margin = runnerUp === null ? 0 : scores[expert] - scores[runnerUp];
   const marginPerToken = prefixTokens === 1 ? 0 : margin / (prefixTokens - 1);

@@ -4,7 +4,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import { integer, number, section, type Values, valuesOf } from "../settings/field.ts";
+import { type Fields, integer, number, section, type Values, valuesOf } from "../settings/field.ts";
 
 /**
  * How many tokens are added, and how each is chosen.
@@ -42,8 +42,13 @@ export interface Candidates {
 
 /** Gives all settings, with the defaults of those left out; throws an `InputError` where one is impossible. */
 export function samplingOf(options: Partial<Values<typeof SAMPLING>>): Values<typeof SAMPLING> {
-  const given = Object.entries(options).filter(([name, value]) => name in SAMPLING && value !== undefined);
-  return valuesOf(SAMPLING, Object.fromEntries(given));
+  return settingsAmong(SAMPLING, options);
+}
+
+/** Gives the settings of a section that stand among other options. */
+export function settingsAmong<Table extends Fields>(table: Table, options: object): Values<Table> {
+  const given = Object.entries(options).filter(([name, value]) => name in table && value !== undefined);
+  return valuesOf(table, Object.fromEntries(given));
 }
 
 /**

@@ -3,17 +3,6 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 
-/** Decodes tokens one by one. */
-export interface Detokenizer {
-  /**
-   * Takes a token and returns the text of the tokens since the last text: "" while their last character is
-   * incomplete.
-   */
-  push(token: number): Promise<string>;
-  /** Returns what is left, with U+FFFD for bytes that never became a character. */
-  flush(): Promise<string>;
-}
-
 /** The character that decoders write for bytes that are no character, or not yet one. */
 const BROKEN = "\uFFFD";
 
@@ -25,15 +14,13 @@ const BROKEN = "\uFFFD";
  * So a token is decoded together with those since the last but one place where a character ended, and a text
  * that ends in U+FFFD waits (as in Hugging Face's text-generation-inference).
  */
-export async function createDetokenizer(
-  tokenizer: Pick<Tokenizer, "decode">,
-  before: ArrayLike<number>,
-): Promise<Detokenizer> {
+export async function createDetokenizer(tokenizer: Pick<Tokenizer, "decode">, before: ArrayLike<number>) {
   let window = Array.from(before);
   let clean = window.length; // tokens of the window up to the last place where a character ended
   let shown = (await tokenizer.decode(window)).length; // code units of the window's text that were given out
   return {
-    async push(token) {
+    /** Takes a token and returns the text since the last text: "" while its last character is incomplete. */
+    async push(token: number): Promise<string> {
       window.push(token);
       const text = await tokenizer.decode(window);
       if (text.endsWith(BROKEN)) return "";
@@ -43,30 +30,21 @@ export async function createDetokenizer(
       shown = (await tokenizer.decode(window)).length;
       return piece;
     },
-    flush: async () => (await tokenizer.decode(window)).slice(shown),
+    /** Returns what is left, with U+FFFD for bytes that never became a character. */
+    flush: async (): Promise<string> => (await tokenizer.decode(window)).slice(shown),
   };
-}
-
-/** Holds back text that may become a stop text. */
-export interface StopFilter {
-  /**
-   * Takes a piece of text. Returns what may be shown, and whether a stop text is complete, which makes the
-   * piece the last one.
-   */
-  push(text: string): { text: string; stopped: boolean };
-  /** Returns the text that was held back: no stop text came of it. */
-  flush(): string;
 }
 
 /**
  * Cuts text before the first of `stops`: the one that is complete first, the longest of those that end together. How the
  * text is cut into pieces makes no difference. Throws an `InputError` for an empty stop text.
  */
-export function createStopFilter(stops: readonly string[]): StopFilter {
+export function createStopFilter(stops: readonly string[]) {
   if (stops.includes("")) throw new InputError("Cannot stop at a text as it must not be empty: one is");
   let held = "";
   return {
-    push(text) {
+    /** Takes a piece of text. Returns what may be shown, and whether a stop text is complete, which ends the text. */
+    push(text: string): { text: string; stopped: boolean } {
       held += text;
       const found = stops.map((stop) => ({ start: held.indexOf(stop), length: stop.length }))
         .filter(({ start }) => start >= 0)
@@ -77,11 +55,8 @@ export function createStopFilter(stops: readonly string[]): StopFilter {
       held = stopped ? "" : held.slice(end);
       return { text: shown, stopped };
     },
-    flush() {
-      const rest = held;
-      held = "";
-      return rest;
-    },
+    /** Returns the text that was held back: no stop text came of it. */
+    flush: (): string => held,
   };
 }
 

@@ -2,82 +2,76 @@
 
 import { ApiError, unavailable } from "./errors.ts";
 
-/** Places of the texts of one request; disposing of it gives back what is left. */
-export interface Places extends Disposable {
-  /** Says that one of the texts is being written or scored; it may be both, one after the other. */
-  start(): void;
-  /** Says that one that was started is over. */
-  end(): void;
-}
-
 /** A waiting room with so many places. */
-export interface Admission {
+export class Admission {
   /** Texts that wait for a model or a slot. */
-  readonly waiting: number;
-  /** Texts that are being written. */
-  readonly running: number;
+  waiting = 0;
+  /** Texts that are being written or scored. */
+  running = 0;
+  #isClosed = false;
+  readonly #empty = Promise.withResolvers<void>();
+
+  /** Opens a room with `most` places. */
+  constructor(readonly most: number) {}
+
   /**
-   * Takes places for so many texts. Throws a 429 where they do not fit; a request that exceeds the room alone is let in when nothing
-   * waits. Throws a 503 once it was closed.
+   * Takes places for so many texts. Throws a 429 where they do not fit; a request that exceeds the room alone is
+   * let in when nothing waits. Throws a 503 once it was closed.
    */
-  enter(texts: number): Places;
+  enter(texts: number): Places {
+    if (this.#isClosed) throw unavailable("Cannot answer as the server must be running: it is shutting down");
+    if (this.waiting > 0 && this.waiting + texts > this.most) {
+      const fact = `${this.waiting} do, and ${texts} are asked for; try again later`;
+      const what = `Cannot answer as at most ${this.most} texts may wait: ${fact}`;
+      throw new ApiError(429, what, "queue_full", { "retry-after": "1" });
+    }
+    return new Places(this, texts);
+  }
+
+  /** Moves texts between waiting and running. */
+  move(waiting: number, running: number): void {
+    this.waiting += waiting;
+    this.running += running;
+    if (this.#isClosed && this.waiting + this.running === 0) this.#empty.resolve();
+  }
+
   /** Lets nothing in any more; resolves when all are over. */
-  close(): Promise<void>;
+  close(): Promise<void> {
+    this.#isClosed = true;
+    this.move(0, 0);
+    return this.#empty.promise;
+  }
 }
 
-/** Opens a waiting room with `most` places. */
-export function createAdmission(most: number): Admission {
-  let waiting = 0;
-  let running = 0;
-  let closed = false;
-  const { promise: empty, resolve } = Promise.withResolvers<void>();
-  const settle = () => closed && waiting + running === 0 && resolve();
-  return {
-    get waiting() {
-      return waiting;
-    },
-    get running() {
-      return running;
-    },
-    enter(texts) {
-      if (closed) throw unavailable("Cannot answer as the server must be running: it is shutting down");
-      if (waiting > 0 && waiting + texts > most) {
-        throw new ApiError(
-          429,
-          `Cannot answer as at most ${most} texts may wait: ${waiting} do, and ${texts} are asked for; try again later`,
-          "queue_full",
-          { "retry-after": "1" },
-        );
-      }
-      let own = texts;
-      let started = 0;
-      let over = false;
-      waiting += texts;
-      return {
-        start() {
-          if (over) return;
-          if (own > 0) own--, waiting--;
-          started++;
-          running++;
-        },
-        end() {
-          if (over) return;
-          started--;
-          running--;
-        },
-        [Symbol.dispose]() {
-          over = true;
-          waiting -= own;
-          running -= started;
-          own = started = 0;
-          settle();
-        },
-      };
-    },
-    close() {
-      closed = true;
-      settle();
-      return empty;
-    },
-  };
+/** Places of the texts of one request; disposing of it gives back what is left. */
+export class Places implements Disposable {
+  #running = 0;
+  #isOver = false;
+
+  /** Takes places of texts that wait. */
+  constructor(private readonly room: Admission, private waiting: number) {
+    room.move(waiting, 0);
+  }
+
+  /** Says that one of the texts is being written or scored; it may be both, one after the other. */
+  start(): void {
+    if (this.#isOver) return;
+    const left = Math.min(1, this.waiting);
+    this.waiting -= left;
+    this.#running++;
+    this.room.move(-left, 1);
+  }
+
+  /** Says that one that was started is over. */
+  end(): void {
+    if (this.#isOver) return;
+    this.#running--;
+    this.room.move(0, -1);
+  }
+
+  /** Gives back all places. */
+  [Symbol.dispose](): void {
+    if (!this.#isOver) this.room.move(-this.waiting, -this.#running);
+    this.#isOver = true;
+  }
 }

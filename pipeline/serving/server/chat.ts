@@ -3,72 +3,53 @@
 import { Template } from "@huggingface/jinja";
 import { InputError } from "../../../kernels/errors.ts";
 import { oneLine } from "../../run/files.ts";
-import type { Tokenizer } from "../../text/tokenizer.ts";
 import { seedOf } from "./completions.ts";
 import { badRequest } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
 import type { ChatRequest } from "./requests.ts";
 import { respond, type Shape } from "./respond.ts";
-import { type Exchange, findTargets, roomOf, type Service } from "./service.ts";
+import { type Exchange, findTargets, type Service } from "./service.ts";
+import type { Encode, SpecialTokens } from "./special.ts";
+
+/** A message of a conversation. */
+export type Message = Record<"role" | "content", string>;
 
 /** How conversations become prompts. */
 export interface ChatTemplate {
   /** What answers say of it. */
   name: string;
   /** Gives the ids of a conversation's prompt; `encode` encodes the texts that it consists of. */
-  encode(messages: readonly Message[], encode?: Tokenizer["encode"]): Promise<Uint32Array>;
-}
-
-interface Message {
-  role: string;
-  content: string;
+  encode(messages: readonly Message[], encode: Encode): Promise<Uint32Array>;
 }
 
 /** Joins the contents of messages by line breaks: what a tokenizer without a template gets. */
-export function plainTemplate(tokenizer: Tokenizer): ChatTemplate {
-  return {
-    name: "none: contents joined by line breaks",
-    async encode(messages, encode = tokenizer.encode) {
-      const [ids] = await encode([messages.map(({ content }) => content).join("\n")]);
-      return ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
-    },
-  };
-}
+export const PLAIN: ChatTemplate = {
+  name: "none: contents joined by line breaks",
+  encode: async (messages, encode) => (await encode([messages.map(({ content }) => content).join("\n")]))[0],
+};
 
 /**
  * Renders a Jinja template, as Hugging Face's `chat_template` is; what messages spell never becomes a
  * special token. Throws an `InputError` about the file `where` it stands if it is none; a conversation that
  * it refuses is a 400.
  */
-export function jinjaTemplate(
-  source: string,
-  tokenizer: Tokenizer,
-  where = "tokenizer_config.json",
-): ChatTemplate {
+export function jinjaTemplate(source: string, special: SpecialTokens, where: string): ChatTemplate {
   const template = parse(source, where);
-  const { added_tokens: added = [] }: { added_tokens?: { id: number; content: string; special: boolean }[] } =
-    JSON
-      .parse(tokenizer.json);
-  const special = added.filter(({ special }) => special);
-  const numbers = new Map(special.map(({ content }, i) => [content, i]));
-  const any = special.map(({ content }) => RegExp.escape(content)).join("|") || "(?!)"; // which is nowhere
-  const marks = new RegExp(`(${any})`, "g");
-  const hide = (text: string) => text.replace(marks, (content) => `\uE000${numbers.get(content)}\uE001`);
-  const show = (text: string) =>
-    text.replace(/\uE000(\d+)\uE001/g, (whole, i) => special[Number(i)]?.content ?? whole);
-  const eos = special.find(({ id }) => id === tokenizer.eos)?.content;
   return {
     name: "the tokenizer's",
-    async encode(messages, encode = tokenizer.encode) {
+    async encode(messages, encode) {
+      const spelled: string[] = []; // special tokens that stand in messages, which the template shall not see
+      const hide = (text: string) =>
+        special.replace(text, (token) => `\uE000${spelled.push(token) - 1}\uE001`);
+      const show = (text: string) =>
+        text.replace(/\uE000(\d+)\uE001/g, (whole, i) => spelled[Number(i)] ?? whole);
       const hidden = messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) }));
-      const context = { messages: hidden, add_generation_prompt: true, eos_token: eos, bos_token: eos };
-      const pieces = render(template, context).split(marks); // texts, with a special token between two
-      const texts = await encode(pieces.filter((_, i) => i % 2 === 0).map(show));
-      const ids = texts.flatMap((text, i) => {
-        const next = pieces[2 * i + 1];
-        return next === undefined ? [...text] : [...text, special[numbers.get(next)!].id];
-      });
-      return Uint32Array.from(ids.length > 0 ? ids : [tokenizer.eos]);
+      const tokens = { eos_token: special.eos, bos_token: special.eos };
+      return await special.encode(
+        render(template, { messages: hidden, add_generation_prompt: true, ...tokens }),
+        encode,
+        show,
+      );
     },
   };
 }
@@ -93,25 +74,17 @@ function render(template: Template, context: Record<string, unknown>): string {
 }
 
 /** Answers a conversation. */
-export async function chat(
-  service: Service,
-  template: ChatTemplate,
-  request: ChatRequest,
-  exchange: Exchange,
-): Promise<Response> {
+export async function chat(service: Service, request: ChatRequest, exchange: Exchange): Promise<Response> {
+  const { admission, reader, template, tokenizer } = service;
   const messages = request.messages.map(({ role, content }) => ({
     role,
     content: typeof content === "string" ? content : content.map(({ text }) => text).join(""),
   }));
   const each = request.n ?? 1;
   using entered = new DisposableStack();
-  const places = entered.use(service.admission.enter(each));
-  const { signal } = exchange;
-  const room = () => roomOf(service, request.model);
-  const prompt = await template.encode(
-    messages,
-    (texts) => service.reader.encode(texts, { signal, room, together: true }),
-  );
+  const places = entered.use(admission.enter(each));
+  const ids = await template.encode(messages, (texts) => reader.encode(texts, exchange));
+  const prompt = ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
   const [target] = await findTargets(service, request.model, [prompt], request);
   const seed = seedOf(request.seed);
   const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
@@ -121,28 +94,26 @@ export async function chat(
     ...{ target, prompt, seed: seed + j, most, likeliest, offset: 0 },
   }));
   entered.move(); // `respond` gives them back
-  return await respond(service, request, wanted, prompt.length, places, shapeOf(service, template), exchange);
+  return await respond(service, request, wanted, prompt.length, places, shapeOf(service), exchange);
 }
 
-function shapeOf({ texts }: Service, { name }: ChatTemplate): Shape {
+function shapeOf({ texts, template }: Service): Shape {
   const encoder = new TextEncoder();
   const told = async (id: number, logprob: number) => {
     const token = await texts.text(id);
     return { token, logprob, bytes: [...encoder.encode(token)] };
   };
+  const contentOf = async ({ id, logProbability, top }: PlacedToken) => ({
+    ...await told(id, logProbability!),
+    top_logprobs: await Promise.all(top.map((one) => told(one.id, one.logProbability))),
+  });
   const logprobs = async (tokens: PlacedToken[] | null) =>
-    tokens && {
-      content: await Promise.all(tokens.map(async ({ id, logProbability, top }) => ({
-        ...await told(id, logProbability!),
-        top_logprobs: await Promise.all(top.map((one) => told(one.id, one.logProbability))),
-      }))),
-      refusal: null,
-    };
+    tokens && { content: await Promise.all(tokens.map(contentOf)), refusal: null };
   return {
     id: "chatcmpl",
     object: "chat.completion",
     chunk: "chat.completion.chunk",
-    fields: { chat_template: name },
+    fields: { chat_template: template.name },
     first: { delta: { role: "assistant", content: "" }, logprobs: null },
     async whole(content, tokens) {
       return { message: { role: "assistant", content, refusal: null }, logprobs: await logprobs(tokens) };

@@ -4,8 +4,8 @@ import { badRequest } from "./errors.ts";
 import { type PlacedToken, placeTokens } from "./log_probabilities.ts";
 import type { CompletionRequest } from "./requests.ts";
 import { type Asked, respond, type Shape } from "./respond.ts";
-import { type Exchange, findTargets, isElsewhere, roomOf, type Service } from "./service.ts";
-import { scorePrompts } from "./write.ts";
+import { type Exchange, findTargets, isElsewhere, isMixed, type Service } from "./service.ts";
+import { type ScoredPrompt, scorePrompts } from "./write.ts";
 
 /** New tokens where a request does not say how many, as OpenAI has it. */
 const MOST_TOKENS = 16;
@@ -19,76 +19,70 @@ export async function complete(
   request: CompletionRequest,
   exchange: Exchange,
 ): Promise<Response> {
-  const { tokenizer, texts, admission } = service;
   const { echo, n, logprobs } = request;
   const likeliest = logprobs ?? null;
+  const isScored = echo && likeliest !== null;
   const most = request.max_tokens ?? MOST_TOKENS;
   if (most === 0 && !echo) {
     throw badRequest("Cannot complete as max_tokens must be at least 1 without echo: it is 0");
   }
-  if (echo && likeliest !== null && likeliest > 1) {
+  if (isScored && likeliest > 1) {
     throw badRequest(`Cannot echo as logprobs must be 0 or 1 with echo: it is ${likeliest}`);
   }
   const each = n ?? 1;
   const given = listOf(request.prompt);
   const count = given.length * each;
   if (count > MOST_TEXTS) {
-    throw badRequest(
-      `Cannot complete as a request may ask for at most ${MOST_TEXTS} texts: it asks for ${count}`,
-    );
+    const rule = `a request may ask for at most ${MOST_TEXTS} texts`;
+    throw badRequest(`Cannot complete as ${rule}: it asks for ${count}`);
   }
   using entered = new DisposableStack();
-  const places = entered.use(admission.enter(count));
-  const prompts = await readPrompts(service, given, request.model, exchange);
-  const targets = await findTargets(
-    service,
-    request.model,
-    prompts.map(({ ids }) => ids),
-    request,
-  );
-  if (echo && likeliest !== null && targets.some(({ choice }) => choice)) {
-    throw badRequest(
-      "Cannot score a prompt as one expert must do it: leave out mix and reroute, or echo or logprobs",
-    );
+  const places = entered.use(service.admission.enter(count));
+  const prompts = await readPrompts(service, given, exchange);
+  const targets = await findTargets(service, request.model, prompts.map(({ ids }) => ids), request);
+  if (isScored && targets.some(isMixed)) {
+    const remedy = "leave out mix and reroute, or echo or logprobs";
+    throw badRequest(`Cannot score a prompt as one expert must do it: ${remedy}`);
   }
-  const elsewhere = targets.some((target) => isElsewhere(service, target));
-  if (echo && likeliest !== null && elsewhere) {
+  if (isScored && targets.some(({ model }) => isElsewhere(service, model))) {
     throw badRequest("Cannot score a prompt as its expert must be on this server: it is on another one");
   }
   const seed = seedOf(request.seed);
-  const wanted = prompts.flatMap(({ ids }, i) =>
-    Array.from({ length: each }, (_, j): Asked => ({
-      ...{ target: targets[i], prompt: ids, seed: seed + j, most, likeliest, offset: 0 },
-    }))
-  );
-  if (echo) await addHeads();
+  const texts = prompts.flatMap((prompt, i) => Array.from({ length: each }, (_, j) => ({ prompt, i, j })));
+  const wanted = texts.map(({ prompt: { ids }, i, j }): Asked => ({
+    ...{ target: targets[i], prompt: ids, seed: seed + j, most, likeliest, offset: 0 },
+  }));
+  const scored = isScored ? await scorePrompts(service, wanted, places, exchange) : [];
+  if (echo) {
+    const heads = wanted.map((asked, i) => addHead(service, request, asked, texts[i].prompt.text, scored[i]));
+    await Promise.all(heads);
+  }
   const read = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
   entered.move(); // `respond` gives them back
   return await respond(service, request, wanted, read, places, shapeOf(service), exchange);
+}
 
-  /** Puts the prompts before their texts; with log-probabilities, those that are greedy and short are known by then. */
-  async function addHeads(): Promise<void> {
-    const scored = likeliest === null ? [] : await scorePrompts(service, wanted, places, exchange);
-    for (const [i, asked] of wanted.entries()) {
-      const { ids, text } = prompts[Math.floor(i / each)];
-      const { tokens = [], next } = scored[i] ?? {};
-      const offsets = next ? await texts.offsets([...ids], 0) : [];
-      asked.head = { text, tokens: placeTokens(tokens, offsets) };
-      asked.offset = text.length;
-      const isKnown = next && next.id < tokenizer.vocabulary &&
-        (most === 0 || most === 1 && request.temperature === 0);
-      if (most === 0) asked.known = { text: "", tokens: [], finish: "length", count: 0 };
-      else if (isKnown && !request.stop) {
-        const ends = next.id === tokenizer.eos;
-        asked.known = {
-          text: ends ? "" : await texts.text(next.id),
-          tokens: placeTokens([next], [text.length]),
-          finish: ends ? "stop" : "length",
-          count: 1,
-        };
-      }
-    }
-  }
+/** Puts a prompt before its text. Of one that was scored, the likeliest token after it is known by then. */
+async function addHead(
+  { tokenizer, texts }: Service,
+  { temperature, stop }: CompletionRequest,
+  asked: Asked,
+  text: string,
+  { tokens, next }: Partial<ScoredPrompt> = {},
+): Promise<void> {
+  const offsets = tokens ? await texts.offsets([...asked.prompt], 0) : [];
+  asked.head = { text, tokens: placeTokens(tokens ?? [], offsets) };
+  asked.offset = text.length;
+  if (asked.most === 0) asked.known = { text: "", tokens: [], finish: "length", count: 0 };
+  const isGreedy = asked.most === 1 && temperature === 0 && !stop;
+  if (!next || !isGreedy || next.id >= tokenizer.vocabulary) return;
+  const ends = next.id === tokenizer.eos;
+  asked.known = {
+    text: ends ? "" : await texts.text(next.id),
+    tokens: placeTokens([next], [text.length]),
+    finish: ends ? "stop" : "length",
+    count: 1,
+  };
 }
 
 /** A seed as counters take it; a request without one gets one of its own. */
@@ -108,20 +102,17 @@ function listOf(prompt: CompletionRequest["prompt"]): (string | number[])[] {
 async function readPrompts(
   service: Service,
   all: readonly (string | number[])[],
-  model: string,
-  { signal }: Exchange,
+  exchange: Exchange,
 ): Promise<{ ids: Uint32Array; text: string }[]> {
   const { tokenizer: { vocabulary, eos }, reader } = service;
   const lists = all.filter((one) => typeof one !== "string");
   const foreign = lists.flatMap((ids) => ids.find((id) => id >= vocabulary) ?? [])[0];
   if (foreign !== undefined) {
-    throw badRequest(
-      `Cannot read a prompt as its ids must be below the tokenizer's ${vocabulary}: one is ${foreign}`,
-    );
+    const rule = `its ids must be below the tokenizer's ${vocabulary}`;
+    throw badRequest(`Cannot read a prompt as ${rule}: one is ${foreign}`);
   }
-  const options = { signal, room: () => roomOf(service, model) };
-  const decoded = await reader.decode(lists, options);
-  const encoded = await reader.encode(all.filter((one) => typeof one === "string"), options);
+  const decoded = await reader.decode(lists, exchange);
+  const encoded = await reader.encode(all.filter((one) => typeof one === "string"), exchange);
   return all.map((one) => {
     if (typeof one !== "string") return { ids: Uint32Array.from(one), text: decoded.shift()! };
     const ids = encoded.shift()!;
@@ -140,9 +131,7 @@ function shapeOf({ texts }: Service): Shape {
     },
   });
   /** The likeliest tokens by their texts; of those with the same text the likeliest, and the token itself besides them. */
-  async function likeliestOf(
-    { id, logProbability, top }: PlacedToken,
-  ): Promise<Record<string, number> | null> {
+  const likeliestOf = async ({ id, logProbability, top }: PlacedToken) => {
     if (logProbability === null) return null;
     const found = new Map<string, number>();
     for (const one of [...top, { id, logProbability }]) {
@@ -150,6 +139,6 @@ function shapeOf({ texts }: Service): Shape {
       if (!found.has(text)) found.set(text, one.logProbability);
     }
     return Object.fromEntries(found);
-  }
+  };
   return { id: "cmpl", object: "text_completion", chunk: "text_completion", whole: choice, piece: choice };
 }

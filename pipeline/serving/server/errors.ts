@@ -2,6 +2,7 @@
 
 import { ExplainedError } from "../../../kernels/errors.ts";
 import { RoomError } from "../leases.ts";
+import { RequestError } from "../route.ts";
 import { TextRefusedError } from "../../text/tokenizer.ts";
 
 /** An error that a client is told. */
@@ -28,7 +29,7 @@ export const unavailable = (message: string, code: string | null = null) =>
 /** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503 without their text. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (error instanceof TextRefusedError) return badRequest(error.message);
+  if (error instanceof TextRefusedError || error instanceof RequestError) return badRequest(error.message);
   if (error instanceof RoomError) {
     return badRequest(
       "Cannot answer as the models that are asked for must fit the server together: they do not",

@@ -5,25 +5,12 @@ import type { Mixture } from "../mixture.ts";
 import type { Admission } from "./admission.ts";
 
 /** Counts what happens. */
-export interface Metrics {
-  /** Counts a request that was answered, by the path of its route and its HTTP status. */
-  request(path: string, status: number, seconds: number): void;
-  /** Counts a text that a model was chosen for, and the margin where a partitioner chose: in nats, or in a `cost` of that name. */
-  choice(model: string, margin: number | null, cost?: string | null): void;
-  /** Counts tokens read and tokens written. */
-  tokens(kind: "prompt" | "completion", count: number): void;
-  /** Counts the seconds from a request to its first piece of text. */
-  firstToken(seconds: number): void;
-  /** Writes all of it. */
-  text(): Promise<string>;
-  /** The type of what that gives. */
-  contentType: string;
-}
+export type Metrics = ReturnType<typeof createMetrics>;
 
 const SECONDS = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100];
 
 /** Makes counters; what the mixture and the waiting room count themselves is read when it is asked for. */
-export function createMetrics(mixture: Mixture, admission: Admission): Metrics {
+export function createMetrics(mixture: Mixture, admission: Admission) {
   const registry = new Registry();
   const registers = [registry];
   const counter = (name: string, help: string, labelNames: string[]) =>
@@ -57,17 +44,22 @@ export function createMetrics(mixture: Mixture, admission: Admission): Metrics {
   read("models_held", "Models held", () => mixture.counts.held.length);
   read("model_bytes", "Device memory that models hold", () => mixture.counts.bytes);
   return {
-    request(path, status, duration) {
+    /** Counts a request that was answered, by the path of its route and its HTTP status. */
+    request(path: string, status: number, duration: number): void {
       requests.inc({ path, status: String(status) });
       seconds.observe({ path }, duration);
     },
-    choice(model, margin, cost) {
+    /** Counts a text that a model was chosen for, and the margin where a partitioner chose: in nats, or in a `cost` of that name. */
+    choice(model: string, margin: number | null, cost: string | null): void {
       choices.inc({ model });
       if (margin !== null) (cost ? costs : margins).observe({ model }, margin);
     },
-    tokens: (kind, count) => tokens.inc({ kind }, count),
-    firstToken: (duration) => first.observe(duration),
-    text: () => registry.metrics(),
-    contentType: registry.contentType,
+    /** Counts tokens read and tokens written. */
+    tokens: (kind: "prompt" | "completion", count: number): void => tokens.inc({ kind }, count),
+    /** Counts the time from a request to its first piece of text. */
+    firstToken: (began: number): void => first.observe((performance.now() - began) / 1000),
+    /** All of it, as it is sent. */
+    response: async () =>
+      new Response(await registry.metrics(), { headers: { "content-type": registry.contentType } }),
   };
 }

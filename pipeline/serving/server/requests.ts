@@ -96,9 +96,26 @@ const shortList = <Item extends v.GenericSchema>(item: Item) =>
     v.array(item),
   );
 
+/** The type of a part of a message that is no text, such as `image_url`; undefined where all are. */
+const foreignPart = (content: unknown) =>
+  isList(content)
+    ? content.map((part) => (part as { type?: unknown })?.type).find((type) => type !== "text")
+    : undefined;
+const isPart = (part: unknown) => typeof (part as { text?: unknown })?.text === "string";
+
 const MESSAGE = v.object({
   role: v.pipe(text, v.nonEmpty()),
-  content: v.union([text, shortList(v.object({ type: v.literal("text"), text }))]),
+  content: v.custom<string | { type: "text"; text: string }[]>(
+    (value) =>
+      typeof value === "string" ||
+      isList(value, MOST_PARTS) && foreignPart(value) === undefined && value.every(isPart),
+    ({ input }) => {
+      const type = foreignPart(input);
+      return typeof type === "string"
+        ? `Expected text alone, which is what models here read: a part is of type ${short(type)}`
+        : `Expected a text, or a list of ${MOST_PARTS} text parts at most`;
+    },
+  ),
 });
 
 /** `POST /v1/chat/completions`. */
@@ -112,8 +129,12 @@ export const CHAT = object({
   response_format: only("response_format", (value) => (value as { type?: unknown })?.type === "text"),
 });
 
-/** `POST /tokenize`. */
-export const TOKENIZE = object({ prompt: text, add_special_tokens: maybe(v.boolean()) });
+/** `POST /tokenize`; either option makes special tokens of what spells them. */
+export const TOKENIZE = object({
+  prompt: text,
+  add_special_tokens: maybe(v.boolean()),
+  parse_special: maybe(v.boolean()),
+});
 
 /** `POST /detokenize`. */
 export const DETOKENIZE = object({ tokens: ids });

@@ -3,16 +3,21 @@
  * answers are complete.
  */
 
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { once } from "node:events";
 import * as v from "valibot";
 import { InputError, say, setting, task } from "../../../kernels/errors.ts";
 import { expertFolder } from "../../partition/manifests.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "../mixture.ts";
-import type { Answered } from "./app.ts";
 import type { Upstreams } from "./addresses.ts";
-import { createAdmission } from "./admission.ts";
-import { createTokenTexts } from "./log_probabilities.ts";
-import { createReader } from "./reading.ts";
+import { Admission } from "./admission.ts";
+import type { Answered } from "./app.ts";
+import { TokenTexts } from "./log_probabilities.ts";
+import { TextReader } from "./reading.ts";
+import type { Service } from "./service.ts";
+import { SpecialTokens } from "./special.ts";
 import { createWords } from "./words.ts";
 
 /** What {@linkcode serve} takes. */
@@ -35,8 +40,8 @@ export interface ServeOptions extends MixtureOptions {
   idle?: number;
   /** Most bytes of a request. Default 8 MiB. */
   maxBody?: number;
-  /** Seconds that a request's body may take to come. Default 30. */
-  bodyTimeout?: number;
+  /** Seconds that a request may take to come, from its first line to the end of its body. Default 30. */
+  requestTimeout?: number;
   /** Seconds that clients may take to read the last answers, once it ends. Default 10. */
   drainTimeout?: number;
   /** Ends it; answers that are under way are completed first. */
@@ -53,18 +58,15 @@ export interface ServeOptions extends MixtureOptions {
 
 /** Reads keys of clients, one a line. Throws an `InputError` where there is none, or one that no header carries. */
 export async function readKeys(path: string): Promise<string[]> {
-  const keys = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim()).filter((line) =>
-    line !== ""
-  );
+  const lines = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim());
+  const keys = lines.filter((line) => line !== "");
   const refuse = (rule: string, fact: string) =>
     new InputError(`Cannot read keys from "${path}" as ${rule}: ${fact}`, { where: path });
   if (keys.length === 0) throw refuse("it must hold one a line", "it holds none");
   const foreign = keys.findIndex((key) => !/^[\x20-\x7e]+$/.test(key));
   if (foreign < 0) return keys;
-  throw refuse(
-    "a header carries printable ASCII characters alone",
-    `key ${foreign + 1} of ${keys.length} has others`,
-  );
+  const fact = `key ${foreign + 1} of ${keys.length} has others`;
+  throw refuse("a header carries printable ASCII characters alone", fact);
 }
 
 /** Reads the one key that a file holds. Throws an `InputError` where it holds none or several. */
@@ -75,10 +77,74 @@ export async function readKey(path: string): Promise<string> {
   throw new InputError(what, { where: path });
 }
 
+const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
+
+/**
+ * Serves a run. It listens once it has seen that the run can be served, and answers once the partitioner and
+ * the tokenizer are read. Throws an `InputError` where they cannot be read or no expert is there, and where it
+ * may not listen.
+ */
+export async function serve(options: ServeOptions): Promise<void> {
+  const { host = "127.0.0.1", port = 8000, keys = [], queue = 256, idle = 0, maxBody = 8 * 2 ** 20 } =
+    options;
+  const { signal, onListen, onReady, onAnswer, onWarning, onError } = options;
+  if (!isLoopback(host) && keys.length === 0) {
+    onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
+  }
+  const { createApp } = await import("./app.ts"); // with libraries that nothing else needs
+  const mixture = await openMixture({ ...options, model: undefined, doing: "serve" });
+  using closing = new DisposableStack();
+  closing.defer(() => mixture.close());
+  await checkServed(mixture, options); // before it names its address
+  const admission = new Admission(queue);
+  const ended = Promise.withResolvers<void>();
+  let service: Service | undefined;
+  let isClosing = false;
+  const app = createApp({
+    ...{ service: () => service, isClosing: () => isClosing },
+    ...{ keys, maxBody, local: isLoopback(host), onAnswer, onError },
+  });
+  const server = await listen(app.fetch, host, port, options.requestTimeout);
+  onListen?.({ host, port: (server.address() as AddressInfo).port });
+  const timer = idle > 0 ? setInterval(() => mixture.freeIdle(idle * 1000), idle * 250) : undefined;
+  signal?.addEventListener("abort", () => ended.resolve());
+  if (signal?.aborted) ended.resolve();
+  try {
+    service = await openService(mixture, admission, options);
+    onReady?.();
+    await ended.promise;
+  } finally {
+    isClosing = true;
+    clearInterval(timer);
+    await admission.close();
+    await shutDown(server, options);
+  }
+}
+
 /** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
 const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
 
-const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
+async function openService(
+  mixture: Mixture,
+  admission: Admission,
+  { run, onWarning, serveExperts, upstreams }: ServeOptions,
+): Promise<Service> {
+  const { jinjaTemplate, PLAIN } = await import("./chat.ts");
+  const { createMetrics } = await import("./metrics.ts");
+  const tokenizer = await mixture.tokenizer();
+  if (mixture.routes) await mixture.partitioner();
+  const texts = new TokenTexts(tokenizer);
+  const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
+  const path = `${run}/tokenizer_config.json`;
+  const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
+  return {
+    ...{ mixture, tokenizer, special, texts, admission, serveExperts, upstreams },
+    template: typeof source === "string" ? jinjaTemplate(source, special, path) : PLAIN,
+    reader: new TextReader(tokenizer),
+    words: createWords(run, tokenizer, onWarning),
+    metrics: createMetrics(mixture, admission),
+  };
+}
 
 /**
  * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there, an expert
@@ -91,9 +157,8 @@ async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: S
   for (const [name, ids] of Object.entries(named)) {
     const foreign = ids.find((id) => id >= experts);
     if (foreign === undefined) continue;
-    throw new InputError(
-      say`Cannot serve an expert as ${setting(name)} must be of 0 to ${experts - 1}: one is ${foreign}`,
-    );
+    const rule = say`${setting(name)} must be of 0 to ${experts - 1}`;
+    throw new InputError(say`Cannot serve an expert as ${rule}: one is ${foreign}`);
   }
   const ids = serveExperts ?? [...Array(experts).keys()];
   if (upstreams?.addresses.size || (await mixture.dense()).length > 0) return;
@@ -106,141 +171,84 @@ async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: S
 }
 
 /**
- * Serves a run. It listens once it has seen that the run can be served, and answers once the partitioner and
- * the tokenizer are read. Throws an `InputError` where they cannot be read or no expert is there, and where it
- * may not listen.
+ * Listens with Node's server: that of Deno has no time limit for the line and the headers of a request, and cuts
+ * no connection when it ends.
  */
-export async function serve(options: ServeOptions): Promise<void> {
-  const { run, partitioner, memory, models, slots, gpu, adapter, variants } = options;
-  const { host = "127.0.0.1", port = 8000, keys = [], serveExperts, upstreams, queue = 256, idle = 0 } =
-    options;
-  const { maxBody = 8 * 2 ** 20, bodyTimeout = 30, drainTimeout = 10, signal } = options;
-  const { onListen, onReady, onAnswer, onWarning, onError } = options;
-  for (const url of upstreams?.addresses.values() ?? []) {
-    const { host } = new URL(url);
-    if ((await Deno.permissions.query({ name: "net", host })).state === "granted") continue;
-    const what = say`Cannot forward to ${url} as ${
-      setting("upstream")
-    } must be what this process is permitted to reach`;
-    throw new InputError(say`${what}: it is not`, {
-      remedy: `start it with that permission for ${host}, as pipeline/SERVING.md shows`,
-    });
-  }
-  if (!isLoopback(host) && keys.length === 0) {
-    onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
-  }
-  // Loaded here, with libraries that nothing else needs:
-  const { createApp } = await import("./app.ts");
-  const { jinjaTemplate, plainTemplate } = await import("./chat.ts");
-  const { createMetrics } = await import("./metrics.ts");
-  const mixture = await openMixture({
-    ...{ run, partitioner, memory, models, slots, gpu, adapter, variants, onWarning, doing: "serve" },
-  });
-  await checkServed(mixture, options).catch((error) => { // before it names its address
-    mixture.close();
-    throw error;
-  });
-  const admission = createAdmission(queue);
-  let closing = false;
-  let ready: ReturnType<Parameters<typeof createApp>[0]["service"]>;
-
-  async function open(): Promise<void> {
-    const tokenizer = await mixture.tokenizer();
-    if (mixture.routes) await mixture.partitioner();
-    const path = `${run}/tokenizer_config.json`;
-    const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
-    const template = typeof source === "string"
-      ? jinjaTemplate(source, tokenizer, path)
-      : plainTemplate(tokenizer);
-    const metrics = createMetrics(mixture, admission);
-    const reader = createReader(tokenizer);
-    const texts = createTokenTexts(tokenizer);
-    const words = createWords(run, tokenizer, onWarning);
-    ready = {
-      service: { mixture, tokenizer, reader, texts, words, admission, metrics, serveExperts, upstreams },
-      template,
-    };
-  }
-
-  const app = createApp({
-    service: () => ready,
-    isClosing: () => closing,
-    ...{ keys, maxBody, bodyTimeout: bodyTimeout * 1000, local: isLoopback(host), onAnswer, onError },
-  });
-  const server = listen();
-  const timer = idle > 0 ? setInterval(() => mixture.freeIdle(idle * 1000), idle * 250) : undefined;
-  const ended = Promise.withResolvers<void>();
-  signal?.addEventListener("abort", () => ended.resolve());
-  if (signal?.aborted) ended.resolve();
+async function listen(
+  fetch: (request: Request) => Response | Promise<Response>,
+  host: string,
+  port: number,
+  requestTimeout = 30,
+): Promise<Server> {
+  const hostname = host.replace(/^\[(.*)\]$/, "$1");
+  const asked = {
+    name: "net",
+    host: `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`,
+  } as const;
+  const isPermitted = (await Deno.permissions.query(asked)).state === "granted"; // the server tells nobody otherwise
+  const { createAdaptorServer } = await import("@hono/node-server");
+  const most = requestTimeout * 1000;
+  const limits = {
+    headersTimeout: most,
+    requestTimeout: most,
+    connectionsCheckingInterval: Math.min(most / 4, 5000),
+  };
+  const server = createAdaptorServer({
+    fetch,
+    serverOptions: limits,
+    overrideGlobalObjects: false,
+  }) as Server;
+  server.prependListener("request", cutUnread);
   try {
-    await open();
-    onReady?.();
-    await ended.promise;
-  } finally {
-    closing = true;
-    clearInterval(timer);
-    await admission.close();
-    await shutDown();
-    mixture.close();
-  }
-
-  /** Waits until clients have their answers, but not for ever: Deno cuts no connection once it shuts down. */
-  async function shutDown(): Promise<void> {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<true>((resolve) => timer = setTimeout(() => resolve(true), drainTimeout * 1000));
-    if (await Promise.race([server.shutdown(), late])) {
-      server.unref();
-      onWarning?.(`clients did not read their answers within ${drainTimeout} s: they are left`);
+    if (!isPermitted) {
+      throw Object.assign(new Error(`no permission to listen on ${host}`), { code: "DENIED" });
     }
-    clearTimeout(timer);
+    server.listen(port, hostname);
+    await once(server, "listening");
+    return server;
+  } catch (cause) {
+    const { code = "" } = cause as { code?: string };
+    const [name, rule, fact, remedy] = REFUSALS[code] ?? [];
+    if (name === undefined) throw cause;
+    const subject = name === "port" ? setting("port", port) : setting("host");
+    const what = say`Cannot listen as ${subject} must be ${rule}: ${fact ?? `it is "${host}"`}`;
+    throw new InputError(what, { remedy, cause });
   }
+}
 
-  function listen(): Deno.HttpServer {
-    try {
-      return Deno.serve({
-        ...{ hostname: host, port },
-        onListen: ({ hostname, port }) => onListen?.({ host: hostname, port }),
-        onError(error) {
-          onError?.(error);
-          return new Response(null, { status: 500 });
-        },
-      }, app);
-    } catch (error) {
-      if (error instanceof Deno.errors.AddrInUse) {
-        throw new InputError(
-          say`Cannot listen as ${setting("port", port)} must be free: another program has it`,
-        );
-      }
-      if (error instanceof Deno.errors.NotCapable) {
-        throw new InputError(
-          say`Cannot listen as ${setting("host")} must be one that this task is permitted: it is "${host}"`,
-          { remedy: "use 127.0.0.1, ::1, localhost or 0.0.0.0" },
-        );
-      }
-      if (error instanceof Deno.errors.PermissionDenied) {
-        throw new InputError(
-          say`Cannot listen as ${
-            setting("port", port)
-          } must be one that the system lets you use: on "${host}" it does not`,
-          { remedy: "use one from 1024 on", cause: error },
-        );
-      }
-      if (
-        error instanceof Deno.errors.AddrNotAvailable || (error as { code?: string }).code === "EAFNOSUPPORT"
-      ) {
-        throw new InputError(
-          say`Cannot listen on port ${port} as ${
-            setting("host")
-          } must be an address of this machine: it is "${host}"`,
-          { cause: error },
-        );
-      }
-      if (error instanceof URIError || error instanceof TypeError) { // it is no address by its form
-        throw new InputError(say`Cannot listen as ${setting("host")} must be an address: it is "${host}"`, {
-          cause: error,
-        });
-      }
-      throw error;
-    }
-  }
+/** Most requests of a connection whose answers are not sent yet. A client that reads none of them would fill the memory. */
+const MOST_UNREAD = 64;
+const unread = new WeakMap<Socket, number>();
+
+/** Cuts a connection where too many answers wait in it. */
+function cutUnread({ socket }: IncomingMessage, outgoing: ServerResponse): void {
+  const count = (unread.get(socket) ?? 0) + 1;
+  unread.set(socket, count);
+  outgoing.once("close", () => unread.set(socket, unread.get(socket)! - 1));
+  if (count > MOST_UNREAD) socket.destroy();
+}
+
+const NO_ADDRESS = ["host", "an address of this machine"] as const;
+
+/** Why a server may not listen, by the code of the error: which setting is wrong, what it must be, what it is, and what to do. */
+const REFUSALS: Record<string, readonly [name: string, rule: string, fact?: string, remedy?: string]> = {
+  EADDRINUSE: ["port", "free", "another program has it"],
+  EACCES: ["port", "one that the system lets you use", "it does not", "use one from 1024 on"],
+  DENIED: ["host", "one that this task is permitted", undefined, "use 127.0.0.1, ::1, localhost or 0.0.0.0"],
+  EADDRNOTAVAIL: NO_ADDRESS,
+  EAFNOSUPPORT: NO_ADDRESS,
+  ENOTFOUND: NO_ADDRESS,
+  EINVAL: NO_ADDRESS,
+};
+
+/** Waits until clients have their answers, but not for ever. */
+async function shutDown(server: Server, { drainTimeout = 10, onWarning }: ServeOptions): Promise<void> {
+  const timer = setTimeout(() => {
+    onWarning?.(`clients did not read their answers within ${drainTimeout} s: they are left`);
+    server.closeAllConnections();
+  }, drainTimeout * 1000);
+  server.close();
+  server.closeIdleConnections();
+  await once(server, "close");
+  clearTimeout(timer);
 }

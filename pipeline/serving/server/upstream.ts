@@ -67,82 +67,100 @@ const CHUNK = v.object({
   error: v.nullish(ERROR),
 });
 
+/** Says that a server does not answer as it should. */
+const failed = (expert: number, fact: string) =>
+  unavailable(`Cannot answer as the server of expert ${expert} must answer: ${fact}`, "upstream_unavailable");
+
 /** Writes a text by the server that holds its expert. */
 export async function* forwardText(
   { upstreams, metrics }: Service,
-  { target, prompt, seed, most }: Wanted,
-  { temperature, top_p, top_k, stop }: CommonRequest,
+  wanted: Wanted,
+  request: CommonRequest,
   places: Places,
   { signal, began }: Exchange,
 ): AsyncGenerator<Piece> {
-  const expert = target.model as number;
-  const url = upstreams!.addresses.get(expert)!;
-  const failed = (fact: string) =>
-    unavailable(
-      `Cannot answer as the server of expert ${expert} must answer: ${fact}`,
-      "upstream_unavailable",
-    );
-  const ending = new AbortController();
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const listen = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => ending.abort(failed("it says nothing")), upstreams!.timeout);
-  };
-  listen();
-  let started = false;
+  const expert = wanted.target.model as number;
+  using silence = new Silence(upstreams!.timeout, failed(expert, "it says nothing"));
+  using started = new DisposableStack();
   try {
-    const { id: model, max_model_len: length } = await checkUpstream(url, expert, upstreams!);
-    const room = Math.max(1, (length ?? Infinity) - prompt.length);
-    const body = JSON.stringify({
-      ...{ model, prompt: [...prompt], seed, max_tokens: Math.min(most, room, 2 ** 20) },
-      ...{
-        temperature: temperature ?? 1,
-        top_p: top_p ?? 1,
-        ...top_k ? { top_k } : {},
-        ...stop ? { stop } : {},
-      },
-      ...{ stream: true, stream_options: { include_usage: true } },
-    });
-    const response = await fetch(`${url}/v1/completions`, {
-      ...{ method: "POST", body, headers: headersOf(upstreams!.key) },
-      signal: AbortSignal.any([signal, ending.signal]),
-    });
-    if (!response.ok) {
-      const told = v.safeParse(v.object({ error: ERROR }), await response.json().catch(() => undefined));
-      const message = told.success ? told.output.error.message : `it answers ${response.status}`;
-      if (![400, 429].includes(response.status)) throw failed(message);
-      const retry = response.headers.get("retry-after");
-      throw new ApiError(response.status, message, null, retry === null ? {} : { "retry-after": retry });
-    }
+    const body = await ask(upstreams!, expert, wanted, request, AbortSignal.any([signal, silence.signal]));
     places.start();
-    started = true;
+    started.defer(() => places.end());
     let count = 0;
     let pieces = 0;
     let finish: Piece["finish"] = null;
-    for await (const { choices: [choice], usage, error } of chunksOf(response.body!)) {
-      listen();
-      if (error) throw failed(error.message);
+    for await (const { choices: [choice], usage, error } of chunksOf(body)) {
+      silence.begin();
+      if (error) throw failed(expert, error.message);
       if (usage) count = usage.completion_tokens;
       if (!choice) continue;
-      if (pieces++ === 0) metrics.firstToken((performance.now() - began) / 1000);
+      if (pieces++ === 0) metrics.firstToken(began);
       finish = (choice.finish_reason ?? finish) as Piece["finish"];
       if (choice.text !== "") yield { text: choice.text, tokens: [], finish: null, count: 0 };
     }
-    if (finish === null) throw failed("it ended in the middle of a text");
+    if (finish === null) throw failed(expert, "it ended in the middle of a text");
     count ||= pieces; // it counted nothing
     metrics.tokens("completion", count);
     yield { text: "", tokens: [], finish, count };
   } catch (error) {
     signal.throwIfAborted();
-    if (ending.signal.aborted) throw ending.signal.reason;
+    silence.signal.throwIfAborted();
     if (error instanceof ApiError) throw error;
     const { message } = error as Error;
-    throw failed(error instanceof InputError ? `its answer is not as OpenAI's: ${message}` : message);
-  } finally {
-    clearTimeout(timer);
-    ending.abort();
-    if (started) places.end();
+    throw failed(expert, error instanceof InputError ? `its answer is not as OpenAI's: ${message}` : message);
   }
+}
+
+/** Ends with an error what says nothing for so many milliseconds. */
+class Silence extends AbortController implements Disposable {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly milliseconds: number, private readonly error: Error) {
+    super();
+    this.begin();
+  }
+
+  begin(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.abort(this.error), this.milliseconds);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+    this.abort();
+  }
+}
+
+/** Asks a server for a text, and gives the stream of its answer. What it says is wrong with the request, or that it is full, is passed on. */
+async function ask(
+  upstreams: Upstreams,
+  expert: number,
+  { prompt, seed, most }: Wanted,
+  { temperature, top_p, top_k, stop }: CommonRequest,
+  signal: AbortSignal,
+): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  const url = upstreams.addresses.get(expert)!;
+  const { id: model, max_model_len: length } = await checkUpstream(url, expert, upstreams);
+  const room = Math.max(1, (length ?? Infinity) - prompt.length);
+  const body = {
+    ...{ model, prompt: [...prompt], seed, max_tokens: Math.min(most, room, 2 ** 20) },
+    ...{
+      temperature: temperature ?? 1,
+      top_p: top_p ?? 1,
+      top_k: top_k || undefined,
+      stop: stop ?? undefined,
+    },
+    ...{ stream: true, stream_options: { include_usage: true } },
+  };
+  const response = await fetch(`${url}/v1/completions`, {
+    ...{ method: "POST", body: JSON.stringify(body), headers: headersOf(upstreams.key), signal },
+  });
+  if (response.ok) return response.body!;
+  const told = v.safeParse(v.object({ error: ERROR }), await response.json().catch(() => undefined));
+  const message = told.success ? told.output.error.message : `it answers ${response.status}`;
+  if (![400, 429].includes(response.status)) throw failed(expert, message);
+  const retry = response.headers.get("retry-after");
+  throw new ApiError(response.status, message, null, retry === null ? {} : { "retry-after": retry });
 }
 
 /** Reads server-sent events until `[DONE]`. */

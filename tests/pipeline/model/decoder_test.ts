@@ -5,7 +5,7 @@ import type { Dtype } from "../../../kernels/device/storage.ts";
 import { VARIANTS } from "../../../kernels/device/variants.ts";
 import { createDecoder, type Decoder } from "../../../pipeline/model/decoder.ts";
 import { uniform } from "../../../pipeline/random.ts";
-import { createEngine } from "../../../pipeline/serving/engine.ts";
+import { Engine } from "../../../pipeline/serving/engine.ts";
 import { continueTokens, windowStart } from "../../../pipeline/serving/generate.ts";
 import { createQueue } from "../../../pipeline/serving/queue.ts";
 import { assertClose, assertSameBits, DTYPES, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -41,7 +41,7 @@ function assertNear(actual: Float32Array, precise: ArrayLike<number>, what: stri
 }
 
 /** Reads with the first slot of a decoder. */
-const readerOf = (decoder: Decoder) => createEngine(decoder, createQueue()).join();
+const readerOf = (decoder: Decoder) => new Engine(decoder, createQueue()).join();
 
 /** Continues a prompt of `length` tokens with a decoder of its own. */
 async function continued(

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createDecoder, type Decoder, type SlotTokens } from "../../../pipeline/model/decoder.ts";
-import { createEngine, PATIENCE_MS, type Reader } from "../../../pipeline/serving/engine.ts";
+import { Engine, PATIENCE_MS, type Reader } from "../../../pipeline/serving/engine.ts";
 import { continueTokens } from "../../../pipeline/serving/generate.ts";
 import { createQueue } from "../../../pipeline/serving/queue.ts";
 import { assertSameBits, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -28,7 +28,7 @@ function noted(slots: number) {
     clear: (slot) => lengths[slot] = 0,
     close: () => calls.push("closed"),
   };
-  return { calls, engine: createEngine(decoder, createQueue()) };
+  return { calls, engine: new Engine(decoder, createQueue()) };
 }
 
 Deno.test("join() reads what all sequences ask for in one call, once they have found together", async () => {
@@ -115,12 +115,12 @@ Deno.test("sequences that decode together, come and go give the tokens that each
   const sequences = Array.from({ length: 9 }, (_, i) => i);
   const alone: string[] = [];
   for (const i of sequences) {
-    const engine = createEngine(createDecoder(gpu, { config, weights, capacity: 64 }), createQueue());
+    const engine = new Engine(createDecoder(gpu, { config, weights, capacity: 64 }), createQueue());
     alone.push(await written(await engine.join(), i));
     engine.close();
   }
   assert(new Set(alone).size === alone.length && alone.some((text) => text.length > 40), "varied texts");
-  const engine = createEngine(createDecoder(gpu, { config, weights, capacity: 64, slots: 4 }), createQueue());
+  const engine = new Engine(createDecoder(gpu, { config, weights, capacity: 64, slots: 4 }), createQueue());
   const together = await Promise.all(sequences.map(async (i) => await written(await engine.join(), i)));
   const tokens = alone.reduce((sum, text) => sum + text.split(",").length, 0);
   assert(engine.steps < tokens / 2, `${engine.steps} steps for ${tokens} tokens`);
@@ -137,7 +137,7 @@ Deno.test("a sequence reads the same bits in any slot, in any company", async ()
     expected.push(...await alone.read([{ slot: 0, tokens: text }]));
   }
   alone.close();
-  const engine = createEngine(createDecoder(gpu, { config, weights, capacity: 64, slots: 3 }), createQueue());
+  const engine = new Engine(createDecoder(gpu, { config, weights, capacity: 64, slots: 3 }), createQueue());
   const readers = [await engine.join(), await engine.join(), await engine.join()];
   const actual = await Promise.all(readers.map((reader, i) => reader.read(texts[i])));
   engine.close();

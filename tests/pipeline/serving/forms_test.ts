@@ -51,7 +51,6 @@ Deno.test("branching() makes a scorer of continuations whose calls wait in the q
   order.push("scored");
   await first;
   assertEquals(order, ["first", "scored"]);
-  assert(model.branches.rows > 0 && model.branches.bytes === model.bytes);
   const sum = whole.logProbability.reduce((a, b) => a + b);
   assertClose([-sum], [sequenceNll(EXPERT, weights, [...tokens])], { atol: 1e-4, rtol: 1e-5 });
   assertEquals([...part.logProbability], [...whole.logProbability.slice(0, 3)]);

@@ -9,8 +9,9 @@ import {
 import { InputError } from "../../../kernels/errors.ts";
 import { DeviceError } from "../../../kernels/device/failures.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { loadRouters } from "../../../pipeline/checkpoints/routers.ts";
+import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
 import { openPartitioner, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { scoring } from "../../../pipeline/serving/forms.ts";
 import { answer, generate } from "../../../pipeline/serving/generate.ts";
@@ -170,6 +171,11 @@ Deno.test("route() says what costs are called that are no NLLs, and asks for the
       assert(chosen.size > 1, "the tokens must not all go to one expert, or the test says little");
       mixture.close();
     }
+    const labels = { kind: "source", experts: 3, prefix: 8, close() {} } as Partitioner;
+    const none = () => Promise.reject(new Error("routing needs no model"));
+    const partitioner = () => Promise.resolve(labels);
+    const byLabel = createMixture({ name: String, partitioner, tokenizer: none, describe: none, load: none });
+    await assertRejects(() => byLabel.route(Uint32Array.of(1)), InputError, "they go by labels");
     await withMixture(
       2,
       {},
@@ -260,19 +266,6 @@ Deno.test("a mixture takes a partitioner's folder that is named, and refuses one
     );
     nowhere.close();
     await assertRejects(() => openMixture({ gpu }), TypeError, "neither is");
-  }));
-
-Deno.test("a model alone is a mixture of one, without a partitioner", () =>
-  withMixture(2, {}, async (_, run) => {
-    const model = `${run}/experts/expert-01`;
-    const alone = await openMixture({ gpu, model });
-    assertEquals([alone.routes, await alone.experts()], [false, 1]);
-    assertEquals((await alone.route(Uint32Array.of(5, 6, 7))).expert, 0);
-    using lease = await alone.lease(0);
-    assertEquals(lease.value.config, (await loadCheckpoint(model)).config);
-    await assertRejects(() => alone.lease(1), InputError, "one of 0 to 0");
-    assertEquals(alone.counts.partitioners, 0);
-    alone.close();
   }));
 
 Deno.test("close() frees all device memory and tells those who wait", async () => {

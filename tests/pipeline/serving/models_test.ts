@@ -109,18 +109,6 @@ Deno.test("runSource() and modelSource() warn once of weights that do not count 
   });
 });
 
-Deno.test("runSource() lists the models whose folders can be named", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 1);
-    for (const name of ["dense", "dense.old", "my model"]) {
-      await Deno.rename(`${run}/experts`, `${run}/${name}`);
-      await Deno.mkdir(`${run}/experts`);
-      await Deno.writeTextFile(`${run}/${name}/model.safetensors`, "");
-    }
-    assertEquals(await (await runSource(run)).dense!(), ["dense"]);
-  });
-});
-
 Deno.test("checkTokenizer() and checkShape() tell what differs with both values, and take what is not said", () => {
   checkTokenizer("dense", "ab12", "ab12");
   checkTokenizer("dense", undefined, "ab12");

@@ -48,18 +48,8 @@ Deno.test("createDetokenizer() gives what decoding all at once gives, for tokens
   );
 });
 
-Deno.test("createDetokenizer() shows a character with the token that completes it, not later", async () => {
-  const [ids] = await bytes.encode(["a😀b"]);
-  assertEquals(await stream(bytes, [], ids), ["a", "", "", "", "😀", "b", ""]);
-});
-
 Deno.test("createDetokenizer() gives the whole text of its tokens: of one that begins with a space and ends in a character's middle, later", async () => {
   assertEquals(await stream(QUOTES, [3], [1, 2, 3]), ["", " “", "a", ""]);
-});
-
-Deno.test("createDetokenizer() marks bytes that never become a character, at the end", async () => {
-  const [ids] = await bytes.encode(["a😀"]);
-  assertEquals((await stream(bytes, [], ids.slice(0, -1))).join(""), "a\uFFFD");
 });
 
 Deno.test("createDetokenizer() keeps spaces and bytes of a SentencePiece tokenizer, whose first space is no text", async () => {

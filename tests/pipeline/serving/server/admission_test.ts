@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
+import { Admission } from "../../../../pipeline/serving/server/admission.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
 
-Deno.test("createAdmission() counts what waits and runs, refuses what does not fit, and gives places back", () => {
-  const admission = createAdmission(3);
+Deno.test("new Admission() counts what waits and runs, refuses what does not fit, and gives places back", () => {
+  const admission = new Admission(3);
   const counts = () => [admission.waiting, admission.running];
   const large = admission.enter(5); // alone it may exceed the room
   assertEquals(counts(), [5, 0]);
@@ -33,7 +33,7 @@ Deno.test("createAdmission() counts what waits and runs, refuses what does not f
 });
 
 Deno.test("close() of an admission lets nothing in, and waits for what is there", async () => {
-  const admission = createAdmission(3);
+  const admission = new Admission(3);
   const places = admission.enter(1);
   let closed = false;
   const closing = admission.close().then(() => closed = true);
@@ -42,5 +42,5 @@ Deno.test("close() of an admission lets nothing in, and waits for what is there"
   assert(!closed);
   places[Symbol.dispose]();
   await closing;
-  await createAdmission(1).close();
+  await new Admission(1).close();
 });

@@ -1,26 +1,25 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
+import { Admission } from "../../../../pipeline/serving/server/admission.ts";
 import { type AppOptions, createApp } from "../../../../pipeline/serving/server/app.ts";
-import type { ChatTemplate } from "../../../../pipeline/serving/server/chat.ts";
-import { createReader } from "../../../../pipeline/serving/server/reading.ts";
+import { TextReader } from "../../../../pipeline/serving/server/reading.ts";
 import type { Service } from "../../../../pipeline/serving/server/service.ts";
+import { SpecialTokens } from "../../../../pipeline/serving/server/special.ts";
 import { LETTERS } from "../support.ts";
 
-const LOADING: AppOptions = {
-  ...{ service: () => undefined, isClosing: () => false, maxBody: 2 ** 23, bodyTimeout: 5000 },
-};
+const LOADING: AppOptions = { service: () => undefined, isClosing: () => false, maxBody: 2 ** 23 };
 
 /** Asks a server that is still loading its mixture: what is asked for is looked at before. */
 async function ask(
   path: string,
-  body: string | ReadableStream,
+  body: string | ReadableStream | undefined,
   options: Partial<AppOptions> = {},
   headers: Record<string, string> = {},
-  place = "http://server",
-): Promise<{ status: number; message: string; request: Request }> {
-  const request = new Request(`${place}${path}`, { method: "POST", body, headers });
-  const response = await createApp({ ...LOADING, ...options })(request);
-  return { status: response.status, message: (await response.json()).error.message, request };
+  { place = "http://server", method = "POST" } = {},
+): Promise<{ status: number; message: string; request: Request; allow: string | null }> {
+  const request = new Request(`${place}${path}`, { method, body, headers });
+  const response = await createApp({ ...LOADING, ...options }).fetch(request);
+  const { error: { message } } = await response.json();
+  return { status: response.status, message, request, allow: response.headers.get("allow") };
 }
 
 Deno.test("what is wrong with a request is told briefly, however much of it is wrong", async () => {
@@ -41,28 +40,20 @@ Deno.test("what is wrong with a request is told briefly, however much of it is w
   }
 });
 
-Deno.test("a request with wrong lists is told which are right, and one with too many messages how many may be", async () => {
-  const prompts =
-    "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists";
-  const message = { role: "user", content: "x" };
-  const cases: [string, Record<string, unknown>, string][] = [
-    ["completions", { prompt: [1.5] }, `prompt must be as documented: ${prompts}`],
-    ["completions", { prompt: ["a", []] }, `prompt must be as documented: ${prompts}`],
-    [
-      "completions",
-      { prompt: "a", stop: [""] },
-      "stop must be as documented: Expected a text that is not empty, or a list of 64 such texts at most",
-    ],
-    [
-      "chat/completions",
-      { messages: Array(10_001).fill(message) },
-      "messages must be as documented: Expected a list of 10000 at most",
-    ],
+Deno.test("a wrong method is a 405 that names those that are allowed; a path that is none is a 404", async () => {
+  const cases: [method: string, path: string, status: number, allow: string | null][] = [
+    ["PUT", "/v1/completions", 405, "POST"],
+    ["GET", "/v1/chat/completions", 405, "POST"],
+    ["DELETE", "/v1/models/expert-00", 405, "GET, HEAD"],
+    ["POST", "/health", 405, "GET, HEAD"],
+    ["GET", "/v1/nothing", 404, null],
   ];
-  for (const [path, body, end] of cases) {
-    const { status, message } = await ask(`/v1/${path}`, JSON.stringify(body));
-    assertEquals([status, message], [400, `Cannot read the request as ${end}`]);
+  for (const [method, path, ...expected] of cases) {
+    const { status, allow } = await ask(path, undefined, {}, {}, { method });
+    assertEquals([status, allow], expected, `${method} ${path}`);
   }
+  const keys = ["a key"];
+  assertEquals((await ask("/v1/completions", undefined, { keys }, {}, { method: "PUT" })).status, 401);
 });
 
 Deno.test("nothing is read of a body that comes without a key, or where none belongs", async () => {
@@ -73,7 +64,7 @@ Deno.test("nothing is read of a body that comes without a key, or where none bel
   const wrong = await ask("/v1/completions", never(), options, { authorization: "Bearer another" });
   assertEquals([wrong.status, wrong.request.bodyUsed], [401, false]);
   const open = await ask("/health", never(), options);
-  assertEquals([open.status, open.request.bodyUsed], [404, false]);
+  assertEquals([open.status, open.request.bodyUsed], [405, false]);
   const right = await ask("/v1/completions", "{}", options, { authorization: "Bearer a key" });
   assertEquals([right.status, right.request.bodyUsed], [503, true]);
 });
@@ -82,7 +73,10 @@ Deno.test("all bodies that are read take so much memory, beyond which a large on
   const maxBody = 2 ** 18;
   const app = createApp({ ...LOADING, maxBody });
   const bytes = (length: number) => new TextEncoder().encode("x".repeat(length));
-  const send = (body: BodyInit) => app(new Request("http://server/v1/completions", { method: "POST", body }));
+  const send = (body: Uint8Array<ArrayBuffer> | ReadableStream) => {
+    const headers = body instanceof Uint8Array ? { "content-length": String(body.length) } : undefined;
+    return app.fetch(new Request("http://server/v1/completions", { method: "POST", body, headers }));
+  };
   const senders: ReadableStreamDefaultController<Uint8Array>[] = [];
   const stalled = Array.from({ length: 8 }, () => {
     const body = new ReadableStream<Uint8Array>({
@@ -109,18 +103,29 @@ Deno.test("all bodies that are read take so much memory, beyond which a large on
   assertEquals(await statusOf(send(bytes(maxBody - 1))), 400);
 });
 
-Deno.test("what turns text into tokens and back takes a place among those that wait", async () => {
-  const admission = createAdmission(1);
-  const service = { tokenizer: LETTERS, reader: createReader(LETTERS), admission } as Service;
+/** A service that reads texts, with one place; `asked` posts to it. */
+function reading() {
+  const admission = new Admission(1);
+  const special = new SpecialTokens(LETTERS, "<end>");
   const metrics = { request() {} } as unknown as Service["metrics"];
-  const ready = { service: { ...service, metrics }, template: {} as ChatTemplate };
-  const app = createApp({ ...LOADING, service: () => ready });
+  const service = {
+    tokenizer: LETTERS,
+    reader: new TextReader(LETTERS),
+    special,
+    admission,
+    metrics,
+  } as Service;
+  const app = createApp({ ...LOADING, service: () => service });
   const asked = async (path: string, body: unknown) => {
-    const response = await app(
-      new Request(`http://server/${path}`, { method: "POST", body: JSON.stringify(body) }),
-    );
+    const request = new Request(`http://server/${path}`, { method: "POST", body: JSON.stringify(body) });
+    const response = await app.fetch(request);
     return [response.status, await response.json()];
   };
+  return { admission, asked };
+}
+
+Deno.test("what turns text into tokens and back takes a place among those that wait", async () => {
+  const { admission, asked } = reading();
   const both = async () => [
     await asked("tokenize", { prompt: "abc" }),
     await asked("detokenize", { tokens: [97, 98] }),
@@ -130,9 +135,25 @@ Deno.test("what turns text into tokens and back takes a place among those that w
   assertEquals((await both()).map(([status]) => status), [429, 429]);
 });
 
+Deno.test("special tokens are tokens where that is asked for, and where a text is nothing but one", async () => {
+  const { asked } = reading();
+  const [end, inside] = ["<end>", "a<end>b"].map((text) =>
+    Array.from(text, (letter) => letter.charCodeAt(0))
+  );
+  const cases: [body: Record<string, unknown>, number[]][] = [
+    [{ prompt: "<end>", add_special_tokens: false }, [LETTERS.eos]],
+    [{ prompt: "<end>", parse_special: false }, end],
+    [{ prompt: "a<end>b" }, inside],
+    [{ prompt: "a<end>b", parse_special: true }, [97, LETTERS.eos, 98]],
+    [{ prompt: "a<end>b", add_special_tokens: true }, [97, LETTERS.eos, 98]],
+    [{ prompt: "a<end>b", add_special_tokens: true, parse_special: false }, inside],
+  ];
+  for (const [body, tokens] of cases) assertEquals((await asked("tokenize", body))[1].tokens, tokens);
+});
+
 Deno.test("without keys a server that only this machine reaches is asked by this machine's names alone", async () => {
   const status = async (place: string, options: Partial<AppOptions>, path = "/v1/completions") => {
-    const { status, message } = await ask(path, "{}", options, {}, place);
+    const { status, message } = await ask(path, "{}", options, {}, { place });
     if (status === 403) assertStringIncludes(message, "it must be asked as localhost, 127.0.0.1 or [::1]");
     return status;
   };
@@ -170,7 +191,7 @@ Deno.test("without keys web pages of other servers get nothing, whatever type th
     path = "/tokenize",
   ) => {
     const given = { "content-type": "text/plain", ...headers };
-    const { status, message } = await ask(path, "{}", options, given, "http://localhost:8000");
+    const { status, message } = await ask(path, "{}", options, given, { place: "http://localhost:8000" });
     if (status === 403) assertStringIncludes(message, "no web page but its own may ask");
     return status;
   };
@@ -185,7 +206,7 @@ Deno.test("without keys web pages of other servers get nothing, whatever type th
     for (const headers of foreign) {
       assertEquals(await status(headers, { local }), 403, JSON.stringify(headers));
       assertEquals(await status(headers, { local, keys: ["a key"] }), 401);
-      assertEquals(await status(headers, { local }, "/health"), 404); // a link may lead to the page
+      assertEquals(await status(headers, { local }, "/health"), 405); // a link may lead to the page
     }
     const own: Record<string, string>[] = [{}, {
       origin: "http://localhost:8000",

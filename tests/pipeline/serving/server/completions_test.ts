@@ -1,12 +1,12 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import { routeOf } from "../../../../pipeline/serving/route.ts";
-import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
+import { Admission } from "../../../../pipeline/serving/server/admission.ts";
 import { complete } from "../../../../pipeline/serving/server/completions.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
-import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
+import { TokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
 import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
-import { createReader } from "../../../../pipeline/serving/server/reading.ts";
+import { TextReader } from "../../../../pipeline/serving/server/reading.ts";
 import type { CompletionRequest } from "../../../../pipeline/serving/server/requests.ts";
 import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
 import { LETTERS } from "../support.ts";
@@ -16,6 +16,7 @@ function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) {
   const routed: number[] = [];
   const mixture = {
     ...{ routes: true, experts: () => Promise.resolve(2), dense: () => Promise.resolve([]) },
+    prefix: () => Promise.resolve(64),
     partitioner: () => Promise.resolve({ kind: "em" }),
     describe: () => Promise.resolve({ config: { context: 64, vocabulary: 270 }, notes: {} }),
     routeAll(texts: readonly Uint32Array[]) {
@@ -25,10 +26,10 @@ function routing(more: Partial<Service> = {}, own: Partial<Mixture> = {}) {
     counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
     ...own,
   } as unknown as Mixture;
-  const admission = createAdmission(4);
-  const texts = createTokenTexts(LETTERS);
+  const admission = new Admission(4);
+  const texts = new TokenTexts(LETTERS);
   const metrics = createMetrics(mixture, admission);
-  const reader = createReader(LETTERS);
+  const reader = new TextReader(LETTERS);
   const service = { mixture, tokenizer: LETTERS, reader, texts, metrics, admission, ...more } as Service;
   const ask = (request: Partial<CompletionRequest>) => {
     const exchange: Exchange = { signal: new AbortController().signal, began: 0, notes: {} };
@@ -75,29 +76,6 @@ Deno.test("a request may ask for so many texts, and gives its places back where 
     await assertRejects(() => ask({ ...ECHO, prompt: "a", ...wrong }), ApiError);
   }
   assertEquals([admission.waiting, admission.running], [0, 0]);
-});
-
-Deno.test("a long prompt is refused before it is encoded or decoded where it cannot fit, and gives its place back", async () => {
-  const never = () => Promise.reject(new Error("it is read"));
-  const tokenizer = { ...LETTERS, longest: 4, encode: never, decode: never };
-  const { ask, admission, routed } = routing({ tokenizer, reader: createReader(tokenizer) });
-  const cases: [CompletionRequest["prompt"], string][] = [
-    ["x".repeat(10_000), "at least 2500"],
-    [["a", "x".repeat(9_999)], "at least 2500"],
-    [Array(9000).fill(1), "9000"],
-  ];
-  for (const model of ["mixture", "expert-01"]) {
-    for (const [prompt, count] of cases) {
-      const error = await assertRejects(
-        () => ask({ prompt, model }),
-        ApiError,
-        `Cannot continue a prompt as it must fit the model's context of 64 tokens: it has ${count}`,
-      );
-      assertEquals([error.status, error.code], [400, "context_length_exceeded"]);
-    }
-  }
-  await assertRejects(() => ask({ prompt: "x".repeat(10_000), model: "nobody" }), ApiError, "nobody");
-  assertEquals([admission.waiting, routed], [0, []]);
 });
 
 Deno.test("the likeliest tokens are told by their texts, also by those that every object knows", async () => {

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { hashes, inFolder } from "../../../tasks/support.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { servingRun } from "../support.ts";
@@ -103,13 +103,15 @@ Deno.test("clients that hang up free their places, and a server that is killed i
       const abort = new AbortController();
       if (i % 2 === 0) {
         setTimeout(() => abort.abort(), 20 * i);
-        await client.completions.create({ ...request, seed: i }, { signal: abort.signal }).catch(() => {});
+        const own = { ...request, seed: i, user: "x".repeat(5000) };
+        await client.completions.create(own, { signal: abort.signal }).catch(() => {});
       } else {
         for await (const _ of await client.completions.create({ ...request, seed: i, stream: true })) break;
       }
     });
     await Promise.all(leaving);
     await nothingRuns(url);
+    assertMatch(log(), /POST \/v1\/completions 499 /);
     assertEquals((await client.completions.create(request)).choices, whole.choices);
     assert(!/bug|TypeError|RangeError/.test(log()), log());
     const stream = await client.completions.create({ ...request, stream: true });

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { createTokenTexts, scoreToken } from "../../../../pipeline/serving/server/log_probabilities.ts";
+import { scoreToken, TokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
 import { byteTokenizer } from "../support.ts";
 
 Deno.test("scoreToken() gives the log-softmax, and the likeliest tokens with the same bits, the lower id on ties", () => {
@@ -15,9 +15,9 @@ Deno.test("scoreToken() gives the log-softmax, and the likeliest tokens with the
   assert(Math.abs(large.logProbability! + Math.log(1 + Math.exp(-1))) < 1e-6);
 });
 
-Deno.test("createTokenTexts() places every token where its text stands; parts of a character share its place", async () => {
+Deno.test("new TokenTexts() places every token where its text stands; parts of a character share its place", async () => {
   const tokenizer = await byteTokenizer();
-  const texts = createTokenTexts(tokenizer);
+  const texts = new TokenTexts(tokenizer);
   const text = "the sea, naïve 日本 and";
   const [ids] = await tokenizer.encode([text]);
   const offsets = await texts.offsets([...ids], 100);

