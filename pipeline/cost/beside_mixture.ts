@@ -14,7 +14,7 @@ import { answeringOf, inferenceMemory, routingMemory, trainingMemory } from "./m
 import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
 
 /** What a model costs beside the mixture: its weights, and FLOPs. */
-interface BesideMixture {
+export interface BesideMixture {
   /** Weights of the model. */
   parameters: number;
   /** FLOPs of its training. */

@@ -5,6 +5,7 @@
  */
 
 export {
+  type BesideMixture,
   besideMixture,
   type BesideOptions,
   type EqualCompute,

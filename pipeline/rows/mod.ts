@@ -18,6 +18,7 @@ export {
 export { type Lineage, lineageOf } from "./lineage.ts";
 export { joinScores } from "./join.ts";
 export { Order, type OrderOptions, permuted } from "./order.ts";
-export { checksums, openRows, type Rows } from "./random_access.ts";
+export type { IntegerArray } from "./column_values.ts";
+export { checksums, type Numeric, openRows, type Rows } from "./random_access.ts";
 export { writeShards, type WrittenShard } from "./shards.ts";
 export { epochs, shuffle, type ShuffleOptions } from "./shuffle.ts";

@@ -19,8 +19,9 @@ import { decode } from "./ipc/read.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf } from "./lineage.ts";
 
 /** Columns of numbers, or of lists of them, whose rows have fixed places. */
-const NUMERIC = ["sequence", "document", "tokens", "length", "nll", "expert"] as const;
-type Numeric = (typeof NUMERIC)[number];
+const NUMERIC: readonly Numeric[] = ["sequence", "document", "tokens", "length", "nll", "expert"];
+/** Names a column whose rows have fixed places. */
+export type Numeric = "sequence" | "document" | "tokens" | "length" | "nll" | "expert";
 
 const OPEN_FILES = 64; // at a time
 const PIECE = 2 ** 20; // bytes that are read at once for a checksum
@@ -106,6 +107,7 @@ export class Rows implements Disposable {
   readonly #files = new Map<Shard, Deno.FsFile>();
   #decoded: { batch?: Batch; sources: string[] } = { sources: [] };
 
+  /** @ignore {@linkcode openRows} makes them. */
   constructor(shards: readonly Shard[]) {
     this.#shards = shards;
     this.#batches = shards.flatMap(({ batches }) => batches);

@@ -16,6 +16,7 @@ export {
   type Side,
   type TokenizeCounts,
   type TokenizedBatch,
+  type TokenizedDocument,
   tokenizeDocuments,
   type TokenizeOptions,
 } from "./tokenize.ts";

@@ -44,7 +44,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
   for (const file of files) {
     if (count >= limit) break;
     options.vouched?.begin(file.path);
-    for await (const document of documentsIn(file, options)) {
+    for await (const { place: _, ...document } of documentsIn(file, options)) {
       if (document.text.length > 0) texts++;
       yield document;
       if (++count >= limit) break;

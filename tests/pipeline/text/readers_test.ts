@@ -7,8 +7,6 @@ import fc from "fast-check";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import {
   type Document,
-  expandInputs,
-  isReadAsText,
   readDocuments,
   type ReadOptions,
   readRecords,
@@ -267,7 +265,7 @@ Deno.test("readDocuments() refuses input that is missing, empty, a folder or of 
       "there is no such file",
     );
     await assertMessage(() => read([`${folder}/*.md`]), InputError, "*.md", "no file matches");
-    await assertMessage(() => read([folder]), InputError, "it is a folder");
+    await assertMessage(() => read([folder]), InputError, "there is none in");
     await assertMessage(
       () => read([`${folder}/a.csv`]),
       InputError,
@@ -304,40 +302,12 @@ Deno.test("readDocuments() stops at maxDocuments and cancels its source", async 
   assert(pulled <= 5);
 });
 
-Deno.test("expandInputs() takes a file whose name looks like a pattern as itself", async () => {
-  await withFiles({ "a[1].txt": "x", "a1.txt": "y" }, async (folder) => {
-    assertEquals(await expandInputs([`${folder}/a[1].txt`]), [`${folder}/a[1].txt`]);
-    assertEquals(await expandInputs(["-", `${folder}/a1*`, `${folder}/a1.txt`]), ["-", `${folder}/a1.txt`]);
-  });
-});
-
-Deno.test("expandInputs() refuses a named pipe where inputs are read again, instead of waiting for more", () =>
-  inFolder(async (folder) => {
-    const fifo = `${folder}/docs.jsonl`;
-    assertEquals((await new Deno.Command("mkfifo", { args: [fifo] }).output()).code, 0);
-    assertEquals(await expandInputs([fifo]), [fifo]);
-    await assertRejects(
-      () => expandInputs(["-", fifo], { again: true }),
-      InputError,
-      "it must be a file, which is read several times: it is a pipe; send it to standard input",
-    );
-  }));
-
-Deno.test("readDocuments() reads source code and the like as text, and proposes the format of a compressed file", () =>
+Deno.test("readDocuments() reads source code and the like as text", () =>
   inFolder(async (folder) => {
     for (const name of ["a.py", "b.H", "README.md"]) await Deno.writeTextFile(`${folder}/${name}`, name);
     const paths = ["a.py", "b.H", "README.md"].map((name) => `${folder}/${name}`);
     const texts = (await read(paths)).map(({ text }) => text);
     assertEquals(texts, ["a.py", "b.H", "README.md"]);
-    assertEquals(paths.map(isReadAsText), [true, true, true]);
-    assertEquals(["a.txt", "a.py.txt", "a.jsonl", "a.bin", "a.h.gz"].map(isReadAsText), Array(5).fill(false));
-    await Deno.writeTextFile(`${folder}/c.txt.gz`, "");
-    const error = await assertRejects(
-      () => Array.fromAsync(readDocuments([`${folder}/c.txt.gz`], { format: "txt" })),
-      InputError,
-      'its format must end in .gz, as its name does: format is "txt"',
-    );
-    assertEquals(error.remedy && wordText(error.remedy), "set format txt.gz");
   }));
 
 Deno.test("readDocuments() takes sources from paths, unless a field names them", () =>
@@ -384,14 +354,4 @@ Deno.test("readRecords() reads all fields of JSON lines and of Parquet, however 
       answer: 0,
     });
   });
-});
-
-Deno.test("expandInputs() takes more files than a call takes arguments", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
-    for (let i = 0; i < 130_000; i++) Deno.writeTextFileSync(`${folder}/${i}.txt`, "");
-    assertEquals((await expandInputs([`${folder}/*.txt`])).length, 130_000);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 });

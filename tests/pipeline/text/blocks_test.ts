@@ -1,0 +1,117 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import fc from "fast-check";
+import { InputError } from "../../../kernels/errors.ts";
+import { type Block, gatherBlocks, KnownFiles, type Piece } from "../../../pipeline/text/blocks.ts";
+import { listInputs } from "../../../pipeline/text/inputs.ts";
+import { readPiece } from "../../../pipeline/text/readers.ts";
+import { sha256 } from "../../../pipeline/run/files.ts";
+import { inFolder, ROOT } from "../../tasks/support.ts";
+
+async function blocksOf(inputs: string[], most: number, known?: KnownFiles): Promise<Block[]> {
+  const files = known ?? await KnownFiles.at();
+  const pieces: Piece[] = [];
+  for (const file of (await listInputs(inputs)).files) pieces.push(...await files.piecesOf(file, most));
+  return gatherBlocks(pieces, most);
+}
+
+const textsOf = async (blocks: readonly Block[]) => {
+  const texts: string[] = [];
+  for (const { pieces } of blocks) {
+    for (const piece of pieces) {
+      for await (const { text, place } of readPiece(piece, {})) texts.push(`${place ?? "-"} ${text}`);
+    }
+  }
+  return texts;
+};
+
+const pieceOf = (text: string): Piece => ({
+  file: { path: text, format: "txt" },
+  bytes: text.length,
+  sha256: sha256(text),
+});
+
+Deno.test("a file that is added, changed or removed touches few blocks, wherever it stands", () => {
+  const texts = Array.from({ length: 300 }, (_, i) => `text ${i} `.repeat(5 + i % 7));
+  const names = (texts: readonly string[]) =>
+    new Set(gatherBlocks(texts.map(pieceOf), 1_000).map(({ name }) => name));
+  const before = names(texts);
+  assert(before.size > 20);
+  for (const at of [0, 77, 150, 299]) {
+    for (
+      const changed of [texts.toSpliced(at, 0, "one more"), texts.with(at, "changed"), texts.toSpliced(at, 1)]
+    ) {
+      const after = names(changed);
+      assert([...after].filter((name) => !before.has(name)).length <= 8);
+    }
+  }
+});
+
+Deno.test("blocks hold all pieces in order, none more than it may unless one piece does, and no two have a name or number in common", () =>
+  fc.assert(
+    fc.property(
+      fc.array(fc.string({ maxLength: 60 }), { maxLength: 60 }),
+      fc.integer({ min: 10, max: 200 }),
+      (texts, most) => {
+        const blocks = gatherBlocks(texts.map(pieceOf), most);
+        assertEquals(blocks.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)), texts);
+        assert(blocks.every(({ bytes, pieces }) => pieces.length === 1 || bytes <= most));
+        for (const name of ["name", "id"] as const) {
+          assertEquals(
+            new Set(blocks.map((block) => block[name])).size,
+            blocks.length,
+          );
+        }
+      },
+    ),
+  ));
+
+Deno.test("a large file of lines is cut between lines, and its documents are those of the whole with their lines", () =>
+  inFolder(async (folder) => {
+    const lines = Array.from(
+      { length: 400 },
+      (_, i) => JSON.stringify({ text: `line ${i} ${"é".repeat(i % 50)}` }),
+    );
+    for (const end of ["\n", ""]) {
+      await Deno.writeTextFile(`${folder}/a.jsonl`, lines.join("\n") + end);
+      const [whole] = await blocksOf([`${folder}/a.jsonl`], 1e9);
+      const blocks = await blocksOf([`${folder}/a.jsonl`], 700);
+      assert(blocks.length > 20);
+      assertEquals(await textsOf(blocks), await textsOf([whole]));
+      const longer = [...lines, JSON.stringify({ text: "at the end" })].join("\n") + "\n";
+      await Deno.writeTextFile(`${folder}/a.jsonl`, longer);
+      const more = await blocksOf([`${folder}/a.jsonl`], 700);
+      assert(more.filter(({ name }) => !blocks.some((block) => block.name === name)).length <= 2);
+    }
+  }));
+
+Deno.test("Parquet is cut between row groups", async () => {
+  const path = `${ROOT}fixtures/zero_shot/mmlu.parquet`;
+  const files = await KnownFiles.at();
+  const pieces = await files.piecesOf({ path, format: "parquet" }, 1);
+  assertEquals(pieces.map(({ groups }) => groups?.from), pieces.map((_, i) => i));
+  const [whole] = await files.piecesOf({ path, format: "parquet" }, 1e9);
+  const options = { textColumn: "question" };
+  const read = async (piece: Piece) =>
+    (await Array.fromAsync(readPiece(piece, options))).map(({ text, place }) => `${place} ${text}`);
+  assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
+});
+
+Deno.test("what was hashed is known again, until a file changes; a file that changes while it is read is refused", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a.txt`;
+    await Deno.writeTextFile(path, "one");
+    const known = await KnownFiles.at(`${folder}/files.jsonl`);
+    const [before] = await blocksOf([path], 1_000, known);
+    await known.keep();
+    // The same size and time: taken for the same without a look, as its hash shows.
+    const { mtime } = await Deno.stat(path);
+    await Deno.writeTextFile(path, "two");
+    await Deno.utime(path, mtime!, mtime!);
+    const again = await KnownFiles.at(`${folder}/files.jsonl`);
+    assertEquals((await blocksOf([path], 1_000, again))[0].name, before.name);
+    await assertRejects(() => textsOf([before]), InputError, "it has changed");
+    await Deno.writeTextFile(path, "three");
+    assert((await blocksOf([path], 1_000, again))[0].name !== before.name);
+    await Deno.writeTextFile(`${folder}/files.jsonl`, "damaged");
+    assert((await blocksOf([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`))).length === 1);
+  }));

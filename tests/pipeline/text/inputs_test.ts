@@ -1,0 +1,78 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { gzipSync } from "node:zlib";
+import { InputError } from "../../../kernels/errors.ts";
+import { expandInputs, inputFile, isReadAsText, listInputs } from "../../../pipeline/text/inputs.ts";
+import { readDocuments } from "../../../pipeline/text/readers.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+async function write(folder: string, files: Record<string, string | Uint8Array>): Promise<void> {
+  for (const [name, content] of Object.entries(files)) {
+    const path = `${folder}/${name}`;
+    await Deno.mkdir(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+    await Deno.writeFile(path, typeof content === "string" ? new TextEncoder().encode(content) : content);
+  }
+}
+
+Deno.test("expandInputs() takes a file whose name looks like a pattern as itself", () =>
+  inFolder(async (folder) => {
+    await write(folder, { "a[1].txt": "x", "a1.txt": "y" });
+    assertEquals(await expandInputs([`${folder}/a[1].txt`]), [`${folder}/a[1].txt`]);
+    assertEquals(await expandInputs(["-", `${folder}/a1*`, `${folder}/a1.txt`]), ["-", `${folder}/a1.txt`]);
+  }));
+
+Deno.test("expandInputs() refuses a named pipe where inputs are read again, instead of waiting for more", () =>
+  inFolder(async (folder) => {
+    const fifo = `${folder}/docs.jsonl`;
+    assertEquals((await new Deno.Command("mkfifo", { args: [fifo] }).output()).code, 0);
+    assertEquals(await expandInputs([fifo]), [fifo]);
+    await assertRejects(
+      () => expandInputs(["-", fifo], { again: true }),
+      InputError,
+      "it is a pipe; send it to standard input",
+    );
+  }));
+
+Deno.test("listInputs() reads what it can in a folder and below, and counts by ending what it passes over", () =>
+  inFolder(async (folder) => {
+    await write(folder, {
+      "in [it]/b.txt": "b",
+      "in [it]/below/a.jsonl.gz": gzipSync('{"text": "a"}\n'),
+      "in [it]/below/c.py": "c",
+      "in [it]/x.bin": "x",
+      "in [it]/below/y.bin": "y",
+      "in [it]/below/LICENSE": "z",
+    });
+    const { files, passed } = await listInputs([`${folder}/in [it]/`]);
+    const names = files.map(({ path }) => path.slice(folder.length + 9));
+    assertEquals(names.toSorted(), ["b.txt", "below/a.jsonl.gz", "below/c.py"]);
+    assertEquals(Object.fromEntries(passed), { ".bin": 2, none: 1 });
+    const texts = (await Array.fromAsync(readDocuments([`${folder}/in [it]`]))).map(({ text }) => text);
+    assertEquals(texts.toSorted(), ["a", "b", "c"]);
+    await assertRejects(() => listInputs([`${folder}/in [it]/none`]), InputError, "must exist");
+    await write(folder, { "other/x.bin": "x" });
+    await assertRejects(() => listInputs([`${folder}/other`]), InputError, "no file in it can be read");
+  }));
+
+Deno.test("inputFile() goes by the name or the format that is told, and unpacks whatever ends in .gz or .zst", () => {
+  const of = (path: string, format?: string) => {
+    const { format: known, compression } = inputFile(path, { format });
+    return compression ? `${known}.${compression}` : known;
+  };
+  assertEquals(["a.txt", "a.ndjson.zst", "a.PARQUET", "a.arrows", "a.md", "a.h.gz"].map((path) => of(path)), [
+    ...["txt", "jsonl.zst", "parquet", "arrow", "txt", "txt.gz"],
+  ]);
+  assertEquals(of("ls.1.gz", "txt"), "txt.gz");
+  assertEquals(of("a.log", "jsonl"), "jsonl");
+  assertEquals(["a.txt", "a.py.txt", "a.jsonl", "a.bin"].map(isReadAsText), [false, false, false, false]);
+  assertEquals(["a.py", "b.H", "README.md"].map(isReadAsText), [true, true, true]);
+});
+
+Deno.test("inputFile() refuses unknown endings, packed tables, and paths that tell no source", async () => {
+  const refused = (path: string, options: Parameters<typeof inputFile>[1], text: string) =>
+    assertRejects(() => Promise.try(() => inputFile(path, options)), InputError, text);
+  await refused("a.bin", {}, "its name has no such ending; set format");
+  await refused("a.parquet.gz", {}, "Parquet must be a plain file");
+  await refused("a.txt", { format: "doc" }, 'format is "doc"');
+  await refused("a.txt", { sourceFromPath: "*.txt" }, "must hold {source} once");
+  await refused("a.txt", { sourceFromPath: "{source}/b.txt" }, "must fit");
+});
