@@ -28,12 +28,10 @@ const ELSEWHERE: Elsewhere[] = [
   {
     because: "types and constants, which only what uses them can get wrong",
     files: {
-      "pipeline/comparison/comparison.ts": undefined,
       "pipeline/evaluation/choices/question.ts": undefined,
       "pipeline/model/config.ts": undefined,
       "pipeline/model/sublayers/sublayer.ts": undefined,
       "pipeline/partition/partitioner.ts": undefined,
-      "pipeline/report/section.ts": undefined,
       "pipeline/reproduction/studies/outcome.ts": undefined,
       "pipeline/reproduction/studies/study.ts": undefined,
       "pipeline/rows/ipc/marks.ts": undefined,
@@ -55,8 +53,18 @@ const ELSEWHERE: Elsewhere[] = [
     because: "parts of a page, tested on whole pages",
     files: Object.fromEntries(
       [
-        ...["draw", "plots_evaluation", "plots_routing", "plots_training", "sections"],
-        ...["claims", "costs", "partition", "routers", "what_ran", "words"]
+        ...["draw", "page", "read", "reproduction"],
+        ...[
+          "claims",
+          "costs",
+          "evaluation",
+          "mixing",
+          "out_of_date",
+          "partition",
+          "prefixes",
+          "routers",
+          "what_ran",
+        ]
           .map((name) => `sections/${name}`),
       ].map((name) => [
         `pipeline/report/${name}.ts`,
@@ -113,6 +121,7 @@ const ELSEWHERE: Elsewhere[] = [
       "pipeline/text/tokenizer_worker.ts": "tests/pipeline/text/tokenizer_test.ts",
       "tasks/bundle_files.ts": "tests/tasks/bundle_test.ts",
       "tasks/bundle_parts.ts": "tests/tasks/bundle_test.ts",
+      "pipeline/comparison/tables.ts": "tests/tasks/compare_test.ts",
       "tasks/compare_text.ts": "tests/tasks/compare_test.ts",
       "tasks/slurm_view.ts": "tests/slurm_test.ts",
       "tasks/submit_text.ts": "tests/tasks/local_jobs_test.ts",

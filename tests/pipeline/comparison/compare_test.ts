@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { compareRuns, shortNames } from "../../../pipeline/comparison/compare.ts";
+import { shortNames } from "../../../pipeline/comparison/compare.ts";
+import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { writeDescription } from "../../../pipeline/partition/folder.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { changeEvaluation, writeComparedRun } from "./support.ts";

@@ -2,14 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { ROOT } from "../../tasks/support.ts";
 import { readPublished } from "../../../pipeline/reproduction/published.ts";
 import { BASELINES } from "../../../pipeline/evaluation/baselines.ts";
-import {
-  adaptive,
-  DARK,
-  HEAT_OPACITY,
-  LIGHT,
-  type Palette,
-  withValues,
-} from "../../../pipeline/report/theme.ts";
+import { adaptive, DARK, HEAT_OPACITY, LIGHT, type Palette } from "../../../pipeline/report/theme.ts";
 
 /** Contrast of two colours by WCAG 2.2, 1 to 21. */
 function contrast(a: number[], b: number[]): number {
@@ -96,14 +89,6 @@ for (const [name, palette] of Object.entries(SCHEMES)) {
     }
   });
 }
-
-Deno.test("withValues() puts values into attributes alone", () => {
-  const svg = `<path fill="var(--ink)" stroke="var(--none)"/><text>var(--ink)</text>`;
-  assertEquals(
-    withValues(svg, LIGHT),
-    `<path fill="${LIGHT.ink}" stroke="var(--none)"/><text>var(--ink)</text>`,
-  );
-});
 
 Deno.test("adaptive() gives a picture light values, and a style with the dark ones of the same names", () => {
   const svg =
