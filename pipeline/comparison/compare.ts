@@ -20,17 +20,9 @@ export interface CompareOptions extends Omit<PageOptions, "plots"> {
   output?: string;
 }
 
-/**
- * Runs side by side, and the page that was written.
- *
- * @ignore Its type is inferred.
- */
+/** @ignore Runs side by side, and the page that was written. */
 export type Comparison = Awaited<ReturnType<typeof compare>> & { output?: string };
-/**
- * One of the runs.
- *
- * @ignore Its type is inferred.
- */
+/** @ignore One of the runs. */
 export type ComparedRun = Comparison["runs"][number];
 
 /** Compares runs by the files in their folders. */

@@ -1,7 +1,7 @@
 // Says whether runs hold out the same text: perplexities of different texts, or of different tokens,
 // cannot be compared.
 
-import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { heldOutTokens, type RunRecord } from "../report/read.ts";
 import { shortHash } from "../run/files.ts";
 import { namesOf } from "../settings/configuration.ts";
@@ -50,19 +50,19 @@ function differs(former: RunRecord, latter: RunRecord): InputError {
     ...configuration,
     textSeed: textSeedOf(configuration),
   }));
-  const names = SETTINGS.filter((name) => valueText(own[name]) !== valueText(other[name]));
+  const differing = SETTINGS.filter((name) => valueText(own[name]) !== valueText(other[name]));
   const hashes = [former, latter].map(({ heldOut }) => shortHash(heldOut!.sha256));
-  const what = names.reduce<Text>(
+  const what = differing.reduce<Text>(
     (text, name) => say`${text}, ${setting(name)} ${valueText(own[name])} and ${valueText(other[name])}`,
     `Cannot compare "${former.run}" and "${latter.run}" as their held-out tokens must be the same: SHA-256 is ${
-      hashes[0]
-    } in the former, ${hashes[1]} in the latter`,
+      hashes.join(" and ")
+    }`,
   );
-  const rest = names.slice(1).reduce<Text>((text, name) => say`${text}, ${setting(name)}`, "");
-  const same = names.length > 0
-    ? say`${setting(names[0])}${rest}`
-    : say`text, and the tokenizer of the other as ${setting("tokenizer")}`;
-  const remedy = say`make one of them anew, in another folder: ${task("partition")} with the same ${same}`;
+  const remedy = differing.length > 0
+    ? say`make one of them anew, in another folder, with the same settings`
+    : say`make one of them anew, in another folder, of the same text with the other's ${
+      setting("tokenizer")
+    }`;
   return new InputError(what, { where: latter.run, remedy });
 }
 

@@ -2,7 +2,7 @@
 
 import { type Words, wordText } from "../../kernels/errors.ts";
 import { TOLD_WAYS } from "../evaluation/evaluation.ts";
-import { dots, MOST_LEGEND, PERPLEXITY, type Plot } from "../report/charts.ts";
+import { dots, MOST_LEGEND, PERPLEXITY, type Plot, type Plots } from "../report/charts.ts";
 import { htmlTable, markup, unbroken } from "../report/html.ts";
 import { page, type Section } from "../report/page.ts";
 import { lowerPlot, sourcePlot } from "../report/sections/evaluation.ts";
@@ -54,9 +54,9 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
   };
 }
 
-function evaluationPlots({ runs, sources, reference }: Comparison): Plot[] {
+function evaluationPlots({ runs, sources, reference }: Comparison): Plots {
   const lines = linesOf(runs).filter(({ own }) => own.evaluation !== null);
-  if (lines.length === 0) return [];
+  if (lines.length === 0) return null;
   const routed = lines.filter(({ own }) => own.routes);
   const paired = runs.flatMap(({ name, beside }) =>
     beside ? [{ name, colour: colour("mixture"), gain: beside }] : []
@@ -64,28 +64,24 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Plot[] {
   const few = runs.length <= MOST_RUNS;
   return [
     perplexityPlot(lines.map(({ own }) => own)),
-    ...reference === null ? [] : [lowerPlot(paired, {
+    reference !== null && lowerPlot(paired, {
       id: "beside",
       title: `Beside ${reference}`,
       about:
         `How much lower the perplexity of a run's mixture is than that of ${reference}, with its 95% interval on the same draws of documents. To the right of zero a run is better; where the interval holds zero, these documents cannot tell.`,
-    })],
-    ...few && routed.some(({ own }) => own.experts > 1)
-      ? [{
-        id: "prefix-perplexity",
-        title: "Perplexity by routing prefix",
-        about: "Perplexity of every run's mixture when it routes by that many tokens, with its 95% interval.",
-        ...byPrefix(routed.map((line) => ({ ...line, scores: line.own.evaluation!.prefixes }))),
-      }]
-      : [],
-    ...few && sources.length > 1
-      ? [sourcePlot(
-        sources,
-        lines.map((line) => ({ ...line, of: ({ perplexity }) => perplexity[runs.indexOf(line.own)] })),
-        "Perplexity of every run's mixture on",
-        { tokens: ({ tokens }) => tokens },
-      )]
-      : [],
+    }),
+    few && routed.some(({ own }) => own.experts > 1) && {
+      id: "prefix-perplexity",
+      title: "Perplexity by routing prefix",
+      about: "Perplexity of every run's mixture when it routes by that many tokens, with its 95% interval.",
+      ...byPrefix(routed.map((line) => ({ ...line, scores: line.own.evaluation!.prefixes }))),
+    },
+    few && sources.length > 1 && sourcePlot(
+      sources,
+      lines.map((line) => ({ ...line, of: ({ perplexity }) => perplexity[runs.indexOf(line.own)] })),
+      "Perplexity of every run's mixture on",
+      { tokens: ({ tokens }) => tokens },
+    ),
   ];
 }
 
@@ -117,9 +113,8 @@ const SECTIONS: readonly Section<Data>[] = [
     title: "Partition",
     text: (data) => html(comparisonTables(data, data.words).partitions),
     plots: ({ runs }) =>
-      runs.length > MOST_RUNS
-        ? []
-        : roundPlots(linesOf(runs).map((line) => ({ ...line, rounds: line.own.rounds }))),
+      runs.length <= MOST_RUNS &&
+      roundPlots(linesOf(runs).map((line) => ({ ...line, rounds: line.own.rounds }))),
   },
   {
     id: "evaluation",

@@ -9,11 +9,7 @@ import { stagesText } from "../stages/status.ts";
 import type { Comparison } from "./compare.ts";
 import { valueText } from "./held_out.ts";
 
-/**
- * A table with its name, and notes below it.
- *
- * @ignore
- */
+/** @ignore A table with its name, and notes below it. */
 export type ComparisonTable = { label: string; head: string[]; rows: (string | null)[][]; notes: Text[] };
 
 const decimals = (value: number | null | undefined, digits: number): string | null =>
@@ -38,45 +34,40 @@ export function heldOutText({ heldOut }: Comparison): string {
 function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
   const counts = evaluated.flatMap(({ documents }) => documents ?? []);
-  const few = counts.length === 0 ? undefined : fewDocuments(Math.min(...counts));
-  const byLabel = evaluated.filter(({ routes }) => !routes).map(({ name }) => name);
+  const few = counts.length > 0 && fewDocuments(Math.min(...counts));
+  const byLabel = listed(evaluated.filter(({ routes }) => !routes).map(({ name }) => name));
+  const notes = runs.map(({ name, run, trained, experts, evaluation, documents, beside }) => {
+    if (trained) {
+      const some = `the text that goes to ${trained.length} of ${experts} experts`;
+      const again = task("evaluate", { run });
+      return say`${name} is evaluated only on ${some}, so it is not compared: run ${again} once the others are trained`;
+    }
+    if (!evaluation || evaluated.length < 2 || beside || name === reference) return false;
+    const apart = "so it is not compared by document";
+    if (documents !== null) {
+      return counts.length > 1 && `${name} cuts the text into other documents, ${apart}`;
+    }
+    const again = task("evaluate", { run, force: true });
+    return say`The evaluation of ${name} has no scores of single documents, ${apart}: run ${again}, with the options that it had`;
+  });
   return [
-    ...few === undefined ? [] : [few],
-    ...byLabel.length === 0
-      ? []
-      : [`The true labels of held-out text route it in ${listed(byLabel)}: no prompt has such a label`],
-    ...runs.flatMap(({ name, run, trained, experts }) =>
-      trained === null ? [] : [
-        say`${name} is evaluated only on the text that goes to ${trained.length} of ${experts} experts, so it is not compared: run ${
-          task("evaluate", { run })
-        } once the others are trained`,
-      ]
-    ),
-    ...(evaluated.length < 2 ? [] : evaluated).flatMap(({ name, run, documents, beside }) =>
-      documents === null
-        ? [
-          say`The evaluation of ${name} has no scores of single documents, so it is not compared by document: run ${
-            task("evaluate", { run, force: true })
-          }, with the options that it had`,
-        ]
-        : beside === null && name !== reference && counts.length > 1
-        ? [`${name} cuts the text into other documents, so it is not compared by document`]
-        : []
-    ),
-  ];
+    few,
+    byLabel && `The true labels of held-out text route it in ${byLabel}: no prompt has such a label`,
+    ...notes,
+  ].filter((note): note is Text => Boolean(note));
 }
 
 /** Says which sources are not compared, and why. */
-function sourceNotes({ sources, sourcesApart, unlabelled }: Comparison): string[] {
-  const apart = sourcesApart.length;
+function sourceNotes({ sources, sourcesApart: { length: apart }, unlabelled }: Comparison): string[] {
   if (apart === 0) return [];
-  return unlabelled.length > 0
-    ? [`The text of ${listed(unlabelled)} has no labels, so sources are not compared`]
-    : [
-      `Not compared: ${apart} of ${
-        apart + sources.length
-      } sources, which not all runs have with as many tokens`,
-    ];
+  if (unlabelled.length > 0) {
+    return [`The text of ${listed(unlabelled)} has no labels, so sources are not compared`];
+  }
+  return [
+    `Not compared: ${apart} of ${
+      apart + sources.length
+    } sources, which not all runs have with as many tokens`,
+  ];
 }
 
 function mixturesTable(comparison: Comparison): ComparisonTable {

@@ -23,39 +23,35 @@ export interface Plot {
   table: Table;
 }
 
+/** Plots, or nothing, as conditions give them. */
+export type Plots = Plot | false | null | undefined | "" | readonly Plots[];
+
 type Drawn = Pick<Plot, "spec" | "table">;
 
 /** An axis of numbers, by default a linear one over the values, with about six ticks. */
 export interface Axis {
   title: string;
   domain?: readonly [number, number];
-  /** Base of its logarithm. */
-  log?: number;
+  log?: number; // base of its logarithm
   ticks?: readonly number[];
-  /** Least distance of its ticks. */
-  step?: number;
-  /** Whether zero is part of it. */
-  zero?: boolean;
-  /** How its numbers are written, as d3-format says. */
-  format?: string;
+  step?: number; // least distance of its ticks
+  zero?: boolean; // whether zero is part of it
+  format?: string; // of its numbers, as d3-format says
 }
 
-/** A value of a line, at a number `x` or beside the name `x`, with its interval; null where only that is shown. */
+/** A value of a line (by default the only one), at a number `x` or at the name `x`, with its interval. */
 export interface Value<X extends string | number> {
   x: X;
   y: number | null;
   low?: number;
   high?: number;
-  /** Name of its line. Default: that of the only one. */
   line?: string;
 }
 
-/** What all plots are drawn from. */
+/** What all plots are drawn from: values of lines, and more columns of the table, with a cell for each place. */
 interface Rows<X extends string | number> {
   values: readonly Value<X>[];
-  /** Default: one line in the colour of the mixture. */
-  lines?: readonly Line[];
-  /** More columns of the table: a title, and a cell for each place in the order of `values`. */
+  lines?: readonly Line[]; // by default one in the colour of the mixture
   columns?: readonly (readonly [title: string, cells: readonly Table["rows"][number][number][]])[];
 }
 
@@ -65,8 +61,8 @@ export const PERPLEXITY: Axis = { title: "perplexity" };
 
 /** Most names in a legend. */
 export const MOST_LEGEND = 10;
-/** Most rows of a plot of names that data brings. */
-export const MOST_NAMES = 24;
+/** Most rows of a plot of names. */
+const MOST_NAMES = 24;
 /** A line of up to so many points shows them. */
 const MOST_DOTS = 20;
 /** Width below which a plot is for a narrow page, and most room for a label in a legend, in pixels. */
@@ -77,6 +73,12 @@ const [STROKE_WIDTH, SYMBOL_WIDTH] = [52, 36];
 const POINT = { type: "point", filled: true, opacity: 1, strokeWidth: 1.5 };
 const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down"];
 const ONE: Line = { name: "", colour: colour("mixture") };
+
+/** Gives the names that a plot of names shows, the first ones, and says how many more there are. */
+export const shownOf = <Name>(names: readonly Name[]): [shown: readonly Name[], more: string] => {
+  const more = names.length - MOST_NAMES;
+  return [names.slice(0, MOST_NAMES), more > 0 ? `; ${more} smaller ones are in the table only` : ""];
+};
 
 /** Gives the most room that labels beside a plot may take, in pixels. */
 export const labelLimit = (width: number): number => width < NARROW ? 120 : 220;
@@ -189,12 +191,9 @@ export function curves(
   { x, y, levels = [], at, points = [], height = 250, ...rows }: Rows<number> & {
     x: Axis;
     y: Axis;
-    /** Level lines. */
-    levels?: readonly { y: number; line: string }[];
-    /** Where a dotted line stands upright. */
-    at?: number;
-    /** Single points. */
-    points?: readonly Value<number>[];
+    levels?: readonly { y: number; line: string }[]; // level lines
+    at?: number; // where a dotted line stands upright
+    points?: readonly Value<number>[]; // single ones
     height?: number;
   },
 ): Drawn {
@@ -237,22 +236,16 @@ export function curves(
 /** Plots values with their intervals beside names, of which the first 24 are shown. */
 export function dots(
   { title, x, named, apart, zero, bars, ...rows }: Rows<string> & {
-    /** What the names are. */
-    title: string;
-    /** The axis of the values. */
+    title: string; // of the names
     x: Axis;
-    /** Whether every name has a line of its own, so that no legend is needed. */
-    named?: boolean;
-    /** Whether the values of a name stand below each other. */
-    apart?: boolean;
-    /** Whether a line stands upright at zero. */
-    zero?: boolean;
-    /** Whether bars begin at zero. */
-    bars?: boolean;
+    named?: boolean; // whether every name has a line of its own, so that no legend is needed
+    apart?: boolean; // whether the values of a name stand below each other
+    zero?: boolean; // whether a line stands upright at zero
+    bars?: boolean; // whether bars begin at zero
   },
 ): Drawn {
   const { lines = [ONE] } = rows;
-  const names = [...new Set(rows.values.map(({ x }) => x))].slice(0, MOST_NAMES);
+  const [names] = shownOf([...new Set(rows.values.map(({ x }) => x))]);
   const values = rows.values.filter((one) => one.y !== null && names.includes(one.x))
     .map((value) => ({ line: named ? value.x : lines[0].name, ...value }));
   const y: Spec = { y: beside(names) };
@@ -284,19 +277,13 @@ export function dots(
 
 /** Plots values as bars above names. */
 export function bars(
-  { title, y, stacked, even, ...rows }: Rows<string> & {
-    /** What the names are. */
-    title: string;
-    /** The axis of the values. */
+  { title, y, even, ...rows }: Rows<string> & {
+    title: string; // of the names
     y: Axis;
-    /** Whether the values of a name stand on each other. */
-    stacked?: boolean;
-    /** Where a dashed line lies. */
-    even?: number;
+    even?: number; // where a dashed line lies
   },
 ): Drawn {
   const { lines = [ONE], values } = rows;
-  const order = lines.map(({ name }) => name);
   const axis = { ...y, zero: true };
   const level = { type: "rule", color: colour("ink"), strokeDash: [4, 3] };
   return {
@@ -304,20 +291,12 @@ export function bars(
     spec: (width) => ({
       height: 220,
       layer: [
-        ...marks(
-          values.filter((one) => one.y !== null).map((one) => ({ ...one, order: order.indexOf(one.line!) })),
-          {
-            ...{ type: "bar", strokeWidth: 1 },
-          },
-          {
-            x: below([...new Set(values.map(({ x }) => x))], title),
-            y: { ...numbers("y", axis), stack: stacked ? "zero" : null },
-            ...stacked
-              ? { order: { field: "order", type: "quantitative" } }
-              : { xOffset: { field: "line", sort: order } },
-            ...looks(lines, width, { symbolType: "square" }, FILLS),
-          },
-        ),
+        ...marks(values.filter((one) => one.y !== null), { type: "bar", strokeWidth: 1 }, {
+          x: below([...new Set(values.map(({ x }) => x))], title),
+          xOffset: { field: "line", sort: lines.map(({ name }) => name) },
+          y: numbers("y", axis),
+          ...looks(lines, width, { symbolType: "square" }, FILLS),
+        }),
         ...marks(even === undefined ? [] : [{ y: even }], level, { y: numbers("y", axis) }),
       ],
     }),

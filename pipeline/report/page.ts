@@ -3,7 +3,7 @@
 
 import { say, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
 import { writeAtomic } from "../run/files.ts";
-import type { Plot } from "./charts.ts";
+import type { Plot, Plots } from "./charts.ts";
 import type * as Draw from "./draw.ts";
 import { type Content, foldedTable, Html, markup, unbroken } from "./html.ts";
 import { adaptive, DARK, declarations, LIGHT } from "./theme.ts";
@@ -25,10 +25,10 @@ export interface Section<Data = unknown> {
   title: string | ((data: Data) => string);
   /** Whether the page has it. Default: it has. */
   when?: (data: Data) => boolean;
-  missing?: (data: Data) => Lacking[];
+  missing?: (data: Data) => readonly (Lacking | false)[];
   /** Paragraphs and tables before the plots. */
   text: (data: Data) => Content;
-  plots?: (data: Data) => Plot[];
+  plots?: (data: Data) => Plots;
   /** What follows the plots. */
   tables?: (data: Data) => Content;
 }
@@ -138,11 +138,11 @@ export async function page<Data>(
     if (when?.(data) === false) continue;
     const heading = typeof title === "string" ? title : title(data);
     const figures: Html[] = [];
-    for (const plot of plots?.(data) ?? []) figures.push(await figure(plot, options, made));
+    for (const plot of shown(plots?.(data))) figures.push(await figure(plot, options, made));
     links.push(markup`<a href="#${id}">${heading}</a>`);
     parts.push(markup`<section id="${id}" aria-labelledby="${id}-h">
 <h2 id="${id}-h">${heading}</h2>
-${text(data)}${missing?.(data).map((lacking) => lackingHtml(lacking, options, made))}${
+${text(data)}${missing?.(data).map((lacking) => lacking && lackingHtml(lacking, options, made))}${
       figures.length > 0 && markup`<div class="plots">\n${figures}</div>\n`
     }${tables?.(data)}</section>
 `);
@@ -150,6 +150,8 @@ ${text(data)}${missing?.(data).map((lacking) => lackingHtml(lacking, options, ma
   made.html = layout(frame, links, parts, options.words);
   return made;
 }
+
+const shown = (plots: Plots): Plot[] => !plots ? [] : "id" in plots ? [plots] : plots.flatMap(shown);
 
 function layout(
   { title, about, task: maker, from, figures }: PageFrame,

@@ -35,35 +35,15 @@ const CLAIMS = v.object({
   trialShare: share,
 });
 
-/**
- * A claim, the paper's figures, the run's, and whether it holds here: null where it is no matter of yes or no.
- *
- * @ignore
- */
+/** @ignore A claim, the paper's figures, the run's, and whether it holds: null where it is no matter of yes or no. */
 export type Claim = v.InferOutput<typeof CLAIM>;
-/**
- * A peak learning rate that was tried, and the held-out loss at the end, nats per token: infinite where training diverged.
- *
- * @ignore
- */
+/** @ignore A peak learning rate that was tried, and the held-out loss at the end: infinite where training diverged. */
 export type Trial = v.InferOutput<typeof TRIAL>;
-/**
- * The best learning rate of a search, and all that were tried.
- *
- * @ignore
- */
+/** @ignore The best learning rate of a search, and all that were tried. */
 export type RateSearch = v.InferOutput<typeof RATE_SEARCH>;
-/**
- * A model whose learning rate is searched for.
- *
- * @ignore
- */
+/** @ignore A model whose learning rate is searched for. */
 export type Searched = typeof SEARCHED[number];
-/**
- * Claims, searches for learning rates, and the part of the training that a trial took.
- *
- * @ignore
- */
+/** @ignore Claims, searches for learning rates, and the part of the training that a trial took. */
 export type Claims = v.InferOutput<typeof CLAIMS>;
 
 /** Reads a `reproduction.json`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */

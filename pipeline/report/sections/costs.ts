@@ -75,33 +75,29 @@ function mixturesTable(all: readonly Mixture[]) {
   return htmlTable({ head, rows }, "Costs beside those of the paper");
 }
 
-function communicationTable({ mixture, communication }: Cost) {
-  const perExchange = "sent and received per router and exchange";
+function communicationTable(
+  { exchanges, bytesPerExchange, corpusBytes, denseBytesPerStep }: Cost["communication"],
+) {
   const rows = [
-    ...mixture.routers === 0 ? [] : [
-      ["exchanges of scores in router training", String(communication.exchanges), String(PAPER.exchanges)],
-      [perExchange, bytes(communication.bytesPerExchange), bytes(PAPER.bytesPerExchange)],
-      ["the same for the scores of the corpus, once", bytes(communication.corpusBytes), null],
-    ],
+    ["exchanges of scores in router training", String(exchanges), String(PAPER.exchanges)],
+    ["sent and received per router and exchange", bytes(bytesPerExchange), bytes(PAPER.bytesPerExchange)],
+    ["the same for the scores of the corpus, once", bytes(corpusBytes), null],
     ["exchanged while experts train", bytes(0), bytes(0)],
     [
       "data-parallel dense training, per node and step",
-      bytes(communication.denseBytesPerStep),
+      bytes(denseBytesPerStep),
       bytes(PAPER.denseBytesPerStep),
     ],
   ];
   return htmlTable({ head: ["communication", "this run", "paper, 1.3B, E = 32"], rows }, "Communication");
 }
 
-function memoryTable({ mixture, memory }: Cost) {
+function memoryTable({ expert, routers, inference, routing }: Cost["memory"]) {
   const rows = [
-    ["training of one expert", bytes(memory.expert.total)],
-    ...mixture.routers === 0 ? [] : [["training of all routers side by side", bytes(memory.routers.total)]],
-    ["generation with one expert", bytes(memory.inference.total)],
-    ...mixture.routers === 0 ? [] : [[
-      "generation, with the routers that choose it",
-      bytes(memory.inference.total + memory.routing.total),
-    ]],
+    ["training of one expert", bytes(expert.total)],
+    ["training of all routers side by side", bytes(routers.total)],
+    ["generation with one expert", bytes(inference.total)],
+    ["generation, with the routers that choose it", bytes(inference.total + routing.total)],
   ];
   return htmlTable({ head: ["memory on a device", "this run"], rows }, "Memory");
 }
@@ -116,9 +112,13 @@ export const costs: Section<Costed> = {
         ? "What the mixture costs beyond its experts is the routers: their training, and the scoring of text by all of them. Small models pay a larger share, as their routers are not so much smaller than they are."
         : "This run splits text without models: what that costs is not counted. What routers cost is shown for the mixtures of the paper."
     }</p>`,
-  plots: (run) => [overheadPlot(mixtures(run))],
+  plots: (run) => overheadPlot(mixtures(run)),
   tables: (run) => [
     markup`<p>Below this run stand the seven mixtures of the paper's Table 3, counted by the same formulas.</p>\n`,
-    ...[mixturesTable(mixtures(run)), communicationTable(run.cost), memoryTable(run.cost)],
+    ...[
+      mixturesTable(mixtures(run)),
+      communicationTable(run.cost.communication),
+      memoryTable(run.cost.memory),
+    ],
   ],
 };

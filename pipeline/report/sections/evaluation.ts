@@ -2,7 +2,7 @@
 
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
 import { type Evaluation, type Lower, TOLD_WAYS } from "../../evaluation/evaluation.ts";
-import { bars, dots, MOST_NAMES, PERPLEXITY, type Plot } from "../charts.ts";
+import { bars, dots, PERPLEXITY, type Plot, shownOf } from "../charts.ts";
 import { type Html, markup, percent, plural, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type RunRecord } from "../read.ts";
@@ -111,13 +111,10 @@ export function sourcePlot<Source extends { source: string; tokens: number }>(
   columns: Record<string, (source: Source) => number>,
 ): Plot {
   const order = sources.toSorted((a, b) => b.tokens - a.tokens || (a.source < b.source ? -1 : 1));
-  const left = sources.length - MOST_NAMES;
   return {
     id: "perplexity-by-source",
     title: "Perplexity by source",
-    about: `${whose} held-out text of each source, the largest first${
-      left > 0 ? `; ${left} smaller ones are in the table only` : ""
-    }. Lower is better.`,
+    about: `${whose} held-out text of each source, the largest first${shownOf(sources)[1]}. Lower is better.`,
     ...dots({
       title: "source",
       x: PERPLEXITY,
@@ -153,18 +150,13 @@ function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
 }
 
 function summary(evaluation: Evaluation, routes: boolean): Html[] {
-  const { experts, trained, documents, sequences, tokens, prefix, resamples, sources } = evaluation;
+  const { experts, trained, documents, sequences, tokens, prefix, resamples } = evaluation;
   const few = fewDocuments(documents);
   const routing = experts === 1
     ? "The mixture is its one expert."
     : routes
     ? `The mixture routes each sequence by its first ${prefix} tokens and runs one expert.`
     : "The mixture gives each sequence to the expert of its true label, which no prompt has.";
-  const left = [
-    experts === 1 && "With one expert there are no segments, and no routing prefix to vary. ",
-    experts > 1 && !routes && "As labels choose, there is no routing prefix to vary. ",
-    sources.length < 2 && "The text has no two sources to compare. ",
-  ].filter((reason) => reason !== false);
   return [
     markup`<p>${plural(tokens, "token")} of ${plural(sequences, "sequence")} in ${
       plural(documents, "document")
@@ -174,40 +166,35 @@ function summary(evaluation: Evaluation, routes: boolean): Html[] {
       few && `: ${few}`
     }.</p>`,
     ...worse(evaluation),
-    ...left.length === 0 ? [] : [markup`<p>${left}Plots of these are left out.</p>`],
   ];
 }
 
-const COUNTS = {
-  documents: ({ documents }: Evaluation["sources"][number]) => documents,
-  tokens: ({ tokens }: Evaluation["sources"][number]) => tokens,
-};
+type Source = Evaluation["sources"][number];
 
 /** Perplexities and gains, by expert, source and prefix. */
 export const evaluation: Section<RunRecord> = {
   id: "evaluation",
   title: "Held-out text",
-  missing: (run) => run.evaluation ? [] : [lacking(run, "The evaluation", "evaluate")],
+  missing: (run) => [!run.evaluation && lacking(run, "The evaluation", "evaluate")],
   text: ({ evaluation, routes }) => evaluation && summary(evaluation, routes),
   plots: ({ evaluation, routes }) => {
-    if (!evaluation) return [];
-    const { experts, gains, segments, sources, routedBy } = evaluation;
-    const several = experts > 1;
-    const lines = COMPARED.filter((way) => evaluation.scores[way] !== undefined)
-      .map((way) => ({
-        ...wayLine(way, experts),
-        of: (one: Evaluation["sources"][number]) => one.perplexity[way],
-      }));
+    if (!evaluation) return null;
+    const { experts, gains, segments, sources, scores, routedBy } = evaluation;
+    const lines = COMPARED.filter((way) => scores[way])
+      .map((way) => ({ ...wayLine(way, experts), of: ({ perplexity }: Source) => perplexity[way] }));
+    const counts = {
+      documents: ({ documents }: Source) => documents,
+      tokens: ({ tokens }: Source) => tokens,
+    };
     return [
       perplexityPlot(evaluation),
-      ...gains.length > 0 ? [gainPlot(evaluation)] : [],
-      ...several && segments.some(({ perplexity }) => perplexity.mixture !== null)
-        ? [segmentPlot(evaluation)]
-        : [],
-      ...sources.length > 1 ? [sourcePlot(sources, lines, "Perplexity of", COUNTS)] : [],
-      ...several && routes ? prefixPlots(evaluation) : [],
-      ...several ? [...reliabilityPlots(evaluation), ...mixingPlots(evaluation)] : [],
-      ...routedBy ? [routedByPlot(evaluation, routedBy)] : [],
+      gains.length > 0 && gainPlot(evaluation),
+      experts > 1 && segments.some(({ perplexity }) => perplexity.mixture !== null) &&
+      segmentPlot(evaluation),
+      sources.length > 1 && sourcePlot(sources, lines, "Perplexity of", counts),
+      experts > 1 && routes && prefixPlots(evaluation),
+      experts > 1 && [reliabilityPlots(evaluation), mixingPlots(evaluation)],
+      routedBy && routedByPlot(evaluation, routedBy),
     ];
   },
 };

@@ -46,14 +46,11 @@ export function reliabilityPlots({ reliability }: Evaluation): Plot[] {
   ];
 }
 
-/** Lists the plots of mixtures of several experts and of a fallback, as far as they are there. */
-export function mixingPlots(evaluation: Evaluation): Plot[] {
-  const { mixing, fallback } = evaluation;
-  return [
-    ...mixing ? [mixPlot(mixing)] : [],
-    ...fallback ? [fallbackPlot(fallback, evaluation.experts)] : [],
-  ];
-}
+/** The plots of mixtures of several experts and of a fallback, as far as they are there. */
+export const mixingPlots = ({ mixing, fallback, experts }: Evaluation): Plot[] => [
+  ...mixing ? [mixPlot(mixing)] : [],
+  ...fallback ? [fallbackPlot(fallback, experts)] : [],
+];
 
 /** Plots the perplexity of mixtures in which several experts answer together. */
 function mixPlot({ temperature, mixes }: NonNullable<Evaluation["mixing"]>): Plot {

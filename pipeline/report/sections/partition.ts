@@ -2,7 +2,7 @@
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import type { PartitionManifest, PartManifest } from "../../partition/manifests.ts";
-import { bars, below, beside, labelLimit, MOST_NAMES, type Plot, SHARES } from "../charts.ts";
+import { bars, below, beside, labelLimit, type Plot, SHARES, shownOf } from "../charts.ts";
 import { foldedTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type RunRecord } from "../read.ts";
@@ -53,12 +53,7 @@ export function heatPlot(parts: readonly Part[], balanced: boolean): Plot {
     const counts = parts.map(({ train }) => train.sources[source]?.sequences ?? 0);
     return { source: sourceName(source), counts, total: sum(counts) };
   }).sort((a, b) => b.total - a.total);
-  const rest = rows.length > MOST_NAMES ? rows.slice(MOST_NAMES - 1) : [];
-  const counts = parts.map((_, e) => sum(rest.map((row) => row.counts[e])));
-  const shown = rest.length === 0 ? rows : [
-    ...rows.slice(0, MOST_NAMES - 1),
-    { source: `${rest.length} more sources`, counts, total: sum(counts) },
-  ];
+  const [shown, more] = shownOf(rows);
   const cells = shown.flatMap(({ source, counts, total }) =>
     counts.map((count, expert) => {
       const share = count / Math.max(1, total);
@@ -82,7 +77,7 @@ export function heatPlot(parts: readonly Part[], balanced: boolean): Plot {
     title: "Sources by expert",
     about: `Percent of each source's training sequences that were assigned to each expert${
       balanced ? ", after balancing" : ""
-    }; rows add up to 100, the largest source first.`,
+    }; rows add up to 100, the largest source first${more}.`,
     spec: (width) => ({
       height: 26 * shown.length + 44,
       data: { values: cells },
@@ -131,13 +126,13 @@ function partitionText({ whole, parts }: NonNullable<RunRecord["partition"]>) {
 export const partition: Section<RunRecord> = {
   id: "partition",
   title: "Partition",
-  missing: (run) => run.partition ? [] : [lacking(run, "The partition", "partition")],
+  missing: (run) => [!run.partition && lacking(run, "The partition", "partition")],
   text: ({ partition }) => partition && partitionText(partition),
   plots: ({ partition }) => {
-    if (!partition || partition.parts.length === 1) return [];
+    if (!partition || partition.parts.length === 1) return null;
     const { whole, parts } = partition;
     const balanced = isBalanced(whole);
-    return [sharePlot(whole, balanced), ...sourcesOf(parts).length > 1 ? [heatPlot(parts, balanced)] : []];
+    return [sharePlot(whole, balanced), sourcesOf(parts).length > 1 && heatPlot(parts, balanced)];
   },
   tables: ({ partition }) => {
     const rows = partition?.parts.map(({ expert, train, test }) => [

@@ -129,15 +129,15 @@ export const training: Section<RunRecord> = {
       ...adopted.map(({ expert }) => expert),
     ]);
     const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
+    const dense = denseTargets().filter(({ name }) =>
+      BASELINE_NOTES[name].sameTokens && !curves.some(({ model }) => model === name)
+    );
     return [
       ...alone.filter((expert) => !ready.has(expert))
         .map((expert) => lacking(run, `Training of expert ${expert}`, "train-expert", { expert })),
-      ...alone.length === 0 && ready.size < experts
-        ? [lacking(run, `Training of ${which} experts`, "train-expert", { expert: "all" })]
-        : [],
-      ...denseTargets().filter(({ name }) =>
-        BASELINE_NOTES[name].sameTokens && !curves.some(({ model }) => model === name)
-      ).map(({ match, command }) =>
+      alone.length === 0 && ready.size < experts &&
+      lacking(run, `Training of ${which} experts`, "train-expert", { expert: "all" }),
+      ...dense.map(({ match, command }) =>
         lacking(run, `The dense baseline with ${experts} times the ${match}`, command.task, command.with)
       ),
     ];
