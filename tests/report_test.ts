@@ -11,57 +11,23 @@ const LONG = "a-source-with-a-name-that-goes-on-".repeat(6);
 const HOSTILE = "<img src=x onerror=alert(1)>";
 const SOURCES = ["code", "fiction", "news", LONG, HOSTILE];
 
-/** What a person sees of a figure. */
-interface Seen {
-  id: string;
-  pictures: number;
-  marks: number;
-  scale: number;
-  width: number;
-  height: number;
-  fontSizes: number[];
-  cut: string[];
-  overlaps: string[];
-  struck: string[];
-  fills: string[];
-}
-
-/** What the page needs of the DOM's types, which Deno leaves out. */
-interface Node {
-  id: string;
-  textContent: string;
-  viewBox: { baseVal: { width: number } };
-  getBoundingClientRect(): {
-    left: number;
-    right: number;
-    top: number;
-    bottom: number;
-    width: number;
-    height: number;
-  };
-  querySelectorAll(selector: string): Iterable<Node>;
-  getClientRects(): { length: number };
-}
-interface Window {
-  document: Node;
-  getComputedStyle(node: Node): Record<"fill" | "stroke" | "fontSize", string>;
-}
+// deno-lint-ignore no-explicit-any -- Deno leaves the types of the DOM out
+type Any = any;
 
 /** Looks at every figure; runs in the page. */
-function look(): Seen[] {
-  const { document, getComputedStyle } = globalThis as unknown as Window;
-  return [...document.querySelectorAll("figure")].map((figure) => {
-    const pictures = [...figure.querySelectorAll("svg")].filter((svg) =>
-      svg.getBoundingClientRect().width > 0
-    );
+function look() {
+  const { document, getComputedStyle } = globalThis as Any;
+  const all = (node: Any, selector: string): Any[] => [...node.querySelectorAll(selector)];
+  return all(document, "figure").map((figure) => {
+    const pictures = all(figure, "svg").filter((svg) => svg.getBoundingClientRect().width > 0);
     const [svg] = pictures;
     const frame = svg.getBoundingClientRect();
-    const texts = [...svg.querySelectorAll("text")].filter((node) => node.textContent !== "").map((node) => ({
+    const texts = all(svg, "text").filter((node) => node.textContent !== "").map((node) => ({
       text: node.textContent,
       box: node.getBoundingClientRect(),
       style: getComputedStyle(node),
     }));
-    const marks = [...svg.querySelectorAll("path,line")].filter((node) => {
+    const marks = all(svg, "path,line").filter((node) => {
       const { width, height } = node.getBoundingClientRect();
       const { fill, stroke } = getComputedStyle(node);
       return width + height > 0 && (fill !== "none" || stroke !== "none");
@@ -89,12 +55,12 @@ function look(): Seen[] {
       box.bottom > frame.bottom + 0.3
     );
     return {
-      id: figure.id,
+      id: figure.id as string,
       pictures: pictures.length,
       marks: marks.length,
-      scale: frame.width / svg.viewBox.baseVal.width,
-      width: frame.width,
-      height: frame.height,
+      scale: frame.width / svg.viewBox.baseVal.width as number,
+      width: frame.width as number,
+      height: frame.height as number,
       fontSizes: texts.map(({ style }) => parseFloat(style.fontSize)),
       cut: cut.map(({ text }) => text),
       overlaps,
@@ -106,7 +72,7 @@ function look(): Seen[] {
 
 /** Lists the words that break across lines though they hold a hyphen; runs in the page. */
 function brokenWords(): string[] {
-  const { document } = globalThis as unknown as Window;
+  const { document } = globalThis as Any;
   return [...document.querySelectorAll(".word")].filter((word) => word.getClientRects().length > 1)
     .map(({ textContent }) => textContent);
 }

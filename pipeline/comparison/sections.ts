@@ -14,7 +14,7 @@ import { checkOutput } from "../stages/output.ts";
 import { compare, type ComparedRun, type CompareOptions, type Comparison } from "./compare.ts";
 import { type ComparisonTable, comparisonTables, heldOutText } from "./tables.ts";
 
-type Data = Comparison & { words?: Words };
+type Data = Comparison & { words?: Words; tables: ReturnType<typeof comparisonTables> };
 
 /** Most runs that colours and dashes tell apart in a plot. */
 const MOST_RUNS = MOST_LEGEND;
@@ -86,32 +86,27 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Plots {
 }
 
 /** The lowest perplexities, and whose they are. */
-function figures({ runs }: Comparison): [string, string][] {
-  return runs.flatMap(({ name, evaluation }) => {
-    const perplexity = evaluation?.scores.mixture?.perplexity;
-    return perplexity === undefined ? [] : [{ name, perplexity }];
-  }).sort((a, b) => a.perplexity - b.perplexity).slice(0, 4).map(({ name, perplexity }, i) => [
-    ...[perplexity.toFixed(2), i === 0 ? `lowest perplexity of a mixture: ${name}` : name] as [
-      string,
-      string,
-    ],
-  ]);
-}
+const figures = ({ runs }: Comparison) =>
+  runs.map(({ name, evaluation }) => ({
+    name,
+    perplexity: evaluation?.scores.mixture?.perplexity ?? Infinity,
+  }))
+    .filter(({ perplexity }) => perplexity < Infinity)
+    .sort((a, b) => a.perplexity - b.perplexity).slice(0, 4).map(({ name, perplexity }, i) =>
+      [perplexity.toFixed(2), i === 0 ? `lowest perplexity of a mixture: ${name}` : name] as const
+    );
 
 /** The sections, in their order. */
 const SECTIONS: readonly Section<Data>[] = [
   {
     id: "runs",
     title: "What differs",
-    text: (data) => {
-      const { runs, settings } = comparisonTables(data, data.words);
-      return [html(runs, data.words), html(settings, data.words)];
-    },
+    text: ({ tables, words }) => [html(tables.runs, words), html(tables.settings, words)],
   },
   {
     id: "partition",
     title: "Partition",
-    text: (data) => html(comparisonTables(data, data.words).partitions),
+    text: ({ tables, words }) => html(tables.partitions, words),
     plots: ({ runs }) =>
       runs.length <= MOST_RUNS &&
       roundPlots(linesOf(runs).map((line) => ({ ...line, rounds: line.own.rounds }))),
@@ -124,16 +119,16 @@ const SECTIONS: readonly Section<Data>[] = [
         data.runs.length > MOST_RUNS &&
         ` Of more than ${MOST_RUNS} runs there are no plots by prefix and by source.`
       }</p>`,
-      html(comparisonTables(data, data.words).mixtures, data.words),
+      html(data.tables.mixtures, data.words),
     ],
     plots: evaluationPlots,
-    tables: (data) => html(comparisonTables(data, data.words).sources),
+    tables: ({ tables, words }) => html(tables.sources, words),
   },
   {
     id: "lacks",
     title: "What is not up to date",
-    when: ({ runs }) => runs.some(({ lacks }) => lacks.length > 0),
-    text: (data) => html(comparisonTables(data, data.words).lacks),
+    when: ({ tables }) => tables.lacks.rows.length > 0,
+    text: ({ tables, words }) => html(tables.lacks, words),
   },
 ];
 
@@ -154,7 +149,8 @@ export async function compareRuns(options: CompareOptions): Promise<Comparison> 
     from: "the files of the runs",
     figures: figures(comparison),
   };
-  const { html } = await page(frame, SECTIONS, { ...comparison, words }, options);
+  const tables = comparisonTables(comparison, words);
+  const { html } = await page(frame, SECTIONS, { ...comparison, words, tables }, options);
   await writeAtomic(output, html);
   return { ...comparison, output };
 }

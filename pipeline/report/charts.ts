@@ -151,10 +151,11 @@ function looks(
   return Object.fromEntries(channels);
 }
 
-const FILLS = {
-  fill: (line: Line) => line.hollow ? colour("paper") : line.colour,
-  stroke: (line: Line) => line.colour,
+const FILLS: Record<string, (line: Line, i: number) => unknown> = {
+  fill: (line) => line.hollow ? colour("paper") : line.colour,
+  stroke: (line) => line.colour,
 };
+const FILLS_AND_SHAPES = { ...FILLS, shape: (_: Line, i: number) => SHAPES[i % SHAPES.length] };
 
 /** Draws marks at values, if there are any. */
 const marks = (values: readonly unknown[], mark: Spec, encoding: Spec): Spec[] =>
@@ -254,11 +255,7 @@ export function dots(
   return {
     table: tableOf(title, x, named ? { ...rows, lines: [ONE] } : rows),
     spec: (width) => {
-      const look = looks(lines, width, named ? null : {}, {
-        ...FILLS,
-        shape: (_, i) => SHAPES[i % SHAPES.length],
-      });
-      const { shape: _, ...fills } = look;
+      const look = looks(lines, width, named ? null : {}, named || bars ? FILLS : FILLS_AND_SHAPES);
       return {
         height: (isApart ? 46 : 26) * names.length,
         layer: [
@@ -267,7 +264,7 @@ export function dots(
             ...{ ...y, x: numbers("low", x), x2: { field: "high" }, stroke: look.stroke },
           }),
           ...marks(values, bars ? { type: "bar", height: { band: 0.72 } } : { ...POINT, size: 75 }, {
-            ...{ ...y, x: numbers("y", x), ...bars ? fills : look },
+            ...{ ...y, x: numbers("y", x), ...look },
           }),
         ],
       };

@@ -71,17 +71,8 @@ const configFor = (width: number) => ({
   },
 });
 
-/** Says how a plot is drawn. */
-interface Drawing {
-  /** Width of the picture, in pixels. */
-  width: number;
-  /** Prefix of the ids in the picture; no other picture of the page may have it. */
-  id: string;
-  /** Whether the title is part of the picture, as in a stand-alone file. */
-  titled?: boolean;
-  /** Called with what Vega reports about a specification. */
-  onWarning?: (message: string) => void;
-}
+/** Says how a plot is drawn: a prefix of its ids that no other picture of the page has; whether the title is part of it. */
+type Drawing = { width: number; id: string; titled?: boolean; onWarning?: (message: string) => void };
 
 /** Draws a plot as one `<svg>` element with a title and a description, its colours by name: the same plot gives the same text. */
 export async function drawPlot(

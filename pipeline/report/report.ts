@@ -1,7 +1,7 @@
 // Writes the report of a run: one HTML page from whatever its folder holds.
 
 import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
-import { type Words, wordText } from "../../kernels/errors.ts";
+import { wordText } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { isEqual, sideOf } from "../evaluation/evaluation.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
@@ -41,8 +41,6 @@ export interface ReportOptions extends PageOptions, OpenGpuOptions {
   samples?: number;
   /** An open device on which they write, instead of a new one; it stays open. */
   gpu?: Gpu;
-  /** Words settings and tasks on the page. Default: as a library names them. */
-  words?: Words;
 }
 
 /** Names what was written. */

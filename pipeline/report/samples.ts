@@ -7,28 +7,11 @@ import { exists } from "../run/files.ts";
 import { answer } from "../serving/generate.ts";
 import { openMixture } from "../serving/mixture.ts";
 
-/** What experts wrote. */
-export interface Samples {
-  /** Most tokens of a text. */
-  tokens: number;
-  /** The texts, by expert; each begins a document and depends on nothing but the expert and the seed. */
-  texts: ReadonlyMap<number, string>;
-  /** Why there are none, or not those of all: a clause, after "as". Undefined where there is nothing to say. */
-  reason?: string;
-}
-
-/** How the texts are written. */
-export interface SampleOptions extends OpenGpuOptions {
-  /** Most tokens of a text; 0 writes none. */
-  tokens: number;
-  /** An open device to use instead of a new one; it stays open. */
-  gpu?: Gpu;
-  /** Ends the work. */
-  signal?: AbortSignal;
-}
+/** What experts wrote: the most tokens of a text, the texts by expert, and why there are none, or not those of all. */
+export type Samples = { tokens: number; texts: ReadonlyMap<number, string>; reason?: string };
 
 /**
- * Lets experts begin a document, one after another, with a seed. Where there is no adapter, or the tokenizer or an expert's file is
+ * Lets experts begin a document, one after another, with a seed, on an open device or a new one; 0 tokens are none. Where there is no adapter, or the tokenizer or an expert's file is
  * not there, the texts end, and a reason says so.
  *
  * @throws {InputError} if the run has no such expert, or a file of it is damaged.
@@ -36,7 +19,11 @@ export interface SampleOptions extends OpenGpuOptions {
 export async function writeSamples(
   run: string,
   experts: readonly number[],
-  { tokens, signal, gpu: given, ...device }: SampleOptions,
+  { tokens, signal, gpu: given, ...device }: OpenGpuOptions & {
+    tokens: number;
+    gpu?: Gpu;
+    signal?: AbortSignal;
+  },
 ): Promise<Samples> {
   const texts = new Map<number, string>();
   if (tokens === 0 || experts.length === 0) return { tokens, texts };

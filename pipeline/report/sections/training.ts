@@ -146,10 +146,9 @@ export const training: Section<RunRecord> = {
     const { curves, adopted } = run;
     const experts = expertsOf(run);
     const has = (name: string) => curves.some(({ model }) => model === name);
-    const models = experts === 1
-      ? "The one expert and the dense models have the same shape, see the same tokens and take the same steps."
-      : `Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of inference; \
-a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`;
+    const models =
+      `Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of \
+inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`;
     return [
       curves.length > 0 && markup`<p>${models}${
         has("dense-compute") &&
