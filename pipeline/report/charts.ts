@@ -93,7 +93,7 @@ function numbers(
     ? { type: "log", base: log, domain, nice: false }
     : domain
     ? { domain, nice: false }
-    : { zero, padding: zero ? 0 : 8 };
+    : { zero, nice: grid, padding: zero || !grid ? 0 : 8 };
   return {
     field,
     type: "quantitative",
