@@ -142,22 +142,6 @@ Deno.test("compareRuns() compares the sources that all evaluated runs share, in 
   });
 });
 
-Deno.test("compareRuns() compares runs that hold a partition alone", async () => {
-  await inFolder(async (folder) => {
-    const runs = ["a", "b"].map((name) => `${folder}/${name}`);
-    for (const run of runs) {
-      await writeComparedRun(run);
-      for (const path of ["metrics", "evaluation.json", "reproduction.json"]) {
-        await Deno.remove(`${run}/${path}`, { recursive: true });
-      }
-    }
-    const { runs: compared } = await compareRuns({ runs, output: `${folder}/compare.html` });
-    for (const { partition, rounds, expertTokens, evaluation, wins } of compared) {
-      assertEquals([partition!.nmi, rounds, expertTokens, evaluation, wins], [0.358, [], null, null, null]);
-    }
-  });
-});
-
 Deno.test("compareRuns() refuses what cannot be compared", async () => {
   await inFolder(async (folder) => {
     const [a, b] = ["a", "b"].map((name) => `${folder}/${name}`);
