@@ -4,14 +4,7 @@
  * @module
  */
 
-export { compareRuns } from "./compare.ts";
-export {
-  type ComparedRun,
-  type ComparedSource,
-  type CompareOptions,
-  type Comparison,
-  type SettingDifference,
-} from "./comparison.ts";
+export { type ComparedRun, type CompareOptions, type Comparison } from "./compare.ts";
+export { compareRuns } from "./sections.ts";
 export { type HeldOut } from "./held_out.ts";
-export { evaluationNotes, sourceNote, untoldText } from "./notes.ts";
-export { valueText } from "./page.ts";
+export { type ComparisonTable, comparisonTables, heldOutText } from "./tables.ts";

@@ -1,10 +1,6 @@
-/**
- * Compares mixtures document by document. Runs that hold out the same text find the same documents easy and hard, so the difference
- * between two mixtures is known far better than either perplexity: both are drawn together (Efron and Tibshirani, "An Introduction to
- * the Bootstrap", 1993, chapter 8).
- *
- * @module
- */
+// Compares mixtures document by document. Runs that hold out the same text find the same documents easy
+// and hard, so the difference between two mixtures is known far better than either perplexity: both are
+// drawn together (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8).
 
 import { resample } from "../evaluation/bootstrap.ts";
 import type { DocumentScores } from "../evaluation/documents.ts";
@@ -12,37 +8,26 @@ import type { Lower } from "../evaluation/evaluation.ts";
 import { figuresOf } from "../evaluation/tables.ts";
 
 /**
- * Says how much lower the perplexity of every mixture is than that of the first one that can be paired with another: null for that one,
- * for those whose documents are not known, and for those that cut the text into other documents. Null as a whole where no two can be
- * paired.
+ * Says how much lower the perplexity of every mixture is than that of the first one whose text another one cuts into the same documents:
+ * null for that one, for those that cut it into other documents, and where documents are not known. Null where no two can be paired.
  */
 export async function besideFirst(
   runs: readonly (DocumentScores | null)[],
   { resamples, signal }: { resamples: number; signal?: AbortSignal },
 ): Promise<{ first: number; gains: (Lower | null)[] } | null> {
-  const first = runs.findIndex((own, i) =>
-    own && runs.some((other, j) => j !== i && other && isSameText(own, other))
-  );
+  const cuts = runs.map((own) => own && `${own.tokens} ${own.sequences}`); // ids may differ: each run counts its own
+  const first = cuts.findIndex((cut, i) => cut !== null && cuts.indexOf(cut, i + 1) !== -1);
   if (first === -1) return null;
-  const own = runs[first]!;
-  const paired = runs.flatMap((scores, i) => scores && isSameText(scores, own) ? [{ i, scores }] : []);
-  const width = paired.length;
-  const tokens = Float64Array.from(own.tokens);
-  const nll = new Float64Array(tokens.length * width);
+  const paired = runs.flatMap((scores, i) => scores && cuts[i] === cuts[first] ? [{ i, scores }] : []);
+  const columns = paired.length;
+  const tokens = Float64Array.from(runs[first]!.tokens);
+  const nll = new Float64Array(tokens.length * columns);
   paired.forEach(({ scores }, column) => {
-    scores.nll.mixture.forEach((sum, document) => nll[document * width + column] = sum);
+    scores.nll.mixture.forEach((sum, document) => nll[document * columns + column] = sum);
   });
-  const draws = await resample({ nll, tokens, columns: width }, { resamples, seed: 0, signal });
-  const { gainOf } = figuresOf({ width, columns: {}, byDocument: { tokens, nll } }, draws);
+  const draws = await resample({ nll, tokens, columns }, { resamples, seed: 0, signal });
+  const { gainOf } = figuresOf({ width: columns, columns: {}, byDocument: { tokens, nll } }, draws);
   const gains: (Lower | null)[] = runs.map(() => null);
-  paired.forEach(({ i }, column) => {
-    if (i !== first) gains[i] = gainOf(column, 0); // the first one has the first column
-  });
+  paired.slice(1).forEach(({ i }, column) => gains[i] = gainOf(column + 1, 0));
   return { first, gains };
-}
-
-/** Whether two runs cut the text that they hold out into the same documents. Ids may differ: each run counts its own. */
-function isSameText(a: DocumentScores, b: DocumentScores): boolean {
-  return a.tokens.length === b.tokens.length && a.tokens.every((tokens, i) => tokens === b.tokens[i]) &&
-    a.sequences.every((sequences, i) => sequences === b.sequences[i]);
 }

@@ -1,8 +1,4 @@
-/**
- * Writes HTML: whatever is put into a template is escaped, unless it is HTML already.
- *
- * @module
- */
+// Writes HTML: whatever is put into a template is escaped, unless it is HTML already.
 
 import { printable } from "../run/printable.ts";
 
@@ -12,8 +8,8 @@ export class Html {
   constructor(readonly text: string) {}
 }
 
-/** The values that a template takes; `null` and `undefined` write nothing. */
-export type Content = Html | string | number | null | undefined | readonly Content[];
+/** The values that a template takes; `null`, `undefined` and `false` write nothing. */
+export type Content = Html | string | number | false | null | undefined | readonly Content[];
 
 /** Writes HTML from a template, its values escaped. */
 export function markup(strings: TemplateStringsArray, ...values: Content[]): Html {
@@ -21,7 +17,7 @@ export function markup(strings: TemplateStringsArray, ...values: Content[]): Htm
 }
 
 function contentText(content: Content): string {
-  if (content === null || content === undefined) return "";
+  if (content === null || content === undefined || content === false) return "";
   if (content instanceof Html) return content.text;
   if (typeof content === "object") return content.map(contentText).join("");
   return escapeHtml(String(content));
@@ -106,6 +102,26 @@ export function scientific(value: number): string {
     .join("");
   return `${mantissa}·10${raised}`;
 }
+
+/** Writes a number with so many digits after the point at most. */
+export const rounded = (value: number, digits: number): string => number(Number(value.toFixed(digits)));
+
+/** Rounds a number to three significant digits. */
+export const rough = (value: number): number => Number(value.toPrecision(3));
+
+/** Writes a number of things, such as `3 layers`. */
+export const plural = (count: number, one: string): string =>
+  `${number(count)} ${one}${count === 1 ? "" : "s"}`;
+
+/** Writes a number of bytes with a unit of at most three digits. */
+export function bytes(size: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  const power = size < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(size) / 3));
+  return `${rough(size / 1000 ** power)}\u00a0${units[power]}`;
+}
+
+/** Names a source by its label. */
+export const sourceName = (label: string): string => label === "" ? "(no source)" : printable(label);
 
 /** Writes a share as a percentage. */
 export function percent(share: number, digits = 1): string {

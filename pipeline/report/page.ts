@@ -1,24 +1,70 @@
-/**
- * Lays a report out as one HTML page that stands alone: no script, no font, no network.
- *
- * @module
- */
+// Lays sections out as one HTML page that stands alone, with their plots drawn: no script, no font, no
+// network.
 
-import { task, type Words, wordText } from "../../kernels/errors.ts";
-import { type Drawn, FULL_WIDTH } from "./drawn.ts";
-import { foldedTable, Html, markup } from "./html.ts";
-import type { Section } from "./section.ts";
-import type { Sections } from "./sections.ts";
-import { DARK, declarations, LIGHT } from "./theme.ts";
+import { say, task, type TaskReference, type Words, wordText } from "../../kernels/errors.ts";
+import { writeAtomic } from "../run/files.ts";
+import type { Plot, Plots } from "./charts.ts";
+import type * as Draw from "./draw.ts";
+import { type Content, foldedTable, Html, markup, unbroken } from "./html.ts";
+import { adaptive, DARK, declarations, LIGHT } from "./theme.ts";
 
+/** A part that a run does not have yet, or that is not up to date. */
+export interface Missing {
+  /** What that is. */
+  part: string;
+  /** The command that makes it; undefined where only parts of the run lie here and the task needs the whole run. */
+  command?: string;
+}
+
+/** A part that is not there: the task that makes it, or why none makes it here. */
+export type Lacking = { part: string; task?: TaskReference; because?: string };
+
+/** A section of pages: what it writes from the data of a page. */
+export interface Section<Data = unknown> {
+  id: string;
+  title: string | ((data: Data) => string);
+  /** Whether the page has it. Default: it has. */
+  when?: (data: Data) => boolean;
+  missing?: (data: Data) => readonly (Lacking | false)[];
+  /** Paragraphs and tables before the plots. */
+  text: (data: Data) => Content;
+  plots?: (data: Data) => Plots;
+  /** What follows the plots. */
+  tables?: (data: Data) => Content;
+}
+
+/** What stands around the sections of a page: a title, a sentence, the task that makes it and from what, figures with their labels. */
+export interface PageFrame {
+  title: string;
+  about: string;
+  task: string;
+  from: string;
+  figures: readonly (readonly [value: string, label: string])[];
+}
+
+/** How a page is made. */
+export interface PageOptions {
+  /** Folder that gets each plot as an SVG file of its own, on light paper or, on a dark screen, dark. */
+  plots?: string;
+  /** Words settings and tasks on the page. Default: as a library names them. */
+  words?: Words;
+  /** Ends the work. */
+  signal?: AbortSignal;
+  /** Called with what seems wrong in a plot. */
+  onWarning?: (message: string) => void;
+}
+
+/** A page that is made, the files of its plots, and the parts that it lacks. */
+type Page = { html: string; plots: string[]; missing: Missing[] };
+
+/** Widths of a full plot and of a half one, and of a full one on a narrow page, in pixels. */
+const [FULL, HALF] = [720, 348];
 const STYLE = `
 :root{color-scheme:light dark;${declarations(LIGHT)}}
 @media (prefers-color-scheme:dark){:root{${declarations(DARK)}}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;scroll-padding-top:1rem}
-body{margin:0 auto;max-width:${
-  FULL_WIDTH + 48
-}px;padding:40px 24px 80px;background:var(--paper);color:var(--ink);
+body{margin:0 auto;max-width:${FULL + 48}px;padding:40px 24px 80px;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
 h1{font-size:28px;line-height:1.2;margin:0;font-weight:650;letter-spacing:-.01em;overflow-wrap:anywhere}
 h2{font-size:21px;line-height:1.3;margin:48px 0 12px;padding-top:20px;border-top:1px solid var(--grid);font-weight:650}
@@ -68,7 +114,7 @@ border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}
 .yes{color:var(--yes)}.no{color:var(--no)}.open{color:var(--muted)}
 footer{margin-top:64px;padding-top:16px;border-top:1px solid var(--grid);font-size:13px;color:var(--muted)}
 :focus-visible{outline:2px solid var(--mixture);outline-offset:2px}
-@media (max-width:${FULL_WIDTH + 47}px){
+@media (max-width:${FULL + 47}px){
 body{padding:28px 16px 60px}
 .plots{grid-template-columns:minmax(0,1fr)}
 .wide{display:none}.narrow{display:block}
@@ -78,28 +124,43 @@ th,td{padding-right:12px}
 @media print{details>summary{display:none}}
 `;
 
-/** The facts at the head of a page. */
-export interface PageFrame {
-  /** Its title. */
-  title: string;
-  /** What it is about, in a sentence. */
-  about: string;
-  /** The task that makes it. */
-  task: string;
-  /** What the task makes it from. */
-  from: string;
+/** Makes a page: draws the plots of its sections, and lays all out. The same data gives the same bytes. */
+export async function page<Data>(
+  frame: PageFrame,
+  sections: readonly Section<Data>[],
+  data: Data,
+  options: PageOptions = {},
+): Promise<Page> {
+  const made: Page = { html: "", plots: [], missing: [] };
+  const links: Html[] = [];
+  const parts: Html[] = [];
+  for (const { id, title, when, missing, text, plots, tables } of sections) {
+    if (when?.(data) === false) continue;
+    const heading = typeof title === "string" ? title : title(data);
+    const figures: Html[] = [];
+    for (const plot of shown(plots?.(data))) figures.push(await figure(plot, options, made));
+    links.push(markup`<a href="#${id}">${heading}</a>`);
+    parts.push(markup`<section id="${id}" aria-labelledby="${id}-h">
+<h2 id="${id}-h">${heading}</h2>
+${text(data)}${missing?.(data).map((lacking) => lacking && lackingHtml(lacking, options, made))}${
+      figures.length > 0 && markup`<div class="plots">\n${figures}</div>\n`
+    }${tables?.(data)}</section>
+`);
+  }
+  made.html = layout(frame, links, parts, options.words);
+  return made;
 }
 
-/** Lays out a page. */
-export function page(
-  { title, about, task: maker, from }: PageFrame,
-  { figures, sections }: Pick<Sections, "figures" | "sections">,
-  drawn: Map<string, Drawn>,
+const shown = (plots: Plots): Plot[] => !plots ? [] : "id" in plots ? [plots] : plots.flatMap(shown);
+
+function layout(
+  { title, about, task: maker, from, figures }: PageFrame,
+  links: readonly Html[],
+  parts: readonly Html[],
   words?: Words,
 ): string {
   const policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
   const values = figures.map(([value, label]) => markup`<div><dt>${label}</dt><dd>${value}</dd></div>`);
-  const links = sections.map(({ id, title }) => markup`<a href="#${id}">${title}</a>`);
   return markup`<!doctype html>
 <html lang="en">
 <head>
@@ -118,7 +179,7 @@ export function page(
 <nav aria-label="Sections">${links}</nav>
 </header>
 <main>
-${sections.map((section) => sectionHtml(section, drawn))}</main>
+${parts}</main>
 <footer>Made by <code>${
     wordText([task(maker)], words)
   }</code> from ${from}. Method: Filippova, Katharopoulos, Grangier and
@@ -128,24 +189,42 @@ Collobert, “No Need to Talk: Asynchronous Mixture of Language Models”, ICLR 
 `.text;
 }
 
-function sectionHtml({ id, title, lead, plots = [], after }: Section, drawn: Map<string, Drawn>): Html {
-  const figures = plots.map((plot) => figure(drawn.get(plot.id)!));
-  return markup`<section id="${id}" aria-labelledby="${id}-h">
-<h2 id="${id}-h">${title}</h2>
-${lead}${figures.length === 0 ? null : markup`<div class="plots">\n${figures}</div>\n`}${after}</section>
-`;
+function lackingHtml({ part, task, because }: Lacking, { words }: PageOptions, made: Page): Html {
+  const command = task && wordText(say`${task}`, words);
+  made.missing.push({ part, command });
+  return command === undefined
+    ? markup`<p class="missing">${part} is not here: ${because}.</p>`
+    : markup`<p class="missing">${part} is not here yet: run <code>${unbroken(command)}</code>.</p>`;
 }
 
-function figure({ plot, wide, narrow }: Drawn): Html {
-  const pictures = narrow === undefined
-    ? markup`<div>${new Html(wide)}</div>`
-    : markup`<div><div class="wide">${new Html(wide)}</div><div class="narrow">${new Html(
-      narrow,
-    )}</div></div>`;
-  return markup`<figure class="${plot.size}" id="plot-${plot.id}">
-<figcaption><h3>${plot.title}</h3><p>${plot.about}</p></figcaption>
-${pictures}
-${foldedTable(plot.table, plot.title, "Numbers")}
+// A variable, so that Vega is loaded only here and not by everything that imports this file.
+const DRAW = "./draw.ts";
+
+/** Draws a plot for wide and narrow pages, and into a file where a folder is named. */
+async function figure(
+  plot: Plot,
+  { plots: folder, signal, onWarning }: PageOptions,
+  made: Page,
+): Promise<Html> {
+  signal?.throwIfAborted();
+  const { drawPlot }: typeof Draw = await import(DRAW);
+  const { id, title, about, half, table } = plot;
+  const draw = (width: number, id: string, titled = false) =>
+    drawPlot(plot, { width, id, titled, onWarning });
+  const width = half ? HALF : FULL;
+  const wide = new Html(await draw(width, id));
+  const picture = half ? wide : markup`<div class="wide">${wide}</div><div class="narrow">${new Html(
+    await draw(HALF, `${id}-n`),
+  )}</div>`;
+  if (folder !== undefined) {
+    const path = `${folder}/${id}.svg`;
+    await writeAtomic(path, adaptive(await draw(width + 32, id, true)) + "\n");
+    made.plots.push(path);
+  }
+  return markup`<figure class="${half ? "half" : "full"}" id="plot-${id}">
+<figcaption><h3>${title}</h3><p>${about}</p></figcaption>
+<div>${picture}</div>
+${foldedTable(table, title, "Numbers")}
 </figure>
 `;
 }

@@ -1,23 +1,29 @@
-/**
- * Writes the report of a run: one HTML page from whatever its folder holds.
- *
- * @module
- */
+// Writes the report of a run: one HTML page from whatever its folder holds.
 
 import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
-import type { Words } from "../../kernels/errors.ts";
+import { wordText } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
+import { isEqual, sideOf } from "../evaluation/evaluation.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
-import { exists, writeAtomic } from "../run/files.ts";
+import { writeAtomic } from "../run/files.ts";
+import { writePages } from "../run/manifest.ts";
 import { checkOutput, isSamePlace } from "../stages/output.ts";
 import { type Lack, lacksOf, statusOf } from "../stages/status.ts";
-import { writePages } from "../run/manifest.ts";
-import { type DrawOptions, drawPlots } from "./drawn.ts";
-import { page } from "./page.ts";
+import { number, rounded } from "./html.ts";
+import { type Missing, page, type PageOptions } from "./page.ts";
 import { readRun, type RunRecord } from "./read.ts";
 import { writeSamples } from "./samples.ts";
-import { type Missing, sectionsOf } from "./sections.ts";
-import { MOST_EXPERTS } from "./sections/experts.ts";
+import { claims } from "./sections/claims.ts";
+import { costs } from "./sections/costs.ts";
+import { evaluation } from "./sections/evaluation.ts";
+import { experts, MOST_EXPERTS } from "./sections/experts.ts";
+import { outOfDate } from "./sections/out_of_date.ts";
+import { partition } from "./sections/partition.ts";
+import { routers } from "./sections/routers.ts";
+import { training } from "./sections/training.ts";
+import { whatRan } from "./sections/what_ran.ts";
+import { zeroShot } from "./sections/zero_shot.ts";
+import { COMPARED, wayName } from "./theme.ts";
 
 /** The page, by its path in the run folder. */
 const PAGE = "report.html";
@@ -26,7 +32,7 @@ const PAGE = "report.html";
 export const SAMPLE_TOKENS = 48;
 
 /** Names what to report on, and where to write the report. */
-export interface ReportOptions extends DrawOptions, OpenGpuOptions {
+export interface ReportOptions extends PageOptions, OpenGpuOptions {
   /** Run folder. */
   run: string;
   /** File to write; without it `report.html` in the run folder. */
@@ -35,8 +41,6 @@ export interface ReportOptions extends DrawOptions, OpenGpuOptions {
   samples?: number;
   /** An open device on which they write, instead of a new one; it stays open. */
   gpu?: Gpu;
-  /** Words settings and tasks on the page. Default: as a library names them. */
-  words?: Words;
 }
 
 /** Names what was written. */
@@ -51,6 +55,12 @@ export interface Report {
   outOfDate: Missing[];
 }
 
+/** The sections, in their order. */
+const SECTIONS = [
+  ...[whatRan, outOfDate, claims, routers, partition],
+  ...[experts, training, evaluation, zeroShot, costs],
+];
+
 /**
  * Writes the report of a run as one HTML page, with plots, for light and dark screens of any width; the same run gives the
  * same bytes on one adapter. What the run does not have yet is left out, with a sentence that names the task to run.
@@ -63,54 +73,71 @@ export async function report(options: ReportOptions): Promise<Report> {
   const record = await readRun(run);
   const isPage = await isSamePlace(output, `${run}/${PAGE}`);
   if (!isPage) await checkOutput(output);
-  const cost = await readCost({ run, flops: 1, utilisation: 1 });
-  const experts = await expertsThatLieIn(run, record);
-  const samples = await writeSamples(run, experts.slice(0, MOST_EXPERTS), { ...rest, tokens });
-  const outOfDate = await outOfDateOf(run, record);
-  const sections = sectionsOf(record, cost, { words, samples, outOfDate });
-  const { drawn, files } = await drawPlots(sections.sections, options);
+  const data = {
+    ...record,
+    words,
+    cost: await readCost({ run, flops: 1, utilisation: 1 }),
+    samples: await writeSamples(run, record.weights.slice(0, MOST_EXPERTS), { ...rest, tokens }),
+    outOfDate: await lacksShown(record),
+  };
   const frame = {
     title: `SmallTalk run ${record.name}`,
-    about: `${splitOf(record)}; each part has an expert of its own.`,
+    about: `${splitText(record)}; each part has an expert of its own.`,
     task: "report",
     from: "the files of the run",
+    figures: figures(record),
   };
-  const text = page(frame, sections, drawn, words);
+  const { html, plots, missing } = await page(frame, SECTIONS, data, options);
   // Parts that lie without their run have no manifests, and are known by that.
-  if (isPage && record.alone.length === 0) {
-    await writePages(run, "report", { [PAGE]: text });
-  } else await writeAtomic(output, text);
-  return { output, plots: files, missing: sections.missing, outOfDate: sections.outOfDate };
+  if (isPage && record.alone.length === 0) await writePages(run, "report", { [PAGE]: html });
+  else await writeAtomic(output, html);
+  const again = data.outOfDate.map(({ stages, command }) => ({
+    part: stages.join(", "),
+    command: wordText([command], words),
+  }));
+  return { output, plots, missing, outOfDate: again };
 }
 
 /** Lists the stages that are there and no longer of the run as it is, with commands for its path as the page names it. */
-async function outOfDateOf(run: string, { path, evaluation }: RunRecord): Promise<Lack[]> {
+async function lacksShown({ run, path, evaluation }: RunRecord): Promise<Lack[]> {
   // Sections tell of what is missing. While a new evaluation is made, or was stopped, the figures of the one before are there.
   const isShown = ({ stages, state }: Lack) =>
     state === "out of date" || state === "damaged" || evaluation !== null && stages.includes("evaluate");
-  return lacksOf((await statusOf(run)).stages).filter(isShown)
-    .map(({ command, ...lack }) => ({
-      ...lack,
-      command: { ...command, with: { ...command.with, run: path } },
-    }));
+  return lacksOf((await statusOf(run)).stages).filter(isShown).map(({ command, ...lack }) => ({
+    ...lack,
+    command: { ...command, with: { ...command.with, run: path } },
+  }));
 }
 
 /** Says what split the text of a run. */
-function splitOf({ config: { configuration: { routers, partitioner } } }: RunRecord): string {
+function splitText({ config: { configuration: { routers, partitioner } } }: RunRecord): string {
   const kind = PARTITIONERS.get(partitioner);
   return routers !== "" || !kind || kind.models
     ? "Routers split a text by the likelihood of its prefixes"
     : `A text is split without routers: ${kind.about}`;
 }
 
-/** Lists the experts whose weights lie in a run, by id. */
-async function expertsThatLieIn(run: string, { manifests }: RunRecord): Promise<number[]> {
-  const found: number[] = [];
-  for (const { stage, outputs } of Object.values(manifests)) {
-    const [, id] = /^train-expert-(\d+)$/.exec(stage) ?? [];
-    if (id === undefined) continue;
-    const there = await Promise.all(Object.keys(outputs).map((path) => exists(`${run}/${path}`)));
-    if (!there.includes(false)) found.push(Number(id));
+function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
+  const experts = partition?.whole.experts ?? config.configuration.experts;
+  const found: [string, string][] = (evaluation?.gains ?? []).map(({ baseline, ...gain }) => {
+    const { side, by } = sideOf(gain);
+    const name = wayName(baseline, evaluation!.experts);
+    return isEqual(gain)
+      ? ["equal", `perplexities of the mixture and of ${name}`]
+      : [`${by.toFixed(1)}% ${side}`, `perplexity of the mixture than of ${name}`];
+  });
+  found.push([number(experts), experts === 1 ? "expert" : "experts"]);
+  if (partition) {
+    const { tokens, nmi } = partition.whole.train;
+    const compact = tokens.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
+    found.push([compact, "training tokens"]);
+    if (nmi !== null && experts > 1) found.push([rounded(nmi, 3), "NMI of expert and source"]);
   }
-  return found.sort((a, b) => a - b);
+  for (const way of COMPARED) {
+    const score = evaluation?.scores[way];
+    if (!score) continue;
+    const label = way === "mixture" ? "perplexity of the mixture" : wayName(way, evaluation.experts);
+    found.push([score.perplexity.toFixed(2), label]);
+  }
+  return found;
 }

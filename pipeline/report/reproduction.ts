@@ -1,8 +1,4 @@
-/**
- * The part of `reproduction.json` that a report shows.
- *
- * @module
- */
+// The part of `reproduction.json` that a report shows.
 
 import * as v from "valibot";
 import { BASELINES } from "../evaluation/baselines.ts";
@@ -39,40 +35,18 @@ const CLAIMS = v.object({
   trialShare: share,
 });
 
-/**
- * A claim of the paper, its figures, the run's, and whether the run bears it out: null where it is no matter of yes or no.
- *
- * @ignore
- */
+/** @ignore A claim, the paper's figures, the run's, and whether it holds: null where it is no matter of yes or no. */
 export type Claim = v.InferOutput<typeof CLAIM>;
-/**
- * A learning rate at its peak that was tried, and the mean NLL per predicted token of held-out sequences at the end, nats:
- * infinite where training diverged.
- *
- * @ignore
- */
+/** @ignore A peak learning rate that was tried, and the held-out loss at the end: infinite where training diverged. */
 export type Trial = v.InferOutput<typeof TRIAL>;
-/**
- * What a search for a learning rate came to: the best one, and all that were tried, by rate.
- *
- * @ignore
- */
+/** @ignore The best learning rate of a search, and all that were tried. */
 export type RateSearch = v.InferOutput<typeof RATE_SEARCH>;
-/**
- * A model whose rate is searched for.
- *
- * @ignore
- */
+/** @ignore A model whose learning rate is searched for. */
 export type Searched = typeof SEARCHED[number];
-/**
- * The version of the layout; the paper's claims beside a run's figures; the searches for learning rates (those of rates that were given are missing); the
- * part of the training that a trial took.
- *
- * @ignore
- */
+/** @ignore Claims, searches for learning rates, and the part of the training that a trial took. */
 export type Claims = v.InferOutput<typeof CLAIMS>;
 
-/** Reads the claims of a `reproduction.json`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */
+/** Reads a `reproduction.json`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */
 export function readClaims(where: string, vouched?: Vouched): Promise<Claims> {
   return readJson(where, CLAIMS, "a reproduction", vouched);
 }

@@ -1,18 +1,15 @@
-/**
- * Names the colours of a report, for light and for dark paper. Plots are drawn with the names, as `var(--name)`, so that one
- * drawing serves both; a stand-alone file gets the light values.
- *
- * @module
- */
+// How everything on a page looks: colours for light and dark paper, the lines of models, widths of text.
+// Plots are drawn with the colours' names, as `var(--name)`, so that one drawing serves both papers.
+
+import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
+import type { Way } from "../evaluation/evaluation.ts";
 
 /** Colours by name. */
 export type Palette = Readonly<Record<string, string>>;
 
 /**
- * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at
- * least 4.5. A model has one colour in all plots: dense ones are black and grey, the mixture is blue, Switch
- * is purple. Experts have none of these, so that none of them is taken for another model. Colour-blind
- * readers can tell experts 0 to 3 apart, and also 4 to 7, whose lines have other dashes.
+ * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has
+ * one colour in all plots. Colour-blind readers can tell experts 0 to 3 apart, and also 4 to 7, whose lines have other dashes.
  */
 const COLOURS: Record<string, [light: string, dark: string]> = {
   paper: ["#ffffff", "#14171b"],
@@ -41,50 +38,90 @@ const COLOURS: Record<string, [light: string, dark: string]> = {
   no: ["#b3471a", "#f08a55"],
 };
 
-const paletteOf = (paper: number): Palette =>
+const palette = (paper: number): Palette =>
   Object.fromEntries(Object.entries(COLOURS).map(([name, values]) => [name, values[paper]]));
 
 /** Colours on light paper. */
-export const LIGHT = paletteOf(0);
+export const LIGHT = palette(0);
 /** Colours on dark paper. */
-export const DARK = paletteOf(1);
+export const DARK = palette(1);
 
 /** Opacity of a full cell of a heat map: text stays readable on it. */
 export const HEAT_OPACITY = 0.55;
 
-const EXPERT_COLOURS = 8;
-
-/** Gives the colour of an expert; after eight experts the colours repeat. */
-export function expertColour(expert: number): string {
-  return colour(`e${expert % EXPERT_COLOURS}`);
-}
-
 /** Gives a colour by its name. */
-export function colour(name: string): string {
-  return `var(--${name})`;
-}
-
-/** Puts the values of a palette in place of the names, in attributes of an SVG. */
-export function withValues(svg: string, palette: Palette): string {
-  return svg.replace(
-    /="var\(--([\w-]+)\)"/g,
-    (whole, name) => name in palette ? `="${palette[name]}"` : whole,
-  );
-}
-
-/**
- * Puts light values in place of the names, and a style that turns them into the dark ones on a dark screen, so
- * that a picture on a page of others fits it. A program that heeds no style shows the light ones.
- */
-export function adaptive(svg: string): string {
-  const rules = Object.entries(LIGHT).filter(([name]) => svg.includes(`="var(--${name})"`)).map((
-    [name, light],
-  ) => `[fill="${light}"]{fill:${DARK[name]}}[stroke="${light}"]{stroke:${DARK[name]}}`);
-  const style = `<style>@media (prefers-color-scheme:dark){${[...new Set(rules)].join("")}}</style>`;
-  return withValues(svg, LIGHT).replace(/^<svg[^>]*>(<title.*?<\/desc>)?/s, (opening) => opening + style);
-}
+export const colour = (name: string): string => `var(--${name})`;
 
 /** Writes a palette as CSS declarations. */
-export function declarations(palette: Palette): string {
-  return Object.entries(palette).map(([name, value]) => `--${name}:${value}`).join(";");
+export const declarations = (palette: Palette): string =>
+  Object.entries(palette).map(([name, value]) => `--${name}:${value}`).join(";");
+
+/**
+ * Makes a drawing stand alone: light values in place of the colours' names, and a style that turns them into the dark ones on a
+ * dark screen. A program that reads no style shows the light ones.
+ */
+export function adaptive(svg: string): string {
+  const used = Object.keys(LIGHT).filter((name) => svg.includes(`="${colour(name)}"`));
+  const rules = used.map((name) =>
+    `[fill="${LIGHT[name]}"]{fill:${DARK[name]}}[stroke="${LIGHT[name]}"]{stroke:${DARK[name]}}`
+  );
+  const style = `<style>@media (prefers-color-scheme:dark){${[...new Set(rules)].join("")}}</style>`;
+  return svg.replace(/="var\(--([\w-]+)\)"/g, (whole, name) => name in LIGHT ? `="${LIGHT[name]}"` : whole)
+    .replace(/^<svg[^>]*>(<title.*?<\/desc>)?/s, (opening) => opening + style);
+}
+
+/** How a model, or one of several figures, looks in every plot: solid and 2 pixels wide unless it says otherwise. */
+export interface Line {
+  name: string;
+  colour: string;
+  /** Lengths of dashes and gaps, in pixels. */
+  dash?: number[];
+  width?: number;
+  /** Whether its marks are outlined only. */
+  hollow?: boolean;
+}
+
+const SOLID = [1, 0];
+/** Dashes of the baselines, in their order. */
+const BASELINE_DASHES = [SOLID, [7, 4], [2, 3], [9, 3, 2, 3]];
+/** Dashes of each group of four experts. */
+const EXPERT_DASHES = [SOLID, [4, 2], [9, 2, 2, 2]];
+const EXPERT_COLOURS = 8;
+
+/** The ways of answering that are compared in parts of the text. */
+export const COMPARED = ["mixture", ...BASELINES] as const;
+
+/** Says in words how text is scored; `times` is E in words. */
+export function wayName(way: Way, times: number | string): string {
+  if (isBaseline(way)) return `${BASELINE_NOTES[way].kind}, ${BASELINE_NOTES[way].how(`${times}×`)}`;
+  return { mixture: "mixture", oracle: "best in hindsight", random: "random expert" }[way];
+}
+
+/** Gives the line of a way of scoring text. */
+export function wayLine(way: Way, times: number | string): Line {
+  const dash = isBaseline(way) ? BASELINE_DASHES[BASELINES.indexOf(way) % BASELINE_DASHES.length] : SOLID;
+  return { name: wayName(way, times), colour: colour(way), dash, width: 2.5 };
+}
+
+/** Gives the line of an expert; colours repeat after eight. */
+export function expertLine(expert: number): Line {
+  const dash = EXPERT_DASHES[Math.floor(expert / 4) % EXPERT_DASHES.length];
+  return { name: `expert ${expert}`, colour: colour(`e${expert % EXPERT_COLOURS}`), dash, width: 1.5 };
+}
+
+/** Size of the text of plots, in pixels. */
+export const FONT_SIZE = 12;
+
+/** Advances in em, as in a wide sans-serif font. */
+const ADVANCES: [characters: RegExp, em: number][] = [
+  [/[iljftrI.,:;'|!()[\] ]/, 0.4],
+  [/[mwMW@%×→…]/, 0.97],
+  [/[A-Z]/, 0.72],
+  [/[ -\u04ff]/, 0.63],
+];
+
+/** Estimates the width of a text in pixels without a font, so that no label is cut off, and every machine draws the same. */
+export function textWidth(text: string, fontSize = FONT_SIZE): number {
+  const advance = (character: string) => ADVANCES.find(([set]) => set.test(character))?.[1] ?? 1;
+  return Math.ceil(fontSize * [...text].reduce((sum, character) => sum + advance(character), 0));
 }

@@ -8,7 +8,7 @@ import type { Cost } from "../cost/cost.ts";
 import { paperPair, paperTable, type TableRow } from "../cost/paper.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, type Gain, gainText, sideOf } from "../evaluation/evaluation.ts";
-import { wayName } from "../report/plots.ts";
+import { wayName } from "../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../stages/summary.ts";
 import { shortPrefix } from "./studies/lengths.ts";

@@ -119,7 +119,7 @@ async function continued(run: string, gpu: Gpu): Promise<string> {
 
 /** Tells what a report, a comparison and so on read, without the folder's name. */
 async function told(run: string): Promise<string> {
-  const { name: _, path: __, ...record } = await readRun(run);
+  const { name: _, path: __, run: ___, ...record } = await readRun(run);
   return JSON.stringify(record);
 }
 

@@ -1,12 +1,9 @@
-/**
- * The section of a report that puts the paper's claims beside the figures of the run.
- *
- * @module
- */
+// Claims of the paper beside the figures of a run.
 
-import { foldedTable, type Html, htmlTable, markup, percent, type Table } from "../html.ts";
-import type { Claim, Claims } from "../reproduction.ts";
-import type { Section } from "../section.ts";
+import { foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
+import type { Section } from "../page.ts";
+import type { RunRecord } from "../read.ts";
+import type { Claim } from "../reproduction.ts";
 
 /** Writes claims as a table, with what became of each. */
 export function claimsTable(claims: readonly Claim[]): Html {
@@ -16,31 +13,27 @@ export function claimsTable(claims: readonly Claim[]): Html {
       : holds
       ? markup`<span class="yes">✓ holds</span>`
       : markup`<span class="no">✗ does not</span>`;
-  const table: Table = {
-    head: ["claim", "paper", "here", "holds"],
-    rows: claims.map(({ claim, paper, here, holds }) => [claim, paper, here, verdict(holds)]),
-    look: "claims",
-  };
-  return htmlTable(table, "Claims");
+  const rows = claims.map(({ claim, paper, here, holds }) => [claim, paper, here, verdict(holds)]);
+  return htmlTable({ head: ["claim", "paper", "here", "holds"], rows, look: "claims" }, "Claims");
 }
 
-/** Writes the section: every claim with what became of it, and the learning rates that were tried. */
-export function claimsSection({ claims, search, trialShare }: Claims): Section {
-  const trials: Table = {
-    head: ["model", "learning rate", "held-out loss, nats per token", ""],
-    rows: Object.entries(search).flatMap(([model, found]) =>
-      found.trials.toSorted((a, b) => a.rate - b.rate).map((
-        { rate, validationLoss: loss },
-      ) => [model, rate, loss === Infinity ? "diverged" : loss, rate === found.rate ? "taken" : null])
-    ),
-  };
-  const tried = "Learning rates that were tried";
-  return {
-    id: "claims",
-    title: "The paper's claims, and this run",
-    lead: [
+/** Every claim with what became of it, and the learning rates that were tried. */
+export const claims: Section<RunRecord> = {
+  id: "claims",
+  title: "The paper's claims, and this run",
+  when: ({ reproduction }) => reproduction !== null,
+  text: ({ reproduction }) => {
+    const { claims, search, trialShare } = reproduction!;
+    const rows = Object.entries(search).flatMap(([model, { trials, rate: best }]) =>
+      trials.toSorted((a, b) => a.rate - b.rate).map(({ rate, validationLoss: loss }) => [
+        ...[model, rate, loss === Infinity ? "diverged" : loss, rate === best ? "taken" : null],
+      ])
+    );
+    const head = ["model", "learning rate", "held-out loss, nats per token", ""];
+    const tried = "Learning rates that were tried";
+    return [
       claimsTable(claims),
-      markup`${foldedTable(trials, tried, `${tried} on ${percent(trialShare)} of the training`)}\n`,
-    ],
-  };
-}
+      foldedTable({ head, rows }, tried, `${tried} on ${percent(trialShare)} of the training`),
+    ];
+  },
+};

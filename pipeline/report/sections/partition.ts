@@ -1,56 +1,144 @@
-/**
- * The section of a report on the parts of the text.
- *
- * @module
- */
+// The parts of the text.
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
-import { foldedTable, markup, percent, type Table } from "../html.ts";
-import { heatPlot, sharePlot } from "../plots_routing.ts";
-import type { RunRecord } from "../read.ts";
-import type { Section } from "../section.ts";
-import { type Lacks, plural, rounded } from "./words.ts";
+import type { PartitionManifest, PartManifest } from "../../partition/manifests.ts";
+import { bars, below, beside, labelLimit, type Plot, SHARES, shownOf } from "../charts.ts";
+import { foldedTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
+import type { Section } from "../page.ts";
+import { lacking, type RunRecord } from "../read.ts";
+import { colour, HEAT_OPACITY } from "../theme.ts";
 
-/** Writes the section: the size of every part, and how parts and sources agree. */
-export function partitionSection({ partition }: RunRecord, lacks: Lacks): Section {
-  const section = { id: "partition", title: "Partition" };
-  if (!partition) return { ...section, lead: [lacks("The partition", "partition")] };
-  const { whole, parts } = partition;
-  const { sequences, tokenImbalance, nmi, regret } = whole.train;
-  const loads: Table = {
-    head: ["expert", "sequences", "tokens", "held-out sequences", "held-out tokens"],
-    rows: parts.map(({ expert, train, test }) => [
-      ...[expert, train.sequences, train.tokens],
-      ...[test?.sequences ?? null, test?.tokens ?? null],
-    ]),
-  };
-  const after = [foldedTable(loads, "Loads of the experts", "Loads")];
-  const trained = plural(sequences, "training sequence");
-  if (whole.experts === 1) {
-    const lead =
-      markup`<p>${trained}, all for the one expert; shares and sources by expert are left out.</p>`;
-    return { ...section, lead: [lead], after };
-  }
-  const { costs, method = "" } = whole.lineage;
-  const balanced = ASSIGNMENTS.get(method)?.balanced ?? false;
-  const balance = costs === undefined
-    ? `balance costs ${rounded(regret ?? 0, 4)} nats per prefix token`
-    : `balance adds ${rounded(regret ?? 0, 4)} to the mean cost of a sequence`;
-  const sources = new Set(parts.flatMap(({ train }) => Object.keys(train.sources)));
+/** What a plot shows of an expert's part. */
+type Part = {
+  train: { sources: Record<string, Pick<PartManifest["train"]["sources"][string], "sequences">> };
+};
+/** What it shows of a set of sequences. */
+type Shares = Pick<PartitionManifest["train"], "shares">;
+
+const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
+const isBalanced = ({ lineage: { method = "" } }: PartitionManifest) =>
+  ASSIGNMENTS.get(method)?.balanced ?? false;
+const sourcesOf = (
+  parts: readonly Part[],
+) => [...new Set(parts.flatMap(({ train }) => Object.keys(train.sources)))];
+
+/** Plots what each expert would get without balance, in training and in held-out text; `balanced` says whether training text was. */
+export function sharePlot(
+  { experts, train, test }: { experts: number; train: Shares; test?: Shares },
+  balanced: boolean,
+): Plot {
+  const sets = [{ name: "training", ...train }, ...test ? [{ name: "held out", ...test, hollow: true }] : []];
+  const even = 1 / experts;
   return {
-    ...section,
-    lead: [
-      markup`<p>${trained} in ${
-        balanced ? "equal" : whole.experts
-      } parts, one for each expert. The largest part has ${
-        percent(tokenImbalance)
-      } more tokens than the mean; ${
-        nmi === null
-          ? "the text has no two sources to compare experts with, so that no plot shows them"
-          : `NMI of expert and source is ${rounded(nmi, 3)}`
-      }${balanced && regret !== null ? `, and ${balance}` : null}.</p>`,
-    ],
-    plots: [sharePlot(whole, balanced), ...(sources.size > 1 ? [heatPlot(parts, balanced)] : [])],
-    after,
+    id: "shares",
+    title: "Shares of the experts without balance",
+    about: balanced
+      ? `Share of the sequences that cost each expert least. Training text is then balanced to ${
+        percent(even)
+      } each (the line); held-out text goes where it wants.`
+      : "Share of the sequences that cost each expert least: nothing balances them. The line is an equal share.",
+    ...bars({
+      title: "expert",
+      y: SHARES,
+      lines: sets.map((set) => ({ ...set, colour: colour("mixture") })),
+      values: sets.flatMap(({ name: line, shares }) => shares.map((y, e) => ({ x: String(e), y, line }))),
+      even,
+    }),
   };
 }
+
+/** Plots which expert each source's training sequences went to; `balanced` says whether they were balanced. */
+export function heatPlot(parts: readonly Part[], balanced: boolean): Plot {
+  const rows = sourcesOf(parts).sort().map((source) => {
+    const counts = parts.map(({ train }) => train.sources[source]?.sequences ?? 0);
+    return { source: sourceName(source), counts, total: sum(counts) };
+  }).sort((a, b) => b.total - a.total);
+  const [shown, more] = shownOf(rows);
+  const cells = shown.flatMap(({ source, counts, total }) =>
+    counts.map((count, expert) => {
+      const share = count / Math.max(1, total);
+      return { x: source, expert: String(expert), share, text: (100 * share).toFixed(0) };
+    })
+  );
+  const darkest = Math.max(1e-9, ...cells.map(({ share }) => share));
+  const experts = below(parts.map((_, e) => String(e)), "expert");
+  const encoding = {
+    x: { ...experts, field: "expert" },
+    y: beside(shown.map(({ source }) => source), false),
+  };
+  const depth = {
+    field: "share",
+    type: "quantitative",
+    scale: { domain: [0, darkest], range: [0.04, HEAT_OPACITY] },
+    legend: null,
+  };
+  return {
+    id: "sources-by-expert",
+    title: "Sources by expert",
+    about: `Percent of each source's training sequences that were assigned to each expert${
+      balanced ? ", after balancing" : ""
+    }; rows add up to 100, the largest source first${more}.`,
+    spec: (width) => ({
+      height: 26 * shown.length + 44,
+      data: { values: cells },
+      layer: [
+        {
+          mark: { type: "rect", color: colour("heat"), stroke: colour("paper"), strokeWidth: 1 },
+          encoding: { ...encoding, fillOpacity: depth },
+        },
+        ...(width - labelLimit(width)) / parts.length < 24
+          ? []
+          : [{ mark: { type: "text" }, encoding: { ...encoding, text: { field: "text" } } }],
+      ],
+    }),
+    table: {
+      head: ["source", "sequences", ...parts.map((_, e) => `expert ${e}`)],
+      rows: rows.map(({ source, counts, total }) => [
+        ...[source, total],
+        ...counts.map((count) => percent(count / Math.max(1, total))),
+      ]),
+    },
+  };
+}
+
+function partitionText({ whole, parts }: NonNullable<RunRecord["partition"]>) {
+  const { sequences, tokenImbalance, nmi, regret } = whole.train;
+  const trained = plural(sequences, "training sequence");
+  if (parts.length === 1) {
+    return markup`<p>${trained}, all for the one expert; shares and sources by expert are left out.</p>`;
+  }
+  const balanced = isBalanced(whole);
+  const cost = rounded(regret ?? 0, 4);
+  const balance = whole.lineage.costs === undefined
+    ? `balance costs ${cost} nats per prefix token`
+    : `balance adds ${cost} to the mean cost of a sequence`;
+  const agreement = nmi === null
+    ? "the text has no two sources to compare experts with, so that no plot shows them"
+    : `NMI of expert and source is ${rounded(nmi, 3)}`;
+  return markup`<p>${trained} in ${
+    balanced ? "equal" : parts.length
+  } parts, one for each expert. The largest part has ${
+    percent(tokenImbalance)
+  } more tokens than the mean; ${agreement}${balanced && regret !== null ? `, and ${balance}` : null}.</p>`;
+}
+
+/** The size of every part, and how parts and sources agree. */
+export const partition: Section<RunRecord> = {
+  id: "partition",
+  title: "Partition",
+  missing: (run) => [!run.partition && lacking(run, "The partition", "partition")],
+  text: ({ partition }) => partition && partitionText(partition),
+  plots: ({ partition }) => {
+    if (!partition || partition.parts.length === 1) return null;
+    const { whole, parts } = partition;
+    const balanced = isBalanced(whole);
+    return [sharePlot(whole, balanced), sourcesOf(parts).length > 1 && heatPlot(parts, balanced)];
+  },
+  tables: ({ partition }) => {
+    const rows = partition?.parts.map(({ expert, train, test }) => [
+      ...[expert, train.sequences, train.tokens, test?.sequences ?? null, test?.tokens ?? null],
+    ]);
+    const head = ["expert", "sequences", "tokens", "held-out sequences", "held-out tokens"];
+    return rows && foldedTable({ head, rows }, "Loads of the experts", "Loads");
+  },
+};

@@ -1,116 +1,183 @@
-/**
- * The section of a report on the training of experts and dense models.
- *
- * @module
- */
+// The training of experts and dense models.
 
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
-import { denseTargets } from "../../stages/train_dense.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
-import { secondsOf } from "../../run/timing.ts";
-import { routingOf, trainResult } from "../../stages/training_result.ts";
-import { foldedTable, type Html, htmlTable, markup, percent, type Table } from "../html.ts";
-import { expertName, wayName } from "../plots.ts";
-import { trainingPlots } from "../plots_training.ts";
-import type { RunRecord } from "../read.ts";
-import type { Section } from "../section.ts";
-import { bytes, type Lacks, rough, shape, spent } from "./words.ts";
+import { denseTargets } from "../../stages/train_dense.ts";
+import { routingOf } from "../../stages/training_result.ts";
+import { type Axis, curves as plotCurves, MOST_LEGEND, type Plot } from "../charts.ts";
+import { bytes, foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
+import type { Section } from "../page.ts";
+import { type Curve, lacking, type RunRecord } from "../read.ts";
+import { expertLine, type Line, wayLine } from "../theme.ts";
+import { shape, speed, spent } from "./what_ran.ts";
 
-/** Writes the section: the curves of all trainings, and which are missing. */
-export function trainingSection(
-  record: RunRecord,
-  lacks: Lacks,
-): Section {
-  const { partition, config, curves, times, alone, adopted } = record;
-  const experts = partition?.whole.experts ?? config.configuration.experts;
-  const ready = new Set([
-    ...curves.flatMap(({ expert }) => expert ?? []),
-    ...adopted.map(({ expert }) => expert),
-  ]);
-  const has = (model: string) => curves.some((curve) => curve.model === model);
-  const lead = alone.filter((expert) => !ready.has(expert))
-    .map((expert) => lacks(`Training of expert ${expert}`, "train-expert", { expert }));
-  if (alone.length === 0 && ready.size < experts) {
-    const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
-    lead.push(lacks(`Training of ${which} experts`, "train-expert", { expert: "all" }));
-  }
-  for (const { match, name, command } of denseTargets()) {
-    if (has(name) || !BASELINE_NOTES[name].sameTokens) continue;
-    lead.push(lacks(`The dense baseline with ${experts} times the ${match}`, command.task, command.with));
-  }
-  for (const { expert, from, shape: own, parameters } of adopted) {
-    lead.push(
-      markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${
-        shape(own, parameters)
-      }, trained by others.</p>`,
-    );
-  }
-  const section = { id: "training", title: "Training", lead };
-  if (curves.length === 0) return section;
-  lead.unshift(
-    markup`<p>${
-      experts === 1
-        ? "The one expert and the dense models have the same shape, see the same tokens and take the same steps."
-        : markup`Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of
-inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`
-    }${
-      has("dense-compute")
-        ? " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's."
-        : null
-    }${
-      has("switch")
-        ? " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token."
-        : null
-    } The steep beginning of the curves is cut off.</p>`,
-  );
-  const speeds: Table = {
-    head: ["model", "steps", "tokens", "time", "tokens/s"],
-    rows: curves.map(({ model, expert, points }) => {
-      const { step, tokens } = points.at(-1)!;
-      const seconds = secondsOf(times, `train-${model}`);
-      const name = expert === null ? wayName(model as Way, experts) : expertName(expert);
-      const speed = typeof seconds === "number" && seconds > 0 ? rough(tokens / seconds) : null;
-      return [name, step, tokens, spent(seconds), speed];
-    }),
+const MOST_POINTS = 150;
+/** From so many experts on, the horizontal axis is logarithmic: experts would be crowded at the left end of a linear one. */
+const CROWDED = 8;
+
+type Loss = "loss" | "validationLoss";
+
+const lineOf = ({ model, expert }: Curve, experts: number): Line =>
+  expert === null ? wayLine(model as Way, experts) : expertLine(expert);
+
+/** Takes means of neighbouring values of a curve, so that it has at most 150 of them. */
+function thinned({ points }: Curve, loss: Loss, by: "tokens" | "step", line: string) {
+  const kept = points.filter((point) => typeof point[loss] === "number" && point[by] > 0);
+  const size = Math.max(1, Math.ceil(kept.length / MOST_POINTS));
+  return Array.from({ length: Math.ceil(kept.length / size) }, (_, i) => {
+    const bin = kept.slice(i * size, (i + 1) * size);
+    return { x: bin.at(-1)![by], y: bin.reduce((sum, point) => sum + point[loss]!, 0) / bin.length, line };
+  });
+}
+
+/** Leaves out the steep beginning, which would flatten the rest: the upper limit is the 95th percentile. */
+function lossDomain(values: readonly { y: number }[]): [number, number] {
+  const losses = values.map(({ y }) => y).sort((a, b) => a - b);
+  const [low, high] = [losses[0], losses[Math.min(losses.length - 1, Math.floor(0.95 * losses.length))]];
+  const room = 0.05 * (high - low) || 0.1;
+  return [low - room, high + room];
+}
+
+/** Plots a loss of all models, against the tokens or the steps of their training. */
+function lossPlot(curves: readonly Curve[], experts: number, loss: Loss, by: "tokens" | "step"): Plot {
+  const lines = curves.map((curve) => lineOf(curve, experts));
+  const values = curves.flatMap((curve, i) => thinned(curve, loss, by, lines[i].name));
+  const kind = loss === "validationLoss" ? "Validation" : "Training";
+  const unit = by === "step" ? "steps" : by;
+  const places = values.map(({ x }) => x);
+  const title = `training ${unit} of the model`;
+  const x = experts < CROWDED ? { title, zero: true, format: "~s" } : {
+    title: `${title} (logarithmic)`,
+    log: 10,
+    domain: [Math.min(...places), Math.max(...places)],
+    format: "~s",
   };
+  const key = lines.length > MOST_LEGEND
+    ? " Coloured: the experts; thick, black or white: the dense models, that of more steps grey and dashed."
+    : "";
   return {
-    ...section,
-    plots: trainingPlots(curves, experts),
-    after: [...switchRouting(record), foldedTable(speeds, "Time of trainings", "Time and speed")],
+    id: `${kind.toLowerCase()}-loss-by-${unit}`,
+    title: `${kind} loss against ${unit}`,
+    about: loss === "validationLoss"
+      ? `Mean loss on held-out text: of an expert on the held-out sequences that are routed to it, of a dense model on all, against the ${unit} it has trained on. Experts' and dense losses are of different texts.${key}`
+      : `Mean loss of the training text of each model, against the ${unit} it has trained on${
+        by === "step" ? " (with a larger batch, a step is of more tokens)" : ""
+      }.${key}`,
+    half: true,
+    ...plotCurves({
+      x: x as Axis,
+      y: { title: "nats per predicted token", domain: lossDomain(values) },
+      lines,
+      values,
+    }),
+    table: {
+      head: ["model", "steps", "tokens", "first", "last", "lowest"],
+      rows: curves.map(({ points }, i) => {
+        const losses = points.flatMap((point) => point[loss] ?? []);
+        const { step, tokens } = points.at(-1)!;
+        const lowest = losses.length === 0 ? null : Math.min(...losses);
+        return [lines[i].name, step, tokens, losses[0] ?? null, losses.at(-1) ?? null, lowest];
+      }),
+    },
   };
 }
 
-/**
- * Writes how the Switch Transformer chose experts for tokens at the beginning, in the middle and at the end of its training, and what
- * memory it takes beside the mixture; nothing where none is trained.
- */
-function switchRouting({ curves, manifests, config, path }: RunRecord): Html[] {
+/** Plots training and validation loss, against tokens and against steps. */
+export function trainingPlots(curves: readonly Curve[], experts: number): Plot[] {
+  return (["loss", "validationLoss"] as const)
+    .filter((loss) => curves.some(({ points }) => points.some((point) => typeof point[loss] === "number")))
+    .flatMap((loss) => (["tokens", "step"] as const).map((by) => lossPlot(curves, experts, loss, by)));
+}
+
+/** Says how the Switch Transformer chose experts for tokens at the beginning, in the middle and at the end of its training. */
+function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
   const points = curves.find(({ model }) => model === "switch")?.points ?? [];
   const lines = points.flatMap(({ step, reports }) => reports ? [{ step, reports }] : []);
-  if (lines.length === 0) return [];
+  if (lines.length === 0) return null;
   const { expertLayers: layers } = config.configuration;
-  const shown = [...new Set([0, lines.length >> 1, lines.length - 1])].map((i) => lines[i]);
-  const table: Table = {
-    head: ["step", "balance", "tokens that no expert took"],
-    rows: shown.map(({ step, reports }) => {
-      const { balance, dropped } = routingOf(reports, { layers });
-      return [step, balance.toFixed(3), percent(dropped)];
-    }),
-  };
-  const made = manifests["train-switch"];
-  const memory = made && trainResult(made, path).cost?.memory;
-  return [
-    markup`<p>How the Switch Transformer chose an expert for every token, over all layers. The balance is 1 where every
+  const rows = [...new Set([0, lines.length >> 1, lines.length - 1])].map((i) => {
+    const { balance, dropped } = routingOf(lines[i].reports, { layers });
+    return [lines[i].step, balance.toFixed(3), percent(dropped)];
+  });
+  const { inference = 0, expertInference = 0, routing } = switchCost?.memory ?? {};
+  const beside = routing
+    ? `the mixture ${bytes(expertInference + routing)}: one expert and all routers`
+    : `one expert ${bytes(expertInference)}`;
+  return markup`<p>How the Switch Transformer chose an expert for every token, over all layers. The balance is 1 where every
 expert gets as many tokens, and the number of experts where one gets all. Tokens beyond what an expert takes in training are
-taken by none.${
-      memory
-        ? ` To generate, it takes ${bytes(memory.inference)} of memory, ${
-          memory.routing
-            ? `the mixture ${bytes(memory.expertInference + memory.routing)}: one expert and all routers`
-            : `one expert ${bytes(memory.expertInference)}`
-        }.`
-        : null
-    }</p>\n`,
-    htmlTable(table, "Routing in the Switch Transformer"),
-  ];
+taken by none.${switchCost && ` To generate, it takes ${bytes(inference)} of memory, ${beside}.`}</p>
+${
+    htmlTable(
+      { head: ["step", "balance", "tokens that no expert took"], rows },
+      "Routing in the Switch Transformer",
+    )
+  }`;
 }
+
+const expertsOf = ({ partition, config }: RunRecord) =>
+  partition?.whole.experts ?? config.configuration.experts;
+
+/** The curves of all trainings. */
+export const training: Section<RunRecord> = {
+  id: "training",
+  title: "Training",
+  missing: (run) => {
+    const { curves, alone, adopted } = run;
+    const experts = expertsOf(run);
+    const ready = new Set([
+      ...curves.flatMap(({ expert }) => expert ?? []),
+      ...adopted.map(({ expert }) => expert),
+    ]);
+    const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
+    const dense = denseTargets().filter(({ name }) =>
+      BASELINE_NOTES[name].sameTokens && !curves.some(({ model }) => model === name)
+    );
+    return [
+      ...alone.filter((expert) => !ready.has(expert))
+        .map((expert) => lacking(run, `Training of expert ${expert}`, "train-expert", { expert })),
+      alone.length === 0 && ready.size < experts &&
+      lacking(run, `Training of ${which} experts`, "train-expert", { expert: "all" }),
+      ...dense.map(({ match, command }) =>
+        lacking(run, `The dense baseline with ${experts} times the ${match}`, command.task, command.with)
+      ),
+    ];
+  },
+  text: (run) => {
+    const { curves, adopted } = run;
+    const experts = expertsOf(run);
+    const has = (name: string) => curves.some(({ model }) => model === name);
+    const models =
+      `Every expert trains alone, on its part. Expert and dense models have the same shape, so the same cost of \
+inference; a dense model sees all the tokens, in batches ${experts} times as large or in ${experts} times the steps.`;
+    return [
+      curves.length > 0 && markup`<p>${models}${
+        has("dense-compute") &&
+        " The larger dense model sees fewer tokens, as its training costs as many FLOPs as the mixture's."
+      }${
+        has("switch") &&
+        " The Switch Transformer has as many experts in every layer, all in memory, and chooses one for every token."
+      } The steep beginning of the curves is cut off.</p>`,
+      adopted.map(({ expert, from, shape: own, parameters }) =>
+        markup`<p>Expert ${expert} was adopted from <code>${from}</code>: ${
+          shape(own, parameters)
+        }, trained by others.</p>`
+      ),
+    ];
+  },
+  plots: (run) => trainingPlots(run.curves, expertsOf(run)),
+  tables: (run) => {
+    if (run.curves.length === 0) return null;
+    const rows = run.curves.map((curve) => {
+      const { step, tokens } = curve.points.at(-1)!;
+      return [
+        lineOf(curve, expertsOf(run)).name,
+        step,
+        tokens,
+        spent(curve.seconds),
+        speed(tokens, curve.seconds),
+      ];
+    });
+    const head = ["model", "steps", "tokens", "time", "tokens/s"];
+    return [switchRouting(run), foldedTable({ head, rows }, "Time of trainings", "Time and speed")];
+  },
+};

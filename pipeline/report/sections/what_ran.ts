@@ -1,91 +1,94 @@
-/**
- * The section of a report that says what ran: text, models, settings and stages.
- *
- * @module
- */
+// What ran: text, models, settings and stages.
 
 import { setting, type Words, wordText } from "../../../kernels/errors.ts";
 import type { Cost } from "../../cost/cost.ts";
+import type { ModelConfig } from "../../model/shape.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
+import { duration } from "../../run/duration.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
-import { type Content, foldedTable, markup, number, type Table, unbroken } from "../html.ts";
-import type { Manifest } from "../../run/manifest.ts";
-import { secondsOf } from "../../run/timing.ts";
-import type { RunRecord } from "../read.ts";
-import type { Section } from "../section.ts";
-import { bytes, plural, rough, shape, spent } from "./words.ts";
+import { bytes, type Content, foldedTable, markup, number, plural, rough, unbroken } from "../html.ts";
+import type { Section } from "../page.ts";
+import type { RunRecord, Spent } from "../read.ts";
 
-/** Writes the section: facts about text, models and machine, then all settings and stages; `words` says how settings are worded. */
-export function whatRanSection({ config, manifests, times }: RunRecord, cost: Cost, words?: Words): Section {
-  const { configuration, versions, adapter } = config;
-  const of = (stage: string, name: string) => {
-    const value = manifests[stage]?.result[name];
-    return typeof value === "number" ? number(value) : null;
-  };
-  const tokens = (name: string) => of("tokenize", name);
-  const kind = PARTITIONERS.get(configuration.partitioner);
-  const facts: [string, Content][] = [
-    ["text", configuration.input.length === 0 ? "the embedded corpus" : configuration.input.join(", ")],
-    ["documents", tokens("documents") ?? of("corpus", "documents")],
+/** Writes the size of a model: parameters, width, layers and heads. */
+export function shape(
+  { hidden, layers, heads }: Pick<ModelConfig, "hidden" | "layers" | "heads">,
+  parameters: number,
+): string {
+  const parts = [`width ${hidden}`, plural(layers, "layer"), plural(heads, "head")];
+  return `${number(parameters)} parameters (${parts.join(", ")})`;
+}
+
+/** Writes how long something took. */
+export const spent = (seconds: Spent): string | null =>
+  typeof seconds === "number" ? duration(seconds) : seconds ?? null;
+
+/** Gives how many of something were done in a second; null where the time is not known. */
+export const speed = (count: number, seconds: Spent): number | null =>
+  typeof seconds === "number" && seconds > 0 ? rough(count / seconds) : null;
+
+function stageSpeed({ counts, seconds }: RunRecord["stages"][number]): string | null {
+  const unit = ["tokens", "sequences", "documents"].find((name) => name in counts);
+  const rate = unit === undefined ? null : speed(counts[unit], seconds);
+  return rate === null ? null : `${number(rate)} ${unit}/s`;
+}
+
+function facts({ config, stages, cost }: RunRecord & { cost: Cost }): [string, Content][] {
+  const { configuration: settings, versions, adapter } = config;
+  const counts = (stage: string) => stages.find((one) => one.stage === stage)?.counts;
+  const tokens = counts("tokenize");
+  const documents = (tokens ?? counts("corpus"))?.documents;
+  const kind = PARTITIONERS.get(settings.partitioner);
+  const how = settings.routers === ""
+    ? `${plural(settings.rounds, "EM round")}, prefix of ${settings.prefix} tokens`
+    : `taken from ${settings.routers}`;
+  return [
+    ["text", settings.input.join(", ") || "the embedded corpus"],
+    ["documents", documents === undefined ? null : number(documents)],
     [
       "tokens",
-      tokens("tokens") &&
-      `${tokens("tokens")}, of a vocabulary of ${tokens("vocabulary")}; ${
-        tokens("trainSequences")
-      } training and ${tokens("testSequences")} held-out sequences of at most ${
-        number(configuration.sequenceLength)
+      tokens &&
+      `${number(tokens.tokens)}, of a vocabulary of ${number(tokens.vocabulary)}; ${
+        number(tokens.trainSequences)
+      } training and ${number(tokens.testSequences)} held-out sequences of at most ${
+        number(settings.sequenceLength)
       }`,
     ],
-    ["experts", `${configuration.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
-    configuration.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
+    ["experts", `${settings.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
+    settings.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
       "routers",
-      `${configuration.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${
-        configuration.routers === ""
-          ? `${plural(configuration.rounds, "EM round")}, prefix of ${configuration.prefix} tokens`
-          : `taken from ${configuration.routers}`
-      }`,
+      `${settings.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${how}`,
     ],
-    ["seed", String(configuration.seed)],
+    ["seed", String(settings.seed)],
     ["adapter", adapter && `${adapter.description} (${adapter.kind})`],
     ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
-  const stages: Table = {
-    head: ["stage", "time", "speed", "files", "size", "key"],
-    rows: Object.values(manifests).map(({ stage, outputs, key, result }) => {
-      const sizes = Object.values(outputs).map((file) => file.bytes);
-      const seconds = secondsOf(times, stage);
-      return [
-        ...[stage, spent(seconds), speedOf(result, seconds)],
-        ...[sizes.length, bytes(sizes.reduce((a, b) => a + b, 0)), key.slice(0, 12)],
-      ];
-    }),
-  };
-  const settings: Table = {
-    head: ["setting", "value", "meaning"],
-    rows: FIELD_NAMES.filter((name) => name in configuration).map((name) => [
+}
+
+/** Facts about text, models and machine, then all settings and stages. */
+export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
+  id: "what-ran",
+  title: "What ran",
+  text: (run) => {
+    const { config: { configuration }, stages, words } = run;
+    const told = facts(run).filter(([, value]) => value)
+      .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`);
+    const settings = FIELD_NAMES.filter((name) => name in configuration).map((name) => [
       unbroken(wordText([setting(name)], words)),
       [configuration[name]].flat().join(", ") || "none",
       unbroken(wordText(FIELDS[name].help, words)),
-    ]),
-  };
-  return {
-    id: "what-ran",
-    title: "What ran",
-    lead: [
-      markup`<dl>\n${
-        facts.filter(([, value]) => value)
-          .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`)
-      }</dl>\n`,
-      foldedTable(settings, "Settings", "All settings"),
-      foldedTable(stages, "Stages", "Stages that are complete"),
-    ],
-  };
-}
-
-/** Says how much of what a stage counts it did in a second: tokens, or else sequences or documents. */
-function speedOf(result: Manifest["result"], seconds: ReturnType<typeof secondsOf>): string | null {
-  const unit = ["tokens", "sequences", "documents"].find((name) => typeof result[name] === "number");
-  return unit && typeof seconds === "number" && seconds > 0
-    ? `${number(rough(Number(result[unit]) / seconds))} ${unit}/s`
-    : null;
-}
+    ]);
+    const rows = stages.map((one) => [
+      ...[one.stage, spent(one.seconds), stageSpeed(one), one.files, bytes(one.bytes), one.key.slice(0, 12)],
+    ]);
+    return [
+      markup`<dl>\n${told}</dl>\n`,
+      foldedTable({ head: ["setting", "value", "meaning"], rows: settings }, "Settings", "All settings"),
+      foldedTable(
+        { head: ["stage", "time", "speed", "files", "size", "key"], rows },
+        "Stages",
+        "Stages that are complete",
+      ),
+    ];
+  },
+};

@@ -7,7 +7,7 @@
 import { paperPair } from "../../cost/paper.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
-import { wayLine, wayName } from "../../report/plots.ts";
+import { wayLine, wayName } from "../../report/theme.ts";
 import { gainClaim, paperOn } from "../claims.ts";
 import { perplexitiesPlot, type Scored } from "./plots.ts";
 import {

@@ -6,8 +6,8 @@
  */
 
 import { gainText } from "../../evaluation/evaluation.ts";
-import { across, lineEncoding, ordinal, type Plot, quantity, wayLine } from "../../report/plots.ts";
-import { colour } from "../../report/theme.ts";
+import { curves, type Plot } from "../../report/charts.ts";
+import { wayLine } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { gainClaim, paperGain, paperGrowth } from "../claims.ts";
 import { allAhead, ownTextOf } from "./own_text.ts";
@@ -210,26 +210,18 @@ function gainsPlot(outcomes: readonly Outcome[]): Plot {
     title: "Gain of the mixture by number of experts",
     about:
       "How much lower the mixture's perplexity is than a dense model's, with its 95% interval. Every expert sees as many tokens, so that more experts see more in all, and so do the dense models. Above zero the mixture is better.",
-    size: "full",
-    spec: (width) => {
-      const x = ordinal("experts", { title: "experts", axis: { labelAngle: 0 } });
-      const looks = lineEncoding("over", lines, width);
-      return {
-        height: 260,
-        data: { values },
-        layer: [
-          { mark: { type: "rule", color: colour("line") }, encoding: { y: { datum: 0 } } },
-          {
-            mark: { type: "rule", strokeWidth: 1.5 },
-            encoding: { x, y: quantity("low"), y2: { field: "high" }, color: looks.color },
-          },
-          {
-            mark: { type: "line", point: true },
-            encoding: { x, y: quantity("percent", across("lower by, %")), ...looks },
-          },
-        ],
-      };
-    },
+    ...curves({
+      x: { title: "experts", log: 2, ticks: EXPERTS },
+      y: { title: "lower by, %", zero: true },
+      lines,
+      values: values.map(({ experts, over, percent, low, high }) => ({
+        x: experts,
+        y: percent,
+        low,
+        high,
+        line: over,
+      })),
+    }),
     table: {
       head: ["experts", "over", "lower by, %", "95% from", "to"],
       rows: values.map(({ experts, over, percent, low, high }) => [experts, over, percent, low, high]),

@@ -6,18 +6,9 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { atPrefix, type Score } from "../../evaluation/evaluation.ts";
-import {
-  across,
-  beside,
-  expertLine,
-  lineEncoding,
-  noGrid,
-  type Plot,
-  POINT,
-  quantity,
-  wayLine,
-} from "../../report/plots.ts";
-import { colour } from "../../report/theme.ts";
+import { dots, PERPLEXITY, type Plot } from "../../report/charts.ts";
+import { byPrefix } from "../../report/sections/prefixes.ts";
+import { expertLine, wayLine } from "../../report/theme.ts";
 import type { Outcome } from "./study.ts";
 
 /** A point of a plot: its name, and its score. */
@@ -28,35 +19,15 @@ export interface Scored extends Pick<Score, "perplexity" | "low" | "high"> {
 
 /** Plots perplexities with their 95% intervals, one below the other. */
 export function perplexitiesPlot(id: string, title: string, about: string, scored: readonly Scored[]): Plot {
-  const y = beside("label", scored.map(({ label }) => label), { grid: true, domain: false });
-  const scale = { zero: false, padding: 14 };
   return {
     id,
     title,
     about: `${about} Perplexity of held-out text with its 95% interval; lower is better.`,
-    size: "full",
-    spec: () => ({
-      height: 28 * scored.length + 40,
-      data: { values: scored },
-      layer: [
-        {
-          mark: { type: "rule", strokeWidth: 1.5, color: colour("mixture") },
-          encoding: {
-            y,
-            x: quantity("low", { scale, axis: { title: "perplexity", tickCount: 6 } }),
-            x2: { field: "high" },
-          },
-        },
-        {
-          mark: { ...POINT, size: 70, color: colour("mixture") },
-          encoding: { y, x: quantity("perplexity", { scale }) },
-        },
-      ],
+    ...dots({
+      title: "run",
+      x: PERPLEXITY,
+      values: scored.map(({ label, perplexity, low, high }) => ({ x: label, y: perplexity, low, high })),
     }),
-    table: {
-      head: ["run", "perplexity", "95% from", "to"],
-      rows: scored.map(({ label, perplexity, low, high }) => [label, perplexity, low, high]),
-    },
   };
 }
 
@@ -77,41 +48,22 @@ export function prefixesPlot(
   outcomes: readonly Outcome[],
   { shortest = 1, longest = Infinity }: { shortest?: number; longest?: number } = {},
 ): Plot {
-  const mixtures = outcomes.flatMap(({ setup, evaluation }) =>
-    evaluation.prefixes.filter(({ prefix }) => prefix >= shortest && prefix <= longest)
-      .map((row) => ({ ...row, run: setup.label }))
-  );
-  const lengths = [...new Set(mixtures.map(({ prefix }) => prefix))].sort((a, b) => a - b);
+  const lines = outcomes.map(({ setup, evaluation }, i) => ({
+    ...expertLine(i),
+    name: setup.label,
+    width: 2,
+    scores: evaluation.prefixes.filter(({ prefix }) => prefix >= shortest && prefix <= longest),
+  }));
+  const lengths = [...new Set(lines.flatMap(({ scores }) => scores.map(({ prefix }) => prefix)))].sort((
+    a,
+    b,
+  ) => a - b);
   const levels = baselinesOf(outcomes.find((outcome) => baselinesOf(outcome).length > 0) ?? outcomes[0]);
-  const level = levels.flatMap(({ line, perplexity }) =>
-    lengths.map((prefix) => ({ prefix, perplexity, run: line.name }))
-  );
-  const lines = [
-    ...outcomes.map(({ setup }, i) => ({ ...expertLine(i), name: setup.label, width: 2 })),
-    ...levels.map(({ line }) => line),
-  ];
   return {
     id,
     title,
     about: `${about} Perplexity of held-out text where so many tokens route; lower is better.`,
-    size: "full",
-    spec: (width) => {
-      const encoding = {
-        x: quantity("prefix", {
-          scale: { type: "log", base: 2, domain: [lengths[0], lengths.at(-1)], nice: false },
-          axis: noGrid("tokens of the routing prefix", { values: lengths, format: "d" }),
-        }),
-        y: quantity("perplexity", { scale: { zero: false }, axis: across("perplexity", { tickCount: 6 }) }),
-        ...lineEncoding("run", lines, width),
-      };
-      return {
-        height: 300,
-        layer: [
-          { data: { values: level }, mark: "line", encoding },
-          { data: { values: mixtures }, mark: { type: "line", point: true }, encoding },
-        ],
-      };
-    },
+    ...byPrefix(lines, levels.map(({ line, perplexity }) => ({ ...line, perplexity }))),
     table: {
       head: ["run", ...lengths.map(String)],
       rows: [

@@ -6,11 +6,9 @@
 
 import * as v from "valibot";
 import type { Words } from "../../../kernels/errors.ts";
-import { drawPlots } from "../../report/drawn.ts";
-import { type Html, htmlTable, markup, type Table } from "../../report/html.ts";
-import { page } from "../../report/page.ts";
+import { htmlTable, markup, type Table } from "../../report/html.ts";
+import { page, type Section } from "../../report/page.ts";
 import { CLAIM } from "../../report/reproduction.ts";
-import type { Section } from "../../report/section.ts";
 import { claimsTable } from "../../report/sections/claims.ts";
 import { jsonText, removeIfThere, writeAtomic } from "../../run/files.ts";
 import { readJson } from "../../run/schema.ts";
@@ -87,8 +85,6 @@ export async function writeResults(
   }));
   await removeIfThere(`${root}/studies.json`); // it stands for all the rest
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
-  const sections = [...results.map(sectionOf), VERDICTS_SECTION];
-  const { drawn } = await drawPlots(sections, { plots: `${root}/plots`, signal, onWarning });
   const { paper, own } = verdictsOf(results.flatMap(({ findings }) => findings.claims));
   const frame = {
     title: "The paper's comparison at a small size",
@@ -96,12 +92,14 @@ export async function writeResults(
       .trim(),
     task: "reproduce",
     from: "the runs of the studies",
+    figures: [
+      [`${paper.no} of ${paper.all}`, "claims of the paper do not hold"],
+      [`${own.no} of ${own.all}`, "questions of our own are answered no"],
+    ] as const,
   };
-  const verdicts: [string, string][] = [
-    [`${paper.no} of ${paper.all}`, "claims of the paper do not hold"],
-    [`${own.no} of ${own.all}`, "questions of our own are answered no"],
-  ];
-  await writeAtomic(`${root}/report.html`, page(frame, { figures: verdicts, sections }, drawn, words));
+  const sections = [...results.map(sectionOf), VERDICTS_SECTION];
+  const { html } = await page(frame, sections, null, { plots: `${root}/plots`, words, signal, onWarning });
+  await writeAtomic(`${root}/report.html`, html);
   await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
 }
 
@@ -123,18 +121,17 @@ function evaluatedOn({ adapters, runs }: StudyResult): string {
 
 function sectionOf(result: StudyResult): Section {
   const { study, findings } = result;
-  const lead: Html[] = [
-    markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
-    claimsTable(findings.claims),
-  ];
   return {
     id: study.name,
     title: study.title,
-    lead,
-    plots: findings.plots,
-    after: [
+    text: () => [
+      markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
+      claimsTable(findings.claims),
+    ],
+    plots: () => findings.plots,
+    tables: () => [
       htmlTable(findings.table, study.title),
-      ...findings.note === undefined ? [] : [markup`<p>${findings.note}</p>\n`],
+      findings.note !== undefined && markup`<p>${findings.note}</p>\n`,
     ],
   };
 }
@@ -142,7 +139,7 @@ function sectionOf(result: StudyResult): Section {
 const VERDICTS_SECTION: Section = {
   id: "verdicts",
   title: VERDICTS_TITLE,
-  lead: VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
+  text: () => VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
 };
 
 /** Writes all findings as Markdown: settings, every study's question, claims and table, and what a verdict takes. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { heatPlot } from "../../report/plots_routing.ts";
+import { heatPlot } from "../../report/sections/partition.ts";
 import { routingClaims, type RoutingCost } from "../claims.ts";
 import { digitsText, type Outcome, percentText, scoreText, setupsByExperts, type Study } from "./study.ts";
 

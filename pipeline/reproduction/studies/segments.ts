@@ -6,7 +6,7 @@
  */
 
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { segmentPlot } from "../../report/plots_evaluation.ts";
+import { segmentPlot } from "../../report/sections/evaluation.ts";
 import { allAhead, ownTextOf } from "./own_text.ts";
 import { percentText, seedsTo, setupOf, type Study } from "./study.ts";
 

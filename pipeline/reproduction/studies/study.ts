@@ -6,7 +6,7 @@
 
 import { atPrefix, type Gain, sideOf, type Way } from "../../evaluation/evaluation.ts";
 import type { Table } from "../../report/html.ts";
-import type { Plot } from "../../report/plots.ts";
+import type { Plot } from "../../report/charts.ts";
 import type { Claim, Searched } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import type { EvaluateRunOptions } from "../../stages/evaluate_run.ts";

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { compareRuns, shortNames } from "../../../pipeline/comparison/compare.ts";
+import { shortNames } from "../../../pipeline/comparison/compare.ts";
+import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { writeDescription } from "../../../pipeline/partition/folder.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { changeEvaluation, writeComparedRun } from "./support.ts";
@@ -138,22 +139,6 @@ Deno.test("compareRuns() compares the sources that all evaluated runs share, in 
       sources: [{ ...own.sources[0], source: "", tokens: own.tokens }],
     }));
     assertEquals(await compared(a, b), [{ a: 1, b: 0 }, [""], [], []]); // without labels all text is one source
-  });
-});
-
-Deno.test("compareRuns() compares runs that hold a partition alone", async () => {
-  await inFolder(async (folder) => {
-    const runs = ["a", "b"].map((name) => `${folder}/${name}`);
-    for (const run of runs) {
-      await writeComparedRun(run);
-      for (const path of ["metrics", "evaluation.json", "reproduction.json"]) {
-        await Deno.remove(`${run}/${path}`, { recursive: true });
-      }
-    }
-    const { runs: compared } = await compareRuns({ runs, output: `${folder}/compare.html` });
-    for (const { partition, rounds, expertTokens, evaluation, wins } of compared) {
-      assertEquals([partition!.nmi, rounds, expertTokens, evaluation, wins], [0.358, [], null, null, null]);
-    }
   });
 });
 

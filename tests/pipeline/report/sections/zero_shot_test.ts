@@ -3,7 +3,7 @@ import { InputError, wordText } from "../../../../kernels/errors.ts";
 import type { ZeroShotResult } from "../../../../pipeline/evaluation/choices/results.ts";
 import { markup } from "../../../../pipeline/report/html.ts";
 import { readRun } from "../../../../pipeline/report/read.ts";
-import { zeroShotSection } from "../../../../pipeline/report/sections/zero_shot.ts";
+import { zeroShot } from "../../../../pipeline/report/sections/zero_shot.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { writeRun } from "../support.ts";
 
@@ -32,10 +32,10 @@ function resultOf(task: string, ahead: number, more: Partial<ZeroShotResult> = {
   } as ZeroShotResult;
 }
 
-Deno.test("zeroShotSection() tells what every task came to, and against each dense model; none where none was asked", () =>
+Deno.test("the section of zero-shot tasks tells what every task came to, and against each dense model; none where none was asked", () =>
   inFolder(async (run) => {
     await writeRun(run);
-    assertEquals(zeroShotSection(await readRun(run)), []);
+    assertEquals(zeroShot.when!(await readRun(run)), false);
     await Deno.mkdir(`${run}/zero-shot`);
     const perplexity = {
       ways: { mixture: { acc: measure(0.25), perplexity: { ...measure(80), low: 70, high: 90 } } },
@@ -51,8 +51,7 @@ Deno.test("zeroShotSection() tells what every task came to, and against each den
     await Deno.writeTextFile(`${run}/zero-shot/notes.json`, "of the user");
     const record = await readRun(run);
     assertEquals(record.zeroShot.map(({ task }) => task), ["shuffled_words", "piqa", "lambada_openai"]);
-    const [{ lead }] = zeroShotSection(record);
-    const page = markup`${lead}`.text.replaceAll("\n", " ");
+    const page = markup`${zeroShot.text(record)}`.text.replaceAll("\n", " ");
     assertStringIncludes(page, "3 tasks of questions");
     assertStringIncludes(
       page,

@@ -1,0 +1,209 @@
+import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes, fail } from "@std/assert";
+import { curves, dots, type Plot } from "../../../pipeline/report/charts.ts";
+import { drawPlot } from "../../../pipeline/report/draw.ts";
+import { overheadPlot } from "../../../pipeline/report/sections/costs.ts";
+import {
+  gainPlot,
+  perplexityPlot,
+  segmentPlot,
+  sourcePlot,
+} from "../../../pipeline/report/sections/evaluation.ts";
+import { mixingPlots, reliabilityPlots } from "../../../pipeline/report/sections/mixing.ts";
+import { heatPlot, sharePlot } from "../../../pipeline/report/sections/partition.ts";
+import { prefixPlots, routedByPlot } from "../../../pipeline/report/sections/prefixes.ts";
+import { trainingPlots } from "../../../pipeline/report/sections/training.ts";
+import { colour, wayLine } from "../../../pipeline/report/theme.ts";
+import { evaluationOf, routedByOf, SHAPE } from "./support.ts";
+
+const SAID = { id: "x", title: "A title", about: "What it shows." };
+const X = { title: "x" };
+const Y = { title: "y" };
+const draw = (plot: Plot, width = 720) => drawPlot(plot, { width, id: "x", onWarning: fail });
+const evaluation = evaluationOf(SHAPE);
+
+/** Gives the extents of a drawing's bars of one colour, in their order. */
+function boxes(svg: string, name: string): { width: number; height: number }[] {
+  const paths = [...svg.matchAll(/<path[^>]* d="M[\d.]+,[^h]+h([\d.]+)v([\d.]+)h-[\d.]+Z"[^>]*>/g)];
+  return paths.filter(([tag]) => tag.includes(`fill="${colour(name)}"`))
+    .map(([, width, height]) => ({ width: Number(width), height: Number(height) }));
+}
+
+/** Gives the colours of a drawing's points, in their order. */
+const points = (svg: string) =>
+  [...svg.matchAll(/<path[^>]* d="M[^"]*A[^"]*" fill="var\(--([\w-]+)\)"/g)].map(([, name]) => name);
+
+Deno.test("bars are as long as the values that they show, and every one has its line's colour", async () => {
+  const svg = await draw(segmentPlot(evaluation));
+  const [mixture, dense] = (["mixture", "dense"] as const).map((way) => boxes(svg, way));
+  assertEquals([mixture.length, dense.length], [SHAPE.experts, SHAPE.experts]);
+  const unit = mixture[0].height / evaluation.segments[0].perplexity.mixture!;
+  evaluation.segments.forEach(({ perplexity }, e) => {
+    assert(Math.abs(mixture[e].height / unit - perplexity.mixture!) < 0.1);
+    assert(Math.abs(dense[e].height / unit - perplexity.dense!) < 0.1);
+  });
+  const [right] = reliabilityPlots(evaluation);
+  const { bins } = evaluation.reliability!;
+  const shown = boxes(await draw(right, 348), "mixture").map(({ width }) => width);
+  assertEquals(shown.length, bins.length);
+  shown.forEach((width, i) => assert(Math.abs(width / shown[0] - bins[i].right / bins[0].right) < 0.01));
+});
+
+Deno.test("every plot draws a model in its own colour, and nothing else in it, at every width", async () => {
+  const experts = ["e0", "e1", "e2", "e3"];
+  const dense = ["dense", "dense-steps"];
+  const lines = (["mixture", "dense"] as const).map((way) => ({
+    ...wayLine(way, 4),
+    of: (one: typeof evaluation.sources[number]) => one.perplexity[way],
+  }));
+  const expected: [plot: Plot, models: string[]][] = [
+    [perplexityPlot(evaluation), ["mixture", ...dense, "oracle"]],
+    [gainPlot(evaluation), dense],
+    [segmentPlot(evaluation), ["mixture", ...dense]],
+    [sourcePlot(evaluation.sources, lines, "Perplexity of", {}), ["mixture", "dense"]],
+    [prefixPlots(evaluation)[0], ["mixture", ...dense]],
+    [routedByPlot(evaluation, routedByOf(evaluation)), ["mixture", "random"]],
+    ...mixingPlots(evaluation).map((plot): [Plot, string[]] => [plot, ["mixture"]]),
+    [trainingPlots(CURVES, 4)[0], [...experts, ...dense]],
+    [sharePlot({ experts: 2, train: { shares: [0.4, 0.6] }, test: { shares: [0.5, 0.5] } }, true), [
+      "mixture",
+    ]],
+    [overheadPlot([{ model: "a", experts: 4, training: [1, 0.1], inference: [1, 0.2] }]), ["mixture"]],
+  ];
+  for (const [plot, models] of expected) {
+    for (const width of [348, 720]) {
+      const svg = await draw(plot, width);
+      const drawn = new Set(
+        [...svg.matchAll(/var\(--(mixture|dense|dense-steps|oracle|random|e\d)\)/g)].map(([, name]) => name),
+      );
+      assertEquals([...drawn].sort(), [...models].sort(), `${plot.id} at ${width}`);
+      for (const [, id] of svg.matchAll(/ id="([^"]*)"/g)) assertMatch(id, /^x-/);
+      for (const [, id] of svg.matchAll(/url\(#([^)]*)\)/g)) assertStringIncludes(svg, ` id="${id}"`);
+      assertFalse(/class=|NaN|undefined/.test(svg), plot.id);
+    }
+  }
+});
+
+const CURVES = ["expert-00", "expert-01", "expert-02", "expert-03", "dense", "dense-steps"].map((
+  model,
+  i,
+) => ({
+  model,
+  expert: i < 4 ? i : null,
+  points: [{ step: 10, tokens: 1, loss: 2 }, { step: 20, tokens: 2, loss: 1 }],
+}));
+
+Deno.test("legends of lines show each model's dashes and width, over 24 pixels or more", async () => {
+  for (const plot of [trainingPlots(CURVES, 4)[0], prefixPlots(evaluation)[0]]) {
+    const svg = await draw(plot, 348);
+    for (const [model, dash] of [["dense", "1,0"], ["dense-steps", "7,4"]]) {
+      const paths = [...svg.matchAll(/<(?:path|line)[^>]*>/g)].map(([tag]) => tag)
+        .filter((tag) =>
+          tag.includes(`stroke="var(--${model})"`) && tag.includes(`stroke-dasharray="${dash}"`)
+        );
+      assertEquals(
+        paths.filter((tag) => tag.includes(`stroke-width="2.5"`)).length,
+        2,
+        `${plot.id}: ${paths}`,
+      );
+      const [, from, to] = / d="M(-[\d.]+),0L([\d.]+),0"/.exec(paths.join())!;
+      assert(Number(to) - Number(from) >= 24, `${plot.id}: ${from} to ${to}`);
+    }
+  }
+});
+
+Deno.test("curves() dots a line of few points, but none above the scale, and joins the rest", async () => {
+  const lines = (["dense", "mixture"] as const).map((way) => wayLine(way, 4));
+  const line = (name: string, count: number) =>
+    Array.from({ length: count }, (_, i) => ({ x: i + 1, y: i === 0 ? 9 : 1, line: name }));
+  const values = [...line(lines[0].name, 3), ...line(lines[1].name, 100)];
+  const svg = await draw({ ...SAID, ...curves({ x: X, y: { ...Y, domain: [0, 4] }, values, lines }) });
+  assertEquals(points(svg), ["dense", "dense"]);
+  const alone = await draw({ ...SAID, ...curves({ x: X, y: Y, values: [{ x: 1, y: 2 }] }) });
+  assertEquals(points(alone), ["mixture"]); // no line shows it
+});
+
+Deno.test("values that are all equal are drawn, and null is not", async () => {
+  const flat = [1, 2].map((x) => ({ x, y: 5 }));
+  assertEquals(points(await draw({ ...SAID, ...curves({ x: X, y: Y, values: flat }) })).length, 2);
+  const none = [{ x: "a", y: 0, low: 0, high: 0 }, { x: "b", y: null }];
+  const plot = { ...SAID, ...dots({ title: "name", x: X, values: none, zero: true }) };
+  assertEquals(points(await draw(plot)).length, 1);
+  assertEquals(plot.table.rows, [["a", 0, 0, 0], ["b", null, null, null]]);
+});
+
+Deno.test("dots() shows the first 24 names, and its table all, with intervals and more columns", () => {
+  const values = Array.from({ length: 30 }, (_, i) => ({ x: `name ${i}`, y: i, low: i - 1, high: i + 1 }));
+  const { table, spec } = dots({
+    title: "name",
+    x: X,
+    values,
+    columns: [["tokens", values.map((_, i) => 7 * i)]],
+  });
+  assertEquals(table.head, ["name", "x", "95% from", "to", "tokens"]);
+  assertEquals([table.rows.length, table.rows[29]], [30, ["name 29", 29, 28, 30, 203]]);
+  assertEquals(JSON.stringify(spec(720)).includes('"name 24"'), false);
+});
+
+Deno.test("names that every object has are drawn, long ones are cut, and hostile ones escaped", async () => {
+  const names = ["constructor", "toString", "__proto__", "<img onerror=x>", "a-name-that-goes-on-".repeat(9)];
+  const values = names.map((x, i) => ({ x, y: i }));
+  const svg = await draw({ ...SAID, title: "<b>", ...dots({ title: "name", x: X, values }) }, 348);
+  for (const name of names.slice(0, 3)) assertStringIncludes(svg, `>${name}<`);
+  assertMatch(svg, />a-name-that-[\w-]*…</);
+  assertFalse(/<img|<b>/.test(svg));
+  const sources = Object.fromEntries(names.map((label) => [label, { sequences: 1, tokens: 1 }]));
+  assertStringIncludes(await draw(heatPlot([{ train: { sources } }], true)), ">constructor<");
+});
+
+Deno.test("heatPlot() counts shares of each source over the experts, the largest first", () => {
+  const part = (counts: number[]) => ({
+    train: { sources: Object.fromEntries(counts.map((sequences, i) => [`s${i}`, { sequences }])) },
+  });
+  const { table } = heatPlot([part([3, 0]), part([1, 8])], true);
+  assertEquals(table.rows, [["s1", 8, "0.0%", "100.0%"], ["s0", 4, "75.0%", "25.0%"]]);
+});
+
+Deno.test("trainingPlots() thins curves to means, and keeps where they end", () => {
+  const points = Array.from(
+    { length: 1000 },
+    (_, i) => ({ step: i + 1, tokens: 10 * (i + 1), loss: i % 2 ? 3 : 1 }),
+  );
+  const [plot] = trainingPlots([{ model: "expert-00", expert: 0, points }], 1);
+  const [{ data: { values } }] = plot.spec(348).layer as { data: { values: { x: number; y: number }[] } }[];
+  assert(values.length <= 150, String(values.length));
+  assertEquals(values.at(-1)!.x, 10_000);
+  assert(values.every(({ y }) => Math.abs(y - 2) <= 0.15));
+  assertEquals(plot.table.rows, [["expert 0", 1000, 10_000, 1, 3, 1]]);
+});
+
+Deno.test("reliabilityPlots() tells bins apart that are close, and leaves losses out where there are none", () => {
+  const { bins, ...all } = evaluation.reliability!;
+  const close = bins.map((bin, i) => ({
+    ...bin,
+    loss: null,
+    from: 0.012 + i * 1e-5,
+    to: 0.012004 + i * 1e-5,
+  }));
+  const plots = reliabilityPlots({ ...evaluation, reliability: { ...all, bins: close } });
+  assertEquals(plots.map(({ id }) => id), ["margin-right"]);
+  assertEquals(new Set(plots[0].table.rows.map(([name]) => name)).size, 10);
+  assertEquals(reliabilityPlots({ ...evaluation, reliability: undefined }), []);
+});
+
+Deno.test("mixingPlots() has a mark and an interval for every mixture, and the margin that was asked for", async () => {
+  const [mix, fallback] = mixingPlots(evaluation);
+  const svg = await draw(mix);
+  for (const text of ["1 expert", "4 experts", "weighed once", "anew every 32 tokens"]) {
+    assertStringIncludes(svg, `>${text}<`);
+  }
+  const places = [
+    ...svg.matchAll(/<line transform="translate\([\d.]+,([\d.]+)\)"[^>]*stroke="var\(--mixture\)"/g),
+  ];
+  assertEquals(new Set(places.map(([, y]) => y)).size, 6);
+  assertEquals([fallback.table.rows.length, fallback.table.rows[20][0]], [22, "any"]);
+  assertEquals(fallback.table.rows[21].slice(0, 3), [2, "20.0%", 46]);
+  assertEquals(mixingPlots({ ...evaluation, mixing: undefined, fallback: undefined }), []);
+  assertEquals(routedByPlot(evaluation, routedByOf(evaluation)).table.rows[4], [
+    ...[64, 44, 43, 45, 45.25, -2.5, -4, -1, "87.5%"],
+  ]);
+});
