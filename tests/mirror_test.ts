@@ -29,7 +29,6 @@ const ELSEWHERE: Elsewhere[] = [
     because: "types and constants, which only what uses them can get wrong",
     files: {
       "pipeline/comparison/comparison.ts": undefined,
-      "pipeline/evaluation/choices/question.ts": undefined,
       "pipeline/model/config.ts": undefined,
       "pipeline/model/sublayers/sublayer.ts": undefined,
       "pipeline/partition/partitioner.ts": undefined,

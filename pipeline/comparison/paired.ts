@@ -6,7 +6,6 @@
  * @module
  */
 
-import { resample } from "../evaluation/bootstrap.ts";
 import type { DocumentScores } from "../evaluation/documents.ts";
 import type { Lower } from "../evaluation/evaluation.ts";
 import { figuresOf } from "../evaluation/tables.ts";
@@ -26,18 +25,14 @@ export async function besideFirst(
   if (first === -1) return null;
   const own = runs[first]!;
   const paired = runs.flatMap((scores, i) => scores && isSameText(scores, own) ? [{ i, scores }] : []);
-  const width = paired.length;
-  const tokens = Float64Array.from(own.tokens);
-  const nll = new Float64Array(tokens.length * width);
-  paired.forEach(({ scores }, column) => {
-    scores.nll.mixture.forEach((sum, document) => nll[document * width + column] = sum);
+  const nll = Object.fromEntries(paired.map(({ i, scores }) => [i, scores.nll.mixture]));
+  const { gain } = await figuresOf({ tokens: Float64Array.from(own.tokens), nll }, {
+    resamples,
+    seed: 0,
+    signal,
   });
-  const draws = await resample({ nll, tokens, columns: width }, { resamples, seed: 0, signal });
-  const { gainOf } = figuresOf({ width, columns: {}, byDocument: { tokens, nll } }, draws);
   const gains: (Lower | null)[] = runs.map(() => null);
-  paired.forEach(({ i }, column) => {
-    if (i !== first) gains[i] = gainOf(column, 0); // the first one has the first column
-  });
+  for (const { i } of paired) if (i !== first) gains[i] = gain(String(i), String(first));
   return { first, gains };
 }
 
