@@ -1,71 +1,53 @@
 /**
- * Lays out an evaluation for a person to read.
+ * Lays out an evaluation for a person to read: a table for each question that it answers.
  *
  * @module
  */
 
 import { say, setting, task } from "../kernels/mod.ts";
 import {
-  type Baseline,
   BASELINE_NOTES,
   BASELINES,
   type Evaluation,
   fewDocuments,
   isEqual,
+  type Lower,
   sideOf,
   TOLD_WAYS,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
 import { count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
-import { fallbackText, mixingText, reliabilityText } from "./mixing_text.ts";
-import { routedByText } from "./route_by_text.ts";
 import { worded } from "./wording.ts";
 
 const MOST_SHARES = 4;
 const BEST = "best in hindsight";
 
+/** A table with the lines after it; nothing where the evaluation has no such figures. */
+type Section = (evaluation: Evaluation, ways: Way[]) => string[];
+
+/** The tables by prefix, margin and mixture, and what else was asked for, in the order in which they are printed. */
+const SECTIONS: Section[] = [sources, segments, prefixes, reliability, mixing, fallback, routedBy];
+
 /**
  * Lays out an evaluation: everything together, then by source, by routed segment, by prefix and by margin,
- * then what else was asked for. Where no prefix `routes`, true labels do, and nothing is told by prefix.
+ * then what else was asked for. Where no prefix `routes`, true labels do, and nothing is printed by prefix.
  */
 export function evaluationText(run: string, evaluation: Evaluation, routes = true): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const few = fewDocuments(documents);
   const ways = TOLD_WAYS.filter((way) => scores[way]);
-  const names: Record<Way, string> = {
+  const names: Partial<Record<Way, string>> = {
     mixture: routes ? `mixture, routed by ${counted(prefix, "tokens")}` : "mixture, by true labels",
     oracle: BEST,
-    random: "random",
     ...Object.fromEntries(
       BASELINES.map((name) => [name, `${name}, ${BASELINE_NOTES[name].how(`${experts} times the`)}`]),
-    ) as Record<Baseline, string>,
+    ),
   };
-  const wayRows = ways.map((way) => {
-    const { nllPerToken, low, high, ...score } = scores[way]!;
-    return [names[way], perplexity(score.perplexity), interval(low, high), nllPerToken.toFixed(4)];
-  });
-  const gainLines = gains.map(({ baseline, ...gain }) => {
-    if (isEqual(gain)) return `perplexity equal to that of ${names[baseline]}`;
-    const { side, ...values } = sideOf(gain);
-    const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
-    return `perplexity ${side} than that of ${names[baseline]}, by ${by} (${from} to ${to})`;
-  });
   const [dense, steps] = [task("train-dense", { run }), setting("match", "steps")];
   const noGains =
     say`no gains, as no dense model is trained: run ${dense} (also with ${steps}), then evaluate again`;
-  const sourceRows = evaluation.sources.map(({ source, documents, tokens, shares, ...score }) => [
-    sourceName(source),
-    documents,
-    tokens,
-    ...ways.map((way) => perplexity(score.perplexity[way])),
-    sharesText(shares),
-  ]);
-  const prefixRows = evaluation.prefixes.map((score) => [
-    count(score.prefix) + (score.prefix === prefix ? " (M)" : ""),
-    perplexity(score.perplexity),
-    interval(score.low, score.high),
-    percent(score.agreement),
-  ]);
+  const text = SECTIONS.filter((section) => routes || section !== prefixes)
+    .flatMap((section) => section(evaluation, ways)).join("\n");
   return [
     "",
     `${counted(documents, "held-out documents")}, ${counted(sequences, "sequences")}, ${
@@ -80,39 +62,50 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
       : [],
     ...routes ? [] : ["the true label of a text chooses its expert; no prompt has one"],
     "",
-    table("| perplexity | 95% interval | NLL/token", wayRows),
-    "",
-    ...gains.length === 0 ? [worded(noGains)] : gainLines,
-    "",
     table(
-      `source | documents | tokens | ${
-        ways.map((way) => way === "oracle" ? BEST : way).join(" | ")
-      } | goes to expert`,
-      sourceRows,
+      "| perplexity | 95% interval | NLL/token",
+      ways.map((way) => [names[way] ?? way, ...fit(scores[way]!), scores[way]!.nllPerToken.toFixed(4)]),
     ),
     "",
-    segmentTable(evaluation),
-    ...routes ? ["", table("prefix | perplexity | 95% interval | same expert", prefixRows)] : [],
-    ...reliabilityText(evaluation),
-    ...mixingText(evaluation),
-    ...fallbackText(evaluation),
+    ...gains.length === 0 ? [worded(noGains)] : gains.map((gain) => {
+      if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}`;
+      const { side, ...values } = sideOf(gain);
+      const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
+      return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})`;
+    }),
+    text,
     "",
-    ...routedByText(evaluation),
     `intervals: bootstrap over documents, ${count(resamples)} draws`,
     ...few ? [few] : [],
     `run folder: ${run}`,
   ].join("\n");
 }
 
-/** The experts that most of a source goes to. */
-function sharesText(shares: number[]): string {
-  const told = [...shares.entries()].filter(([, share]) => Math.round(100 * share) > 0);
-  const most = told.sort(([, a], [, b]) => b - a);
-  const texts = most.slice(0, MOST_SHARES).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`);
-  return [...texts, ...most.length > MOST_SHARES ? ["…"] : []].join(", ");
+/** Writes a perplexity and its interval, in two cells. */
+const fit = (score: { perplexity: number; low: number; high: number }) => [
+  ...[perplexity(score.perplexity), interval(score.low, score.high)],
+];
+const nats = (value: number): string => value.toPrecision(3);
+const prefixName = (tokens: number, own: number) => count(tokens) + (tokens === own ? " (M)" : "");
+
+function sources({ sources }: Evaluation, ways: Way[]): string[] {
+  const titles = ways.map((way) => way === "oracle" ? BEST : way);
+  const rows = sources.map(({ source, documents, tokens, shares, perplexity: by }) => {
+    const most = [...shares.entries()].filter(([, share]) => Math.round(100 * share) > 0)
+      .sort(([, a], [, b]) => b - a).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`);
+    if (most.length > MOST_SHARES) most.splice(MOST_SHARES, Infinity, "…");
+    return [
+      sourceName(source),
+      documents,
+      tokens,
+      ...ways.map((way) => perplexity(by[way])),
+      most.join(", "),
+    ];
+  });
+  return ["", table(["source", "documents", "tokens", ...titles, "goes to expert"], rows)];
 }
 
-function segmentTable({ segments, scores, trained }: Evaluation): string {
+function segments({ segments, scores, trained }: Evaluation): string[] {
   const baselines = BASELINES.filter((way) => scores[way]);
   const compared = (mixture: number | null, baseline: number | null | undefined) => {
     if (mixture === null || !baseline) return "-";
@@ -120,13 +113,70 @@ function segmentTable({ segments, scores, trained }: Evaluation): string {
     return `${percent(Math.abs(1 - mixture / baseline))} ${mixture > baseline ? "higher" : "lower"}`;
   };
   const shown = trained ? segments.filter(({ expert }) => trained.includes(expert)) : segments;
-  const rows = shown.map(({ expert, sequences, share, tokens, perplexity: of }) => [
-    ...[String(expert), sequences, percent(share), tokens, perplexity(of.mixture)],
-    ...baselines.flatMap((way) => [perplexity(of[way]), compared(of.mixture, of[way])]),
+  const rows = shown.map(({ expert, sequences, share, tokens, perplexity: by }) => [
+    ...[String(expert), sequences, percent(share), tokens, perplexity(by.mixture)],
+    ...baselines.flatMap((way) => [perplexity(by[way]), compared(by.mixture, by[way])]),
   ]);
-  const head = [
-    "expert | sequences | share | tokens | mixture",
-    ...baselines.map((way) => `${way} | mixture is`),
+  const titles = baselines.flatMap((way) => [way, "mixture is"]);
+  return ["", table(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows)];
+}
+
+function prefixes({ prefixes, prefix: own }: Evaluation): string[] {
+  const rows = prefixes.map((by) => [prefixName(by.prefix, own), ...fit(by), percent(by.agreement)]);
+  return ["", table("prefix | perplexity | 95% interval | same expert", rows)];
+}
+
+/** How well a margin tells whether the choice is right; nothing where there is no choice. */
+function reliability({ reliability, experts }: Evaluation): string[] {
+  if (reliability === undefined || experts === 1) return [];
+  const { bins, ...all } = reliability;
+  const row = (margin: string, { sequences, right, loss }: typeof all) => [
+    ...[margin, sequences, percent(right), loss === null ? "-" : `${nats(loss)} nats`],
   ];
-  return table(head.join(" | "), rows);
+  const rows = bins.map(({ from, to, ...bin }) => row(`${nats(from)} to ${nats(to)}`, bin));
+  return ["", table(`margin | sequences | ${BEST} | loss where not`, [...rows, row("all", all)])];
+}
+
+/** Writes by how much a perplexity is lower or higher, in percent, with its interval. */
+function side(gain: Lower, digits: number, unit = ""): string {
+  const { side, ...values } = sideOf(gain);
+  const [by, from, to] = [values.by, values.from, values.to].map((value) => value.toFixed(digits));
+  return `${by}% ${side} (${from}${unit} to ${to}${unit})`;
+}
+
+/** Mixtures of several experts. */
+function mixing({ mixing }: Evaluation): string[] {
+  if (mixing === undefined) return [];
+  const rows = mixing.mixes.map(({ experts, reroute, expertsPerToken, routings, gain, ...score }) => [
+    `${experts}${reroute === null ? "" : `, weighed anew every ${reroute} tokens`}`,
+    ...[...fit(score), expertsPerToken.toFixed(2), routings.toFixed(1)],
+    gain.percent === 0 ? "equal" : side(gain, 1),
+  ]);
+  const head =
+    "experts together | perplexity | 95% interval | experts run per token | routings | against the mixture";
+  return ["", table(head, rows), `weights: costs over a routing temperature of ${mixing.temperature}`];
+}
+
+/** What is sent to a dense model by margin. */
+function fallback({ fallback }: Evaluation): string[] {
+  if (fallback === undefined) return [];
+  const { model, chosen, curve } = fallback;
+  const row = ({ margin, share, ...score }: typeof curve[number], as = "") => [
+    ...[margin === null ? "all" : `below ${nats(margin)}${as}`, percent(share), ...fit(score)],
+  ];
+  const rows = curve.filter((_, i) => i % 2 === 0 || i === curve.length - 1).map((point) => row(point));
+  if (chosen) rows.push(row(chosen, " (as asked)"));
+  return ["", table(`margin | sent to ${model} | perplexity | 95% interval`, rows)];
+}
+
+/** The same experts, chosen by another partitioner. */
+function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string[] {
+  if (routedBy === undefined) return [];
+  const rows = routedBy.prefixes.map(({ prefix, low, high, gain, agreement, ...score }, i) => [
+    ...[prefixName(prefix, own), score.perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`],
+    ...[prefixes[i].perplexity.toFixed(2), side(gain, 2, "%"), percent(agreement)],
+  ]);
+  const head =
+    `prefix | routed by ${routedBy.kind} | 95% interval | by the run's own | which is | same expert`;
+  return ["", table(head, rows)];
 }

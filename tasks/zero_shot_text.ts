@@ -9,14 +9,14 @@ import {
   BASELINES,
   type ChoiceWay,
   type Difference,
+  type Metric,
   METRICS,
-  type MixedDifference,
   topWay,
   verdictOf,
   waysOf,
   type ZeroShotResult,
 } from "../pipeline/evaluation/mod.ts";
-import { count, counted, percent, sourceName, table } from "./layout.ts";
+import { count, counted, percent, perplexity, sourceName, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
@@ -26,7 +26,7 @@ const MOST_SETS = 4; // of a task that are told one by one
 export function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
   const [{ routing, prefix, fewShot, resamples, mixing }] = results;
   const by = routing === "context" ? "by the text before the choices" : "by text and choice";
-  const baselines = BASELINES.filter((name) => results.some(({ ways }) => ways[name]));
+  const isCompared = BASELINES.some((name) => results.some(({ ways }) => ways[name]));
   const dense = task("train-dense", { run });
   const none = say`no wins, as no dense model is trained: run ${dense} (also with ${
     setting("match", "steps")
@@ -35,9 +35,8 @@ export function zeroShotText(run: string, results: readonly ZeroShotResult[]): s
     "",
     metricTable(results),
     "",
-    ...baselines.length === 0 ? [worded(none)] : [differenceTable(results), ""],
-    ...baselines.flatMap((baseline) => winLines(results, baseline)),
-    ...mixedText(results),
+    ...isCompared ? [differenceTable(results), "", ...wins(results)] : [worded(none)],
+    ...togetherText(results),
     "",
     `routed ${by}, ${count(prefix)} tokens at most; ${
       fewShot === 0 ? "no" : count(fewShot)
@@ -50,6 +49,8 @@ export function zeroShotText(run: string, results: readonly ZeroShotResult[]): s
   ].join("\n");
 }
 
+const valueText = (metric: Metric) => metric === "perplexity" ? perplexity : percent;
+
 /** A row for every task and way of answering, with each metric and its interval. */
 function metricTable(results: readonly ZeroShotResult[]): string {
   const metrics = METRICS.filter((metric) => results.some(({ ways }) => ways.mixture![metric]));
@@ -58,83 +59,72 @@ function metricTable(results: readonly ZeroShotResult[]): string {
       const { task, questions, chance, ways } = result;
       const about = [task, count(questions), chance === null ? "-" : percent(chance)];
       const cells = metrics.flatMap((metric) => {
-        const own = ways[way]![metric];
+        const { [metric]: own } = ways[way]!;
         if (!own) return ["-", ""];
-        const [value, low, high] = [own.value, own.low, own.high].map(format(metric));
+        const [value, low, high] = [own.value, own.low, own.high].map(valueText(metric));
         return [value, `${low} to ${high}`];
       });
       return [...i === 0 ? about : about.map(() => ""), NAMES[way] ?? way, ...cells];
     })
   );
   const head = metrics.flatMap((metric) => [metric, "95% interval"]);
-  return table(`task | questions | guessing | answered by | ${head.join(" | ")}`, rows, ["answered by"]);
+  return table(["task", "questions", "guessing", "answered by", ...head], rows, ["answered by"]);
 }
 
-function format(metric: string): (value: number) => string {
-  return metric === "perplexity"
-    ? (value) => value < 1000 ? value.toFixed(2) : value.toPrecision(4)
-    : percent;
-}
+/** A difference of one metric. */
+type Compared = Omit<Difference, "baseline">;
 
-/** Writes a difference, its interval and what that says. */
-function differenceCells(difference: Omit<Difference, "baseline">): string[] {
+/** Writes a difference, its interval and what that shows. */
+function differenceCells(difference: Compared): string[] {
   const { metric, value, low, high } = difference;
-  const signed = (value: number) =>
-    `${value < 0 ? "-" : "+"}${
-      metric === "perplexity" ? format(metric)(Math.abs(value)) : (100 * Math.abs(value)).toFixed(1)
-    }`;
+  const size = metric === "perplexity" ? perplexity : (value: number) => (100 * value).toFixed(1);
+  const signed = (value: number) => `${value < 0 ? "-" : "+"}${size(Math.abs(value))}`;
   return [signed(value), `${signed(low)} to ${signed(high)}`, verdictOf(difference)];
 }
 
 function differenceTable(results: readonly ZeroShotResult[]): string {
-  const line = (name: string, difference: Difference) => [
-    ...[name, difference.metric, difference.baseline],
-    ...differenceCells(difference),
+  const row = (name: string, difference: Difference) => [
+    ...[name, difference.metric, difference.baseline, ...differenceCells(difference)],
   ];
   const rows = results.flatMap(({ task, differences, sets }) => [
-    ...differences.map((difference) => line(task, difference)),
+    ...differences.map((difference) => row(task, difference)),
     ...(sets.length > MOST_SETS ? [] : sets).flatMap(({ set, differences }) =>
-      differences.filter(({ metric }) => metric === "acc").map((one) => line(`  ${sourceName(set)}`, one))
+      differences.filter(({ metric }) => metric === "acc").map((one) => row(`  ${sourceName(set)}`, one))
     ),
   ]);
   return table("task | metric | against | mixture is by | 95% interval | that is", rows);
 }
 
-/** Counts verdicts in words; nothing where there are none. */
-function winLine(what: string, differences: readonly Omit<Difference, "baseline">[]): string[] {
-  if (differences.length === 0) return [];
-  const verdicts = differences.map(verdictOf);
-  const [better, equal, worse] = (["better", "equal", "worse"] as const).map((verdict) =>
-    verdicts.filter((own) => own === verdict).length
-  );
-  const share = percent((better + equal) / differences.length);
-  return [
-    `${what}: better on ${better}, equal within the interval on ${equal}, worse on ${worse}; better or equal on ${share}`,
-  ];
+/** Counts what the intervals of several accuracies show, by `who`. Each count is of so many: few may all be undecided. */
+function winLines<One extends Compared>(
+  things: string,
+  all: readonly One[],
+  who: (one: One) => string,
+): string[] {
+  const groups = Map.groupBy(all.filter(({ metric }) => metric === "acc"), who);
+  return Array.from(groups, ([who, own]) => {
+    const counts = (["better", "worse", "equal"] as const).map((verdict) => {
+      const name = verdict === "equal" ? "no difference beyond the interval" : verdict;
+      return `${name} on ${own.filter((one) => verdictOf(one) === verdict).length}`;
+    });
+    return `${who} by acc, of ${counted(own.length, things)}: ${counts.join(", ")}`;
+  });
 }
 
-const tasksByAcc = (tasks: number) => `${counted(tasks, "tasks")} by acc`;
-
-/**
- * Says on how many tasks the accuracy of the mixture is better than that of a dense model, equal or worse.
- * The sets of a task are counted separately.
- */
-function winLines(results: readonly ZeroShotResult[], baseline: string): string[] {
-  const isOne = (one: Difference) => one.baseline === baseline && one.metric === "acc";
-  const of = (all: readonly Difference[][]) => all.flatMap((differences) => differences.filter(isOne));
-  const against = `mixture against ${baseline}`;
-  const tasks = of(results.map(({ differences }) => differences));
-  return [
-    ...winLine(`${against}, ${tasksByAcc(tasks.length)}`, tasks),
-    ...results.filter(({ sets }) => sets.length > MOST_SETS).flatMap(({ task, sets }) => {
-      const own = of(sets.map(({ differences }) => differences));
-      return winLine(`${against}, ${count(sets.length)} sets of ${task}`, own);
-    }),
-  ];
+/** Tells on how many tasks the mixture is better than each dense model; sets of a task that has many are counted separately. */
+function wins(results: readonly ZeroShotResult[]): string[] {
+  const lines = (things: string, all: readonly { differences: Difference[] }[]) =>
+    winLines(
+      things,
+      all.flatMap(({ differences }) => differences),
+      ({ baseline }) => `mixture against ${baseline}`,
+    );
+  const many = results.filter(({ sets }) => sets.length > MOST_SETS);
+  return [...lines("tasks", results), ...many.flatMap(({ task, sets }) => lines(`sets of ${task}`, sets))];
 }
 
-/** Tells experts that answer together beside the mixture and each dense model; nothing where none do. */
-function mixedText(results: readonly ZeroShotResult[]): string[] {
+/** Experts that answer together beside the mixture and each dense model; nothing where none do. */
+function togetherText(results: readonly ZeroShotResult[]): string[] {
   const all = results.flatMap(({ task, mixing }) =>
     (mixing?.differences ?? []).map((difference) => ({ task, ...difference }))
   );
@@ -143,12 +133,10 @@ function mixedText(results: readonly ZeroShotResult[]): string[] {
     ...[task, difference.metric, topWay(difference.experts), difference.against],
     ...differenceCells(difference),
   ]);
-  const pair = ({ experts, against }: MixedDifference) => `${topWay(experts)} against ${against}`;
-  const byAcc = Map.groupBy(all.filter(({ metric }) => metric === "acc"), pair);
   return [
     "",
     table("task | metric | together | against | differ by | 95% interval | that is", rows, ["together"]),
     "",
-    ...[...byAcc].flatMap(([pair, own]) => winLine(`${pair}, ${tasksByAcc(own.length)}`, own)),
+    ...winLines("tasks", all, ({ experts, against }) => `${topWay(experts)} against ${against}`),
   ];
 }

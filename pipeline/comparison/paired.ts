@@ -2,7 +2,6 @@
 // and hard, so the difference between two mixtures is known far better than either perplexity: both are
 // drawn together (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8).
 
-import { resample } from "../evaluation/bootstrap.ts";
 import type { DocumentScores } from "../evaluation/documents.ts";
 import type { Lower } from "../evaluation/evaluation.ts";
 import { figuresOf } from "../evaluation/tables.ts";
@@ -19,15 +18,10 @@ export async function besideFirst(
   const first = cuts.findIndex((cut, i) => cut !== null && cuts.indexOf(cut, i + 1) !== -1);
   if (first === -1) return null;
   const paired = runs.flatMap((scores, i) => scores && cuts[i] === cuts[first] ? [{ i, scores }] : []);
-  const columns = paired.length;
+  const nll = Object.fromEntries(paired.map(({ i, scores }) => [i, scores.nll.mixture]));
   const tokens = Float64Array.from(runs[first]!.tokens);
-  const nll = new Float64Array(tokens.length * columns);
-  paired.forEach(({ scores }, column) => {
-    scores.nll.mixture.forEach((sum, document) => nll[document * columns + column] = sum);
-  });
-  const draws = await resample({ nll, tokens, columns }, { resamples, seed: 0, signal });
-  const { gainOf } = figuresOf({ width: columns, columns: {}, byDocument: { tokens, nll } }, draws);
+  const { gain } = await figuresOf({ tokens, nll }, { resamples, seed: 0, signal });
   const gains: (Lower | null)[] = runs.map(() => null);
-  paired.slice(1).forEach(({ i }, column) => gains[i] = gainOf(column + 1, 0));
+  for (const { i } of paired) if (i !== first) gains[i] = gain(String(i), String(first));
   return { first, gains };
 }

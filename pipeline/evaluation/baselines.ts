@@ -5,30 +5,23 @@
  * @module
  */
 
-/** What a reader is told of a baseline. */
+/** What a reader learns of a baseline. */
 export interface BaselineNotes {
   /** What kind of model it is. */
   kind: string;
-  /** Says how it is trained; `times` is E in words, as in "4 times the". */
+  /** Tells how it is trained; `times` is E in words, as in "4 times the". */
   how(times: string): string;
-  /**
-   * Whether it sees as many tokens as all experts together. Otherwise its training costs as many FLOPs as
-   * that of experts and routers.
-   */
+  /** Whether it sees as many tokens as all experts together. Otherwise its training costs as many FLOPs as that of experts and routers. */
   sameTokens: boolean;
   /** Whether it has the shape of an expert, so that a generated token costs as much. */
   sameShape: boolean;
 }
 
+const dense = { kind: "dense", sameTokens: true, sameShape: true };
 const NOTES = {
-  dense: { kind: "dense", how: (times) => `${times} batch`, sameTokens: true, sameShape: true },
-  "dense-steps": { kind: "dense", how: (times) => `${times} steps`, sameTokens: true, sameShape: true },
-  "dense-compute": {
-    kind: "dense",
-    how: () => "larger, equal compute",
-    sameTokens: false,
-    sameShape: false,
-  },
+  dense: { ...dense, how: (times) => `${times} batch` },
+  "dense-steps": { ...dense, how: (times) => `${times} steps` },
+  "dense-compute": { kind: "dense", how: () => "larger, equal compute", sameTokens: false, sameShape: false },
   switch: { kind: "Switch", how: () => "experts in every layer", sameTokens: true, sameShape: false },
 } satisfies Record<string, BaselineNotes>;
 

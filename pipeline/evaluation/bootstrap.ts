@@ -1,6 +1,6 @@
 /**
  * Bootstrap over documents: how much a perplexity would change with other held-out documents (Efron,
- * "Bootstrap Methods", Annals of Statistics 1979). Documents are drawn and not sequences, as the sequences of
+ * "Bootstrap Methods", Annals of Statistics 1979). Documents are drawn and not sequences, because the sequences of
  * a document resemble each other.
  *
  * @module
@@ -9,14 +9,25 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { checkSeed, randomKeys } from "../random.ts";
 
+/** Numbers by the name of their column: a model, or a way of answering. */
+export type Columns = Record<string, Float64Array>;
+
 /** What {@linkcode resample} draws from. */
 export interface Documents {
-  /** NLL of each document by column, nats, f64 `[documents, columns]`. */
-  nll: Float64Array;
   /** Predicted tokens of each document `[documents]`. */
   tokens: Float64Array;
-  /** Columns: models or ways of answering, compared on the same draws. */
-  columns: number;
+  /** NLL of each document, nats f64 `[documents]`, by column. */
+  nll: Columns;
+}
+
+/** How documents are drawn. */
+export interface Drawing {
+  /** Number of draws, at least 1. */
+  resamples: number;
+  /** Seed of the draws. */
+  seed: number;
+  /** Ends the work. */
+  signal?: AbortSignal;
 }
 
 const COVERAGE = 0.95;
@@ -25,15 +36,14 @@ const ENOUGH_DOCUMENTS = 10;
 const DRAWS_PER_TURN = 2 ** 20; // some 30 ms of work between two looks at the signal
 
 /**
- * Draws as many documents as there are, with replacement, `resamples` times, and returns the NLL per token of
- * every draw, f64 `[resamples, columns]`. All columns see the same draws, so they may be compared draw by
- * draw. Draw r depends only on the seed, r and the number of documents. Takes about 40 ns per document, draw
- * and dozen columns.
+ * Draws as many documents as there are, with replacement, `resamples` times. Returns the NLL per token of every draw,
+ * f64 `[resamples]`, by column. All columns see the same draws, so they may be compared draw by draw. Draw r
+ * depends only on the seed, r and the number of documents. Takes about 40 ns per document, draw and dozen columns.
  */
 export async function resample(
-  { nll, tokens, columns }: Documents,
-  { resamples, seed, signal }: { resamples: number; seed: number; signal?: AbortSignal },
-): Promise<Float64Array> {
+  { tokens, nll }: Documents,
+  { resamples, seed, signal }: Drawing,
+): Promise<Columns> {
   checkSeed(seed);
   if (!Number.isSafeInteger(resamples) || resamples < 1) {
     throw new InputError(
@@ -43,11 +53,16 @@ export async function resample(
     );
   }
   const documents = tokens.length;
-  const means = new Float64Array(resamples * columns);
-  const drawn = new Uint32Array(documents); // how often each document is drawn
-  const sums = new Float64Array(columns);
+  const names = Object.keys(nll);
+  const means = Object.fromEntries(names.map((name) => [name, new Float64Array(resamples)]));
+  const drawn = new Float64Array(documents); // how often each document is drawn
   const indices = new BigUint64Array(Math.ceil(documents / 2)); // a 64-bit key gives two draws
   const words = new Uint32Array(indices.buffer);
+  const sum = (values: Float64Array) => {
+    let sum = 0;
+    for (let document = 0; document < documents; document++) sum += drawn[document] * values[document];
+    return sum;
+  };
   let sinceTurn = 0;
   for (let draw = 0; draw < resamples; draw++) {
     for (let i = 0; i < indices.length; i++) [words[2 * i], words[2 * i + 1]] = [i, draw];
@@ -55,16 +70,8 @@ export async function resample(
     drawn.fill(0);
     // The bias of 32 bits is at most documents / 2^32.
     for (let i = 0; i < documents; i++) drawn[Math.floor(keys[i] / 2 ** 32 * documents)]++;
-    sums.fill(0);
-    let total = 0;
-    for (let document = 0; document < documents; document++) {
-      const weight = drawn[document];
-      if (weight === 0) continue;
-      total += weight * tokens[document];
-      const base = document * columns;
-      for (let column = 0; column < columns; column++) sums[column] += weight * nll[base + column];
-    }
-    for (let column = 0; column < columns; column++) means[draw * columns + column] = sums[column] / total;
+    const total = sum(tokens);
+    for (const name of names) means[name][draw] = sum(nll[name]) / total;
     sinceTurn += documents;
     if (sinceTurn < DRAWS_PER_TURN) continue;
     sinceTurn = 0;
@@ -74,7 +81,7 @@ export async function resample(
   return means;
 }
 
-/** Says that intervals over so few documents are too narrow; undefined where there are enough. */
+/** Warns that intervals over so few documents are too narrow; undefined where there are enough. */
 export function fewDocuments(documents: number): string | undefined {
   if (documents >= ENOUGH_DOCUMENTS) return undefined;
   const are = documents === 1 ? "1 document is" : `${documents} documents are`;

@@ -12,40 +12,32 @@ import { type FileRecord, unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { TOLD_WAYS, type Way } from "./evaluation.ts";
 import type { Routed } from "./routes.ts";
-import type { Tables } from "./tables.ts";
+import type { Sums } from "./tables.ts";
 
-/** What held-out documents came to, a row per document in the order of their first sequences `[rows]`. */
-export interface DocumentScores {
-  /** Ids. */
+/**
+ * What held-out documents came to, a row per document in the order of their first sequences `[rows]`: ids, label of the first sequence,
+ * sequences, predicted tokens, and the NLL by way, nats; the mixture's is always there.
+ */
+export type DocumentScores = {
   document: BigUint64Array;
-  /** Label of the first sequence of each. */
   source: string[];
-  /** Sequences of each. */
   sequences: Uint32Array;
-  /** Predicted tokens of each. */
   tokens: Uint32Array;
-  /** NLL of each by way, nats; the mixture's is always there. */
   nll: Partial<Record<Way, Float64Array>> & { mixture: Float64Array };
-}
+};
 
-/** Takes the sums of documents from full tables. */
+/** Takes the sums of documents by way of answering. */
 export function scoresOfDocuments(
-  { ids, blocks, sources }: Routed,
-  { width, columns, byDocument: { sequences, tokens, nll } }: Tables,
+  { documents, sources }: Routed,
+  { sequences, tokens, nll }: Sums,
 ): DocumentScores {
-  const source: string[] = [];
-  for (const block of blocks) {
-    block.document.forEach((document, row) => source[document] ??= sources[block.source[row]]);
-  }
-  const ways = TOLD_WAYS.filter((way) => way in columns);
+  const ways = TOLD_WAYS.filter((way) => way in nll);
   return {
-    document: BigUint64Array.from(ids),
-    source,
+    document: BigUint64Array.from(documents, ({ id }) => id),
+    source: documents.map(({ source }) => sources[source]),
     sequences: Uint32Array.from(sequences),
     tokens: Uint32Array.from(tokens),
-    nll: Object.fromEntries(
-      ways.map((way) => [way, Float64Array.from(ids, (_, i) => nll[i * width + columns[way]!])]),
-    ) as DocumentScores["nll"],
+    nll: Object.fromEntries(ways.map((way) => [way, nll[way]])) as DocumentScores["nll"],
   };
 }
 
@@ -65,36 +57,27 @@ export async function writeDocumentScores(
  * cannot be.
  */
 export async function readDocumentScores(path: string, vouched?: Vouched): Promise<DocumentScores> {
-  const parts: DocumentScores[] = [];
-  for await (const batch of readArrow(path, path, vouched)) {
-    const of = (name: string) => columnOf(batch, name);
-    const ways = TOLD_WAYS.filter((way) => way === "mixture" || columnNames(batch).includes(way));
-    parts.push({
-      document: integers(of("document"), BigUint64Array),
-      source: strings(of("source")),
-      sequences: integers(of("sequences"), Uint32Array),
-      tokens: integers(of("tokens"), Uint32Array),
-      nll: Object.fromEntries(ways.map((way) => [way, doubles(of(way))])) as DocumentScores["nll"],
-    });
-  }
-  const scores = parts[0];
-  if (parts.length !== 1 || scores.document.length === 0) {
-    const rows = parts.reduce((sum, { document }) => sum + document.length, 0);
-    const fact = `it holds ${parts.length} of ${rows} documents`;
+  const batches = await Array.fromAsync(readArrow(path, path, vouched));
+  const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
+  if (batches.length !== 1 || rows === 0) {
+    const fact = `it holds ${batches.length} of ${rows} documents`;
     throw unreadable(path, "it must hold one batch of documents", fact);
   }
-  for (const [name, counts] of [["sequences", scores.sequences], ["tokens", scores.tokens]] as const) {
-    const row = counts.indexOf(0);
-    if (row >= 0) throw unreadable(`${path}, row ${row},`, `column "${name}" must be at least 1`, "it is 0");
-  }
-  for (const [way, nll] of Object.entries(scores.nll)) {
-    const row = nll.findIndex((value) => !(value >= 0 && value < Infinity));
+  const column = (name: string) => columnOf(batches[0], name);
+  const there = columnNames(batches[0]);
+  const ways = TOLD_WAYS.filter((way) => way === "mixture" || there.includes(way));
+  const [document, source] = [integers(column("document"), BigUint64Array), strings(column("source"))];
+  const counts = {
+    sequences: integers(column("sequences"), Uint32Array),
+    tokens: integers(column("tokens"), Uint32Array),
+  };
+  const nll = Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"];
+  for (const [name, values] of Object.entries({ ...counts, ...nll })) {
+    const least = name in counts ? 1 : 0;
+    const row = values.findIndex((value) => !(value >= least && value < Infinity));
     if (row < 0) continue;
-    throw unreadable(
-      `${path}, row ${row},`,
-      `column "${way}" must be finite and not negative`,
-      `it is ${nll[row]}`,
-    );
+    const rule = `column "${name}" must be finite and at least ${least}`;
+    throw unreadable(`${path}, row ${row},`, rule, `it is ${values[row]}`);
   }
-  return scores;
+  return { document, source, ...counts, nll };
 }

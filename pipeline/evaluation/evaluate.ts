@@ -3,7 +3,7 @@
  * routed segment and by length of the routing prefix (SmallTalk LM, sections 3.2 and 3.3, figures 4b and 5).
  *
  * The sequences are read once per model. Models are leased one after another. Of a sequence it keeps where it
- * goes and its NLL under every expert, of a document a row of sums. Only mixtures of several experts
+ * goes and its NLL under every model, of a document a row of sums. Only mixtures of several experts
  * (`mix.ts`) need single tokens.
  *
  * @module
@@ -13,24 +13,20 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { parameterCount } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
-import { type Baseline, BASELINES } from "./baselines.ts";
-import { fewDocuments, resample } from "./bootstrap.ts";
+import { type ModelName, nameOf } from "../serving/models.ts";
+import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
+import { fewDocuments } from "./bootstrap.ts";
 import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
-import { checkFallback, createFallback, type FallbackOptions } from "./fallback.ts";
-import { createMixing, mixesOf, type MixOptions, type Part } from "./mix.ts";
-import { choicesOf, reliabilityOf } from "./reliability.ts";
-import { createPasses, type PassOptions } from "./model_pass.ts";
-import { type OtherRouting, routeByOther } from "./route_by.ts";
-import { type Kept, route, type Routed, type RouteOptions } from "./routes.ts";
-import { createTables, figuresOf, summarize, type Tables } from "./tables.ts";
-import { ofTrained } from "./trained.ts";
+import { addFallback, checkFallback, type FallbackOptions, reliabilityOf } from "./margins.ts";
+import { addMixes, isIn, mixesOf, mixExperts, type MixOptions, type Part } from "./mix.ts";
+import { type Check, type ModelScores, type PassOptions, scoreModel, shapeChecker } from "./model_pass.ts";
+import { agreementOf, route, type Routed, type RouteOptions, type Routes } from "./routes.ts";
+import { joined, type Keep } from "./rows.ts";
+import { byPrefix, createTable, figuresOf, summarize } from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
-export interface EvaluateOptions
-  extends RouteOptions, Omit<PassOptions, "kept">, MixOptions, FallbackOptions {
-  /** The experts that are there, where not all are. */
-  trained?: readonly number[];
+export interface EvaluateOptions extends RouteOptions, PassOptions, MixOptions, FallbackOptions {
   /** Baselines of the mixture to compare with. */
   baselines?: readonly Baseline[];
   /** A partitioner besides the mixture's own that chooses among its experts too. It stays open. */
@@ -41,7 +37,7 @@ export interface EvaluateOptions
   seed?: number;
   /** Called with the sequences done so far; a sequence counts once per pass. */
   onProgress?: (done: number) => void;
-  /** Called with what every held-out document came to, before the bootstrap. */
+  /** Called with the sums of every held-out document, before the bootstrap. */
   onDocuments?: (scores: DocumentScores) => void;
   /** Called with a warning of sequences of which the partitioner knows nothing, or of too few documents for intervals. */
   onWarning?: (message: Text) => void;
@@ -65,7 +61,7 @@ export const RESAMPLES = 1000;
  * models in tokenizer, if an NLL isn't finite, or if a mixture or a fallback that is asked for is impossible.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { mixture, prefix, fallback, resamples = RESAMPLES, seed = 0, trained, signal } = options;
+  const { mixture, prefix, fallback, margin, routeBy, resamples = RESAMPLES, seed = 0, trained } = options;
   if (!Number.isSafeInteger(prefix) || prefix < 1) {
     throw new InputError(`Cannot evaluate as the prefix must be an integer >= 1: prefix is ${prefix}`);
   }
@@ -76,110 +72,172 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
   checkFallback(options, baselines);
   const mixes = mixesOf(options, partitioner);
-  const routing = async () => {
-    const some = trained && await ofTrained(options, partitioner, trained, onRows);
-    const open = some?.open ?? options.open;
-    return {
-      open,
-      kept: some?.kept,
-      routed: await route({ ...options, open }, partitioner, onRows, mixes !== undefined),
-    };
-  };
-  const { open, kept, routed } = await routing().finally(() => mixture.closePartitioner());
-  if (routed.documents === 0) {
-    const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
-    throw new InputError(`Cannot evaluate as there must be held-out sequences${which}: there are none`);
-  }
-  if (routed.unknown > 0) options.onWarning?.(unknownText(routed.unknown));
-  const few = fewDocuments(routed.documents);
-  if (few) options.onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
-  const all: Part = { begin: 0, end: routed.blocks.length };
-  const mixing = mixes && createMixing(mixes, routed, options, partitioner, onRows);
-  const falling = fallback && createFallback({ fallback, margin: options.margin }, routed, prefix);
-  const other = options.routeBy && await routeByOther(options.routeBy, options, routed, { experts }, onRows);
-  const more = (mixing?.columns ?? 0) + (falling?.columns ?? 0) + (other?.columns ?? 0);
-  const tables = createTables(routed, { prefix, experts, baselines, more });
-  const { columns, add } = tables;
-  const firstMix = tables.more;
-  const firstFallback = firstMix + (mixing?.columns ?? 0);
-  const firstOther = firstFallback + (falling?.columns ?? 0);
+  const routed = await route(options, partitioner, onRows, mixes !== undefined)
+    .finally(() => mixture.closePartitioner());
+  warn(routed, options);
+  const other = routeBy && await routeByOther(routeBy, options, experts, onRows);
 
-  const passes = createPasses({ ...options, open, kept }, routed, partitioner, onRows);
+  const scores = new Scores(options, routed, partitioner, onRows);
   const there = trained ?? [...Array(experts).keys()];
-  for (const part of mixing?.parts ?? [all]) {
-    await mixing?.begin(part);
-    for (const expert of there) {
-      const keep = (block: Kept, row: number, nll: number) => block.nll[row * experts + expert] = nll;
-      await passes.run(expert, part, keep, mixing && ((block, scores) => mixing.take(block, expert, scores)));
-    }
-    await mixing?.end(part, add, firstMix);
-  }
-  addExperts(routed, tables, there, experts, other && { routing: other, first: firstOther });
-  for (const name of baselines) {
-    await passes.run(name, all, (block, row, nll) => {
-      add(block, row, columns[name]!, nll);
-      if (name === fallback) falling!.take(block, row, nll);
-    });
-  }
-  falling?.add(add, firstFallback);
-  options.onDocuments?.(scoresOfDocuments(routed, tables));
+  const scoreTokens = (expert: number, part: Part) => scores.scoreTokens(expert, part);
+  const mixed = mixes && await mixExperts(mixes, routed, options, partitioner, scoreTokens, onRows);
+  for (const model of mixes ? baselines : [...there, ...baselines]) await scores.score(model);
 
-  const { width, byDocument: { nll, tokens } } = tables;
-  const { config, adopted } = passes.models();
-  const draws = await resample({ nll, tokens, columns: width }, { resamples, seed, signal });
-  const figures = figuresOf(tables, draws);
+  const table = createTable(routed, { prefix, experts });
+  const nll = (model: ModelName) => scores.get(model)!.nll;
+  const routedNll = ({ expert }: Routes) => (row: number) => nll(expert[row])[row];
+  const mixtureNll = routedNll(routed.routes.get(prefix)!);
+  const own = there.map(nll);
+  const bestNll = (row: number) => Math.min(...own.map((values) => values[row]));
+  table.add("mixture", mixtureNll);
+  for (const values of own) table.add("random", (row) => values[row] / there.length);
+  table.add("oracle", bestNll);
+  for (const name of baselines) table.add(name, (row) => nll(name)[row]);
+  for (const [tokens, routes] of routed.routes) table.add(byPrefix(tokens), routedNll(routes));
+  options.onDocuments?.(scoresOfDocuments(routed, table.document));
+  const temperature = mixes?.routingTemperature;
+  const mixing = mixed && addMixes(table, mixed, { ...routed, prefix, temperature: temperature! });
+  const sent = fallback &&
+    addFallback(table, { fallback, margin }, routed.margin, mixtureNll, (row) => nll(fallback)[row]);
+  const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
+  for (const [tokens, routes] of other?.routes ?? []) table.add(otherBy(tokens), routedNll(routes));
+
+  const figures = await figuresOf(table.document, { resamples, seed, signal: options.signal });
+  const choice = (margin: number, row: number) => ({ margin, loss: mixtureNll(row) - bestNll(row) });
   return {
     format: EVALUATION_FORMAT,
     prefix,
     experts,
     ...trained && { trained: [...trained] },
-    documents: routed.documents,
-    sequences: routed.blocks.reduce((sum, { rows }) => sum + rows, 0),
-    tokens: tokens.reduce((a, b) => a + b),
+    documents: routed.documents.length,
+    sequences: routed.predicted.length,
+    tokens: table.document.tokens.reduce((a, b) => a + b),
     resamples,
     seed,
-    ...summarize(routed, tables, figures),
-    ...!trained && { reliability: reliabilityOf(choicesOf(routed.blocks, columns.mixture!)) },
-    ...mixing && { mixing: mixing.summarize(figures, firstMix, columns.mixture!) },
-    ...falling && { fallback: falling.summarize(figures, firstFallback) },
-    ...other && { routedBy: other.summarize(figures, firstOther) },
+    ...summarize(routed, table, figures, prefix),
+    ...!trained && { reliability: reliabilityOf(routed.margin.map(choice)) },
+    ...mixing && { mixing: mixing(figures) },
+    ...sent && { fallback: sent(figures) },
+    ...other && {
+      routedBy: {
+        kind: routeBy!.kind,
+        prefixes: Array.from(other.routes, ([tokens, routes]) => ({
+          prefix: tokens,
+          ...figures.perplexity(otherBy(tokens)),
+          gain: figures.gain(byPrefix(tokens), otherBy(tokens)),
+          agreement: agreementOf(routes, routed.routes.get(tokens)!),
+        })),
+      },
+    },
     models: {
-      config,
-      parameters: parameterCount(config),
-      ...adopted.length > 0 && { adopted },
+      ...scores.shapes(),
       ...router && { router, routerParameters: parameterCount(router) },
     },
   };
 }
 
-/**
- * Adds what the experts found of every sequence to the tables: the NLL of the chosen expert by length of the routing prefix, that of a
- * random expert in the mean, and the lowest of all, which only hindsight could choose. What another partitioner chooses goes to columns
- * from `first` on.
- */
-function addExperts(
-  { blocks, prefixes }: Routed,
-  { columns, add }: Tables,
-  there: readonly number[],
-  experts: number,
-  other?: { routing: OtherRouting; first: number },
-): void {
-  for (const expert of there) {
-    for (const block of blocks) {
-      for (let row = 0; row < block.rows; row++) {
-        const nll = block.nll[row * experts + expert];
-        for (let k = 0; k < prefixes.length; k++) {
-          if (block.routes[row * prefixes.length + k] === expert) add(block, row, k, nll);
-        }
-        add(block, row, columns.random!, nll / there.length);
-        other?.routing.add(add, other.first, block, row, expert, nll);
-      }
-    }
+/** Warns of what makes the figures weak. Throws an `InputError` where there is nothing to evaluate. */
+function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOptions): void {
+  if (documents.length === 0) {
+    const which = trained ? ` that go to experts ${trained.join(", ")}` : "";
+    throw new InputError(`Cannot evaluate as there must be held-out sequences${which}: there are none`);
   }
-  for (const block of blocks) {
-    for (let row = 0; row < block.rows; row++) {
-      const lowest = Math.min(...there.map((expert) => block.nll[row * experts + expert]));
-      add(block, row, columns.oracle!, lowest);
+  if (unknown > 0) onWarning?.(unknownText(unknown));
+  const few = fewDocuments(documents.length);
+  if (few) onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
+}
+
+/** Routes all sequences once more, by another partitioner. Throws an `InputError` where it knows other experts. */
+async function routeByOther(
+  partitioner: Partitioner,
+  options: EvaluateOptions,
+  experts: number,
+  onRows: (rows: number) => void,
+): Promise<Routed> {
+  const { kind, experts: known, costs } = partitioner;
+  if (known === experts) {
+    return await route({ ...options, mixture: { ...options.mixture, costs } }, partitioner, onRows);
+  }
+  throw new InputError(
+    `Cannot evaluate as ${kind} must know each of the ${experts} experts: it knows ${known}`,
+  );
+}
+
+/** The scores of the sequences that count, by model. */
+class Scores extends Map<ModelName, ModelScores> {
+  readonly #pass: (
+    model: ModelName,
+    keep?: Keep,
+    onTokens?: (logProbability: Float32Array) => void,
+  ) => Promise<ModelScores>;
+  readonly #check: Check;
+
+  constructor(
+    private readonly options: EvaluateOptions,
+    private readonly routed: Routed,
+    { tokenizer, vocabulary }: Partitioner,
+    private readonly onRows: (rows: number) => void,
+  ) {
+    super();
+    const { sequenceLength } = routed;
+    const check = this.#check = shapeChecker({ vocabulary, context: sequenceLength }, "the run");
+    this.#pass = (model, keep, onTokens) => {
+      const how = { ...options, keep, check, onRows, onTokens };
+      return scoreModel(model, how, { tokenizer, vocabulary, sequenceLength });
+    };
+  }
+
+  /** Scores with a model, unless another process did. */
+  async score(model: ModelName): Promise<void> {
+    const { options: { known, trained }, routed: { counts } } = this;
+    const found = await known?.(model);
+    if (!found) return this.#keep(model, await this.#pass(model, trained && ((row) => counts[row])));
+    this.#check(model, found);
+    const nll = found.nll.filter((_, row) => counts[row]);
+    this.onRows(nll.length);
+    this.#keep(model, { ...found, nll });
+  }
+
+  /** Scores the sequences of a part with an expert, and gives the log-probabilities of their tokens. */
+  async scoreTokens(expert: number, part: Part): Promise<Float32Array> {
+    const tokens: Float32Array[] = [];
+    const scores = await this.#pass(expert, isIn(part), (own) => tokens.push(own));
+    const nll = joined([this.get(expert)?.nll ?? new Float32Array(), scores.nll]);
+    this.#keep(expert, { ...scores, nll }, part.end);
+    return joined(tokens);
+  }
+
+  /** Keeps the scores of the first `rows` sequences. Throws an `InputError` where they are of others, or not finite. */
+  #keep(model: ModelName, scores: ModelScores, rows = this.routed.predicted.length): void {
+    const name = nameOf(model);
+    if (scores.nll.length !== rows) {
+      throw new InputError(
+        `Cannot evaluate as every pass must read the same sequences: ${name} gets more or fewer of them than the partitioner`,
+      );
     }
+    const row = scores.nll.findIndex((value) => !Number.isFinite(value));
+    if (row >= 0) {
+      const { id } = this.routed.documents[this.routed.document[row]];
+      throw new InputError(
+        `Cannot evaluate as every NLL must be finite: that of a sequence of document ${id} under ${name} is ${
+          scores.nll[row]
+        }`,
+        { remedy: `train ${name} again at a lower rate` },
+      );
+    }
+    this.set(model, scores);
+  }
+
+  /** Gives the shape that the models have, and the experts that were adopted. Where all were, the first one gives the shape. */
+  shapes(): Evaluation["models"] {
+    const all = [...this].map(([model, { config, notes }]) => {
+      const own = { config, parameters: parameterCount(config) };
+      return { model, own, from: notes.adopted };
+    });
+    const { own } = all.find(({ model, from }) => from === undefined && !hasOwnShape(model)) ?? all[0];
+    const adopted = all.flatMap(({ model, own, from }) =>
+      from === undefined || typeof model === "string" ? [] : [{ expert: model, ...own, from }]
+    );
+    return { ...own, ...adopted.length > 0 && { adopted } };
   }
 }

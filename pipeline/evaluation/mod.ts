@@ -6,10 +6,10 @@
 
 export { type Baseline, BASELINE_NOTES, type BaselineNotes, BASELINES, isBaseline } from "./baselines.ts";
 export { fewDocuments } from "./bootstrap.ts";
-export { type EncodedPrompt, encodeQuestions } from "./choices/encode.ts";
+export { type EncodedPrompt, encodeQuestions } from "./choices/prompts.ts";
 export { type AskOptions, askQuestions } from "./choices/score.ts";
 export { harnessResults, writeHarnessResults } from "./choices/harness.ts";
-export { type Question } from "./choices/question.ts";
+export { type Question } from "./choices/tasks.ts";
 export {
   type ChoiceWay,
   type Difference,
@@ -22,12 +22,13 @@ export {
   waysOf,
   type ZeroShotResult,
 } from "./choices/results.ts";
-export { type HeldOutDocument } from "./choices/held_out.ts";
+export { type HeldOutDocument } from "./choices/suite.ts";
 export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
 export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
 export { type DocumentScores, readDocumentScores } from "./documents.ts";
 export { evaluate, type EvaluateOptions } from "./evaluate.ts";
-export { type ModelScores, type PassOptions, scoreModel } from "./model_pass.ts";
+export { type Check, type ModelScores, type PassOptions, scoreModel } from "./model_pass.ts";
+export { type Keep } from "./rows.ts";
 export {
   atPrefix,
   type Evaluation,
@@ -47,6 +48,6 @@ export {
   TOLD_WAYS,
   type Way,
 } from "./evaluation.ts";
-export { type FallbackOptions } from "./fallback.ts";
+export { type FallbackOptions } from "./margins.ts";
 export { type MixOptions } from "./mix.ts";
 export { type RouteOptions } from "./routes.ts";

@@ -21,48 +21,33 @@ export interface RouteOptions {
   routeLengths?: readonly number[];
   /** Opens the held-out batches from the start: once for the partitioner and once per model. */
   open: () => ReadableStream<RecordBatch>;
-  /** The experts that are there, by id; no other is chosen. Default: all. */
+  /** The experts that are there, by id; no other is chosen, and only sequences that M tokens send to them count. Default: all. */
   trained?: readonly number[];
   /** Ends the work. */
   signal?: AbortSignal;
 }
 
-/** What is kept of the sequences of a block from pass to pass. */
-export interface Kept {
-  /** Number of sequences. */
-  rows: number;
-  /** Number of the document `[rows]`. */
-  document: Uint32Array;
-  /** Number of the source `[rows]`. */
-  source: Uint32Array;
-  /** Predicted tokens: all but the first `[rows]`. */
-  predicted: Uint32Array;
-  /** Expert that each prefix chooses `[rows, prefixes]`. */
-  routes: Uint16Array;
-  /** How much less M tokens cost the expert that they choose than the second best one; 0 with one expert `[rows]`. */
-  margin: Float64Array;
-  /** What each prefix costs every expert `[rows, prefixes, E]`, where that is kept. */
-  costs?: Float32Array;
-  /** NLL of the whole sequence under every expert, once that has scored it, nats `[rows, E]`. */
-  nll: Float32Array;
-}
+/** What a prefix chooses: the expert of every sequence `[rows]`, and the costs of all experts `[rows][E]` where they are kept. */
+export type Routes = { expert: number[]; costs: Float32Array[] };
 
-/** All sequences, routed. */
+/** All sequences that count, routed. Arrays are by sequence `[rows]`, unless another order is given. */
 export interface Routed {
-  /** S. */
   sequenceLength: number;
-  /** Lengths of the prefixes, ascending. */
-  prefixes: number[];
-  /** Block by block. */
-  blocks: Kept[];
-  /** Number of documents. */
-  documents: number;
-  /** Their ids, by number. */
-  ids: bigint[];
+  /** Whether a sequence counts, of all that were read. */
+  counts: boolean[];
+  /** Numbers of the document and of the source. */
+  document: number[];
+  source: number[];
+  /** Predicted tokens: all but the first. */
+  predicted: number[];
+  /** How much less M tokens cost the expert that they choose than the second best one; 0 with one expert. */
+  margin: number[];
+  /** By length of the routing prefix, ascending. */
+  routes: Map<number, Routes>;
+  /** Documents by number: their ids, and the number of the source of their first sequences. */
+  documents: { id: bigint; source: number }[];
   /** Labels by number, in the order of their first sequences. */
   sources: string[];
-  /** Documents of each source; one counts where its first sequence does. */
-  documentsOf: number[];
   /** Sequences of which the partitioner knows nothing. */
   unknown: number;
 }
@@ -80,11 +65,15 @@ export function routingPrefixes(
   return [...lengths].sort((a, b) => a - b);
 }
 
+/** Gives the share of sequences that go to the same expert by both routes. */
+export function agreementOf(a: Routes, b: Routes): number {
+  return a.expert.filter((expert, row) => expert === b.expert[row]).length / a.expert.length;
+}
+
 /**
- * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does it: so
- * the choice is the same, to the bit, as in `score`, `split` and `generate`, on any adapter. All other
- * prefixes share one pass; a kernel may round its longer rows differently. `keepsCosts` says whether costs
- * are kept.
+ * Routes every sequence. The costs of M tokens are computed in a pass of their own, as `score` does it: so the choice
+ * is the same, to the bit, as in `score`, `split` and `generate`, on any adapter. All other prefixes share one
+ * pass; a kernel may round its longer rows differently. `keepsCosts` tells whether costs are kept.
  */
 export async function route(
   { mixture, prefix, routeLengths = [], open, trained, signal }: Omit<RouteOptions, "mixture"> & {
@@ -94,96 +83,81 @@ export async function route(
   onRows: (rows: number) => void,
   keepsCosts = false,
 ): Promise<Routed> {
-  const numbers = { document: new Map<bigint, number>(), source: new Map<string, number>() };
-  const kept: Kept[] = [];
-  let sequenceLength = 0;
-  let prefixes: number[] = [];
-  let unknown = 0;
+  const { experts } = partitioner;
+  const routes: Routed["routes"] = new Map();
+  const [documents, sources] = [new Map<bigint, number>(), new Map<string, number>()]; // numbers
+  const routed: Routed = {
+    ...{ sequenceLength: 0, counts: [], document: [], source: [], predicted: [], margin: [], routes },
+    ...{ documents: [], sources: [], unknown: 0 },
+  };
   for await (const block of blocks(open(), partitioner)) {
     signal?.throwIfAborted();
-    if (prefixes.length === 0) {
-      sequenceLength = block.sequenceLength;
-      const longest = Math.max(prefix, ...routeLengths);
-      if (longest > sequenceLength) {
-        throw new InputError(
-          `Cannot evaluate as a prefix must be at most the sequence length: it is ${longest}, the sequences have ` +
-            `${sequenceLength} tokens`,
-        );
+    const { rows, sequenceLength, document, source, length } = block;
+    if (routes.size === 0) {
+      checkLongest(Math.max(prefix, ...routeLengths), sequenceLength);
+      routed.sequenceLength = sequenceLength;
+      for (const tokens of routingPrefixes(prefix, sequenceLength, routeLengths)) {
+        routes.set(tokens, { expert: [], costs: [] });
       }
-      prefixes = routingPrefixes(prefix, sequenceLength, routeLengths);
     }
-    const { rows } = block;
-    const { experts } = partitioner;
-    unknown += partitioner.unknown?.(block) ?? 0;
-    const routes = new Uint16Array(rows * prefixes.length);
-    const allCosts = keepsCosts ? new Float32Array(routes.length * experts) : undefined;
-    let margin: Float64Array = new Float64Array(rows);
-    for (const together of [[prefix], prefixes.filter((tokens) => tokens !== prefix)]) {
-      if (together.length === 0) continue;
-      const costs = await mixture.costs(block, together, signal);
-      const chosen = assignArgmax(trained ? costsOf(costs, experts, trained) : costs, experts);
-      if (together[0] === prefix) margin = marginsOf(costs, chosen, experts);
-      together.forEach((tokens, i) => {
-        const column = prefixes.indexOf(tokens);
-        for (let row = 0; row < rows; row++) {
-          const [from, to] = [i * rows + row, row * prefixes.length + column];
-          routes[to] = chosen[from];
-          allCosts?.set(costs.subarray(from * experts, (from + 1) * experts), to * experts);
-        }
-      });
+    routed.unknown += partitioner.unknown?.(block) ?? 0;
+    const others = [...routes.keys()].filter((tokens) => tokens !== prefix);
+    const own = await mixture.costs(block, [prefix], signal);
+    const free = assignArgmax(own, experts);
+    const counts = Array.from(free, (expert) => trained?.includes(expert) ?? true);
+    const counted = [...counts.keys()].filter((row) => counts[row]);
+    /** Keeps what a prefix chooses, from the costs `[rows, E]`. */
+    const keep = (tokens: number, costs: Float32Array) => {
+      const { expert, costs: kept } = routes.get(tokens)!;
+      const chosen = assignArgmax(trained ? amongTrained(costs, experts, trained) : costs, experts);
+      for (const row of counted) {
+        expert.push(chosen[row]);
+        if (keepsCosts) kept.push(costs.subarray(row * experts, (row + 1) * experts));
+      }
+    };
+    keep(prefix, own);
+    const rest = others.length === 0 ? own : await mixture.costs(block, others, signal); // [prefixes, rows, E]
+    others.forEach((tokens, i) => keep(tokens, rest.subarray(i * rows * experts, (i + 1) * rows * experts)));
+    for (const row of counted) {
+      const label = numberOf(sources, source[row]);
+      if (!documents.has(document[row])) routed.documents.push({ id: document[row], source: label });
+      routed.document.push(numberOf(documents, document[row]));
+      routed.source.push(label);
+      routed.predicted.push(length[row] - 1);
+      routed.margin.push(marginOf(own.slice(row * experts, (row + 1) * experts), free[row]));
     }
-    kept.push({
-      rows,
-      document: Uint32Array.from(block.document, (id) => numberOf(numbers.document, id)),
-      source: Uint32Array.from(block.source, (label) => numberOf(numbers.source, label)),
-      predicted: block.length.map((length) => length - 1),
-      routes,
-      margin,
-      ...allCosts && { costs: allCosts },
-      nll: new Float32Array(rows * experts),
-    });
+    routed.counts.push(...counts);
     onRows(rows);
   }
-  const sources = [...numbers.source.keys()];
-  const documentsOf = sources.map(() => 0);
-  let documents = 0;
-  for (const { document, source } of kept) {
-    document.forEach((number, row) => {
-      if (number < documents) return;
-      documents++; // the first sequence of its document, as documents are numbered in their order
-      documentsOf[source[row]]++;
-    });
-  }
-  const ids = [...numbers.document.keys()];
-  return { sequenceLength, prefixes, blocks: kept, documents, ids, documentsOf, sources, unknown };
+  return { ...routed, sources: [...sources.keys()] };
+}
+
+/** Throws an `InputError` where a prefix is longer than the sequences. */
+function checkLongest(longest: number, sequenceLength: number): void {
+  if (longest <= sequenceLength) return;
+  throw new InputError(
+    `Cannot evaluate as a prefix must be at most the sequence length: it is ${longest}, the sequences have ` +
+      `${sequenceLength} tokens`,
+  );
 }
 
 const MOST = 2 ** 127; // beyond all costs, and still a number in f32
 
-/**
- * Gives the costs `[N, E]` of the experts that are there. The others get a cost beyond all costs, so that
- * none of them is chosen.
- */
-export function costsOf(costs: Float32Array, experts: number, trained: readonly number[]): Float32Array {
-  if (trained.length === experts) return costs;
-  const there = new Set(trained);
-  return costs.map((cost, i) => there.has(i % experts) ? cost : MOST);
+/** Gives costs `[N, E]` with one beyond all costs for the experts that are not there, so that none of them is chosen. */
+function amongTrained(costs: Float32Array, experts: number, trained: readonly number[]): Float32Array {
+  return costs.map((cost, i) => trained.includes(i % experts) ? cost : MOST);
 }
 
-/** Gives the margins of rows `[rows]` from their costs `[rows, E]` and the experts that these choose. */
-function marginsOf(costs: Float32Array, chosen: Uint16Array, experts: number): Float64Array {
-  return Float64Array.from(chosen, (expert, row) => {
-    if (experts === 1) return 0;
-    const others = costs.slice(row * experts, (row + 1) * experts);
-    const least = others[expert];
-    others[expert] = Infinity;
-    return Math.min(...others) - least;
-  });
+/** Gives the margin of a choice from the costs `[E]`. */
+function marginOf(costs: Float32Array, chosen: number): number {
+  if (costs.length === 1) return 0;
+  const least = costs[chosen];
+  costs[chosen] = Infinity;
+  return Math.min(...costs) - least;
 }
 
 /** Gives the number of a key: 0 for the first key that was asked for, 1 for the second, and so on. */
 function numberOf<Key>(numbers: Map<Key, number>, key: Key): number {
-  const known = numbers.get(key);
-  if (known === undefined) numbers.set(key, numbers.size);
-  return known ?? numbers.size - 1;
+  if (!numbers.has(key)) numbers.set(key, numbers.size);
+  return numbers.get(key)!;
 }

@@ -8,7 +8,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
 import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
-import { checkFallback } from "../evaluation/fallback.ts";
+import { checkFallback } from "../evaluation/margins.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 import type { PassOptions } from "../evaluation/model_pass.ts";
 import { routingPrefixes } from "../evaluation/routes.ts";

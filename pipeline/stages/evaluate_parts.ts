@@ -88,11 +88,18 @@ export async function evaluatePart(
         vouched: work.files,
         gpu: await work.gpu(),
       });
+      let done = 0;
       const { nll } = await scoreModel(modelName(model), {
         mixture,
         open: () => readShards(shards, work.files),
-        onProgress: (done) =>
-          emit({ type: "progress", stage: "evaluate", done, total: testSequences, unit: "sequences" }),
+        onRows: (rows) =>
+          emit({
+            type: "progress",
+            stage: "evaluate",
+            done: done += rows,
+            total: testSequences,
+            unit: "sequences",
+          }),
         signal,
       }, { tokenizer, vocabulary, sequenceLength: configuration.sequenceLength }).finally(() =>
         mixture.close()

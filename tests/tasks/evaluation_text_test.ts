@@ -1,6 +1,6 @@
 import { assertEquals, assertFalse, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { evaluationText } from "../../tasks/evaluation_text.ts";
-import { evaluationOf, SHAPE } from "../pipeline/report/support.ts";
+import { evaluationOf, routedByOf, SHAPE } from "../pipeline/report/support.ts";
 
 Deno.test("evaluationText() says lower or higher, each with a positive number", () => {
   const evaluation = evaluationOf(SHAPE);
@@ -56,12 +56,6 @@ Deno.test("evaluationText() says what chooses the experts: a prefix, or true lab
   assertFalse(/^prefix|routed by/m.test(byLabel), byLabel);
 });
 
-Deno.test("evaluationText() counts one of a thing as one", () => {
-  const text = evaluationText("runs/a", { ...evaluationOf(SHAPE), documents: 1, sequences: 1, prefix: 1 });
-  assertMatch(text, /^1 held-out document, 1 sequence, \d[\d,]+ predicted tokens$/m);
-  assertStringIncludes(text, "mixture, routed by 1 token ");
-});
-
 Deno.test("evaluationText() says where documents are too few for the intervals that it shows", () => {
   const told = (documents: number) => evaluationText("runs/a", { ...evaluationOf(SHAPE), documents });
   assertMatch(
@@ -70,4 +64,27 @@ Deno.test("evaluationText() says where documents are too few for the intervals t
   );
   assertMatch(told(9), /^9 documents are too few for intervals/m);
   assertFalse(told(10).includes("too few"));
+});
+
+Deno.test("evaluationText() tells of margins, mixtures of several experts and a fallback, of another partitioner, where they are there", () => {
+  const evaluation = evaluationOf(SHAPE);
+  const text = evaluationText("runs/a", evaluation);
+  assertMatch(text, /^0\.00 to 0\.203 +109 +40\.0% +3\.00 nats$/m);
+  assertMatch(text, /^all +1,092 +70\.0% +6\.50 nats$/m);
+  assertMatch(text, /^20\.3 to 24\.5 +109 +94\.0% +-$/m);
+  assertMatch(
+    text,
+    /^2, weighed anew every 32 tokens +44\.25 +42\.04 to 46\.46 +3\.00 +3\.0 +1\.0% lower \(0\.8 to 1\.3\)$/m,
+  );
+  assertMatch(text, /^margin +sent to dense +perplexity +95% interval\nbelow 0\.00 +0\.0% +45\.25 /m);
+  assertMatch(text, /^below 2\.00 \(as asked\) +20\.0% +46\.00 /m);
+  const { reliability: _, mixing: _m, fallback: _f, ...before } = evaluation;
+  assertFalse(/margin|together|sent to/.test(evaluationText("runs/a", { ...before, format: 2 })));
+  assertFalse(/margin/.test(evaluationText("runs/a", { ...evaluation, experts: 1, fallback: undefined })));
+  const routedBy = evaluationText("runs/a", { ...evaluation, routedBy: routedByOf(evaluation) });
+  assertMatch(routedBy, /^prefix +routed by self +95% interval +by the run's own +which is +same expert$/m);
+  assertMatch(
+    routedBy,
+    /^64 \(M\) +44\.00 +43\.00 to 45\.00 +45\.25 +2\.50% higher \(1\.00% to 4\.00%\) +87\.5%$/m,
+  );
 });

@@ -68,11 +68,11 @@ Deno.test("zeroShotText() tells every metric beside guessing, each difference wi
   assertEquals(row("lambada_openai", "perplexity", "dense")!.slice(3), ["+2.00", "+1.90 to +2.10", "worse"]);
   assertStringIncludes(
     text,
-    "mixture against dense, 3 tasks by acc: better on 1, equal within the interval on 1, worse on 1; better or equal on 66.7%",
+    "mixture against dense by acc, of 3 tasks: better on 1, worse on 1, no difference beyond the interval on 1",
   );
   assertStringIncludes(
     text,
-    "mixture against dense, 5 sets of mmlu: better on 2, equal within the interval on 2, worse on 1; better or equal on 80.0%",
+    "mixture against dense by acc, of 5 sets of mmlu: better on 2, worse on 1, no difference beyond the interval on 2",
   );
   assertStringIncludes(text, "routed by the text before the choices, 64 tokens at most; no examples");
   assertFalse(text.includes("  a  ")); // sets of a task that has many are counted alone
@@ -91,7 +91,7 @@ Deno.test("zeroShotText() tells few sets one by one, and how to get a dense mode
     result("last_word", { ways: dense, sets, differences: [difference(0)], routing: "choice", fewShot: 2 }),
   ]);
   assertStringIncludes(told, "  (none)");
-  assertStringIncludes(told, "1 task by acc: better on 0, equal within the interval on 1");
+  assertStringIncludes(told, "of 1 task: better on 0, worse on 0, no difference beyond the interval on 1");
   assertStringIncludes(told, "routed by text and choice, 64 tokens at most; 2 examples");
 });
 
@@ -123,7 +123,7 @@ Deno.test("zeroShotText() tells experts that answer together beside the mixture 
   ]);
   assertStringIncludes(
     text,
-    "top-2 against mixture, 2 tasks by acc: better on 1, equal within the interval on 0, worse on 1; better or equal on 50.0%",
+    "top-2 against mixture by acc, of 2 tasks: better on 1, worse on 1, no difference beyond the interval on 0",
   );
   assertStringIncludes(text, "weights of experts together: costs over a routing temperature of 0.5");
 });

@@ -6,60 +6,41 @@
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { exists, hashFile, unreadable } from "../../run/files.ts";
 import { readRecords } from "../../text/readers.ts";
-import type { ChoiceTask } from "./tasks.ts";
-import type { Question } from "./question.ts";
+import type { ChoiceTask, Question } from "./tasks.ts";
 
-/** The files of a task. */
-export interface DataFiles {
-  /** Path of the questions. */
-  questions: string;
-  /** Path of the file that examples are taken from, if there is one. */
-  examples?: string;
-}
+/** The files of a task: its questions, and those that examples are taken from, if there are some. */
+export type DataFiles = { questions: string; examples?: string };
 
-const ENDINGS = ["jsonl", "parquet"];
-
-/** Finds the data of a task in a folder. Throws an `InputError` where they are missing, or there twice. */
+/** Finds the data of a task in a folder. Throws an `InputError` where they are missing. */
 export async function findData(folder: string, task: string): Promise<DataFiles> {
-  const questions = await findOne(folder, task);
-  if (questions !== undefined) return { questions, examples: await findOne(folder, `${task}_few_shot`) };
+  const questions = await find(folder, task);
+  if (questions !== undefined) return { questions, examples: await find(folder, `${task}_few_shot`) };
   throw new InputError(
-    `Cannot ask ${task} as its questions must be in "${folder}": there is neither ${
-      ENDINGS.map((ending) => `${task}.${ending}`).join(" nor ")
-    }`,
-    { where: folder, remedy: say`put them there as its data set publishes them, or name another ${DATA}` },
+    `Cannot ask ${task} as its questions must be in "${folder}": there is neither ${task}.jsonl nor ${task}.parquet`,
+    {
+      where: folder,
+      remedy: say`put them there as its data set publishes them, or name another ${setting("data")}`,
+    },
   );
 }
 
-const DATA = setting("data");
-
 /** Lists those of some tasks whose questions are in a folder. */
 export async function listData(folder: string, tasks: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(tasks.map((task) => filesOf(folder, task)));
-  return tasks.filter((_, i) => found[i].length > 0);
+  const found = await Promise.all(tasks.map((task) => find(folder, task)));
+  return tasks.filter((_, i) => found[i] !== undefined);
 }
 
-async function filesOf(folder: string, name: string): Promise<string[]> {
-  const paths = ENDINGS.map((ending) => `${folder}/${name}.${ending}`);
+/** Finds a file of JSON lines or Parquet; where both are there, the former. */
+async function find(folder: string, name: string): Promise<string | undefined> {
+  const paths = ["jsonl", "parquet"].map((ending) => `${folder}/${name}.${ending}`);
   const there = await Promise.all(paths.map(exists));
-  return paths.filter((_, i) => there[i]);
-}
-
-async function findOne(folder: string, name: string): Promise<string | undefined> {
-  const found = await filesOf(folder, name);
-  if (found.length < 2) return found[0];
-  throw new InputError(`Cannot read ${name} as it must be there once: there are "${found.join('" and "')}"`, {
-    where: folder,
-    remedy: "remove one",
-  });
+  return paths.find((_, i) => there[i]);
 }
 
 /** Hashes the data of a task: what its results depend on. */
 export async function hashData({ questions, examples }: DataFiles): Promise<Record<string, string>> {
-  return {
-    data: (await hashFile(questions)).sha256,
-    ...examples && { examples: (await hashFile(examples)).sha256 },
-  };
+  const { sha256: data } = await hashFile(questions);
+  return examples ? { data, examples: (await hashFile(examples)).sha256 } : { data };
 }
 
 /**

@@ -1,9 +1,7 @@
-/**
- * Writes results in the form of the LM Evaluation Harness, so that tools which read its files can read these.
- */
+/** Writes results in the form of the LM Evaluation Harness, so that tools which read its files can read these. */
 
 import { jsonText, writeAtomic } from "../../run/files.ts";
-import { type ChoiceWay, type Measure, waysOf, type ZeroShotResult } from "./results.ts";
+import { type ChoiceWay, waysOf, type ZeroShotResult } from "./results.ts";
 import type { Metric } from "./tasks.ts";
 
 /** Writes the results of every way of answering into a folder: `WAY/results.json`. Throws where it cannot be written. */
@@ -25,33 +23,40 @@ export function harnessResults(
   { name, limit }: { name: string; limit?: number },
 ): Record<string, unknown> {
   const tasks = results.filter(({ ways }) => ways[way]);
-  const each = <Value>(of: (result: ZeroShotResult) => Value) =>
-    Object.fromEntries(tasks.map((result) => [result.task, of(result)]));
-  const subtasks = tasks.flatMap(({ task, sets }) =>
+  const each = <Value>(value: (result: ZeroShotResult) => Value, of = tasks) =>
+    Object.fromEntries(of.map((result) => [result.task, value(result)]));
+  const metrics = ({ ways }: ZeroShotResult) => Object.keys(ways[way]!) as Metric[];
+  const measures = (
+    alias: string,
+    own: Partial<Record<Metric, { value: number; standardError: number }>>,
+    error = (metric: Metric) => own[metric]!.standardError,
+  ) => {
+    const told = (Object.keys(own) as Metric[]).flatMap((metric) => [
+      [`${metric},none`, own[metric]!.value],
+      [`${metric}_stderr,none`, error(metric)],
+    ]);
+    return { alias, ...Object.fromEntries(told) };
+  };
+  const whole = (result: ZeroShotResult) =>
+    measures(result.task, result.ways[way]!, (metric) => errorOf(result, way, metric));
+  const sets = tasks.flatMap(({ task, sets }) =>
     sets.map(({ set, ways }) => [`${task}_${set}`, measures(`${task}_${set}`, ways[way]!)])
   );
   const groups = tasks.filter(({ sets }) => sets.length > 0);
   return {
-    results: {
-      ...each((result) => measures(result.task, measured(result, way))),
-      ...Object.fromEntries(subtasks),
-    },
-    ...groups.length > 0 && {
-      groups: Object.fromEntries(
-        groups.map((group) => [group.task, measures(group.task, measured(group, way))]),
-      ),
-    },
+    results: { ...each(whole), ...Object.fromEntries(sets) },
+    ...groups.length > 0 && { groups: each(whole, groups) },
     group_subtasks: each(({ task, sets }) => sets.map(({ set }) => `${task}_${set}`)),
-    configs: each(({ task, ways, fewShot }) => ({
-      task,
-      output_type: "perplexity" in ways[way]! ? "loglikelihood" : "multiple_choice",
-      num_fewshot: fewShot,
-      metric_list: Object.keys(ways[way]!).map((metric) => ({ metric })),
+    configs: each((result) => ({
+      task: result.task,
+      output_type: metrics(result).includes("perplexity") ? "loglikelihood" : "multiple_choice",
+      num_fewshot: result.fewShot,
+      metric_list: metrics(result).map((metric) => ({ metric })),
     })),
     versions: each(() => 1),
     "n-shot": each(({ fewShot }) => fewShot),
-    higher_is_better: each(({ ways }) =>
-      Object.fromEntries(Object.keys(ways[way]!).map((metric) => [metric, metric !== "perplexity"]))
+    higher_is_better: each((result) =>
+      Object.fromEntries(metrics(result).map((metric) => [metric, metric !== "perplexity"]))
     ),
     "n-samples": each(({ published, questions }) => ({ original: published, effective: questions })),
     config: { model: "smalltalk", model_args: name, limit: limit ?? null },
@@ -61,34 +66,16 @@ export function harnessResults(
   };
 }
 
-type Measured = Partial<Record<Metric, Pick<Measure, "value" | "standardError">>>;
-
 /**
- * Gives the metrics of a task, where it has sets with the standard error that the harness pools from theirs: it takes
- * the sets as given, whereas the run's own intervals draw questions from all of them.
+ * Gives the standard error of a metric of a task. Where it has sets, the harness pools theirs: it takes the sets as
+ * given, whereas the run's own intervals draw questions from all of them.
  */
-function measured({ ways, sets }: ZeroShotResult, way: ChoiceWay): Measured {
-  const all: Measured = ways[way]!;
-  if (sets.length === 0) return all;
+function errorOf({ ways, sets }: ZeroShotResult, way: ChoiceWay, metric: Metric): number {
+  if (sets.length === 0) return ways[way]![metric]!.standardError;
   const questions = sets.reduce((sum, set) => sum + set.questions, 0);
-  return Object.fromEntries((Object.keys(all) as Metric[]).map((metric) => {
-    const squares = sets.reduce(
-      (sum, { questions, ways }) =>
-        sum + (questions - 1) * questions * ways[way]![metric]!.standardError ** 2,
-      0,
-    );
-    const pooled = squares / Math.max(1, questions - sets.length); // of sets of one question, which have no error, zero
-    return [metric, { value: all[metric]!.value, standardError: Math.sqrt(pooled / questions) }];
-  }));
-}
-
-function measures(
-  alias: string,
-  ways: Measured,
-): Record<string, unknown> {
-  const entries = Object.entries(ways).flatMap(([metric, { value, standardError }]) => [
-    [`${metric},none`, value],
-    [`${metric}_stderr,none`, standardError],
-  ]);
-  return { alias, ...Object.fromEntries(entries) };
+  const squares = sets.reduce((sum, { questions, ways }) => {
+    return sum + (questions - 1) * questions * ways[way]![metric]!.standardError ** 2;
+  }, 0);
+  // Of sets of one question, which have no error, it is zero.
+  return Math.sqrt(squares / Math.max(1, questions - sets.length) / questions);
 }

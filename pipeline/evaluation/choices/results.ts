@@ -10,10 +10,7 @@ import { METRICS } from "./tasks.ts";
 /** Version of the layout. */
 export const ZERO_SHOT_FORMAT = 1;
 
-/**
- * How a question is routed: by its context, so that one expert gets all choices, or each choice by context
- * and choice.
- */
+/** How a question is routed: by its context, so that one expert gets all choices, or each choice by context and choice. */
 export type Routing = "context" | "choice";
 
 /**
@@ -27,13 +24,21 @@ export type ChoiceWay = Way | `top-${number}`;
 /** Names the way in which so many experts answer together. */
 export const topWay = (size: number): ChoiceWay => `top-${size}`;
 
-const isWay = (name: unknown) => TOLD_WAYS.some((way) => way === name) || /^top-[1-9]\d*$/.test(String(name));
+const sizeOf = (way: unknown) => Number(/^top-([1-9]\d*)$/.exec(String(way))?.[1] ?? 0);
+const isWay = (name: unknown) => TOLD_WAYS.some((way) => way === name) || sizeOf(name) > 0;
 const WAY = v.custom<ChoiceWay>(isWay, "Expected a way of answering");
 
 const INTERVAL = { value: finite, low: finite, high: finite };
+/**
+ * A metric with its standard error and the ends of its 95% bootstrap interval, over questions (as the harness gives them, which
+ * pools errors of sets where this takes the questions of all sets together) or over the documents that these are made of.
+ */
 const MEASURE = v.object({ ...INTERVAL, standardError: finite });
-const MEASURES = v.object(v.entriesFromList(METRICS, v.optional(MEASURE)));
+const byMetric = <Schema extends v.GenericSchema>(schema: Schema) =>
+  v.object(v.entriesFromList(METRICS, v.optional(schema)));
+/** How much higher the mixture's metric is than a baseline's, with its 95% interval, both on the same draws. */
 const DIFFERENCE = v.object({ baseline: v.picklist(BASELINES), metric: v.picklist(METRICS), ...INTERVAL });
+/** The same for so many experts that answer together, against the mixture that runs one or a baseline. */
 const MIXED = v.object({
   experts: v.pipe(count, v.minValue(1)),
   against: v.picklist(["mixture", ...BASELINES]),
@@ -41,16 +46,13 @@ const MIXED = v.object({
   ...INTERVAL,
 });
 
-const SET = v.object({
-  set: v.string(),
-  questions: count,
-  ways: v.record(
-    WAY,
-    v.object(v.entriesFromList(METRICS, v.optional(v.object({ value: finite, standardError: finite })))),
-  ),
-  differences: v.array(DIFFERENCE),
-});
-
+/**
+ * What a task came to: questions that were asked, and how many its data hold; examples before each; routing, and its prefix M; E;
+ * questions that lost tokens at the left; the accuracy of guessing (null without choices); draws and seed of the bootstrap; every
+ * way's metrics, differences from every baseline, the share of the choices that each expert gets `[E]`, and the same for each set of
+ * a task that has several; if experts answer together, the routing temperature of their weights, and their
+ * differences.
+ */
 const ZERO_SHOT = v.object({
   format: v.literal(ZERO_SHOT_FORMAT),
   task: v.string(),
@@ -64,48 +66,31 @@ const ZERO_SHOT = v.object({
   chance: v.nullable(share),
   resamples: count,
   seed: finite,
-  ways: v.record(WAY, MEASURES),
+  ways: v.record(WAY, byMetric(MEASURE)),
   differences: v.array(DIFFERENCE),
   shares: v.array(share),
-  sets: v.array(SET),
+  sets: v.array(v.object({
+    set: v.string(),
+    questions: count,
+    ways: v.record(WAY, byMetric(v.object({ value: finite, standardError: finite }))),
+    differences: v.array(DIFFERENCE),
+  })),
   mixing: v.optional(v.object({ temperature: finite, differences: v.array(MIXED) })),
 });
 
-/**
- * A metric with its standard error and the ends of its 95% bootstrap interval, over questions (as the harness gives them, which
- * pools errors of sets where this takes the questions of all sets together) or over the documents that these are made of.
- *
- * @ignore
- */
+/** @ignore */
 export type Measure = v.InferOutput<typeof MEASURE>;
-/**
- * How much higher the mixture's metric is than a baseline's, with its 95% interval, both on the same draws.
- *
- * @ignore
- */
+/** @ignore */
 export type Difference = v.InferOutput<typeof DIFFERENCE>;
-/**
- * How much higher a metric is for so many experts that answer together than for the mixture that runs one, or
- * for a baseline, with its 95% interval. Both are computed on the same draws of questions.
- *
- * @ignore
- */
+/** @ignore */
 export type MixedDifference = v.InferOutput<typeof MIXED>;
-/**
- * What a task came to: questions that were asked, and how many its data hold; examples before each; routing, and its prefix M; E;
- * questions that lost tokens at the left; the accuracy of guessing (null without choices); draws and seed of the bootstrap; every
- * way's metrics, differences from every baseline, the share of the choices that each expert gets `[E]`, and the same for each set of
- * a task that has several; if experts answer together, the routing temperature of their weights, and their
- * differences.
- *
- * @ignore
- */
+/** @ignore */
 export type ZeroShotResult = v.InferOutput<typeof ZERO_SHOT>;
 
 /** Whether the mixture is better or worse than a baseline; equal if the interval holds zero. */
 export type Verdict = "better" | "equal" | "worse";
 
-/** Says what a difference shows: if its interval holds zero, nothing. */
+/** Tells what a difference shows: if its interval holds zero, nothing. */
 export function verdictOf({ metric, low, high }: Pick<Difference, "metric" | "low" | "high">): Verdict {
   if (low <= 0 && high >= 0) return "equal";
   return low > 0 === (metric !== "perplexity") ? "better" : "worse";
@@ -114,10 +99,8 @@ export function verdictOf({ metric, low, high }: Pick<Difference, "metric" | "lo
 /** Lists the ways in which any of the tasks was answered, in the order in which they are printed. */
 export function waysOf(results: readonly ZeroShotResult[]): ChoiceWay[] {
   const found = new Set(results.flatMap(({ ways }) => Object.keys(ways) as ChoiceWay[]));
-  const size = (way: ChoiceWay) => Number(/^top-(\d+)$/.exec(way)?.[1] ?? 0);
-  const together = [...found].filter((way) => size(way) > 0).sort((a, b) => size(a) - size(b));
-  return TOLD_WAYS.flatMap((way) => way === "mixture" ? [way, ...together] : [way])
-    .filter((way) => found.has(way));
+  const together = [...found].filter(sizeOf).sort((a, b) => sizeOf(a) - sizeOf(b));
+  return [...new Set<ChoiceWay>(["mixture", ...together, ...TOLD_WAYS])].filter((way) => found.has(way));
 }
 
 /** Reads a `zero-shot/TASK.json`. Throws an `InputError` where it is missing or damaged. */

@@ -1,31 +1,32 @@
 /**
  * Asks a mixture the questions of a zero-shot task, beside dense models, the best expert in hindsight and a
  * random expert. All score the same tokens (SmallTalk LM, section 3.4 and figure 3). Models are leased one
- * after another. Each scores all questions, and computes the tokens of a context once for all its choices.
- * Two numbers per model and choice are kept. If experts are mixed, the log-probabilities of the tokens of a
- * choice are also kept, for the experts that answer it.
+ * after another. Each scores all questions, and computes the tokens of a context once for all its choices. Where several experts answer
+ * together, the probability of a token is Σ_e w_e p_e, with the weights of the K experts that the routing prefix costs least.
  */
 
 import { InputError } from "../../../kernels/errors.ts";
-import type { ContinuationScore } from "../../model/branch_scorer.ts";
-import type { ModelConfig } from "../../model/shape.ts";
-import { branching, type LoadedModel } from "../../serving/forms.ts";
+import { joinTokens } from "../../rows/columns.ts";
+import { branching } from "../../serving/forms.ts";
+import { answer } from "../../serving/generate.ts";
+import { answeringOf, logSumExp } from "../../serving/mixing.ts";
 import type { Mixture } from "../../serving/mixture.ts";
-import { checkShape, type ModelName, nameOf } from "../../serving/models.ts";
+import { type ModelName, nameOf } from "../../serving/models.ts";
 import type { Route } from "../../serving/route.ts";
-import { type Baseline, BASELINES, hasOwnShape } from "../baselines.ts";
-import { RESAMPLES } from "../evaluate.ts";
-import { mixesOf, type MixOptions } from "../mix.ts";
-import { branchesOf, type EncodedPrompt } from "./encode.ts";
-import { createChoiceMixing, writesGreedily } from "./mix.ts";
-import { characters } from "./python_text.ts";
-import type { Question } from "./question.ts";
+import { BASELINES } from "../baselines.ts";
+import { type EvaluateOptions, RESAMPLES } from "../evaluate.ts";
+import { mixesOf } from "../mix.ts";
+import { type Check, shapeChecker } from "../model_pass.ts";
+import type { EncodedPrompt } from "./prompts.ts";
 import { type ChoiceWay, type Routing, topWay, ZERO_SHOT_FORMAT, type ZeroShotResult } from "./results.ts";
-import { type Answered, summarizeAnswers } from "./summary.ts";
-import type { ZeroShotTask } from "./tasks.ts";
+import { type Answers, summarizeAnswers } from "./summary.ts";
+import type { Metric, Question, ZeroShotTask } from "./tasks.ts";
 
 /** What {@linkcode askQuestions} takes. */
-export interface AskOptions extends Pick<MixOptions, "mix" | "routingTemperature"> {
+export interface AskOptions
+  extends
+    Pick<EvaluateOptions, "mix" | "routingTemperature" | "prefix" | "baselines">,
+    Pick<EvaluateOptions, "resamples" | "seed" | "batch" | "signal"> {
   /**
    * The opened mixture. With room for one model it holds one at a time. If experts are mixed and a task has
    * no choices, it needs room for all that answer together.
@@ -41,33 +42,17 @@ export interface AskOptions extends Pick<MixOptions, "mix" | "routingTemperature
   fewShot?: number;
   /** Number of questions in the data. Default: as many as are asked. */
   published?: number;
-  /** Tokens of the routing prefix, M. */
-  prefix: number;
   /** What questions are routed by. Default: the context. */
   routing?: Routing;
-  /** Dense models of the mixture to compare with. */
-  baselines?: readonly Baseline[];
-  /** Draws of the bootstrap; 1000 unless given. */
-  resamples?: number;
-  /** Seed of the bootstrap; 0 unless given. */
-  seed?: number;
-  /** Sequences of the model's context at once. Changes the speed and the memory, never a result. */
-  batch?: number;
   /** Called with the choices scored so far, of how many. */
   onProgress?: (done: number, total: number) => void;
-  /** Called with what every model says of every choice, as it comes. */
-  onScore?: (model: ModelName, question: number, choice: number, score: ContinuationScore) => void;
-  /** Ends the work. */
-  signal?: AbortSignal;
 }
 
-/** What one model says of all choices, in the order of the questions. */
-interface ModelScores {
-  /** Log-likelihood of every choice, nats: the f32 log-probabilities of its tokens, added up in f64 from the first on. */
-  logLikelihood: Float64Array;
-  /** 1 where every token of a choice is the likeliest. */
-  greedy: Uint8Array;
-}
+/**
+ * The score of a choice: its log-likelihood, nats (the f32 log-probabilities of its tokens, added up in f64 from the first on); whether
+ * every token is the likeliest; and the log-probabilities, where they are kept.
+ */
+export type ScoredChoice = { logLikelihood: number; greedy: boolean; tokens?: Float32Array };
 
 const QUESTIONS = 256; // whose texts are put together
 
@@ -83,110 +68,61 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   if (questions.length === 0) {
     throw new InputError(`Cannot ask ${task.name} as there must be questions: there are none`);
   }
-  const experts = await mixture.experts();
+  const experts = [...Array(await mixture.experts()).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
-  const starts = new Uint32Array(questions.length + 1); // of the choices of every question
-  questions.forEach(({ choices }, i) => starts[i + 1] = starts[i] + choices.length);
   const mixes = mixesOf(options, await mixture.partitioner());
-  const routes = await routePrompts(mixture, prompts, { prefix, routing, signal }); // of every choice
-  const chosen = routes.map(({ expert }) => expert);
+  const routes = await routePrompts({ ...options, routing });
+  const chosen = routes.flat().map(({ expert }) => expert);
   mixture.closePartitioner();
 
-  const total = starts[questions.length] * (experts + baselines.length);
+  const models: ModelName[] = [...experts, ...baselines];
+  const scores = new Map<ModelName, ScoredChoice[][]>();
+  const check = shapeChecker(readOf(prompts), "the task");
   let done = 0;
-  const scores = new Map<ModelName, ModelScores>();
-  const check = shapeChecker(prompts);
-  const mixing = mixes && createChoiceMixing(routes, mixes);
-  const onScore: AskOptions["onScore"] = (model, question, choice, score) => {
-    options.onScore?.(model, question, choice, score);
-    if (typeof model === "number") mixing?.take(model, starts[question] + choice, score.logProbability);
-  };
-  for (const model of [...Array(experts).keys(), ...baselines]) {
-    scores.set(
-      model,
-      await scoreWith(model, prompts, starts, check, { ...options, onScore }, (choices) => {
-        options.onProgress?.(done += choices, total);
-      }),
-    );
+  for (const model of models) {
+    const onChoices = (choices: number) =>
+      options.onProgress?.(done += choices, models.length * chosen.length);
+    const keepsTokens = mixes !== undefined && typeof model === "number";
+    scores.set(model, await scoreChoices(model, { ...options, check, keepsTokens, onChoices }));
   }
-  const top: [way: ChoiceWay, scores: ModelScores][] = [];
-  for (const size of mixes?.sizes ?? []) top.push([topWay(size), await scoreTogether(size)]);
-
-  const normalisers = questions.flatMap(({ choices }) => choices.map(characters));
-  const answered = (at: number, scoreOf: (choice: number) => ModelScores): Answered => {
-    const choices = Array.from({ length: starts[at + 1] - starts[at] }, (_, i) => starts[at] + i);
-    const { gold } = questions[at];
-    const likelihoods = choices.map((choice) => scoreOf(choice).logLikelihood[choice]);
-    const perCharacter = likelihoods.map((value, i) => value / normalisers[choices[i]]);
-    const right = choices[gold];
-    const isRight = choices.length === 1
-      ? scoreOf(right).greedy[right] === 1
-      : firstLargest(likelihoods) === gold;
-    return {
-      acc: Number(isRight),
-      acc_norm: Number(firstLargest(perCharacter) === gold),
-      logLikelihood: likelihoods[gold],
-    };
-  };
-  const by = (model: ModelName) => (at: number) => answered(at, () => scores.get(model)!);
-  const ids = Array.from({ length: experts }, (_, expert) => expert);
-  const ways: Partial<Record<ChoiceWay, (at: number) => Answered>> = {
-    mixture: (at) => answered(at, (choice) => scores.get(chosen[choice])!),
-    ...Object.fromEntries(top.map(([way, own]) => [way, (at: number) => answered(at, () => own)])),
-    ...Object.fromEntries(baselines.map((name) => [name, by(name)])),
-    oracle(at) {
-      const right = starts[at] + questions[at].gold;
-      return by(firstLargest(ids.map((expert) => scores.get(expert)!.logLikelihood[right])))(at);
-    },
-    random(at) {
-      const all = ids.map((expert) => by(expert)(at));
-      const mean = (field: keyof Answered) => all.reduce((sum, one) => sum + one[field], 0) / experts;
-      return { acc: mean("acc"), acc_norm: mean("acc_norm"), logLikelihood: mean("logLikelihood") };
-    },
-  };
-  const answers = Object.fromEntries(
-    Object.entries(ways).map(([way, answer]) => [way, questions.map((_, at) => answer!(at))]),
+  const answered = (score: (question: number, choice: number) => ScoredChoice) =>
+    answersOf(questions, prompts.map(({ choices }, i) => choices.map((_, j) => score(i, j))));
+  const by = (model: ModelName) => answersOf(questions, scores.get(model)!);
+  const answers: Partial<Record<ChoiceWay, Answers>> = {};
+  const routed = (i: number, j: number) => scores.get(routes[i][j].expert)![i][j];
+  answers.mixture = answered(routed);
+  for (const mix of mixes?.sizes ?? []) {
+    const together = { mix, temperature: mixes!.routingTemperature };
+    const written = mix > 1 &&
+      await writesGreedily(mixture, prompts, routes, { ...together, prefix, signal });
+    answers[topWay(mix)] = answered((i, j) => ({
+      logLikelihood: mixedLikelihood(routes[i][j], (expert) => scores.get(expert)![i][j].tokens!, together),
+      greedy: written ? written[i] : routed(i, j).greedy,
+    }));
+  }
+  for (const name of baselines) answers[name] = by(name);
+  const best = questions.map(({ gold }, i) =>
+    firstLargest(experts.map((expert) => scores.get(expert)![i][gold].logLikelihood))
   );
-  const summary = await summarizeAnswers(task, questions, answers, {
-    ...{ resamples, seed, signal },
-    sizes: mixes?.sizes,
-  });
+  answers.oracle = answered((i, j) => scores.get(best[i])![i][j]);
+  answers.random = meanOf(experts.map(by));
+
+  const drawing = { resamples, seed, signal, sizes: mixes?.sizes };
+  const { mixed, ...summary } = await summarizeAnswers(task, questions, answers, drawing);
   const guesses = questions.map(({ choices }) => 1 / choices.length);
   return {
     format: ZERO_SHOT_FORMAT,
     task: task.name,
     questions: questions.length,
-    published,
-    fewShot,
-    routing,
-    prefix,
-    experts,
+    ...{ published, fewShot, routing, prefix },
+    experts: experts.length,
     cut: prompts.filter(({ cut }) => cut).length,
     chance: guesses.every((guess) => guess === 1) ? null : guesses.reduce((a, b) => a + b) / questions.length,
-    resamples,
-    seed,
-    ways: summary.ways,
-    differences: summary.differences,
-    sets: summary.sets,
-    shares: ids.map((expert) => chosen.filter((id) => id === expert).length / chosen.length),
-    ...mixes && { mixing: { temperature: mixes.temperature, differences: summary.mixed } },
+    ...{ resamples, seed },
+    ...summary,
+    shares: experts.map((id) => chosen.filter((expert) => expert === id).length / chosen.length),
+    ...mixes && { mixing: { temperature: mixes.routingTemperature, differences: mixed } },
   };
-
-  /** What so many experts say together. */
-  async function scoreTogether(size: number): Promise<ModelScores> {
-    const logLikelihood = mixing!.logLikelihood(size);
-    const greedy = new Uint8Array(logLikelihood.length);
-    const alone = [...questions.keys()].filter((at) => questions[at].choices.length === 1);
-    const of = <Value>(values: ArrayLike<Value>) => alone.map((at) => values[at]);
-    const places = of(starts);
-    const written = size === 1
-      ? places.map((choice) => scores.get(chosen[choice])!.greedy[choice] === 1)
-      : await writesGreedily(mixture, of(prompts), places.map((choice) => routes[choice]), {
-        ...{ mix: size, temperature: mixes!.temperature, prefix, signal },
-      });
-    places.forEach((choice, i) => greedy[choice] = Number(written[i]));
-    return { logLikelihood, greedy };
-  }
 }
 
 /** Gives the index of the largest value, the first among equals. */
@@ -194,86 +130,146 @@ function firstLargest(values: readonly number[]): number {
   return values.reduce((best, value, i) => value > values[best] ? i : best, 0);
 }
 
-/** Routes every choice, by its context or by context and choice. */
-async function routePrompts(
-  mixture: Mixture,
-  prompts: readonly EncodedPrompt[],
-  { prefix, routing, signal }: { prefix: number; routing: Routing; signal?: AbortSignal },
-): Promise<Route[]> {
-  if (routing === "context") {
-    const routes = await mixture.routeAll(prompts.map(({ context }) => context), prefix, [], signal);
-    return prompts.flatMap(({ choices }, i) => choices.map(() => routes[i]));
-  }
-  const texts = prompts.flatMap(({ choices }) =>
-    choices.map(({ context, continuation }) => Uint32Array.of(...context, ...continuation))
-  );
-  return await mixture.routeAll(texts, prefix, [], signal);
-}
-
-/**
- * Makes the function that checks models one after another. Those that were trained with the run must have one
- * shape, except baselines that may have their own. Models of other trainers must be able to read the longest
- * choice and know every token.
- */
-function shapeChecker(prompts: readonly EncodedPrompt[]): (model: ModelName, loaded: LoadedModel) => void {
-  let [longest, highest] = [1, 0];
-  for (const { choices } of prompts) {
-    for (const { context, continuation } of choices) {
-      longest = Math.max(longest, context.length + continuation.length - 1); // the last token is not read
-      for (const ids of [context, continuation]) for (const id of ids) highest = Math.max(highest, id);
-    }
-  }
-  let like: ModelConfig | undefined;
-  let whose: string;
-  return (model, loaded) => {
-    const name = nameOf(model);
-    if (loaded.notes.adopted !== undefined) {
-      checkShape(loaded, { vocabulary: highest + 1, context: longest }, name, { whose: "the task" });
-      return;
-    }
-    const textAlone = hasOwnShape(model);
-    if (!textAlone && like === undefined) [like, whose] = [loaded.config, name];
-    if (like) checkShape(loaded, like, name, { whose, textAlone });
+/** Tells of every question whether its likeliest choice is the right one. */
+function answersOf(questions: readonly Question[], scores: readonly ScoredChoice[][]): Answers {
+  const each = (value: (question: Question, own: number[], first: ScoredChoice) => number) =>
+    Float64Array.from(questions, (question, i) => {
+      return value(question, scores[i].map(({ logLikelihood }) => logLikelihood), scores[i][0]);
+    });
+  return {
+    acc: each(({ choices, gold }, own, first) =>
+      Number(choices.length === 1 ? first.greedy : firstLargest(own) === gold)
+    ),
+    acc_norm: each(({ choices, gold }, own) =>
+      Number(firstLargest(own.map((value, i) => value / [...choices[i]].length)) === gold)
+    ),
+    perplexity: each(({ gold }, own) => own[gold]),
   };
 }
 
-/** Scores all choices with one model. */
-async function scoreWith(
+/** Averages the answers of several experts. */
+function meanOf(all: readonly Answers[]): Answers {
+  const mean = (metric: Metric) =>
+    all[0][metric].map((_, at) => all.reduce((sum, one) => sum + one[metric][at], 0) / all.length);
+  return { acc: mean("acc"), acc_norm: mean("acc_norm"), perplexity: mean("perplexity") };
+}
+
+/** Routes every choice of every question, by its context or by context and choice. */
+async function routePrompts({ mixture, prompts, prefix, routing, signal }: AskOptions): Promise<Route[][]> {
+  const texts = prompts.map(({ context, choices }) =>
+    routing === "choice"
+      ? choices.map((choice) => joinTokens([choice.context, choice.continuation]))
+      : [context]
+  );
+  const routes = await mixture.routeAll(texts.flat(), prefix, [], signal);
+  let at = 0;
+  return prompts.map(({ choices }, i) => {
+    const found = routes.slice(at, at += texts[i].length);
+    return choices.map((_, j) => found[j] ?? found[0]);
+  });
+}
+
+/** Gives what a model must be able to read: the longest choice, of which the last token is only predicted, and every token. */
+function readOf(prompts: readonly EncodedPrompt[]): { vocabulary: number; context: number } {
+  let [context, highest] = [1, 0];
+  for (const { context: before, continuation } of prompts.flatMap(({ choices }) => choices)) {
+    context = Math.max(context, before.length + continuation.length - 1);
+    for (const ids of [before, continuation]) for (const id of ids) highest = Math.max(highest, id);
+  }
+  return { vocabulary: highest + 1, context };
+}
+
+/** Scores all choices of all questions with one model. */
+export async function scoreChoices(
   model: ModelName,
-  prompts: readonly EncodedPrompt[],
-  starts: Uint32Array,
-  check: (model: ModelName, loaded: LoadedModel) => void,
-  { mixture, batch, signal, onScore }: AskOptions,
-  onChoices: (choices: number) => void,
-): Promise<ModelScores> {
+  { mixture, prompts, batch, signal, check, keepsTokens, onChoices }:
+    & Pick<AskOptions, "mixture" | "prompts" | "batch" | "signal">
+    & { check?: Check; keepsTokens: boolean; onChoices?: (choices: number) => void },
+): Promise<ScoredChoice[][]> {
   signal?.throwIfAborted();
-  const name = nameOf(model);
   using lease = await mixture.lease(model, branching({ batch }), signal);
-  check(model, lease.value);
-  const choices = starts[prompts.length];
-  const scores = { logLikelihood: new Float64Array(choices), greedy: new Uint8Array(choices) };
+  check?.(model, lease.value);
+  const scores = prompts.map((): ScoredChoice[] => []);
   for (let first = 0; first < prompts.length; first += QUESTIONS) {
     signal?.throwIfAborted();
-    const last = Math.min(prompts.length, first + QUESTIONS);
-    const { texts, at } = branchesOf(prompts.slice(first, last));
+    const part = prompts.slice(first, first + QUESTIONS);
+    // Choices of a question that follow the same tokens: a model reads these once.
+    const groups = part.flatMap(({ choices }, i) => {
+      const own = choices.map((choice, j) => ({ ...choice, i: first + i, j }));
+      return [...Map.groupBy(own, ({ context }) => context.join()).values()];
+    });
+    const texts = groups.map((group) => ({
+      context: group[0].context,
+      continuations: group.map(({ continuation }) => continuation),
+    }));
     const results = await lease.value.branches.score(texts, signal);
-    for (const [text, places] of at.entries()) {
-      for (const [i, [prompt, choice]] of places.entries()) {
-        const score = results[text][i];
-        const sum = score.logProbability.reduce((a, b) => a + b, 0);
-        if (!Number.isFinite(sum)) {
-          throw new InputError(
-            `Cannot ask a question as every log-probability must be finite: one of ${name} is not`,
-            { remedy: `train ${name} again at a lower rate` },
-          );
-        }
-        const place = starts[first + prompt] + choice;
-        scores.logLikelihood[place] = sum;
-        scores.greedy[place] = Number(score.greedy);
-        onScore?.(model, first + prompt, choice, score);
+    const found = results.flat();
+    for (const [k, { i, j }] of groups.flat().entries()) {
+      const { logProbability, greedy } = found[k];
+      const logLikelihood = logProbability.reduce((a, b) => a + b, 0);
+      if (!Number.isFinite(logLikelihood)) {
+        throw new InputError(
+          `Cannot ask a question as every log-probability must be finite: one of ${nameOf(model)} is not`,
+          { remedy: `train ${nameOf(model)} again at a lower rate` },
+        );
       }
+      scores[i][j] = { logLikelihood, greedy, ...keepsTokens && { tokens: logProbability } };
     }
-    onChoices(starts[last] - starts[first]);
+    onChoices?.(groups.flat().length);
   }
   return scores;
+}
+
+/** K and τ: how many experts answer together, and the temperature of their weights. */
+type Together = Record<"mix" | "temperature", number>;
+
+/** Gives the log-likelihood of a choice, nats, from the log-probabilities of its tokens by expert `[tokens]`. */
+function mixedLikelihood(
+  route: Route,
+  logProbability: (expert: number) => Float32Array,
+  { mix, temperature }: Together,
+): number {
+  const own = answeringOf(route, mix, temperature).map(({ expert, weight }) => {
+    return { logWeight: Math.log(weight), values: logProbability(expert) };
+  });
+  return own[0].values.reduce(
+    (sum, _, token) =>
+      sum + logSumExp(Float64Array.from(own, ({ logWeight, values }) => logWeight + values[token])),
+    0,
+  );
+}
+
+/** Questions that are continued at once. */
+const AT_ONCE = 8;
+
+/**
+ * Tells for each question without choices whether greedy decoding by the `mix` likeliest experts writes its only one; false for all
+ * others. `routes` of the choices give the weights. The experts of a question are held together while they continue it.
+ */
+async function writesGreedily(
+  mixture: Mixture,
+  prompts: readonly EncodedPrompt[],
+  routes: readonly Route[][],
+  { mix, temperature, prefix, signal }: Together & { prefix: number; signal?: AbortSignal },
+): Promise<boolean[]> {
+  const written = prompts.map(() => false);
+  const alone = [...prompts.keys()].filter((i) => prompts[i].choices.length === 1);
+  const writes = async (i: number): Promise<void> => {
+    const [{ context, continuation }] = prompts[i].choices;
+    const generation = await answer(mixture, {
+      ...{ prompt: context, route: routes[i][0], mix, routingTemperature: temperature, prefix, signal },
+      ...{ temperature: 0, maxNewTokens: continuation.length },
+    });
+    await Array.fromAsync(generation); // its tokens count, not its text
+    written[i] = String(generation.tokens) === String(continuation);
+  };
+  // Questions of the same experts follow one another, so that these are loaded once.
+  const experts = (i: number) =>
+    answeringOf(routes[i][0], mix, temperature).map(({ expert }) => expert).sort((a, b) => a - b).join();
+  for (const group of Map.groupBy(alone, experts).values()) {
+    for (let first = 0; first < group.length; first += AT_ONCE) {
+      await Promise.all(group.slice(first, first + AT_ONCE).map(writes));
+    }
+  }
+  return written;
 }

@@ -10,40 +10,68 @@
  */
 
 import { indexOfText, randomBits } from "../../random.ts";
-import type { HeldOutDocument } from "./held_out.ts";
-import { characters } from "./python_text.ts";
-import type { Question } from "./question.ts";
-import type { ZeroShotTask } from "./tasks.ts";
+import { fromBatch, originOf, type RecordBatch } from "../../rows/arrow.ts";
+import { checkLineage } from "../../rows/lineage.ts";
+import type { Document } from "../../text/readers.ts";
+import type { Packing } from "../../text/tokenize.ts";
+import type { Tokenizer } from "../../text/tokenizer.ts";
+import type { Question, ZeroShotTask } from "./tasks.ts";
 
-/** A task whose questions are made. */
-export interface MadeTask extends ZeroShotTask {
-  /** Makes its questions from passages. */
-  make(passages: readonly Passage[]): Question[];
+/** A held-out document, and the number of its tokens. */
+export type HeldOutDocument = Omit<Document, "tokens"> & { tokens: number };
+
+/** Characters that are read, at most: enough for many times the questions that are made of them. */
+const MOST_CHARACTERS = 4e6;
+
+/**
+ * Yields the documents of token rows, in their order, up to some four million characters. A document ends
+ * with EOS; where sequences never cross documents, it ends with its last row. Throws an `InputError` where
+ * rows are of another tokenizer.
+ */
+export async function* heldOutDocuments(
+  batches: AsyncIterable<RecordBatch>,
+  tokenizer: Tokenizer,
+  packing: Packing,
+): AsyncGenerator<HeldOutDocument> {
+  const { eos, sha256, vocabulary } = tokenizer;
+  let [ids, given] = [[] as number[], 0];
+  let open: { document: bigint; source: string } | undefined;
+  const close = async function* (): AsyncGenerator<HeldOutDocument> {
+    const tokens = ids.length;
+    const text = tokens > 0 ? await tokenizer.decode(ids) : "";
+    [ids, given] = [[], given + text.length];
+    if (text !== "") yield { text, source: open!.source, tokens };
+  };
+  for await (const batch of batches) {
+    checkLineage(batch, { tokenizer: sha256, vocabulary }, "the tokenizer");
+    const { rows, sequence, document = sequence, source, tokens, length } = fromBatch(batch, originOf(batch));
+    for (let row = 0; row < rows && given < MOST_CHARACTERS; row++) {
+      if (packing === "document" && open && open.document !== document[row]) yield* close();
+      open = { document: document[row], source: source?.[row] ?? "" };
+      const first = row * tokens!.length / rows;
+      for (const id of tokens!.subarray(first, first + length[row])) {
+        if (id === eos) yield* close();
+        else ids.push(id);
+      }
+    }
+    if (given >= MOST_CHARACTERS) return;
+  }
+  yield* close();
 }
 
-/** A sentence, or a line, and the text before it in its document. */
-export interface Passage {
-  /** Number of the document. */
-  document: number;
-  /** Its source. */
-  source: string;
-  /** Whole sentences before it, up to 240 characters. */
-  context: string;
-  /** White space between them. */
-  delimiter: string;
-  /** The sentence. */
-  sentence: string;
-}
+/**
+ * A sentence, or a line, of a document and its source, with whole sentences before it, up to 240 characters, and the white space
+ * between them.
+ */
+export type Passage = Record<"source" | "context" | "delimiter" | "sentence", string> & { document: number };
 
 /** Most questions of a task. */
 export const MOST_QUESTIONS = 200;
 
 const CHOICES = 4;
-const LONGEST_CONTEXT = 240; // characters: about 80 tokens of a small vocabulary
-const LONGEST_SENTENCE = 120;
+const LONGEST = { context: 240, sentence: 120 }; // characters: about 80 tokens of a small vocabulary, and 40
 const SHORTEST_SENTENCE = 20;
-const CONTEXT_SHARE = 0.6; // of the tokens that a model reads
-const SENTENCE_SHARE = 0.4;
+const SHARES = { context: 0.6, sentence: 0.4 }; // of the tokens that a model reads
 const FREQUENT_WORDS = 150; // words that any passage may end with
 const SEED = 0;
 
@@ -52,100 +80,42 @@ const SEED = 0;
  * tokens can probably read together with a sentence.
  */
 export function passagesOf(documents: readonly HeldOutDocument[], longest = Infinity): Passage[] {
-  const passages: Passage[] = [];
   const sum = (of: (document: HeldOutDocument) => number) =>
     documents.reduce((total, document) => total + of(document), 0);
   const readable = longest * sum(({ text }) => text.length) / sum(({ tokens }) => tokens); // in characters
-  const most = Math.min(LONGEST_CONTEXT, CONTEXT_SHARE * readable);
-  const longestSentence = Math.min(LONGEST_SENTENCE, SENTENCE_SHARE * readable);
-  for (const [document, { text, source }] of documents.entries()) {
+  const most = Math.min(LONGEST.context, SHARES.context * readable);
+  const mostOfSentence = Math.min(LONGEST.sentence, SHARES.sentence * readable);
+  return documents.flatMap(({ text, source }, document) => {
     // A sentence ends with its mark and white space, or with its line.
     const sentences = [...text.matchAll(/[^\s](?:[^\n]*?[.!?]["')\]]*(?=\s)|[^\n]*)/g)]
       .map(({ index, 0: sentence }) => ({ start: index, end: index + sentence.trimEnd().length }));
-    for (let i = 1, first = 0; i < sentences.length; i++) {
-      const { start, end } = sentences[i];
-      const before = sentences[i - 1].end;
-      while (before - sentences[first].start > most && first < i - 1) first++;
+    let first = 0;
+    return sentences.slice(1).flatMap(({ start, end }, i): Passage[] => {
+      const before = sentences[i].end;
+      while (before - sentences[first].start > most && first < i) first++;
       const context = text.slice(sentences[first].start, before);
-      const isFit = context.length >= most / 4 && context.length <= most;
-      if (!isFit || end - start < SHORTEST_SENTENCE || end - start > longestSentence) continue;
-      passages.push({
-        ...{ document, source, context },
-        delimiter: text.slice(before, start),
-        sentence: text.slice(start, end),
-      });
-    }
-  }
-  return passages;
+      const fits = context.length >= most / 4 && context.length <= most;
+      if (!fits || end - start < SHORTEST_SENTENCE || end - start > mostOfSentence) return [];
+      const delimiter = text.slice(before, start);
+      return [{ document, source, context, delimiter, sentence: text.slice(start, end) }];
+    });
+  });
 }
 
-/** What a question is made of: the right choice, and texts that may be wrong choices. */
-interface Candidate extends Pick<Passage, "document" | "source" | "context" | "delimiter"> {
-  right: string;
-}
-
-const indexOf = ({ context, right }: Candidate) => indexOfText(`${context}\0${right}`);
-
-/** Takes at most {@linkcode MOST_QUESTIONS} candidates, by a hash of their text; of equal ones the first. */
-function take(purpose: string, candidates: readonly Candidate[]): Candidate[] {
-  const keyed = new Map<bigint, Candidate>();
-  for (const candidate of candidates) {
-    const key = randomBits(SEED, purpose, indexOf(candidate));
-    if (!keyed.has(key)) keyed.set(key, candidate);
-  }
-  return [...keyed].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MOST_QUESTIONS).map(([, one]) => one);
-}
+/** What a question is made of: a passage with the right choice in place of its sentence. */
+type Candidate = Omit<Passage, "sentence"> & { right: string };
 
 /** Gives a wrong choice for 64 random bits, or undefined. */
 type Draw = (candidate: Candidate, bits: bigint) => string | undefined;
 
-/** Makes a question if there are enough wrong choices; `draw` gives one for a number, or undefined. */
-function ask(
-  purpose: string,
-  candidate: Candidate,
-  draw: (bits: bigint) => string | undefined,
-): Question | undefined {
-  const { context, delimiter, right, source, document } = candidate;
-  const seed = Number(indexOf(candidate) % 2n ** 52n);
-  const wrong = new Set<string>();
-  for (let i = 0; wrong.size < CHOICES - 1 && i < 50; i++) {
-    const choice = draw(randomBits(seed, purpose, i));
-    if (choice !== undefined && choice !== right) wrong.add(choice);
-  }
-  if (wrong.size < CHOICES - 1) return undefined;
-  const gold = Number(randomBits(seed, `place in ${purpose}`, 0) % BigInt(CHOICES));
-  const choices = [...wrong].toSpliced(gold, 0, right);
-  return { description: "", context, choices, delimiter, gold, set: source, document };
+/** A task whose questions are made. */
+export interface MadeTask extends ZeroShotTask {
+  /** Makes its questions from passages. */
+  make(passages: readonly Passage[]): Question[];
 }
 
-/**
- * Draws the right choice of another candidate: from another document of the same source if there is one,
- * otherwise from any other document, otherwise from the same one.
- */
-function fromOthers(candidates: readonly Candidate[]): Draw {
-  const others = new Map<number, readonly Candidate[]>(); // by document
-  const find = ({ source, document }: Candidate) => {
-    const elsewhere = candidates.filter((other) => other.document !== document);
-    const same = elsewhere.filter((other) => other.source === source);
-    return [same, elsewhere].find(({ length }) => length > 0) ?? candidates;
-  };
-  return (candidate, bits) => {
-    const { document, context } = candidate;
-    if (!others.has(document)) others.set(document, find(candidate));
-    const known = others.get(document)!;
-    const { right } = known[Number(bits % BigInt(known.length))];
-    return context.includes(right) ? undefined : right;
-  };
-}
-
-const WORD = /[\p{L}\p{M}]+/gu;
-const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
-
-/**
- * Makes a task from a rule that says what is right after which passages, and one that says what is wrong
- * there.
- */
-function define(
+/** Makes a task from a rule that gives what is right after passages, and one that gives what is wrong there. */
+function task(
   name: string,
   about: string,
   candidatesOf: (passages: readonly Passage[]) => Candidate[],
@@ -156,76 +126,76 @@ function define(
     make(passages) {
       const candidates = candidatesOf(passages);
       const draw = drawOf(candidates);
-      return take(name, candidates)
-        .map((candidate) => ask(name, candidate, (bits) => draw(candidate, bits)))
-        .filter((question) => question !== undefined);
+      const keyed = new Map<bigint, Candidate>(); // by a hash of their text; of equal ones the first
+      for (const one of candidates.toReversed()) keyed.set(randomBits(SEED, name, indexOf(one)), one);
+      const taken = [...keyed].sort(([a], [b]) => a < b ? -1 : 1).slice(0, MOST_QUESTIONS);
+      return taken.flatMap(([, candidate]) => ask(name, candidate, (bits) => draw(candidate, bits)));
     },
   };
 }
 
-/** The sentences after passages that `isFit` takes. */
-const sentences = (isFit: (sentence: string) => boolean) => (passages: readonly Passage[]): Candidate[] =>
-  passages.filter(({ sentence }) => isFit(sentence)).map(({ sentence, ...rest }) => ({
+const indexOf = ({ context, right }: Candidate) => indexOfText(`${context}\0${right}`);
+
+/** Makes a question, if there are enough wrong choices. */
+function ask(purpose: string, candidate: Candidate, draw: (bits: bigint) => string | undefined): Question[] {
+  const { context, delimiter, right, source, document } = candidate;
+  const seed = Number(indexOf(candidate) % 2n ** 52n);
+  const wrong = new Set<string>();
+  for (let i = 0; wrong.size < CHOICES - 1 && i < 50; i++) {
+    const choice = draw(randomBits(seed, purpose, i));
+    if (choice !== undefined && choice !== right) wrong.add(choice);
+  }
+  if (wrong.size < CHOICES - 1) return [];
+  const gold = Number(randomBits(seed, `place in ${purpose}`, 0) % BigInt(CHOICES));
+  const choices = [...wrong].toSpliced(gold, 0, right);
+  return [{ description: "", context, choices, delimiter, gold, set: source, document }];
+}
+
+/** Draws the right choice of another candidate: of another document of the same source, else of any other, else of any. */
+function fromOthers(candidates: readonly Candidate[]): Draw {
+  const others = new Map<number, readonly Candidate[]>(); // by document
+  return ({ document, source, context }, bits) => {
+    if (!others.has(document)) {
+      const elsewhere = candidates.filter((other) => other.document !== document);
+      const same = elsewhere.filter((other) => other.source === source);
+      others.set(document, [same, elsewhere, candidates].find(({ length }) => length > 0)!);
+    }
+    const known = others.get(document)!;
+    const { right } = known[Number(bits % BigInt(known.length))];
+    return context.includes(right) ? undefined : right;
+  };
+}
+
+/** Takes the sentences after passages that `fits` takes. */
+const sentences = (fits: (sentence: string) => boolean) => (passages: readonly Passage[]): Candidate[] =>
+  passages.filter(({ sentence }) => fits(sentence)).map(({ sentence: right, ...rest }) => ({
     ...rest,
-    right: sentence,
+    right,
   }));
 
-/** The tasks of our own, by name. */
-export const MADE_TASKS: ReadonlyMap<string, MadeTask> = new Map(
-  [
-    define(
-      "last_word",
-      "the last word of a held-out passage that has had it before, against those of other passages",
-      lastWords,
-      (candidates) => {
-        const draw = fromOthers(candidates);
-        return (candidate, bits) => {
-          const word = draw(candidate, bits);
-          return word === undefined || wordsOf(candidate.context).includes(word) ? undefined : word;
-        };
-      },
-    ),
-    define(
-      "shuffled_words",
-      "the sentence that follows a held-out passage, against its own words in other orders",
-      sentences((sentence) => {
-        const words = sentence.split(" ");
-        return words.length >= 5 && words.length <= 16 && !words.includes("");
-      }),
-      () => ({ right }, bits) => shuffled(right.split(" "), bits).join(" "),
-    ),
-    define(
-      "next_sentence",
-      "the sentence that follows a held-out passage, against sentences of other documents",
-      sentences((sentence) => wordsOf(sentence).length >= 3),
-      fromOthers,
-    ),
-  ].map((task) => [task.name, task]),
-);
+const WORD = /[\p{L}\p{M}]+/gu;
+const words = (text: string): string[] => text.match(WORD) ?? [];
 
 /** Finds passages that end within a sentence with a word that they have had before, and that few others have. */
 function lastWords(passages: readonly Passage[]): Candidate[] {
-  const counts = new Map<string, number>();
-  for (const { sentence } of passages) {
-    for (const word of wordsOf(sentence)) counts.set(word, (counts.get(word) ?? 0) + 1);
-  }
-  const sorted = [...counts].sort(([a, some], [b, others]) => others - some || (a < b ? -1 : 1));
+  const counts = Map.groupBy(passages.flatMap(({ sentence }) => words(sentence)), (word) => word);
+  const sorted = [...counts].sort(([a, some], [b, more]) => more.length - some.length || (a < b ? -1 : 1));
   const frequent = new Set(
     sorted.slice(0, Math.min(FREQUENT_WORDS, sorted.length >> 3)).map(([word]) => word),
   );
   return passages.flatMap(({ context, delimiter, sentence, ...passage }): Candidate[] => {
-    const known = new Set(wordsOf(context));
-    for (const { index, 0: word } of [...sentence.matchAll(WORD)].reverse()) {
-      const isLast = index > 1 && sentence[index - 1] === " " && /[^ ]/.test(sentence[index - 2]);
-      if (!isLast || characters(word) < 4 || frequent.has(word) || !known.has(word)) continue;
-      const before = context + delimiter + sentence.slice(0, index - 1);
-      return [{ ...passage, context: before, delimiter: " ", right: word }];
-    }
-    return [];
+    const known = words(context);
+    const last = [...sentence.matchAll(WORD)].findLast(({ index, 0: word }) =>
+      index > 1 && sentence[index - 1] === " " && sentence[index - 2] !== " " &&
+      [...word].length >= 4 && !frequent.has(word) && known.includes(word)
+    );
+    if (!last) return [];
+    const before = context + delimiter + sentence.slice(0, last.index - 1);
+    return [{ ...passage, context: before, delimiter: " ", right: last[0] }];
   });
 }
 
-/** Puts words into an order that 64 random bits say (Fisher and Yates). */
+/** Puts words into an order that 64 random bits give (Fisher and Yates). */
 function shuffled(words: readonly string[], bits: bigint): string[] {
   const order = [...words];
   for (let i = order.length - 1; i > 0; i--) {
@@ -235,3 +205,33 @@ function shuffled(words: readonly string[], bits: bigint): string[] {
   }
   return order;
 }
+
+/** The tasks of our own, by name. */
+export const MADE_TASKS: ReadonlyMap<string, MadeTask> = new Map(
+  [
+    task(
+      "last_word",
+      "the last word of a held-out passage that has had it before, against those of other passages",
+      lastWords,
+      (candidates) => {
+        const draw = fromOthers(candidates);
+        return (candidate, bits) => {
+          const word = draw(candidate, bits);
+          return word === undefined || words(candidate.context).includes(word) ? undefined : word;
+        };
+      },
+    ),
+    task(
+      "shuffled_words",
+      "the sentence that follows a held-out passage, against its own words in other orders",
+      sentences((sentence) => /^[^ ]+( [^ ]+){4,15}$/.test(sentence)),
+      () => ({ right }, bits) => shuffled(right.split(" "), bits).join(" "),
+    ),
+    task(
+      "next_sentence",
+      "the sentence that follows a held-out passage, against sentences of other documents",
+      sentences((sentence) => words(sentence).length >= 3),
+      fromOthers,
+    ),
+  ].map((task) => [task.name, task]),
+);

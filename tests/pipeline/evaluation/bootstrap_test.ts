@@ -6,39 +6,34 @@ import { drawnDocuments } from "./support.ts";
 
 /** Documents with random NLLs in `columns` columns, and 10 to 40 tokens. */
 function anyDocuments(documents: number, columns: number) {
-  const nll = Float64Array.from(random(documents * columns, "NLLs"), (value) => 100 + 10 * value);
+  const column = (name: string) =>
+    Float64Array.from(random(documents, `NLLs ${name}`), (value) => 100 + 10 * value);
+  const names = Array.from({ length: columns }, (_, i) => `way ${i}`);
   const tokens = Float64Array.from({ length: documents }, (_, i) => 10 + (7 * i) % 31);
-  return { nll, tokens, columns };
+  return { tokens, nll: Object.fromEntries(names.map((name) => [name, column(name)])) };
 }
 
 Deno.test("resample() gives the NLL per token of drawn documents, as adding them one by one does", async () => {
   for (const documents of [1, 2, 7, 50]) {
-    const { nll, tokens, columns } = anyDocuments(documents, 3);
-    const means = await resample({ nll, tokens, columns }, { resamples: 20, seed: 5 });
-    assertEquals(means.length, 60);
-    for (let draw = 0; draw < 20; draw++) {
-      const drawn = drawnDocuments(documents, draw, 5);
-      const total = drawn.reduce((sum, document) => sum + tokens[document], 0);
-      for (let column = 0; column < columns; column++) {
-        const sum = drawn.reduce((sum, document) => sum + nll[document * columns + column], 0);
-        assertClose(
-          [means[draw * columns + column]],
-          [sum / total],
-          { atol: 0, rtol: 1e-13 },
-          `draw ${draw}`,
-        );
-      }
+    const { nll, tokens } = anyDocuments(documents, 3);
+    const means = await resample({ nll, tokens }, { resamples: 20, seed: 5 });
+    assertEquals(Object.keys(means), Object.keys(nll));
+    for (const [name, own] of Object.entries(nll)) {
+      const expected = Array.from({ length: 20 }, (_, draw) => {
+        const sum = (values: Float64Array) =>
+          drawnDocuments(documents, draw, 5).reduce((sum, document) => sum + values[document], 0);
+        return sum(own) / sum(tokens);
+      });
+      assertClose(means[name], expected, { atol: 0, rtol: 1e-13 }, name);
     }
   }
 });
 
 Deno.test("resample() of equally long documents spreads as the mean's standard error says", async () => {
   const documents = 300;
-  const { nll } = anyDocuments(documents, 1);
-  const means = await resample({ nll, tokens: new Float64Array(documents).fill(1), columns: 1 }, {
-    resamples: 4000,
-    seed: 1,
-  });
+  const { "way 0": nll } = anyDocuments(documents, 1).nll;
+  const tokens = new Float64Array(documents).fill(1);
+  const { nll: means } = await resample({ nll: { nll }, tokens }, { resamples: 4000, seed: 1 });
   const mean = nll.reduce((a, b) => a + b) / documents;
   const deviation = Math.sqrt(nll.reduce((sum, value) => sum + (value - mean) ** 2, 0) / documents);
   const error = deviation / Math.sqrt(documents);
@@ -53,40 +48,30 @@ Deno.test("resample() of equally long documents spreads as the mean's standard e
 Deno.test("resample() draws every document equally often, with replacement", async () => {
   const documents = 11;
   const resamples = 3000;
-  const nll = new Float64Array(documents ** 2);
-  for (let i = 0; i < documents; i++) nll[i * documents + i] = 1; // column i counts document i
-  const means = await resample({ nll, tokens: new Float64Array(documents).fill(1), columns: documents }, {
-    resamples,
-    seed: 2,
-  });
-  const times = Array.from({ length: documents }, (_, column) => {
-    let sum = 0;
-    for (let draw = 0; draw < resamples; draw++) sum += means[draw * documents + column] * documents;
-    return sum;
-  });
+  const ids = [...Array(documents).keys()];
+  const nll = Object.fromEntries(
+    ids.map((id) => [`of ${id}`, Float64Array.from(ids, (other) => Number(other === id))]),
+  );
+  const tokens = new Float64Array(documents).fill(1);
+  const means = await resample({ nll, tokens }, { resamples, seed: 2 });
+  const times = Object.values(means).map((shares) =>
+    shares.reduce((sum, share) => sum + share * documents, 0)
+  );
   const chiSquare = times.reduce((sum, n) => sum + (n - resamples) ** 2 / resamples, 0);
   assert(chiSquare < 30, `${chiSquare} with 10 degrees of freedom`); // p = 0.001 at 29.6
-  assert(means.some((share) => share > 1.5 / documents), "no document was drawn twice");
-  assert(means.includes(0), "every draw took every document");
+  assert(means["of 0"].some((share) => share > 1.5 / documents), "no document was drawn twice");
+  assert(means["of 0"].includes(0), "every draw took every document");
 });
 
 Deno.test("resample() depends on the seed alone, and more draws begin with the fewer", async () => {
-  const documents = anyDocuments(9, 2);
-  const few = await resample(documents, { resamples: 10, seed: 3 });
-  assertEquals((await resample(documents, { resamples: 25, seed: 3 })).slice(0, 20), few);
-  assertNotEquals(await resample(documents, { resamples: 10, seed: 4 }), few);
-});
-
-Deno.test("resample() of one document gives that document", async () => {
-  const means = await resample({ nll: Float64Array.of(6, 9), tokens: Float64Array.of(3), columns: 2 }, {
-    resamples: 4,
-    seed: 0,
-  });
-  assertEquals([...means], [2, 3, 2, 3, 2, 3, 2, 3]);
+  const documents = anyDocuments(9, 1);
+  const { "way 0": few } = await resample(documents, { resamples: 10, seed: 3 });
+  assertEquals((await resample(documents, { resamples: 25, seed: 3 }))["way 0"].slice(0, 10), few);
+  assertNotEquals((await resample(documents, { resamples: 10, seed: 4 }))["way 0"], few);
 });
 
 Deno.test("resample() ends when it is told to, and refuses fewer draws than one", async () => {
-  const many = { nll: new Float64Array(2 ** 20), tokens: new Float64Array(2 ** 20).fill(1), columns: 1 };
+  const many = { nll: { way: new Float64Array(2 ** 20) }, tokens: new Float64Array(2 ** 20).fill(1) };
   const ending = new AbortController();
   const ended = resample(many, { resamples: 1000, seed: 0, signal: ending.signal });
   ending.abort(new Error("enough"));

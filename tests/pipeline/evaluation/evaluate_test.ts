@@ -1,154 +1,175 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import type { Columns } from "../../../pipeline/rows/arrow.ts";
-import { fromBatch } from "../../../pipeline/rows/arrow.ts";
-import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { InputError, type Text, wordText } from "../../../kernels/errors.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
-import { routingPrefixes } from "../../../pipeline/evaluation/routes.ts";
-import type { Weights } from "../../../pipeline/model/parameters.ts";
+import { readDocumentScores } from "../../../pipeline/evaluation/documents.ts";
+import { scoreModel } from "../../../pipeline/evaluation/model_pass.ts";
 import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
+import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
 import { score } from "../../../pipeline/partition/score.ts";
+import { type Columns, fromBatch } from "../../../pipeline/rows/arrow.ts";
+import { sliceColumns } from "../../../pipeline/rows/columns.ts";
+import type { ModelName } from "../../../pipeline/serving/models.ts";
+import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
+import { trainDense, trainExpert } from "../../../pipeline/stages/train.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
+import { withPartition } from "../stages/support.ts";
 import {
   anyModel,
   anyRouters,
   anyRows,
+  argmin,
+  assertAlike,
   batchesOf,
-  drawnDocuments,
   E,
   evaluateRows,
   EXPERTS,
+  LINEAGE,
   M,
+  mixtureOf,
   MODEL,
   type ModelLoader,
   type Options,
+  plainFigures,
+  referenceNll,
   RESAMPLES,
   ROUTER,
   SEED,
   sequencesOf,
 } from "./support.ts";
 
-/** NLLs `[models][rows]` by the f64 model, one sequence at a time. */
-function referenceNlls(config: typeof MODEL, models: Weights[], sequences: number[][]): number[][] {
-  return models.map((weights) =>
-    sequences.map((tokens) => tokens.length > 1 ? sequenceNll(config, weights, tokens) : 0)
-  );
-}
-
-function argmin(values: number[]): number {
-  return values.indexOf(Math.min(...values));
-}
-
 /** Per layer 12·H² in matrices and 13·H in biases and LayerNorms; the embedding; a last LayerNorm. */
 function weightsOf({ vocabulary, hidden, layers }: typeof MODEL): number {
   return layers * (12 * hidden ** 2 + 13 * hidden) + vocabulary * hidden + 2 * hidden;
 }
 
-/** The same evaluation in plain words, in f64. */
-function evaluationReference(rows: Columns, prefixes: number[]): Evaluation {
-  const sequences = sequencesOf(rows);
-  const experts = referenceNlls(MODEL, EXPERTS.map((name) => anyWeights(MODEL, name)), sequences);
-  const [dense, denseSteps] = referenceNlls(
-    MODEL,
-    ["dense", "dense-steps"].map((name) => anyWeights(MODEL, name)),
-    sequences,
-  );
-  const costsBy = prefixes.map((prefix) => {
+const PREFIXES = [4, 6, 8, 12];
+/** A partitioner that sends a sequence by the sum of the tokens of its prefix. */
+const bySum = (tokens: number[]) => tokens.reduce((sum, token) => sum + token, 0) % E;
+const BY_SUM: Partitioner = {
+  kind: "sum",
+  experts: E,
+  sha256: "",
+  prefix: M,
+  vocabulary: 13,
+  costs: ({ tokens, sequenceLength, length }, prefixes) =>
+    Promise.resolve(Float32Array.from(
+      prefixes.flatMap((prefix) =>
+        [...length].flatMap((real, row) => {
+          const own = [
+            ...tokens.subarray(row * sequenceLength, row * sequenceLength + Math.min(real, prefix)),
+          ];
+          return Array.from({ length: E }, (_, expert) => Number(expert !== bySum(own)));
+        })
+      ),
+    )),
+  close() {},
+};
+
+/** The same evaluation in plain words, in f64: by every prefix, with a fallback below a margin, and routed by sums of tokens. */
+function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation {
+  const { sequences, all, documents, tokens, perplexity, gain, score } = plainFigures(rows);
+  const model = (name: string) => referenceNll(MODEL, anyWeights(MODEL, name), sequences);
+  const experts = EXPERTS.map(model);
+  const costsBy = PREFIXES.map((prefix) => {
     const prefixes = sequences.map((tokens) => tokens.slice(0, prefix));
-    const nlls = referenceNlls(ROUTER, anyRouters(E).models, prefixes);
-    return sequences.map((_, row) => nlls.map((of) => of[row]));
+    const nlls = anyRouters(E).models.map((weights) => referenceNll(ROUTER, weights, prefixes));
+    return all.map((row) => nlls.map((nll) => nll[row]));
   });
   const routesBy = costsBy.map((costs) => costs.map(argmin));
-  const own = routesBy[prefixes.indexOf(M)];
-  const mixtures = routesBy.map((routes) => routes.map((expert, row) => experts[expert][row]));
+  const nllBy = (routes: number[]) => routes.map((expert, row) => experts[expert][row]);
+  const own = PREFIXES.indexOf(M);
   const ways = {
-    mixture: mixtures[prefixes.indexOf(M)],
-    random: sequences.map((_, row) => experts.reduce((sum, nll) => sum + nll[row], 0) / E),
-    oracle: sequences.map((_, row) => Math.min(...experts.map((nll) => nll[row]))),
-    dense,
-    "dense-steps": denseSteps,
-  };
-  const all = sequences.map((_, row) => row);
-  const documents = [...new Set(rows.document!)];
-  const rowsOf = documents.map((id) => all.filter((row) => rows.document![row] === id));
-  const draws = Array.from(
-    { length: RESAMPLES },
-    (_, draw) => drawnDocuments(documents.length, draw, SEED).flatMap((document) => rowsOf[document]),
-  );
-  const tokensOf = (of: number[]) => of.reduce((sum, row) => sum + sequences[row].length - 1, 0);
-  const perplexity = (nll: number[], of: number[]) =>
-    Math.exp(of.reduce((sum, row) => sum + nll[row], 0) / tokensOf(of));
-  const interval = (values: number[]) => {
-    const sorted = values.toSorted((a, b) => a - b);
-    const at = (place: number) => {
-      const floor = Math.floor(place);
-      return sorted[floor] + (place - floor) * ((sorted[floor + 1] ?? 0) - sorted[floor]);
-    };
-    return { low: at(0.025 * (RESAMPLES - 1)), high: at(0.975 * (RESAMPLES - 1)) };
+    mixture: nllBy(routesBy[own]),
+    random: all.map((row) => experts.reduce((sum, nll) => sum + nll[row], 0) / E),
+    oracle: all.map((row) => Math.min(...experts.map((nll) => nll[row]))),
+    dense: model("dense"),
+    "dense-steps": model("dense-steps"),
   };
   const perplexities = (of: number[]) =>
     Object.fromEntries(Object.entries(ways).map(([name, nll]) => [name, perplexity(nll, of)]));
-  const gainsOf = (mixture: number[]) =>
-    (["dense", "dense-steps"] as const).map((baseline) => {
-      const gain = (of: number[]) => 100 * (1 - perplexity(mixture, of) / perplexity(ways[baseline], of));
-      return { baseline, percent: gain(all), ...interval(draws.map(gain)) };
-    });
+  const gains = (nll: number[]) =>
+    (["dense", "dense-steps"] as const).map((baseline) => ({ baseline, ...gain(nll, ways[baseline]) }));
+  const agreement = (a: number[], b: number[]) =>
+    a.filter((expert, row) => expert === b[row]).length / a.length;
+  const margins = costsBy[own].map((costs) => {
+    const [first, second] = costs.toSorted((a, b) => a - b);
+    return second - first;
+  });
+  const sent = (limit: number) => {
+    const nll = all.map((row) => margins[row] < limit ? ways.dense[row] : ways.mixture[row]);
+    return { share: margins.filter((margin) => margin < limit).length / rows.rows, nll };
+  };
+  const sorted = margins.toSorted((a, b) => a - b);
+  const curve = Array.from({ length: 20 }, (_, i) => sorted[Math.floor(i * rows.rows / 20)]);
+  const point = (margin: number | null) => {
+    // A margin of the curve is that of a sequence, which is not sent: f32 against f64 must not decide it.
+    const { share, nll } = sent(margin === null ? Infinity : margin - (margin === fallbackMargin ? 0 : 1e-5));
+    return { margin, share, ...score(nll) };
+  };
+  const chosen = sent(fallbackMargin).nll;
   return {
     format: 3,
     prefix: M,
     experts: E,
     documents: documents.length,
     sequences: rows.rows,
-    tokens: tokensOf(all),
+    tokens: tokens(all),
     resamples: RESAMPLES,
     seed: SEED,
     scores: Object.fromEntries(
-      Object.entries(ways).map(([name, nll]) => [name, {
-        nllPerToken: Math.log(perplexity(nll, all)),
-        perplexity: perplexity(nll, all),
-        ...interval(draws.map((of) => perplexity(nll, of))),
-      }]),
+      Object.entries(ways).map((
+        [name, nll],
+      ) => [name, { nllPerToken: Math.log(perplexity(nll)), ...score(nll) }]),
     ),
-    gains: gainsOf(ways.mixture),
+    gains: gains(ways.mixture),
     sources: ["", "code", "sea"].map((source) => {
       const of = all.filter((row) => rows.source![row] === source);
       return {
         source,
         documents: new Set(of.map((row) => rows.document![row])).size,
         sequences: of.length,
-        tokens: tokensOf(of),
+        tokens: tokens(of),
         perplexity: perplexities(of),
-        shares: [0, 1, 2].map((expert) => of.filter((row) => own[row] === expert).length / of.length),
+        shares: [0, 1, 2].map((expert) =>
+          of.filter((row) => routesBy[own][row] === expert).length / of.length
+        ),
       };
     }),
     segments: [0, 1, 2].map((expert) => {
-      const of = all.filter((row) => own[row] === expert);
+      const of = all.filter((row) => routesBy[own][row] === expert);
       const { mixture, dense, "dense-steps": steps } = perplexities(of);
       return {
-        expert,
-        sequences: of.length,
-        share: of.length / rows.rows,
-        tokens: tokensOf(of),
+        ...{ expert, sequences: of.length, share: of.length / rows.rows, tokens: tokens(of) },
         perplexity: { mixture, dense, "dense-steps": steps },
       };
     }),
-    prefixes: prefixes.map((prefix, k) => ({
-      prefix,
-      perplexity: perplexity(mixtures[k], all),
-      ...interval(draws.map((of) => perplexity(mixtures[k], of))),
-      gains: gainsOf(mixtures[k]),
-      agreement: own.filter((expert, row) => expert === routesBy[k][row]).length / rows.rows,
-    })),
-    reliability: reliability(
-      all.map((row) => {
-        const [first, second] = costsBy[prefixes.indexOf(M)][row].toSorted((a, b) => a - b);
-        return { margin: second - first, loss: ways.mixture[row] - ways.oracle[row] };
+    prefixes: PREFIXES.map((prefix, k) => {
+      const nll = nllBy(routesBy[k]);
+      return { prefix, ...score(nll), gains: gains(nll), agreement: agreement(routesBy[k], routesBy[own]) };
+    }),
+    reliability: reliability(margins.map((margin, row) => ({
+      margin,
+      loss: ways.mixture[row] - ways.oracle[row],
+    }))),
+    fallback: {
+      model: "dense",
+      chosen: { ...point(fallbackMargin), nllPerToken: Math.log(perplexity(chosen)) },
+      curve: [...curve, null].map(point),
+    },
+    routedBy: {
+      kind: "sum",
+      prefixes: PREFIXES.map((prefix, k) => {
+        const routes = sequences.map((tokens) => bySum(tokens.slice(0, prefix)));
+        const nll = nllBy(routes);
+        const rest = { gain: gain(nllBy(routesBy[k]), nll), agreement: agreement(routes, routesBy[k]) };
+        return { prefix, ...score(nll), ...rest };
       }),
-    ),
+    },
     models: {
       config: MODEL,
       parameters: weightsOf(MODEL),
@@ -173,24 +194,33 @@ function reliability(choices: { margin: number; loss: number }[]): Evaluation["r
   return { ...told(sorted), bins };
 }
 
-/** Compares two values of any shape, numbers with a tolerance. */
-function assertAlike(actual: unknown, expected: unknown, what = "evaluation"): void {
-  if (typeof expected === "number") {
-    return assertClose([actual as number], [expected], { atol: 2e-5, rtol: 2e-5 }, what);
-  }
-  if (typeof expected !== "object" || expected === null) return assertEquals(actual, expected, what);
-  assertEquals(Object.keys(actual as object).sort(), Object.keys(expected).sort(), what);
-  for (const [name, value] of Object.entries(expected)) {
-    assertAlike((actual as Record<string, unknown>)[name], value, `${what}.${name}`);
-  }
-}
-
 Deno.test("evaluate() gives what an f64 model, sequence by sequence, and drawing documents one by one give", async () => {
-  const rows = anyRows(30);
-  const expected = evaluationReference(rows, [4, 6, 8, 12]);
+  const rows = anyRows(40);
+  const expected = evaluationReference(rows, 0.4);
   assert(expected.segments.every(({ sequences }) => sequences > 1), "the routers of this test must differ");
   assert(expected.prefixes[0].agreement < 0.9, "short prefixes must route otherwise in this test");
-  assertAlike(await evaluateRows(rows), expected);
+  const { fallback, scores, ...rest } = await evaluateRows(rows, {
+    ...{ fallback: "dense", margin: 0.4, routeBy: BY_SUM },
+  });
+  assertAlike({ fallback, scores, ...rest }, expected);
+  const [{ margin, ...none }, all] = [fallback!.curve[0], fallback!.curve[20]];
+  const { nllPerToken: _, ...mixture } = scores.mixture!;
+  const { nllPerToken: __, ...dense } = scores.dense!;
+  assertEquals([none, all], [{ share: 0, ...mixture }, { margin: null, share: 1, ...dense }]); // to the bit
+  assert(margin !== null);
+});
+
+Deno.test("evaluate() finds no difference where the other partitioner is the mixture's own, and changes nothing else", async () => {
+  const rows = anyRows(31);
+  const same = partitionerOf(anyRouters(E), () => Promise.resolve(gpu));
+  const { routedBy, ...rest } = await evaluateRows(rows, { routeBy: same });
+  same.close();
+  routedBy!.prefixes.forEach(({ gain, agreement, ...score }, i) => {
+    assertEquals([gain, agreement], [{ percent: 0, low: 0, high: 0 }, 1]);
+    const { prefix, perplexity, low, high } = rest.prefixes[i];
+    assertEquals(score, { prefix, perplexity, low, high });
+  });
+  assertEquals(rest, await evaluateRows(rows));
 });
 
 Deno.test("evaluate() gives the same result to the bit, for any batches in and any batch on the device", async () => {
@@ -216,106 +246,55 @@ Deno.test("evaluate() routes by M as score() and assignArgmax() do, to the bit",
   }
 });
 
-Deno.test("evaluate() gives no better mixture than the best expert in hindsight, in all, by source and by prefix", async () => {
-  const { scores: { mixture, random, oracle }, sources, prefixes } = await evaluateRows(anyRows(60));
-  assert(oracle!.perplexity < mixture!.perplexity && oracle!.perplexity < random!.perplexity);
-  for (const { perplexity } of sources) assert(perplexity.oracle! <= perplexity.mixture!);
-  for (const { perplexity } of prefixes) assert(oracle!.perplexity <= perplexity);
-});
+/** Counts the arenas that are open on the device. */
+function countedGpu() {
+  const counts = { open: 0 };
+  const arena = () => {
+    const own = gpu.arena();
+    counts.open++;
+    return { ...own, destroy: () => (counts.open--, own.destroy()) };
+  };
+  return { counts, device: { ...gpu, arena } satisfies Gpu };
+}
 
 Deno.test("evaluate() reads each model once, when the device holds no other, and each stream to its end", async () => {
-  let open = 0;
+  const { counts, device } = countedGpu();
   const events: string[] = [];
-  const counted: Gpu = {
-    ...gpu,
-    arena: () => {
-      const arena = gpu.arena();
-      open++;
-      return {
-        ...arena,
-        destroy: () => {
-          open--;
-          arena.destroy();
-        },
-      };
-    },
-  };
   const load = (name: string): ModelLoader => async () => {
-    assertEquals(open, 0, `models on the device when ${name} is read`);
+    assertEquals(counts.open, 0, `models on the device when ${name} is read`);
     events.push(name);
     return await anyModel(name)();
   };
   const rows = anyRows(20);
-  let streams = 0;
   await evaluateRows(rows, {
-    gpu: counted,
+    gpu: device,
     experts: EXPERTS.map(load),
     dense: { dense: load("dense"), "dense-steps": load("dense-steps") },
-    open: () => {
-      assertEquals(streams++, 0, "streams open");
-      const source = batchesOf(rows);
-      return ReadableStream.from(async function* () {
-        yield* source;
-        streams--;
+    open: () =>
+      ReadableStream.from(async function* () {
+        yield* batchesOf(rows);
         events.push("end");
-      }());
-    },
+      }()),
   });
   assertEquals(events.join(" "), "end a end b end c end dense end dense-steps end");
-  assertEquals([open, streams], [0, 0]);
+  assertEquals(counts.open, 0);
 });
 
 Deno.test("evaluate() frees the device where a model cannot be read or the work is ended", async () => {
-  let open = 0;
-  const counted: Gpu = {
-    ...gpu,
-    arena: () => {
-      const arena = gpu.arena();
-      open++;
-      return { ...arena, destroy: () => (open--, arena.destroy()) };
-    },
-  };
+  const { counts, device } = countedGpu();
   const broken: ModelLoader = () => Promise.reject(new SyntaxError("truncated"));
-  await assertRejects(
-    () => evaluateRows(anyRows(9), { gpu: counted, experts: [anyModel("a"), broken, anyModel("c")] }),
-    SyntaxError,
-    "truncated",
-  );
-  assertEquals(open, 0);
+  const experts = [anyModel("a"), broken, anyModel("c")];
+  await assertRejects(() => evaluateRows(anyRows(9), { gpu: device, experts }), SyntaxError, "truncated");
+  assertEquals(counts.open, 0);
   const ending = new AbortController();
   const seen: number[] = [];
   const onProgress = (done: number) => {
     seen.push(done);
     if (done > 9) ending.abort(new Error("enough"));
   };
-  await assertRejects(
-    () => evaluateRows(anyRows(9), { gpu: counted, onProgress, signal: ending.signal }),
-    Error,
-    "enough",
-  );
-  assertEquals([open, seen], [0, [9, 18]]);
-});
-
-Deno.test("evaluate() does without baselines", async () => {
-  const rows = anyRows(12);
-  const { gains, scores, sources, segments } = await evaluateRows(rows, { dense: {} });
-  const full = await evaluateRows(rows);
-  assertEquals(gains, []);
-  assertEquals(Object.keys(scores), ["mixture", "random", "oracle"]);
-  assertEquals(scores.mixture, full.scores.mixture);
-  assertEquals(sources[0].perplexity.dense, undefined);
-  assertEquals(Object.keys(segments[0].perplexity), ["mixture"]);
-});
-
-Deno.test("evaluate() of one document gives intervals without width", async () => {
-  const { documents, scores, gains } = await evaluateRows(anyRows(12, 1));
-  assertEquals(documents, 1);
-  for (const { perplexity, low, high } of Object.values(scores)) {
-    assertClose([low, high], [perplexity, perplexity], { atol: 0, rtol: 1e-12 });
-  }
-  for (const { percent, low, high } of gains) {
-    assertClose([low, high], [percent, percent], { atol: 1e-9, rtol: 0 });
-  }
+  const ended = () => evaluateRows(anyRows(9), { gpu: device, onProgress, signal: ending.signal });
+  await assertRejects(ended, Error, "enough");
+  assertEquals([counts.open, seen], [0, [9, 18]]);
 });
 
 Deno.test("evaluate() takes a single sequence, of two tokens, shorter than any prefix", async () => {
@@ -352,20 +331,9 @@ Deno.test("evaluate() sends all to the first of equal routers, and to the only o
   assertEquals(alone.scores.random, alone.scores.mixture);
   assertEquals(alone.scores.oracle, alone.scores.mixture);
   assertEquals(alone.prefixes.map(({ agreement }) => agreement), prefixes.map(() => 1));
-});
-
-Deno.test("routingPrefixes() are 4, 8, 16, … and S, and M", () => {
-  assertEquals(routingPrefixes(64, 256), [4, 8, 16, 32, 64, 128, 256]);
-  assertEquals(routingPrefixes(48, 100), [4, 8, 16, 32, 48, 64, 100]);
-  assertEquals(routingPrefixes(2, 4), [2, 4]);
-  assertEquals(routingPrefixes(3, 3), [3]);
-});
-
-Deno.test("evaluate() takes sequences too short for any prefix but S", async () => {
-  const rows = anyRows(6);
-  const short = { ...rows, tokens: rows.tokens!.slice(0, 18), length: rows.length.fill(3) };
-  const open = () => batchesOf(short, 6, { format: 1, stage: "", sequenceLength: 3 });
-  assertEquals((await evaluateRows(short, { open, prefix: 3 })).prefixes.map(({ prefix }) => prefix), [3]);
+  const { fallback } = await evaluateRows(rows, { fallback: "dense-steps", routers: equal });
+  assertEquals(fallback!.chosen, undefined);
+  assertEquals(fallback!.curve.map(({ margin, share }) => [margin, share]), [[0, 0], [null, 1]]);
 });
 
 Deno.test("evaluate() refuses what does not fit together, with both values", async () => {
@@ -373,7 +341,6 @@ Deno.test("evaluate() refuses what does not fit together, with both values", asy
   const refusals: [Options, RegExp][] = [
     [{ open: () => batchesOf(anyRows(0)) }, /there must be held-out sequences: there are none$/],
     [{ prefix: 13 }, /at most the sequence length: it is 13, the sequences have 12 tokens$/],
-    [{ prefix: 0 }, /prefix must be an integer >= 1: prefix is 0$/],
     [
       { experts: [anyModel("a"), anyModel("b", { ...MODEL, layers: 1 }), anyModel("c")] },
       /Cannot use expert 1 as it must have the shape of expert 0: layers is 1, that of expert 0 is 2; train it again$/,
@@ -382,22 +349,24 @@ Deno.test("evaluate() refuses what does not fit together, with both values", asy
       { dense: { dense: anyModel("d", { ...MODEL, hidden: 16 }) } },
       /Cannot use dense as it must have the shape of expert 0: hidden is 16, that of expert 0 is 12; train it again$/,
     ],
-    [
-      { experts: [anyModel("a"), anyModel("b"), anyModel("c", MODEL, { tokenizer: "ef56" })] },
-      /Cannot use expert 2 as it must have the tokenizer of the run: it is ef56, that of the run is ab12; copy /,
-    ],
-    [
-      { routers: anyRouters(E, { tokenizer: "ef56" }) },
-      /tokenizer is ab12 in the former, ef56 in the latter; make /,
-    ],
     [{ resamples: 0 }, /resamples must be an integer >= 1: resamples is 0$/],
+    [
+      { margin: 2 },
+      /margin belongs to a dense model .*: it is 2, and no model is named; name it with fallback$/,
+    ],
+    [
+      { fallback: "dense-steps", dense: { dense: anyModel("dense") } },
+      /fallback must name one of the dense models that are compared with: it is "dense-steps"$/,
+    ],
+    [{ fallback: "dense", margin: NaN }, /margin must be a number of at least 0: it is NaN$/],
+    [{ routeBy: { ...BY_SUM, experts: 2 } }, /sum must know each of the 3 experts: it knows 2$/],
   ];
   for (const [options, message] of refusals) {
     assertMatch((await assertRejects(() => evaluateRows(rows, options), Error)).message, message);
   }
 });
 
-Deno.test("evaluate() refuses a model whose NLL is no number, and names it", async () => {
+Deno.test("evaluate() refuses a model whose NLL is no number, and streams that differ from pass to pass", async () => {
   const broken: ModelLoader = async () => {
     const model = await anyModel("b")();
     model.weights.get("gpt_neox.embed_in.weight")!.fill(NaN);
@@ -405,23 +374,13 @@ Deno.test("evaluate() refuses a model whose NLL is no number, and names it", asy
   };
   const rows = anyRows(8);
   const experts = [anyModel("a"), broken, anyModel("c")];
-  const { message } = await assertRejects(() => evaluateRows(rows, { experts }), InputError);
-  assertMatch(
-    message,
-    new RegExp(`of document ${rows.document![0]} under expert 1 is NaN; train expert 1 again`),
-  );
-});
-
-Deno.test("evaluate() refuses streams that differ from pass to pass", async () => {
-  const rows = anyRows(8);
+  const fact = `of document ${rows.document![0]} under expert 1 is NaN`;
+  await assertRejects(() => evaluateRows(rows, { experts }), InputError, fact);
   for (const others of [7, 0, 9]) {
     let passes = 0;
     const open = () => batchesOf(passes++ === 2 ? anyRows(others) : rows, 100);
-    const { message } = await assertRejects(() => evaluateRows(rows, { open }), InputError);
-    assertMatch(
-      message,
-      /every pass must read the same sequences: expert 1 gets more or fewer of them than the partitioner$/,
-    );
+    const rule = "every pass must read the same sequences: expert 1 gets more or fewer of them";
+    await assertRejects(() => evaluateRows(rows, { open }), InputError, rule);
   }
 });
 
@@ -435,3 +394,58 @@ Deno.test("evaluate() warns where documents are too few for intervals, and compu
   await evaluateRows(anyRows(60, 30), { onWarning });
   assertEquals(warnings.length, 1);
 });
+
+Deno.test("evaluate() takes the rows of trained experts out of scores that are known of all, and loads no model", async () => {
+  const rows = anyRows(40);
+  const options = { trained: [0, 2], dense: { dense: anyModel("dense") } };
+  const expected = await evaluateRows(rows, options);
+  const experts: Record<number, ModelLoader> = EXPERTS.map((name) => anyModel(name));
+  const mixture = mixtureOf(gpu, anyRouters(E), { ...experts, ...options.dense });
+  const known = (model: ModelName) => scoreModel(model, { mixture, open: () => batchesOf(rows) }, LINEAGE);
+  const away = () => Promise.reject(new Error("it is scored"));
+  const more = { ...options, experts: EXPERTS.map(() => away), dense: { dense: away } };
+  assertEquals(await evaluateRows(rows, { ...more, known }), expected);
+  const fewer = async (model: ModelName) => {
+    const { nll, ...rest } = await known(model);
+    return { ...rest, nll: nll.subarray(1) };
+  };
+  await assertRejects(() => evaluateRows(rows, { ...more, known: fewer }), InputError, "the same sequences");
+  mixture.close();
+});
+
+Deno.test("evaluateRun() of the experts that are trained says what an evaluation of all says of their segments", () =>
+  withPartition(async (run) => {
+    const flags = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 4 };
+    const options = { run, sources: { flags }, gpu };
+    await trainExpert(0, options);
+    await trainDense("batch", options);
+    const error = await assertRejects(() => evaluateRun({ run, gpu }), InputError);
+    assertStringIncludes(error.message, "expert 1 is not");
+    assertStringIncludes(error.message, "or evaluate those that are, with trained");
+    const some = await evaluateRun({ run, gpu, resamples: 3, trained: true });
+    assertEquals(some.trained, [0]);
+    const { document, tokens } = await readDocumentScores(`${run}/evaluation.arrow`);
+    assertEquals([document.length, tokens.reduce((a, b) => a + b)], [some.documents, some.tokens]);
+    assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state, "up to date");
+
+    await evaluateModels({ index: 1, of: 1 }, { run, gpu });
+    const scored = async () => (await Array.fromAsync(Deno.readDir(`${run}/evaluation`))).length;
+    assertEquals(await evaluateRun({ run, gpu, resamples: 3, trained: true, force: true }), some);
+    assertEquals(await scored(), 2); // an evaluation of all still needs them
+
+    await trainExpert(1, options);
+    assertEquals(
+      (await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state,
+      "out of date",
+    );
+    const all = await evaluateRun({ run, gpu, resamples: 3, trained: true });
+    assertEquals(all.trained, undefined);
+    await assertRejects(scored, Deno.errors.NotFound);
+    const [own] = all.segments;
+    assertEquals([some.sequences, some.tokens], [own.sequences, own.tokens]);
+    const { mixture, dense, random, oracle } = some.scores;
+    assertEquals([mixture!.perplexity, dense!.perplexity], [own.perplexity.mixture, own.perplexity.dense]);
+    assertEquals([random!.perplexity, oracle!.perplexity], [own.perplexity.mixture, own.perplexity.mixture]);
+    assertEquals(some.segments.map(({ sequences }) => sequences), [own.sequences, 0]);
+    assertEquals(new Set(some.prefixes.map(({ perplexity }) => perplexity)), new Set([mixture!.perplexity]));
+  }, { holdout: 0.4 }));

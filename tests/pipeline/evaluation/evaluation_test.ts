@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { atPrefix, readEvaluation, sideOf } from "../../../pipeline/evaluation/evaluation.ts";
+import { readEvaluation, sideOf } from "../../../pipeline/evaluation/evaluation.ts";
 import { evaluationOf, SHAPE } from "../report/support.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -31,8 +31,6 @@ Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the
         { ...whole, seed: undefined },
         { ...whole, segments: [{}] },
         { ...whole, reliability: { ...reliability, right: 2 } },
-        { ...whole, mixing: { ...mixing, mixes: [{}] } },
-        { ...whole, fallback: { ...fallback, model: "expert" } },
       ]
     ) {
       await Deno.writeTextFile(path, JSON.stringify(wrong));
@@ -43,10 +41,4 @@ Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the
 Deno.test("sideOf() says lower or higher, in numbers that are positive where the interval does not hold zero", () => {
   assertEquals(sideOf({ percent: 3, low: -1, high: 5 }), { side: "lower", by: 3, from: -1, to: 5 });
   assertEquals(sideOf({ percent: -3, low: -5, high: -1 }), { side: "higher", by: 3, from: 1, to: 5 });
-});
-
-Deno.test("atPrefix() finds the row of a prefix that was measured, and none of another", () => {
-  const figures = { prefixes: [{ prefix: 4, perplexity: 9 }, { prefix: 8, perplexity: 7 }] };
-  assertEquals(atPrefix(figures, 8), { prefix: 8, perplexity: 7 });
-  assertEquals(atPrefix(figures, 16), undefined);
 });

@@ -25,15 +25,12 @@ Deno.test("blocks() gives every row once, in blocks of one size, however they co
 
 const bigints = (_: string, value: unknown) => typeof value === "bigint" ? String(value) : value;
 
-Deno.test("blocks() bounds the tokens of a block", async () => {
-  const [rows, sequenceLength] = [70, 8192];
-  const { sequence, length } = anyRows(rows);
-  const tokens = new Uint16Array(rows * sequenceLength);
-  const batch = toBatch({ rows, sequence, length, tokens }, { ...LINEAGE, sequenceLength });
-  const sizes = (await Array.fromAsync(blocks(ReadableStream.from([batch]), KNOWN))).map((block) =>
-    block.rows
-  );
-  assertEquals(sizes, [16, 16, 16, 16, 6]);
+Deno.test("blocks() gives only the rows that are kept, in full blocks", async () => {
+  const rows = anyRows(2500);
+  const keep = (row: number) => row % 2 === 1;
+  const kept = await Array.fromAsync(blocks(batchesOf(rows, 70), KNOWN, keep));
+  assertEquals(kept.map((block) => block.rows), [1024, 226]);
+  assertEquals(kept.flatMap(({ length }) => [...length]), [...rows.length].filter((_, row) => keep(row)));
 });
 
 Deno.test("blocks() takes rows without documents and sources, and batches without rows", async () => {
@@ -54,26 +51,16 @@ Deno.test("blocks() takes rows without documents and sources, and batches withou
 Deno.test("blocks() refuses rows without tokens, of another tokenizer, length or vocabulary", async () => {
   const rows = anyRows(4);
   const { tokens, ...rest } = rows;
-  assertMatch(
-    await refusal(ReadableStream.from([toBatch(rest, LINEAGE)])),
-    /must have a column "tokens": it has none$/,
-  );
-  assertMatch(
-    await refusal(batchesOf(rows), { ...KNOWN, tokenizer: "ef56" }),
-    /tokenizer is ab12 in the former, ef56 in the latter; make the former with the tokenizer.json of the latter$/,
-  );
-  const shorter = toBatch({ ...rest, tokens: tokens!.slice(0, 4 * 6), length: rest.length.fill(6) }, {
-    ...LINEAGE,
-    sequenceLength: 6,
-  });
-  assertMatch(
-    await refusal(ReadableStream.from([toBatch(rows, LINEAGE), shorter])),
-    /all sequences must have 12 tokens: these have 6$/,
-  );
-  assertMatch(
-    await refusal(batchesOf(rows, 5, { format: 1, stage: "" }), { tokenizer: "", vocabulary: 3 }),
-    /vocabulary is 3$/,
-  );
+  const bare = ReadableStream.from([toBatch(rest, LINEAGE)]);
+  assertMatch(await refusal(bare), /it must have a column "tokens"/);
+  const other = { ...KNOWN, tokenizer: "ef56" };
+  assertMatch(await refusal(batchesOf(rows), other), /tokenizer is ab12 in the former, ef56 in the latter/);
+  const six = { ...rest, tokens: tokens!.slice(0, 4 * 6), length: rest.length.fill(6) };
+  const shorter = toBatch(six, { ...LINEAGE, sequenceLength: 6 });
+  const both = ReadableStream.from([toBatch(rows, LINEAGE), shorter]);
+  assertMatch(await refusal(both), /all sequences must have 12 tokens: these have 6$/);
+  const few = { tokenizer: "", vocabulary: 3 };
+  assertMatch(await refusal(batchesOf(rows, 5, { format: 1, stage: "" }), few), /vocabulary is 3$/);
 });
 
 Deno.test("blocks() lets its source go where its reader stops", async () => {

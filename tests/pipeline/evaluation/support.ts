@@ -1,5 +1,6 @@
 /** Held-out rows, models and plain recomputations for the tests of evaluation. */
 
+import { assertEquals } from "@std/assert";
 import { type Columns, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
@@ -8,13 +9,15 @@ import { randomBits } from "../../../pipeline/random.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Checkpoint, CheckpointNotes } from "../../../pipeline/checkpoints/hugging_face_config.ts";
 import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
+import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
 import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
 import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { createMixture, type Mixture } from "../../../pipeline/serving/mixture.ts";
-import { gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
+import { assertClose, gpu as ownGpu, randomIntegers } from "../../kernels/support.ts";
+import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 
 export const S = 12;
@@ -134,6 +137,56 @@ export function mixtureOf(
 /** Real tokens of every row. */
 export function sequencesOf({ rows, tokens, length }: Columns): number[][] {
   return Array.from({ length: rows }, (_, row) => [...tokens!.subarray(row * S, row * S + length[row])]);
+}
+
+/** NLLs `[rows]` of sequences by the f64 model, one at a time. */
+export function referenceNll(config: ModelConfig, weights: Weights, sequences: number[][]): number[] {
+  return sequences.map((tokens) => tokens.length > 1 ? sequenceNll(config, weights, tokens) : 0);
+}
+
+/** The expert of the least cost; the first among equals. */
+export const argmin = (values: number[]): number => values.indexOf(Math.min(...values));
+
+/** Figures in plain words: sums over sequences of documents that are drawn one by one. `nll` is that of every sequence. */
+export function plainFigures(rows: Columns) {
+  const sequences = sequencesOf(rows);
+  const all = [...sequences.keys()];
+  const documents = [...new Set(rows.document!)];
+  const draws = Array.from({ length: RESAMPLES }, (_, draw) => {
+    const drawn = drawnDocuments(documents.length, draw, SEED).map((document) => documents[document]);
+    return drawn.flatMap((id) => all.filter((row) => rows.document![row] === id));
+  });
+  const interval = (values: number[]) => {
+    const sorted = values.toSorted((a, b) => a - b);
+    const at = (place: number) => {
+      const floor = Math.floor(place);
+      return sorted[floor] + (place - floor) * ((sorted[floor + 1] ?? 0) - sorted[floor]);
+    };
+    return { low: at(0.025 * (RESAMPLES - 1)), high: at(0.975 * (RESAMPLES - 1)) };
+  };
+  const tokens = (of: number[]) => of.reduce((sum, row) => sum + sequences[row].length - 1, 0);
+  const perplexity = (nll: number[], of = all) =>
+    Math.exp(of.reduce((sum, row) => sum + nll[row], 0) / tokens(of));
+  const gain = (nll: number[], than: number[]) => {
+    const percent = (of?: number[]) => 100 * (1 - perplexity(nll, of) / perplexity(than, of));
+    return { percent: percent(), ...interval(draws.map(percent)) };
+  };
+  const score = (nll: number[]) => {
+    return { perplexity: perplexity(nll), ...interval(draws.map((of) => perplexity(nll, of))) };
+  };
+  return { sequences, all, documents, tokens, perplexity, gain, score };
+}
+
+/** Compares two values of any shape, numbers with a tolerance. */
+export function assertAlike(actual: unknown, expected: unknown, what = "evaluation"): void {
+  if (typeof expected === "number") {
+    return assertClose([actual as number], [expected], { atol: 2e-5, rtol: 2e-5 }, what);
+  }
+  if (typeof expected !== "object" || expected === null) return assertEquals(actual, expected, what);
+  assertEquals(Object.keys(actual as object).sort(), Object.keys(expected).sort(), what);
+  for (const [name, value] of Object.entries(expected)) {
+    assertAlike((actual as Record<string, unknown>)[name], value, `${what}.${name}`);
+  }
 }
 
 /** The documents of draw `draw`, one 32-bit half of a 64-bit random number each. */

@@ -1,9 +1,8 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { InputError, RunError, wordText } from "../../../kernels/errors.ts";
-import { encodeQuestions } from "../../../pipeline/evaluation/choices/encode.ts";
-import { contextOf } from "../../../pipeline/evaluation/choices/question.ts";
+import { encodeQuestions } from "../../../pipeline/evaluation/choices/prompts.ts";
 import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
-import { TASKS } from "../../../pipeline/evaluation/choices/tasks.ts";
+import { contextOf, TASKS } from "../../../pipeline/evaluation/choices/tasks.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { lockRun } from "../../../pipeline/run/lock.ts";
 import { readManifest } from "../../../pipeline/run/manifest.ts";

@@ -38,8 +38,8 @@ Deno.test("findData() finds questions and what examples are taken from, by the n
     const hashes = await hashData(found);
     assertEquals([Object.keys(hashes), hashes.data === hashes.examples], [["data", "examples"], true]);
     assertEquals(await listData(folder, [...TASKS.keys()]), ["sciq"]);
-    await write("sciq.jsonl");
-    await assertRejects(() => findData(folder, "sciq"), InputError, "as it must be there once: there are");
+    await write("sciq.jsonl"); // which is taken before Parquet
+    assertEquals((await findData(folder, "sciq")).questions, `${folder}/sciq.jsonl`);
   }));
 
 Deno.test("readQuestions() refuses what is damaged, cut in half or wrong, by file and line", () =>
@@ -48,22 +48,15 @@ Deno.test("readQuestions() refuses what is damaged, cut in half or wrong, by fil
     const task = TASKS.get("arc_easy")!;
     const whole = lines(docsOf("arc_easy"));
     const [first, second] = docsOf("arc_easy") as { choices: Record<string, string[]> }[];
+    const empty = { ...first, choices: { ...first.choices, text: ["a", "", "c", "d"] } };
     const cases: [string, string][] = [
       ["", `"${path}" as it must hold questions of arc_easy: it holds none`],
       [whole.slice(0, whole.length - 30), "every line must be JSON: invalid JSON on line 3"],
       [
         lines([first, { ...second, question: undefined }]),
-        `line 2 as it must be a question of arc_easy: question`,
+        "line 2 as it must be a question of arc_easy: question",
       ],
-      [
-        lines([{ ...first, answerKey: "Z" }]),
-        "line 1 as it must be a question of arc_easy: answerKey must be one of",
-      ],
-      [
-        lines([{ ...first, choices: { ...first.choices, text: ["a", "", "c", "d"] } }]),
-        "no choice must be empty",
-      ],
-      ["[1]\n", "every line must be a JSON object: line 1 is an array"],
+      [lines([empty]), "no choice must be empty"],
     ];
     for (const [text, message] of cases) {
       await Deno.writeTextFile(path, text);
@@ -71,16 +64,6 @@ Deno.test("readQuestions() refuses what is damaged, cut in half or wrong, by fil
       assertEquals(error.where, path);
     }
     const parquet = `${folder}/arc_easy.parquet`;
-    const bytes = await Deno.readFile(`${ROOT}fixtures/zero_shot/arc_easy.parquet`);
-    await Deno.writeFile(parquet, bytes.subarray(0, bytes.length >> 1));
-    await assertRejects(() => readQuestions(parquet, task), InputError, "it is cut short");
-    await Deno.writeTextFile(parquet, whole);
-    const error = await assertRejects(() => readQuestions(parquet, task), InputError, "it is something else");
-    assertEquals(error.message.includes("format"), false); // which this reader cannot be told
-    await Deno.writeFile(parquet, await Deno.readFile(`${ROOT}fixtures/zero_shot/piqa.parquet`));
-    await assertRejects(
-      () => readQuestions(parquet, task),
-      InputError,
-      "row 0 as it must be a question of arc_easy",
-    );
+    await Deno.copyFile(`${ROOT}fixtures/zero_shot/piqa.parquet`, parquet);
+    await assertRejects(() => readQuestions(parquet, task), InputError, "row 0 as it must be a question of");
   }));

@@ -4,24 +4,25 @@ import type { ZeroShotResult } from "../../../../pipeline/evaluation/choices/res
 import { inFolder } from "../../../tasks/support.ts";
 
 const measure = (value: number) => ({ value, low: value, high: value, standardError: value / 10 });
-const COMMON = {
-  format: 1,
-  fewShot: 2,
-  routing: "context",
-  prefix: 8,
-  experts: 2,
-  cut: 0,
-  chance: 0.5,
-  resamples: 10,
-  seed: 0,
-} as const;
+const RESULT: ZeroShotResult = {
+  ...{
+    format: 1,
+    task: "mmlu",
+    questions: 3,
+    published: 3,
+    fewShot: 2,
+    routing: "context",
+    prefix: 8,
+    experts: 2,
+  },
+  ...{ cut: 0, chance: 0.5, resamples: 10, seed: 0, ways: {}, differences: [], shares: [1, 0], sets: [] },
+};
 const ARC: ZeroShotResult = {
-  ...{ ...COMMON, task: "arc_easy", questions: 3, published: 30, differences: [], shares: [1, 0], sets: [] },
+  ...{ ...RESULT, task: "arc_easy", published: 30 },
   ways: { mixture: { acc: measure(0.5), acc_norm: measure(0.75) }, dense: { acc: measure(0.25) } },
 };
 const MMLU: ZeroShotResult = {
-  ...{ ...COMMON, task: "mmlu", questions: 3, published: 3, differences: [], shares: [1, 0] },
-  ways: { mixture: { acc: measure(0.4) } },
+  ...{ ...RESULT, ways: { mixture: { acc: measure(0.4) } } },
   sets: [{ set: "anatomy", questions: 3, ways: { mixture: { acc: measure(0.4) } }, differences: [] }],
 };
 

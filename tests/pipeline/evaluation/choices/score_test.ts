@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { encodeQuestions } from "../../../../pipeline/evaluation/choices/encode.ts";
-import type { Question } from "../../../../pipeline/evaluation/choices/question.ts";
-import { type AskOptions, askQuestions } from "../../../../pipeline/evaluation/choices/score.ts";
+import { encodeQuestions } from "../../../../pipeline/evaluation/choices/prompts.ts";
+import {
+  type AskOptions,
+  askQuestions,
+  scoreChoices,
+} from "../../../../pipeline/evaluation/choices/score.ts";
 import { type ChoiceWay, topWay } from "../../../../pipeline/evaluation/choices/results.ts";
-import { type Metric, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { type Metric, type Question, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
 import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
 import { mixingWeights } from "../../../../pipeline/partition/mixing.ts";
@@ -107,21 +110,15 @@ Deno.test("askQuestions() routes by the context alone, or each choice by context
 Deno.test("askQuestions() mixes the likeliest experts, as known models say, beside the mixture and dense models", async () => {
   const costs = (text: string) => ROUTER_LOGITS.map((logits) => -unigramLikelihood(logits, text.slice(1)));
   const questions = [...QUESTIONS, question("abab", 0, ["x", "yy", "q"]), question("ba", 1, ["xy", "z"])];
-  const seen = new Map<string, number[]>();
-  const result = await asked(questions, {
-    ...{ mix: [2, 1], routingTemperature: 2 },
-    onScore: (model, at, choice, { logProbability }) =>
-      seen.set([model, at, choice].join(), [...logProbability]),
-  });
+  const result = await asked(questions, { mix: [2, 1], routingTemperature: 2 });
   const right = { acc: 0, acc_norm: 0 };
-  questions.forEach(({ context, choices, gold }, at) => {
+  questions.forEach(({ context, choices, gold }) => {
     const weights = mixingWeights(costs(context), 2, 2);
-    const likelihoods = choices.map((_, choice) => {
-      const [a, b] = [0, 1].map((expert) => seen.get([expert, at, choice].join())!);
-      return a.reduce(
-        (sum, value, i) => sum + Math.log(weights[0] * Math.exp(value) + weights[1] * Math.exp(b[i])),
-        0,
-      );
+    const likelihoods = choices.map((choice) => {
+      return [...` ${choice}`].reduce((sum, token) => {
+        const [a, b] = LOGITS.map((logits) => Math.exp(unigramLikelihood(logits, token)));
+        return sum + Math.log(weights[0] * a + weights[1] * b);
+      }, 0);
     });
     const best = (values: number[]) => Number(values.indexOf(Math.max(...values)) === gold);
     right.acc += best(likelihoods) / questions.length;
@@ -169,48 +166,34 @@ Deno.test("askQuestions() asks a task without choices of experts together, which
   const expected = Math.exp(-both.reduce((a, b) => a + b) / 3);
   assert(Math.abs(ways["top-2"]!.perplexity!.value / expected - 1) < 1e-4);
   await assertRejects(() => ask(1, [2]), InputError, "together they must fit");
-  await assertRejects(
-    () => ask(2, [3]),
-    InputError,
-    "mix must be from 1 to the number of experts, 2: it is 3",
-  );
-  await assertRejects(
-    () => ask(2, []),
-    InputError,
-    "routingTemperature as it belongs to experts that answer",
-  );
 });
 
-Deno.test("askQuestions() scores every token with the bits of a scorer, S and S + 1 tokens and longer ones among them", async () => {
+Deno.test("scoreChoices() scores every token with the bits of a scorer, S and S + 1 tokens and longer ones among them", async () => {
   const config = { ...UNIGRAM, hidden: 8, heads: 2, layers: 2, context: 20 };
-  const models = Object.fromEntries(["0", "1", "dense"].map((name) => [name, anyWeights(config, name)]));
+  const weights = anyWeights(config, "one");
   const lengths = [1, 5, 16, 17, 18, 19, 30]; // the last choice of three characters makes S - 1, S, S + 1 …
   const questions = lengths.map((length) =>
     question("ab1c".repeat(8).slice(0, length), 0, ["de", "f", "gh"].slice(0, 2 + length % 2))
   );
-  const scored = new Map<string, number[]>();
-  const mixture = mixtureOf(gpu, ROUTERS, models, config);
-  const result = await asked(questions, {
-    mixture,
-    onScore: (model, question, choice, { logProbability }) =>
-      scored.set([model, question, choice].join(), [...logProbability]),
-  });
-  assertEquals(result.cut, 2);
+  const contexts = questions.map(({ context }) => context);
+  const prompts = await encodeQuestions(CHARACTERS, questions, contexts, config.context);
+  assertEquals(prompts.filter(({ cut }) => cut).length, 2);
+  const mixture = mixtureOf(gpu, ROUTERS, { dense: weights }, config);
+  const scores = await scoreChoices("dense", { mixture, prompts, keepsTokens: true });
+  mixture.close();
   const width = config.context + 1;
-  for (const [name, weights] of Object.entries(models)) {
-    const scorer = createScorer(gpu, { config, models: [weights], batch: 4, length: width });
-    for (const [i, { context, choices }] of questions.entries()) {
-      for (const [j, choice] of choices.entries()) {
-        const ids = Array.from(`${context} ${choice}`, (c) => c.charCodeAt(0)).slice(-width);
-        const tokens = new Uint32Array(width);
-        tokens.set(ids);
-        const span = { begin: ids.length - choice.length - 1, end: ids.length };
-        const { logProbability } = await scorer.scoreTokens(tokens, width, [span]);
-        assertEquals(scored.get([name, i, j].join()), [...logProbability], `${name} ${i} ${j}`);
-      }
+  const scorer = createScorer(gpu, { config, models: [weights], batch: 4, length: width });
+  for (const [i, { context, choices }] of questions.entries()) {
+    for (const [j, choice] of choices.entries()) {
+      const ids = Array.from(`${context} ${choice}`, (c) => c.charCodeAt(0)).slice(-width);
+      const tokens = new Uint32Array(width);
+      tokens.set(ids);
+      const span = { begin: ids.length - choice.length - 1, end: ids.length };
+      const { logProbability } = await scorer.scoreTokens(tokens, width, [span]);
+      assertEquals(scores[i][j].tokens, logProbability, `${i} ${j}`);
     }
-    scorer.close();
   }
+  scorer.close();
 });
 
 Deno.test("askQuestions() gives the same in any batch, tells how far it is, and ends when it is told to", async () => {
@@ -231,21 +214,10 @@ Deno.test("askQuestions() gives the same in any batch, tells how far it is, and 
   );
 });
 
-Deno.test("askQuestions() refuses no questions, models of other shapes, and weights that are no numbers", async () => {
-  await assertRejects(() => asked([]), InputError, "there must be questions: there are none");
-  const broken = { ...MODELS, dense: unigram({ x: NaN }) };
-  await assertRejects(
-    () => asked(QUESTIONS, { mixture: mixtureOf(gpu, ROUTERS, broken) }),
-    InputError,
-    "every log-probability must be finite: one of dense is not; train dense again at a lower rate",
-  );
-  const wide = { ...UNIGRAM, hidden: 8 };
-  const other = mixtureOf(gpu, ROUTERS, { ...MODELS, 1: unigram({}, wide) }, UNIGRAM, { 1: wide });
-  await assertRejects(
-    () => asked(QUESTIONS, { mixture: other }),
-    InputError,
-    "expert 1 as it must have the shape of expert 0: hidden is 8",
-  );
+Deno.test("askQuestions() refuses weights that are no numbers, by the model's name", async () => {
+  const mixture = mixtureOf(gpu, ROUTERS, { ...MODELS, dense: unigram({ x: NaN }) });
+  const rule = "every log-probability must be finite: one of dense is not; train dense again at a lower rate";
+  await assertRejects(() => asked(QUESTIONS, { mixture }), InputError, rule);
 });
 
 Deno.test("askQuestions() takes adopted experts of any size that reads the task, and baselines of a shape of their own", async () => {
@@ -261,18 +233,15 @@ Deno.test("askQuestions() takes adopted experts of any size that reads the task,
   };
   const expected = { mixture: 0.75, dense: 0.25, "dense-compute": 0.25, oracle: 1, random: 0.5 };
   for (const adopted of [[0], [0, 1]]) assertEquals(values(await ask(large, adopted), "acc"), expected);
-  const refusals: [ModelConfig, readonly number[], string][] = [
-    [large, [], "expert 1 as it must have the shape of expert 0"],
-    [large, [1], "dense as it must have the shape of expert 0"],
-    [
-      { ...large, context: 4 },
-      [0],
-      "expert 0 as it must read what the task reads: context is 4, that of the task is 5",
-    ],
-    [{ ...large, vocabulary: 121 }, [0], "vocabulary is 121, that of the task is 122"],
-  ];
-  for (const [shape, adopted, message] of refusals) {
+  const refused = async (shape: ModelConfig, adopted: readonly number[], message: string) => {
     own[0] = unigram(LOGITS[0], shape);
     await assertRejects(() => ask(shape, adopted), InputError, message);
-  }
+  };
+  await refused(large, [1], "dense as it must have the shape of expert 0");
+  const short = { ...large, context: 4 };
+  await refused(
+    short,
+    [0],
+    "expert 0 as it must read what the task reads: context is 4, that of the task is 5",
+  );
 });

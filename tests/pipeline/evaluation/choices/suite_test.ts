@@ -1,9 +1,15 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import type { Question } from "../../../../pipeline/evaluation/choices/question.ts";
-import { MADE_TASKS, MOST_QUESTIONS, passagesOf } from "../../../../pipeline/evaluation/choices/suite.ts";
-import { sideOf } from "../../../../pipeline/text/tokenize.ts";
+import {
+  type HeldOutDocument,
+  heldOutDocuments,
+  MADE_TASKS,
+  MOST_QUESTIONS,
+  passagesOf,
+} from "../../../../pipeline/evaluation/choices/suite.ts";
+import type { Question } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { type Packing, sideOf, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import { defaultCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
-import type { HeldOutDocument } from "../../../../pipeline/evaluation/choices/held_out.ts";
+import { CHARACTERS } from "./support.ts";
 
 /** Documents of the embedded corpus that a run with seed 0 holds out. */
 const held: HeldOutDocument[] = [];
@@ -66,24 +72,18 @@ Deno.test("the order of documents changes no question but for what is wrong in i
   assertEquals(right(turned.get("next_sentence")!), right(tasks.get("next_sentence")!));
 });
 
-Deno.test("a last word was in the passage before, and those of other passages were not", () => {
+Deno.test("wrong choices are wrong: new words, other orders, sentences of other documents of the source", () => {
   for (const { context, choices, gold } of tasks.get("last_word")!) {
     const words = context.match(/[\p{L}\p{M}]+/gu)!;
     choices.forEach((choice, i) => assertEquals(words.includes(choice), i === gold, choice));
   }
-});
-
-Deno.test("shuffled words are those of the sentence in other orders", () => {
   const sorted = (text: string) => text.split(" ").sort().join(" ");
   for (const { choices, gold } of tasks.get("shuffled_words")!) {
-    choices.forEach((choice, i) => {
-      assertEquals(sorted(choice), sorted(choices[gold]));
-      if (i !== gold) assertNotEquals(choice, choices[gold]);
-    });
+    for (const wrong of choices.toSpliced(gold, 1)) {
+      assertEquals(sorted(wrong), sorted(choices[gold]));
+      assertNotEquals(wrong, choices[gold]);
+    }
   }
-});
-
-Deno.test("wrong sentences are of other documents of the same source", () => {
   for (const { choices, gold, set, context, delimiter } of tasks.get("next_sentence")!) {
     const own = held.filter(({ text }) => text.includes(context + delimiter + choices[gold]));
     const others = held.filter((document) => document.source === set && !own.includes(document));
@@ -104,7 +104,24 @@ Deno.test("passages are as long as models read, by the characters that a token h
   }
 });
 
-Deno.test("text that nothing can be asked of makes no questions", () => {
-  const none = made([{ text: "word ".repeat(500), source: "", tokens: 500 }]);
-  assertEquals([...none.values()], [[], [], []]);
+const TEXTS = ["a text", "another one, of several sequences", "x", "sixteen letters.", "", "the last one"];
+
+/** The documents that are read back from rows of 8 tokens. */
+async function readBack(packing: Packing) {
+  const documents = TEXTS.map((text, i) => ({ text, source: i % 2 ? "odd" : "even" }));
+  const rows = tokenizeDocuments(ReadableStream.from(documents), CHARACTERS, { sequenceLength: 8, packing });
+  const batches = async function* () {
+    for await (const { batch } of rows) yield batch;
+  };
+  return await Array.fromAsync(heldOutDocuments(batches(), CHARACTERS, packing));
+}
+
+Deno.test("heldOutDocuments() reads documents back from their rows, however they are packed", async () => {
+  const documents = await readBack("document");
+  assertEquals(documents.map(({ text }) => text), TEXTS.filter((text) => text !== ""));
+  assertEquals(documents.map(({ tokens }) => tokens), documents.map(({ text }) => text.length));
+  assertEquals(documents.map(({ source }) => source), ["even", "odd", "even", "odd", "odd"]);
+  // Of a document whose EOS alone is left for a row of its own, as for one of 16 letters, the row was dropped.
+  const concatenated = await readBack("concat");
+  assertEquals(concatenated.map(({ text }) => text), TEXTS.filter((text) => text !== ""));
 });

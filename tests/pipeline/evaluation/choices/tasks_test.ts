@@ -1,8 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { characters } from "../../../../pipeline/evaluation/choices/python_text.ts";
-import { contextOf, continuationsOf } from "../../../../pipeline/evaluation/choices/question.ts";
-import { TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { contextOf, continuationsOf, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { FEW_SHOT, GOLDEN } from "./golden.ts";
 
 Deno.test("ask() makes the requests that the harness makes of every data set's documents", () => {
@@ -13,7 +11,7 @@ Deno.test("ask() makes the requests that the harness makes of every data set's d
       assertEquals(contextOf(question), context);
       assertEquals(continuationsOf(question), continuations);
       assertEquals(question.gold, gold);
-      if (lengths) assertEquals(question.choices.map(characters), lengths);
+      if (lengths) assertEquals(question.choices.map((choice) => [...choice].length), lengths);
     }
   }
 });

@@ -1,10 +1,11 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { InputError, wordText } from "../../../../kernels/errors.ts";
 import {
-  branchesOf,
   encodeQuestions,
   fittingQuestions,
-} from "../../../../pipeline/evaluation/choices/encode.ts";
+  withExamples,
+} from "../../../../pipeline/evaluation/choices/prompts.ts";
+import { type Question, TASKS, type ZeroShotTask } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 import { byteTokenizer } from "../../serving/support.ts";
 import { CHARACTERS } from "./support.ts";
@@ -77,17 +78,6 @@ Deno.test("encodeQuestions() takes what follows as many tokens as the context al
   }
 });
 
-Deno.test("encodeQuestions() encodes many prompts as it encodes each", async () => {
-  const prompts = Array.from(
-    { length: 600 },
-    (_, i) => ({ context: `q${i}`, continuations: [` ${i}`, " x"] }),
-  );
-  const all = await encodePrompts(CHARACTERS, prompts, 40);
-  for (const i of [0, 255, 256, 599]) {
-    assertEquals(all[i], (await encodePrompts(CHARACTERS, [prompts[i]], 40))[0]);
-  }
-});
-
 Deno.test("encodeQuestions() refuses a continuation without a token, and one of more than S", async () => {
   await assertRejects(
     () => encodeOne("a", [""]),
@@ -95,11 +85,6 @@ Deno.test("encodeQuestions() refuses a continuation without a token, and one of 
     "question 1 as each of its choices must have 1 to 40 tokens: one has 0",
   );
   await assertRejects(() => encodeOne("a", ["bcde"], 3), InputError, "must have 1 to 3 tokens: one has 4");
-  const swallows: Tokenizer = { // joins "ab" into one token, so that nothing follows the context's
-    ...CHARACTERS,
-    encode: (texts) => Promise.resolve(texts.map((text) => Uint32Array.of(text.length))),
-  };
-  await assertRejects(() => encodeOne("a", ["b"], 40, swallows), InputError, "one has 0");
 });
 
 Deno.test("fittingQuestions() leaves out questions of which a choice makes more than S + 1 tokens", async () => {
@@ -116,17 +101,55 @@ Deno.test("fittingQuestions() leaves out questions of which a choice makes more 
   assertEquals(await fittingQuestions(CHARACTERS, [], 5), []);
 });
 
-Deno.test("branchesOf() puts choices after the same tokens together, and says where each comes from", async () => {
-  const prompts = await encodePrompts(CHARACTERS, [
-    { context: "abcdef", continuations: ["g", "ghij", "h"] },
-    { context: "abcdef", continuations: ["x"] },
-  ], 7);
-  const { texts, at } = branchesOf(prompts);
-  assertEquals(texts.map(({ context, continuations }) => [text(context), continuations.map(text)]), [
-    ["abcdef", ["g", "h"]],
-    ["cdef", ["ghij"]],
-    ["abcdef", ["x"]],
-  ]);
-  assertEquals(at, [[[0, 0], [0, 2]], [[0, 1]], [[1, 0]]]);
-  assert(texts.every(({ context }) => context.length > 0));
+const TASK = TASKS.get("piqa")!;
+const questions = Array.from({ length: 12 }, (_, i): Question => ({
+  ...{ description: "", delimiter: " ", choices: [`right ${i}`, "wrong"], gold: 0 },
+  context: `question ${i}`,
+  set: i % 2 ? "odd" : "even",
+}));
+const shownOf = (context: string) =>
+  [...context.matchAll(/question (\d+) right \1/g)].map(([, i]) => Number(i));
+
+Deno.test("withExamples() draws other questions of the same set, each with its answer, the same each time", () => {
+  const contexts = withExamples(TASK, questions, 3);
+  assertEquals(withExamples(TASK, questions, 3), contexts);
+  contexts.forEach((context, i) => {
+    const shown = shownOf(context);
+    assertEquals([shown.length, new Set(shown).size], [3, 3]);
+    assert(shown.every((other) => other !== i && other % 2 === i % 2), context);
+    assert(context.endsWith(`\n\nquestion ${i}`));
+  });
+  assert(new Set(contexts.map((context) => shownOf(context).join())).size > 6); // drawn anew for each
+  assertEquals(withExamples(TASK, questions, 0), questions.map(({ context }) => context));
+});
+
+Deno.test("withExamples() takes the first ones of a pool, of the question's set", () => {
+  const pool = questions.slice(4);
+  const contexts = withExamples(TASK, questions.slice(0, 2), 2, pool);
+  assertEquals(contexts.map(shownOf), [[4, 6], [5, 7]]);
+});
+
+Deno.test("withExamples() leaves out questions with the same text: they would say the answer", () => {
+  const twice = [questions[0], { ...questions[0] }, questions[2]];
+  assertEquals(shownOf(withExamples(TASK, twice, 1)[0]), [2]);
+  assertThrows(
+    () => withExamples(TASK, twice, 2),
+    InputError,
+    'there are 1 among those asked of "even" of piqa, 2 are wanted',
+  );
+});
+
+Deno.test("withExamples() refuses tasks whose questions have no text, and more examples than there are", () => {
+  assertThrows(() => withExamples(TASKS.get("blimp")!, questions, 1), InputError, "fewShot must be 0 for it");
+  assertThrows(
+    () => withExamples(TASK, questions, 6),
+    InputError,
+    "Cannot put examples before piqa as there must be fewShot of them: there are 5",
+  );
+  const remedyOf = (task: ZeroShotTask, pool?: Question[]) =>
+    wordText(assertThrows(() => withExamples(task, questions, 6, pool), InputError).remedy!);
+  assertEquals(remedyOf(TASK), "ask more with a larger limit, or put examples into piqa_few_shot.jsonl");
+  assertEquals(remedyOf({ ...TASK, name: "of our own" }), "ask more with a larger limit");
+  assertEquals(remedyOf(TASK, questions.slice(0, 3)), "put more into its file");
+  assertThrows(() => withExamples(TASK, questions, 3, questions.slice(0, 3)), InputError, "there are 2 of");
 });

@@ -1,0 +1,112 @@
+/**
+ * What margins are good for. How well does one tell whether the choice is right: whether no expert has a lower NLL of
+ * the whole sequence than the one that a prefix chooses? And a fallback: sequences with a small margin, for which
+ * the choice is unsure, go to a dense model instead.
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Baseline } from "./baselines.ts";
+import type { Fallback, Reliability } from "./evaluation.ts";
+import type { Figures, Table } from "./tables.ts";
+
+/** A routed sequence. */
+export interface Choice {
+  /** How much less its prefix costs the chosen expert than the second best one. */
+  margin: number;
+  /** How much higher its NLL under the chosen expert is than under its best one, nats. */
+  loss: number;
+}
+
+const BINS = 10;
+
+/**
+ * Tells how often choices are right and what wrong ones lose, over all and by margin. There are at most ten
+ * bins of margins with about equally many sequences; equal margins are in the same bin.
+ */
+export function reliabilityOf(choices: readonly Choice[]): Reliability {
+  const sorted = choices.toSorted((a, b) => a.margin - b.margin);
+  const bins: Reliability["bins"] = [];
+  for (let begin = 0, bin = 1; begin < sorted.length; bin++) {
+    let end = Math.round(bin * sorted.length / BINS);
+    if (end <= begin) continue;
+    while (end < sorted.length && sorted[end].margin === sorted[end - 1].margin) end++;
+    bins.push({
+      from: sorted[begin].margin,
+      to: sorted[end - 1].margin,
+      ...summary(sorted.slice(begin, end)),
+    });
+    begin = end;
+  }
+  return { ...summary(sorted), bins };
+}
+
+function summary(choices: readonly Choice[]) {
+  const losses = choices.map(({ loss }) => loss).filter((loss) => loss > 0);
+  return {
+    sequences: choices.length,
+    right: 1 - losses.length / choices.length,
+    loss: losses.length === 0 ? null : losses.reduce((a, b) => a + b, 0) / losses.length,
+  };
+}
+
+/** Which sequences go to a dense model, and to which. */
+export interface FallbackOptions {
+  /** The dense model that takes unsure sequences, one of those that the mixture is compared with. */
+  fallback?: Baseline;
+  /** Sequences with a smaller margin are sent. Without it, only the curve over all margins is computed. */
+  margin?: number;
+}
+
+/** Points of the curve: margins that send no sequence, about a twentieth of them, two twentieths … all. */
+const STEPS = 20;
+const [FALLBACK, MARGIN] = [setting("fallback"), setting("margin")];
+
+/** Checks the options. Throws an `InputError` where they are impossible. */
+export function checkFallback({ fallback, margin }: FallbackOptions, baselines: readonly Baseline[]): void {
+  if (fallback === undefined) {
+    if (margin === undefined) return;
+    throw new InputError(
+      say`Cannot evaluate as ${MARGIN} belongs to a dense model that takes what is unsure: it is ${margin}, and no model is named`,
+      { remedy: say`name it with ${FALLBACK}` },
+    );
+  }
+  if (!baselines.includes(fallback)) {
+    throw new InputError(
+      say`Cannot evaluate as ${FALLBACK} must name one of the dense models that are compared with: it is "${fallback}"`,
+    );
+  }
+  if (margin !== undefined && !(margin >= 0 && margin < Infinity)) {
+    throw new InputError(say`Cannot evaluate as ${MARGIN} must be a number of at least 0: it is ${margin}`);
+  }
+}
+
+/**
+ * Adds a column for each margin below which sequences are sent, and returns what gives their figures. `margins` are
+ * those of all sequences; `routed` and `dense` give the NLL of one by the mixture and by the dense model.
+ */
+export function addFallback(
+  table: Table,
+  { fallback, margin }: FallbackOptions & { fallback: Baseline },
+  margins: readonly number[],
+  routed: (row: number) => number,
+  dense: (row: number) => number,
+): (figures: Figures) => Fallback {
+  const sorted = margins.toSorted((a, b) => a - b);
+  const steps = Array.from({ length: STEPS }, (_, i) => sorted[Math.floor(i * sorted.length / STEPS)]);
+  const curve = [...new Set(steps), Infinity];
+  const column = (limit: number) => `${fallback} below ${limit}`;
+  for (const limit of new Set(margin === undefined ? curve : [...curve, margin])) {
+    table.add(column(limit), (row) => margins[row] < limit ? dense(row) : routed(row));
+  }
+  const point = (limit: number) => ({
+    margin: limit === Infinity ? null : limit,
+    share: sorted.filter((margin) => margin < limit).length / sorted.length,
+  });
+  return ({ score, perplexity }) => ({
+    model: fallback,
+    ...margin !== undefined && { chosen: { ...point(margin), ...score(column(margin)) } },
+    curve: curve.map((limit) => ({ ...point(limit), ...perplexity(column(limit)) })),
+  });
+}
