@@ -156,7 +156,7 @@ async function routeByOther(
 ): Promise<Routed> {
   const { kind, experts: known, costs } = partitioner;
   if (known === experts) {
-    return await route({ ...options, mixture: { ...options.mixture, costs } }, partitioner, onRows);
+    return await route({ ...options, mixture: { costs } }, partitioner, onRows);
   }
   throw new InputError(
     `Cannot evaluate as ${kind} must know each of the ${experts} experts: it knows ${known}`,

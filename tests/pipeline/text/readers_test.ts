@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError, wordText } from "../../../kernels/errors.ts";
+import { InputError } from "../../../kernels/errors.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 import { type FileRecord, hashFile } from "../../../pipeline/run/files.ts";
 import { Vouched } from "../../../pipeline/run/vouched.ts";
