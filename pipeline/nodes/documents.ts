@@ -56,7 +56,10 @@ export function indexNode(blocks: readonly Block[]): Node {
     needs: blocks.map((block) => `${tokensOf(block)}:${DOCUMENTS}`),
     links: { [`text/${DOCUMENTS}`]: DOCUMENTS },
     settings: {
-      blocks: blocks.map(({ name, pieces }) => ({ name, paths: pieces.map(({ file: { path } }) => path) })),
+      blocks: blocks.map(({ name, pieces }) => ({
+        name,
+        pieces: pieces.map(({ file: { path }, sha256 }) => ({ path, sha256 })),
+      })),
     },
     revision: 1,
     maker,

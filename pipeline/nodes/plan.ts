@@ -4,10 +4,9 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Node } from "../graph/node.ts";
-import { makeAll, type MakeOptions } from "../graph/make.ts";
-import type { Work } from "../graph/node.ts";
-import type { Walk } from "../graph/walk.ts";
+import { OFF } from "../text/path_source.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { assignNodes, pricesOf } from "./assign.ts";
 import { indexNode, partIndexNode } from "./documents.ts";
@@ -27,6 +26,8 @@ export interface Plan {
    * The nodes, each after those that it needs. Where text must be unpacked first, only the nodes that do that: then the others are known.
    */
   nodes: Node[];
+  /** Those that unpack text. */
+  unpacked: Node[];
   /** Whether these are all nodes. */
   complete: boolean;
 }
@@ -38,9 +39,10 @@ export async function planPartition(
   given: GivenText = {},
   keep = false,
 ): Promise<Plan> {
+  checkLabels(configuration);
   const text = await lookAtText(run, configuration, given, keep);
   const { blocks, unpacked } = text;
-  if (!blocks) return { text, nodes: unpacked, complete: false };
+  if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
   const prices = await pricesOf(configuration);
   const documents = takeDocuments(configuration, text, blocks);
   const tokenizer = await tokenizerNode(configuration, { text, blocks, taken: documents });
@@ -58,20 +60,19 @@ export async function planPartition(
     ...splitNodes(configuration, blocks, prices),
     partIndexNode(blocks, prices),
   ];
-  return { text, nodes, complete: true };
+  return { text, unpacked, nodes, complete: true };
 }
 
-/** Makes a partition: first what must be unpacked of the text, then everything. */
-export async function makePartition(
-  work: Work,
-  configuration: Configuration,
-  options: MakeOptions,
-  given: GivenText = {},
-): Promise<Walk> {
-  let plan = await planPartition(work.run, configuration, given, true);
-  if (!plan.complete) {
-    await makeAll(work, plan.nodes, options);
-    plan = await planPartition(work.run, configuration, given, true);
-  }
-  return await makeAll(work, plan.nodes, options);
+/** Throws an `InputError` where text is to be split by labels that nothing tells. */
+function checkLabels({ partitioner, routers, input, sourceField, sourceFromPath }: Configuration): void {
+  if (partitioner !== "source" || routers !== "" || input.length === 0) return;
+  if (sourceField !== "" || sourceFromPath !== OFF) return;
+  const [field, path] = ["sourceField", "sourceFromPath"].map((name) => setting(name));
+  throw new InputError(
+    say`Cannot split text by its sources as there must be labels: neither ${field} nor ${path} is given`,
+    {
+      remedy:
+        say`name the field or column of labels with ${field}, or take the names of folders with ${path}`,
+    },
+  );
 }

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
 import type { Maker, Node } from "../graph/node.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { writeAtomic } from "../run/files.ts";
+import { exists, writeAtomic } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, gatherBlocks, KnownFiles, type Piece } from "../text/blocks.ts";
 import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";
@@ -36,8 +36,11 @@ export interface Text {
 export interface GivenText {
   /** Documents of a script. They stand in place of inputs. */
   documents?: AsyncIterable<Document>;
+  /** Tells this text from all that was handed over before, as it can be compared only once it is read; none where nothing is handed over now. */
+  reading?: string;
 }
 
+const GIVEN = "text/given"; // the node of documents of a script
 const FILES = "text/files.jsonl"; // sizes, times and hashes of files that were seen
 
 /** Settings that decide which documents a file holds. */
@@ -47,16 +50,17 @@ const READING = ["textField", "textColumn", "tokenColumn", "sourceField"] as con
 export async function lookAtText(
   run: string,
   configuration: Configuration,
-  { documents }: GivenText = {},
+  { documents, reading: handed }: GivenText = {},
   keep = false,
 ): Promise<Text> {
   const { input, corpus, corpusCharacters, blockBytes, format, sourceFromPath } = configuration;
   const reading = Object.fromEntries(READING.map((name) => [name, configuration[name]]));
-  if (documents || input.length === 0) {
-    const node = documents
-      ? givenNode(documents, blockBytes)
+  const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN}`);
+  if (isGiven || input.length === 0) {
+    const node = isGiven
+      ? await readOnce(run, givenNode(documents, blockBytes), handed)
       : corpusNode(corpus as CorpusName, corpusCharacters, blockBytes);
-    const blocks = await blocksOfNodes(run, [node], [], blockBytes);
+    const blocks = await blocksOfNodes(run, [node], [], blockBytes, handed !== undefined);
     return { blocks, unpacked: [node], reading: { sourceField: "source" }, passed: new Map(), asText: [] };
   }
   const { files, passed } = await listInputs(input, {
@@ -67,11 +71,10 @@ export async function lookAtText(
   const unpacked: Node[] = [], pieces: (Piece | Node)[] = [];
   for (const file of files) {
     if (file.path === STANDARD_INPUT || file.compression && await isLarge(file, blockBytes)) {
-      const node = unpackNode(
-        file,
-        configuration,
-        file.path === STANDARD_INPUT ? "" : (await known.piecesOf(file, blockBytes))[0].sha256,
-      );
+      const isInput = file.path === STANDARD_INPUT;
+      const hash = isInput ? "" : (await known.piecesOf(file, blockBytes))[0].sha256;
+      const node = unpackNode(file, configuration, hash);
+      if (isInput) await readOnce(run, node, handed);
       unpacked.push(node);
       pieces.push(node);
     } else for (const piece of await known.piecesOf(file, blockBytes)) pieces.push(piece);
@@ -81,8 +84,14 @@ export async function lookAtText(
   const asText = format === "auto"
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];
-  const blocks = await blocksOfNodes(run, unpacked, pieces, blockBytes);
+  const blocks = await blocksOfNodes(run, unpacked, pieces, blockBytes, handed !== undefined);
   return { blocks, unpacked, reading, passed, asText: asText.map(({ path }) => path) };
+}
+
+/** Makes of a node of text that is read once: what is handed over now, or what is there from before. */
+async function readOnce(run: string, node: Node, handed?: string): Promise<Node> {
+  if (handed !== undefined) return Object.assign(node, { settings: { ...node.settings, reading: handed } });
+  return Object.assign(node, { given: await exists(`${run}/${node.name}`) });
 }
 
 const isLarge = async ({ path }: InputFile, blockBytes: number) => (await Deno.stat(path)).size > blockBytes;
@@ -93,11 +102,14 @@ async function blocksOfNodes(
   nodes: readonly Node[],
   pieces: readonly (Piece | Node)[],
   blockBytes: number,
+  again: boolean,
 ): Promise<Block[] | undefined> {
   const filesOf = new Map<Node, Piece[]>();
   for (const node of nodes) {
     const manifest = await readManifest(`${run}/${node.name}`);
-    if (!manifest) return undefined;
+    const isOther = again && node.settings.reading !== undefined &&
+      manifest?.settings.reading !== node.settings.reading;
+    if (!manifest || isOther) return undefined;
     filesOf.set(
       node,
       Object.entries(manifest.files).map(([name, { bytes, sha256 }]) => ({
@@ -155,9 +167,9 @@ const corpusNode = (name: CorpusName, characters: number, blockBytes: number): N
     () => embeddedCorpus(name, characters),
   );
 
-function givenNode(documents: AsyncIterable<Document>, blockBytes: number): Node {
-  return linesNode("text/given", {}, blockBytes, async function* () {
-    for await (const document of documents) {
+function givenNode(documents: AsyncIterable<Document> | undefined, blockBytes: number): Node {
+  return linesNode(GIVEN, {}, blockBytes, async function* () {
+    for await (const document of documents ?? []) {
       if (document.tokens !== undefined) {
         throw new InputError(
           "Cannot keep a document that is handed over as it must be text: it is token ids",

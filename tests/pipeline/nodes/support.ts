@@ -6,13 +6,14 @@
 
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
 import {
+  makeAll,
   type MakeOptions,
   type Node,
   readManifest,
   type Walk,
   type Work,
 } from "../../../pipeline/graph/mod.ts";
-import { makePartition, planPartition } from "../../../pipeline/nodes/plan.ts";
+import { planPartition } from "../../../pipeline/nodes/plan.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -72,12 +73,13 @@ export async function closeGpu(): Promise<void> {
 }
 
 /** Makes a small partition. */
-export function makeSmall(
+export async function makeSmall(
   run: string,
   configuration: Configuration,
   options: Partial<MakeOptions> = {},
 ): Promise<Walk> {
-  return makePartition(smallWork(run), configuration, { task: "test", ...options });
+  const { nodes } = await planPartition(run, configuration, {}, true);
+  return await makeAll(smallWork(run), nodes, { task: "test", ...options });
 }
 
 /** Hashes the files of a run's parts and partitioner, as their manifests tell. */

@@ -1,0 +1,193 @@
+/**
+ * The settings of a run: written once, when it begins. Other values are refused, with both, where something was made with the first, unless
+ * they are accepted; then what depends on them is made again.
+ *
+ * @module
+ */
+
+import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { listOwners } from "../graph/lock.ts";
+import { identifyPartitioner } from "../partition/partitioners.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { checkRunFolder, entriesOf, exists } from "../run/files.ts";
+import { ASSIGNMENT } from "../settings/assignment.ts";
+import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
+import { PARTITIONER } from "../settings/partitioner.ts";
+import { presetOf } from "../settings/presets.ts";
+import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { TEXT } from "../settings/text.ts";
+import { TOKENS } from "../settings/tokens.ts";
+import { expandInputs } from "../text/inputs.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
+
+/** Folders of a run that nodes lie in. */
+export const NODE_FOLDERS = [
+  ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "partition"],
+  ...[
+    "experts",
+    "dense",
+    "dense-steps",
+    "dense-compute",
+    "switch",
+    "search",
+    "evaluation",
+    "zero-shot",
+    "report",
+  ],
+];
+
+/** Which settings are fixed once a folder is there. */
+const FIXED: [folder: string, names: readonly (keyof Configuration)[]][] = [
+  ["tokens", [...namesOf(TEXT), ...namesOf(TOKENS, "shardSequences"), "seed"]],
+  ["tokenizer", ["tokenizer", "vocabularySize", "tokenizerSample"]],
+  ["rounds", [...namesOf(PARTITIONER), "seed"]],
+  ["partitioner", [...namesOf(PARTITIONER), "seed"]],
+  ["scores", namesOf(ASSIGNMENT, "method", "chunk", "prices")],
+  ["assignments", namesOf(ASSIGNMENT)],
+  ["partition", [...namesOf(ASSIGNMENT), "shardSequences"]],
+];
+
+/** The settings that hold in a run, and what became of those that were given. */
+export interface RunSettings {
+  /** The values. */
+  configuration: Configuration;
+  /** Names of those that differ from the run's. */
+  changed: (keyof Configuration)[];
+  /** Whether the run has settings already. */
+  exists: boolean;
+}
+
+/**
+ * Resolves the settings of a run: its `config.json` holds unless something else is given. Throws an `InputError` with both values where a
+ * setting that something was made with is to change, or where `config.json` was edited, unless `force` accepts that; and where a folder
+ * holds files and is no run.
+ */
+export async function resolveSettings(run: string, sources: Sources, force: boolean): Promise<RunSettings> {
+  await checkOwn(run);
+  const existing = (await readRunConfiguration(run, { edited: force }))?.configuration;
+  const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+  const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
+    ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
+    : {};
+  const resolved = resolveConfiguration({ ...sources, base: { ...existing, ...method } });
+  const configuration = await withPartitioner(resolved, given, existing !== undefined);
+  if (!existing) return { configuration, changed: [], exists: false };
+  const changed: (keyof Configuration)[] = [];
+  for (const name of FIELD_NAMES.filter((name) => name in given)) {
+    if (text(existing[name]) === text(configuration[name])) continue;
+    // The same path may be spelled differently; the run keeps its own spelling.
+    if (FIELDS[name].isPath && await isSamePlace(existing[name], configuration[name])) {
+      Object.assign(configuration, { [name]: existing[name] });
+    } else changed.push(name);
+  }
+  const fixed = changed.length > 0 && !force ? await fixedSettings(run) : new Set();
+  const refused = changed.find((name) => fixed.has(name));
+  if (refused) throw refusal(run, refused, existing, configuration);
+  if (changed.length > 0 && force) await checkAlone(run);
+  return { configuration, changed, exists: true };
+}
+
+const text = (value: unknown) => JSON.stringify(value);
+
+function refusal(
+  run: string,
+  name: keyof Configuration,
+  then: Configuration,
+  now: Configuration,
+): InputError {
+  return new InputError(
+    say`Cannot go on in "${run}" as ${setting(name)} must be what its config.json says: it is ${
+      text(now[name])
+    }, there it is ${text(then[name])}`,
+    {
+      where: `${run}/config.json`,
+      remedy: say`choose another ${setting("run")}, or accept the change with ${
+        setting("force")
+      }, which makes again what depends on it`,
+    },
+  );
+}
+
+/** Names the settings with which something was made. */
+async function fixedSettings(run: string): Promise<Set<string>> {
+  const fixed = new Set<string>();
+  for (const [folder, names] of FIXED) {
+    if ((await entriesOf(`${run}/${folder}`)).length > 0) { for (const name of names) fixed.add(name); }
+  }
+  return fixed;
+}
+
+/** Throws a `RunError` where another process works in a run whose settings are about to change. */
+async function checkAlone(run: string): Promise<void> {
+  const [owner] = await listOwners(run);
+  if (!owner) return;
+  const who = `process ${owner.pid}${
+    owner.host && ` on ${owner.host}`
+  } makes "${owner.node}" for task "${owner.task}"`;
+  throw new RunError(
+    `Cannot change the settings of "${run}" as nobody else may work by them meanwhile: ${who}`,
+    {
+      where: run,
+      remedy: say`wait for it or choose another ${setting("run")}`,
+    },
+  );
+}
+
+/** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
+async function checkOwn(run: string): Promise<void> {
+  await checkRunFolder(run);
+  if (await exists(`${run}/config.json`)) return;
+  const own = new Set([...NODE_FOLDERS, "locks", "partial", "scratch", "metrics"]);
+  for (const { name } of await entriesOf(run)) {
+    if (own.has(name) || /^config\.json\.\d+\.partial$/.test(name)) continue;
+    throw new InputError(
+      `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${name}" and no config.json`,
+      { where: run, remedy: say`choose another ${setting("run")}` },
+    );
+  }
+}
+
+/**
+ * Takes E, and the tokenizer unless one is named, from an existing partitioner. A run that has them already does not need to read the
+ * partitioner, whose folder may be on another machine.
+ */
+async function withPartitioner(
+  configuration: Configuration,
+  given: Partial<Configuration>,
+  isThere: boolean,
+): Promise<Configuration> {
+  const { routers: folder, tokenizer } = configuration;
+  if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
+    return configuration;
+  }
+  const { experts } = await identifyPartitioner(folder);
+  if (given.experts !== undefined && given.experts !== experts) {
+    const asked = setting("experts");
+    throw new InputError(
+      say`Cannot use routers "${folder}" as ${asked} must be their number: ${asked} is ${given.experts}, there are ${experts}`,
+      { where: folder },
+    );
+  }
+  return { ...configuration, experts, tokenizer: tokenizer || await tokenizerOf(folder) };
+}
+
+async function tokenizerOf(folder: string): Promise<string> {
+  for (const path of [`${folder}/tokenizer.json`, `${folder}/../tokenizer.json`]) {
+    if (await exists(path)) return path;
+  }
+  throw new InputError(
+    `Cannot use routers "${folder}" as their tokenizer must be known: there is no tokenizer.json there or next to it`,
+    { where: folder, remedy: say`name it with ${setting("tokenizer")}` },
+  );
+}
+
+/** Says whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
+async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
+  const placesOf = async (value: unknown) => {
+    const paths = Array.isArray(value) ? await expandInputs(value) : [String(value)];
+    return (await Promise.all(paths.map((path) => path === "-" ? path : Deno.realPath(path)))).join("\n");
+  };
+  if (!one || !other) return false;
+  const places = await Promise.all([placesOf(one), placesOf(other)]).catch(() => null); // a path that does not exist is no place
+  return places !== null && places[0] === places[1];
+}
