@@ -4,9 +4,9 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { encodeSafetensors, type HostTensor } from "../../checkpoints/safetensors.ts";
 import { randomKeys } from "../../random.ts";
 import { fromBatch, readShards } from "../../rows/arrow.ts";
-import { type FileRecord, writeAtomic } from "../../run/files.ts";
+import { writeAtomic } from "../../run/files.ts";
 import { writeDescription } from "../folder.ts";
-import type { LearnContext } from "../partitioner.ts";
+import type { LearnContext, Learned } from "../partitioner.ts";
 import { embed, learnEmbedding } from "./embedding.ts";
 import { cluster } from "./kmeans.ts";
 import { countTokens, type SparseRow } from "./tfidf.ts";
@@ -16,18 +16,8 @@ export const FILE = "ctbm.safetensors";
 
 const MOST_DIMENSIONS = 100;
 
-/** What learning clusters gave. */
-export interface LearnedClusters {
-  /** Files in the folder, by name. */
-  files: Record<string, FileRecord>;
-  /** Hash of all that costs depend on. */
-  sha256: string;
-  /** Counts for the stage's manifest. */
-  result: Record<string, unknown>;
-}
-
 /** Learns c-BTM in the context's folder. The same sequences, settings and seed give the same bytes. */
-export async function learnClusters(context: LearnContext): Promise<LearnedClusters> {
+export async function learnClusters(context: LearnContext): Promise<Learned> {
   const { configuration, folder, tokens, emit, signal } = context;
   const { experts, seed, sequenceLength } = configuration;
   const { vocabulary, eos, tokenizer, trainSequences } = tokens;
@@ -81,7 +71,10 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
   const file = await writeAtomic(`${folder}/${FILE}`, encodeSafetensors(tensors));
   const description = { kind: "ctbm", experts, prefix: sequenceLength, tokenizer, vocabulary, eos };
   return {
-    files: { [FILE]: file, "partitioner.json": await writeDescription(folder, description) },
+    outputs: {
+      [`partitioner/${FILE}`]: file,
+      "partitioner/partitioner.json": await writeDescription(folder, description),
+    },
     sha256: file.sha256,
     result: {
       sampled,

@@ -30,13 +30,7 @@ export const ctbm: PartitionerKind = {
   routingTemperature: 0.1,
   settings: ["experts", "partitionerSample", "seed"],
   revision: 1,
-  async learn(context) {
-    const { files, sha256, result } = await learnClusters(context);
-    const outputs = Object.fromEntries(
-      Object.entries(files).map(([name, file]) => [`partitioner/${name}`, file]),
-    );
-    return { outputs, sha256, result };
-  },
+  learn: learnClusters,
   open: (folder, _, options) => openClusters(folder, options?.vouched),
   identify: identifiedBy(FILE),
 };

@@ -4,7 +4,7 @@ import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { assign } from "../../../pipeline/partition/assignment/assign.ts";
-import { readDescription, writeDescription } from "../../../pipeline/partition/folder.ts";
+import { identifiedBy, readDescription, writeDescription } from "../../../pipeline/partition/folder.ts";
 import type { PartitionerKind } from "../../../pipeline/partition/partitioner.ts";
 import {
   identifyPartitioner,
@@ -17,9 +17,9 @@ import {
 import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { score } from "../../../pipeline/partition/score.ts";
 import { split } from "../../../pipeline/partition/split.ts";
-import { hashFile } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { batchesOf, E, LINEAGE, noDevice, PREFIX, rowsOf } from "./support.ts";
 
 Deno.test("kindOf() finds every kind that text can be split by, and lists them where it is another", () => {
   for (const [name, kind] of PARTITIONERS) {
@@ -59,25 +59,20 @@ const toy: PartitionerKind = {
       close() {},
     };
   },
-  async identify(folder) {
-    const { sha256 } = await hashFile(`${folder}/partitioner.json`);
-    return { sha256, experts: (await readDescription(folder))!.experts };
-  },
+  identify: identifiedBy("partitioner.json"),
 };
 
 const DESCRIPTION = { kind: "toy", experts: E, prefix: PREFIX, tokenizer: "ab12", vocabulary: 99, eos: 0 };
-const noDevice = () => Promise.reject(new Error("it needs no device"));
 
-async function withToy(body: (folder: string) => Promise<void>) {
-  const folder = await Deno.makeTempDir();
-  PARTITIONERS.set("toy", toy);
-  try {
-    await body(folder);
-  } finally {
-    PARTITIONERS.delete("toy");
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+const withToy = (body: (folder: string) => Promise<void>) =>
+  inFolder(async (folder) => {
+    PARTITIONERS.set("toy", toy);
+    try {
+      await body(folder);
+    } finally {
+      PARTITIONERS.delete("toy");
+    }
+  });
 
 Deno.test("a kind that a script adds is opened by its folder; what it says is scored, assigned and split by", () =>
   withToy(async (folder) => {
