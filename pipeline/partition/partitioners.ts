@@ -79,9 +79,9 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
 export async function routesByPrefix(run: string): Promise<boolean> {
   const { configuration } = await readRunConfiguration(run, { edited: true }) ?? {};
   const { routers = "", partitioner } = configuration ?? {};
-  const elsewhere = async () =>
-    await readDescription(await partitionerFolder(run, routers)).catch(() => null);
-  const kind = routers === "" ? partitioner : (await elsewhere())?.kind;
+  const kind = routers === ""
+    ? partitioner
+    : (await readDescription(await partitionerFolder(run, routers)).catch(() => null))?.kind;
   return PARTITIONERS.get(kind ?? "")?.routes ?? true;
 }
 

@@ -46,10 +46,8 @@ async function openExperts(
   { batch, vouched }: OpenOptions = {},
 ): Promise<Partitioner> {
   const { sha256, experts } = await self.identify(folder);
-  const opened: Awaited<ReturnType<typeof loadCheckpointConfig>>[] = [];
-  for (let expert = 0; expert < experts; expert++) {
-    opened.push(await loadCheckpointConfig(`${folder}/${expertFolder(expert)}`, vouched));
-  }
+  const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${expertFolder(expert)}`);
+  const opened = await Promise.all(folders.map((expert) => loadCheckpointConfig(expert, vouched)));
   const [{ config, notes: { tokenizer, eos } }] = opened;
   for (const [expert, own] of opened.entries()) {
     const facts = [
@@ -63,7 +61,7 @@ async function openExperts(
       throw new InputError(
         `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
           `${name} is ${former} for expert 0, ${latter} for expert ${expert}`,
-        { where: `${folder}/${expertFolder(expert)}` },
+        { where: folders[expert] },
       );
     }
   }
@@ -74,8 +72,8 @@ async function openExperts(
     signal?: AbortSignal,
   ): Promise<Float32Array> {
     const result = new Float32Array(prefixes.length * rows.length.length * experts);
-    for (let expert = 0; expert < experts; expert++) {
-      const { weights, ...checkpoint } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
+    for (const [expert, where] of folders.entries()) {
+      const { weights, ...checkpoint } = await loadCheckpoint(where, vouched);
       const router = partitionerOf({ ...checkpoint, models: [weights] }, device, { batch });
       try {
         const nll = await router.costs(rows, prefixes, signal);

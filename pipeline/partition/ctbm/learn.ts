@@ -34,11 +34,8 @@ export async function learnClusters(context: LearnContext): Promise<Learned> {
   for await (const batch of readShards(context.shards, context.vouched)) {
     signal?.throwIfAborted();
     const { rows, tokens, length } = fromBatch(batch, undefined, ["tokens"]);
-    const keys = randomKeys(
-      seed,
-      "sample of clusters",
-      BigUint64Array.from({ length: rows }, (_, i) => BigInt(seen + i)),
-    );
+    const numbers = BigUint64Array.from({ length: rows }, (_, i) => BigInt(seen + i));
+    const keys = randomKeys(seed, "sample of clusters", numbers);
     for (let row = 0; row < rows; row++, seen++) {
       // Each sequence is taken with the chance that fills the sample exactly: places that are left, over sequences that are left.
       if (Number(keys[row] >> 11n) / 2 ** 53 * (trainSequences - seen) >= sampled - counts.length) continue;

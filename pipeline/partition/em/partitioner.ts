@@ -36,9 +36,8 @@ export const em: PartitionerKind = {
   // A random start is not named, as in manifests from before there were other starts.
   values: (configuration) => ({
     ...Object.fromEntries(em.settings.map((name) => [name, configuration[name]])),
-    start: configuration.start === "random" ? undefined : configuration.start,
+    ...(configuration.start === "random" ? { start: undefined, partitionerSample: undefined } : {}),
     fixed: configuration.fixed || undefined,
-    partitionerSample: configuration.start === "random" ? undefined : configuration.partitionerSample,
   }),
   revision: 1,
   learn,
