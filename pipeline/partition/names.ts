@@ -83,15 +83,13 @@ const IDS = 2 ** 26; // ids below it fit a pair into one number, exactly
  * Names the experts of a partition by samples of their training shards; null where the shards of a part are not there. Throws an
  * `InputError` where a manifest is missing, or a file is damaged.
  */
-export async function nameExperts(
-  folder: string,
-  { tokenizer, vouched, terms: most = 8, texts = 3 }: NameOptions,
-): Promise<ExpertName[] | null> {
+export async function nameExperts(folder: string, options: NameOptions): Promise<ExpertName[] | null> {
+  const { tokenizer, vouched, terms: most = 8, texts = 3 } = options;
   const { parts } = await readPartition(folder, vouched);
   const rows = Math.min(MOST_SAMPLE, Math.max(LEAST_SAMPLE, Math.floor(SAMPLE / parts.length)));
   const samples: Sample[] = [];
   for (const { folder: part } of parts) {
-    const sample = await readSample(`${folder}/${part}`, rows, tokenizer, vouched);
+    const sample = await readSample(`${folder}/${part}`, rows, options);
     if (sample === null) return null;
     samples.push(sample);
   }
@@ -117,12 +115,8 @@ interface Sample {
 }
 
 /** Reads the first rows of a part; null where its shards are not there. */
-async function readSample(
-  folder: string,
-  most: number,
-  tokenizer: Tokenizer,
-  vouched?: Vouched,
-): Promise<Sample | null> {
+async function readSample(folder: string, most: number, options: NameOptions): Promise<Sample | null> {
+  const { tokenizer, vouched } = options;
   const part = await readPart(folder, vouched);
   const sample: Sample = { ids: [], words: [], costs: [] };
   for (const { name } of shardsIn(part, "train")) {
@@ -255,11 +249,8 @@ export function logOddsOf(
 }
 
 /** Lists the telling pairs of tokens that stand side by side, with their texts. */
-async function tellingPairs(
-  samples: readonly Sample[],
-  { eos, decode }: Tokenizer,
-  most: number,
-): Promise<TellingTerm[][]> {
+async function tellingPairs(samples: Sample[], tokenizer: Tokenizer, most: number): Promise<TellingTerm[][]> {
+  const { eos, decode } = tokenizer;
   const pairsOf = (ids: Uint16Array | Uint32Array) =>
     Array.from(ids.subarray(1), (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id))
       .filter(Boolean);

@@ -14,7 +14,7 @@ import { routersHash } from "../checkpoints/routers.ts";
 import { shortHash } from "../run/files.ts";
 import { modelHashes, partitionerOf } from "./em/partitioner.ts";
 import { expertFolder } from "./manifests.ts";
-import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "./partitioner.ts";
+import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
 
 /** Opens and identifies the experts of a run as routers. */
 export const self: PartitionerKind = {
@@ -66,11 +66,7 @@ async function openExperts(
     }
   }
 
-  async function costs(
-    rows: TokenRows,
-    prefixes: readonly number[],
-    signal?: AbortSignal,
-  ): Promise<Float32Array> {
+  const costs: Partitioner["costs"] = async (rows, prefixes, signal) => {
     const result = new Float32Array(prefixes.length * rows.length.length * experts);
     for (const [expert, where] of folders.entries()) {
       const { weights, ...checkpoint } = await loadCheckpoint(where, vouched);
@@ -83,7 +79,7 @@ async function openExperts(
       }
     }
     return result;
-  }
+  };
 
   const isAlike = opened.every((other) => JSON.stringify(other.config) === JSON.stringify(config));
   return {

@@ -151,11 +151,8 @@ function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, op
   return { experts, lineage, prefix: costs === undefined ? prefix : undefined };
 }
 
-function lineageOut(
-  batch: RecordBatch,
-  { method }: Assignment,
-  { prefix, config, experts }: AssignOptions,
-): Lineage {
+function lineageOut(batch: RecordBatch, { method }: Assignment, options: AssignOptions): Lineage {
+  const { prefix, config, experts } = options;
   const lineage = lineageOf(batch) ?? { format: FORMAT, prefix, experts };
   return { prefix, experts, ...lineage, stage: "assign", method, config };
 }

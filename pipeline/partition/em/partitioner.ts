@@ -17,7 +17,7 @@ import { exists, hashFile } from "../../run/files.ts";
 import { namesOf } from "../../settings/configuration.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
 import { readDescription } from "../folder.ts";
-import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
+import type { OpenOptions, Partitioner, PartitionerKind } from "../partitioner.ts";
 import { learn, learnShare } from "./learn.ts";
 
 /** Opens, learns and identifies routers of EM. */
@@ -102,11 +102,7 @@ export function partitionerOf(
     return scorer;
   }
 
-  async function costs(
-    { tokens, sequenceLength, length }: TokenRows,
-    prefixes: readonly number[],
-    signal?: AbortSignal,
-  ): Promise<Float32Array> {
+  const costs: Partitioner["costs"] = async ({ tokens, sequenceLength, length }, prefixes, signal) => {
     const rows = length.length;
     if (rows === 0 || prefixes.length === 0) return new Float32Array();
     const scorer = await scorerOf(prefixes, rows);
@@ -118,7 +114,7 @@ export function partitionerOf(
       byPrefix.set(nll.subarray(i * experts, (i + 1) * experts), (prefix * rows + row) * experts);
     }
     return byPrefix;
-  }
+  };
 
   return {
     kind: "em",
