@@ -198,33 +198,6 @@ Deno.test("an optimal assignment proves itself in a run, and its prices assign o
     assertStringIncludes(wordText(problems[1].what), `load of expert 0 of its proof must be ${first},`);
   }));
 
-Deno.test("an optimal assignment of clusters is not told in nats", () =>
-  inFolder(async (folder) => {
-    const run = `${folder}/run`;
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(48));
-    const flags = {
-      ...SMALL_SETTINGS,
-      partitioner: "ctbm",
-      method: "optimal",
-      input: [`${folder}/docs.jsonl`],
-    };
-    await partition({ run, sources: { flags } });
-    const scores = `${run}/scores/train-00000.arrow`;
-    for (
-      const args of [["--run", run, "--force"], [
-        scores,
-        "--method",
-        "optimal",
-        "--output",
-        `${folder}/a.arrow`,
-      ]]
-    ) {
-      const { code, out, err } = await task("assign", args);
-      assertEquals(code, 0, err);
-      assertMatch(out + err, /^cost [\d.]+, bound [\d.]+; gap \S+ per sequence, /m);
-    }
-  }));
-
 Deno.test("routers that begin with clusters, or keep their parts, are routers like any others", async () => {
   for (const fixed of [false, true]) {
     await whole({ start: "ctbm", fixed }, async ({ run, summary }) => {

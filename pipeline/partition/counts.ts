@@ -12,11 +12,7 @@ export interface SourceCount {
 }
 
 /** Sums over one expert's sequences. */
-export interface Tally {
-  /** Sequences. */
-  sequences: number;
-  /** Real tokens, padding left out. */
-  tokens: number;
+export interface Tally extends SourceCount {
   /** Number of sequences, of any expert, that cost least at this one. */
   wanted: number;
   /** Costs of its sequences. */

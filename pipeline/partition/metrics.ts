@@ -1,17 +1,11 @@
-/**
- * Measures of a partition: how sharp it is, what balancing costs, and what it separated. Everything here is a
- * function of plain arrays; nothing reads files or knows Arrow. Sources (domain labels) are only used to
- * measure: no model ever sees them.
- */
+/** Measures of a partition, from plain arrays. Sources (labels of text) are only used to measure: no model ever sees them. */
 
 import { assignArgmax } from "./assignment/argmax.ts";
 import { leastCost } from "./assignment/assignment.ts";
 
 /**
  * Measures how much two labelings of the same items tell about each other: mutual information over the arithmetic mean of
- * the two entropies, 0 (independent) to 1 (the same up to names).
- *
- * A labeling with one label tells nothing, so the value is then 0 (also for no items at all).
+ * the two entropies, 0 (independent, or only one label) to 1 (the same up to names).
  */
 export function normalizedMutualInformation(
   a: ArrayLike<number | string>,

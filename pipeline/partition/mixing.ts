@@ -1,7 +1,4 @@
-/**
- * The weights of experts that answer together. They come from what a text costs every expert. Where they are
- * computed anew on the way, also the tokens that they are computed from.
- */
+/** The weights of experts that answer together, and the tokens that they are computed from. */
 
 import type { Partitioner } from "./partitioner.ts";
 import { PARTITIONERS } from "./partitioners.ts";
@@ -12,10 +9,8 @@ export function routingTemperatureOf({ kind }: Pick<Partitioner, "kind">): numbe
 }
 
 /**
- * Gives the weight of every expert f64 `[E]` from its cost: w_e ∝ exp(−cost_e / τ). The `most` largest
- * weights are kept and sum up to 1; all others are 0. Of equal ones those with lower ids are kept, as in
- * routing, which is the case `most` = 1. Where costs are NLLs in nats, τ is 1 and all are kept, the weights
- * are the posterior of the experts.
+ * Gives the weight of every expert f64 `[E]` from its cost: w_e ∝ exp(−cost_e / τ). The `most` largest weights are kept and sum
+ * up to 1, of equal ones those with lower ids; `most` = 1 is routing. Of NLLs in nats, τ = 1 gives the posterior of the experts.
  */
 export function mixingWeights(costs: ArrayLike<number>, most: number, temperature: number): Float64Array {
   const ids = Array.from(costs, (_, expert) => expert).sort((a, b) => costs[a] - costs[b] || a - b);
@@ -28,9 +23,8 @@ export function mixingWeights(costs: ArrayLike<number>, most: number, temperatur
 }
 
 /**
- * Gives the tokens that the weights for the token at `position` are computed from: those of the routing
- * prefix of `prefix` tokens, M. Where weights are computed anew every `every` tokens, W, they are the last M
- * tokens before position M + W, M + 2W and so on.
+ * Gives the tokens that the weights for the token at `position` are computed from: the first M, `prefix`. Where weights are computed
+ * anew every W tokens, `every`, they are the last M before position M + W, M + 2W and so on.
  */
 export function routingWindow(
   position: number,

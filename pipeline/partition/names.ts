@@ -1,6 +1,5 @@
 /**
- * Names experts by what their training text says: the words that set an expert's sequences apart from those of all others, and
- * its likeliest and least likely texts.
+ * Names experts by their training text: the words that set an expert's sequences apart, its likeliest and least likely texts.
  *
  * A word's log-odds are those of the event that a sequence holds it, in one expert's sequences against the rest, with the share of
  * all sequences that hold it as a prior (after Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008). A sequence
@@ -36,10 +35,7 @@ export interface SampledText {
   sequence: string;
   /** Source, "" if none. */
   source: string;
-  /**
-   * What it costs the expert: nats per predicted token of the prefix, or the cost itself where a cost is one
-   * of the whole sequence.
-   */
+  /** What it costs the expert: nats per predicted token of the prefix, or the cost of the whole sequence. */
   cost: number;
   /** The beginning of its text. */
   text: string;
@@ -78,27 +74,23 @@ const SAMPLE = 8192; // sequences that are sampled of all experts together
 const [LEAST_SAMPLE, MOST_SAMPLE] = [128, 512]; // of one expert
 const SAMPLE_TOKENS = 256; // of a sampled sequence that are read
 const LEAST_SEQUENCES = 3; // that must hold a word before it can tell anything
-// By how many standard errors log-odds must exceed 0: of the thousands of words, chance must not lift any.
-const ERRORS = 4.5;
+const ERRORS = 4.5; // standard errors by which log-odds must exceed 0: chance must lift none of thousands of words
 const PRIOR = 10; // sequences that the prior counts as
 const COMMON = 1 / 3; // of the others' sequences: a word in more of them says nothing to a person, as "the" does not
 const MOST_CHARACTERS = 400; // of a text
 const IDS = 2 ** 26; // ids below it fit a pair into one number, exactly
 
 /**
- * Names the experts of a partition by samples of their training shards; null where the shards of a part are not there.
- *
- * @throws {InputError} if a manifest is missing, or a file is damaged.
+ * Names the experts of a partition by samples of their training shards; null where the shards of a part are not there. Throws an
+ * `InputError` where a manifest is missing, or a file is damaged.
  */
-export async function nameExperts(
-  folder: string,
-  { tokenizer, vouched, terms: most = 8, texts = 3 }: NameOptions,
-): Promise<ExpertName[] | null> {
+export async function nameExperts(folder: string, options: NameOptions): Promise<ExpertName[] | null> {
+  const { tokenizer, vouched, terms: most = 8, texts = 3 } = options;
   const { parts } = await readPartition(folder, vouched);
   const rows = Math.min(MOST_SAMPLE, Math.max(LEAST_SAMPLE, Math.floor(SAMPLE / parts.length)));
   const samples: Sample[] = [];
   for (const { folder: part } of parts) {
-    const sample = await readSample(`${folder}/${part}`, rows, tokenizer, vouched);
+    const sample = await readSample(`${folder}/${part}`, rows, options);
     if (sample === null) return null;
     samples.push(sample);
   }
@@ -124,12 +116,8 @@ interface Sample {
 }
 
 /** Reads the first rows of a part; null where its shards are not there. */
-async function readSample(
-  folder: string,
-  most: number,
-  tokenizer: Tokenizer,
-  vouched?: Vouched,
-): Promise<Sample | null> {
+async function readSample(folder: string, most: number, options: NameOptions): Promise<Sample | null> {
+  const { tokenizer, vouched } = options;
   const part = await readPart(folder, vouched);
   const sample: Sample = { ids: [], words: [], costs: [] };
   for (const { name } of shardsIn(part, "train")) {
@@ -245,9 +233,8 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
 }
 
 /**
- * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and
- * its standard error. The prior adds {@linkcode PRIOR} sequences to either group, of which a share `prior`
- * had the event.
+ * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and its standard
+ * error. The prior adds {@linkcode PRIOR} sequences to either group, of which `prior` had the event.
  */
 export function logOddsOf(
   [own, ofOwn]: [times: number, of: number],
@@ -263,11 +250,8 @@ export function logOddsOf(
 }
 
 /** Lists the telling pairs of tokens that stand side by side, with their texts. */
-async function tellingPairs(
-  samples: readonly Sample[],
-  { eos, decode }: Tokenizer,
-  most: number,
-): Promise<TellingTerm[][]> {
+async function tellingPairs(samples: Sample[], tokenizer: Tokenizer, most: number): Promise<TellingTerm[][]> {
+  const { eos, decode } = tokenizer;
   const pairsOf = (ids: Uint16Array | Uint32Array) =>
     Array.from(ids.subarray(1), (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id))
       .filter(Boolean);
@@ -282,10 +266,7 @@ async function tellingPairs(
   );
 }
 
-/**
- * Quotes a text as JSON does. Line ends, control characters, marks that turn the direction of writing, and
- * code points without a character are escaped.
- */
+/** Quotes a text as JSON does, and escapes line ends, control characters, marks of direction and code points without a character. */
 function quoted(text: string): string {
   const escape = (character: string) => `\\u${character.codePointAt(0)!.toString(16).padStart(4, "0")}`;
   return JSON.stringify(text.toWellFormed()).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escape);

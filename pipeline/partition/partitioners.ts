@@ -36,10 +36,7 @@ export function hasRouters(settings: Pick<Configuration, "partitioner" | "router
   return settings.routers !== "" || kindOf(settings).models === true;
 }
 
-/**
- * Opens the partitioner of a folder; `device` opens the GPU where it needs one. Throws an `InputError` where the folder holds
- * none, or one of a kind that is not in the table.
- */
+/** Opens a folder's partitioner; `device` opens the GPU where it needs one. Throws an `InputError` where none of a known kind is there. */
 export async function openPartitioner(
   folder: string,
   device: () => Promise<Gpu>,
@@ -58,10 +55,7 @@ export function costOf({ kind, perSequence }: Pick<Partitioner, "kind" | "perSeq
   return perSequence ? PARTITIONERS.get(kind)?.cost ?? "cost" : undefined;
 }
 
-/**
- * Finds the kind of the partitioner in a folder; throws as {@linkcode openPartitioner} does. A folder with
- * routers and no `partitioner.json` comes from a run made before there were kinds, or from another tool.
- */
+/** Finds the kind of a folder's partitioner; throws as {@linkcode openPartitioner} does. Other tools write no `partitioner.json`. */
 export async function partitionerKind(folder: string, vouched?: Vouched): Promise<PartitionerKind> {
   const name = (await readDescription(folder, vouched))?.kind ??
     (await exists(`${folder}/router-00`) ? "em" : undefined);
@@ -81,23 +75,17 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
   );
 }
 
-/**
- * Says whether the partitioner of a run routes by a prefix, as far as that is known; otherwise the true label of a text chooses its
- * expert, whatever the length of a prefix.
- */
+/** Says whether the partitioner of a run routes by a prefix, as far as that is known; otherwise the true label of a text does. */
 export async function routesByPrefix(run: string): Promise<boolean> {
   const { configuration } = await readRunConfiguration(run, { edited: true }) ?? {};
   const { routers = "", partitioner } = configuration ?? {};
-  const elsewhere = async () =>
-    await readDescription(await partitionerFolder(run, routers)).catch(() => null);
-  const kind = routers === "" ? partitioner : (await elsewhere())?.kind;
+  const kind = routers === ""
+    ? partitioner
+    : (await readDescription(await partitionerFolder(run, routers)).catch(() => null))?.kind;
   return PARTITIONERS.get(kind ?? "")?.routes ?? true;
 }
 
-/**
- * Finds the folder of the partitioner of a run: the one that is named, the run's own, or `routers` in a run
- * made before there were kinds.
- */
+/** Finds the folder of a run's partitioner: the one that is named, the run's own, or `routers`, its former name. */
 export async function partitionerFolder(run: string, named = ""): Promise<string> {
   return await first([...named ? [named] : [], ...within(run)]) ?? (named || `${run}/partitioner`);
 }

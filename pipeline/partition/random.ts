@@ -1,7 +1,4 @@
-/**
- * Random parts: a seeded hash of the tokens of a sequence chooses its expert. It is the control of
- * experiments: it shows what a mixture gains although its parts do not differ.
- */
+/** Random parts: a seeded hash of a sequence's tokens chooses its expert. The control: what parts gain that do not differ. */
 
 import { prefixSpan } from "../model/span.ts";
 import { randomKeys } from "../random.ts";

@@ -14,7 +14,7 @@ import { routersHash } from "../checkpoints/routers.ts";
 import { shortHash } from "../run/files.ts";
 import { modelHashes, partitionerOf } from "./em/partitioner.ts";
 import { expertFolder } from "./manifests.ts";
-import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "./partitioner.ts";
+import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
 
 /** Opens and identifies the experts of a run as routers. */
 export const self: PartitionerKind = {
@@ -46,10 +46,8 @@ async function openExperts(
   { batch, vouched }: OpenOptions = {},
 ): Promise<Partitioner> {
   const { sha256, experts } = await self.identify(folder);
-  const opened: Awaited<ReturnType<typeof loadCheckpointConfig>>[] = [];
-  for (let expert = 0; expert < experts; expert++) {
-    opened.push(await loadCheckpointConfig(`${folder}/${expertFolder(expert)}`, vouched));
-  }
+  const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${expertFolder(expert)}`);
+  const opened = await Promise.all(folders.map((expert) => loadCheckpointConfig(expert, vouched)));
   const [{ config, notes: { tokenizer, eos } }] = opened;
   for (const [expert, own] of opened.entries()) {
     const facts = [
@@ -63,19 +61,15 @@ async function openExperts(
       throw new InputError(
         `Cannot route by "${folder}" as its experts must have one tokenizer, vocabulary and context: ` +
           `${name} is ${former} for expert 0, ${latter} for expert ${expert}`,
-        { where: `${folder}/${expertFolder(expert)}` },
+        { where: folders[expert] },
       );
     }
   }
 
-  async function costs(
-    rows: TokenRows,
-    prefixes: readonly number[],
-    signal?: AbortSignal,
-  ): Promise<Float32Array> {
+  const costs: Partitioner["costs"] = async (rows, prefixes, signal) => {
     const result = new Float32Array(prefixes.length * rows.length.length * experts);
-    for (let expert = 0; expert < experts; expert++) {
-      const { weights, ...checkpoint } = await loadCheckpoint(`${folder}/${expertFolder(expert)}`, vouched);
+    for (const [expert, where] of folders.entries()) {
+      const { weights, ...checkpoint } = await loadCheckpoint(where, vouched);
       const router = partitionerOf({ ...checkpoint, models: [weights] }, device, { batch });
       try {
         const nll = await router.costs(rows, prefixes, signal);
@@ -85,7 +79,7 @@ async function openExperts(
       }
     }
     return result;
-  }
+  };
 
   const isAlike = opened.every((other) => JSON.stringify(other.config) === JSON.stringify(config));
   return {

@@ -1,7 +1,4 @@
-/**
- * Hands sequences to experts: a stage that feeds rows to a way of assigning, chunk by chunk, and writes the
- * expert that it gives to each row.
- */
+/** Hands sequences to experts: feeds rows to a way of assigning, chunk by chunk, and writes the expert of each. */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { predictedTokens, prefixSpan } from "../../model/span.ts";
@@ -26,7 +23,7 @@ export interface AssignOptions {
   method?: string;
   /** Prices to assign by instead: each row goes where cost + price is least. */
   prices?: Prices;
-  /** Sequences read together, and where the method is by chunk assigned together: then a multiple of E. The last chunk may be shorter. */
+  /** Sequences read together, and where the method is by chunk assigned together: then a multiple of E. */
   chunk: number;
   /** E, to check the scores against; taken from the scores by default. */
   experts?: number;
@@ -75,12 +72,10 @@ export function assign(
   return ReadableStream.from(assigned(open, assignment, options));
 }
 
-type Options = Omit<AssignOptions, "method">;
-
 async function* assigned(
   open: () => ReadableStream<RecordBatch>,
   assignment: Assignment,
-  options: Options,
+  options: AssignOptions,
 ): AsyncGenerator<RecordBatch> {
   let known: Known | undefined; // by the first batch with rows
   let empty: RecordBatch | undefined;
@@ -136,7 +131,7 @@ interface Known {
   lineage: Lineage;
 }
 
-function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, options: Options): Known {
+function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, options: AssignOptions): Known {
   const where = originOf(batch), { prices } = options;
   checkSettings({ experts });
   checkChunk(options.chunk, experts, assignment);
@@ -157,11 +152,8 @@ function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, op
   return { experts, lineage, prefix: costs === undefined ? prefix : undefined };
 }
 
-function lineageOut(
-  batch: RecordBatch,
-  { method }: Assignment,
-  { prefix, config, experts }: Options,
-): Lineage {
+function lineageOut(batch: RecordBatch, { method }: Assignment, options: AssignOptions): Lineage {
+  const { prefix, config, experts } = options;
   const lineage = lineageOf(batch) ?? { format: FORMAT, prefix, experts };
   return { prefix, experts, ...lineage, stage: "assign", method, config };
 }

@@ -24,7 +24,7 @@ export const balanced: Assignment = {
  * takes its best expert that still has room (SmallTalk LM, Algorithm 1, balanced_assignments).
  *
  * Without `rooms` every expert gets `floor(N / E)` rows and the first `N mod E` experts one more. Ties: the earlier row first, the lower
- * expert first. Takes O(N·E) time and 18 bytes per row.
+ * expert first. Takes O(N·(E + log N)) time and 14 bytes per row.
  *
  * @param nll Prefix NLLs `[N, E]`, nats, lower is better; row-major.
  * @param experts E, 1 to 65,535.
@@ -51,7 +51,8 @@ export function assignBalanced(
   const expert = new Uint16Array(rows);
   const room = [...rooms ?? equalRooms(rows, experts)];
   const open = room.flatMap((n, e) => n > 0 ? [e] : []); // ascending, so that the first of equals is the lowest id
-  for (const row of orderByKey(keys)) {
+  const order = Uint32Array.from(keys.keys()).sort((a, b) => keys[a] - keys[b]); // the earlier of equals first
+  for (const row of order) {
     const base = row * experts;
     let best = 0;
     for (let i = 1; i < open.length; i++) {
@@ -61,34 +62,6 @@ export function assignBalanced(
     if (--room[open[best]] === 0) open.splice(best, 1);
   }
   return expert;
-}
-
-/**
- * Orders rows by key, ascending, equal keys by row: a least-significant-digit radix sort of row numbers, eight bits a
- * pass, on the bits of the keys. It overwrites the keys. Typed arrays have the bytes of the machine, and every machine
- * that Deno runs on is little-endian.
- */
-function orderByKey(keys: Float64Array): Uint32Array {
-  const words = new Uint32Array(keys.buffer);
-  for (let row = 0; row < keys.length; row++) {
-    keys[row] += 0; // -0 becomes 0, its equal
-    const high = words[2 * row + 1];
-    // As unsigned integers, floats then sort by value: negative ones are inverted, the others get the top bit.
-    words[2 * row] ^= high >> 31;
-    words[2 * row + 1] = high ^ (high >> 31 | 0x80000000);
-  }
-  const bytes = new Uint8Array(keys.buffer);
-  let order = new Uint32Array(keys.length).map((_, row) => row);
-  let next = new Uint32Array(keys.length);
-  for (let digit = 0; digit < 8; digit++) {
-    const start = new Uint32Array(257);
-    for (let at = digit; at < bytes.length; at += 8) start[bytes[at] + 1]++;
-    if (start.includes(keys.length)) continue; // all rows have the same digit
-    for (let value = 0; value < 256; value++) start[value + 1] += start[value];
-    for (const row of order) next[start[bytes[8 * row + digit]]++] = row;
-    [order, next] = [next, order];
-  }
-  return order;
 }
 
 function checkPredicted(predicted: Uint32Array, rows: number) {

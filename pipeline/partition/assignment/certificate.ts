@@ -65,14 +65,9 @@ export class Certificate {
     const prices = [...this.#prices], loads = [...this.#loads];
     const paid = new Sum();
     loads.forEach((load, e) => paid.add(load * prices[e]));
-    const bound = this.#least.value - paid.value;
-    return {
-      cost: this.#cost.value,
-      bound,
-      rows: this.rows,
-      loads,
-      unbalanced: this.#unbalanced.value,
-      prices,
-    };
+    const cost = this.#cost.value,
+      bound = this.#least.value - paid.value,
+      unbalanced = this.#unbalanced.value;
+    return { cost, bound, rows: this.rows, loads, unbalanced, prices };
   }
 }

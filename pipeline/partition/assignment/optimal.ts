@@ -80,18 +80,18 @@ interface Solution {
  * @param few Rows that are assigned without a sample.
  */
 export function solve(costs: Float32Array, rooms: readonly number[], few = FEW): Solution {
-  const experts = rooms.length, rows = costs.length / experts;
-  if (rows <= few) return new Exchange(costs, rooms, new Float64Array(experts)).fill(Infinity)!;
-  const sample = solve(...sampleOf(costs, rooms), few);
-  let { prices } = sample;
-  // Chance makes prices of 17 times the rows wrong by a quarter of what the sample's were; half of it is allowed for.
-  for (const reach of [sample.spread / 2, 2 * sample.spread, Infinity]) {
-    const exchange = new Exchange(costs, rooms, prices);
-    const found = exchange.fill(reach);
-    if (found !== undefined) return found;
-    prices = exchange.prices;
+  let prices: Float64Array = new Float64Array(rooms.length);
+  if (costs.length > few * rooms.length) {
+    const sample = solve(...sampleOf(costs, rooms), few);
+    prices = sample.prices;
+    // Chance makes prices of 17 times the rows wrong by a quarter of what the sample's were; half of it is allowed for.
+    for (const reach of [sample.spread / 2, 2 * sample.spread]) {
+      const exchange = new Exchange(costs, rooms, prices), found = exchange.fill(reach);
+      if (found !== undefined) return found;
+      prices = exchange.prices;
+    }
   }
-  throw new Error("a reach without end fills all rooms");
+  return new Exchange(costs, rooms, prices).fill(Infinity)!;
 }
 
 /** Takes some rows at a fixed stride, and their share of the rooms. */

@@ -63,9 +63,8 @@ export async function readPrices(path: string, vouched?: Vouched): Promise<Price
 }
 
 /**
- * Makes the assignment by given prices. Its parts are equal if the rows are like those that the prices were
- * learned on; {@linkcode drift} tells how unequal they are. It proves that no other assignment with the same
- * loads costs less.
+ * Makes the assignment by given prices. Its parts are equal if the rows are like those that the prices were learned on
+ * ({@linkcode drift}). It proves that no other assignment with the same loads costs less.
  */
 export function byPrices({ experts, prices }: Prices): Assignment {
   return {

@@ -46,11 +46,8 @@ function inEqualParts(costs: Float32Array, experts: number): Uint16Array {
   return solve(costs, equalRooms(costs.length / experts, experts)).expert;
 }
 
-function from(
-  start: number,
-  points: Float64Array,
-  { experts, dimensions, seed, assign = inEqualParts }: ClusterOptions,
-): Clusters {
+function from(start: number, points: Float64Array, options: ClusterOptions): Clusters {
+  const { experts, dimensions, seed, assign = inEqualParts } = options;
   const order = permutation(points.length / dimensions, seed, `centres of start ${start}`);
   let drawn = 0;
   const draw = () => pointAt(order[drawn++ % order.length]);

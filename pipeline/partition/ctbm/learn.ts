@@ -5,10 +5,10 @@ import { encodeSafetensors, type HostTensor } from "../../checkpoints/safetensor
 import { randomKeys } from "../../random.ts";
 import { fromBatch, readShards } from "../../rows/arrow.ts";
 import { Order } from "../../rows/order.ts";
-import { type FileRecord, writeAtomic } from "../../run/files.ts";
+import { writeAtomic } from "../../run/files.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { writeDescription } from "../folder.ts";
-import type { LearnContext, LearnOptions } from "../partitioner.ts";
+import type { LearnContext, Learned, LearnOptions } from "../partitioner.ts";
 import { embed, learnEmbedding } from "./embedding.ts";
 import { cluster } from "./kmeans.ts";
 import { countTokens, type SparseRow } from "./tfidf.ts";
@@ -18,18 +18,8 @@ export const FILE = "ctbm.safetensors";
 
 const MOST_DIMENSIONS = 100;
 
-/** What learning clusters gave. */
-export interface LearnedClusters {
-  /** Files in the folder, by name. */
-  files: Record<string, FileRecord>;
-  /** Hash of all that costs depend on. */
-  sha256: string;
-  /** Counts for the stage's manifest. */
-  result: Record<string, unknown>;
-}
-
 /** Learns c-BTM in the context's folder. The same sequences, settings and seed give the same bytes. */
-export async function learnClusters(context: LearnContext): Promise<LearnedClusters> {
+export async function learnClusters(context: LearnContext): Promise<Learned> {
   const { configuration, tokens, emit, signal } = context;
   const { experts, seed } = configuration;
   const { eos, trainSequences } = tokens;
@@ -39,11 +29,8 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
   for await (const batch of readShards(context.shards, context.vouched)) {
     signal?.throwIfAborted();
     const { rows, tokens, length } = fromBatch(batch, undefined, ["tokens"]);
-    const keys = randomKeys(
-      seed,
-      "sample of clusters",
-      BigUint64Array.from({ length: rows }, (_, i) => BigInt(seen + i)),
-    );
+    const numbers = BigUint64Array.from({ length: rows }, (_, i) => BigInt(seen + i));
+    const keys = randomKeys(seed, "sample of clusters", numbers);
     for (let row = 0; row < rows; row++, seen++) {
       // Each sequence is taken with the chance that fills the sample exactly: places that are left, over sequences that are left.
       if (Number(keys[row] >> 11n) / 2 ** 53 * (trainSequences - seen) >= sampled - counts.length) continue;
@@ -59,7 +46,7 @@ export async function learnClusters(context: LearnContext): Promise<LearnedClust
 const READ = 1024; // sequences at a time
 
 /** Learns c-BTM on a seeded sample of sequences that are read by number. */
-export async function learnClustersOn(options: LearnOptions): Promise<LearnedClusters> {
+export async function learnClustersOn(options: LearnOptions): Promise<Learned> {
   const { configuration, rows, tokens: { eos }, progress, signal } = options;
   const sampled = sampleSize(rows.count, configuration);
   const order = new Order(rows.count, { seed: configuration.seed, purpose: "sample of clusters" });
@@ -95,7 +82,7 @@ async function writeClusters(
     LearnOptions,
     "configuration" | "folder" | "tokens" | "signal"
   >,
-): Promise<LearnedClusters> {
+): Promise<Learned> {
   const { seed, sequenceLength } = configuration;
   const { vocabulary, eos, tokenizer } = tokens;
   const embedding = await learnEmbedding(counts, vocabulary, MOST_DIMENSIONS, seed);
@@ -121,7 +108,10 @@ async function writeClusters(
   const file = await writeAtomic(`${folder}/${FILE}`, encodeSafetensors(tensors));
   const description = { kind: "ctbm", experts, prefix: sequenceLength, tokenizer, vocabulary, eos };
   return {
-    files: { [FILE]: file, "partitioner.json": await writeDescription(folder, description) },
+    outputs: {
+      [`partitioner/${FILE}`]: file,
+      "partitioner/partitioner.json": await writeDescription(folder, description),
+    },
     sha256: file.sha256,
     result: {
       sampled: counts.length,

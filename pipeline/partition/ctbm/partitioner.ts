@@ -31,13 +31,7 @@ export const ctbm: PartitionerKind = {
   routingTemperature: 0.1,
   settings: ["experts", "partitionerSample", "seed"],
   revision: 1,
-  async learn(context) {
-    const { files, sha256, result } = await learnClusters(context);
-    const outputs = Object.fromEntries(
-      Object.entries(files).map(([name, file]) => [`partitioner/${name}`, file]),
-    );
-    return { outputs, sha256, result };
-  },
+  learn: learnClusters,
   async learnOn(options) {
     const { sha256, result } = await learnClustersOn(options);
     return { sha256, result };

@@ -17,7 +17,7 @@ import { exists, hashFile } from "../../run/files.ts";
 import { namesOf } from "../../settings/configuration.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
 import { readDescription } from "../folder.ts";
-import type { OpenOptions, Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
+import type { OpenOptions, Partitioner, PartitionerKind } from "../partitioner.ts";
 import { learn, learnShare } from "./learn.ts";
 
 /** Opens, learns and identifies routers of EM. */
@@ -36,9 +36,8 @@ export const em: PartitionerKind = {
   // A random start is not named, as in manifests from before there were other starts.
   values: (configuration) => ({
     ...Object.fromEntries(em.settings.map((name) => [name, configuration[name]])),
-    start: configuration.start === "random" ? undefined : configuration.start,
+    ...(configuration.start === "random" ? { start: undefined, partitionerSample: undefined } : {}),
     fixed: configuration.fixed || undefined,
-    partitionerSample: configuration.start === "random" ? undefined : configuration.partitionerSample,
   }),
   revision: 1,
   learn,
@@ -103,11 +102,7 @@ export function partitionerOf(
     return scorer;
   }
 
-  async function costs(
-    { tokens, sequenceLength, length }: TokenRows,
-    prefixes: readonly number[],
-    signal?: AbortSignal,
-  ): Promise<Float32Array> {
+  const costs: Partitioner["costs"] = async ({ tokens, sequenceLength, length }, prefixes, signal) => {
     const rows = length.length;
     if (rows === 0 || prefixes.length === 0) return new Float32Array();
     const scorer = await scorerOf(prefixes, rows);
@@ -119,7 +114,7 @@ export function partitionerOf(
       byPrefix.set(nll.subarray(i * experts, (i + 1) * experts), (prefix * rows + row) * experts);
     }
     return byPrefix;
-  }
+  };
 
   return {
     kind: "em",

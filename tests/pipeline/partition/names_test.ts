@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertMatch, assertRejects } 
 import { InputError } from "../../../kernels/errors.ts";
 import { logOddsOf, nameExperts, telling, wordsOf } from "../../../pipeline/partition/names.ts";
 import { split } from "../../../pipeline/partition/split.ts";
-import { normals, uniform } from "../../../pipeline/random.ts";
+import { normals } from "../../../pipeline/random.ts";
 import { type Columns, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { Vouched } from "../../../pipeline/run/vouched.ts";
@@ -93,14 +93,6 @@ Deno.test("nameExperts() gives the texts that cost their expert least and most, 
     }
     assertEquals(names[0].likeliest[0].text, "the harbour sail");
     assertEquals(names[1].likeliest[0].text, "the const return <b>"); // as it is: who shows it escapes it
-  });
-});
-
-Deno.test("nameExperts() names nothing where chance alone made the parts", async () => {
-  const rows = ROWS.map((row, i) => ({ ...row, expert: Number(uniform(3, "parts", i) < 0.5) }));
-  await withPartition(rows, async (folder) => {
-    const names = (await nameExperts(folder, { tokenizer: wordTokenizer(WORDS) }))!;
-    assertEquals(names.map(({ terms }) => terms), [[], []]);
   });
 });
 

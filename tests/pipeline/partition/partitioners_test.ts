@@ -1,11 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
-import { lineageOf } from "../../../pipeline/rows/lineage.ts";
-import { type Columns, concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
-import { assign } from "../../../pipeline/partition/assignment/assign.ts";
-import { readDescription, writeDescription } from "../../../pipeline/partition/folder.ts";
-import type { PartitionerKind } from "../../../pipeline/partition/partitioner.ts";
+import { writeDescription } from "../../../pipeline/partition/folder.ts";
 import {
   identifyPartitioner,
   kindOf,
@@ -14,12 +9,9 @@ import {
   PARTITIONERS,
   routesByPrefix,
 } from "../../../pipeline/partition/partitioners.ts";
-import { expertFolder } from "../../../pipeline/partition/manifests.ts";
-import { score } from "../../../pipeline/partition/score.ts";
-import { split } from "../../../pipeline/partition/split.ts";
-import { hashFile } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { E, noDevice, PREFIX } from "./support.ts";
 
 Deno.test("kindOf() finds every kind that text can be split by, and lists them where it is another", () => {
   for (const [name, kind] of PARTITIONERS) {
@@ -29,104 +21,19 @@ Deno.test("kindOf() finds every kind that text can be split by, and lists them w
   assertThrows(() => kindOf({ partitioner: "topic" }), InputError, 'it is "topic"');
 });
 
-/** Sends each sequence to the expert of its first token, modulo E: the farther an expert's id is from that, the more it costs. */
-const toy: PartitionerKind = {
-  kind: "toy",
-  about: "the first token, modulo the number of experts",
-  routes: true,
-  splits: true,
-  settings: ["experts", "prefix"],
-  revision: 1,
-  async learn({ configuration: { experts, prefix }, folder, tokens: { tokenizer, vocabulary, eos } }) {
-    const description = { kind: "toy", experts, prefix, tokenizer, vocabulary, eos };
-    const file = await writeDescription(folder, description);
-    return { outputs: { "partitioner/partitioner.json": file }, sha256: file.sha256, result: {} };
-  },
-  async open(folder) {
-    const description = (await readDescription(folder))!;
-    const { experts } = description;
-    return {
-      ...description,
-      sha256: (await toy.identify(folder)).sha256,
-      costs({ tokens, sequenceLength, length }, prefixes) {
-        const costs = prefixes.flatMap(() =>
-          [...length.keys()].flatMap((row) =>
-            Array.from({ length: experts }, (_, e) => Math.abs(e - tokens[row * sequenceLength] % experts))
-          )
-        );
-        return Promise.resolve(Float32Array.from(costs));
-      },
-      close() {},
-    };
-  },
-  async identify(folder) {
-    const { sha256 } = await hashFile(`${folder}/partitioner.json`);
-    return { sha256, experts: (await readDescription(folder))!.experts };
-  },
-};
-
-const DESCRIPTION = { kind: "toy", experts: E, prefix: PREFIX, tokenizer: "ab12", vocabulary: 99, eos: 0 };
-const noDevice = () => Promise.reject(new Error("it needs no device"));
-
-async function withToy(body: (folder: string) => Promise<void>) {
-  const folder = await Deno.makeTempDir();
-  PARTITIONERS.set("toy", toy);
-  try {
-    await body(folder);
-  } finally {
-    PARTITIONERS.delete("toy");
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
-Deno.test("a kind that a script adds is opened by its folder; what it says is scored, assigned and split by", () =>
-  withToy(async (folder) => {
-    await writeDescription(`${folder}/partitioner`, DESCRIPTION);
-    const partitioner = await openPartitioner(`${folder}/partitioner`, noDevice);
-    const identity = await identifyPartitioner(`${folder}/partitioner`);
-    assertEquals(identity, { sha256: partitioner.sha256, experts: E });
-
-    const { nll: _nll, expert: _expert, ...rows } = rowsOf(60, 0);
-    const { routers: _routers, method: _method, ...lineage } = LINEAGE;
-    const scores = () => score(batchesOf(rows, 7, { ...lineage, stage: "tokenize" }), { partitioner });
-    const partition = await split({
-      train: assign(scores(), { chunk: 30, method: "argmax" }),
-      test: scores(),
-    }, { folder: `${folder}/partition`, shardSequences: 100 });
-    assertEquals(partition.manifest.lineage.routers, identity.sha256);
-    const home = Array.from({ length: 60 }, (_, row) => rows.tokens![row * 4] % E);
-    for (let expert = 0; expert < E; expert++) {
-      const own = [...home.keys()].filter((row) => home[row] === expert);
-      assert(own.length > 0);
-      for (const kind of ["train", "test"]) {
-        const path = `${folder}/partition/${expertFolder(expert)}/${kind}-00000.arrow`;
-        const batches = await Array.fromAsync(readArrow(path));
-        const { nll, ...found } = concatColumns(batches.map((batch) => fromBatch(batch)));
-        assertEquals(found, takeColumns(rows as Columns, own));
-        assertEquals(nll!.length, own.length * E);
-        assertEquals(lineageOf(batches[0])!.prefix, PREFIX);
-      }
-    }
-    assertEquals([partition.manifest.train.regret, partition.manifest.train.nllPerToken], [0, 0]);
-
-    const balanced = await Array.fromAsync(assign(scores(), { chunk: 30 }), (batch) => fromBatch(batch));
-    const loads = Array(E).fill(0);
-    for (const expert of concatColumns(balanced).expert!) loads[expert]++;
-    assertEquals(loads, [20, 20, 20]);
-    partitioner.close();
-  }));
+const DESCRIPTION = { kind: "random", experts: E, prefix: PREFIX, tokenizer: "ab12", vocabulary: 99, eos: 0 };
 
 Deno.test("routesByPrefix() goes by the run's kind, or by that of the folder that it takes its partitioner from", () =>
-  withToy(async (folder) => {
+  inFolder(async (folder) => {
     await writeDescription(`${folder}/source`, { ...DESCRIPTION, kind: "source" });
-    await writeDescription(`${folder}/toy`, DESCRIPTION);
+    await writeDescription(`${folder}/random`, DESCRIPTION);
     await Deno.mkdir(`${folder}/damaged`);
     await Deno.writeTextFile(`${folder}/damaged/partitioner.json`, "{");
     const runs: [settings: Partial<Configuration>, routes: boolean][] = [
       [{}, true],
       [{ partitioner: "source" }, false],
       [{ routers: `${folder}/source` }, false],
-      [{ partitioner: "source", routers: `${folder}/toy` }, true],
+      [{ partitioner: "source", routers: `${folder}/random` }, true],
       ...["damaged", "gone"].map((name): [object, boolean] => [{ routers: `${folder}/${name}` }, true]),
     ];
     assertEquals(await routesByPrefix(folder), true);
@@ -138,7 +45,7 @@ Deno.test("routesByPrefix() goes by the run's kind, or by that of the folder tha
   }));
 
 Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a partitioner, of other kinds, and damaged ones", () =>
-  withToy(async (folder) => {
+  inFolder(async (folder) => {
     const refusal = async (place: string) => {
       const error = await assertRejects(() => openPartitioner(place, noDevice), InputError);
       await assertRejects(() => identifyPartitioner(place), InputError, error.message);
@@ -154,7 +61,7 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     }
     await Deno.remove(`${folder}/run/partitioner/router-00`);
     const other = await refusal(`${folder}/run/partitioner`);
-    assert(other.message.endsWith("must be em or ctbm or random or source or self or toy: it is none"));
+    assert(other.message.endsWith("must be em or ctbm or random or source or self: it is none"));
     const path = `${folder}/run/partitioner/partitioner.json`;
     for (const text of ["{", "[]", JSON.stringify({ format: 2, ...DESCRIPTION }), '{"format":1}']) {
       await Deno.writeTextFile(path, text);
@@ -163,7 +70,7 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
   }));
 
 Deno.test("partitionerFolder() finds what is named, what the run has, and routers of a run made before there were kinds", () =>
-  withToy(async (run) => {
+  inFolder(async (run) => {
     assertEquals(await partitionerFolder(run), `${run}/partitioner`);
     await Deno.mkdir(`${run}/routers/router-00`, { recursive: true });
     assertEquals(await partitionerFolder(run), `${run}/routers`);

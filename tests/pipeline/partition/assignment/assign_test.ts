@@ -9,33 +9,15 @@ import type { Proof } from "../../../../pipeline/partition/assignment/assignment
 import { assignBalanced } from "../../../../pipeline/partition/assignment/balanced.ts";
 import { uniform } from "../../../../pipeline/random.ts";
 import type { Prices } from "../../../../pipeline/partition/assignment/prices.ts";
+import { LINEAGE as ASSIGNED, rowsOf } from "../support.ts";
 
-const LINEAGE: Lineage = {
-  format: 1,
-  stage: "score",
-  sequenceLength: 4,
-  vocabulary: 99,
-  eos: 0,
-  tokenizer: "ab12",
-  prefix: 3,
-  routers: "cd34",
-  experts: 3,
-  seed: 7,
-  config: "00",
-};
+const { method: _, ...assigned } = ASSIGNED;
+const LINEAGE: Lineage = { ...assigned, stage: "score" };
 
-/** Scored rows with every column, of E = 3. */
+/** Scored rows with every other column, of E = 3. */
 function scored(rows: number): Columns {
-  const of = (perRow: number) => Array.from({ length: rows * perRow }, (_, i) => i);
-  return {
-    rows,
-    sequence: BigUint64Array.from(of(1), (i) => BigInt(i) + 100n),
-    document: BigUint64Array.from(of(1), (i) => BigInt(i >> 1)),
-    source: of(1).map((i) => ["news", "", "law"][i % 3]),
-    tokens: Uint16Array.from(of(4), (i) => i % 99),
-    length: Uint32Array.from(of(1), (i) => 2 + i % 3),
-    nll: Float32Array.from(of(3), (i) => (i * 7919) % 101),
-  };
+  const { expert: _, ...columns } = rowsOf(rows);
+  return columns;
 }
 
 /** The rows in batches that end at `cuts`. */

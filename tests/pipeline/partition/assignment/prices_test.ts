@@ -10,6 +10,7 @@ import {
   readPrices,
   writePrices,
 } from "../../../../pipeline/partition/assignment/prices.ts";
+import { inFolder } from "../../../tasks/support.ts";
 
 const E = 32;
 
@@ -91,10 +92,9 @@ Deno.test("byPrices() refuses scores of another number of experts", async () => 
   await assertRejects(run, InputError, "nll has 32 values per row, experts is 2");
 });
 
-Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and refuses other files", async () => {
-  const folder = await Deno.makeTempDir();
-  const path = `${folder}/prices.json`;
-  try {
+Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and refuses other files", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/prices.json`;
     const prices = {
       method: "optimal",
       experts: 2,
@@ -131,7 +131,4 @@ Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and ref
     await assertRejects(() => readPrices(path, vouched), InputError, "as it must be as it was made");
     await Deno.remove(path);
     assert((await refusal()).includes("it is missing"));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+  }));

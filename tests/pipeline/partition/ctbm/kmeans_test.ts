@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { assignArgmax } from "../../../../pipeline/partition/assignment/argmax.ts";
 import { equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
 import { cluster } from "../../../../pipeline/partition/ctbm/kmeans.ts";
@@ -21,73 +21,47 @@ function sphere(rows: number, dimensions: number, blobs: number, spread: number,
   return points;
 }
 
-/** The objective of one start of balanced k-means, written as it is told, with random numbers and an assignment of its own. */
-function restart(points: Float64Array, dimensions: number, experts: number, seed: number): number {
-  const rows = Array.from(
-    { length: points.length / dimensions },
-    (_, i) => Array.from(points.subarray(i * dimensions, (i + 1) * dimensions)),
-  );
-  let state = seed + 12345;
-  const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-  const distance = (a: number[], b: number[]) => a.reduce((sum, x, d) => sum + (x - b[d]) ** 2, 0);
-  let centres = Array.from({ length: experts }, () => rows[Math.floor(random() * rows.length)]);
-  const own = rows.map((_, i) => i % experts);
-  for (let iteration = 0; iteration < 20; iteration++) {
-    const cost = rows.map((row) => centres.map((centre) => distance(row, centre)));
-    // Swaps the two rows that gain most by it, for every two parts in turn, while any gain.
-    for (let gained = true; gained;) {
-      gained = false;
-      for (let a = 0; a < experts; a++) {
-        for (let b = 0; b < a; b++) {
-          const best = (from: number, to: number) =>
-            own.reduce((best, e, i) => {
-              const gain = e === from ? cost[i][from] - cost[i][to] : -Infinity;
-              return gain > best.gain ? { gain, i } : best;
-            }, { gain: -Infinity, i: -1 });
-          const left = best(a, b), right = best(b, a);
-          if (left.gain + right.gain < 1e-9) continue;
-          gained = true;
-          own[left.i] = b, own[right.i] = a;
-        }
+/** Every way to give points to parts of these sizes. */
+function* partsOf(sizes: number[]): Generator<number[]> {
+  if (sizes.every((size) => size === 0)) yield [];
+  for (const [e, size] of sizes.entries()) {
+    if (size > 0) { for (const rest of partsOf(sizes.with(e, size - 1))) yield [e, ...rest]; }
+  }
+}
+
+/** The squared distances of points to the means of their parts, from pairs: Σ_e Σ_{i<j in e} |x_i - x_j|² / size_e. */
+function objectiveOf(points: Float64Array, dimensions: number, part: ArrayLike<number>, sizes: number[]) {
+  let sum = 0;
+  for (let i = 0; i < part.length; i++) {
+    for (let j = 0; j < i; j++) {
+      if (part[i] !== part[j]) continue;
+      for (let d = 0; d < dimensions; d++) {
+        sum += (points[i * dimensions + d] - points[j * dimensions + d]) ** 2 / sizes[part[i]];
       }
     }
-    const next = centres.map((_, e) => {
-      const part = rows.filter((_, i) => own[i] === e);
-      return part[0].map((_, d) => part.reduce((sum, row) => sum + row[d], 0) / part.length);
-    });
-    const shift = next.reduce((sum, centre, e) => sum + distance(centre, centres[e]), 0);
-    centres = next;
-    if (shift < 1e-3) break;
   }
-  return rows.reduce((sum, row, i) => sum + distance(row, centres[own[i]]), 0);
+  return sum;
 }
 
 const loadsOf = (part: Uint16Array, experts: number) =>
   Array.from({ length: experts }, (_, e) => part.filter((x) => x === e).length);
 
-Deno.test("cluster() gives equal parts, within 2% of the best of ten independent restarts", () => {
-  for (
-    const [seed, rows, dimensions, blobs, experts, spread] of [
-      [1, 201, 8, 4, 4, 0.5],
-      [2, 240, 12, 8, 8, 0.7],
-      [3, 250, 20, 6, 5, 1],
-    ]
-  ) {
-    const points = sphere(rows, dimensions, blobs, spread, seed);
-    const { part, objective, centres } = cluster(points, { experts, dimensions, seed });
-    assertEquals(loadsOf(part, experts), equalRooms(rows, experts));
-    const best = Math.min(...Array.from({ length: 10 }, (_, i) => restart(points, dimensions, experts, i)));
-    assert(objective <= 1.02 * best && objective >= 0.95 * best, `${objective} and ${best}`);
-    let sum = 0;
-    const loads = loadsOf(part, experts), means = new Float64Array(centres.length);
-    points.forEach((x, i) => {
-      const e = part[Math.floor(i / dimensions)], at = e * dimensions + i % dimensions;
-      means[at] += x / loads[e];
-      sum += (x - centres[at]) ** 2;
-    });
-    means.forEach((mean, i) => assert(Math.abs(mean - centres[i]) < 1e-12));
-    assert(Math.abs(sum - objective) < 1e-9 * sum);
+Deno.test("cluster() gives equal parts, mostly the best of all that there are, and their means", () => {
+  let best = 0, found = 0, wanted = 0;
+  for (let seed = 1; seed <= 10; seed++) {
+    const points = sphere(10, 4, 3, 0.5, seed), sizes = equalRooms(10, 3);
+    const { part, objective, centres } = cluster(points, { experts: 3, dimensions: 4, seed });
+    assertEquals(loadsOf(part, 3), sizes);
+    assertAlmostEquals(objective, objectiveOf(points, 4, part, sizes), 1e-12);
+    const all = Array.from(partsOf(sizes), (parts) => objectiveOf(points, 4, parts, sizes));
+    const least = Math.min(...all);
+    found += objective, wanted += least;
+    best += Number(objective < least + 1e-9);
+    const means = new Float64Array(12);
+    points.forEach((x, i) => means[part[i >> 2] * 4 + i % 4] += x / sizes[part[i >> 2]]);
+    means.forEach((mean, i) => assertAlmostEquals(mean, centres[i], 1e-12));
   }
+  assert(best >= 6 && found < 1.1 * wanted, `${best}: ${found} and ${wanted}`);
 });
 
 Deno.test("cluster() gives the same bits again, and others with another seed", () => {
