@@ -37,6 +37,7 @@ const BASE: Part = {
   packages: [
     ...[
       "@huggingface/jinja",
+      "@hono/node-server",
       "@hono/valibot-validator",
       "apache-arrow",
       "cli-progress",
@@ -52,7 +53,7 @@ const BASE: Part = {
 const ADDED: Record<Extra, Part> = {
   tokenizer: {
     tasks: ["corpus", "tokenizer", "tokenize", "partition", "generate", "serve", "show", "zero-shot"],
-    packages: ["@hono/node-server", "hyparquet", "hyparquet-compressors", "prom-client"],
+    packages: ["hyparquet", "hyparquet-compressors", "prom-client"],
   },
   report: { tasks: ["report"], packages: ["vega", "vega-lite"] },
   driver: { tasks: [], packages: [] },
