@@ -28,7 +28,7 @@ const part = (tasks: string, packages: string): Part => ({
 const BASE = part(
   "train-routers score assign split train-expert train-dense train-switch evaluate " +
     "status watch clean verify cost doctor bench",
-  "@huggingface/jinja @hono/valibot-validator apache-arrow cli-progress fastest-levenshtein flatbuffers hono " +
+  "@huggingface/jinja @hono/node-server @hono/valibot-validator apache-arrow cli-progress fastest-levenshtein flatbuffers hono " +
     "ml-matrix tokenizers valibot",
 );
 
@@ -36,7 +36,7 @@ const BASE = part(
 const ADDED: Record<Extra, Part> = {
   tokenizer: part(
     "corpus tokenizer tokenize partition generate serve show zero-shot",
-    "@hono/node-server hyparquet hyparquet-compressors prom-client",
+    "hyparquet hyparquet-compressors prom-client",
   ),
   report: part("report", "vega vega-lite"),
   driver: part("", ""),

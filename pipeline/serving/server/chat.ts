@@ -8,19 +8,8 @@ import { badRequest } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
 import type { ChatRequest } from "./requests.ts";
 import { respond, type Shape } from "./respond.ts";
-import { type Exchange, findTargets, type Service } from "./service.ts";
-import type { Encode, SpecialTokens } from "./special.ts";
-
-/** A message of a conversation. */
-export type Message = Record<"role" | "content", string>;
-
-/** How conversations become prompts. */
-export interface ChatTemplate {
-  /** What answers say of it. */
-  name: string;
-  /** Gives the ids of a conversation's prompt; `encode` encodes the texts that it consists of. */
-  encode(messages: readonly Message[], encode: Encode): Promise<Uint32Array>;
-}
+import { type ChatTemplate, type Exchange, findTargets, type Service } from "./service.ts";
+import type { SpecialTokens } from "./special.ts";
 
 /** Joins the contents of messages by line breaks: what a tokenizer without a template gets. */
 export const PLAIN: ChatTemplate = {

@@ -7,7 +7,8 @@ import { expertFolder } from "../../partition/manifests.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
 import { ApiError, short } from "./errors.ts";
-import type { Service } from "./service.ts";
+import type { Upstreams } from "./addresses.ts";
+import type { ExpertWords } from "./words.ts";
 
 /** Who owns the models of `/v1/models`, by which a server of this program is known. */
 export const OWNER = "smalltalk";
@@ -38,16 +39,19 @@ export async function findModel(
   throw modelNotFound(name);
 }
 
+/** Experts, with their words, and where they are. */
+interface Holders {
+  mixture: Mixture;
+  words: ExpertWords;
+  serveExperts?: readonly number[];
+  upstreams?: Upstreams;
+}
+
 /**
  * Lists the models that can answer, in OpenAI's form; loads none. `loaded` says whether a model is; it is null for the
- * mixture, which loads what it needs. `words` `[E]` set experts apart, the most telling first, where they are known.
+ * mixture, which loads what it needs. `words` set experts apart, the most telling first, where they are known.
  */
-export async function listModels(
-  { mixture, words, serveExperts, upstreams }: Pick<
-    Service,
-    "mixture" | "words" | "serveExperts" | "upstreams"
-  >,
-) {
+export async function listModels({ mixture, words, serveExperts, upstreams }: Holders) {
   const telling = await words();
   const here = (await mixture.present()).filter((expert) => serveExperts?.includes(expert) ?? true);
   const experts = new Set([...here, ...upstreams?.addresses.keys() ?? []]);

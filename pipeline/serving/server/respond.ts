@@ -166,7 +166,8 @@ class Answer {
       cancel: () => this.end(),
     }, { highWaterMark: Infinity });
     const type = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" };
-    return new Response(body, { headers: { ...this.#headers, ...type } });
+    const sent = { "transfer-encoding": "chunked" }; // or else the first piece would wait for the second one
+    return new Response(body, { headers: { ...this.#headers, ...type, ...sent } });
   }
 
   async #send(send: (data: Record<string, unknown>) => void, first?: IteratorResult<Piece>): Promise<void> {

@@ -6,15 +6,21 @@ import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
 import type { Upstreams } from "./addresses.ts";
 import type { Admission } from "./admission.ts";
-import type { ChatTemplate } from "./chat.ts";
 import { ApiError, apiError, badRequest, unavailable } from "./errors.ts";
 import type { TokenTexts } from "./log_probabilities.ts";
 import type { Metrics } from "./metrics.ts";
 import { findModel, nameOf } from "./names.ts";
 import { type TextReader, tooLong } from "./reading.ts";
 import type { CommonRequest } from "./requests.ts";
-import type { SpecialTokens } from "./special.ts";
+import type { Encode, SpecialTokens } from "./special.ts";
 import type { ExpertWords } from "./words.ts";
+
+/** How conversations become prompts. */
+export interface ChatTemplate {
+  name: string; // what answers say of it
+  /** Gives the ids of a conversation's prompt; `encode` encodes the texts that it consists of. */
+  encode(messages: readonly Record<"role" | "content", string>[], encode: Encode): Promise<Uint32Array>;
+}
 
 /** An open mixture with what serves it. */
 export interface Service {

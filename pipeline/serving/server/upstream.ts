@@ -80,17 +80,25 @@ export async function* forwardText(
   { signal, began }: Exchange,
 ): AsyncGenerator<Piece> {
   const expert = wanted.target.model as number;
-  using silence = new Silence(upstreams!.timeout, failed(expert, "it says nothing"));
-  using started = new DisposableStack();
+  const ending = new AbortController();
+  using held = new DisposableStack();
+  held.defer(() => ending.abort());
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  held.defer(() => clearTimeout(timer));
+  const listen = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => ending.abort(failed(expert, "it says nothing")), upstreams!.timeout);
+  };
   try {
-    const body = await ask(upstreams!, expert, wanted, request, AbortSignal.any([signal, silence.signal]));
+    listen();
+    const body = await ask(upstreams!, expert, wanted, request, AbortSignal.any([signal, ending.signal]));
     places.start();
-    started.defer(() => places.end());
+    held.defer(() => places.end());
     let count = 0;
     let pieces = 0;
     let finish: Piece["finish"] = null;
     for await (const { choices: [choice], usage, error } of chunksOf(body)) {
-      silence.begin();
+      listen();
       if (error) throw failed(expert, error.message);
       if (usage) count = usage.completion_tokens;
       if (!choice) continue;
@@ -104,30 +112,10 @@ export async function* forwardText(
     yield { text: "", tokens: [], finish, count };
   } catch (error) {
     signal.throwIfAborted();
-    silence.signal.throwIfAborted();
+    ending.signal.throwIfAborted();
     if (error instanceof ApiError) throw error;
     const { message } = error as Error;
     throw failed(expert, error instanceof InputError ? `its answer is not as OpenAI's: ${message}` : message);
-  }
-}
-
-/** Ends with an error what says nothing for so many milliseconds. */
-class Silence extends AbortController implements Disposable {
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(private readonly milliseconds: number, private readonly error: Error) {
-    super();
-    this.begin();
-  }
-
-  begin(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.abort(this.error), this.milliseconds);
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-    this.abort();
   }
 }
 

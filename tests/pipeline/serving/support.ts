@@ -58,12 +58,9 @@ export const EXPERT: ModelConfig = { vocabulary: 270, hidden: 12, layers: 2, hea
 
 /** Shapes of a run, where they are others than {@linkcode ROUTER} and {@linkcode EXPERT}; both have room for the ids of the tokenizer. */
 export interface Shapes {
-  /** Shape of the routers. */
-  router?: ModelConfig;
-  /** Shape of the experts. */
-  expert?: ModelConfig;
-  /** Tokens of the routing prefix, M. */
-  prefix?: number;
+  router?: ModelConfig; // shape of the routers
+  expert?: ModelConfig; // shape of the experts
+  prefix?: number; // tokens of the routing prefix, M
 }
 
 /** Makes a run folder that holds what serving needs: tokenizer, routers, experts, `config.json`. */

@@ -13,10 +13,8 @@ export const KINDS = ["completion", "stream", "chat", "echo"] as const;
 
 /** A request to the server. */
 export interface MixedRequest {
-  /** Its kind. */
-  kind: typeof KINDS[number];
-  /** Its path. */
-  path: string;
+  kind: typeof KINDS[number]; // its kind
+  path: string; // its path
   /** Its body; chats have `messages`, all others a `prompt`. */
   body: {
     model: string;
@@ -33,12 +31,9 @@ export interface MixedRequest {
 
 /** What a request gets. */
 export interface Got {
-  /** The expert that answered. */
-  expert: number;
-  /** The text of the answer. */
-  text: string;
-  /** Log-probabilities of its tokens, where they were asked for. */
-  logProbabilities: (number | null)[] | null;
+  expert: number; // the expert that answered
+  text: string; // the text of the answer
+  logProbabilities: (number | null)[] | null; // log-probabilities of its tokens, where they were asked for
 }
 
 /** Makes request `i`: all kinds, all experts and the mixture, prompts and answers of several lengths. */
@@ -83,14 +78,10 @@ export async function computeAlone(mixture: Mixture, { kind, body }: MixedReques
 
 /** A load that is ready to be sent to a server. */
 export interface Load {
-  /** All requests that are sent, many times over. */
-  requests: MixedRequest[];
-  /** What each gets when it is computed alone. */
-  alone: Got[];
-  /** Bytes of an expert that writes. */
-  one: number;
-  /** Bytes of two experts that write, with a little more, or of one that scores if it takes more than two. */
-  memory: number;
+  requests: MixedRequest[]; // all requests that are sent, many times over
+  alone: Got[]; // what each gets when it is computed alone
+  one: number; // bytes of an expert that writes
+  memory: number; // bytes of two experts that write, with a little more, or of one that scores if it takes more than two
 }
 
 /** Makes mixed requests and computes each alone, by a mixture of its own that ends then. */
@@ -153,16 +144,11 @@ function eventsOf(text: string) {
 
 /** What came of the requests of many clients. */
 export interface LoadCounts {
-  /** Requests that were answered, by kind. */
-  answered: Record<MixedRequest["kind"], number>;
-  /** Requests that were told to come again. */
-  refused: number;
-  /** Answers by an expert that should not have answered. */
-  wrongExpert: number;
-  /** Answers that differ from the one computed alone. */
-  different: number;
-  /** Errors, as they were told. */
-  errors: string[];
+  answered: Record<MixedRequest["kind"], number>; // requests that were answered, by kind
+  refused: number; // requests that were told to come again
+  wrongExpert: number; // answers by an expert that should not have answered
+  different: number; // answers that differ from the one computed alone
+  errors: string[]; // errors, as they were told
 }
 
 /** Lets `clients` clients ask at once until `over` says so; every answer is compared with what `alone` has for its request. */
@@ -199,10 +185,8 @@ export async function loadServer(
 
 /** What came of many clients and of hostile ones beside them. */
 export interface Siege {
-  /** What came of each hostile client, and how often. */
-  hostile: Map<string, Map<string, number>>;
-  /** What was wrong with errors and with what came of hostile clients, each once. */
-  wrong: string[];
+  hostile: Map<string, Map<string, number>>; // what came of each hostile client, and how often
+  wrong: string[]; // what was wrong with errors and with what came of hostile clients, each once
 }
 
 /**
@@ -273,12 +257,9 @@ async function raw(url: string, pieces: Iterable<string>, pause = 0): Promise<st
 
 /** A client that means no good. */
 export interface Hostile {
-  /** What it does. */
-  does: string;
-  /** What may come of it: the first line of the answer, "closed", or "left" where the client left. */
-  right: RegExp;
-  /** Does it. `headers` is what the server wants of clients, each line with its break. */
-  attack(url: string, headers: string): Promise<string>;
+  does: string; // what it does
+  right: RegExp; // what may come of it: the first line of the answer, "closed", or "left" where the client left
+  attack(url: string, headers: string): Promise<string>; // does it. `headers` is what the server wants of clients, each line with its break
 }
 
 const head = (headers: string) =>
@@ -296,74 +277,47 @@ function* chunks(megabytes: number, headers: string): Generator<string> {
   yield "0\r\n\r\n";
 }
 
-/** The clients that mean no good. */
-export const HOSTILE: readonly Hostile[] = [
-  {
-    does: "hangs up in the middle of a stream",
-    right: /^left$/,
-    async attack(url, headers) {
-      const { hostname, port } = new URL(url);
-      using connection = await Deno.connect({ hostname, port: Number(port) });
-      await connection.write(encoder.encode(whole(headers, VALID).join("")));
-      await connection.read(new Uint8Array(64));
-      return "left";
-    },
-  },
-  {
-    does: "hangs up without waiting",
-    right: /^left$/,
-    async attack(url, headers) {
-      const { hostname, port } = new URL(url);
-      using connection = await Deno.connect({ hostname, port: Number(port) });
-      await connection.write(encoder.encode(whole(headers, VALID).join("")));
-      return "left";
-    },
-  },
-  {
-    does: "sends one byte a second",
-    right: /^left$| 408 /,
-    attack: (url, headers) => raw(url, [whole(headers, VALID)[0], ...VALID.slice(0, 5)], 1000),
-  },
-  {
-    does: "announces 100 MB",
-    right: / 413 /,
-    attack: (url, headers) =>
-      raw(url, [`${head(headers)}content-length: 104857600\r\n\r\n`, "x".repeat(1e5)]),
-  },
-  {
-    does: "sends 100 MB unannounced",
-    right: / 413 |^closed$/,
-    attack: (url, headers) => raw(url, chunks(100, headers)),
-  },
-  {
-    does: "sends bad JSON",
-    right: / 400 /,
-    attack: (url, headers) => raw(url, whole(headers, '{"prompt": ')),
-  },
-  {
-    does: "sends deep JSON",
-    right: / 400 /,
-    attack: (url, headers) => raw(url, whole(headers, `{"prompt":${"[".repeat(1e5)}${"]".repeat(1e5)}}`)),
-  },
-  {
-    does: "sends 10,000 headers",
-    right: / 431 | 400 |^closed$/,
-    attack(url, headers) {
-      const lines = Array.from({ length: 10_000 }, (_, i) => `x-${i}: ${i}\r\n`).join("");
-      return raw(url, whole(headers + lines, VALID));
-    },
-  },
-  {
-    does: "sends a chunk of no length",
-    right: / 400 |^closed$/,
-    attack: (url, headers) => raw(url, [`${head(headers)}transfer-encoding: chunked\r\n\r\nzz\r\n`]),
-  },
-  {
-    does: "speaks no HTTP",
-    right: / 400 |^closed$/,
-    attack: (url) => raw(url, ["\x16\x03\x01\x02\x00\x01 no HTTP\r\n\r\n"]),
-  },
+/** Sends a valid request, reads `bytes` of its answer at most, and hangs up. */
+async function leave(url: string, headers: string, bytes: number): Promise<string> {
+  const { hostname, port } = new URL(url);
+  using connection = await Deno.connect({ hostname, port: Number(port) });
+  await connection.write(encoder.encode(whole(headers, VALID).join("")));
+  if (bytes > 0) await connection.read(new Uint8Array(bytes));
+  return "left";
+}
+
+const MANY_HEADERS = Array.from({ length: 10_000 }, (_, i) => `x-${i}: ${i}\r\n`).join("");
+const DEEP = `{"prompt":${"[".repeat(1e5)}${"]".repeat(1e5)}}`;
+
+/** What each client that means no good sends. */
+const ATTACKS: [does: string, right: RegExp, attack: Hostile["attack"]][] = [
+  ["hangs up in the middle of a stream", /^left$/, (url, headers) => leave(url, headers, 64)],
+  ["hangs up without waiting", /^left$/, (url, headers) => leave(url, headers, 0)],
+  [
+    ...["sends one byte a second", /^left$| 408 /] as const,
+    (url, headers) => raw(url, [whole(headers, VALID)[0], ...VALID.slice(0, 5)], 1000),
+  ],
+  [
+    ...["announces 100 MB", / 413 /] as const,
+    (url, headers) => raw(url, [`${head(headers)}content-length: 104857600\r\n\r\n`, "x".repeat(1e5)]),
+  ],
+  ["sends 100 MB unannounced", / 413 |^closed$/, (url, headers) => raw(url, chunks(100, headers))],
+  ["sends bad JSON", / 400 /, (url, headers) => raw(url, whole(headers, '{"prompt": '))],
+  ["sends deep JSON", / 400 /, (url, headers) => raw(url, whole(headers, DEEP))],
+  [
+    "sends 10,000 headers",
+    / 431 | 400 |^closed$/,
+    (url, headers) => raw(url, whole(headers + MANY_HEADERS, VALID)),
+  ],
+  [
+    ...["sends a chunk of no length", / 400 |^closed$/] as const,
+    (url, headers) => raw(url, [`${head(headers)}transfer-encoding: chunked\r\n\r\nzz\r\n`]),
+  ],
+  ["speaks no HTTP", / 400 |^closed$/, (url) => raw(url, ["\x16\x03\x01\x02\x00\x01 no HTTP\r\n\r\n"])],
 ];
+
+/** The clients that mean no good. */
+export const HOSTILE: readonly Hostile[] = ATTACKS.map(([does, right, attack]) => ({ does, right, attack }));
 
 /** The one that a server with keys turns away. */
 export const WRONG_KEY: Hostile = {

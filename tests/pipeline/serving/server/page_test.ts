@@ -17,6 +17,21 @@ async function says(page: Page, id: string, pattern: RegExp): Promise<string> {
   throw new Error(`${id} says "${await textOf(page, id)}", not ${pattern}`);
 }
 
+/** Shows the page on a screen of such a width and scheme. */
+async function show(page: Page, width: number, scheme: string): Promise<void> {
+  await page.setViewport({ width, height: 800 });
+  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+}
+
+/** Presses Ctrl+Enter in the prompt, and waits until the text is written. */
+async function writes(page: Page): Promise<void> {
+  await page.focus("#prompt");
+  await page.keyboard.down("Control");
+  await page.keyboard.press("Enter");
+  await page.keyboard.up("Control");
+  await says(page, "state", /^\d+ tokens, \d+ per second; /);
+}
+
 /** Contrasts of the colours of 64 experts with the paper, by the formula of WCAG 2, of what a canvas makes of them. */
 const CONTRASTS = `(() => {
   const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
@@ -48,7 +63,6 @@ Deno.test({
     await withServer({}, async ({ url, client }) => {
       await withBrowser(async (browser) => {
         const page = await browser.newPage();
-        const folder = Deno.env.get("SMALLTALK_SCREENSHOTS");
         const heard: string[] = [];
         page.on("console", (message) => heard.push(message.text()));
         page.on("pageerror", (error) => heard.push(String(error)));
@@ -57,17 +71,13 @@ Deno.test({
           (request) => request.url().startsWith(url) || heard.push(`asked for ${request.url()}`),
         );
         for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
-          await page.setViewport({ width, height: 800 });
-          await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+          await show(page, width, scheme);
           await page.goto(url);
           await page.waitForFunction('document.getElementById("model").options.length === 5');
           assertEquals(await page.evaluate("document.activeElement.id"), "prompt");
           await page.keyboard.type("the sea and the ship");
           await page.$eval("#seed", (field) => (field as unknown as { value: string }).value = "4");
-          await page.keyboard.down("Control");
-          await page.keyboard.press("Enter");
-          await page.keyboard.up("Control");
-          await says(page, "state", /^\d+ tokens, \d+ per second; /);
+          await writes(page);
           const { choices: [{ text, routing }] } = await client.completions.create({
             ...{
               model: "mixture",
@@ -102,9 +112,6 @@ Deno.test({
           assertEquals(await page.evaluate(`aheadOf(${routed} })`), "one token alone is no evidence");
           const alone = await page.evaluate(`aheadOf({ ...${routed} }, runner_up: null })`);
           assertEquals(alone, "the only one");
-          if (folder) {
-            await page.screenshot({ path: `${folder}/page-${width}-${scheme}.png`, fullPage: true });
-          }
         }
 
         // Where experts take turns, each part says whose it is, by colour, by number and to screen readers, and a legend tells them.
@@ -129,17 +136,12 @@ Deno.test({
         await set("reroute", "2");
         await set("mix", "2");
         for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
-          await page.setViewport({ width, height: 800 });
-          await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+          await show(page, width, scheme);
           await page.$eval(
             "#state",
             (state) => (state as unknown as { textContent: string }).textContent = "",
           );
-          await page.focus("#prompt");
-          await page.keyboard.down("Control");
-          await page.keyboard.press("Enter");
-          await page.keyboard.up("Control");
-          await says(page, "state", /^\d+ tokens, \d+ per second; /);
+          await writes(page);
           const shown = await page.evaluate(`[...document.querySelectorAll("#text .turn")].map((turn) => ({
             expert: Number(turn.dataset.expert), text: turn.textContent, label: turn.ariaLabel,
           }))`);
@@ -158,9 +160,6 @@ Deno.test({
           assertEquals(await page.evaluate("document.documentElement.scrollWidth > innerWidth"), false);
           const contrasts = await page.evaluate(CONTRASTS) as number[];
           assert(contrasts.length === 64 && Math.min(...contrasts) > 4.5, String(Math.min(...contrasts)));
-          if (folder) {
-            await page.screenshot({ path: `${folder}/turns-${width}-${scheme}.png`, fullPage: true });
-          }
         }
         await set("reroute", "");
         await set("mix", "");

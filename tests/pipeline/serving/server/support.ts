@@ -6,16 +6,11 @@ import { servingRun } from "../support.ts";
 
 /** A server that runs. */
 export interface Running {
-  /** Where it listens. */
-  url: string;
-  /** Its run folder. */
-  run: string;
-  /** A client of it. */
-  client: OpenAI;
-  /** Its process. */
-  process: Deno.ChildProcess;
-  /** What it wrote to standard error so far. */
-  log(): string;
+  url: string; // where it listens
+  run: string; // its run folder
+  client: OpenAI; // a client of it
+  process: Deno.ChildProcess; // its process
+  log(): string; // what it wrote to standard error so far
 }
 
 /** Posts JSON, or any text. */

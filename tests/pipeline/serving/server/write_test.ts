@@ -90,14 +90,10 @@ Deno.test("scorePrompts() scores every token but the first by its own model, and
 Deno.test("scorePrompts() scores at most 64 prompts in one go", async () => {
   const { service, calls } = fakeService();
   using places = new Admission(200).enter(130);
-  const scored = await scorePrompts(
-    service,
-    Array.from({ length: 130 }, (_, i) => wanted(0, i % 40, 1)),
-    places,
-    EXCHANGE,
-  );
+  const all = Array.from({ length: 130 }, (_, i) => wanted(0, i % 40, 1));
+  const scored = await scorePrompts(service, all, places, EXCHANGE);
   assertEquals(calls.map(([, prompts]) => prompts), [64, 64, 2]);
-  assertEquals(scored.map(({ tokens }) => tokens[0].id), Array.from({ length: 130 }, (_, i) => i % 40));
+  assertEquals(scored.map(({ tokens }) => tokens[0].id), all.map(({ prompt }) => prompt[0]));
 });
 
 Deno.test("scorePrompts() refuses ids that the model lacks, and weights that give no numbers; it gives all back", async () => {
