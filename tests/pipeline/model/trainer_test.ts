@@ -408,24 +408,6 @@ Deno.test("Trainer.close() frees all its memory", () => {
   assertEquals(trainer.bytes, 0);
 });
 
-Deno.test("createTrainer() starts no two models alike where their weights differ", async () => {
-  const { results: [{ loss }] } = await train(BATCHES.slice(0, 1));
-  assertEquals(new Set(loss).size, 3);
-  const same = batchOf(BATCHES[0], 3, 0);
-  const repeated = {
-    tokens: Uint32Array.from([...same.tokens, ...same.tokens, ...same.tokens]),
-    lengths: Uint32Array.from([...same.lengths, ...same.lengths, ...same.lengths]),
-  };
-  const alike = await train([repeated], { start: [START[0], START[0], START[0]] });
-  assertEquals(new Set(alike.results[0].loss).size, 1);
-  for (const i of [1, 2]) assertSameTensors(alike.weights[i], alike.weights[0], `copy ${i}`);
-  assertSameBits(
-    Float32Array.from(alike.results[0].norm.subarray(1)),
-    alike.results[0].norm.slice(0, 2),
-    "norms",
-  );
-});
-
 Deno.test("createTrainer() trains to the same bits where a GPU splits long sums, in the memory that is predicted", async () => {
   const forms = await openGpu({ variants: VARIANTS.gpu });
   const shape = { models: 2, batch: 19, length: 30 }; // 570 rows: two segments, the second one short
