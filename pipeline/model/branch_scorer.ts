@@ -150,22 +150,29 @@ export function createBranchScorer(
       const scores = texts.map(({ continuations }) => new Array<ContinuationScore>(continuations.length));
       for (const pass of passesOf(texts, room, longest)) {
         signal?.throwIfAborted();
-        const [nll, ids, least] = await run(texts, pass);
+        const rows = await run(texts, pass);
         for (const { text, continuation, first } of pass.placed) {
           const own = texts[text].continuations[continuation];
-          const of = (values: Float32Array) => values.subarray(first, first + own.length);
-          const likeliest = Uint32Array.from(of(ids));
-          scores[text][continuation] = {
-            logProbability: of(nll).map((value) => 0 - value),
-            likeliest,
-            highest: of(least).map((value) => 0 - value),
-            greedy: own.every((id, i) => likeliest[i] === id),
-          };
+          scores[text][continuation] = scoreOf(
+            own,
+            rows.map((values) => values.subarray(first, first + own.length)),
+          );
         }
       }
       return scores;
     },
     close: () => arena.destroy(),
+  };
+}
+
+/** Gives the score of a continuation from NLLs, likeliest tokens and their NLLs of its rows. */
+function scoreOf(own: Uint32Array, [nll, ids, least]: Float32Array[]): ContinuationScore {
+  const likeliest = Uint32Array.from(ids);
+  return {
+    logProbability: nll.map((value) => 0 - value),
+    likeliest,
+    highest: least.map((value) => 0 - value),
+    greedy: own.every((id, i) => likeliest[i] === id),
   };
 }
 

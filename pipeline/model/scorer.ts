@@ -116,10 +116,8 @@ type Take = (
 
 /** Puts models on the device; what it gives plans passes, and runs rows through them. */
 function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, dtype }: ScorerOptions) {
-  const { acts, banks } = createBanks(gpu, arena, config, models, { batch, length }, {
-    training: false,
-    dtype,
-  });
+  const shape = { batch, length };
+  const { acts, banks } = createBanks(gpu, arena, config, models, shape, { training: false, dtype });
   const slot = arena.buffer("slot", 8); // u32 `[2]`: where the results of a batch go
   const forwards = banks.map(({ bank, acts }) => planForward(gpu, bank, acts));
   const input = { ...emptyBatch(batch, length), spans: new Array<Span>(batch) };

@@ -44,26 +44,27 @@ const SHAPES: AttentionShape[] = [
   { models: 2, batch: 1, length: 15, heads: 3, headSize: 6 },
   { models: 1, batch: 2, length: 16, heads: 1, headSize: 8 },
   { models: 1, batch: 1, length: 17, heads: 5, headSize: 10 },
-  { models: 1, batch: 2, length: 65, heads: 2, headSize: 40 },
   { models: 1, batch: 1, length: 131, heads: 1, headSize: 4 },
   { models: 2, batch: 1, length: 33, heads: 1, headSize: 34 },
   { models: 2, batch: 2, length: 37, heads: 3, headSize: 8 },
   { models: 3, batch: 1, length: 65, heads: 2, headSize: 32 },
-  { models: 2, batch: 2, length: 33, heads: 3, headSize: 64 },
   { models: 1, batch: 21_846, length: 2, heads: 3, headSize: 2 }, // 65,538 heads
 ];
 
 /** Wide heads, forward alone: their backward pass takes long to compile. */
 const WIDE: AttentionShape = { models: 1, batch: 1, length: 9, heads: 1, headSize: 100 };
 
+/** Most pairs of columns of a head at random: wider heads are other texts, which take long to compile. */
+const wide = Deno.env.has("SMALLTALK_SHAPES") ? 20 : 16;
+
 const RANDOM_SHAPES = randomShapes("attention", ({ upTo, among }) => ({
-  shape: { models: upTo(2), batch: upTo(2), length: upTo(130), heads: upTo(3), headSize: 2 * upTo(20) },
+  shape: { models: upTo(2), batch: upTo(2), length: upTo(130), heads: upTo(3), headSize: 2 * upTo(wide) },
   dtype: among(DTYPES),
   blockRows: among([undefined, 32, 64]),
 }));
 
 /** Some of the edge shapes: halves of heads odd and even, one block of keys and several, one head and several of whole vec4s. */
-const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[6], SHAPES[8], SHAPES[9]];
+const BF16_SHAPES = [SHAPES[1], SHAPES[4], SHAPES[5], SHAPES[7], SHAPES[8]];
 
 interface Heads {
   q: Float32Array;
@@ -323,7 +324,7 @@ Deno.test("attentionForward() continues sequences in a cache at random shapes", 
       models: upTo(2),
       slots,
       heads: upTo(3),
-      headSize: 2 * upTo(20),
+      headSize: 2 * upTo(wide),
       end,
       capacity: end + upTo(9),
     };
@@ -411,9 +412,7 @@ for (const { form, on } of FORMS) {
 const BLOCK_SHAPES: AttentionShape[] = [
   { models: 1, batch: 1, length: 31, heads: 2, headSize: 4 },
   { models: 2, batch: 1, length: 63, heads: 1, headSize: 8 },
-  { models: 1, batch: 2, length: 65, heads: 2, headSize: 64 },
   { models: 1, batch: 1, length: 97, heads: 1, headSize: 34 },
-  { models: 1, batch: 1, length: 129, heads: 2, headSize: 32 },
 ];
 
 Deno.test("attention as workgroup gives the same bits with blocks of 32 rows and of 64, with q kept and read again", async () => {

@@ -175,7 +175,9 @@ for (const { form, on } of FORMS) {
     Deno.test(`matmul() as ${form} with tail ${tail} equals its reference at edge shapes`, async () => {
       for (const shape of tail === "none" ? SHAPES : FEW_SHAPES) await check(on, shape, tail, false);
     });
+  }
 
+  for (const tail of ["none", "bias_residual"] as const) {
     Deno.test(`matmul() as ${form} with tail ${tail} accumulates, and reads and writes at offsets, strides and gaps`, async () => {
       for (const shape of FEW_SHAPES) await check(on, shape, tail, true, apart);
       await check(on, SHAPES[3], tail, false, apart);
@@ -196,8 +198,8 @@ for (const { form, on } of FORMS) {
   Deno.test(`matmul() as ${form} of bf16 equals its reference, in bf16`, async () => {
     for (const tail of TAILS) {
       for (const shape of FEW_SHAPES) await check(on, shape, tail, false, apart, "bf16");
-      await check(on, FEW_SHAPES[0], tail, true, undefined, "bf16");
     }
+    await check(on, FEW_SHAPES[0], "none", true, undefined, "bf16");
   });
 
   Deno.test(`matmul() as ${form} rounds b to bf16 as it reads it where told so, and mixes storages`, async () => {
@@ -386,7 +388,6 @@ for (const { on } of TILED) {
       const shape of [
         { models: 2, m: 67, n: 6, k: 35 },
         { models: 1, m: 129, n: 131, k: 16 },
-        { models: 1, m: 33, n: 65, k: 7 },
       ]
     ) {
       const { models, m, n, k } = shape;

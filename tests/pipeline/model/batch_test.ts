@@ -50,16 +50,6 @@ Deno.test("shiftTargets() counts every row's span alone, in the mean over the sp
   assertEquals(result.predicted, [3, 1]);
 });
 
-Deno.test("shiftTargets() counts whole rows where there are no spans", () => {
-  const [tokens, lengths] = [[1, 2, 3, 4, 5, 6, 9, 9, 8, 8, 8, 8], [4, 2, 0]];
-  for (const sum of [false, true]) {
-    assertEquals(
-      shift(tokens, lengths, 1, 4, sum, lengths.map(wholeSpan)),
-      shift(tokens, lengths, 1, 4, sum),
-    );
-  }
-});
-
 Deno.test("shiftTargets() refuses a span beyond its row's real tokens", () => {
   const spans = [wholeSpan(3), { begin: 1, end: 3 }];
   assertThrows(

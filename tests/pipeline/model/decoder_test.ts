@@ -148,7 +148,7 @@ Deno.test("read() gives the same bits however a text is cut, with the kernels of
 });
 
 Deno.test("continueTokens() greedily takes the likeliest token of the f64 reference, 200 times", async () => {
-  await together([1, 2, M - 1, M, M + 1], async (length) => {
+  await together([1, M], async (length) => {
     const settings = { temperature: 0, maxNewTokens: 200, eos: NEVER };
     const { values, end } = await continued(length, settings);
     assertEquals([values.length, end], [200, "length"]);
@@ -166,7 +166,7 @@ Deno.test("continueTokens() greedily takes the likeliest token of the f64 refere
 });
 
 Deno.test("continueTokens() gives the same 200 tokens with the cache as without it, up to the context", async () => {
-  await together([1, 2, M - 1, M, M + 1, config.context - 3, config.context], async (length) => {
+  await together([1, M, config.context - 3, config.context], async (length) => {
     const settings = { temperature: 1.2, topP: 0.98, maxNewTokens: 200, eos: NEVER, seed: length };
     const [kept, again] = await together(
       [true, false],
@@ -225,7 +225,7 @@ Deno.test("continueTokens() ends at EOS, which is no part of the text, and never
 });
 
 /** Texts of 1 to 20 tokens, and what an f64 model says after each of their tokens. */
-const TEXTS = [...randomIntegers(16, 20, "lengths")].map((length, i) => {
+const TEXTS = [...randomIntegers(8, 20, "lengths")].map((length, i) => {
   const tokens = randomIntegers(length + 1, config.vocabulary, `text ${i}`);
   return { tokens, expected: logitsReference(config, weights, [...tokens]) };
 });
@@ -283,7 +283,7 @@ async function beside(
       decoder.clear(slot);
     });
   }
-  assert(together > 5, `${together} calls`);
+  assert(together > 2, `${together} calls`);
   decoder.close();
 }
 
@@ -320,7 +320,7 @@ async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
 
 for (const kernel of ["attention", "matmul", "rows"] as const) {
   for (const { form, on } of await formsOf(kernel)) {
-    for (const dtype of DTYPES) {
+    for (const dtype of kernel === "matmul" ? DTYPES : ["f32"] as const) {
       Deno.test(`read() gives a sequence the same bits alone and beside others, ${kernel}=${form} of ${dtype}`, async () => {
         await checkCompany(on, dtype, `${kernel}=${form} of ${dtype}`);
       });

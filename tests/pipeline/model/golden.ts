@@ -41,12 +41,12 @@ const DEVICES: { what: string; gpu: Gpu }[] = [
     ? []
     : [{ what: ", with the kernels for GPUs", gpu: await openGpu({ variants: VARIANTS.gpu }) }],
 ];
-/** Every form of kernels with every dtype. */
-export const FORMS: { what: string; gpu: Gpu; dtype: Dtype; tolerances: Tolerances }[] = [
+/** Every form of kernels with every dtype. Those that are not the adapter's own take long to compile: `own` tells them apart. */
+export const FORMS: { what: string; own: boolean; gpu: Gpu; dtype: Dtype; tolerances: Tolerances }[] = [
   ...DEVICES.map((device) => ({ ...device, dtype: "f32" as const, tolerances: SINGLE })),
   ...f16 ? [{ what: ", with those in f16", gpu: f16, dtype: "f32" as const, tolerances: HALF }] : [],
   ...DEVICES.map((device) => ({ ...device, dtype: "bf16" as const, tolerances: BF16 })),
-];
+].map((form) => ({ ...form, own: form.gpu === own }));
 
 /** Throws unless two numbers agree to a relative tolerance. */
 export function assertClose(actual: number, expected: number, tolerance: number, what: string) {

@@ -99,15 +99,6 @@ for (const { form, on } of FORMS) {
   });
 }
 
-Deno.test("createScorer() sums over prefixes of more rows than it reads back at once", async () => {
-  const rows = sequences(5000);
-  const few = { tokens: rows.tokens.slice(4090 * STRIDE), lengths: rows.lengths.slice(4090) };
-  const more = { batch: 600, length: 3, models: [MODELS[0]], prefixes: [2, 3] };
-  const all = await score(rows, more);
-  assertEquals(all.length, 10_000);
-  assertSameBits(all.slice(2 * 4090), await score(few, more));
-});
-
 Deno.test("createScorer() refuses prefixes that do not ascend to the length", () => {
   for (const prefixes of [[0], [3, 3], [5, 4], [2, STRIDE + 1], [1.5]]) {
     const error = assertThrows(
@@ -116,32 +107,6 @@ Deno.test("createScorer() refuses prefixes that do not ascend to the length", ()
     );
     assertMatch(error.message, /prefixes must ascend from 1 to the length, 12: number [01] is [\d.]+$/);
   }
-});
-
-Deno.test("createScorer() gives the same bits for any batch size", async () => {
-  const rows = sequences(10);
-  const expected = await score(rows, { batch: 1 });
-  for (const batch of [2, 3, 7, 10, 16]) {
-    assertSameBits(await score(rows, { batch }), expected, `batches of ${batch}`);
-  }
-});
-
-Deno.test("createScorer() gives a sequence the same bits wherever it stands", async () => {
-  const { tokens, lengths } = sequences(10);
-  const expected = await score({ tokens, lengths });
-  const order = [3, 9, 0, 7, 5, 1, 8, 2, 6, 4];
-  const moved = {
-    tokens: Uint32Array.from(order.flatMap((row) => [...tokens.subarray(row * STRIDE, (row + 1) * STRIDE)])),
-    lengths: Uint32Array.from(order, (row) => lengths[row]),
-  };
-  const actual = await score(moved);
-  order.forEach((row, place) => {
-    assertSameBits(
-      actual.slice(place * 3, place * 3 + 3),
-      expected.slice(row * 3, row * 3 + 3),
-      `row ${row}`,
-    );
-  });
 });
 
 Deno.test("createScorer() gives a model the same bits alone, in a bank, and in a bank split by a binding limit", async () => {

@@ -201,17 +201,6 @@ Deno.test("createTrainer() lets padding change no bit of losses, gradients and w
   assertSameRuns(await train(padded), await train(BATCHES), "other padding");
 });
 
-Deno.test("createTrainer() gives longer padding the same losses and gradients", async () => {
-  const wider = BATCHES.map(({ tokens, lengths }) => {
-    const wide = new Uint32Array(lengths.length * 16).fill(5);
-    lengths.forEach((_, i) => wide.set(tokens.subarray(i * 9, (i + 1) * 9), i * 16));
-    return { tokens: wide, lengths };
-  }).slice(0, 1);
-  const [long, short] = [await train(wider, { length: 16 }), await train(BATCHES.slice(0, 1))];
-  assertClose(long.results[0].loss, short.results[0].loss, { atol: 0, rtol: 1e-6 });
-  long.gradients.forEach((tensors, i) => assertCloseTensors(tensors, short.gradients[i], 1e-5));
-});
-
 Deno.test("createTrainer() gives the whole batch's losses and gradients from micro-batches", async () => {
   const whole = await train(BATCHES);
   for (const microBatch of [1, 2]) {
@@ -406,24 +395,6 @@ Deno.test("Trainer.close() frees all its memory", () => {
   assertEquals(trainer.models, 3);
   trainer.close();
   assertEquals(trainer.bytes, 0);
-});
-
-Deno.test("createTrainer() starts no two models alike where their weights differ", async () => {
-  const { results: [{ loss }] } = await train(BATCHES.slice(0, 1));
-  assertEquals(new Set(loss).size, 3);
-  const same = batchOf(BATCHES[0], 3, 0);
-  const repeated = {
-    tokens: Uint32Array.from([...same.tokens, ...same.tokens, ...same.tokens]),
-    lengths: Uint32Array.from([...same.lengths, ...same.lengths, ...same.lengths]),
-  };
-  const alike = await train([repeated], { start: [START[0], START[0], START[0]] });
-  assertEquals(new Set(alike.results[0].loss).size, 1);
-  for (const i of [1, 2]) assertSameTensors(alike.weights[i], alike.weights[0], `copy ${i}`);
-  assertSameBits(
-    Float32Array.from(alike.results[0].norm.subarray(1)),
-    alike.results[0].norm.slice(0, 2),
-    "norms",
-  );
 });
 
 Deno.test("createTrainer() trains to the same bits where a GPU splits long sums, in the memory that is predicted", async () => {

@@ -1,14 +1,6 @@
-import { assertEquals } from "@std/assert";
 import { padded } from "../../../../kernels/device/matrix.ts";
 import { createBank, parameterOf } from "../../../../pipeline/model/parameters.ts";
-import {
-  LAYER_NORM_EPSILON,
-  linear,
-  linearParameters,
-  matrixOf,
-  norm,
-  normParameters,
-} from "../../../../pipeline/model/sublayers/parts.ts";
+import { LAYER_NORM_EPSILON, linear, norm } from "../../../../pipeline/model/sublayers/parts.ts";
 import type { Pass } from "../../../../pipeline/model/sublayers/sublayer.ts";
 import { planTransposes } from "../../../../pipeline/model/transformer.ts";
 import { assertClose, gpu, random } from "../../../kernels/support.ts";
@@ -16,21 +8,6 @@ import { anyWeights } from "../support.ts";
 
 const CONFIG = { vocabulary: 7, hidden: 6, layers: 1, heads: 1, context: 4 };
 const PREFIX = "gpt_neox.layers.0";
-
-Deno.test("normParameters() and linearParameters() put a bias after its weight", () => {
-  assertEquals(normParameters("n", 6), [
-    { name: "n.weight", shape: [6], initial: "ones" },
-    { name: "n.bias", shape: [6], initial: "zeros" },
-  ]);
-  assertEquals(linearParameters("l", 8, 6, "residual"), [
-    { name: "l.weight", shape: [8, 6], initial: "residual" },
-    { name: "l.bias", shape: [8], initial: "zeros" },
-  ]);
-});
-
-Deno.test("matrixOf() pads rows to vec4s", () => {
-  assertEquals(matrixOf(gpu.empty, 5, 6), { buffer: gpu.empty, stride: 8, model: 40 });
-});
 
 Deno.test("norm() and linear() compute what their names say of every model and row, in f64 to the last few bits of f32", async () => {
   const { hidden } = CONFIG;
