@@ -109,3 +109,13 @@ export function withNeeds(graph: readonly Node[], wanted: (node: Node) => boolea
   }
   return graph.filter(({ name }) => taken.has(name));
 }
+
+const GIVEN: Maker = {
+  stage: "given",
+  make: () => Promise.reject(new Error("a node that is given is never made")),
+};
+
+/** A node that must be there as it is, whatever it was made of. */
+export function givenNode(name: string): Node {
+  return { name, needs: [], settings: {}, revision: 0, maker: GIVEN, given: true };
+}

@@ -45,6 +45,7 @@ import { createTogether } from "../training/together.ts";
 import { routingOf, type TrainResult } from "../stages/training_result.ts";
 import { type Target, targetSettings, type TrainingText } from "./targets.ts";
 import { drawing, type NeededFile, openNeeded, readRows } from "./token_rows.ts";
+import { TEST, TRAIN } from "./tokenize.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
 
 /** Version of what training makes of the same inputs. */
@@ -89,6 +90,15 @@ export const partFiles = (part: string): TrainingFiles => ({
       names.filter((name) => name.startsWith(`${side}-`)).map((file) => ({ need: part, file }));
     return { train: of("train"), test: of("test") };
   },
+});
+
+/** Lists the sequences of all text, by the nodes of its blocks' tokens. */
+export const textFiles = (tokens: readonly string[]): TrainingFiles => ({
+  needs: tokens.map((name) => `${name}:t`),
+  files: () => ({
+    train: tokens.map((need) => ({ need, file: TRAIN })),
+    test: tokens.map((need) => ({ need, file: TEST })),
+  }),
 });
 
 /** Makes the nodes of models. They share a maker, so those that are ready together can be trained as a bank. */

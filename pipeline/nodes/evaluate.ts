@@ -1,0 +1,194 @@
+/**
+ * Evaluates the mixture of a run on its held-out sequences: a node for the scores of every model, and one that puts them together.
+ *
+ *     evaluation/expert-02/   nll.f32: the NLL of every held-out sequence, f32, little endian, nats
+ *     evaluation/result/      evaluation.json, evaluation.arrow
+ *
+ * @module
+ */
+
+import { revisionOf } from "../../kernels/device/variants.ts";
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import type { Baseline } from "../evaluation/baselines.ts";
+import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
+import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluate.ts";
+import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
+import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
+import { givenNode, type Maker, type Making, type Node, type Work } from "../graph/node.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
+import { readShards } from "../rows/arrow.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import { Vouched } from "../run/vouched.ts";
+import { openMixture } from "../serving/mixture.ts";
+import type { ModelName } from "../serving/models.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { PARTITIONER } from "./learn.ts";
+import type { Target } from "./targets.ts";
+import { TEST } from "./tokenize.ts";
+import { TOKENIZER } from "./tokenizer.ts";
+
+/** Name of the stage. */
+export const EVALUATE = "evaluate";
+
+/** Name of the node of the result. */
+export const EVALUATION = "evaluation/result";
+const [RESULT, DOCUMENTS, NLL] = ["evaluation.json", "evaluation.arrow", "nll.f32"];
+
+/** What of an evaluation is chosen beyond the settings of the run. */
+export type EvaluationChoices =
+  & Pick<
+    EvaluateOptions,
+    | "resamples"
+    | "mix"
+    | "routingTemperature"
+    | "reroute"
+    | "fallback"
+    | "margin"
+    | "routeLengths"
+    | "trained"
+  >
+  & { routeBy?: string };
+
+/** What an evaluation reads. */
+export interface EvaluationOf {
+  configuration: Configuration;
+  /** Names of the nodes of all blocks' tokens, in order. */
+  tokens: readonly string[];
+  /** The models that are trained. */
+  models: readonly Target[];
+}
+
+const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
+const scoresOf = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
+
+/** Makes the nodes of an evaluation, after the nodes that it is given. */
+export function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Node[] {
+  const { configuration, tokens, models } = of;
+  const { prefix, seed, routers } = configuration;
+  const test = tokens.map((name) => `${name}:${TEST}`);
+  const partitioner = routers === "" ? [PARTITIONER] : [];
+  const given = [TOKENIZER, ...tokens, ...partitioner, ...models.map(({ node }) => node)].map(givenNode);
+  // Another adapter rounds differently, but whoever scored first is believed.
+  const scorer: Maker = {
+    stage: EVALUATE,
+    make: async ([making], work) => [await scoreNode(making, work, of)],
+  };
+  const whole: Maker = {
+    stage: EVALUATE,
+    make: async ([making], work) => [await evaluateNode(making, work, of, choices)],
+  };
+  const { resamples = RESAMPLES, ...several } = choices;
+  const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models; // mixes need single tokens
+  return [
+    ...given,
+    ...passes.map((model): Node => ({
+      name: scoresOf(model),
+      needs: [...test, `${model.node}:model.safetensors`, TOKENIZER],
+      settings: {},
+      revision: 1,
+      maker: scorer,
+    })),
+    {
+      name: EVALUATION,
+      needs: [
+        ...test,
+        ...partitioner,
+        ...passes.map(scoresOf),
+        ...models.map(({ node }) => `${node}:model.safetensors`),
+      ],
+      settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...several },
+      links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
+      revision: 3,
+      maker: whole,
+    },
+  ];
+}
+
+/** Opens the mixture of a run, and its held-out sequences. */
+async function open(
+  { path, manifest }: Making,
+  { run, gpu }: Work,
+  { configuration: { routers }, tokens }: EvaluationOf,
+) {
+  const shards = tokens.map((name) => `${path(name)}/${TEST}`);
+  const vouched = new Vouched();
+  for (const name of tokens) vouched.add(path(name), { [TEST]: manifest(name).files[TEST] });
+  const partitioner = routers || `${run}/${PARTITIONER}`;
+  return {
+    mixture: await openMixture({ run, partitioner, models: 1, vouched, gpu: await gpu() }),
+    rows: () => readShards(shards, vouched),
+    sequences: tokens.reduce((sum, name) => sum + Number(manifest(name).result.testSequences), 0),
+  };
+}
+
+async function scoreNode(making: Making, work: Work, of: EvaluationOf): Promise<Record<string, unknown>> {
+  const model = of.models.find((model) => scoresOf(model) === making.node.name)!;
+  const { mixture, rows, sequences } = await open(making, work, of);
+  const { adapter, variants } = await work.gpu();
+  const { entries: vocabulary, tokenizer } = making.manifest(TOKENIZER).result as {
+    entries: number;
+    tokenizer: string;
+  };
+  let done = 0;
+  const onRows = (rows: number) =>
+    work.emit({ type: "progress", stage: EVALUATE, done: done += rows, total: sequences, unit: "sequences" });
+  const { nll } = await scoreModel(modelName(model), { mixture, open: rows, onRows, signal: work.signal }, {
+    ...{ tokenizer, vocabulary, sequenceLength: of.configuration.sequenceLength },
+  }).finally(() => mixture.close());
+  making.wrote(NLL, await writeAtomic(`${making.folder}/${NLL}`, new Uint8Array(nll.buffer)));
+  return { sequences: nll.length, adapter, variants: { ...variants, ...revisionOf(variants) } };
+}
+
+async function evaluateNode(
+  making: Making,
+  work: Work,
+  of: EvaluationOf,
+  { routeBy, ...choices }: EvaluationChoices,
+): Promise<Record<string, unknown>> {
+  const { run, emit, signal } = work;
+  const { prefix, seed } = of.configuration;
+  const { mixture, rows, sequences: all } = await open(making, work, of);
+  if (all === 0) {
+    mixture.close();
+    throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
+      where: run,
+      remedy: say`partition again with a larger ${setting("holdout")}`,
+    });
+  }
+  const other = routeBy === undefined
+    ? undefined
+    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
+  const baselines = of.models.filter(({ expert }) => expert === undefined).map(({ name }) =>
+    name as Baseline
+  );
+  let scores: DocumentScores;
+  const evaluation = await evaluate({
+    ...choices,
+    ...{ mixture, routeBy: other, prefix, seed, baselines, signal, open: rows },
+    known: (name) => knownScores(making, of, name),
+    onProgress: (done) => emit({ type: "progress", stage: EVALUATE, done, unit: "sequences" }),
+    onDocuments: (found) => scores = found,
+    onWarning: (message: Text) => emit({ type: "warning", message }),
+  }).finally(() => {
+    other?.close();
+    mixture.close();
+  });
+  const { documents, sequences, tokens } = evaluation;
+  making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, scores!, evaluation));
+  making.wrote(RESULT, await writeAtomic(`${making.folder}/${RESULT}`, jsonText(evaluation)));
+  return { documents, sequences, tokens };
+}
+
+/** Reads what the node of a model found; undefined where there is none. */
+async function knownScores(
+  making: Making,
+  { models }: EvaluationOf,
+  name: ModelName,
+): Promise<ModelScores | undefined> {
+  const model = models.find((model) => modelName(model) === name)!;
+  if (!making.node.needs.includes(scoresOf(model))) return undefined;
+  const bytes = await Deno.readFile(`${making.path(scoresOf(model))}/${NLL}`);
+  const { config, notes } = await loadCheckpointConfig(making.path(model.node));
+  return { config, notes, nll: new Float32Array(bytes.buffer) };
+}
