@@ -15,13 +15,12 @@ import { exists } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { TRAIN_RESULT, type TrainResult } from "../stages/training_result.ts";
-import { INDEX } from "./documents.ts";
 import { evaluateNodes, type EvaluationChoices } from "./evaluate.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { partOf } from "./split.ts";
 import { allTargets, type Target } from "./targets.ts";
-import { tokensOf } from "./tokenize.ts";
-import { TOKENIZER } from "./tokenizer.ts";
+import { SEQUENCES, tokensOf } from "./tokenize.ts";
+import { TOKENIZER } from "./places.ts";
 import { partFiles, textFiles, trainNodes, type TrainOptions } from "./train.ts";
 
 /** Where models are trained, and how. */
@@ -89,14 +88,14 @@ export async function evaluateRun(
   });
 }
 
-const INDEXED = v.object({ blocks: v.array(v.object({ name: v.string() })) });
+const LISTED = v.object({ blocks: v.array(v.string()) });
 
 /** Lists the nodes of all tokens of a run, in order, without a look at its text. */
 export async function tokensOfRun(run: string): Promise<string[]> {
-  const index = await readManifest(`${run}/${INDEX}`);
-  if (index) return conform(INDEXED, index.settings).blocks.map(tokensOf);
+  const list = await readManifest(`${run}/${SEQUENCES}`);
+  if (list) return conform(LISTED, list.settings).blocks.map((name) => tokensOf({ name }));
   throw new InputError(`Cannot read the tokens of "${run}" as its text must be there as tokens: it is not`, {
-    where: `${run}/${INDEX}`,
+    where: `${run}/${SEQUENCES}`,
     remedy: say`run ${task("partition", { run })} first`,
   });
 }
