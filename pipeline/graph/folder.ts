@@ -6,7 +6,7 @@
  */
 
 import { dirname, join, relative } from "node:path";
-import { entriesOf, isFolder, isMissing, refuseLink, removeIfThere, writeError } from "../run/files.ts";
+import { entriesOf, isFolder, isMissing, refuseLink, removeIfThere, writing } from "../run/files.ts";
 import { type FileNote, findDamage, type Manifest, readManifest, writeManifest } from "./manifest.ts";
 import { type Making, type Node, splitNeed } from "./node.ts";
 import type { Walk } from "./walk.ts";
@@ -30,11 +30,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
   const { key } = await walk.of(node);
   const folder = `${run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
   for (let above = node.name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
-  try {
-    await Deno.mkdir(folder, { recursive: true });
-  } catch (error) {
-    throw writeError(folder, error);
-  }
+  await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
   return {
     ...{ node, folder, key: key! },
     scratch: scratchPath(run, node.name, key!),
@@ -50,7 +46,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
  */
 export async function publish(run: string, name: string, folder: string, { key }: Manifest): Promise<void> {
   const place = `${run}/${name}`;
-  try {
+  await writing(place, async () => {
     await Deno.mkdir(dirname(place), { recursive: true });
     for (let tries = 0;; tries++) {
       try {
@@ -69,9 +65,7 @@ export async function publish(run: string, name: string, folder: string, { key }
       });
       await removeFolder(old);
     }
-  } catch (error) {
-    throw writeError(place, error);
-  }
+  });
 }
 
 /**
@@ -90,15 +84,22 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
       continue;
     }
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
-    for (const name of Object.keys(manifest.files)) {
-      await Deno.mkdir(dirname(`${folder}/${name}`), { recursive: true });
-      await Deno.link(`${from}/${name}`, `${folder}/${name}`)
-        .catch(() => Deno.copyFile(`${from}/${name}`, `${folder}/${name}`));
+    try {
+      for (const name of Object.keys(manifest.files)) {
+        const to = `${folder}/${name}`;
+        await writing(to, async () => {
+          await Deno.mkdir(dirname(to), { recursive: true });
+          await Deno.link(`${from}/${name}`, to).catch(() => Deno.copyFile(`${from}/${name}`, to));
+        });
+      }
+      const { made, ...known } = manifest;
+      const linked = await writeManifest(folder, known, { ...made, from: run });
+      await publish(walk.run, node.name, folder, linked);
+      return linked;
+    } catch (error) {
+      await removeFolder(folder);
+      throw error;
     }
-    const { made, ...known } = manifest;
-    const linked = await writeManifest(folder, known, { ...made, from: run });
-    await publish(walk.run, node.name, folder, linked);
-    return linked;
   }
   return null;
 }
@@ -181,12 +182,10 @@ export async function linkFile(run: string, place: string, target: string): Prom
   const info = await Deno.lstat(path).catch(() => null);
   if (info?.isSymlink && await Deno.readLink(path) === to) return;
   const aside = join(run, PARTIAL, `${flat(place)}~${crypto.randomUUID()}`);
-  try {
+  await writing(path, async () => {
     if (info && !info.isSymlink && !info.isFile) throw new Deno.errors.IsADirectory();
     await Deno.mkdir(dirname(aside), { recursive: true });
     await Deno.symlink(to, aside);
     await Deno.rename(aside, path);
-  } catch (error) {
-    throw writeError(path, error);
-  }
+  });
 }

@@ -125,7 +125,7 @@ async function silence(run: string, path: string): Promise<number> {
     return Number(now.mtime) - Number(then.mtime);
   } catch (error) {
     if (isMissing(error)) return Infinity;
-    throw error;
+    throw writeError(probe, error);
   } finally {
     await Deno.remove(probe).catch(() => {});
   }
