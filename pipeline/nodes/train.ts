@@ -12,6 +12,7 @@ import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { revisionOf } from "../../kernels/device/variants.ts";
 import { InputError, RunError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { besideMixture, costApart, type TrainingCost } from "../cost/beside_mixture.ts";
@@ -23,9 +24,11 @@ import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
+import { identifyPartitioner } from "../partition/partitioners.ts";
 import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { byNumber, entriesOf, removeIfThere, sha256, writeAtomic, writing } from "../run/files.ts";
+import { vouchedFiles } from "../run/manifest.ts";
 import { measuredDevices } from "../run/measured.ts";
 import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
@@ -104,12 +107,16 @@ export const textFiles = (tokens: readonly string[]): TrainingFiles => ({
 });
 
 /** Makes the nodes of models. They share a maker, so those that are ready together can be trained as a bank. */
-export function trainNodes(
+export async function trainNodes(
   configuration: Configuration,
   targets: readonly { target: Target; text: TrainingFiles }[],
   options: TrainOptions = {},
-): Node[] {
+): Promise<Node[]> {
   const { trial, together = 1 } = options;
+  const { init, routers } = configuration;
+  const start = init === "" ? {} : { init: (await loadCheckpoint(init, await vouchedFiles(init))).sha256 };
+  const isPriced = routers !== "" && targets.some(({ target }) => target.tellsCost);
+  const cost = isPriced ? { routers: (await identifyPartitioner(routers)).sha256 } : {};
   const maker = new TrainMaker(configuration, options);
   return targets.map(({ target, text }) => {
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
@@ -117,7 +124,12 @@ export function trainNodes(
     return {
       name,
       needs: [...text.needs, TOKENIZER],
-      settings: { ...targetSettings(target, configuration), ...trial },
+      settings: {
+        ...targetSettings(target, configuration),
+        ...start,
+        ...target.tellsCost ? cost : {},
+        ...trial,
+      },
       revision: TRAINING_REVISION,
       maker: together > 1 ? maker : maker.alone(target.name),
     };
