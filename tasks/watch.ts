@@ -3,8 +3,9 @@
  *
  *   deno task watch --run runs/a
  */
+import { InputError, say, setting } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
+import { missingOf, openTrainings, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { openScreen, pause } from "./screen.ts";
@@ -16,6 +17,7 @@ export const TASK = await defineTask({
   options: {
     ...RUN,
     once: field.flag({ help: "look once and end; so does --json" }),
+    follow: field.flag({ help: "go on when the run's trainings are complete" }),
     every: field.number({
       min: 0.1,
       max: 86_400,
@@ -23,7 +25,13 @@ export const TASK = await defineTask({
     }),
   },
   run: async ({ options, signal, print }) => {
-    const { run, once, json } = options;
+    const { run, once, json, follow } = options;
+    if (follow && (once || json)) {
+      const other = setting(once ? "once" : "json");
+      throw new InputError(
+        say`Cannot watch as only one of ${setting("follow")} and ${other} may be given: both are`,
+      );
+    }
     const trainings = await openTrainings(run);
     if (once || json) {
       const now = await trainings.read();
@@ -44,6 +52,7 @@ export const TASK = await defineTask({
           told.set(model, key);
           console.log(`${new Date().toISOString().slice(0, 19)}Z ${trainingLine(training)}`);
         }
+        if (!follow && await isComplete(run, now)) break;
         await pause(every, signal);
       }
     } finally {
@@ -53,3 +62,10 @@ export const TASK = await defineTask({
     signal.throwIfAborted();
   },
 }, import.meta);
+
+/** Whether nothing is at work, and everything is trained that `submit` would train. */
+async function isComplete(run: string, now: readonly Training[]): Promise<boolean> {
+  if (now.some(({ state }) => state === "training")) return false;
+  const jobs = await planJobs({ run, ...await readJobPlan(run) });
+  return jobs.every((job) => !job.trains || missingOf(job).length === 0);
+}
