@@ -5,11 +5,12 @@
  */
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { missingOf, openTrainings, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
+import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { openScreen, pause } from "./screen.ts";
-import { trainingLine, watchText } from "./watch_text.ts";
+import { isTrained } from "./slurm_view.ts";
+import { newLines, watchText } from "./watch_text.ts";
 
 export const TASK = await defineTask({
   name: "watch",
@@ -45,14 +46,8 @@ export const TASK = await defineTask({
       while (!signal.aborted) {
         now = await trainings.read();
         screen?.show(watchText(run, now, screen.size()));
-        for (const training of screen ? [] : now) {
-          const { model, state, step } = training;
-          const key = `${state} ${step}`;
-          if (told.get(model) === key || state === "waiting" && !told.has(model)) continue;
-          told.set(model, key);
-          console.log(`${new Date().toISOString().slice(0, 19)}Z ${trainingLine(training)}`);
-        }
-        if (!follow && await isComplete(run, now)) break;
+        for (const line of screen ? [] : newLines(now, told)) console.log(line);
+        if (!follow && await isTrained(run, now)) break;
         await pause(every, signal);
       }
     } finally {
@@ -62,10 +57,3 @@ export const TASK = await defineTask({
     signal.throwIfAborted();
   },
 }, import.meta);
-
-/** Whether nothing is at work, and everything is trained that `submit` would train. */
-async function isComplete(run: string, now: readonly Training[]): Promise<boolean> {
-  if (now.some(({ state }) => state === "training")) return false;
-  const jobs = await planJobs({ run, ...await readJobPlan(run) });
-  return jobs.every((job) => !job.trains || missingOf(job).length === 0);
-}
