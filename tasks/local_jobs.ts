@@ -119,6 +119,7 @@ async function runTask(
   signal: AbortSignal,
 ): Promise<number> {
   const child = startDeno(args);
+  const callOff = endWithThis(child.pid);
   const end = () => {
     try {
       child.kill("SIGTERM");
@@ -139,8 +140,23 @@ async function runTask(
   } finally {
     await child.status;
     signal.removeEventListener("abort", end);
+    await callOff();
   }
   return (await child.status).code;
+}
+
+/**
+ * Has a process end when this one does, by `kill -9` too: a shell waits for a line that only this process can write, and where
+ * it reads the end of the pipe instead it ends the other. Returns what calls the shell off.
+ */
+function endWithThis(pid: number): () => Promise<unknown> {
+  const args = ["-c", `trap "" INT TERM HUP; read -r _ || kill -TERM ${pid}`];
+  const streams = { stdin: "piped", stdout: "null", stderr: "null" } as const;
+  const shell = new Deno.Command("sh", { args, ...streams, env: NO_LIBRARIES }).spawn();
+  return async () => {
+    await ReadableStream.from([new TextEncoder().encode("\n")]).pipeTo(shell.stdin);
+    await shell.status;
+  };
 }
 
 /** Makes a log and locks it at once: that tells others that the process has not ended. */
