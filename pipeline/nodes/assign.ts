@@ -155,7 +155,8 @@ async function assignBlocks(
     { length: experts },
     (_, e) => expert.reduce((sum, chosen) => sum + Number(chosen === e), 0),
   );
-  return { sequences: train.count, loads, ...proof ? { proof } : {} };
+  const { costs } = train.lineage as Lineage;
+  return { sequences: train.count, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
 }
 
 /** Learns prices on a sample, by which new text can be assigned as this is. */
