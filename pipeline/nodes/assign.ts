@@ -43,7 +43,7 @@ export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "exper
 /** Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given. */
 export function assignmentPlace(
   { name }: Pick<Block, "name">,
-  prices?: Prices,
+  prices?: Prices | boolean,
 ): { node: string; file: (side: "train" | "test") => string } {
   return prices
     ? { node: `assignments/${name}`, file: (side) => `${side}.arrow` }
