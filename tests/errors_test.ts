@@ -97,11 +97,9 @@ Deno.test("missing or empty input is named", () =>
       2,
       "standard input",
     );
-    assertFails(
-      await task("partition", ["--run", `${folder}/third`, "--input", folder]),
-      2,
-      "it is a folder",
-    );
+    await Deno.mkdir(`${folder}/none`);
+    const none = ["--run", `${folder}/third`, "--input", `${folder}/none`];
+    assertFails(await task("partition", none), 2, "no file in it can be read");
   }));
 
 Deno.test("invalid JSON and invalid UTF-8 are named with their line", () =>

@@ -20,6 +20,7 @@ const ORDER = [
   "cost",
   "doctor",
   "stages",
+  "nodes",
   "report",
   "comparison",
   "reproduction",

@@ -9,9 +9,14 @@ async function withoutLock(folder: string): Promise<string> {
   const imports = Object.entries<string>(config.imports).map((
     [name, target],
   ) => [name, target.startsWith("./") ? new URL(target, `file://${ROOT}`).href : target]);
-  const { compilerOptions } = config;
+  const { compilerOptions, permissions } = config;
   const path = `${folder}/deno.json`;
-  const text = JSON.stringify({ imports: Object.fromEntries(imports), lock: false, compilerOptions });
+  const text = JSON.stringify({
+    imports: Object.fromEntries(imports),
+    lock: false,
+    compilerOptions,
+    permissions,
+  });
   await Deno.writeTextFile(path, text);
   return path;
 }

@@ -105,10 +105,13 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
 
 /** Removes the files of temporary nodes once everything that needs them is made. Their manifests stay, so that keys can be told. */
 export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<void> {
+  const users = new Map<string, Node[]>(
+    graph.filter(({ temporary }) => temporary).map(({ name }) => [name, []]),
+  );
+  for (const user of graph) for (const need of user.needs) users.get(splitNeed(need).name)?.push(user);
   for (const node of graph) {
     if (!node.temporary || (await walk.of(node)).state !== "made") continue;
-    const users = graph.filter(({ needs }) => needs.some((need) => splitNeed(need).name === node.name));
-    const states = await Promise.all(users.map(async (user) => (await walk.of(user)).state));
+    const states = await Promise.all(users.get(node.name)!.map(async (user) => (await walk.of(user)).state));
     if (!states.every((state) => state === "made" || state === "spent")) continue;
     for (const name of Object.keys(walk.manifest(node.name).files)) {
       await removeIfThere(`${walk.path(node.name)}/${name}`);

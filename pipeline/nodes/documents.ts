@@ -15,7 +15,7 @@ import { integers, strings } from "../rows/column_values.ts";
 import { openRows } from "../rows/random_access.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
-import { DOCUMENTS, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
+import { DOCUMENTS, SEQUENCES, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
 export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
@@ -155,7 +155,7 @@ export function partIndexNode(blocks: readonly Block[], prices?: Prices): Node {
   const places = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
   return {
     name: PART_INDEX,
-    needs: [INDEX, ...blocks.map((block) => `${tokensOf(block)}:t`), ...places],
+    needs: [INDEX, SEQUENCES, ...places],
     links: { [`partition/${DOCUMENTS}`]: DOCUMENTS },
     settings: {},
     revision: 1,

@@ -25,8 +25,8 @@ import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { PARTITIONER } from "./learn.ts";
 import type { Target } from "./targets.ts";
-import { TEST } from "./tokenize.ts";
-import { TOKENIZER } from "./tokenizer.ts";
+import { ALL_TEST, SEQUENCES, TEST } from "./tokenize.ts";
+import { TOKENIZER } from "./places.ts";
 
 /** Name of the stage. */
 export const EVALUATE = "evaluate";
@@ -66,9 +66,10 @@ const scoresOf = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
 export function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Node[] {
   const { configuration, tokens, models } = of;
   const { prefix, seed, routers } = configuration;
-  const test = tokens.map((name) => `${name}:${TEST}`);
   const partitioner = routers === "" ? [PARTITIONER] : [];
-  const given = [TOKENIZER, ...tokens, ...partitioner, ...models.map(({ node }) => node)].map(givenNode);
+  const given = [TOKENIZER, ...tokens, SEQUENCES, ...partitioner, ...models.map(({ node }) => node)].map(
+    givenNode,
+  );
   // Another adapter rounds differently, but whoever scored first is believed.
   const scorer: Maker = {
     stage: EVALUATE,
@@ -84,7 +85,7 @@ export function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {})
     ...given,
     ...passes.map((model): Node => ({
       name: scoresOf(model),
-      needs: [...test, `${model.node}:model.safetensors`, TOKENIZER],
+      needs: [ALL_TEST, `${model.node}:model.safetensors`, TOKENIZER],
       settings: {},
       revision: 1,
       maker: scorer,
@@ -92,7 +93,7 @@ export function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {})
     {
       name: EVALUATION,
       needs: [
-        ...test,
+        ALL_TEST,
         ...partitioner,
         ...passes.map(scoresOf),
         ...models.map(({ node }) => `${node}:model.safetensors`),

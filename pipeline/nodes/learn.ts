@@ -19,8 +19,8 @@ import { OPTIMISER } from "../settings/optimiser.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignRound, drawRound, readRoundLines, readState, roundNode, roundNodes, START } from "./rounds.ts";
 import { openNeeded } from "./token_rows.ts";
-import { type SourceCounts, tokensOf, TRAIN } from "./tokenize.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
+import { ALL_TRAIN, type SourceCounts, tokensOf, TRAIN } from "./tokenize.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 
 /** Name of the stage. */
 export const LEARN = "train-routers";
@@ -41,7 +41,6 @@ export function learnNodes(configuration: Configuration, blocks: readonly Block[
   ];
 }
 
-const tokenNeeds = (blocks: readonly Block[]) => blocks.map((block) => `${tokensOf(block)}:${TRAIN}`);
 const tokenFiles = (blocks: readonly Block[]) =>
   blocks.map((block) => ({ need: tokensOf(block), file: TRAIN }));
 
@@ -69,7 +68,7 @@ function learnNode(
   };
   return {
     name,
-    needs: tokenNeeds(blocks),
+    needs: [ALL_TRAIN],
     settings: { partitioner: kind.kind, ...settings },
     revision: kind.revision,
     maker,
@@ -94,7 +93,7 @@ function routersNode(configuration: Configuration, blocks: readonly Block[], wit
   const last = Array.from({ length: experts }, (_, router) => roundNode(rounds, router));
   return {
     name: PARTITIONER,
-    needs: [TOKENIZER, ...tokenNeeds(blocks), ...withStart ? [START] : [], ...last],
+    needs: [TOKENIZER, ALL_TRAIN, ...withStart ? [START] : [], ...last],
     settings: {
       partitioner: "em",
       experts,

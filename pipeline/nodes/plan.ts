@@ -15,7 +15,7 @@ import { scoreNodes } from "./score.ts";
 import { splitNodes } from "./split.ts";
 import { takeDocuments, takeTokens } from "./take.ts";
 import { type GivenText, lookAtText, type Text } from "./text.ts";
-import { tokenizeNodes } from "./tokenize.ts";
+import { sequencesNode, tokenizeNodes } from "./tokenize.ts";
 import { tokenizerNode } from "./tokenizer.ts";
 
 /** The nodes of a run, and the text that they are of. */
@@ -53,6 +53,7 @@ export async function planPartition(
     tokenizer,
     ...tokens ? [tokens] : [],
     ...tokenizeNodes(configuration, text, blocks, tokens ?? documents),
+    sequencesNode(blocks),
     indexNode(blocks),
     ...configuration.routers === "" ? learnNodes(configuration, blocks) : [],
     ...await scoreNodes(configuration, blocks),

@@ -30,7 +30,7 @@ import { readJson } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
-import { tokensOf, TRAIN } from "./tokenize.ts";
+import { ALL_TRAIN, tokensOf, TRAIN } from "./tokenize.ts";
 
 const [STATE, SCORES, ROUND, ROUNDS] = [
   "state.safetensors",
@@ -72,7 +72,6 @@ export interface RoundsOfText {
 /** Makes the nodes of all rounds, after that of the clusters they begin with, if they do. */
 export function roundNodes(of: RoundsOfText): Node[] {
   const { experts, rounds, start, fixed } = of.configuration;
-  const tokens = of.blocks.map((block) => `${tokensOf(block)}:${TRAIN}`);
   const settings = {
     ...Object.fromEntries(SETTINGS.map((name) => [name, of.configuration[name]])),
     ...of.optimiser,
@@ -89,7 +88,7 @@ export function roundNodes(of: RoundsOfText): Node[] {
     return Array.from({ length: experts }, (_, router): Node => ({
       name: roundNode(round, router),
       needs: [
-        ...tokens,
+        ALL_TRAIN,
         ...start === "ctbm" && (round === 1 || fixed) ? [START] : [],
         ...round === 1 ? [] : Array.from({ length: experts }, (_, other) => roundNode(round - 1, other)),
       ],

@@ -12,6 +12,8 @@ import { readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, entriesOf, exists } from "../run/files.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
+import { EXPERTS } from "../settings/experts.ts";
+import { OPTIMISER } from "../settings/optimiser.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { presetOf } from "../settings/presets.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
@@ -36,8 +38,13 @@ export const NODE_FOLDERS = [
   ],
 ];
 
-/** Which settings are fixed once a folder is there. */
-const FIXED: [folder: string, names: readonly (keyof Configuration)[]][] = [
+/** What trained models are made with; each has a rate of its own besides. */
+const TRAINING = [...namesOf(EXPERTS, "denseRate", "denseStepsRate", "init"), ...namesOf(OPTIMISER)];
+
+/** Settings that are fixed once a folder is there. */
+type Fixed = [folder: string, names: readonly (keyof Configuration)[]];
+
+const FIXED: readonly Fixed[] = [
   ["tokens", [...namesOf(TEXT), ...namesOf(TOKENS, "shardSequences"), "seed"]],
   ["tokenizer", ["tokenizer", "vocabularySize", "tokenizerSample"]],
   ["rounds", [...namesOf(PARTITIONER), "seed"]],
@@ -45,6 +52,9 @@ const FIXED: [folder: string, names: readonly (keyof Configuration)[]][] = [
   ["scores", namesOf(ASSIGNMENT, "method", "chunk", "prices")],
   ["assignments", namesOf(ASSIGNMENT)],
   ["partition", [...namesOf(ASSIGNMENT), "shardSequences"]],
+  ...["experts", "dense", "dense-steps", "dense-compute", "switch"].map((
+    folder,
+  ): Fixed => [folder, TRAINING]),
 ];
 
 /** The settings that hold in a run, and what became of those that were given. */

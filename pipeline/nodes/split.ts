@@ -18,7 +18,7 @@ import { type Lineage, lineageOf } from "../rows/lineage.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
-import { tokensOf } from "./tokenize.ts";
+import { SEQUENCES, tokensOf } from "./tokenize.ts";
 
 /** Name of the stage. */
 export const SPLIT = "split";
@@ -40,7 +40,7 @@ export function splitNodes(configuration: Configuration, blocks: readonly Block[
   const places = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
   return Array.from({ length: experts }, (_, expert) => ({
     name: partOf(expert),
-    needs: [...blocks.map((block) => `${tokensOf(block)}:t`), ...places],
+    needs: [SEQUENCES, ...places],
     settings: { expert, experts, shardSequences, prefix: configuration.prefix },
     revision: 1,
     maker,

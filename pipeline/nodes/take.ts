@@ -15,7 +15,7 @@ import { takeByHash } from "../text/take.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
 import { type BlockDocument, hashText, readBlock, type Text } from "./text.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 
 /** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
 const CHARACTERS_PER_TOKEN = 6;

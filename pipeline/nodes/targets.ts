@@ -27,7 +27,7 @@ export interface TrainingText {
 }
 
 /** A setting that is the learning rate of some models. */
-type RateName = Extract<keyof Configuration, `${string}Rate`>;
+export type RateName = Extract<keyof Configuration, `${string}Rate`>;
 
 /** What sets one model apart from the others of a run. */
 export interface Target {

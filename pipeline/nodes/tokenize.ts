@@ -5,7 +5,7 @@
  */
 
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
-import { sha256 } from "../run/files.ts";
+import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { emptyBatch, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { checksums } from "../rows/random_access.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -21,7 +21,7 @@ import {
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { type BlockDocument, type Text } from "./text.ts";
 import { readTaken, takenNeed } from "./take.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 
 /** Name of the stage. */
 export const TOKENIZE = "tokenize";
@@ -77,6 +77,33 @@ export function tokenizeNodes(
     revision: 1,
     maker,
   }));
+}
+
+/** Name of the node that lists the sequences of all blocks. Who reads all of them needs it alone, not a node for each block. */
+export const SEQUENCES = "text/sequences";
+/** What is needed of it by those who read training sequences, or held-out ones. */
+export const [ALL_TRAIN, ALL_TEST] = [`${SEQUENCES}:train`, `${SEQUENCES}:test`];
+
+/** Makes the node that lists the sequences of all blocks, by the hashes of their files. */
+export function sequencesNode(blocks: readonly Pick<Block, "name">[]): Node {
+  const maker: Maker = {
+    stage: TOKENIZE,
+    async make([{ folder, manifest, wrote }]) {
+      for (const [file, shard] of [["train.json", TRAIN], ["test.json", TEST]]) {
+        const hashes = blocks.map((block) => [block.name, manifest(tokensOf(block)).files[shard].sha256]);
+        wrote(file, await writeAtomic(`${folder}/${file}`, jsonText(Object.fromEntries(hashes))));
+      }
+      return [{ blocks: blocks.length }];
+    },
+  };
+  const settings = { blocks: blocks.map(({ name }) => name) };
+  return {
+    name: SEQUENCES,
+    needs: blocks.map((block) => `${tokensOf(block)}:t`),
+    settings,
+    revision: 1,
+    maker,
+  };
 }
 
 async function tokenizeBlock(

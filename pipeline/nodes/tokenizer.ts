@@ -12,13 +12,9 @@ import { textSeedOf } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { checkTrainable, loadTokenizer, type Tokenizer, trainTokenizer } from "../text/tokenizer.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { readTaken } from "./take.ts";
 import { hashText, type Text } from "./text.ts";
-
-/** Name of the node. */
-export const TOKENIZER = "tokenizer";
-/** Name of its file. */
-export const TOKENIZER_FILE = "tokenizer.json";
 
 const LINKS = { [TOKENIZER_FILE]: TOKENIZER_FILE };
 

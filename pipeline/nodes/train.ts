@@ -45,8 +45,8 @@ import { createTogether } from "../training/together.ts";
 import { routingOf, type TrainResult } from "../stages/training_result.ts";
 import { type Target, targetSettings, type TrainingText } from "./targets.ts";
 import { drawing, type NeededFile, openNeeded, readRows } from "./token_rows.ts";
-import { TEST, TRAIN } from "./tokenize.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
+import { SEQUENCES, TEST, TRAIN } from "./tokenize.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 
 /** Version of what training makes of the same inputs. */
 export const TRAINING_REVISION = 2;
@@ -94,7 +94,7 @@ export const partFiles = (part: string): TrainingFiles => ({
 
 /** Lists the sequences of all text, by the nodes of its blocks' tokens. */
 export const textFiles = (tokens: readonly string[]): TrainingFiles => ({
-  needs: tokens.map((name) => `${name}:t`),
+  needs: [SEQUENCES],
   files: () => ({
     train: tokens.map((need) => ({ need, file: TRAIN })),
     test: tokens.map((need) => ({ need, file: TEST })),

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { extname } from "node:path";
+import { dirname, extname } from "node:path";
 import { type InputError, say, setting } from "../../kernels/errors.ts";
 import { askAll, isMissing, unreadable } from "../run/files.ts";
 import { glob, isGlob } from "./glob.ts";
@@ -45,7 +45,7 @@ export interface InputOptions {
 
 /**
  * Lists the files that inputs stand for: a path stands for itself, a pattern for its files in byte order, a folder for all files in it and
- * below that can be read, "-" for standard input. A path that comes twice is listed once. Throws an `InputError` where there are no files,
+ * below that can be read, but for those of runs, "-" for standard input. A path that comes twice is listed once. Throws an `InputError` where there are no files,
  * where a format is unknown, where a named file is a pipe, and where a path does not fit the pattern of sources.
  */
 export async function listInputs(inputs: readonly string[], options: InputOptions = {}): Promise<Inputs> {
@@ -80,7 +80,8 @@ export async function expandInputs(
     const info = infos[i];
     if (info?.isDirectory) {
       const found = await glob(`${escapeGlob(input.replace(/\/+$/, "") || "/")}/**`);
-      const wanted = found.filter(isWanted);
+      const isOfRun = runsAmong(input);
+      const wanted = found.filter((path) => !isOfRun(path) && isWanted(path));
       if (wanted.length === 0) throw missing(input, "no file in it can be read by its ending");
       for (const path of wanted) paths.add(path);
     } else if (info && !info.isFile && again) {
@@ -99,6 +100,28 @@ export async function expandInputs(
     } else throw missing(input, "there is no such file");
   }
   return [...paths];
+}
+
+/** Makes what says of paths below a folder whether they are files of a run, which are no text. */
+function runsAmong(folder: string): (path: string) => boolean {
+  const known = new Map<string, boolean>();
+  const isThere = (path: string) => {
+    try {
+      return Deno.statSync(path) !== null;
+    } catch {
+      return false;
+    }
+  };
+  const isRun = (path: string): boolean => {
+    let is = known.get(path);
+    if (is === undefined) {
+      is = isThere(`${path}/config.json`) && (isThere(`${path}/manifests`) || isThere(`${path}/tokens`)) ||
+        path.length > folder.length && isRun(dirname(path));
+      known.set(path, is);
+    }
+    return is;
+  };
+  return (path) => isRun(dirname(path));
 }
 
 /** Writes a path so that it stands for itself in a pattern. */

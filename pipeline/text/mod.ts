@@ -7,7 +7,8 @@
 export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./corpora/corpus.ts";
 export { WIDE_SOURCES } from "./corpora/wide.ts";
 export { documentLines, openDocuments, readOptions, tokenBatches } from "./documents.ts";
-export { expandInputs } from "./inputs.ts";
+export type { Block, Piece } from "./blocks.ts";
+export { expandInputs, type InputFile } from "./inputs.ts";
 export { type Document, readDocuments, type ReadOptions } from "./readers.ts";
 export { type ShownRow, showRows } from "./show.ts";
 export {

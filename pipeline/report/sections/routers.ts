@@ -82,9 +82,11 @@ function sharesPlot(rounds: readonly RoundMetrics[], fixed: boolean): Plot {
   };
 }
 
-/** Whether a run trains routers of its own. */
-const hasRounds = ({ config: { configuration: { routers, partitioner } } }: RunRecord) =>
-  routers === "" && (PARTITIONERS.get(partitioner)?.models ?? true);
+/** Whether a run trains routers of its own. Of a kind that is not known, they are asked for. */
+function hasRounds({ config: { configuration: { routers, partitioner } } }: RunRecord): boolean {
+  const kind = PARTITIONERS.get(partitioner);
+  return routers === "" && (kind === undefined || kind.models === true);
+}
 
 /** A curve per figure of the rounds. */
 export const routers: Section<RunRecord> = {
@@ -100,9 +102,10 @@ export const routers: Section<RunRecord> = {
     if (!last && routers !== "") {
       return markup`<p>The routers were taken from <code>${routers}</code>; their rounds are recorded there.</p>`;
     }
-    const { models, kind, about } = PARTITIONERS.get(partitioner) ?? {};
+    const kind = PARTITIONERS.get(partitioner);
     if (!last) {
-      return models === false && markup`<p>The parts are those of <code>${kind}</code>: ${about}.</p>`;
+      return kind && !kind.models &&
+        markup`<p>The parts are those of <code>${kind.kind}</code>: ${kind.about}. There are no rounds.</p>`;
     }
     const count = plural(rounds.length, "round");
     const nll = number(last.nllPerToken);

@@ -96,6 +96,7 @@ Deno.test("with a given tokenizer, routers and prices, a file more touches its b
     assertEquals(made.map((name) => name.split("/")[0]), [
       "tokens",
       "text",
+      "text",
       "scores",
       "assignments",
       "partition",

@@ -41,6 +41,8 @@ Deno.test("listInputs() reads what it can in a folder and below, and counts by e
       "in [it]/x.bin": "x",
       "in [it]/below/y.bin": "y",
       "in [it]/below/LICENSE": "z",
+      "in [it]/runs/a/config.json": "{}",
+      "in [it]/runs/a/tokens/b/c.txt": "of a run",
     });
     const { files, passed } = await listInputs([`${folder}/in [it]/`]);
     const names = files.map(({ path }) => path.slice(folder.length + 9));

@@ -1,0 +1,32 @@
+/**
+ * The stages of a run as functions from settings and text to nodes of its graph, and what opens a run to make them.
+ *
+ * @module
+ */
+
+export { type StageState, type TextChanges } from "./changes.ts";
+export { type EvaluationChoices } from "./evaluate.ts";
+export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
+export { type Plan, planPartition } from "./plan.ts";
+export {
+  makePartition,
+  type OpenRun,
+  openRun,
+  type Part,
+  type PartitionState,
+  planRun,
+  type RunOptions,
+  type RunWatch,
+} from "./run.ts";
+export {
+  allTargets,
+  denseTarget,
+  expertTarget,
+  type Match,
+  type RateName,
+  switchTarget,
+  type Target,
+  type TrainingText,
+} from "./targets.ts";
+export { type GivenText, type Text } from "./text.ts";
+export { type TrainOptions } from "./train.ts";
