@@ -17,15 +17,15 @@ import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { assignmentPlace } from "./assign.ts";
-import { madeOf, type Part } from "./parts.ts";
+import { assignmentsOf, blocksIn, type ExpertPart } from "./parts.ts";
 import { scoresOf } from "./score.ts";
-import { tokensOf } from "./tokenize.ts";
+import { SEQUENCES, tokensOf } from "./tokenize.ts";
 
 /** What is compared. */
 export interface Compared {
   run: string;
   /** The parts of all experts; where these are alone, of some. */
-  parts: readonly Part[];
+  parts: readonly ExpertPart[];
   /** Whether only parts are there, so that their rows are counted alone. */
   alone: boolean;
   /** Manifests of the nodes that parts were made of. */
@@ -77,9 +77,9 @@ class Comparison {
 
   constructor(private readonly of: Compared) {
     const [part] = of.parts;
-    this.#blocks = of.alone ? [] : madeOf(part, "tokens").map((name) => name.slice("tokens/".length));
+    this.#blocks = of.alone ? [] : blocksIn(of.manifests.get(SEQUENCES)!);
     for (const { train, test } of of.parts) this.#total += train.sequences + test.sequences;
-    const assignments = madeOf(part, "assignments");
+    const assignments = assignmentsOf(part);
     this.#isTogether = assignments.includes(assignmentPlace({ name: "" }).node);
     for (const name of of.alone ? [] : assignments) {
       const { prices } = conform(ASSIGNED, of.manifests.get(name)!.result).proof ?? {};
@@ -145,7 +145,7 @@ class Comparison {
     yield* readArrow(`${this.of.run}/${file}`, file, this.of.vouched);
   }
 
-  async *#shards({ node, manifest }: Part, side: Side): AsyncGenerator<RecordBatch> {
+  async *#shards({ node, manifest }: ExpertPart, side: Side): AsyncGenerator<RecordBatch> {
     for (const name of Object.keys(manifest.files).sort(byNumber)) {
       if (!name.startsWith(`${side}-`)) continue;
       for await (const batch of this.#read(`${node}/${name}`)) {
@@ -210,7 +210,7 @@ class Comparison {
     }
   }
 
-  #checkPart({ node, ...part }: Part, side: Side, found: Found): void {
+  #checkPart({ node, ...part }: ExpertPart, side: Side, found: Found): void {
     for (const name of ["sequences", "tokens"] as const) {
       if (found[name] === part[side][name]) continue;
       const what = `its ${side} ${name} must be ${found[name]}, as its rows are: it says ${part[side][name]}`;
@@ -221,7 +221,7 @@ class Comparison {
   /** Checks loads and proofs of the assignment: the rows and the prices are summed again by the definition of a proof. */
   #checkAssignment(loads: readonly number[]): void {
     const { parts, manifests, problem } = this.of;
-    const names = madeOf(parts[0], "assignments");
+    const names = assignmentsOf(parts[0]);
     const said = loads.map(() => 0);
     for (const name of names) {
       const result = conform(ASSIGNED, manifests.get(name)!.result);

@@ -12,7 +12,9 @@ import { sha256, shortHash } from "../run/files.ts";
 import { count, readJson } from "../run/schema.ts";
 import { compareBytes } from "../text/glob.ts";
 import { PARTITIONER } from "./learn.ts";
-import { madeOf, readParts } from "./parts.ts";
+import { blocksIn, readParts } from "./parts.ts";
+import { scoresOf } from "./score.ts";
+import { SEQUENCES } from "./tokenize.ts";
 
 const FINGERPRINT = v.object({
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
@@ -60,14 +62,20 @@ export async function fingerprintOf(run: string): Promise<Fingerprint> {
   const files = folders.flatMap(({ node, files }) =>
     Object.entries(files).map(([name, { bytes, sha256 }]) => [`${node}/${name}`, { bytes, sha256 }] as const)
   ).sort(([a], [b]) => compareBytes(a, b));
-  const [scores] = madeOf(parts[0], "tokens");
-  const scored = await readManifest(`${run}/${scores.replace("tokens", "scores")}`);
+  const adapter = partitioner?.made.adapter ?? await scoringAdapter(run);
   return {
     sha256: sha256(files.map(([path, file]) => `${file.sha256}  ${path}\n`).join("")),
     files: Object.fromEntries(files),
     versions,
-    adapter: partitioner?.made.adapter ?? scored?.made.adapter ?? null,
+    adapter: adapter ?? null,
   };
+}
+
+/** Gives the adapter that scored the first block of a run. */
+async function scoringAdapter(run: string): Promise<string | undefined> {
+  const list = await readManifest(`${run}/${SEQUENCES}`);
+  const [name] = list ? blocksIn(list) : [];
+  return (name && await readManifest(`${run}/${scoresOf({ name })}`) || undefined)?.made.adapter;
 }
 
 const MOST_TOLD = 20; // files that a comparison names as different

@@ -28,7 +28,7 @@ const RESULT = v.object({ expert: count, train: SIDE, test: SIDE });
 export type SideCounts = v.InferOutput<typeof SIDE>;
 
 /** The part of an expert. */
-export interface Part extends v.InferOutput<typeof RESULT> {
+export interface ExpertPart extends v.InferOutput<typeof RESULT> {
   /** Name of its node. */
   node: string;
   /** Its manifest. */
@@ -36,19 +36,19 @@ export interface Part extends v.InferOutput<typeof RESULT> {
 }
 
 /** Takes what the manifest of a part says. Throws an `InputError` where counts are missing. */
-export function partIn(node: string, manifest: Manifest): Part {
+export function partIn(node: string, manifest: Manifest): ExpertPart {
   return { node, manifest, ...conform(RESULT, manifest.result) };
 }
 
 /** Reads settings and parts of a run. Throws an `InputError` where one is missing or damaged. */
-export async function readParts(run: string): Promise<{ settings: RunConfiguration; parts: Part[] }> {
+export async function readParts(run: string): Promise<{ settings: RunConfiguration; parts: ExpertPart[] }> {
   const missing = (file: string) =>
     new InputError(`Cannot sum up "${run}" as it must hold a partition: there is no ${file}`, {
       where: `${run}/${file}`,
     });
   const settings = await readRunConfiguration(run);
   if (!settings) throw missing("config.json");
-  const parts: Part[] = [];
+  const parts: ExpertPart[] = [];
   for (let expert = 0; expert < settings.configuration.experts; expert++) {
     const node = partOf(expert);
     const manifest = await readManifest(`${run}/${node}`);
@@ -58,10 +58,16 @@ export async function readParts(run: string): Promise<{ settings: RunConfigurati
   return { settings, parts };
 }
 
-/** Names the nodes in a folder of the run that a part was made of, in the order of the blocks. */
-export const madeOf = ({ manifest }: Pick<Part, "manifest">, folder: string): string[] =>
+const LISTED = v.object({ blocks: v.array(v.string()) });
+
+/** Names the blocks of a run, in order, as the node that lists the sequences of all of them does. */
+export const blocksIn = ({ settings }: Pick<Manifest, "settings">): string[] =>
+  conform(LISTED, settings).blocks;
+
+/** Names the nodes of the assignments that a part was made of. */
+export const assignmentsOf = ({ manifest }: Pick<ExpertPart, "manifest">): string[] =>
   Object.keys(manifest.inputs).map((need) => splitNeed(need).name)
-    .filter((name) => name.startsWith(`${folder}/`));
+    .filter((name) => name.startsWith("assignments/"));
 
 /** Gives the counts of a side as they were while rows were counted. */
 export function tallyOf({ sources, predicted, ...counts }: SideCounts): Tally {

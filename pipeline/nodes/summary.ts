@@ -11,7 +11,7 @@ import type { RoundMetrics } from "../run/events.ts";
 import { INDEX } from "./documents.ts";
 import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 import { PARTITIONER } from "./learn.ts";
-import { madeOf, readParts, tallyOf } from "./parts.ts";
+import { assignmentsOf, readParts, tallyOf } from "./parts.ts";
 import type { SourceCounts } from "./tokenize.ts";
 
 /** The training sequences of one expert in numbers. */
@@ -89,7 +89,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = partitionCounts(
     parts.map(({ train }) => tallyOf(train)),
   );
-  const [assignments] = madeOf(parts[0], "assignments");
+  const [assignments] = assignmentsOf(parts[0]);
   const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
   const learned = routers === "" ? await readManifest(`${run}/${PARTITIONER}`) : null;
   const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;

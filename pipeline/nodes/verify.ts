@@ -15,11 +15,12 @@ import type { Configuration } from "../settings/configuration.ts";
 import { compareParts } from "./compare.ts";
 import { INDEX, PART_INDEX } from "./documents.ts";
 import type { Problem } from "./fingerprint.ts";
-import { madeOf, type Part, partIn } from "./parts.ts";
+import { type ExpertPart, partIn } from "./parts.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { NODE_FOLDERS } from "./settings.ts";
 import { partOf } from "./split.ts";
 import { allTargets } from "./targets.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./tokenizer.ts";
+import { SEQUENCES } from "./tokenize.ts";
 
 /** What {@linkcode verifyRun} found. */
 export interface VerifyReport {
@@ -79,14 +80,13 @@ class Verification {
 
   async verify(): Promise<void> {
     await this.#readNodes();
-    const parts: Part[] = [];
+    const parts: ExpertPart[] = [];
     for (const [name, manifest] of this.#nodes) {
       if (!/^partition\/expert-/.test(name)) continue;
       await this.#attempt(`${name}/${MANIFEST}`, () => Promise.try(() => parts.push(partIn(name, manifest))));
     }
     parts.sort((a, b) => a.expert - b.expert);
-    const isAlone = parts.length > 0 && !this.#nodes.has(INDEX) && madeOf(parts[0], "tokens")
-      .every((name) => !this.#nodes.has(name));
+    const isAlone = parts.length > 0 && !this.#nodes.has(SEQUENCES);
     if (isAlone) this.report.parts = parts.map(({ expert }) => expert);
     const { experts = parts.length } = this.#configuration ?? {};
     const own = isAlone ? parts : parts.filter(({ expert }) => expert < experts);
@@ -102,7 +102,7 @@ class Verification {
     if (ended) await this.#attempt("partition", () => Promise.reject(ended.error));
   }
 
-  async #compare(parts: readonly Part[], alone: boolean): Promise<void> {
+  async #compare(parts: readonly ExpertPart[], alone: boolean): Promise<void> {
     const { run, report } = this;
     const again = say`remove "${run}/partition" and run ${task("partition", { run })}`;
     const { train, test } = await compareParts({
