@@ -11,6 +11,7 @@ import type { RoundMetrics } from "../run/events.ts";
 import { INDEX } from "./documents.ts";
 import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 import { PARTITIONER } from "./learn.ts";
+import { NAMES } from "./names.ts";
 import { assignmentsOf, readParts, tallyOf } from "./parts.ts";
 import type { SourceCounts } from "./tokenize.ts";
 
@@ -92,6 +93,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const [assignments] = assignmentsOf(parts[0]);
   const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
   const learned = routers === "" ? await readManifest(`${run}/${PARTITIONER}`) : null;
+  const names = (await readManifest(`${run}/${NAMES}`))?.result.words as string[][] | undefined;
   const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;
   return {
     run,
@@ -105,7 +107,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
       sources: Object.fromEntries(
         Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]),
       ),
-      words: [],
+      words: names?.[expert] ?? [],
       testSequences: test.sequences,
     })),
     ...index === undefined ? {} : { heldOut: heldOutOf(index as Record<string, SourceCounts>) },

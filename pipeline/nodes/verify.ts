@@ -15,6 +15,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { compareParts } from "./compare.ts";
 import { INDEX, PART_INDEX } from "./documents.ts";
 import type { Problem } from "./fingerprint.ts";
+import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { NODE_FOLDERS } from "./settings.ts";
@@ -181,6 +182,7 @@ class Verification {
     const wanted = new Set([
       INDEX,
       PART_INDEX,
+      NAMES,
       ...Array.from({ length: experts }, (_, expert) => partOf(expert)),
     ]);
     for (const name of wanted) {
