@@ -9,7 +9,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { hashFile, jsonText, type RunEvent } from "../pipeline/run/mod.ts";
+import { type FileRecord, hashFile, jsonText, type RunEvent, writeAtomic } from "../pipeline/run/mod.ts";
 import { bundledLock, bundledProject, type Extra, partsOf, type ProjectFile } from "./bundle_parts.ts";
 import type { LockFile } from "./lock_file.ts";
 
@@ -85,9 +85,9 @@ export async function makeBundle(options: BundleOptions): Promise<Bundle> {
     await Deno.writeTextFile(`${root}/project/deno.lock`, jsonText(lock));
     if (extras.includes("driver")) await copyDriver(`${root}/driver`, signal);
     const { files, bytes } = await writeSums(root);
-    await pack(work, name, compression, bytes, options);
+    const record = await pack(work, name, compression, bytes, options);
     await Deno.rename(`${work}/archive`, output);
-    return { output, ...await hashFile(output), files, tasks: [...parts.tasks], packages };
+    return { output, ...record, files, tasks: [...parts.tasks], packages };
   } finally {
     await remove(work);
   }
@@ -129,7 +129,7 @@ async function pack(
   compression: string | undefined,
   total: number,
   { signal, onEvent = () => {} }: BundleOptions,
-): Promise<void> {
+): Promise<FileRecord> {
   const own = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", name];
   const piped = { stdin: "null", stdout: "piped", stderr: "inherit", signal, env: NO_LIBRARIES } as const;
   const tar = start("tar", { ...piped, args: ["--create", "--directory", work, ...own] });
@@ -143,15 +143,15 @@ async function pack(
       },
     }),
   );
-  const { writable } = await Deno.open(`${work}/archive`, { write: true, create: true });
-  if (compression === "xz") {
-    const xz = start("xz", { ...piped, args: ["--threads=0"], stdin: "piped" });
-    await Promise.all([counted.pipeTo(xz.stdin), xz.stdout.pipeTo(writable), ended("xz", xz)]);
-  } else if (compression === "gz") {
-    await counted.pipeThrough(new CompressionStream("gzip")).pipeTo(writable);
-  } else await counted.pipeTo(writable);
-  await ended("tar", tar);
+  const xz = compression === "xz" && start("xz", { ...piped, args: ["--threads=0"], stdin: "piped" });
+  const gzipped = () => compression === "gz" ? counted.pipeThrough(new CompressionStream("gzip")) : counted;
+  const written = writeAtomic(`${work}/archive`, xz ? xz.stdout : gzipped());
+  const fed = xz ? [counted.pipeTo(xz.stdin), ended("xz", xz)] : [];
+  await Promise.allSettled([written, ...fed]); // where the disk is full, the programs fail of that
+  const record = await written;
+  await Promise.all([...fed, ended("tar", tar)]);
   signal.throwIfAborted();
+  return record;
 }
 
 /** Starts a program. Throws a `RunError` where it is missing. */

@@ -91,13 +91,16 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   const tellAndExit = async (error: unknown): Promise<never> => {
     progress.stop();
     const code = signal.aborted ? 130 : exitCode(error);
-    if (code === 130) progress.tell("error", interruptedText(args, known), { code });
-    else if (code !== 0) {
-      const text = await describe(error, known);
-      progress.tell("error", isJson ? text.replace(/^error: /, "") : text, { code });
-      if (args.includes("--verbose")) console.error(error);
+    try {
+      if (code === 130) progress.tell("error", interruptedText(args, known), { code });
+      else if (code !== 0) {
+        const text = await describe(error, known);
+        progress.tell("error", isJson ? text.replace(/^error: /, "") : text, { code });
+        if (args.includes("--verbose")) console.error(error);
+      }
+    } finally { // standard error may be a file on a full disk
+      Deno.exit(code);
     }
-    Deno.exit(code);
   };
   let ending: Promise<never> | undefined; // that of the first error, as others may follow from it
   const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);

@@ -7,7 +7,7 @@
  */
 
 import { ExplainedError, InputError, RunError, say, type Text } from "../kernels/mod.ts";
-import { VERSION } from "../pipeline/run/mod.ts";
+import { fullDisk, VERSION } from "../pipeline/run/mod.ts";
 import { worded } from "./wording.ts";
 
 /**
@@ -61,10 +61,8 @@ export function explained(error: unknown): unknown {
     const remedy = "use an ordinary file, or - for standard input";
     return new InputError(`${use} this task must be permitted to: ${line}`, { ...more, remedy });
   }
-  if (code === "EDQUOT" || code === "ENOSPC") {
-    const what = "Cannot write the output as there must be room for it: the disk or device is full";
-    return new RunError(what, { remedy: "free some space and run again", cause: error });
-  }
+  const full = fullDisk(where, error);
+  if (full) return full;
   if (code in PATHS) return new InputError(`${use} ${PATHS[code]}`, more);
   return /^E[A-Z\d]+$/.test(code) ? new RunError(`${use} the system must allow it: ${line}`, more) : error;
 }

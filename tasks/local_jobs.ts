@@ -6,6 +6,7 @@
 
 import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
+import { writeAll } from "../pipeline/run/mod.ts";
 import { type Job, JOBS, missingOf, unitOf } from "../pipeline/stages/mod.ts";
 import { argumentsOf } from "./wording.ts";
 
@@ -96,11 +97,13 @@ async function runProcess(
   const unit = unitOf(job, place);
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
   onProcess(name);
-  const log = openLog(`${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`);
+  const path = `${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`;
+  const log = openLog(path);
   let code = 0;
   try {
     for (const reference of job.tasks(unit)) {
-      code = await runTask(["task", ...argumentsOf(reference)], log, signal);
+      const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
+      code = await runTask(["task", ...argumentsOf(reference)], keep, signal);
       if (code !== 0) break;
     }
   } finally {
@@ -110,8 +113,13 @@ async function runProcess(
   return code;
 }
 
-async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): Promise<number> {
+async function runTask(
+  args: string[],
+  write: (chunk: Uint8Array) => Promise<void>,
+  signal: AbortSignal,
+): Promise<number> {
   const child = startDeno(args);
+  const callOff = endWithThis(child.pid);
   const end = () => {
     try {
       child.kill("SIGTERM");
@@ -122,9 +130,7 @@ async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): P
   signal.addEventListener("abort", end);
   if (signal.aborted) end();
   const keep = async (stream: ReadableStream<Uint8Array>) => {
-    for await (const chunk of stream) {
-      for (let at = 0; at < chunk.length;) at += await log.write(chunk.subarray(at));
-    }
+    for await (const chunk of stream) await write(chunk);
   };
   try {
     await Promise.all([keep(child.stdout), keep(child.stderr)]);
@@ -134,8 +140,23 @@ async function runTask(args: string[], log: Deno.FsFile, signal: AbortSignal): P
   } finally {
     await child.status;
     signal.removeEventListener("abort", end);
+    await callOff();
   }
   return (await child.status).code;
+}
+
+/**
+ * Has a process end when this one does, by `kill -9` too: a shell waits for a line that only this process can write, and where
+ * it reads the end of the pipe instead it ends the other. Returns what calls the shell off.
+ */
+function endWithThis(pid: number): () => Promise<unknown> {
+  const args = ["-c", `trap "" INT TERM HUP; read -r _ || kill -TERM ${pid}`];
+  const streams = { stdin: "piped", stdout: "null", stderr: "null" } as const;
+  const shell = new Deno.Command("sh", { args, ...streams, env: NO_LIBRARIES }).spawn();
+  return async () => {
+    await ReadableStream.from([new TextEncoder().encode("\n")]).pipeTo(shell.stdin);
+    await shell.status;
+  };
 }
 
 /** Makes a log and locks it at once: that tells others that the process has not ended. */

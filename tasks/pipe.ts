@@ -13,7 +13,7 @@ import {
   type RecordBatch,
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
-import { vouchedFiles } from "../pipeline/run/mod.ts";
+import { vouchedFiles, writeAll } from "../pipeline/run/mod.ts";
 import { type Configuration, type Fields, presetOf, type Sources } from "../pipeline/settings/mod.ts";
 import { checkOutput } from "../pipeline/stages/mod.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
@@ -98,7 +98,8 @@ export async function arrowInputAgain(
     signal.addEventListener("abort", remove);
     try {
       tell(`standard input is first written to ${kept}, as ${why}`);
-      await Deno.stdin.readable.pipeTo((await Deno.open(kept, { write: true })).writable, { signal });
+      using file = await Deno.open(kept, { write: true });
+      for await (const chunk of until(signal, Deno.stdin.readable)) await writeAll(file, chunk, kept);
     } catch (error) {
       remove();
       throw error;

@@ -85,6 +85,7 @@ interface Renewal {
 const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
 const SUBMIT_MS = 60_000; // to wait for another process that submits the same run
 const SIGNAL_SECONDS = 90; // seconds before the time is up: enough to save a checkpoint
+const SAVE_SECONDS = 75; // of these, until the task is killed and goes on from an earlier checkpoint
 
 /**
  * Runs a command of Slurm and returns what it prints. Throws an `InputError` where the command is not there, and a
@@ -302,29 +303,34 @@ unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))${
   }
 own=$SLURM_JOB_ID
 [ -z "\${SLURM_ARRAY_TASK_ID:-}" ] || own=\${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
-${gres && job.device ? CARDS : ""}
-# Before the time is up this shell gets a signal, and passes it on; at preemption the task gets one itself. It saves its
+${job.trains ? placesOf(run, submission) : ""}${gres && job.device ? CARDS : ""}
+# Before the time is up this shell gets a signal and sends the task one; at preemption the task gets one itself. It saves its
 # state, ends with 130, and is queued again, it alone, unless someone cancelled it.
 stopping=
 task=
 stop() {
   stopping=yes
-  [ -z "$task" ] || kill -TERM "$task" 2>/dev/null
+  [ -n "$task" ] || return
+  scancel --signal=TERM "$own" # to the task: srun itself, when it gets TERM, kills the task at once
+  (sleep ${SAVE_SECONDS}; kill -TERM "$task") >/dev/null 2>&1 &
 }
-trap stop USR1 TERM
+trap stop USR1
+trap : TERM
 again() {
-  # Where Slurm has queued it by itself, it may run already: then nothing is left to do here.
-  set -- $(squeue --noheader --jobs="$own" --Format=State,RestartCnt)
-  if [ "$1" = RUNNING ] && [ "$2" = "\${SLURM_RESTART_COUNT:-0}" ]; then
-    echo "stopped by a signal: queued again"
-    scontrol requeue "$own"
-  fi
+  # What Slurm queues by itself may run already, or is about to be queued: twice would be once too often.
+  set -- $(squeue --noheader --jobs="$own" --Format=State,RestartCnt,TimeLimit,PreemptTime)
+  [ "$1" = RUNNING ] && [ "$2" = "\${SLURM_RESTART_COUNT:-0}" ] || exit 130
+  [ "$4" = N/A ] || ! scontrol show partition "$SLURM_JOB_PARTITION" | grep -q PreemptMode=REQUEUE || exit 130
+  said="stopped by a signal: queued again"
+${job.trains ? GAIN : ""}  echo "$said"
+  scontrol requeue "$own"
   exit 130
 }
 run() {
   [ -z "$stopping" ] || again
   srun --ntasks=1 --quiet "$@" &
   task=$!
+  [ -z "$stopping" ] || stop # the signal came just now
   wait "$task"
   code=$?
   while kill -0 "$task" 2>/dev/null; do # a signal ends the waiting, not the task
@@ -355,6 +361,29 @@ if [ "$cards" -gt 1 ]; then
   echo "error: Cannot use one card as a task must see its own alone: it sees $cards; set ConstrainDevices=yes in Slurm's cgroup.conf"
   exit 2
 fi
+`;
+
+/** Lines that name a training's log and its folder. */
+function placesOf(run: string, { job, base }: Submission): string {
+  const model = job.name === "train-expert" ? `experts/expert-$(printf %02d "$unit")` : job.name.slice(6);
+  return `folder=${
+    quoted(resolve(run))
+  }\nlog=$folder/${JOBS}/logs/${job.name}+${base}-$own.log\nmodel=${model}\n`;
+}
+
+/**
+ * Lines that fail where the time was up and the latest checkpoint is that of the time before: it would be the same for ever. A
+ * checkpoint lies in the training's own folder, or in its scratch folder.
+ */
+const GAIN = `  if [ -n "$stopping" ]; then
+    last=$(ls -t "$folder/$model"/checkpoints/step-* "$folder/scratch/\${model//\\//"~"}~"*/step-* 2>/dev/null | head -n 1)
+    said="time is up at \${last##*/}: queued again"
+    if [ "$(grep "^time is up at " "$log" | tail -n 1)" = "$said" ]; then
+      echo "error: Cannot go on as an attempt must gain a step: its time limit is $3, a step and its checkpoint take more than the" \\
+        "$SECONDS s of this attempt; give --time more, or make checkpoints more often with --checkpoint-minutes"
+      exit 1
+    fi
+  fi
 `;
 
 /** Names the run by its whole path: jobs do not start where they were submitted. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { planJobs, readJobPlan } from "../pipeline/stages/mod.ts";
+import { missingOf, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
 import { type Ended, endedJobs, type Queued, readQueue } from "./slurm.ts";
 import { queueText } from "./submit_text.ts";
 
@@ -23,4 +23,11 @@ export async function slurmView(
     jobs: { queue: queue ?? [], ...logged },
     text: known === "" ? `${title}: none` : `${title}\n${known}`,
   };
+}
+
+/** Whether nothing is at work of the trainings, and everything is trained that `submit` would train. */
+export async function isTrained(run: string, trainings: readonly Training[]): Promise<boolean> {
+  if (trainings.some(({ state }) => state === "training")) return false;
+  const jobs = await planJobs({ run, ...await readJobPlan(run) });
+  return jobs.every((job) => !job.trains || missingOf(job).length === 0);
 }

@@ -12,6 +12,7 @@ import { trainedText } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "train-dense",
+  drains: true, // a step in hand ends, and is saved
   options: {
     ...IN_A_RUN,
     match: field.choice(["batch", "steps", "compute"], {

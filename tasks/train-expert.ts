@@ -13,6 +13,7 @@ import { words } from "./wording.ts";
 
 export const TASK = await defineTask({
   name: "train-expert",
+  drains: true, // a step in hand ends, and is saved
   options: {
     ...IN_A_RUN,
     expert: field.text({ value: "N|all", help: "the expert to train, from 0, or all one after another" }),

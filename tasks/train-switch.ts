@@ -10,6 +10,7 @@ import { trainedText } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "train-switch",
+  drains: true, // a step in hand ends, and is saved
   options: { ...IN_A_RUN, ...TRAINING },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const models = await trainSwitchTogether({ ...options, sources }, { signal, onEvent });

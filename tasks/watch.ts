@@ -3,12 +3,14 @@
  *
  *   deno task watch --run runs/a
  */
+import { InputError, say, setting } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { openScreen, pause } from "./screen.ts";
-import { trainingLine, watchText } from "./watch_text.ts";
+import { isTrained } from "./slurm_view.ts";
+import { newLines, watchText } from "./watch_text.ts";
 
 export const TASK = await defineTask({
   name: "watch",
@@ -16,6 +18,7 @@ export const TASK = await defineTask({
   options: {
     ...RUN,
     once: field.flag({ help: "look once and end; so does --json" }),
+    follow: field.flag({ help: "go on when the run's trainings are complete" }),
     every: field.number({
       min: 0.1,
       max: 86_400,
@@ -23,7 +26,13 @@ export const TASK = await defineTask({
     }),
   },
   run: async ({ options, signal, print }) => {
-    const { run, once, json } = options;
+    const { run, once, json, follow } = options;
+    if (follow && (once || json)) {
+      const other = setting(once ? "once" : "json");
+      throw new InputError(
+        say`Cannot watch as only one of ${setting("follow")} and ${other} may be given: both are`,
+      );
+    }
     const trainings = await openTrainings(run);
     if (once || json) {
       const now = await trainings.read();
@@ -37,13 +46,8 @@ export const TASK = await defineTask({
       while (!signal.aborted) {
         now = await trainings.read();
         screen?.show(watchText(run, now, screen.size()));
-        for (const training of screen ? [] : now) {
-          const { model, state, step } = training;
-          const key = `${state} ${step}`;
-          if (told.get(model) === key || state === "waiting" && !told.has(model)) continue;
-          told.set(model, key);
-          console.log(`${new Date().toISOString().slice(0, 19)}Z ${trainingLine(training)}`);
-        }
+        for (const line of screen ? [] : newLines(now, told)) console.log(line);
+        if (!follow && await isTrained(run, now)) break;
         await pause(every, signal);
       }
     } finally {

@@ -141,3 +141,14 @@ export function trainingLine(training: Training): string {
     : "";
   return [`${model} ${state}${at}`, ...parts].join(", ");
 }
+
+/** Words the trainings that `told`, which it keeps, does not hold as they stand now; those that wait only once they have begun. */
+export function newLines(trainings: readonly Training[], told: Map<string, string>): string[] {
+  const time = new Date().toISOString().slice(0, 19);
+  return trainings.filter(({ model, state, step }) => {
+    const key = `${state} ${step}`;
+    if (told.get(model) === key || state === "waiting" && !told.has(model)) return false;
+    told.set(model, key);
+    return true;
+  }).map((training) => `${time}Z ${trainingLine(training)}`);
+}

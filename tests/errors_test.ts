@@ -1,15 +1,7 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
-import {
-  commandOf,
-  hashes,
-  inFolder,
-  type Outcome,
-  ROOT,
-  SMALL,
-  smallCorpus,
-  task,
-} from "./tasks/support.ts";
+import { ignore, mount, onDisk } from "./disk.ts";
+import { hashes, inFolder, type Outcome, ROOT, SMALL, smallCorpus, task } from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
 function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
@@ -342,44 +334,6 @@ Deno.test("a damaged config.json says how it is mended", () =>
     }
   }));
 
-/** Mounts, or gives false where that is not permitted. */
-const mount = async (...args: string[]): Promise<boolean> =>
-  (await new Deno.Command("mount", { args, stderr: "null" }).output().catch(() => ({ success: false })))
-    .success;
-
-/** Calls `test` with a folder on a disk of its own, of `size`. Gives false where none can be mounted. */
-async function onDisk(size: string, test: (folder: string) => Promise<void>): Promise<boolean> {
-  const folder = await Deno.makeTempDir();
-  const mounted = await mount("-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder);
-  try {
-    if (mounted) await test(folder);
-  } finally {
-    if (mounted) await new Deno.Command("umount", { args: [folder] }).output();
-    await Deno.remove(folder);
-  }
-  return mounted;
-}
-
-const ignore = !await onDisk("16k", () => Promise.resolve());
-if (ignore) console.log("the tests of full and of read-only disks are left out, as none may be mounted");
-
-Deno.test({
-  name: "a full disk stops a partition on one line, and it goes on to the same bytes when there is room",
-  ignore,
-  fn: () =>
-    inFolder(async (roomy) => {
-      assertEquals((await partitionOf(roomy, smallCorpus())).code, 0);
-      const args = ["--input", `${roomy}/docs.jsonl`, ...SMALL];
-      await onDisk("160k", async (folder) => {
-        const run = `${folder}/run`;
-        assertFails(await task("partition", ["--run", run, ...args]), 1, "it is full; free some space");
-        await mount("-o", "remount,size=16m", folder);
-        assertEquals((await task("partition", ["--run", run, ...args])).code, 0);
-        assertEquals(await hashes(run), await hashes(`${roomy}/run`));
-      });
-    }),
-});
-
 Deno.test({
   name:
     "a run folder that cannot be written refuses who would write there on one line, and tells how it stands",
@@ -403,17 +357,4 @@ Deno.test({
       assertEquals((await task("status", run)).code, 0);
       assertEquals((await task("verify", [`${folder}/run`])).code, 0);
     }),
-});
-
-Deno.test("help for a full device ends with one line", async () => {
-  const words = [Deno.execPath(), ...commandOf("corpus")].map((word) => `'${word}'`).join(" ");
-  const { code, stderr } = await new Deno.Command("bash", {
-    args: ["-c", `${words} --help > /dev/full`],
-    cwd: ROOT,
-    env: { NO_COLOR: "1" },
-  }).output();
-  assertEquals([code, new TextDecoder().decode(stderr)], [
-    1,
-    "error: Cannot write the output as there must be room for it: the disk or device is full; free some space and run again\n",
-  ]);
 });

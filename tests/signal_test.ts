@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { exists } from "../pipeline/run/files.ts";
 import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
 const MOST_MS = 30_000; // two seconds on a machine that is not busy: only what hangs fails here
@@ -107,4 +108,18 @@ Deno.test("one word of 800,000 characters is cut before the tokenizer is trained
     const warning =
       "warning: the tokenizer is trained on the first 10000 characters of words: 790000 characters of longer ones";
     assertStringIncludes(err, warning);
+  }));
+
+Deno.test("a signal in the middle of a step that takes seconds lets it end, and saves it", () =>
+  inFolder(async (folder) => {
+    const run = ["--run", `${folder}/run`];
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+    const { code, err } = await task("partition", [...run, "--input", `${folder}/docs.jsonl`, ...SMALL]);
+    assertEquals(code, 0, err);
+    const large = ["--expert-hidden", "256", "--expert-layers", "2", "--expert-heads", "4", "--expert-batch"];
+    const args = [...run, "--expert", "0", ...large, "128", "--micro-batch", "8", "--checkpoint-every", "0"];
+    const stopped = await interrupt("train-expert", args, "train-expert-00", "SIGTERM");
+    assertEquals(stopped.code, 130, stopped.err);
+    assert(stopped.milliseconds > 1500, "its steps must be slower");
+    assert(await exists(`${folder}/run/experts/expert-00/checkpoints/step-00000001.safetensors`));
   }));

@@ -1,7 +1,7 @@
-import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
 import { hasSlurm, startSlurm, until } from "./slurm.ts";
-import { hashes, inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
+import { copyFolder, hashes, inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
 
 const EXPERTS = 5; // more than an array may have here
 const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3"];
@@ -78,13 +78,13 @@ Deno.test({
         assertMatch(queued, /^ {2}train-expert 0-4 {2}pending( \(Dependency\))?$/m);
 
         const started = (job: string) => async () => / started$/m.test(await logsOf(run, job));
-        const requeued = (job: string) => async () => (await logsOf(run, job)).includes("queued again");
+        const says = (job: string, text: string) => async () => (await logsOf(run, job)).includes(text);
 
         // Preemption: a job of more weight takes the node, and what ran there saves its state and is queued again.
         await until("the training of the dense model", started("train-dense+0"));
         const urgent = ["--partition=urgent", "--ntasks=2", "--output=/dev/null", "--wrap=sleep 1"];
         await cluster.run("sbatch", ...urgent);
-        await until("its requeue", requeued("train-dense+0"));
+        await until("its interruption", says("train-dense+0", "interrupted"));
 
         // A part of an expert that is damaged: its training fails for good.
         const shard = `${run}/partition/expert-03/train-00000.arrow`;
@@ -102,8 +102,11 @@ Deno.test({
         );
         // It may say that the job can not be altered now: it tries again while the task is already being queued.
         await cluster.run("scancel", "--signal=USR1", "--batch", `${array.split("\n")[0]}_0`).catch(() => {});
-        await until("its requeue", requeued("train-expert+0"));
+        await until("its requeue", says("train-expert+0", "queued again"));
         await until("the end of the queue", empty);
+        const [, dense] = /^train-dense: 1 process as (\d+)$/m.exec(first)!;
+        const log = await Deno.readTextFile(`${folder}/slurm/slurmctld.log`);
+        assertEquals(log.match(new RegExp(`Requeuing JobId=${dense}\\b`, "g"))?.length, 1);
 
         const { out } = await task("status", ["--run", run], { env });
         assertMatch(out, /^ {2}train-expert 3 {2}ended: error: .*train-00000\.arrow/m);
@@ -126,6 +129,62 @@ Deno.test({
         assertStringIncludes(await submit(), "nothing is missing");
         await Deno.stat(`${run}/report.html`);
         assertEquals(await made(run), await whole);
+      } finally {
+        await cluster.stop();
+        await whole?.catch(() => {});
+      }
+    }),
+});
+
+Deno.test({
+  name:
+    "a training that Slurm's time limit stops goes on from that very step, to the bytes of one that nothing stops",
+  ignore: !hasSlurm,
+  fn: () =>
+    inFolder(async (folder) => {
+      const run = `${folder}/run`;
+      const succeed = async (name: string, ...args: string[]) => {
+        const { code, out, err } = await task(name, args, { env });
+        assertEquals(code, 0, err);
+        return out;
+      };
+      await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+      await Deno.mkdir(`${folder}/slurm`);
+      const { env, ...cluster } = await startSlurm(`${folder}/slurm`);
+      let whole: Promise<unknown> | undefined;
+      try {
+        await succeed(
+          "partition",
+          "--run",
+          run,
+          "--input",
+          `${folder}/docs.jsonl`,
+          ...SMALL,
+          "--experts",
+          "1",
+        );
+        copyFolder(run, `${folder}/whole`);
+        const training = [...TRAINING.slice(0, -1), "6000", "--checkpoint-every", "0"];
+        // Slurm counts minutes, and looks at limits every half of one: the warning comes within the first.
+        const flags = ["--dense", "none", "--time", "00:02:00", ...training];
+        const out = await succeed("submit", "--run", run, ...flags);
+        whole = succeed("train-expert", "--run", `${folder}/whole`, "--expert", "0", ...training);
+        whole.catch(() => {}); // told below, unless something else fails first
+        const [, id] = /^train-expert: 1 process as (\d+)$/m.exec(out)!;
+        const queued = async () => (await cluster.run("squeue", "--noheader", "--format=%F")).split("\n");
+        await until("the end of the training", async () => !(await queued()).includes(id));
+        const log = await logsOf(run, "train-expert+0");
+        const stops = [...log.matchAll(/^time is up at (?:step-(\d+)\.safetensors)?: queued again$/gm)];
+        const begins = [...log.matchAll(/goes on after step (\d+) of 6000/g)];
+        const steps = stops.map(([, step = 0]) => Number(step)).filter((step) => step > 0);
+        assert(steps.length > 0, log);
+        assertEquals(begins.map(([, step]) => Number(step)), steps, log);
+        await whole;
+        const model = "experts/expert-00/model.safetensors";
+        const [made, expected] = await Promise.all(
+          [run, `${folder}/whole`].map((run) => Deno.readFile(`${run}/${model}`)),
+        );
+        assertEquals(made, expected);
       } finally {
         await cluster.stop();
         await whole?.catch(() => {});

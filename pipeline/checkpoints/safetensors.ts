@@ -22,13 +22,13 @@ const LONGEST_HEADER = 100 * 1024 * 1024;
  * Yields a safetensors file piece by piece. Tensors are sorted by name, so that equal tensors give equal
  * bytes. Values are rounded to the nearest, ties to even. `metadata` is text in the header.
  */
-export function* encodeSafetensors(
+export function encodeSafetensors(
   tensors: ReadonlyMap<string, HostTensor>,
   { dtype = "F32", metadata = { format: "pt" } }: {
     dtype?: SafetensorsDtype;
     metadata?: Record<string, string>;
   } = {},
-): Generator<Uint8Array> {
+): Iterable<Uint8Array> & { bytes: number } {
   const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };
   let offset = 0;
@@ -43,8 +43,13 @@ export function* encodeSafetensors(
   const head = new Uint8Array(8 + headerBytes).fill(0x20);
   new DataView(head.buffer).setBigUint64(0, BigInt(headerBytes), true);
   head.set(text, 8);
-  yield head;
-  for (const name of names) yield encodeValues(tensors.get(name)!.values, dtype);
+  return {
+    bytes: head.length + offset,
+    *[Symbol.iterator]() {
+      yield head;
+      for (const name of names) yield encodeValues(tensors.get(name)!.values, dtype);
+    },
+  };
 }
 
 /** Returns the metadata of a safetensors file. Throws `InputError` with `path` where its header is not one. */

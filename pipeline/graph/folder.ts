@@ -6,8 +6,26 @@
  */
 
 import { dirname, join, relative } from "node:path";
-import { entriesOf, isFolder, isMissing, refuseLink, removeIfThere, writeError } from "../run/files.ts";
-import { type FileNote, findDamage, type Manifest, readManifest, writeManifest } from "./manifest.ts";
+import { InputError } from "../../kernels/errors.ts";
+import {
+  entriesOf,
+  filesUnder,
+  isFolder,
+  isMissing,
+  refuseLink,
+  removeIfThere,
+  writeError,
+  writing,
+} from "../run/files.ts";
+import { listOwners } from "./lock.ts";
+import {
+  type FileNote,
+  findDamage,
+  MANIFEST,
+  type Manifest,
+  readManifest,
+  writeManifest,
+} from "./manifest.ts";
 import { type Making, type Node, splitNeed } from "./node.ts";
 import type { Walk } from "./walk.ts";
 
@@ -30,11 +48,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
   const { key } = await walk.of(node);
   const folder = `${run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
   for (let above = node.name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
-  try {
-    await Deno.mkdir(folder, { recursive: true });
-  } catch (error) {
-    throw writeError(folder, error);
-  }
+  await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
   return {
     ...{ node, folder, key: key! },
     scratch: scratchPath(run, node.name, key!),
@@ -46,31 +60,61 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
 
 /**
  * Gives a whole folder its name: the one moment in which the node comes to be. Where another process has made the same meanwhile, that one
- * stays. A folder of another key goes.
+ * stays, unless it is to be replaced; a folder of another key goes. Returns the manifest of what is there then. Throws an `InputError`
+ * where the place holds files of the user's.
  */
-export async function publish(run: string, name: string, folder: string, { key }: Manifest): Promise<void> {
+export async function publish(
+  run: string,
+  name: string,
+  folder: string,
+  manifest: Manifest,
+  replace: boolean,
+): Promise<Manifest> {
   const place = `${run}/${name}`;
   try {
     await Deno.mkdir(dirname(place), { recursive: true });
     for (let tries = 0;; tries++) {
       try {
-        return await Deno.rename(folder, place);
+        await Deno.rename(folder, place); // also onto an empty folder
+        return manifest;
       } catch (error) {
         if (tries === 3 || !await isFolder(place)) throw error;
       }
       const there = await readManifest(place);
-      if (there?.key === key && await findDamage(place, there, false) === undefined) {
-        return await removeFolder(folder);
+      if (!there) throw ofOthers(place);
+      if (!replace && there.key === manifest.key && await findDamage(place, there, false) === undefined) {
+        await removeFolder(folder);
+        return there;
       }
       // Moved aside first, so that no reader sees half of it.
       const old = `${run}/${PARTIAL}/${flat(name)}~old-${crypto.randomUUID()}`;
       await Deno.rename(place, old).catch((error) => {
         if (!isMissing(error)) throw error; // another process has moved it
       });
+      await carryOver(old, folder, there);
       await removeFolder(old);
     }
   } catch (error) {
     throw writeError(place, error);
+  }
+}
+
+function ofOthers(where: string): InputError {
+  return new InputError(
+    `Cannot write "${where}" as it must not hold files of others: it has no ${MANIFEST}`,
+    {
+      where,
+      remedy: "move it elsewhere",
+    },
+  );
+}
+
+/** Moves files that no manifest knows from a node that goes to the one that takes its place: they are the user's. */
+async function carryOver(from: string, to: string, { files }: Manifest): Promise<void> {
+  for await (const path of filesUnder(from, "")) {
+    if (path in files || path === MANIFEST) continue;
+    await Deno.mkdir(dirname(`${to}/${path}`), { recursive: true });
+    await Deno.rename(`${from}/${path}`, `${to}/${path}`);
   }
 }
 
@@ -90,15 +134,21 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
       continue;
     }
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
-    for (const name of Object.keys(manifest.files)) {
-      await Deno.mkdir(dirname(`${folder}/${name}`), { recursive: true });
-      await Deno.link(`${from}/${name}`, `${folder}/${name}`)
-        .catch(() => Deno.copyFile(`${from}/${name}`, `${folder}/${name}`));
+    try {
+      for (const name of Object.keys(manifest.files)) {
+        const to = `${folder}/${name}`;
+        await writing(to, async () => {
+          await Deno.mkdir(dirname(to), { recursive: true });
+          await Deno.link(`${from}/${name}`, to).catch(() => Deno.copyFile(`${from}/${name}`, to));
+        });
+      }
+      const { made, ...known } = manifest;
+      const linked = await writeManifest(folder, known, { ...made, from: run });
+      return await publish(walk.run, node.name, folder, linked, false);
+    } catch (error) {
+      await removeFolder(folder);
+      throw error;
     }
-    const { made, ...known } = manifest;
-    const linked = await writeManifest(folder, known, { ...made, from: run });
-    await publish(walk.run, node.name, folder, linked);
-    return linked;
   }
   return null;
 }
@@ -146,11 +196,15 @@ export async function listLeftovers(run: string): Promise<Leftover[]> {
   return left;
 }
 
-/** Removes partial folders that nothing has touched for an hour: their processes are dead. */
+/** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
 export async function removeOldPartials(run: string): Promise<void> {
-  for (const { path, age } of await listLeftovers(run)) {
-    if (age > OLD_MS && path.startsWith(`${run}/${PARTIAL}/`)) await removeFolder(path);
-  }
+  const old = (await listLeftovers(run)).filter(({ path, age }) =>
+    age > OLD_MS && path.startsWith(`${run}/${PARTIAL}/`)
+  );
+  const held = old.length === 0
+    ? []
+    : (await listOwners(run)).map(({ node }) => `${run}/${PARTIAL}/${flat(node)}~`);
+  for (const { path } of old) if (!held.some((start) => path.startsWith(start))) await removeFolder(path);
 }
 
 async function* statsUnder(path: string): AsyncGenerator<Deno.FileInfo> {
@@ -181,12 +235,18 @@ export async function linkFile(run: string, place: string, target: string): Prom
   const info = await Deno.lstat(path).catch(() => null);
   if (info?.isSymlink && await Deno.readLink(path) === to) return;
   const aside = join(run, PARTIAL, `${flat(place)}~${crypto.randomUUID()}`);
-  try {
-    if (info && !info.isSymlink && !info.isFile) throw new Deno.errors.IsADirectory();
+  await writing(path, async () => {
+    if (info && !info.isSymlink) {
+      throw new InputError(
+        `Cannot write "${path}" as it must not be a file of others: it is no link to "${target}"`,
+        {
+          where: path,
+          remedy: "move it elsewhere",
+        },
+      );
+    }
     await Deno.mkdir(dirname(aside), { recursive: true });
     await Deno.symlink(to, aside);
     await Deno.rename(aside, path);
-  } catch (error) {
-    throw writeError(path, error);
-  }
+  });
 }

@@ -50,7 +50,7 @@ export async function takeLock(run: string, node: string, task: string): Promise
   try {
     await Deno.mkdir(`${run}/${LOCKS}`, { recursive: true });
     file = await Deno.open(path, { read: true, write: true, create: true });
-    const isFree = await file.tryLock(true).catch(() => true); // a disk without locks
+    const isFree = await file.tryLock(true).catch(() => undefined); // a disk without locks
     const owner = await holderOf(run, path, node, isFree);
     if (owner) {
       file.close();
@@ -95,7 +95,7 @@ export async function listOwners(run: string): Promise<Owner[]> {
     const path = `${run}/${LOCKS}/${name}`;
     const file = await Deno.open(path).catch(() => null); // it was given up just now
     if (!file) continue;
-    const isFree = await file.tryLock(false).catch(() => true);
+    const isFree = await file.tryLock(false).catch(() => undefined);
     const owner = await holderOf(run, path, name.replaceAll("~", "/"), isFree);
     file.close();
     if (owner) owners.push(owner);
@@ -103,16 +103,16 @@ export async function listOwners(run: string): Promise<Owner[]> {
   return owners;
 }
 
-/** Gives the living holder of a lock. `isFree` says that no process of this machine holds it. */
+/** Gives the living holder of a lock. `isFree` says whether no process of this machine holds it; undefined where the disk knows no locks. */
 async function holderOf(
   run: string,
   path: string,
   node: string,
-  isFree: boolean,
+  isFree?: boolean,
 ): Promise<Owner | undefined> {
   const claim = parse(await Deno.readTextFile(path).catch(() => ""));
-  if (!isFree) return claim ?? { node, pid: 0, host: "", since: "", task: "" };
-  if (!claim || claim.machine === machine()) return; // its holder is gone
+  if (isFree === false) return claim ?? { node, pid: 0, host: "", since: "", task: "" };
+  if (!claim || isFree && claim.machine === machine()) return; // its holder is gone
   return await silence(run, path) < SILENT_MS ? claim : undefined;
 }
 
@@ -125,7 +125,7 @@ async function silence(run: string, path: string): Promise<number> {
     return Number(now.mtime) - Number(then.mtime);
   } catch (error) {
     if (isMissing(error)) return Infinity;
-    throw error;
+    throw writeError(probe, error);
   } finally {
     await Deno.remove(probe).catch(() => {});
   }

@@ -196,15 +196,15 @@ class Process {
       });
       for (const [i, { node, key, folder, scratch }] of making.entries()) {
         const { name, revision, settings } = node;
-        const { inputs = {} } = await walk.of(node);
+        const { inputs = {}, state } = await walk.of(node);
         const files = await noteFiles(folder, notes[i]);
         const manifest = await writeManifest(
           folder,
           { key, name, revision, settings: { ...settings }, inputs, files, result: results[i] },
           { adapter: this.options.adapter?.() },
         );
-        await publish(work.run, name, folder, manifest);
-        walk.made(node, manifest);
+        const replace = state === "damaged" || walk.isAgain(name);
+        walk.made(node, await publish(work.run, name, folder, manifest, replace));
         await this.#isMade(node);
         await removeFolder(scratch);
       }

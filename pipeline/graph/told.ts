@@ -68,13 +68,24 @@ export class StageEvents {
   }
 }
 
+/** Counts that add up over the nodes of a stage. */
+const COUNTS = [
+  "documents",
+  "emptyDocuments",
+  "tokens",
+  "sequences",
+  "trainSequences",
+  "testSequences",
+  "droppedTails",
+];
+
 /** Adds up the counts of a stage's nodes. Of everything else the last node's value counts. */
 export function sumResults(results: readonly Record<string, unknown>[]): Record<string, unknown> {
   const sum: Record<string, unknown> = {};
   for (const result of results) {
     for (const [name, value] of Object.entries(result)) {
       const before = sum[name];
-      sum[name] = typeof before === "number" && typeof value === "number" ? before + value : value;
+      sum[name] = typeof before === "number" && COUNTS.includes(name) ? before + Number(value) : value;
     }
   }
   return sum;

@@ -83,6 +83,11 @@ export class Walk {
     this.refresh();
   }
 
+  /** Whether a node is to be made again although it is there. */
+  isAgain(name: string): boolean {
+    return this.#again.has(name);
+  }
+
   /** Says that the files of a spent node are needed: it must be made again. */
   revive(name: string): void {
     this.#again.add(name);

@@ -84,8 +84,8 @@ export function assignNodes(configuration: Configuration, blocks: readonly Block
   };
   const settings = {
     method,
-    experts,
-    ...assignment.byChunk ? { chunk: chunkOf(configuration), seed: configuration.seed } : {},
+    ...{ experts, seed: configuration.seed }, // which the sample of prices is drawn by
+    ...assignment.byChunk ? { chunk: chunkOf(configuration) } : {},
   };
   return [{
     name: assignmentPlace(blocks[0]).node,

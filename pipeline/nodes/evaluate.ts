@@ -16,7 +16,7 @@ import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluat
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
 import { givenNode, type Maker, type Making, type Node, type Work } from "../graph/node.ts";
-import { PARTITIONERS } from "../partition/partitioners.ts";
+import { identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
@@ -63,10 +63,11 @@ const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
 const scoresOf = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
 
 /** Makes the nodes of an evaluation, after the nodes that it is given. */
-export function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Node[] {
+export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Promise<Node[]> {
   const { configuration, tokens, models } = of;
   const { prefix, seed, routers } = configuration;
   const partitioner = routers === "" ? [PARTITIONER] : [];
+  const other = routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
   const given = [TOKENIZER, ...tokens, SEQUENCES, ...partitioner, ...models.map(({ node }) => node)].map(
     givenNode,
   );
@@ -85,7 +86,7 @@ export function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {})
     ...given,
     ...passes.map((model): Node => ({
       name: scoresOf(model),
-      needs: [ALL_TEST, `${model.node}:model.safetensors`, TOKENIZER],
+      needs: [ALL_TEST, `${model.node}:model.safetensors`, `${model.node}:config.json`, TOKENIZER],
       settings: {},
       revision: 1,
       maker: scorer,
@@ -98,7 +99,7 @@ export function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {})
         ...passes.map(scoresOf),
         ...models.map(({ node }) => `${node}:model.safetensors`),
       ],
-      settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...several },
+      settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...other, ...several },
       links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
       revision: 3,
       maker: whole,

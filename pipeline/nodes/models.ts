@@ -53,7 +53,7 @@ export async function trainModels(
         TOKENIZER,
         ...texts.flatMap(({ text: { needs } }) => needs.map((need) => need.split(":")[0])),
       ]);
-      const nodes = trainNodes(open.configuration, texts, options);
+      const nodes = await trainNodes(open.configuration, texts, options);
       for (const [i, node] of nodes.entries()) {
         if (!force && await isAdopted(run, node)) {
           throw adopted(targets[i], node);
@@ -79,7 +79,7 @@ export async function evaluateRun(
   return await openRun(options, watch, "evaluate", async ({ configuration, make }) => {
     const models = await modelsOfRun(run, configuration, "evaluate", choices.trained !== undefined);
     const tokens = await tokensOfRun(run);
-    await make(evaluateNodes({ configuration, tokens, models }, choices));
+    await make(await evaluateNodes({ configuration, tokens, models }, choices));
     return await readEvaluation(`${run}/evaluation.json`);
   });
 }

@@ -104,6 +104,7 @@ export async function openRun<Result>(
       workers: options.workers ?? navigator.hardwareConcurrency,
       signal,
     };
+    const made = new Set<string>();
     const result = await body({
       run,
       configuration,
@@ -111,7 +112,11 @@ export async function openRun<Result>(
         if (!force) await refuseRevision(run, nodes);
         if (!isWritten) await writeRunConfiguration(run, configuration); // not before everything is planned
         isWritten = true;
-        const again = force && changed.length === 0 ? nodes.map(({ name }) => name) : [];
+        // What one call has made is not made twice.
+        const again = force && changed.length === 0
+          ? nodes.filter(({ name }) => !made.has(name)).map(({ name }) => name)
+          : [];
+        for (const name of again) made.add(name);
         const mine = part && shareOf(part, nodes);
         return await makeAll(work, nodes, {
           task: name,
@@ -172,6 +177,7 @@ export async function planRun(options: RunOptions): Promise<PartitionState> {
   const { run, sources = {}, force = false, check } = options;
   const { configuration, changed } = await resolveSettings(run, sources, force);
   const plan = await planPartition(run, configuration);
+  if (!force) await refuseRevision(run, plan.nodes);
   const { blocks } = plan.text;
   const again = force && changed.length === 0 ? plan.nodes.map(({ name }) => name) : [];
   return {

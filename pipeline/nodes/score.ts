@@ -23,13 +23,13 @@ export const scoresOf = ({ name }: Pick<Block, "name">): string => `scores/${nam
 
 /** Makes a node for every block. A partitioner of another run is identified by its files. */
 export async function scoreNodes(configuration: Configuration, blocks: readonly Block[]): Promise<Node[]> {
-  const { routers, prefix, scoreBatch } = configuration;
+  const { routers, prefix } = configuration;
   const named = routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
   const maker = new ScoreMaker(configuration, new Map(blocks.map((block) => [scoresOf(block), block])));
   return blocks.map((block) => ({
     name: scoresOf(block),
     needs: [`${tokensOf(block)}:t`, ...routers === "" ? [PARTITIONER] : []],
-    settings: { prefix, scoreBatch, ...named },
+    settings: { prefix, ...named }, // not scoreBatch: the bits are the same
     revision: 1,
     maker,
   }));

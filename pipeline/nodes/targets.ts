@@ -66,10 +66,11 @@ const SETTINGS = [
 
 /** Gives the values of the settings that a model depends on, its learning rate among them. */
 export function targetSettings(
-  { settings = [], rates }: Target,
+  { settings = [], rates, expert }: Target,
   configuration: Configuration,
 ): Record<string, unknown> {
-  const values = [...SETTINGS, ...settings].map((name) => [name, configuration[name]]);
+  const names = [...SETTINGS, ...settings, ...expert === undefined ? ["experts"] as const : []];
+  const values = names.map((name) => [name, configuration[name]]);
   return { ...Object.fromEntries(values), rate: rateOf({ rates }, configuration) };
 }
 

@@ -8,8 +8,9 @@
 import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
 import type { Maker, Node } from "../graph/node.ts";
-import { readManifest } from "../graph/manifest.ts";
-import { exists, writeAtomic } from "../run/files.ts";
+import { Walk } from "../graph/walk.ts";
+import { exists, sha256, writeAtomic } from "../run/files.ts";
+import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { type Block, gatherBlocks, KnownFiles, type Piece } from "../text/blocks.ts";
 import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";
@@ -60,7 +61,7 @@ export async function lookAtText(
     const node = isGiven
       ? await readOnce(run, givenNode(documents, blockBytes), handed)
       : corpusNode(corpus as CorpusName, corpusCharacters, blockBytes);
-    const blocks = await blocksOfNodes(run, [node], [], blockBytes, handed !== undefined);
+    const blocks = await blocksOfNodes(run, [node], [], blockBytes);
     return { blocks, unpacked: [node], reading: { sourceField: "source" }, passed: new Map(), asText: [] };
   }
   const { files, passed } = await listInputs(input, {
@@ -84,7 +85,7 @@ export async function lookAtText(
   const asText = format === "auto"
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];
-  const blocks = await blocksOfNodes(run, unpacked, pieces, blockBytes, handed !== undefined);
+  const blocks = await blocksOfNodes(run, unpacked, pieces, blockBytes);
   return { blocks, unpacked, reading, passed, asText: asText.map(({ path }) => path) };
 }
 
@@ -102,19 +103,16 @@ async function blocksOfNodes(
   nodes: readonly Node[],
   pieces: readonly (Piece | Node)[],
   blockBytes: number,
-  again: boolean,
 ): Promise<Block[] | undefined> {
   const filesOf = new Map<Node, Piece[]>();
   for (const node of nodes) {
-    const manifest = await readManifest(`${run}/${node.name}`);
-    const isOther = again && node.settings.reading !== undefined &&
-      manifest?.settings.reading !== node.settings.reading;
-    if (!manifest || isOther) return undefined;
+    const { state, manifest } = await new Walk(run, [node]).of(node);
+    if (state !== "made" || !manifest) return undefined;
     filesOf.set(
       node,
       Object.entries(manifest.files).map(([name, { bytes, sha256 }]) => ({
         file: { path: `${run}/${node.name}/${name}`, format: "jsonl" },
-        ...{ bytes, sha256 },
+        ...{ bytes, sha256, own: true },
       })),
     );
   }
@@ -127,13 +125,13 @@ function linesNode(
   name: string,
   settings: Record<string, unknown>,
   blockBytes: number,
-  open: () => AsyncIterable<Document>,
+  open: () => AsyncIterable<Document> | Iterable<Document>,
 ): Node {
   const maker: Maker = {
     stage: "corpus",
     async make([{ folder, wrote }], { emit, signal }) {
       let documents = 0;
-      const lines = documentLines(open());
+      const lines = documentLines(textsAlone(open()));
       for (let file = 0, next = await lines.next(); !next.done; file++) {
         const path = `${String(file).padStart(5, "0")}.jsonl`;
         const some = async function* () {
@@ -159,6 +157,16 @@ function linesNode(
   return { name, needs: [], settings: { ...settings, blockBytes }, revision: 1, maker };
 }
 
+/** Passes on documents. Throws an `InputError` for one that comes as ids, as only text is kept. */
+async function* textsAlone(
+  documents: AsyncIterable<Document> | Iterable<Document>,
+): AsyncGenerator<Document> {
+  for await (const document of documents) {
+    if (document.tokens === undefined) yield document;
+    else throw new InputError("Cannot keep a document that is read once as it must be text: it is token ids");
+  }
+}
+
 const corpusNode = (name: CorpusName, characters: number, blockBytes: number): Node =>
   linesNode(
     "text/corpus",
@@ -167,18 +175,8 @@ const corpusNode = (name: CorpusName, characters: number, blockBytes: number): N
     () => embeddedCorpus(name, characters),
   );
 
-function givenNode(documents: AsyncIterable<Document> | undefined, blockBytes: number): Node {
-  return linesNode(GIVEN, {}, blockBytes, async function* () {
-    for await (const document of documents ?? []) {
-      if (document.tokens !== undefined) {
-        throw new InputError(
-          "Cannot keep a document that is handed over as it must be text: it is token ids",
-        );
-      }
-      yield document;
-    }
-  });
-}
+const givenNode = (documents: AsyncIterable<Document> | undefined, blockBytes: number): Node =>
+  linesNode(GIVEN, {}, blockBytes, () => documents ?? []);
 
 function unpackNode(file: InputFile, configuration: Configuration, hash: string): Node {
   const { blockBytes, maxDocuments, take } = configuration;
@@ -196,7 +194,7 @@ function unpackNode(file: InputFile, configuration: Configuration, hash: string)
     text: hash,
   };
   return linesNode(
-    `text/${isInput ? "input" : hash.slice(0, 16)}`,
+    `text/${isInput ? "input" : sha256(canonical(settings)).slice(0, 16)}`,
     settings,
     blockBytes,
     () => readDocuments([file.path], options),
@@ -220,8 +218,11 @@ export async function* readBlock(
     maxDocuments: undefined,
     mayBeEmpty: true,
   };
+  const ownOptions = { sourceField: "source", mayBeEmpty: true };
   for (const [i, piece] of block.pieces.entries()) {
-    for await (const document of readPiece(piece, options)) yield { ...document, piece: i };
+    for await (const document of readPiece(piece, piece.own ? ownOptions : options)) {
+      yield { ...document, piece: i };
+    }
   }
 }
 

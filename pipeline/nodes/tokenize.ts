@@ -4,6 +4,7 @@
  * @module
  */
 
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { emptyBatch, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
@@ -144,7 +145,13 @@ async function tokenizeBlock(
   const rows = ReadableStream.from(table.batches());
   const { rows: _, ...record } = await writeArrowFile(`${folder}/${DOCUMENTS}`, rows, table.empty());
   wrote(DOCUMENTS, record);
-  const { documents: texts, emptyDocuments, tokens, droppedTails } = counts;
+  const { documents: texts, emptyDocuments, tokens, droppedTails, sequences } = counts;
+  if (Math.max(texts, sequences) >= MOST_IDS) {
+    throw new InputError(
+      say`Cannot tokenize block ${block.name} as it must have fewer than ${MOST_IDS} sequences: it has ${sequences}`,
+      { remedy: say`cut large files, or set a smaller ${setting("blockBytes")}` },
+    );
+  }
   return {
     ...{ documents: texts, emptyDocuments, tokens, trainSequences, testSequences, droppedTails },
     sources: Object.fromEntries([...table.sources].sort(([a], [b]) => a < b ? -1 : 1)),
@@ -152,6 +159,7 @@ async function tokenizeBlock(
 }
 
 const ROWS = 4096;
+const MOST_IDS = 2 ** 24; // of a block
 
 /** The rows of documents: their ids, pieces and places, hashes of their texts, sources, sides and tokens. */
 class DocumentTable {

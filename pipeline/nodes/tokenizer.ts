@@ -81,7 +81,7 @@ async function train(
   };
   return await trainTokenizer(documents(), {
     ...{ vocabularySize, sample: tokenizerSample, signal },
-    scratch: `${making.scratch}/sample`,
+    scratch: `${making.scratch}/${crypto.randomUUID()}`, // of this process alone
     onWarning: (message) => emit({ type: "warning", message }),
   });
 }

@@ -7,10 +7,12 @@
  * @module
  */
 
+import { basename } from "node:path";
 import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { revisionOf } from "../../kernels/device/variants.ts";
 import { InputError, RunError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { besideMixture, costApart, type TrainingCost } from "../cost/beside_mixture.ts";
@@ -22,9 +24,11 @@ import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
+import { identifyPartitioner } from "../partition/partitioners.ts";
 import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { byNumber, entriesOf, removeIfThere, sha256 } from "../run/files.ts";
+import { byNumber, entriesOf, removeIfThere, sha256, writeAtomic, writing } from "../run/files.ts";
+import { vouchedFiles } from "../run/manifest.ts";
 import { measuredDevices } from "../run/measured.ts";
 import { canonical } from "../run/seal.ts";
 import { recordTime } from "../run/timing.ts";
@@ -35,6 +39,7 @@ import { type Recipe, recipeOf, startWeights } from "../training/recipe.ts";
 import {
   type CheckpointContext,
   checkpointPath,
+  listCheckpoints,
   loadCheckpointState,
   removeLaterCheckpoints,
   removeOldCheckpoints,
@@ -102,12 +107,16 @@ export const textFiles = (tokens: readonly string[]): TrainingFiles => ({
 });
 
 /** Makes the nodes of models. They share a maker, so those that are ready together can be trained as a bank. */
-export function trainNodes(
+export async function trainNodes(
   configuration: Configuration,
   targets: readonly { target: Target; text: TrainingFiles }[],
   options: TrainOptions = {},
-): Node[] {
+): Promise<Node[]> {
   const { trial, together = 1 } = options;
+  const { init, routers } = configuration;
+  const start = init === "" ? {} : { init: (await loadCheckpoint(init, await vouchedFiles(init))).sha256 };
+  const isPriced = routers !== "" && targets.some(({ target }) => target.tellsCost);
+  const cost = isPriced ? { routers: (await identifyPartitioner(routers)).sha256 } : {};
   const maker = new TrainMaker(configuration, options);
   return targets.map(({ target, text }) => {
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
@@ -115,7 +124,12 @@ export function trainNodes(
     return {
       name,
       needs: [...text.needs, TOKENIZER],
-      settings: { ...targetSettings(target, configuration), ...trial },
+      settings: {
+        ...targetSettings(target, configuration),
+        ...start,
+        ...target.tellsCost ? cost : {},
+        ...trial,
+      },
       revision: TRAINING_REVISION,
       maker: together > 1 ? maker : maker.alone(target.name),
     };
@@ -238,7 +252,7 @@ class Training {
     // Another adapter rounds differently: a checkpoint is continued on its own alone.
     const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
     const key = sha256(canonical({ node: making.key, settings }));
-    await Deno.mkdir(scratch, { recursive: true });
+    await writing(scratch, () => Deno.mkdir(scratch, { recursive: true }));
     if (options.resume) await this.#adoptScratch();
     const saved = await this.#loadSaved(key);
     if (saved) {
@@ -294,7 +308,10 @@ class Training {
         signal: work.signal,
       });
       await metrics.flush();
-      await Deno.copyFile(`${scratch}/${METRICS}`, `${folder}/${METRICS}`);
+      await writing(
+        `${folder}/${METRICS}`,
+        () => Deno.copyFile(`${scratch}/${METRICS}`, `${folder}/${METRICS}`),
+      );
       await this.#writeModel(weights);
       return { ...result, ...known.cost ? { cost: known.cost } : {} };
     } catch (error) {
@@ -343,22 +360,21 @@ class Training {
   /** Takes over the checkpoints of the same model that was trained with other values, unless there are own ones. */
   async #adoptScratch(): Promise<void> {
     const { making: { scratch, node: { name } }, work: { run } } = this.opened;
-    const hasStates = async (folder: string) =>
-      (await entriesOf(folder)).some(({ name }) => name.startsWith("step-"));
-    if (await hasStates(scratch)) return;
+    if ((await listCheckpoints(scratch)).length > 0) return;
     const own = scratch.slice(scratch.lastIndexOf("/") + 1);
-    const others: { path: string; time: number }[] = [];
+    const others: { path: string; states: string[]; time: number }[] = [];
     for (const entry of await entriesOf(`${run}/${SCRATCH}`)) {
       const path = `${run}/${SCRATCH}/${entry.name}`;
       if (
-        entry.name === own || !entry.name.startsWith(`${name.replaceAll("/", "~")}~`) ||
-        !await hasStates(path)
+        entry.name === own || !entry.name.startsWith(`${name.replaceAll("/", "~")}~`)
       ) continue;
-      others.push({ path, time: Number((await Deno.stat(path)).mtime) });
+      const states = await listCheckpoints(path);
+      if (states.length > 0) others.push({ path, states, time: Number((await Deno.stat(path)).mtime) });
     }
     const [latest] = others.sort((a, b) => b.time - a.time);
-    for (const { name } of latest ? await entriesOf(latest.path) : []) {
-      await Deno.copyFile(`${latest.path}/${name}`, `${scratch}/${name}`);
+    // The latest checkpoint comes before others: a copying that was cut short is one that goes on from it.
+    for (const path of latest ? [`${latest.path}/${METRICS}`, ...latest.states] : []) {
+      await writeAtomic(`${scratch}/${basename(path)}`, await Deno.readFile(path));
     }
   }
 

@@ -23,7 +23,7 @@ import {
   removeFiles,
   removeIfThere,
   writeAtomic,
-  writeError,
+  writing,
 } from "../run/files.ts";
 import { checkSettings } from "../settings/configuration.ts";
 import { argmax, assignArgmax } from "./assignment/argmax.ts";
@@ -290,9 +290,7 @@ async function begin(
   for (let expert = 0; expert < experts; expert++) {
     const path = `${folder}/${expertFolder(expert)}`;
     await refuseLink(path);
-    await Deno.mkdir(path, { recursive: true }).catch((error) => {
-      throw writeError(path, error);
-    });
+    await writing(path, () => Deno.mkdir(path, { recursive: true }));
     parts.push(openPart({ folder: path, kind, lineage, empty, shardRows: shardSequences, batchRows, first }));
   }
   return { experts, lineage, tallies: parts.map(newTally), parts };

@@ -8,7 +8,7 @@
 
 import { RecordBatchStreamWriter, type Schema } from "apache-arrow/Arrow.dom";
 import { InputError } from "../../kernels/errors.ts";
-import { refuseLink, removeIfEmpty, removeIfThere, writeError } from "../run/files.ts";
+import { refuseLink, removeIfEmpty, removeIfThere, writing } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { type Columns, fromBatch, readArrow, type RecordBatch, toBatch } from "./arrow.ts";
 import { openWriter } from "./ipc/library.ts";
@@ -33,16 +33,13 @@ interface ArrowAppender {
 function openArrowAppender(path: string, schema: Schema): ArrowAppender {
   const writer = new RecordBatchStreamWriter();
   const take = openWriter(writer, schema);
-  const file = Deno.openSync(path, { write: true, create: true, truncate: true });
-  const flush = () => {
-    try {
+  const file = writing(path, () => Deno.openSync(path, { write: true, create: true, truncate: true }));
+  const flush = () =>
+    writing(path, () => {
       for (const bytes of take()) {
         for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
       }
-    } catch (error) {
-      throw writeError(path, error);
-    }
-  };
+    });
   const abandon = () => file[Symbol.dispose](); // may come again
   return {
     append(batch) {
@@ -229,7 +226,7 @@ async function* ordered(
   /** Moves the rows that memory holds into the files of their buckets. */
   async function spillHeld() {
     await refuseLink(spill);
-    await Deno.mkdir(spill, { recursive: true });
+    await writing(spill, () => Deno.mkdir(spill, { recursive: true }));
     divide(holding, keysOf, depth, (bucket, batch) => {
       let file = files.get(bucket);
       if (!file) files.set(bucket, file = openArrowAppender(pathOf(bucket), batch.schema));

@@ -7,6 +7,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Explanation, InputError, RunError, say, setting, type Text } from "../../kernels/errors.ts";
 
@@ -67,13 +68,13 @@ export function jsonText(value: unknown): string {
 /**
  * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
  * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
- * was. `shared` says that several processes may write the file at once. Throws a `RunError` that names the
- * path where the disk is full or another process writes the same, an `InputError` where the place cannot be
- * written.
+ * was. `shared` says that several processes may write the file at once; `bytes` of the data, where it is known, how many they
+ * are. Throws a `RunError` that names the path where the disk is full or another process writes the same, an `InputError`
+ * where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
-  data: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  data: string | Uint8Array | (AsyncIterable<Uint8Array> | Iterable<Uint8Array>) & { bytes?: number },
   { shared = false } = {},
 ): Promise<FileRecord> {
   // A random number, so that no process on another machine uses the same name.
@@ -81,28 +82,23 @@ export async function writeAtomic(
   const partial = shared ? `${path}.${number()}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
   const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  const needed = whole instanceof Uint8Array ? whole.length : whole.bytes;
   let bytes = 0;
-  let opened: Deno.FsFile;
-  try {
+  using file = await writing(path, async () => {
     await Deno.mkdir(dirname(path), { recursive: true });
     await removeIfThere(partial); // a killed process may have left one; of a link only the link is removed
-    opened = await Deno.open(partial, { write: true, createNew: true });
-  } catch (error) {
-    throw writeError(path, error);
-  }
-  using file = opened;
+    return await Deno.open(partial, { write: true, createNew: true });
+  });
   try {
     for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
-      const written = writeAll(file, chunk, path);
+      const written = writeAll(file, chunk, path, { needed });
       hash.update(chunk); // while the chunk is being written
       await written;
       bytes += chunk.length;
     }
-    await file.sync();
+    await writing(path, () => file.sync()); // only then some disks say that they are full
     if (!await isSame(file, partial)) throw begunByAnother(path, partial); // what lies there may be half-written
-    await Deno.rename(partial, path).catch((error) => { // where a folder has the name
-      throw writeError(path, error);
-    });
+    await writing(path, () => Deno.rename(partial, path)); // a folder may have the name
   } catch (error) {
     if (await isSame(file, partial)) await removeIfThere(partial);
     throw error;
@@ -123,11 +119,20 @@ function begunByAnother(where: string, partial: string): RunError {
   );
 }
 
-async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Promise<void> {
+/**
+ * Writes all of a chunk into an open file, whose path is for the error where that fails. `whole` is given where the file goes then:
+ * the bytes that all of it needs. Files are never written as streams: Deno 2.9 does not tell where a full disk cuts the last chunk.
+ */
+export async function writeAll(
+  file: Deno.FsFile,
+  chunk: Uint8Array,
+  path: string,
+  whole?: { needed?: number },
+): Promise<void> {
   try {
     for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
   } catch (error) {
-    throw writeError(path, error);
+    throw writeError(path, error, whole && { ...whole, written: (await file.stat()).size });
   }
 }
 
@@ -294,17 +299,79 @@ export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
-/** Turns a failure to write `path` into an error that says what to do; other errors come back unchanged. */
-export function writeError(path: string, error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
-  const code = (error as { code?: string }).code;
-  if (code === "ENOSPC" || code === "EDQUOT" || code === "EFBIG") {
-    return new RunError(`Cannot write "${path}" as the disk must have room for it: it is full`, {
-      where: path,
-      remedy: "free some space or choose another folder, and run again",
-      cause: error,
-    });
+/** Does what writes `path`, and turns a failure into an error that says what to do ({@linkcode writeError}). */
+export function writing<Result>(path: string, write: () => Result): Result {
+  const fail = (error: unknown): never => {
+    throw writeError(path, error);
+  };
+  try {
+    const result = write();
+    return result instanceof Promise ? result.catch(fail) as Result : result;
+  } catch (error) {
+    return fail(error);
   }
+}
+
+/** The bytes of a file where they are known, and those of it that are written and go again. */
+interface Amount {
+  needed?: number;
+  written?: number;
+}
+
+/** What must hold and what is, by the number that the system gives to a lack of room and its code. */
+const ROOMS = [
+  [/ENOSPC|\(os error 28\)/, "the disk must have room for it: it is full"],
+  [/EDQUOT|\(os error 122\)/, "your quota on the disk must have room for it: it is used up"],
+  [
+    /EFBIG|\(os error 27\)/,
+    "the system must take a file as large: it does not (ulimit -f, or the kind of disk)",
+  ],
+] as const;
+
+/** Explains an error that says that there is no room for `path`, or for the output; undefined for any other. */
+export function fullDisk(
+  path: string | undefined,
+  error: Error,
+  { needed, written = 0 }: Amount = {},
+): RunError | undefined {
+  if (error instanceof RunError) return;
+  const text = `${(error as { code?: string }).code} ${error.message}`;
+  const [, rule] = ROOMS.find(([known]) => known.test(text)) ?? [];
+  if (rule === undefined) return;
+  const room = path !== undefined && rule === ROOMS[0][1] ? roomAt(dirname(path)) : undefined;
+  const left = room === undefined
+    ? undefined
+    : room.files === 0
+    ? "no file more can be made"
+    : `${room.bytes + written} bytes are left`;
+  const facts = [needed === undefined ? [] : `${needed} bytes are needed`, left ?? []].flat().join(", ");
+  const what = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
+  return new RunError(facts ? `${what} (${facts})` : what, {
+    where: path,
+    remedy: path === undefined
+      ? "free some space and run again"
+      : "free some space or choose another folder, and run again",
+    cause: error,
+  });
+}
+
+/** Gives the room of the disk of a folder, or of the one that it is to lie in; undefined where it may not be known. */
+function roomAt(folder: string): { bytes: number; files?: number } | undefined {
+  try {
+    if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return; // nor ask for it
+    const { bavail, bsize, files, ffree } = statfsSync(folder);
+    return { bytes: bavail * bsize, files: files === 0 ? undefined : ffree }; // some disks do not count files
+  } catch (error) {
+    return (error as { code?: string }).code === "ENOENT" ? roomAt(dirname(folder)) : undefined;
+  }
+}
+
+/** Turns a failure to write `path` into an error that says what to do; other errors come back unchanged. */
+export function writeError(path: string, error: unknown, amount?: Amount): unknown {
+  if (!(error instanceof Error)) return error;
+  const full = fullDisk(path, error, amount);
+  if (full) return full;
+  const code = (error as { code?: string }).code;
   if (error instanceof Deno.errors.IsADirectory) {
     return new InputError(`Cannot write "${path}" as it must be a file: it is a folder`, {
       where: path,

@@ -36,9 +36,12 @@ const OTHERS: Record<string, () => readonly Name[]> = {
   ],
 };
 
+/** Settings of the graph of nodes (`pipeline/nodes/`) alone, which no task uses yet. */
+export const OF_GRAPH: readonly Name[] = ["blockBytes", "prices"];
+
 /** Lists the settings that a task takes, in the order of all settings. */
 export function settingsOf(task: string): (keyof Configuration)[] {
   const kind = STAGES.get(task);
   const taken = kind ? takenBy(kind) : OTHERS[task]?.() ?? [];
-  return FIELD_NAMES.filter((name) => taken.includes(name));
+  return FIELD_NAMES.filter((name) => taken.includes(name) && !OF_GRAPH.includes(name));
 }

@@ -27,6 +27,8 @@ export interface Piece {
   lines?: { from: number; to: number; line: number };
   /** Row groups `from` up to `to`; all unless given. */
   groups?: { from: number; to: number };
+  /** Whether the project wrote the file itself: lines of `text` and `source`. */
+  own?: boolean;
 }
 
 /** Pieces of text that are tokenized together. */
@@ -45,8 +47,9 @@ export interface Block {
 interface Hashed {
   bytes: number;
   time: number;
-  /** Bytes of a block that it was cut for. */
+  /** Bytes of a block that it was cut for, and how it was read. */
   cut: number;
+  kind: string;
   pieces: { to: number; line: number; sha256: string }[];
 }
 
@@ -85,8 +88,10 @@ export class KnownFiles {
   async piecesOf(file: InputFile, most: number): Promise<Piece[]> {
     const { size: bytes, mtime } = await Deno.stat(file.path);
     const time = Number(mtime), known = this.#files.get(file.path);
-    const isKnown = known?.bytes === bytes && known.time === time && known.cut === most;
-    const hashed = isKnown ? known : { bytes, time, cut: most, pieces: await hashPieces(file, most) };
+    const kind = `${file.format} ${file.compression ?? ""}`;
+    const isKnown = known?.bytes === bytes && known.time === time && known.cut === most &&
+      known.kind === kind;
+    const hashed = isKnown ? known : { bytes, time, cut: most, kind, pieces: await hashPieces(file, most) };
     if (!isKnown) {
       this.#files.set(file.path, hashed);
       this.#changed = true;

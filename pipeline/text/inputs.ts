@@ -102,6 +102,9 @@ export async function expandInputs(
   return [...paths];
 }
 
+/** Folders by one of which, besides a config.json, a run is known. */
+const MARKS = ["manifests", "tokens", "text", "experts", "partition"];
+
 /** Makes what says of paths below a folder whether they are files of a run, which are no text. */
 function runsAmong(folder: string): (path: string) => boolean {
   const known = new Map<string, boolean>();
@@ -115,7 +118,7 @@ function runsAmong(folder: string): (path: string) => boolean {
   const isRun = (path: string): boolean => {
     let is = known.get(path);
     if (is === undefined) {
-      is = isThere(`${path}/config.json`) && (isThere(`${path}/manifests`) || isThere(`${path}/tokens`)) ||
+      is = isThere(`${path}/config.json`) && MARKS.some((name) => isThere(`${path}/${name}`)) ||
         path.length > folder.length && isRun(dirname(path));
       known.set(path, is);
     }

@@ -7,7 +7,7 @@
 
 import type * as Native from "tokenizers";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { refuseLink, removeIfEmpty, removeIfThere, sha256 } from "../run/files.ts";
+import { refuseLink, removeIfEmpty, removeIfThere, sha256, writeAtomic, writing } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
 import { collector, returnLargeBlocks } from "./garbage.ts";
@@ -92,7 +92,6 @@ export async function trainTokenizer(
   checkTrainable(vocabularySize);
   returnLargeBlocks();
   await refuseLink(scratch);
-  await Deno.mkdir(scratch, { recursive: true });
   const [path, model] = [`${scratch}/sample.txt`, `${scratch}/trained.json`];
   try {
     for (const file of [path, model]) await removeIfThere(file); // of a killed process
@@ -107,7 +106,7 @@ export async function trainTokenizer(
         if (characters >= sample) return;
       }
     };
-    await Deno.writeFile(path, ReadableStream.from(lines()));
+    await writeAtomic(path, lines(), { shared: true });
     if (characters === 0) {
       throw new InputError(
         "Cannot train a tokenizer as there must be some text: the training documents hold none",
@@ -118,7 +117,7 @@ export async function trainTokenizer(
         `the tokenizer is trained on the first ${LONGEST_WORD} characters of words: ${cut} characters of longer ones are left out`,
       );
     }
-    await trainBeside({ sample: path, trained: model }, signal);
+    await writing(model, () => trainBeside({ sample: path, trained: model }, signal));
     const trained = JSON.parse(await Deno.readTextFile(model)) as {
       model: { merges: (string | [string, string])[] };
     };

@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import * as v from "valibot";
-import { isMissing, refuseLink } from "../run/files.ts";
+import { isMissing, refuseLink, writeAll, writing } from "../run/files.ts";
 import { count, finite, readJsonLines } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 
@@ -56,9 +56,11 @@ export interface MetricsFile {
 
 /** Opens a training's metrics to append lines after the first `bytes`; what follows these is cut off. */
 export async function openMetrics(path: string, bytes = 0): Promise<MetricsFile> {
-  await Deno.mkdir(dirname(path), { recursive: true });
   await refuseLink(path);
-  const file = await Deno.open(path, { write: true, create: true });
+  const file = await writing(path, async () => {
+    await Deno.mkdir(dirname(path), { recursive: true });
+    return await Deno.open(path, { write: true, create: true });
+  });
   const hash = createHash("sha256").update((await Deno.readFile(path)).subarray(0, bytes));
   await file.truncate(bytes);
   await file.seek(bytes, Deno.SeekMode.Start);
@@ -68,12 +70,12 @@ export async function openMetrics(path: string, bytes = 0): Promise<MetricsFile>
     },
     async append(line) {
       const text = new TextEncoder().encode(JSON.stringify(line) + "\n");
-      for (let at = 0; at < text.length;) at += await file.write(text.subarray(at));
+      await writeAll(file, text, path);
       hash.update(text);
       bytes += text.length;
     },
     sha256: () => hash.copy().digest("hex"),
-    flush: () => file.syncData(),
+    flush: () => writing(path, () => file.syncData()),
     close: () => file.close(),
   };
 }

@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { copyFolder, inFolder, SMALL, smallCorpus, task } from "./support.ts";
+import { copyFolder, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
 
 const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 2".split(
   " ",
@@ -92,6 +92,18 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     ) {
       assertStringIncludes(beside.out, `${model} `);
     }
+    // It ends by itself once everything is trained that submit would train, and not before.
+    const follow = ["--run", run, "--every", "0.1"];
+    await succeed("train-dense", BRIEF);
+    const waits = ["--run", own, "--every", "0.1"];
+    const patient = [follow.concat("--follow"), waits].map((args) => taskCommand("watch", args).spawn());
+    assertMatch((await task("watch", follow)).out, /dense complete/);
+    for (const child of patient) {
+      sendSignal(child, "SIGTERM");
+      assertEquals((await child.output()).code, 130);
+    }
+    await refuse("watch", ["--follow", "--once"], "only one of --follow and --once");
+
     await succeed("generate", ["--expert", "1", "--prompt", "sail", "--max-new-tokens", "2"]);
     await succeed("verify", []);
 

@@ -6,6 +6,7 @@ import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
 import { endedJobs } from "../../tasks/slurm.ts";
 import { plannedText } from "../../tasks/submit_text.ts";
+import { until } from "../slurm.ts";
 import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
 /** A job whose processes succeed where the name of their task is there, and fail elsewhere. */
@@ -107,6 +108,33 @@ setTimeout(() => {}, 30_000);
       Deno.chdir(here);
       Deno.openSync = openSync;
     }
+  }));
+
+Deno.test("the processes of runJobs() end with the process that runs them, killed as it may be", () =>
+  inFolder(async (folder) => {
+    const long = `Deno.addSignalListener("SIGTERM", () => {
+  console.log("nobody reads this");
+  Deno.writeTextFileSync("ended", "");
+  Deno.exit(130);
+});
+Deno.writeTextFileSync("began", "");
+setTimeout(() => {}, 30_000);
+`;
+    const runs = `import { runJobs } from "${ROOT}tasks/local_jobs.ts";
+const job = (name) => ({ name, done: [false], tasks: () => [{ task: name, with: {} }], after: [] });
+const { signal } = new AbortController();
+await runJobs(".", [job("long"), job("other")], { atOnce: 2, onProcess() {}, signal });
+`;
+    await Deno.writeTextFile(`${folder}/long.ts`, long);
+    await Deno.writeTextFile(`${folder}/runs.js`, runs);
+    const tasks = { long: "deno run -A long.ts", other: "sleep 1" };
+    await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify({ tasks }));
+    const args = ["run", "-A", `--config=${ROOT}deno.json`, "runs.js"];
+    const parent = new Deno.Command(Deno.execPath(), { args, cwd: folder, env: { NO_COLOR: "1" } }).spawn();
+    await until("its child", () => exists(`${folder}/began`), 60);
+    parent.kill("SIGKILL");
+    await parent.status;
+    await until("the end of its child", () => exists(`${folder}/ended`), 10);
   }));
 
 Deno.test("plannedText() tells in order what would run, and what that stands on", () => {

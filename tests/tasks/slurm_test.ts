@@ -146,8 +146,8 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
     };
     await program("srun", 'printf "srun"; printf " <%s>" "$@"; echo; exit ${CODE:-0}');
-    await program("squeue", 'echo "${STATE:-RUNNING}             ${RESTARTS:-0}                   "');
-    await program("scontrol", 'echo "scontrol $*"');
+    await program("squeue", 'echo "${STATE:-RUNNING}   ${RESTARTS:-0}    2:00     ${PREEMPTED:-N/A}  "');
+    await program("scontrol", 'if [ "$1" = show ]; then echo PreemptMode=$MODE; else echo "scontrol $*"; fi');
     const scripts = (options: SlurmOptions, ...jobs: Job[]) =>
       [...submitScript(`${folder}/run`, jobs, [], 2, options).matchAll(/<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/g)]
         .map(([, text]) => text);
@@ -189,6 +189,12 @@ Deno.test("a job runs its task by number or name in the container, requeues what
     assertEquals(stopped.code, 130);
     assertMatch(stopped.out, /stopped by a signal: queued again\nscontrol requeue 7_1\n$/);
     assertEquals((await runScript(group, { CODE: "130", RESTARTS: "1" })).out.includes("scontrol"), false);
+    const preempted = { CODE: "130", PREEMPTED: "2026-11-29T16:55:57" }; // Slurm queues it where that is the mode
+    assertEquals((await runScript(group, { ...preempted, MODE: "REQUEUE" })).out.includes("requeue"), false);
+    assertStringIncludes(
+      (await runScript(group, { ...preempted, MODE: "CANCEL" })).out,
+      "scontrol requeue 7_1\n",
+    );
     const cancelled = await runScript(group, { CODE: "130", STATE: "COMPLETING" }); // by hand
     assertEquals([cancelled.code, cancelled.out.includes("scontrol")], [130, false]);
     assertEquals((await runScript(group, { CODE: "2" })).code, 2);
@@ -203,6 +209,59 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       await Deno.writeTextFile(`${folder}/dev/dri/${node}`, "");
     }
     assertEquals((await runScript(group)).code, 2);
+  }));
+
+Deno.test("a training whose time is up is queued again while its attempts gain steps, even if it must be killed, and else fails", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/a run`;
+    const states = {
+      own: `${run}/experts/expert-01/checkpoints`,
+      scratch: `${run}/scratch/experts~expert-01~0f`,
+    };
+    for (const place of [`${folder}/bin`, `${run}/jobs/logs`, ...Object.values(states)]) {
+      await Deno.mkdir(place, { recursive: true });
+    }
+    const programs = {
+      srun: "/bin/sleep 0.3\nkill -USR1 $PPID\nexec /bin/sleep 60", // a step that takes longer than the time that is left
+      sleep: 'exec /bin/sleep $([ "$1" = 75 ] && echo 0.2 || echo "$1")',
+      scancel: 'echo "scancel $*"',
+      scontrol: 'echo "scontrol $*"',
+      squeue: "echo RUNNING 0 2:00 N/A",
+    };
+    for (const [name, text] of Object.entries(programs)) {
+      await Deno.writeTextFile(`${folder}/bin/${name}`, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    }
+    const training: Job = { ...job("train-expert", [false, false]), trains: true };
+    const script = /<<'SCRIPT'\n([\s\S]*?)\nSCRIPT/.exec(submitScript(run, [training], [], 9, {}))![1];
+    await Deno.writeTextFile(`${folder}/script`, script);
+    const attempt = async () => {
+      const { code, stdout, stderr } = await new Deno.Command("bash", {
+        args: ["-c", 'exec bash "$0" | tee -a "$1"; exit ${PIPESTATUS[0]}', `${folder}/script`, log],
+        env: {
+          ...{ PATH: `${folder}/bin:${Deno.env.get("PATH")}`, SLURM_JOB_ID: "9" },
+          ...{ SLURM_ARRAY_JOB_ID: "7", SLURM_ARRAY_TASK_ID: "1" },
+        },
+      }).output();
+      assertEquals(new TextDecoder().decode(stderr), "");
+      return { code, out: new TextDecoder().decode(stdout) };
+    };
+    const log = `${run}/jobs/logs/train-expert+0-7_1.log`;
+    const again = (at: string) => ({
+      code: 130,
+      out: `scancel --signal=TERM 7_1\ntime is up at ${at}: queued again\nscontrol requeue 7_1\n`,
+    });
+    assertEquals(await attempt(), again(""));
+    for (const [i, place] of Object.values(states).entries()) {
+      const name = `step-0000000${i + 1}.safetensors`;
+      await Deno.writeTextFile(`${place}/${name}`, "");
+      assertEquals(await attempt(), again(name));
+    }
+    const { code, out } = await attempt();
+    assertEquals(code, 1);
+    assertMatch(
+      out,
+      /^scancel --signal=TERM 7_1\nerror: Cannot go on as an attempt must gain a step: .* limit is 2:00, .* \d+ s .* --checkpoint-minutes\n$/,
+    );
   }));
 
 Deno.test("submitScript() lets processes that wait for one another run at once", () => {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { type FileRecord, removeIfThere, writeAtomic } from "../../run/files.ts";
+import { type FileRecord, removeIfThere, writeAll, writeAtomic, writing } from "../../run/files.ts";
 import { joinBytes, takeFrom } from "../bytes.ts";
 import type { TokenText } from "./texts.ts";
 
@@ -37,13 +37,13 @@ export async function writeMegatron(
   const scratch = `${folder}/${name}.lengths.partial`;
   let count = 0;
   try {
-    await Deno.mkdir(folder, { recursive: true });
+    await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
     await removeIfThere(scratch);
     const bin = async function* () {
-      using lengths = await Deno.open(scratch, { write: true, createNew: true });
+      using lengths = await writing(scratch, () => Deno.open(scratch, { write: true, createNew: true }));
       for await (const some of texts) {
         const own = Int32Array.from(some, ({ ids }) => ids.length);
-        for (let at = 0; at < own.byteLength;) at += await lengths.write(new Uint8Array(own.buffer, at));
+        await writeAll(lengths, new Uint8Array(own.buffer), scratch);
         count += some.length;
         yield joinBytes(some.map(({ ids }) => {
           const values = type === "uint16" ? Uint16Array.from(ids) : Int32Array.from(ids);

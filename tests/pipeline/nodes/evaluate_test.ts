@@ -32,11 +32,11 @@ Deno.test("a run is partitioned, trained and evaluated on the graph, each model 
       text: partFiles(partOf(expert)),
     }));
     const dense = { target: denseTarget("batch"), text: textFiles(tokens) };
-    const training = [...nodes, ...trainNodes(configuration, [...experts, dense])];
+    const training = [...nodes, ...await trainNodes(configuration, [...experts, dense])];
     await makeAll(smallWork(run), training, { task: "test" });
     const models = [...experts, dense].map(({ target }) => target);
     const evaluated = async (choices = {}) => {
-      const graph = evaluateNodes({ configuration, tokens, models }, choices);
+      const graph = await evaluateNodes({ configuration, tokens, models }, choices);
       const made: string[] = [];
       const lock = (_: string, node: string) => {
         made.push(node);

@@ -45,7 +45,7 @@ async function train(
     }
   }
   const targets = [0, 1].map((expert) => ({ target: expertTarget(expert), text: partFiles(partOf(expert)) }));
-  const graph = [...given, ...trainNodes(configuration, targets, train)];
+  const graph = [...given, ...await trainNodes(configuration, targets, train)];
   return await makeAll({ ...smallWork(run, events), signal: options.signal }, graph, {
     task: "test",
     ...options,

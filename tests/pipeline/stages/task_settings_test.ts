@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { FIELD_NAMES, FIELDS } from "../../../pipeline/settings/configuration.ts";
-import { settingsOf } from "../../../pipeline/stages/task_settings.ts";
+import { OF_GRAPH, settingsOf } from "../../../pipeline/stages/task_settings.ts";
 
 Deno.test("settingsOf() gives each task what its stages depend on, and partition all of that", () => {
   assertEquals(settingsOf("assign"), ["shardSequences", "prefix", "method", "chunk"]);
@@ -21,13 +21,16 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
   assertEquals(settingsOf("verify"), []);
   assertEquals([settingsOf("evaluate"), settingsOf("zero-shot")], [[], []]);
   const reproduce = settingsOf("reproduce");
-  assertEquals(FIELD_NAMES.filter((name) => !reproduce.includes(name)), []);
+  assertEquals(FIELD_NAMES.filter((name) => !reproduce.includes(name)), [...OF_GRAPH]);
   const ofSection = (title: string) => FIELD_NAMES.filter((name) => FIELDS[name].section === title);
   const [experts, larger, tokenwise] = ["Experts", "Larger dense model", "Switch Transformer"].map(ofSection);
   assertEquals(settingsOf("train-dense"), [...experts, ...larger]);
   assertEquals(settingsOf("train-expert"), experts.filter((name) => !/^dense/.test(name)));
   const ofModels = [...experts, ...larger, ...tokenwise];
-  assertEquals(settingsOf("partition"), FIELD_NAMES.filter((name) => !ofModels.includes(name)));
+  assertEquals(
+    settingsOf("partition"),
+    FIELD_NAMES.filter((name) => ![...ofModels, ...OF_GRAPH].includes(name)),
+  );
   const cost = settingsOf("cost");
   assertEquals([cost.includes("dtype"), cost.includes("routerRate")], [true, false]);
 });

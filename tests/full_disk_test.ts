@@ -1,0 +1,245 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { statfsSync } from "node:fs";
+import { RunError } from "../kernels/errors.ts";
+import { findDamage, MANIFEST, readManifest } from "../pipeline/graph/manifest.ts";
+import { filesUnder, writeAtomic } from "../pipeline/run/files.ts";
+import { trainTokenizer } from "../pipeline/text/tokenizer.ts";
+import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
+import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/nodes/support.ts";
+import {
+  commandOf,
+  hashes,
+  inFolder,
+  type Outcome,
+  ROOT,
+  SMALL,
+  smallCorpus,
+  task,
+} from "./tasks/support.ts";
+
+const FULL =
+  /^Cannot write "([^"\n]+)" as the disk must have room for it: it is full( \([^()\n]+\))?; free [^\n]+$/;
+
+/** Checks that an error says on one line which file in a folder lacks room; returns its path in there. */
+function assertFull(error: unknown, folder: string): string {
+  assert(error instanceof RunError, String(error));
+  assertMatch(error.message, FULL);
+  const [, path] = FULL.exec(error.message)!;
+  assert(path.startsWith(`${folder}/`), path);
+  return path.slice(folder.length + 1);
+}
+
+/** Runs a task that must succeed, or throws the error that its last line tells. */
+async function run(name: string, args: string[], options?: Parameters<typeof task>[2]): Promise<Outcome> {
+  const outcome = await task(name, args, options);
+  const { code, err, out } = outcome;
+  if (code === 0) return outcome;
+  const [, line] = /(?:^|\n)error: ([^\n]+)\n$/.exec(err) ?? [];
+  assertEquals([code, out.trim()], [1, ""], err);
+  assert(line !== undefined, err);
+  throw new RunError(line);
+}
+
+Deno.test({
+  name: "every stage of a partition meets a full disk with one line, and goes on to the same bytes",
+  ignore,
+  fn: () =>
+    inFolder(async (roomy) => {
+      await writeTexts(`${roomy}/text`);
+      const settings = smallSettings(`${roomy}/text`);
+      await makeSmall(`${roomy}/run`, settings);
+      const stages = new Set<string>();
+      const sizes = [8, 48, 80, 600, 1000, 1200, 1500];
+      await onGrowingDisk(
+        sizes,
+        async (folder) => void await makeSmall(`${folder}/run`, settings),
+        async (error, folder) => {
+          stages.add(/^run\/[^/]+\/(\w+)/.exec(assertFull(error, folder))![1]);
+          assertEquals(
+            [...Deno.readDirSync(`${folder}/run`)].filter(({ name }) => name === "locks").length,
+            1,
+          );
+          for await (const path of filesUnder(`${folder}/run`, "")) {
+            assert(!path.startsWith("partial/"), path);
+            if (!path.endsWith(`/${MANIFEST}`)) continue;
+            const node = `${folder}/run/${path.slice(0, -MANIFEST.length - 1)}`;
+            assertEquals(await findDamage(node, (await readManifest(node))!, true), undefined, path);
+          }
+        },
+        async (folder) =>
+          assertEquals(await rootHash(`${folder}/run`, settings), await rootHash(`${roomy}/run`, settings)),
+      );
+      assert(stages.size >= 5, [...stages].join());
+      await closeGpu();
+    }),
+});
+
+Deno.test({
+  name: "partition and train-expert meet a full disk with one line, and go on to the same bytes",
+  ignore,
+  fn: () =>
+    inFolder(async (roomy) => {
+      await Deno.writeTextFile(`${roomy}/docs.jsonl`, smallCorpus());
+      const partition = ["--input", `${roomy}/docs.jsonl`, ...SMALL];
+      const expert = [
+        "--expert",
+        "0",
+        "--expert-steps",
+        "4",
+        "--expert-layers",
+        "1",
+        "--expert-hidden",
+        "16",
+      ];
+      const makePartition = (folder: string) => run("partition", ["--run", `${folder}/run`, ...partition]);
+      const train = (folder: string) =>
+        run("train-expert", ["--run", `${folder}/run`, ...expert, "--checkpoint-every", "2"]);
+      await makePartition(roomy);
+      await train(roomy);
+      const failed = new Set<string>();
+      const note = (error: unknown, folder: string) =>
+        void failed.add(assertFull(error, folder).split("/")[1]);
+      await onGrowingDisk([32, 96, 200], makePartition, note, async (folder) => {
+        const { blocks, bavail, bsize } = statfsSync(folder);
+        for (const room of [1, 12, 25]) {
+          await mount("-o", `remount,size=${(blocks - bavail + room) * bsize}`, folder);
+          note(await assertRejects(() => train(folder), RunError), folder);
+        }
+        await mount("-o", "remount,size=64m", folder);
+        await train(folder);
+        assertEquals(await hashes(`${folder}/run`), await hashes(`${roomy}/run`));
+      });
+      assert(failed.isSupersetOf(new Set(["partitioner", "experts"])), [...failed].join());
+    }),
+});
+
+Deno.test({
+  name: "a tokenizer is trained on all of its sample or on none: its files lack room, not text",
+  ignore,
+  fn: async () => {
+    const line = "the quick brown fox jumps over the lazy dog and naive owners look on ".repeat(8);
+    const train = async (scratch: string, lines: number) => {
+      const documents = async function* () {
+        await Promise.resolve();
+        for (let i = 0; i < lines; i++) yield { text: line.slice(i), source: "" };
+      };
+      return (await trainTokenizer(documents(), { vocabularySize: 290, sample: 1e6, scratch })).json;
+    };
+    const met = new Set<string>();
+    for (const lines of [1, 12]) {
+      await onGrowingDisk(
+        [4, 8, 12],
+        async (folder) => {
+          const expected = await inScratch((other) => train(other, lines));
+          assertEquals(await train(`${folder}/scratch`, lines), expected);
+        },
+        (error, folder) => {
+          met.add(assertFull(error, folder));
+          assertEquals([...Deno.readDirSync(folder)], []);
+        },
+      );
+    }
+    assertEquals([...met].sort(), ["scratch/sample.txt", "scratch/trained.json"]);
+  },
+});
+
+/** Calls a function with a path in a temporary folder. */
+async function inScratch<Result>(body: (path: string) => Promise<Result>): Promise<Result> {
+  const folder = await Deno.makeTempDir();
+  try {
+    return await body(`${folder}/scratch`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test({
+  name: "a disk that can hold no more files, and a limit of a file's size, are told apart from a full disk",
+  ignore,
+  fn: async () => {
+    await onDisk("64k,nr_inodes=3", async (folder) => {
+      await writeAtomic(`${folder}/one`, "1");
+      await writeAtomic(`${folder}/two`, "2");
+      const error = await assertRejects(() => writeAtomic(`${folder}/three`, "3"), RunError);
+      assertMatch(
+        error.message,
+        /three" as the disk must have room for it: it is full \(no file more can be made\);/,
+      );
+    });
+    await inFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+      const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, ...SMALL];
+      const words = [Deno.execPath(), ...commandOf("partition"), ...args].map((word) => `'${word}'`).join(
+        " ",
+      );
+      const { code, err } = await shell(`trap '' XFSZ; ulimit -f 16; ${words}`);
+      assertEquals(code, 1, err);
+      assertMatch(
+        err,
+        /(^|\n)error: Cannot write "[^"\n]+" as the system must take a file as large: it does not [^\n]+\n$/,
+      );
+    });
+  },
+});
+
+/** Runs a line of shell in the project's folder. */
+async function shell(line: string): Promise<{ code: number; err: string }> {
+  const env = { NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
+  const { code, stderr } = await new Deno.Command("bash", { args: ["-c", line], cwd: ROOT, env }).output();
+  return { code, err: new TextDecoder().decode(stderr) };
+}
+
+Deno.test({
+  name:
+    "standard input that is kept, a bundle and exports name the file that lacks room, and leave nothing half-written",
+  ignore,
+  fn: () =>
+    inFolder(async (folder) => {
+      await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+      await run("partition", ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, ...SMALL]);
+      const scores = await Deno.readFile(await firstIn(`${folder}/run/scores`));
+      await onDisk("4k", async (disk) => {
+        const kept = { input: scores, env: { TMPDIR: disk } };
+        const all = ["--run", `${folder}/run`, "--all-text"];
+        for (
+          const [size, name, args, options] of [
+            [4, "assign", ["-", "--method", "optimal", "--output", `${folder}/assigned.arrow`], kept],
+            [400, "bundle", ["--output", `${disk}/bundle.tar`]],
+            [12, "export", [...all, "--to", "parquet", "--output", `${disk}/parquet`]],
+            [12, "export", [...all, "--to", "megatron", "--output", `${disk}/megatron`]],
+            [12, "export", [...all, "--to", "datasets", "--output", `${disk}/datasets`]],
+          ] as const
+        ) {
+          await mount("-o", `remount,size=${size}k`, disk);
+          const error = await assertRejects(() => run(name, [...args], options), RunError);
+          assertFull(error, disk);
+          const left = await Array.fromAsync(filesUnder(disk, ""));
+          assertEquals(left.filter((path) => !path.endsWith("/export.json")), []); // which says who may write there again
+          if (name === "bundle") continue; // it takes a minute
+          await mount("-o", "remount,size=4m", disk);
+          await run(name, [...args], options);
+          for (const { name } of Deno.readDirSync(disk)) {
+            await Deno.remove(`${disk}/${name}`, { recursive: true });
+          }
+        }
+      });
+    }),
+});
+
+async function firstIn(folder: string): Promise<string> {
+  return `${folder}/${(await Array.fromAsync(Deno.readDir(folder))).find(({ isFile }) => isFile)!.name}`;
+}
+
+Deno.test("standard output and standard error for a full device end with exit code 1", async () => {
+  const command = (name: string) =>
+    [Deno.execPath(), ...commandOf(name)].map((word) => `'${word}'`).join(" ");
+  const line =
+    "error: Cannot write the output as the disk must have room for it: it is full; free some space and run again\n";
+  assertEquals(await shell(`${command("corpus")} --help > /dev/full`), { code: 1, err: line });
+  assertEquals(await shell(`${command("cost")} --preset tiny > /dev/full`), { code: 1, err: line });
+  assertEquals(await shell(`${command("cost")} --nothing 2> /dev/full`), { code: 2, err: "" });
+  assertEquals(await shell(`${command("cost")} --preset tiny > /dev/full 2> /dev/full`), {
+    code: 1,
+    err: "",
+  });
+});
