@@ -44,7 +44,7 @@ async function makeRun(folder: string, work: ReturnType<typeof smallWork>): Prom
   const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
   const experts = [0, 1].map((expert) => ({ target: expertTarget(expert), text: partFiles(partOf(expert)) }));
   const dense = { target: denseTarget("batch"), text: textFiles(tokens) };
-  await makeAll(work, [...nodes, ...trainNodes(configuration, [...experts, dense])], { task: "test" });
+  await makeAll(work, [...nodes, ...await trainNodes(configuration, [...experts, dense])], { task: "test" });
   await writeRunConfiguration(work.run, configuration);
 }
 
