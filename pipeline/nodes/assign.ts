@@ -43,7 +43,7 @@ export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "exper
 /** Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given. */
 export function assignmentPlace(
   { name }: Pick<Block, "name">,
-  prices?: Prices,
+  prices?: Prices | boolean,
 ): { node: string; file: (side: "train" | "test") => string } {
   return prices
     ? { node: `assignments/${name}`, file: (side) => `${side}.arrow` }
@@ -155,7 +155,8 @@ async function assignBlocks(
     { length: experts },
     (_, e) => expert.reduce((sum, chosen) => sum + Number(chosen === e), 0),
   );
-  return { sequences: train.count, loads, ...proof ? { proof } : {} };
+  const { costs } = train.lineage as Lineage;
+  return { sequences: train.count, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
 }
 
 /** Learns prices on a sample, by which new text can be assigned as this is. */

@@ -6,7 +6,9 @@
 
 export { type StageState, type TextChanges } from "./changes.ts";
 export { type EvaluationChoices } from "./evaluate.ts";
+export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
 export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
+export { expertNames } from "./names.ts";
 export { type Plan, planPartition } from "./plan.ts";
 export {
   makePartition,
@@ -19,6 +21,13 @@ export {
   type RunWatch,
 } from "./run.ts";
 export {
+  type ExpertSummary,
+  type PartitionSummary,
+  type ProofSummary,
+  type StageRun,
+  summarizeRun,
+} from "./summary.ts";
+export {
   allTargets,
   denseTarget,
   expertTarget,
@@ -30,3 +39,12 @@ export {
 } from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
 export { type TrainOptions } from "./train.ts";
+export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
+export {
+  askRun,
+  MADE_ZERO_SHOT,
+  type ZeroShotOptions,
+  zeroShotPath,
+  type ZeroShotRunOptions,
+  zeroShotTasks,
+} from "./zero_shot.ts";

@@ -77,15 +77,26 @@ export async function evaluateRun(
   const { run } = options;
   await needConfiguration(run);
   return await openRun(options, watch, "evaluate", async ({ configuration, make }) => {
-    const models = [];
-    for (const target of allTargets(configuration)) {
-      if (await readManifest(`${run}/${target.node}`)) models.push(target);
-      else if (target.expert !== undefined && !choices.trained) throw notTrained(run, target);
-    }
+    const models = await modelsOfRun(run, configuration, "evaluate", choices.trained !== undefined);
     const tokens = await tokensOfRun(run);
     await make(await evaluateNodes({ configuration, tokens, models }, choices));
     return await readEvaluation(`${run}/evaluation.json`);
   });
+}
+
+/** Lists the models of a run that are trained. Throws an `InputError` where an expert is not, unless `some` of them will do. */
+export async function modelsOfRun(
+  run: string,
+  configuration: Configuration,
+  verb: string,
+  some = false,
+): Promise<Target[]> {
+  const models: Target[] = [];
+  for (const target of allTargets(configuration)) {
+    if (await readManifest(`${run}/${target.node}`)) models.push(target);
+    else if (target.expert !== undefined && !some) throw notTrained(run, target, verb);
+  }
+  return models;
 }
 
 const LISTED = v.object({ blocks: v.array(v.string()) });
@@ -100,7 +111,8 @@ export async function tokensOfRun(run: string): Promise<string[]> {
   });
 }
 
-async function needConfiguration(run: string): Promise<void> {
+/** Throws an `InputError` where a folder is no run. */
+export async function needConfiguration(run: string): Promise<void> {
   if (await readRunConfiguration(run, { edited: true })) return;
   const where = `${run}/config.json`;
   throw new InputError(`Cannot work in "${run}" as it must be a run folder: there is no config.json`, {
@@ -125,11 +137,10 @@ function adopted({ name }: Target, node: Node): InputError {
   );
 }
 
-function notTrained(run: string, { name, command }: Target): InputError {
-  return new InputError(`Cannot evaluate "${run}" as every expert must be trained: ${name} is not`, {
+function notTrained(run: string, { name, command }: Target, verb: string): InputError {
+  const some = verb === "evaluate" ? say`, or evaluate those that are, with ${setting("trained")}` : "";
+  return new InputError(`Cannot ${verb} "${run}" as every expert must be trained: ${name} is not`, {
     where: `${run}/experts`,
-    remedy: say`run ${task(command.task, { run, ...command.with })} first, or evaluate those that are, with ${
-      setting("trained")
-    }`,
+    remedy: say`run ${task(command.task, { run, ...command.with })} first${some}`,
   });
 }

@@ -11,6 +11,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { assignNodes, pricesOf } from "./assign.ts";
 import { indexNode, partIndexNode } from "./documents.ts";
 import { learnNodes } from "./learn.ts";
+import { namesNode } from "./names.ts";
 import { scoreNodes } from "./score.ts";
 import { splitNodes } from "./split.ts";
 import { takeDocuments, takeTokens } from "./take.ts";
@@ -60,6 +61,7 @@ export async function planPartition(
     ...assignNodes(configuration, blocks, prices),
     ...splitNodes(configuration, blocks, prices),
     partIndexNode(blocks, prices),
+    namesNode(configuration, blocks, prices),
   ];
   return { text, unpacked, nodes, complete: true };
 }

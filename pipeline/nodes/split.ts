@@ -208,7 +208,7 @@ function countRows(
     const at = first + row;
     rowsOf[expert[at]]?.push(row);
     tallies[best[at]].wanted++;
-    const predicted = perSequence ? NaN : predictedTokens(prefixSpan(length[row], prefix));
+    const predicted = perSequence ? 1 : predictedTokens(prefixSpan(length[row], prefix));
     countRow(tallies[expert[at]], {
       ...{ tokens: length[row], source: source?.[row] ?? "", cost: cost[at], lowest: lowest[at], predicted },
     });

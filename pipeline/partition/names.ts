@@ -11,7 +11,7 @@
 
 import { predictedTokens, prefixSpan } from "../model/span.ts";
 import { fromBatch, readArrow } from "../rows/arrow.ts";
-import { lineageOf } from "../rows/lineage.ts";
+import { type Lineage, lineageOf } from "../rows/lineage.ts";
 import { exists } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -87,13 +87,27 @@ const IDS = 2 ** 26; // ids below it fit a pair into one number, exactly
 export async function nameExperts(folder: string, options: NameOptions): Promise<ExpertName[] | null> {
   const { tokenizer, vouched, terms: most = 8, texts = 3 } = options;
   const { parts } = await readPartition(folder, vouched);
-  const rows = Math.min(MOST_SAMPLE, Math.max(LEAST_SAMPLE, Math.floor(SAMPLE / parts.length)));
+  const rows = sampledRows(parts.length);
   const samples: Sample[] = [];
   for (const { folder: part } of parts) {
     const sample = await readSample(`${folder}/${part}`, rows, options);
     if (sample === null) return null;
     samples.push(sample);
   }
+  return await nameSamples(samples, tokenizer, most, texts);
+}
+
+/** Gives how many sequences of each expert are sampled. */
+export const sampledRows = (experts: number): number =>
+  Math.min(MOST_SAMPLE, Math.max(LEAST_SAMPLE, Math.floor(SAMPLE / experts)));
+
+/** Names experts by a sample of each. */
+export async function nameSamples(
+  samples: Sample[],
+  tokenizer: Tokenizer,
+  most = 8,
+  texts = 3,
+): Promise<ExpertName[]> {
   const words = telling(samples.map(({ words }) => counted(words)), most);
   const needPairs = samples.length > 1 && words.some((terms) => terms.length === 0);
   const pairs = needPairs ? await tellingPairs(samples, tokenizer, most) : [];
@@ -106,7 +120,7 @@ export async function nameExperts(folder: string, options: NameOptions): Promise
 }
 
 /** A part's sampled sequences. */
-interface Sample {
+export interface Sample {
   /** Ids that were read. */
   ids: (Uint16Array | Uint32Array)[];
   /** The words of each. */
@@ -115,32 +129,58 @@ interface Sample {
   costs: (SampledText & { whole: boolean })[];
 }
 
+/** A training sequence that is sampled. */
+export interface SampledRow extends Pick<SampledText, "source"> {
+  /** Its id. */
+  sequence: bigint;
+  /** Its real tokens. */
+  ids: Uint16Array | Uint32Array;
+  /** What it costs its expert, where that is known: the sum over the prefix, or the cost of the whole sequence. */
+  cost?: number;
+}
+
+/** Makes an empty sample. */
+export const newSample = (): Sample => ({ ids: [], words: [], costs: [] });
+
+/** Adds a sequence to the sample of its expert, in place. */
+export async function addRow(
+  sample: Sample,
+  { sequence, source, cost, ids }: SampledRow,
+  { prefix, costs: perSequence }: Pick<Lineage, "prefix" | "costs">,
+  tokenizer: Tokenizer,
+): Promise<void> {
+  const begin = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
+  const text = await textOf(begin, tokenizer);
+  sample.ids.push(begin), sample.words.push(wordsOf(text));
+  const predicted = perSequence ? 1 : predictedTokens(prefixSpan(ids.length, most));
+  if (cost === undefined || predicted < 1) return;
+  sample.costs.push({
+    ...{ sequence: String(sequence), source, cost: cost / predicted },
+    ...{ text: beginningOf(text), whole: ids.length >= most },
+  });
+}
+
 /** Reads the first rows of a part; null where its shards are not there. */
 async function readSample(folder: string, most: number, options: NameOptions): Promise<Sample | null> {
   const { tokenizer, vouched } = options;
   const part = await readPart(folder, vouched);
-  const sample: Sample = { ids: [], words: [], costs: [] };
+  const sample = newSample();
   for (const { name } of shardsIn(part, "train")) {
     if (sample.ids.length === most) break;
     const path = `${folder}/${name}`;
     if (!await exists(path)) return null;
     for await (const batch of readArrow(path, path, vouched)) {
       const { rows, tokens, length, source, sequence, nll } = fromBatch(batch, path, ["tokens"]);
-      const { prefix, costs: perSequence } = lineageOf(batch) ?? {};
-      const width = tokens!.length / rows;
+      const width = tokens!.length / rows, lineage = { prefix: width, ...lineageOf(batch) };
       for (let row = 0; row < rows && sample.ids.length < most; row++) {
-        const ids = tokens!.slice(row * width, row * width + Math.min(length[row], SAMPLE_TOKENS));
-        const text = await textOf(ids, tokenizer);
-        sample.ids.push(ids), sample.words.push(wordsOf(text));
-        const predicted = perSequence ? 1 : predictedTokens(prefixSpan(length[row], prefix ?? width));
-        if (nll === undefined || predicted < 1) continue;
-        sample.costs.push({
-          sequence: String(sequence[row]),
-          source: source?.[row] ?? "",
-          cost: nll[row * (nll.length / rows) + part.expert] / predicted,
-          text: beginningOf(text),
-          whole: length[row] >= (prefix ?? width),
-        });
+        const ids = tokens!.slice(row * width, row * width + length[row]);
+        const cost = nll?.[row * (nll.length / rows) + part.expert];
+        await addRow(
+          sample,
+          { sequence: sequence[row], source: source?.[row] ?? "", ids, cost },
+          lineage,
+          tokenizer,
+        );
       }
       if (sample.ids.length === most) break;
     }

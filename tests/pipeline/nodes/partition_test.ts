@@ -102,6 +102,7 @@ Deno.test("with a given tokenizer, routers and prices, a file more touches its b
       "partition",
       "partition",
       "partition",
+      "partition",
     ]);
     const { result } = walk.manifest("partition/expert-00");
     assert((result.train as { sequences: number }).sequences > 0);

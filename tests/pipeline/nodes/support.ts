@@ -18,7 +18,8 @@ import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
-const TOPICS = [
+/** Words of the topics of texts: of file i those of topic i modulo 3. */
+export const TOPICS = [
   ["river", "stone", "water", "bridge", "valley", "rain", "forest", "green"],
   ["court", "judge", "law", "appeal", "sentence", "jury", "witness", "plea"],
   ["let", "const", "return", "function", "array", "index", "value", "string"],

@@ -1,0 +1,281 @@
+/**
+ * Compares the rows of a partition: those of each part with the token rows that were assigned to it, what was assigned with the scores, and
+ * what manifests say with both. All files are walked once, side by side, in the memory of a batch of each and the experts of a block.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { MANIFEST, type Manifest } from "../graph/manifest.ts";
+import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
+import { Certificate } from "../partition/assignment/certificate.ts";
+import { columnOf, type Columns, readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { floats, integers } from "../rows/column_values.ts";
+import { closeCursor, type Cursor, fill, openCursor, placeOf } from "../rows/cursor.ts";
+import { checkLineage, type Lineage } from "../rows/lineage.ts";
+import { byNumber } from "../run/files.ts";
+import { conform, count, finite } from "../run/schema.ts";
+import type { Vouched } from "../run/vouched.ts";
+import { assignmentPlace } from "./assign.ts";
+import { assignmentsOf, blocksIn, type ExpertPart } from "./parts.ts";
+import { scoresOf } from "./score.ts";
+import { SEQUENCES, tokensOf } from "./tokenize.ts";
+
+/** What is compared. */
+export interface Compared {
+  run: string;
+  /** The parts of all experts; where these are alone, of some. */
+  parts: readonly ExpertPart[];
+  /** Whether only parts are there, so that their rows are counted alone. */
+  alone: boolean;
+  /** Manifests of the nodes that parts were made of. */
+  manifests: ReadonlyMap<string, Manifest>;
+  /** Checks the files as they are read. */
+  vouched: Vouched;
+  /** What every shard of a part must say of itself. */
+  lineage: Partial<Lineage>;
+  /** Called with what is wrong: of a part or a block the first row. */
+  problem(place: string, what: string): void;
+  /** Called with the rows so far, and with how many there are. */
+  onRows(done: number, total: number): void;
+}
+
+/** Rows of a part that were found. */
+interface Found {
+  sequences: number;
+  tokens: number;
+}
+
+type Side = "train" | "test";
+
+const ROUNDING = 1e-9; // of the cost that is proven
+const NAMES = ["document", "source", "length", "tokens"] as const;
+
+const PROOF = v.object({
+  ...{ cost: finite, bound: finite, unbalanced: finite, rows: count, loads: v.array(count) },
+  prices: v.optional(v.array(finite)),
+});
+const ASSIGNED = v.object({ loads: v.array(count), proof: v.optional(PROOF) });
+
+/** Compares all rows. Returns the sequences that were found in each part. Throws what readers throw. */
+export async function compareParts(compared: Compared): Promise<Record<Side, number[]>> {
+  const comparison = new Comparison(compared);
+  try {
+    return { train: await comparison.side("train"), test: await comparison.side("test") };
+  } finally {
+    await comparison.close();
+  }
+}
+
+class Comparison {
+  readonly #open: Cursor[] = [];
+  readonly #blocks: readonly string[];
+  readonly #proofs = new Map<string, Certificate>(); // by the node of the assignment
+  readonly #isTogether: boolean;
+  #done = 0;
+  #total = 0;
+
+  constructor(private readonly of: Compared) {
+    const [part] = of.parts;
+    this.#blocks = of.alone ? [] : blocksIn(of.manifests.get(SEQUENCES)!);
+    for (const { train, test } of of.parts) this.#total += train.sequences + test.sequences;
+    const assignments = assignmentsOf(part);
+    this.#isTogether = assignments.includes(assignmentPlace({ name: "" }).node);
+    for (const name of of.alone ? [] : assignments) {
+      const { prices } = conform(ASSIGNED, of.manifests.get(name)!.result).proof ?? {};
+      if (prices) this.#proofs.set(name, new Certificate(prices));
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const cursor of this.#open) await closeCursor(cursor);
+  }
+
+  async side(side: Side): Promise<number[]> {
+    const { parts, problem } = this.of;
+    const cursors = parts.map((part) => this.#cursor(this.#shards(part, side)));
+    const found = parts.map((): Found => ({ sequences: 0, tokens: 0 }));
+    const wrong = new Set<number>(); // parts of which a row is wrong: those after it are not compared
+    for (const block of this.#blocks) {
+      const experts = await this.#assigned(block, side);
+      const tokens = this.#cursor(this.#read(`${tokensOf({ name: block })}/${side}.arrow`));
+      for (const expert of experts) {
+        if (!await fill(tokens)) break;
+        const part = cursors[expert];
+        if (part && !wrong.has(expert)) {
+          const fact = await difference(part, tokens);
+          if (fact !== undefined) {
+            wrong.add(expert);
+            problem(part.batch ? placeOf(part) : parts[expert].node, fact);
+          } else takeRow(part, found[expert]);
+        }
+        tokens.row++;
+      }
+      const rows = tokens.before + tokens.row + await rest(tokens);
+      this.#check(tokensOf({ name: block }), `${side}Sequences`, rows);
+      if (rows !== experts.length) {
+        problem(
+          tokensOf({ name: block }),
+          `its ${rows} ${side} sequences must be assigned: ${experts.length} are`,
+        );
+      }
+      this.of.onRows(this.#done += rows, this.#total);
+    }
+    for (const [i, cursor] of cursors.entries()) {
+      if (this.of.alone) { while (await fill(cursor)) takeRow(cursor, found[i]); }
+      else if (await fill(cursor) && !wrong.has(i)) {
+        wrong.add(i);
+        problem(placeOf(cursor), "it must be a sequence of the tokens, and not a second time: it is not");
+      }
+      await rest(cursor); // so that the file is hashed
+      if (!wrong.has(i)) this.#checkPart(parts[i], side, found[i]);
+    }
+    const loads = found.map(({ sequences }) => sequences);
+    if (side === "train" && wrong.size === 0 && !this.of.alone) this.#checkAssignment(loads);
+    return loads;
+  }
+
+  #cursor(batches: AsyncGenerator<RecordBatch>): Cursor {
+    const cursor = openCursor(ReadableStream.from(batches));
+    this.#open.push(cursor);
+    return cursor;
+  }
+
+  async *#read(file: string): AsyncGenerator<RecordBatch> {
+    yield* readArrow(`${this.of.run}/${file}`, file, this.of.vouched);
+  }
+
+  async *#shards({ node, manifest }: ExpertPart, side: Side): AsyncGenerator<RecordBatch> {
+    for (const name of Object.keys(manifest.files).sort(byNumber)) {
+      if (!name.startsWith(`${side}-`)) continue;
+      for await (const batch of this.#read(`${node}/${name}`)) {
+        checkLineage(batch, this.of.lineage, `${this.of.run}/config.json`);
+        yield batch;
+      }
+    }
+  }
+
+  /** Reads the experts of a block's sequences, and checks what they cost against the scores. */
+  async #assigned(block: string, side: Side): Promise<number[]> {
+    const { node, file } = assignmentPlace({ name: block }, !this.#isTogether);
+    const { method } = this.of.manifests.get(node)!.settings;
+    const scores = this.#cursor(this.#read(`${scoresOf({ name: block })}/${side}.arrow`));
+    const proof = side === "train" ? this.#proofs.get(node) : undefined;
+    const all: number[] = [];
+    let isWrong = false;
+    for await (const batch of this.#read(`${node}/${file(side)}`)) {
+      const sequence = integers(columnOf(batch, "sequence"), BigUint64Array);
+      const [expert, best] = ["expert", "best"].map((name) => integers(columnOf(batch, name), Uint16Array));
+      const [cost, lowest] = ["cost", "lowest"].map((name) => floats(columnOf(batch, name)));
+      for (let row = 0; row < batch.numRows; row++, scores.row++) {
+        if (!await fill(scores)) break;
+        const { columns } = scores, experts = columns.nll!.length / columns.rows;
+        const costs = columns.nll!.subarray(scores.row * experts, (scores.row + 1) * experts);
+        proof?.add({ costs, experts }, expert.subarray(row, row + 1));
+        if (isWrong) continue;
+        const isBest = side === "test" || method === "argmax";
+        const fact = columns.sequence[scores.row] !== sequence[row]
+          ? `sequence ${sequence[row]} must be that of its scores`
+          : costs[expert[row]] !== cost[row] || costs[best[row]] !== lowest[row] ||
+              costs.some((value) => value < lowest[row])
+          ? `costs of sequence ${sequence[row]} must be those of its scores`
+          : isBest && expert[row] !== best[row]
+          ? `sequence ${sequence[row]} must be with the expert that it costs least`
+          : undefined;
+        if (fact !== undefined) {
+          isWrong = true;
+          this.of.problem(`${node}/${file(side)}, row ${all.length + row}`, `${fact}: it is not so`);
+        }
+      }
+      all.push(...expert);
+    }
+    const rows = scores.before + scores.row + await rest(scores);
+    if (rows !== all.length) {
+      this.of.problem(
+        `${node}/${file(side)}`,
+        `it must have a row for each of ${rows} scores: it has ${all.length}`,
+      );
+    }
+    return all;
+  }
+
+  /** Compares a count that a manifest tells. */
+  #check(node: string, name: string, found: number): void {
+    const said = this.of.manifests.get(node)!.result[name];
+    if (said !== found) {
+      this.of.problem(
+        `${node}/${MANIFEST}`,
+        `its ${name} must be ${found}, as its rows are: it says ${said}`,
+      );
+    }
+  }
+
+  #checkPart({ node, ...part }: ExpertPart, side: Side, found: Found): void {
+    for (const name of ["sequences", "tokens"] as const) {
+      if (found[name] === part[side][name]) continue;
+      const what = `its ${side} ${name} must be ${found[name]}, as its rows are: it says ${part[side][name]}`;
+      this.of.problem(`${node}/${MANIFEST}`, what);
+    }
+  }
+
+  /** Checks loads and proofs of the assignment: the rows and the prices are summed again by the definition of a proof. */
+  #checkAssignment(loads: readonly number[]): void {
+    const { parts, manifests, problem } = this.of;
+    const names = assignmentsOf(parts[0]);
+    const said = loads.map(() => 0);
+    for (const name of names) {
+      const result = conform(ASSIGNED, manifests.get(name)!.result);
+      result.loads.forEach((load, e) => said[e] += load);
+      const found = this.#proofs.get(name)?.proof;
+      if (!found || !result.proof) continue;
+      const slack = ROUNDING * Math.abs(found.cost);
+      for (const figure of ["cost", "bound", "unbalanced", "rows"] as const) {
+        if (Math.abs(found[figure] - result.proof[figure]) <= slack) continue;
+        const fact = `as its rows and prices are: it says ${result.proof[figure]}`;
+        problem(`${name}/${MANIFEST}`, `the ${figure} of its proof must be ${found[figure]}, ${fact}`);
+      }
+    }
+    if (String(said) !== String(loads)) {
+      problem(
+        `${names[0]}/${MANIFEST}`,
+        `its loads must be ${loads.join(", ")}, as rows are: it says ${said.join(", ")}`,
+      );
+    }
+    const { method } = manifests.get(names[0])!.settings;
+    if (!ASSIGNMENTS.get(String(method))?.balanced || Math.max(...loads) - Math.min(...loads) <= 1) return;
+    problem("partition", `loads must be equal, or differ by one: they are ${loads.join(", ")}`);
+  }
+}
+
+/** Counts the row at which the cursor of a part is, and goes on. */
+function takeRow(cursor: Cursor, found: Found): void {
+  found.sequences++;
+  found.tokens += cursor.columns.length[cursor.row++];
+}
+
+/** Reads a cursor to its end, and counts the rows that it passes. */
+async function rest(cursor: Cursor): Promise<number> {
+  let rows = 0;
+  for (; await fill(cursor); cursor.row = cursor.columns.rows) rows += cursor.columns.rows - cursor.row;
+  return rows;
+}
+
+/** Says how the next row of a part differs from a token row that was assigned to it. */
+async function difference(part: Cursor, tokens: Cursor): Promise<string | undefined> {
+  const id = tokens.columns.sequence[tokens.row],
+    must = `sequence ${id} of ${placeOf(tokens)} must be here, unchanged`;
+  if (!await fill(part)) return `${must}: the part ends before it`;
+  const found = part.columns.sequence[part.row];
+  if (found !== id) return `${must}: sequence ${found} is`;
+  const name = NAMES.find((name) => !isSame(name, part, tokens));
+  return name && `${must}: its ${name} ${name === "tokens" ? "differ" : "differs"}`;
+}
+
+function isSame(name: keyof Columns, a: Cursor, b: Cursor): boolean {
+  const [x, y] = [a.columns[name], b.columns[name]] as (ArrayLike<unknown> | undefined)[];
+  if (!x || !y) return x === y;
+  const width = x.length / a.columns.rows;
+  if (width !== y.length / b.columns.rows) return false;
+  for (let i = 0; i < width; i++) if (x[a.row * width + i] !== y[b.row * width + i]) return false;
+  return true;
+}

@@ -1,0 +1,97 @@
+/**
+ * Names the experts of a run by the words that set their sequences apart, in a random sample of all training sequences.
+ *
+ *     partition/names/   names.json: for every expert its words, likeliest and least likely texts
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { readManifest } from "../graph/manifest.ts";
+import type { Making, Node } from "../graph/node.ts";
+import type { Prices } from "../partition/assignment/prices.ts";
+import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
+import { Order } from "../rows/order.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import { count, finite, readJson, share } from "../run/schema.ts";
+import { Vouched } from "../run/vouched.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Block } from "../text/blocks.ts";
+import { loadTokenizer } from "../text/tokenizer.ts";
+import { assignmentPlace } from "./assign.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { scoresOf } from "./score.ts";
+import { SPLIT } from "./split.ts";
+import { openNeeded } from "./token_rows.ts";
+import { ALL_TRAIN, tokensOf, TRAIN } from "./tokenize.ts";
+
+/** Name of the node. */
+export const NAMES = "partition/names";
+const FILE = "names.json";
+
+const TEXT = v.object({ sequence: v.string(), source: v.string(), cost: finite, text: v.string() });
+const SCHEMA: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
+  ...{ expert: count, sampled: count, likeliest: v.array(TEXT), leastLikely: v.array(TEXT) },
+  terms: v.array(v.object({ text: v.string(), logOdds: finite, share, shareOfRest: share })),
+}));
+
+/** Makes the node that names experts. */
+export function namesNode(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node {
+  const { experts, seed, eos } = configuration;
+  return {
+    name: NAMES,
+    needs: [TOKENIZER, ALL_TRAIN, ...new Set(blocks.map((block) => assignmentPlace(block, prices).node))],
+    settings: { experts, seed, eos },
+    revision: 1,
+    maker: { stage: SPLIT, make: async ([making]) => [await name(making, configuration, blocks, prices)] },
+  };
+}
+
+async function name(
+  making: Making,
+  { experts, seed, eos }: Configuration,
+  blocks: readonly Block[],
+  prices?: Prices,
+): Promise<Record<string, unknown>> {
+  const open = (fileOf: (block: Block) => { need: string; file: string }) =>
+    openNeeded(making, blocks.map(fileOf));
+  using tokens = await open((block) => ({ need: tokensOf(block), file: TRAIN }));
+  using scores = await open((block) => ({ need: scoresOf(block), file: TRAIN }));
+  using assigned = await open((block) => {
+    const { node, file } = assignmentPlace(block, prices);
+    return { need: node, file: file("train") };
+  });
+  const tokenizer = await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
+    eos: eos || undefined,
+  });
+  const samples = Array.from({ length: experts }, newSample);
+  const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
+  const rows = Math.min(tokens.count, experts * sampledRows(experts));
+  for (const number of Float64Array.from({ length: rows }, (_, i) => order.at(i)).sort()) {
+    const { tokens: ids, length: [length], ...row } = tokens.read([number], [
+      "sequence",
+      "source",
+      "tokens",
+      "length",
+    ]);
+    const [expert] = assigned.read([number], ["expert"]).expert;
+    const cost = scores.read([number], ["nll"]).nll[expert];
+    const one = { sequence: row.sequence[0], source: row.source[0], ids: ids.subarray(0, length), cost };
+    await addRow(samples[expert], one, scores.lineage!, tokenizer);
+  }
+  const names = await nameSamples(samples, tokenizer);
+  making.wrote(FILE, await writeAtomic(`${making.folder}/${FILE}`, jsonText(names)));
+  return { words: names.map(({ terms }) => terms.map(({ text }) => text)) };
+}
+
+/** Reads what sets the experts of a run apart; null where nobody has named them. Throws an `InputError` where the file is damaged. */
+export async function expertNames(run: string): Promise<ExpertName[] | null> {
+  const folder = `${run}/${NAMES}`, manifest = await readManifest(folder);
+  if (!manifest) return null;
+  return await readJson(
+    `${folder}/${FILE}`,
+    SCHEMA,
+    "names of experts",
+    new Vouched().add(folder, manifest.files),
+  );
+}

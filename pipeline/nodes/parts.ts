@@ -1,0 +1,75 @@
+/**
+ * The parts of a run: what their manifests tell of each expert's sequences, and of which nodes these were made.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { InputError } from "../../kernels/errors.ts";
+import { MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
+import { splitNeed } from "../graph/node.ts";
+import type { Tally } from "../partition/counts.ts";
+import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
+import { byLabel, conform, count, finite } from "../run/schema.ts";
+import { partOf } from "./split.ts";
+
+const SIDE = v.object({
+  ...{ sequences: count, tokens: count, wanted: count, cost: finite, lowest: finite },
+  ...{ nllPerToken: v.nullable(finite), predicted: v.nullable(count) },
+  sources: byLabel(v.object({ sequences: count, tokens: count })),
+});
+const RESULT = v.object({ expert: count, train: SIDE, test: SIDE });
+
+/**
+ * What was counted of an expert's sequences of one side.
+ *
+ * @ignore Its type is inferred.
+ */
+export type SideCounts = v.InferOutput<typeof SIDE>;
+
+/** The part of an expert. */
+export interface ExpertPart extends v.InferOutput<typeof RESULT> {
+  /** Name of its node. */
+  node: string;
+  /** Its manifest. */
+  manifest: Manifest;
+}
+
+/** Takes what the manifest of a part says. Throws an `InputError` where counts are missing. */
+export function partIn(node: string, manifest: Manifest): ExpertPart {
+  return { node, manifest, ...conform(RESULT, manifest.result) };
+}
+
+/** Reads settings and parts of a run. Throws an `InputError` where one is missing or damaged. */
+export async function readParts(run: string): Promise<{ settings: RunConfiguration; parts: ExpertPart[] }> {
+  const missing = (file: string) =>
+    new InputError(`Cannot sum up "${run}" as it must hold a partition: there is no ${file}`, {
+      where: `${run}/${file}`,
+    });
+  const settings = await readRunConfiguration(run);
+  if (!settings) throw missing("config.json");
+  const parts: ExpertPart[] = [];
+  for (let expert = 0; expert < settings.configuration.experts; expert++) {
+    const node = partOf(expert);
+    const manifest = await readManifest(`${run}/${node}`);
+    if (!manifest) throw missing(`${node}/${MANIFEST}`);
+    parts.push(partIn(node, manifest));
+  }
+  return { settings, parts };
+}
+
+const LISTED = v.object({ blocks: v.array(v.string()) });
+
+/** Names the blocks of a run, in order, as the node that lists the sequences of all of them does. */
+export const blocksIn = ({ settings }: Pick<Manifest, "settings">): string[] =>
+  conform(LISTED, settings).blocks;
+
+/** Names the nodes of the assignments that a part was made of. */
+export const assignmentsOf = ({ manifest }: Pick<ExpertPart, "manifest">): string[] =>
+  Object.keys(manifest.inputs).map((need) => splitNeed(need).name)
+    .filter((name) => name.startsWith("assignments/"));
+
+/** Gives the counts of a side as they were while rows were counted. */
+export function tallyOf({ sources, predicted, ...counts }: SideCounts): Tally {
+  return { ...counts, predicted: predicted ?? NaN, sources: new Map(Object.entries(sources)) };
+}

@@ -1,0 +1,131 @@
+/**
+ * Sums up a partition for people and for `--json`, from the manifests of its nodes.
+ *
+ * @module
+ */
+
+import { readManifest } from "../graph/manifest.ts";
+import { gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
+import { partitionCounts } from "../partition/counts.ts";
+import type { RoundMetrics } from "../run/events.ts";
+import { INDEX } from "./documents.ts";
+import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
+import { PARTITIONER } from "./learn.ts";
+import { NAMES } from "./names.ts";
+import { assignmentsOf, readParts, tallyOf } from "./parts.ts";
+import type { SourceCounts } from "./tokenize.ts";
+
+/** The training sequences of one expert in numbers. */
+export interface ExpertSummary {
+  /** Id of the expert. */
+  expert: number;
+  /** Sequences. */
+  sequences: number;
+  /** Real tokens, padding left out. */
+  tokens: number;
+  /** Mean prefix NLL under the expert's router, nats per predicted token. */
+  nllPerToken: number | null;
+  /** Sequences by source. */
+  sources: Record<string, number>;
+  /** Words, or pairs of tokens, that set it apart in a sample, the most telling first; none where nothing does. */
+  words: string[];
+  /** Held-out sequences that would be routed to it. */
+  testSequences: number;
+}
+
+/** What a partition did about a stage. */
+export interface StageRun {
+  /** The stage. */
+  stage: string;
+  /** Whether it ran, or was up to date. */
+  state: "run" | "skipped";
+  /** How long it took, in seconds; 0 for one that was skipped. */
+  seconds: number;
+}
+
+/** What an assignment proves, and the figures that follow from it. */
+export interface ProofSummary extends Omit<Proof, "prices"> {
+  /** By how much the cost exceeds the bound, per sequence: with routers in nats. */
+  gapPerSequence: number;
+  /** The same as a share of what balancing costs. */
+  gapShare: number;
+  /** By which such share the cost of the greedy rule exceeds the bound. */
+  greedyGapShare?: number;
+}
+
+/**
+ * A partition in numbers. Everything but the rounds and the held-out counts is of the whole training set, as assigned. With its
+ * fingerprint it is what {@linkcode comparePartition} compares another run with.
+ */
+export interface PartitionSummary extends Fingerprint {
+  /** Run folder. */
+  run: string;
+  /** What a cost is, where it is not the NLL of a prefix. */
+  costs?: string;
+  /** What the assignment proved, where it proved something. */
+  proof?: ProofSummary;
+  /** Normalised mutual information between expert and source, per sequence; null where there are not two sources. */
+  nmi: number | null;
+  /** Tokens of the largest expert over the mean, less one. */
+  tokenImbalance: number;
+  /** Cost of balancing, nats per predicted prefix token. */
+  regret: number | null;
+  /** Mean prefix NLL, nats per predicted token. */
+  nllPerToken: number | null;
+  /** Share of the sequences that each expert would get without balancing `[E]`. */
+  shares: number[];
+  /** Metrics of every EM round; none where the routers existed. */
+  rounds: RoundMetrics[];
+  /** A row per expert. */
+  experts: ExpertSummary[];
+  /** Documents and tokens that are held out, by source; absent where a run has no index of its text. */
+  heldOut?: Record<string, { documents: number; tokens: number }>;
+  /** What was done about every stage, in order. */
+  stages: StageRun[];
+}
+
+/** Sums up a run whose partition is complete. Throws an `InputError` where it is not. */
+export async function summarizeRun(run: string, stages: StageRun[] = []): Promise<PartitionSummary> {
+  const { settings: { configuration: { routers } }, parts } = await readParts(run);
+  const { nmi, tokenImbalance, regret, nllPerToken, shares } = partitionCounts(
+    parts.map(({ train }) => tallyOf(train)),
+  );
+  const [assignments] = assignmentsOf(parts[0]);
+  const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
+  const learned = routers === "" ? await readManifest(`${run}/${PARTITIONER}`) : null;
+  const names = (await readManifest(`${run}/${NAMES}`))?.result.words as string[][] | undefined;
+  const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;
+  return {
+    run,
+    ...costs === undefined ? {} : { costs: String(costs) },
+    ...proof === undefined ? {} : { proof: proofSummary(proof as Proof) },
+    ...{ nmi, tokenImbalance, regret, nllPerToken, shares },
+    rounds: (learned?.result.rounds ?? []) as RoundMetrics[],
+    experts: parts.map(({ expert, train, test }) => ({
+      expert,
+      ...{ sequences: train.sequences, tokens: train.tokens, nllPerToken: train.nllPerToken },
+      sources: Object.fromEntries(
+        Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]),
+      ),
+      words: names?.[expert] ?? [],
+      testSequences: test.sequences,
+    })),
+    ...index === undefined ? {} : { heldOut: heldOutOf(index as Record<string, SourceCounts>) },
+    stages,
+    ...await fingerprintOf(run),
+  };
+}
+
+/** Computes the figures that follow from a proof. */
+function proofSummary({ prices: _, ...proof }: Proof): ProofSummary {
+  const { greedy } = proof;
+  const greedyGap = greedy === undefined ? {} : { greedyGapShare: gapShare(proof, greedy) };
+  return { ...proof, gapPerSequence: gapPerRow(proof), gapShare: gapShare(proof), ...greedyGap };
+}
+
+function heldOutOf(sources: Record<string, SourceCounts>): PartitionSummary["heldOut"] {
+  const entries = Object.entries(sources).map(([name, { documents, tokens }]) =>
+    [name, { documents: documents.test, tokens: tokens.test }] as const
+  );
+  return Object.fromEntries(entries);
+}

@@ -1,0 +1,251 @@
+/**
+ * Checks a run after the fact: that every file of its nodes is what its manifest says, that nodes are made of one another, that rows are
+ * where they belong, and that counts are those of the rows. Each file is read once: rows are compared while it is hashed.
+ *
+ * @module
+ */
+
+import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
+import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
+import { splitNeed } from "../graph/node.ts";
+import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
+import { checkRunFolder, entriesOf, hashFile, isMissing, oneLine, shortHash } from "../run/files.ts";
+import { Vouched } from "../run/vouched.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { compareParts } from "./compare.ts";
+import { INDEX, PART_INDEX } from "./documents.ts";
+import type { Problem } from "./fingerprint.ts";
+import { NAMES } from "./names.ts";
+import { type ExpertPart, partIn } from "./parts.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { NODE_FOLDERS } from "./settings.ts";
+import { partOf } from "./split.ts";
+import { allTargets } from "./targets.ts";
+import { SEQUENCES } from "./tokenize.ts";
+
+/** What {@linkcode verifyRun} found. */
+export interface VerifyReport {
+  /** Files whose size and hash were checked. */
+  files: number;
+  /** Their bytes. */
+  bytes: number;
+  /** Training sequences that were found in the shards of one expert. */
+  trainSequences: number;
+  /** Held-out sequences that were found in the shards of one expert. */
+  testSequences: number;
+  /** Training sequences of each expert `[E]`, or of each of the `parts`. */
+  loads: number[];
+  /** The experts whose parts are there, where they are there without the run that they come from. */
+  parts?: number[];
+  /** What is wrong; nothing if the list is empty. Of each part's rows the first. */
+  problems: Problem[];
+}
+
+/** How far {@linkcode verifyRun} has come. */
+export interface VerifyProgress {
+  /** What is being checked: rows while their files are hashed, then all other files. */
+  phase: "files" | "rows";
+  /** Bytes of files, or rows, so far. */
+  done: number;
+  /** Of how many. */
+  total: number;
+}
+
+const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer/ again from their run";
+
+/**
+ * Verifies a run, or parts of single experts that were copied out of one. Of a partition it checks that every token row is unchanged in the
+ * shards of exactly one expert, the one that it was assigned to; that costs are those of the scores and proofs are true; that loads are
+ * balanced where the method balances; and that counts are those of the rows. Rows are held by block. Throws an `InputError` where the
+ * folder is no run.
+ */
+export async function verifyRun(
+  run: string,
+  onProgress: (progress: VerifyProgress) => void = () => {},
+): Promise<VerifyReport> {
+  await checkRunFolder(run);
+  const verification = new Verification(run, onProgress);
+  await verification.verify();
+  return verification.report;
+}
+
+class Verification {
+  readonly report: VerifyReport = {
+    ...{ files: 0, bytes: 0, trainSequences: 0, testSequences: 0, loads: [], problems: [] },
+  };
+  readonly #nodes = new Map<string, Manifest>();
+  readonly #vouched = new Vouched();
+  #configuration?: Configuration;
+
+  constructor(readonly run: string, readonly onProgress: (progress: VerifyProgress) => void) {}
+
+  async verify(): Promise<void> {
+    await this.#readNodes();
+    const parts: ExpertPart[] = [];
+    for (const [name, manifest] of this.#nodes) {
+      if (!/^partition\/expert-/.test(name)) continue;
+      await this.#attempt(`${name}/${MANIFEST}`, () => Promise.try(() => parts.push(partIn(name, manifest))));
+    }
+    parts.sort((a, b) => a.expert - b.expert);
+    const isAlone = parts.length > 0 && !this.#nodes.has(SEQUENCES);
+    if (isAlone) this.report.parts = parts.map(({ expert }) => expert);
+    const { experts = parts.length } = this.#configuration ?? {};
+    const own = isAlone ? parts : parts.filter(({ expert }) => expert < experts);
+    if (!isAlone) this.#checkNeeds(experts);
+    const { problems } = this.report;
+    const isWhole = own.length > 0 && !problems.some(({ file }) => file.endsWith(MANIFEST));
+    const before = problems.length;
+    const ended = isWhole && await this.#compare(own, isAlone).catch((error) => ({ error }));
+    const byRow = problems.splice(before);
+    await this.#hashFiles();
+    if (problems.length > before) return; // the rows of damaged files say nothing of others
+    problems.push(...byRow);
+    if (ended) await this.#attempt("partition", () => Promise.reject(ended.error));
+  }
+
+  async #compare(parts: readonly ExpertPart[], alone: boolean): Promise<void> {
+    const { run, report } = this;
+    const again = say`remove "${run}/partition" and run ${task("partition", { run })}`;
+    const { train, test } = await compareParts({
+      ...{ run, parts, alone, manifests: this.#nodes, vouched: this.#vouched },
+      lineage: {
+        tokenizer: this.#nodes.get(TOKENIZER)?.files[TOKENIZER_FILE].sha256,
+        sequenceLength: this.#configuration?.sequenceLength,
+      },
+      problem: (place, what) => this.#problem(place, what, again),
+      onRows: (done, total) => this.onProgress({ phase: "rows", done, total }),
+    });
+    const sum = (loads: number[]) => loads.reduce((a, b) => a + b, 0);
+    Object.assign(report, { trainSequences: sum(train), testSequences: sum(test), loads: train });
+  }
+
+  #problem(file: string, what: Text, remedy?: Text): void {
+    const path = file.startsWith(`${this.run}/`) ? file.slice(this.run.length + 1) : file;
+    const isCopied = this.report.parts && /^(partition|tokenizer)\b/.test(path);
+    this.report.problems.push({
+      file: path,
+      what,
+      remedy: isCopied ? COPY_AGAIN : remedy ?? this.#remedyOf(path),
+    });
+  }
+
+  /** Says how a file is made again. */
+  #remedyOf(path: string): Text {
+    const { run } = this, check = true;
+    const [folder, name] = path.split("/");
+    const target = this.#configuration &&
+      allTargets(this.#configuration).find(({ node }) => path.startsWith(`${node}/`));
+    if (target) return say`run ${task(target.command.task, { run, ...target.command.with, check })}`;
+    if (folder === "evaluation") return say`run ${task("evaluate", { run, check })}`;
+    if (folder === "zero-shot") return say`run ${task("zero-shot", { run, task: name, check })}`;
+    if (folder === "report") return say`run ${task("report", { run })}`;
+    if (folder === "search") return say`remove "${run}/search/${name}": it is made again when it is needed`;
+    return say`run ${task("partition", { run, check })}`;
+  }
+
+  /** Makes a check that fails one of the problems. */
+  async #attempt<Result>(file: string, check: () => Promise<Result>): Promise<Result | undefined> {
+    try {
+      return await check();
+    } catch (error) {
+      if (!(error instanceof ExplainedError)) throw error;
+      this.#problem(error.where ?? file, error.what, error.remedy);
+    }
+  }
+
+  async #readNodes(): Promise<void> {
+    const read = await this.#attempt("config.json", () => readRunConfiguration(this.run));
+    this.#configuration = read?.configuration;
+    for (const folder of NODE_FOLDERS) {
+      for await (const name of nodesIn(this.run, folder)) {
+        const file = `${name}/${MANIFEST}`;
+        const manifest = await this.#attempt(file, () => readManifest(`${this.run}/${name}`));
+        if (!manifest) continue;
+        this.#nodes.set(name, manifest);
+        this.#vouched.add(`${this.run}/${name}`, manifest.files, (path) => `${name}/${path}`);
+        if (manifest.name !== name) {
+          this.#problem(file, `it must be of this folder: it is of "${manifest.name}"`);
+        }
+      }
+    }
+    if (read === null && this.#nodes.size === 0) {
+      throw new InputError(`Cannot verify "${this.run}" as it must be a run folder: nothing is made there`, {
+        where: this.run,
+        remedy: say`name the folder that ${task("partition")} wrote`,
+      });
+    }
+    if (read === null) this.#problem("config.json", "it must be there: it is not", CONFIGURATION_BACK);
+  }
+
+  /** Checks that everything that the partition is made of is there, and is what it was made of. */
+  #checkNeeds(experts: number): void {
+    const wanted = new Set([
+      INDEX,
+      PART_INDEX,
+      NAMES,
+      ...Array.from({ length: experts }, (_, expert) => partOf(expert)),
+    ]);
+    for (const name of wanted) {
+      const manifest = this.#nodes.get(name), file = `${name}/${MANIFEST}`;
+      if (!manifest) {
+        const isKnown = this.report.problems.some((problem) => problem.file === file);
+        if (!isKnown) this.#problem(file, "it must be there: it is missing");
+        continue;
+      }
+      for (const [need, sha256] of Object.entries(manifest.inputs)) {
+        const { name, start } = splitNeed(need);
+        wanted.add(name);
+        const made = this.#nodes.get(name);
+        if (made && hashFiles(made, start) !== sha256) {
+          this.#problem(file, `it must be made of what is there now: "${name}" has changed`);
+        }
+      }
+    }
+  }
+
+  /** Hashes the files that were not read to their end, and compares them with what manifests say. */
+  async #hashFiles(): Promise<void> {
+    const files = [...this.#nodes].flatMap(([node, { files }]) =>
+      Object.entries(files).map(([name, note]) => ({ path: `${node}/${name}`, ...note }))
+    );
+    let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    for (const { path, bytes, sha256 } of files) {
+      const fact = this.#vouched.read[path] === sha256
+        ? undefined
+        : await damageOf(`${this.run}/${path}`, bytes, sha256);
+      if (fact === MISSING && /^rounds\/\d/.test(path)) { // it goes once the routers are learned
+        total -= bytes;
+        continue;
+      }
+      if (fact !== undefined) this.#problem(path, fact);
+      this.report.files++;
+      this.report.bytes += bytes;
+      this.onProgress({ phase: "files", done: this.report.bytes, total });
+    }
+  }
+}
+
+const MISSING = "it must be there: it is missing";
+
+/** Says how a file differs from what its maker wrote. */
+async function damageOf(path: string, bytes: number, sha256: string): Promise<string | undefined> {
+  try {
+    const { isFile, size } = await Deno.lstat(path);
+    if (!isFile) return "it must be a file: it is a folder or a link";
+    if (size !== bytes) return `it must have ${bytes} bytes: it has ${size}`;
+    const now = (await hashFile(path)).sha256;
+    if (now === sha256) return;
+    return `its SHA-256 must be ${shortHash(sha256)}: it is ${shortHash(now)}, the content changed`;
+  } catch (error) {
+    return isMissing(error) ? MISSING : `it must be readable: ${oneLine(error)}`;
+  }
+}
+
+/** Lists the nodes that lie in a folder of the run: the folders that have a manifest. */
+async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {
+  const entries = await entriesOf(`${run}/${folder}`);
+  if (entries.some(({ name }) => name === MANIFEST)) return yield folder;
+  for (const { name, isDirectory } of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
+    if (isDirectory) yield* nodesIn(run, `${folder}/${name}`);
+  }
+}

@@ -1,0 +1,311 @@
+/**
+ * Asks zero-shot tasks of the mixture of a run, beside its dense models: a node for every task, so that they can be asked on different
+ * machines.
+ *
+ *     zero-shot/piqa/     piqa.json: what the task came to
+ *
+ * @module
+ */
+
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import type { Baseline } from "../evaluation/baselines.ts";
+import { findData, hashData, listData, readQuestions } from "../evaluation/choices/data.ts";
+import { encodeQuestions, fittingQuestions, withExamples } from "../evaluation/choices/prompts.ts";
+import {
+  readZeroShot,
+  type Routing,
+  ZERO_SHOT_FORMAT,
+  type ZeroShotResult,
+} from "../evaluation/choices/results.ts";
+import { askQuestions } from "../evaluation/choices/score.ts";
+import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/suite.ts";
+import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
+import { RESAMPLES } from "../evaluation/evaluate.ts";
+import { mixesOf } from "../evaluation/mix.ts";
+import { readManifest } from "../graph/manifest.ts";
+import { givenNode, type Making, type Node, type Work } from "../graph/node.ts";
+import { identifyPartitioner } from "../partition/partitioners.ts";
+import { readShards } from "../rows/arrow.ts";
+import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
+import { Vouched } from "../run/vouched.ts";
+import { openMixture } from "../serving/mixture.ts";
+import { nearestText } from "../settings/nearest.ts";
+import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import type { EvaluationOf } from "./evaluate.ts";
+import { PARTITIONER } from "./learn.ts";
+import { modelsOfRun, needConfiguration, tokensOfRun } from "./models.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { ALL_TEST, SEQUENCES, TEST } from "./tokenize.ts";
+
+/** How questions are asked. */
+export interface ZeroShotOptions {
+  /** Folder with the data of tasks as they are published; those of our own need none. */
+  data?: string;
+  /** Examples before each question; 0 unless given. */
+  fewShot?: number;
+  /** Questions of a task that are asked, of each set of it where it has sets: the first ones; all unless given. */
+  limit?: number;
+  /** What routes; the context unless given. */
+  routing?: Routing;
+  /** Draws of the bootstrap; 1000 unless given. */
+  resamples?: number;
+  /** How many experts answer together, one mixture for each of these numbers: 1 to E. */
+  mix?: readonly number[];
+  /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
+  routingTemperature?: number;
+}
+
+/** Name of the stage, and the folder of its nodes. */
+export const ZERO_SHOT = "zero-shot";
+
+/** Names the tasks of our own, made of held-out text, which need no data. */
+export const MADE_ZERO_SHOT: readonly string[] = [...MADE_TASKS.keys()];
+
+/** Names every task, those of our own first. */
+export const zeroShotTasks = (): string[] => [...MADE_ZERO_SHOT, ...TASKS.keys()];
+
+/** Path of what a task came to, in the run folder. */
+export const zeroShotPath = (task: string): string => `${ZERO_SHOT}/${task}.json`;
+
+/** Says that no question of a task can be made of a run's held-out text. */
+export class NoQuestionsError extends InputError {}
+
+/** Which task, of what, and how it is asked. */
+interface Asking extends ZeroShotOptions, EvaluationOf {
+  task: ZeroShotTask;
+}
+
+/** Makes the node of a task, after the nodes that it is given. Throws an `InputError` where its data are missing. */
+export async function zeroShotNodes(
+  of: EvaluationOf,
+  name: string,
+  options: ZeroShotOptions = {},
+): Promise<Node[]> {
+  const { configuration: { prefix, seed, routers }, tokens, models } = of;
+  const { data, mix = [], routingTemperature = null, limit = null } = options;
+  const { fewShot = 0, routing = "context", resamples = RESAMPLES } = options;
+  const made = MADE_TASKS.get(name), task: ZeroShotTask = (made ?? TASKS.get(name))!;
+  const hashes = made ? {} : await hashData(await findData(dataOf(name, data), name));
+  const named = routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
+  const partitioner = routers === "" ? [PARTITIONER] : [];
+  const given = [TOKENIZER, ...made ? [SEQUENCES, ...tokens] : [], ...partitioner];
+  return [
+    ...[...given, ...models.map(({ node }) => node)].map(givenNode),
+    {
+      name: `${ZERO_SHOT}/${name}`,
+      needs: [
+        ...[TOKENIZER, ...made ? [ALL_TEST] : [], ...partitioner],
+        ...models.map(({ node }) => `${node}:model.safetensors`),
+      ],
+      settings: {
+        ...{
+          format: ZERO_SHOT_FORMAT,
+          prefix,
+          seed,
+          fewShot,
+          limit,
+          routing,
+          resamples,
+          ...hashes,
+          ...named,
+        },
+        ...mix.length > 0 ? { mix, routingTemperature } : {},
+      },
+      links: { [zeroShotPath(name)]: `${name}.json` },
+      revision: made ? 3 : 2, // 2: tokens of a Switch model go to its experts; 3: questions of one document are drawn together
+      maker: {
+        stage: ZERO_SHOT,
+        make: async ([making], work) => [await ask(making, work, { ...of, ...options, task })],
+      },
+    },
+  ];
+}
+
+async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
+  const { configuration, models, task, fewShot = 0, limit, routing = "context", mix = [] } = of;
+  const { run, emit, signal } = work, { name } = task;
+  const { routers, prefix, seed, eos } = configuration;
+  const kind = { kind: configuration.partitioner, experts: configuration.experts };
+  mixesOf(of, kind); // before questions are read
+  const vouched = new Vouched();
+  for (
+    const needed of [
+      TOKENIZER,
+      ...routers === "" ? [PARTITIONER] : [],
+      ...models.map(({ node }) => node),
+    ]
+  ) {
+    vouched.add(making.path(needed), making.manifest(needed).files);
+  }
+  const tokenizer = await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
+    ...{ eos: eos || undefined, vouched },
+  });
+  const longest = await contextOf(making, of);
+  const all = await questionsOf(making, work, of, tokenizer, longest);
+  const questions = limit === undefined ? all.questions : firstOfEach(all.questions, limit);
+  const contexts = withExamples(task, questions, fewShot, all.pool);
+  const prompts = await encodeQuestions(tokenizer, questions, contexts, longest);
+  if (routing === "context" && contexts.every((context) => context === "")) {
+    const message = say`${name} has no text before its choices, so expert 0 answers all of it: ${
+      setting("routeWithChoice")
+    } lets choices route`;
+    emit({ type: "warning", message });
+  }
+  const mixture = await openMixture({
+    run,
+    partitioner: routers || making.path(PARTITIONER),
+    // A task without choices is continued by all experts that are mixed, so they are held together.
+    models: task.metrics.includes("perplexity") ? Math.max(1, ...mix) : 1,
+    vouched,
+    gpu: await work.gpu(),
+  });
+  const result = await askQuestions({
+    ...of,
+    ...{ mixture, questions, prompts, prefix, seed, signal },
+    published: all.questions.length,
+    baselines: models.filter(({ expert }) => expert === undefined).map(({ name }) => name as Baseline),
+    onProgress: (done, total) => emit({ type: "progress", stage: ZERO_SHOT, done, total, unit: "choices" }),
+  }).finally(() => mixture.close());
+  if (result.cut > 0) {
+    const message = `${result.cut} of ${result.questions} questions of ${name} are longer than the model's ` +
+      `context: they lost tokens at the left`;
+    emit({ type: "warning", message });
+  }
+  const file = `${name}.json`;
+  making.wrote(
+    file,
+    await writeAtomic(`${making.folder}/${file}`, jsonText(result satisfies ZeroShotResult)),
+  );
+  return { questions: result.questions };
+}
+
+/** Gives the longest context of the models that are trained here; models from elsewhere may read longer ones. */
+async function contextOf(making: Making, { configuration, models }: Asking): Promise<number> {
+  for (const { node, expert } of models) {
+    if (expert === undefined) continue;
+    const { config, notes } = await loadCheckpointConfig(making.path(node));
+    if (notes.adopted === undefined) return config.context;
+  }
+  return configuration.sequenceLength;
+}
+
+/** Questions of a task, and what examples are taken from where that is apart. */
+interface Asked {
+  questions: Question[];
+  pool?: Question[];
+}
+
+async function questionsOf(
+  making: Making,
+  { run }: Work,
+  { task, data, tokens, configuration: { packing } }: Asking,
+  tokenizer: Tokenizer,
+  longest: number,
+): Promise<Asked> {
+  const made = MADE_TASKS.get(task.name);
+  if (!made) return await readPublished(task as ChoiceTask, dataOf(task.name, data));
+  const vouched = new Vouched();
+  for (const name of tokens) vouched.add(making.path(name), { [TEST]: making.manifest(name).files[TEST] });
+  const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`), vouched);
+  const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
+  const questions = await fittingQuestions(tokenizer, made.make(passagesOf(documents, longest)), longest);
+  if (questions.length > 0) return { questions };
+  throw new NoQuestionsError(
+    `Cannot ask ${task.name} as questions must be made of the held-out text of "${run}": there is none that fits`,
+    {
+      where: run,
+      remedy: say`name ${setting("data")} and its tasks, or partition again with a larger ${
+        setting("holdout")
+      }`,
+    },
+  );
+}
+
+async function readPublished(task: ChoiceTask, data: string): Promise<Asked> {
+  const files = await findData(data, task.name);
+  return {
+    questions: await readQuestions(files.questions, task),
+    pool: files.examples === undefined ? undefined : await readQuestions(files.examples, task),
+  };
+}
+
+/** Gives the folder of the data. Throws an `InputError` where there is none. */
+function dataOf(task: string, data: string | undefined): string {
+  if (data !== undefined) return data;
+  throw new InputError(
+    say`Cannot ask ${task} as ${setting("data")} must name the folder with its questions: it is not given`,
+    { remedy: `tasks that need none are ${MADE_ZERO_SHOT.join(", ")}` },
+  );
+}
+
+/** Takes the first questions of every set. */
+function firstOfEach(questions: readonly Question[], limit: number): Question[] {
+  const taken = new Map<string, number>();
+  return questions.filter(({ set }) => {
+    const count = taken.get(set) ?? 0;
+    taken.set(set, count + 1);
+    return count < limit;
+  });
+}
+
+/** Says what to ask and how. */
+export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroShotOptions {
+  /**
+   * Names of tasks; unless given, all whose data are in the folder, and without one those of our own that can be made of the run's
+   * text.
+   */
+  tasks?: readonly string[];
+}
+
+/**
+ * Asks zero-shot tasks of the mixture of a run, beside the models of all text that are trained there, each unless that is done: of the same
+ * models, questions and options. Throws an `InputError` where a task is unknown, its data are missing or damaged, an expert is not trained,
+ * or models differ in shape or tokenizer; what `openRun` throws besides.
+ */
+export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}): Promise<ZeroShotResult[]> {
+  const { run, data, tasks, force } = options;
+  const names = [...new Set(tasks?.length ? tasks : await tasksOf(data))];
+  const unknown = names.find((name) => !zeroShotTasks().includes(name));
+  if (unknown !== undefined) {
+    throw new InputError(
+      say`Cannot ask "${unknown}" as ${setting("task")} must name one of ${zeroShotTasks().join(", ")}: ${
+        nearestText(unknown, zeroShotTasks())
+      }`,
+    );
+  }
+  await needConfiguration(run);
+  return await openRun(options, watch, ZERO_SHOT, async ({ configuration, make }) => {
+    const models = await modelsOfRun(run, configuration, "ask questions of");
+    const tokens = names.some((name) => MADE_TASKS.has(name)) ? await tokensOfRun(run) : [];
+    const results: ZeroShotResult[] = [];
+    for (const name of names) {
+      const nodes = await zeroShotNodes({ configuration, tokens, models }, name, options);
+      try {
+        await make(nodes, { again: force ? [`${ZERO_SHOT}/${name}`] : [] });
+      } catch (error) {
+        const isLast = name === names.at(-1) && results.length === 0;
+        if (!(error instanceof NoQuestionsError) || tasks?.length || isLast) throw error;
+        watch.onEvent?.({ type: "warning", message: error.what });
+        continue;
+      }
+      const node = `${run}/${ZERO_SHOT}/${name}`;
+      const vouched = new Vouched().add(node, (await readManifest(node))!.files);
+      results.push(await readZeroShot(`${node}/${name}.json`, vouched));
+    }
+    return results;
+  });
+}
+
+/** Lists the tasks whose data are in a folder; without a folder those of our own. */
+async function tasksOf(data: string | undefined): Promise<readonly string[]> {
+  if (data === undefined) return MADE_ZERO_SHOT;
+  const found = await listData(data, [...TASKS.keys()]);
+  if (found.length > 0) return found;
+  const fact = await isFolder(data) ? "it holds none" : "there is no such folder";
+  throw new InputError(
+    `Cannot ask the questions of "${data}" as it must hold a file such as arc_easy.jsonl: ${fact}`,
+    { where: data },
+  );
+}
