@@ -313,8 +313,10 @@ export function writing<Result>(path: string, write: () => Result): Result {
 }
 
 /** The bytes of a file where they are known, and those of it that are written and go again. */
-interface Amount {
+export interface Amount {
+  /** Bytes of the file. */
   needed?: number;
+  /** Bytes that are written already. */
   written?: number;
 }
 

@@ -8,7 +8,15 @@ export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts
 export { readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { duration } from "./duration.ts";
-export { type FileRecord, fullDisk, hashFile, jsonText, writeAll, writeAtomic } from "./files.ts";
+export {
+  type Amount,
+  type FileRecord,
+  fullDisk,
+  hashFile,
+  jsonText,
+  writeAll,
+  writeAtomic,
+} from "./files.ts";
 export { type Hold, type LockOptions, lockRun } from "./lock.ts";
 export type { Mode, Owner } from "./claims.ts";
 export { type Manifest, outputsHash, type StageIdentity, vouchedFiles } from "./manifest.ts";

@@ -4,6 +4,7 @@
  */
 
 import { BPE, byteLevelPreTokenizer, Tokenizer } from "tokenizers";
+import { silently } from "./silence.ts";
 
 /** What the worker gets: the text to train on, and the file to write. */
 export interface Training {
@@ -21,7 +22,7 @@ addEventListener("message", ({ data: { sample, trained } }) => {
   try {
     const trainee = new Tokenizer(BPE.empty());
     trainee.setPreTokenizer(byteLevelPreTokenizer(false));
-    trainee.train([sample]); // prints line breaks on standard output, which JSON and tables bear
+    silently(() => trainee.train([sample])); // it prints line breaks
     trainee.save(trained);
     postMessage(null);
   } catch (error) {

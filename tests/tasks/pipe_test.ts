@@ -295,7 +295,7 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
     const others = ["-", "--prices", `${run}/config.json`];
     const wrong = await task("assign", others, { input: scores.stdout });
     assertEquals(wrong.code, 2);
-    assertStringIncludes(wrong.err, "must hold prices of experts");
+    assertStringIncludes(wrong.err, "must be prices of experts");
   }));
 
 Deno.test("Ctrl-C in a pipe leaves no temporary file behind and does not speak of going on", () =>

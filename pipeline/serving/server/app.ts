@@ -150,7 +150,9 @@ function onMethodNotAllowed({ req: { method, path } }: Context, allowed: string[
 function observe({ service, onAnswer, onError }: AppOptions): Handler {
   return async (context, next) => {
     const { req: { method, path, raw: { signal } } } = context;
-    const exchange: Exchange = { signal, began: performance.now(), notes: {}, onError };
+    const gone = new AbortController();
+    signal.addEventListener("abort", () => gone.abort(hungUp())); // its own reason is a text, which Hono does not handle as an error
+    const exchange: Exchange = { signal: gone.signal, began: performance.now(), notes: {}, onError };
     context.set("exchange", exchange);
     await next();
     const { status } = context.res;

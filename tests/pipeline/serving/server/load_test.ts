@@ -3,6 +3,7 @@ import { hashes, inFolder } from "../../../tasks/support.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { servingRun } from "../support.ts";
 import { besiege, HOSTILE, loadServer, noCounts, prepareLoad } from "./load.ts";
+import { until } from "../../../slurm.ts";
 import { metric, post, serving, withServer } from "./support.ts";
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -110,6 +111,14 @@ Deno.test("clients that hang up free their places, and a server that is killed i
       }
     });
     await Promise.all(leaving);
+    await nothingRuns(url);
+
+    // One that is not waited for once it is being answered.
+    const abort = new AbortController();
+    const left = client.completions.create(request, { signal: abort.signal }).catch(() => {});
+    await until("a request", async () => await metric(url, "smalltalk_requests_running") > 0);
+    abort.abort();
+    await left;
     await nothingRuns(url);
     assertMatch(log(), /POST \/v1\/completions 499 /);
     assertEquals((await client.completions.create(request)).choices, whole.choices);
