@@ -1,7 +1,7 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk } from "./disk.ts";
-import { hashes, inFolder, type Outcome, SMALL, smallCorpus, task } from "./tasks/support.ts";
+import { hashes, inFolder, type Outcome, ROOT, SMALL, smallCorpus, task } from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
 function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
