@@ -234,7 +234,7 @@ Deno.test("standard output and standard error for a full device end with exit co
   const command = (name: string) =>
     [Deno.execPath(), ...commandOf(name)].map((word) => `'${word}'`).join(" ");
   const line =
-    "error: Cannot write the output as the disk must have room for it: it is full; free some space and run again\n";
+    "error: Cannot write the output as the disk must have room for it: it is full; free some space or choose another folder, and run again\n";
   assertEquals(await shell(`${command("corpus")} --help > /dev/full`), { code: 1, err: line });
   assertEquals(await shell(`${command("cost")} --preset tiny > /dev/full`), { code: 1, err: line });
   assertEquals(await shell(`${command("cost")} --nothing 2> /dev/full`), { code: 2, err: "" });

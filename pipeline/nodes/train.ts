@@ -365,9 +365,7 @@ class Training {
     const others: { path: string; states: string[]; time: number }[] = [];
     for (const entry of await entriesOf(`${run}/${SCRATCH}`)) {
       const path = `${run}/${SCRATCH}/${entry.name}`;
-      if (
-        entry.name === own || !entry.name.startsWith(`${name.replaceAll("/", "~")}~`)
-      ) continue;
+      if (entry.name === own || !entry.name.startsWith(`${name.replaceAll("/", "~")}~`)) continue;
       const states = await listCheckpoints(path);
       if (states.length > 0) others.push({ path, states, time: Number((await Deno.stat(path)).mtime) });
     }

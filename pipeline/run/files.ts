@@ -340,31 +340,21 @@ export function fullDisk(
   const text = `${(error as { code?: string }).code} ${error.message}`;
   const [, rule] = ROOMS.find(([known]) => known.test(text)) ?? [];
   if (rule === undefined) return;
-  const room = path !== undefined && rule === ROOMS[0][1] ? roomAt(dirname(path)) : undefined;
-  const left = room === undefined
-    ? undefined
-    : room.files === 0
-    ? "no file more can be made"
-    : `${room.bytes + written} bytes are left`;
+  const left = path !== undefined && rule === ROOMS[0][1] ? roomAt(dirname(path), written) : undefined;
   const facts = [needed === undefined ? [] : `${needed} bytes are needed`, left ?? []].flat().join(", ");
   const what = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
-  return new RunError(facts ? `${what} (${facts})` : what, {
-    where: path,
-    remedy: path === undefined
-      ? "free some space and run again"
-      : "free some space or choose another folder, and run again",
-    cause: error,
-  });
+  const remedy = "free some space or choose another folder, and run again";
+  return new RunError(facts ? `${what} (${facts})` : what, { where: path, remedy, cause: error });
 }
 
-/** Gives the room of the disk of a folder, or of the one that it is to lie in; undefined where it may not be known. */
-function roomAt(folder: string): { bytes: number; files?: number } | undefined {
+/** Says what room the disk of a folder, or of the one that it is to lie in, has; undefined where it may not be known. */
+function roomAt(folder: string, freed: number): string | undefined {
   try {
     if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return; // nor ask for it
     const { bavail, bsize, files, ffree } = statfsSync(folder);
-    return { bytes: bavail * bsize, files: files === 0 ? undefined : ffree }; // some disks do not count files
+    return files > 0 && ffree === 0 ? "no file more can be made" : `${bavail * bsize + freed} bytes are left`;
   } catch (error) {
-    return (error as { code?: string }).code === "ENOENT" ? roomAt(dirname(folder)) : undefined;
+    return (error as { code?: string }).code === "ENOENT" ? roomAt(dirname(folder), freed) : undefined;
   }
 }
 
