@@ -2,11 +2,12 @@
  * Trains a model from the sequences of its part or of all text, with checkpoints that it goes on from, to the same bytes.
  *
  *     experts/expert-02/                    a Hugging Face folder, and metrics.jsonl
- *     scratch/experts~expert-02~KEY/        checkpoints and metrics of a training that has not ended
+ *     scratch/experts~expert-02~KEY/        checkpoints of a training that has not ended, each with the metrics up to it
  *
  * @module
  */
 
+import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
@@ -27,7 +28,7 @@ import type { Columns } from "../rows/columns.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { byNumber, entriesOf, removeIfThere, sha256, writeAtomic, writing } from "../run/files.ts";
+import { byNumber, entriesOf, sha256, writeAtomic, writing } from "../run/files.ts";
 import { vouchedFiles } from "../run/manifest.ts";
 import { measuredDevices } from "../run/measured.ts";
 import { canonical } from "../run/seal.ts";
@@ -41,6 +42,8 @@ import {
   checkpointPath,
   listCheckpoints,
   loadCheckpointState,
+  metricsPath,
+  removeCheckpoint,
   removeLaterCheckpoints,
   removeOldCheckpoints,
   saveCheckpointState,
@@ -262,7 +265,11 @@ class Training {
       if (saved.context.interrupted) this.#extra = checkpointPath(scratch, step);
     }
     const result = resultBefore(making.node.name, recipe, key, saved);
-    const metrics = await openMetrics(`${scratch}/${METRICS}`, saved?.context.metricsBytes);
+    // Metrics grow in the folder of this process alone: where locks do not hold, another one may train the same.
+    if (saved) {
+      await copy(metricsPath(checkpointPath(scratch, saved.state.trainer.step)), `${folder}/${METRICS}`);
+    }
+    const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
     const pace = await paceOf(work.run, `train-${target.name}`, recipe, gpu, result.tokens);
     const draw = drawing(known.train.count, configuration.seed, "training");
     const stage = `train-${target.name}`;
@@ -308,10 +315,6 @@ class Training {
         signal: work.signal,
       });
       await metrics.flush();
-      await writing(
-        `${folder}/${METRICS}`,
-        () => Deno.copyFile(`${scratch}/${METRICS}`, `${folder}/${METRICS}`),
-      );
       await this.#writeModel(weights);
       return { ...result, ...known.cost ? { cost: known.cost } : {} };
     } catch (error) {
@@ -336,17 +339,12 @@ class Training {
   /** Loads the latest checkpoint that the training can go on from. */
   async #loadSaved(key: string): ReturnType<typeof loadCheckpointState> {
     const { opened: { making: { scratch }, target, work }, known: { recipe }, options: { resume } } = this;
-    const metrics = await Deno.readFile(`${scratch}/${METRICS}`).catch(() => new Uint8Array());
     const damaged: Text[] = [];
     const saved = await loadCheckpointState(scratch, recipe.model, (context, step) => {
       if (step > recipe.steps || context.key !== key && !resume) return false;
-      const { metricsBytes, metricsSha256 } = context;
-      if (metricsBytes <= metrics.length && metricsSha256 === sha256(metrics.subarray(0, metricsBytes))) {
-        return true;
-      }
-      damaged.push(
-        `Cannot resume at step ${step} as the metrics up to it must be whole: "${scratch}/${METRICS}" is not`,
-      );
+      const path = metricsPath(checkpointPath(scratch, step));
+      if (existsSync(path) && sha256(Deno.readFileSync(path)) === context.metricsSha256) return true;
+      damaged.push(`Cannot resume at step ${step} as the metrics up to it must be whole: "${path}" is not`);
       return false;
     }, (what) => void damaged.push(what));
     const follows = saved ? "goes on from the one before" : "has no other to go on from";
@@ -359,7 +357,7 @@ class Training {
 
   /** Takes over the checkpoints of the same model that was trained with other values, unless there are own ones. */
   async #adoptScratch(): Promise<void> {
-    const { making: { scratch, node: { name } }, work: { run } } = this.opened;
+    const { making: { folder, scratch, node: { name } }, work: { run } } = this.opened;
     if ((await listCheckpoints(scratch)).length > 0) return;
     const own = scratch.slice(scratch.lastIndexOf("/") + 1);
     const others: { path: string; states: string[]; time: number }[] = [];
@@ -371,9 +369,20 @@ class Training {
     }
     const [latest] = others.sort((a, b) => b.time - a.time);
     // The latest checkpoint comes before others: a copying that was cut short is one that goes on from it.
-    for (const path of latest ? [`${latest.path}/${METRICS}`, ...latest.states] : []) {
-      await writeAtomic(`${scratch}/${basename(path)}`, await Deno.readFile(path));
+    for (const path of latest?.states.flatMap((state) => [metricsPath(state), state]) ?? []) {
+      await copy(path, `${folder}/${basename(path)}`);
+      await this.#keep(basename(path));
     }
+  }
+
+  /** Moves a whole file from the folder of this process, where nobody else writes, to where the next one finds it. */
+  async #keep(name: string): Promise<string> {
+    const { folder, scratch } = this.opened.making, path = `${scratch}/${name}`;
+    await writing(path, async () => {
+      await Deno.mkdir(scratch, { recursive: true }); // one that has ended meanwhile has removed it
+      await Deno.rename(`${folder}/${name}`, path);
+    });
+    return path;
   }
 
   async #save(
@@ -386,7 +395,7 @@ class Training {
       result: TrainResult;
     },
   ): Promise<void> {
-    const { making: { scratch } } = this.opened;
+    const { folder, scratch } = this.opened.making;
     const { loss, validationLoss, routing, resumed } = result;
     const context: CheckpointContext = {
       ...{
@@ -402,9 +411,12 @@ class Training {
       ...routing ? { routing } : {},
       ...isExtra ? { interrupted: isExtra } : {},
     };
-    const path = await saveCheckpointState(scratch, this.known.recipe.model, state, context);
+    const saved = await saveCheckpointState(folder, this.known.recipe.model, state, context);
+    await copy(`${folder}/${METRICS}`, metricsPath(saved));
+    await this.#keep(basename(metricsPath(saved)));
+    const path = await this.#keep(basename(saved));
     this.#last = `${path} is the last good checkpoint`;
-    if (this.#extra && this.#extra !== path) await removeIfThere(this.#extra);
+    if (this.#extra && this.#extra !== path) await removeCheckpoint(this.#extra);
     this.#extra = isExtra ? path : undefined;
     if (!isExtra) await removeOldCheckpoints(scratch, this.options.keep ?? 2);
   }
@@ -437,6 +449,8 @@ class Training {
     });
   }
 }
+
+const copy = async (from: string, to: string) => void await writeAtomic(to, await Deno.readFile(from));
 
 function resolveRecipe(
   target: Target,

@@ -46,6 +46,15 @@ export function checkpointPath(folder: string, step: number): string {
   return `${folder}/step-${String(step).padStart(8, "0")}.safetensors`;
 }
 
+/** Gives the path of the metrics up to a checkpoint, where these lie beside it. */
+export const metricsPath = (checkpoint: string): string =>
+  checkpoint.replace(/safetensors$/, "metrics.jsonl");
+
+/** Removes a checkpoint, with the metrics up to it. */
+export async function removeCheckpoint(path: string): Promise<void> {
+  for (const file of [path, metricsPath(path)]) await removeIfThere(file);
+}
+
 const NAME = /^step-\d{8,}\.safetensors$/;
 
 /** Lists the checkpoints of a folder, the latest first. */
@@ -83,13 +92,15 @@ export async function saveCheckpointState(
 
 /** Removes all checkpoints but the last `keep`. */
 export async function removeOldCheckpoints(folder: string, keep: number): Promise<void> {
-  for (const old of (await listCheckpoints(folder)).slice(keep)) await removeIfThere(old);
+  for (const old of (await listCheckpoints(folder)).slice(keep)) await removeCheckpoint(old);
 }
 
 /** Removes the checkpoints after `step`. A training that goes on from there cuts the metrics that they stand on. */
 export async function removeLaterCheckpoints(folder: string, step: number): Promise<void> {
   const last = checkpointPath(folder, step);
-  for (const path of await listCheckpoints(folder)) if (byNumber(last, path) < 0) await removeIfThere(path);
+  for (const path of await listCheckpoints(folder)) {
+    if (byNumber(last, path) < 0) await removeCheckpoint(path);
+  }
 }
 
 /** Removes all checkpoints, and those that were not finished. */
