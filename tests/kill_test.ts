@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
 
-const KILLS = 12;
+const KILLS = 8;
 const MOST_TRIES = 40;
 
 /** Starts a task, kills it with SIGKILL after `milliseconds`, and says whether it was still running. */

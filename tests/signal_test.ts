@@ -46,8 +46,8 @@ Deno.test("a signal in the middle of any stage ends a task with 130 soon, and wh
         "split",
       ]],
       ["train-expert", ["--expert", "0", ...training], ["train-expert-00"]],
-      ["train-expert", ["--expert", "1", ...training], ["train-expert-01"]],
-      ["train-dense", training, ["train-dense"]],
+      ["train-expert", ["--expert", "1", ...training], []],
+      ["train-dense", training, []],
       ["evaluate", [], ["evaluate"]],
     ];
     let sent = 0;

@@ -99,6 +99,9 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const patient = [follow.concat("--follow"), waits].map((args) => taskCommand("watch", args).spawn());
     assertMatch((await task("watch", follow)).out, /dense complete/);
     for (const child of patient) {
+      const reader = child.stdout.getReader();
+      await reader.read(); // once it has begun
+      reader.releaseLock();
       sendSignal(child, "SIGTERM");
       assertEquals((await child.output()).code, 130);
     }
