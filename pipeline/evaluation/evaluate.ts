@@ -43,6 +43,24 @@ export interface EvaluateOptions extends RouteOptions, PassOptions, MixOptions, 
   onWarning?: (message: Text) => void;
 }
 
+/** What of the evaluation of a run is chosen beyond its settings. */
+export type EvaluationChoices =
+  & Pick<
+    EvaluateOptions,
+    | "resamples"
+    | "mix"
+    | "routingTemperature"
+    | "reroute"
+    | "fallback"
+    | "margin"
+    | "routeLengths"
+    | "trained"
+  >
+  & {
+    /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
+    routeBy?: string;
+  };
+
 /** Default number of draws of the bootstrap. */
 export const RESAMPLES = 1000;
 

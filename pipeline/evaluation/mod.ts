@@ -6,6 +6,7 @@
 
 export { type Baseline, BASELINE_NOTES, type BaselineNotes, BASELINES, isBaseline } from "./baselines.ts";
 export { fewDocuments } from "./bootstrap.ts";
+export { MADE_ZERO_SHOT, type ZeroShotOptions, zeroShotPath, zeroShotTasks } from "./choices/asking.ts";
 export { type EncodedPrompt, encodeQuestions } from "./choices/prompts.ts";
 export { type AskOptions, askQuestions } from "./choices/score.ts";
 export { harnessResults, writeHarnessResults } from "./choices/harness.ts";
@@ -26,7 +27,7 @@ export { type HeldOutDocument } from "./choices/suite.ts";
 export { MADE_TASKS, type MadeTask, type Passage } from "./choices/suite.ts";
 export { type ChoiceTask, type Metric, METRICS, TASKS, type ZeroShotTask } from "./choices/tasks.ts";
 export { type DocumentScores, readDocumentScores } from "./documents.ts";
-export { evaluate, type EvaluateOptions } from "./evaluate.ts";
+export { evaluate, type EvaluateOptions, type EvaluationChoices } from "./evaluate.ts";
 export { type Check, type ModelScores, type PassOptions, scoreModel } from "./model_pass.ts";
 export { type Keep } from "./rows.ts";
 export {

@@ -39,7 +39,7 @@ const OLD_MS = 3_600_000; // after which what a dead process left is removed
 const flat = (name: string) => name.replaceAll("/", "~");
 
 /** Gives the folder of a node's checkpoints under a key. */
-export const scratchPath = (run: string, name: string, key: string): string =>
+const scratchPath = (run: string, name: string, key: string): string =>
   `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
 
 /** Opens a partial folder for a node, whose needs must be made. */
@@ -169,42 +169,19 @@ export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<v
   }
 }
 
-/** A folder that a process left, or is filling. */
-export interface Leftover {
-  /** Its path. */
-  path: string;
-  /** Bytes of its files. */
-  bytes: number;
-  /** Milliseconds since anything in it was touched. */
-  age: number;
-}
-
-/** Lists partial and scratch folders. */
-export async function listLeftovers(run: string): Promise<Leftover[]> {
-  const left: Leftover[] = [];
-  for (const kind of [PARTIAL, SCRATCH]) {
-    for (const { name } of await entriesOf(`${run}/${kind}`)) {
-      const path = `${run}/${kind}/${name}`;
-      let bytes = 0, last = 0;
-      for await (const { size, mtime } of statsUnder(path)) {
-        bytes += size;
-        last = Math.max(last, Number(mtime));
-      }
-      left.push({ path, bytes, age: Date.now() - last });
-    }
-  }
-  return left;
-}
-
 /** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
 export async function removeOldPartials(run: string): Promise<void> {
-  const old = (await listLeftovers(run)).filter(({ path, age }) =>
-    age > OLD_MS && path.startsWith(`${run}/${PARTIAL}/`)
-  );
+  const old: string[] = [];
+  for (const { name } of await entriesOf(`${run}/${PARTIAL}`)) {
+    const path = `${run}/${PARTIAL}/${name}`;
+    let last = 0;
+    for await (const { mtime } of statsUnder(path)) last = Math.max(last, Number(mtime));
+    if (Date.now() - last > OLD_MS) old.push(path);
+  }
   const held = old.length === 0
     ? []
     : (await listOwners(run)).map(({ node }) => `${run}/${PARTIAL}/${flat(node)}~`);
-  for (const { path } of old) if (!held.some((start) => path.startsWith(start))) await removeFolder(path);
+  for (const path of old) if (!held.some((start) => path.startsWith(start))) await removeFolder(path);
 }
 
 async function* statsUnder(path: string): AsyncGenerator<Deno.FileInfo> {

@@ -80,7 +80,7 @@ const COUNTS = [
 ];
 
 /** Adds up the counts of a stage's nodes. Of everything else the last node's value counts. */
-export function sumResults(results: readonly Record<string, unknown>[]): Record<string, unknown> {
+function sumResults(results: readonly Record<string, unknown>[]): Record<string, unknown> {
   const sum: Record<string, unknown> = {};
   for (const result of results) {
     for (const [name, value] of Object.entries(result)) {

@@ -12,7 +12,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
-import { evaluate, type EvaluateOptions, RESAMPLES } from "../evaluation/evaluate.ts";
+import { evaluate, type EvaluationChoices, RESAMPLES } from "../evaluation/evaluate.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
 import { givenNode, type Maker, type Making, type Node, type Work } from "../graph/node.ts";
@@ -34,21 +34,6 @@ export const EVALUATE = "evaluate";
 /** Name of the node of the result. */
 export const EVALUATION = "evaluation/result";
 const [RESULT, DOCUMENTS, NLL] = ["evaluation.json", "evaluation.arrow", "nll.f32"];
-
-/** What of an evaluation is chosen beyond the settings of the run. */
-export type EvaluationChoices =
-  & Pick<
-    EvaluateOptions,
-    | "resamples"
-    | "mix"
-    | "routingTemperature"
-    | "reroute"
-    | "fallback"
-    | "margin"
-    | "routeLengths"
-    | "trained"
-  >
-  & { routeBy?: string };
 
 /** What an evaluation reads. */
 export interface EvaluationOf {

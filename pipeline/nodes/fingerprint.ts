@@ -5,32 +5,18 @@
  * @module
  */
 
-import * as v from "valibot";
 import { InputError, type Text } from "../../kernels/errors.ts";
 import { noteFiles, readManifest } from "../graph/manifest.ts";
-import { sha256, shortHash } from "../run/files.ts";
-import { count, readJson } from "../run/schema.ts";
+import { compareFingerprints, FINGERPRINT, type Fingerprint } from "../partition/fingerprint.ts";
+import { sha256 } from "../run/files.ts";
+import { readJson } from "../run/schema.ts";
 import { compareBytes } from "../text/glob.ts";
 import { PARTITIONER } from "./learn.ts";
 import { blocksIn, readParts } from "./parts.ts";
 import { scoresOf } from "./score.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
-const FINGERPRINT = v.object({
-  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  files: v.record(v.string(), v.object({ bytes: count, sha256: v.string() })),
-  versions: v.record(v.string(), v.string()),
-  adapter: v.nullable(v.string()),
-});
-
-/**
- * What tells one partition from another: the SHA-256 over a line `<sha256>  <path>` per file, as `sha256sum` prints them, in byte order
- * of the paths; size and SHA-256 of every shard and of the partitioner's files, by path in the run folder (`files`); versions of what
- * made the run; the adapter that it used, null where none was opened.
- *
- * @ignore Its type is inferred.
- */
-export type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
+export type { Fingerprint };
 
 /** Something that is wrong in a run. */
 export interface Problem {
@@ -78,9 +64,6 @@ async function scoringAdapter(run: string): Promise<string | undefined> {
   return (name && await readManifest(`${run}/${scoresOf({ name })}`) || undefined)?.made.adapter;
 }
 
-const MOST_TOLD = 20; // files that a comparison names as different
-const COMPARE = "compare the inputs, the seeds and the settings of both";
-
 /**
  * Compares the partition of a run with one made elsewhere: its root hash, or the file that holds its summary as JSON. Gives no problem
  * where both are the same bytes. Throws an `InputError` for a file that holds something else.
@@ -88,31 +71,6 @@ const COMPARE = "compare the inputs, the seeds and the settings of both";
 export async function comparePartition(run: string, against: string): Promise<Problem[]> {
   const here = await fingerprintOf(run);
   const isHash = /^[0-9a-f]{64}$/i.test(against);
-  const there = isHash ? undefined : await readJson(against, FINGERPRINT, "what a partition printed as JSON");
-  const hash = there?.sha256 ?? against.toLowerCase();
-  if (hash === here.sha256) return [];
-  const remedy = remedyOf(here, there);
-  const root = `its root hash must be ${shortHash(hash)}: it is ${shortHash(here.sha256)}`;
-  const problems: Problem[] = [{ file: "partition", what: root, remedy }];
-  if (!there) return problems;
-  const paths = [...new Set([...Object.keys(there.files), ...Object.keys(here.files)])].sort(compareBytes);
-  const different = paths.filter((path) => there.files[path]?.sha256 !== here.files[path]?.sha256);
-  for (const file of different.slice(0, MOST_TOLD)) {
-    const [then, now] = [there.files[file], here.files[file]];
-    const must = then ? `its SHA-256 must be ${shortHash(then.sha256)}` : "it must not be there";
-    const found = now ? then ? shortHash(now.sha256) : "there" : "not there";
-    problems.push({ file, what: `${must}: it is ${found}`, remedy });
-  }
-  const more = different.length - MOST_TOLD;
-  if (more > 0) problems.push({ file: "partition", what: `${more} more files differ`, remedy });
-  return problems;
-}
-
-/** Says what to compare: facts that are known to differ come first. */
-function remedyOf(here: Fingerprint, there?: Fingerprint): Text {
-  const facts = ({ versions, adapter }: Fingerprint) =>
-    [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(", ");
-  return there && facts(there) !== facts(here)
-    ? `it was made with ${facts(there)} there, with ${facts(here)} here`
-    : COMPARE;
+  if (isHash) return compareFingerprints(here, against.toLowerCase());
+  return compareFingerprints(here, await readJson(against, FINGERPRINT, "what a partition printed as JSON"));
 }

@@ -5,7 +5,6 @@
  */
 
 export { type StageState, type TextChanges } from "./changes.ts";
-export { type EvaluationChoices } from "./evaluate.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
 export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
 export { expertNames } from "./names.ts";
@@ -40,11 +39,4 @@ export {
 export { type GivenText, type Text } from "./text.ts";
 export { type TrainOptions } from "./train.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
-export {
-  askRun,
-  MADE_ZERO_SHOT,
-  type ZeroShotOptions,
-  zeroShotPath,
-  type ZeroShotRunOptions,
-  zeroShotTasks,
-} from "./zero_shot.ts";
+export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

@@ -5,8 +5,8 @@
  * @module
  */
 
-import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
@@ -15,7 +15,8 @@ import { exists } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { TRAIN_RESULT, type TrainResult } from "../stages/training_result.ts";
-import { evaluateNodes, type EvaluationChoices } from "./evaluate.ts";
+import { evaluateNodes } from "./evaluate.ts";
+import { blocksIn } from "./parts.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { partOf } from "./split.ts";
 import { allTargets, type Target } from "./targets.ts";
@@ -99,12 +100,10 @@ export async function modelsOfRun(
   return models;
 }
 
-const LISTED = v.object({ blocks: v.array(v.string()) });
-
 /** Lists the nodes of all tokens of a run, in order, without a look at its text. */
 export async function tokensOfRun(run: string): Promise<string[]> {
   const list = await readManifest(`${run}/${SEQUENCES}`);
-  if (list) return conform(LISTED, list.settings).blocks.map((name) => tokensOf({ name }));
+  if (list) return blocksIn(list).map((name) => tokensOf({ name }));
   throw new InputError(`Cannot read the tokens of "${run}" as its text must be there as tokens: it is not`, {
     where: `${run}/${SEQUENCES}`,
     remedy: say`run ${task("partition", { run })} first`,

@@ -216,7 +216,7 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /** Lists five paths and the number of the others. */
-export function listPaths(paths: readonly string[]): string {
+function listPaths(paths: readonly string[]): string {
   const more = paths.length > 5 ? ` and ${paths.length - 5} more` : "";
   return paths.slice(0, 5).map((path) => `"${path}"`).join(", ") + more;
 }

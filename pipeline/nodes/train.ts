@@ -16,10 +16,10 @@ import { InputError, RunError, say, setting, task, type Text } from "../../kerne
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-import { besideMixture, costApart, type TrainingCost } from "../cost/beside_mixture.ts";
-import { trainingFlops } from "../cost/flops.ts";
+import { besideMixture, type TrainingCost } from "../cost/beside_mixture.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { readRouters } from "../cost/mixture.ts";
+import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { validateModelConfig } from "../model/shape.ts";
@@ -30,9 +30,7 @@ import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { byNumber, entriesOf, sha256, writeAtomic, writing } from "../run/files.ts";
 import { vouchedFiles } from "../run/manifest.ts";
-import { measuredDevices } from "../run/measured.ts";
 import { canonical } from "../run/seal.ts";
-import { recordTime } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel, type TrainModelOptions } from "../training/loop.ts";
 import { openMetrics, type StepMetrics } from "../training/metrics.ts";
@@ -48,7 +46,7 @@ import {
   removeOldCheckpoints,
   saveCheckpointState,
 } from "../training/resume.ts";
-import { cosineRate, longWarmup } from "../training/schedule.ts";
+import { cosineRate } from "../training/schedule.ts";
 import { createTogether } from "../training/together.ts";
 import { routingOf, type TrainResult } from "../stages/training_result.ts";
 import { type Target, targetSettings, type TrainingText } from "./targets.ts";
@@ -238,7 +236,8 @@ class Training {
       ...{ batch: recipe.batch, steps: recipe.steps, routers: counts.routers, kind: gpu.kind },
       corpus: { train: counts.sequences, test: counts.heldOut! },
     });
-    for (const message of options.trial ? [] : doubtsOf(target, configuration, counts, recipe, cost)) {
+    const unknownRouters = counts.routers === undefined ? configuration.routers : undefined;
+    for (const message of options.trial ? [] : trainingDoubts(target, recipe, { unknownRouters, cost })) {
       work.emit({ type: "warning", message });
     }
     const { weights } = await startWeights(configuration, recipe.model, tokenizer!);
@@ -270,9 +269,9 @@ class Training {
       await copy(metricsPath(checkpointPath(scratch, saved.state.trainer.step)), `${folder}/${METRICS}`);
     }
     const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
-    const pace = await paceOf(work.run, `train-${target.name}`, recipe, gpu, result.tokens);
-    const draw = drawing(known.train.count, configuration.seed, "training");
     const stage = `train-${target.name}`;
+    const pace = await trainingPace(work.run, stage, recipe.model, adapter, result.tokens);
+    const draw = drawing(known.train.count, configuration.seed, "training");
     try {
       const weights = await train({
         ...recipe,
@@ -477,51 +476,6 @@ function resolveRecipe(
   return recipeOf(configuration, model, { batch, microBatch, steps, rate, warmup });
 }
 
-/** Throws an `InputError`, with both numbers, where a model takes more memory in training than it may. */
-function refuseLarge(
-  name: string,
-  { model, batch, microBatch, dtype }: Recipe,
-  { kind, maxBindingBytes: limit }: Gpu,
-  { memory = Infinity, recompute }: TrainOptions,
-): void {
-  const { total } = trainingMemory(model, {
-    batch,
-    microBatch,
-    length: model.context,
-    dtype,
-    recompute,
-    kind,
-    limit,
-  });
-  if (total <= memory) return;
-  throw new InputError(
-    say`Cannot train ${name} as it must fit ${
-      setting("memory")
-    }: it takes ${total} bytes, the limit is ${memory}`,
-    { remedy: say`allow more, or take a smaller ${setting("microBatch")} or ${setting("recompute")}` },
-  );
-}
-
-/** Says what may make a training another one than is meant. */
-function doubtsOf(
-  { name, equalCompute }: Target,
-  { routers }: Configuration,
-  counts: TrainingText,
-  recipe: Recipe,
-  cost?: TrainingCost,
-): Text[] {
-  const unknown = equalCompute && routers !== "" && counts.routers === undefined;
-  const apart = equalCompute && cost && costApart(name, cost);
-  const warmup = longWarmup(name, recipe);
-  return [
-    ...unknown
-      ? [`the routers of "${routers}" are not there: their cost is counted by the settings of routers`]
-      : [],
-    ...apart ? [`${apart}, as it takes whole steps`] : [],
-    ...warmup ? [warmup] : [],
-  ];
-}
-
 /** Reads a sample of held-out rows, the same for the same rows and seed. */
 function sampleRows(
   rows: Rows,
@@ -555,27 +509,6 @@ function noteMetrics(result: TrainResult, line: StepMetrics, { model }: Recipe):
   result.tokens = line.tokens;
   if (line.reports && model.switch) result.routing = routingOf(line.reports, model);
   if (typeof line.validationLoss === "number") result.validationLoss = line.validationLoss;
-}
-
-/** Measures how fast a training goes from one line of metrics to the next. */
-async function paceOf(run: string, stage: string, { model }: Recipe, { adapter }: Gpu, tokens: number) {
-  const measured = (await measuredDevices())[adapter];
-  const flopsPerToken = trainingFlops(model, 1, model.context) / model.context;
-  let [lastTime, lastTokens] = [performance.now(), tokens];
-  let latest: { tokensPerSecond?: number; utilisation?: number } = {};
-  return {
-    get latest() {
-      return latest;
-    },
-    async note({ step, tokens }: StepMetrics) {
-      const now = performance.now(), seconds = (now - lastTime) / 1000;
-      const tokensPerSecond = (tokens - lastTokens) / seconds;
-      const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
-      latest = { tokensPerSecond, utilisation };
-      await recordTime(run, { stage, step, seconds, ...latest });
-      [lastTime, lastTokens] = [now, tokens];
-    },
-  };
 }
 
 function nothingToResume({ name }: Target, where: string, { steps }: Recipe): InputError {

@@ -10,14 +10,16 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
+import {
+  MADE_ZERO_SHOT,
+  ZERO_SHOT,
+  type ZeroShotOptions,
+  zeroShotPath,
+  zeroShotTasks,
+} from "../evaluation/choices/asking.ts";
 import { findData, hashData, listData, readQuestions } from "../evaluation/choices/data.ts";
 import { encodeQuestions, fittingQuestions, withExamples } from "../evaluation/choices/prompts.ts";
-import {
-  readZeroShot,
-  type Routing,
-  ZERO_SHOT_FORMAT,
-  type ZeroShotResult,
-} from "../evaluation/choices/results.ts";
+import { readZeroShot, ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluation/choices/results.ts";
 import { askQuestions } from "../evaluation/choices/score.ts";
 import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/suite.ts";
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
@@ -38,36 +40,6 @@ import { modelsOfRun, needConfiguration, tokensOfRun } from "./models.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { ALL_TEST, SEQUENCES, TEST } from "./tokenize.ts";
-
-/** How questions are asked. */
-export interface ZeroShotOptions {
-  /** Folder with the data of tasks as they are published; those of our own need none. */
-  data?: string;
-  /** Examples before each question; 0 unless given. */
-  fewShot?: number;
-  /** Questions of a task that are asked, of each set of it where it has sets: the first ones; all unless given. */
-  limit?: number;
-  /** What routes; the context unless given. */
-  routing?: Routing;
-  /** Draws of the bootstrap; 1000 unless given. */
-  resamples?: number;
-  /** How many experts answer together, one mixture for each of these numbers: 1 to E. */
-  mix?: readonly number[];
-  /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
-  routingTemperature?: number;
-}
-
-/** Name of the stage, and the folder of its nodes. */
-export const ZERO_SHOT = "zero-shot";
-
-/** Names the tasks of our own, made of held-out text, which need no data. */
-export const MADE_ZERO_SHOT: readonly string[] = [...MADE_TASKS.keys()];
-
-/** Names every task, those of our own first. */
-export const zeroShotTasks = (): string[] => [...MADE_ZERO_SHOT, ...TASKS.keys()];
-
-/** Path of what a task came to, in the run folder. */
-export const zeroShotPath = (task: string): string => `${ZERO_SHOT}/${task}.json`;
 
 /** Says that no question of a task can be made of a run's held-out text. */
 export class NoQuestionsError extends InputError {}

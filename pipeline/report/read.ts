@@ -1,6 +1,7 @@
 // Reads what a run folder holds, for a page; each part may be missing. No other file of a report or a
 // comparison looks into run folders.
 
+import { ZERO_SHOT, zeroShotPath, zeroShotTasks } from "../evaluation/choices/asking.ts";
 import { createHash } from "node:crypto";
 import { relative, resolve } from "node:path";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
@@ -34,7 +35,6 @@ import { anythingBegun } from "../stages/state.ts";
 import { tokenizeResult } from "../stages/tokenize.ts";
 import { expertTarget } from "../stages/train_expert.ts";
 import { trainResult } from "../stages/training_result.ts";
-import { ZERO_SHOT, zeroShotPath, zeroShotTasks } from "../stages/zero_shot.ts";
 import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
 import { readClaims } from "./reproduction.ts";

@@ -7,7 +7,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
-import { evaluate, RESAMPLES } from "../evaluation/evaluate.ts";
+import { evaluate, type EvaluationChoices, RESAMPLES } from "../evaluation/evaluate.ts";
 import { checkFallback } from "../evaluation/margins.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 import type { PassOptions } from "../evaluation/model_pass.ts";
@@ -31,7 +31,6 @@ import {
   checkRouteBy,
   checkRouteLengths,
   checkWhole,
-  type EvaluationChoices,
   unequal,
   untrained,
 } from "./evaluate_checks.ts";

@@ -10,7 +10,7 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { besideMixture, costApart } from "../cost/beside_mixture.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES, hasOwnShape, isBaseline } from "../evaluation/baselines.ts";
-import type { EvaluateOptions } from "../evaluation/evaluate.ts";
+import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { readPartition } from "../partition/manifests.ts";
 import { identifyPartitioner, partitionerFolder, PARTITIONERS } from "../partition/partitioners.ts";
@@ -25,25 +25,9 @@ import { tokenizeResult } from "./tokenize.ts";
 import { trainResult } from "./training_result.ts";
 import { checkTrained, type Model, shardsOf } from "./trained_models.ts";
 
-const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, so the same number of steps sees slightly different numbers of tokens
+export type { EvaluationChoices };
 
-/** The options of an evaluation. */
-export type EvaluationChoices =
-  & Pick<
-    EvaluateOptions,
-    | "resamples"
-    | "mix"
-    | "routingTemperature"
-    | "reroute"
-    | "fallback"
-    | "margin"
-    | "routeLengths"
-    | "trained"
-  >
-  & {
-    /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
-    routeBy?: string;
-  };
+const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, so the same number of steps sees slightly different numbers of tokens
 
 /** Refuses options that need all experts where only some are evaluated. */
 export function checkWhole(

@@ -4,12 +4,13 @@
  * @module
  */
 
+import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { InputError } from "../../kernels/errors.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest, vouchedFiles } from "../run/manifest.ts";
 import { evaluateStage, EVALUATION } from "./evaluate.ts";
-import { checkAlone, type EvaluationChoices } from "./evaluate_checks.ts";
+import { checkAlone } from "./evaluate_checks.ts";
 import { trainedExperts } from "./trained_models.ts";
 import { needStages } from "./partition.ts";
 import { partitionRemedy } from "./parts_alone.ts";

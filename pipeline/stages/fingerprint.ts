@@ -6,31 +6,18 @@
  */
 
 import * as v from "valibot";
-import { InputError, type Text } from "../../kernels/errors.ts";
+import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, hashFile, isFolder, sha256, shortHash } from "../run/files.ts";
-import { readManifest, RECORD } from "../run/manifest.ts";
+import { readManifest } from "../run/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
+import { COMPARE, compareFingerprints, FINGERPRINT, type Fingerprint } from "../partition/fingerprint.ts";
 import { PARTITION, type PartitionManifest, readPartition } from "../partition/manifests.ts";
 import { readJson } from "../run/schema.ts";
 import { compareBytes } from "../text/glob.ts";
 import { LEARN } from "./learn.ts";
 import type { Problem } from "./stage.ts";
 
-const FINGERPRINT = v.object({
-  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  files: v.record(v.string(), RECORD),
-  versions: v.record(v.string(), v.string()),
-  adapter: v.nullable(v.string()),
-});
-
-/**
- * What tells one partition from another: the SHA-256 over a line `<sha256>  <path>` per file, as `sha256sum` prints them, in byte order
- * of the paths; size and SHA-256 of every shard and of the partitioner's files, by path in the run folder (`files`); versions of what
- * made the run; the adapter that it used, null where none was opened.
- *
- * @ignore
- */
-export type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
+export type { Fingerprint };
 
 /**
  * Fingerprints the partition of a run as its manifests describe it. A partitioner that lies elsewhere counts as if it lay in the run.
@@ -73,9 +60,6 @@ async function filesOf(folder: string, name: string): Promise<[path: string, rec
   return found;
 }
 
-/** Most files that a comparison names as different. */
-const MOST_TOLD = 20;
-
 /**
  * Compares the partition of a run with one made elsewhere: its root hash, the file that holds what {@linkcode partition} returned
  * there, as JSON, or its `partition/manifest.json`. Gives no problem where both are the same bytes. Throws an `InputError` for a
@@ -87,29 +71,8 @@ export async function comparePartition(run: string, against: string): Promise<Pr
   const what = "what a partition printed as JSON, or a partition's manifest.json";
   const there = isHash ? undefined : await readJson(against, v.union([FINGERPRINT, PARTITION]), what);
   if (there && "parts" in there) return await compareParts(run, there);
-  const hash = there?.sha256 ?? against.toLowerCase();
-  if (hash === here.sha256) return [];
-  const remedy = remedyOf(here, there);
-  const problems: Problem[] = [{
-    file: "partition",
-    what: `its root hash must be ${shortHash(hash)}: it is ${shortHash(here.sha256)}`,
-    remedy,
-  }];
-  if (!there) return problems;
-  const paths = [...new Set([...Object.keys(there.files), ...Object.keys(here.files)])].sort(compareBytes);
-  const different = paths.filter((path) => there.files[path]?.sha256 !== here.files[path]?.sha256);
-  for (const file of different.slice(0, MOST_TOLD)) {
-    const [then, now] = [there.files[file], here.files[file]];
-    const must = then ? `its SHA-256 must be ${shortHash(then.sha256)}` : "it must not be there";
-    const found = now ? then ? shortHash(now.sha256) : "there" : "not there";
-    problems.push({ file, what: `${must}: it is ${found}`, remedy });
-  }
-  const more = different.length - MOST_TOLD;
-  if (more > 0) problems.push({ file: "partition", what: `${more} more files differ`, remedy });
-  return problems;
+  return compareFingerprints(here, there ?? against.toLowerCase());
 }
-
-const COMPARE = "compare the inputs, the seeds and the settings of both";
 
 /** Compares the partition of a run with the manifest of another one: the hashes of the experts' parts, and the partitioner's. */
 async function compareParts(run: string, there: PartitionManifest): Promise<Problem[]> {
@@ -128,13 +91,4 @@ async function compareParts(run: string, there: PartitionManifest): Promise<Prob
     what: `its hash must be ${short(then.get(file))}: it is ${short(now.get(file))}`,
     remedy: COMPARE,
   }));
-}
-
-/** Says what to compare: facts that are known to differ come first. */
-function remedyOf(here: Fingerprint, there?: Pick<Fingerprint, "versions" | "adapter">): Text {
-  const facts = ({ versions, adapter }: Pick<Fingerprint, "versions" | "adapter">) =>
-    [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(", ");
-  return there && facts(there) !== facts(here)
-    ? `it was made with ${facts(there)} there, with ${facts(here)} here`
-    : COMPARE;
 }

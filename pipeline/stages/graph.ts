@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ZERO_SHOT } from "../evaluation/choices/asking.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { assign } from "./assign.ts";
 import { corpus } from "./corpus.ts";
@@ -17,7 +18,7 @@ import { tokenizer } from "./tokenizer.ts";
 import { denseStages } from "./train_dense.ts";
 import { expertStages } from "./train_expert.ts";
 import { switchStages } from "./train_switch.ts";
-import { ZERO_SHOT, zeroShot } from "./zero_shot.ts";
+import { zeroShot } from "./zero_shot.ts";
 
 /** Every kind of stage by the name of its task, in the order in which a run makes them. A script may add its own. */
 export const STAGES: Map<string, StageKind> = new Map([

@@ -5,20 +5,17 @@
  */
 
 import { DeviceError } from "../../kernels/device/failures.ts";
-import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { RunError, say, type TaskReference } from "../../kernels/errors.ts";
 import { MODEL_FILES, saveModelFolder } from "../checkpoints/model_folder.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import type { TrainingCost } from "../cost/beside_mixture.ts";
-import { trainingFlops } from "../cost/flops.ts";
+import { trainingPace } from "../cost/training.ts";
 import { epochs } from "../rows/shuffle.ts";
 import { type FileRecord, hashFile, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
 import type { StageIdentity } from "../run/manifest.ts";
-import { measuredDevices } from "../run/measured.ts";
-import { recordTime } from "../run/timing.ts";
 import { LossNotFiniteError, type TrainingState, trainModel } from "../training/loop.ts";
-import { type MetricsFile, openMetrics, type StepMetrics } from "../training/metrics.ts";
+import { type MetricsFile, openMetrics } from "../training/metrics.ts";
 import { type Recipe, startWeights } from "../training/recipe.ts";
 import {
   type CheckpointContext,
@@ -94,7 +91,7 @@ export async function makeModel(work: Work, plan: Plan): Promise<Made> {
   const result = resultBefore(run, plan);
   const checkpoints = checkpointsOf(plan, metrics, result);
   const gpu = await work.gpu();
-  const pace = await paceOf(run, plan, gpu, result.tokens);
+  const pace = await trainingPace(run, stage.name, model, gpu.adapter, result.tokens);
   try {
     const weights = await (plan.train ?? trainModel)({
       ...settings,
@@ -208,35 +205,6 @@ function checkpointsOf(plan: Plan, metrics: MetricsFile, result: TrainResult) {
       if (extra !== path) await removeExtra();
       if (isExtra) extra = path;
       else await removeOldCheckpoints(states, keep);
-    },
-  };
-}
-
-/** Measures how fast a training goes from one line of metrics to the next, and notes it in `metrics/timing.jsonl`. */
-async function paceOf(
-  run: string,
-  { place: { stage }, settings: { model } }: Plan,
-  { adapter }: Gpu,
-  tokens: number,
-) {
-  const measured = (await measuredDevices())[adapter];
-  const flopsPerToken = trainingFlops(model, 1, model.context) / model.context;
-  let [lastTime, lastTokens] = [performance.now(), tokens];
-  let latest: { tokensPerSecond?: number; utilisation?: number } = {};
-  return {
-    /** The speed between the last two lines of metrics. */
-    get latest() {
-      return latest;
-    },
-    /** Measures the speed since the line before. */
-    async note({ step, tokens }: StepMetrics) {
-      const now = performance.now();
-      const seconds = (now - lastTime) / 1000;
-      const tokensPerSecond = (tokens - lastTokens) / seconds;
-      const utilisation = measured && tokensPerSecond * flopsPerToken / (measured.gflops * 1e9);
-      latest = { tokensPerSecond, utilisation };
-      await recordTime(run, { stage: stage.name, step, seconds, ...latest });
-      [lastTime, lastTokens] = [now, tokens];
     },
   };
 }

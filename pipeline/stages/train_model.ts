@@ -13,10 +13,11 @@
 
 import { type AdapterKind, revisionOf } from "../../kernels/device/variants.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { besideMixture, costApart, type TrainingCost } from "../cost/beside_mixture.ts";
+import { InputError } from "../../kernels/errors.ts";
+import { besideMixture, type TrainingCost } from "../cost/beside_mixture.ts";
 import { slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
+import { refuseLarge, trainingDoubts } from "../cost/training.ts";
 import { parameterCount } from "../model/shape.ts";
 import { adoptionOf } from "../run/adoption.ts";
 import { exists } from "../run/files.ts";
@@ -25,8 +26,7 @@ import { readManifest, stageKey } from "../run/manifest.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { EXPERTS } from "../settings/experts.ts";
 import { OPTIMISER } from "../settings/optimiser.ts";
-import { type Recipe, startWeights } from "../training/recipe.ts";
-import { longWarmup } from "../training/schedule.ts";
+import { startWeights } from "../training/recipe.ts";
 import type { Estimate, RunContext, Stage } from "./stage.ts";
 import { commandOf } from "./command.ts";
 import { makeModel } from "./make_model.ts";
@@ -116,7 +116,8 @@ export function trainingStage(target: Target, options: TrainingOptions = {}): St
       const key = stageKey(`${identity.stage} state`, TRAINING_REVISION, settings, identity.inputs);
       const saved = await loadSaved({ ...begins, settings, key }, emit);
       const cost = trial ? undefined : costOf(target, configuration, inputs, gpu);
-      for (const message of trial ? [] : doubtsOf(target, configuration, inputs, cost)) {
+      const unknownRouters = inputs.data.routers === undefined ? configuration.routers : undefined;
+      for (const message of trial ? [] : trainingDoubts(target, recipe, { unknownRouters, cost })) {
         emit({ type: "warning", message });
       }
       const start = await settleInputs(work, data, async () => (await startOf(work)).weights);
@@ -150,43 +151,6 @@ function costOf(
   const settings = { ...configuration, vocabularySize: model.vocabulary };
   const { routers } = data;
   return besideMixture(settings, model, { batch, steps, corpus: corpusOf(data), routers, kind });
-}
-
-/** Says what may make a training another one than is meant. */
-function doubtsOf(
-  { name, equalCompute }: Target,
-  { routers }: Configuration,
-  { data, recipe }: Known,
-  cost: TrainingCost | undefined,
-): Text[] {
-  const unknown = equalCompute && routers !== "" && data.routers === undefined;
-  const apart = equalCompute && cost && costApart(name, cost);
-  const warmup = longWarmup(name, recipe);
-  return [
-    ...unknown
-      ? [`the routers of "${routers}" are not there: their cost is counted by the settings of routers`]
-      : [],
-    ...apart ? [`${apart}, as it takes whole steps`] : [],
-    ...warmup ? [warmup] : [],
-  ];
-}
-
-/** Throws an `InputError`, with both numbers, where a model takes more memory in training than it may. */
-function refuseLarge(
-  name: string,
-  { model, batch, microBatch, dtype }: Recipe,
-  { kind, maxBindingBytes: limit }: Gpu,
-  { memory = Infinity, recompute }: TrainingOptions,
-): void {
-  const shape = { batch, microBatch, length: model.context, dtype, recompute };
-  const { total } = trainingMemory(model, { ...shape, kind, limit });
-  if (total <= memory) return;
-  throw new InputError(
-    say`Cannot train ${name} as it must fit ${
-      setting("memory")
-    }: it takes ${total} bytes, the limit is ${memory}`,
-    { remedy: say`allow more, or take a smaller ${setting("microBatch")} or ${setting("recompute")}` },
-  );
 }
 
 /** Estimates a training: its steps, its folder and its checkpoints, and the trainer's memory. */

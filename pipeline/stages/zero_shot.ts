@@ -8,9 +8,15 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
+import {
+  ZERO_SHOT,
+  type ZeroShotOptions,
+  zeroShotPath,
+  zeroShotTasks,
+} from "../evaluation/choices/asking.ts";
 import { findData, hashData, readQuestions } from "../evaluation/choices/data.ts";
 import { encodeQuestions, fittingQuestions, withExamples } from "../evaluation/choices/prompts.ts";
-import { type Routing, ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluation/choices/results.ts";
+import { ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluation/choices/results.ts";
 import { askQuestions } from "../evaluation/choices/score.ts";
 import { heldOutDocuments, MADE_TASKS, type MadeTask, passagesOf } from "../evaluation/choices/suite.ts";
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
@@ -28,38 +34,10 @@ import { LEARN } from "./learn.ts";
 import type { Stage, StageKind, Work } from "./stage.ts";
 import { TOKENIZER } from "./tokenizer.ts";
 
-/** How questions are asked. */
-export interface ZeroShotOptions {
-  /** Folder with the data of tasks as they are published; those of our own need none. */
-  data?: string;
-  /** Examples before each question; 0 unless given. */
-  fewShot?: number;
-  /** Questions of a task that are asked, of each set of it where it has sets: the first ones; all unless given. */
-  limit?: number;
-  /** What routes; the context unless given. */
-  routing?: Routing;
-  /** Draws of the bootstrap; 1000 unless given. */
-  resamples?: number;
-  /** How many experts answer together, one mixture for each of these numbers: 1 to E. */
-  mix?: readonly number[];
-  /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
-  routingTemperature?: number;
-}
-
-/** Folder of the results, in the run folder. */
-export const ZERO_SHOT = "zero-shot";
+export { MADE_ZERO_SHOT, type ZeroShotOptions, zeroShotTasks } from "../evaluation/choices/asking.ts";
 
 const ABOUT =
   "Asks zero-shot tasks of the mixture of a run, beside its dense models; without data, tasks made of held-out text.";
-
-/** Names every task, those of our own first. */
-export const zeroShotTasks = (): string[] => [...MADE_TASKS.keys(), ...TASKS.keys()];
-
-/** Names the tasks of our own, made of held-out text, which need no data. */
-export const MADE_ZERO_SHOT: readonly string[] = [...MADE_TASKS.keys()];
-
-/** Path of what a task came to, in the run folder. */
-export const zeroShotPath = (task: string): string => `${ZERO_SHOT}/${task}.json`;
 
 /** Asks zero-shot tasks of the mixture of a run. */
 export const zeroShot: StageKind = {

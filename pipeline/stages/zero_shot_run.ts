@@ -4,6 +4,7 @@
  * @module
  */
 
+import { type ZeroShotOptions, zeroShotPath, zeroShotTasks } from "../evaluation/choices/asking.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { readZeroShot, type ZeroShotResult } from "../evaluation/choices/results.ts";
 import { listData } from "../evaluation/choices/data.ts";
@@ -14,13 +15,7 @@ import { vouchedFiles } from "../run/manifest.ts";
 import { nearestText } from "../settings/nearest.ts";
 import { needStages } from "./partition.ts";
 import { inRun, type RunOptions, type RunWatch } from "./session.ts";
-import {
-  NoQuestionsError,
-  type ZeroShotOptions,
-  zeroShotPath,
-  zeroShotStage,
-  zeroShotTasks,
-} from "./zero_shot.ts";
+import { NoQuestionsError, zeroShotStage } from "./zero_shot.ts";
 
 /** Says what to ask and how. */
 export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroShotOptions {

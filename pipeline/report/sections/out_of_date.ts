@@ -7,7 +7,7 @@ import { htmlTable, markup, type Table, unbroken } from "../html.ts";
 import type { Section } from "../page.ts";
 
 /** Writes stages that a run lacks as the cells of a row: their names, their state, and the task that makes them. */
-export function lackCells(lack: Lack, words?: Words): Table["rows"][number] {
+function lackCells(lack: Lack, words?: Words): Table["rows"][number] {
   const command = markup`<code>${unbroken(wordText([lack.command], words))}</code>`;
   return [stagesText(lack), lack.state, command];
 }
