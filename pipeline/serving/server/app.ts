@@ -150,8 +150,10 @@ function onMethodNotAllowed({ req: { method, path } }: Context, allowed: string[
 function observe({ service, onAnswer, onError }: AppOptions): Handler {
   return async (context, next) => {
     const { req: { method, path, raw: { signal } } } = context;
-    const gone = new AbortController();
-    signal.addEventListener("abort", () => gone.abort(hungUp())); // its own reason is a text, which Hono does not handle as an error
+    const gone = new AbortController(); // the signal's own reason is a text, which Hono does not handle as an error
+    const leave = () => gone.abort(hungUp());
+    if (signal.aborted) leave();
+    else signal.addEventListener("abort", leave);
     const exchange: Exchange = { signal: gone.signal, began: performance.now(), notes: {}, onError };
     context.set("exchange", exchange);
     await next();

@@ -217,3 +217,15 @@ Deno.test("without keys web pages of other servers get nothing, whatever type th
     }
   }
 });
+
+Deno.test("a client that has hung up before its request is looked at is told of in the log, whatever the reason is", async () => {
+  const statuses: number[] = [];
+  const app = createApp({ ...LOADING, onAnswer: ({ status }) => statuses.push(status) });
+  for (const reason of ["a text", new Error("an error")]) {
+    const signal = AbortSignal.abort(reason);
+    const body = JSON.stringify({ model: "mixture", prompt: "a" });
+    const headers = { "content-type": "application/json" };
+    await app.fetch(new Request("http://server/v1/completions", { method: "POST", body, headers, signal }));
+  }
+  assertEquals(statuses, [499, 499]);
+});
