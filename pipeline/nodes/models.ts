@@ -14,7 +14,7 @@ import { readRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { TRAIN_RESULT, type TrainResult } from "../stages/training_result.ts";
+import { TRAIN_RESULT, type TrainResult } from "./training_result.ts";
 import { evaluateNodes } from "./evaluate.ts";
 import { blocksIn } from "./parts.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";

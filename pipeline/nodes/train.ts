@@ -48,7 +48,7 @@ import {
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
 import { createTogether } from "../training/together.ts";
-import { routingOf, type TrainResult } from "../stages/training_result.ts";
+import { routingOf, type TrainResult } from "./training_result.ts";
 import { type Target, targetSettings, type TrainingText } from "./targets.ts";
 import { drawing, type NeededFile, openNeeded, readRows } from "./token_rows.ts";
 import { SEQUENCES, TEST, TRAIN } from "./tokenize.ts";
