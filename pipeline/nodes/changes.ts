@@ -101,7 +101,7 @@ export async function stageStates(
 }
 
 /** Names the nodes that would be made: those that are not there, and the spent ones that these need. */
-async function neededNodes(walk: Walk, nodes: readonly Node[]): Promise<Set<string>> {
+export async function neededNodes(walk: Walk, nodes: readonly Node[]): Promise<Set<string>> {
   const needed = new Set<string>(), read = new Set<string>();
   for (const node of nodes.toReversed()) {
     const { state } = await walk.of(node);

@@ -6,6 +6,16 @@
 
 export { type StageState, type TextChanges } from "./changes.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
+export { type Job, missingOf, planJobs, unitOf } from "./jobs.ts";
+export {
+  foldersNamed,
+  holdJobs,
+  type JobOptions,
+  type JobPlan,
+  JOBS,
+  readJobPlan,
+  settleJobs,
+} from "./job_plan.ts";
 export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
 export { expertNames } from "./names.ts";
 export { type Plan, planPartition } from "./plan.ts";

@@ -20,7 +20,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, type StageState, stageStates, type TextChanges } from "./changes.ts";
 import { type Plan, planPartition } from "./plan.ts";
-import { NODE_FOLDERS, resolveSettings } from "./settings.ts";
+import { checkAlone, NODE_FOLDERS, resolveSettings } from "./settings.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
 export interface Part {
@@ -142,8 +142,9 @@ export async function makePartition(
   watch: RunWatch = {},
   stage = "partition",
 ): Promise<Walk> {
-  const { frozen, documents } = options;
+  const { frozen, documents, force, run } = options;
   if (frozen) await refuseChanges(options);
+  if (force) await checkAlone(run); // rather than when the first thing that another process needs is made again
   return await openRun(options, watch, stage, async ({ run, configuration, make }) => {
     const wanted = ({ maker }: Node) => stage === "partition" || maker.stage === stage;
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
@@ -222,7 +223,7 @@ function listPaths(paths: readonly string[]): string {
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
-async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void> {
+export async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void> {
   const walk = new Walk(run, nodes);
   for (const node of nodes) {
     const { state, because, manifest } = await walk.of(node);

@@ -16,7 +16,6 @@ import { listCheckpoints } from "../training/resume.ts";
 import { unfinishedIn } from "./export_folder.ts";
 import { exportMakes } from "./export_run.ts";
 import { graphOf } from "./graph.ts";
-import { JOB_PLAN } from "./jobs.ts";
 import { baselineTargets } from "./baselines.ts";
 import { needConfiguration, RUN, SETTINGS } from "./run_folder.ts";
 import type { RunWatch } from "./session.ts";
@@ -183,8 +182,8 @@ async function runPlaces(run: string, configuration: Configuration, keep: number
     list: () => partialsOf(run, ["config.json"]),
   };
   const jobs: Place = {
-    ...{ root: run, name: RUN, place: JOB_PLAN },
-    list: () => partialsOf(run, [JOB_PLAN]),
+    ...{ root: run, name: RUN, place: "jobs/plan.json" },
+    list: () => partialsOf(run, ["jobs/plan.json"]),
   };
   return [settings, ...stages, ...searches, ...pages, jobs];
 }

@@ -37,19 +37,6 @@ export {
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export { partitionRemedy } from "./parts_alone.ts";
 export { repairOf } from "./repair.ts";
-export {
-  foldersNamed,
-  type Job,
-  type JobOptions,
-  type JobPlan,
-  JOBS,
-  missingOf,
-  planJobs,
-  type ProcessLimit,
-  readJobPlan,
-  settleJobs,
-  unitOf,
-} from "./jobs.ts";
 export { type Part } from "./notes.ts";
 export type { RunOptions, RunWatch } from "./session.ts";
 export {
