@@ -9,4 +9,5 @@ export * from "./lock.ts";
 export * from "./make.ts";
 export * from "./manifest.ts";
 export * from "./node.ts";
+export * from "./node_files.ts";
 export * from "./walk.ts";
