@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import type { Vouched } from "../run/vouched.ts";
 import { canonical } from "../run/seal.ts";
 import { findDamage, hashFiles, type Manifest, readManifest } from "./manifest.ts";
-import { NodeFiles } from "./node_files.ts";
+import { NodeFiles } from "./vouched.ts";
 import { type Node, nodeKey, splitNeed } from "./node.ts";
 
 /** What is known of a node. */

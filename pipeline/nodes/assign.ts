@@ -6,7 +6,7 @@
  */
 
 import type { Maker, Making, Node } from "../graph/node.ts";
-import { NodeFiles } from "../graph/node_files.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { predictedTokens, prefixSpan } from "../model/span.ts";
 import {
   type Assignment,

@@ -16,6 +16,7 @@ import { evaluate, type EvaluationChoices, RESAMPLES } from "../evaluation/evalu
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
 import { givenNode, type Maker, type Making, type Node, type Work } from "../graph/node.ts";
+import { EVALUATION } from "../graph/places.ts";
 import { identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
@@ -31,8 +32,7 @@ import { TOKENIZER } from "./places.ts";
 /** Name of the stage. */
 export const EVALUATE = "evaluate";
 
-/** Name of the node of the result. */
-export const EVALUATION = "evaluation/result";
+export { EVALUATION };
 const [RESULT, DOCUMENTS, NLL] = ["evaluation.json", "evaluation.arrow", "nll.f32"];
 
 /** What an evaluation reads. */

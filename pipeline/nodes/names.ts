@@ -9,7 +9,8 @@
 import * as v from "valibot";
 import { readManifest } from "../graph/manifest.ts";
 import type { Making, Node } from "../graph/node.ts";
-import { NodeFiles } from "../graph/node_files.ts";
+import { NodeFiles } from "../graph/vouched.ts";
+import { NAMES } from "../graph/places.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { Order } from "../rows/order.ts";
@@ -25,8 +26,7 @@ import { SPLIT } from "./split.ts";
 import { openNeeded } from "./token_rows.ts";
 import { ALL_TRAIN, tokensOf, TRAIN } from "./tokenize.ts";
 
-/** Name of the node. */
-export const NAMES = "partition/names";
+export { NAMES };
 const FILE = "names.json";
 
 const TEXT = v.object({ sequence: v.string(), source: v.string(), cost: finite, text: v.string() });

@@ -22,7 +22,7 @@ import { readRouters } from "../cost/mixture.ts";
 import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
-import { NodeFiles } from "../graph/node_files.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
@@ -48,7 +48,7 @@ import {
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
 import { createTogether } from "../training/together.ts";
-import { routingOf, type TrainResult } from "../stages/training_result.ts";
+import { routingOf, type TrainResult } from "./training_result.ts";
 import { type Target, targetSettings, type TrainingText } from "./targets.ts";
 import { drawing, type NeededFile, openNeeded, readRows } from "./token_rows.ts";
 import { SEQUENCES, TEST, TRAIN } from "./tokenize.ts";

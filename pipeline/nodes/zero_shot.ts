@@ -27,7 +27,7 @@ import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 
 import { givenNode, type Making, type Node, type Work } from "../graph/node.ts";
-import { NodeFiles } from "../graph/node_files.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";

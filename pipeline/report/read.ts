@@ -34,7 +34,7 @@ import { onlyParts, partitionRemedy, partsAlone } from "../stages/parts_alone.ts
 import { anythingBegun } from "../stages/state.ts";
 import { tokenizeResult } from "../stages/tokenize.ts";
 import { expertTarget } from "../stages/train_expert.ts";
-import { trainResult } from "../stages/training_result.ts";
+import { trainResult } from "../nodes/training_result.ts";
 import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
 import { readClaims } from "./reproduction.ts";

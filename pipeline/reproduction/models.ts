@@ -16,7 +16,7 @@ import type { RunWatch } from "../stages/session.ts";
 import { needConfiguration } from "../stages/run_folder.ts";
 import { memoryTogether, trainDense, trainExperts, type TrainOptions, trainSwitch } from "../stages/train.ts";
 import type { Match } from "../stages/train_dense.ts";
-import type { TrainResult } from "../stages/training_result.ts";
+import type { TrainResult } from "../nodes/training_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
 import { searchRate } from "./search.ts";
 

@@ -18,7 +18,7 @@ import { writePages } from "../run/manifest.ts";
 import { resolveRun } from "../stages/resolution.ts";
 import { openGpuFor, type RunWatch } from "../stages/session.ts";
 import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
-import type { TrainResult } from "../stages/training_result.ts";
+import type { TrainResult } from "../nodes/training_result.ts";
 import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
 import { runCrossing } from "./crossing.ts";
 import { allOf, givenIn, RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";

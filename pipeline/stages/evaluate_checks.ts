@@ -22,7 +22,7 @@ import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
 import type { Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
-import { trainResult } from "./training_result.ts";
+import { trainResult } from "../nodes/training_result.ts";
 import { checkTrained, type Model, shardsOf } from "./trained_models.ts";
 
 export type { EvaluationChoices };

@@ -30,7 +30,7 @@ import { cosineRate } from "../training/schedule.ts";
 import { commandOf } from "./command.ts";
 import type { Made, Work } from "./stage.ts";
 import { sampleRows } from "./training_inputs.ts";
-import { routingOf, type TrainResult } from "./training_result.ts";
+import { routingOf, type TrainResult } from "../nodes/training_result.ts";
 import {
   type Place,
   statesOf,

@@ -86,7 +86,7 @@ export {
   type TrainTogetherOptions,
 } from "./train.ts";
 export { type Match } from "./train_dense.ts";
-export type { Routing, TrainResult } from "./training_result.ts";
+export type { Routing, TrainResult } from "../nodes/training_result.ts";
 export type { TrainingOptions } from "./training_target.ts";
 export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";

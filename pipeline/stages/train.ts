@@ -24,7 +24,7 @@ import { denseTarget, type Match } from "./train_dense.ts";
 import { expertTarget } from "./train_expert.ts";
 import type { Target, TrainingOptions } from "./training_target.ts";
 import { trainingStage } from "./train_model.ts";
-import { type TrainResult, trainResult } from "./training_result.ts";
+import { type TrainResult, trainResult } from "../nodes/training_result.ts";
 import { switchTarget } from "./train_switch.ts";
 
 /** Where a model is trained, and how. */

@@ -4,11 +4,11 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
-import { NodeFiles } from "../graph/node_files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /**

@@ -3,7 +3,7 @@
 import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
 import { denseTargets } from "../../stages/train_dense.ts";
-import { routingOf } from "../../stages/training_result.ts";
+import { routingOf } from "../../nodes/training_result.ts";
 import { type Axis, curves as plotCurves, MOST_LEGEND, type Plot } from "../charts.ts";
 import { bytes, foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
 import type { Section } from "../page.ts";

@@ -11,7 +11,7 @@ import type { Configuration } from "../../settings/configuration.ts";
 import type { Sources } from "../../settings/resolution.ts";
 import { resolveRun } from "../../stages/resolution.ts";
 import type { PartitionSummary } from "../../stages/summary.ts";
-import { trainResult } from "../../stages/training_result.ts";
+import { trainResult } from "../../nodes/training_result.ts";
 import { RATES } from "../models.ts";
 import type { Known } from "./elsewhere.ts";
 import {

@@ -9,7 +9,7 @@ import { BASELINES } from "../../evaluation/baselines.ts";
 import { EVALUATION } from "../../evaluation/evaluation.ts";
 import { SEARCHED } from "../../report/reproduction.ts";
 import { byLabel, count, finite } from "../../run/schema.ts";
-import { TRAIN_RESULT } from "../../stages/training_result.ts";
+import { TRAIN_RESULT } from "../../nodes/training_result.ts";
 
 const PART = v.object({ sequences: count, tokens: count, sources: byLabel(count) });
 const TOTAL = v.object({ total: finite });

@@ -22,7 +22,7 @@ import type { Sources } from "../../settings/resolution.ts";
 import { graphOf } from "../../stages/graph.ts";
 import { pickSettings } from "../../stages/stage.ts";
 import { summarize } from "../../stages/summary.ts";
-import { trainResult } from "../../stages/training_result.ts";
+import { trainResult } from "../../nodes/training_result.ts";
 import { OFF } from "../../text/path_source.ts";
 import { runCrossing } from "../crossing.ts";
 import { RATES } from "../models.ts";

@@ -15,7 +15,7 @@ import {
   trainSwitch,
   trainSwitchTogether,
 } from "../../../pipeline/stages/train.ts";
-import type { TrainResult } from "../../../pipeline/stages/training_result.ts";
+import type { TrainResult } from "../../../pipeline/nodes/training_result.ts";
 import { gpu } from "../../kernels/support.ts";
 import { holder, kill } from "../run/holder.ts";
 import { hashes } from "../../tasks/support.ts";

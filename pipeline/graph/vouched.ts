@@ -5,7 +5,7 @@
  */
 
 import { basename, dirname, resolve } from "node:path";
-import type { FileRecord } from "../run/files.ts";
+import { entriesOf, type FileRecord } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
 import { MANIFEST, type Manifest, parseManifest } from "./manifest.ts";
 
@@ -62,4 +62,16 @@ function manifestIn(folder: string): Manifest | null {
     return null;
   }
   return /"key": "/.test(text) && /"revision": /.test(text) ? parseManifest(where, text) : null;
+}
+
+/** Makes what verifies the files of all nodes. */
+export const vouchedFiles = (..._places: string[]): Vouched => new NodeFiles();
+
+/** Lists the names of the nodes that lie in a folder of a run, in order: the folders that have a manifest. */
+export async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {
+  const entries = await entriesOf(`${run}/${folder}`);
+  if (entries.some(({ name }) => name === MANIFEST)) return yield folder;
+  for (const { name, isDirectory } of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
+    if (isDirectory) yield* nodesIn(run, `${folder}/${name}`);
+  }
 }
