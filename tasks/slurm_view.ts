@@ -28,7 +28,7 @@ export async function slurmView(
   if (plan === null) return undefined;
   // Where Slurm is missing or does not answer, the logs still tell what ended here, and the last word of the others.
   const queue = await readQueue(run).catch(() => null);
-  const logged = await endedJobs(run, await planJobs({ run, ...plan }), queue);
+  const logged = await endedJobs(run, await planJobs({ run, recorded: true, ...plan }), queue);
   const known = queueText(queue ?? [], logged);
   const title = queue === null ? "jobs (Slurm does not answer here)" : "jobs";
   return {
@@ -40,7 +40,7 @@ export async function slurmView(
 /** Whether nothing is at work of the trainings, and everything is trained that `submit` would train. */
 export async function isTrained(run: string, trainings: readonly Training[]): Promise<boolean> {
   if (trainings.some(({ state }) => state === "training")) return false;
-  const jobs = await planJobs({ run, ...await readJobPlan(run) });
+  const jobs = await planJobs({ run, recorded: true, ...await readJobPlan(run) });
   return jobs.every((job) => !job.trains || missingOf(job).length === 0);
 }
 

@@ -59,5 +59,7 @@ export const TASK = await defineTask({
   },
 }, import.meta);
 
-const tellProcess = (tell: (text: string) => void) => (name: string, code?: number) =>
-  tell(`${name} ${code === undefined ? "starts" : code === 0 ? "is done" : `failed with ${code}`}`);
+function tellProcess(tell: (text: string) => void): (name: string, code?: number) => void {
+  return (name, code) =>
+    tell(`${name} ${code === undefined ? "starts" : code === 0 ? "is done" : `failed with ${code}`}`);
+}

@@ -52,6 +52,8 @@ export interface JobOptions extends Partial<JobPlan> {
   sources?: Sources;
   /** Accepts values that differ from the run's. */
   force?: boolean;
+  /** Whether nobody looks at the text: it is taken to be what the run was made of. */
+  recorded?: boolean;
 }
 
 /** Folder, in the run folder, of files that belong to jobs and not to the run: their plan, scripts and logs. */

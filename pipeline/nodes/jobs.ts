@@ -8,12 +8,10 @@
 import { task, type TaskReference } from "../../kernels/errors.ts";
 import { ZERO_SHOT } from "../evaluation/choices/asking.ts";
 import type { Node } from "../graph/node.ts";
-import { Walk } from "../graph/walk.ts";
 import { kindOf } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { ASSIGN } from "./assign.ts";
-import { neededNodes } from "./changes.ts";
 import { EVALUATE } from "./evaluate.ts";
 import type { JobOptions, JobPlan } from "./job_plan.ts";
 import { LEARN } from "./learn.ts";
@@ -23,11 +21,12 @@ import { refuseRevision } from "./run.ts";
 import { SCORE } from "./score.ts";
 import { resolveSettings } from "./settings.ts";
 import { SPLIT } from "./split.ts";
+import { STAGES } from "./stages.ts";
+import { nodesToMake } from "./standing.ts";
 import type { Target } from "./targets.ts";
+import { CORPUS } from "./text.ts";
 import { TOKENIZE } from "./tokenize.ts";
 import { planAll } from "./whole.ts";
-
-const CORPUS = "corpus";
 
 /** A job of a run: one or several processes that do the same work for different numbers. */
 export interface Job {
@@ -58,27 +57,21 @@ interface Draft extends Omit<Job, "done" | "first"> {
   first?: number;
 }
 
-/** The stages of a partition, in order, whether they open a GPU, and what a process does for each. */
-const STAGES: readonly [name: string, device: boolean, about: string][] = [
-  [CORPUS, false, "Unpacks a part of the text."],
-  [TOKENIZER, false, "Trains the tokenizer."],
-  [TOKENIZE, false, "Turns a part of the text into tokens."],
-  [LEARN, true, "Learns how to split the text, beginning with its part of the routers."],
-  [SCORE, true, "Scores a part of the sequences."],
-  [ASSIGN, false, "Assigns sequences to experts."],
-  [SPLIT, false, "Writes a part of the experts' shards."],
-];
+/** Stages of a partition that open a GPU. */
+const OPENING: readonly string[] = [LEARN, SCORE];
 
 /**
  * Plans the jobs that make a run from text to report. Reads the run folder and the text alone, and changes nothing. Throws what
  * `planRun` throws.
  */
-export async function planJobs({ run, sources = {}, force = false, ...options }: JobOptions): Promise<Job[]> {
+export async function planJobs(
+  { run, sources = {}, force = false, recorded, ...options }: JobOptions,
+): Promise<Job[]> {
   const plan: JobPlan = { parts: 1, dense: ["batch"], ...options };
   const { configuration } = await resolveSettings(run, sources, force);
-  const { graph, partition, targets } = await planAll(run, configuration, plan);
+  const { graph, partition, targets } = await planAll(run, configuration, plan, { recorded });
   if (!force) await refuseRevision(run, graph);
-  const needed = await neededNodes(new Walk(run, graph), graph);
+  const needed = await nodesToMake(run, graph);
   const made = new Set(graph.map(({ name }) => name).filter((name) => !needed.has(name)));
   const stages = partitionJobs(run, configuration, plan, partition);
   const jobs = [...stages, ...modelJobs(run, plan, { stages, targets, graph })].map(
@@ -105,11 +98,11 @@ function partitionJobs(
   run: string,
   configuration: Configuration,
   { parts, routerGroups = 1 }: JobPlan,
-  { nodes, unpacked }: Plan,
+  { nodes }: Plan,
 ): Draft[] {
   const { routers, experts, prices } = configuration;
-  const learns = routers === "",
-    groups = learns && kindOf(configuration).models ? Math.min(routerGroups, experts) : 1;
+  const learns = routers === "";
+  const groups = learns && kindOf(configuration).models ? Math.min(routerGroups, experts) : 1;
   const whole: Draft = {
     ...{ name: "partition", about: "Partitions the text.", device: true, after: [], processes: 1 },
     nodes: nodes.map(({ name }) => name),
@@ -117,18 +110,18 @@ function partitionJobs(
   };
   if (parts === 1 && groups === 1) return [whole];
   const processesOf: Record<string, number> = {
-    ...{ [CORPUS]: unpacked.length > 0 ? parts : 0, [TOKENIZER]: 1 },
+    ...{ [CORPUS]: namesIn(nodes, CORPUS).length > 0 ? parts : 0, [TOKENIZER]: 1 },
     ...{ [LEARN]: learns ? groups : 0, [ASSIGN]: prices === "" ? 1 : parts },
   };
   const jobs: Draft[] = [];
-  for (const [name, device, about] of STAGES) {
-    const processes = processesOf[name] ?? parts;
+  for (const [name, { about, onRequest }] of STAGES) {
+    const processes = onRequest ? 0 : processesOf[name] ?? parts;
     if (processes === 0) continue;
     jobs.push({
       ...{
         name,
         about,
-        device,
+        device: OPENING.includes(name),
         processes,
         nodes: namesIn(nodes, name),
         after: jobs.slice(-1).map(({ name }) => name),

@@ -8,7 +8,7 @@ import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { evaluateNodes } from "./evaluate.ts";
-import { type Plan, planPartition } from "./plan.ts";
+import { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
 import { partOf } from "./split.ts";
 import { allTargets, type Match, type Target } from "./targets.ts";
 import { tokensOf } from "./tokenize.ts";
@@ -28,8 +28,9 @@ export async function planAll(
   run: string,
   configuration: Configuration,
   { dense, zeroShot }: WholeChoices,
+  look: GraphOptions = {},
 ): Promise<{ partition: Plan; targets: Target[]; graph: Node[] }> {
-  const partition = await planPartition(run, configuration);
+  const partition = await partitionGraph(run, configuration, look);
   const chosen = new Set(
     dense.map((match) => match === "batch" ? "dense" : match === "switch" ? match : `dense-${match}`),
   );
