@@ -19,7 +19,7 @@ import { scratchesOf } from "../graph/folder.ts";
 import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
 import { EVALUATION } from "../graph/places.ts";
-import { vouchedFiles } from "../graph/vouched.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -58,7 +58,7 @@ export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch =
     const nodes = await evaluateNodes({ configuration, tokens, models, doubts }, choices);
     await make(nodes);
     const place = `${run}/${EVALUATION}`;
-    return await readEvaluation(`${place}/evaluation.json`, await vouchedFiles(place));
+    return await readEvaluation(`${place}/evaluation.json`, await new NodeFiles());
   });
 }
 
