@@ -8,8 +8,9 @@
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
+import { nodesIn } from "../graph/vouched.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
-import { checkRunFolder, entriesOf, hashFile, isMissing, oneLine, shortHash } from "../run/files.ts";
+import { checkRunFolder, hashFile, isMissing, oneLine, shortHash } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { compareParts } from "./compare.ts";
@@ -238,14 +239,5 @@ async function damageOf(path: string, bytes: number, sha256: string): Promise<st
     return `its SHA-256 must be ${shortHash(sha256)}: it is ${shortHash(now)}, the content changed`;
   } catch (error) {
     return isMissing(error) ? MISSING : `it must be readable: ${oneLine(error)}`;
-  }
-}
-
-/** Lists the nodes that lie in a folder of the run: the folders that have a manifest. */
-async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {
-  const entries = await entriesOf(`${run}/${folder}`);
-  if (entries.some(({ name }) => name === MANIFEST)) return yield folder;
-  for (const { name, isDirectory } of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
-    if (isDirectory) yield* nodesIn(run, `${folder}/${name}`);
   }
 }
