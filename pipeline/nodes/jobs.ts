@@ -8,6 +8,7 @@
 import { task, type TaskReference } from "../../kernels/errors.ts";
 import { ZERO_SHOT } from "../evaluation/choices/asking.ts";
 import type { Node } from "../graph/node.ts";
+import { EVALUATION } from "../graph/places.ts";
 import { kindOf } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -23,7 +24,7 @@ import { resolveSettings } from "./settings.ts";
 import { SPLIT } from "./split.ts";
 import { STAGES } from "./stages.ts";
 import { nodesToMake } from "./standing.ts";
-import type { Target } from "./targets.ts";
+import { allTargets, type Target } from "./targets.ts";
 import { CORPUS } from "./text.ts";
 import { TOKENIZE } from "./tokenize.ts";
 import { planAll } from "./whole.ts";
@@ -71,17 +72,17 @@ export async function planJobs(
   const { configuration } = await resolveSettings(run, sources, force);
   const { graph, partition, targets } = await planAll(run, configuration, plan, { recorded });
   if (!force) await refuseRevision(run, graph);
-  const needed = await nodesToMake(run, graph);
-  const made = new Set(graph.map(({ name }) => name).filter((name) => !needed.has(name)));
+  const needed = await nodesToMake(run, graph), known = new Set(graph.map(({ name }) => name));
+  const isMade = (name: string) => (partition.complete || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
-  const jobs = [...stages, ...modelJobs(run, plan, { stages, targets, graph })].map(
+  const jobs = [...stages, ...modelJobs(run, plan, { stages, targets })].map(
     ({ nodes, processes, first = 1, ...job }): Job => ({
       ...{ ...job, first },
       done: Array.from(
         { length: processes }, // before text is unpacked, nothing is known of what comes of it
         (_, part) =>
           (partition.complete || nodes.length > 0) &&
-          nodes.every((name, i) => i % processes !== part || made.has(name)),
+          nodes.every((name, i) => i % processes !== part || isMade(name)),
       ),
     }),
   );
@@ -141,11 +142,7 @@ function partitionJobs(
 function modelJobs(
   run: string,
   { training = {}, zeroShot }: JobPlan,
-  { stages, targets, graph }: {
-    stages: readonly Draft[];
-    targets: readonly Target[];
-    graph: readonly Node[];
-  },
+  { stages, targets }: { stages: readonly Draft[]; targets: readonly Target[] },
 ): Draft[] {
   const experts = targets.filter(({ expert }) => expert !== undefined);
   const tokens = stages.find(({ name }) => name === TOKENIZE) ?? stages[0];
@@ -175,15 +172,20 @@ function modelJobs(
     });
   }
   const after = jobs.map(({ name }) => name);
+  const places = allTargets({ experts: experts.length }).map(({ name }) => `evaluation/${name}`);
   jobs.push({
     ...{
-      name: EVALUATE,
-      about: "Scores the held-out sequences, beginning with one model.",
+      name: "evaluate-models",
+      about: "Scores the held-out sequences with one model.",
       after,
       device: true,
     },
-    ...{ nodes: namesIn(graph, EVALUATE), processes: targets.length },
-    tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${targets.length}` })],
+    ...{ nodes: places, processes: places.length },
+    tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${places.length}` })],
+  }, {
+    ...{ name: EVALUATE, about: "Puts the evaluations together.", after: ["evaluate-models"], device: true },
+    ...{ nodes: [EVALUATION], processes: 1 },
+    tasks: () => [task(EVALUATE, { run })],
   });
   if (zeroShot) {
     const { tasks: units, data } = zeroShot;
@@ -198,7 +200,7 @@ function modelJobs(
       tasks: (name) => [task(ZERO_SHOT, { run, task: name, data })],
     });
   }
-  const before = jobs.filter(({ name }) => name === EVALUATE || name === ZERO_SHOT).map(({ name }) => name);
+  const before = [EVALUATE, ...zeroShot ? [ZERO_SHOT] : []];
   const report = { name: "report", about: "Writes the report.", device: false, after: before };
   return [...jobs, { ...report, nodes: [], processes: 1, tasks: () => [task("report", { run })] }];
 }

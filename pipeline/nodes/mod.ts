@@ -17,7 +17,26 @@ export {
   readJobPlan,
   settleJobs,
 } from "./job_plan.ts";
-export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
+export {
+  evaluateModels,
+  evaluateRun,
+  type EvaluateRunOptions,
+  modelsOfRun,
+  type ScoredModels,
+} from "./evaluate_run.ts";
+export { memoryTogether } from "./bank.ts";
+export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./alone.ts";
+export {
+  type ChooseModels,
+  expertsOf,
+  tokensOfRun,
+  trainDense,
+  trainExpert,
+  trainExperts,
+  trainModels,
+  type TrainOptions,
+  trainSwitch,
+} from "./models.ts";
 export { expertNames } from "./names.ts";
 export { partition, runOneStage } from "./partition.ts";
 export { partitionGraph, type Plan } from "./plan.ts";
@@ -60,6 +79,7 @@ export {
   type TrainingText,
 } from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
-export { type TrainOptions } from "./train.ts";
+export { type TrainingOptions } from "./train.ts";
+export { type Routing, type TrainResult, trainResult } from "./training_result.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

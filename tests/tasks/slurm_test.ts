@@ -432,7 +432,7 @@ Deno.test("deno task submit lets what is queued wait for what is submitted anew,
       `afterok:${numberOf(first.out, "train-expert")}_1`,
       `afterok:${numberOf(first.out, "train-dense")}`,
     ];
-    const update = `JobId=${numberOf(first.out, "evaluate")}_[0-2] Dependency=${waits.join(",")}\n`;
+    const update = `JobId=${numberOf(first.out, "evaluate-models")}_[0-2] Dependency=${waits.join(",")}\n`;
     assertEquals(await Deno.readTextFile(`${slurm}/updates`), update);
     await fail();
     await Deno.writeTextFile(`${slurm}/gone`, "");

@@ -39,7 +39,7 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     assertEquals(jobs.map((job) => [job.name, missingOf(job).length]), [
       ...[["tokenizer", 1], ["tokenize", 4], ["train-routers", 1], ["score", 4], ["assign", 1], ["split", 4]],
       ...[["partition", 1], ["train-expert", 3], ["train-dense", 1], ["train-dense-steps", 1]],
-      ...[["evaluate", 5], ["zero-shot", 1], ["report", 1]],
+      ...[["evaluate-models", 5], ["evaluate", 1], ["zero-shot", 1], ["report", 1]],
     ]);
     const named = new Map(jobs.map((job) => [job.name, job]));
     const seen = new Set<string>();
@@ -48,7 +48,7 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
       seen.add(name);
     }
     assertEquals(named.get("train-dense")!.after, ["tokenize"]);
-    assertEquals(named.get("evaluate")!.after, ["train-expert", "train-dense", "train-dense-steps"]);
+    assertEquals(named.get("evaluate-models")!.after, ["train-expert", "train-dense", "train-dense-steps"]);
     const tasksOf = (name: string, place: number) =>
       named.get(name)!.tasks(unitOf(named.get(name)!, place)).map((
         { task, with: { run: _run, ...more } },
@@ -56,10 +56,17 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     assertEquals(tasksOf("score", 1), [["score", { part: "2/4" }]]);
     assertEquals(tasksOf("train-routers", 0), [["train-routers", { part: undefined }]]);
     assertEquals(tasksOf("train-expert", 2), [["train-expert", { expert: 2 }]]);
-    assertEquals(tasksOf("evaluate", 4), [["evaluate", { part: "5/5" }]]);
+    assertEquals(named.get("evaluate-models")!.done, [false, false, false, false, false, true, true]); // of seven that there may be
+    assertEquals(tasksOf("evaluate-models", 4), [["evaluate", { part: "5/7" }]]);
     assertEquals(tasksOf("zero-shot", 0), [["zero-shot", { task: "last_word", data: undefined }]]);
     const whole = await planJobs({ ...told, dense: [] });
-    assertEquals(whole.map(({ name }) => name), ["partition", "train-expert", "evaluate", "report"]);
+    assertEquals(whole.map(({ name }) => name), [
+      "partition",
+      "train-expert",
+      "evaluate-models",
+      "evaluate",
+      "report",
+    ]);
     const em = { ...told, sources: { flags: { ...told.sources.flags, partitioner: "em" } } };
     const groups = (await planJobs({ ...em, routerGroups: 8 })).find(({ name }) => name === "train-routers")!;
     assertEquals(groups.done.length, 3); // a part of the routers each, and there are no more
@@ -98,7 +105,7 @@ Deno.test("planJobs() leaves out what is made, and takes what stands on the rest
     await makePartition({ run });
     const missing = async () =>
       (await planJobs({ run, parts: 2 })).flatMap((job) => missingOf(job).length > 0 ? [job.name] : []);
-    const models = ["train-expert", "train-dense", "evaluate", "report"];
+    const models = ["train-expert", "train-dense", "evaluate-models", "evaluate", "report"];
     assertEquals(await missing(), models);
     await Deno.remove(`${run}/assignments`, { recursive: true });
     assertEquals(await missing(), ["assign", "split", "partition", ...models]);
@@ -136,7 +143,7 @@ Deno.test("settleJobs() with force writes settings that jobs find agreed, and no
     assertEquals((await readRunConfiguration(run))!.configuration.expertSteps, 7);
     const jobs = await planJobs({ ...changed, ...plan }); // without force, as a job does
     assertEquals(jobs.filter((job) => missingOf(job).length > 0).map(({ name }) => name), [
-      ...["train-expert", "evaluate", "report"],
+      ...["train-expert", "evaluate-models", "evaluate", "report"],
     ]);
   }));
 
