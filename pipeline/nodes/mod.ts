@@ -4,11 +4,14 @@
  * @module
  */
 
+export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
+export { findDocument, type FoundDocument } from "./documents.ts";
 export { type StageState, type TextChanges } from "./changes.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
 export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
 export { expertNames } from "./names.ts";
 export { type Plan, planPartition } from "./plan.ts";
+export { partsAlone, repairOf } from "./remedy.ts";
 export {
   makePartition,
   type OpenRun,
