@@ -13,7 +13,7 @@ import { entriesOf, filesUnder, removeIfEmpty, removeIfThere, wholeName } from "
 import { unfinishedIn } from "../stages/export_folder.ts";
 import { exportMakes } from "../stages/export_run.ts";
 import { checkpointPath, listCheckpoints, metricsPath } from "../training/resume.ts";
-import { needConfiguration } from "./models.ts";
+import { needConfiguration } from "./alone.ts";
 import type { RunWatch } from "./run.ts";
 
 /** What {@linkcode cleanRun} takes. */

@@ -8,11 +8,11 @@ import { basename, dirname, relative } from "node:path";
 import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { SCRATCH } from "../graph/folder.ts";
-import { MANIFEST, readManifest } from "../graph/manifest.ts";
-import { SEQUENCES } from "../graph/places.ts";
+import { readManifest } from "../graph/manifest.ts";
 import { readRunConfiguration, runOf } from "../run/configuration.ts";
-import { entriesOf, exists, hashFile } from "../run/files.ts";
+import { exists, hashFile } from "../run/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
+import { partsAlone } from "./alone.ts";
 import { allTargets } from "./targets.ts";
 
 const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer/ again from their run";
@@ -21,13 +21,6 @@ const CHOICES = [
   ...["mix", "routingTemperature", "reroute", "fallback", "margin", "routeBy", "routeLengths", "trained"],
   ...["resamples", "fewShot", "limit"],
 ];
-
-/** Lists the experts whose parts lie in a folder without the run that they come from; none in a whole run. */
-export async function partsAlone(run: string): Promise<number[]> {
-  if (await exists(`${run}/${SEQUENCES}/${MANIFEST}`)) return [];
-  const names = (await entriesOf(`${run}/partition`)).map(({ name }) => /^expert-(\d{2,})$/.exec(name)?.[1]);
-  return names.filter((expert) => expert !== undefined).map(Number).sort((a, b) => a - b);
-}
 
 /** Says how a file of a run, by its path there, is made again, whether it is missing or damaged. */
 export async function remedyOf(run: string, path: string, configuration: Configuration): Promise<Text> {
