@@ -5,6 +5,7 @@
  * @module
  */
 
+import { cleanRun } from "../../pipeline/nodes/clean.ts";
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import {
@@ -32,7 +33,6 @@ import { canonical } from "../../pipeline/run/seal.ts";
 import { planJobs } from "../../pipeline/nodes/mod.ts";
 import {
   adoptExpert,
-  cleanRun,
   exportModel,
   exportTexts,
   openTrainings,
