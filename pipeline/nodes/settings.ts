@@ -131,15 +131,15 @@ async function fixedSettings(run: string): Promise<Set<string>> {
   return fixed;
 }
 
-/** Throws a `RunError` where another process works in a run whose settings are about to change. */
-async function checkAlone(run: string): Promise<void> {
+/** Throws a `RunError` where another process works in a run that is about to change. */
+export async function checkAlone(run: string): Promise<void> {
   const [owner] = await listOwners(run);
   if (!owner) return;
   const who = `process ${owner.pid}${
     owner.host && ` on ${owner.host}`
   } makes "${owner.node}" for task "${owner.task}"`;
   throw new RunError(
-    `Cannot change the settings of "${run}" as nobody else may work by them meanwhile: ${who}`,
+    `Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`,
     {
       where: run,
       remedy: say`wait for it or choose another ${setting("run")}`,
