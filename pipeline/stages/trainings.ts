@@ -15,7 +15,7 @@ import type { Owner } from "../run/claims.ts";
 import { type Manifest, readManifest } from "../run/manifest.ts";
 import { type Time, timeOf } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { readLastMetrics } from "./last_metrics.ts";
+import { readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import { needConfiguration } from "./run_folder.ts";
 import { tokenizeResult } from "./tokenize.ts";

@@ -7,12 +7,11 @@
 import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import * as v from "valibot";
-import { refuseLink, writeAll, writing } from "../run/files.ts";
+import { isMissing, refuseLink, writeAll, writing } from "../run/files.ts";
 import { count, finite, readJsonLines } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 
-/** The schema of a line of metrics. */
-export const STEP_METRICS = v.object({
+const STEP_METRICS = v.object({
   step: count,
   tokens: count,
   loss: finite,
@@ -79,4 +78,34 @@ export async function openMetrics(path: string, bytes = 0): Promise<MetricsFile>
     flush: () => writing(path, () => file.syncData()),
     close: () => file.close(),
   };
+}
+
+const TAIL = 16_384; // bytes: some hundred lines
+
+/**
+ * Reads the end of a file of metrics, however long it is: the last line, and the held-out loss of the last
+ * line that has one. Returns null where there is no whole line. Damaged lines are skipped.
+ */
+export async function readLastMetrics(
+  path: string,
+): Promise<{ last: StepMetrics; validationLoss: number | null; at: Date | null } | null> {
+  const file = await Deno.open(path).catch((error) => {
+    if (!isMissing(error)) throw error;
+  });
+  if (!file) return null;
+  const { size, mtime: at } = await file.stat();
+  await file.seek(Math.max(0, size - TAIL), Deno.SeekMode.Start);
+  const text = await new Response(file.readable).text();
+  const whole = text.split("\n").slice(size > TAIL ? 1 : 0, -1); // the first may be cut, the last is still being written
+  const lines = whole.flatMap((line) => {
+    try {
+      return [v.parse(STEP_METRICS, JSON.parse(line))];
+    } catch {
+      return [];
+    }
+  });
+  const last = lines.at(-1);
+  if (last === undefined) return null;
+  const validated = lines.findLast(({ validationLoss }) => typeof validationLoss === "number");
+  return { last, validationLoss: validated?.validationLoss ?? null, at };
 }
