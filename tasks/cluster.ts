@@ -5,14 +5,15 @@
  */
 
 import { InputError, say, setting } from "../kernels/mod.ts";
-import { adapterKindOf, type CostDevice } from "../pipeline/cost/mod.ts";
-import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import {
+  adapterKindOf,
   CLUSTER_FORMULAS,
   type ClusterPlan,
   type ClusterStage,
+  type CostDevice,
   planCluster,
-} from "../pipeline/stages/mod.ts";
+} from "../pipeline/cost/mod.ts";
+import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { count, decimalBytes, scientific, table } from "./layout.ts";
 

@@ -9,11 +9,20 @@ export { type StageState } from "./standing.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
 export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
 export { expertNames } from "./names.ts";
+export {
+  type ExpertsPlanOptions,
+  type PartitionPlan,
+  planExperts,
+  type PlanOptions,
+  planPartition,
+  type StageEstimate,
+} from "./estimate.ts";
 export { partition, runOneStage } from "./partition.ts";
 export { partitionGraph, type Plan } from "./plan.ts";
 export type { CorpusSize, Estimate, GraphOf, Stage } from "./stage.ts";
 export { settingsOf, STAGES } from "./stages.ts";
 export {
+  isToRun,
   type Lack,
   lacksOf,
   nextOf,

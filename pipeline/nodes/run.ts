@@ -98,13 +98,19 @@ export async function openRun<Result>(
   const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
   for (const folder of NODE_FOLDERS) await refuseLink(`${run}/${folder}`);
+  const adapter = (await readRunConfiguration(run, { edited: true }))?.adapter;
   const device = new Device(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-    let isWritten = exists && changed.length === 0;
+    let isWritten = exists && changed.length === 0, isNoted = adapter !== undefined;
     const work: Work = {
       run,
-      gpu: () => device.open(),
+      gpu: async () => {
+        const gpu = await device.open();
+        if (!isNoted) await writeRunConfiguration(run, configuration, noteOf(gpu));
+        isNoted = true;
+        return gpu;
+      },
       emit,
       workers: options.workers ?? navigator.hardwareConcurrency,
       signal,
@@ -115,7 +121,7 @@ export async function openRun<Result>(
       configuration,
       make: async (nodes, more) => {
         if (!force) await refuseRevision(run, nodes);
-        if (!isWritten) await writeRunConfiguration(run, configuration); // not before everything is planned
+        if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
         isWritten = true;
         // What one call has made is not made twice.
         const { wanted = () => true } = more ?? {};
@@ -141,6 +147,13 @@ export async function openRun<Result>(
     device.close();
   }
 }
+
+/** Describes the device that works first in a run. Manifests tell of each node which one made it. */
+const noteOf = ({ adapter: description, kind, variants }: Gpu) => ({
+  description,
+  kind,
+  variants: { ...variants } as Record<string, string>,
+});
 
 /**
  * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known

@@ -296,6 +296,10 @@ const distinct = (owners: readonly Owner[]): Owner[] => [
   ...new Map(owners.map((owner) => [`${owner.host} ${owner.pid}`, owner])).values(),
 ];
 
+/** Whether a task would make something of a stage that is there, or that every run is to have. */
+export const isToRun = ({ state, partition }: StageStatus): boolean =>
+  state !== "up to date" && (partition || state !== "missing");
+
 /** Whether a stage is not up to date, though somebody asked for it. */
 function isLacking({ state, optional }: StageStatus): boolean {
   return state !== "up to date" && !(optional && state === "missing");
