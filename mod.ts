@@ -138,7 +138,6 @@
 // A whole run, from documents of your own: text in, balanced shards per expert out, in a folder that can be gone on with.
 export {
   partition,
-  type PartitionOptions,
   type PartitionPlan,
   type PartitionSummary,
   planPartition,
@@ -147,9 +146,8 @@ export {
   type RunStatus,
   type RunWatch,
   statusOf,
-  type VerifyReport,
-  verifyRun,
-} from "./pipeline/stages/mod.ts";
+} from "./pipeline/nodes/mod.ts";
+export { type VerifyReport, verifyRun } from "./pipeline/stages/mod.ts";
 export {
   type Configuration,
   FIELDS,
@@ -228,7 +226,7 @@ export {
 } from "./pipeline/partition/mod.ts";
 
 // A kind of your own: tables that a script adds to, and what it writes files with.
-export { oneStage, type Stage, STAGES } from "./pipeline/stages/mod.ts";
+export { type GraphOf, type Node, type Stage, STAGES } from "./pipeline/nodes/mod.ts";
 export {
   type Assignment,
   ASSIGNMENTS,

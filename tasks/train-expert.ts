@@ -4,8 +4,9 @@
  *   deno task train-expert --run runs/docs --expert 2
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { adoptedExperts } from "../pipeline/run/mod.ts";
-import { expertsOf, planExperts, trainExperts, trainExpertsInTurn } from "../pipeline/stages/mod.ts";
+import { adoptedExperts } from "../pipeline/training/mod.ts";
+import { planExperts } from "../pipeline/nodes/mod.ts";
+import { expertsOf, trainExperts, trainExpertsInTurn } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";

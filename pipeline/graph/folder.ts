@@ -42,6 +42,14 @@ const flat = (name: string) => name.replaceAll("/", "~");
 const scratchPath = (run: string, name: string, key: string): string =>
   `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
 
+/** Lists the folders of a node's checkpoints, under whatever keys. */
+export async function scratchesOf(run: string, name: string): Promise<string[]> {
+  const all = (await entriesOf(`${run}/${SCRATCH}`)).map((entry) => entry.name);
+  return all.filter((entry) => entry.startsWith(`${flat(name)}~`)).map((entry) =>
+    `${run}/${SCRATCH}/${entry}`
+  );
+}
+
 /** Opens a partial folder for a node, whose needs must be made. */
 export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileNote>): Promise<Making> {
   const { run } = walk;
@@ -128,15 +136,13 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
   for (const run of runs) {
     const from = `${run}/${node.name}`;
     const manifest = await readManifest(from);
-    if (
-      !manifest || manifest.key !== key ||
-      await findDamage(from, manifest, true) !== undefined
-    ) {
-      continue;
-    }
+    if (!manifest || manifest.key !== key) continue;
+    const isWhole = await findDamage(from, manifest, true) === undefined;
+    // Of what is spent there, the manifest is all that is needed, unless this node must be made after all.
+    if (!isWhole && (!node.temporary || walk.isAgain(node.name))) continue;
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
     try {
-      for (const name of Object.keys(manifest.files)) {
+      for (const name of isWhole ? Object.keys(manifest.files) : []) {
         const to = `${folder}/${name}`;
         await writing(to, async () => {
           await Deno.mkdir(dirname(to), { recursive: true });

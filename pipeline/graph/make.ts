@@ -171,7 +171,8 @@ class Process {
           batch.push(node);
           continue;
         }
-        this.walk.made(node, linked);
+        if (node.temporary) this.walk.refresh(); // its files may be gone there
+        else this.walk.made(node, linked);
         this.#events.linked(node, linked);
         await this.#isMade(node);
       }
@@ -195,12 +196,21 @@ class Process {
         emit: (event) => this.#events.emit(maker.stage, event),
       });
       for (const [i, { node, key, folder, scratch }] of making.entries()) {
+        if (results[i] instanceof Error) continue;
         const { name, revision, settings } = node;
         const { inputs = {}, state } = await walk.of(node);
         const files = await noteFiles(folder, notes[i]);
         const manifest = await writeManifest(
           folder,
-          { key, name, revision, settings: { ...settings }, inputs, files, result: results[i] },
+          {
+            key,
+            name,
+            revision,
+            settings: { ...settings },
+            inputs,
+            files,
+            result: results[i] as Record<string, unknown>,
+          },
           { adapter: this.options.adapter?.() },
         );
         const replace = state === "damaged" || walk.isAgain(name);
@@ -208,6 +218,8 @@ class Process {
         await this.#isMade(node);
         await removeFolder(scratch);
       }
+      const failed = results.find((result) => result instanceof Error);
+      if (failed) throw failed;
       const seconds = (performance.now() - start) / 1000;
       await recordTime(work.run, { stage: maker.stage, nodes: nodes.map(({ name }) => name), seconds });
     } catch (error) {

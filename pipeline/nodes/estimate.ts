@@ -22,7 +22,7 @@ import { changesText, type TextChanges } from "./changes.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";
 import { LEARN } from "./learn.ts";
-import { needConfiguration } from "./models.ts";
+import { needConfiguration } from "./alone.ts";
 import { partIn } from "./parts.ts";
 import { TOKENIZER } from "./places.ts";
 import type { Plan } from "./plan.ts";
@@ -33,7 +33,7 @@ import type { Estimate, Speed } from "./stage.ts";
 import { estimateOf } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import { expertTarget } from "./targets.ts";
-import { partFiles, trainNodes, type TrainOptions } from "./train.ts";
+import { partFiles, type TrainingOptions, trainNodes } from "./train.ts";
 
 /** The estimate of one stage. */
 export interface StageEstimate extends Estimate {
@@ -74,7 +74,7 @@ export interface PlanOptions extends RunOptions {
 }
 
 /** The options of a plan of experts. */
-export interface ExpertsPlanOptions extends PlanOptions, TrainOptions {
+export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
   /** Other runs whose same experts are trained beside them. */
   also?: readonly string[];
 }
@@ -117,6 +117,7 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
       ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], speed.kind),
     ],
     warnings: [
+      ...learnedAgain(stages, configuration, changes).map((text) => wordText(text, words)),
       ...changesText(changes) ? [`the text has changed: ${changesText(changes)}`] : [],
       ...warnings,
       ...isRepeated
@@ -129,6 +130,21 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
         : [],
     ],
   };
+}
+
+/** Says what is learned again where the text has changed, and how it is kept. */
+function learnedAgain(
+  stages: readonly StageState[],
+  { tokenizer, routers }: Configuration,
+  changes: TextChanges | null,
+): Text[] {
+  const isAgain = ({ stage, state }: StageState) =>
+    [TOKENIZER, LEARN].includes(stage) && state === "out of date";
+  if (!changesText(changes) || !stages.some(isAgain) || tokenizer !== "" && routers !== "") return [];
+  const keep = say`name them in a new run, with ${setting("tokenizer")} and ${
+    setting("routers")
+  }, to keep them`;
+  return [say`the tokenizer and the routers are learned again, as they are of the text; ${keep}`];
 }
 
 /** Scales the estimate of a whole stage to what of it would be made. */
@@ -179,7 +195,7 @@ function charactersOf(
  */
 export async function planExperts(
   experts: readonly number[],
-  { also = [], together = 1, ...options }: ExpertsPlanOptions,
+  { also = [], together = false, ...options }: ExpertsPlanOptions,
 ): Promise<PartitionPlan> {
   const plan = await planExpertsOf(experts, options);
   for (const run of also) {
@@ -188,7 +204,7 @@ export async function planExperts(
     plan.warnings.push(...other.warnings);
   }
   Object.assign(plan, totalOf(plan.stages));
-  if (together === 1 && also.length === 0) return plan;
+  if (!together && also.length === 0) return plan;
   const needed = plan.stages.filter(({ action }) => action !== "up to date")
     .map(({ memoryBytes }) => memoryBytes - RUNTIME_BYTES);
   const most = Math.max(options.memory ?? Infinity, ...needed);
@@ -198,7 +214,7 @@ export async function planExperts(
 
 async function planExpertsOf(
   experts: readonly number[],
-  options: PlanOptions & TrainOptions,
+  options: PlanOptions & TrainingOptions,
 ): Promise<PartitionPlan> {
   const { run, sources = {}, force = false, resume = false, memory, words } = options;
   await needConfiguration(run);
@@ -248,7 +264,7 @@ function trainingEstimate(
   configuration: Configuration,
   sequences: number,
   { flops, kind }: Speed,
-  { recompute, keep = 2, checkpointEvery = 200 }: TrainOptions,
+  { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
 ): Estimate {
   const target = expertTarget(0), model = target.model(configuration);
   const { microBatch, sequenceLength: length, dtype, saveDtype, expertBatch: batch } = configuration;

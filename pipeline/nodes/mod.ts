@@ -7,7 +7,26 @@
 export { changesText, type TextChanges } from "./changes.ts";
 export { type StageState } from "./standing.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
-export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
+export {
+  evaluateModels,
+  evaluateRun,
+  type EvaluateRunOptions,
+  modelsOfRun,
+  type ScoredModels,
+} from "./evaluate_run.ts";
+export { memoryTogether } from "./bank.ts";
+export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./alone.ts";
+export {
+  type ChooseModels,
+  expertsOf,
+  tokensOfRun,
+  trainDense,
+  trainExpert,
+  trainExperts,
+  trainModels,
+  type TrainOptions,
+  trainSwitch,
+} from "./models.ts";
 export { expertNames } from "./names.ts";
 export {
   type ExpertsPlanOptions,
@@ -59,6 +78,7 @@ export {
   type TrainingText,
 } from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
-export { type TrainOptions } from "./train.ts";
+export { type TrainingOptions } from "./train.ts";
+export { type Routing, type TrainResult, trainResult } from "./training_result.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

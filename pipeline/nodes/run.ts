@@ -61,6 +61,8 @@ export interface RunOptions {
   requireGpu?: boolean;
   /** An open device to use instead of opening one; it stays open. */
   gpu?: Gpu;
+  /** Leaves the settings of the run as they are, and works by others. */
+  aside?: boolean;
   /** Text to split instead of what the settings name: read once, and kept in the run. */
   documents?: AsyncIterable<Document>;
 }
@@ -79,6 +81,8 @@ export interface OpenRun {
   run: string;
   /** The settings that hold. */
   configuration: Configuration;
+  /** Opens the device on the first call, and gives the same one afterwards. */
+  gpu(): Promise<Gpu>;
   /** Makes what is missing of a graph. */
   make(nodes: readonly Node[], options?: Partial<MakeOptions>): Promise<Walk>;
 }
@@ -93,7 +97,7 @@ export async function openRun<Result>(
   name: string,
   body: (open: OpenRun) => Promise<Result>,
 ): Promise<Result> {
-  const { run, force = false, check, reuse = [], part } = options;
+  const { run, force = false, check, reuse = [], part, aside } = options;
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
@@ -102,7 +106,7 @@ export async function openRun<Result>(
   const device = new Device(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-    let isWritten = exists && changed.length === 0, isNoted = adapter !== undefined;
+    let isWritten = exists && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
     const work: Work = {
       run,
       gpu: async () => {
@@ -119,6 +123,7 @@ export async function openRun<Result>(
     const result = await body({
       run,
       configuration,
+      gpu: () => device.open(),
       make: async (nodes, more) => {
         if (!force) await refuseRevision(run, nodes);
         if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
