@@ -138,6 +138,7 @@
 // A whole run, from documents of your own: text in, balanced shards per expert out, in a folder that can be gone on with.
 export {
   partition,
+  type PartitionOptions,
   type PartitionPlan,
   type PartitionSummary,
   planPartition,
@@ -146,8 +147,9 @@ export {
   type RunStatus,
   type RunWatch,
   statusOf,
+  type VerifyReport,
+  verifyRun,
 } from "./pipeline/nodes/mod.ts";
-export { type VerifyReport, verifyRun } from "./pipeline/stages/mod.ts";
 export {
   type Configuration,
   FIELDS,
@@ -166,7 +168,7 @@ export {
   trainExpert,
   type TrainOptions,
   type TrainResult,
-} from "./pipeline/stages/mod.ts";
+} from "./pipeline/nodes/mod.ts";
 export { type Evaluation } from "./pipeline/evaluation/mod.ts";
 export { type Report, report } from "./pipeline/report/mod.ts";
 export { reproduce, type Reproduction } from "./pipeline/reproduction/mod.ts";
@@ -226,7 +228,8 @@ export {
 } from "./pipeline/partition/mod.ts";
 
 // A kind of your own: tables that a script adds to, and what it writes files with.
-export { type GraphOf, type Node, type Stage, STAGES } from "./pipeline/nodes/mod.ts";
+export { type GraphOf, type Stage, STAGES } from "./pipeline/nodes/mod.ts";
+export type { Making, Node, Work } from "./pipeline/graph/mod.ts";
 export {
   type Assignment,
   ASSIGNMENTS,

@@ -107,7 +107,7 @@ function planText(plan: ClusterPlan): string {
       decimalBytes(plan.denseStepBytes)
     } in every step`,
     `an expert's training reads ${decimalBytes(plan.expertBytes)}, and nothing from another`,
-    ...many ? [`${many.name} has ${count(many.files)} files in a folder: larger shards make fewer`] : [],
+    ...many ? [`${many.name} has ${count(many.files)} entries in a folder: larger blocks make fewer`] : [],
   ].join("\n");
 }
 

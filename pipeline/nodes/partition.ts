@@ -11,6 +11,9 @@ import { stageStates } from "./standing.ts";
 import { makePartition, type RunOptions, type RunWatch } from "./run.ts";
 import { type PartitionSummary, proofSummary, type StageRun, summarizeRun } from "./summary.ts";
 
+/** What {@linkcode partition} takes. */
+export type PartitionOptions = RunOptions;
+
 /**
  * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made again, so a run
  * that was stopped at any moment goes on, to the same bytes.
@@ -18,7 +21,7 @@ import { type PartitionSummary, proofSummary, type StageRun, summarizeRun } from
  * Throws an `InputError` for impossible settings and bad input, a `RunError` where there is no GPU, the disk is full or a loss is not
  * finite, and the signal's reason where it ends the run.
  */
-export async function partition(options: RunOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
+export async function partition(options: PartitionOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
   const stages: StageRun[] = [];
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state !== "started") {
