@@ -27,7 +27,18 @@ export {
   type ScoredModels,
 } from "./evaluate_run.ts";
 export { memoryTogether } from "./bank.ts";
-export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./alone.ts";
+export { needConfiguration, onlyParts, partitionRemedy } from "./alone.ts";
+export { partsAlone } from "./parts.ts";
+export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
+export {
+  type Exported,
+  exportModel,
+  type ExportModelOptions,
+  type ExportTextOptions,
+  exportTexts,
+  TEXT_FORMATS,
+} from "./export.ts";
+export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
 export {
   type ChooseModels,
   expertsOf,
