@@ -4,7 +4,7 @@ import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createBank, readTensors } from "../../../pipeline/model/parameters.ts";
 import { createActivations } from "../../../pipeline/model/activations.ts";
-import { planBackward, planForward, planLoss, planTransposes } from "../../../pipeline/model/transformer.ts";
+import { planBackward, planForward, planLossBackward, planTransposes } from "../../../pipeline/model/transformer.ts";
 import { assertClose, assertSameBits, dot, gpu, random } from "../../kernels/support.ts";
 import { logitsReference, meanNll, sequenceNll } from "./reference.ts";
 import {
@@ -55,7 +55,7 @@ async function runPasses(config: ModelConfig, models: number, { chunk = 0, recom
   gpu.submit([
     ...planTransposes(gpu, bank),
     ...planForward(gpu, bank, acts),
-    ...planLoss(gpu, bank, acts, { buffers, accumulate: false }),
+    ...planLossBackward(gpu, bank, acts, { buffers, accumulate: false }),
     ...planBackward(gpu, bank, acts, { buffers, accumulate: false }),
   ]);
   const nll = new Float32Array((await gpu.read([{ buffer: acts.nll, bytes: models * rows * 4 }]))[0]);
@@ -65,7 +65,7 @@ async function runPasses(config: ModelConfig, models: number, { chunk = 0, recom
 }
 
 for (const config of CONFIGS) {
-  Deno.test(`planLoss() gives the NLL of an independent f64 model: ${JSON.stringify(config)}`, async () => {
+  Deno.test(`planLossBackward() gives the NLL of an independent f64 model: ${JSON.stringify(config)}`, async () => {
     const { batch, weights, nll } = await runPasses(config, 2);
     const sequences = sequencesOf(batch);
     sequences.forEach((tokens, i) => {
@@ -110,7 +110,7 @@ for (const config of CONFIGS) {
   });
 }
 
-Deno.test("planLoss() gives the same losses to the bit, and the same gradients, for logits in any chunks", async () => {
+Deno.test("planLossBackward() gives the same losses to the bit, and the same gradients, for logits in any chunks", async () => {
   for (const config of CONFIGS) {
     const whole = await runPasses(config, 2);
     for (const chunk of [1, 5, 26]) { // of 27 rows
