@@ -13,6 +13,8 @@ import {
   isFolder,
   isMissing,
   refuseLink,
+  removeFiles,
+  removeIfEmpty,
   removeIfThere,
   writeError,
   writing,
@@ -136,15 +138,13 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
   for (const run of runs) {
     const from = `${run}/${node.name}`;
     const manifest = await readManifest(from);
-    if (
-      !manifest || manifest.key !== key ||
-      await findDamage(from, manifest, true) !== undefined
-    ) {
-      continue;
-    }
+    if (!manifest || manifest.key !== key) continue;
+    const isWhole = await findDamage(from, manifest, true) === undefined;
+    // Of what is spent there, the manifest is all that is needed, unless this node must be made after all.
+    if (!isWhole && (!node.temporary || walk.isAgain(node.name))) continue;
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
     try {
-      for (const name of Object.keys(manifest.files)) {
+      for (const name of isWhole ? Object.keys(manifest.files) : []) {
         const to = `${folder}/${name}`;
         await writing(to, async () => {
           await Deno.mkdir(dirname(to), { recursive: true });
@@ -190,7 +190,19 @@ export async function removeOldPartials(run: string): Promise<void> {
   const held = old.length === 0
     ? []
     : (await listOwners(run)).map(({ node }) => `${run}/${PARTIAL}/${flat(node)}~`);
-  for (const path of old) if (!held.some((start) => path.startsWith(start))) await removeFolder(path);
+  for (const path of old) {
+    if (held.some((start) => path.startsWith(start))) continue;
+    const gone = new Set(await litterIn(path));
+    await removeFiles(path, "", (file) => gone.has(file));
+    await removeIfEmpty(path);
+  }
+}
+
+/** Lists the files of a partial folder that a dead process left. In a whole node that was to change places, files may be the user's. */
+export async function litterIn(path: string): Promise<string[]> {
+  const files = await Array.fromAsync(filesUnder(path, ""));
+  const manifest = await readManifest(path).catch(() => null);
+  return files.filter((file) => !manifest || file === MANIFEST || file in manifest.files);
 }
 
 async function* statsUnder(path: string): AsyncGenerator<Deno.FileInfo> {
