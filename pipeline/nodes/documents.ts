@@ -12,9 +12,9 @@ import type { Maker, Making, Node } from "../graph/node.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { columnOf, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
-import { openRows } from "../rows/random_access.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
+import { openNeeded } from "./token_rows.ts";
 import { DOCUMENTS, SEQUENCES, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
@@ -99,7 +99,8 @@ interface Row {
 async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
   for (const block of blocks) {
     const paths = block.pieces.map(({ file: { path } }) => path);
-    for await (const batch of readArrow(`${making.path(tokensOf(block))}/${DOCUMENTS}`)) {
+    const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
+    for await (const batch of readArrow(file, file, making.verified)) {
       const pieces = integers(columnOf(batch, "piece"), Uint32Array);
       yield indexBatch(rowsOf(batch).map((row, i) => ({ ...row, path: paths[pieces[i]] })));
     }
@@ -170,7 +171,8 @@ async function* rowsWithExperts(
 ): AsyncGenerator<RecordBatch> {
   const next = blocks.values();
   let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
-  for await (const batch of readArrow(`${making.path(INDEX)}/${DOCUMENTS}`)) {
+  const file = `${making.path(INDEX)}/${DOCUMENTS}`;
+  for await (const batch of readArrow(file, file, making.verified)) {
     const rows: Row[] = [];
     const paths = strings(columnOf(batch, "path"));
     for (const [i, row] of rowsOf(batch).entries()) {
@@ -205,9 +207,10 @@ async function expertsOf(
   const counts = new Map<bigint, Map<number, number>>();
   const { node, file } = assignmentPlace(block, prices);
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
-    using tokens = await openRows([`${making.path(tokensOf(block))}/${name}`]);
+    using tokens = await openNeeded(making, [{ need: tokensOf(block), file: name }]);
+    const assigned = `${making.path(node)}/${file(side)}`;
     let row = 0;
-    for await (const batch of readArrow(`${making.path(node)}/${file(side)}`)) {
+    for await (const batch of readArrow(assigned, assigned, making.verified)) {
       const expert = integers(columnOf(batch, "expert"), Uint16Array);
       const numbers = Float64Array.from({ length: batch.numRows }, () => row++);
       const documents = tokens.fill("document", numbers, new BigUint64Array(numbers.length));

@@ -20,7 +20,7 @@ import { EVALUATION } from "../graph/places.ts";
 import { identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { Vouched } from "../run/vouched.ts";
+import { readVouched } from "../run/vouched.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -94,17 +94,15 @@ export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices
 
 /** Opens the mixture of a run, and its held-out sequences. */
 async function open(
-  { path, manifest }: Making,
+  { path, manifest, verified }: Making,
   { run, gpu }: Work,
   { configuration: { routers }, tokens }: EvaluationOf,
 ) {
   const shards = tokens.map((name) => `${path(name)}/${TEST}`);
-  const vouched = new Vouched();
-  for (const name of tokens) vouched.add(path(name), { [TEST]: manifest(name).files[TEST] });
   const partitioner = routers || `${run}/${PARTITIONER}`;
   return {
-    mixture: await openMixture({ run, partitioner, models: 1, vouched, gpu: await gpu() }),
-    rows: () => readShards(shards, vouched),
+    mixture: await openMixture({ run, partitioner, models: 1, vouched: verified, gpu: await gpu() }),
+    rows: () => readShards(shards, verified),
     sequences: tokens.reduce((sum, name) => sum + Number(manifest(name).result.testSequences), 0),
   };
 }
@@ -145,7 +143,7 @@ async function evaluateNode(
   }
   const other = routeBy === undefined
     ? undefined
-    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
+    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu, { vouched: making.verified });
   const baselines = of.models.filter(({ expert }) => expert === undefined).map(({ name }) =>
     name as Baseline
   );
@@ -175,7 +173,7 @@ async function knownScores(
 ): Promise<ModelScores | undefined> {
   const model = models.find((model) => modelName(model) === name)!;
   if (!making.node.needs.includes(scoresOf(model))) return undefined;
-  const bytes = await Deno.readFile(`${making.path(scoresOf(model))}/${NLL}`);
-  const { config, notes } = await loadCheckpointConfig(making.path(model.node));
+  const bytes = await readVouched(`${making.path(scoresOf(model))}/${NLL}`, making.verified);
+  const { config, notes } = await loadCheckpointConfig(making.path(model.node), making.verified);
   return { config, notes, nll: new Float32Array(bytes.buffer) };
 }

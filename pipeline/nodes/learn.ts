@@ -136,6 +136,7 @@ async function joinRouters(
     const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
       notes: { tokenizer, prefix, eos: eos! },
       tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      vouched: making.verified,
     });
     hashes.push(written["model.safetensors"].sha256);
     for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);

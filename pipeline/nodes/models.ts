@@ -10,6 +10,7 @@ import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
@@ -81,7 +82,7 @@ export async function evaluateRun(
     const models = await modelsOfRun(run, configuration, "evaluate", choices.trained !== undefined);
     const tokens = await tokensOfRun(run);
     await make(await evaluateNodes({ configuration, tokens, models }, choices));
-    return await readEvaluation(`${run}/evaluation.json`);
+    return await readEvaluation(`${run}/evaluation.json`, new NodeFiles());
   });
 }
 

@@ -22,7 +22,7 @@ import { readRouters } from "../cost/mixture.ts";
 import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
-import { vouchedFiles } from "../graph/vouched.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
@@ -115,7 +115,7 @@ export async function trainNodes(
 ): Promise<Node[]> {
   const { trial, together = 1 } = options;
   const { init, routers } = configuration;
-  const start = init === "" ? {} : { init: (await loadCheckpoint(init, await vouchedFiles(init))).sha256 };
+  const start = init === "" ? {} : { init: (await loadCheckpoint(init, new NodeFiles())).sha256 };
   const isPriced = routers !== "" && targets.some(({ target }) => target.tellsCost);
   const cost = isPriced ? { routers: (await identifyPartitioner(routers)).sha256 } : {};
   const maker = new TrainMaker(configuration, options);
@@ -330,6 +330,7 @@ class Training {
     const records = await saveModelFolder(making.folder, recipe.model, weights, {
       notes: { tokenizer, eos: eos!, ...target.expert === undefined ? {} : { partition: making.node.name } },
       tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      vouched: making.verified,
       dtype: saveDtype.toUpperCase() as SafetensorsDtype,
     });
     for (const [file, record] of Object.entries(records)) making.wrote(file, record);

@@ -25,12 +25,12 @@ import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { mixesOf } from "../evaluation/mix.ts";
-import { readManifest } from "../graph/manifest.ts";
+
 import { givenNode, type Making, type Node, type Work } from "../graph/node.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
-import { Vouched } from "../run/vouched.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/nearest.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
@@ -101,16 +101,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   const { routers, prefix, seed, eos } = configuration;
   const kind = { kind: configuration.partitioner, experts: configuration.experts };
   mixesOf(of, kind); // before questions are read
-  const vouched = new Vouched();
-  for (
-    const needed of [
-      TOKENIZER,
-      ...routers === "" ? [PARTITIONER] : [],
-      ...models.map(({ node }) => node),
-    ]
-  ) {
-    vouched.add(making.path(needed), making.manifest(needed).files);
-  }
+  const { verified: vouched } = making;
   const tokenizer = await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
     ...{ eos: eos || undefined, vouched },
   });
@@ -157,7 +148,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
 async function contextOf(making: Making, { configuration, models }: Asking): Promise<number> {
   for (const { node, expert } of models) {
     if (expert === undefined) continue;
-    const { config, notes } = await loadCheckpointConfig(making.path(node));
+    const { config, notes } = await loadCheckpointConfig(making.path(node), making.verified);
     if (notes.adopted === undefined) return config.context;
   }
   return configuration.sequenceLength;
@@ -178,9 +169,7 @@ async function questionsOf(
 ): Promise<Asked> {
   const made = MADE_TASKS.get(task.name);
   if (!made) return await readPublished(task as ChoiceTask, dataOf(task.name, data));
-  const vouched = new Vouched();
-  for (const name of tokens) vouched.add(making.path(name), { [TEST]: making.manifest(name).files[TEST] });
-  const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`), vouched);
+  const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`), making.verified);
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
   const questions = await fittingQuestions(tokenizer, made.make(passagesOf(documents, longest)), longest);
   if (questions.length > 0) return { questions };
@@ -262,9 +251,7 @@ export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}):
         watch.onEvent?.({ type: "warning", message: error.what });
         continue;
       }
-      const node = `${run}/${ZERO_SHOT}/${name}`;
-      const vouched = new Vouched().add(node, (await readManifest(node))!.files);
-      results.push(await readZeroShot(`${node}/${name}.json`, vouched));
+      results.push(await readZeroShot(`${run}/${ZERO_SHOT}/${name}/${name}.json`, new NodeFiles()));
     }
     return results;
   });
