@@ -17,7 +17,7 @@ import { conform } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { TRAIN_RESULT, type TrainResult } from "./training_result.ts";
 import { evaluateNodes } from "./evaluate.ts";
-import { blocksIn } from "./parts.ts";
+import { blocksIn } from "../text/counts.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { partOf } from "./split.ts";
 import { allTargets, type Target } from "./targets.ts";

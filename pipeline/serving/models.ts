@@ -7,7 +7,7 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { TOKENIZER_FILE } from "../graph/places.ts";
-import { vouchedFiles } from "../graph/vouched.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { expertFolder } from "../partition/manifests.ts";
@@ -59,7 +59,7 @@ export interface ModelSourceOptions {
 
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
 export async function modelSource(folder: string, options: ModelSourceOptions = {}): Promise<MixtureSource> {
-  const vouched = options.vouched ?? await vouchedFiles(folder);
+  const vouched = options.vouched ?? new NodeFiles();
   await loadCheckpointConfig(folder, vouched);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
   const path = await firstOf(
@@ -109,12 +109,11 @@ export async function runSource(
   const tokenizer = `${run}/${TOKENIZER_FILE}`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
-  /** Reads files in a place. Those that are not as recorded may have been made anew meanwhile, unless records were given. */
-  async function read<Value>(place: string, reader: (records: Vouched) => Promise<Value>): Promise<Value> {
-    const now = async () => await reader(vouched ?? await vouchedFiles(place));
-    return await now().catch((error) => {
+  /** Reads files. Those that are not as recorded may have been made anew meanwhile, unless records were given. */
+  async function read<Value>(reader: (records: Vouched) => Promise<Value>): Promise<Value> {
+    return await reader(vouched ?? new NodeFiles()).catch((error) => {
       if (vouched || !(error instanceof InputError)) throw error;
-      return now();
+      return reader(new NodeFiles());
     });
   }
   const need = async (...files: string[]) => {
@@ -136,13 +135,12 @@ export async function runSource(
     check: () => need(tokenizer, routing),
     async tokenizer() {
       await need(tokenizer);
-      const path = await Deno.realPath(tokenizer); // a link to the file of its node, or a copy of it
-      return await read(path, (vouched) => loadTokenizer(path, { eos: configuration?.eos, vouched }));
+      return await read((vouched) => loadTokenizer(tokenizer, { eos: configuration?.eos, vouched }));
     },
     identity: async () => await exists(tokenizer) ? (await hashFile(tokenizer)).sha256 : undefined,
     async partitioner(device) {
       await need(routing);
-      return await read(routing, (vouched) => openPartitioner(routing, device, { vouched }));
+      return await read((vouched) => openPartitioner(routing, device, { vouched }));
     },
     async dense() {
       const names = (await entriesOf(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
@@ -154,10 +152,10 @@ export async function runSource(
       const there = await Promise.all(ids.map(isWhole));
       return ids.filter((id) => there[id]);
     },
-    describe: (model) => read(folderOf(model), (vouched) => loadCheckpointConfig(folderOf(model), vouched)),
+    describe: (model) => read((vouched) => loadCheckpointConfig(folderOf(model), vouched)),
     async load(model) {
       await need(...MODEL_FILES.map((name) => `${folderOf(model)}/${name}`));
-      return await read(folderOf(model), (vouched) => loadCheckpoint(folderOf(model), vouched));
+      return await read((vouched) => loadCheckpoint(folderOf(model), vouched));
     },
   };
 }

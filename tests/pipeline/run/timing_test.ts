@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { readTimes, recordTime, secondsOf, type Time, timeOf } from "../../../pipeline/run/timing.ts";
+import { readTimes, recordTime, secondsByNode, type Time, timeOf } from "../../../pipeline/run/timing.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("recordTime() adds a line with its moment to the one file that holds times", () =>
