@@ -113,7 +113,8 @@ export function withNeeds(graph: readonly Node[], wanted: (node: Node) => boolea
   return graph.filter(({ name }) => taken.has(name));
 }
 
-const GIVEN: Maker = {
+/** The maker of nodes that are given. */
+export const GIVEN: Maker = {
   stage: "given",
   make: () => Promise.reject(new Error("a node that is given is never made")),
 };

@@ -4,11 +4,24 @@
  * @module
  */
 
-export { type StageState, type TextChanges } from "./changes.ts";
+export { changesText, type TextChanges } from "./changes.ts";
+export { type StageState } from "./standing.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
 export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
 export { expertNames } from "./names.ts";
-export { type Plan, planPartition } from "./plan.ts";
+export { partition, runOneStage } from "./partition.ts";
+export { partitionGraph, type Plan } from "./plan.ts";
+export type { CorpusSize, Estimate, GraphOf, Stage } from "./stage.ts";
+export { settingsOf, STAGES } from "./stages.ts";
+export {
+  type Lack,
+  lacksOf,
+  nextOf,
+  type RunStatus,
+  type StageStatus,
+  stagesText,
+  statusOf,
+} from "./status.ts";
 export {
   makePartition,
   type OpenRun,

@@ -15,7 +15,7 @@ import type { Document } from "../text/readers.ts";
 import { takeByHash } from "../text/take.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
-import { type BlockDocument, hashText, readBlock, type Text } from "./text.ts";
+import { type BlockDocument, CORPUS, hashText, readBlock, type Text } from "./text.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 
 /** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
@@ -92,7 +92,7 @@ function takeNode(
     settings: { text: hashText(text), most, take, ...take === "hash" ? { seed } : {} },
     revision: 1,
     maker: {
-      stage: "take",
+      stage: tokens ? "tokenize" : CORPUS,
       async make([making], { emit, workers }) {
         const open = async function* (): AsyncGenerator<Placed> {
           for (const [block, known] of blocks.entries()) {

@@ -44,6 +44,9 @@ import { ALL_TEST, SEQUENCES, TEST } from "./tokenize.ts";
 /** Says that no question of a task can be made of a run's held-out text. */
 export class NoQuestionsError extends InputError {}
 
+/** Gives the revision of a task: 2, tokens of a Switch model go to its experts; 3, questions of one document are drawn together. */
+export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ? 3 : 2;
+
 /** Which task, of what, and how it is asked. */
 interface Asking extends ZeroShotOptions, EvaluationOf {
   task: ZeroShotTask;
@@ -86,7 +89,7 @@ export async function zeroShotNodes(
         ...mix.length > 0 ? { mix, routingTemperature } : {},
       },
       links: { [zeroShotPath(name)]: `${name}.json` },
-      revision: made ? 3 : 2, // 2: tokens of a Switch model go to its experts; 3: questions of one document are drawn together
+      revision: zeroShotRevision(name),
       maker: {
         stage: ZERO_SHOT,
         make: async ([making], work) => [await ask(making, work, { ...of, ...options, task })],

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { makeAll, type MakeOptions, type Node, readManifest } from "../../../pipeline/graph/mod.ts";
-import { planPartition } from "../../../pipeline/nodes/plan.ts";
+import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { partOf } from "../../../pipeline/nodes/split.ts";
 import { expertTarget } from "../../../pipeline/nodes/targets.ts";
 import { partFiles, trainNodes, type TrainOptions } from "../../../pipeline/nodes/train.ts";
@@ -31,7 +31,7 @@ async function train(
 ) {
   const folder = await partition();
   const configuration = smallSettings(`${folder}/text`, { ...STEPS, ...more });
-  const { nodes } = await planPartition(`${folder}/run`, configuration);
+  const { nodes } = await partitionGraph(`${folder}/run`, configuration);
   const given = nodes.filter(({ name }) => /^(partition\/|tokenizer)/.test(name)).map((node): Node => ({
     ...node,
     given: true,
