@@ -194,6 +194,7 @@ async function foldersOf(
   spentOn: (node: string) => Spent,
 ) {
   const folders = Map.groupBy(nodes.values(), ({ name }) => name.split("/")[0]);
+  folders.delete("report"); // a page tells nothing of itself
   return await Promise.all([...folders].map(async ([folder, all]) => {
     const whole = await Promise.all(
       all.map(async (one) =>

@@ -88,7 +88,7 @@ export async function report(options: ReportOptions): Promise<Report> {
     figures: figures(record),
   };
   const { html, plots, missing } = await page(frame, SECTIONS, data, options);
-  if (isPage) await writePages(run, "report", { [PAGE]: html });
+  if (isPage) await writePages(run, "report/page", { [PAGE]: html });
   else await writeAtomic(output, html);
   const again = data.outOfDate.map(({ stages, command }) => ({
     part: stages.join(", "),

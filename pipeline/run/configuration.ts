@@ -141,6 +141,25 @@ async function editedText(run: string, configuration: Record<string, unknown>): 
   return `${must}: it is not, though no stage ran with other values`;
 }
 
+/** Finds the folder of the run that a file or folder is or lies in, by its `config.json`; null where it lies in no run. */
+export async function runOf(place: string): Promise<string | null> {
+  const names = place.split("/");
+  for (let end = names.length; end > 0; end--) {
+    const run = names.slice(0, end).join("/") || "/";
+    if (await isConfigured(run)) return run;
+  }
+  return !place.startsWith("/") && await isConfigured(".") ? "." : null;
+}
+
+/** Says whether a folder holds a `config.json` that looks like that of a run. */
+export async function isConfigured(folder: string): Promise<boolean> {
+  try {
+    return isObject(JSON.parse(await Deno.readTextFile(`${folder}/config.json`)).configuration);
+  } catch {
+    return false; // there is none, or it is damaged
+  }
+}
+
 const whatOf = (error: unknown): Text =>
   error instanceof ExplainedError ? error.what : (error as Error).message;
 
