@@ -43,10 +43,10 @@ export interface Maker {
   /** The most nodes that are made in one call; 1 unless given. They must not need each other. */
   together?: number;
   /**
-   * Fills the folders of these nodes, and returns a result for each: counts and metrics, which their manifests keep.
-   * A maker may keep a device or a model open between calls.
+   * Fills the folders of these nodes, and returns a result for each: counts and metrics, which their manifests keep; or the error of a
+   * node that failed alone, which is thrown once the others have come to be. A maker may keep a device or a model open between calls.
    */
-  make(nodes: readonly Making[], work: Work): Promise<Record<string, unknown>[]>;
+  make(nodes: readonly Making[], work: Work): Promise<(Record<string, unknown> | Error)[]>;
   /** Closes what was kept open. */
   close?(): void;
 }

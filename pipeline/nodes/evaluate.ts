@@ -8,7 +8,7 @@
  */
 
 import { revisionOf } from "../../kernels/device/variants.ts";
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import type { Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
@@ -17,7 +17,7 @@ import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
 import { givenNode, type Maker, type Making, type Node, type Work } from "../graph/node.ts";
 import { EVALUATION } from "../graph/places.ts";
-import { identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
+import { identifyPartitioner, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
@@ -42,6 +42,8 @@ export interface EvaluationOf {
   tokens: readonly string[];
   /** The models that are trained. */
   models: readonly Target[];
+  /** What is told of them where they are evaluated together. */
+  doubts?: readonly Text[];
 }
 
 const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
@@ -133,14 +135,14 @@ async function evaluateNode(
 ): Promise<Record<string, unknown>> {
   const { run, emit, signal } = work;
   const { prefix, seed } = of.configuration;
-  const { mixture, rows, sequences: all } = await open(making, work, of);
-  if (all === 0) {
-    mixture.close();
-    throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
-      where: run,
-      remedy: say`partition again with a larger ${setting("holdout")}`,
-    });
+  for (const message of of.doubts ?? []) emit({ type: "warning", message });
+  const { kind, routes } = await partitionerKind(of.configuration.routers || making.path(PARTITIONER));
+  if (!routes) {
+    const message =
+      `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
+    emit({ type: "warning", message });
   }
+  const { mixture, rows } = await open(making, work, of);
   const other = routeBy === undefined
     ? undefined
     : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu, { vouched: making.verified });

@@ -57,7 +57,7 @@ function learnNode(
     async make([making], { emit, signal }) {
       using rows = await openNeeded(making, tokenFiles(blocks));
       const { vocabulary, eos, tokenizer } = rows.lineage!;
-      const { sha256, result } = await kind.learnOn!({
+      const { sha256, result } = await kind.learn!({
         ...{ configuration, folder: making.folder, rows, signal },
         tokens: { vocabulary: vocabulary!, eos: eos!, tokenizer: tokenizer! },
         sources: tokensBySource(making, blocks),

@@ -14,14 +14,13 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
-import { predictedTokens, prefixSpan } from "../model/span.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
 import { assignBalanced } from "../partition/assignment/balanced.ts";
 import { openClusters } from "../partition/ctbm/partitioner.ts";
 import { openRouters, randomAssignment, type RoundSteps, type RouterBank } from "../partition/em/bank.ts";
-import { nllPerToken, normalizedMutualInformation, regret, shares } from "../partition/metrics.ts";
+import { assignRound as assignBy } from "../partition/em/train_routers.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../run/events.ts";
@@ -259,7 +258,7 @@ export async function assignRound(
   round: number,
   { rows, length, source }: Drawn,
 ): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
-  const { experts, prefix, roundSequences } = configuration;
+  const { experts, roundSequences } = configuration;
   const nll = new Float32Array(rows * experts);
   const steps: v.InferOutput<typeof STEPS>[] = [];
   for (let router = 0; router < experts; router++) {
@@ -269,20 +268,12 @@ export async function assignRound(
     for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
     steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to", verified));
   }
-  const predicted = length.map((real) => Math.max(1, predictedTokens(prefixSpan(real, prefix))));
-  const expert = assignBalanced(nll, experts, predicted);
+  const { expert, measures } = assignBy(nll, { length, source }, configuration);
   return {
     expert,
     metrics: {
-      round: round - 1,
-      nllPerToken: nllPerToken(nll, expert, experts, predicted),
-      shares: shares(nll, experts),
-      regret: regret(nll, expert, experts, predicted),
-      nmi: new Set(source).size < 2 ? null : normalizedMutualInformation(expert, source),
-      trainingLoss: steps.map(({ trainingLoss }) => trainingLoss),
-      rate: steps[0].rate,
-      steps: steps[0].steps,
-      sequences: round * experts * roundSequences,
+      ...{ round: round - 1, ...measures, trainingLoss: steps.map(({ trainingLoss }) => trainingLoss) },
+      ...{ rate: steps[0].rate, steps: steps[0].steps, sequences: round * experts * roundSequences },
     },
   };
 }

@@ -22,7 +22,7 @@ import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, changesText, type TextChanges } from "./changes.ts";
 import { LEARN } from "./learn.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
-import { NODE_FOLDERS, resolveSettings } from "./settings.ts";
+import { checkAlone, NODE_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import type { Text as RunText } from "./text.ts";
@@ -61,6 +61,8 @@ export interface RunOptions {
   requireGpu?: boolean;
   /** An open device to use instead of opening one; it stays open. */
   gpu?: Gpu;
+  /** Leaves the settings of the run as they are, and works by others. */
+  aside?: boolean;
   /** Text to split instead of what the settings name: read once, and kept in the run. */
   documents?: AsyncIterable<Document>;
 }
@@ -79,6 +81,8 @@ export interface OpenRun {
   run: string;
   /** The settings that hold. */
   configuration: Configuration;
+  /** Opens the device on the first call, and gives the same one afterwards. */
+  gpu(): Promise<Gpu>;
   /** Makes what is missing of a graph. */
   make(nodes: readonly Node[], options?: Partial<MakeOptions>): Promise<Walk>;
 }
@@ -93,7 +97,7 @@ export async function openRun<Result>(
   name: string,
   body: (open: OpenRun) => Promise<Result>,
 ): Promise<Result> {
-  const { run, force = false, check, reuse = [], part } = options;
+  const { run, force = false, check, reuse = [], part, aside } = options;
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
@@ -101,7 +105,7 @@ export async function openRun<Result>(
   const device = new Device(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-    let isWritten = exists && changed.length === 0;
+    let isWritten = exists && (changed.length === 0 || aside);
     const work: Work = {
       run,
       gpu: () => device.open(),
@@ -113,6 +117,7 @@ export async function openRun<Result>(
     const result = await body({
       run,
       configuration,
+      gpu: () => device.open(),
       make: async (nodes, more) => {
         if (!force) await refuseRevision(run, nodes);
         if (!isWritten) await writeRunConfiguration(run, configuration); // not before everything is planned
@@ -151,8 +156,9 @@ export async function makePartition(
   watch: RunWatch = {},
   stage = PARTITION,
 ): Promise<{ walk: Walk; plan: Plan }> {
-  const { frozen, documents, part } = options;
+  const { run, frozen, force, documents, part } = options;
   if (frozen) await refuseChanges(options);
+  if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
   const told = new Set<string>(); // stages that text was unpacked by: they are up to date then
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state === "up to date" && told.has(event.stage)) return;
@@ -277,7 +283,7 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
-async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void> {
+export async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void> {
   const walk = new Walk(run, nodes);
   for (const node of nodes) {
     const { state, because, manifest } = await walk.of(node);

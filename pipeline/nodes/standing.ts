@@ -53,6 +53,11 @@ export async function stageStates(
   return [...known.values()];
 }
 
+/** Names the nodes of a graph that would be made. */
+export async function nodesToMake(run: string, nodes: readonly Node[]): Promise<Set<string>> {
+  return neededNodes(nodes, await lookAt(new Walk(run, nodes), nodes));
+}
+
 /** Looks at all nodes. A manifest that is damaged makes its node one. */
 async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, NodeState>> {
   const found = new Map<string, NodeState>();

@@ -16,7 +16,7 @@ import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { changesOfText, type TextChanges } from "./changes.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { LEARN } from "./learn.ts";
-import { needConfiguration } from "./models.ts";
+import { needConfiguration } from "./alone.ts";
 import { partsAlone } from "./parts.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";

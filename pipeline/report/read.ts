@@ -12,6 +12,7 @@ import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import { ALL_TEST, EVALUATION, PARTITIONER, SEQUENCES, TOKENIZER } from "../graph/places.ts";
 import { NodeFiles, nodesIn } from "../graph/vouched.ts";
+import { onlyParts, partitionRemedy } from "../nodes/alone.ts";
 import { expertNames } from "../nodes/names.ts";
 import { assignmentsOf, type ExpertPart, partIn, tallyOf } from "../nodes/parts.ts";
 import { NODE_FOLDERS } from "../nodes/settings.ts";
@@ -22,7 +23,7 @@ import { partitionCounts } from "../partition/counts.ts";
 import type { PartitionCounts } from "../partition/manifests.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
-import { adoptedExperts } from "../run/adoption.ts";
+import { adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics } from "../run/events.ts";
 import { checkRunFolder, entriesOf, exists, withRemedy } from "../run/files.ts";
@@ -82,12 +83,6 @@ export function lacking(
     : { part, task: task(name, { ...settings, run }) };
 }
 
-/** Says which parts a folder holds without their run. */
-function onlyParts(experts: readonly number[]): string {
-  const whose = experts.length === 1 ? "part of expert" : "parts of experts";
-  return `this folder holds the ${whose} ${experts.join(", ")} alone`;
-}
-
 /**
  * Reads a run folder. Throws an `InputError` where the folder is none of a run, and where a file in it, which it names, cannot
  * be what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
@@ -95,7 +90,7 @@ function onlyParts(experts: readonly number[]): string {
 export async function readRun(run: string, { doing = "report on", names = true } = {}) {
   const refuse = (must: string, remedy: Text = say`name the folder that ${task("partition")} wrote`) =>
     new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
-  const first = say`run ${task("partition", { run })} first`;
+  const first = await partitionRemedy(run);
   if (!await exists(run)) throw refuse("be a run folder: there is no such folder", first);
   await checkRunFolder(run);
   const config = await readRunConfiguration(run);

@@ -189,7 +189,7 @@ Deno.test("questions are made of held-out text where there are no data; what can
     }
     await assertRejects(() => ask(), InputError, "model.safetensors");
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
-    await assertRejects(() => ask(), InputError, "every expert must be trained: expert-01 is not");
+    await assertRejects(() => ask(), InputError, "every expert must be trained: expert 1 is not");
     await assertRejects(() => ask({ run: `${run}/tokens` }), InputError, "there is no config.json");
   }));
 
