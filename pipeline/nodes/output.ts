@@ -11,7 +11,7 @@ import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { LOCKS } from "../graph/lock.ts";
 import { runOf } from "../run/configuration.ts";
 import { askAll } from "../run/files.ts";
-import { NODE_FOLDERS } from "./settings.ts";
+import { nodeFolders } from "./settings.ts";
 
 /** What else of a run no user writes: folders, and places of links to files of nodes. */
 const OWN = [
@@ -50,7 +50,7 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
 /** Says whether a path in a run is that of a file which the run has, or will have. */
 function isOfRun(path: string): boolean {
   const [first] = path.split("/");
-  return OWN.includes(first) || NODE_FOLDERS.includes(first);
+  return OWN.includes(first) || nodeFolders().includes(first);
 }
 
 /** Tells which file or pipe standard input is, if it is open: Deno has no call for that, and opens no `/dev/stdin`. */

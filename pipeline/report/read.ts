@@ -15,7 +15,7 @@ import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { onlyParts, partitionRemedy } from "../nodes/alone.ts";
 import { expertNames } from "../nodes/names.ts";
 import { assignmentsOf, type ExpertPart, partIn, tallyOf } from "../nodes/parts.ts";
-import { NODE_FOLDERS } from "../nodes/settings.ts";
+import { nodeFolders } from "../nodes/settings.ts";
 import { partOf } from "../nodes/split.ts";
 import { allTargets, type Target } from "../nodes/targets.ts";
 import { TRAIN_RESULT } from "../nodes/training_result.ts";
@@ -160,7 +160,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
 /** Reads the manifests of all nodes of a run, by name. */
 async function readNodes(run: string): Promise<Map<string, Manifest>> {
   const nodes = new Map<string, Manifest>();
-  for (const folder of NODE_FOLDERS) {
+  for (const folder of nodeFolders()) {
     for await (const name of nodesIn(run, folder)) nodes.set(name, (await readManifest(`${run}/${name}`))!);
   }
   return nodes;
