@@ -109,6 +109,12 @@ function jsonOf(value: unknown): string | undefined {
   }
 }
 
+/** Gives the first `length` UTF-16 units, or one less where that would split a surrogate pair. */
+export function head(text: string, length: number): string {
+  const cut = text.slice(0, length);
+  return cut.isWellFormed() ? cut : cut.slice(0, -1);
+}
+
 /** Names the kind of a value. */
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return "null";

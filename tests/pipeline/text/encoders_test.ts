@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { openEncoders } from "../../../pipeline/text/encoders.ts";
 import { loadTokenizer, reopenTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { byteSymbols } from "../../../pipeline/text/tokenizer.ts";
+import { byteSymbols } from "../../../pipeline/text/bpe.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const vocab = Object.fromEntries([...byteSymbols(), "th", "the", "<stop>"].map((symbol, id) => [symbol, id]));
