@@ -61,15 +61,20 @@ export async function learnMerges(
 ): Promise<[left: string, right: string][]> {
   const learner = new Learner(words);
   const merges: [string, string][] = [];
-  for (let left = most; left > 0; left--) {
-    if (left % 64 === 0) await new Promise((resolve) => setTimeout(resolve));
-    signal?.throwIfAborted();
+  for (let since = performance.now(); merges.length < most;) {
+    if (performance.now() - since > TURN_MS) {
+      await new Promise((resolve) => setTimeout(resolve));
+      signal?.throwIfAborted();
+      since = performance.now();
+    }
     const pair = learner.next();
     if (!pair) break;
     merges.push(pair);
   }
   return merges;
 }
+
+const TURN_MS = 20;
 
 class Learner {
   readonly #tokens = byteSymbols().sort();
