@@ -168,7 +168,7 @@ export {
   trainExpert,
   type TrainOptions,
   type TrainResult,
-} from "./pipeline/stages/mod.ts";
+} from "./pipeline/nodes/mod.ts";
 export { type Evaluation } from "./pipeline/evaluation/mod.ts";
 export { type Report, report } from "./pipeline/report/mod.ts";
 export { reproduce, type Reproduction } from "./pipeline/reproduction/mod.ts";

@@ -214,7 +214,7 @@ export const JOB_OPTIONS = section("Command", {
     min: 1,
     max: 65_535,
     help:
-      "processes, each on a device of its own, that train the routers together; without it 1, or as before",
+      "processes, each on a device of its own, that train the routers in parallel; without it 1, or as before",
   }),
   dense: text({
     value: "NAME,…",
@@ -234,7 +234,7 @@ export const JOB_OPTIONS = section("Command", {
   expertsAtOnce: integer({
     min: 0,
     max: 1_000_000,
-    help: "most processes of an array at once; 0 for no limit, without it as before",
+    help: "most processes of a job of the run at once; 0 for no limit, without it as before",
   }),
   time: custom(parseTime, {
     value: "D-HH:MM:SS",

@@ -13,6 +13,8 @@ import {
   isFolder,
   isMissing,
   refuseLink,
+  removeFiles,
+  removeIfEmpty,
   removeIfThere,
   writeError,
   writing,
@@ -42,6 +44,14 @@ const flat = (name: string) => name.replaceAll("/", "~");
 const scratchPath = (run: string, name: string, key: string): string =>
   `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
 
+/** Lists the folders of a node's checkpoints, under whatever keys. */
+export async function scratchesOf(run: string, name: string): Promise<string[]> {
+  const all = (await entriesOf(`${run}/${SCRATCH}`)).map((entry) => entry.name);
+  return all.filter((entry) => entry.startsWith(`${flat(name)}~`)).map((entry) =>
+    `${run}/${SCRATCH}/${entry}`
+  );
+}
+
 /** Opens a partial folder for a node, whose needs must be made. */
 export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileNote>): Promise<Making> {
   const { run } = walk;
@@ -54,6 +64,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
     scratch: scratchPath(run, node.name, key!),
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
+    verified: walk.verified(),
     wrote: (file, note) => void notes.set(file, note),
   };
 }
@@ -181,7 +192,19 @@ export async function removeOldPartials(run: string): Promise<void> {
   const held = old.length === 0
     ? []
     : (await listOwners(run)).map(({ node }) => `${run}/${PARTIAL}/${flat(node)}~`);
-  for (const path of old) if (!held.some((start) => path.startsWith(start))) await removeFolder(path);
+  for (const path of old) {
+    if (held.some((start) => path.startsWith(start))) continue;
+    const gone = new Set(await litterIn(path));
+    await removeFiles(path, "", (file) => gone.has(file));
+    await removeIfEmpty(path);
+  }
+}
+
+/** Lists the files of a partial folder that a dead process left. In a whole node that was to change places, files may be the user's. */
+export async function litterIn(path: string): Promise<string[]> {
+  const files = await Array.fromAsync(filesUnder(path, ""));
+  const manifest = await readManifest(path).catch(() => null);
+  return files.filter((file) => !manifest || file === MANIFEST || file in manifest.files);
 }
 
 async function* statsUnder(path: string): AsyncGenerator<Deno.FileInfo> {

@@ -9,16 +9,22 @@
  */
 
 import type { Maker, Making, Node } from "../graph/node.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { columnOf, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
-import { openRows } from "../rows/random_access.ts";
-import type { Block } from "../text/blocks.ts";
+import { exists } from "../run/files.ts";
+import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
+import { openNeeded } from "./token_rows.ts";
 import { DOCUMENTS, SEQUENCES, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
 export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
+
+/** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
+export const pathOf = ({ file: { path }, own }: Piece): string =>
+  own ? path.split("/").slice(-3).join("/") : path;
 
 /** Fewest held-out documents of a source of which nothing is said. */
 const FEW = 5;
@@ -58,7 +64,7 @@ export function indexNode(blocks: readonly Block[]): Node {
     settings: {
       blocks: blocks.map(({ name, pieces }) => ({
         name,
-        pieces: pieces.map(({ file: { path }, sha256 }) => ({ path, sha256 })),
+        pieces: pieces.map((piece) => ({ path: pathOf(piece), sha256: piece.sha256 })),
       })),
     },
     revision: 1,
@@ -98,8 +104,9 @@ interface Row {
 
 async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
   for (const block of blocks) {
-    const paths = block.pieces.map(({ file: { path } }) => path);
-    for await (const batch of readArrow(`${making.path(tokensOf(block))}/${DOCUMENTS}`)) {
+    const paths = block.pieces.map(pathOf);
+    const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
+    for await (const batch of readArrow(file, file, making.verified)) {
       const pieces = integers(columnOf(batch, "piece"), Uint32Array);
       yield indexBatch(rowsOf(batch).map((row, i) => ({ ...row, path: paths[pieces[i]] })));
     }
@@ -107,7 +114,7 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
 }
 
 /** Reads the columns of documents that their tokens and the index share. */
-function rowsOf(batch: RecordBatch): Omit<Row, "path">[] {
+function rowsOf(batch: RecordBatch): Omit<Row, "path" | "expert" | "shares">[] {
   const [document, place, tokens] = [
     integers(columnOf(batch, "document"), BigUint64Array),
     integers(columnOf(batch, "place"), Uint32Array),
@@ -170,7 +177,8 @@ async function* rowsWithExperts(
 ): AsyncGenerator<RecordBatch> {
   const next = blocks.values();
   let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
-  for await (const batch of readArrow(`${making.path(INDEX)}/${DOCUMENTS}`)) {
+  const file = `${making.path(INDEX)}/${DOCUMENTS}`;
+  for await (const batch of readArrow(file, file, making.verified)) {
     const rows: Row[] = [];
     const paths = strings(columnOf(batch, "path"));
     for (const [i, row] of rowsOf(batch).entries()) {
@@ -205,9 +213,10 @@ async function expertsOf(
   const counts = new Map<bigint, Map<number, number>>();
   const { node, file } = assignmentPlace(block, prices);
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
-    using tokens = await openRows([`${making.path(tokensOf(block))}/${name}`]);
+    using tokens = await openNeeded(making, [{ need: tokensOf(block), file: name }]);
+    const assigned = `${making.path(node)}/${file(side)}`;
     let row = 0;
-    for await (const batch of readArrow(`${making.path(node)}/${file(side)}`)) {
+    for await (const batch of readArrow(assigned, assigned, making.verified)) {
       const expert = integers(columnOf(batch, "expert"), Uint16Array);
       const numbers = Float64Array.from({ length: batch.numRows }, () => row++);
       const documents = tokens.fill("document", numbers, new BigUint64Array(numbers.length));
@@ -219,4 +228,45 @@ async function expertsOf(
     }
   }
   return counts;
+}
+
+/** A document of a run, and the place in its file. */
+export interface FoundDocument {
+  /** Its id; a string, as it has 64 bits. */
+  document: string;
+  /** The file, and its line or row there. */
+  path: string;
+  place: number;
+  /** SHA-256 of its text. */
+  sha256: string;
+  /** Source, "" if none. */
+  source: string;
+  /** Whether it is for training or held out. */
+  side: "train" | "test";
+  /** Its tokens. */
+  tokens: number;
+  /** The expert that it went to, or `mixed`; absent before a split. */
+  expert?: string;
+  /** Shares of experts, where its sequences went apart. */
+  shares?: string;
+}
+
+/** Finds a document of a run by its id, as rows of shards tell it; null where there is none. Throws an `InputError` where there is no index. */
+export async function findDocument(run: string, id: bigint): Promise<FoundDocument | null> {
+  const files = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
+  const file = await exists(files[0]) ? files[0] : files[1];
+  for await (const batch of readArrow(file, file, new NodeFiles())) {
+    const row = integers(columnOf(batch, "document"), BigUint64Array).indexOf(id);
+    if (row < 0) continue;
+    const text = (name: string) => strings(columnOf(batch, name))[row];
+    const { document, ...known } = rowsOf(batch)[row];
+    return {
+      document: String(document),
+      path: text("path"),
+      ...known,
+      side: known.side as FoundDocument["side"],
+      ...file === files[0] ? { expert: text("expert"), shares: text("shares") || undefined } : {},
+    };
+  }
+  return null;
 }

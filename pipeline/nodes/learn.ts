@@ -7,6 +7,7 @@
 import { routerFolder, routersHash } from "../checkpoints/routers.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { PARTITIONER } from "../graph/places.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { ctbm } from "../partition/ctbm/partitioner.ts";
 import { writeDescription } from "../partition/folder.ts";
@@ -25,8 +26,7 @@ import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 /** Name of the stage. */
 export const LEARN = "train-routers";
 
-/** Name of the node of what was learned. */
-export const PARTITIONER = "partitioner";
+export { PARTITIONER };
 
 /** Makes the nodes that learn the partitioner; the last one is the partitioner itself. */
 export function learnNodes(configuration: Configuration, blocks: readonly Block[]): Node[] {
@@ -57,7 +57,7 @@ function learnNode(
     async make([making], { emit, signal }) {
       using rows = await openNeeded(making, tokenFiles(blocks));
       const { vocabulary, eos, tokenizer } = rows.lineage!;
-      const { sha256, result } = await kind.learnOn!({
+      const { sha256, result } = await kind.learn!({
         ...{ configuration, folder: making.folder, rows, signal },
         tokens: { vocabulary: vocabulary!, eos: eos!, tokenizer: tokenizer! },
         sources: tokensBySource(making, blocks),
@@ -136,6 +136,7 @@ async function joinRouters(
     const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
       notes: { tokenizer, prefix, eos: eos! },
       tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      vouched: making.verified,
     });
     hashes.push(written["model.safetensors"].sha256);
     for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);

@@ -4,7 +4,4 @@
  * @module
  */
 
-/** Name of the node of the tokenizer. */
-export const TOKENIZER = "tokenizer";
-/** Name of its file. */
-export const TOKENIZER_FILE = "tokenizer.json";
+export { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";

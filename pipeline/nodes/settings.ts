@@ -6,6 +6,7 @@
  */
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { SCRATCH } from "../graph/folder.ts";
 import { listOwners } from "../graph/lock.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -121,21 +122,24 @@ function refusal(
 /** Names the settings with which something was made. */
 async function fixedSettings(run: string): Promise<Set<string>> {
   const fixed = new Set<string>();
+  const begun = await entriesOf(`${run}/${SCRATCH}`); // trainings, of whose nodes nothing is there yet
   for (const [folder, names] of FIXED) {
-    if ((await entriesOf(`${run}/${folder}`)).length > 0) { for (const name of names) fixed.add(name); }
+    const isBegun = begun.some(({ name }) => name.startsWith(`${folder}~`));
+    if (!isBegun && (await entriesOf(`${run}/${folder}`)).length === 0) continue;
+    for (const name of names) fixed.add(name);
   }
   return fixed;
 }
 
-/** Throws a `RunError` where another process works in a run whose settings are about to change. */
-async function checkAlone(run: string): Promise<void> {
+/** Throws a `RunError` where another process works in a run that is about to change. */
+export async function checkAlone(run: string): Promise<void> {
   const [owner] = await listOwners(run);
   if (!owner) return;
   const who = `process ${owner.pid}${
     owner.host && ` on ${owner.host}`
   } makes "${owner.node}" for task "${owner.task}"`;
   throw new RunError(
-    `Cannot change the settings of "${run}" as nobody else may work by them meanwhile: ${who}`,
+    `Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`,
     {
       where: run,
       remedy: say`wait for it or choose another ${setting("run")}`,

@@ -6,6 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { ALL_TEST, ALL_TRAIN, SEQUENCES } from "../graph/places.ts";
 import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { emptyBatch, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { checksums } from "../rows/random_access.ts";
@@ -57,6 +58,7 @@ export function tokenizeNodes(
     async make([making], work) {
       opened ??= await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
         eos: eos || undefined,
+        vouched: making.verified,
       });
       const options: TokenizeOptions = {
         sequenceLength,
@@ -80,10 +82,7 @@ export function tokenizeNodes(
   }));
 }
 
-/** Name of the node that lists the sequences of all blocks. Who reads all of them needs it alone, not a node for each block. */
-export const SEQUENCES = "text/sequences";
-/** What is needed of it by those who read training sequences, or held-out ones. */
-export const [ALL_TRAIN, ALL_TEST] = [`${SEQUENCES}:train`, `${SEQUENCES}:test`];
+export { ALL_TEST, ALL_TRAIN, SEQUENCES };
 
 /** Makes the node that lists the sequences of all blocks, by the hashes of their files. */
 export function sequencesNode(blocks: readonly Pick<Block, "name">[]): Node {

@@ -40,11 +40,18 @@ export async function recordTime(run: string, entry: Record<string, unknown>): P
   });
 }
 
-/** Reads the measurements of a run; none where there is no such file. A line that is damaged, or that a full disk cut, is left out. */
-export async function readTimes(run: string): Promise<Time[]> {
+/**
+ * Reads the measurements of a run, or those in the last so many bytes; none where there is no such file. A line that is damaged, or cut by
+ * a full disk, is left out.
+ */
+export async function readTimes(run: string, most = Infinity): Promise<Time[]> {
   const path = `${run}/metrics/timing.jsonl`;
   if (!await exists(path)) return [];
-  return (await Deno.readTextFile(path)).split("\n").flatMap((line) => timeOf(line) ?? []);
+  using file = await Deno.open(path);
+  const { size } = await file.stat();
+  await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
+  const text = await new Response(file.readable).text();
+  return text.split("\n").flatMap((line) => timeOf(line) ?? []);
 }
 
 /** Gives a measurement in a line of the file, undefined where the line is none. */

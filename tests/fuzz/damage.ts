@@ -5,6 +5,7 @@
  * @module
  */
 
+import { cleanRun } from "../../pipeline/nodes/clean.ts";
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import {
@@ -29,14 +30,13 @@ import { randomBits } from "../../pipeline/random.ts";
 import { hashFile, sha256 } from "../../pipeline/run/files.ts";
 import { manifestPath, readManifest } from "../../pipeline/run/manifest.ts";
 import { canonical } from "../../pipeline/run/seal.ts";
+import { planJobs } from "../../pipeline/nodes/mod.ts";
 import {
   adoptExpert,
-  cleanRun,
   exportModel,
   exportTexts,
   openTrainings,
   planExperts,
-  planJobs,
   trainSwitch,
 } from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { RunError } from "../../mod.ts";
-import type { Job } from "../../pipeline/stages/mod.ts";
+import type { Job } from "../../pipeline/nodes/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
-import { endedJobs } from "../../tasks/slurm.ts";
+import { endedJobs } from "../../tasks/slurm_view.ts";
 import { plannedText } from "../../tasks/submit_text.ts";
 import { until } from "../slurm.ts";
 import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
@@ -24,8 +24,9 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
   inFolder(async (run) => {
     const jobs = [
       job("first", ["cost", "no-such-task", "done"]),
-      job("each", ["cost", "cost", "cost"], [{ job: "first", each: true }]),
-      job("all", ["cost"], [{ job: "first", each: false }]),
+      job("other", ["cost", "done"]),
+      job("each", ["cost", "cost"], ["other"]),
+      job("all", ["cost"], ["first", "other"]),
     ];
     const told: string[] = [];
     const tasks = jobs[0].tasks;
@@ -50,13 +51,13 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     assertEquals(ended.map(({ place }) => place), [0, 1]);
     const codes = Object.fromEntries(finished.map(({ job, place, code }) => [`${job} ${place}`, code]));
     assertEquals(codes, {
-      ...{ "first 0": 0, "first 1": 1 },
-      ...{ "each 0": 0, "each 1": null, "each 2": 0, "all 0": null },
+      ...{ "first 0": 0, "first 1": 1, "other 0": 0 },
+      ...{ "each 0": 0, "each 1": 0, "all 0": null },
     });
     const error = await assertRejects(() => Promise.try(() => checkFinished(run, finished)), RunError);
     assertStringIncludes(
       error.message,
-      "first at place 1 with exit code 1 failed, and 2 that stand on them did not run",
+      "first at place 1 with exit code 1 failed, and 1 that stand on them did not run",
     );
     checkFinished(run, finished.filter(({ code }) => code === 0));
   }));
@@ -140,12 +141,9 @@ await runJobs(".", [job("long"), job("other")], { atOnce: 2, onProcess() {}, sig
 Deno.test("plannedText() tells in order what would run, and what that stands on", () => {
   const jobs = [
     job("there", ["done", "done"]),
-    job("first", ["cost", "done", ...Array(5).fill("cost")], [{ job: "there", each: false }]),
-    job("each", ["done", "cost"], [{ job: "first", each: true }, { job: "there", each: false }]),
-    {
-      ...job("last", ["score"], [{ job: "first", each: false }, { job: "each", each: false }]),
-      about: "Ends.",
-    },
+    job("first", ["cost", "done", ...Array(5).fill("cost")], ["there"]),
+    job("each", ["done", "cost"], ["first", "there"]),
+    { ...job("last", ["score"], ["first", "each"]), about: "Ends." },
   ];
   jobs[1].tasks = (unit) => [taskOf("cost", { expert: Number(unit) }), taskOf("clean")];
   assertEquals(
@@ -154,7 +152,7 @@ Deno.test("plannedText() tells in order what would run, and what that stands on"
       ...["first: 6 processes", "  "],
       ...[0, 2, 3].map((unit) => `  deno task cost --expert ${unit} && deno task clean`),
       ...["  … 2 more", "  deno task cost --expert 6 && deno task clean", ""],
-      ...["each: 1 process, after its own first", "  ", "  deno task cost --json", ""],
+      ...["each: 1 process, after first", "  ", "  deno task cost --json", ""],
       ...["last: 1 process, after first, each", "  Ends.", "  deno task score", ""],
       "at most 2 processes at once; nothing was started",
     ].join("\n"),

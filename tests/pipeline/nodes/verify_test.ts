@@ -3,7 +3,7 @@ import { InputError, wordText } from "../../../kernels/errors.ts";
 import { type Manifest, noteFiles, readManifest, writeManifest } from "../../../pipeline/graph/manifest.ts";
 import { hashFiles } from "../../../pipeline/graph/mod.ts";
 import { splitNeed } from "../../../pipeline/graph/node.ts";
-import { planPartition } from "../../../pipeline/nodes/plan.ts";
+import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { verifyRun } from "../../../pipeline/nodes/verify.ts";
 import {
   columnOf,
@@ -18,6 +18,8 @@ import { floats, integers } from "../../../pipeline/rows/column_values.ts";
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { sha256 } from "../../../pipeline/run/files.ts";
+import { seal } from "../../../pipeline/run/seal.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { closeGpu, makeSmall, smallSettings, writeTexts } from "./support.ts";
 
@@ -60,7 +62,7 @@ async function problemsAfter(run: string, change: () => Promise<unknown>): Promi
 /** Writes the manifests of a run anew, as if its makers had made the files that are there now. */
 async function reseal(
   run: string,
-  { nodes }: Pick<Awaited<ReturnType<typeof planPartition>>, "nodes">,
+  { nodes }: Pick<Awaited<ReturnType<typeof partitionGraph>>, "nodes">,
   change: (name: string, result: Manifest["result"]) => void = () => {},
 ): Promise<void> {
   const manifests = new Map<string, Manifest>();
@@ -157,7 +159,7 @@ Deno.test("a run by given prices, and one that has blocks of former text, are fo
 
 Deno.test("a bit in any file, a file that is cut, gone or a folder: one line that names it, with what mends it", () =>
   inRun(async (run, configuration) => {
-    const { nodes } = await planPartition(run, configuration);
+    const { nodes } = await partitionGraph(run, configuration);
     const files: string[] = [];
     for (const { name } of nodes) {
       const { files: own } = (await readManifest(`${run}/${name}`))!;
@@ -184,7 +186,7 @@ Deno.test("a bit in any file, a file that is cut, gone or a folder: one line tha
 
 Deno.test("nodes that are missing, damaged, of another folder or made of something else are named", () =>
   inRun(async (run, configuration) => {
-    const { nodes } = await planPartition(run, configuration);
+    const { nodes } = await partitionGraph(run, configuration);
     const named = async (change: () => Promise<unknown>) =>
       (await problemsAfter(run, change)).map((line) => line.replace(/ as it must.*/, ""));
     for (
@@ -224,9 +226,26 @@ Deno.test("nodes that are missing, damaged, of another folder or made of somethi
     ]);
   }));
 
+Deno.test("a damaged checkpoint and a damaged export are found, with what mends them", () =>
+  inRun(async (run) => {
+    const state = "scratch/experts~expert-00~0123456789abcdef/step-00000004.safetensors";
+    await Deno.mkdir(`${run}/${state}`.replace(/\/step.*/, ""), { recursive: true });
+    await Deno.writeTextFile(`${run}/${state}`, "cut");
+    await Deno.mkdir(`${run}/export/a`, { recursive: true });
+    await Deno.writeTextFile(`${run}/export/a/part.jsonl`, "lines");
+    const files = { "part.jsonl": { bytes: 5, sha256: sha256("other") } };
+    const note = { format: 1, of: { to: "jsonl" }, key: "k", complete: true, files, result: {} };
+    await Deno.writeTextFile(`${run}/export/a/export.json`, JSON.stringify(seal(note)));
+    const { problems } = await verifyRun(run);
+    assertEquals(problems.map(({ file, remedy }) => [file, wordText(remedy)]), [
+      [state, "remove it: what it stands for is made again"],
+      ["export/a/part.jsonl", "export it again, with force"],
+    ]);
+  }));
+
 Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found where they stand", () =>
   inRun(async (run, configuration) => {
-    const plan = await planPartition(run, configuration);
+    const plan = await partitionGraph(run, configuration);
     const order = (rows: Columns, change: (all: number[]) => number[]) =>
       takeColumns(rows, change([...rows.sequence.keys()]));
     const cases: [change: (rows: Columns) => Columns, row: number, text: string][] = [
@@ -272,7 +291,7 @@ Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found
 
 Deno.test("counts, assignments and proofs that are not those of the rows are found", () =>
   inRun(async (run, configuration) => {
-    const plan = await planPartition(run, configuration);
+    const plan = await partitionGraph(run, configuration);
     const block = plan.nodes.find(({ name }) => name.startsWith("tokens/"))!.name;
     const told = async (node: string, change: (result: Manifest["result"]) => void) =>
       await problemsAfter(run, () => reseal(run, plan, (name, result) => name === node && change(result)));
@@ -313,7 +332,7 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
 
 Deno.test("loads that must be balanced and are not are found", () =>
   inRun(async (run, configuration) => {
-    const plan = await planPartition(run, configuration);
+    const plan = await partitionGraph(run, configuration);
     const { loads } = await verifyRun(run);
     assert(Math.abs(loads[0] - loads[1]) > 1);
     for (const { name } of plan.nodes) {

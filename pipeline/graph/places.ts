@@ -1,0 +1,20 @@
+/**
+ * Where nodes lie that many others read, and readers of a run besides.
+ *
+ * @module
+ */
+
+/** Name of the node of the tokenizer. */
+export const TOKENIZER = "tokenizer";
+/** Name of its file. */
+export const TOKENIZER_FILE = "tokenizer.json";
+/** Name of the node that lists the sequences of all blocks. Who reads all of them needs it alone, not a node for each block. */
+export const SEQUENCES = "text/sequences";
+/** What is needed of it by those who read training sequences, or held-out ones. */
+export const [ALL_TRAIN, ALL_TEST] = [`${SEQUENCES}:train`, `${SEQUENCES}:test`];
+/** Name of the node of what was learned to split text by. */
+export const PARTITIONER = "partitioner";
+/** Name of the node that names experts. */
+export const NAMES = "partition/names";
+/** Name of the node of an evaluation's result. */
+export const EVALUATION = "evaluation/result";
