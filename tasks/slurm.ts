@@ -76,8 +76,7 @@ interface Renewal {
 
 const PROJECT = resolve(fileURLToPath(new URL("..", import.meta.url)));
 const SUBMIT_MS = 60_000; // to wait for another process that submits the same run
-const SIGNAL_SECONDS = 90; // seconds before the time is up: enough to save a checkpoint
-const SAVE_SECONDS = 75; // of these, until the task is killed and goes on from an earlier checkpoint
+const SIGNAL_SECONDS = 90; // before the time is up: more than slurm_job.sh gives a task to save a checkpoint
 
 /**
  * Runs a command of Slurm and returns what it prints. Throws an `InputError` where the command is not there, and a
@@ -137,12 +136,6 @@ export async function readQueue(run: string): Promise<Queued[]> {
   });
 }
 
-/** Reads how many tasks an array may have. */
-async function readMaxArraySize(): Promise<number> {
-  const [, size] = /^MaxArraySize\s*=\s*(\d+)/m.exec(await slurm("scontrol", ["show", "config"])) ?? [];
-  return Number(size ?? 1001);
-}
-
 /** What is assumed of Slurm where it cannot be asked. */
 export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 };
 
@@ -154,16 +147,14 @@ export const NONE: { queue: Queued[]; most: number } = { queue: [], most: 1001 }
 export async function readSlurm(run: string, tell?: (text: string) => void): Promise<typeof NONE> {
   const where = resolve(run);
   if (where.includes("\\")) { // it takes them out of the names of logs, however they are escaped
-    throw new InputError(
-      `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`,
-      {
-        where,
-        remedy: "rename the folder",
-      },
-    );
+    const what = `Cannot submit "${run}" to Slurm as its path must have no backslash: it is "${where}"`;
+    throw new InputError(what, { where, remedy: "rename the folder" });
   }
   try {
-    return { queue: await readQueue(run), most: await readMaxArraySize() };
+    const queue = await readQueue(run);
+    const [, most = 1001] = /^MaxArraySize\s*=\s*(\d+)/m.exec(await slurm("scontrol", ["show", "config"])) ??
+      [];
+    return { queue, most: Number(most) };
   } catch (error) {
     if (!tell || !(error instanceof ExplainedError)) throw error;
     tell("Slurm does not answer here: the scripts are for an empty queue, and arrays of at most 1001 tasks");
@@ -251,123 +242,48 @@ function scriptOf(run: string, submission: Submission, options: SlurmOptions): s
   const { job, base, places } = submission;
   const { slurmPartition, expertsAtOnce, time, gres, container, binds = [] } = options;
   const isArray = job.done.length > 1;
-  const logs = `${resolve(run)}/${JOBS}/logs`.replaceAll("%", "%%"); // a single one would be a number of Slurm's
-  const limit = expertsAtOnce ? `%${expertsAtOnce}` : "";
+  const folder = resolve(run);
+  const log = `${folder}/${JOBS}/logs/${job.name}+${base}`;
   const settings = [
     `job-name=${job.name}`,
     `comment=${escaped(commentOf(run, submission))}`,
-    ...isArray ? [`array=${rangesOf(places.map((place) => place - base))}${limit}`] : [],
+    ...isArray
+      ? [`array=${rangesOf(places.map((place) => place - base))}${expertsAtOnce ? `%${expertsAtOnce}` : ""}`]
+      : [],
     ...slurmPartition ? [`partition=${slurmPartition}`] : [],
     ...time ? [`time=${time}`] : [],
     ...gres && job.device ? [`gres=${gres}`] : [],
     `signal=B:USR1@${SIGNAL_SECONDS}`,
-    "requeue",
-    "kill-on-invalid-dep=yes",
-    "open-mode=append",
-    `output=${escaped(`${logs}/${job.name}+${base}-${isArray ? "%A_%a" : "%j"}.log`)}`,
+    ...["requeue", "kill-on-invalid-dep=yes", "open-mode=append"],
+    `output=${escaped(`${log.replaceAll("%", "%%")}-${isArray ? "%A_%a" : "%j"}.log`)}`, // a single one would be a number of Slurm's
   ];
-  const shown = [...new Set([PROJECT, resolve(run), ...binds])].map(quoted).join(",");
+  const shown = [...new Set([PROJECT, folder, ...binds])].map(quoted).join(",");
   const enter = container ? `apptainer exec --nv --bind ${shown} ${quoted(container)} ` : "";
-  const commands = job.tasks(UNIT).map((reference) =>
-    `run ${enter}${words(withRun(reference, resolve(run)))}`.replaceAll(UNIT, "$unit")
-  );
   const offset = job.units ? base : job.first + base;
   const whose = job.units ? `the name at place N + ${offset}` : `number N + ${offset}`;
-  return `#!/bin/bash
-${settings.map((line) => `#SBATCH --${line}`).join("\n")}
-
-# ${job.about}${isArray ? ` Task N of the array does ${whose}.` : ""}
-cd ${quoted(PROJECT)} || exit 1
-unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))${
-    job.units ? `\nunits=(${job.units.map(quoted).join(" ")})\nunit=\${units[unit]}` : ""
-  }
-own=$SLURM_JOB_ID
-[ -z "\${SLURM_ARRAY_TASK_ID:-}" ] || own=\${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
-${job.trains ? placesOf(run, submission) : ""}${gres && job.device ? CARDS : ""}
-# Before the time is up this shell gets a signal and sends the task one; at preemption the task gets one itself. It saves its
-# state, ends with 130, and is queued again, it alone, unless someone cancelled it.
-stopping=
-task=
-stop() {
-  stopping=yes
-  [ -n "$task" ] || return
-  scancel --signal=TERM "$own" # to the task: srun itself, when it gets TERM, kills the task at once
-  (sleep ${SAVE_SECONDS}; kill -TERM "$task") >/dev/null 2>&1 &
+  const model = job.name === "train-expert"
+    ? '"experts~expert-$(printf %02d "$unit")~"'
+    : `${job.name.slice(6)}~`;
+  return [
+    "#!/bin/bash",
+    ...settings.map((line) => `#SBATCH --${line}`),
+    "",
+    `# ${job.about}${isArray ? ` Task N of the array does ${whose}.` : ""}`,
+    `cd ${quoted(PROJECT)} || exit 1`,
+    `unit=$((\${SLURM_ARRAY_TASK_ID:-0} + ${offset}))`,
+    ...job.units ? [`units=(${job.units.map(quoted).join(" ")})`, "unit=${units[unit]}"] : [],
+    ...job.trains ? [`scratch=${quoted(`${folder}/scratch/`)}${model}`, `log=${quoted(log)}`] : [],
+    ...gres && job.device ? ["one_card=yes"] : [],
+    ". tasks/slurm_job.sh",
+    ...job.tasks(UNIT).map((reference) =>
+      `run ${enter}${words({ ...reference, with: { ...reference.with, run: folder } })}`.replaceAll(
+        UNIT,
+        "$unit",
+      )
+    ),
+    "",
+  ].join("\n");
 }
-trap stop USR1
-trap : TERM
-again() {
-  # What Slurm queues by itself may run already, or is about to be queued: twice would be once too often.
-  set -- $(squeue --noheader --jobs="$own" --Format=State,RestartCnt,TimeLimit,PreemptTime)
-  [ "$1" = RUNNING ] && [ "$2" = "\${SLURM_RESTART_COUNT:-0}" ] || exit 130
-  [ "$4" = N/A ] || ! scontrol show partition "$SLURM_JOB_PARTITION" | grep -q PreemptMode=REQUEUE || exit 130
-  said="stopped by a signal: queued again"
-${job.trains ? GAIN : ""}  echo "$said"
-  scontrol requeue "$own"
-  exit 130
-}
-run() {
-  [ -z "$stopping" ] || again
-  srun --ntasks=1 --quiet "$@" &
-  task=$!
-  [ -z "$stopping" ] || stop # the signal came just now
-  wait "$task"
-  code=$?
-  while kill -0 "$task" 2>/dev/null; do # a signal ends the waiting, not the task
-    wait "$task"
-    code=$?
-  done
-  task=
-  [ "$code" -eq 0 ] && return
-  [ "$code" -ne 130 ] && [ -z "$stopping" ] || again
-  exit "$code"
-}
-${commands.join("\n")}
-`;
-}
-
-/**
- * Lines that refuse a process which sees cards that are not its own: no environment variable makes Vulkan use
- * one card.
- */
-const CARDS = `dev=\${SMALLTALK_DEV:-/dev}
-set -- "$dev"/nvidia[0-9]*
-[ -e "$1" ] || set -- "$dev"/dri/renderD* # of other makers
-cards=0
-for card in "$@"; do
-  (exec <"$card") 2>/dev/null && cards=$((cards + 1))
-done
-if [ "$cards" -gt 1 ]; then
-  echo "error: Cannot use one card as a task must see its own alone: it sees $cards; set ConstrainDevices=yes in Slurm's cgroup.conf"
-  exit 2
-fi
-`;
-
-/** Lines that name a training's log and its folder. */
-function placesOf(run: string, { job, base }: Submission): string {
-  const model = job.name === "train-expert" ? `experts/expert-$(printf %02d "$unit")` : job.name.slice(6);
-  return `folder=${
-    quoted(resolve(run))
-  }\nlog=$folder/${JOBS}/logs/${job.name}+${base}-$own.log\nmodel=${model}\n`;
-}
-
-/** Lines that fail where the time was up and the latest checkpoint is that of the time before: it would be the same for ever. */
-const GAIN = `  if [ -n "$stopping" ]; then
-    last=$(ls -t "$folder/scratch/\${model//\\//"~"}~"*/step-* 2>/dev/null | head -n 1)
-    said="time is up at \${last##*/}: queued again"
-    if [ "$(grep "^time is up at " "$log" | tail -n 1)" = "$said" ]; then
-      echo "error: Cannot go on as an attempt must gain a step: its time limit is $3, a step and its checkpoint take more than the" \\
-        "$SECONDS s of this attempt; give --time more, or make checkpoints more often with --checkpoint-minutes"
-      exit 1
-    fi
-  fi
-`;
-
-/** Names the run by its whole path: jobs do not start where they were submitted. */
-const withRun = (reference: ReturnType<Job["tasks"]>[number], run: string) => ({
-  ...reference,
-  with: { ...reference.with, run },
-});
 
 /** Says how the number of a submission, or of what is queued, is written. */
 type IdOf = (on: string) => string;

@@ -7,7 +7,7 @@
 
 import type { Maker, Making, Node } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
-import { predictedTokens, prefixSpan } from "../model/span.ts";
+import { prefixTokens } from "../model/span.ts";
 import {
   type Assignment,
   type AssignmentInput,
@@ -225,7 +225,7 @@ class ScoredRows {
       yield {
         experts,
         costs,
-        predicted: lengths?.map((length) => predictedTokens(prefixSpan(length, prefix!))),
+        predicted: lengths?.map((length) => prefixTokens(length, prefix!)),
       };
     }
   }
