@@ -112,7 +112,7 @@ export async function* arrowDocuments(
   }
   const reader = await tokenReader(name, options);
   let place = 0;
-  for await (const batch of readArrow(input, name, options.vouched)) {
+  for await (const batch of readArrow(input, name)) {
     checkColumns(name, columnNames(batch), columnsOf(options));
     const wanted = columnsOf(options).map(({ column }) => column);
     const columns = wanted.map((column) =>
