@@ -149,7 +149,7 @@ export {
   statusOf,
   type VerifyReport,
   verifyRun,
-} from "./pipeline/stages/mod.ts";
+} from "./pipeline/nodes/mod.ts";
 export {
   type Configuration,
   FIELDS,
@@ -228,7 +228,8 @@ export {
 } from "./pipeline/partition/mod.ts";
 
 // A kind of your own: tables that a script adds to, and what it writes files with.
-export { oneStage, type Stage, STAGES } from "./pipeline/stages/mod.ts";
+export { type GraphOf, type Stage, STAGES } from "./pipeline/nodes/mod.ts";
+export type { Making, Node, Work } from "./pipeline/graph/mod.ts";
 export {
   type Assignment,
   ASSIGNMENTS,

@@ -138,15 +138,13 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
   for (const run of runs) {
     const from = `${run}/${node.name}`;
     const manifest = await readManifest(from);
-    if (
-      !manifest || manifest.key !== key ||
-      await findDamage(from, manifest, true) !== undefined
-    ) {
-      continue;
-    }
+    if (!manifest || manifest.key !== key) continue;
+    const isWhole = await findDamage(from, manifest, true) === undefined;
+    // Of what is spent there, the manifest is all that is needed, unless this node must be made after all.
+    if (!isWhole && (!node.temporary || walk.isAgain(node.name))) continue;
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
     try {
-      for (const name of Object.keys(manifest.files)) {
+      for (const name of isWhole ? Object.keys(manifest.files) : []) {
         const to = `${folder}/${name}`;
         await writing(to, async () => {
           await Deno.mkdir(dirname(to), { recursive: true });

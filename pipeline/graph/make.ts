@@ -171,7 +171,8 @@ class Process {
           batch.push(node);
           continue;
         }
-        this.walk.made(node, linked);
+        if (node.temporary) this.walk.refresh(); // its files may be gone there
+        else this.walk.made(node, linked);
         this.#events.linked(node, linked);
         await this.#isMade(node);
       }

@@ -157,7 +157,7 @@ async function assignBlocks(
     (_, e) => expert.reduce((sum, chosen) => sum + Number(chosen === e), 0),
   );
   const { costs } = train.lineage as Lineage;
-  return { sequences: train.count, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
+  return { sequences: train.count, experts, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
 }
 
 /** Learns prices on a sample, by which new text can be assigned as this is. */

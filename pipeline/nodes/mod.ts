@@ -51,12 +51,21 @@ export {
   trainSwitch,
 } from "./models.ts";
 export { expertNames } from "./names.ts";
+export {
+  type ExpertsPlanOptions,
+  type PartitionPlan,
+  planExperts,
+  type PlanOptions,
+  planPartition,
+  type StageEstimate,
+} from "./estimate.ts";
 export { repairOf } from "./remedy.ts";
-export { partition, runOneStage } from "./partition.ts";
+export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export { partitionGraph, type Plan } from "./plan.ts";
 export type { CorpusSize, Estimate, GraphOf, Stage } from "./stage.ts";
 export { settingsOf, STAGES } from "./stages.ts";
 export {
+  isToRun,
   type Lack,
   lacksOf,
   nextOf,

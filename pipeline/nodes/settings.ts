@@ -22,9 +22,10 @@ import { TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { expandInputs } from "../text/inputs.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
+import { stagesAdded } from "./stages.ts";
 
-/** Folders of a run that nodes lie in. */
-export const NODE_FOLDERS = [
+/** Folders of a run that nodes of its own stages lie in. */
+const NODE_FOLDERS = [
   ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "partition"],
   ...[
     "experts",
@@ -38,6 +39,9 @@ export const NODE_FOLDERS = [
     "report",
   ],
 ];
+
+/** Lists the folders of a run that nodes lie in: those of a script's own stage in one of the stage's name. */
+export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
 
 /** What trained models are made with; each has a rate of its own besides. */
 const TRAINING = [...namesOf(EXPERTS, "denseRate", "denseStepsRate", "init"), ...namesOf(OPTIMISER)];
@@ -151,7 +155,7 @@ export async function checkAlone(run: string): Promise<void> {
 async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   if (await exists(`${run}/config.json`)) return;
-  const own = new Set([...NODE_FOLDERS, "locks", "partial", "scratch", "metrics"]);
+  const own = new Set([...nodeFolders(), "locks", "partial", "scratch", "metrics"]);
   for (const { name } of await entriesOf(run)) {
     if (own.has(name) || /^config\.json\.\d+\.partial$/.test(name)) continue;
     throw new InputError(

@@ -9,6 +9,8 @@ import { exists, refuseLink, writing } from "./files.ts";
 
 const TIME = v.object({
   stage: v.string(),
+  /** The nodes that were made in that time. */
+  nodes: v.optional(v.array(v.string())),
   /** Which part of the stage, as `1/4`; the line of the whole stage is that of the process that ended it. */
   part: v.optional(v.string()),
   round: v.optional(v.number()),
@@ -72,7 +74,8 @@ export function secondsOf(times: readonly Time[], stage: string): number | "copi
   const parts = new Map<string, number>();
   const steps = new Map<number, number>();
   let whole: number | "copied" | undefined;
-  for (const { part, round, step, seconds, copied, ...time } of times) {
+  for (const { nodes, round, step, seconds, copied, ...time } of times) {
+    const part = time.part ?? nodes?.join();
     if (time.stage !== stage || round !== undefined) continue;
     if (copied) {
       whole = "copied";
@@ -87,7 +90,8 @@ export function secondsOf(times: readonly Time[], stage: string): number | "copi
       parts.clear();
     }
   }
-  return steps.size > 0 ? sum(steps) : whole;
+  if (steps.size > 0) return sum(steps);
+  return parts.size > 0 ? sum(parts) : whole;
 }
 
 const sum = (seconds: Map<unknown, number>): number => [...seconds.values()].reduce((a, b) => a + b, 0);
