@@ -109,7 +109,7 @@ export function createBranchScorer(
     const head = { ...acts, shape: { ...shape, batch: predicting } };
     return [
       ...planForward(gpu, bank, { ...acts, gathering, shape: { ...shape, batch: rows } }),
-      ...planLoss(gpu, bank, head, undefined, details),
+      planLoss(gpu, bank, head, details),
     ];
   }, MOST_PLANS);
 

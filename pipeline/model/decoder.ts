@@ -135,7 +135,7 @@ export function createDecoder(
         end = first;
       }
       const rows = named.map((_, i) => ({
-        buffer: acts.logits,
+        buffer: acts.logits!,
         byteOffset: i * padded(vocabulary) * 4,
         bytes: vocabulary * 4,
       }));

@@ -182,7 +182,7 @@ export async function makePartition(
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
-    let plan = await partitionGraph(run, configuration, { given, keep: true });
+    let plan = await partitionGraph(run, configuration, { given, keep: true, check: options.check });
     if (!plan.complete) {
       await make(plan.nodes);
       plan = await partitionGraph(run, configuration, { given, keep: true });
@@ -234,7 +234,7 @@ export async function planRun(options: RunOptions): Promise<PartitionState> {
   const { run, sources = {}, force = false, check, reuse = [] } = options;
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const { configuration, changed } = await resolveSettings(run, sources, force);
-  const plan = await partitionGraph(run, configuration);
+  const plan = await partitionGraph(run, configuration, { check });
   if (!force) await refuseRevision(run, plan.nodes);
   const { blocks } = plan.text;
   const again = force && changed.length === 0

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { RunError } from "../../mod.ts";
 import type { Job } from "../../pipeline/nodes/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
@@ -7,7 +7,7 @@ import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { plannedText } from "../../tasks/submit_text.ts";
 import { until } from "../slurm.ts";
-import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
+import { inFolder, ROOT, SMALL, smallCorpus, task, whatIsMade } from "./support.ts";
 
 /** A job whose processes succeed where the name of their task is there, and fail elsewhere. */
 const job = (name: string, names: string[], after: Job["after"] = []): Job => ({
@@ -171,13 +171,14 @@ Deno.test("deno task submit --executor local makes what one process after anothe
       .split(" ");
     const checkpoints = ["--checkpoint-every", "2", "--keep", "3"];
     const whole = ["--run", `${folder}/whole`];
+    const zeroShot = ["zero-shot", "--task", "piqa", "--data", `${folder}/data`];
     for (
       const [name, ...args] of [
         ["partition", ...partition],
         ["train-expert", "--expert", "all", ...training, ...checkpoints],
         ["train-switch", ...checkpoints],
         ["evaluate"],
-        ["zero-shot", "--task", "piqa", "--data", `${folder}/data`],
+        zeroShot,
       ]
     ) {
       const { code, err } = await task(name, [...whole, ...args]);
@@ -190,29 +191,42 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     const local = ["--run", run, ...flags, ...partition, ...training];
     const { code, err } = await task("submit", local);
     assertEquals(code, 0, err);
-    const made = await hashes(run);
-    const isOther = (path: string) => path.startsWith("jobs/") || /^(manifests\/)?report\./.test(path);
-    assertEquals(
-      Object.fromEntries(Object.entries(made).filter(([path]) => !isOther(path))),
-      await hashes(`${folder}/whole`),
-    );
-    assert(
-      await exists(`${run}/experts/expert-00/checkpoints/step-00000004.safetensors`),
-      "what trainings are told",
-    );
+    const made = await whatIsMade(run);
+    assertEquals(made, await whatIsMade(`${folder}/whole`));
+    assert(await exists(`${run}/report.html`));
     const again = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
-    assertEquals(await hashes(run), made);
-    const alone = await task("submit", ["--run", run, "--executor", "local", "--dry-run"]); // no group is missing
-    assertEquals(alone.code, 0, alone.err);
+    assertEquals(await whatIsMade(run), made);
 
     // A model that is evaluated is not evaluated again where another one's evaluation is missing.
-    for (const gone of ["evaluation.json", "manifests/evaluate.json"]) await Deno.remove(`${run}/${gone}`);
-    assertEquals((await task("evaluate", ["--run", run, "--part", "2/7"])).code, 0);
+    for (const gone of ["result", "expert-01"]) {
+      await Deno.remove(`${run}/evaluation/${gone}`, { recursive: true });
+    }
     const planned = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2", "--dry-run"]);
     assertEquals(planned.out.match(/^\S+: \d+ process.*$/gm), [
-      "evaluate-expert: 2 processes",
-      "evaluate-switch: 1 process",
-      "evaluate: 1 process, after evaluate-expert, evaluate-switch",
+      "evaluate-models: 1 process",
+      "evaluate: 1 process, after evaluate-models",
+      "report: 1 process, after evaluate",
     ]);
+
+    // What submit is told is what its jobs do: once, and as an undisturbed run of these settings.
+    const changed = ["--run", run, "--executor", "local", "--jobs", "2", "--expert-steps", "4"];
+    const refused = await task("submit", changed);
+    assertEquals(refused.code, 2, refused.err);
+    assertStringIncludes(
+      refused.err,
+      "--expert-steps must be what its config.json says: it is 4, there it is 6",
+    );
+    const forced = await task("submit", [...changed, "--force"]);
+    assertEquals(forced.code, 0, forced.err);
+    assertMatch(forced.err, /train-expert 2 is done/);
+    assertEquals(/tokenize|train-routers/.test(forced.err), false, forced.err);
+    const train = ["train-expert", "--expert", "all", "--expert-steps", "4", "--force"];
+    for (const [name, ...args] of [train, ["train-switch"], ["evaluate"], zeroShot]) {
+      const { code, err } = await task(name, [...whole, ...args]);
+      assertEquals(code, 0, err);
+    }
+    assertEquals(await whatIsMade(run), await whatIsMade(`${folder}/whole`));
+    const once = await task("submit", [...changed, "--force"]);
+    assertStringIncludes(once.out, "0 processes have run, nothing is missing", once.err);
   }));
