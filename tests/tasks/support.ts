@@ -161,11 +161,12 @@ export async function inFolder(test: (folder: string) => Promise<void>): Promise
   }
 }
 
-/** Copies a folder. */
+/** Copies a folder, with links as links. */
 export function copyFolder(from: string, to: string): void {
   Deno.mkdirSync(to, { recursive: true });
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
+  for (const { name, isDirectory, isSymlink } of Deno.readDirSync(from)) {
     if (isDirectory) copyFolder(`${from}/${name}`, `${to}/${name}`);
+    else if (isSymlink) Deno.symlinkSync(Deno.readLinkSync(`${from}/${name}`), `${to}/${name}`);
     else Deno.copyFileSync(`${from}/${name}`, `${to}/${name}`);
   }
 }
