@@ -21,7 +21,7 @@ import { listCheckpoints } from "../training/resume.ts";
 import type { TogetherMember } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./alone.ts";
 import { type Bank, createBank } from "./bank.ts";
-import { blocksIn } from "./parts.ts";
+import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { partOf } from "./split.ts";
 import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";

@@ -21,7 +21,6 @@ import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import { checkLimit } from "../text/documents.ts";
 import { expandInputs } from "../text/inputs.ts";
-import { untrainable } from "../text/tokenizer.ts";
 import { charactersPerToken } from "./cluster.ts";
 import { resolveRun } from "./resolution.ts";
 import { LEARN, roundFlops } from "./learn.ts";
@@ -105,8 +104,6 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
     const limit = say`all documents are counted, although ${setting("maxDocuments")} takes some of them`;
     plan.assumptions.splice(1, 0, wordText(limit, options.words));
   }
-  const refusal = configuration.tokenizer === "" && untrainable(configuration.vocabularySize);
-  if (refusal) plan.warnings.push(wordText(say`${refusal.what}; ${refusal.remedy!}`, options.words)); // a preset of the paper may be planned
   const wanted = (configuration.rounds + 1) * configuration.roundSequences * configuration.experts;
   if (configuration.routers === "" && characters > 0 && wanted > 2 * sequences) {
     plan.warnings.push(
