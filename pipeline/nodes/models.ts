@@ -21,7 +21,7 @@ import { listCheckpoints } from "../training/resume.ts";
 import type { TogetherMember } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./alone.ts";
 import { type Bank, createBank } from "./bank.ts";
-import { blocksIn } from "./parts.ts";
+import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { partOf } from "./split.ts";
 import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";
@@ -200,7 +200,7 @@ export async function tokensOfRun(run: string): Promise<string[]> {
  * Reads the settings of a run and of those beside it. Throws an `InputError` where one is no run, or is another one by a second name: the
  * run would wait for itself.
  */
-async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
+export async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
   const configurations = [await needConfiguration(run)];
   const named = new Map([[await Deno.realPath(run), run]]);
   for (const where of also) {

@@ -6,13 +6,6 @@
 
 export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
-export {
-  CLUSTER_FORMULAS,
-  type ClusterOptions,
-  type ClusterPlan,
-  type ClusterStage,
-  planCluster,
-} from "./cluster.ts";
 export type { EvaluationChoices } from "./evaluate_checks.ts";
 export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Exported } from "./export_folder.ts";
@@ -25,14 +18,6 @@ export {
 } from "./export_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
-export {
-  type ExpertsPlanOptions,
-  type PartitionPlan,
-  planExperts,
-  type PlanOptions,
-  planPartition,
-  type StageEstimate,
-} from "./plan.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export { partitionRemedy } from "./parts_alone.ts";
 export { type Part } from "./notes.ts";
@@ -57,7 +42,6 @@ export { type StageState } from "./state.ts";
 export { type Lack, nextOf, type RunStatus, type StageStatus, stagesText, statusOf } from "./status.ts";
 export { comparePartition, type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summary.ts";
-export { settingsOf } from "./task_settings.ts";
 export {
   expertsOf,
   trainDense,
