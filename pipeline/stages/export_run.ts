@@ -30,7 +30,7 @@ import { readVouched, Vouched } from "../run/vouched.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
-import { isTrained, NOT_ENDED } from "../training/trained.ts";
+import { isTrained, NOT_ENDED } from "./trained.ts";
 import { type Exported, exportInto } from "./export_folder.ts";
 import { needConfiguration } from "./run_folder.ts";
 import type { RunWatch } from "./session.ts";
