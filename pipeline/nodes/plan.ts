@@ -6,6 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Node } from "../graph/node.ts";
+import type { Block } from "../text/blocks.ts";
 import { OFF } from "../text/path_source.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { assignNodes, pricesOf } from "./assign.ts";
@@ -44,12 +45,21 @@ export async function planPartition(
   const text = await lookAtText(run, configuration, given, keep);
   const { blocks, unpacked } = text;
   if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
+  return { text, unpacked, nodes: await partitionNodes(configuration, text, blocks), complete: true };
+}
+
+/** Makes all nodes of a partition of text in these blocks. */
+export async function partitionNodes(
+  configuration: Configuration,
+  text: Text,
+  blocks: readonly Block[],
+): Promise<Node[]> {
   const prices = await pricesOf(configuration);
   const documents = takeDocuments(configuration, text, blocks);
   const tokenizer = await tokenizerNode(configuration, { text, blocks, taken: documents });
   const tokens = takeTokens(configuration, text, blocks, documents);
-  const nodes = [
-    ...unpacked,
+  return [
+    ...text.unpacked,
     ...documents ? [documents] : [],
     tokenizer,
     ...tokens ? [tokens] : [],
@@ -63,7 +73,6 @@ export async function planPartition(
     partIndexNode(blocks, prices),
     namesNode(configuration, blocks, prices),
   ];
-  return { text, unpacked, nodes, complete: true };
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */
