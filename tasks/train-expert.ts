@@ -4,7 +4,7 @@
  *   deno task train-expert --run runs/docs --expert 2
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { adoptedExperts } from "../pipeline/run/mod.ts";
+import { adoptedExperts } from "../pipeline/training/mod.ts";
 import { expertsOf, planExperts, trainExperts, trainExpertsInTurn } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";

@@ -20,7 +20,7 @@ import {
 } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { switchShape } from "../model/shapes.ts";
-import { type AdoptedExpert, adoptedExperts } from "../run/adoption.ts";
+import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readManifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";

@@ -12,6 +12,13 @@ export {
   equalCompute,
   type TrainingCost,
 } from "./beside_mixture.ts";
+export {
+  CLUSTER_FORMULAS,
+  type ClusterOptions,
+  type ClusterPlan,
+  type ClusterStage,
+  planCluster,
+} from "./cluster.ts";
 export { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
 export type { Communication } from "./communication.ts";
 export {

@@ -42,6 +42,14 @@ const flat = (name: string) => name.replaceAll("/", "~");
 const scratchPath = (run: string, name: string, key: string): string =>
   `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
 
+/** Lists the folders of a node's checkpoints, under whatever keys. */
+export async function scratchesOf(run: string, name: string): Promise<string[]> {
+  const all = (await entriesOf(`${run}/${SCRATCH}`)).map((entry) => entry.name);
+  return all.filter((entry) => entry.startsWith(`${flat(name)}~`)).map((entry) =>
+    `${run}/${SCRATCH}/${entry}`
+  );
+}
+
 /** Opens a partial folder for a node, whose needs must be made. */
 export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileNote>): Promise<Making> {
   const { run } = walk;
@@ -54,6 +62,7 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
     scratch: scratchPath(run, node.name, key!),
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
+    verified: walk.verified(),
     wrote: (file, note) => void notes.set(file, note),
   };
 }

@@ -195,12 +195,21 @@ class Process {
         emit: (event) => this.#events.emit(maker.stage, event),
       });
       for (const [i, { node, key, folder, scratch }] of making.entries()) {
+        if (results[i] instanceof Error) continue;
         const { name, revision, settings } = node;
         const { inputs = {}, state } = await walk.of(node);
         const files = await noteFiles(folder, notes[i]);
         const manifest = await writeManifest(
           folder,
-          { key, name, revision, settings: { ...settings }, inputs, files, result: results[i] },
+          {
+            key,
+            name,
+            revision,
+            settings: { ...settings },
+            inputs,
+            files,
+            result: results[i] as Record<string, unknown>,
+          },
           { adapter: this.options.adapter?.() },
         );
         const replace = state === "damaged" || walk.isAgain(name);
@@ -208,6 +217,8 @@ class Process {
         await this.#isMade(node);
         await removeFolder(scratch);
       }
+      const failed = results.find((result) => result instanceof Error);
+      if (failed) throw failed;
       const seconds = (performance.now() - start) / 1000;
       await recordTime(work.run, { stage: maker.stage, nodes: nodes.map(({ name }) => name), seconds });
     } catch (error) {

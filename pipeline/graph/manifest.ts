@@ -58,6 +58,11 @@ export async function readManifest(folder: string): Promise<Manifest | null> {
     if (isMissing(error)) return null;
     throw error;
   }
+  return parseManifest(where, text);
+}
+
+/** Parses the text of a manifest. Throws an `InputError` where it is damaged. */
+export function parseManifest(where: string, text: string): Manifest {
   try {
     const value = JSON.parse(text);
     const manifest = conform(SCHEMA, value);
@@ -88,12 +93,19 @@ export async function writeManifest(
   return whole;
 }
 
-/** Hashes the files of a node whose names begin with `start`, by their hashes. */
+const hashed = new WeakMap<Manifest["files"], Map<string, string>>();
+
+/** Hashes the files of a node whose names begin with `start`, by their hashes. Many nodes need the same, so it is done once. */
 export function hashFiles({ files }: Pick<Manifest, "files">, start = ""): string {
-  const named = Object.entries(files).filter(([name]) => name.startsWith(start)).map((
-    [name, { sha256 }],
-  ) => [name, sha256]);
-  return sha256(canonical(Object.fromEntries(named)));
+  const known = hashed.get(files) ?? new Map<string, string>();
+  hashed.set(files, known);
+  let hash = known.get(start);
+  if (hash === undefined) {
+    const named = Object.entries(files).filter(([name]) => name.startsWith(start));
+    hash = sha256(canonical(Object.fromEntries(named.map(([name, { sha256 }]) => [name, sha256]))));
+    known.set(start, hash);
+  }
+  return hash;
 }
 
 /** Describes all files in a folder, by their paths there in order. Those that `known` describes are not read. */

@@ -10,6 +10,7 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { RunEvent } from "../run/events.ts";
 import { sha256 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { FileNote, Manifest } from "./manifest.ts";
 
 /** A folder of a run: what it is made of, and by whom. */
@@ -42,10 +43,10 @@ export interface Maker {
   /** The most nodes that are made in one call; 1 unless given. They must not need each other. */
   together?: number;
   /**
-   * Fills the folders of these nodes, and returns a result for each: counts and metrics, which their manifests keep.
-   * A maker may keep a device or a model open between calls.
+   * Fills the folders of these nodes, and returns a result for each: counts and metrics, which their manifests keep; or the error of a
+   * node that failed alone, which is thrown once the others have come to be. A maker may keep a device or a model open between calls.
    */
-  make(nodes: readonly Making[], work: Work): Promise<Record<string, unknown>[]>;
+  make(nodes: readonly Making[], work: Work): Promise<(Record<string, unknown> | Error)[]>;
   /** Closes what was kept open. */
   close?(): void;
 }
@@ -67,6 +68,8 @@ export interface Making {
   path(need: string): string;
   /** Gives the manifest of a node that it needs. */
   manifest(need: string): Manifest;
+  /** Verifies the files of nodes as they are read; every reader of such a file is handed this. */
+  verified: Vouched;
   /** Tells what is known of a file that was just written, so that nobody has to read it again. */
   wrote(file: string, note: FileNote): void;
 }
@@ -110,7 +113,8 @@ export function withNeeds(graph: readonly Node[], wanted: (node: Node) => boolea
   return graph.filter(({ name }) => taken.has(name));
 }
 
-const GIVEN: Maker = {
+/** The maker of nodes that are given. */
+export const GIVEN: Maker = {
   stage: "given",
   make: () => Promise.reject(new Error("a node that is given is never made")),
 };

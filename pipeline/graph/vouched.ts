@@ -1,51 +1,71 @@
 /**
- * Reads what nodes of a run hold: every file is checked against the manifest of its node while it is read.
+ * Checks the files of nodes as they are read, by the manifest of the node that each lies in.
  *
  * @module
  */
 
-import { dirname, resolve } from "node:path";
-import { InputError } from "../../kernels/errors.ts";
-import { entriesOf } from "../run/files.ts";
+import { basename, dirname, resolve } from "node:path";
+import { entriesOf, type FileRecord } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
-import { MANIFEST, type Manifest, readManifest } from "./manifest.ts";
+import { MANIFEST, type Manifest, parseManifest } from "./manifest.ts";
 
-const DEPTH = 3; // of a file in a node, as partitioner/router-00/config.json has it
+const DEEPEST = 3; // folders between a file and its node: partitioner/router-01/model.safetensors has one
 
 /**
- * Gathers what manifests say of the files of these nodes, each named by its folder, or by a file or folder in it. Files outside of nodes
- * have no record, and pass. Throws an `InputError` where a manifest is damaged.
+ * Verifies every file that lies in a node of any run, whoever reads it first. Manifests are read when a file of their nodes is first asked
+ * for, unless `known` gives them. Files that no manifest knows pass.
  */
-export async function vouchedFiles(...places: string[]): Promise<Vouched> {
-  const vouched = new Vouched();
-  for (const place of places) {
-    const found = await nodeAround(place);
-    if (found) vouched.add(found.folder, found.manifest.files, (path) => `${found.folder}/${path}`);
-  }
-  return vouched;
-}
+export class NodeFiles extends Vouched {
+  readonly #manifests = new Map<string, Pick<Manifest, "files"> | null>();
 
-/** Finds the node that a place is, or lies in. Other programs write files of that name, too. */
-async function nodeAround(place: string): Promise<{ folder: string; manifest: Manifest } | undefined> {
-  for (let folder = resolve(place), up = 0; up < DEPTH; folder = dirname(folder), up++) {
-    try {
-      const manifest = await readManifest(folder);
-      if (manifest) return { folder, manifest };
-    } catch (error) {
-      if (!(error instanceof InputError) || !await isForeign(`${folder}/${MANIFEST}`)) throw error;
+  /** `known` gives the manifest of a folder that was read before; undefined where it is to be read. */
+  constructor(private readonly known: (folder: string) => Manifest | undefined = () => undefined) {
+    super();
+  }
+
+  override record(path: string): FileRecord & { name: string } | undefined {
+    const place = linkedPlace(resolve(path));
+    let inside = basename(place), folder = dirname(place);
+    for (let up = 0; up < DEEPEST; up++) {
+      const note = this.#manifest(folder)?.files[inside];
+      if (note) return { bytes: note.bytes, sha256: note.sha256, name: path };
+      inside = `${basename(folder)}/${inside}`;
+      folder = dirname(folder);
     }
   }
-}
 
-/** Whether a manifest is of something else than a node: it is whole, and has no files by name. */
-async function isForeign(path: string): Promise<boolean> {
-  try {
-    const value = JSON.parse(await Deno.readTextFile(path));
-    return typeof value?.key !== "string" || typeof value?.files !== "object";
-  } catch {
-    return false;
+  #manifest(folder: string): Pick<Manifest, "files"> | null {
+    let manifest = this.#manifests.get(folder);
+    if (manifest === undefined) {
+      this.#manifests.set(folder, manifest = this.known(folder) ?? manifestIn(folder));
+    }
+    return manifest;
   }
 }
+
+/** Follows a link such as `tokenizer.json` of a run. */
+function linkedPlace(path: string): string {
+  try {
+    return resolve(dirname(path), Deno.readLinkSync(path));
+  } catch {
+    return path; // it is no link, or not there
+  }
+}
+
+/** Reads the manifest of a folder; null where there is none, or one of another program. */
+function manifestIn(folder: string): Manifest | null {
+  const where = `${folder}/${MANIFEST}`;
+  let text: string;
+  try {
+    text = Deno.readTextFileSync(where);
+  } catch {
+    return null;
+  }
+  return /"key": "/.test(text) && /"revision": /.test(text) ? parseManifest(where, text) : null;
+}
+
+/** Makes what verifies the files of all nodes. */
+export const vouchedFiles = (..._places: string[]): Vouched => new NodeFiles();
 
 /** Lists the names of the nodes that lie in a folder of a run, in order: the folders that have a manifest. */
 export async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {

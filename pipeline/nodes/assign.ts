@@ -6,6 +6,7 @@
  */
 
 import type { Maker, Making, Node } from "../graph/node.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { predictedTokens, prefixSpan } from "../model/span.ts";
 import {
   type Assignment,
@@ -20,7 +21,7 @@ import { byPrices, type Prices, readPrices, writePrices } from "../partition/ass
 import { toTable, writeArrowFile } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
-import type { Rows } from "../rows/random_access.ts";
+import { checksums, type Rows } from "../rows/random_access.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { scoresOf } from "./score.ts";
@@ -54,7 +55,7 @@ export function assignmentPlace(
 export async function pricesOf({ prices }: Pick<Configuration, "prices">): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
-  return await readPrices(isFolder ? `${prices}/assignments/all/${PRICES}` : prices);
+  return await readPrices(isFolder ? `${prices}/assignments/all/${PRICES}` : prices, new NodeFiles());
 }
 
 /** Makes one node for all blocks, or with given prices one for each. */
@@ -130,7 +131,7 @@ async function assignBlocks(
         batches,
         assignedBatch(rows, chosen, experts, 0, 0),
       );
-      making.wrote(file, record);
+      making.wrote(file, { ...record, batches: await checksums(`${making.folder}/${file}`) });
     }
   }
   if (!prices && train.count >= experts) {

@@ -1,15 +1,15 @@
 /**
- * What would be made of a run, and why: the same walk that makes it, without making.
+ * What became of the text of a run since it was made.
  *
  * @module
  */
 
 import * as v from "valibot";
-import { type Manifest, readManifest } from "../graph/manifest.ts";
-import type { Node } from "../graph/node.ts";
-import { type NodeState, Walk } from "../graph/walk.ts";
-import type { Block } from "../text/blocks.ts";
-import { INDEX } from "./documents.ts";
+import { readManifest } from "../graph/manifest.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Block, Piece } from "../text/blocks.ts";
+import { INDEX, pathOf } from "./documents.ts";
+import { readingOf, type Text } from "./text.ts";
 
 /** Files of the text that are not as they were when the run was made. */
 export interface TextChanges {
@@ -33,7 +33,7 @@ export async function changesOfText(run: string, blocks: readonly Block[]): Prom
   const manifest = await readManifest(`${run}/${INDEX}`);
   if (!manifest) return null;
   const now = filesOf(
-    blocks.map(({ pieces }) => pieces.map(({ file: { path }, sha256 }) => ({ path, sha256 }))),
+    blocks.map(({ pieces }) => pieces.map((piece) => ({ path: pathOf(piece), sha256: piece.sha256 }))),
   );
   const then = filesOf(v.parse(INDEXED, manifest.settings).blocks.map(({ pieces }) => pieces));
   return {
@@ -50,71 +50,26 @@ function filesOf(blocks: readonly (readonly { path: string; sha256: string }[])[
   return files;
 }
 
-/** How the nodes of a stage stand. */
-export interface StageState {
-  /** Name of the stage. */
-  stage: string;
-  /** Its nodes. */
-  nodes: number;
-  /** Nodes that would be made. */
-  toMake: number;
-  /** Why, for the first node of each reason: `missing`, or what changed. */
-  because: string[];
-  /** Bytes of its files. */
-  bytes: number;
-  /** Its files. */
-  files: number;
-  /** Manifests of the nodes that are there. */
-  manifests: Manifest[];
+/** Words changes of the text: five names of each kind, and how many more. */
+export function changesText(changes: TextChanges | null): string {
+  return Object.entries(changes ?? {}).filter(([, paths]) => paths.length > 0)
+    .map(([what, paths]) => `${what} ${listPaths(paths)}`).join("; ");
 }
 
-/** Finds out how the stages of a graph stand, in the order of the graph. */
-export async function stageStates(
-  run: string,
-  nodes: readonly Node[],
-  options: { check?: boolean; again?: Iterable<string> } = {},
-): Promise<StageState[]> {
-  const walk = new Walk(run, nodes, options);
-  const stages = new Map<string, StageState>();
-  const needed = await neededNodes(walk, nodes);
-  for (const node of nodes) {
-    if (node.given) continue;
-    const { stage } = node.maker;
-    const empty: StageState = { stage, nodes: 0, toMake: 0, because: [], bytes: 0, files: 0, manifests: [] };
-    const known = stages.get(stage) ?? empty;
-    stages.set(stage, known);
-    known.nodes++;
-    const found = await walk.of(node);
-    if (needed.has(node.name)) {
-      known.toMake++;
-      const reason = reasonOf(found);
-      if (reason && !known.because.includes(reason)) known.because.push(reason);
-    }
-    if (!found.manifest || found.state === "spent") continue;
-    known.manifests.push(found.manifest);
-    for (const { bytes } of Object.values(found.manifest.files)) {
-      known.bytes += bytes;
-      known.files++;
-    }
-  }
-  return [...stages.values()];
+function listPaths(paths: readonly string[]): string {
+  const more = paths.length > 5 ? ` and ${paths.length - 5} more` : "";
+  return paths.slice(0, 5).map((path) => `"${path}"`).join(", ") + more;
 }
 
-/** Names the nodes that would be made: those that are not there, and the spent ones that these need. */
-async function neededNodes(walk: Walk, nodes: readonly Node[]): Promise<Set<string>> {
-  const needed = new Set<string>(), read = new Set<string>();
-  for (const node of nodes.toReversed()) {
-    const { state } = await walk.of(node);
-    if (state === "made" || state === "spent" && !read.has(node.name)) continue;
-    needed.add(node.name);
-    for (const need of node.needs) read.add(need.split(":")[0]);
-  }
-  return needed;
-}
-
-function reasonOf({ state, because }: NodeState): string | undefined {
-  if (state === "missing") return "missing";
-  if (state === "changed") return `${because} changed`;
-  if (state === "damaged") return `${because} is damaged`;
-  return undefined; // it follows from another node
+/** Gives the text of a run as its index tells of it, without a look at a file; it has no blocks where there is no index. */
+export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
+  const manifest = await readManifest(`${run}/${INDEX}`);
+  const blocks = manifest && v.parse(INDEXED, manifest.settings).blocks.map(({ name, pieces }): Block => ({
+    ...{ name, id: 0, bytes: 0 },
+    pieces: pieces.map(({ path, sha256 }): Piece => ({ file: { path, format: "txt" }, bytes: 0, sha256 })),
+  }));
+  return {
+    ...{ blocks: blocks ?? undefined, unpacked: [], passed: new Map(), asText: [] },
+    reading: readingOf(configuration),
+  };
 }

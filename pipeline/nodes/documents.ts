@@ -12,13 +12,17 @@ import type { Maker, Making, Node } from "../graph/node.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { columnOf, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
-import { openRows } from "../rows/random_access.ts";
-import type { Block } from "../text/blocks.ts";
+import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
+import { openNeeded } from "./token_rows.ts";
 import { DOCUMENTS, SEQUENCES, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
 export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
+
+/** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
+export const pathOf = ({ file: { path }, own }: Piece): string =>
+  own ? path.split("/").slice(-3).join("/") : path;
 
 /** Fewest held-out documents of a source of which nothing is said. */
 const FEW = 5;
@@ -58,7 +62,7 @@ export function indexNode(blocks: readonly Block[]): Node {
     settings: {
       blocks: blocks.map(({ name, pieces }) => ({
         name,
-        pieces: pieces.map(({ file: { path }, sha256 }) => ({ path, sha256 })),
+        pieces: pieces.map((piece) => ({ path: pathOf(piece), sha256: piece.sha256 })),
       })),
     },
     revision: 1,
@@ -98,8 +102,9 @@ interface Row {
 
 async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
   for (const block of blocks) {
-    const paths = block.pieces.map(({ file: { path } }) => path);
-    for await (const batch of readArrow(`${making.path(tokensOf(block))}/${DOCUMENTS}`)) {
+    const paths = block.pieces.map(pathOf);
+    const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
+    for await (const batch of readArrow(file, file, making.verified)) {
       const pieces = integers(columnOf(batch, "piece"), Uint32Array);
       yield indexBatch(rowsOf(batch).map((row, i) => ({ ...row, path: paths[pieces[i]] })));
     }
@@ -170,7 +175,8 @@ async function* rowsWithExperts(
 ): AsyncGenerator<RecordBatch> {
   const next = blocks.values();
   let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
-  for await (const batch of readArrow(`${making.path(INDEX)}/${DOCUMENTS}`)) {
+  const file = `${making.path(INDEX)}/${DOCUMENTS}`;
+  for await (const batch of readArrow(file, file, making.verified)) {
     const rows: Row[] = [];
     const paths = strings(columnOf(batch, "path"));
     for (const [i, row] of rowsOf(batch).entries()) {
@@ -205,9 +211,10 @@ async function expertsOf(
   const counts = new Map<bigint, Map<number, number>>();
   const { node, file } = assignmentPlace(block, prices);
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
-    using tokens = await openRows([`${making.path(tokensOf(block))}/${name}`]);
+    using tokens = await openNeeded(making, [{ need: tokensOf(block), file: name }]);
+    const assigned = `${making.path(node)}/${file(side)}`;
     let row = 0;
-    for await (const batch of readArrow(`${making.path(node)}/${file(side)}`)) {
+    for await (const batch of readArrow(assigned, assigned, making.verified)) {
       const expert = integers(columnOf(batch, "expert"), Uint16Array);
       const numbers = Float64Array.from({ length: batch.numRows }, () => row++);
       const documents = tokens.fill("document", numbers, new BigUint64Array(numbers.length));

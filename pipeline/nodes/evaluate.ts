@@ -8,7 +8,7 @@
  */
 
 import { revisionOf } from "../../kernels/device/variants.ts";
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import type { Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
@@ -17,10 +17,10 @@ import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
 import { givenNode, type Maker, type Making, type Node, type Work } from "../graph/node.ts";
 import { EVALUATION } from "../graph/places.ts";
-import { identifyPartitioner, PARTITIONERS } from "../partition/partitioners.ts";
+import { identifyPartitioner, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { Vouched } from "../run/vouched.ts";
+import { readVouched } from "../run/vouched.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -42,6 +42,8 @@ export interface EvaluationOf {
   tokens: readonly string[];
   /** The models that are trained. */
   models: readonly Target[];
+  /** What is told of them where they are evaluated together. */
+  doubts?: readonly Text[];
 }
 
 const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
@@ -94,17 +96,15 @@ export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices
 
 /** Opens the mixture of a run, and its held-out sequences. */
 async function open(
-  { path, manifest }: Making,
+  { path, manifest, verified }: Making,
   { run, gpu }: Work,
   { configuration: { routers }, tokens }: EvaluationOf,
 ) {
   const shards = tokens.map((name) => `${path(name)}/${TEST}`);
-  const vouched = new Vouched();
-  for (const name of tokens) vouched.add(path(name), { [TEST]: manifest(name).files[TEST] });
   const partitioner = routers || `${run}/${PARTITIONER}`;
   return {
-    mixture: await openMixture({ run, partitioner, models: 1, vouched, gpu: await gpu() }),
-    rows: () => readShards(shards, vouched),
+    mixture: await openMixture({ run, partitioner, models: 1, vouched: verified, gpu: await gpu() }),
+    rows: () => readShards(shards, verified),
     sequences: tokens.reduce((sum, name) => sum + Number(manifest(name).result.testSequences), 0),
   };
 }
@@ -135,17 +135,17 @@ async function evaluateNode(
 ): Promise<Record<string, unknown>> {
   const { run, emit, signal } = work;
   const { prefix, seed } = of.configuration;
-  const { mixture, rows, sequences: all } = await open(making, work, of);
-  if (all === 0) {
-    mixture.close();
-    throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
-      where: run,
-      remedy: say`partition again with a larger ${setting("holdout")}`,
-    });
+  for (const message of of.doubts ?? []) emit({ type: "warning", message });
+  const { kind, routes } = await partitionerKind(of.configuration.routers || making.path(PARTITIONER));
+  if (!routes) {
+    const message =
+      `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
+    emit({ type: "warning", message });
   }
+  const { mixture, rows } = await open(making, work, of);
   const other = routeBy === undefined
     ? undefined
-    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
+    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu, { vouched: making.verified });
   const baselines = of.models.filter(({ expert }) => expert === undefined).map(({ name }) =>
     name as Baseline
   );
@@ -175,7 +175,7 @@ async function knownScores(
 ): Promise<ModelScores | undefined> {
   const model = models.find((model) => modelName(model) === name)!;
   if (!making.node.needs.includes(scoresOf(model))) return undefined;
-  const bytes = await Deno.readFile(`${making.path(scoresOf(model))}/${NLL}`);
-  const { config, notes } = await loadCheckpointConfig(making.path(model.node));
+  const bytes = await readVouched(`${making.path(scoresOf(model))}/${NLL}`, making.verified);
+  const { config, notes } = await loadCheckpointConfig(making.path(model.node), making.verified);
   return { config, notes, nll: new Float32Array(bytes.buffer) };
 }

@@ -57,7 +57,7 @@ function learnNode(
     async make([making], { emit, signal }) {
       using rows = await openNeeded(making, tokenFiles(blocks));
       const { vocabulary, eos, tokenizer } = rows.lineage!;
-      const { sha256, result } = await kind.learnOn!({
+      const { sha256, result } = await kind.learn!({
         ...{ configuration, folder: making.folder, rows, signal },
         tokens: { vocabulary: vocabulary!, eos: eos!, tokenizer: tokenizer! },
         sources: tokensBySource(making, blocks),
@@ -136,6 +136,7 @@ async function joinRouters(
     const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
       notes: { tokenizer, prefix, eos: eos! },
       tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      vouched: making.verified,
     });
     hashes.push(written["model.safetensors"].sha256);
     for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);

@@ -4,11 +4,43 @@
  * @module
  */
 
-export { type StageState, type TextChanges } from "./changes.ts";
+export { changesText, type TextChanges } from "./changes.ts";
+export { type StageState } from "./standing.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
-export { evaluateRun, tokensOfRun, trainModels, type TrainRunOptions } from "./models.ts";
+export {
+  evaluateModels,
+  evaluateRun,
+  type EvaluateRunOptions,
+  modelsOfRun,
+  type ScoredModels,
+} from "./evaluate_run.ts";
+export { memoryTogether } from "./bank.ts";
+export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./alone.ts";
+export {
+  type ChooseModels,
+  expertsOf,
+  tokensOfRun,
+  trainDense,
+  trainExpert,
+  trainExperts,
+  trainModels,
+  type TrainOptions,
+  trainSwitch,
+} from "./models.ts";
 export { expertNames } from "./names.ts";
-export { type Plan, planPartition } from "./plan.ts";
+export { partition, runOneStage } from "./partition.ts";
+export { partitionGraph, type Plan } from "./plan.ts";
+export type { CorpusSize, Estimate, GraphOf, Stage } from "./stage.ts";
+export { settingsOf, STAGES } from "./stages.ts";
+export {
+  type Lack,
+  lacksOf,
+  nextOf,
+  type RunStatus,
+  type StageStatus,
+  stagesText,
+  statusOf,
+} from "./status.ts";
 export {
   makePartition,
   type OpenRun,
@@ -37,6 +69,7 @@ export {
   type TrainingText,
 } from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
-export { type TrainOptions } from "./train.ts";
+export { type TrainingOptions } from "./train.ts";
+export { type Routing, type TrainResult, trainResult } from "./training_result.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

@@ -1,103 +1,172 @@
 /**
- * Trains and evaluates the models of a run that is partitioned. Its text need not be there, and an expert needs nothing but its own part,
- * the tokenizer and the settings: a folder that holds these trains it anywhere.
+ * Trains the models of a run that is partitioned. Its text need not be there, and an expert needs nothing but its own part, the tokenizer
+ * and the settings: a folder that holds these trains it anywhere.
  *
  * @module
  */
 
-import { InputError, say, setting, task } from "../../kernels/errors.ts";
-import type { EvaluationChoices } from "../evaluation/evaluate.ts";
-import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { givenNode, type Node } from "../graph/node.ts";
+import { givenNode, type Node, splitNeed } from "../graph/node.ts";
+import { TOKENIZER } from "../graph/places.ts";
+import { Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { exists } from "../run/files.ts";
-import { conform } from "../run/schema.ts";
+import type { RunEvent } from "../run/events.ts";
+import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { TRAIN_RESULT, type TrainResult } from "./training_result.ts";
-import { evaluateNodes } from "./evaluate.ts";
+import { adoptionOf } from "../training/adoption.ts";
+import type { TogetherMember } from "../training/together.ts";
+import { needConfiguration, partitionRemedy } from "./alone.ts";
+import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "./parts.ts";
-import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { partOf } from "./split.ts";
-import { allTargets, type Target } from "./targets.ts";
+import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
-import { TOKENIZER } from "./places.ts";
-import { partFiles, textFiles, trainNodes, type TrainOptions } from "./train.ts";
+import { partFiles, textFiles, type TrainingOptions, trainNodes } from "./train.ts";
+import { type TrainResult, trainResult } from "./training_result.ts";
 
 /** Where models are trained, and how. */
-export interface TrainRunOptions extends RunOptions, TrainOptions {}
+export interface TrainOptions extends RunOptions, Omit<TrainingOptions, "anew" | "bank" | "began"> {
+  /** Other runs: the same models of each are trained side by side with those of the run, as seeds of one model are. */
+  also?: readonly string[];
+  /** Trains every so-manieth of the models alone. */
+  part?: Part;
+}
+
+/** Chooses models by the settings of a run. */
+export type ChooseModels = (configuration: Configuration, run: string) => readonly Target[];
 
 /**
- * Trains models of a run, unless they are trained; `choose` picks them by the settings of the run. Of several, those that another process
- * trains come last. Throws an `InputError` where a part or the settings are missing, values contradict those of the run, or files are
- * damaged; a `RunError` that says how to go on where a loss is not finite.
+ * Trains models of a run, and of those beside it, unless they are trained. Of several, those that another process trains come last; where
+ * one fails beside others, these go on. Gives the results run by run.
+ *
+ * Throws an `InputError` where a part or the settings are missing, values contradict earlier ones, files are damaged or do not belong
+ * together; a `RunError` that says how to go on where a loss is not finite.
  */
 export async function trainModels(
-  choose: (configuration: Configuration) => readonly Target[],
-  options: TrainRunOptions,
+  choose: ChooseModels,
+  { also = [], part, ...options }: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
-  const { run, resume, force } = options;
-  await needConfiguration(run);
-  return await openRun(
-    { ...options, force: force || resume || options.trial !== undefined },
-    watch,
-    "train",
-    async (open) => {
-      const targets = choose(open.configuration);
-      const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-      const texts = targets.map((target) => ({
-        target,
-        text: target.expert === undefined ? textFiles(tokens) : partFiles(partOf(target.expert)),
-      }));
-      const given = new Set([
-        TOKENIZER,
-        ...texts.flatMap(({ text: { needs } }) => needs.map((need) => need.split(":")[0])),
+  const { run, resume, force, trial, onEvent = () => {} } = { ...options, ...watch };
+  const mine: ChooseModels = (configuration, run) =>
+    choose(configuration, run).filter((_, i) => !part || i % part.of === part.index - 1);
+  for (const [i, configuration] of (await besides(run, also)).entries()) {
+    mine(configuration, [run, ...also][i]); // before anything is trained
+  }
+  const bank = createBank(options);
+  const places = [run, ...also].map(() => bank.member()); // nobody begins before the models of all runs are there
+  const own = { ...options, force: force || resume || trial !== undefined, aside: trial !== undefined };
+  const share = { choose: mine, options, bank };
+  try {
+    return await openRun(own, watch, "train", async (open) => {
+      if (also.length === 0) return await trainIn(open, places[0], share);
+      const gpu = await open.gpu();
+      const results = await Promise.allSettled([
+        trainIn(open, places[0], share).finally(places[0].leave),
+        ...also.map((run, i) => {
+          const told = (event: RunEvent) =>
+            onEvent("stage" in event ? { ...event, stage: `${event.stage} of ${run}` } : event);
+          return openRun(
+            { ...own, run, gpu },
+            { ...watch, onEvent: told },
+            "train",
+            (open) => trainIn(open, places[i + 1], share),
+          ).finally(places[i + 1].leave);
+        }),
       ]);
-      const nodes = await trainNodes(open.configuration, texts, options);
-      for (const [i, node] of nodes.entries()) {
-        if (!force && await isAdopted(run, node)) {
-          throw adopted(targets[i], node);
-        }
-      }
-      const again = force && !resume ? nodes.map(({ name }) => name) : [];
-      const walk = await open.make([...[...given].map(givenNode), ...nodes], { again });
-      return nodes.map(({ name }) => conform(TRAIN_RESULT, walk.manifest(name).result));
+      return results.flatMap((result) => {
+        if (result.status === "rejected") throw result.reason;
+        return result.value;
+      });
+    });
+  } finally {
+    bank.close();
+  }
+}
+
+async function trainIn(
+  { run, configuration, make }: OpenRun,
+  place: TogetherMember,
+  { choose, options, bank }: { choose: ChooseModels; options: TrainOptions; bank: Bank },
+): Promise<TrainResult[]> {
+  const { force = false, resume = false } = options;
+  const targets = choose(configuration, run);
+  const how = { ...options, bank, anew: force && !resume, began: place.leave };
+  const { given, nodes } = await trainingGraph(run, configuration, targets, how);
+  if (!force) await refuseReplaced(run, { given, nodes }, targets, resume);
+  const walk = await make([...given, ...nodes], {
+    ...force && !resume ? {} : { again: [] },
+    lock: async (...of) => {
+      const taken = await takeLock(...of);
+      if (!("release" in taken)) place.leave(); // another process trains it: others need not wait
+      return taken;
     },
-  );
-}
-
-/**
- * Evaluates the mixture of a run on its held-out sequences, next to the models of all text that are trained there. Throws an `InputError`
- * where the run is not partitioned, an expert is not trained, or nothing is held out.
- */
-export async function evaluateRun(
-  { choices = {}, ...options }: RunOptions & { choices?: EvaluationChoices },
-  watch: RunWatch = {},
-): Promise<Evaluation> {
-  const { run } = options;
-  await needConfiguration(run);
-  return await openRun(options, watch, "evaluate", async ({ configuration, make }) => {
-    const models = await modelsOfRun(run, configuration, "evaluate", choices.trained !== undefined);
-    const tokens = await tokensOfRun(run);
-    await make(await evaluateNodes({ configuration, tokens, models }, choices));
-    return await readEvaluation(`${run}/evaluation.json`);
   });
+  return nodes.map(({ name }) => trainResult(walk.manifest(name), run));
 }
 
-/** Lists the models of a run that are trained. Throws an `InputError` where an expert is not, unless `some` of them will do. */
-export async function modelsOfRun(
+/** Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of these is not there. */
+export async function trainingGraph(
   run: string,
   configuration: Configuration,
-  verb: string,
-  some = false,
-): Promise<Target[]> {
-  const models: Target[] = [];
-  for (const target of allTargets(configuration)) {
-    if (await readManifest(`${run}/${target.node}`)) models.push(target);
-    else if (target.expert !== undefined && !some) throw notTrained(run, target, verb);
+  targets: readonly Target[],
+  options: TrainingOptions = {},
+): Promise<{ given: Node[]; nodes: Node[] }> {
+  const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
+  const texts = targets.map((target) => ({
+    target,
+    text: target.expert === undefined ? textFiles(tokens) : partFiles(partOf(target.expert)),
+  }));
+  const parts = texts.flatMap(({ text: { needs } }) => needs.map((need) => splitNeed(need).name));
+  const given = [...new Set([...parts, ...tokens, TOKENIZER])];
+  for (const name of given) {
+    if (await readManifest(`${run}/${name}`)) continue;
+    const where = `${run}/${name}`;
+    throw new InputError(
+      `Cannot train in "${run}" as its ${
+        name === TOKENIZER ? "tokenizer" : "text"
+      } must be there: there is no "${where}"`,
+      {
+        where,
+        remedy: name === TOKENIZER
+          ? `copy "${name}" from the run that made the part`
+          : await partitionRemedy(run),
+      },
+    );
   }
-  return models;
+  return { given: given.map(givenNode), nodes: await trainNodes(configuration, texts, options) };
+}
+
+/** Throws an `InputError` where a training would take the place of a model that came from elsewhere, or was trained by other settings. */
+async function refuseReplaced(
+  run: string,
+  { given, nodes }: { given: Node[]; nodes: Node[] },
+  targets: readonly Target[],
+  resume: boolean,
+): Promise<void> {
+  const walk = new Walk(run, [...given, ...nodes]);
+  for (const [i, node] of nodes.entries()) {
+    const { state, because = "", manifest } = await walk.of(node);
+    const { name } = targets[i], adoption = adoptionOf(manifest);
+    if (adoption) {
+      throw new InputError(
+        `Cannot train ${name} as what is there must not come from elsewhere: it was adopted from "${adoption.from}"`,
+        { where: `${run}/${node.name}`, remedy: say`train it here instead with ${setting("force")}` },
+      );
+    }
+    if (state !== "changed" || resume) continue;
+    const [then, now] = [manifest!, node].map(({ settings }) => settings[because]);
+    if (canonical(then ?? null) === canonical(now ?? null)) continue; // it is of another text
+    throw new InputError(
+      `Cannot train ${name} as it was trained with another ${because}: ${JSON.stringify(then)} then, ${
+        JSON.stringify(now)
+      } now`,
+      { where: `${run}/${node.name}`, remedy: say`train it again with ${setting("force")}` },
+    );
+  }
 }
 
 /** Lists the nodes of all tokens of a run, in order, without a look at its text. */
@@ -106,40 +175,104 @@ export async function tokensOfRun(run: string): Promise<string[]> {
   if (list) return blocksIn(list).map((name) => tokensOf({ name }));
   throw new InputError(`Cannot read the tokens of "${run}" as its text must be there as tokens: it is not`, {
     where: `${run}/${SEQUENCES}`,
-    remedy: say`run ${task("partition", { run })} first`,
+    remedy: await partitionRemedy(run),
   });
 }
 
-/** Throws an `InputError` where a folder is no run. */
-export async function needConfiguration(run: string): Promise<void> {
-  if (await readRunConfiguration(run, { edited: true })) return;
-  const where = `${run}/config.json`;
-  throw new InputError(`Cannot work in "${run}" as it must be a run folder: there is no config.json`, {
-    where,
-    remedy: await exists(run)
-      ? `copy config.json and ${TOKENIZER} from the run as well`
-      : say`run ${task("partition", { run })} first`,
-  });
+/**
+ * Reads the settings of a run and of those beside it. Throws an `InputError` where one is no run, or is another one by a second name: the
+ * run would wait for itself.
+ */
+async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
+  const configurations = [await needConfiguration(run)];
+  const named = new Map([[await Deno.realPath(run), run]]);
+  for (const where of also) {
+    const refuse = (what: string, fact: string) =>
+      new InputError(say`Cannot train models of "${where}" ${what} as ${setting("also")} must name ${fact}`, {
+        where,
+      });
+    const existing = await readRunConfiguration(where, { edited: true });
+    if (!existing) throw refuse("beside those of others", "runs: there is none");
+    const real = await Deno.realPath(where), other = named.get(real);
+    if (other !== undefined) throw refuse("twice", `other runs: it is the run "${other}"`);
+    named.set(real, where);
+    configurations.push(existing.configuration);
+  }
+  return configurations;
 }
 
-/** Whether a node came from another trainer. */
-async function isAdopted(run: string, { name }: Node): Promise<boolean> {
-  return (await readManifest(`${run}/${name}`))?.result.adopted !== undefined;
-}
-
-function adopted({ name }: Target, node: Node): InputError {
-  return new InputError(
-    `Cannot train ${name} as what is there must not come from elsewhere: "${node.name}" was adopted`,
-    {
-      remedy: say`train it here instead with ${setting("force")}`,
-    },
+/** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
+export function checkExpert(what: string, run: string, expert: number, experts: number): void {
+  if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
+  throw new InputError(
+    `Cannot ${what} expert ${expert} as it must be one of 0 to ${
+      experts - 1
+    }: the run "${run}" has ${experts} experts`,
   );
 }
 
-function notTrained(run: string, { name, command }: Target, verb: string): InputError {
-  const some = verb === "evaluate" ? say`, or evaluate those that are, with ${setting("trained")}` : "";
-  return new InputError(`Cannot ${verb} "${run}" as every expert must be trained: ${name} is not`, {
-    where: `${run}/experts`,
-    remedy: say`run ${task(command.task, { run, ...command.with })} first${some}`,
-  });
+/**
+ * Reads how many experts a run has, from its configuration. Throws an `InputError` where it is no run, and where one of the runs of
+ * `also` is none or has another number of experts.
+ */
+export async function expertsOf(run: string, also: readonly string[] = []): Promise<number> {
+  const [{ experts }, ...others] = await besides(run, also);
+  const other = others.findIndex((configuration) => configuration.experts !== experts);
+  if (other < 0) return experts;
+  throw new InputError(
+    say`Cannot train all experts of "${also[other]}" beside those of "${run}" as ${
+      setting("also")
+    } must name runs of as many experts: they have ${others[other].experts} and ${experts}`,
+    { where: also[other], remedy: "train them by themselves" },
+  );
+}
+
+/**
+ * Trains experts of a run, each on its own part, unless that is done: one after another, or side by side with `together`, to the same bits.
+ * `experts` are those of every run, or a function that gives those of each. Throws what {@linkcode trainModels} throws.
+ */
+export async function trainExperts(
+  experts: readonly number[] | ((run: string) => readonly number[]),
+  options: TrainOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult[]> {
+  const of = typeof experts === "function" ? experts : () => experts;
+  return await trainModels(
+    (configuration, run) => {
+      for (const expert of of(run)) checkExpert("train", run, expert, configuration.experts);
+      return of(run).map(expertTarget);
+    },
+    options,
+    watch,
+  );
+}
+
+/** Trains expert `expert` of a run on its own part, unless that is done. Throws what {@linkcode trainModels} throws. */
+export async function trainExpert(
+  expert: number,
+  options: TrainOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult> {
+  return (await trainExperts([expert], options, watch))[0];
+}
+
+/**
+ * Trains a dense model of a run on all of its text, unless that is done: with E times an expert's batch and its steps (`batch`, the paper's
+ * protocol), with its batch and E times its steps (`steps`), so for the tokens, training FLOPs and inference cost of the mixture; or a
+ * larger one for as many FLOPs as the mixture's training takes (`compute`). Throws what {@linkcode trainModels} throws.
+ */
+export async function trainDense(
+  match: Match,
+  options: TrainOptions,
+  watch: RunWatch = {},
+): Promise<TrainResult> {
+  return (await trainModels(() => [denseTarget(match)], options, watch))[0];
+}
+
+/**
+ * Trains the Switch Transformer of a run on all of its text, unless that is done: with E times an expert's batch and its steps, so for as
+ * many tokens as all experts see. Throws what {@linkcode trainModels} throws.
+ */
+export async function trainSwitch(options: TrainOptions, watch: RunWatch = {}): Promise<TrainResult> {
+  return (await trainModels(() => [switchTarget()], options, watch))[0];
 }

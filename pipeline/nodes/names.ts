@@ -9,13 +9,13 @@
 import * as v from "valibot";
 import { readManifest } from "../graph/manifest.ts";
 import type { Making, Node } from "../graph/node.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { NAMES } from "../graph/places.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { Order } from "../rows/order.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
-import { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
@@ -63,6 +63,7 @@ async function name(
   });
   const tokenizer = await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
     eos: eos || undefined,
+    vouched: making.verified,
   });
   const samples = Array.from({ length: experts }, newSample);
   const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
@@ -86,12 +87,7 @@ async function name(
 
 /** Reads what sets the experts of a run apart; null where nobody has named them. Throws an `InputError` where the file is damaged. */
 export async function expertNames(run: string): Promise<ExpertName[] | null> {
-  const folder = `${run}/${NAMES}`, manifest = await readManifest(folder);
-  if (!manifest) return null;
-  return await readJson(
-    `${folder}/${FILE}`,
-    SCHEMA,
-    "names of experts",
-    new Vouched().add(folder, manifest.files),
-  );
+  const folder = `${run}/${NAMES}`;
+  if (!await readManifest(folder)) return null;
+  return await readJson(`${folder}/${FILE}`, SCHEMA, "names of experts", new NodeFiles());
 }

@@ -9,9 +9,11 @@ import { InputError } from "../../kernels/errors.ts";
 import { MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
 import type { Tally } from "../partition/counts.ts";
+import { entriesOf, exists } from "../run/files.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";
 import { partOf } from "./split.ts";
+import { SEQUENCES } from "./tokenize.ts";
 
 const SIDE = v.object({
   ...{ sequences: count, tokens: count, wanted: count, cost: finite, lowest: finite },
@@ -72,4 +74,15 @@ export const assignmentsOf = ({ manifest }: Pick<ExpertPart, "manifest">): strin
 /** Gives the counts of a side as they were while rows were counted. */
 export function tallyOf({ sources, predicted, ...counts }: SideCounts): Tally {
   return { ...counts, predicted: predicted ?? NaN, sources: new Map(Object.entries(sources)) };
+}
+
+/** Lists the experts whose parts lie in a folder without the run that they come from; none in a whole run. */
+export async function partsAlone(run: string): Promise<number[]> {
+  const experts: number[] = [];
+  if (await exists(`${run}/${SEQUENCES}/${MANIFEST}`)) return experts;
+  for (const { name } of await entriesOf(`${run}/partition`)) {
+    const [, expert] = /^expert-(\d{2,})$/.exec(name) ?? [];
+    if (expert && await exists(`${run}/partition/${name}/${MANIFEST}`)) experts.push(Number(expert));
+  }
+  return experts.sort((a, b) => a - b);
 }

@@ -5,20 +5,18 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Node } from "../graph/node.ts";
-import type { Block } from "../text/blocks.ts";
+import { readManifest } from "../graph/manifest.ts";
+import { GIVEN, givenNode, type Node } from "../graph/node.ts";
+import type { Prices } from "../partition/assignment/prices.ts";
 import { OFF } from "../text/path_source.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { assignNodes, pricesOf } from "./assign.ts";
-import { indexNode, partIndexNode } from "./documents.ts";
-import { learnNodes } from "./learn.ts";
-import { namesNode } from "./names.ts";
-import { scoreNodes } from "./score.ts";
-import { splitNodes } from "./split.ts";
-import { takeDocuments, takeTokens } from "./take.ts";
+import type { Block } from "../text/blocks.ts";
+import { assignmentPlace, pricesOf } from "./assign.ts";
+import { recordedText } from "./changes.ts";
+import { TOKENIZER } from "./places.ts";
+import { SCORE, scoresOf } from "./score.ts";
+import { STAGES } from "./stages.ts";
 import { type GivenText, lookAtText, type Text } from "./text.ts";
-import { sequencesNode, tokenizeNodes } from "./tokenize.ts";
-import { tokenizerNode } from "./tokenizer.ts";
 
 /** The nodes of a run, and the text that they are of. */
 export interface Plan {
@@ -34,45 +32,53 @@ export interface Plan {
   complete: boolean;
 }
 
-/** Plans a partition. */
-export async function planPartition(
-  run: string,
-  configuration: Configuration,
-  given: GivenText = {},
-  keep = false,
-): Promise<Plan> {
-  checkLabels(configuration);
-  const text = await lookAtText(run, configuration, given, keep);
-  const { blocks, unpacked } = text;
-  if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
-  return { text, unpacked, nodes: await partitionNodes(configuration, text, blocks), complete: true };
+/** How a graph is found. */
+export interface GraphOptions {
+  /** Text that is handed over. */
+  given?: GivenText;
+  /** Whether hashes of files are kept in the run, so that a second look is fast. */
+  keep?: boolean;
+  /** Whether text, and what settings name elsewhere, is taken to be what the run was made of: nobody looks at it. */
+  recorded?: boolean;
 }
 
-/** Makes all nodes of a partition of text in these blocks. */
-export async function partitionNodes(
+/** Gives the graph of a run's partition, and what its stages make on request. */
+export async function partitionGraph(
+  run: string,
   configuration: Configuration,
-  text: Text,
+  { given = {}, keep = false, recorded = false }: GraphOptions = {},
+): Promise<Plan> {
+  checkLabels(configuration);
+  const text = recorded
+    ? await recordedText(run, configuration)
+    : await lookAtText(run, configuration, given, keep);
+  const { blocks, unpacked } = text;
+  if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
+  const prices = await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));
+  const nodes: Node[] = [];
+  for (const [name, stage] of STAGES) {
+    try {
+      nodes.push(...await stage.nodes?.({ configuration, text, blocks, prices }) ?? []);
+    } catch (error) { // a tokenizer or routers that are named are not here
+      if (!recorded || !(error instanceof InputError)) throw error;
+      const names = name === TOKENIZER ? [TOKENIZER] : name === SCORE ? blocks.map(scoresOf) : [];
+      if (names.length === 0) throw error;
+      nodes.push(...names.map((node) => ({ ...givenNode(node), maker: { ...GIVEN, stage: name } })));
+    }
+  }
+  return { text, unpacked, nodes, complete: true };
+}
+
+/** Gives the prices by which a run was assigned, where those that settings name are not here. */
+async function recordedPrices(
+  run: string,
   blocks: readonly Block[],
-): Promise<Node[]> {
-  const prices = await pricesOf(configuration);
-  const documents = takeDocuments(configuration, text, blocks);
-  const tokenizer = await tokenizerNode(configuration, { text, blocks, taken: documents });
-  const tokens = takeTokens(configuration, text, blocks, documents);
-  return [
-    ...text.unpacked,
-    ...documents ? [documents] : [],
-    tokenizer,
-    ...tokens ? [tokens] : [],
-    ...tokenizeNodes(configuration, text, blocks, tokens ?? documents),
-    sequencesNode(blocks),
-    indexNode(blocks),
-    ...configuration.routers === "" ? learnNodes(configuration, blocks) : [],
-    ...await scoreNodes(configuration, blocks),
-    ...assignNodes(configuration, blocks, prices),
-    ...splitNodes(configuration, blocks, prices),
-    partIndexNode(blocks, prices),
-    namesNode(configuration, blocks, prices),
-  ];
+  recorded: boolean,
+  error: unknown,
+): Promise<Prices> {
+  const manifest = recorded ? await readManifest(`${run}/${assignmentPlace(blocks[0], true).node}`) : null;
+  if (!manifest) throw error;
+  return manifest.settings as unknown as Prices;
 }
 
 /** Throws an `InputError` where text is to be split by labels that nothing tells. */

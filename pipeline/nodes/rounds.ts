@@ -14,19 +14,19 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
-import { predictedTokens, prefixSpan } from "../model/span.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
 import { assignBalanced } from "../partition/assignment/balanced.ts";
 import { openClusters } from "../partition/ctbm/partitioner.ts";
 import { openRouters, randomAssignment, type RoundSteps, type RouterBank } from "../partition/em/bank.ts";
-import { nllPerToken, normalizedMutualInformation, regret, shares } from "../partition/metrics.ts";
+import { assignRound as assignBy } from "../partition/em/train_routers.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
+import { readVouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
@@ -139,7 +139,7 @@ class RoundBank {
     const nll = await bank.score(this.#draw(rows, round + 1));
     bank.round = round;
     const state = await bank.state();
-    for (const [place, { folder, path }] of all.entries()) {
+    for (const [place, { folder }] of all.entries()) {
       await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
       const own = Float32Array.from(
         { length: nll.length / all.length },
@@ -149,7 +149,7 @@ class RoundBank {
       await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
       await writeAtomic(`${folder}/${ROUND}`, jsonText(stepsOf(steps, place)));
       if (routers[place] === 0) {
-        const before = round > 1 ? await readText(`${path(roundNode(round - 1, 0))}/${ROUNDS}`) : "";
+        const before = round > 1 ? await readRoundLines(first, round - 1) : "";
         await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
       }
     }
@@ -177,7 +177,7 @@ class RoundBank {
     rows: Drawn,
   ): Promise<{ expert: Uint16Array; metrics?: RoundMetrics }> {
     const { experts, seed, start, fixed } = this.of.configuration;
-    const begin = async () => await assignByClusters(making.path(START), rows);
+    const begin = async () => await assignByClusters(making, rows);
     if (round === 1) {
       return { expert: start === "ctbm" ? await begin() : randomAssignment(rows.rows, experts, seed) };
     }
@@ -221,8 +221,6 @@ const stepsOf = ({ trainingLoss, ...steps }: RoundSteps, place: number) => ({
   ...steps,
 });
 
-const readText = async (path: string) => await Deno.readTextFile(path);
-
 function warnOfPasses(
   { rounds, experts, roundSequences }: Configuration,
   sequences: number,
@@ -243,8 +241,11 @@ function warnOfPasses(
 }
 
 /** Gives equal parts by clusters: sequences go to them by the paper's greedy rule. */
-async function assignByClusters(folder: string, { tokens, rows, length }: Drawn): Promise<Uint16Array> {
-  const clusters = await openClusters(folder);
+async function assignByClusters(
+  { path, verified }: Making,
+  { tokens, rows, length }: Drawn,
+): Promise<Uint16Array> {
+  const clusters = await openClusters(path(START), verified);
   const sequenceLength = tokens.length / rows;
   const costs = await clusters.costs({ tokens, sequenceLength, length }, [sequenceLength]);
   return assignBalanced(costs, clusters.experts);
@@ -252,35 +253,27 @@ async function assignByClusters(folder: string, { tokens, rows, length }: Drawn)
 
 /** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
 export async function assignRound(
-  { path }: Pick<Making, "path">,
+  { path, verified }: Pick<Making, "path" | "verified">,
   { configuration }: Pick<RoundsOfText, "configuration">,
   round: number,
   { rows, length, source }: Drawn,
 ): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
-  const { experts, prefix, roundSequences } = configuration;
+  const { experts, roundSequences } = configuration;
   const nll = new Float32Array(rows * experts);
   const steps: v.InferOutput<typeof STEPS>[] = [];
   for (let router = 0; router < experts; router++) {
     const folder = path(roundNode(round - 1, router));
     const file = `${folder}/${SCORES}`;
-    const { values } = decodeSafetensors(await Deno.readFile(file), file).get("nll")!;
+    const { values } = decodeSafetensors(await readVouched(file, verified), file).get("nll")!;
     for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
-    steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to"));
+    steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to", verified));
   }
-  const predicted = length.map((real) => Math.max(1, predictedTokens(prefixSpan(real, prefix))));
-  const expert = assignBalanced(nll, experts, predicted);
+  const { expert, measures } = assignBy(nll, { length, source }, configuration);
   return {
     expert,
     metrics: {
-      round: round - 1,
-      nllPerToken: nllPerToken(nll, expert, experts, predicted),
-      shares: shares(nll, experts),
-      regret: regret(nll, expert, experts, predicted),
-      nmi: new Set(source).size < 2 ? null : normalizedMutualInformation(expert, source),
-      trainingLoss: steps.map(({ trainingLoss }) => trainingLoss),
-      rate: steps[0].rate,
-      steps: steps[0].steps,
-      sequences: round * experts * roundSequences,
+      ...{ round: round - 1, ...measures, trainingLoss: steps.map(({ trainingLoss }) => trainingLoss) },
+      ...{ rate: steps[0].rate, steps: steps[0].steps, sequences: round * experts * roundSequences },
     },
   };
 }
@@ -295,5 +288,8 @@ export async function readState(folder: string, model: ModelConfig): Promise<Tra
 }
 
 /** Reads the metrics of the rounds before this one, as lines of JSON. */
-export const readRoundLines = async ({ path }: Pick<Making, "path">, round: number): Promise<string> =>
-  await readText(`${path(roundNode(round, 0))}/${ROUNDS}`);
+export const readRoundLines = async (
+  { path, verified }: Pick<Making, "path" | "verified">,
+  round: number,
+): Promise<string> =>
+  new TextDecoder().decode(await readVouched(`${path(roundNode(round, 0))}/${ROUNDS}`, verified));

@@ -4,13 +4,14 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { saturatedValues } from "../../kernels/matmul/matmul.ts";
 import { processorWarning, saturationWarning } from "../doctor/expected.ts";
 import { makeAll, type MakeOptions } from "../graph/make.ts";
-import type { Node, Work } from "../graph/node.ts";
+import { type Node, splitNeed, type Work } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
@@ -18,9 +19,13 @@ import type { RunEvent } from "../run/events.ts";
 import { refuseLink } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { changesOfText, type StageState, stageStates, type TextChanges } from "./changes.ts";
-import { type Plan, planPartition } from "./plan.ts";
+import { changesOfText, changesText, type TextChanges } from "./changes.ts";
+import { LEARN } from "./learn.ts";
+import { partitionGraph, type Plan } from "./plan.ts";
 import { NODE_FOLDERS, resolveSettings } from "./settings.ts";
+import { STAGES } from "./stages.ts";
+import { type StageState, stageStates } from "./standing.ts";
+import type { Text as RunText } from "./text.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
 export interface Part {
@@ -56,6 +61,8 @@ export interface RunOptions {
   requireGpu?: boolean;
   /** An open device to use instead of opening one; it stays open. */
   gpu?: Gpu;
+  /** Leaves the settings of the run as they are, and works by others. */
+  aside?: boolean;
   /** Text to split instead of what the settings name: read once, and kept in the run. */
   documents?: AsyncIterable<Document>;
 }
@@ -74,6 +81,8 @@ export interface OpenRun {
   run: string;
   /** The settings that hold. */
   configuration: Configuration;
+  /** Opens the device on the first call, and gives the same one afterwards. */
+  gpu(): Promise<Gpu>;
   /** Makes what is missing of a graph. */
   make(nodes: readonly Node[], options?: Partial<MakeOptions>): Promise<Walk>;
 }
@@ -88,7 +97,7 @@ export async function openRun<Result>(
   name: string,
   body: (open: OpenRun) => Promise<Result>,
 ): Promise<Result> {
-  const { run, force = false, check, reuse = [], part } = options;
+  const { run, force = false, check, reuse = [], part, aside } = options;
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
@@ -96,7 +105,7 @@ export async function openRun<Result>(
   const device = new Device(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-    let isWritten = exists && changed.length === 0;
+    let isWritten = exists && (changed.length === 0 || aside);
     const work: Work = {
       run,
       gpu: () => device.open(),
@@ -108,13 +117,15 @@ export async function openRun<Result>(
     const result = await body({
       run,
       configuration,
+      gpu: () => device.open(),
       make: async (nodes, more) => {
         if (!force) await refuseRevision(run, nodes);
         if (!isWritten) await writeRunConfiguration(run, configuration); // not before everything is planned
         isWritten = true;
         // What one call has made is not made twice.
+        const { wanted = () => true } = more ?? {};
         const again = force && changed.length === 0
-          ? nodes.filter(({ name }) => !made.has(name)).map(({ name }) => name)
+          ? nodes.filter((node) => wanted(node) && !made.has(node.name)).map(({ name }) => name)
           : [];
         for (const name of again) made.add(name);
         const mine = part && shareOf(part, nodes);
@@ -136,26 +147,56 @@ export async function openRun<Result>(
   }
 }
 
-/** Partitions text into balanced shards, one set per expert. What is made is not made again. Throws what {@linkcode openRun} throws. */
+/**
+ * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known
+ * of the graph. Throws what {@linkcode openRun} throws.
+ */
 export async function makePartition(
   options: RunOptions,
   watch: RunWatch = {},
-  stage = "partition",
-): Promise<Walk> {
-  const { frozen, documents } = options;
+  stage = PARTITION,
+): Promise<{ walk: Walk; plan: Plan }> {
+  const { frozen, documents, part } = options;
   if (frozen) await refuseChanges(options);
-  return await openRun(options, watch, stage, async ({ run, configuration, make }) => {
-    const wanted = ({ maker }: Node) => stage === "partition" || maker.stage === stage;
+  const told = new Set<string>(); // stages that text was unpacked by: they are up to date then
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "stage" && event.state === "up to date" && told.has(event.stage)) return;
+    if (event.type === "stage" && event.state !== "started") told.add(event.stage);
+    watch.onEvent?.(event);
+  };
+  return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
-    let plan = await planPartition(run, configuration, given, true);
+    let plan = await partitionGraph(run, configuration, { given, keep: true });
     if (!plan.complete) {
       await make(plan.nodes);
-      plan = await planPartition(run, configuration, given, true);
+      plan = await partitionGraph(run, configuration, { given, keep: true });
     }
-    return await make(plan.nodes, { wanted });
+    for (const message of textWarnings(plan.text)) onEvent({ type: "warning", message });
+    const isWanted = wantedFor(stage);
+    const isMine = part ? shareOf(part, plan.nodes) : () => true;
+    const walk = await make(plan.nodes, { wanted: (node) => isWanted(node) && isMine(node) });
+    return { walk, plan };
   });
+}
+
+/** The task that makes all stages of a partition. */
+const PARTITION = "partition";
+
+/** Chooses the nodes of a stage, or of all that a partition makes. */
+const wantedFor = (stage: string) => ({ maker }: Node): boolean =>
+  stage === PARTITION ? !STAGES.get(maker.stage)?.onRequest : maker.stage === stage;
+
+/** Says which files of the text are read as one document each, and which not at all. */
+function textWarnings({ asText, passed }: RunText): string[] {
+  const [first, ...more] = asText;
+  const which = more.length === 0 ? `"${first}" is` : `${asText.length} files such as "${first}" are`;
+  const endings = [...passed].map(([ending, files]) => `${files} of ${ending || "no ending"}`);
+  return [
+    ...first === undefined ? [] : [`${which} read as text: a document each`],
+    ...endings.length === 0 ? [] : [`passed over files that hold no text: ${endings.join(", ")}`],
+  ];
 }
 
 /** What would be made of a partition. */
@@ -170,23 +211,48 @@ export interface PartitionState {
   changes: TextChanges | null;
   /** The plan itself. */
   plan: Plan;
+  /** What is likely a mistake. */
+  warnings: string[];
 }
 
 /** Says what {@linkcode makePartition} would make with the same options, without making anything. Throws what it would throw beforehand. */
 export async function planRun(options: RunOptions): Promise<PartitionState> {
-  const { run, sources = {}, force = false, check } = options;
+  const { run, sources = {}, force = false, check, reuse = [] } = options;
+  for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const { configuration, changed } = await resolveSettings(run, sources, force);
-  const plan = await planPartition(run, configuration);
+  const plan = await partitionGraph(run, configuration);
   if (!force) await refuseRevision(run, plan.nodes);
   const { blocks } = plan.text;
-  const again = force && changed.length === 0 ? plan.nodes.map(({ name }) => name) : [];
+  const again = force && changed.length === 0
+    ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name)
+    : [];
   return {
     run,
     configuration,
     plan,
     changes: blocks ? await changesOfText(run, blocks) : null,
-    stages: await stageStates(run, plan.nodes, { check, again }),
+    stages: await partitionStates(run, configuration, plan, { check, again }),
+    warnings: textWarnings(plan.text),
   };
+}
+
+/** Finds out how all stages of a partition stand. Before text is unpacked, nothing is known of the nodes of most. */
+export async function partitionStates(
+  run: string,
+  configuration: Configuration,
+  plan: Plan,
+  options: Parameters<typeof stageStates>[2] = {},
+): Promise<StageState[]> {
+  const known = await stageStates(run, plan.nodes, options);
+  if (plan.complete) return known;
+  const names = [...STAGES].filter(([name, { nodes, onRequest }]) =>
+    nodes && !onRequest && !(name === LEARN && configuration.routers !== "")
+  ).map(([name]) => name);
+  const nothing = { nodes: 0, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] };
+  return names.map((stage) =>
+    known.find((state) => state.stage === stage) ??
+      { ...nothing, stage, state: "missing" as const, revision: { made: null, now: 1 } }
+  );
 }
 
 /** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */
@@ -209,16 +275,10 @@ async function refuseChanges(options: RunOptions): Promise<void> {
     }
   }
   const { stages, changes } = await planRun(options);
-  const files = Object.entries(changes ?? {}).filter(([, paths]) => paths.length > 0);
-  if (files.length > 0) throw refuse(files.map(([what, paths]) => `${what} ${listPaths(paths)}`).join("; "));
+  const files = changesText(changes);
+  if (files) throw refuse(files);
   const open = stages.find(({ toMake }) => toMake > 0);
   if (open) throw refuse(`stage "${open.stage}" would run (${open.because.join(", ") || "it follows"})`);
-}
-
-/** Lists five paths and the number of the others. */
-function listPaths(paths: readonly string[]): string {
-  const more = paths.length > 5 ? ` and ${paths.length - 5} more` : "";
-  return paths.slice(0, 5).map((path) => `"${path}"`).join(", ") + more;
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
@@ -239,12 +299,17 @@ async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void
   }
 }
 
-/** Chooses the share of a part: every `of`-th node of each stage. */
+/**
+ * Chooses the share of a part: every `of`-th node of each folder. What puts the nodes of its own stage together, and does not go again, is
+ * nobody's: whoever needs it makes it.
+ */
 function shareOf({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
+  const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const places = new Map<string, number>(), mine = new Set<string>();
-  for (const { name, maker: { stage } } of nodes) {
-    const place = places.get(stage) ?? 0;
-    places.set(stage, place + 1);
+  for (const { name, needs, temporary, maker: { stage } } of nodes) {
+    if (!temporary && needs.some((need) => stages.get(splitNeed(need).name) === stage)) continue;
+    const folder = dirname(name), place = places.get(folder) ?? 0;
+    places.set(folder, place + 1);
     if (place % of === index - 1) mine.add(name);
   }
   return ({ name }) => mine.has(name);

@@ -50,7 +50,7 @@ class ScoreMaker implements Maker {
     const partitioner = this.#partitioner ??= await openPartitioner(
       routers || making.path(PARTITIONER),
       work.gpu,
-      { batch: scoreBatch || undefined },
+      { batch: scoreBatch || undefined, vouched: making.verified },
     );
     const block = this.blocks.get(making.node.name)!;
     let done = 0, unknown = 0;
@@ -61,7 +61,7 @@ class ScoreMaker implements Maker {
     const total = trainSequences + testSequences;
     for (const name of [TRAIN, TEST]) {
       const tokens = `${making.path(tokensOf(block))}/${name}`;
-      const scores = scoreRows(readArrow(tokens), {
+      const scores = scoreRows(readArrow(tokens, tokens, making.verified), {
         ...{
           partitioner,
           prefix: splitPrefix(partitioner, this.configuration),

@@ -6,6 +6,7 @@
  */
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
+import { SCRATCH } from "../graph/folder.ts";
 import { listOwners } from "../graph/lock.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -121,8 +122,11 @@ function refusal(
 /** Names the settings with which something was made. */
 async function fixedSettings(run: string): Promise<Set<string>> {
   const fixed = new Set<string>();
+  const begun = await entriesOf(`${run}/${SCRATCH}`); // trainings, of whose nodes nothing is there yet
   for (const [folder, names] of FIXED) {
-    if ((await entriesOf(`${run}/${folder}`)).length > 0) { for (const name of names) fixed.add(name); }
+    const isBegun = begun.some(({ name }) => name.startsWith(`${folder}~`));
+    if (!isBegun && (await entriesOf(`${run}/${folder}`)).length === 0) continue;
+    for (const name of names) fixed.add(name);
   }
   return fixed;
 }

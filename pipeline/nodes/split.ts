@@ -15,6 +15,7 @@ import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch } from "
 import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
 import { type Lineage, lineageOf } from "../rows/lineage.ts";
+import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
@@ -88,15 +89,16 @@ async function gatherSide(
   onRows: (rows: number) => void,
 ): Promise<void> {
   const { experts, shardSequences, prefix } = configuration;
-  const [{ making: { path } }] = gathered;
+  const [{ making: { path, verified } }] = gathered;
   const tallies = Array.from({ length: experts }, newTally);
   let writers: PartWriter[] | undefined;
   try {
     for (const block of blocks) {
       const { node, file } = assignmentPlace(block, prices);
-      const assigned = await readAssigned(`${path(node)}/${file(side)}`);
+      const assigned = await readAssigned(`${path(node)}/${file(side)}`, verified);
       let row = 0;
-      for await (const batch of readArrow(`${path(tokensOf(block))}/${side}.arrow`)) {
+      const tokens = `${path(tokensOf(block))}/${side}.arrow`;
+      for await (const batch of readArrow(tokens, tokens, verified)) {
         signal?.throwIfAborted();
         const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
         writers ??= openWriters(side, gathered, batch, columns, experts, shardSequences);
@@ -167,9 +169,9 @@ interface Assigned {
   perSequence: boolean;
 }
 
-async function readAssigned(file: string): Promise<Assigned> {
+async function readAssigned(file: string, verified: Vouched): Promise<Assigned> {
   const parts: Assigned[] = [];
-  for await (const batch of readArrow(file)) {
+  for await (const batch of readArrow(file, file, verified)) {
     parts.push({
       expert: integers(columnOf(batch, "expert"), Uint16Array),
       best: integers(columnOf(batch, "best"), Uint16Array),

@@ -7,6 +7,7 @@
 
 import type { Making, Node } from "../graph/node.ts";
 import { writeAtomic } from "../run/files.ts";
+import { readVouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { textSeedOf } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
@@ -14,7 +15,7 @@ import type { Document } from "../text/readers.ts";
 import { takeByHash } from "../text/take.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { loadTokenizer } from "../text/tokenizer.ts";
-import { type BlockDocument, hashText, readBlock, type Text } from "./text.ts";
+import { type BlockDocument, CORPUS, hashText, readBlock, type Text } from "./text.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 
 /** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
@@ -49,7 +50,7 @@ const fileOf = ({ name }: Block) => `${name}.u32`;
 export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${fileOf(block)}`;
 
 async function readNumbers(making: Making, taken: Node, block: Block): Promise<Uint32Array> {
-  const bytes = await Deno.readFile(`${making.path(taken.name)}/${fileOf(block)}`);
+  const bytes = await readVouched(`${making.path(taken.name)}/${fileOf(block)}`, making.verified);
   return new Uint32Array(bytes.buffer);
 }
 
@@ -91,7 +92,7 @@ function takeNode(
     settings: { text: hashText(text), most, take, ...take === "hash" ? { seed } : {} },
     revision: 1,
     maker: {
-      stage: "take",
+      stage: tokens ? "tokenize" : CORPUS,
       async make([making], { emit, workers }) {
         const open = async function* (): AsyncGenerator<Placed> {
           for (const [block, known] of blocks.entries()) {
@@ -104,6 +105,7 @@ function takeNode(
         const tokenizer = tokens
           ? await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
             eos: configuration.eos || undefined,
+            vouched: making.verified,
           })
           : undefined;
         const sizes = tokenizer &&

@@ -41,11 +41,22 @@ export interface GivenText {
   reading?: string;
 }
 
+/** Name of the stage. */
+export const CORPUS = "corpus";
+
 const GIVEN = "text/given"; // the node of documents of a script
 const FILES = "text/files.jsonl"; // sizes, times and hashes of files that were seen
 
 /** Settings that decide which documents a file holds. */
 const READING = ["textField", "textColumn", "tokenColumn", "sourceField"] as const;
+/** What decides that of text that is in the run. */
+const OWN = { sourceField: "source" };
+
+/** Gives the settings that decide what is read of the files. */
+export const readingOf = (configuration: Configuration): Text["reading"] =>
+  configuration.input.length === 0
+    ? OWN
+    : Object.fromEntries(READING.map((name) => [name, configuration[name]]));
 
 /** Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a second look is fast. */
 export async function lookAtText(
@@ -55,14 +66,14 @@ export async function lookAtText(
   keep = false,
 ): Promise<Text> {
   const { input, corpus, corpusCharacters, blockBytes, format, sourceFromPath } = configuration;
-  const reading = Object.fromEntries(READING.map((name) => [name, configuration[name]]));
+  const reading = readingOf(configuration);
   const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN}`);
   if (isGiven || input.length === 0) {
     const node = isGiven
       ? await readOnce(run, givenNode(documents, blockBytes), handed)
       : corpusNode(corpus as CorpusName, corpusCharacters, blockBytes);
     const blocks = await blocksOfNodes(run, [node], [], blockBytes);
-    return { blocks, unpacked: [node], reading: { sourceField: "source" }, passed: new Map(), asText: [] };
+    return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
   }
   const { files, passed } = await listInputs(input, {
     format: format === "auto" ? undefined : format,
@@ -128,7 +139,7 @@ function linesNode(
   open: () => AsyncIterable<Document> | Iterable<Document>,
 ): Node {
   const maker: Maker = {
-    stage: "corpus",
+    stage: CORPUS,
     async make([{ folder, wrote }], { emit, signal }) {
       let documents = 0;
       const lines = documentLines(textsAlone(open()));
@@ -144,7 +155,7 @@ function linesNode(
             yield next.value;
             bytes += next.value.length;
             if (++documents % 100 === 0) {
-              emit({ type: "progress", stage: "corpus", done: documents, unit: "documents" });
+              emit({ type: "progress", stage: CORPUS, done: documents, unit: "documents" });
             }
           }
         };
@@ -218,7 +229,7 @@ export async function* readBlock(
     maxDocuments: undefined,
     mayBeEmpty: true,
   };
-  const ownOptions = { sourceField: "source", mayBeEmpty: true };
+  const ownOptions = { ...OWN, mayBeEmpty: true };
   for (const [i, piece] of block.pieces.entries()) {
     for await (const document of readPiece(piece, piece.own ? ownOptions : options)) {
       yield { ...document, piece: i };

@@ -58,6 +58,7 @@ export function tokenizeNodes(
     async make([making], work) {
       opened ??= await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
         eos: eos || undefined,
+        vouched: making.verified,
       });
       const options: TokenizeOptions = {
         sequenceLength,

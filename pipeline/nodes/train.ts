@@ -12,24 +12,32 @@ import { basename } from "node:path";
 import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { revisionOf } from "../../kernels/device/variants.ts";
-import { InputError, RunError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import {
+  InputError,
+  RunError,
+  say,
+  setting,
+  task,
+  type TaskReference,
+  type Text,
+} from "../../kernels/errors.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { besideMixture, type TrainingCost } from "../cost/beside_mixture.ts";
-import { trainingMemory } from "../cost/memory.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
-import { SCRATCH } from "../graph/folder.ts";
+import { removeFolder, scratchesOf } from "../graph/folder.ts";
+import { hashFiles, readManifest } from "../graph/manifest.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
-import { vouchedFiles } from "../graph/vouched.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { byNumber, entriesOf, sha256, writeAtomic, writing } from "../run/files.ts";
+import { byNumber, sha256, shortHash, writeAtomic, writing } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel, type TrainModelOptions } from "../training/loop.ts";
@@ -47,7 +55,7 @@ import {
   saveCheckpointState,
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
-import { createTogether } from "../training/together.ts";
+import { type Bank, createBank } from "./bank.ts";
 import { routingOf, type TrainResult } from "./training_result.ts";
 import { type Target, targetSettings, type TrainingText } from "./targets.ts";
 import { drawing, type NeededFile, openNeeded, readRows } from "./token_rows.ts";
@@ -60,9 +68,11 @@ export const TRAINING_REVISION = 2;
 const METRICS = "metrics.jsonl";
 
 /** How models are trained, besides the settings. None of it changes a weight, but for a trial. */
-export interface TrainOptions {
+export interface TrainingOptions {
   /** Goes on from the last checkpoint although values differ. */
   resume?: boolean;
+  /** Starts again, and removes the checkpoints of before. */
+  anew?: boolean;
   /** Keeps only layer inputs and computes the rest again in the backward pass: the same bits. */
   recompute?: boolean;
   /** Trains for a share of the steps at this rate instead, into `search/`, to compare rates. */
@@ -75,8 +85,12 @@ export interface TrainOptions {
   keep?: number;
   /** Most device memory that trainings may take together, in bytes. Default: as much as they need. */
   memory?: number;
-  /** Models of one shape that are trained as a bank, each step in the dispatches of one. Default: 1. */
-  together?: number;
+  /** Trains models of one shape as a bank, each step in the dispatches of one, to the same bits. */
+  together?: boolean;
+  /** What other trainings share the devices with these. */
+  bank?: Bank;
+  /** Called once trainings have joined the bank. */
+  began?: () => void;
 }
 
 /** Where the sequences of a model stand. */
@@ -111,11 +125,11 @@ export const textFiles = (tokens: readonly string[]): TrainingFiles => ({
 export async function trainNodes(
   configuration: Configuration,
   targets: readonly { target: Target; text: TrainingFiles }[],
-  options: TrainOptions = {},
+  options: TrainingOptions = {},
 ): Promise<Node[]> {
-  const { trial, together = 1 } = options;
+  const { trial, together } = options;
   const { init, routers } = configuration;
-  const start = init === "" ? {} : { init: (await loadCheckpoint(init, await vouchedFiles(init))).sha256 };
+  const start = init === "" ? {} : { init: (await loadCheckpoint(init, new NodeFiles())).sha256 };
   const isPriced = routers !== "" && targets.some(({ target }) => target.tellsCost);
   const cost = isPriced ? { routers: (await identifyPartitioner(routers)).sha256 } : {};
   const maker = new TrainMaker(configuration, options);
@@ -132,7 +146,7 @@ export async function trainNodes(
         ...trial,
       },
       revision: TRAINING_REVISION,
-      maker: together > 1 ? maker : maker.alone(target.name),
+      maker: together ? maker : maker.alone(target.name),
     };
   });
 }
@@ -142,10 +156,10 @@ class TrainMaker implements Maker {
   readonly stage = "train";
   readonly models = new Map<string, { target: Target; text: TrainingFiles }>();
 
-  constructor(private readonly configuration: Configuration, private readonly options: TrainOptions) {}
+  constructor(private readonly configuration: Configuration, private readonly options: TrainingOptions) {}
 
   get together(): number {
-    return this.options.together ?? 1;
+    return this.models.size;
   }
 
   /** Gives a maker of one model, so that its stage has the model's name. */
@@ -153,33 +167,24 @@ class TrainMaker implements Maker {
     return { stage: `train-${name}`, make: (all, work) => this.make(all, work) };
   }
 
-  async make(all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
+  async make(all: readonly Making[], work: Work): Promise<(Record<string, unknown> | Error)[]> {
     const gpu = await work.gpu();
-    const { memory = Infinity, recompute } = this.options;
-    const together = createTogether({
-      fits: ({ model, batch, microBatch = batch, dtype }, models) =>
-        trainingMemory(model, {
-          ...{ batch, microBatch, length: model.context, dtype, recompute, models, asInBankOf: 1 },
-          ...{ kind: gpu.kind, limit: gpu.maxBindingBytes },
-        }).total <= memory,
-    });
-    const members = all.map(() => together.member());
+    const bank = this.options.bank ?? createBank(this.options);
+    const members = all.map(() => bank.member());
+    this.options.began?.();
     const results = await Promise.allSettled(all.map(async (making, i) => {
-      const { target, text } = this.models.get(making.node.name)!;
+      const opened = { making, work, gpu, ...this.models.get(making.node.name)! };
       try {
-        const training = await Training.open(
-          { making, work, gpu, target, text },
-          this.configuration,
-          this.options,
-        );
-        return await training.run(members[i].train);
+        const training = await Training.open(opened, this.configuration, this.options);
+        return { ...await training.run(members[i].train) };
       } finally {
         members[i].leave();
       }
     }));
     return results.map((result) => {
-      if (result.status === "rejected") throw result.reason;
-      return { ...result.value };
+      if (result.status === "fulfilled") return result.value;
+      if (result.reason instanceof Error) return result.reason;
+      throw result.reason;
     });
   }
 }
@@ -201,7 +206,7 @@ class Training {
   private constructor(
     private readonly opened: Opened,
     private readonly configuration: Configuration,
-    private readonly options: TrainOptions,
+    private readonly options: TrainingOptions,
     private readonly known: {
       recipe: Recipe;
       train: Rows;
@@ -212,11 +217,16 @@ class Training {
   ) {}
 
   /** Opens the sequences and resolves what the model is trained with. */
-  static async open(opened: Opened, configuration: Configuration, options: TrainOptions): Promise<Training> {
+  static async open(
+    opened: Opened,
+    configuration: Configuration,
+    options: TrainingOptions,
+  ): Promise<Training> {
     const { making, target, text, gpu, work } = opened;
     const files = text.files(making);
     const train = await openNeeded(making, files.train);
     using test = await openNeeded(making, files.test);
+    checkText(opened, train, configuration);
     const { vocabulary, tokenizer } = train.lineage!;
     const own = { ...configuration, vocabularySize: vocabulary! };
     const counts: TrainingText = {
@@ -249,21 +259,22 @@ class Training {
   async run(train: typeof trainModel): Promise<TrainResult> {
     const { opened: { making, work, gpu, target }, configuration, options, known } = this;
     const { recipe, validation } = known;
-    const { scratch, folder } = making;
+    const { scratch, folder, node: { name } } = making;
     const { adapter, variants } = gpu;
     // Another adapter rounds differently: a checkpoint is continued on its own alone.
     const settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
     const key = sha256(canonical({ node: making.key, settings }));
+    if (options.anew) { for (const old of await scratchesOf(work.run, name)) await removeFolder(old); }
     await writing(scratch, () => Deno.mkdir(scratch, { recursive: true }));
     if (options.resume) await this.#adoptScratch();
-    const saved = await this.#loadSaved(key);
+    const saved = await this.#loadSaved(key, settings);
     if (saved) {
       const { step } = saved.state.trainer;
       work.emit({ type: "warning", message: `${target.name} goes on after step ${step} of ${recipe.steps}` });
       await removeLaterCheckpoints(scratch, step);
       if (saved.context.interrupted) this.#extra = checkpointPath(scratch, step);
     }
-    const result = resultBefore(making.node.name, recipe, key, saved);
+    const result = resultBefore(name, recipe, key, saved);
     // Metrics grow in the folder of this process alone: where locks do not hold, another one may train the same.
     if (saved) {
       await copy(metricsPath(checkpointPath(scratch, saved.state.trainer.step)), `${folder}/${METRICS}`);
@@ -325,46 +336,51 @@ class Training {
   }
 
   async #writeModel(weights: Weights): Promise<void> {
-    const { opened: { making, target }, configuration: { saveDtype }, known: { recipe, train } } = this;
+    const { opened: { making, target, text }, configuration: { saveDtype }, known: { recipe, train } } = this;
     const { eos, tokenizer } = train.lineage!;
+    const part = target.expert === undefined ? {} : { partition: hashFiles(making.manifest(text.needs[0])) };
     const records = await saveModelFolder(making.folder, recipe.model, weights, {
-      notes: { tokenizer, eos: eos!, ...target.expert === undefined ? {} : { partition: making.node.name } },
+      notes: { tokenizer, eos: eos!, ...part },
       tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      vouched: making.verified,
       dtype: saveDtype.toUpperCase() as SafetensorsDtype,
     });
     for (const [file, record] of Object.entries(records)) making.wrote(file, record);
   }
 
   /** Loads the latest checkpoint that the training can go on from. */
-  async #loadSaved(key: string): ReturnType<typeof loadCheckpointState> {
-    const { opened: { making: { scratch }, target, work }, known: { recipe }, options: { resume } } = this;
+  async #loadSaved(key: string, settings: Record<string, unknown>): ReturnType<typeof loadCheckpointState> {
+    const { opened: { making, target, work }, known: { recipe }, options: { resume } } = this;
+    const { scratch, node } = making;
     const damaged: Text[] = [];
     const saved = await loadCheckpointState(scratch, recipe.model, (context, step) => {
-      if (step > recipe.steps || context.key !== key && !resume) return false;
+      if (step > recipe.steps) return false;
       const path = metricsPath(checkpointPath(scratch, step));
-      if (existsSync(path) && sha256(Deno.readFileSync(path)) === context.metricsSha256) return true;
-      damaged.push(`Cannot resume at step ${step} as the metrics up to it must be whole: "${path}" is not`);
-      return false;
+      if (!existsSync(path) || sha256(Deno.readFileSync(path)) !== context.metricsSha256) {
+        damaged.push(`Cannot resume at step ${step} as the metrics up to it must be whole: "${path}" is not`);
+        return false;
+      }
+      if (context.key === key || resume) return true;
+      throw this.#otherDevice(step, context.settings, settings);
     }, (what) => void damaged.push(what));
     const follows = saved ? "goes on from the one before" : "has no other to go on from";
     for (const what of damaged) {
       work.emit({ type: "warning", message: say`${what}; ${target.name} ${follows}` });
     }
-    if (resume && !saved) throw nothingToResume(target, scratch, recipe);
-    return saved;
+    if (!resume || saved) return saved;
+    const isBegun = (await listCheckpoints(scratch)).length > 0 ||
+      await readManifest(`${work.run}/${node.name}`) !== null;
+    if (isBegun) throw nothingToResume(target, scratch, recipe);
   }
 
   /** Takes over the checkpoints of the same model that was trained with other values, unless there are own ones. */
   async #adoptScratch(): Promise<void> {
     const { making: { folder, scratch, node: { name } }, work: { run } } = this.opened;
     if ((await listCheckpoints(scratch)).length > 0) return;
-    const own = scratch.slice(scratch.lastIndexOf("/") + 1);
-    const others: { path: string; states: string[]; time: number }[] = [];
-    for (const entry of await entriesOf(`${run}/${SCRATCH}`)) {
-      const path = `${run}/${SCRATCH}/${entry.name}`;
-      if (entry.name === own || !entry.name.startsWith(`${name.replaceAll("/", "~")}~`)) continue;
+    const others: { states: string[]; time: number }[] = [];
+    for (const path of await scratchesOf(run, name)) {
       const states = await listCheckpoints(path);
-      if (states.length > 0) others.push({ path, states, time: Number((await Deno.stat(path)).mtime) });
+      if (states.length > 0) others.push({ states, time: Number((await Deno.stat(path)).mtime) });
     }
     const [latest] = others.sort((a, b) => b.time - a.time);
     // The latest checkpoint comes before others: a copying that was cut short is one that goes on from it.
@@ -420,16 +436,34 @@ class Training {
     if (!isExtra) await removeOldCheckpoints(scratch, this.options.keep ?? 2);
   }
 
+  /** Names the task that trains the model, with further options. */
+  #command(more: Record<string, string | number | boolean> = {}): TaskReference {
+    const { target: { command: { task: name, with: flags } }, work: { run } } = this.opened;
+    return task(name, { run, ...flags, ...more });
+  }
+
+  #otherDevice(step: number, then: Record<string, unknown>, now: Record<string, unknown>): InputError {
+    const names = Object.keys({ ...then, ...now });
+    const name = names.find((name) => canonical(then[name] ?? null) !== canonical(now[name] ?? null))!;
+    const fact = `${JSON.stringify(then[name])} then, ${JSON.stringify(now[name])} now`;
+    const other = name === "variants" ? "other" : "another";
+    return new InputError(
+      `Cannot train ${this.opened.target.name} as its checkpoint of step ${step} was made with ${other} ${name}: ${fact}`,
+      {
+        remedy: say`go on from there with ${this.#command({ resume: true })}, or start again with ${
+          setting("force")
+        }`,
+      },
+    );
+  }
+
   /** Gives the error that a training ends with: where the device or the numbers failed, it says how to go on. */
   #explain(error: unknown): unknown {
-    const { opened: { target, work: { run } }, known: { recipe } } = this;
-    const { task: name, with: flags } = target.command;
-    const command = (more: Record<string, unknown> = {}) =>
-      task(name, { run, ...flags, ...more as typeof flags });
+    const { opened: { target }, known: { recipe } } = this;
     if (error instanceof DeviceError) {
       const from = this.#last || "there is no checkpoint yet";
       return new RunError(error.what, {
-        remedy: say`${from}; ${command()} goes on from there; ${error.remedy!}`,
+        remedy: say`${from}; ${this.#command()} goes on from there; ${error.remedy!}`,
         cause: error,
       });
     }
@@ -439,13 +473,30 @@ class Training {
     return new RunError(`${error.message} of ${target.name}`, {
       remedy: this.#last
         ? say`${this.#last}; go on from it with a smaller rate: ${
-          command({ ...smaller, resume: true, force: true })
+          this.#command({ ...smaller, resume: true })
         }`
         : say`there is no checkpoint yet; start again with a smaller rate: ${
-          command({ ...smaller, force: true })
+          this.#command({ ...smaller, force: true })
         }`,
       cause: error,
     });
+  }
+}
+
+/** Throws an `InputError` where sequences were made with another tokenizer or of another length than the run's. */
+function checkText({ making, target }: Opened, { lineage }: Rows, { sequenceLength }: Configuration): void {
+  const { tokenizer } = making.manifest(TOKENIZER).result;
+  const own = { tokenizer, sequenceLength }, theirs: Partial<typeof own> = lineage ?? {};
+  for (const name of ["tokenizer", "sequenceLength"] as const) {
+    if (theirs[name] === undefined || theirs[name] === own[name]) continue;
+    const [former, latter] = [theirs, own].map((of) => shortHash(String(of[name])));
+    throw new InputError(
+      `Cannot train ${target.name} as its sequences and the run must have the same ${name}: it is ${former} there, ${latter} here`,
+      {
+        where: making.path(TOKENIZER),
+        remedy: "copy config.json and tokenizer from the run that made the part",
+      },
+    );
   }
 }
 
@@ -455,7 +506,7 @@ function resolveRecipe(
   target: Target,
   configuration: Configuration,
   counts: TrainingText,
-  { trial }: TrainOptions,
+  { trial }: TrainingOptions,
 ): Recipe {
   const { expertWarmup, expertBatch } = configuration;
   const batch = target.batch(configuration), microBatch = configuration.microBatch || expertBatch;

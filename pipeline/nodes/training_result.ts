@@ -1,5 +1,5 @@
 /**
- * What training a model came to, as the manifest of its stage says it.
+ * What training a model came to, as the manifest of its node says it.
  *
  * @module
  */
@@ -9,7 +9,6 @@ import { InputError } from "../../kernels/errors.ts";
 import type { TrainingCost } from "../cost/beside_mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { oneLine } from "../run/files.ts";
-import { type Manifest, manifestPath } from "../run/manifest.ts";
 import { conform, count, finite, share } from "../run/schema.ts";
 
 const ROUTING = v.object({ balance: finite, dropped: share });
@@ -57,13 +56,18 @@ export const TRAIN_RESULT = v.object({
  */
 export type TrainResult = v.InferOutput<typeof TRAIN_RESULT>;
 
-/** Reads what a training came to from its stage's manifest in a run. Throws an `InputError` where it lacks something. */
-export function trainResult({ stage, result }: Manifest, run: string): TrainResult {
+/** Reads what a training came to from the manifest of its node in a run. Throws an `InputError` where that lacks something. */
+export function trainResult(
+  { name = "", result }: { name?: string; result: Record<string, unknown> },
+  run: string,
+): TrainResult {
   try {
     return conform(TRAIN_RESULT, result);
   } catch (cause) {
-    const where = manifestPath(run, stage);
-    const what = `Cannot read "${where}" as its result must say what the training came to: ${oneLine(cause)}`;
+    const where = `${run}/${name}`;
+    const what = `Cannot read "${where}" as its manifest must say what the training came to: ${
+      oneLine(cause)
+    }`;
     throw new InputError(what, { where, cause });
   }
 }

@@ -25,24 +25,29 @@ import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
 import { RESAMPLES } from "../evaluation/evaluate.ts";
 import { mixesOf } from "../evaluation/mix.ts";
-import { readManifest } from "../graph/manifest.ts";
+
 import { givenNode, type Making, type Node, type Work } from "../graph/node.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
-import { Vouched } from "../run/vouched.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/nearest.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import type { EvaluationOf } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
-import { modelsOfRun, needConfiguration, tokensOfRun } from "./models.ts";
+import { needConfiguration } from "./alone.ts";
+import { modelsOfRun } from "./evaluate_run.ts";
+import { tokensOfRun } from "./models.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { ALL_TEST, SEQUENCES, TEST } from "./tokenize.ts";
 
 /** Says that no question of a task can be made of a run's held-out text. */
 export class NoQuestionsError extends InputError {}
+
+/** Gives the revision of a task: 2, tokens of a Switch model go to its experts; 3, questions of one document are drawn together. */
+export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ? 3 : 2;
 
 /** Which task, of what, and how it is asked. */
 interface Asking extends ZeroShotOptions, EvaluationOf {
@@ -86,7 +91,7 @@ export async function zeroShotNodes(
         ...mix.length > 0 ? { mix, routingTemperature } : {},
       },
       links: { [zeroShotPath(name)]: `${name}.json` },
-      revision: made ? 3 : 2, // 2: tokens of a Switch model go to its experts; 3: questions of one document are drawn together
+      revision: zeroShotRevision(name),
       maker: {
         stage: ZERO_SHOT,
         make: async ([making], work) => [await ask(making, work, { ...of, ...options, task })],
@@ -101,16 +106,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   const { routers, prefix, seed, eos } = configuration;
   const kind = { kind: configuration.partitioner, experts: configuration.experts };
   mixesOf(of, kind); // before questions are read
-  const vouched = new Vouched();
-  for (
-    const needed of [
-      TOKENIZER,
-      ...routers === "" ? [PARTITIONER] : [],
-      ...models.map(({ node }) => node),
-    ]
-  ) {
-    vouched.add(making.path(needed), making.manifest(needed).files);
-  }
+  const { verified: vouched } = making;
   const tokenizer = await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
     ...{ eos: eos || undefined, vouched },
   });
@@ -157,7 +153,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
 async function contextOf(making: Making, { configuration, models }: Asking): Promise<number> {
   for (const { node, expert } of models) {
     if (expert === undefined) continue;
-    const { config, notes } = await loadCheckpointConfig(making.path(node));
+    const { config, notes } = await loadCheckpointConfig(making.path(node), making.verified);
     if (notes.adopted === undefined) return config.context;
   }
   return configuration.sequenceLength;
@@ -178,9 +174,7 @@ async function questionsOf(
 ): Promise<Asked> {
   const made = MADE_TASKS.get(task.name);
   if (!made) return await readPublished(task as ChoiceTask, dataOf(task.name, data));
-  const vouched = new Vouched();
-  for (const name of tokens) vouched.add(making.path(name), { [TEST]: making.manifest(name).files[TEST] });
-  const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`), vouched);
+  const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`), making.verified);
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
   const questions = await fittingQuestions(tokenizer, made.make(passagesOf(documents, longest)), longest);
   if (questions.length > 0) return { questions };
@@ -262,9 +256,7 @@ export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}):
         watch.onEvent?.({ type: "warning", message: error.what });
         continue;
       }
-      const node = `${run}/${ZERO_SHOT}/${name}`;
-      const vouched = new Vouched().add(node, (await readManifest(node))!.files);
-      results.push(await readZeroShot(`${node}/${name}.json`, vouched));
+      results.push(await readZeroShot(`${run}/${ZERO_SHOT}/${name}/${name}.json`, new NodeFiles()));
     }
     return results;
   });

@@ -6,8 +6,6 @@
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Rows } from "../rows/random_access.ts";
-import type { RunEvent } from "../run/events.ts";
-import type { FileRecord } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
@@ -54,39 +52,7 @@ export interface Partitioner {
   close(): void;
 }
 
-/** What a partitioner learns from and where it puts what it learned. */
-export interface LearnContext {
-  /** Name of the stage, for the events that it emits. */
-  stage: string;
-  /** Resolved settings. */
-  configuration: Configuration;
-  /** Folder that it fills, and that {@linkcode PartitionerKind.open} reads. */
-  folder: string;
-  /** Folder of metrics. */
-  metrics: string;
-  /** Path of the `tokenizer.json`. */
-  tokenizerFile: string;
-  /** What is known of the tokens. */
-  tokens: { vocabulary: number; eos: number; tokenizer: string; trainSequences: number };
-  /** Paths of the training shards, in their order. */
-  shards: string[];
-  /** Hashes what a state to resume from depends on: settings and inputs of the stage, and these values instead or besides. */
-  stateKey(values: Record<string, unknown>): string;
-  /** Whether a saved state is ignored. */
-  anew: boolean;
-  /** Opens the device on the first call. */
-  gpu(): Promise<Gpu>;
-  /** Tells what happens. */
-  emit(event: RunEvent): void;
-  /** Notes how long something took. */
-  recordTime(entry: Record<string, unknown>): Promise<void>;
-  /** Ends the work. */
-  signal?: AbortSignal;
-  /** Records of the files that it reads, against which they are checked. */
-  vouched?: Vouched;
-}
-
-/** What a partitioner that learns at once learns from, and where it puts what it learned. */
+/** What a partitioner learns from, and where it puts what it learned. */
 export interface LearnOptions {
   /** Resolved settings. */
   configuration: Configuration;
@@ -104,27 +70,9 @@ export interface LearnOptions {
   signal?: AbortSignal;
 }
 
-/** One of several processes that learn a partitioner together, each a share of its models. */
-export interface Member {
-  /** Its number, from 0. */
-  index: number;
-  /** How many there are. */
-  of: number;
-  /** The first of its models. */
-  first: number;
-  /** How many these are. */
-  count: number;
-  /** Seconds that it waits for another that nobody runs. */
-  patience: number;
-  /** Says who runs another one; undefined where nobody does. */
-  runner(index: number): Promise<string | undefined>;
-}
-
 /** What learning a partitioner gave. */
 export interface Learned extends Pick<Partitioner, "sha256"> {
-  /** Files by path in the run folder, such as `partitioner/…` and `metrics/…`. */
-  outputs: Record<string, FileRecord>;
-  /** Counts and metrics for the stage's manifest. */
+  /** Counts and metrics for the manifest. */
   result: Record<string, unknown>;
 }
 
@@ -162,12 +110,8 @@ export interface PartitionerKind {
   values?(configuration: Configuration): Record<string, unknown>;
   /** Version of its results: to be raised when the bits of what it learns change. */
   revision: number;
-  /** Learns it. If it is killed at any moment and run again, it ends in the same bytes. */
-  learn(context: LearnContext): Promise<Learned>;
-  /** Learns at once from sequences that are read by number. Absent where it learns round by round. */
-  learnOn?(options: LearnOptions): Promise<Omit<Learned, "outputs">>;
-  /** Learns a share of it, in parallel with others, and returns counts. {@linkcode learn} joins the shares, to the bytes it makes alone. */
-  learnShare?(context: LearnContext, member: Member): Promise<Record<string, unknown>>;
+  /** Learns it from sequences that are read by number. Absent where it learns round by round, or not at all. */
+  learn?(options: LearnOptions): Promise<Learned>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
   /** Reads the identity and the number of experts from the files in its folder, without opening it. */

@@ -19,12 +19,6 @@ export const random: PartitionerKind = {
   settings: ["experts", "seed"],
   revision: 1,
   async learn({ configuration: { experts, seed, sequenceLength: prefix }, folder, tokens }) {
-    const { tokenizer, vocabulary, eos } = tokens;
-    const about = { kind: "random", experts, prefix, tokenizer, vocabulary, eos, seed };
-    const record = await writeDescription(folder, about);
-    return { outputs: { [`partitioner/${FILE}`]: record }, sha256: record.sha256, result: {} };
-  },
-  async learnOn({ configuration: { experts, seed, sequenceLength: prefix }, folder, tokens }) {
     const { sha256 } = await writeDescription(folder, { kind: "random", experts, prefix, ...tokens, seed });
     return { sha256, result: {} };
   },

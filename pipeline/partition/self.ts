@@ -25,7 +25,6 @@ export const self: PartitionerKind = {
   splits: false,
   settings: [],
   revision: 1,
-  learn: () => Promise.reject(new Error("Cannot learn a partition by trained experts")), // as `splits` says
   open: openExperts,
   async identify(folder) {
     const hashes = await modelHashes(folder, expertFolder);

@@ -9,7 +9,6 @@
 
 import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { fromBatch, readShards } from "../rows/arrow.ts";
 import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { byLabel, count, readJson } from "../run/schema.ts";
 import { identifiedBy, readDescription, writeDescription } from "./folder.ts";
@@ -31,28 +30,7 @@ export const source: PartitionerKind = {
   method: "argmax",
   settings: ["experts"],
   revision: 1,
-  async learn(
-    { configuration: { experts, sequenceLength: prefix }, folder, tokens, shards, vouched, signal },
-  ) {
-    const totals = new Map<string, number>();
-    for await (const batch of readShards(shards, vouched)) {
-      signal?.throwIfAborted();
-      const { source: labels, length } = fromBatch(batch);
-      length.forEach((tokens, row) => {
-        const label = labels?.[row] ?? "";
-        totals.set(label, (totals.get(label) ?? 0) + tokens);
-      });
-    }
-    const sources = await writeAtomic(`${folder}/${FILE}`, jsonText(groupsOf(totals, experts)));
-    const { tokenizer, vocabulary, eos } = tokens;
-    const description = { kind: "source", experts, prefix, tokenizer, vocabulary, eos };
-    const outputs = {
-      [`partitioner/${FILE}`]: sources,
-      "partitioner/partitioner.json": await writeDescription(folder, description),
-    };
-    return { outputs, sha256: sources.sha256, result: { sources: totals.size } };
-  },
-  async learnOn({ configuration: { experts, sequenceLength: prefix }, folder, tokens, sources }) {
+  async learn({ configuration: { experts, sequenceLength: prefix }, folder, tokens, sources }) {
     const { sha256 } = await writeAtomic(`${folder}/${FILE}`, jsonText(groupsOf(sources, experts)));
     await writeDescription(folder, { kind: "source", experts, prefix, ...tokens });
     return { sha256, result: { sources: sources.size } };

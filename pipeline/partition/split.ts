@@ -140,76 +140,9 @@ async function writeManifests(folder: string, train: Counted, test?: Counted): P
   return { manifest, parts, outputs };
 }
 
-/**
- * A share of the shards of one kind: those of every expert with numbers from `from` up to, but not including,
- * `to`.
- */
-export interface Share {
-  /** The first of them. */
-  from: number;
-  /** The first after them. */
-  to: number;
-  /** Sequences of each expert before the first row that is read `[E]`. */
-  before: readonly number[];
-}
-
-/**
- * Writes a share of the shards of one kind, as {@linkcode split} would write them. The rows may hold others
- * too; these are left out. Returns the shards of every expert.
- */
-export async function splitShare(
-  kind: Kind,
-  batches: ReadableStream<RecordBatch>,
-  options: SplitOptions,
-  share: Share,
-): Promise<Shard[][]> {
-  let rows = 0;
-  const count = (more: number) => options.onProgress?.(rows += more);
-  const made = await splitKind(kind, batches, options, count, undefined, {
-    ...share,
-    before: [...share.before],
-  });
-  return made?.files ?? [];
-}
-
-/** What {@linkcode closeSplit} reads of one kind. */
-export interface ClosingInputs {
-  /** A batch with token columns; one with rows if there are any. */
-  first: RecordBatch;
-  /** All rows in order, with `nll` and, to train on, `expert`; tokens are not needed. */
-  rows: ReadableStream<RecordBatch>;
-  /** The shards of every expert. */
-  files: Shard[][];
-}
-
-/** Counts the rows whose shards were written in shares, and writes the manifests that {@linkcode split} would have written. */
-export async function closeSplit(
-  { train, test }: { train: ClosingInputs; test?: ClosingInputs },
-  options: SplitOptions,
-): Promise<Partition> {
-  const counted = async (kind: Kind, { first, rows, files }: ClosingInputs): Promise<Counted> => {
-    const { experts, lineage } = describe(
-      kind,
-      first,
-      fromBatch(first, originOf(first), NEEDED[kind]),
-      options,
-    );
-    const tallies = Array.from({ length: experts }, newTally);
-    for await (const batch of rows) {
-      const columns = fromBatch(batch, originOf(batch), COUNTED[kind]);
-      if (columns.rows > 0) countRows(kind, batch, columns, { experts, lineage, tallies });
-      options.onProgress?.(tallies.reduce((sum, { sequences }) => sum + sequences, 0));
-    }
-    return { experts, lineage, tallies, files };
-  };
-  const counts = await counted("train", train);
-  return await writeManifests(options.folder, counts, test && await counted("test", test));
-}
-
 /** Sequences to train on, or sequences held out, and the columns that they need. */
 type Kind = keyof typeof NEEDED;
 const NEEDED = { train: ["tokens", "nll", "expert"], test: ["tokens", "nll"] } as const;
-const COUNTED = { train: ["nll", "expert"], test: ["nll"] } as const;
 
 /** The sequences of one kind while they are split. */
 type Splitting = Awaited<ReturnType<typeof begin>>;
@@ -220,7 +153,6 @@ async function splitKind(
   options: SplitOptions,
   count: (rows: number) => void,
   like?: Lineage,
-  share?: Share & { before: number[] },
 ): Promise<Counted | undefined> {
   let splitting: Splitting | undefined;
   let empty: RecordBatch | undefined;
@@ -232,12 +164,12 @@ async function splitKind(
         empty ??= batch;
         continue;
       }
-      splitting ??= await begin(kind, batch, columns, options, share?.from);
+      splitting ??= await begin(kind, batch, columns, options);
       like ??= splitting.lineage;
-      await handOut(kind, batch, columns, splitting, options, share);
+      await handOut(kind, batch, columns, splitting);
       count(columns.rows);
     }
-    if (empty !== undefined) splitting ??= await begin(kind, empty, fromBatch(empty), options, share?.from);
+    if (empty !== undefined) splitting ??= await begin(kind, empty, fromBatch(empty), options);
     if (splitting === undefined) return undefined;
     const { experts, lineage, tallies, parts } = splitting;
     const files: Shard[][] = [];
@@ -249,15 +181,11 @@ async function splitKind(
   }
 }
 
-/** Says to which experts the shards belong that a first batch begins, and where their rows come from. */
-function describe(
-  kind: Kind,
-  batch: RecordBatch,
-  { rows, tokens, nll }: Columns,
-  { prefix, config, ...options }: SplitOptions,
-): { experts: number; lineage: Lineage } {
-  const where = originOf(batch);
-  const known = lineageOf(batch);
+/** Opens every expert's shards, as the first batch with rows says. */
+async function begin(kind: Kind, batch: RecordBatch, columns: Columns, options: SplitOptions) {
+  const { folder, shardSequences, prefix, config } = options;
+  const { rows, tokens, nll } = columns;
+  const where = originOf(batch), known = lineageOf(batch);
   const experts = rows > 0 ? nll!.length / rows : known?.experts ?? options.experts;
   if (experts === undefined) {
     throw new InputError(`Cannot split ${where} as E must be known: it has no rows and does not say`, {
@@ -270,28 +198,16 @@ function describe(
   const sequenceLength = rows > 0 ? tokens!.length / rows : known?.sequenceLength;
   const method = kind === "test" ? argmax.method : known?.method;
   const own = { stage: "split", sequenceLength, experts, method, config };
-  return { experts, lineage: { format: FORMAT, prefix, ...known, ...own } };
-}
-
-/** Opens every expert's shards, as the first batch with rows says. */
-async function begin(
-  kind: Kind,
-  batch: RecordBatch,
-  columns: Columns,
-  options: SplitOptions,
-  first?: number,
-) {
-  const { folder, shardSequences } = options;
-  const { experts, lineage } = describe(kind, batch, columns, options);
+  const lineage: Lineage = { format: FORMAT, prefix, ...known, ...own };
   const { expert: _, ...empty } = sliceColumns(columns, 0, 0);
-  const rowBytes = (lineage.sequenceLength ?? 0) * columns.tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
+  const rowBytes = (sequenceLength ?? 0) * tokens!.BYTES_PER_ELEMENT + experts * 4 + 64;
   const batchRows = Math.min(MOST_BATCH, Math.max(LEAST_BATCH, Math.floor(BUDGET / (experts * rowBytes))));
   const parts: PartWriter[] = [];
   for (let expert = 0; expert < experts; expert++) {
     const path = `${folder}/${expertFolder(expert)}`;
     await refuseLink(path);
     await writing(path, () => Deno.mkdir(path, { recursive: true }));
-    parts.push(openPart({ folder: path, kind, lineage, empty, shardRows: shardSequences, batchRows, first }));
+    parts.push(openPart({ folder: path, kind, lineage, empty, shardRows: shardSequences, batchRows }));
   }
   return { experts, lineage, tallies: parts.map(newTally), parts };
 }
@@ -330,27 +246,11 @@ function countRows(
   return rowsOf;
 }
 
-/**
- * Counts the rows of a batch and hands each to its expert. In a share, only the rows of its shards are handed
- * on.
- */
-async function handOut(
-  kind: Kind,
-  batch: RecordBatch,
-  columns: Columns,
-  splitting: Splitting,
-  { shardSequences }: SplitOptions,
-  share?: Share & { before: number[] },
-) {
+/** Counts the rows of a batch and hands each to its expert. */
+async function handOut(kind: Kind, batch: RecordBatch, columns: Columns, splitting: Splitting) {
   const rowsOf = countRows(kind, batch, columns, splitting);
   const { expert: _, ...kept } = columns;
-  for (const [e, part] of splitting.parts.entries()) {
-    const isWanted = () => {
-      const shard = Math.floor(share!.before[e]++ / shardSequences);
-      return shard >= share!.from && shard < share!.to;
-    };
-    await part.add(kept, share ? rowsOf[e].filter(isWanted) : rowsOf[e]);
-  }
+  for (const [e, part] of splitting.parts.entries()) await part.add(kept, rowsOf[e]);
 }
 
 const OF_PARTS = /^expert-\d{2,}\/(manifest\.json|(train|test)-\d{5,}\.arrow)(\.partial)?$/;

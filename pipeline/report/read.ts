@@ -11,7 +11,7 @@ import { readEvaluation } from "../evaluation/evaluation.ts";
 import { type PartManifest, readPart, readPartition } from "../partition/manifests.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
-import { adoptedExperts } from "../run/adoption.ts";
+import { adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics } from "../run/events.ts";
 import { exists, isFolder, withRemedy } from "../run/files.ts";

@@ -8,10 +8,11 @@
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
-import { trainingMemory } from "../cost/memory.ts";
 import { processorWarning } from "../doctor/expected.ts";
+import { listOwners } from "../graph/lock.ts";
 import { modelShapes } from "../model/shapes.ts";
-import { trainModels, type TrainRunOptions } from "../nodes/models.ts";
+import { memoryTogether } from "../nodes/bank.ts";
+import { trainModels, type TrainOptions } from "../nodes/models.ts";
 import type { RunOptions, RunWatch } from "../nodes/run.ts";
 import { denseTarget, expertTarget, type RateName, switchTarget, type Target } from "../nodes/targets.ts";
 import type { TrainResult } from "../nodes/training_result.ts";
@@ -46,7 +47,7 @@ export function targetsOf(model: Searched, { experts }: Pick<Configuration, "exp
 }
 
 /** Where models are trained, on a device that is open. */
-export interface TrainingSite extends Omit<TrainRunOptions, "together"> {
+export interface TrainingSite extends Omit<TrainOptions, "together"> {
   gpu: Gpu;
 }
 
@@ -64,8 +65,8 @@ export async function openDevice(
 }
 
 /**
- * Trains models of a run and gives what each came to: baselines one by one, experts side by side where the memory of the device allows that.
- * Of those that another process trains the others come first.
+ * Trains models of a run and gives what each came to: baselines one by one, experts a few side by side where the memory of the device allows
+ * that. Models that another process trains come last.
  */
 export async function train(
   models: readonly Searched[],
@@ -73,27 +74,32 @@ export async function train(
   { gpu, ...options }: TrainingSite,
   watch: RunWatch,
 ): Promise<Partial<Record<Searched, TrainResult[]>>> {
-  const { recompute } = options;
+  const { run, recompute, trial } = options;
   const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
   const memoryOf = (models: number) =>
-    trainingMemory(modelShapes(configuration).expert, {
-      ...{ batch, microBatch, length, dtype, recompute, models, asInBankOf: 1, kind: gpu.kind },
-    }).total;
-  const found: Partial<Record<Searched, TrainResult[]>> = {};
-  const trainAll = async (some: readonly Searched[], more: Partial<TrainRunOptions>) => {
-    const targets = some.map((model) => targetsOf(model, configuration));
-    const results = await trainModels(() => targets.flat(), { ...options, gpu, ...more }, watch);
-    for (const [i, model] of some.entries()) found[model] = results.splice(0, targets[i].length);
-  };
-  if (models.includes("experts")) {
-    const together = Math.min(SIDE_BY_SIDE[gpu.kind], configuration.experts);
+    memoryTogether(modelShapes(configuration).expert, models, {
+      ...{ batch, microBatch, length, dtype, recompute, kind: gpu.kind },
+    });
+  const side = SIDE_BY_SIDE[gpu.kind];
+  const left = models.flatMap((model) => {
+    const targets = targetsOf(model, configuration);
+    return targets.filter((_, i) => i % side === 0).map((_, i) => targets.slice(i * side, (i + 1) * side));
+  });
+  const found = new Map<string, TrainResult>();
+  while (left.length > 0) {
+    const owned = new Set((await listOwners(run)).map(({ node }) => node));
+    const isFree = ({ node, name }: Target) => !owned.has(trial ? `search/${name}-${trial.rate}` : node);
+    const next = left.find((targets) => targets.every(isFree)) ?? left[0];
+    left.splice(left.indexOf(next), 1);
     // One model is tried in any case: the device itself says where even that does not fit.
-    const memory = Math.max(await gpu.allocatable(memoryOf(together)), memoryOf(1));
-    await trainAll(["experts"], { together, memory });
+    const together = next.length > 1;
+    const memory = together ? Math.max(await gpu.allocatable(memoryOf(next.length)), memoryOf(1)) : undefined;
+    const results = await trainModels(() => next, { ...options, gpu, together, memory }, watch);
+    next.forEach(({ name }, i) => found.set(name, results[i]));
   }
-  const others = models.filter((model) => model !== "experts");
-  if (others.length > 0) await trainAll(others, {});
-  return found;
+  return Object.fromEntries(
+    models.map((model) => [model, targetsOf(model, configuration).map(({ name }) => found.get(name)!)]),
+  );
 }
 
 /**

@@ -13,8 +13,9 @@ import { entriesOf, jsonText, sha256, withRemedy, writeAtomic } from "../run/fil
 import { readJsonIfThere, type Schema } from "../run/schema.ts";
 import { canonical, isSealed, seal } from "../run/seal.ts";
 import type { Node } from "../graph/node.ts";
+import { pricesOf } from "../nodes/assign.ts";
 import { evaluateNodes } from "../nodes/evaluate.ts";
-import { partitionNodes } from "../nodes/plan.ts";
+import { STAGES } from "../nodes/stages.ts";
 import { lookAtText, type Text } from "../nodes/text.ts";
 import { tokensOf } from "../nodes/tokenize.ts";
 import { trainNodes } from "../nodes/train.ts";
@@ -168,10 +169,10 @@ export class Notes {
     const hash = (nodes: readonly Node[]) =>
       sha256(canonical(nodes.map(({ name, revision, settings }) => ({ name, revision, settings }))));
     const evaluation = await evaluateNodes({ configuration: c, tokens: blocks.map(tokensOf), models: [] });
-    const made: Record<string, string> = {
-      partition: hash(await partitionNodes(c, text, blocks)),
-      evaluation: hash(evaluation),
-    };
+    const of = { configuration: c, text, blocks, prices: await pricesOf(c) };
+    const parts = [];
+    for (const stage of STAGES.values()) parts.push(...await stage.nodes?.(of) ?? []);
+    const made: Record<string, string> = { partition: hash(parts), evaluation: hash(evaluation) };
     for (const model of models) {
       const files = { needs: [], files: () => ({ train: [], test: [] }) };
       made[model] = hash(await trainNodes(c, targetsOf(model, c).map((target) => ({ target, text: files }))));

@@ -8,16 +8,16 @@
 
 import { InputError, say, setting, task, type Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
-import { readManifest } from "../graph/manifest.ts";
-import { evaluateRun } from "../nodes/models.ts";
-import { makePartition, type RunWatch } from "../nodes/run.ts";
+import { evaluateRun } from "../nodes/evaluate_run.ts";
+import { partition } from "../nodes/partition.ts";
+import type { RunWatch } from "../nodes/run.ts";
 import { resolveSettings } from "../nodes/settings.ts";
-import { summarizeRun } from "../nodes/summary.ts";
 import type { TrainResult } from "../nodes/training_result.ts";
 import { report } from "../report/report.ts";
 import type { Claims, Searched } from "../report/reproduction.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { adoptedExperts } from "../training/adoption.ts";
 import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
 import { runCrossing } from "./crossing.ts";
 import {
@@ -25,7 +25,6 @@ import {
   openDevice,
   RATES,
   searchModelRate,
-  targetsOf,
   train,
   type TrainingSite,
   TRIAL_SHARE,
@@ -57,10 +56,17 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
   const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
-  if (!force) await refuseAdopted(run, c);
+  if (!force) await refuseAdopted(run);
   const gpu = await openDevice(options, c, emit);
   try {
-    await makePartition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
+    const summary = await partition({
+      run,
+      sources: { flags: withoutRates(sources) },
+      force,
+      check,
+      gpu,
+      reuse,
+    }, watch);
     const given = givenIn(sources);
     const search: Reproduction["search"] = {};
     const rates: Partial<Configuration> = {};
@@ -78,7 +84,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
     const batches = { experts: experts[0].batch, steps: steps[0].batch };
     const crossing = await runCrossing(run, evaluation, batches);
     const cost = await readCost({ run, flops: 1, utilisation: 1 });
-    const claims = claimsOf(evaluation, await summarizeRun(run), cost, crossing);
+    const claims = claimsOf(evaluation, summary, cost, crossing);
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
     await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
     await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
@@ -91,19 +97,16 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
 }
 
 /** Throws an `InputError` where an expert of a run came from another trainer. */
-async function refuseAdopted(run: string, configuration: Configuration): Promise<void> {
-  for (const { node, name, expert } of targetsOf("experts", configuration)) {
-    if ((await readManifest(`${run}/${node}`))?.result.adopted === undefined) continue;
-    throw new InputError(
-      `Cannot reproduce in "${run}" as every expert must be trained there: ${name} was adopted`,
-      {
-        where: run,
-        remedy: say`choose another ${setting("run")}, or run ${
-          task("train-expert", { run, expert: expert!, force: true })
-        } first`,
-      },
-    );
-  }
+async function refuseAdopted(run: string): Promise<void> {
+  const [adopted, ...others] = await adoptedExperts(run);
+  if (!adopted) return;
+  const { expert, from } = adopted;
+  const more = others.length > 0 ? `, and ${others.length} more` : "";
+  const again = task("train-expert", { run, expert, force: true });
+  throw new InputError(
+    `Cannot reproduce in "${run}" as every expert must be trained there: expert ${expert} was adopted from "${from}"${more}`,
+    { where: run, remedy: say`choose another ${setting("run")}, or run ${again} first` },
+  );
 }
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */

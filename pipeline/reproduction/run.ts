@@ -7,8 +7,9 @@
 
 import { InputError, say, type Text, type Words } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
-import { evaluateRun } from "../nodes/models.ts";
-import { makePartition, type RunWatch } from "../nodes/run.ts";
+import { evaluateRun } from "../nodes/evaluate_run.ts";
+import { partition } from "../nodes/partition.ts";
+import type { RunWatch } from "../nodes/run.ts";
 import { summarizeRun } from "../nodes/summary.ts";
 import type { Searched } from "../report/reproduction.ts";
 import { entriesOf, exists } from "../run/files.ts";
@@ -193,8 +194,8 @@ class Runner extends StudyWalk {
       await this.split(first);
     }
     const site = await this.#siteOf(setup);
-    await makePartition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
-    checkParts(site.run, (await summarizeRun(site.run)).experts, grid.runs(known, only));
+    const { experts } = await partition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
+    checkParts(site.run, experts, grid.runs(known, only));
   }
 
   protected override async searchRate(model: Searched, recipe: string, setup: Setup) {
@@ -213,7 +214,7 @@ class Runner extends StudyWalk {
     const site = await this.#siteOf(setup);
     const flags = grid.rates(setup, known.rates)!;
     await train(setup.models, grid.configuration(setup), { ...site, sources: { flags } }, watch);
-    await evaluateRun({ ...site, choices: setup.choices }, watch);
+    await evaluateRun({ ...site, ...setup.choices }, watch);
     const outcome = { setup, ...await readOutcome(site.run) };
     this.#outcomes.set(setup.name, outcome);
     await this.#notes.write(root, outcome);

@@ -4,7 +4,6 @@
  * @module
  */
 
-export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts";
 export { readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { duration } from "./duration.ts";

@@ -31,8 +31,8 @@ export class Vouched {
     return this;
   }
 
-  /** Gives the record of a file; undefined where there is none. */
-  record(path: string): FileRecord | undefined {
+  /** Gives the record of a file, and its name; undefined where there is none. */
+  record(path: string): FileRecord & { name: string } | undefined {
     return this.#records.get(resolve(path));
   }
 
@@ -41,7 +41,7 @@ export class Vouched {
    * pass.
    */
   check(path: string, { bytes, sha256 }: FileRecord): void {
-    const known = this.#records.get(resolve(path));
+    const known = this.record(path);
     if (known === undefined) return;
     if (sha256 !== known.sha256) throw this.refuse(path, { bytes, sha256 }, known);
     this.read[known.name] = sha256;
@@ -49,7 +49,7 @@ export class Vouched {
 
   /** Reads a file to its end, so that it is checked, unless that has happened. */
   async checkRest(path: string): Promise<void> {
-    const known = this.#records.get(resolve(path));
+    const known = this.record(path);
     if (known && !(known.name in this.read)) this.check(path, await hashFile(path));
   }
 

@@ -11,7 +11,7 @@ import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { partHash } from "../partition/manifests.ts";
-import { type Adoption, adoptionOf } from "../run/adoption.ts";
+import { type Adoption, adoptionOf } from "../training/adoption.ts";
 import { exists, type FileRecord, removeIfThere, shortHash } from "../run/files.ts";
 import { GLANCE_MS, type Hold } from "../run/lock.ts";
 import {

@@ -5,7 +5,7 @@
  */
 
 import { task, type TaskReference } from "../../kernels/errors.ts";
-import { adoptionOf } from "../run/adoption.ts";
+import { adoptionOf } from "../training/adoption.ts";
 import type { Manifest } from "../run/manifest.ts";
 import type { Stage } from "./stage.ts";
 

@@ -14,7 +14,7 @@ import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { readPartition } from "../partition/manifests.ts";
 import { identifyPartitioner, partitionerFolder, PARTITIONERS } from "../partition/partitioners.ts";
-import { adoptionOf } from "../run/adoption.ts";
+import { adoptionOf } from "../training/adoption.ts";
 import { shortHash } from "../run/files.ts";
 import type { Manifest } from "../run/manifest.ts";
 import { checkShape, checkTokenizer } from "../serving/models.ts";

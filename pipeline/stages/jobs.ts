@@ -129,7 +129,7 @@ const PASSES = [
 
 /** Gives the processes that train the routers together: no more than there are routers, and one where another partitioner is learned. */
 function groupOf({ routerGroups = 1 }: JobPlan, { experts, partitioner }: Configuration): number {
-  return PARTITIONERS.get(partitioner)?.learnShare ? Math.min(routerGroups, experts) : 1;
+  return PARTITIONERS.get(partitioner)?.models ? Math.min(routerGroups, experts) : 1;
 }
 
 /** Plans the partition: one job, or with parts one per stage or so. */

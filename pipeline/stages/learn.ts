@@ -9,14 +9,17 @@ import { forwardFlops, slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import type { LearnContext, Member, PartitionerKind } from "../partition/partitioner.ts";
-import { kindOf, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
+import type { Member } from "../partition/em/group.ts";
+import type { PartitionerKind } from "../partition/partitioner.ts";
+import { kindOf, partitionerKind } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Owner } from "../run/claims.ts";
 import { firstLiving, type Hold, watchHeld } from "../run/lock.ts";
 import { outputsHash, outputsUnder, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import type { LearnContext } from "./learn_context.ts";
+import { learnerOf } from "./learners.ts";
 import { shareOf } from "./notes.ts";
 import { pickSettings, type Stage, type StageKind, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
@@ -63,27 +66,28 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
     },
     begun: (run) => exists(`${run}/partitioner`).then((there) => there || exists(`${run}/routers`)),
     prepare: (work, identity) => async () => {
-      const { outputs, sha256, result } = await kind.learn(await contextOf(work, kind, identity));
+      const { outputs, sha256, result } = await (await learnerOf(kind)).learn(
+        await contextOf(work, kind, identity),
+      );
       return { outputs, result: { routers: sha256, ...result } };
     },
     checkPart() {
-      if (kind.learnShare) return;
-      const kinds = [...PARTITIONERS.values()].filter(({ learnShare }) => learnShare).map(({ kind }) => kind);
+      if (kind.models) return;
       throw new InputError(
         say`Cannot learn in a group as ${
           setting("partitioner")
-        } must be one that several processes can learn, ${kinds.join(" or ")}: it is "${kind.kind}"`,
+        } must be one that several processes can learn, em: it is "${kind.kind}"`,
         { remedy: say`leave out ${setting("group")}` },
       );
     },
     mostParts: experts,
-    part: kind.learnShare && (async (work, identity, part) => {
+    part: kind.models !== true ? undefined : (async (work, identity, part) => {
       const { run } = work;
       const [index, of] = [part.index - 1, part.of];
       const { from, to } = shareOf(part, experts);
       const release = await holdMember(work, index, of);
       try {
-        return await kind.learnShare!(await contextOf(work, kind, identity), {
+        return await (await learnerOf(kind)).learnShare!(await contextOf(work, kind, identity), {
           ...{ index, of, first: from, count: to - from },
           patience: part.patience ?? PATIENCE_SECONDS,
           runner: runnersOf(run, of),

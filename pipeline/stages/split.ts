@@ -4,7 +4,7 @@
  * @module
  */
 
-import { split as splitRows } from "../partition/split.ts";
+import { split as splitRows } from "./split_shares.ts";
 import { readShards } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
 import { outputsHash, readManifest, stageKey } from "../run/manifest.ts";

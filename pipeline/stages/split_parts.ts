@@ -17,7 +17,7 @@ import {
   type Share,
   type SplitOptions,
   splitShare,
-} from "../partition/split.ts";
+} from "./split_shares.ts";
 import { fromBatch, readShards, type RecordBatch } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
 import { shardName } from "../rows/shards.ts";

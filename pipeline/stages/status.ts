@@ -7,7 +7,7 @@
 
 import { InputError, type TaskReference, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder } from "../run/files.ts";
-import { adoptionOf } from "../run/adoption.ts";
+import { adoptionOf } from "../training/adoption.ts";
 import { heldIn } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";
 import { type Manifest, manifestNames } from "../run/manifest.ts";

@@ -9,7 +9,7 @@ import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { adoptedExperts, adoptionOf } from "../run/adoption.ts";
+import { adoptedExperts, adoptionOf } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { manifestStamp, readManifest } from "../run/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";

@@ -19,7 +19,7 @@ import { slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { trainingMemory } from "../cost/memory.ts";
 import { refuseLarge, trainingDoubts } from "../cost/training.ts";
 import { parameterCount } from "../model/shape.ts";
-import { adoptionOf } from "../run/adoption.ts";
+import { adoptionOf } from "../training/adoption.ts";
 import { exists } from "../run/files.ts";
 import { isHeld } from "../run/lock.ts";
 import { readManifest, stageKey } from "../run/manifest.ts";

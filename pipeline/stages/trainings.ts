@@ -8,7 +8,7 @@
 import { trainingFlops } from "../cost/flops.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { readPart } from "../partition/manifests.ts";
-import { adoptionOf } from "../run/adoption.ts";
+import { adoptionOf } from "../training/adoption.ts";
 import { exists, hashFile, isMissing } from "../run/files.ts";
 import { heldIn } from "../run/lock.ts";
 import type { Owner } from "../run/claims.ts";

@@ -8,7 +8,7 @@ import { say, task } from "../../kernels/errors.ts";
 import { equalRooms } from "../partition/assignment/assignment.ts";
 import { ASSIGNMENTS } from "../partition/assignment/assignments.ts";
 import { assign } from "../partition/assignment/assign.ts";
-import { compareRows } from "../partition/compare_rows.ts";
+import { compareRows } from "./compare_rows.ts";
 import { identifyPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import {
   expertFolder,

@@ -4,6 +4,7 @@
  * @module
  */
 
+export { type AdoptedExpert, adoptedExperts, type Adoption } from "./adoption.ts";
 export {
   LossNotFiniteError,
   trainBank,

@@ -2,13 +2,11 @@
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { encodeSafetensors, type HostTensor } from "../../checkpoints/safetensors.ts";
-import { randomKeys } from "../../random.ts";
-import { fromBatch, readShards } from "../../rows/arrow.ts";
 import { Order } from "../../rows/order.ts";
 import { writeAtomic } from "../../run/files.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { writeDescription } from "../folder.ts";
-import type { LearnContext, Learned, LearnOptions } from "../partitioner.ts";
+import type { Learned, LearnOptions } from "../partitioner.ts";
 import { embed, learnEmbedding } from "./embedding.ts";
 import { cluster } from "./kmeans.ts";
 import { countTokens, type SparseRow } from "./tfidf.ts";
@@ -18,35 +16,10 @@ export const FILE = "ctbm.safetensors";
 
 const MOST_DIMENSIONS = 100;
 
-/** Learns c-BTM in the context's folder. The same sequences, settings and seed give the same bytes. */
-export async function learnClusters(context: LearnContext): Promise<Learned> {
-  const { configuration, tokens, emit, signal } = context;
-  const { experts, seed } = configuration;
-  const { eos, trainSequences } = tokens;
-  const sampled = sampleSize(trainSequences, configuration);
-  const counts: SparseRow[] = [];
-  let seen = 0;
-  for await (const batch of readShards(context.shards, context.vouched)) {
-    signal?.throwIfAborted();
-    const { rows, tokens, length } = fromBatch(batch, undefined, ["tokens"]);
-    const numbers = BigUint64Array.from({ length: rows }, (_, i) => BigInt(seen + i));
-    const keys = randomKeys(seed, "sample of clusters", numbers);
-    for (let row = 0; row < rows; row++, seen++) {
-      // Each sequence is taken with the chance that fills the sample exactly: places that are left, over sequences that are left.
-      if (Number(keys[row] >> 11n) / 2 ** 53 * (trainSequences - seen) >= sampled - counts.length) continue;
-      const begin = row * tokens!.length / rows;
-      counts.push(countTokens(tokens!.subarray(begin, begin + length[row]), eos));
-    }
-    emit({ type: "progress", stage: context.stage, done: seen, total: trainSequences, unit: "sequences" });
-    if (counts.length === sampled) break;
-  }
-  return await writeClusters(counts, experts, context);
-}
-
 const READ = 1024; // sequences at a time
 
 /** Learns c-BTM on a seeded sample of sequences that are read by number. */
-export async function learnClustersOn(options: LearnOptions): Promise<Learned> {
+export async function learnClusters(options: LearnOptions): Promise<Learned> {
   const { configuration, rows, tokens: { eos }, progress, signal } = options;
   const sampled = sampleSize(rows.count, configuration);
   const order = new Order(rows.count, { seed: configuration.seed, purpose: "sample of clusters" });
@@ -61,11 +34,11 @@ export async function learnClustersOn(options: LearnOptions): Promise<Learned> {
     );
     progress(counts.length, sampled, "sequences");
   }
-  return await writeClusters(counts, configuration.experts, options);
+  return await writeClusters(counts, options);
 }
 
 /** Gives how many sequences clusters are learned on. Throws an `InputError` where there are fewer than experts. */
-function sampleSize(sequences: number, { experts, partitionerSample }: Configuration): number {
+export function sampleSize(sequences: number, { experts, partitionerSample }: Configuration): number {
   const sampled = Math.min(sequences, partitionerSample);
   if (sampled >= experts) return sampled;
   const [wanted, sample] = [setting("experts"), setting("partitionerSample")];
@@ -75,15 +48,15 @@ function sampleSize(sequences: number, { experts, partitionerSample }: Configura
   );
 }
 
-async function writeClusters(
-  counts: SparseRow[],
-  experts: number,
+/** Learns embedding and centres from counts of tokens, and writes them. */
+export async function writeClusters(
+  counts: readonly SparseRow[],
   { configuration, folder, tokens, signal }: Pick<
     LearnOptions,
     "configuration" | "folder" | "tokens" | "signal"
   >,
 ): Promise<Learned> {
-  const { seed, sequenceLength } = configuration;
+  const { experts, seed, sequenceLength } = configuration;
   const { vocabulary, eos, tokenizer } = tokens;
   const embedding = await learnEmbedding(counts, vocabulary, MOST_DIMENSIONS, seed);
   const { dimensions, values } = embedding;
@@ -105,14 +78,17 @@ async function writeClusters(
     ["vectors", tensor(embedding.vectors, vocabulary, dimensions)],
     ["centres", tensor(centres, experts, dimensions)],
   ]);
-  const file = await writeAtomic(`${folder}/${FILE}`, encodeSafetensors(tensors));
-  const description = { kind: "ctbm", experts, prefix: sequenceLength, tokenizer, vocabulary, eos };
+  const { sha256 } = await writeAtomic(`${folder}/${FILE}`, encodeSafetensors(tensors));
+  await writeDescription(folder, {
+    kind: "ctbm",
+    experts,
+    prefix: sequenceLength,
+    tokenizer,
+    vocabulary,
+    eos,
+  });
   return {
-    outputs: {
-      [`partitioner/${FILE}`]: file,
-      "partitioner/partitioner.json": await writeDescription(folder, description),
-    },
-    sha256: file.sha256,
+    sha256,
     result: {
       sampled: counts.length,
       dimensions,

@@ -17,7 +17,7 @@ import { readVouched, type Vouched } from "../../run/vouched.ts";
 import { identifiedBy, readDescription } from "../folder.ts";
 import type { Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
 import { embed, squaredDistances } from "./embedding.ts";
-import { FILE, learnClusters, learnClustersOn } from "./learn.ts";
+import { FILE, learnClusters } from "./learn.ts";
 import { countTokens } from "./tfidf.ts";
 
 /** Opens, learns and identifies clusters of c-BTM. */
@@ -32,10 +32,6 @@ export const ctbm: PartitionerKind = {
   settings: ["experts", "partitionerSample", "seed"],
   revision: 1,
   learn: learnClusters,
-  async learnOn(options) {
-    const { sha256, result } = await learnClustersOn(options);
-    return { sha256, result };
-  },
   open: (folder, _, options) => openClusters(folder, options?.vouched),
   identify: identifiedBy(FILE),
 };

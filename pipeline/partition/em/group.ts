@@ -20,8 +20,45 @@ import { joinStates, sliceState } from "../../model/trainer_group.ts";
 import type { RoundMetrics, RunEvent } from "../../run/events.ts";
 import { entriesOf, oneLine, removeIfThere, sha256, writeAtomic } from "../../run/files.ts";
 import { conform } from "../../run/schema.ts";
-import type { Member } from "../partitioner.ts";
-import type { RoundScores, RouterShare, RouterState } from "./train_routers.ts";
+import type { RouterState } from "./train_routers.ts";
+
+/** One of several processes that learn routers together, each a share of its models. */
+export interface Member {
+  /** Its number, from 0. */
+  index: number;
+  /** How many there are. */
+  of: number;
+  /** The first of its models. */
+  first: number;
+  /** How many these are. */
+  count: number;
+  /** Seconds that it waits for another that nobody runs. */
+  patience: number;
+  /** Says who runs another one; undefined where nobody does. */
+  runner(index: number): Promise<string | undefined>;
+}
+
+/** What the processes that train routers together tell one another of a round. */
+export interface RoundScores {
+  /** Prefix NLLs of the round's sequences, nats, f32 `[rows, routers]`. */
+  nll: Float32Array;
+  /** Mean training loss of each router over the steps before, nats per predicted token `[routers]`. */
+  trainingLoss: number[];
+}
+
+/** A share of the routers, of which other processes train the rest. */
+export interface RouterShare {
+  /** The first of its routers. */
+  first: number;
+  /** How many they are. */
+  count: number;
+  /** Training losses of its routers in the round that training resumes after `[count]`; none where it begins. */
+  trainingLoss: number[];
+  /** Gives the others what this process says of its own routers after so many rounds; `own` scores them unless that was done before. */
+  give(round: number, own: () => Promise<RoundScores>): Promise<RoundScores>;
+  /** Does the same, waits for the others, and returns what all say of all routers. */
+  exchange(round: number, own: () => Promise<RoundScores>): Promise<RoundScores>;
+}
 
 /** What tells a learning from all others, and from one on another kind of device. */
 export interface Learning {

@@ -4,8 +4,6 @@
  *
  *     partitioner.json
  *     router-00/ …         Hugging Face folders
- *     start/ …             clusters that they began with, where they did
- *     state.safetensors    what learning goes on from
  */
 
 import { InputError } from "../../../kernels/errors.ts";
@@ -18,9 +16,8 @@ import { namesOf } from "../../settings/configuration.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
 import { readDescription } from "../folder.ts";
 import type { OpenOptions, Partitioner, PartitionerKind } from "../partitioner.ts";
-import { learn, learnShare } from "./learn.ts";
 
-/** Opens, learns and identifies routers of EM. */
+/** Opens and identifies routers of EM. */
 export const em: PartitionerKind = {
   kind: "em",
   about: "small models, learned by EM: a sequence suits the expert whose model finds its prefix likeliest",
@@ -40,8 +37,6 @@ export const em: PartitionerKind = {
     fixed: configuration.fixed || undefined,
   }),
   revision: 1,
-  learn,
-  learnShare,
   async open(folder, device, options) {
     const routers = await loadRouters(folder, options?.vouched);
     checkNumber(folder, (await readDescription(folder, options?.vouched))?.experts, routers.models.length);

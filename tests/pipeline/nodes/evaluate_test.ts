@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { makeAll } from "../../../pipeline/graph/mod.ts";
 import { readEvaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { evaluateNodes } from "../../../pipeline/nodes/evaluate.ts";
-import { planPartition } from "../../../pipeline/nodes/plan.ts";
+import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { denseTarget, expertTarget } from "../../../pipeline/nodes/targets.ts";
 import { partFiles, textFiles, trainNodes } from "../../../pipeline/nodes/train.ts";
 import { partOf } from "../../../pipeline/nodes/split.ts";
@@ -25,7 +25,7 @@ Deno.test("a run is partitioned, trained and evaluated on the graph, each model 
       ...{ holdout: 0.3, blockBytes: 6_000 },
     });
     await makeSmall(run, configuration);
-    const { nodes } = await planPartition(run, configuration);
+    const { nodes } = await partitionGraph(run, configuration);
     const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
     const experts = [0, 1].map((expert) => ({
       target: expertTarget(expert),

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { strings } from "../../../pipeline/rows/column_values.ts";
-import { planPartition } from "../../../pipeline/nodes/plan.ts";
+import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { closeGpu, makeSmall, rootHash, shareOf, smallSettings, writeTexts } from "./support.ts";
@@ -21,7 +21,7 @@ async function inFolder(body: (folder: string) => Promise<void>): Promise<void> 
 
 /** Counts the nodes that would be made, by the folder that they lie in. */
 async function planned(run: string, configuration: Configuration): Promise<Record<string, number>> {
-  const { nodes } = await planPartition(run, configuration);
+  const { nodes } = await partitionGraph(run, configuration);
   const walk = new Walk(run, nodes);
   const counts: Record<string, number> = {};
   for (const node of nodes) {
@@ -37,7 +37,7 @@ Deno.test("a partition is the same bytes from one process, from parts in any ord
     const configuration = smallSettings(`${folder}/text`);
     await makeSmall(`${folder}/one`, configuration);
     const hash = await rootHash(`${folder}/one`, configuration);
-    const { nodes } = await planPartition(`${folder}/one`, configuration);
+    const { nodes } = await partitionGraph(`${folder}/one`, configuration);
     assert(nodes.filter(({ name }) => name.startsWith("tokens/")).length >= 10);
     for (const part of [3, 1, 2]) {
       await makeSmall(`${folder}/parts`, configuration, { mine: shareOf(part, 3) });
@@ -116,7 +116,7 @@ Deno.test("every sequence is in one expert's part, and balanced parts are equal"
     const configuration = smallSettings(`${folder}/text`, { holdout: 0.3 });
     const run = `${folder}/run`;
     await makeSmall(run, configuration);
-    const { nodes } = await planPartition(run, configuration);
+    const { nodes } = await partitionGraph(run, configuration);
     let [train, test] = [0, 0];
     for (const { name } of nodes.filter(({ name }) => name.startsWith("tokens/"))) {
       const { result } = (await readManifest(`${run}/${name}`))!;
@@ -160,7 +160,7 @@ Deno.test("limits take the same documents whatever the blocks", () =>
         ...more,
       });
       await makeSmall(run, configuration);
-      const { nodes } = await planPartition(run, configuration);
+      const { nodes } = await partitionGraph(run, configuration);
       const manifests = await Promise.all(
         nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) =>
           readManifest(`${run}/${name}`)

@@ -13,7 +13,7 @@ import {
   type Walk,
   type Work,
 } from "../../../pipeline/graph/mod.ts";
-import { planPartition } from "../../../pipeline/nodes/plan.ts";
+import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -79,13 +79,13 @@ export async function makeSmall(
   configuration: Configuration,
   options: Partial<MakeOptions> = {},
 ): Promise<Walk> {
-  const { nodes } = await planPartition(run, configuration, {}, true);
+  const { nodes } = await partitionGraph(run, configuration, { keep: true });
   return await makeAll(smallWork(run), nodes, { task: "test", ...options });
 }
 
 /** Hashes the files of a run's parts and partitioner, as their manifests tell. */
 export async function rootHash(run: string, configuration: Configuration): Promise<string> {
-  const { nodes } = await planPartition(run, configuration);
+  const { nodes } = await partitionGraph(run, configuration);
   const kept = nodes.filter(({ name }) => /^(partition|partitioner|tokenizer)/.test(name));
   const files = await Promise.all(
     kept.map(async ({ name }) => [name, (await readManifest(`${run}/${name}`))?.files]),

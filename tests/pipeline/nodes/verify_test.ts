@@ -3,7 +3,7 @@ import { InputError, wordText } from "../../../kernels/errors.ts";
 import { type Manifest, noteFiles, readManifest, writeManifest } from "../../../pipeline/graph/manifest.ts";
 import { hashFiles } from "../../../pipeline/graph/mod.ts";
 import { splitNeed } from "../../../pipeline/graph/node.ts";
-import { planPartition } from "../../../pipeline/nodes/plan.ts";
+import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { verifyRun } from "../../../pipeline/nodes/verify.ts";
 import {
   columnOf,
@@ -60,7 +60,7 @@ async function problemsAfter(run: string, change: () => Promise<unknown>): Promi
 /** Writes the manifests of a run anew, as if its makers had made the files that are there now. */
 async function reseal(
   run: string,
-  { nodes }: Pick<Awaited<ReturnType<typeof planPartition>>, "nodes">,
+  { nodes }: Pick<Awaited<ReturnType<typeof partitionGraph>>, "nodes">,
   change: (name: string, result: Manifest["result"]) => void = () => {},
 ): Promise<void> {
   const manifests = new Map<string, Manifest>();
@@ -157,7 +157,7 @@ Deno.test("a run by given prices, and one that has blocks of former text, are fo
 
 Deno.test("a bit in any file, a file that is cut, gone or a folder: one line that names it, with what mends it", () =>
   inRun(async (run, configuration) => {
-    const { nodes } = await planPartition(run, configuration);
+    const { nodes } = await partitionGraph(run, configuration);
     const files: string[] = [];
     for (const { name } of nodes) {
       const { files: own } = (await readManifest(`${run}/${name}`))!;
@@ -184,7 +184,7 @@ Deno.test("a bit in any file, a file that is cut, gone or a folder: one line tha
 
 Deno.test("nodes that are missing, damaged, of another folder or made of something else are named", () =>
   inRun(async (run, configuration) => {
-    const { nodes } = await planPartition(run, configuration);
+    const { nodes } = await partitionGraph(run, configuration);
     const named = async (change: () => Promise<unknown>) =>
       (await problemsAfter(run, change)).map((line) => line.replace(/ as it must.*/, ""));
     for (
@@ -226,7 +226,7 @@ Deno.test("nodes that are missing, damaged, of another folder or made of somethi
 
 Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found where they stand", () =>
   inRun(async (run, configuration) => {
-    const plan = await planPartition(run, configuration);
+    const plan = await partitionGraph(run, configuration);
     const order = (rows: Columns, change: (all: number[]) => number[]) =>
       takeColumns(rows, change([...rows.sequence.keys()]));
     const cases: [change: (rows: Columns) => Columns, row: number, text: string][] = [
@@ -272,7 +272,7 @@ Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found
 
 Deno.test("counts, assignments and proofs that are not those of the rows are found", () =>
   inRun(async (run, configuration) => {
-    const plan = await planPartition(run, configuration);
+    const plan = await partitionGraph(run, configuration);
     const block = plan.nodes.find(({ name }) => name.startsWith("tokens/"))!.name;
     const told = async (node: string, change: (result: Manifest["result"]) => void) =>
       await problemsAfter(run, () => reseal(run, plan, (name, result) => name === node && change(result)));
@@ -313,7 +313,7 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
 
 Deno.test("loads that must be balanced and are not are found", () =>
   inRun(async (run, configuration) => {
-    const plan = await planPartition(run, configuration);
+    const plan = await partitionGraph(run, configuration);
     const { loads } = await verifyRun(run);
     assert(Math.abs(loads[0] - loads[1]) > 1);
     for (const { name } of plan.nodes) {

@@ -5,7 +5,7 @@ import { encodeQuestions } from "../../../pipeline/evaluation/choices/prompts.ts
 import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
 import { contextOf, TASKS } from "../../../pipeline/evaluation/choices/tasks.ts";
 import { makeAll, readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";
-import { planPartition } from "../../../pipeline/nodes/plan.ts";
+import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { partOf } from "../../../pipeline/nodes/split.ts";
 import { denseTarget, expertTarget } from "../../../pipeline/nodes/targets.ts";
 import { partFiles, textFiles, trainNodes } from "../../../pipeline/nodes/train.ts";
@@ -40,7 +40,7 @@ async function makeRun(folder: string, work: ReturnType<typeof smallWork>): Prom
     ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 2, expertSteps: 2, expertWarmup: 1 },
     ...{ rounds: 1, roundSequences: 8 },
   });
-  const { nodes } = await planPartition(work.run, configuration);
+  const { nodes } = await partitionGraph(work.run, configuration);
   const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
   const experts = [0, 1].map((expert) => ({ target: expertTarget(expert), text: partFiles(partOf(expert)) }));
   const dense = { target: denseTarget("batch"), text: textFiles(tokens) };
@@ -189,7 +189,7 @@ Deno.test("questions are made of held-out text where there are no data; what can
     }
     await assertRejects(() => ask(), InputError, "model.safetensors");
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
-    await assertRejects(() => ask(), InputError, "every expert must be trained: expert-01 is not");
+    await assertRejects(() => ask(), InputError, "every expert must be trained: expert 1 is not");
     await assertRejects(() => ask({ run: `${run}/tokens` }), InputError, "there is no config.json");
   }));
 

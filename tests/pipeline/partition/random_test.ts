@@ -3,7 +3,7 @@ import { random } from "../../../pipeline/partition/random.ts";
 import { openPartitioner } from "../../../pipeline/partition/partitioners.ts";
 import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { contextOf, noDevice } from "./support.ts";
+import { learningOf, noDevice } from "./support.ts";
 
 const S = 6;
 const rowsOf = (count: number, first = 0) => ({
@@ -13,7 +13,7 @@ const rowsOf = (count: number, first = 0) => ({
 });
 
 async function learn(folder: string, seed = 1) {
-  const learned = await random.learn(contextOf(folder, { experts: 3, seed, sequenceLength: S }, []));
+  const learned = await random.learn!(await learningOf(folder, { experts: 3, seed, sequenceLength: S }));
   return { learned, partitioner: await openPartitioner(`${folder}/partitioner`, noDevice) };
 }
 

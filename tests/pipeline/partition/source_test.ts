@@ -3,18 +3,13 @@ import { InputError } from "../../../kernels/errors.ts";
 import { openPartitioner } from "../../../pipeline/partition/partitioners.ts";
 import { source } from "../../../pipeline/partition/source.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { contextOf, noDevice, writeTokens } from "./support.ts";
+import { learningOf, noDevice } from "./support.ts";
 
-/** Shards with so many rows of 4 tokens from each source. */
-async function shards(folder: string, rows: Record<string, number>): Promise<string[]> {
-  const labels = Object.entries(rows).flatMap(([label, count]) => Array<string>(count).fill(label));
-  const tokens = labels.map((_, row) => [row % 9, 1, 2, 3]);
-  return [await writeTokens(`${folder}/train-00000.arrow`, tokens, labels)];
-}
-
-async function learn(folder: string, experts: number, rows: Record<string, number>) {
-  const context = contextOf(folder, { experts, sequenceLength: 4 }, await shards(folder, rows));
-  const { sha256, result } = await source.learn(context);
+/** Learns on so many tokens of every source. */
+async function learn(folder: string, experts: number, sources: Record<string, number>) {
+  const { sha256, result } = await source.learn!(
+    await learningOf(folder, { experts, sequenceLength: 4 }, { sources }),
+  );
   return { sha256, result, partitioner: await openPartitioner(`${folder}/partitioner`, noDevice) };
 }
 

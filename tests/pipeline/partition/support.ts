@@ -2,7 +2,8 @@
 import { type Columns, type RecordBatch, toBatch, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
-import type { LearnContext } from "../../../pipeline/partition/partitioner.ts";
+import { openRows } from "../../../pipeline/rows/random_access.ts";
+import type { LearnOptions } from "../../../pipeline/partition/partitioner.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
 export const E = 3;
@@ -83,24 +84,18 @@ export async function writeTokens(
 }
 
 /** What a partitioner without a model learns from, in a folder of its own. */
-export function contextOf(
+export async function learningOf(
   folder: string,
   settings: Partial<Configuration>,
-  shards: string[],
-  trainSequences = 0,
-): LearnContext {
+  { shards = [], sources = {} }: { shards?: string[]; sources?: Record<string, number> } = {},
+): Promise<LearnOptions> {
+  await Deno.mkdir(`${folder}/partitioner`, { recursive: true });
   return {
-    stage: "train-routers",
     configuration: { ...defaultConfiguration(), ...settings },
     folder: `${folder}/partitioner`,
-    metrics: `${folder}/metrics`,
-    tokenizerFile: `${folder}/tokenizer.json`,
-    tokens: { vocabulary: VOCABULARY, eos: EOS, tokenizer: "ab12", trainSequences },
-    shards,
-    stateKey: () => "key",
-    anew: false,
-    gpu: noDevice,
-    emit: () => {},
-    recordTime: () => Promise.resolve(),
+    rows: await openRows(shards),
+    tokens: { vocabulary: VOCABULARY, eos: EOS, tokenizer: "ab12" },
+    sources: new Map(Object.entries(sources)),
+    progress() {},
   };
 }

@@ -20,7 +20,7 @@ import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { contextOf, VOCABULARY, writeTokens } from "../partition/support.ts";
+import { learningOf, VOCABULARY, writeTokens } from "../partition/support.ts";
 import {
   byteTokenizer,
   DEVICE_FAILURES,
@@ -146,12 +146,13 @@ async function learnedMixture(kind: string, folder: string): Promise<Mixture> {
   const tokens = randomIntegers(400, VOCABULARY - 1, "learned").map((token) => 1 + token);
   const rows = Array.from({ length: 40 }, (_, i) => [...tokens.subarray(10 * i, 10 * i + 10)]);
   const shards = [await writeTokens(`${folder}/train-00000.arrow`, rows)];
-  const context = contextOf(folder, { experts: 3, sequenceLength: 10 }, shards, rows.length);
-  await PARTITIONERS.get(kind)!.learn(context);
+  const learning = await learningOf(folder, { experts: 3, sequenceLength: 10 }, { shards });
+  using _rows = learning.rows;
+  await PARTITIONERS.get(kind)!.learn!(learning);
   const none = () => Promise.reject(new Error("routing needs no model"));
   return createMixture({
     name: String,
-    partitioner: (device) => openPartitioner(context.folder, device),
+    partitioner: (device) => openPartitioner(learning.folder, device),
     ...{ tokenizer: none, describe: none, load: none },
   });
 }

@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { compareRows } from "../../../pipeline/partition/compare_rows.ts";
+import { compareRows } from "../../../pipeline/stages/compare_rows.ts";
 import type { Columns } from "../../../pipeline/rows/arrow.ts";
 import { takeColumns } from "../../../pipeline/rows/columns.ts";
-import { batchesOf, E, rowsOf } from "./support.ts";
+import { batchesOf, E, rowsOf } from "../partition/support.ts";
 
 const ROWS = 24;
 

@@ -1,16 +1,17 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError, wordText } from "../../../../kernels/errors.ts";
+import { InputError, wordText } from "../../../kernels/errors.ts";
 import {
   decodeSafetensors,
   encodeSafetensors,
   safetensorsMetadata,
-} from "../../../../pipeline/checkpoints/safetensors.ts";
-import { learn, learnShare } from "../../../../pipeline/partition/em/learn.ts";
-import type { LearnContext, Learned, Member } from "../../../../pipeline/partition/partitioner.ts";
-import type { RunEvent } from "../../../../pipeline/run/events.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
-import { inFolder } from "../../../tasks/support.ts";
-import { contextOf, flags, roundsOf } from "./support.ts";
+} from "../../../pipeline/checkpoints/safetensors.ts";
+import { learn, learnShare } from "../../../pipeline/stages/learn_routers.ts";
+import type { Member } from "../../../pipeline/partition/em/group.ts";
+import type { LearnContext, Learned } from "../../../pipeline/stages/learn_context.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { contextOf, flags, roundsOf } from "./learn_support.ts";
 
 const EXPERTS = 4;
 const configuration = resolveConfiguration({ flags: { ...flags, experts: EXPERTS } });

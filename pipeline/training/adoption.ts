@@ -1,14 +1,15 @@
 /**
- * Experts that another trainer made and that were put into a run. The manifest of such an expert says where
- * the expert came from instead of how it was trained.
+ * Experts that another trainer made and that were put into a run. The manifest of such an expert says where it came from instead of how
+ * it was trained.
  *
  * @module
  */
 
 import * as v from "valibot";
-import { readRunConfiguration } from "./configuration.ts";
-import { type Manifest, manifestNames, readManifest } from "./manifest.ts";
-import { count } from "./schema.ts";
+import { type Manifest, readManifest } from "../graph/manifest.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { entriesOf } from "../run/files.ts";
+import { count } from "../run/schema.ts";
 
 const ADOPTION = v.object({
   from: v.string(),
@@ -33,8 +34,8 @@ const ADOPTION = v.object({
 export type Adoption = v.InferOutput<typeof ADOPTION>;
 
 /** Says where the model of a manifest came from; undefined where it was trained here. */
-export function adoptionOf(manifest: Pick<Manifest, "configuration"> | null): Adoption | undefined {
-  const result = v.safeParse(ADOPTION, manifest?.configuration.adopted);
+export function adoptionOf(manifest: Pick<Manifest, "result"> | null | undefined): Adoption | undefined {
+  const result = v.safeParse(ADOPTION, manifest?.result.adopted);
   return result.success ? result.output : undefined;
 }
 
@@ -44,17 +45,14 @@ export interface AdoptedExpert extends Adoption {
   expert: number;
 }
 
-/**
- * Lists the experts of a run that came from elsewhere, by id. Those that an earlier partition into more parts
- * left behind are none of its experts.
- */
+/** Lists the experts of a run that came from elsewhere, by id. Those that a partition into more parts left behind are none of its experts. */
 export async function adoptedExperts(run: string): Promise<AdoptedExpert[]> {
   const experts = (await readRunConfiguration(run, { edited: true }))?.configuration.experts ?? Infinity;
   const found: AdoptedExpert[] = [];
-  for (const name of await manifestNames(run)) {
-    const [, id] = /^train-expert-(\d+)$/.exec(name) ?? [];
-    const isOne = id !== undefined && Number(id) < experts;
-    const adoption = isOne ? adoptionOf(await readManifest(run, name)) : undefined;
+  for (const { name } of await entriesOf(`${run}/experts`)) {
+    const [, id] = /^expert-(\d+)$/.exec(name) ?? [];
+    if (id === undefined || Number(id) >= experts) continue;
+    const adoption = adoptionOf(await readManifest(`${run}/experts/${name}`));
     if (adoption) found.push({ expert: Number(id), ...adoption });
   }
   return found.sort((a, b) => a.expert - b.expert);

@@ -1,12 +1,12 @@
 /** What the tests of learning routers work with. */
 
-import type { LearnContext } from "../../../../pipeline/partition/partitioner.ts";
-import { toBatch } from "../../../../pipeline/rows/arrow.ts";
-import { writeShards } from "../../../../pipeline/rows/shards.ts";
-import type { RunEvent } from "../../../../pipeline/run/events.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
-import { gpu } from "../../../kernels/support.ts";
-import { anyRows, LINEAGE, S } from "../../evaluation/support.ts";
+import type { LearnContext } from "../../../pipeline/stages/learn_context.ts";
+import { toBatch } from "../../../pipeline/rows/arrow.ts";
+import { writeShards } from "../../../pipeline/rows/shards.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { gpu } from "../../kernels/support.ts";
+import { anyRows, LINEAGE, S } from "../evaluation/support.ts";
 
 /** Training sequences of {@linkcode contextOf}. */
 export const ROWS = 60;

@@ -4,36 +4,39 @@
  */
 
 import { basename } from "node:path";
-import { InputError, say, setting } from "../../../kernels/errors.ts";
-import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { revisionOf } from "../../../kernels/device/variants.ts";
-import { routerFolder, routersHash } from "../../checkpoints/routers.ts";
-import { saveModelFolder } from "../../checkpoints/model_folder.ts";
-import { saveTrainerState, usableTrainerState } from "../../checkpoints/trainer_state.ts";
-import type { ModelConfig } from "../../model/shape.ts";
-import { modelShapes } from "../../model/shapes.ts";
-import type { Columns } from "../../rows/arrow.ts";
-import { epochs } from "../../rows/shuffle.ts";
-import type { RoundMetrics } from "../../run/events.ts";
-import { type FileRecord, hashFile, writeAtomic } from "../../run/files.ts";
-import { assignBalanced } from "../assignment/balanced.ts";
-import { FILE, learnClusters } from "../ctbm/learn.ts";
-import { ctbm, openClusters } from "../ctbm/partitioner.ts";
-import { writeDescription } from "../folder.ts";
-import type { LearnContext, Learned, Member } from "../partitioner.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { revisionOf } from "../../kernels/device/variants.ts";
+import { routerFolder, routersHash } from "../checkpoints/routers.ts";
+import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import { saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
+import type { Columns } from "../rows/arrow.ts";
+import { epochs } from "../rows/shuffle.ts";
+import type { RoundMetrics } from "../run/events.ts";
+import { type FileRecord, hashFile, writeAtomic } from "../run/files.ts";
+import { assignBalanced } from "../partition/assignment/balanced.ts";
+import { FILE } from "../partition/ctbm/learn.ts";
+import { ctbm, openClusters } from "../partition/ctbm/partitioner.ts";
+import { writeDescription } from "../partition/folder.ts";
+import { learnClusters } from "./learn_clusters.ts";
+import type { LearnContext, Learned } from "./learn_context.ts";
 import {
   exchanging,
   forgetMembers,
   forgetScores,
   joinMembers,
   type Learning,
+  type Member,
   savedMember,
   type SavedRounds,
   saveMember,
   shareOfState,
   startFolder,
-} from "./group.ts";
-import { type RouterState, trainRouters, type TrainRoutersOptions } from "./train_routers.ts";
+} from "../partition/em/group.ts";
+import type { RouterState } from "../partition/em/train_routers.ts";
+import { trainRouters, type TrainRoutersOptions } from "./train_routers.ts";
 
 const STATE = "state.safetensors";
 const CLUSTER_FILES = [FILE, "partitioner.json"];

@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
-import { loadRouters } from "../../../../pipeline/checkpoints/routers.ts";
-import { em } from "../../../../pipeline/partition/em/partitioner.ts";
-import { learn } from "../../../../pipeline/partition/em/learn.ts";
-import { readDescription } from "../../../../pipeline/partition/folder.ts";
-import { hashFile } from "../../../../pipeline/run/files.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
-import { inFolder } from "../../../tasks/support.ts";
-import { contextOf, flags, roundsOf } from "./support.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { loadRouters } from "../../../pipeline/checkpoints/routers.ts";
+import { em } from "../../../pipeline/partition/em/partitioner.ts";
+import { learn } from "../../../pipeline/stages/learn_routers.ts";
+import { readDescription } from "../../../pipeline/partition/folder.ts";
+import { hashFile } from "../../../pipeline/run/files.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { contextOf, flags, roundsOf } from "./learn_support.ts";
 
 Deno.test("learn() leaves routers, a state, what they are and metrics, and tells their hashes", () =>
   inFolder(async (folder) => {

@@ -1,0 +1,52 @@
+/**
+ * Models that are trained side by side, of one run or of several, in the dispatches of one where their shapes allow it.
+ *
+ * @module
+ */
+
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { createTogether, type Together } from "../training/together.ts";
+
+/** Trainings that share devices. */
+export interface Bank extends Together {
+  /** Closes the devices that it opened. */
+  close(): void;
+}
+
+/**
+ * Gives the sizes of the banks that train so many models of one shape at once. On the processor there are two, as one computes while the
+ * other is between two kernels, or waits for its host.
+ */
+const banksOf = (models: number, kind: AdapterKind): number[] =>
+  kind === "software" && models > 1 ? [Math.ceil(models / 2), Math.floor(models / 2)] : [models];
+
+/** Predicts the device memory of training so many models of one shape at once: every bank has activations of its own. */
+export function memoryTogether(
+  config: ModelConfig,
+  models: number,
+  { kind = "software", ...sizes }: Omit<TrainingMemoryOptions, "models" | "asInBankOf">,
+): number {
+  return banksOf(models, kind)
+    .map((models) => trainingMemory(config, { ...sizes, models, asInBankOf: 1, kind }).total)
+    .reduce((sum, total) => sum + total);
+}
+
+/** Makes what trainings share: no more at once than fit `memory`, in bytes. Other devices are opened by the name `adapter`. */
+export function createBank({ memory = Infinity, adapter }: { memory?: number; adapter?: string }): Bank {
+  const more: Gpu[] = [];
+  const { member } = createTogether({
+    fits: ({ model, gpu: { kind, maxBindingBytes: limit }, ...sizes }, models) =>
+      memoryTogether(model, models, { ...sizes, length: model.context, kind, limit }) <= memory,
+    async devices(own, models) {
+      if (banksOf(models, own.kind).length === 1) return [own];
+      if (more.length === 0) {
+        more.push(await openGpu({ adapter: adapter || undefined, variants: own.variants }));
+      }
+      return [own, ...more];
+    },
+  });
+  return { member, close: () => more.forEach((gpu) => gpu.close()) };
+}

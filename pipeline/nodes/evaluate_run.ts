@@ -1,0 +1,333 @@
+/**
+ * Evaluates the mixture of a run next to the models of all text that are trained there. Before models are scored, what is asked for is
+ * checked against what is there; warnings say what makes the comparison uneven.
+ *
+ * @module
+ */
+
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import { besideMixture, costApart } from "../cost/beside_mixture.ts";
+import { readRouters } from "../cost/mixture.ts";
+import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
+import type { EvaluationChoices } from "../evaluation/evaluate.ts";
+import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
+import { checkFallback } from "../evaluation/margins.ts";
+import { mixesOf } from "../evaluation/mix.ts";
+import { routingPrefixes } from "../evaluation/routes.ts";
+import { scratchesOf } from "../graph/folder.ts";
+import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
+import { splitNeed } from "../graph/node.ts";
+import { EVALUATION } from "../graph/places.ts";
+import { NodeFiles } from "../graph/vouched.ts";
+import { Walk } from "../graph/walk.ts";
+import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { adoptionOf } from "../training/adoption.ts";
+import { needConfiguration } from "./alone.ts";
+import { EVALUATE, evaluateNodes } from "./evaluate.ts";
+import { tokensOfRun } from "./models.ts";
+import { openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
+import { allTargets, type Target } from "./targets.ts";
+import { trainResult } from "./training_result.ts";
+
+/** Says what to evaluate and how. */
+export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
+  /** Evaluates only the experts that are trained, on the text that goes to them. */
+  trained?: boolean;
+}
+
+/**
+ * Evaluates the mixture of a run on its held-out sequences, next to the models of all text that are trained there, unless that is done.
+ *
+ * Throws an `InputError` where the run is not partitioned, an expert is not trained or was trained on another part, models differ in shape
+ * or tokenizer, a file is damaged, nothing is held out, or what is asked for is impossible; what {@linkcode openRun} throws besides.
+ */
+export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch = {}): Promise<Evaluation> {
+  const { run, trained = false } = options;
+  await needConfiguration(run);
+  return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
+    const tokens = await tokensOfRun(run);
+    await checkHeldOut(run, tokens);
+    const models = await modelsOfRun(run, configuration, "evaluate", trained);
+    const choices = await checkChoices(run, configuration, models, options);
+    const doubts = [
+      ...await leftOut(run, configuration, models),
+      ...await unequal(run, configuration, models, tokens),
+    ];
+    const nodes = await evaluateNodes({ configuration, tokens, models, doubts }, choices);
+    await make(nodes);
+    const place = `${run}/${EVALUATION}`;
+    return await readEvaluation(`${place}/evaluation.json`, await new NodeFiles());
+  });
+}
+
+/** How far the scores of models have come. */
+export interface ScoredModels {
+  /** The models that this process was to score. */
+  own: string[];
+  /** Trained models that are scored. */
+  evaluated: number;
+  /** Trained models. */
+  models: number;
+}
+
+/**
+ * Scores the held-out sequences of a run with every so-manieth of its models that are trained: the experts, then the others. Other experts
+ * need not be trained yet. {@linkcode evaluateRun} puts the scores together: the choices of an evaluation are for it, and refused here.
+ */
+export async function evaluateModels(
+  part: Part,
+  options: EvaluateRunOptions,
+  watch: RunWatch = {},
+): Promise<ScoredModels> {
+  checkAlone(options);
+  const { run } = options;
+  await needConfiguration(run);
+  return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
+    const tokens = await tokensOfRun(run);
+    await checkHeldOut(run, tokens);
+    const places = allTargets(configuration).map(({ name }) => name);
+    const models = await modelsOfRun(run, configuration, "evaluate", true);
+    const nodes = (await evaluateNodes({ configuration, tokens, models }))
+      .filter(({ name }) => name !== EVALUATION);
+    const scores = nodes.filter(({ given }) => !given);
+    const own = models.filter(({ name }) => places.indexOf(name) % part.of === part.index - 1);
+    const names = new Set(own.map(({ name }) => `evaluation/${name}`));
+    await make(nodes, { wanted: ({ name }) => names.has(name) });
+    const walk = new Walk(run, nodes);
+    const states = await Promise.all(scores.map((node) => walk.of(node)));
+    const evaluated = states.filter(({ state }) => state === "made").length;
+    return { own: own.map(({ name }) => name), evaluated, models: models.length };
+  });
+}
+
+const MOST_NAMED = 8;
+
+/**
+ * Lists the models of a run that are trained. Throws an `InputError` where one was trained on another text than is there now, or where an
+ * expert is not trained, unless `some` of them will do.
+ */
+export async function modelsOfRun(
+  run: string,
+  configuration: Configuration,
+  verb: string,
+  some = false,
+): Promise<Target[]> {
+  const models: Target[] = [], missing: number[] = [];
+  for (const target of allTargets(configuration)) {
+    const manifest = await readManifest(`${run}/${target.node}`);
+    if (manifest) {
+      await checkText(run, target, manifest, verb);
+      models.push(target);
+    } else if (target.expert !== undefined) missing.push(target.expert);
+  }
+  const trained = models.filter(({ expert }) => expert !== undefined).length;
+  if (missing.length === 0 || some && trained > 0) return models;
+  const one = missing.length === 1, more = missing.length - MOST_NAMED;
+  throw new InputError(
+    `Cannot ${verb} "${run}" as every expert must be trained: ${one ? "expert" : "experts"} ${
+      missing.slice(0, MOST_NAMED).join(", ")
+    }${more > 0 ? ` and ${more} more` : ""} ${one ? "is" : "are"} not`,
+    {
+      where: `${run}/experts`,
+      remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first${
+        verb === "evaluate" && trained > 0
+          ? say`, or evaluate those that are, with ${setting("trained")}`
+          : ""
+      }`,
+    },
+  );
+}
+
+/** Throws an `InputError` where a model learned from other files than are there now. */
+async function checkText(
+  run: string,
+  { name, command }: Target,
+  { inputs }: Manifest,
+  verb: string,
+): Promise<void> {
+  for (const [need, then] of Object.entries(inputs)) {
+    const { name: node, start } = splitNeed(need);
+    const made = await readManifest(`${run}/${node}`);
+    if (!made || hashFiles(made, start) === then) continue;
+    throw new InputError(
+      `Cannot ${verb} "${run}" as ${name} must have been trained on what is there now: "${node}" is another one`,
+      { where: `${run}/${node}`, remedy: say`run ${task(command.task, { run, ...command.with })} again` },
+    );
+  }
+}
+
+/** Throws an `InputError` where a run has no held-out sequences. */
+async function checkHeldOut(run: string, tokens: readonly string[]): Promise<void> {
+  if ((await countSequences(run, tokens)).test > 0) return;
+  throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
+    where: run,
+    remedy: say`partition again with a larger ${setting("holdout")}`,
+  });
+}
+
+async function countSequences(
+  run: string,
+  tokens: readonly string[],
+): Promise<{ train: number; test: number }> {
+  const sum = { train: 0, test: 0 };
+  for (const name of tokens) {
+    const { result = {} } = await readManifest(`${run}/${name}`) ?? {};
+    sum.train += Number(result.trainSequences ?? 0);
+    sum.test += Number(result.testSequences ?? 0);
+  }
+  return sum;
+}
+
+/** Names the options of an evaluation. */
+const CHOICES = Object.keys(
+  {
+    ...{ trained: true, resamples: true, mix: true, routingTemperature: true, reroute: true },
+    ...{ fallback: true, margin: true, routeLengths: true, routeBy: true },
+  } satisfies Record<keyof EvaluationChoices, true>,
+) as (keyof EvaluationChoices)[];
+
+const isAsked = (value: unknown) =>
+  value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
+
+/** Refuses the options of an evaluation where models are scored for it, each by itself: nothing there goes by them. */
+function checkAlone(options: Partial<Record<keyof EvaluationChoices, unknown>>): void {
+  const asked = CHOICES.find((name) => isAsked(options[name]));
+  if (asked === undefined) return;
+  throw new InputError(
+    say`Cannot use ${setting(asked)} with ${
+      setting("part")
+    } as it must go with the evaluation of all models: a part scores models, each by itself`,
+    { remedy: "leave it out here, and give it where the parts are put together" },
+  );
+}
+
+/** Takes what is asked for, as far as it changes a result. Throws an `InputError` where that is impossible in a run. */
+async function checkChoices(
+  run: string,
+  { experts, prefix, sequenceLength, routers }: Configuration,
+  models: readonly Target[],
+  options: EvaluateRunOptions,
+): Promise<EvaluationChoices> {
+  const { routeBy, fallback } = options;
+  const ids = models.flatMap(({ expert }) => expert ?? []);
+  const measured = routingPrefixes(prefix, sequenceLength);
+  const routeLengths = [...new Set(options.routeLengths)].filter((tokens) => !measured.includes(tokens));
+  const all: EvaluationChoices = {
+    ...options,
+    trained: options.trained && ids.length < experts ? ids : undefined,
+    routeLengths: routeLengths.sort((a, b) => a - b),
+  };
+  const choices: EvaluationChoices = Object.fromEntries(
+    CHOICES.filter((name) => isAsked(all[name])).map((name) => [name, all[name]]),
+  );
+  const refuse = (what: Text, remedy?: Text) =>
+    new InputError(say`Cannot evaluate "${run}" ${what}`, { where: run, remedy });
+  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits);
+  if (routeBy !== undefined && !kinds.some(({ kind }) => kind === routeBy)) {
+    const names = kinds.map(({ kind }) => kind).join(", ");
+    throw refuse(
+      say`as ${setting("routeBy")} must be a kind that only routes (${names}): it is "${routeBy}"`,
+    );
+  }
+  const longest = Math.max(0, ...routeLengths);
+  if (longest > sequenceLength) {
+    throw refuse(
+      say`as ${
+        setting("routeLengths")
+      } must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`,
+    );
+  }
+  const dense = models.filter(({ expert }) => expert === undefined).map(({ name }) => name as Baseline);
+  const other = allTargets({ experts }).find(({ name }) => name === fallback && !dense.includes(fallback));
+  if (other) {
+    throw refuse(
+      say`as ${setting("fallback")} must name a dense model that is trained: ${other.name} is not`,
+      say`run ${task(other.command.task, { ...other.command.with, run })} first`,
+    );
+  }
+  checkFallback(choices, dense);
+  const needsAll = (["mix", "reroute", "fallback", "routeBy"] as const).find((name) =>
+    isAsked(choices[name])
+  );
+  if (choices.trained && needsAll) {
+    throw refuse(
+      say`with ${setting(needsAll)} as every expert must be trained: ${String(ids.length)} are`,
+      "train the others, or leave it out",
+    );
+  }
+  const { kind } = await partitionerKind(await partitionerFolder(run, routers));
+  mixesOf(choices, { kind, experts });
+  return choices;
+}
+
+/** Tells of models of all text whose training has not ended, of which none is used. */
+async function leftOut(
+  run: string,
+  configuration: Configuration,
+  models: readonly Target[],
+): Promise<Text[]> {
+  const messages: Text[] = [];
+  for (const { name, node, expert, command } of allTargets(configuration)) {
+    if (expert !== undefined || models.some((model) => model.name === name)) continue;
+    if ((await scratchesOf(run, node)).length === 0) continue;
+    const goesOn = task(command.task, { run, ...command.with });
+    messages.push(say`${name} is left out, as its training has not ended: ${goesOn} goes on with it`);
+  }
+  return messages;
+}
+
+const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, so the same number of steps sees slightly different numbers of tokens
+
+/**
+ * Lists what makes the comparison uneven: experts that were trained differently, models that should have seen as many tokens as all experts
+ * and did not, and models that should have cost as much compute and did not. What no manifest tells is not compared.
+ */
+async function unequal(
+  run: string,
+  configuration: Configuration,
+  models: readonly Target[],
+  tokens: readonly string[],
+): Promise<string[]> {
+  const manifests = await Promise.all(models.map(({ node }) => readManifest(`${run}/${node}`)));
+  const adopted = models.flatMap(({ expert }, i) => {
+    const adoption = adoptionOf(manifests[i]);
+    return adoption ? [`expert ${expert} from "${adoption.from}"`] : [];
+  });
+  const messages = adopted.length === 0 ? [] : [
+    `others trained ${adopted.join(", ")}: what that cost, and on which tokens, is not known here`,
+  ];
+  const known = models.flatMap((model, i) =>
+    adoptionOf(manifests[i]) ? [] : [{ model, result: trainResult(manifests[i]!, run) }]
+  );
+  const experts = known.filter(({ model }) => model.expert !== undefined);
+  for (const field of ["steps", "batch", "rate"] as const) {
+    const values = [...new Set(experts.map(({ result }) => result[field]))];
+    if (values.length > 1) {
+      messages.push(`experts were trained with different ${field}: ${values.join(", ")}`);
+    }
+  }
+  // Only all experts together see as many tokens as another model.
+  const seen = experts.length === configuration.experts
+    ? experts.reduce((sum, { result }) => sum + result.tokens, 0)
+    : undefined;
+  for (const { model: { name, expert, node }, result } of known) {
+    if (expert !== undefined) continue;
+    if (BASELINE_NOTES[name as Baseline].sameTokens) {
+      if (seen === undefined || Math.abs(result.tokens / seen - 1) <= TOKENS_APART) continue;
+      messages.push(
+        `${name} was trained on ${result.tokens} tokens, the experts together on ${seen}: their costs are not equal`,
+      );
+      continue;
+    }
+    const routers = await readRouters(configuration, run);
+    if (configuration.routers !== "" && routers === undefined) continue; // what they cost is not known here
+    const { config } = await loadCheckpointConfig(`${run}/${node}`);
+    const { steps, batch } = result, corpus = await countSequences(run, tokens);
+    const own = { ...configuration, vocabularySize: config.vocabulary };
+    const apart = costApart(name, besideMixture(own, config, { batch, steps, corpus, routers }));
+    if (apart) messages.push(apart);
+  }
+  return messages;
+}

@@ -1,0 +1,146 @@
+/**
+ * How the stages of a graph stand: the same walk that makes them, without making. Plans, status and runs ask here, so they agree.
+ *
+ * @module
+ */
+
+import { InputError, wordText } from "../../kernels/errors.ts";
+import type { Manifest } from "../graph/manifest.ts";
+import { type Node, splitNeed } from "../graph/node.ts";
+import { type NodeState, Walk } from "../graph/walk.ts";
+
+/** How the nodes of a stage stand. */
+export interface StageState {
+  /** Name of the stage. */
+  stage: string;
+  /**
+   * `up to date`: nothing of it would be made. `missing`: it was never whole. `out of date`: it was made of something else. `damaged`: a
+   * file is not as it was written.
+   */
+  state: "up to date" | "damaged" | "out of date" | "missing";
+  /** Its nodes. */
+  nodes: number;
+  /** Nodes that would be made. */
+  toMake: number;
+  /** Why, for the first node of each reason. */
+  because: string[];
+  /** Bytes of its files. */
+  bytes: number;
+  /** Its files. */
+  files: number;
+  /** Revision of its last node that would make it now, and the one that made that. */
+  revision: { made: number | null; now: number };
+  /** Manifests of the nodes that are there. */
+  manifests: Manifest[];
+}
+
+/** Finds out how the stages of a graph stand, in the order of the graph. */
+export async function stageStates(
+  run: string,
+  nodes: readonly Node[],
+  options: { check?: boolean; again?: Iterable<string> } = {},
+): Promise<StageState[]> {
+  const found = await lookAt(new Walk(run, nodes, options), nodes);
+  const needed = neededNodes(nodes, found);
+  const stages = Map.groupBy(
+    nodes.filter(({ given, maker }) => !given || maker.stage !== "given"),
+    ({ maker }) => maker.stage,
+  );
+  const known = new Map<string, StageState>();
+  for (const [stage, own] of stages) {
+    known.set(stage, stageOf(stage, own.map(({ name }) => found.get(name)!), needed, known, nodes));
+  }
+  return [...known.values()];
+}
+
+/** Looks at all nodes. A manifest that is damaged makes its node one. */
+async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, NodeState>> {
+  const found = new Map<string, NodeState>();
+  for (const node of nodes) {
+    const broken = node.needs.map((need) => splitNeed(need).name).find((name) =>
+      found.get(name)?.manifest === null && found.get(name)?.state === "damaged"
+    );
+    found.set(
+      node.name,
+      broken
+        ? { node, state: "waits", because: broken, manifest: null }
+        : await walk.of(node).catch((error) => {
+          if (!(error instanceof InputError)) throw error;
+          return { node, state: "damaged", because: damageText(error), manifest: null };
+        }),
+    );
+  }
+  return found;
+}
+
+const damageText = ({ what, remedy = "" }: InputError) => `${wordText(what)}; ${wordText(remedy)}`;
+
+/** Names the nodes that would be made: those that are not there, and the spent ones that these need. */
+function neededNodes(nodes: readonly Node[], found: ReadonlyMap<string, NodeState>): Set<string> {
+  const needed = new Set<string>(), read = new Set<string>();
+  for (const node of nodes.toReversed()) {
+    const { state } = found.get(node.name)!;
+    if (state === "made" || state === "spent" && !read.has(node.name)) continue;
+    needed.add(node.name);
+    if (!node.given) { for (const need of node.needs) read.add(splitNeed(need).name); }
+  }
+  return needed;
+}
+
+function stageOf(
+  stage: string,
+  found: readonly NodeState[],
+  needed: ReadonlySet<string>,
+  before: ReadonlyMap<string, StageState>,
+  nodes: readonly Node[],
+): StageState {
+  const due = found.filter(({ node }) => needed.has(node.name));
+  const there = found.filter(({ manifest, state }) => manifest && state !== "spent");
+  const files = there.flatMap(({ manifest }) => Object.values(manifest!.files));
+  const has = (...states: NodeState["state"][]) => due.some(({ state }) => states.includes(state));
+  const isOther = has("changed", "spent") || due.some(({ state, manifest }) => state === "waits" && manifest);
+  const state = due.length === 0
+    ? "up to date"
+    : has("damaged")
+    ? "damaged"
+    : isOther
+    ? "out of date"
+    : "missing";
+  const stageOfNode = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
+  const reasons = due.flatMap((node) =>
+    reasonOf(node, before.get(stageOfNode.get(node.because ?? "") ?? "")) ?? []
+  );
+  const made = found.length - due.length;
+  if (state === "missing" && made > 0) reasons.unshift(`${made} of ${found.length} are made`);
+  const last = found.at(-1)!;
+  return {
+    ...{ stage, state, nodes: found.length, toMake: due.length },
+    because: [...new Set(reasons)],
+    bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+    files: files.length,
+    revision: {
+      made: last.manifest?.revision ?? null,
+      now: last.node.revision || (last.manifest?.revision ?? 0),
+    },
+    manifests: there.map(({ manifest }) => manifest!),
+  };
+}
+
+const LONGEST = 40; // characters of a value that is told
+const valueText = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
+
+function reasonOf({ node, state, because, manifest }: NodeState, before?: StageState): string | undefined {
+  if (state === "damaged") return manifest ? `${because} is damaged` : because;
+  if (state === "waits") {
+    return before && before.state !== "missing" ? `"${before.stage}" is ${before.state}` : undefined;
+  }
+  if (state !== "changed") return undefined;
+  if (because === "revision") {
+    return `revision ${manifest!.revision} made it, this is revision ${node.revision}`;
+  }
+  if (because! in node.settings || because! in manifest!.settings) {
+    const [then, now] = [manifest!, node].map(({ settings }) => valueText(settings[because!]));
+    return then.length + now.length > LONGEST ? `${because} changed` : `${because} was ${then}, it is ${now}`;
+  }
+  return `it was made from other ${because}`;
+}

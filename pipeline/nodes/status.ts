@@ -1,0 +1,348 @@
+/**
+ * Finds the state of a run: what is made and with which settings, what is missing or out of date, and who works on what.
+ *
+ * @module
+ */
+
+import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
+import { ZERO_SHOT, zeroShotTasks } from "../evaluation/choices/asking.ts";
+import type { EvaluationChoices } from "../evaluation/evaluate.ts";
+import { listOwners, type Owner } from "../graph/lock.ts";
+import { MANIFEST, readManifest } from "../graph/manifest.ts";
+import { GIVEN, givenNode, type Node, splitNeed } from "../graph/node.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
+import { checkRunFolder, exists } from "../run/files.ts";
+import { type Configuration, FIELDS } from "../settings/configuration.ts";
+import { changesOfText, type TextChanges } from "./changes.ts";
+import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
+import { LEARN } from "./learn.ts";
+import { needConfiguration } from "./alone.ts";
+import { partsAlone } from "./parts.ts";
+import { partitionGraph, type Plan } from "./plan.ts";
+import { partitionStates } from "./run.ts";
+import { partOf } from "./split.ts";
+import { STAGES } from "./stages.ts";
+import { type StageState, stageStates } from "./standing.ts";
+import { allTargets, type Target } from "./targets.ts";
+import { partFiles, textFiles, trainNodes } from "./train.ts";
+import { zeroShotRevision } from "./zero_shot.ts";
+
+/** The state of one stage. */
+export interface StageStatus {
+  /** Name of the stage. */
+  stage: string;
+  /** What it makes. */
+  about: string;
+  /** Its state; `being made` where a process makes a node of it. */
+  state: StageState["state"] | "being made";
+  /** Why it is damaged or out of date, how far it has come, or, for an adopted model, where it came from. */
+  because?: Text;
+  /** Revision that made it, and the one that would make it now. */
+  revision: { made: number | null; now: number };
+  /** The settings that it was made with. */
+  settings?: Record<string, unknown>;
+  /** Files that it made, and their bytes. */
+  outputs?: { files: number; bytes: number };
+  /** Its nodes: blocks, routers, experts; and those that would be made. */
+  nodes: number;
+  /** Nodes that would be made. */
+  toMake: number;
+  /** Who works on it. */
+  holders: Owner[];
+  /** Whether a partition makes it; others are made on request. */
+  partition: boolean;
+  /** Whether a run is complete without it. */
+  optional: boolean;
+  /** The task that runs it, with what it takes to replace what it refuses to replace. */
+  command: TaskReference;
+}
+
+/** Stages that a run lacks for the same reason, such as the trainings of several experts. */
+export interface Lack {
+  /** Names of the stages. */
+  stages: string[];
+  /** Their state. */
+  state: StageStatus["state"];
+  /** Why they are damaged or out of date, or how far they have come. */
+  because?: Text;
+  /** The task that makes them. */
+  command: TaskReference;
+}
+
+/** The state of a run. */
+export interface RunStatus {
+  /** Run folder. */
+  run: string;
+  /** Who works in it. */
+  holders: Owner[];
+  /** Experts whose parts lie here without the run that they come from. */
+  parts: number[];
+  /** Files of the text that are not as they were; null where nothing is made of them yet, or they are not here. */
+  text: TextChanges | null;
+  /** Why nobody looked at the text: it, or what settings name, is not here. */
+  unseen?: Text;
+  /** Its stages, in the order in which they are made; where parts lie alone, the trainings of their experts. */
+  stages: StageStatus[];
+}
+
+/** A row of a status: a stage, and what makes it. */
+interface Row extends Pick<StageStatus, "stage" | "about" | "partition" | "optional" | "command"> {
+  /** Its nodes, where it is no stage of the partition's graph. */
+  nodes: Node[];
+}
+
+/**
+ * Reads the state of a run. Only reads and changes nothing. Where the text is not here, it is taken to be what the run was made of. Throws
+ * an `InputError` where the folder is no run.
+ */
+export async function statusOf(run: string): Promise<RunStatus> {
+  await checkRunFolder(run);
+  await needConfiguration(run);
+  const { configuration } = (await readRunConfiguration(run))!;
+  const owners = await listOwners(run);
+  const parts = await partsAlone(run);
+  const seen = parts.length > 0 ? undefined : await planOf(run, configuration);
+  const rows = [
+    ...seen ? partitionRows(run, configuration, seen.plan) : [],
+    ...await modelRows(run, configuration, parts),
+    ...seen ? await askedRows(run, configuration) : [],
+  ];
+  const nodes = joinNodes([...seen?.plan.nodes ?? [], ...rows.flatMap(({ nodes }) => nodes)]);
+  const states = new Map<string, StageState>();
+  for (const state of seen ? await partitionStates(run, configuration, seen.plan) : []) {
+    states.set(state.stage, state);
+  }
+  for (const state of await stageStates(run, nodes)) states.set(state.stage, state);
+  const stages = rows.map(({ nodes: own, ...row }): StageStatus => {
+    const state = states.get(row.stage) ?? nothingOf(row.stage);
+    const names = new Set(nodes.filter(({ maker }) => maker.stage === row.stage).map(({ name }) => name));
+    const command = isRefused(state)
+      ? { ...row.command, with: { ...row.command.with, force: true } }
+      : row.command;
+    return { ...row, command, ...stateOf(state), ...heldBy(owners.filter(({ node }) => names.has(node))) };
+  });
+  const { blocks } = seen?.plan.text ?? {};
+  return {
+    ...{ run, holders: distinct(owners), parts, stages },
+    text: blocks && !seen?.unseen ? await changesOfText(run, blocks) : null,
+    ...seen?.unseen ? { unseen: seen.unseen } : {},
+  };
+}
+
+/** Gives the graph of a run: of its text, or where that is not here of what it was made of. */
+async function planOf(run: string, configuration: Configuration): Promise<{ plan: Plan; unseen?: Text }> {
+  try {
+    return { plan: await partitionGraph(run, configuration) };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return { plan: await partitionGraph(run, configuration, { recorded: true }), unseen: error.what };
+  }
+}
+
+function partitionRows(run: string, { routers }: Configuration, { nodes, complete }: Plan): Row[] {
+  const made = new Set(nodes.map(({ maker }) => maker.stage));
+  return [...STAGES].flatMap(([stage, { about, nodes, onRequest }]) => {
+    const isPlanned = made.has(stage) || nodes && !complete && !(stage === LEARN && routers !== "");
+    const row = { stage, about, partition: !onRequest, optional: false, command: task(stage, { run }) };
+    return isPlanned ? [{ ...row, nodes: [] }] : [];
+  });
+}
+
+/** Gives the trainings of a run; of parts that lie alone, those of their experts. */
+async function modelRows(
+  run: string,
+  configuration: Configuration,
+  parts: readonly number[],
+): Promise<Row[]> {
+  const isHere = ({ expert }: Target) => parts.length === 0 || expert !== undefined && parts.includes(expert);
+  const targets = allTargets(configuration).filter(isHere);
+  const others = targets.filter(({ expert }) => expert === undefined);
+  const trained = await trainedOf(run, others);
+  const enough = (trained[0] ?? others[0])?.name; // one model to compare with is enough
+  const rows: Row[] = [];
+  for (const target of targets) {
+    const { name, expert, command, node } = target;
+    const text = expert === undefined ? textFiles([]) : partFiles(partOf(expert));
+    const manifest = await readManifest(`${run}/${node}`).catch(() => null);
+    const nodes = manifest?.result.adopted === undefined
+      ? await orGiven(`train-${name}`, node, () => trainNodes(configuration, [{ target, text }]))
+      : given(`train-${name}`, node);
+    rows.push({
+      ...{ stage: `train-${name}`, about: STAGES.get(command.task)!.about, nodes, partition: false },
+      optional: expert === undefined && name !== enough,
+      command: task(command.task, { run, ...command.with }),
+    });
+  }
+  return rows;
+}
+
+const trainedOf = async (run: string, targets: readonly Target[]): Promise<Target[]> => {
+  const there = await Promise.all(targets.map(({ node }) => exists(`${run}/${node}/${MANIFEST}`)));
+  return targets.filter((_, i) => there[i]);
+};
+
+/** Gives what is asked of the models of a run: the evaluation, and zero-shot tasks, as they were asked. */
+async function askedRows(run: string, configuration: Configuration): Promise<Row[]> {
+  const targets = allTargets(configuration);
+  const made = await readManifest(`${run}/${EVALUATION}`).catch(() => null);
+  const { format: _, prefix: __, seed: ___, routers: ____, ...choices } = made?.settings ?? {};
+  const trained = await trainedOf(run, targets);
+  const isSome = "trained" in choices;
+  const models = targets.filter((target) =>
+    !isSome && target.expert !== undefined || trained.includes(target)
+  );
+  const of = { configuration, tokens: [], models };
+  const evaluation: Row = {
+    ...{ stage: EVALUATE, about: STAGES.get(EVALUATE)!.about, partition: false, optional: false },
+    nodes: await orGiven(EVALUATE, EVALUATION, () => evaluateNodes(of, choices as EvaluationChoices)),
+    command: task(EVALUATE, { run }),
+  };
+  const rows = await Promise.all(
+    zeroShotTasks().map(async (name): Promise<Row> => {
+      const stage = `${ZERO_SHOT}-${name}`;
+      const nodes = await askedNodes(run, name, configuration, models);
+      const row = { stage, about: STAGES.get(ZERO_SHOT)!.about, partition: false, optional: true };
+      return { ...row, nodes, command: task(ZERO_SHOT, { run, task: name }) };
+    }),
+  );
+  return [evaluation, ...rows];
+}
+
+/** Gives the node of a zero-shot task as it was asked, of the models that are there now; none where nobody has asked it. */
+async function askedNodes(
+  run: string,
+  name: string,
+  { prefix, seed }: Configuration,
+  models: readonly Target[],
+): Promise<Node[]> {
+  const node = `${ZERO_SHOT}/${name}`, stage = `${ZERO_SHOT}-${name}`;
+  const manifest = await readManifest(`${run}/${node}`).catch(() => null);
+  if (!manifest) return [];
+  const weights = ":model.safetensors";
+  const needs = [
+    ...Object.keys(manifest.inputs).filter((need) => !need.endsWith(weights)),
+    ...models.map(({ node }) => node + weights),
+  ];
+  const settings = { ...manifest.settings, prefix, seed };
+  return [{ name: node, needs, settings, revision: zeroShotRevision(name), maker: { ...GIVEN, stage } }];
+}
+
+/** Makes nodes; where something that settings name is not here, what is there counts as it is. */
+async function orGiven(stage: string, node: string, make: () => Promise<Node[]>): Promise<Node[]> {
+  try {
+    return await make();
+  } catch (error) {
+    if (error instanceof InputError) return given(stage, node);
+    throw error;
+  }
+}
+
+const given = (stage: string, node: string): Node[] => [{ ...givenNode(node), maker: { ...GIVEN, stage } }];
+
+/** Joins nodes in an order in which each follows those that it needs; of what is needed and not known, what is there counts. */
+function joinNodes(all: readonly Node[]): Node[] {
+  const known = new Map<string, Node>();
+  for (const node of all) {
+    if (!node.given || node.maker.stage !== GIVEN.stage) known.set(node.name, known.get(node.name) ?? node);
+  }
+  const joined = new Set<Node>();
+  const add = (node: Node) => {
+    if (joined.has(node)) return;
+    for (const need of node.needs) {
+      const { name } = splitNeed(need);
+      if (!known.has(name)) known.set(name, givenNode(name));
+      add(known.get(name)!);
+    }
+    joined.add(node);
+  };
+  for (const node of [...known.values()]) add(node);
+  return [...joined];
+}
+
+/** Whether a stage is refused unless that is accepted: another version made it. */
+const isRefused = ({ state, revision: { made, now } }: StageState) =>
+  state === "out of date" && made !== null && made !== now;
+
+const nothingOf = (stage: string): StageState => ({
+  ...{ stage, state: "missing", nodes: 1, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] },
+  revision: { made: null, now: 1 },
+});
+
+function stateOf({ state, because, manifests, nodes, toMake, files, bytes, revision }: StageState) {
+  const adopted = manifests.at(-1)?.result.adopted as { from?: string } | undefined;
+  const why = adopted && state === "up to date"
+    ? `adopted from "${adopted.from}"`
+    : because.slice(0, 3).join("; ");
+  const names = Object.entries(Object.assign({}, ...manifests.map(({ settings }) => settings)));
+  return {
+    ...{ state, nodes, toMake, revision },
+    ...why ? { because: why } : {},
+    ...manifests.length > 0
+      ? {
+        settings: Object.fromEntries(names.filter(([name]) => name in FIELDS || name === "rate")),
+        outputs: { files, bytes },
+      }
+      : {},
+  };
+}
+
+/** Tells who makes a stage. */
+function heldBy(holders: readonly Owner[]) {
+  return { holders: distinct(holders), ...holders.length > 0 ? { state: "being made" as const } : {} };
+}
+
+/** Lists processes once each, whatever they hold. */
+const distinct = (owners: readonly Owner[]): Owner[] => [
+  ...new Map(owners.map((owner) => [`${owner.host} ${owner.pid}`, owner])).values(),
+];
+
+/** Whether a stage is not up to date, though somebody asked for it. */
+function isLacking({ state, optional }: StageStatus): boolean {
+  return state !== "up to date" && !(optional && state === "missing");
+}
+
+/**
+ * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
+ * one call of a task makes, and nothing besides, are listed together.
+ */
+export function lacksOf(stages: readonly StageStatus[]): Lack[] {
+  const taskOf = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
+    JSON.stringify([task, others]);
+  const lacks: Lack[] = [];
+  const alikes = Map.groupBy(
+    stages.filter(isLacking),
+    (stage) => JSON.stringify([taskOf(stage), stage.command.with.force, stage.state, stage.because]),
+  );
+  for (const alike of alikes.values()) {
+    const [{ state, because, command }] = alike;
+    const ofTask = stages.filter((stage) => taskOf(stage) === taskOf(alike[0]));
+    // A call for all experts replaces also what is up to date where it is forced, and stops at one that is
+    // refused where it is not.
+    const isOne = command.with.force
+      ? ofTask.length === alike.length
+      : !ofTask.some(({ command }) => command.with.force);
+    const names = alike.map(({ stage }) => stage);
+    const { expert } = command.with;
+    if (alike.length === 1 || expert === undefined) lacks.push({ stages: names, state, because, command });
+    else if (isOne) {
+      const all = { ...command, with: { ...command.with, expert: "all" } };
+      lacks.push({ stages: names, state, because, command: all });
+    } else lacks.push(...alike.map(({ stage, command }) => ({ stages: [stage], state, because, command })));
+  }
+  return lacks;
+}
+
+/**
+ * Names the task to run next: the one that makes the first stage of a partition that is lacking, or else of
+ * what is lacking besides; undefined where nothing is, or somebody makes it.
+ */
+export function nextOf(stages: readonly StageStatus[]): TaskReference | undefined {
+  const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";
+  const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
+  return next && lacksOf(stages).find(({ stages }) => stages.includes(next.stage))!.command;
+}
+
+/** Names the stages of a lack in a few words. */
+export function stagesText({ stages }: Lack): string {
+  return stages.length === 1 ? stages[0] : `${stages[0]} and ${stages.length - 1} more`;
+}
