@@ -6,7 +6,7 @@
  * @module
  */
 
-import { ExplainedError, InputError, RunError, say, type Text } from "../kernels/mod.ts";
+import { ExplainedError, InputError, RunError, say, task, type Text } from "../kernels/mod.ts";
 import { fullDisk, VERSION } from "../pipeline/run/mod.ts";
 import { worded } from "./wording.ts";
 
@@ -69,10 +69,13 @@ export function explained(error: unknown): unknown {
 
 /** Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
-  const { partitionRemedy, repairOf } = await import("../pipeline/stages/mod.ts"); // loads all stages
+  const { repairOf } = await import("../pipeline/nodes/remedy.ts"); // loads all stages
   const remedy = await repairOf(where, { choosing });
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
-  return await Deno.stat(`${run}/config.json`).then(() => undefined, () => partitionRemedy(run));
+  return await Deno.stat(`${run}/config.json`).then(
+    () => undefined,
+    () => say`run ${task("partition", { run })} first`,
+  );
 }
 
 /**

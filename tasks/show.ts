@@ -1,15 +1,18 @@
 /**
- * Prints rows of an Arrow shard with their text.
+ * Prints rows of an Arrow shard with their text; with `--document` where a document of a run comes from, and where it went.
  *
  *   deno task show runs/a/partition/expert-00/train-00000.arrow --limit 3
+ *   deno task show runs/a --document 1234
  */
 import { dirname } from "node:path";
 import { InputError } from "../kernels/mod.ts";
 import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { vouchedFiles } from "../pipeline/run/mod.ts";
+import { vouchedFiles } from "../pipeline/graph/vouched.ts";
+import { findDocument } from "../pipeline/nodes/documents.ts";
+import { runOf } from "../pipeline/run/configuration.ts";
 import { defineTask } from "./command.ts";
-import { forOutput, rowText } from "./text.ts";
+import { documentText, forOutput, rowText } from "./text.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
 async function tokenizerAbove(shard: string): Promise<string> {
@@ -29,19 +32,47 @@ async function checkFile(shard: string): Promise<void> {
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }
 
+/** Reads the id of a document; none for "". */
+function documentId(text: string): bigint | undefined {
+  if (text === "") return undefined;
+  if (/^\d{1,20}$/.test(text)) return BigInt(text);
+  throw new InputError(`Cannot show a document as its id must be a whole number: it is "${text}"`);
+}
+
+/** Prints where a document comes from. */
+async function showDocument([place, more]: string[], id: bigint, json: boolean): Promise<void> {
+  if (more) {
+    throw new InputError(`Cannot show a document as one run must be named: "${more}" is a second one`);
+  }
+  const run = await runOf(place);
+  const found = run === null ? null : await findDocument(run, id);
+  if (found) return console.log(forOutput(json ? JSON.stringify(found) : documentText(found)));
+  const fact = run === null ? `"${place}" lies in none` : `"${run}" has none with this id`;
+  throw new InputError(`Cannot show document ${id} as it must be one of a run: ${fact}`, {
+    remedy: "take the id from a row that show prints of a shard of that run",
+  });
+}
+
 export const TASK = await defineTask({
   name: "show",
   startsAnew: true,
   positional: "SHARD…",
-  options: { limit: field.integer({ default: 10, min: 1, help: "most rows to print" }) },
+  options: {
+    limit: field.integer({ default: 10, min: 1, help: "most rows to print" }),
+    document: field.custom(documentId, {
+      value: "ID",
+      help: "print the file and line of this document of a run, or of the run that a shard is of",
+    }),
+  },
   run: async ({ paths, sources, options, onWarning }) => {
     if (paths.length === 0) throw new InputError("Cannot show rows as a shard must be named: none is");
+    if (options.document !== undefined) return await showDocument(paths, options.document, options.json);
     let left = options.limit;
     for (const path of paths) {
       const named = sources.flags?.tokenizer;
       const file = named || (path === "-" ? "" : await tokenizerAbove(path));
       await checkFile(path);
-      const vouched = await vouchedFiles(path, file);
+      const vouched = vouchedFiles();
       if (path !== "-") await vouched.checkRest(path); // whole, as fewer rows may be shown than it holds
       const tokenizer = file ? await loadTokenizer(file, { vouched }) : undefined;
       const warn = (why: string) => onWarning(`no text, as "${path}" ${why}: set --tokenizer`);

@@ -8,15 +8,14 @@ import { type CostDevice, PLAIN_DEVICE } from "../pipeline/cost/mod.ts";
 import { CALLED_WORDS, type Drift } from "../pipeline/partition/mod.ts";
 import type {
   Adopted,
-  Cleaned,
   Estimate,
   Exported,
   PartitionPlan,
   PartitionSummary,
   ProofSummary,
   TrainResult,
-  VerifyReport,
 } from "../pipeline/stages/mod.ts";
+import type { Cleaned, FoundDocument, VerifyReport } from "../pipeline/nodes/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration, printableLines } from "../pipeline/run/mod.ts";
 import { bytes, count, counted, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";
@@ -180,6 +179,22 @@ export function rowText({ sequence, document, source, length, nll, costs, expert
     values && `${costs ? "costs" : "NLL"} ${values}`,
   ].filter(Boolean);
   return facts.join(", ") + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
+}
+
+/** Lays out a document: where it stands, and what became of it. */
+export function documentText(
+  { document, path, place, source, side, tokens, expert, shares, sha256 }: FoundDocument,
+): string {
+  const facts = [
+    `document ${document}`,
+    `${path}, number ${place} there`,
+    source && `source ${sourceName(source)}`,
+    side === "train" ? "for training" : "held out",
+    counted(tokens, "tokens"),
+    expert === "mixed" ? `experts ${shares}` : expert !== undefined && `expert ${expert}`,
+    `SHA-256 ${sha256}`,
+  ];
+  return facts.filter(Boolean).join(", ");
 }
 
 /**

@@ -13,6 +13,8 @@ import {
   isFolder,
   isMissing,
   refuseLink,
+  removeFiles,
+  removeIfEmpty,
   removeIfThere,
   writeError,
   writing,
@@ -190,7 +192,19 @@ export async function removeOldPartials(run: string): Promise<void> {
   const held = old.length === 0
     ? []
     : (await listOwners(run)).map(({ node }) => `${run}/${PARTIAL}/${flat(node)}~`);
-  for (const path of old) if (!held.some((start) => path.startsWith(start))) await removeFolder(path);
+  for (const path of old) {
+    if (held.some((start) => path.startsWith(start))) continue;
+    const gone = new Set(await litterIn(path));
+    await removeFiles(path, "", (file) => gone.has(file));
+    await removeIfEmpty(path);
+  }
+}
+
+/** Lists the files of a partial folder that a dead process left. In a whole node that was to change places, files may be the user's. */
+export async function litterIn(path: string): Promise<string[]> {
+  const files = await Array.fromAsync(filesUnder(path, ""));
+  const manifest = await readManifest(path).catch(() => null);
+  return files.filter((file) => !manifest || file === MANIFEST || file in manifest.files);
 }
 
 async function* statsUnder(path: string): AsyncGenerator<Deno.FileInfo> {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { entriesOf, isMissing, writeError } from "../run/files.ts";
+import { entriesOf, isMissing, removeIfThere, writeError } from "../run/files.ts";
 import { hostname, machine } from "../run/claims.ts";
 
 /** Folder of the locks, in the run folder. */
@@ -101,6 +101,15 @@ export async function listOwners(run: string): Promise<Owner[]> {
     if (owner) owners.push(owner);
   }
   return owners;
+}
+
+/** Removes the lock files of processes that are gone. */
+export async function removeDeadLocks(run: string): Promise<void> {
+  const alive = new Set((await listOwners(run)).map(({ node }) => pathOf(run, node)));
+  for (const { name } of await entriesOf(`${run}/${LOCKS}`)) {
+    const path = `${run}/${LOCKS}/${name}`;
+    if (!alive.has(path)) await removeIfThere(path); // whoever has just opened it does the same work as another one at worst
+  }
 }
 
 /** Gives the living holder of a lock. `isFree` says whether no process of this machine holds it; undefined where the disk knows no locks. */

@@ -20,7 +20,7 @@ import { type Lock, type Owner, type TakeLock, takeLock } from "./lock.ts";
 import { type FileNote, noteFiles, writeManifest } from "./manifest.ts";
 import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
 import { StageEvents } from "./told.ts";
-import { Walk } from "./walk.ts";
+import { type NodeState, Walk } from "./walk.ts";
 
 /** How nodes are made. */
 export interface MakeOptions {
@@ -112,7 +112,7 @@ class Process {
       this.work.signal?.throwIfAborted();
       if (await this.#isMade(node)) continue;
       left++;
-      if (node.given) throw missing(this.walk, node);
+      if (node.given) throw missing(this.walk.path(node.name), await this.walk.of(node));
       if (!await this.#isReady(node)) continue;
       const owner = await this.#makeFrom(i);
       if (owner) {
@@ -237,10 +237,7 @@ const waitText = ({ node, pid, host, task }: Owner) =>
   } makes` +
   (task && ` for task "${task}"`);
 
-function missing(walk: Walk, { name }: Node): InputError {
-  const where = walk.path(name);
-  return new InputError(`Cannot go on as "${where}" must be there: it is not, or a file in it is damaged`, {
-    where,
-    remedy: "copy it here again, or run in the whole run folder",
-  });
+function missing(folder: string, { state, because }: NodeState): InputError {
+  const where = state === "damaged" ? `${folder}/${because}` : folder;
+  return new InputError(`Cannot go on as "${where}" must be there, as it was made: it is not`, { where });
 }

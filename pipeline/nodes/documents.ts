@@ -9,9 +9,11 @@
  */
 
 import type { Maker, Making, Node } from "../graph/node.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { columnOf, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
+import { exists } from "../run/files.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
 import { openNeeded } from "./token_rows.ts";
@@ -112,7 +114,7 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
 }
 
 /** Reads the columns of documents that their tokens and the index share. */
-function rowsOf(batch: RecordBatch): Omit<Row, "path">[] {
+function rowsOf(batch: RecordBatch): Omit<Row, "path" | "expert" | "shares">[] {
   const [document, place, tokens] = [
     integers(columnOf(batch, "document"), BigUint64Array),
     integers(columnOf(batch, "place"), Uint32Array),
@@ -226,4 +228,45 @@ async function expertsOf(
     }
   }
   return counts;
+}
+
+/** A document of a run, and the place in its file. */
+export interface FoundDocument {
+  /** Its id; a string, as it has 64 bits. */
+  document: string;
+  /** The file, and its line or row there. */
+  path: string;
+  place: number;
+  /** SHA-256 of its text. */
+  sha256: string;
+  /** Source, "" if none. */
+  source: string;
+  /** Whether it is for training or held out. */
+  side: "train" | "test";
+  /** Its tokens. */
+  tokens: number;
+  /** The expert that it went to, or `mixed`; absent before a split. */
+  expert?: string;
+  /** Shares of experts, where its sequences went apart. */
+  shares?: string;
+}
+
+/** Finds a document of a run by its id, as rows of shards tell it; null where there is none. Throws an `InputError` where there is no index. */
+export async function findDocument(run: string, id: bigint): Promise<FoundDocument | null> {
+  const files = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
+  const file = await exists(files[0]) ? files[0] : files[1];
+  for await (const batch of readArrow(file, file, new NodeFiles())) {
+    const row = integers(columnOf(batch, "document"), BigUint64Array).indexOf(id);
+    if (row < 0) continue;
+    const text = (name: string) => strings(columnOf(batch, name))[row];
+    const { document, ...known } = rowsOf(batch)[row];
+    return {
+      document: String(document),
+      path: text("path"),
+      ...known,
+      side: known.side as FoundDocument["side"],
+      ...file === files[0] ? { expert: text("expert"), shares: text("shares") || undefined } : {},
+    };
+  }
+  return null;
 }

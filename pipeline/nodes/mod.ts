@@ -4,6 +4,8 @@
  * @module
  */
 
+export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
+export { findDocument, type FoundDocument } from "./documents.ts";
 export { changesText, type TextChanges } from "./changes.ts";
 export { type StageState } from "./standing.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
@@ -28,6 +30,7 @@ export {
   trainSwitch,
 } from "./models.ts";
 export { expertNames } from "./names.ts";
+export { repairOf } from "./remedy.ts";
 export { partition, runOneStage } from "./partition.ts";
 export { partitionGraph, type Plan } from "./plan.ts";
 export type { CorpusSize, Estimate, GraphOf, Stage } from "./stage.ts";

@@ -5,23 +5,36 @@
  * @module
  */
 
+import { basename, dirname } from "node:path";
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
+import { SCRATCH } from "../graph/folder.ts";
 import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
 import { nodesIn } from "../graph/vouched.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
-import { checkRunFolder, hashFile, isMissing, oneLine, shortHash } from "../run/files.ts";
+import {
+  checkRunFolder,
+  entriesOf,
+  type FileRecord,
+  filesUnder,
+  hashFile,
+  isMissing,
+  oneLine,
+  shortHash,
+} from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
+import { NOTE, readNote } from "../stages/export_folder.ts";
+import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "./compare.ts";
 import { INDEX, PART_INDEX } from "./documents.ts";
 import type { Problem } from "./fingerprint.ts";
 import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { remedyOf } from "./remedy.ts";
 import { NODE_FOLDERS } from "./settings.ts";
 import { partOf } from "./split.ts";
-import { allTargets } from "./targets.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
 /** What {@linkcode verifyRun} found. */
@@ -52,8 +65,6 @@ export interface VerifyProgress {
   total: number;
 }
 
-const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer/ again from their run";
-
 /**
  * Verifies a run, or parts of single experts that were copied out of one. Of a partition it checks that every token row is unchanged in the
  * shards of exactly one expert, the one that it was assigned to; that costs are those of the scores and proofs are true; that loads are
@@ -76,12 +87,16 @@ class Verification {
   };
   readonly #nodes = new Map<string, Manifest>();
   readonly #vouched = new Vouched();
+  readonly #found: (Omit<Problem, "remedy"> & { remedy?: Text })[] = [];
+  readonly #exports = new Map<string, Record<string, FileRecord>>();
   #configuration?: Configuration;
 
   constructor(readonly run: string, readonly onProgress: (progress: VerifyProgress) => void) {}
 
   async verify(): Promise<void> {
     await this.#readNodes();
+    await this.#readExports();
+    await this.#checkCheckpoints();
     const parts: ExpertPart[] = [];
     for (const [name, manifest] of this.#nodes) {
       if (!/^partition\/expert-/.test(name)) continue;
@@ -93,15 +108,17 @@ class Verification {
     const { experts = parts.length } = this.#configuration ?? {};
     const own = isAlone ? parts : parts.filter(({ expert }) => expert < experts);
     if (!isAlone) this.#checkNeeds(experts);
-    const { problems } = this.report;
+    const problems = this.#found;
     const isWhole = own.length > 0 && !problems.some(({ file }) => file.endsWith(MANIFEST));
     const before = problems.length;
     const ended = isWhole && await this.#compare(own, isAlone).catch((error) => ({ error }));
     const byRow = problems.splice(before);
     await this.#hashFiles();
-    if (problems.length > before) return; // the rows of damaged files say nothing of others
-    problems.push(...byRow);
-    if (ended) await this.#attempt("partition", () => Promise.reject(ended.error));
+    if (problems.length === before) { // the rows of damaged files say nothing of others
+      problems.push(...byRow);
+      if (ended) await this.#attempt("partition", () => Promise.reject(ended.error));
+    }
+    await this.#mend();
   }
 
   async #compare(parts: readonly ExpertPart[], alone: boolean): Promise<void> {
@@ -120,28 +137,20 @@ class Verification {
     Object.assign(report, { trainSequences: sum(train), testSequences: sum(test), loads: train });
   }
 
+  /** Notes a problem. Its remedy is found once all are known, unless it is given. */
   #problem(file: string, what: Text, remedy?: Text): void {
     const path = file.startsWith(`${this.run}/`) ? file.slice(this.run.length + 1) : file;
-    const isCopied = this.report.parts && /^(partition|tokenizer)\b/.test(path);
-    this.report.problems.push({
-      file: path,
-      what,
-      remedy: isCopied ? COPY_AGAIN : remedy ?? this.#remedyOf(path),
-    });
+    this.#found.push({ file: path, what, ...remedy ? { remedy } : {} });
   }
 
-  /** Says how a file is made again. */
-  #remedyOf(path: string): Text {
-    const { run } = this, check = true;
-    const [folder, name] = path.split("/");
-    const target = this.#configuration &&
-      allTargets(this.#configuration).find(({ node }) => path.startsWith(`${node}/`));
-    if (target) return say`run ${task(target.command.task, { run, ...target.command.with, check })}`;
-    if (folder === "evaluation") return say`run ${task("evaluate", { run, check })}`;
-    if (folder === "zero-shot") return say`run ${task("zero-shot", { run, task: name, check })}`;
-    if (folder === "report") return say`run ${task("report", { run })}`;
-    if (folder === "search") return say`remove "${run}/search/${name}": it is made again when it is needed`;
-    return say`run ${task("partition", { run, check })}`;
+  /** Adds how each problem is mended. */
+  async #mend(): Promise<void> {
+    for (const { file, what, remedy } of this.#found) {
+      const isCopied = this.report.parts && /^(partition|tokenizer)\b/.test(file);
+      const mended = !isCopied && remedy ||
+        await remedyOf(this.run, file, this.#configuration ?? defaultConfiguration());
+      this.report.problems.push({ file, what, remedy: mended });
+    }
   }
 
   /** Makes a check that fails one of the problems. */
@@ -178,6 +187,29 @@ class Verification {
     if (read === null) this.#problem("config.json", "it must be there: it is not", CONFIGURATION_BACK);
   }
 
+  /** Takes what exports in the run say of their files. */
+  async #readExports(): Promise<void> {
+    for await (const path of filesUnder(this.run, "export")) {
+      if (basename(path) !== NOTE) continue;
+      const folder = dirname(path);
+      const note = await this.#attempt(path, () => readNote(`${this.run}/${folder}`));
+      if (note?.complete) this.#exports.set(folder, note.files);
+    }
+  }
+
+  /** Checks the states from which trainings would go on. */
+  async #checkCheckpoints(): Promise<void> {
+    for (const { name } of await entriesOf(`${this.run}/${SCRATCH}`)) {
+      for (const path of await listCheckpoints(`${this.run}/${SCRATCH}/${name}`)) {
+        await this.#attempt(path, async () => {
+          await checkCheckpoint(path);
+          this.report.files++;
+          this.report.bytes += (await Deno.stat(path)).size;
+        });
+      }
+    }
+  }
+
   /** Checks that everything that the partition is made of is there, and is what it was made of. */
   #checkNeeds(experts: number): void {
     const wanted = new Set([
@@ -189,7 +221,7 @@ class Verification {
     for (const name of wanted) {
       const manifest = this.#nodes.get(name), file = `${name}/${MANIFEST}`;
       if (!manifest) {
-        const isKnown = this.report.problems.some((problem) => problem.file === file);
+        const isKnown = this.#found.some((problem) => problem.file === file);
         if (!isKnown) this.#problem(file, "it must be there: it is missing");
         continue;
       }
@@ -206,9 +238,11 @@ class Verification {
 
   /** Hashes the files that were not read to their end, and compares them with what manifests say. */
   async #hashFiles(): Promise<void> {
-    const files = [...this.#nodes].flatMap(([node, { files }]) =>
-      Object.entries(files).map(([name, note]) => ({ path: `${node}/${name}`, ...note }))
+    const known = [...this.#nodes].map(([node, { files }]) => [node, files] as const);
+    const files = [...known, ...this.#exports].flatMap(([folder, files]) =>
+      Object.entries(files).map(([name, { bytes, sha256 }]) => ({ path: `${folder}/${name}`, bytes, sha256 }))
     );
+    const before = this.report.bytes;
     let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     for (const { path, bytes, sha256 } of files) {
       const fact = this.#vouched.read[path] === sha256
@@ -221,7 +255,7 @@ class Verification {
       if (fact !== undefined) this.#problem(path, fact);
       this.report.files++;
       this.report.bytes += bytes;
-      this.onProgress({ phase: "files", done: this.report.bytes, total });
+      this.onProgress({ phase: "files", done: this.report.bytes - before, total });
     }
   }
 }

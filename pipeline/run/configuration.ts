@@ -6,8 +6,7 @@
 
 import * as v from "valibot";
 import { ExplainedError, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, exists, jsonText, oneLine, removeIfThere, writeAtomic } from "./files.ts";
-import { manifestNames, readManifest } from "./manifest.ts";
+import { checkRunFolder, entriesOf, exists, jsonText, oneLine, removeIfThere, writeAtomic } from "./files.ts";
 import { conform } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
@@ -120,25 +119,54 @@ export async function readRunConfiguration(
 
 const ACCEPT = setting("force");
 
-/**
- * Says how a `config.json` differs from what the run wrote. The manifests of stages know some of the values
- * that it had.
- */
+/** Says how a `config.json` differs from what the run wrote. Manifests of nodes know some of the values that it had. */
 async function editedText(run: string, configuration: Record<string, unknown>): Promise<Text> {
   const must = `Cannot use "${run}/config.json" as it must be what the run wrote, by its checksum`;
-  for (const stage of await manifestNames(run)) {
-    const made = await readManifest(run, stage).catch(() => null);
-    for (const [name, then] of Object.entries(made?.configuration ?? {})) {
+  for await (const { node, settings } of settingsIn(run)) {
+    for (const [name, then] of Object.entries(settings)) {
       if (!(name in FIELDS) || !(name in configuration)) continue;
       const now = configuration[name];
-      const follows = now === 0 && then !== 0 && stage.startsWith("train-"); // 0 stands for a value that follows from other settings
-      if (follows || typeof now !== typeof then || canonical(now) === canonical(then)) continue;
-      return say`${must}: ${setting(name)} is ${JSON.stringify(now)}, "${stage}" ran with ${
+      if (now === 0 || typeof now !== typeof then || canonical(now) === canonical(then)) continue; // 0 follows from other settings
+      return say`${must}: ${setting(name)} is ${JSON.stringify(now)}, "${node}" was made with ${
         JSON.stringify(then)
       }`;
     }
   }
-  return `${must}: it is not, though no stage ran with other values`;
+  return `${must}: it is not, though nothing was made with other values`;
+}
+
+/** Yields the settings that nodes of a run were made with: of each folder those of one node. */
+async function* settingsIn(run: string): AsyncGenerator<{ node: string; settings: Record<string, unknown> }> {
+  for (const { name: folder, isDirectory } of await entriesOf(run)) {
+    if (!isDirectory) continue;
+    const inside = (await entriesOf(`${run}/${folder}`)).filter(({ isDirectory }) => isDirectory);
+    for (const node of [folder, ...inside.map(({ name }) => `${folder}/${name}`)]) {
+      const settings = await Deno.readTextFile(`${run}/${node}/manifest.json`)
+        .then((text) => JSON.parse(text).settings, () => undefined).catch(() => undefined);
+      if (!isObject(settings)) continue;
+      yield { node, settings };
+      break;
+    }
+  }
+}
+
+/** Finds the folder of the run that a file or folder is or lies in, by its `config.json`; null where it lies in no run. */
+export async function runOf(place: string): Promise<string | null> {
+  const names = place.split("/");
+  for (let end = names.length; end > 0; end--) {
+    const run = names.slice(0, end).join("/") || "/";
+    if (await isConfigured(run)) return run;
+  }
+  return !place.startsWith("/") && await isConfigured(".") ? "." : null;
+}
+
+/** Says whether a folder holds a `config.json` that looks like that of a run. */
+export async function isConfigured(folder: string): Promise<boolean> {
+  try {
+    return isObject(JSON.parse(await Deno.readTextFile(`${folder}/config.json`)).configuration);
+  } catch {
+    return false; // there is none, or it is damaged
+  }
 }
 
 const whatOf = (error: unknown): Text =>

@@ -13,7 +13,6 @@ export {
   type ClusterStage,
   planCluster,
 } from "./cluster.ts";
-export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
 export type { EvaluationChoices } from "./evaluate_checks.ts";
 export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Exported } from "./export_folder.ts";
@@ -36,7 +35,6 @@ export {
 } from "./plan.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export { partitionRemedy } from "./parts_alone.ts";
-export { repairOf } from "./repair.ts";
 export {
   foldersNamed,
   type Job,

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { cleanRun } from "../../pipeline/nodes/clean.ts";
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import {
@@ -31,7 +32,6 @@ import { manifestPath, readManifest } from "../../pipeline/run/manifest.ts";
 import { canonical } from "../../pipeline/run/seal.ts";
 import {
   adoptExpert,
-  cleanRun,
   exportModel,
   exportTexts,
   openTrainings,

@@ -3,7 +3,7 @@ import { makeAll, type MakeOptions, type Node, readManifest } from "../../../pip
 import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { partOf } from "../../../pipeline/nodes/split.ts";
 import { expertTarget } from "../../../pipeline/nodes/targets.ts";
-import { partFiles, trainNodes, type TrainingOptions } from "../../../pipeline/nodes/train.ts";
+import { partFiles, type TrainingOptions, trainNodes } from "../../../pipeline/nodes/train.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { closeGpu, makeSmall, smallSettings, smallWork, writeTexts } from "./support.ts";
 

@@ -18,6 +18,8 @@ import { floats, integers } from "../../../pipeline/rows/column_values.ts";
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { sha256 } from "../../../pipeline/run/files.ts";
+import { seal } from "../../../pipeline/run/seal.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { closeGpu, makeSmall, smallSettings, writeTexts } from "./support.ts";
 
@@ -221,6 +223,23 @@ Deno.test("nodes that are missing, damaged, of another folder or made of somethi
     assert(more.every((line) => line.startsWith("scores/")));
     assertEquals(await named(() => Deno.remove(`${run}/config.json`)), [
       "config.json: it must be there: it is not",
+    ]);
+  }));
+
+Deno.test("a damaged checkpoint and a damaged export are found, with what mends them", () =>
+  inRun(async (run) => {
+    const state = "scratch/experts~expert-00~0123456789abcdef/step-00000004.safetensors";
+    await Deno.mkdir(`${run}/${state}`.replace(/\/step.*/, ""), { recursive: true });
+    await Deno.writeTextFile(`${run}/${state}`, "cut");
+    await Deno.mkdir(`${run}/export/a`, { recursive: true });
+    await Deno.writeTextFile(`${run}/export/a/part.jsonl`, "lines");
+    const files = { "part.jsonl": { bytes: 5, sha256: sha256("other") } };
+    const note = { format: 1, of: { to: "jsonl" }, key: "k", complete: true, files, result: {} };
+    await Deno.writeTextFile(`${run}/export/a/export.json`, JSON.stringify(seal(note)));
+    const { problems } = await verifyRun(run);
+    assertEquals(problems.map(({ file, remedy }) => [file, wordText(remedy)]), [
+      [state, "remove it: what it stands for is made again"],
+      ["export/a/part.jsonl", "export it again, with force"],
     ]);
   }));
 
