@@ -138,15 +138,13 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
   for (const run of runs) {
     const from = `${run}/${node.name}`;
     const manifest = await readManifest(from);
-    if (
-      !manifest || manifest.key !== key ||
-      await findDamage(from, manifest, true) !== undefined
-    ) {
-      continue;
-    }
+    if (!manifest || manifest.key !== key) continue;
+    const isWhole = await findDamage(from, manifest, true) === undefined;
+    // What is spent there need not be made here, as long as nobody asks for its files.
+    if (!isWhole && (!node.temporary || walk.isAgain(node.name))) continue;
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
     try {
-      for (const name of Object.keys(manifest.files)) {
+      for (const name of isWhole ? Object.keys(manifest.files) : []) {
         const to = `${folder}/${name}`;
         await writing(to, async () => {
           await Deno.mkdir(dirname(to), { recursive: true });
@@ -155,7 +153,9 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
       }
       const { made, ...known } = manifest;
       const linked = await writeManifest(folder, known, { ...made, from: run });
-      return await publish(walk.run, node.name, folder, linked, false);
+      const there = await publish(walk.run, node.name, folder, linked, false);
+      walk.made(node, there, isWhole ? "made" : "spent");
+      return there;
     } catch (error) {
       await removeFolder(folder);
       throw error;
