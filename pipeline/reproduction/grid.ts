@@ -60,6 +60,7 @@ export class Grid {
   readonly unsettled: readonly Setup[];
   readonly #given: Partial<Configuration>;
   readonly #shared: Partial<Configuration>;
+  readonly #known = new WeakMap<Setup, Configuration>();
 
   /** Throws an `InputError` where settings do not go together. */
   constructor(readonly studies: readonly Study[], readonly sources: Sources, readonly seeds: number) {
@@ -88,7 +89,9 @@ export class Grid {
 
   /** Resolves the settings of a run of a study. */
   configuration(setup: Setup): Configuration {
-    return resolveConfiguration({ flags: this.flags(setup) });
+    const known = this.#known.get(setup) ?? resolveConfiguration({ flags: this.flags(setup) });
+    this.#known.set(setup, known);
+    return known;
   }
 
   /** Names what the scores of a run depend on: runs of other assignments share them, and so the routers. */

@@ -12,7 +12,7 @@ import { RATE_SEARCH } from "../report/reproduction.ts";
 import { entriesOf, jsonText, sha256, withRemedy, writeAtomic } from "../run/files.ts";
 import { readJsonIfThere, type Schema } from "../run/schema.ts";
 import { canonical, isSealed, seal } from "../run/seal.ts";
-import type { Node } from "../graph/node.ts";
+import { type Node, withNeeds } from "../graph/node.ts";
 import { pricesOf } from "../nodes/assign.ts";
 import { evaluateNodes } from "../nodes/evaluate.ts";
 import { STAGES } from "../nodes/stages.ts";
@@ -172,7 +172,11 @@ export class Notes {
     const of = { configuration: c, text, blocks, prices: await pricesOf(c) };
     const parts = [];
     for (const stage of STAGES.values()) parts.push(...await stage.nodes?.(of) ?? []);
-    const made: Record<string, string> = { partition: hash(parts), evaluation: hash(evaluation) };
+    const isPart = ({ name }: Node) => name.startsWith("partition/expert-"); // others tell of paths
+    const made: Record<string, string> = {
+      partition: hash([...text.unpacked, ...withNeeds(parts, isPart)]),
+      evaluation: hash(evaluation),
+    };
     for (const model of models) {
       const files = { needs: [], files: () => ({ train: [], test: [] }) };
       made[model] = hash(await trainNodes(c, targetsOf(model, c).map((target) => ({ target, text: files }))));
@@ -208,9 +212,10 @@ export async function checkHolds(folder: string): Promise<void> {
  */
 export async function takeIn(root: string, from: readonly string[], grid: Grid, known: Known): Promise<void> {
   const names = (await Promise.all([root, ...from].map(namesOfNotes))).flat();
-  const all = grid.with([...STUDIES.values()], Math.max(grid.seeds, seedsAmong(names)));
+  const most = Math.max(grid.seeds, seedsAmong(names));
+  const others = [...STUDIES.values()].flatMap((study) => grid.with([study], most).runs(known));
   const notes = new Notes(grid);
-  for (const setup of from.length === 0 ? [] : [...grid.runs(known), ...all.runs(known)]) {
+  for (const setup of from.length === 0 ? [] : [...grid.runs(known), ...others]) {
     if (await notes.find(root, setup, known.rates).catch(() => undefined)) continue;
     for (const folder of from) {
       if (!await notes.find(folder, setup, known.rates)) continue;

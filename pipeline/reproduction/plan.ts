@@ -19,6 +19,7 @@ import { readManifest } from "../graph/manifest.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { NAMES } from "../graph/places.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
+import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { checkStudies } from "./checks.ts";
 import { Grid, type Known, rateRecipe, studiesOf } from "./grid.ts";
@@ -261,6 +262,13 @@ interface Timed extends Omit<Piece, "memoryBytes"> {
   holds: Held;
 }
 
+/** What the pieces of a run cost. */
+interface Costs {
+  configuration: Configuration;
+  cost: Cost;
+  held: (model: Searched) => Held;
+}
+
 /** Gives how long a piece takes that is not there; none for one that is. */
 const timeLeft = ({ seconds, done }: Pick<Timed, "seconds" | "done">): number => done ? 0 : seconds;
 
@@ -282,6 +290,7 @@ class Planner extends StudyWalk {
   readonly #ends = new Map<string, number>(); // of searches by recipe, and of scores by what decides them
   readonly #split = new Map<string, number>();
   readonly #noted = new Map<string, Promise<boolean>>();
+  readonly #costs = new Map<string, Costs>();
   readonly #share: number;
   readonly #notes: Notes;
 
@@ -319,11 +328,15 @@ class Planner extends StudyWalk {
     return end;
   }
 
-  #costOf(setup: Setup) {
+  #costOf(setup: Setup): Costs {
+    const known = this.#costs.get(setup.name);
+    if (known) return known;
     const configuration = this.grid.configuration(setup);
     const cost = costOf(configuration, { ...this.device, recompute: this.options.recompute });
     const more = { kind: adapterKindOf(this.device), recompute: this.options.recompute };
-    return { configuration, cost, held: (model: Searched) => heldBy(model, configuration, cost, more) };
+    const costs = { configuration, cost, held: (of: Searched) => heldBy(of, configuration, cost, more) };
+    this.#costs.set(setup.name, costs);
+    return costs;
   }
 
   /** Whether a piece of a run is there: its node is made, or a note tells what the run came to. */
