@@ -5,32 +5,23 @@
  *   deno task score - --routers runs/a/partitioner < tokens.arrows | deno task assign - > assigned.arrows
  *   deno task assign new.arrow --prices runs/a/assignments/prices.json --output assigned.arrow
  */
-import { field } from "../pipeline/settings/mod.ts";
 import { assignFiles } from "./assign_files.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, OUTPUT } from "./options.ts";
+import { IN_A_RUN, OUTPUT, PART } from "./options.ts";
 import { checkWritten, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
-
-const PRICES = field.section("Command", {
-  prices: field.path({
-    value: "FILE",
-    help:
-      "prices of an optimal assignment, by which files or a pipe are assigned, each row by itself: a run's assignments/prices.json, or PATH.prices.json of an --output PATH",
-  }),
-});
 
 export const TASK = await defineTask({
   name: "assign",
   startsAnew: isPipe,
   positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...PRICES, ...OUTPUT },
+  options: { ...IN_A_RUN, ...PART, ...OUTPUT },
   run: async (call) => {
-    const { paths, sources, options: { prices, output }, signal, tell, onWarning } = call;
+    const { paths, sources, options: { output }, signal, tell, onWarning } = call;
     if (paths.length === 0) return await runStageTask("assign", call);
     const { method: settled, chunk } = pipeValues(call, ["shardSequences"]);
+    const { prefix, prices } = sources.flags ?? {}; // a file of settings has one that may be of other scores
     const method = prices === undefined ? settled : sources.flags?.method; // a file of settings always has one
-    const { prefix } = sources.flags ?? {}; // a file of settings has one that may be of other scores
     await checkWritten(call, [...paths, prices ?? ""]);
     await assignFiles({ paths, method, prefix, chunk, prices, output, signal, tell, onWarning });
   },

@@ -5,14 +5,15 @@
  */
 
 import { InputError, say, setting } from "../kernels/mod.ts";
-import { adapterKindOf, type CostDevice } from "../pipeline/cost/mod.ts";
-import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import {
+  adapterKindOf,
   CLUSTER_FORMULAS,
   type ClusterPlan,
   type ClusterStage,
+  type CostDevice,
   planCluster,
-} from "../pipeline/stages/mod.ts";
+} from "../pipeline/cost/mod.ts";
+import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { count, decimalBytes, scientific, table } from "./layout.ts";
 
@@ -106,7 +107,7 @@ function planText(plan: ClusterPlan): string {
       decimalBytes(plan.denseStepBytes)
     } in every step`,
     `an expert's training reads ${decimalBytes(plan.expertBytes)}, and nothing from another`,
-    ...many ? [`${many.name} has ${count(many.files)} files in a folder: larger shards make fewer`] : [],
+    ...many ? [`${many.name} has ${count(many.files)} entries in a folder: larger blocks make fewer`] : [],
   ].join("\n");
 }
 

@@ -8,7 +8,7 @@
 import type { Text } from "../kernels/mod.ts";
 import type { RunEvent } from "../pipeline/run/mod.ts";
 import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
-import { settingsOf } from "../pipeline/stages/mod.ts";
+import { settingsOf } from "../pipeline/nodes/mod.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
 import { PRINTING } from "./options.ts";
@@ -121,7 +121,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     await end(error);
   }
   progress.stop();
-  Deno.exit(0);
+  Deno.exit(); // with 1 where a task says so
 }
 
 /** Gives a signal that the first interruption of the process aborts; a second one ends the process. */

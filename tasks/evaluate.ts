@@ -7,11 +7,10 @@ import { type Baseline, BASELINES } from "../pipeline/evaluation/mod.ts";
 import { routesByPrefix } from "../pipeline/partition/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
+import { evaluateModels, evaluateRun } from "../pipeline/nodes/mod.ts";
 import { defineTask } from "./command.ts";
-import { evaluationText } from "./evaluation_text.ts";
+import { evaluationText, scoredText } from "./evaluation_text.ts";
 import { CHECK, DEVICE, FORCE, MIXES, PART, REQUIRE_GPU, RUN } from "./options.ts";
-import { partText } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
@@ -43,9 +42,8 @@ export const TASK = await defineTask({
   run: async ({ options, signal, onEvent, print }) => {
     const { run, part } = options;
     if (part) {
-      const result = await evaluateModels(part, options, { signal, onEvent });
-      const text = `${run}: evaluate is complete${partText(run, "evaluate", part, result)}`;
-      return print({ run, stage: "evaluate", ...result }, text);
+      const scored = await evaluateModels(part, options, { signal, onEvent });
+      return print({ run, stage: "evaluate", ...scored }, scoredText(run, part, scored));
     }
     const evaluation = await evaluateRun(options, { signal, onEvent });
     const routes = await routesByPrefix(run);

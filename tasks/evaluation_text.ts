@@ -16,6 +16,7 @@ import {
   TOLD_WAYS,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
+import type { Part, ScoredModels } from "../pipeline/nodes/mod.ts";
 import { count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
@@ -79,6 +80,13 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
     ...few ? [few] : [],
     `run folder: ${run}`,
   ].join("\n");
+}
+
+/** Says that a part of the models is scored, how far all are, and what puts them together. */
+export function scoredText(run: string, { index, of }: Part, { evaluated, models }: ScoredModels): string {
+  const [close, others] = [worded(say`${task("evaluate", { run })}`), "the other parts, then "];
+  const [all, first] = evaluated === models ? ["all", ""] : [`${evaluated} of`, others];
+  return `${run}: part ${index}/${of} is complete, with ${all} ${models} models scored: ${first}${close} puts them together`;
 }
 
 /** Writes a perplexity and its interval, in two cells. */

@@ -4,7 +4,7 @@
  *   deno task export --run runs/a --to megatron --expert all
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
+import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/nodes/mod.ts";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, RUN } from "./options.ts";
@@ -44,7 +44,7 @@ export const TASK = await defineTask({
       const one = say`Cannot export as one of ${setting("expert")} or ${setting("allText")} must say what`;
       throw new InputError(say`${one}: ${allText ? both : "neither is given"}`);
     }
-    const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run, [], "export"), "export");
+    const wanted = allText ? [undefined] : expertsNamed(expert, await expertsOf(run), "export");
     const all = await Array.fromAsync(wanted, async (id) => {
       const place = id === undefined ? "all-text" : `expert-${String(id).padStart(2, "0")}`;
       const base = options.output ?? `${run}/export/${to}`;

@@ -6,8 +6,8 @@
 
 import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
+import { type Job, JOBS, missingOf, unitOf } from "../pipeline/nodes/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
-import { type Job, JOBS, missingOf, unitOf } from "../pipeline/stages/mod.ts";
 import { argumentsOf } from "./wording.ts";
 
 /** The outcome of a process. */
@@ -53,10 +53,8 @@ export async function runJobs(
   const codeOf = (name: string, place: number): number | null | undefined =>
     named.get(name)!.done[place] ? 0 : outcomes.get(`${name} ${place}`);
   /** The exit codes of what a process waits for; undefined for one that has not ended. */
-  const codesBefore = ({ job, place }: typeof waiting[number]) =>
-    job.after.flatMap(({ job: name, each }) =>
-      each ? [codeOf(name, place)] : named.get(name)!.done.map((_, at) => codeOf(name, at))
-    );
+  const codesBefore = ({ job }: typeof waiting[number]) =>
+    job.after.flatMap((name) => named.get(name)!.done.map((_, at) => codeOf(name, at)));
   /** Starts what can begin, and strikes what stands on a failure; jobs stand on earlier ones alone. */
   const start = () => {
     waiting = waiting.filter((process) => {

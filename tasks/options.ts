@@ -7,7 +7,7 @@
 
 import { formsText, InputError, parseVariants, say, setting, type Text } from "../kernels/mod.ts";
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
-import type { Part } from "../pipeline/stages/mod.ts";
+import type { Part } from "../pipeline/nodes/mod.ts";
 
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 
@@ -69,13 +69,12 @@ const ALL = section("Command", {
     help: "hash what is made instead of believing its size, and make again what is damaged or missing",
   }),
   reuse: paths({
-    help:
-      "another run: a stage that it has made of the same settings and inputs is copied from it; repeatable",
+    help: "another run: what it has made of the same settings and inputs is linked from it; repeatable",
   }),
   part: custom(placeParser(1, say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
     value: "I/N",
     help:
-      "do part I of N, counted from 1 (1/4 … 4/4), beside processes that do others; the task without it puts them together",
+      "make every N-th folder of the stage, from the I-th (1/4 … 4/4), beside processes that make the others; the task without it puts them together",
   }),
   workers: integer({
     min: 1,
@@ -214,7 +213,7 @@ export const JOB_OPTIONS = section("Command", {
     min: 1,
     max: 65_535,
     help:
-      "processes, each on a device of its own, that train the routers together; without it 1, or as before",
+      "processes, each on a device of its own, that train the routers in parallel; without it 1, or as before",
   }),
   dense: text({
     value: "NAME,…",
@@ -234,7 +233,7 @@ export const JOB_OPTIONS = section("Command", {
   expertsAtOnce: integer({
     min: 0,
     max: 1_000_000,
-    help: "most processes of an array at once; 0 for no limit, without it as before",
+    help: "most processes of a job of the run at once; 0 for no limit, without it as before",
   }),
   time: custom(parseTime, {
     value: "D-HH:MM:SS",

@@ -3,7 +3,7 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
-import { partition, planPartition } from "../pipeline/stages/mod.ts";
+import { partition, planPartition } from "../pipeline/nodes/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, REQUIRE_GPU, SPEED, WORKERS } from "./options.ts";
@@ -15,6 +15,7 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
+    frozen: field.flag({ help: "refuse text or settings that are not those that the run was made of" }),
     ...SPEED,
     ...WORKERS,
     ...DEVICE,

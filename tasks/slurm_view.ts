@@ -4,9 +4,21 @@
  * @module
  */
 
-import { missingOf, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
-import { type Ended, endedJobs, type Queued, readQueue } from "./slurm.ts";
+import { stripVTControlCharacters } from "node:util";
+import { type Job, JOBS, missingOf, planJobs, readJobPlan } from "../pipeline/nodes/mod.ts";
+import type { Training } from "../pipeline/stages/mod.ts";
+import { type Queued, readQueue } from "./slurm.ts";
 import { queueText } from "./submit_text.ts";
+
+/** A process that was started, is not complete, and is not known to be queued or at work. */
+export interface Ended {
+  job: string;
+  place: number;
+  /** Its log, in the run folder. */
+  log: string;
+  /** The last line of its log. */
+  line: string;
+}
 
 /** The state of the jobs of a run, as data and in words; undefined where none were ever submitted. */
 export async function slurmView(
@@ -16,7 +28,7 @@ export async function slurmView(
   if (plan === null) return undefined;
   // Where Slurm is missing or does not answer, the logs still tell what ended here, and the last word of the others.
   const queue = await readQueue(run).catch(() => null);
-  const logged = await endedJobs(run, await planJobs({ run, ...plan }), queue);
+  const logged = await endedJobs(run, await planJobs({ run, recorded: true, ...plan }), queue);
   const known = queueText(queue ?? [], logged);
   const title = queue === null ? "jobs (Slurm does not answer here)" : "jobs";
   return {
@@ -28,6 +40,58 @@ export async function slurmView(
 /** Whether nothing is at work of the trainings, and everything is trained that `submit` would train. */
 export async function isTrained(run: string, trainings: readonly Training[]): Promise<boolean> {
   if (trainings.some(({ state }) => state === "training")) return false;
-  const jobs = await planJobs({ run, ...await readJobPlan(run) });
+  const jobs = await planJobs({ run, recorded: true, ...await readJobPlan(run) });
   return jobs.every((job) => !job.trains || missingOf(job).length === 0);
+}
+
+/** Numbers of Slurm's are below this. The processes of this machine are numbered by their time in milliseconds. */
+const NUMBERS_OF_SLURM = 2 ** 32;
+
+/**
+ * Finds processes that were started and are neither complete, queued nor at work here, with the last lines of their logs. Without a queue
+ * those of Slurm are `unknown`: they may be at work.
+ */
+export async function endedJobs(
+  run: string,
+  jobs: readonly Job[],
+  queue: readonly Queued[] | null,
+): Promise<{ ended: Ended[]; unknown: Ended[] }> {
+  const folder = `${JOBS}/logs`;
+  const entries = await Array.fromAsync(Deno.readDir(`${run}/${folder}`)).catch(() => []);
+  const latest = new Map<string, { time: number; id: number; log: string }>();
+  for (const { name } of entries) {
+    const [, job, base, id, index = "0"] = /^(.+)\+(\d+)-(\d+)(?:_(\d+))?\.log$/.exec(name) ?? [];
+    if (job === undefined) continue;
+    const key = `${job} ${Number(base) + Number(index)}`;
+    const log = `${folder}/${name}`;
+    // Numbers of Slurm's and of this machine's processes cannot be compared, so times come first.
+    const info = await Deno.stat(`${run}/${log}`).catch(() => null); // it may have gone meanwhile
+    const own = { time: Number(info?.mtime), id: Number(id), log };
+    const known = latest.get(key);
+    if (!known || (own.time - known.time || own.id - known.id) > 0) latest.set(key, own);
+  }
+  const [ended, unknown]: Ended[][] = [[], []];
+  for (const job of jobs) {
+    for (const place of missingOf(job)) {
+      const found = latest.get(`${job.name} ${place}`);
+      if (!found || queue?.some((queued) => queued.job === job.name && queued.place === place)) continue;
+      if (await isLocked(`${run}/${found.log}`)) continue;
+      const text = await Deno.readTextFile(`${run}/${found.log}`).catch(() => "");
+      const isKnown = queue !== null || found.id >= NUMBERS_OF_SLURM;
+      (isKnown ? ended : unknown).push({ job: job.name, place, log: found.log, line: lastLine(text) });
+    }
+  }
+  return { ended, unknown };
+}
+
+/** Whether a process on this machine is still writing a log: it locks it. */
+async function isLocked(log: string): Promise<boolean> {
+  using file = await Deno.open(log).catch(() => null);
+  return await file?.tryLock(false).catch(() => true) === false;
+}
+
+/** Gives the last line of a log that its task wrote; lines of `srun` after it say less. */
+function lastLine(text: string): string {
+  const lines = stripVTControlCharacters(text).trimEnd().split("\n");
+  return lines.findLast((line) => !line.startsWith("srun: ")) ?? lines.at(-1)!;
 }

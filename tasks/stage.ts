@@ -5,19 +5,17 @@
  */
 
 import { InputError, say, setting, task } from "../kernels/mod.ts";
-import { lineageOf, readShards } from "../pipeline/rows/mod.ts";
+import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/nodes/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
-import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
 import { type Call, defineTask } from "./command.ts";
 import { type DEVICE, IN_A_RUN, type REQUIRE_GPU } from "./options.ts";
 import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
-/** Options of a stage; not every stage takes a part, is made by a group, or takes a device. */
+/** Options of a stage; not every stage takes a part, or a device. */
 type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE & typeof REQUIRE_GPU>> & {
   part?: Part;
   group?: Part;
-  patience?: number;
   workers?: number;
   json: boolean;
 };
@@ -29,30 +27,18 @@ export async function runStageTask(
     options: StageOptions;
   },
 ): Promise<void> {
-  const { run, group, patience } = options;
-  const ofFiles = ["output", "prices"].find((name) => given.has(name));
-  if (ofFiles !== undefined) {
-    throw new InputError(say`Cannot use ${setting(ofFiles)} as files or - must be named besides: none is`, {
-      remedy: "leave it out to work in the run folder",
-    });
+  const { run } = options;
+  if (given.has("output")) {
+    throw new InputError(
+      say`Cannot use ${setting("output")} as files or - must be named besides: none is`,
+      { remedy: "leave it out to work in the run folder" },
+    );
   }
-  if (given.has("patience") && !group) {
-    const [own, other] = ["patience", "group"].map((name) => setting(name));
-    throw new InputError(say`Cannot use ${own} as ${other} must be given besides: it is not`);
-  }
-  const part = options.part ?? (group && { ...group, patience });
+  const part = options.part ?? options.group;
   const result = await runOneStage({ ...options, sources, stage, part }, { signal, onEvent });
-  const closes = part ? partText(run, stage, part, result) : "";
-  const proof = result.proof as ProofSummary | undefined;
-  const proved = proof ? `\n${proofText(proof, await costsOf(run))}` : "";
-  print({ run, stage, ...result }, `${run}: ${stage} is complete${closes}${proved}`);
-}
-
-/** Says what a cost is in a run whose sequences are assigned, where it is no NLL. */
-async function costsOf(run: string): Promise<string | undefined> {
-  for await (const batch of readShards([`${run}/assignments/train-00000.arrow`])) {
-    return lineageOf(batch)?.costs;
-  }
+  const { proof, costs } = result as { proof?: ProofSummary; costs?: string };
+  const complete = part ? partText(run, stage, part, result) : `${stage} is complete`;
+  print({ run, stage, ...result }, `${run}: ${complete}${proof ? `\n${proofText(proof, costs)}` : ""}`);
 }
 
 /** Makes the task of a stage that works in a run folder alone, with options of its own. */
@@ -66,37 +52,15 @@ export function stageTask(name: string, meta: { main: boolean }, own: Fields = {
   }, meta);
 }
 
-/** What the parts of a stage make, and how that is called. */
-const MAKES: Record<string, { things: string; made: string }[]> = {
-  // Each of these begins when the one before is complete.
-  tokenize: [
-    { things: "files", made: "tokenized" },
-    { things: "groups", made: "exchanged" },
-    { things: "shards", made: "written" },
-  ],
-  score: [{ things: "shards", made: "scored" }],
-  split: [{ things: "shards", made: "written" }],
-  evaluate: [{ things: "models", made: "evaluated" }],
-};
-
-/** Says which part of a stage is complete, how far all of them are, and what closes the stage. */
-export function partText(run: string, stage: string, part: Part, result: Record<string, unknown>): string {
-  const text = ` for part ${part.index}/${part.of}, `;
-  if (result.closed) return `${text}as for all others`;
-  const isOfPartition = stage !== "evaluate";
-  const [own, partition] = [stage, "partition"].map((name) => words(task(name, { run })));
-  const close = `close the stage with ${own}${isOfPartition ? `, or go on with ${partition}` : ""}`;
-  const { member, members, rounds } = result;
-  if (member !== undefined) {
-    return ` for member ${member} of ${members}, after round ${rounds}: once all members are complete, ${close}`;
-  }
-  const passes = MAKES[stage];
-  const begun = passes.filter(({ made }) => made in result);
-  const { things, made } = begun.find(({ things, made }) => result[made] !== result[things]) ?? begun.at(-1)!;
-  const [done, all] = [result[made], result[things]];
-  if (done === all) return `${text}and all ${all} ${things} are ${made}: ${close}`;
-  const others = passes.length === 1
-    ? "the other parts, then"
-    : `the other parts, and parts again until all ${passes.at(-1)!.things} are ${passes.at(-1)!.made}, then`;
-  return `${text}with ${done} of ${all} ${things} ${made}: ${stage} ${others} ${close}`;
+/** Says which part of a stage is complete, how far all of them are, and what goes on from there. */
+export function partText(
+  run: string,
+  stage: string,
+  { index, of }: Part,
+  { nodes, made, closed }: Record<string, unknown>,
+): string {
+  const own = `part ${index}/${of} of ${stage} is complete`;
+  if (closed) return `${own}, as are all others`;
+  const [all, partition] = [stage, "partition"].map((name) => words(task(name, { run })));
+  return `${own}, with ${made} of ${nodes} of its folders made: ${all} makes the rest, ${partition} all that follows`;
 }

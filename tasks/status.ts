@@ -3,7 +3,8 @@
  *
  *   deno task status --run runs/a
  */
-import { statusOf } from "../pipeline/stages/mod.ts";
+import { isToRun, statusOf } from "../pipeline/nodes/mod.ts";
+import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { slurmView } from "./slurm_view.ts";
@@ -13,7 +14,14 @@ import { worded, words } from "./wording.ts";
 export const TASK = await defineTask({
   name: "status",
   startsAnew: true,
-  options: RUN,
+  options: {
+    ...RUN,
+    ...field.section("Command", {
+      exitCode: field.flag({
+        help: "end with 1 where a partition, or the models that are there, would be made",
+      }),
+    }),
+  },
   run: async ({ options, print }) => {
     const status = await statusOf(options.run);
     const stages = status.stages.map(({ because, command, ...stage }) => ({
@@ -23,6 +31,8 @@ export const TASK = await defineTask({
     }));
     const slurm = await slurmView(options.run);
     const text = statusText(status) + (slurm ? `\n\n${slurm.text}` : "");
-    print({ ...status, stages, ...slurm ? { jobs: slurm.jobs } : {} }, text);
+    const unseen = status.unseen && worded(status.unseen);
+    print({ ...status, unseen, stages, ...slurm ? { jobs: slurm.jobs } : {} }, text);
+    if (options.exitCode && status.stages.some(isToRun)) Deno.exitCode = 1;
   },
 }, import.meta);

@@ -6,8 +6,8 @@
 
 import { task, type TaskReference } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
-import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/mod.ts";
-import { type Owner } from "../pipeline/run/mod.ts";
+import { type Owner } from "../pipeline/graph/mod.ts";
+import { changesText, nextOf, type RunStatus, type StageStatus } from "../pipeline/nodes/mod.ts";
 import { bytes, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
@@ -22,7 +22,8 @@ const INTERNAL = ["format", "variants"];
  * made, the settings that each was made with where they are no defaults, and what to run next.
  */
 export function statusText(status: RunStatus): string {
-  const { run, holders, parts, stages } = status;
+  const { run, holders, parts, stages, unseen } = status;
+  const changes = changesText(status.text);
   const groups = grouped(stages);
   const isWanted = ([, { state, optional }]: Group) => state !== "missing" || !optional;
   const more = new Set(
@@ -33,7 +34,7 @@ export function statusText(status: RunStatus): string {
     state,
     files > 0 ? String(files) : "",
     files > 0 ? bytes(size) : "",
-    holders.length > 0 ? holders.map(maker).join(", ") : because ? worded(because) : "",
+    holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
   ]);
   const settings = groups.flatMap(([name, { settings = {} }]) => {
     const text = settingsText(settings);
@@ -48,6 +49,8 @@ export function statusText(status: RunStatus): string {
           : `only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`,
       ]
       : []),
+    ...changes ? [`text  ${changes}`] : [],
+    ...unseen ? [`text  taken to be what the run was made of: ${worded(unseen)}`] : [],
     "",
     table("stage | state | files | size |", rows),
     ...(more.size > 0 ? ["", `on request: ${[...more].join(", ")}`] : []),
@@ -76,9 +79,6 @@ function nextText({ run, parts, stages }: RunStatus): string {
 
 const by = ({ pid, host, task, since }: Owner): string =>
   `process ${pid}${host ? ` on ${host}` : ""} (task ${task}, since ${since})`;
-
-/** Names a process that makes a stage, since it makes that. */
-const maker = (holder: Owner): string => by({ ...holder, since: holder.stage?.since ?? holder.since });
 
 /** Stages that stand alike: their name, the first of them, and what all of them made. */
 type Group = [name: string, first: StageStatus, outputs: { files: number; bytes: number }];

@@ -8,7 +8,8 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
-import { type JobPlan, MADE_ZERO_SHOT, type ProcessLimit, zeroShotTasks } from "../pipeline/stages/mod.ts";
+import { MADE_ZERO_SHOT, zeroShotTasks } from "../pipeline/evaluation/mod.ts";
+import type { JobPlan } from "../pipeline/nodes/mod.ts";
 import { fromHere } from "./arguments.ts";
 import type { Call } from "./command.ts";
 import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
@@ -50,16 +51,6 @@ export function planOf(
     zeroShot: zeroShotOf(options, before),
     slurm: slurmOf(options, given, before),
   };
-}
-
-/** Says how many processes of a job run at once, and which option limits them. */
-export function limitOf(
-  { executor, jobs }: Pick<PlanOptions, "executor" | "jobs">,
-  { slurm }: Pick<JobPlan, "slurm">,
-): ProcessLimit {
-  return executor === "local"
-    ? { option: "jobs", processes: jobs }
-    : { option: "expertsAtOnce", processes: slurm?.expertsAtOnce ?? Infinity };
 }
 
 /** Gives what Slurm is asked for; "none", or 0 processes, takes back what was said before. */

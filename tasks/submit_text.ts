@@ -5,8 +5,9 @@
  */
 
 import { task } from "../kernels/mod.ts";
-import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
-import { type Ended, type Queued, rangesOf } from "./slurm.ts";
+import { type Job, missingOf, unitOf } from "../pipeline/nodes/mod.ts";
+import { type Queued, rangesOf } from "./slurm.ts";
+import type { Ended } from "./slurm_view.ts";
 import { words } from "./wording.ts";
 
 /** Says what was submitted, and what was queued already. */
@@ -32,9 +33,7 @@ export function plannedText(run: string, jobs: readonly Job[], atOnce: number): 
   const isMissing = (name: string) => jobs.some((job) => job.name === name && missingOf(job).length > 0);
   const blocks = jobs.filter(({ name }) => isMissing(name)).map((job) => {
     const missing = missingOf(job);
-    const before = job.after.filter(({ job: name }) => isMissing(name)).map(({ job: name, each }) =>
-      each ? `its own ${name}` : name
-    );
+    const before = job.after.filter(isMissing);
     const lines = missing.map((place) =>
       job.tasks(unitOf(job, place)).map((reference) => words(reference)).join(" && ")
     );

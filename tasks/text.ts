@@ -7,15 +7,15 @@
 import { type CostDevice, PLAIN_DEVICE } from "../pipeline/cost/mod.ts";
 import { CALLED_WORDS, type Drift } from "../pipeline/partition/mod.ts";
 import type {
-  Adopted,
+  Cleaned,
   Estimate,
-  Exported,
+  FoundDocument,
   PartitionPlan,
   PartitionSummary,
   ProofSummary,
-  TrainResult,
-} from "../pipeline/stages/mod.ts";
-import type { Cleaned, FoundDocument, VerifyReport } from "../pipeline/nodes/mod.ts";
+  VerifyReport,
+} from "../pipeline/nodes/mod.ts";
+import type { Adopted, Exported, TrainResult } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration, printableLines } from "../pipeline/run/mod.ts";
 import { bytes, count, counted, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";
@@ -38,7 +38,10 @@ export function summaryText(summary: PartitionSummary): string {
       mix.slice(0, 6).join(", "),
     ];
   });
-  const { nmi, costs, rounds, proof } = summary;
+  const { nmi, costs, rounds, proof, heldOut = {} } = summary;
+  const held = Object.entries(heldOut).map(([source, { documents, tokens }]) =>
+    `${sourceName(source)} ${counted(documents, "documents")}, ${counted(tokens, "tokens")}`
+  );
   const last = rounds.at(-1)?.nmi;
   const inLast = typeof last === "number"
     ? `; ${last.toFixed(3)} in the last of ${counted(rounds.length, "rounds")}`
@@ -54,10 +57,14 @@ export function summaryText(summary: PartitionSummary): string {
     nmi === null
       ? `NMI with source  ${NO_SOURCES}${inLast}`
       : `NMI with source  ${nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)${inLast}`,
+    ...held.length > 0 ? [`held out         ${held.slice(0, MOST_SOURCES).join("; ")}`] : [],
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   ].join("\n");
 }
+
+/** Sources of which held-out text is told. */
+const MOST_SOURCES = 12;
 
 const NO_SOURCES = "none, as the text has no two sources; --source-field names the field that holds them";
 
@@ -140,8 +147,12 @@ export function planText(plan: PartitionPlan): string {
     { seconds, diskBytes, memoryBytes }: Estimate,
   ) => [duration(Math.ceil(seconds)), roughBytes(diskBytes), roughBytes(memoryBytes)];
   const rows = plan.stages.map((
-    { stage, action, ...price },
-  ) => [stage, ...action === "up to date" ? ["", "", ""] : priceOf(price), action]);
+    { stage, action, nodes, toMake, because, ...price },
+  ) => {
+    if (action === "up to date") return [stage, "", "", "", action];
+    const share = nodes > 1 ? `, ${toMake} of ${nodes}` : "";
+    return [stage, ...priceOf(price), `${action}${share}${because ? `: ${because}` : ""}`];
+  });
   const [time, disk, memory] = priceOf(plan);
   return [
     table("stage | time | disk | memory | what", rows),

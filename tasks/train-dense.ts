@@ -5,7 +5,7 @@
  *   deno task train-dense --run runs/docs --match compute
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { trainDenseTogether } from "../pipeline/stages/mod.ts";
+import { denseTarget, trainModels } from "../pipeline/nodes/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";
@@ -24,7 +24,10 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     const { run, match } = options;
-    const models = await trainDenseTogether(match, { ...options, sources }, { signal, onEvent });
+    const models = await trainModels(() => [denseTarget(match)], { ...options, sources }, {
+      signal,
+      onEvent,
+    });
     print({ run, models }, trainedText(run, models, [run, ...options.also]));
   },
 }, import.meta);

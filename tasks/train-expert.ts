@@ -5,9 +5,9 @@
  */
 import { field } from "../pipeline/settings/mod.ts";
 import { adoptedExperts } from "../pipeline/training/mod.ts";
-import { expertsOf, planExperts, trainExperts, trainExpertsInTurn } from "../pipeline/stages/mod.ts";
+import { expertsOf, planExperts, trainExperts } from "../pipeline/nodes/mod.ts";
 import { defineTask } from "./command.ts";
-import { expertsNamed, IN_A_RUN, parseBytes, SPEED, TRAINING } from "./options.ts";
+import { expertsNamed, IN_A_RUN, parseBytes, PART, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -28,7 +28,7 @@ export const TASK = await defineTask({
       help:
         "most device memory that training may take, like 8GiB; with --dry-run a micro-batch is suggested for it",
     }),
-    ...TRAINING,
+    ...{ ...TRAINING, ...PART },
   },
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;
@@ -48,11 +48,10 @@ export const TASK = await defineTask({
         onWarning(`expert ${expert}${of} was adopted from "${from}": it stays`);
       }
     }
-    const toTrain = (where: string) => wanted.filter((id) => !stay.has(`${where} ${id}`));
-    const how = [{ ...options, sources }, { signal, onEvent }] as const;
-    const models = options.together || options.also.length > 0
-      ? await trainExperts(toTrain, ...how)
-      : await trainExpertsInTurn(toTrain(run), ...how);
+    const { part = { index: 1, of: 1 }, ...how } = options;
+    const mine = wanted.filter((_, i) => i % part.of === part.index - 1);
+    const toTrain = (where: string) => mine.filter((id) => !stay.has(`${where} ${id}`));
+    const models = await trainExperts(toTrain, { ...how, part: undefined, sources }, { signal, onEvent });
     print({ run, models }, trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))));
   },
 }, import.meta);

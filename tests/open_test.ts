@@ -4,12 +4,10 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   evaluateRun,
   generate,
-  oneStage,
+  type Making,
   partition,
   PARTITIONERS,
   planPartition,
-  readPartition,
-  type RunEvent,
   type Stage,
   STAGES,
   statusOf,
@@ -19,33 +17,26 @@ import {
 } from "../mod.ts";
 import { wordText } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
-import { outputsHash } from "../pipeline/run/manifest.ts";
 import { writeDescription } from "../pipeline/partition/folder.ts";
 import { helpOf } from "../tasks/command.ts";
 import { stageTask } from "../tasks/stage.ts";
 import { gpu } from "./kernels/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
-import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/nodes/support.ts";
 
-/** Counts the sequences of every expert: a stage after `split`, which depends on the seed besides. */
+/** Counts the sequences of every expert: a stage after `split`, which depends on two settings besides. */
 const countStage: Stage = {
-  name: "count",
   about: "Counts the sequences of every expert.",
-  needs: ["split"],
   settings: ["seed", "expertSteps"],
-  revision: 1,
-  outputs: ["count/"],
-  async inputs(_, manifest): Promise<Record<string, string>> {
-    const split = await manifest("split");
-    return split ? { partition: outputsHash(split) } : {};
-  },
-  prepare: ({ run }) => async () => {
-    const { parts, train } = await readPartition(`${run}/partition`);
-    const text = JSON.stringify({ experts: parts.length, sequences: train.sequences });
-    return {
-      outputs: { "count/count.json": await writeAtomic(`${run}/count/count.json`, text) },
-      result: {},
+  nodes({ configuration: { experts, seed, expertSteps } }) {
+    const parts = Array.from({ length: experts }, (_, expert) => `partition/expert-0${expert}`);
+    const make = async ({ folder, manifest }: Making) => {
+      const loads = parts.map((part) => (manifest(part).result.train as { sequences: number }).sequences);
+      await writeAtomic(`${folder}/count.json`, JSON.stringify(loads));
+      return { experts };
     };
+    const maker = { stage: "count", make: (all: readonly Making[]) => Promise.all(all.map(make)) };
+    return [{ name: "count", needs: parts, settings: { seed, expertSteps }, revision: 1, maker }];
   },
 };
 
@@ -74,47 +65,30 @@ const first = (experts: number) => ({
 });
 
 Deno.test("a stage of a script's own is planned, run, skipped, run again, verified and told of", async () => {
-  STAGES.set("count", oneStage(countStage));
+  STAGES.set("count", countStage);
   try {
     await inFolder(async (folder) => {
-      const run = `${folder}/run`;
+      const run = `${folder}/run`, count = `${run}/count/count.json`;
       await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-      const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`] };
-      const events: RunEvent[] = [];
-      const told = () =>
-        events.splice(0).flatMap((e) =>
-          e.type === "stage" && e.state !== "started" ? [`${e.stage} ${e.state}`] : []
-        );
-      const make = (more = {}, force = false) =>
-        partition({ run, sources: { flags: { ...flags, ...more } }, force }, {
-          onEvent: (event) => events.push(event),
-        });
-
-      const plan = await planPartition({ run, sources: { flags } });
-      assertEquals(plan.stages.at(-1)?.stage, "count");
-      await make();
-      assertEquals(told().at(-1), "count done");
-      assertEquals(JSON.parse(await Deno.readTextFile(`${run}/count/count.json`)).experts, 2);
-      await make();
-      assertEquals(told().filter((line) => line.endsWith("done")), []);
-      assertEquals((await planPartition({ run, sources: { flags } })).stages.at(-1)?.action, "up to date");
-
-      await make({ expertSteps: 7 }, true); // a setting that no stage of a partition but this one depends on
-      assertEquals(told().filter((line) => line.endsWith("done")), ["count done"]);
+      const flags = { ...SMALL_SETTINGS, partitioner: "random", input: [`${folder}/docs.jsonl`] };
+      const make = async (more = {}, force = false) => {
+        const { stages } = await partition({ run, sources: { flags: { ...flags, ...more } }, force });
+        return stages.filter(({ state }) => state === "run").map(({ stage }) => stage);
+      };
+      const planned = async () => (await planPartition({ run, sources: { flags } })).stages.at(-1)!;
+      assertEquals([(await planned()).stage, (await planned()).action], ["count", "would run"]);
+      assertEquals((await make()).at(-1), "count");
+      assertEquals(JSON.parse(await Deno.readTextFile(count)).length, 2);
+      assertEquals(await make(), []);
+      assertEquals((await planned()).action, "up to date");
+      assertEquals(await make({ expertSteps: 7 }), ["count"]); // a setting that no stage of a partition but this one depends on
 
       assertEquals((await verifyRun(run)).problems, []);
-      await Deno.writeTextFile(`${run}/count/count.json`, "{}");
-      await Deno.writeTextFile(`${run}/count/more.json`, "{}");
-      const { problems } = await verifyRun(run);
-      assertEquals(problems.map(({ file }) => file), ["count/count.json", "count/more.json"]);
-      const { stages } = await statusOf(run);
-      const state = stages.find(({ stage }) => stage === "count")!;
-      assertEquals([state.state, state.settings], ["damaged", { seed: 0, expertSteps: 7 }]);
-      await make();
-      assertEquals(told().filter((line) => line.endsWith("done")), ["count done"]);
-      const left = (await verifyRun(run)).problems.map(({ file }) => file);
-      assertEquals(left, ["count/more.json"]); // the stage did not make it
-      await Deno.remove(`${run}/count/more.json`);
+      await Deno.writeTextFile(count, "{}");
+      assertEquals((await verifyRun(run)).problems.map(({ file }) => file), ["count/count.json"]);
+      const told = (await statusOf(run)).stages.find(({ stage }) => stage === "count")!;
+      assertEquals([told.state, told.settings?.expertSteps], ["damaged", 7]);
+      assertEquals(await make({ expertSteps: 7 }), ["count"]);
 
       const help = helpOf(await stageTask("count", { main: false }));
       for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
 import { hasSlurm, startSlurm, until } from "./slurm.ts";
-import { copyFolder, hashes, inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
+import { copyFolder, inFolder, SMALL, smallCorpus, task, whatIsMade } from "./tasks/support.ts";
 
 const EXPERTS = 5; // more than an array may have here
 const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3"];
@@ -22,16 +22,7 @@ async function undisturbed(folder: string): Promise<Record<string, string>> {
     const { code, err } = await task(name, ["--run", run, ...args]);
     assertEquals(code, 0, err);
   }
-  return await hashes(run);
-}
-
-/** Hashes a run without what belongs to its jobs, and without the report, which holds times. */
-async function made(run: string): Promise<Record<string, string>> {
-  return Object.fromEntries(
-    Object.entries(await hashes(run)).filter(([path]) =>
-      !path.startsWith("jobs/") && !/^(manifests\/)?report\./.test(path)
-    ),
-  );
+  return await whatIsMade(run);
 }
 
 const logsOf = async (run: string, start: string): Promise<string> => {
@@ -71,9 +62,15 @@ Deno.test({
         whole.catch(() => {}); // told below, unless something else fails first
         assertMatch(first, /^score: 2 processes as \d+$/m);
         assertMatch(first, /^train-expert: 4 processes as \d+\ntrain-expert: 1 process as \d+$/m);
-        const again = await submit(); // all of it is queued
+        const again = await submit("--experts-at-once", "1"); // all of it is queued
         assertFalse(/ as \d+$/m.test(again), again);
         assertStringIncludes(again, "queued or running before");
+        const [, array] = /^train-expert: 4 processes as (\d+)$/m.exec(first)!;
+        const atOnce = async () =>
+          /ArrayTaskThrottle=(\d+)/.exec(await cluster.run("scontrol", "show", "job", array))?.[1];
+        assertEquals(await atOnce(), "1");
+        await submit();
+        assertEquals(await atOnce(), "2");
         const { out: queued } = await task("status", ["--run", run], { env });
         assertMatch(queued, /^ {2}train-expert 0-4 {2}pending( \(Dependency\))?$/m);
 
@@ -88,20 +85,12 @@ Deno.test({
 
         // A part of an expert that is damaged: its training fails for good.
         const shard = `${run}/partition/expert-03/train-00000.arrow`;
-        await until("the partition", () => exists(`${run}/manifests/split.json`));
+        await until("the training of an expert", started("train-expert+0"));
         await Deno.rename(shard, `${folder}/shard`);
 
         // A signal: the task saves its state, and it alone is queued again.
-        await until("the training of an expert", started("train-expert+0"));
-        const array = await cluster.run(
-          "squeue",
-          "--noheader",
-          "--name=train-expert",
-          "--states=R",
-          "--format=%F",
-        );
         // It may say that the job can not be altered now: it tries again while the task is already being queued.
-        await cluster.run("scancel", "--signal=USR1", "--batch", `${array.split("\n")[0]}_0`).catch(() => {});
+        await cluster.run("scancel", "--signal=USR1", "--batch", `${array}_0`).catch(() => {});
         await until("its requeue", says("train-expert+0", "queued again"));
         await until("the end of the queue", empty);
         const [, dense] = /^train-dense: 1 process as (\d+)$/m.exec(first)!;
@@ -109,7 +98,7 @@ Deno.test({
         assertEquals(log.match(new RegExp(`Requeuing JobId=${dense}\\b`, "g"))?.length, 1);
 
         const { out } = await task("status", ["--run", run], { env });
-        assertMatch(out, /^ {2}train-expert 3 {2}ended: error: .*train-00000\.arrow/m);
+        assertMatch(out, /^ {2}train-expert 3 {2}ended: error: .*partition\/expert-03/m);
         assertEquals(await exists(`${run}/experts/expert-03/model.safetensors`), false);
         for (const expert of [0, 1, 2, 4]) {
           await Deno.stat(`${run}/experts/expert-0${expert}/model.safetensors`);
@@ -120,7 +109,7 @@ Deno.test({
         // What a dry run prints is submitted by whoever runs it.
         const mended = await submit("--dry-run");
         assertEquals([...mended.matchAll(/^#SBATCH --job-name=(\S+)$/gm)].map(([, name]) => name), [
-          ...["train-expert", "evaluate-expert", "evaluate"],
+          ...["train-expert", "evaluate-models", "evaluate-models", "evaluate", "report"],
         ]);
         assertMatch(mended, /^#SBATCH --array=3%2$/m);
         await Deno.writeTextFile(`${folder}/submit.sh`, mended);
@@ -128,7 +117,7 @@ Deno.test({
         await until("the end of the queue", empty);
         assertStringIncludes(await submit(), "nothing is missing");
         await Deno.stat(`${run}/report.html`);
-        assertEquals(await made(run), await whole);
+        assertEquals(await whatIsMade(run), await whole);
       } finally {
         await cluster.stop();
         await whole?.catch(() => {});

@@ -24,6 +24,12 @@ export function emptyBatch(sequences: number, length: number): HostBatch {
   return { tokens: new Uint32Array(sequences * length), lengths: new Uint32Array(sequences) };
 }
 
+/** Gives some sequences of a batch, in the memory of the whole. */
+export function partOfBatch({ tokens, lengths }: HostBatch, first: number, count: number): HostBatch {
+  const length = tokens.length / lengths.length, end = first + count;
+  return { tokens: tokens.subarray(first * length, end * length), lengths: lengths.subarray(first, end) };
+}
+
 /**
  * Copies a sequence of `real` tokens, from `start` on in `source`, to a place of a batch. Padding of 0
  * follows it.

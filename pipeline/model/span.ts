@@ -43,6 +43,16 @@ export function predictedTokens(span: Span): number {
   return Math.max(0, span.end - firstPredicted(span));
 }
 
+/** Counts the tokens of a routing prefix that are predicted: those that a sum of NLLs is over. */
+export function prefixTokens(length: number, prefix: number): number {
+  return predictedTokens(prefixSpan(length, prefix));
+}
+
+/** Counts what a cost of a row is divided by: 1 where it is one of the whole sequence; NaN where M is unknown. */
+export function costTokens(length: number, { prefix, costs }: { prefix?: number; costs?: string }): number {
+  return costs !== undefined ? 1 : prefix === undefined ? NaN : prefixTokens(length, prefix);
+}
+
 /** Throws a `RangeError` unless every row has a span of whole numbers within its first `lengths[row]` tokens. */
 export function checkSpans(spans: readonly Span[], lengths: ArrayLike<number>): void {
   if (spans.length !== lengths.length) {

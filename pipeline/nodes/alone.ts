@@ -5,22 +5,10 @@
  */
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { readManifest } from "../graph/manifest.ts";
-import { SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { entriesOf, exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-
-/** Lists the experts whose parts lie in a folder without the text that they were made of; none in a run. */
-export async function partsAlone(run: string): Promise<number[]> {
-  if (await exists(`${run}/${SEQUENCES}`)) return [];
-  const experts: number[] = [];
-  for (const { name } of await entriesOf(`${run}/partition`)) {
-    const [, expert] = /^expert-(\d{2,})$/.exec(name) ?? [];
-    if (expert !== undefined && await readManifest(`${run}/partition/${name}`)) experts.push(Number(expert));
-  }
-  return experts.sort((a, b) => a - b);
-}
+import { partsAlone } from "./parts.ts";
 
 /** Words which parts a folder holds alone. */
 export const onlyParts = (experts: readonly number[]): string =>

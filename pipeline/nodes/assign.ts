@@ -7,7 +7,7 @@
 
 import type { Maker, Making, Node } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
-import { predictedTokens, prefixSpan } from "../model/span.ts";
+import { prefixTokens } from "../model/span.ts";
 import {
   type Assignment,
   type AssignmentInput,
@@ -157,7 +157,7 @@ async function assignBlocks(
     (_, e) => expert.reduce((sum, chosen) => sum + Number(chosen === e), 0),
   );
   const { costs } = train.lineage as Lineage;
-  return { sequences: train.count, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
+  return { sequences: train.count, experts, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
 }
 
 /** Learns prices on a sample, by which new text can be assigned as this is. */
@@ -225,7 +225,7 @@ class ScoredRows {
       yield {
         experts,
         costs,
-        predicted: lengths?.map((length) => predictedTokens(prefixSpan(length, prefix!))),
+        predicted: lengths?.map((length) => prefixTokens(length, prefix!)),
       };
     }
   }

@@ -24,7 +24,7 @@ export interface TextChanges {
 const INDEXED = v.object({
   blocks: v.array(v.object({
     name: v.string(),
-    pieces: v.array(v.object({ path: v.string(), sha256: v.string() })),
+    pieces: v.array(v.object({ path: v.string(), sha256: v.string(), before: v.optional(v.number()) })),
   })),
 });
 
@@ -66,7 +66,11 @@ export async function recordedText(run: string, configuration: Configuration): P
   const manifest = await readManifest(`${run}/${INDEX}`);
   const blocks = manifest && v.parse(INDEXED, manifest.settings).blocks.map(({ name, pieces }): Block => ({
     ...{ name, id: 0, bytes: 0 },
-    pieces: pieces.map(({ path, sha256 }): Piece => ({ file: { path, format: "txt" }, bytes: 0, sha256 })),
+    pieces: pieces.map(({ path, ...known }): Piece => ({
+      file: { path, format: "txt" },
+      bytes: 0,
+      ...known,
+    })),
   }));
   return {
     ...{ blocks: blocks ?? undefined, unpacked: [], passed: new Map(), asText: [] },

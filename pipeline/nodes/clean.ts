@@ -163,7 +163,7 @@ async function partialPlaces(run: string, owners: readonly Owner[]): Promise<Pla
 /** Lists files beside nodes that were begun. */
 async function restOf(run: string): Promise<Place> {
   const unfinished: string[] = [];
-  for (const place of ["config.json", "text/files.jsonl", "metrics/timing.jsonl", "jobs/plan.json"]) {
+  for (const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]) {
     const folder = place.slice(0, Math.max(0, place.lastIndexOf("/")));
     for (const { name, isDirectory } of await entriesOf(`${run}/${folder}`)) {
       const path = folder ? `${folder}/${name}` : name;

@@ -64,7 +64,10 @@ export function indexNode(blocks: readonly Block[]): Node {
     settings: {
       blocks: blocks.map(({ name, pieces }) => ({
         name,
-        pieces: pieces.map((piece) => ({ path: pathOf(piece), sha256: piece.sha256 })),
+        pieces: pieces.map((piece) => ({
+          ...{ path: pathOf(piece), sha256: piece.sha256 },
+          ...piece.before ? { before: piece.before } : {},
+        })),
       })),
     },
     revision: 1,
@@ -108,7 +111,12 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
     const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
     for await (const batch of readArrow(file, file, making.verified)) {
       const pieces = integers(columnOf(batch, "piece"), Uint32Array);
-      yield indexBatch(rowsOf(batch).map((row, i) => ({ ...row, path: paths[pieces[i]] })));
+      yield indexBatch(
+        rowsOf(batch).map((row, i) => {
+          const { before = 0 } = block.pieces[pieces[i]];
+          return { ...row, path: paths[pieces[i]], place: row.place + before };
+        }),
+      );
     }
   }
 }

@@ -9,6 +9,16 @@ export { findDocument, type FoundDocument } from "./documents.ts";
 export { changesText, type TextChanges } from "./changes.ts";
 export { type StageState } from "./standing.ts";
 export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
+export { type Job, missingOf, planJobs, unitOf } from "./jobs.ts";
+export {
+  foldersNamed,
+  holdJobs,
+  type JobOptions,
+  type JobPlan,
+  JOBS,
+  readJobPlan,
+  settleJobs,
+} from "./job_plan.ts";
 export {
   evaluateModels,
   evaluateRun,
@@ -17,7 +27,18 @@ export {
   type ScoredModels,
 } from "./evaluate_run.ts";
 export { memoryTogether } from "./bank.ts";
-export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./alone.ts";
+export { needConfiguration, onlyParts, partitionRemedy } from "./alone.ts";
+export { partsAlone } from "./parts.ts";
+export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
+export {
+  type Exported,
+  exportModel,
+  type ExportModelOptions,
+  type ExportTextOptions,
+  exportTexts,
+  TEXT_FORMATS,
+} from "./export.ts";
+export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
 export {
   type ChooseModels,
   expertsOf,
@@ -30,12 +51,21 @@ export {
   trainSwitch,
 } from "./models.ts";
 export { expertNames } from "./names.ts";
+export {
+  type ExpertsPlanOptions,
+  type PartitionPlan,
+  planExperts,
+  type PlanOptions,
+  planPartition,
+  type StageEstimate,
+} from "./estimate.ts";
 export { repairOf } from "./remedy.ts";
-export { partition, runOneStage } from "./partition.ts";
+export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export { partitionGraph, type Plan } from "./plan.ts";
 export type { CorpusSize, Estimate, GraphOf, Stage } from "./stage.ts";
 export { settingsOf, STAGES } from "./stages.ts";
 export {
+  isToRun,
   type Lack,
   lacksOf,
   nextOf,

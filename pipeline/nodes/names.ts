@@ -82,7 +82,7 @@ async function name(
   }
   const names = await nameSamples(samples, tokenizer);
   making.wrote(FILE, await writeAtomic(`${making.folder}/${FILE}`, jsonText(names)));
-  return { words: names.map(({ terms }) => terms.map(({ text }) => text)) };
+  return { experts, words: names.map(({ terms }) => terms.map(({ text }) => text)) };
 }
 
 /** Reads what sets the experts of a run apart; null where nobody has named them. Throws an `InputError` where the file is damaged. */

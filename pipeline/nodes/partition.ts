@@ -5,10 +5,14 @@
  * @module
  */
 
+import type { Proof } from "../partition/assignment/assignment.ts";
 import type { RunEvent } from "../run/events.ts";
 import { stageStates } from "./standing.ts";
 import { makePartition, type RunOptions, type RunWatch } from "./run.ts";
-import { type PartitionSummary, type StageRun, summarizeRun } from "./summary.ts";
+import { type PartitionSummary, proofSummary, type StageRun, summarizeRun } from "./summary.ts";
+
+/** What {@linkcode partition} takes. */
+export type PartitionOptions = RunOptions;
 
 /**
  * Partitions text into balanced shards, one set per expert. What a run folder already holds and is up to date is not made again, so a run
@@ -17,7 +21,7 @@ import { type PartitionSummary, type StageRun, summarizeRun } from "./summary.ts
  * Throws an `InputError` for impossible settings and bad input, a `RunError` where there is no GPU, the disk is full or a loss is not
  * finite, and the signal's reason where it ends the run.
  */
-export async function partition(options: RunOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
+export async function partition(options: PartitionOptions, watch: RunWatch = {}): Promise<PartitionSummary> {
   const stages: StageRun[] = [];
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state !== "started") {
@@ -49,6 +53,7 @@ export async function runOneStage(
     const made = state ? state.nodes - state.toMake : 0;
     return { nodes: state?.nodes ?? 0, made, closed: state?.toMake === 0, ...result };
   }
+  if (result.proof) return { ...result, proof: proofSummary(result.proof as Proof) };
   if (nodes.some(({ maker }) => maker.stage === stage)) return result;
   const files = new Set(text.blocks?.flatMap(({ pieces }) => pieces.map(({ file: { path } }) => path)));
   return stage === "corpus" ? { files: files.size, blocks: text.blocks?.length ?? 0 } : result;

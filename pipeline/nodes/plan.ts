@@ -38,6 +38,8 @@ export interface GraphOptions {
   given?: GivenText;
   /** Whether hashes of files are kept in the run, so that a second look is fast. */
   keep?: boolean;
+  /** Whether sizes and times of files that were seen before are not believed. */
+  check?: boolean;
   /** Whether text, and what settings name elsewhere, is taken to be what the run was made of: nobody looks at it. */
   recorded?: boolean;
 }
@@ -46,12 +48,12 @@ export interface GraphOptions {
 export async function partitionGraph(
   run: string,
   configuration: Configuration,
-  { given = {}, keep = false, recorded = false }: GraphOptions = {},
+  { given = {}, keep = false, check = false, recorded = false }: GraphOptions = {},
 ): Promise<Plan> {
   checkLabels(configuration);
   const text = recorded
     ? await recordedText(run, configuration)
-    : await lookAtText(run, configuration, given, keep);
+    : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
   if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
   const prices = await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));

@@ -12,7 +12,7 @@ import { readManifest } from "../graph/manifest.ts";
 import { readRunConfiguration, runOf } from "../run/configuration.ts";
 import { exists, hashFile } from "../run/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
-import { partsAlone } from "./alone.ts";
+import { partsAlone } from "./parts.ts";
 import { allTargets } from "./targets.ts";
 
 const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer/ again from their run";

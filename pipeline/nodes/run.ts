@@ -22,7 +22,7 @@ import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, changesText, type TextChanges } from "./changes.ts";
 import { LEARN } from "./learn.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
-import { NODE_FOLDERS, resolveSettings } from "./settings.ts";
+import { checkAlone, nodeFolders, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import type { Text as RunText } from "./text.ts";
@@ -101,14 +101,20 @@ export async function openRun<Result>(
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
-  for (const folder of NODE_FOLDERS) await refuseLink(`${run}/${folder}`);
+  for (const folder of nodeFolders()) await refuseLink(`${run}/${folder}`);
+  const adapter = (await readRunConfiguration(run, { edited: true }))?.adapter;
   const device = new Device(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
-    let isWritten = exists && (changed.length === 0 || aside);
+    let isWritten = exists && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
     const work: Work = {
       run,
-      gpu: () => device.open(),
+      gpu: async () => {
+        const gpu = await device.open();
+        if (!isNoted) await writeRunConfiguration(run, configuration, noteOf(gpu));
+        isNoted = true;
+        return gpu;
+      },
       emit,
       workers: options.workers ?? navigator.hardwareConcurrency,
       signal,
@@ -120,7 +126,7 @@ export async function openRun<Result>(
       gpu: () => device.open(),
       make: async (nodes, more) => {
         if (!force) await refuseRevision(run, nodes);
-        if (!isWritten) await writeRunConfiguration(run, configuration); // not before everything is planned
+        if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
         isWritten = true;
         // What one call has made is not made twice.
         const { wanted = () => true } = more ?? {};
@@ -147,6 +153,13 @@ export async function openRun<Result>(
   }
 }
 
+/** Describes the device that works first in a run. Manifests tell of each node which one made it. */
+const noteOf = ({ adapter: description, kind, variants }: Gpu) => ({
+  description,
+  kind,
+  variants: { ...variants } as Record<string, string>,
+});
+
 /**
  * Makes a partition, or one of its stages with what that needs, or a part of a stage; what is made is not made again. Returns what is known
  * of the graph. Throws what {@linkcode openRun} throws.
@@ -156,8 +169,9 @@ export async function makePartition(
   watch: RunWatch = {},
   stage = PARTITION,
 ): Promise<{ walk: Walk; plan: Plan }> {
-  const { frozen, documents, part } = options;
+  const { run, frozen, force, documents, part } = options;
   if (frozen) await refuseChanges(options);
+  if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
   const told = new Set<string>(); // stages that text was unpacked by: they are up to date then
   const onEvent = (event: RunEvent) => {
     if (event.type === "stage" && event.state === "up to date" && told.has(event.stage)) return;
@@ -168,7 +182,7 @@ export async function makePartition(
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
-    let plan = await partitionGraph(run, configuration, { given, keep: true });
+    let plan = await partitionGraph(run, configuration, { given, keep: true, check: options.check });
     if (!plan.complete) {
       await make(plan.nodes);
       plan = await partitionGraph(run, configuration, { given, keep: true });
@@ -220,7 +234,7 @@ export async function planRun(options: RunOptions): Promise<PartitionState> {
   const { run, sources = {}, force = false, check, reuse = [] } = options;
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const { configuration, changed } = await resolveSettings(run, sources, force);
-  const plan = await partitionGraph(run, configuration);
+  const plan = await partitionGraph(run, configuration, { check });
   if (!force) await refuseRevision(run, plan.nodes);
   const { blocks } = plan.text;
   const again = force && changed.length === 0
@@ -282,7 +296,7 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
-async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void> {
+export async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void> {
   const walk = new Walk(run, nodes);
   for (const node of nodes) {
     const { state, because, manifest } = await walk.of(node);

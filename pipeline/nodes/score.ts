@@ -89,7 +89,7 @@ class ScoreMaker implements Maker {
       making.wrote(name, { ...record, batches: await checksums(`${making.folder}/${name}`) });
     }
     if (unknown > 0) work.emit({ type: "warning", message: unknownText(unknown) });
-    return [{ trainSequences, testSequences, experts: partitioner.experts }];
+    return [{ sequences: total, trainSequences, testSequences, experts: partitioner.experts }];
   }
 
   close(): void {

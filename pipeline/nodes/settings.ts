@@ -22,9 +22,10 @@ import { TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { expandInputs } from "../text/inputs.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
+import { stagesAdded } from "./stages.ts";
 
-/** Folders of a run that nodes lie in. */
-export const NODE_FOLDERS = [
+/** Folders of a run that nodes of its own stages lie in. */
+const NODE_FOLDERS = [
   ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "partition"],
   ...[
     "experts",
@@ -38,6 +39,9 @@ export const NODE_FOLDERS = [
     "report",
   ],
 ];
+
+/** Lists the folders of a run that nodes lie in: those of a script's own stage in one of the stage's name. */
+export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
 
 /** What trained models are made with; each has a rate of its own besides. */
 const TRAINING = [...namesOf(EXPERTS, "denseRate", "denseStepsRate", "init"), ...namesOf(OPTIMISER)];
@@ -131,15 +135,15 @@ async function fixedSettings(run: string): Promise<Set<string>> {
   return fixed;
 }
 
-/** Throws a `RunError` where another process works in a run whose settings are about to change. */
-async function checkAlone(run: string): Promise<void> {
+/** Throws a `RunError` where another process works in a run that is about to change. */
+export async function checkAlone(run: string): Promise<void> {
   const [owner] = await listOwners(run);
   if (!owner) return;
   const who = `process ${owner.pid}${
     owner.host && ` on ${owner.host}`
   } makes "${owner.node}" for task "${owner.task}"`;
   throw new RunError(
-    `Cannot change the settings of "${run}" as nobody else may work by them meanwhile: ${who}`,
+    `Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`,
     {
       where: run,
       remedy: say`wait for it or choose another ${setting("run")}`,
@@ -151,7 +155,7 @@ async function checkAlone(run: string): Promise<void> {
 async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   if (await exists(`${run}/config.json`)) return;
-  const own = new Set([...NODE_FOLDERS, "locks", "partial", "scratch", "metrics"]);
+  const own = new Set([...nodeFolders(), "locks", "partial", "scratch", "metrics"]);
   for (const { name } of await entriesOf(run)) {
     if (own.has(name) || /^config\.json\.\d+\.partial$/.test(name)) continue;
     throw new InputError(

@@ -6,7 +6,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
-import { predictedTokens, prefixSpan } from "../model/span.ts";
+import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
@@ -210,7 +210,7 @@ function countRows(
     const at = first + row;
     rowsOf[expert[at]]?.push(row);
     tallies[best[at]].wanted++;
-    const predicted = perSequence ? 1 : predictedTokens(prefixSpan(length[row], prefix));
+    const predicted = perSequence ? 1 : prefixTokens(length[row], prefix);
     countRow(tallies[expert[at]], {
       ...{ tokens: length[row], source: source?.[row] ?? "", cost: cost[at], lowest: lowest[at], predicted },
     });

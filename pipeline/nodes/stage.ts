@@ -58,7 +58,10 @@ export interface Stage {
   settings: readonly (keyof Configuration)[];
   /** Whether it is not part of a partition and runs only when its own task is called. */
   onRequest?: true;
-  /** Lists its nodes, each after those that it needs. Nodes of other stages may be needed. */
+  /**
+   * Lists its nodes, each after those that it needs. Nodes of other stages may be needed. Those of a script's stage lie in a folder of
+   * the stage's name, or are it.
+   */
   nodes?(of: GraphOf): readonly Node[] | Promise<readonly Node[]>;
   /** Estimates what it takes on a device. */
   estimate?(configuration: Configuration, size: CorpusSize, speed: Speed): Estimate;

@@ -208,6 +208,11 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   }],
 ]);
 
+const OWN: ReadonlySet<string> = new Set(STAGES.keys());
+
+/** Names the stages that a script has added. */
+export const stagesAdded = (): string[] => [...STAGES.keys()].filter((name) => !OWN.has(name));
+
 /** Settings of the tasks that are no stage's. */
 const OTHERS: Record<string, () => readonly Name[]> = {
   partition: () =>

@@ -53,6 +53,11 @@ export async function stageStates(
   return [...known.values()];
 }
 
+/** Names the nodes of a graph that would be made. */
+export async function nodesToMake(run: string, nodes: readonly Node[]): Promise<Set<string>> {
+  return neededNodes(nodes, await lookAt(new Walk(run, nodes), nodes));
+}
+
 /** Looks at all nodes. A manifest that is damaged makes its node one. */
 async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, NodeState>> {
   const found = new Map<string, NodeState>();
@@ -95,7 +100,8 @@ function stageOf(
   nodes: readonly Node[],
 ): StageState {
   const due = found.filter(({ node }) => needed.has(node.name));
-  const there = found.filter(({ manifest, state }) => manifest && state !== "spent");
+  const known = found.filter(({ manifest }) => manifest);
+  const there = known.filter(({ node, state }) => state === "made" || !node.temporary);
   const files = there.flatMap(({ manifest }) => Object.values(manifest!.files));
   const has = (...states: NodeState["state"][]) => due.some(({ state }) => states.includes(state));
   const isOther = has("changed", "spent") || due.some(({ state, manifest }) => state === "waits" && manifest);
@@ -122,7 +128,7 @@ function stageOf(
       made: last.manifest?.revision ?? null,
       now: last.node.revision || (last.manifest?.revision ?? 0),
     },
-    manifests: there.map(({ manifest }) => manifest!),
+    manifests: known.map(({ manifest }) => manifest!),
   };
 }
 

@@ -10,13 +10,13 @@ import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { MANIFEST, readManifest } from "../graph/manifest.ts";
 import { GIVEN, givenNode, type Node, splitNeed } from "../graph/node.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
+import { adoptionOf } from "../training/adoption.ts";
+import { needConfiguration } from "./alone.ts";
 import { changesOfText, type TextChanges } from "./changes.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { LEARN } from "./learn.ts";
-import { needConfiguration } from "./alone.ts";
 import { partsAlone } from "./parts.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";
@@ -97,8 +97,7 @@ interface Row extends Pick<StageStatus, "stage" | "about" | "partition" | "optio
  */
 export async function statusOf(run: string): Promise<RunStatus> {
   await checkRunFolder(run);
-  await needConfiguration(run);
-  const { configuration } = (await readRunConfiguration(run))!;
+  const configuration = await needConfiguration(run);
   const owners = await listOwners(run);
   const parts = await partsAlone(run);
   const seen = parts.length > 0 ? undefined : await planOf(run, configuration);
@@ -164,7 +163,7 @@ async function modelRows(
     const { name, expert, command, node } = target;
     const text = expert === undefined ? textFiles([]) : partFiles(partOf(expert));
     const manifest = await readManifest(`${run}/${node}`).catch(() => null);
-    const nodes = manifest?.result.adopted === undefined
+    const nodes = adoptionOf(manifest) === undefined
       ? await orGiven(`train-${name}`, node, () => trainNodes(configuration, [{ target, text }]))
       : given(`train-${name}`, node);
     rows.push({
@@ -269,7 +268,7 @@ const nothingOf = (stage: string): StageState => ({
 });
 
 function stateOf({ state, because, manifests, nodes, toMake, files, bytes, revision }: StageState) {
-  const adopted = manifests.at(-1)?.result.adopted as { from?: string } | undefined;
+  const adopted = adoptionOf(manifests.at(-1));
   const why = adopted && state === "up to date"
     ? `adopted from "${adopted.from}"`
     : because.slice(0, 3).join("; ");
@@ -295,6 +294,10 @@ function heldBy(holders: readonly Owner[]) {
 const distinct = (owners: readonly Owner[]): Owner[] => [
   ...new Map(owners.map((owner) => [`${owner.host} ${owner.pid}`, owner])).values(),
 ];
+
+/** Whether a task would make something of a stage that is there, or that every run is to have. */
+export const isToRun = ({ state, partition }: StageStatus): boolean =>
+  state !== "up to date" && (partition || state !== "missing");
 
 /** Whether a stage is not up to date, though somebody asked for it. */
 function isLacking({ state, optional }: StageStatus): boolean {

@@ -117,7 +117,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
 }
 
 /** Computes the figures that follow from a proof. */
-function proofSummary({ prices: _, ...proof }: Proof): ProofSummary {
+export function proofSummary({ prices: _, ...proof }: Proof): ProofSummary {
   const { greedy } = proof;
   const greedyGap = greedy === undefined ? {} : { greedyGapShare: gapShare(proof, greedy) };
   return { ...proof, gapPerSequence: gapPerRow(proof), gapShare: gapShare(proof), ...greedyGap };

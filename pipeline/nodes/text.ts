@@ -45,7 +45,7 @@ export interface GivenText {
 export const CORPUS = "corpus";
 
 const GIVEN = "text/given"; // the node of documents of a script
-const FILES = "text/files.jsonl"; // sizes, times and hashes of files that were seen
+const FILES = "text/files.json"; // sizes, times and hashes of files that were seen
 
 /** Settings that decide which documents a file holds. */
 const READING = ["textField", "textColumn", "tokenColumn", "sourceField"] as const;
@@ -58,12 +58,12 @@ export const readingOf = (configuration: Configuration): Text["reading"] =>
     ? OWN
     : Object.fromEntries(READING.map((name) => [name, configuration[name]]));
 
-/** Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a second look is fast. */
+/** Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a second look is fast; with `check` what was kept is not believed. */
 export async function lookAtText(
   run: string,
   configuration: Configuration,
   { documents, reading: handed }: GivenText = {},
-  keep = false,
+  { keep = false, check = false } = {},
 ): Promise<Text> {
   const { input, corpus, corpusCharacters, blockBytes, format, sourceFromPath } = configuration;
   const reading = readingOf(configuration);
@@ -80,6 +80,7 @@ export async function lookAtText(
     sourceFromPath: sourceFromPath === OFF ? undefined : sourceFromPath,
   });
   const known = await KnownFiles.at(`${run}/${FILES}`);
+  if (check) known.forget();
   const unpacked: Node[] = [], pieces: (Piece | Node)[] = [];
   for (const file of files) {
     if (file.path === STANDARD_INPUT || file.compression && await isLarge(file, blockBytes)) {
@@ -232,7 +233,9 @@ export async function* readBlock(
   const ownOptions = { ...OWN, mayBeEmpty: true };
   for (const [i, piece] of block.pieces.entries()) {
     for await (const document of readPiece(piece, piece.own ? ownOptions : options)) {
-      yield { ...document, piece: i };
+      // From the beginning of the piece, so that a change before it in the file leaves the block as it is.
+      const { place, before = 0 } = { ...document, before: piece.before };
+      yield { ...document, ...place === undefined ? {} : { place: place - before }, piece: i };
     }
   }
 }

@@ -153,6 +153,7 @@ async function tokenizeBlock(
   }
   return {
     ...{ documents: texts, emptyDocuments, tokens, trainSequences, testSequences, droppedTails },
+    ...{ vocabulary: tokenizer.vocabulary, eos: tokenizer.eos, tokenizer: tokenizer.sha256 },
     sources: Object.fromEntries([...table.sources].sort(([a], [b]) => a < b ? -1 : 1)),
   };
 }

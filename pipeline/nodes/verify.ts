@@ -33,7 +33,7 @@ import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { remedyOf } from "./remedy.ts";
-import { NODE_FOLDERS } from "./settings.ts";
+import { nodeFolders } from "./settings.ts";
 import { partOf } from "./split.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
@@ -166,7 +166,7 @@ class Verification {
   async #readNodes(): Promise<void> {
     const read = await this.#attempt("config.json", () => readRunConfiguration(this.run));
     this.#configuration = read?.configuration;
-    for (const folder of NODE_FOLDERS) {
+    for (const folder of nodeFolders()) {
       for await (const name of nodesIn(this.run, folder)) {
         const file = `${name}/${MANIFEST}`;
         const manifest = await this.#attempt(file, () => readManifest(`${this.run}/${name}`));

@@ -9,7 +9,7 @@
  * that the first ones are a sample; their number is bounded, and so are time and memory.
  */
 
-import { predictedTokens, prefixSpan } from "../model/span.ts";
+import { costTokens } from "../model/span.ts";
 import { fromBatch, readArrow } from "../rows/arrow.ts";
 import { type Lineage, lineageOf } from "../rows/lineage.ts";
 import { exists } from "../run/files.ts";
@@ -146,13 +146,13 @@ export const newSample = (): Sample => ({ ids: [], words: [], costs: [] });
 export async function addRow(
   sample: Sample,
   { sequence, source, cost, ids }: SampledRow,
-  { prefix, costs: perSequence }: Pick<Lineage, "prefix" | "costs">,
+  { prefix, costs }: Pick<Lineage, "prefix" | "costs">,
   tokenizer: Tokenizer,
 ): Promise<void> {
   const begin = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
   const text = await textOf(begin, tokenizer);
   sample.ids.push(begin), sample.words.push(wordsOf(text));
-  const predicted = perSequence ? 1 : predictedTokens(prefixSpan(ids.length, most));
+  const predicted = costTokens(ids.length, { prefix: most, costs });
   if (cost === undefined || predicted < 1) return;
   sample.costs.push({
     ...{ sequence: String(sequence), source, cost: cost / predicted },

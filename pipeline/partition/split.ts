@@ -10,7 +10,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { predictedTokens, prefixSpan } from "../model/span.ts";
+import { costTokens } from "../model/span.ts";
 import { checkLineage, FORMAT, identityOf, lineageOf } from "../rows/lineage.ts";
 import { fromBatch, originOf, type RecordBatch } from "../rows/arrow.ts";
 import type { Columns } from "../rows/arrow.ts";
@@ -219,7 +219,6 @@ function countRows(
   { rows, length, source, nll, expert: assigned }: Columns,
   { experts, lineage, tallies }: Pick<Splitting, "experts" | "lineage" | "tallies">,
 ): number[][] {
-  const { prefix, costs: perSequence } = lineage;
   const costs = nll!;
   const where = originOf(batch);
   checkWidth(where, costs.length / rows, experts);
@@ -234,11 +233,7 @@ function countRows(
     }
     const tokens = length[row];
     const [cost, lowest] = [costs[row * experts + e], costs[row * experts + best[row]]];
-    const predicted = perSequence
-      ? 1
-      : prefix === undefined
-      ? NaN
-      : predictedTokens(prefixSpan(tokens, prefix));
+    const predicted = costTokens(tokens, lineage);
     countRow(tallies[e], { tokens, source: source?.[row] ?? "", cost, lowest, predicted });
     tallies[best[row]].wanted++;
     rowsOf[e].push(row);

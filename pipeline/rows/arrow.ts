@@ -34,7 +34,7 @@ export type RecordBatch = ArrowBatch;
 
 export type { Columns } from "./columns.ts";
 export { originOf } from "./ipc/origin.ts";
-export { readArrow } from "./ipc/read.ts";
+export { arrowBatches, readArrow } from "./ipc/read.ts";
 export { arrowBytes, writeArrowFile, type Written } from "./ipc/write.ts";
 
 /**

@@ -41,8 +41,10 @@ interface Batch extends Span {
   places: number[];
   /** Messages of the dictionaries that it uses. */
   dictionaries: readonly Span[];
-  /** Its CRC-32, until it is found to be right. */
-  unchecked?: number;
+  /** Its CRC-32, where it is known. */
+  crc?: number;
+  /** Whether that was found to be right. */
+  isChecked?: boolean;
 }
 
 /** A file, and what all its batches need. */
@@ -50,6 +52,8 @@ interface Shard {
   path: string;
   /** Its size in bytes. */
   size: number;
+  /** Tells the file from another one that takes its place. */
+  identity: string;
   /** A batch without rows: its schema. */
   empty: RecordBatch;
   /** The message of its schema. */
@@ -223,11 +227,11 @@ export class Rows implements Disposable {
         open.close();
         this.#files.delete(oldest);
       }
-      this.#files.set(batch.shard, file = Deno.openSync(batch.shard.path));
+      this.#files.set(batch.shard, file = reopen(batch.shard));
     }
-    if (batch.unchecked !== undefined) {
-      checkChecksum(batch.where, checksum(file, batch.offset, batch.end), batch.unchecked);
-      batch.unchecked = undefined;
+    if (batch.crc !== undefined && !batch.isChecked) {
+      checkChecksum(batch.where, checksum(file, batch.offset, batch.end), batch.crc);
+      batch.isChecked = true;
     }
     return file;
   }
@@ -246,16 +250,38 @@ export class Rows implements Disposable {
   }
 }
 
+const identify = ({ dev, ino, size, mtime }: Deno.FileInfo) => `${dev} ${ino} ${size} ${Number(mtime)}`;
+
+/** Opens a file once more. Where another one has taken its place meanwhile, each batch is checked anew; without checksums that is an error. */
+function reopen(shard: Shard): Deno.FsFile {
+  const { path, batches } = shard, file = Deno.openSync(path), now = file.statSync();
+  if (identify(now) === shard.identity) return file;
+  if (now.size !== shard.size || batches.some(({ crc }) => crc === undefined)) {
+    file.close();
+    throw unreadable(path, "it must stay as it is while it is read", "another file took its place");
+  }
+  for (const batch of batches) batch.isChecked = false;
+  shard.identity = identify(now);
+  return file;
+}
+
 /** Finds the batches of a file. */
 async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
-  const { size, isFile } = file.statSync();
+  const info = file.statSync(), { size, isFile } = info;
   if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
   let shard: Shard | undefined;
   let dictionaries: { id: number; span: Span }[] = [];
   let count = 0;
   for await (const { message, head, offset, start, end } of messagesIn(file, size, path)) {
     if (message.isSchema()) {
-      shard = { path, size, empty: decode(path, [head]), schema: head, batches: [] };
+      shard = {
+        path,
+        size,
+        identity: identify(info),
+        empty: decode(path, [head]),
+        schema: head,
+        batches: [],
+      };
     } else if (!shard) {
       throw unreadable(path, "an Arrow stream must begin with its schema", "it does not");
     } else if (message.isDictionaryBatch()) {
@@ -320,7 +346,7 @@ function noteChecksums(file: Deno.FsFile, shard: Shard, known: readonly number[]
     throw unreadable(path, "it must have as many batches as were written", fact);
   }
   checkChecksum(path, checksumOfRest(file, shard), known[batches.length]);
-  batches.forEach((batch, i) => batch.unchecked = known[i]);
+  batches.forEach((batch, i) => batch.crc = known[i]);
 }
 
 function checkChecksum(where: string, actual: number, known: number): void {

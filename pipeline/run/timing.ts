@@ -9,6 +9,8 @@ import { exists, refuseLink, writing } from "./files.ts";
 
 const TIME = v.object({
   stage: v.string(),
+  /** The nodes that were made in that time. */
+  nodes: v.optional(v.array(v.string())),
   /** Which part of the stage, as `1/4`; the line of the whole stage is that of the process that ended it. */
   part: v.optional(v.string()),
   round: v.optional(v.number()),
@@ -40,11 +42,18 @@ export async function recordTime(run: string, entry: Record<string, unknown>): P
   });
 }
 
-/** Reads the measurements of a run; none where there is no such file. A line that is damaged, or that a full disk cut, is left out. */
-export async function readTimes(run: string): Promise<Time[]> {
+/**
+ * Reads the measurements of a run, or those in the last so many bytes; none where there is no such file. A line that is damaged, or cut by
+ * a full disk, is left out.
+ */
+export async function readTimes(run: string, most = Infinity): Promise<Time[]> {
   const path = `${run}/metrics/timing.jsonl`;
   if (!await exists(path)) return [];
-  return (await Deno.readTextFile(path)).split("\n").flatMap((line) => timeOf(line) ?? []);
+  using file = await Deno.open(path);
+  const { size } = await file.stat();
+  await file.seek(Math.max(0, size - most), Deno.SeekMode.Start);
+  const text = await new Response(file.readable).text();
+  return text.split("\n").flatMap((line) => timeOf(line) ?? []);
 }
 
 /** Gives a measurement in a line of the file, undefined where the line is none. */
@@ -65,7 +74,8 @@ export function secondsOf(times: readonly Time[], stage: string): number | "copi
   const parts = new Map<string, number>();
   const steps = new Map<number, number>();
   let whole: number | "copied" | undefined;
-  for (const { part, round, step, seconds, copied, ...time } of times) {
+  for (const { nodes, round, step, seconds, copied, ...time } of times) {
+    const part = time.part ?? nodes?.join();
     if (time.stage !== stage || round !== undefined) continue;
     if (copied) {
       whole = "copied";
@@ -80,7 +90,8 @@ export function secondsOf(times: readonly Time[], stage: string): number | "copi
       parts.clear();
     }
   }
-  return steps.size > 0 ? sum(steps) : whole;
+  if (steps.size > 0) return sum(steps);
+  return parts.size > 0 ? sum(parts) : whole;
 }
 
 const sum = (seconds: Map<unknown, number>): number => [...seconds.values()].reduce((a, b) => a + b, 0);

@@ -12,16 +12,23 @@ import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import type { TrainingCost } from "../cost/beside_mixture.ts";
 import { trainingPace } from "../cost/training.ts";
 import { epochs } from "../rows/shuffle.ts";
-import { type FileRecord, hashFile, removeFiles, removeIfThere, wholeName } from "../run/files.ts";
+import {
+  type FileRecord,
+  hashFile,
+  removeFiles,
+  removeIfEmpty,
+  removeIfThere,
+  wholeName,
+} from "../run/files.ts";
 import type { StageIdentity } from "../run/manifest.ts";
 import { LossNotFiniteError, type TrainingState, trainModel } from "../training/loop.ts";
 import { type MetricsFile, openMetrics } from "../training/metrics.ts";
 import { type Recipe, startWeights } from "../training/recipe.ts";
 import {
+  CHECKPOINT,
   type CheckpointContext,
   checkpointPath,
   loadCheckpointState,
-  removeCheckpoints,
   removeLaterCheckpoints,
   removeOldCheckpoints,
   saveCheckpointState,
@@ -234,4 +241,10 @@ function failureOf(
       }`,
     cause: error,
   });
+}
+
+/** Removes all checkpoints, and those that were not finished. */
+async function removeCheckpoints(folder: string): Promise<void> {
+  await removeFiles(folder, "", (path) => CHECKPOINT.test(wholeName(path) ?? path));
+  await removeIfEmpty(folder);
 }

@@ -35,19 +35,6 @@ export {
 } from "./plan.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export { partitionRemedy } from "./parts_alone.ts";
-export {
-  foldersNamed,
-  type Job,
-  type JobOptions,
-  type JobPlan,
-  JOBS,
-  missingOf,
-  planJobs,
-  type ProcessLimit,
-  readJobPlan,
-  settleJobs,
-  unitOf,
-} from "./jobs.ts";
 export { type Part } from "./notes.ts";
 export type { RunOptions, RunWatch } from "./session.ts";
 export {

@@ -13,10 +13,9 @@ import { readRunConfiguration } from "../run/configuration.ts";
 import { isConfigured, manifestNames, readManifest, runOf } from "../run/manifest.ts";
 import { defaultConfiguration } from "../settings/configuration.ts";
 import { graphOf } from "./graph.ts";
-import { JOBS } from "./jobs.ts";
 
 /** Folders of a run, besides those that stages make, in which no file is the user's. */
-const OWN_FOLDERS = ["manifests", "metrics", "search", "export", LOCKS, JOBS];
+const OWN_FOLDERS = ["manifests", "metrics", "search", "export", LOCKS, "jobs"];
 
 /**
  * Throws an `InputError` where a file that is to be written is one of those that are read, by whatever name (`-` is

@@ -14,7 +14,7 @@ import { emptyBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { createScorer } from "../model/scorer.ts";
-import { predictedTokens, prefixSpan } from "../model/span.ts";
+import { prefixSpan, prefixTokens } from "../model/span.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { checkSettings, type Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
@@ -110,7 +110,7 @@ export async function trainRouters(options: TrainRoutersOptions): Promise<Weight
   async function assignment(rows: Columns, round: number, losses: number[]) {
     const score = scoring(rows, losses);
     const { nll, trainingLoss } = share ? await share.exchange(round, score) : await score();
-    const predicted = rows.length.map((length) => Math.max(1, predictedTokens(prefixSpan(length, prefix))));
+    const predicted = rows.length.map((length) => Math.max(1, prefixTokens(length, prefix)));
     return { nll, trainingLoss, predicted, expert: assignBalanced(nll, experts, predicted) };
   }
 

@@ -2,8 +2,8 @@
  * Cuts text into blocks by what stands in it. Blocks are what processes and machines share: each is tokenized, scored and split by itself,
  * and a file that is added or changed touches its block alone.
  *
- * Small files gather in a block, in their order, until one whose hash says so or the block is full. A large file of lines or of row groups
- * is cut into pieces. Where the files lie and what they are called makes no difference.
+ * Small files gather in a block, in their order, until one whose hash says so or the block is full. A large file of lines, row groups
+ * or Arrow batches is cut into pieces. Where the files lie and what they are called makes no difference.
  *
  * @module
  */
@@ -13,6 +13,7 @@ import { InputError } from "../../kernels/errors.ts";
 import { isMissing, sha256, writeAtomic } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
 import type { InputFile } from "./inputs.ts";
+import { arrowBatches } from "../rows/arrow.ts";
 import { rowGroups } from "./tables.ts";
 
 /** A file of text, or lines or row groups of one. */
@@ -23,10 +24,12 @@ export interface Piece {
   bytes: number;
   /** SHA-256 of the piece. */
   sha256: string;
-  /** Bytes `from` up to `to` of the file, of which the first line has number `line`, from 1. The whole file unless given. */
-  lines?: { from: number; to: number; line: number };
-  /** Row groups `from` up to `to`; all unless given. */
+  /** Bytes `from` up to `to` of the file. The whole file unless given. */
+  lines?: { from: number; to: number };
+  /** Row groups of Parquet or batches of Arrow, `from` up to `to`; all unless given. */
   groups?: { from: number; to: number };
+  /** Lines or rows of the file that come before the piece; none unless given. */
+  before?: number;
   /** Whether the project wrote the file itself: lines of `text` and `source`. */
   own?: boolean;
 }
@@ -51,7 +54,11 @@ interface Hashed {
   cut: number;
   kind: string;
   pieces: { to: number; line: number; sha256: string }[];
+  /** Whether it was written so shortly before that a later change may not show in its time: it is read again next time. */
+  isFresh?: true;
 }
+
+const FRESH_MS = 2_000; // some disks tell times no finer
 
 /** Hashes of files that were seen before, by path. A file of the same size and time is not read again. */
 export class KnownFiles {
@@ -65,8 +72,8 @@ export class KnownFiles {
     const known = new KnownFiles(place);
     if (place) {
       try {
-        const lines = (await Deno.readTextFile(place)).split("\n").slice(0, -1);
-        known.#files = new Map(lines.map((line) => JSON.parse(line)));
+        const [seen, checksum] = JSON.parse(await Deno.readTextFile(place));
+        if (sha256(JSON.stringify(seen)) === checksum) known.#files = new Map(seen);
       } catch (error) {
         if (!isMissing(error) && !(error instanceof SyntaxError) && !(error instanceof TypeError)) {
           throw error;
@@ -76,11 +83,16 @@ export class KnownFiles {
     return known;
   }
 
+  /** Forgets everything, so that each file is read again. */
+  forget(): void {
+    this.#files.clear();
+  }
+
   /** Writes what is known, if that has changed. */
   async keep(): Promise<void> {
     if (!this.#changed || !this.place) return;
-    const lines = [...this.#files].map((entry) => JSON.stringify(entry) + "\n").join("");
-    await writeAtomic(this.place, lines, { shared: true });
+    const seen = [...this.#files].filter(([, { isFresh }]) => !isFresh);
+    await writeAtomic(this.place, JSON.stringify([seen, sha256(JSON.stringify(seen))]), { shared: true });
     this.#changed = false;
   }
 
@@ -91,18 +103,21 @@ export class KnownFiles {
     const kind = `${file.format} ${file.compression ?? ""}`;
     const isKnown = known?.bytes === bytes && known.time === time && known.cut === most &&
       known.kind === kind;
-    const hashed = isKnown ? known : { bytes, time, cut: most, kind, pieces: await hashPieces(file, most) };
+    let hashed: Hashed = known!;
     if (!isKnown) {
+      const fresh = Date.now() - time < FRESH_MS ? { isFresh: true as const } : {};
+      hashed = { bytes, time, cut: most, kind, pieces: await hashPieces(file, most), ...fresh };
       this.#files.set(file.path, hashed);
-      this.#changed = true;
+      this.#changed ||= !hashed.isFresh;
     }
-    if (file.format === "parquet") return await piecesOfGroups(file, bytes, hashed.pieces[0].sha256, most);
-    let from = 0, line = 1;
+    if (file.format === "parquet" || file.format === "arrow") {
+      return await piecesOfGroups(file, bytes, hashed.pieces[0].sha256, most);
+    }
+    let from = 0, before = 0;
     return hashed.pieces.map((piece, _, { length }) => {
-      const lines = { from, to: piece.to, line };
-      [from, line] = [piece.to, piece.line];
-      const whole = length === 1 ? {} : { lines };
-      return { file, bytes: piece.to - lines.from, sha256: piece.sha256, ...whole };
+      const cut = { lines: { from, to: piece.to }, before };
+      [from, before] = [piece.to, piece.line - 1];
+      return { file, bytes: piece.to - cut.lines.from, sha256: piece.sha256, ...length === 1 ? {} : cut };
     });
   }
 
@@ -159,14 +174,15 @@ async function hashPieces(file: InputFile, most: number): Promise<Hashed["pieces
 async function piecesOfGroups(file: InputFile, bytes: number, hash: string, most: number): Promise<Piece[]> {
   if (bytes <= most) return [{ file, bytes, sha256: hash }];
   const pieces: Piece[] = [];
-  let from = 0, size = 0;
-  const sizes = await rowGroups(file.path);
-  for (const [group, more] of sizes.entries()) {
-    size += more;
+  let from = 0, size = 0, before = 0, row = 0;
+  const groups = await (file.format === "parquet" ? rowGroups : arrowBatches)(file.path);
+  for (const [group, { bytes, rows }] of groups.entries()) {
+    size += bytes;
+    row += rows;
     const to = group + 1;
-    if (size < most && to < sizes.length) continue;
-    pieces.push({ file, bytes: size, sha256: sha256(`${hash} ${from} ${to}`), groups: { from, to } });
-    [from, size] = [to, 0];
+    if (size < most && to < groups.length) continue;
+    pieces.push({ file, bytes: size, sha256: sha256(`${hash} ${from} ${to}`), groups: { from, to }, before });
+    [from, size, before] = [to, 0, row];
   }
   return pieces;
 }

@@ -66,10 +66,15 @@ const nameOf = ({ path }: InputFile) => path === STANDARD_INPUT ? "standard inpu
 export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGenerator<Document> {
   const { path } = piece.file;
   const changed = () =>
-    new InputError(`Cannot read "${path}" as it must stay as it is while a run reads it: it has changed`, {
-      where: path,
-      remedy: "run the same again, which takes what is there now",
-    });
+    piece.own
+      ? unreadable(`"${path}"`, "it must be as it was made", "its SHA-256 is another one", { where: path })
+      : new InputError(
+        `Cannot read "${path}" as it must stay as it is while a run reads it: it has changed`,
+        {
+          where: path,
+          remedy: "run the same again, which takes what is there now",
+        },
+      );
   const hash = createHash("sha256");
   const isHashed = piece.groups === undefined; // of row groups, the library reads what it needs
   const { size, mtime } = await Deno.stat(path);
@@ -87,13 +92,15 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
   } else if (hash.digest("hex") !== piece.sha256) throw changed();
 }
 
+type Cut = Pick<Piece, "lines" | "groups" | "before">;
+
 async function* documentsIn(
   file: InputFile,
   options: ReadOptions,
-  { lines, groups }: Pick<Piece, "lines" | "groups"> = {},
+  piece: Cut = {},
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
-  for await (const { text, source, ...rest } of rawDocuments(file, options, { lines, groups }, onBytes)) {
+  for await (const { text, source, ...rest } of rawDocuments(file, options, piece, onBytes)) {
     yield { text: text.toWellFormed(), source: source.toWellFormed(), ...rest };
   }
 }
@@ -101,7 +108,7 @@ async function* documentsIn(
 async function* rawDocuments(
   file: InputFile,
   options: ReadOptions,
-  { lines, groups }: Pick<Piece, "lines" | "groups">,
+  { lines, groups, before = 0 }: Cut,
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
   const { path, format, compression, source = options.source } = file;
@@ -109,7 +116,10 @@ async function* rawDocuments(
   const given = () => options.standardInput ?? Deno.stdin.readable;
   if (format === "parquet") return yield* parquetDocuments(path, labelled, groups);
   if (format === "arrow") {
-    return yield* arrowDocuments(path === STANDARD_INPUT ? given() : path, name, labelled);
+    return yield* arrowDocuments(path === STANDARD_INPUT ? given() : path, name, labelled, {
+      groups,
+      before,
+    });
   }
   if (options.tokenColumn !== undefined) {
     const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
@@ -121,8 +131,9 @@ async function* rawDocuments(
     ? watched(bytesOf(path, lines), onBytes)
     : checked((await Deno.open(path)).readable, openReading(path, options.vouched));
   const bytes = compression === undefined ? raw : decompress(raw, compression, name);
-  if (format === "jsonl") yield* jsonDocuments(bytes, name, labelled, lines);
-  else yield { text: await wholeText(bytes, name), source: source ?? "" };
+  if (format === "jsonl") {
+    yield* jsonDocuments(bytes, name, labelled, { from: lines?.from ?? 0, line: before + 1 });
+  } else yield { text: await wholeText(bytes, name), source: source ?? "" };
 }
 
 /** Reads a file, or some bytes of it. */

@@ -7,6 +7,7 @@
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { columnNames, labelsIn, originOf, readArrow, valuesIn } from "../rows/arrow.ts";
 import { unreadable } from "../run/files.ts";
+import type { Piece } from "./blocks.ts";
 import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";
@@ -98,21 +99,22 @@ function idsOf(
 }
 
 /**
- * Reads the documents of an Arrow file or stream, a batch at a time. Throws an `InputError` for damage, and for columns of other
+ * Reads the documents of an Arrow file or stream, or some batches of a file, a batch at a time. Throws an `InputError` for damage, and for columns of other
  * kinds.
  */
 export async function* arrowDocuments(
   input: string | ReadableStream<Uint8Array>,
   name: string,
   options: ReadOptions,
+  { groups, before = 0 }: Pick<Piece, "groups" | "before"> = {},
 ): AsyncGenerator<Document> {
   if (typeof input !== "string" && options.tokenColumn !== undefined) {
     const rule = say`${setting("tokenColumn")} must be of a file`;
     throw new InputError(say`Cannot read ${name} as ${rule}: it is read once`, { where: name });
   }
   const reader = await tokenReader(name, options);
-  let place = 0;
-  for await (const batch of readArrow(input, name, options.vouched)) {
+  let place = before;
+  for await (const batch of readArrow(input, name, options.vouched, groups)) {
     checkColumns(name, columnNames(batch), columnsOf(options));
     const wanted = columnsOf(options).map(({ column }) => column);
     const columns = wanted.map((column) =>
@@ -137,10 +139,13 @@ export async function* parquetDocuments(
   }
 }
 
-/** Lists the bytes of the row groups of a Parquet file. */
-export async function rowGroups(path: string): Promise<number[]> {
+/** Lists bytes and rows of the row groups of a Parquet file. */
+export async function rowGroups(path: string): Promise<{ bytes: number; rows: number }[]> {
   using parquet = await openParquet(path);
-  return parquet?.metadata.row_groups.map(({ total_byte_size }) => Number(total_byte_size)) ?? [];
+  return parquet?.metadata.row_groups.map(({ total_byte_size, num_rows }) => ({
+    bytes: Number(total_byte_size),
+    rows: Number(num_rows),
+  })) ?? [];
 }
 
 /** Yields the rows of a Parquet file with their numbers, from 0 on: all columns, or those that settings name, of some row groups or all. */

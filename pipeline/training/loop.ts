@@ -8,7 +8,7 @@ import { InputError, RunError } from "../../kernels/errors.ts";
 import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { Columns } from "../rows/columns.ts";
-import { checkBatch, emptyBatch, type HostBatch, placeSequence } from "../model/batch.ts";
+import { checkBatch, emptyBatch, type HostBatch, partOfBatch, placeSequence } from "../model/batch.ts";
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { startPace } from "./pace.ts";
@@ -100,12 +100,15 @@ export async function trainBank(
   all: readonly TrainModelOptions[],
   gpu: Gpu,
 ): Promise<PromiseSettledResult<Weights>[]> {
-  const members = all.map((options, index) => new Member(options, index));
+  let members: Member[] = [];
   try {
     all.forEach(check);
     const [{ model: config, batch, microBatch, recompute, dtype, ...settings }] = all;
+    const length = config.context;
+    const input = emptyBatch(all.length * batch, length);
+    members = all.map((options, i) => new Member(options, i, partOfBatch(input, i * batch, batch)));
     const trainer = createTrainer(gpu, {
-      ...{ config, batch, microBatch, length: config.context, recompute, dtype, settings, asInBankOf: 1 },
+      ...{ config, batch, microBatch, length, recompute, dtype, settings, asInBankOf: 1 },
       start: joinStates(
         all.map(({ start }) =>
           start instanceof Map ? { step: 0, weights: [start], moments: [], squares: [] } : start.trainer
@@ -114,15 +117,14 @@ export async function trainBank(
     });
     try {
       await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
-      await takeSteps(members, trainer, gpu);
-      if (members.every(({ failure }) => failure)) return members.map(({ failure }) => failure!);
-      const weights = await trainer.weights();
+      await takeSteps(members, input, trainer, gpu);
+      const weights = members.every(({ failure }) => failure) ? [] : await trainer.weights();
       return members.map(({ failure }, i) => failure ?? { status: "fulfilled", value: weights[i] });
     } finally {
       trainer.close();
     }
   } catch (reason) {
-    return members.map(({ failure }) => failure ?? { status: "rejected", reason });
+    return all.map((_, i) => members[i]?.failure ?? { status: "rejected", reason });
   }
 }
 
@@ -134,30 +136,34 @@ function check({ model, batch, steps, logEvery = 10 }: TrainModelOptions): void 
   }
 }
 
-/** Takes all steps of a bank, while a training is left. */
-async function takeSteps(members: readonly Member[], trainer: Trainer, gpu: Gpu): Promise<void> {
+/** Takes all steps of a bank, while a training is left. Each fills its part of `input`. */
+async function takeSteps(
+  members: readonly Member[],
+  input: HostBatch,
+  trainer: Trainer,
+  gpu: Gpu,
+): Promise<void> {
   const [{ options: { steps, rateAt, batch } }] = members;
   const pace = startPace(undefined, gpu.kind);
   const active = () => members.filter(({ failure }) => !failure);
-  /** Does something for each training; one that cannot ends there. */
-  const each = (work: (member: Member) => Promise<void> | void, own = active()) =>
-    Promise.all(own.map((member) => member.orEnd(() => work(member))));
+  /** Does something for each training; one that cannot ends there, and its part of the batch is empty from then on. */
+  const each = (work: (member: Member) => Promise<void> | void) =>
+    Promise.all(active().map((member) => member.orEnd(() => work(member))));
   while (trainer.steps < steps) {
     await each((member) => member.take(trainer.steps));
     if (active().length === 0) return;
     const step = trainer.steps + 1;
     const rate = rateAt(step);
-    trainer.step(sideBySide(members, active()), rate);
+    trainer.step(input, rate);
     if (!pace.step() && !active().some((member) => member.looksAt(step))) continue;
     const results = await trainer.drain();
     pace.looked();
     await each((member) => member.note(results, rate));
-    const holding = (first: number) => active().filter((member) => first < member.heldOutRows(step));
-    for (let first = 0, own; (own = holding(first)).length > 0; first += batch) {
-      await each((member) => member.holdOut(first), own);
-      const goOn = own.filter(({ failure }) => !failure);
-      const { nll, predicted } = await trainer.evaluate(sideBySide(members, goOn));
-      for (const { index, heldOut } of goOn) {
+    const most = () => Math.max(0, ...active().map((member) => member.heldOutRows(step)));
+    for (let first = 0; first < most(); first += batch) {
+      await each((member) => member.holdOut(first, member.heldOutRows(step)));
+      const { nll, predicted } = await trainer.evaluate(input);
+      for (const { index, heldOut } of active()) {
         heldOut.nll += nll[index];
         heldOut.predicted += predicted[index];
       }
@@ -168,27 +174,12 @@ async function takeSteps(members: readonly Member[], trainer: Trainer, gpu: Gpu)
   }
 }
 
-/** Joins the batches of some members. The models of the others get empty sequences. */
-function sideBySide(members: readonly Member[], some: readonly Member[]): HostBatch {
-  const [{ input }] = members;
-  if (members.length === 1) return input;
-  const sequences = input.lengths.length;
-  const all = emptyBatch(members.length * sequences, input.tokens.length / sequences);
-  for (const { index, input: { tokens, lengths } } of some) {
-    all.tokens.set(tokens, index * tokens.length);
-    all.lengths.set(lengths, index * sequences);
-  }
-  return all;
-}
-
 const due = (every: number, step: number) => every > 0 && step % every === 0;
 const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** One training of a bank: its data, metrics and checkpoints. */
 class Member {
-  /** Its next batch. */
-  readonly input: HostBatch;
   /** Why it ended before its last step. */
   failure?: PromiseRejectedResult;
   /** Sums over the sequences of a validation: NLL in nats, and the tokens that it is of. */
@@ -200,9 +191,13 @@ class Member {
   #norm = NaN;
   #saved = performance.now();
 
-  constructor(readonly options: TrainModelOptions, readonly index: number) {
-    const { start, batch, model } = options;
-    this.input = emptyBatch(batch, model.context);
+  /** `input` is its part of the batch. */
+  constructor(
+    readonly options: TrainModelOptions,
+    readonly index: number,
+    private readonly input: HostBatch,
+  ) {
+    const { start } = options;
     if (start instanceof Map) return;
     this.#tokens = start.tokens;
     this.#losses = [...start.losses];
@@ -215,6 +210,8 @@ class Member {
       await work();
     } catch (reason) {
       this.failure = { status: "rejected", reason };
+      this.input.lengths.fill(0);
+      this.input.tokens.fill(0);
     }
   }
 
@@ -246,11 +243,12 @@ class Member {
     this.#tokens += this.input.lengths.reduce((sum, n) => sum + n, 0);
   }
 
-  /** Takes held-out sequences from number `first` on for a batch. */
-  holdOut(first: number): void {
-    const { validation, batch } = this.options;
+  /** Takes held-out sequences from number `first` on for a batch, as far as there are so many. */
+  holdOut(first: number, rows: number): void {
     if (first === 0) Object.assign(this.heldOut, { nll: 0, predicted: 0 });
-    this.#fill(validation!, first, Math.min(batch, validation!.rows - first));
+    const count = Math.max(0, Math.min(this.options.batch, rows - first));
+    if (count > 0) this.#fill(this.options.validation!, first, count);
+    else this.input.lengths.fill(0);
   }
 
   /** Copies `count` rows from `first` on into the batch. The rest of the batch gets length 0. */

@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import * as v from "valibot";
 import { InputError, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { byNumber, exists, removeFiles, removeIfEmpty, removeIfThere, wholeName } from "../run/files.ts";
+import { byNumber, entriesOf, removeIfThere } from "../run/files.ts";
 import { checkTrainerState, saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
 import { count, finite } from "../run/schema.ts";
 import type { TrainingState } from "./loop.ts";
@@ -15,7 +15,7 @@ import type { TrainingState } from "./loop.ts";
 const CONTEXT = v.object({
   key: v.string(),
   metricsBytes: count,
-  metricsSha256: v.optional(v.string()), // older checkpoints do not say it
+  metricsSha256: v.string(),
   settings: v.record(v.string(), v.unknown()),
   inputs: v.record(v.string(), v.string()),
   loss: v.nullable(finite),
@@ -55,14 +55,13 @@ export async function removeCheckpoint(path: string): Promise<void> {
   for (const file of [path, metricsPath(path)]) await removeIfThere(file);
 }
 
-const NAME = /^step-\d{8,}\.safetensors$/;
+/** Matches the name of a checkpoint. */
+export const CHECKPOINT = /^step-\d{8,}\.safetensors$/;
 
 /** Lists the checkpoints of a folder, the latest first. */
 export async function listCheckpoints(folder: string): Promise<string[]> {
-  if (!await exists(folder)) return [];
-  const names = (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name);
-  return names.filter((name) => NAME.test(name)).sort((a, b) => byNumber(b, a))
-    .map((name) => `${folder}/${name}`);
+  const names = (await entriesOf(folder)).map(({ name }) => name).filter((name) => CHECKPOINT.test(name));
+  return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 
 /** Throws an `InputError` where a checkpoint is damaged, or not that of the step in its name. */
@@ -101,12 +100,6 @@ export async function removeLaterCheckpoints(folder: string, step: number): Prom
   for (const path of await listCheckpoints(folder)) {
     if (byNumber(last, path) < 0) await removeCheckpoint(path);
   }
-}
-
-/** Removes all checkpoints, and those that were not finished. */
-export async function removeCheckpoints(folder: string): Promise<void> {
-  await removeFiles(folder, "", (path) => NAME.test(wholeName(path) ?? path));
-  await removeIfEmpty(folder);
 }
 
 /**

@@ -6,20 +6,20 @@ const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-bat
   " ",
 );
 
-/** Has a process hold a stage of a run, and kills it. */
-async function leaveHold(run: string, stage: string): Promise<void> {
-  const lock = new URL("../../pipeline/run/lock.ts", import.meta.url);
-  const code = `import { lockRun } from "${lock}";
-    await lockRun(${JSON.stringify(run)}, "${stage}", "train-expert");
+/** Has a process lock a node of a run, and kills it. */
+async function leaveLock(run: string, node: string): Promise<void> {
+  const graph = new URL("../../pipeline/graph/lock.ts", import.meta.url);
+  const code = `import { takeLock } from "${graph}";
+    await takeLock(${JSON.stringify(run)}, "${node}", "train");
     Deno.kill(Deno.pid, "SIGKILL");`;
-  const path = `${run}/../hold.ts`;
+  const path = `${run}/../lock.ts`;
   await Deno.writeTextFile(path, code);
   const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
   const { signal } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--config", config, path],
   }).output();
   assertEquals(signal, "SIGKILL");
-  assert((await Deno.stat(`${run}/locks/${stage}.json`)).isFile);
+  assert((await Deno.stat(`${run}/locks/${node.replace("/", "~")}`)).isFile);
 }
 
 Deno.test("export, adopt, watch and clean work with the permissions that they have, and refuse what does not fit", () =>
@@ -47,7 +47,7 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
       "waiting",
     ]);
 
-    await leaveHold(run, "train-expert-01");
+    await leaveLock(run, "experts/expert-01");
     assertStringIncludes(await succeed("watch", ["--once"]), "3 waiting"); // whose process is dead
     assert(!(await succeed("status", [])).includes("being made"));
 

@@ -1,13 +1,13 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { RunError } from "../../mod.ts";
-import type { Job } from "../../pipeline/stages/mod.ts";
+import type { Job } from "../../pipeline/nodes/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { exists } from "../../pipeline/run/files.ts";
 import { checkFinished, runJobs } from "../../tasks/local_jobs.ts";
-import { endedJobs } from "../../tasks/slurm.ts";
+import { endedJobs } from "../../tasks/slurm_view.ts";
 import { plannedText } from "../../tasks/submit_text.ts";
 import { until } from "../slurm.ts";
-import { hashes, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
+import { inFolder, ROOT, SMALL, smallCorpus, task, whatIsMade } from "./support.ts";
 
 /** A job whose processes succeed where the name of their task is there, and fail elsewhere. */
 const job = (name: string, names: string[], after: Job["after"] = []): Job => ({
@@ -24,8 +24,9 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
   inFolder(async (run) => {
     const jobs = [
       job("first", ["cost", "no-such-task", "done"]),
-      job("each", ["cost", "cost", "cost"], [{ job: "first", each: true }]),
-      job("all", ["cost"], [{ job: "first", each: false }]),
+      job("other", ["cost", "done"]),
+      job("each", ["cost", "cost"], ["other"]),
+      job("all", ["cost"], ["first", "other"]),
     ];
     const told: string[] = [];
     const tasks = jobs[0].tasks;
@@ -50,13 +51,13 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     assertEquals(ended.map(({ place }) => place), [0, 1]);
     const codes = Object.fromEntries(finished.map(({ job, place, code }) => [`${job} ${place}`, code]));
     assertEquals(codes, {
-      ...{ "first 0": 0, "first 1": 1 },
-      ...{ "each 0": 0, "each 1": null, "each 2": 0, "all 0": null },
+      ...{ "first 0": 0, "first 1": 1, "other 0": 0 },
+      ...{ "each 0": 0, "each 1": 0, "all 0": null },
     });
     const error = await assertRejects(() => Promise.try(() => checkFinished(run, finished)), RunError);
     assertStringIncludes(
       error.message,
-      "first at place 1 with exit code 1 failed, and 2 that stand on them did not run",
+      "first at place 1 with exit code 1 failed, and 1 that stand on them did not run",
     );
     checkFinished(run, finished.filter(({ code }) => code === 0));
   }));
@@ -140,12 +141,9 @@ await runJobs(".", [job("long"), job("other")], { atOnce: 2, onProcess() {}, sig
 Deno.test("plannedText() tells in order what would run, and what that stands on", () => {
   const jobs = [
     job("there", ["done", "done"]),
-    job("first", ["cost", "done", ...Array(5).fill("cost")], [{ job: "there", each: false }]),
-    job("each", ["done", "cost"], [{ job: "first", each: true }, { job: "there", each: false }]),
-    {
-      ...job("last", ["score"], [{ job: "first", each: false }, { job: "each", each: false }]),
-      about: "Ends.",
-    },
+    job("first", ["cost", "done", ...Array(5).fill("cost")], ["there"]),
+    job("each", ["done", "cost"], ["first", "there"]),
+    { ...job("last", ["score"], ["first", "each"]), about: "Ends." },
   ];
   jobs[1].tasks = (unit) => [taskOf("cost", { expert: Number(unit) }), taskOf("clean")];
   assertEquals(
@@ -154,7 +152,7 @@ Deno.test("plannedText() tells in order what would run, and what that stands on"
       ...["first: 6 processes", "  "],
       ...[0, 2, 3].map((unit) => `  deno task cost --expert ${unit} && deno task clean`),
       ...["  … 2 more", "  deno task cost --expert 6 && deno task clean", ""],
-      ...["each: 1 process, after its own first", "  ", "  deno task cost --json", ""],
+      ...["each: 1 process, after first", "  ", "  deno task cost --json", ""],
       ...["last: 1 process, after first, each", "  Ends.", "  deno task score", ""],
       "at most 2 processes at once; nothing was started",
     ].join("\n"),
@@ -173,13 +171,14 @@ Deno.test("deno task submit --executor local makes what one process after anothe
       .split(" ");
     const checkpoints = ["--checkpoint-every", "2", "--keep", "3"];
     const whole = ["--run", `${folder}/whole`];
+    const zeroShot = ["zero-shot", "--task", "piqa", "--data", `${folder}/data`];
     for (
       const [name, ...args] of [
         ["partition", ...partition],
         ["train-expert", "--expert", "all", ...training, ...checkpoints],
         ["train-switch", ...checkpoints],
         ["evaluate"],
-        ["zero-shot", "--task", "piqa", "--data", `${folder}/data`],
+        zeroShot,
       ]
     ) {
       const { code, err } = await task(name, [...whole, ...args]);
@@ -192,29 +191,42 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     const local = ["--run", run, ...flags, ...partition, ...training];
     const { code, err } = await task("submit", local);
     assertEquals(code, 0, err);
-    const made = await hashes(run);
-    const isOther = (path: string) => path.startsWith("jobs/") || /^(manifests\/)?report\./.test(path);
-    assertEquals(
-      Object.fromEntries(Object.entries(made).filter(([path]) => !isOther(path))),
-      await hashes(`${folder}/whole`),
-    );
-    assert(
-      await exists(`${run}/experts/expert-00/checkpoints/step-00000004.safetensors`),
-      "what trainings are told",
-    );
+    const made = await whatIsMade(run);
+    assertEquals(made, await whatIsMade(`${folder}/whole`));
+    assert(await exists(`${run}/report.html`));
     const again = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
-    assertEquals(await hashes(run), made);
-    const alone = await task("submit", ["--run", run, "--executor", "local", "--dry-run"]); // no group is missing
-    assertEquals(alone.code, 0, alone.err);
+    assertEquals(await whatIsMade(run), made);
 
     // A model that is evaluated is not evaluated again where another one's evaluation is missing.
-    for (const gone of ["evaluation.json", "manifests/evaluate.json"]) await Deno.remove(`${run}/${gone}`);
-    assertEquals((await task("evaluate", ["--run", run, "--part", "2/7"])).code, 0);
+    for (const gone of ["result", "expert-01"]) {
+      await Deno.remove(`${run}/evaluation/${gone}`, { recursive: true });
+    }
     const planned = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2", "--dry-run"]);
     assertEquals(planned.out.match(/^\S+: \d+ process.*$/gm), [
-      "evaluate-expert: 2 processes",
-      "evaluate-switch: 1 process",
-      "evaluate: 1 process, after evaluate-expert, evaluate-switch",
+      "evaluate-models: 1 process",
+      "evaluate: 1 process, after evaluate-models",
+      "report: 1 process, after evaluate",
     ]);
+
+    // What submit is told is what its jobs do: once, and as an undisturbed run of these settings.
+    const changed = ["--run", run, "--executor", "local", "--jobs", "2", "--expert-steps", "4"];
+    const refused = await task("submit", changed);
+    assertEquals(refused.code, 2, refused.err);
+    assertStringIncludes(
+      refused.err,
+      "--expert-steps must be what its config.json says: it is 4, there it is 6",
+    );
+    const forced = await task("submit", [...changed, "--force"]);
+    assertEquals(forced.code, 0, forced.err);
+    assertMatch(forced.err, /train-expert 2 is done/);
+    assertEquals(/tokenize|train-routers/.test(forced.err), false, forced.err);
+    const train = ["train-expert", "--expert", "all", "--expert-steps", "4", "--force"];
+    for (const [name, ...args] of [train, ["train-switch"], ["evaluate"], zeroShot]) {
+      const { code, err } = await task(name, [...whole, ...args]);
+      assertEquals(code, 0, err);
+    }
+    assertEquals(await whatIsMade(run), await whatIsMade(`${folder}/whole`));
+    const once = await task("submit", [...changed, "--force"]);
+    assertStringIncludes(once.out, "0 processes have run, nothing is missing", once.err);
   }));

@@ -1,15 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import type { Job } from "../../pipeline/stages/mod.ts";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { lockRun } from "../../pipeline/run/mod.ts";
-import {
-  endedJobs,
-  type Queued,
-  rangesOf,
-  type SlurmOptions,
-  submitJobs,
-  submitScript,
-} from "../../tasks/slurm.ts";
+import { holdJobs, type Job } from "../../pipeline/nodes/mod.ts";
+import { type Queued, rangesOf, type SlurmOptions, submitJobs, submitScript } from "../../tasks/slurm.ts";
+import { endedJobs } from "../../tasks/slurm_view.ts";
 import { queueText } from "../../tasks/submit_text.ts";
 import { inFolder, smallCorpus, task } from "./support.ts";
 
@@ -48,19 +41,19 @@ Deno.test("rangesOf() writes numbers as Slurm takes those of an array", () => {
 Deno.test("submitScript() submits what is missing and not queued, after what it stands on", () => {
   const jobs = [
     job("split", [true]),
-    job("train", [true, false, false, false], [{ job: "split", each: false }]),
-    job("each", [false, false, false, false], [{ job: "train", each: true }]),
-    job("all", [false], [{ job: "each", each: false }]),
+    job("train", [true, false, false, false], ["split"]),
+    job("train-dense", [false]),
+    job("ask", [false, false], ["train", "train-dense"]),
+    job("all", [false], ["ask"]),
   ];
-  const queue = [queued("train", 2, "77"), queued("each", 0, "78")];
+  const queue = [queued("train", 2, "77"), { ...queued("train-dense", 0, "78"), task: undefined }];
   assertEquals(submitted(submitScript("r", jobs, queue, 1001, {})), [
     ["train", "1,3", ""],
-    ["each", "1,3", "aftercorr:$train"],
-    ["each-2", "2", "aftercorr:77"],
-    ["all", "", "afterok:$each,afterok:$each_2,afterok:78_0"],
+    ["ask", "0-1", "afterok:$train,afterok:77_2,afterok:78"],
+    ["all", "", "afterok:$ask"],
   ]);
-  const script = submitScript("r", jobs, queue, 1001, {});
-  assertStringIncludes(script, "\neach_2=${each_2%%;*}\n"); // where sbatch names the cluster, too
+  const script = submitScript("r", jobs, [], 1001, {});
+  assertStringIncludes(script, "\ntrain_dense=${train_dense%%;*}\n"); // where sbatch names the cluster, too
   const done = jobs.map(({ done, ...more }) => ({ ...more, done: done.map(() => true) }));
   assertEquals(submitted(submitScript("r", done, [], 1001, {})), []);
 });
@@ -68,49 +61,47 @@ Deno.test("submitScript() submits what is missing and not queued, after what it 
 Deno.test("submitScript() lets what is queued wait for what takes the place of a failed process, and for the tasks that are left", () => {
   const jobs = [
     job("train", [false, false]),
-    job("each", [false, false], [{ job: "train", each: true }]),
-    job("asks", [false, false, false], [{ job: "train", each: false }]),
-    job("all", [false], [{ job: "each", each: false }]),
-    job("after", [false], [{ job: "all", each: false }]),
+    job("asks", [false, false, false], ["train"]),
+    job("all", [false], ["asks"]),
   ];
   const queue = [
     { ...queued("train", 1, "77"), state: "RUNNING" },
-    queued("each", 1, "78"),
     ...[0, 1, 2].map((place) => queued("asks", place, "79")),
     { ...queued("all", 0, "80"), task: undefined },
-    { ...queued("after", 0, "81"), task: undefined },
   ];
-  const renewed = (queue: Queued[]) =>
-    submitScript("r", jobs, queue, 1001, {}).split("\n").filter((line) => line.startsWith("scontrol "));
-  const script = submitScript("r", jobs, queue, 1001, {});
-  assertEquals(submitted(script), [["train", "0", ""], ["each", "0", "aftercorr:$train"]]);
-  assertEquals(renewed(queue), [
-    'scontrol update "JobId=79_[0-2]" "Dependency=afterok:$train,afterok:77_1"',
-    'scontrol update "JobId=80" "Dependency=afterok:$each,afterok:78_1"',
+  const renewed = (queue: Queued[], options = {}) =>
+    submitScript("r", jobs, queue, 1001, options).split("\n").filter((line) => line.startsWith("scontrol "));
+  assertEquals(submitted(submitScript("r", jobs, queue, 1001, {})), [["train", "0", ""]]);
+  const waits = 'scontrol update "JobId=79_[0-2]" "Dependency=afterok:$train,afterok:77_1"';
+  assertEquals(renewed(queue), [waits]);
+  assertEquals(renewed([...queue, queued("train", 0, "77")]), []);
+  // A limit that is other than before holds for what is queued, too.
+  assertEquals(renewed(queue, { expertsAtOnce: 3 }), [
+    'scontrol update "JobId=79" "ArrayTaskThrottle=3"',
+    waits,
   ]);
-  // Slurm has not yet cancelled what stood on the failed process itself.
-  assertEquals(
-    renewed([...queue, queued("each", 0, "78")])[0],
-    'scontrol update "JobId=78_[0]" "Dependency=aftercorr:$train"',
-  );
-  assertEquals(renewed([...queue, queued("train", 0, "77"), queued("each", 0, "78")]), []);
 });
 
 Deno.test("submitScript() bridges arrays that Slurm does not take by an offset, and keeps to so many at once", () => {
-  const jobs = [
-    job("train", Array(10).fill(false)),
-    job("each", Array(10).fill(false), [{ job: "train", each: true }]),
-  ];
-  const script = submitScript("r", jobs, [], 4, { expertsAtOnce: 2 });
+  const jobs = [job("train", Array(10).fill(false))];
+  const options = { expertsAtOnce: 2 };
+  const script = submitScript("r", jobs, [], 4, options);
   assertEquals(submitted(script), [
     ["train", "0-3%2", ""],
     ["train-2", "0-3%2", "afterany:$train"],
     ["train-3", "0-1%2", "afterany:$train_2"],
-    ["each", "0-3%2", "aftercorr:$train"],
-    ["each-2", "0-3%2", "aftercorr:$train_2,afterany:$each"],
-    ["each-3", "0-1%2", "aftercorr:$train_3,afterany:$each_2"],
   ]);
   assertMatch(script, /unit=\$\(\(\$\{SLURM_ARRAY_TASK_ID:-0\} \+ 8\)\)/);
+  // What an earlier submission left in the queue comes first, so that no two arrays run at once.
+  const queue = [
+    { ...queued("train", 0, "77"), state: "RUNNING" },
+    queued("train", 1, "77"),
+    queued("train", 2, "78"),
+  ];
+  assertEquals(submitted(submitScript("r", jobs, queue, 1001, options)), [
+    ["train", "3-9%2", "afterany:77,afterany:78"],
+  ]);
+  assertEquals(submitted(submitScript("r", jobs, queue, 1001, {})), [["train", "3-9", ""]]);
 });
 
 Deno.test("submitScript() writes what bash reads, with what was asked for", async () => {
@@ -169,8 +160,8 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       tasks: (unit) => [taskOf("zero-shot", { run: "r", task: unit })],
     };
     const member: Job = {
-      ...job("router-group", [false, false]),
-      tasks: (unit) => [taskOf("train-routers", { run: "r", group: `${unit}/2` })],
+      ...job("train-routers", [false, false]),
+      tasks: (unit) => [taskOf("train-routers", { run: "r", part: `${unit}/2` })],
     };
     const [first, second] = scripts({ container: "an image", binds: ["/data/a b"] }, named);
     const [group] = scripts({ gres: "gpu:1" }, member);
@@ -183,7 +174,7 @@ Deno.test("a job runs its task by number or name in the container, requeues what
     assertMatch(ran.out, / <deno> <task> <zero-shot> <--run> <.*\/run> <--task> <blimp>\n$/);
     assertStringIncludes((await runScript(first)).out, "<--task> <sciq>");
     assertStringIncludes((await runScript(group)).out, "<train-routers> <--run> ");
-    assertStringIncludes((await runScript(group)).out, "<--group> <1/2>");
+    assertStringIncludes((await runScript(group)).out, "<--part> <1/2>");
     // It ended as an interruption does: it is queued again, but where Slurm has done so by itself.
     const stopped = await runScript(group, { CODE: "130" });
     assertEquals(stopped.code, 130);
@@ -214,11 +205,8 @@ Deno.test("a job runs its task by number or name in the container, requeues what
 Deno.test("a training whose time is up is queued again while its attempts gain steps, even if it must be killed, and else fails", () =>
   inFolder(async (folder) => {
     const run = `${folder}/a run`;
-    const states = {
-      own: `${run}/experts/expert-01/checkpoints`,
-      scratch: `${run}/scratch/experts~expert-01~0f`,
-    };
-    for (const place of [`${folder}/bin`, `${run}/jobs/logs`, ...Object.values(states)]) {
+    const states = `${run}/scratch/experts~expert-01~0f`;
+    for (const place of [`${folder}/bin`, `${run}/jobs/logs`, states]) {
       await Deno.mkdir(place, { recursive: true });
     }
     const programs = {
@@ -251,9 +239,10 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
       out: `scancel --signal=TERM 7_1\ntime is up at ${at}: queued again\nscontrol requeue 7_1\n`,
     });
     assertEquals(await attempt(), again(""));
-    for (const [i, place] of Object.values(states).entries()) {
-      const name = `step-0000000${i + 1}.safetensors`;
-      await Deno.writeTextFile(`${place}/${name}`, "");
+    for (const step of [1, 2]) {
+      const name = `step-0000000${step}.safetensors`;
+      await Deno.writeTextFile(`${states}/${name}`, "");
+      await Deno.utime(`${states}/${name}`, step, step);
       assertEquals(await attempt(), again(name));
     }
     const { code, out } = await attempt();
@@ -263,12 +252,6 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
       /^scancel --signal=TERM 7_1\nerror: Cannot go on as an attempt must gain a step: .* limit is 2:00, .* \d+ s .* --checkpoint-minutes\n$/,
     );
   }));
-
-Deno.test("submitScript() lets processes that wait for one another run at once", () => {
-  const together: Job = { ...job("router-group", Array(6).fill(false)), together: true };
-  const script = submitScript("r", [together], [], 4, { expertsAtOnce: 6 });
-  assertEquals(submitted(script), [["router-group", "0-3%6", ""], ["router-group-2", "0-1%6", ""]]);
-});
 
 Deno.test("endedJobs() finds what was started and is neither complete nor queued, with its last word", () =>
   inFolder(async (run) => {
@@ -434,24 +417,22 @@ Deno.test("deno task submit lets what is queued wait for what is submitted anew,
     assertEquals(first.code, 0, first.err);
     const numberOf = (out: string, job: string) =>
       JSON.parse(out).submitted.find((one: { job: string }) => one.job === job).id;
-    /** Takes an expert's training and evaluation out of the queue, as where the one fails and Slurm cancels the other. */
+    /** Takes an expert's training out of the queue, as where it fails. */
     const fail = async () => {
       const lines = (await Deno.readTextFile(`${slurm}/queue`)).split("\n");
-      const isLeft = (line: string) => !/^\d+\|0\|.*\|smalltalk (train|evaluate)-expert /.test(line);
+      const isLeft = (line: string) => !/^\d+\|0\|.*\|smalltalk train-expert /.test(line);
       await Deno.writeTextFile(`${slurm}/queue`, lines.filter(isLeft).join("\n"));
     };
     await fail();
     const again = await submit();
     assertEquals(again.code, 0, again.err);
-    assertEquals(JSON.parse(again.out).submitted.map(({ job }: { job: string }) => job), [
-      ...["train-expert", "evaluate-expert"],
-    ]);
+    assertEquals(JSON.parse(again.out).submitted.map(({ job }: { job: string }) => job), ["train-expert"]);
     const waits = [
-      `afterok:${numberOf(again.out, "evaluate-expert")}`,
-      `afterok:${numberOf(first.out, "evaluate-expert")}_1`,
-      `afterok:${numberOf(first.out, "evaluate-dense")}`,
+      `afterok:${numberOf(again.out, "train-expert")}`,
+      `afterok:${numberOf(first.out, "train-expert")}_1`,
+      `afterok:${numberOf(first.out, "train-dense")}`,
     ];
-    const update = `JobId=${numberOf(first.out, "evaluate")} Dependency=${waits.join(",")}\n`;
+    const update = `JobId=${numberOf(first.out, "evaluate-models")}_[0-2] Dependency=${waits.join(",")}\n`;
     assertEquals(await Deno.readTextFile(`${slurm}/updates`), update);
     await fail();
     await Deno.writeTextFile(`${slurm}/gone`, "");
@@ -459,13 +440,13 @@ Deno.test("deno task submit lets what is queued wait for what is submitted anew,
     assertEquals(refused.code, 1);
     assertMatch(
       refused.err,
-      /^error: Cannot let queued jobs wait for what was submitted now as they must .*; submit the same again\n$/,
+      /^error: Cannot let queued jobs go by what was submitted now as they must .*; submit the same again\n$/,
     );
   }));
 
 Deno.test("submitJobs() says whom it waits for, plans nothing meanwhile, and ends where it is interrupted", () =>
   inFolder(async (run) => {
-    const release = await lockRun(run, "submit", "submit");
+    const lock = await holdJobs(run, { signal: new AbortController().signal, tell: () => {} });
     const ending = new AbortController();
     const planned = () => Promise.reject(new Error("planned too early"));
     const told: string[] = [];
@@ -482,5 +463,5 @@ Deno.test("submitJobs() says whom it waits for, plans nothing meanwhile, and end
       told.join("\n"),
       new RegExp(`^waits for process ${Deno.pid}( on \\S+)?, which submits this run$`),
     );
-    await release();
+    lock.release();
   }));

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { RunStatus, StageStatus } from "../../pipeline/stages/mod.ts";
+import type { RunStatus, StageStatus } from "../../pipeline/nodes/mod.ts";
 import { task, type TaskReference } from "../../kernels/mod.ts";
 import { statusText } from "../../tasks/status_text.ts";
 
@@ -21,7 +21,7 @@ function stageOf(stage: string, more: Partial<StageStatus> = {}): StageStatus {
 }
 
 const statusOf = (...stages: StageStatus[]): RunStatus =>
-  ({ run: "runs/a", holders: [], parts: [], stages }) as unknown as RunStatus;
+  ({ run: "runs/a", holders: [], parts: [], text: null, stages }) as unknown as RunStatus;
 
 Deno.test("statusText() has a row per stage, and the settings that each was made with as flags", () => {
   const text = statusText(statusOf(stageOf("corpus"), stageOf("tokenize", { settings: undefined })));
@@ -55,8 +55,7 @@ Deno.test("statusText() names the next stage of the partition first, and who mak
     pid: 7,
     host: "h",
     task: "partition",
-    since: "10:00",
-    stage: { name: "score", since: "11:00" },
+    since: "11:00",
   };
   const text = statusText(statusOf(
     stageOf("train-expert-00", { state: "missing", partition: false }),

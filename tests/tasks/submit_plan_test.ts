@@ -3,9 +3,9 @@ import { fileURLToPath } from "node:url";
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
 import { valuesOf } from "../../pipeline/settings/mod.ts";
-import type { JobPlan } from "../../pipeline/stages/mod.ts";
+import type { JobPlan } from "../../pipeline/nodes/mod.ts";
 import { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "../../tasks/options.ts";
-import { limitOf, planOf } from "../../tasks/submit_plan.ts";
+import { planOf } from "../../tasks/submit_plan.ts";
 
 const TABLE = { ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU };
 
@@ -114,12 +114,4 @@ Deno.test("planOf() refuses names that there are not", async () => {
   for (const [flags, what] of cases) {
     await assertRejects(() => Promise.try(() => planned(flags)), InputError, what);
   }
-});
-
-Deno.test("limitOf() names the option that limits the processes of an executor", () => {
-  const limit = (flags: Record<string, unknown>, slurm?: JobPlan["slurm"]) =>
-    limitOf(valuesOf(TABLE, flags), { slurm });
-  assertEquals(limit({ jobs: 3 }, { expertsAtOnce: 2 }), { option: "expertsAtOnce", processes: 2 });
-  assertEquals(limit({}), { option: "expertsAtOnce", processes: Infinity });
-  assertEquals(limit({ executor: "local", jobs: 3 }), { option: "jobs", processes: 3 });
 });

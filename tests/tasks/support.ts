@@ -145,6 +145,12 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
   return Object.fromEntries(Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
+/** Hashes a run without what belongs to its jobs, and without the report, which holds times. */
+export async function whatIsMade(run: string): Promise<Record<string, string>> {
+  const isOther = /^(jobs|locks|partial|scratch|report|metrics)\b/;
+  return Object.fromEntries(Object.entries(await hashes(run)).filter(([path]) => !isOther.test(path)));
+}
+
 /** Runs a test in a temporary folder. */
 export async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();

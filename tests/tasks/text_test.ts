@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { PartitionPlan, PartitionSummary, VerifyReport } from "../../pipeline/stages/mod.ts";
+import type { PartitionPlan, PartitionSummary } from "../../pipeline/nodes/mod.ts";
+import type { VerifyReport } from "../../pipeline/stages/mod.ts";
 import { planText, proofText, rowText, summaryText, trainedText, verifyText } from "../../tasks/text.ts";
 
 const SUMMARY = {
@@ -37,6 +38,9 @@ Deno.test("summaryText() has a row per expert, its sources by size and none of u
   );
   assertMatch(lines.find((line) => line.startsWith("1 "))!, /^1 +0 +0$/);
   assert(!lines.join("\n").includes("assignment"), "nothing was proven");
+  const heldOut = { law: { documents: 12, tokens: 3456 }, "": { documents: 1, tokens: 9 } };
+  const told = /^held out +law 12 documents, 3,456 tokens; \(none\) 1 document, 9 tokens$/m;
+  assertMatch(summaryText({ ...SUMMARY, heldOut }), told);
   assertMatch(summaryText({ ...SUMMARY, nmi: null }), /no two sources; --source-field names the field/);
 });
 
@@ -53,14 +57,13 @@ Deno.test("proofText() gives cost, bound and gaps, the greedy rule's where it wa
 
 Deno.test("planText() prices what would run, and leaves out what is made", () => {
   const price = { seconds: 250.2, diskBytes: 3 * 2 ** 20, memoryBytes: 2 ** 31 };
-  const stages = [{ stage: "corpus", action: "up to date", ...price }, {
-    stage: "score",
-    action: "run",
-    ...price,
-  }];
+  const stages = [
+    { stage: "corpus", action: "up to date", ...price },
+    { stage: "score", action: "would run", nodes: 10, toMake: 3, because: "7 of 10 are made", ...price },
+  ];
   const text = planText({ ...price, stages, assumptions: [], warnings: [] } as unknown as PartitionPlan);
   assertMatch(text, /^corpus +up to date$/m);
-  assertMatch(text, /^score +4 min 11 s +3 MiB +2\.0 GiB +run$/m);
+  assertMatch(text, /^score +4 min 11 s +3 MiB +2\.0 GiB +would run, 3 of 10: 7 of 10 are made$/m);
   assertMatch(text, /^in all 4 min 11 s, 3 MiB of disk, at most 2\.0 GiB of memory$/m);
 });
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import type { Training } from "../../pipeline/stages/mod.ts";
+import type { Training } from "../../pipeline/nodes/mod.ts";
 import { trainingLine, watchText } from "../../tasks/watch_text.ts";
 
 const WAITING: Training = {
@@ -32,7 +32,7 @@ const TRAINING: Training = {
   utilisation: 0.4,
   secondsLeft: 130,
   checkpoint: { step: 100, at: null },
-  holders: [{ pid: 77, host: "node3", since: "", task: "train-expert 0" }],
+  holders: [{ node: "experts/expert-00", pid: 77, host: "node3", since: "", task: "train-expert 0" }],
 };
 
 const many = (count: number, training: Training): Training[] =>

@@ -1,7 +1,7 @@
 /** Hands sequences to experts: feeds rows to a way of assigning, chunk by chunk, and writes the expert of each. */
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
-import { predictedTokens, prefixSpan } from "../../model/span.ts";
+import { prefixTokens } from "../../model/span.ts";
 import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
 import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
@@ -103,7 +103,7 @@ async function* assigned(
       const { experts, prefix } = known!;
       const predicted = prefix === undefined
         ? undefined
-        : lent.length.map((tokens) => predictedTokens(prefixSpan(tokens, prefix)));
+        : lent.length.map((tokens) => prefixTokens(tokens, prefix));
       yield { experts, costs: lent.nll!, predicted };
     }
   }

@@ -8,7 +8,7 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 import type { Weights } from "../../model/parameters.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
-import { predictedTokens, prefixSpan } from "../../model/span.ts";
+import { prefixTokens } from "../../model/span.ts";
 import type { TrainerState } from "../../model/trainer_group.ts";
 import type { Columns } from "../../rows/columns.ts";
 import type { RoundMetrics } from "../../run/events.ts";
@@ -137,7 +137,7 @@ export function assignRound(
   expert: Uint16Array;
   measures: Pick<RoundMetrics, "nllPerToken" | "shares" | "regret" | "nmi">;
 } {
-  const predicted = length.map((real) => Math.max(1, predictedTokens(prefixSpan(real, prefix))));
+  const predicted = length.map((real) => Math.max(1, prefixTokens(real, prefix)));
   const expert = given ?? assignBalanced(nll, experts, predicted);
   const measures = {
     nllPerToken: nllPerToken(nll, expert, experts, predicted),

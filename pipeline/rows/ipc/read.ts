@@ -23,18 +23,40 @@ const SCHEMA_FIRST = "an Arrow stream must begin with its schema";
  *
  * Throws an `InputError`, with file and batch, where the input is not Arrow, is cut short (it lacks its end
  * marker or its footer) or is damaged. A file that `vouched` knows is hashed while it is read: only after its
- * last batch are its batches proven to be what was written.
+ * last batch are its batches proven to be what was written. `some` reads those batches alone, and no end.
  */
 export function readArrow(
   input: string | ReadableStream<Uint8Array>,
   name: string = typeof input === "string" ? input : "the Arrow stream",
   vouched?: Vouched,
+  some?: Range,
 ): ReadableStream<RecordBatch> {
-  const reading = typeof input === "string" ? openReading(input, vouched) : undefined;
-  return ReadableStream.from(readBatches(input, name, reading));
+  const reading = typeof input === "string" && !some ? openReading(input, vouched) : undefined;
+  return ReadableStream.from(readBatches(input, name, reading, some));
 }
 
-async function* readBatches(input: string | ReadableStream<Uint8Array>, name: string, reading?: Reading) {
+/** Batches `from` up to `to`. */
+interface Range {
+  from: number;
+  to: number;
+}
+
+/** Lists bytes and rows of the batches of an Arrow file. */
+export async function arrowBatches(path: string): Promise<{ bytes: number; rows: number }[]> {
+  const batches: { bytes: number; rows: number }[] = [];
+  for await (const { message, offset, end } of messages(path, path)) {
+    if (!message.isRecordBatch() || message.metadata.has(CLOSING_ROWS)) continue;
+    batches.push({ bytes: end - offset, rows: message.header().length });
+  }
+  return batches;
+}
+
+async function* readBatches(
+  input: string | ReadableStream<Uint8Array>,
+  name: string,
+  reading?: Reading,
+  some?: Range,
+) {
   let schema: Uint8Array[] | undefined;
   let fields: Schema | undefined; // the schema's metadata, without the announcement of a closing batch
   const hash = createHash("sha256");
@@ -43,6 +65,12 @@ async function* readBatches(input: string | ReadableStream<Uint8Array>, name: st
   const dictionaries = new Map<number, Uint8Array[]>(); // by id; a delta is added, anything else replaces
   let count = 0;
   for await (const { message, head, body } of messages(input, name, reading)) {
+    const isBatch = message.isRecordBatch() && !message.metadata.has(CLOSING_ROWS);
+    if (some && isBatch && count === some.to) return;
+    if (some && isBatch && count < some.from) {
+      count++;
+      continue; // its body is not read
+    }
     const chunks = [head, await body()];
     if (closing) throw unreadable(name, "nothing must follow the batch that closes it", "more does");
     if (message.isRecordBatch() && message.metadata.has(CLOSING_ROWS)) closing = message.metadata;
@@ -69,7 +97,7 @@ async function* readBatches(input: string | ReadableStream<Uint8Array>, name: st
     }
   }
   if (schema === undefined) throw unreadable(name, SCHEMA_FIRST, "it has none");
-  if (isAnnounced || closing) checkClosing(name, closing, rows, hash.digest("hex"));
+  if (!some && (isAnnounced || closing)) checkClosing(name, closing, rows, hash.digest("hex"));
   if (count === 0) yield withSchema(decode(name, schema), fields!);
 }
 

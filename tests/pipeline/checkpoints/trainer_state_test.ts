@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { inFolder } from "../../tasks/support.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { encodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
@@ -17,17 +18,12 @@ const STATE = {
   squares: [5, 6].map((seed) => initialWeights(CONFIG, seed)),
 };
 
-async function inFolder(body: (path: string) => Promise<void>) {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(`${folder}/state.safetensors`);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+const inPath = (body: (path: string) => Promise<void>) =>
+  inFolder((folder) => body(`${folder}/state.safetensors`));
 
 Deno.test("loadTrainerState() gives back what saveTrainerState() wrote, bit for bit", async () => {
-  await inFolder(async (path) => {
+  await inPath(async (path) => {
+    assertEquals(await loadTrainerState(path, CONFIG), undefined);
     const notes = { round: 3, text: 'with "quotes"\nand lines' };
     await saveTrainerState(path, CONFIG, STATE, notes);
     assertEquals(await loadTrainerState(path, CONFIG), { state: STATE, notes });
@@ -39,12 +35,8 @@ Deno.test("loadTrainerState() gives back what saveTrainerState() wrote, bit for 
   });
 });
 
-Deno.test("loadTrainerState() returns undefined where there is no file", async () => {
-  await inFolder(async (path) => assertEquals(await loadTrainerState(path, CONFIG), undefined));
-});
-
 Deno.test("loadTrainerState() refuses damaged files and states of another shape in one line with the path", async () => {
-  await inFolder(async (path) => {
+  await inPath(async (path) => {
     const refused = async (message: string, config = CONFIG) => {
       const error = await assertRejects(() => loadTrainerState(path, config), InputError, message);
       assertMatch(error.message, /^Cannot \P{Cc}+$/u);

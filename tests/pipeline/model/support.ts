@@ -4,7 +4,8 @@ import { assert, assertEquals } from "@std/assert";
 import type { HostBatch } from "../../../pipeline/model/batch.ts";
 import { type ModelConfig, parameterSpecs, valuesOf } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
-import { assertSameBits, gpu, random, randomIntegers } from "../../kernels/support.ts";
+import { assertClose, assertSameBits, dot, gpu, random, randomIntegers } from "../../kernels/support.ts";
+import type { ReferenceWeights } from "./reference.ts";
 
 /** A model with no zero or one anywhere, so that no term of any gradient hides. */
 export function anyWeights(config: ModelConfig, name: string | number): Weights {
@@ -63,6 +64,29 @@ export function assertCloseTensors(
     const difference = Math.hypot(...values.map((value, i) => actual.get(name)![i] - value));
     const norm = Math.hypot(...values);
     assert(difference <= tolerance * norm, `${name} of ${what} is off by ${difference / norm}`);
+  }
+}
+
+/**
+ * Throws unless gradients are those of a loss in f64. A random direction through each tensor sees every element of it, and central
+ * differences in f64 are exact to about 1e-9.
+ */
+export function assertSlopes(
+  loss: (weights: ReferenceWeights) => number,
+  weights: Weights,
+  gradients: Weights,
+  what: string,
+): void {
+  for (const [name, values] of weights) {
+    const gradient = gradients.get(name)!;
+    const direction = random(values.length, `direction of ${name}`);
+    const at = (h: number) => {
+      const moved = Float64Array.from(values, (value, i) => value + h * direction[i]);
+      return loss(new Map<string, ArrayLike<number>>([...weights, [name, moved]]));
+    };
+    const slope = (at(1e-5) - at(-1e-5)) / 2e-5;
+    const tolerance = { atol: 2e-5 * Math.hypot(...gradient) * Math.hypot(...direction) + 1e-8, rtol: 0 };
+    assertClose([dot(gradient, direction)], [slope], tolerance, `slope along ${name} of ${what}`);
   }
 }
 

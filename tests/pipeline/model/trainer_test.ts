@@ -19,6 +19,7 @@ import {
   anyWeights,
   assertCloseTensors,
   assertSameTensors,
+  assertSlopes,
   batchOf,
   sequencesOf,
 } from "./support.ts";
@@ -49,10 +50,22 @@ async function train(
 ): Promise<Run> {
   const trainer = trainerOf(options, on);
   for (const batch of batches) trainer.step(batch, RATE);
+  return await finish(trainer);
+}
+
+/** Reads everything and closes. */
+async function finish(trainer: Trainer): Promise<Run> {
   const results = await trainer.drain();
   const run = { results, gradients: await trainer.gradients(), weights: await trainer.weights() };
   trainer.close();
   return run;
+}
+
+function bytesOf(options: Partial<TrainerOptions>): number {
+  const trainer = trainerOf(options);
+  const { bytes } = trainer;
+  trainer.close();
+  return bytes;
 }
 
 /** Throws unless two runs agree bit for bit. */
@@ -104,19 +117,7 @@ Deno.test("createTrainer() learns a span alone: the loss and gradients of an ind
     const expected = START.map((weights, model) => answerNll(weights, batch, model));
     assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, "losses");
     for (const [model, weights] of START.entries()) {
-      for (const [name, values] of weights) {
-        const norm = Math.hypot(...gradients[model].get(name)!);
-        for (const i of [0, 5, 77].filter((i) => i < values.length)) {
-          const lossAt = (step: number) => {
-            const moved = Float64Array.from(values);
-            moved[i] += step;
-            return answerNll(new Map<string, ArrayLike<number>>([...weights, [name, moved]]), batch, model);
-          };
-          const slope = (lossAt(1e-5) - lossAt(-1e-5)) / 2e-5;
-          const what = `gradient ${i} of ${name} of model ${model}`;
-          assertClose([gradients[model].get(name)![i]], [slope], { atol: 1e-4 * norm, rtol: 1e-4 }, what);
-        }
-      }
+      assertSlopes((own) => answerNll(own, batch, model), weights, gradients[model], `model ${model}`);
     }
   }
 });
@@ -156,39 +157,36 @@ Deno.test("createTrainer() learns a batch by heart", async () => {
   first.forEach((loss, i) => assert(last[i] < 0.7 * loss, `model ${i}: ${loss} became ${last[i]}`));
 });
 
-for (const dtype of ["f32", "bf16"] as const) {
-  Deno.test(`createTrainer() of ${dtype} gives the same bits in two runs`, async () => {
-    assertSameRuns(await train(BATCHES, { dtype }), await train(BATCHES, { dtype }), "again");
+for (const options of [{}, { dtype: "bf16", microBatch: 2 }] as const) {
+  Deno.test(`createTrainer() gives the same bits again, from a state and with activations computed again: ${JSON.stringify(options)}`, async () => {
+    const whole = await train(BATCHES, options);
+    assertSameRuns(await train(BATCHES, options), whole, "again");
+    assertSameRuns(await train(BATCHES, { ...options, recompute: true }), whole, "recomputed");
+    const before = trainerOf(options);
+    before.step(BATCHES[0], RATE);
+    const early = await before.drain();
+    const start = await before.state();
+    before.close();
+    assertEquals(start.step, 1);
+    const after = await train(BATCHES.slice(1), { ...options, start });
+    assertEquals(after.results.map(({ step }) => step), [2, 3]);
+    assertSameRuns({ ...after, results: [...early, ...after.results] }, whole, "resumed");
   });
 }
 
-Deno.test("createTrainer() of bf16 is near f32, and holds less", async () => {
+Deno.test("createTrainer() of bf16 is near f32; it holds less, and so does one that computes activations again", async () => {
   const [whole, half] = [await train(BATCHES), await train(BATCHES, { dtype: "bf16" })];
   half.results.forEach(({ loss }, i) => {
     assertNotEquals(loss, whole.results[i].loss);
     // Weights of this test are large, and steps long: measured 5e-3 after the first.
     assertClose(loss, whole.results[i].loss, { atol: 0, rtol: 2e-2 }, `losses of step ${i + 1}`);
   });
-  const [less, more] = (["bf16", "f32"] as const).map((dtype) => {
-    const trainer = trainerOf({ dtype });
-    const { bytes } = trainer;
-    trainer.close();
-    return bytes;
-  });
-  assert(less < more, `${less} bytes of bf16, ${more} of f32`);
-});
-
-Deno.test("createTrainer() of bf16 goes on from an f32 state with the same bits, whatever is computed again", async () => {
-  const options = { dtype: "bf16", microBatch: 2 } as const;
-  const whole = await train(BATCHES, options);
-  assertSameRuns(await train(BATCHES, { ...options, recompute: true }), whole, "recomputed");
-  const before = trainerOf(options);
-  before.step(BATCHES[0], RATE);
-  const early = await before.drain();
-  const start = await before.state();
-  before.close();
-  const after = await train(BATCHES.slice(1), { ...options, start });
-  assertSameRuns({ ...after, results: [...early, ...after.results] }, whole, "resumed");
+  for (const less of [{ dtype: "bf16" }, { recompute: true }] as const) {
+    assert(
+      bytesOf(less) < bytesOf({}),
+      `${bytesOf(less)} bytes of ${JSON.stringify(less)}, ${bytesOf({})} held`,
+    );
+  }
 });
 
 Deno.test("createTrainer() lets padding change no bit of losses, gradients and weights", async () => {
@@ -217,31 +215,6 @@ Deno.test("createTrainer() gives the whole batch's losses and gradients from mic
     // Adam's first steps divide by a gradient's own size, so that a rounding near 0 may flip a step of the rate.
     parts.weights.forEach((tensors, i) => assertCloseTensors(tensors, whole.weights[i], 1e-3, what));
   }
-});
-
-Deno.test("createTrainer() gives the same bits whether it keeps activations or computes them again", async () => {
-  const kept = await train(BATCHES, { microBatch: 2 });
-  assertSameRuns(await train(BATCHES, { microBatch: 2, recompute: true }), kept, "recomputed");
-  const [less, more] = [true, false].map((recompute) => {
-    const trainer = trainerOf({ recompute, config: { ...CONFIG, layers: 2 } });
-    const { bytes } = trainer;
-    trainer.close();
-    return bytes;
-  });
-  assert(less < more, `${less} bytes recomputed, ${more} kept`);
-});
-
-Deno.test("createTrainer() goes on from a state with the same bits", async () => {
-  const whole = await train(BATCHES);
-  const before = trainerOf();
-  before.step(BATCHES[0], RATE);
-  const early = await before.drain();
-  const state = await before.state();
-  before.close();
-  assertEquals(state.step, 1);
-  const after = await train(BATCHES.slice(1), { start: state });
-  assertEquals(after.results.map(({ step }) => step), [2, 3]);
-  assertSameRuns({ ...after, results: [...early, ...after.results] }, whole, "resumed");
 });
 
 Deno.test("createTrainer() trains a bank of three as it trains three banks of one, bit for bit", async () => {
@@ -289,39 +262,27 @@ Deno.test("createTrainer() gives the same results where a binding limit splits t
   }
 });
 
-Deno.test("Trainer.drain() reports any number of steps once, in order", async () => {
+Deno.test(`Trainer.drain() reports any number of steps once, in order; more than ${STEPS_PER_READ} may not wait, and none is lost`, async () => {
   const shape = { models: 1, batch: 1, length: 3 }; // odd sizes: results do not fill whole blocks
-  const trainer = trainerOf({ start: [START[0]], batch: 1, length: 3 });
+  const own = { start: [START[0]], batch: 1, length: 3 };
+  const trainer = trainerOf(own);
   const batch = anyBatch(CONFIG, shape);
-  const one = [];
-  for (const steps of [1, 2, 0, 3]) {
+  const one: StepResult[] = [];
+  for (const steps of [1, 2, 0, STEPS_PER_READ]) {
     for (let i = 0; i < steps; i++) trainer.step(batch, RATE);
+    if (steps === STEPS_PER_READ) {
+      const message = `at most ${STEPS_PER_READ} may wait to be drained`;
+      assertThrows(() => trainer.step(batch, RATE), RangeError, message);
+    }
     const results = await trainer.drain();
     assertEquals(results.length, steps);
     one.push(...results);
   }
-  trainer.close();
-  assertEquals(one.map(({ step }) => step), [1, 2, 3, 4, 5, 6]);
-  const all = await train(Array(6).fill(batch), { start: [START[0]], batch: 1, length: 3 });
-  assertEquals(one, all.results);
-});
-
-Deno.test(`Trainer.step() refuses more than ${STEPS_PER_READ} steps before they are drained, and loses none`, async () => {
-  const shape = { models: 1, batch: 1, length: 3 };
-  const trainer = trainerOf({ start: [START[0]], batch: 1, length: 3 });
-  const batch = anyBatch(CONFIG, shape);
-  for (let i = 0; i < STEPS_PER_READ; i++) trainer.step(batch, RATE);
-  assertThrows(
-    () => trainer.step(batch, RATE),
-    RangeError,
-    `at most ${STEPS_PER_READ} may wait to be drained`,
-  );
-  const results = await trainer.drain();
-  assertEquals(results.map(({ step }) => step), Array.from({ length: STEPS_PER_READ }, (_, i) => i + 1));
-  assert(results.every(({ loss }) => Number.isFinite(loss[0])));
   trainer.step(batch, RATE);
-  assertEquals((await trainer.drain())[0].step, STEPS_PER_READ + 1);
+  one.push(...await trainer.drain());
   trainer.close();
+  assertEquals(one.map(({ step }) => step), Array.from({ length: STEPS_PER_READ + 4 }, (_, i) => i + 1));
+  assertEquals(one.slice(0, 6), (await train(Array(6).fill(batch), own)).results);
 });
 
 Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everything as it was", async () => {
@@ -346,13 +307,7 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
   assertThrows(() => trainer.step({ ...good, spans }, RATE), RangeError, "a span must lie within its row");
   assertEquals(trainer.steps, 0);
   for (const batch of BATCHES) trainer.step(batch, RATE);
-  const run = {
-    results: await trainer.drain(),
-    gradients: await trainer.gradients(),
-    weights: await trainer.weights(),
-  };
-  trainer.close();
-  assertSameRuns(run, await train(BATCHES), "after refusals");
+  assertSameRuns(await finish(trainer), await train(BATCHES), "after refusals");
 });
 
 Deno.test("createTrainer() refuses a batch that micro-batches do not divide", () => {
@@ -380,13 +335,7 @@ Deno.test("Trainer.profile() takes the same step as step() does", {
   const trainer = trainerOf({ microBatch: 2 });
   const times = await trainer.profile(BATCHES[0], RATE);
   assert(new Set(times.map(({ label }) => label)).size >= 15);
-  const run = {
-    results: await trainer.drain(),
-    gradients: await trainer.gradients(),
-    weights: await trainer.weights(),
-  };
-  trainer.close();
-  assertSameRuns(run, await train(BATCHES.slice(0, 1), { microBatch: 2 }), "profiled");
+  assertSameRuns(await finish(trainer), await train(BATCHES.slice(0, 1), { microBatch: 2 }), "profiled");
 });
 
 Deno.test("Trainer.close() frees all its memory", () => {

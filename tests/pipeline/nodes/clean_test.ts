@@ -12,7 +12,7 @@ const state = (node: string, step: number, key = KEY) =>
 /** What killed processes left. */
 const LEFT = [
   "config.json.77.partial",
-  "text/files.jsonl.5.partial",
+  "text/files.json.5.partial",
   `partial/tokens~0011~${ID}/train.arrow.partial`,
   `partial/report.html~${ID}`,
   `scratch/tokenizer~${KEY}/${ID}/words.bin`,

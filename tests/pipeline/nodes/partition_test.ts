@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
-import { strings } from "../../../pipeline/rows/column_values.ts";
+import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
@@ -215,4 +215,33 @@ Deno.test("the index leads from every document to its file, and after the split 
         experts.includes("mixed") && shares.every((text, i) => (text !== "") === (experts[i] === "mixed")),
       );
     }
+  }));
+
+Deno.test("lines in the index are those of the text, whatever the file was like before", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/lines/a.jsonl`;
+    await Deno.mkdir(`${folder}/lines`);
+    const line = (text: string) => JSON.stringify({ text }) + "\n";
+    const lines = Array.from(
+      { length: 60 },
+      (_, i) => line(`the judge of case ${100 + i} and a river `.repeat(3)),
+    );
+    // Two lines become one of as many bytes: all blocks but the first keep their bytes, but not their lines.
+    const joined = line("j".repeat(lines[0].length + lines[1].length - line("").length));
+    const given = smallSettings(`${folder}/lines`, { partitioner: "random", method: "balanced" });
+    await Deno.writeTextFile(path, lines.join(""));
+    await makeSmall(`${folder}/first`, given);
+    const named = { ...given, tokenizer: `${folder}/first/tokenizer/tokenizer.json` };
+    await makeSmall(`${folder}/run`, named);
+    await Deno.writeTextFile(path, joined + lines.slice(2).join(""));
+    assertEquals((await planned(`${folder}/run`, named)).tokens, 1);
+    await makeSmall(`${folder}/run`, named);
+    await makeSmall(`${folder}/fresh`, named);
+    const index = (run: string) => Deno.readFile(`${folder}/${run}/partition/documents.arrow`);
+    assertEquals(await index("run"), await index("fresh"));
+    const places: number[] = [];
+    for await (const batch of readArrow(`${folder}/run/text/documents.arrow`)) {
+      places.push(...integers(columnOf(batch, "place"), Uint32Array));
+    }
+    assertEquals(places.sort((a, b) => a - b), Array.from({ length: 59 }, (_, i) => i + 1));
   }));

@@ -18,6 +18,24 @@ import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
+/** Settings of a run of two experts that takes a second. */
+export const SMALL_SETTINGS: Partial<Configuration> = {
+  vocabularySize: 300,
+  sequenceLength: 32,
+  prefix: 16,
+  experts: 2,
+  shardSequences: 100,
+  routerHidden: 8,
+  routerLayers: 1,
+  routerHeads: 2,
+  rounds: 3,
+  roundSequences: 32,
+  routerBatch: 8,
+  routerWarmup: 2,
+  routerRate: 0.01,
+  sourceField: "source",
+};
+
 /** Words of the topics of texts: of file i those of topic i modulo 3. */
 export const TOPICS = [
   ["river", "stone", "water", "bridge", "valley", "rain", "forest", "green"],

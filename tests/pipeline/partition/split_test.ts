@@ -9,24 +9,15 @@ import {
   normalizedMutualInformation,
   regret,
   shares,
-  tokenImbalance,
 } from "../../../pipeline/partition/metrics.ts";
-import { expertFolder, partHash, type PartManifest } from "../../../pipeline/partition/manifests.ts";
+import { expertFolder } from "../../../pipeline/partition/manifests.ts";
 import { type Partition, split, type SplitOptions } from "../../../pipeline/partition/split.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { batchesOf, E, LINEAGE, PREFIX, rowsOf } from "./support.ts";
 
 const ROWS = rowsOf(50);
 const TEST_ROWS = rowsOf(20, 1000);
-
-async function withFolder(work: (folder: string) => Promise<void>) {
-  const folder = await Deno.makeTempDir();
-  try {
-    await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 const splitRows = (folder: string, rows = 11, options: Partial<SplitOptions> = {}): Promise<Partition> => {
   const inputs = { train: batchesOf(ROWS, rows), test: batchesOf(TEST_ROWS, rows) };
@@ -63,97 +54,57 @@ async function tree(folder: string): Promise<Record<string, string>> {
   return Object.fromEntries(Object.entries(hashes).sort());
 }
 
-Deno.test("split() gives every expert its training rows in order, without the column expert", async () => {
-  await withFolder(async (folder) => {
+Deno.test("split() gives each expert its training rows in order, and the held-out rows that cost it least", async () => {
+  await inFolder(async (folder) => {
     const partition = await splitRows(folder);
-    const { expert, ...columns } = ROWS;
+    const routed = assignArgmax(TEST_ROWS.nll!, E);
     for (let e = 0; e < E; e++) {
-      const part = await readPart(folder, partition, e, "train");
-      assertEquals(part, takeColumns(columns, rowsWhere(expert!, e)));
+      for (
+        const [kind, { expert: _, ...rows }, chosen] of [["train", ROWS, ROWS.expert!], [
+          "test",
+          TEST_ROWS,
+          routed,
+        ]] as const
+      ) {
+        assertEquals(await readPart(folder, partition, e, kind), takeColumns(rows, rowsWhere(chosen, e)));
+      }
     }
+    assertEquals([partition.manifest.test!.sequences, partition.manifest.test!.regret], [20, 0]);
   });
 });
 
-Deno.test("split() routes held-out rows to the lowest NLL, whatever they were assigned to, and keeps them apart", async () => {
-  await withFolder(async (folder) => {
-    const partition = await splitRows(folder);
-    const { expert: _, ...columns } = TEST_ROWS;
-    const routed = assignArgmax(columns.nll!, E);
-    for (let e = 0; e < E; e++) {
-      assertEquals(
-        await readPart(folder, partition, e, "test"),
-        takeColumns(columns, rowsWhere(routed, e)),
-      );
-    }
-    assertEquals(partition.manifest.test!.sequences, 20);
-    assertEquals(partition.manifest.test!.regret, 0);
-  });
-});
-
-Deno.test("split() fills each shard and records its rows, tokens, size and hash", async () => {
-  await withFolder(async (folder) => {
-    const { parts } = await splitRows(folder);
-    for (const { expert, files, train } of parts) {
+Deno.test("split() fills each shard, and counts the rows of its partition and of every part", async () => {
+  await inFolder(async (folder) => {
+    const { manifest, parts } = await splitRows(folder);
+    const { nll, expert, length, source } = ROWS;
+    const predictedOf = (length: Uint32Array) => length.map((tokens) => Math.min(PREFIX, tokens) - 1);
+    const predicted = predictedOf(length), nmi = normalizedMutualInformation(expert!, source!);
+    assertEquals([manifest.train.sequences, manifest.train.regret], [
+      50,
+      regret(nll!, expert!, E, predicted),
+    ]);
+    assertEquals(manifest.train.shares, shares(nll!, E));
+    assert(nmi > 0 && Math.abs(manifest.train.nmi! - nmi) < 1e-12);
+    for (const { expert: e, files, train } of parts) {
+      const own = takeColumns(ROWS, rowsWhere(expert!, e));
+      assertEquals(train.nllPerToken, nllPerToken(own.nll!, own.expert!, E, predictedOf(own.length)));
       const trained = files.filter(({ name }) => name.startsWith("train"));
-      assertEquals(trained.map(({ name }) => name), trained.map((_, i) => `train-0000${i}.arrow`));
-      assert(trained.length > 1);
-      assert(trained.slice(0, -1).every(({ rows }) => rows === 7));
-      assertEquals(trained.reduce((sum, { rows }) => sum + rows, 0), train.sequences);
-      assertEquals(trained.reduce((sum, { tokens }) => sum + tokens, 0), train.tokens);
-      for (const { name, rows, tokens, bytes, sha256 } of files) {
-        const path = `${folder}/${expertFolder(expert)}/${name}`;
-        assertEquals(await hashFile(path), { bytes, sha256 });
-        const columns = concatColumns(await Array.fromAsync(readArrow(path), (batch) => fromBatch(batch)));
-        assertEquals([columns.rows, columns.length.reduce((a, b) => a + b, 0)], [rows, tokens]);
+      assert(trained.length > 1 && trained.slice(0, -1).every(({ rows }) => rows === 7));
+      for (const count of ["sequences", "tokens"] as const) {
+        const inShards = trained.reduce((sum, shard) => sum + shard[count === "tokens" ? count : "rows"], 0);
+        assertEquals(
+          [train[count], inShards],
+          Array(2).fill(
+            count === "tokens" ? own.length.reduce((a, b) => a + b, 0) : own.rows,
+          ),
+        );
       }
     }
   });
 });
 
-Deno.test("split() sums up the partition as the metrics of all its rows do", async () => {
-  await withFolder(async (folder) => {
-    const { manifest, parts } = await splitRows(folder);
-    const { nll, expert, length, source } = ROWS;
-    const predicted = length.map((tokens) => Math.min(PREFIX, tokens) - 1);
-    const tokens = parts.map(({ train }) => train.tokens);
-    assertEquals(manifest.train, {
-      sequences: 50,
-      tokens: length.reduce((a, b) => a + b, 0),
-      nllPerToken: nllPerToken(nll!, expert!, E, predicted),
-      regret: regret(nll!, expert!, E, predicted),
-      nmi: manifest.train.nmi,
-      tokenImbalance: tokenImbalance(tokens),
-      shares: shares(nll!, E),
-    });
-    const nmi = normalizedMutualInformation(expert!, source!);
-    assert(nmi > 0 && Math.abs(manifest.train.nmi! - nmi) < 1e-12);
-    assertEquals(
-      parts.map(({ train }) => Object.entries(train.sources)),
-      sourcesByExpert(source!, length, expert!),
-    );
-    for (const { expert: e, train } of parts) {
-      const rows = rowsWhere(expert!, e);
-      const own = takeColumns(ROWS, rows);
-      const ownPredicted = own.length.map((tokens) => Math.min(PREFIX, tokens) - 1);
-      assertEquals(train.nllPerToken, nllPerToken(own.nll!, own.expert!, E, ownPredicted));
-      assertEquals([train.sequences, train.tokens], [rows.length, own.length.reduce((a, b) => a + b, 0)]);
-    }
-  });
-});
-
-/** Each expert's sources, sorted, with their sequences and tokens. */
-function sourcesByExpert(sources: string[], length: Uint32Array, expert: Uint16Array) {
-  return Array.from({ length: E }, (_, e) => {
-    const rows = rowsWhere(expert, e);
-    return [...new Set(rows.map((row) => sources[row]))].sort().map((source) => {
-      const own = rows.filter((row) => sources[row] === source);
-      return [source, { sequences: own.length, tokens: own.reduce((sum, row) => sum + length[row], 0) }];
-    });
-  });
-}
-
 Deno.test("split() writes what it returns, with the lineage of the rows", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     const { manifest, parts, outputs } = await splitRows(folder, 11, { config: "beef" });
     const read = async (path: string) => JSON.parse(await Deno.readTextFile(`${folder}/${path}`));
     assertEquals(await read("manifest.json"), manifest);
@@ -173,7 +124,7 @@ Deno.test("split() writes what it returns, with the lineage of the rows", async 
 });
 
 Deno.test("split() gives the same bytes however rows come in batches, again and over an earlier partition", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     await splitRows(folder);
     const first = await tree(folder);
     await splitRows(folder, 50);
@@ -187,21 +138,16 @@ Deno.test("split() gives the same bytes however rows come in batches, again and 
     await splitRows(folder, 1);
     assertEquals(await tree(folder), first);
     assertThrows(() => Deno.statSync(`${folder}/expert-07`), Deno.errors.NotFound);
-  });
-});
-
-Deno.test("split() leaves files that are not of a partition alone", async () => {
-  await withFolder(async (folder) => {
-    const kept = ["notes.txt", "expert-00/notes.txt", "expert-09/model.safetensors"];
-    for (const name of ["expert-00", "expert-09"]) await Deno.mkdir(`${folder}/${name}`);
-    for (const name of kept) await Deno.writeTextFile(`${folder}/${name}`, "mine");
+    const mine = ["notes.txt", "expert-00/notes.txt", "expert-09/model.safetensors"]; // not of a partition
+    await Deno.mkdir(`${folder}/expert-09`);
+    for (const name of mine) await Deno.writeTextFile(`${folder}/${name}`, "mine");
     await splitRows(folder);
-    for (const name of kept) assertEquals(await Deno.readTextFile(`${folder}/${name}`), "mine");
+    for (const name of mine) assertEquals(await Deno.readTextFile(`${folder}/${name}`), "mine");
   });
 });
 
 Deno.test("split() gives an expert without rows one shard with the full schema", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     const columns = { ...ROWS, expert: new Uint16Array(50).fill(2) };
     const partition = await split({ train: batchesOf(columns, 10) }, { folder, shardSequences: 100 });
     assertEquals(partition.parts.map(({ files }) => files.map(({ rows }) => rows)), [[0], [0], [50]]);
@@ -215,7 +161,7 @@ Deno.test("split() gives an expert without rows one shard with the full schema",
 });
 
 Deno.test("split() takes input without rows, and held-out input without batches", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     const empty = emptyBatch(["document", "source", "tokens", "nll", "expert"], LINEAGE);
     const inputs = { train: ReadableStream.from([empty, empty]), test: ReadableStream.from([]) };
     const { manifest, parts } = await split(inputs, { folder, shardSequences: 5 });
@@ -230,15 +176,13 @@ Deno.test("split() takes input without rows, and held-out input without batches"
     });
     assertEquals([manifest.experts, manifest.test], [3, undefined]);
     assertEquals(parts.map(({ files }) => files.map(({ name, rows }) => [name, rows])), [
-      [["train-00000.arrow", 0]],
-      [["train-00000.arrow", 0]],
-      [["train-00000.arrow", 0]],
+      ...Array(3).fill([["train-00000.arrow", 0]]),
     ]);
   });
 });
 
 Deno.test("split() leaves measures per token out where M is unknown", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     const train = batchesOf(ROWS, 20, { ...LINEAGE, prefix: undefined });
     const { manifest, parts } = await split({ train }, { folder, shardSequences: 50 });
     assertEquals([manifest.train.nllPerToken, manifest.train.regret], [null, null]);
@@ -247,7 +191,7 @@ Deno.test("split() leaves measures per token out where M is unknown", async () =
 });
 
 Deno.test("split() takes rows without documents, sources and lineage", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     const { document: _, source: __, ...columns } = ROWS;
     const batch = toBatch(columns, LINEAGE);
     batch.schema.metadata.clear();
@@ -265,7 +209,7 @@ Deno.test("split() takes rows without documents, sources and lineage", async () 
 
 Deno.test("split() refuses input that does not fit, and then leaves no manifest and nothing half-written", async () => {
   const run = (train: RecordBatch[], options: Partial<SplitOptions> = {}, test?: RecordBatch[]) =>
-    withFolder(async (folder) => {
+    inFolder(async (folder) => {
       const inputs = {
         train: ReadableStream.from(train),
         test: test && ReadableStream.from(test),
@@ -284,57 +228,32 @@ Deno.test("split() refuses input that does not fit, and then leaves no manifest 
   const foreign = toBatch({ ...ROWS, nll: new Float32Array(100) }, { ...LINEAGE, experts: 2 });
   foreign.schema.metadata.clear();
 
-  await assertRejects(
-    () => run([good], { shardSequences: 0 }),
-    InputError,
-    "use shardSequences as it must be",
-  );
-  await assertRejects(() => run([]), InputError, "there are none");
-  for (const name of ["tokens", "nll", "expert"]) {
-    await assertRejects(
-      () => run([toBatch({ ...ROWS, [name]: undefined }, LINEAGE)]),
-      InputError,
-      `must have a column "${name}"`,
-    );
-  }
-  await assertRejects(
-    () => run([good, strange]),
-    InputError,
-    "row 20, as expert must be below 3: expert is 3",
-  );
-  await assertRejects(
-    () => run([good], { experts: 4 }),
-    InputError,
-    "experts is 3 in the former, 4 in the latter",
-  );
-  await assertRejects(
-    () => run([foreign], { experts: 4 }),
-    InputError,
-    "nll has 2 values per row, experts is 4",
-  );
-  await assertRejects(
-    () => run([good], { prefix: 2 }),
-    InputError,
-    "prefix is 3 in the former, 2 in the latter",
-  );
-  await assertRejects(() => run([good, foreign]), InputError, "nll has 2 values per row, experts is 3");
   const other = toBatch(TEST_ROWS, { ...LINEAGE, tokenizer: "ee" });
-  await assertRejects(
-    () => run([good, other]),
-    InputError,
-    "tokenizer is ee in the former, ab12 in the latter",
-  );
-  await assertRejects(
-    () => run([good], {}, [other]),
-    InputError,
-    "tokenizer is ee in the former, ab12 in the latter",
-  );
   const unknown = emptyBatch(["tokens", "nll", "expert"], { ...LINEAGE, experts: undefined });
-  await assertRejects(() => run([unknown]), InputError, "does not say; set experts");
+  const refused: [train: RecordBatch[], Partial<SplitOptions>, message: string, test?: RecordBatch[]][] = [
+    [[good], { shardSequences: 0 }, "use shardSequences as it must be"],
+    [[], {}, "there are none"],
+    ...["tokens", "nll", "expert"].map((name): typeof refused[number] => [
+      [toBatch({ ...ROWS, [name]: undefined }, LINEAGE)],
+      {},
+      `must have a column "${name}"`,
+    ]),
+    [[good, strange], {}, "row 20, as expert must be below 3: expert is 3"],
+    [[good], { experts: 4 }, "experts is 3 in the former, 4 in the latter"],
+    [[foreign], { experts: 4 }, "nll has 2 values per row, experts is 4"],
+    [[good], { prefix: 2 }, "prefix is 3 in the former, 2 in the latter"],
+    [[good, foreign], {}, "nll has 2 values per row, experts is 3"],
+    [[good, other], {}, "tokenizer is ee in the former, ab12 in the latter"],
+    [[good], {}, "tokenizer is ee in the former, ab12 in the latter", [other]],
+    [[unknown], {}, "does not say; set experts"],
+  ];
+  for (const [train, options, message, test] of refused) {
+    await assertRejects(() => run(train, options, test), InputError, message);
+  }
 });
 
 Deno.test("split() stops with the error of its source, or of a shard that cannot be written", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     let closed = false;
     const source = (error?: Error) =>
       ReadableStream.from(async function* () {
@@ -369,7 +288,7 @@ Deno.test("split() stops with the error of its source, or of a shard that cannot
 });
 
 Deno.test("split() reads no faster than it writes", async () => {
-  await withFolder(async (folder) => {
+  await inFolder(async (folder) => {
     let ahead = 0;
     let most = 0;
     const train = ReadableStream.from(function* () {
@@ -381,17 +300,4 @@ Deno.test("split() reads no faster than it writes", async () => {
     await split({ train }, { folder, shardSequences: 5, onProgress: () => ahead-- });
     assert(most <= 2, `${most} batches were read ahead`);
   });
-});
-
-Deno.test("partHash() is what sha256sum says of the list of the training shards", () => {
-  const file = (name: string, sha256: string) => ({ name, sha256, bytes: 1, rows: 1, tokens: 1 });
-  const files = [
-    file("train-00000.arrow", "ab"),
-    file("train-00001.arrow", "cd"),
-    file("test-00000.arrow", "ef"),
-  ];
-  const part = { format: 1, expert: 0, files } as unknown as PartManifest;
-  // printf 'ab  train-00000.arrow\ncd  train-00001.arrow\n' | sha256sum
-  assertEquals(partHash(part), "fb6a5450bde51ecc4e83bcc73079f7e818d69716755f2ed5a1a49d112555d894");
-  assertEquals(partHash({ ...part, files: files.slice(0, 2) }), partHash(part));
 });

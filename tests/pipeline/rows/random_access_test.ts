@@ -316,3 +316,23 @@ Deno.test("openRows() reads from more files than may be open at a time", () =>
     const numbers = Array.from({ length: 600 }, (_, i) => i * 7 % 300);
     assertEquals(rows.read(numbers, ["tokens"]).tokens, takeColumns(columnsOf(300), numbers).tokens!);
   }));
+
+Deno.test("a file whose place another one takes meanwhile is checked anew, or refused without checksums", () =>
+  inFolder(async (folder) => {
+    const paths = Array.from({ length: 70 }, (_, i) => `${folder}/${i}.arrow`);
+    const write = (i: number, first: number) =>
+      writeArrowFile(paths[i], stream(toBatch(columnsOf(2, first), LINEAGE)));
+    for (const i of paths.keys()) await write(i, 2 * i);
+    const known = new Map([[paths[0], await checksums(paths[0])]]);
+    const all = Array.from({ length: 140 }, (_, i) => i);
+    for (const checksums of [known, new Map()]) {
+      for (const isSame of [true, false]) {
+        await write(0, 0);
+        using rows = await openRows(paths, { checksums });
+        rows.read(all, ["tokens"]); // the first file is closed by then
+        await write(0, isSame ? 0 : 500);
+        if (isSame && checksums === known) rows.read([0], ["tokens"]);
+        else assertThrows(() => rows.read([0], ["tokens"]), InputError, `${paths[0]}`);
+      }
+    }
+  }));

@@ -14,24 +14,9 @@ import { inRun, type RunOptions } from "../../../pipeline/stages/session.ts";
 import { oneStage, type Stage } from "../../../pipeline/stages/stage.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { inFolder, smallCorpus } from "../../tasks/support.ts";
+import { SMALL_SETTINGS } from "../nodes/support.ts";
 
-/** Settings of a run of two experts that takes a second. */
-export const SMALL_SETTINGS: Partial<Configuration> = {
-  vocabularySize: 300,
-  sequenceLength: 32,
-  prefix: 16,
-  experts: 2,
-  shardSequences: 100,
-  routerHidden: 8,
-  routerLayers: 1,
-  routerHeads: 2,
-  rounds: 3,
-  roundSequences: 32,
-  routerBatch: 8,
-  routerWarmup: 2,
-  routerRate: 0.01,
-  sourceField: "source",
-};
+export { SMALL_SETTINGS };
 
 /** A stage that writes one file with a text that its setting, its input and a counter of runs make; for tests of what runs stages. */
 export function toyStage(

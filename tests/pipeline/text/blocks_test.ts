@@ -5,6 +5,8 @@ import { type Block, gatherBlocks, KnownFiles, type Piece } from "../../../pipel
 import { listInputs } from "../../../pipeline/text/inputs.ts";
 import { readPiece } from "../../../pipeline/text/readers.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
+import { toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
+import { arrowBytes } from "../../../pipeline/rows/ipc/write.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
 
 async function blocksOf(inputs: string[], most: number, known?: KnownFiles): Promise<Block[]> {
@@ -96,10 +98,32 @@ Deno.test("Parquet is cut between row groups", async () => {
   assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
 });
 
+Deno.test("Arrow is cut between batches, in files and streams", () =>
+  inFolder(async (folder) => {
+    const batches = Array.from({ length: 5 }, (_, i) =>
+      toTable({ text: [`${i} a`, `${i} b`], kind: Uint16Array.of(i, i) }, { format: 1, stage: "test" }));
+    const [path, streamed] = [`${folder}/a.arrow`, `${folder}/b.arrow`];
+    await writeArrowFile(path, ReadableStream.from(batches));
+    await Deno.writeFile(streamed, arrowBytes(ReadableStream.from(batches)));
+    for (const at of [path, streamed]) {
+      const files = await KnownFiles.at(), file = { path: at, format: "arrow" as const };
+      const read = async (piece: Piece) =>
+        (await Array.fromAsync(readPiece(piece, {}))).map(({ text, place }) =>
+          `${place} ${text}`
+        );
+      const pieces = await files.piecesOf(file, 1), [whole] = await files.piecesOf(file, 1e9);
+      assertEquals(pieces.map(({ groups }) => groups?.from), [0, 1, 2, 3, 4]);
+      assertEquals((await Promise.all(pieces.map(read))).flat(), await read(whole));
+      assertEquals((await read(whole)).at(-1), "9 4 b");
+    }
+  }));
+
 Deno.test("what was hashed is known again, until a file changes; a file that changes while it is read is refused", () =>
   inFolder(async (folder) => {
     const path = `${folder}/a.txt`;
     await Deno.writeTextFile(path, "one");
+    const old = new Date("2026-01-01");
+    await Deno.utime(path, old, old); // one that was written just now is read again
     const known = await KnownFiles.at(`${folder}/files.jsonl`);
     const [before] = await blocksOf([path], 1_000, known);
     await known.keep();
@@ -110,6 +134,16 @@ Deno.test("what was hashed is known again, until a file changes; a file that cha
     const again = await KnownFiles.at(`${folder}/files.jsonl`);
     assertEquals((await blocksOf([path], 1_000, again))[0].name, before.name);
     await assertRejects(() => textsOf([before]), InputError, "it has changed");
+    again.forget();
+    assert((await blocksOf([path], 1_000, again))[0].name !== before.name);
+    const kept = await Deno.readTextFile(`${folder}/files.jsonl`);
+    await Deno.writeTextFile(
+      `${folder}/files.jsonl`,
+      kept.replace(/(?<="sha256":"..)./, (digit) => digit === "0" ? "1" : "0"),
+    );
+    assert(
+      (await blocksOf([path], 1_000, await KnownFiles.at(`${folder}/files.jsonl`)))[0].name !== before.name,
+    );
     await Deno.writeTextFile(path, "three");
     assert((await blocksOf([path], 1_000, again))[0].name !== before.name);
     await Deno.writeTextFile(`${folder}/files.jsonl`, "damaged");

@@ -1,6 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { openGpu } from "../../../kernels/device/gpu.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import {
@@ -10,15 +9,9 @@ import {
   type TrainModelOptions,
 } from "../../../pipeline/training/loop.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
-import { anyBatch, anyWeights, assertSameTensors } from "../model/support.ts";
-
-const gpu = await openGpu();
-const model = { vocabulary: 37, hidden: 8, layers: 1, heads: 2, context: 12 };
-
-function anyRows(rows: number, name: string): Columns {
-  const { tokens, lengths } = anyBatch(model, { models: 1, batch: rows, length: model.context }, name);
-  return { rows, sequence: new BigUint64Array(rows), tokens, length: lengths };
-}
+import { gpu } from "../../kernels/support.ts";
+import { anyWeights, assertSameTensors } from "../model/support.ts";
+import { anyRows, MODEL, readingFrom, SMALL } from "./support.ts";
 
 const ROWS = anyRows(30, "training");
 const STEPS = 10;
@@ -26,26 +19,10 @@ const BATCH = 3;
 
 /** Options of a small training; the stream counts where it was opened. */
 function options(more: Partial<TrainModelOptions> = {}): TrainModelOptions & { opened: number[] } {
-  const opened: number[] = [];
+  const opened: number[] = [], open = readingFrom(ROWS);
   return {
-    gpu,
-    model,
-    start: anyWeights(model, "start"),
-    batch: BATCH,
-    steps: STEPS,
-    rateAt: (step) => 0.02 / step,
-    beta1: 0.9,
-    beta2: 0.99,
-    epsilon: 1e-8,
-    weightDecay: 0.1,
-    clip: 1,
-    opened,
-    open: (consumed) => {
-      opened.push(consumed);
-      let next = consumed;
-      return (n) => Promise.resolve(sliceColumns(ROWS, next, next += n));
-    },
-    ...more,
+    ...{ ...SMALL, start: anyWeights(MODEL, "start"), batch: BATCH, steps: STEPS, opened, ...more },
+    open: more.open ?? ((consumed) => (opened.push(consumed), open(consumed))),
   };
 }
 
@@ -95,8 +72,8 @@ Deno.test("trainModel() validates as a scorer of the same weights does, and lear
   const onMetrics = (line: StepMetrics) => void (validationLoss = line.validationLoss!);
   const weights = await trainModel(options({ validation, validateEvery: 2, onMetrics, microBatch: 1 }));
   assertSameTensors(weights, await trainModel(options({ microBatch: 1 })));
-  const scorer = createScorer(gpu, { config: model, models: [weights], batch: 4, length: model.context });
-  const nll = await scorer.score(validation.tokens!, model.context, validation.length);
+  const scorer = createScorer(gpu, { config: MODEL, models: [weights], batch: 4, length: MODEL.context });
+  const nll = await scorer.score(validation.tokens!, MODEL.context, validation.length);
   scorer.close();
   const predicted = validation.length.reduce((sum, n) => sum + n - 1, 0);
   assertAlmostEquals(validationLoss, nll.reduce((sum, value) => sum + value, 0) / predicted, 1e-5);
@@ -126,7 +103,7 @@ Deno.test("trainModel() makes checkpoints by time as well as by steps, and says 
     checkpointEvery: 4,
     onCheckpoint: async (read, { extra }) => void saved.push([(await read()).trainer.step, extra]),
   });
-  const expected = await trainModel({ ...common, start: anyWeights(model, "start") });
+  const expected = await trainModel({ ...common, start: anyWeights(MODEL, "start") });
   assertEquals(saved.splice(0), [[4, false], [8, false]]);
   assertSameTensors(await trainModel({ ...common, checkpointMinutes: 1e-9 }), expected);
   assertEquals(saved.map(([step]) => step), [1, 2, 3, 4, 5, 6, 7, 8, 9]); // not after the last
@@ -152,7 +129,7 @@ Deno.test("trainModel() refuses settings that make no step, and streams that end
 
 Deno.test("trainModel() frees the memory of the device, also when it fails", async () => {
   // Every training takes 100 MiB of activations here; the device would run out if they were kept.
-  const large = { ...model, context: 1024 };
+  const large = { ...MODEL, context: 1024 };
   for (let i = 0; i < 3; i++) {
     const rows = (n: number): Columns => ({
       rows: n,

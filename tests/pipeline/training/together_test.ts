@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
-import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
 import { type TrainingState, trainModel, type TrainModelOptions } from "../../../pipeline/training/loop.ts";
 import { createTogether, type TogetherOptions } from "../../../pipeline/training/together.ts";
@@ -7,39 +6,18 @@ import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../../kernels/support.ts";
 import { anyBatch, anyWeights, assertSameTensors, batchOf } from "../model/support.ts";
+import { anyRows, MODEL, readingFrom, SMALL } from "./support.ts";
 
-const model = { vocabulary: 37, hidden: 8, layers: 1, heads: 2, context: 12 };
 const MEMBERS = [0, 1, 2];
 const STEPS = 7;
 
-function anyRows(rows: number, name: string): Columns {
-  const { tokens, lengths } = anyBatch(model, { models: 1, batch: rows, length: model.context }, name);
-  return { rows, sequence: new BigUint64Array(rows), tokens, length: lengths };
-}
-
 /** A training of its own data; number 1 has nothing held out, number 2 more than a batch. */
 function options(id: number, more: Partial<TrainModelOptions> = {}): TrainModelOptions {
-  const rows = anyRows(3 * STEPS, `training ${id}`);
   return {
-    gpu,
-    model,
-    start: anyWeights(model, id),
-    batch: 3,
-    steps: STEPS,
-    rateAt: (step) => 0.02 / step,
-    beta1: 0.9,
-    beta2: 0.99,
-    epsilon: 1e-8,
-    weightDecay: 0.1,
-    clip: 1,
-    logEvery: 2,
+    ...{ ...SMALL, start: anyWeights(MODEL, id), batch: 3, steps: STEPS },
+    ...{ logEvery: 2, validateEvery: 3, checkpointEvery: 2 },
     validation: id === 1 ? undefined : anyRows(1 + 2 * id, `held out ${id}`),
-    validateEvery: 3,
-    checkpointEvery: 2,
-    open: (consumed) => {
-      let next = consumed;
-      return (n) => Promise.resolve(sliceColumns(rows, next, next += n));
-    },
+    open: readingFrom(anyRows(3 * STEPS, `training ${id}`)),
     ...more,
   };
 }
@@ -126,11 +104,8 @@ Deno.test("trainings that go on from different steps, or that fail, leave the ot
 Deno.test("a training whose batch no model can take fails alone, wherever it stands, and the others are as alone", async () => {
   for (const bad of MEMBERS) {
     const rows = anyRows(3 * STEPS, `training ${bad}`);
-    rows.tokens![2 * 3 * model.context] = 99; // the first token of its third step
-    const open = (consumed: number) => {
-      let next = consumed;
-      return (n: number) => Promise.resolve(sliceColumns(rows, next, next += n));
-    };
+    rows.tokens![2 * 3 * MODEL.context] = 99; // the first token of its third step
+    const open = readingFrom(rows);
     const results = await trainAll((id) => id === bad ? { open } : {});
     for (const [id, result] of results.entries()) {
       if (id !== bad) assertAlike(valueOf(result), alone[id], `training ${id}`);
@@ -224,7 +199,7 @@ function bindingAtMost(maxBindingBytes: number): typeof gpu {
 
 Deno.test("a bank whose models are to be as in another takes the logits of as many rows of each", async () => {
   const processor = (on: typeof gpu) => ({ ...on, kind: "software" as const }); // a GPU holds more logits at once
-  const config = { ...model, vocabulary: 12_000 };
+  const config = { ...MODEL, vocabulary: 12_000 };
   const [models, batch, length] = [3, 4, 64]; // 12 MB of logits each: together they exceed what is held at once
   const start = MEMBERS.map((id) => anyWeights(config, id));
   const all = anyBatch(config, { models, batch, length });

@@ -20,9 +20,9 @@ import {
 } from "../../../../pipeline/model/sublayers/parts.ts";
 import type { Pass, Sublayer } from "../../../../pipeline/model/sublayers/sublayer.ts";
 import { createTrainer } from "../../../../pipeline/model/trainer.ts";
-import { assertClose, dot, gpu, random } from "../../../kernels/support.ts";
+import { assertClose, gpu } from "../../../kernels/support.ts";
 import { BRANCHES, logitsReference, meanNll, sequenceNll } from "../reference.ts";
-import { anyBatch, anyWeights, assertSameTensors, batchOf, sequencesOf } from "../support.ts";
+import { anyBatch, anyWeights, assertSameTensors, assertSlopes, batchOf, sequencesOf } from "../support.ts";
 
 /** What the toy adds to the loss per real token and unit of its biases' sum. */
 const RATE = 0.003;
@@ -166,17 +166,7 @@ Deno.test("a sublayer of a test trains: loss, extra loss and gradients are those
     assertEquals(result.reports.tokens[model], 2 * tokens);
     const mean = evaluated.nll[model] / evaluated.predicted[model]; // without the extra loss
     assertAlmostEquals(mean, meanNll(CONFIG, WEIGHTS[model], sequences), 1e-4);
-    for (const [name, values] of WEIGHTS[model]) {
-      const gradient = gradients[model].get(name)!;
-      const direction = random(values.length, `direction of ${name}`);
-      const at = (h: number) => {
-        const moved = Float64Array.from(values, (value, i) => value + h * direction[i]);
-        return loss(new Map<string, ArrayLike<number>>([...WEIGHTS[model], [name, moved]]));
-      };
-      const slope = (at(1e-5) - at(-1e-5)) / 2e-5;
-      const tolerance = { atol: 2e-5 * Math.hypot(...gradient) * Math.hypot(...direction) + 1e-8, rtol: 0 };
-      assertClose([dot(gradient, direction)], [slope], tolerance, `slope along ${name} of model ${model}`);
-    }
+    assertSlopes(loss, WEIGHTS[model], gradients[model], `model ${model}`);
   }
 });
 

@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { FIELD_NAMES, FIELDS } from "../../../pipeline/settings/configuration.ts";
-import { OF_GRAPH, settingsOf } from "../../../pipeline/stages/task_settings.ts";
+import { settingsOf } from "../../../pipeline/nodes/stages.ts";
 
 Deno.test("settingsOf() gives each task what its stages depend on, and partition all of that", () => {
-  assertEquals(settingsOf("assign"), ["shardSequences", "prefix", "method", "chunk"]);
+  assertEquals(settingsOf("assign"), ["shardSequences", "prefix", "method", "prices", "chunk"]);
   assertEquals(settingsOf("score"), ["routers", "prefix", "scoreBatch"]);
   assertEquals(settingsOf("tokenizer"), [
     "format",
@@ -21,7 +21,7 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
   assertEquals(settingsOf("verify"), []);
   assertEquals([settingsOf("evaluate"), settingsOf("zero-shot")], [[], []]);
   const reproduce = settingsOf("reproduce");
-  assertEquals(FIELD_NAMES.filter((name) => !reproduce.includes(name)), [...OF_GRAPH]);
+  assertEquals(reproduce, FIELD_NAMES);
   const ofSection = (title: string) => FIELD_NAMES.filter((name) => FIELDS[name].section === title);
   const [experts, larger, tokenwise] = ["Experts", "Larger dense model", "Switch Transformer"].map(ofSection);
   assertEquals(settingsOf("train-dense"), [...experts, ...larger]);
@@ -29,7 +29,7 @@ Deno.test("settingsOf() gives each task what its stages depend on, and partition
   const ofModels = [...experts, ...larger, ...tokenwise];
   assertEquals(
     settingsOf("partition"),
-    FIELD_NAMES.filter((name) => ![...ofModels, ...OF_GRAPH].includes(name)),
+    FIELD_NAMES.filter((name) => !ofModels.includes(name)),
   );
   const cost = settingsOf("cost");
   assertEquals([cost.includes("dtype"), cost.includes("routerRate")], [true, false]);

@@ -1,0 +1,190 @@
+/**
+ * Adopts an expert that another trainer made from an exported part: its checkpoint becomes the node of an expert of the run, whose
+ * manifest says where it came from.
+ *
+ * @module
+ */
+
+import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
+import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import { scratchesOf } from "../graph/folder.ts";
+import { hashFiles, readManifest } from "../graph/manifest.ts";
+import { givenNode, type Node } from "../graph/node.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { NodeFiles } from "../graph/vouched.ts";
+import { Walk } from "../graph/walk.ts";
+import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { exists, shortHash } from "../run/files.ts";
+import { loadTokenizer, sameTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { type Adoption, adoptionOf } from "../training/adoption.ts";
+import { needConfiguration } from "./alone.ts";
+import { checkExpert } from "./models.ts";
+import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { partOf } from "./split.ts";
+import { expertTarget } from "./targets.ts";
+
+/** What {@linkcode adoptExpert} takes. */
+export interface AdoptOptions extends Pick<RunOptions, "run" | "force"> {
+  /** The expert that the checkpoint becomes. */
+  expert: number;
+  /** Folder of the checkpoint: a Hugging Face folder of a `GPTNeoXForCausalLM` of any size. */
+  from: string;
+}
+
+/** What was adopted. */
+export interface Adopted extends Adoption {
+  /** The expert. */
+  expert: number;
+  /** Its folder, in the run folder. */
+  folder: string;
+  /** Whether it was put there now, or was there before. */
+  state: "done" | "up to date";
+}
+
+/**
+ * Puts a checkpoint into a run as one of its experts. It may have another size than the others, but it must read the ids of the run's
+ * tokenizer and sequences of the run's length. Throws an `InputError` where the checkpoint is damaged or of another architecture,
+ * tokenizer or part, and where there is an expert already and `force` does not give it up.
+ */
+export async function adoptExpert(
+  { expert, from, run, force = false }: AdoptOptions,
+  watch: RunWatch = {},
+): Promise<Adopted> {
+  const { experts, sequenceLength, eos } = await needConfiguration(run);
+  checkExpert("adopt", run, expert, experts);
+  const name = expertTarget(expert).node, part = partOf(expert);
+  const given = [part, TOKENIZER].map(givenNode);
+  const before = await readManifest(`${run}/${name}`);
+  if (await isSamePlace(from, `${run}/${name}`)) {
+    throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
+  }
+  return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
+    const files = new NodeFiles(); // another run may have made it
+    const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`, {
+      ...{ eos: eos || undefined, vouched: files },
+    });
+    const checkpoint = await loadCheckpoint(from, files);
+    checkSizes(from, checkpoint.config, { tokenizer, sequenceLength });
+    await checkTokenizer(from, checkpoint.notes, tokenizer);
+    const { config: shape, sha256 } = checkpoint;
+    const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
+    const node = adoptedNode({ name, part, tokenizer, checkpoint, adopted });
+    const { state } = await new Walk(run, [...given, node]).of(node);
+    const there = state === "made" && !force;
+    if (!there && !force) {
+      await checkPart(run, part, checkpoint.notes, { expert, from });
+      const was = adoptionOf(before), isBegun = before || (await scratchesOf(run, name)).length > 0;
+      if (isBegun) {
+        const is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
+        throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${is}`, {
+          where: `${run}/${name}`,
+          remedy: say`replace it with ${setting("force")}`,
+        });
+      }
+    }
+    await make([...given, node]);
+    return { ...adopted, expert, folder: name, state: there ? "up to date" : "done" };
+  });
+}
+
+function adoptedNode(
+  { name, part, tokenizer, checkpoint, adopted }: {
+    name: string;
+    part: string;
+    tokenizer: Tokenizer;
+    checkpoint: Checkpoint;
+    adopted: Adoption;
+  },
+): Node {
+  return {
+    ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
+    maker: {
+      stage: "adopt",
+      async make([{ folder, manifest, wrote }]) {
+        const { config, weights, dtype } = checkpoint, { sha256, eos } = tokenizer;
+        const records = await saveModelFolder(folder, config, weights, {
+          notes: { tokenizer: sha256, eos, partition: hashFiles(manifest(part)), adopted: adopted.from },
+          ...{ tokenizer, dtype },
+        });
+        for (const [file, record] of Object.entries(records)) wrote(file, record);
+        return [{ folder: name, adopted }];
+      },
+    },
+  };
+}
+
+const refuse = (where: string, fact: string, remedy?: Text) =>
+  new InputError(`Cannot adopt "${where}" as ${fact}`, { where, remedy });
+
+async function isSamePlace(...paths: string[]): Promise<boolean> {
+  const [one, other] = await Promise.all(paths.map((path) => Deno.realPath(path).catch(() => null)));
+  return one !== null && one === other;
+}
+
+/** Throws where a checkpoint notes that it was trained on another part. */
+async function checkPart(
+  run: string,
+  part: string,
+  { partition }: CheckpointNotes,
+  { expert, from }: { expert: number; from: string },
+): Promise<void> {
+  const made = await readManifest(`${run}/${part}`), own = made && hashFiles(made);
+  if (partition === undefined || !own || partition === own) return;
+  throw refuse(
+    from,
+    `it must have been trained on the part of expert ${expert}: its notes name the part ${
+      shortHash(partition)
+    }, that of expert ${expert} is ${shortHash(own)}`,
+    say`name the expert whose part it is, or accept it with ${setting("force")}`,
+  );
+}
+
+function checkSizes(
+  from: string,
+  { vocabulary, context, switch: routing }: ModelConfig,
+  { tokenizer, sequenceLength }: { tokenizer: Tokenizer; sequenceLength: number },
+): void {
+  const { vocabulary: ids } = tokenizer;
+  if (routing) throw refuse(from, `one model must answer: in its layers it has ${routing.experts} experts`);
+  if (vocabulary < ids) {
+    throw refuse(
+      from,
+      `its vocabulary must hold the ${ids} ids of the run's tokenizer: it holds ${vocabulary}`,
+    );
+  }
+  if (context >= sequenceLength) return;
+  throw refuse(
+    from,
+    `its context must be at least the run's sequence length, ${sequenceLength}: it is ${context}`,
+  );
+}
+
+/** Throws where the tokenizer beside a checkpoint, or the one in its notes, is not that of the run, and where there is neither. */
+async function checkTokenizer(from: string, notes: CheckpointNotes, tokenizer: Tokenizer): Promise<void> {
+  const where = `${from}/${TOKENIZER_FILE}`, own = shortHash(tokenizer.sha256);
+  const rule = "its tokenizer must be that of the run";
+  if (await exists(where)) {
+    const { json, sha256 } = await loadTokenizer(where, { eos: tokenText(tokenizer) });
+    if (sameTokenizer(json, tokenizer.json)) return;
+    throw refuse(from, `${rule}: it is ${shortHash(sha256)}, that of the run is ${own}`);
+  }
+  if (notes.tokenizer === tokenizer.sha256) return;
+  const fact = notes.tokenizer === undefined
+    ? "it holds no tokenizer.json"
+    : `its notes name ${shortHash(notes.tokenizer)}, that of the run is ${own}`;
+  throw refuse(
+    from,
+    `${rule}: ${fact}`,
+    "if it was trained with the run's tokenizer.json, copy that there",
+  );
+}
+
+/** Gives the text of EOS. */
+function tokenText({ json, eos }: Tokenizer): string | undefined {
+  const { added_tokens: added = [] } = JSON.parse(json) as {
+    added_tokens?: { id: number; content: string }[];
+  };
+  return added.find(({ id }) => id === eos)?.content;
+}

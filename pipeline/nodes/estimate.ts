@@ -1,0 +1,321 @@
+/**
+ * Plans a partition, or the training of experts, without running it: what would run, and about how long it would take and how much space.
+ *
+ * @module
+ */
+
+import { InputError, say, setting, task, type Text, type Words, wordText } from "../../kernels/errors.ts";
+import { charactersPerToken, roundFlops } from "../cost/cluster.ts";
+import { adapterKindOf, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
+import { usualDevice } from "../cost/device.ts";
+import { narrowNotes, slowedFlops, trainingFlops } from "../cost/flops.ts";
+import { fittingMicroBatch, trainingMemory } from "../cost/memory.ts";
+import { parameterCount } from "../model/shape.ts";
+import { modelShapes } from "../model/shapes.ts";
+import { hasRouters } from "../partition/partitioners.ts";
+import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
+import { readTimes } from "../run/timing.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { CORPORA } from "../text/corpora/corpus.ts";
+import { checkLimit } from "../text/documents.ts";
+import { changesText, type TextChanges } from "./changes.ts";
+import { readManifest } from "../graph/manifest.ts";
+import { givenNode } from "../graph/node.ts";
+import { LEARN } from "./learn.ts";
+import { needConfiguration } from "./alone.ts";
+import { partIn } from "./parts.ts";
+import { TOKENIZER } from "./places.ts";
+import type { Plan } from "./plan.ts";
+import { planRun, type RunOptions } from "./run.ts";
+import { resolveSettings } from "./settings.ts";
+import { partOf } from "./split.ts";
+import type { Estimate, Speed } from "./stage.ts";
+import { estimateOf } from "./stages.ts";
+import { type StageState, stageStates } from "./standing.ts";
+import { expertTarget } from "./targets.ts";
+import { partFiles, type TrainingOptions, trainNodes } from "./train.ts";
+
+/** The estimate of one stage. */
+export interface StageEstimate extends Estimate {
+  /** The stage. */
+  stage: string;
+  /** What would happen to it. Where a manifest of it is damaged, nothing does before that is mended. */
+  action: "up to date" | "would run" | "damaged";
+  /** Its nodes: blocks, routers, experts. */
+  nodes: number;
+  /** Nodes that would be made. */
+  toMake: number;
+  /** Why. */
+  because?: string;
+}
+
+/** The estimates of a partition, or of the training of experts. */
+export interface PartitionPlan extends Estimate {
+  /** Run folder. */
+  run: string;
+  /** Files of the text that are not as they were; null where nothing is made yet. */
+  text: TextChanges | null;
+  /** Every stage, in order. */
+  stages: StageEstimate[];
+  /** What the estimates are based on, one line each. */
+  assumptions: string[];
+  /** Warnings about likely mistakes, one line each. */
+  warnings: string[];
+}
+
+/** The options of a plan, besides where. */
+export interface PlanOptions extends RunOptions {
+  /** The device. Default: the speed that rounds of this run were measured to reach, otherwise the usual device. */
+  device?: Partial<CostDevice>;
+  /** Device memory that a micro-batch is to fit, in bytes. */
+  memory?: number;
+  /** Words settings in what is told. */
+  words?: Words;
+}
+
+/** The options of a plan of experts. */
+export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
+  /** Other runs whose same experts are trained beside them. */
+  also?: readonly string[];
+}
+
+const RUNTIME_BYTES = 250e6;
+const number = (value: number) => Math.round(value).toLocaleString("en");
+
+/** Plans a partition. Reads the run folder and the text, opens no GPU and writes nothing; throws as `partition` does beforehand. */
+export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
+  const { run, words } = options;
+  const { configuration, plan, stages, changes, warnings } = await planRun(options);
+  checkLimit(configuration);
+  const characters = charactersOf(configuration, plan);
+  const perToken = charactersPerToken(configuration);
+  const tokens = Math.min(characters / perToken, configuration.maxTokens || Infinity);
+  const sequences = Math.ceil(tokens / configuration.sequenceLength * 1.1);
+  const speed = await speedOf(options, configuration);
+  const size = { characters, sequences };
+  const estimates = stages.map((state) =>
+    withState(state, estimateOf(state.stage, configuration, size, speed))
+  );
+  const { router, expert } = modelShapes(configuration);
+  const wanted = (configuration.rounds + 1) * configuration.roundSequences * configuration.experts;
+  const isRepeated = configuration.routers === "" && characters > 0 && wanted > 2 * sequences;
+  return {
+    ...{ run, text: changes, stages: estimates, ...totalOf(estimates) },
+    assumptions: [
+      `${number(characters)} characters of text, ${perToken.toFixed(1)} per token: ${
+        number(sequences)
+      } sequences`,
+      ...configuration.maxDocuments > 0
+        ? [
+          wordText(
+            say`all documents are counted, although ${setting("maxDocuments")} takes some of them`,
+            words,
+          ),
+        ]
+        : [],
+      wordText(speed.told, words),
+      ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], speed.kind),
+    ],
+    warnings: [
+      ...learnedAgain(stages, configuration, changes).map((text) => wordText(text, words)),
+      ...changesText(changes) ? [`the text has changed: ${changesText(changes)}`] : [],
+      ...warnings,
+      ...isRepeated
+        ? [
+          `${configuration.rounds} rounds take ${number(wanted)} sequences of about ${
+            number(sequences)
+          }: each is ` +
+          `seen ${number(wanted / sequences)} times; fewer rounds or sequences per round may do`,
+        ]
+        : [],
+    ],
+  };
+}
+
+/** Says what is learned again where the text has changed, and how it is kept. */
+function learnedAgain(
+  stages: readonly StageState[],
+  { tokenizer, routers }: Configuration,
+  changes: TextChanges | null,
+): Text[] {
+  const isAgain = ({ stage, state }: StageState) =>
+    [TOKENIZER, LEARN].includes(stage) && state === "out of date";
+  if (!changesText(changes) || !stages.some(isAgain) || tokenizer !== "" && routers !== "") return [];
+  const keep = say`name them in a new run, with ${setting("tokenizer")} and ${
+    setting("routers")
+  }, to keep them`;
+  return [say`the tokenizer and the routers are learned again, as they are of the text; ${keep}`];
+}
+
+/** Scales the estimate of a whole stage to what of it would be made. */
+function withState(
+  { stage, state, nodes, toMake, because, manifests }: StageState,
+  whole: Estimate,
+): StageEstimate {
+  const share = nodes === 0 ? Math.min(1, toMake) : toMake / nodes;
+  const isDamaged = state === "damaged" && manifests.length < nodes &&
+    because.some((text) => text.includes("manifest"));
+  return {
+    ...{ stage, nodes, toMake },
+    action: toMake === 0 ? "up to date" : isDamaged ? "damaged" : "would run",
+    ...because.length > 0 ? { because: because.slice(0, 3).join("; ") } : {},
+    seconds: share * whole.seconds,
+    diskBytes: share * whole.diskBytes,
+    memoryBytes: RUNTIME_BYTES + whole.memoryBytes,
+  };
+}
+
+/** Adds up what would run; memory is that of the stage that takes most. */
+function totalOf(stages: readonly StageEstimate[]): Estimate {
+  const running = stages.filter(({ action }) => action !== "up to date");
+  return {
+    seconds: running.reduce((sum, { seconds }) => sum + seconds, 0),
+    diskBytes: running.reduce((sum, { diskBytes }) => sum + diskBytes, 0),
+    memoryBytes: running.reduce((most, { memoryBytes }) => Math.max(most, memoryBytes), 0),
+  };
+}
+
+/** Counts the characters of a text from the sizes of its files. */
+function charactersOf(
+  { input, corpus, corpusCharacters }: Configuration,
+  { text: { blocks } }: Plan,
+): number {
+  if (!blocks) return input.length > 0 ? 0 : CORPORA[corpus].sources.length * corpusCharacters;
+  const pieces = blocks.flatMap(({ pieces }) => pieces);
+  return pieces.reduce(
+    (sum, { bytes, file: { compression, format } }) =>
+      sum + (compression || format === "parquet" ? 3 : 1) * bytes,
+    0,
+  );
+}
+
+/**
+ * Plans the training of experts of a run that is partitioned, and of the same experts of other runs, as {@linkcode planPartition}
+ * plans a partition. Experts that are trained side by side take memory at once, as much as they may or the largest takes.
+ */
+export async function planExperts(
+  experts: readonly number[],
+  { also = [], together = false, ...options }: ExpertsPlanOptions,
+): Promise<PartitionPlan> {
+  const plan = await planExpertsOf(experts, options);
+  for (const run of also) {
+    const other = await planExpertsOf(experts, { ...options, run });
+    plan.stages.push(...other.stages.map((stage) => ({ ...stage, stage: `${stage.stage} of ${run}` })));
+    plan.warnings.push(...other.warnings);
+  }
+  Object.assign(plan, totalOf(plan.stages));
+  if (!together && also.length === 0) return plan;
+  const needed = plan.stages.filter(({ action }) => action !== "up to date")
+    .map(({ memoryBytes }) => memoryBytes - RUNTIME_BYTES);
+  const most = Math.max(options.memory ?? Infinity, ...needed);
+  const all = needed.reduce((sum, bytes) => sum + bytes, 0);
+  return { ...plan, memoryBytes: needed.length === 0 ? 0 : RUNTIME_BYTES + Math.min(all, most) };
+}
+
+async function planExpertsOf(
+  experts: readonly number[],
+  options: PlanOptions & TrainingOptions,
+): Promise<PartitionPlan> {
+  const { run, sources = {}, force = false, resume = false, memory, words } = options;
+  await needConfiguration(run);
+  const { configuration } = await resolveSettings(run, sources, force || resume);
+  const speed = await speedOf(options, configuration);
+  const stages: StageEstimate[] = [];
+  for (const expert of experts) {
+    const part = partOf(expert);
+    const manifest = expert < configuration.experts ? await readManifest(`${run}/${part}`) : null;
+    if (!manifest) throw noPart(run, part, expert);
+    const { train: { sequences } } = partIn(part, manifest);
+    const nodes = await trainNodes(
+      configuration,
+      [{ target: expertTarget(expert), text: partFiles(part) }],
+      options,
+    );
+    const again = force && !resume ? nodes.map(({ name }) => name) : [];
+    const [state] = await stageStates(run, [...[part, TOKENIZER].map(givenNode), ...nodes], { again });
+    stages.push(withState(state, trainingEstimate(configuration, sequences, speed, options)));
+  }
+  const { expert } = modelShapes(configuration);
+  const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
+  const told = [speed.told, ...narrowNotes([expert], speed.kind)];
+  if (memory !== undefined) {
+    const { recompute } = options;
+    const fits = fittingMicroBatch(expert, memory, { batch, length, recompute, dtype, kind: speed.kind });
+    const size = `${number(memory / 2 ** 20)} MiB`;
+    told.push(
+      fits === undefined
+        ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${setting("recompute")}`
+        : say`${setting("microBatch", fits)} is the largest that fits ${size}`,
+    );
+  }
+  const assumptions = told.map((text) => wordText(text, words));
+  return { run, text: null, stages, ...totalOf(stages), assumptions, warnings: [] };
+}
+
+function noPart(run: string, part: string, expert: number): InputError {
+  return new InputError(`Cannot plan expert ${expert} of "${run}" as its part must be there: there is none`, {
+    where: `${run}/${part}`,
+    remedy: say`run ${task("partition", { run })} first, or choose another ${setting("expert")}`,
+  });
+}
+
+/** Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's memory. */
+function trainingEstimate(
+  configuration: Configuration,
+  sequences: number,
+  { flops, kind }: Speed,
+  { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
+): Estimate {
+  const target = expertTarget(0), model = target.model(configuration);
+  const { microBatch, sequenceLength: length, dtype, saveDtype, expertBatch: batch } = configuration;
+  const steps = target.steps(configuration, { sequences });
+  const again = recompute ? 4 / 3 : 1; // a forward pass more to three
+  const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
+  const sizes = { batch, microBatch: microBatch || batch, length, recompute, dtype, kind };
+  return {
+    seconds: slowedFlops(again * steps * trainingFlops(model, batch, length), model, kind) / flops,
+    diskBytes: parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
+    memoryBytes: trainingMemory(model, sizes).total,
+  };
+}
+
+/** Finds the speed of estimates, and says where it comes from: of this run's rounds, of the usual device, or of the one that is named. */
+async function speedOf(
+  { run, device }: PlanOptions,
+  configuration: Configuration,
+): Promise<Required<Speed> & { told: Text }> {
+  const adapter = (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter;
+  const isNamed = device?.flops !== undefined;
+  const usual = isNamed ? PLAIN_DEVICE : await usualDevice(adapter?.description);
+  const { flops: peak, utilisation, name } = { ...usual, ...device };
+  const measured = isNamed ? undefined : await measuredSpeed(run, configuration, adapter);
+  const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKindOf({ flops: peak }) };
+  const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`, share = `${+(100 * utilisation).toFixed(2)}%`;
+  const other = say`${setting("flops")} names another device`;
+  const told = measured
+    ? say`${reached}, as this run's rounds were measured; ${other}`
+    : name !== undefined
+    ? say`${reached}, ${share} of what "${name}" was measured to reach; ${other}`
+    : isNamed
+    ? `${reached}, ${share} of the device's peak`
+    : say`${reached}, two cores without a GPU; ${other}`;
+  return { flops, kind, told };
+}
+
+/** Gives the median FLOP/s that the rounds of a run were measured to reach, as those of a wider model. */
+async function measuredSpeed(
+  run: string,
+  configuration: Configuration,
+  adapter?: AdapterNote,
+): Promise<Required<Speed> | undefined> {
+  const { experts } = configuration;
+  const seconds = (await readTimes(run)).flatMap(({ stage, nodes = [], seconds }) =>
+    stage === LEARN && nodes.length === experts && nodes[0].startsWith("rounds/") && seconds > 0
+      ? [seconds]
+      : []
+  ).sort((a, b) => a - b);
+  if (seconds.length === 0) return undefined;
+  const kind = adapter?.kind === "gpu" ? "gpu" : "software";
+  const flops = slowedFlops(roundFlops(configuration), modelShapes(configuration).router, kind);
+  return { flops: flops / seconds[seconds.length >> 1], kind };
+}

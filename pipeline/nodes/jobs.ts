@@ -1,0 +1,220 @@
+/**
+ * Plans what is missing of a run as jobs for many processes. The plan of jobs is the graph's: a job for every stage, whose processes each
+ * begin with a part of its nodes, then one for every model. This machine and a scheduler run the same plan.
+ *
+ * @module
+ */
+
+import { task, type TaskReference } from "../../kernels/errors.ts";
+import { ZERO_SHOT } from "../evaluation/choices/asking.ts";
+import type { Node } from "../graph/node.ts";
+import { EVALUATION } from "../graph/places.ts";
+import { kindOf } from "../partition/partitioners.ts";
+import { exists } from "../run/files.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { ASSIGN } from "./assign.ts";
+import { EVALUATE } from "./evaluate.ts";
+import type { JobOptions, JobPlan } from "./job_plan.ts";
+import { LEARN } from "./learn.ts";
+import { TOKENIZER } from "./places.ts";
+import type { Plan } from "./plan.ts";
+import { refuseRevision } from "./run.ts";
+import { SCORE } from "./score.ts";
+import { resolveSettings } from "./settings.ts";
+import { SPLIT } from "./split.ts";
+import { STAGES } from "./stages.ts";
+import { nodesToMake } from "./standing.ts";
+import { allTargets, type Target } from "./targets.ts";
+import { CORPUS } from "./text.ts";
+import { TOKENIZE } from "./tokenize.ts";
+import { planAll } from "./whole.ts";
+
+/** A job of a run: one or several processes that do the same work for different numbers. */
+export interface Job {
+  /** Its name. */
+  name: string;
+  /** What one process of it does, in one sentence. */
+  about: string;
+  /** Number of its first process; the others count up from it. */
+  first: number;
+  /** For each process, whether its work is done. */
+  done: boolean[];
+  /** What each process is told instead of its number, where that is a name. */
+  units?: readonly string[];
+  /** The tasks of a process by its number or name, one after another. */
+  tasks(unit: string | number): TaskReference[];
+  /** The jobs of which all processes must have ended well before it. */
+  after: readonly string[];
+  /** Whether it opens a GPU. */
+  device: boolean;
+  /** Whether its processes are trainings, which may be many and long. */
+  trains?: true;
+}
+
+/** A job, the nodes that its processes make, every so-manieth each, and how many these are. */
+interface Draft extends Omit<Job, "done" | "first"> {
+  nodes: readonly string[];
+  processes: number;
+  first?: number;
+}
+
+/** Stages of a partition that open a GPU. */
+const OPENING: readonly string[] = [LEARN, SCORE];
+
+/**
+ * Plans the jobs that make a run from text to report. Reads the run folder and the text alone, and changes nothing. Throws what
+ * `planRun` throws.
+ */
+export async function planJobs(
+  { run, sources = {}, force = false, recorded, ...options }: JobOptions,
+): Promise<Job[]> {
+  const plan: JobPlan = { parts: 1, dense: ["batch"], ...options };
+  const { configuration } = await resolveSettings(run, sources, force);
+  const { graph, partition, targets } = await planAll(run, configuration, plan, { recorded });
+  if (!force) await refuseRevision(run, graph);
+  const needed = await nodesToMake(run, graph), known = new Set(graph.map(({ name }) => name));
+  const isMade = (name: string) => (partition.complete || known.has(name)) && !needed.has(name);
+  const stages = partitionJobs(run, configuration, plan, partition);
+  const jobs = [...stages, ...modelJobs(run, plan, { stages, targets })].map(
+    ({ nodes, processes, first = 1, ...job }): Job => ({
+      ...{ ...job, first },
+      done: Array.from(
+        { length: processes }, // before text is unpacked, nothing is known of what comes of it
+        (_, part) =>
+          (partition.complete || nodes.length > 0) &&
+          nodes.every((name, i) => i % processes !== part || isMade(name)),
+      ),
+    }),
+  );
+  const isReported = await exists(`${run}/report.html`) && jobs.every(({ done }) => done.every(Boolean));
+  jobs.at(-1)!.done = [isReported];
+  return plan.training?.requireGpu ? jobs.map(requiringGpu) : jobs;
+}
+
+const namesIn = (nodes: readonly Node[], stage: string) =>
+  nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name);
+
+/** Plans the partition: one job, or with parts one for every stage. */
+function partitionJobs(
+  run: string,
+  configuration: Configuration,
+  { parts, routerGroups = 1 }: JobPlan,
+  { nodes }: Plan,
+): Draft[] {
+  const { routers, experts, prices } = configuration;
+  const learns = routers === "";
+  const groups = learns && kindOf(configuration).models ? Math.min(routerGroups, experts) : 1;
+  const whole: Draft = {
+    ...{ name: "partition", about: "Partitions the text.", device: true, after: [], processes: 1 },
+    nodes: nodes.map(({ name }) => name),
+    tasks: () => [task("partition", { run })],
+  };
+  if (parts === 1 && groups === 1) return [whole];
+  const processesOf: Record<string, number> = {
+    ...{ [CORPUS]: namesIn(nodes, CORPUS).length > 0 ? parts : 0, [TOKENIZER]: 1 },
+    ...{ [LEARN]: learns ? groups : 0, [ASSIGN]: prices === "" ? 1 : parts },
+  };
+  const jobs: Draft[] = [];
+  for (const [name, { about, onRequest }] of STAGES) {
+    const processes = onRequest ? 0 : processesOf[name] ?? parts;
+    if (processes === 0) continue;
+    jobs.push({
+      ...{
+        name,
+        about,
+        device: OPENING.includes(name),
+        processes,
+        nodes: namesIn(nodes, name),
+        after: jobs.slice(-1).map(({ name }) => name),
+      },
+      tasks: (unit) => [task(name, { run, part: processes > 1 ? `${unit}/${processes}` : undefined })],
+    });
+  }
+  return [...jobs, {
+    ...whole,
+    about: "Makes what is left of the partition.",
+    device: false,
+    after: [SPLIT],
+  }];
+}
+
+/** Plans the models, their evaluation, and the report. */
+function modelJobs(
+  run: string,
+  { training = {}, zeroShot }: JobPlan,
+  { stages, targets }: { stages: readonly Draft[]; targets: readonly Target[] },
+): Draft[] {
+  const experts = targets.filter(({ expert }) => expert !== undefined);
+  const tokens = stages.find(({ name }) => name === TOKENIZE) ?? stages[0];
+  const trains = { device: true, trains: true as const };
+  const jobs: Draft[] = [{
+    ...{
+      name: "train-expert",
+      about: "Trains one expert on its own part.",
+      first: 0,
+      after: ["partition"],
+      ...trains,
+    },
+    ...{ nodes: experts.map(({ node }) => node), processes: experts.length },
+    tasks: (unit) => [task("train-expert", { run, expert: unit, ...training })],
+  }];
+  for (const { name, node, command } of targets.slice(experts.length)) {
+    const what = name === "switch" ? "Switch Transformer" : "dense model";
+    jobs.push({
+      ...{
+        name: `train-${name}`,
+        about: `Trains a ${what} on all of the text.`,
+        after: [tokens.name],
+        ...trains,
+      },
+      ...{ nodes: [node], processes: 1 },
+      tasks: () => [task(command.task, { run, ...command.with, ...training })],
+    });
+  }
+  const after = jobs.map(({ name }) => name);
+  const places = allTargets({ experts: experts.length }).map(({ name }) => `evaluation/${name}`);
+  jobs.push({
+    ...{
+      name: "evaluate-models",
+      about: "Scores the held-out sequences with one model.",
+      after,
+      device: true,
+    },
+    ...{ nodes: places, processes: places.length },
+    tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${places.length}` })],
+  }, {
+    ...{ name: EVALUATE, about: "Puts the evaluations together.", after: ["evaluate-models"], device: true },
+    ...{ nodes: [EVALUATION], processes: 1 },
+    tasks: () => [task(EVALUATE, { run })],
+  });
+  if (zeroShot) {
+    const { tasks: units, data } = zeroShot;
+    jobs.push({
+      ...{
+        name: ZERO_SHOT,
+        about: "Asks one zero-shot task of the mixture and the dense models.",
+        after,
+        device: true,
+      },
+      ...{ nodes: units.map((name) => `${ZERO_SHOT}/${name}`), processes: units.length, first: 0, units },
+      tasks: (name) => [task(ZERO_SHOT, { run, task: name, data })],
+    });
+  }
+  const before = [EVALUATE, ...zeroShot ? [ZERO_SHOT] : []];
+  const report = { name: "report", about: "Writes the report.", device: false, after: before };
+  return [...jobs, { ...report, nodes: [], processes: 1, tasks: () => [task("report", { run })] }];
+}
+
+/** Tells the tasks of a job that opens a GPU to stop without one. */
+const requiringGpu = (job: Job): Job => ({
+  ...job,
+  tasks: (unit) =>
+    job.tasks(unit).map((one) => job.device ? task(one.task, { ...one.with, requireGpu: true }) : one),
+});
+
+/** Lists the places of the processes of a job that must still run. */
+export const missingOf = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
+
+/** Gives what the process at a place of a job is told: its number, or its name. */
+export const unitOf = ({ units, first }: Job, place: number): string | number =>
+  units?.[place] ?? first + place;
