@@ -28,7 +28,7 @@ const RATES = ["--expert-rate", "--dense-rate", "--dense-steps-rate"].flatMap((f
 /** Hashes what a folder of studies holds: manifests say of which run a node was linked, and whose times differ. */
 async function bytesOf(root: string): Promise<Record<string, string>> {
   const all = Object.entries(await hashes(root)).filter(([path]) =>
-    !/timing\.jsonl|manifest\.json|text\/files\.jsonl|\/(locks|partial|scratch)\//.test(path)
+    !/timing\.jsonl|manifest\.json|text\/files\.json|\/(locks|partial|scratch)\//.test(path)
   );
   return Object.fromEntries(all);
 }
@@ -122,7 +122,10 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
         [args("a", "--study", "none"), "must be one of"],
         [args("a", "--only", "none"), "Cannot make --only none as it must be one of em-2-experts-seed-0, "],
         [args("a", "--from", `${folder}/none`), "must be a folder of studies, or of their results"],
-        [args("a", "--weight-decay", "0.3"), "as --weight-decay must be what its config.json says: it is 0.3"],
+        [
+          args("a", "--weight-decay", "0.3"),
+          "as --weight-decay must be what its config.json says: it is 0.3",
+        ],
         [["--study", "experts", "--run", `${folder}/a/em-argmax-seed-0`], "it is a run itself"],
       ] as const
     ) {
@@ -207,13 +210,15 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
       assert(trials.length >= 4 && trials.every(({ validationLoss }) => validationLoss > 0));
     }
     const { studies } = JSON.parse(await Deno.readTextFile(`${folder}/a/studies.json`));
-    const rows: string[][] = studies.find(({ name }: { name: string }) => name === "partitioners").table.rows;
-    const isTogether = ([label]: string[]) => label.endsWith("2 experts together");
-    const isDense = ([label]: string[]) => label.startsWith("dense,");
+    const rows: (string | null)[][] = studies.find(({ name }: { name: string }) =>
+      name === "partitioners"
+    ).table.rows;
+    const isTogether = ([label]: (string | null)[]) => label!.endsWith("2 experts together");
+    const isDense = ([label]: (string | null)[]) => label!.startsWith("dense,");
     assertEquals([rows.filter(isTogether).length, rows.filter(isDense).length], [1, 3]); // together: of clusters
     const alone = rows.filter((row) => !isTogether(row) && !isDense(row)).map((row) => row.at(-1));
     const wanted = searches.map(({ routerRate, rounds }) => `${routerRate} × ${rounds}`);
-    assertEquals(alone, [
+    assertEquals<unknown>(alone, [
       ...[wanted[1], wanted[0], wanted[0], null, null, null],
       ...[wanted[1], wanted[0]], // with twice the experts
     ]);

@@ -12,6 +12,7 @@ import { RATE_SEARCH } from "../report/reproduction.ts";
 import { entriesOf, jsonText, sha256, withRemedy, writeAtomic } from "../run/files.ts";
 import { readJsonIfThere, type Schema } from "../run/schema.ts";
 import { canonical, isSealed, seal } from "../run/seal.ts";
+import { takeLock } from "../graph/lock.ts";
 import { type Node, withNeeds } from "../graph/node.ts";
 import { pricesOf } from "../nodes/assign.ts";
 import { evaluateNodes } from "../nodes/evaluate.ts";
@@ -26,6 +27,18 @@ import { OUTCOME } from "./outcome.ts";
 import { ROUTER_SEARCH } from "./search.ts";
 import { STUDIES } from "./studies.ts";
 import { type Choices, type Outcome, seedsAmong, type Setup } from "./study.ts";
+
+const PAUSE_MS = 100; // between two looks whether another process has written
+
+/** Writes what all processes of a folder share, one process at a time. */
+export async function alone(root: string, write: () => Promise<void>, signal?: AbortSignal): Promise<void> {
+  for (;;) {
+    const lock = await takeLock(root, "notes", "reproduce");
+    if ("release" in lock) return await write().finally(lock.release);
+    signal?.throwIfAborted();
+    await new Promise((done) => setTimeout(done, PAUSE_MS));
+  }
+}
 
 /** Reads a note, which is `what`; null where there is none. Throws an `InputError` that says how to go on without it where it is damaged. */
 const readFound = async <T>(path: string, schema: Schema<T>, what: string): Promise<T | null> =>
@@ -87,9 +100,11 @@ export async function readKnown(...folders: string[]): Promise<Known> {
 }
 
 /** Notes what searches found. */
-export async function writeKnown(root: string, { rates, searches }: Known): Promise<void> {
-  await RATES_FOUND.write(root, rates);
-  await ROUTERS_FOUND.write(root, searches);
+export async function writeKnown(root: string, { rates = {}, searches = {} }: Partial<Known>): Promise<void> {
+  await alone(root, async () => {
+    await RATES_FOUND.write(root, rates);
+    await ROUTERS_FOUND.write(root, searches);
+  });
 }
 
 const FORMAT = 1;
@@ -158,7 +173,9 @@ export class Notes {
     });
     if (!made) return;
     const note: Note = { format: FORMAT, made, choices: { ...setup.choices }, outcome };
-    await writeAtomic(`${root}/${noteFile(setup.name)}`, jsonText(seal(note)));
+    await alone(root, async () => {
+      await writeAtomic(`${root}/${noteFile(setup.name)}`, jsonText(seal(note)));
+    });
   }
 
   /** Hashes what the graph of a run with these models would be made of; undefined where its text can be read only once. */
@@ -220,7 +237,8 @@ export async function takeIn(root: string, from: readonly string[], grid: Grid, 
     for (const folder of from) {
       if (!await notes.find(folder, setup, known.rates)) continue;
       const file = noteFile(setup.name);
-      await writeAtomic(`${root}/${file}`, await Deno.readFile(`${folder}/${file}`));
+      const bytes = await Deno.readFile(`${folder}/${file}`);
+      await alone(root, async () => void await writeAtomic(`${root}/${file}`, bytes));
       break;
     }
   }

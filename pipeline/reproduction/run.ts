@@ -26,7 +26,7 @@ import {
   TRIAL_SHARE,
   trialLosses,
 } from "./models.ts";
-import { checkHolds, namesOfNotes, Notes, readKnown, takeIn, writeKnown } from "./notes.ts";
+import { alone, checkHolds, namesOfNotes, Notes, readKnown, takeIn, writeKnown } from "./notes.ts";
 import { readOutcome } from "./outcome.ts";
 import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
 import { mixtureLoss, type RouterSearch, type RouterSettings, searchRouters } from "./search.ts";
@@ -82,7 +82,8 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     await runner.makeAll();
     const results = await runner.results(warn);
     const settings = grid.told as StudyResults["settings"];
-    await writeResults(root, results, { settings, words, signal, onWarning: warn });
+    const more = { settings, words, signal, onWarning: warn };
+    await alone(root, () => writeResults(root, results, more), signal);
     return results;
   } finally {
     gpu.close();
@@ -116,7 +117,6 @@ class Runner extends StudyWalk {
       if (!await this.#notes.find(root, setup, this.known.rates)) await this.make(setup);
       this.#tell("", setup.name);
     }
-    await writeKnown(root, this.known); // two processes that wrote at once may have lost a finding of one
   }
 
   /** Gives the first run that nobody works in, else the first. */
@@ -182,7 +182,7 @@ class Runner extends StudyWalk {
       }
     };
     const search = await searchRouters(grid.preset, grid.givenRouters, attempt);
-    await writeKnown(root, { rates: {}, searches: { [recipe]: search } });
+    await writeKnown(root, { searches: { [recipe]: search } });
     return search;
   }
 
@@ -205,7 +205,7 @@ class Runner extends StudyWalk {
     const site = await this.#siteOf(setup);
     const search = await searchModelRate(model, grid.configuration(setup), site, share, watch);
     const found = { ...search, share };
-    await writeKnown(root, { rates: { [recipe]: found }, searches: {} });
+    await writeKnown(root, { rates: { [recipe]: found } });
     return found;
   }
 
