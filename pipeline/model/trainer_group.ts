@@ -11,7 +11,7 @@ import { reportsOf } from "./activations.ts";
 import type { OwnBank } from "./banks.ts";
 import { type Weights, writeTensors } from "./parameters.ts";
 import type { Report } from "./sublayers/sublayer.ts";
-import { type Gradients, planBackward, planForward, planLoss } from "./transformer.ts";
+import { type Gradients, planBackward, planForward, planLoss, planLossBackward } from "./transformer.ts";
 
 /** What one step reports, one value per model. */
 export interface StepResult {
@@ -106,8 +106,9 @@ export function planGroup(
   /** Plans forward pass and loss, and with gradients the backward pass. */
   const pass = (gradients?: Gradients) => [
     ...planForward(gpu, bank, acts, gradients ? "train" : "score"),
-    ...planLoss(gpu, bank, acts, gradients),
-    ...gradients ? planBackward(gpu, bank, acts, gradients) : [],
+    ...gradients
+      ? [...planLossBackward(gpu, bank, acts, gradients), ...planBackward(gpu, bank, acts, gradients)]
+      : [planLoss(gpu, bank, acts)],
     sequenceSum(gpu, { ...acts.shape, values: acts.nll, slot, sums }),
     ...gradients && count > 0 ? [sequenceSum(gpu, { ...report, models: size })] : [],
   ];
