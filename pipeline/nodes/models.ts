@@ -200,7 +200,7 @@ export async function tokensOfRun(run: string): Promise<string[]> {
  * Reads the settings of a run and of those beside it. Throws an `InputError` where one is no run, or is another one by a second name: the
  * run would wait for itself.
  */
-async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
+export async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
   const configurations = [await needConfiguration(run)];
   const named = new Map([[await Deno.realPath(run), run]]);
   for (const where of also) {
