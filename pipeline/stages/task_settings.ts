@@ -6,10 +6,8 @@
  */
 
 import { type Configuration, defaultConfiguration, FIELD_NAMES, namesOf } from "../settings/configuration.ts";
-import { EXPERTS } from "../settings/experts.ts";
-import { LARGER_DENSE } from "../settings/larger_dense.ts";
+import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
-import { SWITCH } from "../settings/switch.ts";
 import { STAGES } from "./graph.ts";
 import type { StageKind } from "./stage.ts";
 
