@@ -1,14 +1,8 @@
-/** The loss: negative log-likelihood per row of logits, the likeliest token, the gradient, and the sum over every sequence. */
+/** The loss and its gradient in the place of logits, and the sum over every sequence. */
 
-import forwardCode from "./cross_entropy_forward.wgsl" with { type: "text" };
-import forwardBindings from "./cross_entropy_forward_bindings.wgsl" with { type: "text" };
 import backwardCode from "./cross_entropy_backward.wgsl" with { type: "text" };
 import backwardBindings from "./cross_entropy_backward_bindings.wgsl" with { type: "text" };
-import detailsCode from "./cross_entropy_details.wgsl" with { type: "text" };
-import detailsBindings from "./cross_entropy_details_bindings.wgsl" with { type: "text" };
-import forwardWorkgroupCode from "./cross_entropy_forward_workgroup.wgsl" with { type: "text" };
 import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with { type: "text" };
-import detailsWorkgroupCode from "./cross_entropy_details_workgroup.wgsl" with { type: "text" };
 import peakCode from "./cross_entropy_peak.wgsl" with { type: "text" };
 import joinCode from "./cross_entropy_join.wgsl" with { type: "text" };
 import sumCode from "./sequence_sum.wgsl" with { type: "text" };
@@ -23,41 +17,23 @@ import { compose } from "../device/wgsl.ts";
 
 const WORKGROUP = 16;
 
-/** The WGSL of a kernel with what its forms bind: with an invocation per row, and with a workgroup per row. */
-const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) =>
-  [
-    compose(perInvocation, { ...bindings, cross_entropy_peak: peakCode }),
-    compose(perWorkgroup, { ...bindings, cross_entropy_join: joinCode }),
-  ] as const;
-const FORWARD = texts(forwardCode, forwardWorkgroupCode, { cross_entropy_forward_bindings: forwardBindings });
-const DETAILS = texts(detailsCode, detailsWorkgroupCode, {
-  cross_entropy_forward_bindings: forwardBindings,
-  cross_entropy_details_bindings: detailsBindings,
-});
-const BACKWARD = texts(backwardCode, backwardWorkgroupCode, {
-  cross_entropy_backward_bindings: backwardBindings,
-});
+const BINDINGS = { cross_entropy_backward_bindings: backwardBindings };
+/** The gradient with an invocation per row, and with a workgroup per row. */
+const BACKWARD = [
+  compose(backwardCode, { ...BINDINGS, cross_entropy_peak: peakCode }),
+  compose(backwardWorkgroupCode, { ...BINDINGS, cross_entropy_join: joinCode }),
+] as const;
 const SUM_BINDINGS = { sequence_sum_bindings: sumBindings };
 const SUM = compose(sumCode, SUM_BINDINGS);
 const sumWorkgroup = remembered((lanes?: number) =>
   compose(sumWorkgroupCode, { ...SUM_BINDINGS, ...sumLanes(lanes) })
 );
 
-/** The likeliest token of every row, which {@link crossEntropyForward} finds on request. */
-export interface TokenDetails {
-  /**
-   * f32 `[models, rows]`: the id of the largest logit, the lowest id where several are equal; 0 where masked.
-   */
-  likeliest: GpuBuffer;
-  /** f32 `[models, rows]`: its NLL in nats, the bits of `nll` where the target is the likeliest; 0 where masked. */
-  least: GpuBuffer;
-}
-
-/** Arguments of {@link crossEntropyForward} and {@link crossEntropyBackward}. */
+/** Arguments of {@link crossEntropyBackward}. */
 export interface CrossEntropy {
   /** f32 `[models, chunk, vocabulary]`, rows padded to vec4s. */
   logits: GpuBuffer;
-  /** u32 `[models, rows]`, or `[rows]` when `sharedTargets`; each below the vocabulary. */
+  /** u32 `[models, rows]`, each below the vocabulary. */
   targets: GpuBuffer;
   /** f32, the layout of `targets`: weight of the row in the loss; 0 masks it. */
   weights: GpuBuffer;
@@ -73,43 +49,12 @@ export interface CrossEntropy {
   chunk: number;
   /** Number of logits per row. */
   vocabulary: number;
-  /** Whether all models read the same targets and weights (forward alone). */
-  sharedTargets?: boolean;
-  /**
-   * Buffers for the likeliest tokens (forward alone). Default: they are not looked for, which costs nothing.
-   */
-  details?: TokenDetails;
 }
 
-/** Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, with `details` where given. */
-export function crossEntropyForward(gpu: Gpu, tensors: CrossEntropy): Dispatch {
-  return gpu.dispatch({
-    label: tensors.details ? "cross_entropy_details" : "cross_entropy_forward",
-    ...rowPlan(
-      gpu,
-      { rows: tensors.chunk, columns: tensors.vocabulary },
-      ...tensors.details ? DETAILS : FORWARD,
-    ),
-    params: [
-      tensors.chunk,
-      tensors.first,
-      tensors.rows,
-      tensors.vocabulary,
-      padded(tensors.vocabulary) / 4,
-      tensors.sharedTargets ? 0 : tensors.rows,
-    ],
-    buffers: [
-      tensors.logits,
-      tensors.targets,
-      tensors.weights,
-      tensors.nll,
-      ...tensors.details ? [tensors.details.likeliest, tensors.details.least] : [],
-    ],
-    models: tensors.models,
-  });
-}
-
-/** Plans the loss as {@link crossEntropyForward} does, and puts the gradient of Σ weights·nll where the logits were. */
+/**
+ * Plans `nll[r] = logsumexp(logits[r]) - logits[r, targets[r]]` for the rows of one chunk, and puts the gradient of Σ weights·nll where
+ * the logits were.
+ */
 export function crossEntropyBackward(gpu: Gpu, tensors: CrossEntropy): Dispatch {
   return gpu.dispatch({
     label: "cross_entropy_backward",

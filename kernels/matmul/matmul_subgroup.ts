@@ -94,7 +94,7 @@ const TAIL = [
  * Writes the unrolled loop over the terms of a panel: one load of A for every 32 terms, and one broadcast for
  * each term.
  */
-function addTerms({ width, terms, block }: Panel): string {
+export function addTerms({ width, terms, block }: Panel): string {
   const columns = numbers(width);
   const panel = laneArrays("panel", width, terms + 1);
   return numbers(terms).flatMap((k) => {

@@ -156,8 +156,10 @@ export function createActivations(
   const float = (label: string, values: number) => buffer(label, { values });
   const stream = (label: string, storage = dtype) =>
     buffer(label, { values: rows * padded(config.hidden), storage });
-  const chunk = capacity === undefined
+  const chunk = training
     ? logitsChunk(config, { ...shape, models: asInBankOf ?? models }, logitsBytes)
+    : capacity === undefined
+    ? 0 // scoring stores no logits
     : slots;
   /** Where keys and values of earlier positions are kept (generation). */
   const cache = capacity === undefined
@@ -196,8 +198,8 @@ export function createActivations(
     order: float("token order", training ? rows : 1),
     /** f32 `[models, R]`, nats. */
     nll: float("nll", rows),
-    /** f32 `[models, chunk, vocabulary]`. */
-    logits: float("logits", models * chunk * padded(config.vocabulary)),
+    /** f32 `[models, chunk, vocabulary]`, for training and generation. */
+    logits: chunk > 0 ? float("logits", models * chunk * padded(config.vocabulary)) : undefined,
     /** `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last. */
     streams,
     /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */

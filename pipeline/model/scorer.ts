@@ -4,10 +4,11 @@
  * @module
  */
 
-import { sequenceSum, type TokenDetails } from "../../kernels/cross_entropy/cross_entropy.ts";
+import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
+import type { TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
 import { createBanks } from "./banks.ts";
 import { emptyBatch, placeSequence, shiftTargets } from "./batch.ts";
 import { rowsPerRead } from "./passes.ts";
@@ -143,7 +144,7 @@ function createPasses(gpu: Gpu, arena: Arena, { config, models, batch, length, d
     );
     const dispatches = banks.flatMap(({ bank, acts }, i) => [
       ...forwards[i],
-      ...planLoss(gpu, bank, acts, undefined, details),
+      planLoss(gpu, bank, acts, details),
       ...outputs[i].map((output) => sequenceSum(gpu, output)),
     ]);
     return { steps, places, outputs, dispatches };

@@ -6,14 +6,11 @@
  * @module
  */
 
-import {
-  crossEntropyBackward,
-  crossEntropyForward,
-  type TokenDetails,
-} from "../../kernels/cross_entropy/cross_entropy.ts";
+import { crossEntropyBackward } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
+import { linearNll, type TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
@@ -102,7 +99,7 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
   return matmul(gpu, {
     a: normalizedFrom(acts, first, hidden),
     b: parameterOf(bank, headOf(config)).transposed,
-    c: matrixOf(acts.logits, rows, vocabulary),
+    c: matrixOf(acts.logits!, rows, vocabulary),
     ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
   });
 }
@@ -112,36 +109,34 @@ function normalizedFrom({ shape, normalized }: Activations, first: number, hidde
   return { ...matrixOf(normalized, shape.batch * shape.length, hidden), offset: first * padded(hidden) };
 }
 
-/**
- * Plans logits and loss of the normalised output, in chunks of rows; with `gradients` also the head's backward
- * pass. `details` has room for the likeliest tokens, where they are asked for.
- */
-export function planLoss(
-  gpu: Gpu,
-  bank: Bank,
-  acts: Activations,
-  gradients?: Gradients,
-  details?: TokenDetails,
-): Dispatch[] {
+/** Plans the loss of the normalised output; `details` has room for the likeliest tokens, where they are asked for. */
+export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, details?: TokenDetails): Dispatch {
+  const { config } = bank.layout;
+  const { shape: { models, batch, length }, targets, weights, nll, training } = acts;
+  return linearNll(gpu, {
+    a: normalizedFrom(acts, 0, config.hidden),
+    b: parameterOf(bank, headOf(config)).transposed,
+    ...{ targets, weights, nll, details, models, rows: batch * length, sharedTargets: !training },
+    ...{ k: config.hidden, vocabulary: config.vocabulary },
+  });
+}
+
+/** Plans logits and loss of the normalised output and the head's backward pass, in chunks of rows. */
+export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradients: Gradients): Dispatch[] {
   const { vocabulary, hidden } = bank.layout.config;
   const { models, batch, length } = acts.shape;
   const rows = batch * length;
-  const head = parameterOf(bank, EMBEDDING, gradients?.buffers);
+  const head = parameterOf(bank, EMBEDDING, gradients.buffers);
+  const { targets, weights, nll } = acts;
+  const logits = acts.logits!;
   const dispatches: Dispatch[] = [];
   for (let first = 0; first < rows; first += acts.chunk) {
     const chunk = Math.min(acts.chunk, rows - first);
-    const { logits, targets, weights, nll } = acts;
-    const sizes = { models, rows, first, chunk, vocabulary, sharedTargets: !acts.training };
-    const loss = { logits, targets, weights, nll, details, ...sizes };
-    dispatches.push(planLogits(gpu, bank, acts, chunk, first));
-    if (!gradients) {
-      dispatches.push(crossEntropyForward(gpu, loss));
-      continue;
-    }
     const a = matrixOf(logits, chunk, vocabulary);
     const normalized = normalizedFrom(acts, first, hidden);
     dispatches.push(
-      crossEntropyBackward(gpu, loss),
+      planLogits(gpu, bank, acts, chunk, first),
+      crossEntropyBackward(gpu, { logits, targets, weights, nll, models, rows, first, chunk, vocabulary }),
       ...matmulSplit(gpu, {
         a,
         b: head.asRead,

@@ -56,7 +56,8 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
     outputs: ["partitioner/", "routers/", "metrics/rounds.jsonl"],
     makes: MADE,
     values: ({ configuration }) => ({
-      ...(kind.values?.(configuration) ?? pickSettings(configuration, kind.settings)),
+      ...pickSettings(configuration, kind.settings),
+      ...kind.kind === "em" && emValues(configuration),
       // Manifests from before there were other kinds name none: their kind is em.
       ...(kind.kind === "em" ? {} : { partitioner: kind.kind }),
     }),
@@ -222,4 +223,12 @@ export function routerActivations(
   batch: number,
 ): number {
   return experts * batch * prefix * routerHidden * 4 * (16 * routerLayers + 8);
+}
+
+/** Leaves out what does not matter: a random start is not named, as in manifests from before there were other starts. */
+function emValues({ start, fixed }: Configuration): Record<string, unknown> {
+  return {
+    ...start === "random" ? { start: undefined, partitionerSample: undefined } : {},
+    fixed: fixed || undefined,
+  };
 }

@@ -14,7 +14,6 @@ import { attentionBackward, attentionForward, attentionScratch } from "../../ker
 import {
   type CrossEntropy,
   crossEntropyBackward,
-  crossEntropyForward,
   sequenceSum,
 } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { embeddingBackward, embeddingForward, tokenOrder } from "../../kernels/embedding/embedding.ts";
@@ -25,6 +24,7 @@ import {
   layerNormScratch,
 } from "../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
+import { linearNll } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulScratch, matmulSplit, type Tail } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed, matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary/rotary.ts";
@@ -377,12 +377,19 @@ const crossEntropy = (t: Tensors, s: Size): CrossEntropy => ({
 
 const LOSS: Kernel[] = [
   {
-    label: "cross_entropy_forward",
-    what: "logits (scoring)",
+    label: "linear_nll",
+    what: "head and loss (scoring)",
     calls: never,
-    plan: (gpu, t, s) => crossEntropyForward(gpu, crossEntropy(t, s)),
-    flops: (s) => 4 * chunkOf(s) * s.vocabulary,
-    values: (s) => chunkOf(s) * (s.vocabulary + 3),
+    plan: (gpu, t, s) => {
+      const { targets, weights, nll } = crossEntropy(t, s);
+      return linearNll(gpu, {
+        a: matrix(t, rowsOf(s), s.hidden),
+        b: matrix(t, s.hidden, s.vocabulary),
+        ...{ targets, weights, nll, models: 1, rows: rowsOf(s), k: s.hidden, vocabulary: s.vocabulary },
+      });
+    },
+    flops: (s) => (2 * s.hidden + 4) * rowsOf(s) * s.vocabulary,
+    values: (s) => rowsOf(s) * (s.hidden + 3) + s.hidden * s.vocabulary,
   },
   {
     label: "cross_entropy_backward",
@@ -525,7 +532,7 @@ export const SQUARE: readonly Kernel[] = [false, true].map((transposed) =>
 );
 
 /** Whether a kernel is a matrix product. */
-export const isProduct = (label: string): boolean => label.startsWith("matmul");
+export const isProduct = (label: string): boolean => /^(matmul|linear)/.test(label);
 
 /** Plans one use of a kernel: its own dispatches alone, none where this adapter's variant has other kernels. */
 export function planKernel(gpu: Gpu, t: Tensors, kernel: Kernel, size: Size): Dispatch[] {

@@ -3,7 +3,12 @@ import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createBank, readTensors } from "../../../pipeline/model/parameters.ts";
 import { createActivations } from "../../../pipeline/model/activations.ts";
-import { planBackward, planForward, planLoss, planTransposes } from "../../../pipeline/model/transformer.ts";
+import {
+  planBackward,
+  planForward,
+  planLossBackward,
+  planTransposes,
+} from "../../../pipeline/model/transformer.ts";
 import { assertClose, assertSameBits, gpu } from "../../kernels/support.ts";
 import { meanNll, type ReferenceWeights, sequenceNll } from "./reference.ts";
 import {
@@ -55,7 +60,7 @@ async function runPasses(config: ModelConfig, models: number, { chunk = 0, recom
   gpu.submit([
     ...planTransposes(gpu, bank),
     ...planForward(gpu, bank, acts),
-    ...planLoss(gpu, bank, acts, { buffers, accumulate: false }),
+    ...planLossBackward(gpu, bank, acts, { buffers, accumulate: false }),
     ...planBackward(gpu, bank, acts, { buffers, accumulate: false }),
   ]);
   const nll = new Float32Array((await gpu.read([{ buffer: acts.nll, bytes: models * rows * 4 }]))[0]);
@@ -65,7 +70,7 @@ async function runPasses(config: ModelConfig, models: number, { chunk = 0, recom
 }
 
 for (const config of CONFIGS) {
-  Deno.test(`planLoss() and planBackward() give NLL and derivatives of an independent f64 model: ${JSON.stringify(config)}`, async () => {
+  Deno.test(`planLossBackward() and planBackward() give NLL and derivatives of an independent f64 model: ${JSON.stringify(config)}`, async () => {
     const models = 2;
     const { batch, weights, nll, gradients } = await runPasses(config, models);
     sequencesOf(batch).forEach((tokens, i) => {
@@ -81,7 +86,7 @@ for (const config of CONFIGS) {
   });
 }
 
-Deno.test("planLoss() gives the same losses to the bit, and the same gradients, for logits in any chunks", async () => {
+Deno.test("planLossBackward() gives the same losses to the bit, and the same gradients, for logits in any chunks", async () => {
   for (const config of CONFIGS) {
     const whole = await runPasses(config, 2);
     for (const chunk of [1, 5, 26]) { // of 27 rows

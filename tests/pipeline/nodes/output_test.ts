@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeAtomic } from "../../../pipeline/run/files.ts";
-import { writeManifest, writePages } from "../../../pipeline/run/manifest.ts";
-import { checkOutput, checkOutputFolder, isSamePlace } from "../../../pipeline/stages/output.ts";
+import { checkOutput, checkOutputFolder, isSamePlace } from "../../../pipeline/nodes/output.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const refused = (text: string) => `must not take the place of ${text}`;
@@ -38,19 +37,10 @@ Deno.test("checkOutput() refuses the files of a run, there or to come, and leave
     await writeAtomic(`${run}/config.json`, '{"configuration": {}}');
     await Deno.symlink(run, link);
     const config = () => checkOutput(`${link}/config.json`);
-    await assertRejects(config, InputError, refused(`a file of a run: it is one of "${run}"`)); // before any stage has run
-    const of = { stage: "own", revision: 1, key: "", configuration: {}, inputs: {} };
-    await writeManifest(run, of, { outputs: { "own/made": { bytes: 1, sha256: "" } }, result: {} });
-    await checkOutput(`${run}/report.html`);
-    await writePages(run, "report", { "report.html": "page" });
+    await assertRejects(config, InputError, refused(`a file of a run: it is one of "${run}"`)); // before anything is made
     const own = [
-      ...["config.json", "tokenizer.json", "evaluation.json", "tokens/train-00000.arrow", "own/made"],
-      ...[
-        "experts/expert-01/model.safetensors",
-        "manifests/score.json",
-        "metrics/timing.jsonl",
-        "report.html",
-      ],
+      ...["config.json", "tokenizer.json", "evaluation.json", "tokens/a/train.arrow", "report.html"],
+      ...["experts/expert-01/model.safetensors", "metrics/timing.jsonl", "scratch/x", "locks/y"],
       ...["jobs/plan.json", "export/megatron/train.bin", "dense"],
     ];
     for (const path of own) {
@@ -63,7 +53,7 @@ Deno.test("checkOutput() refuses the files of a run, there or to come, and leave
         );
       }
     }
-    for (const path of ["compare.html", "scores.arrow", "mine/new/x", "own/mine"]) {
+    for (const path of ["compare.html", "scores.arrow", "mine/new/x"]) {
       await checkOutput(`${run}/${path}`);
     }
   }));
@@ -72,7 +62,6 @@ Deno.test("checkOutputFolder() refuses a run and the folders of its stages", () 
   inFolder(async (folder) => {
     const run = `${folder}/run`;
     await writeAtomic(`${run}/config.json`, '{"configuration": {}}');
-    await Deno.mkdir(`${run}/manifests`);
     const be = "as it must not be a run folder: it is one; choose another output";
     for (const place of [run, `${run}/`]) {
       await assertRejects(() => checkOutputFolder(place), InputError, be);
