@@ -1,13 +1,18 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
-import { ASSUMED_GPU, costOf, PLAIN_DEVICE } from "../../../../pipeline/cost/cost.ts";
-import { recipeOf, routerSearchesOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
-import { planStudies } from "../../../../pipeline/reproduction/studies/plan.ts";
-import { writeRates } from "../../../../pipeline/reproduction/studies/rates.ts";
-import { writeRouterSearches } from "../../../../pipeline/reproduction/studies/router_search.ts";
-import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
-import { inFolder } from "../../../tasks/support.ts";
-import { ratesFor, SMALL, study } from "./support.ts";
+import { ASSUMED_GPU, costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
+import { rateRecipe } from "../../../pipeline/reproduction/grid.ts";
+import { RATES_FOUND, ROUTERS_FOUND } from "../../../pipeline/reproduction/notes.ts";
+import { planStudies } from "../../../pipeline/reproduction/plan.ts";
+import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { gridOf, ratesFor, SMALL } from "./support.ts";
+
+/** Names the searches for settings of routers of a study. */
+function searchesOf(name: string): string[] {
+  const grid = gridOf([name]);
+  return [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+}
 
 Deno.test("planStudies() counts every piece once, and no piece of the small preset takes longer than 45 minutes", () =>
   inFolder(async (root) => {
@@ -46,8 +51,8 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
       Array(2).fill(["rate of routers", "rounds of routers"]).flat(),
     );
     assertEquals(found.map(({ done }) => done), [false, false, false, false]);
-    const [recipe] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();
-    await writeRouterSearches(root, { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } });
+    const [recipe] = searchesOf("partitioners");
+    await ROUTERS_FOUND.write(root, { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } });
     assertEquals((await searches()).map(({ done }) => done), [true, true, false, false]);
     const runs = new Set((await plan("partitioners")).pieces.map(({ run }) => run));
     assert(runs.has("em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-0"));
@@ -112,10 +117,10 @@ Deno.test("planStudies() names the studies that have one seed alone where more a
 
 Deno.test("planStudies() begins a run once the settings of its own routers are known, not those of all", () =>
   inFolder(async (root) => {
-    const [, clusters] = routerSearchesOf([study("partitioners")], SMALL, 1).keys();
+    const [, clusters] = searchesOf("partitioners");
     const { routerRate, rounds } = resolveConfiguration(SMALL);
-    await writeRouterSearches(root, { [clusters]: { routerRate, rounds, trials: [] } });
-    await writeRates(root, ratesFor("partitioners"));
+    await ROUTERS_FOUND.write(root, { [clusters]: { routerRate, rounds, trials: [] } });
+    await RATES_FOUND.write(root, ratesFor("partitioners"));
     const { pieces, studies } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
     const seconds = (run: string, ...names: string[]) =>
       names.reduce(
@@ -134,22 +139,15 @@ Deno.test("planStudies() lists some runs alone, and where they wait for a learni
     const plan = async (only: string, name: string) =>
       (await planStudies({ run: root, studies: [name], sources: SMALL, only: [only] })).pieces
         .map(({ run, piece, done }) => `${run} ${piece}${done ? ": done" : ""}`);
-    const expected = [
-      ...["em-4-experts-seed-0 partition", "em-4-experts-seed-0 learning rate of experts"],
-      ...[
-        "em-argmax-seed-0 partition",
-        ...["00", "01", "02", "03"].map((i) => `em-argmax-seed-0 expert-${i}`),
-      ],
-    ];
-    assertEquals(await plan("em-argmax-seed-0", "assignment"), expected);
-    await writeRates(root, {
-      [recipeOf("experts", resolveConfiguration(SMALL))]: { rate: 0.004, trials: [] },
+    const [own, ...experts] = ["partition", "expert-00", "expert-01", "expert-02", "expert-03"]
+      .map((piece) => `em-argmax-seed-0 ${piece}`);
+    const rate = ["em-4-experts-seed-0 partition", "em-4-experts-seed-0 learning rate of experts"];
+    assertEquals(await plan("em-argmax-seed-0", "assignment"), [own, ...rate, ...experts]);
+    await RATES_FOUND.write(root, {
+      [rateRecipe("experts", resolveConfiguration(SMALL))]: { rate: 0.004, trials: [] },
     });
     const known = ["em-argmax-seed-0 learning rate of experts: done"];
-    assertEquals(
-      await plan("em-argmax-seed-0", "assignment"),
-      [...expected.slice(2, 3), ...known, ...expected.slice(3)],
-    );
+    assertEquals(await plan("em-argmax-seed-0", "assignment"), [own, ...known, ...experts]);
     const searches = (await plan("random-4-experts-seed-0", "partitioners")).filter((line) =>
       /routers/.test(line)
     );

@@ -4,11 +4,11 @@
  * @module
  */
 
-import { BASELINES } from "../../evaluation/baselines.ts";
-import { atPrefix, type Score } from "../../evaluation/evaluation.ts";
-import { dots, PERPLEXITY, type Plot } from "../../report/charts.ts";
-import { byPrefix } from "../../report/sections/prefixes.ts";
-import { expertLine, wayLine } from "../../report/theme.ts";
+import { BASELINES } from "../evaluation/baselines.ts";
+import { atPrefix, type Score } from "../evaluation/evaluation.ts";
+import { dots, PERPLEXITY, type Plot } from "../report/charts.ts";
+import { byPrefix } from "../report/sections/prefixes.ts";
+import { expertLine, wayLine } from "../report/theme.ts";
 import type { Outcome } from "./study.ts";
 
 /** A point of a plot: its name, and its score. */

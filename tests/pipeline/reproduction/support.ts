@@ -4,14 +4,19 @@
  * @module
  */
 
-import { configurationOf, namesOf, recipeOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
-import type { Rates } from "../../../../pipeline/reproduction/studies/rates.ts";
-import { STUDIES } from "../../../../pipeline/reproduction/studies/studies.ts";
-import type { Outcome, Setup, Study } from "../../../../pipeline/reproduction/studies/study.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
+import { Grid, type Known, rateRecipe } from "../../../pipeline/reproduction/grid.ts";
+import { targetsOf } from "../../../pipeline/reproduction/models.ts";
+import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
+import type { Outcome, Setup, Study } from "../../../pipeline/reproduction/study.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 
 /** The preset that studies are made for. */
 export const SMALL = { preset: "small" };
+
+/** Gives the runs of some studies at the small preset. */
+export const gridOf = (names: readonly string[], seeds = 1, flags: Partial<Configuration> = {}): Grid =>
+  new Grid(names.map(study), { ...SMALL, flags }, seeds);
 
 /** Gives a study. */
 export const study = (name: string): Study => STUDIES.get(name)!;
@@ -97,14 +102,13 @@ export function outcome(
 }
 
 /** Learning rates as if they had been found for every run of these studies. */
-export const ratesFor = (...studies: string[]): Rates =>
-  Object.fromEntries(
-    studies.flatMap((name) => setupsFor(name, 3)).flatMap((setup) =>
-      setup.models.map((
-        model,
-      ) => [recipeOf(model, configurationOf(SMALL, setup)), { rate: RATE, trials: [] }])
-    ),
+export function ratesFor(...studies: string[]): Known["rates"] {
+  const grid = gridOf(studies, 3);
+  const recipes = grid.unsettled.flatMap((setup) =>
+    setup.models.map((model) => rateRecipe(model, grid.configuration(setup)))
   );
+  return Object.fromEntries(recipes.map((recipe) => [recipe, { rate: RATE, trials: [] }]));
+}
 
 const RATE = 0.004;
 
@@ -147,7 +151,7 @@ export function wholeOutcome(setup: Setup, mixture = 30): Outcome {
     trained: Object.fromEntries(
       setup.models.map((model) => [
         model,
-        namesOf(model, experts).map((name) => ({ folder: name, ...told })),
+        targetsOf(model, { experts }).map(({ node }) => ({ folder: node, ...told })),
       ]),
     ),
   };

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { ASSUMED_GPU, costOf } from "../../../../pipeline/cost/cost.ts";
-import { fittingMicroBatch, trainingMemory } from "../../../../pipeline/cost/memory.ts";
-import { fitMemory, heldBy } from "../../../../pipeline/reproduction/studies/memory.ts";
-import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
+import { ASSUMED_GPU, costOf } from "../../../pipeline/cost/cost.ts";
+import { fittingMicroBatch, trainingMemory } from "../../../pipeline/cost/memory.ts";
+import { fitMemory, heldBy } from "../../../pipeline/reproduction/memory.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 
 const SETTINGS = resolveConfiguration({ preset: "paper-335m", flags: { experts: 8 } });
 const COST = costOf(SETTINGS, ASSUMED_GPU);

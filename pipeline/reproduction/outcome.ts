@@ -5,11 +5,17 @@
  */
 
 import * as v from "valibot";
-import { BASELINES } from "../../evaluation/baselines.ts";
-import { EVALUATION } from "../../evaluation/evaluation.ts";
-import { SEARCHED } from "../../report/reproduction.ts";
-import { byLabel, count, finite } from "../../run/schema.ts";
-import { TRAIN_RESULT } from "../../nodes/training_result.ts";
+import { readCost } from "../cost/cost.ts";
+import { BASELINES } from "../evaluation/baselines.ts";
+import { EVALUATION, readEvaluation } from "../evaluation/evaluation.ts";
+import { readManifest } from "../graph/manifest.ts";
+import { EVALUATION as EVALUATED } from "../graph/places.ts";
+import { summarizeRun } from "../nodes/summary.ts";
+import { TRAIN_RESULT } from "../nodes/training_result.ts";
+import { SEARCHED } from "../report/reproduction.ts";
+import { byLabel, conform, count, finite } from "../run/schema.ts";
+import { runCrossing } from "./crossing.ts";
+import { targetsOf } from "./models.ts";
 
 const PART = v.object({ sequences: count, tokens: count, sources: byLabel(count) });
 const TOTAL = v.object({ total: finite });
@@ -57,3 +63,29 @@ export const OUTCOME = v.pipe(
  * @ignore
  */
 export type RunOutcome = v.InferOutput<typeof OUTCOME>;
+
+/** Reads what a run came to that is evaluated, with all models that are evaluated there. */
+export async function readOutcome(run: string): Promise<RunOutcome> {
+  const evaluation = await readEvaluation(`${run}/evaluation.json`);
+  const trained: RunOutcome["trained"] = {};
+  for (const model of ["experts" as const, ...BASELINES.filter((name) => evaluation.scores[name])]) {
+    const manifests = targetsOf(model, evaluation).map(({ node }) => readManifest(`${run}/${node}`));
+    trained[model] = (await Promise.all(manifests)).map((manifest) =>
+      conform(TRAIN_RESULT, manifest?.result)
+    );
+  }
+  const { experts = [], "dense-steps": dense } = trained;
+  const outcome: RunOutcome = {
+    adapter: (await readManifest(`${run}/${EVALUATED}`))?.made.adapter ?? "",
+    partition: await summarizeRun(run),
+    evaluation,
+    cost: await readCost({ run, flops: 1, utilisation: 1 }),
+    trained,
+    ...dense && {
+      crossing: await runCrossing(run, evaluation, { experts: experts[0].batch, steps: dense[0].batch }),
+    },
+  };
+  const kept = conform(OUTCOME, outcome); // without what studies do not use
+  delete kept.evaluation.models.adopted; // studies train their own
+  return kept;
+}

@@ -1,11 +1,7 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
-import {
-  readStudies,
-  studiesMarkdown,
-  writeResults,
-} from "../../../../pipeline/reproduction/studies/results.ts";
-import { inFolder } from "../../../tasks/support.ts";
+import { InputError } from "../../../kernels/errors.ts";
+import { readStudies, studiesMarkdown, writeResults } from "../../../pipeline/reproduction/results.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { outcome, setupsFor, study } from "./support.ts";
 
 const RESULTS = ["assignment", "routers", "dense"].map((name) => ({

@@ -4,12 +4,12 @@
  * @module
  */
 
-import type { AdapterKind } from "../../../kernels/device/variants.ts";
-import type { Cost } from "../../cost/cost.ts";
-import { trainingMemory, type TrainingMemoryOptions } from "../../cost/memory.ts";
-import type { ModelConfig } from "../../model/shape.ts";
-import type { Searched } from "../../report/reproduction.ts";
-import type { Configuration } from "../../settings/configuration.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { Cost } from "../cost/cost.ts";
+import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import type { Searched } from "../report/reproduction.ts";
+import type { Configuration } from "../settings/configuration.ts";
 
 /** What a piece holds on its device. */
 export interface Held {

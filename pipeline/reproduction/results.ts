@@ -5,14 +5,14 @@
  */
 
 import * as v from "valibot";
-import type { Words } from "../../../kernels/errors.ts";
-import { htmlTable, markup, type Table } from "../../report/html.ts";
-import { page, type Section } from "../../report/page.ts";
-import { CLAIM } from "../../report/reproduction.ts";
-import { claimsTable } from "../../report/sections/claims.ts";
-import { jsonText, removeIfThere, writeAtomic } from "../../run/files.ts";
-import { readJson } from "../../run/schema.ts";
-import { claimsMarkdown, ROUTING_VERDICTS, verdictsOf } from "../claims.ts";
+import type { Words } from "../../kernels/errors.ts";
+import { htmlTable, markup, type Table } from "../report/html.ts";
+import { page, type Section } from "../report/page.ts";
+import { CLAIM } from "../report/reproduction.ts";
+import { claimsTable } from "../report/sections/claims.ts";
+import { jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
+import { readJson } from "../run/schema.ts";
+import { claimsMarkdown, ROUTING_VERDICTS, verdictsOf } from "./claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 
 /** A study, and what it found. */
