@@ -152,7 +152,7 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
 export async function whatIsMade(run: string): Promise<Record<string, string>> {
   const made: Record<string, string> = {};
   for (const [path, hash] of Object.entries(await hashes(run))) {
-    if (/^(jobs|locks|partial|scratch|report|manifests|metrics)\b/.test(path)) continue;
+    if (/^(jobs|locks|partial|scratch|report|manifests|metrics)\b|^text\/files\.json$/.test(path)) continue; // files.json: when it was looked
     const isManifest = path.endsWith("/manifest.json");
     made[path] = isManifest ? JSON.parse(await Deno.readTextFile(`${run}/${path}`)).key : hash;
   }
