@@ -20,7 +20,7 @@ import {
 } from "./split_shares.ts";
 import { fromBatch, readShards, type RecordBatch } from "../rows/arrow.ts";
 import { joinScores } from "../rows/join.ts";
-import { shardName } from "../rows/shards.ts";
+import { shardName } from "../rows/arrow.ts";
 import { exists, filesUnder } from "../run/files.ts";
 import { type Manifest, outputsUnder } from "../run/manifest.ts";
 import {

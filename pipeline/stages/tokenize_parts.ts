@@ -12,7 +12,7 @@ import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { type RecordBatch, writeArrowFile } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
-import { shardName } from "../rows/shards.ts";
+import { shardName } from "../rows/arrow.ts";
 import { exists, type FileRecord, filesUnder } from "../run/files.ts";
 import { conform, count } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";

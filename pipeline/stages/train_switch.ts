@@ -8,8 +8,7 @@
 import type { Baseline } from "../evaluation/baselines.ts";
 import { switchShape } from "../model/shapes.ts";
 import { namesOf } from "../settings/configuration.ts";
-import { EXPERTS } from "../settings/experts.ts";
-import { SWITCH } from "../settings/switch.ts";
+import { EXPERTS, SWITCH } from "../settings/experts.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { StageKind } from "./stage.ts";
 import { allShards } from "./train_dense.ts";
