@@ -17,7 +17,8 @@ import {
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, lineageOf, type RecordBatch } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
-import { checkOutput, chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
+import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
+import { checkOutput } from "../pipeline/nodes/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 

@@ -34,10 +34,10 @@ export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
   options: { ...RUN, ...DEVICE, ...GENERATION },
-  run: async ({ options, signal, onWarning, tell }) => {
+  run: async ({ options, signal, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
     const onChange = (change: Change) => tell(changeLine(change));
-    const more = { cache: !options.noCache, onChange, onWarning, signal };
+    const more = { cache: !options.noCache, onChange, signal };
     const generation = await generate({ ...options, ...more, prompt });
     tell(routeLine(generation, options.model));
     const { answering } = generation; // at the beginning

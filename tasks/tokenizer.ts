@@ -35,7 +35,6 @@ export const TASK = await defineTask({
     const { json, vocabulary } = await trainTokenizer(until(signal, documents), {
       vocabularySize: configuration.vocabularySize,
       sample: configuration.tokenizerSample,
-      scratch: `${options.output}.scratch.partial`,
       onWarning,
       signal,
     });

@@ -3,7 +3,6 @@ import { statfsSync } from "node:fs";
 import { RunError } from "../kernels/errors.ts";
 import { findDamage, MANIFEST, readManifest } from "../pipeline/graph/manifest.ts";
 import { filesUnder, writeAtomic } from "../pipeline/run/files.ts";
-import { trainTokenizer } from "../pipeline/text/tokenizer.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
 import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/nodes/support.ts";
 import {
@@ -112,46 +111,6 @@ Deno.test({
       assert(failed.isSupersetOf(new Set(["partitioner", "experts"])), [...failed].join());
     }),
 });
-
-Deno.test({
-  name: "a tokenizer is trained on all of its sample or on none: its files lack room, not text",
-  ignore,
-  fn: async () => {
-    const line = "the quick brown fox jumps over the lazy dog and naive owners look on ".repeat(8);
-    const train = async (scratch: string, lines: number) => {
-      const documents = async function* () {
-        await Promise.resolve();
-        for (let i = 0; i < lines; i++) yield { text: line.slice(i), source: "" };
-      };
-      return (await trainTokenizer(documents(), { vocabularySize: 290, sample: 1e6, scratch })).json;
-    };
-    const met = new Set<string>();
-    for (const lines of [1, 12]) {
-      await onGrowingDisk(
-        [4, 8, 12],
-        async (folder) => {
-          const expected = await inScratch((other) => train(other, lines));
-          assertEquals(await train(`${folder}/scratch`, lines), expected);
-        },
-        (error, folder) => {
-          met.add(assertFull(error, folder));
-          assertEquals([...Deno.readDirSync(folder)], []);
-        },
-      );
-    }
-    assertEquals([...met].sort(), ["scratch/sample.txt", "scratch/trained.json"]);
-  },
-});
-
-/** Calls a function with a path in a temporary folder. */
-async function inScratch<Result>(body: (path: string) => Promise<Result>): Promise<Result> {
-  const folder = await Deno.makeTempDir();
-  try {
-    return await body(`${folder}/scratch`);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 Deno.test({
   name: "a disk that can hold no more files, and a limit of a file's size, are told apart from a full disk",

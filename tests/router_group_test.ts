@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { entriesOf } from "../pipeline/run/files.ts";
 import { until } from "./slurm.ts";
-import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { inFolder, SMALL, smallCorpus, task, taskCommand, whatIsMade } from "./tasks/support.ts";
 
 Deno.test("two and four processes, killed at any moment, train the routers of one process", () =>
   inFolder(async (folder) => {
@@ -13,13 +13,15 @@ Deno.test("two and four processes, killed at any moment, train the routers of on
     };
     const routers = async (run: string) =>
       Object.fromEntries(
-        Object.entries(await hashes(run)).filter(([path]) => /^(partitioner|rounds)\//.test(path)),
+        Object.entries(await whatIsMade(run)).filter(([path]) => /^(partitioner|rounds)\//.test(path)),
       );
-    await succeed("train-routers", ["--run", `${folder}/whole`, ...settings]);
+    await succeed("submit", ["--settle", "--run", `${folder}/whole`, ...settings]);
+    await succeed("train-routers", ["--run", `${folder}/whole`]);
     const whole = await routers(`${folder}/whole`);
     for (const size of [2, 4]) {
       const run = `${folder}/${size}`;
-      await succeed("tokenize", ["--run", run, ...settings]);
+      await succeed("submit", ["--settle", "--run", run, ...settings]);
+      await succeed("tokenize", ["--run", run]);
       const start = (part: number) =>
         taskCommand("train-routers", ["--run", run, "--part", `${part}/${size}`]).spawn();
       const all = Array.from({ length: size }, (_, i) => start(i + 1));

@@ -127,46 +127,43 @@ export async function loadCheckpointConfig(
       { where: folder, remedy: say`${named}, or use the whole run with ${setting("run")}` },
     );
   }
-  const check = (name: string, actual: unknown, holds: boolean, wanted: string) => {
-    if (holds) return;
-    const fact = JSON.stringify(actual);
+  const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
+  const said = fields.smalltalk as { switch?: unknown } | undefined;
+  const merged: Record<string, unknown> = {
+    ...fields,
+    rotary_pct: fields.rotary_pct ?? rope.partial_rotary_factor,
+    rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
+    hidden_act: fields.hidden_act ?? "gelu",
+    rope_type: rope.rope_type ?? rope.type ?? "default",
+    tie_word_embeddings: fields.tie_word_embeddings ?? false, // what Hugging Face takes where the field is missing
+  };
+  for (const [name, , absent] of ARCHITECTURE) merged[name] ??= absent;
+  const check = (name: string, holds: (value: unknown) => boolean, wanted: string) => {
+    if (holds(merged[name])) return;
+    const fact = JSON.stringify(merged[name]);
     throw new InputError(
       `Cannot load "${where}" as ${name} must be ${wanted} in this architecture: it is ${fact}`,
       { where },
     );
   };
-  const rope = (fields.rope_parameters ?? fields.rope_scaling ?? {}) as Record<string, unknown>;
-  const merged: Record<string, unknown> = {
-    ...fields,
-    rotary_pct: fields.rotary_pct ?? rope.partial_rotary_factor,
-    rotary_emb_base: fields.rotary_emb_base ?? rope.rope_theta,
-  };
-  const said = fields.smalltalk as { switch?: unknown } | undefined;
-  const type = (said?.switch ? SWITCH : PLAIN).model_type;
-  check("model_type", fields.model_type, fields.model_type === type, JSON.stringify(type));
-  for (const [name, value, absent] of ARCHITECTURE) {
-    const actual = merged[name] ?? absent;
-    check(name, actual, actual === value, JSON.stringify(value));
-  }
-  const activation = fields.hidden_act ?? "gelu";
-  check("hidden_act", activation, ACTIVATIONS.includes(activation as string), ACTIVATIONS.join(" or "));
-  const ropeType = rope.rope_type ?? rope.type ?? "default";
-  check("rope_type", ropeType, ropeType === "default", '"default"');
-  const sizes = SIZE_NAMES.map((name) => {
-    const value = fields[SIZES[name]];
-    check(SIZES[name], value, typeof value === "number", "a number");
-    return [name, value];
-  });
+  const exact: [name: string, value: unknown][] = [
+    ["model_type", (said?.switch ? SWITCH : PLAIN).model_type],
+    ...ARCHITECTURE.map(([name, value]): [string, unknown] => [name, value]),
+    ["rope_type", "default"],
+  ];
+  for (const [name, value] of exact) check(name, (actual) => actual === value, JSON.stringify(value));
+  check("hidden_act", (value) => ACTIVATIONS.includes(value as string), ACTIVATIONS.join(" or "));
+  check("tie_word_embeddings", (value) => typeof value === "boolean", "true or false");
+  for (const name of SIZE_NAMES) check(SIZES[name], (value) => typeof value === "number", "a number");
+  const sizes = SIZE_NAMES.map((name) => [name, fields[SIZES[name]]]);
   const plain: ModelConfig = Object.fromEntries(sizes);
   const { sublayers, switch: own, ...notes } = checkNotes(fields.smalltalk ?? {}, plain, where);
   const config: ModelConfig = { ...plain, ...sublayers && { sublayers }, ...own && { switch: own } };
   validateModelConfig(config, `the model of "${where}"`);
   const inner = MLP_EXPANSION * config.hidden;
-  const given = fields.intermediate_size ?? inner;
-  check("intermediate_size", given, given === inner, `${inner} (4 × hidden_size)`);
-  const tied = fields.tie_word_embeddings ?? false; // what Hugging Face takes where the field is missing
-  check("tie_word_embeddings", tied, typeof tied === "boolean", "true or false");
-  return { config: { ...config, ...!tied && { untied: true } }, notes };
+  merged.intermediate_size ??= inner;
+  check("intermediate_size", (value) => value === inner, `${inner} (4 × hidden_size)`);
+  return { config: { ...config, ...!merged.tie_word_embeddings && { untied: true } }, notes };
 }
 
 /** Checks what a checkpoint notes about itself. */

@@ -8,7 +8,6 @@ import type { PageOptions } from "../report/page.ts";
 import { readDocuments, readRun, type RunRecord } from "../report/read.ts";
 import { printable } from "../run/printable.ts";
 import { FIELD_NAMES } from "../settings/configuration.ts";
-import { type Lack, lacksOf, statusOf } from "../stages/status.ts";
 import { type NamedRun, sharedHeldOut } from "./held_out.ts";
 import { besideFirst } from "./paired.ts";
 
@@ -29,11 +28,10 @@ export type ComparedRun = Comparison["runs"][number];
 export async function compare({ runs: paths, signal }: CompareOptions) {
   await checkPaths(paths);
   const names = shortNames(paths).map(printable);
-  const located: (NamedRun & { lacks: Lack[] })[] = [];
+  const located: NamedRun[] = [];
   for (const [i, run] of paths.entries()) {
     signal?.throwIfAborted();
-    const record = await readRun(run, { doing: "compare", names: false });
-    located.push({ name: names[i], record, lacks: lacksOf((await statusOf(run)).stages) });
+    located.push({ name: names[i], record: await readRun(run, { doing: "compare", names: false }) });
   }
   const heldOut = await sharedHeldOut(located);
   const found = located.map(({ record }) => record.heldOut?.evaluated ? record.evaluation : null);
@@ -45,7 +43,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
   const beside = await besideFirst(documents, { resamples: RESAMPLES, signal });
   const labelled = evaluations.map((own) => own && own.sources.some(({ source }) => source !== ""));
   return {
-    runs: located.map(({ name, record, lacks }, i) => ({
+    runs: located.map(({ name, record }, i) => ({
       name,
       ...ofRecord(record),
       evaluation: figuresOf(evaluations[i]), // null where it is not evaluated on all of this text
@@ -55,7 +53,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
       wins: evaluations[i] && sources.length > 0
         ? sources.filter(({ best }) => best.includes(i)).length
         : null,
-      lacks, // stages that are not up to date
+      lacks: record.lacks, // stages that are not up to date
     })),
     heldOut,
     reference: beside && names[beside.first],
@@ -66,16 +64,18 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
   };
 }
 
-function ofRecord({ run, config: { configuration, adapter }, partition, rounds, curves, routes }: RunRecord) {
+function ofRecord(
+  { run, config: { configuration }, adapters, partition, rounds, curves, routes }: RunRecord,
+) {
   const trained = curves.filter(({ expert }) => expert !== null);
   const tokens = trained.reduce((sum, { points }) => sum + points.at(-1)!.tokens, 0);
   return {
     run,
     partitioner: configuration.routers === "" ? configuration.partitioner : null, // null: it is from elsewhere
     routes, // whether its partitioner routes by a prefix, not by true labels
-    experts: partition?.whole.experts ?? configuration.experts,
-    adapter: adapter?.description ?? null,
-    partition: partition && { ...partition.whole.train, costs: partition.whole.lineage.costs },
+    experts: configuration.experts,
+    adapter: adapters.join(", ") || null,
+    partition: partition && { ...partition.train, costs: partition.costs },
     rounds: rounds.map(({ round, nmi, regret, nllPerToken }) => ({ round, nmi, regret, nllPerToken })),
     expertTokens: trained.length === 0 ? null : tokens,
   };

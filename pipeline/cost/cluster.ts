@@ -83,7 +83,7 @@ export const CLUSTER_FORMULAS: readonly string[] = [
   "routers: rounds · (steps · 3 F(B_r, M, router) · E + n E · E · F(1, M, router)) / P, P = min(E, machines); n sequences per router and round",
   "  a process gives 4 n E · E / P bytes a round and takes those of the others; each holds 4 n E (S + E) bytes",
   "score: N · E · F(1, M, router) / P; reads t, writes s. assign: one process, N / 50,000 s; reads s, writes 18 N",
-  "split: an expert's part per process, N / 50,000; each reads t, all write t. experts: steps · 3 F(B, S, expert), steps = N / (E B); each reads t / E once",
+  "split: one process, N / 50,000 s; reads t, writes t. experts: steps · 3 F(B, S, expert), steps = N / (E B); each reads t / E once",
   "evaluate: held-out sequences, the share h of all: h N / (1 - h) · F(1, S, expert), all experts at once",
   "on processors, FLOPs of a model of width H below 64 take 16 (H + 60) / (31 H) times as long",
   "files: folders of a stage, b for tokens and scores; of an expert's part, its shards: N / (E · sequences of a shard)",
@@ -158,8 +158,8 @@ export function planCluster(configuration: Configuration, options: ClusterOption
       blocks,
     ),
     stage("assign", 1, cpu, [scores, 18 * sequences], 2 * blocks),
-    // Every process reads all tokens for the parts that it gathers.
-    stage("split", group, cpu * group, [tokenized * group, tokenized], Math.max(ofExpert, experts)),
+    // Several would each read all tokens, for the parts that they gather.
+    stage("split", 1, cpu, [tokenized, tokenized], Math.max(ofExpert, experts)),
     stage(
       "train-expert",
       experts,

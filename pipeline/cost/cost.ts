@@ -22,8 +22,8 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { switchShape } from "../model/shapes.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { readManifest } from "../run/manifest.ts";
 import { canonical } from "../run/seal.ts";
+import { readTextCounts } from "../text/counts.ts";
 import { TEXT, textSeedOf } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
@@ -288,12 +288,12 @@ export async function readCost({ run = "", sources = {}, ...options }: ReadCostO
     throw new InputError(what, { where: run, remedy });
   }
   const configuration = resolveConfiguration({ ...sources, base });
-  const result = (await readManifest(run, "tokenize"))?.result;
+  const text = await readTextCounts(run);
   // Flags may describe other sequences than the run's: of other text, another length, another vocabulary.
   const same = textSeedOf(configuration) === textSeedOf(base) &&
     SEQUENCES.every((name) => canonical(configuration[name]) === canonical(base[name]));
   const adopted = configuration.experts === base.experts ? await adoptedExperts(run) : [];
-  if (!result || !same) return await count(configuration, { adopted });
-  const corpus = { train: Number(result.trainSequences), test: Number(result.testSequences) };
-  return await count({ ...configuration, vocabularySize: Number(result.vocabulary) }, { corpus, adopted });
+  if (!text || !same) return await count(configuration, { adopted });
+  const corpus = { train: text.trainSequences, test: text.testSequences };
+  return await count({ ...configuration, vocabularySize: text.vocabulary }, { corpus, adopted });
 }

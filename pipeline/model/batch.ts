@@ -72,6 +72,15 @@ export function checkBatch(
   if (spans) checkSpans(spans, lengths);
 }
 
+/** Throws an `InputError` where a token id is outside the vocabulary; `doing` says what cannot be done then. */
+export function checkIds(ids: Uint32Array, vocabulary: number, doing: string): void {
+  const foreign = ids.find((id) => id >= vocabulary);
+  if (foreign === undefined) return;
+  throw new InputError(
+    `Cannot ${doing} as each token must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
+  );
+}
+
 /**
  * Fills `targets` with the successors of tokens and `weights` with their parts in the mean loss of their model: 1 / (predicted
  * tokens of the model) where the successor lies in its row's span, 0 elsewhere. Returns the number of predicted tokens per

@@ -10,8 +10,9 @@ import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBanks } from "./banks.ts";
+import { checkIds } from "./batch.ts";
 import type { Weights } from "./parameters.ts";
-import { planOnce } from "./plans.ts";
+import { keepRecent } from "./recent.ts";
 import { planForward, planLoss } from "./transformer.ts";
 
 /** A text and what may follow it. */
@@ -104,7 +105,7 @@ export function createBranchScorer(
   }));
   let computed = 0;
   /** Plans a pass of so many rows, of which the first ones predict, over sequences of one length. */
-  const plans = planOnce((rows, predicting, sequences, length) => {
+  const plans = keepRecent((rows, predicting, sequences, length) => {
     const gathering = { ...acts.gathering!, shape: { models: 1, batch: sequences, length } };
     const head = { ...acts, shape: { ...shape, batch: predicting } };
     return [
@@ -186,11 +187,7 @@ function checkTokens({ context, continuations }: Branching, longest: number, voc
         } together: they have ${continuation.length} and ${context.length}`,
       );
     }
-    const foreign = context.find((id) => id >= vocabulary) ?? continuation.find((id) => id >= vocabulary);
-    if (foreign === undefined) continue;
-    throw new InputError(
-      `Cannot score a continuation as each token must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
-    );
+    for (const ids of [context, continuation]) checkIds(ids, vocabulary, "score a continuation");
   }
 }
 

@@ -13,8 +13,9 @@ import { padded } from "../../kernels/device/matrix.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "./shape.ts";
 import { createBanks } from "./banks.ts";
+import { checkIds } from "./batch.ts";
 import type { Weights } from "./parameters.ts";
-import { planOnce } from "./plans.ts";
+import { keepRecent } from "./recent.ts";
 import { planForward, planLogits } from "./transformer.ts";
 
 /** Tokens with which a sequence goes on. */
@@ -83,8 +84,8 @@ export function createDecoder(
     const kept = { training: false, capacity, slots, dtype };
     return createBanks(gpu, arena, config, [weights], shape, kept);
   });
-  const forward = planOnce((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
-  const head = planOnce((rows) => [planLogits(gpu, bank, acts, rows)]);
+  const forward = keepRecent((batch) => planForward(gpu, bank, { ...acts, shape: { ...shape, batch } }));
+  const head = keepRecent((rows) => [planLogits(gpu, bank, acts, rows)]);
   const lengths = new Uint32Array(slots);
 
   const known = (slot: number): number => {
@@ -156,9 +157,5 @@ function checkTokens(ids: Uint32Array, length: number, capacity: number, vocabul
         `${length}, ${ids.length} are given`,
     );
   }
-  const foreign = ids.find((id) => id >= vocabulary);
-  if (foreign === undefined) return;
-  throw new InputError(
-    `Cannot read tokens as each must be below the vocabulary's ${vocabulary} ids: one is ${foreign}`,
-  );
+  checkIds(ids, vocabulary, "read tokens");
 }

@@ -17,7 +17,8 @@ import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { assignmentPlace } from "./assign.ts";
-import { assignmentsOf, blocksIn, type ExpertPart } from "./parts.ts";
+import { blocksIn } from "../text/counts.ts";
+import { assignmentsOf, type ExpertPart } from "./parts.ts";
 import { scoresOf } from "./score.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
 

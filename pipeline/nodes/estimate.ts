@@ -17,11 +17,11 @@ import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts"
 import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
-import { checkLimit } from "../text/documents.ts";
 import { changesText, type TextChanges } from "./changes.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";
 import { LEARN } from "./learn.ts";
+import { besides, checkExpert } from "./models.ts";
 import { needConfiguration } from "./alone.ts";
 import { partIn } from "./parts.ts";
 import { TOKENIZER } from "./places.ts";
@@ -86,7 +86,6 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
   const { run, words } = options;
   const { configuration, plan, stages, changes, warnings } = await planRun(options);
-  checkLimit(configuration);
   const characters = charactersOf(configuration, plan);
   const perToken = charactersPerToken(configuration);
   const tokens = Math.min(characters / perToken, configuration.maxTokens || Infinity);
@@ -197,6 +196,7 @@ export async function planExperts(
   experts: readonly number[],
   { also = [], together = false, ...options }: ExpertsPlanOptions,
 ): Promise<PartitionPlan> {
+  if (also.length > 0) await besides(options.run, also);
   const plan = await planExpertsOf(experts, options);
   for (const run of also) {
     const other = await planExpertsOf(experts, { ...options, run });
@@ -223,7 +223,8 @@ async function planExpertsOf(
   const stages: StageEstimate[] = [];
   for (const expert of experts) {
     const part = partOf(expert);
-    const manifest = expert < configuration.experts ? await readManifest(`${run}/${part}`) : null;
+    checkExpert("train", run, expert, configuration.experts);
+    const manifest = await readManifest(`${run}/${part}`);
     if (!manifest) throw noPart(run, part, expert);
     const { train: { sequences } } = partIn(part, manifest);
     const nodes = await trainNodes(
@@ -235,9 +236,12 @@ async function planExpertsOf(
     const [state] = await stageStates(run, [...[part, TOKENIZER].map(givenNode), ...nodes], { again });
     stages.push(withState(state, trainingEstimate(configuration, sequences, speed, options)));
   }
-  const { expert } = modelShapes(configuration);
+  const { router, expert } = modelShapes(configuration);
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
-  const told = [speed.told, ...narrowNotes([expert], speed.kind)];
+  const told = [
+    speed.told,
+    ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], speed.kind),
+  ];
   if (memory !== undefined) {
     const { recompute } = options;
     const fits = fittingMicroBatch(expert, memory, { batch, length, recompute, dtype, kind: speed.kind });
@@ -255,7 +259,7 @@ async function planExpertsOf(
 function noPart(run: string, part: string, expert: number): InputError {
   return new InputError(`Cannot plan expert ${expert} of "${run}" as its part must be there: there is none`, {
     where: `${run}/${part}`,
-    remedy: say`run ${task("partition", { run })} first, or choose another ${setting("expert")}`,
+    remedy: say`run ${task("partition", { run })} first`,
   });
 }
 

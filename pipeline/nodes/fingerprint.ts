@@ -12,7 +12,8 @@ import { sha256 } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
 import { compareBytes } from "../text/glob.ts";
 import { PARTITIONER } from "./learn.ts";
-import { blocksIn, readParts } from "./parts.ts";
+import { blocksIn } from "../text/counts.ts";
+import { readParts } from "./parts.ts";
 import { scoresOf } from "./score.ts";
 import { SEQUENCES } from "./tokenize.ts";
 

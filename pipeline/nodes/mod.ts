@@ -51,6 +51,7 @@ export {
   trainSwitch,
 } from "./models.ts";
 export { expertNames } from "./names.ts";
+export { checkOutput, checkOutputFolder } from "./output.ts";
 export {
   type ExpertsPlanOptions,
   type PartitionPlan,

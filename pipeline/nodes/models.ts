@@ -6,6 +6,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
+import { scratchesOf } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node, splitNeed } from "../graph/node.ts";
@@ -16,10 +17,11 @@ import type { RunEvent } from "../run/events.ts";
 import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { adoptionOf } from "../training/adoption.ts";
+import { listCheckpoints } from "../training/resume.ts";
 import type { TogetherMember } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./alone.ts";
 import { type Bank, createBank } from "./bank.ts";
-import { blocksIn } from "./parts.ts";
+import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { partOf } from "./split.ts";
 import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";
@@ -59,7 +61,11 @@ export async function trainModels(
   const bank = createBank(options);
   const places = [run, ...also].map(() => bank.member()); // nobody begins before the models of all runs are there
   const own = { ...options, force: force || resume || trial !== undefined, aside: trial !== undefined };
-  const share = { choose: mine, options, bank };
+  const share = {
+    choose: mine,
+    options: { ...options, together: options.together || also.length > 0 },
+    bank,
+  };
   try {
     return await openRun(own, watch, "train", async (open) => {
       if (also.length === 0) return await trainIn(open, places[0], share);
@@ -157,7 +163,18 @@ async function refuseReplaced(
         { where: `${run}/${node.name}`, remedy: say`train it here instead with ${setting("force")}` },
       );
     }
-    if (state !== "changed" || resume) continue;
+    if (state !== "changed") continue;
+    if (resume) {
+      const saved = await Promise.all((await scratchesOf(run, node.name)).map(listCheckpoints));
+      if (saved.some((states) => states.length > 0)) continue;
+      throw new InputError(
+        `Cannot resume ${name} as a checkpoint of it must be there: its training has ended`,
+        {
+          where: `${run}/${node.name}`,
+          remedy: say`start again with ${setting("force")}`,
+        },
+      );
+    }
     const [then, now] = [manifest!, node].map(({ settings }) => settings[because]);
     if (canonical(then ?? null) === canonical(now ?? null)) continue; // it is of another text
     throw new InputError(
@@ -183,7 +200,7 @@ export async function tokensOfRun(run: string): Promise<string[]> {
  * Reads the settings of a run and of those beside it. Throws an `InputError` where one is no run, or is another one by a second name: the
  * run would wait for itself.
  */
-async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
+export async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
   const configurations = [await needConfiguration(run)];
   const named = new Map([[await Deno.realPath(run), run]]);
   for (const where of also) {

@@ -60,12 +60,6 @@ export async function readParts(run: string): Promise<{ settings: RunConfigurati
   return { settings, parts };
 }
 
-const LISTED = v.object({ blocks: v.array(v.string()) });
-
-/** Names the blocks of a run, in order, as the node that lists the sequences of all of them does. */
-export const blocksIn = ({ settings }: Pick<Manifest, "settings">): string[] =>
-  conform(LISTED, settings).blocks;
-
 /** Names the nodes of the assignments that a part was made of. */
 export const assignmentsOf = ({ manifest }: Pick<ExpertPart, "manifest">): string[] =>
   Object.keys(manifest.inputs).map((need) => splitNeed(need).name)

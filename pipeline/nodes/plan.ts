@@ -8,6 +8,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { GIVEN, givenNode, type Node } from "../graph/node.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
+import { checkLimit } from "../text/documents.ts";
 import { OFF } from "../text/path_source.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
@@ -51,6 +52,7 @@ export async function partitionGraph(
   { given = {}, keep = false, check = false, recorded = false }: GraphOptions = {},
 ): Promise<Plan> {
   checkLabels(configuration);
+  checkLimit(configuration);
   const text = recorded
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });

@@ -104,7 +104,7 @@ export function roundNodes(of: RoundsOfText): Node[] {
 class RoundBank {
   #rows?: Rows;
   #model?: ModelConfig;
-  #bank?: RouterBank & { routers: readonly number[]; round: number };
+  #bank?: RouterBank;
   #drawn = new Map<number, Drawn>();
 
   constructor(private readonly of: RoundsOfText) {}
@@ -137,7 +137,6 @@ class RoundBank {
       work.signal,
     );
     const nll = await bank.score(this.#draw(rows, round + 1));
-    bank.round = round;
     const state = await bank.state();
     for (const [place, { folder }] of all.entries()) {
       await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
@@ -194,14 +193,8 @@ class RoundBank {
     const states = round === 1 ? [] : await Promise.all(
       all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i])), this.#model!)),
     );
-    const bank = openRouters(
-      gpu,
-      this.#model,
-      routers,
-      configuration,
-      states.length > 0 ? joinStates(states) : undefined,
-    );
-    return this.#bank = Object.assign(bank, { routers, round });
+    const state = states.length > 0 ? joinStates(states) : undefined;
+    return this.#bank = openRouters(gpu, this.#model, routers, configuration, state);
   }
 }
 

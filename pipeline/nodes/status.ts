@@ -112,7 +112,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
     states.set(state.stage, state);
   }
   for (const state of await stageStates(run, nodes)) states.set(state.stage, state);
-  const stages = rows.map(({ nodes: own, ...row }): StageStatus => {
+  const stages = rows.map(({ nodes: _, ...row }): StageStatus => {
     const state = states.get(row.stage) ?? nothingOf(row.stage);
     const names = new Set(nodes.filter(({ maker }) => maker.stage === row.stage).map(({ name }) => name));
     const command = isRefused(state)

@@ -11,7 +11,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { textSeedOf } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import { sideOf } from "../text/tokenize.ts";
-import { checkTrainable, loadTokenizer, type Tokenizer, trainTokenizer } from "../text/tokenizer.ts";
+import { loadTokenizer, type Tokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { readTaken } from "./take.ts";
 import { hashText, type Text } from "./text.ts";
@@ -34,7 +34,6 @@ export async function tokenizerNode(
     };
     return { name: TOKENIZER, needs: [], settings, links: LINKS, revision: 1, maker };
   }
-  checkTrainable(vocabularySize);
   const { taken } = text!;
   return {
     name: TOKENIZER,
@@ -81,7 +80,6 @@ async function train(
   };
   return await trainTokenizer(documents(), {
     ...{ vocabularySize, sample: tokenizerSample, signal },
-    scratch: `${making.scratch}/${crypto.randomUUID()}`, // of this process alone
     onWarning: (message) => emit({ type: "warning", message }),
   });
 }

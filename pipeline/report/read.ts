@@ -1,53 +1,75 @@
 // Reads what a run folder holds, for a page; each part may be missing. No other file of a report or a
 // comparison looks into run folders.
 
-import { ZERO_SHOT, zeroShotPath, zeroShotTasks } from "../evaluation/choices/asking.ts";
 import { createHash } from "node:crypto";
 import { relative, resolve } from "node:path";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { readZeroShot, type ZeroShotResult } from "../evaluation/choices/results.ts";
+import { ZERO_SHOT, zeroShotTasks } from "../evaluation/choices/asking.ts";
+import { readZeroShot } from "../evaluation/choices/results.ts";
 import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
 import { readEvaluation } from "../evaluation/evaluation.ts";
-import { type PartManifest, readPart, readPartition } from "../partition/manifests.ts";
+import { PARTIAL, SCRATCH } from "../graph/folder.ts";
+import { findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
+import { ALL_TEST, EVALUATION, PARTITIONER, SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import { NodeFiles, nodesIn } from "../graph/vouched.ts";
+import { onlyParts, partitionRemedy } from "../nodes/alone.ts";
+import { expertNames } from "../nodes/names.ts";
+import { assignmentsOf, type ExpertPart, partIn, tallyOf } from "../nodes/parts.ts";
+import { nodeFolders } from "../nodes/settings.ts";
+import { partOf } from "../nodes/split.ts";
+import { allTargets, type Target } from "../nodes/targets.ts";
+import { TRAIN_RESULT } from "../nodes/training_result.ts";
+import { partitionCounts } from "../partition/counts.ts";
+import type { PartitionCounts } from "../partition/manifests.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics } from "../run/events.ts";
-import { exists, isFolder, withRemedy } from "../run/files.ts";
-import {
-  isPages,
-  type Manifest,
-  manifestNames,
-  outputsHash,
-  outputsUnder,
-  readManifest,
-  vouchedFiles,
-} from "../run/manifest.ts";
+import { checkRunFolder, entriesOf, exists, withRemedy } from "../run/files.ts";
 import { printable } from "../run/printable.ts";
-import { readTimes, secondsOf, type Time } from "../run/timing.ts";
-import { Vouched } from "../run/vouched.ts";
-import { baselineTargets } from "../stages/baselines.ts";
-import { DOCUMENTS } from "../stages/evaluate.ts";
-import { expertNames } from "../stages/names.ts";
-import { onlyParts, partitionRemedy, partsAlone } from "../stages/parts_alone.ts";
-import { anythingBegun } from "../stages/state.ts";
-import { tokenizeResult } from "../stages/tokenize.ts";
-import { expertTarget } from "../stages/train_expert.ts";
-import { trainResult } from "../nodes/training_result.ts";
+import { conform } from "../run/schema.ts";
+import { readTimes, secondsByNode } from "../run/timing.ts";
+import type { Vouched } from "../run/vouched.ts";
+import { type Lack, lacksOf, statusOf } from "../nodes/status.ts";
+import { blocksIn, readTextCounts } from "../text/counts.ts";
 import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
 import { readClaims } from "./reproduction.ts";
 
-type Points = Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss" | "reports">[];
-
 /** How long something took: seconds, or that it was copied from another run; undefined where that is not known. */
-export type Spent = ReturnType<typeof secondsOf>;
+export type Spent = number | "copied" | undefined;
 
 /** The contents of a run folder; `null` and empty lists stand for parts that are not there yet. */
 export type RunRecord = Awaited<ReturnType<typeof readRun>>;
-/** The training metrics of one model: its name, its id if it is an expert, the lines of its file. */
-export type Curve = Omit<Awaited<ReturnType<typeof readCurves>>[number], "seconds"> & { seconds?: Spent };
+
+/** The parts of a run, and measures over all of them. */
+export interface PartitionRecord {
+  /** Number of experts. */
+  experts: number;
+  /** How sequences were assigned; undefined where given prices did. */
+  method?: string;
+  /** What a cost is, where it is not the NLL of a prefix. */
+  costs?: string;
+  /** Measures over training sequences. */
+  train: PartitionCounts;
+  /** Those over held-out sequences, where there are some. */
+  test?: PartitionCounts;
+  /** What each expert has. */
+  parts: ExpertPart[];
+}
+
+/** The training metrics of one model. */
+export interface Curve {
+  /** Its name. */
+  model: string;
+  /** Its id if it is an expert. */
+  expert: number | null;
+  /** The lines of its file. */
+  points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss" | "reports">[];
+  /** How long its training took. */
+  seconds?: Spent;
+}
 
 /** Names a part that a run lacks, and the task that makes it. */
 export function lacking(
@@ -66,145 +88,151 @@ export function lacking(
  * be what it must be. `doing` says in messages what for; `names` says whether the experts' names are read too.
  */
 export async function readRun(run: string, { doing = "report on", names = true } = {}) {
-  const refuse = async (must: string) => {
-    const remedy = await partitionRemedy(run);
-    return new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
-  };
-  const notARun = (reason: string) => refuse(`be a run folder: ${reason}`);
-  if (!await exists(run)) throw await notARun("there is no such folder");
-  if (!await isFolder(run)) throw await notARun("it is a file");
+  const refuse = (must: string, remedy: Text = say`name the folder that ${task("partition")} wrote`) =>
+    new InputError(`Cannot ${doing} "${run}" as it must ${must}`, { where: run, remedy });
+  const first = await partitionRemedy(run);
+  if (!await exists(run)) throw refuse("be a run folder: there is no such folder", first);
+  await checkRunFolder(run);
   const config = await readRunConfiguration(run);
-  if (config === null) throw await notARun("it has no config.json");
-  const vouched = await vouchedFiles(run);
-  vouched.add(run, (await readManifest(run, "reproduce"))?.outputs ?? {}); // the claims are read below
-  const file = <T>(
+  if (config === null) throw refuse("be a run folder: it has no config.json");
+  const files = new NodeFiles();
+  /** Reads a file of a node, or of a task; null where there is none. The error of one that is damaged says how to mend it. */
+  const read = async <T>(
     path: string,
-    read: (path: string, vouched: Vouched) => Promise<T>,
+    reader: (path: string, vouched: Vouched) => Promise<T>,
     name: string,
     settings: TaskReference["with"] = {},
-  ) =>
-    ifThere(
-      `${run}/${path}`,
-      (path) => read(path, vouched),
-      say`run ${task(name, { ...settings, run, force: name !== "reproduce" })}`,
-    );
-  const manifests: Record<string, Manifest> = {};
-  for (const name of await manifestNames(run)) {
-    if (!isPages(name)) manifests[name] = (await readManifest(run, name))!;
+  ): Promise<T | null> => {
+    if (!await exists(`${run}/${path}`)) return null;
+    const again = say`run ${task(name, { ...settings, run, check: true })}`;
+    return await reader(`${run}/${path}`, files).catch(withRemedy(again));
+  };
+  const nodes = await readNodes(run);
+  const made = secondsByNode(await readTimes(run));
+  const spentOn = (node: string): Spent => nodes.get(node)?.made.from ? "copied" : made(node);
+  const reproduction = await read("reproduction.json", readClaims, "reproduce");
+  const begun = [...await entriesOf(`${run}/${SCRATCH}`), ...await entriesOf(`${run}/${PARTIAL}`)];
+  if (nodes.size === 0 && !reproduction && begun.length === 0) {
+    const what = "hold something that a task made: it holds a configuration and nothing made with it";
+    throw refuse(what, first);
   }
-  const times = await readTimes(run);
-  const path = resolve(run);
-  const inside = relative(Deno.cwd(), path);
-  const zeroShot: ZeroShotResult[] = [];
-  for (const task of zeroShotTasks()) {
-    const result = await file(zeroShotPath(task), readZeroShot, ZERO_SHOT, { task });
-    if (result) zeroShot.push(result);
+  const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
+  const curves: Curve[] = [];
+  for (const { name, node, expert = null, command } of targets) {
+    const points = await read(`${node}/metrics.jsonl`, readStepMetrics, command.task, command.with) ?? [];
+    if (points.length > 0) curves.push({ model: name, expert, points, seconds: spentOn(node) });
   }
-  const partition = await file("partition/manifest.json", () => readParts(run, vouched), "split");
-  const record = {
+  const zeroShot = await Promise.all(
+    zeroShotTasks().map((task) =>
+      read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot, ZERO_SHOT, { task })
+    ),
+  );
+  const status = await statusOf(run);
+  const path = resolve(run), inside = relative(Deno.cwd(), path);
+  const partition = partitionOf(nodes, config.configuration.experts);
+  const switched = nodes.get("switch");
+  const text = await readTextCounts(run);
+  return {
     run, // as it was named
     name: printable(path.split("/").at(-1) || path),
     path: printable(inside.startsWith("..") ? path : inside || "."), // as a command takes it
     config,
+    text, // what it came to in tokens
     routes: await routesByPrefix(run), // else the true labels of held-out text choose the experts
-    alone: await partsAlone(run), // experts whose parts lie here without their run
-    stages: Object.values(manifests).map((one) => stageRecord(one, secondsOf(times, one.stage))),
-    rounds: await file("metrics/rounds.jsonl", readRoundMetrics, "train-routers") ?? [],
+    alone: status.parts, // experts whose parts lie here without their run
+    lacks: lacksOf(status.stages), // what is not up to date
+    adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))], // on which it was made
+    folders: await foldersOf(run, nodes, spentOn),
+    rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics, "train-routers") ?? [],
     partition,
-    names: names && partition ? await expertNames(run, vouched) : null, // what sets each expert apart
-    curves: await readCurves(run, vouched, times),
-    weights: await weightsIn(run, manifests), // experts whose weights lie here
-    switchCost: manifests["train-switch"] ? trainResult(manifests["train-switch"], run).cost ?? null : null,
+    names: names && partition ? await expertNames(run) : null, // what sets each expert apart
+    curves,
+    weights: await weightsIn(run, targets), // experts whose weights lie here
+    switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
-    evaluation: await file("evaluation.json", readEvaluation, "evaluate"),
-    heldOut: heldOut(run, manifests),
-    zeroShot,
-    reproduction: await file("reproduction.json", readClaims, "reproduce"),
+    evaluation: await read(`${EVALUATION}/evaluation.json`, readEvaluation, "evaluate"),
+    heldOut: heldOutOf(nodes, text?.testSequences ?? null),
+    zeroShot: zeroShot.filter((result) => result !== null),
+    reproduction,
   };
-  const { rounds, curves, adopted, evaluation, reproduction } = record;
-  const lists = [rounds, curves, adopted, zeroShot];
-  const isEmpty = lists.every(({ length }) => length === 0) && !partition && !evaluation && !reproduction;
-  if (isEmpty && !await anythingBegun(run, config.configuration)) {
-    throw await refuse("hold something that a task made: it holds a configuration and nothing made with it");
+}
+
+/** Reads the manifests of all nodes of a run, by name. */
+async function readNodes(run: string): Promise<Map<string, Manifest>> {
+  const nodes = new Map<string, Manifest>();
+  for (const folder of nodeFolders()) {
+    for await (const name of nodesIn(run, folder)) nodes.set(name, (await readManifest(`${run}/${name}`))!);
   }
-  return record;
+  return nodes;
 }
 
-/** Reads a file, or returns null where there is none. If the file is damaged, the error says how to mend it. */
-async function ifThere<T>(path: string, read: (path: string) => Promise<T>, remedy: Text): Promise<T | null> {
-  if (!await exists(path)) return null;
-  return await read(path).catch(withRemedy(remedy));
+/** Puts the parts of all experts together; null where one is not there. */
+function partitionOf(nodes: ReadonlyMap<string, Manifest>, experts: number): PartitionRecord | null {
+  const names = Array.from({ length: experts }, (_, expert) => partOf(expert));
+  if (!names.every((name) => nodes.has(name))) return null;
+  const parts = names.map((name) => partIn(name, nodes.get(name)!));
+  const { settings, result } = nodes.get(assignmentsOf(parts[0])[0]) ?? {};
+  const counts = (side: "train" | "test") => partitionCounts(parts.map((part) => tallyOf(part[side])));
+  const test = counts("test");
+  return {
+    ...{ experts, parts, train: counts("train") },
+    ...test.sequences > 0 ? { test } : {},
+    ...settings?.method === undefined ? {} : { method: String(settings.method) },
+    ...result?.costs === undefined ? {} : { costs: String(result.costs) },
+  };
 }
 
-/** Says what a stage made: its files and their bytes, how long it took, what it counted, and the hash of what that depends on. */
-function stageRecord({ stage, key, outputs, result }: Manifest, seconds: Spent) {
-  const sizes = Object.values(outputs).map(({ bytes }) => bytes);
-  const counts = Object.entries(result).filter((entry): entry is [string, number] =>
-    typeof entry[1] === "number"
-  );
-  const bytes = sizes.reduce((a, b) => a + b, 0);
-  const made: Record<string, number> = Object.fromEntries(counts);
-  return { stage, key, files: sizes.length, bytes, seconds, counts: made };
-}
-
-async function readParts(run: string, vouched: Vouched) {
-  const whole = await readPartition(`${run}/partition`, vouched);
-  const parts: PartManifest[] = [];
-  for (const { folder } of whole.parts) parts.push(await readPart(`${run}/partition/${folder}`, vouched));
-  return { whole, parts };
-}
-
-async function readCurves(run: string, vouched: Vouched, times: readonly Time[]) {
-  const folder = `${run}/metrics`;
-  const files = await exists(folder) ? await Array.fromAsync(Deno.readDir(folder)) : [];
-  const baselines = baselineTargets();
-  const curves: { model: string; expert: number | null; points: Points; seconds: Spent }[] = [];
-  for (const { name } of files) {
-    const [, model, id] = /^(expert-(\d+)|.+)\.jsonl$/.exec(name) ?? [];
-    const expert = id === undefined ? null : Number(id);
-    const target = expert === null ? baselines.find(({ name }) => name === model) : expertTarget(expert);
-    if (target === undefined) continue;
-    const remedy = say`run ${task(target.command.task, { ...target.command.with, run, force: true })}`;
-    const points = await ifThere(`${folder}/${name}`, (path) => readStepMetrics(path, vouched), remedy) ?? [];
-    const seconds = secondsOf(times, `train-${model}`);
-    if (points.length > 0) curves.push({ model, expert, points, seconds });
-  }
-  const rank = ({ model, expert }: typeof curves[number]) =>
-    expert ?? 1e9 * (1 + baselines.findIndex(({ name }) => name === model));
-  return curves.sort((a, b) => rank(a) - rank(b));
+/** Says of every folder of nodes how many there are, their files and bytes that are still there, how long they took, and what they counted. */
+async function foldersOf(
+  run: string,
+  nodes: ReadonlyMap<string, Manifest>,
+  spentOn: (node: string) => Spent,
+) {
+  const folders = Map.groupBy(nodes.values(), ({ name }) => name.split("/")[0]);
+  folders.delete("report"); // a page tells nothing of itself
+  return await Promise.all([...folders].map(async ([folder, all]) => {
+    const whole = await Promise.all(
+      all.map(async (one) =>
+        await findDamage(`${run}/${one.name}`, one, false) === undefined ? Object.values(one.files) : []
+      ),
+    );
+    const spent = all.map(({ name }) => spentOn(name));
+    const times = spent.filter((seconds) => typeof seconds === "number");
+    const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+    const seconds: Spent = times.length > 0 ? sum(times) : spent.includes("copied") ? "copied" : undefined;
+    const count = (name: string) => sum(all.map(({ result }) => Number(result[name] ?? 0)));
+    return {
+      ...{ folder, nodes: all.length, seconds, files: whole.flat().length },
+      bytes: sum(whole.flat().map(({ bytes }) => bytes)),
+      counts: { tokens: count("tokens"), sequences: count("sequences"), documents: count("documents") },
+    };
+  }));
 }
 
 /** Lists the experts whose weights lie in a run, by id. */
-async function weightsIn(run: string, manifests: Record<string, Manifest>): Promise<number[]> {
-  const found: number[] = [];
-  for (const { stage, outputs } of Object.values(manifests)) {
-    const [, id] = /^train-expert-(\d+)$/.exec(stage) ?? [];
-    if (id === undefined) continue;
-    const there = await Promise.all(Object.keys(outputs).map((path) => exists(`${run}/${path}`)));
-    if (!there.includes(false)) found.push(Number(id));
-  }
-  return found.sort((a, b) => a - b);
+async function weightsIn(run: string, targets: readonly Target[]): Promise<number[]> {
+  const there = await Promise.all(targets.map(({ node }) => exists(`${run}/${node}/model.safetensors`)));
+  return targets.flatMap(({ expert }, i) => there[i] ? expert ?? [] : []);
 }
-
-const HELD_OUT = "tokens/test-";
 
 /** Describes the held-out text: the hash of its shards, its sequences, and whether the evaluation is of it. */
-function heldOut(run: string, { tokenize, evaluate }: Record<string, Manifest>) {
-  const sha256 = tokenize ? outputsHash(tokenize, HELD_OUT) : evaluate?.inputs.tokens;
-  if (sha256 === undefined) return null;
-  const sequences = tokenize ? tokenizeResult(tokenize, run).testSequences : null;
-  return { sha256, sequences, evaluated: evaluate?.inputs.tokens === sha256 };
+function heldOutOf(nodes: ReadonlyMap<string, Manifest>, sequences: number | null) {
+  const list = nodes.get(SEQUENCES), evaluated = nodes.get(EVALUATION)?.inputs[ALL_TEST];
+  const sha256 = list ? hashFiles(list, "test") : evaluated;
+  return sha256 === undefined ? null : { sha256, sequences, evaluated: evaluated === sha256 };
 }
 
-/** Hashes the tokens of a run's held-out sequences, whatever their shards; null where a shard is not there. */
-export async function heldOutTokens({ run }: RunRecord): Promise<string | null> {
-  const tokenize = await readManifest(run, "tokenize");
-  if (!tokenize) return null;
-  const paths = outputsUnder(tokenize, HELD_OUT).map((path) => `${run}/${path}`);
+/** Hashes the tokens of a run's held-out sequences, however they are cut into blocks; null where a shard is not there. */
+export async function heldOutTokens({ run }: Pick<RunRecord, "run">): Promise<string | null> {
+  const [list, tokenizer] = [
+    await readManifest(`${run}/${SEQUENCES}`),
+    await readManifest(`${run}/${TOKENIZER}`),
+  ];
+  if (!list || !tokenizer) return null;
+  const paths = blocksIn(list).map((block) => `${run}/tokens/${block}/test.arrow`);
   for (const path of paths) if (!await exists(path)) return null;
-  const { vocabulary, tokenizer } = tokenizeResult(tokenize, run);
-  const hash = createHash("sha256").update(`${vocabulary} ${tokenizer}`);
-  for await (const batch of readShards(paths, await vouchedFiles(run))) {
+  const hash = createHash("sha256").update(`${tokenizer.result.entries} ${tokenizer.result.tokenizer}`);
+  for await (const batch of readShards(paths, new NodeFiles())) {
     const { rows, tokens, length } = fromBatch(batch, run, ["tokens"]);
     const width = tokens!.length / rows;
     for (let row = 0; row < rows; row++) {
@@ -215,10 +243,10 @@ export async function heldOutTokens({ run }: RunRecord): Promise<string | null> 
   return hash.digest("hex");
 }
 
-/** Reads the scores of the held-out documents of an evaluated run; null where an older version evaluated it. */
-export async function readDocuments({ run }: RunRecord): Promise<DocumentScores | null> {
-  const { outputs } = (await readManifest(run, "evaluate"))!;
-  if (!(DOCUMENTS in outputs)) return null;
-  return await readDocumentScores(`${run}/${DOCUMENTS}`, new Vouched().add(run, outputs))
-    .catch(withRemedy(say`run ${task("evaluate", { run, force: true })}`));
+/** Reads the scores of the held-out documents of an evaluated run. */
+export async function readDocuments({ run }: RunRecord): Promise<DocumentScores> {
+  return await readDocumentScores(`${run}/${EVALUATION}/evaluation.arrow`, new NodeFiles())
+    .catch(withRemedy(say`run ${task("evaluate", { run, check: true })}`));
 }
+
+export type { Lack };

@@ -4,11 +4,11 @@ import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { wordText } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { isEqual, sideOf } from "../evaluation/evaluation.ts";
+import { writePages } from "../graph/pages.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { writeAtomic } from "../run/files.ts";
-import { writePages } from "../run/manifest.ts";
-import { checkOutput, isSamePlace } from "../stages/output.ts";
-import { type Lack, lacksOf, statusOf } from "../stages/status.ts";
+import { checkOutput, isSamePlace } from "../nodes/output.ts";
+import type { Lack } from "../nodes/status.ts";
 import { number, rounded } from "./html.ts";
 import { type Missing, page, type PageOptions } from "./page.ts";
 import { readRun, type RunRecord } from "./read.ts";
@@ -78,7 +78,7 @@ export async function report(options: ReportOptions): Promise<Report> {
     words,
     cost: await readCost({ run, flops: 1, utilisation: 1 }),
     samples: await writeSamples(run, record.weights.slice(0, MOST_EXPERTS), { ...rest, tokens }),
-    outOfDate: await lacksShown(record),
+    outOfDate: lacksShown(record),
   };
   const frame = {
     title: `SmallTalk run ${record.name}`,
@@ -88,8 +88,7 @@ export async function report(options: ReportOptions): Promise<Report> {
     figures: figures(record),
   };
   const { html, plots, missing } = await page(frame, SECTIONS, data, options);
-  // Parts that lie without their run have no manifests, and are known by that.
-  if (isPage && record.alone.length === 0) await writePages(run, "report", { [PAGE]: html });
+  if (isPage) await writePages(run, "report/page", { [PAGE]: html });
   else await writeAtomic(output, html);
   const again = data.outOfDate.map(({ stages, command }) => ({
     part: stages.join(", "),
@@ -99,11 +98,11 @@ export async function report(options: ReportOptions): Promise<Report> {
 }
 
 /** Lists the stages that are there and no longer of the run as it is, with commands for its path as the page names it. */
-async function lacksShown({ run, path, evaluation }: RunRecord): Promise<Lack[]> {
+function lacksShown({ lacks, path, evaluation }: RunRecord): Lack[] {
   // Sections tell of what is missing. While a new evaluation is made, or was stopped, the figures of the one before are there.
   const isShown = ({ stages, state }: Lack) =>
     state === "out of date" || state === "damaged" || evaluation !== null && stages.includes("evaluate");
-  return lacksOf((await statusOf(run)).stages).filter(isShown).map(({ command, ...lack }) => ({
+  return lacks.filter(isShown).map(({ command, ...lack }) => ({
     ...lack,
     command: { ...command, with: { ...command.with, run: path } },
   }));
@@ -118,7 +117,7 @@ function splitText({ config: { configuration: { routers, partitioner } } }: RunR
 }
 
 function figures({ config, partition, evaluation }: RunRecord): [string, string][] {
-  const experts = partition?.whole.experts ?? config.configuration.experts;
+  const experts = partition?.experts ?? config.configuration.experts;
   const found: [string, string][] = (evaluation?.gains ?? []).map(({ baseline, ...gain }) => {
     const { side, by } = sideOf(gain);
     const name = wayName(baseline, evaluation!.experts);
@@ -128,7 +127,7 @@ function figures({ config, partition, evaluation }: RunRecord): [string, string]
   });
   found.push([number(experts), experts === 1 ? "expert" : "experts"]);
   if (partition) {
-    const { tokens, nmi } = partition.whole.train;
+    const { tokens, nmi } = partition.train;
     const compact = tokens.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 3 });
     found.push([compact, "training tokens"]);
     if (nmi !== null && experts > 1) found.push([rounded(nmi, 3), "NMI of expert and source"]);

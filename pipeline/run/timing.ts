@@ -9,23 +9,17 @@ import { exists, refuseLink, writing } from "./files.ts";
 
 const TIME = v.object({
   stage: v.string(),
-  /** The nodes that were made in that time. */
+  /** The nodes that were made together. */
   nodes: v.optional(v.array(v.string())),
-  /** Which part of the stage, as `1/4`; the line of the whole stage is that of the process that ended it. */
-  part: v.optional(v.string()),
-  round: v.optional(v.number()),
-  /** The process, of several that took the round together. */
-  member: v.optional(v.number()),
   step: v.optional(v.number()),
+  ...{ round: v.optional(v.number()), member: v.optional(v.number()), copied: v.optional(v.boolean()) },
   seconds: v.number(),
-  /** Whether the stage was copied from another run in that time, rather than made. */
-  copied: v.optional(v.boolean()),
   tokensPerSecond: v.optional(v.nullable(v.number())),
   utilisation: v.optional(v.nullable(v.number())),
 });
 
 /**
- * A line of `metrics/timing.jsonl`: how long a stage took, a part or a round of it, or a training since the line before.
+ * A line of `metrics/timing.jsonl`: how long nodes took that were made together, or a training since the line before.
  *
  * @ignore Its type is inferred.
  */
@@ -66,32 +60,21 @@ export function timeOf(line: string): Time | undefined {
 }
 
 /**
- * Gives the seconds that a stage took when it was last made, those of all its parts together, or `"copied"` where it was last copied
- * from another run; undefined where that is not known. A training may have been stopped and resumed, at a step: what was lost then
- * does not count.
+ * Gives the seconds that a node took when it was last made; undefined where that is not known. A training may have been stopped and
+ * resumed, at a step: what was lost then does not count.
  */
-export function secondsOf(times: readonly Time[], stage: string): number | "copied" | undefined {
-  const parts = new Map<string, number>();
-  const steps = new Map<number, number>();
-  let whole: number | "copied" | undefined;
-  for (const { nodes, round, step, seconds, copied, ...time } of times) {
-    const part = time.part ?? nodes?.join();
-    if (time.stage !== stage || round !== undefined) continue;
-    if (copied) {
-      whole = "copied";
-      parts.clear();
-      steps.clear();
-    } else if (step !== undefined) {
-      for (const later of [...steps.keys()].filter((one) => one >= step)) steps.delete(later);
-      steps.set(step, seconds);
-    } else if (part !== undefined) parts.set(part, seconds);
-    else {
-      whole = seconds + sum(parts);
-      parts.clear();
-    }
+export function secondsByNode(times: readonly Time[]): (node: string) => number | undefined {
+  const nodes = new Map<string, number>(), trainings = new Map<string, Map<number, number>>();
+  for (const { stage, nodes: made = [], step, seconds } of times) {
+    for (const node of made) nodes.set(node, seconds / made.length);
+    if (step === undefined) continue;
+    const steps = trainings.get(stage) ?? new Map<number, number>();
+    trainings.set(stage, steps);
+    for (const later of [...steps.keys()].filter((one) => one >= step)) steps.delete(later);
+    steps.set(step, seconds);
   }
-  if (steps.size > 0) return sum(steps);
-  return parts.size > 0 ? sum(parts) : whole;
+  return (node) => {
+    const steps = trainings.get(`train-${node.slice(node.lastIndexOf("/") + 1)}`);
+    return steps ? [...steps.values()].reduce((a, b) => a + b, 0) : nodes.get(node);
+  };
 }
-
-const sum = (seconds: Map<unknown, number>): number => [...seconds.values()].reduce((a, b) => a + b, 0);

@@ -34,13 +34,12 @@ export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions
 }
 
 /** What {@link openMixture} takes. */
-export interface MixtureOptions
-  extends MixtureSettings, Pick<RunSourceOptions, "partitioner" | "doing" | "onWarning"> {
+export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, "partitioner" | "doing"> {
   /** Run folder with `tokenizer.json`, a partitioner and `experts/`. */
   run?: string;
   /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
   model?: string;
-  /** Records of the files, against which they are checked as they are read. Default: what the manifests of their run say. */
+  /** Records of the files, against which they are checked as they are read. Default: what the manifests of their folders say. */
   vouched?: Vouched;
 }
 
@@ -57,12 +56,10 @@ export interface MixtureCounts extends LeaseCounts {
  * what is wrong with one model concerns that one alone.
  */
 export async function openMixture(
-  { run, model, partitioner, vouched, doing, onWarning, ...settings }: MixtureOptions,
+  { run, model, partitioner, vouched, doing, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
-  if (model !== undefined) return new Mixture(await modelSource(model, { vouched, onWarning }), settings);
-  if (run !== undefined) {
-    return new Mixture(await runSource(run, { partitioner, vouched, doing, onWarning }), settings);
-  }
+  if (model !== undefined) return new Mixture(await modelSource(model, { vouched }), settings);
+  if (run !== undefined) return new Mixture(await runSource(run, { partitioner, vouched, doing }), settings);
   throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
 }
 

@@ -2,21 +2,20 @@
  * Finds what a mixture is made of: in a run folder the tokenizer, the partitioner and the models, or a model's folder alone.
  */
 
-import { basename, relative, resolve } from "node:path";
-import { InputError, type Text } from "../../kernels/errors.ts";
+import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
+import { TOKENIZER_FILE } from "../graph/places.ts";
+import { NodeFiles } from "../graph/vouched.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { exists, hashFile, shortHash } from "../run/files.ts";
-import { runOf, vouchedFiles } from "../run/manifest.ts";
+import { entriesOf, exists, hashFile, shortHash } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
-import { isTrained, NOT_ENDED } from "../training/trained.ts";
 
 /** Names a model of a mixture: an expert by its number, a dense model by its name. */
 export type ModelName = number | string;
@@ -54,22 +53,18 @@ export interface MixtureSource {
 
 /** How {@linkcode modelSource} reads a model. */
 export interface ModelSourceOptions {
-  /** Records of its files. Default: what the manifests of its run say. */
+  /** Records of its files. Default: what the manifests of their folders say. */
   vouched?: Vouched;
-  /** Called as a model is read whose weights do not count as trained. */
-  onWarning?: (message: Text) => void;
 }
 
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
-export async function modelSource(
-  folder: string,
-  { vouched, onWarning }: ModelSourceOptions = {},
-): Promise<MixtureSource> {
-  vouched ??= await vouchedFiles(folder);
+export async function modelSource(folder: string, options: ModelSourceOptions = {}): Promise<MixtureSource> {
+  const vouched = options.vouched ?? new NodeFiles();
   await loadCheckpointConfig(folder, vouched);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
-  const places = [folder, `${folder}/..`, `${folder}/../..`].map((place) => `${place}/tokenizer.json`);
-  const path = (await existing(places))[0];
+  const path = await firstOf(
+    [folder, `${folder}/..`, `${folder}/../..`].map((at) => `${at}/${TOKENIZER_FILE}`),
+  );
   if (path === undefined) {
     const what = `Cannot generate with "${folder}" as its tokenizer must be known`;
     throw new InputError(`${what}: there is no tokenizer.json in it or above it`, {
@@ -83,31 +78,13 @@ export async function modelSource(
     tokenizer: () => loadTokenizer(path, { vouched }),
     identity: async () => (await hashFile(path)).sha256,
     describe: () => loadCheckpointConfig(folder, vouched),
-    async load() {
-      const checkpoint = await loadCheckpoint(folder, vouched);
-      await warnOfUntrained(await runOf(folder), folder, onWarning);
-      return checkpoint;
-    },
+    load: () => loadCheckpoint(folder, vouched),
   };
 }
 
-/** Those of some files that are there. */
-async function existing(paths: readonly string[]): Promise<string[]> {
-  const found = await Promise.all(paths.map(exists));
-  return paths.filter((_, i) => found[i]);
-}
-
-/** Warns of a model in a run whose weights do not count as trained. */
-async function warnOfUntrained(
-  run: string | null,
-  folder: string,
-  onWarning?: (message: Text) => void,
-): Promise<void> {
-  if (run === null || !onWarning) return;
-  const place = { name: basename(resolve(folder)), folder: relative(run, folder) };
-  if (!/^(experts\/)?[^/]+$/.test(place.folder)) return; // a trial, or an export: no training of the run goes on there
-  if (await isTrained(run, place)) return;
-  onWarning(`"${folder}" is used although its weights do not count as trained: ${NOT_ENDED}`);
+/** Finds the first of some files that is there. */
+async function firstOf(paths: readonly string[]): Promise<string | undefined> {
+  for (const path of paths) if (await exists(path)) return path;
 }
 
 /** How {@linkcode runSource} reads a run. */
@@ -120,35 +97,34 @@ export interface RunSourceOptions extends ModelSourceOptions {
 
 /** What a folder of a run is called that a model may be named by. */
 export const FOLDER_NAME = /^\w[\w-]*$/;
+const MODEL_FILES = ["config.json", "model.safetensors"];
 
 /** The mixture of a run. Models may be made anew while it is open: the next one who needs them gets the new ones. */
 export async function runSource(
   run: string,
-  { partitioner, vouched, doing = "generate", onWarning }: RunSourceOptions = {},
+  { partitioner, vouched, doing = "generate" }: RunSourceOptions = {},
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
-  let records = vouched ?? await vouchedFiles(run, routing);
-  /** Reads files. Those that are not as recorded may have been made anew, with other records, unless these were given. */
-  async function read<Value>(reader: (records: Vouched) => Promise<Value>): Promise<Value> {
-    try {
-      return await reader(records);
-    } catch (error) {
-      if (vouched || !(error instanceof InputError)) throw error;
-      records = await vouchedFiles(run, routing);
-      return await reader(records);
-    }
-  }
-  const path = `${run}/tokenizer.json`;
+  const tokenizer = `${run}/${TOKENIZER_FILE}`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
-  const filesOf = (model: ModelName) =>
-    ["config.json", "model.safetensors"].map((name) => `${folderOf(model)}/${name}`);
+  /** Reads files. Those that are not as recorded may have been made anew meanwhile, unless records were given. */
+  async function read<Value>(reader: (records: Vouched) => Promise<Value>): Promise<Value> {
+    return await reader(vouched ?? new NodeFiles()).catch((error) => {
+      if (vouched || !(error instanceof InputError)) throw error;
+      return reader(new NodeFiles());
+    });
+  }
   const need = async (...files: string[]) => {
-    const there = await existing(files);
-    const where = files.find((file) => !there.includes(file));
-    if (where === undefined) return;
-    throw new InputError(`Cannot ${doing} as "${where}" must be there: it is not`, { where });
+    for (const where of files) {
+      if (await exists(where)) continue;
+      throw new InputError(`Cannot ${doing} as "${where}" must be there: it is not`, { where });
+    }
+  };
+  const isWhole = async (model: ModelName) => {
+    const there = await Promise.all(MODEL_FILES.map((name) => exists(`${folderOf(model)}/${name}`)));
+    return !there.includes(false);
   };
   const { expertHidden: hidden, expertLayers: layers, expertHeads: heads } = configuration ?? {};
   return {
@@ -156,35 +132,30 @@ export async function runSource(
     prefix: configuration?.prefix,
     shape: { hidden, layers, heads },
     name: (model) => `"${folderOf(model)}"`,
-    check: () => need(path, routing),
+    check: () => need(tokenizer, routing),
     async tokenizer() {
-      await need(path);
-      return await read((vouched) => loadTokenizer(path, { eos: configuration?.eos, vouched }));
+      await need(tokenizer);
+      return await read((vouched) => loadTokenizer(tokenizer, { eos: configuration?.eos, vouched }));
     },
-    identity: async () => await exists(path) ? (await hashFile(path)).sha256 : undefined,
+    identity: async () => await exists(tokenizer) ? (await hashFile(tokenizer)).sha256 : undefined,
     async partitioner(device) {
       await need(routing);
       return await read((vouched) => openPartitioner(routing, device, { vouched }));
     },
     async dense() {
-      const entries = await Array.fromAsync(Deno.readDir(run));
-      const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
-      const found = await existing(names.map((name) => `${run}/${name}/model.safetensors`));
-      return names.filter((name) =>
-        FOLDER_NAME.test(name) && found.includes(`${run}/${name}/model.safetensors`)
-      );
+      const names = (await entriesOf(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+      const there = await Promise.all(names.map((name) => exists(`${run}/${name}/model.safetensors`)));
+      return names.filter((name, i) => FOLDER_NAME.test(name) && there[i]).sort();
     },
     async present(experts) {
       const ids = [...Array(experts).keys()];
-      const found = new Set(await existing(ids.flatMap(filesOf)));
-      return ids.filter((id) => filesOf(id).every((file) => found.has(file)));
+      const there = await Promise.all(ids.map(isWhole));
+      return ids.filter((id) => there[id]);
     },
     describe: (model) => read((vouched) => loadCheckpointConfig(folderOf(model), vouched)),
     async load(model) {
-      await need(...filesOf(model));
-      const checkpoint = await read((vouched) => loadCheckpoint(folderOf(model), vouched));
-      await warnOfUntrained(run, folderOf(model), onWarning);
-      return checkpoint;
+      await need(...MODEL_FILES.map((name) => `${folderOf(model)}/${name}`));
+      return await read((vouched) => loadCheckpoint(folderOf(model), vouched));
     },
   };
 }

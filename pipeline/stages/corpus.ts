@@ -147,11 +147,11 @@ export function fixedText(
 export function documentsOf(
   { configuration }: Pick<RunContext, "configuration">,
   corpus: Manifest,
-  { paths, vouched }: FixedText,
+  { paths }: FixedText,
   onLeftOut?: Limit["onLeftOut"],
 ): ReadableStream<Document> {
-  if (!corpus.outputs[SPOOL]) return openDocuments({ ...configuration, input: paths }, onLeftOut, vouched);
-  const open = () => readDocuments(paths, { sourceField: "source", vouched });
+  if (!corpus.outputs[SPOOL]) return openDocuments({ ...configuration, input: paths }, onLeftOut);
+  const open = () => readDocuments(paths, { sourceField: "source" });
   const { maxDocuments: most, take } = configuration;
   if (configuration.input.length === 0 || most === 0 || take === "head") return open();
   return ReadableStream.from(takeByHash(open, { seed: textSeedOf(configuration), most, onLeftOut }));
@@ -167,10 +167,10 @@ export interface TextFile {
 
 /** Lists the files of a text without a limit. */
 export function textFiles(work: RunContext & Pick<Work, "files">, corpus: Manifest): TextFile[] {
-  const { paths, vouched } = fixedText(work, corpus);
+  const { paths } = fixedText(work, corpus);
   const options = corpus.outputs[SPOOL]
-    ? { sourceField: "source", vouched }
-    : { ...readOptions(work.configuration), vouched, mayBeEmpty: true };
+    ? { sourceField: "source" }
+    : { ...readOptions(work.configuration), mayBeEmpty: true };
   return paths.map((path) => ({ path, open: () => readDocuments([path], options) }));
 }
 

@@ -4,35 +4,11 @@
  * @module
  */
 
-export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
-export {
-  CLUSTER_FORMULAS,
-  type ClusterOptions,
-  type ClusterPlan,
-  type ClusterStage,
-  planCluster,
-} from "./cluster.ts";
 export type { EvaluationChoices } from "./evaluate_checks.ts";
 export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
-export { type Exported } from "./export_folder.ts";
-export {
-  exportModel,
-  type ExportModelOptions,
-  type ExportTextOptions,
-  exportTexts,
-  TEXT_FORMATS,
-} from "./export_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
-export {
-  type ExpertsPlanOptions,
-  type PartitionPlan,
-  planExperts,
-  type PlanOptions,
-  planPartition,
-  type StageEstimate,
-} from "./plan.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export { partitionRemedy } from "./parts_alone.ts";
 export { type Part } from "./notes.ts";
@@ -57,7 +33,6 @@ export { type StageState } from "./state.ts";
 export { type Lack, nextOf, type RunStatus, type StageStatus, stagesText, statusOf } from "./status.ts";
 export { comparePartition, type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 export { type ExpertSummary, type PartitionSummary, type StageRun } from "./summary.ts";
-export { settingsOf } from "./task_settings.ts";
 export {
   expertsOf,
   trainDense,
@@ -73,7 +48,4 @@ export {
 export { type Match } from "./train_dense.ts";
 export type { Routing, TrainResult } from "../nodes/training_result.ts";
 export type { TrainingOptions } from "./training_target.ts";
-export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
-export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
 export { MADE_ZERO_SHOT, type ZeroShotOptions, zeroShotTasks } from "./zero_shot.ts";
-export { askRun, type ZeroShotRunOptions } from "./zero_shot_run.ts";

@@ -9,7 +9,6 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { Document } from "../text/readers.ts";
-import { checkTrainable } from "../text/tokenizer.ts";
 import type { Part } from "./notes.ts";
 import { LEARN } from "./learn.ts";
 import { inRun, type RunOptions, type RunWatch, type Session } from "./session.ts";
@@ -48,7 +47,6 @@ export async function partition(
     { ...watch, onEvent },
     kind,
     async ({ states, run, work: { configuration } }) => {
-      if (configuration.tokenizer === "") checkTrainable(configuration.vocabularySize); // before any text is read
       for (const stage of states.graph.partition) await run(stage);
       return await summarize(options.run, states.graph.get(LEARN) !== undefined, stages);
     },

@@ -7,7 +7,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { hashFile, writeAtomic } from "../run/files.ts";
 import { textSeedOf } from "../settings/text.ts";
-import { checkTrainable, loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
+import { loadTokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { documentsOf, fixedText, textHash } from "./corpus.ts";
 import { type Made, oneStage, pickSettings, type Stage, type Work } from "./stage.ts";
@@ -48,7 +48,6 @@ const stage: Stage = {
   },
   prepare(work) {
     const { tokenizer, vocabularySize } = work.configuration;
-    if (tokenizer === "") checkTrainable(vocabularySize);
     return () => make(work);
   },
   estimate(configuration, { characters }) {
@@ -73,7 +72,6 @@ async function make(work: Work): Promise<Made> {
     : await trainTokenizer(texts.documents, {
       vocabularySize: configuration.vocabularySize,
       sample: configuration.tokenizerSample,
-      scratch: `${run}/tokenizer.partial`,
       onWarning: (message) => emit({ type: "warning", message }),
       signal,
     });

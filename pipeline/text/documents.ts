@@ -6,7 +6,6 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { textSeedOf } from "../settings/text.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
@@ -36,18 +35,17 @@ export function readOptions(configuration: Configuration): ReadOptions {
 /**
  * Opens the documents of a configuration: the embedded corpus where no input is named. A limit takes
  * documents by their hashes or the first ones, as the settings say; of standard input, which is read only
- * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken. Files that
- * `vouched` knows are checked. Throws an `InputError` for a limit of the embedded corpus.
+ * once, it takes the first ones. `onLeftOut` is called with the sources of which no document is taken. Throws an
+ * `InputError` for a limit of the embedded corpus.
  */
 export function openDocuments(
   configuration: Configuration,
   onLeftOut?: (sources: string[], all: number) => void,
-  vouched?: Vouched,
 ): ReadableStream<Document> {
   const { input, corpus, corpusCharacters, maxDocuments: most, take } = configuration;
   checkLimit(configuration);
   if (input.length === 0) return embeddedCorpus(corpus as CorpusName, corpusCharacters);
-  const options = { ...readOptions(configuration), vouched };
+  const options = readOptions(configuration);
   if (most === 0 || take === "head" || input.includes("-")) return readDocuments(input, options);
   const open = async function* () {
     const paths = await expandInputs(input, { again: true });

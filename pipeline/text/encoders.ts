@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Encoded, Order } from "./encoder_worker.ts";
+import type { Answer, Order } from "./encoder_worker.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** What encodes texts. */
@@ -61,45 +61,36 @@ export function openEncoders(tokenizer: Tokenizer, workers: number, alone = CHAR
 /** A thread that encodes. */
 class EncoderWorker {
   readonly #worker = new Worker(new URL("./encoder_worker.ts", import.meta.url), { type: "module" });
-  readonly #answers = new Map<number, PromiseWithResolvers<Encoded["encoded"]>>();
-  #next = 0;
+  #waiting: PromiseWithResolvers<Answer>[] = [];
   #failure?: Error; // why the thread is at its end
 
   constructor({ json, eos }: Tokenizer) {
-    this.#worker.onmessage = ({ data: { number, encoded } }: MessageEvent<Encoded>) => {
-      this.#answers.get(number)!.resolve(encoded);
-      this.#answers.delete(number);
-    };
+    this.#worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#waiting.shift()!.resolve(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
       this.#failure = new Error(event.message);
-      for (const { reject } of this.#answers.values()) reject(this.#failure);
-      this.#answers.clear();
+      for (const { reject } of this.#waiting.splice(0)) reject(this.#failure);
     };
     this.#send({ json, eos });
   }
 
   /** Calls that are not yet answered. */
   get waiting(): number {
-    return this.#answers.size;
+    return this.#waiting.length;
   }
 
-  /** Encodes texts; undefined where that fails. Throws where the thread has ended, also before the call. */
-  async encode(texts: string[]): Promise<Uint32Array[] | undefined> {
+  /** Encodes texts; null where that fails. Throws where the thread has ended, also before the call. */
+  async encode(texts: string[]): Promise<Answer> {
     if (this.#failure) throw this.#failure;
-    const answer = Promise.withResolvers<Encoded["encoded"]>();
-    const number = this.#next++;
-    this.#answers.set(number, answer);
-    this.#send({ number, texts });
-    const encoded = await answer.promise;
-    if (encoded === undefined) return undefined;
-    let at = 0;
-    return Array.from(encoded.lengths, (length) => encoded.ids.subarray(at, at += length));
+    const answer = Promise.withResolvers<Answer>();
+    this.#waiting.push(answer);
+    this.#send(texts);
+    return await answer.promise;
   }
 
   /** Ends the thread after its last answer: the library's own threads must not outlive it. */
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#answers.values()].map(({ promise }) => promise));
+    await Promise.allSettled(this.#waiting.map(({ promise }) => promise));
     this.#worker.terminate();
   }
 

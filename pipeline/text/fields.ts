@@ -6,7 +6,6 @@
 
 import { type InputError, say, setting } from "../../kernels/errors.ts";
 import { oneLine, unreadable } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
 
 /** A text and where it is from. */
 export interface Document {
@@ -48,8 +47,6 @@ export interface ReadOptions {
   sourceFromPath?: string;
   /** Stop after so many documents. */
   maxDocuments?: number;
-  /** Records of the files, against which they are checked when they are read to their end. */
-  vouched?: Vouched;
   /** Accepts inputs without any text, because there are other inputs besides. */
   mayBeEmpty?: boolean;
   /** Replaces standard input. */
@@ -107,6 +104,12 @@ function jsonOf(value: unknown): string | undefined {
     if (error instanceof RangeError) return undefined;
     throw error;
   }
+}
+
+/** Gives the first `length` UTF-16 units, or one less where that would split a surrogate pair. */
+export function head(text: string, length: number): string {
+  const cut = text.slice(0, length);
+  return cut.isWellFormed() ? cut : cut.slice(0, -1);
 }
 
 /** Names the kind of a value. */

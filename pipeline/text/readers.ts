@@ -12,7 +12,6 @@ import { createHash } from "node:crypto";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
-import { openReading, type Reading } from "../run/vouched.ts";
 import { decompress } from "./decompress.ts";
 import { type Document, kindOf, labelOf, lacks, type ReadOptions } from "./fields.ts";
 import type { Piece } from "./blocks.ts";
@@ -43,13 +42,11 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
   let count = 0, texts = 0;
   for (const file of files) {
     if (count >= limit) break;
-    options.vouched?.begin(file.path);
     for await (const { place: _, ...document } of documentsIn(file, options)) {
       if (document.text.length > 0) texts++;
       yield document;
       if (++count >= limit) break;
     }
-    await options.vouched?.checkRest(file.path); // of a limit, and of Parquet, which is not read from end to end
   }
   if (texts === 0 && limit > 0 && !options.mayBeEmpty) {
     const names = files.map(nameOf);
@@ -79,7 +76,7 @@ export async function* readPiece(piece: Piece, options: ReadOptions): AsyncGener
   const isHashed = piece.groups === undefined; // of row groups, the library reads what it needs
   const { size, mtime } = await Deno.stat(path);
   try {
-    yield* documentsIn(piece.file, { ...options, vouched: undefined }, piece, (chunk) => hash.update(chunk));
+    yield* documentsIn(piece.file, options, piece, (chunk) => hash.update(chunk));
   } catch (error) {
     // What looks like damage may be a change.
     const now = await Deno.stat(path).catch(() => null);
@@ -111,7 +108,7 @@ async function* rawDocuments(
   { lines, groups, before = 0 }: Cut,
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
-  const { path, format, compression, source = options.source } = file;
+  const { path, format, source = options.source } = file;
   const name = nameOf(file), labelled = { ...options, source };
   const given = () => options.standardInput ?? Deno.stdin.readable;
   if (format === "parquet") return yield* parquetDocuments(path, labelled, groups);
@@ -125,60 +122,33 @@ async function* rawDocuments(
     const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
     throw new InputError(say`Cannot read ${name} as ${rule}: it is ${format}`, { where: name });
   }
-  const raw = path === STANDARD_INPUT
-    ? given()
-    : onBytes
-    ? watched(bytesOf(path, lines), onBytes)
-    : checked((await Deno.open(path)).readable, openReading(path, options.vouched));
-  const bytes = compression === undefined ? raw : decompress(raw, compression, name);
+  const bytes = unpacked(path === STANDARD_INPUT ? given() : bytesOf(path, lines, onBytes), file);
   if (format === "jsonl") {
     yield* jsonDocuments(bytes, name, labelled, { from: lines?.from ?? 0, line: before + 1 });
   } else yield { text: await wholeText(bytes, name), source: source ?? "" };
 }
 
-/** Reads a file, or some bytes of it. */
-function bytesOf(path: string, { from, to } = { from: 0, to: Infinity }): ReadableStream<Uint8Array> {
-  return ReadableStream.from(async function* () {
-    using file = await Deno.open(path);
-    await file.seek(from, Deno.SeekMode.Start);
-    for (let at = from; at < to;) {
-      const buffer = new Uint8Array(Math.min(1 << 18, to - at));
-      const count = await file.read(buffer);
-      if (count === null) break;
-      at += count;
-      yield buffer.subarray(0, count);
-    }
-  }());
+/** Reads a file, or some bytes of it, and shows them to somebody as they pass. */
+async function* bytesOf(
+  path: string,
+  { from, to } = { from: 0, to: Infinity },
+  onBytes?: (chunk: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
+  using file = await Deno.open(path);
+  if (from > 0) await file.seek(from, Deno.SeekMode.Start);
+  for (let at = from; at < to;) {
+    const buffer = new Uint8Array(Math.min(1 << 18, to - at));
+    const count = await file.read(buffer);
+    if (count === null) break;
+    const chunk = buffer.subarray(0, count);
+    onBytes?.(chunk);
+    yield chunk;
+    at += count;
+  }
 }
 
-/** Shows the bytes of a stream to somebody as they pass. */
-function watched(
-  bytes: ReadableStream<Uint8Array>,
-  onBytes: (chunk: Uint8Array) => void,
-): ReadableStream<Uint8Array> {
-  return bytes.pipeThrough(
-    new TransformStream({
-      transform(chunk, controller) {
-        onBytes(chunk);
-        controller.enqueue(chunk);
-      },
-    }),
-  );
-}
-
-/** Hashes the bytes of a file that has a record while they are read, and checks them at the end. */
-function checked(bytes: ReadableStream<Uint8Array>, reading?: Reading): ReadableStream<Uint8Array> {
-  if (!reading) return bytes;
-  return bytes.pipeThrough(
-    new TransformStream({
-      transform(chunk, controller) {
-        reading.update(chunk);
-        controller.enqueue(chunk);
-      },
-      flush: () => reading.end(),
-    }),
-  );
-}
+const unpacked = (bytes: AsyncIterable<Uint8Array>, file: InputFile): AsyncIterable<Uint8Array> =>
+  file.compression === undefined ? bytes : decompress(bytes, file.compression, nameOf(file));
 
 async function wholeText(bytes: AsyncIterable<Uint8Array>, name: string): Promise<string> {
   const chunks: Uint8Array[] = [];
@@ -244,16 +214,14 @@ export interface DataRecord {
  * the file is damaged, with its line or row group.
  */
 export async function* readRecords(path: string): AsyncGenerator<DataRecord> {
-  const file = inputFile(path), { format, compression } = file, name = nameOf(file);
-  if (format === "parquet") {
+  const file = inputFile(path), name = nameOf(file);
+  if (file.format === "parquet") {
     for await (const { record, row } of parquetRecords(path)) {
       yield { record: plain(record) as Record<string, unknown>, place: `${name}, row ${row}` };
     }
     return;
   }
-  const raw = (await Deno.open(path)).readable;
-  const bytes = compression === undefined ? raw : decompress(raw, compression, name);
-  for await (const { record, number } of jsonRecords(bytes, name)) {
+  for await (const { record, number } of jsonRecords(unpacked(bytesOf(path), file), name)) {
     yield { record, place: `${name}, line ${number}` };
   }
 }

@@ -114,7 +114,7 @@ export async function* arrowDocuments(
   }
   const reader = await tokenReader(name, options);
   let place = before;
-  for await (const batch of readArrow(input, name, options.vouched, groups)) {
+  for await (const batch of readArrow(input, name, undefined, groups)) {
     checkColumns(name, columnNames(batch), columnsOf(options));
     const wanted = columnsOf(options).map(({ column }) => column);
     const columns = wanted.map((column) =>

@@ -1,5 +1,5 @@
 /**
- * Tokenizers in the Hugging Face format: trained here (byte-level BPE) or loaded. The only file that imports the native
+ * Tokenizers in the Hugging Face format: trained (byte-level BPE) or loaded. The only file that imports the native
  * library, which needs `--allow-ffi`: it is imported when a tokenizer is first used.
  *
  * @module
@@ -7,14 +7,13 @@
 
 import type * as Native from "tokenizers";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { refuseLink, removeIfEmpty, removeIfThere, sha256, writeAtomic, writing } from "../run/files.ts";
+import { sha256 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
-import { collector, returnLargeBlocks } from "./garbage.ts";
-import { cutLongWords, LONGEST_WORD } from "./long_words.ts";
+import { byteSymbols, learnMerges, WordCounts } from "./bpe.ts";
+import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import { abortOf, abortOfText, hasPatterns } from "./tokenizer_format.ts";
-import type { Training } from "./tokenizer_worker.ts";
 import { cutsAtWords, cutText, encodeJoined, type Format, partingToken, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
@@ -50,8 +49,6 @@ export interface TrainTokenizerOptions {
   vocabularySize: number;
   /** Characters of text to train on, at most. */
   sample: number;
-  /** Folder for the library's training files; made, and removed unless it holds other files. */
-  scratch: string;
   /** Told what is worth knowing. */
   onWarning?: (message: string) => void;
   /** Ends the training. */
@@ -61,131 +58,58 @@ export interface TrainTokenizerOptions {
 /** The token that closes documents in the tokenizers trained here. */
 export const EOS_TOKEN = "<|endoftext|>";
 
-const BYTES = 256;
-const SPECIAL = 1 + BYTES;
-// The library stops at 30,000 entries; it spends some of them on the bytes that occur in the text.
-const LIBRARY_LIMIT = 30_000;
+const SPECIAL = 1 + 256; // and the bytes
 const EOS_NAMES = [EOS_TOKEN, "</s>", "<eos>", "<|end_of_text|>", "<|eos|>", "[EOS]", "<|im_end|>", "[SEP]"];
 
-/** The 256 byte-level symbols in byte order: printable bytes stand for themselves, the others for U+0100 onwards. */
-export function byteSymbols(): string[] {
-  const printable = (byte: number) =>
-    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || (byte >= 0xae && byte <= 0xff);
-  let next = 0;
-  return Array.from(
-    { length: BYTES },
-    (_, byte) => String.fromCharCode(printable(byte) ? byte : 256 + next++),
-  );
-}
+/** Most UTF-16 units of a word that is trained on, as the time for a word grows with its length times the number of merges. */
+const LONGEST_WORD = 10_000;
 
 /**
  * Trains a byte-level BPE tokenizer of exactly `vocabularySize` ids on the first `sample` characters of the documents.
  *
- * The library trains a fixed size and forgets bytes that it has not seen; merges are greedy, so its first V − 257 merges on
- * top of all 256 bytes are the tokenizer of size V. Throws `InputError` where the text supports fewer merges, with both
- * numbers, or where the size is impossible.
+ * Merges are greedy, so the first V − 257 on top of all 256 bytes are the tokenizer of size V, however many there could be. Throws
+ * `InputError` where the text supports fewer merges, with both numbers, or where the size is impossible.
  */
 export async function trainTokenizer(
   documents: AsyncIterable<Document>,
-  { vocabularySize, sample, scratch, onWarning, signal }: TrainTokenizerOptions,
+  { vocabularySize, sample, onWarning, signal }: TrainTokenizerOptions,
 ): Promise<Tokenizer> {
-  checkTrainable(vocabularySize);
-  returnLargeBlocks();
-  await refuseLink(scratch);
-  const [path, model] = [`${scratch}/sample.txt`, `${scratch}/trained.json`];
-  try {
-    for (const file of [path, model]) await removeIfThere(file); // of a killed process
-    let [characters, cut] = [0, 0];
-    const lines = async function* () {
-      for await (const { text } of documents) {
-        const whole = text.slice(0, sample - characters);
-        const part = cutLongWords(whole);
-        characters += whole.length;
-        cut += whole.length - part.length;
-        yield new TextEncoder().encode(part + "\n");
-        if (characters >= sample) return;
-      }
-    };
-    await writeAtomic(path, lines(), { shared: true });
-    if (characters === 0) {
-      throw new InputError(
-        "Cannot train a tokenizer as there must be some text: the training documents hold none",
-      );
-    }
-    if (cut > 0) {
-      onWarning?.(
-        `the tokenizer is trained on the first ${LONGEST_WORD} characters of words: ${cut} characters of longer ones are left out`,
-      );
-    }
-    await writing(model, () => trainBeside({ sample: path, trained: model }, signal));
-    const trained = JSON.parse(await Deno.readTextFile(model)) as {
-      model: { merges: (string | [string, string])[] };
-    };
-    const merges = trained.model.merges.map((merge) => typeof merge === "string" ? merge.split(" ") : merge);
-    const wanted = vocabularySize - SPECIAL;
-    if (merges.length < wanted) {
-      const supported = SPECIAL + merges.length;
-      const most = merges.length > LIBRARY_LIMIT - SPECIAL ? " (the most that the library trains)" : "";
-      throw new InputError(
-        `Cannot train a tokenizer of ${vocabularySize} ids as the text must support them: it supports ${supported}${most}`,
-        { remedy: say`set ${setting("vocabularySize")} to ${supported} or less, or give more text` },
-      );
-    }
-    return await openTokenizer(byteLevelJson(merges.slice(0, wanted)), EOS_TOKEN);
-  } finally {
-    for (const file of [path, model]) await removeIfThere(file);
-    await removeIfEmpty(scratch);
+  if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
+    throw new InputError(
+      `Cannot train a tokenizer as its size must be at least ${SPECIAL} (EOS and the 256 bytes): it is ${vocabularySize}`,
+    );
   }
+  const words = new WordCounts();
+  let [characters, cut] = [0, 0];
+  for await (const { text } of documents) {
+    const part = text.slice(0, sample - characters);
+    characters += part.length;
+    cut += words.add(`${part}\n`, LONGEST_WORD);
+    if (characters >= sample) break;
+  }
+  if (characters === 0) {
+    throw new InputError(
+      "Cannot train a tokenizer as there must be some text: the training documents hold none",
+    );
+  }
+  if (cut > 0) {
+    onWarning?.(
+      `the tokenizer is trained on the first ${LONGEST_WORD} characters of words: ${cut} characters of longer ones are left out`,
+    );
+  }
+  const merges = await learnMerges(words.counts, vocabularySize - SPECIAL, signal);
+  const supported = SPECIAL + merges.length;
+  if (supported < vocabularySize) {
+    throw new InputError(
+      `Cannot train a tokenizer of ${vocabularySize} ids as the text must support them: it supports ${supported}`,
+      { remedy: say`set ${setting("vocabularySize")} to ${supported} or less, or give more text` },
+    );
+  }
+  return await openTokenizer(byteLevelJson(merges), EOS_TOKEN);
 }
 
 /** A text that a tokenizer cannot encode. */
 export class TextRefusedError extends InputError {}
-
-/** Says why no text can be trained to a size; undefined where one can. */
-export function untrainable(vocabularySize: number): InputError | undefined {
-  const refusal = (must: string, remedy?: Text) =>
-    new InputError(`Cannot train a tokenizer as its size must be ${must}: it is ${vocabularySize}`, {
-      remedy,
-    });
-  if (!Number.isSafeInteger(vocabularySize) || vocabularySize < SPECIAL) {
-    return refusal(`at least ${SPECIAL} (EOS and the 256 bytes)`);
-  }
-  const most = SPECIAL + LIBRARY_LIMIT;
-  if (vocabularySize <= most) return undefined;
-  const [tokenizer, size] = [setting("tokenizer"), setting("vocabularySize")];
-  return refusal(
-    `at most ${most}, more than which the library does not train`,
-    say`name one that is trained with ${tokenizer}, or set ${size}`,
-  );
-}
-
-/** Throws an `InputError` for a size that no text can be trained to. */
-export function checkTrainable(vocabularySize: number): void {
-  const refusal = untrainable(vocabularySize);
-  if (refusal) throw refusal;
-}
-
-/** Trains in a worker, so that signals are heard meanwhile. */
-async function trainBeside(training: Training, signal?: AbortSignal): Promise<void> {
-  signal?.throwIfAborted();
-  const worker = new Worker(new URL("./tokenizer_worker.ts", import.meta.url), { type: "module" });
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const abort = () => reject(signal!.reason);
-  signal?.addEventListener("abort", abort);
-  worker.onmessage = ({ data }: MessageEvent<string | null>) =>
-    data === null ? resolve() : reject(new Error(data));
-  worker.onerror = (event) => {
-    event.preventDefault();
-    reject(new Error(event.message));
-  };
-  worker.postMessage(training);
-  try {
-    await promise;
-  } finally {
-    signal?.removeEventListener("abort", abort);
-    worker.terminate();
-  }
-}
 
 /** The `tokenizer.json` of a byte-level BPE: EOS is id 0, the bytes are ids 1 to 256, merges follow. */
 function byteLevelJson(merges: string[][]): string {

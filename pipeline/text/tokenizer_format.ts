@@ -17,63 +17,57 @@ function partsOf(part: unknown): Part[] {
   return [part, ...inner.flatMap(partsOf)];
 }
 
+/** Gives a pattern: what Oniguruma reads, or plain text. */
+const patternOf = ({ pattern }: Part): { Regex?: unknown; String?: unknown } =>
+  isPart(pattern) ? pattern : {};
+
+/** What a part must not be, by its type, and what is wrong then. */
+const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (part: Part) => string][] = [
+  ["Prepend", ({ prepend }) => prepend === "", () => "it prepends nothing"],
+  ["Replace", (part) => patternOf(part).String === "", () => "it replaces nothing by something"],
+  [
+    "Replace",
+    (part) => matchesNothing(patternOf(part).Regex),
+    (part) => `it replaces ${JSON.stringify(patternOf(part).Regex)}, which matches where nothing is`,
+  ],
+  [
+    "FixedLength",
+    ({ length }) => !(Number(length) >= 1),
+    ({ length }) => `it cuts pieces of length ${length}`,
+  ],
+  [
+    "Strip", // as a decoder, which has a content
+    ({ content, start, stop }) => content !== undefined && !(Number(start) <= 1 && Number(stop) <= 1),
+    ({ start, stop }) => `its decoder strips ${start} and ${stop} characters, and a token may have one`,
+  ],
+  [
+    undefined,
+    (part) => /(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/.test(String(patternOf(part).Regex)),
+    (part) => `its pattern ${patternOf(part).Regex} repeats a repetition, which takes for ever`,
+  ],
+];
+
 /** Says which setting of a tokenizer makes the library abort; undefined where none is known. */
 export function abortOf(format: unknown): string | undefined {
   if (!isPart(format)) return undefined; // the library reports these itself
-  const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
-  const facts = [
-    ...partsOf(normalizer).map(abortOfReplacing),
-    ...[normalizer, cutter, decoder].flatMap(partsOf).map(abortOfPart),
-  ];
-  const fact = facts.find((fact) => fact !== undefined);
-  if (fact) return fact;
-  return isPart(model) ? abortOfMerges(model) : undefined;
-}
-
-const utf8 = new TextEncoder();
-
-/**
- * The merge of a later part of a word removes the prefix from its right side without asking whether that has
- * one.
- */
-function abortOfMerges(
-  { continuing_subword_prefix: prefix, merges, type = "BPE" }: Part,
-): string | undefined {
-  if (type !== "BPE" || typeof prefix !== "string" || prefix === "" || !Array.isArray(merges)) {
-    return undefined;
-  }
-  const length = utf8.encode(prefix).length;
-  for (const merge of merges) {
-    const right = String(Array.isArray(merge) ? merge[1] : String(merge).split(" ")[1]);
-    const bytes = utf8.encode(right);
-    const isWhole = bytes.length >= length && (bytes[length] ?? 0) >> 6 !== 2; // 2: inside a character
-    if (!isWhole) {
-      return `continuing_subword_prefix is "${prefix}", and a merge adds "${right}", which is shorter`;
-    }
+  for (const part of [format.normalizer, format.pre_tokenizer, format.decoder].flatMap(partsOf)) {
+    const found = ABORTS.find(([type, is]) => (type ?? part.type) === part.type && is(part));
+    if (found) return found[2](part);
   }
 }
 
-/** A normalizer must not put text where there is none. */
-function abortOfReplacing({ type, pattern, prepend }: Part): string | undefined {
-  const { Regex: regex, String: string } = isPart(pattern) ? pattern : {} as Part;
-  if (type === "Prepend" && prepend === "") return "it prepends nothing";
-  if (type !== "Replace") return undefined;
-  if (string === "") return "it replaces nothing by something";
-  const isEmpty = typeof regex === "string" && matchesNothing(regex);
-  return isEmpty ? `it replaces ${JSON.stringify(regex)}, which matches where nothing is` : undefined;
-}
-
-const REPEATED_REPETITION = /(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/;
-
-/** Gives the pattern of a part that Oniguruma reads; undefined where it has none. */
-function regexOf({ pattern }: Part): string | undefined {
-  const { Regex: regex } = isPart(pattern) ? pattern : {} as Part;
-  return typeof regex === "string" ? regex : undefined;
+/** Says whether a pattern surely matches an empty text. One that only Oniguruma can read is taken to match none. */
+function matchesNothing(regex: unknown): boolean {
+  try {
+    return typeof regex === "string" && new RegExp(regex, "u").test("");
+  } catch {
+    return false;
+  }
 }
 
 /** Says whether a tokenizer cuts or rewrites text by patterns of its own. */
 export function hasPatterns({ normalizer, pre_tokenizer: cutter }: Part): boolean {
-  return [normalizer, cutter].flatMap(partsOf).some((part) => regexOf(part) !== undefined);
+  return [normalizer, cutter].flatMap(partsOf).some((part) => typeof patternOf(part).Regex === "string");
 }
 
 /**
@@ -96,80 +90,5 @@ export function abortOfText(text: string): string | undefined {
     const kind = kindOfUnit[text.charCodeAt(at)];
     if (kind !== kindOfUnit[text.charCodeAt(begin)]) begin = at;
     if (at - begin >= LONGEST_RUN) return `it has more than ${LONGEST_RUN} ${KINDS[kind]} in a row`;
-  }
-}
-
-function abortOfPart(part: Part): string | undefined {
-  const { type, content } = part;
-  const regex = regexOf(part);
-  if (type === "FixedLength" && !(Number(part.length) >= 1)) return `it cuts pieces of length ${part.length}`;
-  if (type === "Strip" && content !== undefined && !(Number(part.start) <= 1 && Number(part.stop) <= 1)) {
-    return `its decoder strips ${part.start} and ${part.stop} characters, and a token may have one`;
-  }
-  if (regex !== undefined && REPEATED_REPETITION.test(regex)) {
-    return `its pattern ${regex} repeats a repetition, which takes for ever`;
-  }
-  if (type === "Precompiled") {
-    const fact = abortOfCharsmap(part.precompiled_charsmap);
-    if (fact) return `its precompiled_charsmap ${fact}`;
-  }
-}
-
-/**
- * Says whether a pattern surely matches an empty text. A pattern that only Oniguruma can read is taken to
- * match none.
- */
-function matchesNothing(regex: string): boolean {
-  try {
-    return new RegExp(regex, "u").test("");
-  } catch {
-    return false;
-  }
-}
-
-/**
- * Walks the whole character map of SentencePiece: after its size come the bytes of a trie, then the texts
- * that its leaves point to. Format: darts-clone, https://github.com/s-yata/darts-clone
- */
-function abortOfCharsmap(base64: unknown): string | undefined {
-  let bytes: Uint8Array;
-  try {
-    bytes = Uint8Array.fromBase64(String(base64));
-  } catch {
-    return "is not base64";
-  }
-  const view = new DataView(bytes.buffer);
-  const size = bytes.length >= 4 ? view.getUint32(0, true) : -1;
-  if (size < 4 || size % 4 !== 0 || size > bytes.length - 4) return "is cut short";
-  const units = Uint32Array.from({ length: size / 4 }, (_, i) => view.getUint32(4 + 4 * i, true));
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes.subarray(4 + size));
-  } catch {
-    return "is not UTF-8";
-  }
-  const starts = new Set<number>(); // offsets of characters, in bytes
-  let offset = 0;
-  for (const character of text) {
-    starts.add(offset);
-    offset += utf8.encode(character).length;
-  }
-  const offsetOf = (unit: number) => (unit >>> 10) << ((unit & (1 << 9)) >>> 6);
-  const seen = new Set<number>();
-  const waiting = [offsetOf(units[0])];
-  for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
-    if (seen.has(node)) continue;
-    seen.add(node);
-    for (let byte = 1; byte < 256; byte++) {
-      const at = (node ^ byte) >>> 0;
-      if (at >= units.length) return "points out of itself";
-      const unit = units[at];
-      if ((unit & ((1 << 31) | 0xff)) !== byte) continue;
-      const next = (at ^ offsetOf(unit)) >>> 0;
-      if ((unit >>> 8 & 1) === 1) {
-        if (next >= units.length || !starts.has(units[next] & 0x7fffffff)) return "points out of its texts";
-      }
-      waiting.push(next);
-    }
   }
 }

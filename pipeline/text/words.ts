@@ -149,32 +149,32 @@ function cutAt(ids: ArrayLike<number>, cut: number): number[][] {
 
 const LONGEST = 64; // UTF-16 units; longer words hardly ever come twice and are not kept
 const MOST_WORDS = 1 << 17;
-const MOST_IDS = 1 << 20;
+const MOST_CHARACTERS = 1 << 20;
 
-/**
- * Encodes texts through a table of words, which takes a few MiB. When it is full, the next call begins a new
- * one, which takes over what it is asked for again.
- */
+/** Encodes texts through a table of words, which takes a few MiB. When it is full, the next call begins a new one. */
 export class WordEncoder {
-  readonly #encodeBatch: EncodeBatch;
   #table = new WordTable();
   #earlier: Promise<unknown> = Promise.resolve();
 
-  constructor(encodeBatch: EncodeBatch) {
-    this.#encodeBatch = encodeBatch;
-  }
+  constructor(private readonly encodeBatch: EncodeBatch) {}
 
   /**
    * Gives the ids of each text. A text comes in pieces, each of which is encoded on its own. Throws what
    * `encodeBatch` throws, even in an earlier call that was still running.
    */
   async encode(texts: string[][], onOneCore?: boolean): Promise<Uint32Array[]> {
-    if (this.#table.full) this.#table = new WordTable(this.#table);
+    if (this.#table.full) this.#table = new WordTable();
     const table = this.#table;
-    const words = texts.map((pieces) => table.find(pieces));
-    const { numbers, fresh } = table.takeFresh();
-    const learned = fresh.length === 0 ? undefined : this.#encodeBatch(fresh, onOneCore)
-      .then((encoded) => encoded.forEach((ids, i) => table.learn(numbers[i], ids)));
+    const fresh: Fresh = { words: [], numbers: [] };
+    const found = texts.map((pieces) => pieces.flatMap((text) => table.find(text, fresh)));
+    let encoded: ArrayLike<number>[] = [];
+    const learned = fresh.words.length === 0 ? undefined : this.encodeBatch(fresh.words, onOneCore)
+      .then((all) => {
+        encoded = all;
+        fresh.numbers.forEach((number, i) => {
+          if (number >= 0) table.ids[number] = all[i];
+        });
+      });
     // The ids of a word that an earlier call met first are known once that call has ended.
     const all = this.#earlier = Promise.all([this.#earlier, learned]).then(() => {});
     try {
@@ -183,183 +183,91 @@ export class WordEncoder {
       if (this.#table === table) [this.#table, this.#earlier] = [new WordTable(), Promise.resolve()];
       throw error;
     }
-    return words.map((numbers) => table.idsOf(numbers));
+    return found.map((numbers) => joinIds(numbers, table.ids, encoded));
   }
 }
 
-// Fields of a word's record.
-const HASH = 0;
-const START = 1; // where its characters are; a word that is not kept has none
-const END = 2;
-const FIRST_ID = 3;
-const LAST_ID = 4; // exclusive; 0 where its ids are not known yet
-const FIELDS = 5;
+/** Joins the ids of words; those of words that are not kept are in `others`. */
+function joinIds(
+  numbers: readonly number[],
+  known: readonly ArrayLike<number>[],
+  others: readonly ArrayLike<number>[],
+): Uint32Array {
+  const idsOf = (number: number) => number < 0 ? others[~number] : known[number];
+  let total = 0;
+  for (const number of numbers) total += idsOf(number).length;
+  const joined = new Uint32Array(total);
+  let at = 0;
+  for (const number of numbers) {
+    const ids = idsOf(number);
+    for (let i = 0; i < ids.length; i++) joined[at++] = ids[i];
+  }
+  return joined;
+}
 
-/**
- * Numbers words in the order in which they come and keeps their ids. Words are found by hash, with linear
- * probing.
- */
+/** Words that a call meets first, and their numbers in the table; -1 of a word that is not kept. */
+interface Fresh {
+  words: string[];
+  numbers: number[];
+}
+
+/** Numbers words in the order in which they come. They are found by hash, with linear probing, in arrays that do not grow. */
 class WordTable {
-  #older?: WordTable; // the one before, whose words are known as well
+  /** Ids of words by number, as far as they are known. */
+  readonly ids: ArrayLike<number>[] = [];
+  readonly #slots = new Int32Array(2 * MOST_WORDS); // numbers of words, plus one
+  readonly #hashes = new Int32Array(MOST_WORDS);
+  readonly #ends = new Int32Array(MOST_WORDS + 1); // where the characters of a word begin, and after them the next one's
+  readonly #characters = new Uint16Array(MOST_CHARACTERS);
   #count = 0;
-  #slots = new Int32Array(1 << 15).fill(-1); // numbers of words
-  #records = new Int32Array(FIELDS << 13);
-  #characters = new Uint16Array(1 << 16);
-  #charactersEnd = 0;
-  #ids = new Uint32Array(1 << 15);
-  #idsEnd = 0;
-  #fresh: string[] = [];
-  #freshNumbers: number[] = [];
-  #found = new Int32Array(1 << 12);
-  #foundEnd = 0;
 
-  /** Begins a table; what an older one knows need not be learned again. */
-  constructor(older?: WordTable) {
-    this.#older = older;
-    if (older) older.#older = undefined;
-  }
-
-  /** Whether the table is full, so that a new one is due. */
+  /** Whether some words may not be kept. */
   get full(): boolean {
-    return this.#count > MOST_WORDS || this.#idsEnd > MOST_IDS;
+    return this.#count === MOST_WORDS || this.#ends[this.#count] > MOST_CHARACTERS - LONGEST;
   }
 
-  /** Cuts the pieces of a text into words and gives their numbers, in order. */
-  find(pieces: string[]): Int32Array {
-    this.#foundEnd = 0;
-    for (const text of pieces) {
-      let start = 0;
-      let before = OTHER;
-      let hash = 0;
-      for (let i = 0; i < text.length; i++) {
-        const code = text.charCodeAt(i);
-        const kind = KIND[code];
-        if (CUT[before * KINDS + kind]) {
-          this.#push(this.#numberOf(text, start, i, hash));
-          start = i;
-          hash = 0;
-        }
-        hash = Math.imul(hash ^ code, 0x01000193);
-        before = kind;
+  /** Cuts a text into words and gives their numbers, in order: of a word that is not kept, -1 minus its place in `fresh`. */
+  find(text: string, fresh: Fresh): number[] {
+    const found: number[] = [];
+    let start = 0, before = OTHER, hash = 0;
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i), kind = KIND[code];
+      if (CUT[before * KINDS + kind]) {
+        found.push(this.#numberOf(text, start, i, hash, fresh));
+        start = i;
+        hash = 0;
       }
-      if (start < text.length) this.#push(this.#numberOf(text, start, text.length, hash));
+      hash = Math.imul(hash ^ code, 0x01000193);
+      before = kind;
     }
-    return this.#found.slice(0, this.#foundEnd);
+    if (start < text.length) found.push(this.#numberOf(text, start, text.length, hash, fresh));
+    return found;
   }
 
-  /** Lists the words that were met since the last call and are not known, with their numbers. */
-  takeFresh(): { numbers: number[]; fresh: string[] } {
-    const [numbers, fresh] = [this.#freshNumbers, this.#fresh];
-    [this.#freshNumbers, this.#fresh] = [[], []];
-    return { numbers, fresh };
-  }
-
-  /** Notes the ids of a word. */
-  learn(number: number, ids: ArrayLike<number>): void {
-    this.#ids = withRoom(this.#ids, this.#idsEnd + ids.length);
-    const record = number * FIELDS;
-    this.#records[record + FIRST_ID] = this.#idsEnd;
-    for (let i = 0; i < ids.length; i++) this.#ids[this.#idsEnd++] = ids[i];
-    this.#records[record + LAST_ID] = this.#idsEnd;
-  }
-
-  /** Joins the ids of words whose ids are all known. */
-  idsOf(numbers: Int32Array): Uint32Array {
-    const [records, known] = [this.#records, this.#ids];
-    let total = 0;
-    for (let i = 0; i < numbers.length; i++) {
-      const record = numbers[i] * FIELDS;
-      total += records[record + LAST_ID] - records[record + FIRST_ID];
+  #numberOf(text: string, start: number, end: number, hash: number, fresh: Fresh): number {
+    const isKept = end - start <= LONGEST && !this.full, mask = this.#slots.length - 1;
+    let slot = (hash ^ (hash >>> 15)) & mask;
+    for (let number; (number = this.#slots[slot] - 1) >= 0; slot = (slot + 1) & mask) {
+      if (this.#hashes[number] === hash && this.#equals(number, text, start, end)) return number;
     }
-    const ids = new Uint32Array(total);
-    let at = 0;
-    for (let i = 0; i < numbers.length; i++) {
-      const record = numbers[i] * FIELDS;
-      const end = records[record + LAST_ID];
-      for (let id = records[record + FIRST_ID]; id < end; id++) ids[at++] = known[id];
-    }
-    return ids;
-  }
-
-  #push(number: number): void {
-    this.#found = withRoom(this.#found, this.#foundEnd + 1);
-    this.#found[this.#foundEnd++] = number;
-  }
-
-  #numberOf(text: string, start: number, end: number, hash: number): number {
-    if (end - start > LONGEST) return this.#learnLater(this.#add(), text, start, end);
-    const slot = this.#slotOf(text, start, end, hash);
-    if (this.#slots[slot] >= 0) return this.#slots[slot];
-    const number = this.#slots[slot] = this.#add();
-    const known = this.#older?.knownIds(text, start, end, hash);
-    if (known) this.learn(number, known);
-    else this.#learnLater(number, text, start, end);
-    const record = number * FIELDS;
-    this.#characters = withRoom(this.#characters, this.#charactersEnd + end - start);
-    this.#records[record + HASH] = hash;
-    this.#records[record + START] = this.#charactersEnd;
-    for (let i = start; i < end; i++) this.#characters[this.#charactersEnd++] = text.charCodeAt(i);
-    this.#records[record + END] = this.#charactersEnd;
-    if (2 * this.#count > this.#slots.length) this.#rehash();
+    const number = isKept ? this.#count : -1;
+    fresh.numbers.push(number);
+    const place = fresh.words.push(text.slice(start, end)) - 1;
+    if (!isKept) return ~place;
+    let at = this.#ends[number];
+    for (let i = start; i < end; i++) this.#characters[at++] = text.charCodeAt(i);
+    this.#hashes[number] = hash;
+    this.#ends[++this.#count] = at;
+    this.#slots[slot] = this.#count;
     return number;
   }
 
-  /** Gives the ids of a word, undefined where they are not known. */
-  knownIds(text: string, start: number, end: number, hash: number): Uint32Array | undefined {
-    const record = this.#slots[this.#slotOf(text, start, end, hash)] * FIELDS;
-    if (record < 0 || this.#records[record + LAST_ID] === 0) return undefined;
-    return this.#ids.subarray(this.#records[record + FIRST_ID], this.#records[record + LAST_ID]);
-  }
-
-  /** Finds the slot that holds the number of a word, or is free for it. */
-  #slotOf(text: string, start: number, end: number, hash: number): number {
-    const mask = this.#slots.length - 1;
-    let slot = (hash ^ (hash >>> 15)) & mask;
-    for (let number; (number = this.#slots[slot]) >= 0; slot = (slot + 1) & mask) {
-      if (this.#records[number * FIELDS + HASH] === hash && this.#equals(number, text, start, end)) break;
-    }
-    return slot;
-  }
-
   #equals(number: number, text: string, start: number, end: number): boolean {
-    const from = this.#records[number * FIELDS + START];
-    if (this.#records[number * FIELDS + END] - from !== end - start) return false;
+    const from = this.#ends[number];
+    if (this.#ends[number + 1] - from !== end - start) return false;
     for (let i = start; i < end; i++) {
       if (this.#characters[from + i - start] !== text.charCodeAt(i)) return false;
     }
     return true;
   }
-
-  #add(): number {
-    this.#records = withRoom(this.#records, (this.#count + 1) * FIELDS);
-    return this.#count++;
-  }
-
-  #learnLater(number: number, text: string, start: number, end: number): number {
-    this.#fresh.push(text.slice(start, end));
-    this.#freshNumbers.push(number);
-    return number;
-  }
-
-  /** Doubles the slots. */
-  #rehash(): void {
-    const mask = 2 * this.#slots.length - 1;
-    this.#slots = new Int32Array(mask + 1).fill(-1);
-    for (let number = 0; number < this.#count; number++) {
-      const record = number * FIELDS;
-      if (this.#records[record + END] === 0) continue; // not kept
-      const hash = this.#records[record + HASH];
-      let slot = (hash ^ (hash >>> 15)) & mask;
-      while (this.#slots[slot] >= 0) slot = (slot + 1) & mask;
-      this.#slots[slot] = number;
-    }
-  }
-}
-
-/** Gives an array of at least `length` with the same values: the array itself, or a copy twice as long. */
-function withRoom<T extends Int32Array | Uint32Array | Uint16Array>(array: T, length: number): T {
-  if (length <= array.length) return array;
-  const longer = new (array.constructor as new (length: number) => T)(Math.max(length, 2 * array.length));
-  longer.set(array);
-  return longer;
 }

@@ -12,10 +12,10 @@ const BYTES_OF_AN_ID = 250;
 const SAMPLE = 5_000_000; // characters
 
 /** Trains a tokenizer on a file of documents, and pads it to `vocabulary` ids with merges of ids that there are. */
-export async function largeTokenizer(input: string, vocabulary: number, scratch: string): Promise<string> {
+export async function largeTokenizer(input: string, vocabulary: number): Promise<string> {
   const { size } = await Deno.stat(input);
   const vocabularySize = Math.min(vocabulary, TRAINED, Math.max(300, Math.floor(size / BYTES_OF_AN_ID)));
-  const { json } = await trainTokenizer(readDocuments([input]), { vocabularySize, sample: SAMPLE, scratch });
+  const { json } = await trainTokenizer(readDocuments([input]), { vocabularySize, sample: SAMPLE });
   const tokenizer = JSON.parse(json) as { model: { vocab: Record<string, number>; merges: string[][] } };
   const { vocab, merges } = tokenizer.model;
   const words = Object.keys(vocab).slice(257); // without the end of a document and the bytes
@@ -32,7 +32,7 @@ export async function largeTokenizer(input: string, vocabulary: number, scratch:
 
 if (import.meta.main) {
   const [path, input, vocabulary] = Deno.args;
-  await Deno.writeTextFile(path, await largeTokenizer(input, Number(vocabulary), `${path}.scratch`));
+  await Deno.writeTextFile(path, await largeTokenizer(input, Number(vocabulary)));
   console.log(path);
   Deno.exit(0); // the library's threads would outlive it
 }

@@ -42,7 +42,6 @@ const manyBytes = Deno.statSync(many).size;
 const tokenizer = await trainTokenizer(source(), {
   vocabularySize: flags["vocab-size"],
   sample: 10_000_000,
-  scratch: `${folder}/scratch`,
 });
 const path = `${folder}/tokenizer.json`;
 await Deno.writeTextFile(path, tokenizer.json);

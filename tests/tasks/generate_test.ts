@@ -67,26 +67,6 @@ Deno.test("generate says when it was told the expert, when nothing speaks for on
   });
 });
 
-Deno.test("generate warns of weights that are those of before a training that has begun anew, and goes on", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run);
-    await Deno.mkdir(`${run}/manifests`); // as every run has it
-    const folder = `${run}/experts/expert-01`;
-    const args = ["--run", run, "--max-new-tokens", "2", "--prompt", "xy", "--expert"];
-    const before = await task("generate", [...args, "1"]);
-    await Deno.mkdir(`${folder}/checkpoints`);
-    const { code, out, err } = await task("generate", [...args, "1"]);
-    assertEquals([code, out], [0, before.out]);
-    const [warning, ...rest] = err.split("\n");
-    assertStringIncludes(
-      warning,
-      `warning: "${folder}" is used although its weights do not count as trained: `,
-    );
-    assertEquals(rest.join("\n"), before.err);
-    assertEquals((await task("generate", [...args, "2"])).err, "expert 2 of 3: as asked\n");
-  });
-});
-
 Deno.test("generate mixes experts, and says on standard error which, and when others go on", async () => {
   await inFolder(async (run) => {
     await servingRun(run);

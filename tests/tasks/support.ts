@@ -145,10 +145,18 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
   return Object.fromEntries(Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Hashes a run without what belongs to its jobs, and without the report, which holds times. */
+/**
+ * Tells what a run holds: hashes of its files by path, and of manifests the keys, as they also tell who made them. It leaves out what
+ * belongs to its jobs and to processes, and the report, which holds times.
+ */
 export async function whatIsMade(run: string): Promise<Record<string, string>> {
-  const isOther = /^(jobs|locks|partial|scratch|report|metrics)\b/;
-  return Object.fromEntries(Object.entries(await hashes(run)).filter(([path]) => !isOther.test(path)));
+  const made: Record<string, string> = {};
+  for (const [path, hash] of Object.entries(await hashes(run))) {
+    if (/^(jobs|locks|partial|scratch|report|manifests|metrics)\b|^text\/files\.json$/.test(path)) continue; // files.json: when it was looked
+    const isManifest = path.endsWith("/manifest.json");
+    made[path] = isManifest ? JSON.parse(await Deno.readTextFile(`${run}/${path}`)).key : hash;
+  }
+  return made;
 }
 
 /** Runs a test in a temporary folder. */
@@ -161,11 +169,12 @@ export async function inFolder(test: (folder: string) => Promise<void>): Promise
   }
 }
 
-/** Copies a folder. */
+/** Copies a folder, with links as links. */
 export function copyFolder(from: string, to: string): void {
   Deno.mkdirSync(to, { recursive: true });
-  for (const { name, isDirectory } of Deno.readDirSync(from)) {
+  for (const { name, isDirectory, isSymlink } of Deno.readDirSync(from)) {
     if (isDirectory) copyFolder(`${from}/${name}`, `${to}/${name}`);
+    else if (isSymlink) Deno.symlinkSync(Deno.readLinkSync(`${from}/${name}`), `${to}/${name}`);
     else Deno.copyFileSync(`${from}/${name}`, `${to}/${name}`);
   }
 }

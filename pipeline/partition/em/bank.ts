@@ -10,10 +10,10 @@ import { RunError, say, setting } from "../../../kernels/errors.ts";
 import { emptyBatch, placeSequence } from "../../model/batch.ts";
 import { initialWeights } from "../../model/parameters.ts";
 import { rowsPerPass } from "../../model/passes.ts";
-import { createScorer } from "../../model/scorer.ts";
+import { createScorer, type Scorer } from "../../model/scorer.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { prefixSpan } from "../../model/span.ts";
-import { createTrainer } from "../../model/trainer.ts";
+import { createTrainer, type Trainer } from "../../model/trainer.ts";
 import type { TrainerState } from "../../model/trainer_group.ts";
 import { permutation, randomBits } from "../../random.ts";
 import type { Columns } from "../../rows/columns.ts";
@@ -42,24 +42,6 @@ export interface RoundSteps {
   steps: number;
 }
 
-/** Routers on the device. */
-export interface RouterBank {
-  /** Takes the steps of a round: each router on the rows that `expert` gives it, shuffled, the remainder dropped. */
-  train(
-    round: number,
-    rows: TokenColumns,
-    expert: Uint16Array,
-    onStep?: (step: number, steps: number) => void,
-    signal?: AbortSignal,
-  ): Promise<RoundSteps>;
-  /** Scores sequences: prefix NLLs f32 `[rows, routers of the bank]`, nats. */
-  score(rows: TokenColumns): Promise<Float32Array>;
-  /** Reads weights and moments. */
-  state(): Promise<TrainerState>;
-  /** Frees the device's memory. */
-  close(): void;
-}
-
 /** Puts these routers on the device, in the state that they have reached; all begin with the same weights. */
 export function openRouters(
   gpu: Gpu,
@@ -68,82 +50,106 @@ export function openRouters(
   settings: RouterSettings,
   state?: TrainerState,
 ): RouterBank {
-  const { experts, prefix, roundSequences, seed, routerBatch: batch, routerRate, routerWarmup: warmup } =
-    settings;
-  const own = routers.length;
-  const prefixLengths = settings.prefixLengths.length > 0 ? settings.prefixLengths : [prefix];
-  const length = Math.max(...prefixLengths);
-  const steps = Math.floor(roundSequences / batch);
-  const models = state?.weights ?? Array(own).fill(initialWeights(model, seed));
-  const trainer = createTrainer(gpu, {
-    config: model,
-    start: state ?? models,
-    batch,
-    length,
-    settings,
-    asInBankOf: experts,
-  });
+  const { experts, prefix, prefixLengths, seed, routerBatch: batch } = settings;
+  const models = state?.weights ?? Array(routers.length).fill(initialWeights(model, seed));
+  const length = Math.max(...(prefixLengths.length > 0 ? prefixLengths : [prefix]));
+  const own = { config: model, start: state ?? models, batch, length, settings, asInBankOf: experts };
+  const trainer = createTrainer(gpu, own);
   const scorer = orDestroy({ destroy: trainer.close }, () => {
     const rows = rowsPerPass(gpu.maxBindingBytes, model, prefix);
     return createScorer(gpu, { config: model, models, batch: rows, length: prefix });
   });
+  return new RouterBank(gpu, routers, settings, trainer, scorer, length);
+}
+
+/** Routers on the device. Use {@linkcode openRouters}. */
+export class RouterBank {
+  /** The last round that they took the steps of here; 0 before. */
+  round = 0;
+
+  /** `routers` are their numbers. */
+  constructor(
+    private readonly gpu: Gpu,
+    readonly routers: readonly number[],
+    private readonly settings: RouterSettings,
+    private readonly trainer: Trainer,
+    private readonly scorer: Scorer,
+    private readonly length: number,
+  ) {}
+
+  /** Takes the steps of a round: each router on the rows that `expert` gives it, shuffled, the remainder dropped. */
+  async train(
+    round: number,
+    rows: TokenColumns,
+    expert: Uint16Array,
+    onStep?: (step: number, steps: number) => void,
+    signal?: AbortSignal,
+  ): Promise<RoundSteps> {
+    const { trainer, routers, settings } = this;
+    const { roundSequences, routerBatch: batch, routerRate, routerWarmup: warmup } = settings;
+    const steps = Math.floor(roundSequences / batch), stride = rows.tokens.length / rows.rows;
+    const parts = routers.map((router) => this.#partOf(router, round, expert));
+    const input = emptyBatch(routers.length * batch, this.length);
+    const pace = startPace(undefined, this.gpu.kind);
+    const trainingLoss = new Array<number>(routers.length).fill(0);
+    let rate = 0;
+    for (let step = 1; step <= steps; step++) {
+      for (let place = 0; place < input.lengths.length; place++) {
+        const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
+        const real = prefixSpan(rows.length[row], this.#prefixOf(round, rows.sequence[row])).end;
+        placeSequence(input, place, rows.tokens, row * stride, real);
+      }
+      rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
+      trainer.step(input, rate);
+      if (!pace.step() && step !== steps && !signal?.aborted) continue;
+      for (const { step, loss, norm } of await trainer.drain()) {
+        loss.forEach((loss, place) => {
+          if (!Number.isFinite(loss) || !Number.isFinite(norm[place])) {
+            throw notFinite(routers[place], round, step, loss, norm[place], routerRate);
+          }
+          trainingLoss[place] += loss / steps;
+        });
+      }
+      pace.looked();
+      onStep?.(step, steps);
+      signal?.throwIfAborted();
+    }
+    this.scorer.load(await trainer.weights());
+    this.round = round;
+    return { trainingLoss, rate, steps: trainer.steps };
+  }
+
+  /** Scores sequences: prefix NLLs f32 `[rows, routers of the bank]`, nats. */
+  score({ tokens, rows, length }: TokenColumns): Promise<Float32Array> {
+    return this.scorer.score(tokens, tokens.length / rows, length);
+  }
+
+  /** Reads weights and moments. */
+  state(): Promise<TrainerState> {
+    return this.trainer.state();
+  }
+
+  /** Frees the device's memory. */
+  close(): void {
+    this.trainer.close();
+    this.scorer.close();
+  }
+
+  /** Lists the rows of a router in a round, in the order in which it trains on them. */
+  #partOf(router: number, round: number, expert: Uint16Array): number[] {
+    const part: number[] = [];
+    expert.forEach((chosen, row) => chosen === router && part.push(row));
+    const order = permutation(part.length, this.settings.seed, `round ${round} router ${router}`);
+    return Array.from(order, (i) => part[i]);
+  }
 
   /** Gives the prefix length of a sequence in a round. */
-  function prefixOf(round: number, sequence: bigint): number {
-    if (prefixLengths.length === 1) return length;
+  #prefixOf(round: number, sequence: bigint): number {
+    const { prefixLengths, seed } = this.settings;
+    if (prefixLengths.length < 2) return this.length;
     const bits = randomBits(seed, `prefix lengths of round ${round}`, sequence);
     return prefixLengths[Number(bits % BigInt(prefixLengths.length))];
   }
-
-  function partOf(router: number, round: number, expert: Uint16Array): number[] {
-    const part: number[] = [];
-    expert.forEach((chosen, row) => chosen === router && part.push(row));
-    return Array.from(permutation(part.length, seed, `round ${round} router ${router}`), (i) => part[i]);
-  }
-
-  async function drain(round: number, trainingLoss: number[]): Promise<void> {
-    for (const result of await trainer.drain()) {
-      result.loss.forEach((loss, place) => {
-        if (!Number.isFinite(loss) || !Number.isFinite(result.norm[place])) {
-          throw notFinite(routers[place], round, result.step, loss, result.norm[place], routerRate);
-        }
-        trainingLoss[place] += loss / steps;
-      });
-    }
-  }
-
-  return {
-    async train(round, rows, expert, onStep, signal) {
-      const stride = rows.tokens.length / rows.rows;
-      const parts = routers.map((router) => partOf(router, round, expert));
-      const input = emptyBatch(own * batch, length);
-      const pace = startPace(undefined, gpu.kind);
-      const trainingLoss = new Array<number>(own).fill(0);
-      let rate = 0;
-      for (let step = 1; step <= steps; step++) {
-        for (let place = 0; place < own * batch; place++) {
-          const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
-          const real = prefixSpan(rows.length[row], prefixOf(round, rows.sequence[row])).end;
-          placeSequence(input, place, rows.tokens, row * stride, real);
-        }
-        rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
-        trainer.step(input, rate);
-        if (!pace.step() && step !== steps && !signal?.aborted) continue;
-        await drain(round, trainingLoss);
-        pace.looked();
-        onStep?.(step, steps);
-        signal?.throwIfAborted();
-      }
-      scorer.load(await trainer.weights());
-      return { trainingLoss, rate, steps: trainer.steps };
-    },
-    score: (rows) => scorer.score(rows.tokens, rows.tokens.length / rows.rows, rows.length),
-    state: () => trainer.state(),
-    close() {
-      trainer.close();
-      scorer.close();
-    },
-  };
 }
 
 function notFinite(

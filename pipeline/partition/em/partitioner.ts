@@ -10,7 +10,8 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { loadRouters, routerFolder, type Routers, routersHash } from "../../checkpoints/routers.ts";
 import { rowsPerPass } from "../../model/passes.ts";
-import { createScorer, type Scorer } from "../../model/scorer.ts";
+import { keepRecent } from "../../model/recent.ts";
+import { createScorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";
 import { namesOf } from "../../settings/configuration.ts";
 import { OPTIMISER } from "../../settings/optimiser.ts";
@@ -30,12 +31,6 @@ export const em: PartitionerKind = {
     ...["start", "fixed", "partitionerSample"] as const,
     ...namesOf(OPTIMISER),
   ],
-  // A random start is not named, as in manifests from before there were other starts.
-  values: (configuration) => ({
-    ...Object.fromEntries(em.settings.map((name) => [name, configuration[name]])),
-    ...(configuration.start === "random" ? { start: undefined, partitionerSample: undefined } : {}),
-    fixed: configuration.fixed || undefined,
-  }),
   revision: 1,
   async open(folder, device, options) {
     const routers = await loadRouters(folder, options?.vouched);
@@ -74,33 +69,24 @@ export function partitionerOf(
   { batch }: OpenOptions = {},
 ): Partitioner {
   const experts = models.length;
-  const scorers = new Map<string, Scorer>(); // the scorer that was used last stands last
   let turn: Promise<unknown> = Promise.resolve();
-
-  /** Gives a scorer of these prefixes, for as many sequences at once as there are, but at most as many as are quick. */
-  async function scorerOf(prefixes: readonly number[], rows: number): Promise<Scorer> {
-    const gpu = await device();
-    const length = prefixes.at(-1)!;
-    const most = rowsPerPass(gpu.maxBindingBytes, config, length, batch);
-    const size = Math.min(most, 2 ** Math.ceil(Math.log2(rows)));
-    const key = `${prefixes} by ${size}`;
-    const several = prefixes.length > 1 ? prefixes : undefined; // a single prefix is summed on the device
-    let scorer = scorers.get(key);
-    if (scorer === undefined && scorers.size === MOST_SCORERS) {
-      const [[oldest, unused]] = scorers;
-      scorers.delete(oldest);
-      unused.close();
-    }
-    scorer ??= createScorer(gpu, { config, models, batch: size, length, prefixes: several });
-    scorers.delete(key);
-    scorers.set(key, scorer);
-    return scorer;
-  }
+  let gpu: Gpu;
+  /** Scorers by sequences at once and prefixes. A single prefix is summed on the device. */
+  const scorers = keepRecent(
+    (batch, ...prefixes) => {
+      const length = prefixes.at(-1)!, several = prefixes.length > 1 ? prefixes : undefined;
+      return createScorer(gpu, { config, models, batch, length, prefixes: several });
+    },
+    MOST_SCORERS,
+    (scorer) => scorer.close(),
+  );
 
   const costs: Partitioner["costs"] = async ({ tokens, sequenceLength, length }, prefixes, signal) => {
     const rows = length.length;
     if (rows === 0 || prefixes.length === 0) return new Float32Array();
-    const scorer = await scorerOf(prefixes, rows);
+    gpu = await device();
+    const most = rowsPerPass(gpu.maxBindingBytes, config, prefixes.at(-1)!, batch);
+    const scorer = scorers.of(Math.min(most, 2 ** Math.ceil(Math.log2(rows))), ...prefixes);
     const nll = await scorer.score(tokens, sequenceLength, length, signal); // [rows, prefixes, E]
     if (prefixes.length === 1) return nll;
     const byPrefix = new Float32Array(nll.length);
@@ -125,9 +111,6 @@ export function partitionerOf(
       turn = result.catch(() => {});
       return result;
     },
-    close() {
-      for (const scorer of scorers.values()) scorer.close();
-      scorers.clear();
-    },
+    close: scorers.clear,
   };
 }

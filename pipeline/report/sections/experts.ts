@@ -1,7 +1,7 @@
 // The experts: for each the words that set it apart, its sources, its likeliest and least likely texts,
 // and a text that it wrote.
 
-import type { PartManifest } from "../../partition/manifests.ts";
+import type { ExpertPart } from "../../nodes/parts.ts";
 import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
 import { printable } from "../../run/printable.ts";
 import { type Content, foldedTable, Html, markup, number, percent, sourceName } from "../html.ts";
@@ -36,7 +36,12 @@ from the same sample, are those that its router predicts best and worst, or that
   }`;
 }
 
-function expertHtml(name: ExpertName, { train }: PartManifest, unit: string, sample?: string): Html {
+function expertHtml(
+  name: ExpertName,
+  { train }: Pick<ExpertPart, "train">,
+  unit: string,
+  sample?: string,
+): Html {
   const { expert, terms, likeliest, leastLikely } = name;
   const { name: label, colour } = expertLine(expert);
   const title = terms.slice(0, CALLED_WORDS).map(({ text }) => text).join(", ");
@@ -102,8 +107,8 @@ export const experts: Section<RunRecord & { samples: Samples }> = {
       return markup`<p>The words and texts of the experts are not here, as the shards of their parts or their tokenizer
 are not.${written}</p>${texts}`;
     }
-    const { whole, parts } = partition!;
-    const unit = whole.lineage.costs === undefined ? "nats per prefix token" : "in cost";
+    const { costs, parts } = partition!;
+    const unit = costs === undefined ? "nats per prefix token" : "in cost";
     return [
       markup`<p>${about(names)}${written}</p>`,
       names.slice(0, MOST_EXPERTS).map((name) =>

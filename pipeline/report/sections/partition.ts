@@ -1,23 +1,22 @@
 // The parts of the text.
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
-import type { PartitionManifest, PartManifest } from "../../partition/manifests.ts";
+import type { PartitionCounts } from "../../partition/manifests.ts";
 import { bars, below, beside, labelLimit, type Plot, SHARES, shownOf } from "../charts.ts";
 import { foldedTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
-import { lacking, type RunRecord } from "../read.ts";
+import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
 import { colour, HEAT_OPACITY } from "../theme.ts";
 
 /** What a plot shows of an expert's part. */
 type Part = {
-  train: { sources: Record<string, Pick<PartManifest["train"]["sources"][string], "sequences">> };
+  train: { sources: Record<string, { sequences: number }> };
 };
 /** What it shows of a set of sequences. */
-type Shares = Pick<PartitionManifest["train"], "shares">;
+type Shares = Pick<PartitionCounts, "shares">;
 
 const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
-const isBalanced = ({ lineage: { method = "" } }: PartitionManifest) =>
-  ASSIGNMENTS.get(method)?.balanced ?? false;
+const isBalanced = ({ method = "" }: PartitionRecord) => ASSIGNMENTS.get(method)?.balanced ?? false;
 const sourcesOf = (
   parts: readonly Part[],
 ) => [...new Set(parts.flatMap(({ train }) => Object.keys(train.sources)))];
@@ -101,15 +100,15 @@ export function heatPlot(parts: readonly Part[], balanced: boolean): Plot {
   };
 }
 
-function partitionText({ whole, parts }: NonNullable<RunRecord["partition"]>) {
-  const { sequences, tokenImbalance, nmi, regret } = whole.train;
+function partitionText(partition: PartitionRecord) {
+  const { train: { sequences, tokenImbalance, nmi, regret }, parts, costs } = partition;
   const trained = plural(sequences, "training sequence");
   if (parts.length === 1) {
     return markup`<p>${trained}, all for the one expert; shares and sources by expert are left out.</p>`;
   }
-  const balanced = isBalanced(whole);
+  const balanced = isBalanced(partition);
   const cost = rounded(regret ?? 0, 4);
-  const balance = whole.lineage.costs === undefined
+  const balance = costs === undefined
     ? `balance costs ${cost} nats per prefix token`
     : `balance adds ${cost} to the mean cost of a sequence`;
   const agreement = nmi === null
@@ -130,13 +129,13 @@ export const partition: Section<RunRecord> = {
   text: ({ partition }) => partition && partitionText(partition),
   plots: ({ partition }) => {
     if (!partition || partition.parts.length === 1) return null;
-    const { whole, parts } = partition;
-    const balanced = isBalanced(whole);
-    return [sharePlot(whole, balanced), sourcesOf(parts).length > 1 && heatPlot(parts, balanced)];
+    const { parts } = partition;
+    const balanced = isBalanced(partition);
+    return [sharePlot(partition, balanced), sourcesOf(parts).length > 1 && heatPlot(parts, balanced)];
   },
   tables: ({ partition }) => {
     const rows = partition?.parts.map(({ expert, train, test }) => [
-      ...[expert, train.sequences, train.tokens, test?.sequences ?? null, test?.tokens ?? null],
+      ...[expert, train.sequences, train.tokens, test.sequences, test.tokens],
     ]);
     const head = ["expert", "sequences", "tokens", "held-out sequences", "held-out tokens"];
     return rows && foldedTable({ head, rows }, "Loads of the experts", "Loads");

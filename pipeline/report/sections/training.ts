@@ -1,8 +1,7 @@
 // The training of experts and dense models.
 
-import { BASELINE_NOTES } from "../../evaluation/baselines.ts";
 import type { Way } from "../../evaluation/evaluation.ts";
-import { denseTargets } from "../../stages/train_dense.ts";
+import { allTargets } from "../../nodes/targets.ts";
 import { routingOf } from "../../nodes/training_result.ts";
 import { type Axis, curves as plotCurves, MOST_LEGEND, type Plot } from "../charts.ts";
 import { bytes, foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
@@ -114,8 +113,7 @@ ${
   }`;
 }
 
-const expertsOf = ({ partition, config }: RunRecord) =>
-  partition?.whole.experts ?? config.configuration.experts;
+const expertsOf = ({ partition, config }: RunRecord) => partition?.experts ?? config.configuration.experts;
 
 /** The curves of all trainings. */
 export const training: Section<RunRecord> = {
@@ -129,16 +127,21 @@ export const training: Section<RunRecord> = {
       ...adopted.map(({ expert }) => expert),
     ]);
     const which = ready.size === 0 ? "the" : `${experts - ready.size} of the ${experts}`;
-    const dense = denseTargets().filter(({ name }) =>
-      BASELINE_NOTES[name].sameTokens && !curves.some(({ model }) => model === name)
+    const dense = allTargets(run.config.configuration).filter(({ name, expert, optional }) =>
+      expert === undefined && !optional && !curves.some(({ model }) => model === name)
     );
     return [
       ...alone.filter((expert) => !ready.has(expert))
         .map((expert) => lacking(run, `Training of expert ${expert}`, "train-expert", { expert })),
       alone.length === 0 && ready.size < experts &&
       lacking(run, `Training of ${which} experts`, "train-expert", { expert: "all" }),
-      ...dense.map(({ match, command }) =>
-        lacking(run, `The dense baseline with ${experts} times the ${match}`, command.task, command.with)
+      ...dense.map(({ command }) =>
+        lacking(
+          run,
+          `The dense baseline with ${experts} times the ${command.with.match ?? "batch"}`,
+          command.task,
+          command.with,
+        )
       ),
     ];
   },

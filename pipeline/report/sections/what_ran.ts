@@ -27,30 +27,27 @@ export const spent = (seconds: Spent): string | null =>
 export const speed = (count: number, seconds: Spent): number | null =>
   typeof seconds === "number" && seconds > 0 ? rough(count / seconds) : null;
 
-function stageSpeed({ counts, seconds }: RunRecord["stages"][number]): string | null {
-  const unit = ["tokens", "sequences", "documents"].find((name) => name in counts);
+function folderSpeed({ counts, seconds }: RunRecord["folders"][number]): string | null {
+  const unit = (["tokens", "sequences", "documents"] as const).find((name) => counts[name] > 0);
   const rate = unit === undefined ? null : speed(counts[unit], seconds);
   return rate === null ? null : `${number(rate)} ${unit}/s`;
 }
 
-function facts({ config, stages, cost }: RunRecord & { cost: Cost }): [string, Content][] {
-  const { configuration: settings, versions, adapter } = config;
-  const counts = (stage: string) => stages.find((one) => one.stage === stage)?.counts;
-  const tokens = counts("tokenize");
-  const documents = (tokens ?? counts("corpus"))?.documents;
+function facts({ config, text, adapters, cost }: RunRecord & { cost: Cost }): [string, Content][] {
+  const { configuration: settings, versions } = config;
   const kind = PARTITIONERS.get(settings.partitioner);
   const how = settings.routers === ""
     ? `${plural(settings.rounds, "EM round")}, prefix of ${settings.prefix} tokens`
     : `taken from ${settings.routers}`;
   return [
     ["text", settings.input.join(", ") || "the embedded corpus"],
-    ["documents", documents === undefined ? null : number(documents)],
+    ["documents", text && number(text.documents)],
     [
       "tokens",
-      tokens &&
-      `${number(tokens.tokens)}, of a vocabulary of ${number(tokens.vocabulary)}; ${
-        number(tokens.trainSequences)
-      } training and ${number(tokens.testSequences)} held-out sequences of at most ${
+      text &&
+      `${number(text.tokens)}, of a vocabulary of ${number(text.vocabulary)}; ${
+        number(text.trainSequences)
+      } training and ${number(text.testSequences)} held-out sequences of at most ${
         number(settings.sequenceLength)
       }`,
     ],
@@ -60,7 +57,7 @@ function facts({ config, stages, cost }: RunRecord & { cost: Cost }): [string, C
       `${settings.experts}, each of ${shape(cost.mixture.router, cost.parameters.router)}; ${how}`,
     ],
     ["seed", String(settings.seed)],
-    ["adapter", adapter && `${adapter.description} (${adapter.kind})`],
+    ["adapter", adapters.join(", ")],
     ["versions", Object.entries(versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ")],
   ];
 }
@@ -70,7 +67,7 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
   id: "what-ran",
   title: "What ran",
   text: (run) => {
-    const { config: { configuration }, stages, words } = run;
+    const { config: { configuration }, folders, words } = run;
     const told = facts(run).filter(([, value]) => value)
       .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`);
     const settings = FIELD_NAMES.filter((name) => name in configuration).map((name) => [
@@ -78,16 +75,16 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
       [configuration[name]].flat().join(", ") || "none",
       unbroken(wordText(FIELDS[name].help, words)),
     ]);
-    const rows = stages.map((one) => [
-      ...[one.stage, spent(one.seconds), stageSpeed(one), one.files, bytes(one.bytes), one.key.slice(0, 12)],
+    const rows = folders.map((one) => [
+      ...[one.folder, one.nodes, spent(one.seconds), folderSpeed(one), one.files, bytes(one.bytes)],
     ]);
     return [
       markup`<dl>\n${told}</dl>\n`,
       foldedTable({ head: ["setting", "value", "meaning"], rows: settings }, "Settings", "All settings"),
       foldedTable(
-        { head: ["stage", "time", "speed", "files", "size", "key"], rows },
-        "Stages",
-        "Stages that are complete",
+        { head: ["folder", "parts made", "time", "speed", "files", "size"], rows },
+        "Folders",
+        "What is made",
       ),
     ];
   },

@@ -7,7 +7,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { once } from "node:events";
 import * as v from "valibot";
-import { InputError, say, setting, task } from "../../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text } from "../../../kernels/errors.ts";
 import { expertFolder } from "../../partition/manifests.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "../mixture.ts";
@@ -50,6 +50,8 @@ export interface ServeOptions extends MixtureOptions {
   onListen?: (address: { host: string; port: number }) => void;
   /** Called when it is ready to answer. */
   onReady?: () => void;
+  /** Called with what is worth knowing. */
+  onWarning?: (message: Text) => void;
   /** Called with every request that was answered. */
   onAnswer?: (answered: Answered) => void;
   /** Called with errors that are not the fault of a client. */
@@ -141,7 +143,7 @@ async function openService(
     ...{ mixture, tokenizer, special, texts, admission, serveExperts, upstreams },
     template: typeof source === "string" ? jinjaTemplate(source, special, path) : PLAIN,
     reader: new TextReader(tokenizer),
-    words: createWords(run, tokenizer, onWarning),
+    words: createWords(run, onWarning),
     metrics: createMetrics(mixture, admission),
   };
 }
@@ -150,7 +152,10 @@ async function openService(
  * Throws an `InputError` where a run cannot be served: a file that every answer needs is not there, an expert
  * to serve is none of the run, or none of those to serve is trained and nothing else can answer.
  */
-async function checkServed(mixture: Mixture, { run, serveExperts, upstreams }: ServeOptions): Promise<void> {
+async function checkServed(
+  mixture: Mixture,
+  { run, onWarning, serveExperts, upstreams }: ServeOptions,
+): Promise<void> {
   await mixture.check();
   const experts = await mixture.experts();
   const named = { serveExperts: serveExperts ?? [], upstream: [...upstreams?.addresses.keys() ?? []] };

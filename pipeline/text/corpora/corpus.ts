@@ -15,7 +15,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { BROWN } from "./brown.ts";
 import { filesOf, type Part, readText, SPEECHES } from "./packages.ts";
 import { permutation } from "../../random.ts";
-import type { Document } from "../readers.ts";
+import { type Document, head } from "../fields.ts";
 import { WIDE_CORPUS, WIDE_SOURCES, wideTexts } from "./wide.ts";
 
 /**
@@ -98,12 +98,6 @@ async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Do
     if (text !== "") yield { text, source: next.source };
     if (done || next.given >= characters || text === "") sources = sources.filter((other) => other !== next);
   }
-}
-
-/** Gives the first `length` UTF-16 units, or one less where that would split a surrogate pair. */
-function head(text: string, length: number): string {
-  const cut = text.slice(0, length);
-  return cut.isWellFormed() ? cut : cut.slice(0, -1);
 }
 
 async function* textsOf(source: string): AsyncGenerator<string> {

@@ -38,39 +38,25 @@ Deno.test("loadRouters() reads more than a hundred routers in the order of their
 
 Deno.test("loadRouters() refuses missing folders, gaps and routers that differ", async () => {
   await inFolder(async (folder) => {
-    await assertRejects(
-      () => loadRouters(`${folder}/nowhere`),
-      InputError,
-      `Cannot load routers as "${folder}/nowhere" must be a folder`,
-    );
+    const refused = (fact: string, where = folder) =>
+      assertRejects(() => loadRouters(where), InputError, fact);
+    await refused(`Cannot load routers as "${folder}/nowhere" must be a folder`, `${folder}/nowhere`);
     await Deno.writeTextFile(`${folder}/file`, "");
-    await assertRejects(() => loadRouters(`${folder}/file`), InputError, "must be a folder");
-    await assertRejects(
-      () => loadRouters(folder),
-      InputError,
-      "must hold router-00, router-01, …: it holds none; name the partitioner/ of a run",
-    );
-    await saveRouters(`${folder}/routers`, [WEIGHTS]);
-    await assertRejects(() => loadRouters(folder), InputError, `it holds none; name ${folder}/routers`);
+    await refused("must be a folder", `${folder}/file`);
+    await refused("must hold router-00, router-01, …: it holds none; name the partitioner/ of a run");
+    await saveRouters(`${folder}/partitioner`, [WEIGHTS]);
+    await refused(`it holds none; name ${folder}/partitioner`);
     await saveRouters(folder, [WEIGHTS, WEIGHTS]);
     await Deno.rename(`${folder}/router-01`, `${folder}/router-02`);
-    await assertRejects(
-      () => loadRouters(folder),
-      InputError,
-      "must hold router-01: the next folder is router-02",
-    );
+    await refused("must hold router-01: the next folder is router-02");
     await Deno.rename(`${folder}/router-02`, `${folder}/router-01`);
     await saveCheckpoint(`${folder}/router-01`, CONFIG, WEIGHTS, { ...NOTES, tokenizer: "other" });
-    await assertRejects(
-      () => loadRouters(folder),
-      InputError,
-      `"${folder}/router-01" differs from router-00`,
-    );
+    await refused(`"${folder}/router-01" differs from router-00`);
     const wider = { ...CONFIG, vocabulary: 12 };
     await saveCheckpoint(`${folder}/router-01`, wider, initialWeights(wider, 1), NOTES);
-    await assertRejects(() => loadRouters(folder), InputError, "differs from router-00");
+    await refused("differs from router-00");
     await Deno.remove(`${folder}/router-01/model.safetensors`);
-    await assertRejects(() => loadRouters(folder), InputError, `${folder}/router-01/model.safetensors`);
+    await refused(`${folder}/router-01/model.safetensors`);
   });
 });
 

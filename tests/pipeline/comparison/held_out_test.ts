@@ -15,9 +15,9 @@ async function twoRuns(folder: string, first: Unlike, second: Unlike) {
   }));
 }
 
-Deno.test("sharedHeldOut() takes the same tokens for the same text, whatever their shards", async () => {
+Deno.test("sharedHeldOut() takes the same tokens for the same text, whatever their blocks", async () => {
   await inFolder(async (folder) => {
-    const runs = await twoRuns(folder, {}, { shardSequences: 1 });
+    const runs = await twoRuns(folder, {}, { perBlock: 1 });
     const [own, other] = runs.map(({ record }) => record.heldOut!.sha256);
     assertMatch(own, /^[0-9a-f]{64}$/);
     assertEquals(own === other, false); // another number of shards, and another lineage
@@ -47,8 +47,8 @@ Deno.test("sharedHeldOut() refuses tokens that differ under equal settings, or a
     assertMatch(wordText(error.remedy!), /of the same text with the other's tokenizer$/);
   });
   await inFolder(async (folder) => {
-    const runs = await twoRuns(folder, {}, { shardSequences: 1 });
-    await Deno.remove(`${folder}/b/tokens/test-00001.arrow`);
+    const runs = await twoRuns(folder, {}, { perBlock: 1 });
+    await Deno.remove(`${folder}/b/tokens/1/test.arrow`);
     await assertRejects(() => sharedHeldOut(runs), InputError, "must be the same");
   });
 });

@@ -3,7 +3,7 @@ import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { words } from "../../../tasks/wording.ts";
 import { IGNORED, withBrowser } from "../../browser.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { type Unlike, writeComparedRun } from "./support.ts";
+import { removeEvaluation, type Unlike, writeComparedRun } from "./support.ts";
 
 /** Compares runs of these names, with a page; warnings about plots fail. */
 async function pageOf(folder: string, runs: Record<string, Unlike>): Promise<string> {
@@ -23,7 +23,7 @@ async function pageOf(folder: string, runs: Record<string, Unlike>): Promise<str
 
 const plotsOf = (page: string) =>
   [...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id);
-const PLOTS = ["em-nll", "em-nmi", "perplexity", "prefix-perplexity", "perplexity-by-source"];
+const PLOTS = ["em-nll", "em-nmi", "perplexity", "beside", "prefix-perplexity", "perplexity-by-source"];
 
 Deno.test("compareRuns() writes a page with settings, plots, sources and what is missing", () =>
   inFolder(async (folder) => {
@@ -47,13 +47,18 @@ Deno.test("compareRuns() writes a page with settings, plots, sources and what is
 Deno.test("compareRuns() plots the runs that have something to show, and those that are paired by document", () =>
   inFolder(async (folder) => {
     const pair = { documents: [3, 4] };
-    const page = await pageOf(folder, { a: pair, b: { documents: [3.1, 4.2] }, c: {}, d: pair });
-    assertEquals(plotsOf(page), [...PLOTS.slice(0, 3), "beside", ...PLOTS.slice(3)]);
+    const page = await pageOf(folder, {
+      a: pair,
+      b: { documents: [3.1, 4.2] },
+      c: { documents: [1] },
+      d: pair,
+    });
+    assertEquals(plotsOf(page), PLOTS);
     const section = (id: string) => page.slice(page.indexOf(`id="plot-${id}"`)).split("</figure>")[0];
     const rows = [...section("beside").matchAll(/<tr><td>(\w)<\/td>/g)].map(([, name]) => name);
     assertEquals(rows, ["b", "d"]);
-    await Deno.remove(`${folder}/b/metrics/rounds.jsonl`);
-    await Deno.remove(`${folder}/c/manifests/evaluate.json`);
+    await Deno.remove(`${folder}/b/partitioner`, { recursive: true });
+    await removeEvaluation(`${folder}/c`);
     const { runs } = await compareRuns({
       runs: ["a", "b", "c", "d"].map((name) => `${folder}/${name}`),
       output: `${folder}/x.html`,
@@ -72,7 +77,7 @@ Deno.test("compareRuns() escapes names of runs, also in plots, and leaves out pl
     assertFalse(/<script|\u202e/.test(page));
     assertStringIncludes(page, "&lt;/script&gt;"); // the folder's name ends there, at its last slash
     const many = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`run-${i}`, {}]));
-    assertEquals(plotsOf(await pageOf(folder, many)), ["perplexity"]);
+    assertEquals(plotsOf(await pageOf(folder, many)), ["perplexity", "beside"]);
   }));
 
 Deno.test({

@@ -6,14 +6,12 @@
 
 import { type DocumentScores, writeDocumentScores } from "../../../pipeline/evaluation/documents.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
-import { type Columns, toBatch } from "../../../pipeline/rows/arrow.ts";
+import { EVALUATION } from "../../../pipeline/graph/mod.ts";
+import { arrowBytes, type Columns, toBatch } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
-import { writeShards } from "../../../pipeline/rows/shards.ts";
-import { outputsHash } from "../../../pipeline/run/manifest.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { DOCUMENTS } from "../../../pipeline/stages/evaluate.ts";
-import { evaluationOf, SHAPE, writeRun } from "../report/support.ts";
+import { changeNode, evaluationOf, SHAPE, writeEvaluation, writeRun, writeText } from "../report/support.ts";
 
 /** What of a run is to be unlike the others. */
 export interface Unlike {
@@ -21,13 +19,13 @@ export interface Unlike {
   settings?: Partial<Configuration>;
   /** Held-out sequences of two tokens each. */
   tokens?: number[];
-  /** Most of them in a shard. */
-  shardSequences?: number;
+  /** Most of them in a block. */
+  perBlock?: number;
   /** Perplexity of the mixture by source. */
   sources?: Record<string, number>;
   /** Perplexity of the mixture. */
   perplexity?: number;
-  /** NLL of every held-out document, of a token each; none in a run that an older version evaluated. */
+  /** NLL of every held-out document, of a token each. */
   documents?: number[];
 }
 
@@ -53,12 +51,29 @@ const LINEAGE: Lineage = {
 
 /** Writes a run that is evaluated, with its held-out shards. */
 export async function writeComparedRun(run: string, unlike: Unlike = {}): Promise<void> {
-  const { settings = {}, tokens = [1, 2, 3, 4, 5, 6], shardSequences = 100, perplexity = 45.25 } = unlike;
+  const { settings = {}, tokens = [1, 2, 3, 4, 5, 6], perBlock = 100, perplexity = 45.25 } = unlike;
   await writeRun(run);
-  const write = (path: string, value: unknown) => Deno.writeTextFile(`${run}/${path}`, JSON.stringify(value));
-  const read = async (path: string) => JSON.parse(await Deno.readTextFile(`${run}/${path}`));
-  const config = await read("config.json");
-  await write("config.json", { ...config, configuration: { ...defaultConfiguration(), ...settings } });
+  const config = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
+  const configuration = { ...defaultConfiguration(), input: ["text"], ...settings };
+  await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ ...config, configuration }));
+  const blocks: Uint8Array<ArrayBuffer>[] = [];
+  for (let from = 0; from < tokens.length; from += 2 * perBlock) {
+    blocks.push(await arrowOf(tokens.slice(from, from + 2 * perBlock)));
+  }
+  await writeText(run, blocks);
+  const evaluation = evaluated(perplexity, unlike.sources);
+  const { documents = [3, 4] } = unlike;
+  if (unlike.documents) {
+    evaluation.documents = evaluation.tokens = documents.length;
+    evaluation.scores.mixture!.nllPerToken = documents.reduce((a, b) => a + b) / evaluation.tokens;
+  }
+  const path = `${run}/scores.arrow`;
+  await writeDocumentScores(path, scoresOf(documents.map(() => 1), documents), { prefix: 64, experts: 4 });
+  await writeEvaluation(run, evaluation, await Deno.readFile(path));
+  await Deno.remove(path);
+}
+
+async function arrowOf(tokens: readonly number[]): Promise<Uint8Array<ArrayBuffer>> {
   const rows = tokens.length / 2;
   const columns: Columns = {
     rows,
@@ -68,35 +83,17 @@ export async function writeComparedRun(run: string, unlike: Unlike = {}): Promis
     tokens: Uint16Array.from(tokens),
     length: new Uint32Array(rows).fill(2),
   };
-  const outputs: Record<string, { bytes: number; sha256: string }> = {};
-  const batches = ReadableStream.from([toBatch(columns, { ...LINEAGE, config: String(shardSequences) })]);
-  await Deno.mkdir(`${run}/tokens`, { recursive: true });
-  for await (const { name, bytes, sha256 } of writeShards(`${run}/tokens`, "test", batches, shardSequences)) {
-    outputs[`tokens/${name}`] = { bytes, sha256 };
-  }
-  const tokenize = await read("manifests/tokenize.json");
-  const manifest = { ...tokenize, outputs: { ...tokenize.outputs, ...outputs } };
-  await write("manifests/tokenize.json", manifest);
-  const inputs = { tokens: outputsHash(manifest, "tokens/test-") };
-  const evaluate = { ...tokenize, stage: "evaluate", inputs, outputs: {}, result: {} };
-  if (unlike.documents) {
-    const scores = scoresOf(unlike.documents.map(() => 1), unlike.documents);
-    const of = { prefix: 64, experts: 4 };
-    evaluate.outputs = { [DOCUMENTS]: await writeDocumentScores(`${run}/${DOCUMENTS}`, scores, of) };
-  }
-  await write("manifests/evaluate.json", evaluate);
-  const evaluation = evaluated(perplexity, unlike.sources);
-  if (unlike.documents) {
-    evaluation.documents = evaluation.tokens = unlike.documents.length;
-    evaluation.scores.mixture!.nllPerToken = unlike.documents.reduce((a, b) => a + b) / evaluation.tokens;
-  }
-  await write("evaluation.json", evaluation);
+  return await new Response(arrowBytes(ReadableStream.from([toBatch(columns, LINEAGE)]))).bytes();
 }
 
 /** Changes the evaluation of a run. */
 export async function changeEvaluation(run: string, change: (own: Evaluation) => Evaluation): Promise<void> {
-  const path = `${run}/evaluation.json`;
-  await Deno.writeTextFile(path, JSON.stringify(change(JSON.parse(await Deno.readTextFile(path)))));
+  await changeNode(run, EVALUATION, "evaluation.json", change);
+}
+
+/** Removes the evaluation of a run. */
+export async function removeEvaluation(run: string): Promise<void> {
+  await Deno.remove(`${run}/${EVALUATION}`, { recursive: true });
 }
 
 function evaluated(perplexity: number, bySource: Record<string, number> = {}): Evaluation {

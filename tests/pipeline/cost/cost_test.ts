@@ -1,9 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
+import { SEQUENCES, TOKENIZER } from "../../../pipeline/graph/mod.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, layersFlops, narrowNotes } from "../../../pipeline/cost/flops.ts";
+import { writeNode } from "../report/support.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
 
 Deno.test("costOf() is linear in steps, rounds and experts, and dense equals the experts", () => {
@@ -125,12 +127,12 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
     await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration, versions: {} }));
     const before = await readCost({ run, ...DEVICE });
     assertEquals([before.mixture.experts, before.corpus], [4, undefined]);
-    await Deno.mkdir(`${run}/manifests`);
-    const result = { trainSequences: 900, testSequences: 100, vocabulary: 1999 };
-    await Deno.writeTextFile(
-      `${run}/manifests/tokenize.json`,
-      JSON.stringify({ stage: "tokenize", key: "", configuration: {}, inputs: {}, outputs: {}, result }),
-    );
+    const counts = { documents: 5, tokens: 9000, trainSequences: 450, testSequences: 50 };
+    await writeNode(run, TOKENIZER, { manifest: { result: { entries: 1999 } } });
+    await writeNode(run, SEQUENCES, { manifest: { settings: { blocks: ["a", "b"] } } });
+    await writeNode(run, "tokens/a", { manifest: { result: counts } });
+    assertEquals((await readCost({ run, ...DEVICE })).corpus, undefined); // another block is not there yet
+    await writeNode(run, "tokens/b", { manifest: { result: counts } });
     const after = await readCost({ run, ...DEVICE });
     assertEquals(after.corpus, { train: 900, test: 100 });
     assertEquals([after.mixture.corpusScored, after.mixture.expert.vocabulary], [1000, 1999]);

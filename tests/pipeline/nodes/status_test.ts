@@ -122,7 +122,7 @@ Deno.test("statusOf() says who makes a stage, what is damaged, and what another 
     const damaged = await stateOf(run, "split");
     assertEquals([damaged.state, damaged.because], ["damaged", "train-00000.arrow is damaged"]);
     const { made: _, ...manifest } = (await readManifest(`${run}/partitioner`))!;
-    await writeManifest(`${run}/partitioner`, { ...manifest, revision: 99 });
+    await writeManifest(`${run}/partitioner`, { ...manifest, revision: 99, key: "of it" });
     const learned = await stateOf(run, "train-routers");
     assertEquals([learned.state, learned.command.with.force], ["out of date", true]);
     assertMatch(wordText(learned.because!), /^revision 99 made it, this is revision \d$/);

@@ -9,11 +9,10 @@ import {
 import { InputError } from "../../../kernels/errors.ts";
 import { report } from "../../../pipeline/report/report.ts";
 import { LIGHT } from "../../../pipeline/report/theme.ts";
-import { lockRun } from "../../../pipeline/run/lock.ts";
-import { manifestPath, writeManifest, writePages } from "../../../pipeline/run/manifest.ts";
+import { EVALUATION, type Lock, MANIFEST, takeLock, writePages } from "../../../pipeline/graph/mod.ts";
 import { words } from "../../../tasks/wording.ts";
-import { copyFolder, hashes, inFolder, ROOT, task } from "../../tasks/support.ts";
-import { evaluationOf, SHAPE, writeRun } from "./support.ts";
+import { hashes, inFolder, ROOT, task } from "../../tasks/support.ts";
+import { changeNode, evaluationOf, SHAPE, writeNode, writeRun } from "./support.ts";
 
 const PLOTS = [
   ...["em-nll", "em-nmi", "em-regret", "em-shares", "shares", "sources-by-expert"],
@@ -37,10 +36,6 @@ const plotsOf = (page: string) =>
   [...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id);
 const leftOf = (page: string) => PLOTS.filter((id) => !plotsOf(page).includes(id));
 
-/** Changes a JSON file of a run. */
-async function change(path: string, change: (value: Any) => unknown): Promise<void> {
-  await Deno.writeTextFile(path, JSON.stringify(change(JSON.parse(await Deno.readTextFile(path)))));
-}
 // deno-lint-ignore no-explicit-any
 type Any = any;
 
@@ -93,24 +88,22 @@ Deno.test("report() gives the same bytes for the same run, whichever way and fro
     );
   }));
 
-Deno.test("report() gives the time and the speed of stages and trainings, where they are known", () =>
+Deno.test("report() gives the time and the speed of what was made, where they are known", () =>
   inFolder(async (run) => {
     await writeRun(run);
     const without = await pageOf(run);
-    assertStringIncludes(without, "<td>tokenize</td><td></td><td></td><td");
+    assertMatch(without, /<td>tokens<\/td><td[^>]*>1<\/td><td><\/td><td><\/td>/);
     assertMatch(without, /<td>expert 0<\/td><td[^>]*>400<\/td><td[^>]*>812,800<\/td><td><\/td><td><\/td>/);
     const times = [
-      { stage: "tokenize", seconds: 200 },
+      { stage: "tokenize", nodes: ["tokens/0"], seconds: 200 },
       ...[100, 400].map((step) => ({ stage: "train-expert-00", step, seconds: 32 })),
     ];
     const lines = times.map((time) => JSON.stringify(time) + "\n").join("");
+    await Deno.mkdir(`${run}/metrics`);
     await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, lines);
     const page = await pageOf(run);
-    assertStringIncludes(page, "<td>tokenize</td><td>3 min 20 s</td><td>9,560 tokens/s</td><td");
+    assertMatch(page, /<td>tokens<\/td><td[^>]*>1<\/td><td>3 min 20 s<\/td><td>9,560 tokens\/s<\/td>/);
     assertMatch(page, />812,800<\/td><td>1 min 4 s<\/td><td class="n">12,700<\/td>/);
-    const copied = JSON.stringify({ stage: "tokenize", seconds: 0.055, copied: true });
-    await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, `${copied}\n`, { append: true });
-    assertStringIncludes(await pageOf(run), "<td>tokenize</td><td>copied</td><td></td><td");
   }));
 
 Deno.test("report() leaves out what is not there, with the command that makes it, and refuses a folder of nothing", () =>
@@ -120,23 +113,25 @@ Deno.test("report() leaves out what is not there, with the command that makes it
       (await report({ run, words })).missing.map(({ command }) => command?.split(" --run")[0]);
     assertEquals(await commands(), []);
     const steps: [path: string, command: string][] = [
-      ["evaluation.json", "deno task evaluate"],
-      ["metrics/dense-steps.jsonl", "deno task train-dense --match steps"],
-      ["metrics/dense.jsonl", "deno task train-dense"],
-      ["metrics/expert-01.jsonl", "deno task train-expert --expert all"],
-      ["partition", "deno task partition"],
-      ["metrics/rounds.jsonl", "deno task train-routers"],
+      [EVALUATION, "deno task evaluate"],
+      ["dense-steps", "deno task train-dense --match steps"],
+      ["dense", "deno task train-dense"],
+      ["experts/expert-01", "deno task train-expert --expert all"],
+      ["partition/expert-02", "deno task partition"],
+      ["partitioner", "deno task train-routers"],
     ];
     for (const [path, command] of steps) {
       await Deno.remove(`${run}/${path}`, { recursive: true });
       assert((await commands()).includes(command), command);
       assertStringIncludes((await pageOf(run)).replace(/<\/?span[^>]*>/g, ""), command);
     }
-    await Deno.remove(`${run}/metrics`, { recursive: true });
+    await Deno.remove(`${run}/experts`, { recursive: true });
     await Deno.remove(`${run}/reproduction.json`);
     assertEquals(plotsOf(await pageOf(run)), ["overhead"]); // costs need no more than settings
-    for (const path of ["manifests", "report.html"]) await Deno.remove(`${run}/${path}`, { recursive: true });
-    await Deno.mkdir(`${run}/corpus`); // an attempt that failed leaves folders
+    for (const { name } of await Array.fromAsync(Deno.readDir(run))) {
+      if (name !== "config.json") await Deno.remove(`${run}/${name}`, { recursive: true });
+    }
+    await Deno.mkdir(`${run}/text`); // an attempt that failed leaves folders
     const { code, out, err } = await task("report", ["--run", run]);
     assertEquals([code, out], [2, ""], err);
     assertMatch(
@@ -194,53 +189,41 @@ Deno.test("report() draws runs of one expert and one round, and of many experts 
 Deno.test("report() leaves out the plots that a run has nothing for", async () => {
   const after = (id: string) => PLOTS.slice(PLOTS.indexOf(id), -1);
   const oneExpert = ["em-nmi", "em-regret", "em-shares", "shares", "sources-by-expert", "segments"];
-  const cases: [
-    left: string[],
-    shape: Partial<typeof SHAPE>,
-    path: string,
-    change: (value: Any) => unknown,
-  ][] = [
-    [[...oneExpert, ...after("prefix-perplexity")], { experts: 1 }, "config.json", (value) => value],
-    [
-      ["prefix-perplexity", "prefix-agreement"], // labels choose
-      {},
-      "config.json",
-      ({ configuration, ...rest }) => ({
-        ...rest,
-        configuration: { ...configuration, partitioner: "source" },
-      }),
-    ],
-    [
-      ["sources-by-expert", "perplexity-by-source"],
-      { sources: [""] },
-      "partition/manifest.json",
-      (whole) => ({ ...whole, train: { ...whole.train, nmi: null } }),
-    ],
+  const cases: [left: string[], shape: Partial<typeof SHAPE>, change?: (value: Any) => unknown][] = [
+    [[...oneExpert, ...after("prefix-perplexity")], { experts: 1 }],
+    [["sources-by-expert", "perplexity-by-source"], { sources: [""] }],
     [
       ["gain"],
       {},
-      "evaluation.json",
       ({ scores: { dense: _, "dense-steps": __, ...scores }, ...rest }) => ({ ...rest, scores, gains: [] }),
     ],
     [
       ["segments", "perplexity-by-source", "margin-right", "margin-loss", "experts-together", "fallback"],
       {},
-      "evaluation.json",
       ({ reliability: _, mixing: _m, fallback: _f, segments, ...own }) => ({
         ...own,
-        format: 1,
         sources: [],
         segments: segments.map((one: object) => ({ ...one, perplexity: { mixture: null } })),
       }),
     ],
   ];
-  for (const [left, shape, path, with_] of cases) {
+  for (const [left, shape, change] of cases) {
     await inFolder(async (run) => {
       await writeRun(run, { ...SHAPE, ...shape });
-      await change(`${run}/${path}`, with_);
+      if (change) await changeNode(run, EVALUATION, "evaluation.json", change);
       assertEquals(leftOf(await pageOf(run)), left);
     });
   }
+  await inFolder(async (run) => {
+    await writeRun(run);
+    const config = await Deno.readTextFile(`${run}/config.json`);
+    await Deno.writeTextFile(
+      `${run}/config.json`,
+      config.replace(/"partitioner":"\w+"/, '"partitioner":"source","sourceField":"label"')
+        .replace('"sourceField":"",', ""),
+    );
+    assertEquals(leftOf(await pageOf(run)), ["prefix-perplexity", "prefix-agreement"]); // labels choose
+  });
 });
 
 Deno.test("report() says where the mixture is worse, where documents are too few, and what was balanced", () =>
@@ -250,18 +233,27 @@ Deno.test("report() says where the mixture is worse, where documents are too few
       await pageOf(run),
       /in equal parts.* balance costs 0\.03 .*balanced to 25\.0% .*after balancing/s,
     );
-    const path = `${run}/partition/manifest.json`;
-    await change(path, (own) => ({ ...own, lineage: { ...own.lineage, method: "argmax" } }));
+    await changeNode(
+      run,
+      "assignments/all",
+      MANIFEST,
+      (own) => ({ ...own, settings: { method: "argmax" } }),
+    );
     const better = { mixture: 30, dense: 40, "dense-steps": 40 };
-    await change(`${run}/evaluation.json`, ({ sources: [first, ...others], segments, ...own }) => ({
-      ...own,
-      documents: 1,
-      sources: [
-        { ...first, source: "tables", perplexity: { mixture: 127, dense: 100, "dense-steps": 128 } },
-        ...others.map((one: object) => ({ ...one, perplexity: better })),
-      ],
-      segments: segments.map((one: object) => ({ ...one, perplexity: better })),
-    }));
+    await changeNode(
+      run,
+      EVALUATION,
+      "evaluation.json",
+      ({ sources: [first, ...others], segments, ...own }) => ({
+        ...own,
+        documents: 1,
+        sources: [
+          { ...first, source: "tables", perplexity: { mixture: 127, dense: 100, "dense-steps": 128 } },
+          ...others.map((one: object) => ({ ...one, perplexity: better })),
+        ],
+        segments: segments.map((one: object) => ({ ...one, perplexity: better })),
+      }),
+    );
     const page = await pageOf(run);
     assertMatch(page, /<strong>Worse<\/strong> than [^<]* on source “tables” \(27\.0% higher\)\.<\/p>/);
     assertFalse(/in equal parts|balance costs|balanced to|after balancing/.test(page));
@@ -270,26 +262,23 @@ Deno.test("report() says where the mixture is worse, where documents are too few
   }));
 
 Deno.test("report() says that an evaluation is no longer of the run, on the page and in its result", () =>
-  inFolder(async (folder) => {
-    const run = `${folder}/run`;
-    copyFolder(`${ROOT}fixtures/runs/format-1`, run); // its evaluation has an earlier revision
+  inFolder(async (run) => {
+    await writeRun(run); // of revisions of before
     const { output, outOfDate } = await report({ run, samples: 0, words });
-    assertEquals(outOfDate, [{ part: "evaluate", command: `deno task evaluate --run ${run}` }]);
+    const evaluation = outOfDate.find(({ part }) => part === "evaluate");
+    assertEquals(evaluation?.command, `deno task evaluate --run ${run} --force`);
     const page = await Deno.readTextFile(output);
     assertStringIncludes(page, "revision 1 made it");
     assert(page.indexOf('id="out-of-date"') < page.indexOf('id="evaluation"'));
-    await Deno.remove(`${run}/manifests/evaluate.json`); // as where a new evaluation was stopped
-    const release = await lockRun(run, "evaluate", "evaluate", { makes: "evaluate" });
-    assertEquals((await report({ run, samples: 0, words })).outOfDate.map(({ part }) => part), ["evaluate"]);
-    assertStringIncludes(await Deno.readTextFile(output), "being made");
-    await release();
+    const lock = await takeLock(run, EVALUATION, "evaluate") as Lock;
+    assertStringIncludes(await pageOf(run), "being made");
+    lock.release();
   }));
 
 Deno.test("report() of a run whose tokenizer is not there says that no expert has written, and reports the rest", () =>
   inFolder(async (run) => {
     await writeRun(run);
-    const identity = { stage: "train-expert-00", revision: 1, key: "key", configuration: {}, inputs: {} };
-    await writeManifest(run, identity, { outputs: {}, result: {} });
+    await Deno.writeTextFile(`${run}/experts/expert-00/model.safetensors`, "");
     const page = await pageOf(run);
     assertStringIncludes(page, "No expert has written a text, as tokenizer.json is not there.");
     assertEquals(leftOf(page), []);
@@ -303,57 +292,45 @@ Deno.test("report() refuses what is no run, and names the file that is damaged, 
     await refuses(folder, "it has no config.json");
     const run = `${folder}/run`;
     const line = `{"step":1,"tokens":2,"loss":3,"rate":1,"norm":1}\n`;
-    const damages: [path: string, text: string, reason: string, remedy?: string][] = [
-      ["evaluation.json", "{", "JSON", `"evaluate" with run "${run}", force`],
-      ["evaluation.json", JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" }), "tokens"],
-      ["reproduction.json", `{"format":1,"claims":[{}]}`, "claims.0.claim", `"reproduce" with run "${run}"`],
-      [
-        "metrics/rounds.jsonl",
-        `{"round":1}\n`,
-        "line 1: nllPerToken",
-        `"train-routers" with run "${run}", force`,
-      ],
-      [
-        "metrics/expert-01.jsonl",
-        `${line}{"step":\n`,
-        "line 2",
-        `"train-expert" with expert 1, run "${run}", force`,
-      ],
-      ["metrics/dense-steps.jsonl", "{}\n", "step", `"train-dense" with match "steps", run "${run}", force`],
-      [
-        "partition/manifest.json",
-        `{"format":1,"parts":[{"folder":"../../x"}]}`,
-        "experts",
-        `"split" with run`,
-      ],
-      ["partition/expert-02/manifest.json", "[]", "expert-02"],
-      ["manifests/tokenize.json", "{}", "manifests/tokenize.json"],
+    const many = JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" });
+    const damages: [node: string, file: string, text: string, reason: string, remedy: string][] = [
+      [EVALUATION, "evaluation.json", "{", "JSON", `"evaluate" with run "${run}", check`],
+      [EVALUATION, "evaluation.json", many, "tokens", `"evaluate" with run "${run}", check`],
+      ["partitioner", "rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken", `"train-routers" with run`],
+      ["experts/expert-01", "metrics.jsonl", `${line}{"step":\n`, "line 2", `"train-expert" with expert 1`],
+      ["dense-steps", "metrics.jsonl", "{}\n", "step", `"train-dense" with match "steps", run "${run}"`],
     ];
-    for (const [path, text, reason, remedy = ""] of damages) {
+    for (const [node, file, text, reason, remedy] of damages) {
       await writeRun(run);
-      await Deno.writeTextFile(`${run}/${path}`, text);
-      const error = await refuses(run, `Cannot read "${run}/${path}" as it must be`);
+      const path = `${run}/${node}/${file}`;
+      await Deno.writeTextFile(path, text);
+      await refuses(run, `Cannot read "${path}" as it must be`);
+      await writeNode(run, node, { files: { [file]: text } }); // so that its hash is right
+      const error = await refuses(run, `Cannot read "${path}" as it must be`);
       assertStringIncludes(error.message, reason);
       assertStringIncludes(error.message, remedy);
       assertFalse(error.message.includes("\n"));
     }
-    assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name.startsWith("report")));
     await writeRun(run);
-    await Deno.writeTextFile(`${run}/metrics/dense.jsonl`, `${line}{"step":2,"tok`);
-    await report({ run }); // a line that is being written
+    for (const [path, text] of [["reproduction.json", "{}"], [`tokens/0/${MANIFEST}`, "{}"]]) {
+      await Deno.writeTextFile(`${run}/${path}`, text);
+      await refuses(run, `Cannot read "${run}/${path}" as it must be`);
+    }
+    assertFalse((await Array.fromAsync(Deno.readDir(run))).some(({ name }) => name.startsWith("report")));
   }));
 
 Deno.test("report() checks claims by the manifest of their pages, and heeds none of its own page", () =>
   inFolder(async (run) => {
     await writeRun(run);
     const text = await Deno.readTextFile(`${run}/reproduction.json`);
-    await writePages(run, "reproduce", { "reproduction.json": text, "reproduction.md": "" });
-    await Deno.writeTextFile(manifestPath(run, "report"), "{");
+    await Deno.remove(`${run}/reproduction.json`);
+    await writePages(run, "report/reproduction", { "reproduction.json": text, "reproduction.md": "" });
+    const { output } = await report({ run });
+    assert((await Deno.lstat(output)).isSymlink); // verify looks after the page
+    await Deno.writeTextFile(output, "changed");
     await report({ run });
     await Deno.writeTextFile(`${run}/reproduction.json`, text + "\n");
     await assertRejects(() => report({ run }), InputError, "it must be as it was made");
-    await Deno.writeTextFile(manifestPath(run, "reproduce"), "{");
-    await assertRejects(() => report({ run }), InputError, "must be a stage's manifest");
   }));
 
 Deno.test("mod.ts loads no Vega: what it imports as code reaches neither it nor what draws", async () => {

@@ -5,7 +5,19 @@
  */
 
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
+import {
+  ALL_TEST,
+  EVALUATION,
+  hashFiles,
+  linkFile,
+  type Manifest,
+  noteFiles,
+  readManifest,
+  SEQUENCES,
+  writeManifest,
+} from "../../../pipeline/graph/mod.ts";
 import type { Claims } from "../../../pipeline/report/reproduction.ts";
+import { writeAtomic } from "../../../pipeline/run/files.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
 /** Describes a run. */
@@ -162,119 +174,141 @@ export const CLAIMS: Claims = {
   trialShare: 0.125,
 };
 
+/** What a node holds. */
+export interface NodeContent {
+  /** Its files, by name. */
+  files?: Record<string, string | Uint8Array<ArrayBuffer>>;
+  /** What its manifest says. */
+  manifest?: Partial<Pick<Manifest, "settings" | "inputs" | "result">>;
+  /** Files that a link at the root of the run leads to. */
+  links?: string[];
+}
+
+/** Writes a node of a run. */
+export async function writeNode(run: string, name: string, content: NodeContent): Promise<Manifest> {
+  const { files = {}, manifest = {}, links = [] } = content;
+  const folder = `${run}/${name}`;
+  for (const [file, data] of Object.entries(files)) await writeAtomic(`${folder}/${file}`, data);
+  const known = { key: "0", name, revision: 1, settings: {}, inputs: {}, result: {}, ...manifest };
+  const notes = await noteFiles(folder);
+  delete notes["manifest.json"];
+  const written = await writeManifest(folder, { ...known, files: notes }, { adapter: "an adapter" });
+  for (const file of links) await linkFile(run, file, `${name}/${file}`);
+  return written;
+}
+
+// deno-lint-ignore no-explicit-any -- whatever JSON holds
+type Any = any;
+
+/** Changes a JSON file of a node, or with `manifest.json` what its manifest says. */
+export async function changeNode(
+  run: string,
+  name: string,
+  file: string,
+  change: (value: Any) => unknown,
+): Promise<void> {
+  const { key: _, name: __, files: ___, made: ____, ...manifest } = (await readManifest(`${run}/${name}`))!;
+  if (file === "manifest.json") {
+    await writeNode(run, name, { manifest: change(manifest) as NodeContent["manifest"] });
+    return;
+  }
+  const value = change(JSON.parse(await Deno.readTextFile(`${run}/${name}/${file}`)));
+  await writeNode(run, name, { files: { [file]: JSON.stringify(value) }, manifest });
+}
+
+const linesOf = (values: unknown[]) => values.map((value) => JSON.stringify(value) + "\n").join("");
+
 /** Writes a run that holds everything: what `deno task partition`, training and evaluation leave for a report. */
 export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<void> {
   const { experts, sources, rounds, steps } = shape;
   const next = numbers(9);
-  const write = async (path: string, value: unknown) => {
-    await Deno.mkdir(`${run}/${path}`.replace(/\/[^/]*$/, ""), { recursive: true });
-    await Deno.writeTextFile(`${run}/${path}`, JSON.stringify(value, null, 2));
-  };
-  const lines = async (path: string, values: unknown[]) => {
-    await Deno.mkdir(`${run}/metrics`, { recursive: true });
-    await Deno.writeTextFile(`${run}/${path}`, values.map((value) => JSON.stringify(value) + "\n").join(""));
-  };
+  const configuration = { ...defaultConfiguration(), input: ["text"], experts, rounds };
+  const versions = { smalltalk: "0.1.0", deno: "2.9.6" };
+  await writeAtomic(`${run}/config.json`, JSON.stringify({ configuration, versions }));
+  await writeText(run);
   const shares = () => {
     const parts = Array.from({ length: experts }, () => 0.2 + next());
     const sum = parts.reduce((a, b) => a + b, 0);
     return parts.map((part) => part / sum);
   };
-
-  await write("config.json", {
-    configuration: { ...defaultConfiguration(), experts, rounds },
-    versions: { smalltalk: "0.1.0", deno: "2.9.6" },
-    adapter: {
-      description: "an adapter",
-      kind: "software",
-      variants: { matmul: "subgroup", attention: "subgroup", rows: "invocation" },
-    },
-  });
-  const result = {
-    documents: 408,
-    tokens: 1_911_387,
-    trainSequences: 14_046,
-    testSequences: 1092,
-    droppedTails: 6,
-    vocabulary: 1024,
-    eos: 0,
-    tokenizer: "0",
-  };
-  await write("manifests/tokenize.json", {
-    stage: "tokenize",
-    key: "9cb8878a16708bcd",
-    code: "0.1.0",
-    configuration: {},
-    inputs: {},
-    outputs: { "tokens/train-00000.arrow": { bytes: 1_173_962, sha256: "0" } },
-    result,
-  });
-
-  await lines(
-    "metrics/rounds.jsonl",
-    Array.from({ length: rounds }, (_, i) => ({
-      round: i + 1,
-      nllPerToken: 4.5 + 2 / (i + 1),
-      shares: shares(),
-      regret: 0.01 * i,
-      nmi: 0.4 * (1 - 1 / (i + 1)),
-      trainingLoss: [],
-      rate: 0.004,
-      steps: 16 * (i + 1),
-      sequences: 1024 * (i + 2),
-    })),
-  );
-
-  const counts = () => ({
-    sequences: 1000,
-    tokens: 120_000,
-    nllPerToken: 4.7,
-    regret: 0.03,
-    nmi: 0.358,
-    tokenImbalance: 0.006,
+  const metrics = Array.from({ length: rounds }, (_, i) => ({
+    round: i + 1,
+    nllPerToken: 4.5 + 2 / (i + 1),
     shares: shares(),
-  });
-  await write("partition/manifest.json", {
-    format: 1,
-    experts,
-    lineage: { format: 1, stage: "assign", method: "balanced" },
-    train: counts(),
-    test: counts(),
-    parts: Array.from({ length: experts }, (_, e) => ({ folder: folderOf(e), sha256: "0".repeat(64) })),
-  });
+    regret: 0.01 * i,
+    nmi: 0.4 * (1 - 1 / (i + 1)),
+    trainingLoss: [],
+    rate: 0.004,
+    steps: 16 * (i + 1),
+    sequences: 1024 * (i + 2),
+  }));
+  await writeNode(run, "partitioner", { files: { "rounds.jsonl": linesOf(metrics) } });
+  await writeNode(run, "assignments/all", { manifest: { settings: { method: "balanced" } } });
+  const wanted = { train: shares(), test: shares() };
   for (let expert = 0; expert < experts; expert++) {
-    const part = () => ({
+    const side = (name: "train" | "test") => ({
       sequences: 250,
-      tokens: 30_000,
+      tokens: 30_000 + (expert === 0 ? 240 : 0),
+      wanted: Math.round(250 * experts * wanted[name][expert]),
+      cost: 4.7 * 15_000,
+      lowest: 4.67 * 15_000,
       nllPerToken: 4.7,
+      predicted: 15_000,
       sources: Object.fromEntries(
         sources.map((source) => [source, { sequences: Math.floor(100 * next() ** 3), tokens: 1000 }]),
       ),
     });
-    await write(`partition/${folderOf(expert)}/manifest.json`, {
-      format: 1,
-      expert,
-      files: [],
-      train: part(),
-      test: part(),
-    });
+    const result = { expert, train: side("train"), test: side("test") };
+    const inputs = { "assignments/all": "0" };
+    await writeNode(run, `partition/${folderOf(expert)}`, { manifest: { result, inputs } });
   }
-
-  const curve = (name: string, steps: number, perStep: number, end: number) =>
-    lines(
-      `metrics/${name}.jsonl`,
-      Array.from({ length: steps / 10 }, (_, i) => {
-        const step = 10 * (i + 1);
-        const loss = end + (6.9 - end) * Math.exp(-6 * step / steps);
-        const line = { step, tokens: step * perStep, loss, rate: 0.003, norm: 0.5 };
-        return step % 100 === 0 ? { ...line, validationLoss: loss + 0.1 } : line;
-      }),
-    );
+  const curve = (node: string, steps: number, perStep: number, end: number) => {
+    const lines = Array.from({ length: steps / 10 }, (_, i) => {
+      const step = 10 * (i + 1);
+      const loss = end + (6.9 - end) * Math.exp(-6 * step / steps);
+      const line = { step, tokens: step * perStep, loss, rate: 0.003, norm: 0.5 };
+      return step % 100 === 0 ? { ...line, validationLoss: loss + 0.1 } : line;
+    });
+    return writeNode(run, node, { files: { "metrics.jsonl": linesOf(lines) } });
+  };
   for (let expert = 0; expert < experts; expert++) {
-    await curve(folderOf(expert), steps, 2032, 3.5 + 0.1 * expert);
+    await curve(`experts/${folderOf(expert)}`, steps, 2032, 3.5 + 0.1 * expert);
   }
   await curve("dense", steps, 2032 * experts, 4);
   await curve("dense-steps", steps * experts, 2032, 3.8);
+  await writeEvaluation(run, evaluationOf(shape));
+  await writeAtomic(`${run}/reproduction.json`, JSON.stringify(CLAIMS));
+}
 
-  await write("evaluation.json", evaluationOf(shape));
-  await write("reproduction.json", CLAIMS);
+/** Writes what the text of a run came to in tokens, in blocks of held-out sequences. */
+export async function writeText(run: string, blocks: readonly Uint8Array<ArrayBuffer>[] = []): Promise<void> {
+  await Deno.remove(`${run}/tokens`, { recursive: true }).catch(() => {});
+  const counts = { documents: 408, tokens: 1_911_387, trainSequences: 14_046, testSequences: 1092 };
+  await writeNode(run, "tokenizer", { manifest: { result: { entries: 1024, eos: 0, tokenizer: "0" } } });
+  const hashes: string[] = [];
+  for (const [i, test] of (blocks.length > 0 ? blocks : [undefined]).entries()) {
+    const result = i === 0 ? counts : { documents: 0, tokens: 0, trainSequences: 0, testSequences: 0 };
+    const files: NodeContent["files"] = test ? { "test.arrow": test } : {};
+    const { files: notes } = await writeNode(run, `tokens/${i}`, { files, manifest: { result } });
+    hashes.push(notes["test.arrow"]?.sha256 ?? "");
+  }
+  const files = { "train.json": "{}", "test.json": JSON.stringify(hashes) };
+  await writeNode(run, SEQUENCES, { files, manifest: { settings: { blocks: Object.keys(hashes) } } });
+}
+
+/** Writes an evaluation of the held-out text that a run has, and what documents came to. */
+export async function writeEvaluation(
+  run: string,
+  evaluation: Evaluation,
+  documents?: Uint8Array<ArrayBuffer>,
+): Promise<void> {
+  const list = await readManifest(`${run}/${SEQUENCES}`);
+  await writeNode(run, EVALUATION, {
+    files: {
+      "evaluation.json": JSON.stringify(evaluation),
+      ...documents ? { "evaluation.arrow": documents } : {},
+    },
+    manifest: { inputs: { [ALL_TEST]: list ? hashFiles(list, "test") : "" } },
+    links: ["evaluation.json", ...documents ? ["evaluation.arrow"] : []],
+  });
 }

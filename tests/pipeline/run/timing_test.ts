@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { readTimes, recordTime, secondsOf, type Time, timeOf } from "../../../pipeline/run/timing.ts";
+import { readTimes, recordTime, secondsByNode, type Time, timeOf } from "../../../pipeline/run/timing.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("recordTime() adds a line with its moment to the one file that holds times", () =>
@@ -29,33 +29,24 @@ Deno.test("recordTime() follows no link out of the run", () =>
     assertEquals(await Deno.readTextFile(`${folder}/mine`), "mine");
   }));
 
-Deno.test("secondsOf() takes the last making of a stage with its parts, and of a training what was not lost", () => {
+Deno.test("secondsByNode() takes the last making of a node, and of a training what was not lost", () => {
   const times: Time[] = [
-    { stage: "score", seconds: 9 },
-    { stage: "score", part: "1/2", seconds: 100 },
-    { stage: "score", part: "1/2", seconds: 3 }, // it was stopped before
-    { stage: "score", part: "2/2", seconds: 4 },
-    { stage: "score", seconds: 0.5 },
-    { stage: "train-routers", round: 1, seconds: 2 },
-    { stage: "train-routers", round: 2, seconds: 2 },
-    { stage: "train-routers", seconds: 5 },
+    { stage: "score", nodes: ["scores/a"], seconds: 9 },
+    { stage: "score", nodes: ["scores/a", "scores/b"], seconds: 3 },
     { stage: "train-expert-00", step: 10, seconds: 1 },
     { stage: "train-expert-00", step: 20, seconds: 1 },
     { stage: "train-expert-00", step: 30, seconds: 1 }, // killed; the state is that of step 15
     { stage: "train-expert-00", step: 20, seconds: 0.25 },
     { stage: "train-expert-00", step: 30, seconds: 0.5 },
-    { stage: "train-expert-00", seconds: 0.9 },
-    { stage: "split", part: "1/2", seconds: 7 },
+    { stage: "train-expert-00", nodes: ["experts/expert-00"], seconds: 0.9 },
   ];
-  const of = (stage: string) => secondsOf(times, stage);
-  assertEquals(["score", "train-routers", "train-expert-00"].map(of), [7.5, 5, 1.75]);
-  assertEquals(["split", "corpus"].map(of), [undefined, undefined]);
-  for (const stage of ["score", "train-expert-00", "split"]) {
-    times.push({ stage, seconds: 0.1, copied: true });
-    assertEquals(of(stage), "copied"); // what a part or a step took before is not what the copy took to make
-    times.push({ stage, seconds: 6 });
-    assertEquals(of(stage), 6);
-  }
+  const of = secondsByNode(times);
+  assertEquals(["scores/a", "scores/b", "experts/expert-00", "scores/c"].map(of), [
+    1.5,
+    1.5,
+    1.75,
+    undefined,
+  ]);
 });
 
 Deno.test("readTimes() reads what recordTime() wrote; a run without times has none, and damaged lines are left out", () =>

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { InputError, type Text } from "../../../kernels/errors.ts";
+import { InputError } from "../../../kernels/errors.ts";
 import { writeCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { type FileRecord, hashFile } from "../../../pipeline/run/files.ts";
-import { vouchedFiles, writeManifest } from "../../../pipeline/run/manifest.ts";
+import { vouchedFiles, writeManifest } from "../../../pipeline/graph/mod.ts";
+import { hashFile } from "../../../pipeline/run/files.ts";
 import { checkShape, checkTokenizer, modelSource, runSource } from "../../../pipeline/serving/models.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
@@ -47,15 +47,11 @@ Deno.test("modelSource() takes the tokenizer of the folder, or of the run that i
 
 /** Trains expert 0 as far as a run shows it: other weights, and a manifest that vouches for its files. */
 async function trainAnew(run: string, seed: string): Promise<string> {
-  const folder = "experts/expert-00";
-  await Deno.remove(`${run}/manifests/train-expert-00.json`).catch(() => {});
-  const files = await writeCheckpoint(`${run}/${folder}`, EXPERT, anyWeights(EXPERT, seed), {
-    prefix: seed.length,
+  const folder = `${run}/experts/expert-00`;
+  const files = await writeCheckpoint(folder, EXPERT, anyWeights(EXPERT, seed), { prefix: seed.length });
+  await writeManifest(folder, {
+    ...{ key: seed, name: "experts/expert-00", revision: 1, settings: {}, inputs: {}, result: {}, files },
   });
-  const outputs: Record<string, FileRecord> = {};
-  for (const [name, record] of Object.entries(files)) outputs[`${folder}/${name}`] = record;
-  const identity = { stage: "train-expert-00", revision: 1, key: seed, configuration: {}, inputs: {} };
-  await writeManifest(run, identity, { outputs, result: {} });
   return files["model.safetensors"].sha256;
 }
 
@@ -64,7 +60,7 @@ Deno.test("runSource() reads what was made anew while it is open, and refuses wh
     await servingRun(run, 1);
     const first = await trainAnew(run, "first");
     const source = await runSource(run);
-    const strict = await runSource(run, { vouched: await vouchedFiles(run) });
+    const strict = await runSource(run, { vouched: await vouchedFiles(`${run}/experts/expert-00`) });
     assertEquals((await source.load(0)).sha256, first);
     const again = await trainAnew(run, "once again");
     assertEquals((await source.describe(0)).notes.prefix, "once again".length);
@@ -79,33 +75,6 @@ Deno.test("runSource() reads what was made anew while it is open, and refuses wh
     const actual = (await hashFile(path)).sha256.slice(0, 8);
     const error = await assertRejects(() => source.load(0), InputError, "must be as it was made");
     assertEquals(error.message.includes(actual), true, error.message);
-  });
-});
-
-Deno.test("runSource() and modelSource() warn once of weights that do not count as trained, and load them", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 2);
-    await Deno.mkdir(`${run}/manifests`);
-    await Deno.mkdir(`${run}/experts/expert-01/checkpoints`); // its training has begun anew
-    const told: Text[] = [];
-    const onWarning = (message: Text) => told.push(message);
-    const source = await runSource(run, { onWarning });
-    await source.describe(1);
-    await source.load(0);
-    assertEquals(told, []);
-    const folder = `${run}/experts/expert-01`;
-    const warning = `"${folder}" is used although its weights do not count as trained: ` +
-      "its training has begun anew and not ended, or came without its manifest";
-    assertEquals((await source.load(1)).config, EXPERT);
-    assertEquals(told, [warning]);
-    await (await modelSource(folder, { onWarning })).load(0);
-    assertEquals(told, [warning, warning]);
-    await (await modelSource(`${run}/experts/expert-00`, { onWarning })).load(0);
-    assertEquals(told.length, 2);
-    await Deno.mkdir(`${run}/search`);
-    await Deno.rename(folder, `${run}/search/dense-0.004`); // a trial, which has checkpoints when it has ended
-    await (await modelSource(`${run}/search/dense-0.004`, { onWarning })).load(0);
-    assertEquals(told.length, 2);
   });
 });
 

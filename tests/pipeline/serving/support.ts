@@ -22,14 +22,7 @@ let trained: Promise<Tokenizer> | undefined;
 
 /** A byte-level tokenizer of 270 ids, so that most characters beyond ASCII are several tokens. */
 export function byteTokenizer(): Promise<Tokenizer> {
-  return trained ??= (async () => {
-    const scratch = `${await Deno.makeTempDir()}/scratch`;
-    try {
-      return await trainTokenizer(documents(), { vocabularySize: 270, sample: 1e5, scratch });
-    } finally {
-      await Deno.remove(scratch.slice(0, -"/scratch".length), { recursive: true });
-    }
-  })();
+  return trained ??= trainTokenizer(documents(), { vocabularySize: 270, sample: 1e5 });
 }
 
 /** A tokenizer of 270 ids, each a letter by its code, for tests that need no library. */

@@ -1,9 +1,7 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import type { StageIdentity } from "../../../pipeline/run/manifest.ts";
-import type { Work } from "../../../pipeline/stages/stage.ts";
 import { tokenizer } from "../../../pipeline/stages/tokenizer.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -46,12 +44,3 @@ Deno.test("a tokenizer that is named but not there, a folder or a pipe is refuse
       assertEquals(error.where, path);
     }
   }));
-
-Deno.test("the stage tokenizer refuses a size that the library cannot train before it touches anything, unless a tokenizer is named", async () => {
-  const prepare = (more: Partial<Configuration>) => {
-    const { stage, context } = stageOf({ vocabularySize: 32_000, ...more });
-    return stage.prepare(context as Work, {} as StageIdentity, null);
-  };
-  assertThrows(() => prepare({}), InputError, "its size must be at most 30257");
-  await prepare({ tokenizer: "tokenizer.json" });
-});

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { openEncoders } from "../../../pipeline/text/encoders.ts";
 import { loadTokenizer, reopenTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { byteSymbols } from "../../../pipeline/text/tokenizer.ts";
+import { byteSymbols } from "../../../pipeline/text/bpe.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const vocab = Object.fromEntries([...byteSymbols(), "th", "the", "<stop>"].map((symbol, id) => [symbol, id]));
@@ -81,15 +81,15 @@ Deno.test("openEncoders() closes with calls in hand once they are answered", () 
 /** Stands in for a thread: it leaves all encoding to the main thread, and ends when it is told to. */
 class MortalWorker {
   static all: MortalWorker[] = [];
-  onmessage?: (event: { data: { number: number } }) => void;
+  onmessage?: (event: { data: null }) => void;
   onerror?: (event: ErrorEvent) => void;
   #isDead = false;
 
   constructor() {
     MortalWorker.all.push(this);
   }
-  postMessage({ number }: { number?: number }): void {
-    if (!this.#isDead && number !== undefined) queueMicrotask(() => this.onmessage!({ data: { number } }));
+  postMessage(order: unknown): void {
+    if (!this.#isDead && Array.isArray(order)) queueMicrotask(() => this.onmessage!({ data: null }));
   }
   die(message: string): void {
     this.#isDead = true;

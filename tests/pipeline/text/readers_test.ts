@@ -1,8 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
-import { type FileRecord, hashFile } from "../../../pipeline/run/files.ts";
-import { Vouched } from "../../../pipeline/run/vouched.ts";
 import fc from "fast-check";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import {
@@ -128,24 +126,6 @@ Deno.test("readDocuments() reads another writer's Parquet, whatever its compress
     );
   }
 });
-
-Deno.test("readDocuments() checks files that are vouched for to their end, whatever their format and the limit", () =>
-  inFolder(async (folder) => {
-    await Deno.copyFile("fixtures/documents/zstd.parquet", `${folder}/a.parquet`);
-    await Deno.writeTextFile(`${folder}/b.jsonl`, '{"text":"one"}\n'.repeat(99_999));
-    await Deno.writeTextFile(`${folder}/c.txt`, "two");
-    for (const name of ["a.parquet", "b.jsonl", "c.txt"]) {
-      for (const maxDocuments of [undefined, 1]) {
-        const { bytes, sha256 } = await hashFile(`${folder}/${name}`);
-        const read = (record: FileRecord) => {
-          const vouched = new Vouched().add(folder, { [name]: record });
-          return Array.fromAsync(readDocuments([`${folder}/${name}`], { maxDocuments, vouched }));
-        };
-        assertEquals((await read({ bytes, sha256 })).length > 0, true);
-        await assertRejects(() => read({ bytes, sha256: "0".repeat(64) }), InputError, "as it was made");
-      }
-    }
-  }));
 
 Deno.test("readDocuments() names what is wrong with Parquet", async () => {
   const path = "fixtures/documents/zstd.parquet";

@@ -187,7 +187,6 @@ Deno.test("tokenizeDocuments() passes on what the tokenizer and the source throw
 });
 
 Deno.test("tokenizeDocuments() gives the same rows with any number of workers", async () => {
-  const folder = await Deno.makeTempDir();
   const words = "sea wind storm anchor harbour tide mast deck north salt rope crew gull shore sail".split(
     " ",
   );
@@ -200,7 +199,7 @@ Deno.test("tokenizeDocuments() gives the same rows with any number of workers", 
     await Promise.resolve();
     for (const [i, text] of texts.entries()) yield { text, source: `s${i % 5}` };
   }
-  const tokenizer = await trainTokenizer(documents(), { vocabularySize: 300, sample: 1e5, scratch: folder });
+  const tokenizer = await trainTokenizer(documents(), { vocabularySize: 300, sample: 1e5 });
   const rowsWith = async (workers: number) => {
     const counts = noCounts();
     const options = { sequenceLength: 64, holdout: 0.2, seed: 3, workers, workersAfter: 100_000 };

@@ -3,7 +3,7 @@ import { markup } from "../../../../pipeline/report/html.ts";
 import { readRun } from "../../../../pipeline/report/read.ts";
 import { training } from "../../../../pipeline/report/sections/training.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { writeRun } from "../support.ts";
+import { writeNode, writeRun } from "../support.ts";
 
 const LAYERS = 2; // those of the run's settings
 const LINES = [10, 20, 30, 40, 50].map((step, i) => ({
@@ -21,14 +21,14 @@ async function tablesOf(lines: object[], memory?: Record<string, number>): Promi
   let text = "";
   await inFolder(async (run) => {
     await writeRun(run);
-    await Deno.writeTextFile(
-      `${run}/metrics/switch.jsonl`,
-      lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
-    );
-    const cost = { parameters: 1, training: 1, mixture: 1, inference: 1, expertInference: 1 };
     const needs = { training: 1, expertTraining: 1, inference: 5e6, expertInference: 2e6, ...memory };
-    const switchCost = memory ? { ...cost, memory: needs } : null;
-    text = markup`${training.tables!({ ...await readRun(run), switchCost })}`.text;
+    const cost = { parameters: 1, training: 1, mixture: 1, inference: 1, expertInference: 1, memory: needs };
+    const result = { folder: "switch", steps: 50, batch: 2, tokens: 5000, rate: 0.003, loss: 1, resumed: [] };
+    await writeNode(run, "switch", {
+      files: { "metrics.jsonl": lines.map((line) => `${JSON.stringify(line)}\n`).join("") },
+      manifest: { result: { ...result, validationLoss: null, ...memory ? { cost } : {} } },
+    });
+    text = markup`${training.tables!(await readRun(run))}`.text;
   });
   return text;
 }

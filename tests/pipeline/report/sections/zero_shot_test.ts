@@ -5,7 +5,7 @@ import { markup } from "../../../../pipeline/report/html.ts";
 import { readRun } from "../../../../pipeline/report/read.ts";
 import { zeroShot } from "../../../../pipeline/report/sections/zero_shot.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { writeRun } from "../support.ts";
+import { writeNode, writeRun } from "../support.ts";
 
 const measure = (value: number) => ({ value, low: value - 0.125, high: value + 0.125, standardError: 0.06 });
 
@@ -36,7 +36,6 @@ Deno.test("the section of zero-shot tasks tells what every task came to, and aga
   inFolder(async (run) => {
     await writeRun(run);
     assertEquals(zeroShot.when!(await readRun(run)), false);
-    await Deno.mkdir(`${run}/zero-shot`);
     const perplexity = {
       ways: { mixture: { acc: measure(0.25), perplexity: { ...measure(80), low: 70, high: 90 } } },
     };
@@ -46,7 +45,8 @@ Deno.test("the section of zero-shot tasks tells what every task came to, and aga
       resultOf("lambada_openai", 0, { ...perplexity, chance: null, differences: [] }),
     ];
     for (const result of results) {
-      await Deno.writeTextFile(`${run}/zero-shot/${result.task}.json`, JSON.stringify(result));
+      const files = { [`${result.task}.json`]: JSON.stringify(result) };
+      await writeNode(run, `zero-shot/${result.task}`, { files });
     }
     await Deno.writeTextFile(`${run}/zero-shot/notes.json`, "of the user");
     const record = await readRun(run);
@@ -69,10 +69,10 @@ Deno.test("the section of zero-shot tasks tells what every task came to, and aga
       ...["lambada_openai", "200", "", "mixture", "25.0% (12.5% to 37.5%)", "80.00 (70.00 to 90.00)"],
     ]);
 
-    await Deno.writeTextFile(`${run}/zero-shot/piqa.json`, '{"format": 1}');
+    await writeNode(run, "zero-shot/piqa", { files: { "piqa.json": '{"format": 1}' } });
     const error = await assertRejects(() => readRun(run), InputError);
     assertEquals(
       [error.where, wordText(error.remedy!)],
-      [`${run}/zero-shot/piqa.json`, `run task "zero-shot" with task "piqa", run "${run}", force`],
+      [`${run}/zero-shot/piqa/piqa.json`, `run task "zero-shot" with task "piqa", run "${run}", check`],
     );
   }));
