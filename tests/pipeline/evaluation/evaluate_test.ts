@@ -11,7 +11,9 @@ import { score } from "../../../pipeline/partition/score.ts";
 import { type Columns, fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { ModelName } from "../../../pipeline/serving/models.ts";
-import { evaluateRun, statusOf, trainDense, trainExpert } from "../../../pipeline/nodes/mod.ts";
+import { evaluateModels, evaluateRun } from "../../../pipeline/nodes/evaluate_run.ts";
+import { trainDense, trainExpert } from "../../../pipeline/nodes/models.ts";
+import { statusOf } from "../../../pipeline/nodes/status.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
@@ -425,6 +427,10 @@ Deno.test("evaluateRun() of the experts that are trained says what an evaluation
     const { document, tokens } = await readDocumentScores(`${run}/evaluation.arrow`);
     assertEquals([document.length, tokens.reduce((a, b) => a + b)], [some.documents, some.tokens]);
     assertEquals((await statusOf(run)).stages.find(({ stage }) => stage === "evaluate")!.state, "up to date");
+
+    const scored = await evaluateModels({ index: 1, of: 1 }, { run, gpu });
+    assertEquals(scored, { own: ["expert-00", "dense"], evaluated: 2, models: 2 });
+    assertEquals(await evaluateRun({ run, gpu, resamples: 3, trained: true, force: true }), some);
 
     await trainExpert(1, options);
     assertEquals(
