@@ -170,7 +170,11 @@ Deno.test("runs that cannot be split so are refused with what to do", () =>
       InputError,
       "there are 2, experts is 3",
     );
-    await assertRejects(() => make({ partitioner: "source", sourceField: "" }), InputError, "there must be labels");
+    await assertRejects(
+      () => make({ partitioner: "source", sourceField: "" }),
+      InputError,
+      "there must be labels",
+    );
     await assertRejects(
       () => make({ partitioner: "ctbm", partitionerSample: 1 }),
       InputError,
