@@ -15,7 +15,7 @@ import type {
   ProofSummary,
   VerifyReport,
 } from "../pipeline/nodes/mod.ts";
-import type { Adopted, Exported, TrainResult } from "../pipeline/stages/mod.ts";
+import type { Adopted, Exported, TrainResult } from "../pipeline/nodes/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration, printableLines } from "../pipeline/run/mod.ts";
 import { bytes, count, counted, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";

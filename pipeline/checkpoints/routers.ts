@@ -33,9 +33,8 @@ export async function loadRouters(folder: string, vouched?: Vouched): Promise<Ro
   const names = entries.filter(({ name, isDirectory }) => isDirectory && /^router-\d+$/.test(name))
     .map(({ name }) => name).sort(byNumber);
   if (names.length === 0) {
-    const places = ["partitioner", "routers"].map((name) => `${folder}/${name}`);
-    const below = (await Promise.all(places.map((path) => exists(`${path}/router-00`)))).indexOf(true);
-    const remedy = `name ${places[below] ?? "the partitioner/ of a run"}`;
+    const isRun = await exists(`${folder}/partitioner/router-00`);
+    const remedy = `name ${isRun ? `${folder}/partitioner` : "the partitioner/ of a run"}`;
     throw refuse(`"${folder}" must hold router-00, router-01, …`, "it holds none", remedy);
   }
   const routers: Checkpoint[] = [];

@@ -5,59 +5,26 @@
  * @module
  */
 
-import { type AdamwSettings, adamwStep } from "../../kernels/adamw/adamw.ts";
+import { adamwStep } from "../../kernels/adamw/adamw.ts";
 import { tokenOrder } from "../../kernels/embedding/embedding.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, KernelTime } from "../../kernels/device/gpu.ts";
-import type { Dtype } from "../../kernels/device/storage.ts";
-import { reportsOf } from "./activations.ts";
-import { createBanks } from "./banks.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
-import type { ModelConfig } from "./shape.ts";
 import { readTensors, type Weights } from "./parameters.ts";
 import {
   type Group,
   groupSlice,
-  planGroup,
+  planTraining,
   readEvaluated,
   readResults,
   type StepResult,
   STEPS_PER_READ,
+  type TrainerOptions,
   type TrainerState,
 } from "./trainer_group.ts";
 
-/** What {@link createTrainer} takes. */
-export interface TrainerOptions {
-  /** Shape of the models. */
-  config: ModelConfig;
-  /** Weights of every model to start from, or a state to resume from. */
-  start: readonly Weights[] | TrainerState;
-  /** Sequences per model and step. */
-  batch: number;
-  /** Tokens per sequence. */
-  length: number;
-  /** Settings of AdamW. */
-  settings: AdamwSettings;
-  /** Sequences per model that run at once; `batch` is a multiple of it. Default: `batch`. */
-  microBatch?: number;
-  /**
-   * Keeps only the inputs of layers and computes the rest again in the backward pass: less memory, one more
-   * forward pass.
-   */
-  recompute?: boolean;
-  /**
-   * How activations, and the matrices that products read, are stored. Arithmetic, gradients, weights and
-   * AdamW are f32 in any case. Default: f32.
-   */
-  dtype?: Dtype;
-  /**
-   * Gives every model the bits that it has in a bank of so many, whatever the vocabulary: as many rows of its
-   * logits are held at once. For fewer models than the bank has, that takes more memory. Default: the models
-   * of this bank.
-   */
-  asInBankOf?: number;
-}
+export type { TrainerOptions } from "./trainer_group.ts";
 
 /** Counts the micro-batches of a batch. Throws an `InputError` where it does not split into them. */
 export function microBatches(batch: number, microBatch: number): number {
@@ -93,8 +60,7 @@ export class Trainer {
   readonly #gpu: Gpu;
   readonly #arena: Arena;
   readonly #options: TrainerOptions;
-  readonly #sizes: { models: number; batch: number; micros: number };
-  readonly #banks: ReturnType<typeof planBanks>;
+  readonly #plan: ReturnType<typeof planTraining>;
   /** Tokens predicted per model, of every step since results were read. */
   #pending: Uint32Array[] = [];
   readonly #targets: Uint32Array;
@@ -112,11 +78,10 @@ export class Trainer {
     this.models = models;
     this.steps = from.step;
     this.close = () => arena.destroy();
-    this.#sizes = { models, batch, micros: batch / microBatch };
-    this.#banks = planBanks(gpu, arena, options, from);
+    this.#plan = planTraining(gpu, arena, options, from);
     this.#targets = new Uint32Array(models * batch * length);
     this.#weights = new Float32Array(models * batch * length);
-    this.#order = new Uint32Array(this.#banks.groups[0].size * microBatch * length);
+    this.#order = new Uint32Array(this.#plan.groups[0].size * microBatch * length);
   }
 
   /** Device memory held, in bytes. */
@@ -146,15 +111,14 @@ export class Trainer {
   async evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }> {
     const predicted = this.#shift(batch, true);
     for (const [{ evaluation }] of this.#uploads(batch, STEPS_PER_READ)) this.#gpu.submit(evaluation);
-    return { nll: await readEvaluated(this.#gpu, this.#banks.groups, this.#sizes), predicted };
+    return { nll: await readEvaluated(this.#gpu, this.#plan, this.models), predicted };
   }
 
   /** Waits for the device and returns the results of the steps since the last call. */
   async drain(): Promise<StepResult[]> {
     const taken = this.#pending;
     this.#pending = [];
-    const { groups, reports } = this.#banks;
-    return await readResults(this.#gpu, groups, this.#sizes, reports, this.steps, taken);
+    return await readResults(this.#gpu, this.#plan, this.steps, taken);
   }
 
   /** Reads the weights. */
@@ -175,7 +139,7 @@ export class Trainer {
 
   async #read(kind: keyof Group["tensors"]): Promise<Weights[]> {
     const parts: Weights[] = [];
-    for (const { layout, tensors } of this.#banks.groups) {
+    for (const { layout, tensors } of this.#plan.groups) {
       parts.push(...await readTensors(this.#gpu, layout, tensors[kind]));
     }
     return parts;
@@ -193,23 +157,22 @@ export class Trainer {
       throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
     }
     this.#pending.push(this.#shift(batch, false));
-    this.#gpu.write(this.#banks.step, adamwStep(++this.steps, rate, this.#options.settings));
+    this.#gpu.write(this.#plan.step, adamwStep(++this.steps, rate, this.#options.settings));
     for (const [{ passes, update }, micro] of this.#uploads(batch, this.#pending.length - 1)) {
       const pass = passes[Math.min(micro, 1)];
-      yield micro === this.#sizes.micros - 1 ? [...pass, ...update] : pass;
+      yield micro === this.#plan.micros - 1 ? [...pass, ...update] : pass;
     }
   }
 
   /** Uploads one micro-batch of one group after another; each must be submitted before the next. Results go to place `index`. */
   *#uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {
-    const { acts, slot, reportSlot, reports, groups } = this.#banks;
-    const { batch, micros } = this.#sizes;
+    const { acts, slot, reportSlot, reports, groups, batch, micros } = this.#plan;
     const { length, config: { vocabulary } } = this.#options;
     const rows = batch / micros * length;
     for (const group of groups) {
       for (let micro = 0; micro < micros; micro++) {
         const slice = <T extends Uint32Array | Float32Array>(values: T) =>
-          groupSlice(values, this.#sizes, group, micro);
+          groupSlice(values, this.models, group, micro, micros);
         const tokens = slice(hostBatch.tokens);
         for (let start = 0; start < tokens.length; start += rows) {
           const end = start + rows;
@@ -226,18 +189,4 @@ export class Trainer {
       }
     }
   }
-}
-
-/** Puts all models on the device, and plans their steps. */
-function planBanks(gpu: Gpu, arena: Arena, options: TrainerOptions, from: TrainerState) {
-  const { config, batch, length, microBatch = batch, recompute, dtype, asInBankOf, settings } = options;
-  const shape = { batch: microBatch, length };
-  const own = { training: true, recompute, dtype, asInBankOf };
-  const { acts, banks } = createBanks(gpu, arena, config, from.weights, shape, own);
-  const step = arena.buffer("step", 16);
-  const slot = arena.buffer("slot", 8);
-  const reportSlot = arena.buffer("report slot", 4);
-  const shared = { batch, settings, step, slot, reportSlot };
-  const groups = banks.map((bank) => planGroup(gpu, arena, bank, from, shared));
-  return { acts, step, slot, reportSlot, reports: reportsOf(config), groups };
 }

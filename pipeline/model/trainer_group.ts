@@ -6,11 +6,12 @@
 
 import { adamw, adamwScratch, type AdamwSettings } from "../../kernels/adamw/adamw.ts";
 import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
-import type { Arena, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
+import type { Arena, Gpu } from "../../kernels/device/gpu.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
 import { reportsOf } from "./activations.ts";
-import type { OwnBank } from "./banks.ts";
+import { createBanks, type OwnBank } from "./banks.ts";
 import { type Weights, writeTensors } from "./parameters.ts";
-import type { Report } from "./sublayers/sublayer.ts";
+import type { ModelConfig } from "./shape.ts";
 import { type Gradients, planBackward, planForward, planLoss, planLossBackward } from "./transformer.ts";
 
 /** What one step reports, one value per model. */
@@ -57,32 +58,77 @@ export function joinStates(states: readonly TrainerState[]): TrainerState {
 /** Steps whose results fit before they must be drained. An evaluation has the place after them. */
 export const STEPS_PER_READ = 64;
 
-/** What all groups of a trainer have in common. */
-export interface GroupOptions {
+/** What `createTrainer` takes. */
+export interface TrainerOptions {
+  /** Shape of the models. */
+  config: ModelConfig;
+  /** Weights of every model to start from, or a state to resume from. */
+  start: readonly Weights[] | TrainerState;
   /** Sequences per model and step. */
   batch: number;
+  /** Tokens per sequence. */
+  length: number;
   /** Settings of AdamW. */
   settings: AdamwSettings;
-  /** What AdamW's step depends on. */
-  step: GpuBuffer;
-  /** u32 `[2]`: where the losses of a micro-batch and the norms of a step go. */
-  slot: GpuBuffer;
-  /** u32: where the reports of a micro-batch go. */
-  reportSlot: GpuBuffer;
+  /** Sequences per model that run at once; `batch` is a multiple of it. Default: `batch`. */
+  microBatch?: number;
+  /**
+   * Keeps only the inputs of layers and computes the rest again in the backward pass: less memory, one more
+   * forward pass.
+   */
+  recompute?: boolean;
+  /**
+   * How activations, and the matrices that products read, are stored. Arithmetic, gradients, weights and
+   * AdamW are f32 in any case. Default: f32.
+   */
+  dtype?: Dtype;
+  /**
+   * Gives every model the bits that it has in a bank of so many, whatever the vocabulary: as many rows of its
+   * logits are held at once. For fewer models than the bank has, that takes more memory. Default: the models
+   * of this bank.
+   */
+  asInBankOf?: number;
 }
 
 /** What trains the models of one bank. */
 export type Group = ReturnType<typeof planGroup>;
 
+/** Puts all models on the device, and plans their steps, which go on from a state. */
+export function planTraining(gpu: Gpu, arena: Arena, options: TrainerOptions, from: TrainerState) {
+  const { config, batch, length, microBatch = batch, recompute, dtype, asInBankOf } = options;
+  const shape = { batch: microBatch, length };
+  const own = { training: true, recompute, dtype, asInBankOf };
+  const { acts, banks } = createBanks(gpu, arena, config, from.weights, shape, own);
+  const shared = sharedBy(arena, options);
+  const groups = banks.map((bank) => planGroup(gpu, arena, bank, from, shared));
+  return { acts, groups, ...shared };
+}
+
+/** What all groups of a trainer have in common. */
+function sharedBy(arena: Arena, { config, batch, microBatch = batch, settings }: TrainerOptions) {
+  return {
+    ...{ batch, micros: batch / microBatch, settings },
+    /** What AdamW's step depends on. */
+    step: arena.buffer("step", 16),
+    /** u32 `[2]`: where the losses of a micro-batch and the norms of a step go. */
+    slot: arena.buffer("slot", 8),
+    /** u32: where the reports of a micro-batch go. */
+    reportSlot: arena.buffer("report slot", 4),
+    reports: reportsOf(config),
+  };
+}
+
+type Shared = ReturnType<typeof sharedBy>;
+
 /** Plans what the steps of a bank's models run, which go on with these moments. */
-export function planGroup(
+function planGroup(
   gpu: Gpu,
   arena: Arena,
   { first, size, bank, acts, transposes }: OwnBank,
   { moments, squares }: Pick<TrainerState, "moments" | "squares">,
-  { batch, settings, step, slot, reportSlot }: GroupOptions,
+  { batch, micros, settings, step, slot, reportSlot, reports: { length: count } }: Shared,
 ) {
-  const { layout, layout: { segments, config } } = bank;
+  const { layout, layout: { segments } } = bank;
   const like = (label: string, all: readonly Weights[]) => {
     const buffers = segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));
     writeTensors(gpu, layout, buffers, all.slice(first, first + size));
@@ -94,8 +140,6 @@ export function planGroup(
     moments: like("first moments", moments),
     squares: like("second moments", squares),
   };
-  const count = reportsOf(config).length;
-  const micros = batch / acts.shape.batch;
   /** f32 `[steps + 1, batch, size]`: sums of NLL per sequence. */
   const sums = arena.buffer("sequence sums", (STEPS_PER_READ + 1) * batch * size * 4);
   /** f32 `[steps, size]`: gradient norms. */
@@ -140,22 +184,13 @@ export function planGroup(
   };
 }
 
-/** Sizes of all models of a trainer together. */
-interface TrainerShape {
-  /** Number of models. */
-  models: number;
-  /** Sequences per model and step. */
-  batch: number;
-  /** Micro-batches per step. */
-  micros: number;
-}
-
-/** Copies micro-batch `micro` of every model of a group out of values `[models, batch, …]`. */
+/** Copies micro-batch `micro`, of `micros`, of every model of a group out of values `[models, batch, …]`. */
 export function groupSlice<T extends Uint32Array | Float32Array>(
   values: T,
-  { models, micros }: TrainerShape,
+  models: number,
   { first, size }: Group,
   micro: number,
+  micros: number,
 ): T {
   const ofModel = values.length / models;
   const all = values.subarray(first * ofModel, (first + size) * ofModel) as T;
@@ -174,13 +209,11 @@ export function groupSlice<T extends Uint32Array | Float32Array>(
  */
 export async function readResults(
   gpu: Gpu,
-  groups: readonly Group[],
-  { models, batch, micros }: TrainerShape,
-  reports: readonly Report[],
+  { groups, batch, micros, reports }: ReturnType<typeof planTraining>,
   step: number,
   predicted: readonly Uint32Array[],
 ): Promise<StepResult[]> {
-  const results = predicted.map((_, i): StepResult => ({
+  const results = predicted.map(({ length: models }, i): StepResult => ({
     step: step - predicted.length + i + 1,
     loss: new Float64Array(models),
     nll: new Float64Array(models),
@@ -213,8 +246,8 @@ export async function readResults(
 /** Reads the NLL of the last batch of an evaluation, summed over its spans: nats, per model. */
 export async function readEvaluated(
   gpu: Gpu,
-  groups: readonly Group[],
-  { models, batch }: TrainerShape,
+  { groups, batch }: ReturnType<typeof planTraining>,
+  models: number,
 ): Promise<Float64Array> {
   const nll = new Float64Array(models);
   const sums = await gpu.read(groups.map(({ sums: buffer, size }) => {

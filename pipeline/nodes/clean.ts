@@ -10,8 +10,6 @@ import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { entriesOf, filesUnder, removeIfEmpty, removeIfThere, wholeName } from "../run/files.ts";
-import { unfinishedIn } from "../stages/export_folder.ts";
-import { exportMakes } from "../stages/export_run.ts";
 import { checkpointPath, listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "./alone.ts";
 import type { RunWatch } from "./run.ts";
@@ -79,7 +77,6 @@ export async function cleanRun(
     ...await scratchPlaces(run, keep, owners),
     ...await partialPlaces(run, owners),
     await restOf(run),
-    ...await exportPlaces(run),
   ];
   for (const { name, holders, ...gone } of places) {
     signal?.throwIfAborted();
@@ -171,19 +168,4 @@ async function restOf(run: string): Promise<Place> {
     }
   }
   return { name: "config.json", holders: [], unfinished };
-}
-
-/** Lists unfinished files in the folders of exports in the run. */
-async function exportPlaces(run: string): Promise<Place[]> {
-  const places: Place[] = [];
-  for await (const path of filesUnder(run, "export")) {
-    if (!path.endsWith("/export.json")) continue;
-    const name = path.slice(0, -"/export.json".length);
-    const unfinished = await unfinishedIn(`${run}/${name}`, exportMakes);
-    places.push({
-      ...{ name, holders: await listOwners(`${run}/${name}`) },
-      unfinished: unfinished.map((path) => `${name}/${path}`),
-    });
-  }
-  return places;
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { basename, dirname } from "node:path";
+import { basename } from "node:path";
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
@@ -16,7 +16,6 @@ import {
   checkRunFolder,
   entriesOf,
   type FileRecord,
-  filesUnder,
   hashFile,
   isMissing,
   oneLine,
@@ -24,7 +23,6 @@ import {
 } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
-import { NOTE, readNote } from "../stages/export_folder.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "./compare.ts";
 import { INDEX, PART_INDEX } from "./documents.ts";
@@ -189,11 +187,9 @@ class Verification {
 
   /** Takes what exports in the run say of their files. */
   async #readExports(): Promise<void> {
-    for await (const path of filesUnder(this.run, "export")) {
-      if (basename(path) !== NOTE) continue;
-      const folder = dirname(path);
-      const note = await this.#attempt(path, () => readNote(`${this.run}/${folder}`));
-      if (note?.complete) this.#exports.set(folder, note.files);
+    for await (const folder of nodesIn(this.run, "export")) {
+      const made = await this.#attempt(`${folder}/${MANIFEST}`, () => readManifest(`${this.run}/${folder}`));
+      if (made) this.#exports.set(folder, made.files);
     }
   }
 

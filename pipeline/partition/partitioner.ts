@@ -106,8 +106,6 @@ export interface PartitionerKind {
   routingTemperature?: number;
   /** Names of the settings that its result depends on. */
   settings: readonly (keyof Configuration)[];
-  /** Gives their values as a manifest keeps them; undefined for settings that do not matter given the others. */
-  values?(configuration: Configuration): Record<string, unknown>;
   /** Version of its results: to be raised when the bits of what it learns change. */
   revision: number;
   /** Learns it from sequences that are read by number. Absent where it learns round by round, or not at all. */

@@ -67,7 +67,8 @@ export async function partitionerKind(folder: string, vouched?: Vouched): Promis
     throw new InputError(what, { where: folder });
   }
   const around = dirname(folder);
-  const near = await first([...within(folder), around, ...within(around)]);
+  const places = [`${folder}/partitioner`, around, `${around}/partitioner`];
+  const near = places[(await Promise.all(places.map(holdsPartitioner))).indexOf(true)];
   const fact = await exists(folder) ? "it holds neither" : "it is not there";
   throw new InputError(
     `Cannot open the partitioner "${folder}" as it must hold partitioner.json or router-00: ${fact}`,
@@ -85,19 +86,12 @@ export async function routesByPrefix(run: string): Promise<boolean> {
   return PARTITIONERS.get(kind ?? "")?.routes ?? true;
 }
 
-/** Finds the folder of a run's partitioner: the one that is named, the run's own, or `routers`, its former name. */
+/** Finds the folder of a run's partitioner: the one that is named, or the run's own where only that one holds some. */
 export async function partitionerFolder(run: string, named = ""): Promise<string> {
-  return await first([...named ? [named] : [], ...within(run)]) ?? (named || `${run}/partitioner`);
+  const own = `${run}/partitioner`;
+  return named === "" || !await holdsPartitioner(named) && await holdsPartitioner(own) ? own : named;
 }
 
 /** Says whether a folder holds a partitioner. */
 export const holdsPartitioner = async (folder: string): Promise<boolean> =>
   await exists(`${folder}/partitioner.json`) || await exists(`${folder}/router-00`);
-
-/** Lists where a run may keep its partitioner. */
-const within = (run: string) => [`${run}/partitioner`, `${run}/routers`];
-
-/** Finds the first of some folders that holds a partitioner. */
-async function first(folders: string[]): Promise<string | undefined> {
-  for (const folder of folders) if (await holdsPartitioner(folder)) return folder;
-}

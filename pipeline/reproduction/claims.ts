@@ -10,9 +10,18 @@ import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, type Gain, gainText, sideOf } from "../evaluation/evaluation.ts";
 import { wayName } from "../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
-import type { PartitionSummary } from "../stages/summary.ts";
-import { shortPrefix } from "./studies/lengths.ts";
-import { digitsText, percentText } from "./studies/study.ts";
+import type { PartitionSummary } from "../nodes/summary.ts";
+import { digitsText, percentText } from "./study.ts";
+
+/** Shortest prefix that evaluations measure unless asked. */
+export const SHORTEST = 4;
+
+/**
+ * Gives an eighth of M, as the paper's 32 is of 256: the largest power of two up to it, as evaluations
+ * measure these.
+ */
+export const shortPrefix = (prefix: number): number =>
+  Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
 
 /**
  * The point from which the held-out curve of the mixture stays below that of the dense model of E times the

@@ -6,7 +6,7 @@
  */
 
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { expertFolder } from "../partition/manifests.ts";
+import { expertTarget } from "../nodes/targets.ts";
 import { readStepMetrics } from "../training/metrics.ts";
 import { type Crossing, crossingOf, type CurvePoint } from "./claims.ts";
 
@@ -29,8 +29,8 @@ export async function runCrossing(
 }
 
 /** Reads the held-out losses of a model, by step. */
-async function readLosses(run: string, name: string): Promise<Map<number, number>> {
-  const lines = await readStepMetrics(`${run}/metrics/${name}.jsonl`);
+async function readLosses(run: string, node: string): Promise<Map<number, number>> {
+  const lines = await readStepMetrics(`${run}/${node}/metrics.jsonl`);
   return new Map(
     lines.flatMap(({ step, validationLoss }) =>
       typeof validationLoss === "number" ? [[step, validationLoss]] : []
@@ -45,7 +45,7 @@ async function mixtureCurve(
   batch: number,
 ): Promise<CurvePoint[]> {
   const used = segments.filter(({ tokens }) => tokens > 0);
-  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertFolder(expert))));
+  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertTarget(expert).node)));
   const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
   const steps = [...curves[0].keys()].filter((step) => curves.every((losses) => losses.has(step)));
   return steps.map((step) => ({

@@ -4,23 +4,18 @@
  * @module
  */
 
-import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { forwardFlops, slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { MODEL_FILES } from "../checkpoints/model_folder.ts";
 import { parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
-import type { Member } from "../partition/em/group.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
 import { kindOf, partitionerKind } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
-import type { Owner } from "../run/claims.ts";
-import { firstLiving, type Hold, watchHeld } from "../run/lock.ts";
 import { outputsHash, outputsUnder, type StageIdentity, stageKey } from "../run/manifest.ts";
 import { recordTime } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { LearnContext } from "./learn_context.ts";
 import { learnerOf } from "./learners.ts";
-import { shareOf } from "./notes.ts";
 import { pickSettings, type Stage, type StageKind, type Work } from "./stage.ts";
 import { tokenizeResult } from "./tokenize.ts";
 
@@ -32,8 +27,7 @@ export const LEARN = "train-routers";
 /** Learns the partitioner of a run, unless one that exists is named. */
 export const learn: StageKind = {
   about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
-  of: (configuration) =>
-    configuration.routers === "" ? [learnStage(kindOf(configuration), configuration)] : [],
+  of: (configuration) => configuration.routers === "" ? [learnStage(kindOf(configuration))] : [],
 };
 
 const KEPT = String
@@ -46,7 +40,7 @@ const OF_GROUP = String
  */
 const MADE = new RegExp(`^((partitioner|routers)/(${KEPT}|${OF_GROUP})|metrics/rounds\\.jsonl)$`);
 
-function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
+function learnStage(kind: PartitionerKind): Stage {
   return {
     name: LEARN,
     about: learn.about,
@@ -56,7 +50,8 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
     outputs: ["partitioner/", "routers/", "metrics/rounds.jsonl"],
     makes: MADE,
     values: ({ configuration }) => ({
-      ...(kind.values?.(configuration) ?? pickSettings(configuration, kind.settings)),
+      ...pickSettings(configuration, kind.settings),
+      ...kind.kind === "em" && emValues(configuration),
       // Manifests from before there were other kinds name none: their kind is em.
       ...(kind.kind === "em" ? {} : { partitioner: kind.kind }),
     }),
@@ -71,31 +66,6 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
       );
       return { outputs, result: { routers: sha256, ...result } };
     },
-    checkPart() {
-      if (kind.models) return;
-      throw new InputError(
-        say`Cannot learn in a group as ${
-          setting("partitioner")
-        } must be one that several processes can learn, em: it is "${kind.kind}"`,
-        { remedy: say`leave out ${setting("group")}` },
-      );
-    },
-    mostParts: experts,
-    part: kind.models !== true ? undefined : (async (work, identity, part) => {
-      const { run } = work;
-      const [index, of] = [part.index - 1, part.of];
-      const { from, to } = shareOf(part, experts);
-      const release = await holdMember(work, index, of);
-      try {
-        return await (await learnerOf(kind)).learnShare!(await contextOf(work, kind, identity), {
-          ...{ index, of, first: from, count: to - from },
-          patience: part.patience ?? PATIENCE_SECONDS,
-          runner: runnersOf(run, of),
-        });
-      } finally {
-        await release();
-      }
-    }),
     estimate(configuration, { sequences }, flops, adapter) {
       if (!kind.models) return sampleEstimate(configuration, sequences, flops);
       const { experts, rounds, roundSequences, routerBatch, sequenceLength } = configuration;
@@ -108,51 +78,6 @@ function learnStage(kind: PartitionerKind, { experts }: Configuration): Stage {
           experts * roundSequences * sequenceLength * 4,
       };
     },
-  };
-}
-
-/** Seconds that a member of a group waits for one that nobody runs, unless told otherwise. */
-const PATIENCE_SECONDS = 600;
-
-const memberName = (index: number, of: number) => `${LEARN}-${index}-of-${of}`;
-
-/** Holds the share of a member. Throws a `RunError` where a process has it, or groups of other sizes are at work. */
-async function holdMember({ run, lock, emit, signal }: Work, index: number, of: number): Promise<Hold> {
-  const isOther = (name: string) =>
-    (/^train-routers-\d+-of-(\d+)$/.exec(name)?.[1] ?? String(of)) !== String(of);
-  let told = false;
-  const wait = ({ pid, host }: Owner) => {
-    signal?.throwIfAborted();
-    if (told) return;
-    told = true;
-    emit({
-      type: "warning",
-      message: `looks whether process ${pid}${
-        host && ` on ${host}`
-      } still trains routers in a group of another size`,
-    });
-  };
-  const other = await firstLiving(run, isOther, { wait });
-  if (other) {
-    throw new RunError(
-      `Cannot train routers in a group of ${of} as all members must be of one group: process ${other.owner.pid} holds "${other.name}"`,
-      { where: run, remedy: "wait for it, or stop it" },
-    );
-  }
-  return await lock(memberName(index, of));
-}
-
-/** Makes what says which process runs a member; undefined where none does. */
-function runnersOf(run: string, of: number): Member["runner"] {
-  const members = Array.from(
-    { length: of },
-    (_, index) => watchHeld(run, (name) => name === memberName(index, of)),
-  );
-  return async (index) => {
-    const held = await members[index]();
-    if (held === undefined) return undefined;
-    const { pid, host } = held.owner;
-    return pid > 0 ? `process ${pid}${host && ` on ${host}`}` : "a process";
   };
 }
 
@@ -222,4 +147,12 @@ export function routerActivations(
   batch: number,
 ): number {
   return experts * batch * prefix * routerHidden * 4 * (16 * routerLayers + 8);
+}
+
+/** Leaves out what does not matter: a random start is not named, as in manifests from before there were other starts. */
+function emValues({ start, fixed }: Configuration): Record<string, unknown> {
+  return {
+    ...start === "random" ? { start: undefined, partitionerSample: undefined } : {},
+    fixed: fixed || undefined,
+  };
 }

@@ -22,48 +22,36 @@ import { ctbm, openClusters } from "../partition/ctbm/partitioner.ts";
 import { writeDescription } from "../partition/folder.ts";
 import { learnClusters } from "./learn_clusters.ts";
 import type { LearnContext, Learned } from "./learn_context.ts";
-import {
-  exchanging,
-  forgetMembers,
-  forgetScores,
-  joinMembers,
-  type Learning,
-  type Member,
-  savedMember,
-  type SavedRounds,
-  saveMember,
-  shareOfState,
-  startFolder,
-} from "../partition/em/group.ts";
-import type { RouterState } from "../partition/em/train_routers.ts";
-import { trainRouters, type TrainRoutersOptions } from "./train_routers.ts";
+import { type RouterState, trainRouters, type TrainRoutersOptions } from "../partition/em/train_routers.ts";
+
+/** What training goes on by. */
+interface Learning {
+  /** Hash of what its bytes depend on, the adapter among it. */
+  key: string;
+}
+
+/** Where training stands, and what its rounds came to. */
+interface SavedRounds extends RouterState {
+  rounds: RoundMetrics[];
+  start?: string;
+}
 
 const STATE = "state.safetensors";
 const CLUSTER_FILES = [FILE, "partitioner.json"];
 const EXPERTS = setting("experts");
 
-/** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds, or where a group did. */
+/** Learns routers by EM, and goes on where an earlier call was ended, or ended with fewer rounds. */
 export async function learn(context: LearnContext): Promise<Learned> {
   const { configuration, folder, tokens, tokenizerFile } = context;
   const { vocabulary, eos, tokenizer } = tokens;
   const { model, gpu, learning, onDamaged } = await prepare(context);
   const path = `${folder}/${STATE}`;
-  if (context.anew) await forgetMembers(folder);
-  const own = context.anew
+  const state = context.anew
     ? undefined
     : await savedRounds(path, learning.key, model, configuration.rounds, onDamaged);
-  const group = context.anew
-    ? undefined
-    : await joinMembers(folder, model, learning, configuration.rounds, own?.round ?? 0);
-  const state = group ?? own;
   const rounds = state?.rounds ?? [];
   const save = async ({ trainer, ...progress }: RouterState, start?: string) =>
     await saveTrainerState(path, model, trainer, { key: learning.key, ...progress, rounds, start });
-  if (state && state === group) {
-    const { round, consumed, trainer } = group;
-    await save({ round, consumed, trainer }, group.start);
-    if (group.start) await moveClusters(startFolder(folder, { index: 0, of: group.of }), folder, group.start);
-  }
   const start = configuration.start === "random"
     ? undefined
     : await learnStart(context, `${folder}/start`, state?.start);
@@ -96,41 +84,6 @@ export async function learn(context: LearnContext): Promise<Learned> {
   return { outputs, sha256: routersHash(hashes), result: { rounds } };
 }
 
-/**
- * Learns a share of the routers by EM, beside processes that learn the others, and goes on where an earlier call was ended. What it has
- * learned stays in files that {@linkcode learn} puts together.
- */
-export async function learnShare(context: LearnContext, member: Member): Promise<Record<string, unknown>> {
-  const { configuration, folder, emit, signal } = context;
-  const { experts } = configuration;
-  const { model, gpu, learning, onDamaged } = await prepare(context);
-  const { rounds: last } = configuration;
-  const goOn = async () => {
-    const whole = await savedRounds(`${folder}/${STATE}`, learning.key, model, last, onDamaged);
-    const own = await savedMember(folder, member, model, learning, last, onDamaged, whole?.round);
-    return whole && whole.round >= (own?.round ?? 0) ? shareOfState(whole, member) : own;
-  };
-  const state = context.anew ? undefined : await goOn();
-  if (!state) await forgetScores(folder, member);
-  const rounds = state?.rounds ?? [];
-  const start = configuration.start === "random"
-    ? undefined
-    : await learnStart(context, startFolder(folder, member), state?.start);
-  const save = (current: RouterState) =>
-    saveMember(folder, member, model, learning, { ...current, rounds, start: start?.sha256 });
-  if (state) await save(state); // also what the whole of an earlier learning was
-  const { first, count } = member;
-  const trainingLoss = rounds.at(-1)?.trainingLoss.slice(first, first + count) ?? [];
-  await trainRouters({
-    ...optionsOf(context, gpu, model),
-    share: exchanging(member, { folder, experts, learning, anew: context.anew, trainingLoss, emit, signal }),
-    state,
-    begin: start?.begin,
-    onRound: onRoundOf(context, rounds, save, { member: member.index, members: member.of }),
-  });
-  return { member: member.index, members: member.of, routers: member.count, rounds: rounds.length };
-}
-
 /** Checks what learning takes, and opens the device. */
 async function prepare(context: LearnContext) {
   const { configuration, tokens: { vocabulary, trainSequences }, emit } = context;
@@ -155,8 +108,6 @@ async function prepare(context: LearnContext) {
   const { adapter, variants } = gpu;
   const learning: Learning = {
     key: context.stateKey({ rounds: 0, adapter, variants, ...revisionOf(variants) }),
-    settings: context.stateKey({ rounds: 0 }),
-    adapter,
   };
   const onDamaged = ({ what }: InputError) =>
     emit({ type: "warning", message: say`${what}; routers are trained from the beginning` });
@@ -195,14 +146,6 @@ function onRoundOf(
     await context.recordTime({ round: metrics.round, seconds: (now - last) / 1000, ...times });
     last = now;
   };
-}
-
-/** Moves the clusters that a member of a group began with to where one process has them, unless they are there. */
-async function moveClusters(from: string, folder: string, sha256: string): Promise<void> {
-  const identity = async (path: string) => (await ctbm.identify(path).catch(() => null))?.sha256;
-  if (await identity(from) !== sha256 || await identity(`${folder}/start`) === sha256) return;
-  await Deno.mkdir(`${folder}/start`, { recursive: true });
-  for (const name of CLUSTER_FILES) await Deno.rename(`${from}/${name}`, `${folder}/start/${name}`);
 }
 
 /**

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Member } from "../partition/em/group.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
 import { openRows } from "../rows/random_access.ts";
@@ -15,8 +14,6 @@ import type { LearnContext, Learned } from "./learn_context.ts";
 export interface Learner {
   /** Learns it. If it is killed at any moment and run again, it ends in the same bytes. */
   learn(context: LearnContext): Promise<Learned>;
-  /** Learns a share of it, in parallel with others. */
-  learnShare?(context: LearnContext, member: Member): Promise<Record<string, unknown>>;
 }
 
 /** Finds what learns a kind. */

@@ -4,18 +4,9 @@
  * @module
  */
 
-export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export type { EvaluationChoices } from "./evaluate_checks.ts";
 export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
-export { type Exported } from "./export_folder.ts";
-export {
-  exportModel,
-  type ExportModelOptions,
-  type ExportTextOptions,
-  exportTexts,
-  TEXT_FORMATS,
-} from "./export_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
@@ -57,7 +48,4 @@ export {
 export { type Match } from "./train_dense.ts";
 export type { Routing, TrainResult } from "../nodes/training_result.ts";
 export type { TrainingOptions } from "./training_target.ts";
-export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
-export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
 export { MADE_ZERO_SHOT, type ZeroShotOptions, zeroShotTasks } from "./zero_shot.ts";
-export { askRun, type ZeroShotRunOptions } from "./zero_shot_run.ts";

@@ -11,7 +11,7 @@ import { hashFile } from "../run/files.ts";
 import { type Manifest, outputsHash } from "../run/manifest.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { hasWeights, isTrained, NOT_ENDED } from "../training/trained.ts";
+import { hasWeights, isTrained, NOT_ENDED } from "./trained.ts";
 import { baselineTargets } from "./baselines.ts";
 import { commandOf } from "./command.ts";
 import type { ManifestReader, RunContext, Stage, Work } from "./stage.ts";

@@ -30,14 +30,15 @@ import { randomBits } from "../../pipeline/random.ts";
 import { hashFile, sha256 } from "../../pipeline/run/files.ts";
 import { manifestPath, readManifest } from "../../pipeline/run/manifest.ts";
 import { canonical } from "../../pipeline/run/seal.ts";
-import { planExperts, planJobs } from "../../pipeline/nodes/mod.ts";
 import {
   adoptExpert,
   exportModel,
   exportTexts,
   openTrainings,
+  planExperts,
+  planJobs,
   trainSwitch,
-} from "../../pipeline/stages/mod.ts";
+} from "../../pipeline/nodes/mod.ts";
 import { perform } from "../../tasks/command.ts";
 import { copyFolder, SMALL, smallCorpus, task } from "../tasks/support.ts";
 

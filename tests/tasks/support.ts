@@ -148,10 +148,18 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
   return Object.fromEntries(Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1));
 }
 
-/** Hashes a run without what belongs to its jobs, and without the report, which holds times. */
+/**
+ * Tells what a run holds: hashes of its files by path, and of manifests the keys, as they also tell who made them. It leaves out what
+ * belongs to its jobs and to processes, and the report, which holds times.
+ */
 export async function whatIsMade(run: string): Promise<Record<string, string>> {
-  const isOther = /^(jobs|locks|partial|scratch|report|metrics)\b/;
-  return Object.fromEntries(Object.entries(await hashes(run)).filter(([path]) => !isOther.test(path)));
+  const made: Record<string, string> = {};
+  for (const [path, hash] of Object.entries(await hashes(run))) {
+    if (/^(jobs|locks|partial|scratch|report|manifests|metrics)\b|^text\/files\.json$/.test(path)) continue; // files.json: when it was looked
+    const isManifest = path.endsWith("/manifest.json");
+    made[path] = isManifest ? JSON.parse(await Deno.readTextFile(`${run}/${path}`)).key : hash;
+  }
+  return made;
 }
 
 /** Runs a test in a temporary folder. */

@@ -31,12 +31,6 @@ export const em: PartitionerKind = {
     ...["start", "fixed", "partitionerSample"] as const,
     ...namesOf(OPTIMISER),
   ],
-  // A random start is not named, as in manifests from before there were other starts.
-  values: (configuration) => ({
-    ...Object.fromEntries(em.settings.map((name) => [name, configuration[name]])),
-    ...(configuration.start === "random" ? { start: undefined, partitionerSample: undefined } : {}),
-    fixed: configuration.fixed || undefined,
-  }),
   revision: 1,
   async open(folder, device, options) {
     const routers = await loadRouters(folder, options?.vouched);

@@ -14,9 +14,11 @@ import {
   type Work,
 } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/nodes/plan.ts";
+import { partition } from "../../../pipeline/nodes/partition.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
 
 /** Settings of a run of two experts that takes a second. */
 export const SMALL_SETTINGS: Partial<Configuration> = {
@@ -76,6 +78,41 @@ export function smallSettings(text: string, more: Partial<Configuration> = {}): 
     },
     ...more,
   };
+}
+
+const partitions = new Map<string, Promise<string>>(); // by settings, each made once
+const folders: string[] = [];
+globalThis.addEventListener(
+  "unload",
+  () => folders.forEach((path) => Deno.removeSync(path, { recursive: true })),
+);
+
+/** Runs a test in a folder of its own with the partition of a small corpus in blocks, `run`. */
+export async function withPartition(
+  test: (run: string, flags: Partial<Configuration>) => Promise<void>,
+  more: Partial<Configuration> = {},
+): Promise<void> {
+  const key = JSON.stringify(more);
+  const flagsIn = (folder: string) => (
+    { ...SMALL_SETTINGS, blockBytes: 9_000, input: [`${folder}/docs.jsonl`], ...more }
+  );
+  if (!partitions.has(key)) {
+    partitions.set(
+      key,
+      (async () => {
+        const folder = await Deno.makeTempDir();
+        folders.push(folder);
+        await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
+        await partition({ run: `${folder}/run`, sources: { flags: flagsIn(folder) } });
+        return folder;
+      })(),
+    );
+  }
+  const made = await partitions.get(key)!;
+  await inFolder(async (folder) => {
+    copyFolder(`${made}/run`, `${folder}/run`);
+    await test(`${folder}/run`, flagsIn(made));
+  });
 }
 
 let gpu: Promise<Gpu> | undefined;

@@ -54,8 +54,8 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     const nothing = await refusal(`${folder}/nothing`);
     assert(nothing.message.endsWith("or router-00: it is not there"), nothing.message);
     await writeDescription(`${folder}/run/partitioner`, { ...DESCRIPTION, kind: "none" });
-    // the run itself, the folder's former name, and others beside it and inside it
-    for (const wrong of ["", "/routers", "/scores", "/partitioner/router-00"]) {
+    // the run itself, and others beside it and inside it
+    for (const wrong of ["", "/scores", "/partitioner/router-00"]) {
       await Deno.mkdir(`${folder}/run${wrong}`, { recursive: true });
       assertEquals((await refusal(`${folder}/run${wrong}`)).remedy, `name ${folder}/run/partitioner`);
     }
@@ -69,13 +69,15 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     }
   }));
 
-Deno.test("partitionerFolder() finds what is named, what the run has, and routers of a run made before there were kinds", () =>
+Deno.test("partitionerFolder() finds what is named, or what the run has where nothing is there", () =>
   inFolder(async (run) => {
-    assertEquals(await partitionerFolder(run), `${run}/partitioner`);
-    await Deno.mkdir(`${run}/routers/router-00`, { recursive: true });
-    assertEquals(await partitionerFolder(run), `${run}/routers`);
+    const other = `${run}/other`;
+    assertEquals([await partitionerFolder(run), await partitionerFolder(run, other)], [
+      `${run}/partitioner`,
+      other,
+    ]);
     await writeDescription(`${run}/partitioner`, DESCRIPTION);
-    assertEquals(await partitionerFolder(run), `${run}/partitioner`);
-    assertEquals(await partitionerFolder(run, `${run}/routers`), `${run}/routers`);
-    assertEquals(await partitionerFolder(run, `${run}/none`), `${run}/partitioner`);
+    assertEquals(await partitionerFolder(run, other), `${run}/partitioner`);
+    await Deno.mkdir(`${other}/router-00`, { recursive: true });
+    assertEquals(await partitionerFolder(run, other), other);
   }));

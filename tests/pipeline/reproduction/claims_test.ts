@@ -10,7 +10,7 @@ import {
   crossingOf,
   failuresFirst,
 } from "../../../pipeline/reproduction/claims.ts";
-import type { PartitionSummary } from "../../../pipeline/stages/summary.ts";
+import type { PartitionSummary } from "../../../pipeline/nodes/summary.ts";
 
 const score = (perplexity: number) => ({
   nllPerToken: Math.log(perplexity),
