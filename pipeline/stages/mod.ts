@@ -6,7 +6,6 @@
 
 export { chunkOf, type ProofSummary, summaryOf } from "./assign.ts";
 export type { EvaluationChoices } from "./evaluate_checks.ts";
-export { evaluateModels, evaluateRun, type EvaluateRunOptions } from "./evaluate_run.ts";
 export { type Graph, graphOf, STAGES } from "./graph.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
