@@ -140,7 +140,7 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
     const manifest = await readManifest(from);
     if (!manifest || manifest.key !== key) continue;
     const isWhole = await findDamage(from, manifest, true) === undefined;
-    // Of what is spent there, the manifest is all that is needed, unless this node must be made after all.
+    // What is spent there need not be made here, as long as nobody asks for its files.
     if (!isWhole && (!node.temporary || walk.isAgain(node.name))) continue;
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
     try {
@@ -153,7 +153,9 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
       }
       const { made, ...known } = manifest;
       const linked = await writeManifest(folder, known, { ...made, from: run });
-      return await publish(walk.run, node.name, folder, linked, false);
+      const there = await publish(walk.run, node.name, folder, linked, false);
+      walk.made(node, there, isWhole ? "made" : "spent");
+      return there;
     } catch (error) {
       await removeFolder(folder);
       throw error;

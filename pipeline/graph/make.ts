@@ -125,9 +125,15 @@ class Process {
     return { left, made, held };
   }
 
+  /** Says whether a node is there, which is linked first where another run has made it. That takes no lock. */
   async #isMade(node: Node): Promise<boolean> {
     const { state } = await this.walk.of(node);
-    if (state !== "made" && state !== "spent") return false;
+    if (state !== "made" && state !== "spent") {
+      const { reuse = [] } = this.options;
+      const linked = state === "waits" || node.given ? null : await linkNode(this.walk, node, reuse);
+      if (!linked) return false;
+      this.#events.linked(node, linked);
+    }
     if (this.#events.isMade(node, this.walk)) {
       for (const [place, file] of Object.entries(node.links ?? {})) {
         await linkFile(this.work.run, place, `${node.name}/${file}`);
@@ -151,7 +157,7 @@ class Process {
 
   /** Makes the node in this place, and others that its maker makes together with it. Returns the process that makes it already. */
   async #makeFrom(place: number): Promise<Owner | undefined> {
-    const { task, lock = takeLock, reuse = [] } = this.options;
+    const { task, lock = takeLock } = this.options;
     const { maker } = this.#nodes[place];
     const locks: Lock[] = [];
     const batch: Node[] = [];
@@ -165,16 +171,7 @@ class Process {
         else if (i === place) return taken;
         else continue;
         this.walk.refresh();
-        if (await this.#isMade(node)) continue; // another process has made it meanwhile
-        const linked = await linkNode(this.walk, node, reuse);
-        if (!linked) {
-          batch.push(node);
-          continue;
-        }
-        if (node.temporary) this.walk.refresh(); // its files may be gone there
-        else this.walk.made(node, linked);
-        this.#events.linked(node, linked);
-        await this.#isMade(node);
+        if (!await this.#isMade(node)) batch.push(node); // else another process has made it meanwhile
       }
       if (batch.length > 0) await this.#makeBatch(batch);
     } finally {

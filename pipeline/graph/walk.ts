@@ -88,9 +88,9 @@ export class Walk {
   }
 
   /** Notes that this process has made a node, or linked it. */
-  made(node: Node, manifest: Manifest): void {
+  made(node: Node, manifest: Manifest, state: "made" | "spent" = "made"): void {
     this.#again.delete(node.name);
-    this.#settled.set(node.name, { node, state: "made", key: manifest.key, manifest });
+    this.#settled.set(node.name, { node, state, key: manifest.key, manifest });
     this.refresh();
   }
 

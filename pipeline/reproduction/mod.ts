@@ -4,9 +4,10 @@
  * @module
  */
 
-export { type Crossing } from "./claims.ts";
-export { type Published, type PublishedPage, type PublishOptions, publishResults } from "./published.ts";
-export { reproduce, type ReproduceOptions, type Reproduction } from "./reproduce.ts";
+export { type Crossing } from "./crossing.ts";
+export { STUDIES } from "./studies.ts";
+export { type Choices, type Findings, type Outcome, type Setup, type Study } from "./study.ts";
+export { type RunOutcome } from "./outcome.ts";
 export {
   areOfPaper,
   lackText,
@@ -16,9 +17,8 @@ export {
   type PlanStudiesOptions,
   type StudiesPlan,
   type StudyPlan,
-} from "./studies/plan.ts";
-export { readStudies, type StudyResult, type StudyResults } from "./studies/results.ts";
-export { runStudies, type StudiesOptions } from "./studies/run.ts";
-export { STUDIES } from "./studies/studies.ts";
-export { type RunOutcome } from "./studies/outcome.ts";
-export { type Choices, type Findings, type Outcome, type Setup, type Study } from "./studies/study.ts";
+} from "./plan.ts";
+export { type Published, type PublishedPage, type PublishOptions, publishResults } from "./published.ts";
+export { reproduce, type ReproduceOptions, type Reproduction } from "./reproduce.ts";
+export { readStudies, type StudyResult, type StudyResults } from "./results.ts";
+export { runStudies, type StudiesOptions } from "./run.ts";

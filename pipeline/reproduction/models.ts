@@ -5,29 +5,30 @@
  * @module
  */
 
-import type { Gpu } from "../../kernels/device/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
+import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { RunError, say, setting } from "../../kernels/errors.ts";
+import { processorWarning } from "../doctor/expected.ts";
+import { listOwners } from "../graph/lock.ts";
 import { modelShapes } from "../model/shapes.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { memoryTogether } from "../nodes/bank.ts";
+import { trainModels, type TrainOptions } from "../nodes/models.ts";
+import type { RunOptions, RunWatch } from "../nodes/run.ts";
+import { denseTarget, expertTarget, type RateName, switchTarget, type Target } from "../nodes/targets.ts";
+import type { TrainResult } from "../nodes/training_result.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
+import type { RunEvent } from "../run/events.ts";
+import type { Configuration } from "../settings/configuration.ts";
 import { presetOf } from "../settings/presets.ts";
 import type { Sources } from "../settings/resolution.ts";
-import type { RunWatch } from "../stages/session.ts";
-import { needConfiguration } from "../stages/run_folder.ts";
-import { memoryTogether, trainDense, trainExperts, type TrainOptions, trainSwitch } from "../stages/train.ts";
-import type { Match } from "../stages/train_dense.ts";
-import type { TrainResult } from "../nodes/training_result.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
 import { searchRate } from "./search.ts";
 
 /** Default share of the training that a trial of a learning rate takes. */
 export const TRIAL_SHARE = 1 / 8;
 
-/** Rate that every search starts from. */
-const FIRST_RATE = 4e-3;
-
 /** The setting that holds the learning rate of a model. */
-export const RATES: Record<Searched, keyof Configuration & `${string}Rate`> = {
+export const RATES: Record<Searched, RateName> = {
   experts: "expertRate",
   dense: "denseRate",
   "dense-steps": "denseStepsRate",
@@ -35,39 +36,90 @@ export const RATES: Record<Searched, keyof Configuration & `${string}Rate`> = {
   switch: "switchRate",
 };
 
-/** What a dense model matches. */
-const MATCHES: Record<Exclude<Searched, "experts" | "switch">, Match> = {
-  dense: "batch",
-  "dense-steps": "steps",
-  "dense-compute": "compute",
-};
+/** Experts that are trained side by side: enough to keep a device busy, few enough that other processes have some, too. */
+export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
 
-/** Lists all experts of a run. */
-export const allOf = (experts: number): number[] => [...Array(experts).keys()];
+/** Lists the models of a run that a name stands for: all experts, or one baseline. */
+export function targetsOf(model: Searched, { experts }: Pick<Configuration, "experts">): Target[] {
+  if (model === "experts") return Array.from({ length: experts }, (_, expert) => expertTarget(expert));
+  if (model === "switch") return [switchTarget()];
+  return [denseTarget(model === "dense" ? "batch" : model === "dense-steps" ? "steps" : "compute")];
+}
+
+/** Where models are trained, on a device that is open. */
+export interface TrainingSite extends Omit<TrainOptions, "together"> {
+  gpu: Gpu;
+}
+
+/** Opens a device for work on models of a configuration, says which it is, and warns of a processor where a GPU was to be expected. */
+export async function openDevice(
+  { adapter, variants, requireGpu }: Pick<RunOptions, "adapter" | "variants" | "requireGpu">,
+  configuration: Configuration,
+  emit: (event: RunEvent) => void,
+): Promise<Gpu> {
+  const gpu = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
+  emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+  const message = await processorWarning(gpu, configuration);
+  if (message) emit({ type: "warning", message });
+  return gpu;
+}
 
 /**
- * Trains a baseline of a run, or these of its experts, side by side where the memory of the device allows
- * that, and gives what each came to.
+ * Trains models of a run and gives what each came to: baselines one by one, experts a few side by side where the memory of the device allows
+ * that. Models that another process trains come last.
  */
-export async function trainModels(
-  name: Searched,
-  experts: readonly number[],
-  options: TrainOptions & { gpu: Gpu },
+export async function train(
+  models: readonly Searched[],
+  configuration: Configuration,
+  { gpu, ...options }: TrainingSite,
   watch: RunWatch,
-): Promise<TrainResult[]> {
-  if (name === "switch") return [await trainSwitch(options, watch)];
-  if (name !== "experts") return [await trainDense(MATCHES[name], options, watch)];
-  const c = await needConfiguration(options.run, "train-expert", true, true);
-  const { recompute, gpu } = options;
-  const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = c;
-  const needed = (models: number) =>
-    memoryTogether(modelShapes(c).expert, models, {
-      ...{ batch, microBatch, length, dtype, recompute },
-      kind: gpu.kind,
+): Promise<Partial<Record<Searched, TrainResult[]>>> {
+  const { run, recompute, trial } = options;
+  const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
+  const memoryOf = (models: number) =>
+    memoryTogether(modelShapes(configuration).expert, models, {
+      ...{ batch, microBatch, length, dtype, recompute, kind: gpu.kind },
     });
-  // One model is tried in any case: the device itself says where even that does not fit.
-  const memory = Math.max(await gpu.allocatable(needed(experts.length)), needed(1));
-  return await trainExperts(experts, { ...options, memory }, watch);
+  const side = SIDE_BY_SIDE[gpu.kind];
+  const left = models.flatMap((model) => {
+    const targets = targetsOf(model, configuration);
+    return targets.filter((_, i) => i % side === 0).map((_, i) => targets.slice(i * side, (i + 1) * side));
+  });
+  const found = new Map<string, TrainResult>();
+  while (left.length > 0) {
+    const owned = new Set((await listOwners(run)).map(({ node }) => node));
+    const isFree = ({ node, name }: Target) => !owned.has(trial ? `search/${name}-${trial.rate}` : node);
+    const next = left.find((targets) => targets.every(isFree)) ?? left[0];
+    left.splice(left.indexOf(next), 1);
+    // One model is tried in any case: the device itself says where even that does not fit.
+    const together = next.length > 1;
+    const memory = together ? Math.max(await gpu.allocatable(memoryOf(next.length)), memoryOf(1)) : undefined;
+    const results = await trainModels(() => next, { ...options, gpu, together, memory }, watch);
+    next.forEach(({ name }, i) => found.set(name, results[i]));
+  }
+  return Object.fromEntries(
+    models.map((model) => [model, targetsOf(model, configuration).map(({ name }) => found.get(name)!)]),
+  );
+}
+
+/**
+ * Trains a model of a run, or all its experts, for a share of the steps, and gives the loss of each on
+ * held-out text in nats per token: infinite for all where a training diverges.
+ */
+export async function trialLosses(
+  model: Searched,
+  configuration: Configuration,
+  site: TrainingSite,
+  trial: { share: number; rate: number },
+  watch: RunWatch,
+): Promise<number[]> {
+  try {
+    const results = (await train([model], configuration, { ...site, sources: {}, trial }, watch))[model]!;
+    return results.map(({ validationLoss, loss }) => validationLoss ?? loss ?? Infinity);
+  } catch (error) {
+    if (diverged(error)) return targetsOf(model, configuration).map(() => Infinity);
+    throw error;
+  }
 }
 
 /**
@@ -75,18 +127,18 @@ export async function trainModels(
  * all of them. Throws a `RunError` where all that are tried diverge.
  */
 export async function searchModelRate(
-  name: Searched,
-  experts: number,
-  options: TrainOptions & { gpu: Gpu },
+  model: Searched,
+  configuration: Configuration,
+  site: TrainingSite,
   share: number,
   watch: RunWatch,
 ): Promise<RateSearch> {
-  const found = await searchRate(FIRST_RATE, async (rate) => {
-    const losses = await trialLosses(name, experts, options, { share, rate }, watch);
+  const found = await searchRate(async (rate) => {
+    const losses = await trialLosses(model, configuration, site, { share, rate }, watch);
     return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
   });
-  const doubt = doubtOf(name, found);
-  if (doubt) watch.onEvent?.({ type: "warning", message: `${options.run}: ${doubt}` });
+  const doubt = doubtOf(model, found);
+  if (doubt) watch.onEvent?.({ type: "warning", message: `${site.run}: ${doubt}` });
   return found;
 }
 
@@ -107,26 +159,6 @@ export function doubtOf(name: Searched, { rate, trials }: RateSearch): string | 
   return `the best learning rate of "${name}" is the ${edge} of those tried, ${rate}: a better one may lie beyond`;
 }
 
-/**
- * Trains a model of a run, or all its experts, for a share of the steps, and gives the loss of each on
- * held-out text in nats per token: infinite for all where a training diverges.
- */
-export async function trialLosses(
-  name: Searched,
-  experts: number,
-  options: TrainOptions & { gpu: Gpu },
-  trial: { share: number; rate: number },
-  watch: RunWatch,
-): Promise<number[]> {
-  try {
-    const results = await trainModels(name, allOf(experts), { ...options, sources: {}, trial }, watch);
-    return results.map(lossOf);
-  } catch (error) {
-    if (diverged(error)) return Array(name === "experts" ? experts : 1).fill(Infinity);
-    throw error;
-  }
-}
-
 /** Whether an error says that a training diverged. */
 export const diverged = (error: unknown): boolean => (error as Error).cause instanceof LossNotFiniteError;
 
@@ -142,6 +174,3 @@ export function withoutRates({ preset, file, flags }: Sources): Partial<Configur
  * the file may be a run's `config.json`, which holds every setting.
  */
 export const givenIn = ({ flags }: Sources): Partial<Configuration> => flags ?? {};
-
-/** Gives the loss by which a trial is judged. */
-const lossOf = ({ validationLoss, loss }: TrainResult): number => validationLoss ?? loss ?? Infinity;

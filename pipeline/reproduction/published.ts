@@ -10,12 +10,10 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
 import { failuresFirst, verdictsOf } from "./claims.ts";
-import { namesOfNotes, noteFile, readNote } from "./studies/outcomes.ts";
-import { RATES_FILE, ratesText, readRates } from "./studies/rates.ts";
-import { readStudies } from "./studies/results.ts";
-import { readRouterSearches, ROUTERS_FILE, routerSearchesText } from "./studies/router_search.ts";
-import { STUDIES } from "./studies/studies.ts";
-import { seedsAmong } from "./studies/study.ts";
+import { type Findings, namesOfNotes, noteFile, RATES_FOUND, readNote, ROUTERS_FOUND } from "./notes.ts";
+import { readStudies } from "./results.ts";
+import { STUDIES } from "./studies.ts";
+import { seedsAmong } from "./study.ts";
 
 /** What one study came to. */
 export interface Published {
@@ -330,15 +328,11 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
   if (missing !== undefined) {
     throw refuse(` that was written to its end: there is no ${missing}`, "run its studies again");
   }
-  const takeFound = async <T>(
-    file: string,
-    read: (folder: string) => Promise<Record<string, T>>,
-    text: (found: Record<string, T>) => string,
-  ) => {
-    const all = { ...await read(kept), ...await read(from).catch(unreadable(file)) };
-    if (Object.keys(all).length > 0) taken.set(file, new TextEncoder().encode(text(all)));
+  const takeFound = async <T>(found: Findings<T>) => {
+    const all = { ...await found.read(kept), ...await found.read(from).catch(unreadable(found.file)) };
+    if (Object.keys(all).length > 0) taken.set(found.file, new TextEncoder().encode(found.text(all)));
   };
-  await takeFound(RATES_FILE, readRates, ratesText);
-  await takeFound(ROUTERS_FILE, readRouterSearches, routerSearchesText);
+  await takeFound(RATES_FOUND);
+  await takeFound(ROUTERS_FOUND);
   return taken;
 }

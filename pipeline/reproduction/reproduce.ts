@@ -6,26 +6,34 @@
  * @module
  */
 
-import type { Words } from "../../kernels/errors.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { InputError, say, setting, task, type Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
-import { evaluateRun } from "../stages/evaluate_run.ts";
+import { evaluateRun } from "../nodes/evaluate_run.ts";
+import { partition } from "../nodes/partition.ts";
+import type { RunWatch } from "../nodes/run.ts";
+import { resolveSettings } from "../nodes/settings.ts";
+import type { TrainResult } from "../nodes/training_result.ts";
 import { report } from "../report/report.ts";
 import type { Claims, Searched } from "../report/reproduction.ts";
-import { partition } from "../stages/partition.ts";
-import { jsonText } from "../run/files.ts";
-import { writePages } from "../run/manifest.ts";
-import { resolveRun } from "../stages/resolution.ts";
-import { openGpuFor, type RunWatch } from "../stages/session.ts";
-import { refuseAdoptedExperts, type TrainOptions } from "../stages/train.ts";
-import type { TrainResult } from "../nodes/training_result.ts";
-import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
-import { runCrossing } from "./crossing.ts";
-import { allOf, givenIn, RATES, searchModelRate, trainModels, TRIAL_SHARE, withoutRates } from "./models.ts";
-import { percentText } from "./studies/study.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { adoptedExperts } from "../training/adoption.ts";
+import { claimsMarkdown, claimsOf, VERDICTS } from "./claims.ts";
+import { type Crossing, runCrossing } from "./crossing.ts";
+import {
+  givenIn,
+  openDevice,
+  RATES,
+  searchModelRate,
+  train,
+  type TrainingSite,
+  TRIAL_SHARE,
+  withoutRates,
+} from "./models.ts";
+import { MODELS, percentText } from "./study.ts";
 
 /** Says what to reproduce and where. */
-export interface ReproduceOptions extends Omit<TrainOptions, "trial" | "resume" | "gpu"> {
+export interface ReproduceOptions extends Omit<TrainingSite, "trial" | "resume" | "gpu"> {
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
   trialShare?: number;
   /** Words settings and tasks in the report. Default: as a library names them. */
@@ -40,58 +48,65 @@ export interface Reproduction extends Claims {
   models: { experts: TrainResult[]; dense: TrainResult; "dense-steps": TrainResult };
 }
 
-/** The models of the paper's comparison, and a harder baseline. */
-const MODELS = ["experts", "dense", "dense-steps"] as const satisfies readonly Searched[];
-
 /**
  * Runs everything in the run folder and writes `reproduction.json`, `reproduction.md` and `report.html`
  * there. Rates that `sources` gives as flags are not searched for. Throws what the steps throw.
  */
 export async function reproduce(options: ReproduceOptions, watch: RunWatch = {}): Promise<Reproduction> {
-  const { run, force, check, trialShare = TRIAL_SHARE } = options;
+  const { run, sources = {}, force = false, check, reuse, trialShare = TRIAL_SHARE } = options;
   const { onEvent: emit = () => {}, signal } = watch;
-  await refuseAdoptedExperts("reproduce in", options);
-  const { configuration } = await resolveRun(run, options.sources ?? {}, true); // what differs is refused below
-  const gpu = await openGpuFor(options, configuration, emit);
+  const { configuration: c } = await resolveSettings(run, sources, true); // what differs is refused below
+  if (!force) await refuseAdopted(run);
+  const gpu = await openDevice(options, c, emit);
   try {
-    const sources = { flags: withoutRates(options.sources ?? {}) };
-    const summary = await partition({ run, sources, force, check, gpu, reuse: options.reuse }, watch);
-    const given = givenIn(options.sources ?? {});
-    const experts = summary.experts.length;
+    const summary = await partition({
+      run,
+      sources: { flags: withoutRates(sources) },
+      force,
+      check,
+      gpu,
+      reuse,
+    }, watch);
+    const given = givenIn(sources);
     const search: Reproduction["search"] = {};
     const rates: Partial<Configuration> = {};
-    for (const name of MODELS) {
-      const field = RATES[name];
-      if (given[field] !== undefined) {
-        rates[field] = given[field]; // 0 stands for the rate of the experts
-        continue;
-      }
-      search[name] = await searchModelRate(name, experts, { ...options, gpu }, trialShare, watch);
-      rates[field] = search[name].rate;
+    for (const model of MODELS) {
+      const field = RATES[model];
+      rates[field] = given[field]; // 0 stands for the rate of the experts
+      if (given[field] !== undefined) continue;
+      search[model] = await searchModelRate(model, c, { ...options, gpu }, trialShare, watch);
+      rates[field] = search[model].rate;
     }
-    const settings = { ...options, gpu, sources: { flags: rates } };
-    const models = {
-      experts: await trainModels("experts", allOf(experts), settings, watch),
-      dense: (await trainModels("dense", [], settings, watch))[0],
-      "dense-steps": (await trainModels("dense-steps", [], settings, watch))[0],
-    };
-
-    const evaluation = await evaluateRun({ run, gpu, reuse: options.reuse }, watch);
-    const cost = await readCost({ run, flops: 1, utilisation: 1 });
-    const batches = { experts: models.experts[0].batch, steps: models["dense-steps"].batch };
+    const trained = await train(MODELS, c, { ...options, gpu, sources: { flags: rates } }, watch);
+    const evaluation = await evaluateRun({ run, gpu, reuse }, watch);
+    const [experts, dense, steps] = MODELS.map((model) => trained[model]!);
+    const models = { experts, dense: dense[0], "dense-steps": steps[0] };
+    const batches = { experts: experts[0].batch, steps: steps[0].batch };
     const crossing = await runCrossing(run, evaluation, batches);
+    const cost = await readCost({ run, flops: 1, utilisation: 1 });
     const claims = claimsOf(evaluation, summary, cost, crossing);
     const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
-    await writePages(run, "reproduce", {
-      "reproduction.json": jsonText(reproduction),
-      "reproduction.md": reproductionMarkdown(reproduction),
-    });
+    await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
+    await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
     const onWarning = (message: string) => emit({ type: "warning", message });
     await report({ run, gpu, words: options.words, signal, onWarning });
     return reproduction;
   } finally {
     gpu.close();
   }
+}
+
+/** Throws an `InputError` where an expert of a run came from another trainer. */
+async function refuseAdopted(run: string): Promise<void> {
+  const [adopted, ...others] = await adoptedExperts(run);
+  if (!adopted) return;
+  const { expert, from } = adopted;
+  const more = others.length > 0 ? `, and ${others.length} more` : "";
+  const again = task("train-expert", { run, expert, force: true });
+  throw new InputError(
+    `Cannot reproduce in "${run}" as every expert must be trained there: expert ${expert} was adopted from "${from}"${more}`,
+    { where: run, remedy: say`choose another ${setting("run")}, or run ${again} first` },
+  );
 }
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */

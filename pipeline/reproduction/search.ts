@@ -1,11 +1,16 @@
 /**
- * Searches for one setting by short trainings: from a first value outwards by factors of two, until the
- * best one lies between worse ones, or no more values may be tried.
+ * Searches for settings by short trainings: from a first value outwards by factors of two, until the best one lies between worse ones, or
+ * no more values may be tried.
  *
  * @module
  */
 
+import * as v from "valibot";
 import type { RateSearch, Trial } from "../report/reproduction.ts";
+import { type Configuration, FIELDS } from "../settings/configuration.ts";
+
+/** Rate that every search for one starts from. */
+const FIRST_RATE = 4e-3;
 
 /** Nats by which a higher rate must be better in trials: these are short, and bear higher rates than the training itself. */
 const RATE_MARGIN = 0.03;
@@ -64,11 +69,80 @@ export async function searchLine(
  * short ones, so a higher rate must be clearly better.
  */
 export async function searchRate(
-  first: number,
   validate: (rate: number) => Promise<number>,
-  most?: number,
+  more: Partial<LineSearch> = {},
 ): Promise<RateSearch> {
-  const { value, losses } = await searchLine({ first, most, margin: RATE_MARGIN }, validate);
+  const line = { first: FIRST_RATE, margin: RATE_MARGIN, ...more };
+  const { value, losses } = await searchLine(line, validate);
   const trials: Trial[] = [...losses].map(([rate, validationLoss]) => ({ rate, validationLoss }));
   return { rate: value, trials };
+}
+
+/** The settings of routers that are searched for. */
+export type RouterSettings = Pick<Configuration, "routerRate" | "rounds">;
+
+/** Most values of one of them that are tried. */
+const MOST_TRIALS = 4;
+
+/**
+ * By how much rounds may grow in a search. With eight times those of the preset `small`, a partition among
+ * twice the experts would take longer than a piece of a study should.
+ */
+const MOST_ROUNDS = 4;
+
+const valueOf = <Name extends keyof RouterSettings>({ read, requirement }: typeof FIELDS[Name]) =>
+  v.pipe(v.number(), v.check((value) => read(value) !== null, `it must be ${requirement}`));
+const SETTINGS = { routerRate: valueOf(FIELDS.routerRate), rounds: valueOf(FIELDS.rounds) };
+
+/** Schema of a {@linkcode RouterSearch}. */
+export const ROUTER_SEARCH = v.object({
+  ...SETTINGS,
+  trials: v.array(v.object({
+    ...SETTINGS,
+    validationLoss: v.pipe(v.nullable(v.number()), v.transform((loss) => loss ?? Infinity)),
+  })),
+});
+
+/**
+ * What a search came to: the best settings, and all that were tried with what experts lose that were trained
+ * for a part of their steps: the NLL per predicted token of the held-out text of each, in nats, weighted by
+ * its sequences. Infinite where a training diverged.
+ */
+export type RouterSearch = v.InferOutput<typeof ROUTER_SEARCH>;
+
+/**
+ * Searches for the rate and the rounds of routers, alike for every start: first the rate at the preset's rounds, then the rounds at that
+ * rate; `given` ones stay. Another value must be clearly better, as parts of another training differ by chance: so the preset's settings
+ * stay, and with them runs that are finished, unless there is a reason. `validate` gives the loss of a trial in nats.
+ */
+export async function searchRouters(
+  preset: RouterSettings,
+  given: Partial<RouterSettings>,
+  validate: (settings: RouterSettings) => Promise<number>,
+): Promise<RouterSearch> {
+  const trials: RouterSearch["trials"] = [];
+  const attempt = async (settings: RouterSettings) => {
+    const known = trials.find(({ routerRate, rounds }) =>
+      routerRate === settings.routerRate && rounds === settings.rounds
+    );
+    if (known) return known.validationLoss;
+    const validationLoss = await validate(settings);
+    trials.push({ ...settings, validationLoss });
+    return validationLoss;
+  };
+  const best = { routerRate: preset.routerRate, rounds: preset.rounds };
+  for (const name of ["routerRate", "rounds"] as const) {
+    if (given[name] !== undefined) continue;
+    const whole = name === "rounds";
+    const largest = whole ? best.rounds * MOST_ROUNDS : undefined;
+    const line = { first: best[name], whole, cautious: true, most: MOST_TRIALS, largest };
+    best[name] = (await searchLine(line, (value) => attempt({ ...best, [name]: value }))).value;
+  }
+  return { ...best, trials };
+}
+
+/** Gives the mean of what experts lose, each weighted by the held-out sequences that are routed to it. */
+export function mixtureLoss(losses: readonly number[], sequences: readonly number[]): number {
+  const total = sequences.reduce((sum, count) => sum + count, 0);
+  return losses.reduce((sum, loss, i) => sequences[i] > 0 ? sum + loss * sequences[i] / total : sum, 0);
 }

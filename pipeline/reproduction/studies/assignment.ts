@@ -6,14 +6,40 @@
  */
 
 import { NOT_REPORTED } from "../../report/reproduction.ts";
-import { mixtures, perplexitiesPlot } from "./plots.ts";
-import { isLower, percentText, scoreText, setupOf, type Study } from "./study.ts";
+import { mixtures, perplexitiesPlot } from "../plots.ts";
+import {
+  type Column,
+  isLower,
+  MODELS,
+  percentText,
+  scoreText,
+  setupOf,
+  type Study,
+  tableOfRuns,
+} from "../study.ts";
 
 const METHODS = {
   balanced: "greedy, equal parts",
   optimal: "least cost, equal parts",
   argmax: "not balanced",
 };
+
+const COLUMNS: Column[] = [
+  { head: "parts", cell: ({ setup }) => setup.label },
+  { head: "perplexity", cell: ({ evaluation }) => scoreText(evaluation.scores.mixture) },
+  {
+    head: "balancing costs, nats per token",
+    cell: ({ partition: { regret } }) => regret?.toFixed(4) ?? null,
+  },
+  { head: "token imbalance", cell: ({ partition }) => percentText(partition.tokenImbalance) },
+  {
+    head: "smallest part",
+    cell({ partition }) {
+      const sequences = partition.experts.map(({ sequences }) => sequences);
+      return percentText(Math.min(...sequences) / sequences.reduce((sum, count) => sum + count, 0));
+    },
+  },
+];
 
 /** How the way to assign matters. */
 export const assignment: Study = {
@@ -25,11 +51,12 @@ export const assignment: Study = {
   setups: ({ experts, method: own }) =>
     Object.entries(METHODS).map(([method, label]) =>
       method === own
-        ? setupOf(`em-${experts}-experts`, label, { experts, method }, ["experts", "dense", "dense-steps"])
-        : setupOf(`em-${method}`, label, { method }, ["experts"])
+        ? setupOf(`em-${experts}-experts`, label, { experts, method }, MODELS)
+        : setupOf(`em-${method}`, label, { method })
     ),
   findings(outcomes) {
-    const [greedy, optimal, unbalanced] = mixtures(outcomes);
+    const scores = mixtures(outcomes);
+    const [greedy, optimal, unbalanced] = scores;
     return {
       claims: [
         {
@@ -45,28 +72,13 @@ export const assignment: Study = {
           holds: isLower(greedy, unbalanced) === true,
         },
       ],
-      table: {
-        head: ["parts", "perplexity", "balancing costs, nats per token", "token imbalance", "smallest part"],
-        rows: outcomes.map(({ setup, evaluation, partition }) => {
-          const sequences = partition.experts.map(({ sequences }) => sequences);
-          const total = sequences.reduce((sum, count) => sum + count, 0);
-          return [
-            setup.label,
-            scoreText(evaluation.scores.mixture),
-            partition.regret?.toFixed(4) ?? null,
-            percentText(partition.tokenImbalance),
-            percentText(Math.min(...sequences) / total),
-          ];
-        }),
-      },
-      plots: [
-        perplexitiesPlot(
-          "study-assignment",
-          "Perplexity by way to assign",
-          "The same routers and scores, other parts.",
-          mixtures(outcomes),
-        ),
-      ],
+      table: tableOfRuns(outcomes, COLUMNS),
+      plots: [perplexitiesPlot(
+        "study-assignment",
+        "Perplexity by way to assign",
+        "The same routers and scores, other parts.",
+        scores,
+      )],
     };
   },
 };

@@ -9,8 +9,9 @@ import { BASELINES } from "../../evaluation/baselines.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
 import { wayLine, wayName } from "../../report/theme.ts";
 import { gainClaim, paperOn } from "../claims.ts";
-import { perplexitiesPlot, type Scored } from "./plots.ts";
+import { perplexitiesPlot } from "../plots.ts";
 import {
+  type Column,
   digitsText,
   gainOver,
   gainSpreadText,
@@ -18,13 +19,10 @@ import {
   percentText,
   REPEATED,
   scoreText,
-  seedRows,
   setupsByExperts,
-  spreadText,
   type Study,
-} from "./study.ts";
-
-const EXPERTS = [4, 8];
+  tableOf,
+} from "../study.ts";
 
 /** The mixture, and the models that could replace it. */
 const WAYS = ["mixture", ...BASELINES] as const;
@@ -34,17 +32,56 @@ type Way = typeof WAYS[number];
 const NOTE =
   "FLOPs of a generated token are those of one sequence of full length, divided by its tokens. Exchanged per node: the mixture's routers exchange costs of sequences; of a dense model and of a Switch Transformer it is what data-parallel training on as many nodes as there are experts exchanges, the gradients of all weights in every step.";
 
-/**
- * The costs of a model: FLOPs of its training, of a generated token and of routing a prompt, bytes on the device
- * that answers, and bytes that training exchanges per node.
- */
-interface Costs {
-  training: number;
-  token: number;
-  routing: number | null;
-  memory: number;
-  exchanged: number | null;
+/** A model beside a mixture. */
+interface Row {
+  outcome: Outcome;
+  way: Way;
 }
+
+const scoreOf = ({ outcome, way }: Row) => outcome.evaluation.scores[way];
+
+/** A column of a cost, which a model may lack. */
+const costing = (head: string, cost: keyof Costs, write: (value: number) => string): Column<Row> => ({
+  head,
+  cell(row) {
+    const value = costsOf(row)[cost];
+    return value === null ? null : write(value);
+  },
+});
+const flopsText = (flops: number) => flops.toExponential(2);
+const megabytesText = (bytes: number) => digitsText(bytes / 1e6, 3);
+
+const COLUMNS: Column<Row>[] = [
+  { head: "run", cell: ({ outcome }) => outcome.setup.label },
+  {
+    head: "model",
+    cell: ({ outcome, way }) => wayName(way, outcome.evaluation.experts),
+    seeds: ([{ way }]) => wayName(way, REPEATED),
+  },
+  {
+    head: "perplexity",
+    cell: (row) => scoreText(scoreOf(row)),
+    figure: (row) => scoreOf(row)?.perplexity,
+  },
+  {
+    head: "the mixture beside it",
+    cell: ({ outcome, way }) => {
+      const gain = gainOver(outcome, way);
+      return gain ? gainText(gain) : null;
+    },
+    figure: ({ outcome, way }) => gainOver(outcome, way)?.percent,
+    spread: gainSpreadText,
+  },
+  costing("training FLOPs", "training", flopsText),
+  costing("FLOPs of a generated token", "token", flopsText),
+  costing("FLOPs of routing a prompt", "routing", flopsText),
+  costing("memory to answer, MB", "memory", megabytesText),
+  costing("exchanged per node, MB", "exchanged", megabytesText),
+];
+
+/** Lists the models of some runs, in the order of runs. */
+const rowsOf = (outcomes: readonly Outcome[]): Row[] =>
+  outcomes.flatMap((outcome) => WAYS.map((way) => ({ outcome, way }))).filter(scoreOf);
 
 /** How the mixture compares with what could replace it. */
 export const dense: Study = {
@@ -53,34 +90,22 @@ export const dense: Study = {
   question:
     "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
   paper: paperText(),
-  setups: (_, seeds) => setupsByExperts(EXPERTS, ["experts", ...BASELINES], seeds),
+  setups: (_, seeds) => setupsByExperts([4, 8], ["experts", ...BASELINES], seeds),
   findings: (outcomes) => ({
     claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
       gains.map((gain) => gainClaim(setup.label, gain, experts))
     ),
-    table: {
-      head: [
-        "run",
-        "model",
-        "perplexity",
-        "the mixture beside it",
-        "training FLOPs",
-        "FLOPs of a generated token",
-        "FLOPs of routing a prompt",
-        "memory to answer, MB",
-        "exchanged per node, MB",
-      ],
-      rows: [...outcomes.flatMap(rowsOf), ...spreadRows(outcomes)],
-    },
+    table: tableOf(rowsOf(outcomes), COLUMNS, { outcome: ({ outcome }) => outcome, part: ({ way }) => way }),
     note: NOTE,
-    plots: outcomes.filter(({ setup }) => setup.settings.seed === 0).map((outcome) =>
-      perplexitiesPlot(
-        `study-dense-${outcome.evaluation.experts}`,
-        `Perplexity of the mixture of ${outcome.evaluation.experts} and of what could replace it`,
+    plots: outcomes.filter(({ setup }) => setup.settings.seed === 0).map((outcome) => {
+      const { experts } = outcome.evaluation;
+      return perplexitiesPlot(
+        `study-dense-${experts}`,
+        `Perplexity of the mixture of ${experts} and of what could replace it`,
         "All but the larger dense model see as many tokens.",
-        scoredOf(outcome),
-      )
-    ),
+        rowsOf([outcome]).map((row) => ({ label: wayLine(row.way, experts).name, ...scoreOf(row)! })),
+      );
+    }),
   }),
 };
 
@@ -95,50 +120,20 @@ function paperText(): string {
   }. The mixture takes ${training} of the dense model's training FLOPs, and ${inference} of its FLOPs of a sequence.`;
 }
 
-function scoredOf({ evaluation: { scores, experts } }: Outcome): Scored[] {
-  return WAYS.flatMap((way) => {
-    const score = scores[way];
-    return score ? [{ label: wayLine(way, experts).name, ...score }] : [];
-  });
-}
-
-function rowsOf(outcome: Outcome): (string | null)[][] {
-  const { setup, evaluation: { scores, experts } } = outcome;
-  const text = <T>(value: T | null, write: (value: T) => string) => value === null ? null : write(value);
-  return WAYS.filter((way) => scores[way]).map((way) => {
-    const { training, token, routing, memory, exchanged } = costsOf(outcome, way);
-    return [
-      setup.label,
-      wayName(way, experts),
-      scoreText(scores[way]),
-      text(gainOver(outcome, way) ?? null, gainText),
-      ...[training, token, routing].map((flops) => text(flops, (flops) => flops.toExponential(2))),
-      ...[memory, exchanged].map((bytes) => text(bytes, (bytes) => digitsText(bytes / 1e6, 3))),
-    ];
-  });
-}
-
-/** Lists, for every model, what it came to with several seeds. */
-function spreadRows(outcomes: readonly Outcome[]): (string | null)[][] {
-  return WAYS.flatMap((way) => {
-    const figures = (outcome: Outcome) => [
-      outcome.evaluation.scores[way]?.perplexity,
-      gainOver(outcome, way)?.percent,
-    ];
-    const rows = seedRows(
-      outcomes.filter(({ evaluation }) => evaluation.scores[way]),
-      figures,
-      (mean, deviation, column) => (column === 0 ? spreadText : gainSpreadText)(mean, deviation),
-    );
-    return rows.map(([label, ...spreads]) => [
-      ...[label, wayName(way, REPEATED), ...spreads],
-      ...[null, null, null, null, null],
-    ]);
-  });
+/**
+ * The costs of a model: FLOPs of its training, of a generated token and of routing a prompt, bytes on the device
+ * that answers, and bytes that training exchanges per node.
+ */
+interface Costs {
+  training: number;
+  token: number;
+  routing: number | null;
+  memory: number;
+  exchanged: number | null;
 }
 
 /** Counts what a model costs. */
-function costsOf({ cost, trained, evaluation }: Outcome, way: Way): Costs {
+function costsOf({ outcome: { cost, trained, evaluation }, way }: Row): Costs {
   const { flops, memory, communication, parameters } = cost;
   const length = evaluation.models.config.context;
   if (way === "mixture") {

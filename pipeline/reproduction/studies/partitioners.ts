@@ -11,20 +11,21 @@ import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { OFF } from "../../text/path_source.ts";
 import type { Configuration } from "../../settings/configuration.ts";
-import { prefixesPlot } from "./plots.ts";
+import { prefixesPlot } from "../plots.ts";
 import {
+  type Column,
   isLower,
   lengthsOf,
   type Outcome,
   percentText,
   scoreAt,
   scoreText,
-  seedRows,
   seedsTo,
   type Setup,
   setupOf,
   type Study,
-} from "./study.ts";
+  tableOf,
+} from "../study.ts";
 
 /** A way to split text. */
 interface Way {
@@ -44,15 +45,13 @@ const EM: Way = {
   name: "em-from-random-parts",
   label: "routers from random parts",
   settings: { partitioner: "em", start: "random", fixed: false },
-  repeated: true,
-  doubled: true,
+  ...{ repeated: true, doubled: true },
 };
 const STARTED: Way = {
   name: "em-from-clusters",
   label: "routers from clusters",
   settings: { partitioner: "em", start: "ctbm", fixed: false },
-  repeated: true,
-  doubled: true,
+  ...{ repeated: true, doubled: true },
 };
 const FIXED: Way = {
   name: "fixed-clusters",
@@ -88,15 +87,13 @@ const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
 function setupFor(way: Way, withDense: Way, experts: number, preset: Configuration, seed = 0): Setup {
   const { name, label, settings } = way;
   const isDoubled = experts !== preset.experts;
-  const isPreset = splitsSo(way, preset);
   const dense: Setup["models"] = isDoubled ? ["dense"] : ["dense", "dense-steps"];
   const setup = setupOf(
-    `${isPreset ? "em" : name}-${experts}-experts`,
+    `${splitsSo(way, preset) ? "em" : name}-${experts}-experts`,
     isDoubled ? `${label}, ${experts} experts` : label,
     { experts, ...settings },
     way === withDense ? ["experts", ...dense] : ["experts"],
-    seed,
-    way === CLUSTERS ? { mix: [1, 2] } : undefined,
+    { seed, choices: way === CLUSTERS ? { mix: [1, 2] } : undefined },
   );
   return settings.partitioner === "em" ? { ...setup, searchesRouters: preset.experts } : setup;
 }
@@ -105,41 +102,71 @@ function setupFor(way: Way, withDense: Way, experts: number, preset: Configurati
 const hasLabels = ({ input, sourceField, sourceFromPath }: Configuration): boolean =>
   input.length === 0 || sourceField !== "" || sourceFromPath !== OFF;
 
-/**
- * Says with which rate and for how many rounds the routers of a run were trained, where it was searched
- * for.
- */
-function routersText(
-  { setup: { searchesRouters, settings: { routerRate, rounds } } }: Outcome,
-): string | null {
+/** Says with which rate and for how many rounds the routers of a run were trained, where it was searched for. */
+function routersText({ setup }: Outcome): string | null {
+  const { searchesRouters, settings: { routerRate, rounds } } = setup;
   if (!searchesRouters) return null;
   return routerRate === undefined ? "as given" : `${routerRate} × ${rounds}`;
 }
 
-/** Lists the rows of mixtures in which several experts answer together. */
-function togetherRows({ setup, evaluation: { mixing } }: Outcome, lengths: readonly number[]) {
-  return (mixing?.mixes ?? []).filter(({ experts }) => experts > 1).map((mix) => [
+/** Lists rows of mixtures in which several experts answer together, and of the dense models beside a mixture. */
+function moreRows({ setup, evaluation: { mixing, scores, experts } }: Outcome, lengths: readonly number[]) {
+  const none = [null, null, null, null];
+  const together = (mixing?.mixes ?? []).filter(({ experts }) => experts > 1).map((mix) => [
     `${setup.label}, ${mix.experts} experts together`,
     ...lengths.map((length) => scoreText(mix.prefixes.find(({ prefix }) => prefix === length))),
-    scoreText(mix),
-    ...[null, null, null, null],
+    ...[scoreText(mix), ...none],
   ]);
-}
-
-/** Lists the rows of the dense models beside a mixture. */
-function baselineRows({ setup, evaluation: { scores, experts } }: Outcome, lengths: readonly number[]) {
   const { seed } = setup.settings;
-  return BASELINES.filter((name) => setup.models.includes(name)).map((name) => [
+  const dense = BASELINES.filter((name) => setup.models.includes(name)).map((name) => [
     `${wayName(name, experts)}${seed ? `, seed ${seed}` : ""}`,
     ...lengths.map(() => null),
-    scoreText(scores[name]),
-    ...[null, null, null, null],
+    ...[scoreText(scores[name]), ...none],
   ]);
+  return [...together, ...dense];
 }
 
 /** Whether the tokens of a prompt choose the expert. */
 const routes = ({ setup: { settings } }: Outcome): boolean =>
   PARTITIONERS.get(String(settings.partitioner))!.routes;
+
+const columns = (lengths: readonly number[]): Column[] => [
+  { head: "parts", cell: ({ setup }) => setup.label },
+  ...lengths.map((length): Column => ({
+    head: `${length} tokens`,
+    cell: (outcome) => routes(outcome) ? scoreText(scoreAt(outcome, length)!) : null,
+    figure: (outcome) => scoreAt(outcome, length)!.perplexity,
+  })),
+  ...([["mixture", "as trained"], ["oracle", "best in hindsight"]] as const).map(([way, head]): Column => ({
+    head,
+    cell: ({ evaluation }) => scoreText(evaluation.scores[way]),
+    figure: ({ evaluation }) => evaluation.scores[way]?.perplexity,
+  })),
+  { head: "NMI", cell: ({ partition }) => partition.nmi?.toFixed(3) ?? null },
+  {
+    head: "largest share",
+    cell: ({ evaluation }) => percentText(Math.max(...evaluation.segments.map(({ share }) => share))),
+  },
+  { head: "routers: rate × rounds", cell: routersText },
+];
+
+/** Compares two ways seed by seed: where so many tokens route, or as they were trained. */
+function perSeed(
+  [[first, firsts], [second, seconds]]: readonly (readonly [name: string, outcomes: readonly Outcome[]])[],
+  tokens?: number,
+): { here: string; holds: boolean } {
+  const [a, b] = [firsts, seconds].map((ways) =>
+    ways.map((one) =>
+      (tokens === undefined ? one.evaluation.scores.mixture! : scoreAt(one, tokens)!).perplexity
+    )
+  );
+  const text = (name: string, values: readonly number[]) =>
+    `${name} ${values.map((value) => value.toFixed(2)).join(", ")}`;
+  return {
+    here: `${text(first, a)}; ${text(second, b)}`,
+    holds: a.every((value, seed) => value < b[seed]),
+  };
+}
 
 /** How ways to split compare. */
 export const partitioners: Study = {
@@ -148,116 +175,25 @@ export const partitioners: Study = {
   question: "Which way to split text makes the best mixture, and which routes a short prompt?",
   paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
   setups(preset, seeds) {
+    const { experts } = preset;
     const ways = WAYS.filter((way) => way !== SOURCE || hasLabels(preset));
     const withDense = ways.find((way) => splitsSo(way, preset)) ?? ways[0]; // the preset's way may not be compared
     return [
       ...ways.flatMap((way) =>
-        seedsTo(way.repeated ? seeds : 1).map((seed) =>
-          setupFor(way, withDense, preset.experts, preset, seed)
-        )
+        seedsTo(way.repeated ? seeds : 1).map((seed) => setupFor(way, withDense, experts, preset, seed))
       ),
-      ...ways.filter(({ doubled }) => doubled).map((way) =>
-        setupFor(way, withDense, 2 * preset.experts, preset)
-      ),
+      ...ways.filter(({ doubled }) => doubled).map((way) => setupFor(way, withDense, 2 * experts, preset)),
     ];
   },
   findings(outcomes) {
     const experts = Number(outcomes[0].setup.settings.experts);
-    const of = (way: Way, times = 1) =>
-      outcomes.filter(({ setup: { settings } }) =>
-        splitsSo(way, settings) && settings.experts === times * experts
-      );
     const lengths = lengthsOf(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
-    const [em, started, clusters] = [EM, STARTED, CLUSTERS].map((way) => of(way));
-    const [short, whole] = [lengths[0], lengths.at(-1)!];
-    const perSeed = (
-      [first, firsts]: readonly [string, readonly Outcome[]],
-      [second, seconds]: readonly [string, readonly Outcome[]],
-      tokens?: number,
-    ) => {
-      const [a, b] = [firsts, seconds].map((ways) =>
-        ways.map((one) =>
-          (tokens === undefined ? one.evaluation.scores.mixture! : scoreAt(one, tokens)!).perplexity
-        )
-      );
-      const text = (name: string, values: readonly number[]) =>
-        `${name} ${values.map((value) => value.toFixed(2)).join(", ")}`;
-      return {
-        here: `${text(first, a)}; ${text(second, b)}`,
-        holds: a.every((value, seed) => value < b[seed]),
-      };
-    };
-    const doubled = [STARTED, EM].map((way) => of(way, 2)[0].evaluation.scores.mixture!);
-    const dense = outcomes.find(({ setup: { models } }) => models.includes("dense"))!.evaluation.scores
-      .dense!;
-    const random = of(RANDOM)[0].evaluation.scores.mixture!;
     return {
-      claims: [
-        {
-          claim:
-            `Routers from random parts are ahead of clusters where ${short} tokens route, with every seed`,
-          paper: "they are",
-          ...perSeed(["routers", em], ["clusters", clusters], short),
-        },
-        {
-          claim:
-            "Routers from random parts are ahead of clusters where whole sequences route, with every seed",
-          paper: NOT_REPORTED,
-          ...perSeed(["routers", em], ["clusters", clusters], whole),
-        },
-        {
-          claim:
-            "Routers that start from clusters are ahead of those that start from random parts, with every seed",
-          paper: NOT_REPORTED,
-          ...perSeed(["from clusters", started], ["from random parts", em]),
-        },
-        {
-          claim: `With ${
-            2 * experts
-          } experts, routers that start from clusters are ahead of those that start from random parts`,
-          paper: NOT_REPORTED,
-          here: `from clusters ${scoreText(doubled[0])}, from random parts ${scoreText(doubled[1])}`,
-          holds: isLower(doubled[0], doubled[1]),
-        },
-        {
-          claim: `Random parts gain nothing over the dense model of ${experts} times the batch`,
-          paper: NOT_REPORTED,
-          here: `random parts ${scoreText(random)}, dense ${scoreText(dense)}`,
-          holds: random.perplexity >= dense.perplexity || (isLower(random, dense) ? false : null),
-        },
-      ],
-      table: {
-        head: [
-          "parts",
-          ...lengths.map((length) => `${length} tokens`),
-          "as trained",
-          "best in hindsight",
-          "NMI",
-          "largest share",
-          "routers: rate × rounds",
-        ],
-        rows: [
-          ...outcomes.flatMap((outcome) => [
-            [
-              outcome.setup.label,
-              ...lengths.map((length) => routes(outcome) ? scoreText(scoreAt(outcome, length)!) : null),
-              scoreText(outcome.evaluation.scores.mixture),
-              scoreText(outcome.evaluation.scores.oracle),
-              outcome.partition.nmi?.toFixed(3) ?? null,
-              percentText(Math.max(...outcome.evaluation.segments.map(({ share }) => share))),
-              routersText(outcome),
-            ],
-            ...togetherRows(outcome, lengths),
-            ...baselineRows(outcome, lengths),
-          ]),
-          ...seedRows(outcomes, (outcome) => [
-            ...lengths.map((length) => scoreAt(outcome, length)!.perplexity),
-            outcome.evaluation.scores.mixture?.perplexity,
-            outcome.evaluation.scores.oracle?.perplexity,
-            ...[undefined, undefined, undefined],
-          ]),
-        ],
-      },
+      claims: claimsOf(outcomes, experts, [lengths[0], lengths.at(-1)!]),
+      table: tableOf(outcomes, columns(lengths), {
+        outcome: (outcome) => outcome,
+        after: (outcome) => moreRows(outcome, lengths),
+      }),
       plots: [1, 2].map((times) =>
         prefixesPlot(
           `study-partitioners-${times * experts}`,
@@ -273,3 +209,44 @@ export const partitioners: Study = {
     };
   },
 };
+
+function claimsOf(outcomes: readonly Outcome[], experts: number, [short, whole]: readonly number[]) {
+  const of = (way: Way, times = 1) =>
+    outcomes.filter(({ setup: { settings } }) =>
+      splitsSo(way, settings) && settings.experts === times * experts
+    );
+  const byClusters = [["routers", of(EM)], ["clusters", of(CLUSTERS)]] as const;
+  const [fromClusters, fromRandom] = [STARTED, EM].map((way) => of(way, 2)[0].evaluation.scores.mixture!);
+  const dense = outcomes.find(({ setup }) => setup.models.includes("dense"))!.evaluation.scores.dense!;
+  const random = of(RANDOM)[0].evaluation.scores.mixture!;
+  const later = "routers that start from clusters are ahead of those that start from random parts";
+  return [
+    {
+      claim: `Routers from random parts are ahead of clusters where ${short} tokens route, with every seed`,
+      paper: "they are",
+      ...perSeed(byClusters, short),
+    },
+    {
+      claim: "Routers from random parts are ahead of clusters where whole sequences route, with every seed",
+      paper: NOT_REPORTED,
+      ...perSeed(byClusters, whole),
+    },
+    {
+      claim: `R${later.slice(1)}, with every seed`,
+      paper: NOT_REPORTED,
+      ...perSeed([["from clusters", of(STARTED)], ["from random parts", of(EM)]]),
+    },
+    {
+      claim: `With ${2 * experts} experts, ${later}`,
+      paper: NOT_REPORTED,
+      here: `from clusters ${scoreText(fromClusters)}, from random parts ${scoreText(fromRandom)}`,
+      holds: isLower(fromClusters, fromRandom),
+    },
+    {
+      claim: `Random parts gain nothing over the dense model of ${experts} times the batch`,
+      paper: NOT_REPORTED,
+      here: `random parts ${scoreText(random)}, dense ${scoreText(dense)}`,
+      holds: random.perplexity >= dense.perplexity || (isLower(random, dense) ? false : null),
+    },
+  ];
+}

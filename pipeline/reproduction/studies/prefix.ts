@@ -1,17 +1,51 @@
 /**
- * Study "prefix": how many tokens route well, for routers that were trained with long, short and mixed prefixes (SmallTalk LM,
- * figure 4b).
+ * Studies "prefix" and "short": how many tokens route well, for routers that were trained with long, short and mixed prefixes (SmallTalk LM,
+ * figure 4b), and how well a few tokens of a prompt do.
  *
  * @module
  */
 
+import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { gainText } from "../../evaluation/evaluation.ts";
-import { checkLength, measuredAt, mixedLengths, shortPrefix } from "./lengths.ts";
-import { prefixesPlot } from "./plots.ts";
-import { isLower, type Outcome, scoreAt, scoreText, setupOf, type Study } from "./study.ts";
+import { NOT_REPORTED } from "../../report/reproduction.ts";
+import type { Configuration } from "../../settings/configuration.ts";
+import { SHORTEST, shortPrefix } from "../claims.ts";
+import { prefixesPlot } from "../plots.ts";
+import {
+  type Column,
+  isLower,
+  lengthsOf,
+  MODELS,
+  type Outcome,
+  percentText,
+  scoreAt,
+  scoreText,
+  type Setup,
+  setupOf,
+  type Study,
+  tableOfRuns,
+} from "../study.ts";
 
-/** Tokens of the shortest prefix that is told: study "short" tells of fewer. */
-const SHORTEST = 4;
+/** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
+function check({ prefix }: Configuration): void {
+  if (prefix > SHORTEST) return;
+  throw new InputError(
+    say`Cannot compare prefixes as ${setting("prefix")} must be more than ${SHORTEST}: it is ${prefix}`,
+  );
+}
+
+/** Lists runs of routers that were trained with M, M/8, and M/8, M/4, M/2 and M mixed. */
+function setups({ experts, prefix }: Configuration): Setup[] {
+  const eighth = shortPrefix(prefix);
+  // Evaluations measure powers of two: M is to be measured, too, to compare routers there.
+  const choices = Number.isInteger(Math.log2(prefix)) ? undefined : { routeLengths: [prefix] };
+  const prefixLengths = [8, 4, 2, 1].map((part) => Math.max(2, Math.floor(prefix / part)));
+  return [
+    setupOf(`em-${experts}-experts`, `trained with ${prefix}`, { experts }, MODELS),
+    setupOf(`em-prefix-${eighth}`, `trained with ${eighth}`, { prefix: eighth }, ["experts"], { choices }),
+    setupOf("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths }),
+  ];
+}
 
 /** How the length of the routing prefix matters. */
 export const prefix: Study = {
@@ -21,36 +55,25 @@ export const prefix: Study = {
     "What does a shorter routing prefix cost, and do routers that were trained with short prefixes bear it better?",
   paper:
     "Figure 4b: 32 tokens beat the dense model for routers trained with 256; routers trained with 32 are better at 32 and worse at long prefixes.",
-  check: checkLength,
-  setups: ({ experts, prefix: length }) => [
-    setupOf(`em-${experts}-experts`, `trained with ${length}`, { experts }, [
-      "experts",
-      "dense",
-      "dense-steps",
-    ]),
-    setupOf(
-      `em-prefix-${shortPrefix(length)}`,
-      `trained with ${shortPrefix(length)}`,
-      { prefix: shortPrefix(length) },
-      ["experts"],
-      0,
-      measuredAt(length),
-    ),
-    setupOf("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths: mixedLengths(length) }, [
-      "experts",
-    ]),
-  ],
+  check,
+  setups,
   findings(outcomes) {
     const [long, short] = outcomes;
     const length = long.evaluation.prefix;
     const eighth = shortPrefix(length);
-    const at = (outcome: Outcome, tokens: number) => scoreText(scoreAt(outcome, tokens));
-    const pair = (tokens: number) =>
-      `trained with ${eighth}: ${at(short, tokens)}, with ${length}: ${at(long, tokens)}`;
+    const comparison = (tokens: number, better: Outcome, worse: Outcome, verb: string) => {
+      const at = (outcome: Outcome) => scoreText(scoreAt(outcome, tokens));
+      return {
+        claim:
+          `Routers trained with ${eighth} tokens are ${verb} at ${tokens} than those trained with ${length}`,
+        paper: "they are",
+        here: `trained with ${eighth}: ${at(short)}, with ${length}: ${at(long)}`,
+        holds: isLower(scoreAt(better, tokens)!, scoreAt(worse, tokens)!),
+      };
+    };
     const gain = scoreAt(long, eighth)!.gains.find(({ baseline }) => baseline === "dense");
-    const lengths = long.evaluation.prefixes.map(({ prefix }) => prefix).filter((tokens) =>
-      tokens >= SHORTEST
-    );
+    const lengths = long.evaluation.prefixes.map(({ prefix }) => prefix)
+      .filter((tokens) => tokens >= SHORTEST); // study "short" tells of fewer
     return {
       claims: [
         {
@@ -59,37 +82,92 @@ export const prefix: Study = {
           here: gain ? gainText(gain) : "no dense model",
           holds: gain ? gain.low > 0 : null,
         },
-        {
-          claim:
-            `Routers trained with ${eighth} tokens are better at ${eighth} than those trained with ${length}`,
-          paper: "they are",
-          here: pair(eighth),
-          holds: isLower(scoreAt(short, eighth)!, scoreAt(long, eighth)!),
-        },
-        {
-          claim:
-            `Routers trained with ${eighth} tokens are worse at ${length} than those trained with ${length}`,
-          paper: "they are",
-          here: pair(length),
-          holds: isLower(scoreAt(long, length)!, scoreAt(short, length)!),
-        },
+        comparison(eighth, short, long, "better"),
+        comparison(length, long, short, "worse"),
       ],
-      table: {
-        head: ["routers", ...lengths.map((tokens) => `${tokens} tokens`)],
-        rows: outcomes.map((outcome) => [
-          outcome.setup.label,
-          ...lengths.map((tokens) => scoreText(scoreAt(outcome, tokens)!)),
+      table: tableOfRuns(outcomes, [
+        { head: "routers", cell: ({ setup }) => setup.label },
+        ...lengths.map((tokens): Column => ({
+          head: `${tokens} tokens`,
+          cell: (outcome) => scoreText(scoreAt(outcome, tokens)!),
+        })),
+      ]),
+      plots: [prefixesPlot(
+        "study-prefix",
+        "Perplexity by routing prefix",
+        "Routers trained with other lengths.",
+        outcomes,
+        { shortest: SHORTEST },
+      )],
+    };
+  },
+};
+
+const MOST_TOKENS = 32;
+
+/** From how many tokens on routers of other lengths are compared. */
+const COMPARED = 4;
+
+const reliability = (
+  head: string,
+  right: (of: NonNullable<Outcome["evaluation"]["reliability"]>) => number,
+): Column => ({
+  head,
+  cell: ({ evaluation }) => evaluation.reliability ? percentText(right(evaluation.reliability)) : null,
+});
+
+/** What short prompts are worth. */
+export const short: Study = {
+  name: "short",
+  title: "Prompts of a few tokens",
+  question:
+    "To which expert does a short prompt go, how often is it the one of a longer prompt, and what does it cost?",
+  paper: "Asked by reviewers: the paper shows prefixes of 32 tokens and more.",
+  check,
+  setups: (preset) =>
+    setups(preset).map((setup) => ({
+      ...setup,
+      // Lengths that evaluations do not measure unless asked. One token is no evidence: it goes to expert 0.
+      choices: { routeLengths: [1, 2, ...setup.choices?.routeLengths ?? []] },
+    })),
+  findings(outcomes) {
+    const lengths = lengthsOf(outcomes).filter((length) => length <= MOST_TOKENS);
+    const [long, , mixed] = outcomes;
+    const first = lengths.find((length) => length >= COMPARED)!;
+    const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!);
+    return {
+      claims: [{
+        claim:
+          `Routers trained with mixed lengths are better with ${first} tokens than those trained with ${long.evaluation.prefix}`,
+        paper: NOT_REPORTED,
+        here: `mixed lengths ${scoreText(ofMixed)}, ${long.evaluation.prefix} tokens ${scoreText(ofLong)}`,
+        holds: isLower(ofMixed, ofLong),
+      }],
+      table: tableOfRuns(outcomes, [
+        { head: "routers", cell: ({ setup }) => setup.label },
+        ...lengths.flatMap((tokens): Column[] => [
+          {
+            head: `${tokens} ${tokens === 1 ? "token" : "tokens"}: perplexity`,
+            cell: (outcome) => scoreAt(outcome, tokens)!.perplexity.toFixed(2),
+          },
+          {
+            head: "same expert as at the length of training",
+            cell: (outcome) =>
+              tokens < outcome.evaluation.prefix ? percentText(scoreAt(outcome, tokens)!.agreement) : null,
+          },
         ]),
-      },
-      plots: [
-        prefixesPlot(
-          "study-prefix",
-          "Perplexity by routing prefix",
-          "Routers trained with other lengths.",
-          outcomes,
-          { shortest: SHORTEST },
-        ),
-      ],
+        // How often the expert that is chosen is the best one in hindsight, where the margin is largest and smallest.
+        reliability("best choice, at the length of training", ({ right }) => right),
+        reliability("surest tenth", ({ bins }) => bins.at(-1)!.right),
+        reliability("least sure tenth", ({ bins }) => bins[0].right),
+      ]),
+      plots: [prefixesPlot(
+        "study-short",
+        "Perplexity of short prompts",
+        "Routers trained with other lengths.",
+        outcomes,
+        { longest: MOST_TOKENS },
+      )],
     };
   },
 };

@@ -7,8 +7,8 @@
 import { forwardFlops } from "../../cost/flops.ts";
 import { atPrefix } from "../../evaluation/evaluation.ts";
 import type { Configuration } from "../../settings/configuration.ts";
-import { mixtures, perplexitiesPlot } from "./plots.ts";
-import { percentText, scoreText, setupOf, type Study } from "./study.ts";
+import { mixtures, perplexitiesPlot } from "../plots.ts";
+import { MODELS, type Outcome, percentText, scoreText, setupOf, type Study } from "../study.ts";
 
 /** Widths of routers beside that of the preset: of `small`, from an eighth of the width of its experts to one and a half. */
 const TIMES = [1 / 2, 1, 3, 9 / 2, 6];
@@ -24,6 +24,17 @@ function widthOf({ routerHidden, routerHeads }: Configuration, times: number): n
   return Math.max(1, Math.round(routerHidden * times / (2 * routerHeads))) * 2 * routerHeads;
 }
 
+/** What the experts of a run come to where they route by themselves; none where that was not measured. */
+function routedBySelf({ evaluation, partition, cost: { flops } }: Outcome) {
+  const { routedBy, prefix, experts, models } = evaluation;
+  const routed = routedBy && atPrefix(routedBy, prefix);
+  if (!routed) return [];
+  // Routers have split the text, and then every expert reads the prefix.
+  const routing = experts * forwardFlops(models.config, 1, prefix);
+  const shares = [flops.overhead / flops.total, routing / (flops.inference + routing)];
+  return [{ label: "the experts themselves", nmi: partition.nmi, shares, ...routed }];
+}
+
 /** How the size of the routers matters. */
 export const routers: Study = {
   name: "routers",
@@ -32,38 +43,15 @@ export const routers: Study = {
   paper: "Figure 4a: routers of 4.4M, 64M, 110M and 335M parameters lead to the same perplexity.",
   setups: (preset) =>
     [...new Set(TIMES.map((times) => widthOf(preset, times)))].map((routerHidden) => {
+      const { experts } = preset;
+      const label = `width ${routerHidden}`;
       return routerHidden === preset.routerHidden
-        ? setupOf(
-          `em-${preset.experts}-experts`,
-          `width ${routerHidden}`,
-          { experts: preset.experts },
-          [
-            "experts",
-            "dense",
-            "dense-steps",
-          ],
-          0,
-          { routeBy: "self" },
-        )
-        : setupOf(`em-router-width-${routerHidden}`, `width ${routerHidden}`, { routerHidden }, ["experts"]);
+        ? setupOf(`em-${experts}-experts`, label, { experts }, MODELS, { choices: { routeBy: "self" } })
+        : setupOf(`em-router-width-${routerHidden}`, label, { routerHidden });
     }),
   findings(outcomes) {
-    const own = mixtures(outcomes);
-    const self = outcomes.flatMap(({ evaluation, partition, cost: { flops } }) => {
-      const { routedBy, prefix, experts, models } = evaluation;
-      const routed = routedBy && atPrefix(routedBy, prefix);
-      if (!routed) return [];
-      // Routers have split the text, and then every expert reads the prefix.
-      const routing = experts * forwardFlops(models.config, 1, prefix);
-      return [{
-        label: "the experts themselves",
-        nmi: partition.nmi?.toFixed(3) ?? null,
-        training: flops.overhead / flops.total,
-        inference: routing / (flops.inference + routing),
-        ...routed,
-      }];
-    });
-    const scores = [...own, ...self];
+    const self = outcomes.flatMap(routedBySelf);
+    const scores = [...mixtures(outcomes), ...self];
     const perplexities = scores.map(({ perplexity }) => perplexity);
     const apart = Math.max(...perplexities) / Math.min(...perplexities) - 1;
     return {
@@ -79,36 +67,28 @@ export const routers: Study = {
       }],
       table: {
         head: [
-          "routers",
-          "parameters",
-          "perplexity",
-          "NMI with source",
-          "share of training FLOPs",
-          "of inference FLOPs",
+          ...["routers", "parameters", "perplexity", "NMI with source"],
+          ...["share of training FLOPs", "of inference FLOPs"],
         ],
         rows: [
           ...outcomes.map(({ setup, evaluation, partition, cost: { parameters, flops } }) => [
-            setup.label,
-            parameters.router,
-            scoreText(evaluation.scores.mixture),
+            ...[setup.label, parameters.router, scoreText(evaluation.scores.mixture)],
             partition.nmi?.toFixed(3) ?? null,
             percentText(flops.overhead / flops.total),
             percentText(flops.inferenceOverhead / (flops.inference + flops.inferenceOverhead)),
           ]),
-          ...self.map(({ training, inference, nmi, ...score }) => [
-            ...[score.label, null, scoreText(score), nmi],
-            ...[training, inference].map(percentText),
+          ...self.map(({ label, nmi, shares, ...score }) => [
+            ...[label, null, scoreText(score), nmi?.toFixed(3) ?? null],
+            ...shares.map(percentText),
           ]),
         ],
       },
-      plots: [
-        perplexitiesPlot(
-          "study-routers",
-          "Perplexity by size of the routers",
-          "Experts are the same, routers differ.",
-          scores,
-        ),
-      ],
+      plots: [perplexitiesPlot(
+        "study-routers",
+        "Perplexity by size of the routers",
+        "Experts are the same, routers differ.",
+        scores,
+      )],
     };
   },
 };

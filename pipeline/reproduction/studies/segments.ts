@@ -7,8 +7,8 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { segmentPlot } from "../../report/sections/evaluation.ts";
-import { allAhead, ownTextOf } from "./own_text.ts";
-import { percentText, seedsTo, setupOf, type Study } from "./study.ts";
+import { allAhead, ownTextOf } from "../own_text.ts";
+import { MODELS, percentText, seedsTo, setupOf, type Study } from "../study.ts";
 
 /** How experts do on their own text. */
 export const segments: Study = {
@@ -20,21 +20,15 @@ export const segments: Study = {
     "Figure 5: all experts do, and all get a substantial share, though nothing balances them at inference.",
   setups: ({ experts }, seeds) =>
     seedsTo(seeds).map((seed) =>
-      setupOf(
-        `em-${experts}-experts`,
-        `${experts} experts`,
-        { experts },
-        ["experts", "dense", "dense-steps"],
-        seed,
-      )
+      setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, MODELS, { seed })
     ),
   findings(outcomes) {
     const experts = outcomes.flatMap(ownTextOf);
     const shares = outcomes.flatMap(({ evaluation }) =>
       evaluation.segments.map(({ share }) => share * evaluation.experts)
     );
-    const [first] = outcomes;
-    const baselines = BASELINES.filter((name) => first.setup.models.includes(name));
+    const [{ setup, evaluation }] = outcomes;
+    const baselines = BASELINES.filter((name) => setup.models.includes(name));
     return {
       claims: [
         {
@@ -51,24 +45,15 @@ export const segments: Study = {
       ],
       table: {
         head: [
-          "run",
-          "expert",
-          "most of its training text",
-          "share",
-          "perplexity",
-          "below dense, × batch",
-          "below dense, × steps",
+          ...["run", "expert", "most of its training text", "share"],
+          ...["perplexity", "below dense, × batch", "below dense, × steps"],
         ],
-        rows: experts.map(({ setup, expert, sources, share, perplexity, dense, steps }) => [
-          setup.label,
-          String(expert),
-          sources,
-          percentText(share),
-          perplexity?.toFixed(2) ?? null,
-          ...[dense, steps].map((below) => below === null ? null : percentText(below)),
+        rows: experts.map(({ setup, expert, sources, share, perplexity, below }) => [
+          ...[setup.label, String(expert), sources, percentText(share), perplexity?.toFixed(2) ?? null],
+          ...[below.dense, below["dense-steps"]].map((below) => below === null ? null : percentText(below)),
         ]),
       },
-      plots: [{ ...segmentPlot(first.evaluation, ["mixture", ...baselines]), id: "study-segments" }],
+      plots: [{ ...segmentPlot(evaluation, ["mixture", ...baselines]), id: "study-segments" }],
     };
   },
 };

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { InputError } from "../../../kernels/errors.ts";
 import type { Variants } from "../../../kernels/device/variants.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { createScorer, type TokenScores } from "../../../pipeline/model/scorer.ts";
+import { createScorer, type ScorerOptions, type TokenScores } from "../../../pipeline/model/scorer.ts";
 import { rowsPerRead } from "../../../pipeline/model/passes.ts";
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { assertClose, assertSameBits, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -23,13 +23,17 @@ function sequences(rows: number) {
   };
 }
 
+/** Makes a scorer of the models. */
+const scorerOf = (options: Partial<ScorerOptions> = {}, on = gpu) =>
+  createScorer(on, { config: CONFIG, models: MODELS, batch: 4, length: STRIDE, ...options });
+
 /** Scores in one call, with a scorer of its own. */
 async function score(
   { tokens, lengths }: { tokens: Uint32Array | Uint16Array; lengths: Uint32Array },
   { batch = 4, length = STRIDE, models = MODELS, on = gpu, prefixes = undefined as number[] | undefined } =
     {},
 ): Promise<Float32Array> {
-  const scorer = createScorer(on, { config: CONFIG, models, batch, length, prefixes });
+  const scorer = scorerOf({ models, batch, length, prefixes }, on);
   const nll = await scorer.score(tokens, STRIDE, lengths);
   scorer.close();
   return nll;
@@ -102,7 +106,7 @@ for (const { form, on } of FORMS) {
 Deno.test("createScorer() refuses prefixes that do not ascend to the length", () => {
   for (const prefixes of [[0], [3, 3], [5, 4], [2, STRIDE + 1], [1.5]]) {
     const error = assertThrows(
-      () => createScorer(gpu, { config: CONFIG, models: MODELS, batch: 1, length: STRIDE, prefixes }),
+      () => scorerOf({ prefixes }),
       RangeError,
     );
     assertMatch(error.message, /prefixes must ascend from 1 to the length, 12: number [01] is [\d.]+$/);
@@ -148,7 +152,7 @@ Deno.test("createScorer() scores any number of rows, more than it reads back at 
 
 Deno.test("Scorer.score() may be called again before the first call is done", async () => {
   const [first, second] = [sequences(5), { ...sequences(5), lengths: new Uint32Array(5).fill(STRIDE) }];
-  const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 2, length: STRIDE });
+  const scorer = scorerOf({ batch: 2 });
   const results = await Promise.all(
     [first, second].map(({ tokens, lengths }) => scorer.score(tokens, STRIDE, lengths)),
   );
@@ -161,7 +165,7 @@ Deno.test("Scorer.score() and scoreTokens() leave off between two passes where t
   const rows = sequences(9000); // more than a GPU scores between two readbacks
   for (const way of ["score", "scoreTokens"] as const) {
     const { device, counted, signal } = endingInFirstPass();
-    const scorer = createScorer(device, { config: CONFIG, models: MODELS, batch: 600, length: 2 });
+    const scorer = scorerOf({ batch: 600, length: 2 }, device);
     const score = () => scorer[way](rows.tokens, STRIDE, rows.lengths, signal);
     await assertRejects(score, Error, "enough");
     const { submits } = counted;
@@ -196,12 +200,7 @@ Deno.test("Scorer.load() replaces the weights of every model, also where a limit
   const others = [7, 8, 9].map((i) => anyWeights(CONFIG, i));
   const expected = await score(rows, { models: others });
   for (const maxBindingBytes of [gpu.maxBindingBytes, 2 * 4 * 48 * 48]) {
-    const scorer = createScorer({ ...gpu, maxBindingBytes }, {
-      config: CONFIG,
-      models: MODELS,
-      batch: 4,
-      length: STRIDE,
-    });
+    const scorer = scorerOf({}, { ...gpu, maxBindingBytes });
     assertEquals(scorer.models, 3);
     await scorer.score(rows.tokens, STRIDE, rows.lengths);
     scorer.load(others);
@@ -213,14 +212,7 @@ Deno.test("Scorer.load() replaces the weights of every model, also where a limit
 
 Deno.test("createScorer() makes room for the sums of bf16 products only with forms that take several passes", () => {
   const bytesOf = (matmul: Variants["matmul"]) => {
-    const on = { ...gpu, variants: { ...gpu.variants, matmul } };
-    const scorer = createScorer(on, {
-      config: CONFIG,
-      models: MODELS,
-      batch: 4,
-      length: STRIDE,
-      dtype: "bf16",
-    });
+    const scorer = scorerOf({ dtype: "bf16" }, { ...gpu, variants: { ...gpu.variants, matmul } });
     const { bytes } = scorer;
     scorer.close();
     return bytes;
@@ -261,7 +253,7 @@ async function scoreTokens(
   { batch = 4, length = STRIDE, models = MODELS, on = gpu, prefixes = undefined as number[] | undefined } =
     {},
 ): Promise<TokenScores> {
-  const scorer = createScorer(on, { config: CONFIG, models, batch, length, prefixes });
+  const scorer = scorerOf({ models, batch, length, prefixes }, on);
   const scores = await scorer.scoreTokens(tokens, STRIDE, spans);
   scorer.close();
   return scores;
@@ -319,9 +311,9 @@ for (const { form, on } of FORMS) {
     const spans = spansOf(lengths);
     const expected = (await scoreTokens(tokens, spans, { on })).nll;
     const prefixes = [2, 5, STRIDE];
-    const scorer = createScorer(on, { config: CONFIG, models: MODELS, batch: 4, length: STRIDE });
+    const scorer = scorerOf({}, on);
     assertSameBits(await scorer.score(tokens, STRIDE, spans), expected, "in sum");
-    const several = createScorer(on, { config: CONFIG, models: MODELS, batch: 3, length: STRIDE, prefixes });
+    const several = scorerOf({ batch: 3, prefixes }, on);
     const nll = await several.score(tokens, STRIDE, spans);
     for (const [k, prefix] of prefixes.entries()) {
       const parts = spans.map(({ begin, end }) => ({
@@ -391,7 +383,7 @@ Deno.test("Scorer.scoreTokens() scores more rows than it reads back at once", as
 
 Deno.test("Scorer.scoreTokens() takes its memory at its first call, once, and leaves score() as it is", async () => {
   const { tokens, lengths } = sequences(5);
-  const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 2, length: STRIDE });
+  const scorer = scorerOf({ batch: 2 });
   const before = scorer.bytes;
   const nll = await scorer.score(tokens, STRIDE, lengths);
   assertEquals(scorer.bytes, before);
@@ -415,7 +407,7 @@ Deno.test("Scorer.scoreTokens() keeps nothing of what it has no room for, howeve
   const { tokens, lengths } = sequences(5);
   let sums = 0;
   const { device, held } = withoutRoom(gpu, (label) => label === "sequence sums" && ++sums > 1);
-  const scorer = createScorer(device, { config: CONFIG, models: MODELS, batch: 2, length: STRIDE });
+  const scorer = scorerOf({ batch: 2 }, device);
   const before = held();
   for (let i = 0; i < 2; i++) {
     await assertRejects(
@@ -433,7 +425,7 @@ Deno.test("Scorer.scoreTokens() keeps nothing of what it has no room for, howeve
 Deno.test("Scorer.score() and scoreTokens() refuse spans beyond the stride and the length", async () => {
   const { tokens } = sequences(2);
   for (const length of [8, STRIDE + 2]) {
-    const scorer = createScorer(gpu, { config: CONFIG, models: MODELS, batch: 2, length });
+    const scorer = scorerOf({ batch: 2, length });
     const limit = Math.min(length, STRIDE);
     const spans = [wholeSpan(limit), { begin: 3, end: limit + 1 }];
     const message = `that of row 1 is 3 to ${limit + 1}, the row has ${limit} tokens`;

@@ -11,11 +11,12 @@ const metrics = (losses: Record<number, number>) =>
 
 Deno.test("runCrossing() weights experts by the text that goes to them, and compares after as many tokens of each", () =>
   inFolder(async (run) => {
-    await Deno.mkdir(`${run}/metrics`);
-    const write = (name: string, losses: Record<number, number>) =>
-      Deno.writeTextFile(`${run}/metrics/${name}.jsonl`, metrics(losses));
-    await write("expert-00", { 10: 5, 20: 4, 30: 2 });
-    await write("expert-01", { 10: 7, 20: 6, 30: 4 });
+    const write = async (node: string, losses: Record<number, number>) => {
+      await Deno.mkdir(`${run}/${node}`, { recursive: true });
+      await Deno.writeTextFile(`${run}/${node}/metrics.jsonl`, metrics(losses));
+    };
+    await write("experts/expert-00", { 10: 5, 20: 4, 30: 2 });
+    await write("experts/expert-01", { 10: 7, 20: 6, 30: 4 });
     await write("dense-steps", { 10: 9, 20: 5, 40: 4.5, 60: 2.6 }); // an E-th of its steps are 5, 10, 20 and 30
     const evaluation = {
       experts: 2,
@@ -27,7 +28,7 @@ Deno.test("runCrossing() weights experts by the text that goes to them, and comp
     // The mixture: 5.5, 4.5, 2.5. Dense at the same tokens: 5, 4.5, 2.6.
     assertEquals([found.tokensPerExpert, found.trained], [30 * 4 * 8, 30 * 4 * 8]);
     assertAlmostEquals(found.difference, -0.25);
-    await write("expert-01", { 10: 7, 20: 6, 30: 5 });
+    await write("experts/expert-01", { 10: 7, 20: 6, 30: 5 });
     assertEquals((await runCrossing(run, evaluation, { experts: 4, steps: 4 }))!.tokensPerExpert, null);
     await write("dense-steps", { 7: 1 });
     assertEquals(await runCrossing(run, evaluation, { experts: 4, steps: 4 }), null);

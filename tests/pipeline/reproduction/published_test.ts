@@ -17,25 +17,20 @@ import {
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
 import { filesUnder, hashFile } from "../../../pipeline/run/files.ts";
-import { readKnown } from "../../../pipeline/reproduction/studies/elsewhere.ts";
 import {
   namesOfNotes,
   noteFile,
+  Notes,
+  RATES_FOUND,
+  readKnown,
   readNote,
-  rememberHashes,
-  writeNote,
-} from "../../../pipeline/reproduction/studies/outcomes.ts";
-import { readRates, writeRates } from "../../../pipeline/reproduction/studies/rates.ts";
-import {
-  readRouterSearches,
-  writeRouterSearches,
-} from "../../../pipeline/reproduction/studies/router_search.ts";
-import type { Setup } from "../../../pipeline/reproduction/studies/study.ts";
-import { writeResults } from "../../../pipeline/reproduction/studies/results.ts";
-import { STUDIES } from "../../../pipeline/reproduction/studies/studies.ts";
-import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+  ROUTERS_FOUND,
+} from "../../../pipeline/reproduction/notes.ts";
+import type { Setup } from "../../../pipeline/reproduction/study.ts";
+import { writeResults } from "../../../pipeline/reproduction/results.ts";
+import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import { inFolder, ROOT } from "../../tasks/support.ts";
-import { outcome, setupsFor, SMALL, study, wholeOutcome } from "./studies/support.ts";
+import { gridOf, outcome, setupsFor, study, wholeOutcome } from "./support.ts";
 
 const MARKS = "<!-- results: begin -->\n<!-- results: end -->\n";
 
@@ -118,8 +113,8 @@ Deno.test("what is kept of studies is whole, and names no path: studies can go o
     const found = [names, Object.keys(rates), Object.keys(searches)].map(({ length }) => length > 0);
     assertEquals(found, [true, parts > 1, parts > 2], folder);
     for (const name of names) {
-      const { stages, outcome } = (await readNote(kept, name))!;
-      assert(outcome.trained.experts && stages.split, name);
+      const { outcome } = (await readNote(kept, name))!;
+      assert(outcome.trained.experts, name);
       assert(!/"(\/|[A-Z]:)/.test(await Deno.readTextFile(`${kept}/${noteFile(name)}`)), name);
     }
   }
@@ -178,14 +173,14 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await assertRejects(() => publishResults({ root, as: "more" }), InputError, "from must say whose");
     const kept = `${root}/fixtures/reproduction/studies`;
     const rate = (rate: number) => ({ rate, trials: [] });
-    await writeRates(kept, { both: rate(1), kept: rate(1) });
-    await writeRouterSearches(kept, { kept: { routerRate: 0.1, rounds: 2, trials: [] } });
+    await RATES_FOUND.write(kept, { both: rate(1), kept: rate(1) });
+    await ROUTERS_FOUND.write(kept, { kept: { routerRate: 0.1, rounds: 2, trials: [] } });
     const [first] = setupsFor("experts");
     const noteIn = (place: string, setup: Setup) =>
-      writeNote(place, wholeOutcome(setup), resolveConfiguration(SMALL), rememberHashes());
+      new Notes(gridOf(["experts"])).write(place, wholeOutcome(setup));
     await noteIn(kept, first);
     await writeResults(`${folder}/other`, [resultOf("routers", 31)], {});
-    await writeRates(`${folder}/other`, { both: rate(2), other: rate(2) });
+    await RATES_FOUND.write(`${folder}/other`, { both: rate(2), other: rate(2) });
     const [run] = setupsFor("routers");
     await noteIn(`${folder}/other`, run);
     const { message } = await assertRejects(
@@ -214,7 +209,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
       [undefined, "studies/reproduction.md"],
       ...[["more)", "more/reproduction.md"], [undefined, "studies/reproduction.md"]],
     ]);
-    assertEquals(await readRates(`${kept}/../more`), { both: rate(2), other: rate(2) });
+    assertEquals(await RATES_FOUND.read(`${kept}/../more`), { both: rate(2), other: rate(2) });
     await Deno.remove(`${kept}/../more`, { recursive: true });
 
     // Those of the same studies, and more, take their place; notes and what was found are put beside what is there.
@@ -222,8 +217,8 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     await Deno.writeTextFile(`${kept}/plots/study-gone.svg`, "");
     assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 2);
     await assertRejects(() => Deno.stat(`${kept}/plots/study-gone.svg`));
-    assertEquals(await readRates(kept), { both: rate(2), kept: rate(1), other: rate(2) });
-    assertEquals(Object.keys(await readRouterSearches(kept)), ["kept"]);
+    assertEquals(await RATES_FOUND.read(kept), { both: rate(2), kept: rate(1), other: rate(2) });
+    assertEquals(Object.keys(await ROUTERS_FOUND.read(kept)), ["kept"]);
     assertEquals(await namesOfNotes(kept), [first.name, run.name].sort());
 
     // What is refused changes nothing: the folder that is kept, also by a link, or a file that cannot be read.

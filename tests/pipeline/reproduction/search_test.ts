@@ -1,9 +1,15 @@
-import { assertEquals } from "@std/assert";
-import { searchLine, searchRate } from "../../../pipeline/reproduction/search.ts";
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import {
+  mixtureLoss,
+  type RouterSettings,
+  searchLine,
+  searchRate,
+  searchRouters,
+} from "../../../pipeline/reproduction/search.ts";
 
 /** Searches where the loss is lowest at `best`, on a logarithmic scale. */
 const search = (best: number, first: number, most?: number) =>
-  searchRate(first, (rate) => Promise.resolve(Math.abs(Math.log(rate / best))), most);
+  searchRate((rate) => Promise.resolve(Math.abs(Math.log(rate / best))), { first, most });
 
 Deno.test("searchRate() finds the best of rates that differ by factors of two, between worse ones", async () => {
   for (const best of [0.001, 0.002, 0.004, 0.008, 0.016]) {
@@ -14,48 +20,71 @@ Deno.test("searchRate() finds the best of rates that differ by factors of two, b
     const at = rates.indexOf(best);
     assertEquals([rates[at - 1], rates[at + 1]], [best / 2, best * 2]);
   }
-});
-
-Deno.test("searchRate() tries no rate twice, and no more than it may", async () => {
   const { rate, trials } = await search(1, 0.001, 4);
-  assertEquals(trials.map((trial) => trial.rate), [0.001, 0.002, 0.004, 0.008]);
-  assertEquals(rate, 0.008);
+  assertEquals([rate, ...trials.map((trial) => trial.rate)], [0.008, 0.001, 0.002, 0.004, 0.008]);
 });
 
-Deno.test("searchRate() counts a rate whose training diverges as the worst", async () => {
-  const { rate } = await searchRate(0.004, (rate) => Promise.resolve(rate > 0.003 ? Infinity : 1 - rate));
-  assertEquals(rate, 0.002);
-});
-
-Deno.test("searchRate() goes down from rates that diverge, and not up", async () => {
-  const { rate, trials } = await searchRate(
-    0.008,
-    (rate) => Promise.resolve(rate > 0.0015 ? Infinity : 1 - rate),
-  );
-  assertEquals(rate, 0.001);
-  assertEquals(trials.map((trial) => trial.rate), [0.0005, 0.001, 0.002, 0.004, 0.008]);
-});
-
-Deno.test("searchRate() takes a higher rate only where it is clearly better", async () => {
+Deno.test("searchRate() goes down from rates that diverge, and takes a higher one only where it is clearly better", async () => {
+  const diverging = (most: number) => (rate: number) => Promise.resolve(rate > most ? Infinity : 1 - rate);
+  assertEquals((await searchRate(diverging(0.003))).rate, 0.002);
+  const { rate, trials } = await searchRate(diverging(0.0015), { first: 0.008 });
+  assertEquals([rate, ...trials.map((trial) => trial.rate)], [0.001, 0.0005, 0.001, 0.002, 0.004, 0.008]);
   const losses: Record<number, number> = { 0.004: 2, 0.008: 1.98, 0.002: 2.1, 0.016: 1.9 };
-  const { rate } = await searchRate(0.004, (rate) => Promise.resolve(losses[rate]));
-  assertEquals(rate, 0.004);
+  assertEquals((await searchRate((rate) => Promise.resolve(losses[rate]))).rate, 0.004);
   losses[0.008] = 1.96;
-  assertEquals((await searchRate(0.004, (rate) => Promise.resolve(losses[rate] ?? 3))).rate, 0.016);
+  assertEquals((await searchRate((rate) => Promise.resolve(losses[rate] ?? 3))).rate, 0.016);
 });
 
 Deno.test("searchLine() finds whole numbers, and where it is cautious leaves a first value for a clearly better one alone", async () => {
   const losses: Record<number, number> = { 3: 2, 6: 1.995, 12: 2, 24: 1.995 };
   const find = (cautious: boolean) =>
     searchLine({ first: 12, whole: true, cautious }, (value) => Promise.resolve(losses[value] ?? 3));
-  assertEquals((await find(false)).value, 6);
-  assertEquals((await find(true)).value, 12);
+  assertEquals([(await find(false)).value, (await find(true)).value], [6, 12]);
   losses[6] = 1.98;
   const { value, losses: tried } = await find(true);
-  assertEquals(value, 6);
-  assertEquals([...tried.keys()], [3, 6, 12, 24]);
+  assertEquals([value, ...tried.keys()], [6, 3, 6, 12, 24]);
   const one = await searchLine({ first: 1, whole: true }, (value) => Promise.resolve(value));
   assertEquals([...one.losses.keys()], [1, 2]); // there is no half a round
   const none = await searchLine({ first: 2, whole: true }, () => Promise.resolve(Infinity));
-  assertEquals([none.value, [...none.losses.keys()]], [2, [2]]);
+  assertEquals([none.value, ...none.losses.keys()], [2, 2]);
+});
+
+const PRESET = { routerRate: 0.004, rounds: 12 };
+
+/** Loss that is least at `best`, by how many factors of two away from it. */
+const away = (best: RouterSettings) => ({ routerRate, rounds }: RouterSettings) =>
+  Promise.resolve(
+    Math.abs(Math.log2(routerRate / best.routerRate)) + Math.abs(Math.log2(rounds / best.rounds)),
+  );
+
+Deno.test("searchRouters() finds rate and rounds, each between worse ones, and tries nothing twice", async () => {
+  for (const best of [PRESET, { routerRate: 0.008, rounds: 6 }, { routerRate: 0.002, rounds: 24 }]) {
+    const { routerRate, rounds, trials } = await searchRouters(PRESET, {}, away(best));
+    assertEquals({ routerRate, rounds }, best);
+    const tried = trials.map((trial) => `${trial.routerRate} ${trial.rounds}`);
+    assertEquals(new Set(tried).size, tried.length);
+    for (const times of [1 / 2, 2]) {
+      assert(tried.some((trial) => trial.startsWith(`${best.routerRate * times} `)));
+      assert(tried.includes(`${best.routerRate} ${best.rounds * times}`));
+    }
+  }
+});
+
+Deno.test("searchRouters() leaves what is given, and the preset's settings unless others are clearly better", async () => {
+  const given = await searchRouters(PRESET, { rounds: 12 }, away({ routerRate: 0.008, rounds: 24 }));
+  assertEquals([given.routerRate, given.rounds], [0.008, 12]);
+  const settled = async (loss: (settings: RouterSettings) => number) => {
+    const { routerRate, rounds } = await searchRouters(PRESET, {}, (of) => Promise.resolve(loss(of)));
+    return [routerRate, rounds];
+  };
+  assertEquals(await settled((of) => of.routerRate === 0.004 && of.rounds === 12 ? 3.009 : 3), [0.004, 12]);
+  assertEquals(await settled((of) => of.routerRate > 0.003 ? Infinity : of.rounds / 1000), [0.002, 12]);
+  const more = await searchRouters(PRESET, { routerRate: 0.004 }, away({ routerRate: 0.004, rounds: 1e4 }));
+  assertEquals([more.rounds, ...more.trials.map(({ rounds }) => rounds)], [48, 12, 24, 48]);
+});
+
+Deno.test("the loss of a mixture weights experts by the held-out text that goes to them", () => {
+  assertAlmostEquals(mixtureLoss([2, 4], [300, 100]), 2.5);
+  assertEquals(mixtureLoss([2, Infinity], [300, 0]), 2); // an expert that gets none has no loss
+  assertEquals(mixtureLoss([2, Infinity], [300, 1]), Infinity);
 });

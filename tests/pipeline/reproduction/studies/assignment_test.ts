@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
-import { outcome, setupsFor, SMALL, study } from "./support.ts";
+import { outcome, setupsFor, SMALL, study } from "../support.ts";
 
 Deno.test("the study of assignments calls a mixture better only beyond both intervals", () => {
   const setups = setupsFor("assignment");

@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { outcome, setupsFor, study } from "./support.ts";
+import { outcome, setupsFor, study } from "../support.ts";
 
 const SETUPS = setupsFor("experts");
 

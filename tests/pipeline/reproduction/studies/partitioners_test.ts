@@ -1,9 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import { configurationOf } from "../../../../pipeline/reproduction/studies/pieces.ts";
-import type { Outcome } from "../../../../pipeline/reproduction/studies/study.ts";
+import type { Outcome } from "../../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../../pipeline/settings/resolution.ts";
-import { outcome, setupsFor, SMALL, study } from "./support.ts";
+import { gridOf, outcome, setupsFor, SMALL, study } from "../support.ts";
 
 Deno.test("the study of partitioners compares seed by seed, and routers from clusters are not taken for others", () => {
   const setups = setupsFor("partitioners", 2);
@@ -119,10 +118,11 @@ Deno.test("what splits as the preset does is the run of other studies, and text 
   assert(!names({ input: ["docs.jsonl"] }).includes("source-4"));
   assert(names({ input: ["docs.jsonl"], sourceField: "kind" }).includes("source-4"));
   assert(names({ input: ["docs.jsonl"], sourceFromPath: "" }).includes("source-4"));
-  for (const setup of study("partitioners").setups(resolveConfiguration(SMALL), 1)) {
-    const own = configurationOf(SMALL, setup);
+  const grid = gridOf(["partitioners"]);
+  for (const setup of grid.unsettled) {
+    const own = grid.configuration(setup);
     assertEquals(own.method, ["random", "source"].includes(own.partitioner) ? "argmax" : "balanced");
-    const { method } = configurationOf({ ...SMALL, flags: { method: "optimal" } }, setup);
+    const { method } = gridOf([], 1, { method: "optimal" }).configuration(setup);
     assertEquals(method, "optimal");
   }
 });

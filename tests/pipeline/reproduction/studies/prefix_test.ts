@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { outcome, setupsFor, study } from "./support.ts";
+import { outcome, setupsFor, study } from "../support.ts";
 
 const [LONG, SHORT, MIXED] = setupsFor("prefix");
 

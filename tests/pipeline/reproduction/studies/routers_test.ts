@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { forwardFlops } from "../../../../pipeline/cost/flops.ts";
-import { outcome, setupsFor, study } from "./support.ts";
+import { outcome, setupsFor, study } from "../support.ts";
 
 Deno.test("the study of routers asks whether all sizes lead to perplexities within 5%", () => {
   const setups = setupsFor("routers");

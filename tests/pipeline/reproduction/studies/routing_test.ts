@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { outcome, setupsFor, study, type Told } from "./support.ts";
+import { outcome, setupsFor, study, type Told } from "../support.ts";
 
 const SETUPS = setupsFor("routing", 3);
 const SHARES = [0.1, 0.2, 0.3, 0.4];

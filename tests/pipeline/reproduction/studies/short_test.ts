@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { outcome, setupsFor, study } from "./support.ts";
+import { outcome, setupsFor, study } from "../support.ts";
 
 Deno.test("the study of short prompts tells of 32 tokens and fewer, and whether mixed lengths help the shortest", () => {
   const [long, short, mixed] = setupsFor("short");

@@ -1,0 +1,151 @@
+/**
+ * Checks what is asked of studies against what their folder holds, before anything is made.
+ *
+ * @module
+ */
+
+import { InputError, say, setting, type Words } from "../../kernels/errors.ts";
+import { readManifest } from "../graph/manifest.ts";
+import { resolveSettings } from "../nodes/settings.ts";
+import type { ExpertSummary } from "../nodes/summary.ts";
+import { exists } from "../run/files.ts";
+import type { Sources } from "../settings/resolution.ts";
+import { Grid, type Known, rateRecipe, studiesOf } from "./grid.ts";
+import { RATES, targetsOf } from "./models.ts";
+import { checkHolds, readKnown } from "./notes.ts";
+import type { Setup } from "./study.ts";
+
+/** Which studies are made, and where. */
+export interface StudyChoice {
+  /** Folder of all runs and of the findings. */
+  run: string;
+  /** Names of studies; `all` for all of them. */
+  studies: readonly string[];
+  /** Where the settings come from that runs share. */
+  sources?: Sources;
+  /** Seeds where a study repeats them. Default: 1. */
+  seeds?: number;
+  /**
+   * Folders of studies, or of results that were kept of them: rates and settings of routers that were found
+   * there count, and runs whose outcome is noted there are not made again.
+   */
+  from?: readonly string[];
+  /**
+   * Names of runs that are made, those of a plan; a search that they wait for is made in whichever run it
+   * belongs to. Default: all that the studies need.
+   */
+  only?: readonly string[];
+  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
+  trialShare?: number;
+  /** Words settings and tasks in what is written. Default: as a library names them. */
+  words?: Words;
+}
+
+/** Gives the runs of studies, what is known for them, and which are made alone. Throws where something does not go together or is damaged. */
+export async function openStudies(
+  { run, studies, sources = {}, seeds = 1, from = [], only = [] }: StudyChoice,
+): Promise<{ grid: Grid; known: Known; only: string[] }> {
+  const grid = new Grid(studiesOf(studies), sources, seeds);
+  for (const folder of from) await checkHolds(folder);
+  const known = await readKnown(run, ...from);
+  const named = grid.named(only, known);
+  await checkStudies(run, grid, known, named);
+  return { grid, known, only: named };
+}
+
+/** Throws an `InputError` where runs of studies, or those of these names alone, cannot be made in a folder. */
+export async function checkStudies(
+  root: string,
+  grid: Grid,
+  known: Known,
+  only: readonly string[],
+): Promise<void> {
+  if (await exists(`${root}/config.json`)) {
+    throw new InputError(
+      say`Cannot keep studies in "${root}" as it must be a folder of runs: it is a run itself`,
+      { where: root, remedy: say`choose another ${setting("run")}` },
+    );
+  }
+  for (const study of grid.studies) study.check?.(grid.preset);
+  if (grid.preset.holdout === 0) throw nothingHeldOut(root);
+  const wanted = grid.runs(known, only);
+  const searchers = wanted.flatMap((setup) => grid.openRates(setup, known.rates))
+    .map(({ recipe }) =>
+      grid.settled(grid.rateSearcher(recipe), known.searches) ?? grid.rateSearcher(recipe)
+    );
+  const runs = new Map([...searchers, ...wanted].map((setup) => [setup.name, setup]));
+  if (grid.preset.input.includes("-") && runs.size > 1) {
+    const text = setting("input", "-");
+    throw new InputError(
+      say`Cannot run studies on ${text} as every run must read the text: there are ${runs.size} of them`,
+      { remedy: say`write the text to a file, and name that with ${setting("input")}` },
+    );
+  }
+  for (const setup of runs.values()) await checkRun(root, setup, grid, known);
+}
+
+/**
+ * Throws an `InputError` where a run of a study is there and has other settings than the study asks for, or a model that was trained by
+ * another rate than is given or found. Where a search would find one, trials of the rate that is there are enough.
+ */
+async function checkRun(root: string, setup: Setup, grid: Grid, known: Known): Promise<void> {
+  const run = `${root}/${setup.name}`;
+  const anew = say`choose another ${setting("run")}, or remove "${run}", which is then made anew`;
+  try {
+    await resolveSettings(run, { flags: grid.flags(setup) }, false);
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(error.what, { where: run, remedy: anew, cause: error });
+  }
+  const configuration = grid.configuration(setup);
+  for (const model of setup.models) {
+    const [{ node, name }] = targetsOf(model, configuration);
+    const there = (await readManifest(`${run}/${node}`))?.result.rate;
+    const now = grid.rates({ ...setup, models: [model] }, known.rates)?.[RATES[model]];
+    if (there === undefined || there === now) continue;
+    const field = RATES[model];
+    const must = say`Cannot go on in "${run}" as ${setting(field)} must be that of ${name} there: it is`;
+    if (now !== undefined) {
+      throw new InputError(say`${must} ${String(now)}, there ${String(there)}`, { where: run, remedy: anew });
+    }
+    const searcher = grid.rateSearcher(rateRecipe(model, configuration)).name;
+    if (await exists(`${root}/${searcher}/search/${name}-${there}`)) continue;
+    throw new InputError(say`${must} ${String(there)}, and now neither given nor found`, {
+      where: run,
+      remedy: say`give it with ${setting(field, Number(there))}, or ${anew}`,
+    });
+  }
+}
+
+/**
+ * Throws an `InputError` where the parts of a run show that it cannot be evaluated, or that one of the runs that are
+ * to be made cannot be split by its labels: before anything is trained.
+ */
+export function checkParts(
+  run: string,
+  parts: readonly Pick<ExpertSummary, "testSequences" | "sources">[],
+  setups: readonly Setup[],
+): void {
+  if (parts.every(({ testSequences }) => testSequences === 0)) throw nothingHeldOut(run);
+  const labels = new Set(parts.flatMap(({ sources }) => Object.keys(sources))).size;
+  const setup = setups.find(({ settings: { partitioner, experts } }) =>
+    partitioner === "source" && Number(experts) > labels
+  );
+  if (!setup) return;
+  const experts = setting("experts");
+  throw new InputError(
+    say`Cannot make "${setup.name}" as there must be at least as many labels of sources as ${experts}: there are ${labels}, ${experts} is ${
+      Number(setup.settings.experts)
+    }`,
+    {
+      where: run,
+      remedy: say`choose another ${setting("run")} with fewer experts, or text with more labels`,
+    },
+  );
+}
+
+const nothingHeldOut = (where: string) =>
+  new InputError("Cannot evaluate runs of studies as there must be held-out sequences: there are none", {
+    where,
+    remedy: say`choose another ${setting("run")} with a larger ${setting("holdout")}`,
+  });

@@ -1,0 +1,77 @@
+/**
+ * The device memory of the pieces of studies, each on a device of its own, and the micro-batch with which they fit.
+ *
+ * @module
+ */
+
+import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { Cost } from "../cost/cost.ts";
+import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import type { Searched } from "../report/reproduction.ts";
+import type { Configuration } from "../settings/configuration.ts";
+
+/** What a piece holds on its device. */
+export interface Held {
+  /** The model that trains, and how; absent where only routers do. */
+  training?: { model: ModelConfig; options: TrainingMemoryOptions };
+  /** Memory of training all routers, in bytes; absent where none train. */
+  routers?: number;
+}
+
+/** The device memory of some pieces. */
+export interface FittedMemory {
+  /** Sequences that run at once, at most. */
+  microBatch: number;
+  /** Bytes that each piece takes with that micro-batch. */
+  bytes: number[];
+  /** Bytes that each piece takes at least, with one sequence at a time, where even that does not fit; else undefined. */
+  tooLarge: (number | undefined)[];
+}
+
+/** Says what training a model of a run holds: one model, as experts train side by side only where memory is left. */
+export function heldBy(
+  name: Searched,
+  configuration: Configuration,
+  { mixture, equalCompute, switch: tokenwise }: Cost,
+  more: { kind: AdapterKind; recompute?: boolean },
+): Held {
+  const { expertBatch, experts, microBatch, sequenceLength: length, dtype } = configuration;
+  const models = { "dense-compute": equalCompute.model, switch: tokenwise.model };
+  const model = name in models ? models[name as keyof typeof models] : mixture.expert;
+  const batch = name === "dense" || name === "switch" ? expertBatch * experts : expertBatch;
+  return {
+    training: { model, options: { batch, microBatch: microBatch || expertBatch, length, dtype, ...more } },
+  };
+}
+
+/**
+ * Finds the largest micro-batch with which every piece takes at most `most` bytes, as studies have one for all of their models, and
+ * says what each takes. It is at most that of the settings; pieces that no micro-batch lets fit do not decide on it. Throws an
+ * `InputError` where a model's shape is impossible.
+ */
+export function fitMemory(pieces: readonly Held[], most = Infinity): FittedMemory {
+  const sizes = new Map<string, number>(); // many pieces train the same
+  const bytesOf = ({ training, routers = 0 }: Held, microBatch: number): number => {
+    if (!training) return routers;
+    const { model, options } = training;
+    const used = { ...options, microBatch };
+    const key = JSON.stringify([model, used]);
+    if (!sizes.has(key)) sizes.set(key, trainingMemory(model, used).total);
+    return Math.max(routers, sizes.get(key)!);
+  };
+  const least = pieces.map((piece) => bytesOf(piece, 1));
+  const tooLarge = least.map((bytes) => bytes > most ? bytes : undefined);
+  const asSet = pieces.map(({ training }) => training?.options.microBatch ?? 1);
+  // One micro-batch divides the batches of all.
+  const trained = pieces.flatMap(({ training }) => training ? [training.options.batch] : []);
+  const fits = (microBatch: number) =>
+    trained.every((batch) => batch % microBatch === 0) &&
+    pieces.every((piece, i) =>
+      tooLarge[i] !== undefined || bytesOf(piece, Math.min(microBatch, asSet[i])) <= most
+    );
+  let microBatch = Math.max(1, ...asSet);
+  while (microBatch > 1 && !fits(microBatch)) microBatch--;
+  const bytes = pieces.map((piece, i) => bytesOf(piece, Math.min(microBatch, asSet[i])));
+  return { microBatch, bytes, tooLarge };
+}

@@ -1,0 +1,173 @@
+/**
+ * Writes the findings of studies: as JSON for programs, as Markdown, and as a page with plots.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import type { Words } from "../../kernels/errors.ts";
+import { htmlTable, markup, type Table } from "../report/html.ts";
+import { page, type Section } from "../report/page.ts";
+import { CLAIM } from "../report/reproduction.ts";
+import { claimsTable } from "../report/sections/claims.ts";
+import { jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
+import { readJson } from "../run/schema.ts";
+import { claimsMarkdown, ROUTING_VERDICTS, verdictsOf } from "./claims.ts";
+import { type Findings, seedsAmong, type Study } from "./study.ts";
+
+/** A study, and what it found. */
+export interface StudyResult {
+  /** The study. */
+  study: Study;
+  /** What it found. */
+  findings: Findings;
+  /** Adapters that its runs were evaluated on; results of another one differ by roundings. */
+  adapters: readonly string[];
+  /** Names of its runs. */
+  runs: readonly string[];
+}
+
+const CELL = v.nullable(v.union([v.string(), v.number()]));
+const SETTINGS = v.record(v.string(), v.union([v.string(), v.number(), v.boolean(), v.array(v.unknown())]));
+const RESULTS = v.object({
+  format: v.literal(1),
+  settings: v.optional(SETTINGS, {}),
+  studies: v.array(v.object({
+    name: v.string(),
+    claims: v.array(CLAIM),
+    table: v.object({ head: v.array(v.string()), rows: v.array(v.array(CELL)) }),
+    adapters: v.optional(v.array(v.string()), []),
+    runs: v.optional(v.array(v.string()), []),
+  })),
+});
+
+/**
+ * What `studies.json` holds: the settings that all runs share where they are no defaults, and of every study its
+ * claims, its table, the adapters that evaluated, and its runs.
+ *
+ * @ignore
+ */
+export type StudyResults = v.InferOutput<typeof RESULTS>;
+
+/** Reads a `studies.json`. Throws an `InputError` where it is missing or damaged. */
+export function readStudies(path: string): Promise<StudyResults> {
+  return readJson(path, RESULTS, "results of studies");
+}
+
+/** What a verdict takes. */
+const VERDICTS = [
+  "Intervals are those of 95%, of a bootstrap over documents: they do not cover what another seed would change.",
+  "A gain over another model, both on the same draws: yes where its interval lies above zero, else no. Beside the larger dense model, which the paper has about equal: no where it lies below zero, else yes.",
+  "A gain that grows with E: yes where each number of experts gains more than the one before, and the most gain more than the fewest and than nothing, beyond the intervals; no where more experts gain less, beyond both intervals; else open.",
+  "One mixture that is better than another: yes where its perplexity is lower beyond both intervals, no where it is higher beyond both, else open. A claim that says so itself asks for both intervals, and is else answered no; one of every seed asks for a lower perplexity with each, without an interval.",
+  "Random parts that gain nothing: yes where their perplexity is not below that of the dense model, no where it is below beyond both intervals, else open.",
+  "An expert that is ahead on its own text: yes for any lower perplexity, without an interval.",
+  `What routing finds and costs: ${ROUTING_VERDICTS}; else no.`,
+];
+const VERDICTS_TITLE = "What a verdict takes";
+
+/**
+ * Writes `reproduction.md`, `report.html`, a picture per study and, once all that is there, `studies.json` into a
+ * folder.
+ */
+export async function writeResults(
+  root: string,
+  results: readonly StudyResult[],
+  { settings = {}, words, signal, onWarning }: {
+    settings?: StudyResults["settings"];
+    words?: Words;
+    signal?: AbortSignal;
+    onWarning?: (message: string) => void;
+  },
+): Promise<void> {
+  const studies = results.map(({ study, findings: { claims, table }, adapters, runs }) => ({
+    ...{ name: study.name, claims, table, adapters, runs },
+  }));
+  await removeIfThere(`${root}/studies.json`); // it stands for all the rest
+  await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
+  const { paper, own } = verdictsOf(results.flatMap(({ findings }) => findings.claims));
+  const frame = {
+    title: "The paper's comparison at a small size",
+    about: `What the studies ask, what the paper says, and what came out here. ${settingsText(settings)}`
+      .trim(),
+    task: "reproduce",
+    from: "the runs of the studies",
+    figures: [
+      [`${paper.no} of ${paper.all}`, "claims of the paper do not hold"],
+      [`${own.no} of ${own.all}`, "questions of our own are answered no"],
+    ] as const,
+  };
+  const sections = [...results.map(sectionOf), VERDICTS_SECTION];
+  const { html } = await page(frame, sections, null, { plots: `${root}/plots`, words, signal, onWarning });
+  await writeAtomic(`${root}/report.html`, html);
+  await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
+}
+
+/** Says with which settings the runs were made; "" where there are none to tell. */
+function settingsText(settings: StudyResults["settings"]): string {
+  const told = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
+  return told.length === 0
+    ? ""
+    : `Settings that are no defaults, unless a study varies or searches them: ${told.join(", ")}.`;
+}
+
+/** Says on which adapters the runs of a study were evaluated, and how many seeds there are of a run. */
+function evaluatedOn({ adapters, runs }: StudyResult): string {
+  const seeds = seedsAmong(runs);
+  return `Evaluated on: ${adapters.join("; ")}. ${
+    seeds === 1 ? "One seed." : `Up to ${seeds} seeds of a run.`
+  }`;
+}
+
+function sectionOf(result: StudyResult): Section {
+  const { study, findings } = result;
+  return {
+    id: study.name,
+    title: study.title,
+    text: () => [
+      markup`<p>${study.question}</p>\n<p>The paper: ${study.paper}</p>\n<p>${evaluatedOn(result)}</p>\n`,
+      claimsTable(findings.claims),
+    ],
+    plots: () => findings.plots,
+    tables: () => [
+      htmlTable(findings.table, study.title),
+      findings.note !== undefined && markup`<p>${findings.note}</p>\n`,
+    ],
+  };
+}
+
+const VERDICTS_SECTION: Section = {
+  id: "verdicts",
+  title: VERDICTS_TITLE,
+  text: () => VERDICTS.map((rule) => markup`<p>${rule}</p>\n`),
+};
+
+/** Writes all findings as Markdown: settings, every study's question, claims and table, and what a verdict takes. */
+export function studiesMarkdown(
+  results: readonly StudyResult[],
+  settings: StudyResults["settings"] = {},
+): string {
+  const parts = results.map((result) => {
+    const { study, findings } = result;
+    return [
+      `## ${study.title}`,
+      study.question,
+      `The paper: ${study.paper}`,
+      evaluatedOn(result),
+      claimsMarkdown(findings.claims).trimEnd(),
+      tableMarkdown(findings.table),
+      ...findings.note === undefined ? [] : [findings.note],
+      findings.plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
+    ].join("\n\n");
+  });
+  const told = settingsText(settings);
+  const verdicts = [`## ${VERDICTS_TITLE}`, VERDICTS.map((rule) => `- ${rule}`).join("\n")];
+  const head = ["# The paper's comparison at a small size", ...told === "" ? [] : [told]];
+  return [...head, ...parts, ...verdicts].join("\n\n") + "\n";
+}
+
+function tableMarkdown({ head, rows }: Table): string {
+  const line = (cells: readonly unknown[]) =>
+    `| ${cells.map((cell) => String(cell ?? "").replaceAll("|", "\\|")).join(" | ")} |`;
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+}

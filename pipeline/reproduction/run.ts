@@ -1,0 +1,268 @@
+/**
+ * Runs studies. Every run that they need has a folder of its own, and what runs share is linked. Several processes may work in one folder:
+ * each takes runs that nobody works in, and where there is none helps with others. Stopped at any moment, it goes on where it was.
+ *
+ * @module
+ */
+
+import { InputError, say, type Text } from "../../kernels/errors.ts";
+import { listOwners } from "../graph/lock.ts";
+import { evaluateRun } from "../nodes/evaluate_run.ts";
+import { partition } from "../nodes/partition.ts";
+import type { RunWatch } from "../nodes/run.ts";
+import { summarizeRun } from "../nodes/summary.ts";
+import type { Searched } from "../report/reproduction.ts";
+import { entriesOf, exists } from "../run/files.ts";
+import { checkParts, openStudies, type StudyChoice } from "./checks.ts";
+import { failuresFirst } from "./claims.ts";
+import type { Grid, Known } from "./grid.ts";
+import {
+  diverged,
+  givenIn,
+  openDevice,
+  searchModelRate,
+  train,
+  type TrainingSite,
+  TRIAL_SHARE,
+  trialLosses,
+} from "./models.ts";
+import { alone, namesOfNotes, Notes, readKnown, takeIn, writeKnown } from "./notes.ts";
+import { readOutcome } from "./outcome.ts";
+import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
+import { mixtureLoss, type RouterSearch, type RouterSettings, searchRouters } from "./search.ts";
+import { STUDIES } from "./studies.ts";
+import { type Outcome, seedsAmong, type Setup, type Study } from "./study.ts";
+import { StudyWalk } from "./walk.ts";
+
+/** Names the studies to run, and where. */
+export interface StudiesOptions
+  extends StudyChoice, Omit<TrainingSite, "run" | "sources" | "trial" | "resume" | "gpu" | "force"> {}
+
+/**
+ * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these
+ * studies, and of those whose runs are there from before. Returns what all studies found. Throws what the steps throw.
+ */
+export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
+  const { run: root, from = [], words } = options;
+  const { onEvent: emit = () => {}, signal } = watch;
+  const { grid, known, only } = await openStudies(options);
+  const warn = (message: Text) => emit({ type: "warning", message });
+  for (const name of grid.onceMade) {
+    warn(`the study "${name}" has one seed alone, however many are asked for`);
+  }
+  const gpu = await openDevice(options, grid.preset, emit);
+  try {
+    await takeIn(root, from, grid, known);
+    const runner = new Runner(grid, known, only, { ...options, gpu }, watch);
+    await runner.makeAll();
+    const results = await runner.results(warn);
+    const settings = grid.told as StudyResults["settings"];
+    const more = { settings, words, signal, onWarning: warn };
+    await alone(root, () => writeResults(root, results, more), signal);
+    return results;
+  } finally {
+    gpu.close();
+  }
+}
+
+/** Makes the runs of studies. */
+class Runner extends StudyWalk {
+  readonly #notes: Notes;
+  readonly #outcomes = new Map<string, Outcome>();
+  #within = "";
+
+  constructor(
+    grid: Grid,
+    known: Known,
+    only: readonly string[],
+    private readonly options: StudiesOptions & TrainingSite,
+    private readonly watch: RunWatch,
+  ) {
+    super(grid, known, only);
+    this.#notes = new Notes(grid);
+  }
+
+  /** Makes all runs of which nothing is noted. */
+  async makeAll(): Promise<void> {
+    const { run: root } = this.options;
+    for (let left = await this.settle(); left.length > 0;) {
+      await this.#learn();
+      const setup = await this.#choose(left);
+      left = left.filter((one) => one !== setup);
+      if (!await this.#notes.find(root, setup, this.known.rates)) await this.make(setup);
+      this.#tell("", setup.name);
+    }
+  }
+
+  /** Gives the first run that nobody works in, else the first. */
+  async #choose(setups: readonly Setup[]): Promise<Setup> {
+    for (const setup of setups) {
+      if ((await listOwners(`${this.options.run}/${setup.name}`)).length === 0) return setup;
+    }
+    return setups[0];
+  }
+
+  /** Takes up what other processes found meanwhile. */
+  async #learn(): Promise<void> {
+    const { rates, searches } = await readKnown(this.options.run);
+    Object.assign(this.known.rates, rates);
+    Object.assign(this.known.searches, searches);
+  }
+
+  /** Says which run this process works in. */
+  #tell(now: string, done = this.#within): void {
+    if (now === this.#within && now !== "") return;
+    const tell = (stage: string, state: "started" | "done") =>
+      this.watch.onEvent?.({ type: "stage", stage, state });
+    if (now === "" && done === this.#within && done !== "") tell(done, "done");
+    if (now !== "") tell(now, "started");
+    this.#within = now;
+  }
+
+  /** Gives what work in a run goes by. What other runs made of the same is linked. */
+  async #siteOf({ name }: Setup): Promise<TrainingSite> {
+    const { run: root, reuse = [] } = this.options;
+    this.#tell(name);
+    const others = [];
+    for (const entry of await entriesOf(root)) {
+      const other = `${root}/${entry.name}`;
+      if (entry.name !== name && await exists(`${other}/config.json`)) others.push(other);
+    }
+    return {
+      ...this.options,
+      sources: {},
+      run: `${root}/${name}`,
+      force: false,
+      reuse: [...reuse, ...others.sort()],
+    };
+  }
+
+  protected override async searchRouters(recipe: string, setup: Setup): Promise<RouterSearch> {
+    await this.#learn();
+    const { grid, known, options: { run: root, trialShare: share = TRIAL_SHARE }, watch } = this;
+    if (known.searches[recipe]) return known.searches[recipe];
+    const attempt = async (settings: RouterSettings) => {
+      const trial = grid.withRouters(setup, settings); // it may be a run of a study
+      const configuration = grid.configuration(trial);
+      const rate = givenIn(grid.sources).expertRate ?? configuration.expertRate;
+      try {
+        await this.split(trial);
+        const site = await this.#siteOf(trial);
+        const losses = await trialLosses("experts", configuration, site, { share, rate }, watch);
+        const { experts } = await summarizeRun(site.run);
+        return mixtureLoss(losses, experts.map(({ testSequences }) => testSequences));
+      } catch (error) {
+        if (diverged(error)) return Infinity;
+        throw error;
+      }
+    };
+    const search = await searchRouters(grid.preset, grid.givenRouters, attempt);
+    await writeKnown(root, { searches: { [recipe]: search } });
+    return search;
+  }
+
+  protected override async split(setup: Setup): Promise<void> {
+    const { grid, known, only, watch } = this;
+    // The same routers are trained once: a run that would train them, too, follows on the first that does.
+    const first = grid.runs(known, only).find((one) => grid.routedAs(one) === grid.routedAs(setup));
+    if (first && first.name !== setup.name && !await this.#notes.find(this.options.run, first, known.rates)) {
+      await this.split(first);
+    }
+    const site = await this.#siteOf(setup);
+    const { experts } = await partition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
+    checkParts(site.run, experts, grid.runs(known, only));
+  }
+
+  protected override async searchRate(model: Searched, recipe: string, setup: Setup) {
+    await this.#learn();
+    const { grid, known, options: { run: root, trialShare: share = TRIAL_SHARE }, watch } = this;
+    if (known.rates[recipe]) return known.rates[recipe];
+    const site = await this.#siteOf(setup);
+    const search = await searchModelRate(model, grid.configuration(setup), site, share, watch);
+    const found = { ...search, share };
+    await writeKnown(root, { rates: { [recipe]: found } });
+    return found;
+  }
+
+  protected override async train(setup: Setup): Promise<void> {
+    const { grid, known, options: { run: root }, watch } = this;
+    const site = await this.#siteOf(setup);
+    const flags = grid.rates(setup, known.rates)!;
+    await train(setup.models, grid.configuration(setup), { ...site, sources: { flags } }, watch);
+    await evaluateRun({ ...site, ...setup.choices }, watch);
+    const outcome = { setup, ...await readOutcome(site.run) };
+    this.#outcomes.set(setup.name, outcome);
+    await this.#notes.write(root, outcome);
+  }
+
+  /**
+   * Gives what all studies found whose runs are complete, each with as many seeds as are there: those that were
+   * asked for with at least the seeds that were.
+   */
+  async results(warn: (message: Text) => void): Promise<StudyResult[]> {
+    const { grid, only, options: { run: root } } = this;
+    const names = [...await namesOfNotes(root), ...this.#outcomes.keys()];
+    const most = Math.max(grid.seeds, seedsAmong(names));
+    const results: StudyResult[] = [];
+    for (const study of STUDIES.values()) {
+      const isAsked = grid.studies.includes(study);
+      try {
+        const found = await this.#resultOf(study, isAsked, most, warn);
+        if (typeof found !== "string") results.push(found);
+        else if (isAsked) {
+          const more = only.length > 0 ? "" : ", or another process changed it: run the same again";
+          warn(`the study "${study.name}" is left out as its run "${found}" is not made${more}`);
+        }
+      } catch (error) {
+        if (isAsked || !(error instanceof InputError)) throw error;
+        warn(say`the study "${study.name}" is left out: ${error.what}`);
+      }
+    }
+    return results;
+  }
+
+  /**
+   * Gives what a study found with as many seeds as are complete, at most so many, or names the first run that is needed and missing. A run
+   * of more seeds that is damaged is left out with a warning.
+   */
+  async #resultOf(
+    study: Study,
+    isAsked: boolean,
+    most: number,
+    warn: (message: Text) => void,
+  ): Promise<StudyResult | string> {
+    const { known } = this;
+    const setupsWith = (seeds: number) => {
+      const grid = this.grid.with([study], seeds);
+      return grid.unsettled.flatMap((setup) => grid.settled(setup, known.searches, !isAsked) ?? setup);
+    };
+    const needed = new Set(setupsWith(isAsked ? this.grid.seeds : 1).map(({ name }) => name));
+    const found = new Map<string, Outcome>();
+    for (const setup of setupsWith(most)) {
+      try {
+        const outcome = await this.#outcomeOf(setup);
+        if (outcome) found.set(setup.name, outcome);
+        else if (needed.has(setup.name)) return setup.name;
+      } catch (error) {
+        if (needed.has(setup.name) || !(error instanceof InputError)) throw error;
+        warn(say`the study "${study.name}" is told without seed ${setup.settings.seed!}: ${error.what}`);
+      }
+    }
+    let seeds = most;
+    while (!setupsWith(seeds).every(({ name }) => found.has(name))) seeds--;
+    const outcomes = setupsWith(seeds).map(({ name }) => found.get(name)!);
+    const findings = study.findings(outcomes);
+    return {
+      study,
+      findings: { ...findings, claims: failuresFirst(findings.claims, (claim) => claim) },
+      adapters: [...new Set(outcomes.map(({ adapter }) => adapter))].sort(),
+      runs: outcomes.map(({ setup }) => setup.name),
+    };
+  }
+
+  /** Gives what a run came to as this study names it: as it was made here, or is noted. */
+  async #outcomeOf(setup: Setup): Promise<Outcome | undefined> {
+    const made = this.#outcomes.get(setup.name);
+    return made ? { ...made, setup } : await this.#notes.find(this.options.run, setup, this.known.rates);
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * The seam of studies: a study is a grid of settings and seeds, and a table of questions over the outcomes of its runs. Each asks one
+ * question of the paper.
+ *
+ * @module
+ */
+
+import type { EvaluationChoices } from "../evaluation/evaluate.ts";
+import { atPrefix, type Gain, sideOf, type Way } from "../evaluation/evaluation.ts";
+import type { Table } from "../report/html.ts";
+import type { Plot } from "../report/charts.ts";
+import type { Claim, Searched } from "../report/reproduction.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { RunOutcome } from "./outcome.ts";
+
+/** One run that a study needs. Studies that need the same one share it. */
+export interface Setup {
+  /** Name of its run folder, which tells what sets the run apart. */
+  name: string;
+  /** Its name in tables. */
+  label: string;
+  /** Settings in which it differs from the preset. */
+  settings: Partial<Configuration>;
+  /** Models that are trained, in their order. */
+  models: readonly Searched[];
+  /** Further options of the evaluation. */
+  choices?: Choices;
+  /**
+   * Number of experts for which the rate and the rounds of its routers are searched for. Default: they are those of
+   * the preset.
+   */
+  searchesRouters?: number;
+}
+
+/** What an evaluation takes besides the models. */
+export type Choices = Pick<EvaluationChoices, "mix" | "routeBy" | "routeLengths">;
+
+/** The outcome of one run: what studies draw their conclusions from. */
+export interface Outcome extends RunOutcome {
+  /** The run. */
+  setup: Setup;
+}
+
+/** The findings of a study. */
+export interface Findings {
+  /** The paper's claims beside what came out. */
+  claims: Claim[];
+  /** The numbers: a row per run, or per part of one. */
+  table: Table;
+  /** What a reader of the table must know, in sentences. Default: nothing. */
+  note?: string;
+  /** A plot like the paper's figure. */
+  plots: Plot[];
+}
+
+/** A question, the runs that answer it, and the answer. */
+export interface Study {
+  /** Name, as the command line says it. */
+  name: string;
+  /** Heading. */
+  title: string;
+  /** What it asks, in one sentence. */
+  question: string;
+  /** Where the paper answers it, and what it says. */
+  paper: string;
+  /** Throws an `InputError` where settings that all runs share leave nothing to compare. Default: none do. */
+  check?(preset: Configuration): void;
+  /** Lists the runs, for so many seeds; `preset` holds the settings that they share. */
+  setups(preset: Configuration, seeds: number): Setup[];
+  /** Draws the conclusions. The outcomes are those of the setups, in the same order. */
+  findings(outcomes: readonly Outcome[]): Findings;
+}
+
+/** The models of most runs: the experts, and the dense models that see as many tokens. */
+export const MODELS: Setup["models"] = ["experts", "dense", "dense-steps"];
+
+/** Names a run by what sets it apart from the preset, and by its seed. */
+export function setupOf(
+  what: string,
+  label: string,
+  settings: Partial<Configuration>,
+  models: Setup["models"] = ["experts"],
+  { seed = 0, choices }: { seed?: number; choices?: Choices } = {},
+): Setup {
+  return {
+    name: `${what}-seed-${seed}`,
+    label: seed === 0 ? label : `${label}, seed ${seed}`,
+    settings: { ...settings, seed },
+    models,
+    ...choices && { choices },
+  };
+}
+
+/** The number of experts whose runs are repeated with other seeds. */
+export const REPEATED = 4;
+
+/** Lists runs of these numbers of experts, which studies share by their names, one of them for every seed. */
+export const setupsByExperts = (counts: readonly number[], models: Setup["models"], seeds: number): Setup[] =>
+  counts.flatMap((experts) =>
+    seedsTo(experts === REPEATED ? seeds : 1).map((seed) =>
+      setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, models, { seed })
+    )
+  );
+
+/** Lists seeds from 0. */
+export const seedsTo = (seeds: number): number[] => Array.from({ length: seeds }, (_, seed) => seed);
+
+/** Says how many seeds, from 0, some of these runs have. */
+export function seedsAmong(runs: readonly string[]): number {
+  const found = new Set(runs.map((name) => Number(/-seed-(\d+)$/.exec(name)?.[1])));
+  let seeds = 0;
+  while (found.has(seeds)) seeds++;
+  return seeds;
+}
+
+/** Gives the gain of the mixture of a run over a model; undefined where that is none. */
+export const gainOver = ({ evaluation }: Outcome, way: Way): Gain | undefined =>
+  evaluation.gains.find(({ baseline }) => baseline === way);
+
+/** Gives the figures of a run's mixture where so many tokens route; undefined where such a prefix was not measured. */
+export const scoreAt = ({ evaluation }: Outcome, tokens: number) => atPrefix(evaluation, tokens);
+
+/** Lists the lengths of prefixes that all runs were evaluated with: one of them may have been by hand, with more. */
+export const lengthsOf = (outcomes: readonly Outcome[]): number[] =>
+  outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
+    .filter((length) => outcomes.every((outcome) => scoreAt(outcome, length)));
+
+/** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
+export function isLower(one: Interval, other: Interval): boolean | null {
+  return one.high < other.low ? true : other.high < one.low ? false : null;
+}
+type Interval = { low: number; high: number };
+
+/** Writes a perplexity with its interval. */
+export const scoreText = (score: Interval & { perplexity: number } | undefined): string | null =>
+  score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
+
+/** Writes a mean and its standard deviation. */
+export const spreadText = (mean: number, deviation: number): string =>
+  `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`;
+
+/** Writes the mean of gains and its standard deviation. */
+export function gainSpreadText(mean: number, deviation: number): string {
+  const { side, by } = sideOf({ percent: mean, low: mean - deviation, high: mean + deviation });
+  return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
+}
+
+/** Writes a number with so many digits that count, and none with an exponent. */
+export const digitsText = (value: number, digits: number): string =>
+  value.toLocaleString("en", { minimumSignificantDigits: digits, maximumSignificantDigits: digits });
+
+/** Writes a share of one as percent. */
+export const percentText = (share: number): string => `${(100 * share).toFixed(1)}%`;
+
+/** What stands in a cell. */
+type Cell = string | number | null;
+
+/** A column of a table. */
+export interface Column<Row = Outcome> {
+  /** Its heading. */
+  head: string;
+  /** What it says of a row. */
+  cell(row: Row): Cell;
+  /** The figure whose mean over seeds it tells; undefined where a run has none. Without it, such rows leave the column empty. */
+  figure?(row: Row): number | undefined;
+  /** Writes that mean and its standard deviation. Default: {@linkcode spreadText}. */
+  spread?(mean: number, deviation: number): string;
+  /** What it says of all seeds instead. */
+  seeds?(rows: readonly Row[]): Cell;
+}
+
+/**
+ * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run, where there are several. Rows
+ * of one run that tell of different things differ in `part`.
+ */
+export function tableOf<Row>(
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
+  { outcome, part = () => "", after = () => [] }: {
+    outcome: (row: Row) => Outcome;
+    part?: (row: Row) => string;
+    after?: (row: Row) => Cell[][];
+  },
+): Table {
+  const groups = Map.groupBy(
+    rows,
+    (row) => `${outcome(row).setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`,
+  );
+  return {
+    head: columns.map(({ head }) => head),
+    rows: [
+      ...rows.flatMap((row) => [columns.map(({ cell }) => cell(row)), ...after(row)]),
+      ...[...groups.values()].filter(({ length }) => length > 1).map((group) => [
+        seedsText(group.map(outcome)),
+        ...columns.slice(1).map((column) => column.seeds?.(group) ?? meanText(column, group)),
+      ]),
+    ],
+  };
+}
+
+/** Makes a table with a row per run. */
+export const tableOfRuns = (outcomes: readonly Outcome[], columns: readonly Column[]): Table =>
+  tableOf(outcomes, columns, { outcome: (outcome) => outcome });
+
+function seedsText(group: readonly Outcome[]): string {
+  // Unless a setting keeps the text, a seed also decides which documents are held out, and on the tokenizer.
+  const isOneText = new Set(group.map(({ evaluation: { tokens } }) => tokens)).size === 1;
+  const text = isOneText ? "" : ", each with other held-out text";
+  return `${group[0].setup.label}, ${group.length} seeds${text}: mean ± standard deviation`;
+}
+
+function meanText<Row>({ figure, spread = spreadText }: Column<Row>, group: readonly Row[]): string | null {
+  const values = group.map((row) => figure?.(row)).filter((value) => value !== undefined);
+  if (values.length < group.length) return null;
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return spread(mean, Math.sqrt(squares / (values.length - 1)));
+}

@@ -1,0 +1,149 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { Grid, type Known, rateRecipe } from "../../../pipeline/reproduction/grid.ts";
+import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { gridOf, SMALL, study } from "./support.ts";
+
+const ALL = [...STUDIES.keys()];
+const FOUND = { routerRate: 0.006, rounds: 12, trials: [] };
+const NONE = { searches: {} };
+
+/** The searches for settings of routers that a grid waits for, in order. */
+const recipesOf = (
+  grid: Grid,
+) => [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+const names = (grid: Grid, searches: Known["searches"] = {}, only: string[] = []) =>
+  grid.runs({ searches }, only).map(({ name }) => name);
+
+Deno.test("every study stands in the table under its name, with a question and what the paper says", () => {
+  for (const [name, { question, paper, ...one }] of STUDIES) {
+    assertEquals([one.name, question.at(-1), paper.at(-1)], [name, "?", "."]);
+  }
+});
+
+Deno.test("studies share runs, and every run has settings that go together", () => {
+  const grid = gridOf(ALL, 3);
+  const asked = grid.unsettled.filter((setup) => grid.routerRecipe(setup) === undefined);
+  const runs = grid.runs(NONE);
+  assertEquals(new Set(runs.map(({ name }) => name)).size, runs.length);
+  assert(asked.length > runs.length, "some are needed by several studies");
+  for (const run of runs) {
+    const same = asked.filter(({ name }) => name === run.name);
+    for (const setup of same) assertEquals(grid.configuration(setup), grid.configuration(run), run.name); // throws where they do not
+    assertEquals(new Set(run.models), new Set(same.flatMap(({ models }) => models)));
+  }
+});
+
+Deno.test("a learning rate is searched once for models that agree in shape, steps and batch", () => {
+  const c = resolveConfiguration(SMALL);
+  const recipe = (name: Parameters<typeof rateRecipe>[0], other = {}) => rateRecipe(name, { ...c, ...other });
+  assertEquals(recipe("experts"), recipe("experts", { experts: 8 })); // an expert is the same whatever E is
+  assert(recipe("dense") !== recipe("dense", { experts: 8 }));
+  assert(recipe("dense") !== recipe("dense-steps"));
+  // Whatever else a training depends on keeps it from another one's rate.
+  for (const other of [{ clip: 0.1 }, { expertWarmup: 9 }, { expertTokens: 5e7 }, { init: "a" }]) {
+    assert(recipe("dense") !== recipe("dense", other), JSON.stringify(other));
+  }
+  const own = [["switch", { switchExperts: 32 }], ["dense-compute", { denseHidden: 256 }]] as const;
+  for (const [name, other] of own) {
+    assert(recipe(name) !== recipe(name, other));
+    assertEquals(recipe("dense"), recipe("dense", other));
+  }
+  assertEquals(recipe("switch"), recipe("switch", { switchRate: 0.1 })); // that is what is found
+  // The larger model trains as long as the mixture's compute lasts, which is also that of routers.
+  assert(recipe("dense-compute") !== recipe("dense-compute", { routerHidden: 48 }));
+});
+
+Deno.test("an evaluation measures the prefixes that any study asks for, also where M is no power of two", () => {
+  const lengths = (prefix: number) =>
+    gridOf(["prefix"], 1, { prefix }).runs(NONE).map(({ choices }) => choices?.routeLengths);
+  assertEquals(lengths(64), [[1, 2], [1, 2], [1, 2]]);
+  assertEquals(lengths(48), [[1, 2], [1, 2, 48], [1, 2]]);
+});
+
+Deno.test("both starts of routers are searched alike, once for all seeds, unless flags give the settings", () => {
+  const recipes = (flags = {}) => recipesOf(gridOf(["partitioners"], 3, flags));
+  const [random, clusters] = recipes();
+  assertEquals(recipes(), [random, clusters]);
+  const grid = gridOf(["partitioners"], 3);
+  assertEquals([random, clusters].map((recipe) => grid.routerSearcher(recipe).name), [
+    ...["em-from-random-parts-4-experts-seed-0", "em-4-experts-seed-0"],
+  ]);
+  assertEquals(recipes({ seed: 7 }), [random, clusters]);
+  assertEquals(recipes({ routerRate: 0.01, rounds: 3 }), []);
+  assertEquals(recipesOf(gridOf(["experts"])), []);
+  const others = [{ routerWarmup: 9 }, { rounds: 3 }, { rounds: 4 }, { routerRate: 0.01 }, {
+    routerRate: 0.02,
+  }];
+  assertEquals(new Set([{}, ...others].flatMap(recipes)).size, 12);
+});
+
+Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {
+  const grid = gridOf(ALL, 3);
+  const [random, clusters] = recipesOf(grid);
+  const { routerRate, rounds } = grid.preset;
+  const preset = { routerRate, rounds, trials: [] };
+  const before = names(grid, { [random]: preset, [clusters]: preset });
+  const after = names(grid, { [random]: preset, [clusters]: FOUND });
+  const other = (run: string, seed = 0) => `${run}-experts-router-rate-0.006-rounds-12-seed-${seed}`;
+  // Runs with twice the experts, and those whose parts stay, take what was found for these.
+  assertEquals(after.filter((name) => !before.includes(name)), [
+    ...[0, 1, 2].map((seed) => other("em-4", seed)),
+    ...["fixed-clusters-4", "em-8"].map((run) => other(run)),
+  ]);
+  // The study of experts takes three seeds of em, too.
+  assertEquals(before.filter((name) => !after.includes(name)), ["fixed-clusters-4-experts-seed-0"]);
+  const [, renamed] = grid.runs({ searches: { [random]: FOUND } }).filter(({ searchesRouters }) =>
+    searchesRouters
+  );
+  const { name, settings } = renamed;
+  assertEquals([name, settings.routerRate, settings.rounds], [
+    "em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-1",
+    ...[0.006, 12],
+  ]);
+});
+
+Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
+  const [plain] = recipesOf(gridOf(["partitioners"]));
+  for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }]) {
+    const grid = gridOf(["partitioners"], 1, flags);
+    const [first] = grid.unsettled;
+    assertEquals(grid.settled(first, { [plain]: FOUND }), undefined); // a search without these flags
+    const [own] = recipesOf(grid);
+    const { routerRate, rounds } = grid.configuration(grid.settled(first, { [own]: FOUND })!);
+    assertEquals({ routerRate, rounds }, { routerRate: 0.006, rounds: 12, ...flags });
+    // A command that gives none tells of such runs, too, unless it is unclear of which.
+    const settle = (searches: Known["searches"]) =>
+      gridOf(["partitioners"]).settled(first, searches, true)?.name;
+    assertEquals(settle({ [own]: FOUND })?.includes("rate-0.006"), true);
+    assertEquals(settle({ [own]: FOUND, [`${own} and more`]: FOUND }), undefined);
+  }
+});
+
+Deno.test("some runs alone are listed, by their names before or after a search; a rate is searched for where it always is", () => {
+  const grid = gridOf(["partitioners"], 3);
+  const only = ["em-from-random-parts-4-experts-seed-1", "random-4-experts-seed-0"];
+  const [random] = recipesOf(grid);
+  assertEquals(names(grid, {}, only), [only[1]]); // the other one's settings are searched for
+  const searches = { [random]: FOUND };
+  const renamed = "em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-1";
+  assertEquals(names(grid, searches, only), [renamed, only[1]]);
+  assertEquals(grid.named([...only, renamed], { searches }), [...only, only[0]]);
+  assertThrows(
+    () => grid.named([renamed], NONE),
+    InputError,
+    `Cannot make only ${renamed} as it must be one of em-from-random-parts-4-experts-seed-0, `,
+  );
+  const recipe = rateRecipe("experts", grid.preset);
+  assertEquals(grid.rateSearcher(recipe).name, "em-from-random-parts-4-experts-seed-0");
+});
+
+Deno.test("settings are told that are no defaults: none of an embedded text beside one's own, and rates that are given", () => {
+  const { corpus, corpusCharacters, expertRate } = gridOf(["experts"]).told;
+  assertEquals([corpus, corpusCharacters, expertRate], ["wide", 1_500_000, undefined]);
+  const own = gridOf(["experts"], 1, { input: ["own.txt"], expertRate: 0.01, seed: 7 }).told;
+  assertEquals([own.corpus, own.corpusCharacters, own.expertRate], [undefined, undefined, 0.01]);
+  assert(!("input" in own) && !("seed" in own));
+  assertEquals(new Grid([study("routing")], SMALL, 2).onceMade, ["routing"]);
+});

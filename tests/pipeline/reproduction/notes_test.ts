@@ -1,0 +1,166 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import {
+  checkHolds,
+  namesOfNotes,
+  noteFile,
+  Notes,
+  RATES_FOUND,
+  readKnown,
+  readNote,
+  ROUTERS_FOUND,
+  takeIn,
+} from "../../../pipeline/reproduction/notes.ts";
+import type { Outcome, Setup } from "../../../pipeline/reproduction/study.ts";
+import { STAGES } from "../../../pipeline/nodes/stages.ts";
+import { seal } from "../../../pipeline/run/seal.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { hashes, inFolder } from "../../tasks/support.ts";
+import { gridOf, ratesFor, setupsFor, wholeOutcome } from "./support.ts";
+
+const [EM] = setupsFor("partitioners");
+const SETUP: Setup = { ...EM, models: ["experts", "dense"], choices: { mix: [1, 2], routeLengths: [1, 2] } };
+const RATES = ratesFor("experts", "partitioners");
+const notesWith = (flags: Partial<Configuration> = {}) => new Notes(gridOf(["experts"], 1, flags));
+
+Deno.test("a note tells of a run of its settings, choices, models and learning rates, and of no other one", () =>
+  inFolder(async (root) => {
+    await notesWith().write(root, wholeOutcome(SETUP));
+    assertEquals(await namesOfNotes(root), [EM.name]);
+    assertEquals(await notesWith().find(root, SETUP, RATES), wholeOutcome(SETUP));
+    const told = async (one: Partial<Setup> = {}, flags: Partial<Configuration> = {}, rates = RATES) =>
+      await notesWith(flags).find(root, { ...SETUP, ...one }, rates) !== undefined;
+    const others = Object.fromEntries(
+      Object.keys(RATES).map((recipe) => [recipe, { rate: 0.008, trials: [] }]),
+    );
+    const cases: [tells: boolean, Partial<Setup>, Partial<Configuration>?, typeof RATES?][] = [
+      [true, {}],
+      [true, { models: ["experts"] }],
+      [true, { choices: undefined }],
+      [true, { label: "another label" }],
+      [true, {}, { switchExperts: 3 }], // of a model that is none of these
+      [true, {}, { expertRate: 0.004, denseRate: 0.004 }, {}],
+      [true, {}, { expertRate: 0.004, denseRate: 0 }, {}], // 0 stands for that of the experts
+      [false, { name: "another-seed-0" }],
+      [false, { settings: { ...EM.settings, seed: 1 } }],
+      [false, { models: ["experts", "dense-steps"] }],
+      [true, { choices: { mix: [1, 2], routeLengths: [2] } }],
+      [false, { choices: { mix: [1, 2], routeLengths: [2, 3] } }],
+      [false, { choices: { mix: [1, 4] } }],
+      [false, { choices: { routeBy: "self" } }],
+      [false, {}, { expertRate: 0.008 }],
+      [false, {}, { denseRate: 0.008 }],
+      [false, {}, { expertSteps: 7 }],
+      [false, {}, { corpusCharacters: 1000 }],
+      [false, {}, {}, others],
+      [false, {}, {}, {}], // they are still to be found
+    ];
+    for (const [tells, ...one] of cases) assertEquals(await told(...one), tells, JSON.stringify(one));
+    // A stage that makes other bytes since.
+    const score = STAGES.get("score")!;
+    const nodes: typeof score.nodes = async (of) =>
+      (await score.nodes!(of)).map((node) => ({ ...node, revision: 99 }));
+    STAGES.set("score", { ...score, nodes });
+    try {
+      assertEquals(await told(), false);
+    } finally {
+      STAGES.set("score", score);
+    }
+  }));
+
+Deno.test("a note tells of the same text wherever it lies, names no path, and nothing is noted of text that is gone", () =>
+  inFolder(async (root) => {
+    const place = async (folder: string, text: string) => {
+      await Deno.mkdir(`${root}/${folder}`, { recursive: true });
+      await Deno.writeTextFile(`${root}/${folder}/docs.jsonl`, text);
+      return { input: [`${root}/${folder}/docs.jsonl`] };
+    };
+    const note = (flags: Partial<Configuration>, folder = root) =>
+      notesWith(flags).write(folder, wholeOutcome(SETUP));
+    const told = async (flags: Partial<Configuration>) =>
+      await notesWith(flags).find(root, SETUP, RATES) !== undefined;
+    await note(await place("one", '{"text":"a"}'));
+    assert(!(await Deno.readTextFile(`${root}/${noteFile(EM.name)}`)).includes(root));
+    assert(await told(await place("two", '{"text":"a"}')));
+    assert(!await told(await place("one", '{"text":"b"}')));
+    // Where a path says which source a document is of, it must be the same one.
+    const sourced = { sourceFromPath: `${root}/{source}/*` };
+    await note({ ...await place("one", '{"text":"a"}'), ...sourced });
+    assert(await told({ ...await place("one", '{"text":"a"}'), ...sourced }));
+    assert(!await told({ ...await place("two", '{"text":"a"}'), ...sourced }));
+    await note({ input: ["-"] }, `${root}/gone`);
+    assertEquals([await told({ input: ["-"] }), await namesOfNotes(`${root}/gone`)], [false, []]);
+  }));
+
+Deno.test("a note that is not as it was written, or cannot be true, is damage, and says how to go on", () =>
+  inFolder(async (root) => {
+    assertEquals(await readNote(root, EM.name), null);
+    await notesWith().write(root, wholeOutcome(EM));
+    const path = `${root}/${noteFile(EM.name)}`;
+    const text = await Deno.readTextFile(path);
+    const sealed = (change: (outcome: Outcome) => void) => {
+      const { checksum: _, ...note } = JSON.parse(text);
+      change(note.outcome);
+      return JSON.stringify(seal(note));
+    };
+    const damaged = [
+      ...["", "{}", text.slice(0, -9), text.replace('"perplexity": 30', '"perplexity": 31')],
+      sealed(({ partition }) => void partition.experts.pop()),
+      sealed(({ trained }) => trained.dense = []),
+      sealed(({ evaluation }) => delete evaluation.scores.mixture),
+    ];
+    for (const other of damaged) {
+      await Deno.writeTextFile(path, other);
+      const read = () => readNote(root, EM.name);
+      const { message } = await assertRejects(read, InputError, "what a run came to");
+      assert(message.endsWith(`; remove "${path}": what it held is made again`), message);
+    }
+    await Deno.writeTextFile(path, text.replace('"format": 1', '"format": 2'));
+    await assertRejects(() => readNote(root, EM.name), InputError, "use the version that wrote it");
+    await Deno.writeTextFile(path, sealed(() => {}));
+    assert(await readNote(root, EM.name));
+  }));
+
+Deno.test("findings are noted side by side, with trials that diverged; what is there stays, and damage is told", () =>
+  inFolder(async (root) => {
+    const rate = (rate: number) => ({ rate, trials: [{ rate, validationLoss: Infinity }] });
+    await RATES_FOUND.write(root, { one: rate(1) });
+    await RATES_FOUND.write(root, { one: rate(2), two: rate(2) });
+    const search = { routerRate: 0.1, rounds: 2, trials: [] };
+    await ROUTERS_FOUND.write(root, { three: search });
+    const known = { rates: { one: rate(1), two: rate(2) }, searches: { three: search } };
+    assertEquals(await readKnown(root), known);
+    assertEquals(await readKnown(`${root}/none`, root), known);
+    await Deno.writeTextFile(`${root}/rates.json`, '{"format":1,"rates":{"a":{"rate":-1,"trials":[]}}}');
+    await assertRejects(() => readKnown(root), InputError, "learning rates");
+    await RATES_FOUND.write(`${root}/other`, { one: rate(1) });
+    const text = '{"format":1,"routers":{"a":{"routerRate":0.1,"rounds":0,"trials":[]}}}';
+    await Deno.writeTextFile(`${root}/other/routers.json`, text);
+    await assertRejects(() => checkHolds(`${root}/other`), InputError, "settings of routers");
+    await Deno.writeTextFile(`${root}/rates.json`, '{"format":1,"rates":{}}');
+    await Deno.remove(`${root}/routers.json`);
+    await assertRejects(() => checkHolds(root), InputError, "Cannot go on from");
+  }));
+
+Deno.test("what folders elsewhere found is taken in beside what is there, which stays unless it is of other settings", () =>
+  inFolder(async (folder) => {
+    const [root, one, two] = ["root", "one", "two"].map((name) => `${folder}/${name}`);
+    const grid = gridOf(["assignment"]);
+    const known = { rates: ratesFor("assignment", "experts"), searches: {} };
+    const [balanced, optimal, argmax] = grid.runs(known);
+    const eight = gridOf(["experts"]).runs(known).at(-1)!; // another study needs it
+    const note = (place: string, setup: Setup, mixture: number, flags = {}) =>
+      notesWith(flags).write(place, wholeOutcome(setup, mixture));
+    await note(root, balanced, 30, { expertSteps: 7 });
+    await note(root, argmax, 31);
+    await note(one, optimal, 32, { expertSteps: 7 });
+    for (const setup of [balanced, optimal, argmax, eight]) await note(two, setup, 33);
+    await takeIn(root, [one, two], grid, known);
+    assertEquals(await readKnown(root), known);
+    const told = [balanced, optimal, argmax, eight].map(({ name }) => readNote(root, name));
+    const perplexities = (await Promise.all(told)).map((note) => note!.outcome.evaluation.scores.mixture);
+    assertEquals(perplexities.map((score) => score!.perplexity), [33, 33, 31, 33]);
+    const before = await hashes(root);
+    for (const from of [[], [two], [root]]) await takeIn(root, from, grid, known);
+    assertEquals(await hashes(root), before);
+  }));

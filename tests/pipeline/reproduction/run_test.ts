@@ -1,0 +1,101 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import type { Known } from "../../../pipeline/reproduction/grid.ts";
+import { Notes, RATES_FOUND, ROUTERS_FOUND } from "../../../pipeline/reproduction/notes.ts";
+import { readStudies } from "../../../pipeline/reproduction/results.ts";
+import { runStudies } from "../../../pipeline/reproduction/run.ts";
+import type { Setup } from "../../../pipeline/reproduction/study.ts";
+import type { Sources } from "../../../pipeline/settings/resolution.ts";
+import { wordText } from "../../../kernels/errors.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { gridOf, ratesFor, SMALL, wholeOutcome } from "./support.ts";
+
+const NONE = { searches: {} };
+const NOTES = new Notes(gridOf(["experts"]));
+
+/** Notes what a run came to that was never made: its mixture gains on every dense model. */
+function note(root: string, setup: Setup): Promise<void> {
+  const whole = wholeOutcome(setup);
+  const gains = setup.models.filter((model) => model !== "experts")
+    .map((baseline) => ({ baseline, percent: 10, low: 9, high: 11 }));
+  const segment = { expert: 0, sequences: 1, share: 1, tokens: 10, perplexity: { mixture: 30, dense: 40 } };
+  const evaluation = { ...whole.evaluation, gains, segments: [segment] };
+  return NOTES.write(root, { ...whole, evaluation });
+}
+
+Deno.test("pages tell of every study with as many seeds as are there, however many this command asks for", () =>
+  inFolder(async (root) => {
+    await RATES_FOUND.write(root, ratesFor("experts", "segments"));
+    const noted = gridOf(["experts", "segments"], 3).runs(NONE);
+    for (const setup of noted) await note(root, setup);
+    const runsOf = async (name: string) =>
+      (await readStudies(`${root}/studies.json`)).studies.find((one) => one.name === name)?.runs;
+    const run = async (studies: string[], seeds: number) => {
+      const warnings: string[] = [];
+      await runStudies({ run: root, sources: SMALL, studies, seeds }, {
+        onEvent: (event) => event.type === "warning" && warnings.push(wordText(event.message)),
+      });
+      return warnings;
+    };
+    assertEquals(await run(["segments"], 1), []);
+    assertEquals((await runsOf("experts"))?.length, 5); // 2 and 8 experts, and 4 with three seeds
+    assertEquals((await runsOf("segments"))?.length, 3);
+    const { settings } = await readStudies(`${root}/studies.json`);
+    assertEquals([settings.corpus, settings.expertSteps, settings.expertRate], ["wide", 768, undefined]);
+    assertStringIncludes(await Deno.readTextFile(`${root}/reproduction.md`), "corpusCharacters 1500000");
+    // Of a seed that is not complete nothing is told, and of the others as before.
+    const last = noted.find(({ name }) => name === "em-4-experts-seed-2")!;
+    await Deno.remove(`${root}/outcomes/${last.name}.json`);
+    assertEquals(await run(["segments"], 1), []);
+    assertEquals((await runsOf("experts"))?.length, 4);
+    assertEquals((await runsOf("segments"))?.length, 2);
+    // A seed that nobody asked for and that is damaged is left out with a word, by every study.
+    const second = `${root}/outcomes/em-4-experts-seed-1.json`;
+    const whole = await Deno.readTextFile(second);
+    await Deno.writeTextFile(second, whole.slice(0, -9));
+    const warnings = await run(["segments"], 1);
+    assertEquals(warnings.map((one) => one.split(":")[0]), [
+      'the study "experts" is told without seed 1',
+      'the study "segments" is told without seed 1',
+    ]);
+    assertEquals([(await runsOf("experts"))?.length, (await runsOf("segments"))?.length], [3, 1]);
+    await Deno.writeTextFile(second, whole);
+    // A study that no seed repeats says so.
+    for (const setup of gridOf(["assignment"]).runs(NONE)) await note(root, setup);
+    assertEquals(await run(["assignment"], 2), [
+      'the study "assignment" has one seed alone, however many are asked for',
+    ]);
+    // Notes elsewhere of more seeds than are asked for are taken in, too.
+    const other = `${root}/other`;
+    await RATES_FOUND.write(other, ratesFor("experts"));
+    await note(other, last);
+    const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
+    const results = await runStudies(sources);
+    assert(results.some(({ runs }) => runs.length === 5));
+  }));
+
+Deno.test("pages tell of studies whose settings of routers were given, also where this command gives none", () =>
+  inFolder(async (root) => {
+    const flags = { rounds: 12 };
+    const given = { ...SMALL, flags };
+    const grid = gridOf(["partitioners", "segments"], 1, flags);
+    const recipes = [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+    const search = { routerRate: 0.0015, ...flags, trials: [] };
+    const searches: Known["searches"] = Object.fromEntries(recipes.map((recipe) => [recipe, search]));
+    assertEquals(Object.keys(searches).length, 2);
+    await ROUTERS_FOUND.write(root, searches);
+    await RATES_FOUND.write(root, ratesFor("partitioners", "segments"));
+    for (const setup of grid.runs({ searches })) {
+      await note(root, setup);
+    }
+    const told = async (sources: Sources, names: string[]) =>
+      (await runStudies({ run: root, sources, studies: names })).map((one) => one.study.name);
+    assertEquals(await told(given, ["partitioners"]), ["segments", "partitioners"]);
+    assertEquals(await told(SMALL, ["segments"]), ["segments", "partitioners"]);
+    // Of two searches that differ in what was given, none is taken for the other.
+    const others: Known["searches"] = Object.fromEntries(
+      recipes.map((recipe) => [recipe.replace("12 rounds given", "6 rounds given"), search]),
+    );
+    await ROUTERS_FOUND.write(root, others);
+    assertEquals(await told(SMALL, ["segments"]), ["segments"]);
+    assertEquals(await told(given, ["segments"]), ["segments", "partitioners"]);
+  }));
