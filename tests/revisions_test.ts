@@ -2,24 +2,11 @@
 // `revision`, then run this file once with SMALLTALK_RECORD=1, which writes fixtures/revisions.json anew.
 
 import { assert, assertEquals } from "@std/assert";
-import {
-  askRun,
-  assign,
-  evaluateRun,
-  partition,
-  readArrow,
-  type RecordBatch,
-  split,
-  trainDense,
-  trainExpert,
-} from "../mod.ts";
-import { graphOf, trainSwitch } from "../pipeline/stages/mod.ts";
-import { defaultConfiguration } from "../pipeline/settings/configuration.ts";
-import { fromBatch, toBatch } from "../pipeline/rows/arrow.ts";
-import { lineageOf } from "../pipeline/rows/lineage.ts";
-import { joinScores } from "../pipeline/rows/join.ts";
+import { askRun, evaluateRun, partition, trainDense, trainExpert } from "../mod.ts";
+import { trainSwitch } from "../pipeline/nodes/mod.ts";
+import { hashFiles, MANIFEST, readManifest } from "../pipeline/graph/mod.ts";
+import { zeroShotRevision } from "../pipeline/nodes/zero_shot.ts";
 import { jsonText, sha256 } from "../pipeline/run/files.ts";
-import { type Manifest, outputsHash, readManifest } from "../pipeline/run/manifest.ts";
 import { encodeQuestions } from "../pipeline/evaluation/choices/prompts.ts";
 import { MADE_TASKS, passagesOf } from "../pipeline/evaluation/choices/suite.ts";
 import { contextOf, type Question, TASKS } from "../pipeline/evaluation/choices/tasks.ts";
@@ -27,19 +14,21 @@ import { defaultCorpus } from "../pipeline/text/corpora/corpus.ts";
 import { gpu } from "./kernels/support.ts";
 import { GOLDEN } from "./pipeline/evaluation/choices/golden.ts";
 import { CHARACTERS } from "./pipeline/evaluation/choices/support.ts";
-import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/nodes/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
+
+/** Revision and hash of outputs of each stage, or of each of its models; what is `made-up` needs no adapter. */
+type Stages = Record<string, { revision: number; outputs: string }>;
 
 interface Recorded {
   /** The adapter whose model math is recorded: another build may round otherwise. */
   adapter: string;
-  /** Revision and hash of outputs of each stage; `made-up …` are stages on scores that no adapter made. */
-  stages: Record<string, { revision: number; outputs: string }>;
+  stages: Stages;
 }
 
 const FILE = new URL("../fixtures/revisions.json", import.meta.url);
 const RECORDS = Deno.env.get("SMALLTALK_RECORD") === "1";
-const EVERYWHERE = /^(corpus|tokenizer|tokenize|made-up .*)$/;
+const EVERYWHERE = /^(tokenizer|tokens|text|made-up .*)$/;
 const EXPERTS = {
   expertHidden: 8,
   expertLayers: 1,
@@ -50,29 +39,28 @@ const EXPERTS = {
   validateEvery: 3,
 };
 
-/** Adds costs that a formula gives to the token rows of a shard. */
-function madeUp(path: string): ReadableStream<RecordBatch> {
-  return ReadableStream.from(async function* () {
-    for await (const batch of readArrow(path)) {
-      const { tokens: _, ...rows } = fromBatch(batch);
-      const nll = Float32Array.from({ length: 2 * rows.rows }, (_, i) => 1 + (i * 7919 % 101) / 64);
-      const lineage = { ...lineageOf(batch)!, stage: "score", experts: 2, prefix: 16, routers: "made up" };
-      yield toBatch({ ...rows, nll }, lineage);
-    }
-  }());
+/** Lists the nodes of a run, but for the indexes of its text, which hold paths. */
+async function nodesIn(run: string, folder = ""): Promise<string[]> {
+  const nodes: string[] = [];
+  for (const { name, isDirectory } of Deno.readDirSync(`${run}/${folder}`)) {
+    const path = `${folder}${name}`;
+    if (!isDirectory || ["index", "locks", "partial", "scratch"].includes(name)) continue;
+    const isNode = await Deno.stat(`${run}/${path}/${MANIFEST}`).then(() => true, () => false);
+    nodes.push(...isNode ? [path] : await nodesIn(run, `${path}/`));
+  }
+  return nodes.sort();
 }
 
-/** Assigns and splits by made-up costs, and hashes what comes of it. */
-async function madeUpOutputs(run: string, folder: string): Promise<Record<string, string>> {
-  const [train, test] = ["train", "test"].map((kind) => `${run}/tokens/${kind}-00000.arrow`);
-  const assigned = () => assign(madeUp(train), { chunk: 40, experts: 2, prefix: 16 });
-  const experts: number[] = [];
-  for await (const batch of assigned()) experts.push(...fromBatch(batch).expert!);
-  const { outputs } = await split({
-    train: joinScores(readArrow(train), assigned()),
-    test: joinScores(readArrow(test), madeUp(test)),
-  }, { folder, shardSequences: 50, experts: 2, prefix: 16 });
-  return { "made-up assign": sha256(experts.join()), "made-up split": outputsHash({ outputs }) };
+/** Hashes the nodes of every folder of a run. */
+async function outputsOf(run: string, prefix = ""): Promise<Stages> {
+  const stages: Stages = {};
+  for (const [folder, nodes] of Map.groupBy(await nodesIn(run), (node) => node.split("/")[0])) {
+    const manifests = await Promise.all(nodes.map((node) => readManifest(`${run}/${node}`)));
+    const hashes = manifests.map((manifest) => `${manifest!.name} ${hashFiles(manifest!)}`);
+    const revision = Math.max(...manifests.map((manifest) => manifest!.revision));
+    stages[prefix + folder] = { revision, outputs: sha256(hashes.join("\n")) };
+  }
+  return stages;
 }
 
 /** Hashes the questions of every zero-shot task, of its own kind of documents, in tokens that are characters. */
@@ -97,7 +85,6 @@ async function madeUpQuestions(): Promise<Record<string, string>> {
   return hashes;
 }
 
-const ASKED = "zero-shot-piqa"; // all tasks are asked alike; what sets them apart is their questions
 const PIQA = { goal: "sail wave", sol1: "gull shore", sol2: "mast deck", label: 1 };
 
 Deno.test({
@@ -105,32 +92,27 @@ Deno.test({
   ignore: gpu === null,
   fn: () =>
     inFolder(async (folder) => {
-      const run = `${folder}/run`;
+      const [run, random] = [`${folder}/run`, `${folder}/random`];
       await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(64));
-      await partition({ run, sources: { flags: { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`] } } });
+      const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`], blockBytes: 4_000 };
+      await partition({ run, gpu: gpu!, sources: { flags } });
+      const byHash = { ...flags, partitioner: "random", method: "balanced" };
+      await partition({ run: random, sources: { flags: byHash } });
       const options = { run, gpu: gpu!, sources: { flags: EXPERTS } };
       for (const expert of [0, 1]) await trainExpert(expert, options);
       for (const match of ["batch", "steps"] as const) await trainDense(match, options);
       await evaluateRun({ run, gpu: gpu!, resamples: 20 });
       await Deno.writeTextFile(`${folder}/piqa.jsonl`, JSON.stringify(PIQA));
-      await askRun({ run, gpu: gpu!, resamples: 20, data: folder });
+      await askRun({ run, gpu: gpu!, resamples: 20, data: folder }); // all tasks are asked alike; what sets them apart is their questions
       // After the evaluation, which would read it: what is recorded of it is that of the models of before.
       await trainDense("compute", options);
       await trainSwitch(options);
 
-      const stages: Recorded["stages"] = {};
-      const graph = graphOf({ ...defaultConfiguration(), ...SMALL_SETTINGS });
-      for (const { name, revision } of graph.stages) {
-        if (name.startsWith("zero-shot-") && name !== ASKED) continue;
-        const manifest: Manifest | null = await readManifest(run, name);
-        assert(manifest !== null, `stage ${name} must have run`);
-        stages[name] = { revision, outputs: outputsHash(manifest) };
+      const stages: Stages = { ...await outputsOf(run), ...await outputsOf(random, "made-up ") };
+      for (const [name, outputs] of Object.entries(await madeUpQuestions())) {
+        stages[name] = { revision: zeroShotRevision(name.replace("made-up zero-shot-", "")), outputs };
       }
-      const revisionOf = (name: string) => graph.get(name.replace("made-up ", ""))!.revision;
-      const madeUp = { ...await madeUpOutputs(run, `${folder}/made-up`), ...await madeUpQuestions() };
-      for (const [name, outputs] of Object.entries(madeUp)) {
-        stages[name] = { revision: revisionOf(name), outputs };
-      }
+      assert("switch" in stages && "evaluation" in stages && "made-up partition" in stages);
       if (RECORDS) await Deno.writeTextFile(FILE, jsonText({ adapter: gpu!.adapter, stages }));
       const recorded: Recorded = JSON.parse(await Deno.readTextFile(FILE));
       assertEquals(Object.keys(stages).sort(), Object.keys(recorded.stages).sort());

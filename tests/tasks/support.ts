@@ -130,15 +130,18 @@ export const SMALL = [
   ...["--router-batch", "8", "--router-warmup", "2", "--router-rate", "0.01", "--source-field", "source"],
 ];
 
-/** Hashes every file of a folder, by path, but those that hold times. */
+/** Hashes every file of a folder, by path, but those that hold times; of manifests what was made, whoever made it. */
 export async function hashes(folder: string, under = ""): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const { name, isDirectory } of Deno.readDirSync(`${folder}/${under}`)) {
     const path = `${under}${name}`;
-    if (path === "metrics/timing.jsonl") continue;
+    if (["metrics/timing.jsonl", "text/files.json"].includes(path)) continue;
     if (isDirectory) Object.assign(found, await hashes(folder, `${path}/`));
     else {
-      const digest = await crypto.subtle.digest("SHA-256", await Deno.readFile(`${folder}/${path}`));
+      const bytes = await Deno.readFile(`${folder}/${path}`);
+      const { key, files } = name === "manifest.json" ? JSON.parse(new TextDecoder().decode(bytes)) : {};
+      const told = key ? new TextEncoder().encode(JSON.stringify({ key, files })) : bytes;
+      const digest = await crypto.subtle.digest("SHA-256", told);
       found[path] = new Uint8Array(digest).toHex();
     }
   }
