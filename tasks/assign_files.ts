@@ -17,8 +17,7 @@ import {
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, lineageOf, type RecordBatch } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/run/mod.ts";
-import { chunkOf, summaryOf } from "../pipeline/stages/mod.ts";
-import { checkOutput } from "../pipeline/nodes/mod.ts";
+import { checkOutput, chunkOf, proofSummary } from "../pipeline/nodes/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 
@@ -63,7 +62,7 @@ export async function assignFiles(options: AssignFilesOptions): Promise<void> {
   const lineage = await lineageOfFirst(batches);
   await write(input.open, experts);
   if (proof === undefined) return;
-  tell(proofText(summaryOf(proof), lineage?.costs));
+  tell(proofText(proofSummary(proof), lineage?.costs));
   if (!proof.prices) return;
   if (pricesOutput === undefined) {
     return tell(

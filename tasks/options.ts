@@ -129,6 +129,7 @@ const ALL = section("Command", {
       "another run: train the same of it side by side, as a bank, to the same bits; for seeds; repeatable",
   }),
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
+  replace: flag({ help: "train again what was trained with other values, and keep what was not" }),
   mix: integers({
     default: [],
     value: "K,K,…",
@@ -185,7 +186,7 @@ export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, reuse: ALL.reu
 /** The options of training a model; `also` names other runs whose models are trained beside. */
 export const TRAINING = {
   ...{ ...CHECKPOINTS, ...RECOMPUTE, also: ALL.also },
-  resume: ALL.resume,
+  ...{ resume: ALL.resume, replace: ALL.replace },
   ...{ ...DEVICE, ...REQUIRE_GPU },
 };
 

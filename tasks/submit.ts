@@ -23,9 +23,11 @@ export const TASK = await defineTask({
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
     const plan = planOf(options, { given, denied }, await readJobPlan(run));
     const told = { run, sources, force };
+    // What is accepted here is accepted by the trainings; they keep what was trained with these settings.
+    const asked = force ? { ...plan, training: { ...plan.training, replace: true } } : plan;
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
-    const first = await planJobs({ ...told, ...plan }); // what cannot be planned settles nothing
+    const first = await planJobs({ ...told, ...asked }); // what cannot be planned settles nothing
     const binds = executor === "slurm" && plan.slurm?.container
       ? await foldersNamed({ ...told, ...plan })
       : [];
@@ -43,7 +45,7 @@ export const TASK = await defineTask({
     }
     await settleJobs(told, plan);
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
-    const planned = () => planJobs({ run, ...plan }); // by the settings that its jobs find
+    const planned = () => planJobs({ run, ...asked }); // by the settings that its jobs find
     if (executor === "slurm") {
       const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, tell });
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import type { Browser, Page } from "puppeteer-core";
 import { report } from "../pipeline/report/report.ts";
 import { DARK, LIGHT, type Palette } from "../pipeline/report/theme.ts";
-import { evaluationOf, SHAPE, writeRun } from "./pipeline/report/support.ts";
+import { evaluationOf, SHAPE, writeEvaluation, writeRun } from "./pipeline/report/support.ts";
 import { words } from "../tasks/wording.ts";
 import { IGNORED, withBrowser } from "./browser.ts";
 import { inFolder } from "./tasks/support.ts";
@@ -129,7 +129,7 @@ for (const experts of [4, 8, 32]) {
           rounds: 3 * experts,
           sources: [...SOURCES, ...Array.from({ length: experts }, (_, i) => `more ${i}`)],
         });
-        await Deno.writeTextFile(`${run}/evaluation.json`, JSON.stringify(lowDense(experts)));
+        await writeEvaluation(run, lowDense(experts));
         const { output } = await report({ run, words });
         await withBrowser(async (browser) => {
           for (const [width, scheme, palette] of LOOKS) {
@@ -180,7 +180,8 @@ Deno.test({
     await inFolder(async (folder) => {
       const run = `${folder}/${"a-folder-with-a-long-name-".repeat(3)}`;
       await writeRun(run);
-      for (const part of ["metrics", "partition", "evaluation.json", "reproduction.json"]) {
+      const parts = ["experts", "dense", "dense-steps", "partitioner", "partition", "evaluation"];
+      for (const part of [...parts, "reproduction.json"]) {
         await Deno.remove(`${run}/${part}`, { recursive: true });
       }
       const { output } = await report({ run, words });

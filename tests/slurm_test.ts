@@ -4,7 +4,7 @@ import { hasSlurm, startSlurm, until } from "./slurm.ts";
 import { copyFolder, inFolder, SMALL, smallCorpus, task, whatIsMade } from "./tasks/support.ts";
 
 const EXPERTS = 5; // more than an array may have here
-const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3"];
+const PARTITION = [...SMALL, "--experts", String(EXPERTS), "--holdout", "0.3", "--block-bytes", "8192"];
 const TRAINING = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 400"
   .split(" ");
 

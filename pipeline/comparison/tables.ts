@@ -36,19 +36,15 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const counts = evaluated.flatMap(({ documents }) => documents ?? []);
   const few = counts.length > 0 && fewDocuments(Math.min(...counts));
   const byLabel = listed(evaluated.filter(({ routes }) => !routes).map(({ name }) => name));
-  const notes = runs.map(({ name, run, trained, experts, evaluation, documents, beside }) => {
+  const notes = runs.map(({ name, run, trained, experts, evaluation, beside }) => {
     if (trained) {
       const some = `the text that goes to ${trained.length} of ${experts} experts`;
       const again = task("evaluate", { run });
       return say`${name} is evaluated only on ${some}, so it is not compared: run ${again} once the others are trained`;
     }
     if (!evaluation || evaluated.length < 2 || beside || name === reference) return false;
-    const apart = "so it is not compared by document";
-    if (documents !== null) {
-      return counts.length > 1 && `${name} cuts the text into other documents, ${apart}`;
-    }
-    const again = task("evaluate", { run, force: true });
-    return say`The evaluation of ${name} has no scores of single documents, ${apart}: run ${again}, with the options that it had`;
+    return counts.length > 1 &&
+      `${name} cuts the text into other documents, so it is not compared by document`;
   });
   return [
     few,

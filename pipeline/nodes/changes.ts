@@ -4,11 +4,9 @@
  * @module
  */
 
-import * as v from "valibot";
-import { readManifest } from "../graph/manifest.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block, Piece } from "../text/blocks.ts";
-import { INDEX, pathOf } from "./documents.ts";
+import { indexedBlocks, pathOf } from "./documents.ts";
 import { readingOf, type Text } from "./text.ts";
 
 /** Files of the text that are not as they were when the run was made. */
@@ -21,21 +19,12 @@ export interface TextChanges {
   removed: string[];
 }
 
-const INDEXED = v.object({
-  blocks: v.array(v.object({
-    name: v.string(),
-    pieces: v.array(v.object({ path: v.string(), sha256: v.string(), before: v.optional(v.number()) })),
-  })),
-});
-
 /** Compares the text with that of which the run's index tells; null where there is no index yet. */
 export async function changesOfText(run: string, blocks: readonly Block[]): Promise<TextChanges | null> {
-  const manifest = await readManifest(`${run}/${INDEX}`);
-  if (!manifest) return null;
-  const now = filesOf(
-    blocks.map(({ pieces }) => pieces.map((piece) => ({ path: pathOf(piece), sha256: piece.sha256 }))),
-  );
-  const then = filesOf(v.parse(INDEXED, manifest.settings).blocks.map(({ pieces }) => pieces));
+  const indexed = await indexedBlocks(run);
+  if (!indexed) return null;
+  const now = filesOf(blocks.flatMap(({ pieces }) => pieces.map((piece) => [pathOf(piece), piece.sha256])));
+  const then = filesOf(indexed.flatMap(({ pieces }) => pieces.map(([path, sha256]) => [path, sha256])));
   return {
     added: [...now.keys()].filter((path) => !then.has(path)),
     changed: [...now.keys()].filter((path) => then.has(path) && then.get(path) !== now.get(path)),
@@ -44,9 +33,9 @@ export async function changesOfText(run: string, blocks: readonly Block[]): Prom
 }
 
 /** Joins the hashes of the pieces of every file. */
-function filesOf(blocks: readonly (readonly { path: string; sha256: string }[])[]): Map<string, string> {
+function filesOf(pieces: readonly string[][]): Map<string, string> {
   const files = new Map<string, string>();
-  for (const { path, sha256 } of blocks.flat()) files.set(path, `${files.get(path) ?? ""} ${sha256}`);
+  for (const [path, sha256] of pieces) files.set(path, `${files.get(path) ?? ""} ${sha256}`);
   return files;
 }
 
@@ -63,17 +52,14 @@ function listPaths(paths: readonly string[]): string {
 
 /** Gives the text of a run as its index tells of it, without a look at a file; it has no blocks where there is no index. */
 export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
-  const manifest = await readManifest(`${run}/${INDEX}`);
-  const blocks = manifest && v.parse(INDEXED, manifest.settings).blocks.map(({ name, pieces }): Block => ({
+  const blocks = (await indexedBlocks(run))?.map(({ name, pieces }): Block => ({
     ...{ name, id: 0, bytes: 0 },
-    pieces: pieces.map(({ path, ...known }): Piece => ({
-      file: { path, format: "txt" },
-      bytes: 0,
-      ...known,
+    pieces: pieces.map(([path, sha256, before]): Piece => ({
+      ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
     })),
   }));
   return {
-    ...{ blocks: blocks ?? undefined, unpacked: [], passed: new Map(), asText: [] },
+    ...{ blocks, unpacked: [], passed: new Map(), asText: [] },
     reading: readingOf(configuration),
   };
 }

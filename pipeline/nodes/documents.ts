@@ -8,12 +8,14 @@
  * @module
  */
 
+import { readManifest } from "../graph/manifest.ts";
 import type { Maker, Making, Node } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { columnOf, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { integers, strings } from "../rows/column_values.ts";
-import { exists } from "../run/files.ts";
+import { exists, sha256, writeAtomic } from "../run/files.ts";
+import { readVouched } from "../run/vouched.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
 import { openNeeded } from "./token_rows.ts";
@@ -26,11 +28,30 @@ export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
 export const pathOf = ({ file: { path }, own }: Piece): string =>
   own ? path.split("/").slice(-3).join("/") : path;
 
+const BLOCKS = "blocks.json";
+
+/** A block as the index lists it: of each piece the path, the hash, and the rows that come before it in the file. */
+export interface IndexedBlock {
+  name: string;
+  pieces: [path: string, sha256: string, before: number][];
+}
+
+/** Reads which blocks the index of a run is of; null where there is no index. */
+export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null> {
+  const path = `${run}/${INDEX}/${BLOCKS}`;
+  if (!await readManifest(`${run}/${INDEX}`)) return null;
+  return JSON.parse(new TextDecoder().decode(await readVouched(path, new NodeFiles())));
+}
+
 /** Fewest held-out documents of a source of which nothing is said. */
 const FEW = 5;
 
 /** Makes the node of the index. Paths are part of it, so it is made again where a file is only moved. */
 export function indexNode(blocks: readonly Block[]): Node {
+  const list = JSON.stringify(blocks.map(({ name, pieces }): IndexedBlock => ({
+    name,
+    pieces: pieces.map((piece) => [pathOf(piece), piece.sha256, piece.before ?? 0]),
+  })));
   const maker: Maker = {
     stage: "tokenize",
     async make([making], { emit }) {
@@ -41,6 +62,7 @@ export function indexNode(blocks: readonly Block[]): Node {
         indexBatch([]),
       );
       making.wrote(DOCUMENTS, record);
+      making.wrote(BLOCKS, await writeAtomic(`${making.folder}/${BLOCKS}`, list));
       const sources = countSources(making, blocks);
       const few = Object.entries(sources).filter(([, { documents: { train, test } }]) =>
         train > 0 && test < FEW
@@ -61,15 +83,7 @@ export function indexNode(blocks: readonly Block[]): Node {
     name: INDEX,
     needs: blocks.map((block) => `${tokensOf(block)}:${DOCUMENTS}`),
     links: { [`text/${DOCUMENTS}`]: DOCUMENTS },
-    settings: {
-      blocks: blocks.map(({ name, pieces }) => ({
-        name,
-        pieces: pieces.map((piece) => ({
-          ...{ path: pathOf(piece), sha256: piece.sha256 },
-          ...piece.before ? { before: piece.before } : {},
-        })),
-      })),
-    },
+    settings: { text: sha256(list) },
     revision: 1,
     maker,
   };

@@ -16,7 +16,7 @@ import type { PartitionerKind } from "../partition/partitioner.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { writeAtomic } from "../run/files.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
-import { OPTIMISER } from "../settings/optimiser.ts";
+import { OPTIMISER } from "../settings/experts.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignRound, drawRound, readRoundLines, readState, roundNode, roundNodes, START } from "./rounds.ts";
 import { openNeeded } from "./token_rows.ts";

@@ -5,6 +5,7 @@
  */
 
 export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
+export { chunkOf } from "./assign.ts";
 export { findDocument, type FoundDocument } from "./documents.ts";
 export { changesText, type TextChanges } from "./changes.ts";
 export { type StageState } from "./standing.ts";
@@ -89,6 +90,7 @@ export {
   type ExpertSummary,
   type PartitionSummary,
   type ProofSummary,
+  proofSummary,
   type StageRun,
   summarizeRun,
 } from "./summary.ts";

@@ -33,6 +33,8 @@ import { type TrainResult, trainResult } from "./training_result.ts";
 export interface TrainOptions extends RunOptions, Omit<TrainingOptions, "anew" | "bank" | "began"> {
   /** Other runs: the same models of each are trained side by side with those of the run, as seeds of one model are. */
   also?: readonly string[];
+  /** Trains a model again that was trained with other settings; one that was trained with these stays. */
+  replace?: boolean;
   /** Trains every so-manieth of the models alone. */
   part?: Part;
 }
@@ -102,7 +104,7 @@ async function trainIn(
   const targets = choose(configuration, run);
   const how = { ...options, bank, anew: force && !resume, began: place.leave };
   const { given, nodes } = await trainingGraph(run, configuration, targets, how);
-  if (!force) await refuseReplaced(run, { given, nodes }, targets, resume);
+  if (!force) await refuseReplaced(run, { given, nodes }, targets, options);
   const walk = await make([...given, ...nodes], {
     ...force && !resume ? {} : { again: [] },
     lock: async (...of) => {
@@ -151,7 +153,7 @@ async function refuseReplaced(
   run: string,
   { given, nodes }: { given: Node[]; nodes: Node[] },
   targets: readonly Target[],
-  resume: boolean,
+  { resume, replace }: TrainOptions,
 ): Promise<void> {
   const walk = new Walk(run, [...given, ...nodes]);
   for (const [i, node] of nodes.entries()) {
@@ -163,7 +165,7 @@ async function refuseReplaced(
         { where: `${run}/${node.name}`, remedy: say`train it here instead with ${setting("force")}` },
       );
     }
-    if (state !== "changed") continue;
+    if (state !== "changed" || replace) continue;
     if (resume) {
       const saved = await Promise.all((await scratchesOf(run, node.name)).map(listCheckpoints));
       if (saved.some((states) => states.length > 0)) continue;

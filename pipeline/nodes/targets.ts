@@ -10,10 +10,7 @@ import { largerDenseShape, modelShapes, switchShape } from "../model/shapes.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder } from "../partition/manifests.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
-import { EXPERTS } from "../settings/experts.ts";
-import { LARGER_DENSE } from "../settings/larger_dense.ts";
-import { OPTIMISER } from "../settings/optimiser.ts";
-import { SWITCH } from "../settings/switch.ts";
+import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { trainingSteps } from "../training/steps.ts";
 
 /** What a model learns from, in numbers. */

@@ -5,7 +5,6 @@
  * @module
  */
 
-import { basename } from "node:path";
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";

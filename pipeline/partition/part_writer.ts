@@ -1,10 +1,15 @@
 /** Writes the rows of one expert into shards, as they come, in memory of a fixed size. */
 
-import { type RecordBatch, toBatch, writeArrowFile } from "../rows/arrow.ts";
-import type { Columns } from "../rows/arrow.ts";
+import {
+  type Columns,
+  type RecordBatch,
+  shardName,
+  toBatch,
+  writeArrowFile,
+  type WrittenShard,
+} from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { gatherRows, roomFor, sliceColumns } from "../rows/columns.ts";
-import { shardName, type WrittenShard } from "../rows/shards.ts";
 
 /** A shard that was written, and the tokens in it. */
 export interface WrittenPart extends WrittenShard {

@@ -31,7 +31,7 @@ import { printable } from "../run/printable.ts";
 import { conform } from "../run/schema.ts";
 import { readTimes, secondsByNode } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
-import { type Lack, lacksOf, statusOf } from "../nodes/status.ts";
+import { lacksOf, statusOf } from "../nodes/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
 import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
@@ -248,5 +248,3 @@ export async function readDocuments({ run }: RunRecord): Promise<DocumentScores>
   return await readDocumentScores(`${run}/${EVALUATION}/evaluation.arrow`, new NodeFiles())
     .catch(withRemedy(say`run ${task("evaluate", { run, check: true })}`));
 }
-
-export type { Lack };

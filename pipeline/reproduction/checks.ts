@@ -4,14 +4,54 @@
  * @module
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, say, setting, type Words } from "../../kernels/errors.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { resolveSettings } from "../nodes/settings.ts";
 import type { ExpertSummary } from "../nodes/summary.ts";
 import { exists } from "../run/files.ts";
-import { type Grid, type Known, rateRecipe } from "./grid.ts";
+import type { Sources } from "../settings/resolution.ts";
+import { Grid, type Known, rateRecipe, studiesOf } from "./grid.ts";
 import { RATES, targetsOf } from "./models.ts";
+import { checkHolds, readKnown } from "./notes.ts";
 import type { Setup } from "./study.ts";
+
+/** Which studies are made, and where. */
+export interface StudyChoice {
+  /** Folder of all runs and of the findings. */
+  run: string;
+  /** Names of studies; `all` for all of them. */
+  studies: readonly string[];
+  /** Where the settings come from that runs share. */
+  sources?: Sources;
+  /** Seeds where a study repeats them. Default: 1. */
+  seeds?: number;
+  /**
+   * Folders of studies, or of results that were kept of them: rates and settings of routers that were found
+   * there count, and runs whose outcome is noted there are not made again.
+   */
+  from?: readonly string[];
+  /**
+   * Names of runs that are made, those of a plan; a search that they wait for is made in whichever run it
+   * belongs to. Default: all that the studies need.
+   */
+  only?: readonly string[];
+  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
+  trialShare?: number;
+  /** Words settings and tasks in what is written. Default: as a library names them. */
+  words?: Words;
+}
+
+/** Gives the runs of studies, what is known for them, and which are made alone. Throws where something does not go together or is damaged. */
+export async function openStudies(
+  { run, studies, sources = {}, seeds = 1, from = [], only = [] }: StudyChoice,
+): Promise<{ grid: Grid; known: Known; only: string[] }> {
+  const grid = new Grid(studiesOf(studies), sources, seeds);
+  for (const folder of from) await checkHolds(folder);
+  const known = await readKnown(run, ...from);
+  const named = grid.named(only, known);
+  await checkStudies(run, grid, known, named);
+  return { grid, known, only: named };
+}
 
 /** Throws an `InputError` where runs of studies, or those of these names alone, cannot be made in a folder. */
 export async function checkStudies(

@@ -11,6 +11,7 @@ import { type Evaluation, type Gain, gainText, sideOf } from "../evaluation/eval
 import { wayName } from "../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { PartitionSummary } from "../nodes/summary.ts";
+import type { Crossing } from "./crossing.ts";
 import { digitsText, percentText } from "./study.ts";
 
 /** Shortest prefix that evaluations measure unless asked. */
@@ -22,19 +23,6 @@ export const SHORTEST = 4;
  */
 export const shortPrefix = (prefix: number): number =>
   Math.max(SHORTEST, 2 ** Math.floor(Math.log2(prefix / 8)));
-
-/**
- * The point from which the held-out curve of the mixture stays below that of the dense model of E times the
- * steps.
- */
-export interface Crossing {
-  /** Tokens per expert, padding included, at the crossing; null where the curves do not cross. */
-  tokensPerExpert: number | null;
-  /** Tokens per expert at the end. */
-  trained: number;
-  /** Held-out loss of the mixture less that of the dense model at the end, nats per token. */
-  difference: number;
-}
 
 /** Writes the claims of a run. */
 export function claimsOf(
@@ -246,32 +234,6 @@ function segmentsClaim({ segments, experts }: Evaluation): Claim {
     paper: "all do (figure 5)",
     here: `${better} of ${experts}; ${worst}${without.join("")}`,
     holds: better === experts,
-  };
-}
-
-/**
- * A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's
- * tokens.
- */
-export interface CurvePoint {
-  /** Tokens per expert, padding included. */
-  tokens: number;
-  /** Held-out loss, nats per token. */
-  loss: number;
-}
-
-/** Finds the point from which `mixture` stays below `dense`; both curves have the same `tokens`. */
-export function crossingOf(mixture: CurvePoint[], dense: CurvePoint[]): Crossing | null {
-  const at = new Map(dense.map(({ tokens, loss }) => [tokens, loss]));
-  const both = mixture.filter(({ tokens }) => at.has(tokens))
-    .map(({ tokens, loss }) => ({ tokens, difference: loss - at.get(tokens)! }));
-  const last = both.at(-1);
-  if (!last) return null;
-  const above = both.findLastIndex(({ difference }) => difference >= 0);
-  return {
-    tokensPerExpert: above === both.length - 1 ? null : both[above + 1].tokens,
-    trained: last.tokens,
-    difference: last.difference,
   };
 }
 

@@ -8,7 +8,45 @@
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { expertTarget } from "../nodes/targets.ts";
 import { readStepMetrics } from "../training/metrics.ts";
-import { type Crossing, crossingOf, type CurvePoint } from "./claims.ts";
+
+/**
+ * The point from which the held-out curve of the mixture stays below that of the dense model of E times the
+ * steps.
+ */
+export interface Crossing {
+  /** Tokens per expert, padding included, at the crossing; null where the curves do not cross. */
+  tokensPerExpert: number | null;
+  /** Tokens per expert at the end. */
+  trained: number;
+  /** Held-out loss of the mixture less that of the dense model at the end, nats per token. */
+  difference: number;
+}
+
+/**
+ * A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's
+ * tokens.
+ */
+export interface CurvePoint {
+  /** Tokens per expert, padding included. */
+  tokens: number;
+  /** Held-out loss, nats per token. */
+  loss: number;
+}
+
+/** Finds the point from which `mixture` stays below `dense`; both curves have the same `tokens`. */
+export function crossingOf(mixture: CurvePoint[], dense: CurvePoint[]): Crossing | null {
+  const at = new Map(dense.map(({ tokens, loss }) => [tokens, loss]));
+  const both = mixture.filter(({ tokens }) => at.has(tokens))
+    .map(({ tokens, loss }) => ({ tokens, difference: loss - at.get(tokens)! }));
+  const last = both.at(-1);
+  if (!last) return null;
+  const above = both.findLastIndex(({ difference }) => difference >= 0);
+  return {
+    tokensPerExpert: above === both.length - 1 ? null : both[above + 1].tokens,
+    trained: last.tokens,
+    difference: last.difference,
+  };
+}
 
 /**
  * Reads the curves of a run and finds where they cross; null where no step of both was validated.

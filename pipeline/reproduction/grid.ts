@@ -18,10 +18,8 @@ import {
   isDefault,
   namesOf as settingsIn,
 } from "../settings/configuration.ts";
-import { LARGER_DENSE } from "../settings/larger_dense.ts";
-import { OPTIMISER } from "../settings/optimiser.ts";
+import { LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
-import { SWITCH } from "../settings/switch.ts";
 import { givenIn, RATES, withoutRates } from "./models.ts";
 import type { RouterSearch, RouterSettings } from "./search.ts";
 import { STUDIES } from "./studies.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-export { type Crossing } from "./claims.ts";
+export { type Crossing } from "./crossing.ts";
 export { STUDIES } from "./studies.ts";
 export { type Choices, type Findings, type Outcome, type Setup, type Study } from "./study.ts";
 export { type RunOutcome } from "./outcome.ts";

@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { Words } from "../../kernels/errors.ts";
 import { narrowNotes } from "../cost/flops.ts";
 import {
   adapterKindOf,
@@ -21,11 +20,11 @@ import { NAMES } from "../graph/places.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { checkStudies } from "./checks.ts";
-import { Grid, type Known, rateRecipe, studiesOf } from "./grid.ts";
+import { openStudies, type StudyChoice } from "./checks.ts";
+import { type Grid, type Known, rateRecipe } from "./grid.ts";
 import { fitMemory, type Held, heldBy } from "./memory.ts";
 import { SIDE_BY_SIDE, targetsOf, TRIAL_SHARE } from "./models.ts";
-import { checkHolds, Notes, readKnown } from "./notes.ts";
+import { Notes } from "./notes.ts";
 import type { RouterSearch } from "./search.ts";
 import { percentText, type Setup } from "./study.ts";
 import { StudyWalk } from "./walk.ts";
@@ -101,27 +100,11 @@ export interface StudiesPlan extends Total {
 }
 
 /** What is planned. */
-export interface PlanStudiesOptions {
-  /** Folder of all runs. */
-  run: string;
-  /** Names of studies; `all` for all of them. */
-  studies: readonly string[];
-  /** Folders of studies elsewhere whose findings count, as where studies run. */
-  from?: readonly string[];
-  /** Names of runs, of all that the studies need. Default: all. */
-  only?: readonly string[];
-  /** Where the shared settings come from. */
-  sources?: Sources;
-  /** Seeds where a study repeats them. Default: 1. */
-  seeds?: number;
+export interface PlanStudiesOptions extends StudyChoice {
   /** The device. Default: {@linkcode PLAIN_DEVICE}. */
   device?: Partial<CostDevice>;
-  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
-  trialShare?: number;
   /** Whether trainings compute activations again. Default: no. */
   recompute?: boolean;
-  /** Words settings in what is told. */
-  words?: Words;
 }
 
 /**
@@ -129,13 +112,8 @@ export interface PlanStudiesOptions {
  * and impossible settings.
  */
 export async function planStudies(options: PlanStudiesOptions): Promise<StudiesPlan> {
-  const { run: root, from = [], sources = {}, seeds = 1 } = options;
   const device = withMemory({ ...PLAIN_DEVICE, ...options.device });
-  const grid = new Grid(studiesOf(options.studies), sources, seeds);
-  for (const folder of from) await checkHolds(folder);
-  const known = await readKnown(root, ...from);
-  const only = grid.named(options.only ?? [], known);
-  await checkStudies(root, grid, known, only);
+  const { grid, known, only } = await openStudies(options);
   const plan = async (grid: Grid) => await new Planner(grid, known, only, device, options).plan();
   const all = await plan(grid);
   const studies: StudyPlan[] = [];

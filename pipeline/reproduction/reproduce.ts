@@ -18,8 +18,8 @@ import type { Claims, Searched } from "../report/reproduction.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { adoptedExperts } from "../training/adoption.ts";
-import { claimsMarkdown, claimsOf, type Crossing, VERDICTS } from "./claims.ts";
-import { runCrossing } from "./crossing.ts";
+import { claimsMarkdown, claimsOf, VERDICTS } from "./claims.ts";
+import { type Crossing, runCrossing } from "./crossing.ts";
 import {
   givenIn,
   openDevice,

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError, say, type Text, type Words } from "../../kernels/errors.ts";
+import { InputError, say, type Text } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
 import { evaluateRun } from "../nodes/evaluate_run.ts";
 import { partition } from "../nodes/partition.ts";
@@ -13,9 +13,9 @@ import type { RunWatch } from "../nodes/run.ts";
 import { summarizeRun } from "../nodes/summary.ts";
 import type { Searched } from "../report/reproduction.ts";
 import { entriesOf, exists } from "../run/files.ts";
-import { checkParts, checkStudies } from "./checks.ts";
+import { checkParts, openStudies, type StudyChoice } from "./checks.ts";
 import { failuresFirst } from "./claims.ts";
-import { Grid, type Known, studiesOf } from "./grid.ts";
+import type { Grid, Known } from "./grid.ts";
 import {
   diverged,
   givenIn,
@@ -26,7 +26,7 @@ import {
   TRIAL_SHARE,
   trialLosses,
 } from "./models.ts";
-import { alone, checkHolds, namesOfNotes, Notes, readKnown, takeIn, writeKnown } from "./notes.ts";
+import { alone, namesOfNotes, Notes, readKnown, takeIn, writeKnown } from "./notes.ts";
 import { readOutcome } from "./outcome.ts";
 import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
 import { mixtureLoss, type RouterSearch, type RouterSettings, searchRouters } from "./search.ts";
@@ -35,42 +35,17 @@ import { type Outcome, seedsAmong, type Setup, type Study } from "./study.ts";
 import { StudyWalk } from "./walk.ts";
 
 /** Names the studies to run, and where. */
-export interface StudiesOptions extends Omit<TrainingSite, "trial" | "resume" | "gpu" | "force"> {
-  /** Folder of all runs and of the findings. */
-  run: string;
-  /** Names of studies; `all` for all of them. */
-  studies: readonly string[];
-  /** Seeds where a study repeats them. Default: 1. */
-  seeds?: number;
-  /**
-   * Folders of studies, or of results that were kept of them: rates and settings of routers that were found
-   * there count, and runs whose outcome is noted there are not made again.
-   */
-  from?: readonly string[];
-  /**
-   * Names of runs that are made, those of a plan; a search that they wait for is made in whichever run it
-   * belongs to. Default: all that the studies need.
-   */
-  only?: readonly string[];
-  /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
-  trialShare?: number;
-  /** Words settings and tasks in what is written. Default: as a library names them. */
-  words?: Words;
-}
+export interface StudiesOptions
+  extends StudyChoice, Omit<TrainingSite, "run" | "sources" | "trial" | "resume" | "gpu" | "force"> {}
 
 /**
  * Runs studies and writes `studies.json`, `reproduction.md` and `report.html` into the folder: of these
  * studies, and of those whose runs are there from before. Returns what all studies found. Throws what the steps throw.
  */
 export async function runStudies(options: StudiesOptions, watch: RunWatch = {}): Promise<StudyResult[]> {
-  const { run: root, seeds = 1, from = [], sources = {}, words } = options;
+  const { run: root, from = [], words } = options;
   const { onEvent: emit = () => {}, signal } = watch;
-  const grid = new Grid(studiesOf(options.studies), sources, seeds);
-  // What does not go together or is damaged is told before anything is made.
-  for (const folder of from) await checkHolds(folder);
-  const known = await readKnown(root, ...from);
-  const only = grid.named(options.only ?? [], known);
-  await checkStudies(root, grid, known, only);
+  const { grid, known, only } = await openStudies(options);
   const warn = (message: Text) => emit({ type: "warning", message });
   for (const name of grid.onceMade) {
     warn(`the study "${name}" has one seed alone, however many are asked for`);

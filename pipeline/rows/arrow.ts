@@ -35,7 +35,7 @@ export type RecordBatch = ArrowBatch;
 export type { Columns } from "./columns.ts";
 export { originOf } from "./ipc/origin.ts";
 export { arrowBatches, readArrow } from "./ipc/read.ts";
-export { arrowBytes, writeArrowFile, type Written } from "./ipc/write.ts";
+export { arrowBytes, shardName, writeArrowFile, type Written, type WrittenShard } from "./ipc/write.ts";
 
 /**
  * Reads the batches of several files, one file after another. Throws an `InputError` that gives both values

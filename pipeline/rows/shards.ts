@@ -6,22 +6,12 @@
 
 import { FORMAT, type Lineage, lineageOf } from "./lineage.ts";
 
-import { type RecordBatch, toBatch, writeArrowFile, type Written } from "./arrow.ts";
+import { type RecordBatch, shardName, toBatch, writeArrowFile, type WrittenShard } from "./arrow.ts";
+
 import { regroup } from "./columns.ts";
 import { closeCursor, fill, openCursor, take } from "./cursor.ts";
 
-/** A shard that was written. */
-export interface WrittenShard extends Written {
-  /** Its name in the folder. */
-  name: string;
-}
-
 const BATCH = 1024; // rows of a batch, which a reader of the file holds at a time
-
-/** Gives the name of a shard, for instance `train-00003.arrow`. */
-export function shardName(kind: string, index: number): string {
-  return `${kind}-${String(index).padStart(5, "0")}.arrow`;
-}
 
 /**
  * Writes batches to `<kind>-00000.arrow` and so on in `folder`, with at most `rows` rows in each, and yields

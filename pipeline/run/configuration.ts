@@ -13,10 +13,7 @@ import { VERSION } from "./version.ts";
 import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
 import { checkValue } from "../settings/field.ts";
 
-/**
- * Version of the layout that is written. Older ones are read too: version 2 had no checksum, version 1 did
- * not say its version.
- */
+/** Version of the layout. */
 const FORMAT = 3;
 
 const ADAPTER = v.object({
@@ -25,7 +22,7 @@ const ADAPTER = v.object({
   variants: v.record(v.string(), v.string()),
 });
 const RUN_CONFIGURATION = v.object({
-  format: v.optional(v.number(), 1),
+  format: v.number(),
   configuration: v.record(v.string(), v.unknown()),
   versions: v.record(v.string(), v.string()),
   adapter: v.optional(ADAPTER),
@@ -87,9 +84,9 @@ export async function readRunConfiguration(
   } catch (error) {
     throw refuse(`Cannot read "${where}" as it must be as the run wrote it: ${(error as Error).message}`);
   }
-  if (read.format > FORMAT) {
+  if (read.format !== FORMAT) {
     throw refuse(
-      `Cannot read "${where}" as its format must be at most ${FORMAT}: it is ${read.format}`,
+      `Cannot read "${where}" as its format must be ${FORMAT}: it is ${read.format}`,
       "use the version that wrote it",
     );
   }
@@ -103,7 +100,7 @@ export async function readRunConfiguration(
       throw refuse(say`Cannot read "${where}" as its values must be possible: ${whatOf(error)}`);
     }
   }
-  const whole = isSealed(object, 3);
+  const whole = isSealed(object, 0);
   if (!whole && !edited) {
     throw refuse(
       await editedText(run, read.configuration),

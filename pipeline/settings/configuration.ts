@@ -6,12 +6,9 @@
  */
 
 import { ASSIGNMENT } from "./assignment.ts";
-import { EXPERTS } from "./experts.ts";
+import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "./experts.ts";
 import { integer, section, someValuesOf, type Values, valuesOf } from "./field.ts";
-import { LARGER_DENSE } from "./larger_dense.ts";
-import { OPTIMISER } from "./optimiser.ts";
 import { PARTITIONER } from "./partitioner.ts";
-import { SWITCH } from "./switch.ts";
 import { TEXT } from "./text.ts";
 import { TOKENS } from "./tokens.ts";
 

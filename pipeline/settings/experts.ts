@@ -1,5 +1,5 @@
 /**
- * The settings of the experts and the dense baselines: what they are and how they train.
+ * The settings of the models that are trained on text: experts, dense baselines, a Switch Transformer, and their optimiser.
  *
  * @module
  */
@@ -60,4 +60,59 @@ export const EXPERTS = section("Experts", {
       "what experts train in; bf16 stores activations in half the bytes; their weights are f32, as are evaluation and generation",
   }),
   saveDtype: choice(["f32", "f16", "bf16"], { default: "f32", help: "number type of the final weights" }),
+});
+
+/** Settings of the larger dense model. */
+export const LARGER_DENSE = section("Larger dense model", {
+  denseHidden: integer({ default: 0, min: 0, max: 65_536, help: "its width; 0 takes twice the expert's" }),
+  denseLayers: integer({
+    default: 0,
+    min: 0,
+    max: 1024,
+    help: "its layers; 0 takes the expert's, or more where it has less than about four times its parameters",
+  }),
+  denseHeads: integer({ default: 0, min: 0, max: 1024, help: "its attention heads; 0 takes the expert's" }),
+  denseComputeRate: number({
+    default: 0,
+    min: 0,
+    max: 1,
+    help: "its learning rate at its peak; 0 takes the experts'",
+  }),
+});
+
+/** Settings of the Switch Transformer that a mixture is compared with: it has experts in every layer, chosen token by token. */
+export const SWITCH = section("Switch Transformer", {
+  switchExperts: integer({
+    default: 0,
+    min: 0,
+    max: 4096,
+    help: "experts of every layer; 0 takes as many as the mixture has",
+  }),
+  switchCapacity: number({
+    default: 1.25,
+    min: 1e-3,
+    max: 1e6,
+    help: "tokens that an expert takes in training, at most, as a multiple of an equal share of a pass",
+  }),
+  switchBalance: number({
+    default: 0.01,
+    min: 0,
+    max: 1e6,
+    help: "weight of the balance of the load in the loss",
+  }),
+  switchRate: number({
+    default: 0,
+    min: 0,
+    max: 1,
+    help: "its learning rate at its peak; 0 takes the experts'",
+  }),
+});
+
+/** Settings of AdamW, which updates the weights of routers and experts. */
+export const OPTIMISER = section("Optimiser", {
+  clip: number({ default: 1, min: 1e-9, help: "largest global norm of a gradient" }),
+  beta1: number({ default: 0.9, min: 0, max: 0.999999, help: "AdamW's decay of the first moment" }),
+  beta2: number({ default: 0.99, min: 0, max: 0.999999, help: "AdamW's decay of the second moment" }),
+  epsilon: number({ default: 1e-8, min: 1e-30, max: 1, help: "AdamW's epsilon" }),
+  weightDecay: number({ default: 0.1, min: 0, max: 1, help: "AdamW's weight decay, on matrices" }),
 });

@@ -32,7 +32,8 @@ export class WordCounts {
     let cut = 0;
     for (const line of text.split(/(?<=\n)/)) {
       for (const [whole] of line.matchAll(WORD)) {
-        const word = whole.length > longest ? head(whole, longest) : whole;
+        const most = longest + Number(/^ \S/.test(whole)); // and the space before it
+        const word = whole.length > most ? head(whole, most) : whole;
         cut += whole.length - word.length;
         this.counts.set(word, (this.counts.get(word) ?? 0) + 1);
       }

@@ -12,7 +12,7 @@
 import { pipeline, Readable, type Transform } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { unreadable } from "../run/files.ts";
-import { joinBytes, type Take, takeFrom } from "../rows/bytes.ts";
+import { type Take, takeFrom } from "../rows/bytes.ts";
 
 const FRAME = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50; // and the 15 that follow
@@ -63,29 +63,22 @@ function through(decoder: Transform, chunks: AsyncIterable<Uint8Array>): AsyncIt
  */
 async function* members(chunks: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {
   const decoder = createGunzip();
-  const given: Uint8Array[] = []; // what the decoder may not have read to its end
-  let begin = 0; // of the first of them, in bytes of the input
-  const remembered = async function* () {
+  let size = 0, last = 0; // bytes of the input, and where the last one ends that is not zero
+  const counted = async function* () {
     // By hand, as a loop would close the input where the decoder ends.
     for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
-      while (given.length > 0 && begin + given[0].length <= decoder.bytesWritten) {
-        begin += given.shift()!.length;
-      }
-      given.push(next.value);
+      const end = next.value.findLastIndex((byte) => byte !== 0) + 1;
+      if (end > 0) last = size + end;
+      size += next.value.length;
       yield next.value;
     }
   };
-  yield* through(decoder, remembered());
-  checkPadding(joinBytes(given).subarray(decoder.bytesWritten - begin));
-  for (let next = await chunks.next(); !next.done; next = await chunks.next()) checkPadding(next.value);
-}
-
-function checkPadding(bytes: Uint8Array): void {
-  if (bytes.some((byte) => byte !== 0)) {
-    throw new Error(
-      "Other bytes follow the zeros after a member: cut it there, and hand over the rest as a file",
-    );
-  }
+  yield* through(decoder, counted());
+  for await (const _ of counted());
+  if (last <= decoder.bytesWritten) return;
+  throw new Error(
+    "Other bytes follow the zeros after a member: cut it there, and hand over the rest as a file",
+  );
 }
 
 async function* frames(take: Take): AsyncGenerator<Uint8Array> {

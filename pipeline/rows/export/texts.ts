@@ -6,7 +6,7 @@
  */
 
 import { type FileRecord, writeAtomic } from "../../run/files.ts";
-import { fromBatch, type RecordBatch } from "../arrow.ts";
+import { fromBatch, type RecordBatch, shardName } from "../arrow.ts";
 import { joinTokens, type TokenArray } from "../columns.ts";
 
 /** A text as its tokens, without padding. */
@@ -114,11 +114,7 @@ export async function* filesOf(
   }
 }
 
-/** Gives the name of a file, for instance `train-00003.jsonl`. */
-export const fileName = (name: string, index: number, ending: string): string =>
-  `${name}-${String(index).padStart(5, "0")}${ending}`;
-
-/** Writes files of texts, as {@linkcode fileName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic` throws. */
+/** Writes files of texts, as {@linkcode shardName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic` throws. */
 export async function writeFiles(
   folder: string,
   [name, ending]: [name: string, ending: string],
@@ -128,7 +124,7 @@ export async function writeFiles(
 ): Promise<Record<string, FileRecord>> {
   const records: Record<string, FileRecord> = {};
   for await (const groups of filesOf(texts, cut)) {
-    const file = fileName(name, Object.keys(records).length, ending);
+    const file = shardName(name, Object.keys(records).length, ending);
     records[file] = await writeAtomic(`${folder}/${file}`, encode(groups));
   }
   return records;

@@ -113,6 +113,17 @@ export interface Written extends FileRecord {
   rows: number;
 }
 
+/** A shard that was written. */
+export interface WrittenShard extends Written {
+  /** Its name in the folder. */
+  name: string;
+}
+
+/** Gives the name of a shard, for instance `train-00003.arrow`. */
+export function shardName(kind: string, index: number, ending = ".arrow"): string {
+  return `${kind}-${String(index).padStart(5, "0")}${ending}`;
+}
+
 /**
  * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
  * no batches. With `closes` it ends as a pipe does ({@linkcode arrowBytes}), so that a reader finds damage where no manifest vouches

@@ -154,7 +154,7 @@ async function openService(
  */
 async function checkServed(
   mixture: Mixture,
-  { run, onWarning, serveExperts, upstreams }: ServeOptions,
+  { run, serveExperts, upstreams }: ServeOptions,
 ): Promise<void> {
   await mixture.check();
   const experts = await mixture.experts();

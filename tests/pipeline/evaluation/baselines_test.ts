@@ -1,14 +1,11 @@
 import { assertEquals } from "@std/assert";
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../../../pipeline/evaluation/baselines.ts";
-import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { graphOf } from "../../../pipeline/stages/graph.ts";
+import { allTargets } from "../../../pipeline/nodes/targets.ts";
 
-Deno.test("every baseline has a stage of the run that makes its folder and its metrics", () => {
-  const graph = graphOf(defaultConfiguration());
-  for (const name of BASELINES) {
-    assertEquals(graph.maker(`${name}/model.safetensors`)?.name, `train-${name}`);
-    assertEquals(graph.maker(`metrics/${name}.jsonl`)?.name, `train-${name}`);
-  }
+Deno.test("every baseline is a model that a run may train, in a folder of its own name", () => {
+  const targets = allTargets({ experts: 2 }).filter(({ expert }) => expert === undefined);
+  assertEquals(targets.map(({ name }) => name), BASELINES);
+  assertEquals(targets.map(({ node }) => node), BASELINES);
 });
 
 Deno.test("baselines are told apart, and other ways are none", () => {

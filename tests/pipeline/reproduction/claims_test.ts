@@ -4,12 +4,8 @@ import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
 import type { Evaluation, Gain } from "../../../pipeline/evaluation/evaluation.ts";
 import type { Claim } from "../../../pipeline/report/reproduction.ts";
-import {
-  claimsMarkdown,
-  claimsOf,
-  crossingOf,
-  failuresFirst,
-} from "../../../pipeline/reproduction/claims.ts";
+import { claimsMarkdown, claimsOf, failuresFirst } from "../../../pipeline/reproduction/claims.ts";
+import { crossingOf } from "../../../pipeline/reproduction/crossing.ts";
 import type { PartitionSummary } from "../../../pipeline/nodes/summary.ts";
 
 const score = (perplexity: number) => ({

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { joinBytes, takeFrom } from "../../../pipeline/rows/bytes.ts";
 
@@ -31,23 +31,4 @@ Deno.test("takeFrom() gives the sizes that are asked for, however the bytes come
     assertEquals([...await take(all.length + 1)], all.slice(begin));
     assertEquals((await take(1)).length, 0);
   }));
-});
-
-Deno.test("takeFrom() reads no chunk before it needs it, and allocates no more than there is", async () => {
-  let read = 0;
-  const take = takeFrom(async function* () {
-    for (; read < 3; read++) yield new Uint8Array(4);
-  }());
-  assertEquals([(await take(0)).length, read], [0, 0]);
-  await take(4);
-  assertEquals(read, 0, "the first chunk is enough");
-  assertEquals((await take(2 ** 50)).length, 8); // more than any memory
-});
-
-Deno.test("takeFrom() passes on what goes wrong in its source", async () => {
-  const take = takeFrom(async function* () {
-    yield Uint8Array.of(1);
-    throw new RangeError("the disk");
-  }());
-  await assertRejects(() => take(2), RangeError, "the disk");
 });

@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { concatColumns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
@@ -43,22 +43,4 @@ Deno.test("placeOf() names file, batch and row, and the stream before anything i
   take(cursor, 1);
   assertEquals(placeOf(cursor), "rows.arrow, batch 1, row 1");
   await closeCursor(cursor);
-});
-
-Deno.test("openCursor() reads nothing, and closeCursor() lets the stream go", async () => {
-  let opened = false, closed = false;
-  const cursor = openCursor(ReadableStream.from(async function* () {
-    opened = true;
-    try {
-      for (;;) yield toBatch(columnsOf(1), LINEAGE);
-    } finally {
-      closed = true;
-    }
-  }()));
-  await new Promise((resolve) => setTimeout(resolve, 0));
-  assert(!opened);
-  await fill(cursor);
-  assert(opened && !closed);
-  await closeCursor(cursor);
-  assert(closed);
 });

@@ -8,7 +8,8 @@ import {
 } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
-import { shardName, writeShards } from "../../../pipeline/rows/shards.ts";
+import { shardName } from "../../../pipeline/rows/arrow.ts";
+import { writeShards } from "../../../pipeline/rows/shards.ts";
 
 const LINEAGE: Lineage = { format: 1, stage: "score", experts: 2 };
 

@@ -5,40 +5,20 @@ import {
   exists,
   filesUnder,
   hashFile,
-  jsonText,
   refuseLink,
   removeFiles,
   removeIfThere,
-  sha256,
   shortHash,
   wholeName,
   writeAtomic,
 } from "../../../pipeline/run/files.ts";
 import { ignore, onDisk } from "../../disk.ts";
+import { inFolder } from "../../tasks/support.ts";
 
-const EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; // FIPS 180-4, of no bytes
 const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // of "abc"
-
-async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 Deno.test("shortHash() shortens a SHA-256 alone", () => {
   assertEquals([shortHash(ABC), shortHash("balanced"), shortHash("")], ["ba7816bf8f01…", "balanced", ""]);
-});
-
-Deno.test("sha256() gives the published values", () => {
-  assertEquals(sha256(""), EMPTY);
-  assertEquals(sha256(new TextEncoder().encode("abc")), ABC);
-});
-
-Deno.test("jsonText() ends with a newline and parses back", () => {
-  assertEquals(jsonText({ a: [1] }), '{\n  "a": [\n    1\n  ]\n}\n');
 });
 
 Deno.test("writeAtomic() returns the size and hash that hashFile() finds, for all kinds of source", () =>

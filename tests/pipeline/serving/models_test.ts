@@ -1,8 +1,9 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import { vouchedFiles, writeManifest } from "../../../pipeline/graph/mod.ts";
+import { readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
+import { Vouched } from "../../../pipeline/run/vouched.ts";
 import { checkShape, checkTokenizer, modelSource, runSource } from "../../../pipeline/serving/models.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
@@ -55,12 +56,14 @@ async function trainAnew(run: string, seed: string): Promise<string> {
   return files["model.safetensors"].sha256;
 }
 
+const recordsOf = async (folder: string) => new Vouched().add(folder, (await readManifest(folder))!.files);
+
 Deno.test("runSource() reads what was made anew while it is open, and refuses what is damaged or not as records that were given", async () => {
   await inFolder(async (run) => {
     await servingRun(run, 1);
     const first = await trainAnew(run, "first");
     const source = await runSource(run);
-    const strict = await runSource(run, { vouched: await vouchedFiles(`${run}/experts/expert-00`) });
+    const strict = await runSource(run, { vouched: await recordsOf(`${run}/experts/expert-00`) });
     assertEquals((await source.load(0)).sha256, first);
     const again = await trainAnew(run, "once again");
     assertEquals((await source.describe(0)).notes.prefix, "once again".length);

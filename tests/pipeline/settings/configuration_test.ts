@@ -8,11 +8,8 @@ import {
   FIELD_NAMES,
   FIELDS,
 } from "../../../pipeline/settings/configuration.ts";
-import { EXPERTS } from "../../../pipeline/settings/experts.ts";
-import { SWITCH } from "../../../pipeline/settings/switch.ts";
-import { LARGER_DENSE } from "../../../pipeline/settings/larger_dense.ts";
+import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../../../pipeline/settings/experts.ts";
 import { checkValue, type Fields } from "../../../pipeline/settings/field.ts";
-import { OPTIMISER } from "../../../pipeline/settings/optimiser.ts";
 import { PARTITIONER } from "../../../pipeline/settings/partitioner.ts";
 import { TEXT } from "../../../pipeline/settings/text.ts";
 import { TOKENS } from "../../../pipeline/settings/tokens.ts";

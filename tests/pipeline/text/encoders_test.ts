@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { openEncoders } from "../../../pipeline/text/encoders.ts";
-import { loadTokenizer, reopenTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { byteSymbols } from "../../../pipeline/text/bpe.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -111,17 +111,4 @@ Deno.test("openEncoders() throws why a thread ended, also in calls that come aft
     } finally {
       globalThis.Worker = Worker;
     }
-  }));
-
-Deno.test("reopenTokenizer() keeps the end of a document, which text never becomes", () =>
-  opened(BYTES, async (tokenizer) => {
-    const again = await reopenTokenizer(tokenizer);
-    assertEquals([again.eos, again.vocabulary, again.sha256], [
-      tokenizer.eos,
-      tokenizer.vocabulary,
-      tokenizer.sha256,
-    ]);
-    const [ids] = await again.encode(["x<stop>y"]);
-    assertEquals([...ids], [...(await tokenizer.encode(["x<stop>y"]))[0]]);
-    assert(!ids.includes(again.eos));
   }));

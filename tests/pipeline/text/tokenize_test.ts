@@ -143,36 +143,6 @@ Deno.test("tokenizeDocuments() pulls no more documents than its reader asks for"
   await rows.return(undefined);
 });
 
-Deno.test("tokenizeDocuments() encodes one group at a time on one core and else two, no more, and keeps their order", async () => {
-  let running = 0, most = 0;
-  const slow: Tokenizer = {
-    ...letters,
-    async encode(texts) {
-      most = Math.max(most, ++running);
-      await new Promise((resolve) => setTimeout(resolve, texts[0].includes("a") ? 8 : 1));
-      running--;
-      return await letters.encode(texts);
-    },
-  };
-  const written = "abacab".split("").flatMap((letter) => Array<string>(256).fill(letter.repeat(3))); // groups of one letter
-  async function* documents() {
-    await Promise.resolve();
-    for (const text of written) yield { text, source: "" };
-  }
-  for (const workers of [1, 4]) { // threads that are not started yet have no groups
-    most = 0;
-    const read: string[] = [];
-    for await (const { batch } of tokenizeDocuments(documents(), slow, { sequenceLength: 4, workers })) {
-      const { tokens, rows } = fromBatch(batch);
-      for (let row = 0; row < rows; row++) {
-        read.push(String.fromCharCode(...tokens!.subarray(row * 4, row * 4 + 3)));
-      }
-    }
-    assertEquals(read, written);
-    assertEquals(most, workers === 1 ? 1 : 2);
-  }
-});
-
 Deno.test("tokenizeDocuments() passes on what the tokenizer and the source throw", async () => {
   const broken: Tokenizer = { ...letters, encode: () => Promise.reject(new TypeError("no ids")) };
   async function* documents(fails: boolean) {
