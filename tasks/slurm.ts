@@ -308,11 +308,9 @@ const updateArguments = ({ id, after, limit }: Renewal, idOf: IdOf): string[] =>
 
 const variableOf = (name: string) => name.replaceAll("-", "_");
 
-/** Removes the flag of the dry run from arguments. */
-const withoutDryRun = (words: readonly string[]): string[] =>
-  words.filter((word, i) =>
-    !/^--dry-run(=|$)/.test(word) && !(words[i - 1] === "--dry-run" && /^(true|false)$/.test(word))
-  );
+/** Says whether a word of arguments is no flag of the dry run, nor its value. */
+const isNoDryRun = (word: string, i: number, all: readonly string[]): boolean =>
+  !/^--dry-run(=|$)/.test(word) && !(all[i - 1] === "--dry-run" && /^(true|false)$/.test(word));
 
 /** Writes a shell script that writes all scripts and submits them, for a person to read, edit and run. */
 export function submitScript(
@@ -331,7 +329,7 @@ export function submitScript(
     "set -e",
     `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`, // the folder in which relative paths were typed
     `cd ${quoted(PROJECT)}`,
-    ["deno task submit", ...withoutDryRun(Deno.args).map(quoted), "--settle"].join(" "),
+    ["deno task submit", ...Deno.args.filter(isNoDryRun).map(quoted), "--settle"].join(" "),
     `mkdir -p ${quoted(`${folder}/scripts`)} ${quoted(`${folder}/logs`)}`,
     ...submissions.flatMap((submission) => {
       const args = sbatchArguments(run, submission, idOf);
