@@ -204,14 +204,11 @@ export {
 export {
   arrowBytes,
   fromBatch,
-  joinScores,
   readArrow,
   readShards,
   type RecordBatch,
-  shuffle,
   toBatch,
   writeArrowFile,
-  writeShards,
 } from "./pipeline/rows/mod.ts";
 
 // From scores to experts: routers by expectation maximisation, scores, assignment, shards.
@@ -220,9 +217,7 @@ export {
   normalizedMutualInformation,
   openPartitioner,
   type Partitioner,
-  readPartition,
   score,
-  split,
   tokenImbalance,
   trainRouters,
 } from "./pipeline/partition/mod.ts";

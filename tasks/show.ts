@@ -8,7 +8,7 @@ import { dirname } from "node:path";
 import { InputError } from "../kernels/mod.ts";
 import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { vouchedFiles } from "../pipeline/graph/vouched.ts";
+import { vouchedFiles } from "../pipeline/graph/mod.ts";
 import { findDocument } from "../pipeline/nodes/documents.ts";
 import { runOf } from "../pipeline/run/configuration.ts";
 import { defineTask } from "./command.ts";

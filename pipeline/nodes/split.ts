@@ -8,7 +8,7 @@ import { InputError } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
-import { expertFolder } from "../partition/manifests.ts";
+import { expertFolder } from "../graph/places.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch } from "../rows/arrow.ts";

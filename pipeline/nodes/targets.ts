@@ -8,7 +8,7 @@ import { equalCompute } from "../cost/beside_mixture.ts";
 import type { OtherRouters } from "../cost/mixture.ts";
 import { largerDenseShape, modelShapes, switchShape } from "../model/shapes.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { expertFolder } from "../partition/manifests.ts";
+import { expertFolder } from "../graph/places.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { trainingSteps } from "../training/steps.ts";

@@ -20,7 +20,7 @@ import { partOf } from "../nodes/split.ts";
 import { allTargets, type Target } from "../nodes/targets.ts";
 import { TRAIN_RESULT } from "../nodes/training_result.ts";
 import { partitionCounts } from "../partition/counts.ts";
-import type { PartitionCounts } from "../partition/manifests.ts";
+import type { PartitionCounts } from "../partition/counts.ts";
 import { routesByPrefix } from "../partition/partitioners.ts";
 import { fromBatch, readShards } from "../rows/arrow.ts";
 import { adoptedExperts } from "../training/adoption.ts";
