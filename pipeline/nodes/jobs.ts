@@ -18,7 +18,7 @@ import type { JobOptions, JobPlan } from "./job_plan.ts";
 import { LEARN } from "./learn.ts";
 import { TOKENIZER } from "./places.ts";
 import type { Plan } from "./plan.ts";
-import { refuseRevision } from "./run.ts";
+import { refuseRevision, shareOf } from "./run.ts";
 import { SCORE } from "./score.ts";
 import { resolveSettings } from "./settings.ts";
 import { SPLIT } from "./split.ts";
@@ -51,12 +51,13 @@ export interface Job {
   trains?: true;
 }
 
-/** A job, the nodes that its processes make, every so-manieth each, and how many these are. */
+/** A job, and the nodes that each of its processes makes. */
 interface Draft extends Omit<Job, "done" | "first"> {
-  nodes: readonly string[];
-  processes: number;
+  shares: readonly (readonly string[])[];
   first?: number;
 }
+
+const TOKENS = "tokens";
 
 /** Stages of a partition that open a GPU. */
 const OPENING: readonly string[] = [LEARN, SCORE];
@@ -76,14 +77,10 @@ export async function planJobs(
   const isMade = (name: string) => (partition.complete || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
   const jobs = [...stages, ...modelJobs(run, plan, { stages, targets })].map(
-    ({ nodes, processes, first = 1, ...job }): Job => ({
+    ({ shares, first = 1, ...job }): Job => ({
       ...{ ...job, first },
-      done: Array.from(
-        { length: processes }, // before text is unpacked, nothing is known of what comes of it
-        (_, part) =>
-          (partition.complete || nodes.length > 0) &&
-          nodes.every((name, i) => i % processes !== part || isMade(name)),
-      ),
+      // Before text is unpacked, nothing is known of what comes of it.
+      done: shares.map((names) => (partition.complete || names.length > 0) && names.every(isMade)),
     }),
   );
   const isReported = await exists(`${run}/report.html`) && jobs.every(({ done }) => done.every(Boolean));
@@ -105,8 +102,8 @@ function partitionJobs(
   const learns = routers === "";
   const groups = learns && kindOf(configuration).models ? Math.min(routerGroups, experts) : 1;
   const whole: Draft = {
-    ...{ name: "partition", about: "Partitions the text.", device: true, after: [], processes: 1 },
-    nodes: nodes.map(({ name }) => name),
+    ...{ name: "partition", about: "Partitions the text.", device: true, after: [] },
+    shares: [nodes.map(({ name }) => name)],
     tasks: () => [task("partition", { run })],
   };
   if (parts === 1 && groups === 1) return [whole];
@@ -118,16 +115,18 @@ function partitionJobs(
   for (const [name, { about, onRequest }] of STAGES) {
     const processes = onRequest ? 0 : processesOf[name] ?? parts;
     if (processes === 0) continue;
+    const own = namesIn(nodes, name), of = processes;
+    const share = (index: number) => own.filter((name) => shareOf({ index, of }, nodes)({ name } as Node));
     jobs.push({
-      ...{
-        name,
-        about,
-        device: OPENING.includes(name),
-        processes,
-        nodes: namesIn(nodes, name),
-        after: jobs.slice(-1).map(({ name }) => name),
-      },
-      tasks: (unit) => [task(name, { run, part: processes > 1 ? `${unit}/${processes}` : undefined })],
+      ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
+      shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),
+      tasks: (unit) => [task(name, { run, part: of > 1 ? `${unit}/${of}` : undefined })],
+    });
+    if (name !== TOKENIZE || of === 1) continue;
+    // Models of all text need what puts the parts together, and not the routers.
+    jobs.push({
+      ...{ name: TOKENS, about: "Puts the parts of the tokens together.", device: false, after: [TOKENIZE] },
+      ...{ shares: [own], tasks: () => [task(TOKENIZE, { run })] },
     });
   }
   return [...jobs, {
@@ -145,7 +144,7 @@ function modelJobs(
   { stages, targets }: { stages: readonly Draft[]; targets: readonly Target[] },
 ): Draft[] {
   const experts = targets.filter(({ expert }) => expert !== undefined);
-  const tokens = stages.find(({ name }) => name === TOKENIZE) ?? stages[0];
+  const tokens = stages.findLast(({ name }) => name === TOKENS || name === TOKENIZE) ?? stages[0];
   const trains = { device: true, trains: true as const };
   const jobs: Draft[] = [{
     ...{
@@ -155,7 +154,7 @@ function modelJobs(
       after: ["partition"],
       ...trains,
     },
-    ...{ nodes: experts.map(({ node }) => node), processes: experts.length },
+    shares: experts.map(({ node }) => [node]),
     tasks: (unit) => [task("train-expert", { run, expert: unit, ...training })],
   }];
   for (const { name, node, command } of targets.slice(experts.length)) {
@@ -167,7 +166,7 @@ function modelJobs(
         after: [tokens.name],
         ...trains,
       },
-      ...{ nodes: [node], processes: 1 },
+      shares: [[node]],
       tasks: () => [task(command.task, { run, ...command.with, ...training })],
     });
   }
@@ -180,11 +179,11 @@ function modelJobs(
       after,
       device: true,
     },
-    ...{ nodes: places, processes: places.length },
+    shares: places.map((name) => [name]),
     tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${places.length}` })],
   }, {
     ...{ name: EVALUATE, about: "Puts the evaluations together.", after: ["evaluate-models"], device: true },
-    ...{ nodes: [EVALUATION], processes: 1 },
+    shares: [[EVALUATION]],
     tasks: () => [task(EVALUATE, { run })],
   });
   if (zeroShot) {
@@ -196,13 +195,13 @@ function modelJobs(
         after,
         device: true,
       },
-      ...{ nodes: units.map((name) => `${ZERO_SHOT}/${name}`), processes: units.length, first: 0, units },
+      ...{ shares: units.map((name) => [`${ZERO_SHOT}/${name}`]), first: 0, units },
       tasks: (name) => [task(ZERO_SHOT, { run, task: name, data })],
     });
   }
   const before = [EVALUATE, ...zeroShot ? [ZERO_SHOT] : []];
   const report = { name: "report", about: "Writes the report.", device: false, after: before };
-  return [...jobs, { ...report, nodes: [], processes: 1, tasks: () => [task("report", { run })] }];
+  return [...jobs, { ...report, shares: [[]], tasks: () => [task("report", { run })] }];
 }
 
 /** Tells the tasks of a job that opens a GPU to stop without one. */

@@ -317,7 +317,7 @@ export async function refuseRevision(run: string, nodes: readonly Node[]): Promi
  * Chooses the share of a part: every `of`-th node of each folder. What puts the nodes of its own stage together, and does not go again, is
  * nobody's: whoever needs it makes it.
  */
-function shareOf({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
+export function shareOf({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
   const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const places = new Map<string, number>(), mine = new Set<string>();
   for (const { name, needs, temporary, maker: { stage } } of nodes) {

@@ -232,7 +232,7 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     assertMatch(forced.err, /train-expert 2 is done/);
     assertEquals(/tokenize|train-routers/.test(forced.err), false, forced.err);
     const train = ["train-expert", "--expert", "all", "--expert-steps", "4", "--force"];
-    for (const [name, ...args] of [train, ["train-switch"], ["evaluate"], zeroShot]) {
+    for (const [name, ...args] of [train, ["train-switch", "--replace"], ["evaluate"], zeroShot]) {
       const { code, err } = await task(name, [...whole, ...args]);
       assertEquals(code, 0, err);
     }
