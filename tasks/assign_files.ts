@@ -17,7 +17,7 @@ import {
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, lineageOf, type RecordBatch } from "../pipeline/rows/mod.ts";
 import { vouchedFiles } from "../pipeline/graph/mod.ts";
-import { checkOutput, chunkOf, proofSummary } from "../pipeline/nodes/mod.ts";
+import { checkOutput, chunkOf, proofSummary } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
 

@@ -16,7 +16,7 @@ import {
 import { vouchedFiles } from "../pipeline/graph/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
 import { type Configuration, type Fields, presetOf, type Sources } from "../pipeline/settings/mod.ts";
-import { checkOutput } from "../pipeline/nodes/mod.ts";
+import { checkOutput } from "../pipeline/stages/mod.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
 

@@ -9,7 +9,7 @@ import { InputError } from "../kernels/mod.ts";
 import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { vouchedFiles } from "../pipeline/graph/mod.ts";
-import { findDocument } from "../pipeline/nodes/documents.ts";
+import { findDocument } from "../pipeline/stages/documents.ts";
 import { runOf } from "../pipeline/run/configuration.ts";
 import { defineTask } from "./command.ts";
 import { documentText, forOutput, rowText } from "./text.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { cleanRun } from "../../pipeline/nodes/clean.ts";
+import { cleanRun } from "../../pipeline/stages/clean.ts";
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import {
@@ -38,7 +38,7 @@ import {
   planExperts,
   planJobs,
   trainSwitch,
-} from "../../pipeline/nodes/mod.ts";
+} from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
 import { copyFolder, SMALL, smallCorpus, task } from "../tasks/support.ts";
 
