@@ -149,7 +149,7 @@ export {
   statusOf,
   type VerifyReport,
   verifyRun,
-} from "./pipeline/nodes/mod.ts";
+} from "./pipeline/stages/mod.ts";
 export {
   type Configuration,
   FIELDS,
@@ -168,7 +168,7 @@ export {
   trainExpert,
   type TrainOptions,
   type TrainResult,
-} from "./pipeline/nodes/mod.ts";
+} from "./pipeline/stages/mod.ts";
 export { type Evaluation } from "./pipeline/evaluation/mod.ts";
 export { type Report, report } from "./pipeline/report/mod.ts";
 export { reproduce, type Reproduction } from "./pipeline/reproduction/mod.ts";
@@ -204,14 +204,11 @@ export {
 export {
   arrowBytes,
   fromBatch,
-  joinScores,
   readArrow,
   readShards,
   type RecordBatch,
-  shuffle,
   toBatch,
   writeArrowFile,
-  writeShards,
 } from "./pipeline/rows/mod.ts";
 
 // From scores to experts: routers by expectation maximisation, scores, assignment, shards.
@@ -220,15 +217,13 @@ export {
   normalizedMutualInformation,
   openPartitioner,
   type Partitioner,
-  readPartition,
   score,
-  split,
   tokenImbalance,
   trainRouters,
 } from "./pipeline/partition/mod.ts";
 
 // A kind of your own: tables that a script adds to, and what it writes files with.
-export { type GraphOf, type Stage, STAGES } from "./pipeline/nodes/mod.ts";
+export { type GraphOf, type Stage, STAGES } from "./pipeline/stages/mod.ts";
 export type { Making, Node, Work } from "./pipeline/graph/mod.ts";
 export {
   type Assignment,

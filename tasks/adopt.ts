@@ -5,7 +5,7 @@
  */
 import { InputError } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { adoptExpert } from "../pipeline/nodes/mod.ts";
+import { adoptExpert } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { adoptedText } from "./text.ts";

@@ -7,7 +7,7 @@ import { type Baseline, BASELINES } from "../pipeline/evaluation/mod.ts";
 import { routesByPrefix } from "../pipeline/partition/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { evaluateModels, evaluateRun } from "../pipeline/nodes/mod.ts";
+import { evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { evaluationText, scoredText } from "./evaluation_text.ts";
 import { CHECK, DEVICE, FORCE, MIXES, PART, REQUIRE_GPU, RUN } from "./options.ts";

@@ -16,7 +16,7 @@ import {
   TOLD_WAYS,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
-import type { Part, ScoredModels } from "../pipeline/nodes/mod.ts";
+import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
 import { count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 

@@ -4,7 +4,7 @@
  *   deno task export --run runs/a --to megatron --expert all
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/nodes/mod.ts";
+import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, RUN } from "./options.ts";

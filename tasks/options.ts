@@ -7,7 +7,7 @@
 
 import { formsText, InputError, parseVariants, say, setting, type Text } from "../kernels/mod.ts";
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
-import type { Part } from "../pipeline/nodes/mod.ts";
+import type { Part } from "../pipeline/stages/mod.ts";
 
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 

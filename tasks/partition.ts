@@ -3,7 +3,7 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
-import { partition, planPartition } from "../pipeline/nodes/mod.ts";
+import { partition, planPartition } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, REQUIRE_GPU, SPEED, WORKERS } from "./options.ts";

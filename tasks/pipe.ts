@@ -13,9 +13,10 @@ import {
   type RecordBatch,
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
-import { vouchedFiles, writeAll } from "../pipeline/run/mod.ts";
+import { vouchedFiles } from "../pipeline/graph/mod.ts";
+import { writeAll } from "../pipeline/run/mod.ts";
 import { type Configuration, type Fields, presetOf, type Sources } from "../pipeline/settings/mod.ts";
-import { checkOutput } from "../pipeline/nodes/mod.ts";
+import { checkOutput } from "../pipeline/stages/mod.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
 
@@ -75,7 +76,7 @@ export function arrowInput(paths: string[], kept?: string): ReadableStream<Recor
     for (const path of paths) {
       yield* path === "-"
         ? readArrow(await standardInput(), "standard input")
-        : readArrow(path, path, await vouchedFiles(path));
+        : readArrow(path, path, vouchedFiles());
     }
   }());
 }

@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ExplainedError, InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { holdJobs, type Job, JOBS, missingOf } from "../pipeline/nodes/mod.ts";
+import { holdJobs, type Job, JOBS, missingOf } from "../pipeline/stages/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { quoted, words } from "./wording.ts";
 

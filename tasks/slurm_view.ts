@@ -5,8 +5,8 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { type Job, JOBS, missingOf, planJobs, readJobPlan } from "../pipeline/nodes/mod.ts";
-import type { Training } from "../pipeline/nodes/mod.ts";
+import { type Job, JOBS, missingOf, planJobs, readJobPlan } from "../pipeline/stages/mod.ts";
+import type { Training } from "../pipeline/stages/mod.ts";
 import { type Queued, readQueue } from "./slurm.ts";
 import { queueText } from "./submit_text.ts";
 

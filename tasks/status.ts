@@ -3,7 +3,7 @@
  *
  *   deno task status --run runs/a
  */
-import { isToRun, statusOf } from "../pipeline/nodes/mod.ts";
+import { isToRun, statusOf } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";

@@ -4,7 +4,7 @@
  *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
  */
-import { foldersNamed, holdJobs, planJobs, readJobPlan, settleJobs } from "../pipeline/nodes/mod.ts";
+import { foldersNamed, holdJobs, planJobs, readJobPlan, settleJobs } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
 import { CHECKPOINTS, FORCE, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU, RUN, SOURCES } from "./options.ts";

@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { MADE_ZERO_SHOT, zeroShotTasks } from "../pipeline/evaluation/mod.ts";
-import type { JobPlan } from "../pipeline/nodes/mod.ts";
+import type { JobPlan } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";
 import type { Call } from "./command.ts";
 import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";

@@ -5,7 +5,7 @@
  */
 
 import { task } from "../kernels/mod.ts";
-import { type Job, missingOf, unitOf } from "../pipeline/nodes/mod.ts";
+import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
 import { type Queued, rangesOf } from "./slurm.ts";
 import type { Ended } from "./slurm_view.ts";
 import { words } from "./wording.ts";

@@ -14,8 +14,8 @@ import type {
   PartitionSummary,
   ProofSummary,
   VerifyReport,
-} from "../pipeline/nodes/mod.ts";
-import type { Adopted, Exported, TrainResult } from "../pipeline/nodes/mod.ts";
+} from "../pipeline/stages/mod.ts";
+import type { Adopted, Exported, TrainResult } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration, printableLines } from "../pipeline/run/mod.ts";
 import { bytes, count, counted, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";

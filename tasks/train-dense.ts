@@ -5,7 +5,7 @@
  *   deno task train-dense --run runs/docs --match compute
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { denseTarget, trainModels } from "../pipeline/nodes/mod.ts";
+import { denseTarget, trainModels } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";

@@ -5,7 +5,7 @@
  */
 import { field } from "../pipeline/settings/mod.ts";
 import { adoptedExperts } from "../pipeline/training/mod.ts";
-import { expertsOf, planExperts, trainExperts } from "../pipeline/nodes/mod.ts";
+import { expertsOf, planExperts, trainExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { expertsNamed, IN_A_RUN, parseBytes, PART, SPEED, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";

@@ -3,7 +3,7 @@
  *
  *   deno task train-switch --run runs/docs --switch-capacity 1.25
  */
-import { switchTarget, trainModels } from "../pipeline/nodes/mod.ts";
+import { switchTarget, trainModels } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN, TRAINING } from "./options.ts";
 import { trainedText } from "./text.ts";

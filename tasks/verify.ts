@@ -5,7 +5,7 @@
  *   deno task verify runs/a --against partition.json
  */
 import { InputError, RunError } from "../kernels/mod.ts";
-import { comparePartition, verifyRun } from "../pipeline/nodes/mod.ts";
+import { comparePartition, verifyRun } from "../pipeline/stages/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";

@@ -5,7 +5,7 @@
  */
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { openTrainings, type Training } from "../pipeline/nodes/mod.ts";
+import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { openScreen, pause } from "./screen.ts";

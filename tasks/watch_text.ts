@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Training } from "../pipeline/nodes/mod.ts";
+import { type Training } from "../pipeline/stages/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { count, percent, ranges, ROOF_TOO_LOW, table } from "./layout.ts";
 

@@ -6,7 +6,7 @@
 import { writeHarnessResults } from "../pipeline/evaluation/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { askRun, checkOutputFolder } from "../pipeline/nodes/mod.ts";
+import { askRun, checkOutputFolder } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { CHECK, DEVICE, FORCE, MIXES, REQUIRE_GPU, RUN } from "./options.ts";
 import { zeroShotText } from "./zero_shot_text.ts";

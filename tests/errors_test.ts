@@ -312,7 +312,7 @@ Deno.test("show warns of a missing tokenizer only beside rows, and names a file 
     assertEquals([code, out.trim().split("\n").length, err.match(/warning: no text/g)?.length], [0, 2, 1]);
 
     // A tokenizer that did not make the rows is refused where it is named, and passed over where it lies above.
-    const other = `${ROOT}fixtures/runs/format-1/tokenizer.json`;
+    const other = `${ROOT}fixtures/other_tokenizer.json`;
     const named = await task("show", [`${run}/tokens/train-00000.arrow`, "--tokenizer", other]);
     assertFails(named, 2, "name the tokenizer.json of its run with --tokenizer");
     await Deno.copyFile(other, `${folder}/tokenizer.json`);

@@ -6,17 +6,17 @@ import { InputError } from "../kernels/errors.ts";
 import { compareRuns } from "../pipeline/comparison/mod.ts";
 import { readCost } from "../pipeline/cost/mod.ts";
 import { readManifest } from "../pipeline/graph/mod.ts";
-import { evaluateRun } from "../pipeline/nodes/mod.ts";
-import { trainModels } from "../pipeline/nodes/models.ts";
-import { makePartition } from "../pipeline/nodes/run.ts";
-import { allTargets } from "../pipeline/nodes/targets.ts";
+import { evaluateRun } from "../pipeline/stages/mod.ts";
+import { trainModels } from "../pipeline/stages/models.ts";
+import { makePartition } from "../pipeline/stages/run.ts";
+import { allTargets } from "../pipeline/stages/targets.ts";
 import { readRun } from "../pipeline/report/read.ts";
 import { report } from "../pipeline/report/report.ts";
 import { generate } from "../pipeline/serving/generate.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { gpu } from "./kernels/support.ts";
 import { serving } from "./pipeline/serving/server/support.ts";
-import { smallSettings, writeTexts } from "./pipeline/nodes/support.ts";
+import { smallSettings, writeTexts } from "./pipeline/stages/support.ts";
 import { copyFolder, inFolder, task } from "./tasks/support.ts";
 
 const EXPERTS: Partial<Configuration> = {

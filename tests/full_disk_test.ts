@@ -4,7 +4,7 @@ import { RunError } from "../kernels/errors.ts";
 import { findDamage, MANIFEST, readManifest } from "../pipeline/graph/manifest.ts";
 import { filesUnder, writeAtomic } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk, onGrowingDisk } from "./disk.ts";
-import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/nodes/support.ts";
+import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
 import {
   commandOf,
   hashes,

@@ -20,7 +20,6 @@ const ORDER = [
   "cost",
   "doctor",
   "stages",
-  "nodes",
   "report",
   "comparison",
   "reproduction",

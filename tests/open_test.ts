@@ -22,7 +22,7 @@ import { helpOf } from "../tasks/command.ts";
 import { stageTask } from "../tasks/stage.ts";
 import { gpu } from "./kernels/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
-import { SMALL_SETTINGS } from "./pipeline/nodes/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
 
 /** Counts the sequences of every expert: a stage after `split`, which depends on two settings besides. */
 const countStage: Stage = {

@@ -3,9 +3,9 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { askRun, evaluateRun, partition, trainDense, trainExpert } from "../mod.ts";
-import { trainSwitch } from "../pipeline/nodes/mod.ts";
+import { trainSwitch } from "../pipeline/stages/mod.ts";
 import { hashFiles, MANIFEST, readManifest } from "../pipeline/graph/mod.ts";
-import { zeroShotRevision } from "../pipeline/nodes/zero_shot.ts";
+import { zeroShotRevision } from "../pipeline/stages/zero_shot.ts";
 import { jsonText, sha256 } from "../pipeline/run/files.ts";
 import { encodeQuestions } from "../pipeline/evaluation/choices/prompts.ts";
 import { MADE_TASKS, passagesOf } from "../pipeline/evaluation/choices/suite.ts";
@@ -14,7 +14,7 @@ import { defaultCorpus } from "../pipeline/text/corpora/corpus.ts";
 import { gpu } from "./kernels/support.ts";
 import { GOLDEN } from "./pipeline/evaluation/choices/golden.ts";
 import { CHARACTERS } from "./pipeline/evaluation/choices/support.ts";
-import { SMALL_SETTINGS } from "./pipeline/nodes/support.ts";
+import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
 
 /** Revision and hash of outputs of each stage, or of each of its models; what is `made-up` needs no adapter. */

@@ -4,7 +4,7 @@ import { InputError, wordText } from "../kernels/errors.ts";
 import { reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
 import { readManifest } from "../pipeline/graph/manifest.ts";
 import { takeLock } from "../pipeline/graph/lock.ts";
-import type { RunOptions, RunWatch } from "../pipeline/nodes/run.ts";
+import type { RunOptions, RunWatch } from "../pipeline/stages/run.ts";
 import type { RunEvent } from "../pipeline/run/events.ts";
 import { exists } from "../pipeline/run/files.ts";
 import type { RateSearch } from "../pipeline/report/reproduction.ts";

@@ -10,7 +10,7 @@ import { byPrefix } from "../report/sections/prefixes.ts";
 import { roundPlots } from "../report/sections/routers.ts";
 import { colour, expertLine, type Line, wayLine } from "../report/theme.ts";
 import { writeAtomic } from "../run/files.ts";
-import { checkOutput } from "../nodes/output.ts";
+import { checkOutput } from "../stages/output.ts";
 import { compare, type ComparedRun, type CompareOptions, type Comparison } from "./compare.ts";
 import { type ComparisonTable, comparisonTables, heldOutText } from "./tables.ts";
 

@@ -5,7 +5,7 @@ import { say, setting, task, type Text, type Words, wordText } from "../../kerne
 import { fewDocuments } from "../evaluation/bootstrap.ts";
 import { gainText, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
 import { number, percent, plural, sourceName } from "../report/html.ts";
-import { stagesText } from "../nodes/status.ts";
+import { stagesText } from "../stages/status.ts";
 import type { Comparison } from "./compare.ts";
 import { valueText } from "./held_out.ts";
 

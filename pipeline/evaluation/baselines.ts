@@ -1,6 +1,6 @@
 /**
  * The models that a run may compare its mixture with: trained on all its tokens, each in a folder of its own name. Evaluation,
- * report and tasks read this table; the stages that train them are in `pipeline/nodes/`.
+ * report and tasks read this table; the stages that train them are in `pipeline/stages/`.
  *
  * @module
  */

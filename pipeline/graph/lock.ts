@@ -9,7 +9,6 @@
  */
 
 import { entriesOf, isMissing, removeIfThere, writeError } from "../run/files.ts";
-import { hostname, machine } from "../run/claims.ts";
 
 /** Folder of the locks, in the run folder. */
 export const LOCKS = "locks";
@@ -146,4 +145,26 @@ function parse(text: string): Owner & { machine: string } | undefined {
   } catch {
     return undefined; // it is just being written
   }
+}
+
+function hostname(): string {
+  try {
+    return Deno.hostname();
+  } catch {
+    return ""; // not permitted
+  }
+}
+
+let known: string | undefined;
+
+/** Tells this machine from others, also from those that have the same host name. */
+function machine(): string {
+  if (known !== undefined) return known;
+  let id = "";
+  try {
+    id = Deno.readTextFileSync("/etc/machine-id").trim().slice(0, 8);
+  } catch {
+    // The host name alone must do.
+  }
+  return known = `${hostname()}/${id}`;
 }

@@ -18,3 +18,8 @@ export const PARTITIONER = "partitioner";
 export const NAMES = "partition/names";
 /** Name of the node of an evaluation's result. */
 export const EVALUATION = "evaluation/result";
+
+/** Gives the name of an expert's folder, for instance `expert-03`. */
+export function expertFolder(expert: number): string {
+  return `expert-${String(expert).padStart(2, "0")}`;
+}

@@ -1,6 +1,5 @@
 /** Counts what each expert gets, row by row, so that a partition of any size can be described. */
 
-import type { PartCounts, PartitionCounts } from "./manifests.ts";
 import { informationOfTable, tokenImbalance } from "./metrics.ts";
 
 /** Sequences and tokens of one source. */
@@ -23,6 +22,26 @@ export interface Tally extends SourceCount {
   predicted: number;
   /** Sequences and tokens by source. */
   sources: Map<string, SourceCount>;
+}
+
+/** Counts of one expert's sequences. */
+export interface PartCounts extends SourceCount {
+  /** Mean cost per predicted prefix token, nats; null where M is unknown. */
+  nllPerToken: number | null;
+  /** Sequences and tokens by source. */
+  sources: Record<string, SourceCount>;
+}
+
+/** Measures over all experts. */
+export interface PartitionCounts extends Omit<PartCounts, "sources"> {
+  /** What balancing costs, nats per predicted prefix token; null where M is unknown. */
+  regret: number | null;
+  /** Normalised mutual information of expert and source; null where there are not two sources. */
+  nmi: number | null;
+  /** Tokens of the largest expert over the mean, less one. */
+  tokenImbalance: number;
+  /** Share of the sequences that each expert would get without balancing `[E]`. */
+  shares: number[];
 }
 
 /** Makes an empty tally. */

@@ -7,13 +7,13 @@
 import * as v from "valibot";
 import type { Text } from "../../kernels/errors.ts";
 import { shortHash } from "../run/files.ts";
-import { RECORD } from "../run/manifest.ts";
+import { count } from "../run/schema.ts";
 import { compareBytes } from "../text/glob.ts";
 
 /** A fingerprint as JSON. */
 export const FINGERPRINT = v.object({
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-  files: v.record(v.string(), RECORD),
+  files: v.record(v.string(), v.object({ bytes: count, sha256: v.string() })),
   versions: v.record(v.string(), v.string()),
   adapter: v.nullable(v.string()),
 });
@@ -30,7 +30,7 @@ export type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
 const MOST_TOLD = 20; // files that a comparison names as different
 
 /** What to compare where no fact is known to differ. */
-export const COMPARE = "compare the inputs, the seeds and the settings of both";
+const COMPARE = "compare the inputs, the seeds and the settings of both";
 
 /** Says how a partition differs from one made elsewhere, of which the root hash is known or all; nothing where both are the same. */
 export function compareFingerprints(

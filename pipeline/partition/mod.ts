@@ -1,5 +1,5 @@
 /**
- * From sequences of tokens to balanced shards: partitioners, scores, assignments, splitting, and measures of
+ * From sequences of tokens to balanced shards: partitioners, scores, assignments, and measures of
  * the result.
  *
  * @module
@@ -21,29 +21,11 @@ export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
 export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
 export * from "./em/train_routers.ts";
-export type { SourceCount } from "./counts.ts";
+export type { PartCounts, PartitionCounts, SourceCount } from "./counts.ts";
 export { type Description, writeDescription } from "./folder.ts";
-export {
-  expertFolder,
-  type PartCounts,
-  partHash,
-  type PartitionCounts,
-  type PartitionManifest,
-  type PartManifest,
-  readPart,
-  readPartition,
-  type Shard,
-} from "./manifests.ts";
 export * from "./metrics.ts";
 export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";
-export {
-  CALLED_WORDS,
-  type ExpertName,
-  nameExperts,
-  type NameOptions,
-  type SampledText,
-  type TellingTerm,
-} from "./names.ts";
+export { CALLED_WORDS, type ExpertName, type SampledText, type TellingTerm } from "./names.ts";
 export type * from "./partitioner.ts";
 export {
   identifyPartitioner,
@@ -53,4 +35,3 @@ export {
   routesByPrefix,
 } from "./partitioners.ts";
 export { score, type ScoreOptions } from "./score.ts";
-export { type Partition, split, type SplitInputs, type SplitOptions } from "./split.ts";

@@ -5,17 +5,12 @@
  * all sequences that hold it as a prior (after Monroe, Colaresi and Quinn, "Fightin' Words", Political Analysis 2008). A sequence
  * counts once, however often it repeats a word.
  *
- * Everything comes from a sample of each part. A run shuffles its training sequences by its seed, and parts keep their order, so
- * that the first ones are a sample; their number is bounded, and so are time and memory.
+ * Everything comes from a random sample of each part. Its size is bounded, and so are time and memory.
  */
 
 import { costTokens } from "../model/span.ts";
-import { fromBatch, readArrow } from "../rows/arrow.ts";
-import { type Lineage, lineageOf } from "../rows/lineage.ts";
-import { exists } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
+import type { Lineage } from "../rows/lineage.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { readPart, readPartition, shardsIn } from "./manifests.ts";
 
 /** A word that sets an expert apart, or two tokens that stand side by side. */
 export interface TellingTerm {
@@ -55,18 +50,6 @@ export interface ExpertName {
   leastLikely: SampledText[];
 }
 
-/** What {@linkcode nameExperts} takes. */
-export interface NameOptions {
-  /** Tokenizer of the run. */
-  tokenizer: Tokenizer;
-  /** Records of the files, against which they are checked as they are read. */
-  vouched?: Vouched;
-  /** Most words of an expert; 8 unless given. */
-  terms?: number;
-  /** Most texts at either end; 3 unless given. */
-  texts?: number;
-}
-
 /** Words that an expert is called after, of those that set it apart: the first ones. */
 export const CALLED_WORDS = 4;
 
@@ -79,23 +62,6 @@ const PRIOR = 10; // sequences that the prior counts as
 const COMMON = 1 / 3; // of the others' sequences: a word in more of them says nothing to a person, as "the" does not
 const MOST_CHARACTERS = 400; // of a text
 const IDS = 2 ** 26; // ids below it fit a pair into one number, exactly
-
-/**
- * Names the experts of a partition by samples of their training shards; null where the shards of a part are not there. Throws an
- * `InputError` where a manifest is missing, or a file is damaged.
- */
-export async function nameExperts(folder: string, options: NameOptions): Promise<ExpertName[] | null> {
-  const { tokenizer, vouched, terms: most = 8, texts = 3 } = options;
-  const { parts } = await readPartition(folder, vouched);
-  const rows = sampledRows(parts.length);
-  const samples: Sample[] = [];
-  for (const { folder: part } of parts) {
-    const sample = await readSample(`${folder}/${part}`, rows, options);
-    if (sample === null) return null;
-    samples.push(sample);
-  }
-  return await nameSamples(samples, tokenizer, most, texts);
-}
 
 /** Gives how many sequences of each expert are sampled. */
 export const sampledRows = (experts: number): number =>
@@ -158,35 +124,6 @@ export async function addRow(
     ...{ sequence: String(sequence), source, cost: cost / predicted },
     ...{ text: beginningOf(text), whole: ids.length >= most },
   });
-}
-
-/** Reads the first rows of a part; null where its shards are not there. */
-async function readSample(folder: string, most: number, options: NameOptions): Promise<Sample | null> {
-  const { tokenizer, vouched } = options;
-  const part = await readPart(folder, vouched);
-  const sample = newSample();
-  for (const { name } of shardsIn(part, "train")) {
-    if (sample.ids.length === most) break;
-    const path = `${folder}/${name}`;
-    if (!await exists(path)) return null;
-    for await (const batch of readArrow(path, path, vouched)) {
-      const { rows, tokens, length, source, sequence, nll } = fromBatch(batch, path, ["tokens"]);
-      const width = tokens!.length / rows, lineage = { prefix: width, ...lineageOf(batch) };
-      for (let row = 0; row < rows && sample.ids.length < most; row++) {
-        const ids = tokens!.slice(row * width, row * width + length[row]);
-        const cost = nll?.[row * (nll.length / rows) + part.expert];
-        await addRow(
-          sample,
-          { sequence: sequence[row], source: source?.[row] ?? "", ids, cost },
-          lineage,
-          tokenizer,
-        );
-      }
-      if (sample.ids.length === most) break;
-    }
-    await vouched?.checkRest(path);
-  }
-  return shardsIn(part, "train").length === 0 ? null : sample;
 }
 
 /** Decodes ids; documents that end among them stand on lines of their own. */

@@ -13,7 +13,7 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routersHash } from "../checkpoints/routers.ts";
 import { shortHash } from "../run/files.ts";
 import { modelHashes, partitionerOf } from "./em/partitioner.ts";
-import { expertFolder } from "./manifests.ts";
+import { expertFolder } from "../graph/places.ts";
 import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
 
 /** Opens and identifies the experts of a run as routers. */

@@ -6,8 +6,8 @@
 
 import { InputError, say, setting, type Words } from "../../kernels/errors.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { resolveSettings } from "../nodes/settings.ts";
-import type { ExpertSummary } from "../nodes/summary.ts";
+import { resolveSettings } from "../stages/settings.ts";
+import type { ExpertSummary } from "../stages/summary.ts";
 import { exists } from "../run/files.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { Grid, type Known, rateRecipe, studiesOf } from "./grid.ts";

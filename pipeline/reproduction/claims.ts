@@ -10,7 +10,7 @@ import type { Baseline } from "../evaluation/baselines.ts";
 import { type Evaluation, type Gain, gainText, sideOf } from "../evaluation/evaluation.ts";
 import { wayName } from "../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
-import type { PartitionSummary } from "../nodes/summary.ts";
+import type { PartitionSummary } from "../stages/summary.ts";
 import type { Crossing } from "./crossing.ts";
 import { digitsText, percentText } from "./study.ts";
 

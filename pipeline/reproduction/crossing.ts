@@ -6,7 +6,7 @@
  */
 
 import type { Evaluation } from "../evaluation/evaluation.ts";
-import { expertTarget } from "../nodes/targets.ts";
+import { expertTarget } from "../stages/targets.ts";
 import { readStepMetrics } from "../training/metrics.ts";
 
 /**

@@ -8,11 +8,11 @@
 
 import { InputError, say, setting, task, type Words } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
-import { evaluateRun } from "../nodes/evaluate_run.ts";
-import { partition } from "../nodes/partition.ts";
-import type { RunWatch } from "../nodes/run.ts";
-import { resolveSettings } from "../nodes/settings.ts";
-import type { TrainResult } from "../nodes/training_result.ts";
+import { evaluateRun } from "../stages/evaluate_run.ts";
+import { partition } from "../stages/partition.ts";
+import type { RunWatch } from "../stages/run.ts";
+import { resolveSettings } from "../stages/settings.ts";
+import type { TrainResult } from "../stages/training_result.ts";
 import { report } from "../report/report.ts";
 import type { Claims, Searched } from "../report/reproduction.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";

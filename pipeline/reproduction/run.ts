@@ -7,10 +7,10 @@
 
 import { InputError, say, type Text } from "../../kernels/errors.ts";
 import { listOwners } from "../graph/lock.ts";
-import { evaluateRun } from "../nodes/evaluate_run.ts";
-import { partition } from "../nodes/partition.ts";
-import type { RunWatch } from "../nodes/run.ts";
-import { summarizeRun } from "../nodes/summary.ts";
+import { evaluateRun } from "../stages/evaluate_run.ts";
+import { partition } from "../stages/partition.ts";
+import type { RunWatch } from "../stages/run.ts";
+import { summarizeRun } from "../stages/summary.ts";
 import type { Searched } from "../report/reproduction.ts";
 import { entriesOf, exists } from "../run/files.ts";
 import { checkParts, openStudies, type StudyChoice } from "./checks.ts";

@@ -17,9 +17,6 @@ export {
   type WrittenShard,
 } from "./arrow.ts";
 export { type Lineage, lineageOf } from "./lineage.ts";
-export { joinScores } from "./join.ts";
 export { Order, type OrderOptions, permuted } from "./order.ts";
 export type { IntegerArray } from "./column_values.ts";
 export { checksums, type Numeric, openRows, type Rows } from "./random_access.ts";
-export { writeShards } from "./shards.ts";
-export { epochs, shuffle, type ShuffleOptions } from "./shuffle.ts";

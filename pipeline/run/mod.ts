@@ -1,5 +1,5 @@
 /**
- * Files of a run folder: whole files, manifests, `config.json`, and what a run tells while it works.
+ * Files of a run folder: whole files, `config.json`, and what a run tells while it works.
  *
  * @module
  */
@@ -16,9 +16,6 @@ export {
   writeAll,
   writeAtomic,
 } from "./files.ts";
-export { type Hold, type LockOptions, lockRun } from "./lock.ts";
-export type { Mode, Owner } from "./claims.ts";
-export { type Manifest, outputsHash, type StageIdentity, vouchedFiles } from "./manifest.ts";
 export { printable, printableLines } from "./printable.ts";
 export { Vouched } from "./vouched.ts";
 export { VERSION } from "./version.ts";

@@ -18,7 +18,6 @@ export class Vouched {
    */
   readonly read: Record<string, string> = {};
   readonly #records = new Map<string, FileRecord & { name: string }>();
-  readonly #begun = new Set<string>();
 
   /** `refuse` makes the error of a file that is not what its record says; by default it tells how they differ. */
   constructor(private readonly refuse: Refuse = notAsWritten) {}
@@ -51,21 +50,6 @@ export class Vouched {
   async checkRest(path: string): Promise<void> {
     const known = this.record(path);
     if (known && !(known.name in this.read)) this.check(path, await hashFile(path));
-  }
-
-  /** Notes that a file is about to be read. */
-  begin(path: string): void {
-    this.#begun.add(resolve(path));
-  }
-
-  /** Reads the files to their end that readers began and left, so that they are checked. */
-  async checkBegun(): Promise<void> {
-    for (const path of this.#begun) await this.checkRest(path);
-  }
-
-  /** Takes over the hashes that an earlier reader found, by the names of the files. */
-  note(read: Record<string, string>): void {
-    Object.assign(this.read, read);
   }
 }
 

@@ -10,7 +10,7 @@ import { TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { expertFolder } from "../partition/manifests.ts";
+import { expertFolder } from "../graph/places.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { entriesOf, exists, hashFile, shortHash } from "../run/files.ts";

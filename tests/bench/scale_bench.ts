@@ -10,7 +10,7 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { readManifest } from "../../pipeline/run/manifest.ts";
+import { nodesIn, readManifest } from "../../pipeline/graph/mod.ts";
 import type { Sources } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
 import { inProcess, runStageApart, type Stage } from "./stage_process.ts";
@@ -109,12 +109,15 @@ interface Tokens {
 async function tokenize(measured: Measured): Promise<Tokens> {
   const { run, sources } = measured;
   for (const stage of ["corpus", "tokenizer"]) await runStageApart({ stage, run, sources });
-  const passes = flags.parts > 1 ? ["tokenize", "exchange", "shuffle"] : [];
-  for (const pass of passes) await measure(pass, "tokenize", measured, flags.parts);
+  if (flags.parts > 1) await measure("tokenize", "tokenize", measured, flags.parts);
   await measure(flags.parts > 1 ? "tokens closed" : "tokenize", "tokenize", measured);
-  const { outputs, result } = (await readManifest(run, "tokenize"))!;
-  const bytes = Object.values(outputs).reduce((sum, { bytes }) => sum + bytes, 0);
-  return { bytes, count: Number(result.tokens) };
+  let bytes = 0, count = 0;
+  for await (const name of nodesIn(run, "tokens")) {
+    const { files, result } = (await readManifest(`${run}/${name}`))!;
+    for (const file of Object.values(files)) bytes += file.bytes;
+    count += Number(result.tokens);
+  }
+  return { bytes, count };
 }
 
 /** Writes `bytes` of text as files, and returns how a run is made of it. */

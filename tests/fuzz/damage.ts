@@ -5,7 +5,7 @@
  * @module
  */
 
-import { cleanRun } from "../../pipeline/nodes/clean.ts";
+import { cleanRun } from "../../pipeline/stages/clean.ts";
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import {
@@ -28,7 +28,6 @@ import { readRun } from "../../pipeline/report/read.ts";
 import type { Configuration } from "../../pipeline/settings/configuration.ts";
 import { randomBits } from "../../pipeline/random.ts";
 import { hashFile, sha256 } from "../../pipeline/run/files.ts";
-import { manifestPath, readManifest } from "../../pipeline/run/manifest.ts";
 import { canonical } from "../../pipeline/run/seal.ts";
 import {
   adoptExpert,
@@ -38,7 +37,7 @@ import {
   planExperts,
   planJobs,
   trainSwitch,
-} from "../../pipeline/nodes/mod.ts";
+} from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
 import { copyFolder, SMALL, smallCorpus, task } from "../tasks/support.ts";
 
@@ -136,21 +135,21 @@ async function hashesOf(run: string): Promise<Map<string, string>> {
   return hashes;
 }
 
-/** Stages that are made anew from what is there, each after its manifest and its files were removed. */
-const REMADE = [
-  "tokenizer",
-  "tokenize",
-  "train-routers",
-  "score",
-  "assign",
-  "split",
-  "train-expert-00",
-  "train-expert-01",
-  "train-dense",
-  "train-switch",
-  "evaluate",
-  "zero-shot-arc_easy",
-] as const;
+/** Stages that are made anew from what is there, each after its folders were removed. */
+const REMADE: Record<string, string[]> = {
+  tokenizer: ["tokenizer"],
+  tokenize: ["tokens", "text/sequences", "text/index"],
+  "train-routers": ["rounds", "partitioner"],
+  score: ["scores"],
+  assign: ["assignments"],
+  split: ["partition"],
+  "train-expert-00": ["experts/expert-00"],
+  "train-expert-01": ["experts/expert-01"],
+  "train-dense": ["dense"],
+  "train-switch": ["switch"],
+  evaluate: ["evaluation"],
+  "zero-shot-arc_easy": ["zero-shot"],
+};
 
 /** Does something in a run whose file may be damaged; gives what it came to, besides what it wrote into files of the run. */
 type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
@@ -210,7 +209,9 @@ export const WORK: Record<string, Work> = {
     return sha256;
   },
   ...Object.fromEntries(
-    REMADE.map((stage) => [stage, (run: string, gpu: Gpu, base: Base) => remake(run, stage, gpu, base)]),
+    Object.keys(REMADE).map((
+      stage,
+    ) => [stage, (run: string, gpu: Gpu, base: Base) => remake(run, stage, gpu, base)]),
   ),
 };
 
@@ -237,18 +238,14 @@ async function performed(name: string, args: string[], ending?: string): Promise
 
 /** Works that put something else in place of files of the run, by the beginnings of their paths. */
 const REPLACES: Record<string, string[]> = {
-  adopt: ["experts/expert-01/", "manifests/train-expert-01.json", "metrics/expert-01.jsonl"],
-  check: ["manifests/report.json"], // removed where it is damaged: only the report writes it again
+  adopt: ["experts/expert-01/"],
 };
 
 /** Removes what a stage made, and makes it again. */
 async function remake(run: string, stage: string, gpu: Gpu, base: Base): Promise<void> {
-  const manifest = await readManifest(run, stage);
-  for (const path of Object.keys(manifest?.outputs ?? {})) {
-    await Deno.remove(`${run}/${path}`).catch(() => {});
+  for (const folder of REMADE[stage]) {
+    await Deno.remove(`${run}/${folder}`, { recursive: true }).catch(() => {});
   }
-  if (stage === "score") await Deno.remove(`${run}/manifests/score`, { recursive: true });
-  await Deno.remove(manifestPath(run, stage));
   const options = { run, gpu, checkpointEvery: 2 };
   const [, expert] = /^train-expert-(\d+)$/.exec(stage) ?? [];
   if (expert !== undefined) await trainExpert(Number(expert), options);

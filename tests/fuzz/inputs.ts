@@ -29,7 +29,7 @@ import { readPrices, writePrices } from "../../pipeline/partition/mod.ts";
 import { arrowBytes, fromBatch, type RecordBatch } from "../../pipeline/rows/mod.ts";
 import { readQuestions } from "../../pipeline/evaluation/choices/data.ts";
 import { TASKS } from "../../pipeline/evaluation/choices/tasks.ts";
-import { adoptExpert, verifyRun } from "../../pipeline/nodes/mod.ts";
+import { adoptExpert, verifyRun } from "../../pipeline/stages/mod.ts";
 import { type Base, checkExplained, type Damage, damaged, type Outcome, writeQuestions } from "./damage.ts";
 import { copyFolder, smallCorpus } from "../tasks/support.ts";
 

@@ -128,7 +128,7 @@ Deno.test("tokenizer reads a pipe and files as it is told", () =>
 
 Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothing beside its output", () =>
   inFolder(async (folder) => {
-    const tokenizer = `${ROOT}fixtures/runs/format-1/tokenizer.json`;
+    const tokenizer = `${ROOT}fixtures/other_tokenizer.json`;
     const output = `${folder}/made`;
     const cases: [string, string[]][] = [
       ["corpus", ["--input", "-", "--format", "jsonl", "--output", output]],
@@ -229,7 +229,7 @@ Deno.test(
   { ignore: !hasTerminal },
   () =>
     inFolder(async (folder) => {
-      const tokenizer = ["--tokenizer", `${ROOT}fixtures/runs/format-1/tokenizer.json`];
+      const tokenizer = ["--tokenizer", `${ROOT}fixtures/other_tokenizer.json`];
       const [input, shard] = ['{"text": "a\\u001b[31mb\\u202ec"}\n', `${folder}/a.arrow`];
       const args = ["-", "--format", "jsonl", "--sequence-length", "32", ...tokenizer, "--output", shard];
       const made = await task("tokenize", args, { input });

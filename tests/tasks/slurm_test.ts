@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { holdJobs, type Job } from "../../pipeline/nodes/mod.ts";
+import { holdJobs, type Job } from "../../pipeline/stages/mod.ts";
 import { type Queued, rangesOf, type SlurmOptions, submitJobs, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { queueText } from "../../tasks/submit_text.ts";

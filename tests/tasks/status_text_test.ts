@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { RunStatus, StageStatus } from "../../pipeline/nodes/mod.ts";
+import type { RunStatus, StageStatus } from "../../pipeline/stages/mod.ts";
 import { task, type TaskReference } from "../../kernels/mod.ts";
 import { statusText } from "../../tasks/status_text.ts";
 

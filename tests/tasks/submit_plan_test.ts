@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
 import { valuesOf } from "../../pipeline/settings/mod.ts";
-import type { JobPlan } from "../../pipeline/nodes/mod.ts";
+import type { JobPlan } from "../../pipeline/stages/mod.ts";
 import { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "../../tasks/options.ts";
 import { planOf } from "../../tasks/submit_plan.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { PartitionPlan, PartitionSummary } from "../../pipeline/nodes/mod.ts";
-import type { VerifyReport } from "../../pipeline/nodes/mod.ts";
+import type { PartitionPlan, PartitionSummary } from "../../pipeline/stages/mod.ts";
+import type { VerifyReport } from "../../pipeline/stages/mod.ts";
 import { planText, proofText, rowText, summaryText, trainedText, verifyText } from "../../tasks/text.ts";
 
 const SUMMARY = {

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { partition } from "../../mod.ts";
 import { fieldsOf, perform, type Task } from "../../tasks/command.ts";
 import { describe, exitCode, type Known } from "../../tasks/errors.ts";
-import { SMALL_SETTINGS } from "../pipeline/nodes/support.ts";
+import { SMALL_SETTINGS } from "../pipeline/stages/support.ts";
 import { copyFolder, hashes, inFolder, ROOT, smallCorpus, task } from "./support.ts";
 
 /** Names in the table that stand for a file or folder of that name in the folder of the test. */

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import type { Training } from "../../pipeline/nodes/mod.ts";
+import type { Training } from "../../pipeline/stages/mod.ts";
 import { trainingLine, watchText } from "../../tasks/watch_text.ts";
 
 const WAITING: Training = {

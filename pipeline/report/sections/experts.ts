@@ -1,7 +1,7 @@
 // The experts: for each the words that set it apart, its sources, its likeliest and least likely texts,
 // and a text that it wrote.
 
-import type { ExpertPart } from "../../nodes/parts.ts";
+import type { ExpertPart } from "../../stages/parts.ts";
 import { CALLED_WORDS, type ExpertName, type SampledText } from "../../partition/names.ts";
 import { printable } from "../../run/printable.ts";
 import { type Content, foldedTable, Html, markup, number, percent, sourceName } from "../html.ts";

@@ -2,7 +2,7 @@
 // or they are damaged.
 
 import { type Words, wordText } from "../../../kernels/errors.ts";
-import { type Lack, stagesText } from "../../nodes/status.ts";
+import { type Lack, stagesText } from "../../stages/status.ts";
 import { htmlTable, markup, type Table, unbroken } from "../html.ts";
 import type { Section } from "../page.ts";
 

@@ -1,8 +1,8 @@
 // The training of experts and dense models.
 
 import type { Way } from "../../evaluation/evaluation.ts";
-import { allTargets } from "../../nodes/targets.ts";
-import { routingOf } from "../../nodes/training_result.ts";
+import { allTargets } from "../../stages/targets.ts";
+import { routingOf } from "../../stages/training_result.ts";
 import { type Axis, curves as plotCurves, MOST_LEGEND, type Plot } from "../charts.ts";
 import { bytes, foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
 import type { Section } from "../page.ts";

@@ -3,7 +3,7 @@
  * models.
  */
 
-import { expertFolder } from "../../partition/manifests.ts";
+import { expertFolder } from "../../graph/places.ts";
 import type { Mixture } from "../mixture.ts";
 import type { ModelName } from "../models.ts";
 import { ApiError, short } from "./errors.ts";

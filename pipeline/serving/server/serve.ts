@@ -8,7 +8,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { once } from "node:events";
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../../kernels/errors.ts";
-import { expertFolder } from "../../partition/manifests.ts";
+import { expertFolder } from "../../graph/places.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Upstreams } from "./addresses.ts";

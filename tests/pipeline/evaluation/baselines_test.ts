@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../../../pipeline/evaluation/baselines.ts";
-import { allTargets } from "../../../pipeline/nodes/targets.ts";
+import { allTargets } from "../../../pipeline/stages/targets.ts";
 
 Deno.test("every baseline is a model that a run may train, in a folder of its own name", () => {
   const targets = allTargets({ experts: 2 }).filter(({ expert }) => expert === undefined);

@@ -11,13 +11,13 @@ import { score } from "../../../pipeline/partition/score.ts";
 import { type Columns, fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { ModelName } from "../../../pipeline/serving/models.ts";
-import { evaluateModels, evaluateRun } from "../../../pipeline/nodes/evaluate_run.ts";
-import { trainDense, trainExpert } from "../../../pipeline/nodes/models.ts";
-import { statusOf } from "../../../pipeline/nodes/status.ts";
+import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
+import { trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
 import { anyWeights } from "../model/support.ts";
-import { withPartition } from "../nodes/support.ts";
+import { withPartition } from "../stages/support.ts";
 import {
   anyModel,
   anyRouters,

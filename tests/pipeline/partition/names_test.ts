@@ -1,13 +1,14 @@
-import { assert, assertAlmostEquals, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
-import { logOddsOf, nameExperts, telling, wordsOf } from "../../../pipeline/partition/names.ts";
-import { split } from "../../../pipeline/partition/split.ts";
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import {
+  addRow,
+  logOddsOf,
+  nameSamples,
+  newSample,
+  telling,
+  wordsOf,
+} from "../../../pipeline/partition/names.ts";
 import { normals } from "../../../pipeline/random.ts";
-import { type Columns, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
-import type { Lineage } from "../../../pipeline/rows/lineage.ts";
-import { Vouched } from "../../../pipeline/run/vouched.ts";
 import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
-import { inFolder } from "../../tasks/support.ts";
 
 /** A tokenizer whose ids are words; id 0 closes a document. */
 function wordTokenizer(words: string[]): Tokenizer {
@@ -19,34 +20,6 @@ function wordTokenizer(words: string[]): Tokenizer {
 
 const WORDS = ["the", "harbour", "sail", "const", "return", "<b>", "}", ");"];
 const [THE, HARBOUR, SAIL, CONST, RETURN, MARKUP] = [1, 2, 3, 4, 5, 6];
-const LINEAGE: Lineage = {
-  format: 1,
-  stage: "assign",
-  sequenceLength: 4,
-  vocabulary: WORDS.length + 1,
-  eos: 0,
-  tokenizer: "ab12",
-  prefix: 3,
-  experts: 2,
-};
-
-/** Assigned rows of two experts: their ids, the lengths of which differ, and what each costs its own expert. */
-function assigned(rows: { ids: number[]; expert: number; cost: number; source?: string }[]): RecordBatch {
-  const tokens = new Uint16Array(4 * rows.length);
-  rows.forEach(({ ids }, row) => tokens.set(ids, 4 * row));
-  const columns: Columns = {
-    rows: rows.length,
-    sequence: BigUint64Array.from(rows, (_, row) => BigInt(row)),
-    document: BigUint64Array.from(rows, (_, row) => BigInt(row)),
-    source: rows.map(({ source = "" }) => source),
-    tokens,
-    length: Uint32Array.from(rows, ({ ids }) => ids.length),
-    nll: Float32Array.from(rows.flatMap(({ expert, cost }) => expert === 0 ? [cost, 99] : [99, cost])),
-    expert: Uint16Array.from(rows, ({ expert }) => expert),
-  };
-  return toBatch(columns, LINEAGE);
-}
-
 const ROWS = Array.from({ length: 120 }, (_, i) => ({
   ids: i % 2 === 0 ? [THE, HARBOUR, SAIL, 0] : i % 4 === 1 ? [THE, CONST, RETURN, MARKUP] : [THE, RETURN],
   expert: i % 2,
@@ -54,79 +27,58 @@ const ROWS = Array.from({ length: 120 }, (_, i) => ({
   source: i % 2 === 0 ? "sea" : "code",
 }));
 
-async function withPartition(
-  rows: typeof ROWS,
-  work: (folder: string, outputs: Awaited<ReturnType<typeof split>>["outputs"]) => Promise<void>,
-): Promise<void> {
-  await inFolder(async (folder) => {
-    const train = ReadableStream.from([assigned(rows.slice(0, 25)), assigned(rows.slice(25))]);
-    const { outputs } = await split({ train }, { folder, shardSequences: 16 });
-    await work(folder, outputs);
-  });
+/** Names two experts by their rows, whose prefix is of three tokens. */
+async function namesBy(words: string[], texts?: number) {
+  const tokenizer = wordTokenizer(words);
+  const samples = [newSample(), newSample()];
+  for (const [i, { ids, expert, cost, source }] of ROWS.entries()) {
+    const row = { sequence: BigInt(i), ids: Uint16Array.from(ids), cost, source };
+    await addRow(samples[expert], row, { prefix: 3 }, tokenizer);
+  }
+  return await nameSamples(samples, tokenizer, 8, texts);
 }
 
-Deno.test("nameExperts() finds the words that set experts apart, and no word that all of them use", async () => {
-  await withPartition(ROWS, async (folder) => {
-    const names = (await nameExperts(folder, { tokenizer: wordTokenizer(WORDS) }))!;
-    assertEquals(names.map(({ expert, sampled }) => [expert, sampled]), [[0, 60], [1, 60]]);
-    assertEquals(names.map(({ terms }) => terms.map(({ text }) => text)), [
-      ["harbour", "sail"],
-      ["return", "const"],
-    ]);
-    const [{ logOdds, share, shareOfRest }] = names[1].terms;
-    assertEquals([share, shareOfRest], [1, 0]);
-    assertAlmostEquals(logOdds, 2 * Math.log((60 + 5) / 5), 1e-12);
-  });
+Deno.test("nameSamples() finds the words that set experts apart, and no word that all of them use", async () => {
+  const names = await namesBy(WORDS);
+  assertEquals(names.map(({ expert, sampled }) => [expert, sampled]), [[0, 60], [1, 60]]);
+  assertEquals(names.map(({ terms }) => terms.map(({ text }) => text)), [
+    ["harbour", "sail"],
+    ["return", "const"],
+  ]);
+  const [{ logOdds, share, shareOfRest }] = names[1].terms;
+  assertEquals([share, shareOfRest], [1, 0]);
+  assertAlmostEquals(logOdds, 2 * Math.log((60 + 5) / 5), 1e-12);
 });
 
-Deno.test("nameExperts() gives the texts that cost their expert least and most, per predicted token", async () => {
-  await withPartition(ROWS, async (folder) => {
-    const names = (await nameExperts(folder, { tokenizer: wordTokenizer(WORDS), texts: 2 }))!;
-    for (const { expert, likeliest, leastLikely } of names) {
-      // of the sequences that are as long as the prefix of 3 tokens, which predicts two
-      const expected = ROWS.flatMap((row) =>
-        row.expert === expert && row.ids.length >= 3 ? [{ cost: row.cost / 2, source: row.source }] : []
-      ).sort((a, b) => a.cost - b.cost);
-      const costs = (texts: { cost: number; source: string }[]) => texts.map((t) => [t.cost, t.source]);
-      assertEquals(costs(likeliest), costs(expected.slice(0, 2)));
-      assertEquals(costs(leastLikely), costs(expected.slice(-2).reverse()));
-    }
-    assertEquals(names[0].likeliest[0].text, "the harbour sail");
-    assertEquals(names[1].likeliest[0].text, "the const return <b>"); // as it is: who shows it escapes it
-  });
+Deno.test("nameSamples() gives the texts that cost their expert least and most, per predicted token", async () => {
+  const names = await namesBy(WORDS, 2);
+  for (const { expert, likeliest, leastLikely } of names) {
+    // of the sequences that are as long as the prefix of 3 tokens, which predicts two
+    const expected = ROWS.flatMap((row) =>
+      row.expert === expert && row.ids.length >= 3 ? [{ cost: row.cost / 2, source: row.source }] : []
+    ).sort((a, b) => a.cost - b.cost);
+    const costs = (texts: { cost: number; source: string }[]) => texts.map((t) => [t.cost, t.source]);
+    assertEquals(costs(likeliest), costs(expected.slice(0, 2)));
+    assertEquals(costs(leastLikely), costs(expected.slice(-2).reverse()));
+  }
+  assertEquals(names[0].likeliest[0].text, "the harbour sail");
+  assertEquals(names[1].likeliest[0].text, "the const return <b>"); // as it is: who shows it escapes it
 });
 
-Deno.test("nameExperts() takes pairs of tokens where there are no words", async () => {
+Deno.test("nameSamples() takes pairs of tokens where there are no words", async () => {
   const symbols = ["(", ")", "{", "}", "+", "-", ";", "="];
-  await withPartition(ROWS, async (folder) => {
-    const names = (await nameExperts(folder, { tokenizer: wordTokenizer(symbols) }))!;
-    assertEquals(names[0].terms.map(({ text }) => text).sort(), ['"( )"', '") {"']);
-    assert(names[1].terms.some(({ text }) => text === '"} +"'));
-  });
+  const names = await namesBy(symbols);
+  assertEquals(names[0].terms.map(({ text }) => text).sort(), ['"( )"', '") {"']);
+  assert(names[1].terms.some(({ text }) => text === '"} +"'));
 });
 
-Deno.test("nameExperts() quotes pairs, and escapes in them what no screen shows", async () => {
+Deno.test("nameSamples() quotes pairs, and escapes in them what no screen shows", async () => {
   const hostile = ["\x1b[2J", "\u202e", "\u2028", "\ud800", "\u0007", "\n", '"', "\\"];
-  await withPartition(ROWS, async (folder) => {
-    const names = (await nameExperts(folder, { tokenizer: wordTokenizer(hostile) }))!;
-    const texts = names.flatMap(({ terms }) => terms.map(({ text }) => text));
-    assert(texts.length > 3);
-    for (const text of texts) assertMatch(text, /^"[^\p{C}\p{Zl}\p{Zp}]*"$/u);
-    assertEquals(names[0].terms.map(({ text }) => text).sort()[0], String.raw`"\u001b[2J \u202e"`);
-  });
-});
-
-Deno.test("nameExperts() gives null where shards are not there, and refuses what was damaged", async () => {
-  await withPartition(ROWS, async (folder, outputs) => {
-    const shard = `${folder}/expert-01/train-00000.arrow`;
-    const bytes = await Deno.readFile(shard);
-    const last = bytes.lastIndexOf(RETURN); // an id, beyond the first batch or in it
-    await Deno.writeFile(shard, bytes.with(last, THE));
-    const options = { tokenizer: wordTokenizer(WORDS), vouched: new Vouched().add(folder, outputs) };
-    await assertRejects(() => nameExperts(folder, options), InputError, "expert-01/train-00000.arrow");
-    await Deno.remove(shard);
-    assertEquals(await nameExperts(folder, options), null);
-  });
+  const names = await namesBy(hostile);
+  const texts = names.flatMap(({ terms }) => terms.map(({ text }) => text));
+  assert(texts.length > 3);
+  for (const text of texts) assertMatch(text, /^"[^\p{C}\p{Zl}\p{Zp}]*"$/u);
+  assertEquals(names[0].terms.map(({ text }) => text).sort()[0], String.raw`"\u001b[2J \u202e"`);
 });
 
 Deno.test("logOddsOf() is the log of the ratio of odds after the prior, with the error of its four counts", () => {

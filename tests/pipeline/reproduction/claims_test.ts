@@ -6,7 +6,7 @@ import type { Evaluation, Gain } from "../../../pipeline/evaluation/evaluation.t
 import type { Claim } from "../../../pipeline/report/reproduction.ts";
 import { claimsMarkdown, claimsOf, failuresFirst } from "../../../pipeline/reproduction/claims.ts";
 import { crossingOf } from "../../../pipeline/reproduction/crossing.ts";
-import type { PartitionSummary } from "../../../pipeline/nodes/summary.ts";
+import type { PartitionSummary } from "../../../pipeline/stages/summary.ts";
 
 const score = (perplexity: number) => ({
   nllPerToken: Math.log(perplexity),

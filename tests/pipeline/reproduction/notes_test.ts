@@ -12,7 +12,7 @@ import {
   takeIn,
 } from "../../../pipeline/reproduction/notes.ts";
 import type { Outcome, Setup } from "../../../pipeline/reproduction/study.ts";
-import { STAGES } from "../../../pipeline/nodes/stages.ts";
+import { STAGES } from "../../../pipeline/stages/stages.ts";
 import { seal } from "../../../pipeline/run/seal.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";

@@ -1,7 +1,6 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
-import { vouchedFiles, writeManifest } from "../../../pipeline/run/manifest.ts";
 import { openReading, readVouched, Vouched } from "../../../pipeline/run/vouched.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -29,20 +28,6 @@ Deno.test("readVouched() gives what the record says, refuses anything else by na
     await readVouched(path); // of which nothing is known
   }));
 
-Deno.test("checkBegun() reads to their end the files that a reader has left, and no others", () =>
-  inFolder(async (folder) => {
-    for (const name of ["a", "b"]) await Deno.writeTextFile(`${folder}/${name}`, "as it is");
-    const record = { bytes: 8, sha256: "0".repeat(64) };
-    const vouched = new Vouched((where) => new InputError(`Cannot read "${where}"`))
-      .add(folder, { a: record, b: await hashFile(`${folder}/b`) });
-    vouched.begin(`${folder}/b`);
-    await vouched.checkBegun();
-    assertEquals(Object.keys(vouched.read), ["b"]);
-    vouched.begin(`${folder}/a`);
-    const error = await assertRejects(() => vouched.checkBegun(), InputError);
-    assertEquals(error.what, `Cannot read "${folder}/a"`);
-  }));
-
 Deno.test("openReading() checks chunks at their end", () => {
   const vouched = new Vouched().add("/x", { y: { bytes: 2, sha256: "0".repeat(64) } });
   assertEquals(openReading("/x/z", vouched), undefined);
@@ -52,20 +37,3 @@ Deno.test("openReading() checks chunks at their end", () => {
   assertThrows(() => reading.end(), InputError, 'Cannot read "/x/y"');
   assertEquals(vouched.read, {});
 });
-
-Deno.test("vouchedFiles() gathers the manifests of a run, and of runs that other folders lie in", () =>
-  inFolder(async (folder) => {
-    const identity = { revision: 1, key: "", configuration: {}, inputs: {} };
-    const record = { bytes: 1, sha256: "0".repeat(64) };
-    for (const name of ["one", "two"]) {
-      const outputs = { "partitioner/a": record };
-      await writeManifest(`${folder}/${name}`, { stage: "train-routers", ...identity }, {
-        outputs,
-        result: {},
-      });
-    }
-    const vouched = await vouchedFiles(`${folder}/one`, `${folder}/two/partitioner`, `${folder}/none`);
-    assertEquals(vouched.record(`${folder}/one/partitioner/a`)?.sha256, record.sha256);
-    vouched.check(`${folder}/two/partitioner/a`, record);
-    assertEquals(Object.keys(vouched.read), [`${folder}/two/partitioner/a`]);
-  }));

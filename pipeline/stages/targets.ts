@@ -1,0 +1,159 @@
+/**
+ * The models that a run may train: experts, each on its own part, and models of all text to compare the mixture with.
+ *
+ * @module
+ */
+
+import { equalCompute } from "../cost/beside_mixture.ts";
+import type { OtherRouters } from "../cost/mixture.ts";
+import { largerDenseShape, modelShapes, switchShape } from "../model/shapes.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { expertFolder } from "../graph/places.ts";
+import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
+import { trainingSteps } from "../training/steps.ts";
+
+/** What a model learns from, in numbers. */
+export interface TrainingText {
+  /** Training sequences. */
+  sequences: number;
+  /** Held-out sequences of all text, where the model is of all text. */
+  heldOut?: number;
+  /** Routers that the run takes from elsewhere, where its cost is to be known and they are. */
+  routers?: OtherRouters;
+}
+
+/** A setting that is the learning rate of some models. */
+export type RateName = Extract<keyof Configuration, `${string}Rate`>;
+
+/** What sets one model apart from the others of a run. */
+export interface Target {
+  /** Its name: `expert-02`, `dense`. */
+  name: string;
+  /** Its node. */
+  node: string;
+  /** Which expert it is; undefined for a model of all text. */
+  expert?: number;
+  /** The task that trains it, and with which options. */
+  command: { task: string; with: Record<string, string | number> };
+  /** The settings that say its learning rate; the first of them that is not 0 does. */
+  rates: readonly RateName[];
+  /** Settings that it depends on besides those of every model. */
+  settings?: readonly (keyof Configuration)[];
+  /** Gives its shape. */
+  model(configuration: Configuration): ModelConfig;
+  /** Sequences per step. */
+  batch(configuration: Configuration): number;
+  /** Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is not one. */
+  steps(configuration: Configuration, text: TrainingText): number;
+  /** Whether its result says what its training costs next to the mixture's, as that is not a matter of tokens alone. */
+  tellsCost?: boolean;
+  /** Whether it is to cost as many FLOPs as the mixture. */
+  equalCompute?: boolean;
+  /** Whether a run is complete without it. */
+  optional?: boolean;
+}
+
+/** Settings that every model's training depends on. */
+const SETTINGS = [
+  ...namesOf(EXPERTS, "expertRate", "denseRate", "denseStepsRate"),
+  ...namesOf(OPTIMISER),
+  "seed",
+] as const;
+
+/** Gives the values of the settings that a model depends on, its learning rate among them. */
+export function targetSettings(
+  { settings = [], rates, expert }: Target,
+  configuration: Configuration,
+): Record<string, unknown> {
+  const names = [...SETTINGS, ...settings, ...expert === undefined ? ["experts"] as const : []];
+  const values = names.map((name) => [name, configuration[name]]);
+  return { ...Object.fromEntries(values), rate: rateOf({ rates }, configuration) };
+}
+
+/** Gives the learning rate of a model at its peak. */
+export function rateOf({ rates }: Pick<Target, "rates">, configuration: Configuration): number {
+  return rates.map((name) => configuration[name]).find((rate) => rate > 0) ?? configuration.expertRate;
+}
+
+const expertShape = (configuration: Configuration) => modelShapes(configuration).expert;
+
+/** An expert, which learns from its own part alone. */
+export function expertTarget(expert: number): Target {
+  const name = expertFolder(expert);
+  return {
+    ...{ name, expert, node: `experts/${name}` },
+    command: { task: "train-expert", with: { expert } },
+    rates: ["expertRate"],
+    model: expertShape,
+    batch: ({ expertBatch }) => expertBatch,
+    steps: (configuration, { sequences }) => trainingSteps(configuration, { sequences }),
+  };
+}
+
+/**
+ * What a dense model matches: the experts' steps, with E times their batch; their batch, with E times their steps; or with a larger model
+ * the FLOPs of the mixture's training.
+ */
+export type Match = "batch" | "steps" | "compute";
+
+const DENSE: Record<Match, Target> = {
+  batch: {
+    ...{ name: "dense", node: "dense", command: { task: "train-dense", with: {} } },
+    rates: ["denseRate", "expertRate"],
+    model: expertShape,
+    batch: ({ expertBatch, experts }) => expertBatch * experts,
+    steps: (configuration, { sequences }) =>
+      trainingSteps(configuration, { batch: configuration.expertBatch * configuration.experts, sequences }),
+  },
+  steps: {
+    ...{
+      name: "dense-steps",
+      node: "dense-steps",
+      command: { task: "train-dense", with: { match: "steps" } },
+    },
+    rates: ["denseStepsRate", "expertRate"],
+    model: expertShape,
+    batch: ({ expertBatch }) => expertBatch,
+    steps: (configuration, { sequences }) =>
+      trainingSteps(configuration, { multiple: configuration.experts, sequences }),
+  },
+  compute: {
+    ...{
+      name: "dense-compute",
+      node: "dense-compute",
+      command: { task: "train-dense", with: { match: "compute" } },
+    },
+    rates: ["denseComputeRate", "expertRate"],
+    settings: namesOf(LARGER_DENSE, "denseComputeRate"),
+    model: largerDenseShape,
+    batch: ({ expertBatch }) => expertBatch,
+    steps: (configuration, { sequences, heldOut = 0, routers }) =>
+      equalCompute(configuration, { train: sequences, test: heldOut }, routers).steps,
+    ...{ tellsCost: true, equalCompute: true, optional: true },
+  },
+};
+
+/** A dense model of all text. */
+export const denseTarget = (match: Match): Target => DENSE[match];
+
+/** The Switch Transformer of all text (Fedus et al. 2022), with as many experts in every layer as the mixture has. */
+export function switchTarget(): Target {
+  const batch: Target["batch"] = ({ expertBatch, experts }) => expertBatch * experts;
+  return {
+    ...{ name: "switch", node: "switch", command: { task: "train-switch", with: {} } },
+    rates: ["switchRate", "expertRate"],
+    settings: namesOf(SWITCH, "switchRate"),
+    model: switchShape,
+    batch,
+    steps: (configuration, { sequences }) =>
+      trainingSteps(configuration, { batch: batch(configuration), sequences }),
+    ...{ tellsCost: true, optional: true },
+  };
+}
+
+/** All models that a run may train. */
+export function allTargets({ experts }: Pick<Configuration, "experts">): Target[] {
+  const ids = Array.from({ length: experts }, (_, expert) => expert);
+  return [...ids.map(expertTarget), ...Object.values(DENSE), switchTarget()];
+}

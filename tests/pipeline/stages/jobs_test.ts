@@ -1,0 +1,190 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError, RunError } from "../../../kernels/errors.ts";
+import { takeLock } from "../../../pipeline/graph/mod.ts";
+import {
+  holdJobs,
+  makePartition,
+  missingOf,
+  planJobs,
+  readJobPlan,
+  settleJobs,
+  unitOf,
+} from "../../../pipeline/stages/mod.ts";
+import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { exists, writeAtomic } from "../../../pipeline/run/files.ts";
+import { worded } from "../../../tasks/wording.ts";
+import { until } from "../../slurm.ts";
+import { inFolder } from "../../tasks/support.ts";
+import { smallSettings, writeTexts } from "./support.ts";
+
+/** Settings of a run of texts in a folder, split at random; and what is to be said of it. */
+async function settings(folder: string) {
+  await writeTexts(`${folder}/text`, 6);
+  const flags = smallSettings(`${folder}/text`, { partitioner: "random", method: "argmax", experts: 3 });
+  return { run: `${folder}/run`, sources: { flags } };
+}
+
+const signal = new AbortController().signal;
+
+Deno.test("planJobs() plans a new run from text to report, each job after what it reads", () =>
+  inFolder(async (folder) => {
+    const told = await settings(folder);
+    const jobs = await planJobs({
+      ...told,
+      parts: 4,
+      dense: ["steps", "batch"],
+      zeroShot: { tasks: ["last_word"] },
+    });
+    assertEquals(await exists(told.run), false);
+    assertEquals(jobs.map((job) => [job.name, missingOf(job).length]), [
+      ...[
+        ["tokenizer", 1],
+        ["tokenize", 4],
+        ["tokens", 1],
+        ["train-routers", 1],
+        ["score", 4],
+        ["assign", 1],
+        ["split", 4],
+      ],
+      ...[["partition", 1], ["train-expert", 3], ["train-dense", 1], ["train-dense-steps", 1]],
+      ...[["evaluate-models", 5], ["evaluate", 1], ["zero-shot", 1], ["report", 1]],
+    ]);
+    const named = new Map(jobs.map((job) => [job.name, job]));
+    const seen = new Set<string>();
+    for (const { name, after } of jobs) {
+      for (const other of after) assert(seen.has(other), `${name} stands on ${other}`);
+      seen.add(name);
+    }
+    assertEquals(named.get("train-dense")!.after, ["tokens"]);
+    assertEquals(named.get("evaluate-models")!.after, ["train-expert", "train-dense", "train-dense-steps"]);
+    const tasksOf = (name: string, place: number) =>
+      named.get(name)!.tasks(unitOf(named.get(name)!, place)).map((
+        { task, with: { run: _run, ...more } },
+      ) => [task, more]);
+    assertEquals(tasksOf("score", 1), [["score", { part: "2/4" }]]);
+    assertEquals(tasksOf("train-routers", 0), [["train-routers", { part: undefined }]]);
+    assertEquals(tasksOf("train-expert", 2), [["train-expert", { expert: 2 }]]);
+    assertEquals(named.get("evaluate-models")!.done, [false, false, false, false, false, true, true]); // of seven that there may be
+    assertEquals(tasksOf("evaluate-models", 4), [["evaluate", { part: "5/7" }]]);
+    assertEquals(tasksOf("zero-shot", 0), [["zero-shot", { task: "last_word", data: undefined }]]);
+    const whole = await planJobs({ ...told, dense: [] });
+    assertEquals(whole.map(({ name }) => name), [
+      "partition",
+      "train-expert",
+      "evaluate-models",
+      "evaluate",
+      "report",
+    ]);
+    const em = { ...told, sources: { flags: { ...told.sources.flags, partitioner: "em" } } };
+    const groups = (await planJobs({ ...em, routerGroups: 8 })).find(({ name }) => name === "train-routers")!;
+    assertEquals(groups.done.length, 3); // a part of the routers each, and there are no more
+    for (const job of await planJobs({ ...told, parts: 2, training: { requireGpu: true } })) {
+      for (const { task, with: { requireGpu = false } } of job.tasks(1)) {
+        assertEquals(requireGpu, job.device, `${job.name}: ${task}`);
+      }
+    }
+  }));
+
+Deno.test("planJobs() knows nothing of what comes of text that is to be unpacked, and plans that first", () =>
+  inFolder(async (folder) => {
+    const { run, sources: { flags } } = await settings(folder);
+    const words = crypto.getRandomValues(new Uint8Array(3000)).toHex(); // too large for a block, packed too
+    const text = new Blob([JSON.stringify({ text: words })]).stream();
+    await Deno.writeFile(`${folder}/a.jsonl.gz`, text.pipeThrough(new CompressionStream("gzip")));
+    const jobs = await planJobs({
+      run,
+      sources: { flags: { ...flags, input: [`${folder}/a.jsonl.gz`] } },
+      parts: 2,
+    });
+    assertEquals(jobs.slice(0, 3).map((job) => [job.name, job.done]), [
+      ["corpus", [false, false]], // one has nothing to do: there is one file
+      ["tokenizer", [false]],
+      ["tokenize", [false, false]],
+    ]);
+    assertEquals(jobs.slice(1).flatMap(({ done }) => done).includes(true), false);
+  }));
+
+Deno.test("planJobs() leaves out what is made, and takes what stands on the rest again", () =>
+  inFolder(async (folder) => {
+    const told = await settings(folder);
+    const { run } = told;
+    await settleJobs(told, { parts: 2, dense: ["batch"] });
+    assertEquals(await readJobPlan(run), { parts: 2, dense: ["batch"] });
+    await makePartition({ run });
+    const missing = async () =>
+      (await planJobs({ run, parts: 2 })).flatMap((job) => missingOf(job).length > 0 ? [job.name] : []);
+    const models = ["train-expert", "train-dense", "evaluate-models", "evaluate", "report"];
+    assertEquals(await missing(), models);
+    await Deno.remove(`${run}/assignments`, { recursive: true });
+    assertEquals(await missing(), ["assign", "split", "partition", ...models]);
+    await makePartition({ run });
+    // Of tokens only one block's: a process of its part makes it.
+    const [block] = Array.from(Deno.readDirSync(`${run}/tokens`));
+    await Deno.remove(`${run}/tokens/${block.name}`, { recursive: true });
+    const due = (await planJobs({ run, parts: 50 })).filter(({ name }) => /^toke/.test(name));
+    assertEquals(due.map((job) => missingOf(job).length), [0, 1, 1]); // the tokenizer, the block's part, and what needs all
+  }));
+
+Deno.test("settleJobs() with force writes settings that jobs find agreed, and not while somebody works by others", () =>
+  inFolder(async (folder) => {
+    const told = await settings(folder);
+    const { run } = told;
+    const plan = { parts: 1, dense: [] };
+    await settleJobs(told, plan);
+    await makePartition({ run });
+    await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true }); // one is trained
+    const changed = { run, sources: { flags: { expertSteps: 7 } } };
+    await assertRejects(() => planJobs(changed), InputError, "expertSteps must be what its config.json says");
+    const lock = await takeLock(run, "experts/expert-01", "train");
+    assert("release" in lock);
+    const refused = "as nobody else may work in it meanwhile: process";
+    for (
+      const refuses of [
+        () => planJobs({ ...changed, force: true }),
+        () => makePartition({ run, force: true }),
+      ]
+    ) {
+      await assertRejects(refuses, RunError, refused);
+    }
+    lock.release();
+    await settleJobs({ ...changed, force: true }, plan);
+    assertEquals((await readRunConfiguration(run))!.configuration.expertSteps, 7);
+    const jobs = await planJobs({ ...changed, ...plan }); // without force, as a job does
+    assertEquals(jobs.filter((job) => missingOf(job).length > 0).map(({ name }) => name), [
+      ...["train-expert", "evaluate-models", "evaluate", "report"],
+    ]);
+  }));
+
+Deno.test("holdJobs() lets one process at a time run the jobs of a run, and says whom it waits for", () =>
+  inFolder(async (run) => {
+    const told: string[] = [];
+    const tell = (text: string) => void told.push(text);
+    const first = await holdJobs(run, { signal, tell });
+    await assertRejects(
+      () => holdJobs(run, { signal, tell, patience: 1 }),
+      RunError,
+      "as only one process may do so at a time: process",
+    );
+    const second = holdJobs(run, { signal, tell });
+    await until("its waiting", () => Promise.resolve(told.length === 2), 10);
+    first.release();
+    (await second).release();
+    assertEquals(told[0].startsWith(`waits for process ${Deno.pid}`), true);
+  }));
+
+Deno.test("readJobPlan() refuses what would add lines to a script", () =>
+  inFolder(async (run) => {
+    for (const name of ["gres", "slurmPartition", "time"]) {
+      const plan = { parts: 1, dense: [], slurm: { [name]: "1\ntouch x # " } };
+      await writeAtomic(`${run}/jobs/plan.json`, JSON.stringify(plan));
+      const error = await assertRejects(
+        () => readJobPlan(run),
+        InputError,
+        `slurm.${name}: it must be one word without quotes, backslashes or #`,
+      );
+      assertEquals(
+        worded(error.remedy!),
+        `remove it, and run deno task submit --run ${run} with all its options again`,
+      );
+    }
+  }));

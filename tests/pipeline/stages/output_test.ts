@@ -1,0 +1,79 @@
+import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { writeAtomic } from "../../../pipeline/run/files.ts";
+import { checkOutput, checkOutputFolder, isSamePlace } from "../../../pipeline/stages/output.ts";
+import { inFolder } from "../../tasks/support.ts";
+
+const refused = (text: string) => `must not take the place of ${text}`;
+
+Deno.test("checkOutput() refuses what is read, by whatever name, and takes any other file", () =>
+  inFolder(async (folder) => {
+    const [docs, link, same, models] = ["docs", "link", "same", "models"].map((name) => `${folder}/${name}`);
+    await writeAtomic(docs, "text");
+    await Deno.symlink(docs, link);
+    await Deno.link(docs, same);
+    await writeAtomic(`${models}/model`, "weights");
+    for (const output of [docs, link, same, `${folder}/./models/../docs`]) {
+      await assertRejects(
+        () => checkOutput(output, ["-", "", docs]),
+        InputError,
+        `"${output}" as it ${refused(`what is read: it is "${docs}"`)}; choose another output`,
+      );
+    }
+    await assertRejects(() => checkOutput(docs, [link]), InputError, refused("what is read"));
+    await assertRejects(
+      () => checkOutput(`${models}/model`, [models]),
+      InputError,
+      refused(`what is read: it lies in "${models}"`),
+    );
+    await assertRejects(() => checkOutput(`${models}/new`, [models]), InputError, refused("what is read"));
+    await checkOutput(docs, [models, `${folder}/none`]);
+    await checkOutput(`${folder}/new/file`, [docs, models]);
+  }));
+
+Deno.test("checkOutput() refuses the files of a run, there or to come, and leaves the user's", () =>
+  inFolder(async (folder) => {
+    const [run, link] = [`${folder}/run`, `${folder}/link`];
+    await writeAtomic(`${run}/config.json`, '{"configuration": {}}');
+    await Deno.symlink(run, link);
+    const config = () => checkOutput(`${link}/config.json`);
+    await assertRejects(config, InputError, refused(`a file of a run: it is one of "${run}"`)); // before anything is made
+    const own = [
+      ...["config.json", "tokenizer.json", "evaluation.json", "tokens/a/train.arrow", "report.html"],
+      ...["experts/expert-01/model.safetensors", "metrics/timing.jsonl", "scratch/x", "locks/y"],
+      ...["jobs/plan.json", "export/megatron/train.bin", "dense"],
+    ];
+    for (const path of own) {
+      for (const place of [run, link]) {
+        await assertRejects(
+          () => checkOutput(`${place}/${path}`),
+          InputError,
+          refused(`a file of a run: it is one of "${run}"`),
+          path,
+        );
+      }
+    }
+    for (const path of ["compare.html", "scores.arrow", "mine/new/x"]) {
+      await checkOutput(`${run}/${path}`);
+    }
+  }));
+
+Deno.test("checkOutputFolder() refuses a run and the folders of its stages", () =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
+    await writeAtomic(`${run}/config.json`, '{"configuration": {}}');
+    const be = "as it must not be a run folder: it is one; choose another output";
+    for (const place of [run, `${run}/`]) {
+      await assertRejects(() => checkOutputFolder(place), InputError, be);
+    }
+    await assertRejects(() => checkOutputFolder(`${run}/dense`), InputError, refused("a file of a run"));
+    for (const place of [`${run}/results`, `${folder}/results`]) await checkOutputFolder(place);
+  }));
+
+Deno.test("isSamePlace() follows links to the folder of a file that need not be there", () =>
+  inFolder(async (folder) => {
+    await Deno.symlink(folder, `${folder}/link`);
+    assert(await isSamePlace(`${folder}/link/new/a`, `${folder}/./new/a`));
+    assertFalse(await isSamePlace(`${folder}/a`, `${folder}/b`));
+    assertEquals(await isSamePlace("/", "/"), true);
+  }));

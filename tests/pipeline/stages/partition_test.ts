@@ -1,0 +1,247 @@
+import { assert, assertEquals } from "@std/assert";
+import { readManifest } from "../../../pipeline/graph/mod.ts";
+import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { integers, strings } from "../../../pipeline/rows/column_values.ts";
+import { partitionGraph } from "../../../pipeline/stages/plan.ts";
+import { Walk } from "../../../pipeline/graph/walk.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { closeGpu, makeSmall, rootHash, shareOf, smallSettings, writeTexts } from "./support.ts";
+
+const SUPPORT = new URL("./support.ts", import.meta.url).pathname;
+
+async function inFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await writeTexts(`${folder}/text`);
+    await body(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Counts the nodes that would be made, by the folder that they lie in. */
+async function planned(run: string, configuration: Configuration): Promise<Record<string, number>> {
+  const { nodes } = await partitionGraph(run, configuration);
+  const walk = new Walk(run, nodes);
+  const counts: Record<string, number> = {};
+  for (const node of nodes) {
+    const { state } = await walk.of(node);
+    const [folder] = node.name.split("/");
+    if (state !== "made" && state !== "spent") counts[folder] = (counts[folder] ?? 0) + 1;
+  }
+  return counts;
+}
+
+Deno.test("a partition is the same bytes from one process, from parts in any order, and from two that are killed", () =>
+  inFolder(async (folder) => {
+    const configuration = smallSettings(`${folder}/text`);
+    await makeSmall(`${folder}/one`, configuration);
+    const hash = await rootHash(`${folder}/one`, configuration);
+    const { nodes } = await partitionGraph(`${folder}/one`, configuration);
+    assert(nodes.filter(({ name }) => name.startsWith("tokens/")).length >= 10);
+    for (const part of [3, 1, 2]) {
+      await makeSmall(`${folder}/parts`, configuration, { mine: shareOf(part, 3) });
+    }
+    assertEquals(await rootHash(`${folder}/parts`, configuration), hash);
+    let kills = 6;
+    await Promise.all([1, 2].map(async (part) => {
+      for (;;) {
+        const args = [
+          "run",
+          "-A",
+          "--no-lock",
+          "--cached-only",
+          SUPPORT,
+          `${folder}/killed`,
+          `${folder}/text`,
+          `${part}`,
+          "2",
+        ];
+        const child = new Deno.Command(Deno.execPath(), { args, stderr: "piped" }).spawn();
+        const timer = kills-- > 0
+          ? setTimeout(() => child.kill("SIGKILL"), 1_000 + Math.random() * 3_000)
+          : undefined;
+        const { success, signal, stderr } = await child.output();
+        clearTimeout(timer);
+        if (success) return;
+        assertEquals(signal, "SIGKILL", new TextDecoder().decode(stderr));
+      }
+    }));
+    assertEquals(await rootHash(`${folder}/killed`, configuration), hash);
+    assertEquals(await planned(`${folder}/killed`, configuration), {});
+    await closeGpu();
+  }));
+
+Deno.test("with a given tokenizer, routers and prices, a file more touches its block alone", () =>
+  inFolder(async (folder) => {
+    const first = smallSettings(`${folder}/text`);
+    await makeSmall(`${folder}/one`, first);
+    const given = smallSettings(`${folder}/text`, {
+      tokenizer: `${folder}/one/tokenizer/tokenizer.json`,
+      routers: `${folder}/one/partitioner`,
+      prices: `${folder}/one`,
+    });
+    await makeSmall(`${folder}/two`, given);
+    assertEquals(await planned(`${folder}/two`, given), {});
+    await Deno.writeTextFile(`${folder}/text/99.txt`, "a court and a judge ".repeat(200));
+    const counts = await planned(`${folder}/two`, given);
+    assertEquals([counts.tokens, counts.scores, counts.assignments], [1, 1, 1]);
+    const made: string[] = [];
+    const walk = await makeSmall(`${folder}/two`, given, {
+      lock: (_, node) => {
+        made.push(node);
+        return Promise.resolve({ release: () => {} });
+      },
+    });
+    assertEquals(made.map((name) => name.split("/")[0]), [
+      "tokens",
+      "text",
+      "text",
+      "scores",
+      "assignments",
+      "partition",
+      "partition",
+      "partition",
+      "partition",
+    ]);
+    const { result } = walk.manifest("partition/expert-00");
+    assert((result.train as { sequences: number }).sequences > 0);
+    await Deno.remove(`${folder}/text/99.txt`);
+    assertEquals(Object.keys(await planned(`${folder}/two`, given)), ["text", "partition"]);
+    await closeGpu();
+  }));
+
+Deno.test("every sequence is in one expert's part, and balanced parts are equal", () =>
+  inFolder(async (folder) => {
+    const configuration = smallSettings(`${folder}/text`, { holdout: 0.3 });
+    const run = `${folder}/run`;
+    await makeSmall(run, configuration);
+    const { nodes } = await partitionGraph(run, configuration);
+    let [train, test] = [0, 0];
+    for (const { name } of nodes.filter(({ name }) => name.startsWith("tokens/"))) {
+      const { result } = (await readManifest(`${run}/${name}`))!;
+      train += Number(result.trainSequences);
+      test += Number(result.testSequences);
+    }
+    const parts = await Promise.all(
+      [0, 1].map(async (e) => (await readManifest(`${run}/partition/expert-0${e}`))!.result),
+    );
+    const counts = (side: string) => parts.map((part) => (part[side] as { sequences: number }).sequences);
+    assertEquals(counts("train"), [Math.ceil(train / 2), Math.floor(train / 2)]);
+    assertEquals(counts("test")[0] + counts("test")[1], test);
+    await closeGpu();
+  }));
+
+for (const partitioner of ["ctbm", "random", "source"]) {
+  Deno.test(`a partition by ${partitioner} is the same bytes in one block and in many processes`, () =>
+    inFolder(async (folder) => {
+      const configuration = smallSettings(`${folder}/text`, {
+        partitioner,
+        sourceFromPath: "{source}?.*",
+        method: "balanced",
+      });
+      await makeSmall(`${folder}/one`, configuration);
+      for (const part of [2, 1]) await makeSmall(`${folder}/two`, configuration, { mine: shareOf(part, 2) });
+      assertEquals(
+        await rootHash(`${folder}/two`, configuration),
+        await rootHash(`${folder}/one`, configuration),
+      );
+    }));
+}
+
+Deno.test("limits take the same documents whatever the blocks", () =>
+  inFolder(async (folder) => {
+    const documents = async (more: Partial<Configuration>) => {
+      const run = `${folder}/${crypto.randomUUID()}`;
+      const configuration = smallSettings(`${folder}/text`, {
+        partitioner: "random",
+        method: "argmax",
+        holdout: 0,
+        ...more,
+      });
+      await makeSmall(run, configuration);
+      const { nodes } = await partitionGraph(run, configuration);
+      const manifests = await Promise.all(
+        nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) =>
+          readManifest(`${run}/${name}`)
+        ),
+      );
+      const sum = (field: string) =>
+        manifests.reduce((total, manifest) => total + Number(manifest!.result[field]), 0);
+      return [sum("documents"), sum("tokens")];
+    };
+    for (const take of ["hash", "head"] as const) {
+      const [many, one] = [
+        await documents({ maxDocuments: 20, take }),
+        await documents({ maxDocuments: 20, take, blockBytes: 1e9 }),
+      ];
+      assertEquals(many, one);
+      assertEquals(many[0], 20);
+      const [manyTokens, oneTokens] = [
+        await documents({ maxTokens: 3_000, take }),
+        await documents({ maxTokens: 3_000, take, blockBytes: 1e9 }),
+      ];
+      assertEquals(manyTokens, oneTokens);
+      assert(manyTokens[1] >= 3_000 && manyTokens[1] < 4_000);
+    }
+  }));
+
+Deno.test("the index leads from every document to its file, and after the split to its expert", () =>
+  inFolder(async (folder) => {
+    const bySource = { partitioner: "source", sourceFromPath: "{source}?.*", method: "argmax", holdout: 0.3 };
+    const configuration = smallSettings(`${folder}/text`, bySource);
+    const run = `${folder}/run`;
+    await makeSmall(run, configuration);
+    const read = async (path: string, name: string) => {
+      const values: string[] = [];
+      for await (const batch of readArrow(`${run}/${path}/documents.arrow`)) {
+        values.push(...strings(columnOf(batch, name)));
+      }
+      return values;
+    };
+    const paths = await read("text", "path");
+    assertEquals(paths.length, 6 * 6 + 18); // six files of six lines, and others of one document
+    assertEquals(new Set(paths).size, 24);
+    assertEquals(await read("partition", "path"), paths);
+    const experts = await read("partition", "expert");
+    assertEquals(new Set(experts), new Set(["0", "1"])); // a source goes to one expert
+    await makeSmall(
+      `${folder}/mixed`,
+      smallSettings(`${folder}/text`, { partitioner: "random", method: "balanced" }),
+    );
+    for await (const batch of readArrow(`${folder}/mixed/partition/documents.arrow`)) {
+      const [experts, shares] = ["expert", "shares"].map((name) => strings(columnOf(batch, name)));
+      assert(
+        experts.includes("mixed") && shares.every((text, i) => (text !== "") === (experts[i] === "mixed")),
+      );
+    }
+  }));
+
+Deno.test("lines in the index are those of the text, whatever the file was like before", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/lines/a.jsonl`;
+    await Deno.mkdir(`${folder}/lines`);
+    const line = (text: string) => JSON.stringify({ text }) + "\n";
+    const lines = Array.from(
+      { length: 60 },
+      (_, i) => line(`the judge of case ${100 + i} and a river `.repeat(3)),
+    );
+    // Two lines become one of as many bytes: all blocks but the first keep their bytes, but not their lines.
+    const joined = line("j".repeat(lines[0].length + lines[1].length - line("").length));
+    const given = smallSettings(`${folder}/lines`, { partitioner: "random", method: "balanced" });
+    await Deno.writeTextFile(path, lines.join(""));
+    await makeSmall(`${folder}/first`, given);
+    const named = { ...given, tokenizer: `${folder}/first/tokenizer/tokenizer.json` };
+    await makeSmall(`${folder}/run`, named);
+    await Deno.writeTextFile(path, joined + lines.slice(2).join(""));
+    assertEquals((await planned(`${folder}/run`, named)).tokens, 1);
+    await makeSmall(`${folder}/run`, named);
+    await makeSmall(`${folder}/fresh`, named);
+    const index = (run: string) => Deno.readFile(`${folder}/${run}/partition/documents.arrow`);
+    assertEquals(await index("run"), await index("fresh"));
+    const places: number[] = [];
+    for await (const batch of readArrow(`${folder}/run/text/documents.arrow`)) {
+      places.push(...integers(columnOf(batch, "place"), Uint32Array));
+    }
+    assertEquals(places.sort((a, b) => a - b), Array.from({ length: 59 }, (_, i) => i + 1));
+  }));

@@ -1,0 +1,189 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { readManifest, takeLock, writeManifest } from "../../../pipeline/graph/mod.ts";
+import {
+  lacksOf,
+  nextOf,
+  partition,
+  planPartition,
+  runOneStage,
+  type RunOptions,
+  type StageStatus,
+  stagesText,
+  statusOf,
+} from "../../../pipeline/stages/mod.ts";
+import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { statusText } from "../../../tasks/status_text.ts";
+import { worded } from "../../../tasks/wording.ts";
+import { inFolder, task } from "../../tasks/support.ts";
+import { smallSettings, writeTexts } from "./support.ts";
+
+/** Runs a test with options of a run that needs no device, and its folder of text. */
+async function inRun(body: (run: string, options: RunOptions, text: string) => Promise<void>): Promise<void> {
+  await inFolder(async (folder) => {
+    const [run, text] = [`${folder}/run`, `${folder}/text`];
+    await writeTexts(text, 12);
+    const base = defaultConfiguration();
+    const small = smallSettings(text, { partitioner: "random", method: "balanced" });
+    const flags = Object.fromEntries(
+      Object.entries(small).filter(([name, value]) =>
+        name === "method" || JSON.stringify(value) !== JSON.stringify(base[name as keyof Configuration])
+      ),
+    );
+    await body(run, { run, workers: 1, sources: { flags } }, text);
+  });
+}
+
+const PARTITION = ["tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
+
+const partitionOf = async (run: string) => (await statusOf(run)).stages.filter(({ partition }) => partition);
+const stateOf = async (run: string, stage: string) =>
+  (await statusOf(run)).stages.find((status) => status.stage === stage)!;
+
+Deno.test("statusOf() tells what is made of a run, how much of it, with which settings, and what comes next", () =>
+  inRun(async (run, options) => {
+    await runOneStage({ ...options, stage: "tokenize", part: { index: 2, of: 3 } });
+    const part = await stateOf(run, "tokenize");
+    assertEquals([part.state, part.because], [
+      "missing",
+      `${part.nodes - part.toMake} of ${part.nodes} are made`,
+    ]);
+    const { stages } = await partition(options);
+    assertEquals(stages.map(({ stage }) => stage), PARTITION);
+    const status = await statusOf(run);
+    const made = status.stages.filter(({ state }) => state === "up to date");
+    assertEquals(made.map(({ stage }) => stage), PARTITION);
+    const tokenize = await stateOf(run, "tokenize");
+    assertEquals([tokenize.settings!.sequenceLength, tokenize.revision], [32, { made: 1, now: 1 }]);
+    assert(tokenize.nodes > 3 && tokenize.outputs!.files === 3 * (tokenize.nodes - 2) + 3);
+    assertEquals(status.text, { added: [], changed: [], removed: [] });
+    const rest = lacksOf(status.stages).map((lack) => `${stagesText(lack)} ${lack.state}`);
+    assertEquals(rest, ["train-expert-00 and 1 more missing", "train-dense missing", "evaluate missing"]);
+    const next = "deno task train-expert --run " + run + " --expert all";
+    assertEquals(worded([nextOf(status.stages)!]), next);
+    assertStringIncludes(statusText(status), `next: ${next}`);
+  }));
+
+Deno.test("status, dry run and partition agree on what follows from other text, and name the files", () =>
+  inRun(async (run, options, text) => {
+    await partition(options);
+    await Deno.writeTextFile(`${text}/99.txt`, "a judge and a jury ".repeat(50));
+    await Deno.remove(`${text}/02.txt`);
+    const status = await statusOf(run);
+    assertEquals(Object.values(status.text!).map((paths) => paths.length), [1, 0, 1]);
+    assertMatch(statusText(status), /^text {2}added "[^"]*99\.txt"; removed "[^"]*02\.txt"$/m);
+    const plan = await planPartition(options);
+    const told = status.stages.filter(({ partition }) => partition);
+    assertEquals(
+      plan.stages.map(({ stage, toMake }) => [stage, toMake]),
+      told.map((of) => [of.stage, of.toMake]),
+    );
+    assert(plan.warnings.some((line) => line.includes("99.txt")), `${plan.warnings}`);
+    assert(plan.warnings.some((line) => line.includes("learned again")), `${plan.warnings}`);
+    const { stages } = await partition(options);
+    assertEquals(
+      stages.filter(({ state }) => state === "run").map(({ stage }) => stage),
+      told.filter(({ toMake }) => toMake > 0).map(({ stage }) => stage),
+    );
+    assertEquals((await partitionOf(run)).map(({ state }) => state), PARTITION.map(() => "up to date"));
+  }));
+
+Deno.test("a run is told of where its text is not, and a part that lies alone by its expert's training", () =>
+  inRun(async (run, options, text) => {
+    await partition(options);
+    await Deno.remove(text, { recursive: true });
+    const status = await statusOf(run);
+    assertStringIncludes(wordText(status.unseen!), "must exist");
+    assertEquals(status.text, null);
+    assertEquals((await partitionOf(run)).map(({ state }) => state), PARTITION.map(() => "up to date"));
+    await Deno.remove(`${run}/scores`, { recursive: true });
+    assertEquals((await stateOf(run, "score")).state, "missing");
+    const alone = `${run}-alone`;
+    await Deno.mkdir(`${alone}/partition`, { recursive: true });
+    for (const name of ["config.json", "tokenizer", "partition/expert-01"]) {
+      await Deno.rename(`${run}/${name}`, `${alone}/${name}`);
+    }
+    const part = await statusOf(alone);
+    assertEquals([part.parts, part.stages.map(({ stage }) => stage)], [[1], ["train-expert-01"]]);
+    const lines = statusText(part).split("\n");
+    assertEquals(lines[1], "only the part of expert 1 lies here, without the run that it comes from");
+    assertEquals(lines.at(-1), `next: deno task train-expert --run ${alone} --expert 1`);
+  }));
+
+Deno.test("statusOf() says who makes a stage, what is damaged, and what another version made", () =>
+  inRun(async (run, options) => {
+    await partition(options);
+    const lock = await takeLock(run, "partition/expert-00", "partition");
+    const { holders, stages } = await statusOf(run);
+    const split = stages.find(({ stage }) => stage === "split")!;
+    assertEquals([split.state, split.holders[0].task, holders.length], ["being made", "partition", 1]);
+    if ("release" in lock) lock.release();
+    await Deno.truncate(`${run}/partition/expert-00/train-00000.arrow`, 9);
+    const damaged = await stateOf(run, "split");
+    assertEquals([damaged.state, damaged.because], ["damaged", "train-00000.arrow is damaged"]);
+    const { made: _, ...manifest } = (await readManifest(`${run}/partitioner`))!;
+    await writeManifest(`${run}/partitioner`, { ...manifest, revision: 99, key: "of it" });
+    const learned = await stateOf(run, "train-routers");
+    assertEquals([learned.state, learned.command.with.force], ["out of date", true]);
+    assertMatch(wordText(learned.because!), /^revision 99 made it, this is revision \d$/);
+    await writeManifest(`${run}/partitioner`, manifest);
+    await Deno.truncate(`${run}/assignments/all/manifest.json`, 9);
+    const assign = await stateOf(run, "assign");
+    assertEquals(assign.state, "damaged");
+    assertMatch(wordText(assign.because!), /manifest\.json.*; remove .* and it is made again$/);
+    assertEquals((await stateOf(run, "score")).state, "up to date");
+  }));
+
+Deno.test("statusOf() refuses a folder that is no run", () =>
+  inFolder(async (folder) => {
+    await assertRejects(() => statusOf(folder), InputError, "there is no config.json");
+  }));
+
+Deno.test("no call for all experts replaces what is up to date", () => {
+  const expert = (id: number, more: Partial<StageStatus>, force = false) =>
+    ({
+      ...{ stage: `train-expert-0${id}`, optional: false, partition: false, ...more },
+      command: { task: "train-expert", with: { run: "r", expert: id, ...force ? { force } : {} } },
+    }) as StageStatus;
+  const told = (...stages: StageStatus[]) =>
+    lacksOf(stages).map((lack) => [stagesText(lack), worded([lack.command])]);
+  const call = (expert: number | "all", more = "") =>
+    `deno task train-expert --run r --expert ${expert}${more}`;
+  const [made, old, none] = [{ state: "up to date" }, { state: "out of date" }, {
+    state: "missing",
+  }] as const;
+  assertEquals(told(expert(0, made), expert(1, made)), []);
+  assertEquals(told(expert(0, made), expert(1, old, true), expert(2, old, true)), [
+    ["train-expert-01", call(1, " --force")],
+    ["train-expert-02", call(2, " --force")],
+  ]);
+  assertEquals(told(expert(0, old, true), expert(1, old, true)), [
+    ["train-expert-00 and 1 more", call("all", " --force")],
+  ]);
+  assertEquals(told(expert(0, none), expert(1, none), expert(2, old, true)), [
+    ["train-expert-00", call(0)],
+    ["train-expert-01", call(1)],
+    ["train-expert-02", call(2, " --force")],
+  ]);
+  assertEquals(told(expert(0, none), expert(1, none), expert(2, made)), [
+    ["train-expert-00 and 1 more", call("all")],
+  ]);
+});
+
+Deno.test("deno task status prints a table or one JSON document, and ends with 1 where anything would run, if asked", () =>
+  inRun(async (run, options, text) => {
+    await partition(options);
+    const json = await task("status", ["--run", run, "--json", "--exit-code"]);
+    assertEquals(json.code, 0, json.err);
+    const { stages } = JSON.parse(json.out);
+    assertEquals([stages[0].stage, stages[0].command], ["tokenizer", `deno task tokenizer --run ${run}`]);
+    await Deno.writeTextFile(`${text}/99.txt`, "a judge and a jury ".repeat(50));
+    const changed = await task("status", ["--run", run, "--exit-code"]);
+    assertEquals([changed.code, changed.err], [1, ""]);
+    assertMatch(changed.out, /^tokenize +out of date/m);
+    const plain = await task("status", ["--run", run]);
+    assertEquals(plain.code, 0);
+    const none = await task("status", ["--run", `${run}/none`]);
+    assertEquals(none.code, 2);
+    assertMatch(none.err, /^error: Cannot work in [^\n]*run deno task partition --run [^\n]* first\n$/);
+  }));

@@ -1,0 +1,175 @@
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { comparePartition, fingerprintOf } from "../../../pipeline/stages/fingerprint.ts";
+import { expertNames } from "../../../pipeline/stages/names.ts";
+import { summarizeRun } from "../../../pipeline/stages/summary.ts";
+import { normalizedMutualInformation, tokenImbalance } from "../../../pipeline/partition/metrics.ts";
+import { columnOf, fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { integers, strings } from "../../../pipeline/rows/column_values.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { closeGpu, makeSmall, smallSettings, TOPICS, writeTexts } from "./support.ts";
+
+const SETTINGS = { holdout: 0.3, sourceFromPath: "{source}?.*" } as const;
+
+async function inRuns(
+  body: (folder: string, make: (name: string, more?: Partial<Configuration>) => Promise<string>) => void,
+): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await writeTexts(`${folder}/text`, 12);
+    await body(folder, async (name, more = {}) => {
+      const configuration = smallSettings(`${folder}/text`, { ...SETTINGS, ...more });
+      await makeSmall(`${folder}/${name}`, configuration, { adapter: () => "a GPU" });
+      await writeRunConfiguration(`${folder}/${name}`, configuration);
+      return `${folder}/${name}`;
+    });
+  } finally {
+    await closeGpu();
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/** Reads the sources and lengths of the training rows of an expert. */
+async function readPart(run: string, expert: number): Promise<{ sources: string[]; tokens: number }> {
+  const sources: string[] = [];
+  let tokens = 0;
+  for await (const { name } of Deno.readDir(`${run}/partition/expert-0${expert}`)) {
+    if (!name.startsWith("train-")) continue;
+    for await (const batch of readArrow(`${run}/partition/expert-0${expert}/${name}`)) {
+      const { source, length } = fromBatch(batch);
+      sources.push(...source!);
+      for (const real of length) tokens += real;
+    }
+  }
+  return { sources, tokens };
+}
+
+Deno.test("a summary says what the rows of the parts say, and what is held out of each source", () =>
+  inRuns(async (_, make) => {
+    const run = await make("run");
+    const names = (await expertNames(run))!;
+    for (const { expert, likeliest: [first], leastLikely: [last] } of names) {
+      const { experts } = await summarizeRun(run);
+      assert(first.cost < experts[expert].nllPerToken! && experts[expert].nllPerToken! < last.cost);
+    }
+    const summary = await summarizeRun(run, [{ stage: "split", state: "run", seconds: 1 }]);
+    const parts = await Promise.all([0, 1].map((expert) => readPart(run, expert)));
+    assertEquals(summary.experts.map(({ tokens }) => tokens), parts.map(({ tokens }) => tokens));
+    for (const [expert, { sources }] of parts.entries()) {
+      const { sequences, sources: counts } = summary.experts[expert];
+      assertEquals(sequences, sources.length);
+      for (const [name, count] of Object.entries(counts)) {
+        assertEquals(count, sources.filter((source) => source === name).length);
+      }
+    }
+    const labels = parts.flatMap(({ sources }) => sources);
+    const experts = parts.flatMap(({ sources }, expert) => sources.map(() => expert));
+    assertAlmostEquals(summary.nmi!, normalizedMutualInformation(experts, labels), 1e-12);
+    assertEquals(summary.tokenImbalance, tokenImbalance(parts.map(({ tokens }) => tokens)));
+    assert(summary.nllPerToken! > 0 && summary.regret! >= 0);
+    assertAlmostEquals(summary.shares.reduce((a, b) => a + b, 0), 1, 1e-12);
+    assertEquals(summary.rounds.map(({ round }) => round), [1, 2, 3]);
+    assertEquals(summary.stages.map(({ stage }) => stage), ["split"]);
+    assertEquals(summary.adapter, "a GPU");
+
+    const heldOut: Record<string, { documents: number; tokens: number }> = {};
+    for await (const batch of readArrow(`${run}/text/documents.arrow`)) {
+      const [sources, sides] = ["source", "side"].map((name) => strings(columnOf(batch, name)));
+      const tokens = integers(columnOf(batch, "tokens"), Uint32Array);
+      for (const [i, source] of sources.entries()) {
+        const counts = heldOut[source] ??= { documents: 0, tokens: 0 };
+        if (sides[i] !== "test") continue;
+        counts.documents++;
+        counts.tokens += tokens[i];
+      }
+    }
+    assertEquals(summary.heldOut, heldOut);
+    assert(Object.values(heldOut).some(({ documents }) => documents > 0));
+    await Deno.remove(`${run}/partition/expert-01`, { recursive: true });
+    await assertRejects(() => summarizeRun(run), InputError, "there is no partition/expert-01");
+  }));
+
+Deno.test("a summary of labels tells what a cost is, and one of an optimal assignment what it proves", () =>
+  inRuns(async (_, make) => {
+    const run = await make("run", { partitioner: "source", method: "optimal" });
+    const { costs, proof, experts, nllPerToken, rounds, adapter } = await summarizeRun(run);
+    assertEquals([costs, rounds, adapter], ["per sequence", [], "a GPU"]);
+    const sequences = experts.reduce((sum, expert) => sum + expert.sequences, 0);
+    assertEquals([proof!.rows, proof!.loads], [sequences, experts.map(({ sequences }) => sequences)]);
+    assertAlmostEquals(nllPerToken!, proof!.cost / sequences, 1e-9);
+    assertEquals([proof!.gapPerSequence < 1e-9, "prices" in proof!], [true, false]);
+  }));
+
+Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and a comparison names what differs", () =>
+  inRuns(async (folder, make) => {
+    const run = await make("run");
+    const here = await fingerprintOf(run);
+    const command = `find partition/expert-* partitioner -type f ! -name manifest.json | LC_ALL=C sort | ` +
+      `xargs sha256sum | sha256sum`;
+    const shell = new Deno.Command("sh", { args: ["-c", command], cwd: run });
+    assertEquals(new TextDecoder().decode((await shell.output()).stdout).slice(0, 64), here.sha256);
+    const copied = await new Deno.Command("cp", { args: ["-r", `${run}/partitioner`, `${folder}/routers`] })
+      .output();
+    assert(copied.success);
+    const given = { routers: `${folder}/routers`, tokenizer: `${run}/tokenizer.json` };
+    const there = await make("there", given);
+    assertEquals(await comparePartition(there, here.sha256), []);
+    await Deno.remove(`${folder}/routers/manifest.json`);
+    assertEquals((await fingerprintOf(there)).files, here.files);
+
+    const compare = async (change: (document: typeof here) => void) => {
+      const document = structuredClone(here);
+      change(document);
+      await Deno.writeTextFile(`${folder}/there.json`, JSON.stringify(document));
+      return await comparePartition(run, `${folder}/there.json`);
+    };
+    assertEquals(await compare(() => {}), []);
+    const other = "0".repeat(64);
+    const [root, ...more] = await comparePartition(run, other);
+    assertEquals(more, []);
+    assert(wordText(root.what).includes("its root hash must be 000000000000…"));
+    const [file, gone] = [0, 2].map((expert) => `partition/expert-0${expert}/train-00000.arrow`);
+    const found = await compare((document) => {
+      document.sha256 = document.files[file].sha256 = other;
+      document.files[gone] = { bytes: 1, sha256: other };
+      document.versions.deno = "1.0.0";
+    });
+    assertEquals(found.map(({ file }) => file), ["partition", file, gone]);
+    assert(wordText(found[2].what).includes("it is not there"));
+    assert(wordText(found[0].remedy).includes("deno 1.0.0"));
+    await Deno.writeTextFile(`${folder}/else.json`, "{}");
+    await assertRejects(() => comparePartition(run, `${folder}/else.json`), InputError, "printed as JSON");
+    await assertRejects(() => comparePartition(folder, other), InputError, "must hold a partition");
+  }));
+
+Deno.test("experts are named by the words of their texts, in a sample of all of them, with the texts", () =>
+  inRuns(async (folder, make) => {
+    await Deno.remove(`${folder}/text`, { recursive: true });
+    await Deno.mkdir(`${folder}/text`);
+    for (let file = 0; file < 40; file++) {
+      const text = Array.from({ length: 150 }, (_, i) => TOPICS[file % 2][(i * i + file) * 7919 % 1009 % 8])
+        .join(" ");
+      await Deno.writeTextFile(`${folder}/text/${file % 2}-${file}.txt`, `${text}.`);
+    }
+    const run = await make("run", {
+      partitioner: "source",
+      method: "argmax",
+      holdout: 0,
+      sourceFromPath: "{source}-*",
+    });
+    const names = (await expertNames(run))!;
+    const { experts } = await summarizeRun(run);
+    assertEquals(names.map(({ sampled }) => sampled), experts.map(({ sequences }) => sequences)); // so few that all are
+    for (const [expert, { sources, words }] of experts.entries()) {
+      const own = TOPICS[Number(Object.keys(sources)[0])];
+      assert(words.length > 3 && words.every((word) => own.includes(word)), `${words} of ${own}`);
+      assertEquals(names[expert].terms.map(({ text }) => text), words);
+      assertEquals(names[expert].likeliest, []); // all cost the same
+    }
+    const file = `${run}/partition/names/names.json`;
+    await Deno.writeTextFile(file, (await Deno.readTextFile(file)).replace("0", "1"));
+    await assertRejects(() => expertNames(run), InputError, "names.json");
+    await Deno.remove(`${run}/partition/names`, { recursive: true });
+    assertEquals([await expertNames(run), (await summarizeRun(run)).experts[0].words], [null, []]);
+  }));

@@ -1,0 +1,163 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
+import { trainingMemory } from "../../../pipeline/cost/memory.ts";
+import { takeLock } from "../../../pipeline/graph/lock.ts";
+import { readManifest } from "../../../pipeline/graph/manifest.ts";
+import { memoryTogether } from "../../../pipeline/stages/bank.ts";
+import {
+  expertsOf,
+  trainDense,
+  trainExpert,
+  trainExperts,
+  trainModels,
+} from "../../../pipeline/stages/models.ts";
+import { makePartition } from "../../../pipeline/stages/run.ts";
+import { denseTarget, switchTarget } from "../../../pipeline/stages/targets.ts";
+import type { RunEvent } from "../../../pipeline/run/events.ts";
+import { gpu as own } from "../../kernels/support.ts";
+import { hashes } from "../../tasks/support.ts";
+import { withPartition } from "./support.ts";
+
+const flags = {
+  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 9, expertWarmup: 1 },
+  ...{ logEvery: 4, validateEvery: 5 },
+};
+const gpu = own!;
+const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: own === null, fn });
+
+/** Hashes of the models of a run. */
+const made = async (run: string) =>
+  Object.fromEntries(
+    Object.entries(await hashes(run)).filter(([path]) => /^(experts|dense|switch)\//.test(path)),
+  );
+const clear = async (run: string) => {
+  for (const name of ["experts", "dense", "switch"]) {
+    await Deno.remove(`${run}/${name}`, { recursive: true }).catch(() => {});
+  }
+};
+
+test("experts that are trained together are those that are trained alone, whatever memory there is", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu, sources: { flags } };
+    const alone = [await trainExpert(0, options), await trainExpert(1, options)], expected = await made(run);
+    const together = { ...options, together: true };
+    await clear(run);
+    assertEquals(await trainExperts([0, 1], together), alone);
+    assertEquals(await made(run), expected);
+    await clear(run);
+    const refused = await assertRejects(() => trainExperts([0, 1], { ...together, memory: 1 }), InputError);
+    const [, takes] = /it takes (\d+) bytes, the limit is 1$/.exec(wordText(refused.what))!;
+    assertEquals(await trainExperts([0, 1], { ...together, memory: Number(takes) }), alone); // one after the other
+    assertEquals(await made(run), expected);
+    const force = { ...options, force: true, memory: Number(takes) - 1 };
+    await assertRejects(() => trainExperts([0, 1], force), InputError, "as it must fit memory");
+    assertEquals(await made(run), expected); // refused before anything that is there is lost
+    await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
+    assertEquals(await trainExperts([0, 1], { ...together, part: { index: 2, of: 2 } }), [alone[1]]);
+    assertEquals(await made(run), expected);
+  }));
+
+Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere", () => {
+  const model = { vocabulary: 512, hidden: 32, layers: 2, heads: 2, context: 64 },
+    sizes = { batch: 8, length: 64 };
+  const bank = (models: number, kind: "software" | "gpu") =>
+    trainingMemory(model, { ...sizes, models, kind, asInBankOf: 1 }).total;
+  const together = (models: number, kind: "software" | "gpu") =>
+    memoryTogether(model, models, { ...sizes, kind });
+  const expected = [bank(1, "software"), 2 * bank(1, "software"), bank(4, "software") + bank(3, "software")];
+  assertEquals([1, 2, 7].map((models) => together(models, "software")), expected);
+  assertEquals(together(7, "gpu"), bank(7, "gpu"));
+});
+
+test("where one of several fails, the others are made, and its error is told in the end", () =>
+  withPartition(async (run) => {
+    const other = `${run}-1`;
+    await makePartition({ run: other, gpu, sources: { flags: { ...(await settingsOf(run)), seed: 1 } } });
+    await trainExpert(0, { run, gpu, sources: { flags } });
+    const { config, weights, notes } = await loadCheckpoint(`${run}/experts/expert-00`);
+    weights.get("gpt_neox.embed_in.weight")!.fill(3e38);
+    await saveCheckpoint(`${run}/../huge`, config, weights, { ...notes, tokenizer: undefined });
+    await clear(run);
+    const own = { run, gpu, sources: { flags } };
+    await trainExpert(0, { ...own, run: other, sources: { flags: { ...flags, init: `${run}/../huge` } } })
+      .catch(() => {});
+    await assertRejects(() => trainExperts([0], { ...own, also: [other] }), Error, "must be finite");
+    assert(await readManifest(`${run}/experts/expert-00`));
+    assertEquals(await readManifest(`${other}/experts/expert-00`), null);
+  }));
+
+test("an expert that another process trains comes last, and is waited for", () =>
+  withPartition(async (run) => {
+    const options = { run, gpu, sources: { flags } };
+    for (const together of [false, true]) {
+      const lock = await takeLock(run, "experts/expert-00", "other");
+      const told: string[] = [];
+      const onEvent = (event: RunEvent) => {
+        if (event.type !== "warning") return;
+        told.push(wordText(event.message));
+        if ("release" in lock) lock.release();
+      };
+      const results = await trainExperts([0, 1], { ...options, together }, { onEvent });
+      assertEquals(results.map(({ folder }) => folder), ["experts/expert-00", "experts/expert-01"]);
+      assertEquals(told, [
+        `waits for "experts/expert-00", which process ${Deno.pid}${on(lock)} makes for task "other"`,
+      ]);
+      await clear(run);
+    }
+  }));
+
+const on = (_: unknown) => {
+  try {
+    return ` on ${Deno.hostname()}`;
+  } catch {
+    return "";
+  }
+};
+const settingsOf = async (run: string) =>
+  JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration as Record<string, never>;
+
+test("seeds of one model are trained as a bank across runs, to the files that each has alone", () =>
+  withPartition(async (run) => {
+    const also = [`${run}-1`];
+    const settings = { ...await settingsOf(run), seed: 1 };
+    await makePartition({ run: also[0], gpu, sources: { flags: settings }, reuse: [run] });
+    const runs = [run, ...also], options = { gpu, sources: { flags } };
+    const models = () => [denseTarget("batch"), switchTarget()];
+    for (const run of runs) {
+      await trainExpert(0, { ...options, run });
+      await trainExpert(1, { ...options, run });
+      await trainModels(models, { ...options, run });
+    }
+    const expected = await Promise.all(runs.map(made));
+    assertEquals(new Set(expected.map((files) => files["dense/model.safetensors"])).size, 2);
+    for (const run of runs) await clear(run);
+    const one = (where: string) => where === run ? [0] : [1]; // other experts of each run
+    const some = await trainExperts(one, { ...options, run, also });
+    assertEquals(some.map(({ folder }) => folder), ["experts/expert-00", "experts/expert-01"]);
+    await trainExperts([0, 1], { ...options, run, also });
+    await trainModels(models, { ...options, run, also });
+    assertEquals(await Promise.all(runs.map(made)), expected);
+  }));
+
+test("a wrong run to train beside is told before anything is trained or a device opens", () =>
+  withPartition(async (run) => {
+    const other = `${run}-1`;
+    await makePartition({ run: other, gpu, sources: { flags: { ...await settingsOf(run), experts: 3 } } });
+    const events: string[] = [];
+    const watch = { onEvent: ({ type }: { type: string }) => events.push(type) };
+    const options = (also: string[], where = run) => ({ run: where, sources: { flags }, also });
+    const cases: [() => Promise<unknown>, string][] = [
+      [() => trainDense("batch", options([`${run}-none`]), watch), "as also must name runs: there is none"],
+      [() => trainDense("batch", options([run]), watch), "twice as also must name other runs: it is the run"],
+      [
+        () => trainDense("batch", options([other, `${other}/.`]), watch),
+        "twice as also must name other runs",
+      ],
+      [() => trainExperts([0, 2], options([run], other), watch), `the run "${run}" has 2 experts`],
+      [() => trainDense("batch", options([run], `${run}-none`), watch), "as it must be a run folder"],
+    ];
+    for (const [fn, what] of cases) await assertRejects(fn, InputError, what);
+    assertEquals([events, await made(run), await made(other)], [[], {}, {}]);
+    await assertRejects(() => expertsOf(run, [other]), InputError, "as many experts: they have 3 and 2");
+  }));
