@@ -69,7 +69,7 @@ export function explained(error: unknown): unknown {
 
 /** Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
-  const { repairOf } = await import("../pipeline/stages/remedy.ts"); // loads all stages
+  const { repairOf } = await import("../pipeline/stages/mod.ts"); // loads all stages
   const remedy = await repairOf(where, { choosing });
   if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
   return await Deno.stat(`${run}/config.json`).then(

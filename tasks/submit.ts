@@ -10,15 +10,12 @@ import { checkFinished, runJobs } from "./local_jobs.ts";
 import { CHECKPOINTS, FORCE, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU, RUN, SOURCES } from "./options.ts";
 import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
 import { planOf } from "./submit_plan.ts";
-import { plannedText, submittedText } from "./submit_text.ts";
+import { plannedText, submittedText, tellProcess } from "./submit_text.ts";
 
 export const TASK = await defineTask({
   name: "submit",
   drains: true,
-  options: {
-    ...{ ...RUN, ...SOURCES, ...FORCE, ...JOB_OPTIONS },
-    ...{ ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU },
-  },
+  options: { ...RUN, ...SOURCES, ...FORCE, ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU },
   run: async ({ sources, options, given, denied, signal, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
     const plan = planOf(options, { given, denied }, await readJobPlan(run));
@@ -60,8 +57,3 @@ export const TASK = await defineTask({
     }
   },
 }, import.meta);
-
-function tellProcess(tell: (text: string) => void): (name: string, code?: number) => void {
-  return (name, code) =>
-    tell(`${name} ${code === undefined ? "starts" : code === 0 ? "is done" : `failed with ${code}`}`);
-}

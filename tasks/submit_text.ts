@@ -6,8 +6,7 @@
 
 import { task } from "../kernels/mod.ts";
 import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
-import { type Queued, rangesOf } from "./slurm.ts";
-import type { Ended } from "./slurm_view.ts";
+import { type Ended, type Queued, rangesOf } from "./slurm.ts";
 import { words } from "./wording.ts";
 
 /** Says what was submitted, and what was queued already. */
@@ -73,4 +72,10 @@ export function queueText(
   return [...lines, ...ended.map(last("ended", "no word")), ...unknown.map(last("last word", "none"))].join(
     "\n",
   );
+}
+
+/** Makes what tells of a process that starts, and with its code of one that has ended. */
+export function tellProcess(tell: (text: string) => void): (name: string, code?: number) => void {
+  return (name, code) =>
+    tell(`${name} ${code === undefined ? "starts" : code === 0 ? "is done" : `failed with ${code}`}`);
 }

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { exists } from "../run/files.ts";
+import { exists, isMissing } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { ctbm } from "./ctbm/partitioner.ts";
@@ -47,7 +47,15 @@ export async function openPartitioner(
 
 /** Reads identity and number of experts of a folder's partitioner, without opening it; throws as {@linkcode openPartitioner} does. */
 export async function identifyPartitioner(folder: string): Promise<{ sha256: string; experts: number }> {
-  return await (await partitionerKind(folder)).identify(folder);
+  const kind = await partitionerKind(folder);
+  try {
+    return await kind.identify(folder);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    const [, file = folder] = /'(.+)'$/.exec((error as Error).message) ?? [];
+    const what = `Cannot open the partitioner "${folder}" as all its files must be there: "${file}" is not`;
+    throw new InputError(what, { where: folder, remedy: "copy it again" });
+  }
 }
 
 /** Says what a cost of a partitioner is called where it is one of the whole sequence; undefined where costs are NLLs, in nats. */

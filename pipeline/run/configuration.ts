@@ -14,7 +14,7 @@ import { type Configuration, defaultConfiguration, FIELDS } from "../settings/co
 import { checkValue } from "../settings/field.ts";
 
 /** Version of the layout. */
-const FORMAT = 3;
+const FORMAT = 4;
 
 const ADAPTER = v.object({
   description: v.string(),
@@ -64,7 +64,7 @@ export const CONFIGURATION_BACK: Text = say`copy config.json back, or ${ANEW}`;
 
 /**
  * Reads a run's `config.json`, or returns null where there is none. Throws an `InputError` where it is
- * damaged or of a newer version, where it was edited (unless `edited` accepts that), and where the run is a
+ * damaged or of another format, where it was edited (unless `edited` accepts that), and where the run is a
  * file.
  */
 export async function readRunConfiguration(
@@ -78,17 +78,21 @@ export async function readRunConfiguration(
   }
   const refuse = (what: Text, remedy = CONFIGURATION_AGAIN) => new InputError(what, { where, remedy });
   const object = await readObject(where, CONFIGURATION_AGAIN);
+  const { format, versions } = object;
+  if (typeof format === "number" && format !== FORMAT) {
+    const version = isObject(versions) ? versions.smalltalk : undefined;
+    throw refuse(
+      `Cannot read "${where}" as its format must be ${FORMAT}: it is ${format}, of version ${
+        version ?? "unknown"
+      }`,
+      say`use that version, or choose another ${setting("run")}`,
+    );
+  }
   let read: v.InferOutput<typeof RUN_CONFIGURATION>;
   try {
     read = conform(RUN_CONFIGURATION, object);
   } catch (error) {
     throw refuse(`Cannot read "${where}" as it must be as the run wrote it: ${(error as Error).message}`);
-  }
-  if (read.format !== FORMAT) {
-    throw refuse(
-      `Cannot read "${where}" as its format must be ${FORMAT}: it is ${read.format}`,
-      "use the version that wrote it",
-    );
   }
   for (const [name, value] of Object.entries(read.configuration)) {
     if (!Object.hasOwn(FIELDS, name)) {

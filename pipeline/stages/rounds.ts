@@ -85,12 +85,15 @@ export function roundNodes(of: RoundsOfText): Node[] {
       make: (all, work) => bank.make(round, all, work),
       close: () => bank.close(),
     };
+    const before = round === 1
+      ? []
+      : Array.from({ length: experts }, (_, other) => roundNode(round - 1, other));
     return Array.from({ length: experts }, (_, router): Node => ({
       name: roundNode(round, router),
       needs: [
         ALL_TRAIN,
         ...start === "ctbm" && (round === 1 || fixed) ? [START] : [],
-        ...round === 1 ? [] : Array.from({ length: experts }, (_, other) => roundNode(round - 1, other)),
+        ...before,
       ],
       settings: { ...settings, round, router, ...round === 1 ? { start } : {} },
       revision: 1,

@@ -8,7 +8,8 @@
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import { listOwners } from "../graph/lock.ts";
-import { identifyPartitioner } from "../partition/partitioners.ts";
+import { assignmentOf } from "../partition/assignment/assignments.ts";
+import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, entriesOf, exists } from "../run/files.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
@@ -20,7 +21,6 @@ import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { expandInputs } from "../text/inputs.ts";
-import { PARTITIONERS } from "../partition/partitioners.ts";
 import { stagesAdded } from "./stages.ts";
 
 /** Folders of a run that nodes of its own stages lie in. */
@@ -84,6 +84,8 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
     ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
     : {};
   const resolved = resolveConfiguration({ ...sources, base: { ...existing, ...method } });
+  kindOf(resolved);
+  assignmentOf(resolved.method);
   const configuration = await withPartitioner(resolved, given, existing !== undefined);
   if (!existing) return { configuration, changed: [], exists: false };
   const changed: (keyof Configuration)[] = [];

@@ -152,7 +152,7 @@ Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file
     const run = `${folder}/run`;
     const flags = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
     const child = taskCommand("partition", [...flags, "--rounds", "400"], { stdout: "null" }).spawn();
-    while (!await Deno.stat(`${run}/partitioner/state.safetensors`).catch(() => null)) {
+    while (!await Deno.stat(`${run}/rounds/02/router-00`).catch(() => null)) {
       await new Promise((done) => setTimeout(done, 20));
     }
     child.kill("SIGINT");
@@ -161,8 +161,10 @@ Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file
     assertEquals(code, 130, err);
     assertStringIncludes(err, "interrupted: run the same command again to continue\n");
     assertFalse(/^\s+at /m.test(err));
-    const names = [...Deno.readDirSync(run)].map(({ name }) => name);
-    assertFalse(names.some((name) => name.endsWith(".partial")), names.join());
+    const names = ["", "partial", "locks"].flatMap((place) =>
+      [...Deno.readDirSync(`${run}/${place}`)].map(({ name }) => name)
+    );
+    assertFalse(names.some((name) => /\.partial$|~/.test(name)), names.join());
     const again = await task("partition", [...flags, "--rounds", "3", "--force"]);
     assertEquals(again.code, 0, again.err);
   }));

@@ -134,7 +134,6 @@ Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothi
       ["corpus", ["--input", "-", "--format", "jsonl", "--output", output]],
       ["tokenize", ["-", "--format", "jsonl", "--tokenizer", tokenizer, "--output", output]],
       ["assign", ["-", "--output", output]],
-      ["tokenizer", ["-", "--format", "jsonl", "--output", output]],
     ];
     const { expert: _, tokens: __, ...columns } = columnsOf(3);
     const bytes = await bytesOf(arrowBytes(stream(toBatch(columns, LINEAGE))));

@@ -53,7 +53,7 @@ Deno.test("a log tells the time of every line, and --log json gives an object pe
   inFolder(async (folder) => {
     const [run, docs] = [`${folder}/run`, `${folder}/docs.jsonl`];
     await Deno.writeTextFile(docs, smallCorpus());
-    const text = await task("tokenizer", ["--run", run]);
+    const text = await task("tokenizer", ["--run", run, "--input", `${folder}/none.jsonl`]);
     assertMatch(text.err, /^error: [^\n]+\n$/);
     const args = ["--run", run, "--input", docs, ...SMALL];
     const corpus = await task("corpus", ["--run", run, "--input", docs, "--source-field", "source"]);

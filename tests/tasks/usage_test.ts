@@ -6,7 +6,7 @@ import { SMALL_SETTINGS } from "../pipeline/stages/support.ts";
 import { copyFolder, hashes, inFolder, ROOT, smallCorpus, task } from "./support.ts";
 
 /** Names in the table that stand for a file or folder of that name in the folder of the test. */
-const PLACES = /\b(FILE|FOLDER|FULL|NONE|OUT|OTHER|RUN)\b/g;
+const PLACES = /\b(FILE|FOLDER|FULL|NONE|OUT|OTHER|RUN|SCORES|TOKENS)\b/g;
 
 interface Row {
   task: string;
@@ -39,6 +39,10 @@ async function makePlaces(folder: string): Promise<void> {
   const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`] };
   await partition({ run: `${folder}/RUN`, sources: { flags } });
   copyFolder(`${folder}/RUN`, `${folder}/OTHER`);
+  for (const [name, of] of [["TOKENS", "tokens"], ["SCORES", "scores"]]) {
+    const [block] = [...Deno.readDirSync(`${folder}/RUN/${of}`)].filter(({ isDirectory }) => isDirectory);
+    await Deno.copyFile(`${folder}/RUN/${of}/${block.name}/test.arrow`, `${folder}/${name}`);
+  }
 }
 
 const taskOf = async (name: string): Promise<Task> => (await import(`../../tasks/${name}.ts`)).TASK;
