@@ -15,6 +15,7 @@ import { type Node, splitNeed, type Work } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
+import { pricesOf } from "./assign.ts";
 import type { RunEvent } from "../run/events.ts";
 import { refuseLink } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -179,6 +180,7 @@ export async function makePartition(
     watch.onEvent?.(event);
   };
   return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
+    await pricesOf(configuration); // what is no prices is told before anything is written
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };

@@ -98,6 +98,10 @@ export async function lookAtText(
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];
   const blocks = await blocksOfNodes(run, unpacked, pieces, blockBytes);
+  if (blocks?.every(({ bytes }) => bytes === 0)) {
+    const list = configuration.input.join(", ");
+    throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
+  }
   return { blocks, unpacked, reading, passed, asText: asText.map(({ path }) => path) };
 }
 

@@ -210,7 +210,7 @@ Deno.test(
   { ignore: !hasTerminal },
   () =>
     withRun(async (run) => {
-      const command = [Deno.execPath(), ...commandOf("assign"), `${run}/scores/train-00000.arrow`].join(
+      const command = [Deno.execPath(), ...commandOf("assign"), `${run}/scores/*/test.arrow`].join(
         " ",
       );
       const { code, stdout } = await new Deno.Command("script", {

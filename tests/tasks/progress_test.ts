@@ -56,9 +56,9 @@ Deno.test("a log tells the time of every line, and --log json gives an object pe
     const text = await task("tokenizer", ["--run", run, "--input", `${folder}/none.jsonl`]);
     assertMatch(text.err, /^error: [^\n]+\n$/);
     const args = ["--run", run, "--input", docs, ...SMALL];
-    const corpus = await task("corpus", ["--run", run, "--input", docs, "--source-field", "source"]);
-    for (const line of corpus.err.trimEnd().split("\n")) {
-      assertMatch(line, /^\d{4}-\d\d-\d\dT[\d:]{8}Z corpus /);
+    const tokenizer = await task("tokenizer", args);
+    for (const line of tokenizer.err.trimEnd().split("\n")) {
+      assertMatch(line, /^\d{4}-\d\d-\d\dT[\d:]{8}Z tokenizer /);
     }
     const { err } = await task("partition", [...args, "--log", "json"]);
     const events = err.trimEnd().split("\n").map((line) => JSON.parse(line));
