@@ -23,7 +23,8 @@ export async function tokenizerAbove(shard: string): Promise<string> {
 export async function checkFile(shard: string): Promise<void> {
   if (!(await Deno.stat(shard).catch(() => null))?.isDirectory) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();
-  const name = names.find((name) => name.endsWith(".arrow")) ?? "partition/expert-00/train-00000.arrow";
+  const name = names.find((name) => /^t(est|rain)\b.*\.arrow$/.test(name)) ??
+    "partition/expert-00/train-00000.arrow";
   const remedy = `name a file in it, such as ${shard}/${name}`;
   throw new InputError(`Cannot show "${shard}" as it must be a shard: it is a folder`, { remedy });
 }

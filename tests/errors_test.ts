@@ -254,7 +254,7 @@ Deno.test({
       await mount("-o", "remount,ro", folder);
       for (
         const [name, ...args] of [
-          ["partition"],
+          ["partition", "--force"],
           ["train-expert", "--expert", "0"],
           ["train-routers", "--group", "1/2"],
           ["submit", "--executor", "local"],
