@@ -14,7 +14,7 @@ import { type Configuration, defaultConfiguration, FIELDS } from "../settings/co
 import { checkValue } from "../settings/field.ts";
 
 /** Version of the layout. */
-const FORMAT = 3;
+const FORMAT = 4;
 
 const ADAPTER = v.object({
   description: v.string(),
@@ -22,7 +22,7 @@ const ADAPTER = v.object({
   variants: v.record(v.string(), v.string()),
 });
 const RUN_CONFIGURATION = v.object({
-  format: v.number(),
+  format: v.optional(v.number(), 1),
   configuration: v.record(v.string(), v.unknown()),
   versions: v.record(v.string(), v.string()),
   adapter: v.optional(ADAPTER),

@@ -17,6 +17,7 @@ import {
   writeManifest,
 } from "../../../pipeline/graph/mod.ts";
 import type { Claims } from "../../../pipeline/report/reproduction.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { writeAtomic } from "../../../pipeline/run/files.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
@@ -223,8 +224,7 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
   const { experts, sources, rounds, steps } = shape;
   const next = numbers(9);
   const configuration = { ...defaultConfiguration(), input: ["text"], experts, rounds };
-  const versions = { smalltalk: "0.1.0", deno: "2.9.6" };
-  await writeAtomic(`${run}/config.json`, JSON.stringify({ configuration, versions }));
+  await writeRunConfiguration(run, configuration);
   await writeText(run);
   const shares = () => {
     const parts = Array.from({ length: experts }, () => 0.2 + next());
