@@ -3,7 +3,6 @@ import { InputError } from "../../../kernels/errors.ts";
 import {
   readConfiguration,
   readRunConfiguration,
-  writeConfigurationText,
   writeRunConfiguration,
 } from "../../../pipeline/run/configuration.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -36,7 +35,10 @@ Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, 
       [{ ...whole, adapter: { description: 1 } }, "adapter"],
     ];
     for (const [value, text] of cases) {
-      await writeConfigurationText(run, typeof value === "string" ? value : JSON.stringify(value));
+      await Deno.writeTextFile(
+        `${run}/config.json`,
+        typeof value === "string" ? value : JSON.stringify(value),
+      );
       const error = await assertRejects(() => readRunConfiguration(run), InputError, text);
       assertEquals([error.where, error.remedy === undefined], [`${run}/config.json`, false]);
     }
