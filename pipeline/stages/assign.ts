@@ -41,14 +41,17 @@ export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "exper
   return chunk || Math.max(experts, CHUNK - CHUNK % experts);
 }
 
-/** Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given. */
+/**
+ * Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given; and what the names of its files
+ * there begin with.
+ */
 export function assignmentPlace(
   { name }: Pick<Block, "name">,
   prices?: Prices | boolean,
-): { node: string; file: (side: "train" | "test") => string } {
+): { node: string; start: string; file: (side: "train" | "test") => string } {
   return prices
-    ? { node: `assignments/${name}`, file: (side) => `${side}.arrow` }
-    : { node: "assignments/all", file: (side) => `${name}-${side}.arrow` };
+    ? { node: `assignments/${name}`, start: "", file: (side) => `${side}.arrow` }
+    : { node: "assignments/all", start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
 }
 
 /** Reads the prices that settings name: a file, or the run that learned them. */
