@@ -39,7 +39,7 @@ import {
   trainSwitch,
 } from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
-import { copyFolder, SMALL, smallCorpus, task } from "../tasks/support.ts";
+import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/support.ts";
 
 /** Settings of the trainings of the run that is damaged. */
 const TRAINING: Partial<Configuration> = {
@@ -65,16 +65,6 @@ export interface Base {
 const RESAMPLES = 5;
 /** The zero-shot task that is asked, and how; its questions lie beside the run. */
 const asked = (base: string) => ({ tasks: ["arc_easy"], data: `${base}.data`, resamples: RESAMPLES });
-
-/** Writes the questions of a task into a folder. */
-export function writeQuestions(folder: string): void {
-  const lines = Array.from({ length: 4 }, (_, i) => {
-    const choices = { text: [`${2 * i}`, `${2 * i + 1}`], label: ["A", "B"] };
-    return JSON.stringify({ question: `${i} + ${i}?`, choices, answerKey: "A" });
-  });
-  Deno.mkdirSync(folder, { recursive: true });
-  Deno.writeTextFileSync(`${folder}/arc_easy.jsonl`, lines.join("\n") + "\n");
-}
 
 /** Makes a finished run in a folder: a partition, all models, an evaluation, a zero-shot task, exports and a report. */
 export async function makeBase(run: string, gpu: Gpu): Promise<Base> {

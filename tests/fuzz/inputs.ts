@@ -30,8 +30,8 @@ import { arrowBytes, fromBatch, type RecordBatch } from "../../pipeline/rows/mod
 import { readQuestions } from "../../pipeline/evaluation/choices/data.ts";
 import { TASKS } from "../../pipeline/evaluation/choices/tasks.ts";
 import { adoptExpert, verifyRun } from "../../pipeline/stages/mod.ts";
-import { type Base, checkExplained, type Damage, damaged, type Outcome, writeQuestions } from "./damage.ts";
-import { copyFolder, smallCorpus } from "../tasks/support.ts";
+import { type Base, checkExplained, type Damage, damaged, type Outcome } from "./damage.ts";
+import { copyFolder, smallCorpus, writeQuestions } from "../tasks/support.ts";
 
 /** Something that a task is handed. */
 export interface Input {
