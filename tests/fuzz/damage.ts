@@ -141,6 +141,10 @@ const REMADE: Record<string, string[]> = {
   "zero-shot-arc_easy": ["zero-shot"],
 };
 
+/** Names the folder of a run's first block in a folder of blocks. */
+export const blockIn = (run: string, folder: string): string =>
+  `${folder}/${[...Deno.readDirSync(`${run}/${folder}`)][0].name}`;
+
 /** Does something in a run whose file may be damaged; gives what it came to, besides what it wrote into files of the run. */
 type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
 
@@ -182,8 +186,8 @@ export const WORK: Record<string, Work> = {
     (await exportModel({ run, expert: 1, output: `${run}/export/safetensors/expert-01` })).files,
   show: (run) => performed("show", [`${run}/partition/expert-01/train-00000.arrow`, "--limit", "3"]),
   "score file": (run) =>
-    performed("score", [`${run}/tokens/test-00000.arrow`, "--routers", `${run}/partitioner`], "arrow"),
-  "assign file": (run) => performed("assign", [`${run}/scores/train-00001.arrow`], "arrow"),
+    performed("score", [`${run}/${blockIn(run, "tokens")}/test.arrow`, "--routers", `${run}/partitioner`], "arrow"),
+  "assign file": (run) => performed("assign", [`${run}/${blockIn(run, "scores")}/train.arrow`], "arrow"),
   "generate model": async (run, gpu) => {
     const more = { prompt: "The people of", maxNewTokens: 3, temperature: 0 };
     return (await Array.fromAsync(await generate({ model: `${run}/dense`, gpu, ...more }))).join("");
