@@ -1,25 +1,17 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { openGpu } from "../kernels/device/gpu.ts";
-import {
-  askRun,
-  evaluateRun,
-  generate,
-  partition,
-  report,
-  trainDense,
-  trainExpert,
-  verifyRun,
-} from "../mod.ts";
+import { askRun, evaluateRun, generate, partition, report, trainDense } from "../mod.ts";
+import { trainExpert, verifyRun } from "../mod.ts";
 import { describe, exitCode } from "../tasks/errors.ts";
 import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
 import { copyFolder, inFolder, smallCorpus, task, whatIsMade, writeQuestions } from "./tasks/support.ts";
 
 const TRAINING = { expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 8 };
-const gpu = await openGpu();
-globalThis.addEventListener("unload", () => gpu.close());
-
-const folder = await Deno.makeTempDir(), base = `${folder}/base`;
-globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+const gpu = await openGpu(), folder = await Deno.makeTempDir(), base = `${folder}/base`;
+globalThis.addEventListener("unload", () => {
+  gpu.close();
+  Deno.removeSync(folder, { recursive: true });
+});
 await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
 writeQuestions(`${folder}/data`);
 const flags = { ...SMALL_SETTINGS, ...TRAINING, holdout: 0.2, input: [`${folder}/docs.jsonl`] };
@@ -45,32 +37,30 @@ async function flip(path: string): Promise<void> {
   await Deno.writeFile(path, bytes.with(at, bytes[at] ^ 1));
 }
 
-const read = async (run: string, expert: number) =>
-  await Array.fromAsync(await generate({ run, gpu, expert, prompt: "The", maxNewTokens: 2 }));
-const makeAgain = async (run: string, gone: string, make: () => Promise<unknown>) => {
-  await Deno.remove(`${run}/${gone}`, { recursive: true });
-  await make();
-};
-const train = (run: string) => trainExpert(0, { run, gpu });
-const evaluate = (run: string) => evaluateRun({ run, gpu, resamples: 5 });
+type Reader = (run: string) => Promise<unknown>;
+const train: Reader = (run) => trainExpert(0, { run, gpu });
+const evaluate: Reader = (run) => evaluateRun({ run, gpu, resamples: 5 });
+const read: Reader = async (run) =>
+  await Array.fromAsync(await generate({ run, gpu, expert: 1, prompt: "The", maxNewTokens: 2 }));
 
-/** A file of each kind, and who reads it. */
-const READERS: [file: string, reader: (run: string) => Promise<unknown>][] = [
-  ["partition/expert-00/train-00000.arrow", (run) => makeAgain(run, "experts/expert-00", () => train(run))],
+/** A file of each kind, who reads it, and what must be gone, so that it is read. */
+const READERS: [file: string, reader: Reader, gone?: string][] = [
+  ["partition/expert-00/train-00000.arrow", train, "experts/expert-00"],
   ["partition/expert-01/manifest.json", (run) => partition({ run, gpu })],
   ["tokenizer/manifest.json", train],
-  ["experts/expert-01/model.safetensors", (run) => read(run, 1)],
+  ["experts/expert-01/model.safetensors", read],
   ["experts/expert-00/manifest.json", train],
-  ["dense/model.safetensors", (run) => makeAgain(run, "evaluation", () => evaluate(run))],
-  ["evaluation/dense/nll.f32", (run) => makeAgain(run, "evaluation/result", () => evaluate(run))],
+  ["dense/model.safetensors", evaluate, "evaluation"],
+  ["evaluation/dense/nll.f32", evaluate, "evaluation/result"],
   ["evaluation/result/evaluation.json", (run) => report({ run })],
   ["zero-shot/arc_easy/arc_easy.json", (run) => report({ run })],
 ];
 
-for (const [file, reader] of READERS) {
+for (const [file, reader, gone] of READERS) {
   Deno.test(`one bit of ${file}: a line that names it and the command that mends it`, () =>
     inRun(async (run) => {
       await flip(`${run}/${file}`);
+      if (gone) await Deno.remove(`${run}/${gone}`, { recursive: true });
       const error = await reader(run).then(() => assert(false, "nothing was refused"), (error) => error);
       assertEquals(exitCode(error), 2, String(error));
       const line = await describe(error, { run });
@@ -80,17 +70,16 @@ for (const [file, reader] of READERS) {
       const data = name === "zero-shot" ? ["--data", asked.data] : [];
       const mended = await task(name, [...args.split(" "), ...data]);
       assertEquals(mended.code, 0, mended.err);
-      await train(run); // what a reader took away to read again
+      await train(run); // what was gone
       await evaluate(run);
       assertEquals(await whatIsMade(run), made);
     }));
 }
 
-Deno.test("one bit of a report is found, and the command that mends it", () =>
+Deno.test("one bit of a report is found, and the report is made again", () =>
   inRun(async (run) => {
     await flip(`${run}/report/page/report.html`);
-    const { problems } = await verifyRun(run);
-    assertEquals(problems.map(({ file }) => file), ["report/page/report.html"]);
+    assertEquals((await verifyRun(run)).problems.map(({ file }) => file), ["report/page/report.html"]);
     await report({ run });
     assertEquals((await verifyRun(run)).problems, []);
   }));
