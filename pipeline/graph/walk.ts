@@ -150,11 +150,16 @@ export class Walk {
 /** Names what makes a node other than its manifest tells. */
 function difference(node: Node, inputs: Record<string, string>, manifest: Manifest): string {
   if (node.revision !== manifest.revision) return "revision";
-  for (const name of new Set([...Object.keys(node.settings), ...Object.keys(manifest.settings)])) {
-    if (canonical(node.settings[name] ?? null) !== canonical(manifest.settings[name] ?? null)) return name;
-  }
+  const setting = otherSetting(node, manifest);
+  if (setting !== undefined) return setting;
   const need = Object.keys({ ...inputs, ...manifest.inputs }).find((need) =>
     inputs[need] !== manifest.inputs[need]
   );
   return need === undefined ? "name" : splitNeed(need).name;
+}
+
+/** Names a setting of which a node's folder was made with another value; undefined where there is none. */
+export function otherSetting({ settings }: Node, { settings: then }: Manifest): string | undefined {
+  return Object.keys({ ...settings, ...then })
+    .find((name) => canonical(settings[name] ?? null) !== canonical(then[name] ?? null));
 }

@@ -189,7 +189,8 @@ async function withPartitioner(
 }
 
 async function tokenizerOf(folder: string): Promise<string> {
-  for (const path of [`${folder}/tokenizer.json`, `${folder}/../tokenizer.json`]) {
+  for (const place of ["", "../", "../tokenizer/"]) {
+    const path = `${folder}/${place}tokenizer.json`;
     if (await exists(path)) return path;
   }
   throw new InputError(
