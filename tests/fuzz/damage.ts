@@ -112,10 +112,14 @@ async function told(run: string): Promise<string> {
   return JSON.stringify(record);
 }
 
-/** Lists the files of a run, by path, but for the one that holds times. */
+/** Lists the files of a run, by path, but for links and the one that holds times. */
 export function filesOf(run: string, folder = ""): string[] {
-  return [...Deno.readDirSync(`${run}/${folder}`)].flatMap(({ name, isDirectory }) =>
-    isDirectory ? filesOf(run, `${folder}${name}/`) : name === "timing.jsonl" ? [] : [`${folder}${name}`]
+  return [...Deno.readDirSync(`${run}/${folder}`)].flatMap(({ name, isDirectory, isFile }) =>
+    isDirectory
+      ? filesOf(run, `${folder}${name}/`)
+      : isFile && name !== "timing.jsonl"
+      ? [`${folder}${name}`]
+      : []
   ).sort();
 }
 
@@ -186,7 +190,11 @@ export const WORK: Record<string, Work> = {
     (await exportModel({ run, expert: 1, output: `${run}/export/safetensors/expert-01` })).files,
   show: (run) => performed("show", [`${run}/partition/expert-01/train-00000.arrow`, "--limit", "3"]),
   "score file": (run) =>
-    performed("score", [`${run}/${blockIn(run, "tokens")}/test.arrow`, "--routers", `${run}/partitioner`], "arrow"),
+    performed(
+      "score",
+      [`${run}/${blockIn(run, "tokens")}/test.arrow`, "--routers", `${run}/partitioner`],
+      "arrow",
+    ),
   "assign file": (run) => performed("assign", [`${run}/${blockIn(run, "scores")}/train.arrow`], "arrow"),
   "generate model": async (run, gpu) => {
     const more = { prompt: "The people of", maxNewTokens: 3, temperature: 0 };
