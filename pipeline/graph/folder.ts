@@ -91,7 +91,10 @@ export async function publish(
       } catch (error) {
         if (tries === 3 || !await isFolder(place)) throw error;
       }
-      const there = await readManifest(place);
+      const there = await readManifest(place).catch((error) => {
+        if (!replace || !(error instanceof InputError)) throw error;
+        return manifest; // it is damaged: what is not there now was the user's
+      });
       if (!there) throw ofOthers(place);
       if (!replace && there.key === manifest.key && await findDamage(place, there, false) === undefined) {
         await removeFolder(folder);

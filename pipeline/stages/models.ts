@@ -151,9 +151,9 @@ async function refuseReplaced(
   run: string,
   { given, nodes }: { given: Node[]; nodes: Node[] },
   targets: readonly Target[],
-  { resume, replace }: TrainOptions,
+  { resume, replace, check }: TrainOptions,
 ): Promise<void> {
-  const walk = new Walk(run, [...given, ...nodes]);
+  const walk = new Walk(run, [...given, ...nodes], { check });
   for (const [i, node] of nodes.entries()) {
     const { state, manifest } = await walk.of(node);
     const { name } = targets[i], adoption = adoptionOf(manifest);
