@@ -10,7 +10,7 @@ import { scratchesOf } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node, splitNeed } from "../graph/node.ts";
-import { TOKENIZER } from "../graph/places.ts";
+import { partOf, TOKENIZER } from "../graph/places.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
@@ -22,7 +22,6 @@ import { needConfiguration, partitionRemedy } from "./alone.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
-import { partOf } from "./split.ts";
 import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
 import { partFiles, textFiles, type TrainingOptions, trainNodes } from "./train.ts";
@@ -152,9 +151,9 @@ async function refuseReplaced(
   run: string,
   { given, nodes }: { given: Node[]; nodes: Node[] },
   targets: readonly Target[],
-  { resume, replace }: TrainOptions,
+  { resume, replace, check }: TrainOptions,
 ): Promise<void> {
-  const walk = new Walk(run, [...given, ...nodes]);
+  const walk = new Walk(run, [...given, ...nodes], { check });
   for (const [i, node] of nodes.entries()) {
     const { state, manifest } = await walk.of(node);
     const { name } = targets[i], adoption = adoptionOf(manifest);

@@ -39,7 +39,7 @@ import {
   trainSwitch,
 } from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
-import { copyFolder, SMALL, smallCorpus, task } from "../tasks/support.ts";
+import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/support.ts";
 
 /** Settings of the trainings of the run that is damaged. */
 const TRAINING: Partial<Configuration> = {
@@ -65,16 +65,6 @@ export interface Base {
 const RESAMPLES = 5;
 /** The zero-shot task that is asked, and how; its questions lie beside the run. */
 const asked = (base: string) => ({ tasks: ["arc_easy"], data: `${base}.data`, resamples: RESAMPLES });
-
-/** Writes the questions of a task into a folder. */
-export function writeQuestions(folder: string): void {
-  const lines = Array.from({ length: 4 }, (_, i) => {
-    const choices = { text: [`${2 * i}`, `${2 * i + 1}`], label: ["A", "B"] };
-    return JSON.stringify({ question: `${i} + ${i}?`, choices, answerKey: "A" });
-  });
-  Deno.mkdirSync(folder, { recursive: true });
-  Deno.writeTextFileSync(`${folder}/arc_easy.jsonl`, lines.join("\n") + "\n");
-}
 
 /** Makes a finished run in a folder: a partition, all models, an evaluation, a zero-shot task, exports and a report. */
 export async function makeBase(run: string, gpu: Gpu): Promise<Base> {
@@ -122,10 +112,14 @@ async function told(run: string): Promise<string> {
   return JSON.stringify(record);
 }
 
-/** Lists the files of a run, by path, but for the one that holds times. */
+/** Lists the files of a run, by path, but for links and the one that holds times. */
 export function filesOf(run: string, folder = ""): string[] {
-  return [...Deno.readDirSync(`${run}/${folder}`)].flatMap(({ name, isDirectory }) =>
-    isDirectory ? filesOf(run, `${folder}${name}/`) : name === "timing.jsonl" ? [] : [`${folder}${name}`]
+  return [...Deno.readDirSync(`${run}/${folder}`)].flatMap(({ name, isDirectory, isFile }) =>
+    isDirectory
+      ? filesOf(run, `${folder}${name}/`)
+      : isFile && name !== "timing.jsonl"
+      ? [`${folder}${name}`]
+      : []
   ).sort();
 }
 
@@ -150,6 +144,10 @@ const REMADE: Record<string, string[]> = {
   evaluate: ["evaluation"],
   "zero-shot-arc_easy": ["zero-shot"],
 };
+
+/** Names the folder of a run's first block in a folder of blocks. */
+export const blockIn = (run: string, folder: string): string =>
+  `${folder}/${[...Deno.readDirSync(`${run}/${folder}`)][0].name}`;
 
 /** Does something in a run whose file may be damaged; gives what it came to, besides what it wrote into files of the run. */
 type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
@@ -192,8 +190,12 @@ export const WORK: Record<string, Work> = {
     (await exportModel({ run, expert: 1, output: `${run}/export/safetensors/expert-01` })).files,
   show: (run) => performed("show", [`${run}/partition/expert-01/train-00000.arrow`, "--limit", "3"]),
   "score file": (run) =>
-    performed("score", [`${run}/tokens/test-00000.arrow`, "--routers", `${run}/partitioner`], "arrow"),
-  "assign file": (run) => performed("assign", [`${run}/scores/train-00001.arrow`], "arrow"),
+    performed(
+      "score",
+      [`${run}/${blockIn(run, "tokens")}/test.arrow`, "--routers", `${run}/partitioner`],
+      "arrow",
+    ),
+  "assign file": (run) => performed("assign", [`${run}/${blockIn(run, "scores")}/train.arrow`], "arrow"),
   "generate model": async (run, gpu) => {
     const more = { prompt: "The people of", maxNewTokens: 3, temperature: 0 };
     return (await Array.fromAsync(await generate({ model: `${run}/dense`, gpu, ...more }))).join("");

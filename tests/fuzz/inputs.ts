@@ -30,8 +30,8 @@ import { arrowBytes, fromBatch, type RecordBatch } from "../../pipeline/rows/mod
 import { readQuestions } from "../../pipeline/evaluation/choices/data.ts";
 import { TASKS } from "../../pipeline/evaluation/choices/tasks.ts";
 import { adoptExpert, verifyRun } from "../../pipeline/stages/mod.ts";
-import { type Base, checkExplained, type Damage, damaged, type Outcome, writeQuestions } from "./damage.ts";
-import { copyFolder, smallCorpus } from "../tasks/support.ts";
+import { type Base, blockIn, checkExplained, type Damage, damaged, type Outcome } from "./damage.ts";
+import { copyFolder, smallCorpus, writeQuestions } from "../tasks/support.ts";
 
 /** Something that a task is handed. */
 export interface Input {
@@ -82,7 +82,7 @@ const rowsOf = async (batches: ReadableStream<RecordBatch>) => {
   return all;
 };
 
-const shard = (base: Base) => `${base.run}/tokens/test-00000.arrow`;
+const shard = (base: Base) => `${base.run}/${blockIn(base.run, "tokens")}/test.arrow`;
 const partitionerOf = (base: Base, gpu: Gpu) =>
   openPartitioner(`${base.run}/partitioner`, () => Promise.resolve(gpu));
 const streamOf = async (path: string) => readArrow((await Deno.open(path)).readable, "standard input");
