@@ -10,14 +10,13 @@ import { type DocumentScores, readDocumentScores } from "../evaluation/documents
 import { readEvaluation } from "../evaluation/evaluation.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import { ALL_TEST, EVALUATION, PARTITIONER, SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import { ALL_TEST, EVALUATION, PARTITIONER, partOf, SEQUENCES, TOKENIZER } from "../graph/places.ts";
 import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { onlyParts, partitionRemedy } from "../stages/alone.ts";
 import { expertNames } from "../stages/names.ts";
-import { assignmentsOf, type ExpertPart, partIn, tallyOf } from "../stages/parts.ts";
+import { type ExpertPart, partIn, tallyOf } from "../stages/parts.ts";
 import { remedyOf } from "../stages/remedy.ts";
 import { nodeFolders } from "../stages/settings.ts";
-import { partOf } from "../stages/split.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
 import { TRAIN_RESULT } from "../stages/training_result.ts";
 import { partitionCounts } from "../partition/counts.ts";
@@ -169,7 +168,7 @@ function partitionOf(nodes: ReadonlyMap<string, Manifest>, experts: number): Par
   const names = Array.from({ length: experts }, (_, expert) => partOf(expert));
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
-  const { settings, result } = nodes.get(assignmentsOf(parts[0])[0]) ?? {};
+  const { settings, result } = nodes.get(parts[0].assignments[0]) ?? {};
   const counts = (side: "train" | "test") => partitionCounts(parts.map((part) => tallyOf(part[side])));
   const test = counts("test");
   return {

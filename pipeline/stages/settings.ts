@@ -25,7 +25,7 @@ import { stagesAdded } from "./stages.ts";
 
 /** Folders of a run that nodes of its own stages lie in. */
 const NODE_FOLDERS = [
-  ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "partition"],
+  ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "split", "partition"],
   ...[
     "experts",
     "dense",

@@ -21,7 +21,7 @@ import { LEARN } from "./learn.ts";
 import { partsAlone } from "./parts.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";
-import { partOf } from "./split.ts";
+import { partOf } from "../graph/places.ts";
 import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import { allTargets, type Target } from "./targets.ts";

@@ -99,6 +99,7 @@ Deno.test("with a given tokenizer, routers and prices, a file more touches its b
       "text",
       "scores",
       "assignments",
+      "split",
       "partition",
       "partition",
       "partition",
