@@ -6,8 +6,6 @@
 
 import { type Columns, fromBatch, originOf, type RecordBatch } from "./arrow.ts";
 
-import { sliceColumns } from "./columns.ts";
-
 /** A place in a stream of batches. */
 export interface Cursor {
   /** The current batch; undefined before the first. */

@@ -249,7 +249,10 @@ Deno.test("generate() says what is wrong, with both values", async () => {
     }
     await Deno.remove(`${run}/partitioner/router-02`, { recursive: true });
     await says({}, "the run's 3 experts: it knows 2; copy the run's own");
-    await saveCheckpoint(`${run}/partitioner/router-02`, ROUTER, anyWeights(ROUTER, 2), { ...notes, prefix: 5 });
+    await saveCheckpoint(`${run}/partitioner/router-02`, ROUTER, anyWeights(ROUTER, 2), {
+      ...notes,
+      prefix: 5,
+    });
     await says({}, "one shape and tokenizer");
   });
 });
