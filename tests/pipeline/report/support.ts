@@ -258,9 +258,9 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
         sources.map((source) => [source, { sequences: Math.floor(100 * next() ** 3), tokens: 1000 }]),
       ),
     });
-    const result = { expert, train: side("train"), test: side("test") };
-    const inputs = { "assignments/all": "0" };
-    await writeNode(run, `partition/${folderOf(expert)}`, { manifest: { result, inputs } });
+    const assignments = ["assignments/all"];
+    const result = { expert, train: side("train"), test: side("test"), assignments };
+    await writeNode(run, `partition/${folderOf(expert)}`, { manifest: { result } });
   }
   const curve = (node: string, steps: number, perStep: number, end: number) => {
     const lines = Array.from({ length: steps / 10 }, (_, i) => {
