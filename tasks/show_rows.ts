@@ -13,8 +13,9 @@ import { documentText, forOutput } from "./text.ts";
 /** Finds the tokenizer of the run that a shard lies in. */
 export async function tokenizerAbove(shard: string): Promise<string> {
   for (let folder = dirname(shard), up = 0; up < 4; folder = `${folder}/..`, up++) {
-    const path = `${folder}/tokenizer.json`;
-    if (await Deno.stat(path).catch(() => null)) return path;
+    for (const path of [`${folder}/tokenizer.json`, `${folder}/tokenizer/tokenizer.json`]) {
+      if (await Deno.stat(path).catch(() => null)) return path;
+    }
   }
   return "";
 }

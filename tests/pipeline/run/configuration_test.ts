@@ -3,7 +3,6 @@ import { InputError } from "../../../kernels/errors.ts";
 import {
   readConfiguration,
   readRunConfiguration,
-  writeConfigurationText,
   writeRunConfiguration,
 } from "../../../pipeline/run/configuration.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -30,12 +29,16 @@ Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, 
       [{ format: 4, versions: {} }, "configuration"],
       [{ ...whole, configuration: { ...configuration, seed: "5" } }, "seed"],
       [{ ...whole, configuration: { ...configuration, sead: 5 } }, '"sead" is none'],
-      [{ format: 3, versions: { smalltalk: "0.0.9" } }, "its format must be 4: it is 3, of version 0.0.9"],
+      [{ ...whole, format: 3 }, "its format must be 4: it is 3"],
+      [{ configuration, versions: {} }, "its format must be 4: it is 1"],
       [whole, "must be what the run wrote"],
       [{ ...whole, adapter: { description: 1 } }, "adapter"],
     ];
     for (const [value, text] of cases) {
-      await writeConfigurationText(run, typeof value === "string" ? value : JSON.stringify(value));
+      await Deno.writeTextFile(
+        `${run}/config.json`,
+        typeof value === "string" ? value : JSON.stringify(value),
+      );
       const error = await assertRejects(() => readRunConfiguration(run), InputError, text);
       assertEquals([error.where, error.remedy === undefined], [`${run}/config.json`, false]);
     }
