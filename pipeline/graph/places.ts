@@ -23,3 +23,6 @@ export const EVALUATION = "evaluation/result";
 export function expertFolder(expert: number): string {
   return `expert-${String(expert).padStart(2, "0")}`;
 }
+
+/** Names the node of an expert's part. */
+export const partOf = (expert: number): string => `partition/${expertFolder(expert)}`;

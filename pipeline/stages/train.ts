@@ -134,6 +134,7 @@ export async function trainNodes(
   const cost = isPriced ? { routers: (await identifyPartitioner(routers)).sha256 } : {};
   const maker = new TrainMaker(configuration, options);
   return targets.map(({ target, text }) => {
+    checkTarget(target, configuration);
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
     maker.models.set(name, { target, text });
     return {
@@ -149,6 +150,17 @@ export async function trainNodes(
       maker: together ? maker : maker.alone(target.name),
     };
   });
+}
+
+/** Throws an `InputError` where a model has no possible shape, or its batch no equal parts: before settings are written. */
+function checkTarget(target: Target, configuration: Configuration): void {
+  validateModelConfig(target.model(configuration), `the model "${target.name}"`);
+  const batch = target.batch(configuration),
+    microBatch = configuration.microBatch || configuration.expertBatch;
+  if (batch % microBatch === 0) return;
+  throw new InputError(
+    `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
+  );
 }
 
 /** Trains models, one by one or as banks. */
@@ -518,12 +530,6 @@ function resolveRecipe(
   const warmup = trial ? Math.min(expertWarmup, most) : expertWarmup;
   const rate = trial?.rate ?? Number(targetSettings(target, configuration).rate);
   const model = target.model(configuration);
-  validateModelConfig(model, `the model "${target.name}"`);
-  if (batch % microBatch !== 0) {
-    throw new InputError(
-      `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
-    );
-  }
   return recipeOf(configuration, model, { batch, microBatch, steps, rate, warmup });
 }
 

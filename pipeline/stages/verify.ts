@@ -31,7 +31,7 @@ import { type ExpertPart, partIn } from "./parts.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { remedyOf } from "./remedy.ts";
 import { nodeFolders } from "./settings.ts";
-import { partOf } from "./split.ts";
+import { partOf } from "../graph/places.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
 /** What {@linkcode verifyRun} found. */
