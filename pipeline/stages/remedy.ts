@@ -25,11 +25,12 @@ const CHOICES = [
 /** Says how a file of a run, by its path there, is made again, whether it is missing or damaged. */
 export async function remedyOf(run: string, path: string, configuration: Configuration): Promise<Text> {
   const check = true, [folder, name] = path.split("/");
-  const again = (node: string) => readManifest(`${run}/${node}`).catch(() => null);
+  const again = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
   const target = allTargets(configuration).find(({ node }) => `${path}/`.startsWith(`${node}/`));
   if (target) {
-    const { from } = (await again(target.node))?.result.adopted as { from?: string } ?? {};
+    const manifest = await again(target.node), { from } = manifest?.result.adopted as { from?: string } ?? {};
     const { task: trains, with: flags } = target.command;
+    if (manifest === null) return say`run ${task(trains, { run, ...flags })} first`;
     if (from) return say`run ${task("adopt", { run, ...flags, from, force: true })}`;
     return say`run ${task(trains, { run, ...flags, check })}`;
   }
