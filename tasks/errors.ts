@@ -69,13 +69,12 @@ export function explained(error: unknown): unknown {
 
 /** Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
+  const isThere = () => Deno.stat(`${run}/config.json`).then(() => true, () => false);
+  if (run !== undefined && where.startsWith(`${run}/`) && !await isThere()) {
+    return say`run ${task("partition", { run })} first`; // whatever run it may lie in
+  }
   const { repairOf } = await import("../pipeline/stages/remedy.ts"); // loads all stages
-  const remedy = await repairOf(where, { choosing });
-  if (remedy !== undefined || run === undefined || !where.startsWith(`${run}/`)) return remedy;
-  return await Deno.stat(`${run}/config.json`).then(
-    () => undefined,
-    () => say`run ${task("partition", { run })} first`,
-  );
+  return await repairOf(where, { choosing });
 }
 
 /**

@@ -21,8 +21,8 @@ export function eventLine(event: Exclude<RunEvent, { type: "progress" | "checkpo
       const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
       const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
       const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
-      const by = event.by ? ` by ${event.by}` : "";
-      return `${leading(event.stage)} ${event.state}${by}${text && `: ${text}`}${seconds}`;
+      const from = event.from ? ` from ${event.from.join(", ")}` : "";
+      return `${leading(event.stage)} ${event.state}${from}${text && `: ${text}`}${seconds}`;
     }
   }
 }

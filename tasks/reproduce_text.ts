@@ -66,6 +66,6 @@ export function publishedText({ page, written, published }: PublishedPage): stri
   const rows = published.map((
     one,
   ) => [one.title, ...[false, true, null].map((wanted) => verdicts(wanted)(one))]);
-  const done = written ? `wrote   ${page}` : `${page} told this before: it stays as it is`;
+  const done = written ? `wrote   ${page}` : `${page} said this before: it stays as it is`;
   return [table("from | no | yes | neither", rows, ["from"]), "", done].join("\n");
 }

@@ -17,8 +17,9 @@ import { documentText, forOutput, rowText } from "./text.ts";
 /** Finds the tokenizer of the run that a shard lies in. */
 async function tokenizerAbove(shard: string): Promise<string> {
   for (let folder = dirname(shard), up = 0; up < 4; folder = `${folder}/..`, up++) {
-    const path = `${folder}/tokenizer.json`;
-    if (await Deno.stat(path).catch(() => null)) return path;
+    for (const path of [`${folder}/tokenizer.json`, `${folder}/tokenizer/tokenizer.json`]) {
+      if (await Deno.stat(path).catch(() => null)) return path;
+    }
   }
   return "";
 }

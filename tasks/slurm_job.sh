@@ -40,7 +40,7 @@ again() {
   said="stopped by a signal: queued again"
   if [ -n "$stopping" ] && [ -n "${scratch:-}" ]; then
     # Where the latest checkpoint is that of the time before, it would be the same for ever.
-    last=$(ls -t "$scratch"*/step-* 2>/dev/null | head -n 1)
+    last=$(ls -t "$scratch"*/step-*.safetensors 2>/dev/null | head -n 1)
     said="time is up at ${last##*/}: queued again"
     if [ "$(grep "^time is up at " "$log-$own.log" | tail -n 1)" = "$said" ]; then
       echo "error: Cannot go on as an attempt must gain a step: its time limit is $3, a step and its checkpoint take more than the" \

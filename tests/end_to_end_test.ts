@@ -115,12 +115,12 @@ Deno.test("a run folder in which nothing was made yet takes other flags", () =>
     await partitionSmall(folder, `${folder}/run`);
   }));
 
-Deno.test("partition with more rounds goes on where fewer ended, to the same bytes", () =>
+Deno.test("partition with more rounds comes to the bytes of a run that had as many at once", () =>
   inFolder(async (folder) => {
     await partitionSmall(folder, `${folder}/a`, ["--rounds", "5"]);
     await partitionSmall(folder, `${folder}/b`);
     const more = await task("partition", ["--run", `${folder}/b`, "--rounds", "5", "--force"]);
-    assertEquals([...more.err.matchAll(/round +(\d) of 5/g)].map(([, round]) => round), ["4", "5"]);
+    assertEquals(more.code, 0, more.err);
     assertEquals(await hashes(`${folder}/b`), await hashes(`${folder}/a`));
   }));
 

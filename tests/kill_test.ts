@@ -1,91 +1,104 @@
 import { assert, assertEquals } from "@std/assert";
-import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import {
+  inFolder,
+  sendSignal,
+  SMALL,
+  smallCorpus,
+  task,
+  taskCommand,
+  whatIsMade,
+  writeQuestions,
+} from "./tasks/support.ts";
 
-const KILLS = 8;
-const MOST_TRIES = 40;
+const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 30".split(
+  " ",
+);
+const STEPS: [name: string, kills: number, args: string[]][] = [
+  ["partition", 6, [...SMALL, "--holdout", "0.3"]],
+  ["train-expert", 3, ["--expert", "all", ...BRIEF, "--checkpoint-every", "7"]],
+  ["train-dense", 2, []],
+  ["evaluate", 2, ["--resamples", "50"]],
+  ["zero-shot", 1, ["--task", "arc_easy", "--resamples", "50"]],
+  ["report", 1, []],
+];
 
-/** Starts a task, kills it with SIGKILL after `milliseconds`, and says whether it was still running. */
-async function killAfter(name: string, args: string[], milliseconds: number): Promise<boolean> {
-  const child = taskCommand(name, args, { stdout: "null", stderr: "null" }).spawn();
-  const timer = setTimeout(() => sendSignal(child, "SIGKILL"), milliseconds);
-  const { signal } = await child.status;
+/** Calls `body` with the command line of every task of a run, in their order. */
+async function eachStep(
+  folder: string,
+  run: string,
+  body: (name: string, args: string[], kills: number) => Promise<void>,
+): Promise<void> {
+  for (const [name, kills, args] of STEPS) {
+    const read = {
+      partition: ["--input", `${folder}/docs.jsonl`],
+      "zero-shot": ["--data", `${folder}/data`],
+    };
+    await body(name, ["--run", run, ...read[name as keyof typeof read] ?? [], ...args], kills);
+  }
+}
+
+/** Runs a task to its end, or kills it after some milliseconds; says whether it was killed. It must not fail. */
+async function runOrKill(name: string, args: string[], after = Infinity): Promise<boolean> {
+  const child = taskCommand(name, args, { stdout: "null" }).spawn();
+  const timer = after < Infinity ? setTimeout(() => sendSignal(child, "SIGKILL"), after) : undefined;
+  const { code, signal, stderr } = await child.output();
   clearTimeout(timer);
+  assert(code === 0 || signal === "SIGKILL", `${name}: ${new TextDecoder().decode(stderr)}`);
   return signal === "SIGKILL";
 }
 
-Deno.test("partition killed at many moments and run again gives the bytes of an undisturbed run", () =>
+/** Takes away every lock of a run as soon as somebody has it, until it is stopped. */
+function withoutLocks(run: string): () => void {
+  const timer = setInterval(() => {
+    try {
+      for (const { name } of Deno.readDirSync(`${run}/locks`)) Deno.removeSync(`${run}/locks/${name}`);
+    } catch {
+      // There is none, or its holder has just removed it.
+    }
+  }, 3);
+  return () => clearInterval(timer);
+}
+
+/** Checks that what stands under its name is whole. The GPU's name is still to come in config.json. */
+async function checkWhole(run: string, expected: Record<string, string>, when: string): Promise<void> {
+  for (const [path, hash] of Object.entries(await whatIsMade(run).catch(() => ({})))) {
+    if (path in expected && path !== "config.json") assertEquals(hash, expected[path], `${path} ${when}`);
+  }
+}
+
+Deno.test("all tasks of a run killed at random moments, with locks and without, give the bytes of an undisturbed one", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const args = (run: string) => ["--run", `${folder}/${run}`, "--input", `${folder}/docs.jsonl`, ...SMALL];
-    const undisturbed = await task("partition", args("undisturbed"));
-    assertEquals(undisturbed.code, 0, undisturbed.err);
-    const expected = await hashes(`${folder}/undisturbed`);
-    assert(!Object.keys(expected).some((name) => name.includes(".partial") || name.startsWith("locks/")));
-
-    let duration = Infinity; // of a whole run, the shortest seen: the machine may be busy with other things
-    for (let i = 0; i < 2; i++) {
+    writeQuestions(`${folder}/data`);
+    const durations = new Map<string, number>();
+    await eachStep(folder, `${folder}/undisturbed`, async (name, args) => {
       const start = performance.now();
-      await task("partition", args(`timed-${i}`));
-      duration = Math.min(duration, performance.now() - start);
-    }
+      await runOrKill(name, args);
+      durations.set(name, performance.now() - start);
+    });
+    const expected = await whatIsMade(`${folder}/undisturbed`);
+    assertEquals(Object.keys(expected).filter((path) => path.includes(".partial")), []);
+
     let killed = 0;
-    for (let tries = 0; killed < KILLS && tries < MOST_TRIES; tries++) {
-      const run = `run-${tries}`;
-      const start = performance.now();
-      if (await killAfter("partition", args(run), duration * (killed + 0.5) / KILLS)) killed++;
-      else {
-        duration = Math.min(duration, performance.now() - start);
-        continue;
+    const killedRun = `${folder}/killed`;
+    await eachStep(folder, killedRun, async (name, args, kills) => {
+      for (let kill = 0; kill < kills; kill++) {
+        const after = durations.get(name)! * (0.2 + 0.7 * Math.random());
+        if (await runOrKill(name, args, after)) killed++;
+        await checkWhole(killedRun, expected, `after ${name} was killed after ${after} ms`);
       }
-      // What stands under a final name is whole. The GPU's name and the next round are still to come in two files.
-      const left = await hashes(`${folder}/${run}`).catch(() => ({}));
-      for (const [name, hash] of Object.entries(left)) {
-        if (!(name in expected) || name === "config.json" || name === "partitioner/state.safetensors") {
-          continue;
-        }
-        assertEquals(hash, expected[name], `${name} after kill ${killed} of ${KILLS}`);
-      }
-      const again = await task("partition", args(run));
-      assertEquals(again.code, 0, again.err);
-      assertEquals(await hashes(`${folder}/${run}`), expected);
-    }
-    assertEquals(killed, KILLS, `of ${MOST_TRIES} runs, too few were killed before their end`);
-  }));
+      await runOrKill(name, args);
+    });
+    assertEquals(await whatIsMade(killedRun), expected);
+    assert(killed >= 6, `only ${killed} tasks were killed before their ends`);
 
-Deno.test("trainings and an evaluation killed at many moments and run again give the bytes of undisturbed ones", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--holdout", "0.3"];
-    const brief = [
-      "--expert-hidden",
-      "8",
-      "--expert-layers",
-      "1",
-      "--expert-heads",
-      "2",
-      "--expert-batch",
-      "4",
-    ];
-    const steps: [name: string, args: string[]][] = [
-      ["train-expert", ["--expert", "all", ...brief, "--expert-steps", "30", "--checkpoint-every", "7"]],
-      ["train-dense", []],
-      ["evaluate", ["--resamples", "50"]],
-    ];
-    const durations: number[] = [];
-    const run = async (path: string, kills: number) => {
-      const made = await task("partition", ["--run", path, ...partition]);
-      assertEquals(made.code, 0, made.err);
-      for (const [i, [name, args]] of steps.entries()) {
-        for (let kill = 0; kill < kills; kill++) {
-          await killAfter(name, ["--run", path, ...args], durations[i] * (kill + 1) / (kills + 1));
-        }
-        const start = performance.now();
-        const { code, err } = await task(name, ["--run", path, ...args]);
-        assertEquals(code, 0, err);
-        durations[i] ??= performance.now() - start;
-      }
-      return await hashes(path);
-    };
-    const undisturbed = await run(`${folder}/undisturbed`, 0);
-    assertEquals(await run(`${folder}/killed`, 3), undisturbed);
+    const unlocked = `${folder}/unlocked`, stop = withoutLocks(unlocked);
+    await eachStep(folder, unlocked, async (name, args) => {
+      const after = durations.get(name)! * (0.5 + Math.random());
+      await Promise.all([runOrKill(name, args), runOrKill(name, args, after)]);
+    });
+    stop();
+    assertEquals(await whatIsMade(unlocked), expected);
+    assertEquals(await Array.fromAsync(Deno.readDir(`${unlocked}/scratch`)).catch(() => []), []);
+    assertEquals((await task("verify", [unlocked])).code, 0);
   }));

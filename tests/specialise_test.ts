@@ -33,7 +33,10 @@ Deno.test("two routers send at least 95% of the held-out documents of prose and 
     /** Documents by kind and expert: a document goes where its first tokens send it. */
     const counts: Record<string, number[]> = { prose: [0, 0], code: [0, 0] };
     const seen = new Set<bigint>();
-    for await (const batch of readShards([`${run}/scores/test-00000.arrow`])) {
+    const shards = [...Deno.readDirSync(`${run}/scores`)].map(({ name }) =>
+      `${run}/scores/${name}/test.arrow`
+    );
+    for await (const batch of readShards(shards)) {
       const { rows, document, source, nll } = fromBatch(batch);
       for (let row = 0; row < rows; row++) {
         if (seen.has(document![row])) continue;

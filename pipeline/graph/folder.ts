@@ -91,7 +91,10 @@ export async function publish(
       } catch (error) {
         if (tries === 3 || !await isFolder(place)) throw error;
       }
-      const there = await readManifest(place);
+      const there = await readManifest(place).catch((error) => {
+        if (!replace || !(error instanceof InputError)) throw error;
+        return manifest; // it is damaged: what is not there now was the user's
+      });
       if (!there) throw ofOthers(place);
       if (!replace && there.key === manifest.key && await findDamage(place, there, false) === undefined) {
         await removeFolder(folder);
@@ -129,6 +132,14 @@ async function carryOver(from: string, to: string, { files }: Manifest): Promise
   }
 }
 
+/** Links a file of a node into another one, or copies it where the disk does not link. */
+export async function linkOrCopy(from: string, to: string): Promise<void> {
+  await writing(to, async () => {
+    await Deno.mkdir(dirname(to), { recursive: true });
+    await Deno.link(from, to).catch(() => Deno.copyFile(from, to));
+  });
+}
+
 /**
  * Links a node from the first of these runs that has made it under the same key, or copies it where the run is on another disk. Returns its
  * manifest; null where none has. Every file is hashed first.
@@ -146,10 +157,7 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
     try {
       for (const name of isWhole ? Object.keys(manifest.files) : []) {
         const to = `${folder}/${name}`;
-        await writing(to, async () => {
-          await Deno.mkdir(dirname(to), { recursive: true });
-          await Deno.link(`${from}/${name}`, to).catch(() => Deno.copyFile(`${from}/${name}`, to));
-        });
+        await linkOrCopy(`${from}/${name}`, to);
       }
       const { made, ...known } = manifest;
       const linked = await writeManifest(folder, known, { ...made, from: run });

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { dirname } from "node:path";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import { filesUnder, hashFile, isMissing, jsonText, oneLine, sha256, writeAtomic } from "../run/files.ts";
@@ -76,7 +75,6 @@ export function parseManifest(where: string, text: string): Manifest {
 function damaged(where: string, fact: string): InputError {
   return new InputError(`Cannot read "${where}" as it must be the manifest of a folder of a run: ${fact}`, {
     where,
-    remedy: `remove "${dirname(where)}", and it is made again`,
   });
 }
 

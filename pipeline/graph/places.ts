@@ -25,3 +25,6 @@ export const ZERO_SHOT = "zero-shot";
 export function expertFolder(expert: number): string {
   return `expert-${String(expert).padStart(2, "0")}`;
 }
+
+/** Names the node of an expert's part. */
+export const partOf = (expert: number): string => `partition/${expertFolder(expert)}`;

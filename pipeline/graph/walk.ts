@@ -6,9 +6,10 @@
  */
 
 import { resolve } from "node:path";
+import { InputError } from "../../kernels/errors.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { canonical } from "../run/seal.ts";
-import { findDamage, hashFiles, type Manifest, readManifest } from "./manifest.ts";
+import { findDamage, hashFiles, MANIFEST, type Manifest, readManifest } from "./manifest.ts";
 import { NodeFiles } from "./vouched.ts";
 import { type Node, nodeKey, splitNeed } from "./node.ts";
 
@@ -111,13 +112,20 @@ export class Walk {
   }
 
   async #find(node: Node): Promise<NodeState> {
-    const manifest = await readManifest(this.path(node.name));
+    let manifest: Manifest | null, broken = false;
+    try {
+      manifest = await readManifest(this.path(node.name));
+    } catch (error) {
+      // One that the disk cannot read is an error always; one that is not as it was written, unless that was asked.
+      if (!this.options.check || !(error instanceof InputError)) throw error;
+      [manifest, broken] = [null, true];
+    }
     const is = (state: NodeState["state"], because?: string, known = {}): NodeState => ({
       ...{ node, state, manifest, ...known },
       ...because === undefined ? {} : { because },
     });
     if (node.given) {
-      if (!manifest) return is("missing");
+      if (!manifest) return broken ? is("damaged", MANIFEST) : is("missing");
       const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
       return file === undefined ? is("made", undefined, { key: manifest.key }) : is("damaged", file);
     }
@@ -130,7 +138,7 @@ export class Walk {
     }
     const key = nodeKey(node, inputs);
     const known = { key, inputs };
-    if (!manifest) return is("missing", undefined, known);
+    if (!manifest) return broken ? is("damaged", MANIFEST, known) : is("missing", undefined, known);
     if (manifest.key !== key) return is("changed", difference(node, inputs, manifest), known);
     if (this.#again.has(node.name)) return is("missing", undefined, known);
     const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
@@ -142,11 +150,16 @@ export class Walk {
 /** Names what makes a node other than its manifest tells. */
 function difference(node: Node, inputs: Record<string, string>, manifest: Manifest): string {
   if (node.revision !== manifest.revision) return "revision";
-  for (const name of new Set([...Object.keys(node.settings), ...Object.keys(manifest.settings)])) {
-    if (canonical(node.settings[name] ?? null) !== canonical(manifest.settings[name] ?? null)) return name;
-  }
+  const setting = otherSetting(node, manifest);
+  if (setting !== undefined) return setting;
   const need = Object.keys({ ...inputs, ...manifest.inputs }).find((need) =>
     inputs[need] !== manifest.inputs[need]
   );
   return need === undefined ? "name" : splitNeed(need).name;
+}
+
+/** Names a setting of which a node's folder was made with another value; undefined where there is none. */
+export function otherSetting({ settings }: Node, { settings: then }: Manifest): string | undefined {
+  return Object.keys({ ...settings, ...then })
+    .find((name) => canonical(settings[name] ?? null) !== canonical(then[name] ?? null));
 }

@@ -10,13 +10,21 @@ import { type DocumentScores, readDocumentScores } from "../evaluation/documents
 import { readEvaluation } from "../evaluation/evaluation.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import { ALL_TEST, EVALUATION, PARTITIONER, SEQUENCES, TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
+import {
+  ALL_TEST,
+  EVALUATION,
+  PARTITIONER,
+  partOf,
+  SEQUENCES,
+  TOKENIZER,
+  ZERO_SHOT,
+} from "../graph/places.ts";
 import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { onlyParts, partitionRemedy } from "../stages/alone.ts";
 import { expertNames } from "../stages/names.ts";
-import { assignmentsOf, type ExpertPart, partIn, tallyOf } from "../stages/parts.ts";
+import { type ExpertPart, partIn, tallyOf } from "../stages/parts.ts";
+import { remedyOf } from "../stages/remedy.ts";
 import { nodeFolders } from "../stages/settings.ts";
-import { partOf } from "../stages/split.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
 import { TRAIN_RESULT } from "../stages/training_result.ts";
 import { partitionCounts } from "../partition/counts.ts";
@@ -100,17 +108,16 @@ export async function readRun(run: string, { doing = "report on", names = true }
   const read = async <T>(
     path: string,
     reader: (path: string, vouched: Vouched) => Promise<T>,
-    name: string,
-    settings: TaskReference["with"] = {},
   ): Promise<T | null> => {
     if (!await exists(`${run}/${path}`)) return null;
-    const again = say`run ${task(name, { ...settings, run, check: true })}`;
-    return await reader(`${run}/${path}`, files).catch(withRemedy(again));
+    return await reader(`${run}/${path}`, files).catch(async (error) =>
+      withRemedy(await remedyOf(run, path, config.configuration))(error)
+    );
   };
   const nodes = await readNodes(run);
   const made = secondsByNode(await readTimes(run));
   const spentOn = (node: string): Spent => nodes.get(node)?.made.from ? "copied" : made(node);
-  const reproduction = await read("reproduction.json", readClaims, "reproduce");
+  const reproduction = await read("reproduction.json", readClaims);
   const begun = [...await entriesOf(`${run}/${SCRATCH}`), ...await entriesOf(`${run}/${PARTIAL}`)];
   if (nodes.size === 0 && !reproduction && begun.length === 0) {
     const what = "hold something that a task made: it holds a configuration and nothing made with it";
@@ -118,14 +125,12 @@ export async function readRun(run: string, { doing = "report on", names = true }
   }
   const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
   const curves: Curve[] = [];
-  for (const { name, node, expert = null, command } of targets) {
-    const points = await read(`${node}/metrics.jsonl`, readStepMetrics, command.task, command.with) ?? [];
+  for (const { name, node, expert = null } of targets) {
+    const points = await read(`${node}/metrics.jsonl`, readStepMetrics) ?? [];
     if (points.length > 0) curves.push({ model: name, expert, points, seconds: spentOn(node) });
   }
   const zeroShot = await Promise.all(
-    zeroShotTasks().map((task) =>
-      read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot, ZERO_SHOT, { task })
-    ),
+    zeroShotTasks().map((task) => read(`${ZERO_SHOT}/${task}/${task}.json`, readZeroShot)),
   );
   const status = await statusOf(run);
   const path = resolve(run), inside = relative(Deno.cwd(), path);
@@ -143,14 +148,14 @@ export async function readRun(run: string, { doing = "report on", names = true }
     lacks: lacksOf(status.stages), // what is not up to date
     adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))], // on which it was made
     folders: await foldersOf(run, nodes, spentOn),
-    rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics, "train-routers") ?? [],
+    rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ?? [],
     partition,
     names: names && partition ? await expertNames(run) : null, // what sets each expert apart
     curves,
     weights: await weightsIn(run, targets), // experts whose weights lie here
     switchCost: switched ? conform(TRAIN_RESULT, switched.result).cost ?? null : null,
     adopted: await adoptedExperts(run),
-    evaluation: await read(`${EVALUATION}/evaluation.json`, readEvaluation, "evaluate"),
+    evaluation: await read(`${EVALUATION}/evaluation.json`, readEvaluation),
     heldOut: heldOutOf(nodes, text?.testSequences ?? null),
     zeroShot: zeroShot.filter((result) => result !== null),
     reproduction,
@@ -171,7 +176,7 @@ function partitionOf(nodes: ReadonlyMap<string, Manifest>, experts: number): Par
   const names = Array.from({ length: experts }, (_, expert) => partOf(expert));
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
-  const { settings, result } = nodes.get(assignmentsOf(parts[0])[0]) ?? {};
+  const { settings, result } = nodes.get(parts[0].assignments[0]) ?? {};
   const counts = (side: "train" | "test") => partitionCounts(parts.map((part) => tallyOf(part[side])));
   const test = counts("test");
   return {

@@ -1,5 +1,5 @@
 /**
- * Puts what studies came to into the project's README: what does not hold, all claims in one table, and the pictures of every
+ * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, what does not hold first, and the pictures of every
  * study. The page says what the files of a folder say, and a test compares them.
  *
  * @module
@@ -65,38 +65,38 @@ async function picturesIn(folder: string): Promise<string[]> {
   return (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg"));
 }
 
-/** A claim, and all studies of the same text and settings that tell it. */
-interface Told {
+/** A claim, and all studies of the same text and settings that come to it. */
+interface Judged {
   claim: Claim;
   from: Published[];
 }
 
-/** Lists claims, each once where several studies tell it of the same runs. */
-function toldOnce(published: readonly Published[]): Told[] {
+/** Lists claims, each once where several studies come to it by the same runs. */
+function judgedOnce(published: readonly Published[]): Judged[] {
   const all = published.flatMap((from) => from.claims.map((claim) => ({ claim, from })));
   const same = Map.groupBy(
     all,
     ({ claim: { claim, paper, here, holds }, from: { mark } }) =>
       JSON.stringify([mark, claim, paper, here, holds]),
   );
-  return [...same.values()].map((told) => ({ claim: told[0].claim, from: told.map(({ from }) => from) }));
+  return [...same.values()].map((judged) => ({
+    claim: judged[0].claim,
+    from: judged.map(({ from }) => from),
+  }));
 }
 
-const countOf = (claims: readonly Claim[], verdict: boolean): number =>
-  claims.filter(({ holds }) => holds === verdict).length;
-
 /** Says how many claims do not hold, of the paper's and of those beyond it. */
-function told(published: readonly Published[]): string {
-  const { paper, own } = verdictsOf(toldOnce(published).map(({ claim }) => claim));
-  return `What does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
-    `${own.all} on questions of our own. A claim has several verdicts where several runs tell of it.`;
+function verdictsText(published: readonly Published[]): string {
+  const { paper, own } = verdictsOf(judgedOnce(published).map(({ claim }) => claim));
+  return `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
+    `${own.all} on questions of our own. A claim has a verdict for every number of experts and seed.`;
 }
 
 /** Names the studies that were not run yet. */
 function missingText(published: readonly Published[]): string[] {
   const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
   if (missing.length === 0) return [];
-  return [`Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`];
+  return ["", `Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`];
 }
 
 const row = (cells: readonly string[]): string =>
@@ -104,63 +104,19 @@ const row = (cells: readonly string[]): string =>
 const head = (cells: readonly string[]): string[] => [row(cells), row(cells.map(() => "---"))];
 
 /**
- * Writes what studies came to: what does not hold, study by study, then all claims in one table, those that do not hold first, and
- * the pictures; `folder` is the way from the page to the results. A reader unfolds table and pictures.
+ * Writes what studies came to: how many claims do not hold, all claims in one table, those that do not hold first, and the
+ * pictures; `folder` is the way from the page to the results.
  */
 export function resultsText(published: readonly Published[], folder: string): string {
   return [
-    told(published),
-    "",
-    ...failures(published),
-    "",
-    "<details>",
-    "<summary>All claims in one table, and a picture of every study</summary>",
+    verdictsText(published),
     "",
     ...claimsTable(published, folder),
-    ...published.flatMap(({ title, pictures }) =>
-      pictures.flatMap((picture) => ["", `![${title}](${join(folder, picture)})`])
-    ),
-    "",
-    "</details>",
-  ].join("\n");
-}
-
-/** Says what does not hold, study by study. */
-function failures(published: readonly Published[]): string[] {
-  const share = ({ claims }: Published) =>
-    `${countOf(claims, true)} of ${countOf(claims, true) + countOf(claims, false)}`;
-  const failing = ({ claim, here }: Claim) => {
-    const [figure, interval] = withInterval(here);
-    return `_${claim}_ (here ${figure}${interval && `, 95% interval ${interval}`})`;
-  };
-  const all = published.map((one) => ({ one, no: one.claims.filter(({ holds }) => holds === false) }));
-  const last = [
-    ...nothingFails(all.filter(({ no }) => no.length === 0).map(({ one }) => one)),
     ...missingText(published),
-  ];
-  return [
-    ...all.filter(({ no }) => no.length > 0).map(({ one, no }) =>
-      `- **${one.title}**: ${share(one)} hold. What does not: ${no.map(failing).join("; ")}.`
+    ...published.flatMap(({ study, mark, pictures }) =>
+      pictures.flatMap((picture) => ["", `![${study}${mark}](${join(folder, picture)})`])
     ),
-    ...last.length > 0 ? ["", last.join(" ")] : [],
-  ];
-}
-
-/** Names what fails in nothing: all its claims hold, or all that are judged, or none is judged. */
-function nothingFails(published: readonly Published[]): string[] {
-  const kinds = Map.groupBy(published, ({ claims }) => {
-    const held = countOf(claims, true);
-    return held === 0 ? "none" : held === claims.length ? "all" : "judged";
-  });
-  const judged = ({ title, claims }: Published) =>
-    `${title} (${countOf(claims, true)} of ${claims.length} are)`;
-  const line = (what: string, names: readonly string[] = []) =>
-    names.length > 0 ? [`${what}: ${names.join("; ")}.`] : [];
-  return [
-    ...line("All claims hold", kinds.get("all")?.map(({ title }) => title)),
-    ...line("All claims hold that are judged", kinds.get("judged")?.map(judged)),
-    ...line("No claim is judged", kinds.get("none")?.map(({ title }) => title)),
-  ];
+  ].join("\n");
 }
 
 /** Parts the interval that a figure ends with from it. */
@@ -169,22 +125,42 @@ function withInterval(here: string): [figure: string, interval: string] {
   return found ? [found[1], found[2].replace(", ", " to ")] : [here, ""];
 }
 
-/** Writes all claims, those that do not hold first. */
+/** Parts the experts and the seed that a claim begins with from what it says of any number of experts. */
+function ofAnyNumber(claim: string): [label: string, claim: string] {
+  const found = /^(\d+) experts(, seed \d+)?: (.*)$/.exec(claim);
+  return found ? [`${found[1]}${found[2] ?? ""}`, found[3].replaceAll(`${found[1]}×`, "E×")] : ["", claim];
+}
+
+/** Joins texts, each once. */
+const joined = (texts: readonly string[]): string => [...new Set(texts)].join("; ");
+
+/** Writes all claims, those that do not hold first: a row for what is said of several numbers of experts and seeds. */
 function claimsTable(published: readonly Published[], folder: string): string[] {
   const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
   const link = ({ study, mark, table }: Published) => `[${study}${mark}](${join(folder, table)})`;
-  return [
-    ...head(["study", "claim", "paper", "here", "95% interval", "holds"]),
-    ...failuresFirst(toldOnce(published), ({ claim }) => claim).map(({ from, claim }) =>
-      row([
-        from.map(link).join("; "),
-        claim.claim,
-        claim.paper,
-        ...withInterval(claim.here),
-        verdict(claim.holds),
-      ])
-    ),
-  ];
+  const alike = Map.groupBy(
+    failuresFirst(judgedOnce(published), ({ claim }) => claim),
+    ({ claim: { claim, here, holds }, from: [{ mark }] }) => {
+      const [label, text] = ofAnyNumber(claim);
+      return JSON.stringify([mark, text, holds, label === "" && here]);
+    },
+  );
+  const rows = [...alike.values()].map((judged) => {
+    const parts = judged.map(({ claim: { claim, here } }) => {
+      const [label] = ofAnyNumber(claim);
+      const [figure, interval] = withInterval(here);
+      return { figure: label ? `${label}: ${figure}` : figure, interval };
+    });
+    return row([
+      ofAnyNumber(judged[0].claim.claim)[1].replace(/^[a-z]/, (letter) => letter.toUpperCase()),
+      joined(judged.map(({ claim: { paper } }) => paper)),
+      joined(parts.map(({ figure }) => figure)),
+      parts.map(({ interval }) => interval).filter((interval) => interval !== "").join("; "),
+      verdict(judged[0].claim.holds),
+      joined(judged.flatMap(({ from }) => from.map(link))),
+    ]);
+  });
+  return [...head(["claim", "paper", "ours", "95% interval", "holds", "study"]), ...rows];
 }
 
 const BEGIN = /^<!-- results: begin.*-->$/m;
@@ -209,8 +185,11 @@ export function withResults(page: string, text: string, where: string): string {
   return `${page.slice(0, begin.index + begin[0].length)}\n${ignored}\n${page.slice(end.index)}`;
 }
 
-/** The page that tells what came out. */
-const PAGE = "README.md";
+/** The page that says what came out. */
+const PAGE = "pipeline/SCIENCE.md";
+
+/** Where results lie, from the page. */
+const FROM_PAGE = "../fixtures/reproduction";
 
 /** Where results are kept, in the project's folder. */
 const FOLDER = "fixtures/reproduction";
@@ -225,11 +204,11 @@ export interface PublishOptions {
   as?: string;
 }
 
-/** What the page tells. */
+/** What the page says. */
 export interface PublishedPage {
   /** Its path in the project's folder. */
   page: string;
-  /** Whether it was written; not where it told the same before. */
+  /** Whether it was written; not where it said the same before. */
   written: boolean;
   /** What came of every study. */
   published: Published[];
@@ -241,7 +220,7 @@ const TABLE = "reproduction.md";
 /**
  * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they
  * take the place of the results that are kept under that name. Notes of runs, learning rates and settings of
- * routers are put beside those that are there. Gives what it tells. Throws an `InputError` where
+ * routers are put beside those that are there. Gives what it says. Throws an `InputError` where
  * there are no such results, they are those that are kept or cannot be read, studies or seeds that are kept would be
  * lost, or the page has no place for results. All is read before anything is written.
  */
@@ -265,7 +244,7 @@ export async function publishResults(
   const taken = from === "" ? undefined : await readTaken(from, kept);
   const published = await readPublished(`${root}/${FOLDER}`, from, as);
   const before = await Deno.readTextFile(`${root}/${PAGE}`);
-  const after = withResults(before, resultsText(published, FOLDER), PAGE);
+  const after = withResults(before, resultsText(published, FROM_PAGE), PAGE);
   if (taken) {
     for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
     await removeFiles(kept, "", (path) => path.endsWith(".svg") && !taken.has(path));

@@ -314,7 +314,7 @@ function layoutOf(
 function noteChecksums(file: Deno.FsFile, shard: Shard, known: readonly number[]): void {
   const { path, batches } = shard;
   if (known.length !== batches.length + 1) {
-    const fact = `it has ${batches.length}, its maker noted ${known.length - 1}; make it again`;
+    const fact = `it has ${batches.length}, its maker noted ${known.length - 1}`;
     throw unreadable(path, "it must have as many batches as were written", fact);
   }
   checkChecksum(path, checksumOfRest(file, shard), known[batches.length]);
@@ -323,7 +323,7 @@ function noteChecksums(file: Deno.FsFile, shard: Shard, known: readonly number[]
 
 function checkChecksum(where: string, actual: number, known: number): void {
   if (actual === known) return;
-  const fact = `its CRC-32 is ${actual}, its maker noted ${known}; make it again`;
+  const fact = `its CRC-32 is ${actual}, its maker noted ${known}`;
   throw unreadable(where, "it must be as it was made", fact);
 }
 

@@ -49,11 +49,6 @@ export type RunEvent =
     state: "started" | "done" | "up to date" | "copied";
     /** For a stage that is copied: from which runs. */
     from?: string[];
-    /**
-     * For a stage that is up to date: whether its outputs were checked by their sizes alone or by their
-     * hashes.
-     */
-    by?: "size" | "content";
     /** How long it took. */
     seconds?: number;
     /** Its counts. */

@@ -6,11 +6,10 @@ import { InputError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
-import { TOKENIZER_FILE } from "../graph/places.ts";
+import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { expertFolder } from "../graph/places.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { entriesOf, exists, hashFile, shortHash } from "../run/files.ts";
@@ -62,9 +61,7 @@ export async function modelSource(folder: string, options: ModelSourceOptions = 
   const vouched = options.vouched ?? new NodeFiles();
   await loadCheckpointConfig(folder, vouched);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
-  const path = await firstOf(
-    [folder, `${folder}/..`, `${folder}/../..`].map((at) => `${at}/${TOKENIZER_FILE}`),
-  );
+  const path = await firstOf([folder, `${folder}/..`, `${folder}/../..`].flatMap(tokenizersIn));
   if (path === undefined) {
     const what = `Cannot generate with "${folder}" as its tokenizer must be known`;
     throw new InputError(`${what}: there is no tokenizer.json in it or above it`, {
@@ -81,6 +78,9 @@ export async function modelSource(folder: string, options: ModelSourceOptions = 
     load: () => loadCheckpoint(folder, vouched),
   };
 }
+
+/** Names where the tokenizer of a run lies. A folder that holds an expert and what it was trained on has no link to it. */
+const tokenizersIn = (run: string) => [`${run}/${TOKENIZER_FILE}`, `${run}/${TOKENIZER}/${TOKENIZER_FILE}`];
 
 /** Finds the first of some files that is there. */
 async function firstOf(paths: readonly string[]): Promise<string | undefined> {
@@ -106,7 +106,7 @@ export async function runSource(
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
-  const tokenizer = `${run}/${TOKENIZER_FILE}`;
+  const tokenizer = await firstOf(tokenizersIn(run)) ?? `${run}/${TOKENIZER_FILE}`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
   /** Reads files. Those that are not as recorded may have been made anew meanwhile, unless records were given. */

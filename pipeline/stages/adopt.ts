@@ -12,7 +12,7 @@ import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { scratchesOf } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
@@ -22,7 +22,6 @@ import { type Adoption, adoptionOf } from "../training/adoption.ts";
 import { needConfiguration } from "./alone.ts";
 import { checkExpert } from "./models.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { partOf } from "./split.ts";
 import { expertTarget } from "./targets.ts";
 
 /** What {@linkcode adoptExpert} takes. */

@@ -41,14 +41,17 @@ export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "exper
   return chunk || Math.max(experts, CHUNK - CHUNK % experts);
 }
 
-/** Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given. */
+/**
+ * Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given; and what the names of its files
+ * there begin with.
+ */
 export function assignmentPlace(
   { name }: Pick<Block, "name">,
   prices?: Prices | boolean,
-): { node: string; file: (side: "train" | "test") => string } {
+): { node: string; start: string; file: (side: "train" | "test") => string } {
   return prices
-    ? { node: `assignments/${name}`, file: (side) => `${side}.arrow` }
-    : { node: "assignments/all", file: (side) => `${name}-${side}.arrow` };
+    ? { node: `assignments/${name}`, start: "", file: (side) => `${side}.arrow` }
+    : { node: "assignments/all", start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
 }
 
 /** Reads the prices that settings name: a file, or the run that learned them. */
@@ -108,17 +111,12 @@ async function assignBlocks(
   const { experts, seed } = configuration;
   using train = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
   using test = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TEST })));
-  const input = new ScoredRows(
-    train,
-    experts,
-    seed,
-    assignment.byChunk ? chunkOf(configuration) : CHUNK,
-    assignment.byChunk,
-  );
+  const chunk = assignment.byChunk ? chunkOf(configuration) : CHUNK;
+  const input = new ScoredRows(train, { experts, seed, chunk, shuffled: assignment.byChunk });
   const { expert, proof } = await input.assign(assignment);
   const counts: [Rows, Uint16Array, "train" | "test"][] = [
     [train, expert, "train"],
-    [test, assignArgmax(costsOf(test, experts, all(test)), experts), "test"],
+    [test, likeliest(test, experts), "test"],
   ];
   for (const [rows, chosen, side] of counts) {
     let at = 0;
@@ -166,7 +164,15 @@ async function learnPrices(input: ScoredRows): Promise<number[]> {
   return proof!.prices!;
 }
 
-const all = (rows: Rows): Float64Array => Float64Array.from({ length: rows.count }, (_, i) => i);
+/** Gives the expert that costs least of every row. */
+function likeliest(rows: Rows, experts: number): Uint16Array {
+  const expert = new Uint16Array(rows.count);
+  for (let at = 0; at < rows.count; at += ROWS) {
+    const numbers = Float64Array.from({ length: Math.min(ROWS, rows.count - at) }, (_, i) => at + i);
+    expert.set(assignArgmax(costsOf(rows, experts, numbers), experts), at);
+  }
+  return expert;
+}
 
 /** Reads costs f32 `[rows, E]`. */
 function costsOf(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
@@ -175,31 +181,38 @@ function costsOf(rows: Rows, experts: number, numbers: ArrayLike<number>): Float
     : rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
 }
 
-/** Scored rows in the order in which they are assigned: chunks of a random order, so that each is like all of them. */
-class ScoredRows {
-  readonly #numbers: Float64Array;
+/** How scored rows are assigned. */
+interface Chunks {
+  experts: number;
+  seed: number;
+  /** Rows that are assigned together. */
+  chunk: number;
+  /** Whether chunks are of a random order, so that each is like all rows. */
+  shuffled: boolean;
+}
 
+/** Scored rows in the order in which they are assigned. A chunk of them is in memory at a time. */
+class ScoredRows {
+  readonly #numberAt: (i: number) => number;
+
+  /** Takes all rows, or those with the numbers of a `sample`. */
   constructor(
     private readonly rows: Rows,
-    private readonly experts: number,
-    private readonly seed: number,
-    private readonly chunk: number,
-    shuffled: boolean,
-    numbers?: Float64Array,
+    private readonly chunks: Chunks,
+    private readonly sampled?: Float64Array,
   ) {
-    const order = shuffled && rows.count > 0
-      ? new Order(rows.count, { seed, purpose: "assignment" })
+    const order = chunks.shuffled && rows.count > 0
+      ? new Order(rows.count, { seed: chunks.seed, purpose: "assignment" })
       : undefined;
-    this.#numbers = numbers ??
-      (order ? Float64Array.from({ length: rows.count }, (_, i) => order.at(i)) : all(rows));
+    this.#numberAt = (i) => sampled?.[i] ?? order?.at(i) ?? i;
   }
 
   /** Takes a sample of at most so many rows, in their order. */
   sample(most: number): ScoredRows {
-    const { rows, experts, seed, chunk } = this;
-    const order = new Order(rows.count, { seed, purpose: "sample of prices" });
+    const { rows, chunks } = this;
+    const order = new Order(rows.count, { seed: chunks.seed, purpose: "sample of prices" });
     const numbers = Float64Array.from({ length: Math.min(most, rows.count) }, (_, i) => order.at(i)).sort();
-    return new ScoredRows(rows, experts, seed, chunk, false, numbers);
+    return new ScoredRows(rows, { ...chunks, shuffled: false }, numbers);
   }
 
   /** Gives the expert of every row, by the rows' numbers. */
@@ -211,14 +224,19 @@ class ScoredRows {
     for (;;) {
       const { done, value } = await answers.next();
       if (done) return { expert, proof: value };
-      for (const chosen of value) expert[this.#numbers[at++]] = chosen;
+      for (const chosen of value) expert[this.#numberAt(at++)] = chosen;
     }
   }
 
   async *#groups(perToken: boolean): AsyncGenerator<CostRows> {
-    const { rows, experts, chunk } = this, { prefix, costs: kind } = rows.lineage as Lineage;
-    for (let at = 0; at < this.#numbers.length; at += chunk) {
-      const numbers = this.#numbers.subarray(at, at + chunk);
+    const { rows, sampled, chunks: { experts, chunk } } = this;
+    const { prefix, costs: kind } = rows.lineage as Lineage;
+    const count = sampled?.length ?? rows.count;
+    for (let at = 0; at < count; at += chunk) {
+      const numbers = Float64Array.from(
+        { length: Math.min(chunk, count - at) },
+        (_, i) => this.#numberAt(at + i),
+      );
       const costs = inOrder(rows, numbers, experts);
       const isByToken = perToken && prefix !== undefined && kind === undefined;
       const lengths = isByToken ? rows.fill("length", numbers, new Uint32Array(numbers.length)) : undefined;

@@ -18,7 +18,7 @@ import { conform, count, finite } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { assignmentPlace } from "./assign.ts";
 import { blocksIn } from "../text/counts.ts";
-import { assignmentsOf, type ExpertPart } from "./parts.ts";
+import { type ExpertPart } from "./parts.ts";
 import { scoresOf } from "./score.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
 
@@ -80,7 +80,7 @@ class Comparison {
     const [part] = of.parts;
     this.#blocks = of.alone ? [] : blocksIn(of.manifests.get(SEQUENCES)!);
     for (const { train, test } of of.parts) this.#total += train.sequences + test.sequences;
-    const assignments = assignmentsOf(part);
+    const assignments = part.assignments;
     this.#isTogether = assignments.includes(assignmentPlace({ name: "" }).node);
     for (const name of of.alone ? [] : assignments) {
       const { prices } = conform(ASSIGNED, of.manifests.get(name)!.result).proof ?? {};
@@ -222,7 +222,7 @@ class Comparison {
   /** Checks loads and proofs of the assignment: the rows and the prices are summed again by the definition of a proof. */
   #checkAssignment(loads: readonly number[]): void {
     const { parts, manifests, problem } = this.of;
-    const names = assignmentsOf(parts[0]);
+    const names = parts[0].assignments;
     const said = loads.map(() => 0);
     for (const name of names) {
       const result = conform(ASSIGNED, manifests.get(name)!.result);

@@ -28,7 +28,7 @@ import { TOKENIZER } from "./places.ts";
 import type { Plan } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
-import { partOf } from "./split.ts";
+import { partOf } from "../graph/places.ts";
 import type { Estimate, Speed } from "./stage.ts";
 import { estimateOf } from "./estimates.ts";
 import { type StageState, stageStates } from "./standing.ts";

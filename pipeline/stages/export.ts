@@ -13,7 +13,7 @@ import { publish, removeFolder } from "../graph/folder.ts";
 import { makeAll } from "../graph/make.ts";
 import { type FileNote, findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import type { Making, Node, Work } from "../graph/node.ts";
-import { SEQUENCES, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { partOf, SEQUENCES, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import {
@@ -39,7 +39,6 @@ import { loadTokenizer } from "../text/tokenizer.ts";
 import { needConfiguration, partitionRemedy } from "./alone.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
 import type { RunWatch } from "./run.ts";
-import { partOf } from "./split.ts";
 import { expertTarget } from "./targets.ts";
 import { type NeededFile, readRows } from "./token_rows.ts";
 import { partFiles, textFiles } from "./train.ts";

@@ -10,11 +10,10 @@ import { scratchesOf } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node, splitNeed } from "../graph/node.ts";
-import { TOKENIZER } from "../graph/places.ts";
-import { Walk } from "../graph/walk.ts";
+import { partOf, TOKENIZER } from "../graph/places.ts";
+import { otherSetting, Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
-import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { adoptionOf } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
@@ -23,7 +22,6 @@ import { needConfiguration, partitionRemedy } from "./alone.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
-import { partOf } from "./split.ts";
 import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
 import { partFiles, textFiles, type TrainingOptions, trainNodes } from "./train.ts";
@@ -153,11 +151,11 @@ async function refuseReplaced(
   run: string,
   { given, nodes }: { given: Node[]; nodes: Node[] },
   targets: readonly Target[],
-  { resume, replace }: TrainOptions,
+  { resume, replace, check }: TrainOptions,
 ): Promise<void> {
-  const walk = new Walk(run, [...given, ...nodes]);
+  const walk = new Walk(run, [...given, ...nodes], { check });
   for (const [i, node] of nodes.entries()) {
-    const { state, because = "", manifest } = await walk.of(node);
+    const { state, manifest } = await walk.of(node);
     const { name } = targets[i], adoption = adoptionOf(manifest);
     if (adoption) {
       throw new InputError(
@@ -177,12 +175,11 @@ async function refuseReplaced(
         },
       );
     }
-    const [then, now] = [manifest!, node].map(({ settings }) => settings[because]);
-    if (canonical(then ?? null) === canonical(now ?? null)) continue; // it is of another text
+    const other = otherSetting(node, manifest!);
+    if (other === undefined) continue; // it is of another text
+    const [then, now] = [manifest!, node].map(({ settings }) => JSON.stringify(settings[other]));
     throw new InputError(
-      `Cannot train ${name} as it was trained with another ${because}: ${JSON.stringify(then)} then, ${
-        JSON.stringify(now)
-      } now`,
+      `Cannot train ${name} as it was trained with another ${other}: ${then} then, ${now} now`,
       { where: `${run}/${node.name}`, remedy: say`train it again with ${setting("force")}` },
     );
   }

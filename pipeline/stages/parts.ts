@@ -7,12 +7,11 @@
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import { MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
-import { splitNeed } from "../graph/node.ts";
-import type { Tally } from "../partition/counts.ts";
+import { newTally, type Tally } from "../partition/counts.ts";
 import { entriesOf, exists } from "../run/files.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";
-import { partOf } from "./split.ts";
+import { partOf } from "../graph/places.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
 const SIDE = v.object({
@@ -20,7 +19,13 @@ const SIDE = v.object({
   ...{ nllPerToken: v.nullable(finite), predicted: v.nullable(count) },
   sources: byLabel(v.object({ sequences: count, tokens: count })),
 });
-const RESULT = v.object({ expert: count, train: SIDE, test: SIDE });
+/** Sequences to train on, and those that are held out. */
+export const SIDES = ["train", "test"] as const;
+const COUNTS = { expert: count, train: SIDE, test: SIDE };
+const assignments = v.array(v.string());
+const RESULT = v.object({ ...COUNTS, assignments });
+/** What the manifest of a group of blocks says of every expert, and by which nodes its sequences were assigned. */
+export const PART = v.object({ parts: v.array(v.object(COUNTS)), assignments });
 
 /**
  * What was counted of an expert's sequences of one side.
@@ -60,14 +65,26 @@ export async function readParts(run: string): Promise<{ settings: RunConfigurati
   return { settings, parts };
 }
 
-/** Names the nodes of the assignments that a part was made of. */
-export const assignmentsOf = ({ manifest }: Pick<ExpertPart, "manifest">): string[] =>
-  Object.keys(manifest.inputs).map((need) => splitNeed(need).name)
-    .filter((name) => name.startsWith("assignments/"));
-
 /** Gives the counts of a side as they were while rows were counted. */
 export function tallyOf({ sources, predicted, ...counts }: SideCounts): Tally {
   return { ...counts, predicted: predicted ?? NaN, sources: new Map(Object.entries(sources)) };
+}
+
+/** Adds up the counts of an expert's sequences in several groups of blocks. */
+export function addSides(tallies: readonly Tally[]): Tally {
+  const sum = newTally();
+  for (const tally of tallies) {
+    for (const name of ["sequences", "tokens", "wanted", "cost", "lowest", "predicted"] as const) {
+      sum[name] += tally[name];
+    }
+    for (const [source, { sequences, tokens }] of tally.sources) {
+      const known = sum.sources.get(source) ?? { sequences: 0, tokens: 0 };
+      known.sequences += sequences;
+      known.tokens += tokens;
+      sum.sources.set(source, known);
+    }
+  }
+  return sum;
 }
 
 /** Lists the experts whose parts lie in a folder without the run that they come from; none in a whole run. */

@@ -25,26 +25,30 @@ const CHOICES = [
 /** Says how a file of a run, by its path there, is made again, whether it is missing or damaged. */
 export async function remedyOf(run: string, path: string, configuration: Configuration): Promise<Text> {
   const check = true, [folder, name] = path.split("/");
-  const again = async (node: string) => (await readManifest(`${run}/${node}`).catch(() => null));
+  const again = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
   const target = allTargets(configuration).find(({ node }) => `${path}/`.startsWith(`${node}/`));
   if (target) {
-    const { from } = (await again(target.node))?.result.adopted as { from?: string } ?? {};
+    const manifest = await again(target.node), { from } = manifest?.result.adopted as { from?: string } ?? {};
     const { task: trains, with: flags } = target.command;
+    if (manifest === null) return say`run ${task(trains, { run, ...flags })} first`;
     if (from) return say`run ${task("adopt", { run, ...flags, from, force: true })}`;
     return say`run ${task(trains, { run, ...flags, check })}`;
   }
+  if (path === "reproduction.json") return say`run ${task("reproduce", { run, check })}`;
   if (folder === "search") return `remove "${run}/search/${name}": it is made again when it is needed`;
   if (folder === SCRATCH) return "remove it: what it stands for is made again";
   if (folder === "export") return say`export it again, with ${setting("force")}`;
   if (folder === "report" || /^report\.\w+$/.test(path)) return say`run ${task("report", { run })}`;
   if (/^(evaluation|zero-shot)\b/.test(folder)) {
     const isAsked = folder.startsWith("zero-shot");
-    const node = isAsked ? `${folder}/${name}` : "evaluation/result";
-    const choices = Object.entries((await again(node))?.settings ?? {}).filter(([name, value]) =>
+    const node = isAsked ? `${folder}/${basename(name, ".json")}` : "evaluation/result";
+    const { settings = {} } = await again(node) ?? {};
+    const choices = Object.entries(settings).filter(([name, value]) =>
       CHOICES.includes(name) && value !== null && value !== 0 &&
       !(name === "resamples" && value === RESAMPLES)
     );
     const flags = Object.fromEntries(choices.map(([name, value]) => [name, value === true || String(value)]));
+    if (settings.routing === "choice") flags.routeWithChoice = true;
     const asked = isAsked ? { task: basename(name, ".json") } : {};
     return say`run ${task(isAsked ? "zero-shot" : "evaluate", { run, ...asked, check, ...flags })}`;
   }

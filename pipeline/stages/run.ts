@@ -123,7 +123,7 @@ export async function openRun<Result>(
       configuration,
       gpu: () => device.open(),
       make: async (nodes, more) => {
-        if (!force) await refuseRevision(run, nodes);
+        if (!force) await refuseRevision(run, nodes, check);
         if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
         isWritten = true;
         // What one call has made is not made twice.
@@ -233,7 +233,7 @@ export async function planRun(options: RunOptions): Promise<PartitionState> {
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const { configuration, changed } = await resolveSettings(run, sources, force);
   const plan = await partitionGraph(run, configuration, { check });
-  if (!force) await refuseRevision(run, plan.nodes);
+  if (!force) await refuseRevision(run, plan.nodes, check);
   const { blocks } = plan.text;
   const again = force && changed.length === 0
     ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name)
@@ -294,8 +294,8 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
-export async function refuseRevision(run: string, nodes: readonly Node[]): Promise<void> {
-  const walk = new Walk(run, nodes);
+export async function refuseRevision(run: string, nodes: readonly Node[], check = false): Promise<void> {
+  const walk = new Walk(run, nodes, { check });
   for (const node of nodes) {
     const { state, because, manifest } = await walk.of(node);
     if (state !== "changed" || because !== "revision") continue;

@@ -25,7 +25,7 @@ import { stagesAdded } from "./stages.ts";
 
 /** Folders of a run that nodes of its own stages lie in. */
 const NODE_FOLDERS = [
-  ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "partition"],
+  ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "split", "partition"],
   ...[
     "experts",
     "dense",
@@ -189,7 +189,8 @@ async function withPartitioner(
 }
 
 async function tokenizerOf(folder: string): Promise<string> {
-  for (const path of [`${folder}/tokenizer.json`, `${folder}/../tokenizer.json`]) {
+  for (const place of ["", "../", "../tokenizer/"]) {
+    const path = `${folder}/${place}tokenizer.json`;
     if (await exists(path)) return path;
   }
   throw new InputError(

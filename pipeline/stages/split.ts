@@ -1,97 +1,128 @@
 /**
- * Gathers the sequences of every expert from all blocks: a node, and so a folder, for each.
+ * Splits the sequences of all blocks by expert. A node for every group of neighbouring blocks holds its sequences by expert; a node, and so
+ * a folder, for every expert links the shards of all groups. So text that is added or changed touches the shards of its own group alone.
  *
  * @module
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import { linkOrCopy } from "../graph/folder.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { expertFolder, partOf } from "../graph/places.ts";
 import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
-import { expertFolder } from "../graph/places.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
-import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch, shardName } from "../rows/arrow.ts";
 import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
 import { type Lineage, lineageOf } from "../rows/lineage.ts";
+import { sha256 } from "../run/files.ts";
+import { conform } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
-import { SEQUENCES, tokensOf } from "./tokenize.ts";
+import { addSides, PART, type SideCounts, SIDES, tallyOf } from "./parts.ts";
+import { tokensOf } from "./tokenize.ts";
 
 /** Name of the stage. */
 export const SPLIT = "split";
 
 const BUDGET = 16 * 2 ** 20; // bytes of rows that wait, of all experts together; twice that with the rows that are being written
 const [LEAST_BATCH, MOST_BATCH] = [16, 1024]; // rows
+const BYTES_PER_TOKEN = 4; // of text, about: so large is a group that every expert gets about a shard of it
 
-/** Names the node of an expert's part. */
-export const partOf = (expert: number): string => `partition/${expertFolder(expert)}`;
-
-/** Makes a node for every expert. */
+/** Makes a node for every group of blocks, and one for every expert. */
 export function splitNodes(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node[] {
-  const { experts, shardSequences } = configuration;
-  const maker: Maker = {
-    stage: SPLIT,
-    together: experts,
-    make: (making, work) => gather(making, work, configuration, blocks, prices),
-  };
-  const places = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
-  return Array.from({ length: experts }, (_, expert) => ({
-    name: partOf(expert),
-    needs: [SEQUENCES, ...places],
-    settings: { expert, experts, shardSequences, prefix: configuration.prefix },
-    revision: 1,
-    maker,
+  const { experts, shardSequences, prefix } = configuration;
+  const groups = groupsOf(configuration, blocks).map((blocks) => ({
+    name: `split/${sha256(blocks.map(({ name }) => name).join()).slice(0, 16)}`,
+    blocks,
   }));
+  const ofGroups: Maker = {
+    stage: SPLIT,
+    make: async ([making], work) => {
+      const { blocks } = groups.find(({ name }) => name === making.node.name)!;
+      return [await splitGroup(making, work, configuration, blocks, prices)];
+    },
+  };
+  const ofParts: Maker = {
+    stage: SPLIT,
+    make: async ([making]) => [await gather(making, groups.map(({ name }) => name))],
+  };
+  return [
+    ...groups.map(({ name, blocks }): Node => ({
+      name,
+      needs: blocks.flatMap((block) => {
+        const { node, start } = assignmentPlace(block, prices);
+        return [tokensOf(block), `${node}:${start}`];
+      }),
+      settings: { experts, shardSequences, prefix },
+      revision: 1,
+      maker: ofGroups,
+    })),
+    ...Array.from({ length: experts }, (_, expert): Node => ({
+      name: partOf(expert),
+      needs: groups.map(({ name }) => `${name}:${expertFolder(expert)}-`),
+      settings: { expert },
+      revision: 1,
+      maker: ofParts,
+    })),
+  ];
 }
 
-/** What is gathered for an expert. */
-interface Gathered {
-  making: Making;
-  expert: number;
-  result: Record<string, unknown>;
+/**
+ * Cuts blocks into groups. Where one begins is told by the names of blocks, and these by what stands in them: so a block more or less
+ * changes no other group.
+ */
+function groupsOf(
+  { experts, shardSequences, sequenceLength, blockBytes }: Configuration,
+  blocks: readonly Block[],
+): Block[][] {
+  const size = Math.max(
+    1,
+    Math.round(experts * shardSequences * sequenceLength * BYTES_PER_TOKEN / blockBytes),
+  );
+  const groups: Block[][] = [];
+  for (const block of blocks) {
+    if (groups.length === 0 || parseInt(block.name.slice(0, 8), 16) % size === 0) groups.push([]);
+    groups.at(-1)!.push(block);
+  }
+  return groups;
 }
 
-async function gather(
-  all: readonly Making[],
+/** Writes the sequences of a group of blocks by expert. */
+async function splitGroup(
+  making: Making,
   work: Work,
   configuration: Configuration,
   blocks: readonly Block[],
   prices?: Prices,
-): Promise<Record<string, unknown>[]> {
-  const gathered = all.map((making): Gathered => {
-    const expert = Number(making.node.settings.expert);
-    return { making, expert, result: { expert } };
-  });
-  const [{ manifest }] = all;
-  const sum = (side: string) =>
-    blocks.reduce((sum, block) => sum + Number(manifest(tokensOf(block)).result[`${side}Sequences`]), 0);
-  const total = sum("train") + sum("test");
-  let done = 0;
-  const onRows = (rows: number) =>
-    work.emit({ type: "progress", stage: SPLIT, done: done += rows, total, unit: "sequences" });
-  for (const side of ["train", "test"] as const) {
-    await gatherSide(side, gathered, work, configuration, blocks, prices, onRows);
+): Promise<Record<string, unknown>> {
+  const { experts } = configuration;
+  const parts = Array.from({ length: experts }, (_, expert): Record<string, unknown> => ({ expert }));
+  for (const side of SIDES) {
+    const tallies = await splitSide(side, making, work, configuration, blocks, prices);
+    tallies.forEach((tally, expert) => parts[expert][side] = sideOf(tally));
   }
-  return gathered.map(({ result }) => result);
+  const assignments = new Set(blocks.map((block) => assignmentPlace(block, prices).node));
+  return { parts, assignments: [...assignments] };
 }
 
-async function gatherSide(
+async function splitSide(
   side: "train" | "test",
-  gathered: readonly Gathered[],
-  { signal }: Work,
+  making: Making,
+  { signal, emit }: Work,
   configuration: Configuration,
   blocks: readonly Block[],
   prices: Prices | undefined,
-  onRows: (rows: number) => void,
-): Promise<void> {
-  const { experts, shardSequences, prefix } = configuration;
-  const [{ making: { path, verified } }] = gathered;
+): Promise<Tally[]> {
+  const { experts, prefix } = configuration;
+  const { path, verified, folder } = making;
   const tallies = Array.from({ length: experts }, newTally);
   let writers: PartWriter[] | undefined;
+  let done = 0;
   try {
     for (const block of blocks) {
       const { node, file } = assignmentPlace(block, prices);
@@ -101,11 +132,11 @@ async function gatherSide(
       for await (const batch of readArrow(tokens, tokens, verified)) {
         signal?.throwIfAborted();
         const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
-        writers ??= openWriters(side, gathered, batch, columns, experts, shardSequences);
+        writers ??= openWriters(side, folder, batch, columns, configuration);
         const rowsOf = countRows(columns, row, assigned, tallies, prefix);
-        for (const [i, { expert }] of gathered.entries()) await writers[i].add(columns, rowsOf[expert]);
+        for (const [expert, writer] of writers.entries()) await writer.add(columns, rowsOf[expert]);
         row += columns.rows;
-        onRows(columns.rows);
+        emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
       }
       if (row === assigned.expert.length) continue;
       throw new InputError(
@@ -114,33 +145,58 @@ async function gatherSide(
         }" as every sequence must be assigned: ${assigned.expert.length} of ${row} are`,
       );
     }
-    for (const [i, { making, expert, result }] of gathered.entries()) {
-      const shards = await writers![i].close();
-      for (const { name, bytes, sha256 } of shards) {
-        making.wrote(name, { bytes, sha256, batches: await checksums(`${making.folder}/${name}`) });
+    for (const writer of writers!) {
+      for (const { name, bytes, sha256 } of await writer.close()) {
+        making.wrote(name, { bytes, sha256, batches: await checksums(`${folder}/${name}`) });
       }
-      const { wanted, cost, lowest, predicted } = tallies[expert];
-      result[side] = {
-        ...partCounts(tallies[expert]),
-        wanted,
-        cost,
-        lowest,
-        predicted: Number.isNaN(predicted) ? null : predicted,
-      };
     }
+    return tallies;
   } catch (error) {
     for (const writer of writers ?? []) await writer.abort(error);
     throw error;
   }
 }
 
+/** Counts of a side as a manifest keeps them. */
+function sideOf(tally: Tally): SideCounts {
+  const { wanted, cost, lowest, predicted } = tally;
+  return {
+    ...partCounts(tally),
+    ...{ wanted, cost, lowest, predicted: Number.isNaN(predicted) ? null : predicted },
+  };
+}
+
+/** Links the shards of an expert, in the order of the groups. One without rows stays only where there is no other. */
+async function gather(making: Making, groups: readonly string[]): Promise<Record<string, unknown>> {
+  const expert = Number(making.node.settings.expert);
+  const parts = groups.map((name) => ({ name, ...conform(PART, making.manifest(name).result) }));
+  const result: Record<string, unknown> = {
+    expert,
+    assignments: [...new Set(parts.flatMap(({ assignments }) => assignments))],
+  };
+  for (const side of SIDES) {
+    const start = `${expertFolder(expert)}-${side}-`;
+    const withRows = parts.filter(({ parts }) => parts[expert][side].sequences > 0);
+    let shards = 0;
+    for (const { name } of withRows.length > 0 ? withRows : parts.slice(0, 1)) {
+      for (const [file, note] of Object.entries(making.manifest(name).files)) {
+        if (!file.startsWith(start)) continue;
+        const to = shardName(side, shards++);
+        await linkOrCopy(`${making.path(name)}/${file}`, `${making.folder}/${to}`);
+        making.wrote(to, note);
+      }
+    }
+    result[side] = sideOf(addSides(parts.map(({ parts }) => tallyOf(parts[expert][side]))));
+  }
+  return result;
+}
+
 function openWriters(
   side: string,
-  gathered: readonly Gathered[],
+  folder: string,
   batch: RecordBatch,
   columns: Columns,
-  experts: number,
-  shardRows: number,
+  { experts, shardSequences: shardRows }: Configuration,
 ): PartWriter[] {
   const lineage: Lineage = { ...lineageOf(batch)!, stage: SPLIT };
   const perRow = lineage.sequenceLength! * columns.tokens!.BYTES_PER_ELEMENT + 64;
@@ -154,9 +210,10 @@ function openWriters(
       Object.assign(empty, { [name]: Array.isArray(values) ? [] : values.subarray(0, 0) });
     }
   }
-  return gathered.map(({ making: { folder } }) =>
-    openPart({ folder, kind: side, lineage, empty, shardRows, batchRows })
-  );
+  return Array.from({ length: experts }, (_, expert) => {
+    const kind = `${expertFolder(expert)}-${side}`;
+    return openPart({ folder, kind, lineage, empty, shardRows, batchRows });
+  });
 }
 
 /** What was assigned, by rows. */

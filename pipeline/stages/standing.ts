@@ -5,7 +5,7 @@
  */
 
 import { InputError, wordText } from "../../kernels/errors.ts";
-import type { Manifest } from "../graph/manifest.ts";
+import { MANIFEST, type Manifest } from "../graph/manifest.ts";
 import { type Node, splitNeed } from "../graph/node.ts";
 import { type NodeState, Walk } from "../graph/walk.ts";
 
@@ -71,14 +71,12 @@ async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, N
         ? { node, state: "waits", because: broken, manifest: null }
         : await walk.of(node).catch((error) => {
           if (!(error instanceof InputError)) throw error;
-          return { node, state: "damaged", because: damageText(error), manifest: null };
+          return { node, state: "damaged", because: wordText(error.what), manifest: null };
         }),
     );
   }
   return found;
 }
-
-const damageText = ({ what, remedy = "" }: InputError) => `${wordText(what)}; ${wordText(remedy)}`;
 
 /** Names the nodes that would be made: those that are not there, and the spent ones that these need. */
 function neededNodes(nodes: readonly Node[], found: ReadonlyMap<string, NodeState>): Set<string> {
@@ -136,7 +134,7 @@ const LONGEST = 40; // characters of a value that is told
 const valueText = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
 
 function reasonOf({ node, state, because, manifest }: NodeState, before?: StageState): string | undefined {
-  if (state === "damaged") return manifest ? `${because} is damaged` : because;
+  if (state === "damaged") return manifest || because === MANIFEST ? `${because} is damaged` : because;
   if (state === "waits") {
     return before && before.state !== "missing" ? `"${before.stage}" is ${before.state}` : undefined;
   }

@@ -11,6 +11,7 @@ import { listOwners, type Owner } from "../graph/lock.ts";
 import { MANIFEST, readManifest } from "../graph/manifest.ts";
 import { GIVEN, givenNode, type Node, splitNeed } from "../graph/node.ts";
 import { ZERO_SHOT } from "../graph/places.ts";
+import { otherSetting } from "../graph/walk.ts";
 import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { adoptionOf } from "../training/adoption.ts";
@@ -21,7 +22,7 @@ import { LEARN } from "./learn.ts";
 import { partsAlone } from "./parts.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";
-import { partOf } from "./split.ts";
+import { partOf } from "../graph/places.ts";
 import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import { allTargets, type Target } from "./targets.ts";
@@ -112,10 +113,10 @@ export async function statusOf(run: string): Promise<RunStatus> {
     states.set(state.stage, state);
   }
   for (const state of await stageStates(run, nodes)) states.set(state.stage, state);
-  const stages = rows.map(({ nodes: _, ...row }): StageStatus => {
+  const stages = rows.map(({ nodes: rowNodes, ...row }): StageStatus => {
     const state = states.get(row.stage) ?? nothingOf(row.stage);
     const names = new Set(nodes.filter(({ maker }) => maker.stage === row.stage).map(({ name }) => name));
-    const command = isRefused(state)
+    const command = isRefused(state, rowNodes)
       ? { ...row.command, with: { ...row.command.with, force: true } }
       : row.command;
     return { ...row, command, ...stateOf(state), ...heldBy(owners.filter(({ node }) => names.has(node))) };
@@ -259,9 +260,14 @@ function joinNodes(all: readonly Node[]): Node[] {
   return [...joined];
 }
 
-/** Whether a stage is refused unless that is accepted: another version made it. */
-const isRefused = ({ state, revision: { made, now } }: StageState) =>
-  state === "out of date" && made !== null && made !== now;
+/** Whether a task refuses to make a stage unless that is accepted: another version made it, or a training by other settings or elsewhere. */
+function isRefused({ stage, state, revision, manifests }: StageState, nodes: readonly Node[]): boolean {
+  const { made, now } = revision, [manifest] = manifests;
+  if (state === "out of date" && made !== null && made !== now) return true;
+  if (!stage.startsWith("train-") || state === "up to date" || !manifest) return false;
+  return adoptionOf(manifest) !== undefined ||
+    nodes.some((node) => otherSetting(node, manifest) !== undefined);
+}
 
 const nothingOf = (stage: string): StageState => ({
   ...{ stage, state: "missing", nodes: 1, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] },

@@ -12,7 +12,7 @@ import { INDEX } from "./documents.ts";
 import { type Fingerprint, fingerprintOf } from "./fingerprint.ts";
 import { PARTITIONER } from "./learn.ts";
 import { NAMES } from "./names.ts";
-import { assignmentsOf, readParts, tallyOf } from "./parts.ts";
+import { readParts, tallyOf } from "./parts.ts";
 import type { SourceCounts } from "./tokenize.ts";
 
 /** The training sequences of one expert in numbers. */
@@ -90,7 +90,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = partitionCounts(
     parts.map(({ train }) => tallyOf(train)),
   );
-  const [assignments] = assignmentsOf(parts[0]);
+  const [assignments] = parts[0].assignments;
   const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
   const learned = routers === "" ? await readManifest(`${run}/${PARTITIONER}`) : null;
   const names = (await readManifest(`${run}/${NAMES}`))?.result.words as string[][] | undefined;

@@ -7,6 +7,7 @@
  * @module
  */
 
+import { InputError } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
@@ -87,6 +88,7 @@ export async function trainNodes(
   const isPriced = routers !== "" && targets.some(({ target }) => target.tellsCost);
   const cost = isPriced ? { routers: (await identifyPartitioner(routers)).sha256 } : {};
   const maker = new TrainMaker(configuration, options);
+  for (const { target } of targets) await checkTarget(target, configuration);
   return targets.map(({ target, text }) => {
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
     maker.models.set(name, { target, text });
@@ -103,6 +105,18 @@ export async function trainNodes(
       maker: together ? maker : maker.alone(target.name),
     };
   });
+}
+
+/** Throws an `InputError` where a model has no possible shape, or its batch no equal parts: before settings are written. */
+async function checkTarget(target: Target, configuration: Configuration): Promise<void> {
+  const { validateModelConfig } = await import("../model/shape.ts");
+  validateModelConfig(await target.model(configuration), `the model "${target.name}"`);
+  const batch = target.batch(configuration),
+    microBatch = configuration.microBatch || configuration.expertBatch;
+  if (batch % microBatch === 0) return;
+  throw new InputError(
+    `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
+  );
 }
 
 /** Trains models, one by one or as banks. */

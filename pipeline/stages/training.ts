@@ -26,7 +26,6 @@ import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { removeFolder, scratchesOf } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import type { Making, Work } from "../graph/node.ts";
-import { validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import type { Columns } from "../rows/columns.ts";
 import { Order } from "../rows/order.ts";
@@ -414,12 +413,6 @@ async function resolveRecipe(
   const warmup = trial ? Math.min(expertWarmup, most) : expertWarmup;
   const rate = trial?.rate ?? Number(targetSettings(target, configuration).rate);
   const model = await target.model(configuration);
-  validateModelConfig(model, `the model "${target.name}"`);
-  if (batch % microBatch !== 0) {
-    throw new InputError(
-      `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
-    );
-  }
   return recipeOf(configuration, model, { batch, microBatch, steps, rate, warmup });
 }
 

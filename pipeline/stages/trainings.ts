@@ -10,7 +10,7 @@ import { readRouters } from "../cost/mixture.ts";
 import { PARTIAL, scratchesOf } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { findDamage, type Manifest, readManifest } from "../graph/manifest.ts";
-import { TOKENIZER } from "../graph/places.ts";
+import { partOf, TOKENIZER } from "../graph/places.ts";
 import { entriesOf } from "../run/files.ts";
 import { readTimes, type Time } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -20,7 +20,6 @@ import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "./alone.ts";
 import { tokensOfRun } from "./models.ts";
 import { partIn } from "./parts.ts";
-import { partOf } from "./split.ts";
 import { allTargets, type Target, type TrainingText } from "./targets.ts";
 
 /** How a training stands. */

@@ -30,7 +30,7 @@ import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { nodeFolders } from "./settings.ts";
-import { partOf } from "./split.ts";
+import { partOf } from "../graph/places.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
 /** What {@linkcode verifyRun} found. */

@@ -9,7 +9,7 @@ import { givenNode, type Node } from "../graph/node.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { evaluateNodes } from "./evaluate.ts";
 import { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
-import { partOf } from "./split.ts";
+import { partOf } from "../graph/places.ts";
 import { allTargets, type Match, type Target } from "./targets.ts";
 import { tokensOf } from "./tokenize.ts";
 import { partFiles, textFiles, trainNodes } from "./train.ts";

@@ -5,22 +5,10 @@
  * @module
  */
 
-import { cleanRun } from "../../pipeline/stages/clean.ts";
 import { basename } from "node:path";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import {
-  askRun,
-  evaluateRun,
-  generate,
-  partition,
-  planPartition,
-  report,
-  runOneStage,
-  statusOf,
-  trainDense,
-  trainExpert,
-  verifyRun,
-} from "../../mod.ts";
+import { askRun, evaluateRun, generate, partition, planPartition, report, runOneStage } from "../../mod.ts";
+import { statusOf, trainDense, trainExpert, verifyRun } from "../../mod.ts";
 import { compareRuns } from "../../pipeline/comparison/mod.ts";
 import { readCost } from "../../pipeline/cost/mod.ts";
 import { ExplainedError } from "../../kernels/mod.ts";
@@ -29,27 +17,15 @@ import type { Configuration } from "../../pipeline/settings/configuration.ts";
 import { randomBits } from "../../pipeline/random.ts";
 import { hashFile, sha256 } from "../../pipeline/run/files.ts";
 import { canonical } from "../../pipeline/run/seal.ts";
-import {
-  adoptExpert,
-  exportModel,
-  exportTexts,
-  openTrainings,
-  planExperts,
-  planJobs,
-  trainSwitch,
-} from "../../pipeline/stages/mod.ts";
+import { adoptExpert, cleanRun, exportModel, exportTexts } from "../../pipeline/stages/mod.ts";
+import { openTrainings, planExperts, planJobs, trainSwitch } from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
-import { copyFolder, SMALL, smallCorpus, task } from "../tasks/support.ts";
+import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/support.ts";
 
 /** Settings of the trainings of the run that is damaged. */
 const TRAINING: Partial<Configuration> = {
-  expertHidden: 8,
-  expertLayers: 1,
-  expertHeads: 2,
-  expertBatch: 4,
-  expertSteps: 4,
-  expertWarmup: 1,
-  validateEvery: 2,
+  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4 },
+  ...{ expertSteps: 4, expertWarmup: 1, validateEvery: 2 },
 };
 
 /** A finished run, and what is known of it. */
@@ -66,18 +42,8 @@ const RESAMPLES = 5;
 /** The zero-shot task that is asked, and how; its questions lie beside the run. */
 const asked = (base: string) => ({ tasks: ["arc_easy"], data: `${base}.data`, resamples: RESAMPLES });
 
-/** Writes the questions of a task into a folder. */
-export function writeQuestions(folder: string): void {
-  const lines = Array.from({ length: 4 }, (_, i) => {
-    const choices = { text: [`${2 * i}`, `${2 * i + 1}`], label: ["A", "B"] };
-    return JSON.stringify({ question: `${i} + ${i}?`, choices, answerKey: "A" });
-  });
-  Deno.mkdirSync(folder, { recursive: true });
-  Deno.writeTextFileSync(`${folder}/arc_easy.jsonl`, lines.join("\n") + "\n");
-}
-
 /** Makes a finished run in a folder: a partition, all models, an evaluation, a zero-shot task, exports and a report. */
-export async function makeBase(run: string, gpu: Gpu): Promise<Base> {
+export async function makeBase(run: string, gpu: Gpu): Promise<void> {
   const piped = ["--input", "-", "--format", "jsonl", "--run", run]; // what is read once only is kept in the run
   const { code, err } = await task("partition", [...SMALL, ...piped], { input: smallCorpus() });
   if (code !== 0) throw new Error(err);
@@ -90,24 +56,17 @@ export async function makeBase(run: string, gpu: Gpu): Promise<Base> {
   await askRun({ run, gpu, ...asked(run) });
   await exportTexts({ run, to: "parquet", expert: 0, output: `${run}/export/parquet/expert-00` });
   await report({ run });
-  return await openBase(run, gpu);
 }
 
-/** Reads a run that {@linkcode makeBase} made, and what all work came to in copies of it: that is kept beside it. */
+/** Reads a run that {@linkcode makeBase} made, and lets all work be done in copies of it. */
 export async function openBase(run: string, gpu: Gpu): Promise<Base> {
   const base: Base = { run, hashes: await hashesOf(run), results: new Map() };
-  const kept = `${run}.results.json`;
-  const known = await Deno.readTextFile(kept).then(JSON.parse, () => ({}));
   for (const [name, work] of Object.entries(WORK)) {
-    const copy = `${run}.${name}`;
-    if (!(name in known)) {
-      copyFolder(run, copy);
-      known[name] = await work(copy, gpu, base) ?? null;
-      await Deno.remove(copy, { recursive: true });
-    }
-    base.results.set(name, known[name]);
+    const copy = `${run}.copy`;
+    copyFolder(run, copy);
+    base.results.set(name, await work(copy, gpu, base) ?? null);
+    await Deno.remove(copy, { recursive: true });
   }
-  await Deno.writeTextFile(kept, JSON.stringify(known));
   return base;
 }
 
@@ -122,10 +81,14 @@ async function told(run: string): Promise<string> {
   return JSON.stringify(record);
 }
 
-/** Lists the files of a run, by path, but for the one that holds times. */
+/** Lists the files of a run, by path, but for links and the one that holds times. */
 export function filesOf(run: string, folder = ""): string[] {
-  return [...Deno.readDirSync(`${run}/${folder}`)].flatMap(({ name, isDirectory }) =>
-    isDirectory ? filesOf(run, `${folder}${name}/`) : name === "timing.jsonl" ? [] : [`${folder}${name}`]
+  return [...Deno.readDirSync(`${run}/${folder}`)].flatMap(({ name, isDirectory, isFile }) =>
+    isDirectory
+      ? filesOf(run, `${folder}${name}/`)
+      : isFile && name !== "timing.jsonl"
+      ? [`${folder}${name}`]
+      : []
   ).sort();
 }
 
@@ -148,8 +111,12 @@ const REMADE: Record<string, string[]> = {
   "train-dense": ["dense"],
   "train-switch": ["switch"],
   evaluate: ["evaluation"],
-  "zero-shot-arc_easy": ["zero-shot"],
+  "zero-shot": ["zero-shot"],
 };
+
+/** Names the folder of a run's first block in a folder of blocks. */
+export const blockIn = (run: string, folder: string): string =>
+  `${folder}/${[...Deno.readDirSync(`${run}/${folder}`)][0].name}`;
 
 /** Does something in a run whose file may be damaged; gives what it came to, besides what it wrote into files of the run. */
 type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
@@ -170,18 +137,19 @@ export const WORK: Record<string, Work> = {
     return textOf({ ...comparison, runs: comparison.runs.map((found) => ({ ...found, lacks: [] })) }, run);
   },
   cost: async (run) => textOf(await readCost({ run, flops: 1, utilisation: 1 }), run),
-  plan: async (run) => textOf([await planPartition({ run }), await planExperts([0, 1], { run })], run),
-  jobs: async (run) =>
-    textOf((await planJobs({ run, parts: 2 })).map(({ name, first, done }) => ({ name, first, done })), run),
+  // What tells how a run stands may tell of what is damaged; of no other stages.
+  plan: async (run) => (await planPartition({ run })).stages.map(({ stage }) => stage),
+  "plan of experts": (run) => planExperts([0, 1], { run }).then(() => {}),
+  jobs: (run) => planJobs({ run, parts: 2 }).then(() => {}),
   status: async (run) => {
-    const { stages } = await statusOf(run);
-    return textOf(stages.map(({ stage, settings, revision }) => ({ stage, settings, revision })), run);
+    const { stages, unseen } = await statusOf(run);
+    return unseen ? textOf({ damaged: unseen }, run) : stages.map(({ stage }) => stage).join();
   },
   watch: async (run) => {
     const trainings = await (await openTrainings(run)).read();
     return textOf(trainings.map((training) => ({ ...training, updated: null, checkpoint: null })), run);
   },
-  clean: async (run) => textOf(await cleanRun({ run, dryRun: true }), run),
+  clean: async (run) => textOf((await cleanRun({ run, dryRun: true })).unfinished, run),
   "export text": async (run) =>
     (await exportTexts({ run, to: "text", expert: 1, output: `${run}/export/text/expert-01` })).files,
   "export again": async (run) =>
@@ -192,26 +160,23 @@ export const WORK: Record<string, Work> = {
     (await exportModel({ run, expert: 1, output: `${run}/export/safetensors/expert-01` })).files,
   show: (run) => performed("show", [`${run}/partition/expert-01/train-00000.arrow`, "--limit", "3"]),
   "score file": (run) =>
-    performed("score", [`${run}/tokens/test-00000.arrow`, "--routers", `${run}/partitioner`], "arrow"),
-  "assign file": (run) => performed("assign", [`${run}/scores/train-00001.arrow`], "arrow"),
+    performed(
+      "score",
+      [`${run}/${blockIn(run, "tokens")}/test.arrow`, "--routers", `${run}/partitioner`],
+      "arrow",
+    ),
+  "assign file": (run) => performed("assign", [`${run}/${blockIn(run, "scores")}/train.arrow`], "arrow"),
   "generate model": async (run, gpu) => {
     const more = { prompt: "The people of", maxNewTokens: 3, temperature: 0 };
     return (await Array.fromAsync(await generate({ model: `${run}/dense`, gpu, ...more }))).join("");
   },
-  "zero-shot": async (run, gpu, base) => textOf(await askRun({ run, gpu, ...asked(base.run) }), run),
-  adopt: async (run, _, base) => {
-    const { sha256 } = await adoptExpert({
-      run,
-      expert: 1,
-      from: `${base.run}/experts/expert-00`,
-      force: true,
-    });
-    return sha256;
-  },
+  "zero-shot again": async (run, gpu, base) => textOf(await askRun({ run, gpu, ...asked(base.run) }), run),
+  adopt: async (run, _, base) =>
+    (await adoptExpert({ run, expert: 1, from: `${base.run}/experts/expert-00`, force: true })).sha256,
   ...Object.fromEntries(
     Object.keys(REMADE).map((
       stage,
-    ) => [stage, (run: string, gpu: Gpu, base: Base) => remake(run, stage, gpu, base)]),
+    ): [string, Work] => [stage, (...of) => remake(of[0], stage, of[1], of[2])]),
   ),
 };
 
@@ -236,22 +201,16 @@ async function performed(name: string, args: string[], ending?: string): Promise
   }
 }
 
-/** Works that put something else in place of files of the run, by the beginnings of their paths. */
-const REPLACES: Record<string, string[]> = {
-  adopt: ["experts/expert-01/"],
-};
-
 /** Removes what a stage made, and makes it again. */
 async function remake(run: string, stage: string, gpu: Gpu, base: Base): Promise<void> {
   for (const folder of REMADE[stage]) {
     await Deno.remove(`${run}/${folder}`, { recursive: true }).catch(() => {});
   }
   const options = { run, gpu, checkpointEvery: 2 };
-  const [, expert] = /^train-expert-(\d+)$/.exec(stage) ?? [];
-  if (expert !== undefined) await trainExpert(Number(expert), options);
+  if (stage.startsWith("train-expert")) await trainExpert(Number(stage.slice(-2)), options);
   else if (stage === "train-dense") await trainDense("batch", options);
   else if (stage === "train-switch") await trainSwitch(options);
-  else if (stage.startsWith("zero-shot-")) await askRun({ run, gpu, ...asked(base.run) });
+  else if (stage === "zero-shot") await askRun({ run, gpu, ...asked(base.run) });
   else if (stage === "evaluate") await evaluateRun({ run, gpu, resamples: RESAMPLES });
   else await runOneStage({ ...options, stage });
 }
@@ -348,60 +307,16 @@ export function damageOf(folder: string, files: readonly string[], seed: number,
 /** What a case came to. */
 export type Outcome = "refused" | "found" | "noticed" | "same" | "as it says";
 
-/** Works that tell what is still to run, or may go: they notice what is damaged. */
-const TELLS = ["plan", "jobs", "status", "clean"];
-
-/** What `status` and `jobs` say of a stage or a job. */
-type Told = {
-  stage?: string;
-  settings?: unknown;
-  revision?: { made: number | null; now: number };
-  name?: string;
-  first?: number;
-  done?: boolean[];
-};
-
-/**
- * Whether a work that tells how a run stands says no more than that something is missing: `status` of a stage, that it was made with other
- * settings than it was, or by another revision, `jobs`, that more is done, `plan`, that there are other stages, and `clean`, that more may
- * go, would be wrong answers.
- */
-export function isNotice(work: string, result: unknown, expected: unknown): boolean {
-  const [told, known] = [result, expected].map((text) => JSON.parse(String(text)));
-  if (work === "plan") {
-    const [now, before] = [told, known].map(([{ stages }]) => stages.map(({ stage }: Told) => stage).join());
-    return now === before;
-  }
-  if (work === "clean") {
-    return told.checkpoints.files <= known.checkpoints.files &&
-      canonical([told.unfinished, told.left]) === canonical([known.unfinished, known.left]);
-  }
-  const [now, before]: Told[][] = [told, known];
-  if (work === "jobs") {
-    const known = new Map(before.map((job) => [job.name, job]));
-    return now.every(({ name, first, done }) => {
-      const job = known.get(name);
-      return job === undefined || job.first === first && done!.every((one, i) => !one || job.done![i]);
-    });
-  }
-  return now.length === before.length && now.every((one, i) => {
-    const unread = { stage: before[i].stage, revision: { made: null, now: before[i].revision!.now } };
-    return [before[i], unread].some((allowed) => canonical(allowed) === canonical(one));
-  });
-}
-
 /** Throws unless an error explains itself, on one line that is ours. */
 export function checkExplained(error: unknown): void {
   if (!(error instanceof ExplainedError) || RAW.test(error.message) || /\n/.test(error.message)) throw error;
 }
 
 /** Whether two files hold equal JSON: a field that is written twice, say, is no damage. */
-function isSameJson(one: Uint8Array, other: Uint8Array): boolean {
+function isSameJson(...files: Uint8Array[]): boolean {
   try {
-    const [a, b] = [one, other].map((bytes) =>
-      canonical(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)))
-    );
-    return a === b;
+    const read = (bytes: Uint8Array) => new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return new Set(files.map((bytes) => canonical(JSON.parse(read(bytes))))).size === 1;
   } catch {
     return false; // one of them is none
   }
@@ -442,23 +357,26 @@ export async function outcomeOf(
     }
     const expected = base.results.get(work);
     const isOther = JSON.stringify(result) !== JSON.stringify(expected);
-    const isTold = TELLS.includes(work) && isNotice(work, result, expected);
-    if (isOther && (isTold || /"damaged/.test(String(result)))) return "noticed";
-    if (isOther) {
-      throw new Error(`it came to ${differenceOf(result, expected)}`);
-    }
+    if (isOther && /"damaged/.test(String(result))) return "noticed";
+    if (isOther) throw new Error(`it came to ${differenceOf(result, expected)}`);
     const after = await hashesOf(run);
     for (const [path, hash] of base.hashes) {
       const now = after.get(path);
       if (now === hash || path === damage.file && now === own) continue; // who does not use it leaves it as it is
-      if (path.includes("/checkpoints/")) continue; // those of a training that went on are others
-      if (REPLACES[work]?.some((start) => path.startsWith(start))) continue;
+      if (path.endsWith("manifest.json") && madeOf(run, path) === madeOf(base.run, path)) continue; // of another device
+      if (work === "adopt" && path.startsWith("experts/expert-01/")) continue; // it takes another's place
       throw new Error(`"${path}" differs`);
     }
     return "same";
   } finally {
     await Deno.remove(run, { recursive: true });
   }
+}
+
+/** Gives what a manifest says of its folder, whoever made that. */
+function madeOf(run: string, manifest: string): string {
+  const { key, files } = JSON.parse(Deno.readTextFileSync(`${run}/${manifest}`));
+  return canonical({ key, files });
 }
 
 /** Shows where two results begin to differ. */

@@ -11,27 +11,16 @@ import { parquetMetadata } from "hyparquet";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import {
-  assign,
-  generate,
-  loadCheckpoint,
-  loadTokenizer,
-  openPartitioner,
-  readArrow,
-  readConfiguration,
-  readDocuments,
-  resolveConfiguration,
-  score,
-  writeArrowFile,
-} from "../../mod.ts";
+import { assign, generate, loadCheckpoint, loadTokenizer, openPartitioner, readArrow } from "../../mod.ts";
+import { readConfiguration, readDocuments, resolveConfiguration, score, writeArrowFile } from "../../mod.ts";
 import { showRows } from "../../pipeline/text/mod.ts";
 import { readPrices, writePrices } from "../../pipeline/partition/mod.ts";
 import { arrowBytes, fromBatch, type RecordBatch } from "../../pipeline/rows/mod.ts";
 import { readQuestions } from "../../pipeline/evaluation/choices/data.ts";
 import { TASKS } from "../../pipeline/evaluation/choices/tasks.ts";
 import { adoptExpert, verifyRun } from "../../pipeline/stages/mod.ts";
-import { type Base, checkExplained, type Damage, damaged, type Outcome, writeQuestions } from "./damage.ts";
-import { copyFolder, smallCorpus } from "../tasks/support.ts";
+import { type Base, blockIn, checkExplained, type Damage, damaged, type Outcome } from "./damage.ts";
+import { copyFolder, smallCorpus, writeQuestions } from "../tasks/support.ts";
 
 /** Something that a task is handed. */
 export interface Input {
@@ -68,28 +57,18 @@ function linesOf(bytes: Uint8Array): unknown {
 const documentsOf = async (path: string) =>
   await Array.fromAsync(readDocuments([path], { sourceField: "source" }));
 
-const rowsOf = async (batches: ReadableStream<RecordBatch>) => {
-  const all = await Array.fromAsync(batches, (batch) => {
+const rowsOf = (batches: ReadableStream<RecordBatch>) =>
+  Array.fromAsync(batches, (batch) => {
     const { rows, sequence, expert, nll, tokens } = fromBatch(batch);
-    return {
-      rows,
-      sequence: sequence.join(),
-      expert: expert?.join(),
-      nll: nll?.join(),
-      tokens: tokens?.join(),
-    };
+    return [rows, ...[sequence, expert, nll, tokens].map((values) => values?.join())];
   });
-  return all;
-};
 
-const shard = (base: Base) => `${base.run}/tokens/test-00000.arrow`;
-const partitionerOf = (base: Base, gpu: Gpu) =>
-  openPartitioner(`${base.run}/partitioner`, () => Promise.resolve(gpu));
+const shard = (base: Base) => `${base.run}/${blockIn(base.run, "tokens")}/test.arrow`;
 const streamOf = async (path: string) => readArrow((await Deno.open(path)).readable, "standard input");
 
 /** Scores sequences; the partitioner is closed afterwards. */
-async function scored(batches: ReadableStream<RecordBatch>, base: Base, gpu: Gpu): Promise<unknown> {
-  const partitioner = await partitionerOf(base, gpu);
+async function scored(batches: ReadableStream<RecordBatch>, folder: string, gpu: Gpu): Promise<unknown> {
+  const partitioner = await openPartitioner(folder, () => Promise.resolve(gpu));
   try {
     return await rowsOf(score(batches, { partitioner }));
   } finally {
@@ -99,20 +78,15 @@ async function scored(batches: ReadableStream<RecordBatch>, base: Base, gpu: Gpu
 
 /** Writes the scores of held-out sequences as a pipe does. */
 async function writeScores(path: string, base: Base, gpu: Gpu): Promise<void> {
-  const partitioner = await partitionerOf(base, gpu);
+  const partitioner = await openPartitioner(`${base.run}/partitioner`, () => Promise.resolve(gpu));
   const batches = score(readArrow(shard(base)), { partitioner });
   if (path.endsWith(".arrows")) await Deno.writeFile(path, arrowBytes(batches));
   else await writeArrowFile(path, batches, undefined, { closes: true });
   partitioner.close();
 }
 
-const HUGGING_FACE = [
-  "config.json",
-  "model.safetensors",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "generation_config.json",
-];
+const HUGGING_FACE = ["config", "tokenizer", "tokenizer_config", "generation_config"]
+  .map((name) => `${name}.json`).concat("model.safetensors");
 
 /** What tasks are handed. */
 export const INPUTS: Record<string, Input> = {
@@ -148,12 +122,10 @@ export const INPUTS: Record<string, Input> = {
   "Parquet": {
     files: ["docs.parquet"],
     make: (folder) => {
-      const column = (name: "text" | "source") => ({
-        name,
-        data: RECORDS.map((record) => record[name]),
-        type: "STRING" as const,
-      });
-      const bytes = parquetWriteBuffer({ columnData: [column("text"), column("source")] });
+      const columnData = (["text", "source"] as const).map((name) => (
+        { name, data: RECORDS.map((record) => record[name]), type: "STRING" as const }
+      ));
+      const bytes = parquetWriteBuffer({ columnData });
       Deno.writeFileSync(`${folder}/docs.parquet`, new Uint8Array(bytes));
     },
     use: async (folder) => {
@@ -181,7 +153,8 @@ export const INPUTS: Record<string, Input> = {
   "pipe of tokens": {
     files: ["tokens.arrows"],
     make: (folder, base) => Deno.writeFile(`${folder}/tokens.arrows`, arrowBytes(readArrow(shard(base)))),
-    use: async (folder, base, gpu) => await scored(await streamOf(`${folder}/tokens.arrows`), base, gpu),
+    use: async (folder, base, gpu) =>
+      await scored(await streamOf(`${folder}/tokens.arrows`), `${base.run}/partitioner`, gpu),
   },
   "file of tokens": {
     files: ["tokens.arrow"],
@@ -202,16 +175,6 @@ export const INPUTS: Record<string, Input> = {
     files: ["scores.arrow"],
     make: (folder, base, gpu) => writeScores(`${folder}/scores.arrow`, base, gpu),
     use: (folder) => rowsOf(assign(readArrow(`${folder}/scores.arrow`), { chunk: 8 })),
-  },
-  "file of assignments": {
-    files: ["assigned.arrow"],
-    make: async (folder, base, gpu) => {
-      await writeScores(`${folder}/scores.arrow`, base, gpu);
-      const assigned = assign(readArrow(`${folder}/scores.arrow`), { chunk: 8 });
-      await writeArrowFile(`${folder}/assigned.arrow`, assigned, undefined, { closes: true });
-      await Deno.remove(`${folder}/scores.arrow`);
-    },
-    use: (folder) => rowsOf(readArrow(`${folder}/assigned.arrow`)),
   },
   "prices": {
     files: ["prices.json"],
@@ -257,14 +220,7 @@ export const INPUTS: Record<string, Input> = {
   "partitioner": {
     files: ["partitioner.json", "router-00/config.json", "router-01/model.safetensors"],
     make: (folder, base) => copyFolder(`${base.run}/partitioner`, folder),
-    use: async (folder, base, gpu) => {
-      const partitioner = await openPartitioner(folder, () => Promise.resolve(gpu));
-      try {
-        return await rowsOf(score(readArrow(shard(base)), { partitioner }));
-      } finally {
-        partitioner.close();
-      }
-    },
+    use: (folder, base, gpu) => scored(readArrow(shard(base)), folder, gpu),
     says: "anything",
   },
   "tokenizer": {

@@ -3,8 +3,8 @@ import { inFolder, ROOT, SMALL, smallCorpus } from "./support.ts";
 
 Deno.test("the example for CI makes a run, finds it again, checks it and publishes its hash", () =>
   inFolder(async (folder) => {
-    const page = await Deno.readTextFile(`${ROOT}tasks/CI.md`);
-    const [, script] = /^# In CI\n\n```sh\n([\s\S]*?)^```$/m.exec(page)!;
+    const page = await Deno.readTextFile(`${ROOT}pipeline/USING.md`);
+    const [, script] = /^## In CI\n\n```sh\n([\s\S]*?)^```$/m.exec(page)!;
     const command = 'deno task partition --input "$docs"';
     assertStringIncludes(script, command);
     // The same script, on a corpus that takes a second.

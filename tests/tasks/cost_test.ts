@@ -1,4 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { writeRunConfiguration } from "../../pipeline/run/configuration.ts";
+import { defaultConfiguration } from "../../pipeline/settings/configuration.ts";
 import { inFolder, task } from "./support.ts";
 
 async function json(...args: string[]) {
@@ -28,10 +30,7 @@ Deno.test("cost --json takes preset, config, run and flags", () =>
     assertEquals(table.length, 7);
     assertEquals(communication.counted, communication.printed);
     assertEquals([cost.mixture.experts, cost.mixture.expert.hidden, cost.mixture.steps], [8, 1024, 256_000]);
-    await Deno.writeTextFile(
-      `${folder}/config.json`,
-      '{"configuration": {"expertLayers": 7}, "versions": {}}',
-    );
+    await writeRunConfiguration(folder, { ...defaultConfiguration(), expertLayers: 7 });
     assertEquals((await json("--config", `${folder}/config.json`)).cost.mixture.expert.layers, 7);
     assertMatch((await task("cost", ["--run", folder])).out, new RegExp(`^${folder}: E=`));
     const ofRun = await json("--run", folder, "--flops", "2e12", "--utilisation", "0.5", "--recompute");

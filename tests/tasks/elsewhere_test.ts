@@ -110,8 +110,11 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     await succeed("generate", ["--expert", "1", "--prompt", "sail", "--max-new-tokens", "2"]);
     await succeed("verify", []);
 
-    assertMatch(await succeed("clean", ["--dry-run"]), /would remove 2 checkpoints \(.* KiB\)/);
-    assertMatch(await succeed("clean", []), /removed 2 checkpoints \(.* KiB\)/);
+    const old = `${run}/scratch/experts~expert-00~0123456789abcdef`; // of a training by other settings
+    await Deno.mkdir(old, { recursive: true });
+    await Deno.writeTextFile(`${old}/step-00000001.safetensors`, "a state ".repeat(1000));
+    assertMatch(await succeed("clean", ["--dry-run"]), /would remove 1 checkpoint \(.* KiB\)/);
+    assertMatch(await succeed("clean", []), /removed 1 checkpoint \(.* KiB\)/);
     assertStringIncludes(await succeed("clean", []), "removed nothing");
     assert((await succeed("watch", ["--once"])).includes("adopted"));
   }));

@@ -118,6 +118,7 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
       "it is 2, and one model is named; leave out --mix, or --expert and --model",
     );
     await refused(["--reroute", "4", "--model", `${run}/experts/expert-00`], "leave out --reroute, or");
+    await Deno.remove(`${run}/partitioner`, { recursive: true });
     await Deno.mkdir(`${run}/partitioner`);
     const { sha256, vocabulary, eos } = tokenizer;
     const about = { kind: "source", experts: 3, prefix: PREFIX, tokenizer: sha256, vocabulary, eos };
@@ -137,7 +138,6 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
 Deno.test("generate refuses what it cannot do with exit code 2 and one line", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
-    for (const name of ["manifests", "tokens"]) await Deno.mkdir(`${run}/${name}`); // as every run has them
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
     await Deno.truncate(`${run}/experts/expert-02/model.safetensors`, 1000);
     const cases: [string[], string | Uint8Array, string][] = [

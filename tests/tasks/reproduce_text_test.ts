@@ -27,16 +27,16 @@ Deno.test("publishedText() counts what holds, study by study, and names the page
     table: "a/reproduction.md",
     pictures: [],
   }];
-  const page = { page: "README.md", written: true, published };
+  const page = { page: "pipeline/SCIENCE.md", written: true, published };
   assertEquals(publishedText(page).split("\n"), [
     "from     no  yes  neither",
     "Routers   1    2  0",
     "",
-    "wrote   README.md",
+    "wrote   pipeline/SCIENCE.md",
   ]);
   assertEquals(
     publishedText({ ...page, written: false }).split("\n").at(-1),
-    "README.md told this before: it stays as it is",
+    "pipeline/SCIENCE.md said this before: it stays as it is",
   );
 });
 

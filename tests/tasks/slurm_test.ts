@@ -243,6 +243,7 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
       const name = `step-0000000${step}.safetensors`;
       await Deno.writeTextFile(`${states}/${name}`, "");
       await Deno.utime(`${states}/${name}`, step, step);
+      await Deno.writeTextFile(`${states}/step-0000000${step}.metrics.jsonl`, ""); // that lies beside it
       assertEquals(await attempt(), again(name));
     }
     const { code, out } = await attempt();

@@ -101,6 +101,16 @@ export function smallCorpus(documents = 48, words = 120): string {
   return lines.join("\n") + "\n";
 }
 
+/** Writes four questions of the task `arc_easy` into a folder. */
+export function writeQuestions(folder: string): void {
+  const lines = Array.from({ length: 4 }, (_, i) => {
+    const choices = { text: [`${2 * i}`, `${2 * i + 1}`], label: ["A", "B"] };
+    return JSON.stringify({ question: `${i} + ${i}?`, choices, answerKey: "A" });
+  });
+  Deno.mkdirSync(folder, { recursive: true });
+  Deno.writeTextFileSync(`${folder}/arc_easy.jsonl`, lines.join("\n") + "\n");
+}
+
 /** Flags of a run that takes a second. */
 export const SMALL = [
   ...[
@@ -130,12 +140,15 @@ export const SMALL = [
   ...["--router-batch", "8", "--router-warmup", "2", "--router-rate", "0.01", "--source-field", "source"],
 ];
 
-/** Hashes every file of a folder, by path, but those that hold times; of manifests what was made, whoever made it. */
+/**
+ * Hashes every file of a folder, by path, but those that hold times and those that a killed process leaves behind; of manifests what was
+ * made, whoever made it.
+ */
 export async function hashes(folder: string, under = ""): Promise<Record<string, string>> {
   const found: Record<string, string> = {};
   for (const { name, isDirectory } of Deno.readDirSync(`${folder}/${under}`)) {
     const path = `${under}${name}`;
-    if (["metrics/timing.jsonl", "text/files.json"].includes(path)) continue;
+    if (["metrics/timing.jsonl", "text/files.json", "locks", "partial"].includes(path)) continue;
     if (isDirectory) Object.assign(found, await hashes(folder, `${path}/`));
     else {
       const bytes = await Deno.readFile(`${folder}/${path}`);

@@ -9,6 +9,7 @@ import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { EVALUATION } from "../../../pipeline/graph/mod.ts";
 import { arrowBytes, type Columns, toBatch } from "../../../pipeline/rows/arrow.ts";
 import type { Lineage } from "../../../pipeline/rows/lineage.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { changeNode, evaluationOf, SHAPE, writeEvaluation, writeRun, writeText } from "../report/support.ts";
@@ -53,9 +54,7 @@ const LINEAGE: Lineage = {
 export async function writeComparedRun(run: string, unlike: Unlike = {}): Promise<void> {
   const { settings = {}, tokens = [1, 2, 3, 4, 5, 6], perBlock = 100, perplexity = 45.25 } = unlike;
   await writeRun(run);
-  const config = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
-  const configuration = { ...defaultConfiguration(), input: ["text"], ...settings };
-  await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ ...config, configuration }));
+  await writeRunConfiguration(run, { ...defaultConfiguration(), input: ["text"], ...settings });
   const blocks: Uint8Array<ArrayBuffer>[] = [];
   for (let from = 0; from < tokens.length; from += 2 * perBlock) {
     blocks.push(await arrowOf(tokens.slice(from, from + 2 * perBlock)));

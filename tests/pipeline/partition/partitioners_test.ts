@@ -9,6 +9,7 @@ import {
   PARTITIONERS,
   routesByPrefix,
 } from "../../../pipeline/partition/partitioners.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { E, noDevice, PREFIX } from "./support.ts";
@@ -39,7 +40,7 @@ Deno.test("routesByPrefix() goes by the run's kind, or by that of the folder tha
     assertEquals(await routesByPrefix(folder), true);
     for (const [settings, routes] of runs) {
       const configuration = { ...defaultConfiguration(), ...settings };
-      await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify({ configuration, versions: {} }));
+      await writeRunConfiguration(folder, configuration);
       assertEquals(await routesByPrefix(folder), routes, JSON.stringify(settings));
     }
   }));

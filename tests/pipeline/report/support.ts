@@ -17,6 +17,7 @@ import {
   writeManifest,
 } from "../../../pipeline/graph/mod.ts";
 import type { Claims } from "../../../pipeline/report/reproduction.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { writeAtomic } from "../../../pipeline/run/files.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 
@@ -223,8 +224,7 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
   const { experts, sources, rounds, steps } = shape;
   const next = numbers(9);
   const configuration = { ...defaultConfiguration(), input: ["text"], experts, rounds };
-  const versions = { smalltalk: "0.1.0", deno: "2.9.6" };
-  await writeAtomic(`${run}/config.json`, JSON.stringify({ configuration, versions }));
+  await writeRunConfiguration(run, configuration);
   await writeText(run);
   const shares = () => {
     const parts = Array.from({ length: experts }, () => 0.2 + next());
@@ -258,9 +258,9 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
         sources.map((source) => [source, { sequences: Math.floor(100 * next() ** 3), tokens: 1000 }]),
       ),
     });
-    const result = { expert, train: side("train"), test: side("test") };
-    const inputs = { "assignments/all": "0" };
-    await writeNode(run, `partition/${folderOf(expert)}`, { manifest: { result, inputs } });
+    const assignments = ["assignments/all"];
+    const result = { expert, train: side("train"), test: side("test"), assignments };
+    await writeNode(run, `partition/${folderOf(expert)}`, { manifest: { result } });
   }
   const curve = (node: string, steps: number, perStep: number, end: number) => {
     const lines = Array.from({ length: steps / 10 }, (_, i) => {

@@ -1,5 +1,6 @@
 /** Runs that serve, made of random weights, for the tests of generation. */
 
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { type Tokenizer, trainTokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { routerFolder } from "../../../pipeline/checkpoints/routers.ts";
@@ -66,7 +67,7 @@ export async function servingRun(
   const notes = { tokenizer: tokenizer.sha256, eos: tokenizer.eos };
   for (let i = 0; i < experts; i++) {
     const weights = anyWeights(router, `router ${i}`);
-    await saveCheckpoint(`${run}/routers/${routerFolder(i)}`, router, weights, { ...notes, prefix });
+    await saveCheckpoint(`${run}/partitioner/${routerFolder(i)}`, router, weights, { ...notes, prefix });
     const folder = `${run}/experts/${expertFolder(i)}`;
     await saveCheckpoint(folder, expert, anyWeights(expert, `expert ${i}`), notes);
     await Deno.writeTextFile(`${folder}/tokenizer.json`, tokenizer.json);
@@ -83,7 +84,7 @@ export async function servingRun(
       expertHeads: expert.heads,
     },
   });
-  await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration, versions: {} }));
+  await writeRunConfiguration(run, configuration);
 }
 
 /** Runs a test with a list of the WebGPU devices that are opened meanwhile, which nothing else hands out. */

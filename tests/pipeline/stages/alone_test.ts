@@ -1,5 +1,8 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
+import { readCost } from "../../../pipeline/cost/mod.ts";
+import { report } from "../../../pipeline/report/mod.ts";
+import { generate } from "../../../pipeline/serving/mod.ts";
 import {
   makePartition,
   needConfiguration,
@@ -11,7 +14,7 @@ import { worded } from "../../../tasks/wording.ts";
 import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { smallSettings, writeTexts } from "./support.ts";
 
-Deno.test("a folder that holds the part of an expert alone trains it to the same bytes, and is told from a run", () =>
+Deno.test("a folder that holds the part of an expert alone trains it to the same bytes, writes with it, and is told from a run", () =>
   inFolder(async (folder) => {
     const [run, alone] = [`${folder}/run`, `${folder}/alone`];
     await writeTexts(`${folder}/text`, 6);
@@ -44,4 +47,9 @@ Deno.test("a folder that holds the part of an expert alone trains it to the same
     );
     const [whole, apart] = await Promise.all(weights);
     assertEquals(whole, apart);
+    const text = await generate({ run: alone, expert: 2, prompt: "a judge", maxNewTokens: 2 });
+    assert((await Array.fromAsync(text)).length > 0);
+    assertEquals((await readCost({ run: alone, flops: 1e12, utilisation: 0.4 })).mixture.experts, 3);
+    await report({ run: alone });
+    assert((await Deno.readTextFile(`${alone}/report.html`)).includes("What ran"));
   }));

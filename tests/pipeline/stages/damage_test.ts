@@ -47,8 +47,11 @@ Deno.test("whoever reads a flipped file first refuses it by name or comes to the
     }
     assert(refused >= 12, `${refused}`);
     const manifest = `${run}/tokenizer/manifest.json`, before = await flip(manifest);
-    await assertRejects(() => makeSmall(run, settings, { check: true }), InputError, manifest);
-    await Deno.writeFile(manifest, before);
+    await assertRejects(() => makeSmall(run, settings), InputError, manifest);
+    await Deno.writeTextFile(`${run}/tokenizer/note.txt`, "mine");
+    await makeSmall(run, settings, { check: true });
+    assertEquals(await Deno.readFile(manifest), before);
+    assertEquals(await Deno.readTextFile(`${run}/tokenizer/note.txt`), "mine");
   } finally {
     await closeGpu();
     await Deno.remove(folder, { recursive: true });

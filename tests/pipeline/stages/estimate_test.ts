@@ -56,7 +56,6 @@ Deno.test("planPartition() refuses what partition refuses, in the same words, an
       { run, sources: { flags: { ...flags, routers: `${folder}/none` } } },
       { run, sources: { flags: { ...flags, input: [], maxDocuments: 5 } } },
       { run: mine, sources: { flags } },
-      { run, sources: { flags: { ...flags, vocabularySize: 40_000 } } },
       { run, sources: { flags }, reuse: [`${folder}/none`] },
       { run, sources: { flags: { ...flags, tokenizer: `${folder}/none.json` } } },
       { run, sources: { flags: { ...flags, input: [`${folder}/pipe.jsonl`] } } },

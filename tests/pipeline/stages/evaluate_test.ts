@@ -5,7 +5,7 @@ import { evaluateNodes } from "../../../pipeline/stages/evaluate.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { denseTarget, expertTarget } from "../../../pipeline/stages/targets.ts";
 import { partFiles, textFiles, trainNodes } from "../../../pipeline/stages/train.ts";
-import { partOf } from "../../../pipeline/stages/split.ts";
+import { partOf } from "../../../pipeline/graph/places.ts";
 import { closeGpu, makeSmall, smallSettings, smallWork, writeTexts } from "./support.ts";
 
 Deno.test("a run is partitioned, trained and evaluated on the graph, each model scored once", async () => {

@@ -2,9 +2,12 @@ import { assert, assertEquals } from "@std/assert";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
+import { runOneStage } from "../../../pipeline/stages/partition.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { Walk } from "../../../pipeline/graph/walk.ts";
+import { exists } from "../../../pipeline/run/files.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { copyFolder, sendSignal, task, taskCommand } from "../../tasks/support.ts";
 import { closeGpu, makeSmall, rootHash, shareOf, smallSettings, writeTexts } from "./support.ts";
 
 const SUPPORT = new URL("./support.ts", import.meta.url).pathname;
@@ -72,6 +75,35 @@ Deno.test("a partition is the same bytes from one process, from parts in any ord
     await closeGpu();
   }));
 
+Deno.test("routers by parts on 2 and 4 processes, of which one is killed for good, are those of one process", () =>
+  inFolder(async (folder) => {
+    const base = `${folder}/base`, flags = smallSettings(`${folder}/text`, { experts: 4 });
+    await runOneStage({ run: base, stage: "tokenize", sources: { flags } });
+    const finish = async (run: string) => {
+      const { code, err } = await task("train-routers", ["--run", `${folder}/${run}`]);
+      assertEquals(code, 0, err);
+      return (await readManifest(`${folder}/${run}/partitioner`))!.files;
+    };
+    copyFolder(base, `${folder}/alone`);
+    const alone = await finish("alone");
+    assert("router-03/model.safetensors" in alone, Object.keys(alone).join());
+    for (const parts of [2, 4]) {
+      const run = `by-${parts}`;
+      copyFolder(base, `${folder}/${run}`);
+      const children = Array.from({ length: parts }, (_, part) => {
+        const args = ["--run", `${folder}/${run}`, "--part", `${part + 1}/${parts}`];
+        return taskCommand("train-routers", args, { stdout: "null" }).spawn();
+      });
+      const outputs = children.map((child) => child.output());
+      const begun = `${folder}/${run}/rounds/01/router-00/manifest.json`;
+      while (!await exists(begun)) await new Promise((done) => setTimeout(done, 5));
+      sendSignal(children[0], "SIGKILL");
+      const ends = (await Promise.all(outputs)).map(({ signal, code }) => signal ?? code);
+      assertEquals(ends, ["SIGKILL", ...Array(parts - 1).fill(0)]);
+      assertEquals(await finish(run), alone);
+    }
+  }));
+
 Deno.test("with a given tokenizer, routers and prices, a file more touches its block alone", () =>
   inFolder(async (folder) => {
     const first = smallSettings(`${folder}/text`);
@@ -99,6 +131,7 @@ Deno.test("with a given tokenizer, routers and prices, a file more touches its b
       "text",
       "scores",
       "assignments",
+      "split",
       "partition",
       "partition",
       "partition",

@@ -5,6 +5,7 @@ import { takeLock } from "../../../pipeline/graph/mod.ts";
 import { makePartition, planRun, type RunOptions } from "../../../pipeline/stages/run.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import { eventLine } from "../../../tasks/event_line.ts";
 import { smallSettings, writeTexts } from "./support.ts";
 
 /** Runs a test with a folder of text and options for a run of it. */
@@ -61,6 +62,28 @@ Deno.test("a plan and what is made agree: on a new run, a made one, after a file
     assertEquals(await agree({ force: true }), ALL);
     assertEquals(await agree({ force: true }, { method: "argmax" }), ["assign", "split"]);
     assertEquals(await agree({}, { method: "argmax" }), []);
+  }));
+
+Deno.test("a run with other assignments copies from one that is named, is told so, and makes no round again", () =>
+  inRun(async (folder, options) => {
+    const [first, run] = [`${folder}/run`, `${folder}/other`], em = { partitioner: "em" } as const;
+    await makePartition(options(em));
+    const lines: string[] = [];
+    const other = { ...options({ ...em, method: "argmax" }), run, reuse: [first] };
+    await makePartition(other, {
+      onEvent: (event) =>
+        void (event.type === "stage" || event.type === "round" ? lines.push(eventLine(event)) : 0),
+    });
+    const told = lines.map((line) => line.replace(/ +/, " ").replace(/(:| \().*/, ""));
+    assertEquals(told, [
+      ...["tokenizer", "tokenize", "train-routers", "score"].map((stage) => `${stage} copied from ${first}`),
+      ...["assign", "split"].flatMap((stage) => [`${stage} started`, `${stage} done`]),
+    ]);
+    const [there, here] = await Promise.all(
+      [first, run].map((run) => Deno.stat(`${run}/partitioner/partitioner.json`)),
+    );
+    assertEquals(here.ino, there.ino);
+    assertEquals(await stagesMade(other), []);
   }));
 
 Deno.test("settings that something was made with are refused with both values, unless that is accepted", () =>

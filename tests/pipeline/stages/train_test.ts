@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { makeAll, type MakeOptions, type Node, readManifest } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
-import { partOf } from "../../../pipeline/stages/split.ts";
+import { partOf } from "../../../pipeline/graph/places.ts";
 import { expertTarget } from "../../../pipeline/stages/targets.ts";
 import { partFiles, type TrainingOptions, trainNodes } from "../../../pipeline/stages/train.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";

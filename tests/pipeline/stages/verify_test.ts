@@ -19,7 +19,6 @@ import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
-import { seal } from "../../../pipeline/run/seal.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { closeGpu, makeSmall, smallSettings, writeTexts } from "./support.ts";
 
@@ -234,8 +233,16 @@ Deno.test("a damaged checkpoint and a damaged export are found, with what mends 
     await Deno.mkdir(`${run}/export/a`, { recursive: true });
     await Deno.writeTextFile(`${run}/export/a/part.jsonl`, "lines");
     const files = { "part.jsonl": { bytes: 5, sha256: sha256("other") } };
-    const note = { format: 1, of: { to: "jsonl" }, key: "k", complete: true, files, result: {} };
-    await Deno.writeTextFile(`${run}/export/a/export.json`, JSON.stringify(seal(note)));
+    const note = {
+      key: "k",
+      name: "export",
+      revision: 1,
+      settings: { to: "text" },
+      inputs: {},
+      files,
+      result: {},
+    };
+    await writeManifest(`${run}/export/a`, note);
     const { problems } = await verifyRun(run);
     assertEquals(problems.map(({ file, remedy }) => [file, wordText(remedy)]), [
       [state, "remove it: what it stands for is made again"],

@@ -6,7 +6,7 @@ import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
 import { contextOf, TASKS } from "../../../pipeline/evaluation/choices/tasks.ts";
 import { makeAll, readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
-import { partOf } from "../../../pipeline/stages/split.ts";
+import { partOf } from "../../../pipeline/graph/places.ts";
 import { denseTarget, expertTarget } from "../../../pipeline/stages/targets.ts";
 import { partFiles, textFiles, trainNodes } from "../../../pipeline/stages/train.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
