@@ -55,13 +55,15 @@
  *
  * @example Documents, tokens and Arrow rows as streams
  * ```ts
- * import { loadTokenizer, readArrow, readDocuments, tokenBatches, writeArrowFile } from "@smalltalk/deno";
+ * import { loadTokenizer, openRows, Order, readDocuments, tokenBatches, writeArrowFile } from "@smalltalk/deno";
  *
  * await Deno.writeTextFile("new.jsonl", `${JSON.stringify({ text: "5 + 5 = 10; ".repeat(20) })}\n`);
  * const tokenizer = await loadTokenizer("run/tokenizer.json");
  * const batches = tokenBatches(readDocuments(["new.jsonl"]), tokenizer, { sequenceLength: 32 });
  * await writeArrowFile("new.arrow", batches);
- * for await (const batch of readArrow("new.arrow")) console.log(batch.numRows, "sequences");
+ * using rows = await openRows(["new.arrow"]); // shards of any Arrow writer that leaves them uncompressed
+ * const order = new Order(rows.count, { seed: 1, purpose: "a look" }); // a random order takes no memory
+ * console.log(rows.count, "sequences, of which one is", rows.read([order.at(0)], ["tokens"]).tokens);
  * ```
  *
  * @example From scores to experts
@@ -204,9 +206,12 @@ export {
 export {
   arrowBytes,
   fromBatch,
+  openRows,
+  Order,
   readArrow,
   readShards,
   type RecordBatch,
+  type Rows,
   toBatch,
   writeArrowFile,
 } from "./pipeline/rows/mod.ts";

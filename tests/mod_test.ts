@@ -12,7 +12,7 @@ const EXAMPLES = new Map(
 );
 
 const CONFIG = `--config=${ROOT}deno.json`;
-const ALLOWED = ["--allow-read", "--allow-write=.", "--allow-ffi", "--allow-env", "--allow-sys"];
+const ALLOWED = ["--allow-read", "--allow-write", "--allow-ffi", "--allow-env", "--allow-sys"];
 
 Deno.test("every group of mod.ts has an example, which runs as a script in another folder, as pipeline/SCRIPTS.md says", () =>
   inFolder(async (folder) => {

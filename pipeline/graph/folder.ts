@@ -254,7 +254,13 @@ export async function linkFile(run: string, place: string, target: string): Prom
       );
     }
     await Deno.mkdir(dirname(aside), { recursive: true });
-    await Deno.symlink(to, aside);
+    await Deno.symlink(to, aside).catch((error) => {
+      if (!(error instanceof Deno.errors.NotCapable)) throw error;
+      throw new InputError(
+        `Cannot link "${path}" as Deno must be permitted to read and write everywhere: it is for some paths alone`,
+        { where: path, remedy: "give --allow-read and --allow-write without paths", cause: error },
+      );
+    });
     await Deno.rename(aside, path);
   });
 }

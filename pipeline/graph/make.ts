@@ -212,7 +212,6 @@ class Process {
         );
         const replace = state === "damaged" || walk.isAgain(name);
         walk.made(node, await publish(work.run, name, folder, manifest, replace));
-        await this.#isMade(node);
         await removeFolder(scratch);
       }
       const failed = results.find((result) => result instanceof Error);
@@ -226,6 +225,7 @@ class Process {
       walk.refresh();
       for (const node of nodes) if (!await this.#isMade(node)) throw error;
     }
+    for (const node of nodes) await this.#isMade(node);
   }
 }
 

@@ -196,21 +196,6 @@ export function fromBatch(
   return columns;
 }
 
-/** Scores of rows, and nothing else of them. */
-export type Scores = Required<Pick<Columns, "rows" | "length" | "nll">>;
-
-/** Returns the scores of a batch as `fromBatch` does, without a look at its other columns. Throws what `fromBatch` throws. */
-export function scoresOf(batch: RecordBatch, where: string = originOf(batch)): Scores {
-  const of = (name: string) => columnOf(batch, name, where);
-  const scores = {
-    rows: batch.numRows,
-    length: integers(of("length"), Uint32Array),
-    nll: floats(items(of("nll"))),
-  };
-  checkLengths(scores.length, undefined, where);
-  return scores;
-}
-
 function findColumn(batch: RecordBatch, name: string, where: string): Column | undefined {
   const at = columnNames(batch).indexOf(name);
   return at < 0 ? undefined : { name, data: batch.data.children[at], where };

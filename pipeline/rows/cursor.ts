@@ -6,8 +6,6 @@
 
 import { type Columns, fromBatch, originOf, type RecordBatch } from "./arrow.ts";
 
-import { sliceColumns } from "./columns.ts";
-
 /** A place in a stream of batches. */
 export interface Cursor {
   /** The current batch; undefined before the first. */
@@ -28,14 +26,9 @@ export function openCursor(batches: ReadableStream<RecordBatch>): Cursor {
   return { batch: undefined, columns, row: 0, before: 0, rest: batches[Symbol.asyncIterator]() };
 }
 
-/** Counts the rows left in the current batch. */
-export function rowsLeft({ columns, row }: Cursor): number {
-  return columns.rows - row;
-}
-
 /** Reads on until the cursor is at a row; returns false at the end of the stream. */
 export async function fill(cursor: Cursor): Promise<boolean> {
-  while (rowsLeft(cursor) === 0) {
+  while (cursor.row === cursor.columns.rows) {
     const { value, done } = await cursor.rest.next();
     if (done) return false;
     cursor.before += cursor.columns.rows;
@@ -44,13 +37,6 @@ export async function fill(cursor: Cursor): Promise<boolean> {
     cursor.row = 0;
   }
   return true;
-}
-
-/** Takes the next `count` rows, at most those left in the batch, as views. */
-export function take(cursor: Cursor, count: number): Columns {
-  const begin = cursor.row;
-  cursor.row += Math.min(count, rowsLeft(cursor));
-  return sliceColumns(cursor.columns, begin, cursor.row);
 }
 
 /** Says where the next row stands, for messages: file, batch, and row in that batch. */

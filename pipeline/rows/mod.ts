@@ -1,5 +1,5 @@
 /**
- * Arrow files and streams: columns, shards, rows by their number, random order, joins.
+ * Arrow files and streams: columns, shards, rows by their number, random order.
  *
  * @module
  */

@@ -1,16 +1,17 @@
 /**
  * Random access to the rows of shards. Rows are numbered from 0 through all files in their order, and a row is read by its number.
  *
- * As this project writes them, a row of a column of numbers, or of fixed-size lists of them, is a few bytes at a known offset. Memory
- * grows with the number of batches, not of rows.
+ * Arrow files and streams of any writer will do, as long as they are not compressed: then a row of a column of numbers,
+ * or of fixed-size lists of them, is a few bytes at a known offset. Memory grows with the number of batches, not of rows.
  *
  * @module
  */
 
+import { DataType, type Float, type Int, makeData } from "apache-arrow/Arrow.dom";
 import { crc32 } from "node:zlib";
 import { openToRead, unreadable } from "../run/files.ts";
 import { checkLengths, checkTokens, columnOf, type Columns, type RecordBatch } from "./arrow.ts";
-import { strings } from "./column_values.ts";
+import { floats, type IntegerArray, integers, strings } from "./column_values.ts";
 import { checkNodes } from "./ipc/checks.ts";
 import { orUnreadable } from "./ipc/library.ts";
 import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
@@ -38,6 +39,8 @@ interface Batch extends Span {
   first: number;
   /** Where values of the columns of `NUMERIC` begin in the file. */
   places: number[];
+  /** Messages of the dictionaries that it uses. */
+  dictionaries: readonly Span[];
   /** Its CRC-32, where it is known. */
   crc?: number;
   /** Whether that was found to be right. */
@@ -62,8 +65,8 @@ interface Shard {
  * Opens shards: the metadata of their messages is read, their bodies are not. `checksums` holds for each path, as far as they are known,
  * what {@linkcode checksums} gives. What is in no batch is checked now, a batch when a row of it is first read.
  *
- * Throws an `InputError` that says where, where a file is no whole Arrow data or not as this project writes it, where files differ
- * in the types of columns or in what {@linkcode checkLineage} compares, and where a checksum is another one.
+ * Throws an `InputError` that says where, where a file is no whole Arrow data or compressed, where files differ in the types
+ * of columns or in what {@linkcode checkLineage} compares, and where a checksum is another one.
  */
 export async function openRows(
   paths: readonly string[],
@@ -77,7 +80,7 @@ export async function openRows(
     if (known) noteChecksums(file, shard, known);
     checkLineage(shard.empty, identityOf(lineageOf(first.empty)), first.path);
     for (const name of NUMERIC) {
-      const [type, wanted] = [shard, first].map(({ empty }) => typeOf(empty, name));
+      const [type, wanted] = [shard, first].map(({ empty }) => String(typeOf(empty, name) ?? "none"));
       if (type === wanted) continue;
       const rule = `column "${name}" must have one type in all files`;
       throw unreadable(path, rule, `it is ${type}, in "${first.path}" it is ${wanted}`);
@@ -134,8 +137,16 @@ export class Rows implements Disposable {
         columns.source = Array.from(numbers, (number) => this.#sourceOf(number));
         continue;
       }
-      const { width, Values } = layoutOf(this.#shards[0], name);
-      Object.assign(columns, { [name]: this.fill(name, numbers, new Values(rows * width)) });
+      const { width, item } = layoutOf(this.#shards[0], name);
+      const type = {
+        sequence: BigUint64Array,
+        document: BigUint64Array,
+        tokens: item.bitWidth <= 16 ? Uint16Array : Uint32Array,
+        length: Uint32Array,
+        nll: Float32Array,
+        expert: Uint16Array,
+      }[name];
+      Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * width)) });
     }
     return columns as Required<Pick<Columns, Name | "rows">>;
   }
@@ -147,28 +158,29 @@ export class Rows implements Disposable {
    * Throws an `InputError` that says where, where a file has no such column or one that cannot be read by row, where a checksum is
    * another one, and where a value is impossible. Throws a `RangeError` where there is no row with a number.
    */
-  fill<Target extends Numbers | Int32Array>(
+  fill<Target extends InstanceType<IntegerArray> | Float32Array>(
     name: Numeric,
     numbers: ArrayLike<number>,
     target: Target,
   ): Target {
-    const { Values, width: all } = layoutOf(this.#shards[0], name);
+    const { item, width: all } = layoutOf(this.#shards[0], name);
     const rows = numbers.length, width = rows === 0 ? all : target.length / rows;
     if (!(Number.isInteger(width) && width >= 1 && width <= all)) {
       throw new RangeError(
         `Cannot read column "${name}" as there must be room for 1 to ${all} values per row: there is for ${width}`,
       );
     }
-    const column = NUMERIC.indexOf(name), bytes = Values.BYTES_PER_ELEMENT;
-    if (target.BYTES_PER_ELEMENT < bytes) {
-      throw new RangeError(`Cannot read column "${name}" as there must be room for values of ${bytes} bytes`);
-    }
+    const column = NUMERIC.indexOf(name), bytes = item.ArrayType.BYTES_PER_ELEMENT;
     for (let i = 0, run: number; i < rows; i += run) {
       const { batch, row } = this.#find(numbers[i]);
       run = 1; // rows that follow one another
       while (numbers[i + run] === numbers[i] + run && row + run < batch.rows) run++;
       const length = (run - 1) * all + width, offset = batch.places[column] + row * all * bytes;
-      const values = new Values(readAt(this.#open(batch), offset, length * bytes).buffer);
+      const read = new item.ArrayType(readAt(this.#open(batch), offset, length * bytes).buffer);
+      const data = makeData({ type: item as Int, length, data: read, nullCount: 0 });
+      const values = name === "nll"
+        ? floats({ name, data, where: batch.where })
+        : integers({ name, data, where: batch.where }, target.constructor as IntegerArray);
       for (let k = 0; k < run; k++) {
         const some = values.subarray(k * all, k * all + width);
         (target as Uint32Array).set(some as Uint32Array, (i + k) * width);
@@ -180,10 +192,7 @@ export class Rows implements Disposable {
     };
     const values = target as ArrayLike<number>, { vocabulary } = this.lineage ?? {};
     if (name === "tokens" && vocabulary) checkTokens({ rows, tokens: values }, vocabulary, place);
-    const [first] = this.#shards, hasTokens = name === "length" && typeOf(first.empty, "tokens") !== "none";
-    if (name === "length") {
-      checkLengths(values, hasTokens ? layoutOf(first, "tokens").width : undefined, place);
-    }
+    if (name === "length") checkLengths(values, typeOf(this.#shards[0].empty, "tokens")?.listSize, place);
     return target;
   }
 
@@ -231,8 +240,10 @@ export class Rows implements Disposable {
     const { batch, row } = this.#find(number);
     if (this.#decoded.batch !== batch) {
       const file = this.#open(batch);
-      const message = readAt(file, batch.offset, batch.end - batch.offset);
-      const decoded = decode(batch.where, [batch.shard.schema, message]);
+      const messages = [...batch.dictionaries, batch].map(({ offset, end }) =>
+        readAt(file, offset, end - offset)
+      );
+      const decoded = decode(batch.where, [batch.shard.schema, ...messages]);
       this.#decoded = { batch, sources: strings(columnOf(decoded, "source")) };
     }
     return this.#decoded.sources[row];
@@ -257,10 +268,9 @@ function reopen(shard: Shard): Deno.FsFile {
 /** Finds the batches of a file. */
 async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
   const info = file.statSync(), { size, isFile } = info;
-  if (!isFile) {
-    throw unreadable(path, `it must be a file, so that rows can be read by their number`, "it is none");
-  }
+  if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
   let shard: Shard | undefined;
+  let dictionaries: { id: number; span: Span }[] = [];
   let count = 0;
   for await (const { message, head, offset, start, end } of messagesIn(file, size, path)) {
     if (message.isSchema()) {
@@ -272,42 +282,59 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
         schema: head,
         batches: [],
       };
-    } else if (!shard || !message.isRecordBatch()) {
-      throw unreadable(path, OWN, "its messages are others");
+    } else if (!shard) {
+      throw unreadable(path, "an Arrow stream must begin with its schema", "it does not");
+    } else if (message.isDictionaryBatch()) {
+      const { id, isDelta } = message.header();
+      const kept = isDelta ? dictionaries : dictionaries.filter((dictionary) => dictionary.id !== id);
+      dictionaries = [...kept, { id, span: { offset, end } }];
     } else {
       const where = `${path}, batch ${count++}`, { empty, batches } = shard;
       const { length: rows, compression } = message.header() as { length: number; compression: unknown };
-      if (compression !== null) throw unreadable(where, OWN, "it is compressed");
+      if (compression !== null) {
+        const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
+        throw unreadable(where, `it must not be compressed, ${BY_NUMBER}`, "it is", { remedy });
+      }
       const found = orUnreadable(where, () => checkNodes(where, empty.schema, message));
       const places = NUMERIC.map((name) => {
-        const { offset, nulls } = found.get(name) ?? { offset: NaN, nulls: 0 };
-        if (nulls === 0) return start + offset;
-        throw unreadable(where, OWN, `column "${name}" has null values`);
+        if (!typeOf(empty, name)) return NaN;
+        const place = found.get(name);
+        if (!place) throw unreadable(where, `column "${name}" must come before any union`, "it does not");
+        if (place.nulls === 0) return start + place.offset;
+        throw unreadable(where, `column "${name}" must have no null values`, `it has ${place.nulls}`);
       });
-      if (rows > 0) batches.push({ shard, where, rows, first: 0, places, offset, end });
+      const spans = dictionaries.map(({ span }) => span);
+      if (rows > 0) batches.push({ shard, where, rows, first: 0, places, dictionaries: spans, offset, end });
     }
   }
   if (!shard) throw unreadable(path, "an Arrow stream must begin with its schema", "it has none");
   return shard;
 }
 
-const OWN = "it must be as this project writes shards, so that rows can be read by their number";
-const ARRAYS = { Uint16: Uint16Array, Uint32: Uint32Array, Uint64: BigUint64Array, Float32: Float32Array };
-type Numbers = InstanceType<typeof ARRAYS[keyof typeof ARRAYS]>;
+const BY_NUMBER = "so that rows can be read by their number";
 
-const typeOf = ({ schema }: RecordBatch, name: string): string =>
-  String(schema.fields.find((field) => field.name === name)?.type ?? "none");
+function typeOf({ schema }: RecordBatch, name: string): DataType & { listSize?: number } | undefined {
+  return schema.fields.find((field) => field.name === name)?.type;
+}
 
-/** Gives the array of a column's values, and how many there are in a row. Throws an `InputError` where rows have no fixed places. */
+/** Gives the type of a column's values, and how many there are in a row. Throws an `InputError` where rows have no fixed places. */
 function layoutOf(
-  { path, empty }: Pick<Shard, "path" | "empty">,
+  { path, empty }: Shard,
   name: Numeric,
-): { Values: Uint32ArrayConstructor; width: number } {
+): { item: (Int | Float) & { bitWidth: number }; width: number } {
   const { type } = columnOf(empty, name, path).data;
-  const [, width = 1, item = ""] = /^(?:FixedSizeList\[(\d+)\]<)?(\w+)>?$/.exec(String(type)) ?? [];
-  const Values = Object.entries(ARRAYS).find(([one]) => one === item)?.[1];
-  if (Values) return { Values: Values as Uint32ArrayConstructor, width: Number(width) };
-  throw unreadable(path, OWN, `column "${name}" is ${type}`);
+  const isList = DataType.isFixedSizeList(type), mustBeList = name === "tokens" || name === "nll";
+  const item: DataType = isList ? type.children[0].type : type;
+  if (isList === mustBeList && (name === "nll" ? DataType.isFloat(item) : DataType.isInt(item))) {
+    return { item: item as Int, width: isList ? type.listSize : 1 };
+  }
+  const values = `${mustBeList ? "fixed-size lists of " : ""}${name === "nll" ? "floats" : "integers"}`;
+  const remedy = mustBeList
+    ? "pad its lists to one length, and write them with that in their type"
+    : undefined;
+  throw unreadable(path, `column "${name}" must hold ${values}, ${BY_NUMBER}`, `its type is ${type}`, {
+    remedy,
+  });
 }
 
 /** Checks what is in no batch, and notes what the batches are to be checked against. */

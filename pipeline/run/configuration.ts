@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { ExplainedError, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, entriesOf, exists, jsonText, oneLine, removeIfThere, writeAtomic } from "./files.ts";
+import { checkRunFolder, entriesOf, exists, jsonText, oneLine, writeAtomic } from "./files.ts";
 import { conform } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
@@ -14,7 +14,7 @@ import { type Configuration, defaultConfiguration, FIELDS } from "../settings/co
 import { checkValue } from "../settings/field.ts";
 
 /** Version of the layout. */
-const FORMAT = 3;
+const FORMAT = 4;
 
 const ADAPTER = v.object({
   description: v.string(),
@@ -22,7 +22,7 @@ const ADAPTER = v.object({
   variants: v.record(v.string(), v.string()),
 });
 const RUN_CONFIGURATION = v.object({
-  format: v.number(),
+  format: v.optional(v.number(), 1),
   configuration: v.record(v.string(), v.unknown()),
   versions: v.record(v.string(), v.string()),
   adapter: v.optional(ADAPTER),
@@ -58,7 +58,7 @@ const ANEW = say`run the same ${task("partition")} with all its settings again`;
 /**
  * Says how to mend a run's `config.json`. Where it is removed, the settings of the run must be given again.
  */
-export const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and ${ANEW}`;
+const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and ${ANEW}`;
 /** Says how to mend a run whose `config.json` is missing. */
 export const CONFIGURATION_BACK: Text = say`copy config.json back, or ${ANEW}`;
 
@@ -158,7 +158,7 @@ export async function runOf(place: string): Promise<string | null> {
 }
 
 /** Says whether a folder holds a `config.json` that looks like that of a run. */
-export async function isConfigured(folder: string): Promise<boolean> {
+async function isConfigured(folder: string): Promise<boolean> {
   try {
     return isObject(JSON.parse(await Deno.readTextFile(`${folder}/config.json`)).configuration);
   } catch {
@@ -177,19 +177,9 @@ export async function writeRunConfiguration(
 ): Promise<void> {
   const versions = { smalltalk: VERSION, deno: Deno.version.deno };
   const whole = JSON.parse(JSON.stringify({ format: FORMAT, configuration, versions, adapter }));
-  await writeConfigurationText(run, jsonText(seal(whole)));
-}
-
-/** Gives the text of a run's `config.json`, or null where there is none. */
-export async function configurationText(run: string): Promise<string | null> {
-  return await Deno.readTextFile(`${run}/config.json`).catch(() => null);
-}
-
-/** Gives a run's `config.json` this text if it has another one; null removes the file. */
-export async function writeConfigurationText(run: string, text: string | null): Promise<void> {
-  if (await configurationText(run) === text) return;
-  const path = `${run}/config.json`;
-  await (text === null ? removeIfThere(path) : writeAtomic(path, text, { shared: true }));
+  const text = jsonText(seal(whole)), path = `${run}/config.json`;
+  if (await Deno.readTextFile(path).catch(() => null) === text) return;
+  await writeAtomic(path, text, { shared: true });
 }
 
 async function readObject(path: string, remedy?: Text): Promise<Record<string, unknown>> {

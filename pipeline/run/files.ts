@@ -107,7 +107,7 @@ export async function writeAtomic(
 }
 
 /** Says whether a path still leads to an open file. */
-export async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
+async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
   const [open, named] = await Promise.all([file.stat(), Deno.stat(path).catch(() => null)]);
   return named !== null && open.ino === named.ino && open.dev === named.dev;
 }

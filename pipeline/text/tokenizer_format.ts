@@ -45,14 +45,59 @@ const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (par
     (part) => /(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/.test(String(patternOf(part).Regex)),
     (part) => `its pattern ${patternOf(part).Regex} repeats a repetition, which takes for ever`,
   ],
+  [
+    "Precompiled",
+    ({ precompiled_charsmap: map }) => !isCharsmap(map),
+    () => "its precompiled_charsmap is damaged",
+  ],
+  [
+    "BPE", // takes the prefix off the right side of a merge without asking whether it is there
+    ({ continuing_subword_prefix: prefix, merges }) =>
+      typeof prefix === "string" && Array.isArray(merges) &&
+      !merges.every((merge) =>
+        (Array.isArray(merge) ? merge : String(merge).split(" "))[1]?.startsWith?.(prefix)
+      ),
+    ({ continuing_subword_prefix: prefix }) =>
+      `continuing_subword_prefix is "${prefix}", and a merge adds a piece without it`,
+  ],
 ];
 
 /** Says which setting of a tokenizer makes the library abort; undefined where none is known. */
 export function abortOf(format: unknown): string | undefined {
   if (!isPart(format)) return undefined; // the library reports these itself
-  for (const part of [format.normalizer, format.pre_tokenizer, format.decoder].flatMap(partsOf)) {
+  const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
+  const parts = [normalizer, cutter, decoder, isPart(model) ? { type: "BPE", ...model } : undefined];
+  for (const part of parts.flatMap(partsOf)) {
     const found = ABORTS.find(([type, is]) => (type ?? part.type) === part.type && is(part));
     if (found) return found[2](part);
+  }
+}
+
+/**
+ * Says whether a character map of SentencePiece is whole: the size of a trie, the trie, and the texts in UTF-8 that its leaves point to.
+ * Format: darts-clone, https://github.com/s-yata/darts-clone
+ */
+function isCharsmap(base64: unknown): boolean {
+  try {
+    const bytes = Uint8Array.fromBase64(String(base64)), view = new DataView(bytes.buffer);
+    const size = view.getUint32(0, true), texts = bytes.subarray(4 + size);
+    new TextDecoder("utf-8", { fatal: true }).decode(texts);
+    const trie = new DataView(bytes.buffer, 4, size); // throws where one reads beyond it
+    const unitAt = (at: number) => trie.getUint32(4 * (at >>> 0), true);
+    const childrenOf = (at: number, unit = unitAt(at)) => at ^ (unit >>> 10) << ((unit & 1 << 9) >>> 6);
+    const nodes = new Set([childrenOf(0)]); // grows while it is gone through
+    for (const node of nodes) {
+      for (let byte = 1; byte < 256; byte++) {
+        const at = node ^ byte, unit = unitAt(at);
+        if ((unit & (1 << 31 | 0xff)) !== byte) continue;
+        nodes.add(childrenOf(at));
+        const text = texts[unitAt(childrenOf(at)) & 0x7fffffff] ?? 0x80;
+        if ((unit >>> 8 & 1) === 1 && text >> 6 === 2) return false; // beyond the texts, or inside a character
+      }
+    }
+    return true;
+  } catch {
+    return false;
   }
 }
 

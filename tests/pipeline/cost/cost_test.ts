@@ -1,6 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
+import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { SEQUENCES, TOKENIZER } from "../../../pipeline/graph/mod.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
@@ -124,7 +125,7 @@ Deno.test("readCost() takes configuration, sequences and vocabulary of a run, un
   const run = await Deno.makeTempDir();
   try {
     const configuration = resolveConfiguration({ preset: "small" });
-    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration, versions: {} }));
+    await writeRunConfiguration(run, configuration);
     const before = await readCost({ run, ...DEVICE });
     assertEquals([before.mixture.experts, before.corpus], [4, undefined]);
     const counts = { documents: 5, tokens: 9000, trainSequences: 450, testSequences: 50 };

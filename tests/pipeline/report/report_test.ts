@@ -10,6 +10,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { report } from "../../../pipeline/report/report.ts";
 import { LIGHT } from "../../../pipeline/report/theme.ts";
 import { EVALUATION, type Lock, MANIFEST, takeLock, writePages } from "../../../pipeline/graph/mod.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { words } from "../../../tasks/wording.ts";
 import { hashes, inFolder, ROOT, task } from "../../tasks/support.ts";
 import { changeNode, evaluationOf, SHAPE, writeNode, writeRun } from "./support.ts";
@@ -216,12 +217,8 @@ Deno.test("report() leaves out the plots that a run has nothing for", async () =
   }
   await inFolder(async (run) => {
     await writeRun(run);
-    const config = await Deno.readTextFile(`${run}/config.json`);
-    await Deno.writeTextFile(
-      `${run}/config.json`,
-      config.replace(/"partitioner":"\w+"/, '"partitioner":"source","sourceField":"label"')
-        .replace('"sourceField":"",', ""),
-    );
+    const { configuration } = (await readRunConfiguration(run))!;
+    await writeRunConfiguration(run, { ...configuration, partitioner: "source", sourceField: "label" });
     assertEquals(leftOf(await pageOf(run)), ["prefix-perplexity", "prefix-agreement"]); // labels choose
   });
 });
@@ -296,9 +293,15 @@ Deno.test("report() refuses what is no run, and names the file that is damaged, 
     const damages: [node: string, file: string, text: string, reason: string, remedy: string][] = [
       [EVALUATION, "evaluation.json", "{", "JSON", `"evaluate" with run "${run}", check`],
       [EVALUATION, "evaluation.json", many, "tokens", `"evaluate" with run "${run}", check`],
-      ["partitioner", "rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken", `"train-routers" with run`],
-      ["experts/expert-01", "metrics.jsonl", `${line}{"step":\n`, "line 2", `"train-expert" with expert 1`],
-      ["dense-steps", "metrics.jsonl", "{}\n", "step", `"train-dense" with match "steps", run "${run}"`],
+      ["partitioner", "rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken", `"partition" with run`],
+      [
+        "experts/expert-01",
+        "metrics.jsonl",
+        `${line}{"step":\n`,
+        "line 2",
+        `"train-expert" with run "${run}", expert 1`,
+      ],
+      ["dense-steps", "metrics.jsonl", "{}\n", "step", `"train-dense" with run "${run}", match "steps"`],
     ];
     for (const [node, file, text, reason, remedy] of damages) {
       await writeRun(run);

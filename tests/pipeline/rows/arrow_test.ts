@@ -1,13 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import {
-  checkTokens,
-  emptyBatch,
-  fromBatch,
-  readShards,
-  scoresOf,
-  toBatch,
-} from "../../../pipeline/rows/arrow.ts";
+import { checkTokens, emptyBatch, fromBatch, readShards, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { originOf } from "../../../pipeline/rows/ipc/origin.ts";
 import { readArrow } from "../../../pipeline/rows/ipc/read.ts";
@@ -90,18 +83,6 @@ Deno.test("fromBatch() reads slices at any offset, which can be written again", 
     const [again] = await collect(readArrow(pipe(await bytesOf(arrowBytes(stream(slice))))));
     assertEquals(again, sliceColumns(columnsOf(9), begin, end));
   }
-});
-
-Deno.test("scoresOf() gives the scores that fromBatch() gives, and refuses what it refuses of them", () => {
-  const batch = toBatch(columnsOf(9), LINEAGE);
-  for (const [begin, end] of [[0, 9], [3, 4], [5, 5]]) {
-    const { rows, length, nll } = sliceColumns(columnsOf(9), begin, end);
-    assertEquals(scoresOf(batch.slice(begin, end)), { rows, length, nll: nll! });
-  }
-  const without = toBatch({ ...columnsOf(3), nll: undefined, source: undefined }, LINEAGE);
-  assertThrows(() => scoresOf(without, "x.arrow, batch 3"), InputError, `it must have a column "nll"`);
-  const short = toBatch({ ...columnsOf(3), length: Uint32Array.of(2, 1, 4) }, LINEAGE);
-  assertThrows(() => scoresOf(short, "x.arrow, batch 3"), InputError, "batch 3, row 1, as length must be");
 });
 
 Deno.test("fromBatch() names the row of a token id that the vocabulary lacks", () => {

@@ -61,10 +61,86 @@ Deno.test("Rows.fill() reads into arrays of any type that has room, and the firs
     }
   }));
 
-Deno.test("openRows() refuses what this project does not write", () =>
+/** Gives a column of another writer. */
+const vector = (values: unknown[], type: arrow.DataType) =>
+  arrow.vectorFromArray(values, type as arrow.Int32);
+const listsOf = (item: arrow.DataType, size?: number) => {
+  const field = new arrow.Field("item", item, true);
+  return size === undefined ? new arrow.List(field) : new arrow.FixedSizeList(size, field);
+};
+
+/** Rows of another writer, of other widths, in batches of 1, 2, 3 … rows, among columns that are not ours. */
+function foreignTable(rows: number): arrow.Table {
+  const all = Array.from({ length: rows }, (_, i) => i);
+  const batches: arrow.RecordBatch[] = [];
+  for (let first = 0, count = 1; first < rows; first += count++) {
+    const some = all.slice(first, first + count);
+    const words = some.map((i) => `a word of more than twelve bytes ${i}`);
+    const labels = [...new Set(some.map((i) => `label ${i % 3}`))];
+    const dictionary = arrow.vectorFromArray(labels, new arrow.Utf8());
+    const data = Int8Array.from(some, (i) => labels.indexOf(`label ${i % 3}`));
+    const type = new arrow.Dictionary(new arrow.Utf8(), new arrow.Int8(), 1);
+    const columns = {
+      flag: vector(some.map((i) => i % 3 ? i % 2 === 0 : null), new arrow.Bool()),
+      words: vector(words, new arrow.Utf8View()),
+      parts: vector(some.map((i) => i % 2 ? null : [i]), listsOf(new arrow.Int8())),
+      sequence: vector(some.map(BigInt), new arrow.Int64()),
+      source: arrow.makeVector(arrow.makeData({ type, length: data.length, nullCount: 0, data, dictionary })),
+      tokens: vector(some.map((i) => [i, 70_000 + i]), listsOf(new arrow.Int32(), 2)),
+      length: vector(some.map(() => 2), new arrow.Uint8()),
+      nll: vector(some.map((i) => [i / 2]), listsOf(new arrow.Float64(), 1)),
+    };
+    const parts = Object.entries(columns).map(([name, { data }]) => [name, data[0]]);
+    batches.push(new arrow.RecordBatch(Object.fromEntries(parts) as Record<string, arrow.Data<arrow.Int32>>));
+  }
+  return new arrow.Table(batches);
+}
+
+Deno.test("openRows() reads what other writers write: other widths and batches, dictionaries, columns that are not ours", () =>
+  inFolder(async (folder) => {
+    const numbers = [9, 0, 4, 5, 3, 7], tokens = numbers.flatMap((i) => [i, 70_000 + i]);
+    const expected = {
+      rows: 6,
+      sequence: BigUint64Array.from(numbers, BigInt),
+      source: numbers.map((i) => `label ${i % 3}`),
+      tokens: Uint32Array.from(tokens),
+      length: new Uint32Array(6).fill(2),
+      nll: Float32Array.from(numbers, (i) => i / 2),
+    };
+    const all = Array.from({ length: 10 }, (_, i) => i);
+    const theirs = flechette.tableFromArrays({
+      source: all.map((i) => `label ${i % 3}`),
+      sequence: all.map(BigInt),
+      length: all.map(() => 2),
+      tokens: all.map((i) => [i, 70_000 + i]),
+      nll: all.map((i) => [i / 2]),
+    }, {
+      types: {
+        source: flechette.dictionary(flechette.utf8(), flechette.int32()),
+        sequence: flechette.int64(),
+        length: flechette.uint16(),
+        tokens: flechette.fixedSizeList(flechette.int32(), 2),
+        nll: flechette.fixedSizeList(flechette.float64(), 1),
+      },
+    });
+    const files = [
+      arrow.RecordBatchStreamWriter.writeAll(foreignTable(10).batches).toUint8Array(true),
+      flechette.tableToIPC(theirs, { format: "file" })!,
+      flechette.tableToIPC(theirs, { format: "stream" })!,
+    ];
+    for (const bytes of files) {
+      const path = `${folder}/a`;
+      await Deno.writeFile(path, bytes);
+      using rows = await openRows([path], { checksums: new Map([[path, await checksums(path)]]) });
+      assertEquals([rows.count, rows.lineage], [10, null]);
+      assertEquals(rows.read(numbers, ["sequence", "source", "tokens", "length", "nll"]), expected);
+    }
+  }));
+
+Deno.test("openRows() refuses what has no fixed places, and says how to write it", () =>
   inFolder(async (folder) => {
     const path = `${folder}/a`;
-    const refused = async (bytes: Uint8Array, message: string) => {
+    const refused = async (bytes: Uint8Array, message: string, remedy = "") => {
       await Deno.writeFile(path, bytes);
       const reading = async () => {
         using rows = await openRows([path]);
@@ -72,20 +148,27 @@ Deno.test("openRows() refuses what this project does not write", () =>
       };
       const error = await assertRejects(reading, InputError, message);
       assertEquals(error.where, path, error.message);
+      assert(String(error.remedy ?? "").includes(remedy), error.message);
     };
     const write = (columns: Record<string, arrow.Vector>) =>
       arrow.tableToIPC(new arrow.Table(columns as never), "file");
-    const fixed = new arrow.FixedSizeList(2, new arrow.Field("item", new arrow.Uint16(), true));
-    const lists = (type: arrow.DataType, values: unknown[] = [[1, 2], [3, 4]]) =>
-      arrow.vectorFromArray(values, type as arrow.List);
+    const int = new arrow.Int32(), fixed = listsOf(int, 2), pairs = [[1, 2], [3, 4]];
+    const ragged = write({ tokens: vector(pairs, listsOf(int)) });
+    await refused(ragged, "its type is List<Int32>", "pad its lists to one length");
+    await refused(write({ tokens: vector([1, 2], int) }), "must hold fixed-size lists of integers");
+    await refused(write({ tokens: vector([[1, 2], null], fixed) }), "must have no null values: it has 3");
     await refused(
-      write({ tokens: lists(new arrow.List(fixed.children[0])) }),
-      `column "tokens" is List<Uint16>`,
+      write({ tokens: vector([[1, 2], [3, null]], fixed) }),
+      "must have no null values: it has 1",
     );
-    await refused(write({ tokens: lists(fixed, [[1, 2], [3, null]]) }), `column "tokens" has null values`);
-    await refused(write({ a: lists(fixed) }), `must have a column "tokens"`);
-    const words = arrow.vectorFromArray(["x", "y"], new arrow.Dictionary(new arrow.Utf8(), new arrow.Int8()));
-    await refused(write({ tokens: lists(fixed), source: words }), "its messages are others");
+    await refused(write({ tokens: vector([[1, -2]], fixed) }), `column "tokens" must hold integers from 0`);
+    await refused(write({ a: vector(pairs, fixed) }), `must have a column "tokens"`);
+    const union = arrow.makeVector(arrow.makeData({
+      type: new arrow.SparseUnion([0], [new arrow.Field("x", int)]),
+      ...{ length: 2, nullCount: 0, typeIds: new Int8Array(2) },
+      children: [arrow.makeData({ type: int, data: Int32Array.of(1, 2) })],
+    }));
+    await refused(write({ union, tokens: vector(pairs, fixed) }), "must come before any union");
     const empty = await bytesOf(arrowBytes(stream(), toBatch(columnsOf(0), LINEAGE)));
     await refused(empty.subarray(0, 90), "it is cut short");
     const encode = (bytes: Uint8Array) => new Uint8Array(zstdCompressSync(bytes));
@@ -94,7 +177,8 @@ Deno.test("openRows() refuses what this project does not write", () =>
     const types = { tokens: flechette.fixedSizeList(flechette.uint16(), 2) };
     const table = flechette.tableFromArrays({ tokens: [[1, 2]] }, { types });
     const codec = flechette.CompressionType.ZSTD;
-    await refused(flechette.tableToIPC(table, { format: "file", codec })!, "it is compressed");
+    const compressed = flechette.tableToIPC(table, { format: "file", codec })!;
+    await refused(compressed, "batch 0 as it must not be compressed", "write it without compression");
     await assertRejects(() => openRows([folder]), InputError, "it must be a file");
     await assertRejects(() => openRows([`${folder}/none`]), InputError, "no such file");
   }));

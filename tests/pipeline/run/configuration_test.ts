@@ -3,7 +3,6 @@ import { InputError } from "../../../kernels/errors.ts";
 import {
   readConfiguration,
   readRunConfiguration,
-  writeConfigurationText,
   writeRunConfiguration,
 } from "../../../pipeline/run/configuration.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -17,25 +16,29 @@ Deno.test("readRunConfiguration() gives what was written", () =>
     const adapter = { description: "an adapter", kind: "software", variants: { matmul: "subgroup" } };
     await writeRunConfiguration(run, configuration, adapter);
     const read = (await readRunConfiguration(run))!;
-    assertEquals([read.configuration, read.adapter, read.format], [configuration, adapter, 3]);
+    assertEquals([read.configuration, read.adapter, read.format], [configuration, adapter, 4]);
     assertEquals<unknown>(await readConfiguration(`${run}/config.json`), configuration);
   }));
 
 Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, with how it is mended", () =>
   inFolder(async (run) => {
-    const whole = { format: 3, configuration, versions: {} };
+    const whole = { format: 4, configuration, versions: {} };
     const cases: [value: unknown, text: string][] = [
       ["{", "it must hold a JSON object"],
       [[], "it must hold a JSON object"],
-      [{ format: 3, versions: {} }, "configuration"],
+      [{ format: 4, versions: {} }, "configuration"],
       [{ ...whole, configuration: { ...configuration, seed: "5" } }, "seed"],
       [{ ...whole, configuration: { ...configuration, sead: 5 } }, '"sead" is none'],
-      [{ ...whole, format: 4 }, "its format must be 3: it is 4"],
-      [{ ...whole, format: 3 }, "must be what the run wrote"],
+      [{ ...whole, format: 3 }, "its format must be 4: it is 3"],
+      [{ configuration, versions: {} }, "its format must be 4: it is 1"],
+      [whole, "must be what the run wrote"],
       [{ ...whole, adapter: { description: 1 } }, "adapter"],
     ];
     for (const [value, text] of cases) {
-      await writeConfigurationText(run, typeof value === "string" ? value : JSON.stringify(value));
+      await Deno.writeTextFile(
+        `${run}/config.json`,
+        typeof value === "string" ? value : JSON.stringify(value),
+      );
       const error = await assertRejects(() => readRunConfiguration(run), InputError, text);
       assertEquals([error.where, error.remedy === undefined], [`${run}/config.json`, false]);
     }

@@ -3,6 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { expertFolder } from "../../../pipeline/graph/places.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { generate, type GenerateOptions, type Generation } from "../../../pipeline/serving/generate.ts";
 import { gpu } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
@@ -54,9 +55,8 @@ Deno.test("generate() answers with the expert that the f64 routers choose, and s
 Deno.test("generate() routes by as many tokens as the run's partition, whatever its routers were trained with", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
-    const config = JSON.parse(await Deno.readTextFile(`${run}/config.json`));
-    config.configuration.prefix = 3;
-    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify(config));
+    const { configuration } = (await readRunConfiguration(run))!;
+    await writeRunConfiguration(run, { ...configuration, prefix: 3 });
     const { route } = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 1 });
     assertEquals(route?.prefixTokens, 3);
   });
@@ -198,7 +198,7 @@ Deno.test("generate() needs no config.json, and no routers for an expert that is
     await Deno.rename(`${run}/config.json`, `${run}/kept.json`);
     assertEquals(await textOf(await generate(options)), text);
     await Deno.rename(`${run}/kept.json`, `${run}/config.json`);
-    await Deno.remove(`${run}/routers`, { recursive: true });
+    await Deno.remove(`${run}/partitioner`, { recursive: true });
     assertEquals(await textOf(await generate({ ...options, expert: whole.expert! })), text);
     assertEquals(
       (await failure(options)).message,
@@ -247,9 +247,12 @@ Deno.test("generate() says what is wrong, with both values", async () => {
       await save(EXPERT, notes, damaged);
       await says(only, text);
     }
-    await Deno.remove(`${run}/routers/router-02`, { recursive: true });
+    await Deno.remove(`${run}/partitioner/router-02`, { recursive: true });
     await says({}, "the run's 3 experts: it knows 2; copy the run's own");
-    await saveCheckpoint(`${run}/routers/router-02`, ROUTER, anyWeights(ROUTER, 2), { ...notes, prefix: 5 });
+    await saveCheckpoint(`${run}/partitioner/router-02`, ROUTER, anyWeights(ROUTER, 2), {
+      ...notes,
+      prefix: 5,
+    });
     await says({}, "one shape and tokenizer");
   });
 });

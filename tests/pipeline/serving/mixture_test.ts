@@ -250,7 +250,7 @@ Deno.test("a damaged expert fails alone, and is read again once it is mended", (
 
 Deno.test("a mixture takes a partitioner's folder that is named, and refuses one of other experts or another tokenizer", () =>
   withMixture(3, {}, async (_, run) => {
-    await Deno.rename(`${run}/routers`, `${run}/elsewhere`);
+    await Deno.rename(`${run}/partitioner`, `${run}/elsewhere`);
     const named = await openMixture({ gpu, run, partitioner: `${run}/elsewhere` });
     assertEquals((await named.partitioner()).sha256, (await loadRouters(`${run}/elsewhere`)).sha256);
     assertEquals(await named.experts(), 3);

@@ -13,11 +13,31 @@ const BASE = {
   model: MODEL,
 };
 
+/** A charsmap that turns "a" into "bc": a trie of one byte, then its texts. */
+function charsmap(change: (units: Uint32Array) => void = () => {}): Json {
+  const units = new Uint32Array(512);
+  units[0] = 256 << 10; // the root: where its children lie
+  units[256 ^ 97] = 97 | (1 << 8) | (128 << 10); // "a", with a leaf
+  units[256 ^ 97 ^ 128] = 1 << 31; // the leaf: the text at 0
+  change(units);
+  const bytes = new Uint8Array(4 + units.byteLength + 3);
+  new DataView(bytes.buffer).setUint32(0, units.byteLength, true);
+  bytes.set(new Uint8Array(units.buffer), 4);
+  bytes.set([98, 99, 0], 4 + units.byteLength);
+  return mapped(bytes.toBase64());
+}
+const mapped = (map: string) => ({ normalizer: { type: "Precompiled", precompiled_charsmap: map } });
+const withModel = (more: Json) => ({ model: { ...MODEL, ...more } });
 const cut = (pattern: Json) => ({
   pre_tokenizer: { type: "Split", pattern, behavior: "Isolated", invert: false },
 });
 
 const ABORTS: Record<string, Json> = {
+  "a prefix that no merge has": withModel({ continuing_subword_prefix: "##" }),
+  "a charsmap of no bytes": mapped(""),
+  "a charsmap that is cut short": mapped("AAAA"),
+  "a charsmap out of its trie": charsmap((units) => units[0] = 2 ** 20 << 10),
+  "a charsmap out of its texts": charsmap((units) => units[256 ^ 97 ^ 128] = 900),
   "a replacement of nothing": { normalizer: { type: "Replace", pattern: { String: "" }, content: "x" } },
   "a pattern of nothing": { normalizer: { type: "Replace", pattern: { Regex: "x*" }, content: "y" } },
   "nothing prepended": { normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "" }] } },
@@ -31,6 +51,12 @@ const ABORTS: Record<string, Json> = {
 const ON_SOME_TEXTS = /nothing/;
 const FINE: Record<string, Json> = {
   "the base": {},
+  "a charsmap": charsmap(),
+  "a prefix that merges have": withModel({
+    continuing_subword_prefix: "##",
+    vocab: { ...MODEL.vocab, "##b": 4 },
+    merges: [["a", "##b"]],
+  }),
   "a pattern of GPT-2's": cut({ Regex: "'s|'t| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+" }),
   "Llama's decoder": {
     decoder: {

@@ -564,7 +564,7 @@ Deno.test("a run that cannot be served is refused before the server names its ad
     });
     await Deno.rename(`${run}/experts`, `${run}/elsewhere`);
     await refused(`${none}; run task "train-expert" with run "${run}", expert "all" first`);
-    for (const name of ["routers", "tokenizer.json"]) {
+    for (const name of ["partitioner", "tokenizer.json"]) {
       await Deno.remove(`${run}/${name}`, { recursive: true });
       await refused("Cannot serve as ");
     }
