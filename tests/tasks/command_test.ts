@@ -152,7 +152,7 @@ Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file
     const run = `${folder}/run`;
     const flags = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
     const child = taskCommand("partition", [...flags, "--rounds", "400"], { stdout: "null" }).spawn();
-    while (!await Deno.stat(`${run}/partitioner/state.safetensors`).catch(() => null)) {
+    while (!await Deno.stat(`${run}/rounds/01/router-00/manifest.json`).catch(() => null)) {
       await new Promise((done) => setTimeout(done, 20));
     }
     child.kill("SIGINT");
