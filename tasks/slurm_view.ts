@@ -5,20 +5,9 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { type Job, JOBS, missingOf, planJobs, readJobPlan } from "../pipeline/stages/mod.ts";
-import type { Training } from "../pipeline/stages/mod.ts";
+import { type Job, JOBS, missingOf, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
 import { type Queued, readQueue } from "./slurm.ts";
-import { queueText } from "./submit_text.ts";
-
-/** A process that was started, is not complete, and is not known to be queued or at work. */
-export interface Ended {
-  job: string;
-  place: number;
-  /** Its log, in the run folder. */
-  log: string;
-  /** The last line of its log. */
-  line: string;
-}
+import { type Ended, queueText } from "./submit_text.ts";
 
 /** The state of the jobs of a run, as data and in words; undefined where none were ever submitted. */
 export async function slurmView(

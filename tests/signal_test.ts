@@ -22,7 +22,7 @@ async function interrupt(name: string, args: string[], stage: string, signal: De
 Deno.test("a signal in the middle of any stage ends a task with 130 soon, and what follows gives the same bytes", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(600));
-    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "40", "--holdout", "0.2"];
+    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "12", "--holdout", "0.2"];
     const brief = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 60";
     const training = [...brief.split(" "), "--expert-warmup", "2", "--checkpoint-every", "25"];
     const tasks: [string, string[], string[]][] = [

@@ -7,7 +7,6 @@
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { columnNames, labelsIn, originOf, readArrow, valuesIn } from "../rows/arrow.ts";
 import { unreadable } from "../run/files.ts";
-import type { Piece } from "./blocks.ts";
 import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";
@@ -106,7 +105,7 @@ export async function* arrowDocuments(
   input: string | ReadableStream<Uint8Array>,
   name: string,
   options: ReadOptions,
-  { groups, before = 0 }: Pick<Piece, "groups" | "before"> = {},
+  { groups, before = 0 }: { groups?: { from: number; to: number }; before?: number } = {},
 ): AsyncGenerator<Document> {
   if (typeof input !== "string" && options.tokenColumn !== undefined) {
     const rule = say`${setting("tokenColumn")} must be of a file`;

@@ -74,7 +74,7 @@ export async function flipCases({ base, gpu }: Bench, seed: number): Promise<Cas
 
 /** Lists the files of the run that a work opens, by their paths there. */
 async function readBy(work: string, base: Base, gpu: Gpu): Promise<Set<string>> {
-  const run = `${base.run}.read`;
+  const run = await Deno.makeTempDir();
   const opened = new Set<string>();
   const names = ["open", "openSync", "readFile", "readFileSync", "readTextFile", "readTextFileSync"] as const;
   const kept = names.map((name) => Deno[name]);

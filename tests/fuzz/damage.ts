@@ -62,7 +62,7 @@ export async function makeBase(run: string, gpu: Gpu): Promise<void> {
 export async function openBase(run: string, gpu: Gpu): Promise<Base> {
   const base: Base = { run, hashes: await hashesOf(run), results: new Map() };
   for (const [name, work] of Object.entries(WORK)) {
-    const copy = `${run}.copy`;
+    const copy = await Deno.makeTempDir(); // a killed process may leave it
     copyFolder(run, copy);
     base.results.set(name, await work(copy, gpu, base) ?? null);
     await Deno.remove(copy, { recursive: true });
@@ -218,12 +218,12 @@ async function remake(run: string, stage: string, gpu: Gpu, base: Base): Promise
 /** How a file is damaged. */
 export interface Damage {
   /** What happens to it. */
-  kind: "flip" | "cut" | "swap" | "zeros" | "again" | "field";
+  kind: "flip" | "cut" | "swap" | "zeros" | "field";
   /** Its path in the folder. */
   file: string;
-  /** The bit, the length that is left, the file that takes its place, where zeros or a repetition begin, or the number of the field. */
+  /** The bit, the length that is left, the file that takes its place, where zeros begin, or the number of the field. */
   at: number | string;
-  /** How many bytes become zeros or are there again; which other value a field gets. */
+  /** How many bytes become zeros; which other value a field gets. */
   size?: number;
 }
 
@@ -237,10 +237,6 @@ export function damaged(folder: string, { kind, file, at, size = 1 }: Damage): U
   const from = Number(at);
   if (kind === "cut") return bytes.subarray(0, from);
   if (kind === "zeros") return bytes.fill(0, from, from + size);
-  if (kind === "again") {
-    const before = bytes.subarray(0, from + size);
-    return new Uint8Array([...before, ...bytes.subarray(from)]);
-  }
   if (kind === "field") return withField(bytes, from, VALUES[size % VALUES.length]);
   bytes[Math.floor(from / 8)] ^= 1 << (from % 8);
   return bytes;
@@ -248,41 +244,30 @@ export function damaged(folder: string, { kind, file, at, size = 1 }: Damage): U
 
 /** Gives JSON, or the line of JSON lines that is picked with it, with another value of one of its fields. */
 function withField(bytes: Uint8Array, at: number, value: unknown): Uint8Array {
-  const lines = new TextDecoder().decode(bytes).split("\n");
-  const parse = (text: string): unknown => {
+  const change = (text: string): string => {
+    let fields = 0, field = 0;
+    JSON.parse(text, (_, old) => (fields++, old));
+    return JSON.stringify(JSON.parse(text, (_, old) => field++ === at % fields ? value : old), null, 2) ?? "";
+  };
+  const text = new TextDecoder().decode(bytes), lines = text.split("\n"), line = at % lines.length;
+  const tries = [
+    () => change(text) + "\n",
+    () => lines.with(line, change(lines[line]).replaceAll("\n", "")).join("\n"),
+  ];
+  for (const attempt of tries) {
     try {
-      return JSON.parse(text);
+      return new TextEncoder().encode(attempt());
     } catch {
-      return undefined;
+      // It is no JSON.
     }
-  };
-  const whole = parse(lines.join("\n"));
-  const line = at % lines.length;
-  const record = whole ?? parse(lines[line]);
-  const places: [holder: Record<string, unknown>, name: string][] = [];
-  const visit = (holder: unknown) => {
-    if (typeof holder !== "object" || holder === null) return;
-    for (const name of Object.keys(holder)) {
-      places.push([holder as Record<string, unknown>, name]);
-      visit((holder as Record<string, unknown>)[name]);
-    }
-  };
-  visit(record);
-  if (places.length === 0) return bytes;
-  const [holder, name] = places[at % places.length];
-  if (value !== undefined) holder[name] = value;
-  else if (Array.isArray(holder)) holder.splice(Number(name), 1);
-  else delete holder[name];
-  const text = whole === undefined
-    ? lines.with(line, JSON.stringify(record)).join("\n")
-    : JSON.stringify(record, null, 2) + "\n";
-  return new TextEncoder().encode(text);
+  }
+  return bytes;
 }
 
 /** Gives the kind of a file: its path without numbers. */
 export const kindOf = (file: string): string => file.replaceAll(/\d+/g, "N");
 
-const KINDS = ["flip", "flip", "flip", "flip", "cut", "swap", "zeros", "again", "field", "field"] as const;
+const KINDS = ["flip", "flip", "flip", "flip", "cut", "swap", "zeros", "field", "field"] as const;
 
 /** Picks the damage of case `index` of a seed: a kind of file, one of these files of a folder, and what happens to it. */
 export function damageOf(folder: string, files: readonly string[], seed: number, index: number): Damage {
@@ -295,9 +280,7 @@ export function damageOf(folder: string, files: readonly string[], seed: number,
   const drawn = KINDS[draw("kind", KINDS.length)];
   const kind = drawn === "field" && !/\.jsonl?$/.test(file) ? "flip" : drawn;
   if (kind === "cut") return { kind, file, at: draw("length", size) };
-  if (kind === "zeros" || kind === "again") {
-    return { kind, file, at: draw("from", size), size: 1 + draw("size", 64) };
-  }
+  if (kind === "zeros") return { kind, file, at: draw("from", size), size: 1 + draw("size", 64) };
   if (kind === "field") return { kind, file, at: draw("field", 2 ** 30), size: draw("value", VALUES.length) };
   const others = alike.filter((other) => other !== file);
   if (kind === "swap" && others.length > 0) return { kind, file, at: others[draw("other", others.length)] };
@@ -380,10 +363,8 @@ function madeOf(run: string, manifest: string): string {
 }
 
 /** Shows where two results begin to differ. */
-function differenceOf(result: unknown, expected: unknown): string {
-  const [a, b] = [result, expected].map((value) => JSON.stringify(value) ?? "nothing");
-  const at = [...a].findIndex((letter, i) => letter !== b[i]);
-  return `${a.slice(Math.max(0, at - 40), at + 60)} where ${
-    b.slice(Math.max(0, at - 40), at + 60)
-  } was expected`;
+function differenceOf(...results: unknown[]): string {
+  const [a, b] = results.map((value) => JSON.stringify(value) ?? "nothing");
+  const at = Math.max(0, [...a].findIndex((letter, i) => letter !== b[i]) - 40);
+  return `${a.slice(at, at + 100)} where ${b.slice(at, at + 100)} was expected`;
 }

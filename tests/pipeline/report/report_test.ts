@@ -293,9 +293,15 @@ Deno.test("report() refuses what is no run, and names the file that is damaged, 
     const damages: [node: string, file: string, text: string, reason: string, remedy: string][] = [
       [EVALUATION, "evaluation.json", "{", "JSON", `"evaluate" with run "${run}", check`],
       [EVALUATION, "evaluation.json", many, "tokens", `"evaluate" with run "${run}", check`],
-      ["partitioner", "rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken", `"train-routers" with run`],
-      ["experts/expert-01", "metrics.jsonl", `${line}{"step":\n`, "line 2", `"train-expert" with expert 1`],
-      ["dense-steps", "metrics.jsonl", "{}\n", "step", `"train-dense" with match "steps", run "${run}"`],
+      ["partitioner", "rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken", `"partition" with run`],
+      [
+        "experts/expert-01",
+        "metrics.jsonl",
+        `${line}{"step":\n`,
+        "line 2",
+        `"train-expert" with run "${run}", expert 1`,
+      ],
+      ["dense-steps", "metrics.jsonl", "{}\n", "step", `"train-dense" with run "${run}", match "steps"`],
     ];
     for (const [node, file, text, reason, remedy] of damages) {
       await writeRun(run);

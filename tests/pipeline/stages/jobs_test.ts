@@ -44,7 +44,7 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
         ["train-routers", 1],
         ["score", 4],
         ["assign", 1],
-        ["split", 4],
+        ["split", 3], // there are no more groups of blocks
       ],
       ...[["partition", 1], ["train-expert", 3], ["train-dense", 1], ["train-dense-steps", 1]],
       ...[["evaluate-models", 5], ["evaluate", 1], ["zero-shot", 1], ["report", 1]],

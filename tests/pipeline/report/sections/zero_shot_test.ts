@@ -73,6 +73,6 @@ Deno.test("the section of zero-shot tasks tells what every task came to, and aga
     const error = await assertRejects(() => readRun(run), InputError);
     assertEquals(
       [error.where, wordText(error.remedy!)],
-      [`${run}/zero-shot/piqa/piqa.json`, `run task "zero-shot" with task "piqa", run "${run}", check`],
+      [`${run}/zero-shot/piqa/piqa.json`, `run task "zero-shot" with run "${run}", task "piqa", check`],
     );
   }));
