@@ -4,7 +4,7 @@
  *   deno task clean --run runs/a --dry-run
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { cleanRun } from "../pipeline/stages/mod.ts";
+import { cleanRun } from "../pipeline/stages/clean.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
 import { cleanedText } from "./text.ts";

@@ -8,7 +8,7 @@
 import type { Text } from "../kernels/mod.ts";
 import type { RunEvent } from "../pipeline/run/mod.ts";
 import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
-import { settingsOf } from "../pipeline/stages/mod.ts";
+import { settingsOf } from "../pipeline/stages/stages.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
 import { PRINTING } from "./options.ts";

@@ -15,9 +15,8 @@ import {
 import { field } from "../pipeline/settings/mod.ts";
 import { checkClusterOptions, CLUSTER, clusterPlans, clusterText } from "./cluster.ts";
 import { defineTask } from "./command.ts";
-import { communicationText, costText, pairText, tableText } from "./cost_text.ts";
+import { communicationText, costText, deviceOf, pairText, tableText } from "./cost_text.ts";
 import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
-import { deviceOf } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "cost",

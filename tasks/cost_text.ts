@@ -7,10 +7,12 @@
 import {
   adapterKindOf,
   type Cost,
+  type CostDevice,
   type ModelMemory,
   narrowNotes,
   type PaperCommunication,
   type PaperPair,
+  PLAIN_DEVICE,
   secondsOn,
   type TableRow,
   together,
@@ -19,6 +21,7 @@ import {
 import type { ModelConfig } from "../pipeline/model/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { bytes, count, decimalBytes, percent, scientific, table } from "./layout.ts";
+import { speedOf } from "./text.ts";
 
 /** Lays out the paper's Table 3: the paper's figure, then the counted one. */
 export function tableText(rows: TableRow[]): string {
@@ -242,4 +245,10 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
     ],
     row("data-parallel dense", c.denseBytesPerStep, mixture.steps, c.bytesPerNode === 0 ? "" : times),
   ]);
+}
+
+/** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */
+export function deviceOf(options: Parameters<typeof speedOf>[0], usual: CostDevice): CostDevice {
+  if (options.flops === undefined) return { ...usual, ...speedOf(options) };
+  return { ...PLAIN_DEVICE, ...speedOf(options) };
 }

@@ -3,7 +3,7 @@
  *
  *   deno task partition --input 'docs/*.jsonl' --experts 8 --run runs/docs
  */
-import { partition, planPartition } from "../pipeline/stages/mod.ts";
+import { partition } from "../pipeline/stages/partition.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, REQUIRE_GPU, SPEED, WORKERS } from "./options.ts";
@@ -23,6 +23,7 @@ export const TASK = await defineTask({
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     if (options.dryRun) {
+      const { planPartition } = await import("../pipeline/stages/estimate.ts");
       const plan = await planPartition({ ...options, sources, device: speedOf(options), words });
       return print(plan, planText(plan));
     }

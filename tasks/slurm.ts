@@ -47,16 +47,6 @@ export interface Queued {
   reason: string;
 }
 
-/** A process that was started, is not complete, and is not known to be queued or at work. */
-export interface Ended {
-  job: string;
-  place: number;
-  /** Its log, in the run folder. */
-  log: string;
-  /** The last line of its log. */
-  line: string;
-}
-
 /** Jobs that are submitted together: some places of one job. */
 interface Submission {
   job: Job;

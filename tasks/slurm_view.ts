@@ -5,10 +5,9 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { type Job, JOBS, missingOf, planJobs, readJobPlan } from "../pipeline/stages/mod.ts";
-import type { Training } from "../pipeline/stages/mod.ts";
-import { type Ended, type Queued, readQueue } from "./slurm.ts";
-import { queueText } from "./submit_text.ts";
+import { type Job, JOBS, missingOf, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
+import { type Queued, readQueue } from "./slurm.ts";
+import { type Ended, queueText } from "./submit_text.ts";
 
 /** The state of the jobs of a run, as data and in words; undefined where none were ever submitted. */
 export async function slurmView(

@@ -5,7 +5,9 @@
  */
 
 import { InputError, say, setting, task } from "../kernels/mod.ts";
-import { type Part, type ProofSummary, runOneStage, STAGES } from "../pipeline/stages/mod.ts";
+import type { Part, ProofSummary } from "../pipeline/stages/mod.ts";
+import { runOneStage } from "../pipeline/stages/partition.ts";
+import { STAGES } from "../pipeline/stages/stages.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Call, defineTask } from "./command.ts";
 import { type DEVICE, IN_A_RUN, type REQUIRE_GPU } from "./options.ts";

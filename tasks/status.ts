@@ -3,11 +3,11 @@
  *
  *   deno task status --run runs/a
  */
-import { isToRun, statusOf } from "../pipeline/stages/mod.ts";
+import { readJobPlan } from "../pipeline/stages/job_plan.ts";
+import { isToRun, statusOf } from "../pipeline/stages/status.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { RUN } from "./options.ts";
-import { slurmView } from "./slurm_view.ts";
 import { statusText } from "./status_text.ts";
 import { worded, words } from "./wording.ts";
 
@@ -29,7 +29,8 @@ export const TASK = await defineTask({
       because: because && worded(because),
       command: words(command),
     }));
-    const slurm = await slurmView(options.run);
+    const isSubmitted = await readJobPlan(options.run) !== null;
+    const slurm = isSubmitted ? await (await import("./slurm_view.ts")).slurmView(options.run) : undefined;
     const text = statusText(status) + (slurm ? `\n\n${slurm.text}` : "");
     const unseen = status.unseen && worded(status.unseen);
     print({ ...status, unseen, stages, ...slurm ? { jobs: slurm.jobs } : {} }, text);

@@ -7,7 +7,8 @@
 import { task, type TaskReference } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Owner } from "../pipeline/graph/mod.ts";
-import { changesText, nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/mod.ts";
+import { changesText } from "../pipeline/stages/changes.ts";
+import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/status.ts";
 import { bytes, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 

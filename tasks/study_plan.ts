@@ -9,7 +9,7 @@ import { areOfPaper, lackText, STUDIES, type StudiesPlan } from "../pipeline/rep
 import { duration } from "../pipeline/run/mod.ts";
 import { field, type Sources } from "../pipeline/settings/mod.ts";
 import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
-import { deviceOf } from "./text.ts";
+import { deviceOf } from "./cost_text.ts";
 
 /** Which studies are made, and what of them. */
 export const STUDY = field.section("Command", {

@@ -6,8 +6,18 @@
 
 import { task } from "../kernels/mod.ts";
 import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
-import { type Ended, type Queued, rangesOf } from "./slurm.ts";
+import { type Queued, rangesOf } from "./slurm.ts";
 import { words } from "./wording.ts";
+
+/** A process that was started, is not complete, and is not known to be queued or at work. */
+export interface Ended {
+  job: string;
+  place: number;
+  /** Its log, in the run folder. */
+  log: string;
+  /** The last line of its log. */
+  line: string;
+}
 
 /** Says what was submitted, and what was queued already. */
 export function submittedText(

@@ -4,8 +4,9 @@
  * @module
  */
 
-import { type CostDevice, PLAIN_DEVICE } from "../pipeline/cost/mod.ts";
-import { CALLED_WORDS, type Drift } from "../pipeline/partition/mod.ts";
+import type { CostDevice } from "../pipeline/cost/mod.ts";
+import type { Drift } from "../pipeline/partition/mod.ts";
+import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import type {
   Cleaned,
   Estimate,
@@ -115,12 +116,6 @@ export function speedOf(
   { flops, utilisation }: { flops?: number; utilisation?: number },
 ): Partial<CostDevice> {
   return { ...(flops === undefined ? {} : { flops }), ...(utilisation === undefined ? {} : { utilisation }) };
-}
-
-/** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */
-export function deviceOf(options: Parameters<typeof speedOf>[0], usual: CostDevice): CostDevice {
-  if (options.flops === undefined) return { ...usual, ...speedOf(options) };
-  return { ...PLAIN_DEVICE, ...speedOf(options) };
 }
 
 /** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */

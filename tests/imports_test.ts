@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { dirname, join, relative } from "node:path";
 import { ROOT } from "./tasks/support.ts";
 
@@ -32,17 +32,21 @@ function sources(folder: string): string[] {
   );
 }
 
-/** Lists the files of the project that a file imports or exports from, types included. */
-function importsOf(file: string): string[] {
+/** What a file imports or exports from as it is loaded, types included; and what it loads when it needs that. */
+const [AT_ONCE, LATER] = [
+  /(?:^(?:import|export)\b[^;]*?\bfrom |^import )"(\.[^"]+\.ts)"/gm,
+  /\bimport\("(\.[^"]+\.ts)"/g,
+];
+
+/** Lists the files of the project that a file names so. */
+function importsOf(file: string, pattern: RegExp): string[] {
   const text = Deno.readTextFileSync(`${ROOT}${file}`).replace(/\/\*[\s\S]*?\*\//g, "");
-  const found = [
-    ...text.matchAll(/(?:^(?:import|export)\b[^;]*?\bfrom |^import |\bimport\()"(\.[^"]+\.ts)"/gm),
-  ];
-  return found.map(([, path]) => relative(ROOT, join(ROOT, dirname(file), path)));
+  return [...text.matchAll(pattern)].map(([, path]) => relative(ROOT, join(ROOT, dirname(file), path)));
 }
 
 const FILES = [...sources("kernels"), ...sources("pipeline"), "mod.ts", ...sources("tasks")];
-const IMPORTS = new Map(FILES.map((file) => [file, importsOf(file)]));
+const LOADED = new Map(FILES.map((file) => [file, importsOf(file, AT_ONCE)]));
+const IMPORTS = new Map(FILES.map((file) => [file, [...LOADED.get(file)!, ...importsOf(file, LATER)]]));
 
 /** Gives the place of a file in the order of layers: kernels, the folders of pipeline, mod.ts, tasks. */
 function layerOf(file: string): number {
@@ -69,14 +73,17 @@ Deno.test("no file imports one of a layer above it", () => {
   assertEquals(refused((file, path) => layerOf(path) > layerOf(file)), []);
 });
 
-Deno.test("tasks import tasks and entries; an entry gives what its own folder holds, and nothing below imports it", () => {
+/** The files whose names an entry gives: tasks may import these alone, to load less than the folder. */
+const GIVEN = new Set(ENTRIES.flatMap((entry) => entry === "mod.ts" ? [] : LOADED.get(entry) ?? []));
+
+Deno.test("tasks import tasks, entries and what these give; an entry gives what its own folder holds, and nothing below imports it", () => {
   assertEquals(ENTRIES.filter((entry) => !FILES.includes(entry)), []);
   const folderOf = (entry: string) => entry.slice(0, -"mod.ts".length);
   const isEntry = (path: string) => ENTRIES.includes(path);
   assertEquals(
     refused((file, path) => {
       if (file.startsWith("tasks/")) {
-        return !path.startsWith("tasks/") && (!isEntry(path) || path === "mod.ts");
+        return !path.startsWith("tasks/") && !GIVEN.has(path) && (!isEntry(path) || path === "mod.ts");
       }
       if (file === "mod.ts") return !isEntry(path);
       return isEntry(path) || isEntry(file) && !path.startsWith(folderOf(file));
@@ -85,15 +92,32 @@ Deno.test("tasks import tasks and entries; an entry gives what its own folder ho
   );
 });
 
-Deno.test("no file imports itself by a detour", () => {
+Deno.test("no file imports itself by a detour as it is loaded", () => {
   const done = new Set<string>();
   const circles: string[] = [];
   const visit = (file: string, trail: string[]) => {
     if (trail.includes(file)) circles.push([...trail.slice(trail.indexOf(file)), file].join(" → "));
     if (done.has(file) || trail.includes(file)) return;
-    for (const path of IMPORTS.get(file) ?? []) visit(path, [...trail, file]);
+    for (const path of LOADED.get(file) ?? []) visit(path, [...trail, file]);
     done.add(file);
   };
   for (const file of FILES) visit(file, []);
   assertEquals(circles, []);
+});
+
+Deno.test("the main task loads what it runs: not kernels, models, training, evaluation or serving before they are needed", () => {
+  const chains = new Map<string, number>();
+  const chainOf = (file: string): number => {
+    if (!chains.has(file)) {
+      const code = importsOf(file, /(?:^(?:import|export) (?!type )[^;]*?\bfrom |^import )"(\.[^"]+\.ts)"/gm);
+      chains.set(file, 1 + Math.max(0, ...code.map(chainOf)));
+    }
+    return chains.get(file)!;
+  };
+  const longest = chainOf("tasks/partition.ts");
+  assert(chains.size <= 170 && longest <= 25, `${chains.size} files, ${longest} in a chain`);
+  const early = [...chains.keys()].filter((file) =>
+    /^pipeline\/(training|evaluation|serving|cost|doctor)\//.test(file)
+  );
+  assertEquals(early, []);
 });

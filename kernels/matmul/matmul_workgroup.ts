@@ -114,6 +114,48 @@ function finishAll(sums: string[], store: (sum: string) => string): string {
 
 const lines = (all: (string | string[])[]): string => all.flat().join("\n");
 
+/** Writes how the products of a slice of both tiles are added to sums, which `sum` names by row and vec4. */
+function productsOf(
+  { ownRows, ownVec4s, terms }: Tile,
+  slice: number,
+  sum: (r: number, v: number) => string,
+): string {
+  const add = (part: string) => (r: number, v: number) =>
+    `${sum(r, v)} = fma(Element(x${r}.${part}), y${v}, ${sum(r, v)});`;
+  return lines(
+    numbers(terms / 4).map((quad) => [
+      "{",
+      unroll(ownRows, (r) => `let x${r} = a_tile[${slice}][row${r}][${quad}];`),
+      ...XYZW.map((part, t) =>
+        lines([
+          "{",
+          unroll(ownVec4s, (v) => `let y${v} = b_tile[${slice}][${4 * quad + t}][column${v}];`),
+          numbers(ownRows).flatMap((r) => numbers(ownVec4s).map((v) => add(part)(r, v))),
+          "}",
+        ])
+      ),
+      "}",
+    ]),
+  );
+}
+
+/** Writes the places of a lane: its rows and columns of the product, and what it fetches of either matrix. */
+const placesOf = ({ ownRows, ownVec4s }: Tile, ofA: number[], ofB: number[], quads: number, lanes: number) =>
+  lines([
+    unroll(ownRows, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
+    unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
+    ofA.map((i) =>
+      `let a_row${i} = (lane + ${i * lanes}u) / ${quads}u; let a_term${i} = ((lane + ${
+        i * lanes
+      }u) % ${quads}u) * 4u; ` +
+      `let a_from${i} = a_start + (first_row + a_row${i}) * params.a_stride;`
+    ),
+    ofB.map((i) =>
+      `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${i * lanes}u) % SPAN; ` +
+      `let b_from${i} = b_start + first_column + b_column${i};`
+    ),
+  ]);
+
 /**
  * Writes WGSL of `A · B`. Where tiles hold f16, products are of f16 too, and so are sums over the terms of a slice: these are added in
  * f32. That is for values of order 1, and not for gradients.
@@ -144,22 +186,7 @@ export const matmulWorkgroup: (
     const half = holds === "f16";
     /** What the products of a slice are added to: in f16 a sum of its own, `h0_0` for `c0_0`. */
     const sum = (r: number, v: number) => `${half ? "h" : "c"}${r}_${v}`;
-    const products = (slice: number) =>
-      lines(
-        numbers(quads).map((quad) => [
-          "{",
-          unroll(ownRows, (r) => `let x${r} = a_tile[${slice}][row${r}][${quad}];`),
-          ...XYZW.map((part, t) =>
-            lines([
-              "{",
-              unroll(ownVec4s, (v) => `let y${v} = b_tile[${slice}][${4 * quad + t}][column${v}];`),
-              own.map(([r, v]) => `${sum(r, v)} = fma(Element(x${r}.${part}), y${v}, ${sum(r, v)});`),
-              "}",
-            ])
-          ),
-          "}",
-        ]),
-      );
+    const products = (slice: number) => productsOf(tile, slice, sum);
     const multiply = (slice: number) =>
       !half ? products(slice) : lines([
         "{",
@@ -180,22 +207,7 @@ export const matmulWorkgroup: (
       matmul_tail: tail,
       element: half ? halfCode : SINGLE,
       ...segmented ? LONG_SUMS : SHORT_SUMS,
-      places: lines([
-        unroll(ownRows, (r) => `let row${r} = row + ${r}u * ROW_STEP;`),
-        unroll(ownVec4s, (v) => `let column${v} = column + ${v}u * COLUMN_STEP;`),
-        ofA.map((i) =>
-          `let a_row${i} = (lane + ${i * lanes}u) / ${quads}u; let a_term${i} = ((lane + ${
-            i * lanes
-          }u) % ${quads}u) * 4u; ` +
-          `let a_from${i} = a_start + (first_row + a_row${i}) * params.a_stride;`
-        ),
-        ofB.map((i) =>
-          `let b_term${i} = (lane + ${i * lanes}u) / SPAN; let b_column${i} = (lane + ${
-            i * lanes
-          }u) % SPAN; ` +
-          `let b_from${i} = b_start + first_column + b_column${i};`
-        ),
-      ]),
+      places: placesOf(tile, ofA, ofB, quads, lanes),
       sums: own.map(([r, v]) => `var c${r}_${v} = vec4f();`).join(" "),
       fetch_first: lines([
         half ? "var beyond = 0u;" : [],

@@ -2,7 +2,7 @@
 // good its mixture is on the same held-out text.
 
 import { InputError } from "../../kernels/errors.ts";
-import { RESAMPLES } from "../evaluation/evaluate.ts";
+import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import type { PageOptions } from "../report/page.ts";
 import { readDocuments, readRun, type RunRecord } from "../report/read.ts";

@@ -91,18 +91,8 @@ export const CLUSTER_FORMULAS: readonly string[] = [
 
 /** Counts what a run takes. Throws an `InputError` where there are fewer sequences than experts. */
 export function planCluster(configuration: Configuration, options: ClusterOptions): ClusterPlan {
-  const { tokens, machines, flops, kind, diskBytesPerSecond } = options;
-  const {
-    experts,
-    sequenceLength,
-    prefix,
-    rounds,
-    roundSequences,
-    expertBatch,
-    shardSequences,
-    holdout,
-    blockBytes,
-  } = configuration;
+  const { tokens, machines, flops, diskBytesPerSecond } = options;
+  const { experts, sequenceLength } = configuration;
   const sequences = Math.floor(tokens / sequenceLength);
   if (sequences < experts) {
     throw new InputError(
@@ -111,14 +101,43 @@ export function planCluster(configuration: Configuration, options: ClusterOption
       }: ${setting("corpusTokens")} is ${tokens}`,
     );
   }
+  const sizes = sizesOf(configuration, tokens, sequences), { text, tokenized, perRound, exchanged } = sizes;
+  const stages = stagesOf(configuration, options, sizes);
+  const sum = (of: (stage: ClusterStage) => number) => stages.reduce((total, stage) => total + of(stage), 0);
+  return {
+    ...{ tokens, machines, flops, diskBytesPerSecond, experts, sequences, stages },
+    seconds: sum(({ computeSeconds, diskSeconds }) => Math.max(computeSeconds, diskSeconds)),
+    diskBytes: text + sum(({ keptBytes }) => keptBytes),
+    trafficBytes: sum(({ readBytes, writtenBytes }) => readBytes + writtenBytes),
+    roundBytes: 4 * perRound * (sequenceLength + experts),
+    exchangeBytes: exchanged,
+    denseStepBytes: 2 * sizes.weights,
+    expertBytes: tokenized / experts,
+  };
+}
+
+/** Counts text, tokens and weights in bytes, and what a round takes. */
+function sizesOf(configuration: Configuration, tokens: number, sequences: number) {
+  const { experts, roundSequences } = configuration, perRound = roundSequences * experts;
+  return {
+    ...{ sequences, perRound, text: tokens * charactersPerToken(configuration) },
+    ...{ tokenized: tokenBytes(configuration, sequences), scores: scoreBytes(experts, sequences) },
+    exchanged: 4 * perRound * experts, // all scores of a round
+    weights: 4 * parameterCount(modelShapes(configuration).expert),
+  };
+}
+
+/** Counts what every stage takes. */
+function stagesOf(
+  configuration: Configuration,
+  { machines, flops, kind, diskBytesPerSecond }: ClusterOptions,
+  { sequences, text, tokenized, scores, perRound, exchanged, weights }: ReturnType<typeof sizesOf>,
+): ClusterStage[] {
+  const { experts, sequenceLength, prefix, rounds, expertBatch, shardSequences, holdout, blockBytes } =
+    configuration;
   const { router, expert } = modelShapes(configuration);
   const heldOut = holdout * sequences / (1 - holdout);
-  const text = tokens * charactersPerToken(configuration);
-  const [tokenized, scores] = [tokenBytes(configuration, sequences), scoreBytes(experts, sequences)];
   const group = Math.min(experts, machines);
-  const perRound = roundSequences * experts;
-  const exchanged = 4 * perRound * experts; // all scores of a round
-  const weights = 4 * parameterCount(expert);
   const steps = sequences / (experts * expertBatch);
   const blocks = Math.ceil(text / blockBytes);
   const ofExpert = Math.ceil(sequences / experts / shardSequences);
@@ -137,7 +156,7 @@ export function planCluster(configuration: Configuration, options: ClusterOption
     return { name, processes, computeSeconds, diskSeconds, readBytes, writtenBytes, keptBytes, files };
   };
   const routerBytes = 4 * parameterCount(router) * experts;
-  const stages = [
+  return [
     stage(
       "tokenize",
       Math.min(blocks, machines),
@@ -182,17 +201,6 @@ export function planCluster(configuration: Configuration, options: ClusterOption
       experts,
     ),
   ];
-  const sum = (of: (stage: ClusterStage) => number) => stages.reduce((total, stage) => total + of(stage), 0);
-  return {
-    ...{ tokens, machines, flops, diskBytesPerSecond, experts, sequences, stages },
-    seconds: sum(({ computeSeconds, diskSeconds }) => Math.max(computeSeconds, diskSeconds)),
-    diskBytes: text + sum(({ keptBytes }) => keptBytes),
-    trafficBytes: sum(({ readBytes, writtenBytes }) => readBytes + writtenBytes),
-    roundBytes: 4 * perRound * (sequenceLength + experts),
-    exchangeBytes: exchanged,
-    denseStepBytes: 2 * weights,
-    expertBytes: tokenized / experts,
-  };
 }
 
 /** Characters that a token of BPE stands for: 2.5 to 4, the more the larger the vocabulary. */

@@ -9,6 +9,9 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { checkSeed, randomKeys } from "../random.ts";
 
+/** Default number of draws of the bootstrap. */
+export const RESAMPLES = 1000;
+
 /** Numbers by the name of their column: a model, or a way of answering. */
 export type Columns = Record<string, Float64Array>;
 

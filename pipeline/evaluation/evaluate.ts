@@ -15,7 +15,7 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { unknownText } from "../partition/score.ts";
 import { type ModelName, nameOf } from "../serving/models.ts";
 import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
-import { fewDocuments } from "./bootstrap.ts";
+import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
 import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
 import { addFallback, checkFallback, type FallbackOptions, reliabilityOf } from "./margins.ts";
@@ -60,9 +60,6 @@ export type EvaluationChoices =
     /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
     routeBy?: string;
   };
-
-/** Default number of draws of the bootstrap. */
-export const RESAMPLES = 1000;
 
 /**
  * Evaluates experts that a partitioner chooses on held-out sequences.

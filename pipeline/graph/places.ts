@@ -18,6 +18,8 @@ export const PARTITIONER = "partitioner";
 export const NAMES = "partition/names";
 /** Name of the node of an evaluation's result. */
 export const EVALUATION = "evaluation/result";
+/** Name of the folder of zero-shot tasks' nodes, and of their stage. */
+export const ZERO_SHOT = "zero-shot";
 
 /** Gives the name of an expert's folder, for instance `expert-03`. */
 export function expertFolder(expert: number): string {

@@ -84,8 +84,18 @@ export interface OpenOptions {
   vouched?: Vouched;
 }
 
+/** What a kind of partitioner does. */
+export interface PartitionerWork {
+  /** Learns it from sequences that are read by number. Absent where it learns round by round, or not at all. */
+  learn?(options: LearnOptions): Promise<Learned>;
+  /** Opens one from its folder; `device` opens the GPU where it needs one. */
+  open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
+  /** Reads the identity and the number of experts from the files in its folder, without opening it. */
+  identify(folder: string): Promise<{ sha256: string; experts: number }>;
+}
+
 /** A kind of partitioner: what implements it, and what a run needs to know of it before it has learned. */
-export interface PartitionerKind {
+export interface PartitionerKind extends PartitionerWork {
   /** Name: a value of the setting `partitioner`. */
   kind: string;
   /** What it does, in one sentence. */
@@ -108,10 +118,4 @@ export interface PartitionerKind {
   settings: readonly (keyof Configuration)[];
   /** Version of its results: to be raised when the bits of what it learns change. */
   revision: number;
-  /** Learns it from sequences that are read by number. Absent where it learns round by round, or not at all. */
-  learn?(options: LearnOptions): Promise<Learned>;
-  /** Opens one from its folder; `device` opens the GPU where it needs one. */
-  open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
-  /** Reads the identity and the number of experts from the files in its folder, without opening it. */
-  identify(folder: string): Promise<{ sha256: string; experts: number }>;
 }

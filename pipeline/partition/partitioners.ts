@@ -7,13 +7,62 @@ import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, isMissing } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { ctbm } from "./ctbm/partitioner.ts";
-import { em } from "./em/partitioner.ts";
+import { namesOf } from "../settings/configuration.ts";
+import { OPTIMISER } from "../settings/experts.ts";
 import { readDescription } from "./folder.ts";
-import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
+import type { OpenOptions, Partitioner, PartitionerKind, PartitionerWork } from "./partitioner.ts";
 import { random } from "./random.ts";
-import { self } from "./self.ts";
 import { source } from "./source.ts";
+
+/** Makes a kind whose code is loaded when one is learned or opened. */
+function loaded(
+  kind: Omit<PartitionerKind, keyof PartitionerWork>,
+  load: () => Promise<PartitionerWork>,
+): PartitionerKind {
+  return {
+    ...kind,
+    learn: async (options) => await (await load()).learn!(options),
+    open: async (...of) => await (await load()).open(...of),
+    identify: async (folder) => await (await load()).identify(folder),
+  };
+}
+
+const em = loaded({
+  kind: "em",
+  about: "small models, learned by EM: a sequence suits the expert whose model finds its prefix likeliest",
+  routes: true,
+  splits: true,
+  models: true,
+  settings: [
+    ...["experts", "prefix", "prefixLengths", "rounds", "roundSequences", "seed"] as const,
+    ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
+    ...["start", "fixed", "partitionerSample"] as const,
+    ...namesOf(OPTIMISER),
+  ],
+  revision: 1,
+}, async () => (await import("./em/partitioner.ts")).em);
+
+const ctbm = loaded({
+  kind: "ctbm",
+  about: "clusters by TF-IDF: a sequence suits the expert whose cluster's centre is nearest",
+  routes: true,
+  splits: true,
+  whole: true,
+  cost: "squared distance",
+  routingTemperature: 0.1,
+  settings: ["experts", "partitionerSample", "seed"],
+  revision: 1,
+}, async () => (await import("./ctbm/partitioner.ts")).ctbm);
+
+const self = loaded({
+  kind: "self",
+  about:
+    "the experts themselves: a sequence suits the one that finds its prefix likeliest; they route and split nothing",
+  routes: true,
+  splits: false,
+  settings: [],
+  revision: 1,
+}, async () => (await import("./self.ts")).self);
 
 /** Every kind, by its name. A script may add its own. */
 export const PARTITIONERS: Map<string, PartitionerKind> = new Map(

@@ -14,17 +14,10 @@ import { routersHash } from "../checkpoints/routers.ts";
 import { shortHash } from "../run/files.ts";
 import { modelHashes, partitionerOf } from "./em/partitioner.ts";
 import { expertFolder } from "../graph/places.ts";
-import type { OpenOptions, Partitioner, PartitionerKind } from "./partitioner.ts";
+import type { OpenOptions, Partitioner, PartitionerWork } from "./partitioner.ts";
 
 /** Opens and identifies the experts of a run as routers. */
-export const self: PartitionerKind = {
-  kind: "self",
-  about:
-    "the experts themselves: a sequence suits the one that finds its prefix likeliest; they route and split nothing",
-  routes: true,
-  splits: false,
-  settings: [],
-  revision: 1,
+export const self: PartitionerWork = {
   open: openExperts,
   async identify(folder) {
     const hashes = await modelHashes(folder, expertFolder);

@@ -4,13 +4,21 @@
 import { createHash } from "node:crypto";
 import { relative, resolve } from "node:path";
 import { InputError, say, task, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { ZERO_SHOT, zeroShotTasks } from "../evaluation/choices/asking.ts";
+import { zeroShotTasks } from "../evaluation/choices/asking.ts";
 import { readZeroShot } from "../evaluation/choices/results.ts";
 import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
 import { readEvaluation } from "../evaluation/evaluation.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import { ALL_TEST, EVALUATION, PARTITIONER, partOf, SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import {
+  ALL_TEST,
+  EVALUATION,
+  PARTITIONER,
+  partOf,
+  SEQUENCES,
+  TOKENIZER,
+  ZERO_SHOT,
+} from "../graph/places.ts";
 import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { onlyParts, partitionRemedy } from "../stages/alone.ts";
 import { expertNames } from "../stages/names.ts";

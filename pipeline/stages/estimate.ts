@@ -30,7 +30,7 @@ import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
 import { partOf } from "../graph/places.ts";
 import type { Estimate, Speed } from "./stage.ts";
-import { estimateOf } from "./stages.ts";
+import { estimateOf } from "./estimates.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import { expertTarget } from "./targets.ts";
 import { partFiles, type TrainingOptions, trainNodes } from "./train.ts";
@@ -234,7 +234,7 @@ async function planExpertsOf(
     );
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
     const [state] = await stageStates(run, [...[part, TOKENIZER].map(givenNode), ...nodes], { again });
-    stages.push(withState(state, trainingEstimate(configuration, sequences, speed, options)));
+    stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
   }
   const { router, expert } = modelShapes(configuration);
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
@@ -264,15 +264,15 @@ function noPart(run: string, part: string, expert: number): InputError {
 }
 
 /** Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's memory. */
-function trainingEstimate(
+async function trainingEstimate(
   configuration: Configuration,
   sequences: number,
   { flops, kind }: Speed,
   { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
-): Estimate {
-  const target = expertTarget(0), model = target.model(configuration);
+): Promise<Estimate> {
+  const target = expertTarget(0), model = await target.model(configuration);
   const { microBatch, sequenceLength: length, dtype, saveDtype, expertBatch: batch } = configuration;
-  const steps = target.steps(configuration, { sequences });
+  const steps = await target.steps(configuration, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
   const sizes = { batch, microBatch: microBatch || batch, length, recompute, dtype, kind };

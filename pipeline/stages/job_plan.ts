@@ -19,7 +19,6 @@ import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { WORD } from "../settings/field.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
-import { planAll } from "./whole.ts";
 
 const PLAN = v.object({
   parts: v.pipe(count, v.minValue(1)),
@@ -77,6 +76,7 @@ export async function settleJobs(
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
   await refuseLink(`${run}/${JOBS}`);
   if (force || !exists || changed.length > 0) await writeRunConfiguration(run, configuration);
+  const { planAll } = await import("./whole.ts");
   const { graph } = await planAll(run, configuration, plan);
   for (const { name, revision, given } of force ? graph : []) {
     const manifest = given ? null : await readManifest(`${run}/${name}`);

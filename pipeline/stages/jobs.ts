@@ -6,9 +6,8 @@
  */
 
 import { task, type TaskReference } from "../../kernels/errors.ts";
-import { ZERO_SHOT } from "../evaluation/choices/asking.ts";
 import type { Node } from "../graph/node.ts";
-import { EVALUATION } from "../graph/places.ts";
+import { EVALUATION, ZERO_SHOT } from "../graph/places.ts";
 import { kindOf } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";

@@ -4,45 +4,34 @@
  * @module
  */
 
-import { routerFolder, routersHash } from "../checkpoints/routers.ts";
-import { saveModelFolder } from "../checkpoints/model_folder.ts";
-import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import type { Maker, Making, Node } from "../graph/node.ts";
 import { PARTITIONER } from "../graph/places.ts";
-import { modelShapes } from "../model/shapes.ts";
-import { ctbm } from "../partition/ctbm/partitioner.ts";
-import { writeDescription } from "../partition/folder.ts";
-import { kindOf } from "../partition/partitioners.ts";
+import { kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
-import type { RoundMetrics } from "../run/events.ts";
-import { writeAtomic } from "../run/files.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import type { Block } from "../text/blocks.ts";
-import { assignRound, drawRound, readRoundLines, readState, roundNode, roundNodes, START } from "./rounds.ts";
+import { LEARN, roundNode, roundNodes, START } from "./rounds.ts";
 import { openNeeded } from "./token_rows.ts";
-import { ALL_TRAIN, type SourceCounts, tokensOf, TRAIN } from "./tokenize.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { ALL_TRAIN, type SourceCounts, tokensOf, trainFiles } from "./tokenize.ts";
+import { TOKENIZER } from "./places.ts";
 
-/** Name of the stage. */
-export const LEARN = "train-routers";
-
-export { PARTITIONER };
+export { LEARN, PARTITIONER };
 
 /** Makes the nodes that learn the partitioner; the last one is the partitioner itself. */
 export function learnNodes(configuration: Configuration, blocks: readonly Block[]): Node[] {
   const kind = kindOf(configuration);
   if (kind.kind !== "em") return [learnNode(PARTITIONER, kind, configuration, blocks)];
   const optimiser = Object.fromEntries(namesOf(OPTIMISER).map((name) => [name, configuration[name]]));
-  const start = configuration.start === "ctbm" ? [learnNode(START, ctbm, configuration, blocks)] : [];
+  const start = configuration.start === "ctbm"
+    ? [learnNode(START, PARTITIONERS.get("ctbm")!, configuration, blocks)]
+    : [];
   return [
     ...start,
-    ...roundNodes({ configuration, blocks, stage: LEARN, optimiser }),
+    ...roundNodes({ configuration, blocks, optimiser }),
     routersNode(configuration, blocks, start.length > 0),
   ];
 }
-
-const tokenFiles = (blocks: readonly Block[]) =>
-  blocks.map((block) => ({ need: tokensOf(block), file: TRAIN }));
 
 /** Makes the node of a kind that learns at once. */
 function learnNode(
@@ -55,7 +44,7 @@ function learnNode(
   const maker: Maker = {
     stage: LEARN,
     async make([making], { emit, signal }) {
-      using rows = await openNeeded(making, tokenFiles(blocks));
+      using rows = await openNeeded(making, trainFiles(blocks));
       const { vocabulary, eos, tokenizer } = rows.lineage!;
       const { sha256, result } = await kind.learn!({
         ...{ configuration, folder: making.folder, rows, signal },
@@ -104,53 +93,10 @@ function routersNode(configuration: Configuration, blocks: readonly Block[], wit
     revision: 1,
     maker: {
       stage: LEARN,
-      make: async ([making], work) => [await joinRouters(making, work, configuration, blocks)],
+      make: async (
+        [making],
+        work,
+      ) => [await (await import("./round_bank.ts")).joinRouters(making, work, configuration, blocks)],
     },
-  };
-}
-
-async function joinRouters(
-  making: Making,
-  work: Work,
-  configuration: Configuration,
-  blocks: readonly Block[],
-): Promise<Record<string, unknown>> {
-  const { experts, rounds, prefix } = configuration;
-  const { folder, path } = making;
-  using rows = await openNeeded(making, tokenFiles(blocks));
-  const { vocabulary, eos, tokenizer } = rows.lineage!;
-  const { metrics } = await assignRound(
-    making,
-    { configuration },
-    rounds + 1,
-    drawRound(rows, configuration, rounds + 1),
-  );
-  work.emit({ type: "round", rounds, ...metrics });
-  const lines = await readRoundLines(making, rounds) + JSON.stringify(metrics) + "\n";
-  await writeAtomic(`${folder}/rounds.jsonl`, lines);
-  const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
-  const hashes: string[] = [];
-  for (let router = 0; router < experts; router++) {
-    const { weights: [weights] } = await readState(path(roundNode(rounds, router)), model);
-    const name = routerFolder(router);
-    const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
-      notes: { tokenizer, prefix, eos: eos! },
-      tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
-      vouched: making.verified,
-    });
-    hashes.push(written["model.safetensors"].sha256);
-    for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);
-  }
-  await writeDescription(folder, {
-    kind: "em",
-    experts,
-    prefix,
-    tokenizer: tokenizer!,
-    vocabulary: vocabulary!,
-    eos: eos!,
-  });
-  return {
-    routers: routersHash(hashes),
-    rounds: lines.trim().split("\n").map((line) => JSON.parse(line) as RoundMetrics),
   };
 }

@@ -6,7 +6,7 @@
 
 import { basename, dirname, relative } from "node:path";
 import { say, setting, task, type Text } from "../../kernels/errors.ts";
-import { RESAMPLES } from "../evaluation/evaluate.ts";
+import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { readRunConfiguration, runOf } from "../run/configuration.ts";

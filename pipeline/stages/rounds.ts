@@ -8,38 +8,13 @@
  * @module
  */
 
-import * as v from "valibot";
-import type { Gpu } from "../../kernels/device/gpu.ts";
-import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Maker, Making, Node, Work } from "../graph/node.ts";
-import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
-import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
-import { modelShapes } from "../model/shapes.ts";
-import type { ModelConfig } from "../model/shape.ts";
-import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
-import { assignBalanced } from "../partition/assignment/balanced.ts";
-import { openClusters } from "../partition/ctbm/partitioner.ts";
-import { openRouters, randomAssignment, type RoundSteps, type RouterBank } from "../partition/em/bank.ts";
-import { assignRound as assignBy } from "../partition/em/train_routers.ts";
-import type { Columns } from "../rows/columns.ts";
-import type { Rows } from "../rows/random_access.ts";
-import type { RoundMetrics } from "../run/events.ts";
-import { jsonText, writeAtomic } from "../run/files.ts";
-import { readJson } from "../run/schema.ts";
-import { readVouched } from "../run/vouched.ts";
+import type { Maker, Node } from "../graph/node.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
-import { drawing, openNeeded, readRows } from "./token_rows.ts";
-import { ALL_TRAIN, tokensOf, TRAIN } from "./tokenize.ts";
+import { ALL_TRAIN } from "./tokenize.ts";
 
-const [STATE, SCORES, ROUND, ROUNDS] = [
-  "state.safetensors",
-  "scores.safetensors",
-  "round.json",
-  "rounds.jsonl",
-];
-
-const STEPS = v.object({ trainingLoss: v.number(), rate: v.number(), steps: v.number() });
+/** Name of the stage. */
+export const LEARN = "train-routers";
 
 const two = (number: number) => String(number).padStart(2, "0");
 
@@ -56,15 +31,10 @@ const SETTINGS = [
   ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
 ] as const;
 
-/** Sequences of a round: their tokens and their sources. */
-type Drawn = Required<Pick<Columns, "rows" | "tokens" | "length" | "sequence" | "source">>;
-
 /** What the routers of a round have to go by. */
 export interface RoundsOfText {
   configuration: Configuration;
   blocks: readonly Block[];
-  /** Stage of the nodes. */
-  stage: string;
   /** Names and values of the optimiser's settings. */
   optimiser: Record<string, unknown>;
 }
@@ -77,13 +47,16 @@ export function roundNodes(of: RoundsOfText): Node[] {
     ...of.optimiser,
     ...fixed ? { fixed } : {},
   };
-  const bank = new RoundBank(of);
+  let bank: import("./round_bank.ts").RoundBank | undefined;
   return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) => {
     const maker: Maker = {
-      stage: of.stage,
+      stage: LEARN,
       together: experts,
-      make: (all, work) => bank.make(round, all, work),
-      close: () => bank.close(),
+      async make(all, work) {
+        const { RoundBank } = await import("./round_bank.ts");
+        return await (bank ??= new RoundBank(of)).make(round, all, work);
+      },
+      close: () => bank?.close(),
     };
     const before = round === 1
       ? []
@@ -102,190 +75,3 @@ export function roundNodes(of: RoundsOfText): Node[] {
     }));
   });
 }
-
-/** Makes the routers of a round as a bank, which stays on the device for the next round. */
-class RoundBank {
-  #rows?: Rows;
-  #model?: ModelConfig;
-  #bank?: RouterBank;
-  #drawn = new Map<number, Drawn>();
-
-  constructor(private readonly of: RoundsOfText) {}
-
-  async make(round: number, all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
-    const [first] = all;
-    const routers = all.map(({ node }) => Number(node.settings.router));
-    const gpu = await work.gpu();
-    const rows = this.#rows ??= await openNeeded(
-      first,
-      this.of.blocks.map((block) => ({ need: tokensOf(block), file: TRAIN })),
-    );
-    if (round === 1) warnOfPasses(this.of.configuration, rows.count, work);
-    const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
-    if (metrics) work.emit({ type: "round", rounds: this.of.configuration.rounds, ...metrics });
-    const bank = await this.#openBank(gpu, all, routers, round, rows);
-    const total = this.of.configuration.rounds;
-    const steps = await bank.train(
-      round,
-      now,
-      expert,
-      (step, steps) =>
-        work.emit({
-          type: "progress",
-          stage: this.of.stage,
-          done: (round - 1) * steps + step,
-          total: total * steps,
-          unit: "steps",
-        }),
-      work.signal,
-    );
-    const nll = await bank.score(this.#draw(rows, round + 1));
-    const state = await bank.state();
-    for (const [place, { folder }] of all.entries()) {
-      await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
-      const own = Float32Array.from(
-        { length: nll.length / all.length },
-        (_, row) => nll[row * all.length + place],
-      );
-      const scores = new Map([["nll", { shape: [own.length], values: own }]]);
-      await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
-      await writeAtomic(`${folder}/${ROUND}`, jsonText(stepsOf(steps, place)));
-      if (routers[place] === 0) {
-        const before = round > 1 ? await readRoundLines(first, round - 1) : "";
-        await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
-      }
-    }
-    return all.map((_, place) => ({ ...stepsOf(steps, place) }));
-  }
-
-  close(): void {
-    this.#bank?.close();
-    this.#rows?.[Symbol.dispose]();
-    this.#bank = this.#rows = undefined;
-    this.#drawn.clear();
-  }
-
-  #draw(rows: Rows, round: number): Drawn {
-    const drawn = this.#drawn.get(round) ?? drawRound(rows, this.of.configuration, round);
-    this.#drawn.delete(round - 2);
-    this.#drawn.set(round, drawn);
-    return drawn;
-  }
-
-  /** Assigns the sequences of a round by the routers of the round before, which `making` needs, and measures these. */
-  async #assign(
-    making: Making,
-    round: number,
-    rows: Drawn,
-  ): Promise<{ expert: Uint16Array; metrics?: RoundMetrics }> {
-    const { experts, seed, start, fixed } = this.of.configuration;
-    const begin = async () => await assignByClusters(making, rows);
-    if (round === 1) {
-      return { expert: start === "ctbm" ? await begin() : randomAssignment(rows.rows, experts, seed) };
-    }
-    const assigned = await assignRound(making, this.of, round, rows);
-    return fixed && start === "ctbm" ? { ...assigned, expert: await begin() } : assigned;
-  }
-
-  async #openBank(gpu: Gpu, all: readonly Making[], routers: readonly number[], round: number, rows: Rows) {
-    const { configuration } = this.of;
-    if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) return this.#bank;
-    this.#bank?.close();
-    const { vocabulary } = rows.lineage!;
-    this.#model ??= modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
-    const states = round === 1 ? [] : await Promise.all(
-      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i])), this.#model!)),
-    );
-    const state = states.length > 0 ? joinStates(states) : undefined;
-    return this.#bank = openRouters(gpu, this.#model, routers, configuration, state);
-  }
-}
-
-/** Draws the sequences of a round, from a random order of all of them. */
-export function drawRound(
-  rows: Rows,
-  { experts, roundSequences, seed }: Configuration,
-  round: number,
-): Drawn {
-  const total = experts * roundSequences;
-  const numbers = drawing(rows.count, seed, "rounds")((round - 1) * total, total);
-  return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
-}
-
-const stepsOf = ({ trainingLoss, ...steps }: RoundSteps, place: number) => ({
-  trainingLoss: trainingLoss[place],
-  ...steps,
-});
-
-function warnOfPasses(
-  { rounds, experts, roundSequences }: Configuration,
-  sequences: number,
-  { emit }: Work,
-): void {
-  if (sequences < experts) {
-    const of = setting("experts");
-    throw new InputError(
-      say`Cannot train routers as there must be at least as many training sequences as ${of}: there are ${sequences}, ${of} is ${experts}`,
-      { remedy: say`give more text or fewer ${of}` },
-    );
-  }
-  const wanted = (rounds + 1) * experts * roundSequences;
-  if (wanted <= sequences) return;
-  const message =
-    `${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
-  emit({ type: "warning", message });
-}
-
-/** Gives equal parts by clusters: sequences go to them by the paper's greedy rule. */
-async function assignByClusters(
-  { path, verified }: Making,
-  { tokens, rows, length }: Drawn,
-): Promise<Uint16Array> {
-  const clusters = await openClusters(path(START), verified);
-  const sequenceLength = tokens.length / rows;
-  const costs = await clusters.costs({ tokens, sequenceLength, length }, [sequenceLength]);
-  return assignBalanced(costs, clusters.experts);
-}
-
-/** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
-export async function assignRound(
-  { path, verified }: Pick<Making, "path" | "verified">,
-  { configuration }: Pick<RoundsOfText, "configuration">,
-  round: number,
-  { rows, length, source }: Drawn,
-): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
-  const { experts, roundSequences } = configuration;
-  const nll = new Float32Array(rows * experts);
-  const steps: v.InferOutput<typeof STEPS>[] = [];
-  for (let router = 0; router < experts; router++) {
-    const folder = path(roundNode(round - 1, router));
-    const file = `${folder}/${SCORES}`;
-    const { values } = decodeSafetensors(await readVouched(file, verified), file).get("nll")!;
-    for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
-    steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to", verified));
-  }
-  const { expert, measures } = assignBy(nll, { length, source }, configuration);
-  return {
-    expert,
-    metrics: {
-      ...{ round: round - 1, ...measures, trainingLoss: steps.map(({ trainingLoss }) => trainingLoss) },
-      ...{ rate: steps[0].rate, steps: steps[0].steps, sequences: round * experts * roundSequences },
-    },
-  };
-}
-
-/** Reads the state of a router after a round. */
-export async function readState(folder: string, model: ModelConfig): Promise<TrainerState> {
-  const saved = await loadTrainerState(`${folder}/${STATE}`, model);
-  if (saved) return saved.state;
-  throw new InputError(`Cannot go on from "${folder}" as it must hold ${STATE}: there is none`, {
-    where: folder,
-  });
-}
-
-/** Reads the metrics of the rounds before this one, as lines of JSON. */
-export const readRoundLines = async (
-  { path, verified }: Pick<Making, "path" | "verified">,
-  round: number,
-): Promise<string> =>
-  new TextDecoder().decode(await readVouched(`${path(roundNode(round, 0))}/${ROUNDS}`, verified));

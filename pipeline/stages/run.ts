@@ -8,8 +8,6 @@ import { dirname } from "node:path";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { saturatedValues } from "../../kernels/matmul/matmul.ts";
-import { processorWarning, saturationWarning } from "../doctor/expected.ts";
 import { makeAll, type MakeOptions } from "../graph/make.ts";
 import { type Node, splitNeed, type Work } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
@@ -377,6 +375,7 @@ class Device {
     const { adapter, variants, requireGpu } = this.options;
     const gpu = this.#own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
     this.emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
+    const { processorWarning } = await import("../doctor/expected.ts");
     const warning = await processorWarning(gpu, this.configuration);
     if (warning) this.emit({ type: "warning", message: warning });
     return gpu;
@@ -385,7 +384,10 @@ class Device {
   /** Says what the work lost to f16. */
   async warn(): Promise<void> {
     const used = this.options.gpu ?? this.#own;
-    const warning = used && saturationWarning(await saturatedValues(used));
+    if (!used) return;
+    const { saturatedValues } = await import("../../kernels/matmul/matmul.ts");
+    const { saturationWarning } = await import("../doctor/expected.ts");
+    const warning = saturationWarning(await saturatedValues(used));
     if (warning) this.emit({ type: "warning", message: warning });
   }
 

@@ -4,54 +4,24 @@
  * @module
  */
 
-import {
-  roundFlops,
-  routerActivations,
-  scoreBytes,
-  SEQUENCES_PER_SECOND,
-  tokenBytes,
-  TOKENIZED_CHARACTERS_PER_SECOND,
-} from "../cost/cluster.ts";
-import { forwardFlops, slowedFlops } from "../cost/flops.ts";
-import { ZERO_SHOT } from "../evaluation/choices/asking.ts";
-import { parameterCount } from "../model/shape.ts";
-import { modelShapes } from "../model/shapes.ts";
-import { hasRouters, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
+import { ZERO_SHOT } from "../graph/places.ts";
+import { PARTITIONERS } from "../partition/partitioners.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, namesOf } from "../settings/configuration.ts";
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
-import { ASSIGN, assignNodes } from "./assign.ts";
-import { indexNode, partIndexNode } from "./documents.ts";
-import { LEARN, learnNodes } from "./learn.ts";
-import { namesNode } from "./names.ts";
-import { TOKENIZER } from "./places.ts";
-import { SCORE, scoreNodes } from "./score.ts";
-import { SPLIT, splitNodes } from "./split.ts";
-import type { CorpusSize, Estimate, GraphOf, Speed, Stage } from "./stage.ts";
-import { takeDocuments, takeTokens } from "./take.ts";
-import { CORPUS } from "./text.ts";
-import { sequencesNode, TOKENIZE, tokenizeNodes } from "./tokenize.ts";
-import { tokenizerNode } from "./tokenizer.ts";
+import type { GraphOf, Stage } from "./stage.ts";
 
 type Name = keyof Configuration;
 
-const CHUNK = 65_536; // sequences that are assigned together
-const READ_PER_SECOND = 50e6; // bytes of text
-const DIMENSIONS = 100; // of an embedding
-
-const takenOf = ({ configuration, text, blocks }: GraphOf) => takeDocuments(configuration, text, blocks);
+const takenOf = async ({ configuration, text, blocks }: GraphOf) =>
+  (await import("./take.ts")).takeDocuments(configuration, text, blocks);
 
 const corpus: Stage = {
   about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
   settings: namesOf(TEXT),
-  nodes: (of) => [...of.text.unpacked, ...[takenOf(of) ?? []].flat()],
-  estimate: ({ input }, { characters }) => ({
-    seconds: characters / READ_PER_SECOND,
-    diskBytes: input.length === 0 || input.includes("-") ? characters * 1.1 : 0,
-    memoryBytes: 0,
-  }),
+  nodes: async (of) => [...of.text.unpacked, ...[await takenOf(of) ?? []].flat()],
 };
 
 const tokenizer: Stage = {
@@ -60,14 +30,9 @@ const tokenizer: Stage = {
     ...["vocabularySize", "tokenizerSample", "holdout", "seed", "textSeed", "tokenizer", "eos"] as const,
     ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
   ],
-  nodes: async (of) => [await tokenizerNode(of.configuration, { ...of, taken: takenOf(of) })],
-  estimate({ tokenizer, tokenizerSample, vocabularySize }, { characters }) {
-    const sample = tokenizer ? 0 : Math.min(characters, tokenizerSample);
-    return {
-      seconds: sample / TOKENIZED_CHARACTERS_PER_SECOND,
-      diskBytes: 60 * vocabularySize,
-      memoryBytes: 20 * sample,
-    };
+  async nodes(of) {
+    const { tokenizerNode } = await import("./tokenizer.ts");
+    return [await tokenizerNode(of.configuration, { ...of, taken: await takenOf(of) })];
   },
 };
 
@@ -79,8 +44,11 @@ const tokenize: Stage = {
     ...["prefix", "prefixLengths"] as const, // which must fit a sequence length that is given
     ...namesOf(TEXT),
   ],
-  nodes(of) {
-    const { configuration, text, blocks } = of, documents = takenOf(of);
+  async nodes(of) {
+    const { takeTokens } = await import("./take.ts");
+    const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
+    const { indexNode } = await import("./documents.ts");
+    const { configuration, text, blocks } = of, documents = await takenOf(of);
     const tokens = takeTokens(configuration, text, blocks, documents);
     return [
       ...tokens ? [tokens] : [],
@@ -89,92 +57,55 @@ const tokenize: Stage = {
       indexNode(blocks),
     ];
   },
-  estimate: (c, { characters, sequences }) => ({
-    seconds: characters / TOKENIZED_CHARACTERS_PER_SECOND,
-    diskBytes: tokenBytes(c, sequences),
-    memoryBytes: 100e6,
-  }),
 };
 
 const learn: Stage = {
   about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
   settings: ["partitioner", ...PARTITIONERS.get("em")!.settings],
-  nodes: ({ configuration, blocks }) => configuration.routers === "" ? learnNodes(configuration, blocks) : [],
-  estimate(c, { sequences }, speed) {
-    if (!kindOf(c).models) return sampleEstimate(c, sequences, speed);
-    const { router } = modelShapes(c);
-    const bytes = 4 * parameterCount(router) * c.experts;
-    return {
-      seconds: c.rounds * slowedFlops(roundFlops(c), router, speed.kind) / speed.flops,
-      diskBytes: 4 * bytes,
-      memoryBytes: 4 * bytes + routerActivations(c, c.routerBatch) +
-        c.experts * c.roundSequences * c.sequenceLength * 4,
-    };
+  async nodes({ configuration, blocks }) {
+    if (configuration.routers !== "") return [];
+    return (await import("./learn.ts")).learnNodes(configuration, blocks);
   },
 };
-
-/** Estimates a partitioner that learns on a sample of sequences, without a model. */
-function sampleEstimate(c: Configuration, sequences: number, { flops }: Speed): Estimate {
-  const tokens = Math.min(sequences, c.partitionerSample) * c.sequenceLength;
-  return {
-    seconds: tokens * (16 * DIMENSIONS + 80 * c.experts) / flops * 10, // of sparse products
-    diskBytes: 4 * DIMENSIONS * c.vocabularySize,
-    memoryBytes: 12 * tokens + 40 * DIMENSIONS * c.vocabularySize,
-  };
-}
 
 const score: Stage = {
   about: "Scores the prefix of every sequence for every expert.",
   settings: ["prefix", "scoreBatch", "routers"],
-  nodes: ({ configuration, blocks }) => scoreNodes(configuration, blocks),
-  estimate(c, { sequences }, { flops, kind }) {
-    const diskBytes = scoreBytes(c.experts, sequences);
-    if (!hasRouters(c)) return { seconds: sequences / 5_000, diskBytes, memoryBytes: 50e6 };
-    const { router } = modelShapes(c);
-    const work = sequences * c.experts * forwardFlops(router, 1, c.prefix);
-    return {
-      seconds: slowedFlops(work, router, kind) / flops,
-      diskBytes,
-      memoryBytes: 4 * parameterCount(router) * c.experts + routerActivations(c, c.scoreBatch || 128) / 4,
-    };
-  },
+  nodes: async ({ configuration, blocks }) =>
+    await (await import("./score.ts")).scoreNodes(configuration, blocks),
 };
 
 const assign: Stage = {
   about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
   settings: [...namesOf(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
-  nodes: ({ configuration, blocks, prices }) => assignNodes(configuration, blocks, prices),
-  estimate: ({ experts, method }, { sequences }) => ({
-    seconds: sequences / SEQUENCES_PER_SECOND,
-    diskBytes: 24 * sequences,
-    memoryBytes: 12 * experts * (method === "optimal" ? Math.max(CHUNK, sequences) : CHUNK),
-  }),
+  nodes: async ({ configuration, blocks, prices }) =>
+    (await import("./assign.ts")).assignNodes(configuration, blocks, prices),
 };
 
 const split: Stage = {
   about: "Writes one folder of shards per expert.",
   settings: ["shardSequences"],
-  nodes: ({ configuration, blocks, prices }) => [
-    ...splitNodes(configuration, blocks, prices),
-    partIndexNode(blocks, prices),
-    namesNode(configuration, blocks, prices),
-  ],
-  estimate: (c, { sequences }) => ({
-    seconds: sequences / SEQUENCES_PER_SECOND,
-    diskBytes: tokenBytes(c, sequences),
-    memoryBytes: 32e6 + 512 * c.sequenceLength * 4,
-  }),
+  async nodes({ configuration, blocks, prices }) {
+    const { splitNodes } = await import("./split.ts");
+    const { partIndexNode } = await import("./documents.ts");
+    const { namesNode } = await import("./names.ts");
+    return [
+      ...splitNodes(configuration, blocks, prices),
+      partIndexNode(blocks, prices),
+      namesNode(configuration, blocks, prices),
+    ];
+  },
 };
 
 /** Every stage by the name of its task, in the order in which a run makes them. A script may add its own. */
 export const STAGES: Map<string, Stage> = new Map<string, Stage>([
-  [CORPUS, corpus],
-  [TOKENIZER, tokenizer],
-  [TOKENIZE, tokenize],
-  [LEARN, learn],
-  [SCORE, score],
-  [ASSIGN, assign],
-  [SPLIT, split],
+  ["corpus", corpus],
+  ["tokenizer", tokenizer],
+  ["tokenize", tokenize],
+  ["train-routers", learn],
+  ["score", score],
+  ["assign", assign],
+  ["split", split],
   ["train-expert", {
     about:
       "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.",
@@ -233,7 +164,3 @@ export function settingsOf(task: string): Name[] {
   const taken = STAGES.get(task)?.settings ?? OTHERS[task]?.() ?? [];
   return FIELD_NAMES.filter((name) => taken.includes(name));
 }
-
-/** Estimates what a stage takes; nothing where it does not say. */
-export const estimateOf = (stage: string, c: Configuration, size: CorpusSize, speed: Speed): Estimate =>
-  STAGES.get(stage)?.estimate?.(c, size, speed) ?? { seconds: 0, diskBytes: 0, memoryBytes: 0 };

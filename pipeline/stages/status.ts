@@ -5,11 +5,12 @@
  */
 
 import { InputError, task, type TaskReference, type Text } from "../../kernels/errors.ts";
-import { ZERO_SHOT, zeroShotTasks } from "../evaluation/choices/asking.ts";
+import { zeroShotTasks } from "../evaluation/choices/asking.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { MANIFEST, readManifest } from "../graph/manifest.ts";
 import { GIVEN, givenNode, type Node, splitNeed } from "../graph/node.ts";
+import { ZERO_SHOT } from "../graph/places.ts";
 import { otherSetting } from "../graph/walk.ts";
 import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
@@ -26,7 +27,6 @@ import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import { allTargets, type Target } from "./targets.ts";
 import { partFiles, textFiles, trainNodes } from "./train.ts";
-import { zeroShotRevision } from "./zero_shot.ts";
 
 /** The state of one stage. */
 export interface StageStatus {
@@ -218,6 +218,7 @@ async function askedNodes(
   const node = `${ZERO_SHOT}/${name}`, stage = `${ZERO_SHOT}-${name}`;
   const manifest = await readManifest(`${run}/${node}`).catch(() => null);
   if (!manifest) return [];
+  const { zeroShotRevision } = await import("./zero_shot.ts");
   const weights = ":model.safetensors";
   const needs = [
     ...Object.keys(manifest.inputs).filter((need) => !need.endsWith(weights)),

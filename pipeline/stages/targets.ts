@@ -4,9 +4,7 @@
  * @module
  */
 
-import { equalCompute } from "../cost/beside_mixture.ts";
 import type { OtherRouters } from "../cost/mixture.ts";
-import { largerDenseShape, modelShapes, switchShape } from "../model/shapes.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder } from "../graph/places.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
@@ -41,11 +39,11 @@ export interface Target {
   /** Settings that it depends on besides those of every model. */
   settings?: readonly (keyof Configuration)[];
   /** Gives its shape. */
-  model(configuration: Configuration): ModelConfig;
+  model(configuration: Configuration): Promise<ModelConfig>;
   /** Sequences per step. */
   batch(configuration: Configuration): number;
   /** Counts its steps; `vocabularySize` is the tokenizer's. Throws an `InputError` where there is not one. */
-  steps(configuration: Configuration, text: TrainingText): number;
+  steps(configuration: Configuration, text: TrainingText): number | Promise<number>;
   /** Whether its result says what its training costs next to the mixture's, as that is not a matter of tokens alone. */
   tellsCost?: boolean;
   /** Whether it is to cost as many FLOPs as the mixture. */
@@ -76,7 +74,10 @@ export function rateOf({ rates }: Pick<Target, "rates">, configuration: Configur
   return rates.map((name) => configuration[name]).find((rate) => rate > 0) ?? configuration.expertRate;
 }
 
-const expertShape = (configuration: Configuration) => modelShapes(configuration).expert;
+const shapes = () => import("../model/shapes.ts"); // with all kernels, which nobody needs to list models
+
+const expertShape = async (configuration: Configuration) =>
+  (await shapes()).modelShapes(configuration).expert;
 
 /** An expert, which learns from its own part alone. */
 export function expertTarget(expert: number): Target {
@@ -126,10 +127,12 @@ const DENSE: Record<Match, Target> = {
     },
     rates: ["denseComputeRate", "expertRate"],
     settings: namesOf(LARGER_DENSE, "denseComputeRate"),
-    model: largerDenseShape,
+    model: async (configuration) => (await shapes()).largerDenseShape(configuration),
     batch: ({ expertBatch }) => expertBatch,
-    steps: (configuration, { sequences, heldOut = 0, routers }) =>
-      equalCompute(configuration, { train: sequences, test: heldOut }, routers).steps,
+    async steps(configuration, { sequences, heldOut = 0, routers }) {
+      const { equalCompute } = await import("../cost/beside_mixture.ts");
+      return equalCompute(configuration, { train: sequences, test: heldOut }, routers).steps;
+    },
     ...{ tellsCost: true, equalCompute: true, optional: true },
   },
 };
@@ -144,7 +147,7 @@ export function switchTarget(): Target {
     ...{ name: "switch", node: "switch", command: { task: "train-switch", with: {} } },
     rates: ["switchRate", "expertRate"],
     settings: namesOf(SWITCH, "switchRate"),
-    model: switchShape,
+    model: async (configuration) => (await shapes()).switchShape(configuration),
     batch,
     steps: (configuration, { sequences }) =>
       trainingSteps(configuration, { batch: batch(configuration), sequences }),

@@ -34,6 +34,10 @@ export const [TRAIN, TEST, DOCUMENTS] = ["train.arrow", "test.arrow", "documents
 /** Names the node of a block's tokens. */
 export const tokensOf = ({ name }: Pick<Block, "name">): string => `tokens/${name}`;
 
+/** Names the files of the training sequences of all blocks. */
+export const trainFiles = (blocks: readonly Block[]): { need: string; file: string }[] =>
+  blocks.map((block) => ({ need: tokensOf(block), file: TRAIN }));
+
 /** What became of the text of a block, in counts by source. */
 export interface SourceCounts {
   /** Documents for training, and held out. */

@@ -138,7 +138,7 @@ async function trainingOf(
   const configuration = { ...settings, vocabularySize: text?.vocabulary ?? settings.vocabularySize };
   const steps = typeof made?.result.steps === "number"
     ? made.result.steps
-    : stepsOf(configuration, target, text);
+    : await stepsOf(configuration, target, text);
   const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
   const tokensPerSecond = works ? speedOf(times) : null;
   const perStep = step > 0 ? tokens / step : null;
@@ -165,7 +165,11 @@ async function trainingOf(
     tokens,
     tokensPerSecond,
     flopsPerSecond: stepsPerSecond && stepsPerSecond *
-        trainingFlops(target.model(configuration), target.batch(configuration), configuration.sequenceLength),
+        trainingFlops(
+          await target.model(configuration),
+          target.batch(configuration),
+          configuration.sequenceLength,
+        ),
     utilisation: works ? times.at(-1)?.utilisation ?? null : null,
     secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
     checkpoint: last === undefined ? null : await checkpointOf(last),
@@ -210,9 +214,13 @@ async function newest(paths: readonly string[]): Promise<string | undefined> {
 }
 
 /** Counts the steps of a training; null where that takes what is not there. */
-function stepsOf(configuration: Configuration, target: Target, text?: TrainingText): number | null {
+async function stepsOf(
+  configuration: Configuration,
+  target: Target,
+  text?: TrainingText,
+): Promise<number | null> {
   try {
-    return target.steps(configuration, text ?? { sequences: NaN });
+    return await target.steps(configuration, text ?? { sequences: NaN });
   } catch {
     return null;
   }

@@ -29,7 +29,6 @@ import type { Problem } from "./fingerprint.ts";
 import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
-import { remedyOf } from "./remedy.ts";
 import { nodeFolders } from "./settings.ts";
 import { partOf } from "../graph/places.ts";
 import { SEQUENCES } from "./tokenize.ts";
@@ -142,6 +141,8 @@ class Verification {
 
   /** Adds how each problem is mended. */
   async #mend(): Promise<void> {
+    if (this.#found.length === 0) return;
+    const { remedyOf } = await import("./remedy.ts");
     for (const { file, what, remedy } of this.#found) {
       const isCopied = this.report.parts && /^(partition|tokenizer)\b/.test(file);
       const mended = !isCopied && remedy ||

@@ -12,7 +12,6 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import type { Baseline } from "../evaluation/baselines.ts";
 import {
   MADE_ZERO_SHOT,
-  ZERO_SHOT,
   type ZeroShotOptions,
   zeroShotPath,
   zeroShotTasks,
@@ -23,11 +22,12 @@ import { readZeroShot, ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluati
 import { askQuestions } from "../evaluation/choices/score.ts";
 import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/suite.ts";
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
-import { RESAMPLES } from "../evaluation/evaluate.ts";
+import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 
 import { givenNode, type Making, type Node, type Work } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
+import { ZERO_SHOT } from "../graph/places.ts";
 import { identifyPartitioner } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";

@@ -181,28 +181,55 @@ function unloadable(where: string, rule: string, fact: string, remedy?: Text): I
   return new InputError(`Cannot load tokenizer "${where}" as it ${rule}: ${fact}`, { where, remedy });
 }
 
+async function loadNative(json: string, where: string): Promise<Native.Tokenizer> {
+  const library = await import("tokenizers");
+  let tokenizer: Native.Tokenizer;
+  try {
+    tokenizer = library.Tokenizer.fromString(json);
+  } catch (error) {
+    const reason = (error as Error).message.split("\n")[0];
+    throw unloadable(where, "must be in the Hugging Face format", reason);
+  }
+  tokenizer.disableTruncation();
+  tokenizer.disablePadding();
+  return tokenizer;
+}
+
+/** Makes what encodes texts by a tokenizer of the library, on all cores or on one. */
+function encoderOf(tokenizer: Native.Tokenizer, format: Format, where: string) {
+  const checksTexts = hasPatterns({ ...format });
+  const encodeInTurn = async (texts: string[]) => {
+    const encoded: Native.Encoding[] = []; // a batch would go to threads of the library, one for every core
+    for (const text of texts) encoded.push(await tokenizer.encode(text, null, PLAIN));
+    return encoded;
+  };
+  return async (texts: string[], onOneCore = false) => {
+    const fact = checksTexts ? texts.map(abortOfText).find((fact) => fact !== undefined) : undefined;
+    if (fact !== undefined) {
+      const what = `Cannot encode text as the tokenizer's patterns must get through it: ${fact}`;
+      throw new TextRefusedError(what, { where, remedy: "cut the text there, or take another tokenizer" });
+    }
+    const encoding = onOneCore ? encodeInTurn(texts) : tokenizer.encodeBatch(texts, PLAIN);
+    const encoded = await encoding.catch((error) => {
+      const reason = String(error.message).split("\n")[0];
+      const what = `Cannot encode text as the tokenizer "${where}" must know it: ${reason}`;
+      throw new InputError(what, { where, cause: error });
+    });
+    const ids = encoded.map((encoding) => encoding.getIds());
+    await collect(texts);
+    return ids;
+  };
+}
+
 async function openTokenizer(
   json: string,
   eos: string | number | undefined,
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
-  const library = await import("tokenizers");
   const read = parsed(json);
   const fact = abortOf(read);
   if (fact !== undefined) throw unloadable(path, "must be one that the library can use", fact);
-  const load = (json: string): Native.Tokenizer => {
-    let tokenizer: Native.Tokenizer;
-    try {
-      tokenizer = library.Tokenizer.fromString(json);
-    } catch (error) {
-      const reason = (error as Error).message.split("\n")[0];
-      throw unloadable(path, "must be in the Hugging Face format", reason);
-    }
-    tokenizer.disableTruncation();
-    tokenizer.disablePadding();
-    return tokenizer;
-  };
-  let tokenizer = load(json);
+  let tokenizer = await loadNative(json, path);
   const named = typeof eos === "number" ? tokenizer.idToToken(eos) : eos;
   const names = named ? [named] : EOS_NAMES;
   const name = names.find((name) => tokenizer.tokenToId(name) !== null);
@@ -224,33 +251,9 @@ async function openTokenizer(
   const isRewritten = (token: typeof added[number]) => token.normalized && special.includes(token.content);
   if (normalizer && added.some(isRewritten)) {
     const asWritten = added.map((token) => isRewritten(token) ? { ...token, normalized: false } : token);
-    tokenizer = load(JSON.stringify({ ...format, added_tokens: asWritten }));
+    tokenizer = await loadNative(JSON.stringify({ ...format, added_tokens: asWritten }), path);
   }
-  const checksTexts = hasPatterns({ ...format });
-  const encodeBatch = async (texts: string[], onOneCore = false) => {
-    const fact = checksTexts ? texts.map(abortOfText).find((fact) => fact !== undefined) : undefined;
-    if (fact !== undefined) {
-      const what = `Cannot encode text as the tokenizer's patterns must get through it: ${fact}`;
-      throw new TextRefusedError(what, {
-        where: path,
-        remedy: "cut the text there, or take another tokenizer",
-      });
-    }
-    const encoding = onOneCore ? encodeInTurn(texts) : tokenizer.encodeBatch(texts, PLAIN);
-    const encoded = await encoding.catch((error) => {
-      const reason = String(error.message).split("\n")[0];
-      const what = `Cannot encode text as the tokenizer "${path}" must know it: ${reason}`;
-      throw new InputError(what, { where: path, cause: error });
-    });
-    const ids = encoded.map((encoding) => encoding.getIds());
-    await collect(texts);
-    return ids;
-  };
-  const encodeInTurn = async (texts: string[]) => {
-    const encoded: Native.Encoding[] = []; // a batch would go to threads of the library, one for every core
-    for (const text of texts) encoded.push(await tokenizer.encode(text, null, PLAIN));
-    return encoded;
-  };
+  const encodeBatch = encoderOf(tokenizer, format, path);
   const wordEncoder = () => {
     const token = partingToken(format);
     if (token === undefined) return new WordEncoder(encodeBatch);

@@ -8,9 +8,10 @@ import * as v from "valibot";
 import { InputError, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, entriesOf, removeIfThere } from "../run/files.ts";
-import { checkTrainerState, saveTrainerState, usableTrainerState } from "../checkpoints/trainer_state.ts";
 import { count, finite } from "../run/schema.ts";
 import type { TrainingState } from "./loop.ts";
+
+const states = () => import("../checkpoints/trainer_state.ts"); // with models, which who lists checkpoints needs not
 
 const CONTEXT = v.object({
   key: v.string(),
@@ -66,6 +67,7 @@ export async function listCheckpoints(folder: string): Promise<string[]> {
 
 /** Throws an `InputError` where a checkpoint is damaged, or not that of the step in its name. */
 export async function checkCheckpoint(path: string): Promise<void> {
+  const { checkTrainerState } = await states();
   const step = await checkTrainerState(path);
   if (step !== null && path !== checkpointPath(dirname(path), step)) throw misnamed(path, step);
 }
@@ -85,6 +87,7 @@ export async function saveCheckpointState(
   context: CheckpointContext,
 ): Promise<string> {
   const path = checkpointPath(folder, trainer.step);
+  const { saveTrainerState } = await states();
   await saveTrainerState(path, model, trainer, { tokens, losses, reports, ...context });
   return path;
 }
@@ -112,6 +115,7 @@ export async function loadCheckpointState(
   accepts: (context: CheckpointContext, step: number) => boolean,
   onDamaged?: (what: Text) => void,
 ): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
+  const { usableTrainerState } = await states();
   for (const path of await listCheckpoints(folder)) {
     const saved = await usableTrainerState(path, model, ({ what }) => onDamaged?.(what));
     if (!saved) continue;

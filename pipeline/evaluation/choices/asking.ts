@@ -4,6 +4,7 @@
  * @module
  */
 
+import { ZERO_SHOT } from "../../graph/places.ts";
 import type { Routing } from "./results.ts";
 import { MADE_TASKS } from "./suite.ts";
 import { TASKS } from "./tasks.ts";
@@ -25,9 +26,6 @@ export interface ZeroShotOptions {
   /** τ, above 0: weights are computed from costs / τ. Without it the one that suits the partitioner. */
   routingTemperature?: number;
 }
-
-/** Folder of the results, in the run folder. */
-export const ZERO_SHOT = "zero-shot";
 
 /** Names the tasks of our own, made of held-out text, which need no data. */
 export const MADE_ZERO_SHOT: readonly string[] = [...MADE_TASKS.keys()];

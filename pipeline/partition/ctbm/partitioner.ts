@@ -15,22 +15,13 @@ import { prefixSpan } from "../../model/span.ts";
 import { sha256 } from "../../run/files.ts";
 import { readVouched, type Vouched } from "../../run/vouched.ts";
 import { identifiedBy, readDescription } from "../folder.ts";
-import type { Partitioner, PartitionerKind, TokenRows } from "../partitioner.ts";
+import type { Partitioner, PartitionerWork, TokenRows } from "../partitioner.ts";
 import { embed, squaredDistances } from "./embedding.ts";
 import { FILE, learnClusters } from "./learn.ts";
 import { countTokens } from "./tfidf.ts";
 
 /** Opens, learns and identifies clusters of c-BTM. */
-export const ctbm: PartitionerKind = {
-  kind: "ctbm",
-  about: "clusters by TF-IDF: a sequence suits the expert whose cluster's centre is nearest",
-  routes: true,
-  splits: true,
-  whole: true,
-  cost: "squared distance",
-  routingTemperature: 0.1,
-  settings: ["experts", "partitionerSample", "seed"],
-  revision: 1,
+export const ctbm: PartitionerWork = {
   learn: learnClusters,
   open: (folder, _, options) => openClusters(folder, options?.vouched),
   identify: identifiedBy(FILE),

@@ -13,25 +13,11 @@ import { rowsPerPass } from "../../model/passes.ts";
 import { keepRecent } from "../../model/recent.ts";
 import { createScorer } from "../../model/scorer.ts";
 import { exists, hashFile } from "../../run/files.ts";
-import { namesOf } from "../../settings/configuration.ts";
-import { OPTIMISER } from "../../settings/experts.ts";
 import { readDescription } from "../folder.ts";
-import type { OpenOptions, Partitioner, PartitionerKind } from "../partitioner.ts";
+import type { OpenOptions, Partitioner, PartitionerWork } from "../partitioner.ts";
 
 /** Opens and identifies routers of EM. */
-export const em: PartitionerKind = {
-  kind: "em",
-  about: "small models, learned by EM: a sequence suits the expert whose model finds its prefix likeliest",
-  routes: true,
-  splits: true,
-  models: true,
-  settings: [
-    ...["experts", "prefix", "prefixLengths", "rounds", "roundSequences", "seed"] as const,
-    ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
-    ...["start", "fixed", "partitionerSample"] as const,
-    ...namesOf(OPTIMISER),
-  ],
-  revision: 1,
+export const em: PartitionerWork = {
   async open(folder, device, options) {
     const routers = await loadRouters(folder, options?.vouched);
     checkNumber(folder, (await readDescription(folder, options?.vouched))?.experts, routers.models.length);

@@ -120,7 +120,7 @@ Deno.test("statusOf() says who makes a stage, what is damaged, and what another 
     if ("release" in lock) lock.release();
     await Deno.truncate(`${run}/partition/expert-00/train-00000.arrow`, 9);
     const damaged = await stateOf(run, "split");
-    assertEquals([damaged.state, damaged.because], ["damaged", "train-00000.arrow is damaged"]);
+    assertEquals([damaged.state, damaged.because], ["damaged", "expert-00-train-00000.arrow is damaged"]);
     const { made: _, ...manifest } = (await readManifest(`${run}/partitioner`))!;
     await writeManifest(`${run}/partitioner`, { ...manifest, revision: 99, key: "of it" });
     const learned = await stateOf(run, "train-routers");

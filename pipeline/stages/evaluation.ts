@@ -1,0 +1,118 @@
+/**
+ * Scores models on the held-out sequences of a run, and puts together what they came to.
+ *
+ * @module
+ */
+
+import { revisionOf } from "../../kernels/device/variants.ts";
+import type { Text } from "../../kernels/errors.ts";
+import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
+import type { Baseline } from "../evaluation/baselines.ts";
+import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
+import { evaluate, type EvaluationChoices } from "../evaluation/evaluate.ts";
+import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
+import type { Making, Work } from "../graph/node.ts";
+import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
+import { readShards } from "../rows/arrow.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import { readVouched } from "../run/vouched.ts";
+import { openMixture } from "../serving/mixture.ts";
+import type { ModelName } from "../serving/models.ts";
+import { DOCUMENTS, EVALUATE, type EvaluationOf, modelName, RESULT, scoresOf } from "./evaluate.ts";
+import { PARTITIONER } from "./learn.ts";
+import { TOKENIZER } from "./places.ts";
+import { TEST } from "./tokenize.ts";
+
+const NLL = "nll.f32";
+
+/** Opens the mixture of a run, and its held-out sequences. */
+async function open(
+  { path, manifest, verified }: Making,
+  { run, gpu }: Work,
+  { configuration: { routers }, tokens }: EvaluationOf,
+) {
+  const shards = tokens.map((name) => `${path(name)}/${TEST}`);
+  const partitioner = routers || `${run}/${PARTITIONER}`;
+  return {
+    mixture: await openMixture({ run, partitioner, models: 1, vouched: verified, gpu: await gpu() }),
+    rows: () => readShards(shards, verified),
+    sequences: tokens.reduce((sum, name) => sum + Number(manifest(name).result.testSequences), 0),
+  };
+}
+
+/** Scores the held-out sequences by a model. */
+export async function scoreNode(
+  making: Making,
+  work: Work,
+  of: EvaluationOf,
+): Promise<Record<string, unknown>> {
+  const model = of.models.find((model) => scoresOf(model) === making.node.name)!;
+  const { mixture, rows, sequences } = await open(making, work, of);
+  const { adapter, variants } = await work.gpu();
+  const { entries: vocabulary, tokenizer } = making.manifest(TOKENIZER).result as {
+    entries: number;
+    tokenizer: string;
+  };
+  let done = 0;
+  const onRows = (rows: number) =>
+    work.emit({ type: "progress", stage: EVALUATE, done: done += rows, total: sequences, unit: "sequences" });
+  const { nll } = await scoreModel(modelName(model), { mixture, open: rows, onRows, signal: work.signal }, {
+    ...{ tokenizer, vocabulary, sequenceLength: of.configuration.sequenceLength },
+  }).finally(() => mixture.close());
+  making.wrote(NLL, await writeAtomic(`${making.folder}/${NLL}`, new Uint8Array(nll.buffer)));
+  return { sequences: nll.length, adapter, variants: { ...variants, ...revisionOf(variants) } };
+}
+
+/** Puts the scores of all models together. */
+export async function evaluateNode(
+  making: Making,
+  work: Work,
+  of: EvaluationOf,
+  { routeBy, ...choices }: EvaluationChoices,
+): Promise<Record<string, unknown>> {
+  const { run, emit, signal } = work;
+  const { prefix, seed } = of.configuration;
+  for (const message of of.doubts ?? []) emit({ type: "warning", message });
+  const { kind, routes } = await partitionerKind(of.configuration.routers || making.path(PARTITIONER));
+  if (!routes) {
+    const message =
+      `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
+    emit({ type: "warning", message });
+  }
+  const { mixture, rows } = await open(making, work, of);
+  const other = routeBy === undefined
+    ? undefined
+    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu, { vouched: making.verified });
+  const baselines = of.models.filter(({ expert }) => expert === undefined).map(({ name }) =>
+    name as Baseline
+  );
+  let scores: DocumentScores;
+  const evaluation = await evaluate({
+    ...choices,
+    ...{ mixture, routeBy: other, prefix, seed, baselines, signal, open: rows },
+    known: (name) => knownScores(making, of, name),
+    onProgress: (done) => emit({ type: "progress", stage: EVALUATE, done, unit: "sequences" }),
+    onDocuments: (found) => scores = found,
+    onWarning: (message: Text) => emit({ type: "warning", message }),
+  }).finally(() => {
+    other?.close();
+    mixture.close();
+  });
+  const { documents, sequences, tokens } = evaluation;
+  making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, scores!, evaluation));
+  making.wrote(RESULT, await writeAtomic(`${making.folder}/${RESULT}`, jsonText(evaluation)));
+  return { documents, sequences, tokens };
+}
+
+/** Reads what the node of a model found; undefined where there is none. */
+async function knownScores(
+  making: Making,
+  { models }: EvaluationOf,
+  name: ModelName,
+): Promise<ModelScores | undefined> {
+  const model = models.find((model) => modelName(model) === name)!;
+  if (!making.node.needs.includes(scoresOf(model))) return undefined;
+  const bytes = await readVouched(`${making.path(scoresOf(model))}/${NLL}`, making.verified);
+  const { config, notes } = await loadCheckpointConfig(making.path(model.node), making.verified);
+  return { config, notes, nll: new Float32Array(bytes.buffer) };
+}

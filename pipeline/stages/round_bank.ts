@@ -1,0 +1,280 @@
+/**
+ * Makes the rounds in which routers learn: a bank of models that stays on the device between rounds.
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import type { Gpu } from "../../kernels/device/gpu.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import type { Making, Work } from "../graph/node.ts";
+import { saveModelFolder } from "../checkpoints/model_folder.ts";
+import { routerFolder, routersHash } from "../checkpoints/routers.ts";
+import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
+import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
+import { modelShapes } from "../model/shapes.ts";
+import type { ModelConfig } from "../model/shape.ts";
+import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
+import { assignBalanced } from "../partition/assignment/balanced.ts";
+import { openClusters } from "../partition/ctbm/partitioner.ts";
+import { openRouters, randomAssignment, type RoundSteps, type RouterBank } from "../partition/em/bank.ts";
+import { assignRound as assignBy } from "../partition/em/train_routers.ts";
+import { writeDescription } from "../partition/folder.ts";
+import type { Columns } from "../rows/columns.ts";
+import type { Rows } from "../rows/random_access.ts";
+import type { RoundMetrics } from "../run/events.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
+import { readJson } from "../run/schema.ts";
+import { readVouched } from "../run/vouched.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import type { Block } from "../text/blocks.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { LEARN, roundNode, type RoundsOfText, START } from "./rounds.ts";
+import { drawing, openNeeded, readRows } from "./token_rows.ts";
+import { trainFiles } from "./tokenize.ts";
+
+const [STATE, SCORES, ROUND, ROUNDS] = [
+  "state.safetensors",
+  "scores.safetensors",
+  "round.json",
+  "rounds.jsonl",
+];
+
+const STEPS = v.object({ trainingLoss: v.number(), rate: v.number(), steps: v.number() });
+
+/** Sequences of a round: their tokens and their sources. */
+type Drawn = Required<Pick<Columns, "rows" | "tokens" | "length" | "sequence" | "source">>;
+
+/** Makes the routers of a round as a bank, which stays on the device for the next round. */
+export class RoundBank {
+  #rows?: Rows;
+  #model?: ModelConfig;
+  #bank?: RouterBank;
+  #drawn = new Map<number, Drawn>();
+
+  constructor(private readonly of: RoundsOfText) {}
+
+  async make(round: number, all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
+    const [first] = all;
+    const routers = all.map(({ node }) => Number(node.settings.router));
+    const gpu = await work.gpu();
+    const rows = this.#rows ??= await openNeeded(
+      first,
+      trainFiles(this.of.blocks),
+    );
+    if (round === 1) warnOfPasses(this.of.configuration, rows.count, work);
+    const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
+    if (metrics) work.emit({ type: "round", rounds: this.of.configuration.rounds, ...metrics });
+    const bank = await this.#openBank(gpu, all, routers, round, rows);
+    const total = this.of.configuration.rounds;
+    const steps = await bank.train(
+      round,
+      now,
+      expert,
+      (step, steps) =>
+        work.emit({
+          type: "progress",
+          stage: LEARN,
+          done: (round - 1) * steps + step,
+          total: total * steps,
+          unit: "steps",
+        }),
+      work.signal,
+    );
+    const nll = await bank.score(this.#draw(rows, round + 1));
+    const state = await bank.state();
+    for (const [place, { folder }] of all.entries()) {
+      await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
+      const own = Float32Array.from(
+        { length: nll.length / all.length },
+        (_, row) => nll[row * all.length + place],
+      );
+      const scores = new Map([["nll", { shape: [own.length], values: own }]]);
+      await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
+      await writeAtomic(`${folder}/${ROUND}`, jsonText(stepsOf(steps, place)));
+      if (routers[place] === 0) {
+        const before = round > 1 ? await readRoundLines(first, round - 1) : "";
+        await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
+      }
+    }
+    return all.map((_, place) => ({ ...stepsOf(steps, place) }));
+  }
+
+  close(): void {
+    this.#bank?.close();
+    this.#rows?.[Symbol.dispose]();
+    this.#bank = this.#rows = undefined;
+    this.#drawn.clear();
+  }
+
+  #draw(rows: Rows, round: number): Drawn {
+    const drawn = this.#drawn.get(round) ?? drawRound(rows, this.of.configuration, round);
+    this.#drawn.delete(round - 2);
+    this.#drawn.set(round, drawn);
+    return drawn;
+  }
+
+  /** Assigns the sequences of a round by the routers of the round before, which `making` needs, and measures these. */
+  async #assign(
+    making: Making,
+    round: number,
+    rows: Drawn,
+  ): Promise<{ expert: Uint16Array; metrics?: RoundMetrics }> {
+    const { experts, seed, start, fixed } = this.of.configuration;
+    const begin = async () => await assignByClusters(making, rows);
+    if (round === 1) {
+      return { expert: start === "ctbm" ? await begin() : randomAssignment(rows.rows, experts, seed) };
+    }
+    const assigned = await assignRound(making, this.of, round, rows);
+    return fixed && start === "ctbm" ? { ...assigned, expert: await begin() } : assigned;
+  }
+
+  async #openBank(gpu: Gpu, all: readonly Making[], routers: readonly number[], round: number, rows: Rows) {
+    const { configuration } = this.of;
+    if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) return this.#bank;
+    this.#bank?.close();
+    const { vocabulary } = rows.lineage!;
+    this.#model ??= modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
+    const states = round === 1 ? [] : await Promise.all(
+      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i])), this.#model!)),
+    );
+    const state = states.length > 0 ? joinStates(states) : undefined;
+    return this.#bank = openRouters(gpu, this.#model, routers, configuration, state);
+  }
+}
+
+/** Draws the sequences of a round, from a random order of all of them. */
+export function drawRound(
+  rows: Rows,
+  { experts, roundSequences, seed }: Configuration,
+  round: number,
+): Drawn {
+  const total = experts * roundSequences;
+  const numbers = drawing(rows.count, seed, "rounds")((round - 1) * total, total);
+  return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
+}
+
+const stepsOf = ({ trainingLoss, ...steps }: RoundSteps, place: number) => ({
+  trainingLoss: trainingLoss[place],
+  ...steps,
+});
+
+function warnOfPasses(
+  { rounds, experts, roundSequences }: Configuration,
+  sequences: number,
+  { emit }: Work,
+): void {
+  if (sequences < experts) {
+    const of = setting("experts");
+    throw new InputError(
+      say`Cannot train routers as there must be at least as many training sequences as ${of}: there are ${sequences}, ${of} is ${experts}`,
+      { remedy: say`give more text or fewer ${of}` },
+    );
+  }
+  const wanted = (rounds + 1) * experts * roundSequences;
+  if (wanted <= sequences) return;
+  const message =
+    `${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
+  emit({ type: "warning", message });
+}
+
+/** Gives equal parts by clusters: sequences go to them by the paper's greedy rule. */
+async function assignByClusters(
+  { path, verified }: Making,
+  { tokens, rows, length }: Drawn,
+): Promise<Uint16Array> {
+  const clusters = await openClusters(path(START), verified);
+  const sequenceLength = tokens.length / rows;
+  const costs = await clusters.costs({ tokens, sequenceLength, length }, [sequenceLength]);
+  return assignBalanced(costs, clusters.experts);
+}
+
+/** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
+export async function assignRound(
+  { path, verified }: Pick<Making, "path" | "verified">,
+  { configuration }: Pick<RoundsOfText, "configuration">,
+  round: number,
+  { rows, length, source }: Drawn,
+): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
+  const { experts, roundSequences } = configuration;
+  const nll = new Float32Array(rows * experts);
+  const steps: v.InferOutput<typeof STEPS>[] = [];
+  for (let router = 0; router < experts; router++) {
+    const folder = path(roundNode(round - 1, router));
+    const file = `${folder}/${SCORES}`;
+    const { values } = decodeSafetensors(await readVouched(file, verified), file).get("nll")!;
+    for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
+    steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to", verified));
+  }
+  const { expert, measures } = assignBy(nll, { length, source }, configuration);
+  return {
+    expert,
+    metrics: {
+      ...{ round: round - 1, ...measures, trainingLoss: steps.map(({ trainingLoss }) => trainingLoss) },
+      ...{ rate: steps[0].rate, steps: steps[0].steps, sequences: round * experts * roundSequences },
+    },
+  };
+}
+
+/** Reads the state of a router after a round. */
+export async function readState(folder: string, model: ModelConfig): Promise<TrainerState> {
+  const saved = await loadTrainerState(`${folder}/${STATE}`, model);
+  if (saved) return saved.state;
+  throw new InputError(`Cannot go on from "${folder}" as it must hold ${STATE}: there is none`, {
+    where: folder,
+  });
+}
+
+/** Reads the metrics of the rounds before this one, as lines of JSON. */
+export const readRoundLines = async (
+  { path, verified }: Pick<Making, "path" | "verified">,
+  round: number,
+): Promise<string> =>
+  new TextDecoder().decode(await readVouched(`${path(roundNode(round, 0))}/${ROUNDS}`, verified));
+
+/** Puts together the routers of the last round. */
+export async function joinRouters(
+  making: Making,
+  work: Work,
+  configuration: Configuration,
+  blocks: readonly Block[],
+): Promise<Record<string, unknown>> {
+  const { experts, rounds, prefix } = configuration;
+  const { folder, path } = making;
+  using rows = await openNeeded(making, trainFiles(blocks));
+  const { vocabulary, eos, tokenizer } = rows.lineage!;
+  const { metrics } = await assignRound(
+    making,
+    { configuration },
+    rounds + 1,
+    drawRound(rows, configuration, rounds + 1),
+  );
+  work.emit({ type: "round", rounds, ...metrics });
+  const lines = await readRoundLines(making, rounds) + JSON.stringify(metrics) + "\n";
+  await writeAtomic(`${folder}/rounds.jsonl`, lines);
+  const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
+  const hashes: string[] = [];
+  for (let router = 0; router < experts; router++) {
+    const { weights: [weights] } = await readState(path(roundNode(rounds, router)), model);
+    const name = routerFolder(router);
+    const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
+      notes: { tokenizer, prefix, eos: eos! },
+      tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
+      vouched: making.verified,
+    });
+    hashes.push(written["model.safetensors"].sha256);
+    for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);
+  }
+  await writeDescription(folder, {
+    kind: "em",
+    experts,
+    prefix,
+    tokenizer: tokenizer!,
+    vocabulary: vocabulary!,
+    eos: eos!,
+  });
+  return {
+    routers: routersHash(hashes),
+    rounds: lines.trim().split("\n").map((line) => JSON.parse(line) as RoundMetrics),
+  };
+}
