@@ -10,8 +10,10 @@ export const TOKENIZER = "tokenizer";
 export const TOKENIZER_FILE = "tokenizer.json";
 /** Name of the node that lists the sequences of all blocks. Who reads all of them needs it alone, not a node for each block. */
 export const SEQUENCES = "text/sequences";
-/** What is needed of it by those who read training sequences, or held-out ones. */
-export const [ALL_TRAIN, ALL_TEST] = [`${SEQUENCES}:train`, `${SEQUENCES}:test`];
+/** What is needed of it by those who read training sequences. */
+export const ALL_TRAIN = `${SEQUENCES}:train`;
+/** What is needed of it by those who read held-out sequences. */
+export const ALL_TEST = `${SEQUENCES}:test`;
 /** Name of the node of what was learned to split text by. */
 export const PARTITIONER = "partitioner";
 /** Name of the node that names experts. */

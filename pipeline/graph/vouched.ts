@@ -23,6 +23,7 @@ export class NodeFiles extends Vouched {
     super();
   }
 
+  /** Gives what the manifest of the file's node says of it, and its name; undefined where there is none. */
   override record(path: string): FileRecord & { name: string } | undefined {
     const place = linkedPlace(resolve(path));
     let inside = basename(place), folder = dirname(place);

@@ -20,6 +20,7 @@ export { assignmentOf, ASSIGNMENTS } from "./assignment/assignments.ts";
 export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
 export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";
+export type { RouterSettings } from "./em/bank.ts";
 export * from "./em/train_routers.ts";
 export type { PartCounts, PartitionCounts, SourceCount } from "./counts.ts";
 export { type Description, writeDescription } from "./folder.ts";

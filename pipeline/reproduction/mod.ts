@@ -17,8 +17,11 @@ export {
   type PlanStudiesOptions,
   type StudiesPlan,
   type StudyPlan,
+  type Total,
 } from "./plan.ts";
+export { type TrainingSite } from "./models.ts";
 export { type Published, type PublishedPage, type PublishOptions, publishResults } from "./published.ts";
 export { reproduce, type ReproduceOptions, type Reproduction } from "./reproduce.ts";
 export { readStudies, type StudyResult, type StudyResults } from "./results.ts";
 export { runStudies, type StudiesOptions } from "./run.ts";
+export { type StudyChoice } from "./checks.ts";

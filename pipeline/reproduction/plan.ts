@@ -62,7 +62,7 @@ export interface LargestPiece extends Pick<Piece, "run" | "piece" | "memoryBytes
 }
 
 /** What some pieces take that are not there. */
-interface Total {
+export interface Total {
   /** FLOPs of all of them. */
   flops: number;
   /** Time of one device for them, in seconds. */

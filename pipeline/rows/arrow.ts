@@ -34,7 +34,7 @@ export type RecordBatch = ArrowBatch;
 
 export type { Columns } from "./columns.ts";
 export { originOf } from "./ipc/origin.ts";
-export { arrowBatches, readArrow } from "./ipc/read.ts";
+export { arrowBatches, type BatchRange, readArrow } from "./ipc/read.ts";
 export { arrowBytes, shardName, writeArrowFile, type Written, type WrittenShard } from "./ipc/write.ts";
 
 /**

@@ -6,6 +6,7 @@
 
 export {
   arrowBytes,
+  type BatchRange,
   type Columns,
   fromBatch,
   readArrow,

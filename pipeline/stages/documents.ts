@@ -256,8 +256,9 @@ async function expertsOf(
 export interface FoundDocument {
   /** Its id; a string, as it has 64 bits. */
   document: string;
-  /** The file, and its line or row there. */
+  /** The file. */
   path: string;
+  /** Its line or row there. */
   place: number;
   /** SHA-256 of its text. */
   sha256: string;

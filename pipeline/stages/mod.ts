@@ -27,7 +27,6 @@ export {
   modelsOfRun,
   type ScoredModels,
 } from "./evaluate_run.ts";
-export { memoryTogether } from "./bank.ts";
 export { needConfiguration, onlyParts, partitionRemedy } from "./alone.ts";
 export { partsAlone } from "./parts.ts";
 export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
@@ -63,8 +62,8 @@ export {
 } from "./estimate.ts";
 export { repairOf } from "./remedy.ts";
 export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
-export { partitionGraph, type Plan } from "./plan.ts";
-export type { CorpusSize, Estimate, GraphOf, Stage } from "./stage.ts";
+export { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
+export type { CorpusSize, Estimate, GraphOf, Speed, Stage } from "./stage.ts";
 export { settingsOf, STAGES } from "./stages.ts";
 export {
   isToRun,
@@ -105,6 +104,7 @@ export {
   type TrainingText,
 } from "./targets.ts";
 export { type GivenText, type Text } from "./text.ts";
+export { type Bank, memoryTogether } from "./bank.ts";
 export { type TrainingOptions } from "./train.ts";
 export { type Routing, type TrainResult, trainResult } from "./training_result.ts";
 export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";

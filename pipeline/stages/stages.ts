@@ -160,7 +160,7 @@ const OTHERS: Record<string, () => readonly Name[]> = {
 };
 
 /** Lists the settings that a task takes, in the order of all settings. */
-export function settingsOf(task: string): Name[] {
+export function settingsOf(task: string): (keyof Configuration)[] {
   const taken = STAGES.get(task)?.settings ?? OTHERS[task]?.() ?? [];
   return FIELD_NAMES.filter((name) => taken.includes(name));
 }

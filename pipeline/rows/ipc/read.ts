@@ -29,15 +29,17 @@ export function readArrow(
   input: string | ReadableStream<Uint8Array>,
   name: string = typeof input === "string" ? input : "the Arrow stream",
   vouched?: Vouched,
-  some?: Range,
+  some?: BatchRange,
 ): ReadableStream<RecordBatch> {
   const reading = typeof input === "string" && !some ? openReading(input, vouched) : undefined;
   return ReadableStream.from(readBatches(input, name, reading, some));
 }
 
-/** Batches `from` up to `to`. */
-interface Range {
+/** Numbers of batches, `from` up to `to`. */
+export interface BatchRange {
+  /** The first. */
   from: number;
+  /** The one after the last. */
   to: number;
 }
 
@@ -55,7 +57,7 @@ async function* readBatches(
   input: string | ReadableStream<Uint8Array>,
   name: string,
   reading?: Reading,
-  some?: Range,
+  some?: BatchRange,
 ) {
   let schema: Uint8Array[] | undefined;
   let fields: Schema | undefined; // the schema's metadata, without the announcement of a closing batch
