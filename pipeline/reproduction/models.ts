@@ -48,6 +48,7 @@ export function targetsOf(model: Searched, { experts }: Pick<Configuration, "exp
 
 /** Where models are trained, on a device that is open. */
 export interface TrainingSite extends Omit<TrainOptions, "together"> {
+  /** The device. */
   gpu: Gpu;
 }
 
