@@ -168,9 +168,10 @@ Deno.test({
       PARTITIONERS.delete("first");
     }
     const unknown = resolveConfiguration({ flags: { partitioner: "first" } });
-    const refused = await partition({ run: "/none/run", sources: { flags: unknown } }).catch((error) =>
-      error
-    );
-    assertStringIncludes(wordText(refused.what), "partitioner must be one of em");
+    await inFolder(async (folder) => {
+      const options = { run: `${folder}/run`, sources: { flags: unknown } };
+      const refused = await partition(options).catch((error) => error);
+      assertStringIncludes(wordText(refused.what), "partitioner must be one of em");
+    });
   },
 });
