@@ -152,7 +152,7 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
     if (!manifest || manifest.key !== key) continue;
     const isWhole = await findDamage(from, manifest, true) === undefined;
     // What is spent there need not be made here, as long as nobody asks for its files.
-    if (!isWhole && (!node.temporary || walk.isAgain(node.name))) continue;
+    if (!isWhole && (!node.temporary || walk.isAgain(node.name) || walk.isRevived(node.name))) continue;
     const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
     try {
       for (const name of isWhole ? Object.keys(manifest.files) : []) {

@@ -91,19 +91,33 @@ export async function writeManifest(
   return whole;
 }
 
-const hashed = new WeakMap<Manifest["files"], Map<string, string>>();
+/** Names of the files of a manifest in order, and what was hashed of them. */
+const hashed = new WeakMap<Manifest["files"], { names: string[]; hashes: Map<string, string> }>();
 
 /** Hashes the files of a node whose names begin with `start`, by their hashes. Many nodes need the same, so it is done once. */
 export function hashFiles({ files }: Pick<Manifest, "files">, start = ""): string {
-  const known = hashed.get(files) ?? new Map<string, string>();
+  const known = hashed.get(files) ?? { names: Object.keys(files).sort(), hashes: new Map<string, string>() };
   hashed.set(files, known);
-  let hash = known.get(start);
+  let hash = known.hashes.get(start);
   if (hash === undefined) {
-    const named = Object.entries(files).filter(([name]) => name.startsWith(start));
-    hash = sha256(canonical(Object.fromEntries(named.map(([name, { sha256 }]) => [name, sha256]))));
-    known.set(start, hash);
+    const named: Record<string, string> = {};
+    for (let i = firstFrom(known.names, start); known.names[i]?.startsWith(start); i++) {
+      named[known.names[i]] = files[known.names[i]].sha256;
+    }
+    known.hashes.set(start, hash = sha256(canonical(named)));
   }
   return hash;
+}
+
+/** Finds the place of the first name that is not before `start`. */
+function firstFrom(names: readonly string[], start: string): number {
+  let [low, high] = [0, names.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (names[middle] < start) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Describes all files in a folder, by their paths there in order. Those that `known` describes are not read. */

@@ -39,6 +39,7 @@ export class Walk {
   readonly #pending = new Map<string, NodeState>(); // as they were when somebody last asked
   readonly #nodes: ReadonlyMap<string, Node>;
   readonly #again: Set<string>;
+  readonly #revived = new Set<string>();
 
   /**
    * Looks at a graph in the folder `run`. With `check` files are hashed, rather than believed by their sizes. Nodes named in `again` count
@@ -91,6 +92,7 @@ export class Walk {
   /** Notes that this process has made a node, or linked it. */
   made(node: Node, manifest: Manifest, state: "made" | "spent" = "made"): void {
     this.#again.delete(node.name);
+    this.#revived.delete(node.name);
     this.#settled.set(node.name, { node, state, key: manifest.key, manifest });
     this.refresh();
   }
@@ -100,9 +102,14 @@ export class Walk {
     return this.#again.has(name);
   }
 
-  /** Says that the files of a spent node are needed: it must be made again. */
+  /** Whether the files of a node that was spent are needed. */
+  isRevived(name: string): boolean {
+    return this.#revived.has(name);
+  }
+
+  /** Says that the files of a spent node are needed: it is made again, unless another process has done so. */
   revive(name: string): void {
-    this.#again.add(name);
+    this.#revived.add(name);
     this.#settled.delete(name);
   }
 
@@ -143,7 +150,8 @@ export class Walk {
     if (this.#again.has(node.name)) return is("missing", undefined, known);
     const file = await findDamage(this.path(node.name), manifest, !!this.options.check);
     if (file === undefined) return is("made", undefined, known);
-    return node.temporary ? is("spent", undefined, known) : is("damaged", file, known);
+    if (!node.temporary) return is("damaged", file, known);
+    return is(this.#revived.has(node.name) ? "missing" : "spent", undefined, known);
   }
 }
 

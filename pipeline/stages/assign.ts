@@ -22,6 +22,7 @@ import { toTable, writeArrowFile } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
 import { checksums, type Rows } from "../rows/random_access.ts";
+import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { scoresOf } from "./score.ts";
@@ -61,15 +62,19 @@ export async function pricesOf({ prices }: Pick<Configuration, "prices">): Promi
   return await readPrices(isFolder ? `${prices}/assignments/all/${PRICES}` : prices, new NodeFiles());
 }
 
+/** Hashes names in their order, where rows of all of them are read one after another: a key knows no order of what is needed. */
+export const orderOf = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
+
 /** Makes one node for all blocks, or with given prices one for each. */
 export function assignNodes(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node[] {
   const { method, experts } = configuration;
   if (prices) {
     const settings = { prices: [...prices.prices], partitioner: prices.partitioner };
+    const blockOf = new Map(blocks.map((block) => [assignmentPlace(block, prices).node, block]));
     const maker: Maker = {
       stage: ASSIGN,
       make: async ([making]) => {
-        const block = blocks.find((block) => assignmentPlace(block, prices).node === making.node.name)!;
+        const block = blockOf.get(making.node.name)!;
         return [await assignBlocks(making, byPrices(prices), configuration, [block], prices)];
       },
     };
@@ -89,6 +94,7 @@ export function assignNodes(configuration: Configuration, blocks: readonly Block
   const settings = {
     method,
     ...{ experts, seed: configuration.seed }, // which the sample of prices is drawn by
+    order: orderOf(blocks.map(({ name }) => name)),
     ...assignment.byChunk ? { chunk: chunkOf(configuration) } : {},
   };
   return [{

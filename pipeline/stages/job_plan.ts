@@ -12,7 +12,7 @@ import { RunError, say, task } from "../../kernels/errors.ts";
 import { removeFolder } from "../graph/folder.ts";
 import { type Lock, takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { writeRunConfiguration } from "../run/configuration.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
 import { jsonText, refuseLink, withRemedy, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
 import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
@@ -75,7 +75,8 @@ export async function settleJobs(
 ): Promise<void> {
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
   await refuseLink(`${run}/${JOBS}`);
-  if (force || !exists || changed.length > 0) await writeRunConfiguration(run, configuration);
+  const adapter = (await readRunConfiguration(run, { edited: true }))?.adapter;
+  if (force || !exists || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
   const { planAll } = await import("./whole.ts");
   const { graph } = await planAll(run, configuration, plan);
   for (const { name, revision, given } of force ? graph : []) {

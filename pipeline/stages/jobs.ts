@@ -115,7 +115,10 @@ function partitionJobs(
     const processes = onRequest ? 0 : processesOf[name] ?? parts;
     if (processes === 0) continue;
     const own = namesIn(nodes, name), of = processes;
-    const share = (index: number) => own.filter((name) => shareOf({ index, of }, nodes)({ name } as Node));
+    const share = (index: number) => {
+      const isMine = shareOf({ index, of }, nodes);
+      return own.filter((name) => isMine({ name } as Node));
+    };
     jobs.push({
       ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
       shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),

@@ -110,7 +110,10 @@ export async function openRun<Result>(
       run,
       gpu: async () => {
         const gpu = await device.open();
-        if (!isNoted) await writeRunConfiguration(run, configuration, noteOf(gpu));
+        if (!isNoted) { // settings may have changed since this process began
+          const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
+          await writeRunConfiguration(run, now, noteOf(gpu));
+        }
         isNoted = true;
         return gpu;
       },
@@ -278,15 +281,11 @@ async function refuseChanges(options: RunOptions): Promise<void> {
       remedy: say`leave out ${setting("frozen")} to make what follows`,
     });
   if (!await readRunConfiguration(run)) throw refuse("it is not made yet");
-  const given = { ...options.sources?.file, ...options.sources?.flags };
   const { configuration: existing } = (await readRunConfiguration(run))!;
-  for (const [name, value] of Object.entries(given)) {
-    const then = existing[name as keyof Configuration];
-    if (JSON.stringify(then) !== JSON.stringify(value)) {
-      throw refuse(
-        say`${setting(name)} is ${JSON.stringify(value)}, it was made with ${JSON.stringify(then)}`,
-      );
-    }
+  const { configuration, changed: [name] } = await resolveSettings(run, options.sources ?? {}, true);
+  if (name !== undefined) {
+    const [now, then] = [configuration, existing].map((values) => JSON.stringify(values[name]));
+    throw refuse(say`${setting(name)} is ${now}, it was made with ${then}`);
   }
   const { stages, changes } = await planRun(options);
   const files = changesText(changes);

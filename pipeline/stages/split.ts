@@ -17,12 +17,12 @@ import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch, shardNa
 import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
 import { type Lineage, lineageOf } from "../rows/lineage.ts";
-import { sha256 } from "../run/files.ts";
+import { jsonText, writeAtomic } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
-import { assignmentPlace } from "./assign.ts";
+import { assignmentPlace, orderOf } from "./assign.ts";
 import { addSides, PART, type SideCounts, SIDES, tallyOf } from "./parts.ts";
 import { tokensOf } from "./tokenize.ts";
 
@@ -37,14 +37,14 @@ const BYTES_PER_TOKEN = 4; // of text, about: so large is a group that every exp
 export function splitNodes(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node[] {
   const { experts, shardSequences, prefix } = configuration;
   const groups = groupsOf(configuration, blocks).map((blocks) => ({
-    name: `split/${sha256(blocks.map(({ name }) => name).join()).slice(0, 16)}`,
+    name: `split/${orderOf(blocks.map(({ name }) => name))}`,
     blocks,
   }));
+  const blocksOf = new Map(groups.map(({ name, blocks }) => [name, blocks]));
   const ofGroups: Maker = {
     stage: SPLIT,
     make: async ([making], work) => {
-      const { blocks } = groups.find(({ name }) => name === making.node.name)!;
-      return [await splitGroup(making, work, configuration, blocks, prices)];
+      return [await splitGroup(making, work, configuration, blocksOf.get(making.node.name)!, prices)];
     },
   };
   const ofParts: Maker = {
@@ -65,7 +65,7 @@ export function splitNodes(configuration: Configuration, blocks: readonly Block[
     ...Array.from({ length: experts }, (_, expert): Node => ({
       name: partOf(expert),
       needs: groups.map(({ name }) => `${name}:${expertFolder(expert)}-`),
-      settings: { expert },
+      settings: { expert, order: orderOf(groups.map(({ name }) => name)) },
       revision: 1,
       maker: ofParts,
     })),
@@ -106,8 +106,13 @@ async function splitGroup(
     const tallies = await splitSide(side, making, work, configuration, blocks, prices);
     tallies.forEach((tally, expert) => parts[expert][side] = sideOf(tally));
   }
-  const assignments = new Set(blocks.map((block) => assignmentPlace(block, prices).node));
-  return { parts, assignments: [...assignments] };
+  const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
+  // A file of what is counted of each expert, as the key of its part knows files alone.
+  for (const [expert, counts] of parts.entries()) {
+    const file = `${making.folder}/${expertFolder(expert)}-counts.json`;
+    await writeAtomic(file, jsonText({ ...counts, assignments }));
+  }
+  return { parts, assignments };
 }
 
 async function splitSide(

@@ -8,6 +8,7 @@ import type { OtherRouters } from "../cost/mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { expertFolder } from "../graph/places.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
+import { PARTITIONER } from "../settings/partitioner.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { trainingSteps } from "../training/steps.ts";
 
@@ -61,10 +62,11 @@ const SETTINGS = [
 
 /** Gives the values of the settings that a model depends on, its learning rate among them. */
 export function targetSettings(
-  { settings = [], rates, expert }: Target,
+  { settings = [], rates, expert, tellsCost }: Target,
   configuration: Configuration,
 ): Record<string, unknown> {
-  const names = [...SETTINGS, ...settings, ...expert === undefined ? ["experts"] as const : []];
+  const ofMixture = tellsCost ? namesOf(PARTITIONER) : []; // by which its compute is counted
+  const names = [...SETTINGS, ...settings, ...ofMixture, ...expert === undefined ? ["experts"] as const : []];
   const values = names.map((name) => [name, configuration[name]]);
   return { ...Object.fromEntries(values), rate: rateOf({ rates }, configuration) };
 }

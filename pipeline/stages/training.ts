@@ -339,11 +339,13 @@ class Training {
 
   #otherDevice(step: number, then: Record<string, unknown>, now: Record<string, unknown>): InputError {
     const names = Object.keys({ ...then, ...now });
-    const name = names.find((name) => canonical(then[name] ?? null) !== canonical(now[name] ?? null))!;
-    const fact = `${JSON.stringify(then[name])} then, ${JSON.stringify(now[name])} now`;
+    const name = names.find((name) => canonical(then[name] ?? null) !== canonical(now[name] ?? null));
     const other = name === "variants" ? "other" : "another";
+    const fact = name === undefined
+      ? "of other text"
+      : `with ${other} ${name}: ${JSON.stringify(then[name])} then, ${JSON.stringify(now[name])} now`;
     return new InputError(
-      `Cannot train ${this.opened.target.name} as its checkpoint of step ${step} was made with ${other} ${name}: ${fact}`,
+      `Cannot train ${this.opened.target.name} as its checkpoint of step ${step} was made ${fact}`,
       {
         remedy: say`go on from there with ${this.#command({ resume: true })}, or start again with ${
           setting("force")
