@@ -21,7 +21,7 @@ import type { Sources } from "../settings/resolution.ts";
 import { changesOfText, changesText, type TextChanges } from "./changes.ts";
 import { LEARN } from "./learn.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
-import { checkAlone, nodeFolders, resolveSettings } from "./settings.ts";
+import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import type { Text as RunText } from "./text.ts";
@@ -100,7 +100,9 @@ export async function openRun<Result>(
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
   const { configuration, changed, exists } = await resolveSettings(run, sources, force);
-  for (const folder of nodeFolders()) await refuseLink(`${run}/${folder}`);
+  for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
+    await refuseLink(`${run}/${path}`);
+  }
   const adapter = (await readRunConfiguration(run, { edited: true }))?.adapter;
   const device = new Device(options, configuration, emit);
   try {

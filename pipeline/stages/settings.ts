@@ -6,8 +6,8 @@
  */
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
-import { SCRATCH } from "../graph/folder.ts";
-import { listOwners } from "../graph/lock.ts";
+import { PARTIAL, SCRATCH } from "../graph/folder.ts";
+import { listOwners, LOCKS } from "../graph/lock.ts";
 import { assignmentOf } from "../partition/assignment/assignments.ts";
 import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -38,6 +38,9 @@ const NODE_FOLDERS = [
     "report",
   ],
 ];
+
+/** Folders of a run besides those of nodes, in which nothing is the user's. */
+export const OWN_FOLDERS = [LOCKS, PARTIAL, SCRATCH, "metrics"];
 
 /** Lists the folders of a run that nodes lie in: those of a script's own stage in one of the stage's name. */
 export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
@@ -156,9 +159,8 @@ export async function checkAlone(run: string): Promise<void> {
 async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   if (await exists(`${run}/config.json`)) return;
-  const own = new Set([...nodeFolders(), "locks", "partial", "scratch", "metrics"]);
   for (const { name } of await entriesOf(run)) {
-    if (own.has(name) || /^config\.json\.\d+\.partial$/.test(name)) continue;
+    if (name === LOCKS || /^config\.json\.\d+\.partial$/.test(name)) continue;
     throw new InputError(
       `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${name}" and no config.json`,
       { where: run, remedy: say`choose another ${setting("run")}` },

@@ -195,7 +195,8 @@ class Verification {
 
   /** Checks the states from which trainings would go on. */
   async #checkCheckpoints(): Promise<void> {
-    for (const { name } of await entriesOf(`${this.run}/${SCRATCH}`)) {
+    for (const { name, isDirectory } of await entriesOf(`${this.run}/${SCRATCH}`)) {
+      if (!isDirectory || !name.includes("~")) continue; // it is the user's
       for (const path of await listCheckpoints(`${this.run}/${SCRATCH}/${name}`)) {
         await this.#attempt(path, async () => {
           await checkCheckpoint(path);
