@@ -56,7 +56,10 @@ Deno.test("a log tells the time of every line, and --log json gives an object pe
     const text = await task("tokenize", ["--run", run, "--input", `${folder}/none.jsonl`]);
     assertMatch(text.err, /^error: [^\n]+\n$/);
     const args = ["--run", run, "--input", docs, ...SMALL];
-    const made = await task("tokenize", ["--run", `${folder}/other`, "--input", docs]);
+    const made = await task("tokenize", [
+      ...["--run", `${folder}/other`, "--input", docs],
+      ...["--tokenizer", `${ROOT}fixtures/other_tokenizer.json`],
+    ]);
     for (const line of made.err.trimEnd().split("\n")) {
       assertMatch(line, /^\d{4}-\d\d-\d\dT[\d:]{8}Z (tokeniz|warning)/);
     }
