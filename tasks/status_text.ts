@@ -6,7 +6,7 @@
 
 import { task, type TaskReference } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
-import { type Owner } from "../pipeline/graph/mod.ts";
+import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { changesText } from "../pipeline/stages/changes.ts";
 import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/status.ts";
 import { bytes, ranges, table } from "./layout.ts";
@@ -78,8 +78,7 @@ function nextText({ run, parts, stages }: RunStatus): string {
     : `nothing is missing: ${words(task("report", { run }))} shows it on one page`;
 }
 
-const by = ({ pid, host, task, since }: Owner): string =>
-  `process ${pid}${host ? ` on ${host}` : ""} (task ${task}, since ${since})`;
+const by = (owner: Owner): string => `${processText(owner)} (task ${owner.task}, since ${owner.since})`;
 
 /** Stages that stand alike: their name, the first of them, and what all of them made. */
 type Group = [name: string, first: StageStatus, outputs: { files: number; bytes: number }];

@@ -5,6 +5,7 @@
  */
 
 import type { CostDevice } from "../pipeline/cost/mod.ts";
+import { processText } from "../pipeline/graph/lock.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
 import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import type {
@@ -76,7 +77,7 @@ export function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Clea
     files > 0 ? [`${counted(files, name)} (${bytes(size)})`] : []
   );
   const stays = left.map(({ place, holders }) => {
-    const who = holders.map(({ pid, host }) => `process ${pid}${host ? ` on ${host}` : ""}`);
+    const who = holders.map(processText);
     return `left ${place}, as ${who.join(", ") || "another process"} works at it`;
   });
   const removed = dryRun ? "would remove" : "removed";

@@ -95,7 +95,8 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
     const unlocked = `${folder}/unlocked`, stop = withoutLocks(unlocked);
     await eachStep(folder, unlocked, async (name, args) => {
       const after = durations.get(name)! * (0.5 + Math.random());
-      await Promise.all([runOrKill(name, args), runOrKill(name, args, after)]);
+      const both = await Promise.allSettled([runOrKill(name, args), runOrKill(name, args, after)]);
+      for (const one of both) if (one.status === "rejected") throw one.reason;
     });
     stop();
     assertEquals(await whatIsMade(unlocked), expected);

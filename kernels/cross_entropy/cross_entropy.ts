@@ -3,8 +3,6 @@
 import backwardCode from "./cross_entropy_backward.wgsl" with { type: "text" };
 import backwardBindings from "./cross_entropy_backward_bindings.wgsl" with { type: "text" };
 import backwardWorkgroupCode from "./cross_entropy_backward_workgroup.wgsl" with { type: "text" };
-import peakCode from "./cross_entropy_peak.wgsl" with { type: "text" };
-import joinCode from "./cross_entropy_join.wgsl" with { type: "text" };
 import sumCode from "./sequence_sum.wgsl" with { type: "text" };
 import sumBindings from "./sequence_sum_bindings.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
@@ -20,8 +18,8 @@ const WORKGROUP = 16;
 const BINDINGS = { cross_entropy_backward_bindings: backwardBindings };
 /** The gradient with an invocation per row, and with a workgroup per row. */
 const BACKWARD = [
-  compose(backwardCode, { ...BINDINGS, cross_entropy_peak: peakCode }),
-  compose(backwardWorkgroupCode, { ...BINDINGS, cross_entropy_join: joinCode }),
+  compose(backwardCode, BINDINGS),
+  compose(backwardWorkgroupCode, BINDINGS),
 ] as const;
 const SUM_BINDINGS = { sequence_sum_bindings: sumBindings };
 const SUM = compose(sumCode, SUM_BINDINGS);

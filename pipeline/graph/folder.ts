@@ -44,13 +44,19 @@ const flat = (name: string) => name.replaceAll("/", "~");
 const scratchPath = (run: string, name: string, key: string): string =>
   `${run}/${SCRATCH}/${flat(name)}~${key.slice(0, 16)}`;
 
-/** Lists the folders of a node's checkpoints, under whatever keys. */
-export async function scratchesOf(run: string, name: string): Promise<string[]> {
-  const all = (await entriesOf(`${run}/${SCRATCH}`)).map((entry) => entry.name);
-  return all.filter((entry) => entry.startsWith(`${flat(name)}~`)).map((entry) =>
-    `${run}/${SCRATCH}/${entry}`
-  );
+/** Lists the folders in `folder` that belong to a node. */
+async function foldersOf(folder: string, name: string): Promise<string[]> {
+  const own = (await entriesOf(folder)).filter((entry) => entry.name.startsWith(`${flat(name)}~`));
+  return own.map((entry) => `${folder}/${entry.name}`);
 }
+
+/** Lists the folders of a node's checkpoints, under whatever keys. */
+export const scratchesOf = (run: string, name: string): Promise<string[]> =>
+  foldersOf(`${run}/${SCRATCH}`, name);
+
+/** Lists the folders in which processes make a node, or were making it. */
+export const partialsOf = (run: string, name: string): Promise<string[]> =>
+  foldersOf(`${run}/${PARTIAL}`, name);
 
 /** Opens a partial folder for a node, whose needs must be made. */
 export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileNote>): Promise<Making> {

@@ -31,6 +31,10 @@ export interface Owner {
   task: string;
 }
 
+/** Names the process, and the machine where that is known. */
+export const processText = ({ pid, host }: Pick<Owner, "pid" | "host">): string =>
+  pid > 0 ? `process ${pid}${host && ` on ${host}`}` : "another process";
+
 /** A lock that this process holds. */
 export interface Lock {
   /** Gives it up. */

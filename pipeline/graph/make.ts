@@ -16,7 +16,7 @@ import {
   removeOldPartials,
   removeSpent,
 } from "./folder.ts";
-import { type Lock, type Owner, type TakeLock, takeLock } from "./lock.ts";
+import { type Lock, type Owner, processText, type TakeLock, takeLock } from "./lock.ts";
 import { type FileNote, noteFiles, writeManifest } from "./manifest.ts";
 import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
 import { StageEvents } from "./told.ts";
@@ -38,6 +38,8 @@ export interface MakeOptions {
   reuse?: readonly string[];
   /** Takes the lock of a node. A test takes the locks away. */
   lock?: TakeLock;
+  /** What is known of the graph already, by the same options. */
+  walk?: Walk;
   /** Describes the adapter, for the manifests, once a device is open. */
   adapter?: () => string | undefined;
 }
@@ -74,7 +76,7 @@ class Process {
     private readonly options: MakeOptions,
   ) {
     const { wanted = () => true, mine = () => true } = options;
-    this.walk = new Walk(work.run, graph, options);
+    this.walk = options.walk ?? new Walk(work.run, graph, options);
     const nodes = withNeeds(graph, wanted);
     const own = nodes.filter(mine);
     this.#own = own.length;
@@ -229,11 +231,9 @@ class Process {
   }
 }
 
-const waitText = ({ node, pid, host, task }: Owner) =>
-  `waits for "${node}", which ${
-    pid > 0 ? `process ${pid}${host && ` on ${host}`}` : "another process"
-  } makes` +
-  (task && ` for task "${task}"`);
+const waitText = (owner: Owner) =>
+  `waits for "${owner.node}", which ${processText(owner)} makes` +
+  (owner.task && ` for task "${owner.task}"`);
 
 function missing(folder: string, { state, because }: NodeState): InputError {
   const where = state === "damaged" ? `${folder}/${because}` : folder;

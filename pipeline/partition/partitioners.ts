@@ -107,6 +107,12 @@ export async function identifyPartitioner(folder: string): Promise<{ sha256: str
   }
 }
 
+/** Identifies the routers that settings name, for the keys of what goes by them; nothing where a run learns its own. */
+export const namedRouters = async (
+  { routers }: Pick<Configuration, "routers">,
+): Promise<{ routers?: string }> =>
+  routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
+
 /** Says what a cost of a partitioner is called where it is one of the whole sequence; undefined where costs are NLLs, in nats. */
 export function costOf({ kind, perSequence }: Pick<Partitioner, "kind" | "perSequence">): string | undefined {
   return perSequence ? PARTITIONERS.get(kind)?.cost ?? "cost" : undefined;

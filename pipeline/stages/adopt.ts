@@ -17,7 +17,7 @@ import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { exists, shortHash } from "../run/files.ts";
-import { loadTokenizer, sameTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { type Adoption, adoptionOf } from "../training/adoption.ts";
 import { needConfiguration } from "./alone.ts";
 import { checkExpert } from "./models.ts";
@@ -61,9 +61,7 @@ export async function adoptExpert(
   }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
     const files = new NodeFiles(); // another run may have made it
-    const tokenizer = await loadTokenizer(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`, {
-      ...{ eos: eos || undefined, vouched: files },
-    });
+    const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos }, files);
     const checkpoint = await loadCheckpoint(from, files);
     checkSizes(from, checkpoint.config, { tokenizer, sequenceLength });
     await checkTokenizer(from, checkpoint.notes, tokenizer);

@@ -18,6 +18,7 @@ import { exists, sha256, writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
+import { SIDES } from "./parts.ts";
 import { openNeeded } from "./token_rows.ts";
 import { DOCUMENTS, SEQUENCES, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
 
@@ -96,7 +97,7 @@ function countSources({ manifest }: Making, blocks: readonly Block[]): Record<st
     const sources = manifest(tokensOf(block)).result.sources as Record<string, SourceCounts>;
     for (const [name, { documents, tokens }] of Object.entries(sources)) {
       const sum = totals.get(name) ?? { documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } };
-      for (const side of ["train", "test"] as const) {
+      for (const side of SIDES) {
         sum.documents[side] += documents[side];
         sum.tokens[side] += tokens[side];
       }

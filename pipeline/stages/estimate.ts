@@ -20,15 +20,15 @@ import { CORPORA } from "../text/corpora/corpus.ts";
 import { changesText, type TextChanges } from "./changes.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";
+import { Walk } from "../graph/walk.ts";
 import { LEARN } from "./learn.ts";
 import { besides, checkExpert } from "./models.ts";
 import { needConfiguration } from "./alone.ts";
 import { partIn } from "./parts.ts";
-import { TOKENIZER } from "./places.ts";
 import type { Plan } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
-import { partOf } from "../graph/places.ts";
+import { partOf, TOKENIZER } from "../graph/places.ts";
 import type { Estimate, Speed } from "./stage.ts";
 import { estimateOf } from "./estimates.ts";
 import { type StageState, stageStates } from "./standing.ts";
@@ -233,7 +233,8 @@ async function planExpertsOf(
       options,
     );
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
-    const [state] = await stageStates(run, [...[part, TOKENIZER].map(givenNode), ...nodes], { again });
+    const graph = [...[part, TOKENIZER].map(givenNode), ...nodes];
+    const [state] = await stageStates(new Walk(run, graph, { again }), graph);
     stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
   }
   const { router, expert } = modelShapes(configuration);

@@ -12,12 +12,11 @@ import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
 import { givenNode, type Maker, type Node } from "../graph/node.ts";
-import { EVALUATION } from "../graph/places.ts";
-import { identifyPartitioner } from "../partition/partitioners.ts";
+import { EVALUATION, TOKENIZER } from "../graph/places.ts";
+import { namedRouters } from "../partition/partitioners.ts";
 import type { ModelName } from "../serving/models.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { PARTITIONER } from "./learn.ts";
-import { TOKENIZER } from "./places.ts";
 import type { Target } from "./targets.ts";
 import { ALL_TEST, SEQUENCES } from "./tokenize.ts";
 
@@ -49,7 +48,7 @@ export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices
   const { configuration, tokens, models } = of;
   const { prefix, seed, routers } = configuration;
   const partitioner = routers === "" ? [PARTITIONER] : [];
-  const other = routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
+  const other = await namedRouters(configuration);
   const given = [TOKENIZER, ...tokens, SEQUENCES, ...partitioner, ...models.map(({ node }) => node)].map(
     givenNode,
   );

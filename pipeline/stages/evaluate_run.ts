@@ -23,6 +23,7 @@ import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { readTextCounts } from "../text/counts.ts";
 import { adoptionOf } from "../training/adoption.ts";
 import { needConfiguration } from "./alone.ts";
 import { EVALUATE, evaluateNodes } from "./evaluate.ts";
@@ -48,17 +49,17 @@ export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch =
   await needConfiguration(run);
   return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
     const tokens = await tokensOfRun(run);
-    await checkHeldOut(run, tokens);
+    await checkHeldOut(run);
     const models = await modelsOfRun(run, configuration, "evaluate", trained);
     const choices = await checkChoices(run, configuration, models, options);
     const doubts = [
       ...await leftOut(run, configuration, models),
-      ...await unequal(run, configuration, models, tokens),
+      ...await unequal(run, configuration, models),
     ];
     const nodes = await evaluateNodes({ configuration, tokens, models, doubts }, choices);
     await make(nodes);
     const place = `${run}/${EVALUATION}`;
-    return await readEvaluation(`${place}/evaluation.json`, await new NodeFiles());
+    return await readEvaluation(`${place}/evaluation.json`, new NodeFiles());
   });
 }
 
@@ -81,12 +82,12 @@ export async function evaluateModels(
   options: EvaluateRunOptions,
   watch: RunWatch = {},
 ): Promise<ScoredModels> {
-  checkAlone(options);
+  refuseChoices(options);
   const { run } = options;
   await needConfiguration(run);
   return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
     const tokens = await tokensOfRun(run);
-    await checkHeldOut(run, tokens);
+    await checkHeldOut(run);
     const places = allTargets(configuration).map(({ name }) => name);
     const models = await modelsOfRun(run, configuration, "evaluate", true);
     const nodes = (await evaluateNodes({ configuration, tokens, models }))
@@ -159,25 +160,13 @@ async function checkText(
 }
 
 /** Throws an `InputError` where a run has no held-out sequences. */
-async function checkHeldOut(run: string, tokens: readonly string[]): Promise<void> {
-  if ((await countSequences(run, tokens)).test > 0) return;
+async function checkHeldOut(run: string): Promise<void> {
+  const counts = await readTextCounts(run);
+  if (!counts || counts.testSequences > 0) return; // what is missing is told by who needs it
   throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
     where: run,
     remedy: say`partition again with a larger ${setting("holdout")}`,
   });
-}
-
-async function countSequences(
-  run: string,
-  tokens: readonly string[],
-): Promise<{ train: number; test: number }> {
-  const sum = { train: 0, test: 0 };
-  for (const name of tokens) {
-    const { result = {} } = await readManifest(`${run}/${name}`) ?? {};
-    sum.train += Number(result.trainSequences ?? 0);
-    sum.test += Number(result.testSequences ?? 0);
-  }
-  return sum;
 }
 
 /** Names the options of an evaluation. */
@@ -192,7 +181,7 @@ const isAsked = (value: unknown) =>
   value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
 
 /** Refuses the options of an evaluation where models are scored for it, each by itself: nothing there goes by them. */
-function checkAlone(options: Partial<Record<keyof EvaluationChoices, unknown>>): void {
+function refuseChoices(options: Partial<Record<keyof EvaluationChoices, unknown>>): void {
   const asked = CHOICES.find((name) => isAsked(options[name]));
   if (asked === undefined) return;
   throw new InputError(
@@ -288,7 +277,6 @@ async function unequal(
   run: string,
   configuration: Configuration,
   models: readonly Target[],
-  tokens: readonly string[],
 ): Promise<string[]> {
   const manifests = await Promise.all(models.map(({ node }) => readManifest(`${run}/${node}`)));
   const adopted = models.flatMap(({ expert }, i) => {
@@ -324,7 +312,9 @@ async function unequal(
     const routers = await readRouters(configuration, run);
     if (configuration.routers !== "" && routers === undefined) continue; // what they cost is not known here
     const { config } = await loadCheckpointConfig(`${run}/${node}`);
-    const { steps, batch } = result, corpus = await countSequences(run, tokens);
+    const { steps, batch } = result, counts = await readTextCounts(run);
+    if (!counts) continue;
+    const corpus = { train: counts.trainSequences, test: counts.testSequences };
     const own = { ...configuration, vocabularySize: config.vocabulary };
     const apart = costApart(name, besideMixture(own, config, { batch, steps, corpus, routers }));
     if (apart) messages.push(apart);

@@ -20,7 +20,7 @@ import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
 import { DOCUMENTS, EVALUATE, type EvaluationOf, modelName, RESULT, scoresOf } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
-import { TOKENIZER } from "./places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import { TEST } from "./tokenize.ts";
 
 const NLL = "nll.f32";

@@ -13,7 +13,7 @@ import { publish, removeFolder } from "../graph/folder.ts";
 import { makeAll } from "../graph/make.ts";
 import { type FileNote, findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import type { Making, Node, Work } from "../graph/node.ts";
-import { partOf, SEQUENCES, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import { SEQUENCES, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import {
@@ -35,13 +35,14 @@ import { canonical } from "../run/seal.ts";
 import { readVouched } from "../run/vouched.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { loadTokenizer } from "../text/tokenizer.ts";
+import { loadTokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { needConfiguration, partitionRemedy } from "./alone.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
 import type { RunWatch } from "./run.ts";
+import { SIDES } from "./parts.ts";
 import { expertTarget } from "./targets.ts";
 import { type NeededFile, readRows } from "./token_rows.ts";
-import { partFiles, textFiles } from "./train.ts";
+import { filesOf } from "./train.ts";
 
 /**
  * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging Face's datasets; Parquet; JSON
@@ -88,7 +89,6 @@ export interface Exported {
 }
 
 const EXPORT = "export";
-const SIDES = ["train", "test"] as const;
 const CHUNK_BYTES = 2 ** 26; // of tokens that are read at once in random order
 
 /**
@@ -104,7 +104,7 @@ export async function exportTexts(
 ): Promise<Exported> {
   const configuration = await needConfiguration(run);
   if (expert !== undefined) checkExpert(EXPORT, run, expert, configuration.experts);
-  const text = expert === undefined ? textFiles(await tokensOfRun(run)) : partFiles(partOf(expert));
+  const text = filesOf({ expert }, expert === undefined ? await tokensOfRun(run) : []);
   const [shards, tokenizer] = await Promise.all(
     [text.needs[0], TOKENIZER].map((name) => needNode(run, name)),
   );
@@ -119,9 +119,7 @@ export async function exportTexts(
   const isText = to === "text" || to === "parquet" && as === "text";
   return await exportInto({ run, output, of, force }, watch, async ({ folder }, work) => {
     const files = new NodeFiles(), place = `${run}/${TOKENIZER}/${TOKENIZER_FILE}`;
-    const decoder = isText
-      ? await loadTokenizer(place, { eos: configuration.eos || undefined, vouched: files })
-      : null;
+    const decoder = isText ? await tokenizerIn(`${run}/${TOKENIZER}`, configuration, files) : null;
     const decode = async ({ ids }: TokenText) =>
       await decoder!.decode(ids.at(-1) === eos ? ids.subarray(0, -1) : ids);
     const records: Record<string, FileRecord> = {}, result: Record<string, unknown> = {};

@@ -10,12 +10,12 @@ import { dirname, resolve } from "node:path";
 import * as v from "valibot";
 import { RunError, say, task } from "../../kernels/errors.ts";
 import { removeFolder } from "../graph/folder.ts";
-import { type Lock, takeLock } from "../graph/lock.ts";
+import { type Lock, processText, takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
+import { writeRunConfiguration } from "../run/configuration.ts";
 import { jsonText, refuseLink, withRemedy, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
-import { FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
+import { type Configuration, FIELD_NAMES, FIELDS } from "../settings/configuration.ts";
 import { WORD } from "../settings/field.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { checkAlone, resolveSettings } from "./settings.ts";
@@ -73,19 +73,22 @@ export async function settleJobs(
   { run, sources = {}, force = false }: Pick<JobOptions, "run" | "sources" | "force">,
   plan: JobPlan,
 ): Promise<void> {
-  const { configuration, changed, exists } = await resolveSettings(run, sources, force);
+  const { configuration, changed, exists, adapter } = await resolveSettings(run, sources, force);
   await refuseLink(`${run}/${JOBS}`);
-  const adapter = (await readRunConfiguration(run, { edited: true }))?.adapter;
   if (force || !exists || changed.length > 0) await writeRunConfiguration(run, configuration, adapter);
+  if (force) await removeRevisions(run, configuration, plan);
+  await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
+}
+
+/** Removes what another version made. Throws a `RunError` where another process works in the run. */
+async function removeRevisions(run: string, configuration: Configuration, plan: JobPlan): Promise<void> {
   const { planAll } = await import("./whole.ts");
-  const { graph } = await planAll(run, configuration, plan);
-  for (const { name, revision, given } of force ? graph : []) {
+  for (const { name, revision, given } of (await planAll(run, configuration, plan)).graph) {
     const manifest = given ? null : await readManifest(`${run}/${name}`);
     if (!manifest || manifest.revision === revision) continue;
     await checkAlone(run);
     await removeFolder(`${run}/${name}`);
   }
-  await writeAtomic(`${run}/${JOBS}/plan.json`, jsonText(plan));
 }
 
 /**
@@ -103,7 +106,7 @@ export async function holdJobs(
   for (let waited = 0;; waited += 200) {
     const taken = await takeLock(`${run}/${JOBS}`, "submit", "submit");
     if ("release" in taken) return taken;
-    const who = `process ${taken.pid}${taken.host && ` on ${taken.host}`}`;
+    const who = processText(taken);
     if (waited === 0) tell(`waits for ${who}, which submits this run`);
     if (waited >= patience) {
       throw new RunError(

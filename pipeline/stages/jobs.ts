@@ -7,7 +7,8 @@
 
 import { task, type TaskReference } from "../../kernels/errors.ts";
 import type { Node } from "../graph/node.ts";
-import { EVALUATION, ZERO_SHOT } from "../graph/places.ts";
+import { Walk } from "../graph/walk.ts";
+import { EVALUATION, TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { kindOf } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -15,7 +16,6 @@ import { ASSIGN } from "./assign.ts";
 import { EVALUATE } from "./evaluate.ts";
 import type { JobOptions, JobPlan } from "./job_plan.ts";
 import { LEARN } from "./learn.ts";
-import { TOKENIZER } from "./places.ts";
 import type { Plan } from "./plan.ts";
 import { refuseRevision, shareOf } from "./run.ts";
 import { SCORE } from "./score.ts";
@@ -71,8 +71,9 @@ export async function planJobs(
   const plan: JobPlan = { parts: 1, dense: ["batch"], ...options };
   const { configuration } = await resolveSettings(run, sources, force);
   const { graph, partition, targets } = await planAll(run, configuration, plan, { recorded });
-  if (!force) await refuseRevision(run, graph);
-  const needed = await nodesToMake(run, graph), known = new Set(graph.map(({ name }) => name));
+  const walk = new Walk(run, graph);
+  if (!force) await refuseRevision(walk, graph);
+  const needed = await nodesToMake(walk, graph), known = new Set(graph.map(({ name }) => name));
   const isMade = (name: string) => (partition.complete || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
   const jobs = [...stages, ...modelJobs(run, plan, { stages, targets })].map(
@@ -115,10 +116,7 @@ function partitionJobs(
     const processes = onRequest ? 0 : processesOf[name] ?? parts;
     if (processes === 0) continue;
     const own = namesIn(nodes, name), of = processes;
-    const share = (index: number) => {
-      const isMine = shareOf({ index, of }, nodes);
-      return own.filter((name) => isMine({ name } as Node));
-    };
+    const share = (index: number) => namesIn(nodes.filter(shareOf({ index, of }, nodes)), name);
     jobs.push({
       ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
       shares: of === 1 ? [own] : Array.from({ length: of }, (_, i) => share(i + 1)),

@@ -5,7 +5,7 @@
  */
 
 import type { Maker, Making, Node } from "../graph/node.ts";
-import { PARTITIONER } from "../graph/places.ts";
+import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
 import { kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
@@ -14,7 +14,6 @@ import type { Block } from "../text/blocks.ts";
 import { LEARN, roundNode, roundNodes, START } from "./rounds.ts";
 import { openNeeded } from "./token_rows.ts";
 import { ALL_TRAIN, type SourceCounts, tokensOf, trainFiles } from "./tokenize.ts";
-import { TOKENIZER } from "./places.ts";
 
 export { LEARN, PARTITIONER };
 

@@ -10,7 +10,7 @@ import { scratchesOf } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node, splitNeed } from "../graph/node.ts";
-import { partOf, TOKENIZER } from "../graph/places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
@@ -24,7 +24,7 @@ import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
-import { partFiles, textFiles, type TrainingOptions, trainNodes } from "./train.ts";
+import { filesOf, type TrainingOptions, trainNodes } from "./train.ts";
 import { type TrainResult, trainResult } from "./training_result.ts";
 
 /** Where models are trained, and how. */
@@ -122,10 +122,7 @@ export async function trainingGraph(
   options: TrainingOptions = {},
 ): Promise<{ given: Node[]; nodes: Node[] }> {
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const texts = targets.map((target) => ({
-    target,
-    text: target.expert === undefined ? textFiles(tokens) : partFiles(partOf(target.expert)),
-  }));
+  const texts = targets.map((target) => ({ target, text: filesOf(target, tokens) }));
   const parts = texts.flatMap(({ text: { needs } }) => needs.map((need) => splitNeed(need).name));
   const given = [...new Set([...parts, ...tokens, TOKENIZER])];
   for (const name of given) {

@@ -10,7 +10,7 @@ import * as v from "valibot";
 import { readManifest } from "../graph/manifest.ts";
 import type { Making, Node } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
-import { NAMES } from "../graph/places.ts";
+import { NAMES, TOKENIZER } from "../graph/places.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { Order } from "../rows/order.ts";
@@ -18,9 +18,8 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
-import { loadTokenizer } from "../text/tokenizer.ts";
+import { tokenizerIn } from "../text/tokenizer.ts";
 import { assignmentPlace } from "./assign.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { scoresOf } from "./score.ts";
 import { SPLIT } from "./split.ts";
 import { openNeeded } from "./token_rows.ts";
@@ -61,10 +60,7 @@ async function name(
     const { node, file } = assignmentPlace(block, prices);
     return { need: node, file: file("train") };
   });
-  const tokenizer = await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
-    eos: eos || undefined,
-    vouched: making.verified,
-  });
+  const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos }, making.verified);
   const samples = Array.from({ length: experts }, newSample);
   const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
   const rows = Math.min(tokens.count, experts * sampledRows(experts));

@@ -6,6 +6,7 @@
  */
 
 import type { Proof } from "../partition/assignment/assignment.ts";
+import { Walk } from "../graph/walk.ts";
 import type { RunEvent } from "../run/events.ts";
 import { stageStates } from "./standing.ts";
 import { makePartition, type RunOptions, type RunWatch } from "./run.ts";
@@ -49,7 +50,9 @@ export async function runOneStage(
   };
   const { plan: { nodes, text } } = await makePartition(options, { ...watch, onEvent }, stage);
   if (options.part) {
-    const state = (await stageStates(options.run, nodes)).find((state) => state.stage === stage);
+    const state = (await stageStates(new Walk(options.run, nodes), nodes)).find((state) =>
+      state.stage === stage
+    );
     const made = state ? state.nodes - state.toMake : 0;
     return { nodes: state?.nodes ?? 0, made, closed: state?.toMake === 0, ...result };
   }

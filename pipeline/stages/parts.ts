@@ -21,11 +21,8 @@ const SIDE = v.object({
 });
 /** Sequences to train on, and those that are held out. */
 export const SIDES = ["train", "test"] as const;
-const COUNTS = { expert: count, train: SIDE, test: SIDE };
-const assignments = v.array(v.string());
-const RESULT = v.object({ ...COUNTS, assignments });
-/** What the manifest of a group of blocks says of every expert, and by which nodes its sequences were assigned. */
-export const PART = v.object({ parts: v.array(v.object(COUNTS)), assignments });
+/** What is counted of an expert's sequences, of a group of blocks or of all, and the nodes by which they were assigned. */
+export const PART = v.object({ expert: count, train: SIDE, test: SIDE, assignments: v.array(v.string()) });
 
 /**
  * What was counted of an expert's sequences of one side.
@@ -35,7 +32,7 @@ export const PART = v.object({ parts: v.array(v.object(COUNTS)), assignments });
 export type SideCounts = v.InferOutput<typeof SIDE>;
 
 /** The part of an expert. */
-export interface ExpertPart extends v.InferOutput<typeof RESULT> {
+export interface ExpertPart extends v.InferOutput<typeof PART> {
   /** Name of its node. */
   node: string;
   /** Its manifest. */
@@ -44,7 +41,7 @@ export interface ExpertPart extends v.InferOutput<typeof RESULT> {
 
 /** Takes what the manifest of a part says. Throws an `InputError` where counts are missing. */
 export function partIn(node: string, manifest: Manifest): ExpertPart {
-  return { node, manifest, ...conform(RESULT, manifest.result) };
+  return { node, manifest, ...conform(PART, manifest.result) };
 }
 
 /** Reads settings and parts of a run. Throws an `InputError` where one is missing or damaged. */

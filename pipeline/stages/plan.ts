@@ -14,7 +14,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace, pricesOf } from "./assign.ts";
 import { recordedText } from "./changes.ts";
-import { TOKENIZER } from "./places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import { SCORE, scoresOf } from "./score.ts";
 import { STAGES } from "./stages.ts";
 import { type GivenText, lookAtText, type Text } from "./text.ts";
@@ -57,8 +57,8 @@ export async function partitionGraph(
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
-  if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
   const prices = await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));
+  if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
   const nodes: Node[] = [];
   for (const [name, stage] of STAGES) {
     try {
@@ -76,11 +76,12 @@ export async function partitionGraph(
 /** Gives the prices by which a run was assigned, where those that settings name are not here. */
 async function recordedPrices(
   run: string,
-  blocks: readonly Block[],
+  blocks: readonly Block[] | undefined,
   recorded: boolean,
   error: unknown,
-): Promise<Prices> {
-  const manifest = recorded ? await readManifest(`${run}/${assignmentPlace(blocks[0], true).node}`) : null;
+): Promise<Prices | undefined> {
+  if (recorded && !blocks) return undefined; // there is nothing to assign yet
+  const manifest = recorded ? await readManifest(`${run}/${assignmentPlace(blocks![0], true).node}`) : null;
   if (!manifest) throw error;
   return manifest.settings as unknown as Prices;
 }

@@ -28,7 +28,7 @@ import { readJson } from "../run/schema.ts";
 import { readVouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { LEARN, roundNode, type RoundsOfText, START } from "./rounds.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
 import { trainFiles } from "./tokenize.ts";

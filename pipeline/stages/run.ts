@@ -13,7 +13,6 @@ import { type Node, splitNeed, type Work } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
-import { pricesOf } from "./assign.ts";
 import type { RunEvent } from "../run/events.ts";
 import { refuseLink } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -23,7 +22,7 @@ import { LEARN } from "./learn.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
-import { type StageState, stageStates } from "./standing.ts";
+import { nothingOf, type StageState, stageStates } from "./standing.ts";
 import type { Text as RunText } from "./text.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
@@ -99,11 +98,10 @@ export async function openRun<Result>(
   const { run, force = false, check, reuse = [], part, aside } = options;
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
-  const { configuration, changed, exists } = await resolveSettings(run, sources, force);
+  const { configuration, changed, exists, adapter } = await resolveSettings(run, sources, force);
   for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
     await refuseLink(`${run}/${path}`);
   }
-  const adapter = (await readRunConfiguration(run, { edited: true }))?.adapter;
   const device = new Device(options, configuration, emit);
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
@@ -129,25 +127,22 @@ export async function openRun<Result>(
       configuration,
       gpu: () => device.open(),
       make: async (nodes, more) => {
-        if (!force) await refuseRevision(run, nodes, check);
-        if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
-        isWritten = true;
         // What one call has made is not made twice.
         const { wanted = () => true } = more ?? {};
         const again = force && changed.length === 0
           ? nodes.filter((node) => wanted(node) && !made.has(node.name)).map(({ name }) => name)
           : [];
         for (const name of again) made.add(name);
-        const mine = part && shareOf(part, nodes);
-        return await makeAll(work, nodes, {
-          task: name,
-          check,
-          reuse,
-          again,
-          mine,
+        const how = {
+          ...{ task: name, check, reuse, again, mine: part && shareOf(part, nodes) },
           adapter: () => device.description,
           ...more,
-        });
+        };
+        const walk = new Walk(run, nodes, how);
+        if (!force) await refuseRevision(walk, nodes);
+        if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
+        isWritten = true;
+        return await makeAll(work, nodes, { ...how, walk });
       },
     });
     await device.warn();
@@ -183,7 +178,6 @@ export async function makePartition(
     watch.onEvent?.(event);
   };
   return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
-    await pricesOf(configuration); // what is no prices is told before anything is written
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
@@ -240,38 +234,34 @@ export async function planRun(options: RunOptions): Promise<PartitionState> {
   for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
   const { configuration, changed } = await resolveSettings(run, sources, force);
   const plan = await partitionGraph(run, configuration, { check });
-  if (!force) await refuseRevision(run, plan.nodes, check);
-  const { blocks } = plan.text;
   const again = force && changed.length === 0
     ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name)
     : [];
+  const walk = new Walk(run, plan.nodes, { check, again });
+  if (!force) await refuseRevision(walk, plan.nodes);
+  const { blocks } = plan.text;
   return {
     run,
     configuration,
     plan,
     changes: blocks ? await changesOfText(run, blocks) : null,
-    stages: await partitionStates(run, configuration, plan, { check, again }),
+    stages: await partitionStates(configuration, plan, walk),
     warnings: textWarnings(plan.text),
   };
 }
 
 /** Finds out how all stages of a partition stand. Before text is unpacked, nothing is known of the nodes of most. */
 export async function partitionStates(
-  run: string,
   configuration: Configuration,
   plan: Plan,
-  options: Parameters<typeof stageStates>[2] = {},
+  walk: Walk,
 ): Promise<StageState[]> {
-  const known = await stageStates(run, plan.nodes, options);
+  const known = await stageStates(walk, plan.nodes);
   if (plan.complete) return known;
   const names = [...STAGES].filter(([name, { nodes, onRequest }]) =>
     nodes && !onRequest && !(name === LEARN && configuration.routers !== "")
   ).map(([name]) => name);
-  const nothing = { nodes: 0, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] };
-  return names.map((stage) =>
-    known.find((state) => state.stage === stage) ??
-      { ...nothing, stage, state: "missing" as const, revision: { made: null, now: 1 } }
-  );
+  return names.map((stage) => known.find((state) => state.stage === stage) ?? nothingOf(stage, 0));
 }
 
 /** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */
@@ -282,8 +272,8 @@ async function refuseChanges(options: RunOptions): Promise<void> {
       where: run,
       remedy: say`leave out ${setting("frozen")} to make what follows`,
     });
-  if (!await readRunConfiguration(run)) throw refuse("it is not made yet");
-  const { configuration: existing } = (await readRunConfiguration(run))!;
+  const existing = (await readRunConfiguration(run))?.configuration;
+  if (!existing) throw refuse("it is not made yet");
   const { configuration, changed: [name] } = await resolveSettings(run, options.sources ?? {}, true);
   if (name !== undefined) {
     const [now, then] = [configuration, existing].map((values) => JSON.stringify(values[name]));
@@ -297,8 +287,8 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 }
 
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
-export async function refuseRevision(run: string, nodes: readonly Node[], check = false): Promise<void> {
-  const walk = new Walk(run, nodes, { check });
+export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promise<void> {
+  const { run } = walk;
   for (const node of nodes) {
     const { state, because, manifest } = await walk.of(node);
     if (state !== "changed" || because !== "revision") continue;

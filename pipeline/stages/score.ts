@@ -6,7 +6,7 @@
 
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { identifyPartitioner, openPartitioner } from "../partition/partitioners.ts";
+import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
 import { readArrow, writeArrowFile } from "../rows/arrow.ts";
 import { checksums } from "../rows/random_access.ts";
@@ -24,7 +24,7 @@ export const scoresOf = ({ name }: Pick<Block, "name">): string => `scores/${nam
 /** Makes a node for every block. A partitioner of another run is identified by its files. */
 export async function scoreNodes(configuration: Configuration, blocks: readonly Block[]): Promise<Node[]> {
   const { routers, prefix } = configuration;
-  const named = routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
+  const named = await namedRouters(configuration);
   const maker = new ScoreMaker(configuration, new Map(blocks.map((block) => [scoresOf(block), block])));
   return blocks.map((block) => ({
     name: scoresOf(block),

@@ -7,10 +7,10 @@
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
-import { listOwners, LOCKS } from "../graph/lock.ts";
+import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { assignmentOf } from "../partition/assignment/assignments.ts";
 import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
-import { readRunConfiguration } from "../run/configuration.ts";
+import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, entriesOf, exists } from "../run/files.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
@@ -72,6 +72,8 @@ export interface RunSettings {
   changed: (keyof Configuration)[];
   /** Whether the run has settings already. */
   exists: boolean;
+  /** The adapter that the run notes. */
+  adapter?: AdapterNote;
 }
 
 /**
@@ -81,7 +83,7 @@ export interface RunSettings {
  */
 export async function resolveSettings(run: string, sources: Sources, force: boolean): Promise<RunSettings> {
   await checkOwn(run);
-  const existing = (await readRunConfiguration(run, { edited: force }))?.configuration;
+  const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ?? {};
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
   const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
     ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
@@ -103,7 +105,7 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
   const refused = changed.find((name) => fixed.has(name));
   if (refused) throw refusal(run, refused, existing, configuration);
   if (changed.length > 0 && force) await checkAlone(run);
-  return { configuration, changed, exists: true };
+  return { configuration, changed, exists: true, adapter };
 }
 
 const text = (value: unknown) => JSON.stringify(value);
@@ -143,9 +145,7 @@ async function fixedSettings(run: string): Promise<Set<string>> {
 export async function checkAlone(run: string): Promise<void> {
   const [owner] = await listOwners(run);
   if (!owner) return;
-  const who = `process ${owner.pid}${
-    owner.host && ` on ${owner.host}`
-  } makes "${owner.node}" for task "${owner.task}"`;
+  const who = `${processText(owner)} makes "${owner.node}" for task "${owner.task}"`;
   throw new RunError(
     `Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`,
     {
@@ -158,14 +158,15 @@ export async function checkAlone(run: string): Promise<void> {
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
 async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
-  if (await exists(`${run}/config.json`)) return;
-  for (const { name } of await entriesOf(run)) {
-    if (name === LOCKS || /^config\.json\.\d+\.partial$/.test(name)) continue;
-    throw new InputError(
-      `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${name}" and no config.json`,
-      { where: run, remedy: say`choose another ${setting("run")}` },
-    );
-  }
+  // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
+  const foreign = (await entriesOf(run)).find(({ name }) =>
+    name !== LOCKS && !/^config\.json(\.\d+\.partial)?$/.test(name)
+  );
+  if (!foreign || await exists(`${run}/config.json`)) return;
+  throw new InputError(
+    `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${foreign.name}" and no config.json`,
+    { where: run, remedy: say`choose another ${setting("run")}` },
+  );
 }
 
 /**

@@ -18,7 +18,7 @@ import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
 import { type Lineage, lineageOf } from "../rows/lineage.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { conform } from "../run/schema.ts";
+import { readJson } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
@@ -107,12 +107,10 @@ async function splitGroup(
     tallies.forEach((tally, expert) => parts[expert][side] = sideOf(tally));
   }
   const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
-  // A file of what is counted of each expert, as the key of its part knows files alone.
   for (const [expert, counts] of parts.entries()) {
-    const file = `${making.folder}/${expertFolder(expert)}-counts.json`;
-    await writeAtomic(file, jsonText({ ...counts, assignments }));
+    await writeAtomic(`${making.folder}/${countsFile(expert)}`, jsonText({ ...counts, assignments }));
   }
-  return { parts, assignments };
+  return {};
 }
 
 async function splitSide(
@@ -162,6 +160,9 @@ async function splitSide(
   }
 }
 
+/** Names the file of what is counted of an expert in a group: the part of the expert needs no more of the group than files with its name. */
+const countsFile = (expert: number) => `${expertFolder(expert)}-counts.json`;
+
 /** Counts of a side as a manifest keeps them. */
 function sideOf(tally: Tally): SideCounts {
   const { wanted, cost, lowest, predicted } = tally;
@@ -174,14 +175,17 @@ function sideOf(tally: Tally): SideCounts {
 /** Links the shards of an expert, in the order of the groups. One without rows stays only where there is no other. */
 async function gather(making: Making, groups: readonly string[]): Promise<Record<string, unknown>> {
   const expert = Number(making.node.settings.expert);
-  const parts = groups.map((name) => ({ name, ...conform(PART, making.manifest(name).result) }));
+  const parts = await Promise.all(groups.map(async (name) => {
+    const file = `${making.path(name)}/${countsFile(expert)}`;
+    return { name, ...await readJson(file, PART, "the counts of a group", making.verified) };
+  }));
   const result: Record<string, unknown> = {
     expert,
     assignments: [...new Set(parts.flatMap(({ assignments }) => assignments))],
   };
   for (const side of SIDES) {
     const start = `${expertFolder(expert)}-${side}-`;
-    const withRows = parts.filter(({ parts }) => parts[expert][side].sequences > 0);
+    const withRows = parts.filter((part) => part[side].sequences > 0);
     let shards = 0;
     for (const { name } of withRows.length > 0 ? withRows : parts.slice(0, 1)) {
       for (const [file, note] of Object.entries(making.manifest(name).files)) {
@@ -191,7 +195,7 @@ async function gather(making: Making, groups: readonly string[]): Promise<Record
         making.wrote(to, note);
       }
     }
-    result[side] = sideOf(addSides(parts.map(({ parts }) => tallyOf(parts[expert][side]))));
+    result[side] = sideOf(addSides(parts.map((part) => tallyOf(part[side]))));
   }
   return result;
 }

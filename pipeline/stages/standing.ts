@@ -7,7 +7,7 @@
 import { InputError, wordText } from "../../kernels/errors.ts";
 import { MANIFEST, type Manifest } from "../graph/manifest.ts";
 import { type Node, splitNeed } from "../graph/node.ts";
-import { type NodeState, Walk } from "../graph/walk.ts";
+import type { NodeState, Walk } from "../graph/walk.ts";
 
 /** How the nodes of a stage stand. */
 export interface StageState {
@@ -34,13 +34,15 @@ export interface StageState {
   manifests: Manifest[];
 }
 
+/** Gives the state of a stage of which nothing is there. */
+export const nothingOf = (stage: string, nodes: number): StageState => ({
+  ...{ stage, state: "missing", nodes, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] },
+  revision: { made: null, now: 1 },
+});
+
 /** Finds out how the stages of a graph stand, in the order of the graph. */
-export async function stageStates(
-  run: string,
-  nodes: readonly Node[],
-  options: { check?: boolean; again?: Iterable<string> } = {},
-): Promise<StageState[]> {
-  const found = await lookAt(new Walk(run, nodes, options), nodes);
+export async function stageStates(walk: Walk, nodes: readonly Node[]): Promise<StageState[]> {
+  const found = await lookAt(walk, nodes);
   const needed = neededNodes(nodes, found);
   const stages = Map.groupBy(
     nodes.filter(({ given, maker }) => !given || maker.stage !== "given"),
@@ -54,8 +56,8 @@ export async function stageStates(
 }
 
 /** Names the nodes of a graph that would be made. */
-export async function nodesToMake(run: string, nodes: readonly Node[]): Promise<Set<string>> {
-  return neededNodes(nodes, await lookAt(new Walk(run, nodes), nodes));
+export async function nodesToMake(walk: Walk, nodes: readonly Node[]): Promise<Set<string>> {
+  return neededNodes(nodes, await lookAt(walk, nodes));
 }
 
 /** Looks at all nodes. A manifest that is damaged makes its node one. */

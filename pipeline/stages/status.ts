@@ -11,7 +11,7 @@ import { listOwners, type Owner } from "../graph/lock.ts";
 import { MANIFEST, readManifest } from "../graph/manifest.ts";
 import { GIVEN, givenNode, type Node, splitNeed } from "../graph/node.ts";
 import { ZERO_SHOT } from "../graph/places.ts";
-import { otherSetting } from "../graph/walk.ts";
+import { otherSetting, Walk } from "../graph/walk.ts";
 import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { adoptionOf } from "../training/adoption.ts";
@@ -22,11 +22,10 @@ import { LEARN } from "./learn.ts";
 import { partsAlone } from "./parts.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";
-import { partOf } from "../graph/places.ts";
 import { STAGES } from "./stages.ts";
-import { type StageState, stageStates } from "./standing.ts";
+import { nothingOf, type StageState, stageStates } from "./standing.ts";
 import { allTargets, type Target } from "./targets.ts";
-import { partFiles, textFiles, trainNodes } from "./train.ts";
+import { filesOf, trainNodes } from "./train.ts";
 
 /** The state of one stage. */
 export interface StageStatus {
@@ -109,12 +108,14 @@ export async function statusOf(run: string): Promise<RunStatus> {
   ];
   const nodes = joinNodes([...seen?.plan.nodes ?? [], ...rows.flatMap(({ nodes }) => nodes)]);
   const states = new Map<string, StageState>();
-  for (const state of seen ? await partitionStates(run, configuration, seen.plan) : []) {
-    states.set(state.stage, state);
+  // Before text is unpacked, the graph has no nodes of most stages.
+  if (seen && !seen.plan.complete) {
+    const walk = new Walk(run, seen.plan.nodes);
+    for (const state of await partitionStates(configuration, seen.plan, walk)) states.set(state.stage, state);
   }
-  for (const state of await stageStates(run, nodes)) states.set(state.stage, state);
+  for (const state of await stageStates(new Walk(run, nodes), nodes)) states.set(state.stage, state);
   const stages = rows.map(({ nodes: rowNodes, ...row }): StageStatus => {
-    const state = states.get(row.stage) ?? nothingOf(row.stage);
+    const state = states.get(row.stage) ?? nothingOf(row.stage, 1);
     const names = new Set(nodes.filter(({ maker }) => maker.stage === row.stage).map(({ name }) => name));
     const command = isRefused(state, rowNodes)
       ? { ...row.command, with: { ...row.command.with, force: true } }
@@ -162,10 +163,13 @@ async function modelRows(
   const rows: Row[] = [];
   for (const target of targets) {
     const { name, expert, command, node } = target;
-    const text = expert === undefined ? textFiles([]) : partFiles(partOf(expert));
     const manifest = await readManifest(`${run}/${node}`).catch(() => null);
     const nodes = adoptionOf(manifest) === undefined
-      ? await orGiven(`train-${name}`, node, () => trainNodes(configuration, [{ target, text }]))
+      ? await orGiven(
+        `train-${name}`,
+        node,
+        () => trainNodes(configuration, [{ target, text: filesOf(target, []) }]),
+      )
       : given(`train-${name}`, node);
     rows.push({
       ...{ stage: `train-${name}`, about: STAGES.get(command.task)!.about, nodes, partition: false },
@@ -268,11 +272,6 @@ function isRefused({ stage, state, revision, manifests }: StageState, nodes: rea
   return adoptionOf(manifest) !== undefined ||
     nodes.some((node) => otherSetting(node, manifest) !== undefined);
 }
-
-const nothingOf = (stage: string): StageState => ({
-  ...{ stage, state: "missing", nodes: 1, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] },
-  revision: { made: null, now: 1 },
-});
 
 function stateOf({ state, because, manifests, nodes, toMake, files, bytes, revision }: StageState) {
   const adopted = adoptionOf(manifests.at(-1));

@@ -14,9 +14,9 @@ import type { Block } from "../text/blocks.ts";
 import type { Document } from "../text/readers.ts";
 import { takeByHash } from "../text/take.ts";
 import { tokenCounts } from "../text/tokenize.ts";
-import { loadTokenizer } from "../text/tokenizer.ts";
+import { tokenizerIn } from "../text/tokenizer.ts";
 import { type BlockDocument, CORPUS, hashText, readBlock, type Text } from "./text.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { TOKENIZER } from "../graph/places.ts";
 
 /** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
 const CHARACTERS_PER_TOKEN = 6;
@@ -103,10 +103,7 @@ function takeNode(
           }
         };
         const tokenizer = tokens
-          ? await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
-            eos: configuration.eos || undefined,
-            vouched: making.verified,
-          })
+          ? await tokenizerIn(making.path(TOKENIZER), configuration, making.verified)
           : undefined;
         const sizes = tokenizer &&
           ((documents: AsyncIterable<Document>) => tokenCounts(documents, tokenizer, workers));

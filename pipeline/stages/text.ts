@@ -201,9 +201,8 @@ function unpackNode(file: InputFile, configuration: Configuration, hash: string)
     ...readOptions(configuration),
     maxDocuments: isInput && take === "head" && maxDocuments || undefined,
   };
-  const reading = Object.fromEntries(READING.map((name) => [name, configuration[name]]));
   const settings = {
-    ...reading,
+    ...readingOf(configuration),
     format: file.format,
     compression: file.compression,
     source: file.source,

@@ -6,7 +6,7 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
-import { ALL_TEST, ALL_TRAIN, SEQUENCES } from "../graph/places.ts";
+import { ALL_TEST, ALL_TRAIN, SEQUENCES, TOKENIZER } from "../graph/places.ts";
 import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { emptyBatch, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
 import { checksums } from "../rows/random_access.ts";
@@ -20,10 +20,9 @@ import {
   type TokenizeOptions,
   tokenLineage,
 } from "../text/tokenize.ts";
-import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { type BlockDocument, type Text } from "./text.ts";
 import { readTaken, takenNeed } from "./take.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 
 /** Name of the stage. */
 export const TOKENIZE = "tokenize";
@@ -60,10 +59,7 @@ export function tokenizeNodes(
   const maker: Maker = {
     stage: TOKENIZE,
     async make([making], work) {
-      opened ??= await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
-        eos: eos || undefined,
-        vouched: making.verified,
-      });
+      opened ??= await tokenizerIn(making.path(TOKENIZER), { eos }, making.verified);
       const options: TokenizeOptions = {
         sequenceLength,
         packing,

@@ -12,7 +12,7 @@ import { textSeedOf } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer, trainTokenizer } from "../text/tokenizer.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { readTaken } from "./take.ts";
 import { hashText, type Text } from "./text.ts";
 

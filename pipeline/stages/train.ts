@@ -10,11 +10,11 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Maker, Making, Node, Work } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
-import { identifyPartitioner } from "../partition/partitioners.ts";
+import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Bank } from "./bank.ts";
-import { TOKENIZER } from "./places.ts";
+import { partOf, TOKENIZER } from "../graph/places.ts";
 import { type Target, targetSettings } from "./targets.ts";
 import type { NeededFile } from "./token_rows.ts";
 import { SEQUENCES, TEST, TRAIN } from "./tokenize.ts";
@@ -76,6 +76,10 @@ export const textFiles = (tokens: readonly string[]): TrainingFiles => ({
   }),
 });
 
+/** Says where the sequences of a model stand: in the part of its expert, or in all tokens. */
+export const filesOf = ({ expert }: Pick<Target, "expert">, tokens: readonly string[]): TrainingFiles =>
+  expert === undefined ? textFiles(tokens) : partFiles(partOf(expert));
+
 /** Makes the nodes of models. They share a maker, so those that are ready together can be trained as a bank. */
 export async function trainNodes(
   configuration: Configuration,
@@ -83,10 +87,9 @@ export async function trainNodes(
   options: TrainingOptions = {},
 ): Promise<Node[]> {
   const { trial, together } = options;
-  const { init, routers } = configuration;
+  const { init } = configuration;
   const start = init === "" ? {} : { init: await modelHash(init) };
-  const isPriced = routers !== "" && targets.some(({ target }) => target.tellsCost);
-  const cost = isPriced ? { routers: (await identifyPartitioner(routers)).sha256 } : {};
+  const cost = targets.some(({ target }) => target.tellsCost) ? await namedRouters(configuration) : {};
   const maker = new TrainMaker(configuration, options);
   for (const { target } of targets) await checkTarget(target, configuration);
   return targets.map(({ target, text }) => {

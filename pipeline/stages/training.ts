@@ -34,7 +34,7 @@ import { sha256, shortHash, writeAtomic, writing } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel, type TrainModelOptions } from "../training/loop.ts";
-import { openMetrics, type StepMetrics } from "../training/metrics.ts";
+import { METRICS, openMetrics, type StepMetrics } from "../training/metrics.ts";
 import { type Recipe, recipeOf, startWeights } from "../training/recipe.ts";
 import {
   type CheckpointContext,
@@ -52,10 +52,8 @@ import { createBank } from "./bank.ts";
 import { routingOf, type TrainResult } from "./training_result.ts";
 import { type Target, targetSettings, type TrainingText } from "./targets.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import type { TrainingFiles, TrainingOptions } from "./train.ts";
-
-const METRICS = "metrics.jsonl";
 
 /** Trains models, one by one or as banks; gives the error of one that failed, as the others go on. */
 export async function trainAll(

@@ -7,18 +7,17 @@
 
 import { trainingFlops } from "../cost/flops.ts";
 import { readRouters } from "../cost/mixture.ts";
-import { PARTIAL, scratchesOf } from "../graph/folder.ts";
+import { partialsOf, scratchesOf } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { findDamage, type Manifest, readManifest } from "../graph/manifest.ts";
 import { partOf, TOKENIZER } from "../graph/places.ts";
-import { entriesOf } from "../run/files.ts";
 import { readTimes, type Time } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { readTextCounts } from "../text/counts.ts";
 import { adoptionOf } from "../training/adoption.ts";
-import { readLastMetrics } from "../training/metrics.ts";
+import { METRICS, readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "./alone.ts";
-import { tokensOfRun } from "./models.ts";
 import { partIn } from "./parts.ts";
 import { allTargets, type Target, type TrainingText } from "./targets.ts";
 
@@ -72,7 +71,6 @@ type Known = TrainingText & { vocabulary: number };
 
 const RECENT = 5; // lines of times that a speed is the mean of
 const TIMES_BYTES = 2 ** 20;
-const METRICS = "metrics.jsonl";
 
 /** Opens the trainings of a run. Throws an `InputError` where the folder is no run. */
 export async function openTrainings(run: string): Promise<TrainingsReader> {
@@ -106,16 +104,18 @@ async function readKnown(
   configuration: Configuration,
   { expert, tellsCost }: Target,
 ): Promise<Known> {
-  const of = async (name: string) => (await readManifest(`${run}/${name}`))!;
-  const vocabulary = Number((await of(TOKENIZER)).result.entries);
   if (expert !== undefined) {
-    const part = partOf(expert);
+    const part = partOf(expert), of = async (name: string) => (await readManifest(`${run}/${name}`))!;
+    const vocabulary = Number((await of(TOKENIZER)).result.entries);
     return { vocabulary, sequences: partIn(part, await of(part)).train.sequences };
   }
-  const counts = await Promise.all((await tokensOfRun(run)).map(async (name) => (await of(name)).result));
-  const sum = (name: string) => counts.reduce((sum, counts) => sum + Number(counts[name]), 0);
-  const routers = tellsCost ? await readRouters(configuration, run) : undefined;
-  return { vocabulary, sequences: sum("trainSequences"), heldOut: sum("testSequences"), routers };
+  const { vocabulary, trainSequences: sequences, testSequences: heldOut } = (await readTextCounts(run))!;
+  return {
+    vocabulary,
+    sequences,
+    heldOut,
+    routers: tellsCost ? await readRouters(configuration, run) : undefined,
+  };
 }
 
 async function trainingOf(
@@ -196,11 +196,8 @@ async function progressOf(
   const scratches = await scratchesOf(run, node);
   const states = (await Promise.all(scratches.map(listCheckpoints))).flat();
   const last = await newest(states);
-  const begins = `${node.replaceAll("/", "~")}~`;
-  const partials = works
-    ? (await entriesOf(`${run}/${PARTIAL}`)).filter(({ name }) => name.startsWith(begins))
-    : [];
-  const path = await newest(partials.map(({ name }) => `${run}/${PARTIAL}/${name}/${METRICS}`));
+  const partials = works ? await partialsOf(run, node) : [];
+  const path = await newest(partials.map((folder) => `${folder}/${METRICS}`));
   return { path: path ?? (last && metricsPath(last)), last, begun: scratches.length > 0 };
 }
 

@@ -28,9 +28,8 @@ import { INDEX, PART_INDEX } from "./documents.ts";
 import type { Problem } from "./fingerprint.ts";
 import { NAMES } from "./names.ts";
 import { type ExpertPart, partIn } from "./parts.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { nodeFolders } from "./settings.ts";
-import { partOf } from "../graph/places.ts";
+import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
 /** What {@linkcode verifyRun} found. */

@@ -9,10 +9,9 @@ import { givenNode, type Node } from "../graph/node.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { evaluateNodes } from "./evaluate.ts";
 import { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
-import { partOf } from "../graph/places.ts";
 import { allTargets, type Match, type Target } from "./targets.ts";
 import { tokensOf } from "./tokenize.ts";
-import { partFiles, textFiles, trainNodes } from "./train.ts";
+import { filesOf, trainNodes } from "./train.ts";
 import { zeroShotNodes } from "./zero_shot.ts";
 
 /** Which models and tasks a run is to have besides its experts. */
@@ -45,10 +44,7 @@ export async function planAll(
     if (there || targets.some(({ node }) => node === target.node)) models.push(target); // an evaluation is of all that are there
     if (there?.result.adopted !== undefined) adopted.add(target.node); // it stays as it is
   }
-  const texts = targets.map((target) => ({
-    target,
-    text: target.expert === undefined ? textFiles(tokens) : partFiles(partOf(target.expert)),
-  }));
+  const texts = targets.map((target) => ({ target, text: filesOf(target, tokens) }));
   const graph = [...partition.nodes];
   for (const node of await trainNodes(configuration, texts)) {
     graph.push(adopted.has(node.name) ? givenNode(node.name) : node);

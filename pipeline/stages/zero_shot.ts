@@ -24,22 +24,20 @@ import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { mixesOf } from "../evaluation/mix.ts";
-
 import { givenNode, type Making, type Node, type Work } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
-import { ZERO_SHOT } from "../graph/places.ts";
-import { identifyPartitioner } from "../partition/partitioners.ts";
+import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
+import { namedRouters } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/nearest.ts";
-import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import type { EvaluationOf } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
 import { needConfiguration } from "./alone.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
 import { tokensOfRun } from "./models.ts";
-import { TOKENIZER, TOKENIZER_FILE } from "./places.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { ALL_TEST, SEQUENCES, TEST } from "./tokenize.ts";
 
@@ -65,7 +63,7 @@ export async function zeroShotNodes(
   const { fewShot = 0, routing = "context", resamples = RESAMPLES } = options;
   const made = MADE_TASKS.get(name), task: ZeroShotTask = (made ?? TASKS.get(name))!;
   const hashes = made ? {} : await hashData(await findData(dataOf(name, data), name));
-  const named = routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
+  const named = await namedRouters(of.configuration);
   const partitioner = routers === "" ? [PARTITIONER] : [];
   const given = [TOKENIZER, ...made ? [SEQUENCES, ...tokens] : [], ...partitioner];
   return [
@@ -107,9 +105,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   const kind = { kind: configuration.partitioner, experts: configuration.experts };
   mixesOf(of, kind); // before questions are read
   const { verified: vouched } = making;
-  const tokenizer = await loadTokenizer(`${making.path(TOKENIZER)}/${TOKENIZER_FILE}`, {
-    ...{ eos: eos || undefined, vouched },
-  });
+  const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos }, vouched);
   const longest = await contextOf(making, of);
   const all = await questionsOf(making, work, of, tokenizer, longest);
   const questions = limit === undefined ? all.questions : firstOfEach(all.questions, limit);

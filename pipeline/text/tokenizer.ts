@@ -7,6 +7,7 @@
 
 import type * as Native from "tokenizers";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { TOKENIZER_FILE } from "../graph/places.ts";
 import { sha256 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
 import { readVouched, type Vouched } from "../run/vouched.ts";
@@ -149,6 +150,10 @@ function byteLevelJson(merges: string[][]): string {
     },
   });
 }
+
+/** Loads the tokenizer in a folder of a run, with the EOS of the run's settings. Throws as {@linkcode loadTokenizer} does. */
+export const tokenizerIn = (folder: string, { eos }: { eos: string }, vouched: Vouched): Promise<Tokenizer> =>
+  loadTokenizer(`${folder}/${TOKENIZER_FILE}`, { eos: eos || undefined, vouched });
 
 /**
  * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one.

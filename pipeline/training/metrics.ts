@@ -1,5 +1,5 @@
 /**
- * The metrics of one training, `metrics/expert-00.jsonl`: what a line says, how lines are written, and how they are read.
+ * The metrics of one training, `metrics.jsonl` in the model's folder: what a line says, how lines are written, and how they are read.
  *
  * @module
  */
@@ -10,6 +10,9 @@ import * as v from "valibot";
 import { isMissing, refuseLink, writeAll, writing } from "../run/files.ts";
 import { count, finite, readJsonLines } from "../run/schema.ts";
 import type { Vouched } from "../run/vouched.ts";
+
+/** Name of the file in a model's folder. */
+export const METRICS = "metrics.jsonl";
 
 const STEP_METRICS = v.object({
   step: count,

@@ -10,6 +10,7 @@ import type { ModelConfig } from "../model/shape.ts";
 import { byNumber, entriesOf, removeIfThere } from "../run/files.ts";
 import { count, finite } from "../run/schema.ts";
 import type { TrainingState } from "./loop.ts";
+import { METRICS } from "./metrics.ts";
 
 const states = () => import("../checkpoints/trainer_state.ts"); // with models, which who lists checkpoints needs not
 
@@ -48,8 +49,7 @@ export function checkpointPath(folder: string, step: number): string {
 }
 
 /** Gives the path of the metrics up to a checkpoint, where these lie beside it. */
-export const metricsPath = (checkpoint: string): string =>
-  checkpoint.replace(/safetensors$/, "metrics.jsonl");
+export const metricsPath = (checkpoint: string): string => checkpoint.replace(/safetensors$/, METRICS);
 
 /** Removes a checkpoint, with the metrics up to it. */
 export async function removeCheckpoint(path: string): Promise<void> {
