@@ -2,18 +2,13 @@
 
 import adamwCode from "./adamw.wgsl" with { type: "text" };
 import partialCode from "./gradient_norm_partial.wgsl" with { type: "text" };
-import partialBindings from "./gradient_norm_partial_bindings.wgsl" with { type: "text" };
 import finishCode from "./gradient_norm_finish.wgsl" with { type: "text" };
-import finishBindings from "./gradient_norm_finish_bindings.wgsl" with { type: "text" };
-import partialWorkgroupCode from "./gradient_norm_partial_workgroup.wgsl" with { type: "text" };
-import finishWorkgroupCode from "./gradient_norm_finish_workgroup.wgsl" with { type: "text" };
-import { sumLanes } from "../device/sum_lanes.ts";
-import { compose } from "../device/wgsl.ts";
+import { rowTexts } from "../device/rows.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 
 const WORKGROUP = 64;
-const PARTIAL_BINDINGS = { gradient_norm_partial_bindings: partialBindings };
-const FINISH_BINDINGS = { gradient_norm_finish_bindings: finishBindings };
+const partialTexts = rowTexts(partialCode);
+const finishTexts = rowTexts(finishCode);
 /** Vec4s of the smallest block of any form. */
 const SMALLEST_BLOCK = 64;
 
@@ -21,18 +16,19 @@ const SMALLEST_BLOCK = 64;
  * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one invocation adds up
  * all blocks; on GPUs a workgroup does either. The blocks depend on the form alone.
  */
-const normOf = ({ variants, subgroupSize }: Pick<Gpu, "variants" | "subgroupSize">) =>
-  variants.rows === "workgroup"
-    ? {
-      partial: compose(partialWorkgroupCode, { ...PARTIAL_BINDINGS, ...sumLanes(subgroupSize) }),
-      finish: compose(finishWorkgroupCode, { ...FINISH_BINDINGS, ...sumLanes(subgroupSize) }),
-      ...{ lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 },
-    }
+function normOf(gpu: Gpu) {
+  const [partial, finish] = [partialTexts(gpu), finishTexts(gpu)];
+  return gpu.variants.rows === "workgroup"
+    ? { partial: partial[1], finish: finish[1], lanes: 256, block: 4096, perWorkgroup: 1, finishLanes: 256 }
     : {
-      partial: compose(partialCode, PARTIAL_BINDINGS),
-      finish: compose(finishCode, FINISH_BINDINGS),
-      ...{ lanes: 16, block: SMALLEST_BLOCK, perWorkgroup: 16, finishLanes: 1 },
+      partial: partial[0],
+      finish: finish[0],
+      lanes: 16,
+      block: SMALLEST_BLOCK,
+      perWorkgroup: 16,
+      finishLanes: 1,
     };
+}
 
 /** Settings of AdamW that stay the same from step to step. */
 export interface AdamwSettings {

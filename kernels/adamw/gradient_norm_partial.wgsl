@@ -3,24 +3,33 @@
 //   gradients  [models, size4]   vec4  read
 //   partial    [models, places]  f32   write  places first..first + ceil(size4 / BLOCK)
 //
-// One invocation per block, in ascending order: equal bits. Reference: adamwReference in adamw.ts.
+// One invocation per block, or for GPUs one workgroup, neighbours on neighbouring vec4s (`rows`). Fixed orders: equal bits.
+// Reference: adamwReference in adamw.ts.
 
-override WG: u32 = 16u;
-override BLOCK: u32 = 64u; // vec4s per invocation
+override WG: u32 = 16u; // of a workgroup per block a power of two
+override BLOCK: u32 = 64u; // vec4s
 
-// include gradient_norm_partial_bindings
+struct Params { size4: u32, places: u32, first: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gradients: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> partial: array<f32>;
+
+// include rows
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let block = (group.y * grid.x + group.x) * WG + lane;
+  let block = row_of(group.y * grid.x + group.x, lane);
   let first = block * BLOCK;
   if (first >= params.size4) { return; }
   let end = min(first + BLOCK, params.size4);
+  let base = group.z * params.size4;
   var sum = vec4f();
-  for (var i = first; i < end; i++) {
-    let g = gradients[group.z * params.size4 + i];
+  for (var i = first + first_of(lane); i < end; i += apart()) {
+    let g = gradients[base + i];
     sum += g * g;
   }
-  partial[group.z * params.places + params.first + block] = sum.x + sum.y + sum.z + sum.w;
+  let total = sum_lanes(lane, sum.x + sum.y + sum.z + sum.w);
+  if (leads(lane)) { partial[group.z * params.places + params.first + block] = total; }
 }

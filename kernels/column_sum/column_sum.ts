@@ -4,28 +4,23 @@
  */
 
 import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
-import partialBindings from "./column_sum_partial_bindings.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
-import finishBindings from "./column_sum_finish_bindings.wgsl" with { type: "text" };
-import partialWorkgroupCode from "./column_sum_partial_workgroup.wgsl" with { type: "text" };
-import finishWorkgroupCode from "./column_sum_finish_workgroup.wgsl" with { type: "text" };
 import sumRowsCode from "./sum_rows.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { type Matrix, padded } from "../device/matrix.ts";
 import { compose } from "../device/wgsl.ts";
 
-/** Invocations of a workgroup. Neighbours take neighbouring columns. */
-const WORKGROUP = 16;
-/**
- * Lanes of a workgroup on GPUs: how many vec4s of columns lie side by side, and how many lanes share each.
- */
-const [COLUMNS, ROWS] = [16, 8];
-const PARTIAL_BINDINGS = { column_sum_partial_bindings: partialBindings };
-const FINISH_BINDINGS = { column_sum_finish_bindings: finishBindings };
-const PARTIAL = compose(partialCode, PARTIAL_BINDINGS);
-const FINISH = compose(finishCode, FINISH_BINDINGS);
-const PARTIAL_WORKGROUP = compose(partialWorkgroupCode, { ...PARTIAL_BINDINGS, sum_rows: sumRowsCode });
-const FINISH_WORKGROUP = compose(finishWorkgroupCode, { ...FINISH_BINDINGS, sum_rows: sumRowsCode });
+/** Vec4s of columns that lie side by side in a workgroup: neighbours take neighbouring columns. */
+const COLUMNS = 16;
+/** How many lanes share a column where it is one, and on GPUs, with the texts of both kernels. */
+const [ALONE, SHARED] = ([
+  [1, "fn sum_rows(lane: u32, own: vec4f) -> vec4f { return own; }"],
+  [8, sumRowsCode],
+] as const).map(([ROWS, sum_rows]) => ({
+  ROWS,
+  partial: compose(partialCode, { sum_rows }),
+  finish: compose(finishCode, { sum_rows }),
+}));
 
 /** Arguments of {@link columnSums}. */
 export interface ColumnSums {
@@ -51,19 +46,12 @@ export interface ColumnSums {
 export function columnSums(gpu: Gpu, tensors: ColumnSums): Dispatch {
   const stride4 = padded(tensors.columns) / 4;
   const blocks = Math.ceil(tensors.rows / tensors.blockRows);
+  const { partial: code, ROWS } = gpu.variants.rows === "workgroup" ? SHARED : ALONE;
   return gpu.dispatch({
     label: "column_sum_partial",
-    ...(gpu.variants.rows === "workgroup"
-      ? {
-        code: PARTIAL_WORKGROUP,
-        constants: { COLUMNS, ROWS },
-        workgroups: Math.ceil(stride4 / COLUMNS) * blocks,
-      }
-      : {
-        code: PARTIAL,
-        constants: { WG: WORKGROUP },
-        workgroups: Math.ceil((stride4 * blocks) / WORKGROUP),
-      }),
+    code,
+    constants: { COLUMNS, ROWS },
+    workgroups: Math.ceil(stride4 / COLUMNS) * blocks,
     params: [tensors.rows, stride4, tensors.blockRows, blocks],
     buffers: [tensors.dY, tensors.x, tensors.statistics, tensors.partial],
     models: tensors.models,
@@ -91,20 +79,12 @@ export function addBlocks(
   gpu: Gpu,
   { partial, blocks, width, sums, models, accumulate = false }: AddBlocks,
 ): Dispatch {
-  const ACCUMULATE = Number(accumulate);
+  const { finish: code, ROWS } = gpu.variants.rows === "workgroup" && blocks > 1 ? SHARED : ALONE;
   return gpu.dispatch({
     label: "column_sum_finish",
-    ...(gpu.variants.rows === "workgroup" && blocks > 1
-      ? {
-        code: FINISH_WORKGROUP,
-        constants: { COLUMNS, ROWS, ACCUMULATE },
-        workgroups: Math.ceil(width / 4 / COLUMNS),
-      }
-      : {
-        code: FINISH,
-        constants: { WG: WORKGROUP, ACCUMULATE },
-        workgroups: Math.ceil(width / 4 / WORKGROUP),
-      }),
+    code,
+    constants: { COLUMNS, ROWS, ACCUMULATE: Number(accumulate) },
+    workgroups: Math.ceil(width / 4 / COLUMNS),
     params: [blocks, width / 4, (sums.offset ?? 0) / 4, sums.model / 4],
     buffers: [partial, sums.buffer],
     models,

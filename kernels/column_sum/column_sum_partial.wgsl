@@ -5,34 +5,49 @@
 //   statistics  [models, rows]                vec2f  read   mean, reciprocal deviation
 //   partial     [models, blocks, 2, stride4]  vec4   write  sums of d_y * (x - mean) * scale, then of d_y
 //
-// One invocation per vec4 of columns and block of `block_rows` rows, in ascending order: equal bits.
+// One workgroup per COLUMNS vec4s of columns and block of `block_rows` rows, neighbours on neighbouring columns; ROWS lanes share a
+// column: one, or for GPUs some, whose sums `sum_rows` adds. Fixed orders: equal bits.
 // Reference: layerNormBackwardReference in layer_norm.ts.
 
-override WG: u32 = 16u;
+override COLUMNS: u32 = 16u;
+override ROWS: u32 = 1u;
 
-// include column_sum_partial_bindings
+struct Params { rows: u32, stride4: u32, block_rows: u32, blocks: u32 }
 
-@compute @workgroup_size(WG)
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> d_y: array<vec4f>;
+@group(0) @binding(2) var<storage, read> x: array<vec4f>;
+@group(0) @binding(3) var<storage, read> statistics: array<vec2f>;
+@group(0) @binding(4) var<storage, read_write> partial: array<vec4f>;
+
+fn load_x(i: u32) -> vec4f { return x[i]; }
+
+// include sum_rows
+
+@compute @workgroup_size(COLUMNS * ROWS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let index = (group.y * grid.x + group.x) * WG + lane;
-  let column = index % params.stride4;
-  let block = index / params.stride4;
+  let index = group.y * grid.x + group.x;
+  let across = (params.stride4 + COLUMNS - 1u) / COLUMNS;
+  let block = index / across;
   if (block >= params.blocks) { return; }
+  let column = (index % across) * COLUMNS + lane % COLUMNS;
   let model = group.z;
   let first = block * params.block_rows;
-  let end = min(first + params.block_rows, params.rows);
+  let end = select(first, min(first + params.block_rows, params.rows), column < params.stride4);
   var sum = vec4f();
   var product = vec4f();
-  var i = (model * params.rows + first) * params.stride4 + column;
-  for (var row = first; row < end; row++) {
+  for (var row = first + lane / COLUMNS; row < end; row += ROWS) {
+    let i = (model * params.rows + row) * params.stride4 + column;
     let d = d_y[i];
     let s = statistics[model * params.rows + row];
     sum += d;
     product += d * ((load_x(i) - s.x) * s.y);
-    i += params.stride4;
   }
+  let products = sum_rows(lane, product);
+  let sums = sum_rows(lane, sum);
+  if (lane >= COLUMNS || column >= params.stride4) { return; }
   let out = (model * params.blocks + block) * params.stride4 * 2u + column;
-  partial[out] = product;
-  partial[out + params.stride4] = sum;
+  partial[out] = products;
+  partial[out + params.stride4] = sums;
 }

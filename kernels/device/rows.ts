@@ -2,10 +2,44 @@
 
 import type { DispatchPlan, Gpu } from "./gpu.ts";
 import { padded } from "./matrix.ts";
+import { remembered } from "./subgroup.ts";
+import { sumLanes } from "./sum_lanes.ts";
+import { compose } from "./wgsl.ts";
 
 const INVOCATION_WORKGROUP = 16;
 /** Lanes of a workgroup: at least one subgroup of a GPU, and no more than every adapter allows. */
 const [FEWEST_LANES, MOST_LANES] = [32, 256];
+
+/**
+ * What a text includes as `rows`: which row an invocation of a workgroup of WG works on, the first of its values that it takes and how
+ * far the next one is, whether it writes what the row has once, and the sum over all that work on the row.
+ */
+const ROW_PER_INVOCATION = `
+fn row_of(group: u32, lane: u32) -> u32 { return group * WG + lane; }
+fn first_of(lane: u32) -> u32 { return 0u; }
+fn apart() -> u32 { return 1u; }
+fn leads(lane: u32) -> bool { return true; }
+fn sum_lanes(lane: u32, own: f32) -> f32 { return own; }
+`;
+const ROW_PER_WORKGROUP = `
+fn row_of(group: u32, lane: u32) -> u32 { return group; }
+fn first_of(lane: u32) -> u32 { return lane; }
+fn apart() -> u32 { return WG; }
+fn leads(lane: u32) -> bool { return lane == 0u; }
+// include sum_lanes
+`;
+
+/** Gives the two texts of a kernel whose `code` includes `rows`: with an invocation per row, and with a workgroup per row. */
+export function rowTexts(
+  code: string,
+  fragments: Record<string, string> = {},
+): (gpu: Pick<Gpu, "subgroupSize">) => readonly [string, string] {
+  const perInvocation = compose(code, { ...fragments, rows: ROW_PER_INVOCATION });
+  const perWorkgroup = remembered((lanes?: number) =>
+    compose(code, { ...fragments, rows: compose(ROW_PER_WORKGROUP, sumLanes(lanes)) })
+  );
+  return ({ subgroupSize }) => [perInvocation, perWorkgroup(subgroupSize)];
+}
 
 /** Returns the text, the constants and the workgroups of the form that runs, for `rows` rows of `columns` f32 values. */
 export function rowPlan(

@@ -4,31 +4,14 @@ import forwardCode from "./layer_norm_forward.wgsl" with { type: "text" };
 import forwardBindings from "./layer_norm_forward_bindings.wgsl" with { type: "text" };
 import backwardCode from "./layer_norm_backward.wgsl" with { type: "text" };
 import backwardBindings from "./layer_norm_backward_bindings.wgsl" with { type: "text" };
-import forwardWorkgroupCode from "./layer_norm_forward_workgroup.wgsl" with { type: "text" };
-import backwardWorkgroupCode from "./layer_norm_backward_workgroup.wgsl" with { type: "text" };
 import { addBlocks, columnSums } from "../column_sum/column_sum.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
 import { type Matrix, padded } from "../device/matrix.ts";
 import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
-import { rowPlan } from "../device/rows.ts";
-import { remembered } from "../device/subgroup.ts";
-import { sumLanes } from "../device/sum_lanes.ts";
-import { compose } from "../device/wgsl.ts";
+import { rowPlan, rowTexts } from "../device/rows.ts";
 
-/** Returns the WGSL of a pass with what its forms bind: with an invocation per row, and with a workgroup per row. */
-const texts = (perInvocation: string, perWorkgroup: string, bindings: Record<string, string>) => {
-  const invocation = compose(perInvocation, bindings);
-  const workgroup = remembered((lanes?: number) =>
-    compose(perWorkgroup, { ...bindings, ...sumLanes(lanes) })
-  );
-  return ({ subgroupSize }: Gpu) => [invocation, workgroup(subgroupSize)] as const;
-};
-const forwardTexts = texts(forwardCode, forwardWorkgroupCode, {
-  layer_norm_forward_bindings: forwardBindings,
-});
-const backwardTexts = texts(backwardCode, backwardWorkgroupCode, {
-  layer_norm_backward_bindings: backwardBindings,
-});
+const forwardTexts = rowTexts(forwardCode, { layer_norm_forward_bindings: forwardBindings });
+const backwardTexts = rowTexts(backwardCode, { layer_norm_backward_bindings: backwardBindings });
 
 /** Rows that a subgroup sums before it leaves a block. */
 const BLOCK_ROWS = 64;

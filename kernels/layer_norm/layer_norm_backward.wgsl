@@ -8,17 +8,19 @@
 //
 // with z = (x - mean) * scale and g = d_y * gain:  d_x = scale * (g - mean(g) - z * mean(g * z))
 //
-// One invocation per row. The gradients of gains and biases are column sums: column_sum_partial.wgsl.
+// Laid out as layer_norm_forward. The gradients of gains and biases are column sums: column_sum_partial.wgsl.
 // Reference: layerNormBackwardReference in layer_norm.ts.
 
 override WG: u32 = 16u;
 
 // include layer_norm_backward_bindings
 
+// include rows
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-  let row = (group.y * grid.x + group.x) * WG + lane;
+  let row = row_of(group.y * grid.x + group.x, lane);
   if (row >= params.rows) { return; }
   let model = group.z;
   let base = (model * params.rows + row) * params.stride4;
@@ -29,16 +31,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 
   var sum = vec4f();
   var product = vec4f();
-  for (var i = 0u; i < params.stride4; i++) { // padding columns add zero: their gain is zero
+  for (var i = first_of(lane); i < params.stride4; i += apart()) { // padding columns add zero: their gain is zero
     let g = d_y[base + i] * parameters[gain + i];
     sum += g;
     product += g * ((load_x(base + i) - mean) * scale);
   }
   let size = f32(params.columns);
-  let mean_g = (sum.x + sum.y + sum.z + sum.w) / size;
-  let mean_gz = (product.x + product.y + product.z + product.w) / size;
+  let mean_g = sum_lanes(lane, sum.x + sum.y + sum.z + sum.w) / size;
+  let mean_gz = sum_lanes(lane, product.x + product.y + product.z + product.w) / size;
 
-  for (var i = 0u; i < params.stride4; i++) {
+  for (var i = first_of(lane); i < params.stride4; i += apart()) {
     let z = (load_x(base + i) - mean) * scale;
     let d = scale * (d_y[base + i] * parameters[gain + i] - mean_g - z * mean_gz);
     let real = vec4u(i * 4u) + vec4u(0u, 1u, 2u, 3u) < vec4u(params.columns);
