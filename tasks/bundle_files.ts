@@ -5,44 +5,28 @@
  * @module
  */
 
-import { basename, dirname, join, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { type FileRecord, hashFile, jsonText, type RunEvent, writeAtomic } from "../pipeline/run/mod.ts";
-import { bundledLock, bundledProject, type Extra, partsOf, type ProjectFile } from "./bundle_parts.ts";
-import type { LockFile } from "./lock_file.ts";
+import { type Extra, packagesOf, partsOf } from "./bundle_parts.ts";
 
-/** What {@linkcode makeBundle} made. */
-export interface Bundle {
-  /** The archive. */
+/** What {@linkcode makeBundle} made: an archive, its size and hash, how many files it has, the tasks that it runs, its packages. */
+export interface Bundle extends FileRecord {
   output: string;
-  /** Its size in bytes. */
-  bytes: number;
-  /** Its SHA-256, in hexadecimal. */
-  sha256: string;
-  /** Files in it. */
   files: number;
-  /** The tasks that it runs. */
   tasks: string[];
-  /** The packages in it, as `name@version`. */
   packages: string[];
 }
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
-/** Files of the project that are copied, besides `deno.json` and the lock file. */
-const COPIED = [
-  "LICENSE",
-  "README.md",
-  "CHANGELOG.md",
-  "mod.ts",
-  "kernels",
-  "pipeline",
-  "tasks",
-  "fixtures",
-  "tests/bench",
-];
+/** Files of the project that are copied, besides `deno.json`. */
+const COPIED = "LICENSE README.md CHANGELOG.md deno.lock mod.ts kernels pipeline tasks fixtures tests/bench"
+  .split(" ");
 
 /**
  * Files of an unpacked package that nothing in a bundle reads: maps, declarations of types, programs of other
@@ -68,10 +52,11 @@ export interface BundleOptions {
 export async function makeBundle(options: BundleOptions): Promise<Bundle> {
   const { output, extras, signal, cache = cacheFolder() } = options;
   const { name, compression } = await checkPlace(output);
-  const parts = partsOf(extras);
+  const { tasks, packages: imported } = partsOf(extras);
   const read = async (file: string) => JSON.parse(await Deno.readTextFile(`${ROOT}${file}`));
-  const project = bundledProject(await read("deno.json") as ProjectFile, parts);
-  const { lock, packages } = bundledLock(await read("deno.lock") as LockFile, project);
+  const project = await read("deno.json");
+  const packages = packagesOf(await read("deno.lock"), imported.map((name) => project.imports[name]));
+  const held = Object.entries(project.tasks).filter(([name]) => tasks.includes(name));
   const work = `${output}.partial`;
   const root = `${work}/${name}`;
   await remove(work); // of a process that was killed
@@ -81,13 +66,13 @@ export async function makeBundle(options: BundleOptions): Promise<Bundle> {
     await copy(`${ROOT}tasks/bundle_run.sh`, `${root}/run`, signal);
     await Deno.chmod(`${root}/run`, 0o755);
     for (const file of COPIED) await copy(`${ROOT}${file}`, `${root}/project/${file}`, signal);
-    await Deno.writeTextFile(`${root}/project/deno.json`, jsonText(project));
-    await Deno.writeTextFile(`${root}/project/deno.lock`, jsonText(lock));
+    const own = { ...project, tasks: Object.fromEntries(held) };
+    await Deno.writeTextFile(`${root}/project/deno.json`, jsonText(own));
     if (extras.includes("driver")) await copyDriver(`${root}/driver`, signal);
     const { files, bytes } = await writeSums(root);
     const record = await pack(work, name, compression, bytes, options);
     await Deno.rename(`${work}/archive`, output);
-    return { output, ...record, files, tasks: [...parts.tasks], packages };
+    return { output, ...record, files, tasks: [...tasks], packages };
   } finally {
     await remove(work);
   }
@@ -107,12 +92,14 @@ async function checkPlace(output: string): Promise<{ name: string; compression?:
     const what = "the machine must be one on which the bundle runs, Linux on x86_64";
     throw new InputError(`Cannot bundle as ${what}: it is ${machine}`);
   }
-  const folder = await realPathOf(dirname(output));
-  for (const copied of await Promise.all(COPIED.map((name) => realPathOf(`${ROOT}${name}`)))) {
+  const folder = await Deno.realPath(dirname(output)).catch(() => resolve(dirname(output)));
+  for (const name of COPIED) {
+    const copied = await Deno.realPath(`${ROOT}${name}`);
     if (!`${folder}/`.startsWith(`${copied}/`)) continue;
-    const what =
-      `Cannot bundle into "${output}" as it must lie outside what is bundled: it lies in "${copied}"`;
-    throw new InputError(what, { remedy: say`choose another ${setting("output")}` });
+    const must = "it must lie outside what is bundled";
+    throw new InputError(`Cannot bundle into "${output}" as ${must}: it lies in "${copied}"`, {
+      remedy: say`choose another ${setting("output")}`,
+    });
   }
   return { name, compression };
 }
@@ -170,9 +157,6 @@ async function ended(program: string, child: Deno.ChildProcess): Promise<void> {
   if (!success) throw new RunError(`Cannot bundle as ${program} must succeed: it ended with ${code}`);
 }
 
-/** Gives the path of a file or folder without links; as it is where there is none. */
-const realPathOf = (path: string): Promise<string> => Deno.realPath(path).catch(() => resolve(path));
-
 /** Finds the folder in which Deno keeps packages. */
 function cacheFolder(): string {
   const [own, caches, home] = ["DENO_DIR", "XDG_CACHE_HOME", "HOME"].map((name) => Deno.env.get(name));
@@ -191,10 +175,7 @@ async function copy(from: string, to: string, signal: AbortSignal): Promise<void
   }
 }
 
-/**
- * Copies a package from one of Deno's folders to another, with the registry's description of it where Deno has
- * fetched that: it does so only where the lock file does not say enough.
- */
+/** Copies a package from one of Deno's folders to another, with the registry's description of it where Deno has fetched that. */
 async function copyPackage(named: string, from: string, to: string, signal: AbortSignal): Promise<void> {
   const [, name, version] = /^(.+)@(.+)$/.exec(named)!;
   const folder = `npm/registry.npmjs.org/${name}`;
@@ -202,9 +183,11 @@ async function copyPackage(named: string, from: string, to: string, signal: Abor
     await copy(`${from}/${file}`, `${to}/${file}`, signal).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
       if (file.endsWith("/registry.json")) return;
-      const what =
-        `Cannot bundle as package ${named} must be in Deno's cache: "${from}/${file}" is not there`;
-      throw new InputError(what, { remedy: "run deno install --frozen", cause: error });
+      const must = `package ${named} must be in Deno's cache`;
+      throw new InputError(`Cannot bundle as ${must}: "${from}/${file}" is not there`, {
+        remedy: "run deno install --frozen",
+        cause: error,
+      });
     });
   }
 }
@@ -218,49 +201,40 @@ const OF_THE_MACHINE = /^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv)\.so\.\d+)$/;
 
 /** Copies Mesa's driver for the processor, Vulkan's loader, and the libraries that both need. */
 async function copyDriver(to: string, signal: AbortSignal): Promise<void> {
-  const found = new Map<string, string>();
   for (const name of [DRIVER, LOADER]) {
-    const path = await firstOf(LIBRARIES.map((folder) => `${folder}/${name}`));
+    const path = LIBRARIES.map((folder) => `${folder}/${name}`).find((path) => existsSync(path));
     if (path === undefined) {
       const places = LIBRARIES.join(", ");
-      const what = `Cannot bundle a driver as ${name} must be on this machine: it is not in ${places}`;
-      throw new InputError(what, { remedy: "run apt-get install mesa-vulkan-drivers libvulkan1" });
+      throw new InputError(
+        `Cannot bundle a driver as ${name} must be on this machine: it is not in ${places}`,
+        {
+          remedy: "run apt-get install mesa-vulkan-drivers libvulkan1",
+        },
+      );
     }
-    found.set(name, path);
+    await copy(path, `${to}/${name}`, signal);
     const ldd = start("ldd", { args: [path], signal, stdout: "piped", env: NO_LIBRARIES });
     for (const [, needed, at] of (await ldd.stdout.text()).matchAll(/^\s*(\S+) => (\/\S+)/gm)) {
-      if (!OF_THE_MACHINE.test(needed)) found.set(needed, at);
+      if (!OF_THE_MACHINE.test(needed)) await copy(at, `${to}/${needed}`, signal);
     }
     await ended("ldd", ldd);
   }
-  for (const [name, path] of found) await copy(path, `${to}/${name}`, signal);
   const icd = { file_format_version: "1.0.0", ICD: { library_path: `./${DRIVER}`, api_version: "1.3.0" } };
   await Deno.writeTextFile(`${to}/lvp_icd.json`, jsonText(icd));
 }
 
-async function firstOf(paths: string[]): Promise<string | undefined> {
-  for (const path of paths) {
-    if (await Deno.stat(path).then(() => true, () => false)) return path;
-  }
-}
-
 /** Writes `SHA256SUMS`, as `sha256sum --check` reads it, and counts the files and their bytes. */
 async function writeSums(root: string): Promise<{ files: number; bytes: number }> {
-  const lines: string[] = [];
-  let all = 0;
-  const walk = async (below: string) => {
-    const entries = await Array.fromAsync(Deno.readDir(`${root}/${below}`));
-    for (const { name, isDirectory } of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
-      if (isDirectory) {
-        await walk(`${below}${name}/`);
-        continue;
-      }
-      const { sha256, bytes } = await hashFile(`${root}/${below}${name}`);
-      lines.push(`${sha256}  ${below}${name}`);
-      all += bytes;
-    }
-  };
-  await walk("");
-  await Deno.writeTextFile(`${root}/SHA256SUMS`, lines.join("\n") + "\n");
-  return { files: lines.length, bytes: all };
+  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => !entry.isDirectory()).map((entry) =>
+    join(entry.parentPath, entry.name)
+  );
+  let [lines, bytes] = ["", 0];
+  for (const file of files.sort()) {
+    const record = await hashFile(file);
+    lines += `${record.sha256}  ${relative(root, file)}\n`;
+    bytes += record.bytes;
+  }
+  await Deno.writeTextFile(`${root}/SHA256SUMS`, lines);
+  return { files: files.length, bytes };
 }

@@ -1,11 +1,10 @@
 /**
- * Says what a bundle holds: which tasks, the packages that they load, and their entries of the lock file.
+ * Says what a bundle holds: which tasks, and the packages that they load.
  *
  * @module
  */
 
 import { InputError } from "../kernels/mod.ts";
-import { type LockFile, reducedLock } from "./lock_file.ts";
 
 /** What can be added to a bundle. */
 export const EXTRAS = ["tokenizer", "report", "driver"] as const;
@@ -14,10 +13,7 @@ export const EXTRAS = ["tokenizer", "report", "driver"] as const;
 export type Extra = typeof EXTRAS[number];
 
 /** A part of a bundle: tasks, and the names under which `deno.json` imports their packages. */
-interface Part {
-  tasks: readonly string[];
-  packages: readonly string[];
-}
+type Part = Record<"tasks" | "packages", readonly string[]>;
 
 const part = (tasks: string, packages: string): Part => ({
   tasks: tasks.split(" ").filter(Boolean),
@@ -28,8 +24,8 @@ const part = (tasks: string, packages: string): Part => ({
 const BASE = part(
   "train-routers score assign split train-expert train-dense train-switch evaluate " +
     "status watch clean verify cost doctor bench",
-  "@huggingface/jinja @hono/node-server @hono/valibot-validator apache-arrow cli-progress fastest-levenshtein flatbuffers hono " +
-    "ml-matrix tokenizers valibot",
+  "@huggingface/jinja @hono/node-server @hono/valibot-validator apache-arrow fastest-levenshtein flatbuffers hono ml-matrix " +
+    "tokenizers valibot",
 );
 
 /** What each extra adds. A driver consists only of files of the system. */
@@ -60,30 +56,30 @@ export function parseExtras(text: string): Extra[] {
   throw new InputError(`Cannot bundle with "${text}" as ${must}: it names "${wrong}"`);
 }
 
-/** The part of `deno.json` that this module reads. */
-export interface ProjectFile extends Record<string, unknown> {
-  imports: Record<string, string>;
-  tasks: Record<string, unknown>;
+/** The part of the lock file of npm packages that is read. */
+export interface LockFile {
+  specifiers: Record<string, string>;
+  npm: Record<string, { dependencies?: string[]; optionalPeers?: string[] }>;
 }
 
-/** Gives `deno.json` with only what some tasks need. */
-export function bundledProject(project: ProjectFile, { tasks, packages }: Part): ProjectFile {
-  const keep = (name: string) => packages.includes(name.replace(/\/$/, ""));
-  const imports = Object.entries(project.imports)
-    .filter(([name, target]) => !/^npm:/.test(target) || keep(name));
-  return {
-    ...project,
-    imports: Object.fromEntries(imports),
-    tasks: Object.fromEntries(Object.entries(project.tasks).filter(([name]) => tasks.includes(name))),
-    allowScripts: undefined,
+/**
+ * Lists, as `name@version`, the packages that some of a project's (`wanted`, as `npm:name@1.0.0`) need, themselves among them; without
+ * optional peers that nothing else brings.
+ */
+export function packagesOf({ specifiers, npm }: LockFile, wanted: readonly string[]): string[] {
+  const keys = Object.keys(npm);
+  const keyOf = (name: string) =>
+    name in npm ? name : keys.find((key) => key.startsWith(`${name}_`) || nameOf(key) === name)!;
+  const found = new Set<string>();
+  const visit = (key: string) => {
+    if (found.has(key)) return;
+    found.add(key);
+    const { dependencies = [], optionalPeers = [] } = npm[key];
+    for (const name of dependencies) if (!optionalPeers.includes(name)) visit(keyOf(name));
   };
+  for (const target of wanted) visit(keyOf(`${nameOf(target.slice(4))}@${specifiers[target]}`));
+  return [...found].sort().map((key) => `${nameOf(key)}@${key.slice(nameOf(key).length + 1).split("_")[0]}`);
 }
 
-/** Gives the lock file of a project with fewer imports, and lists its packages as `name@version`. */
-export function bundledLock(
-  lock: LockFile,
-  { imports }: ProjectFile,
-): { lock: LockFile; packages: string[] } {
-  const wanted = Object.values(imports).filter((target) => /^npm:[^/]/.test(target));
-  return reducedLock(lock, [...new Set(wanted)].sort());
-}
+/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
+const nameOf = (key: string): string => key.slice(0, key.indexOf("@", 1));

@@ -27,4 +27,6 @@ if [ -d "$here/driver" ] && [ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]; 
 fi
 
 export DENO_DIR="$here/packages" DENO_NO_UPDATE_CHECK=1 INIT_CWD="$PWD" PATH="$here/bin:$PATH"
-exec sh "$here/project/tasks/on_gpu.sh" --flag "$here/bin/deno" task --quiet --config "$here/project/deno.json" "$@"
+# "manual" has deno task fetch nothing: by itself it looks for the packages of all tasks.
+exec sh "$here/project/tasks/on_gpu.sh" --flag "$here/bin/deno" task --quiet --node-modules-dir=manual \
+  --config "$here/project/deno.json" "$@"

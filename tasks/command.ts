@@ -80,7 +80,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     Deno.exit(0);
   }
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
-  const progress = await startProgress(isJson ? "json" : "text");
+  const progress = startProgress(isJson ? "json" : "text");
   const known: Known = { startsAnew: task.startsAnew === true };
   let saving = 0; // trainings that save a checkpoint: several may go on side by side, also of other runs
   const onEvent = (event: RunEvent) => {

@@ -5,14 +5,15 @@
  * @module
  */
 
-import type { RunEvent } from "../pipeline/run/mod.ts";
-import { type Pace, paceOf, progressText } from "./pace.ts";
-import { eventLine } from "./event_line.ts";
+import { duration, type RunEvent } from "../pipeline/run/mod.ts";
+import { count, counted, leading, roofText } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 const LINE_EVERY_MS = 5000;
 const JSON_EVERY_MS = 1000;
+const BAR_EVERY_MS = 100;
 const BAR_WIDTH = 24;
+const CLEAR_LINE = "\r\x1b[K";
 
 /** How progress is written where standard error is no terminal, or everywhere if asked for. */
 export type Log = "text" | "json";
@@ -20,61 +21,47 @@ export type Log = "text" | "json";
 /** Shows events until `stop` is called. */
 export interface Progress {
   /** Shows one event. */
-  show(event: Shown): void;
+  show(event: Exclude<RunEvent, { type: "checkpoint" }>): void;
   /** Shows another line; `more` holds further fields for JSON. */
   tell(type: "note" | "error", text: string, more?: Record<string, unknown>): void;
   /** Clears the bar. */
   stop(): void;
 }
 
-type Shown = Exclude<RunEvent, { type: "checkpoint" }>;
-
-/**
- * Opens a bar on a terminal. Its library is loaded only here: loading it takes a tenth of the time of a task
- * that does nothing.
- */
-async function openBar() {
-  // @ts-types="@types/cli-progress"
-  const { SingleBar } = await import("cli-progress");
-  return new SingleBar({
-    format: ({ barsize }, { progress }, { text }) => text(progress, barsize),
-    barsize: BAR_WIDTH,
-    clearOnComplete: true,
-    hideCursor: true,
-  });
-}
+type Step = RunEvent & { type: "progress" };
+type Told = Exclude<RunEvent, { type: "progress" | "checkpoint" }>;
 
 /** Starts to show progress on standard error. */
-export async function startProgress(log: Log): Promise<Progress> {
+export function startProgress(log: Log): Progress {
   const paces = new Map<string, Pace>();
-  const bar = log === "text" && Deno.stderr.isTerminal() ? await openBar() : null;
-  const wait = log === "json" ? JSON_EVERY_MS : LINE_EVERY_MS;
-  let shown = ""; // the stage of the bar
+  const isBar = log === "text" && Deno.stderr.isTerminal();
+  const wait = isBar ? BAR_EVERY_MS : log === "json" ? JSON_EVERY_MS : LINE_EVERY_MS;
+  let isDrawn = false;
+  const draw = (text: string) => Deno.stderr.writeSync(new TextEncoder().encode(CLEAR_LINE + text));
   const stop = () => {
-    bar?.stop();
-    shown = "";
+    if (isDrawn) draw("");
+    isDrawn = false;
   };
   const write = (value: Record<string, unknown>, text: string) => {
     stop();
     const time = new Date().toISOString();
     if (log === "json") console.error(JSON.stringify({ time, ...value }));
-    else console.error(bar ? text : `${time.slice(0, 19)}Z ${text}`);
+    else console.error(isBar ? text : `${time.slice(0, 19)}Z ${text}`);
   };
-  function tick(event: RunEvent & { type: "progress" }): void {
+  function tick(event: Step): void {
     const now = performance.now();
-    const pace = paceOf(event, paces.get(event.stage), now);
+    const before = paces.get(event.stage);
+    const pace = paceOf(event, before, now);
     paces.set(event.stage, pace);
-    if (bar) {
-      const text = () => progressText(event, pace, { width: Deno.consoleSize().columns, bar: BAR_WIDTH });
-      if (event.stage !== shown) {
-        stop();
-        shown = event.stage;
-        bar.start(event.total ?? 0, event.done, { text });
-      } else bar.update(event.done, { text });
-    } else if (now - pace.told >= wait || log === "json" && event.done === event.total) {
-      pace.told = now;
-      write({ ...event, perSecond: pace.rate, secondsLeft: pace.left }, progressText(event, pace));
+    const isFirst = isBar && (before === undefined || !isDrawn);
+    const isLast = log === "json" && event.done === event.total;
+    if (!isFirst && !isLast && now - pace.told < wait) return;
+    pace.told = now;
+    if (!isBar) {
+      return write({ ...event, perSecond: pace.rate, secondsLeft: pace.left }, stepText(event, pace));
     }
+    draw(stepText(event, pace, Deno.consoleSize().columns));
+    isDrawn = true;
   }
   return {
     show(event) {
@@ -90,4 +77,105 @@ export async function startProgress(log: Log): Promise<Progress> {
     },
     stop,
   };
+}
+
+/** The pace of a stage. */
+export interface Pace {
+  /** How much was done at the first report, by an earlier process or before the clock ran, and its time in milliseconds. */
+  first: number;
+  since: number;
+  /** How much was done at the last report. */
+  done: number;
+  /** Time when it was last shown, in milliseconds. */
+  told: number;
+  /** How much is done per second; undefined until enough has been done. */
+  rate?: number;
+  /** Seconds that are left; undefined where the total is not known. */
+  left?: number;
+}
+
+/** Milliseconds before a rate means something. */
+const SETTLED_MS = 1000;
+
+/** Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins anew. */
+export function paceOf({ done, total }: Step, before: Pace | undefined, now: number): Pace {
+  if (before === undefined || done < before.done) return { first: done, since: now, done, told: now };
+  const { first, since } = before;
+  const isSettled = now - since >= SETTLED_MS && done > first;
+  const rate = isSettled ? 1000 * (done - first) / (now - since) : before.rate;
+  const left = rate && total !== undefined ? Math.max(0, total - done) / rate : undefined;
+  return { ...before, done, rate, left };
+}
+
+/** Words how far a stage is; within so many `columns` with a bar, and without what is least important and does not fit. */
+export function stepText(
+  event: Step,
+  { rate, left }: Pick<Pace, "rate" | "left">,
+  columns = Infinity,
+): string {
+  const { stage, done, total, unit, loss, learningRate, tokensPerSecond, utilisation } = event;
+  const speed = tokensPerSecond ? `${count(tokensPerSecond)} tokens/s` : rate && perSecond(rate);
+  // Parts with larger weights are left out first.
+  const parts: [weight: number, text: string | undefined | 0 | false][] = [
+    [0, `${count(done)}${total ? ` of ${count(total)}` : ""}`],
+    [2, unit && ` ${unit}`],
+    [3, speed && `  ${speed}`],
+    [4, utilisation !== undefined && `  ${roofText(utilisation)}`],
+    [1, left !== undefined && `  ${duration(Math.ceil(left))} left`],
+    [0, loss !== undefined && `  loss ${loss.toFixed(3)}`],
+    [0, learningRate !== undefined && `  rate ${learningRate.toExponential(1)}`],
+  ];
+  const name = leading(stage);
+  const room = columns - name.length - 2; // the last column stays free: some terminals break the line there
+  const within = (most: number) => parts.map(([weight, text]) => weight <= most && text || "").join("");
+  const text = within([4, 3, 2, 1].find((most) => within(most).length <= room) ?? 0);
+  const size = Math.min(BAR_WIDTH, room - text.length - 2);
+  if (columns === Infinity || !total || size < 6) return `${name} ${text.slice(0, room)}`;
+  const filled = Math.round(size * Math.min(1, done / total));
+  return `${name} ${"█".repeat(filled)}${"░".repeat(size - filled)}  ${text}`;
+}
+
+/** Writes a rate of at least one per minute as such, and a smaller one as the time that one takes. */
+function perSecond(rate: number): string {
+  if (rate >= 10) return `${count(rate)}/s`;
+  return rate >= 0.1 ? `${rate.toFixed(1)}/s` : `${duration(1 / rate)} each`;
+}
+
+/** The counts that are shown of the result of a stage. */
+const COUNTS: Record<string, string> = {
+  ...{ files: "files", documents: "documents", entries: "entries", tokens: "tokens" },
+  ...{ trainSequences: "training sequences", testSequences: "held-out sequences", sequences: "sequences" },
+  ...{ questions: "questions", steps: "steps" },
+};
+
+/** Words an event. */
+export function eventLine(event: Told): string {
+  switch (event.type) {
+    case "adapter":
+      return `${leading("adapter")} ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;
+    case "warning":
+      return `warning: ${worded(event.message)}`;
+    case "round":
+      return roundLine(event);
+    case "stage": {
+      const counts = Object.entries(COUNTS).filter(([name]) => event.result?.[name] !== undefined);
+      const text = counts.map(([name, unit]) => counted(Number(event.result![name]), unit)).join(", ");
+      const seconds = event.seconds === undefined ? "" : ` (${duration(event.seconds)})`;
+      const from = event.from ? ` from ${event.from.join(", ")}` : "";
+      return `${leading(event.stage)} ${event.state}${from}${text && `: ${text}`}${seconds}`;
+    }
+  }
+}
+
+/** Up to so many routers, the share of each is shown. */
+const MOST_SHARES = 16;
+
+function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
+  const isMany = shares.length > MOST_SHARES;
+  const shown = (isMany ? [Math.min(...shares), Math.max(...shares)] : shares)
+    .map((share) => `${(100 * share).toFixed(0)}%`).join(isMany ? " to " : " ");
+  return `  round ${String(round).padStart(2)} of ${rounds}  NLL ${
+    event.nllPerToken.toFixed(4)
+  } per token  ` +
+    `shares ${shown}  regret ${event.regret.toFixed(4)}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
 }

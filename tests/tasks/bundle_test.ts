@@ -1,44 +1,14 @@
 import { pathToFileURL } from "node:url";
-import {
-  assert,
-  assertEquals,
-  assertFalse,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
-import {
-  bundledLock,
-  bundledProject,
-  EXTRAS,
-  parseExtras,
-  partsOf,
-  type ProjectFile,
-} from "../../tasks/bundle_parts.ts";
-import type { LockFile } from "../../tasks/lock_file.ts";
+import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
+import { EXTRAS, packagesOf, partsOf } from "../../tasks/bundle_parts.ts";
 import { makeBundle } from "../../tasks/bundle_files.ts";
 import { InputError } from "../../kernels/mod.ts";
 import { hashes, importedBy, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
 
 const read = (file: string) => JSON.parse(Deno.readTextFileSync(`${ROOT}${file}`));
-const PROJECT: ProjectFile = read("deno.json");
-const LOCK: LockFile = read("deno.lock");
+const PROJECT: Record<"tasks" | "imports", Record<string, string>> = read("deno.json");
 /** The most that a bundle without extras may take, in bytes. */
 const MOST_BYTES = 60e6;
-
-Deno.test("parseExtras() reads names, each once, and refuses others", () => {
-  assertEquals(parseExtras(""), []);
-  assertEquals(parseExtras("tokenizer, driver"), ["tokenizer", "driver"]);
-  for (const text of ["python", "driver,driver", "report,"]) {
-    assertThrows(() => parseExtras(text), Error, "it must name some of tokenizer,report,driver, each once");
-  }
-});
-
-Deno.test("partsOf() names tasks and imports that there are", () => {
-  const { tasks, packages } = partsOf(EXTRAS);
-  assertEquals(tasks.filter((name) => !(name in PROJECT.tasks)), []);
-  assertEquals(packages.filter((name) => !(name in PROJECT.imports)), []);
-});
 
 /** Packages that are loaded later than a task, by what a bundle needs them for: no task of a bundle writes Parquet. */
 const LATER = {
@@ -68,25 +38,21 @@ Deno.test("partsOf() brings every package that the tasks of a bundle import, at 
   }
 });
 
-Deno.test("bundledLock() keeps what the imports need, with the hashes of the lock file, and no optional peer", () => {
-  const project = bundledProject(PROJECT, partsOf([]));
-  const { lock, packages } = bundledLock(LOCK, project);
-  assertEquals(Object.keys(lock.npm).length, packages.length);
+Deno.test("packagesOf() lists what packages need, and no optional peer that nothing else brings", () => {
+  const lock = {
+    specifiers: { "npm:a@1": "1_b@1", "npm:@x/y@2": "2" },
+    npm: {
+      "a@1_b@1": { dependencies: ["b", "c", "@x/y"], optionalPeers: ["b"] },
+      "b@1": {},
+      "c@1": { dependencies: ["e@2"] },
+      "d@1": {},
+      ...{ "e@2": {}, "e@1": {}, "@x/y@2": {} },
+    },
+  };
+  assertEquals(packagesOf(lock, ["npm:a@1"]), ["@x/y@2", "a@1", "c@1", "e@2"]);
+  const wanted = partsOf([]).packages.map((name) => PROJECT.imports[name]);
+  const packages = packagesOf(read("deno.lock"), wanted);
   assertFalse(packages.some((name) => /^(typescript|hyparquet|vega)@/.test(name)), packages.join());
-  assertEquals(lock.specifiers["npm:valibot@1.5.0"], "1.5.0");
-  for (const [key, { integrity, dependencies = [] }] of Object.entries(lock.npm)) {
-    const [name] = packages.filter((named) => key === named || key.startsWith(`${named}_`));
-    assert(name, key);
-    const before = Object.keys(LOCK.npm).find((other) => other === name || other.startsWith(`${name}_`))!;
-    assertEquals(integrity, LOCK.npm[before].integrity);
-    for (const needed of dependencies) {
-      assert(
-        Object.keys(lock.npm).some((other) => other.startsWith(`${needed}@`) || other === needed),
-        needed,
-      );
-    }
-  }
-  assertEquals(Object.keys(project.tasks).includes("report"), false);
 });
 
 Deno.test("bundle refuses a name that is no archive, and leaves nothing behind", () =>

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { fieldsOf } from "../../tasks/command.ts";
 import { unknownFlag } from "../../tasks/flags.ts";
-import { reducedLock } from "../../tasks/lock_file.ts";
+import { packagesOf } from "../../tasks/bundle_parts.ts";
 import { TASK as EXPORT } from "../../tasks/export.ts";
 import { flagsTable, TABLE } from "./flags_table.ts";
 import { exists } from "../../pipeline/run/files.ts";
@@ -39,7 +39,7 @@ Deno.test("an unknown flag is told of where the packages of this task alone are 
   inFolder(async (folder) => {
     const { npmCache } = JSON.parse(await denoIn(ROOT, ["info", "--json"]));
     const lock = JSON.parse(await Deno.readTextFile(`${ROOT}deno.lock`));
-    for (const named of reducedLock(lock, await importedBy("tasks/assign.ts")).packages) {
+    for (const named of packagesOf(lock, await importedBy("tasks/assign.ts"))) {
       const [, name, version] = /^(.+)@(.+)$/.exec(named)!;
       const [from, to] = [npmCache, `${folder}/npm`].map((cache) => `${cache}/registry.npmjs.org/${name}`);
       await Deno.mkdir(to, { recursive: true });

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { WIDE_CORPUS } from "../../pipeline/text/corpora/wide.ts";
-import { type LockFile, ONLY_READ, reducedLock } from "../../tasks/lock_file.ts";
+import { type LockFile, ONLY_READ, reducedLock } from "./lock_file.ts";
 import { importedBy, ROOT } from "./support.ts";
 
 const LOCK: LockFile = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.lock`));
@@ -47,7 +47,7 @@ Deno.test("reducedLock() keeps what is wanted with what it needs; what is only r
 
 Deno.test("packages that are only read bring nothing with them, and nothing imports them", async () => {
   const thin = reducedLock(LOCK, Object.keys(LOCK.specifiers)).lock;
-  assertEquals(LOCK, thin, "run deno run --allow-read=. --allow-write=deno.lock tasks/lock_file.ts");
+  assertEquals(LOCK, thin, "run deno run --allow-read=. --allow-write=deno.lock tests/tasks/lock_file.ts");
   const { imports } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
   for (const name of ONLY_READ) {
     assert(!(name in imports) && WIDE_CORPUS.includes(`${name} `), `${name} is of the corpora alone`);

@@ -5,7 +5,7 @@ import { takeLock } from "../../../pipeline/graph/mod.ts";
 import { makePartition, planRun, type RunOptions } from "../../../pipeline/stages/run.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { eventLine } from "../../../tasks/event_line.ts";
+import { eventLine } from "../../../tasks/progress.ts";
 import { smallSettings, writeTexts } from "./support.ts";
 
 /** Runs a test with a folder of text and options for a run of it. */

@@ -2,13 +2,13 @@
  * Lock files with fewer packages: for a bundle, which holds what some tasks need, and for the project itself,
  * where packages that are only read bring nothing with them. Run as a program, it makes `deno.lock` so:
  *
- *   deno run --allow-read=. --allow-write=deno.lock tasks/lock_file.ts
+ *   deno run --allow-read=. --allow-write=deno.lock tests/tasks/lock_file.ts
  *
  * @module
  */
 
-import CORPORA from "../fixtures/corpora.json" with { type: "json" };
-import { jsonText } from "../pipeline/run/mod.ts";
+import CORPORA from "../../fixtures/corpora.json" with { type: "json" };
+import { jsonText } from "../../pipeline/run/mod.ts";
 
 /** The lock file of npm packages. */
 export interface LockFile extends Record<string, unknown> {
@@ -84,7 +84,7 @@ function nameOf(key: string): string {
 }
 
 if (import.meta.main) {
-  const place = new URL("../deno.lock", import.meta.url);
+  const place = new URL("../../deno.lock", import.meta.url);
   const lock: LockFile = JSON.parse(await Deno.readTextFile(place));
   await Deno.writeTextFile(place, jsonText(reducedLock(lock, Object.keys(lock.specifiers)).lock));
 }
