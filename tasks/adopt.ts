@@ -7,24 +7,28 @@ import { InputError } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { adoptExpert } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { RUN } from "./options.ts";
-import { adoptedText } from "./text.ts";
+import { count } from "./layout.ts";
+import { take } from "./options.ts";
 
 export const TASK = await defineTask({
   name: "adopt",
   startsAnew: true,
   options: {
-    ...RUN,
+    ...take("run"),
     expert: field.integer({ min: 0, help: "the expert that it becomes" }),
     from: field.path({ value: "FOLDER", help: "checkpoint folder (GPTNeoXForCausalLM) of any size" }),
     force: field.flag({ help: "replace the expert that is there, or accept one that notes another part" }),
   },
   run: async ({ options, signal, onEvent, print }) => {
     const { run, expert, from } = options;
-    for (const [name, value] of Object.entries({ expert, from })) {
-      if (value === undefined) throw new InputError(`Cannot adopt as --${name} must be given: it is not`);
+    if (expert === undefined || from === undefined) {
+      const name = expert === undefined ? "expert" : "from";
+      throw new InputError(`Cannot adopt as --${name} must be given: it is not`);
     }
-    const adopted = await adoptExpert({ ...options, expert: expert!, from: from! }, { signal, onEvent });
-    print({ run, ...adopted }, adoptedText(run, adopted));
+    const adopted = await adoptExpert({ ...options, expert, from }, { signal, onEvent });
+    const { folder, parameters, shape: { hidden, layers, heads }, state } = adopted;
+    const what = `expert ${expert} ${state === "done" ? "is" : "was"} adopted from ${adopted.from}`;
+    const size = `${count(parameters)} weights, H=${hidden} L=${layers} heads=${heads}`;
+    print({ run, ...adopted }, `${run}/${folder}: ${what}, ${size}`);
   },
 }, import.meta);

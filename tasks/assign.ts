@@ -7,7 +7,7 @@
  */
 import { assignFiles } from "./assign_files.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, OUTPUT, PART } from "./options.ts";
+import { IN_A_RUN, take } from "./options.ts";
 import { checkWritten, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
@@ -15,7 +15,7 @@ export const TASK = await defineTask({
   name: "assign",
   startsAnew: isPipe,
   positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...PART, ...OUTPUT },
+  options: { ...IN_A_RUN, ...take("part", "output") },
   run: async (call) => {
     const { paths, sources, options: { output }, signal, tell, onWarning } = call;
     if (paths.length === 0) return await runStageTask("assign", call);

@@ -57,26 +57,22 @@ export async function assignFiles(options: AssignFilesOptions): Promise<void> {
   }
   const pricesOutput = output && output !== "-" ? `${output}.prices.json` : undefined;
   if (pricesOutput !== undefined) await checkOutput(pricesOutput, paths);
-  using input = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`, { signal, tell });
-  const { experts, batches } = await peekExperts(input.open());
-  const lineage = await lineageOfFirst(batches);
-  await write(input.open, experts);
+  const open = await arrowInputAgain(paths, `${method} reads it up to ${passes} times`, { signal, tell });
+  const { experts, batches } = await peekExperts(open());
+  let lineage: Lineage | null = null;
+  for await (const batch of batches) {
+    lineage = lineageOf(batch);
+    break;
+  }
+  await write(open, experts);
   if (proof === undefined) return;
   tell(proofText(proofSummary(proof), lineage?.costs));
   if (!proof.prices) return;
-  if (pricesOutput === undefined) {
-    return tell(
-      "the prices, which assign other sequences like these, are not kept: --output PATH keeps them",
-    );
-  }
+  const what = "the prices, which assign other sequences like these";
+  if (pricesOutput === undefined) return tell(`${what}, are not kept: --output PATH keeps them`);
   const { prefix: scored = prefix, routers: partitioner } = lineage ?? {};
   const { rows, prices: kept } = proof;
   const found = { method: method!, experts, rows, prefix: scored, partitioner, prices: kept };
   await writePrices(pricesOutput, found, { sealed: true });
-  tell(`${pricesOutput}: the prices, which assign other sequences like these`);
-}
-
-async function lineageOfFirst(batches: ReadableStream<RecordBatch>): Promise<Lineage | null> {
-  for await (const batch of batches) return lineageOf(batch);
-  return null;
+  tell(`${pricesOutput}: ${what}`);
 }

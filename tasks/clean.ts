@@ -3,16 +3,31 @@
  *
  *   deno task clean --run runs/a --dry-run
  */
+import { processText } from "../pipeline/graph/lock.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { cleanRun } from "../pipeline/stages/clean.ts";
+import { type Cleaned, cleanRun } from "../pipeline/stages/clean.ts";
 import { defineTask } from "./command.ts";
-import { RUN } from "./options.ts";
-import { cleanedText } from "./text.ts";
+import { bytes, counted, lines } from "./layout.ts";
+import { take } from "./options.ts";
+
+/** Says what was removed of a run, and what stays as somebody works at it. */
+function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): string {
+  const parts = ([[checkpoints, "checkpoints"], [unfinished, "unfinished files"]] as const)
+    .filter(([{ files }]) => files > 0)
+    .map(([{ files, bytes: size }, name]) => `${counted(files, name)} (${bytes(size)})`);
+  return lines(
+    `${run}: ${dryRun ? "would remove" : "removed"} ${parts.join(" and ") || "nothing"}`,
+    left.map(({ place, holders }) => {
+      const who = holders.map(processText).join(", ");
+      return `left ${place}, as ${who || "another process"} works at it`;
+    }),
+  );
+}
 
 export const TASK = await defineTask({
   name: "clean",
   options: {
-    ...RUN,
+    ...take("run"),
     dryRun: field.flag({ help: "only say what would be removed" }),
     keep: field.integer({
       default: 0,

@@ -25,10 +25,7 @@ export interface Task<Options extends Fields = Fields> {
   positional?: string;
   /** Whether it, or a call of it, begins anew after an interruption. Others go on where they were. */
   startsAnew?: true | ((call: Pick<Call<Options>, "paths" | "given">) => boolean);
-  /**
-   * Whether it completes its work in its own time when it is interrupted. Other tasks have some seconds. A
-   * second interruption ends any task.
-   */
+  /** Whether it completes its work in its own time when it is interrupted; others have some seconds. A second one ends any task. */
   drains?: true;
   /** Its options, besides settings and besides the options of every task. */
   options: Options;
@@ -62,23 +59,14 @@ export async function defineTask<Options extends Fields>(
   return task;
 }
 
-const GRACE_MS = 1500;
-/**
- * Milliseconds within which two signals count as one: a scheduler sends a signal to a task and also to `deno
- * task`, which passes it on.
- */
+const GRACE_MS = 1500; // for a task that is interrupted
+/** Two signals within so long count as one: a scheduler sends a task one and also `deno task`, which passes it on. */
 const SAME_MS = 500;
 
 /** Runs a task with the process's arguments and ends the process with its exit code. */
 async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
   const { args } = Deno;
-  if (args.includes("--help") || args.includes("-h")) {
-    await Promise.try(() => console.log(helpOf(task))).catch(async (error) => {
-      console.error(await describe(error));
-      Deno.exit(exitCode(error));
-    });
-    Deno.exit(0);
-  }
+  const isHelp = args.includes("--help") || args.includes("-h");
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = startProgress(isJson ? "json" : "text");
   const known: Known = { startsAnew: task.startsAnew === true };
@@ -104,10 +92,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   };
   let ending: Promise<never> | undefined; // that of the first error, as others may follow from it
   const end = (error: unknown): Promise<never> => ending ??= tellAndExit(error);
-  /**
-   * Ends a process that does not react to the signal: no file under a final name is half written. Checkpoints
-   * that are being saved are waited for.
-   */
+  /** Ends a process that does not react to the signal: no file under a final name is half written. Saving is waited for. */
   const endAnyway = () => saving > 0 ? setTimeout(endAnyway, 50) : void tellAndExit(signal.reason);
   const signal = interruption(() => task.drains || setTimeout(endAnyway, GRACE_MS));
   globalThis.addEventListener("unhandledrejection", (event) => {
@@ -116,7 +101,8 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   });
   try {
     const tell = (text: string) => progress.tell("note", text);
-    await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
+    if (isHelp) console.log(helpOf(task));
+    else await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
   } catch (error) {
     await end(error);
   }
@@ -158,11 +144,8 @@ export async function perform<Options extends Fields>(
   args: string[],
   { known = {}, signal, onEvent, tell, print }: Frame,
 ): Promise<void> {
-  const call = await readArguments({
-    ...task,
-    options: { ...task.options, ...PRINTING },
-    fields: fieldsOf(task),
-  }, args);
+  const options = { ...task.options, ...PRINTING };
+  const call = await readArguments({ ...task, options, fields: fieldsOf(task) }, args);
   if (typeof task.startsAnew === "function") known.startsAnew = task.startsAnew(call);
   if ("run" in call.options) known.run = String(call.options.run);
   known.choosing = "expert" in task.options;
@@ -189,18 +172,13 @@ const { HELP } = field.section("Command", { HELP: field.flag({ flag: "help", hel
 
 /** Writes a task's help from its table. */
 export function helpOf<Options extends Fields>(task: Task<Options>): string {
-  const fields = [...Object.values(fieldsOf(task)), HELP];
-  const sections = Map.groupBy(fields, ({ section }) => section);
-  const body = [...sections].map(([section, fields]) => [section, ...fields.map(helpLine)].join("\n"));
-  const positional = task.positional ? ` ${task.positional}` : "";
-  const usage = `Usage: deno task ${task.name}${positional} [flags]`;
+  const sections = Map.groupBy([...Object.values(fieldsOf(task)), HELP], ({ section }) => section);
   return [
-    usage,
+    `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
     task.about ?? descriptionOf(task.name),
-    ...body,
+    ...Array.from(sections, ([section, fields]) => [section, ...fields.map(helpLine)].join("\n")),
     "A value that begins with a dash follows =, as in --flag=-VALUE.",
-  ]
-    .join("\n\n");
+  ].join("\n\n");
 }
 
 function descriptionOf(name: string): string {

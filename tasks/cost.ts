@@ -16,7 +16,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { checkClusterOptions, CLUSTER, clusterPlans, clusterText } from "./cluster.ts";
 import { defineTask } from "./command.ts";
 import { communicationText, costText, deviceOf, pairText, tableText } from "./cost_text.ts";
-import { RECOMPUTE, SOURCES, SPEED } from "./options.ts";
+import { take } from "./options.ts";
 
 export const TASK = await defineTask({
   name: "cost",
@@ -24,9 +24,7 @@ export const TASK = await defineTask({
   options: {
     paper: field.flag({ help: "print the paper's tables as well: its figures beside those of the formulas" }),
     run: field.path({ value: "FOLDER", help: "run folder whose settings and number of sequences to take" }),
-    ...SOURCES,
-    ...RECOMPUTE,
-    ...SPEED,
+    ...take("preset", "config", "recompute", "flops", "utilisation"),
     ...CLUSTER,
   },
   run: async ({ sources, options, given, print }) => {

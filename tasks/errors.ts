@@ -32,39 +32,35 @@ const PATHS: Record<string, string> = {
   EROFS: "its disk must be writable: it can only be read",
 };
 
-/**
- * Maps an error to an exit code. Where the program that reads the output has ended early, that is no error.
- */
+/** Maps an error to an exit code. Where the program that reads the output has ended early, that is no error. */
 export function exitCode(error: unknown): number {
   if (error instanceof Deno.errors.BrokenPipe) return 0;
   if (error instanceof DOMException && error.name === "AbortError") return 130;
   return explained(error) instanceof InputError ? 2 : 1;
 }
 
-/**
- * Explains errors of the system, about a path that the user named or about the machine. Other errors are
- * returned as they are.
- */
+/** Explains errors of the system, about a path that the user named or about the machine. Others are returned as they are. */
 export function explained(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof ExplainedError) return error;
   const line = oneLine(error.message);
   const [, single, double] = /'([^']*)'$|"([^"]*)"/.exec(line) ?? [];
   const where = single ?? double;
-  const more = { where, cause: error };
-  const use = `Cannot use ${where === undefined ? "a path" : `"${where}"`} as`;
+  const path = where === undefined ? "a path" : `"${where}"`;
   const { code = "" } = error as { code?: string };
   if (error instanceof Deno.errors.NotFound) {
-    const what = `${use.replace("use", "open")} it must exist: there is no such file or folder`;
-    return new InputError(what, more);
+    const what = `Cannot open ${path} as it must exist: there is no such file or folder`;
+    return new InputError(what, { where, cause: error });
   }
   if (error instanceof Deno.errors.NotCapable) {
     const remedy = "use an ordinary file, or - for standard input";
-    return new InputError(`${use} this task must be permitted to: ${line}`, { ...more, remedy });
+    const what = `Cannot use ${path} as this task must be permitted to: ${line}`;
+    return new InputError(what, { where, remedy, cause: error });
   }
   const full = fullDisk(where, error);
   if (full) return full;
-  if (code in PATHS) return new InputError(`${use} ${PATHS[code]}`, more);
-  return /^E[A-Z\d]+$/.test(code) ? new RunError(`${use} the system must allow it: ${line}`, more) : error;
+  if (code in PATHS) return new InputError(`Cannot use ${path} as ${PATHS[code]}`, { where, cause: error });
+  if (!/^E[A-Z\d]+$/.test(code)) return error;
+  return new RunError(`Cannot use ${path} as the system must allow it: ${line}`, { where, cause: error });
 }
 
 /** Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
@@ -77,10 +73,7 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
   return await repairOf(where, { choosing });
 }
 
-/**
- * Words an error. An explained error takes one line; if it has no remedy, the run that its file is of may know one. A bug gets
- * what failed, where, and how to report it.
- */
+/** Words an error in one line; if it has no remedy, the run that its file is of may know one. A bug gets what failed, and where. */
 export async function describe(error: unknown, known: Known = {}): Promise<string> {
   const told = explained(error);
   if (!(told instanceof ExplainedError)) return bugText(error, known.adapter);

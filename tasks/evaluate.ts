@@ -10,15 +10,15 @@ import { field } from "../pipeline/settings/mod.ts";
 import { evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { evaluationText, scoredText } from "./evaluation_text.ts";
-import { CHECK, DEVICE, FORCE, MIXES, PART, REQUIRE_GPU, RUN } from "./options.ts";
+import { DEVICE, take } from "./options.ts";
 
 export const TASK = await defineTask({
   name: "evaluate",
   options: {
-    ...{ ...RUN, ...FORCE, ...CHECK, ...PART, ...DEVICE, ...REQUIRE_GPU },
+    ...{ ...take("run", "force", "check", "part"), ...DEVICE, ...take("requireGpu") },
     trained: field.flag({ help: "evaluate the experts that are trained, on the text that goes to them" }),
     resamples: field.integer({ min: 1, max: 1e6, help: "bootstrap draws of documents; without it 1000" }),
-    ...MIXES,
+    ...take("mix"),
     routingTemperature: MIXING.routingTemperature,
     reroute: MIXING.reroute,
     fallback: field.choice<Baseline, undefined>(BASELINES, {

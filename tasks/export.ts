@@ -7,7 +7,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { expertsOf, exportModel, exportTexts, TEXT_FORMATS } from "../pipeline/stages/mod.ts";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import { defineTask } from "./command.ts";
-import { expertsNamed, RUN } from "./options.ts";
+import { expertsNamed, take } from "./options.ts";
 import { exportedText } from "./text.ts";
 
 const { choice, flag, path, text } = field;
@@ -18,7 +18,7 @@ export const TASK = await defineTask({
   name: "export",
   startsAnew: true,
   options: {
-    ...RUN,
+    ...take("run"),
     to: choice<typeof FORMATS[number], undefined>(FORMATS, {
       help: "what to write; safetensors is a trained expert, the others are text",
     }),

@@ -8,21 +8,17 @@ import { InputError } from "../kernels/mod.ts";
 import { nearest } from "../pipeline/settings/mod.ts";
 
 /** What people type who know other programs, and the flags that do it here: a task has some of them, or none. */
-const MEANT: Record<string, string[]> = {
-  ...one(["lr", "learning-rate", "rate"], "learning-rate", "expert-rate", "router-rate", "dense-rate"),
-  ...one(["batch-size", "batch", "micro-batch-size"], "expert-batch", "router-batch", "score-batch"),
-  ...one(["steps", "max-steps", "num-steps", "iters", "max-iters"], "expert-steps", "rounds"),
-  ...one(["epochs", "num-epochs"], "epochs", "expert-epochs", "rounds"),
-  ...one(["input-dir", "input-file", "data", "data-dir", "dataset", "inputs"], "input", "run"),
-  ...one(["output-dir", "out-dir", "out", "dir", "folder"], "output", "run"),
-  ...one(["num-experts", "n-experts", "clusters", "k"], "experts"),
-  ...one(["seq-len", "seq-length", "context", "block-size", "max-length"], "sequence-length"),
-  ...one(["device", "cuda"], "gpu", "adapter"),
-};
-
-function one(typed: string[], ...flags: string[]): Record<string, string[]> {
-  return Object.fromEntries(typed.map((name) => [name, flags]));
-}
+const MEANT: [typed: string, flags: string][] = [
+  ["lr learning-rate rate", "learning-rate expert-rate router-rate dense-rate"],
+  ["batch-size batch micro-batch-size", "expert-batch router-batch score-batch"],
+  ["steps max-steps num-steps iters max-iters", "expert-steps rounds"],
+  ["epochs num-epochs", "epochs expert-epochs rounds"],
+  ["input-dir input-file data data-dir dataset inputs", "input run"],
+  ["output-dir out-dir out dir folder", "output run"],
+  ["num-experts n-experts clusters k", "experts"],
+  ["seq-len seq-length context block-size max-length", "sequence-length"],
+  ["device cuda", "gpu adapter"],
+];
 
 /** Most tasks that are named. */
 const MOST = 3;
@@ -39,18 +35,14 @@ export async function unknownFlag(
 ): Promise<InputError> {
   const flag = word.replace(/=.*/s, "");
   const name = flag.replace(/^--?/, "");
-  const meant = MEANT[name]?.filter((other) => own.includes(other)).map((other) => `--${other}`) ?? [];
+  const [, known = ""] = MEANT.find(([typed]) => typed.split(" ").includes(name)) ?? [];
+  const meant = known.split(" ").filter((other) => own.includes(other)).map((other) => `--${other}`);
   const near = nearest(name, [...own, "help"]);
   const others = flag.startsWith("--") ? (await tasksWith(name)).filter((other) => other !== task) : [];
-  const facts = [
-    `${flag} is not`,
-    ...meant.length > 0
-      ? [`here it is ${meant.join(" or ")}`]
-      : near === undefined
-      ? []
-      : [`the nearest is --${near}`],
-    ...others.length === 0 ? [] : [`but ${taking(others)} ${flag}`],
-  ];
+  const facts = [`${flag} is not`];
+  if (meant.length > 0) facts.push(`here it is ${meant.join(" or ")}`);
+  else if (near !== undefined) facts.push(`the nearest is --${near}`);
+  if (others.length > 0) facts.push(`but ${taking(others)} ${flag}`);
   const what = `Cannot run task "${task}" as every flag must be one of its own: ${facts.join(", ")}`;
   return new InputError(what, { remedy });
 }

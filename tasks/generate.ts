@@ -6,7 +6,7 @@
 import { type Change, generate, MIXING, SAMPLING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, MEMORY, RUN } from "./options.ts";
+import { DEVICE, take } from "./options.ts";
 import { writeOut } from "./pipe.ts";
 import { changeLine, lines, readPrompt, routeLine } from "./prompt.ts";
 import { forOutput } from "./text.ts";
@@ -26,14 +26,14 @@ const GENERATION = section("Command", {
   ...SAMPLING,
   stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
   window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
-  ...MEMORY,
+  ...take("memory"),
   noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
 });
 
 export const TASK = await defineTask({
   name: "generate",
   startsAnew: true,
-  options: { ...RUN, ...DEVICE, ...GENERATION },
+  options: { ...take("run"), ...DEVICE, ...GENERATION },
   run: async ({ options, signal, tell }) => {
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
     const onChange = (change: Change) => tell(changeLine(change));

@@ -26,6 +26,11 @@ export function table(
   return all.map(line).join("\n");
 }
 
+/** Joins lines, and lists of lines, without those that there are not. */
+export function lines(...parts: (string | readonly string[] | false | null | undefined)[]): string {
+  return parts.flat().filter(Boolean).join("\n");
+}
+
 /** Longest label of a source that is told whole, in characters, and how many of its end are told otherwise. */
 const [MOST_LABEL, LABEL_END] = [40, 15];
 

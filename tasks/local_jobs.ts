@@ -39,48 +39,39 @@ export async function runJobs(
   { atOnce, onProcess, signal }: LocalOptions,
 ): Promise<Finished[]> {
   await Deno.mkdir(`${run}/${JOBS}/logs`, { recursive: true });
-  let waiting = jobs.flatMap((job) => missingOf(job).map((place) => ({ job, place })));
   const finished: Finished[] = [];
-  const outcomes = new Map<string, number | null>();
-  const running = new Set<Promise<void>>();
   const failing = new AbortController();
   const ending = AbortSignal.any([signal, failing.signal]);
-  const named = new Map(jobs.map((job) => [job.name, job]));
-  const finish = (job: string, place: number, code: number | null) => {
-    finished.push({ job, place, code });
-    outcomes.set(`${job} ${place}`, code);
+  const waiting: (() => void)[] = []; // for one of so many places at work
+  let free = atOnce;
+  const work = async (job: Job, place: number): Promise<number | null> => {
+    if (free > 0) free--;
+    else await new Promise<void>((begin) => waiting.push(begin));
+    try {
+      return ending.aborted ? null : await runProcess(run, job, place, onProcess, ending);
+    } catch (error) {
+      failing.abort(error);
+      return null;
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else free++;
+    }
   };
-  const codeOf = (name: string, place: number): number | null | undefined =>
-    named.get(name)!.done[place] ? 0 : outcomes.get(`${name} ${place}`);
-  /** The exit codes of what a process waits for; undefined for one that has not ended. */
-  const codesBefore = ({ job }: typeof waiting[number]) =>
-    job.after.flatMap((name) => named.get(name)!.done.map((_, at) => codeOf(name, at)));
-  /** Starts what can begin, and strikes what stands on a failure; jobs stand on earlier ones alone. */
-  const start = () => {
-    waiting = waiting.filter((process) => {
-      if (signal.aborted) return true;
-      const codes = codesBefore(process);
-      const { job, place } = process;
-      if (codes.some((code) => code !== undefined && code !== 0)) {
-        finish(job.name, place, null);
-        return false;
-      }
-      if (running.size >= atOnce || codes.includes(undefined)) return true;
-      const done = runProcess(run, job, place, onProcess, ending)
-        .then((code) => finish(job.name, place, code))
-        .finally(() => running.delete(done));
-      running.add(done);
-      return false;
+  /** The exit codes of every job's processes, once they have ended; jobs stand on earlier ones alone. */
+  const codes = new Map<string, Promise<number | null>[]>();
+  for (const job of jobs) {
+    const before = Promise.all(job.after.flatMap((name) => codes.get(name)!));
+    const processes = job.done.map(async (isDone, place) => {
+      if (isDone) return 0;
+      const code = (await before).every((code) => code === 0) ? await work(job, place) : null;
+      finished.push({ job: job.name, place, code });
+      return code;
     });
-  };
-  try {
-    for (start(); running.size > 0; start()) await Promise.race(running);
-  } catch (error) {
-    failing.abort(error);
-    await Promise.allSettled(running);
-    throw error;
+    codes.set(job.name, processes);
   }
-  signal.throwIfAborted();
+  await Promise.all([...codes.values()].flat());
+  ending.throwIfAborted();
   return finished;
 }
 
@@ -96,16 +87,12 @@ async function runProcess(
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
   onProcess(name);
   const path = `${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`;
-  const log = openLog(path);
+  using log = openLog(path);
   let code = 0;
-  try {
-    for (const reference of job.tasks(unit)) {
-      const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
-      code = await runTask(["task", ...argumentsOf(reference)], keep, signal);
-      if (code !== 0) break;
-    }
-  } finally {
-    log.close();
+  for (const reference of job.tasks(unit)) {
+    const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
+    code = await runTask(["task", ...argumentsOf(reference)], keep, signal);
+    if (code !== 0) break;
   }
   onProcess(name, code);
   return code;
@@ -127,9 +114,7 @@ async function runTask(
   };
   signal.addEventListener("abort", end);
   if (signal.aborted) end();
-  const keep = async (stream: ReadableStream<Uint8Array>) => {
-    for await (const chunk of stream) await write(chunk);
-  };
+  const keep = (stream: ReadableStream<Uint8Array>) => stream.pipeTo(new WritableStream({ write }));
   try {
     await Promise.all([keep(child.stdout), keep(child.stderr)]);
   } catch (error) {
@@ -186,13 +171,14 @@ function startDeno(args: string[]): Deno.ChildProcess {
 export function checkFinished(run: string, finished: readonly Finished[]): void {
   const failed = finished.filter(({ code }) => code !== null && code !== 0);
   if (failed.length === 0) return;
-  const names = failed.map(({ job, place, code }) => `${job} at place ${place} with exit code ${code}`).join(
-    ", ",
-  );
+  const names = failed.map(({ job, place, code }) => `${job} at place ${place} with exit code ${code}`);
   const left = finished.filter(({ code }) => code === null).length;
   const rest = left > 0 ? `, and ${left} that stand on them did not run` : "";
-  throw new RunError(`Cannot complete "${run}" as every process must succeed: ${names} failed${rest}`, {
-    where: `${run}/${JOBS}/logs`,
-    remedy: "read their logs there, and run the same again",
-  });
+  throw new RunError(
+    `Cannot complete "${run}" as every process must succeed: ${names.join(", ")} failed${rest}`,
+    {
+      where: `${run}/${JOBS}/logs`,
+      remedy: "read their logs there, and run the same again",
+    },
+  );
 }

@@ -12,18 +12,17 @@ import type { Part } from "../pipeline/stages/mod.ts";
 const { choice, custom, flag, integer, integers, number, path, paths, section, text, word } = field;
 
 /**
- * Makes what reads `2/4` as one of four places, which are counted from `first`; none for "". `must` begins the
- * message of the `InputError` for anything else, which gives valid places.
+ * Makes what reads `2/4` as one of four parts, which are counted from 1; none for "". `must` begins the message of the `InputError` for
+ * anything else, which gives valid parts.
  */
-export function placeParser(first: 0 | 1, must: Text): (text: string) => Part | undefined {
+export function partParser(must: Text): (text: string) => Part | undefined {
   return (text) => {
     if (!text) return undefined;
-    const [place, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
-    if (place >= first && place < first + of) return { index: place + 1 - first, of };
-    const all = of > 0 ? of : 4;
-    const places = [...new Set([first, first + all - 1])].map((place) => `${place}/${all}`).join(" … ");
+    const [index, of = 0] = /^\d+\/\d+$/.test(text) ? text.split("/").map(Number) : [];
+    if (index >= 1 && index <= of) return { index, of };
+    const all = of || 4;
     throw new InputError(say`${must}: it is "${text}"`, {
-      remedy: `counted from ${first}, ${all === 1 ? "the one of 1 is" : `those of ${all} are`} ${places}`,
+      remedy: all === 1 ? "the one of 1 is 1/1" : `those of ${all} are 1/${all} … ${all}/${all}`,
     });
   };
 }
@@ -71,7 +70,7 @@ const ALL = section("Command", {
   reuse: paths({
     help: "another run: what it has made of the same settings and inputs is linked from it; repeatable",
   }),
-  part: custom(placeParser(1, say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
+  part: custom(partParser(say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
     value: "I/N",
     help:
       "make every N-th folder of the stage, from the I-th (1/4 … 4/4), beside processes that make the others; the task without it puts them together",
@@ -143,51 +142,26 @@ const ALL = section("Command", {
   }),
 });
 
+/** The options that several tasks take. */
+export type SharedOptions = typeof ALL;
+
+/** Takes shared options by their names. */
+export function take<Name extends keyof typeof ALL>(...names: Name[]): Pick<typeof ALL, Name> {
+  return Object.fromEntries(names.map((name) => [name, ALL[name]])) as Pick<typeof ALL, Name>;
+}
+
 /** Options that every task takes. */
-export const PRINTING = { json: ALL.json, log: ALL.log, verbose: ALL.verbose };
-/** The run folder that a task works in. */
-export const RUN = { run: ALL.run };
-/** Where settings come from besides their flags. */
-export const SOURCES = { preset: ALL.preset, config: ALL.config };
-/** Whether a task accepts values that differ, and repeats what is done. */
-export const FORCE = { force: ALL.force };
-/** Whether a task trusts the sizes of files. */
-export const CHECK = { check: ALL.check };
-/** The share of a stage's work that a task does. */
-export const PART = { part: ALL.part };
-/** How many threads turn text into tokens. */
-export const WORKERS = { workers: ALL.workers };
-/** The file that a task writes to where it does not work in a run. */
-export const OUTPUT = { output: ALL.output };
+export const PRINTING = take("json", "log", "verbose");
 /** Which device a task runs on, and how. */
-export const DEVICE = { adapter: ALL.adapter, onGpu: ALL.onGpu, variants: ALL.variants };
-/** Whether a processor will do as the device. */
-export const REQUIRE_GPU = { requireGpu: ALL.requireGpu };
-/** Whether activations are kept or computed again, for training and for its cost. */
-export const RECOMPUTE = { recompute: ALL.recompute };
-/** How a learning rate is searched for. */
-export const TRIALS = { trialShare: ALL.trialShare };
-/** The device for which time is estimated, in dry runs and for the cost of a configuration. */
-export const SPEED = { flops: ALL.flops, utilisation: ALL.utilisation };
+export const DEVICE = take("adapter", "onGpu", "variants");
 /** How checkpoints are kept while models train. */
-export const CHECKPOINTS = {
-  checkpointEvery: ALL.checkpointEvery,
-  checkpointMinutes: ALL.checkpointMinutes,
-  keep: ALL.keep,
-};
-/** Mixtures beside the one that runs one expert. */
-export const MIXES = { mix: ALL.mix };
-/** How much of the device models may take. */
-export const MEMORY = { memory: ALL.memory };
-
+export const CHECKPOINTS = take("checkpointEvery", "checkpointMinutes", "keep");
 /** The options of every task that makes something in a run; `reuse` names other runs that it may copy from. */
-export const IN_A_RUN = { ...RUN, ...SOURCES, ...FORCE, ...CHECK, reuse: ALL.reuse };
-
+export const IN_A_RUN = take("run", "preset", "config", "force", "check", "reuse");
 /** The options of training a model; `also` names other runs whose models are trained beside. */
 export const TRAINING = {
-  ...{ ...CHECKPOINTS, ...RECOMPUTE, also: ALL.also },
-  ...{ resume: ALL.resume, replace: ALL.replace },
-  ...{ ...DEVICE, ...REQUIRE_GPU },
+  ...{ ...CHECKPOINTS, ...take("recompute", "also", "resume", "replace") },
+  ...{ ...DEVICE, ...take("requireGpu") },
 };
 
 /** Reads a time as Slurm takes it: minutes, HH:MM:SS, D-HH and so on; none for "". */

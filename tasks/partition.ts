@@ -6,7 +6,7 @@
 import { partition } from "../pipeline/stages/partition.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, REQUIRE_GPU, SPEED, WORKERS } from "./options.ts";
+import { DEVICE, IN_A_RUN, take } from "./options.ts";
 import { planText, speedOf, summaryText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -16,10 +16,9 @@ export const TASK = await defineTask({
     ...IN_A_RUN,
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
     frozen: field.flag({ help: "refuse text or settings that are not those that the run was made of" }),
-    ...SPEED,
-    ...WORKERS,
+    ...take("flops", "utilisation", "workers"),
     ...DEVICE,
-    ...REQUIRE_GPU,
+    ...take("requireGpu"),
   },
   run: async ({ sources, options, signal, onEvent, print }) => {
     if (options.dryRun) {

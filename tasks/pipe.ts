@@ -4,6 +4,7 @@
  * @module
  */
 
+import { openSync, readSync } from "node:fs";
 import { InputError, say, setting } from "../kernels/mod.ts";
 import {
   arrowBytes,
@@ -66,47 +67,51 @@ export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<s
 }
 
 /**
- * Reads batches from files, one after another, and checks those of a run as they are read. `-` stands for standard
- * input, or for the file in which that is `kept`.
+ * Reads batches from files, one after another, and checks those of a run as they are read. `-` stands for standard input, or for what
+ * was `kept` of it.
  */
-export function arrowInput(paths: string[], kept?: string): ReadableStream<RecordBatch> {
-  const standardInput = async () =>
-    kept === undefined ? Deno.stdin.readable : (await Deno.open(kept)).readable;
+export function arrowInput(
+  paths: string[],
+  kept?: () => ReadableStream<Uint8Array>,
+): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
     for (const path of paths) {
       yield* path === "-"
-        ? readArrow(await standardInput(), "standard input")
+        ? readArrow(kept?.() ?? Deno.stdin.readable, "standard input")
         : readArrow(path, path, vouchedFiles());
     }
   }());
 }
 
 /**
- * Opens batches as often as they must be read. Files are opened again. Standard input is first written to a
- * temporary file, which {@linkcode Symbol.dispose} removes, and an interruption as well: that may end the process
- * before anything is disposed of.
+ * Opens batches as often as they must be read. Files are opened again. Standard input is first written to a temporary file without a
+ * name, which goes with the process.
  */
 export async function arrowInputAgain(
   paths: string[],
   why: string,
   { signal, tell }: PipeOptions,
-): Promise<{ open: () => ReadableStream<RecordBatch> } & Disposable> {
-  const kept = paths.includes("-") ? await Deno.makeTempFile({ suffix: ".arrows" }) : undefined;
-  const stack = new DisposableStack();
-  const remove = () => stack.dispose();
-  if (kept !== undefined) {
-    stack.defer(() => Deno.removeSync(kept));
-    signal.addEventListener("abort", remove);
-    try {
-      tell(`standard input is first written to ${kept}, as ${why}`);
-      using file = await Deno.open(kept, { write: true });
-      for await (const chunk of until(signal, Deno.stdin.readable)) await writeAll(file, chunk, kept);
-    } catch (error) {
-      remove();
-      throw error;
-    }
+): Promise<() => ReadableStream<RecordBatch>> {
+  if (!paths.includes("-")) return () => arrowInput(paths);
+  const path = await Deno.makeTempFile({ suffix: ".arrows" });
+  const written = await Deno.open(path, { write: true });
+  const kept = openSync(path, "r");
+  await Deno.remove(path);
+  tell(`standard input is first written to ${path}, as ${why}`);
+  for await (const chunk of until(signal, Deno.stdin.readable)) await writeAll(written, chunk, path);
+  written.close();
+  return () => arrowInput(paths, () => ReadableStream.from(chunksOf(kept)));
+}
+
+/** Reads an open file from its beginning, wherever others read it. */
+function* chunksOf(file: number): Generator<Uint8Array<ArrayBuffer>> {
+  for (let at = 0;;) {
+    const chunk = new Uint8Array(2 ** 16);
+    const length = readSync(file, chunk, 0, chunk.length, at);
+    if (length === 0) return;
+    at += length;
+    yield chunk.subarray(0, length);
   }
-  return { open: () => arrowInput(paths, kept), [Symbol.dispose]: remove };
 }
 
 /** Finds E in scores without consuming a batch: in the first one that has rows or tells it. */

@@ -7,7 +7,7 @@ import { InputError } from "../kernels/mod.ts";
 import { type Report, report, SAMPLE_TOKENS } from "../pipeline/report/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, RUN } from "./options.ts";
+import { DEVICE, take } from "./options.ts";
 import { words } from "./wording.ts";
 
 /** Says what was written, and which parts are missing or not up to date. */
@@ -24,7 +24,7 @@ export const TASK = await defineTask({
   name: "report",
   startsAnew: true,
   options: {
-    ...RUN,
+    ...take("run"),
     output: field.path({ value: "PATH", help: "file to write instead of the run's report.html" }),
     ...DEVICE,
     samples: field.integer({

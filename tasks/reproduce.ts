@@ -5,7 +5,7 @@
  */
 import { planStudies, reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECKPOINTS, DEVICE, IN_A_RUN, RECOMPUTE, REQUIRE_GPU, SPEED, TRIALS } from "./options.ts";
+import { CHECKPOINTS, DEVICE, IN_A_RUN, take } from "./options.ts";
 import { checkStudyFlags, claimsText, studiesText } from "./reproduce_text.ts";
 import { planAlone, planDevice, studiesPlanText, STUDY } from "./study_plan.ts";
 import { words } from "./wording.ts";
@@ -15,12 +15,11 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     ...STUDY,
-    ...TRIALS,
-    ...SPEED,
+    ...take("trialShare", "flops", "utilisation"),
     ...CHECKPOINTS,
-    ...RECOMPUTE,
+    ...take("recompute"),
     ...DEVICE,
-    ...REQUIRE_GPU,
+    ...take("requireGpu"),
   },
   run: async ({ sources, options, given, denied, signal, onEvent, print }) => {
     const { run, study: studies, dryRun } = options;

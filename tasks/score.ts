@@ -8,7 +8,7 @@ import { InputError, openGpu } from "../kernels/mod.ts";
 import { openPartitioner, score } from "../pipeline/partition/mod.ts";
 import { vouchedFiles } from "../pipeline/graph/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, IN_A_RUN, OUTPUT, PART, REQUIRE_GPU } from "./options.ts";
+import { DEVICE, IN_A_RUN, take } from "./options.ts";
 import { arrowInput, arrowOutput, checkWritten, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
@@ -18,10 +18,9 @@ export const TASK = await defineTask({
   positional: "[FILE…|-]",
   options: {
     ...IN_A_RUN,
-    ...PART,
-    ...OUTPUT,
+    ...take("part", "output"),
     ...DEVICE,
-    ...REQUIRE_GPU,
+    ...take("requireGpu"),
   },
   run: async (call) => {
     const { paths, options, onEvent, onWarning } = call;

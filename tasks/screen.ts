@@ -4,6 +4,8 @@
  * @module
  */
 
+import { setTimeout } from "node:timers/promises";
+
 /** A screen of its own on the terminal of standard output. */
 export interface Screen {
   /** Its size. */
@@ -45,12 +47,5 @@ export function openScreen(
 
 /** Waits for so many seconds, or until the signal. */
 export async function pause(seconds: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return; // its event does not come again
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const end = () => resolve();
-  const timer = setTimeout(end, 1000 * seconds);
-  signal.addEventListener("abort", end);
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", end); // a watch may pause for weeks
+  await setTimeout(1000 * seconds, undefined, { signal }).catch(() => {});
 }

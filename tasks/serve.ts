@@ -6,7 +6,7 @@
 import { keepToUpstreams, parseUpstreams, readKey, readKeys, serve } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { DEVICE, MEMORY, RUN } from "./options.ts";
+import { DEVICE, take } from "./options.ts";
 import { answerLine, errorLine } from "./serve_log.ts";
 import { checkUpstreams } from "./upstream_permission.ts";
 
@@ -25,14 +25,14 @@ const SERVER = section("Command", {
   upstreamTimeout: number({ default: 60, min: 0.1, max: MOST, help: "seconds that they may say nothing" }),
   queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
   idle: number({ default: 0, min: 0, max: MOST, help: "seconds until an unused model leaves; 0 for never" }),
-  ...MEMORY,
+  ...take("memory"),
 });
 
 export const TASK = await defineTask({
   name: "serve",
   startsAnew: true,
   drains: true,
-  options: { ...RUN, ...DEVICE, ...SERVER },
+  options: { ...take("run"), ...DEVICE, ...SERVER },
   run: async ({ options, signal, onWarning, print }) => {
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
     await checkUpstreams(upstream);

@@ -1,5 +1,5 @@
 /**
- * Finds what `show` prints: shards, their tokenizer, and the files of documents.
+ * Finds and words what `show` prints: rows of shards, their tokenizer, and the files of documents.
  *
  * @module
  */
@@ -7,8 +7,10 @@
 import { dirname } from "node:path";
 import { InputError } from "../kernels/mod.ts";
 import { runOf } from "../pipeline/run/mod.ts";
-import { findDocument } from "../pipeline/stages/mod.ts";
-import { documentText, forOutput } from "./text.ts";
+import { findDocument, type FoundDocument } from "../pipeline/stages/mod.ts";
+import type { ShownRow } from "../pipeline/text/mod.ts";
+import { counted, sourceName } from "./layout.ts";
+import { forOutput } from "./text.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
 export async function tokenizerAbove(shard: string): Promise<string> {
@@ -49,4 +51,35 @@ export async function showDocument([place, more]: string[], id: bigint, json: bo
   throw new InputError(`Cannot show document ${id} as it must be one of a run: ${fact}`, {
     remedy: "take the id from a row that show prints of a shard of that run",
   });
+}
+
+/** Lays out a document: where it stands, and what became of it. */
+function documentText(
+  { document, path, place, source, side, tokens, expert, shares, sha256 }: FoundDocument,
+): string {
+  const facts = [
+    `document ${document}`,
+    `${path}, number ${place} there`,
+    source && `source ${sourceName(source)}`,
+    side === "train" ? "for training" : "held out",
+    counted(tokens, "tokens"),
+    expert === "mixed" ? `experts ${shares}` : expert !== undefined && `expert ${expert}`,
+    `SHA-256 ${sha256}`,
+  ];
+  return facts.filter(Boolean).join(", ");
+}
+
+/** Lays out one row of a shard: what is known of it, then its text. */
+export function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
+  const values = nll?.map((value) => value.toFixed(costs ? 3 : 1)).join(" ");
+  const facts = [
+    `sequence ${sequence}`,
+    document !== undefined && `document ${document}`,
+    source && `source ${sourceName(source)}`,
+    counted(length, "tokens"),
+    expert !== undefined && `expert ${expert}`,
+    values && `${costs ? "costs" : "NLL"} ${values}`,
+  ];
+  return facts.filter(Boolean).join(", ") +
+    (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
 }

@@ -53,11 +53,11 @@ export async function endedJobs(
     if (job === undefined) continue;
     const key = `${job} ${Number(base) + Number(index)}`;
     const log = `${folder}/${name}`;
-    // Numbers of Slurm's and of this machine's processes cannot be compared, so times come first.
     const info = await Deno.stat(`${run}/${log}`).catch(() => null); // it may have gone meanwhile
     const own = { time: Number(info?.mtime), id: Number(id), log };
-    const known = latest.get(key);
-    if (!known || (own.time - known.time || own.id - known.id) > 0) latest.set(key, own);
+    // Numbers of Slurm's and of this machine's processes cannot be compared, so times come first.
+    const { time, id: known } = latest.get(key) ?? { time: 0, id: 0 };
+    if ((own.time - time || own.id - known) > 0) latest.set(key, own);
   }
   const [ended, unknown]: Ended[][] = [[], []];
   for (const job of jobs) {

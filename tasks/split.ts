@@ -4,7 +4,7 @@
  *   deno task split --run runs/a
  *   deno task split --run runs/a --part 2/4
  */
-import { PART } from "./options.ts";
+import { take } from "./options.ts";
 import { stageTask } from "./stage.ts";
 
-export const TASK = await stageTask("split", import.meta, PART);
+export const TASK = await stageTask("split", import.meta, take("part"));

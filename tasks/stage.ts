@@ -7,20 +7,14 @@
 import { InputError, say, setting, task } from "../kernels/mod.ts";
 import type { Part, ProofSummary } from "../pipeline/stages/mod.ts";
 import { runOneStage } from "../pipeline/stages/partition.ts";
-import { STAGES } from "../pipeline/stages/stages.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Call, defineTask } from "./command.ts";
-import { type DEVICE, IN_A_RUN, type REQUIRE_GPU } from "./options.ts";
+import { IN_A_RUN, type SharedOptions } from "./options.ts";
 import { proofText } from "./text.ts";
 import { words } from "./wording.ts";
 
 /** Options of a stage; not every stage takes a part, or a device. */
-type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<typeof DEVICE & typeof REQUIRE_GPU>> & {
-  part?: Part;
-  group?: Part;
-  workers?: number;
-  json: boolean;
-};
+type StageOptions = Values<typeof IN_A_RUN> & Partial<Values<SharedOptions>> & { group?: Part };
 
 /** Runs a stage and prints what it made. */
 export async function runStageTask(
@@ -45,17 +39,14 @@ export async function runStageTask(
 
 /** Makes the task of a stage that works in a run folder alone, with options of its own. */
 export function stageTask(name: string, meta: { main: boolean }, own: Fields = {}) {
-  const { about } = STAGES.get(name)!;
-  return defineTask({
-    name,
-    about,
-    options: { ...IN_A_RUN, ...own },
-    run: (call) => runStageTask(name, call),
-  }, meta);
+  return defineTask(
+    { name, options: { ...IN_A_RUN, ...own }, run: (call) => runStageTask(name, call) },
+    meta,
+  );
 }
 
 /** Says which part of a stage is complete, how far all of them are, and what goes on from there. */
-export function partText(
+function partText(
   run: string,
   stage: string,
   { index, of }: Part,

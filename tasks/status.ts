@@ -7,7 +7,7 @@ import { readJobPlan } from "../pipeline/stages/job_plan.ts";
 import { isToRun, statusOf } from "../pipeline/stages/status.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
-import { RUN } from "./options.ts";
+import { take } from "./options.ts";
 import { statusText } from "./status_text.ts";
 import { worded, words } from "./wording.ts";
 
@@ -15,7 +15,7 @@ export const TASK = await defineTask({
   name: "status",
   startsAnew: true,
   options: {
-    ...RUN,
+    ...take("run"),
     ...field.section("Command", {
       exitCode: field.flag({
         help: "end with 1 where a partition, or the models that are there, would be made",

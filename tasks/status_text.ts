@@ -9,7 +9,7 @@ import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { changesText } from "../pipeline/stages/changes.ts";
 import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/status.ts";
-import { bytes, ranges, table } from "./layout.ts";
+import { bytes, lines, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
 /** Longest list of models that is told whole. */
@@ -31,34 +31,27 @@ export function statusText(status: RunStatus): string {
     groups.filter((group) => !isWanted(group)).map(([, { command }]) => requestText(command)),
   );
   const rows = groups.filter(isWanted).map(([name, { state, because, holders }, { files, bytes: size }]) => [
-    name,
-    state,
-    files > 0 ? String(files) : "",
-    files > 0 ? bytes(size) : "",
+    ...[name, state, ...files > 0 ? [String(files), bytes(size)] : ["", ""]],
     holders.length > 0 ? holders.map(by).join(", ") : because ? worded(because) : "",
   ]);
   const settings = groups.flatMap(([name, { settings = {} }]) => {
     const text = settingsText(settings);
     return text === "" ? [] : [`  ${name}  ${text}`];
   });
-  return [
-    `run  ${run}${holders.map((holder) => `, in which ${by(holder)} works`).join("")}`,
-    ...(parts.length > 0
-      ? [
-        parts.length === 1
-          ? `only the part of expert ${parts[0]} lies here, without the run that it comes from`
-          : `only the parts of experts ${parts.join(", ")} lie here, without the run that they come from`,
-      ]
-      : []),
-    ...changes ? [`text  ${changes}`] : [],
-    ...unseen ? [`text  taken to be what the run was made of: ${worded(unseen)}`] : [],
-    "",
+  const blocks = [
+    lines(
+      `run  ${run}${holders.map((holder) => `, in which ${by(holder)} works`).join("")}`,
+      parts.length > 0 &&
+        `only parts lie here, without the run that they come from: of experts ${parts.join(", ")}`,
+      changes && `text  ${changes}`,
+      unseen && `text  taken to be what the run was made of: ${worded(unseen)}`,
+    ),
     table("stage | state | files | size |", rows),
-    ...(more.size > 0 ? ["", `on request: ${[...more].join(", ")}`] : []),
-    ...(settings.length > 0 ? ["", "made with (besides defaults)", ...settings] : []),
-    "",
+    more.size > 0 && `on request: ${[...more].join(", ")}`,
+    settings.length > 0 && lines("made with (besides defaults)", settings),
     nextText(status),
-  ].join("\n");
+  ];
+  return blocks.filter(Boolean).join("\n\n");
 }
 
 /** Names a task that makes what nobody has asked for, with the flag that tells it from others. */
@@ -85,26 +78,18 @@ type Group = [name: string, first: StageStatus, outputs: { files: number; bytes:
 
 /** Joins models in the same state into one row, with the first of their names and their number. */
 function grouped(stages: readonly StageStatus[]): Group[] {
-  const groups = new Map<string, StageStatus[]>();
-  for (const stage of stages) {
-    const { command, state, because, settings, holders } = stage;
-    const key = JSON.stringify([
-      command.task,
-      command.with.match,
-      state,
-      because,
-      settings,
-      holders,
-    ]);
-    groups.set(key, [...groups.get(key) ?? [], stage]);
-  }
-  return [...groups.values()].map((alike) => {
+  const groups = Map.groupBy(
+    stages,
+    ({ command, state, because, settings, holders }) =>
+      JSON.stringify([command.task, command.with.match, state, because, settings, holders]),
+  );
+  return Array.from(groups.values(), (alike) => {
     const [first, last] = [alike[0], alike.at(-1)!];
     const all = ranges(alike.map(({ stage }) => stage));
     const names = all.length <= MOST_NAMES ? all : `${first.stage} … ${last.stage.replace(/^.*-/, "")}`;
-    const name = alike.length === 1 ? names : `${names} (${alike.length})`;
     const sum = (of: "files" | "bytes") => alike.reduce((all, { outputs }) => all + (outputs?.[of] ?? 0), 0);
-    return [name, first, { files: sum("files"), bytes: sum("bytes") }];
+    const sizes = { files: sum("files"), bytes: sum("bytes") };
+    return [alike.length === 1 ? names : `${names} (${alike.length})`, first, sizes];
   });
 }
 

@@ -7,15 +7,15 @@
 import { foldersNamed, holdJobs, planJobs, readJobPlan, settleJobs } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
-import { CHECKPOINTS, FORCE, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU, RUN, SOURCES } from "./options.ts";
+import { take } from "./options.ts";
 import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
-import { planOf } from "./submit_plan.ts";
+import { PLANNING, planOf } from "./submit_plan.ts";
 import { plannedText, submittedText, tellProcess } from "./submit_text.ts";
 
 export const TASK = await defineTask({
   name: "submit",
   drains: true,
-  options: { ...RUN, ...SOURCES, ...FORCE, ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU },
+  options: { ...take("run", "preset", "config", "force"), ...PLANNING },
   run: async ({ sources, options, given, denied, signal, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
     const plan = planOf(options, { given, denied }, await readJobPlan(run));
@@ -25,19 +25,16 @@ export const TASK = await defineTask({
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
     const first = await planJobs({ ...told, ...asked }); // what cannot be planned settles nothing
-    const binds = executor === "slurm" && plan.slurm?.container
-      ? await foldersNamed({ ...told, ...plan })
-      : [];
-    const how = { ...plan.slurm, binds };
+    const how = {
+      ...plan.slurm,
+      binds: plan.slurm?.container ? await foldersNamed({ ...told, ...plan }) : [],
+    };
     if (dryRun && executor === "slurm") {
       const script = submitScript(run, first, queue, most, how);
       return print({ run, script }, script);
     }
     if (dryRun) {
-      const jobs = first.map(({ after, ...job }) => ({
-        ...job,
-        after: after.map((job) => ({ job, each: false })),
-      }));
+      const jobs = first.map((job) => ({ ...job, after: job.after.map((job) => ({ job, each: false })) }));
       return print({ run, jobs }, plannedText(run, first, atOnce));
     }
     await settleJobs(told, plan);

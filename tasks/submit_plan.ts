@@ -12,10 +12,11 @@ import { MADE_ZERO_SHOT, zeroShotTasks } from "../pipeline/evaluation/mod.ts";
 import type { JobPlan } from "../pipeline/stages/mod.ts";
 import { fromHere } from "./arguments.ts";
 import type { Call } from "./command.ts";
-import type { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "./options.ts";
+import { CHECKPOINTS, JOB_OPTIONS, take } from "./options.ts";
 
 /** The options that a plan depends on. */
-type PlanOptions = Values<typeof JOB_OPTIONS & typeof CHECKPOINTS & typeof RECOMPUTE & typeof REQUIRE_GPU>;
+export const PLANNING = { ...JOB_OPTIONS, ...CHECKPOINTS, ...take("recompute", "requireGpu") };
+type PlanOptions = Values<typeof PLANNING>;
 
 const DENSE: JobPlan["dense"] = ["batch", "steps", "compute", "switch"];
 /** What trainings are told where it was said. */
@@ -54,11 +55,7 @@ export function planOf(
 }
 
 /** Gives what Slurm is asked for; "none", or 0 processes, takes back what was said before. */
-function slurmOf(
-  options: PlanOptions,
-  given: ReadonlySet<string>,
-  before: JobPlan | null,
-): JobPlan["slurm"] {
+function slurmOf(options: PlanOptions, given: ReadonlySet<string>, before: JobPlan | null): JobPlan["slurm"] {
   const said = { ...before?.slurm };
   for (const name of SLURM.filter((name) => given.has(name))) {
     const value = options[name];
@@ -73,65 +70,52 @@ function imageOf(container: string): string {
   return /^[\w.+-]+:\/\//.test(container) ? container : resolve(fromHere(container));
 }
 
-/** Gives the models to compare with that a flag names. */
-function denseOf(flag: string): JobPlan["dense"] {
-  if (flag === "none") return [];
-  if (flag === "all") return DENSE;
-  const named = namesIn(flag.replace(/\bboth\b/, "batch,steps"));
-  const unknown = named.find((name) => !DENSE.some((known) => known === name));
-  if (unknown === undefined && named.length > 0) return DENSE.filter((name) => named.includes(name));
+/** Reads names that a flag lists, each of them one of `known`; `short` gives what a word stands for. Throws an `InputError` for others. */
+function namesOf<Name extends string>(
+  what: string,
+  [flag, text]: [flag: string, text: string],
+  known: readonly Name[],
+  short: Record<string, readonly Name[]>,
+): Name[] {
+  if (text === "none") return [];
+  const words = text.split(",").filter((word) => word !== "");
+  const named = new Set(words.flatMap((word) => short[word] ?? [word as Name]));
+  if (named.size > 0 && [...named].every((name) => known.includes(name))) return [...named];
+  const all = [...known, ...Object.keys(short)].join(", ");
   throw new InputError(
-    say`Cannot plan dense models as ${setting("dense")} must name some of ${
-      DENSE.join(", ")
-    }, both, all or none: it is "${flag}"`,
+    say`Cannot plan ${what} as ${setting(flag)} must name some of ${all} or none: it is "${text}"`,
   );
 }
 
-const namesIn = (flag: string) => flag.split(",").filter((name) => name !== "");
+/** Gives the models to compare with that a flag names. */
+function denseOf(text: string): JobPlan["dense"] {
+  const named = namesOf("dense models", ["dense", text], DENSE, { both: ["batch", "steps"], all: DENSE });
+  return DENSE.filter((name) => named.includes(name));
+}
 
 /** Gives the zero-shot tasks that flags name. */
 function zeroShotOf(
   { zeroShot, zeroShotData }: Pick<PlanOptions, "zeroShot" | "zeroShotData">,
   before: JobPlan | null,
 ): JobPlan["zeroShot"] {
-  if (zeroShotData !== undefined) {
-    checkData(zeroShotData, zeroShot ?? (before?.zeroShot ? "as before" : "none"));
-  }
   const data = zeroShotData === undefined ? before?.zeroShot?.data : resolve(zeroShotData);
-  if (zeroShot === undefined) return before?.zeroShot && { ...before.zeroShot, data };
-  if (zeroShot === "none") return undefined;
-  const named = [
-    ...new Set(namesIn(zeroShot).flatMap((name) => name === "own" ? [...MADE_ZERO_SHOT] : [name])),
-  ];
-  const unknown = named.find((name) => !zeroShotTasks().includes(name));
-  if (unknown !== undefined || named.length === 0) {
-    throw new InputError(
-      say`Cannot plan zero-shot tasks as ${setting("zeroShot")} must name some of ${
-        zeroShotTasks().join(", ")
-      }, own or none: it is "${zeroShot}"`,
-    );
+  const tasks = zeroShot === undefined
+    ? before?.zeroShot?.tasks ?? []
+    : namesOf("zero-shot tasks", ["zeroShot", zeroShot], zeroShotTasks(), { own: MADE_ZERO_SHOT });
+  if (zeroShotData !== undefined && tasks.length === 0) {
+    const must = say`${setting("zeroShot")} must name tasks that read it`;
+    throw new InputError(say`Cannot use the data "${zeroShotData}" as ${must}: it names none`);
   }
-  const published = named.find((name) => !MADE_ZERO_SHOT.includes(name));
-  if (published === undefined || data !== undefined) return { tasks: named, data };
-  throw new InputError(
-    say`Cannot plan zero-shot task "${published}" as its data must be there: ${
-      setting("zeroShotData")
-    } names no folder`,
-  );
-}
-
-/** Throws an `InputError` where data of zero-shot tasks is no folder, or no task is asked that could read it. */
-function checkData(folder: string, tasks: string): void {
-  if (tasks === "none") {
-    throw new InputError(
-      say`Cannot use the data "${folder}" as ${
-        setting("zeroShot")
-      } must name tasks that read it: it names none`,
-    );
+  if (zeroShotData !== undefined && !statSync(zeroShotData, { throwIfNoEntry: false })?.isDirectory()) {
+    const must = say`${setting("zeroShotData")} must be a folder`;
+    throw new InputError(say`Cannot plan zero-shot tasks as ${must}: "${zeroShotData}" is none`, {
+      where: zeroShotData,
+    });
   }
-  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return;
-  throw new InputError(
-    say`Cannot plan zero-shot tasks as ${setting("zeroShotData")} must be a folder: "${folder}" is none`,
-    { where: folder },
-  );
+  const published = tasks.find((name) => !MADE_ZERO_SHOT.includes(name));
+  if (published !== undefined && data === undefined) {
+    const must = say`its data must be there: ${setting("zeroShotData")} names no folder`;
+    throw new InputError(say`Cannot plan zero-shot task "${published}" as ${must}`);
+  }
+  return tasks.length > 0 ? { tasks, data } : undefined;
 }

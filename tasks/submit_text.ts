@@ -6,6 +6,7 @@
 
 import { task } from "../kernels/mod.ts";
 import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
+import { lines } from "./layout.ts";
 import { type Queued, rangesOf } from "./slurm.ts";
 import { words } from "./wording.ts";
 
@@ -19,16 +20,18 @@ export interface Ended {
   line: string;
 }
 
+const processes = (count: number) => `${count} ${count === 1 ? "process" : "processes"}`;
+
 /** Says what was submitted, and what was queued already. */
 export function submittedText(
   run: string,
   submitted: readonly { job: string; id: string; places: number[] }[],
   queue: readonly Queued[],
 ): string {
-  const lines = submitted.map(({ job, id, places }) => `${job}: ${countText(places.length)} as ${id}`);
-  if (queue.length > 0) lines.push(`${countText(queue.length)} queued or running before`);
-  if (lines.length === 0) lines.push("nothing is missing");
-  return [...lines, "", `${words(task("status", { run }))} tells how they stand`].join("\n");
+  const told = submitted.map(({ job, id, places }) => `${job}: ${processes(places.length)} as ${id}`);
+  if (queue.length > 0) told.push(`${processes(queue.length)} queued or running before`);
+  if (told.length === 0) told.push("nothing is missing");
+  return [...told, "", `${words(task("status", { run }))} tells how they stand`].join("\n");
 }
 
 /** Most commands of a job that are told one by one. */
@@ -39,29 +42,22 @@ const MOST_COMMANDS = 4;
  * which they can begin, with what it stands on and its commands.
  */
 export function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {
-  const isMissing = (name: string) => jobs.some((job) => job.name === name && missingOf(job).length > 0);
-  const blocks = jobs.filter(({ name }) => isMissing(name)).map((job) => {
+  const left = jobs.filter((job) => missingOf(job).length > 0);
+  if (left.length === 0) return `${run}: nothing is missing`;
+  const blocks = left.map((job) => {
     const missing = missingOf(job);
-    const before = job.after.filter(isMissing);
-    const lines = missing.map((place) =>
-      job.tasks(unitOf(job, place)).map((reference) => words(reference)).join(" && ")
+    const before = job.after.filter((name) => left.some((other) => other.name === name));
+    const all = missing.map((place) => job.tasks(unitOf(job, place)).map(words).join(" && "));
+    const more = all.length - MOST_COMMANDS;
+    const shown = more > 0 ? [...all.slice(0, MOST_COMMANDS - 1), `… ${more} more`, all.at(-1)!] : all;
+    return lines(
+      `${job.name}: ${processes(missing.length)}${before.length > 0 ? `, after ${before.join(", ")}` : ""}`,
+      [job.about, ...shown].map((line) => `  ${line}`),
     );
-    const left = lines.length - MOST_COMMANDS;
-    const shown = left > 0 ? [...lines.slice(0, MOST_COMMANDS - 1), `… ${left} more`, lines.at(-1)!] : lines;
-    return [
-      `${job.name}: ${countText(missing.length)}${before.length > 0 ? `, after ${before.join(", ")}` : ""}`,
-      ...[job.about, ...shown].map((line) => `  ${line}`),
-    ].join("\n");
   });
-  if (blocks.length === 0) return `${run}: nothing is missing`;
   const most = atOnce === 1 ? "one process" : `${atOnce} processes`;
-  return [
-    ...blocks,
-    `at most ${most} at once; nothing was started`,
-  ].join("\n\n");
+  return [...blocks, `at most ${most} at once; nothing was started`].join("\n\n");
 }
-
-const countText = (count: number) => `${count} ${count === 1 ? "process" : "processes"}`;
 
 /** Lays out what Slurm says of a run, what ended without being complete, and what may have ended. */
 export function queueText(
@@ -69,18 +65,17 @@ export function queueText(
   { ended, unknown }: { ended: readonly Ended[]; unknown: readonly Ended[] },
 ): string {
   const groups = Map.groupBy(queue, ({ job, state, node, reason }) => `${job}\0${state}\0${node || reason}`);
-  const lines = [...groups.values()].map((alike) => {
-    const [{ job, state, node, reason }] = alike;
-    const places = alike.length > 1 || alike[0].place > 0
-      ? ` ${rangesOf(alike.map(({ place }) => place).sort((a, b) => a - b))}`
-      : "";
-    const where = node ? ` on ${node}` : reason && reason !== "None" ? ` (${reason})` : "";
-    return `  ${job}${places}  ${state.toLowerCase()}${where}`;
-  });
   const last = (what: string, none: string) => ({ job, place, log, line }: Ended) =>
     `  ${job} ${place}  ${what}: ${line || none} (${log})`;
-  return [...lines, ...ended.map(last("ended", "no word")), ...unknown.map(last("last word", "none"))].join(
-    "\n",
+  return lines(
+    Array.from(groups.values(), (alike) => {
+      const [{ job, state, node, reason, place }] = alike;
+      const places = rangesOf(alike.map(({ place }) => place).sort((a, b) => a - b));
+      const where = node ? ` on ${node}` : reason && reason !== "None" ? ` (${reason})` : "";
+      return `  ${job}${alike.length > 1 || place > 0 ? ` ${places}` : ""}  ${state.toLowerCase()}${where}`;
+    }),
+    ended.map(last("ended", "no word")),
+    unknown.map(last("last word", "none")),
   );
 }
 

@@ -1,122 +1,70 @@
 /**
- * Lays out results for a person to read.
+ * Lays out what stages and trainings made for a person to read.
  *
  * @module
  */
 
 import type { CostDevice } from "../pipeline/cost/mod.ts";
-import { processText } from "../pipeline/graph/lock.ts";
 import type { Drift } from "../pipeline/partition/mod.ts";
 import { CALLED_WORDS } from "../pipeline/partition/names.ts";
 import type {
-  Cleaned,
   Estimate,
-  FoundDocument,
+  Exported,
   PartitionPlan,
   PartitionSummary,
   ProofSummary,
+  TrainResult,
   VerifyReport,
 } from "../pipeline/stages/mod.ts";
-import type { Adopted, Exported, TrainResult } from "../pipeline/stages/mod.ts";
-import type { ShownRow } from "../pipeline/text/mod.ts";
 import { duration, printableLines } from "../pipeline/run/mod.ts";
-import { bytes, count, counted, percent, roughBytes, scientific, sourceName, table } from "./layout.ts";
+import {
+  bytes,
+  count,
+  counted,
+  lines,
+  percent,
+  roughBytes,
+  scientific,
+  sourceName,
+  table,
+} from "./layout.ts";
+
+const MOST_SOURCES = 6; // of an expert that are told
+const MOST_HELD_OUT = 12; // sources of which held-out text is told
+const NO_SOURCES = "none, as the text has no two sources; --source-field names the field that holds them";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
+  const { nmi, costs, rounds, proof, heldOut = {} } = summary;
   const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, words, sources }) => {
     const mix = Object.entries(sources)
       .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
       .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
       .map(([source, share]) => `${sourceName(source)} ${share}%`);
-    const told = words.slice(0, CALLED_WORDS).join(", ");
-    return [
-      String(expert),
-      sequences,
-      tokens,
-      nllPerToken?.toFixed(3) ?? "",
-      told,
-      mix.slice(0, 6).join(", "),
-    ];
+    const told = [words.slice(0, CALLED_WORDS), mix.slice(0, MOST_SOURCES)].map((list) => list.join(", "));
+    return [String(expert), sequences, tokens, nllPerToken?.toFixed(3) ?? "", ...told];
   });
-  const { nmi, costs, rounds, proof, heldOut = {} } = summary;
   const held = Object.entries(heldOut).map(([source, { documents, tokens }]) =>
     `${sourceName(source)} ${counted(documents, "documents")}, ${counted(tokens, "tokens")}`
   );
   const last = rounds.at(-1)?.nmi;
-  const inLast = typeof last === "number"
-    ? `; ${last.toFixed(3)} in the last of ${counted(rounds.length, "rounds")}`
-    : "";
-  return [
-    "",
+  const inLast = typeof last === "number" &&
+    `; ${last.toFixed(3)} in the last of ${counted(rounds.length, "rounds")}`;
+  const shared = nmi === null
+    ? `${NO_SOURCES}${inLast || ""}`
+    : `${nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)${inLast || ""}`;
+  return "\n" + lines(
     table(`expert | sequences | tokens | ${costs ? "mean cost" : "NLL/token"} | words | sources`, rows, [
       "words",
-    ]),
-    "",
-    ...proof ? [`assignment       ${proofText(proof, costs)}`] : [],
+    ]) + "\n",
+    proof && `assignment       ${proofText(proof, costs)}`,
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
-    nmi === null
-      ? `NMI with source  ${NO_SOURCES}${inLast}`
-      : `NMI with source  ${nmi.toFixed(3)} (0: experts tell nothing of the source, 1: all)${inLast}`,
-    ...held.length > 0 ? [`held out         ${held.slice(0, MOST_SOURCES).join("; ")}`] : [],
+    `NMI with source  ${shared}`,
+    held.length > 0 && `held out         ${held.slice(0, MOST_HELD_OUT).join("; ")}`,
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
-  ].join("\n");
-}
-
-/** Sources of which held-out text is told. */
-const MOST_SOURCES = 12;
-
-const NO_SOURCES = "none, as the text has no two sources; --source-field names the field that holds them";
-
-/** Says what was removed of a run, and what stays as somebody works at it. */
-export function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): string {
-  const what = [[checkpoints, "checkpoints"], [unfinished, "unfinished files"]] as const;
-  const parts = what.flatMap(([{ files, bytes: size }, name]) =>
-    files > 0 ? [`${counted(files, name)} (${bytes(size)})`] : []
   );
-  const stays = left.map(({ place, holders }) => {
-    const who = holders.map(processText);
-    return `left ${place}, as ${who.join(", ") || "another process"} works at it`;
-  });
-  const removed = dryRun ? "would remove" : "removed";
-  return [`${run}: ${removed} ${parts.join(" and ") || "nothing"}`, ...stays].join("\n");
-}
-
-/** Up to so many experts, the load of each is shown. */
-const MOST_LOADS = 16;
-
-function loadsText(loads: readonly number[]): string {
-  if (loads.length <= MOST_LOADS) return loads.map(count).join(", ");
-  return `of ${loads.length} experts ${count(Math.min(...loads))} to ${count(Math.max(...loads))}`;
-}
-
-/** Says which expert was adopted, and where it came from. */
-export function adoptedText(
-  run: string,
-  { expert, folder, from, parameters, shape, state }: Adopted,
-): string {
-  const size = `${count(parameters)} weights, H=${shape.hidden} L=${shape.layers} heads=${shape.heads}`;
-  const is = state === "done" ? "is" : "was";
-  return `${run}/${folder}: expert ${expert} ${is} adopted from ${from}, ${size}`;
-}
-
-/** Says what an export wrote, or that it is there. */
-export function exportedText({ output, state, of, files, result }: Exported): string {
-  const sizes = Object.values(files).map(({ bytes }) => bytes);
-  const kinds = Object.entries(result as Record<string, { texts: number; tokens: number }>).map(
-    ([kind, { texts, tokens }]) => `${kind} ${counted(texts, "texts")} of ${counted(tokens, "tokens")}`,
-  );
-  const size = `${sizes.length} files, ${bytes(sizes.reduce((a, b) => a + b, 0))}`;
-  return [`${output}: ${of.of} ${state === "done" ? "is written" : "is there"}`, ...kinds, size].join(", ");
-}
-
-/** Gives the device that options name. */
-export function speedOf(
-  { flops, utilisation }: { flops?: number; utilisation?: number },
-): Partial<CostDevice> {
-  return { ...(flops === undefined ? {} : { flops }), ...(utilisation === undefined ? {} : { utilisation }) };
 }
 
 /** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */
@@ -137,79 +85,30 @@ export function driftText({ deviation, limit }: Drift): string {
   return `warning: ${largest}, beyond ${chance}: the text is of another kind than that of the prices`;
 }
 
+/** Gives the device that options name. */
+export function speedOf(
+  { flops, utilisation }: { flops?: number; utilisation?: number },
+): Partial<CostDevice> {
+  return { ...flops !== undefined && { flops }, ...utilisation !== undefined && { utilisation } };
+}
+
 /** Lays out what a partition would do, with estimates of time, disk and memory. */
 export function planText(plan: PartitionPlan): string {
-  const priceOf = (
-    { seconds, diskBytes, memoryBytes }: Estimate,
-  ) => [duration(Math.ceil(seconds)), roughBytes(diskBytes), roughBytes(memoryBytes)];
-  const rows = plan.stages.map((
-    { stage, action, nodes, toMake, because, ...price },
-  ) => {
+  const priceOf = ({ seconds, diskBytes, memoryBytes }: Estimate) => [
+    ...[duration(Math.ceil(seconds)), roughBytes(diskBytes), roughBytes(memoryBytes)],
+  ];
+  const rows = plan.stages.map(({ stage, action, nodes, toMake, because, ...price }) => {
     if (action === "up to date") return [stage, "", "", "", action];
     const share = nodes > 1 ? `, ${toMake} of ${nodes}` : "";
     return [stage, ...priceOf(price), `${action}${share}${because ? `: ${because}` : ""}`];
   });
   const [time, disk, memory] = priceOf(plan);
-  return [
-    table("stage | time | disk | memory | what", rows),
-    "",
+  return lines(
+    table("stage | time | disk | memory | what", rows) + "\n",
     `in all ${time}, ${disk} of disk, at most ${memory} of memory`,
-    ...plan.assumptions.map((line) => `assumed: ${line}`),
-    ...plan.warnings.map((line) => `warning: ${line}`),
-  ].join("\n");
-}
-
-/** Lays out what a verification found. */
-export function verifyText(
-  run: string,
-  { files, trainSequences, testSequences, loads, parts, problems }: VerifyReport,
-): string {
-  if (problems.length > 0) {
-    return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
-  }
-  const sequences = `${count(trainSequences)} training and ${count(testSequences)} held-out sequences`;
-  const found = `${run}: ${count(files)} files as their manifests say, ${sequences}`;
-  if (!parts) return `${found} in exactly one expert's shards each; loads ${loadsText(loads)}`;
-  const alone = `${parts.length > 1 ? "parts of experts" : "part of expert"} ${parts.join(", ")}`;
-  return `${found}; the ${alone} alone, so that nothing tells what the others hold`;
-}
-
-/** Lays out one row of a shard: what is known of it, then its text. */
-export function rowText({ sequence, document, source, length, nll, costs, expert, text }: ShownRow): string {
-  const values = nll?.map((value) => value.toFixed(costs ? 3 : 1)).join(" ");
-  const facts = [
-    `sequence ${sequence}`,
-    document !== undefined && `document ${document}`,
-    source && `source ${sourceName(source)}`,
-    counted(length, "tokens"),
-    expert !== undefined && `expert ${expert}`,
-    values && `${costs ? "costs" : "NLL"} ${values}`,
-  ].filter(Boolean);
-  return facts.join(", ") + (text === undefined ? "" : `\n  ${text.replaceAll("\n", "\n  ")}`);
-}
-
-/** Lays out a document: where it stands, and what became of it. */
-export function documentText(
-  { document, path, place, source, side, tokens, expert, shares, sha256 }: FoundDocument,
-): string {
-  const facts = [
-    `document ${document}`,
-    `${path}, number ${place} there`,
-    source && `source ${sourceName(source)}`,
-    side === "train" ? "for training" : "held out",
-    counted(tokens, "tokens"),
-    expert === "mixed" ? `experts ${shares}` : expert !== undefined && `expert ${expert}`,
-    `SHA-256 ${sha256}`,
-  ];
-  return facts.filter(Boolean).join(", ");
-}
-
-/**
- * Gives text of others as it goes to standard output: to a terminal nothing that it obeys but line breaks and
- * tabs, to files and pipes as it is.
- */
-export function forOutput(text: string, isTerminal: boolean = Deno.stdout.isTerminal()): string {
-  return isTerminal ? printableLines(text) : text;
+    plan.assumptions.map((line) => `assumed: ${line}`),
+    plan.warnings.map((line) => `warning: ${line}`),
+  );
 }
 
 /** Writes a table of trained models; `runs` are those of the models, one for each. */
@@ -219,11 +118,11 @@ export function trainedText(run: string, models: TrainResult[], runs: readonly s
     ...[isOne ? folder : `${runs[i]}/${folder}`, `${steps} x ${batch}`, tokens, rate.toExponential(1)],
     ...[loss, validationLoss].map((loss) => loss?.toFixed(3) ?? "none"),
   ]);
-  return [
+  return lines(
     table("model | steps x batch | tokens | peak rate | loss | held-out loss", rows),
-    ...models.flatMap(notes),
-    ...[...new Set([run, ...runs])].map((run) => `run folder  ${run}`),
-  ].join("\n");
+    models.flatMap(notes),
+    [...new Set([run, ...runs])].map((run) => `run folder  ${run}`),
+  );
 }
 
 /**
@@ -231,33 +130,67 @@ export function trainedText(run: string, models: TrainResult[], runs: readonly s
  * balance and the dropped tokens of routing among the experts of its layers.
  */
 function notes({ folder, cost, routing }: TrainResult): string[] {
-  const lines: string[] = [];
+  const told: string[] = [];
   if (cost) {
     const { parameters, training, mixture, inference, expertInference, memory } = cost;
     const share = training / mixture - 1;
     const beside = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
     const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
-    const [own, expert] = [memory.training, memory.expertTraining].map(roughBytes);
-    lines.push(
-      `${folder} has ${count(parameters)} weights; its training takes ${
-        scientific(training)
-      } FLOPs, ${beside} ` +
-        `${scientific(mixture)} with routers and scoring, as counted when it was trained`,
+    const routers = memory.routing ?? 0; // counted where a prefix routes
+    const expert = `one expert ${bytes(memory.expertInference)}`;
+    const answering = routers === 0
+      ? expert
+      : `the mixture ${bytes(memory.expertInference + routers)}: ${expert}, all routers ${bytes(routers)}`;
+    told.push(
+      `${folder} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ` +
+        `${beside} ${scientific(mixture)} with routers and scoring, as counted when it was trained`,
       `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
-      `memory of training ${own}, of one expert's ${expert}, with all activations kept; of generating ` +
-        `${bytes(memory.inference)}, ${answeringText(memory)}`,
+      `memory of training ${roughBytes(memory.training)}, of one expert's ${
+        roughBytes(memory.expertTraining)
+      }, ` +
+        `with all activations kept; of generating ${bytes(memory.inference)}, with ${answering}`,
     );
   }
   if (routing) {
     const balance = `balance ${routing.balance.toFixed(3)} (1 where every expert gets as many tokens)`;
-    lines.push(`${folder} at its end: ${balance}, no expert took ${percent(routing.dropped)} of the tokens`);
+    told.push(`${folder} at its end: ${balance}, no expert took ${percent(routing.dropped)} of the tokens`);
   }
-  return lines;
+  return told;
 }
 
-/** Words the memory in which the mixture answers: that of one expert, and of the routers where some are counted. */
-function answeringText({ expertInference, routing = 0 }: NonNullable<TrainResult["cost"]>["memory"]): string {
-  const expert = `one expert ${bytes(expertInference)}`;
-  if (routing === 0) return `with ${expert}`;
-  return `with the mixture ${bytes(expertInference + routing)}: ${expert}, all routers ${bytes(routing)}`;
+/** Says what an export wrote, or that it is there. */
+export function exportedText({ output, state, of, files, result }: Exported): string {
+  const sizes = Object.values(files).map(({ bytes }) => bytes);
+  const kinds = Object.entries(result as Record<string, { texts: number; tokens: number }>).map(
+    ([kind, { texts, tokens }]) => `${kind} ${counted(texts, "texts")} of ${counted(tokens, "tokens")}`,
+  );
+  const size = `${sizes.length} files, ${bytes(sizes.reduce((a, b) => a + b, 0))}`;
+  return [`${output}: ${of.of} ${state === "done" ? "is written" : "is there"}`, ...kinds, size].join(", ");
+}
+
+const MOST_LOADS = 16; // up to so many experts, the load of each is shown
+
+/** Lays out what a verification found. */
+export function verifyText(run: string, found: VerifyReport): string {
+  const { files, trainSequences, testSequences, loads, parts, problems } = found;
+  if (problems.length > 0) {
+    return problems.map(({ file, what, remedy }) => `${file}: ${what}; ${remedy}`).join("\n");
+  }
+  const sequences = `${count(trainSequences)} training and ${count(testSequences)} held-out sequences`;
+  const all = `${run}: ${count(files)} files as their manifests say, ${sequences}`;
+  if (parts) {
+    const alone = `${parts.length > 1 ? "parts of experts" : "part of expert"} ${parts.join(", ")}`;
+    return `${all}; the ${alone} alone, so that nothing tells what the others hold`;
+  }
+  const range = `of ${loads.length} experts ${count(Math.min(...loads))} to ${count(Math.max(...loads))}`;
+  const shown = loads.length > MOST_LOADS ? range : loads.map(count).join(", ");
+  return `${all} in exactly one expert's shards each; loads ${shown}`;
+}
+
+/**
+ * Gives text of others as it goes to standard output: to a terminal nothing that it obeys but line breaks and
+ * tabs, to files and pipes as it is.
+ */
+export function forOutput(text: string, isTerminal: boolean = Deno.stdout.isTerminal()): string {
+  return isTerminal ? printableLines(text) : text;
 }

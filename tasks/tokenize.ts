@@ -8,7 +8,7 @@ import { InputError } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, OUTPUT, PART, WORKERS } from "./options.ts";
+import { IN_A_RUN, take } from "./options.ts";
 import { arrowOutput, checkWritten, isPipe, pipeValues } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
@@ -16,7 +16,7 @@ export const TASK = await defineTask({
   name: "tokenize",
   startsAnew: isPipe,
   positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...PART, ...WORKERS, ...OUTPUT },
+  options: { ...IN_A_RUN, ...take("part", "workers", "output") },
   run: async (call) => {
     const { paths, sources, options } = call;
     if (paths.length === 0) return await runStageTask("tokenize", call);

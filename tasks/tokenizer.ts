@@ -9,7 +9,7 @@ import { writeAtomic } from "../pipeline/run/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { readDocuments, readOptions, trainTokenizer } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
-import { IN_A_RUN, OUTPUT } from "./options.ts";
+import { IN_A_RUN, take } from "./options.ts";
 import { checkWritten, isPipe, pipeValues, until } from "./pipe.ts";
 import { runStageTask } from "./stage.ts";
 
@@ -17,7 +17,7 @@ export const TASK = await defineTask({
   name: "tokenizer",
   startsAnew: isPipe,
   positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...OUTPUT },
+  options: { ...IN_A_RUN, ...take("output") },
   run: async (call) => {
     const { paths, sources, options, onWarning, signal, tell } = call;
     if (paths.length === 0) return await runStageTask("tokenizer", call);

@@ -7,7 +7,7 @@ import { field } from "../pipeline/settings/mod.ts";
 import { adoptedExperts } from "../pipeline/training/mod.ts";
 import { expertsOf, planExperts, trainExperts } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { expertsNamed, IN_A_RUN, parseBytes, PART, SPEED, TRAINING } from "./options.ts";
+import { expertsNamed, IN_A_RUN, parseBytes, take, TRAINING } from "./options.ts";
 import { planText, speedOf, trainedText } from "./text.ts";
 import { words } from "./wording.ts";
 
@@ -22,13 +22,13 @@ export const TASK = await defineTask({
         "train them side by side in one process, to the same bits; experts that do not fit --memory follow",
     }),
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
-    ...SPEED,
+    ...take("flops", "utilisation"),
     memory: field.custom(parseBytes, {
       value: "SIZE",
       help:
         "most device memory that training may take, like 8GiB; with --dry-run a micro-batch is suggested for it",
     }),
-    ...{ ...TRAINING, ...PART },
+    ...{ ...TRAINING, ...take("part") },
   },
   run: async ({ sources, options, signal, onEvent, onWarning, print }) => {
     const { run, expert } = options;

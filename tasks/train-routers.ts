@@ -6,19 +6,19 @@
  */
 import { say, setting } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { DEVICE, PART, placeParser, REQUIRE_GPU } from "./options.ts";
+import { DEVICE, partParser, take } from "./options.ts";
 import { stageTask } from "./stage.ts";
 
 const GROUP = field.section("Command", {
   group: field.custom(
-    placeParser(1, say`Cannot train in a group as ${setting("group")} must be K/N with 1 <= K <= N`),
+    partParser(say`Cannot train in a group as ${setting("group")} must be K/N with 1 <= K <= N`),
     { value: "K/N", help: "the same as --part" },
   ),
 });
 
 export const TASK = await stageTask("train-routers", import.meta, {
-  ...PART,
+  ...take("part"),
   ...GROUP,
   ...DEVICE,
-  ...REQUIRE_GPU,
+  ...take("requireGpu"),
 });

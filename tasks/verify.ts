@@ -10,7 +10,7 @@ import { verifyRun } from "../pipeline/stages/verify.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { fromHere } from "./arguments.ts";
 import { defineTask } from "./command.ts";
-import { RUN } from "./options.ts";
+import { take } from "./options.ts";
 import { verifyText } from "./text.ts";
 import { worded } from "./wording.ts";
 
@@ -19,18 +19,16 @@ export const TASK = await defineTask({
   startsAnew: true,
   positional: "[RUN]",
   options: {
-    ...RUN,
+    ...take("run"),
     against: field.text({
       value: "FILE|HASH",
       help: "root hash of a partition made elsewhere, or the file that partition --json printed there",
     }),
   },
   run: async ({ paths, options, given, signal, print }) => {
-    if (paths.length > 1) {
-      throw new InputError(`Cannot verify as one run must be named: "${paths[1]}" is a second one`);
-    }
-    if (paths.length === 1 && given.has("run")) {
-      throw new InputError(`Cannot verify as one run must be named: "${paths[0]}" is one, --run another`);
+    const [place, second = given.has("run") ? "--run" : undefined] = paths;
+    if (place !== undefined && second !== undefined) {
+      throw new InputError(`Cannot verify as one run must be named: "${place}" is one, ${second} another`);
     }
     if (options.against === "") {
       throw new InputError('Cannot verify as --against must be a file or a hash: it is ""');
@@ -46,9 +44,8 @@ export const TASK = await defineTask({
     });
     const told = { ...report, problems };
     print({ run, ...told }, verifyText(run, told));
-    const { length } = problems;
-    if (length === 0) return;
-    const found = length === 1 ? "1 problem was found" : `${length} problems were found`;
+    if (problems.length === 0) return;
+    const found = problems.length === 1 ? "1 problem was found" : `${problems.length} problems were found`;
     throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
   },
 }, import.meta);

@@ -7,7 +7,7 @@ import { InputError, say, setting } from "../kernels/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { openTrainings, type Training } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { RUN } from "./options.ts";
+import { take } from "./options.ts";
 import { openScreen, pause } from "./screen.ts";
 import { isTrained } from "./slurm_view.ts";
 import { newLines, watchText } from "./watch_text.ts";
@@ -16,7 +16,7 @@ export const TASK = await defineTask({
   name: "watch",
   startsAnew: true,
   options: {
-    ...RUN,
+    ...take("run"),
     once: field.flag({ help: "look once and end; so does --json" }),
     follow: field.flag({ help: "go on when the run's trainings are complete" }),
     every: field.number({

@@ -8,7 +8,7 @@ import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { askRun, checkOutputFolder } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
-import { CHECK, DEVICE, FORCE, MIXES, REQUIRE_GPU, RUN } from "./options.ts";
+import { DEVICE, take } from "./options.ts";
 import { zeroShotText } from "./zero_shot_text.ts";
 
 const { custom, flag, integer, path, section } = field;
@@ -42,7 +42,7 @@ const QUESTIONS = section("Command", {
 export const TASK = await defineTask({
   name: "zero-shot",
   options: {
-    ...{ ...RUN, ...FORCE, ...CHECK, ...DEVICE, ...REQUIRE_GPU, ...QUESTIONS, ...MIXES },
+    ...{ ...take("run", "force", "check"), ...DEVICE, ...take("requireGpu"), ...QUESTIONS, ...take("mix") },
     routingTemperature: MIXING.routingTemperature,
   },
   run: async ({ options, signal, onEvent, print }) => {

@@ -257,8 +257,7 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
       input: scores.stdout,
     });
     assertEquals(piped.code, 0, piped.err);
-    const kept = /standard input is first written to (\S+), as optimal reads it up to/.exec(piped.err)![1];
-    assertEquals(await Deno.stat(kept).catch(() => null), null);
+    assertStringIncludes(piped.err, "standard input is first written to ");
     assert(
       /cost [\d,.]+, bound [\d,.]+; gap \S+ nats per sequence, \S+% of what balancing costs/.test(piped.err),
       piped.err,
@@ -297,28 +296,21 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
     assertStringIncludes(wrong.err, "must be prices of experts");
   }));
 
-Deno.test("Ctrl-C in a pipe leaves no temporary file behind and does not speak of going on", () =>
+Deno.test("standard input that is read several times leaves no file behind, and Ctrl-C does not speak of going on", () =>
   inFolder(async (folder) => {
-    const fifo = `${folder}/fifo`; // a file whose opening waits: then standard input has been read to its end
-    assertEquals((await new Deno.Command("mkfifo", { args: [fifo] }).output()).code, 0);
-    const names = () =>
-      [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name !== "fifo");
-    for (const [paths, ends] of [[["-"], false], [[fifo, "-"], true]] as const) {
-      const args = [...paths, "--method", "optimal", "--log", "json"];
-      const child = taskCommand("assign", args, { stdin: "piped", env: { TMPDIR: folder } }).spawn();
-      const writer = child.stdin.getWriter();
-      await writer.write(new Uint8Array(1000));
-      if (ends) await writer.close();
-      const kept = () => names().find((name) => name.endsWith(".arrows"));
-      while (kept() === undefined || Deno.statSync(`${folder}/${kept()}`).size < 1000) {
-        await new Promise((done) => setTimeout(done, 20));
-      }
-      sendSignal(child, "SIGINT");
-      if (!ends) writer.releaseLock();
-      const { code, stderr } = await child.output();
-      const lines = new TextDecoder().decode(stderr).trimEnd().split("\n").map((line) => JSON.parse(line));
-      assertEquals(lines.map(({ type, code }) => [type, code]), [["note", undefined], ["error", 130]]);
-      assertStringIncludes(lines[0].message, "standard input is first written to ");
-      assertEquals([code, lines[1].message, names()], [130, "interrupted", []]);
-    }
+    const args = ["-", "--method", "optimal", "--log", "json"];
+    const child = taskCommand("assign", args, { stdin: "piped", env: { TMPDIR: folder } }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(new Uint8Array(1000));
+    const told = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+    const [note] = [await told.read()].map(({ value }) => JSON.parse(value!));
+    assertStringIncludes(note.message, "standard input is first written to ");
+    assertEquals([...Deno.readDirSync(folder)], []);
+    sendSignal(child, "SIGINT");
+    writer.releaseLock();
+    const { type, code, message } = JSON.parse((await told.read()).value!);
+    assertEquals([type, code, message], ["error", 130, "interrupted"]);
+    await told.cancel();
+    await child.stdout.cancel();
+    assertEquals((await child.status).code, 130);
   }));

@@ -133,6 +133,6 @@ Deno.test("stepText() leaves the least important out of a narrow terminal, and c
   assertFalse(at(80).includes("tokens/s"));
   assertEquals(
     stepText(step(512), { rate: 12.34, left: 249.2 }, 80),
-    `train-routers  ${"█".repeat(10)}${"░".repeat(10)}  512 of 1,000 steps  12/s  4 min 10 s left`,
+    `train-routers  ${"█".repeat(11)}${"░".repeat(10)}  512 of 1,000 steps  12/s  4 min 10 s left`,
   );
 });

@@ -70,7 +70,9 @@ Deno.test("submitScript() lets what is queued wait for what takes the place of a
     { ...queued("all", 0, "80"), task: undefined },
   ];
   const renewed = (queue: Queued[], options = {}) =>
-    submitScript("r", jobs, queue, 1001, options).split("\n").filter((line) => line.startsWith("scontrol "));
+    submitScript("r", jobs, queue, 1001, options).matchAll(/^(scontrol update .*) \|\| refused=yes$/gm).map((
+      [, line],
+    ) => line).toArray();
   assertEquals(submitted(submitScript("r", jobs, queue, 1001, {})), [["train", "0", ""]]);
   const waits = 'scontrol update "JobId=79_[0-2]" "Dependency=afterok:$train,afterok:77_1"';
   assertEquals(renewed(queue), [waits]);
@@ -332,7 +334,7 @@ Deno.test("deno task submit ends with 1 where Slurm does not answer, and prints 
     await Deno.writeTextFile(`${folder}/squeue`, fail);
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
     const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3"];
-    const env = { PATH: folder };
+    const env = { PATH: `${folder}:/usr/bin:/bin` };
     const { code, err } = await task("submit", args, { env });
     assertEquals(code, 1, err);
     assertMatch(
@@ -347,8 +349,11 @@ Deno.test("deno task submit ends with 1 where Slurm does not answer, and prints 
 /** Writes commands that stand for Slurm's: `sbatch` takes its time and keeps what it is given, `squeue` lists that. */
 async function writeFakeSlurm(folder: string): Promise<void> {
   const commands = {
-    scontrol:
-      `[ "$1" != update ] || { echo "$2 $3" >>${folder}/updates; exit $([ ! -e ${folder}/gone ]; echo $?); }
+    scontrol: `[ "$1" != update ] || {
+  echo "$2 $3" >>${folder}/updates
+  [ ! -e ${folder}/gone ] || { echo "scontrol: $2 is gone" >&2; exit 1; }
+  exit
+}
 echo MaxArraySize = 1001`,
     squeue: `[ ! -e ${folder}/queue ] || cat ${folder}/queue`,
     sbatch: `for script; do :; done
@@ -375,7 +380,7 @@ Deno.test("deno task submit queues nothing twice where two run at the same momen
     await writeFakeSlurm(`${folder}/slurm`);
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
     const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3", "--json"];
-    const submit = () => task("submit", args, { env: { PATH: `${folder}/slurm` } });
+    const submit = () => task("submit", args, { env: { PATH: `${folder}/slurm:/usr/bin:/bin` } });
     const both = await Promise.all([submit(), submit()]);
     assertEquals(both.map(({ code }) => code), [0, 0], both.map(({ err }) => err).join(""));
     const outs = both.map(({ out }) => JSON.parse(out)).sort((a, b) => a.queued.length - b.queued.length);
@@ -397,7 +402,7 @@ Deno.test("deno task submit knows a run by the folder that a link leads to", () 
     const args = ["--input", `${folder}/docs.jsonl`, "--experts", "2", "--json"];
     const submit = async (run: string) => {
       const { code, out, err } = await task("submit", ["--run", run, ...args], {
-        env: { PATH: `${folder}/slurm` },
+        env: { PATH: `${folder}/slurm:/usr/bin:/bin` },
       });
       assertEquals(code, 0, err);
       return JSON.parse(out).submitted.length;
@@ -413,7 +418,7 @@ Deno.test("deno task submit lets what is queued wait for what is submitted anew,
     await writeFakeSlurm(slurm);
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
     const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "2", "--json"];
-    const submit = () => task("submit", args, { env: { PATH: slurm } });
+    const submit = () => task("submit", args, { env: { PATH: `${slurm}:/usr/bin:/bin` } });
     const first = await submit();
     assertEquals(first.code, 0, first.err);
     const numberOf = (out: string, job: string) =>
@@ -441,7 +446,7 @@ Deno.test("deno task submit lets what is queued wait for what is submitted anew,
     assertEquals(refused.code, 1);
     assertMatch(
       refused.err,
-      /^error: Cannot let queued jobs go by what was submitted now as they must .*; submit the same again\n$/,
+      /^error: Cannot use Slurm as sh must succeed: it says "scontrol: .* is gone"; run the same again once .*\n$/,
     );
   }));
 

@@ -4,10 +4,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
 import { valuesOf } from "../../pipeline/settings/mod.ts";
 import type { JobPlan } from "../../pipeline/stages/mod.ts";
-import { CHECKPOINTS, JOB_OPTIONS, RECOMPUTE, REQUIRE_GPU } from "../../tasks/options.ts";
-import { planOf } from "../../tasks/submit_plan.ts";
-
-const TABLE = { ...JOB_OPTIONS, ...CHECKPOINTS, ...RECOMPUTE, ...REQUIRE_GPU };
+import { PLANNING, planOf } from "../../tasks/submit_plan.ts";
 
 const DATA = fileURLToPath(new URL(".", import.meta.url)).replace(/\/$/, ""); // a folder that is there
 
@@ -18,7 +15,7 @@ function planned(
   denied: string[] = [],
 ): Partial<JobPlan> {
   const said = { given: new Set(Object.keys(flags)), denied: new Set(denied) };
-  const plan = planOf(valuesOf(TABLE, flags), said, before);
+  const plan = planOf(valuesOf(PLANNING, flags), said, before);
   return Object.fromEntries(Object.entries(plan).filter(([, value]) => value !== undefined));
 }
 

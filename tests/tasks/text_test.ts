@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { PartitionPlan, PartitionSummary } from "../../pipeline/stages/mod.ts";
 import type { VerifyReport } from "../../pipeline/stages/mod.ts";
-import { planText, proofText, rowText, summaryText, trainedText, verifyText } from "../../tasks/text.ts";
+import { planText, proofText, summaryText, trainedText, verifyText } from "../../tasks/text.ts";
 
 const SUMMARY = {
   run: "runs/a",
@@ -77,16 +77,6 @@ Deno.test("verifyText() tells problems alone, each with its mend, or what was fo
   assertMatch(verifyText("runs/a", { ...whole, parts: [3, 4] }), /the parts of experts 3, 4 alone/);
   const problems = [{ file: "tokenizer.json", what: "it is missing", remedy: "run it again" }];
   assertEquals(verifyText("runs/a", { ...whole, problems }), "tokenizer.json: it is missing; run it again");
-});
-
-Deno.test("rowText() tells what is known of a row, and indents its text", () => {
-  const bare = { sequence: "18446744073709551615", length: 7 };
-  assertEquals(rowText(bare), "sequence 18446744073709551615, 7 tokens");
-  const row = { ...bare, document: "3", source: "law", expert: 1, nll: [1.25, 20], text: "one\ntwo" };
-  assertMatch(
-    rowText(row),
-    /, document 3, source law, 7 tokens, expert 1, NLL 1\.3 20\.0\n {2}one\n {2}two$/,
-  );
 });
 
 Deno.test("trainedText() has a row per model of several runs, and tells memory beside that of the mixture", () => {

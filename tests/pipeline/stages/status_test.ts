@@ -106,7 +106,7 @@ Deno.test("a run is told of where its text is not, and a part that lies alone by
     const part = await statusOf(alone);
     assertEquals([part.parts, part.stages.map(({ stage }) => stage)], [[1], ["train-expert-01"]]);
     const lines = statusText(part).split("\n");
-    assertEquals(lines[1], "only the part of expert 1 lies here, without the run that it comes from");
+    assertEquals(lines[1], "only parts lie here, without the run that they come from: of experts 1");
     assertEquals(lines.at(-1), `next: deno task train-expert --run ${alone} --expert 1`);
   }));
 
