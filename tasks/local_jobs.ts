@@ -6,7 +6,7 @@
 
 import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { type Job, JOBS, missingOf, unitOf } from "../pipeline/stages/mod.ts";
+import { type Job, JOBS, unitOf } from "../pipeline/stages/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
 import { argumentsOf } from "./wording.ts";
 

@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { EXTRAS, packagesOf, partsOf } from "../../tasks/bundle_parts.ts";
+import { packagesOf, partsOf } from "../../tasks/bundle_parts.ts";
 import { makeBundle } from "../../tasks/bundle_files.ts";
 import { InputError } from "../../kernels/mod.ts";
 import { hashes, importedBy, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
