@@ -52,32 +52,20 @@ export async function writeDocumentScores(
   return { bytes, sha256 };
 }
 
-/**
- * Reads what documents came to. Throws an `InputError` where the file is missing, damaged, of another layout, or holds values that
- * cannot be.
- */
+/** Reads what documents came to. Throws an `InputError` where the file is missing, damaged, or of another layout. */
 export async function readDocumentScores(path: string, vouched?: Vouched): Promise<DocumentScores> {
-  const batches = await Array.fromAsync(readArrow(path, path, vouched));
-  const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
-  if (batches.length !== 1 || rows === 0) {
-    const fact = `it holds ${batches.length} of ${rows} documents`;
-    throw unreadable(path, "it must hold one batch of documents", fact);
+  const [batch, ...others] = await Array.fromAsync(readArrow(path, path, vouched));
+  if (!batch || others.length > 0) {
+    throw unreadable(path, "it must hold one batch of documents", `it holds ${batch ? "more" : "none"}`);
   }
-  const column = (name: string) => columnOf(batches[0], name);
-  const there = columnNames(batches[0]);
+  const column = (name: string) => columnOf(batch, name);
+  const there = columnNames(batch);
   const ways = TOLD_WAYS.filter((way) => way === "mixture" || there.includes(way));
-  const [document, source] = [integers(column("document"), BigUint64Array), strings(column("source"))];
-  const counts = {
+  return {
+    document: integers(column("document"), BigUint64Array),
+    source: strings(column("source")),
     sequences: integers(column("sequences"), Uint32Array),
     tokens: integers(column("tokens"), Uint32Array),
+    nll: Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"],
   };
-  const nll = Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"];
-  for (const [name, values] of Object.entries({ ...counts, ...nll })) {
-    const least = name in counts ? 1 : 0;
-    const row = values.findIndex((value) => !(value >= least && value < Infinity));
-    if (row < 0) continue;
-    const rule = `column "${name}" must be finite and at least ${least}`;
-    throw unreadable(`${path}, row ${row},`, rule, `it is ${values[row]}`);
-  }
-  return { document, source, ...counts, nll };
 }

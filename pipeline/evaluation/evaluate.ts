@@ -18,15 +18,16 @@ import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
 import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
-import { addFallback, checkFallback, type FallbackOptions, reliabilityOf } from "./margins.ts";
-import { addMixes, isIn, mixesOf, mixExperts, type MixOptions, type Part } from "./mix.ts";
-import { type Check, type ModelScores, type PassOptions, scoreModel, shapeChecker } from "./model_pass.ts";
+import { addFallback, type FallbackOptions, reliabilityOf } from "./margins.ts";
+import { addMixes, mixesOf, mixExperts, type MixOptions } from "./mix.ts";
+import { type ModelScores, shapeChecker } from "./model_pass.ts";
 import { agreementOf, route, type Routed, type RouteOptions, type Routes } from "./routes.ts";
-import { joined, type Keep } from "./rows.ts";
 import { byPrefix, createTable, figuresOf, summarize } from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
-export interface EvaluateOptions extends RouteOptions, PassOptions, MixOptions, FallbackOptions {
+export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptions {
+  /** Gives what a model scores, whoever let it: what `scoreModel` gives of all sequences. Experts that are mixed are scored here. */
+  scores: (model: ModelName) => Promise<ModelScores>;
   /** Baselines of the mixture to compare with. */
   baselines?: readonly Baseline[];
   /** A partitioner besides the mixture's own that chooses among its experts too. It stays open. */
@@ -72,31 +73,34 @@ export type EvaluationChoices =
  *
  * Every mixture of several experts is measured on the same sequences and draws; one of a single expert is the mixture, to the bit.
  *
- * @throws {InputError} if there are no sequences, if M is longer than they are, if models differ in shape, tokens, partitioner and
- * models in tokenizer, if an NLL isn't finite, or if a mixture or a fallback that is asked for is impossible.
+ * @throws {InputError} if there are no sequences, if models differ in shape, tokens, partitioner and models in tokenizer, if an NLL
+ * isn't finite, or if a mixture that is asked for is impossible.
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { mixture, prefix, fallback, margin, routeBy, resamples = RESAMPLES, seed = 0, trained } = options;
-  if (!Number.isSafeInteger(prefix) || prefix < 1) {
-    throw new InputError(`Cannot evaluate as the prefix must be an integer >= 1: prefix is ${prefix}`);
-  }
+  const { mixture, prefix, sequenceLength, fallback, margin, routeBy, trained } = options;
+  const { resamples = RESAMPLES, seed = 0 } = options;
   let done = 0;
   const onRows = (rows: number) => options.onProgress?.(done += rows);
   const partitioner = await mixture.partitioner();
   const { experts, shape: router } = partitioner;
-  const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
-  checkFallback(options, baselines);
   const mixes = mixesOf(options, partitioner);
   const routed = await route(options, partitioner, onRows, mixes !== undefined)
     .finally(() => mixture.closePartitioner());
   warn(routed, options);
-  const other = routeBy && await routeByOther(routeBy, options, experts, onRows);
-
-  const scores = new Scores(options, routed, partitioner, onRows);
+  const other = routeBy && await route({ ...options, mixture: routeBy }, routeBy, onRows);
+  const together = mixes && await mixExperts(mixes, routed, options, partitioner, onRows);
   const there = trained ?? [...Array(experts).keys()];
-  const scoreTokens = (expert: number, part: Part) => scores.scoreTokens(expert, part);
-  const mixed = mixes && await mixExperts(mixes, routed, options, partitioner, scoreTokens, onRows);
-  for (const model of mixes ? baselines : [...there, ...baselines]) await scores.score(model);
+  const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
+  const scores = new Map<ModelName, ModelScores>();
+  const check = shapeChecker({ vocabulary: partitioner.vocabulary, context: sequenceLength }, "the run");
+  for (const model of [...there, ...baselines]) {
+    const found = typeof model === "number" && together?.scores[model] || await options.scores(model);
+    const nll = found.nll.filter((_, row) => routed.counts[row]);
+    check(model, found);
+    checkFinite(model, nll, routed);
+    scores.set(model, { ...found, nll });
+    if (!together || typeof model === "string") onRows(nll.length);
+  }
 
   const table = createTable(routed, { prefix, experts });
   const nll = (model: ModelName) => scores.get(model)!.nll;
@@ -111,7 +115,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   for (const [tokens, routes] of routed.routes) table.add(byPrefix(tokens), routedNll(routes));
   options.onDocuments?.(scoresOfDocuments(routed, table.document));
   const temperature = mixes?.routingTemperature;
-  const mixing = mixed && addMixes(table, mixed, { ...routed, prefix, temperature: temperature! });
+  const mixing = together &&
+    addMixes(table, together.mixed, { ...routed, prefix, temperature: temperature! });
   const sent = fallback &&
     addFallback(table, { fallback, margin }, routed.margin, mixtureNll, (row) => nll(fallback)[row]);
   const otherBy = (tokens: number) => `${routeBy?.kind} by ${tokens} tokens`;
@@ -144,10 +149,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
         })),
       },
     },
-    models: {
-      ...scores.shapes(),
-      ...router && { router, routerParameters: parameterCount(router) },
-    },
+    models: { ...shapesOf(scores), ...router && { router, routerParameters: parameterCount(router) } },
   };
 }
 
@@ -162,97 +164,25 @@ function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOp
   if (few) onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
 }
 
-/** Routes all sequences once more, by another partitioner. Throws an `InputError` where it knows other experts. */
-async function routeByOther(
-  partitioner: Partitioner,
-  options: EvaluateOptions,
-  experts: number,
-  onRows: (rows: number) => void,
-): Promise<Routed> {
-  const { kind, experts: known, costs } = partitioner;
-  if (known === experts) {
-    return await route({ ...options, mixture: { costs } }, partitioner, onRows);
-  }
-  throw new InputError(
-    `Cannot evaluate as ${kind} must know each of the ${experts} experts: it knows ${known}`,
-  );
+/** Throws an `InputError` where an NLL is not finite. */
+function checkFinite(model: ModelName, nll: Float32Array, { documents, document }: Routed): void {
+  const row = nll.findIndex((value) => !Number.isFinite(value));
+  if (row < 0) return;
+  const [name, { id }] = [nameOf(model), documents[document[row]]];
+  const fact = `that of a sequence of document ${id} under ${name} is ${nll[row]}`;
+  throw new InputError(`Cannot evaluate as every NLL must be finite: ${fact}`, {
+    remedy: `train ${name} again at a lower rate`,
+  });
 }
 
-/** The scores of the sequences that count, by model. */
-class Scores extends Map<ModelName, ModelScores> {
-  readonly #pass: (
-    model: ModelName,
-    keep?: Keep,
-    onTokens?: (logProbability: Float32Array) => void,
-  ) => Promise<ModelScores>;
-  readonly #check: Check;
-
-  constructor(
-    private readonly options: EvaluateOptions,
-    private readonly routed: Routed,
-    { tokenizer, vocabulary }: Partitioner,
-    private readonly onRows: (rows: number) => void,
-  ) {
-    super();
-    const { sequenceLength } = routed;
-    const check = this.#check = shapeChecker({ vocabulary, context: sequenceLength }, "the run");
-    this.#pass = (model, keep, onTokens) => {
-      const how = { ...options, keep, check, onRows, onTokens };
-      return scoreModel(model, how, { tokenizer, vocabulary, sequenceLength });
-    };
-  }
-
-  /** Scores with a model, unless another process did. */
-  async score(model: ModelName): Promise<void> {
-    const { options: { known, trained }, routed: { counts } } = this;
-    const found = await known?.(model);
-    if (!found) return this.#keep(model, await this.#pass(model, trained && ((row) => counts[row])));
-    this.#check(model, found);
-    const nll = found.nll.filter((_, row) => counts[row]);
-    this.onRows(nll.length);
-    this.#keep(model, { ...found, nll });
-  }
-
-  /** Scores the sequences of a part with an expert, and gives the log-probabilities of their tokens. */
-  async scoreTokens(expert: number, part: Part): Promise<Float32Array> {
-    const tokens: Float32Array[] = [];
-    const scores = await this.#pass(expert, isIn(part), (own) => tokens.push(own));
-    const nll = joined([this.get(expert)?.nll ?? new Float32Array(), scores.nll]);
-    this.#keep(expert, { ...scores, nll }, part.end);
-    return joined(tokens);
-  }
-
-  /** Keeps the scores of the first `rows` sequences. Throws an `InputError` where they are of others, or not finite. */
-  #keep(model: ModelName, scores: ModelScores, rows = this.routed.predicted.length): void {
-    const name = nameOf(model);
-    if (scores.nll.length !== rows) {
-      throw new InputError(
-        `Cannot evaluate as every pass must read the same sequences: ${name} gets more or fewer of them than the partitioner`,
-      );
-    }
-    const row = scores.nll.findIndex((value) => !Number.isFinite(value));
-    if (row >= 0) {
-      const { id } = this.routed.documents[this.routed.document[row]];
-      throw new InputError(
-        `Cannot evaluate as every NLL must be finite: that of a sequence of document ${id} under ${name} is ${
-          scores.nll[row]
-        }`,
-        { remedy: `train ${name} again at a lower rate` },
-      );
-    }
-    this.set(model, scores);
-  }
-
-  /** Gives the shape that the models have, and the experts that were adopted. Where all were, the first one gives the shape. */
-  shapes(): Evaluation["models"] {
-    const all = [...this].map(([model, { config, notes }]) => {
-      const own = { config, parameters: parameterCount(config) };
-      return { model, own, from: notes.adopted };
-    });
-    const { own } = all.find(({ model, from }) => from === undefined && !hasOwnShape(model)) ?? all[0];
-    const adopted = all.flatMap(({ model, own, from }) =>
-      from === undefined || typeof model === "string" ? [] : [{ expert: model, ...own, from }]
-    );
-    return { ...own, ...adopted.length > 0 && { adopted } };
-  }
+/** Gives the shape that the models have, and the experts that were adopted. Where all were, the first one gives the shape. */
+function shapesOf(scores: ReadonlyMap<ModelName, ModelScores>): Evaluation["models"] {
+  const all = [...scores].map(([model, { config, notes }]) => {
+    return { model, own: { config, parameters: parameterCount(config) }, from: notes.adopted };
+  });
+  const { own } = all.find(({ model, from }) => from === undefined && !hasOwnShape(model)) ?? all[0];
+  const adopted = all.flatMap(({ model, own, from }) =>
+    from === undefined || typeof model === "string" ? [] : [{ expert: model, ...own, from }]
+  );
+  return { ...own, ...adopted.length > 0 && { adopted } };
 }

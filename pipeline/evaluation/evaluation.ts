@@ -163,17 +163,9 @@ export type Lower = v.InferOutput<typeof LOWER>;
 /** @ignore */
 export type Gain = v.InferOutput<typeof GAIN>;
 /** @ignore */
-export type SourceScore = v.InferOutput<typeof SOURCE>;
-/** @ignore */
-export type Segment = v.InferOutput<typeof SEGMENT>;
-/** @ignore */
 export type PrefixScore = v.InferOutput<typeof PREFIX>;
 /** @ignore */
-export type RoutedBy = v.InferOutput<typeof ROUTED_BY>;
-/** @ignore */
 export type Reliability = v.InferOutput<typeof RELIABILITY>;
-/** @ignore */
-export type Mix = v.InferOutput<typeof MIX>;
 /** @ignore */
 export type Fallback = v.InferOutput<typeof FALLBACK>;
 /** @ignore */

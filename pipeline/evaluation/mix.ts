@@ -12,7 +12,8 @@ import type { Partitioner } from "../partition/partitioner.ts";
 import { checkMix, checkTemperature, logSumExp, mixingOf } from "../serving/mixing.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Routed, RouteOptions } from "./routes.ts";
-import { type Block, blocks, rowsPerBlock } from "./rows.ts";
+import { type ModelScores, scoreModel } from "./model_pass.ts";
+import { type Block, blocks, joined, type Keep, rowsPerBlock } from "./rows.ts";
 import type { Figures, Table } from "./tables.ts";
 
 /** Which experts answer together. */
@@ -35,9 +36,6 @@ export type Mixes =
 
 /** Weights of the experts f64 `[E]`, which sum up to 1, for a stretch of a sequence up to so many predicted tokens. */
 export type Stretch = { weights: Float64Array; end: number };
-
-/** Sequences by their numbers, from `begin` to before `end`. */
-export type Part = { begin: number; end: number };
 
 /** How many log-probabilities are kept at once by default: 128 MiB. */
 const VALUES_AT_ONCE = 2 ** 25;
@@ -103,43 +101,50 @@ export function tokensRun(stretches: readonly Stretch[]): number {
  */
 type Mixed = { size: number; every?: number; run: number; routings: number; nll: Map<number, number[]> };
 
-/**
- * Scores all sequences with all experts, part by part, and mixes them. `scoreTokens` gives the log-probabilities of the tokens of a part
- * under an expert, one sequence after another.
- */
+/** Scores all sequences with all experts, part by part, and mixes them. Gives the mixtures, and what each expert gave. */
 export async function mixExperts(
   { sizes, routingTemperature, reroute, valuesAtOnce }: Mixes,
-  routed: Routed,
+  { routes, predicted }: Pick<Routed, "routes" | "predicted">,
   options: RouteOptions,
-  partitioner: Partitioner,
-  scoreTokens: (expert: number, part: Part) => Promise<Float32Array>,
+  { experts, tokenizer, vocabulary }: Partitioner,
   onRows: (rows: number) => void,
-): Promise<Mixed[]> {
-  const { mixture, prefix: own, open, signal } = options;
-  const { routes, predicted } = routed;
-  const mixes = [undefined, ...reroute === undefined ? [] : [reroute]].flatMap((every) =>
+): Promise<{ mixed: Mixed[]; scores: ModelScores[] }> {
+  const { mixture, prefix: own, sequenceLength, open, signal } = options;
+  const mixed = [undefined, ...reroute === undefined ? [] : [reroute]].flatMap((every) =>
     sizes.map((size): Mixed => {
       const prefixes = every === undefined ? [...routes.keys()] : [own];
       return { size, every, run: 0, routings: 0, nll: new Map(prefixes.map((prefix) => [prefix, []])) };
     })
   );
-  for (const part of partsOf(routed, valuesAtOnce / partitioner.experts)) {
+  const [sequences, scores] = [{ tokenizer, vocabulary, sequenceLength }, [] as ModelScores[]];
+  const rowsOfBlock = rowsPerBlock(sequenceLength);
+  const blocksAtOnce = Math.floor(valuesAtOnce / experts / sequenceLength / rowsOfBlock);
+  const rows = Math.max(1, blocksAtOnce) * rowsOfBlock;
+  for (let begin = 0; begin < predicted.length; begin += rows) {
+    const end = Math.min(predicted.length, begin + rows);
+    const keep: Keep = (row) => row >= begin && row < end;
     const later: number[][][] = []; // of each sequence
-    for await (const block of reroute ? blocks(open(), partitioner, isIn(part)) : []) {
+    for await (const block of reroute ? blocks(open(), sequences, keep) : []) {
       later.push(...await laterCosts(block, reroute!, options));
       onRows(block.rows);
     }
     mixture.closePartitioner();
     const tokens: Float32Array[] = [];
-    for (let expert = 0; expert < partitioner.experts; expert++) tokens.push(await scoreTokens(expert, part));
+    for (let expert = 0; expert < experts; expert++) {
+      const values: Float32Array[] = [];
+      const pass = { mixture, open, signal, keep, onRows, onTokens: (own: Float32Array) => values.push(own) };
+      const scored = await scoreModel(expert, pass, sequences);
+      tokens.push(joined(values));
+      scores[expert] = { ...scored, nll: joined([scores[expert]?.nll ?? new Float32Array(), scored.nll]) };
+    }
     let start = 0;
-    for (let row = part.begin; row < part.end; start += predicted[row++]) {
+    for (let row = begin; row < end; start += predicted[row++]) {
       if (row % ROWS_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve)); // lets the signal take effect
       signal?.throwIfAborted();
-      for (const mix of mixes) {
+      for (const mix of mixed) {
         const { size, every } = mix;
         for (const [prefix, nll] of mix.nll) {
-          const costs = [routes.get(prefix)!.costs[row], ...every ? later[row - part.begin] : []];
+          const costs = [routes.get(prefix)!.costs[row], ...every ? later[row - begin] : []];
           const stretches = costs.map((own, time): Stretch => ({
             weights: mixingWeights(own, size, routingTemperature),
             // The token at position t is the predicted one number t − 1.
@@ -153,7 +158,7 @@ export async function mixExperts(
       }
     }
   }
-  return mixes;
+  return { mixed, scores };
 }
 
 /** Adds a column per mixture and prefix, and returns what gives their figures. */
@@ -186,9 +191,6 @@ export function addMixes(
   });
 }
 
-/** Tells whether a sequence is in a part. */
-export const isIn = ({ begin, end }: Part) => (row: number): boolean => row >= begin && row < end;
-
 /** Asks about the last M tokens of a sequence at every W-th position after its prefix: costs by sequence `[times][E]`. */
 async function laterCosts(
   { tokens, sequenceLength, length }: Block,
@@ -204,22 +206,4 @@ async function laterCosts(
   );
   const routes = await mixture.routeAll(windows, prefix, [], signal);
   return times.map((times) => routes.splice(0, times).map(({ scores }) => scores.map((score) => 0 - score)));
-}
-
-/** Cuts sequences into parts of at most so many predicted tokens, or of one block. */
-function partsOf({ predicted, sequenceLength }: Routed, most: number): Part[] {
-  const parts: Part[] = [];
-  const size = rowsPerBlock(sequenceLength);
-  let tokens = Infinity;
-  for (let begin = 0; begin < predicted.length; begin += size) {
-    const block = predicted.slice(begin, begin + size);
-    const own = block.reduce((a, b) => a + b);
-    if (tokens + own > most) {
-      parts.push({ begin, end: begin });
-      tokens = 0;
-    }
-    tokens += own;
-    parts.at(-1)!.end += block.length;
-  }
-  return parts;
 }

@@ -6,20 +6,11 @@
  */
 
 import type { ModelConfig } from "../model/shape.ts";
-import type { Lineage } from "../rows/lineage.ts";
 import { type LoadedModel, scoring } from "../serving/forms.ts";
 import { checkShape, type ModelName, nameOf } from "../serving/models.ts";
 import { hasOwnShape } from "./baselines.ts";
 import type { RouteOptions } from "./routes.ts";
-import { blocks, joined, type Keep } from "./rows.ts";
-
-/** How models score sequences. */
-export interface PassOptions extends Pick<RouteOptions, "mixture" | "open" | "signal"> {
-  /** Sequences per forward pass of a model. Changes the speed and the memory, never a result. */
-  batch?: number;
-  /** Gives what another process found of a model, so that it is not scored here; undefined for the others. */
-  known?: (model: ModelName) => Promise<ModelScores | undefined>;
-}
+import { blocks, joined, type Keep, type Sequences } from "./rows.ts";
 
 /** What one model gives for all sequences, whichever process asks it. */
 export interface ModelScores extends Pick<LoadedModel, "config" | "notes"> {
@@ -27,27 +18,27 @@ export interface ModelScores extends Pick<LoadedModel, "config" | "notes"> {
   nll: Float32Array;
 }
 
-/** Scores every sequence with one model of a mixture. Throws as `evaluate()` does. */
+/** What {@linkcode scoreModel} takes. */
+export interface PassOptions extends Pick<RouteOptions, "mixture" | "open" | "signal"> {
+  /** The rows that are scored. Default: all. */
+  keep?: Keep;
+  /** Called with the sequences of each block. */
+  onRows?: (rows: number) => void;
+  /** Called with the log-probabilities of all tokens, block by block. */
+  onTokens?: (logProbability: Float32Array) => void;
+}
+
+/** Scores every sequence with one model of a mixture. */
 export async function scoreModel(
   model: ModelName,
-  { mixture, open, signal, batch, keep, check, onRows, onTokens }: Omit<PassOptions, "known"> & {
-    /** The rows that are scored. Default: all. */
-    keep?: Keep;
-    /** Called with the model before it scores; throws where it does not fit. */
-    check?: Check;
-    /** Called with the sequences of each block. */
-    onRows?: (rows: number) => void;
-    /** Called with the log-probabilities of all tokens, block by block. */
-    onTokens?: (logProbability: Float32Array) => void;
-  },
-  lineage: Pick<Lineage, "tokenizer" | "vocabulary" | "sequenceLength">,
+  { mixture, open, signal, keep, onRows, onTokens }: PassOptions,
+  sequences: Sequences,
 ): Promise<ModelScores> {
   signal?.throwIfAborted();
-  using lease = await mixture.lease(model, scoring({ length: lineage.sequenceLength!, batch }), signal);
+  using lease = await mixture.lease(model, scoring({ length: sequences.sequenceLength }), signal);
   const { scorer, config, notes } = lease.value;
-  check?.(model, lease.value);
   const scores: Float32Array[] = [];
-  for await (const { rows, tokens, sequenceLength, length } of blocks(open(), lineage, keep)) {
+  for await (const { rows, tokens, sequenceLength, length } of blocks(open(), sequences, keep)) {
     signal?.throwIfAborted();
     const byToken = onTokens && await scorer.scoreTokens(tokens, sequenceLength, length, signal);
     if (byToken) onTokens(byToken.logProbability);

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import type { RecordBatch } from "../rows/arrow.ts";
@@ -17,6 +16,8 @@ export interface RouteOptions {
   mixture: Mixture;
   /** Tokens of the routing prefix, M: 1 to S. */
   prefix: number;
+  /** Tokens of a sequence, S. */
+  sequenceLength: number;
   /** Further lengths of prefixes to route by, beside 4, 8, 16, … tokens and S: 1 to S each. */
   routeLengths?: readonly number[];
   /** Opens the held-out batches from the start: once for the partitioner and once per model. */
@@ -32,7 +33,6 @@ export type Routes = { expert: number[]; costs: Float32Array[] };
 
 /** All sequences that count, routed. Arrays are by sequence `[rows]`, unless another order is given. */
 export interface Routed {
-  sequenceLength: number;
   /** Whether a sequence counts, of all that were read. */
   counts: boolean[];
   /** Numbers of the document and of the source. */
@@ -76,32 +76,26 @@ export function agreementOf(a: Routes, b: Routes): number {
  * pass; a kernel may round its longer rows differently. `keepsCosts` tells whether costs are kept.
  */
 export async function route(
-  { mixture, prefix, routeLengths = [], open, trained, signal }: Omit<RouteOptions, "mixture"> & {
+  { mixture, prefix, sequenceLength, routeLengths, open, trained, signal }: Omit<RouteOptions, "mixture"> & {
     mixture: Pick<Mixture, "costs">;
   },
   partitioner: Partitioner,
   onRows: (rows: number) => void,
   keepsCosts = false,
 ): Promise<Routed> {
-  const { experts } = partitioner;
-  const routes: Routed["routes"] = new Map();
+  const { experts, tokenizer, vocabulary } = partitioner;
+  const lengths = routingPrefixes(prefix, sequenceLength, routeLengths);
+  const routes = new Map(lengths.map((tokens): [number, Routes] => [tokens, { expert: [], costs: [] }]));
+  const others = lengths.filter((tokens) => tokens !== prefix);
   const [documents, sources] = [new Map<bigint, number>(), new Map<string, number>()]; // numbers
   const routed: Routed = {
-    ...{ sequenceLength: 0, counts: [], document: [], source: [], predicted: [], margin: [], routes },
+    ...{ counts: [], document: [], source: [], predicted: [], margin: [], routes },
     ...{ documents: [], sources: [], unknown: 0 },
   };
-  for await (const block of blocks(open(), partitioner)) {
+  for await (const block of blocks(open(), { tokenizer, vocabulary, sequenceLength })) {
     signal?.throwIfAborted();
-    const { rows, sequenceLength, document, source, length } = block;
-    if (routes.size === 0) {
-      checkLongest(Math.max(prefix, ...routeLengths), sequenceLength);
-      routed.sequenceLength = sequenceLength;
-      for (const tokens of routingPrefixes(prefix, sequenceLength, routeLengths)) {
-        routes.set(tokens, { expert: [], costs: [] });
-      }
-    }
+    const { rows, document, source, length } = block;
     routed.unknown += partitioner.unknown?.(block) ?? 0;
-    const others = [...routes.keys()].filter((tokens) => tokens !== prefix);
     const own = await mixture.costs(block, [prefix], signal);
     const free = assignArgmax(own, experts);
     const counts = Array.from(free, (expert) => trained?.includes(expert) ?? true);
@@ -130,15 +124,6 @@ export async function route(
     onRows(rows);
   }
   return { ...routed, sources: [...sources.keys()] };
-}
-
-/** Throws an `InputError` where a prefix is longer than the sequences. */
-function checkLongest(longest: number, sequenceLength: number): void {
-  if (longest <= sequenceLength) return;
-  throw new InputError(
-    `Cannot evaluate as a prefix must be at most the sequence length: it is ${longest}, the sequences have ` +
-      `${sequenceLength} tokens`,
-  );
 }
 
 const MOST = 2 ** 127; // beyond all costs, and still a number in f32

@@ -71,7 +71,7 @@ export async function evaluateNode(
   { routeBy, ...choices }: EvaluationChoices,
 ): Promise<Record<string, unknown>> {
   const { run, emit, signal } = work;
-  const { prefix, seed } = of.configuration;
+  const { prefix, sequenceLength, seed } = of.configuration;
   for (const message of of.doubts ?? []) emit({ type: "warning", message });
   const { kind, routes } = await partitionerKind(of.configuration.routers || making.path(PARTITIONER));
   if (!routes) {
@@ -89,8 +89,8 @@ export async function evaluateNode(
   let scores: DocumentScores;
   const evaluation = await evaluate({
     ...choices,
-    ...{ mixture, routeBy: other, prefix, seed, baselines, signal, open: rows },
-    known: (name) => knownScores(making, of, name),
+    ...{ mixture, routeBy: other, prefix, sequenceLength, seed, baselines, signal, open: rows },
+    scores: (name) => knownScores(making, of, name),
     onProgress: (done) => emit({ type: "progress", stage: EVALUATE, done, unit: "sequences" }),
     onDocuments: (found) => scores = found,
     onWarning: (message: Text) => emit({ type: "warning", message }),
@@ -104,14 +104,13 @@ export async function evaluateNode(
   return { documents, sequences, tokens };
 }
 
-/** Reads what the node of a model found; undefined where there is none. */
+/** Reads what the node of a model found. */
 async function knownScores(
   making: Making,
   { models }: EvaluationOf,
   name: ModelName,
-): Promise<ModelScores | undefined> {
+): Promise<ModelScores> {
   const model = models.find((model) => modelName(model) === name)!;
-  if (!making.node.needs.includes(scoresOf(model))) return undefined;
   const bytes = await readVouched(`${making.path(scoresOf(model))}/${NLL}`, making.verified);
   const { config, notes } = await loadCheckpointConfig(making.path(model.node), making.verified);
   return { config, notes, nll: new Float32Array(bytes.buffer) };

@@ -27,7 +27,7 @@ import type { Metric, Question, ZeroShotTask } from "./tasks.ts";
 export interface AskOptions
   extends
     Pick<EvaluateOptions, "mix" | "routingTemperature" | "prefix" | "baselines">,
-    Pick<EvaluateOptions, "resamples" | "seed" | "batch" | "signal"> {
+    Pick<EvaluateOptions, "resamples" | "seed" | "signal"> {
   /**
    * The opened mixture. With room for one model it holds one at a time. If experts are mixed and a task has
    * no choices, it needs room for all that answer together.
@@ -183,12 +183,12 @@ function readOf(prompts: readonly EncodedPrompt[]): { vocabulary: number; contex
 /** Scores all choices of all questions with one model. */
 export async function scoreChoices(
   model: ModelName,
-  { mixture, prompts, batch, signal, check, keepsTokens, onChoices }:
-    & Pick<AskOptions, "mixture" | "prompts" | "batch" | "signal">
+  { mixture, prompts, signal, check, keepsTokens, onChoices }:
+    & Pick<AskOptions, "mixture" | "prompts" | "signal">
     & { check?: Check; keepsTokens: boolean; onChoices?: (choices: number) => void },
 ): Promise<ScoredChoice[][]> {
   signal?.throwIfAborted();
-  using lease = await mixture.lease(model, branching({ batch }), signal);
+  using lease = await mixture.lease(model, branching(), signal);
   check?.(model, lease.value);
   const scores = prompts.map((): ScoredChoice[] => []);
   for (let first = 0; first < prompts.length; first += QUESTIONS) {

@@ -12,6 +12,7 @@ import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
+import { scoreModel } from "../../../pipeline/evaluation/model_pass.ts";
 import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
 import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
@@ -23,14 +24,14 @@ import { anyWeights } from "../model/support.ts";
 export const S = 12;
 export const ROUTER: ModelConfig = { vocabulary: 13, hidden: 8, layers: 1, heads: 2, context: S };
 export const MODEL: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: S };
-export const LINEAGE: Lineage = {
+export const LINEAGE = {
   format: 1,
   stage: "tokenize",
   sequenceLength: S,
   vocabulary: 13,
   eos: 0,
   tokenizer: "ab12",
-};
+} satisfies Lineage;
 /** Tokens of the routing prefix. */
 export const M = 6;
 /** Experts. */
@@ -56,13 +57,14 @@ export async function evaluateRows(rows: Columns, options: Options = {}, size = 
     dense = { dense: anyModel("dense"), "dense-steps": anyModel("dense-steps") },
     ...rest
   } = options;
-  const mixture = mixtureOf(device, routers, Object.assign({}, experts, dense), options.batch);
+  const mixture = mixtureOf(device, routers, Object.assign({}, experts, dense));
+  const open = rest.open ?? (() => batchesOf(rows, size));
+  const pass = { mixture, open, signal: rest.signal };
   try {
     return await evaluate({
-      mixture,
-      prefix: M,
+      ...{ mixture, open, prefix: M, sequenceLength: S },
       baselines: Object.keys(dense) as Baseline[],
-      open: () => batchesOf(rows, size),
+      scores: (model) => scoreModel(model, pass, LINEAGE),
       resamples: RESAMPLES,
       seed: SEED,
       ...rest,
@@ -91,7 +93,11 @@ export function anyRows(rows: number, documents = 7, name = "rows"): Columns {
 }
 
 /** Streams rows in batches of one size. */
-export function batchesOf(columns: Columns, size = 5, lineage = LINEAGE): ReadableStream<RecordBatch> {
+export function batchesOf(
+  columns: Columns,
+  size = 5,
+  lineage: Lineage = LINEAGE,
+): ReadableStream<RecordBatch> {
   const starts = Array.from({ length: Math.ceil(columns.rows / size) }, (_, i) => i * size);
   return ReadableStream.from(
     starts.map((start) =>
@@ -123,11 +129,10 @@ export function mixtureOf(
   gpu: Gpu,
   routers: Routers,
   models: Record<string | number, ModelLoader>,
-  batch?: number,
 ): Mixture {
   return createMixture({
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
-    partitioner: (device) => Promise.resolve(partitionerOf(routers, device, { batch })),
+    partitioner: (device) => Promise.resolve(partitionerOf(routers, device)),
     tokenizer: () => Promise.reject(new Error("an evaluation needs no tokenizer")),
     describe: (model) => models[model](),
     load: (model) => models[model](),
