@@ -5,51 +5,48 @@
  * @module
  */
 
+import * as v from "valibot";
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { type ModelConfig, parameterCount, validateModelConfig } from "../model/shape.ts";
 import { largerDenseShape } from "../model/shapes.ts";
+import { count, finite } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { forwardFlops, mixtureFlops, type MixtureShape, trainingFlops } from "./flops.ts";
 import { answeringOf, inferenceMemory, routingMemory, trainingMemory } from "./memory.ts";
 import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
 
-/** What a model costs beside the mixture: its weights, and FLOPs. */
-export interface BesideMixture {
-  /** Weights of the model. */
-  parameters: number;
-  /** FLOPs of its training. */
-  training: number;
-  /** FLOPs of training the mixture: experts, routers and scoring. */
-  mixture: number;
-  /** FLOPs of one sequence. */
-  inference: number;
-  /** FLOPs of one sequence through an expert. */
-  expertInference: number;
-}
+/**
+ * What a model costs beside the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
+ * one sequence, and of one through an expert.
+ */
+export type BesideMixture = Record<
+  "parameters" | "training" | "mixture" | "inference" | "expertInference",
+  number
+>;
 
-/** The larger dense model, trained for about as many FLOPs as the mixture. */
-export interface EqualCompute extends BesideMixture {
+/** The larger dense model, trained for about as many FLOPs as the mixture: tokens that it sees, padding included. */
+export interface EqualCompute extends BesideMixture, Record<"batch" | "steps" | "tokens", number> {
   /** Its shape. */
   model: ModelConfig;
-  /** Sequences per step: those of an expert. */
-  batch: number;
-  /** Training steps. */
-  steps: number;
-  /** Tokens that it sees, padding included. */
-  tokens: number;
 }
 
-/** What a model costs beside the mixture and one of its experts. */
-export interface TrainingCost extends BesideMixture {
-  /**
-   * Device memory, in bytes, for training the model and an expert, with all activations kept, and for
-   * generating with either. `routing` is that of all routers on the prefix of a prompt, which the mixture takes
-   * beside an expert's: 0 where no models route, absent from results of versions that did not count it.
-   */
-  memory: Record<"training" | "expertTraining" | "inference" | "expertInference", number> & {
-    routing?: number;
-  };
-}
+/** The schema of a {@linkcode TrainingCost}. */
+export const TRAINING_COST = v.object({
+  ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
+  memory: v.object({
+    ...{ training: finite, expertTraining: finite, inference: finite, expertInference: finite },
+    routing: v.optional(finite),
+  }),
+});
+
+/**
+ * What a model costs beside the mixture and one of its experts. Device memory, in bytes, is that of training the model and an expert, with all
+ * activations kept, and of generating with either; `routing` is that of all routers on the prefix of a prompt, which the mixture takes beside an
+ * expert's: 0 where no models route, absent from results of versions that did not count it.
+ *
+ * @ignore
+ */
+export type TrainingCost = v.InferOutput<typeof TRAINING_COST>;
 
 /**
  * Counts the steps with which the training of the larger dense model costs as many FLOPs as that of the
@@ -81,12 +78,8 @@ function flopsBeside(shape: MixtureShape, model: ModelConfig, batch: number, ste
   };
 }
 
-/** How a model is trained that is counted beside a mixture. */
-export interface BesideOptions {
-  /** Sequences per step. */
-  batch: number;
-  /** Training steps. */
-  steps: number;
+/** How a model is trained that is counted beside a mixture, and what of the mixture is known. */
+export interface BesideOptions extends Pick<EqualCompute, "batch" | "steps"> {
   /** Sequences of the corpus, where it is tokenized. */
   corpus?: CostCorpus;
   /** Routers that the mixture takes from elsewhere, where they are known. */

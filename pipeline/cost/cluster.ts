@@ -31,48 +31,31 @@ export interface ClusterOptions {
   diskBytesPerSecond: number;
 }
 
-/** What one stage takes. */
-export interface ClusterStage {
+/**
+ * What one stage takes: processes that make it at once, a machine each; seconds of a process' arithmetic, and those in which the shared disk
+ * moves what all of them read and write; the bytes of that, and those that stay; entries of the fullest of its folders (`files`).
+ */
+export interface ClusterStage
+  extends
+    Record<"processes" | "computeSeconds" | "diskSeconds" | "files", number>,
+    Record<"readBytes" | "writtenBytes" | "keptBytes", number> {
   /** Its name. */
   name: string;
-  /** Processes that make it at once, a machine each. */
-  processes: number;
-  /** Seconds of a process: of its arithmetic. */
-  computeSeconds: number;
-  /** Seconds in which the shared disk moves what all of them read and write. */
-  diskSeconds: number;
-  /** Bytes that all of them read. */
-  readBytes: number;
-  /** Bytes that all of them write. */
-  writtenBytes: number;
-  /** Bytes of these that stay. */
-  keptBytes: number;
-  /** Entries of the fullest of its folders. */
-  files: number;
 }
 
-/** What a run takes. */
-export interface ClusterPlan extends Omit<ClusterOptions, "kind"> {
-  /** Experts, E. */
-  experts: number;
-  /** Training sequences. */
-  sequences: number;
+/**
+ * What a run takes: seconds in all, of each stage those of its arithmetic or of the disk, whichever are more; bytes on the shared disk when all
+ * is made, and those that go through it; bytes of the host's memory that a process needs at most beside the models' (`roundBytes`: the sequences
+ * and scores of a round); bytes that a process that trains the routers gives and takes in a round (`exchangeBytes`: a score, f32, per sequence and
+ * router), and a node of a data-parallel dense model in every step; bytes that an expert's training reads, and nothing else.
+ */
+export interface ClusterPlan
+  extends
+    Omit<ClusterOptions, "kind">,
+    Record<"experts" | "sequences" | "seconds" | "diskBytes" | "trafficBytes", number>,
+    Record<"roundBytes" | "exchangeBytes" | "denseStepBytes" | "expertBytes", number> {
   /** Its stages, in the order in which they run. */
   stages: ClusterStage[];
-  /** Seconds in all: of each stage those of its arithmetic or of the disk, whichever are more. */
-  seconds: number;
-  /** Bytes on the shared disk when all is made. */
-  diskBytes: number;
-  /** Bytes that go through it. */
-  trafficBytes: number;
-  /** Bytes of the host's memory that a process needs at most, beside the models': the sequences and scores of a round. */
-  roundBytes: number;
-  /** Bytes that a process that trains the routers gives and takes in a round: one score, f32, per sequence and router. */
-  exchangeBytes: number;
-  /** Bytes that a node of a data-parallel dense model gives and takes in every step. */
-  denseStepBytes: number;
-  /** Bytes that one expert's training reads, and nothing else. */
-  expertBytes: number;
 }
 
 /** The formulas of {@linkcode planCluster}, in the words of the table. */
@@ -92,7 +75,7 @@ export const CLUSTER_FORMULAS: readonly string[] = [
 /** Counts what a run takes. Throws an `InputError` where there are fewer sequences than experts. */
 export function planCluster(configuration: Configuration, options: ClusterOptions): ClusterPlan {
   const { tokens, machines, flops, diskBytesPerSecond } = options;
-  const { experts, sequenceLength } = configuration;
+  const { experts, sequenceLength, roundSequences } = configuration;
   const sequences = Math.floor(tokens / sequenceLength);
   if (sequences < experts) {
     throw new InputError(
@@ -101,106 +84,94 @@ export function planCluster(configuration: Configuration, options: ClusterOption
       }: ${setting("corpusTokens")} is ${tokens}`,
     );
   }
-  const sizes = sizesOf(configuration, tokens, sequences), { text, tokenized, perRound, exchanged } = sizes;
-  const stages = stagesOf(configuration, options, sizes);
+  const text = tokens * charactersPerToken(configuration);
+  const stages = stagesOf(configuration, options, { sequences, text });
   const sum = (of: (stage: ClusterStage) => number) => stages.reduce((total, stage) => total + of(stage), 0);
   return {
     ...{ tokens, machines, flops, diskBytesPerSecond, experts, sequences, stages },
     seconds: sum(({ computeSeconds, diskSeconds }) => Math.max(computeSeconds, diskSeconds)),
     diskBytes: text + sum(({ keptBytes }) => keptBytes),
     trafficBytes: sum(({ readBytes, writtenBytes }) => readBytes + writtenBytes),
-    roundBytes: 4 * perRound * (sequenceLength + experts),
-    exchangeBytes: exchanged,
-    denseStepBytes: 2 * sizes.weights,
-    expertBytes: tokenized / experts,
+    roundBytes: 4 * roundSequences * experts * (sequenceLength + experts),
+    exchangeBytes: exchangedBytes(configuration),
+    denseStepBytes: 8 * parameterCount(modelShapes(configuration).expert),
+    expertBytes: tokenBytes(configuration, sequences) / experts,
   };
 }
 
-/** Counts text, tokens and weights in bytes, and what a round takes. */
-function sizesOf(configuration: Configuration, tokens: number, sequences: number) {
-  const { experts, roundSequences } = configuration, perRound = roundSequences * experts;
-  return {
-    ...{ sequences, perRound, text: tokens * charactersPerToken(configuration) },
-    ...{ tokenized: tokenBytes(configuration, sequences), scores: scoreBytes(experts, sequences) },
-    exchanged: 4 * perRound * experts, // all scores of a round
-    weights: 4 * parameterCount(modelShapes(configuration).expert),
-  };
-}
+/** Counts the bytes of all scores of a round. */
+const exchangedBytes = ({ roundSequences, experts }: Configuration) => 4 * roundSequences * experts * experts;
+
+/** What a stage takes: processes at most; seconds of one, were it alone; bytes read, written, and of these kept; entries of a folder. */
+type StageRow = [
+  name: string,
+  most: number,
+  seconds: number,
+  bytes: [read: number, written: number, kept?: number],
+  files: number,
+];
 
 /** Counts what every stage takes. */
 function stagesOf(
   configuration: Configuration,
   { machines, flops, kind, diskBytesPerSecond }: ClusterOptions,
-  { sequences, text, tokenized, scores, perRound, exchanged, weights }: ReturnType<typeof sizesOf>,
+  { sequences, text }: Record<"sequences" | "text", number>,
 ): ClusterStage[] {
-  const { experts, sequenceLength, prefix, rounds, expertBatch, shardSequences, holdout, blockBytes } =
+  const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences } =
     configuration;
   const { router, expert } = modelShapes(configuration);
-  const heldOut = holdout * sequences / (1 - holdout);
+  const [tokenized, scores] = [tokenBytes(configuration, sequences), scoreBytes(experts, sequences)];
+  const [weights, exchanged] = [4 * parameterCount(expert), exchangedBytes(configuration)];
+  const routerBytes = 4 * parameterCount(router) * experts;
+  const heldOut = configuration.holdout * sequences / (1 - configuration.holdout);
   const group = Math.min(experts, machines);
   const steps = sequences / (experts * expertBatch);
-  const blocks = Math.ceil(text / blockBytes);
+  const blocks = Math.ceil(text / configuration.blockBytes);
   const ofExpert = Math.ceil(sequences / experts / shardSequences);
   const cpu = sequences / SEQUENCES_PER_SECOND;
   const secondsOf = (work: number, model: ModelConfig) => slowedFlops(work, model, kind) / flops;
-  const stage = (
-    name: string,
-    most: number,
-    seconds: number, // of one process, were it alone
-    [readBytes, writtenBytes, keptBytes = writtenBytes]: number[],
-    files: number,
-  ): ClusterStage => {
-    const processes = Math.max(1, Math.min(most, machines));
-    const computeSeconds = seconds / processes;
-    const diskSeconds = (readBytes + writtenBytes) / diskBytesPerSecond;
-    return { name, processes, computeSeconds, diskSeconds, readBytes, writtenBytes, keptBytes, files };
-  };
-  const routerBytes = 4 * parameterCount(router) * experts;
-  return [
-    stage(
-      "tokenize",
-      Math.min(blocks, machines),
-      text / TOKENIZED_CHARACTERS_PER_SECOND,
-      [text, tokenized],
-      blocks,
-    ),
-    stage("train-routers", group, secondsOf(rounds * roundFlops(configuration), router), [
-      group * (rounds + 1) * tokenBytes(configuration, perRound) + rounds * exchanged * group,
-      rounds * (exchanged + 3 * routerBytes), // scores, and a state with its moments
-      routerBytes,
-    ], experts),
-    stage(
-      "score",
-      Math.min(blocks, machines),
-      secondsOf(sequences * experts * forwardFlops(router, 1, prefix), router),
-      [tokenized, scores],
-      blocks,
-    ),
-    stage("assign", 1, cpu, [scores, 18 * sequences], 2 * blocks),
+  const scoring = secondsOf(sequences * experts * forwardFlops(router, 1, prefix), router);
+  const training = experts * steps * trainingFlops(expert, expertBatch, sequenceLength);
+  const evaluating = heldOut * experts * forwardFlops(expert, 1, sequenceLength);
+  const roundTokens = tokenBytes(configuration, roundSequences * experts);
+  const roundsRead = group * (rounds + 1) * roundTokens + rounds * exchanged * group;
+  const roundsWritten = rounds * (exchanged + 3 * routerBytes); // scores, and a state with its moments
+  const heldOutRead = experts * (tokenBytes(configuration, heldOut) + weights);
+  const rows: StageRow[] = [
+    ["tokenize", blocks, text / TOKENIZED_CHARACTERS_PER_SECOND, [text, tokenized], blocks],
+    [
+      "train-routers",
+      group,
+      secondsOf(rounds * roundFlops(configuration), router),
+      [roundsRead, roundsWritten, routerBytes],
+      experts,
+    ],
+    ["score", blocks, scoring, [tokenized, scores], blocks],
+    ["assign", 1, cpu, [scores, 18 * sequences], 2 * blocks],
     // Several would each read all tokens, for the parts that they gather.
-    stage("split", 1, cpu, [tokenized, tokenized], Math.max(ofExpert, experts)),
-    stage(
+    ["split", 1, cpu, [tokenized, tokenized], Math.max(ofExpert, experts)],
+    // It writes the model, and two checkpoints with their moments.
+    [
       "train-expert",
       experts,
-      secondsOf(experts * steps * trainingFlops(expert, expertBatch, sequenceLength), expert),
-      [
-        tokenized,
-        experts * 7 * weights, // the model, and two checkpoints with their moments
-      ],
+      secondsOf(training, expert),
+      [tokenized, experts * 7 * weights],
       Math.max(experts, 8),
-    ),
-    stage(
+    ],
+    [
       "evaluate",
       experts,
-      secondsOf(heldOut * experts * forwardFlops(expert, 1, sequenceLength), expert),
-      [
-        experts * (tokenBytes(configuration, heldOut) + weights),
-        experts * 4 * heldOut,
-        0,
-      ],
+      secondsOf(evaluating, expert),
+      [heldOutRead, experts * 4 * heldOut, 0],
       experts,
-    ),
+    ],
   ];
+  return rows.map(([name, most, seconds, [readBytes, writtenBytes, keptBytes = writtenBytes], files]) => {
+    const processes = Math.max(1, Math.min(most, machines));
+    const diskSeconds = (readBytes + writtenBytes) / diskBytesPerSecond;
+    const computeSeconds = seconds / processes;
+    return { name, processes, computeSeconds, diskSeconds, readBytes, writtenBytes, keptBytes, files };
+  });
 }
 
 /** Characters that a token of BPE stands for: 2.5 to 4, the more the larger the vocabulary. */

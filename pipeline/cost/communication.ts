@@ -18,21 +18,16 @@ export const exchangeBytes = (sequences: number): number => BOTH_WAYS * SCORE_BY
 /** Counts the bytes that a node sends and receives per step of data-parallel training: all gradients, f32. */
 export const denseStepBytes = (parameters: number): number => BOTH_WAYS * WEIGHT_BYTES * parameters;
 
-/** Bytes exchanged in the whole of training. */
-export interface Communication {
-  /** Exchanges of scores while routers train: one a round. */
-  exchanges: number;
-  /** Bytes per router and exchange. */
-  bytesPerExchange: number;
-  /** Bytes per router for the scores of the corpus, by which it is sharded for the experts. */
-  corpusBytes: number;
-  /** Bytes per node of the mixture, all training. */
-  bytesPerNode: number;
-  /** Bytes per node and step of data-parallel training of the dense model on as many nodes. */
-  denseBytesPerStep: number;
-  /** Bytes per node of the dense model, all training. */
-  denseBytesPerNode: number;
-}
+/**
+ * What training exchanges: the `exchanges` of scores while routers train, one a round; bytes per router and exchange, and per router for the
+ * scores of the corpus; per node of the mixture in all; per node and step of data-parallel training of the dense model on as many nodes, and
+ * per node of it in all.
+ */
+export type Communication = Record<
+  | ("exchanges" | "bytesPerExchange" | "corpusBytes" | "bytesPerNode")
+  | ("denseBytesPerStep" | "denseBytesPerNode"),
+  number
+>;
 
 /** Counts what is exchanged for the mixture of a configuration, and for a dense model of `parameters` weights. */
 export function communicationOf(

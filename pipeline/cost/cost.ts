@@ -50,6 +50,11 @@ export type CostTimes = Record<
   number
 >;
 
+/** The Switch Transformer beside the mixture, with experts of its own in every layer: FLOPs of its training, and of one sequence. */
+export type SwitchCost =
+  & Pick<EqualCompute, "model" | "parameters" | "batch" | "steps">
+  & Record<"training" | "inference", number>;
+
 /** Everything that a configuration costs. */
 export interface Cost {
   /** The mixture whose cost was counted. */
@@ -60,7 +65,7 @@ export interface Cost {
    * Weights of one router, of one expert, and of all routers and experts together. Adopted experts count with
    * their own sizes in the last.
    */
-  parameters: { router: number; expert: number; total: number };
+  parameters: Record<"router" | "expert" | "total", number>;
   /**
    * Experts that other trainers made, which have sizes of their own; absent if there are none. The cost of
    * training and of prompts is counted as if they were like the others.
@@ -100,6 +105,18 @@ export interface Cost {
   dtype: string;
 }
 
+/** A device, for estimates of time. */
+export interface CostDevice {
+  /** FLOP/s at its peak. */
+  flops: number;
+  /** Share of the peak that is reached, 0 to 1. */
+  utilisation: number;
+  /** Its name, where it was measured, or where a device is assumed that has one. */
+  name?: string;
+  /** Memory that models may take on it, in bytes, where it is known. */
+  memoryBytes?: number;
+}
+
 /**
  * The device of estimates unless another is named: two quiet cores without a GPU, on which an expert of the
  * preset `small` takes 181 ms for a step of 7.3e9 FLOPs (tests/bench/SPEED.md). A GPU has 10 to 10,000 times
@@ -129,18 +146,6 @@ export function adapterKindOf({ flops }: Pick<CostDevice, "flops">): AdapterKind
   return flops > MOST_OF_A_PROCESSOR ? "gpu" : "software";
 }
 
-/** A device, for estimates of time. */
-export interface CostDevice {
-  /** FLOP/s at its peak. */
-  flops: number;
-  /** Share of the peak that is reached, 0 to 1. */
-  utilisation: number;
-  /** Its name, where it was measured, or where a device is assumed that has one. */
-  name?: string;
-  /** Memory that models may take on it, in bytes, where it is known. */
-  memoryBytes?: number;
-}
-
 /** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
 export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
   return slowedFlops(flops, model, adapterKindOf(device)) / (device.flops * device.utilisation);
@@ -158,14 +163,6 @@ export interface CostOptions extends CostDevice {
   adopted?: AdoptedExpert[];
   /** Routers that the mixture takes from elsewhere, where they are known. */
   routers?: OtherRouters;
-}
-
-/** The Switch Transformer beside the mixture: the shape of an expert, with experts of its own in every layer. */
-export interface SwitchCost extends Pick<EqualCompute, "model" | "parameters" | "batch" | "steps"> {
-  /** FLOPs of its training. */
-  training: number;
-  /** FLOPs of one sequence. */
-  inference: number;
 }
 
 /**
@@ -234,22 +231,17 @@ function switchOf(configuration: Configuration, mixture: MixtureShape): SwitchCo
 }
 
 function memoryOf(
-  { microBatch, dtype }: Configuration,
+  configuration: Configuration,
   { router, expert, experts, routers: models, length, prefix, batch, routerBatch, routerLength }:
     MixtureShape,
   tokenwise: ModelConfig,
   { recompute, ...device }: CostOptions,
 ): Cost["memory"] {
   const kind = adapterKindOf(device);
+  const { dtype } = configuration;
+  const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind };
   const training = (model: ModelConfig, sequences = batch) =>
-    trainingMemory(model, {
-      batch: sequences,
-      length,
-      microBatch: microBatch || batch,
-      recompute,
-      dtype,
-      kind,
-    });
+    trainingMemory(model, { batch: sequences, ...sizes });
   const answer = answeringOf(length);
   return {
     expert: training(expert),

@@ -54,57 +54,25 @@ export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind
   });
 }
 
-/** What the FLOPs of a mixture depend on. Symbols in brackets are those of the paper. */
-export interface MixtureShape {
-  /** Experts `[E]`. */
-  experts: number;
-  /** Routers: as many as experts, or none where text is split without models. */
-  routers: number;
-  /** Shape of an expert. */
-  expert: ModelConfig;
-  /** Shape of a router. */
-  router: ModelConfig;
-  /** Tokens of a sequence `[S]`. */
-  length: number;
-  /** Tokens of the routing prefix `[M]`. */
-  prefix: number;
-  /** Training steps of an expert. */
-  steps: number;
-  /** Sequences in an expert's batch `[B]`. */
-  batch: number;
-  /** Training steps of a router. */
-  routerSteps: number;
-  /** Sequences in a router's batch `[B_r]`. */
-  routerBatch: number;
-  /** Tokens of a training sequence of a router: M in this project, S as the paper counts. */
-  routerLength: number;
-  /** Sequences that every router scores while routers train. */
-  roundsScored: number;
-  /** Sequences that every router scores to shard the corpus for the experts. */
-  corpusScored: number;
-}
+/**
+ * What the FLOPs of a mixture depend on, with the paper's symbols: experts E, and routers (as many, or none where text is split without
+ * models), with their shapes; tokens of a sequence S (`length`) and of the routing `prefix` M; training steps and batch B of an expert and
+ * of a router, whose training sequences have `routerLength` tokens (M in this project, S as the paper counts); and the sequences that every
+ * router scores while routers train (`roundsScored`) and to shard the corpus for the experts (`corpusScored`).
+ */
+export type MixtureShape =
+  & Record<"expert" | "router", ModelConfig>
+  & Record<"experts" | "routers" | "length" | "prefix" | "steps" | "batch", number>
+  & Record<"routerSteps" | "routerBatch" | "routerLength" | "roundsScored" | "corpusScored", number>;
 
-/** FLOPs of a mixture and of the dense model that sees as many tokens. */
-export interface MixtureFlops {
-  /** Training of all experts. */
-  experts: number;
-  /** Training of all routers. */
-  trainRouters: number;
-  /** Scoring for the routers' rounds. */
-  shardForRouters: number;
-  /** Scoring of the corpus, to shard it for the experts. */
-  shardForExperts: number;
-  /** What the mixture costs beyond its experts: the sum of the three above. */
-  overhead: number;
-  /** Experts and overhead. */
-  total: number;
-  /** Training of the dense baseline: the expert's model on the tokens of all experts. */
-  dense: number;
-  /** One sequence through one expert, which is what the dense model takes. */
-  inference: number;
-  /** The prefix of one sequence through all routers. What is split without models counts as free. */
-  inferenceOverhead: number;
-}
+/**
+ * FLOPs of a mixture: training of all `experts` and of all routers, scoring for the routers' rounds and for the experts' text, these three
+ * together (`overhead`), and all of it (`total`); training of the `dense` model that sees as many tokens; one sequence through one expert,
+ * which is what the dense model takes, and its prefix through all routers. What is split without models counts as free.
+ */
+export type MixtureFlops =
+  & Record<"experts" | "trainRouters" | "shardForRouters" | "shardForExperts" | "overhead" | "total", number>
+  & Record<"dense" | "inference" | "inferenceOverhead", number>;
 
 /** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
 export function mixtureFlops(mixture: MixtureShape): MixtureFlops {

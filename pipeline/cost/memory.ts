@@ -125,12 +125,8 @@ export function routerMemory(
 
 /** Adds up what two models take that are held at the same time. */
 export function together(one: ModelMemory, other: ModelMemory): ModelMemory {
-  return {
-    weights: one.weights + other.weights,
-    transposed: one.transposed + other.transposed,
-    activations: one.activations + other.activations,
-    total: one.total + other.total,
-  };
+  const names = ["weights", "transposed", "activations", "total"] as const;
+  return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as ModelMemory;
 }
 
 /** Predicts the device memory of all routers together on the prefix of one prompt; none where no models route. */

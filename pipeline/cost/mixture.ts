@@ -36,7 +36,9 @@ export async function readRouters(
 }
 
 /** Gives the sizes that a configuration names directly. */
-export function shapeOf(configuration: Configuration) {
+export function shapeOf(
+  configuration: Configuration,
+): Pick<MixtureShape, "expert" | "router" | "experts" | "length" | "prefix" | "batch" | "routerBatch"> {
   const { experts, prefix, sequenceLength: length, expertBatch: batch, routerBatch } = configuration;
   return { ...modelShapes(configuration), experts, length, prefix, batch, routerBatch };
 }

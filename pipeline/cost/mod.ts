@@ -4,45 +4,13 @@
  * @module
  */
 
-export {
-  type BesideMixture,
-  besideMixture,
-  type BesideOptions,
-  type EqualCompute,
-  equalCompute,
-  type TrainingCost,
-} from "./beside_mixture.ts";
-export {
-  CLUSTER_FORMULAS,
-  type ClusterOptions,
-  type ClusterPlan,
-  type ClusterStage,
-  planCluster,
-} from "./cluster.ts";
-export { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
-export type { Communication } from "./communication.ts";
-export {
-  adapterKindOf,
-  ASSUMED_GPU,
-  type Cost,
-  type CostDevice,
-  costOf,
-  type CostOptions,
-  type CostTimes,
-  PLAIN_DEVICE,
-  readCost,
-  type ReadCostOptions,
-  secondsOn,
-  type SwitchCost,
-} from "./cost.ts";
-export {
-  forwardFlops,
-  type MixtureFlops,
-  mixtureFlops,
-  type MixtureShape,
-  narrowNotes,
-  trainingFlops,
-} from "./flops.ts";
-export { usualDevice, usualGpu } from "./device.ts";
+export { type BesideMixture, besideMixture, type BesideOptions } from "./beside_mixture.ts";
+export { type EqualCompute, equalCompute, type TrainingCost } from "./beside_mixture.ts";
+export * from "./cluster.ts";
+export * from "./cost.ts";
+export * from "./device.ts";
+export * from "./flops.ts";
 export * from "./memory.ts";
+export * from "./mixture.ts";
 export * from "./paper.ts";
+export type { Communication } from "./communication.ts";

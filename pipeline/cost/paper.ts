@@ -7,7 +7,7 @@
 
 import { resolveConfiguration } from "../settings/resolution.ts";
 import { type Communication, denseStepBytes, exchangeBytes } from "./communication.ts";
-import { mixtureFlops, type MixtureShape } from "./flops.ts";
+import { mixtureFlops } from "./flops.ts";
 import { shapeOf } from "./mixture.ts";
 
 /**
@@ -20,19 +20,19 @@ export type TableFigures = Record<
   number
 >;
 
-/** A row of Table 3. */
-export interface TableRow extends Pick<MixtureShape, "experts" | "steps" | "batch"> {
+/**
+ * A row of Table 3: steps and batch of an expert and of the dense model, what the paper prints, and what the formulas give (`denseTraining` is
+ * that of the dense model by its own steps and batch), and the perplexities that the paper prints.
+ */
+export interface TableRow
+  extends Record<"experts" | "steps" | "batch" | "denseSteps" | "denseBatch", number> {
   /** Size of an expert, as the paper calls it. */
   model: string;
-  /** Training steps of the dense model. */
-  denseSteps: number;
-  /** Sequences in the dense model's batch. */
-  denseBatch: number;
   /** What the paper prints. */
   printed: TableFigures;
-  /** What the formulas give; `denseTraining` is that of the dense model by its own steps and batch. */
+  /** What the formulas give. */
   counted: TableFigures & Record<"denseTraining", number>;
-  /** Perplexities that the paper prints. */
+  /** What the paper prints. */
   perplexity: Record<"dense" | "mixture", number>;
 }
 
@@ -73,11 +73,7 @@ export function paperTable(): TableRow[] {
     const ofDense = mixtureFlops({ ...shape, experts: 1, routers: 1, steps: denseSteps, batch: denseBatch });
     return {
       model: preset.replace("paper-", "").toUpperCase(),
-      experts,
-      steps: shape.steps,
-      batch: shape.batch,
-      denseSteps,
-      denseBatch,
+      ...{ experts, steps: shape.steps, batch: shape.batch, denseSteps, denseBatch },
       printed: { training, trainingOverhead, inference, inferenceOverhead },
       counted: {
         training: flops.experts / 1e19,
@@ -94,15 +90,8 @@ export function paperTable(): TableRow[] {
 /** A model of the paper's pair: training in 1e19 FLOPs and one sequence in 1e12, both with all overhead; printed perplexity. */
 export type PairedModel = { model: string } & Record<"training" | "inference" | "perplexity", number>;
 
-/** The paper's larger dense model beside the mixture whose training costs about as much. */
-export interface PaperPair {
-  /** The 1.3B dense model. */
-  dense: PairedModel;
-  /** 32 experts of 335M. */
-  mixture: PairedModel;
-  /** How much less the dense model's training costs, as a share of the mixture's. */
-  apart: number;
-}
+/** The 1.3B dense model beside 32 experts of 335M, and how much less its training costs, as a share of the mixture's (`apart`). */
+export type PaperPair = Record<"dense" | "mixture", PairedModel> & Record<"apart", number>;
 
 /** Takes the pair out of Table 3, as it is: the dense model's training costs 14% less than the mixture's. */
 export function paperPair(): PaperPair {

@@ -23,10 +23,9 @@ import { initialWeights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { createTrainer } from "../model/trainer.ts";
 import { keepMeasured } from "../run/measured.ts";
-import { type FoundAdapter, otherAdapters } from "./adapters.ts";
 import { adviceOf, type Problem } from "./advice.ts";
 import { GOLDEN_CASES, GOLDEN_LIMITS, type GoldenErrors, goldenErrors } from "./golden.ts";
-import { readSystem, type System } from "./system.ts";
+import { type FoundAdapter, otherAdapters, readSystem, type System } from "./system.ts";
 
 /** What {@linkcode examine} found. */
 export interface Diagnosis {

@@ -4,16 +4,14 @@
  * @module
  */
 
-export { type FoundAdapter } from "./adapters.ts";
-export { type Problem } from "./advice.ts";
+export type { Problem } from "./advice.ts";
+export * from "./doctor.ts";
+export type { GoldenErrors } from "./golden.ts";
 export {
-  type AdapterDiagnosis,
-  type Diagnosis,
-  examine,
-  type ExamineOptions,
-  type GoldenResult,
-  type MeasuredStep,
-  variantsText,
-} from "./doctor.ts";
-export { type GoldenErrors } from "./golden.ts";
-export { cardsOf, type DriverFile, NO_LIBRARIES, type System, type SystemPlaces } from "./system.ts";
+  cardsOf,
+  type DriverFile,
+  type FoundAdapter,
+  NO_LIBRARIES,
+  type System,
+  type SystemPlaces,
+} from "./system.ts";

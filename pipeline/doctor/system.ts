@@ -1,5 +1,6 @@
 /**
- * Looks at what a Linux system shows of Vulkan and graphics cards, without opening a device.
+ * Looks at what a Linux system shows of Vulkan and graphics cards, without opening a device. WebGPU lists no adapters besides the one
+ * that is handed out, so a process of its own asks each driver for its adapter.
  *
  * @module
  */
@@ -158,3 +159,30 @@ async function filesIn(folder: string, root: string): Promise<string[]> {
 }
 
 const isThere = (path: string): Promise<boolean> => Deno.stat(path).then(() => true, () => false);
+
+/** What one driver, or one backend, hands out. */
+export interface FoundAdapter {
+  /** The driver's file, or `OpenGL`. */
+  by: string;
+  /** Description of the adapter; null where none is handed out. */
+  adapter: string | null;
+}
+
+const PROBE = "const adapter = await navigator.gpu?.requestAdapter();" +
+  " console.log(JSON.stringify(adapter ? adapter.info.description || adapter.info.vendor : null));";
+
+/** Asks each driver alone, and OpenGL, for an adapter. Returns undefined where no process may be started. */
+export async function otherAdapters(drivers: readonly string[]): Promise<FoundAdapter[] | undefined> {
+  const found: FoundAdapter[] = [];
+  for (const by of [...drivers, "OpenGL"]) {
+    const printed = await printedBy("deno", ["eval", PROBE], {
+      DENO_NO_UPDATE_CHECK: "1",
+      ...by === "OpenGL"
+        ? { DENO_WEBGPU_BACKEND: "gl" }
+        : { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: by, VK_ICD_FILENAMES: by },
+    });
+    if (printed === undefined) return undefined;
+    found.push({ by, adapter: JSON.parse(printed.trim() || "null") });
+  }
+  return found;
+}

@@ -5,18 +5,20 @@
  */
 
 export * from "./baselines.ts";
-export * from "./bootstrap.ts";
+export { fewDocuments } from "./bootstrap.ts";
+export * from "./choices/asking.ts";
 export * from "./choices/harness.ts";
 export * from "./choices/prompts.ts";
 export * from "./choices/results.ts";
 export * from "./choices/score.ts";
 export * from "./choices/suite.ts";
 export * from "./choices/tasks.ts";
-export * from "./documents.ts";
+export { type DocumentScores, readDocumentScores } from "./documents.ts";
 export * from "./evaluate.ts";
-export * from "./evaluation.ts";
-export * from "./margins.ts";
-export * from "./mix.ts";
+export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
+export { type Lower, type PrefixScore, type Score, sideOf, TOLD_WAYS, type Way } from "./evaluation.ts";
+export { type FallbackOptions } from "./margins.ts";
+export { type MixOptions } from "./mix.ts";
 export * from "./model_pass.ts";
-export * from "./routes.ts";
+export { type RouteOptions } from "./routes.ts";
 export * from "./rows.ts";

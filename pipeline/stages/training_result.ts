@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import type { TrainingCost } from "../cost/beside_mixture.ts";
+import { TRAINING_COST } from "../cost/beside_mixture.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { oneLine } from "../run/files.ts";
 import { conform, count, finite, share } from "../run/schema.ts";
@@ -22,15 +22,6 @@ const ROUTING = v.object({ balance: finite, dropped: share });
  */
 export type Routing = v.InferOutput<typeof ROUTING>;
 
-const MEMORY = {
-  ...{ training: finite, expertTraining: finite, inference: finite, expertInference: finite },
-  routing: v.optional(finite),
-};
-const COST: v.GenericSchema<unknown, TrainingCost> = v.object({
-  ...{ parameters: count, training: finite, mixture: finite, inference: finite, expertInference: finite },
-  memory: v.object(MEMORY),
-});
-
 /** The schema of a {@linkcode TrainResult}. */
 export const TRAIN_RESULT = v.object({
   folder: v.string(),
@@ -41,7 +32,7 @@ export const TRAIN_RESULT = v.object({
   validationLoss: v.nullable(finite),
   rate: finite,
   resumed: v.array(v.object({ step: count, key: v.string() })),
-  cost: v.optional(COST),
+  cost: v.optional(TRAINING_COST),
   routing: v.optional(ROUTING),
 });
 

@@ -5,7 +5,7 @@ import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { SEQUENCES, TOKENIZER } from "../../../pipeline/graph/mod.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
-import { forwardFlops, layersFlops, narrowNotes } from "../../../pipeline/cost/flops.ts";
+import { forwardFlops, layersFlops } from "../../../pipeline/cost/flops.ts";
 import { writeNode } from "../report/support.ts";
 import { assertSame, configurations, cost, DEVICE } from "./support.ts";
 
@@ -50,41 +50,6 @@ Deno.test("costOf() divides time by FLOP/s and utilisation alone", () => {
   }
   assertEquals(fast.flops, one.flops);
   assertSame(one.work.prompt, one.flops.inference + one.flops.inferenceOverhead);
-});
-
-Deno.test("costOf() gives narrow models more time on a processor, and says how much of it they reach", () => {
-  const device = { flops: 1e12, utilisation: 0.4 };
-  for (const [routerHidden, reached] of [[16, 0.4079], [32, 0.6739], [64, 1], [128, 1]]) {
-    const narrow = cost({ routerHidden, expertHidden: 64 }, device);
-    const fast = cost({ routerHidden, expertHidden: 64 }, { flops: 4e12, utilisation: 0.1 });
-    for (const name of ["routers", "sharding"] as const) {
-      assertAlmostEquals(
-        narrow.seconds[name],
-        narrow.work[name] / 0.4e12 / reached,
-        1e-3 * narrow.seconds[name],
-      );
-      assertSame(fast.seconds[name], fast.work[name] / 0.4e12, "no GPU was measured");
-    }
-    assertSame(narrow.seconds.allExperts, narrow.flops.experts / 0.4e12);
-    const { inference, inferenceOverhead } = narrow.flops;
-    assertAlmostEquals(
-      narrow.seconds.prompt * 0.4e12,
-      inference + inferenceOverhead / reached,
-      1e-3 * inference,
-    );
-    const { router, expert } = narrow.mixture;
-    const notes = reached < 1
-      ? [
-        `a model of width ${routerHidden} reaches ${
-          (100 * reached).toFixed(0)
-        }% of the FLOP/s of one of width 64`,
-      ]
-      : [];
-    assertEquals([narrowNotes([expert, router], "software"), narrowNotes([expert, router], "gpu")], [
-      notes,
-      [],
-    ]);
-  }
 });
 
 Deno.test("costOf() counts recomputation in the time and memory of every training, not in the method's FLOPs", () => {

@@ -1,5 +1,4 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
 import { bytesOf } from "../../../kernels/device/storage.ts";
 import {
@@ -114,42 +113,4 @@ Deno.test("routerMemory() predicts what is held while routers train and score wi
   assertEquals(weights, 2 * gradients);
   trainer.close();
   scorer.close();
-});
-
-Deno.test("trainingMemory() grows with batch and depth, and less with depth where activations are recomputed", () => {
-  const sizes = fc.record({
-    heads: fc.integer({ min: 1, max: 4 }),
-    headSize: fc.integer({ min: 1, max: 8 }),
-    layers: fc.integer({ min: 1, max: 6 }),
-    batch: fc.integer({ min: 1, max: 8 }),
-    length: fc.integer({ min: 2, max: 64 }),
-  });
-  fc.assert(fc.property(sizes, ({ heads, headSize, layers, batch, length }) => {
-    const model = { vocabulary: 300, hidden: 2 * heads * headSize, layers, heads, context: 64 };
-    const deeper = { ...model, layers: layers + 1 };
-    const plain = trainingMemory(model, { batch, length });
-    const { weights, transposed, gradients, moments, activations, other, total } = plain;
-    assertEquals(weights + transposed + gradients + moments + activations + other, total);
-    assertEquals([gradients, moments], [weights, 2 * weights]);
-    const half = trainingMemory(model, { batch, length, dtype: "bf16" });
-    assertEquals([half.weights, half.gradients, half.moments], [weights, gradients, moments]);
-    assert(half.activations < activations && half.transposed <= transposed / 2 + 16);
-    assert(trainingMemory(model, { batch: batch + 1, length }).activations > activations);
-    assertEquals(
-      trainingMemory(model, { batch: 4 * batch, microBatch: batch, length }).activations,
-      activations,
-    );
-    const growth = trainingMemory(deeper, { batch, length }).activations - activations;
-    const recomputed = trainingMemory(model, { batch, length, recompute: true }).activations;
-    const less = trainingMemory(deeper, { batch, length, recompute: true }).activations - recomputed;
-    assert(less > 0 && 10 * less < growth, `${less} of ${growth}`);
-  }));
-});
-
-Deno.test("trainingMemory() refuses a batch that does not split", () => {
-  assertThrows(
-    () => trainingMemory(TINY, { batch: 16, microBatch: 5, length: 8 }),
-    InputError,
-    "must be a multiple of microBatch: batch is 16, microBatch is 5",
-  );
 });

@@ -44,12 +44,6 @@ Deno.test("costOf() counts no routers where text is split without models, and th
   assert(cost({ partitioner: "ctbm", routers: "somewhere" }).flops.inferenceOverhead > 0);
 });
 
-Deno.test("costOf() counts no training of routers that exist", () => {
-  const { flops, communication } = cost({ routers: "somewhere" });
-  assertEquals([flops.trainRouters, flops.shardForRouters, communication.exchanges], [0, 0, 0]);
-  assert(flops.shardForExperts > 0 && communication.bytesPerNode === communication.corpusBytes);
-});
-
 Deno.test("readCost() counts routers from elsewhere with their own shape, or none of what needs no models", () =>
   inFolder(async (folder) => {
     const shape = { vocabulary: 300, hidden: 12, layers: 3, heads: 2, context: 128 };

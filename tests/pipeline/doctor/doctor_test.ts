@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { VARIANTS } from "../../../kernels/device/variants.ts";
-import { examine, variantsText } from "../../../pipeline/doctor/doctor.ts";
+import { examine } from "../../../pipeline/doctor/doctor.ts";
 
 Deno.test("examine() refuses a wish that this machine cannot fulfil, and ends when it is told to", async () => {
   await assertRejects(() => examine({ adapter: "no such card", quick: true }), InputError, '"no such card"');
@@ -17,10 +16,6 @@ Deno.test("examine() refuses a wish that this machine cannot fulfil, and ends wh
     "stopped",
   );
   assertEquals(steps, ["the system", "other adapters", "memory"]);
-});
-
-Deno.test("variantsText() names the form of each kernel", () => {
-  assertEquals(variantsText(VARIANTS.gpu), "matmul=workgroup,attention=workgroup,rows=workgroup");
 });
 
 Deno.test("examine() opens the adapter that is asked for, also for every form of the kernels", async () => {

@@ -1,4 +1,7 @@
-import { assert } from "@std/assert";
+import { pathToFileURL } from "node:url";
+import { assert, assertEquals } from "@std/assert";
+import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
+import { inFolder, ROOT } from "../../tasks/support.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { GOLDEN_LIMITS, goldenErrors } from "../../../pipeline/doctor/golden.ts";
 
@@ -22,3 +25,13 @@ Deno.test("goldenErrors() tell of a device that computes wrong", async () => {
   assert(errors.gradients > GOLDEN_LIMITS.f32.gradients, JSON.stringify(errors));
   gpu.close();
 });
+
+Deno.test("readGoldenCase() reads the files of a project whose path has spaces and letters beyond ASCII", () =>
+  inFolder(async (folder) => {
+    await Deno.symlink(ROOT, `${folder}/a ü`);
+    const there = await import(String(pathToFileURL(`${folder}/a ü/pipeline/doctor/golden_case.ts`)));
+    assertEquals(
+      there.readGoldenCase("tiny").tensors("model-00.safetensors"),
+      readGoldenCase("tiny").tensors("model-00.safetensors"),
+    );
+  }));

@@ -6,7 +6,6 @@ import {
   MOST_QUESTIONS,
   passagesOf,
 } from "../../../../pipeline/evaluation/choices/suite.ts";
-import type { Question } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { type Packing, sideOf, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import { defaultCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
 import { CHARACTERS } from "./support.ts";
@@ -64,14 +63,6 @@ Deno.test("the suite makes several hundred questions of the held-out documents o
   }
 });
 
-Deno.test("the order of documents changes no question but for what is wrong in it", () => {
-  const right = (questions: Question[]) =>
-    questions.map(({ context, choices, gold }) => context + choices[gold]).sort();
-  const turned = made(held.toReversed());
-  assertEquals(right(turned.get("shuffled_words")!), right(tasks.get("shuffled_words")!));
-  assertEquals(right(turned.get("next_sentence")!), right(tasks.get("next_sentence")!));
-});
-
 Deno.test("wrong choices are wrong: new words, other orders, sentences of other documents of the source", () => {
   for (const { context, choices, gold } of tasks.get("last_word")!) {
     const words = context.match(/[\p{L}\p{M}]+/gu)!;
@@ -91,16 +82,6 @@ Deno.test("wrong choices are wrong: new words, other orders, sentences of other 
     for (const wrong of choices.toSpliced(gold, 1)) {
       assert(others.some(({ text }) => text.includes(wrong)), wrong);
     }
-  }
-});
-
-Deno.test("passages are as long as models read, by the characters that a token has", () => {
-  for (const longest of [96, 128]) {
-    for (const { context, sentence } of passagesOf(held, longest)) {
-      const most = [0.6, 0.4].map((share) => share * 3.01 * longest);
-      assert(context.length <= Math.min(240, most[0]) && sentence.length <= Math.min(120, most[1]));
-    }
-    assert([...made(held, longest).values()].every(({ length }) => length > 40), `${longest} tokens`);
   }
 });
 
