@@ -62,8 +62,6 @@ export interface TrainingMemoryOptions extends MemoryOptions {
   microBatch?: number;
   /** Whether activations are computed again in the backward pass. */
   recompute?: boolean;
-  /** Models of the bank in which every model has the bits that it has here. Default: those of this bank. */
-  asInBankOf?: number;
 }
 
 /** What {@link inferenceMemory} takes: sequences and tokens that run at once, by default one. */
@@ -82,11 +80,11 @@ export function answeringOf(length: number): Pick<InferenceMemoryOptions, "capac
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
-  const { batch, length, models = 1, recompute, dtype, asInBankOf, limit, kind = "software" } = options;
+  const { batch, length, models = 1, recompute, dtype, limit, kind = "software" } = options;
   const microBatch = options.microBatch || batch;
   const micros = microBatches(batch, microBatch);
   const logitsBytes = logitsBudget(kind, limit ?? Infinity);
-  const pass = { training: true, recompute, dtype, asInBankOf, logitsBytes, kind };
+  const pass = { training: true, recompute, dtype, logitsBytes, kind };
   const bank = planBanks(model, { models, batch: microBatch, length }, limit, pass);
   const { layouts, held, weights, transposed } = bank;
   const waiting = layouts.flatMap(({ segments, models }) => {
@@ -171,7 +169,7 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
 
 /** Plans the banks of some models as `createBank` does, and the activations that all of them share. */
 function planBanks(model: ModelConfig, all: BatchShape, limit = Infinity, pass: ActivationOptions) {
-  const shape = { ...all, models: modelsPerBank(model, all, limit, pass) };
+  const shape = { ...all, models: modelsPerBank(model, all, limit) };
   const held = countingArena();
   createActivations(held, model, shape, pass);
   const layouts: Layout[] = [];

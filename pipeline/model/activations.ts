@@ -33,15 +33,19 @@ export function logitsBudget(kind: AdapterKind, limit: number): number {
 /** Rows of the largest tiles of a product on a GPU: a chunk beyond the processor's budget is a multiple of them. */
 const TILE_ROWS = 128;
 
-/** Returns how many rows of logits per model are held at once, in at most `budget` bytes. */
+/**
+ * Returns the rows and models whose logits are held at once, in at most `budget` bytes: as many rows of one model as fit, whatever
+ * else is in its bank, as the bits of its gradient depend on their number; then as many models as fit.
+ */
 export function logitsChunk(
   { vocabulary }: ModelConfig,
   { models, batch, length }: BatchShape,
   budget: number = LOGITS_BUDGETS.software,
-): number {
-  const most = Math.floor(budget / (models * padded(vocabulary) * 4));
-  const rows = budget > LOGITS_BUDGETS.software && most > TILE_ROWS ? most - most % TILE_ROWS : most;
-  return Math.max(1, Math.min(batch * length, rows));
+): { rows: number; models: number } {
+  const most = Math.floor(budget / (padded(vocabulary) * 4));
+  const whole = budget > LOGITS_BUDGETS.software && most > TILE_ROWS ? most - most % TILE_ROWS : most;
+  const rows = Math.max(1, Math.min(batch * length, whole));
+  return { rows, models: Math.max(1, Math.min(models, Math.floor(most / rows))) };
 }
 
 /** A tensor of one model that a binding must hold. */
@@ -68,17 +72,11 @@ function largest(tensors: readonly Bound[]): Bound {
 }
 
 /**
- * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes. Where the bank
- * holds the logits of as many rows as another one (`asInBankOf`), they must fit too.
+ * Returns how many models of this shape one bank may hold, so that every tensor fits a binding of `limit` bytes.
  *
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
-export function modelsPerBank(
-  config: ModelConfig,
-  shape: BatchShape,
-  limit: number,
-  { asInBankOf, logitsBytes }: Pick<ActivationOptions, "asInBankOf" | "logitsBytes"> = {},
-): number {
+export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
   const weights = parameterSpecs({ ...config, layers: 1 }).map(
     ({ name, shape: [rows, columns = 1], stack = 1 }) => ({
       name: `tensor "${name}"`,
@@ -96,10 +94,7 @@ export function modelsPerBank(
       { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
     );
   }
-  const most = Math.min(shape.models, Math.floor(limit / bytes));
-  if (asInBankOf === undefined) return most;
-  const rows = logitsChunk(config, { ...shape, models: asInBankOf }, logitsBytes);
-  return Math.min(most, Math.floor(limit / (4 * logits.values * rows)));
+  return Math.min(shape.models, Math.floor(limit / bytes));
 }
 
 /** What a batch's buffers are for. */
@@ -125,11 +120,6 @@ export interface ActivationOptions {
   logitsBytes?: number;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
-  /**
-   * Holds the logits of as many rows of each model as a bank of so many models does, so that the head's
-   * gradient has the bits that it has there.
-   */
-  asInBankOf?: number;
 }
 
 /** Lists what the sublayers of a model report, layer after layer. */
@@ -147,7 +137,7 @@ export function createActivations(
   shape: BatchShape,
   options: ActivationOptions,
 ) {
-  const { training, recompute = false, capacity, gathered, dtype = "f32", asInBankOf, logitsBytes } = options;
+  const { training, recompute = false, capacity, gathered, dtype = "f32", logitsBytes } = options;
   const { models, batch, length } = shape;
   const { slots = (gathered ?? shape).batch } = options;
   const rows = models * batch * length;
@@ -157,10 +147,8 @@ export function createActivations(
   const stream = (label: string, storage = dtype) =>
     buffer(label, { values: rows * padded(config.hidden), storage });
   const chunk = training
-    ? logitsChunk(config, { ...shape, models: asInBankOf ?? models }, logitsBytes)
-    : capacity === undefined
-    ? 0 // scoring stores no logits
-    : slots;
+    ? logitsChunk(config, shape, logitsBytes)
+    : { models, rows: capacity === undefined ? 0 : slots }; // scoring stores no logits
   /** Where keys and values of earlier positions are kept (generation). */
   const cache = capacity === undefined
     ? undefined
@@ -184,7 +172,7 @@ export function createActivations(
   const sums = scratchOfSums(config, shape, chunk, options.kind);
   return {
     ...{ shape, training, recompute, cache, gathering },
-    /** Rows of logits per model that are held at once. */
+    /** The models, and the rows of each, whose logits are held at once. */
     chunk,
     /** u32 `[models, batch, length]` (`[batch, length]` for scoring). */
     tokens: float("tokens", shared * length),
@@ -198,8 +186,10 @@ export function createActivations(
     order: float("token order", training ? rows : 1),
     /** f32 `[models, R]`, nats. */
     nll: float("nll", rows),
-    /** f32 `[models, chunk, vocabulary]`, for training and generation. */
-    logits: chunk > 0 ? float("logits", models * chunk * padded(config.vocabulary)) : undefined,
+    /** f32 `[chunk.models, chunk.rows, vocabulary]`, for training and generation. */
+    logits: chunk.rows > 0
+      ? float("logits", chunk.models * chunk.rows * padded(config.vocabulary))
+      : undefined,
     /** `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last. */
     streams,
     /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */
@@ -272,7 +262,7 @@ function sublayerBuffers(
 function scratchOfSums(
   config: ModelConfig,
   { models, batch, length }: BatchShape,
-  chunk: number,
+  chunk: { models: number; rows: number },
   kind: AdapterKind = "software",
 ): { columns: number; products: number } {
   const { vocabulary, hidden } = config;
@@ -284,10 +274,10 @@ function scratchOfSums(
     ),
   ];
   const products = [
-    { m: vocabulary, n: hidden, k: chunk },
-    ...weights.flatMap(({ shape: [m, n] }) => n === undefined ? [] : [{ m, n, k: batch * length }]),
-  ].map((product) => matmulTransposedScratch({ ...product, models }));
-  const head = matmulScratch({ m: chunk, n: hidden, k: vocabulary, models });
+    { m: vocabulary, n: hidden, k: chunk.rows, models: chunk.models },
+    ...weights.flatMap(({ shape: [m, n] }) => n === undefined ? [] : [{ m, n, k: batch * length, models }]),
+  ].map(matmulTransposedScratch);
+  const head = matmulScratch({ m: chunk.rows, n: hidden, k: vocabulary, models: chunk.models });
   return { columns: Math.max(...columns), products: kind === "gpu" ? Math.max(head, ...products) : 0 };
 }
 

@@ -24,14 +24,14 @@ export function createBanks(
   options: Omit<ActivationOptions, "kind" | "logitsBytes" | "sums">,
 ) {
   const { kind, maxBindingBytes: limit } = gpu;
-  const { training, gathered, dtype, asInBankOf } = options;
-  const most = (models: number, more = {}) =>
-    modelsPerBank(config, { ...gathered ?? shape, models }, limit, more);
-  const logits = { logitsBytes: logitsBudget(kind, limit), asInBankOf: asInBankOf && most(asInBankOf) };
-  const perBank = most(models.length, logits);
+  const { training, gathered, dtype } = options;
+  const perBank = modelsPerBank(config, { ...gathered ?? shape, models: models.length }, limit);
   const sums = training || takesPasses(gpu);
   const sizes = { ...shape, models: perBank };
-  const acts = createActivations(arena, config, sizes, { ...options, ...logits, kind, sums });
+  const acts = createActivations(arena, config, sizes, {
+    ...{ ...options, kind, sums },
+    logitsBytes: logitsBudget(kind, limit),
+  });
   const banks = Array.from({ length: Math.ceil(models.length / perBank) }, (_, i) => {
     const first = i * perBank;
     const own = models.slice(first, first + perBank);

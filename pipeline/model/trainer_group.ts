@@ -82,12 +82,6 @@ export interface TrainerOptions {
    * AdamW are f32 in any case. Default: f32.
    */
   dtype?: Dtype;
-  /**
-   * Gives every model the bits that it has in a bank of so many, whatever the vocabulary: as many rows of its
-   * logits are held at once. For fewer models than the bank has, that takes more memory. Default: the models
-   * of this bank.
-   */
-  asInBankOf?: number;
 }
 
 /** What trains the models of one bank. */
@@ -95,9 +89,9 @@ export type Group = ReturnType<typeof planGroup>;
 
 /** Puts all models on the device, and plans their steps, which go on from a state. */
 export function planTraining(gpu: Gpu, arena: Arena, options: TrainerOptions, from: TrainerState) {
-  const { config, batch, length, microBatch = batch, recompute, dtype, asInBankOf } = options;
+  const { config, batch, length, microBatch = batch, recompute, dtype } = options;
   const shape = { batch: microBatch, length };
-  const own = { training: true, recompute, dtype, asInBankOf };
+  const own = { training: true, recompute, dtype };
   const { acts, banks } = createBanks(gpu, arena, config, from.weights, shape, own);
   const shared = sharedBy(arena, options);
   const groups = banks.map((bank) => planGroup(gpu, arena, bank, from, shared));

@@ -9,7 +9,7 @@
 import { crossEntropyBackward } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
-import { type Matrix, padded, stackOf } from "../../kernels/device/matrix.ts";
+import { type Matrix, stackOf } from "../../kernels/device/matrix.ts";
 import { linearNll, type TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
@@ -92,21 +92,27 @@ export function planForward(gpu: Gpu, bank: Bank, acts: Activations, mode: Mode 
   ];
 }
 
-/** Plans the logits of `rows` rows of the normalised output, from `first` on. */
-export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number, first = 0): Dispatch {
+/** Plans the logits of the first `rows` rows of the normalised output. */
+export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number): Dispatch {
   const { config } = bank.layout;
   const { vocabulary, hidden } = config;
   return matmul(gpu, {
-    a: normalizedFrom(acts, first, hidden),
+    a: normalizedOf(acts, hidden),
     b: parameterOf(bank, headOf(config)).transposed,
     c: matrixOf(acts.logits!, rows, vocabulary),
     ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
   });
 }
 
-/** Says where the rows of the normalised output lie, from `first` on. */
-function normalizedFrom({ shape, normalized }: Activations, first: number, hidden: number): Matrix {
-  return { ...matrixOf(normalized, shape.batch * shape.length, hidden), offset: first * padded(hidden) };
+/** Says where the rows of the normalised output lie. */
+function normalizedOf({ shape, normalized }: Activations, hidden: number): Matrix {
+  return matrixOf(normalized, shape.batch * shape.length, hidden);
+}
+
+/** A bank of matrices that begins at this model, and at this row of each. */
+function from(matrix: Matrix, model: number, row = 0): Matrix {
+  const { offset = 0, stride } = matrix;
+  return { ...matrix, offset: offset + model * matrix.model + row * stride };
 }
 
 /** Plans the loss of the normalised output; `details` has room for the likeliest tokens, where they are asked for. */
@@ -114,47 +120,58 @@ export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, details?: Toke
   const { config } = bank.layout;
   const { shape: { models, batch, length }, targets, weights, nll, training } = acts;
   return linearNll(gpu, {
-    a: normalizedFrom(acts, 0, config.hidden),
+    a: normalizedOf(acts, config.hidden),
     b: parameterOf(bank, headOf(config)).transposed,
     ...{ targets, weights, nll, details, models, rows: batch * length, sharedTargets: !training },
     ...{ k: config.hidden, vocabulary: config.vocabulary },
   });
 }
 
-/** Plans logits and loss of the normalised output and the head's backward pass, in chunks of rows. */
+/** Plans logits and loss of the normalised output and the head's backward pass, in chunks of models and rows. */
 export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradients: Gradients): Dispatch[] {
-  const { vocabulary, hidden } = bank.layout.config;
-  const { models, batch, length } = acts.shape;
-  const rows = batch * length;
+  const { config } = bank.layout;
+  const { vocabulary, hidden } = config;
+  const rows = acts.shape.batch * acts.shape.length;
+  const weights = parameterOf(bank, headOf(config)).transposed;
   const head = parameterOf(bank, EMBEDDING, gradients.buffers);
-  const { targets, weights, nll } = acts;
+  const normalized = normalizedOf(acts, hidden);
+  const { branch, parts } = acts.gradients!;
   const logits = acts.logits!;
   const dispatches: Dispatch[] = [];
-  for (let first = 0; first < rows; first += acts.chunk) {
-    const chunk = Math.min(acts.chunk, rows - first);
+  for (const { model, models, row, chunk } of chunksOf(acts)) {
     const a = matrixOf(logits, chunk, vocabulary);
-    const normalized = normalizedFrom(acts, first, hidden);
+    const b = from(normalized, model, row);
+    const { targets, nll } = acts;
+    const loss = { logits, targets, weights: acts.weights, nll, rows, first: model * rows + row };
     dispatches.push(
-      planLogits(gpu, bank, acts, chunk, first),
-      crossEntropyBackward(gpu, { logits, targets, weights, nll, models, rows, first, chunk, vocabulary }),
+      matmul(gpu, {
+        ...{ a: b, b: from(weights, model), c: a },
+        ...{ models, m: chunk, n: vocabulary, k: hidden },
+      }),
+      crossEntropyBackward(gpu, { ...loss, models, chunk, vocabulary }),
       ...matmulSplit(gpu, {
-        a,
-        b: head.asRead,
-        c: { ...normalized, buffer: acts.gradients!.branch },
-        ...{ models, m: chunk, n: hidden, k: vocabulary },
-        parts: acts.gradients!.parts,
+        ...{ a, b: from(head.asRead, model), c: { ...b, buffer: branch } },
+        ...{ models, m: chunk, n: hidden, k: vocabulary, parts },
       }),
       ...matmulTransposed(gpu, {
-        a,
-        b: normalized,
-        c: head.gradient,
-        ...{ models, m: vocabulary, n: hidden, k: chunk },
-        accumulate: gradients.accumulate || first > 0,
-        parts: acts.gradients!.parts,
+        ...{ a, b, c: from(head.gradient, model) },
+        ...{ models, m: vocabulary, n: hidden, k: chunk, parts },
+        accumulate: gradients.accumulate || row > 0,
       }),
     );
   }
   return dispatches;
+}
+
+/** Lists the chunks of logits of a batch: `models` models from `model` on, and `chunk` rows of each from `row` on. */
+function* chunksOf({ shape, chunk: most }: Activations) {
+  const rows = shape.batch * shape.length;
+  for (let model = 0; model < shape.models; model += most.models) {
+    const models = Math.min(most.models, shape.models - model);
+    for (let row = 0; row < rows; row += most.rows) {
+      yield { model, models, row, chunk: Math.min(most.rows, rows - row) };
+    }
+  }
 }
 
 /**

@@ -27,10 +27,10 @@ const banksOf = (models: number, kind: AdapterKind): number[] =>
 export function memoryTogether(
   config: ModelConfig,
   models: number,
-  { kind = "software", ...sizes }: Omit<TrainingMemoryOptions, "models" | "asInBankOf">,
+  { kind = "software", ...sizes }: Omit<TrainingMemoryOptions, "models">,
 ): number {
   return banksOf(models, kind)
-    .map((models) => trainingMemory(config, { ...sizes, models, asInBankOf: 1, kind }).total)
+    .map((models) => trainingMemory(config, { ...sizes, models, kind }).total)
     .reduce((sum, total) => sum + total);
 }
 

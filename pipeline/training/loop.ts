@@ -108,7 +108,7 @@ export async function trainBank(
     const input = emptyBatch(all.length * batch, length);
     members = all.map((options, i) => new Member(options, i, partOfBatch(input, i * batch, batch)));
     const trainer = createTrainer(gpu, {
-      ...{ config, batch, microBatch, length, recompute, dtype, settings, asInBankOf: 1 },
+      ...{ config, batch, microBatch, length, recompute, dtype, settings },
       start: joinStates(
         all.map(({ start }) =>
           start instanceof Map ? { step: 0, weights: [start], moments: [], squares: [] } : start.trainer

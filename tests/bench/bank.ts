@@ -109,7 +109,7 @@ export async function measureExperts(gpus: readonly [Gpu, Gpu], options: BankOpt
   const models = Array.from({ length: EXPERTS }, (_, seed) => initialWeights(size, seed));
   const open = (gpu: Gpu, own: Weights[]) => {
     const { batch, context, vocabulary } = size;
-    const more = { batch, length: context, settings: SETTINGS, asInBankOf: 1 };
+    const more = { batch, length: context, settings: SETTINGS };
     const trainer = createTrainer(gpu, { config: size, start: own, ...more });
     const input = someBatch(own.length * batch, context, vocabulary);
     return {

@@ -1,7 +1,7 @@
 /**
  * Measures the adapter at hand: its roof, every kernel, training steps and scoring, growth with size, banks of models.
  *
- *   deno task bench [--only roof,kernels,steps,growth,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
+ *   deno task bench [--only roof,kernels,loss,steps,growth,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
  *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--model] [--json]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
@@ -18,6 +18,7 @@ import { bankText, type BankTimes, EXPERT, measureBank, measureExperts, ROUTER }
 import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
+import { HEADS, headsText, type HeadTimes, measureHead, QUICK_HEAD } from "./loss.ts";
 import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
 import { MODELS, PAPER, QUICK, type Size, sizeText } from "./sizes.ts";
 import { logitsBudget } from "../../pipeline/model/activations.ts";
@@ -26,14 +27,14 @@ import { measureSteps, profileText, stepsText, type StepTimes } from "./steps.ts
 import { columns, digits } from "./text.ts";
 import type { Clock, Effort } from "../../kernels/device/time.ts";
 
-const SECTIONS = ["roof", "kernels", "steps", "growth", "bank"] as const;
+const SECTIONS = ["roof", "kernels", "loss", "steps", "growth", "bank"] as const;
 type Section = typeof SECTIONS[number];
 const SIZES: Record<string, Size> = { ...MODELS, ...PAPER };
 
 const HELP = `Usage: deno task bench [options]
 
 Measures this machine's adapter: its roof, arithmetic and memory; every kernel of a training step and of scoring as a
-share of that roof; training steps and scoring; how time grows with model size, sequence length and number of routers
+share of that roof; the loss of vocabularies; training steps and scoring; how time grows with model size, sequence length and number of routers
 beside what \`deno task cost\` counts; a bank of 8 models, and 4 experts on two devices, against one after another.
 
   --only NAMES   some of ${SECTIONS.join()} (default: all)
@@ -69,6 +70,8 @@ export interface BenchResult {
   roof?: Roof;
   /** Kernels by size; each with a roof measured right before, since machines change their speed. */
   kernels?: { size: string; shape?: Size; roof: Roof; kernels: KernelTimes[] }[];
+  /** The loss of several vocabularies. */
+  loss?: HeadTimes[];
   /** Training steps and scoring by size, again each with a roof. */
   steps?: (StepTimes & { size: string; shape: Size; roof: Roof })[];
   /** Growth by axis. */
@@ -133,6 +136,19 @@ async function run(
       const title = shape ? `${size}: ${sizeText(shape)}` : size;
       print(`\n${title}; ${roofLine(roof)}\n${kernelsText(kernels)}`);
     }
+  }
+  if (sections.has("loss")) {
+    result.loss = [];
+    for (const head of quick ? [QUICK_HEAD] : HEADS) {
+      say(`the loss of ${head.vocabulary} tokens, ${head.models} models`);
+      const roof = await measureRoof(gpu, roofEffort, { small: quick });
+      result.loss.push(await measureHead(gpu, head, { rounds, clock, roof }));
+    }
+    print(
+      `${heading("Loss: of a scorer, beside the product alone, and of a training step")}\n${
+        headsText(result.loss)
+      }`,
+    );
   }
   if (sections.has("steps")) {
     result.steps = [];

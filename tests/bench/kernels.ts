@@ -67,7 +67,7 @@ const MOST_WEIGHTS = 1 << 24;
 
 const rowsOf = ({ batch, context }: Size) => batch * context;
 const chunkOf = (s: Size) =>
-  logitsChunk(s, { models: s.models ?? 1, batch: s.batch, length: s.context }, s.logitsBytes);
+  logitsChunk(s, { models: 1, batch: s.batch, length: s.context }, s.logitsBytes).rows;
 const chunks = (s: Size) => Math.ceil(rowsOf(s) / chunkOf(s));
 const perLayer = ({ layers }: Size) => layers;
 const perNorm = ({ layers }: Size) => 2 * layers + 1;

@@ -50,10 +50,10 @@ export function openRouters(
   settings: RouterSettings,
   state?: TrainerState,
 ): RouterBank {
-  const { experts, prefix, prefixLengths, seed, routerBatch: batch } = settings;
+  const { prefix, prefixLengths, seed, routerBatch: batch } = settings;
   const models = state?.weights ?? Array(routers.length).fill(initialWeights(model, seed));
   const length = Math.max(...(prefixLengths.length > 0 ? prefixLengths : [prefix]));
-  const own = { config: model, start: state ?? models, batch, length, settings, asInBankOf: experts };
+  const own = { config: model, start: state ?? models, batch, length, settings };
   const trainer = createTrainer(gpu, own);
   const scorer = orDestroy({ destroy: trainer.close }, () => {
     const rows = rowsPerPass(gpu.maxBindingBytes, model, prefix);

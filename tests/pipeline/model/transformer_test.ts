@@ -33,8 +33,15 @@ const CONFIGS: ModelConfig[] = [
   { vocabulary: 11, hidden: 6, layers: 2, heads: 1, context: 9, sublayers: ["mlp", "attention"] },
 ];
 
-/** Runs forward and backward passes of a bank on one batch, with logits in chunks of `chunk` rows. */
-async function runPasses(config: ModelConfig, models: number, { chunk = 0, recompute = false } = {}) {
+/** What {@link runPasses} takes. */
+type Options = { chunk?: { rows?: number; models?: number }; recompute?: boolean };
+
+/** Runs forward and backward passes of a bank on one batch, with logits in chunks of that many rows and models. */
+async function runPasses(
+  config: ModelConfig,
+  models: number,
+  { chunk = {}, recompute = false }: Options = {},
+) {
   const shape = { models, batch: 3, length: 9 };
   const rows = shape.batch * shape.length;
   const batch = anyBatch(config, shape);
@@ -42,7 +49,7 @@ async function runPasses(config: ModelConfig, models: number, { chunk = 0, recom
   const weights = Array.from({ length: models }, (_, i) => anyWeights(config, i));
   const bank = createBank(gpu, arena, config, weights);
   const own = createActivations(arena, config, shape, { training: true, recompute });
-  const acts = { ...own, chunk: chunk || own.chunk };
+  const acts = { ...own, chunk: { ...own.chunk, ...chunk } };
   const buffers = bank.layout.segments.map(({ size }, i) =>
     arena.buffer(`gradients ${i}`, size * models * 4)
   );
@@ -89,12 +96,17 @@ for (const config of CONFIGS) {
 Deno.test("planLossBackward() gives the same losses to the bit, and the same gradients, for logits in any chunks", async () => {
   for (const config of CONFIGS) {
     const whole = await runPasses(config, 2);
-    for (const chunk of [1, 5, 26]) { // of 27 rows
-      const { nll, gradients } = await runPasses(config, 2, { chunk });
-      assertSameBits(nll, whole.nll, `NLL in chunks of ${chunk}`);
-      gradients.forEach((tensors, i) =>
-        assertCloseTensors(tensors, whole.gradients[i], 1e-5, `chunks of ${chunk}`)
-      );
+    const each = await runPasses(config, 2, { chunk: { models: 1 } });
+    assertSameBits(each.nll, whole.nll, "NLL, model by model");
+    each.gradients.forEach((tensors, i) => assertSameTensors(tensors, whole.gradients[i], `model ${i}`));
+    for (const rows of [1, 5, 26]) { // of 27
+      for (const models of [1, 2]) {
+        const { nll, gradients } = await runPasses(config, 2, { chunk: { rows, models } });
+        assertSameBits(nll, whole.nll, `NLL in chunks of ${rows}`);
+        gradients.forEach((tensors, i) =>
+          assertCloseTensors(tensors, whole.gradients[i], 1e-5, `chunks of ${rows}`)
+        );
+      }
     }
   }
 });

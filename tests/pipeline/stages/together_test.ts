@@ -62,7 +62,7 @@ Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere
   const model = { vocabulary: 512, hidden: 32, layers: 2, heads: 2, context: 64 },
     sizes = { batch: 8, length: 64 };
   const bank = (models: number, kind: "software" | "gpu") =>
-    trainingMemory(model, { ...sizes, models, kind, asInBankOf: 1 }).total;
+    trainingMemory(model, { ...sizes, models, kind }).total;
   const together = (models: number, kind: "software" | "gpu") =>
     memoryTogether(model, models, { ...sizes, kind });
   const expected = [bank(1, "software"), 2 * bank(1, "software"), bank(4, "software") + bank(3, "software")];
