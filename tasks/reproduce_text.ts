@@ -5,7 +5,7 @@
  */
 
 import { InputError, say, setting } from "../kernels/mod.ts";
-import type { Published, PublishedPage, StudyResult } from "../pipeline/reproduction/mod.ts";
+import type { PublishedPage, StudyResult } from "../pipeline/reproduction/mod.ts";
 import type { Claim } from "../pipeline/report/mod.ts";
 import { table } from "./layout.ts";
 
@@ -61,11 +61,10 @@ function placesOf(folder: string): string[] {
 
 /** Words what the project's pages tell now. */
 export function publishedText({ page, written, published }: PublishedPage): string {
-  const verdicts = (wanted: boolean | null) => (one: Published) =>
-    String(one.claims.filter(({ holds }) => holds === wanted).length);
-  const rows = published.map((
-    one,
-  ) => [one.title, ...[false, true, null].map((wanted) => verdicts(wanted)(one))]);
+  const rows = published.map(({ title, claims }) => [
+    title,
+    ...[false, true, null].map((wanted) => String(claims.filter(({ holds }) => holds === wanted).length)),
+  ]);
   const done = written ? `wrote   ${page}` : `${page} said this before: it stays as it is`;
   return [table("from | no | yes | neither", rows, ["from"]), "", done].join("\n");
 }

@@ -10,7 +10,7 @@ import { resolveSettings } from "../stages/settings.ts";
 import type { ExpertSummary } from "../stages/summary.ts";
 import { exists } from "../run/files.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { Grid, type Known, rateRecipe, studiesOf } from "./grid.ts";
+import { Grid, type Known, studiesOf } from "./grid.ts";
 import { RATES, targetsOf } from "./models.ts";
 import { checkHolds, readKnown } from "./notes.ts";
 import type { Setup } from "./study.ts";
@@ -69,10 +69,12 @@ export async function checkStudies(
   for (const study of grid.studies) study.check?.(grid.preset);
   if (grid.preset.holdout === 0) throw nothingHeldOut(root);
   const wanted = grid.runs(known, only);
-  const searchers = wanted.flatMap((setup) => grid.openRates(setup, known.rates))
-    .map(({ recipe }) =>
-      grid.settled(grid.rateSearcher(recipe), known.searches) ?? grid.rateSearcher(recipe)
-    );
+  const searchers = wanted.flatMap((setup) =>
+    grid.openRates(setup, known.rates).map((model) => {
+      const searcher = grid.rateSearcher(grid.rateRecipe(model, setup));
+      return grid.settled(searcher, known.searches) ?? searcher;
+    })
+  );
   const runs = new Map([...searchers, ...wanted].map((setup) => [setup.name, setup]));
   if (grid.preset.input.includes("-") && runs.size > 1) {
     const text = setting("input", "-");
@@ -97,23 +99,23 @@ async function checkRun(root: string, setup: Setup, grid: Grid, known: Known): P
     if (!(error instanceof InputError)) throw error;
     throw new InputError(error.what, { where: run, remedy: anew, cause: error });
   }
-  const configuration = grid.configuration(setup);
   for (const model of setup.models) {
-    const [{ node, name }] = targetsOf(model, configuration);
-    const there = (await readManifest(`${run}/${node}`))?.result.rate;
-    const now = grid.rates({ ...setup, models: [model] }, known.rates)?.[RATES[model]];
+    const [{ node, name }] = targetsOf(model, grid.configuration(setup));
+    const there = (await readManifest(`${run}/${node}`))?.result.rate, field = RATES[model];
+    const now = grid.rates({ ...setup, models: [model] }, known.rates)?.[field];
     if (there === undefined || there === now) continue;
-    const field = RATES[model];
-    const must = say`Cannot go on in "${run}" as ${setting(field)} must be that of ${name} there: it is`;
-    if (now !== undefined) {
-      throw new InputError(say`${must} ${String(now)}, there ${String(there)}`, { where: run, remedy: anew });
-    }
-    const searcher = grid.rateSearcher(rateRecipe(model, configuration)).name;
-    if (await exists(`${root}/${searcher}/search/${name}-${there}`)) continue;
-    throw new InputError(say`${must} ${String(there)}, and now neither given nor found`, {
-      where: run,
-      remedy: say`give it with ${setting(field, Number(there))}, or ${anew}`,
-    });
+    const searcher = grid.rateSearcher(grid.rateRecipe(model, setup)).name;
+    if (now === undefined && await exists(`${root}/${searcher}/search/${name}-${there}`)) continue;
+    const own = now === undefined ? "it is neither given nor found" : `it is ${now}`;
+    throw new InputError(
+      say`Cannot go on in "${run}" as ${setting(field)} must be that of ${name} there, ${
+        String(there)
+      }: ${own}`,
+      {
+        where: run,
+        remedy: now === undefined ? say`give it with ${setting(field, +there!)}, or ${anew}` : anew,
+      },
+    );
   }
 }
 
@@ -129,14 +131,13 @@ export function checkParts(
   if (parts.every(({ testSequences }) => testSequences === 0)) throw nothingHeldOut(run);
   const labels = new Set(parts.flatMap(({ sources }) => Object.keys(sources))).size;
   const setup = setups.find(({ settings: { partitioner, experts } }) =>
-    partitioner === "source" && Number(experts) > labels
+    partitioner === "source" && experts! > labels
   );
   if (!setup) return;
   const experts = setting("experts");
   throw new InputError(
-    say`Cannot make "${setup.name}" as there must be at least as many labels of sources as ${experts}: there are ${labels}, ${experts} is ${
-      Number(setup.settings.experts)
-    }`,
+    say`Cannot make "${setup.name}" as there must be at least as many labels of sources as ${experts}: there are ${labels}, ${experts} is ${setup
+      .settings.experts!}`,
     {
       where: run,
       remedy: say`choose another ${setting("run")} with fewer experts, or text with more labels`,

@@ -23,47 +23,35 @@ export interface Crossing {
 }
 
 /**
- * A line of a held-out curve: the loss after so many tokens per expert, or per E-th of the dense model's
- * tokens.
+ * Reads the curves of a run and finds where they cross; null where no step of both was validated after as many tokens per expert, of which
+ * the dense model has E times. Experts are weighted by the held-out tokens that are routed to them. `batches` are the sequences per step of
+ * an expert and of the dense model.
  */
-export interface CurvePoint {
-  /** Tokens per expert, padding included. */
-  tokens: number;
-  /** Held-out loss, nats per token. */
-  loss: number;
-}
-
-/** Finds the point from which `mixture` stays below `dense`; both curves have the same `tokens`. */
-export function crossingOf(mixture: CurvePoint[], dense: CurvePoint[]): Crossing | null {
-  const at = new Map(dense.map(({ tokens, loss }) => [tokens, loss]));
-  const both = mixture.filter(({ tokens }) => at.has(tokens))
-    .map(({ tokens, loss }) => ({ tokens, difference: loss - at.get(tokens)! }));
+export async function runCrossing(
+  run: string,
+  { segments, experts, models, scores: { mixture, "dense-steps": dense } }: Evaluation,
+  batches: { experts: number; steps: number },
+): Promise<Crossing | null> {
+  const used = segments.filter(({ tokens }) => tokens > 0);
+  const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
+  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertTarget(expert).node)));
+  const ofDense = await readLosses(run, "dense-steps");
+  const both = [...curves[0].keys()].flatMap((step) => {
+    const own = curves.map((losses) => losses.get(step));
+    const other = ofDense.get(step * batches.experts * experts / batches.steps);
+    if (other === undefined || own.includes(undefined)) return [];
+    const loss = own.reduce<number>((sum, loss, i) => sum + loss! * used[i].tokens / total, 0);
+    return [{ tokens: step * batches.experts * models.config.context, difference: loss - other }];
+  });
   const last = both.at(-1);
   if (!last) return null;
   const above = both.findLastIndex(({ difference }) => difference >= 0);
   return {
-    tokensPerExpert: above === both.length - 1 ? null : both[above + 1].tokens,
+    tokensPerExpert: both[above + 1]?.tokens ?? null,
     trained: last.tokens,
-    difference: last.difference,
+    // Of all held-out text where that is evaluated, not of a sample.
+    difference: mixture && dense ? mixture.nllPerToken - dense.nllPerToken : last.difference,
   };
-}
-
-/**
- * Reads the curves of a run and finds where they cross; null where no step of both was validated.
- * `batches` are the sequences per step of an expert and of the dense model.
- */
-export async function runCrossing(
-  run: string,
-  evaluation: Evaluation,
-  batches: { experts: number; steps: number },
-): Promise<Crossing | null> {
-  const crossing = crossingOf(
-    await mixtureCurve(run, evaluation, batches.experts),
-    await denseCurve(run, evaluation, batches.steps),
-  );
-  const { mixture, "dense-steps": dense } = evaluation.scores;
-  if (!crossing || !mixture || !dense) return crossing;
-  return { ...crossing, difference: mixture.nllPerToken - dense.nllPerToken }; // of all held-out text, not a sample
 }
 
 /** Reads the held-out losses of a model, by step. */
@@ -74,30 +62,4 @@ async function readLosses(run: string, node: string): Promise<Map<number, number
       typeof validationLoss === "number" ? [[step, validationLoss]] : []
     ),
   );
-}
-
-/** Joins the held-out curves of all experts, each weighted by the held-out tokens that are routed to it. */
-async function mixtureCurve(
-  run: string,
-  { segments, models }: Evaluation,
-  batch: number,
-): Promise<CurvePoint[]> {
-  const used = segments.filter(({ tokens }) => tokens > 0);
-  const curves = await Promise.all(used.map(({ expert }) => readLosses(run, expertTarget(expert).node)));
-  const total = used.reduce((sum, { tokens }) => sum + tokens, 0);
-  const steps = [...curves[0].keys()].filter((step) => curves.every((losses) => losses.has(step)));
-  return steps.map((step) => ({
-    tokens: step * batch * models.config.context,
-    loss: curves.reduce((sum, losses, i) => sum + losses.get(step)! * used[i].tokens / total, 0),
-  }));
-}
-
-/** Reads the curve of the dense model with E times the steps, over an E-th of its tokens. */
-async function denseCurve(
-  run: string,
-  { experts, models }: Evaluation,
-  batch: number,
-): Promise<CurvePoint[]> {
-  return [...await readLosses(run, "dense-steps")]
-    .map(([step, loss]) => ({ tokens: step * batch * models.config.context / experts, loss }));
 }

@@ -23,7 +23,7 @@ import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { givenIn, RATES, withoutRates } from "./models.ts";
 import type { RouterSearch, RouterSettings } from "./search.ts";
 import { STUDIES } from "./studies.ts";
-import type { Choices, Setup, Study } from "./study.ts";
+import { type Choices, type Setup, type Study, withSeeds } from "./study.ts";
 
 /** What searches found. */
 export interface Known {
@@ -68,7 +68,7 @@ export class Grid {
       flags: resolveConfiguration({ flags: { ...this.#given, ...method && { method } } }),
     });
     this.preset = resolveConfiguration({ flags: this.#shared });
-    this.unsettled = studies.flatMap((study) => study.setups(this.preset, seeds));
+    this.unsettled = studies.flatMap((study) => withSeeds(study.setups(this.preset), seeds));
   }
 
   /** The same settings with other studies, or other seeds. */
@@ -100,9 +100,8 @@ export class Grid {
   /** Names the studies that have one seed alone, where more are asked for. */
   get onceMade(): string[] {
     if (this.seeds === 1) return [];
-    return this.studies.filter((study) =>
-      study.setups(this.preset, this.seeds).every(({ settings }) => settings.seed === 0)
-    ).map(({ name }) => name);
+    const isRepeated = (study: Study) => study.setups(this.preset).some(({ repeated }) => repeated);
+    return this.studies.filter((study) => !isRepeated(study)).map(({ name }) => name);
   }
 
   /** The settings of routers that flags give, which are not searched for. */
@@ -159,11 +158,12 @@ export class Grid {
    * at all asks of a run, so that no study undoes what another one needs. `only` names runs before any search; none for all.
    */
   runs({ searches }: Pick<Known, "searches">, only: readonly string[] = []): Setup[] {
-    const settle = (grid: Grid) => grid.unsettled.flatMap((setup) => this.settled(setup, searches) ?? []);
+    const settle = (setups: readonly Setup[]) =>
+      setups.flatMap((setup) => this.settled(setup, searches) ?? []);
     const wanted = this.unsettled.filter(({ name }) => only.length === 0 || only.includes(name));
-    const asked = Map.groupBy(settle(this.with([...STUDIES.values()])), ({ name }) => name);
+    const asked = Map.groupBy(settle(this.with([...STUDIES.values()]).unsettled), ({ name }) => name);
     const found = new Map<string, Setup>();
-    for (const setup of wanted.flatMap((setup) => this.settled(setup, searches) ?? [])) {
+    for (const setup of settle(wanted)) {
       const models = [...new Set([...found.get(setup.name)?.models ?? [], ...setup.models])];
       found.set(setup.name, { ...setup, models, choices: choicesOf(asked.get(setup.name) ?? [setup]) });
     }
@@ -193,31 +193,32 @@ export class Grid {
 
   /** Gives the run that searches for a learning rate: the first that needs it, before any search. So the same trials decide on it always. */
   rateSearcher(recipe: string): Setup {
-    return this.unsettled.find((setup) => {
-      const configuration = this.configuration(setup);
-      return setup.models.some((model) => rateRecipe(model, configuration) === recipe);
-    })!;
+    return this.unsettled.find((setup) =>
+      setup.models.some((model) => this.rateRecipe(model, setup) === recipe)
+    )!;
   }
 
-  /** Gives the learning rate that flags give to a model, else the one that was found; undefined where none was. */
-  rate(model: Searched, configuration: Configuration, rates: Known["rates"]): number | undefined {
-    return givenIn(this.sources)[RATES[model]] ?? rates[rateRecipe(model, configuration)]?.rate;
+  /** Gives the learning rate that flags give to a model of a run, else the one that was found; undefined where none was. */
+  #rate(model: Searched, setup: Setup, rates: Known["rates"]): number | undefined {
+    return givenIn(this.sources)[RATES[model]] ?? rates[this.rateRecipe(model, setup)]?.rate;
+  }
+
+  /** Names what the learning rate of a model of a run depends on. */
+  rateRecipe(model: Searched, setup: Setup): string {
+    return rateRecipe(model, this.configuration(setup));
   }
 
   /** Lists the models of a run whose learning rate is neither given nor known. */
-  openRates(setup: Setup, rates: Known["rates"]): { model: Searched; recipe: string }[] {
-    const configuration = this.configuration(setup);
-    return setup.models.filter((model) => this.rate(model, configuration, rates) === undefined)
-      .map((model) => ({ model, recipe: rateRecipe(model, configuration) }));
+  openRates(setup: Setup, rates: Known["rates"]): Searched[] {
+    return setup.models.filter((model) => this.#rate(model, setup, rates) === undefined);
   }
 
   /** Gives the learning rates that the models of a run are trained with, as settings; undefined where one is not found yet. */
   rates(setup: Setup, rates: Known["rates"]): Partial<Configuration> | undefined {
-    const configuration = this.configuration(setup);
     const found: Partial<Configuration> = {};
     for (const model of setup.models) {
-      const own = this.rate(model, configuration, rates);
-      const rate = own === 0 ? this.rate("experts", configuration, rates) : own; // 0 stands for theirs
+      const own = this.#rate(model, setup, rates);
+      const rate = own === 0 ? this.#rate("experts", setup, rates) : own; // 0 stands for theirs
       if (rate === undefined) return undefined;
       found[RATES[model]] = rate;
     }
@@ -229,10 +230,8 @@ export class Grid {
    * text is the user's own, those of the embedded one say nothing.
    */
   get told(): Partial<Configuration> {
-    const given = Object.values(RATES).map((
-      name,
-    ) => [name, givenIn(this.sources)[name] ?? this.preset[name]]);
-    const all: Configuration = { ...this.preset, ...Object.fromEntries(given) };
+    const all: Configuration = { ...this.preset };
+    for (const name of Object.values(RATES)) all[name] = givenIn(this.sources)[name] ?? all[name];
     const silent = ["seed", ...all.input.length > 0 ? ["corpus", "corpusCharacters"] : []];
     const names = FIELD_NAMES.filter((name) =>
       !silent.includes(name) && !FIELDS[name].isPath && !isDefault(name, all[name])

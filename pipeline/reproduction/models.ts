@@ -77,10 +77,8 @@ export async function train(
 ): Promise<Partial<Record<Searched, TrainResult[]>>> {
   const { run, recompute, trial } = options;
   const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
-  const memoryOf = (models: number) =>
-    memoryTogether(modelShapes(configuration).expert, models, {
-      ...{ batch, microBatch, length, dtype, recompute, kind: gpu.kind },
-    });
+  const how = { batch, microBatch, length, dtype, recompute, kind: gpu.kind };
+  const memoryOf = (models: number) => memoryTogether(modelShapes(configuration).expert, models, how);
   const side = SIDE_BY_SIDE[gpu.kind];
   const left = models.flatMap((model) => {
     const targets = targetsOf(model, configuration);
@@ -123,6 +121,9 @@ export async function trialLosses(
   }
 }
 
+/** Whether an error says that a training diverged. */
+export const diverged = (error: unknown): boolean => (error as Error).cause instanceof LossNotFiniteError;
+
 /**
  * Searches for the learning rate of a model by short trainings in its run; that of the experts is one for
  * all of them. Throws a `RunError` where all that are tried diverge.
@@ -159,9 +160,6 @@ export function doubtOf(name: Searched, { rate, trials }: RateSearch): string | 
   const edge = rate === lowest ? "lowest" : "highest";
   return `the best learning rate of "${name}" is the ${edge} of those tried, ${rate}: a better one may lie beyond`;
 }
-
-/** Whether an error says that a training diverged. */
-export const diverged = (error: unknown): boolean => (error as Error).cause instanceof LossNotFiniteError;
 
 /** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
 export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {

@@ -7,8 +7,7 @@
 
 import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Searched } from "../report/reproduction.ts";
-import { RATE_SEARCH } from "../report/reproduction.ts";
+import { RATE_SEARCH, type Searched } from "../report/reproduction.ts";
 import { entriesOf, jsonText, sha256, withRemedy, writeAtomic } from "../run/files.ts";
 import { readJsonIfThere, type Schema } from "../run/schema.ts";
 import { canonical, isSealed, seal } from "../run/seal.ts";
@@ -25,9 +24,9 @@ import type { Grid, Known } from "./grid.ts";
 import { RATES, targetsOf } from "./models.ts";
 import { OUTCOME } from "./outcome.ts";
 import { ROUTER_SEARCH } from "./search.ts";
-import { STUDIES } from "./studies.ts";
-import { type Choices, type Outcome, seedsAmong, type Setup } from "./study.ts";
+import type { Choices, Outcome, Setup } from "./study.ts";
 
+const FORMAT = 1;
 const PAUSE_MS = 100; // between two looks whether another process has written
 
 /** Writes what all processes of a folder share, one process at a time. */
@@ -44,70 +43,46 @@ export async function alone(root: string, write: () => Promise<void>, signal?: A
 const readFound = async <T>(path: string, schema: Schema<T>, what: string): Promise<T | null> =>
   await readJsonIfThere(path, schema, what).catch(withRemedy(`remove "${path}": what it held is made again`));
 
-/** What searches found, by recipe, in one file of a folder of studies. */
-export class Findings<T> {
-  constructor(
-    readonly file: string,
-    private readonly key: string,
-    private readonly schema: Schema<T>,
-    private readonly what: string,
-  ) {}
+/** The files of what searches found, by recipe. */
+const [RATES_FILE, ROUTERS_FILE] = ["rates.json", "routers.json"];
+const RATES_FOUND = v.object({ format: v.literal(FORMAT), rates: v.record(v.string(), RATE_SEARCH) });
+const ROUTERS_FOUND = v.object({ format: v.literal(FORMAT), routers: v.record(v.string(), ROUTER_SEARCH) });
 
-  /** Gives what the file holds where these are all findings: the same, in whichever order they were found. */
-  text(found: Record<string, T>): string {
-    const sorted = Object.keys(found).sort().map((recipe) => [recipe, found[recipe]]);
-    return jsonText({ format: 1, [this.key]: Object.fromEntries(sorted) });
-  }
-
-  /** Reads what a folder notes. Throws an `InputError` where it is damaged. */
-  async read(root: string): Promise<Record<string, T>> {
-    const whole = v.object({ format: v.literal(1), [this.key]: v.record(v.string(), this.schema) });
-    return ((await readFound(`${root}/${this.file}`, whole, this.what))?.[this.key] ?? {}) as Record<
-      string,
-      T
-    >;
-  }
-
-  /** Notes more beside what is there; of one recipe that which is there stays, as runs may go by it already. */
-  async write(root: string, found: Record<string, T>): Promise<void> {
-    const all = { ...found, ...await this.read(root) };
-    if (Object.keys(all).length > 0) await writeAtomic(`${root}/${this.file}`, this.text(all));
-  }
-}
-
-/** The learning rates that the studies of a folder found. */
-export const RATES_FOUND = new Findings("rates.json", "rates", RATE_SEARCH, "learning rates that were found");
-/** The settings of routers that they found. */
-export const ROUTERS_FOUND = new Findings(
-  "routers.json",
-  "routers",
-  ROUTER_SEARCH,
-  "settings of routers that were found",
-);
-
-/** Reads what searches found in folders of studies: of one recipe the first of them holds. */
+/** Reads what searches found in folders of studies: of one recipe the first of them holds. Throws an `InputError` where it is damaged. */
 export async function readKnown(...folders: string[]): Promise<Known> {
-  const all = await Promise.all(
-    folders.toReversed().map(async (folder): Promise<Known> => ({
-      rates: await RATES_FOUND.read(folder),
-      searches: await ROUTERS_FOUND.read(folder),
-    })),
-  );
-  return {
-    rates: Object.assign({}, ...all.map(({ rates }) => rates)),
-    searches: Object.assign({}, ...all.map(({ searches }) => searches)),
-  };
+  const known: Known = { rates: {}, searches: {} };
+  for (const folder of folders.toReversed()) {
+    const [rates, routers] = [`${folder}/${RATES_FILE}`, `${folder}/${ROUTERS_FILE}`];
+    Object.assign(
+      known.rates,
+      (await readFound(rates, RATES_FOUND, "learning rates that were found"))?.rates,
+    );
+    Object.assign(
+      known.searches,
+      (await readFound(routers, ROUTERS_FOUND, "settings of routers that were found"))?.routers,
+    );
+  }
+  return known;
 }
 
-/** Notes what searches found. */
-export async function writeKnown(root: string, { rates = {}, searches = {} }: Partial<Known>): Promise<void> {
-  await alone(root, async () => {
-    await RATES_FOUND.write(root, rates);
-    await ROUTERS_FOUND.write(root, searches);
+/** Gives the files of what searches found: the same text in whichever order that was. */
+export function knownFiles({ rates, searches }: Known): [file: string, text: string][] {
+  const all = [[RATES_FILE, "rates", rates], [ROUTERS_FILE, "routers", searches]] as const;
+  return all.filter(([, , found]) => Object.keys(found).length > 0).map(([file, key, found]) => {
+    const sorted = Object.entries(found).sort(([a], [b]) => a < b ? -1 : 1);
+    return [file, jsonText({ format: FORMAT, [key]: Object.fromEntries(sorted) })];
   });
 }
 
-const FORMAT = 1;
+/** Notes what searches found; of one recipe that which is there stays, as runs may go by it already. */
+export async function writeKnown(root: string, { rates, searches }: Partial<Known>): Promise<void> {
+  await alone(root, async () => {
+    const there = await readKnown(root);
+    const all = { rates: { ...rates, ...there.rates }, searches: { ...searches, ...there.searches } };
+    for (const [file, text] of knownFiles(all)) await writeAtomic(`${root}/${file}`, text);
+  });
+}
+
 const NOTE = v.pipe(
   v.record(v.string(), v.unknown()),
   v.check((note) => isSealed(note, FORMAT), "its checksum must be that of everything else in it: it is not"),
@@ -120,62 +95,62 @@ const NOTE = v.pipe(
 );
 
 /** What a run came to, and what it was made of: hashes of its nodes as planned, of the partition and of each model. */
-export type Note = v.InferOutput<typeof NOTE>;
-
-const OUTCOMES = "outcomes";
+type Note = v.InferOutput<typeof NOTE>;
 
 /** Gives the path of the note of a run in a folder of studies. */
-export const noteFile = (run: string): string => `${OUTCOMES}/${run}.json`;
+export const noteFile = (run: string): string => `outcomes/${run}.json`;
 
 /** Lists the runs of which a folder of studies notes what they came to. */
-export async function namesOfNotes(root: string): Promise<string[]> {
-  return (await entriesOf(`${root}/${OUTCOMES}`)).map(({ name }) => name)
+export const namesOfNotes = async (root: string): Promise<string[]> =>
+  (await entriesOf(`${root}/outcomes`)).map(({ name }) => name)
     .filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length)).sort();
-}
 
 /** Reads what a folder of studies notes of a run; null where it notes nothing. Throws an `InputError` where that is damaged. */
-export async function readNote(root: string, run: string): Promise<Note | null> {
-  const where = `${root}/${noteFile(run)}`;
-  const head = await readJsonIfThere(where, v.object({ format: v.number() }), "").catch(() => null);
-  if (head && head.format > FORMAT) {
-    const what = `Cannot read "${where}" as its format must be at most ${FORMAT}: it is ${head.format}`;
-    throw new InputError(what, { where, remedy: "use the version that wrote it" });
-  }
-  return await readFound(where, NOTE, "what a run came to");
-}
+export const readNote = async (root: string, run: string): Promise<Note | null> =>
+  await readFound(`${root}/${noteFile(run)}`, NOTE, "what a run came to");
 
 /** Reads and writes what the runs of a grid came to. The text is looked at once. */
 export class Notes {
   #text?: Promise<Text>;
 
-  constructor(private readonly grid: Grid) {}
+  /** What a run came to is looked for in a folder of studies, and then in folders elsewhere. */
+  constructor(
+    private readonly grid: Grid,
+    private readonly root: string,
+    private readonly from: readonly string[] = [],
+  ) {}
 
   /**
-   * Finds the run of a setup in a folder's notes: of the same settings, text and learning rates, with at least its models and its choices,
-   * and as this version would make it. Throws an `InputError` where a note of that name is damaged.
+   * Finds the note of a run of the same settings, text and learning rates, with at least its models and its choices, and as this version
+   * would make it. With `keep` one from elsewhere is copied. Throws an `InputError` where a note of that name is damaged.
    */
-  async find(root: string, setup: Setup, rates: Known["rates"]): Promise<Outcome | undefined> {
-    const note = await readNote(root, setup.name);
+  async find(setup: Setup, rates: Known["rates"], keep = false): Promise<Outcome | undefined> {
     const known = this.grid.rates(setup, rates);
-    if (!note || !known || !covers(note.choices, setup.choices)) return undefined;
-    const made = await this.#made(setup.models, { ...this.grid.configuration(setup), ...known });
-    const fits = made && Object.entries(made).every(([name, hash]) => note.made[name] === hash);
-    return fits ? { setup, ...note.outcome } : undefined;
+    if (!known) return undefined;
+    const file = noteFile(setup.name);
+    for (const folder of [this.root, ...this.from]) {
+      const note = await readNote(folder, setup.name);
+      if (!note || !covers(note.choices, setup.choices)) continue;
+      const made = await this.#made(setup.models, { ...this.grid.configuration(setup), ...known });
+      if (!made || !Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
+      if (keep && folder !== this.root) {
+        const bytes = await Deno.readFile(`${folder}/${file}`);
+        await alone(this.root, async () => void await writeAtomic(`${this.root}/${file}`, bytes));
+      }
+      return { setup, ...note.outcome };
+    }
   }
 
   /** Notes what a run came to. Nothing is noted where the text can be read only once. */
-  async write(root: string, { setup, ...outcome }: Outcome): Promise<void> {
+  async write({ setup, ...outcome }: Outcome): Promise<void> {
     const models = Object.keys(outcome.trained) as Searched[];
     const rates = models.map((model) => [RATES[model], outcome.trained[model]![0].rate]);
-    const made = await this.#made(models, {
-      ...this.grid.configuration(setup),
-      ...Object.fromEntries(rates),
-    });
+    const c = { ...this.grid.configuration(setup), ...Object.fromEntries(rates) };
+    const made = await this.#made(models, c);
     if (!made) return;
     const note: Note = { format: FORMAT, made, choices: { ...setup.choices }, outcome };
-    await alone(root, async () => {
-      await writeAtomic(`${root}/${noteFile(setup.name)}`, jsonText(seal(note)));
-    });
+    const path = `${this.root}/${noteFile(setup.name)}`;
+    await alone(this.root, async () => void await writeAtomic(path, jsonText(seal(note))));
   }
 
   /** Hashes what the graph of a run with these models would be made of; undefined where its text can be read only once. */
@@ -211,36 +186,10 @@ function covers(noted: Note["choices"], { routeLengths = [], ...asked }: Choices
 
 /** Throws an `InputError` where a folder holds nothing of studies, or what it holds is damaged. */
 export async function checkHolds(folder: string): Promise<void> {
-  const { rates, searches } = await readKnown(folder);
   const names = await namesOfNotes(folder);
   for (const name of names) await readNote(folder, name);
-  if ([names, rates, searches].some((one) => Object.keys(one).length > 0)) return;
-  throw new InputError(
-    say`Cannot go on from "${folder}" as ${
-      setting("from")
-    } must be a folder of studies, or of their results: there are no outcomes of runs, no ${RATES_FOUND.file} and no ${ROUTERS_FOUND.file}`,
-    { where: folder },
-  );
-}
-
-/**
- * Copies what folders elsewhere know into a folder of studies: what searches found, and notes of runs that these studies need, or others
- * would with these settings, where those of the folder do not tell of them.
- */
-export async function takeIn(root: string, from: readonly string[], grid: Grid, known: Known): Promise<void> {
-  const names = (await Promise.all([root, ...from].map(namesOfNotes))).flat();
-  const most = Math.max(grid.seeds, seedsAmong(names));
-  const others = [...STUDIES.values()].flatMap((study) => grid.with([study], most).runs(known));
-  const notes = new Notes(grid);
-  for (const setup of from.length === 0 ? [] : [...grid.runs(known), ...others]) {
-    if (await notes.find(root, setup, known.rates).catch(() => undefined)) continue;
-    for (const folder of from) {
-      if (!await notes.find(folder, setup, known.rates)) continue;
-      const file = noteFile(setup.name);
-      const bytes = await Deno.readFile(`${folder}/${file}`);
-      await alone(root, async () => void await writeAtomic(`${root}/${file}`, bytes));
-      break;
-    }
-  }
-  if (from.length > 0) await writeKnown(root, known);
+  if (names.length > 0 || knownFiles(await readKnown(folder)).length > 0) return;
+  const must = say`${setting("from")} must be a folder of studies, or of their results`;
+  const found = `there are no outcomes of runs, no ${RATES_FILE} and no ${ROUTERS_FILE}`;
+  throw new InputError(say`Cannot go on from "${folder}" as ${must}: ${found}`, { where: folder });
 }

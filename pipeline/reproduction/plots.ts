@@ -17,25 +17,26 @@ export interface Scored extends Pick<Score, "perplexity" | "low" | "high"> {
   label: string;
 }
 
-/** Plots perplexities with their 95% intervals, one below the other. */
-export function perplexitiesPlot(id: string, title: string, about: string, scored: readonly Scored[]): Plot {
-  return {
-    id,
-    title,
-    about: `${about} Perplexity of held-out text with its 95% interval; lower is better.`,
-    ...dots({
-      title: "run",
-      x: PERPLEXITY,
-      values: scored.map(({ label, perplexity, low, high }) => ({ x: label, y: perplexity, low, high })),
-    }),
-  };
-}
+/** Gives the scores of the mixtures of runs. */
+export const mixtures = (outcomes: readonly Outcome[]): Scored[] =>
+  outcomes.map(({ setup, evaluation }) => ({ label: setup.label, ...evaluation.scores.mixture! }));
 
-/** Lists the dense models, and others of their kind, that a study has beside a run, and how they are drawn. */
-function baselinesOf({ setup: { models }, evaluation: { experts, scores } }: Outcome) {
-  return BASELINES.filter((name) => models.includes(name))
-    .map((name) => ({ line: wayLine(name, experts), ...scores[name]! }));
-}
+/** Plots perplexities with their 95% intervals, one below the other. */
+export const perplexitiesPlot = (
+  id: string,
+  title: string,
+  about: string,
+  scored: readonly Scored[],
+): Plot => ({
+  id: `study-${id}`,
+  title,
+  about: `${about} Perplexity of held-out text with its 95% interval; lower is better.`,
+  ...dots({
+    title: "run",
+    x: PERPLEXITY,
+    values: scored.map(({ label, perplexity, low, high }) => ({ x: label, y: perplexity, low, high })),
+  }),
+});
 
 /**
  * Plots the perplexity of several runs by the length of the routing prefix, from `shortest` to `longest` tokens, and
@@ -54,16 +55,18 @@ export function prefixesPlot(
     width: 2,
     scores: evaluation.prefixes.filter(({ prefix }) => prefix >= shortest && prefix <= longest),
   }));
-  const lengths = [...new Set(lines.flatMap(({ scores }) => scores.map(({ prefix }) => prefix)))].sort((
-    a,
-    b,
-  ) => a - b);
-  const levels = baselinesOf(outcomes.find((outcome) => baselinesOf(outcome).length > 0) ?? outcomes[0]);
+  const all = new Set(lines.flatMap(({ scores }) => scores.map(({ prefix }) => prefix)));
+  const lengths = [...all].sort((a, b) => a - b);
+  const levels =
+    outcomes.map(({ setup: { models }, evaluation: { experts, scores } }) =>
+      BASELINES.filter((name) => models.includes(name))
+        .map((name) => ({ ...wayLine(name, experts), perplexity: scores[name]!.perplexity }))
+    ).find(({ length }) => length > 0) ?? [];
   return {
-    id,
+    id: `study-${id}`,
     title,
     about: `${about} Perplexity of held-out text where so many tokens route; lower is better.`,
-    ...byPrefix(lines, levels.map(({ line, perplexity }) => ({ ...line, perplexity }))),
+    ...byPrefix(lines, levels),
     table: {
       head: ["run", ...lengths.map(String)],
       rows: [
@@ -71,12 +74,8 @@ export function prefixesPlot(
           setup.label,
           ...lengths.map((length) => atPrefix(evaluation, length)?.perplexity ?? null),
         ]),
-        ...levels.map(({ line, perplexity }) => [line.name, ...lengths.map(() => perplexity)]),
+        ...levels.map(({ name, perplexity }) => [name, ...lengths.map(() => perplexity)]),
       ],
     },
   };
 }
-
-/** Gives the scores of the mixtures of runs. */
-export const mixtures = (outcomes: readonly Outcome[]): Scored[] =>
-  outcomes.map(({ setup, evaluation }) => ({ label: setup.label, ...evaluation.scores.mixture! }));

@@ -8,9 +8,9 @@
 import { join } from "node:path";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
-import { exists, filesUnder, oneLine, removeFiles, writeAtomic } from "../run/files.ts";
-import { failuresFirst, verdictsOf } from "./claims.ts";
-import { type Findings, namesOfNotes, noteFile, RATES_FOUND, readNote, ROUTERS_FOUND } from "./notes.ts";
+import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
+import { failuresFirst, head, row, verdictsOf } from "./claims.ts";
+import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./notes.ts";
 import { readStudies } from "./results.ts";
 import { STUDIES } from "./studies.ts";
 import { seedsAmong } from "./study.ts";
@@ -31,6 +31,16 @@ export interface Published {
   pictures: string[];
 }
 
+/** The page that says what came out, and the folder of what is kept; both in the project's folder, the folder also from the page. */
+const [PAGE, FOLDER, FROM_PAGE] = [
+  "pipeline/SCIENCE.md",
+  "fixtures/reproduction",
+  "../fixtures/reproduction",
+];
+
+/** The table of a folder of studies, which names its pictures. */
+const TABLE = "reproduction.md";
+
 /** Name of the folder in which the results of studies are kept. */
 const STUDIES_FOLDER = "studies";
 
@@ -42,28 +52,26 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
   const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
     .map(({ name }) => name);
   const all = [...new Set([...names, ...from === "" ? [] : [as]])].sort();
-  const found = await Promise.all(all.map(async (name): Promise<Published[]> => {
+  const found: Published[] = [];
+  for (const name of all) {
     const place = name === as && from !== "" ? from : `${folder}/${name}`;
-    if (!await exists(`${place}/studies.json`)) return [];
-    const { studies } = await readStudies(`${place}/studies.json`);
-    const pictures = (await picturesIn(place)).sort();
-    return studies.map(({ name: study, claims }) => {
+    if (!await exists(`${place}/studies.json`)) continue;
+    const pictures = await picturesIn(place);
+    const mark = name === STUDIES_FOLDER ? "" : ` (${name})`;
+    for (const { name: study, claims } of (await readStudies(`${place}/studies.json`)).studies) {
       const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
-      const own = pictures.filter((path) => isOwn.test(path));
-      const mark = name === STUDIES_FOLDER ? "" : ` (${name})`;
+      const own = pictures.filter((path) => isOwn.test(path)).map((path) => `${name}/${path}`);
       const title = `${STUDIES.get(study)?.title ?? study}${mark}`;
-      const table = `${name}/${TABLE}`;
-      return { title, study, mark, claims, table, pictures: own.map((path) => `${name}/${path}`) };
-    });
-  }));
+      found.push({ title, study, mark, claims, table: `${name}/${TABLE}`, pictures: own });
+    }
+  }
   const order = [...STUDIES.keys()];
-  return found.flat().sort((a, b) => order.indexOf(a.study) - order.indexOf(b.study));
+  return found.sort((a, b) => order.indexOf(a.study) - order.indexOf(b.study));
 }
 
 /** Lists the pictures of a folder of studies. */
-async function picturesIn(folder: string): Promise<string[]> {
-  return (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg"));
-}
+const picturesIn = async (folder: string): Promise<string[]> =>
+  (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg")).sort();
 
 /** A claim, and all studies of the same text and settings that come to it. */
 interface Judged {
@@ -73,16 +81,15 @@ interface Judged {
 
 /** Lists claims, each once where several studies come to it by the same runs. */
 function judgedOnce(published: readonly Published[]): Judged[] {
-  const all = published.flatMap((from) => from.claims.map((claim) => ({ claim, from })));
-  const same = Map.groupBy(
-    all,
-    ({ claim: { claim, paper, here, holds }, from: { mark } }) =>
-      JSON.stringify([mark, claim, paper, here, holds]),
-  );
-  return [...same.values()].map((judged) => ({
-    claim: judged[0].claim,
-    from: judged.map(({ from }) => from),
-  }));
+  const found = new Map<string, Judged>();
+  for (const from of published) {
+    for (const claim of from.claims) {
+      const key = JSON.stringify([from.mark, claim.claim, claim.paper, claim.here, claim.holds]);
+      if (found.has(key)) found.get(key)!.from.push(from);
+      else found.set(key, { claim, from: [from] });
+    }
+  }
+  return [...found.values()];
 }
 
 /** Says how many claims do not hold, of the paper's and of those beyond it. */
@@ -98,10 +105,6 @@ function missingText(published: readonly Published[]): string[] {
   if (missing.length === 0) return [];
   return ["", `Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`];
 }
-
-const row = (cells: readonly string[]): string =>
-  `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
-const head = (cells: readonly string[]): string[] => [row(cells), row(cells.map(() => "---"))];
 
 /**
  * Writes what studies came to: how many claims do not hold, all claims in one table, those that do not hold first, and the
@@ -185,15 +188,6 @@ export function withResults(page: string, text: string, where: string): string {
   return `${page.slice(0, begin.index + begin[0].length)}\n${ignored}\n${page.slice(end.index)}`;
 }
 
-/** The page that says what came out. */
-const PAGE = "pipeline/SCIENCE.md";
-
-/** Where results lie, from the page. */
-const FROM_PAGE = "../fixtures/reproduction";
-
-/** Where results are kept, in the project's folder. */
-const FOLDER = "fixtures/reproduction";
-
 /** What {@linkcode publishResults} takes. */
 export interface PublishOptions {
   /** The project's folder. */
@@ -213,9 +207,6 @@ export interface PublishedPage {
   /** What came of every study. */
   published: Published[];
 }
-
-/** The table of a folder of studies, which names its pictures. */
-const TABLE = "reproduction.md";
 
 /**
  * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they
@@ -246,7 +237,7 @@ export async function publishResults(
   const before = await Deno.readTextFile(`${root}/${PAGE}`);
   const after = withResults(before, resultsText(published, FROM_PAGE), PAGE);
   if (taken) {
-    for (const [file, bytes] of taken) await writeAtomic(`${kept}/${file}`, bytes);
+    for (const [file, content] of taken) await writeAtomic(`${kept}/${file}`, content);
     await removeFiles(kept, "", (path) => path.endsWith(".svg") && !taken.has(path));
   }
   const written = after !== before;
@@ -274,7 +265,7 @@ async function checkLost(from: string, kept: string | undefined): Promise<void> 
 }
 
 /** Reads the files of a folder of studies that are kept; `kept` is where. */
-async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array>> {
+async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array | string>> {
   const refuse = (fact: string, remedy?: Text) =>
     new InputError(
       say`Cannot take results from "${from}" as ${setting("from")} must be a folder of studies${fact}`,
@@ -285,33 +276,18 @@ async function readTaken(from: string, kept: string): Promise<Map<string, Uint8A
     throw refuse(" beside those that are kept: it is the folder of these");
   }
   await checkLost(from, await exists(`${kept}/studies.json`) ? kept : undefined);
-  const notes = await namesOfNotes(from);
+  const [notes, pictures] = [await namesOfNotes(from), await picturesIn(from)];
   for (const run of notes) await readNote(from, run); // throws where it is damaged
-  const unreadable = (file: string) => (error: unknown) => {
-    throw error instanceof InputError
-      ? error
-      : refuse(` whose files can be read: ${file} cannot: ${oneLine(error)}`);
-  };
-  const taken = new Map<string, Uint8Array>();
-  for (const file of ["studies.json", TABLE, ...await picturesIn(from), ...notes.map(noteFile)]) {
-    try {
-      taken.set(file, await Deno.readFile(`${from}/${file}`));
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) unreadable(file)(error);
-    }
-  }
   // What a process that was killed had not written yet would be missing in the place of what is kept.
-  const table = new TextDecoder().decode(taken.get(TABLE));
-  const pictures = [...table.matchAll(/\]\((plots\/[^)]+\.svg)\)$/gm)].map(([, picture]) => picture);
-  const missing = [TABLE, ...pictures].find((file) => !taken.has(file));
+  const table = await exists(`${from}/${TABLE}`) ? await Deno.readTextFile(`${from}/${TABLE}`) : undefined;
+  const shown = [...(table ?? "").matchAll(/\]\((plots\/[^)]+\.svg)\)$/gm)].map(([, picture]) => picture);
+  const missing = table === undefined ? TABLE : shown.find((picture) => !pictures.includes(picture));
   if (missing !== undefined) {
     throw refuse(` that was written to its end: there is no ${missing}`, "run its studies again");
   }
-  const takeFound = async <T>(found: Findings<T>) => {
-    const all = { ...await found.read(kept), ...await found.read(from).catch(unreadable(found.file)) };
-    if (Object.keys(all).length > 0) taken.set(found.file, new TextEncoder().encode(found.text(all)));
-  };
-  await takeFound(RATES_FOUND);
-  await takeFound(ROUTERS_FOUND);
+  const taken = new Map<string, Uint8Array | string>(knownFiles(await readKnown(from, kept)));
+  for (const file of ["studies.json", TABLE, ...pictures, ...notes.map(noteFile)]) {
+    taken.set(file, await Deno.readFile(`${from}/${file}`));
+  }
   return taken;
 }

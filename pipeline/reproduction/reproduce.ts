@@ -18,8 +18,8 @@ import type { Claims, Searched } from "../report/reproduction.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { adoptedExperts } from "../training/adoption.ts";
-import { claimsMarkdown, claimsOf, VERDICTS } from "./claims.ts";
-import { type Crossing, runCrossing } from "./crossing.ts";
+import { claimsMarkdown, claimsOf, head, ROUTING_VERDICTS, row } from "./claims.ts";
+import type { Crossing } from "./crossing.ts";
 import {
   givenIn,
   openDevice,
@@ -30,6 +30,7 @@ import {
   TRIAL_SHARE,
   withoutRates,
 } from "./models.ts";
+import { readOutcome } from "./outcome.ts";
 import { MODELS, percentText } from "./study.ts";
 
 /** Says what to reproduce and where. */
@@ -59,14 +60,7 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
   if (!force) await refuseAdopted(run);
   const gpu = await openDevice(options, c, emit);
   try {
-    const summary = await partition({
-      run,
-      sources: { flags: withoutRates(sources) },
-      force,
-      check,
-      gpu,
-      reuse,
-    }, watch);
+    await partition({ run, sources: { flags: withoutRates(sources) }, force, check, gpu, reuse }, watch);
     const given = givenIn(sources);
     const search: Reproduction["search"] = {};
     const rates: Partial<Configuration> = {};
@@ -78,14 +72,16 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
       rates[field] = search[model].rate;
     }
     const trained = await train(MODELS, c, { ...options, gpu, sources: { flags: rates } }, watch);
-    const evaluation = await evaluateRun({ run, gpu, reuse }, watch);
-    const [experts, dense, steps] = MODELS.map((model) => trained[model]!);
-    const models = { experts, dense: dense[0], "dense-steps": steps[0] };
-    const batches = { experts: experts[0].batch, steps: steps[0].batch };
-    const crossing = await runCrossing(run, evaluation, batches);
-    const cost = await readCost({ run, flops: 1, utilisation: 1 });
-    const claims = claimsOf(evaluation, summary, cost, crossing);
-    const reproduction: Reproduction = { format: 1, claims, search, trialShare, crossing, models };
+    await evaluateRun({ run, gpu, reuse }, watch);
+    const [experts, [dense], [steps]] = MODELS.map((model) => trained[model]!);
+    const outcome = await readOutcome(run);
+    const { communication } = await readCost({ run, flops: 1, utilisation: 1 });
+    const reproduction: Reproduction = {
+      format: 1,
+      claims: claimsOf(outcome, communication),
+      ...{ search, trialShare, crossing: outcome.crossing ?? null },
+      models: { experts, dense, "dense-steps": steps },
+    };
     await writeAtomic(`${run}/reproduction.json`, jsonText(reproduction));
     await writeAtomic(`${run}/reproduction.md`, reproductionMarkdown(reproduction));
     const onWarning = (message: string) => emit({ type: "warning", message });
@@ -109,23 +105,27 @@ async function refuseAdopted(run: string): Promise<void> {
   );
 }
 
+/** The rules for verdicts that the claims do not spell out. */
+const VERDICTS =
+  'What "yes" takes: a gain whose 95% interval (bootstrap over documents, both models on the same draws) excludes zero; on every segment ' +
+  `a lower perplexity, without an interval; ${ROUTING_VERDICTS}.`;
+
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */
 function reproductionMarkdown({ claims, search, trialShare, models }: Reproduction): string {
-  const trials = (name: Searched) => {
-    const found = search[name];
-    if (!found) return "given";
-    return found.trials.map(({ rate, validationLoss }) => `${rate}: ${validationLoss.toFixed(3)}`).join(", ");
+  const told = (label: string, name: Searched, { steps, batch, tokens, rate }: TrainResult) => {
+    const trials = search[name]?.trials.map(({ rate, validationLoss }) =>
+      `${rate}: ${validationLoss.toFixed(3)}`
+    );
+    const [step, token] = [steps, tokens].map((count) => count.toLocaleString("en"));
+    return row([label, `${step} × ${batch}`, token, rate, trials?.join(", ") ?? "given"]);
   };
-  const row = (label: string, name: Searched, { steps, batch, tokens, rate }: TrainResult) =>
-    `| ${label} | ${steps.toLocaleString("en")} × ${batch} | ${tokens.toLocaleString("en")} | ${rate} | ${
-      trials(name)
-    } |\n`;
-  return claimsMarkdown(claims) + "\n" + `${VERDICTS}\n\n` +
-    `| model | steps × batch | real tokens | peak rate | held-out loss by rate, in trials of ${
-      percentText(trialShare)
-    } of the steps |\n` +
-    "| --- | --- | --- | --- | --- |\n" +
-    row("each expert (tokens of expert 0)", "experts", models.experts[0]) +
-    row("dense, E × batch", "dense", models.dense) +
-    row("dense, E × steps", "dense-steps", models["dense-steps"]);
+  const losses = `held-out loss by rate, in trials of ${percentText(trialShare)} of the steps`;
+  return [
+    claimsMarkdown(claims),
+    ...["", VERDICTS, ""],
+    ...head(["model", "steps × batch", "real tokens", "peak rate", losses]),
+    told("each expert (tokens of expert 0)", "experts", models.experts[0]),
+    told("dense, E × batch", "dense", models.dense),
+    told("dense, E × steps", "dense-steps", models["dense-steps"]),
+  ].join("\n") + "\n";
 }

@@ -6,13 +6,13 @@
 
 import * as v from "valibot";
 import type { Words } from "../../kernels/errors.ts";
-import { htmlTable, markup, type Table } from "../report/html.ts";
+import { htmlTable, markup } from "../report/html.ts";
 import { page, type Section } from "../report/page.ts";
 import { CLAIM } from "../report/reproduction.ts";
 import { claimsTable } from "../report/sections/claims.ts";
 import { jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
-import { claimsMarkdown, ROUTING_VERDICTS, verdictsOf } from "./claims.ts";
+import { claimsMarkdown, head, ROUTING_VERDICTS, row, verdictsOf } from "./claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 
 /** A study, and what it found. */
@@ -64,6 +64,7 @@ const VERDICTS = [
   "An expert that is ahead on its own text: yes for any lower perplexity, without an interval.",
   `What routing finds and costs: ${ROUTING_VERDICTS}; else no.`,
 ];
+const TITLE = "The paper's comparison at a small size";
 const VERDICTS_TITLE = "What a verdict takes";
 
 /**
@@ -87,7 +88,7 @@ export async function writeResults(
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
   const { paper, own } = verdictsOf(results.flatMap(({ findings }) => findings.claims));
   const frame = {
-    title: "The paper's comparison at a small size",
+    title: TITLE,
     about: `What the studies ask, what the paper says, and what came out here. ${settingsText(settings)}`
       .trim(),
     task: "reproduce",
@@ -147,27 +148,25 @@ export function studiesMarkdown(
   results: readonly StudyResult[],
   settings: StudyResults["settings"] = {},
 ): string {
-  const parts = results.map((result) => {
-    const { study, findings } = result;
+  const parts = results.flatMap((result) => {
+    const { study, findings: { claims, table, note = "", plots } } = result;
     return [
       `## ${study.title}`,
       study.question,
       `The paper: ${study.paper}`,
       evaluatedOn(result),
-      claimsMarkdown(findings.claims).trimEnd(),
-      tableMarkdown(findings.table),
-      ...findings.note === undefined ? [] : [findings.note],
-      findings.plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
-    ].join("\n\n");
+      claimsMarkdown(claims),
+      [...head(table.head), ...table.rows.map(row)].join("\n"),
+      note,
+      plots.map(({ id, title }) => `![${title}](plots/${id}.svg)`).join("\n"),
+    ];
   });
-  const told = settingsText(settings);
-  const verdicts = [`## ${VERDICTS_TITLE}`, VERDICTS.map((rule) => `- ${rule}`).join("\n")];
-  const head = ["# The paper's comparison at a small size", ...told === "" ? [] : [told]];
-  return [...head, ...parts, ...verdicts].join("\n\n") + "\n";
-}
-
-function tableMarkdown({ head, rows }: Table): string {
-  const line = (cells: readonly unknown[]) =>
-    `| ${cells.map((cell) => String(cell ?? "").replaceAll("|", "\\|")).join(" | ")} |`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
+  const all = [
+    `# ${TITLE}`,
+    settingsText(settings),
+    ...parts,
+    `## ${VERDICTS_TITLE}`,
+    VERDICTS.map((rule) => `- ${rule}`).join("\n"),
+  ];
+  return all.filter((part) => part !== "").join("\n\n") + "\n";
 }

@@ -26,7 +26,7 @@ import {
   TRIAL_SHARE,
   trialLosses,
 } from "./models.ts";
-import { alone, namesOfNotes, Notes, readKnown, takeIn, writeKnown } from "./notes.ts";
+import { alone, namesOfNotes, Notes, readKnown, writeKnown } from "./notes.ts";
 import { readOutcome } from "./outcome.ts";
 import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
 import { mixtureLoss, type RouterSearch, type RouterSettings, searchRouters } from "./search.ts";
@@ -52,7 +52,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
   }
   const gpu = await openDevice(options, grid.preset, emit);
   try {
-    await takeIn(root, from, grid, known);
+    if (from.length > 0) await writeKnown(root, known);
     const runner = new Runner(grid, known, only, { ...options, gpu }, watch);
     await runner.makeAll();
     const results = await runner.results(warn);
@@ -79,17 +79,16 @@ class Runner extends StudyWalk {
     private readonly watch: RunWatch,
   ) {
     super(grid, known, only);
-    this.#notes = new Notes(grid);
+    this.#notes = new Notes(grid, options.run, options.from);
   }
 
   /** Makes all runs of which nothing is noted. */
   async makeAll(): Promise<void> {
-    const { run: root } = this.options;
     for (let left = await this.settle(); left.length > 0;) {
       await this.#learn();
       const setup = await this.#choose(left);
       left = left.filter((one) => one !== setup);
-      if (!await this.#notes.find(root, setup, this.known.rates)) await this.make(setup);
+      if (!await this.#notes.find(setup, this.known.rates, true)) await this.make(setup);
       this.#tell("", setup.name);
     }
   }
@@ -165,7 +164,7 @@ class Runner extends StudyWalk {
     const { grid, known, only, watch } = this;
     // The same routers are trained once: a run that would train them, too, follows on the first that does.
     const first = grid.runs(known, only).find((one) => grid.routedAs(one) === grid.routedAs(setup));
-    if (first && first.name !== setup.name && !await this.#notes.find(this.options.run, first, known.rates)) {
+    if (first && first.name !== setup.name && !await this.#notes.find(first, known.rates)) {
       await this.split(first);
     }
     const site = await this.#siteOf(setup);
@@ -185,14 +184,14 @@ class Runner extends StudyWalk {
   }
 
   protected override async train(setup: Setup): Promise<void> {
-    const { grid, known, options: { run: root }, watch } = this;
+    const { grid, known, watch } = this;
     const site = await this.#siteOf(setup);
     const flags = grid.rates(setup, known.rates)!;
     await train(setup.models, grid.configuration(setup), { ...site, sources: { flags } }, watch);
     await evaluateRun({ ...site, ...setup.choices }, watch);
     const outcome = { setup, ...await readOutcome(site.run) };
     this.#outcomes.set(setup.name, outcome);
-    await this.#notes.write(root, outcome);
+    await this.#notes.write(outcome);
   }
 
   /**
@@ -200,9 +199,9 @@ class Runner extends StudyWalk {
    * asked for with at least the seeds that were.
    */
   async results(warn: (message: Text) => void): Promise<StudyResult[]> {
-    const { grid, only, options: { run: root } } = this;
-    const names = [...await namesOfNotes(root), ...this.#outcomes.keys()];
-    const most = Math.max(grid.seeds, seedsAmong(names));
+    const { grid, only, options: { run: root, from = [] } } = this;
+    const noted = (await Promise.all([root, ...from].map(namesOfNotes))).flat();
+    const most = Math.max(grid.seeds, seedsAmong([...noted, ...this.#outcomes.keys()]));
     const results: StudyResult[] = [];
     for (const study of STUDIES.values()) {
       const isAsked = grid.studies.includes(study);
@@ -231,38 +230,38 @@ class Runner extends StudyWalk {
     most: number,
     warn: (message: Text) => void,
   ): Promise<StudyResult | string> {
-    const { known } = this;
     const setupsWith = (seeds: number) => {
       const grid = this.grid.with([study], seeds);
-      return grid.unsettled.flatMap((setup) => grid.settled(setup, known.searches, !isAsked) ?? setup);
+      return grid.unsettled.map((setup) => grid.settled(setup, this.known.searches, !isAsked) ?? setup);
     };
-    const needed = new Set(setupsWith(isAsked ? this.grid.seeds : 1).map(({ name }) => name));
-    const found = new Map<string, Outcome>();
+    const least = isAsked ? this.grid.seeds : 1;
+    const needed = setupsWith(least).map(({ name }) => name);
+    const found = new Map<string, Outcome>(), without: Text[] = [];
     for (const setup of setupsWith(most)) {
+      const made = this.#outcomes.get(setup.name);
       try {
-        const outcome = await this.#outcomeOf(setup);
+        const outcome = made ? { ...made, setup } : await this.#notes.find(setup, this.known.rates, true);
         if (outcome) found.set(setup.name, outcome);
-        else if (needed.has(setup.name)) return setup.name;
       } catch (error) {
-        if (needed.has(setup.name) || !(error instanceof InputError)) throw error;
-        warn(say`the study "${study.name}" is told without seed ${setup.settings.seed!}: ${error.what}`);
+        if (needed.includes(setup.name) || !(error instanceof InputError)) throw error;
+        without.push(
+          say`the study "${study.name}" is told without seed ${setup.settings.seed!}: ${error.what}`,
+        );
       }
     }
-    let seeds = most;
-    while (!setupsWith(seeds).every(({ name }) => found.has(name))) seeds--;
-    const outcomes = setupsWith(seeds).map(({ name }) => found.get(name)!);
-    const findings = study.findings(outcomes);
-    return {
-      study,
-      findings: { ...findings, claims: failuresFirst(findings.claims, (claim) => claim) },
-      adapters: [...new Set(outcomes.map(({ adapter }) => adapter))].sort(),
-      runs: outcomes.map(({ setup }) => setup.name),
-    };
-  }
-
-  /** Gives what a run came to as this study names it: as it was made here, or is noted. */
-  async #outcomeOf(setup: Setup): Promise<Outcome | undefined> {
-    const made = this.#outcomes.get(setup.name);
-    return made ? { ...made, setup } : await this.#notes.find(this.options.run, setup, this.known.rates);
+    for (let seeds = most; seeds >= least; seeds--) {
+      const runs = setupsWith(seeds).map(({ name }) => name);
+      if (!runs.every((name) => found.has(name))) continue;
+      const outcomes = runs.map((name) => found.get(name)!);
+      const findings = study.findings(outcomes);
+      without.forEach(warn);
+      return {
+        study,
+        findings: { ...findings, claims: failuresFirst(findings.claims, (claim) => claim) },
+        adapters: [...new Set(outcomes.map(({ adapter }) => adapter))].sort(),
+        runs,
+      };
+    }
+    return needed.find((name) => !found.has(name))!;
   }
 }

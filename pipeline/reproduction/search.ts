@@ -6,7 +6,7 @@
  */
 
 import * as v from "valibot";
-import type { RateSearch, Trial } from "../report/reproduction.ts";
+import type { RateSearch } from "../report/reproduction.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 
 /** Rate that every search for one starts from. */
@@ -15,28 +15,19 @@ const FIRST_RATE = 4e-3;
 /** Nats by which a higher rate must be better in trials: these are short, and bear higher rates than the training itself. */
 const RATE_MARGIN = 0.03;
 
-/** How a setting is searched for. */
-export interface LineSearch {
-  /** Where the search begins. */
-  first: number;
-  /** Whether values are whole numbers. */
-  whole?: boolean;
-  /** Whether a lower value must be clearly better, too, and not only a higher one. */
-  cautious?: boolean;
-  /** Nats by which another value must be better, where it must be clearly better. Default: 0.01. */
-  margin?: number;
-  /** Most values that are tried. Default: 6. */
-  most?: number;
-  /** Largest value that is tried. Default: none. */
-  largest?: number;
-}
-
 /**
  * Gives the best value found, and all that were tried with their losses in nats, by value. A value whose
  * training diverges has an infinite loss.
  */
 export async function searchLine(
-  { first, whole = false, cautious = false, margin = 0.01, most = 6, largest = Infinity }: LineSearch,
+  { first, whole = false, cautious = false, margin = 0.01, most = 6, largest = Infinity }: {
+    first: number;
+    whole?: boolean; // whether values are whole numbers
+    cautious?: boolean; // whether a lower value must be clearly better, too, and not only a higher one
+    margin?: number; // nats that make a value clearly better
+    most?: number; // values that are tried
+    largest?: number; // value that is tried
+  },
   validate: (value: number) => Promise<number>,
 ): Promise<{ value: number; losses: Map<number, number> }> {
   const losses = new Map<number, number>();
@@ -68,14 +59,9 @@ export async function searchLine(
  * Searches for a learning rate by trials of a part of the training. Long trainings bear lower rates than
  * short ones, so a higher rate must be clearly better.
  */
-export async function searchRate(
-  validate: (rate: number) => Promise<number>,
-  more: Partial<LineSearch> = {},
-): Promise<RateSearch> {
-  const line = { first: FIRST_RATE, margin: RATE_MARGIN, ...more };
-  const { value, losses } = await searchLine(line, validate);
-  const trials: Trial[] = [...losses].map(([rate, validationLoss]) => ({ rate, validationLoss }));
-  return { rate: value, trials };
+export async function searchRate(validate: (rate: number) => Promise<number>): Promise<RateSearch> {
+  const { value, losses } = await searchLine({ first: FIRST_RATE, margin: RATE_MARGIN }, validate);
+  return { rate: value, trials: [...losses].map(([rate, validationLoss]) => ({ rate, validationLoss })) };
 }
 
 /** The settings of routers that are searched for. */
@@ -121,13 +107,11 @@ export async function searchRouters(
   validate: (settings: RouterSettings) => Promise<number>,
 ): Promise<RouterSearch> {
   const trials: RouterSearch["trials"] = [];
-  const attempt = async (settings: RouterSettings) => {
-    const known = trials.find(({ routerRate, rounds }) =>
-      routerRate === settings.routerRate && rounds === settings.rounds
-    );
+  const attempt = async ({ routerRate, rounds }: RouterSettings) => {
+    const known = trials.find((trial) => trial.routerRate === routerRate && trial.rounds === rounds);
     if (known) return known.validationLoss;
-    const validationLoss = await validate(settings);
-    trials.push({ ...settings, validationLoss });
+    const validationLoss = await validate({ routerRate, rounds });
+    trials.push({ routerRate, rounds, validationLoss });
     return validationLoss;
   };
   const best = { routerRate: preset.routerRate, rounds: preset.rounds };

@@ -6,7 +6,7 @@
  */
 
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
-import { atPrefix, type Gain, sideOf, type Way } from "../evaluation/evaluation.ts";
+import { atPrefix, type Gain, gainText, sideOf, type Way } from "../evaluation/evaluation.ts";
 import type { Table } from "../report/html.ts";
 import type { Plot } from "../report/charts.ts";
 import type { Claim, Searched } from "../report/reproduction.ts";
@@ -15,7 +15,7 @@ import type { RunOutcome } from "./outcome.ts";
 
 /** One run that a study needs. Studies that need the same one share it. */
 export interface Setup {
-  /** Name of its run folder, which tells what sets the run apart. */
+  /** Name of its run folder, which tells what sets the run apart; a study leaves the seed out of it. */
   name: string;
   /** Its name in tables. */
   label: string;
@@ -23,6 +23,8 @@ export interface Setup {
   settings: Partial<Configuration>;
   /** Models that are trained, in their order. */
   models: readonly Searched[];
+  /** Whether there is one for every seed. Default: for seed 0 alone. */
+  repeated?: boolean;
   /** Further options of the evaluation. */
   choices?: Choices;
   /**
@@ -65,45 +67,45 @@ export interface Study {
   paper: string;
   /** Throws an `InputError` where settings that all runs share leave nothing to compare. Default: none do. */
   check?(preset: Configuration): void;
-  /** Lists the runs, for so many seeds; `preset` holds the settings that they share. */
-  setups(preset: Configuration, seeds: number): Setup[];
-  /** Draws the conclusions. The outcomes are those of the setups, in the same order. */
+  /** Lists the runs; `preset` holds the settings that they share. */
+  setups(preset: Configuration): Setup[];
+  /** Draws the conclusions. The outcomes are those of the setups, each with its seeds, in the same order. */
   findings(outcomes: readonly Outcome[]): Findings;
 }
 
 /** The models of most runs: the experts, and the dense models that see as many tokens. */
 export const MODELS: Setup["models"] = ["experts", "dense", "dense-steps"];
 
-/** Names a run by what sets it apart from the preset, and by its seed. */
-export function setupOf(
-  what: string,
+/** Names a run by what sets it apart from the preset. */
+export const setupOf = (
+  name: string,
   label: string,
   settings: Partial<Configuration>,
-  models: Setup["models"] = ["experts"],
-  { seed = 0, choices }: { seed?: number; choices?: Choices } = {},
-): Setup {
-  return {
-    name: `${what}-seed-${seed}`,
-    label: seed === 0 ? label : `${label}, seed ${seed}`,
-    settings: { ...settings, seed },
-    models,
-    ...choices && { choices },
-  };
-}
+  more: Partial<Setup> = {},
+): Setup => ({ name, label, settings, models: ["experts"], ...more });
 
 /** The number of experts whose runs are repeated with other seeds. */
 export const REPEATED = 4;
 
-/** Lists runs of these numbers of experts, which studies share by their names, one of them for every seed. */
-export const setupsByExperts = (counts: readonly number[], models: Setup["models"], seeds: number): Setup[] =>
-  counts.flatMap((experts) =>
-    seedsTo(experts === REPEATED ? seeds : 1).map((seed) =>
-      setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, models, { seed })
-    )
+/** Lists runs of these numbers of experts, which studies share by their names. */
+export const setupsByExperts = (counts: readonly number[], more: Partial<Setup>): Setup[] =>
+  counts.map((experts) =>
+    setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, {
+      repeated: experts === REPEATED,
+      ...more,
+    })
   );
 
-/** Lists seeds from 0. */
-export const seedsTo = (seeds: number): number[] => Array.from({ length: seeds }, (_, seed) => seed);
+/** Lists runs with their seeds, from 0. */
+export const withSeeds = (setups: readonly Setup[], seeds: number): Setup[] =>
+  setups.flatMap(({ repeated, ...setup }) =>
+    Array.from({ length: repeated ? seeds : 1 }, (_, seed) => ({
+      ...setup,
+      name: `${setup.name}-seed-${seed}`,
+      label: seed === 0 ? setup.label : `${setup.label}, seed ${seed}`,
+      settings: { ...setup.settings, seed },
+    }))
+  );
 
 /** Says how many seeds, from 0, some of these runs have. */
 export function seedsAmong(runs: readonly string[]): number {
@@ -126,24 +128,13 @@ export const lengthsOf = (outcomes: readonly Outcome[]): number[] =>
     .filter((length) => outcomes.every((outcome) => scoreAt(outcome, length)));
 
 /** Whether one perplexity is lower than another one; null where their intervals have a part in common. */
-export function isLower(one: Interval, other: Interval): boolean | null {
-  return one.high < other.low ? true : other.high < one.low ? false : null;
-}
+export const isLower = (one: Interval, other: Interval): boolean | null =>
+  one.high < other.low ? true : other.high < one.low ? false : null;
 type Interval = { low: number; high: number };
 
 /** Writes a perplexity with its interval. */
 export const scoreText = (score: Interval & { perplexity: number } | undefined): string | null =>
   score ? `${score.perplexity.toFixed(2)} [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]` : null;
-
-/** Writes a mean and its standard deviation. */
-export const spreadText = (mean: number, deviation: number): string =>
-  `${mean.toFixed(2)} ± ${deviation.toFixed(2)}`;
-
-/** Writes the mean of gains and its standard deviation. */
-export function gainSpreadText(mean: number, deviation: number): string {
-  const { side, by } = sideOf({ percent: mean, low: mean - deviation, high: mean + deviation });
-  return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
-}
 
 /** Writes a number with so many digits that count, and none with an exponent. */
 export const digitsText = (value: number, digits: number): string =>
@@ -156,51 +147,70 @@ export const percentText = (share: number): string => `${(100 * share).toFixed(1
 type Cell = string | number | null;
 
 /** A column of a table. */
-export interface Column<Row = Outcome> {
+export interface Column<Row extends Outcome = Outcome> {
   /** Its heading. */
   head: string;
   /** What it says of a row. */
   cell(row: Row): Cell;
   /** The figure whose mean over seeds it tells; undefined where a run has none. Without it, such rows leave the column empty. */
   figure?(row: Row): number | undefined;
-  /** Writes that mean and its standard deviation. Default: {@linkcode spreadText}. */
+  /** Writes that mean and its standard deviation. Default: both with two decimals. */
   spread?(mean: number, deviation: number): string;
   /** What it says of all seeds instead. */
   seeds?(rows: readonly Row[]): Cell;
 }
 
+/** Makes a column of what tables call a run. */
+export const labels = (head: string): Column => ({ head, cell: ({ setup }) => setup.label });
+
+/** Makes a column of perplexities of a way to score text. */
+export const perplexities = <Row extends Outcome>(head: string, way: (row: Row) => Way): Column<Row> => ({
+  head,
+  cell: (row) => scoreText(row.evaluation.scores[way(row)]),
+  figure: (row) => row.evaluation.scores[way(row)]?.perplexity,
+});
+
+/** Makes a column of what the mixture gains over a model. */
+export const gains = <Row extends Outcome>(head: string, way: (row: Row) => Way): Column<Row> => ({
+  head,
+  cell: (row) => {
+    const gain = gainOver(row, way(row));
+    return gain ? gainText(gain) : null;
+  },
+  figure: (row) => gainOver(row, way(row))?.percent,
+  spread: (mean, deviation) => {
+    const { side, by } = sideOf({ percent: mean, low: mean - deviation, high: mean + deviation });
+    return `${by.toFixed(1)}% ${side} ± ${deviation.toFixed(1)}`;
+  },
+});
+
+/** Makes a column of how experts and sources agree. */
+export const agreements = (head: string): Column => ({
+  head,
+  cell: ({ partition: { nmi } }) => nmi?.toFixed(3) ?? null,
+});
+
 /**
  * Makes a table: a row for each of `rows`, further ones `after` it, and in the end one for all seeds of a run, where there are several. Rows
  * of one run that tell of different things differ in `part`.
  */
-export function tableOf<Row>(
+export function tableOf<Row extends Outcome>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
-  { outcome, part = () => "", after = () => [] }: {
-    outcome: (row: Row) => Outcome;
-    part?: (row: Row) => string;
-    after?: (row: Row) => Cell[][];
-  },
+  { part = () => "", after = () => [] }: { part?: (row: Row) => string; after?: (row: Row) => Cell[][] } = {},
 ): Table {
-  const groups = Map.groupBy(
-    rows,
-    (row) => `${outcome(row).setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`,
-  );
+  const groups = Map.groupBy(rows, (row) => `${row.setup.name.replace(/-seed-\d+$/, "")} ${part(row)}`);
   return {
     head: columns.map(({ head }) => head),
     rows: [
       ...rows.flatMap((row) => [columns.map(({ cell }) => cell(row)), ...after(row)]),
       ...[...groups.values()].filter(({ length }) => length > 1).map((group) => [
-        seedsText(group.map(outcome)),
+        seedsText(group),
         ...columns.slice(1).map((column) => column.seeds?.(group) ?? meanText(column, group)),
       ]),
     ],
   };
 }
-
-/** Makes a table with a row per run. */
-export const tableOfRuns = (outcomes: readonly Outcome[], columns: readonly Column[]): Table =>
-  tableOf(outcomes, columns, { outcome: (outcome) => outcome });
 
 function seedsText(group: readonly Outcome[]): string {
   // Unless a setting keeps the text, a seed also decides which documents are held out, and on the tokenizer.
@@ -209,7 +219,10 @@ function seedsText(group: readonly Outcome[]): string {
   return `${group[0].setup.label}, ${group.length} seeds${text}: mean ± standard deviation`;
 }
 
-function meanText<Row>({ figure, spread = spreadText }: Column<Row>, group: readonly Row[]): string | null {
+function meanText<Row extends Outcome>(
+  { figure, spread = (mean, deviation) => `${mean.toFixed(2)} ± ${deviation.toFixed(2)}` }: Column<Row>,
+  group: readonly Row[],
+): string | null {
   const values = group.map((row) => figure?.(row)).filter((value) => value !== undefined);
   if (values.length < group.length) return null;
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -32,7 +32,8 @@ export abstract class StudyWalk {
   /** Makes a run, and before that what it needs. */
   async make(setup: Setup): Promise<void> {
     await this.#splitOnce(setup);
-    for (const { model, recipe } of this.grid.openRates(setup, this.known.rates)) {
+    for (const model of this.grid.openRates(setup, this.known.rates)) {
+      const recipe = this.grid.rateRecipe(model, setup);
       if (this.known.rates[recipe]) continue; // a model before it has the same
       const searcher = await this.settled(this.grid.rateSearcher(recipe));
       await this.#splitOnce(searcher);
@@ -44,9 +45,8 @@ export abstract class StudyWalk {
   /** Gives a run with the settings of its routers, which are searched for where they are not known. */
   protected async settled(setup: Setup): Promise<Setup> {
     const recipe = this.grid.routerRecipe(setup);
-    if (recipe !== undefined && !this.known.searches[recipe]) {
-      const searcher = this.grid.routerSearcher(recipe);
-      this.known.searches[recipe] = await this.searchRouters(recipe, searcher);
+    if (recipe !== undefined) {
+      this.known.searches[recipe] ??= await this.searchRouters(recipe, this.grid.routerSearcher(recipe));
     }
     return this.grid.settled(setup, this.known.searches)!;
   }

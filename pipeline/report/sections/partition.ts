@@ -8,18 +8,17 @@ import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
 import { colour, HEAT_OPACITY } from "../theme.ts";
 
-/** What a plot shows of an expert's part. */
-type Part = {
-  train: { sources: Record<string, { sequences: number }> };
-};
+/** Sequences of an expert's part, by source. */
+type Sources = Readonly<Record<string, number>>;
 /** What it shows of a set of sequences. */
 type Shares = Pick<PartitionCounts, "shares">;
 
 const sum = (counts: readonly number[]): number => counts.reduce((a, b) => a + b, 0);
 const isBalanced = ({ method = "" }: PartitionRecord) => ASSIGNMENTS.get(method)?.balanced ?? false;
-const sourcesOf = (
-  parts: readonly Part[],
-) => [...new Set(parts.flatMap(({ train }) => Object.keys(train.sources)))];
+const sourcesOf = ({ parts }: PartitionRecord): Sources[] =>
+  parts.map(({ train }) =>
+    Object.fromEntries(Object.entries(train.sources).map(([source, { sequences }]) => [source, sequences]))
+  );
 
 /** Plots what each expert would get without balance, in training and in held-out text; `balanced` says whether training text was. */
 export function sharePlot(
@@ -47,9 +46,9 @@ export function sharePlot(
 }
 
 /** Plots which expert each source's training sequences went to; `balanced` says whether they were balanced. */
-export function heatPlot(parts: readonly Part[], balanced: boolean): Plot {
-  const rows = sourcesOf(parts).sort().map((source) => {
-    const counts = parts.map(({ train }) => train.sources[source]?.sequences ?? 0);
+export function heatPlot(parts: readonly Sources[], balanced: boolean): Plot {
+  const rows = [...new Set(parts.flatMap(Object.keys))].sort().map((source) => {
+    const counts = parts.map((sources) => sources[source] ?? 0);
     return { source: sourceName(source), counts, total: sum(counts) };
   }).sort((a, b) => b.total - a.total);
   const [shown, more] = shownOf(rows);
@@ -129,9 +128,9 @@ export const partition: Section<RunRecord> = {
   text: ({ partition }) => partition && partitionText(partition),
   plots: ({ partition }) => {
     if (!partition || partition.parts.length === 1) return null;
-    const { parts } = partition;
-    const balanced = isBalanced(partition);
-    return [sharePlot(partition, balanced), sourcesOf(parts).length > 1 && heatPlot(parts, balanced)];
+    const balanced = isBalanced(partition), sources = sourcesOf(partition);
+    const several = new Set(sources.flatMap(Object.keys)).size > 1;
+    return [sharePlot(partition, balanced), several && heatPlot(sources, balanced)];
   },
   tables: ({ partition }) => {
     const rows = partition?.parts.map(({ expert, train, test }) => [

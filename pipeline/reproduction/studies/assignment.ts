@@ -10,12 +10,14 @@ import { mixtures, perplexitiesPlot } from "../plots.ts";
 import {
   type Column,
   isLower,
+  labels,
   MODELS,
   percentText,
+  perplexities,
   scoreText,
   setupOf,
   type Study,
-  tableOfRuns,
+  tableOf,
 } from "../study.ts";
 
 const METHODS = {
@@ -25,8 +27,8 @@ const METHODS = {
 };
 
 const COLUMNS: Column[] = [
-  { head: "parts", cell: ({ setup }) => setup.label },
-  { head: "perplexity", cell: ({ evaluation }) => scoreText(evaluation.scores.mixture) },
+  labels("parts"),
+  perplexities("perplexity", () => "mixture"),
   {
     head: "balancing costs, nats per token",
     cell: ({ partition: { regret } }) => regret?.toFixed(4) ?? null,
@@ -51,7 +53,7 @@ export const assignment: Study = {
   setups: ({ experts, method: own }) =>
     Object.entries(METHODS).map(([method, label]) =>
       method === own
-        ? setupOf(`em-${experts}-experts`, label, { experts, method }, MODELS)
+        ? setupOf(`em-${experts}-experts`, label, { experts, method }, { models: MODELS })
         : setupOf(`em-${method}`, label, { method })
     ),
   findings(outcomes) {
@@ -72,13 +74,15 @@ export const assignment: Study = {
           holds: isLower(greedy, unbalanced) === true,
         },
       ],
-      table: tableOfRuns(outcomes, COLUMNS),
-      plots: [perplexitiesPlot(
-        "study-assignment",
-        "Perplexity by way to assign",
-        "The same routers and scores, other parts.",
-        scores,
-      )],
+      table: tableOf(outcomes, COLUMNS),
+      plots: [
+        perplexitiesPlot(
+          "assignment",
+          "Perplexity by way to assign",
+          "The same routers and scores, other parts.",
+          scores,
+        ),
+      ],
     };
   },
 };

@@ -6,19 +6,18 @@
 
 import { paperPair } from "../../cost/paper.ts";
 import { BASELINES } from "../../evaluation/baselines.ts";
-import { gainText } from "../../evaluation/evaluation.ts";
 import { wayLine, wayName } from "../../report/theme.ts";
 import { gainClaim, paperOn } from "../claims.ts";
 import { perplexitiesPlot } from "../plots.ts";
 import {
   type Column,
   digitsText,
-  gainOver,
-  gainSpreadText,
+  gains,
+  labels,
   type Outcome,
   percentText,
+  perplexities,
   REPEATED,
-  scoreText,
   setupsByExperts,
   type Study,
   tableOf,
@@ -26,114 +25,24 @@ import {
 
 /** The mixture, and the models that could replace it. */
 const WAYS = ["mixture", ...BASELINES] as const;
-type Way = typeof WAYS[number];
 
 /** What the columns of costs count. */
 const NOTE =
   "FLOPs of a generated token are those of one sequence of full length, divided by its tokens. Exchanged per node: the mixture's routers exchange costs of sequences; of a dense model and of a Switch Transformer it is what data-parallel training on as many nodes as there are experts exchanges, the gradients of all weights in every step.";
 
-/** A model beside a mixture. */
-interface Row {
-  outcome: Outcome;
-  way: Way;
-}
-
-const scoreOf = ({ outcome, way }: Row) => outcome.evaluation.scores[way];
-
-/** A column of a cost, which a model may lack. */
-const costing = (head: string, cost: keyof Costs, write: (value: number) => string): Column<Row> => ({
-  head,
-  cell(row) {
-    const value = costsOf(row)[cost];
-    return value === null ? null : write(value);
-  },
-});
-const flopsText = (flops: number) => flops.toExponential(2);
-const megabytesText = (bytes: number) => digitsText(bytes / 1e6, 3);
-
-const COLUMNS: Column<Row>[] = [
-  { head: "run", cell: ({ outcome }) => outcome.setup.label },
-  {
-    head: "model",
-    cell: ({ outcome, way }) => wayName(way, outcome.evaluation.experts),
-    seeds: ([{ way }]) => wayName(way, REPEATED),
-  },
-  {
-    head: "perplexity",
-    cell: (row) => scoreText(scoreOf(row)),
-    figure: (row) => scoreOf(row)?.perplexity,
-  },
-  {
-    head: "the mixture beside it",
-    cell: ({ outcome, way }) => {
-      const gain = gainOver(outcome, way);
-      return gain ? gainText(gain) : null;
-    },
-    figure: ({ outcome, way }) => gainOver(outcome, way)?.percent,
-    spread: gainSpreadText,
-  },
-  costing("training FLOPs", "training", flopsText),
-  costing("FLOPs of a generated token", "token", flopsText),
-  costing("FLOPs of routing a prompt", "routing", flopsText),
-  costing("memory to answer, MB", "memory", megabytesText),
-  costing("exchanged per node, MB", "exchanged", megabytesText),
-];
-
-/** Lists the models of some runs, in the order of runs. */
-const rowsOf = (outcomes: readonly Outcome[]): Row[] =>
-  outcomes.flatMap((outcome) => WAYS.map((way) => ({ outcome, way }))).filter(scoreOf);
-
-/** How the mixture compares with what could replace it. */
-export const dense: Study = {
-  name: "dense",
-  title: "The mixture beside every model that could replace it",
-  question:
-    "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
-  paper: paperText(),
-  setups: (_, seeds) => setupsByExperts([4, 8], ["experts", ...BASELINES], seeds),
-  findings: (outcomes) => ({
-    claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
-      gains.map((gain) => gainClaim(setup.label, gain, experts))
-    ),
-    table: tableOf(rowsOf(outcomes), COLUMNS, { outcome: ({ outcome }) => outcome, part: ({ way }) => way }),
-    note: NOTE,
-    plots: outcomes.filter(({ setup }) => setup.settings.seed === 0).map((outcome) => {
-      const { experts } = outcome.evaluation;
-      return perplexitiesPlot(
-        `study-dense-${experts}`,
-        `Perplexity of the mixture of ${experts} and of what could replace it`,
-        "All but the larger dense model see as many tokens.",
-        rowsOf([outcome]).map((row) => ({ label: wayLine(row.way, experts).name, ...scoreOf(row)! })),
-      );
-    }),
-  }),
-};
-
-/** Says what the paper reports of its larger dense model, and what the mixture costs beside that. */
-function paperText(): string {
-  const { mixture, dense } = paperPair();
-  const [training, inference] = (["training", "inference"] as const).map((cost) =>
-    percentText(mixture[cost] / dense[cost])
-  );
-  return `Table 3: ${
-    paperOn("dense-compute", 32)
-  }. The mixture takes ${training} of the dense model's training FLOPs, and ${inference} of its FLOPs of a sequence.`;
+/** A run, and a model beside its mixture. */
+interface Row extends Outcome {
+  way: typeof WAYS[number];
 }
 
 /**
  * The costs of a model: FLOPs of its training, of a generated token and of routing a prompt, bytes on the device
  * that answers, and bytes that training exchanges per node.
  */
-interface Costs {
-  training: number;
-  token: number;
-  routing: number | null;
-  memory: number;
-  exchanged: number | null;
-}
+type Costs = Record<"training" | "token" | "routing" | "memory" | "exchanged", number | null>;
 
 /** Counts what a model costs. */
-function costsOf({ outcome: { cost, trained, evaluation }, way }: Row): Costs {
+function costsOf({ cost, trained, evaluation, way }: Row): Costs {
   const { flops, memory, communication, parameters } = cost;
   const length = evaluation.models.config.context;
   if (way === "mixture") {
@@ -152,3 +61,71 @@ function costsOf({ outcome: { cost, trained, evaluation }, way }: Row): Costs {
     exchanged: own ? communication.denseBytesPerStep * weights / parameters.expert * own.steps : null,
   };
 }
+
+/** A column of a cost, which a model may lack. */
+const costing = (head: string, cost: keyof Costs, write: (value: number) => string): Column<Row> => ({
+  head,
+  cell(row) {
+    const value = costsOf(row)[cost];
+    return value === null ? null : write(value);
+  },
+});
+const flopsText = (flops: number) => flops.toExponential(2);
+const megabytesText = (bytes: number) => digitsText(bytes / 1e6, 3);
+
+const COLUMNS: Column<Row>[] = [
+  labels("run"),
+  {
+    head: "model",
+    cell: ({ evaluation, way }) => wayName(way, evaluation.experts),
+    seeds: ([{ way }]) => wayName(way, REPEATED),
+  },
+  perplexities("perplexity", ({ way }) => way),
+  gains("the mixture beside it", ({ way }) => way),
+  costing("training FLOPs", "training", flopsText),
+  costing("FLOPs of a generated token", "token", flopsText),
+  costing("FLOPs of routing a prompt", "routing", flopsText),
+  costing("memory to answer, MB", "memory", megabytesText),
+  costing("exchanged per node, MB", "exchanged", megabytesText),
+];
+
+/** Lists the models of some runs, in the order of runs. */
+const rowsOf = (outcomes: readonly Outcome[]): Row[] =>
+  outcomes.flatMap((outcome) => WAYS.map((way) => ({ ...outcome, way })))
+    .filter(({ evaluation, way }) => evaluation.scores[way]);
+
+/** Says what the paper reports of its larger dense model, and what the mixture costs beside that. */
+function paperText(): string {
+  const { mixture, dense } = paperPair();
+  const share = (cost: "training" | "inference") => percentText(mixture[cost] / dense[cost]);
+  return `Table 3: ${paperOn("dense-compute", 32)}. The mixture takes ${
+    share("training")
+  } of the dense model's ` +
+    `training FLOPs, and ${share("inference")} of its FLOPs of a sequence.`;
+}
+
+/** How the mixture compares with what could replace it. */
+export const dense: Study = {
+  name: "dense",
+  title: "The mixture beside every model that could replace it",
+  question:
+    "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
+  paper: paperText(),
+  setups: () => setupsByExperts([4, 8], { models: ["experts", ...BASELINES] }),
+  findings: (outcomes) => ({
+    claims: outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
+      gains.map((gain) => gainClaim(setup.label, gain, experts))
+    ),
+    table: tableOf(rowsOf(outcomes), COLUMNS, { part: ({ way }) => way }),
+    note: NOTE,
+    plots: outcomes.filter(({ setup }) => setup.settings.seed === 0).map((outcome) => {
+      const { experts, scores } = outcome.evaluation;
+      return perplexitiesPlot(
+        `dense-${experts}`,
+        `Perplexity of the mixture of ${experts} and of what could replace it`,
+        "All but the larger dense model see as many tokens.",
+        rowsOf([outcome]).map(({ way }) => ({ label: wayLine(way, experts).name, ...scores[way]! })),
+      );
+    }),
+  }),
+};

@@ -5,54 +5,39 @@
  * @module
  */
 
-import { gainText } from "../../evaluation/evaluation.ts";
 import { curves, type Plot } from "../../report/charts.ts";
 import { wayLine } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { gainClaim, paperGain, paperGrowth } from "../claims.ts";
-import { allAhead, ownTextOf } from "../own_text.ts";
 import {
   type Column,
   gainOver,
-  gainSpreadText,
+  gains,
+  labels,
   MODELS,
   type Outcome,
   percentText,
+  perplexities,
   REPEATED,
-  scoreText,
   setupsByExperts,
   type Study,
-  tableOfRuns,
+  tableOf,
 } from "../study.ts";
+import { allAhead, ownTextOf } from "./segments.ts";
 
 const EXPERTS = [2, 4, 8];
-const DENSE = ["dense", "dense-steps"] as const;
-type Dense = typeof DENSE[number];
-
-/** What columns and plot call a dense model. */
-const short = (model: Dense): string => model === "dense" ? "batch" : "steps";
+/** The dense models, and what columns and plot call them. */
+const DENSE = [["dense", "batch"], ["dense-steps", "steps"]] as const;
+type Dense = typeof DENSE[number][0];
 
 const COLUMNS: Column[] = [
-  { head: "run", cell: ({ setup }) => setup.label },
-  ...([["mixture", "mixture"], ["dense", "dense, × batch"], ["dense-steps", "dense, × steps"]] as const).map(
-    ([way, head]): Column => ({
-      head,
-      cell: ({ evaluation }) => scoreText(evaluation.scores[way]),
-      figure: ({ evaluation }) => evaluation.scores[way]?.perplexity,
-    }),
-  ),
-  ...DENSE.map((model): Column => ({
-    head: `beside × ${short(model)}`,
-    cell: (outcome) => {
-      const gain = gainOver(outcome, model);
-      return gain ? gainText(gain) : null;
-    },
-    figure: (outcome) => gainOver(outcome, model)?.percent,
-    spread: gainSpreadText,
-  })),
+  labels("run"),
+  perplexities("mixture", () => "mixture"),
+  ...DENSE.map(([model, short]) => perplexities(`dense, × ${short}`, () => model)),
+  ...DENSE.map(([model, short]) => gains(`beside × ${short}`, () => model)),
   { head: "ahead of × steps from, tokens per expert", cell: crossingText },
-  ...DENSE.map((model): Column => ({
-    head: `experts ahead of × ${short(model)} on their text`,
+  ...DENSE.map(([model, short]): Column => ({
+    head: `experts ahead of × ${short} on their text`,
     cell: (outcome) => aheadText(outcome, model),
   })),
   { head: "passes", cell: passesText },
@@ -65,21 +50,24 @@ export const experts: Study = {
   question:
     "With the same tokens per expert, how much lower is the mixture's perplexity than a dense model's, for 2, 4 and 8 experts?",
   paper: "Figure 2 and table 3: 8.5% lower with 4 experts, 13.6% with 32 (335M), and ever more.",
-  setups: (_, seeds) => setupsByExperts(EXPERTS, MODELS, seeds),
-  findings: (outcomes) => ({
-    claims: [
-      growth(outcomes, "dense", paperGrowth()),
-      growth(outcomes, "dense-steps", NOT_REPORTED),
-      ...outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
-        gains.filter(({ baseline }) => setup.models.includes(baseline))
-          .map((gain) => gainClaim(setup.label, gain, experts))
-      ),
-      ...outcomes.flatMap(ownTextClaim),
-    ],
-    table: tableOfRuns(outcomes, COLUMNS),
-    note: behindText(outcomes),
-    plots: [gainsPlot(outcomes)],
-  }),
+  setups: () => setupsByExperts(EXPERTS, { models: MODELS }),
+  findings(outcomes) {
+    const first = outcomes.filter(({ setup }) => setup.settings.seed === 0); // they hold out the same text
+    return {
+      claims: [
+        growth(first, "dense", "batch", paperGrowth()),
+        growth(first, "dense-steps", "steps", NOT_REPORTED),
+        ...outcomes.flatMap(({ setup, evaluation: { gains, experts } }) =>
+          gains.filter(({ baseline }) => setup.models.includes(baseline))
+            .map((gain) => gainClaim(setup.label, gain, experts))
+        ),
+        ...outcomes.flatMap(ownTextClaim),
+      ],
+      table: tableOf(outcomes, COLUMNS),
+      note: behindText(outcomes),
+      plots: [gainsPlot(first)],
+    };
+  },
 };
 
 /**
@@ -102,24 +90,21 @@ function crossingText(outcome: Outcome): string | null {
 
 /** Says how many experts beat a dense model on the text that is routed to them; null without that model. */
 function aheadText(outcome: Outcome, model: Dense): string | null {
-  const gains = ownTextOf(outcome).map(({ below }) => below[model]);
-  if (gains.every((below) => below === null)) return null;
-  return `${gains.filter((below) => below !== null && below > 0).length} of ${gains.length}`;
+  const shares = ownTextOf(outcome).map(({ below }) => below[model]);
+  if (shares.every((below) => below === null)) return null;
+  return `${shares.filter((below) => below !== null && below > 0).length} of ${shares.length}`;
 }
 
 /** Names the experts that are behind a dense model on the text that is routed to them; undefined where none is. */
 function behindText(outcomes: readonly Outcome[]): string | undefined {
-  const texts = DENSE.flatMap((model) => {
+  const texts = DENSE.flatMap(([model, short]) => {
     const named = outcomes.flatMap(ownTextOf).flatMap(({ setup, expert, sources, below }) => {
       const own = below[model];
       if (own === null || own >= 0) return [];
       return `${setup.label}, expert ${expert}${sources && ` (${sources})`} by ${percentText(-own)}`;
     });
-    return named.length === 0 ? [] : [
-      `Behind dense, × ${
-        short(model)
-      }, on the text that is routed to them, with most of their training text: ${named.join("; ")}.`,
-    ];
+    const where = "on the text that is routed to them, with most of their training text";
+    return named.length === 0 ? [] : `Behind dense, × ${short}, ${where}: ${named.join("; ")}.`;
   });
   return texts.length > 0 ? texts.join(" ") : undefined;
 }
@@ -131,27 +116,22 @@ function passesText({ partition, evaluation, trained: { experts = [] } }: Outcom
   return (sum(experts) / experts.length / (sum(partition.experts) / evaluation.experts)).toFixed(1);
 }
 
-/** Lists the runs of seed 0, which hold out the same text. */
-const firstOf = (outcomes: readonly Outcome[]): Outcome[] =>
-  outcomes.filter(({ setup }) => setup.settings.seed === 0);
-
 /**
  * Whether more experts gain more: each more than fewer, the most more than the fewest and than none, beyond the intervals. They do not where
  * more gain less, beyond both intervals; all else is undecided.
  */
-function growth(outcomes: readonly Outcome[], baseline: Dense, paper: string): Claim {
-  const first = firstOf(outcomes);
+function growth(first: readonly Outcome[], baseline: Dense, short: string, paper: string): Claim {
   const gains = first.map((outcome) => gainOver(outcome, baseline)!);
   const grows = gains.every(({ percent }, i) => i === 0 || percent > gains[i - 1].percent);
   const falls = gains.some(({ high }, i) => gains.slice(0, i).some(({ low }) => high < low));
   const isApart = gains.at(-1)!.low > Math.max(0, gains[0].high);
+  const texts = gains.map(({ percent, low, high }, i) =>
+    `${first[i].evaluation.experts}: ${percent.toFixed(1)}% [${low.toFixed(1)}, ${high.toFixed(1)}]`
+  );
   return {
-    claim: `The gain over the dense model of E times the ${short(baseline)} grows with E`,
+    claim: `The gain over the dense model of E times the ${short} grows with E`,
     paper,
-    here: first.map(({ evaluation }, i) => {
-      const { percent, low, high } = gains[i];
-      return `${evaluation.experts}: ${percent.toFixed(1)}% [${low.toFixed(1)}, ${high.toFixed(1)}]`;
-    }).join(", "),
+    here: texts.join(", "),
     holds: falls ? false : grows && isApart || null,
   };
 }
@@ -167,12 +147,12 @@ function ownTextClaim(outcome: Outcome): Claim[] {
   }];
 }
 
-function gainsPlot(outcomes: readonly Outcome[]): Plot {
-  const lines = DENSE.map((way) => ({ ...wayLine(way, 0), name: `dense, E× ${short(way)}`, way }));
-  const values = firstOf(outcomes).flatMap((outcome) =>
-    lines.flatMap(({ way, name }) => {
-      const gain = gainOver(outcome, way);
-      return gain ? [{ experts: outcome.evaluation.experts, over: name, ...gain }] : [];
+function gainsPlot(first: readonly Outcome[]): Plot {
+  const lines = DENSE.map(([way, short]) => ({ ...wayLine(way, 0), name: `dense, E× ${short}`, way }));
+  const values = first.flatMap((outcome) =>
+    lines.flatMap(({ way, name: line }) => {
+      const { percent: y, low, high } = gainOver(outcome, way) ?? {};
+      return y === undefined ? [] : [{ x: outcome.evaluation.experts, y, line, low, high }];
     })
   );
   return {
@@ -184,13 +164,11 @@ function gainsPlot(outcomes: readonly Outcome[]): Plot {
       x: { title: "experts", log: 2, ticks: EXPERTS },
       y: { title: "lower by, %", zero: true },
       lines,
-      values: values.map(({ experts, over, percent, ...ends }) => ({
-        ...{ x: experts, y: percent, line: over, low: ends.low, high: ends.high },
-      })),
+      values,
     }),
     table: {
       head: ["experts", "over", "lower by, %", "95% from", "to"],
-      rows: values.map(({ experts, over, percent, low, high }) => [experts, over, percent, low, high]),
+      rows: values.map(({ x, line, y, low, high }) => [x, line, y, low!, high!]),
     },
   };
 }

@@ -13,63 +13,42 @@ import { OFF } from "../../text/path_source.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "../plots.ts";
 import {
+  agreements,
   type Column,
   isLower,
+  labels,
   lengthsOf,
   type Outcome,
   percentText,
+  perplexities,
   scoreAt,
   scoreText,
-  seedsTo,
   type Setup,
   setupOf,
   type Study,
   tableOf,
 } from "../study.ts";
 
-/** A way to split text. */
-interface Way {
-  /** Its name, as runs have it that no other study has. */
-  name: string;
-  /** Its name in tables. */
-  label: string;
-  /** Settings that tell it from the other ways. */
-  settings: Partial<Configuration>;
+/** A way to split text: its name, as runs have it that no other study has, and in tables; settings that tell it from the others. */
+interface Way extends Pick<Setup, "name" | "label" | "settings"> {
   /** Whether it has runs of several seeds. */
   repeated?: boolean;
   /** Whether it has a run with twice the experts. */
   doubled?: boolean;
 }
 
-const EM: Way = {
-  name: "em-from-random-parts",
-  label: "routers from random parts",
-  settings: { partitioner: "em", start: "random", fixed: false },
-  ...{ repeated: true, doubled: true },
-};
-const STARTED: Way = {
-  name: "em-from-clusters",
-  label: "routers from clusters",
-  settings: { partitioner: "em", start: "ctbm", fixed: false },
-  ...{ repeated: true, doubled: true },
-};
-const FIXED: Way = {
-  name: "fixed-clusters",
-  label: "clusters, routed by likelihood",
-  settings: { partitioner: "em", start: "ctbm", fixed: true },
-};
-const CLUSTERS: Way = {
-  name: "ctbm",
-  label: "clusters of TF-IDF (c-BTM)",
-  settings: { partitioner: "ctbm" },
-  repeated: true,
-};
-const RANDOM: Way = { name: "random", label: "random parts", settings: { partitioner: "random" } };
-const SOURCE: Way = {
-  name: "source",
-  label: "parts by source, whose true label routes",
-  settings: { partitioner: "source" },
-};
+const way = (name: string, label: string, settings: Way["settings"], more: Partial<Way> = {}): Way => ({
+  ...{ name, label, settings, ...more },
+});
+const em = (start: "random" | "ctbm", fixed = false) => ({ partitioner: "em", start, fixed });
+const BOTH = { repeated: true, doubled: true };
+
+const EM = way("em-from-random-parts", "routers from random parts", em("random"), BOTH);
+const STARTED = way("em-from-clusters", "routers from clusters", em("ctbm"), BOTH);
+const FIXED = way("fixed-clusters", "clusters, routed by likelihood", em("ctbm", true));
+const CLUSTERS = way("ctbm", "clusters of TF-IDF (c-BTM)", { partitioner: "ctbm" }, { repeated: true });
+const RANDOM = way("random", "random parts", { partitioner: "random" });
+const SOURCE = way("source", "parts by source, whose true label routes", { partitioner: "source" });
 const WAYS = [EM, STARTED, FIXED, CLUSTERS, RANDOM, SOURCE];
 
 /** Tokens of the shortest prefix that is compared. */
@@ -80,22 +59,25 @@ const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
   (Object.keys(settings) as (keyof Configuration)[]).every((name) => given[name] === settings[name]);
 
 /**
- * Describes the run of a way. That which splits as the preset does is the run that other studies have, too.
+ * Describes the runs of a way. Those that split as the preset does are the runs that other studies have, too.
  * Dense models are trained beside the runs of the way `withDense`. Where there are twice as many experts,
  * routers have the rate and the rounds that were found for the preset's number.
  */
-function setupFor(way: Way, withDense: Way, experts: number, preset: Configuration, seed = 0): Setup {
-  const { name, label, settings } = way;
-  const isDoubled = experts !== preset.experts;
-  const dense: Setup["models"] = isDoubled ? ["dense"] : ["dense", "dense-steps"];
-  const setup = setupOf(
+function setupFor(way: Way, withDense: Way, preset: Configuration, times = 1): Setup {
+  const { name, label, settings, repeated } = way;
+  const experts = times * preset.experts;
+  const baselines = times > 1 ? ["dense"] as const : ["dense", "dense-steps"] as const;
+  return setupOf(
     `${splitsSo(way, preset) ? "em" : name}-${experts}-experts`,
-    isDoubled ? `${label}, ${experts} experts` : label,
+    times > 1 ? `${label}, ${experts} experts` : label,
     { experts, ...settings },
-    way === withDense ? ["experts", ...dense] : ["experts"],
-    { seed, choices: way === CLUSTERS ? { mix: [1, 2] } : undefined },
+    {
+      models: way === withDense ? ["experts", ...baselines] : ["experts"],
+      repeated: repeated && times === 1,
+      ...way === CLUSTERS && { choices: { mix: [1, 2] } },
+      ...settings.partitioner === "em" && { searchesRouters: preset.experts },
+    },
   );
-  return settings.partitioner === "em" ? { ...setup, searchesRouters: preset.experts } : setup;
 }
 
 /** Whether text has labels of sources, as far as settings tell. */
@@ -131,18 +113,15 @@ const routes = ({ setup: { settings } }: Outcome): boolean =>
   PARTITIONERS.get(String(settings.partitioner))!.routes;
 
 const columns = (lengths: readonly number[]): Column[] => [
-  { head: "parts", cell: ({ setup }) => setup.label },
+  labels("parts"),
   ...lengths.map((length): Column => ({
     head: `${length} tokens`,
     cell: (outcome) => routes(outcome) ? scoreText(scoreAt(outcome, length)!) : null,
     figure: (outcome) => scoreAt(outcome, length)!.perplexity,
   })),
-  ...([["mixture", "as trained"], ["oracle", "best in hindsight"]] as const).map(([way, head]): Column => ({
-    head,
-    cell: ({ evaluation }) => scoreText(evaluation.scores[way]),
-    figure: ({ evaluation }) => evaluation.scores[way]?.perplexity,
-  })),
-  { head: "NMI", cell: ({ partition }) => partition.nmi?.toFixed(3) ?? null },
+  perplexities("as trained", () => "mixture"),
+  perplexities("best in hindsight", () => "oracle"),
+  agreements("NMI"),
   {
     head: "largest share",
     cell: ({ evaluation }) => percentText(Math.max(...evaluation.segments.map(({ share }) => share))),
@@ -174,15 +153,12 @@ export const partitioners: Study = {
   title: "Routers beside clusters, random parts and sources",
   question: "Which way to split text makes the best mixture, and which routes a short prompt?",
   paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
-  setups(preset, seeds) {
-    const { experts } = preset;
+  setups(preset) {
     const ways = WAYS.filter((way) => way !== SOURCE || hasLabels(preset));
     const withDense = ways.find((way) => splitsSo(way, preset)) ?? ways[0]; // the preset's way may not be compared
     return [
-      ...ways.flatMap((way) =>
-        seedsTo(way.repeated ? seeds : 1).map((seed) => setupFor(way, withDense, experts, preset, seed))
-      ),
-      ...ways.filter(({ doubled }) => doubled).map((way) => setupFor(way, withDense, 2 * experts, preset)),
+      ...ways.map((way) => setupFor(way, withDense, preset)),
+      ...ways.filter(({ doubled }) => doubled).map((way) => setupFor(way, withDense, preset, 2)),
     ];
   },
   findings(outcomes) {
@@ -190,13 +166,10 @@ export const partitioners: Study = {
     const lengths = lengthsOf(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
     return {
       claims: claimsOf(outcomes, experts, [lengths[0], lengths.at(-1)!]),
-      table: tableOf(outcomes, columns(lengths), {
-        outcome: (outcome) => outcome,
-        after: (outcome) => moreRows(outcome, lengths),
-      }),
+      table: tableOf(outcomes, columns(lengths), { after: (outcome) => moreRows(outcome, lengths) }),
       plots: [1, 2].map((times) =>
         prefixesPlot(
-          `study-partitioners-${times * experts}`,
+          `partitioners-${times * experts}`,
           `Perplexity by routing prefix, for each way to split among ${times * experts} experts`,
           "Every mixture sees as many tokens, and so do the dense models.",
           outcomes.filter((outcome) => {

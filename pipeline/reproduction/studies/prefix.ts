@@ -14,6 +14,7 @@ import { prefixesPlot } from "../plots.ts";
 import {
   type Column,
   isLower,
+  labels,
   lengthsOf,
   MODELS,
   type Outcome,
@@ -23,7 +24,7 @@ import {
   type Setup,
   setupOf,
   type Study,
-  tableOfRuns,
+  tableOf,
 } from "../study.ts";
 
 /** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
@@ -41,8 +42,8 @@ function setups({ experts, prefix }: Configuration): Setup[] {
   const choices = Number.isInteger(Math.log2(prefix)) ? undefined : { routeLengths: [prefix] };
   const prefixLengths = [8, 4, 2, 1].map((part) => Math.max(2, Math.floor(prefix / part)));
   return [
-    setupOf(`em-${experts}-experts`, `trained with ${prefix}`, { experts }, MODELS),
-    setupOf(`em-prefix-${eighth}`, `trained with ${eighth}`, { prefix: eighth }, ["experts"], { choices }),
+    setupOf(`em-${experts}-experts`, `trained with ${prefix}`, { experts }, { models: MODELS }),
+    setupOf(`em-prefix-${eighth}`, `trained with ${eighth}`, { prefix: eighth }, { choices }),
     setupOf("em-mixed-prefixes", "trained with mixed lengths", { prefixLengths }),
   ];
 }
@@ -85,15 +86,15 @@ export const prefix: Study = {
         comparison(eighth, short, long, "better"),
         comparison(length, long, short, "worse"),
       ],
-      table: tableOfRuns(outcomes, [
-        { head: "routers", cell: ({ setup }) => setup.label },
+      table: tableOf(outcomes, [
+        labels("routers"),
         ...lengths.map((tokens): Column => ({
           head: `${tokens} tokens`,
           cell: (outcome) => scoreText(scoreAt(outcome, tokens)!),
         })),
       ]),
       plots: [prefixesPlot(
-        "study-prefix",
+        "prefix",
         "Perplexity by routing prefix",
         "Routers trained with other lengths.",
         outcomes,
@@ -143,8 +144,8 @@ export const short: Study = {
         here: `mixed lengths ${scoreText(ofMixed)}, ${long.evaluation.prefix} tokens ${scoreText(ofLong)}`,
         holds: isLower(ofMixed, ofLong),
       }],
-      table: tableOfRuns(outcomes, [
-        { head: "routers", cell: ({ setup }) => setup.label },
+      table: tableOf(outcomes, [
+        labels("routers"),
         ...lengths.flatMap((tokens): Column[] => [
           {
             head: `${tokens} ${tokens === 1 ? "token" : "tokens"}: perplexity`,
@@ -162,7 +163,7 @@ export const short: Study = {
         reliability("least sure tenth", ({ bins }) => bins[0].right),
       ]),
       plots: [prefixesPlot(
-        "study-short",
+        "short",
         "Perplexity of short prompts",
         "Routers trained with other lengths.",
         outcomes,

@@ -20,9 +20,8 @@ const TIMES = [1 / 2, 1, 3, 9 / 2, 6];
 const ALIKE = 0.05;
 
 /** Gives a width that the heads divide into even parts. */
-function widthOf({ routerHidden, routerHeads }: Configuration, times: number): number {
-  return Math.max(1, Math.round(routerHidden * times / (2 * routerHeads))) * 2 * routerHeads;
-}
+const widthOf = ({ routerHidden, routerHeads }: Configuration, times: number): number =>
+  Math.max(1, Math.round(routerHidden * times / (2 * routerHeads))) * 2 * routerHeads;
 
 /** What the experts of a run come to where they route by themselves; none where that was not measured. */
 function routedBySelf({ evaluation, partition, cost: { flops } }: Outcome) {
@@ -32,7 +31,7 @@ function routedBySelf({ evaluation, partition, cost: { flops } }: Outcome) {
   // Routers have split the text, and then every expert reads the prefix.
   const routing = experts * forwardFlops(models.config, 1, prefix);
   const shares = [flops.overhead / flops.total, routing / (flops.inference + routing)];
-  return [{ label: "the experts themselves", nmi: partition.nmi, shares, ...routed }];
+  return [{ label: "the experts themselves", parameters: null, nmi: partition.nmi, shares, ...routed }];
 }
 
 /** How the size of the routers matters. */
@@ -45,15 +44,21 @@ export const routers: Study = {
     [...new Set(TIMES.map((times) => widthOf(preset, times)))].map((routerHidden) => {
       const { experts } = preset;
       const label = `width ${routerHidden}`;
+      const own = { models: MODELS, choices: { routeBy: "self" as const } };
       return routerHidden === preset.routerHidden
-        ? setupOf(`em-${experts}-experts`, label, { experts }, MODELS, { choices: { routeBy: "self" } })
+        ? setupOf(`em-${experts}-experts`, label, { experts }, own)
         : setupOf(`em-router-width-${routerHidden}`, label, { routerHidden });
     }),
   findings(outcomes) {
-    const self = outcomes.flatMap(routedBySelf);
-    const scores = [...mixtures(outcomes), ...self];
-    const perplexities = scores.map(({ perplexity }) => perplexity);
-    const apart = Math.max(...perplexities) / Math.min(...perplexities) - 1;
+    const routed = mixtures(outcomes).map((mixture, i) => {
+      const { partition: { nmi }, cost: { parameters, flops } } = outcomes[i];
+      const { total, overhead, inference, inferenceOverhead: routing } = flops;
+      const shares = [overhead / total, routing / (inference + routing)];
+      return { ...mixture, parameters: parameters.router, nmi, shares };
+    });
+    const scores = [...routed, ...outcomes.flatMap(routedBySelf)];
+    const all = scores.map(({ perplexity }) => perplexity);
+    const apart = Math.max(...all) / Math.min(...all) - 1;
     return {
       claims: [{
         claim:
@@ -70,21 +75,12 @@ export const routers: Study = {
           ...["routers", "parameters", "perplexity", "NMI with source"],
           ...["share of training FLOPs", "of inference FLOPs"],
         ],
-        rows: [
-          ...outcomes.map(({ setup, evaluation, partition, cost: { parameters, flops } }) => [
-            ...[setup.label, parameters.router, scoreText(evaluation.scores.mixture)],
-            partition.nmi?.toFixed(3) ?? null,
-            percentText(flops.overhead / flops.total),
-            percentText(flops.inferenceOverhead / (flops.inference + flops.inferenceOverhead)),
-          ]),
-          ...self.map(({ label, nmi, shares, ...score }) => [
-            ...[label, null, scoreText(score), nmi?.toFixed(3) ?? null],
-            ...shares.map(percentText),
-          ]),
-        ],
+        rows: scores.map(({ label, parameters, nmi, shares, ...score }) => [
+          ...[label, parameters, scoreText(score), nmi?.toFixed(3) ?? null, ...shares.map(percentText)],
+        ]),
       },
       plots: [perplexitiesPlot(
-        "study-routers",
+        "routers",
         "Perplexity by size of the routers",
         "Experts are the same, routers differ.",
         scores,

@@ -7,8 +7,80 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { segmentPlot } from "../../report/sections/evaluation.ts";
-import { allAhead, ownTextOf } from "../own_text.ts";
-import { MODELS, percentText, seedsTo, setupOf, type Study } from "../study.ts";
+import {
+  type Column,
+  labels,
+  MODELS,
+  type Outcome,
+  percentText,
+  setupOf,
+  type Study,
+  tableOf,
+} from "../study.ts";
+
+/** An expert of a run, on the text that is routed to it. */
+interface OwnText extends Outcome {
+  /** The expert's number. */
+  expert: number;
+  /** Share of the held-out sequences that goes to it. */
+  share: number;
+  /** Its perplexity; null where it gets no text. */
+  perplexity: number | null;
+  /** By which share that is below the perplexity of the dense models; null without either. */
+  below: Record<"dense" | "dense-steps", number | null>;
+  /** The largest kinds of its training text with their shares: two, or up to four of a tenth each; "" without labels. */
+  sources: string;
+}
+
+/** How many kinds of text are named in any case, how many at most, and what share the others must have. */
+const [LEAST, MOST, SHARE] = [2, 4, 0.1];
+
+/** Gives all experts of a run. */
+export const ownTextOf = (outcome: Outcome): OwnText[] =>
+  outcome.evaluation.segments.map(({ expert, share, perplexity: { mixture, ...others } }) => {
+    const below = (other: number | null | undefined) => other && mixture ? 1 - mixture / other : null;
+    const { sources, sequences } = outcome.partition.experts[expert];
+    const kinds = Object.entries(sources).filter(([source]) => source !== "").sort(([, a], [, b]) => b - a)
+      .slice(0, MOST).filter(([, count], i) => i < LEAST || count >= SHARE * sequences);
+    return {
+      ...{ ...outcome, expert, share, perplexity: mixture ?? null },
+      below: { dense: below(others.dense), "dense-steps": below(others["dense-steps"]) },
+      sources: kinds.map(([source, count]) => `${source} ${Math.round(100 * count / sequences)}%`).join(", "),
+    };
+  });
+
+/** Says whether experts are all ahead of the dense model of E times the batch on their text, and which are not. */
+export function allAhead(experts: readonly OwnText[]): { here: string; holds: boolean } {
+  const behind = experts.filter(({ below: { dense } }) => dense === null || dense <= 0);
+  if (behind.length === 0) {
+    const least = Math.min(...experts.map(({ below }) => below.dense!));
+    return { here: `all ${experts.length}, the least by ${percentText(least)}`, holds: true };
+  }
+  const texts = behind.map(({ setup, expert, sources, perplexity, below: { dense } }) => {
+    const why = perplexity === null
+      ? "gets no text"
+      : dense === null
+      ? "has no such model beside it"
+      : `is ${percentText(-dense)} behind`;
+    return `${setup.label}, expert ${expert}${sources && ` (trained on ${sources})`} ${why}`;
+  });
+  return { here: texts.join("; "), holds: false };
+}
+
+const below = (head: string, model: keyof OwnText["below"]): Column<OwnText> => ({
+  head,
+  cell: ({ below }) => below[model] === null ? null : percentText(below[model]),
+});
+
+const COLUMNS: Column<OwnText>[] = [
+  labels("run"),
+  { head: "expert", cell: ({ expert }) => String(expert) },
+  { head: "most of its training text", cell: ({ sources }) => sources },
+  { head: "share", cell: ({ share }) => percentText(share) },
+  { head: "perplexity", cell: ({ perplexity }) => perplexity?.toFixed(2) ?? null },
+  below("below dense, × batch", "dense"),
+  below("below dense, × steps", "dense-steps"),
+];
 
 /** How experts do on their own text. */
 export const segments: Study = {
@@ -18,15 +90,12 @@ export const segments: Study = {
     "Does every expert beat the dense models on the text that is routed to it, and does each get a share?",
   paper:
     "Figure 5: all experts do, and all get a substantial share, though nothing balances them at inference.",
-  setups: ({ experts }, seeds) =>
-    seedsTo(seeds).map((seed) =>
-      setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, MODELS, { seed })
-    ),
+  setups: ({ experts }) => [
+    setupOf(`em-${experts}-experts`, `${experts} experts`, { experts }, { models: MODELS, repeated: true }),
+  ],
   findings(outcomes) {
     const experts = outcomes.flatMap(ownTextOf);
-    const shares = outcomes.flatMap(({ evaluation }) =>
-      evaluation.segments.map(({ share }) => share * evaluation.experts)
-    );
+    const shares = experts.map(({ share, evaluation }) => share * evaluation.experts);
     const [{ setup, evaluation }] = outcomes;
     const baselines = BASELINES.filter((name) => setup.models.includes(name));
     return {
@@ -43,16 +112,7 @@ export const segments: Study = {
           holds: Math.min(...shares) >= 0.25,
         },
       ],
-      table: {
-        head: [
-          ...["run", "expert", "most of its training text", "share"],
-          ...["perplexity", "below dense, × batch", "below dense, × steps"],
-        ],
-        rows: experts.map(({ setup, expert, sources, share, perplexity, below }) => [
-          ...[setup.label, String(expert), sources, percentText(share), perplexity?.toFixed(2) ?? null],
-          ...[below.dense, below["dense-steps"]].map((below) => below === null ? null : percentText(below)),
-        ]),
-      },
+      table: tableOf(experts, COLUMNS, { part: ({ setup, expert }) => `${setup.name} ${expert}` }),
       plots: [{ ...segmentPlot(evaluation, ["mixture", ...baselines]), id: "study-segments" }],
     };
   },

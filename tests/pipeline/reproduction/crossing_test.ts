@@ -24,12 +24,16 @@ Deno.test("runCrossing() weights experts by the text that goes to them, and comp
       models: { config: { context: 8 } },
       scores: { mixture: { nllPerToken: 2.5 }, "dense-steps": { nllPerToken: 2.75 } },
     } as unknown as Evaluation;
-    const found = (await runCrossing(run, evaluation, { experts: 4, steps: 4 }))!;
+    const crossing = (of = evaluation) => runCrossing(run, of, { experts: 4, steps: 4 });
     // The mixture: 5.5, 4.5, 2.5. Dense at the same tokens: 5, 4.5, 2.6.
+    const found = (await crossing())!;
     assertEquals([found.tokensPerExpert, found.trained], [30 * 4 * 8, 30 * 4 * 8]);
-    assertAlmostEquals(found.difference, -0.25);
+    assertAlmostEquals(found.difference, -0.25); // of all text
+    assertAlmostEquals((await crossing({ ...evaluation, scores: {} }))!.difference, -0.1);
     await write("experts/expert-01", { 10: 7, 20: 6, 30: 5 });
-    assertEquals((await runCrossing(run, evaluation, { experts: 4, steps: 4 }))!.tokensPerExpert, null);
+    assertEquals((await crossing())!.tokensPerExpert, null);
+    await write("dense-steps", { 20: 9, 40: 4.6, 60: 9 });
+    assertEquals((await crossing())!.tokensPerExpert, 10 * 4 * 8); // ahead from the beginning
     await write("dense-steps", { 7: 1 });
-    assertEquals(await runCrossing(run, evaluation, { experts: 4, steps: 4 }), null);
+    assertEquals(await crossing(), null);
   }));

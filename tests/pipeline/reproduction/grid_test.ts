@@ -3,7 +3,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { Grid, type Known, rateRecipe } from "../../../pipeline/reproduction/grid.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
-import { gridOf, SMALL, study } from "./support.ts";
+import { gridOf, SMALL } from "./support.ts";
 
 const ALL = [...STUDIES.keys()];
 const FOUND = { routerRate: 0.006, rounds: 12, trials: [] };
@@ -15,12 +15,6 @@ const recipesOf = (
 ) => [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
 const names = (grid: Grid, searches: Known["searches"] = {}, only: string[] = []) =>
   grid.runs({ searches }, only).map(({ name }) => name);
-
-Deno.test("every study stands in the table under its name, with a question and what the paper says", () => {
-  for (const [name, { question, paper, ...one }] of STUDIES) {
-    assertEquals([one.name, question.at(-1), paper.at(-1)], [name, "?", "."]);
-  }
-});
 
 Deno.test("studies share runs, and every run has settings that go together", () => {
   const grid = gridOf(ALL, 3);
@@ -73,9 +67,10 @@ Deno.test("both starts of routers are searched alike, once for all seeds, unless
   assertEquals(recipes({ seed: 7 }), [random, clusters]);
   assertEquals(recipes({ routerRate: 0.01, rounds: 3 }), []);
   assertEquals(recipesOf(gridOf(["experts"])), []);
-  const others = [{ routerWarmup: 9 }, { rounds: 3 }, { rounds: 4 }, { routerRate: 0.01 }, {
-    routerRate: 0.02,
-  }];
+  const others = [
+    ...[{ routerWarmup: 9 }, { rounds: 3 }, { rounds: 4 }],
+    ...[{ routerRate: 0.01 }, { routerRate: 0.02 }],
+  ];
   assertEquals(new Set([{}, ...others].flatMap(recipes)).size, 12);
 });
 
@@ -145,5 +140,30 @@ Deno.test("settings are told that are no defaults: none of an embedded text besi
   const own = gridOf(["experts"], 1, { input: ["own.txt"], expertRate: 0.01, seed: 7 }).told;
   assertEquals([own.corpus, own.corpusCharacters, own.expertRate], [undefined, undefined, 0.01]);
   assert(!("input" in own) && !("seed" in own));
-  assertEquals(new Grid([study("routing")], SMALL, 2).onceMade, ["routing"]);
+  assertEquals(gridOf(ALL, 2).onceMade, ["routing", "prefix", "short", "routers", "assignment"]);
+  assertEquals(gridOf(ALL, 1).onceMade, []);
+});
+
+Deno.test("the runs of ways that are not routers are not balanced, unless flags say how text is assigned", () => {
+  const grid = gridOf(["partitioners"]);
+  for (const setup of grid.unsettled) {
+    const own = grid.configuration(setup);
+    assertEquals(own.method, ["random", "source"].includes(own.partitioner) ? "argmax" : "balanced");
+    assertEquals(gridOf([], 1, { method: "optimal" }).configuration(setup).method, "optimal");
+  }
+});
+
+Deno.test("runs have the settings of preset, file and flags, later ones first, and no rate that is searched for", () => {
+  const sources = {
+    ...SMALL,
+    file: { experts: 8, prefix: 32, expertRate: 1 },
+    flags: { prefix: 16, denseRate: 1 },
+  };
+  const { preset } = new Grid([], sources, 1);
+  const { expertRate, denseRate } = resolveConfiguration({});
+  assertEquals(
+    [preset.experts, preset.prefix, preset.expertHidden],
+    [8, 16, resolveConfiguration(SMALL).expertHidden],
+  );
+  assertEquals([preset.expertRate, preset.denseRate], [expertRate, denseRate]);
 });

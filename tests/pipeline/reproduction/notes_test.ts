@@ -5,31 +5,33 @@ import {
   namesOfNotes,
   noteFile,
   Notes,
-  RATES_FOUND,
   readKnown,
   readNote,
-  ROUTERS_FOUND,
-  takeIn,
+  writeKnown,
 } from "../../../pipeline/reproduction/notes.ts";
 import type { Outcome, Setup } from "../../../pipeline/reproduction/study.ts";
 import { STAGES } from "../../../pipeline/stages/stages.ts";
 import { seal } from "../../../pipeline/run/seal.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
-import { gridOf, ratesFor, setupsFor, wholeOutcome } from "./support.ts";
+import { gridOf, outcome, ratesFor, setupsFor } from "./support.ts";
 
 const [EM] = setupsFor("partitioners");
 const SETUP: Setup = { ...EM, models: ["experts", "dense"], choices: { mix: [1, 2], routeLengths: [1, 2] } };
 const RATES = ratesFor("experts", "partitioners");
-const notesWith = (flags: Partial<Configuration> = {}) => new Notes(gridOf(["experts"], 1, flags));
+const notesIn = (root: string, flags: Partial<Configuration> = {}) =>
+  new Notes(gridOf(["experts"], 1, flags), root);
 
 Deno.test("a note tells of a run of its settings, choices, models and learning rates, and of no other one", () =>
   inFolder(async (root) => {
-    await notesWith().write(root, wholeOutcome(SETUP));
+    await notesIn(root).write(outcome(SETUP));
     assertEquals(await namesOfNotes(root), [EM.name]);
-    assertEquals(await notesWith().find(root, SETUP, RATES), wholeOutcome(SETUP));
+    assertEquals(
+      (await notesIn(root).find(SETUP, RATES))?.evaluation.scores,
+      outcome(SETUP).evaluation.scores,
+    );
     const told = async (one: Partial<Setup> = {}, flags: Partial<Configuration> = {}, rates = RATES) =>
-      await notesWith(flags).find(root, { ...SETUP, ...one }, rates) !== undefined;
+      await notesIn(root, flags).find({ ...SETUP, ...one }, rates) !== undefined;
     const others = Object.fromEntries(
       Object.keys(RATES).map((recipe) => [recipe, { rate: 0.008, trials: [] }]),
     );
@@ -76,9 +78,9 @@ Deno.test("a note tells of the same text wherever it lies, names no path, and no
       return { input: [`${root}/${folder}/docs.jsonl`] };
     };
     const note = (flags: Partial<Configuration>, folder = root) =>
-      notesWith(flags).write(folder, wholeOutcome(SETUP));
+      notesIn(folder, flags).write(outcome(SETUP));
     const told = async (flags: Partial<Configuration>) =>
-      await notesWith(flags).find(root, SETUP, RATES) !== undefined;
+      await notesIn(root, flags).find(SETUP, RATES) !== undefined;
     await note(await place("one", '{"text":"a"}'));
     assert(!(await Deno.readTextFile(`${root}/${noteFile(EM.name)}`)).includes(root));
     assert(await told(await place("two", '{"text":"a"}')));
@@ -95,7 +97,7 @@ Deno.test("a note tells of the same text wherever it lies, names no path, and no
 Deno.test("a note that is not as it was written, or cannot be true, is damage, and says how to go on", () =>
   inFolder(async (root) => {
     assertEquals(await readNote(root, EM.name), null);
-    await notesWith().write(root, wholeOutcome(EM));
+    await notesIn(root).write(outcome(EM));
     const path = `${root}/${noteFile(EM.name)}`;
     const text = await Deno.readTextFile(path);
     const sealed = (change: (outcome: Outcome) => void) => {
@@ -105,6 +107,7 @@ Deno.test("a note that is not as it was written, or cannot be true, is damage, a
     };
     const damaged = [
       ...["", "{}", text.slice(0, -9), text.replace('"perplexity": 30', '"perplexity": 31')],
+      text.replace('"format": 1', '"format": 2'),
       sealed(({ partition }) => void partition.experts.pop()),
       sealed(({ trained }) => trained.dense = []),
       sealed(({ evaluation }) => delete evaluation.scores.mixture),
@@ -115,8 +118,6 @@ Deno.test("a note that is not as it was written, or cannot be true, is damage, a
       const { message } = await assertRejects(read, InputError, "what a run came to");
       assert(message.endsWith(`; remove "${path}": what it held is made again`), message);
     }
-    await Deno.writeTextFile(path, text.replace('"format": 1', '"format": 2'));
-    await assertRejects(() => readNote(root, EM.name), InputError, "use the version that wrote it");
     await Deno.writeTextFile(path, sealed(() => {}));
     assert(await readNote(root, EM.name));
   }));
@@ -124,16 +125,16 @@ Deno.test("a note that is not as it was written, or cannot be true, is damage, a
 Deno.test("findings are noted side by side, with trials that diverged; what is there stays, and damage is told", () =>
   inFolder(async (root) => {
     const rate = (rate: number) => ({ rate, trials: [{ rate, validationLoss: Infinity }] });
-    await RATES_FOUND.write(root, { one: rate(1) });
-    await RATES_FOUND.write(root, { one: rate(2), two: rate(2) });
+    await writeKnown(root, { rates: { one: rate(1) } });
+    await writeKnown(root, { rates: { two: rate(2), one: rate(2) } });
     const search = { routerRate: 0.1, rounds: 2, trials: [] };
-    await ROUTERS_FOUND.write(root, { three: search });
+    await writeKnown(root, { searches: { three: search } });
     const known = { rates: { one: rate(1), two: rate(2) }, searches: { three: search } };
     assertEquals(await readKnown(root), known);
     assertEquals(await readKnown(`${root}/none`, root), known);
     await Deno.writeTextFile(`${root}/rates.json`, '{"format":1,"rates":{"a":{"rate":-1,"trials":[]}}}');
     await assertRejects(() => readKnown(root), InputError, "learning rates");
-    await RATES_FOUND.write(`${root}/other`, { one: rate(1) });
+    await writeKnown(`${root}/other`, { rates: { one: rate(1) } });
     const text = '{"format":1,"routers":{"a":{"routerRate":0.1,"rounds":0,"trials":[]}}}';
     await Deno.writeTextFile(`${root}/other/routers.json`, text);
     await assertRejects(() => checkHolds(`${root}/other`), InputError, "settings of routers");
@@ -142,25 +143,27 @@ Deno.test("findings are noted side by side, with trials that diverged; what is t
     await assertRejects(() => checkHolds(root), InputError, "Cannot go on from");
   }));
 
-Deno.test("what folders elsewhere found is taken in beside what is there, which stays unless it is of other settings", () =>
+Deno.test("what folders elsewhere tell of a run is taken in unless what is there fits, and only where that is asked for", () =>
   inFolder(async (folder) => {
     const [root, one, two] = ["root", "one", "two"].map((name) => `${folder}/${name}`);
-    const grid = gridOf(["assignment"]);
-    const known = { rates: ratesFor("assignment", "experts"), searches: {} };
-    const [balanced, optimal, argmax] = grid.runs(known);
-    const eight = gridOf(["experts"]).runs(known).at(-1)!; // another study needs it
+    const rates = ratesFor("assignment");
+    const [balanced, optimal, argmax] = setupsFor("assignment");
     const note = (place: string, setup: Setup, mixture: number, flags = {}) =>
-      notesWith(flags).write(place, wholeOutcome(setup, mixture));
+      notesIn(place, flags).write(outcome(setup, { mixture }));
     await note(root, balanced, 30, { expertSteps: 7 });
     await note(root, argmax, 31);
     await note(one, optimal, 32, { expertSteps: 7 });
-    for (const setup of [balanced, optimal, argmax, eight]) await note(two, setup, 33);
-    await takeIn(root, [one, two], grid, known);
-    assertEquals(await readKnown(root), known);
-    const told = [balanced, optimal, argmax, eight].map(({ name }) => readNote(root, name));
-    const perplexities = (await Promise.all(told)).map((note) => note!.outcome.evaluation.scores.mixture);
-    assertEquals(perplexities.map((score) => score!.perplexity), [33, 33, 31, 33]);
+    for (const setup of [balanced, optimal, argmax]) await note(two, setup, 33);
     const before = await hashes(root);
-    for (const from of [[], [two], [root]]) await takeIn(root, from, grid, known);
+    const found = (keep: boolean) =>
+      Promise.all([balanced, optimal, argmax].map(async (setup) => {
+        const notes = new Notes(gridOf(["experts"]), root, [one, two]);
+        return (await notes.find(setup, rates, keep))!.evaluation.scores.mixture!.perplexity;
+      }));
+    assertEquals(await found(false), [33, 33, 31]);
     assertEquals(await hashes(root), before);
+    assertEquals(await found(true), [33, 33, 31]);
+    const told = [balanced, optimal, argmax].map(({ name }) => readNote(root, name));
+    const perplexities = (await Promise.all(told)).map((note) => note!.outcome.evaluation.scores.mixture);
+    assertEquals(perplexities.map((score) => score!.perplexity), [33, 33, 31]);
   }));

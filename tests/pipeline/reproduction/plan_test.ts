@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import { ASSUMED_GPU, costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
 import { rateRecipe } from "../../../pipeline/reproduction/grid.ts";
-import { RATES_FOUND, ROUTERS_FOUND } from "../../../pipeline/reproduction/notes.ts";
+import { writeKnown } from "../../../pipeline/reproduction/notes.ts";
 import { planStudies } from "../../../pipeline/reproduction/plan.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -52,7 +52,7 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
     );
     assertEquals(found.map(({ done }) => done), [false, false, false, false]);
     const [recipe] = searchesOf("partitioners");
-    await ROUTERS_FOUND.write(root, { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } });
+    await writeKnown(root, { searches: { [recipe]: { routerRate: 0.006, rounds: 12, trials: [] } } });
     assertEquals((await searches()).map(({ done }) => done), [true, true, false, false]);
     const runs = new Set((await plan("partitioners")).pieces.map(({ run }) => run));
     assert(runs.has("em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-0"));
@@ -89,38 +89,12 @@ Deno.test("planStudies() counts routers once that runs of other assignments shar
     assert(assumptions.some(isSearch));
   }));
 
-Deno.test("planStudies() counts trials of the share of a training that they take", () =>
-  inFolder(async (root) => {
-    const [eighth, whole] = await Promise.all([undefined, 1].map(async (trialShare) => {
-      const plan = await planStudies({ run: root, studies: ["segments"], sources: SMALL, trialShare });
-      const seconds = (name: string) => plan.pieces.find(({ piece }) => piece === name)!.seconds;
-      assertAlmostEquals(
-        seconds("learning rate of dense"),
-        4 * (trialShare ?? 1 / 8) * seconds("dense"),
-      );
-      return plan;
-    }));
-    assertStringIncludes(eighth.assumptions.join(), "4 trials of 12.5% of a training");
-    assertStringIncludes(whole.assumptions.join(), "4 trials of 100.0% of a training");
-  }));
-
-Deno.test("planStudies() names the studies that have one seed alone where more are asked for", () =>
-  inFolder(async (root) => {
-    const plan = async (seeds: number) =>
-      (await planStudies({ run: root, studies: ["all"], sources: SMALL, seeds })).assumptions.at(-1);
-    assertEquals(
-      await plan(2),
-      "one seed alone, however many are asked for: routing, prefix, short, routers, assignment",
-    );
-    assertStringIncludes((await plan(1))!, "are not counted");
-  }));
-
 Deno.test("planStudies() begins a run once the settings of its own routers are known, not those of all", () =>
   inFolder(async (root) => {
     const [, clusters] = searchesOf("partitioners");
     const { routerRate, rounds } = resolveConfiguration(SMALL);
-    await ROUTERS_FOUND.write(root, { [clusters]: { routerRate, rounds, trials: [] } });
-    await RATES_FOUND.write(root, ratesFor("partitioners"));
+    const searches = { [clusters]: { routerRate, rounds, trials: [] } };
+    await writeKnown(root, { searches, rates: ratesFor("partitioners") });
     const { pieces, studies } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
     const seconds = (run: string, ...names: string[]) =>
       names.reduce(
@@ -143,9 +117,8 @@ Deno.test("planStudies() lists some runs alone, and where they wait for a learni
       .map((piece) => `em-argmax-seed-0 ${piece}`);
     const rate = ["em-4-experts-seed-0 partition", "em-4-experts-seed-0 learning rate of experts"];
     assertEquals(await plan("em-argmax-seed-0", "assignment"), [own, ...rate, ...experts]);
-    await RATES_FOUND.write(root, {
-      [rateRecipe("experts", resolveConfiguration(SMALL))]: { rate: 0.004, trials: [] },
-    });
+    const recipe = rateRecipe("experts", resolveConfiguration(SMALL));
+    await writeKnown(root, { rates: { [recipe]: { rate: 0.004, trials: [] } } });
     const known = ["em-argmax-seed-0 learning rate of experts: done"];
     assertEquals(await plan("em-argmax-seed-0", "assignment"), [own, ...known, ...experts]);
     const searches = (await plan("random-4-experts-seed-0", "partitioners")).filter((line) =>

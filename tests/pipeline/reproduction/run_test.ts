@@ -1,30 +1,25 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Known } from "../../../pipeline/reproduction/grid.ts";
-import { Notes, RATES_FOUND, ROUTERS_FOUND } from "../../../pipeline/reproduction/notes.ts";
+import { Notes, writeKnown } from "../../../pipeline/reproduction/notes.ts";
 import { readStudies } from "../../../pipeline/reproduction/results.ts";
 import { runStudies } from "../../../pipeline/reproduction/run.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
 import type { Sources } from "../../../pipeline/settings/resolution.ts";
 import { wordText } from "../../../kernels/errors.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { gridOf, ratesFor, SMALL, wholeOutcome } from "./support.ts";
+import { gridOf, outcome, ratesFor, SMALL } from "./support.ts";
 
 const NONE = { searches: {} };
-const NOTES = new Notes(gridOf(["experts"]));
 
-/** Notes what a run came to that was never made: its mixture gains on every dense model. */
-function note(root: string, setup: Setup): Promise<void> {
-  const whole = wholeOutcome(setup);
-  const gains = setup.models.filter((model) => model !== "experts")
-    .map((baseline) => ({ baseline, percent: 10, low: 9, high: 11 }));
-  const segment = { expert: 0, sequences: 1, share: 1, tokens: 10, perplexity: { mixture: 30, dense: 40 } };
-  const evaluation = { ...whole.evaluation, gains, segments: [segment] };
-  return NOTES.write(root, { ...whole, evaluation });
-}
+/** Notes what a run came to that was never made. */
+const note = (root: string, setup: Setup): Promise<void> =>
+  new Notes(gridOf(["experts"]), root).write(
+    outcome(setup, { gains: setup.models.slice(1, 3).map(() => [10, 9, 11]) }),
+  );
 
 Deno.test("pages tell of every study with as many seeds as are there, however many this command asks for", () =>
   inFolder(async (root) => {
-    await RATES_FOUND.write(root, ratesFor("experts", "segments"));
+    await writeKnown(root, { rates: ratesFor("experts", "segments") });
     const noted = gridOf(["experts", "segments"], 3).runs(NONE);
     for (const setup of noted) await note(root, setup);
     const runsOf = async (name: string) =>
@@ -66,7 +61,7 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     ]);
     // Notes elsewhere of more seeds than are asked for are taken in, too.
     const other = `${root}/other`;
-    await RATES_FOUND.write(other, ratesFor("experts"));
+    await writeKnown(other, { rates: ratesFor("experts") });
     await note(other, last);
     const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
     const results = await runStudies(sources);
@@ -82,11 +77,8 @@ Deno.test("pages tell of studies whose settings of routers were given, also wher
     const search = { routerRate: 0.0015, ...flags, trials: [] };
     const searches: Known["searches"] = Object.fromEntries(recipes.map((recipe) => [recipe, search]));
     assertEquals(Object.keys(searches).length, 2);
-    await ROUTERS_FOUND.write(root, searches);
-    await RATES_FOUND.write(root, ratesFor("partitioners", "segments"));
-    for (const setup of grid.runs({ searches })) {
-      await note(root, setup);
-    }
+    await writeKnown(root, { searches, rates: ratesFor("partitioners", "segments") });
+    for (const setup of grid.runs({ searches })) await note(root, setup);
     const told = async (sources: Sources, names: string[]) =>
       (await runStudies({ run: root, sources, studies: names })).map((one) => one.study.name);
     assertEquals(await told(given, ["partitioners"]), ["segments", "partitioners"]);
@@ -95,7 +87,7 @@ Deno.test("pages tell of studies whose settings of routers were given, also wher
     const others: Known["searches"] = Object.fromEntries(
       recipes.map((recipe) => [recipe.replace("12 rounds given", "6 rounds given"), search]),
     );
-    await ROUTERS_FOUND.write(root, others);
+    await writeKnown(root, { searches: others });
     assertEquals(await told(SMALL, ["segments"]), ["segments"]);
     assertEquals(await told(given, ["segments"]), ["segments", "partitioners"]);
   }));

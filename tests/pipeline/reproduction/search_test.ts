@@ -1,4 +1,6 @@
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { RunError } from "../../../kernels/errors.ts";
+import { doubtOf } from "../../../pipeline/reproduction/models.ts";
 import {
   mixtureLoss,
   type RouterSettings,
@@ -7,28 +9,27 @@ import {
   searchRouters,
 } from "../../../pipeline/reproduction/search.ts";
 
-/** Searches where the loss is lowest at `best`, on a logarithmic scale. */
-const search = (best: number, first: number, most?: number) =>
-  searchRate((rate) => Promise.resolve(Math.abs(Math.log(rate / best))), { first, most });
+/** The loss of a rate where it is lowest at `best`, on a logarithmic scale. */
+const awayFrom = (best: number) => (rate: number) => Promise.resolve(Math.abs(Math.log(rate / best)));
 
 Deno.test("searchRate() finds the best of rates that differ by factors of two, between worse ones", async () => {
   for (const best of [0.001, 0.002, 0.004, 0.008, 0.016]) {
-    const { rate, trials } = await search(best, 0.004);
+    const { rate, trials } = await searchRate(awayFrom(best));
     assertEquals(rate, best);
     const rates = trials.map((trial) => trial.rate);
     assertEquals(rates, rates.toSorted((a, b) => a - b));
     const at = rates.indexOf(best);
     assertEquals([rates[at - 1], rates[at + 1]], [best / 2, best * 2]);
   }
-  const { rate, trials } = await search(1, 0.001, 4);
-  assertEquals([rate, ...trials.map((trial) => trial.rate)], [0.008, 0.001, 0.002, 0.004, 0.008]);
+  const { value, losses } = await searchLine({ first: 0.001, most: 4 }, awayFrom(1));
+  assertEquals([value, ...losses.keys()], [0.008, 0.001, 0.002, 0.004, 0.008]);
 });
 
 Deno.test("searchRate() goes down from rates that diverge, and takes a higher one only where it is clearly better", async () => {
   const diverging = (most: number) => (rate: number) => Promise.resolve(rate > most ? Infinity : 1 - rate);
   assertEquals((await searchRate(diverging(0.003))).rate, 0.002);
-  const { rate, trials } = await searchRate(diverging(0.0015), { first: 0.008 });
-  assertEquals([rate, ...trials.map((trial) => trial.rate)], [0.001, 0.0005, 0.001, 0.002, 0.004, 0.008]);
+  const { value, losses: tried } = await searchLine({ first: 0.008 }, diverging(0.0015));
+  assertEquals([value, ...tried.keys()], [0.001, 0.0005, 0.001, 0.002, 0.004, 0.008]);
   const losses: Record<number, number> = { 0.004: 2, 0.008: 1.98, 0.002: 2.1, 0.016: 1.9 };
   assertEquals((await searchRate((rate) => Promise.resolve(losses[rate]))).rate, 0.004);
   losses[0.008] = 1.96;
@@ -87,4 +88,13 @@ Deno.test("the loss of a mixture weights experts by the held-out text that goes 
   assertAlmostEquals(mixtureLoss([2, 4], [300, 100]), 2.5);
   assertEquals(mixtureLoss([2, Infinity], [300, 0]), 2); // an expert that gets none has no loss
   assertEquals(mixtureLoss([2, Infinity], [300, 1]), Infinity);
+});
+
+Deno.test("doubtOf() refuses a search in which all diverge, and says where the best rate is at an edge", () => {
+  const doubt = (rate: number, ...losses: number[]) =>
+    doubtOf("dense", { rate, trials: losses.map((validationLoss, i) => ({ rate: 2 ** i, validationLoss })) });
+  assertEquals(doubt(2, 3, 2, 3), undefined);
+  assertStringIncludes(doubt(1, 1, 2, 3)!, 'rate of "dense" is the lowest of those tried, 1');
+  assertStringIncludes(doubt(4, 3, 2, 1)!, "is the highest of those tried, 4");
+  assertThrows(() => doubt(1, Infinity, Infinity), RunError, "as all that were tried diverge: 1 to 2");
 });

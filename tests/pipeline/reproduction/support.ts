@@ -4,12 +4,14 @@
  * @module
  */
 
-import { Grid, type Known, rateRecipe } from "../../../pipeline/reproduction/grid.ts";
+import { Grid, type Known } from "../../../pipeline/reproduction/grid.ts";
 import { targetsOf } from "../../../pipeline/reproduction/models.ts";
+import { readNote } from "../../../pipeline/reproduction/notes.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import type { Outcome, Setup, Study } from "../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
+import { ROOT } from "../../tasks/support.ts";
 
 /** The preset that studies are made for. */
 export const SMALL = { preset: "small" };
@@ -22,8 +24,9 @@ export const gridOf = (names: readonly string[], seeds = 1, flags: Partial<Confi
 export const study = (name: string): Study => STUDIES.get(name)!;
 
 /** Lists the runs of a study at the small preset. */
-export const setupsFor = (name: string, seeds = 1): Setup[] =>
-  study(name).setups(resolveConfiguration(SMALL), seeds);
+export const setupsFor = (name: string, seeds = 1, flags: Partial<Configuration> = {}): Setup[] => [
+  ...gridOf([name], seeds, flags).unsettled,
+];
 
 /** What a test says of a run. */
 export interface Told {
@@ -33,36 +36,42 @@ export interface Told {
   prefixes?: Record<number, number>;
   /** Gains over the dense models, with the ends of their intervals. */
   gains?: [percent: number, low: number, high: number][];
-  /** How often the choice is right: of all sequences, of the least sure ones, of the surest ones. */
-  reliability?: [right: number, leastSure: number, surest: number];
   /** Perplexity of every expert on its text, and of the dense models there, and its share. */
   segments?: [mixture: number, dense: number, steps: number, share: number][];
 }
+
+/** Folder of the results that are kept. */
+export const KEPT = `${ROOT}fixtures/reproduction`;
+const { outcome: MADE } = (await readNote(`${KEPT}/studies`, "em-4-experts-seed-0"))!;
+const RATE = 0.004;
 
 const score = (perplexity: number) => ({
   nllPerToken: Math.log(perplexity),
   ...{ perplexity, low: perplexity - 1, high: perplexity + 1 },
 });
 
-/** Makes the outcome of a run. */
-export function outcome(
-  setup: Setup,
-  { mixture = 30, prefixes = {}, gains = [], segments = [], reliability }: Told = {},
-): Outcome {
+/** Makes the outcome of a run from one that is kept. */
+export function outcome(setup: Setup, told: Told = {}): Outcome {
   const c = resolveConfiguration({ ...SMALL, flags: setup.settings });
+  const { mixture = 30, prefixes = { 8: mixture, [c.prefix]: mixture }, gains = [[25, 24, 26]] } = told;
+  const {
+    segments = Array<NonNullable<Told["segments"]>[0]>(c.experts).fill([mixture, 40, 35, 1 / c.experts]),
+  } = told;
   const baselines = ["dense", "dense-steps"] as const;
+  const part = (expert: number) => ({
+    sequences: 100,
+    tokens: 1000,
+    sources: { [`kind ${expert}`]: 90, other: 10 },
+  });
   return {
+    ...structuredClone(MADE),
     setup,
-    adapter: "an adapter",
     evaluation: {
-      experts: c.experts,
-      prefix: c.prefix,
-      models: { config: { context: c.sequenceLength } },
+      ...structuredClone(MADE.evaluation),
+      ...{ experts: c.experts, prefix: c.prefix, routedBy: undefined },
       scores: {
-        mixture: score(mixture),
-        oracle: score(mixture - 2),
-        dense: score(40),
-        "dense-steps": score(35),
+        ...{ mixture: score(mixture), oracle: score(mixture - 2) },
+        ...{ dense: score(40), "dense-steps": score(35), random: score(100) },
       },
       gains: gains.map(([percent, low, high], i) => ({ baseline: baselines[i], percent, low, high })),
       prefixes: Object.entries(prefixes).map(([prefix, perplexity]) => ({
@@ -74,85 +83,26 @@ export function outcome(
           high: 41 - perplexity,
         }],
       })),
-      ...reliability && {
-        reliability: { right: reliability[0], bins: reliability.slice(1).map((right) => ({ right })) },
-      },
       segments: segments.map(([mixture, dense, steps, share], expert) => ({
         ...{ expert, share, sequences: 100, tokens: 1000 },
         perplexity: { mixture, dense, "dense-steps": steps },
       })),
     },
-    partition: {
-      nmi: 0.5,
-      regret: 0.01,
-      tokenImbalance: 0.02,
-      experts: Array.from({ length: c.experts }, (_, expert) => ({
-        ...{ expert, sequences: 100, tokens: 1000 },
-        sources: { [`kind ${expert}`]: 90, other: 10 },
-      })),
-    },
-    cost: {
-      parameters: { router: 1000 * c.routerHidden, expert: 100 },
-      flops: { overhead: 1, total: 4, dense: 3, inference: 9, inferenceOverhead: 1 },
-      memory: { inference: { total: 1 }, routing: { total: 1 } },
-      communication: { bytesPerNode: 1, denseBytesPerStep: 1 },
-    },
-    trained: { experts: [{ tokens: 2500 }] },
-  } as unknown as Outcome;
+    partition: { ...MADE.partition, experts: Array.from({ length: c.experts }, (_, expert) => part(expert)) },
+    trained: Object.fromEntries(
+      setup.models.map((
+        model,
+      ) => [model, targetsOf(model, c).map(() => ({ ...MADE.trained.dense![0], rate: RATE }))]),
+    ),
+    crossing: undefined,
+  };
 }
 
 /** Learning rates as if they had been found for every run of these studies. */
 export function ratesFor(...studies: string[]): Known["rates"] {
   const grid = gridOf(studies, 3);
   const recipes = grid.unsettled.flatMap((setup) =>
-    setup.models.map((model) => rateRecipe(model, grid.configuration(setup)))
+    setup.models.map((model) => grid.rateRecipe(model, setup))
   );
   return Object.fromEntries(recipes.map((recipe) => [recipe, { rate: RATE, trials: [] }]));
-}
-
-const RATE = 0.004;
-
-/** Makes an outcome with everything that a note of it needs; `mixture` is the perplexity that it tells. */
-export function wholeOutcome(setup: Setup, mixture = 30): Outcome {
-  const { experts, prefix } = resolveConfiguration({ ...SMALL, flags: setup.settings });
-  const told = { steps: 768, batch: 16, tokens: 2500, loss: 3, validationLoss: 3.5, rate: RATE, resumed: [] };
-  const part = { sequences: 100, tokens: 1000, sources: { "a kind": 100 } };
-  const baselines = setup.models.filter((model) => model !== "experts");
-  return {
-    setup,
-    adapter: "an adapter",
-    partition: { nmi: 0.5, regret: null, tokenImbalance: 0.02, experts: Array(experts).fill(part) },
-    evaluation: {
-      ...{ format: 3, prefix, experts, documents: 1, sequences: 1, tokens: 10, resamples: 10, seed: 0 },
-      ...{ gains: [], sources: [], segments: [] },
-      scores: {
-        mixture: score(mixture),
-        ...Object.fromEntries(baselines.map((model) => [model, score(40)])),
-      },
-      prefixes: [{
-        prefix,
-        perplexity: mixture,
-        low: mixture - 1,
-        high: mixture + 1,
-        gains: [],
-        agreement: 1,
-      }],
-      models: {
-        config: { vocabulary: 512, hidden: 8, layers: 1, heads: 1, context: 16 },
-        parameters: 1000,
-      },
-    },
-    cost: {
-      parameters: { router: 1, expert: 2 },
-      flops: { total: 4, dense: 3, overhead: 1, inference: 9, inferenceOverhead: 1 },
-      memory: { inference: { total: 1 }, routing: { total: 1 } },
-      communication: { bytesPerNode: 1, denseBytesPerStep: 1 },
-    },
-    trained: Object.fromEntries(
-      setup.models.map((model) => [
-        model,
-        targetsOf(model, { experts }).map(({ node }) => ({ folder: node, ...told })),
-      ]),
-    ),
-  };
 }
