@@ -6,7 +6,7 @@
  */
 
 import { join } from "node:path";
-import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
 import { failuresFirst, head, row, verdictsOf } from "./claims.ts";
@@ -14,6 +14,16 @@ import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./notes
 import { readStudies } from "./results.ts";
 import { STUDIES } from "./studies.ts";
 import { seedsAmong } from "./study.ts";
+
+/** The page that says what came out, and the folder of what is kept; both in the project's folder, the folder also from the page. */
+const [PAGE, FOLDER, FROM_PAGE] = [
+  "pipeline/SCIENCE.md",
+  "fixtures/reproduction",
+  "../fixtures/reproduction",
+];
+
+/** Name of the folder in which the results of studies are kept, and the table of such a folder. */
+const [STUDIES_FOLDER, TABLE] = ["studies", "reproduction.md"];
 
 /** What one study came to. */
 export interface Published {
@@ -31,19 +41,6 @@ export interface Published {
   pictures: string[];
 }
 
-/** The page that says what came out, and the folder of what is kept; both in the project's folder, the folder also from the page. */
-const [PAGE, FOLDER, FROM_PAGE] = [
-  "pipeline/SCIENCE.md",
-  "fixtures/reproduction",
-  "../fixtures/reproduction",
-];
-
-/** The table of a folder of studies, which names its pictures. */
-const TABLE = "reproduction.md";
-
-/** Name of the folder in which the results of studies are kept. */
-const STUDIES_FOLDER = "studies";
-
 /**
  * Reads what the folders of studies in a folder came to, by their `studies.json`. `from` is a folder of studies that stands for the
  * one that is kept there under the name `as`; "" for none.
@@ -51,22 +48,23 @@ const STUDIES_FOLDER = "studies";
 export async function readPublished(folder: string, from = "", as = STUDIES_FOLDER): Promise<Published[]> {
   const names = (await Array.fromAsync(Deno.readDir(folder))).filter(({ isDirectory }) => isDirectory)
     .map(({ name }) => name);
-  const all = [...new Set([...names, ...from === "" ? [] : [as]])].sort();
-  const found: Published[] = [];
-  for (const name of all) {
+  const published: Published[] = [];
+  for (const name of [...new Set([...names, ...from === "" ? [] : [as]])].sort()) {
     const place = name === as && from !== "" ? from : `${folder}/${name}`;
     if (!await exists(`${place}/studies.json`)) continue;
     const pictures = await picturesIn(place);
     const mark = name === STUDIES_FOLDER ? "" : ` (${name})`;
     for (const { name: study, claims } of (await readStudies(`${place}/studies.json`)).studies) {
       const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
-      const own = pictures.filter((path) => isOwn.test(path)).map((path) => `${name}/${path}`);
-      const title = `${STUDIES.get(study)?.title ?? study}${mark}`;
-      found.push({ title, study, mark, claims, table: `${name}/${TABLE}`, pictures: own });
+      published.push({
+        title: `${STUDIES.get(study)?.title ?? study}${mark}`,
+        ...{ study, mark, claims, table: `${name}/${TABLE}` },
+        pictures: pictures.filter((path) => isOwn.test(path)).map((path) => `${name}/${path}`),
+      });
     }
   }
   const order = [...STUDIES.keys()];
-  return found.sort((a, b) => order.indexOf(a.study) - order.indexOf(b.study));
+  return published.sort((a, b) => order.indexOf(a.study) - order.indexOf(b.study));
 }
 
 /** Lists the pictures of a folder of studies. */
@@ -74,10 +72,7 @@ const picturesIn = async (folder: string): Promise<string[]> =>
   (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg")).sort();
 
 /** A claim, and all studies of the same text and settings that come to it. */
-interface Judged {
-  claim: Claim;
-  from: Published[];
-}
+type Judged = { claim: Claim; from: Published[] };
 
 /** Lists claims, each once where several studies come to it by the same runs. */
 function judgedOnce(published: readonly Published[]): Judged[] {
@@ -92,34 +87,25 @@ function judgedOnce(published: readonly Published[]): Judged[] {
   return [...found.values()];
 }
 
-/** Says how many claims do not hold, of the paper's and of those beyond it. */
-function verdictsText(published: readonly Published[]): string {
-  const { paper, own } = verdictsOf(judgedOnce(published).map(({ claim }) => claim));
-  return `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
-    `${own.all} on questions of our own. A claim has a verdict for every number of experts and seed.`;
-}
-
-/** Names the studies that were not run yet. */
-function missingText(published: readonly Published[]): string[] {
-  const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
-  if (missing.length === 0) return [];
-  return ["", `Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`];
-}
-
 /**
- * Writes what studies came to: how many claims do not hold, all claims in one table, those that do not hold first, and the
- * pictures; `folder` is the way from the page to the results.
+ * Writes what studies came to: how many claims do not hold, all claims in one table, those that do not hold first, studies that were not
+ * run yet, and the pictures; `folder` is the way from the page to the results.
  */
 export function resultsText(published: readonly Published[], folder: string): string {
-  return [
-    verdictsText(published),
-    "",
-    ...claimsTable(published, folder),
-    ...missingText(published),
+  const judged = judgedOnce(published);
+  const { paper, own } = verdictsOf(judged.map(({ claim }) => claim));
+  const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
+  const parts = [
+    `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
+    `${own.all} on questions of our own. A claim has a verdict for every number of experts and seed.`,
+    claimsTable(judged, folder).join("\n"),
+    missing.length > 0 &&
+    `Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`,
     ...published.flatMap(({ study, mark, pictures }) =>
-      pictures.flatMap((picture) => ["", `![${study}${mark}](${join(folder, picture)})`])
+      pictures.map((picture) => `![${study}${mark}](${join(folder, picture)})`)
     ),
-  ].join("\n");
+  ];
+  return parts.filter((part) => part !== false).join("\n\n");
 }
 
 /** Parts the interval that a figure ends with from it. */
@@ -134,15 +120,12 @@ function ofAnyNumber(claim: string): [label: string, claim: string] {
   return found ? [`${found[1]}${found[2] ?? ""}`, found[3].replaceAll(`${found[1]}×`, "E×")] : ["", claim];
 }
 
-/** Joins texts, each once. */
-const joined = (texts: readonly string[]): string => [...new Set(texts)].join("; ");
-
 /** Writes all claims, those that do not hold first: a row for what is said of several numbers of experts and seeds. */
-function claimsTable(published: readonly Published[], folder: string): string[] {
-  const verdict = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
+function claimsTable(judged: readonly Judged[], folder: string): string[] {
+  const joined = (texts: readonly string[]) => [...new Set(texts)].join("; ");
   const link = ({ study, mark, table }: Published) => `[${study}${mark}](${join(folder, table)})`;
   const alike = Map.groupBy(
-    failuresFirst(judgedOnce(published), ({ claim }) => claim),
+    failuresFirst(judged, ({ claim }) => claim),
     ({ claim: { claim, here, holds }, from: [{ mark }] }) => {
       const [label, text] = ofAnyNumber(claim);
       return JSON.stringify([mark, text, holds, label === "" && here]);
@@ -150,32 +133,29 @@ function claimsTable(published: readonly Published[], folder: string): string[] 
   );
   const rows = [...alike.values()].map((judged) => {
     const parts = judged.map(({ claim: { claim, here } }) => {
-      const [label] = ofAnyNumber(claim);
-      const [figure, interval] = withInterval(here);
+      const [label] = ofAnyNumber(claim), [figure, interval] = withInterval(here);
       return { figure: label ? `${label}: ${figure}` : figure, interval };
     });
+    const [{ claim: { claim, holds } }] = judged;
     return row([
-      ofAnyNumber(judged[0].claim.claim)[1].replace(/^[a-z]/, (letter) => letter.toUpperCase()),
+      ofAnyNumber(claim)[1].replace(/^[a-z]/, (letter) => letter.toUpperCase()),
       joined(judged.map(({ claim: { paper } }) => paper)),
       joined(parts.map(({ figure }) => figure)),
       parts.map(({ interval }) => interval).filter((interval) => interval !== "").join("; "),
-      verdict(judged[0].claim.holds),
+      holds === null ? "" : holds ? "yes" : "**no**",
       joined(judged.flatMap(({ from }) => from.map(link))),
     ]);
   });
   return [...head(["claim", "paper", "ours", "95% interval", "holds", "study"]), ...rows];
 }
 
-const BEGIN = /^<!-- results: begin.*-->$/m;
-const END = /^<!-- results: end -->$/m;
-
 /**
  * Puts text between the marks of a page, where no formatter touches it. Throws an `InputError` where the
  * page has no marks.
  */
 export function withResults(page: string, text: string, where: string): string {
-  const [begin, end] = [BEGIN.exec(page), END.exec(page)];
-  if (!begin || !end || end.index < begin.index) {
+  const found = /^<!-- results: begin.*-->\n([^]*)^<!-- results: end -->$/m.exec(page);
+  if (!found) {
     throw new InputError(
       `Cannot put results into "${where}" as it must say where they go: its marks are missing`,
       {
@@ -184,8 +164,9 @@ export function withResults(page: string, text: string, where: string): string {
       },
     );
   }
-  const ignored = `<!-- deno-fmt-ignore-start -->\n${text}\n<!-- deno-fmt-ignore-end -->`;
-  return `${page.slice(0, begin.index + begin[0].length)}\n${ignored}\n${page.slice(end.index)}`;
+  const at = found.index + found[0].indexOf("\n") + 1;
+  const ignored = `<!-- deno-fmt-ignore-start -->\n${text}\n<!-- deno-fmt-ignore-end -->\n`;
+  return page.slice(0, at) + ignored + page.slice(at + found[1].length);
 }
 
 /** What {@linkcode publishResults} takes. */
@@ -212,7 +193,7 @@ export interface PublishedPage {
  * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they
  * take the place of the results that are kept under that name. Notes of runs, learning rates and settings of
  * routers are put beside those that are there. Gives what it says. Throws an `InputError` where
- * there are no such results, they are those that are kept or cannot be read, studies or seeds that are kept would be
+ * there are no such results or they cannot be read, studies or seeds that are kept would be
  * lost, or the page has no place for results. All is read before anything is written.
  */
 export async function publishResults(
@@ -225,11 +206,8 @@ export async function publishResults(
   }
   const as = name ?? STUDIES_FOLDER;
   if (!/^[a-z][a-z0-9-]*$/.test(as)) {
-    throw new InputError(
-      say`Cannot keep results as ${
-        setting("as")
-      } must be a name of small letters, digits and hyphens: it is "${as}"`,
-    );
+    const must = say`${setting("as")} must be a name of small letters, digits and hyphens`;
+    throw new InputError(say`Cannot keep results as ${must}: it is "${as}"`);
   }
   const kept = `${root}/${FOLDER}/${as}`;
   const taken = from === "" ? undefined : await readTaken(from, kept);
@@ -245,49 +223,36 @@ export async function publishResults(
   return { page: PAGE, written, published };
 }
 
-/** Throws an `InputError` where studies that are kept, or seeds of theirs, would be lost. */
-async function checkLost(from: string, kept: string | undefined): Promise<void> {
-  const studiesIn = async (folder: string) => (await readStudies(`${folder}/studies.json`)).studies;
-  const own = await studiesIn(from);
-  const lost = (kept === undefined ? [] : await studiesIn(kept)).flatMap(({ name, runs }) => {
-    const study = own.find((study) => study.name === name);
-    if (!study) return [name];
-    const [before, now] = [runs, study.runs].map(seedsAmong);
-    return now < before ? [`${before - now} of ${before} seeds of ${name}`] : [];
-  });
-  if (lost.length === 0) return;
-  throw new InputError(
-    say`Cannot take results from "${from}" as it must hold all studies and seeds that are kept in their place: ${
-      lost.join(", ")
-    } would be lost`,
-    { where: from, remedy: say`keep them beside these, under another name, with ${setting("as")}` },
-  );
-}
-
 /** Reads the files of a folder of studies that are kept; `kept` is where. */
 async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array | string>> {
-  const refuse = (fact: string, remedy?: Text) =>
-    new InputError(
-      say`Cannot take results from "${from}" as ${setting("from")} must be a folder of studies${fact}`,
-      { where: from, remedy },
-    );
-  if (!await exists(`${from}/studies.json`)) throw refuse(": there is no studies.json");
-  if (await Deno.realPath(from) === await Deno.realPath(kept).catch(() => null)) {
-    throw refuse(" beside those that are kept: it is the folder of these");
+  if (!await exists(`${from}/studies.json`)) {
+    const must = say`${setting("from")} must be a folder of studies: there is no studies.json`;
+    throw new InputError(say`Cannot take results from "${from}" as ${must}`, { where: from });
   }
-  await checkLost(from, await exists(`${kept}/studies.json`) ? kept : undefined);
-  const [notes, pictures] = [await namesOfNotes(from), await picturesIn(from)];
+  if (await exists(`${kept}/studies.json`)) await checkLost(from, kept);
+  const notes = await namesOfNotes(from);
   for (const run of notes) await readNote(from, run); // throws where it is damaged
-  // What a process that was killed had not written yet would be missing in the place of what is kept.
-  const table = await exists(`${from}/${TABLE}`) ? await Deno.readTextFile(`${from}/${TABLE}`) : undefined;
-  const shown = [...(table ?? "").matchAll(/\]\((plots\/[^)]+\.svg)\)$/gm)].map(([, picture]) => picture);
-  const missing = table === undefined ? TABLE : shown.find((picture) => !pictures.includes(picture));
-  if (missing !== undefined) {
-    throw refuse(` that was written to its end: there is no ${missing}`, "run its studies again");
-  }
   const taken = new Map<string, Uint8Array | string>(knownFiles(await readKnown(from, kept)));
-  for (const file of ["studies.json", TABLE, ...pictures, ...notes.map(noteFile)]) {
+  for (const file of ["studies.json", TABLE, ...await picturesIn(from), ...notes.map(noteFile)]) {
     taken.set(file, await Deno.readFile(`${from}/${file}`));
   }
   return taken;
+}
+
+/** Throws an `InputError` where studies that are kept, or seeds of theirs, would be lost. */
+async function checkLost(from: string, kept: string): Promise<void> {
+  const [own, before] = await Promise.all(
+    [from, kept].map(async (folder) => (await readStudies(`${folder}/studies.json`)).studies),
+  );
+  const lost = before.flatMap(({ name, runs }) => {
+    const study = own.find((study) => study.name === name);
+    const [seeds, now] = [runs, study?.runs ?? []].map(seedsAmong);
+    return !study ? [name] : now < seeds ? [`${seeds - now} of ${seeds} seeds of ${name}`] : [];
+  });
+  if (lost.length === 0) return;
+  const must = `it must hold all studies and seeds that are kept in their place: ${lost.join(", ")}`;
+  throw new InputError(say`Cannot take results from "${from}" as ${must} would be lost`, {
+    where: from,
+    remedy: say`keep them beside these, under another name, with ${setting("as")}`,
+  });
 }

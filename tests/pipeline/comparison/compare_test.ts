@@ -1,12 +1,23 @@
-import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertFalse,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  fail,
+} from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { shortNames } from "../../../pipeline/comparison/compare.ts";
 import { compareRuns } from "../../../pipeline/comparison/mod.ts";
+import { besideFirst } from "../../../pipeline/comparison/paired.ts";
 import { ALL_TEST, EVALUATION, MANIFEST } from "../../../pipeline/graph/mod.ts";
 import { writeDescription } from "../../../pipeline/partition/folder.ts";
+import { words } from "../../../tasks/wording.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { changeNode } from "../report/support.ts";
-import { changeEvaluation, removeEvaluation, writeComparedRun } from "./support.ts";
+import { changeEvaluation, removeEvaluation, scoresOf, type Unlike, writeComparedRun } from "./support.ts";
 
 Deno.test("compareRuns() puts settings, partitions and evaluations side by side, and counts sources won", async () => {
   await inFolder(async (folder) => {
@@ -54,17 +65,6 @@ Deno.test("compareRuns() puts settings, partitions and evaluations side by side,
   });
 });
 
-Deno.test("compareRuns() leaves out an evaluation of other text than the run holds out now", async () => {
-  await inFolder(async (folder) => {
-    const runs = ["a", "b"].map((name) => `${folder}/${name}`);
-    for (const run of runs) await writeComparedRun(run);
-    await changeNode(runs[1], EVALUATION, MANIFEST, (own) => ({ ...own, inputs: { [ALL_TEST]: "0" } }));
-    const { runs: compared, sources } = await compareRuns({ runs });
-    assertEquals(compared.map(({ evaluation }) => evaluation === null), [false, true]);
-    assertEquals([sources, compared[0].wins], [[], null]); // with whom would it be compared?
-  });
-});
-
 Deno.test("compareRuns() does not compare an evaluation of a part of the text", async () => {
   await inFolder(async (folder) => {
     const runs = ["a", "b", "c"].map((name) => `${folder}/${name}`);
@@ -77,9 +77,10 @@ Deno.test("compareRuns() does not compare an evaluation of a part of the text", 
       ["c", false, null, 3],
     ]);
     assertEquals(sources.map(({ perplexity, best }) => [perplexity[1], best]), Array(3).fill([null, [0, 2]]));
-    // A part of other text than the run holds out now is not told of at all.
+    // An evaluation of other text than the run holds out now is not told of at all.
     await changeNode(runs[1], EVALUATION, MANIFEST, (own) => ({ ...own, inputs: { [ALL_TEST]: "0" } }));
-    assertEquals((await compareRuns({ runs })).runs[1].trained, null);
+    const { runs: [, other], sources: none } = await compareRuns({ runs: runs.slice(0, 2) });
+    assertEquals([other.trained, other.evaluation, none], [null, null, []]); // with whom would it be compared?
   });
 });
 
@@ -167,9 +168,135 @@ Deno.test("compareRuns() refuses what cannot be compared", async () => {
   });
 });
 
-Deno.test("shortNames() takes the shortest ends of paths that differ", () => {
+Deno.test("names are the shortest ends of paths that differ", () => {
   assertEquals(shortNames(["runs/em", "runs/ctbm/"]), ["em", "ctbm"]);
   assertEquals(shortNames(["x/em", "y/em", "z/a"]), ["x/em", "y/em", "a"]);
   assertEquals(shortNames(["em", "runs/em"]), ["em", "runs/em"]);
   assertEquals(shortNames(["."]), ["."]);
 });
+
+Deno.test("compareRuns() takes the same tokens for the same text, whatever their blocks, and refuses others, with why", () =>
+  inFolder(async (folder) => {
+    const runs = ["a", "b"].map((name) => `${folder}/${name}`);
+    const heldOut = async (other: Unlike) => {
+      await writeComparedRun(runs[0]);
+      await writeComparedRun(runs[1], other);
+      return (await compareRuns({ runs })).heldOut!;
+    };
+    const same = await heldOut({ perBlock: 1 });
+    assertEquals([same.sequences, same.untold], [1092, []]);
+    assertMatch(same.sha256, /^[0-9a-f]{64}$/);
+    const refused: [Unlike, RegExp][] = [
+      [
+        { tokens: [1, 2, 3, 4, 5, 7], settings: { seed: 3, holdout: 0.2 } },
+        /must be the same: SHA-256 is \S+ and \S+, holdout 0\.1 and 0\.2, textSeed 0 and 3; make one/,
+      ],
+      [{ tokens: [1, 2, 3, 4] }, /of the same text with the other's tokenizer$/],
+    ];
+    for (const [other, text] of refused) {
+      assertMatch((await assertRejects(() => heldOut(other), InputError)).message, text);
+    }
+    await writeComparedRun(runs[1], { perBlock: 1 });
+    await Deno.remove(`${runs[1]}/tokens/1/test.arrow`);
+    await assertRejects(() => compareRuns({ runs }), InputError, "must be the same");
+  }));
+
+/** Draws numbers from 0 to 1 (mulberry32), by another generator than the bootstrap's. */
+function numbers(seed: number): () => number {
+  return () => {
+    seed = seed + 0x6d2b79f5 | 0;
+    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
+    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
+    return ((t ^ t >>> 14) >>> 0) / 2 ** 32;
+  };
+}
+
+Deno.test("besideFirst() gives the interval that draws by another generator give, none where all documents differ alike", async () => {
+  const random = numbers(7), resamples = 20_000;
+  const tokens = Array.from({ length: 60 }, () => 1 + Math.floor(300 * random()));
+  const hard = tokens.map(() => 2 + 3 * random());
+  const a = tokens.map((count, i) => count * hard[i]);
+  const b = tokens.map((count, i) => count * (hard[i] - 0.2 + 0.5 * random()));
+  const alike = a.map((nll, i) => nll + 0.1 * tokens[i]);
+  const runs = [null, ...[a, b, alike].map((nll) => scoresOf(tokens, nll))];
+  const { first, gains: [, none, beside, same] } = (await besideFirst(runs, { resamples }))!;
+  assertEquals([first, none], [1, null]);
+  for (const value of Object.values(same!)) assertAlmostEquals(value, 100 * (1 - Math.exp(0.1)), 1e-10);
+  const gains = Array.from({ length: resamples }, () => {
+    let [nlls, others, all] = [0, 0, 0];
+    tokens.forEach(() => {
+      const i = Math.floor(tokens.length * random());
+      [nlls, others, all] = [nlls + b[i], others + a[i], all + tokens[i]];
+    });
+    return 100 * (1 - Math.exp((nlls - others) / all));
+  }).sort((x, y) => x - y);
+  const total = tokens.reduce((x, y) => x + y);
+  const sum = (values: number[]) => values.reduce((x, y) => x + y) / total;
+  assertAlmostEquals(beside!.percent, 100 * (1 - Math.exp(sum(b) - sum(a))), 1e-10);
+  const width = gains[19_499] - gains[499];
+  assert(Math.abs(beside!.low - gains[499]) < 0.05 * width, `${beside!.low} and ${gains[499]}`);
+  assert(Math.abs(beside!.high - gains[19_499]) < 0.05 * width, `${beside!.high} and ${gains[19_499]}`);
+});
+
+Deno.test("besideFirst() pairs only runs whose text is cut into the same documents", async () => {
+  const own = scoresOf([10, 20], [30, 40]), third = scoresOf([10, 20], [29, 39]);
+  const longer = { ...own, sequences: Uint32Array.of(1, 2) };
+  const paired = async (...runs: Parameters<typeof besideFirst>[0]) => {
+    const found = await besideFirst(runs, { resamples: 9 });
+    return found && [found.first, ...found.gains.map((gain) => gain !== null)];
+  };
+  assertEquals(await paired(own, scoresOf([10, 21], [30, 40])), null);
+  assertEquals(await paired(own, scoresOf([10, 20, 5], [30, 40, 9])), null);
+  assertEquals(await paired(own, null), null);
+  assertEquals(await paired(own, longer, third), [0, false, false, true]);
+  assertEquals(await paired(longer, own, third), [1, false, false, true]);
+});
+
+/** Compares runs of these names, with a page; warnings about plots fail. */
+async function pageOf(folder: string, runs: Record<string, Unlike>): Promise<string> {
+  for (const [i, [name, unlike]] of Object.entries(runs).entries()) {
+    await Deno.mkdir(`${folder}/${name}`, { recursive: true });
+    const own = { settings: { rounds: 12 + i }, perplexity: 45 + i };
+    await writeComparedRun(`${folder}/${name}`, { ...own, ...unlike });
+  }
+  const options = {
+    words,
+    output: `${folder}/out/compare.html`,
+    onWarning: (message: string) => fail(message),
+  };
+  await compareRuns({ ...options, runs: Object.keys(runs).map((name) => `${folder}/${name}`) });
+  return await Deno.readTextFile(options.output);
+}
+
+const plotsOf = (page: string) =>
+  [...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id);
+const PLOTS = ["em-nll", "em-nmi", "perplexity", "beside", "prefix-perplexity", "perplexity-by-source"];
+
+Deno.test("compareRuns() writes a page of the runs that have something to show, and of those that are paired by document", () =>
+  inFolder(async (folder) => {
+    const runs = { a: { documents: [3, 4] }, b: { documents: [3.1, 4.2] }, c: { documents: [1] } };
+    const page = await pageOf(folder, runs);
+    assertEquals(plotsOf(page), PLOTS);
+    const plain = page.replace(/<\/?span[^>]*>/g, "");
+    const texts = [
+      ...["<title>3 SmallTalk runs side by side</title>", "lowest perplexity of a mixture: a"],
+      ...[
+        "<td>--rounds</td><td>12</td><td>13</td>",
+        "<td>a</td><td>64</td><td>45.00</td><td>40.50 to 49.50</td>",
+      ],
+      "deno task train-dense --run",
+    ];
+    for (const text of texts) assertStringIncludes(plain, text);
+    assertEquals(await pageOf(folder, runs), page);
+    const beside = page.slice(page.indexOf('id="plot-beside"')).split("</figure>")[0];
+    assertEquals([...beside.matchAll(/<tr><td>(\w)<\/td>/g)].map(([, name]) => name), ["b"]);
+  }));
+
+Deno.test("compareRuns() escapes names of runs, also in plots, and leaves out plots that cannot tell so many apart", () =>
+  inFolder(async (folder) => {
+    const page = await pageOf(folder, { "<script>alert(1)</script>&\"'": {}, "\u202eb": {} });
+    assertFalse(/<script|\u202e/.test(page));
+    assertStringIncludes(page, "&lt;/script&gt;"); // the folder's name ends there, at its last slash
+    const many = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`run-${i}`, {}]));
+    assertEquals(plotsOf(await pageOf(folder, many)), ["perplexity", "beside"]);
+  }));

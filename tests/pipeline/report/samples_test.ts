@@ -20,7 +20,10 @@ Deno.test("writeSamples() lets every expert begin a document, with the text that
     }
     mixture.close();
     assertNotEquals(texts.get(0), texts.get(2));
-    assertEquals(await writeSamples(run, [0, 2], { tokens: 20 }), { texts, tokens });
+    for (let time = 0; time < 2; time++) { // a device that is given stays open
+      const options = { tokens, gpu: gpu!, adapter: "a name that no adapter has" };
+      assertEquals(await writeSamples(run, [0, 2], options), { texts, tokens });
+    }
     const long = await writeSamples(run, [0], { tokens: 3 * EXPERT.context }); // it ends with the context
     assert(long.texts.get(0)!.startsWith(texts.get(0)!.replace(/\uFFFD+$/, "")));
   }));
@@ -48,16 +51,6 @@ Deno.test("writeSamples() says which file is not there, and keeps what was writt
     await Deno.remove(`${run}/tokenizer.json`);
     const none = { tokens: 2, texts: new Map(), reason: "tokenizer.json is not there" };
     assertEquals(await writeSamples(run, experts, { tokens: 2 }), none);
-  }));
-
-Deno.test("writeSamples() writes on an open device, and leaves it open", () =>
-  inFolder(async (run) => {
-    await servingRun(run);
-    const expected = await writeSamples(run, [0, 1], { tokens: 4 });
-    const options = { tokens: 4, gpu: gpu!, adapter: "a name that no adapter has" };
-    for (let time = 0; time < 2; time++) {
-      assertEquals(await writeSamples(run, [0, 1], options), expected);
-    }
   }));
 
 Deno.test("writeSamples() says why there are none where there is no adapter", async () => {
