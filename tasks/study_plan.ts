@@ -5,7 +5,7 @@
  */
 
 import { type CostDevice, usualDevice, usualGpu } from "../pipeline/cost/mod.ts";
-import { areOfPaper, lackText, STUDIES, type StudiesPlan } from "../pipeline/reproduction/mod.ts";
+import { areOfPaper, lackText, type StudiesPlan, STUDY_NAMES } from "../pipeline/reproduction/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
 import { field, type Sources } from "../pipeline/settings/mod.ts";
 import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
@@ -16,7 +16,7 @@ export const STUDY = field.section("Command", {
   study: field.texts({
     default: [],
     value: "NAME",
-    help: `a study instead: ${[...STUDIES.keys()].join(", ")}, or all; repeatable`,
+    help: `a study instead: ${STUDY_NAMES.join(", ")}, or all; repeatable`,
   }),
   seeds: field.integer({ default: 1, min: 1, max: 100, help: "seeds of a study, where it repeats them" }),
   from: field.paths({

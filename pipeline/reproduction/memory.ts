@@ -11,22 +11,17 @@ import type { ModelConfig } from "../model/shape.ts";
 import type { Searched } from "../report/reproduction.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
-/** What a piece holds on its device. */
+/** What a piece holds on its device: a model that trains, and how, and bytes of training all routers; either may be absent. */
 export interface Held {
-  /** The model that trains, and how; absent where only routers do. */
   training?: { model: ModelConfig; options: TrainingMemoryOptions };
-  /** Memory of training all routers, in bytes; absent where none train. */
   routers?: number;
 }
 
 /** The device memory of some pieces. */
-export interface FittedMemory {
-  /** Sequences that run at once, at most. */
-  microBatch: number;
-  /** Bytes that each piece takes with that micro-batch. */
-  bytes: number[];
-  /** Bytes that each piece takes at least, with one sequence at a time, where even that does not fit; else undefined. */
-  tooLarge: (number | undefined)[];
+interface FittedMemory {
+  microBatch: number; // sequences that run at once, at most
+  bytes: number[]; // that each piece takes with that micro-batch
+  tooLarge: (number | undefined)[]; // bytes of each piece that does not fit, even with one sequence at a time
 }
 
 /** Says what training a model of a run holds: one model, as experts train side by side only where memory is left. */

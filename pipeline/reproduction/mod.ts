@@ -7,11 +7,9 @@
 export { type StudyChoice } from "./checks.ts";
 export { type Crossing } from "./crossing.ts";
 export { type TrainingSite } from "./models.ts";
-export { type RunOutcome } from "./outcome.ts";
 export { areOfPaper, lackText, planStudies, type PlanStudiesOptions, type StudiesPlan } from "./plan.ts";
 export { type Published, type PublishedPage, type PublishOptions, publishResults } from "./published.ts";
 export { reproduce, type ReproduceOptions, type Reproduction } from "./reproduce.ts";
 export { type StudyResult } from "./results.ts";
 export { runStudies, type StudiesOptions } from "./run.ts";
-export { STUDIES } from "./studies.ts";
-export { type Choices, type Findings, type Outcome, type Setup, type Study } from "./study.ts";
+export { STUDY_NAMES } from "./studies.ts";

@@ -12,10 +12,7 @@ import { expertLine, wayLine } from "../report/theme.ts";
 import type { Outcome } from "./study.ts";
 
 /** A point of a plot: its name, and its score. */
-export interface Scored extends Pick<Score, "perplexity" | "low" | "high"> {
-  /** Its name. */
-  label: string;
-}
+type Scored = { label: string } & Pick<Score, "perplexity" | "low" | "high">;
 
 /** Gives the scores of the mixtures of runs. */
 export const mixtures = (outcomes: readonly Outcome[]): Scored[] =>

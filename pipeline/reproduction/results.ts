@@ -15,15 +15,15 @@ import { readJson } from "../run/schema.ts";
 import { claimsMarkdown, head, ROUTING_VERDICTS, row, verdictsOf } from "./claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 
-/** A study, and what it found. */
+/**
+ * A study, what it found, the adapters that its runs were evaluated on (results of another one differ by roundings), and their names.
+ *
+ * @ignore
+ */
 export interface StudyResult {
-  /** The study. */
   study: Study;
-  /** What it found. */
   findings: Findings;
-  /** Adapters that its runs were evaluated on; results of another one differ by roundings. */
   adapters: readonly string[];
-  /** Names of its runs. */
   runs: readonly string[];
 }
 

@@ -19,3 +19,6 @@ export const STUDIES: ReadonlyMap<string, Study> = new Map(
   [experts, dense, segments, routing, partitioners, prefix, short, routers, assignment]
     .map((study) => [study.name, study]),
 );
+
+/** The names of all studies, in that order. */
+export const STUDY_NAMES: readonly string[] = [...STUDIES.keys()];

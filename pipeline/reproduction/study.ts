@@ -15,23 +15,13 @@ import type { RunOutcome } from "./outcome.ts";
 
 /** One run that a study needs. Studies that need the same one share it. */
 export interface Setup {
-  /** Name of its run folder, which tells what sets the run apart; a study leaves the seed out of it. */
-  name: string;
-  /** Its name in tables. */
-  label: string;
-  /** Settings in which it differs from the preset. */
-  settings: Partial<Configuration>;
-  /** Models that are trained, in their order. */
-  models: readonly Searched[];
-  /** Whether there is one for every seed. Default: for seed 0 alone. */
-  repeated?: boolean;
-  /** Further options of the evaluation. */
-  choices?: Choices;
-  /**
-   * Number of experts for which the rate and the rounds of its routers are searched for. Default: they are those of
-   * the preset.
-   */
-  searchesRouters?: number;
+  name: string; // of its run folder, which tells what sets the run apart; a study leaves the seed out of it
+  label: string; // its name in tables
+  settings: Partial<Configuration>; // in which it differs from the preset
+  models: readonly Searched[]; // that are trained, in their order
+  repeated?: boolean; // whether there is one for every seed, and not for seed 0 alone
+  choices?: Choices; // further options of the evaluation
+  searchesRouters?: number; // of experts: for so many the rate and the rounds of its routers are searched for
 }
 
 /** What an evaluation takes besides the models. */
@@ -39,32 +29,23 @@ export type Choices = Pick<EvaluationChoices, "mix" | "routeBy" | "routeLengths"
 
 /** The outcome of one run: what studies draw their conclusions from. */
 export interface Outcome extends RunOutcome {
-  /** The run. */
   setup: Setup;
 }
 
 /** The findings of a study. */
 export interface Findings {
-  /** The paper's claims beside what came out. */
-  claims: Claim[];
-  /** The numbers: a row per run, or per part of one. */
-  table: Table;
-  /** What a reader of the table must know, in sentences. Default: nothing. */
-  note?: string;
-  /** A plot like the paper's figure. */
-  plots: Plot[];
+  claims: Claim[]; // of the paper, beside what came out
+  table: Table; // a row per run, or per part of one
+  note?: string; // what a reader of the table must know, in sentences
+  plots: Plot[]; // like the paper's figures
 }
 
 /** A question, the runs that answer it, and the answer. */
 export interface Study {
-  /** Name, as the command line says it. */
-  name: string;
-  /** Heading. */
+  name: string; // as the command line says it
   title: string;
-  /** What it asks, in one sentence. */
-  question: string;
-  /** Where the paper answers it, and what it says. */
-  paper: string;
+  question: string; // one sentence
+  paper: string; // where the paper answers it, and what it says
   /** Throws an `InputError` where settings that all runs share leave nothing to compare. Default: none do. */
   check?(preset: Configuration): void;
   /** Lists the runs; `preset` holds the settings that they share. */
@@ -148,9 +129,7 @@ type Cell = string | number | null;
 
 /** A column of a table. */
 export interface Column<Row extends Outcome = Outcome> {
-  /** Its heading. */
   head: string;
-  /** What it says of a row. */
   cell(row: Row): Cell;
   /** The figure whose mean over seeds it tells; undefined where a run has none. Without it, such rows leave the column empty. */
   figure?(row: Row): number | undefined;

@@ -42,11 +42,7 @@ export interface Compared {
 }
 
 /** Rows of a part that were found. */
-interface Found {
-  sequences: number;
-  tokens: number;
-}
-
+type Found = { sequences: number; tokens: number };
 type Side = "train" | "test";
 
 const ROUNDING = 1e-9; // of the cost that is proven
@@ -72,7 +68,7 @@ class Comparison {
   readonly #open: Cursor[] = [];
   readonly #blocks: readonly string[];
   readonly #proofs = new Map<string, Certificate>(); // by the node of the assignment
-  readonly #isTogether: boolean;
+  readonly #isTogether: boolean; // whether one node assigns all blocks
   #done = 0;
   #total = 0;
 
@@ -113,12 +109,10 @@ class Comparison {
         tokens.row++;
       }
       const rows = tokens.before + tokens.row + await rest(tokens);
-      this.#check(tokensOf({ name: block }), `${side}Sequences`, rows);
+      const node = tokensOf({ name: block }), count = `${side}Sequences`;
+      this.#check(node, count, this.of.manifests.get(node)!.result[count], rows);
       if (rows !== experts.length) {
-        problem(
-          tokensOf({ name: block }),
-          `its ${rows} ${side} sequences must be assigned: ${experts.length} are`,
-        );
+        problem(node, `its ${rows} ${side} sequences must be assigned: ${experts.length} are`);
       }
       this.of.onRows(this.#done += rows, this.#total);
     }
@@ -129,7 +123,10 @@ class Comparison {
         problem(placeOf(cursor), "it must be a sequence of the tokens, and not a second time: it is not");
       }
       await rest(cursor); // so that the file is hashed
-      if (!wrong.has(i)) this.#checkPart(parts[i], side, found[i]);
+      if (wrong.has(i)) continue;
+      for (const name of ["sequences", "tokens"] as const) {
+        this.#check(parts[i].node, `${side} ${name}`, parts[i][side][name], found[i][name]);
+      }
     }
     const loads = found.map(({ sequences }) => sequences);
     if (side === "train" && wrong.size === 0 && !this.of.alone) this.#checkAssignment(loads);
@@ -175,18 +172,17 @@ class Comparison {
         proof?.add({ costs, experts }, expert.subarray(row, row + 1));
         if (isWrong) continue;
         const isBest = side === "test" || method === "argmax";
+        const areCosts = costs[expert[row]] === cost[row] && costs[best[row]] === lowest[row] &&
+          !costs.some((value) => value < lowest[row]);
         const fact = columns.sequence[scores.row] !== sequence[row]
           ? `sequence ${sequence[row]} must be that of its scores`
-          : costs[expert[row]] !== cost[row] || costs[best[row]] !== lowest[row] ||
-              costs.some((value) => value < lowest[row])
+          : !areCosts
           ? `costs of sequence ${sequence[row]} must be those of its scores`
-          : isBest && expert[row] !== best[row]
-          ? `sequence ${sequence[row]} must be with the expert that it costs least`
-          : undefined;
-        if (fact !== undefined) {
-          isWrong = true;
-          this.of.problem(`${node}/${file(side)}, row ${all.length + row}`, `${fact}: it is not so`);
-        }
+          : isBest && expert[row] !== best[row] &&
+            `sequence ${sequence[row]} must be with the expert that it costs least`;
+        if (!fact) continue;
+        isWrong = true;
+        this.of.problem(`${node}/${file(side)}, row ${all.length + row}`, `${fact}: it is not so`);
       }
       all.push(...expert);
     }
@@ -200,23 +196,10 @@ class Comparison {
     return all;
   }
 
-  /** Compares a count that a manifest tells. */
-  #check(node: string, name: string, found: number): void {
-    const said = this.of.manifests.get(node)!.result[name];
-    if (said !== found) {
-      this.of.problem(
-        `${node}/${MANIFEST}`,
-        `its ${name} must be ${found}, as its rows are: it says ${said}`,
-      );
-    }
-  }
-
-  #checkPart({ node, ...part }: ExpertPart, side: Side, found: Found): void {
-    for (const name of ["sequences", "tokens"] as const) {
-      if (found[name] === part[side][name]) continue;
-      const what = `its ${side} ${name} must be ${found[name]}, as its rows are: it says ${part[side][name]}`;
-      this.of.problem(`${node}/${MANIFEST}`, what);
-    }
+  /** Compares counts that a manifest tells with those of rows. */
+  #check(node: string, name: string, said: unknown, found: number | string): void {
+    if (said === found) return;
+    this.of.problem(`${node}/${MANIFEST}`, `its ${name} must be ${found}, as its rows are: it says ${said}`);
   }
 
   /** Checks loads and proofs of the assignment: the rows and the prices are summed again by the definition of a proof. */
@@ -236,12 +219,7 @@ class Comparison {
         problem(`${name}/${MANIFEST}`, `the ${figure} of its proof must be ${found[figure]}, ${fact}`);
       }
     }
-    if (String(said) !== String(loads)) {
-      problem(
-        `${names[0]}/${MANIFEST}`,
-        `its loads must be ${loads.join(", ")}, as rows are: it says ${said.join(", ")}`,
-      );
-    }
+    this.#check(names[0], "loads", said.join(", "), loads.join(", "));
     const { method } = manifests.get(names[0])!.settings;
     if (!ASSIGNMENTS.get(String(method))?.balanced || Math.max(...loads) - Math.min(...loads) <= 1) return;
     problem("partition", `loads must be equal, or differ by one: they are ${loads.join(", ")}`);

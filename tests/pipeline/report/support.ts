@@ -45,64 +45,36 @@ const folderOf = (expert: number): string => `expert-${String(expert).padStart(2
 /** Gives an evaluation with the perplexities above. */
 export function evaluationOf({ experts, sources }: RunShape): Evaluation {
   const next = numbers(5);
-  const score = (perplexity: number) => ({
-    nllPerToken: Math.log(perplexity),
-    perplexity,
-    low: 0.95 * perplexity,
-    high: 1.05 * perplexity,
-  });
-  const shares = Array.from({ length: experts }, () => 1 / experts);
+  const interval = (perplexity: number) => ({ perplexity, low: 0.95 * perplexity, high: 1.05 * perplexity });
+  const score = (perplexity: number) => ({ nllPerToken: Math.log(perplexity), ...interval(perplexity) });
+  const shares = Array<number>(experts).fill(1 / experts);
   const config = { vocabulary: 1024, hidden: 64, layers: 2, heads: 4, context: 128 };
   return {
-    format: 3,
-    prefix: 64,
-    experts,
-    documents: 41,
-    sequences: 1092,
-    tokens: 136_323,
-    resamples: 1000,
-    seed: 0,
+    ...{ format: 3, prefix: 64, experts, documents: 41, sequences: 1092, tokens: 136_323 },
+    ...{ resamples: 1000, seed: 0 },
     scores: Object.fromEntries(Object.entries(PERPLEXITY).map(([way, value]) => [way, score(value)])),
     gains: [
       { baseline: "dense", percent: 13.2, low: 11.9, high: 14.6 },
       { baseline: "dense-steps", percent: -1.7, low: -3.1, high: -0.2 },
     ],
     sources: sources.map((source, i) => ({
-      source,
-      documents: 5 + i,
-      sequences: 100 + i,
-      tokens: 12_700 + i,
+      ...{ source, documents: 5 + i, sequences: 100 + i, tokens: 12_700 + i },
       perplexity: { mixture: 30 + 40 * next(), dense: 35 + 40 * next(), "dense-steps": 33 + 40 * next() },
       shares,
     })),
     segments: shares.map((share, expert) => ({
-      expert,
-      sequences: 273,
-      share,
-      tokens: 34_081,
+      ...{ expert, sequences: 273, share, tokens: 34_081 },
       perplexity: { mixture: 30 + 3 * expert, dense: 35 + 3 * expert, "dense-steps": 31 + 3 * expert },
     })),
-    prefixes: [4, 8, 16, 32, 64, 128].map((prefix, i) => {
-      const perplexity = [62, 54, 50, 47, PERPLEXITY.mixture, 44.75][i];
-      return {
-        prefix,
-        perplexity,
-        low: 0.95 * perplexity,
-        high: 1.05 * perplexity,
-        gains: [],
-        agreement: [0.4, 0.6, 0.7, 0.9, 1, 0.9][i],
-      };
-    }),
+    prefixes: [4, 8, 16, 32, 64, 128].map((prefix, i) => ({
+      ...{ prefix, ...interval([62, 54, 50, 47, PERPLEXITY.mixture, 44.75][i]), gains: [] },
+      agreement: [0.4, 0.6, 0.7, 0.9, 1, 0.9][i],
+    })),
     reliability: {
-      sequences: 1092,
-      right: 0.7,
-      loss: 6.5,
+      ...{ sequences: 1092, right: 0.7, loss: 6.5 },
       bins: Array.from({ length: 10 }, (_, i) => ({
-        from: i ** 2 / 4,
-        to: (i + 0.9) ** 2 / 4,
-        sequences: 109,
-        right: 0.4 + 0.06 * i,
-        loss: i === 9 ? null : 3 + i,
+        ...{ from: i ** 2 / 4, to: (i + 0.9) ** 2 / 4, sequences: 109 },
+        ...{ right: 0.4 + 0.06 * i, loss: i === 9 ? null : 3 + i },
       })),
     },
     mixing: {
@@ -123,16 +95,13 @@ export function evaluationOf({ experts, sources }: RunShape): Evaluation {
     fallback: {
       model: "dense",
       chosen: { margin: 2, share: 0.2, ...score(46) },
-      curve: Array.from({ length: 21 }, (_, i) => {
-        const { nllPerToken: _nll, ...values } = score(45.25 + 6.875 * (i / 20) ** 2);
-        return { margin: i === 20 ? null : i / 2, share: i / 20, ...values };
-      }),
+      curve: Array.from({ length: 21 }, (_, i) => ({
+        ...{ margin: i === 20 ? null : i / 2, share: i / 20, ...interval(45.25 + 6.875 * (i / 20) ** 2) },
+      })),
     },
     models: {
-      config,
-      parameters: 165_632,
-      router: { ...config, hidden: 32, heads: 2 },
-      routerParameters: 58_240,
+      ...{ config, parameters: 165_632 },
+      ...{ router: { ...config, hidden: 32, heads: 2 }, routerParameters: 58_240 },
     },
   };
 }
@@ -152,24 +121,14 @@ export function routedByOf({ prefixes }: Evaluation): NonNullable<Evaluation["ro
 export const CLAIMS: Claims = {
   format: 1,
   claims: [
-    {
-      claim: "The mixture beats dense",
-      paper: "10.78 against 11.78",
-      here: "45.25 against 52.13",
-      holds: true,
-    },
-    {
-      claim: "It beats dense with more steps",
-      paper: "not asked",
-      here: "45.25 against 44.50",
-      holds: false,
-    },
+    { claim: "The mixture beats dense", paper: "10.78 to 11.78", here: "45.25 to 52.13", holds: true },
+    { claim: "It beats dense with more steps", paper: "not asked", here: "45.25 to 44.50", holds: false },
     { claim: "The gain grows with E", paper: "8.5% to 13.6%", here: "one E", holds: null },
   ],
   search: {
     experts: {
       rate: 0.004,
-      trials: [{ rate: 0.004, validationLoss: 3.9 }, { rate: 0.008, validationLoss: Infinity }],
+      trials: [[0.004, 3.9], [0.008, Infinity]].map(([rate, validationLoss]) => ({ rate, validationLoss })),
     },
   },
   trialShare: 0.125,
@@ -232,14 +191,8 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
     return parts.map((part) => part / sum);
   };
   const metrics = Array.from({ length: rounds }, (_, i) => ({
-    round: i + 1,
-    nllPerToken: 4.5 + 2 / (i + 1),
-    shares: shares(),
-    regret: 0.01 * i,
-    nmi: 0.4 * (1 - 1 / (i + 1)),
-    trainingLoss: [],
-    rate: 0.004,
-    steps: 16 * (i + 1),
+    ...{ round: i + 1, nllPerToken: 4.5 + 2 / (i + 1), shares: shares(), regret: 0.01 * i },
+    ...{ nmi: 0.4 * (1 - 1 / (i + 1)), trainingLoss: [], rate: 0.004, steps: 16 * (i + 1) },
     sequences: 1024 * (i + 2),
   }));
   await writeNode(run, "partitioner", { files: { "rounds.jsonl": linesOf(metrics) } });
@@ -247,13 +200,9 @@ export async function writeRun(run: string, shape: RunShape = SHAPE): Promise<vo
   const wanted = { train: shares(), test: shares() };
   for (let expert = 0; expert < experts; expert++) {
     const side = (name: "train" | "test") => ({
-      sequences: 250,
-      tokens: 30_000 + (expert === 0 ? 240 : 0),
+      ...{ sequences: 250, tokens: 30_000 + (expert === 0 ? 240 : 0), nllPerToken: 4.7, predicted: 15_000 },
+      ...{ cost: 4.7 * 15_000, lowest: 4.67 * 15_000 },
       wanted: Math.round(250 * experts * wanted[name][expert]),
-      cost: 4.7 * 15_000,
-      lowest: 4.67 * 15_000,
-      nllPerToken: 4.7,
-      predicted: 15_000,
       sources: Object.fromEntries(
         sources.map((source) => [source, { sequences: Math.floor(100 * next() ** 3), tokens: 1000 }]),
       ),
