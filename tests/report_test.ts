@@ -50,10 +50,10 @@ function look() {
         return wide > 1 && line.bottom > box.top + edge && line.top < box.bottom - edge;
       })
     );
-    const cut = texts.filter(({ box }) =>
-      box.left < frame.left - 0.3 || box.right > frame.right + 0.3 || box.top < frame.top - 0.3 ||
-      box.bottom > frame.bottom + 0.3
-    );
+    const isWithin = (box: Any) =>
+      box.left >= frame.left - 0.3 && box.right <= frame.right + 0.3 &&
+      box.top >= frame.top - 0.3 && box.bottom <= frame.bottom + 0.3;
+    const cut = texts.filter(({ box }) => !isWithin(box));
     return {
       id: figure.id as string,
       pictures: pictures.length,
@@ -117,12 +117,12 @@ function lowDense(experts: number): ReturnType<typeof evaluationOf> {
   return evaluation;
 }
 
-for (const experts of [4, 8, 32]) {
+for (const experts of [4, 32]) {
   Deno.test({
     name: `report.html of ${experts} experts opens in Chromium, wide and narrow, light and dark`,
     ignore: IGNORED,
-    fn: async () => {
-      await inFolder(async (run) => {
+    fn: () =>
+      inFolder(async (run) => {
         await writeRun(run, {
           ...SHAPE,
           experts,
@@ -143,19 +143,14 @@ for (const experts of [4, 8, 32]) {
             for (const figure of seen) {
               const where = `${figure.id} at ${at}`;
               assertEquals(figure.pictures, 1, where);
-              assert(
-                figure.width >= 300 && figure.height >= 80,
-                `${where} has ${figure.width} x ${figure.height}`,
-              );
+              assert(figure.width >= 300 && figure.height >= 80, `${where} is small`);
               assert(figure.marks >= 4, `${where} has ${figure.marks} marks`);
               assert(figure.scale * Math.min(...figure.fontSizes) >= 11, `${where} has text of under 11 px`);
-              assertEquals(figure.cut, [], `${where}: text is cut off`);
-              assertEquals(figure.overlaps, [], `${where}: texts overlap`);
-              assertEquals(figure.struck, [], `${where}: a line runs through text`);
-              assert(
-                figure.fills.includes(rgbOf(palette.muted)) || figure.fills.includes(rgbOf(palette.ink)),
-                where,
-              );
+              const { cut, overlaps, struck } = figure;
+              const nothing = { cut: [], overlaps: [], struck: [] };
+              assertEquals({ cut, overlaps, struck }, nothing, `${where}: text is cut, or overlaps`);
+              const colours = [palette.muted, palette.ink].map(rgbOf);
+              assert(colours.some((colour) => figure.fills.includes(colour)), where);
             }
             await page.evaluate("document.querySelectorAll('details').forEach((one) => one.open = true)");
             assertEquals(await page.evaluate(brokenWords), [], `${at}: words are broken`);
@@ -168,16 +163,15 @@ for (const experts of [4, 8, 32]) {
             await page.close();
           }
         });
-      });
-    },
+      }),
   });
 }
 
 Deno.test({
   name: "report.html of a run that is not complete breaks no flag, and never scrolls sideways",
   ignore: IGNORED,
-  fn: async () => {
-    await inFolder(async (folder) => {
+  fn: () =>
+    inFolder(async (folder) => {
       const run = `${folder}/${"a-folder-with-a-long-name-".repeat(3)}`;
       await writeRun(run);
       const parts = ["experts", "dense", "dense-steps", "partitioner", "partition", "evaluation"];
@@ -196,6 +190,5 @@ Deno.test({
           await page.close();
         }
       });
-    });
-  },
+    }),
 });
