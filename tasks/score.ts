@@ -6,7 +6,7 @@
  */
 import { InputError, openGpu } from "../kernels/mod.ts";
 import { openPartitioner, score } from "../pipeline/partition/mod.ts";
-import { vouchedFiles } from "../pipeline/graph/mod.ts";
+import { NodeFiles } from "../pipeline/graph/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, IN_A_RUN, take } from "./options.ts";
 import { arrowInput, arrowOutput, checkWritten, isPipe, pipeValues } from "./pipe.ts";
@@ -40,7 +40,7 @@ export const TASK = await defineTask({
     const batch = values.scoreBatch || undefined;
     const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), {
       batch,
-      vouched: vouchedFiles(),
+      vouched: new NodeFiles(),
     });
     const scored = score(arrowInput(paths), {
       partitioner,

@@ -7,7 +7,7 @@
 import { InputError } from "../kernels/mod.ts";
 import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { vouchedFiles } from "../pipeline/graph/mod.ts";
+import { NodeFiles } from "../pipeline/graph/mod.ts";
 import { defineTask } from "./command.ts";
 import { checkFile, documentId, rowText, showDocument, tokenizerAbove } from "./show_rows.ts";
 import { forOutput } from "./text.ts";
@@ -31,7 +31,7 @@ export const TASK = await defineTask({
       const named = sources.flags?.tokenizer;
       const file = named || (path === "-" ? "" : await tokenizerAbove(path));
       await checkFile(path);
-      const vouched = vouchedFiles();
+      const vouched = new NodeFiles();
       if (path !== "-") await vouched.checkRest(path); // whole, as fewer rows may be shown than it holds
       const tokenizer = file ? await loadTokenizer(file, { vouched }) : undefined;
       const warn = (why: string) => onWarning(`no text, as "${path}" ${why}: set --tokenizer`);

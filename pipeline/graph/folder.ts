@@ -5,7 +5,7 @@
  * @module
  */
 
-import { dirname, join, relative } from "node:path";
+import { dirname, relative } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import {
   entriesOf,
@@ -58,11 +58,31 @@ export const scratchesOf = (run: string, name: string): Promise<string[]> =>
 export const partialsOf = (run: string, name: string): Promise<string[]> =>
   foldersOf(`${run}/${PARTIAL}`, name);
 
+/** Names a new folder in which a node, or a link, is made. */
+const newPartial = (run: string, name: string, more = "") =>
+  `${run}/${PARTIAL}/${flat(name)}~${more}${crypto.randomUUID()}`;
+
+/** Makes a node in a folder that `fill` fills, and whose manifest it returns; whatever is there is replaced where that is to be. */
+export async function publishNew(
+  run: string,
+  name: string,
+  replace: boolean,
+  fill: (folder: string) => Promise<Manifest>,
+): Promise<Manifest> {
+  const folder = newPartial(run, name);
+  try {
+    return await publish(run, name, folder, await fill(folder), replace);
+  } catch (error) {
+    await removeFolder(folder);
+    throw error;
+  }
+}
+
 /** Opens a partial folder for a node, whose needs must be made. */
 export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileNote>): Promise<Making> {
   const { run } = walk;
   const { key } = await walk.of(node);
-  const folder = `${run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
+  const folder = newPartial(run, node.name);
   for (let above = node.name; above !== "."; above = dirname(above)) await refuseLink(`${run}/${above}`);
   await writing(folder, () => Deno.mkdir(folder, { recursive: true }));
   return {
@@ -101,13 +121,13 @@ export async function publish(
         if (!replace || !(error instanceof InputError)) throw error;
         return manifest; // it is damaged: what is not there now was the user's
       });
-      if (!there) throw ofOthers(place);
+      if (!there) throw ofOthers(place, `it must not hold files of others: it has no ${MANIFEST}`);
       if (!replace && there.key === manifest.key && await findDamage(place, there, false) === undefined) {
         await removeFolder(folder);
         return there;
       }
       // Moved aside first, so that no reader sees half of it.
-      const old = `${run}/${PARTIAL}/${flat(name)}~old-${crypto.randomUUID()}`;
+      const old = newPartial(run, name, "old-");
       await Deno.rename(place, old).catch((error) => {
         if (!isMissing(error)) throw error; // another process has moved it
       });
@@ -119,15 +139,8 @@ export async function publish(
   }
 }
 
-function ofOthers(where: string): InputError {
-  return new InputError(
-    `Cannot write "${where}" as it must not hold files of others: it has no ${MANIFEST}`,
-    {
-      where,
-      remedy: "move it elsewhere",
-    },
-  );
-}
+const ofOthers = (where: string, what: string): InputError =>
+  new InputError(`Cannot write "${where}" as ${what}`, { where, remedy: "move it elsewhere" });
 
 /** Moves files that no manifest knows from a node that goes to the one that takes its place: they are the user's. */
 async function carryOver(from: string, to: string, { files }: Manifest): Promise<void> {
@@ -159,21 +172,15 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
     const isWhole = await findDamage(from, manifest, true) === undefined;
     // What is spent there need not be made here, as long as nobody asks for its files.
     if (!isWhole && (!node.temporary || walk.isAgain(node.name) || walk.isRevived(node.name))) continue;
-    const folder = `${walk.run}/${PARTIAL}/${flat(node.name)}~${crypto.randomUUID()}`;
-    try {
+    const there = await publishNew(walk.run, node.name, false, async (folder) => {
       for (const name of isWhole ? Object.keys(manifest.files) : []) {
-        const to = `${folder}/${name}`;
-        await linkOrCopy(`${from}/${name}`, to);
+        await linkOrCopy(`${from}/${name}`, `${folder}/${name}`);
       }
       const { made, ...known } = manifest;
-      const linked = await writeManifest(folder, known, { ...made, from: run });
-      const there = await publish(walk.run, node.name, folder, linked, false);
-      walk.made(node, there, isWhole ? "made" : "spent");
-      return there;
-    } catch (error) {
-      await removeFolder(folder);
-      throw error;
-    }
+      return await writeManifest(folder, known, { ...made, from: run });
+    });
+    walk.made(node, there, isWhole ? "made" : "spent");
+    return there;
   }
   return null;
 }
@@ -196,18 +203,10 @@ export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<v
 
 /** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
 export async function removeOldPartials(run: string): Promise<void> {
-  const old: string[] = [];
   for (const { name } of await entriesOf(`${run}/${PARTIAL}`)) {
     const path = `${run}/${PARTIAL}/${name}`;
-    let last = 0;
-    for await (const { mtime } of statsUnder(path)) last = Math.max(last, Number(mtime));
-    if (Date.now() - last > OLD_MS) old.push(path);
-  }
-  const held = old.length === 0
-    ? []
-    : (await listOwners(run)).map(({ node }) => `${run}/${PARTIAL}/${flat(node)}~`);
-  for (const path of old) {
-    if (held.some((start) => path.startsWith(start))) continue;
+    if (await lastTouched(path) > Date.now() - OLD_MS) continue;
+    if ((await listOwners(run)).some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
     const gone = new Set(await litterIn(path));
     await removeFiles(path, "", (file) => gone.has(file));
     await removeIfEmpty(path);
@@ -221,15 +220,12 @@ export async function litterIn(path: string): Promise<string[]> {
   return files.filter((file) => !manifest || file === MANIFEST || file in manifest.files);
 }
 
-async function* statsUnder(path: string): AsyncGenerator<Deno.FileInfo> {
+/** Gives when a folder, or anything in it, was last changed, in milliseconds. */
+async function lastTouched(path: string): Promise<number> {
   const info = await Deno.lstat(path).catch(() => null); // it is gone: its process goes on
-  if (!info) return;
-  yield info;
-  if (info.isDirectory) {
-    for (const { name } of await entriesOf(path)) {
-      yield* statsUnder(`${path}/${name}`);
-    }
-  }
+  const inside = info?.isDirectory ? await entriesOf(path) : [];
+  const times = await Promise.all(inside.map(({ name }) => lastTouched(`${path}/${name}`)));
+  return Math.max(Number(info?.mtime ?? 0), ...times);
 }
 
 /** Removes a folder and everything in it; does nothing where there is none. */
@@ -248,16 +244,10 @@ export async function linkFile(run: string, place: string, target: string): Prom
   const to = relative(dirname(path), `${run}/${target}`);
   const info = await Deno.lstat(path).catch(() => null);
   if (info?.isSymlink && await Deno.readLink(path) === to) return;
-  const aside = join(run, PARTIAL, `${flat(place)}~${crypto.randomUUID()}`);
+  const aside = newPartial(run, place);
   await writing(path, async () => {
     if (info && !info.isSymlink) {
-      throw new InputError(
-        `Cannot write "${path}" as it must not be a file of others: it is no link to "${target}"`,
-        {
-          where: path,
-          remedy: "move it elsewhere",
-        },
-      );
+      throw ofOthers(path, `it must not be a file of others: it is no link to "${target}"`);
     }
     await Deno.mkdir(dirname(aside), { recursive: true });
     await Deno.symlink(to, aside).catch((error) => {

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { entriesOf, isMissing, removeIfThere, writeError } from "../run/files.ts";
+import { entriesOf, isMissing, removeIfThere, writeError, writing } from "../run/files.ts";
 
 /** Folder of the locks, in the run folder. */
 export const LOCKS = "locks";
@@ -63,9 +63,9 @@ export async function takeLock(run: string, node: string, task: string): Promise
     file?.close();
     throw writeError(path, error);
   }
-  const mine = file;
-  const owner = { node, pid: Deno.pid, host: hostname(), since: new Date().toISOString(), task };
-  const claim = new TextEncoder().encode(JSON.stringify({ ...owner, machine: machine() }));
+  const mine = file, since = new Date().toISOString();
+  const owner = { node, pid: Deno.pid, host: hostname(), since, task, machine: machine() };
+  const claim = new TextEncoder().encode(JSON.stringify(owner));
   const beat = () => {
     try {
       mine.seekSync(0, Deno.SeekMode.Start);
@@ -132,12 +132,12 @@ async function holderOf(
 async function silence(run: string, path: string): Promise<number> {
   const probe = `${run}/${LOCKS}/.${crypto.randomUUID()}`;
   try {
-    await Deno.writeTextFile(probe, "");
-    const [now, then] = [await Deno.stat(probe), await Deno.stat(path)];
+    await writing(probe, () => Deno.writeTextFile(probe, ""));
+    const [now, then] = await Promise.all([probe, path].map((path) => Deno.stat(path)));
     return Number(now.mtime) - Number(then.mtime);
   } catch (error) {
     if (isMissing(error)) return Infinity;
-    throw writeError(probe, error);
+    throw error;
   } finally {
     await Deno.remove(probe).catch(() => {});
   }
@@ -151,24 +151,17 @@ function parse(text: string): Owner & { machine: string } | undefined {
   }
 }
 
-function hostname(): string {
+/** Gives what may be known of this machine. */
+function orNothing(find: () => string): string {
   try {
-    return Deno.hostname();
+    return find();
   } catch {
-    return ""; // not permitted
+    return ""; // it is not permitted, or not there
   }
 }
 
 let known: string | undefined;
-
+const hostname = () => orNothing(Deno.hostname);
 /** Tells this machine from others, also from those that have the same host name. */
-function machine(): string {
-  if (known !== undefined) return known;
-  let id = "";
-  try {
-    id = Deno.readTextFileSync("/etc/machine-id").trim().slice(0, 8);
-  } catch {
-    // The host name alone must do.
-  }
-  return known = `${hostname()}/${id}`;
-}
+const machine = () =>
+  known ??= `${hostname()}/${orNothing(() => Deno.readTextFileSync("/etc/machine-id").trim().slice(0, 8))}`;

@@ -5,10 +5,9 @@
  */
 
 import * as v from "valibot";
-import { InputError } from "../../kernels/errors.ts";
-import { filesUnder, hashFile, isMissing, jsonText, oneLine, sha256, writeAtomic } from "../run/files.ts";
-import { conform, count } from "../run/schema.ts";
-import { canonical, isSealed, seal } from "../run/seal.ts";
+import { filesUnder, hashFile, isMissing, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { count, parseText, readJsonIfThere } from "../run/schema.ts";
+import { canonical, seal, sealed } from "../run/seal.ts";
 import { VERSION } from "../run/version.ts";
 
 /** Name of the file in a node's folder. */
@@ -44,39 +43,18 @@ export type FileNote = v.InferOutput<typeof NOTE>;
  */
 export type Manifest = v.InferOutput<typeof SCHEMA>;
 
+const SEALED = sealed(SCHEMA);
+const WHAT = "the manifest of a folder of a run";
+
 /**
  * Reads the manifest of a node; null where there is none. Only what is not found is absent: throws an `InputError` where it is damaged,
  * and the disk's own error where it cannot be read.
  */
-export async function readManifest(folder: string): Promise<Manifest | null> {
-  const where = `${folder}/${MANIFEST}`;
-  let text: string;
-  try {
-    text = await Deno.readTextFile(where);
-  } catch (error) {
-    if (isMissing(error)) return null;
-    throw error;
-  }
-  return parseManifest(where, text);
-}
+export const readManifest = (folder: string): Promise<Manifest | null> =>
+  readJsonIfThere(`${folder}/${MANIFEST}`, SEALED, WHAT);
 
 /** Parses the text of a manifest. Throws an `InputError` where it is damaged. */
-export function parseManifest(where: string, text: string): Manifest {
-  try {
-    const value = JSON.parse(text);
-    const manifest = conform(SCHEMA, value);
-    if (isSealed(value, 0)) return manifest;
-  } catch (error) {
-    throw damaged(where, oneLine(error));
-  }
-  throw damaged(where, "its checksum is not that of what it says");
-}
-
-function damaged(where: string, fact: string): InputError {
-  return new InputError(`Cannot read "${where}" as it must be the manifest of a folder of a run: ${fact}`, {
-    where,
-  });
-}
+export const parseManifest = (where: string, text: string): Manifest => parseText(where, SEALED, WHAT, text);
 
 /** Writes the manifest of a node, which this version made on this adapter, or which was linked from another run. */
 export async function writeManifest(

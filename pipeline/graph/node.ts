@@ -51,6 +51,15 @@ export interface Maker {
   close?(): void;
 }
 
+/** Gives the maker of nodes that are made one by one. */
+export function oneByOne(
+  stage: string,
+  make: (making: Making, work: Work) => Promise<Record<string, unknown>>,
+  close?: () => void,
+): Maker {
+  return { stage, make: async ([making], work) => [await make(making, work)], close };
+}
+
 /** A node that is being made. */
 export interface Making {
   /** The node. */

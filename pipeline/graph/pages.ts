@@ -6,21 +6,15 @@
 
 import { sha256, writeAtomic } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
-import { linkFile, PARTIAL, publish, removeFolder } from "./folder.ts";
+import { linkFile, publishNew } from "./folder.ts";
 import { noteFiles, writeManifest } from "./manifest.ts";
 
 /** Writes pages, by their file names, into the node of this name, with a link to each at the root of the run. The last writer's stay. */
 export async function writePages(run: string, name: string, pages: Record<string, string>): Promise<void> {
-  const folder = `${run}/${PARTIAL}/${name.replaceAll("/", "~")}~${crypto.randomUUID()}`;
-  try {
+  await publishNew(run, name, true, async (folder) => {
     for (const [file, text] of Object.entries(pages)) await writeAtomic(`${folder}/${file}`, text);
-    const known = { name, revision: 1, settings: {}, inputs: {}, result: {} };
-    const files = await noteFiles(folder);
-    const manifest = await writeManifest(folder, { ...known, key: sha256(canonical(pages)), files });
-    await publish(run, name, folder, manifest, true);
-  } catch (error) {
-    await removeFolder(folder);
-    throw error;
-  }
+    const known = { name, revision: 1, settings: {}, inputs: {}, result: {}, files: await noteFiles(folder) };
+    return await writeManifest(folder, { ...known, key: sha256(canonical(pages)) });
+  });
   for (const file of Object.keys(pages)) await linkFile(run, file, `${name}/${file}`);
 }

@@ -5,7 +5,7 @@
  */
 
 import { basename, dirname, resolve } from "node:path";
-import { entriesOf, type FileRecord } from "../run/files.ts";
+import { entriesOf } from "../run/files.ts";
 import { Vouched } from "../run/vouched.ts";
 import { MANIFEST, type Manifest, parseManifest } from "./manifest.ts";
 
@@ -13,34 +13,23 @@ const DEEPEST = 3; // folders between a file and its node: partitioner/router-01
 
 /**
  * Verifies every file that lies in a node of any run, whoever reads it first. Manifests are read when a file of their nodes is first asked
- * for, unless `known` gives them. Files that no manifest knows pass.
+ * for, unless `known` gives them: what the manifest of a folder was when it was read before. Files that no manifest knows pass.
  */
 export class NodeFiles extends Vouched {
-  readonly #manifests = new Map<string, Pick<Manifest, "files"> | null>();
-
-  /** `known` gives the manifest of a folder that was read before; undefined where it is to be read. */
-  constructor(private readonly known: (folder: string) => Manifest | undefined = () => undefined) {
-    super();
-  }
-
-  /** Gives what the manifest of the file's node says of it, and its name; undefined where there is none. */
-  override record(path: string): FileRecord & { name: string } | undefined {
-    const place = linkedPlace(resolve(path));
-    let inside = basename(place), folder = dirname(place);
-    for (let up = 0; up < DEEPEST; up++) {
-      const note = this.#manifest(folder)?.files[inside];
-      if (note) return { bytes: note.bytes, sha256: note.sha256, name: path };
-      inside = `${basename(folder)}/${inside}`;
-      folder = dirname(folder);
-    }
-  }
-
-  #manifest(folder: string): Pick<Manifest, "files"> | null {
-    let manifest = this.#manifests.get(folder);
-    if (manifest === undefined) {
-      this.#manifests.set(folder, manifest = this.known(folder) ?? manifestIn(folder));
-    }
-    return manifest;
+  constructor(known: (folder: string) => Pick<Manifest, "files"> | undefined = () => undefined) {
+    const manifests = new Map<string, Pick<Manifest, "files"> | null>();
+    super((path) => {
+      const place = linkedPlace(resolve(path));
+      let inside = basename(place), folder = dirname(place);
+      for (let up = 0; up < DEEPEST; up++) {
+        let manifest = manifests.get(folder);
+        if (manifest === undefined) manifests.set(folder, manifest = known(folder) ?? manifestIn(folder));
+        const note = manifest?.files[inside];
+        if (note) return note;
+        inside = `${basename(folder)}/${inside}`;
+        folder = dirname(folder);
+      }
+    });
   }
 }
 
@@ -64,9 +53,6 @@ function manifestIn(folder: string): Manifest | null {
   }
   return /"key": "/.test(text) && /"revision": /.test(text) ? parseManifest(where, text) : null;
 }
-
-/** Makes what verifies the files of all nodes. */
-export const vouchedFiles = (): Vouched => new NodeFiles();
 
 /** Lists the names of the nodes that lie in a folder of a run, in order: the folders that have a manifest. */
 export async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {

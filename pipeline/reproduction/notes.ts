@@ -10,7 +10,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { RATE_SEARCH, type Searched } from "../report/reproduction.ts";
 import { entriesOf, jsonText, sha256, withRemedy, writeAtomic } from "../run/files.ts";
 import { readJsonIfThere, type Schema } from "../run/schema.ts";
-import { canonical, isSealed, seal } from "../run/seal.ts";
+import { canonical, seal, sealed } from "../run/seal.ts";
 import { takeLock } from "../graph/lock.ts";
 import { type Node, withNeeds } from "../graph/node.ts";
 import { pricesOf } from "../stages/assign.ts";
@@ -83,16 +83,12 @@ export async function writeKnown(root: string, { rates, searches }: Partial<Know
   });
 }
 
-const NOTE = v.pipe(
-  v.record(v.string(), v.unknown()),
-  v.check((note) => isSealed(note, FORMAT), "its checksum must be that of everything else in it: it is not"),
-  v.object({
-    format: v.literal(FORMAT),
-    made: v.optional(v.record(v.string(), v.string()), {}), // notes of before runs were graphs fit no run of today
-    choices: v.record(v.string(), v.unknown()),
-    outcome: OUTCOME,
-  }),
-);
+const NOTE = sealed(v.object({
+  format: v.literal(FORMAT),
+  made: v.optional(v.record(v.string(), v.string()), {}), // notes of before runs were graphs fit no run of today
+  choices: v.record(v.string(), v.unknown()),
+  outcome: OUTCOME,
+}));
 
 /** What a run came to, and what it was made of: hashes of its nodes as planned, of the partition and of each model. */
 type Note = v.InferOutput<typeof NOTE>;

@@ -5,13 +5,13 @@
  */
 
 import * as v from "valibot";
-import { ExplainedError, InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, entriesOf, exists, jsonText, oneLine, writeAtomic } from "./files.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { checkRunFolder, exists, jsonText, oneLine, writeAtomic } from "./files.ts";
 import { conform } from "./schema.ts";
-import { canonical, isSealed, seal } from "./seal.ts";
+import { isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
-import { type Configuration, defaultConfiguration, FIELDS } from "../settings/configuration.ts";
-import { checkValue } from "../settings/field.ts";
+import { type Configuration, FIELDS } from "../settings/configuration.ts";
+import { valuesOf } from "../settings/field.ts";
 
 /** Version of the layout. */
 const FORMAT = 4;
@@ -35,8 +35,6 @@ export type AdapterNote = v.InferOutput<typeof ADAPTER>;
 export interface RunConfiguration extends Omit<v.InferOutput<typeof RUN_CONFIGURATION>, "configuration"> {
   /** Resolved values. */
   configuration: Configuration;
-  /** Whether it was edited since the run wrote it. */
-  edited?: boolean;
 }
 
 /**
@@ -76,75 +74,29 @@ export async function readRunConfiguration(
     await checkRunFolder(run);
     return null;
   }
-  const refuse = (what: Text, remedy = CONFIGURATION_AGAIN) => new InputError(what, { where, remedy });
+  const refuse = (what: Text, remedy = CONFIGURATION_AGAIN) =>
+    new InputError(say`Cannot read "${where}" as ${what}`, { where, remedy });
   const object = await readObject(where, CONFIGURATION_AGAIN);
-  let read: v.InferOutput<typeof RUN_CONFIGURATION>;
   try {
-    read = conform(RUN_CONFIGURATION, object);
+    const { configuration, ...read } = conform(RUN_CONFIGURATION, object);
+    if (read.format !== FORMAT) {
+      const version = read.versions.smalltalk ?? "unknown";
+      throw refuse(
+        `its format must be ${FORMAT}: it is ${read.format}, of version ${version}`,
+        say`use that version, or choose another ${setting("run")}`,
+      );
+    }
+    const values = valuesOf(FIELDS, configuration);
+    if (!isSealed(object) && !edited) {
+      throw refuse(
+        "it must be what the run wrote, by its checksum: it was edited",
+        say`restore it, or accept it as it is with ${setting("force")}`,
+      );
+    }
+    return { ...read, configuration: values };
   } catch (error) {
-    throw refuse(`Cannot read "${where}" as it must be as the run wrote it: ${(error as Error).message}`);
-  }
-  if (read.format !== FORMAT) {
-    const version = read.versions.smalltalk ?? "unknown";
-    throw refuse(
-      `Cannot read "${where}" as its format must be ${FORMAT}: it is ${read.format}, of version ${version}`,
-      say`use that version, or choose another ${setting("run")}`,
-    );
-  }
-  for (const [name, value] of Object.entries(read.configuration)) {
-    if (!Object.hasOwn(FIELDS, name)) {
-      throw refuse(`Cannot read "${where}" as it must hold settings alone: "${name}" is none`);
-    }
-    try {
-      checkValue(FIELDS[name as keyof Configuration], value);
-    } catch (error) {
-      throw refuse(say`Cannot read "${where}" as its values must be possible: ${whatOf(error)}`);
-    }
-  }
-  const whole = isSealed(object, 0);
-  if (!whole && !edited) {
-    throw refuse(
-      await editedText(run, read.configuration),
-      say`restore it, or accept it as it is with ${ACCEPT}`,
-    );
-  }
-  return {
-    ...read,
-    configuration: { ...defaultConfiguration(), ...read.configuration },
-    ...whole ? {} : { edited: true },
-  };
-}
-
-const ACCEPT = setting("force");
-
-/** Says how a `config.json` differs from what the run wrote. Manifests of nodes know some of the values that it had. */
-async function editedText(run: string, configuration: Record<string, unknown>): Promise<Text> {
-  const must = `Cannot use "${run}/config.json" as it must be what the run wrote, by its checksum`;
-  for await (const { node, settings } of settingsIn(run)) {
-    for (const [name, then] of Object.entries(settings)) {
-      if (!(name in FIELDS) || !(name in configuration)) continue;
-      const now = configuration[name];
-      if (now === 0 || typeof now !== typeof then || canonical(now) === canonical(then)) continue; // 0 follows from other settings
-      return say`${must}: ${setting(name)} is ${JSON.stringify(now)}, "${node}" was made with ${
-        JSON.stringify(then)
-      }`;
-    }
-  }
-  return `${must}: it is not, though nothing was made with other values`;
-}
-
-/** Yields the settings that nodes of a run were made with: of each folder those of one node. */
-async function* settingsIn(run: string): AsyncGenerator<{ node: string; settings: Record<string, unknown> }> {
-  for (const { name: folder, isDirectory } of await entriesOf(run)) {
-    if (!isDirectory) continue;
-    const inside = (await entriesOf(`${run}/${folder}`)).filter(({ isDirectory }) => isDirectory);
-    for (const node of [folder, ...inside.map(({ name }) => `${folder}/${name}`)]) {
-      const settings = await Deno.readTextFile(`${run}/${node}/manifest.json`)
-        .then((text) => JSON.parse(text).settings, () => undefined).catch(() => undefined);
-      if (!isObject(settings)) continue;
-      yield { node, settings };
-      break;
-    }
+    if (!(error instanceof InputError) || error.where === where) throw error;
+    throw refuse(say`it must be as the run wrote it: ${error.what}`);
   }
 }
 
@@ -166,9 +118,6 @@ async function isConfigured(folder: string): Promise<boolean> {
     return false; // there is none, or it is damaged
   }
 }
-
-const whatOf = (error: unknown): Text =>
-  error instanceof ExplainedError ? error.what : (error as Error).message;
 
 /** Writes a run's `config.json` if that changes it. */
 export async function writeRunConfiguration(

@@ -7,7 +7,6 @@
  */
 
 import { createHash } from "node:crypto";
-import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Explanation, InputError, RunError, say, setting, type Text } from "../../kernels/errors.ts";
 
@@ -68,13 +67,12 @@ export function jsonText(value: unknown): string {
 /**
  * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
  * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
- * was. `shared` says that several processes may write the file at once; `bytes` of the data, where it is known, how many they
- * are. Throws a `RunError` that names the path where the disk is full or another process writes the same, an `InputError`
+ * was. `shared` says that several processes may write the file at once. Throws a `RunError` that names the path where the disk is full or another process writes the same, an `InputError`
  * where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
-  data: string | Uint8Array | (AsyncIterable<Uint8Array> | Iterable<Uint8Array>) & { bytes?: number },
+  data: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   { shared = false } = {},
 ): Promise<FileRecord> {
   // A random number, so that no process on another machine uses the same name.
@@ -82,7 +80,6 @@ export async function writeAtomic(
   const partial = shared ? `${path}.${number()}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
   const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
-  const needed = whole instanceof Uint8Array ? whole.length : whole.bytes;
   let bytes = 0;
   using file = await writing(path, async () => {
     await Deno.mkdir(dirname(path), { recursive: true });
@@ -91,7 +88,7 @@ export async function writeAtomic(
   });
   try {
     for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
-      const written = writeAll(file, chunk, path, { needed });
+      const written = writeAll(file, chunk, path);
       hash.update(chunk); // while the chunk is being written
       await written;
       bytes += chunk.length;
@@ -120,20 +117,13 @@ function begunByAnother(where: string, partial: string): RunError {
 }
 
 /**
- * Writes all of a chunk into an open file, whose path is for the error where that fails. `whole` is given where the file goes then:
- * the bytes that all of it needs. Files are never written as streams: Deno 2.9 does not tell where a full disk cuts the last chunk.
+ * Writes all of a chunk into an open file, whose path is for the error where that fails. Files are never written as streams: Deno 2.9
+ * does not tell where a full disk cuts the last chunk.
  */
-export async function writeAll(
-  file: Deno.FsFile,
-  chunk: Uint8Array,
-  path: string,
-  whole?: { needed?: number },
-): Promise<void> {
-  try {
+export async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Promise<void> {
+  await writing(path, async () => {
     for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
-  } catch (error) {
-    throw writeError(path, error, whole && { ...whole, written: (await file.stat()).size });
-  }
+  });
 }
 
 /** Removes a file, a link or an empty folder; does nothing where there is none. */
@@ -312,14 +302,6 @@ export function writing<Result>(path: string, write: () => Result): Result {
   }
 }
 
-/** The bytes of a file where they are known, and those of it that are written and go again. */
-export interface Amount {
-  /** Bytes of the file. */
-  needed?: number;
-  /** Bytes that are written already. */
-  written?: number;
-}
-
 /** What must hold and what is, by the number that the system gives to a lack of room and its code. */
 const ROOMS = [
   [/ENOSPC|\(os error 28\)/, "the disk must have room for it: it is full"],
@@ -331,57 +313,31 @@ const ROOMS = [
 ] as const;
 
 /** Explains an error that says that there is no room for `path`, or for the output; undefined for any other. */
-export function fullDisk(
-  path: string | undefined,
-  error: Error,
-  { needed, written = 0 }: Amount = {},
-): RunError | undefined {
+export function fullDisk(path: string | undefined, error: Error): RunError | undefined {
   if (error instanceof RunError) return;
   const text = `${(error as { code?: string }).code} ${error.message}`;
   const [, rule] = ROOMS.find(([known]) => known.test(text)) ?? [];
   if (rule === undefined) return;
-  const left = path !== undefined && rule === ROOMS[0][1] ? roomAt(dirname(path), written) : undefined;
-  const facts = [needed === undefined ? [] : `${needed} bytes are needed`, left ?? []].flat().join(", ");
-  const what = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
   const remedy = "free some space or choose another folder, and run again";
-  return new RunError(facts ? `${what} (${facts})` : what, { where: path, remedy, cause: error });
-}
-
-/** Says what room the disk of a folder, or of the one that it is to lie in, has; undefined where it may not be known. */
-function roomAt(folder: string, freed: number): string | undefined {
-  try {
-    if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return; // nor ask for it
-    const { bavail, bsize, files, ffree } = statfsSync(folder);
-    return files > 0 && ffree === 0 ? "no file more can be made" : `${bavail * bsize + freed} bytes are left`;
-  } catch (error) {
-    return (error as { code?: string }).code === "ENOENT" ? roomAt(dirname(folder), freed) : undefined;
-  }
+  const what = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
+  return new RunError(what, { where: path, remedy, cause: error });
 }
 
 /** Turns a failure to write `path` into an error that says what to do; other errors come back unchanged. */
-export function writeError(path: string, error: unknown, amount?: Amount): unknown {
+export function writeError(path: string, error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const full = fullDisk(path, error, amount);
+  const full = fullDisk(path, error);
   if (full) return full;
-  const code = (error as { code?: string }).code;
+  const refused = (what: string, remedy: string) =>
+    new InputError(`Cannot write "${path}" as ${what}`, { where: path, remedy, cause: error });
   if (error instanceof Deno.errors.IsADirectory) {
-    return new InputError(`Cannot write "${path}" as it must be a file: it is a folder`, {
-      where: path,
-      remedy: "name a file in it, or another",
-      cause: error,
-    });
+    return refused("it must be a file: it is a folder", "name a file in it, or another");
   }
-  if (
-    error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotADirectory ||
-    error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.AlreadyExists || code === "EROFS"
-  ) {
-    return new InputError(`Cannot write "${path}" as its folder must be writable: ${plain(error)}`, {
-      where: path,
-      remedy: "choose another folder",
-      cause: error,
-    });
-  }
-  return error;
+  const { PermissionDenied, NotADirectory, NotCapable, AlreadyExists } = Deno.errors;
+  const isRefused =
+    [PermissionDenied, NotADirectory, NotCapable, AlreadyExists].some((kind) => error instanceof kind) ||
+    (error as { code?: string }).code === "EROFS";
+  return isRefused ? refused(`its folder must be writable: ${plain(error)}`, "choose another folder") : error;
 }
 
 const plain = (error: Error): string =>

@@ -63,7 +63,12 @@ export function readJsonIfThere<T>(
   what: string,
   vouched?: Vouched,
 ): Promise<T | null> {
-  return read(where, what, (text) => conform(schema, JSON.parse(text)), vouched);
+  return read(where, (text) => parseText(where, schema, what, text), vouched);
+}
+
+/** Parses the text of a JSON file that must be `what`. Throws an `InputError` where it is not. */
+export function parseText<T>(where: string, schema: Schema<T>, what: string, text: string): T {
+  return orRefuse(where, what, () => conform(schema, JSON.parse(text)));
 }
 
 /**
@@ -83,8 +88,8 @@ export async function readJsonLines<T>(
       throw new InputError(`line ${i + 1}: ${oneLine(error)}`);
     }
   };
-  const parseAll = (text: string) => text.split("\n").slice(0, -1).map(parse);
-  return await needed(where, what, read(where, what, parseAll, vouched));
+  const parseAll = (text: string) => orRefuse(where, what, () => text.split("\n").slice(0, -1).map(parse));
+  return await needed(where, what, read(where, parseAll, vouched));
 }
 
 async function needed<T>(where: string, what: string, reading: Promise<T | null>): Promise<T> {
@@ -93,21 +98,17 @@ async function needed<T>(where: string, what: string, reading: Promise<T | null>
   throw new InputError(`Cannot read "${where}" as it must be ${what}: it is missing`, { where });
 }
 
-async function read<T>(
-  where: string,
-  what: string,
-  parse: (text: string) => T,
-  vouched?: Vouched,
-): Promise<T | null> {
-  let bytes: Uint8Array;
-  try {
-    bytes = await readVouched(where, vouched);
-  } catch (error) {
+async function read<T>(where: string, parse: (text: string) => T, vouched?: Vouched): Promise<T | null> {
+  const bytes = await readVouched(where, vouched).catch((error) => {
     if (isMissing(error)) return null;
     throw error;
-  }
+  });
+  return bytes && parse(new TextDecoder().decode(bytes));
+}
+
+function orRefuse<T>(where: string, what: string, parse: () => T): T {
   try {
-    return parse(new TextDecoder().decode(bytes));
+    return parse();
   } catch (cause) {
     throw new InputError(`Cannot read "${where}" as it must be ${what}: ${oneLine(cause)}`, { where, cause });
   }

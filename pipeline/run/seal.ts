@@ -4,6 +4,7 @@
  * @module
  */
 
+import * as v from "valibot";
 import { sha256 } from "./files.ts";
 
 /** Writes JSON with the keys of every object sorted, so that equal values give equal text. */
@@ -22,11 +23,15 @@ export function seal<T extends object>(note: T): T & { checksum: string } {
   return { ...note, checksum: sha256(canonical(note)) };
 }
 
-/**
- * Says whether a note is as it was written: its checksum must be that of everything else in it. A note
- * without a checksum is believed if its `format` is older than `since`.
- */
-export function isSealed({ checksum, ...note }: Record<string, unknown>, since: number): boolean {
-  if (checksum === undefined) return !(Number(note.format ?? 1) >= since);
+/** Says whether a note is as it was sealed: its checksum must be that of everything else in it. */
+export function isSealed({ checksum, ...note }: Record<string, unknown>): boolean {
   return checksum === sha256(canonical(note));
 }
+
+/** Makes the schema of a note that was sealed. */
+export const sealed = <T>(schema: v.GenericSchema<Record<string, unknown>, T>) =>
+  v.pipe(
+    v.custom<Record<string, unknown>>((note) => typeof note === "object" && note !== null),
+    v.check(isSealed, "its checksum is not that of what it says"),
+    schema,
+  );

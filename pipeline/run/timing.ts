@@ -12,7 +12,6 @@ const TIME = v.object({
   /** The nodes that were made together. */
   nodes: v.optional(v.array(v.string())),
   step: v.optional(v.number()),
-  ...{ round: v.optional(v.number()), member: v.optional(v.number()), copied: v.optional(v.boolean()) },
   seconds: v.number(),
   tokensPerSecond: v.optional(v.nullable(v.number())),
   utilisation: v.optional(v.nullable(v.number())),

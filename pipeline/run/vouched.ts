@@ -12,55 +12,27 @@ import { type FileRecord, hashFile, sha256, shortHash } from "./files.ts";
 
 /** What manifests say of files, and which of these files were read and found to be so. */
 export class Vouched {
-  /**
-   * The SHA-256 of every file that was read to its end and is what its record says, by the name of the
-   * record.
-   */
-  readonly read: Record<string, string> = {};
-  readonly #records = new Map<string, FileRecord & { name: string }>();
+  /** The files that were read to their ends and are what their records say. */
+  readonly read = new Set<string>();
 
-  /** `refuse` makes the error of a file that is not what its record says; by default it tells how they differ. */
-  constructor(private readonly refuse: Refuse = notAsWritten) {}
+  /** `record` gives what is known of a file; undefined where nothing is. */
+  constructor(readonly record: (path: string) => FileRecord | undefined) {}
 
-  /** Adds records of files. The path of each record is the name of the file in `folder`. */
-  add(folder: string, records: Record<string, FileRecord>, name = (path: string) => path): this {
-    for (const [path, { bytes, sha256 }] of Object.entries(records)) {
-      this.#records.set(resolve(folder, path), { bytes, sha256, name: name(path) });
-    }
-    return this;
-  }
-
-  /** Gives the record of a file, and its name; undefined where there is none. */
-  record(path: string): FileRecord & { name: string } | undefined {
-    return this.#records.get(resolve(path));
-  }
-
-  /**
-   * Throws an `InputError` where a file that was read is not what its record says. Files without a record
-   * pass.
-   */
+  /** Throws an `InputError` where a file that was read is not what its record says. Files without a record pass. */
   check(path: string, { bytes, sha256 }: FileRecord): void {
     const known = this.record(path);
     if (known === undefined) return;
-    if (sha256 !== known.sha256) throw this.refuse(path, { bytes, sha256 }, known);
-    this.read[known.name] = sha256;
+    if (sha256 === known.sha256) return void this.read.add(resolve(path));
+    const fact = bytes === known.bytes
+      ? `its SHA-256 is ${shortHash(sha256)}, its maker noted ${shortHash(known.sha256)}`
+      : `it has ${bytes} bytes, its maker noted ${known.bytes}`;
+    throw new InputError(`Cannot read "${path}" as it must be as it was made: ${fact}`, { where: path });
   }
 
   /** Reads a file to its end, so that it is checked, unless that has happened. */
   async checkRest(path: string): Promise<void> {
-    const known = this.record(path);
-    if (known && !(known.name in this.read)) this.check(path, await hashFile(path));
+    if (this.record(path) && !this.read.has(resolve(path))) this.check(path, await hashFile(path));
   }
-}
-
-/** Makes the error of a file that is not what its record says. */
-export type Refuse = (where: string, actual: FileRecord, known: FileRecord) => InputError;
-
-function notAsWritten(where: string, actual: FileRecord, known: FileRecord): InputError {
-  const fact = actual.bytes === known.bytes
-    ? `its SHA-256 is ${shortHash(actual.sha256)}, its maker noted ${shortHash(known.sha256)}`
-    : `it has ${actual.bytes} bytes, its maker noted ${known.bytes}`;
-  return new InputError(`Cannot read "${where}" as it must be as it was made: ${fact}`, { where });
 }
 
 /** Reads a whole file, and checks it if there is a record of it. */

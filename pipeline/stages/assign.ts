@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Maker, Making, Node } from "../graph/node.ts";
+import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { prefixTokens } from "../model/span.ts";
 import {
@@ -18,16 +18,17 @@ import {
 import { assignArgmax } from "../partition/assignment/argmax.ts";
 import { assignmentOf } from "../partition/assignment/assignments.ts";
 import { byPrices, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
-import { toTable, writeArrowFile } from "../rows/arrow.ts";
+import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
 import { Order } from "../rows/order.ts";
-import { checksums, type Rows } from "../rows/random_access.ts";
+import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { scoresOf } from "./score.ts";
+import type { GraphOf } from "./stage.ts";
+import { openNeeded, readRows, writeRows } from "./token_rows.ts";
 import { TEST, TRAIN } from "./tokenize.ts";
-import { openNeeded } from "./token_rows.ts";
 
 /** Name of the stage. */
 export const ASSIGN = "assign";
@@ -66,53 +67,33 @@ export async function pricesOf({ prices }: Pick<Configuration, "prices">): Promi
 export const orderOf = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
 
 /** Makes one node for all blocks, or with given prices one for each. */
-export function assignNodes(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node[] {
-  const { method, experts } = configuration;
-  if (prices) {
-    const settings = { prices: [...prices.prices], partitioner: prices.partitioner };
-    const blockOf = new Map(blocks.map((block) => [assignmentPlace(block, prices).node, block]));
-    const maker: Maker = {
-      stage: ASSIGN,
-      make: async ([making]) => {
-        const block = blockOf.get(making.node.name)!;
-        return [await assignBlocks(making, byPrices(prices), configuration, [block], prices)];
-      },
-    };
-    return blocks.map((block) => ({
-      name: assignmentPlace(block, prices).node,
-      needs: [scoresOf(block)],
-      settings,
-      revision: 1,
-      maker,
-    }));
-  }
-  const assignment = assignmentOf(method);
-  const maker: Maker = {
-    stage: ASSIGN,
-    make: async ([making]) => [await assignBlocks(making, assignment, configuration, blocks)],
-  };
-  const settings = {
-    method,
-    ...{ experts, seed: configuration.seed }, // which the sample of prices is drawn by
+export function assignNodes({ configuration, blocks, prices }: GraphOf): Node[] {
+  const { method, experts, seed } = configuration;
+  const assignment = prices ? byPrices(prices) : assignmentOf(method);
+  const places = Map.groupBy(blocks, (block) => assignmentPlace(block, prices).node);
+  const settings = prices ? { prices: [...prices.prices], partitioner: prices.partitioner } : {
+    ...{ method, experts, seed }, // which the sample of prices is drawn by
     order: orderOf(blocks.map(({ name }) => name)),
     ...assignment.byChunk ? { chunk: chunkOf(configuration) } : {},
   };
-  return [{
-    name: assignmentPlace(blocks[0]).node,
+  const maker = oneByOne(ASSIGN, async (making) => {
+    const own = places.get(making.node.name)!;
+    return await assignBlocks(making, assignment, { configuration, blocks: own, prices });
+  });
+  return [...places].map(([name, blocks]): Node => ({
+    name,
     needs: blocks.map(scoresOf),
-    links: { [`assignments/${PRICES}`]: PRICES },
+    ...prices ? {} : { links: { [`assignments/${PRICES}`]: PRICES } },
     settings,
-    revision: assignment.revision ?? 1,
+    revision: prices ? 1 : assignment.revision ?? 1,
     maker,
-  }];
+  }));
 }
 
 async function assignBlocks(
   making: Making,
   assignment: Assignment,
-  configuration: Configuration,
-  blocks: readonly Block[],
-  prices?: Prices,
+  { configuration, blocks, prices }: Pick<GraphOf, "configuration" | "blocks" | "prices">,
 ): Promise<Record<string, unknown>> {
   const { experts, seed } = configuration;
   using train = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
@@ -120,47 +101,25 @@ async function assignBlocks(
   const chunk = assignment.byChunk ? chunkOf(configuration) : CHUNK;
   const input = new ScoredRows(train, { experts, seed, chunk, shuffled: assignment.byChunk });
   const { expert, proof } = await input.assign(assignment);
-  const counts: [Rows, Uint16Array, "train" | "test"][] = [
-    [train, expert, "train"],
-    [test, likeliest(test, experts), "test"],
-  ];
-  for (const [rows, chosen, side] of counts) {
+  const counts = [["train", train, expert], ["test", test, likeliest(test, experts)]] as const;
+  for (const [side, rows, chosen] of counts) {
     let at = 0;
     for (const block of blocks) {
       const sequences = Number(making.manifest(scoresOf(block)).result[`${side}Sequences`]);
-      const file = assignmentPlace(block, prices).file(side);
-      const batches = ReadableStream.from(assignedBatches(rows, chosen, experts, at, at += sequences));
-      const { rows: _, ...record } = await writeArrowFile(
-        `${making.folder}/${file}`,
-        batches,
-        assignedBatch(rows, chosen, experts, 0, 0),
-      );
-      making.wrote(file, { ...record, batches: await checksums(`${making.folder}/${file}`) });
+      const batches = assignedBatches(rows, chosen, experts, at, at += sequences);
+      const empty = assignedBatch(rows, chosen, experts, 0, 0);
+      await writeRows(making, assignmentPlace(block, prices).file(side), batches, empty);
     }
   }
+  const { prefix, routers: partitioner, costs } = train.lineage as Lineage;
   if (!prices && train.count >= experts) {
     const found = proof?.prices ?? await learnPrices(input);
-    const { prefix, routers } = train.lineage as Lineage;
-    const known = {
-      method: assignment.method,
-      experts,
-      rows: Math.min(train.count, proof?.prices ? Infinity : SAMPLE),
-    };
-    making.wrote(
-      PRICES,
-      await writePrices(`${making.folder}/${PRICES}`, {
-        ...known,
-        prefix,
-        partitioner: routers,
-        prices: found,
-      }),
-    );
+    const rows = Math.min(train.count, proof?.prices ? Infinity : SAMPLE);
+    const known = { method: assignment.method, experts, rows, prefix, partitioner, prices: found };
+    await writePrices(`${making.folder}/${PRICES}`, known);
   }
-  const loads = Array.from(
-    { length: experts },
-    (_, e) => expert.reduce((sum, chosen) => sum + Number(chosen === e), 0),
-  );
-  const { costs } = train.lineage as Lineage;
+  const loads = new Array<number>(experts).fill(0);
+  for (const chosen of expert) loads[chosen]++;
   return { sequences: train.count, experts, loads, ...costs ? { costs } : {}, ...proof ? { proof } : {} };
 }
 
@@ -182,9 +141,7 @@ function likeliest(rows: Rows, experts: number): Uint16Array {
 
 /** Reads costs f32 `[rows, E]`. */
 function costsOf(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
-  return numbers.length === 0
-    ? new Float32Array()
-    : rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
+  return rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
 }
 
 /** How scored rows are assigned. */
@@ -238,31 +195,15 @@ class ScoredRows {
     const { rows, sampled, chunks: { experts, chunk } } = this;
     const { prefix, costs: kind } = rows.lineage as Lineage;
     const count = sampled?.length ?? rows.count;
+    const isByToken = perToken && prefix !== undefined && kind === undefined;
     for (let at = 0; at < count; at += chunk) {
-      const numbers = Float64Array.from(
-        { length: Math.min(chunk, count - at) },
-        (_, i) => this.#numberAt(at + i),
-      );
-      const costs = inOrder(rows, numbers, experts);
-      const isByToken = perToken && prefix !== undefined && kind === undefined;
-      const lengths = isByToken ? rows.fill("length", numbers, new Uint32Array(numbers.length)) : undefined;
-      yield {
-        experts,
-        costs,
-        predicted: lengths?.map((length) => prefixTokens(length, prefix!)),
-      };
+      const own = { length: Math.min(chunk, count - at) };
+      const numbers = Float64Array.from(own, (_, i) => this.#numberAt(at + i));
+      const { nll: costs, length } = readRows(rows, numbers, ["nll", "length"]);
+      const predicted = isByToken ? length.map((length) => prefixTokens(length, prefix)) : undefined;
+      yield { experts, costs, predicted };
     }
   }
-}
-
-/** Reads the costs of rows in any order, in the order of their files. */
-function inOrder(rows: Rows, numbers: Float64Array, experts: number): Float32Array {
-  const sorted = numbers.toSorted();
-  if (sorted.every((number, i) => number === numbers[i])) return costsOf(rows, experts, numbers);
-  const places = Uint32Array.from(numbers, (_, i) => i).sort((a, b) => numbers[a] - numbers[b]);
-  const read = costsOf(rows, experts, sorted), costs = new Float32Array(read.length);
-  places.forEach((place, i) => costs.set(read.subarray(i * experts, (i + 1) * experts), place * experts));
-  return costs;
 }
 
 function* assignedBatches(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
@@ -274,13 +215,12 @@ function* assignedBatches(rows: Rows, expert: Uint16Array, experts: number, from
 /** Makes a batch of assigned rows: their ids and experts, the best expert of each, and what both cost. */
 function assignedBatch(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
   const numbers = Float64Array.from({ length: to - from }, (_, i) => from + i);
-  const count = numbers.length;
   const costs = costsOf(rows, experts, numbers);
   const best = assignArgmax(costs, experts);
   const chosen = expert.subarray(from, to);
   const at = (which: Uint16Array) => Float32Array.from(which, (e, row) => costs[row * experts + e]);
   return toTable({
-    sequence: count === 0 ? new BigUint64Array() : rows.fill("sequence", numbers, new BigUint64Array(count)),
+    sequence: rows.fill("sequence", numbers, new BigUint64Array(numbers.length)),
     expert: chosen,
     best,
     cost: at(chosen),

@@ -3,27 +3,31 @@
  * its file. Any tool reads it.
  *
  *     text/documents.arrow        document, path, place, sha256, source, side, tokens
- *     partition/documents.arrow   the same, with expert (-1 where its sequences went apart) and shares
+ *     partition/documents.arrow   the same, with expert (`mixed` where its sequences went apart) and shares
  *
  * @module
  */
 
 import { readManifest } from "../graph/manifest.ts";
-import type { Maker, Making, Node } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
-import type { Prices } from "../partition/assignment/prices.ts";
-import { columnOf, readArrow, type RecordBatch, toTable, writeArrowFile } from "../rows/arrow.ts";
-import { integers, strings } from "../rows/column_values.ts";
+import { columnOf, readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { integers } from "../rows/column_values.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
-import { SIDES } from "./parts.ts";
-import { openNeeded } from "./token_rows.ts";
-import { DOCUMENTS, SEQUENCES, type SourceCounts, TEST, tokensOf, TRAIN } from "./tokenize.ts";
+import { documentBatch, type DocumentRow, documentRows } from "./document_table.ts";
+import type { GraphOf } from "./stage.ts";
+import { openNeeded, writeRows } from "./token_rows.ts";
+import { byName, countSources, DOCUMENTS, SEQUENCES, TEST, TOKENIZE, tokensOf, TRAIN } from "./tokenize.ts";
 
 /** Name of the node of the index of all text, and of that with experts. */
 export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
+
+const FILE_COLUMNS = ["document", "place", "sha256", "source", "side", "tokens"] as const;
+const COLUMNS = ["document", "path", "place", "sha256", "source", "side", "tokens"] as const;
+const PART_COLUMNS = [...COLUMNS, "expert", "shares"] as const;
 
 /** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
 export const pathOf = ({ file: { path }, own }: Piece): string =>
@@ -44,80 +48,41 @@ export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null>
   return JSON.parse(new TextDecoder().decode(await readVouched(path, new NodeFiles())));
 }
 
-/** Fewest held-out documents of a source of which nothing is said. */
-const FEW = 5;
-
 /** Makes the node of the index. Paths are part of it, so it is made again where a file is only moved. */
-export function indexNode(blocks: readonly Block[]): Node {
+export function indexNode({ blocks }: GraphOf): Node {
   const list = JSON.stringify(blocks.map(({ name, pieces }): IndexedBlock => ({
     name,
     pieces: pieces.map((piece) => [pathOf(piece), piece.sha256, piece.before ?? 0]),
   })));
-  const maker: Maker = {
-    stage: "tokenize",
-    async make([making], { emit }) {
-      const rows = ReadableStream.from(indexedRows(making, blocks));
-      const { rows: documents, ...record } = await writeArrowFile(
-        `${making.folder}/${DOCUMENTS}`,
-        rows,
-        indexBatch([]),
-      );
-      making.wrote(DOCUMENTS, record);
-      making.wrote(BLOCKS, await writeAtomic(`${making.folder}/${BLOCKS}`, list));
-      const sources = countSources(making, blocks);
-      const few = Object.entries(sources).filter(([, { documents: { train, test } }]) =>
-        train > 0 && test < FEW
-      );
-      if (few.length > 0 && Object.values(sources).some(({ documents: { test } }) => test > 0)) {
-        const names = few.slice(0, 5).map(([name, { documents: { test } }]) => `"${name}" (${test})`).join(
-          ", ",
-        );
-        const more = few.length > 5 ? ` and ${few.length - 5} more` : "";
-        const message =
-          `fewer than ${FEW} documents are held out of ${names}${more}: what they say of a source is chance`;
-        emit({ type: "warning", message });
-      }
-      return [{ sources, indexed: documents }];
-    },
-  };
   return {
     name: INDEX,
     needs: blocks.map((block) => `${tokensOf(block)}:${DOCUMENTS}`),
     links: { [`text/${DOCUMENTS}`]: DOCUMENTS },
     settings: { text: sha256(list) },
     revision: 1,
-    maker,
+    maker: oneByOne(TOKENIZE, async (making, { emit }) => {
+      const empty = documentBatch(TOKENIZE, COLUMNS, []);
+      const indexed = await writeRows(making, DOCUMENTS, indexedRows(making, blocks), empty);
+      await writeAtomic(`${making.folder}/${BLOCKS}`, list);
+      const sources = byName(countSources(making, blocks));
+      const tests = Object.entries(sources).map(([name, { documents }]) => ({ name, ...documents }));
+      if (tests.some(({ test }) => test > 0)) warnOfFew(tests.filter(({ train }) => train > 0), emit);
+      return { sources, indexed };
+    }),
   };
 }
 
-/** Adds up the documents and tokens of every source, for training and held out. */
-function countSources({ manifest }: Making, blocks: readonly Block[]): Record<string, SourceCounts> {
-  const totals = new Map<string, SourceCounts>();
-  for (const block of blocks) {
-    const sources = manifest(tokensOf(block)).result.sources as Record<string, SourceCounts>;
-    for (const [name, { documents, tokens }] of Object.entries(sources)) {
-      const sum = totals.get(name) ?? { documents: { train: 0, test: 0 }, tokens: { train: 0, test: 0 } };
-      for (const side of SIDES) {
-        sum.documents[side] += documents[side];
-        sum.tokens[side] += tokens[side];
-      }
-      totals.set(name, sum);
-    }
-  }
-  return Object.fromEntries([...totals].sort(([a], [b]) => a < b ? -1 : 1));
-}
+/** Fewest held-out documents of a source of which nothing is said. */
+const FEW = 5;
 
-/** A row of the index. */
-interface Row {
-  document: bigint;
-  path: string;
-  place: number;
-  sha256: string;
-  source: string;
-  side: string;
-  tokens: number;
-  expert?: number;
-  shares?: string;
+function warnOfFew(sources: readonly { name: string; test: number }[], emit: Work["emit"]): void {
+  const few = sources.filter(({ test }) => test < FEW);
+  if (few.length === 0) return;
+  const names = few.slice(0, 5).map(({ name, test }) => `"${name}" (${test})`).join(", ");
+  const more = few.length > 5 ? ` and ${few.length - 5} more` : "";
+  const message =
+    `fewer than ${FEW} documents are held out of ${names}${more}: what they say of a source is chance`;
+  emit({ type: "warning", message });
 }
 
 async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGenerator<RecordBatch> {
@@ -125,172 +90,107 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
     const paths = block.pieces.map(pathOf);
     const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
     for await (const batch of readArrow(file, file, making.verified)) {
-      const pieces = integers(columnOf(batch, "piece"), Uint32Array);
-      yield indexBatch(
-        rowsOf(batch).map((row, i) => {
-          const { before = 0 } = block.pieces[pieces[i]];
-          return { ...row, path: paths[pieces[i]], place: row.place + before };
-        }),
-      );
+      const rows = documentRows(batch, ["piece", ...FILE_COLUMNS]).map(({ piece, place, ...row }) => ({
+        ...row,
+        path: paths[piece],
+        place: place + (block.pieces[piece].before ?? 0),
+      }));
+      yield documentBatch(TOKENIZE, COLUMNS, rows);
     }
   }
 }
 
-/** Reads the columns of documents that their tokens and the index share. */
-function rowsOf(batch: RecordBatch): Omit<Row, "path" | "expert" | "shares">[] {
-  const [document, place, tokens] = [
-    integers(columnOf(batch, "document"), BigUint64Array),
-    integers(columnOf(batch, "place"), Uint32Array),
-    integers(columnOf(batch, "tokens"), Uint32Array),
-  ];
-  const [sha256, source, side] = ["sha256", "source", "side"].map((name) => strings(columnOf(batch, name)));
-  return Array.from(document, (document, i) => ({
-    ...{ document, place: place[i], sha256: sha256[i], source: source[i], side: side[i], tokens: tokens[i] },
-  }));
-}
-
-function indexBatch(rows: readonly Row[], withExperts = false): RecordBatch {
-  return toTable({
-    document: BigUint64Array.from(rows, ({ document }) => document),
-    path: rows.map(({ path }) => path),
-    place: Uint32Array.from(rows, ({ place }) => place),
-    sha256: rows.map(({ sha256 }) => sha256),
-    source: rows.map(({ source }) => source),
-    side: rows.map(({ side }) => side),
-    tokens: Uint32Array.from(rows, ({ tokens }) => tokens),
-    ...withExperts
-      ? {
-        expert: rows.map(({ expert = -1 }) => expert < 0 ? "mixed" : String(expert)),
-        shares: rows.map(({ shares = "" }) => shares),
-      }
-      : {},
-  }, { format: 1, stage: withExperts ? "split" : "tokenize" });
-}
-
 /** Makes the node of the index with the expert of every document. */
-export function partIndexNode(blocks: readonly Block[], prices?: Prices): Node {
-  const maker: Maker = {
-    stage: "split",
-    async make([making]) {
-      const rows = ReadableStream.from(rowsWithExperts(making, blocks, prices));
-      const { rows: _, ...record } = await writeArrowFile(
-        `${making.folder}/${DOCUMENTS}`,
-        rows,
-        indexBatch([], true),
-      );
-      making.wrote(DOCUMENTS, record);
-      return [{}];
-    },
-  };
-  const places = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
+export function partIndexNode(of: GraphOf): Node {
+  const places = new Set(of.blocks.map((block) => assignmentPlace(block, of.prices).node));
   return {
     name: PART_INDEX,
     needs: [INDEX, SEQUENCES, ...places],
     links: { [`partition/${DOCUMENTS}`]: DOCUMENTS },
     settings: {},
     revision: 1,
-    maker,
+    maker: oneByOne("split", async (making) => {
+      await writeRows(
+        making,
+        DOCUMENTS,
+        rowsWithExperts(making, of),
+        documentBatch("split", PART_COLUMNS, []),
+      );
+      return {};
+    }),
   };
 }
 
-async function* rowsWithExperts(
-  making: Making,
-  blocks: readonly Block[],
-  prices?: Prices,
-): AsyncGenerator<RecordBatch> {
-  const next = blocks.values();
+async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<RecordBatch> {
+  const next = of.blocks.values();
   let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
   const file = `${making.path(INDEX)}/${DOCUMENTS}`;
   for await (const batch of readArrow(file, file, making.verified)) {
-    const rows: Row[] = [];
-    const paths = strings(columnOf(batch, "path"));
-    for (const [i, row] of rowsOf(batch).entries()) {
+    const rows: Pick<DocumentRow, typeof PART_COLUMNS[number]>[] = [];
+    for (const row of documentRows(batch, COLUMNS)) {
       // The index has the documents of one block after another.
       while (left === 0) {
         const block = next.next().value!;
         left = Number(making.manifest(tokensOf(block)).result.documents);
-        experts = await expertsOf(making, block, prices);
+        experts = await expertsOf(making, block, of);
       }
       left--;
-      const counts = experts.get(row.document);
-      rows.push({ ...row, path: paths[i], ...counts ? expertOf(counts) : {} });
+      rows.push({ ...row, ...expertOf(experts.get(row.document) ?? new Map()) });
     }
-    yield indexBatch(rows, true);
+    yield documentBatch("split", PART_COLUMNS, rows);
   }
 }
 
 /** Says which expert a document went to, or how its sequences went apart. */
-function expertOf(counts: ReadonlyMap<number, number>): Pick<Row, "expert" | "shares"> {
+function expertOf(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "expert" | "shares"> {
   const sorted = [...counts].sort(([a, x], [b, y]) => y - x || a - b);
-  if (sorted.length === 1) return { expert: sorted[0][0] };
+  if (sorted.length === 1) return { expert: String(sorted[0][0]), shares: "" };
   const all = sorted.reduce((sum, [, count]) => sum + count, 0);
-  return { shares: sorted.map(([expert, count]) => `${expert}: ${(count / all).toFixed(3)}`).join(", ") };
+  const shares = sorted.map(([expert, count]) => `${expert}: ${(count / all).toFixed(3)}`).join(", ");
+  return { expert: "mixed", shares };
 }
 
 /** Counts, for every document of a block, its sequences at each expert. */
 async function expertsOf(
   making: Making,
   block: Block,
-  prices?: Prices,
+  { prices }: GraphOf,
 ): Promise<Map<bigint, Map<number, number>>> {
   const counts = new Map<bigint, Map<number, number>>();
   const { node, file } = assignmentPlace(block, prices);
   for (const [side, name] of [["train", TRAIN], ["test", TEST]] as const) {
     using tokens = await openNeeded(making, [{ need: tokensOf(block), file: name }]);
-    const assigned = `${making.path(node)}/${file(side)}`;
-    let row = 0;
-    for await (const batch of readArrow(assigned, assigned, making.verified)) {
-      const expert = integers(columnOf(batch, "expert"), Uint16Array);
-      const numbers = Float64Array.from({ length: batch.numRows }, () => row++);
-      const documents = tokens.fill("document", numbers, new BigUint64Array(numbers.length));
-      documents.forEach((document, i) => {
-        const own = counts.get(document) ?? new Map<number, number>();
-        own.set(expert[i], (own.get(expert[i]) ?? 0) + 1);
-        counts.set(document, own);
-      });
-    }
+    using assigned = await openNeeded(making, [{ need: node, file: file(side) }]);
+    const numbers = Float64Array.from({ length: tokens.count }, (_, row) => row);
+    const { expert } = assigned.read(numbers, ["expert"]);
+    tokens.read(numbers, ["document"]).document.forEach((document, i) => {
+      const own = counts.get(document) ?? new Map<number, number>();
+      own.set(expert[i], (own.get(expert[i]) ?? 0) + 1);
+      counts.set(document, own);
+    });
   }
   return counts;
 }
 
-/** A document of a run, and the place in its file. */
-export interface FoundDocument {
-  /** Its id; a string, as it has 64 bits. */
+/** A document of a run, and the place in its file. Its id is a string, as it has 64 bits; before a split it has no expert. */
+export interface FoundDocument
+  extends
+    Pick<DocumentRow, "path" | "place" | "sha256" | "source" | "side" | "tokens">,
+    Partial<Pick<DocumentRow, "expert" | "shares">> {
+  /** Its id. */
   document: string;
-  /** The file. */
-  path: string;
-  /** Its line or row there. */
-  place: number;
-  /** SHA-256 of its text. */
-  sha256: string;
-  /** Source, "" if none. */
-  source: string;
-  /** Whether it is for training or held out. */
-  side: "train" | "test";
-  /** Its tokens. */
-  tokens: number;
-  /** The expert that it went to, or `mixed`; absent before a split. */
-  expert?: string;
-  /** Shares of experts, where its sequences went apart. */
-  shares?: string;
 }
 
 /** Finds a document of a run by its id, as rows of shards tell it; null where there is none. Throws an `InputError` where there is no index. */
 export async function findDocument(run: string, id: bigint): Promise<FoundDocument | null> {
-  const files = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
-  const file = await exists(files[0]) ? files[0] : files[1];
+  const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
+  const isSplit = await exists(part), file = isSplit ? part : all;
   for await (const batch of readArrow(file, file, new NodeFiles())) {
     const row = integers(columnOf(batch, "document"), BigUint64Array).indexOf(id);
     if (row < 0) continue;
-    const text = (name: string) => strings(columnOf(batch, name))[row];
-    const { document, ...known } = rowsOf(batch)[row];
-    return {
-      document: String(document),
-      path: text("path"),
-      ...known,
-      side: known.side as FoundDocument["side"],
-      ...file === files[0] ? { expert: text("expert"), shares: text("shares") || undefined } : {},
-    };
+    if (!isSplit) return { ...documentRows(batch, COLUMNS)[row], document: String(id) };
+    const found = documentRows(batch, PART_COLUMNS)[row];
+    return { ...found, document: String(id), shares: found.shares || undefined };
   }
   return null;
 }

@@ -1,101 +1,126 @@
 /**
- * The partitioner of a run: what says what a sequence costs every expert. Routers learn round by round; other kinds learn at once.
+ * The partitioner of a run: what says what a sequence costs every expert. Other kinds than routers learn at once.
+ *
+ * Routers learn by expectation maximisation: a node for every router and round. A node reads what all routers of the round before say
+ * of the same sequences, so it knows its part; it trains its router on that, and scores the next sequences. Nothing else is exchanged.
+ *
+ *     rounds/start/                clusters of TF-IDF, where routers begin with their parts
+ *     rounds/03/router-02/         state.safetensors, scores.safetensors, round.json; of router 0 also rounds.jsonl
  *
  * @module
  */
 
-import type { Maker, Making, Node } from "../graph/node.ts";
+import { type Maker, type Node, oneByOne } from "../graph/node.ts";
 import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
 import { kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
-import type { Block } from "../text/blocks.ts";
-import { LEARN, roundNode, roundNodes, START } from "./rounds.ts";
+import type { GraphOf } from "./stage.ts";
 import { openNeeded } from "./token_rows.ts";
-import { ALL_TRAIN, type SourceCounts, tokensOf, trainFiles } from "./tokenize.ts";
+import { ALL_TRAIN, countSources, trainFiles } from "./tokenize.ts";
 
-export { LEARN, PARTITIONER };
+export { PARTITIONER };
+
+/** Name of the stage. */
+export const LEARN = "train-routers";
+
+/** Name of the node of the clusters that routers begin with. */
+export const START = "rounds/start";
+
+const two = (number: number) => String(number).padStart(2, "0");
+
+/** Names the node of a router after a round. */
+export const roundNode = (round: number, router: number): string =>
+  `rounds/${two(round)}/router-${two(router)}`;
+
+/** Names the nodes of all routers after a round. */
+const roundOf = (round: number, experts: number): string[] =>
+  Array.from({ length: experts }, (_, router) => roundNode(round, router));
+
+const valuesOf = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
+  Object.fromEntries(names.map((name) => [name, configuration[name]]));
 
 /** Makes the nodes that learn the partitioner; the last one is the partitioner itself. */
-export function learnNodes(configuration: Configuration, blocks: readonly Block[]): Node[] {
-  const kind = kindOf(configuration);
-  if (kind.kind !== "em") return [learnNode(PARTITIONER, kind, configuration, blocks)];
-  const optimiser = Object.fromEntries(namesOf(OPTIMISER).map((name) => [name, configuration[name]]));
-  const start = configuration.start === "ctbm"
-    ? [learnNode(START, PARTITIONERS.get("ctbm")!, configuration, blocks)]
-    : [];
-  return [
-    ...start,
-    ...roundNodes({ configuration, blocks, optimiser }),
-    routersNode(configuration, blocks, start.length > 0),
-  ];
+export function learnNodes(of: GraphOf): Node[] {
+  const kind = kindOf(of.configuration);
+  if (kind.kind !== "em") return [learnNode(PARTITIONER, kind, of)];
+  const start = of.configuration.start === "ctbm" ? [learnNode(START, PARTITIONERS.get("ctbm")!, of)] : [];
+  return [...start, ...roundNodes(of), routersNode(of, start.map(({ name }) => name))];
 }
 
 /** Makes the node of a kind that learns at once. */
-function learnNode(
-  name: string,
-  kind: PartitionerKind,
-  configuration: Configuration,
-  blocks: readonly Block[],
-): Node {
-  const settings = Object.fromEntries(kind.settings.map((name) => [name, configuration[name]]));
-  const maker: Maker = {
-    stage: LEARN,
-    async make([making], { emit, signal }) {
-      using rows = await openNeeded(making, trainFiles(blocks));
-      const { vocabulary, eos, tokenizer } = rows.lineage!;
-      const { sha256, result } = await kind.learn!({
-        ...{ configuration, folder: making.folder, rows, signal },
-        tokens: { vocabulary: vocabulary!, eos: eos!, tokenizer: tokenizer! },
-        sources: tokensBySource(making, blocks),
-        progress: (done, total, unit) => emit({ type: "progress", stage: LEARN, done, total, unit }),
-      });
-      return [{ routers: sha256, ...result }];
-    },
-  };
+function learnNode(name: string, kind: PartitionerKind, { configuration, blocks }: GraphOf): Node {
   return {
     name,
     needs: [ALL_TRAIN],
-    settings: { partitioner: kind.kind, ...settings },
+    settings: { partitioner: kind.kind, ...valuesOf(configuration, kind.settings) },
     revision: kind.revision,
-    maker,
+    maker: oneByOne(LEARN, async (making, { emit, signal }) => {
+      using rows = await openNeeded(making, trainFiles(blocks));
+      const { vocabulary, eos, tokenizer } = rows.lineage!;
+      const sources = [...countSources(making, blocks)].map(([name, { tokens }]) =>
+        [name, tokens.train] as const
+      );
+      const { sha256, result } = await kind.learn!({
+        ...{ configuration, folder: making.folder, rows, signal },
+        tokens: { vocabulary: vocabulary!, eos: eos!, tokenizer: tokenizer! },
+        sources: new Map(sources.filter(([, tokens]) => tokens > 0)),
+        progress: (done, total, unit) => emit({ type: "progress", stage: LEARN, done, total, unit }),
+      });
+      return { routers: sha256, ...result };
+    }),
   };
 }
 
-/** Adds up the training tokens of every source. */
-function tokensBySource(making: Making, blocks: readonly Block[]): Map<string, number> {
-  const totals = new Map<string, number>();
-  for (const block of blocks) {
-    const sources = making.manifest(tokensOf(block)).result.sources as Record<string, SourceCounts>;
-    for (const [source, { tokens: { train } }] of Object.entries(sources)) {
-      if (train > 0) totals.set(source, (totals.get(source) ?? 0) + train);
-    }
-  }
-  return totals;
+/** Settings that a round depends on, whatever the number of rounds to come. */
+const SETTINGS = [
+  ...["experts", "prefix", "prefixLengths", "roundSequences", "seed"] as const,
+  ...["routerHidden", "routerLayers", "routerHeads", "routerBatch", "routerRate", "routerWarmup"] as const,
+  ...namesOf(OPTIMISER),
+];
+
+/** Makes the nodes of all rounds. */
+function roundNodes(of: GraphOf): Node[] {
+  const { experts, rounds, start, fixed } = of.configuration;
+  const settings = { ...valuesOf(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };
+  let bank: import("./round_bank.ts").RoundBank | undefined;
+  return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) => {
+    const maker: Maker = {
+      stage: LEARN,
+      together: experts,
+      async make(all, work) {
+        const { RoundBank } = await import("./round_bank.ts");
+        return await (bank ??= new RoundBank(of)).make(round, all, work);
+      },
+      close: () => bank?.close(),
+    };
+    return roundOf(round, experts).map((name, router): Node => ({
+      name,
+      needs: [
+        ALL_TRAIN,
+        ...start === "ctbm" && (round === 1 || fixed) ? [START] : [],
+        ...round === 1 ? [] : roundOf(round - 1, experts),
+      ],
+      settings: { ...settings, round, router, ...round === 1 ? { start } : {} },
+      revision: 1,
+      temporary: true,
+      maker,
+    }));
+  });
 }
 
 /** Makes the node that puts together the routers of the last round. */
-function routersNode(configuration: Configuration, blocks: readonly Block[], withStart: boolean): Node {
-  const { experts, rounds } = configuration;
-  const last = Array.from({ length: experts }, (_, router) => roundNode(rounds, router));
+function routersNode(of: GraphOf, start: readonly string[]): Node {
+  const { experts, rounds, prefix, roundSequences } = of.configuration;
   return {
     name: PARTITIONER,
-    needs: [TOKENIZER, ALL_TRAIN, ...withStart ? [START] : [], ...last],
-    settings: {
-      partitioner: "em",
-      experts,
-      rounds,
-      prefix: configuration.prefix,
-      roundSequences: configuration.roundSequences,
-    },
+    needs: [TOKENIZER, ALL_TRAIN, ...start, ...roundOf(rounds, experts)],
+    settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
-    maker: {
-      stage: LEARN,
-      make: async (
-        [making],
-        work,
-      ) => [await (await import("./round_bank.ts")).joinRouters(making, work, configuration, blocks)],
-    },
+    maker: oneByOne(
+      LEARN,
+      async (making, work) => await (await import("./round_bank.ts")).joinRouters(making, work, of),
+    ),
   };
 }

@@ -8,25 +8,24 @@
 
 import * as v from "valibot";
 import { readManifest } from "../graph/manifest.ts";
-import type { Making, Node } from "../graph/node.ts";
+import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { NAMES, TOKENIZER } from "../graph/places.ts";
-import type { Prices } from "../partition/assignment/prices.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { Order } from "../rows/order.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { count, finite, readJson, share } from "../run/schema.ts";
-import type { Configuration } from "../settings/configuration.ts";
-import type { Block } from "../text/blocks.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import { assignmentPlace } from "./assign.ts";
 import { scoresOf } from "./score.ts";
 import { SPLIT } from "./split.ts";
 import { openNeeded } from "./token_rows.ts";
-import { ALL_TRAIN, tokensOf, TRAIN } from "./tokenize.ts";
+import type { GraphOf } from "./stage.ts";
+import { ALL_TRAIN, TRAIN, trainFiles } from "./tokenize.ts";
 
 export { NAMES };
 const FILE = "names.json";
+const ROW = ["sequence", "source", "tokens", "length"] as const;
 
 const TEXT = v.object({ sequence: v.string(), source: v.string(), cost: finite, text: v.string() });
 const SCHEMA: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
@@ -35,49 +34,39 @@ const SCHEMA: v.GenericSchema<unknown, ExpertName[]> = v.array(v.object({
 }));
 
 /** Makes the node that names experts. */
-export function namesNode(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node {
-  const { experts, seed, eos } = configuration;
+export function namesNode(of: GraphOf): Node {
+  const { configuration: { experts, seed, eos }, blocks, prices } = of;
   return {
     name: NAMES,
     needs: [TOKENIZER, ALL_TRAIN, ...new Set(blocks.map((block) => assignmentPlace(block, prices).node))],
     settings: { experts, seed, eos },
     revision: 1,
-    maker: { stage: SPLIT, make: async ([making]) => [await name(making, configuration, blocks, prices)] },
+    maker: oneByOne(SPLIT, (making) => name(making, of)),
   };
 }
 
-async function name(
-  making: Making,
-  { experts, seed, eos }: Configuration,
-  blocks: readonly Block[],
-  prices?: Prices,
-): Promise<Record<string, unknown>> {
-  const open = (fileOf: (block: Block) => { need: string; file: string }) =>
-    openNeeded(making, blocks.map(fileOf));
-  using tokens = await open((block) => ({ need: tokensOf(block), file: TRAIN }));
-  using scores = await open((block) => ({ need: scoresOf(block), file: TRAIN }));
-  using assigned = await open((block) => {
-    const { node, file } = assignmentPlace(block, prices);
-    return { need: node, file: file("train") };
-  });
+async function name(making: Making, of: GraphOf): Promise<Record<string, unknown>> {
+  const { configuration: { experts, seed, eos }, blocks, prices } = of;
+  using tokens = await openNeeded(making, trainFiles(blocks));
+  using scores = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
+  const places = blocks.map((block) => assignmentPlace(block, prices));
+  using assigned = await openNeeded(
+    making,
+    places.map(({ node, file }) => ({ need: node, file: file("train") })),
+  );
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos }, making.verified);
   const samples = Array.from({ length: experts }, newSample);
   const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
   const rows = Math.min(tokens.count, experts * sampledRows(experts));
   for (const number of Float64Array.from({ length: rows }, (_, i) => order.at(i)).sort()) {
-    const { tokens: ids, length: [length], ...row } = tokens.read([number], [
-      "sequence",
-      "source",
-      "tokens",
-      "length",
-    ]);
+    const { tokens: ids, length: [length], ...row } = tokens.read([number], ROW);
     const [expert] = assigned.read([number], ["expert"]).expert;
     const cost = scores.read([number], ["nll"]).nll[expert];
     const one = { sequence: row.sequence[0], source: row.source[0], ids: ids.subarray(0, length), cost };
     await addRow(samples[expert], one, scores.lineage!, tokenizer);
   }
   const names = await nameSamples(samples, tokenizer);
-  making.wrote(FILE, await writeAtomic(`${making.folder}/${FILE}`, jsonText(names)));
+  await writeAtomic(`${making.folder}/${FILE}`, jsonText(names));
   return { experts, words: names.map(({ terms }) => terms.map(({ text }) => text)) };
 }
 

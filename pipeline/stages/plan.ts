@@ -27,8 +27,6 @@ export interface Plan {
    * The nodes, each after those that it needs. Where text must be unpacked first, only the nodes that do that: then the others are known.
    */
   nodes: Node[];
-  /** Those that unpack text. */
-  unpacked: Node[];
   /** Whether these are all nodes. */
   complete: boolean;
 }
@@ -58,7 +56,7 @@ export async function partitionGraph(
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
   const prices = await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));
-  if (!blocks) return { text, unpacked, nodes: unpacked, complete: false };
+  if (!blocks) return { text, nodes: unpacked, complete: false };
   const nodes: Node[] = [];
   for (const [name, stage] of STAGES) {
     try {
@@ -70,7 +68,7 @@ export async function partitionGraph(
       nodes.push(...names.map((node) => ({ ...givenNode(node), maker: { ...GIVEN, stage: name } })));
     }
   }
-  return { text, unpacked, nodes, complete: true };
+  return { text, nodes, complete: true };
 }
 
 /** Gives the prices by which a run was assigned, where those that settings name are not here. */

@@ -17,7 +17,7 @@ import type { ModelConfig } from "../model/shape.ts";
 import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
 import { assignBalanced } from "../partition/assignment/balanced.ts";
 import { openClusters } from "../partition/ctbm/partitioner.ts";
-import { openRouters, randomAssignment, type RoundSteps, type RouterBank } from "../partition/em/bank.ts";
+import { openRouters, randomAssignment, type RouterBank } from "../partition/em/bank.ts";
 import { assignRound as assignBy } from "../partition/em/train_routers.ts";
 import { writeDescription } from "../partition/folder.ts";
 import type { Columns } from "../rows/columns.ts";
@@ -27,9 +27,9 @@ import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
 import { readVouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import type { Block } from "../text/blocks.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { LEARN, roundNode, type RoundsOfText, START } from "./rounds.ts";
+import { LEARN, roundNode, START } from "./learn.ts";
+import type { GraphOf } from "./stage.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
 import { trainFiles } from "./tokenize.ts";
 
@@ -52,52 +52,37 @@ export class RoundBank {
   #bank?: RouterBank;
   #drawn = new Map<number, Drawn>();
 
-  constructor(private readonly of: RoundsOfText) {}
+  constructor(private readonly of: GraphOf) {}
 
   async make(round: number, all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
-    const [first] = all;
+    const [first] = all, { configuration, blocks } = this.of, { rounds } = configuration;
     const routers = all.map(({ node }) => Number(node.settings.router));
     const gpu = await work.gpu();
-    const rows = this.#rows ??= await openNeeded(
-      first,
-      trainFiles(this.of.blocks),
-    );
-    if (round === 1) warnOfPasses(this.of.configuration, rows.count, work);
+    const rows = this.#rows ??= await openNeeded(first, trainFiles(blocks));
+    if (round === 1) warnOfPasses(configuration, rows.count, work);
     const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
-    if (metrics) work.emit({ type: "round", rounds: this.of.configuration.rounds, ...metrics });
+    if (metrics) work.emit({ type: "round", rounds, ...metrics });
     const bank = await this.#openBank(gpu, all, routers, round, rows);
-    const total = this.of.configuration.rounds;
-    const steps = await bank.train(
-      round,
-      now,
-      expert,
-      (step, steps) =>
-        work.emit({
-          type: "progress",
-          stage: LEARN,
-          done: (round - 1) * steps + step,
-          total: total * steps,
-          unit: "steps",
-        }),
-      work.signal,
-    );
+    const onStep = (step: number, steps: number) => {
+      const [done, total] = [(round - 1) * steps + step, rounds * steps];
+      work.emit({ type: "progress", stage: LEARN, done, total, unit: "steps" });
+    };
+    const { trainingLoss, ...steps } = await bank.train(round, now, expert, onStep, work.signal);
     const nll = await bank.score(this.#draw(rows, round + 1));
     const state = await bank.state();
+    const results = trainingLoss.map((trainingLoss) => ({ trainingLoss, ...steps }));
     for (const [place, { folder }] of all.entries()) {
       await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
-      const own = Float32Array.from(
-        { length: nll.length / all.length },
-        (_, row) => nll[row * all.length + place],
-      );
-      const scores = new Map([["nll", { shape: [own.length], values: own }]]);
+      const values = nll.filter((_, i) => i % all.length === place);
+      const scores = new Map([["nll", { shape: [values.length], values }]]);
       await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
-      await writeAtomic(`${folder}/${ROUND}`, jsonText(stepsOf(steps, place)));
+      await writeAtomic(`${folder}/${ROUND}`, jsonText(results[place]));
       if (routers[place] === 0) {
         const before = round > 1 ? await readRoundLines(first, round - 1) : "";
         await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
       }
     }
-    return all.map((_, place) => ({ ...stepsOf(steps, place) }));
+    return results;
   }
 
   close(): void {
@@ -121,12 +106,12 @@ export class RoundBank {
     rows: Drawn,
   ): Promise<{ expert: Uint16Array; metrics?: RoundMetrics }> {
     const { experts, seed, start, fixed } = this.of.configuration;
-    const begin = async () => await assignByClusters(making, rows);
-    if (round === 1) {
-      return { expert: start === "ctbm" ? await begin() : randomAssignment(rows.rows, experts, seed) };
-    }
-    const assigned = await assignRound(making, this.of, round, rows);
-    return fixed && start === "ctbm" ? { ...assigned, expert: await begin() } : assigned;
+    const known = round === 1 ? undefined : await assignRound(making, this.of, round, rows);
+    if (known && !fixed) return known;
+    const expert = start === "ctbm"
+      ? await assignByClusters(making, rows)
+      : randomAssignment(rows.rows, experts, seed);
+    return { ...known, expert };
   }
 
   async #openBank(gpu: Gpu, all: readonly Making[], routers: readonly number[], round: number, rows: Rows) {
@@ -144,7 +129,7 @@ export class RoundBank {
 }
 
 /** Draws the sequences of a round, from a random order of all of them. */
-export function drawRound(
+function drawRound(
   rows: Rows,
   { experts, roundSequences, seed }: Configuration,
   round: number,
@@ -153,11 +138,6 @@ export function drawRound(
   const numbers = drawing(rows.count, seed, "rounds")((round - 1) * total, total);
   return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
 }
-
-const stepsOf = ({ trainingLoss, ...steps }: RoundSteps, place: number) => ({
-  trainingLoss: trainingLoss[place],
-  ...steps,
-});
 
 function warnOfPasses(
   { rounds, experts, roundSequences }: Configuration,
@@ -190,9 +170,9 @@ async function assignByClusters(
 }
 
 /** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
-export async function assignRound(
-  { path, verified }: Pick<Making, "path" | "verified">,
-  { configuration }: Pick<RoundsOfText, "configuration">,
+async function assignRound(
+  { path, verified }: Making,
+  { configuration }: GraphOf,
   round: number,
   { rows, length, source }: Drawn,
 ): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
@@ -217,7 +197,7 @@ export async function assignRound(
 }
 
 /** Reads the state of a router after a round. */
-export async function readState(folder: string, model: ModelConfig): Promise<TrainerState> {
+async function readState(folder: string, model: ModelConfig): Promise<TrainerState> {
   const saved = await loadTrainerState(`${folder}/${STATE}`, model);
   if (saved) return saved.state;
   throw new InputError(`Cannot go on from "${folder}" as it must hold ${STATE}: there is none`, {
@@ -226,29 +206,17 @@ export async function readState(folder: string, model: ModelConfig): Promise<Tra
 }
 
 /** Reads the metrics of the rounds before this one, as lines of JSON. */
-export const readRoundLines = async (
-  { path, verified }: Pick<Making, "path" | "verified">,
-  round: number,
-): Promise<string> =>
+const readRoundLines = async ({ path, verified }: Making, round: number): Promise<string> =>
   new TextDecoder().decode(await readVouched(`${path(roundNode(round, 0))}/${ROUNDS}`, verified));
 
 /** Puts together the routers of the last round. */
-export async function joinRouters(
-  making: Making,
-  work: Work,
-  configuration: Configuration,
-  blocks: readonly Block[],
-): Promise<Record<string, unknown>> {
-  const { experts, rounds, prefix } = configuration;
+export async function joinRouters(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
+  const { configuration } = of, { experts, rounds, prefix } = configuration;
   const { folder, path } = making;
-  using rows = await openNeeded(making, trainFiles(blocks));
+  using rows = await openNeeded(making, trainFiles(of.blocks));
   const { vocabulary, eos, tokenizer } = rows.lineage!;
-  const { metrics } = await assignRound(
-    making,
-    { configuration },
-    rounds + 1,
-    drawRound(rows, configuration, rounds + 1),
-  );
+  const last = drawRound(rows, configuration, rounds + 1);
+  const { metrics } = await assignRound(making, of, rounds + 1, last);
   work.emit({ type: "round", rounds, ...metrics });
   const lines = await readRoundLines(making, rounds) + JSON.stringify(metrics) + "\n";
   await writeAtomic(`${folder}/rounds.jsonl`, lines);
@@ -265,14 +233,8 @@ export async function joinRouters(
     hashes.push(written["model.safetensors"].sha256);
     for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);
   }
-  await writeDescription(folder, {
-    kind: "em",
-    experts,
-    prefix,
-    tokenizer: tokenizer!,
-    vocabulary: vocabulary!,
-    eos: eos!,
-  });
+  const tokens = { tokenizer: tokenizer!, vocabulary: vocabulary!, eos: eos! };
+  await writeDescription(folder, { kind: "em", experts, prefix, ...tokens });
   return {
     routers: routersHash(hashes),
     rounds: lines.trim().split("\n").map((line) => JSON.parse(line) as RoundMetrics),

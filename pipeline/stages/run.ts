@@ -9,7 +9,7 @@ import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { makeAll, type MakeOptions } from "../graph/make.ts";
-import { type Node, splitNeed, type Work } from "../graph/node.ts";
+import { type Node, splitNeed } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import type { Document } from "../text/readers.ts";
 import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
@@ -95,10 +95,8 @@ export async function openRun<Result>(
   name: string,
   body: (open: OpenRun) => Promise<Result>,
 ): Promise<Result> {
-  const { run, force = false, check, reuse = [], part, aside } = options;
-  for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
-  const sources = options.documents ? withoutInput(options.sources) : options.sources ?? {};
-  const { configuration, changed, exists, adapter } = await resolveSettings(run, sources, force);
+  const { run, force, check, reuse, part, aside, workers = navigator.hardwareConcurrency } = options;
+  const { configuration, changed, exists, adapter, isAnew } = await resolve(options);
   for (const path of [...nodeFolders(), ...OWN_FOLDERS, "metrics/timing.jsonl"]) {
     await refuseLink(`${run}/${path}`);
   }
@@ -106,50 +104,48 @@ export async function openRun<Result>(
   try {
     if (device.isNamed) await device.open(); // a missing adapter or an unknown variant fails before anything is made
     let isWritten = exists && (changed.length === 0 || aside), isNoted = adapter !== undefined || aside;
-    const work: Work = {
-      run,
-      gpu: async () => {
-        const gpu = await device.open();
-        if (!isNoted) { // settings may have changed since this process began
-          const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
-          await writeRunConfiguration(run, now, noteOf(gpu));
-        }
-        isNoted = true;
-        return gpu;
-      },
-      emit,
-      workers: options.workers ?? navigator.hardwareConcurrency,
-      signal,
+    const gpu = async () => {
+      const gpu = await device.open();
+      if (!isNoted) { // settings may have changed since this process began
+        const now = (await readRunConfiguration(run, { edited: true }))?.configuration ?? configuration;
+        await writeRunConfiguration(run, now, noteOf(gpu));
+      }
+      isNoted = true;
+      return gpu;
     };
-    const made = new Set<string>();
-    const result = await body({
-      run,
-      configuration,
-      gpu: () => device.open(),
-      make: async (nodes, more) => {
-        // What one call has made is not made twice.
-        const { wanted = () => true } = more ?? {};
-        const again = force && changed.length === 0
-          ? nodes.filter((node) => wanted(node) && !made.has(node.name)).map(({ name }) => name)
-          : [];
-        for (const name of again) made.add(name);
-        const how = {
-          ...{ task: name, check, reuse, again, mine: part && shareOf(part, nodes) },
-          adapter: () => device.description,
-          ...more,
-        };
-        const walk = new Walk(run, nodes, how);
-        if (!force) await refuseRevision(walk, nodes);
-        if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
-        isWritten = true;
-        return await makeAll(work, nodes, { ...how, walk });
-      },
-    });
+    const made = new Set<string>(); // what one call has made is not made twice
+    const make: OpenRun["make"] = async (nodes, more = {}) => {
+      const isAgain = (node: Node) => isAnew && (more.wanted?.(node) ?? true) && !made.has(node.name);
+      const again = nodes.filter(isAgain).map(({ name }) => name);
+      for (const name of again) made.add(name);
+      const how = {
+        ...{ task: name, check, reuse, again, mine: part && shareOf(part, nodes) },
+        adapter: () => device.description,
+        ...more,
+      };
+      const walk = new Walk(run, nodes, how);
+      if (!force) await refuseRevision(walk, nodes);
+      if (!isWritten) await writeRunConfiguration(run, configuration, adapter); // not before everything is planned
+      isWritten = true;
+      return await makeAll({ run, gpu, emit, workers, signal }, nodes, { ...how, walk });
+    };
+    const result = await body({ run, configuration, gpu: () => device.open(), make });
     await device.warn();
     return result;
   } finally {
     device.close();
   }
+}
+
+/** Resolves the settings by which a run is made or planned, and says whether everything is made anew. */
+async function resolve({ run, sources = {}, force = false, reuse = [], documents }: RunOptions) {
+  for (const where of reuse) {
+    if (await readRunConfiguration(where)) continue;
+    const what = say`Cannot copy from "${where}" as ${setting("reuse")} must name runs: it is none`;
+    throw new InputError(what, { where, remedy: say`name a folder that ${task("partition")} wrote` });
+  }
+  const settings = await resolveSettings(run, documents ? withoutInput(sources) : sources, force);
+  return { ...settings, isAnew: force && settings.changed.length === 0 };
 }
 
 /** Describes the device that works first in a run. Manifests tell of each node which one made it. */
@@ -168,7 +164,7 @@ export async function makePartition(
   watch: RunWatch = {},
   stage = PARTITION,
 ): Promise<{ walk: Walk; plan: Plan }> {
-  const { run, frozen, force, documents, part } = options;
+  const { run, frozen, force, documents, part, check } = options;
   if (frozen) await refuseChanges(options);
   if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
   const told = new Set<string>(); // stages that text was unpacked by: they are up to date then
@@ -181,7 +177,7 @@ export async function makePartition(
     const named = options.sources?.flags?.input ?? options.sources?.file?.input ?? [];
     const isHanded = documents !== undefined || named.includes("-");
     const given = { documents, ...isHanded ? { reading: crypto.randomUUID() } : {} };
-    let plan = await partitionGraph(run, configuration, { given, keep: true, check: options.check });
+    let plan = await partitionGraph(run, configuration, { given, keep: true, check });
     if (!plan.complete) {
       await make(plan.nodes);
       plan = await partitionGraph(run, configuration, { given, keep: true });
@@ -230,38 +226,29 @@ export interface PartitionState {
 
 /** Says what {@linkcode makePartition} would make with the same options, without making anything. Throws what it would throw beforehand. */
 export async function planRun(options: RunOptions): Promise<PartitionState> {
-  const { run, sources = {}, force = false, check, reuse = [] } = options;
-  for (const other of reuse) if (!await readRunConfiguration(other)) throw notReusable(other);
-  const { configuration, changed } = await resolveSettings(run, sources, force);
+  const { run, force, check } = options;
+  const { configuration, isAnew } = await resolve(options);
   const plan = await partitionGraph(run, configuration, { check });
-  const again = force && changed.length === 0
-    ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name)
-    : [];
+  const again = isAnew ? plan.nodes.filter(wantedFor(PARTITION)).map(({ name }) => name) : [];
   const walk = new Walk(run, plan.nodes, { check, again });
   if (!force) await refuseRevision(walk, plan.nodes);
-  const { blocks } = plan.text;
-  return {
-    run,
-    configuration,
-    plan,
-    changes: blocks ? await changesOfText(run, blocks) : null,
-    stages: await partitionStates(configuration, plan, walk),
-    warnings: textWarnings(plan.text),
-  };
+  const changes = plan.text.blocks ? await changesOfText(run, plan.text.blocks) : null;
+  const stages = await partitionStates(configuration, plan, walk);
+  return { run, configuration, plan, changes, stages, warnings: textWarnings(plan.text) };
 }
 
 /** Finds out how all stages of a partition stand. Before text is unpacked, nothing is known of the nodes of most. */
 export async function partitionStates(
-  configuration: Configuration,
-  plan: Plan,
+  { routers }: Configuration,
+  { nodes, complete }: Plan,
   walk: Walk,
 ): Promise<StageState[]> {
-  const known = await stageStates(walk, plan.nodes);
-  if (plan.complete) return known;
+  const known = await stageStates(walk, nodes);
+  if (complete) return known;
   const names = [...STAGES].filter(([name, { nodes, onRequest }]) =>
-    nodes && !onRequest && !(name === LEARN && configuration.routers !== "")
-  ).map(([name]) => name);
-  return names.map((stage) => known.find((state) => state.stage === stage) ?? nothingOf(stage, 0));
+    nodes && !onRequest && !(name === LEARN && routers !== "")
+  );
+  return names.map(([stage]) => known.find((state) => state.stage === stage) ?? nothingOf(stage, 0));
 }
 
 /** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */
@@ -289,15 +276,14 @@ async function refuseChanges(options: RunOptions): Promise<void> {
 /** Throws an `InputError` where another version made a run, which would make other bytes. */
 export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promise<void> {
   const { run } = walk;
-  for (const node of nodes) {
-    const { state, because, manifest } = await walk.of(node);
+  for (const { name } of nodes) {
+    const { state, because, manifest } = await walk.of(walk.node(name));
     if (state !== "changed" || because !== "revision") continue;
+    const { version } = manifest!.made;
     throw new InputError(
-      `Cannot go on in "${run}" as one version must make all of it: "${node.name}" was made by ${
-        manifest!.made.version
-      }`,
+      `Cannot go on in "${run}" as one version must make all of it: "${name}" was made by ${version}`,
       {
-        where: `${run}/${node.name}`,
+        where: `${run}/${name}`,
         remedy: say`use that version, or make it again with ${setting("force")}`,
       },
     );
@@ -318,13 +304,6 @@ export function shareOf({ index, of }: Part, nodes: readonly Node[]): (node: Nod
     if (place % of === index - 1) mine.add(name);
   }
   return ({ name }) => mine.has(name);
-}
-
-function notReusable(where: string): InputError {
-  return new InputError(say`Cannot copy from "${where}" as ${setting("reuse")} must name runs: it is none`, {
-    where,
-    remedy: say`name a folder that ${task("partition")} wrote`,
-  });
 }
 
 /** Notes in the settings that text is handed over. Throws an `InputError` where they name text themselves. */
@@ -367,8 +346,7 @@ class Device {
     const gpu = this.#own = await openGpu({ adapter: adapter || undefined, variants, requireGpu });
     this.emit({ type: "adapter", adapter: gpu.adapter, kind: gpu.kind });
     const { processorWarning } = await import("../doctor/expected.ts");
-    const warning = await processorWarning(gpu, this.configuration);
-    if (warning) this.emit({ type: "warning", message: warning });
+    this.#warn(await processorWarning(gpu, this.configuration));
     return gpu;
   }
 
@@ -378,8 +356,11 @@ class Device {
     if (!used) return;
     const { saturatedValues } = await import("../../kernels/matmul/matmul.ts");
     const { saturationWarning } = await import("../doctor/expected.ts");
-    const warning = saturationWarning(await saturatedValues(used));
-    if (warning) this.emit({ type: "warning", message: warning });
+    this.#warn(saturationWarning(await saturatedValues(used)));
+  }
+
+  #warn(message?: Text): void {
+    if (message) this.emit({ type: "warning", message });
   }
 
   close(): void {

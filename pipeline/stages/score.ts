@@ -4,15 +4,15 @@
  * @module
  */
 
-import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
+import { PARTITIONER } from "../graph/places.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
-import { readArrow, writeArrowFile } from "../rows/arrow.ts";
-import { checksums } from "../rows/random_access.ts";
-import type { Configuration } from "../settings/configuration.ts";
+import { readArrow, type RecordBatch } from "../rows/arrow.ts";
 import type { Block } from "../text/blocks.ts";
-import { PARTITIONER } from "./learn.ts";
+import type { GraphOf } from "./stage.ts";
+import { writeRows } from "./token_rows.ts";
 import { TEST, tokensOf, TRAIN } from "./tokenize.ts";
 
 /** Name of the stage. */
@@ -22,10 +22,24 @@ export const SCORE = "score";
 export const scoresOf = ({ name }: Pick<Block, "name">): string => `scores/${name}`;
 
 /** Makes a node for every block. A partitioner of another run is identified by its files. */
-export async function scoreNodes(configuration: Configuration, blocks: readonly Block[]): Promise<Node[]> {
-  const { routers, prefix } = configuration;
+export async function scoreNodes({ configuration, blocks }: GraphOf): Promise<Node[]> {
+  const { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);
-  const maker = new ScoreMaker(configuration, new Map(blocks.map((block) => [scoresOf(block), block])));
+  const blockOf = new Map(blocks.map((block) => [scoresOf(block), block]));
+  let partitioner: Partitioner | undefined; // which stays open between blocks
+  const maker = oneByOne(SCORE, async (making, work) => {
+    partitioner ??= await openPartitioner(
+      routers || making.path(PARTITIONER),
+      work.gpu,
+      { batch: scoreBatch || undefined, vouched: making.verified },
+    );
+    // How many tokens of a sequence decide where it goes: M, or all where the partitioner goes by whole sequences.
+    const decide = partitioner.perSequence ? partitioner.prefix : prefix;
+    return await scoreBlock(making, work, blockOf.get(making.node.name)!, partitioner, decide);
+  }, () => {
+    partitioner?.close();
+    partitioner = undefined;
+  });
   return blocks.map((block) => ({
     name: scoresOf(block),
     needs: [`${tokensOf(block)}:t`, ...routers === "" ? [PARTITIONER] : []],
@@ -35,73 +49,31 @@ export async function scoreNodes(configuration: Configuration, blocks: readonly 
   }));
 }
 
-/** Scores blocks with a partitioner that stays open between them. */
-class ScoreMaker implements Maker {
-  readonly stage = SCORE;
-  #partitioner?: Partitioner;
-
-  constructor(
-    private readonly configuration: Configuration,
-    private readonly blocks: ReadonlyMap<string, Block>,
-  ) {}
-
-  async make([making]: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
-    const { routers, scoreBatch } = this.configuration;
-    const partitioner = this.#partitioner ??= await openPartitioner(
-      routers || making.path(PARTITIONER),
-      work.gpu,
-      { batch: scoreBatch || undefined, vouched: making.verified },
-    );
-    const block = this.blocks.get(making.node.name)!;
-    let done = 0, unknown = 0;
-    const { trainSequences, testSequences } = making.manifest(tokensOf(block)).result as Record<
-      string,
-      number
-    >;
-    const total = trainSequences + testSequences;
-    for (const name of [TRAIN, TEST]) {
-      const tokens = `${making.path(tokensOf(block))}/${name}`;
-      const scores = scoreRows(readArrow(tokens, tokens, making.verified), {
-        ...{
-          partitioner,
-          prefix: splitPrefix(partitioner, this.configuration),
-          dropTokens: true,
-          signal: work.signal,
-        },
-        onWarning: (message) => work.emit({ type: "warning", message }),
-        onUnknown: (sequences) => unknown += sequences,
-      });
-      const watched = scores.pipeThrough(
-        new TransformStream({
-          transform(batch, controller) {
-            controller.enqueue(batch);
-            work.emit({
-              type: "progress",
-              stage: SCORE,
-              done: done += batch.numRows,
-              total,
-              unit: "sequences",
-            });
-          },
-        }),
-      );
-      const { rows: _, ...record } = await writeArrowFile(`${making.folder}/${name}`, watched);
-      making.wrote(name, { ...record, batches: await checksums(`${making.folder}/${name}`) });
+async function scoreBlock(
+  making: Making,
+  { emit, signal }: Work,
+  block: Block,
+  partitioner: Partitioner,
+  prefix: number,
+): Promise<Record<string, unknown>> {
+  const { trainSequences, testSequences } = making.manifest(tokensOf(block)).result as Record<string, number>;
+  const total = trainSequences + testSequences;
+  let done = 0, unknown = 0;
+  const watched = async function* (scores: ReadableStream<RecordBatch>) {
+    for await (const batch of scores) {
+      yield batch;
+      emit({ type: "progress", stage: SCORE, done: done += batch.numRows, total, unit: "sequences" });
     }
-    if (unknown > 0) work.emit({ type: "warning", message: unknownText(unknown) });
-    return [{ sequences: total, trainSequences, testSequences, experts: partitioner.experts }];
+  };
+  for (const name of [TRAIN, TEST]) {
+    const tokens = `${making.path(tokensOf(block))}/${name}`;
+    const scores = scoreRows(readArrow(tokens, tokens, making.verified), {
+      ...{ partitioner, prefix, dropTokens: true, signal },
+      onWarning: (message) => emit({ type: "warning", message }),
+      onUnknown: (sequences) => unknown += sequences,
+    });
+    await writeRows(making, name, watched(scores));
   }
-
-  close(): void {
-    this.#partitioner?.close();
-    this.#partitioner = undefined;
-  }
-}
-
-/** Gives how many tokens of a sequence decide where training text goes: M, or all where the partitioner goes by whole sequences. */
-export function splitPrefix(
-  { prefix: own, perSequence }: Pick<Partitioner, "prefix" | "perSequence">,
-  { prefix }: Pick<Configuration, "prefix">,
-): number {
-  return perSequence ? own : prefix;
+  if (unknown > 0) emit({ type: "warning", message: unknownText(unknown) });
+  return { sequences: total, trainSequences, testSequences, experts: partitioner.experts };
 }

@@ -7,12 +7,11 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { linkOrCopy } from "../graph/folder.ts";
-import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { expertFolder, partOf } from "../graph/places.ts";
 import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
-import type { Prices } from "../partition/assignment/prices.ts";
 import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch, shardName } from "../rows/arrow.ts";
 import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
@@ -24,6 +23,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace, orderOf } from "./assign.ts";
 import { addSides, PART, type SideCounts, SIDES, tallyOf } from "./parts.ts";
+import type { GraphOf } from "./stage.ts";
 import { tokensOf } from "./tokenize.ts";
 
 /** Name of the stage. */
@@ -34,25 +34,19 @@ const [LEAST_BATCH, MOST_BATCH] = [16, 1024]; // rows
 const BYTES_PER_TOKEN = 4; // of text, about: so large is a group that every expert gets about a shard of it
 
 /** Makes a node for every group of blocks, and one for every expert. */
-export function splitNodes(configuration: Configuration, blocks: readonly Block[], prices?: Prices): Node[] {
-  const { experts, shardSequences, prefix } = configuration;
-  const groups = groupsOf(configuration, blocks).map((blocks) => ({
-    name: `split/${orderOf(blocks.map(({ name }) => name))}`,
-    blocks,
-  }));
-  const blocksOf = new Map(groups.map(({ name, blocks }) => [name, blocks]));
-  const ofGroups: Maker = {
-    stage: SPLIT,
-    make: async ([making], work) => {
-      return [await splitGroup(making, work, configuration, blocksOf.get(making.node.name)!, prices)];
-    },
-  };
-  const ofParts: Maker = {
-    stage: SPLIT,
-    make: async ([making]) => [await gather(making, groups.map(({ name }) => name))],
-  };
+export function splitNodes(of: GraphOf): Node[] {
+  const { configuration: { experts, shardSequences, prefix }, prices } = of;
+  const groups = new Map(
+    groupsOf(of).map((blocks) => [`split/${orderOf(blocks.map(({ name }) => name))}`, blocks]),
+  );
+  const names = [...groups.keys()];
+  const ofGroups = oneByOne(
+    SPLIT,
+    (making, work) => splitGroup(making, work, { ...of, blocks: groups.get(making.node.name)! }),
+  );
+  const ofParts = oneByOne(SPLIT, (making) => gather(making, names));
   return [
-    ...groups.map(({ name, blocks }): Node => ({
+    ...[...groups].map(([name, blocks]): Node => ({
       name,
       needs: blocks.flatMap((block) => {
         const { node, start } = assignmentPlace(block, prices);
@@ -64,8 +58,8 @@ export function splitNodes(configuration: Configuration, blocks: readonly Block[
     })),
     ...Array.from({ length: experts }, (_, expert): Node => ({
       name: partOf(expert),
-      needs: groups.map(({ name }) => `${name}:${expertFolder(expert)}-`),
-      settings: { expert, order: orderOf(groups.map(({ name }) => name)) },
+      needs: names.map((name) => `${name}:${expertFolder(expert)}-`),
+      settings: { expert, order: orderOf(names) },
       revision: 1,
       maker: ofParts,
     })),
@@ -76,14 +70,10 @@ export function splitNodes(configuration: Configuration, blocks: readonly Block[
  * Cuts blocks into groups. Where one begins is told by the names of blocks, and these by what stands in them: so a block more or less
  * changes no other group.
  */
-function groupsOf(
-  { experts, shardSequences, sequenceLength, blockBytes }: Configuration,
-  blocks: readonly Block[],
-): Block[][] {
-  const size = Math.max(
-    1,
-    Math.round(experts * shardSequences * sequenceLength * BYTES_PER_TOKEN / blockBytes),
-  );
+function groupsOf({ configuration, blocks }: GraphOf): Block[][] {
+  const { experts, shardSequences, sequenceLength, blockBytes } = configuration;
+  const bytes = experts * shardSequences * sequenceLength * BYTES_PER_TOKEN;
+  const size = Math.max(1, Math.round(bytes / blockBytes));
   const groups: Block[][] = [];
   for (const block of blocks) {
     if (groups.length === 0 || parseInt(block.name.slice(0, 8), 16) % size === 0) groups.push([]);
@@ -93,22 +83,16 @@ function groupsOf(
 }
 
 /** Writes the sequences of a group of blocks by expert. */
-async function splitGroup(
-  making: Making,
-  work: Work,
-  configuration: Configuration,
-  blocks: readonly Block[],
-  prices?: Prices,
-): Promise<Record<string, unknown>> {
-  const { experts } = configuration;
-  const parts = Array.from({ length: experts }, (_, expert): Record<string, unknown> => ({ expert }));
-  for (const side of SIDES) {
-    const tallies = await splitSide(side, making, work, configuration, blocks, prices);
-    tallies.forEach((tally, expert) => parts[expert][side] = sideOf(tally));
-  }
+async function splitGroup(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
+  const { configuration: { experts }, blocks, prices } = of;
   const assignments = [...new Set(blocks.map((block) => assignmentPlace(block, prices).node))];
-  for (const [expert, counts] of parts.entries()) {
-    await writeAtomic(`${making.folder}/${countsFile(expert)}`, jsonText({ ...counts, assignments }));
+  const [train, test] = [
+    await splitSide("train", making, work, of),
+    await splitSide("test", making, work, of),
+  ];
+  for (let expert = 0; expert < experts; expert++) {
+    const counts = { expert, train: sideOf(train[expert]), test: sideOf(test[expert]), assignments };
+    await writeAtomic(`${making.folder}/${countsFile(expert)}`, jsonText(counts));
   }
   return {};
 }
@@ -117,9 +101,7 @@ async function splitSide(
   side: "train" | "test",
   making: Making,
   { signal, emit }: Work,
-  configuration: Configuration,
-  blocks: readonly Block[],
-  prices: Prices | undefined,
+  { configuration, blocks, prices }: GraphOf,
 ): Promise<Tally[]> {
   const { experts, prefix } = configuration;
   const { path, verified, folder } = making;
@@ -141,11 +123,10 @@ async function splitSide(
         row += columns.rows;
         emit({ type: "progress", stage: SPLIT, done: done += columns.rows, unit: "sequences" });
       }
-      if (row === assigned.expert.length) continue;
+      const are = assigned.expert.length;
+      if (row === are) continue;
       throw new InputError(
-        `Cannot split "${
-          path(tokensOf(block))
-        }" as every sequence must be assigned: ${assigned.expert.length} of ${row} are`,
+        `Cannot split "${path(tokensOf(block))}" as every sequence must be assigned: ${are} of ${row} are`,
       );
     }
     for (const writer of writers!) {
@@ -236,31 +217,24 @@ interface Assigned {
 }
 
 async function readAssigned(file: string, verified: Vouched): Promise<Assigned> {
-  const parts: Assigned[] = [];
-  for await (const batch of readArrow(file, file, verified)) {
-    parts.push({
-      expert: integers(columnOf(batch, "expert"), Uint16Array),
-      best: integers(columnOf(batch, "best"), Uint16Array),
-      cost: floats(columnOf(batch, "cost")),
-      lowest: floats(columnOf(batch, "lowest")),
-      perSequence: lineageOf(batch)?.costs !== undefined,
-    });
-  }
-  const rows = parts.reduce((sum, { expert }) => sum + expert.length, 0);
-  const all: Assigned = {
-    ...{ expert: new Uint16Array(rows), best: new Uint16Array(rows) },
-    ...{
-      cost: new Float32Array(rows),
-      lowest: new Float32Array(rows),
-      perSequence: parts[0]?.perSequence ?? false,
-    },
+  const batches = await Array.fromAsync(readArrow(file, file, verified));
+  const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
+  /** Joins a column of all batches. */
+  const join = <Values extends Uint16Array | Float32Array>(
+    joined: Values,
+    read: (batch: RecordBatch) => Values,
+  ) => {
+    let at = 0;
+    for (const batch of batches) joined.set(read(batch), (at += batch.numRows) - batch.numRows);
+    return joined;
   };
-  let at = 0;
-  for (const part of parts) {
-    for (const name of ["expert", "best", "cost", "lowest"] as const) all[name].set(part[name], at);
-    at += part.expert.length;
-  }
-  return all;
+  const chosen = (name: string) =>
+    join(new Uint16Array(rows), (batch) => integers(columnOf(batch, name), Uint16Array));
+  const nats = (name: string) => join(new Float32Array(rows), (batch) => floats(columnOf(batch, name)));
+  return {
+    ...{ expert: chosen("expert"), best: chosen("best"), cost: nats("cost"), lowest: nats("lowest") },
+    perSequence: batches.some((batch) => lineageOf(batch)?.costs !== undefined),
+  };
 }
 
 /** Counts the rows of a batch, the first of which is number `first`, and lists those of every expert. */

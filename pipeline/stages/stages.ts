@@ -30,10 +30,7 @@ const tokenizer: Stage = {
     ...["vocabularySize", "tokenizerSample", "holdout", "seed", "textSeed", "tokenizer", "eos"] as const,
     ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
   ],
-  async nodes(of) {
-    const { tokenizerNode } = await import("./tokenizer.ts");
-    return [await tokenizerNode(of.configuration, { ...of, taken: await takenOf(of) })];
-  },
+  nodes: async (of) => [await (await import("./tokenizer.ts")).tokenizerNode(of, await takenOf(of))],
 };
 
 const tokenize: Stage = {
@@ -48,52 +45,39 @@ const tokenize: Stage = {
     const { takeTokens } = await import("./take.ts");
     const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
     const { indexNode } = await import("./documents.ts");
-    const { configuration, text, blocks } = of, documents = await takenOf(of);
-    const tokens = takeTokens(configuration, text, blocks, documents);
-    return [
-      ...tokens ? [tokens] : [],
-      ...tokenizeNodes(configuration, text, blocks, tokens ?? documents),
-      sequencesNode(blocks),
-      indexNode(blocks),
-    ];
+    const documents = await takenOf(of);
+    const tokens = takeTokens(of.configuration, of.text, of.blocks, documents);
+    const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
+    return tokens ? [tokens, ...nodes] : nodes;
   },
 };
 
 const learn: Stage = {
   about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
   settings: ["partitioner", ...PARTITIONERS.get("em")!.settings],
-  async nodes({ configuration, blocks }) {
-    if (configuration.routers !== "") return [];
-    return (await import("./learn.ts")).learnNodes(configuration, blocks);
-  },
+  nodes: async (of) => of.configuration.routers !== "" ? [] : (await import("./learn.ts")).learnNodes(of),
 };
 
 const score: Stage = {
   about: "Scores the prefix of every sequence for every expert.",
   settings: ["prefix", "scoreBatch", "routers"],
-  nodes: async ({ configuration, blocks }) =>
-    await (await import("./score.ts")).scoreNodes(configuration, blocks),
+  nodes: async (of) => await (await import("./score.ts")).scoreNodes(of),
 };
 
 const assign: Stage = {
   about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
   settings: [...namesOf(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
-  nodes: async ({ configuration, blocks, prices }) =>
-    (await import("./assign.ts")).assignNodes(configuration, blocks, prices),
+  nodes: async (of) => (await import("./assign.ts")).assignNodes(of),
 };
 
 const split: Stage = {
   about: "Writes one folder of shards per expert.",
   settings: ["shardSequences"],
-  async nodes({ configuration, blocks, prices }) {
+  async nodes(of) {
     const { splitNodes } = await import("./split.ts");
     const { partIndexNode } = await import("./documents.ts");
     const { namesNode } = await import("./names.ts");
-    return [
-      ...splitNodes(configuration, blocks, prices),
-      partIndexNode(blocks, prices),
-      namesNode(configuration, blocks, prices),
-    ];
+    return [...splitNodes(of), partIndexNode(of), namesNode(of)];
   },
 };
 

@@ -86,9 +86,11 @@ export interface RunStatus {
 }
 
 /** A row of a status: a stage, and what makes it. */
-interface Row extends Pick<StageStatus, "stage" | "about" | "partition" | "optional" | "command"> {
+interface Row extends Pick<StageStatus, "stage" | "command"> {
   /** Its nodes, where it is no stage of the partition's graph. */
   nodes: Node[];
+  /** Whether a run is complete without it. */
+  optional?: boolean;
 }
 
 /**
@@ -100,33 +102,37 @@ export async function statusOf(run: string): Promise<RunStatus> {
   const configuration = await needConfiguration(run);
   const owners = await listOwners(run);
   const parts = await partsAlone(run);
-  const seen = parts.length > 0 ? undefined : await planOf(run, configuration);
-  const rows = [
-    ...seen ? partitionRows(run, configuration, seen.plan) : [],
+  const { plan, unseen } = parts.length > 0 ? {} : await planOf(run, configuration);
+  const asked = [
     ...await modelRows(run, configuration, parts),
-    ...seen ? await askedRows(run, configuration) : [],
+    ...plan ? await askedRows(run, configuration) : [],
   ];
-  const nodes = joinNodes([...seen?.plan.nodes ?? [], ...rows.flatMap(({ nodes }) => nodes)]);
-  const states = new Map<string, StageState>();
-  // Before text is unpacked, the graph has no nodes of most stages.
-  if (seen && !seen.plan.complete) {
-    const walk = new Walk(run, seen.plan.nodes);
-    for (const state of await partitionStates(configuration, seen.plan, walk)) states.set(state.stage, state);
-  }
-  for (const state of await stageStates(new Walk(run, nodes), nodes)) states.set(state.stage, state);
-  const stages = rows.map(({ nodes: rowNodes, ...row }): StageStatus => {
-    const state = states.get(row.stage) ?? nothingOf(row.stage, 1);
-    const names = new Set(nodes.filter(({ maker }) => maker.stage === row.stage).map(({ name }) => name));
-    const command = isRefused(state, rowNodes)
-      ? { ...row.command, with: { ...row.command.with, force: true } }
-      : row.command;
-    return { ...row, command, ...stateOf(state), ...heldBy(owners.filter(({ node }) => names.has(node))) };
+  const nodes = joinNodes([...plan?.nodes ?? [], ...asked.flatMap(({ nodes }) => nodes)]);
+  const walk = new Walk(run, nodes);
+  const made = plan ? await partitionStates(configuration, plan, walk) : [];
+  const states = new Map([...made, ...await stageStates(walk, nodes)].map((state) => [state.stage, state]));
+  const rows = [
+    ...[...STAGES.keys()].filter((stage) => made.some((state) => state.stage === stage))
+      .map((stage): Row => ({ stage, command: task(stage, { run }), nodes: [] })),
+    ...asked,
+  ];
+  const stages = rows.map(({ nodes: rowNodes, stage, command, optional = false }): StageStatus => {
+    const state = states.get(stage) ?? nothingOf(stage, 1);
+    const { about, onRequest } = STAGES.get(command.task)!;
+    const names = new Set(nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name));
+    const holders = distinct(owners.filter(({ node }) => names.has(node)));
+    const force = isRefused(state, rowNodes) ? { force: true } : {};
+    return {
+      ...{ stage, about, partition: !onRequest, optional },
+      command: { ...command, with: { ...command.with, ...force } },
+      ...stateOf(state),
+      ...{ holders, ...holders.length > 0 ? { state: "being made" } : {} },
+    };
   });
-  const { blocks } = seen?.plan.text ?? {};
   return {
     ...{ run, holders: distinct(owners), parts, stages },
-    text: blocks && !seen?.unseen ? await changesOfText(run, blocks) : null,
-    ...seen?.unseen ? { unseen: seen.unseen } : {},
+    text: plan?.text.blocks && !unseen ? await changesOfText(run, plan.text.blocks) : null,
+    ...unseen ? { unseen } : {},
   };
 }
 
@@ -140,15 +146,6 @@ async function planOf(run: string, configuration: Configuration): Promise<{ plan
   }
 }
 
-function partitionRows(run: string, { routers }: Configuration, { nodes, complete }: Plan): Row[] {
-  const made = new Set(nodes.map(({ maker }) => maker.stage));
-  return [...STAGES].flatMap(([stage, { about, nodes, onRequest }]) => {
-    const isPlanned = made.has(stage) || nodes && !complete && !(stage === LEARN && routers !== "");
-    const row = { stage, about, partition: !onRequest, optional: false, command: task(stage, { run }) };
-    return isPlanned ? [{ ...row, nodes: [] }] : [];
-  });
-}
-
 /** Gives the trainings of a run; of parts that lie alone, those of their experts. */
 async function modelRows(
   run: string,
@@ -160,24 +157,16 @@ async function modelRows(
   const others = targets.filter(({ expert }) => expert === undefined);
   const trained = await trainedOf(run, others);
   const enough = (trained[0] ?? others[0])?.name; // one model to compare with is enough
-  const rows: Row[] = [];
-  for (const target of targets) {
-    const { name, expert, command, node } = target;
+  return await Promise.all(targets.map(async (target): Promise<Row> => {
+    const { name, expert, command, node } = target, stage = `train-${name}`;
     const manifest = await readManifest(`${run}/${node}`).catch(() => null);
-    const nodes = adoptionOf(manifest) === undefined
-      ? await orGiven(
-        `train-${name}`,
-        node,
-        () => trainNodes(configuration, [{ target, text: filesOf(target, []) }]),
-      )
-      : given(`train-${name}`, node);
-    rows.push({
-      ...{ stage: `train-${name}`, about: STAGES.get(command.task)!.about, nodes, partition: false },
+    const make = () => trainNodes(configuration, [{ target, text: filesOf(target, []) }]);
+    return {
+      ...{ stage, command: task(command.task, { run, ...command.with }) },
+      nodes: adoptionOf(manifest) ? given(stage, node) : await orGiven(stage, node, make),
       optional: expert === undefined && name !== enough,
-      command: task(command.task, { run, ...command.with }),
-    });
-  }
-  return rows;
+    };
+  }));
 }
 
 const trainedOf = async (run: string, targets: readonly Target[]): Promise<Target[]> => {
@@ -196,20 +185,16 @@ async function askedRows(run: string, configuration: Configuration): Promise<Row
     !isSome && target.expert !== undefined || trained.includes(target)
   );
   const of = { configuration, tokens: [], models };
-  const evaluation: Row = {
-    ...{ stage: EVALUATE, about: STAGES.get(EVALUATE)!.about, partition: false, optional: false },
-    nodes: await orGiven(EVALUATE, EVALUATION, () => evaluateNodes(of, choices as EvaluationChoices)),
-    command: task(EVALUATE, { run }),
-  };
-  const rows = await Promise.all(
-    zeroShotTasks().map(async (name): Promise<Row> => {
-      const stage = `${ZERO_SHOT}-${name}`;
-      const nodes = await askedNodes(run, name, configuration, models);
-      const row = { stage, about: STAGES.get(ZERO_SHOT)!.about, partition: false, optional: true };
-      return { ...row, nodes, command: task(ZERO_SHOT, { run, task: name }) };
-    }),
-  );
-  return [evaluation, ...rows];
+  const make = () => evaluateNodes(of, choices as EvaluationChoices);
+  return [
+    { stage: EVALUATE, command: task(EVALUATE, { run }), nodes: await orGiven(EVALUATE, EVALUATION, make) },
+    ...await Promise.all(
+      zeroShotTasks().map(async (name): Promise<Row> => ({
+        ...{ stage: `${ZERO_SHOT}-${name}`, command: task(ZERO_SHOT, { run, task: name }), optional: true },
+        nodes: await askedNodes(run, name, configuration, models),
+      })),
+    ),
+  ];
 }
 
 /** Gives the node of a zero-shot task as it was asked, of the models that are there now; none where nobody has asked it. */
@@ -291,11 +276,6 @@ function stateOf({ state, because, manifests, nodes, toMake, files, bytes, revis
   };
 }
 
-/** Tells who makes a stage. */
-function heldBy(holders: readonly Owner[]) {
-  return { holders: distinct(holders), ...holders.length > 0 ? { state: "being made" as const } : {} };
-}
-
 /** Lists processes once each, whatever they hold. */
 const distinct = (owners: readonly Owner[]): Owner[] => [
   ...new Map(owners.map((owner) => [`${owner.host} ${owner.pid}`, owner])).values(),
@@ -315,30 +295,27 @@ function isLacking({ state, optional }: StageStatus): boolean {
  * one call of a task makes, and nothing besides, are listed together.
  */
 export function lacksOf(stages: readonly StageStatus[]): Lack[] {
-  const taskOf = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
+  const callOf = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
     JSON.stringify([task, others]);
-  const lacks: Lack[] = [];
   const alikes = Map.groupBy(
     stages.filter(isLacking),
-    (stage) => JSON.stringify([taskOf(stage), stage.command.with.force, stage.state, stage.because]),
+    (stage) => JSON.stringify([callOf(stage), stage.command.with.force, stage.state, stage.because]),
   );
-  for (const alike of alikes.values()) {
-    const [{ state, because, command }] = alike;
-    const ofTask = stages.filter((stage) => taskOf(stage) === taskOf(alike[0]));
+  return [...alikes.values()].flatMap((alike): Lack[] => {
+    const [first] = alike, { state, because, command } = first;
+    const isForAll = alike.length > 1 && command.with.expert !== undefined;
+    const ofCall = stages.filter((stage) => callOf(stage) === callOf(first));
     // A call for all experts replaces also what is up to date where it is forced, and stops at one that is
     // refused where it is not.
     const isOne = command.with.force
-      ? ofTask.length === alike.length
-      : !ofTask.some(({ command }) => command.with.force);
-    const names = alike.map(({ stage }) => stage);
-    const { expert } = command.with;
-    if (alike.length === 1 || expert === undefined) lacks.push({ stages: names, state, because, command });
-    else if (isOne) {
-      const all = { ...command, with: { ...command.with, expert: "all" } };
-      lacks.push({ stages: names, state, because, command: all });
-    } else lacks.push(...alike.map(({ stage, command }) => ({ stages: [stage], state, because, command })));
-  }
-  return lacks;
+      ? ofCall.length === alike.length
+      : !ofCall.some(({ command }) => command.with.force);
+    if (isForAll && !isOne) {
+      return alike.map(({ stage, command }) => ({ stages: [stage], state, because, command }));
+    }
+    const all = isForAll ? { ...command, with: { ...command.with, expert: "all" } } : command;
+    return [{ stages: alike.map(({ stage }) => stage), state, because, command: all }];
+  });
 }
 
 /**

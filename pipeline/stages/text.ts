@@ -7,7 +7,7 @@
 
 import { createHash } from "node:crypto";
 import { InputError } from "../../kernels/errors.ts";
-import type { Maker, Node } from "../graph/node.ts";
+import { type Node, oneByOne } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
@@ -72,7 +72,7 @@ export async function lookAtText(
     const node = isGiven
       ? await readOnce(run, givenNode(documents, blockBytes), handed)
       : corpusNode(corpus as CorpusName, corpusCharacters, blockBytes);
-    const blocks = await blocksOfNodes(run, [node], [], blockBytes);
+    const blocks = await blocksOf(run, [node], blockBytes);
     return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
   }
   const { files, passed } = await listInputs(input, {
@@ -81,59 +81,59 @@ export async function lookAtText(
   });
   const known = await KnownFiles.at(`${run}/${FILES}`);
   if (check) known.forget();
-  const unpacked: Node[] = [], pieces: (Piece | Node)[] = [];
+  const parts: (Piece | Node)[] = [];
   for (const file of files) {
-    if (file.path === STANDARD_INPUT || file.compression && await isLarge(file, blockBytes)) {
-      const isInput = file.path === STANDARD_INPUT;
-      const hash = isInput ? "" : (await known.piecesOf(file, blockBytes))[0].sha256;
-      const node = unpackNode(file, configuration, hash);
-      if (isInput) await readOnce(run, node, handed);
-      unpacked.push(node);
-      pieces.push(node);
-    } else for (const piece of await known.piecesOf(file, blockBytes)) pieces.push(piece);
+    const isInput = file.path === STANDARD_INPUT;
+    const pieces = isInput ? [] : await known.piecesOf(file, blockBytes);
+    if (!isInput && !(file.compression && await isLarge(file, blockBytes))) {
+      for (const piece of pieces) parts.push(piece);
+    } else {
+      const node = unpackNode(file, configuration, pieces[0]?.sha256 ?? "");
+      parts.push(isInput ? await readOnce(run, node, handed) : node);
+    }
   }
   known.retain(files);
   if (keep) await known.keep();
   const asText = format === "auto"
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];
-  const blocks = await blocksOfNodes(run, unpacked, pieces, blockBytes);
+  const blocks = await blocksOf(run, parts, blockBytes);
   if (blocks?.every(({ bytes }) => bytes === 0)) {
     const list = configuration.input.join(", ");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
   }
-  return { blocks, unpacked, reading, passed, asText: asText.map(({ path }) => path) };
+  return { blocks, unpacked: parts.filter(isNode), reading, passed, asText: asText.map(({ path }) => path) };
 }
 
 /** Makes of a node of text that is read once: what is handed over now, or what is there from before. */
 async function readOnce(run: string, node: Node, handed?: string): Promise<Node> {
-  if (handed !== undefined) return Object.assign(node, { settings: { ...node.settings, reading: handed } });
-  return Object.assign(node, { given: await exists(`${run}/${node.name}`) });
+  if (handed !== undefined) return { ...node, settings: { ...node.settings, reading: handed } };
+  return { ...node, given: await exists(`${run}/${node.name}`) };
 }
 
 const isLarge = async ({ path }: InputFile, blockBytes: number) => (await Deno.stat(path)).size > blockBytes;
+const isNode = (part: Piece | Node): part is Node => "maker" in part;
 
-/** Gathers blocks; of nodes, the files that they hold. Undefined where one of these is not made. */
-async function blocksOfNodes(
+/** Gathers blocks of pieces, and of the files that nodes hold; undefined where one of these is not made. */
+async function blocksOf(
   run: string,
-  nodes: readonly Node[],
-  pieces: readonly (Piece | Node)[],
+  parts: readonly (Piece | Node)[],
   blockBytes: number,
 ): Promise<Block[] | undefined> {
-  const filesOf = new Map<Node, Piece[]>();
-  for (const node of nodes) {
-    const { state, manifest } = await new Walk(run, [node]).of(node);
+  const pieces: Piece[] = [];
+  for (const part of parts) {
+    if (!isNode(part)) {
+      pieces.push(part);
+      continue;
+    }
+    const { state, manifest } = await new Walk(run, [part]).of(part);
     if (state !== "made" || !manifest) return undefined;
-    filesOf.set(
-      node,
-      Object.entries(manifest.files).map(([name, { bytes, sha256 }]) => ({
-        file: { path: `${run}/${node.name}/${name}`, format: "jsonl" },
-        ...{ bytes, sha256, own: true },
-      })),
-    );
+    for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
+      const file: InputFile = { path: `${run}/${part.name}/${name}`, format: "jsonl" };
+      pieces.push({ file, bytes, sha256, own: true });
+    }
   }
-  const all = pieces.length === 0 ? nodes : pieces;
-  return gatherBlocks(all.flatMap((piece) => "maker" in piece ? filesOf.get(piece)! : [piece]), blockBytes);
+  return gatherBlocks(pieces, blockBytes);
 }
 
 /** Makes the node of text that is written as JSON lines, in files that are blocks. */
@@ -143,33 +143,29 @@ function linesNode(
   blockBytes: number,
   open: () => AsyncIterable<Document> | Iterable<Document>,
 ): Node {
-  const maker: Maker = {
-    stage: CORPUS,
-    async make([{ folder, wrote }], { emit, signal }) {
-      let documents = 0;
-      const lines = documentLines(textsAlone(open()));
-      for (let file = 0, next = await lines.next(); !next.done; file++) {
-        const path = `${String(file).padStart(5, "0")}.jsonl`;
-        const some = async function* () {
-          for (
-            let bytes = 0;
-            !next.done && (bytes === 0 || bytes + next.value.length <= blockBytes);
-            next = await lines.next()
-          ) {
-            signal?.throwIfAborted();
-            yield next.value;
-            bytes += next.value.length;
-            if (++documents % 100 === 0) {
-              emit({ type: "progress", stage: CORPUS, done: documents, unit: "documents" });
-            }
-          }
-        };
-        wrote(path, await writeAtomic(`${folder}/${path}`, some()));
-      }
-      if (documents === 0) throw new InputError("Cannot read documents as there must be text: there is none");
-      return [{ documents }];
-    },
-  };
+  const maker = oneByOne(CORPUS, async ({ folder, wrote }, { emit, signal }) => {
+    let documents = 0;
+    const lines = documentLines(textsAlone(open()));
+    for (let file = 0, next = await lines.next(); !next.done; file++) {
+      const path = `${String(file).padStart(5, "0")}.jsonl`;
+      const some = async function* () {
+        for (
+          let bytes = 0;
+          !next.done && (bytes === 0 || bytes + next.value.length <= blockBytes);
+          next = await lines.next()
+        ) {
+          signal?.throwIfAborted();
+          yield next.value;
+          bytes += next.value.length;
+          if (++documents % 100 > 0) continue;
+          emit({ type: "progress", stage: CORPUS, done: documents, unit: "documents" });
+        }
+      };
+      wrote(path, await writeAtomic(`${folder}/${path}`, some()));
+    }
+    if (documents === 0) throw new InputError("Cannot read documents as there must be text: there is none");
+    return { documents };
+  });
   return { name, needs: [], settings: { ...settings, blockBytes }, revision: 1, maker };
 }
 
@@ -183,13 +179,10 @@ async function* textsAlone(
   }
 }
 
-const corpusNode = (name: CorpusName, characters: number, blockBytes: number): Node =>
-  linesNode(
-    "text/corpus",
-    { corpus: CORPORA[name].version, characters },
-    blockBytes,
-    () => embeddedCorpus(name, characters),
-  );
+function corpusNode(name: CorpusName, characters: number, blockBytes: number): Node {
+  const settings = { corpus: CORPORA[name].version, characters };
+  return linesNode("text/corpus", settings, blockBytes, () => embeddedCorpus(name, characters));
+}
 
 const givenNode = (documents: AsyncIterable<Document> | undefined, blockBytes: number): Node =>
   linesNode(GIVEN, {}, blockBytes, () => documents ?? []);
@@ -201,19 +194,10 @@ function unpackNode(file: InputFile, configuration: Configuration, hash: string)
     ...readOptions(configuration),
     maxDocuments: isInput && take === "head" && maxDocuments || undefined,
   };
-  const settings = {
-    ...readingOf(configuration),
-    format: file.format,
-    compression: file.compression,
-    source: file.source,
-    text: hash,
-  };
-  return linesNode(
-    `text/${isInput ? "input" : sha256(canonical(settings)).slice(0, 16)}`,
-    settings,
-    blockBytes,
-    () => readDocuments([file.path], options),
-  );
+  const { format, compression, source } = file;
+  const settings = { ...readingOf(configuration), format, compression, source, text: hash };
+  const name = `text/${isInput ? "input" : sha256(canonical(settings)).slice(0, 16)}`;
+  return linesNode(name, settings, blockBytes, () => readDocuments([file.path], options));
 }
 
 /** A document of a block, and the piece that it is of. */

@@ -5,8 +5,9 @@
  */
 
 import type { Making } from "../graph/node.ts";
+import { type RecordBatch, writeArrowFile } from "../rows/arrow.ts";
 import { type Columns, takeColumns } from "../rows/columns.ts";
-import { openRows, type Rows } from "../rows/random_access.ts";
+import { checksums, openRows, type Rows } from "../rows/random_access.ts";
 import { Order } from "../rows/order.ts";
 
 /** A file in the folder of a node that is needed. */
@@ -32,8 +33,21 @@ export async function openNeeded(
   return await openRows(paths, { checksums });
 }
 
+/** Writes rows into a file of a node, with what {@linkcode openNeeded} checks them by, and counts them. `empty` is a batch without rows. */
+export async function writeRows(
+  { folder, wrote }: Pick<Making, "folder" | "wrote">,
+  file: string,
+  batches: ReadableStream<RecordBatch> | Iterable<RecordBatch> | AsyncIterable<RecordBatch>,
+  empty?: RecordBatch,
+): Promise<number> {
+  const path = `${folder}/${file}`;
+  const { rows, ...record } = await writeArrowFile(path, ReadableStream.from(batches), empty);
+  wrote(file, { ...record, batches: await checksums(path) });
+  return rows;
+}
+
 /** Reads rows by their numbers in any order, as fast as in the order of their files. */
-export function readRows<Name extends "sequence" | "tokens" | "length" | "source">(
+export function readRows<Name extends "sequence" | "tokens" | "length" | "source" | "nll">(
   rows: Rows,
   numbers: ArrayLike<number>,
   names: readonly Name[],

@@ -5,52 +5,36 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { hashFile, writeAtomic } from "../run/files.ts";
-import type { Configuration } from "../settings/configuration.ts";
 import { textSeedOf } from "../settings/text.ts";
-import type { Block } from "../text/blocks.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import type { GraphOf } from "./stage.ts";
 import { readTaken } from "./take.ts";
-import { hashText, type Text } from "./text.ts";
-
-const LINKS = { [TOKENIZER_FILE]: TOKENIZER_FILE };
+import { hashText } from "./text.ts";
 
 /** Makes the node of the tokenizer. Throws an `InputError` where the one that is named is no file, or where none of the size can be trained. */
-export async function tokenizerNode(
-  configuration: Configuration,
-  text?: { text: Text; blocks: readonly Block[]; taken?: Node },
-): Promise<Node> {
+export async function tokenizerNode(of: GraphOf, taken?: Node): Promise<Node> {
+  const { configuration, text } = of;
   const { tokenizer, vocabularySize, tokenizerSample, holdout, eos } = configuration;
-  if (tokenizer !== "") {
-    const settings = { tokenizer: await hashNamed(tokenizer), eos };
-    const maker: Maker = {
-      stage: TOKENIZER,
-      make: async (
-        [making],
-      ) => [await keep(making, await loadTokenizer(tokenizer, { eos: eos || undefined }))],
-    };
-    return { name: TOKENIZER, needs: [], settings, links: LINKS, revision: 1, maker };
-  }
-  const { taken } = text!;
+  const isNamed = tokenizer !== "";
+  const open = (making: Making, work: Work) =>
+    isNamed ? loadTokenizer(tokenizer, { eos: eos || undefined }) : train(of, making, work, taken);
   return {
     name: TOKENIZER,
-    needs: taken ? [taken.name] : [],
-    links: LINKS,
-    settings: {
-      text: hashText(text!.text),
-      vocabularySize,
-      tokenizerSample,
-      holdout,
-      seed: textSeedOf(configuration),
-    },
+    needs: taken && !isNamed ? [taken.name] : [],
+    settings: isNamed
+      ? { tokenizer: await hashNamed(tokenizer), eos }
+      : { text: hashText(text), vocabularySize, tokenizerSample, holdout, seed: textSeedOf(configuration) },
+    links: { [TOKENIZER_FILE]: TOKENIZER_FILE },
     revision: 1,
-    maker: {
-      stage: TOKENIZER,
-      make: async ([making], work) => [await keep(making, await train(configuration, text!, making, work))],
-    },
+    maker: oneByOne(TOKENIZER, async (making, work) => {
+      const { json, vocabulary, eos, sha256 } = await open(making, work);
+      await writeAtomic(`${making.folder}/${TOKENIZER_FILE}`, json);
+      return { entries: vocabulary, eos, tokenizer: sha256 };
+    }),
   };
 }
 
@@ -64,10 +48,10 @@ async function hashNamed(tokenizer: string): Promise<string> {
 }
 
 async function train(
-  configuration: Configuration,
-  { text, blocks, taken }: { text: Text; blocks: readonly Block[]; taken?: Node },
+  { configuration, text, blocks }: GraphOf,
   making: Making,
   { emit, signal }: Work,
+  taken?: Node,
 ): Promise<Tokenizer> {
   const { holdout, vocabularySize, tokenizerSample } = configuration, seed = textSeedOf(configuration);
   const documents = async function* () {
@@ -82,9 +66,4 @@ async function train(
     ...{ vocabularySize, sample: tokenizerSample, signal },
     onWarning: (message) => emit({ type: "warning", message }),
   });
-}
-
-async function keep({ folder, wrote }: Making, { json, vocabulary, eos, sha256 }: Tokenizer) {
-  wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
-  return { entries: vocabulary, eos, tokenizer: sha256 };
 }

@@ -5,11 +5,12 @@
  * @module
  */
 
+import { relative, resolve } from "node:path";
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
-import { nodesIn } from "../graph/vouched.ts";
+import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
 import {
   checkRunFolder,
@@ -20,7 +21,6 @@ import {
   oneLine,
   shortHash,
 } from "../run/files.ts";
-import { Vouched } from "../run/vouched.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "./compare.ts";
@@ -81,12 +81,14 @@ class Verification {
     ...{ files: 0, bytes: 0, trainSequences: 0, testSequences: 0, loads: [], problems: [] },
   };
   readonly #nodes = new Map<string, Manifest>();
-  readonly #vouched = new Vouched();
+  readonly #vouched: NodeFiles;
   readonly #found: (Omit<Problem, "remedy"> & { remedy?: Text })[] = [];
   readonly #exports = new Map<string, Record<string, FileRecord>>();
   #configuration?: Configuration;
 
-  constructor(readonly run: string, readonly onProgress: (progress: VerifyProgress) => void) {}
+  constructor(readonly run: string, readonly onProgress: (progress: VerifyProgress) => void) {
+    this.#vouched = new NodeFiles((folder) => this.#nodes.get(relative(run, folder)));
+  }
 
   async verify(): Promise<void> {
     await this.#readNodes();
@@ -169,7 +171,6 @@ class Verification {
         const manifest = await this.#attempt(file, () => readManifest(`${this.run}/${name}`));
         if (!manifest) continue;
         this.#nodes.set(name, manifest);
-        this.#vouched.add(`${this.run}/${name}`, manifest.files, (path) => `${name}/${path}`);
         if (manifest.name !== name) {
           this.#problem(file, `it must be of this folder: it is of "${manifest.name}"`);
         }
@@ -241,7 +242,7 @@ class Verification {
     const before = this.report.bytes;
     let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     for (const { path, bytes, sha256 } of files) {
-      const fact = this.#vouched.read[path] === sha256
+      const fact = this.#vouched.read.has(resolve(this.run, path))
         ? undefined
         : await damageOf(`${this.run}/${path}`, bytes, sha256);
       if (fact === MISSING && /^rounds\/\d/.test(path)) { // it goes once the routers are learned

@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { relative } from "node:path";
 import { InputError } from "../../../kernels/errors.ts";
 import { writeCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";
@@ -56,7 +57,10 @@ async function trainAnew(run: string, seed: string): Promise<string> {
   return files["model.safetensors"].sha256;
 }
 
-const recordsOf = async (folder: string) => new Vouched().add(folder, (await readManifest(folder))!.files);
+const recordsOf = async (folder: string) => {
+  const { files } = (await readManifest(folder))!;
+  return new Vouched((path) => files[relative(folder, path)]);
+};
 
 Deno.test("runSource() reads what was made anew while it is open, and refuses what is damaged or not as records that were given", async () => {
   await inFolder(async (run) => {

@@ -126,7 +126,7 @@ Deno.test("readPrices() reads what writePrices() wrote, to the last bit, and ref
     const sealed = await Deno.readTextFile(path);
     assert((await refusal(sealed.replace('"rows": 7', '"rows": 5'))).includes("its checksum"));
     const noted = { bytes: sealed.length, sha256: "0".repeat(64) };
-    const vouched = new Vouched().add(folder, { "prices.json": noted });
+    const vouched = new Vouched(() => noted);
     await Deno.writeTextFile(path, sealed);
     await assertRejects(() => readPrices(path, vouched), InputError, "as it must be as it was made");
     await Deno.remove(path);
