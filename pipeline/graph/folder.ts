@@ -207,8 +207,7 @@ export async function removeOldPartials(run: string): Promise<void> {
     const path = `${run}/${PARTIAL}/${name}`;
     if (await lastTouched(path) > Date.now() - OLD_MS) continue;
     if ((await listOwners(run)).some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
-    const gone = new Set(await litterIn(path));
-    await removeFiles(path, "", (file) => gone.has(file));
+    await removeFiles(path, await litterIn(path));
     await removeIfEmpty(path);
   }
 }

@@ -70,11 +70,7 @@ class Process {
   readonly #nodes: Node[];
   readonly #own: number;
 
-  constructor(
-    private readonly work: Work,
-    graph: readonly Node[],
-    private readonly options: MakeOptions,
-  ) {
+  constructor(private readonly work: Work, graph: readonly Node[], private readonly options: MakeOptions) {
     const { wanted = () => true, mine = () => true } = options;
     this.walk = options.walk ?? new Walk(work.run, graph, options);
     const nodes = withNeeds(graph, wanted);

@@ -20,9 +20,8 @@ import {
   ZERO_SHOT,
 } from "../graph/places.ts";
 import { NodeFiles, nodesIn } from "../graph/vouched.ts";
-import { onlyParts, partitionRemedy } from "../stages/alone.ts";
 import { expertNames } from "../stages/names.ts";
-import { type ExpertPart, partIn, tallyOf } from "../stages/parts.ts";
+import { type ExpertPart, onlyParts, partIn, partitionRemedy, tallyOf } from "../stages/parts.ts";
 import { remedyOf } from "../stages/remedy.ts";
 import { nodeFolders } from "../stages/settings.ts";
 import { allTargets, type Target } from "../stages/targets.ts";

@@ -216,7 +216,8 @@ export async function publishResults(
   const after = withResults(before, resultsText(published, FROM_PAGE), PAGE);
   if (taken) {
     for (const [file, content] of taken) await writeAtomic(`${kept}/${file}`, content);
-    await removeFiles(kept, "", (path) => path.endsWith(".svg") && !taken.has(path));
+    const files = await Array.fromAsync(filesUnder(kept, ""));
+    await removeFiles(kept, files.filter((path) => path.endsWith(".svg") && !taken.has(path)));
   }
   const written = after !== before;
   if (written) await writeAtomic(`${root}/${PAGE}`, after);

@@ -182,28 +182,14 @@ async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
   }
 }
 
-/**
- * Removes those files below `folder` of `root` that `isGone` names by their paths from `root`, and the
- * folders that are empty after that. Never follows a link. Returns the paths of the files that are left.
- */
-export async function removeFiles(
-  root: string,
-  folder: string,
-  isGone: (path: string) => boolean,
-): Promise<string[]> {
-  const left: string[] = [];
-  const emptied = new Set<string>();
-  for (const path of await Array.fromAsync(filesUnder(root, folder))) {
-    if (!isGone(path)) left.push(path);
-    else {
-      await removeIfThere(`${root}/${path}`);
-      for (let at = dirname(path); at.length >= folder.length && at !== "."; at = dirname(at)) {
-        emptied.add(at);
-      }
-    }
+/** Removes files, by their paths from `root`, and the folders below it that are empty after that. Of a link the link is removed. */
+export async function removeFiles(root: string, paths: readonly string[]): Promise<void> {
+  const folders = new Set<string>();
+  for (const path of paths) {
+    await removeIfThere(`${root}/${path}`);
+    for (let at = dirname(path); at !== "."; at = dirname(at)) folders.add(at);
   }
-  for (const path of [...emptied].sort((a, b) => b.length - a.length)) await removeIfEmpty(`${root}/${path}`);
-  return left;
+  for (const path of [...folders].sort((a, b) => b.length - a.length)) await removeIfEmpty(`${root}/${path}`);
 }
 
 /** Gives the final name of a partial file; undefined for any other file. */

@@ -19,7 +19,7 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { exists, shortHash } from "../run/files.ts";
 import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { type Adoption, adoptionOf } from "../training/adoption.ts";
-import { needConfiguration } from "./alone.ts";
+import { needConfiguration } from "./parts.ts";
 import { checkExpert } from "./models.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { expertTarget } from "./targets.ts";

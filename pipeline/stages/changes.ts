@@ -58,8 +58,5 @@ export async function recordedText(run: string, configuration: Configuration): P
       ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
     })),
   }));
-  return {
-    ...{ blocks, unpacked: [], passed: new Map(), asText: [] },
-    reading: readingOf(configuration),
-  };
+  return { ...{ blocks, unpacked: [], passed: new Map(), asText: [] }, reading: readingOf(configuration) };
 }

@@ -5,13 +5,13 @@
  * @module
  */
 
-import { basename, dirname } from "node:path";
+import { basename } from "node:path";
 import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { entriesOf, filesUnder, removeIfEmpty, removeIfThere, wholeName } from "../run/files.ts";
+import { entriesOf, filesUnder, removeFiles, wholeName } from "../run/files.ts";
 import { checkpointPath, listCheckpoints, metricsPath } from "../training/resume.ts";
-import { needConfiguration } from "./alone.ts";
+import { needConfiguration } from "./parts.ts";
 import type { RunWatch } from "./run.ts";
 
 /** What {@linkcode cleanRun} takes. */
@@ -87,23 +87,13 @@ export async function cleanRun(
       continue;
     }
     for (const [kind, paths] of kinds) {
-      for (const path of paths) {
-        cleaned[kind]!.files++;
-        cleaned[kind]!.bytes += (await Deno.lstat(`${run}/${path}`)).size;
-        if (!dryRun) await removeIfThere(`${run}/${path}`);
-      }
-      for (const folder of dryRun ? [] : foldersOf(paths)) await removeIfEmpty(`${run}/${folder}`);
+      cleaned[kind]!.files += paths.length;
+      for (const path of paths) cleaned[kind]!.bytes += (await Deno.lstat(`${run}/${path}`)).size;
+      if (!dryRun) await removeFiles(run, paths);
     }
   }
   if (!dryRun) await removeDeadLocks(run);
   return cleaned;
-}
-
-/** Lists the folders that paths lie in, the deepest first. */
-function foldersOf(paths: readonly string[]): string[] {
-  const folders = new Set<string>();
-  for (const path of paths) for (let at = dirname(path); at !== "."; at = dirname(at)) folders.add(at);
-  return [...folders].sort((a, b) => b.length - a.length);
 }
 
 const nameOf = (flat: string) => flat.slice(0, flat.lastIndexOf("~")).replaceAll("~", "/");

@@ -17,14 +17,14 @@ import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts"
 import { readTimes } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
+import type { Piece } from "../text/blocks.ts";
 import { changesText, type TextChanges } from "./changes.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { LEARN } from "./learn.ts";
 import { besides, checkExpert } from "./models.ts";
-import { needConfiguration } from "./alone.ts";
-import { partIn } from "./parts.ts";
+import { needConfiguration, partIn } from "./parts.ts";
 import type { Plan } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
 import { resolveSettings } from "./settings.ts";
@@ -86,49 +86,46 @@ const number = (value: number) => Math.round(value).toLocaleString("en");
 export async function planPartition(options: PlanOptions): Promise<PartitionPlan> {
   const { run, words } = options;
   const { configuration, plan, stages, changes, warnings } = await planRun(options);
+  const { maxTokens, maxDocuments, sequenceLength, rounds, roundSequences, experts, routers } = configuration;
   const characters = charactersOf(configuration, plan);
   const perToken = charactersPerToken(configuration);
-  const tokens = Math.min(characters / perToken, configuration.maxTokens || Infinity);
-  const sequences = Math.ceil(tokens / configuration.sequenceLength * 1.1);
+  const tokens = Math.min(characters / perToken, maxTokens || Infinity);
+  const sequences = Math.ceil(tokens / sequenceLength * 1.1);
   const speed = await speedOf(options, configuration);
   const size = { characters, sequences };
   const estimates = stages.map((state) =>
     withState(state, estimateOf(state.stage, configuration, size, speed))
   );
-  const { router, expert } = modelShapes(configuration);
-  const wanted = (configuration.rounds + 1) * configuration.roundSequences * configuration.experts;
-  const isRepeated = configuration.routers === "" && characters > 0 && wanted > 2 * sequences;
+  const [text, rows] = [characters, sequences].map(number);
+  const assumptions: Text[] = [
+    `${text} characters of text, ${perToken.toFixed(1)} per token: ${rows} sequences`,
+    ...maxDocuments > 0
+      ? [say`all documents are counted, although ${setting("maxDocuments")} takes some of them`]
+      : [],
+    ...speedNotes(speed, configuration),
+  ];
+  const doubts: Text[] = [...learnedAgain(stages, configuration, changes)];
+  if (changesText(changes)) doubts.push(`the text has changed: ${changesText(changes)}`);
+  doubts.push(...warnings);
+  const wanted = (rounds + 1) * roundSequences * experts;
+  if (routers === "" && characters > 0 && wanted > 2 * sequences) {
+    const times = number(wanted / sequences);
+    doubts.push(
+      `${rounds} rounds take ${number(wanted)} sequences of about ${rows}: each is seen ${times} times; ` +
+        "fewer rounds or sequences per round may do",
+    );
+  }
   return {
     ...{ run, text: changes, stages: estimates, ...totalOf(estimates) },
-    assumptions: [
-      `${number(characters)} characters of text, ${perToken.toFixed(1)} per token: ${
-        number(sequences)
-      } sequences`,
-      ...configuration.maxDocuments > 0
-        ? [
-          wordText(
-            say`all documents are counted, although ${setting("maxDocuments")} takes some of them`,
-            words,
-          ),
-        ]
-        : [],
-      wordText(speed.told, words),
-      ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], speed.kind),
-    ],
-    warnings: [
-      ...learnedAgain(stages, configuration, changes).map((text) => wordText(text, words)),
-      ...changesText(changes) ? [`the text has changed: ${changesText(changes)}`] : [],
-      ...warnings,
-      ...isRepeated
-        ? [
-          `${configuration.rounds} rounds take ${number(wanted)} sequences of about ${
-            number(sequences)
-          }: each is ` +
-          `seen ${number(wanted / sequences)} times; fewer rounds or sequences per round may do`,
-        ]
-        : [],
-    ],
+    assumptions: assumptions.map((text) => wordText(text, words)),
+    warnings: doubts.map((text) => wordText(text, words)),
   };
+}
+
+/** Says how fast the device is taken to be, and which models are too narrow for it. */
+function speedNotes({ told, kind }: Required<Speed> & { told: Text }, configuration: Configuration): Text[] {
+  const { router, expert } = modelShapes(configuration);
+  return [told, ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], kind)];
 }
 
 /** Says what is learned again where the text has changed, and how it is kept. */
@@ -140,9 +137,8 @@ function learnedAgain(
   const isAgain = ({ stage, state }: StageState) =>
     [TOKENIZER, LEARN].includes(stage) && state === "out of date";
   if (!changesText(changes) || !stages.some(isAgain) || tokenizer !== "" && routers !== "") return [];
-  const keep = say`name them in a new run, with ${setting("tokenizer")} and ${
-    setting("routers")
-  }, to keep them`;
+  const names = say`${setting("tokenizer")} and ${setting("routers")}`;
+  const keep = say`name them in a new run, with ${names}, to keep them`;
   return [say`the tokenizer and the routers are learned again, as they are of the text; ${keep}`];
 }
 
@@ -180,12 +176,9 @@ function charactersOf(
   { text: { blocks } }: Plan,
 ): number {
   if (!blocks) return input.length > 0 ? 0 : CORPORA[corpus].sources.length * corpusCharacters;
-  const pieces = blocks.flatMap(({ pieces }) => pieces);
-  return pieces.reduce(
-    (sum, { bytes, file: { compression, format } }) =>
-      sum + (compression || format === "parquet" ? 3 : 1) * bytes,
-    0,
-  );
+  const charactersIn = ({ bytes, file: { compression, format } }: Piece) =>
+    (compression || format === "parquet" ? 3 : 1) * bytes;
+  return blocks.flatMap(({ pieces }) => pieces).reduce((sum, piece) => sum + charactersIn(piece), 0);
 }
 
 /**
@@ -225,27 +218,24 @@ async function planExpertsOf(
     const part = partOf(expert);
     checkExpert("train", run, expert, configuration.experts);
     const manifest = await readManifest(`${run}/${part}`);
-    if (!manifest) throw noPart(run, part, expert);
+    if (!manifest) {
+      const what = `Cannot plan expert ${expert} of "${run}" as its part must be there: there is none`;
+      const remedy = say`run ${task("partition", { run })} first`;
+      throw new InputError(what, { where: `${run}/${part}`, remedy });
+    }
     const { train: { sequences } } = partIn(part, manifest);
-    const nodes = await trainNodes(
-      configuration,
-      [{ target: expertTarget(expert), text: partFiles(part) }],
-      options,
-    );
+    const of = [{ target: expertTarget(expert), text: partFiles(part) }];
+    const nodes = await trainNodes(configuration, of, options);
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
     const graph = [...[part, TOKENIZER].map(givenNode), ...nodes];
     const [state] = await stageStates(new Walk(run, graph, { again }), graph);
     stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
   }
-  const { router, expert } = modelShapes(configuration);
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
-  const told = [
-    speed.told,
-    ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], speed.kind),
-  ];
+  const told = speedNotes(speed, configuration);
   if (memory !== undefined) {
-    const { recompute } = options;
-    const fits = fittingMicroBatch(expert, memory, { batch, length, recompute, dtype, kind: speed.kind });
+    const sizes = { batch, length, recompute: options.recompute, dtype, kind: speed.kind };
+    const fits = fittingMicroBatch(modelShapes(configuration).expert, memory, sizes);
     const size = `${number(memory / 2 ** 20)} MiB`;
     told.push(
       fits === undefined
@@ -255,13 +245,6 @@ async function planExpertsOf(
   }
   const assumptions = told.map((text) => wordText(text, words));
   return { run, text: null, stages, ...totalOf(stages), assumptions, warnings: [] };
-}
-
-function noPart(run: string, part: string, expert: number): InputError {
-  return new InputError(`Cannot plan expert ${expert} of "${run}" as its part must be there: there is none`, {
-    where: `${run}/${part}`,
-    remedy: say`run ${task("partition", { run })} first`,
-  });
 }
 
 /** Estimates the training of an expert: its steps, its folder and its checkpoints, and the trainer's memory. */
@@ -314,11 +297,9 @@ async function measuredSpeed(
   adapter?: AdapterNote,
 ): Promise<Required<Speed> | undefined> {
   const { experts } = configuration;
-  const seconds = (await readTimes(run)).flatMap(({ stage, nodes = [], seconds }) =>
+  const seconds = (await readTimes(run)).filter(({ stage, nodes = [], seconds }) =>
     stage === LEARN && nodes.length === experts && nodes[0].startsWith("rounds/") && seconds > 0
-      ? [seconds]
-      : []
-  ).sort((a, b) => a - b);
+  ).map(({ seconds }) => seconds).sort((a, b) => a - b);
   if (seconds.length === 0) return undefined;
   const kind = adapter?.kind === "gpu" ? "gpu" : "software";
   const flops = slowedFlops(roundFlops(configuration), modelShapes(configuration).router, kind);

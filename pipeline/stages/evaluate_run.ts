@@ -25,7 +25,7 @@ import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/p
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { adoptionOf } from "../training/adoption.ts";
-import { needConfiguration } from "./alone.ts";
+import { needConfiguration } from "./parts.ts";
 import { EVALUATE, evaluateNodes } from "./evaluate.ts";
 import { tokensOfRun } from "./models.ts";
 import { openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";

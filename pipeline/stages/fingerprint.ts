@@ -42,11 +42,9 @@ export async function fingerprintOf(run: string): Promise<Fingerprint> {
       where: learned,
     });
   }
-  const folders = [
-    ...parts.map(({ node, manifest: { files } }) => ({ node, files })),
-    { node: PARTITIONER, files: partitioner?.files ?? await noteFiles(learned) },
-  ];
-  const files = folders.flatMap(({ node, files }) =>
+  const nodes = [...parts.map(({ node, manifest }) => [node, manifest.files] as const)];
+  nodes.push([PARTITIONER, partitioner?.files ?? await noteFiles(learned)]);
+  const files = nodes.flatMap(([node, files]) =>
     Object.entries(files).map(([name, { bytes, sha256 }]) => [`${node}/${name}`, { bytes, sha256 }] as const)
   ).sort(([a], [b]) => compareBytes(a, b));
   const adapter = partitioner?.made.adapter ?? await scoringAdapter(run);

@@ -4,41 +4,19 @@
  * @module
  */
 
-export { type Cleaned, type CleanOptions, cleanRun, type Litter } from "./clean.ts";
+export * from "./clean.ts";
 export { chunkOf } from "./assign.ts";
 export { findDocument, type FoundDocument } from "./documents.ts";
 export { changesText, type TextChanges } from "./changes.ts";
 export { type StageState } from "./standing.ts";
-export { comparePartition, type Fingerprint, fingerprintOf, type Problem } from "./fingerprint.ts";
-export { type Job, missingOf, planJobs, unitOf } from "./jobs.ts";
-export {
-  foldersNamed,
-  holdJobs,
-  type JobOptions,
-  type JobPlan,
-  JOBS,
-  readJobPlan,
-  settleJobs,
-} from "./job_plan.ts";
-export {
-  evaluateModels,
-  evaluateRun,
-  type EvaluateRunOptions,
-  modelsOfRun,
-  type ScoredModels,
-} from "./evaluate_run.ts";
-export { needConfiguration, onlyParts, partitionRemedy } from "./alone.ts";
-export { partsAlone } from "./parts.ts";
-export { type Adopted, adoptExpert, type AdoptOptions } from "./adopt.ts";
-export {
-  type Exported,
-  exportModel,
-  type ExportModelOptions,
-  type ExportTextOptions,
-  exportTexts,
-  TEXT_FORMATS,
-} from "./export.ts";
-export { openTrainings, type Training, type TrainingsReader } from "./trainings.ts";
+export * from "./fingerprint.ts";
+export * from "./jobs.ts";
+export * from "./job_plan.ts";
+export * from "./evaluate_run.ts";
+export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
+export * from "./adopt.ts";
+export * from "./export.ts";
+export * from "./trainings.ts";
 export {
   type ChooseModels,
   expertsOf,
@@ -52,29 +30,13 @@ export {
 } from "./models.ts";
 export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
-export {
-  type ExpertsPlanOptions,
-  type PartitionPlan,
-  planExperts,
-  type PlanOptions,
-  planPartition,
-  type StageEstimate,
-} from "./estimate.ts";
+export * from "./estimate.ts";
 export { repairOf } from "./remedy.ts";
-export { partition, type PartitionOptions, runOneStage } from "./partition.ts";
-export { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
-export type { CorpusSize, Estimate, GraphOf, Speed, Stage } from "./stage.ts";
+export * from "./partition.ts";
+export * from "./plan.ts";
+export * from "./stage.ts";
 export { settingsOf, STAGES } from "./stages.ts";
-export {
-  isToRun,
-  type Lack,
-  lacksOf,
-  nextOf,
-  type RunStatus,
-  type StageStatus,
-  stagesText,
-  statusOf,
-} from "./status.ts";
+export * from "./status.ts";
 export {
   makePartition,
   type OpenRun,
@@ -85,14 +47,7 @@ export {
   type RunOptions,
   type RunWatch,
 } from "./run.ts";
-export {
-  type ExpertSummary,
-  type PartitionSummary,
-  type ProofSummary,
-  proofSummary,
-  type StageRun,
-  summarizeRun,
-} from "./summary.ts";
+export * from "./summary.ts";
 export {
   allTargets,
   denseTarget,
@@ -107,5 +62,5 @@ export { type GivenText, type Text } from "./text.ts";
 export { type Bank, memoryTogether } from "./bank.ts";
 export { type TrainingOptions } from "./train.ts";
 export { type Routing, type TrainResult, trainResult } from "./training_result.ts";
-export { type VerifyProgress, type VerifyReport, verifyRun } from "./verify.ts";
+export * from "./verify.ts";
 export { askRun, type ZeroShotRunOptions } from "./zero_shot.ts";

@@ -18,7 +18,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { adoptionOf } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import type { TogetherMember } from "../training/together.ts";
-import { needConfiguration, partitionRemedy } from "./alone.ts";
+import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";

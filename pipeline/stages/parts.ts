@@ -1,18 +1,19 @@
 /**
- * The parts of a run: what their manifests tell of each expert's sequences, and of which nodes these were made.
+ * The parts of a run: what their manifests tell of each expert's sequences, and of which nodes these were made. A folder may hold
+ * nothing but parts, which were copied there to train elsewhere.
  *
  * @module
  */
 
 import * as v from "valibot";
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
 import { newTally, type Tally } from "../partition/counts.ts";
 import { entriesOf, exists } from "../run/files.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";
-import { partOf } from "../graph/places.ts";
-import { SEQUENCES } from "./tokenize.ts";
+import { partOf, SEQUENCES, TOKENIZER } from "../graph/places.ts";
+import type { Configuration } from "../settings/configuration.ts";
 
 const SIDE = v.object({
   ...{ sequences: count, tokens: count, wanted: count, cost: finite, lowest: finite },
@@ -93,4 +94,30 @@ export async function partsAlone(run: string): Promise<number[]> {
     if (expert && await exists(`${run}/partition/${name}/${MANIFEST}`)) experts.push(Number(expert));
   }
   return experts.sort((a, b) => a - b);
+}
+
+/** Words which parts a folder holds alone. */
+export const onlyParts = (experts: readonly number[]): string =>
+  `this folder holds the ${experts.length > 1 ? "parts of experts" : "part of expert"} ${
+    experts.join(", ")
+  } alone`;
+
+/** Says where what a partition makes comes from: a partition, or where parts lie alone the run that they were copied from. */
+export async function partitionRemedy(run: string): Promise<Text> {
+  const alone = await partsAlone(run);
+  if (alone.length > 0) return `${onlyParts(alone)}: name the whole run that it was copied from`;
+  return say`run ${task("partition", { run })} first`;
+}
+
+/** Reads the settings of a run. Throws an `InputError` where the folder is none. */
+export async function needConfiguration(run: string): Promise<Configuration> {
+  const read = await readRunConfiguration(run, { edited: true });
+  if (read) return read.configuration;
+  const alone = await partsAlone(run);
+  throw new InputError(`Cannot work in "${run}" as it must be a run folder: there is no config.json`, {
+    where: `${run}/config.json`,
+    remedy: alone.length > 0
+      ? `${onlyParts(alone)}: copy config.json and ${TOKENIZER} from the run as well`
+      : say`choose another ${setting("run")}, or run ${task("partition", { run })} first`,
+  });
 }

@@ -129,11 +129,7 @@ export class RoundBank {
 }
 
 /** Draws the sequences of a round, from a random order of all of them. */
-function drawRound(
-  rows: Rows,
-  { experts, roundSequences, seed }: Configuration,
-  round: number,
-): Drawn {
+function drawRound(rows: Rows, { experts, roundSequences, seed }: Configuration, round: number): Drawn {
   const total = experts * roundSequences;
   const numbers = drawing(rows.count, seed, "rounds")((round - 1) * total, total);
   return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);

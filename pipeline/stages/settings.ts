@@ -23,20 +23,12 @@ import { TOKENS } from "../settings/tokens.ts";
 import { expandInputs } from "../text/inputs.ts";
 import { stagesAdded } from "./stages.ts";
 
+/** Folders of trained models. */
+const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
 /** Folders of a run that nodes of its own stages lie in. */
 const NODE_FOLDERS = [
   ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "split", "partition"],
-  ...[
-    "experts",
-    "dense",
-    "dense-steps",
-    "dense-compute",
-    "switch",
-    "search",
-    "evaluation",
-    "zero-shot",
-    "report",
-  ],
+  ...[...MODELS, "search", "evaluation", "zero-shot", "report"],
 ];
 
 /** Folders of a run besides those of nodes, in which nothing is the user's. */
@@ -59,9 +51,7 @@ const FIXED: readonly Fixed[] = [
   ["scores", namesOf(ASSIGNMENT, "method", "chunk", "prices")],
   ["assignments", namesOf(ASSIGNMENT)],
   ["partition", [...namesOf(ASSIGNMENT), "shardSequences"]],
-  ...["experts", "dense", "dense-steps", "dense-compute", "switch"].map((
-    folder,
-  ): Fixed => [folder, TRAINING]),
+  ...MODELS.map((folder): Fixed => [folder, TRAINING]),
 ];
 
 /** The settings that hold in a run, and what became of those that were given. */
@@ -103,31 +93,25 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
   }
   const fixed = changed.length > 0 && !force ? await fixedSettings(run) : new Set();
   const refused = changed.find((name) => fixed.has(name));
-  if (refused) throw refusal(run, refused, existing, configuration);
+  if (refused) {
+    const [now, then] = [configuration, existing].map((values) => text(values[refused]));
+    throw new InputError(
+      say`Cannot go on in "${run}" as ${
+        setting(refused)
+      } must be what its config.json says: it is ${now}, there it is ${then}`,
+      {
+        where: `${run}/config.json`,
+        remedy: say`choose another ${setting("run")}, or accept the change with ${
+          setting("force")
+        }, which makes again what depends on it`,
+      },
+    );
+  }
   if (changed.length > 0 && force) await checkAlone(run);
   return { configuration, changed, exists: true, adapter };
 }
 
 const text = (value: unknown) => JSON.stringify(value);
-
-function refusal(
-  run: string,
-  name: keyof Configuration,
-  then: Configuration,
-  now: Configuration,
-): InputError {
-  return new InputError(
-    say`Cannot go on in "${run}" as ${setting(name)} must be what its config.json says: it is ${
-      text(now[name])
-    }, there it is ${text(then[name])}`,
-    {
-      where: `${run}/config.json`,
-      remedy: say`choose another ${setting("run")}, or accept the change with ${
-        setting("force")
-      }, which makes again what depends on it`,
-    },
-  );
-}
 
 /** Names the settings with which something was made. */
 async function fixedSettings(run: string): Promise<Set<string>> {
@@ -146,13 +130,10 @@ export async function checkAlone(run: string): Promise<void> {
   const [owner] = await listOwners(run);
   if (!owner) return;
   const who = `${processText(owner)} makes "${owner.node}" for task "${owner.task}"`;
-  throw new RunError(
-    `Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`,
-    {
-      where: run,
-      remedy: say`wait for it or choose another ${setting("run")}`,
-    },
-  );
+  throw new RunError(`Cannot make "${run}" anew as nobody else may work in it meanwhile: ${who}`, {
+    where: run,
+    remedy: say`wait for it or choose another ${setting("run")}`,
+  });
 }
 
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */

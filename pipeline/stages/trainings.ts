@@ -17,8 +17,7 @@ import { readTextCounts } from "../text/counts.ts";
 import { adoptionOf } from "../training/adoption.ts";
 import { METRICS, readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
-import { needConfiguration } from "./alone.ts";
-import { partIn } from "./parts.ts";
+import { needConfiguration, partIn } from "./parts.ts";
 import { allTargets, type Target, type TrainingText } from "./targets.ts";
 
 /** How a training stands. */

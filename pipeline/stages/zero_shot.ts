@@ -35,7 +35,7 @@ import { nearestText } from "../settings/nearest.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import type { EvaluationOf } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
-import { needConfiguration } from "./alone.ts";
+import { needConfiguration } from "./parts.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
 import { tokensOfRun } from "./models.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
