@@ -195,19 +195,9 @@ class Process {
         const { name, revision, settings } = node;
         const { inputs = {}, state } = await walk.of(node);
         const files = await noteFiles(folder, notes[i]);
-        const manifest = await writeManifest(
-          folder,
-          {
-            key,
-            name,
-            revision,
-            settings: { ...settings },
-            inputs,
-            files,
-            result: results[i] as Record<string, unknown>,
-          },
-          { adapter: this.options.adapter?.() },
-        );
+        const result = results[i] as Record<string, unknown>;
+        const known = { key, name, revision, settings: { ...settings }, inputs, files, result };
+        const manifest = await writeManifest(folder, known, { adapter: this.options.adapter?.() });
         const replace = state === "damaged" || walk.isAgain(name);
         walk.made(node, await publish(work.run, name, folder, manifest, replace));
         await removeFolder(scratch);

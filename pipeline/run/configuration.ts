@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { checkRunFolder, exists, jsonText, oneLine, writeAtomic } from "./files.ts";
-import { conform } from "./schema.ts";
+import { conform, isObject } from "./schema.ts";
 import { isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
@@ -146,6 +146,3 @@ async function readObject(path: string, remedy?: Text): Promise<Record<string, u
     remedy,
   });
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);

@@ -94,7 +94,13 @@ export async function writeAtomic(
       bytes += chunk.length;
     }
     await writing(path, () => file.sync()); // only then some disks say that they are full
-    if (!await isSame(file, partial)) throw begunByAnother(path, partial); // what lies there may be half-written
+    if (!await isSame(file, partial)) { // what lies there may be half-written
+      const fact = `"${partial}" is gone, or is that of another process`;
+      throw new RunError(`Cannot write "${path}" as nobody else may write it meanwhile: ${fact}`, {
+        where: path,
+        remedy: "wait for that process, and run the same again",
+      });
+    }
     await writing(path, () => Deno.rename(partial, path)); // a folder may have the name
   } catch (error) {
     if (await isSame(file, partial)) await removeIfThere(partial);
@@ -109,13 +115,6 @@ async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
   return named !== null && open.ino === named.ino && open.dev === named.dev;
 }
 
-function begunByAnother(where: string, partial: string): RunError {
-  return new RunError(
-    `Cannot write "${where}" as nobody else may write it meanwhile: "${partial}" is gone, or is that of another process`,
-    { where, remedy: "wait for that process, and run the same again" },
-  );
-}
-
 /**
  * Writes all of a chunk into an open file, whose path is for the error where that fails. Files are never written as streams: Deno 2.9
  * does not tell where a full disk cuts the last chunk.
@@ -128,11 +127,9 @@ export async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: strin
 
 /** Removes a file, a link or an empty folder; does nothing where there is none. */
 export async function removeIfThere(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
+  await Deno.remove(path).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  });
 }
 
 /** Removes a folder if nothing is in it; a file or a link of that name stays. */
@@ -208,10 +205,8 @@ async function isLink(path: string): Promise<boolean> {
  */
 export async function refuseLink(where: string): Promise<void> {
   if (!await isLink(where)) return;
-  throw new InputError(`Cannot write "${where}" as it must not lead elsewhere: it is a symbolic link`, {
-    where,
-    remedy: "remove the link",
-  });
+  const what = `Cannot write "${where}" as it must not lead elsewhere: it is a symbolic link`;
+  throw new InputError(what, { where, remedy: "remove the link" });
 }
 
 /** Says whether a path is a folder. */
@@ -225,10 +220,9 @@ export async function checkRunFolder(run: string): Promise<void> {
     const info = await Deno.stat(path).catch(() => null); // nor is there anything below a file
     if (info === null && path !== dirname(path)) continue;
     if (info === null || info.isDirectory) return;
-    throw new InputError(
-      `Cannot work in "${run}" as it must be a folder: ${path === run ? "it" : `"${path}"`} is a file`,
-      { where: path, remedy: say`choose another ${setting("run")}` },
-    );
+    const fact = `${path === run ? "it" : `"${path}"`} is a file`;
+    const remedy = say`choose another ${setting("run")}`;
+    throw new InputError(`Cannot work in "${run}" as it must be a folder: ${fact}`, { where: path, remedy });
   }
 }
 
@@ -241,10 +235,8 @@ export function isMissing(error: unknown): boolean {
 export async function openToRead(where: string): Promise<Deno.FsFile> {
   return await Deno.open(where).catch((error) => {
     if (!isMissing(error)) throw error;
-    throw new InputError(`Cannot open "${where}" as it must exist: there is no such file`, {
-      where,
-      cause: error,
-    });
+    const what = `Cannot open "${where}" as it must exist: there is no such file`;
+    throw new InputError(what, { where, cause: error });
   });
 }
 
@@ -290,12 +282,9 @@ export function writing<Result>(path: string, write: () => Result): Result {
 
 /** What must hold and what is, by the number that the system gives to a lack of room and its code. */
 const ROOMS = [
-  [/ENOSPC|\(os error 28\)/, "the disk must have room for it: it is full"],
-  [/EDQUOT|\(os error 122\)/, "your quota on the disk must have room for it: it is used up"],
-  [
-    /EFBIG|\(os error 27\)/,
-    "the system must take a file as large: it does not (ulimit -f, or the kind of disk)",
-  ],
+  [/ENOSPC|error 28\)/, "the disk must have room for it: it is full"],
+  [/EDQUOT|error 122\)/, "your quota on the disk must have room for it: it is used up"],
+  [/EFBIG|error 27\)/, "the system must take a file as large: it does not (ulimit -f, or the kind of disk)"],
 ] as const;
 
 /** Explains an error that says that there is no room for `path`, or for the output; undefined for any other. */

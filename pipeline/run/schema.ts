@@ -16,7 +16,8 @@ export const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /** A share of a whole, 0 to 1, give or take a rounding. */
 export const share = v.pipe(finite, v.minValue(0), v.maxValue(1 + 1e-9));
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
+/** Whether a value of JSON is an object. */
+export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**

@@ -13,6 +13,7 @@ import { prefixTokens } from "../model/span.ts";
 import { countRow, newTally, partCounts, type Tally } from "../partition/counts.ts";
 import { openPart, type PartWriter } from "../partition/part_writer.ts";
 import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch, shardName } from "../rows/arrow.ts";
+import { sliceColumns } from "../rows/columns.ts";
 import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
 import { type Lineage, lineageOf } from "../rows/lineage.ts";
@@ -194,12 +195,7 @@ function openWriters(
     LEAST_BATCH,
     Math.min(MOST_BATCH, Math.floor(BUDGET / experts / perRow), shardRows),
   );
-  const empty: Columns = { ...columns, rows: 0 };
-  for (const [name, values] of Object.entries(empty)) {
-    if (typeof values !== "number") {
-      Object.assign(empty, { [name]: Array.isArray(values) ? [] : values.subarray(0, 0) });
-    }
-  }
+  const empty = sliceColumns(columns, 0, 0);
   return Array.from({ length: experts }, (_, expert) => {
     const kind = `${expertFolder(expert)}-${side}`;
     return openPart({ folder, kind, lineage, empty, shardRows, batchRows });

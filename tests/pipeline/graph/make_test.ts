@@ -8,18 +8,10 @@ import {
   takeLock,
   Walk,
 } from "../../../pipeline/graph/mod.ts";
+import { inFolder } from "../../tasks/support.ts";
 import { made, toyGraph, toyHash, toyWork } from "./toy.ts";
 
 const TOY = new URL("./toy.ts", import.meta.url).pathname;
-
-async function inFolder(body: (run: string) => Promise<void>): Promise<void> {
-  const run = await Deno.makeTempDir();
-  try {
-    await body(run);
-  } finally {
-    await Deno.remove(run, { recursive: true });
-  }
-}
 
 /** Makes what is missing, and lists what was made, stage by stage. */
 async function makeToys(
@@ -37,17 +29,7 @@ async function runKilled(run: string, parts: number, kills: number, more: string
   let left = kills;
   await Promise.all(Array.from({ length: parts }, async (_, i) => {
     for (;;) {
-      const args = [
-        "run",
-        "-A",
-        "--no-lock",
-        "--cached-only",
-        TOY,
-        run,
-        String(i + 1),
-        String(parts),
-        ...more,
-      ];
+      const args = ["run", "-A", "--no-lock", "--cached-only", TOY, run, `${i + 1}`, `${parts}`, ...more];
       const child = new Deno.Command(Deno.execPath(), { args, stderr: "piped" }).spawn();
       const timer = left-- > 0
         ? setTimeout(() => child.kill("SIGKILL"), 300 + Math.random() * 700)
@@ -87,10 +69,8 @@ Deno.test("locks only save work: two processes without any give the bytes of one
 Deno.test("a part alone makes what others do not, and waits for nobody", () =>
   inFolder(async (run) => {
     await runKilled(run, 1, 0);
-    const part = await Deno.makeTempDir();
-    await makeToys(part, toyGraph(), { mine: ({ name }) => name.endsWith("01") });
-    assertEquals(await toyHash(part), await hashAlone());
-    await Deno.remove(part, { recursive: true });
+    await makeToys(`${run}/part`, toyGraph(), { mine: ({ name }) => name.endsWith("01") });
+    assertEquals(await toyHash(`${run}/part`), await hashAlone());
   }));
 
 Deno.test("what is made is not made again, though spent rounds are gone", () =>

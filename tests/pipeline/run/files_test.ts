@@ -8,7 +8,6 @@ import {
   refuseLink,
   removeFiles,
   removeIfThere,
-  shortHash,
   wholeName,
   writeAtomic,
 } from "../../../pipeline/run/files.ts";
@@ -16,10 +15,6 @@ import { ignore, onDisk } from "../../disk.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // of "abc"
-
-Deno.test("shortHash() shortens a SHA-256 alone", () => {
-  assertEquals([shortHash(ABC), shortHash("balanced"), shortHash("")], ["ba7816bf8f01…", "balanced", ""]);
-});
 
 Deno.test("writeAtomic() returns the size and hash that hashFile() finds, for all kinds of source", () =>
   inFolder(async (folder) => {

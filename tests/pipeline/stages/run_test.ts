@@ -4,9 +4,9 @@ import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
 import { makePartition, planRun, type RunOptions } from "../../../pipeline/stages/run.ts";
 import type { RunEvent } from "../../../pipeline/run/events.ts";
-import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { eventLine } from "../../../tasks/progress.ts";
-import { smallSettings, writeTexts } from "./support.ts";
+import { smallFlags, writeTexts } from "./support.ts";
 
 /** Runs a test with a folder of text and options for a run of it. */
 async function inRun(
@@ -16,11 +16,7 @@ async function inRun(
   const gpu = await openGpu({});
   try {
     await writeTexts(`${folder}/text`, 12);
-    const small = smallSettings(`${folder}/text`, { partitioner: "random", method: "balanced" });
-    const base = defaultConfiguration();
-    const isOwn = ([name, value]: [string, unknown]) =>
-      name === "method" || JSON.stringify(value) !== JSON.stringify(base[name as keyof Configuration]);
-    const flags = Object.fromEntries(Object.entries(small).filter(isOwn));
+    const flags = smallFlags(`${folder}/text`);
     const run = { run: `${folder}/run`, gpu, workers: 1 };
     await body(folder, (more = {}) => ({ ...run, sources: { flags: { ...flags, ...more } } }));
   } finally {

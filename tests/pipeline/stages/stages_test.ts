@@ -5,19 +5,6 @@ import { settingsOf } from "../../../pipeline/stages/stages.ts";
 Deno.test("settingsOf() gives each task what its stages depend on, and partition all of that", () => {
   assertEquals(settingsOf("assign"), ["shardSequences", "prefix", "method", "prices", "chunk"]);
   assertEquals(settingsOf("score"), ["routers", "prefix", "scoreBatch"]);
-  assertEquals(settingsOf("tokenizer"), [
-    "format",
-    "textField",
-    "textColumn",
-    "tokenColumn",
-    "textSeed",
-    "tokenizer",
-    "vocabularySize",
-    "tokenizerSample",
-    "eos",
-    "holdout",
-    "seed",
-  ]);
   assertEquals(settingsOf("verify"), []);
   assertEquals([settingsOf("evaluate"), settingsOf("zero-shot")], [[], []]);
   const reproduce = settingsOf("reproduce");

@@ -12,25 +12,17 @@ import {
   stagesText,
   statusOf,
 } from "../../../pipeline/stages/mod.ts";
-import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { statusText } from "../../../tasks/status_text.ts";
 import { worded } from "../../../tasks/wording.ts";
 import { inFolder, task } from "../../tasks/support.ts";
-import { smallSettings, writeTexts } from "./support.ts";
+import { smallFlags, writeTexts } from "./support.ts";
 
 /** Runs a test with options of a run that needs no device, and its folder of text. */
 async function inRun(body: (run: string, options: RunOptions, text: string) => Promise<void>): Promise<void> {
   await inFolder(async (folder) => {
     const [run, text] = [`${folder}/run`, `${folder}/text`];
     await writeTexts(text, 12);
-    const base = defaultConfiguration();
-    const small = smallSettings(text, { partitioner: "random", method: "balanced" });
-    const flags = Object.fromEntries(
-      Object.entries(small).filter(([name, value]) =>
-        name === "method" || JSON.stringify(value) !== JSON.stringify(base[name as keyof Configuration])
-      ),
-    );
-    await body(run, { run, workers: 1, sources: { flags } }, text);
+    await body(run, { run, workers: 1, sources: { flags: smallFlags(text) } }, text);
   });
 }
 

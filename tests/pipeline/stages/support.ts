@@ -1,7 +1,5 @@
 /**
  * A small run: text of three topics in files, blocks so small that every stage has ten or more, two routers.
- *
- *   deno run -A tests/pipeline/stages/support.ts RUN TEXT PART PARTS
  */
 
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
@@ -17,7 +15,11 @@ import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
-import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
+import {
+  type Configuration,
+  defaultConfiguration,
+  isDefault,
+} from "../../../pipeline/settings/configuration.ts";
 import { copyFolder, inFolder, smallCorpus } from "../../tasks/support.ts";
 
 /** Settings of a run of two experts that takes a second. */
@@ -78,6 +80,14 @@ export function smallSettings(text: string, more: Partial<Configuration> = {}): 
     },
     ...more,
   };
+}
+
+/** Of the settings of a small run without routers those that are no defaults, as a user gives them. */
+export function smallFlags(text: string): Partial<Configuration> {
+  const small = smallSettings(text, { partitioner: "random", method: "balanced" });
+  const isGiven = ([name, value]: [string, unknown]) =>
+    name === "method" || !isDefault(name as keyof Configuration, value);
+  return Object.fromEntries(Object.entries(small).filter(isGiven));
 }
 
 const partitions = new Map<string, Promise<string>>(); // by settings, each made once
@@ -159,10 +169,4 @@ export function shareOf(part: number, parts: number): (node: Node) => boolean {
     }
     return known.get(name)!;
   };
-}
-
-if (import.meta.main) {
-  const [run, text, part, parts] = Deno.args;
-  await makeSmall(run, smallSettings(text), { mine: shareOf(Number(part), Number(parts)) });
-  await closeGpu();
 }
