@@ -10,7 +10,7 @@
 
 import {
   type Data,
-  DataType,
+  type DataType,
   Field,
   FixedSizeList,
   makeData,
@@ -24,17 +24,15 @@ import { joinBytes } from "./bytes.ts";
 import { type Columns, tokenArrayOf } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
-import { originOf } from "./ipc/origin.ts";
-import { readArrow } from "./ipc/read.ts";
-import { type Column, floats, integers, items, labels, lists, strings, tokenIds } from "./column_values.ts";
+import { originOf, readArrow } from "./ipc/read.ts";
+import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf, NAMES } from "./lineage.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
 
 export type { Columns } from "./columns.ts";
-export { originOf } from "./ipc/origin.ts";
-export { arrowBatches, type BatchRange, readArrow } from "./ipc/read.ts";
+export { arrowBatches, type BatchRange, originOf, readArrow } from "./ipc/read.ts";
 export { arrowBytes, shardName, writeArrowFile, type Written, type WrittenShard } from "./ipc/write.ts";
 
 /**
@@ -125,18 +123,20 @@ function batchOf(
 
 /** Builds a batch that has the given columns and no rows, for inputs without rows. */
 export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBatch {
-  const types = {
-    document: BigUint64Array,
-    source: Array<string>,
-    tokens: Uint16Array,
-    nll: Float32Array,
-    expert: Uint16Array,
+  const all: Columns = {
+    rows: 0,
+    sequence: new BigUint64Array(),
+    document: new BigUint64Array(),
+    source: [],
+    tokens: new Uint16Array(),
+    length: new Uint32Array(),
+    nll: new Float32Array(),
+    expert: new Uint16Array(),
   };
-  const columns: Columns = { rows: 0, sequence: new BigUint64Array(), length: new Uint32Array() };
-  for (const [name, type] of Object.entries(types)) {
-    if (names.includes(name as keyof Columns)) Object.assign(columns, { [name]: new type() });
+  for (const name of ["document", "source", "tokens", "nll", "expert"] as const) {
+    if (!names.includes(name)) delete all[name];
   }
-  return toBatch(columns, lineage);
+  return toBatch(all, lineage);
 }
 
 /**
@@ -248,27 +248,4 @@ export function checkLengths(
 /** Lists the names of a batch's columns. */
 export function columnNames(batch: RecordBatch): string[] {
   return batch.schema.fields.map(({ name }) => name);
-}
-
-/**
- * Gives the values of one column of a batch, whoever wrote it: texts, or lists of integers of any length.
- * Throws an `InputError` where there is no such column, where it is of another type, and where it holds
- * nulls.
- */
-export function valuesIn(
-  batch: RecordBatch,
-  name: string,
-): ArrayLike<string> | ArrayLike<ArrayLike<number | bigint>> {
-  const column = columnOf(batch, name);
-  const { type } = column.data;
-  const isList = DataType.isList(type) || DataType.isLargeList(type) || DataType.isFixedSizeList(type);
-  return isList ? lists(column) : strings(column);
-}
-
-/**
- * Gives the labels in one column of a batch, whoever wrote it: texts, numbers, or true and false, and null where a row
- * has none. Throws an `InputError` where there is no such column, and where it is of another type.
- */
-export function labelsIn(batch: RecordBatch, name: string): ArrayLike<unknown> {
-  return labels(columnOf(batch, name));
 }

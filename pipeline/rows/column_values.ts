@@ -5,7 +5,7 @@
  */
 
 import { Binary, BinaryView, type Data, DataType, LargeBinary, Vector } from "apache-arrow/Arrow.dom";
-import { InputError } from "../../kernels/errors.ts";
+import type { InputError } from "../../kernels/errors.ts";
 import { unreadable } from "../run/files.ts";
 import { orUnreadable } from "./ipc/library.ts";
 
@@ -27,20 +27,39 @@ function refuseNulls({ name, data, where }: Column): void {
   throw unreadable(`${where}, row ${row},`, `column "${name}" must have no null values`, "it is null");
 }
 
-/** Gives the values of a flat column, and checks that they are all there and that none is null. */
-function valuesOf(column: Column): ArrayLike<number | bigint> {
+/** Gives the numbers of a flat column, and checks that they are all there; those of nulls are anything. */
+function slotsOf({ name, data, where }: Column): ArrayLike<number | bigint> {
+  const values = data.values ?? [];
+  if (values.length >= data.length) return values.subarray(0, data.length);
+  const rule = `the buffer of column "${name}" must hold ${data.length} values`;
+  throw unreadable(where, rule, `it holds ${values.length}`);
+}
+
+/** Gives the numbers of a flat column, and checks that none is null. */
+function numbersOf(column: Column): ArrayLike<number | bigint> {
   refuseNulls(column);
   return slotsOf(column);
 }
 
-/** Gives the values of a flat column, and checks that they are all there; those of nulls are anything. */
-function slotsOf({ name, data, where }: Column): ArrayLike<number | bigint> {
-  const values = data.values ?? [];
-  if (values.length < data.length) {
-    const rule = `the buffer of column "${name}" must hold ${data.length} values`;
-    throw unreadable(where, rule, `it holds ${values.length}`);
+/** Says where the list of each row begins among the items, and where the last one ends; checks that all lie within them. */
+function boundsOf(column: Column): Float64Array {
+  refuseNulls(column);
+  const { name, where, data: { type, length, valueOffsets, children: [child] } } = column;
+  const isFixed = DataType.isFixedSizeList(type);
+  if (!isFixed && !DataType.isList(type) && !DataType.isLargeList(type)) {
+    throw wrongType(column, "lists of one length");
   }
-  return values.length === data.length ? values : values.subarray(0, data.length);
+  const bounds = Float64Array.from(
+    { length: length + 1 },
+    (_, row) => isFixed ? row * type.listSize : Number(valueOffsets[row] ?? 0),
+  );
+  for (let row = 0; row < length; row++) {
+    const [begin, end] = [bounds[row], bounds[row + 1]];
+    if (begin >= 0 && begin <= end && end <= child.length) continue;
+    const rule = `lists of column "${name}" must lie within their ${child.length} items`;
+    throw unreadable(`${where}, row ${row},`, rule, `it lies from ${begin} to ${end}`);
+  }
+  return bounds;
 }
 
 /**
@@ -48,52 +67,15 @@ function slotsOf({ name, data, where }: Column): ArrayLike<number | bigint> {
  * list is part of its type.
  */
 export function items(column: Column): Column {
-  refuseNulls(column);
-  const { name, data, where } = column;
-  const [child] = data.children;
-  if (DataType.isFixedSizeList(data.type)) {
-    const wanted = data.length * data.type.listSize;
-    if (child.length < wanted) {
-      throw unreadable(where, `column "${name}" must hold ${wanted} items`, `it holds ${child.length}`);
-    }
-    return { name, data: child.length === wanted ? child : child.slice(0, wanted), where };
+  const { name, where, data: { length, children: [child] } } = column;
+  const bounds = boundsOf(column), size = length > 0 ? bounds[1] - bounds[0] : 0;
+  for (let row = 0; row < length; row++) {
+    const own = bounds[row + 1] - bounds[row];
+    if (own === size) continue;
+    const rule = `lists of column "${name}" must have one length`;
+    throw unreadable(`${where}, row ${row},`, rule, `this one has ${own}, the first ${size}`);
   }
-  if (!DataType.isList(data.type) && !DataType.isLargeList(data.type)) {
-    throw wrongType(column, "lists of one length");
-  }
-  const offsets = data.valueOffsets as Int32Array | BigInt64Array;
-  const at = (row: number) => Number(offsets[row]);
-  const size = data.length > 0 ? at(1) - at(0) : 0;
-  for (let row = 0; row < data.length; row++) {
-    if (at(row + 1) - at(row) === size) continue;
-    const fact = `this one has ${at(row + 1) - at(row)}, the first ${size}`;
-    throw unreadable(`${where}, row ${row},`, `lists of column "${name}" must have one length`, fact);
-  }
-  const begin = data.length > 0 ? at(0) : 0;
-  const end = begin + size * data.length;
-  if (begin < 0 || end > child.length) {
-    const rule = `lists of column "${name}" must lie within their ${child.length} items`;
-    throw unreadable(where, rule, `they lie from ${begin} to ${end}`);
-  }
-  return { name, data: child.slice(begin, end - begin), where };
-}
-
-/** Gives the lists of a column as views of its items. */
-export function lists(column: Column): ArrayLike<number | bigint>[] {
-  refuseNulls(column);
-  const { name, data, where } = column;
-  const [child] = data.children;
-  const item = { name, data: child, where };
-  if (!DataType.isInt(child.type)) throw wrongType(column, "lists of integers");
-  const values = valuesOf(item) as Uint32Array;
-  const size = DataType.isFixedSizeList(data.type) ? data.type.listSize : undefined;
-  const at = (row: number) => size === undefined ? Number(data.valueOffsets[row]) : row * size;
-  return Array.from({ length: data.length }, (_, row) => {
-    const [begin, end] = [at(row), at(row + 1)];
-    if (begin >= 0 && begin <= end && end <= values.length) return values.subarray(begin, end);
-    const rule = `lists of column "${name}" must lie within their ${values.length} items`;
-    throw unreadable(`${where}, row ${row},`, rule, `it lies from ${begin} to ${end}`);
-  });
+  return { name, data: child.slice(bounds[0], size * length), where };
 }
 
 /** An array that a column of integers can be converted to. */
@@ -110,7 +92,7 @@ export type IntegerArray =
 export function integers<T extends IntegerArray>(column: Column, Target: T): InstanceType<T> {
   const { name, data, where } = column;
   if (!DataType.isInt(data.type)) throw wrongType(column, "integers");
-  const values = valuesOf(column);
+  const values = numbersOf(column);
   if (values instanceof Target) return values as InstanceType<T>;
   const isWider = !data.type.isSigned && data.type.bitWidth < 8 * Target.BYTES_PER_ELEMENT;
   if (isWider && Target !== BigUint64Array) {
@@ -129,21 +111,23 @@ export function integers<T extends IntegerArray>(column: Column, Target: T): Ins
   return result as InstanceType<T>;
 }
 
+/** Gives a column of token ids, in 16 bits where its type has no more. */
 export function tokenIds(column: Column): Uint16Array | Uint32Array {
   const { bitWidth = 32 } = column.data.type as { bitWidth?: number };
   return integers(column, bitWidth <= 16 ? Uint16Array : Uint32Array);
 }
 
+/** Gives a column of floats as float32. */
 export function floats(column: Column): Float32Array {
   const type = column.data.type;
   if (!DataType.isFloat(type) || type.precision === 0) throw wrongType(column, "lists of float32 or float64");
-  const values = valuesOf(column);
+  const values = numbersOf(column);
   return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
 }
 
 /** Gives a column of float64. */
 export function doubles(column: Column): Float64Array {
-  const values = valuesOf(column);
+  const values = numbersOf(column);
   if (values instanceof Float64Array) return values;
   throw wrongType(column, "float64");
 }
@@ -151,23 +135,27 @@ export function doubles(column: Column): Float64Array {
 /** Gives a column of texts. */
 export function strings(column: Column): string[] {
   refuseNulls(column);
-  return texts(column) as string[];
+  return texts(column, "strings") as string[];
 }
 
-/** Gives a column of labels: texts, numbers, or true and false; null where there is none. */
-export function labels(column: Column): unknown[] {
-  const { data } = column;
+/** Gives the values of a column of texts, numbers, true and false, or lists of integers; null where there is none. */
+export function valuesOf(column: Column): ArrayLike<unknown> {
+  const { name, where, data } = column, { type, children: [child] } = data;
+  if (child && DataType.isInt(child.type)) {
+    const bounds = boundsOf(column), values = numbersOf({ name, data: child, where }) as Uint32Array;
+    return Array.from({ length: data.length }, (_, row) => values.subarray(bounds[row], bounds[row + 1]));
+  }
   const { isBool, isFloat, isInt, isNull } = DataType;
-  if ([isBool, isFloat, isInt, isNull].some((isOne) => isOne(data.type))) return [...new Vector([data])];
+  if ([isBool, isFloat, isInt, isNull].some((isOne) => isOne(type))) return [...new Vector([data])];
   return texts(column, "strings, numbers, or true and false");
 }
 
-function texts(column: Column, expected = "strings"): (string | null)[] {
+/** Gives texts, which must be UTF-8; null where there is none. */
+function texts(column: Column, expected: string): (string | null)[] {
   const { name, data, where } = column;
   const isThere = (row: number) => data.nullCount === 0 || data.getValid(row);
   if (DataType.isDictionary(data.type)) {
-    const vector = data.dictionary!;
-    const words = vector.data.flatMap((part: Data) => strings({ name, data: part, where }));
+    const words = data.dictionary!.data.flatMap((part: Data) => strings({ name, data: part, where }));
     return Array.from(slotsOf({ name, data: data.clone(data.type.indices), where }), (index, row) => {
       const word = isThere(row) ? words[Number(index)] : null;
       if (word !== undefined) return word;

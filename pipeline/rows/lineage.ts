@@ -7,7 +7,7 @@
 import type { RecordBatch } from "apache-arrow/Arrow.dom";
 import { InputError } from "../../kernels/errors.ts";
 import { shortHash, unreadable } from "../run/files.ts";
-import { originOf } from "./ipc/origin.ts";
+import { originOf } from "./ipc/read.ts";
 
 /** Where rows come from, stored in the schema metadata under `smalltalk.<name>`. */
 export interface Lineage {

@@ -271,9 +271,8 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
   if (!isFile) throw unreadable(path, `it must be a file, ${BY_NUMBER}`, "it is none");
   let shard: Shard | undefined;
   let dictionaries: { id: number; span: Span }[] = [];
-  let count = 0;
-  for await (const { message, head, offset, start, end } of messagesIn(file, size, path)) {
-    if (message.isSchema()) {
+  for await (const { kind, message, where, head, offset, start, end } of messagesIn(file, size, path)) {
+    if (kind === "schema") {
       shard = {
         path,
         size,
@@ -289,7 +288,7 @@ async function scan(file: Deno.FsFile, path: string): Promise<Shard> {
       const kept = isDelta ? dictionaries : dictionaries.filter((dictionary) => dictionary.id !== id);
       dictionaries = [...kept, { id, span: { offset, end } }];
     } else {
-      const where = `${path}, batch ${count++}`, { empty, batches } = shard;
+      const { empty, batches } = shard;
       const { length: rows, compression } = message.header() as { length: number; compression: unknown };
       if (compression !== null) {
         const remedy = "write it without compression, as pyarrow.ipc.new_file does by default";
@@ -366,7 +365,7 @@ function checksum(file: Deno.FsFile, begin: number, end: number, before = 0): nu
 /** Computes the checksum of all that is in no batch. */
 function checksumOfRest(file: Deno.FsFile, { batches, size }: Shard): number {
   let value = 0, begin = 0;
-  for (const { offset, end } of batches.toSorted((a, b) => a.offset - b.offset)) {
+  for (const { offset, end } of batches) {
     value = checksum(file, begin, offset, value);
     begin = end;
   }

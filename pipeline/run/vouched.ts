@@ -5,7 +5,6 @@
  * @module
  */
 
-import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import { type FileRecord, hashFile, sha256, shortHash } from "./files.ts";
@@ -40,26 +39,4 @@ export async function readVouched(path: string, vouched?: Vouched): Promise<Uint
   const bytes = await Deno.readFile(path);
   if (vouched?.record(path)) vouched.check(path, { bytes: bytes.length, sha256: sha256(bytes) });
   return bytes;
-}
-
-/** Hashes a file that has a record while it is read from its beginning to its end. */
-export interface Reading {
-  /** Takes the next bytes. */
-  update(chunk: Uint8Array): void;
-  /** Checks the bytes that were taken, which are the whole file. */
-  end(): void;
-}
-
-/** Opens the hash of a file that is about to be read; undefined where there is no record of the file. */
-export function openReading(path: string, vouched?: Vouched): Reading | undefined {
-  if (!vouched?.record(path)) return undefined;
-  const hash = createHash("sha256");
-  let bytes = 0;
-  return {
-    update(chunk) {
-      hash.update(chunk);
-      bytes += chunk.length;
-    },
-    end: () => vouched.check(path, { bytes, sha256: hash.digest("hex") }),
-  };
 }

@@ -9,7 +9,7 @@ import { readManifest } from "../graph/manifest.ts";
 import { GIVEN, givenNode, type Node } from "../graph/node.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
 import { checkLimit } from "../text/documents.ts";
-import { OFF } from "../text/path_source.ts";
+import { OFF } from "../text/inputs.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace, pricesOf } from "./assign.ts";

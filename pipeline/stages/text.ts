@@ -16,7 +16,6 @@ import { type Block, gatherBlocks, KnownFiles, type Piece } from "../text/blocks
 import { CORPORA, type CorpusName, embeddedCorpus } from "../text/corpora/corpus.ts";
 import { documentLines, readOptions } from "../text/documents.ts";
 import { type InputFile, listInputs, STANDARD_INPUT } from "../text/inputs.ts";
-import { OFF } from "../text/path_source.ts";
 import { type Document, readDocuments, readPiece } from "../text/readers.ts";
 
 /** The text of a run, as far as it is known before anything is made. */
@@ -65,7 +64,7 @@ export async function lookAtText(
   { documents, reading: handed }: GivenText = {},
   { keep = false, check = false } = {},
 ): Promise<Text> {
-  const { input, corpus, corpusCharacters, blockBytes, format, sourceFromPath } = configuration;
+  const { input, corpus, corpusCharacters, blockBytes, format } = configuration;
   const reading = readingOf(configuration);
   const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN}`);
   if (isGiven || input.length === 0) {
@@ -75,10 +74,7 @@ export async function lookAtText(
     const blocks = await blocksOf(run, [node], blockBytes);
     return { blocks, unpacked: [node], reading: OWN, passed: new Map(), asText: [] };
   }
-  const { files, passed } = await listInputs(input, {
-    format: format === "auto" ? undefined : format,
-    sourceFromPath: sourceFromPath === OFF ? undefined : sourceFromPath,
-  });
+  const { files, passed } = await listInputs(input, configuration);
   const known = await KnownFiles.at(`${run}/${FILES}`);
   if (check) known.forget();
   const parts: (Piece | Node)[] = [];

@@ -11,25 +11,14 @@ import { textSeedOf } from "../settings/text.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { expandInputs } from "./inputs.ts";
 import { type Document, readDocuments, type ReadOptions } from "./readers.ts";
-import { OFF } from "./path_source.ts";
 import { takeByHash } from "./take.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** Says how a configuration reads documents. */
-export function readOptions(configuration: Configuration): ReadOptions {
-  const { format, textField, textColumn, sourceField, sourceFromPath, maxDocuments } = configuration;
-  const { tokenColumn, tokenizer, eos } = configuration;
-  return {
-    format: format === "auto" ? undefined : format,
-    textField,
-    textColumn: textColumn || undefined,
-    tokenColumn: tokenColumn || undefined,
-    tokenizer: tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined,
-    sourceField: sourceField || undefined,
-    sourceFromPath: sourceFromPath === OFF ? undefined : sourceFromPath,
-    maxDocuments: maxDocuments || undefined,
-  };
+export function readOptions({ tokenizer, eos, ...settings }: Configuration): ReadOptions {
+  const open = tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined;
+  return { ...settings, tokenizer: open };
 }
 
 /**

@@ -2,7 +2,7 @@
  * Encodes texts beside the main thread, which reads documents and packs their tokens meanwhile. It is told the tokenizer first.
  */
 
-import { reopenTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { openTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** What an encoder is told. */
 export type Order = { json: string; eos: number } | string[];
@@ -18,7 +18,7 @@ let tokenizer: Promise<Tokenizer>;
 let last: Promise<unknown> = Promise.resolve();
 
 addEventListener("message", ({ data }) => {
-  if (!Array.isArray(data)) tokenizer = reopenTokenizer(data);
+  if (!Array.isArray(data)) tokenizer = openTokenizer(data.json, data.eos);
   else {
     const encoded = tokenizer.then((tokenizer) => tokenizer.encode(data)).catch(() => null); // the main thread finds out why
     last = Promise.all([encoded, last]).then(([answer]) => postMessage(answer));

@@ -6,6 +6,7 @@
 
 import { type InputError, say, setting } from "../../kernels/errors.ts";
 import { oneLine, unreadable } from "../run/files.ts";
+import type { Configuration } from "../settings/configuration.ts";
 
 /** A text and where it is from. */
 export interface Document {
@@ -22,36 +23,26 @@ export interface Document {
   place?: number;
 }
 
-/** How to read documents. */
-export interface ReadOptions {
-  /** Format of every input: "txt", "jsonl", "ndjson", "parquet" or "arrow", the text formats also with ".gz" or ".zst". */
+/** How to read documents: settings of the text, as a configuration has them, and what a script may add. */
+export interface ReadOptions extends Partial<Pick<Configuration, Setting>> {
+  /** Format of every input; by its name unless given. */
   format?: string;
-  /** Field (JSON) or column (Parquet, Arrow) that holds the text; "text" by default. */
-  textField?: string;
-  /** Column (Parquet, Arrow) that holds the text, where it is not called as the field is. */
-  textColumn?: string;
-  /** Column (Parquet, Arrow) that holds the ids of a document, instead of its text. */
-  tokenColumn?: string;
   /**
-   * Opens the tokenizer of these ids. It tells how many ids there are, which one closes and pads documents,
+   * Opens the tokenizer of ids in `tokenColumn`. It tells how many ids there are, which one closes and pads documents,
    * and what text they stand for.
    */
   tokenizer?: () => Promise<
     { readonly vocabulary: number; readonly eos: number; decode(ids: ArrayLike<number>): Promise<string> }
   >;
-  /** Field or column that holds the source; without it every source is `source`. */
-  sourceField?: string;
   /** Source of documents that name none; "" by default. */
   source?: string;
-  /** Pattern by which a file's path tells that source instead; "" for the name of its folder. */
-  sourceFromPath?: string;
-  /** Stop after so many documents. */
-  maxDocuments?: number;
   /** Accepts inputs without any text, because there are other inputs besides. */
   mayBeEmpty?: boolean;
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;
 }
+
+type Setting = "textField" | "textColumn" | "tokenColumn" | "sourceField" | "sourceFromPath" | "maxDocuments";
 
 /** The tokenizer that ids are read with. */
 export type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;

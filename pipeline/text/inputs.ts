@@ -4,14 +4,18 @@
  * @module
  */
 
-import { dirname, extname } from "node:path";
-import { type InputError, say, setting } from "../../kernels/errors.ts";
+import { basename, dirname, extname, resolve } from "node:path";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { askAll, isMissing, unreadable } from "../run/files.ts";
 import { glob, isGlob } from "./glob.ts";
-import { sourceOfPath } from "./path_source.ts";
 
 /** Path that stands for standard input. */
 export const STANDARD_INPUT = "-";
+
+/** Value of the format where names tell it. */
+const AUTO = "auto";
+/** Value of the setting where paths tell no source. */
+export const OFF = "off";
 
 /** A file of text, or standard input. */
 export interface InputFile {
@@ -35,9 +39,9 @@ export interface Inputs {
 
 /** How inputs are understood. */
 export interface InputOptions {
-  /** Format of every file: "txt", "jsonl", "ndjson", "parquet" or "arrow", the text formats also with ".gz" or ".zst". By name unless given. */
+  /** Format of every file, as the setting says it. */
   format?: string;
-  /** Pattern by which paths tell sources; "" for the name of the folder. */
+  /** Pattern by which paths tell sources, as the setting says it. */
   sourceFromPath?: string;
   /** Accepts named pipes, for those who read once. */
   once?: boolean;
@@ -80,8 +84,7 @@ export async function expandInputs(
     const info = infos[i];
     if (info?.isDirectory) {
       const found = await glob(`${escapeGlob(input.replace(/\/+$/, "") || "/")}/**`);
-      const isOfRun = runsAmong(input);
-      const wanted = found.filter((path) => !isOfRun(path) && isWanted(path));
+      const wanted = outsideRuns(found).filter(isWanted);
       if (wanted.length === 0) throw missing(input, "no file in it can be read by its ending");
       for (const path of wanted) paths.add(path);
     } else if (info && !info.isFile && again) {
@@ -105,26 +108,13 @@ export async function expandInputs(
 /** Folders by one of which, besides a config.json, a run is known. */
 const MARKS = ["manifests", "tokens", "text", "experts", "partition"];
 
-/** Makes what says of paths below a folder whether they are files of a run, which are no text. */
-function runsAmong(folder: string): (path: string) => boolean {
-  const known = new Map<string, boolean>();
-  const isThere = (path: string) => {
-    try {
-      return Deno.statSync(path) !== null;
-    } catch {
-      return false;
-    }
-  };
-  const isRun = (path: string): boolean => {
-    let is = known.get(path);
-    if (is === undefined) {
-      is = isThere(`${path}/config.json`) && MARKS.some((name) => isThere(`${path}/${name}`)) ||
-        path.length > folder.length && isRun(dirname(path));
-      known.set(path, is);
-    }
-    return is;
-  };
-  return (path) => isRun(dirname(path));
+/** Leaves out the files of runs, which are no text, of all files of a folder. */
+function outsideRuns(files: readonly string[]): readonly string[] {
+  const folders = new Set(files.map(dirname));
+  for (const folder of folders) if (folder !== dirname(folder)) folders.add(dirname(folder));
+  const runs = files.filter((file) => basename(file) === "config.json").map(dirname)
+    .filter((folder) => MARKS.some((name) => folders.has(`${folder}/${name}`)));
+  return runs.length === 0 ? files : files.filter((file) => !runs.some((run) => file.startsWith(`${run}/`)));
 }
 
 /** Writes a path so that it stands for itself in a pattern. */
@@ -141,8 +131,8 @@ const FORMAT = /(?:^|\.)(txt|jsonl|ndjson|parquet|arrow|arrows)(?:\.(gz|zst))?$/
 /** Formats of endings that are not called like their format. */
 const STANDS_FOR: Record<string, InputFile["format"]> = { ndjson: "jsonl", arrows: "arrow" };
 
-const isReadable = (path: string, { format }: InputOptions) =>
-  format !== undefined || FORMAT.test(path) || TEXTS.test(path);
+const isReadable = (path: string, { format = AUTO }: InputOptions) =>
+  format !== AUTO || FORMAT.test(path) || TEXTS.test(path);
 
 /** Says whether a file is read as one document of text because its name tells no other format. */
 export function isReadAsText(path: string): boolean {
@@ -150,18 +140,21 @@ export function isReadAsText(path: string): boolean {
 }
 
 /** Describes a file: its format and compression, as its name or the setting says. Throws an `InputError` where neither does. */
-export function inputFile(path: string, { format: told, sourceFromPath }: InputOptions = {}): InputFile {
+export function inputFile(
+  path: string,
+  { format: told = AUTO, sourceFromPath = OFF }: InputOptions = {},
+): InputFile {
   const name = path === STANDARD_INPUT ? "standard input" : path;
   const [, kind = isReadAsText(path) ? "txt" : undefined, compression] =
-    FORMAT.exec((told ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase()) ??
-      (told === undefined && TEXTS.exec(path) ? [, "txt", TEXTS.exec(path)![2]] : []);
+    FORMAT.exec((told === AUTO ? path.slice(path.lastIndexOf("/") + 1) : told).toLowerCase()) ??
+      (told === AUTO && TEXTS.exec(path) ? [, "txt", TEXTS.exec(path)![2]] : []);
   const rule =
     "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
   if (kind === undefined) {
     const fact = path === STANDARD_INPUT ? "it has no name to tell" : "its name has no such ending";
-    throw unreadable(`"${name}"`, rule, told === undefined ? fact : `format is "${told}"`, {
+    throw unreadable(`"${name}"`, rule, told === AUTO ? fact : `format is "${told}"`, {
       where: name,
-      remedy: told === undefined ? say`set ${setting("format")}` : undefined,
+      remedy: told === AUTO ? say`set ${setting("format")}` : undefined,
     });
   }
   const format = STANDS_FOR[kind] ?? kind as InputFile["format"];
@@ -176,10 +169,35 @@ export function inputFile(path: string, { format: told, sourceFromPath }: InputO
     const what = format === "parquet" ? "Parquet must be a plain file" : "Arrow must be plain";
     throw unreadable(`"${name}"`, what, fact, { where: name });
   }
-  const isNamed = sourceFromPath !== undefined && path !== STANDARD_INPUT;
+  const isNamed = sourceFromPath !== OFF && path !== STANDARD_INPUT;
   return {
     ...{ path, format },
     ...packed ? { compression: packed } : {},
     ...isNamed ? { source: sourceOfPath(path, sourceFromPath).toWellFormed() } : {},
   };
+}
+
+/**
+ * Gives the source that a path tells: the name of the folder that holds the file, or the text at `{source}`
+ * in a pattern such as `{source}/*.txt`, which is compared with the end of the path. Throws an `InputError`
+ * for a pattern without `{source}`, and where the path does not fit the pattern.
+ */
+export function sourceOfPath(path: string, pattern: string): string {
+  const whole = resolve(path);
+  if (pattern === "") return basename(dirname(whole));
+  const named = setting("sourceFromPath");
+  if (pattern.split("{source}").length !== 2) {
+    throw new InputError(
+      say`Cannot take sources from paths as ${named} must hold ${"{source}"} once: it is "${pattern}"`,
+    );
+  }
+  const source = pattern.replace(/\{source\}|\*\*|[*?]|[\\^$.+()|{}[\]]/g, (text) => {
+    if (text === "{source}") return "([^/]+?)";
+    return { "**": ".*", "*": "[^/]*", "?": "[^/]" }[text] ?? `\\${text}`;
+  });
+  const found = new RegExp(`(?:^|/)${source}$`, "su").exec(whole)?.[1];
+  if (found !== undefined) return found;
+  throw new InputError(say`Cannot take the source from "${path}" as ${named} must fit: it is "${pattern}"`, {
+    where: path,
+  });
 }

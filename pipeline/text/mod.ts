@@ -4,8 +4,8 @@
  * @module
  */
 
-export { CORPUS_SOURCES, defaultCorpus, wideCorpus } from "./corpora/corpus.ts";
-export { WIDE_SOURCES } from "./corpora/wide.ts";
+export { CORPUS_SOURCES, defaultCorpus, WIDE_SOURCES, wideCorpus } from "./corpora/corpus.ts";
+
 export { documentLines, openDocuments, readOptions, tokenBatches } from "./documents.ts";
 export type { Block, Piece } from "./blocks.ts";
 export { expandInputs, type InputFile } from "./inputs.ts";

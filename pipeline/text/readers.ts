@@ -38,7 +38,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
     throw new InputError("Cannot read documents as there must be an input: none is given");
   }
   const { files } = await listInputs(inputs, { ...options, once: true });
-  const limit = options.maxDocuments ?? Infinity;
+  const limit = options.maxDocuments || Infinity;
   let count = 0, texts = 0;
   for (const file of files) {
     if (count >= limit) break;
@@ -48,7 +48,7 @@ async function* documentsOf(inputs: string[], options: ReadOptions): AsyncGenera
       if (++count >= limit) break;
     }
   }
-  if (texts === 0 && limit > 0 && !options.mayBeEmpty) {
+  if (texts === 0 && !options.mayBeEmpty) {
     const names = files.map(nameOf);
     const list = names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${names.length - 3} more` : "");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
@@ -118,7 +118,7 @@ async function* rawDocuments(
       before,
     });
   }
-  if (options.tokenColumn !== undefined) {
+  if (options.tokenColumn) {
     const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
     throw new InputError(say`Cannot read ${name} as ${rule}: it is ${format}`, { where: name });
   }
@@ -181,7 +181,7 @@ async function* jsonDocuments(
     }
     yield {
       text,
-      source: sourceField === undefined
+      source: !sourceField
         ? source
         : labelOf(field(sourceField, "sourceField"), source, `${name}, line ${number},`),
       place: number,

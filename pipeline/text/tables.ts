@@ -5,19 +5,20 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { columnNames, labelsIn, originOf, readArrow, valuesIn } from "../rows/arrow.ts";
+import { columnNames, columnOf, originOf, readArrow } from "../rows/arrow.ts";
+import { valuesOf } from "../rows/column_values.ts";
 import { unreadable } from "../run/files.ts";
 import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";
 
-/** Lists the columns that are needed, and the settings that name them. */
-function columnsOf({ textField = "text", textColumn = textField, tokenColumn, sourceField }: ReadOptions) {
+/** Lists the columns that are needed, and the settings that name them: that of the text or of its ids, and that of its source. */
+function columnsOf({ textField = "text", textColumn, tokenColumn, sourceField }: ReadOptions) {
   return [
-    tokenColumn === undefined
-      ? { column: textColumn, option: "textColumn" }
-      : { column: tokenColumn, option: "tokenColumn" },
-    ...sourceField === undefined ? [] : [{ column: sourceField, option: "sourceField" }],
+    tokenColumn
+      ? { column: tokenColumn, option: "tokenColumn" }
+      : { column: textColumn || textField, option: "textColumn" },
+    ...sourceField ? [{ column: sourceField, option: "sourceField" }] : [],
   ];
 }
 
@@ -34,7 +35,7 @@ async function tokenReader(
   place: string,
   { tokenColumn, tokenizer }: ReadOptions,
 ): Promise<TokenReader | undefined> {
-  if (tokenColumn === undefined) return undefined;
+  if (!tokenColumn) return undefined;
   if (tokenizer) return await tokenizer();
   const rule = say`the tokenizer of the ids in ${setting("tokenColumn")} must be named`;
   throw new InputError(say`Cannot read ${place} as ${rule}: it is not`, {
@@ -44,27 +45,29 @@ async function tokenReader(
 }
 
 /**
- * Makes a document of the values of a row. Throws an `InputError` that names the row where a value is of
+ * Opens what makes a document of the values of a row. It throws an `InputError` that names the row where a value is of
  * another kind.
  */
-async function documentOf(
-  place: string,
-  row: number,
-  values: Record<string, unknown>,
-  { textField = "text", textColumn = textField, tokenColumn, sourceField, source = "" }: ReadOptions,
-  reader: TokenReader | undefined,
-): Promise<Document> {
-  const label = sourceField === undefined
-    ? source
-    : labelOf(values[sourceField], source, `${place}, row ${row},`);
-  if (reader) {
-    const tokens = idsOf(place, row, tokenColumn!, values[tokenColumn!], reader);
-    return { text: await reader.decode(tokens), source: label, tokens };
-  }
-  const text = values[textColumn];
-  if (typeof text === "string") return { text, source: label };
-  const fact = `in row ${row} it is ${kindOf(text)}`;
-  throw unreadable(place, `column "${textColumn}" must hold strings`, fact);
+async function openRowReader(name: string, options: ReadOptions) {
+  const { source = "" } = options, columns = columnsOf(options), [{ column }, labels] = columns;
+  const reader = await tokenReader(name, options);
+  const documentOf = async (
+    place: string,
+    row: number,
+    values: Record<string, unknown>,
+  ): Promise<Document> => {
+    const given = labels && values[labels.column], value = values[column];
+    const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
+    const label = labelOf(named, source, `${place}, row ${row},`);
+    if (reader) {
+      const tokens = idsOf(place, row, column, value, reader);
+      return { text: await reader.decode(tokens), source: label, tokens };
+    }
+    if (typeof value === "string") return { text: value, source: label };
+    const fact = `in row ${row} it is ${kindOf(value)}`;
+    throw unreadable(place, `column "${column}" must hold strings`, fact);
+  };
+  return { columns, documentOf };
 }
 
 /** Reads a list of ids. EOS at its end closes or pads it and is left out. */
@@ -107,21 +110,18 @@ export async function* arrowDocuments(
   options: ReadOptions,
   { groups, before = 0 }: { groups?: { from: number; to: number }; before?: number } = {},
 ): AsyncGenerator<Document> {
-  if (typeof input !== "string" && options.tokenColumn !== undefined) {
+  if (typeof input !== "string" && options.tokenColumn) {
     const rule = say`${setting("tokenColumn")} must be of a file`;
     throw new InputError(say`Cannot read ${name} as ${rule}: it is read once`, { where: name });
   }
-  const reader = await tokenReader(name, options);
+  const { columns, documentOf } = await openRowReader(name, options);
   let place = before;
   for await (const batch of readArrow(input, name, undefined, groups)) {
-    checkColumns(name, columnNames(batch), columnsOf(options));
-    const wanted = columnsOf(options).map(({ column }) => column);
-    const columns = wanted.map((column) =>
-      (column === options.sourceField ? labelsIn : valuesIn)(batch, column)
-    );
+    checkColumns(name, columnNames(batch), columns);
+    const found = columns.map(({ column }) => [column, valuesOf(columnOf(batch, column))] as const);
     for (let i = 0; i < batch.numRows; i++) {
-      const values = Object.fromEntries(wanted.map((column, k) => [column, columns[k][i]]));
-      yield { ...await documentOf(originOf(batch), i, values, options, reader), place: place++ };
+      const values = Object.fromEntries(found.map(([column, values]) => [column, values[i]]));
+      yield { ...await documentOf(originOf(batch), i, values), place: place++ };
     }
   }
 }
@@ -132,9 +132,9 @@ export async function* parquetDocuments(
   options: ReadOptions,
   groups?: { from: number; to: number },
 ): AsyncGenerator<Document> {
-  const reader = await tokenReader(path, options);
-  for await (const { record, row } of parquetRecords(path, columnsOf(options), groups)) {
-    yield { ...await documentOf(path, row, record, options, reader), place: row };
+  const { columns, documentOf } = await openRowReader(path, options);
+  for await (const { record, row } of parquetRecords(path, columns, groups)) {
+    yield { ...await documentOf(path, row, record), place: row };
   }
 }
 

@@ -27,8 +27,6 @@ export interface Tokenizer {
   readonly sha256: string;
   /** Text of `tokenizer.json`. */
   readonly json: string;
-  /** Most UTF-16 units of text that an id stands for; undefined where no such limit is known. */
-  readonly longest?: number;
   /** Encodes texts, on all cores unless one is asked for, without special tokens: u32 ids of each. */
   encode(texts: string[], onOneCore?: boolean): Promise<Uint32Array[]>;
   /** Decodes ids to text; special tokens are shown. */
@@ -177,11 +175,6 @@ export async function loadTokenizer(
   return await openTokenizer(json, eos, path);
 }
 
-/** Opens a tokenizer once more, on another thread; `eos` is its id. */
-export async function reopenTokenizer({ json, eos }: Pick<Tokenizer, "json" | "eos">): Promise<Tokenizer> {
-  return await openTokenizer(json, eos);
-}
-
 function unloadable(where: string, rule: string, fact: string, remedy?: Text): InputError {
   return new InputError(`Cannot load tokenizer "${where}" as it ${rule}: ${fact}`, { where, remedy });
 }
@@ -226,7 +219,8 @@ function encoderOf(tokenizer: Native.Tokenizer, format: Format, where: string) {
   };
 }
 
-async function openTokenizer(
+/** Opens the tokenizer of a `tokenizer.json`; `eos` is the token that closes documents, or its id. */
+export async function openTokenizer(
   json: string,
   eos: string | number | undefined,
   path = "tokenizer.json",
@@ -242,11 +236,8 @@ async function openTokenizer(
     const fact = `it has none of ${names.join(", ")}`;
     throw unloadable(path, "must have an end-of-document token", fact, say`name it with ${setting("eos")}`);
   }
-  let [vocabulary, longestToken] = [0, 0];
-  for (const [token, id] of Object.entries(tokenizer.getVocab(true))) {
-    vocabulary = Math.max(vocabulary, id + 1);
-    longestToken = Math.max(longestToken, token.length);
-  }
+  let vocabulary = 0;
+  for (const id of Object.values(tokenizer.getVocab(true))) vocabulary = Math.max(vocabulary, id + 1);
   // Text that spells a special token must not become one: such a token would end a document in its middle. It is cut there,
   // so the token must be known as it is written, and not found in what a normalizer makes of other text.
   const format = read as Format; // or else it was not loaded
@@ -267,7 +258,6 @@ async function openTokenizer(
   const words = cutsAtWords(format) ? wordEncoder() : undefined;
   return {
     vocabulary,
-    longest: words && longestOf(),
     eos: tokenizer.tokenToId(name)!,
     sha256: sha256(json),
     json,
@@ -283,16 +273,7 @@ async function openTokenizer(
       for (const part of splitSpecial(text, special)) yield* cutText(part, least);
     },
   };
-
-  /** Each byte must have its id, as the library leaves out others without a word. A symbol of a token is one byte. */
-  function longestOf(): number | undefined {
-    if (byteSymbols().some((symbol) => tokenizer.tokenToId(symbol) === null)) return undefined;
-    return normalizer ? SHORTENED * longestToken : longestToken;
-  }
 }
-
-/** Units of text at most that NFC makes one of: four are decomposed from one, and one of them may have been two. */
-const SHORTENED = 8;
 
 /** Characters whose encodings the library may hold; a text counts as some more. */
 const COLLECT_CHARACTERS = 1 << 20;

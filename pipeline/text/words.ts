@@ -89,27 +89,14 @@ export function* cutText(text: string, least: number): Generator<string> {
 }
 
 /**
- * Finds a token that can part words in one text, so that each is encoded as it would be alone: a special one,
- * which the library cuts out of texts, that no added token overlaps wherever it stands. Undefined where there
- * is none. Words must not hold it.
+ * Finds a token that can part words in one text, so that each is encoded as it would be alone: a special one, which the library cuts
+ * out of texts, and which does not begin within itself. Undefined where there is none. Words must not hold it.
  */
 export function partingToken({ added_tokens: added = [] }: Format): string | undefined {
-  const tokens = added.map(({ content }) => content);
-  const parts = (token: string) =>
-    token.length > 1 && !tokens.some((other) => other !== token && overlaps(other, token)) &&
-    !endsWithBegin(token, token);
-  return added.find(({ content, special }) => special && parts(content))?.content;
-}
-
-/** Whether one token can hold some characters of another one that stands beside other text. */
-function overlaps(one: string, other: string): boolean {
-  return one.includes(other) || other.includes(one) || endsWithBegin(one, other) || endsWithBegin(other, one);
-}
-
-/** Whether one token ends with some, but not all, of what another begins with. */
-function endsWithBegin(one: string, other: string): boolean {
-  const most = Math.min(one.length, other.length) - 1;
-  return Array.from({ length: most }, (_, at) => other.slice(0, at + 1)).some((begin) => one.endsWith(begin));
+  const ends = (token: string) => Array.from({ length: token.length - 1 }, (_, at) => token.slice(at + 1));
+  return added.find(({ content: token, special }) =>
+    special && token.length > 1 && !ends(token).some((end) => token.startsWith(end))
+  )?.content;
 }
 
 const JOINED = 1 << 11; // characters of a text of words: long enough that a call for it costs little
@@ -133,7 +120,7 @@ export function encodeJoined(encodeBatch: EncodeBatch, part: { token: string; id
     const encoded = await encodeBatch(texts.map((words) => words.join(part.token)), onOneCore);
     const found = encoded.flatMap((ids) => cutAt(ids, part.id));
     if (found.length === words.length) return found;
-    return await encodeBatch(words, onOneCore); // the library found the token elsewhere, or not everywhere
+    return await encodeBatch(words, onOneCore); // another added token overlaps it, so it was not found everywhere
   };
 }
 

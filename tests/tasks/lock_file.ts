@@ -22,7 +22,7 @@ interface LockedPackage extends Record<string, unknown> {
 }
 
 /** Packages whose files are read as text and never run: they need no other package, and none needs them. */
-export const ONLY_READ: readonly string[] = Object.keys(CORPORA);
+export const ONLY_READ: readonly string[] = Object.keys(CORPORA.versions);
 
 /**
  * Gives the lock file of a project that imports only some of its packages (`wanted`, as `npm:name@1.0.0`), and

@@ -9,7 +9,7 @@ import { BASELINES } from "../../evaluation/baselines.ts";
 import { wayName } from "../../report/theme.ts";
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
-import { OFF } from "../../text/path_source.ts";
+import { OFF } from "../../text/inputs.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "../plots.ts";
 import {

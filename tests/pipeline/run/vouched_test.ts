@@ -1,7 +1,7 @@
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { hashFile } from "../../../pipeline/run/files.ts";
-import { openReading, readVouched, Vouched } from "../../../pipeline/run/vouched.ts";
+import { readVouched, Vouched } from "../../../pipeline/run/vouched.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 Deno.test("readVouched() gives what the record says, refuses anything else by name, and keeps what was read", () =>
@@ -28,13 +28,3 @@ Deno.test("readVouched() gives what the record says, refuses anything else by na
     await assertRejects(() => readVouched(path, vouched), InputError, "it has 3 bytes, its maker noted 5");
     await readVouched(path); // of which nothing is known
   }));
-
-Deno.test("openReading() checks chunks at their end", () => {
-  const vouched = new Vouched((path) => path === "/x/y" ? { bytes: 2, sha256: "0".repeat(64) } : undefined);
-  assertEquals(openReading("/x/z", vouched), undefined);
-  const reading = openReading("/x/y", vouched)!;
-  reading.update(Uint8Array.of(1));
-  reading.update(Uint8Array.of(2));
-  assertThrows(() => reading.end(), InputError, 'Cannot read "/x/y"');
-  assertEquals(vouched.read.size, 0);
-});

@@ -4,7 +4,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { documentLines, openDocuments, readOptions, tokenBatches } from "../../../pipeline/text/documents.ts";
+import { documentLines, openDocuments, tokenBatches } from "../../../pipeline/text/documents.ts";
 import { type Document, readDocuments } from "../../../pipeline/text/readers.ts";
 import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -28,11 +28,6 @@ Deno.test("openDocuments() reads the field of text of JSON lines beside the colu
       ]);
     }
   }));
-
-Deno.test("readOptions() leaves out what is not set", () => {
-  const { textField, ...others } = readOptions(settings({}));
-  assertEquals([textField, Object.values(others)], ["text", new Array(7).fill(undefined)]);
-});
 
 Deno.test("openDocuments() reads files, the first ones where it is told so, or some by hash from everywhere", () =>
   inFolder(async (folder) => {

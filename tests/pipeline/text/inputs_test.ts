@@ -1,7 +1,13 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { gzipSync } from "node:zlib";
 import { InputError } from "../../../kernels/errors.ts";
-import { expandInputs, inputFile, isReadAsText, listInputs } from "../../../pipeline/text/inputs.ts";
+import {
+  expandInputs,
+  inputFile,
+  isReadAsText,
+  listInputs,
+  sourceOfPath,
+} from "../../../pipeline/text/inputs.ts";
 import { readDocuments } from "../../../pipeline/text/readers.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -77,4 +83,19 @@ Deno.test("inputFile() refuses unknown endings, packed tables, and paths that te
   await refused("a.txt", { format: "doc" }, 'format is "doc"');
   await refused("a.txt", { sourceFromPath: "*.txt" }, "must hold {source} once");
   await refused("a.txt", { sourceFromPath: "{source}/b.txt" }, "must fit");
+});
+
+Deno.test("sourceOfPath() gives the folder's name, or what stands at {source} in a pattern of the path's end", () => {
+  assertEquals(sourceOfPath("corpus/news/a.txt", ""), "news");
+  assertEquals(sourceOfPath("/data/news/../law/a.txt", ""), "law");
+  assertEquals(sourceOfPath("a.txt", ""), Deno.cwd().split("/").at(-1));
+  const cases: [path: string, pattern: string, source: string][] = [
+    ["/data/news/2024/a.txt", "{source}/*/*.txt", "news"],
+    ["/data/news/2024/05/a.txt", "data/{source}/**", "news"],
+    ["/data/news-2024.jsonl.gz", "{source}-*.jsonl.gz", "news"],
+    ["/data/a.b.txt", "{source}.txt", "a.b"],
+  ];
+  for (const [path, pattern, source] of cases) assertEquals(sourceOfPath(path, pattern), source, pattern);
+  assertThrows(() => sourceOfPath("/data/a.md", "{source}/*.txt"), InputError, "must fit");
+  assertThrows(() => sourceOfPath("/data/a.md", "*/*.txt"), InputError, "must hold {source} once");
 });

@@ -23,27 +23,16 @@ const pipe = (bytes: Uint8Array | Uint8Array[], options: ReadOptions = {}) =>
     standardInput: ReadableStream.from(Array.isArray(bytes) ? bytes : [bytes]),
   });
 
-async function withFiles(
-  files: Record<string, string | Uint8Array>,
-  work: (folder: string) => Promise<void>,
-) {
-  const folder = await Deno.makeTempDir();
-  try {
+const withFiles = (files: Record<string, string | Uint8Array>, work: (folder: string) => Promise<void>) =>
+  inFolder(async (folder) => {
     for (const [name, content] of Object.entries(files)) {
       await Deno.writeFile(`${folder}/${name}`, typeof content === "string" ? utf8(content) : content);
     }
     await work(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+  });
 
-async function assertMessage(
-  reading: () => Promise<unknown>,
-  type: new (message: string) => Error,
-  ...parts: string[]
-) {
-  const error = await assertRejects(reading, type);
+async function assertMessage(reading: () => Promise<unknown>, ...parts: string[]) {
+  const error = await assertRejects(reading, InputError);
   for (const part of parts) assertStringIncludes(error.message, part);
   assert(error.message.startsWith("Cannot read ") && !error.message.includes("\n"), error.message);
 }
@@ -76,6 +65,7 @@ Deno.test("readDocuments() reads JSON lines however they come in chunks", async 
 Deno.test("readDocuments() reads JSON lines with blank lines, CRLF, a byte order mark and no last line break", async () => {
   const text = `\ufeff{"text":"a"}\r\n\n  \r\n{"body":0,"text":"b"}`;
   assertEquals(await pipe(utf8(text)), [{ text: "a", source: "" }, { text: "b", source: "" }]);
+  assertEquals((await pipe(utf8(`{"text":"a\\ud800b"}`)))[0].text, "a\ufffdb"); // half a surrogate pair
 });
 
 Deno.test("readDocuments() takes text and source from the fields it is told", async () => {
@@ -85,10 +75,6 @@ Deno.test("readDocuments() takes text and source from the fields it is told", as
     { text: "b", source: "7" },
     { text: "c", source: "x" },
   ]);
-});
-
-Deno.test("readDocuments() replaces half a surrogate pair", async () => {
-  assertEquals((await pipe(utf8(`{"text":"a\\ud800b"}`)))[0].text, "a\ufffdb");
 });
 
 Deno.test("readDocuments() reads gzip and Zstandard", async () => {
@@ -106,7 +92,6 @@ Deno.test("readDocuments() reads gzip and Zstandard", async () => {
     assertEquals(await pipe(files["a.jsonl.gz"], { format: "jsonl.gz", sourceField: "source" }), DOCUMENTS);
     await assertMessage(
       () => pipe(files["a.jsonl.gz"].subarray(0, 60), { format: "jsonl.gz" }),
-      InputError,
       "whole .gz data",
     );
   });
@@ -131,16 +116,14 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
   const path = "fixtures/documents/zstd.parquet";
   await assertMessage(
     () => read([path], { textField: "body" }),
-    InputError,
     `${path}`,
     `it has "id", "text", "source"; name it with textColumn`,
   );
   await assertMessage(
     () => read([path], { textField: "id" }),
-    InputError,
     `column "id" must hold strings: in row 0 it is a number`,
   );
-  await assertMessage(() => read([path], { textField: "source" }), InputError, "in row 2 it is null");
+  await assertMessage(() => read([path], { textField: "source" }), "in row 2 it is null");
   const bytes = await Deno.readFile(path);
   const damaged = bytes.slice();
   damaged.fill(0x55, 60, 120);
@@ -167,40 +150,37 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
     files,
     async (folder) => {
       for (const [name, message] of Object.entries(messages)) {
-        await assertMessage(() => read([`${folder}/${name}`]), InputError, `${folder}/${name}`, message);
+        await assertMessage(() => read([`${folder}/${name}`]), `${folder}/${name}`, message);
       }
-      await assertMessage(() => read([`${folder}/empty.parquet`]), InputError, "there is none in");
+      await assertMessage(() => read([`${folder}/empty.parquet`]), "there is none in");
     },
   );
 });
 
 Deno.test("readDocuments() names the line of what is wrong with JSON lines", async () => {
   const good = `{"text":"x"}\n`.repeat(16);
-  const cases: [string, new (message: string) => Error, string][] = [
-    [`{"text": "x"`, InputError, "invalid JSON on line 17: "],
-    [`nonsense`, InputError, "invalid JSON on line 17: "],
-    [`[1]`, InputError, "line 17 is an array"],
-    [`null`, InputError, "line 17 is null"],
+  const cases: [string, string][] = [
+    [`{"text": "x"`, "invalid JSON on line 17: "],
+    [`nonsense`, "invalid JSON on line 17: "],
+    [`[1]`, "line 17 is an array"],
+    [`null`, "line 17 is null"],
     [
       `{"body":"x","id":1}`,
-      InputError,
       `must have a field "text": line 17 has "body", "id"; name it with textField`,
     ],
     [
       JSON.stringify(Object.fromEntries(Array.from({ length: 22 }, (_, i) => [`f${i}`, i]))),
-      InputError,
       '"f7", "f8", "f9", "f10", "f11", "f12", "f13", "f14", "f15", "f16", "f17", "f18", "f19" and 2 more;',
     ],
-    [`{}`, InputError, "line 17 has none"],
-    [`{"text":null}`, InputError, `field "text" must be a string: on line 17 it is null`],
-    [`{"text":["x"]}`, InputError, "on line 17 it is an array"],
+    [`{}`, "line 17 has none"],
+    [`{"text":null}`, `field "text" must be a string: on line 17 it is null`],
+    [`{"text":["x"]}`, "on line 17 it is an array"],
   ];
-  for (const [line, type, message] of cases) {
-    await assertMessage(() => pipe(utf8(good + line)), type, "Cannot read standard input", message);
+  for (const [line, message] of cases) {
+    await assertMessage(() => pipe(utf8(good + line)), "Cannot read standard input", message);
   }
   await assertMessage(
     () => pipe(utf8(good), { sourceField: "domain" }),
-    InputError,
     `line 1 has "text"; name it with sourceField`,
   );
 });
@@ -208,15 +188,13 @@ Deno.test("readDocuments() names the line of what is wrong with JSON lines", asy
 Deno.test("readDocuments() names line and byte of invalid UTF-8", async () => {
   const line = utf8(`{"text":"é"}\n`); // 14 bytes
   const bad = Uint8Array.of(...line, ...line, 0x22, 0xff, 0x22, 0x0a);
-  await assertMessage(() => pipe(bad), InputError, "must be UTF-8: invalid byte 0xff on line 3 (byte 29)");
+  await assertMessage(() => pipe(bad), "must be UTF-8: invalid byte 0xff on line 3 (byte 29)");
   await assertMessage(
     () => pipe(bad, { format: "txt" }),
-    InputError,
     "invalid byte 0xff on line 3 (byte 29)",
   );
   await assertMessage(
     () => pipe(line.slice(0, 10), { format: "txt" }),
-    InputError,
     "invalid half a character on line 1 (byte 10)",
   );
 });
@@ -231,7 +209,7 @@ Deno.test("readDocuments() refuses a line, and a text file, beyond the limit wit
   };
   for (const format of ["jsonl", "txt"]) {
     const reading = () => read(["-"], { format, standardInput: endless() });
-    await assertMessage(reading, InputError, "must have at most 67108864 bytes");
+    await assertMessage(reading, "must have at most 67108864 bytes");
     assert(chunks < 70);
   }
 });
@@ -240,28 +218,25 @@ Deno.test("readDocuments() refuses input that is missing, empty, a folder or of 
   await withFiles({ "a.csv": "x", "e.txt": "", "e.jsonl": "\n" }, async (folder) => {
     await assertMessage(
       () => read([`${folder}/no.txt`]),
-      InputError,
       "no.txt",
       "there is no such file",
     );
-    await assertMessage(() => read([`${folder}/*.md`]), InputError, "*.md", "no file matches");
-    await assertMessage(() => read([folder]), InputError, "there is none in");
+    await assertMessage(() => read([`${folder}/*.md`]), "*.md", "no file matches");
+    await assertMessage(() => read([folder]), "there is none in");
     await assertMessage(
       () => read([`${folder}/a.csv`]),
-      InputError,
       "txt, jsonl, ndjson, parquet or arrow",
       "set format",
     );
-    await assertMessage(() => read(["-"]), InputError, "set format");
-    await assertMessage(() => pipe(utf8("x"), { format: "xml" }), InputError, `format is "xml"`);
-    await assertMessage(() => pipe(utf8("x"), { format: "parquet" }), InputError, "it is standard input");
-    await assertMessage(() => pipe(new Uint8Array()), InputError, "there is none in standard input");
+    await assertMessage(() => read(["-"]), "set format");
+    await assertMessage(() => pipe(utf8("x"), { format: "xml" }), `format is "xml"`);
+    await assertMessage(() => pipe(utf8("x"), { format: "parquet" }), "it is standard input");
+    await assertMessage(() => pipe(new Uint8Array()), "there is none in standard input");
     await assertMessage(
       () => read([`${folder}/e.*`]),
-      InputError,
       `there is none in ${folder}/e.jsonl, ${folder}/e.txt`,
     );
-    await assertMessage(() => read([]), InputError, "none is given");
+    await assertMessage(() => read([]), "none is given");
     assertEquals((await read([`${folder}/a.csv`], { format: "txt" }))[0].text, "x");
   });
 });
@@ -281,14 +256,6 @@ Deno.test("readDocuments() stops at maxDocuments and cancels its source", async 
   assert(cancelled);
   assert(pulled <= 5);
 });
-
-Deno.test("readDocuments() reads source code and the like as text", () =>
-  inFolder(async (folder) => {
-    for (const name of ["a.py", "b.H", "README.md"]) await Deno.writeTextFile(`${folder}/${name}`, name);
-    const paths = ["a.py", "b.H", "README.md"].map((name) => `${folder}/${name}`);
-    const texts = (await read(paths)).map(({ text }) => text);
-    assertEquals(texts, ["a.py", "b.H", "README.md"]);
-  }));
 
 Deno.test("readDocuments() takes sources from paths, unless a field names them", () =>
   inFolder(async (folder) => {

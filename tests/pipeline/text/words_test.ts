@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { byteLevelPreTokenizer } from "tokenizers";
 import { cutsAtWords, encodeJoined, partingToken, WordEncoder } from "../../../pipeline/text/words.ts";
@@ -22,24 +22,7 @@ async function assertSamePieces(texts: string[]): Promise<void> {
   texts.forEach((text, i) => assertEquals(Array.from(encoded[i]), piecesOf(text), JSON.stringify(text)));
 }
 
-const KINDS = [
-  "a",
-  "Z",
-  "s",
-  "7",
-  ".",
-  "_",
-  "'",
-  " ",
-  "\n",
-  "\u00a0",
-  "\u0001",
-  "é",
-  "\u0301",
-  "٣",
-  "中",
-  "😀",
-];
+const KINDS = [..."aZs7._' \n\u00a0\u0001é\u0301٣中😀"];
 
 Deno.test("WordEncoder cuts only where the library cuts: all pairs of ASCII, all four in a row of every kind", async () => {
   const ascii = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code));
@@ -93,14 +76,6 @@ Deno.test("WordEncoder joins the pieces of a text, asks for a word once, and for
   assertEquals(asked.slice(2), [[longer]]);
 });
 
-Deno.test("WordEncoder tells words of one hash apart", async () => {
-  const collisions = [["wobtawk", "xjuruto"], ["qayxwro", "golrsks"], ["xtoandq", "mddffhn"]];
-  for (const words of collisions) {
-    await assertSamePieces(words);
-    await assertSamePieces([...words, ...words]);
-  }
-});
-
 Deno.test("WordEncoder keeps calls apart that run at once, in whatever order the library answers", async () => {
   const waiting: (() => void)[] = [];
   const encoder = new WordEncoder(async (texts) => {
@@ -116,40 +91,28 @@ Deno.test("WordEncoder keeps calls apart that run at once, in whatever order the
   assertEquals(got, ["a b c", "c b d", "a d", "b e"].map(piecesOf));
 });
 
-Deno.test("WordEncoder keeps so many words, gives the ids of more in one call, and then begins anew", async () => {
-  const asked: string[] = [];
+Deno.test("WordEncoder gives the ids of more words than it keeps, and goes on after a failure", async () => {
+  let fails = false, asked = 0;
   const encoder = new WordEncoder((texts) => {
-    asked.push(...texts.slice(0, 1));
+    asked += texts.length;
+    if (fails) return Promise.reject(new Error("out of words"));
     return Promise.resolve(texts.map((text) => [text.length, text.charCodeAt(0)]));
   });
-  const many = Array.from({ length: 140_000 }, (_, i) => [`${100_000 + i}`]); // more than a table holds
   const ids = async (word: string) => Array.from((await encoder.encode([[word]]))[0]);
   for (const word of ["often", "often"]) assertEquals(await ids(word), [5, 111]);
-  assertEquals(asked, ["often"]);
+  assertEquals(asked, 1);
+  const many = Array.from({ length: 140_000 }, (_, i) => [`${100_000 + i}`]); // more than a table holds
   const got = await encoder.encode([...many, ...many]);
   for (const at of [0, 139_999, 140_000]) {
     assertEquals(Array.from(got[at]), [6, many[at % 140_000][0].charCodeAt(0)]);
   }
-  assertEquals(await ids("often"), [5, 111]);
-  assertEquals(asked, ["often", "100000", "often"]);
-});
-
-Deno.test("WordEncoder begins a new table after a failure", async () => {
-  let fails = false;
-  const encoder = new WordEncoder((texts) =>
-    fails ? Promise.reject(new Error("out of words")) : Promise.resolve(texts.map((text) => [text.length]))
-  );
-  await encoder.encode([["known"]]);
-  fails = true;
-  const [known, first, second] = await Promise.allSettled([
-    encoder.encode([["known"]]),
-    encoder.encode([["x"]]),
-    encoder.encode([["x y"]]),
-  ]);
-  assertEquals([known.status, first.status, second.status], ["fulfilled", "rejected", "rejected"]);
-  await assertRejects(() => encoder.encode([["z"]]), Error, "out of words");
+  assertEquals(await ids("often"), [5, 111]); // which is asked for anew
+  [fails, asked] = [true, 0];
+  const calls = [["often"], ["x"], ["x y"]].map((text) => encoder.encode([text]));
+  const states = (await Promise.allSettled(calls)).map(({ status }) => status);
+  assertEquals(states, ["fulfilled", "rejected", "rejected"]);
   fails = false;
-  assertEquals(Array.from((await encoder.encode([["x y"]]))[0]), [1, 2]);
+  assertEquals(await ids("x y"), [1, 120, 2, 32]);
 });
 
 Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
@@ -161,70 +124,49 @@ Deno.test("cutsAtWords() takes byte-level BPE with GPT-2's cuts alone", () => {
     model: { type: "BPE", dropout: null },
     added_tokens: [end],
   };
-  const is = (change: object) => cutsAtWords({ ...gpt2, ...change });
-  assertEquals(is({}), true);
-  assertEquals(is({ added_tokens: undefined }), true);
-  assertEquals(is({ normalizer: { type: "NFC" } }), true);
-  assertEquals(is({ added_tokens: [end, { content: "   ", special: false }] }), true); // as GPT-NeoX has
-  assertEquals(is({ pre_tokenizer: { type: "ByteLevel", add_prefix_space: false } }), true);
-  assertEquals(is({ normalizer: { type: "NFKC" } }), false);
-  assertEquals(is({ normalizer: { type: "Lowercase" } }), false);
-  assertEquals(is({ pre_tokenizer: null }), false);
-  assertEquals(is({ pre_tokenizer: { type: "ByteLevel" } }), false); // whose prefix space is not said to be off
-  assertEquals(is({ pre_tokenizer: { ...level, add_prefix_space: true } }), false);
-  assertEquals(is({ pre_tokenizer: { ...level, use_regex: false } }), false);
-  assertEquals(is({ pre_tokenizer: { type: "Sequence", pretokenizers: [level] } }), false);
-  assertEquals(is({ model: { type: "BPE", dropout: 0.1 } }), false);
-  assertEquals(is({ model: { type: "Unigram" } }), false);
-  assertEquals(is({ added_tokens: [{ content: "one two", special: false }] }), false);
-  assertEquals(is({ added_tokens: [{ ...end, lstrip: true }] }), false);
+  const cases: [cuts: boolean, ...changes: object[]][] = [
+    [true, {}, { added_tokens: undefined }, { normalizer: { type: "NFC" } }],
+    [true, { added_tokens: [end, { content: "   ", special: false }] }], // as GPT-NeoX has
+    [true, { pre_tokenizer: { type: "ByteLevel", add_prefix_space: false } }],
+    [false, { normalizer: { type: "NFKC" } }, { normalizer: { type: "Lowercase" } }, { pre_tokenizer: null }],
+    [false, { pre_tokenizer: { type: "ByteLevel" } }], // whose prefix space is not said to be off
+    [false, { pre_tokenizer: { ...level, add_prefix_space: true } }],
+    [false, { pre_tokenizer: { ...level, use_regex: false } }],
+    [false, { pre_tokenizer: { type: "Sequence", pretokenizers: [level] } }],
+    [false, { model: { type: "BPE", dropout: 0.1 } }, { model: { type: "Unigram" } }],
+    [false, { added_tokens: [{ content: "one two", special: false }] }],
+    [false, { added_tokens: [{ ...end, lstrip: true }] }],
+  ];
+  for (const [cuts, ...changes] of cases) {
+    for (const change of changes) {
+      assertEquals(cutsAtWords({ ...gpt2, ...change }), cuts, JSON.stringify(change));
+    }
+  }
 });
 
-Deno.test("partingToken() is a special token that no other one can hold a part of", () => {
-  const of = (...contents: (string | { content: string; special?: boolean })[]) =>
-    partingToken({
-      added_tokens: contents.map((one) => typeof one === "string" ? { content: one, special: true } : one),
-    });
-  assertEquals(of("<|endoftext|>"), "<|endoftext|>");
-  assertEquals(of({ content: "   " }, "<|endoftext|>"), "<|endoftext|>");
+Deno.test("partingToken() is a special token of several characters that does not begin within itself", () => {
+  const of = (...tokens: [content: string, special?: boolean][]) =>
+    partingToken({ added_tokens: tokens.map(([content, special = true]) => ({ content, special })) });
+  assertEquals(of(["   ", false], ["<|endoftext|>"]), "<|endoftext|>");
   assertEquals(of(), undefined);
-  assertEquals(of({ content: "<|endoftext|>" }), undefined); // the library may leave it in text
-  assertEquals(of("0"), undefined); // one character is not cut from texts
-  assertEquals(of("aba"), undefined); // "ab" and "aba" would hold it at their beginning
-  assertEquals(of("<s>", { content: "x<" }), undefined); // a word may end with "x"
-  assertEquals(of("<s>", { content: ">x" }), undefined);
-  assertEquals(of("<s>", { content: "s" }), undefined);
-  assertEquals(of("<s>", "<s>a", "[SEP]"), "[SEP]");
+  assertEquals(of(["<|endoftext|>", false]), undefined); // the library may leave it in text
+  assertEquals(of(["0"], ["aba"], ["[SEP]"]), "[SEP]"); // "ab" and "aba" would hold "aba" at their beginning
 });
 
 Deno.test("encodeJoined() gives the ids of every word in few calls, and asks for each where a text has other parts", async () => {
-  const asked: string[][] = [];
-  const onOne: (boolean | undefined)[] = [];
+  const asked: [texts: string[], onOneCore?: boolean][] = [];
   const codes = (word: string) => Array.from(word, (character) => character.codePointAt(0)!);
   const part = { token: "<s>", id: 7 };
-  const encode = (texts: string[], onOneCore?: boolean) => {
-    asked.push(texts);
-    onOne.push(onOneCore);
-    return Promise.resolve(
-      texts.map((text) =>
-        text.split(part.token).flatMap((word, i) => i === 0 ? codes(word) : [7, ...codes(word)])
-      ),
-    );
-  };
+  const joined = (idsOf: (text: string) => number[]) =>
+    encodeJoined((...call) => (asked.push(call), Promise.resolve(call[0].map(idsOf))), part);
+  const own = joined((text) =>
+    text.split("<s>").flatMap((word, i) => [...i === 0 ? [] : [7], ...codes(word)])
+  );
   const words = Array.from({ length: 3000 }, (_, i) => i % 10 === 0 ? "" : `w${i}`);
-  const encoded = await encodeJoined(encode, part)(words);
-  assertEquals(encoded.map((ids) => Array.from(ids)), words.map(codes));
-  assertEquals(asked.length, 1);
-  assertEquals(asked[0].length > 3 && asked[0].length < 30, true, `${asked[0].length} texts`);
-  assertEquals(await encodeJoined(encode, part)([]), []);
+  assertEquals((await own(words)).map((ids) => Array.from(ids)), words.map(codes));
+  assertEquals([asked.length, asked[0][0].length > 3 && asked[0][0].length < 30], [1, true]);
+  assertEquals(await own([]), []);
   // A library that finds the token within a word, too.
-  const other = await encodeJoined((texts, onOneCore) => {
-    asked.push(texts);
-    onOne.push(onOneCore);
-    return Promise.resolve(texts.map((text) => [7, text.length]));
-  }, part)(["a", "b c"], true);
-  assertEquals(other, [[7, 1], [7, 3]]);
-  assertEquals(asked.at(-1), ["a", "b c"]);
-  await new WordEncoder(encodeJoined(encode, part)).encode([["one core"]], true);
-  assertEquals(onOne, [undefined, undefined, true, true, true]);
+  assertEquals(await joined((text) => [7, text.length])(["a", "b c"], true), [[7, 1], [7, 3]]);
+  assertEquals(asked.at(-1), [["a", "b c"], true]);
 });

@@ -7,39 +7,30 @@ import { Builder } from "flatbuffers";
 import { InputError } from "../../../../kernels/errors.ts";
 import { readArrow, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import { joinBytes } from "../../../../pipeline/rows/bytes.ts";
-import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
-import { inFolder } from "../../../tasks/support.ts";
+import { arrowBytes } from "../../../../pipeline/rows/ipc/write.ts";
 import { bytesOf, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
 
-Deno.test("readArrow() refuses vectors in metadata that are longer than it, in messages and in footers", () =>
-  inFolder(async (folder) => {
-    const path = `${folder}/a.arrow`, batch = toBatch(columnsOf(3), LINEAGE);
-    await writeArrowFile(path, stream(batch));
-    const file = await Deno.readFile(path), pipes = await bytesOf(arrowBytes(stream(batch)));
-    const metadata = new DataView(pipes.buffer).getInt32(4, true);
-    const batchMetadata = new DataView(pipes.buffer).getInt32(8 + metadata + 4, true);
-    const footer = new DataView(file.buffer).getInt32(file.length - 10, true);
-    const refusals = async (bytes: Uint8Array<ArrayBuffer>, begin: number, end: number, length: number) => {
-      let count = 0;
-      for (let at = begin; at + 4 <= end; at += 4) {
-        const damaged = bytes.slice();
-        new DataView(damaged.buffer).setInt32(at, length, true);
-        if (bytes === file) await Deno.writeFile(path, damaged);
-        const input = bytes === file ? path : pipe(damaged);
-        const message = await Array.fromAsync(readArrow(input)).then(() => "", (error) => {
-          assert(error instanceof InputError, `${error}`);
-          return error.message;
-        });
-        if (/a list of -?\d+ elements leaves/.test(message)) count++;
-      }
-      return count;
-    };
-    for (const length of [2 ** 20, 2 ** 31 - 1, -1]) {
-      assert(await refusals(pipes, 8, 8 + metadata, length) >= 3);
-      assert(await refusals(pipes, 16 + metadata, 16 + metadata + batchMetadata, length) >= 2);
-      assert(await refusals(file, file.length - 10 - footer, file.length - 10, length) >= 3);
+Deno.test("readArrow() refuses vectors in metadata that are longer than it", async () => {
+  const bytes = await bytesOf(arrowBytes(stream(toBatch(columnsOf(3), LINEAGE))));
+  const view = new DataView(bytes.buffer), schema = view.getInt32(4, true);
+  const refusals = async (begin: number, size: number, length: number) => {
+    let count = 0;
+    for (let at = begin; at + 4 <= begin + size; at += 4) {
+      const damaged = bytes.slice();
+      new DataView(damaged.buffer).setInt32(at, length, true);
+      const message = await Array.fromAsync(readArrow(pipe(damaged))).then(() => "", (error) => {
+        assert(error instanceof InputError, `${error}`);
+        return error.message;
+      });
+      if (/a list of -?\d+ elements leaves/.test(message)) count++;
     }
-  }));
+    return count;
+  };
+  for (const length of [2 ** 20, 2 ** 31 - 1, -1]) {
+    assert(await refusals(8, schema, length) >= 3);
+    assert(await refusals(16 + schema, view.getInt32(8 + schema + 4, true), length) >= 2);
+  }
+});
 
 /** Makes a stream of a schema without columns that says how the bytes of numbers lie. */
 function streamOf(endianness: Endianness): ReadableStream<Uint8Array> {

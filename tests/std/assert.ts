@@ -93,26 +93,21 @@ function checkThrown(thrown: { error: unknown } | undefined, how: string, expect
   if (thrown === undefined) failWith(`Expected function to ${how}`, note);
   const { error } = thrown;
   if (Class === undefined || typeof Class === "string") return error;
-  if (!(error instanceof Error)) failWith("A non-Error object was thrown or rejected", note);
-  const { name, message } = error;
   if (!(error instanceof Class)) {
-    failWith(`Expected error to be instance of "${Class.name}", but was "${name}: ${message}"`, note);
+    failWith(`Expected error to be instance of "${Class.name}", but was "${error}"`, note);
   }
-  if (includes !== undefined && !message.includes(includes)) {
-    failWith(`Expected error message to include "${includes}", but got "${message}"`, note);
+  if (includes !== undefined && !error.message.includes(includes)) {
+    failWith(`Expected error message to include "${includes}", but got "${error.message}"`, note);
   }
   return error;
 }
 
-/** Runs `fn` and returns what it throws; throws an `AssertionError` if it does not throw. */
+/** What a thrown error must be, for {@linkcode assertThrows} and {@linkcode assertRejects}. */
+type Wanted<E extends Error> = [ErrorClass: ErrorClass<E>, msgIncludes?: string, msg?: string];
+
+/** Runs `fn` and returns what it throws, checking its class and a part of its message where they are given. */
 export function assertThrows(fn: () => unknown, msg?: string): unknown;
-/** Runs `fn` and returns the error it throws, checking its class and a part of its message. */
-export function assertThrows<E extends Error = Error>(
-  fn: () => unknown,
-  ErrorClass: ErrorClass<E>,
-  msgIncludes?: string,
-  msg?: string,
-): E;
+export function assertThrows<E extends Error = Error>(fn: () => unknown, ...wanted: Wanted<E>): E;
 export function assertThrows(fn: () => unknown, ...expectation: Expectation): unknown {
   let thrown: { error: unknown } | undefined;
   try {
@@ -123,14 +118,11 @@ export function assertThrows(fn: () => unknown, ...expectation: Expectation): un
   return checkThrown(thrown, "throw", expectation);
 }
 
-/** Awaits `fn` and returns what it rejects with; throws an `AssertionError` if it does not reject. */
+/** Awaits `fn` and returns what it rejects with, checking its class and a part of its message where they are given. */
 export function assertRejects(fn: () => PromiseLike<unknown>, msg?: string): Promise<unknown>;
-/** Awaits `fn` and returns the error it rejects with, checking its class and a part of its message. */
 export function assertRejects<E extends Error = Error>(
   fn: () => PromiseLike<unknown>,
-  ErrorClass: ErrorClass<E>,
-  msgIncludes?: string,
-  msg?: string,
+  ...wanted: Wanted<E>
 ): Promise<E>;
 export async function assertRejects(
   fn: () => PromiseLike<unknown>,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { brownProse } from "../../../../pipeline/text/corpora/brown.ts";
+import { FORMS } from "../../../../pipeline/text/corpora/forms.ts";
 
 const CASES: [string, string, string][] = [
   [
@@ -24,6 +24,6 @@ const CASES: [string, string, string][] = [
   ["nothing", "\n\n", ""],
 ];
 
-for (const [what, tagged, expected] of CASES) {
-  Deno.test(`brownProse() restores ${what}`, () => assertEquals(brownProse(tagged), expected));
-}
+Deno.test("FORMS.prose restores what print has of tagged text", () => {
+  for (const [what, tagged, expected] of CASES) assertEquals(FORMS.prose(tagged), [expected], what);
+});
