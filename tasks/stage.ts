@@ -7,6 +7,7 @@
 import { InputError, say, setting, task } from "../kernels/mod.ts";
 import type { Part, ProofSummary } from "../pipeline/stages/mod.ts";
 import { runOneStage } from "../pipeline/stages/partition.ts";
+import { STAGES } from "../pipeline/stages/stages.ts";
 import type { Fields, Values } from "../pipeline/settings/mod.ts";
 import { type Call, defineTask } from "./command.ts";
 import { IN_A_RUN, type SharedOptions } from "./options.ts";
@@ -39,10 +40,9 @@ export async function runStageTask(
 
 /** Makes the task of a stage that works in a run folder alone, with options of its own. */
 export function stageTask(name: string, meta: { main: boolean }, own: Fields = {}) {
-  return defineTask(
-    { name, options: { ...IN_A_RUN, ...own }, run: (call) => runStageTask(name, call) },
-    meta,
-  );
+  const { about } = STAGES.get(name)!;
+  const options = { ...IN_A_RUN, ...own };
+  return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
 }
 
 /** Says which part of a stage is complete, how far all of them are, and what goes on from there. */

@@ -7,16 +7,22 @@ import {
   assertNotEquals,
   assertStringIncludes,
 } from "@std/assert";
-import { hashes, inFolder, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import { exists } from "../pipeline/run/files.ts";
+import {
+  hashes,
+  inFolder,
+  SMALL,
+  smallCorpus,
+  smallRun,
+  smallRunAt,
+  task,
+  taskCommand,
+} from "./tasks/support.ts";
 
-/** Runs a small partition of the same text into `run`. */
-async function partitionSmall(
-  folder: string,
-  run: string,
-  more: string[] = [],
-): Promise<{ out: string; err: string }> {
-  const docs = `${folder}/docs.jsonl`;
-  await Deno.writeTextFile(docs, smallCorpus());
+/** Partitions the same text into `run`. */
+async function partitionSmall(run: string, more: string[] = []): Promise<{ out: string; err: string }> {
+  const { docs } = await smallRun();
+  if (more.length === 0 && !await exists(run)) return await smallRunAt(run);
   const outcome = await task("partition", ["--run", run, "--input", docs, ...SMALL, ...more]);
   assertEquals(outcome.code, 0, outcome.err);
   return outcome;
@@ -27,7 +33,7 @@ const ran = (err: string): string[] => [...err.matchAll(/^\S+Z (\S+) +done/gm)].
 
 Deno.test("partition sends two kinds of text to different experts and says so", () =>
   inFolder(async (folder) => {
-    const { out } = await partitionSmall(folder, `${folder}/run`, ["--json", "--rounds", "6"]);
+    const { out } = await partitionSmall(`${folder}/run`, ["--json", "--rounds", "6"]);
     const summary = JSON.parse(out);
     assertGreater(summary.nmi, 0.5);
     assertEquals(summary.rounds.length, 6);
@@ -38,10 +44,10 @@ Deno.test("partition sends two kinds of text to different experts and says so", 
 Deno.test("a partition of text without sources says so, and gives no mutual information with them", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    const { out, err } = await partitionSmall(folder, run, ["--source-field", ""]);
+    const { out, err } = await partitionSmall(run, ["--source-field", ""]);
     assertMatch(out, /^NMI with source {2}none, as the text has no two sources; --source-field names/m);
     assertFalse(/NMI +\d/.test(out + err), out + err);
-    const summary = JSON.parse((await partitionSmall(folder, run, ["--source-field", "", "--json"])).out);
+    const summary = JSON.parse((await partitionSmall(run, ["--source-field", "", "--json"])).out);
     assertEquals(
       [summary.nmi, ...summary.rounds.map(({ nmi }: { nmi: number }) => nmi)],
       Array(4).fill(null),
@@ -55,7 +61,7 @@ Deno.test("a partition of text without sources says so, and gives no mutual info
 
 Deno.test("partition gives the same bytes in a second run folder, in one process or one per stage", () =>
   inFolder(async (folder) => {
-    await partitionSmall(folder, `${folder}/a`);
+    await partitionSmall(`${folder}/a`);
     const expected = await hashes(`${folder}/a`);
     const stages = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
     for (const stage of stages) {
@@ -72,8 +78,8 @@ Deno.test("partition gives the same bytes in a second run folder, in one process
 Deno.test("partition skips what is up to date, and a changed flag reruns what depends on it and nothing else", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await partitionSmall(folder, run);
-    assertEquals(ran((await partitionSmall(folder, run)).err), []);
+    await partitionSmall(run);
+    assertEquals(ran((await partitionSmall(run)).err), []);
 
     const refused = await task("partition", ["--run", run, "--method", "argmax"]);
     assertEquals(refused.code, 2);
@@ -102,23 +108,10 @@ Deno.test("partition skips what is up to date, and a changed flag reruns what de
     );
   }));
 
-Deno.test("a run folder in which nothing was made yet takes other flags", () =>
-  inFolder(async (folder) => {
-    const typo = await task("partition", [
-      "--run",
-      `${folder}/run`,
-      "--input",
-      `${folder}/dosc.jsonl`,
-      ...SMALL,
-    ]);
-    assertEquals(typo.code, 2);
-    await partitionSmall(folder, `${folder}/run`);
-  }));
-
 Deno.test("partition with more rounds comes to the bytes of a run that had as many at once", () =>
   inFolder(async (folder) => {
-    await partitionSmall(folder, `${folder}/a`, ["--rounds", "5"]);
-    await partitionSmall(folder, `${folder}/b`);
+    await partitionSmall(`${folder}/a`, ["--rounds", "5"]);
+    await partitionSmall(`${folder}/b`);
     const more = await task("partition", ["--run", `${folder}/b`, "--rounds", "5", "--force"]);
     assertEquals(more.code, 0, more.err);
     assertEquals(await hashes(`${folder}/b`), await hashes(`${folder}/a`));
@@ -126,7 +119,7 @@ Deno.test("partition with more rounds comes to the bytes of a run that had as ma
 
 Deno.test("partition --routers partitions new text with routers that exist", () =>
   inFolder(async (folder) => {
-    await partitionSmall(folder, `${folder}/a`);
+    await partitionSmall(`${folder}/a`);
     await Deno.writeTextFile(`${folder}/new.jsonl`, smallCorpus(20, 90));
     const flags = [
       "--run",
@@ -149,7 +142,7 @@ Deno.test("partition --routers partitions new text with routers that exist", () 
 
 Deno.test("score --part shares the work of several processes, with the same result", () =>
   inFolder(async (folder) => {
-    await partitionSmall(folder, `${folder}/a`);
+    await partitionSmall(`${folder}/a`);
     const expected = await hashes(`${folder}/a`);
     await Deno.remove(`${folder}/a/scores`, { recursive: true });
     const parts = await Promise.all(
@@ -174,8 +167,8 @@ Deno.test("partition reads standard input, and a run of it resumes without", () 
 
 Deno.test("a second process in a run folder shares the work, and both end in the same partition", () =>
   inFolder(async (folder) => {
-    await partitionSmall(folder, `${folder}/a`);
-    const flags = ["--run", `${folder}/b`, "--input", `${folder}/docs.jsonl`, ...SMALL, "--json"];
+    await partitionSmall(`${folder}/a`);
+    const flags = ["--run", `${folder}/b`, "--input", (await smallRun()).docs, ...SMALL, "--json"];
     const both = await Promise.all([task("partition", flags), task("partition", flags)]);
     for (const { code, err } of both) assertEquals(code, 0, err);
     const [one, two] = both.map(({ out }) => JSON.parse(out).sha256);
@@ -185,8 +178,8 @@ Deno.test("a second process in a run folder shares the work, and both end in the
 
 Deno.test("train-routers --part trains a share of the routers, killed or not, to the bytes of one process", () =>
   inFolder(async (folder) => {
-    await partitionSmall(folder, `${folder}/a`);
-    await partitionSmall(folder, `${folder}/b`);
+    await partitionSmall(`${folder}/a`);
+    await partitionSmall(`${folder}/b`);
     for (const made of ["partitioner", "rounds"]) {
       await Deno.remove(`${folder}/b/${made}`, { recursive: true });
     }
@@ -220,7 +213,7 @@ Deno.test("partition --dry-run writes nothing and tells what would run", () =>
     assertEquals(plan.stages.length, 7);
     assertGreater(plan.seconds, 1);
     assertEquals([...Deno.readDirSync(folder)], []);
-    await partitionSmall(folder, `${folder}/run`);
+    await partitionSmall(`${folder}/run`);
     const after = JSON.parse(
       (await task("partition", ["--run", `${folder}/run`, "--dry-run", "--json"])).out,
     );
@@ -238,9 +231,9 @@ Deno.test("partition --dry-run writes nothing and tells what would run", () =>
 
 Deno.test("partition gives the same shards wherever the text lies, and --force without a change trains again", () =>
   inFolder(async (folder) => {
-    await partitionSmall(folder, `${folder}/a`);
+    await partitionSmall(`${folder}/a`);
     await Deno.mkdir(`${folder}/elsewhere`);
-    await Deno.rename(`${folder}/docs.jsonl`, `${folder}/elsewhere/text.jsonl`);
+    await Deno.copyFile((await smallRun()).docs, `${folder}/elsewhere/text.jsonl`);
     const moved = [
       "--run",
       `${folder}/b`,
@@ -264,7 +257,7 @@ Deno.test("partition gives the same shards wherever the text lies, and --force w
 Deno.test("a stage makes what it needs where that is missing or changed, and settings of another stage are refused", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
-    await partitionSmall(folder, run);
+    await partitionSmall(run);
     const prefix = await task("score", ["--run", run, "--prefix", "8"]);
     assertEquals(prefix.code, 2, prefix.err);
     assertStringIncludes(prefix.err, "prefix");

@@ -2,7 +2,16 @@ import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@s
 import { dirname } from "node:path";
 import { exists } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk } from "./disk.ts";
-import { hashes, inFolder, type Outcome, ROOT, SMALL, smallCorpus, task } from "./tasks/support.ts";
+import {
+  hashes,
+  inFolder,
+  type Outcome,
+  ROOT,
+  SMALL,
+  smallCorpus,
+  smallRunAt,
+  task,
+} from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
 function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
@@ -27,9 +36,9 @@ async function partitionOf(
 
 async function withRun(test: (folder: string, run: string) => Promise<void>): Promise<void> {
   await inFolder(async (folder) => {
-    const { code, err } = await partitionOf(folder, smallCorpus());
-    assertEquals(code, 0, err);
-    await test(folder, `${folder}/run`);
+    const { run, docs } = await smallRunAt(`${folder}/run`);
+    await Deno.copyFile(docs, `${folder}/docs.jsonl`);
+    await test(folder, run);
   });
 }
 

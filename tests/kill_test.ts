@@ -14,10 +14,10 @@ const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-bat
   " ",
 );
 const STEPS: [name: string, kills: number, args: string[]][] = [
-  ["partition", 6, [...SMALL, "--holdout", "0.3"]],
-  ["train-expert", 3, ["--expert", "all", ...BRIEF, "--checkpoint-every", "7"]],
-  ["train-dense", 2, []],
-  ["evaluate", 2, ["--resamples", "50"]],
+  ["partition", 4, [...SMALL, "--holdout", "0.3"]],
+  ["train-expert", 2, ["--expert", "all", ...BRIEF, "--checkpoint-every", "7"]],
+  ["train-dense", 1, []],
+  ["evaluate", 1, ["--resamples", "50"]],
   ["zero-shot", 1, ["--task", "arc_easy", "--resamples", "50"]],
   ["report", 1, []],
 ];

@@ -11,17 +11,7 @@ import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoi
 import { openGpu } from "../kernels/device/gpu.ts";
 import { trainingFlops } from "../pipeline/cost/flops.ts";
 import { exists } from "../pipeline/run/files.ts";
-import { uniform } from "../pipeline/random.ts";
-import {
-  copyFolder,
-  hashes,
-  inFolder,
-  sendSignal,
-  SMALL,
-  smallCorpus,
-  task,
-  taskCommand,
-} from "./tasks/support.ts";
+import { copyFolder, hashes, inFolder, sendSignal, smallRunAt, task, taskCommand } from "./tasks/support.ts";
 
 /** Whether the adapter at hand runs on the processor. */
 const SOFTWARE = await openGpu().then((gpu) => {
@@ -29,29 +19,12 @@ const SOFTWARE = await openGpu().then((gpu) => {
   return gpu.kind === "software";
 });
 
-const KILLS = 5;
-const MOST_TRIES = 30;
-
 /** Flags of a training that takes a second. */
 const BRIEF = [
   ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
   ...["--expert-steps", "40", "--expert-warmup", "4", "--log-every", "3", "--validate-every", "8"],
 ];
 const CHECKPOINTS = ["--checkpoint-every", "5"];
-
-/** Partitions a small text once for all tests. */
-let made: Promise<string> | undefined;
-const scratch = await Deno.makeTempDir();
-globalThis.addEventListener("unload", () => Deno.removeSync(scratch, { recursive: true }));
-
-function partitioned(): Promise<string> {
-  return made ??= (async () => {
-    await Deno.writeTextFile(`${scratch}/docs.jsonl`, smallCorpus());
-    const run = `${scratch}/partitioned`, input = `${scratch}/docs.jsonl`;
-    await succeed("partition", ["--run", run, "--input", input, ...SMALL]);
-    return run;
-  })();
-}
 
 async function namesIn(folder: string): Promise<string[]> {
   return await exists(folder) ? (await Array.fromAsync(Deno.readDir(folder))).map(({ name }) => name) : [];
@@ -92,7 +65,7 @@ async function succeed(name: string, args: string[]): Promise<{ out: string; err
 /** Runs a test in a folder with a copy of the partition, `run`. */
 const inRun = (test: (run: string, folder: string) => Promise<void>) =>
   inFolder(async (folder) => {
-    copyFolder(await partitioned(), `${folder}/run`);
+    await smallRunAt(`${folder}/run`);
     await test(`${folder}/run`, folder);
   });
 
@@ -152,46 +125,6 @@ Deno.test("train-expert in a folder with its part, the tokenizer and the configu
     const copy =
       "this folder holds the part of expert 1 alone: copy config.json and tokenizer from the run as well";
     await refuse("train-expert", ["--run", alone, "--expert", "1"], copy);
-  }));
-
-Deno.test("experts and dense models killed, or interrupted, at random moments and run again end with the bytes of undisturbed ones", () =>
-  inFolder(async (folder) => {
-    const models = [["train-expert", "--expert", "0"], ["train-dense", "--match", "steps"]];
-    const argsOf = (run: string, args: string[]) => ["--run", run, ...args, ...BRIEF, ...CHECKPOINTS];
-    const undisturbed = `${folder}/undisturbed`;
-    copyFolder(await partitioned(), undisturbed);
-    const durations: number[] = [];
-    for (const [name, ...args] of models) {
-      const start = performance.now();
-      await succeed(name, argsOf(undisturbed, args));
-      durations.push(performance.now() - start);
-    }
-    const expected = await kept(undisturbed);
-    let [kills, resumed] = [0, 0];
-    for (let tries = 0; kills < KILLS && tries < MOST_TRIES; tries++) {
-      const run = `${folder}/run-${tries}`;
-      copyFolder(await partitioned(), run);
-      for (const [i, [name, ...args]] of models.entries()) {
-        for (let attempt = 0;; attempt++) {
-          const child = taskCommand(name, argsOf(run, args), { stdout: "null" }).spawn();
-          const end = () => sendSignal(child, attempt < 2 ? "SIGKILL" : "SIGINT");
-          const share = uniform(1, `kill ${tries} ${i}`, BigInt(attempt));
-          const timer = attempt < 3 ? setTimeout(end, durations[i] * share) : undefined;
-          const { signal, code, stderr } = await child.output();
-          clearTimeout(timer);
-          if (signal !== null) kills++;
-          if (signal !== null || code === 130) continue;
-          const text = new TextDecoder().decode(stderr);
-          assertEquals(code, 0, text);
-          if (text.includes("goes on after step")) resumed++;
-          break;
-        }
-      }
-      assertEquals(await kept(run), expected);
-      await Deno.remove(run, { recursive: true });
-    }
-    assert(kills >= KILLS, `only ${kills} of ${KILLS} trainings were killed before their end`);
-    assert(resumed > 0, "no training went on from a checkpoint");
   }));
 
 Deno.test("a Switch Transformer in bf16, killed after checkpoints and run again, ends with the bytes of an undisturbed one", () =>

@@ -1,5 +1,14 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { copyFolder, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import {
+  inFolder,
+  refusal,
+  sendSignal,
+  SMALL,
+  smallRun,
+  smallRunAt,
+  task,
+  taskCommand,
+} from "./tasks/support.ts";
 
 /** Lists everything below a folder: files with their text, links with where they lead, folders. */
 async function treeOf(folder: string, under = ""): Promise<Record<string, string>> {
@@ -51,17 +60,12 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
         Deno.writeTextFileSync(`${home}/manifests/mine.json`, "{}");
       },
     ];
-    for (const fill of make) {
+    const others = [["partition", "--force"], ["corpus"], ["score", "--part", "1/2"]];
+    for (const [i, fill] of make.entries()) {
       await Deno.mkdir(home);
       fill(home);
       const before = await treeOf(home);
-      for (
-        const [name, ...flags] of [["partition"], ["partition", "--force"], ["corpus"], [
-          "score",
-          "--part",
-          "1/2",
-        ]]
-      ) {
+      for (const [name, ...flags] of [["partition"], ...i === 0 ? others : []]) {
         const { code, err } = await task(name, ["--run", home, ...flags]);
         assertEquals(code, 2, err);
         assertEquals(await treeOf(home), before, err);
@@ -72,36 +76,15 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
 
 Deno.test("files and links of the user's stay at every level of a run, through kills, changes, --force and what links lead to", () =>
   inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     await Deno.mkdir(`${folder}/away/expert-00`, { recursive: true });
-    for (
-      const name of [
-        "x.partial",
-        "train-00000.arrow",
-        "expert-00/train-00000.arrow",
-        "step-00000001.safetensors",
-      ]
-    ) {
-      await Deno.writeTextFile(`${folder}/away/${name}`, "mine");
-    }
+    const names = "x.partial train-00000.arrow expert-00/train-00000.arrow step-00000001.safetensors";
+    for (const name of names.split(" ")) await Deno.writeTextFile(`${folder}/away/${name}`, "mine");
     const away = await treeOf(`${folder}/away`);
-    const run = `${folder}/run`;
-    const args = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
-    const first = await task("partition", args);
-    assertEquals(first.code, 0, first.err);
-    const expert = [
-      "--run",
-      run,
-      "--expert",
-      "0",
-      "--expert-steps",
-      "4",
-      "--expert-batch",
-      "4",
-      "--expert-hidden",
-      "8",
-    ];
-    const tiny = [...expert, "--expert-layers", "1", "--expert-heads", "2", "--checkpoint-every", "1"];
+    const { run, docs } = await smallRunAt(`${folder}/run`);
+    const args = ["--run", run, "--input", docs, ...SMALL];
+    const brief =
+      "--expert 0 --expert-steps 4 --expert-batch 4 --expert-hidden 8 --expert-layers 1 --expert-heads 2";
+    const tiny = ["--run", run, ...brief.split(" "), "--checkpoint-every", "1"];
     assertEquals((await task("train-expert", tiny)).code, 0);
     const placed = litter(run, `${folder}/away`, MINE);
     const all = await treeOf(run);
@@ -144,10 +127,8 @@ Deno.test("files and links of the user's stay at every level of a run, through k
 
 Deno.test("what the run would write in place, or through a folder, is refused where it is a link", () =>
   inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const run = `${folder}/run`;
-    const args = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
-    assertEquals((await task("partition", args)).code, 0);
+    const { run, docs } = await smallRunAt(`${folder}/run`);
+    const args = ["--run", run, "--input", docs, ...SMALL];
     for (const path of ["locks", "metrics/timing.jsonl", "tokens", "partition/expert-01", "scratch"]) {
       await Deno.mkdir(`${folder}/mine`);
       const isFolder = !path.includes(".json");
@@ -157,9 +138,9 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
       await Deno.remove(`${run}/${path}`).catch(() => {});
       await Deno.symlink(`${folder}/mine/it`, `${run}/${path}`);
       const before = await treeOf(`${folder}/mine`);
-      const { code, err } = await task("partition", [...args, "--force"]);
-      assertEquals(code, 2, `${path}: ${err}`);
-      assertStringIncludes(err, `${path}" as it must not lead elsewhere: it is a symbolic link`);
+      const { code, text } = await refusal("partition", [...args, "--force"]);
+      assertEquals(code, 2, `${path}: ${text}`);
+      assertStringIncludes(text, `${path}" as it must not lead elsewhere: it is a symbolic link`);
       assertEquals(await treeOf(`${folder}/mine`), before);
       await Deno.remove(`${run}/${path}`);
       if (isFolder) await Deno.mkdir(`${run}/${path}`, { recursive: true });
@@ -171,11 +152,9 @@ Deno.test("what the run would write in place, or through a folder, is refused wh
 Deno.test("no task writes over what it reads, nor over a file of a run", () =>
   inFolder(async (folder) => {
     const docs = `${folder}/docs.jsonl`;
-    await Deno.writeTextFile(docs, smallCorpus());
+    await Deno.copyFile((await smallRun()).docs, docs);
     const [run, other] = ["run", "other"].map((name) => `${folder}/${name}`);
-    const { code, err } = await task("partition", ["--run", run, "--input", docs, ...SMALL]);
-    assertEquals(code, 0, err);
-    copyFolder(run, other);
+    for (const place of [run, other]) await smallRunAt(place);
     for (const name of ["tokenizer.json", "config.json"]) {
       await Deno.copyFile(`${run}/${name}`, `${folder}/${name}`);
     }
@@ -204,9 +183,9 @@ Deno.test("no task writes over what it reads, nor over a file of a run", () =>
     ];
     const before = await treeOf(folder);
     for (const [name, args, output] of cases) {
-      const { code, err } = await task(name, [...args, "--output", output]);
-      assertEquals(code, 2, `${name}: ${err}`);
-      assertMatch(err, /^error: Cannot write ".+" as it must not .*; choose another --output\n$/m);
+      const { code, text } = await refusal(name, [...args, "--output", output]);
+      assertEquals(code, 2, `${name}: ${text}`);
+      assertMatch(text, /^error: Cannot write ".+" as it must not .*; choose another --output$/);
       assertEquals(await treeOf(folder), before, name);
     }
     for (const page of [`${run}/report.html`, `${folder}/page.html`]) {

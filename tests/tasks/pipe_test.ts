@@ -9,30 +9,20 @@ import {
   type Outcome,
   ROOT,
   sendSignal,
-  SMALL,
   smallCorpus,
+  smallRun,
   task,
   taskCommand,
 } from "./support.ts";
 
 const FLAGS = ["--format", "jsonl", "--source-field", "source", "--sequence-length", "32"];
 
-/** Makes a small run, for its tokenizer and routers. */
-async function withRun(test: (run: string, docs: string) => Promise<void>): Promise<void> {
-  await inFolder(async (folder) => {
-    const docs = smallCorpus();
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, docs);
-    const { code, err } = await task("partition", [
-      "--run",
-      `${folder}/run`,
-      "--input",
-      `${folder}/docs.jsonl`,
-      ...SMALL,
-    ]);
-    assertEquals(code, 0, err);
-    await test(`${folder}/run`, docs);
-  });
-}
+/** Gives a small run, for its tokenizer and routers, its text, and that tokenized and scored in a pipe. */
+const pipedRun = async () => {
+  const { run, docs } = await smallRun();
+  return { run, outcomes: await pipeline(run, await Deno.readTextFile(docs)) };
+};
+let made: ReturnType<typeof pipedRun> | undefined;
 
 /** Runs tokenize, score and assign one into the other. */
 async function pipeline(run: string, docs: string): Promise<Outcome[]> {
@@ -47,8 +37,9 @@ async function pipeline(run: string, docs: string): Promise<Outcome[]> {
 }
 
 Deno.test("tokenize, score and assign work as a pipe, and another Arrow implementation reads what comes out", () =>
-  withRun(async (run, docs) => {
-    const outcomes = await pipeline(run, docs);
+  inFolder(async () => {
+    const { run, docs } = await smallRun();
+    const { outcomes } = await (made ??= pipedRun());
     for (const { code, err } of outcomes) assertEquals(code, 0, err);
     const table = tableFromIPC(outcomes[2].stdout, { useBigInt: true });
     assertEquals(table.names, ["sequence", "document", "source", "tokens", "length", "nll", "expert"]);
@@ -57,12 +48,13 @@ Deno.test("tokenize, score and assign work as a pipe, and another Arrow implemen
     const ones = Array.from(expert).filter((value) => value === 1).length;
     assertEquals(ones, Math.floor(table.numRows / 2));
     assertEquals(new Set(table.getChild("source").toArray() as string[]), new Set(["sea", "code"]));
-    assertEquals((await pipeline(run, docs))[2].stdout, outcomes[2].stdout, "the same bytes again");
+    const again = await pipeline(run, await Deno.readTextFile(docs));
+    assertEquals(again[2].stdout, outcomes[2].stdout, "the same bytes again");
   }));
 
 Deno.test("a pipe of no documents but empty ones carries the full schema and no rows", () =>
-  withRun(async (run) => {
-    const outcomes = await pipeline(run, '{"text": "a", "source": ""}\n');
+  inFolder(async () => {
+    const outcomes = await pipeline((await smallRun()).run, '{"text": "a", "source": ""}\n');
     for (const { code, err } of outcomes) assertEquals(code, 0, err);
     const table = tableFromIPC(outcomes[2].stdout);
     assert(table.numRows <= 1);
@@ -98,14 +90,14 @@ Deno.test("something other than Arrow on standard input is called that, not cut 
 });
 
 Deno.test("a task whose upstream died stops with exit code 2 and writes no end marker", () =>
-  withRun(async (run, docs) => {
-    const [tokens] = await pipeline(run, docs);
+  inFolder(async (folder) => {
+    const { run, outcomes: [tokens] } = await (made ??= pipedRun());
     const cut = tokens.stdout.subarray(0, tokens.stdout.length - 100);
     const { code, err } = await task("score", ["-", "--routers", `${run}/partitioner`], { input: cut });
     assertEquals(code, 2);
     assertStringIncludes(err, "standard input");
     assertFalse(/^\s+at /m.test(err));
-    const output = `${run}/scores.arrow`;
+    const output = `${folder}/scores.arrow`;
     await task("score", ["-", "--routers", `${run}/partitioner`, "--output", output], { input: cut });
     assertEquals(await Deno.stat(output).catch(() => null), null);
     assertEquals(await Deno.stat(`${output}.partial`).catch(() => null), null);
@@ -208,7 +200,8 @@ Deno.test(
   "binary Arrow is not written to a terminal",
   { ignore: !hasTerminal },
   () =>
-    withRun(async (run) => {
+    inFolder(async () => {
+      const { run } = await smallRun();
       const command = [Deno.execPath(), ...commandOf("assign"), `${run}/scores/*/test.arrow`].join(
         " ",
       );
@@ -244,14 +237,9 @@ Deno.test(
 );
 
 Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and assigns others by their prices", () =>
-  withRun(async (run, docs) => {
-    const tokens = await task("tokenize", ["-", ...FLAGS, "--tokenizer", `${run}/tokenizer.json`], {
-      input: docs,
-    });
-    const scores = await task("score", ["-", "--routers", `${run}/partitioner`, "--prefix", "16"], {
-      input: tokens.stdout,
-    });
-    const output = `${run}/made/assigned.arrow`;
+  inFolder(async (folder) => {
+    const { run, outcomes: [, scores] } = await (made ??= pipedRun());
+    const output = `${folder}/made/assigned.arrow`;
     const piped = await task("assign", ["-", "--method", "optimal", "--output", output], {
       input: scores.stdout,
     });
@@ -271,8 +259,8 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
     assertEquals(ones, Math.floor(rows / 2));
 
     // From a file the same experts come, and by the prices all but those that tie.
-    await Deno.writeFile(`${run}/scores.arrows`, scores.stdout);
-    const filed = await task("assign", [`${run}/scores.arrows`, "--method", "optimal"]);
+    await Deno.writeFile(`${folder}/scores.arrows`, scores.stdout);
+    const filed = await task("assign", [`${folder}/scores.arrows`, "--method", "optimal"]);
     assertEquals(filed.code, 0, filed.err);
     assertFalse(filed.err.includes("temporary") || filed.err.includes("first written"));
     assertStringIncludes(

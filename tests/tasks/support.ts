@@ -56,6 +56,28 @@ export function taskCommand(name: string, args: string[], options: Deno.CommandO
   });
 }
 
+/** Does a task that is to refuse something in this process; gives its exit code and what it says. */
+export async function refusal(
+  name: string,
+  args: readonly string[],
+): Promise<{ code: number; text: string }> {
+  const [{ perform }, { describe, exitCode }, { TASK }] = await Promise.all([
+    import("../../tasks/command.ts"),
+    import("../../tasks/errors.ts"),
+    import(`../../tasks/${name}.ts`),
+  ]);
+  const known = {};
+  const printed: string[] = [];
+  const signal = AbortSignal.timeout(60_000); // what hangs must fail, not stay
+  const print = (text: string) => void printed.push(text);
+  try {
+    await perform(TASK, [...args], { known, signal, onEvent() {}, tell() {}, print });
+  } catch (error) {
+    return { code: exitCode(error), text: await describe(error, known) };
+  }
+  return { code: 0, text: printed.join("\n") };
+}
+
 /** Sends a signal to a process, which may have ended just before: then nothing happens. */
 export function sendSignal(child: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
@@ -112,33 +134,38 @@ export function writeQuestions(folder: string): void {
 }
 
 /** Flags of a run that takes a second. */
-export const SMALL = [
-  ...[
-    "--vocab-size",
-    "300",
-    "--sequence-length",
-    "32",
-    "--prefix",
-    "16",
-    "--experts",
-    "2",
-    "--shard-sequences",
-    "100",
-  ],
-  ...[
-    "--router-hidden",
-    "8",
-    "--router-layers",
-    "1",
-    "--router-heads",
-    "2",
-    "--rounds",
-    "3",
-    "--round-sequences",
-    "32",
-  ],
-  ...["--router-batch", "8", "--router-warmup", "2", "--router-rate", "0.01", "--source-field", "source"],
-];
+export const SMALL =
+  ("--vocab-size 300 --sequence-length 32 --prefix 16 --experts 2 --shard-sequences 100 --router-hidden 8 " +
+    "--router-layers 1 --router-heads 2 --rounds 3 --round-sequences 32 --router-batch 8 --router-warmup 2 --router-rate 0.01 " +
+    "--source-field source").split(" ");
+
+/** A partitioned run of `docs`, and what the task said that made it. */
+export interface SmallRun extends Pick<Outcome, "out" | "err"> {
+  run: string;
+  docs: string;
+}
+
+let small: Promise<SmallRun> | undefined;
+
+/** Gives a run of a small corpus by the flags {@linkcode SMALL}, which is made once for all tests of a file: these only read it. */
+export function smallRun(): Promise<SmallRun> {
+  return small ??= (async () => {
+    const folder = await Deno.makeTempDir();
+    globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+    const [run, docs] = [`${folder}/run`, `${folder}/docs.jsonl`];
+    await Deno.writeTextFile(docs, smallCorpus());
+    const { code, out, err } = await task("partition", ["--run", run, "--input", docs, ...SMALL]);
+    if (code !== 0) throw new Error(err);
+    return { run, docs, out, err };
+  })();
+}
+
+/** Copies the run of {@linkcode smallRun}, for a test that changes it. */
+export async function smallRunAt(run: string): Promise<SmallRun> {
+  const made = await smallRun();
+  copyFolder(made.run, run);
+  return { ...made, run };
+}
 
 /**
  * Hashes every file of a folder, by path, but those that hold times and those that a killed process leaves behind; of manifests what was

@@ -1,9 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { partition } from "../../mod.ts";
-import { fieldsOf, perform, type Task } from "../../tasks/command.ts";
-import { describe, exitCode, type Known } from "../../tasks/errors.ts";
-import { SMALL_SETTINGS } from "../pipeline/stages/support.ts";
-import { copyFolder, hashes, inFolder, ROOT, smallCorpus, task } from "./support.ts";
+import { fieldsOf, type Task } from "../../tasks/command.ts";
+import { hashes, inFolder, refusal, ROOT, smallRunAt, task } from "./support.ts";
 
 /** Names in the table that stand for a file or folder of that name in the folder of the test. */
 const PLACES = /\b(FILE|FOLDER|FULL|NONE|OUT|OTHER|RUN|SCORES|TOKENS)\b/g;
@@ -35,10 +32,9 @@ async function makePlaces(folder: string): Promise<void> {
   await Deno.mkdir(`${folder}/FOLDER`);
   await Deno.mkdir(`${folder}/FULL`);
   await Deno.writeTextFile(`${folder}/FULL/mine.txt`, "mine");
-  await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-  const flags = { ...SMALL_SETTINGS, input: [`${folder}/docs.jsonl`] };
-  await partition({ run: `${folder}/RUN`, sources: { flags } });
-  copyFolder(`${folder}/RUN`, `${folder}/OTHER`);
+  const { docs } = await smallRunAt(`${folder}/RUN`);
+  await smallRunAt(`${folder}/OTHER`);
+  await Deno.copyFile(docs, `${folder}/docs.jsonl`);
   for (const [name, of] of [["TOKENS", "tokens"], ["SCORES", "scores"]]) {
     const [block] = [...Deno.readDirSync(`${folder}/RUN/${of}`)].filter(({ isDirectory }) => isDirectory);
     await Deno.copyFile(`${folder}/RUN/${of}/${block.name}/test.arrow`, `${folder}/${name}`);
@@ -47,23 +43,10 @@ async function makePlaces(folder: string): Promise<void> {
 
 const taskOf = async (name: string): Promise<Task> => (await import(`../../tasks/${name}.ts`)).TASK;
 
-/** Does a task in this process as a command does; gives its exit code and what it says, without the folder's name. */
+/** Does a task in this process; gives its exit code and what it says, without the folder's name. */
 async function usage(name: string, args: string[], folder: string): Promise<{ code: number; text: string }> {
-  const words = args.map((word) => word.replace(PLACES, `${folder}/$1`));
-  const known: Known = {};
-  const printed: string[] = [];
-  try {
-    await perform(await taskOf(name), words, {
-      known,
-      signal: AbortSignal.timeout(60_000), // what hangs must fail, not stay
-      onEvent() {},
-      tell() {},
-      print: (text) => void printed.push(text),
-    });
-  } catch (error) {
-    return { code: exitCode(error), text: (await describe(error, known)).replaceAll(`${folder}/`, "") };
-  }
-  return { code: 0, text: printed.join("\n") };
+  const { code, text } = await refusal(name, args.map((word) => word.replace(PLACES, `${folder}/$1`)));
+  return { code, text: text.replaceAll(`${folder}/`, "") };
 }
 
 Deno.test("every task refuses wrong usage as the table says, and touches nothing", () =>
