@@ -14,7 +14,7 @@ const EXAMPLES = new Map(
 const CONFIG = `--config=${ROOT}deno.json`;
 const ALLOWED = ["--allow-read", "--allow-write", "--allow-ffi", "--allow-env", "--allow-sys"];
 
-Deno.test("every group of mod.ts has an example, which runs as a script in another folder, as pipeline/SCRIPTS.md says", () =>
+Deno.test("every group of mod.ts has an example, which runs as a script in another folder", () =>
   inFolder(async (folder) => {
     const groups = [...MOD.matchAll(/^\/\/ ([^:.]+)/gm)].map(([, title]) => title);
     assertEquals(groups, [...EXAMPLES.keys()]);
@@ -26,11 +26,6 @@ Deno.test("every group of mod.ts has an example, which runs as a script in anoth
       `${folder}/all.ts`,
       files.map((file) => `await import("./${file}");\n`).join(""),
     );
-    const page = await Deno.readTextFile(`${ROOT}pipeline/SCRIPTS.md`);
-    const scripts = [...page.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
-    assertEquals(scripts.length, 2);
-    for (const [i, code] of scripts.entries()) await Deno.writeTextFile(`${folder}/script-${i}.ts`, code);
-    await denoIn(folder, ["check", "-q", CONFIG, ...files, "script-0.ts", "script-1.ts"]);
     const out = await denoIn(folder, ["run", "--no-prompt", CONFIG, ...ALLOWED, "all.ts"]);
     const [, one, other] = /^\[ (\d+), (\d+) \]$/m.exec(out)!;
     assertEquals([Number(one) > 50, Math.abs(Number(one) - Number(other)) <= 1], [true, true]);

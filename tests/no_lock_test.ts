@@ -1,6 +1,6 @@
-// The published configuration has no lock file: the main job and the corpora must work without one.
+// The published configuration has no lock file: the main job must work without one.
 
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { commandOf, denoIn, inFolder, ROOT, SMALL } from "./tasks/support.ts";
 
 /** Writes the project's configuration without its lock into a folder, and gives its path. */
@@ -21,7 +21,7 @@ async function withoutLock(folder: string): Promise<string> {
   return path;
 }
 
-Deno.test("without a lock file the main job runs, and the tests of the corpora pass", () =>
+Deno.test("without a lock file the main job runs", () =>
   inFolder(async (folder) => {
     const config = await withoutLock(folder);
     const [, ...words] = commandOf("partition");
@@ -29,6 +29,4 @@ Deno.test("without a lock file the main job runs, and the tests of the corpora p
     const small = SMALL.filter((word, i) => ![word, SMALL[i - 1]].includes("--source-field"));
     const out = await denoIn(ROOT, ["run", "--config", config, ...words, ...small, ...run]);
     assertEquals(JSON.parse(out).experts.length, 2);
-    const tests = await denoIn(ROOT, ["test", "-A", "--config", config, "tests/pipeline/text/corpora"]);
-    assertStringIncludes(tests, "| 0 failed");
   }));

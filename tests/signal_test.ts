@@ -1,6 +1,15 @@
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
 import { exists } from "../pipeline/run/files.ts";
-import { hashes, inFolder, sendSignal, SMALL, smallCorpus, task, taskCommand } from "./tasks/support.ts";
+import {
+  hashes,
+  inFolder,
+  sendSignal,
+  SMALL,
+  smallCorpus,
+  smallRunAt,
+  task,
+  taskCommand,
+} from "./tasks/support.ts";
 
 const MOST_MS = 30_000; // two seconds on a machine that is not busy: only what hangs fails here
 const SIGNALS = ["SIGTERM", "SIGHUP", "SIGINT"] as const;
@@ -21,12 +30,12 @@ async function interrupt(name: string, args: string[], stage: string, signal: De
 
 Deno.test("a signal in the middle of any stage ends a task with 130 soon, and what follows gives the same bytes", () =>
   inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(600));
-    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "12", "--holdout", "0.2"];
+    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(300));
+    const partition = ["--input", `${folder}/docs.jsonl`, ...SMALL, "--rounds", "8", "--holdout", "0.2"];
     const brief = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 60";
     const training = [...brief.split(" "), "--expert-warmup", "2", "--checkpoint-every", "25"];
     const tasks: [string, string[], string[]][] = [
-      ["partition", partition, ["tokenizer", "tokenize", "train-routers", "score", "assign", "split"]],
+      ["partition", partition, ["tokenize", "train-routers", "score", "split"]],
       ["train-expert", ["--expert", "0", ...training], ["train-expert-00"]],
       ["train-expert", ["--expert", "1", ...training], []],
       ["train-dense", training, []],
@@ -93,12 +102,9 @@ Deno.test("one word of 800,000 characters is cut before the tokenizer is trained
 
 Deno.test("a signal in the middle of a step that takes seconds lets it end, and saves it", () =>
   inFolder(async (folder) => {
-    const run = ["--run", `${folder}/run`];
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const { code, err } = await task("partition", [...run, "--input", `${folder}/docs.jsonl`, ...SMALL]);
-    assertEquals(code, 0, err);
+    const run = ["--run", (await smallRunAt(`${folder}/run`)).run];
     const large = ["--expert-hidden", "256", "--expert-layers", "2", "--expert-heads", "4", "--expert-batch"];
-    const args = [...run, "--expert", "0", ...large, "128", "--micro-batch", "8", "--checkpoint-every", "0"];
+    const args = [...run, "--expert", "0", ...large, "48", "--micro-batch", "8", "--checkpoint-every", "0"];
     const stopped = await interrupt("train-expert", args, "train-expert-00", "SIGTERM");
     assertEquals(stopped.code, 130, stopped.err);
     assert(stopped.milliseconds > 1500, "its steps must be slower");

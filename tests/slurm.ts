@@ -135,3 +135,12 @@ export async function until(what: string, holds: () => Promise<boolean>, seconds
     await new Promise((done) => setTimeout(done, 100));
   }
 }
+
+/** Reads the logs of the jobs of a run whose names begin so. */
+export async function logsOf(run: string, start: string): Promise<string> {
+  let text = "";
+  for (const { name } of Deno.readDirSync(`${run}/jobs/logs`)) {
+    if (name.startsWith(start)) text += await Deno.readTextFile(`${run}/jobs/logs/${name}`);
+  }
+  return text;
+}

@@ -11,7 +11,16 @@ import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoi
 import { openGpu } from "../kernels/device/gpu.ts";
 import { trainingFlops } from "../pipeline/cost/flops.ts";
 import { exists } from "../pipeline/run/files.ts";
-import { copyFolder, hashes, inFolder, sendSignal, smallRunAt, task, taskCommand } from "./tasks/support.ts";
+import {
+  copyFolder,
+  hashes,
+  inFolder,
+  refusal,
+  sendSignal,
+  smallRunAt,
+  task,
+  taskCommand,
+} from "./tasks/support.ts";
 
 /** Whether the adapter at hand runs on the processor. */
 const SOFTWARE = await openGpu().then((gpu) => {
@@ -75,13 +84,11 @@ async function trained(name: string, run: string, ...args: string[]) {
   return JSON.parse(out).models[0];
 }
 
-/** Runs a task that must end with exit code 2 and one line that holds `text`. */
+/** Does a task in this process that must be refused, with a line that holds `text`. */
 async function refuse(name: string, args: string[], text: string): Promise<void> {
-  const { code, err } = await task(name, args);
-  assertEquals(code, 2, err);
-  const lines = err.trim().split("\n").filter((line) => !/^\S+Z (adapter|train-)/.test(line));
-  assertEquals(lines.length, 1, err);
-  assertStringIncludes(`${lines[0]}\n`, text);
+  const { code, text: told } = await refusal(name, args);
+  assertEquals(code, 2, told);
+  assertStringIncludes(`${told}\n`, text);
 }
 
 Deno.test("two processes that train all experts share them, and both end with all of them trained", () =>

@@ -108,7 +108,6 @@ Deno.test("files and links of the user's stay at every level of a run, through k
       ["partition", [...args, "--force", "--experts", "3"]],
       ["partition", [...args, "--force", "--experts", "2", "--shard-sequences", "50"]],
       ["train-expert", [...tiny, "--force"]],
-      ["score", ["--run", run, "--force"]],
     ];
     for (const [name, flags] of steps) {
       const { code, err } = await task(name, flags);

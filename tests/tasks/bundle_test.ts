@@ -3,7 +3,7 @@ import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes 
 import { packagesOf, partsOf } from "../../tasks/bundle_parts.ts";
 import { makeBundle } from "../../tasks/bundle_files.ts";
 import { InputError } from "../../kernels/mod.ts";
-import { hashes, importedBy, inFolder, ROOT, SMALL, smallCorpus, task } from "./support.ts";
+import { hashes, importedBy, inFolder, ROOT, smallRunAt, task } from "./support.ts";
 
 const read = (file: string) => JSON.parse(Deno.readTextFileSync(`${ROOT}${file}`));
 const PROJECT: Record<"tasks" | "imports", Record<string, string>> = read("deno.json");
@@ -98,11 +98,7 @@ Deno.test("makeBundle() removes what a killed process left of the same bundle, a
 
 Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with an empty home and no network", () =>
   inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const run = `${folder}/run`;
-    const parts = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL, "--partitioner", "random"];
-    const partitioned = await task("partition", parts);
-    assertEquals(partitioned.code, 0, partitioned.err);
+    const { run } = await smallRunAt(`${folder}/run`);
     const there = `${folder}/there`;
     await Deno.mkdir(`${there}/home`, { recursive: true });
     const copied = await new Deno.Command("cp", { args: ["-r", run, `${there}/run`] }).output();

@@ -4,7 +4,7 @@ import { EVALUATION, SEQUENCES } from "../../pipeline/graph/mod.ts";
 import { comparisonText } from "../../tasks/compare_text.ts";
 import { words } from "../../tasks/wording.ts";
 import { changeEvaluation, removeEvaluation, writeComparedRun } from "../pipeline/comparison/support.ts";
-import { inFolder, task } from "./support.ts";
+import { inFolder, refusal, task } from "./support.ts";
 
 Deno.test("deno task compare prints tables, JSON and a page, and refuses with exit code 2 what it cannot compare", () =>
   inFolder(async (folder) => {
@@ -48,9 +48,9 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
         ],
       ] as const
     ) {
-      const { code, out, err } = await task("compare", [...args]);
-      assertEquals([code, out], [2, ""], err);
-      assertMatch(err, message);
+      const { code, text } = await refusal("compare", args);
+      assertEquals(code, 2, text);
+      assertMatch(`${text}\n`, message);
     }
   }));
 
@@ -128,10 +128,10 @@ Deno.test("a comparison puts mixtures beside the first one, document by document
     for (const damage of ["flip", "gone"]) {
       if (damage === "gone") await Deno.remove(path);
       else await Deno.writeFile(path, bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 4));
-      const { code, out, err } = await task("compare", [a, b]);
-      assertEquals([code, out], [2, ""], err);
+      const { code, text } = await refusal("compare", [a, b]);
+      assertEquals(code, 2, text);
       assertMatch(
-        err,
+        `${text}\n`,
         /^error: .*\/b\/evaluation\/result\/evaluation\.arrow.*; run deno task evaluate --run .*\n$/,
       );
     }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { writeDescription } from "../../pipeline/partition/folder.ts";
 import { byteTokenizer, EXPERT, PREFIX, servingRun } from "../pipeline/serving/support.ts";
-import { inFolder, task, taskCommand } from "./support.ts";
+import { inFolder, refusal, task, taskCommand } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
@@ -101,10 +101,10 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
   await inFolder(async (run) => {
     await servingRun(run);
     const refused = async (args: string[], text: string) => {
-      const { code, out, err } = await task("generate", ["--run", run, "--prompt", "xy", ...args]);
-      assertEquals([code, out], [2, ""], `${args}: ${err}`);
-      assertStringIncludes(err, text);
-      assertMatch(err, /^error: Cannot [^\n]+\n$/);
+      const { code, text: told } = await refusal("generate", ["--run", run, "--prompt", "xy", ...args]);
+      assertEquals(code, 2, `${args}: ${told}`);
+      assertStringIncludes(told, text);
+      assertMatch(told, /^error: Cannot [^\n]+$/);
     };
     await refused(["--mix", "4"], "--mix must be from 1 to the number of experts, 3: it is 4");
     await refused(["--mix", "0"], "--mix as it must be an integer from 1 to 65535: it is 0");

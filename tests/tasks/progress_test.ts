@@ -51,8 +51,8 @@ Deno.test("a terminal of 80 columns shows sane rates and times, through rounds a
 
     const parts = [/[\d,]+ of 20,000/, /loss \d\.\d{3}/, /rate \d\.\de[+-]\d$/];
     const train = ["--run", run, "--expert", "1", "--expert-steps", "20000", "--checkpoint-every", "10"];
-    checkBars(await inTerminal("train-expert", train, 12), "train-expert-01", parts);
-    const resumed = await inTerminal("train-expert", train, 12);
+    checkBars(await inTerminal("train-expert", train, 6), "train-expert-01", parts);
+    const resumed = await inTerminal("train-expert", train, 6);
     assert(resumed.some((line) => /goes on after step \d+ of 20000/.test(line)), resumed.join("\n"));
     const last = checkBars(resumed, "train-expert-01", parts).at(-1)!;
     assertMatch(last, /\b\d+ (s|min|h)( \d+ (s|min))? left/);

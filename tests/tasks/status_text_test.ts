@@ -23,16 +23,6 @@ function stageOf(stage: string, more: Partial<StageStatus> = {}): StageStatus {
 const statusOf = (...stages: StageStatus[]): RunStatus =>
   ({ run: "runs/a", holders: [], parts: [], text: null, stages }) as unknown as RunStatus;
 
-Deno.test("statusText() has a row per stage, and the settings that each was made with as flags", () => {
-  const text = statusText(statusOf(stageOf("corpus"), stageOf("tokenize", { settings: undefined })));
-  assertMatch(text, /^corpus +up to date +2 +1 MiB$/m);
-  assertMatch(text, /^ {2}corpus {2}seed 3, vocab-size 300$/m);
-  assertEquals(
-    text.split("\n").at(-1),
-    "nothing is missing: deno task report --run runs/a shows it on one page",
-  );
-});
-
 Deno.test("statusText() puts models that stand alike into one row, and counts the files of all", () => {
   const experts = [0, 1, 2].map((expert) =>
     stageOf(`train-expert-0${expert}`, { command: task("train-expert", { run: "runs/a", expert }) })
@@ -48,23 +38,6 @@ Deno.test("statusText() puts models that stand alike into one row, and counts th
   assertMatch(text, /^train-expert-00 … 02 \(3\) +up to date +6 +3 MiB$/m);
   assertMatch(text, /^train-expert-03 +missing$/m);
   assertMatch(text, /^next: deno task train-expert --run runs\/a --expert 3$/m);
-});
-
-Deno.test("statusText() names the next stage of the partition first, and who makes one and since when", () => {
-  const owner = {
-    pid: 7,
-    host: "h",
-    task: "partition",
-    since: "11:00",
-  };
-  const text = statusText(statusOf(
-    stageOf("train-expert-00", { state: "missing", partition: false }),
-    stageOf("score", { state: "being made", holders: [owner] } as unknown as Partial<StageStatus>),
-    stageOf("assign", { state: "out of date", because: "its inputs changed" } as Partial<StageStatus>),
-  ));
-  assertMatch(text, /^score +being made .*process 7 on h \(task partition, since 11:00\)$/m);
-  assertMatch(text, /^assign +out of date .*its inputs changed$/m);
-  assertEquals(text.split("\n").at(-1), "next: deno task assign --run runs/a");
 });
 
 Deno.test("statusText() names what nobody asked for by its tasks, and no defaults or marks of JSON", () => {

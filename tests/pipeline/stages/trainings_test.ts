@@ -78,7 +78,7 @@ Deno.test("openTrainings() counts steps and FLOP/s as trainings do, with the tok
     assertEquals(flopsPerSecond, trainingFlops(expert, made.expertBatch, made.sequenceLength)); // of a step
 
     await writeRunConfiguration(run, made);
-    const sources = { flags: { ...flags, denseLayers: 2, expertSteps: 40 } };
+    const sources = { flags: { ...flags, denseLayers: 2, expertSteps: 8 } };
     const [{ steps }] = await trainModels(() => [denseTarget("compute")], { run, sources });
     const told = async () =>
       (await (await openTrainings(run)).read()).find(({ model }) => model === "dense-compute");

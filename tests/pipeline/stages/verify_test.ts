@@ -166,8 +166,9 @@ Deno.test("a bit in any file, a file that is cut, gone or a folder: one line tha
     }
     const kinds = ["bit", "cut", "gone", "folder"] as const;
     for (const [i, file] of files.entries()) {
+      if (i % 3 > 0) continue; // one of three is enough of every kind of file
       const path = `${run}/${file}`, bytes = await Deno.readFile(path);
-      const kind = kinds[i % 3 === 0 ? i / 3 % kinds.length : 0];
+      const kind = kinds[i / 3 % kinds.length];
       await Deno.remove(path);
       if (kind === "bit") {
         await Deno.writeFile(path, bytes.with(i * 7919 % bytes.length, bytes[i * 7919 % bytes.length] ^ 4));
