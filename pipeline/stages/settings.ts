@@ -140,7 +140,8 @@ export async function checkAlone(run: string): Promise<void> {
 async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
-  const foreign = (await entriesOf(run)).find(({ name, isSymlink }) => // a link may lead nowhere
+  const foreign = (await entriesOf(run)).find(({ name, isSymlink }) =>
+    // a link may lead nowhere
     name !== LOCKS && (isSymlink || !/^config\.json(\.\d+\.partial)?$/.test(name))
   );
   if (!foreign || await exists(`${run}/config.json`)) return;
