@@ -4,7 +4,7 @@ import { InputError, wordText } from "../kernels/errors.ts";
 import { reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
 import { readManifest } from "../pipeline/graph/manifest.ts";
 import { takeLock } from "../pipeline/graph/lock.ts";
-import type { RunOptions, RunWatch } from "../pipeline/stages/run.ts";
+import type { RunWatch } from "../pipeline/stages/run.ts";
 import type { RunEvent } from "../pipeline/run/events.ts";
 import { exists } from "../pipeline/run/files.ts";
 import type { RateSearch } from "../pipeline/report/reproduction.ts";
@@ -231,28 +231,20 @@ Deno.test("the study of partitioners searches rate and rounds of routers alike f
 Deno.test("reproductions and studies warn of a processor where a GPU was to be expected, and stop where one is required", () =>
   inFolder(async (folder) => {
     const signal = AbortSignal.abort(new Error("enough"));
-    const sources = { preset: "paper-335m" };
-    type Options = Pick<RunOptions, "sources" | "requireGpu">;
-    for (
-      const work of [
-        (options: Options, watch: RunWatch) => reproduce({ ...options, run: `${folder}/run` }, watch),
-        (options: Options, watch: RunWatch) =>
-          runStudies({ ...options, run: folder, studies: ["segments"] }, watch),
-      ]
-    ) {
-      const events: RunEvent[] = [];
-      const onEvent = (event: RunEvent) => void events.push(event);
-      await assertRejects(() => work({ sources }, { onEvent, signal }), Error, "enough");
-      const kinds = events.map((event) => event.type === "adapter" ? event.kind : event.type);
-      const warned = events.some((event) =>
-        event.type === "warning" && wordText(event.message).includes("takes weeks")
-      );
-      assertEquals(warned, kinds.includes("software"));
-      if (!warned) continue;
-      await assertRejects(
-        () => work({ sources, requireGpu: true }, { onEvent, signal }),
-        InputError,
-        "as one is required",
-      );
+    const sources = { preset: "paper-335m" }, studies = ["segments"];
+    const watched = (told: RunEvent[]): RunWatch => ({ signal, onEvent: (event) => void told.push(event) });
+    const works = [
+      (told: RunEvent[], requireGpu = false) =>
+        reproduce({ sources, requireGpu, run: `${folder}/run` }, watched(told)),
+      (told: RunEvent[], requireGpu = false) =>
+        runStudies({ sources, requireGpu, run: folder, studies }, watched(told)),
+    ];
+    for (const work of works) {
+      const told: RunEvent[] = [];
+      await assertRejects(() => work(told), Error, "enough");
+      const isProcessor = told.some((event) => event.type === "adapter" && event.kind === "software");
+      const warnings = told.flatMap((event) => event.type === "warning" ? wordText(event.message) : []);
+      assertEquals(warnings.some((text) => text.includes("takes weeks")), isProcessor);
+      if (isProcessor) await assertRejects(() => work([], true), InputError, "as one is required");
     }
   }));

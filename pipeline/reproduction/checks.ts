@@ -11,7 +11,8 @@ import type { ExpertSummary } from "../stages/summary.ts";
 import { exists } from "../run/files.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { Grid, type Known, studiesOf } from "./grid.ts";
-import { RATES, targetsOf } from "./models.ts";
+import { targetsOf } from "./models.ts";
+import { RATES } from "./search.ts";
 import { checkHolds, readKnown } from "./notes.ts";
 import type { Setup } from "./study.ts";
 

@@ -11,7 +11,7 @@ import { wayName } from "../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import type { Crossing } from "./crossing.ts";
 import type { RunOutcome } from "./outcome.ts";
-import { digitsText, percentText } from "./study.ts";
+import { digitsText, percentText } from "./tables.ts";
 
 /** Shortest prefix that evaluations measure unless asked. */
 export const SHORTEST = 4;

@@ -20,16 +20,13 @@ import {
 } from "../settings/configuration.ts";
 import { LARGER_DENSE, OPTIMISER, SWITCH } from "../settings/experts.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
-import { givenIn, RATES, withoutRates } from "./models.ts";
-import type { RouterSearch, RouterSettings } from "./search.ts";
-import { STUDIES } from "./studies.ts";
+import { givenIn, RATES, type RouterSearch, type RouterSettings, withoutRates } from "./search.ts";
+import { STUDIES, STUDY_NAMES } from "./studies.ts";
 import { type Choices, type Setup, type Study, withSeeds } from "./study.ts";
 
-/** What searches found. */
+/** What searches found: learning rates by {@linkcode rateRecipe}, settings of routers by {@linkcode Grid.routerRecipe}. */
 export interface Known {
-  /** Learning rates, by {@linkcode rateRecipe}. */
   rates: Record<string, RateSearch>;
-  /** Settings of routers, by {@linkcode Grid.routerRecipe}. */
   searches: Record<string, RouterSearch>;
 }
 
@@ -39,7 +36,7 @@ export function studiesOf(names: readonly string[]): Study[] {
   return names.map((name) => {
     const study = STUDIES.get(name);
     if (study) return study;
-    const known = [...STUDIES.keys(), "all"].join(", ");
+    const known = [...STUDY_NAMES, "all"].join(", ");
     throw new InputError(
       say`Cannot run ${setting("study")} ${name} as it must be one of ${known}: it is none`,
     );

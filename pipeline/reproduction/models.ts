@@ -14,27 +14,13 @@ import { modelShapes } from "../model/shapes.ts";
 import { memoryTogether } from "../stages/bank.ts";
 import { trainModels, type TrainOptions } from "../stages/models.ts";
 import type { RunOptions, RunWatch } from "../stages/run.ts";
-import { denseTarget, expertTarget, type RateName, switchTarget, type Target } from "../stages/targets.ts";
+import { denseTarget, expertTarget, switchTarget, type Target } from "../stages/targets.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { presetOf } from "../settings/presets.ts";
-import type { Sources } from "../settings/resolution.ts";
 import { LossNotFiniteError } from "../training/loop.ts";
-import { searchRate } from "./search.ts";
-
-/** Default share of the training that a trial of a learning rate takes. */
-export const TRIAL_SHARE = 1 / 8;
-
-/** The setting that holds the learning rate of a model. */
-export const RATES: Record<Searched, RateName> = {
-  experts: "expertRate",
-  dense: "denseRate",
-  "dense-steps": "denseStepsRate",
-  "dense-compute": "denseComputeRate",
-  switch: "switchRate",
-};
+import { RATES, searchRate } from "./search.ts";
 
 /** Experts that are trained side by side: enough to keep a device busy, few enough that other processes have some, too. */
 export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
@@ -160,16 +146,3 @@ export function doubtOf(name: Searched, { rate, trials }: RateSearch): string | 
   const edge = rate === lowest ? "lowest" : "highest";
   return `the best learning rate of "${name}" is the ${edge} of those tried, ${rate}: a better one may lie beyond`;
 }
-
-/** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
-export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
-  const values: Partial<Configuration> = { ...presetOf(preset), ...file, ...flags };
-  for (const field of Object.values(RATES)) delete values[field];
-  return values;
-}
-
-/**
- * Gives what flags set: that is not searched for. What a preset or a file says of rates and of routers' settings is, as
- * the file may be a run's `config.json`, which holds every setting.
- */
-export const givenIn = ({ flags }: Sources): Partial<Configuration> => flags ?? {};

@@ -21,9 +21,9 @@ import { tokensOf } from "../stages/tokenize.ts";
 import { trainNodes } from "../stages/train.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Grid, Known } from "./grid.ts";
-import { RATES, targetsOf } from "./models.ts";
+import { targetsOf } from "./models.ts";
+import { RATES, ROUTER_SEARCH } from "./search.ts";
 import { OUTCOME } from "./outcome.ts";
-import { ROUTER_SEARCH } from "./search.ts";
 import type { Choices, Outcome, Setup } from "./study.ts";
 
 const FORMAT = 1;

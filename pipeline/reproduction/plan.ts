@@ -22,10 +22,11 @@ import type { Sources } from "../settings/resolution.ts";
 import { openStudies, type StudyChoice } from "./checks.ts";
 import type { Grid, Known } from "./grid.ts";
 import { fitMemory, type Held, heldBy } from "./memory.ts";
-import { SIDE_BY_SIDE, targetsOf, TRIAL_SHARE } from "./models.ts";
+import { SIDE_BY_SIDE, targetsOf } from "./models.ts";
+import { type RouterSearch, TRIAL_SHARE } from "./search.ts";
 import { Notes } from "./notes.ts";
-import type { RouterSearch } from "./search.ts";
-import { percentText, type Setup } from "./study.ts";
+import { type Setup } from "./study.ts";
+import { percentText } from "./tables.ts";
 import { StudyWalk } from "./walk.ts";
 
 /** Trials of a search for a learning rate, on average. */

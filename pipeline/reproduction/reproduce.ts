@@ -20,18 +20,11 @@ import type { Configuration } from "../settings/configuration.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 import { claimsMarkdown, claimsOf, head, ROUTING_VERDICTS, row } from "./claims.ts";
 import type { Crossing } from "./crossing.ts";
-import {
-  givenIn,
-  openDevice,
-  RATES,
-  searchModelRate,
-  train,
-  type TrainingSite,
-  TRIAL_SHARE,
-  withoutRates,
-} from "./models.ts";
+import { openDevice, searchModelRate, train, type TrainingSite } from "./models.ts";
+import { givenIn, RATES, TRIAL_SHARE, withoutRates } from "./search.ts";
 import { readOutcome } from "./outcome.ts";
-import { MODELS, percentText } from "./study.ts";
+import { MODELS } from "./study.ts";
+import { percentText } from "./tables.ts";
 
 /** Says what to reproduce and where. */
 export interface ReproduceOptions extends Omit<TrainingSite, "trial" | "resume" | "gpu"> {

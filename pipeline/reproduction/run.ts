@@ -11,25 +11,16 @@ import { evaluateRun } from "../stages/evaluate_run.ts";
 import { partition } from "../stages/partition.ts";
 import type { RunWatch } from "../stages/run.ts";
 import { summarizeRun } from "../stages/summary.ts";
-import type { Searched } from "../report/reproduction.ts";
+import type { RateSearch, Searched } from "../report/reproduction.ts";
 import { entriesOf, exists } from "../run/files.ts";
 import { checkParts, openStudies, type StudyChoice } from "./checks.ts";
 import { failuresFirst } from "./claims.ts";
 import type { Grid, Known } from "./grid.ts";
-import {
-  diverged,
-  givenIn,
-  openDevice,
-  searchModelRate,
-  train,
-  type TrainingSite,
-  TRIAL_SHARE,
-  trialLosses,
-} from "./models.ts";
+import { diverged, openDevice, searchModelRate, train, type TrainingSite, trialLosses } from "./models.ts";
+import { givenIn, mixtureLoss, type RouterSearch, searchRouters, TRIAL_SHARE } from "./search.ts";
 import { alone, namesOfNotes, Notes, readKnown, writeKnown } from "./notes.ts";
 import { readOutcome } from "./outcome.ts";
 import { type StudyResult, type StudyResults, writeResults } from "./results.ts";
-import { mixtureLoss, type RouterSearch, type RouterSettings, searchRouters } from "./search.ts";
 import { STUDIES } from "./studies.ts";
 import { type Outcome, seedsAmong, type Setup, type Study } from "./study.ts";
 import { StudyWalk } from "./walk.ts";
@@ -69,7 +60,8 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
 class Runner extends StudyWalk {
   readonly #notes: Notes;
   readonly #outcomes = new Map<string, Outcome>();
-  #within = "";
+  readonly #share: number; // of a training that a trial takes
+  #within = ""; // the run that this process works in
 
   constructor(
     grid: Grid,
@@ -79,107 +71,87 @@ class Runner extends StudyWalk {
     private readonly watch: RunWatch,
   ) {
     super(grid, known, only);
+    this.#share = options.trialShare ?? TRIAL_SHARE;
     this.#notes = new Notes(grid, options.run, options.from);
   }
 
-  /** Makes all runs of which nothing is noted. */
+  /** Makes all runs of which nothing is noted: those first that nobody works in. */
   async makeAll(): Promise<void> {
+    const { known, options: { run: root } } = this;
     for (let left = await this.settle(); left.length > 0;) {
-      await this.#learn();
-      const setup = await this.#choose(left);
+      await this.learn();
+      let [setup] = left;
+      for (const one of left) {
+        if ((await listOwners(`${root}/${one.name}`)).length > 0) continue;
+        setup = one;
+        break;
+      }
       left = left.filter((one) => one !== setup);
-      if (!await this.#notes.find(setup, this.known.rates, true)) await this.make(setup);
-      this.#tell("", setup.name);
+      if (!await this.#notes.find(setup, known.rates, true)) await this.make(setup);
+      if (this.#within === setup.name) {
+        this.watch.onEvent?.({ type: "stage", stage: setup.name, state: "done" });
+      }
+      this.#within = "";
     }
   }
 
-  /** Gives the first run that nobody works in, else the first. */
-  async #choose(setups: readonly Setup[]): Promise<Setup> {
-    for (const setup of setups) {
-      if ((await listOwners(`${this.options.run}/${setup.name}`)).length === 0) return setup;
-    }
-    return setups[0];
-  }
-
-  /** Takes up what other processes found meanwhile. */
-  async #learn(): Promise<void> {
+  protected override async learn(): Promise<void> {
     const { rates, searches } = await readKnown(this.options.run);
     Object.assign(this.known.rates, rates);
     Object.assign(this.known.searches, searches);
   }
 
-  /** Says which run this process works in. */
-  #tell(now: string, done = this.#within): void {
-    if (now === this.#within && now !== "") return;
-    const tell = (stage: string, state: "started" | "done") =>
-      this.watch.onEvent?.({ type: "stage", stage, state });
-    if (now === "" && done === this.#within && done !== "") tell(done, "done");
-    if (now !== "") tell(now, "started");
-    this.#within = now;
-  }
-
-  /** Gives what work in a run goes by. What other runs made of the same is linked. */
+  /** Gives what work in a run goes by, and says which it is. What other runs made of the same is linked. */
   async #siteOf({ name }: Setup): Promise<TrainingSite> {
     const { run: root, reuse = [] } = this.options;
-    this.#tell(name);
+    if (name !== this.#within) this.watch.onEvent?.({ type: "stage", stage: name, state: "started" });
+    this.#within = name;
     const others = [];
     for (const entry of await entriesOf(root)) {
       const other = `${root}/${entry.name}`;
       if (entry.name !== name && await exists(`${other}/config.json`)) others.push(other);
     }
-    return {
-      ...this.options,
-      sources: {},
-      run: `${root}/${name}`,
-      force: false,
-      reuse: [...reuse, ...others.sort()],
-    };
+    const run = `${root}/${name}`;
+    return { ...this.options, sources: {}, run, force: false, reuse: [...reuse, ...others.sort()] };
   }
 
   protected override async searchRouters(recipe: string, setup: Setup): Promise<RouterSearch> {
-    await this.#learn();
-    const { grid, known, options: { run: root, trialShare: share = TRIAL_SHARE }, watch } = this;
-    if (known.searches[recipe]) return known.searches[recipe];
-    const attempt = async (settings: RouterSettings) => {
+    const { grid, options: { run: root }, watch } = this;
+    const search = await searchRouters(grid.preset, grid.givenRouters, async (settings) => {
       const trial = grid.withRouters(setup, settings); // it may be a run of a study
       const configuration = grid.configuration(trial);
       const rate = givenIn(grid.sources).expertRate ?? configuration.expertRate;
       try {
         await this.split(trial);
         const site = await this.#siteOf(trial);
-        const losses = await trialLosses("experts", configuration, site, { share, rate }, watch);
+        const losses = await trialLosses("experts", configuration, site, { share: this.#share, rate }, watch);
         const { experts } = await summarizeRun(site.run);
         return mixtureLoss(losses, experts.map(({ testSequences }) => testSequences));
       } catch (error) {
         if (diverged(error)) return Infinity;
         throw error;
       }
-    };
-    const search = await searchRouters(grid.preset, grid.givenRouters, attempt);
+    });
     await writeKnown(root, { searches: { [recipe]: search } });
     return search;
   }
 
   protected override async split(setup: Setup): Promise<void> {
     const { grid, known, only, watch } = this;
+    const runs = grid.runs(known, only);
     // The same routers are trained once: a run that would train them, too, follows on the first that does.
-    const first = grid.runs(known, only).find((one) => grid.routedAs(one) === grid.routedAs(setup));
-    if (first && first.name !== setup.name && !await this.#notes.find(first, known.rates)) {
-      await this.split(first);
-    }
+    const first = runs.find((one) => grid.routedAs(one) === grid.routedAs(setup)) ?? setup;
+    if (first.name !== setup.name && !await this.#notes.find(first, known.rates)) await this.split(first);
     const site = await this.#siteOf(setup);
     const { experts } = await partition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
-    checkParts(site.run, experts, grid.runs(known, only));
+    checkParts(site.run, experts, runs);
   }
 
-  protected override async searchRate(model: Searched, recipe: string, setup: Setup) {
-    await this.#learn();
-    const { grid, known, options: { run: root, trialShare: share = TRIAL_SHARE }, watch } = this;
-    if (known.rates[recipe]) return known.rates[recipe];
-    const site = await this.#siteOf(setup);
-    const search = await searchModelRate(model, grid.configuration(setup), site, share, watch);
-    const found = { ...search, share };
-    await writeKnown(root, { rates: { [recipe]: found } });
+  protected override async searchRate(model: Searched, recipe: string, setup: Setup): Promise<RateSearch> {
+    const site = await this.#siteOf(setup), configuration = this.grid.configuration(setup);
+    const search = await searchModelRate(model, configuration, site, this.#share, this.watch);
+    const found = { ...search, share: this.#share };
+    await writeKnown(this.options.run, { rates: { [recipe]: found } });
     return found;
   }
 
@@ -239,8 +211,9 @@ class Runner extends StudyWalk {
     const found = new Map<string, Outcome>(), without: Text[] = [];
     for (const setup of setupsWith(most)) {
       const made = this.#outcomes.get(setup.name);
+      const isWhole = made && setup.models.every((model) => made.trained[model]);
       try {
-        const outcome = made ? { ...made, setup } : await this.#notes.find(setup, this.known.rates, true);
+        const outcome = isWhole ? { ...made, setup } : await this.#notes.find(setup, this.known.rates, true);
         if (outcome) found.set(setup.name, outcome);
       } catch (error) {
         if (needed.includes(setup.name) || !(error instanceof InputError)) throw error;

@@ -1,13 +1,41 @@
 /**
- * Searches for settings by short trainings: from a first value outwards by factors of two, until the best one lies between worse ones, or
+ * Which settings are searched for, and how, by short trainings: from a first value outwards by factors of two, until the best one lies between worse ones, or
  * no more values may be tried.
  *
  * @module
  */
 
 import * as v from "valibot";
-import type { RateSearch } from "../report/reproduction.ts";
+import type { RateSearch, Searched } from "../report/reproduction.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
+import { presetOf } from "../settings/presets.ts";
+import type { Sources } from "../settings/resolution.ts";
+import type { RateName } from "../stages/targets.ts";
+
+/** Default share of the training that a trial of a learning rate takes. */
+export const TRIAL_SHARE = 1 / 8;
+
+/** The setting that holds the learning rate of a model. */
+export const RATES: Record<Searched, RateName> = {
+  experts: "expertRate",
+  dense: "denseRate",
+  "dense-steps": "denseStepsRate",
+  "dense-compute": "denseComputeRate",
+  switch: "switchRate",
+};
+
+/** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
+export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
+  const values: Partial<Configuration> = { ...presetOf(preset), ...file, ...flags };
+  for (const field of Object.values(RATES)) delete values[field];
+  return values;
+}
+
+/**
+ * Gives what flags set: that is not searched for. What a preset or a file says of rates and of routers' settings is, as
+ * the file may be a run's `config.json`, which holds every setting.
+ */
+export const givenIn = ({ flags }: Sources): Partial<Configuration> => flags ?? {};
 
 /** Rate that every search for one starts from. */
 const FIRST_RATE = 4e-3;

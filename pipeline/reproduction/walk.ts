@@ -37,7 +37,8 @@ export abstract class StudyWalk {
       if (this.known.rates[recipe]) continue; // a model before it has the same
       const searcher = await this.settled(this.grid.rateSearcher(recipe));
       await this.#splitOnce(searcher);
-      this.known.rates[recipe] = await this.searchRate(model, recipe, searcher);
+      await this.learn();
+      this.known.rates[recipe] ??= await this.searchRate(model, recipe, searcher);
     }
     await this.train(setup);
   }
@@ -45,7 +46,8 @@ export abstract class StudyWalk {
   /** Gives a run with the settings of its routers, which are searched for where they are not known. */
   protected async settled(setup: Setup): Promise<Setup> {
     const recipe = this.grid.routerRecipe(setup);
-    if (recipe !== undefined) {
+    if (recipe !== undefined && !this.known.searches[recipe]) {
+      await this.learn();
       this.known.searches[recipe] ??= await this.searchRouters(recipe, this.grid.routerSearcher(recipe));
     }
     return this.grid.settled(setup, this.known.searches)!;
@@ -57,6 +59,8 @@ export abstract class StudyWalk {
     await this.split(setup);
   }
 
+  /** Takes up what others found meanwhile. */
+  protected async learn(): Promise<void> {}
   /** Searches for settings of routers. */
   protected abstract searchRouters(recipe: string, setup: Setup): Promise<RouterSearch>;
   /** Splits the text of a run. */

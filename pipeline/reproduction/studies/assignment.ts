@@ -7,18 +7,8 @@
 
 import { NOT_REPORTED } from "../../report/reproduction.ts";
 import { mixtures, perplexitiesPlot } from "../plots.ts";
-import {
-  type Column,
-  isLower,
-  labels,
-  MODELS,
-  percentText,
-  perplexities,
-  scoreText,
-  setupOf,
-  type Study,
-  tableOf,
-} from "../study.ts";
+import { MODELS, setupOf, type Study } from "../study.ts";
+import { type Column, isLower, labels, percentText, perplexities, scoreText, tableOf } from "../tables.ts";
 
 const METHODS = {
   balanced: "greedy, equal parts",

@@ -9,19 +9,8 @@ import { BASELINES } from "../../evaluation/baselines.ts";
 import { wayLine, wayName } from "../../report/theme.ts";
 import { gainClaim, paperOn } from "../claims.ts";
 import { perplexitiesPlot } from "../plots.ts";
-import {
-  type Column,
-  digitsText,
-  gains,
-  labels,
-  type Outcome,
-  percentText,
-  perplexities,
-  REPEATED,
-  setupsByExperts,
-  type Study,
-  tableOf,
-} from "../study.ts";
+import { type Outcome, REPEATED, setupsByExperts, type Study } from "../study.ts";
+import { type Column, digitsText, gains, labels, percentText, perplexities, tableOf } from "../tables.ts";
 
 /** The mixture, and the models that could replace it. */
 const WAYS = ["mixture", ...BASELINES] as const;

@@ -9,20 +9,8 @@ import { curves, type Plot } from "../../report/charts.ts";
 import { wayLine } from "../../report/theme.ts";
 import { type Claim, NOT_REPORTED } from "../../report/reproduction.ts";
 import { gainClaim, paperGain, paperGrowth } from "../claims.ts";
-import {
-  type Column,
-  gainOver,
-  gains,
-  labels,
-  MODELS,
-  type Outcome,
-  percentText,
-  perplexities,
-  REPEATED,
-  setupsByExperts,
-  type Study,
-  tableOf,
-} from "../study.ts";
+import { MODELS, type Outcome, REPEATED, setupsByExperts, type Study } from "../study.ts";
+import { type Column, gainOver, gains, labels, percentText, perplexities, tableOf } from "../tables.ts";
 import { allAhead, ownTextOf } from "./segments.ts";
 
 const EXPERTS = [2, 4, 8];

@@ -12,22 +12,19 @@ import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { OFF } from "../../text/inputs.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { prefixesPlot } from "../plots.ts";
+import { type Outcome, type Setup, setupOf, type Study } from "../study.ts";
 import {
   agreements,
   type Column,
   isLower,
   labels,
   lengthsOf,
-  type Outcome,
   percentText,
   perplexities,
   scoreAt,
   scoreText,
-  type Setup,
-  setupOf,
-  type Study,
   tableOf,
-} from "../study.ts";
+} from "../tables.ts";
 
 /** A way to split text: its name, as runs have it that no other study has, and in tables; settings that tell it from the others. */
 interface Way extends Pick<Setup, "name" | "label" | "settings"> {

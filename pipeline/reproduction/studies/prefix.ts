@@ -11,21 +11,17 @@ import { NOT_REPORTED } from "../../report/reproduction.ts";
 import type { Configuration } from "../../settings/configuration.ts";
 import { SHORTEST, shortPrefix } from "../claims.ts";
 import { prefixesPlot } from "../plots.ts";
+import { MODELS, type Outcome, type Setup, setupOf, type Study } from "../study.ts";
 import {
   type Column,
   isLower,
   labels,
   lengthsOf,
-  MODELS,
-  type Outcome,
   percentText,
   scoreAt,
   scoreText,
-  type Setup,
-  setupOf,
-  type Study,
   tableOf,
-} from "../study.ts";
+} from "../tables.ts";
 
 /** Throws an `InputError` where M leaves no shorter prefix to compare it with. */
 function check({ prefix }: Configuration): void {

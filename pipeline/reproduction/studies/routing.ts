@@ -7,18 +7,16 @@
 
 import { heatPlot } from "../../report/sections/partition.ts";
 import { routingClaims, trainingAdded } from "../claims.ts";
+import { MODELS, setupsByExperts, type Study } from "../study.ts";
 import {
   agreements,
   type Column,
   digitsText,
   labels,
-  MODELS,
   percentText,
   perplexities,
-  setupsByExperts,
-  type Study,
   tableOf,
-} from "../study.ts";
+} from "../tables.ts";
 
 const COLUMNS: Column[] = [
   labels("run"),

@@ -7,16 +7,8 @@
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import { segmentPlot } from "../../report/sections/evaluation.ts";
-import {
-  type Column,
-  labels,
-  MODELS,
-  type Outcome,
-  percentText,
-  setupOf,
-  type Study,
-  tableOf,
-} from "../study.ts";
+import { MODELS, type Outcome, setupOf, type Study } from "../study.ts";
+import { type Column, labels, percentText, tableOf } from "../tables.ts";
 
 /** An expert of a run, on the text that is routed to it. */
 interface OwnText extends Outcome {

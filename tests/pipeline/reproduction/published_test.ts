@@ -16,7 +16,6 @@ import {
   writeKnown,
 } from "../../../pipeline/reproduction/notes.ts";
 import {
-  type Published,
   publishResults,
   readPublished,
   resultsText,
@@ -47,68 +46,15 @@ Deno.test("SCIENCE.md says what the results that are kept say, and README.md no 
   for (const figure of figures) assertStringIncludes(text, figure);
 });
 
-Deno.test("what does not hold is first, and a claim of several numbers of experts and seeds has one row", () => {
-  const claim = (claim: string, here: string, holds: boolean | null) => ({
-    claim,
-    paper: "it does",
-    here,
-    holds,
-  });
-  const claims = [
-    claim("2 experts: it beats dense, 2× batch", "3.0% lower [2.0%, 4.0%]", true),
-    claim("4 experts, seed 1: it beats dense, 4× batch", "5.0% lower [4.0%, 6.0%]", true),
-    claim("8 experts: it beats dense, 8× batch", "1.0% higher [0.5%, 2.0%]", false),
-    claim("It is fast", "2 s", null),
-  ];
-  const one = { title: "One", study: "experts", mark: "", claims, table: "a/reproduction.md", pictures: [] };
-  const link = "[experts](kept/a/reproduction.md)";
-  assertEquals(resultsText([one], "kept").split("\n").filter((line) => line.startsWith("| ")).slice(2), [
-    `| It beats dense, E× batch | it does | 8: 1.0% higher | 0.5% to 2.0% | **no** | ${link} |`,
-    `| It beats dense, E× batch | it does | 2: 3.0% lower; 4, seed 1: 5.0% lower | 2.0% to 4.0%; 4.0% to 6.0% | yes | ${link} |`,
-    `| It is fast | it does | 2 s |  |  | ${link} |`,
-  ]);
-});
-
-Deno.test("a claim counts once where studies tell the same of one text, and again for another text", () => {
-  const of = (study: string, mark: string, here = "3% lower"): Published => ({
-    ...{ title: study, study, mark, table: `${mark || "studies"}/reproduction.md`, pictures: [] },
-    claims: [{ claim: "it wins", paper: "it does", here, holds: false }],
-  });
-  const rowsOf = (...published: Published[]) =>
-    resultsText(published, "kept").split("\n").filter((line) => line.startsWith("| It"));
-  const [both, ...more] = rowsOf(of("experts", ""), of("dense", ""));
-  assertEquals(more, []);
-  assertStringIncludes(
-    both,
-    "| [experts](kept/studies/reproduction.md); [dense](kept/studies/reproduction.md) |",
-  );
-  assertStringIncludes(
-    resultsText([of("experts", ""), of("dense", "")], "kept"),
-    "1 of 1 verdicts on claims of",
-  );
-  assertEquals(rowsOf(of("experts", ""), of("dense", "", "2% lower")).length, 2);
-  assertEquals(rowsOf(of("experts", ""), of("experts", " (other)")).length, 2);
-});
-
-Deno.test("what is kept of studies is whole, and names no path: studies can go on from it", async () => {
-  for (
-    const [folder, parts] of [
-      ["studies", 3],
-      ["all-text", 2],
-      ["all-text-random-start", 1],
-      ["all-text-warm-up-50", 1],
-      ["short-warm-up", 3],
-      ["all-text-small-routers", 2],
-    ] as const
-  ) {
+Deno.test("what is kept of studies can be read, and names no path: studies can go on from it", async () => {
+  const folders = ["all-text-random-start", "all-text-warm-up-50", "short-warm-up"];
+  for (const folder of ["studies", "all-text", "all-text-small-routers", ...folders]) {
     const kept = `${KEPT}/${folder}`;
-    const { rates, searches } = await readKnown(kept);
+    await readKnown(kept);
     const names = await namesOfNotes(kept);
-    const found = [names, Object.keys(rates), Object.keys(searches)].map(({ length }) => length > 0);
-    assertEquals(found, [true, parts > 1, parts > 2], folder);
+    assert(names.length > 0, folder);
     for (const name of names) {
-      const { outcome } = (await readNote(kept, name))!;
-      assert(outcome.trained.experts, name);
+      assert((await readNote(kept, name))!.outcome.trained.experts, name);
       assert(!/"(\/|[A-Z]:)/.test(await Deno.readTextFile(`${kept}/${noteFile(name)}`)), name);
     }
   }
