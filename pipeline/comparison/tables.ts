@@ -6,11 +6,22 @@ import { fewDocuments } from "../evaluation/bootstrap.ts";
 import { gainText, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
 import { number, percent, plural, sourceName } from "../report/html.ts";
 import { stagesText } from "../stages/status.ts";
-import type { Comparison } from "./compare.ts";
+import type { ComparedRun, Comparison } from "./compare.ts";
 import { valueText } from "./held_out.ts";
 
 /** @ignore A table with its name, and notes below it. */
 export type ComparisonTable = { label: string; head: string[]; rows: (string | null)[][]; notes: Text[] };
+
+/** Makes a table with a row per run, of columns with their headings. */
+const tableOf = (
+  label: string,
+  runs: readonly ComparedRun[],
+  columns: readonly (readonly [head: string, cell: (run: ComparedRun) => string | null])[],
+  notes: Text[] = [],
+): ComparisonTable => ({
+  ...{ label, notes, head: columns.map(([head]) => head) },
+  rows: runs.map((run) => columns.map(([, cell]) => cell(run))),
+});
 
 const decimals = (value: number | null | undefined, digits: number): string | null =>
   value?.toFixed(digits) ?? null;
@@ -71,53 +82,43 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
   const ways = TOLD_WAYS.filter((way) =>
     way !== "mixture" && runs.some(({ evaluation }) => evaluation?.scores[way])
   );
-  const titles: Partial<Record<Way, string>> = { oracle: "best in hindsight" };
-  const rows = runs.map(({ name, routes, evaluation, trained, wins, beside }) => {
-    const { mixture } = evaluation?.scores ?? {};
-    return [
-      name,
-      evaluation && (routes ? String(evaluation.prefix) : "label"),
-      trained === null ? decimals(mixture?.perplexity, 2) : "in part",
-      mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : null,
-      ...reference === null ? [] : [beside && gainText(beside)],
-      ...ways.map((way) => decimals(evaluation?.scores[way]?.perplexity, 2)),
-      wins === null ? null : `${wins} of ${sources.length}`,
-    ];
-  });
-  const head = [
-    ...["run", "M", "perplexity", "95% interval", ...reference === null ? [] : [`beside ${reference}`]],
-    ...[...ways.map((way) => titles[way] ?? way), "sources won"],
-  ];
-  return { label: "Mixtures", head, rows, notes: evaluationNotes(comparison) };
+  const perplexity = ({ evaluation }: ComparedRun, way: Way) =>
+    decimals(evaluation?.scores[way]?.perplexity, 2);
+  return tableOf("Mixtures", runs, [
+    ["run", ({ name }) => name],
+    ["M", ({ evaluation, routes }) => evaluation && (routes ? String(evaluation.prefix) : "label")],
+    ["perplexity", (run) => run.trained === null ? perplexity(run, "mixture") : "in part"],
+    ["95% interval", ({ evaluation }) => {
+      const { mixture } = evaluation?.scores ?? {};
+      return mixture ? `${mixture.low.toFixed(2)} to ${mixture.high.toFixed(2)}` : null;
+    }],
+    ...reference === null
+      ? []
+      : [[`beside ${reference}`, ({ beside }: ComparedRun) => beside && gainText(beside)] as const],
+    ...ways.map((way) =>
+      [way === "oracle" ? "best in hindsight" : way, (run: ComparedRun) => perplexity(run, way)] as const
+    ),
+    ["sources won", ({ wins }) => wins === null ? null : `${wins} of ${sources.length}`],
+  ], evaluationNotes(comparison));
 }
 
 function partitionsTable({ runs }: Comparison): ComparisonTable {
   const units = new Set(runs.flatMap(({ partition }) => partition ? [partition.costs] : []));
-  const rows = runs.map(({ name, partition: own }) => [
-    ...[name, own && number(own.sequences), decimals(own?.nmi, 3)],
-    ...[decimals(own?.nllPerToken, 3), decimals(own?.regret, 4)],
-    ...[own && percent(own.tokenImbalance), own && percent(Math.max(...own.shares))],
-  ]);
-  const head = [
-    "run",
-    "sequences",
-    "NMI",
-    "cost",
-    "regret",
-    "token imbalance",
-    "largest share without balance",
-  ];
   const costs = units.size > 1
     ? "Cost and regret are nats per prefix token with routers, and a sequence's own with others: they are not comparable"
     : `Cost and regret are ${
       units.has(undefined) ? "nats per predicted prefix token" : "of whole sequences"
     }`;
-  return {
-    ...{ label: "Partitions", head, rows },
-    notes: units.size === 0 ? [] : [
-      `NMI is the normalised mutual information of expert and source, regret the cost of balance. ${costs}`,
-    ],
-  };
+  const meaning = "NMI is the normalised mutual information of expert and source, regret the cost of balance";
+  return tableOf("Partitions", runs, [
+    ["run", ({ name }) => name],
+    ["sequences", ({ partition }) => partition && number(partition.sequences)],
+    ["NMI", ({ partition }) => decimals(partition?.nmi, 3)],
+    ["cost", ({ partition }) => decimals(partition?.nllPerToken, 3)],
+    ["regret", ({ partition }) => decimals(partition?.regret, 4)],
+    ["token imbalance", ({ partition }) => partition && percent(partition.tokenImbalance)],
+    ["largest share without balance", ({ partition }) => partition && percent(Math.max(...partition.shares))],
+  ], units.size === 0 ? [] : [`${meaning}. ${costs}`]);
 }
 
 /** Makes the tables; `words` says how settings and tasks are worded. */
@@ -133,15 +134,16 @@ export function comparisonTables(
   ]);
   if (new Set(adapters).size > 1) differing.push(["adapter", ...adapters]);
   return {
-    runs: {
-      label: "Runs",
-      head: ["run", "folder", "partitioner", "experts", "tokens its experts trained on"],
-      rows: runs.map(({ name, run, partitioner, experts, expertTokens }) => [
-        ...[name, run, partitioner ?? "taken from elsewhere", number(experts)],
-        expertTokens === null ? null : number(expertTokens),
-      ]),
-      notes: [],
-    },
+    runs: tableOf("Runs", runs, [
+      ["run", ({ name }) => name],
+      ["folder", ({ run }) => run],
+      ["partitioner", ({ partitioner }) => partitioner ?? "taken from elsewhere"],
+      ["experts", ({ experts }) => number(experts)],
+      [
+        "tokens its experts trained on",
+        ({ expertTokens }) => expertTokens === null ? null : number(expertTokens),
+      ],
+    ]),
     settings: {
       label: "Settings that differ",
       head: ["setting", ...names],

@@ -5,7 +5,8 @@ import * as vega from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 import { labelLimit, type Plot } from "./charts.ts";
 import { escapeHtml } from "./html.ts";
-import { colour, FONT_SIZE, textWidth } from "./theme.ts";
+import { colour, textWidth } from "./theme.ts";
+import CONFIG from "./vega.json" with { type: "json" };
 
 declare module "vega" {
   /** Widths of texts, which Vega's types leave out. */
@@ -17,60 +18,6 @@ declare module "vega" {
 
 /** Space around a stand-alone picture, in pixels. */
 const MARGIN = 16;
-const FONTS = { labelFontSize: FONT_SIZE, titleFontSize: FONT_SIZE, titleFontWeight: "normal" };
-
-const configFor = (width: number) => ({
-  aria: false,
-  background: null,
-  font: "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif",
-  lineBreak: "\n",
-  padding: 0,
-  view: { stroke: null },
-  axis: {
-    ...FONTS,
-    labelColor: colour("muted"),
-    titleColor: colour("ink"),
-    titleLimit: 680,
-    gridColor: colour("grid"),
-    domainColor: colour("line"),
-    tickColor: colour("line"),
-    labelFlush: false,
-    labelPadding: 5,
-    titlePadding: 8,
-    tickSize: 4,
-  },
-  axisYDiscrete: { labelLimit: labelLimit(width) },
-  // The title of a vertical axis stands above it.
-  axisYQuantitative: {
-    titleAngle: 0,
-    titleAlign: "left",
-    titleAnchor: "end",
-    titleBaseline: "bottom",
-    titleX: -6,
-    titleY: -8,
-  },
-  legend: {
-    orient: "bottom",
-    direction: "horizontal",
-    layout: { bottom: { anchor: "start", frame: "bounds" } },
-    ...FONTS,
-    labelColor: colour("ink"),
-    titleColor: colour("muted"),
-    symbolSize: 120,
-    symbolStrokeWidth: 2.5,
-    symbolOpacity: 1,
-    columnPadding: 10,
-    rowPadding: 6,
-    titleOrient: "left",
-    offset: 10,
-  },
-  text: { color: colour("ink"), fontSize: FONT_SIZE },
-  title: {
-    ...{ color: colour("ink"), fontSize: 15, fontWeight: 600 },
-    ...{ anchor: "start", frame: "bounds", offset: 14 },
-  },
-});
-
 /** Says how a plot is drawn: a prefix of its ids that no other picture of the page has; whether the title is part of it. */
 type Drawing = { width: number; id: string; titled?: boolean; onWarning?: (message: string) => void };
 
@@ -92,7 +39,7 @@ export async function drawPlot(
     },
     width,
     autosize: { type: "fit-x", contains: "padding" },
-    config: configFor(width),
+    config: { ...CONFIG, axisYDiscrete: { labelLimit: labelLimit(width) } },
   };
   const logger = vega.logger(
     vega.Warn,

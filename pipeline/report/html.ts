@@ -50,14 +50,11 @@ export function unbroken(text: string): Html {
   }`;
 }
 
-/** Holds a table: a head, and rows of texts and numbers. */
+/** Holds a table: headings of columns, and rows, in which a number is written as `number` does, `null` as an empty cell. */
 export interface Table {
-  /** Headings of the columns. */
   head: string[];
-  /** Rows; a number is written as `number` does, `null` as an empty cell. */
   rows: (string | number | Html | null)[][];
-  /** Name of its style, if it has one of its own. */
-  look?: string;
+  look?: string; // name of its style, if it has one of its own
 }
 
 /** Writes a table. Columns of numbers are aligned right; a table that is too wide scrolls on its own. */

@@ -3,48 +3,19 @@
 
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
 import type { Way } from "../evaluation/evaluation.ts";
+import COLOURS from "./colours.json" with { type: "json" };
 
 /** Colours by name. */
 export type Palette = Readonly<Record<string, string>>;
+
+const palette = (paper: number): Palette =>
+  Object.fromEntries(Object.entries(COLOURS).map(([name, values]) => [name, values[paper]]));
 
 /**
  * Every colour on light and on dark paper. Marks keep a contrast of at least 3 to the paper, text one of at least 4.5. A model has
  * one colour in all plots. Colour-blind readers can tell experts 0 to 3 apart, and also 4 to 7, whose lines have other dashes.
  */
-const COLOURS: Record<string, [light: string, dark: string]> = {
-  paper: ["#ffffff", "#14171b"],
-  ink: ["#1b1e23", "#e7e9ec"],
-  muted: ["#5a616b", "#a3abb6"],
-  line: ["#888f99", "#6f7782"],
-  grid: ["#e6e8eb", "#2b3037"],
-  panel: ["#f5f6f7", "#1c2026"],
-  heat: ["#2f6db5", "#6aa5ea"],
-  mixture: ["#2460a7", "#7db2f0"],
-  dense: ["#1b1e23", "#e7e9ec"],
-  "dense-steps": ["#80868f", "#8b939e"],
-  "dense-compute": ["#4b5058", "#60656c"],
-  switch: ["#b4007d", "#c23ce0"],
-  oracle: ["#3f8fc4", "#3f8fc4"],
-  random: ["#8f79c4", "#a08bd0"],
-  e0: ["#e0680e", "#f58a4b"],
-  e1: ["#12694a", "#1f8f5f"],
-  e2: ["#a04fc0", "#c77be8"],
-  e3: ["#7a4a12", "#fad27a"],
-  e4: ["#14909e", "#3fd0d4"],
-  e5: ["#a8154f", "#e0528f"],
-  e6: ["#8f8400", "#a3a01a"],
-  e7: ["#5b2d91", "#8a63d8"],
-  yes: ["#187a5f", "#55c4a2"],
-  no: ["#b3471a", "#f08a55"],
-};
-
-const palette = (paper: number): Palette =>
-  Object.fromEntries(Object.entries(COLOURS).map(([name, values]) => [name, values[paper]]));
-
-/** Colours on light paper. */
-export const LIGHT = palette(0);
-/** Colours on dark paper. */
-export const DARK = palette(1);
+export const [LIGHT, DARK] = [palette(0), palette(1)];
 
 /** Opacity of a full cell of a heat map: text stays readable on it. */
 export const HEAT_OPACITY = 0.55;
@@ -109,7 +80,7 @@ export function expertLine(expert: number): Line {
   return { name: `expert ${expert}`, colour: colour(`e${expert % EXPERT_COLOURS}`), dash, width: 1.5 };
 }
 
-/** Size of the text of plots, in pixels. */
+/** Size of the text of plots, in pixels, as vega.json has it. */
 export const FONT_SIZE = 12;
 
 /** Advances in em, as in a wide sans-serif font. */

@@ -123,15 +123,11 @@ function assumptionsOf(
 }
 
 /** A piece: its run, what is made, what it takes and holds of its device, whether it is made, and when it begins and ends, in seconds. */
-interface Timed {
+interface Timed extends Record<"flops" | "seconds" | "begin" | "end", number> {
   run: string;
   piece: string;
-  flops: number;
-  seconds: number;
   done: boolean;
   holds: Held;
-  begin: number;
-  end: number;
 }
 
 /** Gives how long a piece takes that is not there; none for one that is. */
@@ -190,14 +186,11 @@ function ofTraining(model: Searched, times: CostTimes): number {
   return model === "switch" ? times.switch : times.dense;
 }
 
-/** What a piece is made of. */
-interface Parts extends Pick<Timed, "done" | "holds"> {
-  /** What it takes of a cost. */
+/** What is told of a piece: of what it takes of a cost, after what it begins, and what is there when it ends, by names in the plan. */
+interface Told extends Pick<Timed, "done" | "holds"> {
   takes(times: CostTimes): number;
-  /** What must be there or known before it begins, by its name in the plan. */
-  after?: readonly (string | undefined)[];
-  /** What is there or known when it ends. */
-  gives?: string;
+  after: readonly (string | undefined)[];
+  gives: string;
 }
 
 /**
@@ -234,13 +227,13 @@ class Planner extends StudyWalk {
   }
 
   /** Adds a piece. Nobody waits for what is there. */
-  #add(setup: Setup, piece: string, { done, holds, takes, after = [], gives }: Parts): void {
+  #add(setup: Setup, piece: string, { done, holds, takes, after, gives }: Told): void {
     const { work, seconds: times } = this.#costOf(setup);
     const [flops, seconds] = [takes(work), takes(times)];
     const begin = done ? 0 : Math.max(0, ...after.map((key) => this.#ends.get(key ?? "") ?? 0));
     const end = begin + timeLeft({ seconds, done });
     this.#pieces.push({ run: setup.name, piece, flops, seconds, done, holds, begin, end });
-    if (gives !== undefined) this.#ends.set(gives, end);
+    this.#ends.set(gives, end);
   }
 
   #costOf(setup: Setup): Cost {
