@@ -21,7 +21,7 @@ import {
 } from "../../pipeline/rows/arrow.ts";
 import { benchFlags } from "./flags.ts";
 import { median } from "../../kernels/device/time.ts";
-import { takeTurns } from "./turns.ts";
+import { takeTurns } from "./work.ts";
 
 const { rows, "sequence-length": S, rounds } = benchFlags(
   "Measures how fast token shards are written and read.",

@@ -1,68 +1,85 @@
-/** Reads the flags of the small benchmarks: whole numbers, sizes, names out of a list, and what is so or not. */
+/** Reads the flags of benchmarks. */
 
 import { parseArgs } from "@std/cli/parse-args";
 import { parseBytes } from "../../tasks/options.ts";
 
 /**
- * What a flag takes unless it is given: a whole number of at least 1, a size in bytes, or the last of the names that it may be; or false, for
- * one without a value.
+ * What a flag takes unless it is given: a whole number of at least 1, a text, a size in bytes, the last of the names that it may be, or all of
+ * the names that it may list; or false, for one without a value.
  */
-type Flag = number | { bytes: number } | readonly string[] | false;
+type Flag =
+  | (number | string | false)
+  | ({ bytes: number } | { one: readonly string[] } | { some: readonly string[] });
 type Value<F extends Flag> = F extends number | { bytes: number } ? number
+  : F extends string ? string
   : F extends false ? boolean
-  : F extends readonly (infer Name)[] ? Name
+  : F extends { one: readonly (infer Name)[] } ? Name
+  : F extends { some: readonly (infer Name)[] } ? Name[]
   : never;
+
+/** Ends the process with code 2 and a line on standard error. */
+export function refuse(why: string): never {
+  console.error(`error: Cannot measure as ${why}`);
+  Deno.exit(2);
+}
+
+/** Says what a flag takes. */
+function helpOf(name: string, flag: Flag): string {
+  if (flag === false) return `  --${name}`;
+  if (typeof flag !== "object") {
+    return `  --${name} ${typeof flag === "number" ? `N  (default ${flag})` : "TEXT"}`;
+  }
+  if ("bytes" in flag) return `  --${name} SIZE  (default ${flag.bytes / 2 ** 20}MiB)`;
+  return "one" in flag
+    ? `  --${name} ${flag.one.join("|")}  (default ${flag.one.at(-1)})`
+    : `  --${name} NAMES  some of ${flag.some.join()} (default all)`;
+}
+
+/** Reads what was given for a flag. */
+function valueOf(name: string, flag: Flag, text: string | undefined): unknown {
+  const wrong = (rule: string) => refuse(`--${name} must be ${rule}: it is ${JSON.stringify(text)}`);
+  if (typeof flag !== "object") {
+    if (typeof flag !== "number" || text === undefined) return text ?? flag;
+    return Number.isSafeInteger(Number(text)) && Number(text) >= 1
+      ? Number(text)
+      : wrong("a whole number of at least 1");
+  }
+  if ("bytes" in flag) {
+    try {
+      return text === undefined ? flag.bytes : parseBytes(text);
+    } catch {
+      return wrong("a size like 512MiB or 2GiB");
+    }
+  }
+  if ("one" in flag) {
+    return text === undefined ? flag.one.at(-1) : flag.one.find((one) => one === text) ??
+      wrong(`one of ${flag.one.join(", ")}`);
+  }
+  const names = text?.split(",") ?? flag.some;
+  if (names.some((one) => !flag.some.includes(one))) wrong(`some of ${flag.some.join()}`);
+  return flag.some.filter((one) => names.includes(one));
+}
 
 /**
  * Gives a value per flag. The process ends with code 2 on a flag or a value that may not be, and after the help where that is
  * asked for: `about` says what is measured.
  */
-export function benchFlags<Flags extends Record<string, Flag>>(
+export function benchFlags<const Flags extends Record<string, Flag>>(
   about: string,
   flags: Flags,
 ): { [Name in keyof Flags]: Value<Flags[Name]> } {
-  const fail = (message: string): never => {
-    console.error(`error: Cannot measure as ${message}`);
-    Deno.exit(2);
-  };
-  const names = Object.keys(flags);
+  const all = Object.entries(flags);
   if (Deno.args.includes("--help")) {
-    const line = (name: string) => {
-      const flag = flags[name];
-      if (flag === false) return `  --${name}`;
-      if (typeof flag === "number") return `  --${name} N  (default ${flag})`;
-      if ("bytes" in flag) return `  --${name} SIZE  (default ${flag.bytes / 2 ** 20}MiB)`;
-      return `  --${name} ${flag.join("|")}  (default ${flag.at(-1)})`;
-    };
-    console.log([about, ...names.map(line), "  --help  print this"].join("\n"));
+    console.log([about, "", ...all.map(([name, flag]) => helpOf(name, flag)), "  --help"].join("\n"));
     Deno.exit(0);
   }
   const given: Record<string, unknown> = parseArgs(Deno.args, {
-    string: names.filter((name) => flags[name] !== false),
-    boolean: names.filter((name) => flags[name] === false),
-    unknown: (flag) =>
-      fail(`its flags are ${[...names, "help"].map((name) => `--${name}`).join(", ")}: ${flag} is none`),
+    string: all.flatMap(([name, flag]) => flag === false ? [] : [name]),
+    boolean: all.flatMap(([name, flag]) => flag === false ? [name] : []),
+    unknown: (word) =>
+      refuse(`its flags are ${[...all.map(([name]) => `--${name}`), "--help"].join(", ")}: ${word} is none`),
   });
-  const valueOf = (name: string, flag: Flag) => {
-    const text = given[name];
-    if (flag === false) return text;
-    if (typeof flag === "number") {
-      if (text === undefined) return flag;
-      if (Number.isSafeInteger(Number(text)) && Number(text) >= 1) return Number(text);
-      return fail(`--${name} must be a whole number of at least 1: it is ${JSON.stringify(text)}`);
-    }
-    if ("bytes" in flag) {
-      try {
-        return text === undefined ? flag.bytes : parseBytes(String(text));
-      } catch {
-        return fail(`--${name} must be a size like 512MiB or 2GiB: it is ${JSON.stringify(text)}`);
-      }
-    }
-    if (text === undefined) return flag.at(-1);
-    return flag.find((choice) => choice === text) ??
-      fail(`--${name} must be one of ${flag.join(", ")}: it is ${JSON.stringify(text)}`);
-  };
-  return Object.fromEntries(names.map((name) => [name, valueOf(name, flags[name])])) as {
-    [Name in keyof Flags]: Value<Flags[Name]>;
-  };
+  return Object.fromEntries(
+    all.map(([name, flag]) => [name, valueOf(name, flag, given[name] as string | undefined)]),
+  ) as { [Name in keyof Flags]: Value<Flags[Name]> };
 }

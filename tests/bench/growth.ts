@@ -5,15 +5,10 @@
  */
 
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { forwardFlops, trainingFlops } from "../../pipeline/cost/flops.ts";
-import { initialWeights } from "../../pipeline/model/parameters.ts";
-import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer } from "../../pipeline/model/trainer.ts";
-import { ROUTER } from "./bank.ts";
-import { QUICK, RATE, SETTINGS, type Size, sizeText, someBatch } from "./sizes.ts";
+import { BASE, QUICK, ROUTER, type Size, sizeText } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
 import { type Clock, medianOf } from "../../kernels/device/time.ts";
-import { takeTurns } from "./turns.ts";
+import { scoring, takeTurns, training, type Work } from "./work.ts";
 
 /** A model, or a bank of them, along an axis. */
 interface Point {
@@ -30,7 +25,6 @@ export interface Axis {
   points: Point[];
 }
 
-const BASE: Size = { vocabulary: 1024, hidden: 128, layers: 4, heads: 4, batch: 16, context: 128 };
 const TOKENS = BASE.batch * BASE.context;
 
 const point = (name: string, changes: Partial<Size>): Point => ({
@@ -67,25 +61,14 @@ export const QUICK_AXES: readonly Axis[] = [{
   points: [1, 2].map((models) => ({ name: `E = ${models}`, size: QUICK, models })),
 }];
 
-/** A speed and how it changed. */
-export interface Growth {
-  /** Tokens per second; of a bank's training those of all models, of its scoring those that every model reads. */
-  tokensPerSecond: number;
-  /** Time per token over that of the first point. */
-  measured: number;
-  /** FLOPs per token over those of the first point. */
-  predicted: number;
-}
+/**
+ * A speed and how it changed: tokens a second (of a bank's training those of all models, of its scoring those that every model reads), time
+ * per token over that of the first point, and FLOPs per token over those of the first point.
+ */
+export type Growth = Record<"tokensPerSecond" | "measured" | "predicted", number>;
 
 /** Figures of one point. */
-export interface PointTimes {
-  /** The point. */
-  name: string;
-  /** Training. */
-  training: Growth;
-  /** Scoring. */
-  scoring: Growth;
-}
+export type PointTimes = { name: string } & Record<"training" | "scoring", Growth>;
 
 const MOST_STEPS = 32;
 const SCORED_TOKENS = 4096; // in a forward pass
@@ -94,19 +77,21 @@ const SCORED_TOKENS = 4096; // in a forward pass
 export async function measureAxis(
   gpu: Gpu,
   { points }: Axis,
-  { rounds, clock }: { rounds: number; clock: Clock },
+  how: { rounds: number; clock: Clock },
 ): Promise<PointTimes[]> {
-  const training = await measurePoints(points, { rounds, clock }, openTraining(gpu));
-  const scoring = await measurePoints(points, { rounds, clock }, openScoring(gpu, rounds));
-  return points.map(({ name }, i) => ({ name, training: training[i], scoring: scoring[i] }));
-}
-
-/** A point at work: what one repetition takes, and doing some of them. */
-interface Work {
-  tokens: number;
-  flops: number;
-  run(times: number): Promise<unknown>;
-  close(): void;
+  const batchOf = ({ context }: Size) => how.rounds === 1 ? 2 : Math.max(1, SCORED_TOKENS / context);
+  const seeds = ({ models }: Point) => [...Array(models).keys()];
+  const trained = await measurePoints(
+    points,
+    how,
+    (point) => training(gpu, point.size, { seeds: seeds(point) }),
+  );
+  const scored = await measurePoints(
+    points,
+    how,
+    (point) => scoring(gpu, point.size, { seeds: seeds(point), batch: batchOf(point.size) }),
+  );
+  return points.map(({ name }, i) => ({ name, training: trained[i], scoring: scored[i] }));
 }
 
 async function measurePoints(
@@ -135,42 +120,6 @@ async function measurePoints(
     predicted: cost[i] / cost[0],
   }));
 }
-
-const weightsOf = ({ size, models }: Point) =>
-  Array.from({ length: models }, (_, seed) => initialWeights(size, seed));
-
-const openTraining = (gpu: Gpu) => (point: Point): Work => {
-  const { size, models } = point;
-  const { batch, context, vocabulary } = size;
-  const start = weightsOf(point);
-  const trainer = createTrainer(gpu, { config: size, start, batch, length: context, settings: SETTINGS });
-  const input = someBatch(models * batch, context, vocabulary);
-  return {
-    tokens: models * batch * context,
-    flops: models * trainingFlops(size, batch, context),
-    async run(times) {
-      for (let i = 0; i < times; i++) trainer.step(input, RATE);
-      await trainer.drain();
-    },
-    close: trainer.close,
-  };
-};
-
-const openScoring = (gpu: Gpu, rounds: number) => (point: Point): Work => {
-  const { size, models } = point;
-  const { context, vocabulary } = size;
-  const batch = rounds === 1 ? 2 : Math.max(1, SCORED_TOKENS / context);
-  const scorer = createScorer(gpu, { config: size, models: weightsOf(point), batch, length: context });
-  return {
-    tokens: batch * context,
-    flops: models * forwardFlops(size, batch, context),
-    run(times) {
-      const { tokens, lengths } = someBatch(times * batch, context, vocabulary);
-      return scorer.score(tokens, context, lengths);
-    },
-    close: scorer.close,
-  };
-};
 
 /** Writes the figures of an axis. */
 export function axisText(points: readonly PointTimes[]): string {

@@ -13,7 +13,7 @@ import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { planLoss, planLossBackward } from "../../pipeline/model/transformer.ts";
 import { someTokens } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
-import { takeTurns } from "./turns.ts";
+import { takeTurns } from "./work.ts";
 
 /** A head, and the rows of each model that reach it at once. */
 export interface Head {

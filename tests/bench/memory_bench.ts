@@ -30,7 +30,7 @@ const FLAGS = {
 
 const { scale, last } = benchFlags(
   "Measures the peak memory of the streaming stages, on so many MiB of text and ten times as much.",
-  { scale: 8, last: MEASURED },
+  { scale: 8, last: { one: MEASURED } },
 );
 const folder = await Deno.makeTempDir();
 try {

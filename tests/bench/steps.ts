@@ -7,54 +7,38 @@
 import { openGpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import type { Variants } from "../../kernels/device/variants.ts";
-import { forwardFlops, trainingFlops } from "../../pipeline/cost/flops.ts";
-import { initialWeights } from "../../pipeline/model/parameters.ts";
-import { createScorer } from "../../pipeline/model/scorer.ts";
-import { createTrainer, type Trainer } from "../../pipeline/model/trainer.ts";
+import type { Trainer } from "../../pipeline/model/trainer.ts";
 import { isProduct, KERNELS } from "./kernels.ts";
 import { SPEED, type Speed, speedCells, speedOf } from "./measure_kernels.ts";
 import type { Roof } from "../../kernels/device/roof.ts";
-import { RATE, SETTINGS, type Size, someBatch, someTokens } from "./sizes.ts";
+import { RATE, type Size, someBatch } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
-import { type Clock, median, now } from "../../kernels/device/time.ts";
+import { type Clock, median, medianOf, now } from "../../kernels/device/time.ts";
+import { scoring, takeTurns, training, type Work } from "./work.ts";
+
+/** A speed in GFLOP/s, by the FLOPs that `cost` counts, and its share of the arithmetic roof. */
+type Computed = Record<"gflops" | "ofArithmetic", number>;
 
 /** Figures of one size. */
-export interface StepTimes {
+export interface StepTimes extends Computed {
   /** Seconds until the first step was done, from a device on which nothing was compiled (but for the driver's own cache). */
   first: number;
   /** Training speed. */
   tokensPerSecond: number;
-  /** The same in GFLOP/s, by the FLOPs that `cost` counts. */
-  gflops: number;
-  /** That as a share of the arithmetic roof. */
-  ofArithmetic: number;
   /** Scoring speed by prefix. */
-  scoring: { prefix: number; sequencesPerSecond: number; gflops: number; ofArithmetic: number }[];
+  scoring: (Computed & Record<"prefix" | "sequencesPerSecond", number>)[];
   /** Where the time of a step goes, with `--profile` on an adapter with timestamp queries. */
   profile?: Profile;
 }
 
-/** Where the time of a training step goes. */
-export interface Profile {
-  /** Milliseconds of all kernels. */
-  ms: number;
-  /** Share of that which is not matrix products. */
-  otherThanProducts: number;
-  /** By kernel, the longest first. */
+/** Where the time of a training step goes: milliseconds of all kernels, the share that is not matrix products, kernels with the longest first. */
+export interface Profile extends Record<"ms" | "otherThanProducts", number> {
   kernels: ProfiledKernel[];
 }
 
-/** One kernel of a step. */
-export interface ProfiledKernel {
-  /** Label of the kernel. */
+/** One kernel of a step: its label, how often a step runs it, milliseconds per step, share of the step, and its speed over all calls. */
+export interface ProfiledKernel extends Record<"calls" | "ms" | "share", number> {
   kernel: string;
-  /** How often a step runs it. */
-  calls: number;
-  /** Milliseconds per step. */
-  ms: number;
-  /** Share of the step. */
-  share: number;
-  /** Its speed, over all calls. */
   speed: Speed;
 }
 
@@ -84,75 +68,39 @@ export async function measureSteps(
   { rounds, clock, profile, roof, variants, dtype }: StepOptions,
 ): Promise<StepTimes> {
   const gpu = await openGpu({ variants });
+  /** Gives the median seconds of so many repetitions of some work, in all. */
+  const measured = async ({ run }: Work, times: number) =>
+    medianOf((await takeTurns({ run: () => run(times) }, rounds)).get("run")!, clock);
+  const computed = (flops: number, seconds: number): Computed => {
+    const gflops = flops / seconds / 1e9;
+    return { gflops, ofArithmetic: gflops / roof.gflops };
+  };
   try {
-    const weights = initialWeights(size, 0);
-    const { batch, context } = size;
-    const input = someBatch(batch, context, size.vocabulary);
     const begin = now(clock);
-    const options = { config: size, start: [weights], batch, length: context, settings: SETTINGS, dtype };
-    const trainer = createTrainer(gpu, options);
-    trainer.step(input, RATE);
-    await trainer.drain();
+    const work = training(gpu, size, { dtype });
+    await work.run(1);
     const first = now(clock) - begin;
     const steps = rounds === 1 ? 1 : STEPS_PER_ROUND;
-    const seconds = await medianSeconds({ rounds, clock }, async () => {
-      for (let i = 0; i < steps; i++) trainer.step(input, RATE);
-      await trainer.drain();
-    }) / steps;
+    const seconds = await measured(work, steps) / steps;
     const times: StepTimes = {
-      first,
-      tokensPerSecond: batch * context / seconds,
-      ...computed(trainingFlops(size, batch, context), seconds, roof),
+      ...{ first, tokensPerSecond: work.tokens / seconds },
+      ...computed(work.flops, seconds),
       scoring: [],
     };
-    if (profile && gpu.canProfile) {
-      times.profile = await profileStep(trainer, size, { rounds, roof });
-    }
-    trainer.close();
-
-    for (const prefix of PREFIXES.filter((prefix) => prefix <= context)) {
-      const rows = rounds === 1 ? 8 : 2 * SCORE_BATCH;
-      const options = {
-        config: size,
-        models: [weights],
-        batch: Math.min(rows, SCORE_BATCH),
-        length: prefix,
-        dtype,
-      };
-      const scorer = createScorer(gpu, options);
-      const tokens = someTokens(rows * prefix, size.vocabulary);
-      const lengths = new Uint32Array(rows).fill(prefix);
-      await scorer.score(tokens, prefix, lengths);
-      const seconds = await medianSeconds({ rounds, clock }, () => scorer.score(tokens, prefix, lengths));
-      times.scoring.push({
-        prefix,
-        sequencesPerSecond: rows / seconds,
-        ...computed(forwardFlops(size, rows, prefix), seconds, roof),
-      });
-      scorer.close();
+    if (profile && gpu.canProfile) times.profile = await profileStep(work.trainer, size, { rounds, roof });
+    work.close();
+    for (const prefix of PREFIXES.filter((prefix) => prefix <= size.context)) {
+      const [batch, passes] = rounds === 1 ? [8, 1] : [SCORE_BATCH, 2];
+      const work = scoring(gpu, size, { batch, length: prefix, dtype });
+      const seconds = await measured(work, passes);
+      const speed = computed(passes * work.flops, seconds);
+      times.scoring.push({ prefix, sequencesPerSecond: passes * batch / seconds, ...speed });
+      work.close();
     }
     return times;
   } finally {
     gpu.close();
   }
-}
-
-async function medianSeconds(
-  { rounds, clock }: { rounds: number; clock: Clock },
-  run: () => Promise<unknown>,
-): Promise<number> {
-  const seconds: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const begin = now(clock);
-    await run();
-    seconds.push(now(clock) - begin);
-  }
-  return median(seconds);
-}
-
-function computed(flops: number, seconds: number, roof: Roof) {
-  const gflops = flops / seconds / 1e9;
-  return { gflops, ofArithmetic: gflops / roof.gflops };
 }
 
 /** FLOPs and bytes of a step by kernel, from the table. */

@@ -24,7 +24,7 @@ import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts"
 import { benchFlags } from "./flags.ts";
 import { writeTexts } from "./many_texts.ts";
 import { median, type Seconds } from "../../kernels/device/time.ts";
-import { takeTurns } from "./turns.ts";
+import { takeTurns } from "./work.ts";
 
 const flags = benchFlags(
   "Compares tokenizing with what the tokenizers library reaches alone.",
