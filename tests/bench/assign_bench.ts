@@ -22,6 +22,7 @@ import {
 } from "../../pipeline/partition/assignment/assignment.ts";
 import { assignBalanced } from "../../pipeline/partition/assignment/balanced.ts";
 import { benchFlags } from "./flags.ts";
+import { inProcess } from "./stage_process.ts";
 
 const [EXPERTS, PREFIX, BATCH, REPETITIONS] = [32, 256, 1024, 3];
 
@@ -119,14 +120,6 @@ async function measure(name: string, rows: number) {
   return { seconds: seconds.sort((a, b) => a - b)[seconds.length >> 1], peak, checksum, gaps };
 }
 
-async function inOwnProcess(name: string, rows: number): ReturnType<typeof measure> {
-  const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", import.meta.url, "--child", name, String(rows)],
-  }).output();
-  if (!success) throw new Error(new TextDecoder().decode(stderr));
-  return JSON.parse(new TextDecoder().decode(stdout));
-}
-
 async function main() {
   const about = "Measures the time and memory of handing out up to a million sequences to 32 experts.";
   const flags = benchFlags(about, { rows: 1_000_000, section: { one: ["greedy", "optimal", "all"] } });
@@ -139,7 +132,9 @@ async function main() {
   for (const rows of [...sizes, flags.rows]) {
     const checksums = new Set<number>();
     for (const name of names) {
-      const { seconds, peak, checksum, gaps } = await inOwnProcess(name, rows);
+      const { seconds, peak, checksum, gaps } = JSON.parse(
+        await inProcess(import.meta.filename!, "bench:assign", ["--child", name, String(rows)]),
+      ) as Awaited<ReturnType<typeof measure>>;
       if (name !== "optimal") checksums.add(checksum);
       console.log([
         name.padEnd(17),

@@ -1,16 +1,13 @@
 /** Reads the flags of benchmarks. */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { parseBytes } from "../../tasks/options.ts";
 
 /**
- * What a flag takes unless it is given: a whole number of at least 1, a text, a size in bytes, the last of the names that it may be, or all of
- * the names that it may list; or false, for one without a value.
+ * What a flag takes unless it is given: a whole number of at least 1, a text, the last of the names that it may be, or all of the names that
+ * it may list; or false, for one without a value.
  */
-type Flag =
-  | (number | string | false)
-  | ({ bytes: number } | { one: readonly string[] } | { some: readonly string[] });
-type Value<F extends Flag> = F extends number | { bytes: number } ? number
+type Flag = number | string | false | { one: readonly string[] } | { some: readonly string[] };
+type Value<F extends Flag> = F extends number ? number
   : F extends string ? string
   : F extends false ? boolean
   : F extends { one: readonly (infer Name)[] } ? Name
@@ -29,7 +26,6 @@ function helpOf(name: string, flag: Flag): string {
   if (typeof flag !== "object") {
     return `  --${name} ${typeof flag === "number" ? `N  (default ${flag})` : "TEXT"}`;
   }
-  if ("bytes" in flag) return `  --${name} SIZE  (default ${flag.bytes / 2 ** 20}MiB)`;
   return "one" in flag
     ? `  --${name} ${flag.one.join("|")}  (default ${flag.one.at(-1)})`
     : `  --${name} NAMES  some of ${flag.some.join()} (default all)`;
@@ -43,13 +39,6 @@ function valueOf(name: string, flag: Flag, text: string | undefined): unknown {
     return Number.isSafeInteger(Number(text)) && Number(text) >= 1
       ? Number(text)
       : wrong("a whole number of at least 1");
-  }
-  if ("bytes" in flag) {
-    try {
-      return text === undefined ? flag.bytes : parseBytes(text);
-    } catch {
-      return wrong("a size like 512MiB or 2GiB");
-    }
   }
   if ("one" in flag) {
     return text === undefined ? flag.one.at(-1) : flag.one.find((one) => one === text) ??

@@ -1,8 +1,8 @@
 /**
- * Does one machine bear much text? Takes generated and repeated text from documents to one folder of shards per expert, in parts, each
- * process measured by itself, and scores some of it by two routers. Scores for the split are made up: those of a seeded hash.
+ * Does one machine bear much text? Takes `--size` MiB of generated and repeated text from documents to one folder of shards per expert, in parts, each
+ * process measured by itself, and scores `--score` MiB of it by two routers. Scores for the split are made up: those of a seeded hash.
  *
- *   deno task bench:scale [--size 2GiB] [--score 200MiB] [--parts 2] [--workers 2] [--vocab-size 32000] [--sequence-length 1024]
+ *   deno task bench:scale [--size 2048] [--score 200] [--parts 2] [--workers 2] [--vocab-size 32000] [--sequence-length 1024]
  *
  * Prints a table: what each stage took, the largest peak of its processes' memory, and the disk at its peak beside the input, as a
  * multiple of what all tokens take. It ends with code 1 where a process took more than 600 MiB, or the disk held more than 3 times the
@@ -21,15 +21,7 @@ const FILES = 4; // of text
 
 const flags = benchFlags(
   "Takes much text through the stages in processes of their own, and measures these.",
-  {
-    size: { bytes: 2 ** 31 },
-    score: { bytes: 200 * 2 ** 20 },
-    parts: 2,
-    workers: 2,
-    "vocab-size": 32_000,
-    "sequence-length": 1024,
-    experts: 4,
-  },
+  { size: 2048, score: 200, parts: 2, workers: 2, "vocab-size": 32_000, "sequence-length": 1024, experts: 4 },
 );
 
 /** What a stage took, in all its processes. */
@@ -141,7 +133,7 @@ async function measuredOf(name: string, bytes: number, settings: object): Promis
 
 /** Splits text by made-up scores. Returns how many times the tokens the disk held at its peak. */
 async function splitText(): Promise<number> {
-  const measured = await measuredOf("split", flags.size, {
+  const measured = await measuredOf("split", 2 ** 20 * flags.size, {
     ...{ partitioner: "random", method: "balanced", experts: flags.experts, prefix: 16 },
   });
   const tokens = await tokenize(measured);
@@ -158,7 +150,7 @@ async function splitText(): Promise<number> {
 
 /** Scores text by two small routers; how it becomes tokens is measured at its full size alone. */
 async function scoreText(): Promise<void> {
-  const measured = await measuredOf("score", flags.score, {
+  const measured = await measuredOf("score", 2 ** 20 * flags.score, {
     ...{ experts: 2, prefix: 16, routerHidden: 32, routerLayers: 2, routerHeads: 2 },
     ...{ rounds: 1, roundSequences: 64, routerBatch: 16 },
   });

@@ -193,11 +193,7 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
 if (import.meta.main) {
   const flags = benchFlags(
     "Measures a server: its speed, or with --load how it bears many clients and bad ones.",
-    {
-      ...{ experts: 4, tokens: 48, rounds: 25 },
-      load: false,
-      minutes: 5,
-    },
+    { ...{ experts: 4, tokens: 48, rounds: 25 }, load: false, minutes: 5 },
   );
   const folder = await Deno.makeTempDir();
   let right = true;

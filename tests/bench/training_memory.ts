@@ -7,54 +7,33 @@
  *   deno task bench:training-memory
  */
 
+import { type Gpu, openGpu, trainingMemory } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
-import {
-  createTrainer,
-  type Gpu,
-  initialWeights,
-  type ModelConfig,
-  openGpu,
-  trainingMemory,
-} from "../../mod.ts";
+import { EXPERT, MODELS, type Size } from "./sizes.ts";
+import { inProcess } from "./stage_process.ts";
+import { columns } from "./text.ts";
+import { training } from "./work.ts";
 
-interface Shape {
-  name: string;
-  model: ModelConfig;
-  batch: number;
-  length: number;
-  microBatch?: number;
-  models?: number;
-  recompute?: boolean;
-}
+/** A training: its model and batch, and how it runs. */
+type Shape = Size & { name: string; microBatch?: number; recompute?: boolean };
 
-const R = { vocabulary: 512, hidden: 96, layers: 4, heads: 4, context: 128 };
-const S = { vocabulary: 4096, hidden: 128, layers: 4, heads: 4, context: 256 };
-const SMALL = { vocabulary: 2048, hidden: 64, layers: 2, heads: 4, context: 256 };
-const SMALL_ROUTER = { ...SMALL, hidden: 48 };
+const { R, S } = MODELS;
 const SHAPES: Shape[] = [
-  { name: "R: V=512 H=96 L=4 B=32 S=128", model: R, batch: 32, length: 128 },
-  { name: "R, micro-batches of 8", model: R, batch: 32, length: 128, microBatch: 8 },
-  { name: "S: V=4096 H=128 L=4 B=8 S=256", model: S, batch: 8, length: 256 },
-  { name: "S, 12 layers", model: { ...S, layers: 12 }, batch: 8, length: 256 },
-  { name: "S, 12 layers, recomputed", model: { ...S, layers: 12 }, batch: 8, length: 256, recompute: true },
-  { name: "expert of preset small, B=16 S=256", model: SMALL, batch: 16, length: 256 },
-  { name: "4 routers of preset small, B=16 M=64", model: SMALL_ROUTER, batch: 16, length: 64, models: 4 },
+  { name: "R: V=512 H=96 L=4 B=32 S=128", ...R },
+  { name: "R, micro-batches of 8", ...R, microBatch: 8 },
+  { name: "S: V=4096 H=128 L=4 B=8 S=256", ...S },
+  { name: "S, 12 layers", ...S, layers: 12 },
+  { name: "S, 12 layers, recomputed", ...S, layers: 12, recompute: true },
+  { name: "expert of preset small, B=16 S=256", ...EXPERT },
+  { name: "4 routers of preset small, B=16 M=64", ...EXPERT, hidden: 48, context: 64, models: 4 },
 ];
 const ALLOWED = 0.25;
 
-const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
-
 /** Makes a trainer and takes a step. */
-async function train(gpu: Gpu, { model, batch, length, models = 1, microBatch, recompute }: Shape) {
-  const start = Array(models).fill(initialWeights(model, 1));
-  const options = { config: model, start, batch, length, microBatch, recompute, settings: SETTINGS };
-  const trainer = createTrainer(gpu, options);
-  const tokens = new Uint32Array(models * batch * length).map((_, i) =>
-    (i * 2_654_435_761) % model.vocabulary
-  );
-  trainer.step({ tokens, lengths: new Uint32Array(models * batch).fill(length) }, 1e-3);
-  await trainer.drain();
-  return trainer;
+async function train(gpu: Gpu, { name: _, models = 1, microBatch, recompute, ...size }: Shape) {
+  const work = training(gpu, size, { seeds: Array(models).fill(1), microBatch, recompute });
+  await work.run(1);
+  return work.trainer;
 }
 
 /** Returns bytes held by the trainer of a shape, and bytes by which the process grew. */
@@ -78,27 +57,18 @@ if (import.meta.main) {
   console.log(`${gpu.adapter}, Deno ${Deno.version.deno}; MiB`);
   const software = gpu.kind === "software";
   gpu.close();
-  console.log(`${"".padEnd(38)} predicted      held   grown        held, grown / predicted`);
   let within = true;
+  const rows = [["", "predicted", "held", "grown", "held / predicted", "grown / predicted"]];
   for (const [i, shape] of SHAPES.entries()) {
-    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--no-prompt", "--allow-read", import.meta.filename!, "--child", String(i)],
-      stderr: "inherit",
-    }).output();
-    if (code !== 0) Deno.exit(1);
-    const { held, grown, limit } = JSON.parse(new TextDecoder().decode(stdout));
-    const predicted = trainingMemory(shape.model, { ...shape, limit }).total;
-    const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
-    for (const actual of software ? [held, grown] : [held]) {
-      within &&= Math.abs(actual / predicted - 1) <= ALLOWED;
-    }
-    console.log(
-      `${shape.name.padEnd(38)} ${mib(predicted).padStart(9)} ${mib(held).padStart(9)} ${
-        mib(grown).padStart(7)
-      }   ` +
-        `${(held / predicted).toFixed(3).padStart(9)} ${(grown / predicted).toFixed(3).padStart(7)}`,
-    );
+    const told = await inProcess(import.meta.filename!, "bench:training-memory", ["--child", String(i)]);
+    const { held, grown, limit } = JSON.parse(told);
+    const predicted = trainingMemory(shape, { ...shape, length: shape.context, limit }).total;
+    const shares = [held, grown].map((actual) => actual / predicted);
+    within &&= shares.slice(0, software ? 2 : 1).every((share) => Math.abs(share - 1) <= ALLOWED);
+    const mib = [predicted, held, grown].map((bytes) => (bytes / 2 ** 20).toFixed(1));
+    rows.push([shape.name, ...mib, ...shares.map((share) => share.toFixed(3))]);
   }
+  console.log(columns(rows, "lrrrrr"));
   if (!within) {
     console.error(`the trainer must hold what was predicted within ${100 * ALLOWED}%`);
     Deno.exit(1);

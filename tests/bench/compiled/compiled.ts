@@ -8,25 +8,20 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "@std/cli/parse-args";
 import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/variants.ts";
+import { benchFlags } from "../flags.ts";
 import { columns, digits } from "../text.ts";
 import { type DynamicAccess, dynamicAccesses } from "./spirv.ts";
 import { type CompiledText, compileTexts, textsOf } from "./texts.ts";
 import type { DriverStatistics } from "./vulkan.ts";
 
-const HELP = `Usage: deno task bench:compiled [options]
-
-Compiles every text of the forms for GPUs and tells what becomes of it: whether its SPIR-V is valid (spirv-val of the package
+const ABOUT =
+  `Compiles every text of the forms for GPUs and tells what becomes of it: whether its SPIR-V is valid (spirv-val of the package
 spirv-tools), how often it indexes private arrays by what is no constant, and registers, spills and private memory as a driver
 counts them. Needs one of Mesa's drivers, which writes SPIR-V down, but no card.
 
-  --on FAMILY    AMD cards that Mesa's driver RADV compiles for without one (default: navi31); own asks the machine's first
-                 Vulkan device instead
-  --variants KERNEL=FORM,…
-                 other forms than those for GPUs
-  --json         results as JSON on standard output
-  --help         this text`;
+--on names AMD cards that Mesa's driver RADV compiles for without one; own asks the machine's first Vulkan device instead
+--variants takes other forms than those for GPUs, KERNEL=FORM,…`;
 
 /** What is known of a text. */
 export interface Compiled extends Pick<CompiledText, "label" | "sizes"> {
@@ -142,19 +137,7 @@ export function compiledText({ device, texts }: Awaited<ReturnType<typeof examin
 }
 
 if (import.meta.main) {
-  const flags = parseArgs(Deno.args, {
-    boolean: ["json", "help"],
-    string: ["on", "variants"],
-    default: { on: "navi31", variants: "" },
-    unknown: (name) => {
-      console.error(`Cannot run bench:compiled as ${name} must be one of its flags: see --help`);
-      Deno.exit(2);
-    },
-  });
-  if (flags.help) {
-    console.log(HELP);
-    Deno.exit(0);
-  }
+  const flags = benchFlags(ABOUT, { on: "navi31", variants: "", json: false });
   const result = await examine({ ...VARIANTS.gpu, ...parseVariants(flags.variants) }, flags.on);
   console.log(flags.json ? JSON.stringify(result, null, 2) : compiledText(result));
 }

@@ -5,7 +5,6 @@
  * @module
  */
 
-import { fileURLToPath } from "node:url";
 import type { DispatchPlan } from "../../../kernels/device/gpu.ts";
 import type { Variants } from "../../../kernels/device/variants.ts";
 import { KERNELS, planKernel } from "../kernels.ts";
@@ -45,16 +44,13 @@ export interface CompiledText extends KernelText {
   file: string;
 }
 
-/** What compiling needs of `dump.ts` beside it, which runs in a process of its own as Mesa reads its environment once. */
-const DUMP = fileURLToPath(new URL("dump.ts", import.meta.url));
-
 /** Compiles texts and keeps their SPIR-V in `folder`. Throws where the adapter at hand is none of Mesa's. */
 export async function compileTexts(texts: readonly KernelText[], folder: string): Promise<CompiledText[]> {
   const [list, dumps] = [`${folder}/texts.json`, `${folder}/spirv`];
   await Deno.mkdir(dumps);
   await Deno.writeTextFile(list, JSON.stringify(texts));
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-read", DUMP, list, dumps],
+    args: ["run", "--no-prompt", "--allow-read", import.meta.filename!, list, dumps],
     env: {
       DENO_WEBGPU_BACKEND: "vulkan",
       MESA_SPIRV_DUMP_PATH: dumps,
@@ -65,3 +61,48 @@ export async function compileTexts(texts: readonly KernelText[], folder: string)
   if (code !== 0) throw new Error(`Cannot compile the kernels: ${text(stderr)}`);
   return (JSON.parse(text(stdout)) as string[]).map((file, i) => ({ ...texts[i], file }));
 }
+
+/**
+ * Compiles every text of a list and prints which file of the folder holds its SPIR-V, in a process that has the variables by which Mesa
+ * writes into the folder.
+ */
+async function dump(list: string, folder: string): Promise<void> {
+  const texts: KernelText[] = JSON.parse(await Deno.readTextFile(list));
+  const adapter = await navigator.gpu.requestAdapter();
+  if (!adapter) throw new Error("this machine has no Vulkan driver");
+  const limits = adapter.limits;
+  const requiredFeatures = (["shader-f16"] as const).filter((feature) => adapter.features.has(feature));
+  const requiredLimits = {
+    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+  };
+  const device = await adapter.requestDevice({
+    requiredFeatures: [...requiredFeatures, "subgroups"],
+    requiredLimits,
+  })
+    .catch(() => adapter.requestDevice({ requiredFeatures, requiredLimits }));
+  const dumped = () => new Set(Array.from(Deno.readDirSync(folder), ({ name }) => name));
+
+  const files: string[] = [];
+  for (const { label, code, constants } of texts) {
+    const before = dumped();
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label, code });
+    device.createComputePipeline({ label, layout: "auto", compute: { module, constants } });
+    const error = await device.popErrorScope();
+    if (error) throw new Error(`${label}: ${error.message}`);
+    const [file, ...others] = [...dumped()].filter((name) => !before.has(name));
+    if (file === undefined || others.length > 0) {
+      throw new Error(
+        `${adapter.info.description} wrote ${
+          others.length + Number(file !== undefined)
+        } files for a text: one of Mesa's drivers writes one`,
+      );
+    }
+    files.push(`${folder}/${file}`);
+  }
+  console.log(JSON.stringify(files));
+}
+
+if (import.meta.main) await dump(Deno.args[0], Deno.args[1]);

@@ -94,48 +94,34 @@ function made(what: string, make: (out: Bytes) => number): bigint {
   return new DataView(out.buffer).getBigUint64(0, true);
 }
 
-const instance = made(
-  "vkCreateInstance",
-  (out) =>
-    vulkan.vkCreateInstance(
-      struct(64, [[0, TYPE.instance], [
-        24,
-        addressOf(struct(48, [[0, TYPE.application], [44, VULKAN_1_3]])),
-      ]]),
-      null,
-      out,
-    ),
-);
-const physical = made(
-  "vkEnumeratePhysicalDevices",
-  (out) => {
-    const count = struct(4, [[0, 1]]);
-    const result = vulkan.vkEnumeratePhysicalDevices(Deno.UnsafePointer.create(instance), count, out);
-    return result === 5 ? 0 : result; // there are more: the first one is asked
-  },
-);
+const [application, count] = [struct(48, [[0, TYPE.application], [44, VULKAN_1_3]]), struct(4, [[0, 1]])];
+const instanceInfo = struct(64, [[0, TYPE.instance], [24, addressOf(application)]]);
+const instance = made("vkCreateInstance", (out) => vulkan.vkCreateInstance(instanceInfo, null, out));
+const physical = Deno.UnsafePointer.create(made("vkEnumeratePhysicalDevices", (out) => {
+  const result = vulkan.vkEnumeratePhysicalDevices(Deno.UnsafePointer.create(instance), count, out);
+  return result === 5 ? 0 : result; // there are more: the first one is asked
+}));
 const properties = new Uint8Array(1024);
-vulkan.vkGetPhysicalDeviceProperties(Deno.UnsafePointer.create(physical), properties);
+vulkan.vkGetPhysicalDeviceProperties(physical, properties);
 const nameAt = (bytes: Uint8Array, offset: number) =>
   new TextDecoder().decode(bytes.subarray(offset, bytes.indexOf(0, offset)));
 
-const priority = struct(4, []);
-const queue = struct(40, [[0, TYPE.queue], [24, 1], [32, addressOf(priority)]]);
+const queue = struct(40, [[0, TYPE.queue], [24, 1], [32, addressOf(struct(4, []))]]);
 const feature = struct(24, [[0, TYPE.statisticsFeature], [16, 1]]);
 const extensions = struct(8, [[0, addressOf(textBytes(EXTENSION))]]);
-const device = Deno.UnsafePointer.create(made(
-  `vkCreateDevice with ${EXTENSION}`,
-  (out) =>
-    vulkan.vkCreateDevice(
-      Deno.UnsafePointer.create(physical),
-      struct(72, [[0, TYPE.device], [8, addressOf(feature)], [20, 1], [24, addressOf(queue)], [48, 1], [
-        56,
-        addressOf(extensions),
-      ]]),
-      null,
-      out,
-    ),
-));
+const deviceInfo = struct(72, [
+  ...[[0, TYPE.device], [8, addressOf(feature)], [20, 1], [24, addressOf(queue)]] as const,
+  ...[[48, 1], [56, addressOf(extensions)]] as const,
+]);
+const device = Deno.UnsafePointer.create(
+  made(`vkCreateDevice with ${EXTENSION}`, (out) => vulkan.vkCreateDevice(physical, deviceInfo, null, out)),
+);
+/** Makes an object of the device. */
+const create = (
+  name: "vkCreateShaderModule" | "vkCreateDescriptorSetLayout" | "vkCreatePipelineLayout",
+  info: Bytes,
+) => made(name, (out) => vulkan[name](device, info, null, out));
+
 const STATISTICS = { parameters: ["pointer", "buffer", "buffer", "pointer"], result: "i32" } as const;
 const statistics = new Deno.UnsafeFnPointer(
   vulkan.vkGetDeviceProcAddr(device, textBytes("vkGetPipelineExecutableStatisticsKHR")) as Deno.PointerObject<
@@ -146,54 +132,29 @@ const statistics = new Deno.UnsafeFnPointer(
 const bindings = struct(
   BINDINGS * BINDING_BYTES,
   Array.from({ length: BINDINGS }, (_, i): Field[] => {
-    const at = i * BINDING_BYTES;
-    return [[at, i], [at + 4, i === 0 ? UNIFORM_BUFFER : STORAGE_BUFFER], [at + 8, 1], [
-      at + 12,
-      COMPUTE_STAGE,
-    ]];
+    const [at, kind] = [i * BINDING_BYTES, i === 0 ? UNIFORM_BUFFER : STORAGE_BUFFER];
+    return [[at, i], [at + 4, kind], [at + 8, 1], [at + 12, COMPUTE_STAGE]];
   }).flat(),
 );
-const setLayout = struct(8, [[
-  0,
-  made("vkCreateDescriptorSetLayout", (out) =>
-    vulkan.vkCreateDescriptorSetLayout(
-      device,
-      struct(32, [[0, TYPE.setLayout], [20, BINDINGS], [24, addressOf(bindings)]]),
-      null,
-      out,
-    )),
-]]);
-const layout = made("vkCreatePipelineLayout", (out) =>
-  vulkan.vkCreatePipelineLayout(
-    device,
-    struct(48, [[0, TYPE.pipelineLayout], [20, 1], [24, addressOf(setLayout)]]),
-    null,
-    out,
-  ));
+const setInfo = struct(32, [[0, TYPE.setLayout], [20, BINDINGS], [24, addressOf(bindings)]]);
+const setLayout = struct(8, [[0, create("vkCreateDescriptorSetLayout", setInfo)]]);
+const layoutInfo = struct(48, [[0, TYPE.pipelineLayout], [20, 1], [24, addressOf(setLayout)]]);
+const layout = create("vkCreatePipelineLayout", layoutInfo);
 
 /** Compiles a module and reads what the driver says of it. */
 function compile(code: Bytes): Record<string, number> {
   alive.push(code);
-  const module = made("vkCreateShaderModule", (out) =>
-    vulkan.vkCreateShaderModule(
-      device,
-      struct(40, [[0, TYPE.module], [24, BigInt(code.length)], [32, addressOf(code)]]),
-      null,
-      out,
-    ));
-  const pipeline = made("vkCreateComputePipelines", (out) =>
-    vulkan.vkCreateComputePipelines(
-      device,
-      null,
-      1,
-      struct(96, [
-        ...[[0, TYPE.compute], [16, CAPTURE_STATISTICS], [24, TYPE.stage], [44, COMPUTE_STAGE]] as const,
-        ...[[48, module], [56, addressOf(textBytes("main"))], [72, layout]] as const,
-      ]),
-      null,
-      out,
-    ));
-  const { bytes, most } = STATISTIC;
+  const codeInfo = struct(40, [[0, TYPE.module], [24, BigInt(code.length)], [32, addressOf(code)]]);
+  const pipelineInfo = struct(96, [
+    ...[[0, TYPE.compute], [16, CAPTURE_STATISTICS], [24, TYPE.stage], [44, COMPUTE_STAGE]] as const,
+    ...[[48, create("vkCreateShaderModule", codeInfo)], [56, addressOf(textBytes("main"))]] as const,
+    [72, layout],
+  ]);
+  const pipeline = made(
+    "vkCreateComputePipelines",
+    (out) => vulkan.vkCreateComputePipelines(device, null, 1, pipelineInfo, null, out),
+  );
+  const { bytes, most, name, format, value } = STATISTIC;
   const values = struct(
     bytes * most,
     Array.from({ length: most }, (_, i) => [bytes * i, TYPE.statistic] as const),
@@ -202,12 +163,10 @@ function compile(code: Bytes): Record<string, number> {
   const executable = struct(32, [[0, TYPE.executable], [16, pipeline]]);
   check(statistics.call(device, executable, count, Deno.UnsafePointer.of(values)), "reading statistics");
   const view = new DataView(values.buffer);
+  const all = Array.from({ length: new DataView(count.buffer).getUint32(0, true) }, (_, i) => i * bytes);
   return Object.fromEntries(
-    Array.from({ length: new DataView(count.buffer).getUint32(0, true) }, (_, i) => i * bytes)
-      .filter((at) => view.getUint32(at + STATISTIC.format, true) !== FORMAT_FLOAT)
-      .map((
-        at,
-      ) => [nameAt(values, at + STATISTIC.name), Number(view.getBigUint64(at + STATISTIC.value, true))]),
+    all.filter((at) => view.getUint32(at + format, true) !== FORMAT_FLOAT)
+      .map((at) => [nameAt(values, at + name), Number(view.getBigUint64(at + value, true))]),
   );
 }
 

@@ -17,9 +17,7 @@ import {
 } from "./task.ts";
 
 const PACKAGE = "@jax-js/jax";
-const { defaultDevice, init, jit, nn, numpy: np, valueAndGrad } = await import(
-  PACKAGE
-);
+const { defaultDevice, init, jit, nn, numpy: np, valueAndGrad } = await import(PACKAGE);
 const device = Deno.args[0];
 if (!(await init(device)).includes(device)) {
   throw new Error(`Cannot run jax-js as its device ${device} must start`);
@@ -55,12 +53,7 @@ function nlls(
   const embedding = take();
   let x = np.matmul(nn.oneHot(tokens, vocabulary), embedding.ref);
   for (let layer = 0; layer < size.layers; layer++) {
-    const qkv = linear(norm(x.ref)).reshape([
-      batch,
-      length,
-      heads,
-      3 * columns,
-    ]);
+    const qkv = linear(norm(x.ref)).reshape([batch, length, heads, 3 * columns]);
     const [q, k, v] = np.split(qkv, 3, -1);
     const out = nn.dotProductAttention(turn(q), turn(k), v, { isCausal: true });
     x = x.add(linear(out.reshape([batch * length, hidden])));
@@ -78,9 +71,7 @@ await serve((size) => {
   const upload = () => start.map(({ values, shape }) => np.array(values.slice()).reshape(shape));
   const zeros = () => start.map(({ shape }) => np.zeros(shape));
   const loss = (parameters: any[], tokens: any, targets: any, weights: any) =>
-    nlls(size, size.batch, size.context, parameters, tokens, targets).mul(
-      weights,
-    ).sum();
+    nlls(size, size.batch, size.context, parameters, tokens, targets).mul(weights).sum();
   // `rates`: the learning rate, 1 - beta1^t, 1 - beta2^t, each [1].
   const step = jit(
     (
@@ -90,15 +81,9 @@ await serve((size) => {
       batch: any[],
       rates: any[],
     ) => {
-      const [value, gradients] = valueAndGrad(loss)(
-        parameters.map((p) => p.ref),
-        ...batch,
-      );
+      const [value, gradients] = valueAndGrad(loss)(parameters.map((p) => p.ref), ...batch);
       const norm = np.sqrt(
-        gradients.map((g: any) => np.square(g.ref).sum()).reduce((
-          a: any,
-          b: any,
-        ) => a.add(b)),
+        gradients.map((g: any) => np.square(g.ref).sum()).reduce((a: any, b: any) => a.add(b)),
       );
       const scale = np.minimum(np.array(1), np.array(clip).div(norm.add(1e-6)));
       const [rate, first, second] = rates;
@@ -107,9 +92,7 @@ await serve((size) => {
         const g = gradient.mul(scale.ref);
         const m = moments[i].mul(beta1).add(g.ref.mul(1 - beta1));
         const v = squares[i].mul(beta2).add(np.square(g).mul(1 - beta2));
-        const change = m.ref.div(first.ref).div(
-          np.sqrt(v.ref.div(second.ref)).add(epsilon),
-        );
+        const change = m.ref.div(first.ref).div(np.sqrt(v.ref.div(second.ref)).add(epsilon));
         const decayed = start[i].shape.length === 2
           ? parameters[i].ref.sub(parameters[i].mul(rate.ref).mul(weightDecay))
           : parameters[i];
@@ -131,11 +114,7 @@ await serve((size) => {
         const { tokens, targets, weights } = batchOf(size, from + i);
         const t = from + i + 1;
         const rates = [RATE, 1 - beta1 ** t, 1 - beta2 ** t].map((value) => np.array([value]));
-        const [value, ...next] = step(...state, [
-          whole(tokens),
-          whole(targets),
-          np.array(weights),
-        ], rates);
+        const [value, ...next] = step(...state, [whole(tokens), whole(targets), np.array(weights)], rates);
         state = next;
         losses.push(value);
         if (device === "wasm") await value.ref.data(); // steps that wait would outgrow the 4 GiB of its memory
@@ -147,12 +126,7 @@ await serve((size) => {
     async score(prefix: number, rows: number) {
       let scorer = scorers.get(prefix);
       if (!scorer) {
-        scorer = jit((
-          parameters: any[],
-          tokens: any,
-          targets: any,
-          weights: any,
-        ) =>
+        scorer = jit((parameters: any[], tokens: any, targets: any, weights: any) =>
           nlls(size, SCORED_AT_ONCE, prefix, parameters, tokens, targets).mul(
             weights,
           ).reshape([SCORED_AT_ONCE, prefix])

@@ -11,23 +11,16 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "@std/cli/parse-args";
 import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
-import type { BankTimes } from "../bank.ts";
+import { benchFlags } from "../flags.ts";
 import { median } from "../../../kernels/device/time.ts";
 
-const HELP = `Usage: deno task bench:peers [options]
+const ABOUT =
+  `Trains and scores one model with this project, jax-js (WebGPU and WebAssembly) and TensorFlow.js (WebGPU): tokens/s,
+first step with nothing compiled before, peak memory.
 
-Trains and scores one model with this project, jax-js (WebGPU and WebAssembly) and TensorFlow.js (WebGPU): tokens/s,
-first step with nothing compiled before, peak memory; then a bank of 8 models against one after another.
-
-  --sizes NAMES  some of R,S,M (default: all)
-  --peers NAMES  some of jax-js webgpu,jax-js wasm,TensorFlow.js webgpu (default: all)
-  --warm         use what earlier processes compiled (Mesa's disk cache): jax-js compiles for minutes, and the
-                 first step is then no measure of compiling
-  --quick        a small shape and 2 steps: a check that it runs, not a measurement
-  --json         results as JSON on standard output
-  --help         this text`;
+--warm uses what earlier processes compiled (Mesa's disk cache): jax-js compiles for minutes, and the first step is then
+no measure of compiling; --quick takes a small shape and 2 steps: a check that it runs, not a measurement`;
 
 interface PeerSpec {
   name: string;
@@ -36,12 +29,7 @@ interface PeerSpec {
   scores: boolean;
 }
 
-const OURS: PeerSpec = {
-  name: "SmallTalk LM",
-  script: "ours.ts",
-  args: [],
-  scores: true,
-};
+const OURS: PeerSpec = { name: "SmallTalk LM", script: "ours.ts", args: [], scores: true };
 const PEERS: PeerSpec[] = [
   { name: "jax-js webgpu", script: "jax.ts", args: ["webgpu"], scores: true },
   { name: "jax-js wasm", script: "jax.ts", args: ["wasm"], scores: true },
@@ -101,9 +89,7 @@ class Worker {
 
   // deno-lint-ignore no-explicit-any -- one shape of answer per request, see serve() in task.ts
   async ask(request: Record<string, unknown>): Promise<any> {
-    await this.#writer.write(
-      new TextEncoder().encode(JSON.stringify(request) + "\n"),
-    );
+    await this.#writer.write(new TextEncoder().encode(JSON.stringify(request) + "\n"));
     for (;;) {
       const { value, done } = await this.#answers.next();
       if (done) {
@@ -135,9 +121,7 @@ async function* lines(
 ): AsyncGenerator<string> {
   let rest = "";
   for await (
-    const text of stream.pipeThrough(
-      new TextDecoderStream() as TransformStream<Uint8Array, string>,
-    )
+    const text of stream.pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>)
   ) {
     const parts = (rest + text).split("\n");
     rest = parts.pop()!;
@@ -146,7 +130,7 @@ async function* lines(
 }
 
 interface Row {
-  size: SizeName | "bank";
+  size: SizeName;
   peer: string;
   what: string;
   value: number;
@@ -201,9 +185,7 @@ async function measure(
     for (const [i, worker] of workers.entries()) {
       const answer = await worker.ask({ do: "train", steps: 1 });
       losses[i].push(...answer.losses);
-      steps.push(
-        rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))),
-      );
+      steps.push(rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))));
     }
     const speeds: number[][] = workers.map(() => []);
     for (let round = 0; round < rounds; round++) {
@@ -246,19 +228,13 @@ async function measure(
     for (
       const prefix of scoring ? PREFIXES.filter((prefix) => prefix <= context) : []
     ) {
-      const speeds: (number[] | undefined)[] = specs.map((
-        { scores },
-      ) => (scores ? [] : undefined));
+      const speeds: (number[] | undefined)[] = specs.map(({ scores }) => (scores ? [] : undefined));
       const sums: number[] = [];
       for (let round = -1; round < Math.min(3, rounds); round++) { // the first compiles
         for (const [i, worker] of workers.entries()) {
           if (!specs[i].scores) continue;
           const many = i === 0 && rounds > 1 ? 4 : 1;
-          const answer = await worker.ask({
-            do: "score",
-            prefix,
-            rows: many * SCORE_BATCH,
-          });
+          const answer = await worker.ask({ do: "score", prefix, rows: many * SCORE_BATCH });
           if (round >= 0) speeds[i]!.push(many * SCORE_BATCH / answer.seconds);
           else {sums[i] = (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
               .nll;}
@@ -282,68 +258,14 @@ async function measure(
   }
 }
 
-/** Small models together against one after another, in this project: what `deno task bench --only bank` measures. */
-async function measureBank(rounds: number): Promise<Row[]> {
-  const worker = new Worker(OURS, true);
-  try {
-    await worker.ask({ do: "open", size: "quick" });
-    const options = rounds === 1
-      ? { rounds, steps: 2, rows: 64, clock: "clock" }
-      : { rounds, steps: 8, rows: 512, clock: "clock" };
-    const times: BankTimes[] = await worker.ask({ do: "bank", options });
-    return times.flatMap(({ what, together, apart, ratio }): Row[] => {
-      const row = {
-        size: "bank" as const,
-        what: `${what} 8 small models`,
-        unit: "s",
-      };
-      return [
-        { ...row, peer: "side by side", value: together },
-        { ...row, peer: "one by one", value: apart, ratio },
-      ];
-    });
-  } finally {
-    await worker.close();
-  }
-}
-
 if (import.meta.main) {
-  const fail = (message: string): never => {
-    console.error(message);
-    Deno.exit(2);
-  };
-  const flags = parseArgs(Deno.args, {
-    boolean: ["quick", "warm", "json", "help"],
-    string: ["sizes", "peers"],
-    default: { sizes: "R,S,M", peers: PEERS.map(({ name }) => name).join() },
-    unknown: (name) =>
-      fail(
-        `Cannot run bench:peers as ${name} must be one of its flags: see --help`,
-      ),
+  const flags = benchFlags(ABOUT, {
+    sizes: { some: ["R", "S", "M"] },
+    peers: { some: PEERS.map(({ name }) => name) },
+    ...{ warm: false, quick: false, json: false },
   });
-  if (flags.help) {
-    console.log(HELP);
-    Deno.exit(0);
-  }
-  const sizes = (flags.quick ? ["quick"] : flags.sizes.split(",")) as SizeName[];
-  for (const name of sizes) {
-    if (!(name in SIZES)) {
-      fail(
-        `Cannot run bench:peers as --sizes must name some of R,S,M: it names "${name}"`,
-      );
-    }
-  }
-  const names = flags.peers.split(",");
-  for (const name of names) {
-    if (!PEERS.some((peer) => peer.name === name)) {
-      fail(
-        `Cannot run bench:peers as --peers must name some of ${
-          PEERS.map(({ name }) => name)
-        }: it names "${name}"`,
-      );
-    }
-  }
-  const specs = [OURS, ...PEERS.filter(({ name }) => names.includes(name))];
+  const sizes: SizeName[] = flags.quick ? ["quick"] : flags.sizes;
+  const specs = [OURS, ...PEERS.filter(({ name }) => flags.peers.includes(name))];
   const rounds = flags.quick ? 1 : 5;
   const results: Row[] = [];
   const report = (rows: Row[]) => {
@@ -351,58 +273,31 @@ if (import.meta.main) {
     if (flags.json) return;
     for (const { size, peer, what, value, unit, ratio } of rows) {
       const ahead = ratio === undefined ? "" : `  ${ratio.toFixed(2)}×`;
-      console.log(
-        `${size.padEnd(6)}${what.padEnd(30)}${peer.padEnd(22)}${
-          value.toPrecision(4).padStart(10)
-        } ${unit}${ahead}`,
-      );
+      const figure = `${value.toPrecision(4).padStart(10)} ${unit}${ahead}`;
+      console.log(size.padEnd(6) + what.padEnd(30) + peer.padEnd(22) + figure);
     }
   };
+  const deno = Deno.version.deno;
   if (!flags.json) {
-    console.log(
-      `Deno ${Deno.version.deno}; positions: ${POSITIONS} in all; n× means: this project is n times better\n`,
-    );
+    console.log(`Deno ${deno}; positions: ${POSITIONS} in all; n× means: this project is n times better\n`);
   }
   let failed = false;
-  try {
-    for (const size of sizes) {
-      const scoring = size === "R" || size === "quick";
-      const before = results.length;
-      for (let left = specs;;) {
-        try {
-          await measure(size, left, {
-            rounds,
-            scoring,
-            warm: flags.warm,
-            report,
-          });
-          break;
-        } catch (error) {
-          if (!(error instanceof PeerError) || error.peer === OURS.name) {
-            throw error;
-          }
-          console.error(
-            `${error.message}; ${size} is measured again without it`,
-          );
-          failed = true;
-          left = left.filter(({ name }) => name !== error.peer);
-          results.length = before;
-        }
+  for (const size of sizes) {
+    const scoring = size === "R" || size === "quick";
+    const before = results.length;
+    for (let left = specs;;) {
+      try {
+        await measure(size, left, { rounds, scoring, warm: flags.warm, report });
+        break;
+      } catch (error) {
+        if (!(error instanceof PeerError) || error.peer === OURS.name) throw error;
+        console.error(`${error.message}; ${size} is measured again without it`);
+        failed = true;
+        left = left.filter(({ name }) => name !== error.peer);
+        results.length = before;
       }
     }
-    report(await measureBank(rounds));
-  } catch (error) {
-    console.error((error as Error).message);
-    Deno.exit(1);
   }
-  if (flags.json) {
-    console.log(
-      JSON.stringify(
-        { deno: Deno.version.deno, positions: POSITIONS, results },
-        null,
-        2,
-      ),
-    );
-  }
+  if (flags.json) console.log(JSON.stringify({ deno, positions: POSITIONS, results }, null, 2));
   if (failed) Deno.exit(1);
 }

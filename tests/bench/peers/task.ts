@@ -4,7 +4,6 @@ import { type ParameterSpec, parameterSpecs, ROTARY_BASE } from "../../../pipeli
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { uniform } from "../../../pipeline/random.ts";
-import type { BankOptions, BankTimes } from "../bank.ts";
 import { MODELS, QUICK, type Size } from "../sizes.ts";
 
 export { RATE, SETTINGS, type Size } from "../sizes.ts";
@@ -24,10 +23,7 @@ export interface Tensor extends ParameterSpec {
 /** Returns the initial weights, in the order of the forward pass. */
 export function tensors(size: Size): Tensor[] {
   const weights = initialWeights(size, 0);
-  return parameterSpecs(size).map((spec) => ({
-    ...spec,
-    values: weights.get(spec.name)!,
-  }));
+  return parameterSpecs(size).map((spec) => ({ ...spec, values: weights.get(spec.name)! }));
 }
 
 /** Returns the tokens of one step, the small ids more often than the large ones, their successors and loss weights. */
@@ -61,8 +57,6 @@ export interface Peer {
   train(first: number, count: number): Promise<number[]>;
   /** Scores `rows` sequences of `prefix` tokens, 256 at once, and returns their summed NLL in nats. */
   score?(prefix: number, rows: number): Promise<number>;
-  /** Trains and scores 8 small models together and one after another. */
-  bank?(options: BankOptions): Promise<BankTimes[]>;
   /** Frees what it holds. */
   close(): void;
 }
@@ -107,22 +101,11 @@ export async function serve(
       }
       case "score":
         return {
-          nll: await peer!.score!(
-            request.prefix as number,
-            request.rows as number,
-          ),
+          nll: await peer!.score!(request.prefix as number, request.rows as number),
           seconds: seconds(),
         };
-      case "bank":
-        return await peer!.bank!(request.options as BankOptions);
       default: // peak resident memory, in MiB
-        return {
-          peak: Number(
-            /VmHWM:\s+(\d+)/.exec(
-              Deno.readTextFileSync("/proc/self/status"),
-            )![1],
-          ) / 1024,
-        };
+        return { peak: Number(/VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"))![1]) / 1024 };
     }
   };
   let rest = "";

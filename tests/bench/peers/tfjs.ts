@@ -31,18 +31,12 @@ function loss(
     const mean = tf.mean(x, -1, true);
     const centred = tf.sub(x, mean);
     const variance = tf.mean(tf.square(centred), -1, true);
-    return tf.add(
-      tf.mul(tf.mul(centred, tf.rsqrt(tf.add(variance, 1e-5))), take()),
-      take(),
-    );
+    return tf.add(tf.mul(tf.mul(centred, tf.rsqrt(tf.add(variance, 1e-5))), take()), take());
   };
   const linear = (x: any) => tf.add(tf.matMul(x, take(), false, true), take());
   const gelu = (x: any) => {
     const cubic = tf.mul(x, tf.add(1, tf.mul(0.044715, tf.mul(x, x))));
-    return tf.mul(
-      tf.mul(0.5, x),
-      tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), cubic))),
-    );
+    return tf.mul(tf.mul(0.5, x), tf.add(1, tf.tanh(tf.mul(Math.sqrt(2 / Math.PI), cubic))));
   };
   const turn = (x: any) => {
     const [a, b] = tf.split(x, 2, -1);
@@ -53,29 +47,17 @@ function loss(
   };
   const embedding = take();
   // Gradients of gather are not there on this backend.
-  let x = tf.matMul(
-    tf.cast(tf.oneHot(tokens, vocabulary), "float32"),
-    embedding,
-  );
+  let x = tf.matMul(tf.cast(tf.oneHot(tokens, vocabulary), "float32"), embedding);
   for (let layer = 0; layer < size.layers; layer++) {
-    const qkv = tf.transpose(
-      tf.reshape(linear(norm(x)), [batch, length, heads, 3 * columns]),
-      [0, 2, 1, 3],
-    );
+    const qkv = tf.transpose(tf.reshape(linear(norm(x)), [batch, length, heads, 3 * columns]), [0, 2, 1, 3]);
     const [q, k, v] = tf.split(qkv, 3, -1);
-    const scores = tf.add(
-      tf.mul(tf.matMul(turn(q), turn(k), false, true), 1 / Math.sqrt(columns)),
-      mask,
-    );
+    const scores = tf.add(tf.mul(tf.matMul(turn(q), turn(k), false, true), 1 / Math.sqrt(columns)), mask);
     const out = tf.transpose(tf.matMul(tf.softmax(scores), v), [0, 2, 1, 3]);
     x = tf.add(x, linear(tf.reshape(out, [batch * length, hidden])));
     x = tf.add(x, linear(gelu(linear(norm(x)))));
   }
   const logits = tf.matMul(norm(x), embedding, false, true);
-  const picked = tf.mul(
-    tf.logSoftmax(logits),
-    tf.cast(tf.oneHot(targets, vocabulary), "float32"),
-  );
+  const picked = tf.mul(tf.logSoftmax(logits), tf.cast(tf.oneHot(targets, vocabulary), "float32"));
   return tf.neg(tf.sum(tf.mul(tf.sum(picked, -1), weights)));
 }
 
@@ -105,40 +87,22 @@ await serve((size) => {
         const [value, ...next] = tf.tidy(() => {
           const whole = (values: Uint32Array) => tf.tensor1d(Int32Array.from(values), "int32");
           const of = (...own: any[]) =>
-            loss(
-              size,
-              own,
-              whole(tokens),
-              whole(targets),
-              tf.tensor1d(weights),
-              turns,
-              mask,
-            );
+            loss(size, own, whole(tokens), whole(targets), tf.tensor1d(weights), turns, mask);
           const { value, grads } = tf.valueAndGrads(of)(parameters);
           const norm = tf.sqrt(
-            grads.map((g: any) => tf.sum(tf.square(g))).reduce((
-              a: any,
-              b: any,
-            ) => tf.add(a, b)),
+            grads.map((g: any) => tf.sum(tf.square(g))).reduce((a: any, b: any) => tf.add(a, b)),
           );
           const scale = tf.minimum(1, tf.div(clip, tf.add(norm, 1e-6)));
           const out = grads.map((gradient: any, i: number) => {
             const g = tf.mul(gradient, scale);
             const m = tf.add(tf.mul(moments[i], beta1), tf.mul(g, 1 - beta1));
-            const v = tf.add(
-              tf.mul(squares[i], beta2),
-              tf.mul(tf.square(g), 1 - beta2),
-            );
+            const v = tf.add(tf.mul(squares[i], beta2), tf.mul(tf.square(g), 1 - beta2));
             const change = tf.div(
               tf.div(m, 1 - beta1 ** t),
               tf.add(tf.sqrt(tf.div(v, 1 - beta2 ** t)), epsilon),
             );
             const decay = start[i].shape.length === 2 ? 1 - RATE * weightDecay : 1;
-            return [
-              tf.sub(tf.mul(parameters[i], decay), tf.mul(change, RATE)),
-              m,
-              v,
-            ];
+            return [tf.sub(tf.mul(parameters[i], decay), tf.mul(change, RATE)), m, v];
           });
           return [value, ...out.flat()];
         });
