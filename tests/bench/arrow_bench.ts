@@ -25,11 +25,7 @@ import { takeTurns } from "./work.ts";
 
 const { rows, "sequence-length": S, rounds } = benchFlags(
   "Measures how fast token shards are written and read.",
-  {
-    rows: 200_000,
-    "sequence-length": 128,
-    rounds: 5,
-  },
+  { rows: 200_000, "sequence-length": 128, rounds: 5 },
 );
 const BATCH = 1024;
 

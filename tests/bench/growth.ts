@@ -105,9 +105,7 @@ async function measurePoints(
   const times = works.map(({ flops }) =>
     rounds === 1 ? 1 : Math.max(1, Math.min(MOST_STEPS, Math.round(most / flops)))
   );
-  const ways = Object.fromEntries(
-    works.map((work, i) => [points[i].name, () => work.run(times[i])]),
-  );
+  const ways = Object.fromEntries(works.map((work, i) => [points[i].name, () => work.run(times[i])]));
   const seconds = await takeTurns(ways, rounds);
   for (const work of works) work.close();
   const perToken = works.map(({ tokens }, i) =>

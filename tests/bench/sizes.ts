@@ -44,13 +44,7 @@ export const BASE: Size = { vocabulary: 1024, hidden: 128, layers: 4, heads: 4, 
 export const QUICK: Size = { vocabulary: 64, hidden: 32, layers: 1, heads: 4, batch: 4, context: 32 };
 
 /** Settings of AdamW in every benchmark. */
-export const SETTINGS: AdamwSettings = {
-  beta1: 0.9,
-  beta2: 0.99,
-  epsilon: 1e-8,
-  weightDecay: 0.1,
-  clip: 1,
-};
+export const SETTINGS: AdamwSettings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
 
 /** Learning rate of every step. */
 export const RATE = 1e-3;

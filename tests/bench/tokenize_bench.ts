@@ -39,10 +39,7 @@ const folder = await Deno.makeTempDir();
 const many = `${folder}/many.jsonl`;
 await writeTexts(many, 1e6 * flags.megabytes);
 const manyBytes = Deno.statSync(many).size;
-const tokenizer = await trainTokenizer(source(), {
-  vocabularySize: flags["vocab-size"],
-  sample: 10_000_000,
-});
+const tokenizer = await trainTokenizer(source(), { vocabularySize: flags["vocab-size"], sample: 10_000_000 });
 const path = `${folder}/tokenizer.json`;
 await Deno.writeTextFile(path, tokenizer.json);
 const library = Library.fromString(tokenizer.json);

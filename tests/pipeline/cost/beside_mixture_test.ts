@@ -3,7 +3,6 @@ import { InputError } from "../../../kernels/errors.ts";
 import { besideMixture, equalCompute } from "../../../pipeline/cost/beside_mixture.ts";
 import { costOf } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
-import { trainingMemory } from "../../../pipeline/cost/memory.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { assertSame, DEVICE } from "./support.ts";
 
@@ -30,15 +29,6 @@ Deno.test("equalCompute() takes as many whole steps as come nearest to the mixtu
     InputError,
     "the larger dense model as hidden must be divisible by heads",
   );
-});
-
-Deno.test("besideMixture() counts the memory of a GPU's larger chunks of logits", () => {
-  const c = resolveConfiguration({ preset: "small", flags: { vocabularySize: 50_000 } });
-  const { model, batch, steps } = equalCompute(c);
-  const of = (kind: "software" | "gpu") => besideMixture(c, model, { batch, steps, kind }).memory;
-  const sizes = { batch, length: c.sequenceLength, kind: "gpu" } as const;
-  assertEquals(of("gpu").training, trainingMemory(model, sizes).total);
-  assert(of("gpu").expertTraining > of("software").expertTraining);
 });
 
 Deno.test("besideMixture() counts the memory of the routers that the mixture answers with, and none where no models route", () => {

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { type ClusterPlan, planCluster } from "../../../pipeline/cost/cluster.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -28,21 +28,14 @@ Deno.test("planCluster() counts time, disk, traffic and files as a plain calcula
     assertEquals(plan.stages.map(({ processes }) => processes), [1000, E, 1000, 1, 1, E, E]);
     const [tokens, scores] = [N * (2 * 1024 + 32), N * (4 * E + 32)];
 
-    near(of("tokenize").computeSeconds, (TOKENS * (1 + 0.2 * Math.log2(32_000))) / 1.5e6 / 1000, "tokenize");
     near(of("score").computeSeconds, (N * E * forward(96, 12, 256)) / 18e12 / 1000, "score");
     assertEquals([of("score").readBytes, of("score").writtenBytes], [tokens, scores]);
-    assertEquals([of("split").readBytes, of("split").keptBytes], [tokens, tokens]);
     // The paper's own count: six FLOPs per weight and token, and what attention and the head add.
     near(of("train-expert").computeSeconds, (3 * (N / E) * forward(1024, 24, 1024)) / 18e12, "train-expert");
     assert(of("train-expert").computeSeconds > 6 * 0.335e9 * TOKENS / E / 18e12);
     const round = 1362 * 3 * 32 * forward(96, 12, 256) * E + 43_584 * E * E * forward(96, 12, 256);
     near(of("train-routers").computeSeconds, (94 * round) / 18e12 / E, "train-routers");
-    near(of("assign").computeSeconds, N / 50_000, "assign");
-    near(of("assign").diskSeconds, (scores + 18 * N) / 1e10, "assign's disk");
-
-    assertEquals(plan.exchangeBytes, 4 * 43_584 * E * E);
-    assertEquals(plan.expertBytes, tokens / E);
-    assertEquals(of("score").files, Math.ceil(TOKENS * (1 + 0.2 * Math.log2(32_000)) / 2 ** 25));
+    assertEquals([plan.exchangeBytes, plan.expertBytes], [4 * 43_584 * E * E, tokens / E]);
     assertEquals(of("split").files, Math.max(E, Math.ceil(N / E / 262_144)));
     const { seconds, diskBytes } = plan;
     near(seconds, plan.stages.reduce((sum, s) => sum + Math.max(s.computeSeconds, s.diskSeconds), 0), "all");
@@ -51,17 +44,13 @@ Deno.test("planCluster() counts time, disk, traffic and files as a plain calcula
   }
 });
 
-Deno.test("planCluster() takes no more machines than there are, and refuses less text than experts", async () => {
+Deno.test("planCluster() takes no more machines than there are, and refuses less text than experts", () => {
   const few = planOf(256, { machines: 10 });
   assert(few.stages.every(({ processes }) => processes <= 10));
   const [many, one] = [planOf(256), few].map(({ stages }) =>
     stages.find(({ name }) => name === "train-expert")!
   );
   near(one.computeSeconds, 25.6 * many.computeSeconds, "experts on ten machines");
-  const error = await assertRejects(
-    () => Promise.try(() => planOf(32, { tokens: 1024 * 31 })),
-    InputError,
-    "there must be a sequence of 1024 tokens for each of 32 experts",
-  );
-  assertStringIncludes(error.message, "corpusTokens is 31744");
+  const rule = "there must be a sequence of 1024 tokens for each of 32 experts: corpusTokens is 31744";
+  assertThrows(() => planOf(32, { tokens: 1024 * 31 }), InputError, rule);
 });

@@ -42,16 +42,6 @@ Deno.test("costOf() is linear in steps, rounds and experts, and dense equals the
   );
 });
 
-Deno.test("costOf() divides time by FLOP/s and utilisation alone", () => {
-  const one = cost();
-  const fast = cost({}, { flops: 2e12, utilisation: 0.8 });
-  for (const [name, seconds] of Object.entries(one.seconds)) {
-    assertSame(fast.seconds[name as keyof typeof one.seconds], seconds / 4, name);
-  }
-  assertEquals(fast.flops, one.flops);
-  assertSame(one.work.prompt, one.flops.inference + one.flops.inferenceOverhead);
-});
-
 Deno.test("costOf() counts recomputation in the time and memory of every training, not in the method's FLOPs", () => {
   const [plain, again] = [cost(), cost({}, { recompute: true })];
   const half = cost({ dtype: "bf16" });

@@ -42,10 +42,7 @@ Deno.test("readSystem() finds cards, NVIDIA's driver, Mesa's version, the loader
       mesa: "25.0.7-2",
       loader: "/usr/lib64/libvulkan.so.1",
       drivers: [
-        {
-          path: "/etc/vulkan/icd.d/empty.json",
-          problem: "it names no library_path",
-        },
+        { path: "/etc/vulkan/icd.d/empty.json", problem: "it names no library_path" },
         {
           path: "/etc/vulkan/icd.d/own.json",
           library: "/etc/vulkan/icd.d/own.so",

@@ -2,11 +2,8 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { InputError, type Text, wordText } from "../../../kernels/errors.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { readDocumentScores } from "../../../pipeline/evaluation/documents.ts";
-import { assignArgmax } from "../../../pipeline/partition/assignment/argmax.ts";
-import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
 import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
-import { score } from "../../../pipeline/partition/score.ts";
-import { type Columns, fromBatch } from "../../../pipeline/rows/arrow.ts";
+import { type Columns } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { evaluateModels, evaluateRun } from "../../../pipeline/stages/evaluate_run.ts";
 import { trainDense, trainExpert } from "../../../pipeline/stages/models.ts";
@@ -209,22 +206,6 @@ Deno.test("evaluate() gives the same result to the bit, for any batches in", asy
   const rows = anyRows(1100, 40);
   const expected = await evaluateRows(rows, {}, 1100);
   assertEquals(await evaluateRows(rows, {}, 64), expected);
-});
-
-Deno.test("evaluate() routes by M as score() and assignArgmax() do, to the bit", async () => {
-  const rows = anyRows(200, 200);
-  for (const prefix of [5, 12]) {
-    const partitioner = partitionerOf(anyRouters(E), () => Promise.resolve(gpu));
-    const scored = await Array.fromAsync(score(batchesOf(rows, 200), { partitioner, prefix }));
-    partitioner.close();
-    const experts = assignArgmax(fromBatch(scored[0]).nll!, E);
-    const { segments, prefixes } = await evaluateRows(rows, { prefix });
-    assertEquals(
-      segments.map(({ sequences }) => sequences),
-      [0, 1, 2].map((expert) => experts.filter((of) => of === expert).length),
-    );
-    assertEquals(prefixes.find((of) => of.prefix === prefix)!.agreement, 1);
-  }
 });
 
 Deno.test("evaluate() takes a single sequence, of two tokens, shorter than any prefix", async () => {

@@ -26,32 +26,30 @@ const MMLU: ZeroShotResult = {
   sets: [{ set: "anatomy", questions: 3, ways: { mixture: { acc: measure(0.4) } }, differences: [] }],
 };
 
-Deno.test("harnessResults() names metrics, errors, groups and samples as the harness does", () => {
-  const { results, groups, group_subtasks, ...rest } = harnessResults([ARC, MMLU], "mixture", {
-    name: "runs/a mixture",
-    limit: 3,
-  });
-  assertEquals(results, {
-    arc_easy: {
-      alias: "arc_easy",
-      "acc,none": 0.5,
-      "acc_stderr,none": 0.05,
-      "acc_norm,none": 0.75,
-      "acc_norm_stderr,none": 0.075,
-    },
-    mmlu: { alias: "mmlu", "acc,none": 0.4, "acc_stderr,none": 0.04 },
-    mmlu_anatomy: { alias: "mmlu_anatomy", "acc,none": 0.4, "acc_stderr,none": 0.04 },
-  });
-  assertEquals(groups, { mmlu: { alias: "mmlu", "acc,none": 0.4, "acc_stderr,none": 0.04 } });
-  assertEquals(group_subtasks, { arc_easy: [], mmlu: ["mmlu_anatomy"] });
-  assertEquals(rest["n-shot"], { arc_easy: 2, mmlu: 2 });
-  assertEquals(rest["n-samples"], {
-    arc_easy: { original: 30, effective: 3 },
-    mmlu: { original: 3, effective: 3 },
-  });
-  assertEquals(rest.higher_is_better, { arc_easy: { acc: true, acc_norm: true }, mmlu: { acc: true } });
-  assertEquals([rest.model_name, rest.model_name_sanitized], ["runs/a mixture", "runs__a__mixture"]);
-});
+Deno.test("writeHarnessResults() writes a file per way, with metrics, errors, groups and samples as the harness names them", () =>
+  inFolder(async (folder) => {
+    await writeHarnessResults(folder, [ARC, MMLU], { run: "runs/a", limit: 3 });
+    const read = async (way: string) => JSON.parse(await Deno.readTextFile(`${folder}/${way}/results.json`));
+    const { results, groups, group_subtasks, ...rest } = await read("mixture");
+    const acc = { "acc,none": 0.4, "acc_stderr,none": 0.04 };
+    assertEquals(results, {
+      arc_easy: {
+        ...{ alias: "arc_easy", "acc,none": 0.5, "acc_stderr,none": 0.05 },
+        ...{ "acc_norm,none": 0.75, "acc_norm_stderr,none": 0.075 },
+      },
+      mmlu: { alias: "mmlu", ...acc },
+      mmlu_anatomy: { alias: "mmlu_anatomy", ...acc },
+    });
+    assertEquals(groups, { mmlu: { alias: "mmlu", ...acc } });
+    assertEquals(group_subtasks, { arc_easy: [], mmlu: ["mmlu_anatomy"] });
+    assertEquals(rest["n-shot"], { arc_easy: 2, mmlu: 2 });
+    const effective = { arc_easy: { original: 30, effective: 3 }, mmlu: { original: 3, effective: 3 } };
+    assertEquals(rest["n-samples"], effective);
+    assertEquals(rest.higher_is_better, { arc_easy: { acc: true, acc_norm: true }, mmlu: { acc: true } });
+    assertEquals([rest.model_name, rest.model_name_sanitized], ["runs/a mixture", "runs__a__mixture"]);
+    assertEquals(Object.keys((await read("dense")).results), ["arc_easy"]);
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), ["dense", "mixture"]);
+  }));
 
 Deno.test("harnessResults() pools the standard errors of sets, as the harness does", () => {
   const of = (set: string, questions: number, value: number, standardError: number) => ({
@@ -70,13 +68,3 @@ Deno.test("harnessResults() pools the standard errors of sets, as the harness do
   }
   assertEquals(errorOf([of("a", 1, 1, 0), of("b", 1, 0, 0)]), [0, 0]);
 });
-
-Deno.test("writeHarnessResults() writes a file per way of answering, with the tasks that it answered", () =>
-  inFolder(async (folder) => {
-    await writeHarnessResults(`${folder}/out`, [ARC, MMLU], { run: "runs/a" });
-    const read = async (way: string) =>
-      JSON.parse(await Deno.readTextFile(`${folder}/out/${way}/results.json`));
-    assertEquals(Object.keys((await read("mixture")).results), ["arc_easy", "mmlu", "mmlu_anatomy"]);
-    assertEquals(Object.keys((await read("dense")).results), ["arc_easy"]);
-    assertEquals([...Deno.readDirSync(`${folder}/out`)].map(({ name }) => name).sort(), ["dense", "mixture"]);
-  }));

@@ -1,11 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError, wordText } from "../../../../kernels/errors.ts";
-import {
-  encodeQuestions,
-  fittingQuestions,
-  withExamples,
-} from "../../../../pipeline/evaluation/choices/prompts.ts";
-import { type Question, TASKS, type ZeroShotTask } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { encodeQuestions, withExamples } from "../../../../pipeline/evaluation/choices/prompts.ts";
+import { type Question, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 import { byteTokenizer } from "../../serving/support.ts";
 import { CHARACTERS } from "./support.ts";
@@ -87,20 +83,6 @@ Deno.test("encodeQuestions() refuses a continuation without a token, and one of 
   await assertRejects(() => encodeOne("a", ["bcde"], 3), InputError, "must have 1 to 3 tokens: one has 4");
 });
 
-Deno.test("fittingQuestions() leaves out questions of which a choice makes more than S + 1 tokens", async () => {
-  const ask = (context: string, choices: string[]) => (
-    { description: "", context, choices, delimiter: " ", gold: 0, set: "" }
-  );
-  const questions = [
-    ask("abc", ["d", "ef"]),
-    ask("abc", ["d", "efg"]),
-    ask("abcd", ["e"]),
-    ask("abcdef", ["e"]),
-  ];
-  assertEquals(await fittingQuestions(CHARACTERS, questions, 5), [questions[0], questions[2]]);
-  assertEquals(await fittingQuestions(CHARACTERS, [], 5), []);
-});
-
 const TASK = TASKS.get("piqa")!;
 const questions = Array.from({ length: 12 }, (_, i): Question => ({
   ...{ description: "", delimiter: " ", choices: [`right ${i}`, "wrong"], gold: 0 },
@@ -123,33 +105,19 @@ Deno.test("withExamples() draws other questions of the same set, each with its a
   assertEquals(withExamples(TASK, questions, 0), questions.map(({ context }) => context));
 });
 
-Deno.test("withExamples() takes the first ones of a pool, of the question's set", () => {
+Deno.test("withExamples() takes a pool's first of the set, and refuses more than there are, or where questions have no text", () => {
   const pool = questions.slice(4);
-  const contexts = withExamples(TASK, questions.slice(0, 2), 2, pool);
-  assertEquals(contexts.map(shownOf), [[4, 6], [5, 7]]);
-});
-
-Deno.test("withExamples() leaves out questions with the same text: they would say the answer", () => {
-  const twice = [questions[0], { ...questions[0] }, questions[2]];
+  assertEquals(withExamples(TASK, questions.slice(0, 2), 2, pool).map(shownOf), [[4, 6], [5, 7]]);
+  const twice = [questions[0], { ...questions[0] }, questions[2]]; // the same text would say the answer
   assertEquals(shownOf(withExamples(TASK, twice, 1)[0]), [2]);
-  assertThrows(
-    () => withExamples(TASK, twice, 2),
-    InputError,
-    'there are 1 among those asked of "even" of piqa, 2 are wanted',
-  );
-});
-
-Deno.test("withExamples() refuses tasks whose questions have no text, and more examples than there are", () => {
-  assertThrows(() => withExamples(TASKS.get("blimp")!, questions, 1), InputError, "fewShot must be 0 for it");
-  assertThrows(
-    () => withExamples(TASK, questions, 6),
-    InputError,
-    "Cannot put examples before piqa as there must be fewShot of them: there are 5",
-  );
-  const remedyOf = (task: ZeroShotTask, pool?: Question[]) =>
-    wordText(assertThrows(() => withExamples(task, questions, 6, pool), InputError).remedy!);
-  assertEquals(remedyOf(TASK), "ask more with a larger limit, or put examples into piqa_few_shot.jsonl");
-  assertEquals(remedyOf({ ...TASK, name: "of our own" }), "ask more with a larger limit");
-  assertEquals(remedyOf(TASK, questions.slice(0, 3)), "put more into its file");
-  assertThrows(() => withExamples(TASK, questions, 3, questions.slice(0, 3)), InputError, "there are 2 of");
+  const refused = (of: () => unknown, message: string, remedy?: string) => {
+    const error = assertThrows(of, InputError, message);
+    assertEquals(error.remedy && wordText(error.remedy), remedy);
+  };
+  const more = "ask more with a larger limit";
+  const file = `${more}, or put examples into piqa_few_shot.jsonl`;
+  refused(() => withExamples(TASKS.get("blimp")!, questions, 1), "fewShot must be 0 for it");
+  refused(() => withExamples(TASK, twice, 2), "1 among those asked", file);
+  refused(() => withExamples({ ...TASK, name: "of our own" }, questions, 6), "there are 5 among", more);
+  refused(() => withExamples(TASK, questions, 3, questions.slice(0, 3)), "are 2", "put more into its file");
 });

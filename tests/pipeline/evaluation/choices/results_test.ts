@@ -1,15 +1,12 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { InputError } from "../../../../kernels/errors.ts";
+import { assertEquals } from "@std/assert";
 import {
   type ChoiceWay,
   type Difference,
-  readZeroShot,
   topWay,
   verdictOf,
   waysOf,
   type ZeroShotResult,
 } from "../../../../pipeline/evaluation/choices/results.ts";
-import { inFolder } from "../../../tasks/support.ts";
 
 Deno.test("verdictOf() says better or worse only where the interval leaves out zero; a lower perplexity is better", () => {
   const of = (metric: Difference["metric"], low: number, high: number) => verdictOf({ metric, low, high });
@@ -17,14 +14,6 @@ Deno.test("verdictOf() says better or worse only where the interval leaves out z
   assertEquals([of("acc", -0.1, 0.2), of("acc", 0, 0.2), of("acc", 0, 0)], ["equal", "equal", "equal"]);
   assertEquals([of("perplexity", 1, 2), of("perplexity", -2, -1)], ["worse", "better"]);
 });
-
-Deno.test("readZeroShot() refuses what is missing or something else, by name", () =>
-  inFolder(async (folder) => {
-    const path = `${folder}/arc_easy.json`;
-    await assertRejects(() => readZeroShot(path), InputError, `Cannot read "${path}" as it must be`);
-    await Deno.writeTextFile(path, '{"format": 1, "task": "arc_easy"}');
-    await assertRejects(() => readZeroShot(path), InputError, "questions: ");
-  }));
 
 Deno.test("waysOf() lists what answered some task: the mixture, then fewer experts together before more, then the others", () => {
   const result = (...ways: ChoiceWay[]) =>

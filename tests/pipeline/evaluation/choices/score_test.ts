@@ -9,7 +9,6 @@ import {
 import { type ChoiceWay, topWay } from "../../../../pipeline/evaluation/choices/results.ts";
 import { type Metric, type Question, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
-import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
 import { mixingWeights } from "../../../../pipeline/partition/mixing.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { anyWeights } from "../../model/support.ts";
@@ -217,30 +216,4 @@ Deno.test("askQuestions() refuses weights that are no numbers, by the model's na
   const mixture = mixtureOf(gpu, ROUTERS, { ...MODELS, dense: unigram({ x: NaN }) });
   const rule = "every log-probability must be finite: one of dense is not; train dense again at a lower rate";
   await assertRejects(() => asked(QUESTIONS, { mixture }), InputError, rule);
-});
-
-Deno.test("askQuestions() takes adopted experts of any size that reads the task, and baselines of a shape of their own", async () => {
-  const large = { ...UNIGRAM, hidden: 8, layers: 2, vocabulary: 130, context: 80 };
-  const shapes = { 0: large, "dense-compute": { ...UNIGRAM, hidden: 12 } };
-  const own = { 0: unigram(LOGITS[0], large), "dense-compute": unigram(DENSE, shapes["dense-compute"]) };
-  const baselines = ["dense-compute", "dense"] as const;
-  const contexts = QUESTIONS.map(({ context }) => context);
-  const prompts = await encodeQuestions(CHARACTERS, QUESTIONS, contexts, UNIGRAM.context);
-  const ask = (shape: ModelConfig, adopted: readonly number[]) => {
-    const mixture = mixtureOf(gpu, ROUTERS, { ...MODELS, ...own }, UNIGRAM, { ...shapes, 0: shape }, adopted);
-    return asked(QUESTIONS, { mixture, baselines, prompts });
-  };
-  const expected = { mixture: 0.75, dense: 0.25, "dense-compute": 0.25, oracle: 1, random: 0.5 };
-  for (const adopted of [[0], [0, 1]]) assertEquals(values(await ask(large, adopted), "acc"), expected);
-  const refused = async (shape: ModelConfig, adopted: readonly number[], message: string) => {
-    own[0] = unigram(LOGITS[0], shape);
-    await assertRejects(() => ask(shape, adopted), InputError, message);
-  };
-  await refused(large, [1], "dense as it must have the shape of expert 0");
-  const short = { ...large, context: 4 };
-  await refused(
-    short,
-    [0],
-    "expert 0 as it must read what the task reads: context is 4, that of the task is 5",
-  );
 });
