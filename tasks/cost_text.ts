@@ -59,24 +59,27 @@ ${table("model | training, 1e19 | inference, 1e12 | perplexity printed", rows)}`
 export function communicationText(
   { printed, counted }: Record<"printed" | "counted", PaperCommunication>,
 ): string {
-  const row = (
-    name: string,
-    figure: keyof PaperCommunication,
-    write: (value: number) => string,
-  ) => [name, write(printed[figure]), write(counted[figure]), ""];
-  return `Communication, 1.3B, E=32\n\n${
-    table("| printed | counted |", [
-      row("exchanges of scores", "exchanges", count),
-      row("per router and exchange", "bytesPerExchange", decimalBytes),
-      row("data-parallel dense, per node and step", "denseBytesPerStep", decimalBytes),
-    ])
-  }`;
+  const row = (name: string, figure: keyof PaperCommunication, write = decimalBytes) => [
+    ...[name, write(printed[figure]), write(counted[figure]), ""],
+  ];
+  const rows = [
+    row("exchanges of scores", "exchanges", count),
+    row("per router and exchange", "bytesPerExchange"),
+    row("data-parallel dense, per node and step", "denseBytesPerStep"),
+  ];
+  return `Communication, 1.3B, E=32\n\n${table("| printed | counted |", rows)}`;
 }
+
+/** A row of a table; false where it has none such, as of routers where no models route. */
+type Row = (string | number)[] | false;
+const rowsOf = (rows: Row[]) => rows.filter((row) => row !== false);
 
 /** Lays out what a configuration costs, or that of a run. */
 export function costText(cost: Cost, run = "This configuration"): string {
-  const { mixture, memory } = cost;
-  const routes = mixture.routers > 0;
+  const { mixture, memory, dtype } = cost;
+  const stored =
+    `stored in ${dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
+    "kept; logits, queries, keys and values before they are split, and gradients are f32";
   return [
     `${run}: E=${mixture.experts}, S=${mixture.length}, M=${mixture.prefix}, V=${mixture.expert.vocabulary}`,
     "",
@@ -85,24 +88,8 @@ export function costText(cost: Cost, run = "This configuration"): string {
     flopsTable(cost),
     ...flopsNotes(cost),
     "",
-    table("device memory | weights | transposed | gradients | moments | batch | in all | largest tensor", [
-      memoryRow("training one expert", memory.expert),
-      ...routes ? [memoryRow("training all routers", memory.routers)] : [],
-      memoryRow("training dense, batch x E", memory.dense),
-      memoryRow("training Switch, batch x E", memory.switch),
-      memoryRow("generating, one expert", memory.inference),
-      memoryRow("generating, Switch", memory.switchInference),
-      ...routes
-        ? [
-          memoryRow("routing, all routers", memory.routing),
-          memoryRow("answering, routers and one expert", together(memory.routing, memory.inference)),
-        ]
-        : [],
-    ]),
-    ...(cost.dtype === "f32" ? [] : [
-      `stored in ${cost.dtype} while experts and the dense model train: transposed matrices and the activations that are ` +
-      "kept; logits, queries, keys and values before they are split, and gradients are f32",
-    ]),
+    memoryTable(cost),
+    ...dtype === "f32" ? [] : [stored],
     `generating: ${
       bytes(memory.inference.cache)
     } of the batch are keys and values of ${mixture.length} positions`,
@@ -111,79 +98,71 @@ export function costText(cost: Cost, run = "This configuration"): string {
   ].join("\n");
 }
 
-function weightsTable(
-  { mixture, parameters, equalCompute: larger, switch: tokenwise, adopted = [] }: Cost,
-): string {
+function weightsTable(cost: Cost): string {
+  const { mixture, parameters, equalCompute: larger, switch: tokenwise, adopted = [] } = cost;
+  const { routerSteps, routerBatch, steps, batch, router, expert } = mixture;
   const shape = ({ hidden, layers, heads }: Pick<ModelConfig, "hidden" | "layers" | "heads">) =>
     `H=${hidden} L=${layers} heads=${heads}`;
-  const row = (
-    name: string,
-    weights: number,
-    steps: number,
-    batch: number,
-    model: ModelConfig,
-    note = "",
-  ) => [name, weights, `${count(steps)} x ${batch}`, shape(model) + note];
   const routes = mixture.routers > 0;
   const times = (larger.parameters / parameters.expert).toFixed(2);
   const largerNote = `: ${times} times an expert, ${count(larger.tokens)} tokens`;
   const switchNote = `, ${tokenwise.model.switch!.experts} experts in every layer`;
-  const { routerSteps, routerBatch, steps, batch, router, expert } = mixture;
-  return table("| weights | steps x batch | shape", [
-    ...routes ? [row("router", parameters.router, routerSteps, routerBatch, router)] : [],
-    row("expert", parameters.expert, steps, batch, expert),
-    ...adopted.map(({ expert, parameters, shape: own, from }) => [
-      ...[`expert ${expert}, adopted`, parameters, "", `${shape(own)}, from ${from}`],
+  const row = (name: string, weights: number, [steps, batch]: number[], model: ModelConfig, note = "") => [
+    ...[name, weights, `${count(steps)} x ${batch}`, shape(model) + note],
+  ];
+  const sizes = ({ steps, batch }: typeof larger | typeof tokenwise) => [steps, batch];
+  return table(
+    "| weights | steps x batch | shape",
+    rowsOf([
+      routes && row("router", parameters.router, [routerSteps, routerBatch], router),
+      row("expert", parameters.expert, [steps, batch], expert),
+      ...adopted.map(({ expert, parameters, shape: own, from }) => [
+        ...[`expert ${expert}, adopted`, parameters, "", `${shape(own)}, from ${from}`],
+      ]),
+      [routes ? "all routers and experts" : "all experts", parameters.total, "", ""],
+      row("larger dense", larger.parameters, sizes(larger), larger.model, largerNote),
+      row("Switch", tokenwise.parameters, sizes(tokenwise), tokenwise.model, switchNote),
     ]),
-    [routes ? "all routers and experts" : "all experts", parameters.total, "", ""],
-    row("larger dense", larger.parameters, larger.steps, larger.batch, larger.model, largerNote),
-    row("Switch", tokenwise.parameters, tokenwise.steps, tokenwise.batch, tokenwise.model, switchNote),
-  ]);
+  );
 }
 
 function flopsTable(cost: Cost): string {
   const { mixture, flops, equalCompute: larger, switch: tokenwise, seconds, device } = cost;
+  const { experts, trainRouters, shardForRouters, shardForExperts, total, dense, inference } = flops;
+  const { length, prefix } = mixture;
   const routes = mixture.routers > 0;
   const share = percent(Math.abs(larger.training / larger.mixture - 1));
   const apart = `${share} ${larger.training < larger.mixture ? "less" : "more"} than the mixture`;
-  const row = (
-    name: string,
-    flops: number,
-    time: number,
-    note = "",
-  ) => [name, scientific(flops), duration(time), note];
-  const part = (name: string, part: number) =>
-    row(
-      name,
-      part,
-      secondsOn(device, part, mixture.router),
-      `${percent(part / flops.experts)} of the experts`,
-    );
   const onPrompt = routes
-    ? `routers on ${mixture.prefix} tokens, then one expert`
+    ? `routers on ${prefix} tokens, then one expert`
     : "one expert; what chooses it is not counted";
   const { allExperts, oneExpert, routers, sharding } = seconds;
-  const tokens = `${mixture.length} tokens`;
+  const tokens = `${length} tokens`;
   const bySwitch = secondsOn(device, tokenwise.inference, tokenwise.model);
-  return table("| FLOPs | time |", [
-    row("training of the experts", flops.experts, allExperts, "all, one after another"),
-    row("  of one expert", flops.experts / mixture.experts, oneExpert, ALONE),
-    ...routes
-      ? [
-        part("training of the routers", flops.trainRouters),
-        part("sharding for the routers", flops.shardForRouters),
-        part("sharding for the experts", flops.shardForExperts),
-      ]
-      : [],
-    row("mixture in all", flops.total, allExperts + routers + sharding),
-    row("dense model, as many tokens", flops.dense, seconds.dense),
-    row("larger dense model", larger.training, seconds.equalCompute, apart),
-    row("Switch, as many tokens", tokenwise.training, seconds.switch),
-    row("a prompt, dense", flops.inference, seconds.densePrompt, tokens),
-    row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, tokens),
-    row("a prompt, Switch", tokenwise.inference, bySwitch, tokens),
-    row("a prompt, mixture", flops.inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
-  ]);
+  const row = (name: string, flops: number, time: number, note = "") => [
+    ...[name, scientific(flops), duration(time), note],
+  ];
+  const part = (name: string, part: number) =>
+    routes &&
+    row(name, part, secondsOn(device, part, mixture.router), `${percent(part / experts)} of the experts`);
+  return table(
+    "| FLOPs | time |",
+    rowsOf([
+      row("training of the experts", experts, allExperts, "all, one after another"),
+      row("  of one expert", experts / mixture.experts, oneExpert, ALONE),
+      part("training of the routers", trainRouters),
+      part("sharding for the routers", shardForRouters),
+      part("sharding for the experts", shardForExperts),
+      row("mixture in all", total, allExperts + routers + sharding),
+      row("dense model, as many tokens", dense, seconds.dense),
+      row("larger dense model", larger.training, seconds.equalCompute, apart),
+      row("Switch, as many tokens", tokenwise.training, seconds.switch),
+      row("a prompt, dense", inference, seconds.densePrompt, tokens),
+      row("a prompt, larger dense", larger.inference, seconds.equalComputePrompt, tokens),
+      row("a prompt, Switch", tokenwise.inference, bySwitch, tokens),
+      row("a prompt, mixture", inference + flops.inferenceOverhead, seconds.prompt, onPrompt),
+    ]),
+  );
 }
 
 const ALONE = "no exchange: as many devices as experts take this long";
@@ -192,6 +171,7 @@ const ALONE = "no exchange: as many devices as experts take this long";
 const MOST_F32 = 120e12;
 const MATRIX_UNITS =
   "so many FLOP/s take units for products of matrices of bf16 or f16: the arithmetic here is f32, which has a tenth or less";
+const UNKNOWN = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
 
 function flopsNotes(cost: Cost): string[] {
   const { mixture, flops: { recomputed }, equalCompute: larger, device, corpus, otherRouters: others } = cost;
@@ -216,35 +196,48 @@ function flopsNotes(cost: Cost): string[] {
   ].filter((note) => typeof note === "string");
 }
 
-const UNKNOWN = "new ones in every step of an expert (a --run that is tokenized says how many there are)";
-
-/** A row of device memory; what is no weight, gradient or moment is of the batch. */
-function memoryRow(name: string, memory: ModelMemory & Partial<TrainingMemory>): string[] {
-  const { weights, transposed, gradients = 0, moments = 0, total, largest = 0 } = memory;
-  const batch = total - weights - transposed - gradients - moments;
-  const sizes = [weights, transposed, gradients, moments, batch, total, largest];
-  return [name, ...sizes.map((size) => size > 0 ? bytes(size) : "")];
+function memoryTable({ mixture, memory }: Cost): string {
+  /** What is no weight, gradient or moment is of the batch. */
+  const row = (name: string, memory: ModelMemory & Partial<TrainingMemory>) => {
+    const { weights, transposed, gradients = 0, moments = 0, total, largest = 0 } = memory;
+    const batch = total - weights - transposed - gradients - moments;
+    const sizes = [weights, transposed, gradients, moments, batch, total, largest];
+    return [name, ...sizes.map((size) => size > 0 ? bytes(size) : "")];
+  };
+  const routes = mixture.routers > 0;
+  return table(
+    "device memory | weights | transposed | gradients | moments | batch | in all | largest tensor",
+    rowsOf([
+      row("training one expert", memory.expert),
+      routes && row("training all routers", memory.routers),
+      row("training dense, batch x E", memory.dense),
+      row("training Switch, batch x E", memory.switch),
+      row("generating, one expert", memory.inference),
+      row("generating, Switch", memory.switchInference),
+      routes && row("routing, all routers", memory.routing),
+      routes && row("answering, routers and one expert", together(memory.routing, memory.inference)),
+    ]),
+  );
 }
 
 /** Says in which size scores are counted, beside the figures that are counted as it runs here. */
 const SCORES = "2 bytes a score, as the paper counts; files here have 4";
 
 function exchangeTable({ mixture, communication: c }: Cost): string {
-  const row = (
-    name: string,
-    size: number,
-    exchanges: number,
-    note = "",
-  ) => [name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note];
+  const row = (name: string, size: number, exchanges: number, note = "") => [
+    ...[name, decimalBytes(size), exchanges, decimalBytes(exchanges * size), note],
+  ];
   const ratio = c.denseBytesPerNode / c.bytesPerNode; // below 1 where experts are many
   const times = `${ratio < 10 ? ratio.toPrecision(2) : count(ratio)} times the mixture's`;
-  return table("bytes exchanged | per exchange | exchanges | per node in all |", [
-    ...mixture.routers === 0 ? [] : [
-      row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),
-      row("mixture, scores of the corpus", c.corpusBytes, 1),
-    ],
-    row("data-parallel dense", c.denseBytesPerStep, mixture.steps, c.bytesPerNode === 0 ? "" : times),
-  ]);
+  const routes = mixture.routers > 0;
+  return table(
+    "bytes exchanged | per exchange | exchanges | per node in all |",
+    rowsOf([
+      routes && row("mixture, scores of the rounds", c.bytesPerExchange, c.exchanges, SCORES),
+      routes && row("mixture, scores of the corpus", c.corpusBytes, 1),
+      row("data-parallel dense", c.denseBytesPerStep, mixture.steps, c.bytesPerNode === 0 ? "" : times),
+    ]),
+  );
 }
 
 /** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */

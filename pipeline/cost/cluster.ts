@@ -158,13 +158,7 @@ function stagesOf(
       [tokenized, experts * 7 * weights],
       Math.max(experts, 8),
     ],
-    [
-      "evaluate",
-      experts,
-      secondsOf(evaluating, expert),
-      [heldOutRead, experts * 4 * heldOut, 0],
-      experts,
-    ],
+    ["evaluate", experts, secondsOf(evaluating, expert), [heldOutRead, experts * 4 * heldOut, 0], experts],
   ];
   return rows.map(([name, most, seconds, [readBytes, writtenBytes, keptBytes = writtenBytes], files]) => {
     const processes = Math.max(1, Math.min(most, machines));
