@@ -10,7 +10,11 @@ async function json(...args: string[]) {
 }
 
 Deno.test("cost prints the default configuration, and with --paper Table 3 and the paper's communication", async () => {
-  assertMatch((await task("cost", [])).out, /^This configuration: E=4(?![^]*Table 3)/);
+  assertMatch((await task("cost", [])).out, /^This configuration: E=4(?=[^]*router)(?![^]*Table 3)/);
+  assertMatch(
+    (await task("cost", ["--partitioner", "source"])).out,
+    /^This configuration: E=4(?![^]*router)/,
+  );
   const { code, out, err } = await task("cost", ["--paper"]);
   assertEquals([code, err], [0, ""]);
   assertMatch(

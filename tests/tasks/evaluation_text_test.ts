@@ -30,20 +30,6 @@ Deno.test("evaluationText() says lower or higher, each with a positive number", 
   assertEquals(text.match(/mixture is/g)?.length, 2);
 });
 
-Deno.test("evaluationText() calls what is equal equal, as with one expert", () => {
-  const evaluation = evaluationOf(SHAPE);
-  const [gain] = evaluation.gains;
-  const [segment] = evaluation.segments;
-  const perplexity = { ...segment.perplexity, mixture: 30, dense: 30, "dense-steps": 24 };
-  const text = evaluationText("runs/a", {
-    ...evaluation,
-    gains: [{ ...gain, percent: 0, low: 0, high: 0 }],
-    segments: [{ ...segment, perplexity }],
-  });
-  assertStringIncludes(text, "perplexity equal to that of dense, 4 times the batch\n");
-  assertMatch(text, /30\.00 +30\.00 +equal +24\.00 /);
-});
-
 Deno.test("evaluationText() says what chooses the experts: a prefix, or true labels, which no prefix changes", () => {
   const evaluation = evaluationOf(SHAPE);
   const byPrefix = evaluationText("runs/a", evaluation);
@@ -54,16 +40,6 @@ Deno.test("evaluationText() says what chooses the experts: a prefix, or true lab
   assertMatch(byLabel, /^mixture, by true labels +45\.25 /m);
   assertStringIncludes(byLabel, "\nthe true label of a text chooses its expert; no prompt has one\n");
   assertFalse(/^prefix|routed by/m.test(byLabel), byLabel);
-});
-
-Deno.test("evaluationText() says where documents are too few for the intervals that it shows", () => {
-  const told = (documents: number) => evaluationText("runs/a", { ...evaluationOf(SHAPE), documents });
-  assertMatch(
-    told(1),
-    /^1 document is too few for intervals of 95%: these are narrower than they should be$/m,
-  );
-  assertMatch(told(9), /^9 documents are too few for intervals/m);
-  assertFalse(told(10).includes("too few"));
 });
 
 Deno.test("evaluationText() tells of margins, mixtures of several experts and a fallback, of another partitioner, where they are there", () => {

@@ -78,23 +78,6 @@ Deno.test("zeroShotText() tells every metric beside guessing, each difference wi
   assertFalse(text.includes("  a  ")); // sets of a task that has many are counted alone
 });
 
-Deno.test("zeroShotText() tells few sets one by one, and how to get a dense model where there is none", () => {
-  const ways = { mixture: { acc: measure(0.5) } };
-  const sets = [set("", 0.3), set("news", -0.3)];
-  const text = zeroShotText("runs/a", [result("last_word", { ways, sets, differences: [difference(0)] })]);
-  assertStringIncludes(
-    text,
-    "no wins, as no dense model is trained: run deno task train-dense --run runs/a (also with --match steps), then ask again",
-  );
-  const dense = { ...ways, dense: { acc: measure(0.5) } };
-  const told = zeroShotText("runs/a", [
-    result("last_word", { ways: dense, sets, differences: [difference(0)], routing: "choice", fewShot: 2 }),
-  ]);
-  assertStringIncludes(told, "  (none)");
-  assertStringIncludes(told, "of 1 task: better on 0, worse on 0, no difference beyond the interval on 1");
-  assertStringIncludes(told, "routed by text and choice, 64 tokens at most; 2 examples");
-});
-
 Deno.test("zeroShotText() tells experts that answer together beside the mixture and dense models, fewer before more", () => {
   const mixed = (experts: number, against: "mixture" | "dense", value: number) => ({
     ...{ experts, against, metric: "acc" as const, value, low: value - 0.1, high: value + 0.1 },
