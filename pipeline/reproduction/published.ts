@@ -226,8 +226,9 @@ export async function publishResults(
 
 /** Reads the files of a folder of studies that are kept; `kept` is where. */
 async function readTaken(from: string, kept: string): Promise<Map<string, Uint8Array | string>> {
-  if (!await exists(`${from}/studies.json`)) {
-    const must = say`${setting("from")} must be a folder of studies: there is no studies.json`;
+  for (const file of ["studies.json", TABLE]) {
+    if (await exists(`${from}/${file}`)) continue;
+    const must = say`${setting("from")} must be a folder of studies: there is no ${file}`;
     throw new InputError(say`Cannot take results from "${from}" as ${must}`, { where: from });
   }
   if (await exists(`${kept}/studies.json`)) await checkLost(from, kept);
