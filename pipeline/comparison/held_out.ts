@@ -8,13 +8,8 @@ import { namesOf } from "../settings/configuration.ts";
 import { TEXT, textSeedOf } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 
-/** A run, and its name beside the others. */
-export interface NamedRun {
-  /** Its name. */
-  name: string;
-  /** What it holds. */
-  record: RunRecord;
-}
+/** A run by its name beside the others, and what it holds. */
+export type NamedRun = { name: string; record: RunRecord };
 
 /** The held-out text that runs share. */
 export interface HeldOut {

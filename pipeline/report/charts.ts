@@ -9,18 +9,12 @@ export type Spec = Record<string, unknown>;
 
 /** A plot. */
 export interface Plot {
-  /** Name, of files too. */
-  id: string;
-  /** Title. */
+  id: string; // of files too
   title: string;
-  /** What it shows, in a sentence or two. */
-  about: string;
-  /** Whether it takes half of the page's width. */
-  half?: boolean;
-  /** Gives the specification for a width. */
+  about: string; // what it shows, in a sentence or two
+  half?: boolean; // whether it takes half of the page's width
   spec: (width: number) => Spec;
-  /** The numbers. */
-  table: Table;
+  table: Table; // the numbers
 }
 
 /** Plots, or nothing, as conditions give them. */

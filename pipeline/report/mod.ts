@@ -4,8 +4,6 @@
  * @module
  */
 
-export { type Html, type Table } from "./html.ts";
-export { type Plot, type Spec } from "./charts.ts";
 export { type Missing, type PageOptions } from "./page.ts";
 export { type Report, report, type ReportOptions, SAMPLE_TOKENS } from "./report.ts";
 export { type Claim, type Claims, type RateSearch, type Searched, type Trial } from "./reproduction.ts";

@@ -52,29 +52,19 @@ export type RunRecord = Awaited<ReturnType<typeof readRun>>;
 
 /** The parts of a run, and measures over all of them. */
 export interface PartitionRecord {
-  /** Number of experts. */
   experts: number;
-  /** How sequences were assigned; undefined where given prices did. */
-  method?: string;
-  /** What a cost is, where it is not the NLL of a prefix. */
-  costs?: string;
-  /** Measures over training sequences. */
+  method?: string; // how sequences were assigned; undefined where given prices did
+  costs?: string; // what a cost is, where it is not the NLL of a prefix
   train: PartitionCounts;
-  /** Those over held-out sequences, where there are some. */
-  test?: PartitionCounts;
-  /** What each expert has. */
+  test?: PartitionCounts; // where there are held-out sequences
   parts: ExpertPart[];
 }
 
-/** The training metrics of one model. */
+/** The training metrics of one model: its name, its id if it is an expert, the lines of its file, and how long its training took. */
 export interface Curve {
-  /** Its name. */
   model: string;
-  /** Its id if it is an expert. */
   expert: number | null;
-  /** The lines of its file. */
   points: Pick<StepMetrics, "step" | "tokens" | "loss" | "validationLoss" | "reports">[];
-  /** How long its training took. */
   seconds?: Spent;
 }
 

@@ -45,11 +45,9 @@ export function adaptive(svg: string): string {
 export interface Line {
   name: string;
   colour: string;
-  /** Lengths of dashes and gaps, in pixels. */
-  dash?: number[];
+  dash?: number[]; // lengths of dashes and gaps, in pixels
   width?: number;
-  /** Whether its marks are outlined only. */
-  hollow?: boolean;
+  hollow?: boolean; // whether its marks are outlined only
 }
 
 const SOLID = [1, 0];

@@ -25,20 +25,14 @@ const [PAGE, FOLDER, FROM_PAGE] = [
 /** Name of the folder in which the results of studies are kept, and the table of such a folder. */
 const [STUDIES_FOLDER, TABLE] = ["studies", "reproduction.md"];
 
-/** What one study came to. */
+/** @ignore What one study came to. */
 export interface Published {
-  /** What a table calls it. */
-  title: string;
-  /** The study. */
+  title: string; // what a table calls it
   study: string;
-  /** How results of other text than the preset's are marked; "" for the preset's. */
-  mark: string;
-  /** The claims. */
+  mark: string; // of results of other text than the preset's, else ""
   claims: Claim[];
-  /** Path of its table in the folder. */
-  table: string;
-  /** Paths of its pictures in the folder. */
-  pictures: string[];
+  table: string; // its path in the folder
+  pictures: string[]; // their paths in the folder
 }
 
 /**
@@ -169,24 +163,18 @@ export function withResults(page: string, text: string, where: string): string {
   return page.slice(0, at) + ignored + page.slice(at + found[1].length);
 }
 
-/** What {@linkcode publishResults} takes. */
+/** @ignore What {@linkcode publishResults} takes. */
 export interface PublishOptions {
-  /** The project's folder. */
-  root: string;
-  /** Folder of studies whose results are taken in first; "" for none. */
-  from?: string;
-  /** Name under which they are kept, for studies of the same text. Default: `studies`. */
-  as?: string;
+  root: string; // the project's folder
+  from?: string; // folder of studies whose results are taken in first; "" for none
+  as?: string; // name under which they are kept, by default `studies`
 }
 
-/** What the page says. */
+/** @ignore What the page says. */
 export interface PublishedPage {
-  /** Its path in the project's folder. */
-  page: string;
-  /** Whether it was written; not where it said the same before. */
-  written: boolean;
-  /** What came of every study. */
-  published: Published[];
+  page: string; // its path in the project's folder
+  written: boolean; // whether it was written; not where it said the same before
+  published: Published[]; // what came of every study
 }
 
 /**

@@ -25,16 +25,11 @@ import { SEQUENCES, tokensOf } from "./tokenize.ts";
 /** What is compared. */
 export interface Compared {
   run: string;
-  /** The parts of all experts; where these are alone, of some. */
-  parts: readonly ExpertPart[];
-  /** Whether only parts are there, so that their rows are counted alone. */
-  alone: boolean;
-  /** Manifests of the nodes that parts were made of. */
-  manifests: ReadonlyMap<string, Manifest>;
-  /** Checks the files as they are read. */
-  vouched: Vouched;
-  /** What every shard of a part must say of itself. */
-  lineage: Partial<Lineage>;
+  parts: readonly ExpertPart[]; // of all experts; where these are alone, of some
+  alone: boolean; // whether only parts are there, so that their rows are counted alone
+  manifests: ReadonlyMap<string, Manifest>; // of the nodes that parts were made of
+  vouched: Vouched; // checks the files as they are read
+  lineage: Partial<Lineage>; // what every shard of a part must say of itself
   /** Called with what is wrong: of a part or a block the first row. */
   problem(place: string, what: string): void;
   /** Called with the rows so far, and with how many there are. */
