@@ -5,14 +5,11 @@
  */
 
 import { InputError, say, setting, type Words } from "../../kernels/errors.ts";
-import { readManifest } from "../graph/manifest.ts";
 import { resolveSettings } from "../stages/settings.ts";
 import type { ExpertSummary } from "../stages/summary.ts";
 import { exists } from "../run/files.ts";
 import type { Sources } from "../settings/resolution.ts";
 import { Grid, type Known, studiesOf } from "./grid.ts";
-import { targetsOf } from "./models.ts";
-import { RATES } from "./search.ts";
 import { checkHolds, readKnown } from "./notes.ts";
 import type { Setup } from "./study.ts";
 
@@ -54,7 +51,7 @@ export async function openStudies(
   return { grid, known, only: named };
 }
 
-/** Throws an `InputError` where runs of studies, or those of these names alone, cannot be made in a folder. */
+/** Throws an `InputError` where runs of studies, or those of these names alone, cannot be made in a folder, or are there with other settings. */
 export async function checkStudies(
   root: string,
   grid: Grid,
@@ -84,39 +81,15 @@ export async function checkStudies(
       { remedy: say`write the text to a file, and name that with ${setting("input")}` },
     );
   }
-  for (const setup of runs.values()) await checkRun(root, setup, grid, known);
-}
-
-/**
- * Throws an `InputError` where a run of a study is there and has other settings than the study asks for, or a model that was trained by
- * another rate than is given or found. Where a search would find one, trials of the rate that is there are enough.
- */
-async function checkRun(root: string, setup: Setup, grid: Grid, known: Known): Promise<void> {
-  const run = `${root}/${setup.name}`;
-  const anew = say`choose another ${setting("run")}, or remove "${run}", which is then made anew`;
-  try {
-    await resolveSettings(run, { flags: grid.flags(setup) }, false);
-  } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    throw new InputError(error.what, { where: run, remedy: anew, cause: error });
-  }
-  for (const model of setup.models) {
-    const [{ node, name }] = targetsOf(model, grid.configuration(setup));
-    const there = (await readManifest(`${run}/${node}`))?.result.rate, field = RATES[model];
-    const now = grid.rates({ ...setup, models: [model] }, known.rates)?.[field];
-    if (there === undefined || there === now) continue;
-    const searcher = grid.rateSearcher(grid.rateRecipe(model, setup)).name;
-    if (now === undefined && await exists(`${root}/${searcher}/search/${name}-${there}`)) continue;
-    const own = now === undefined ? "it is neither given nor found" : `it is ${now}`;
-    throw new InputError(
-      say`Cannot go on in "${run}" as ${setting(field)} must be that of ${name} there, ${
-        String(there)
-      }: ${own}`,
-      {
-        where: run,
-        remedy: now === undefined ? say`give it with ${setting(field, +there!)}, or ${anew}` : anew,
-      },
-    );
+  for (const setup of runs.values()) {
+    const run = `${root}/${setup.name}`;
+    try {
+      await resolveSettings(run, { flags: grid.flags(setup) }, false);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      const remedy = say`choose another ${setting("run")}, or remove "${run}", which is then made anew`;
+      throw new InputError(error.what, { where: run, remedy, cause: error });
+    }
   }
 }
 

@@ -178,7 +178,7 @@ class Runner extends StudyWalk {
     for (const study of STUDIES.values()) {
       const isAsked = grid.studies.includes(study);
       try {
-        const found = await this.#resultOf(study, isAsked, most, warn);
+        const found = await this.#resultOf(study, isAsked, most);
         if (typeof found !== "string") results.push(found);
         else if (isAsked) {
           const more = only.length > 0 ? "" : ", or another process changed it: run the same again";
@@ -192,42 +192,25 @@ class Runner extends StudyWalk {
     return results;
   }
 
-  /**
-   * Gives what a study found with as many seeds as are complete, at most so many, or names the first run that is needed and missing. A run
-   * of more seeds that is damaged is left out with a warning.
-   */
-  async #resultOf(
-    study: Study,
-    isAsked: boolean,
-    most: number,
-    warn: (message: Text) => void,
-  ): Promise<StudyResult | string> {
+  /** Gives what a study found with as many seeds as are complete, at most so many, or names the first run that is needed and missing. */
+  async #resultOf(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
     const setupsWith = (seeds: number) => {
       const grid = this.grid.with([study], seeds);
       return grid.unsettled.map((setup) => grid.settled(setup, this.known.searches, !isAsked) ?? setup);
     };
-    const least = isAsked ? this.grid.seeds : 1;
-    const needed = setupsWith(least).map(({ name }) => name);
-    const found = new Map<string, Outcome>(), without: Text[] = [];
+    const found = new Map<string, Outcome>();
     for (const setup of setupsWith(most)) {
       const made = this.#outcomes.get(setup.name);
       const isWhole = made && setup.models.every((model) => made.trained[model]);
-      try {
-        const outcome = isWhole ? { ...made, setup } : await this.#notes.find(setup, this.known.rates, true);
-        if (outcome) found.set(setup.name, outcome);
-      } catch (error) {
-        if (needed.includes(setup.name) || !(error instanceof InputError)) throw error;
-        without.push(
-          say`the study "${study.name}" is told without seed ${setup.settings.seed!}: ${error.what}`,
-        );
-      }
+      const outcome = isWhole ? { ...made, setup } : await this.#notes.find(setup, this.known.rates, true);
+      if (outcome) found.set(setup.name, outcome);
     }
+    const least = isAsked ? this.grid.seeds : 1;
     for (let seeds = most; seeds >= least; seeds--) {
       const runs = setupsWith(seeds).map(({ name }) => name);
       if (!runs.every((name) => found.has(name))) continue;
       const outcomes = runs.map((name) => found.get(name)!);
       const findings = study.findings(outcomes);
-      without.forEach(warn);
       return {
         study,
         findings: { ...findings, claims: failuresFirst(findings.claims, (claim) => claim) },
@@ -235,6 +218,6 @@ class Runner extends StudyWalk {
         runs,
       };
     }
-    return needed.find((name) => !found.has(name))!;
+    return setupsWith(least).find(({ name }) => !found.has(name))!.name;
   }
 }

@@ -1,8 +1,6 @@
 import { assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { writeManifest } from "../../../pipeline/graph/manifest.ts";
 import { checkParts, checkStudies } from "../../../pipeline/reproduction/checks.ts";
-import { type Known, rateRecipe } from "../../../pipeline/reproduction/grid.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -13,8 +11,8 @@ const check = (
   root: string,
   name: string,
   flags: Partial<Configuration> = {},
-  { rates = {}, seeds = 1, only = [] }: { rates?: Known["rates"]; seeds?: number; only?: string[] } = {},
-) => checkStudies(root, gridOf([name], seeds, flags), { rates, searches: {} }, only);
+  { seeds = 1, only = [] }: { seeds?: number; only?: string[] } = {},
+) => checkStudies(root, gridOf([name], seeds, flags), { rates: {}, searches: {} }, only);
 
 Deno.test("studies are refused in a folder that is a run, of text that is read once, or with nothing to compare", () =>
   inFolder(async (root) => {
@@ -55,29 +53,15 @@ Deno.test("text without held-out sequences, or with fewer labels than experts, i
   assertThrows(() => checkParts("run", [part(0, "a")], segments), InputError, "there are none");
 });
 
-Deno.test("a run of other settings, or a model that was trained by another rate, is told of at once, with a remedy", () =>
+Deno.test("a run of other settings is told of at once, with a remedy", () =>
   inFolder(async (root) => {
     const [setup] = setupsFor("segments");
     const run = `${root}/${setup.name}`;
-    const configuration = gridOf(["segments"]).configuration(setup);
-    await writeRunConfiguration(run, configuration);
-    const manifest = { key: "0", revision: 1, settings: {}, inputs: {}, files: {}, result: { rate: 0.004 } };
-    await writeManifest(`${run}/dense`, { ...manifest, name: "dense" });
-    const refused = async (flags: Partial<Configuration>, rate?: number) => {
-      const rates = rate === undefined ? {} : { [rateRecipe("dense", configuration)]: { rate, trials: [] } };
-      return (await assertRejects(() => check(root, "segments", flags, { rates }), InputError)).message;
-    };
-    for (const message of [await refused({ denseRate: 0.008 }), await refused({}, 0.008)]) {
-      assertStringIncludes(message, "as denseRate must be that of dense there, 0.004: it is 0.008");
-      assertStringIncludes(message, `or remove "${run}"`);
-    }
-    assertStringIncludes(await refused({}), "neither given nor found; give it with denseRate 0.004");
-    await check(root, "segments", { denseRate: 0.004 });
-    await Deno.mkdir(`${run}/search/dense-0.004`, { recursive: true }); // is found again from trials
-    await check(root, "segments");
+    await writeRunConfiguration(run, gridOf(["segments"]).configuration(setup));
     await Deno.mkdir(`${run}/tokens/a`, { recursive: true });
-    assertStringIncludes(
-      await refused({ sequenceLength: 128 }),
-      "sequenceLength must be what its config.json",
-    );
+    await check(root, "segments");
+    const other = { sequenceLength: 128 };
+    const { message } = await assertRejects(() => check(root, "segments", other), InputError);
+    assertStringIncludes(message, "sequenceLength must be what its config.json");
+    assertStringIncludes(message, `or remove "${run}"`);
   }));

@@ -1,11 +1,11 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
 import type { Known } from "../../../pipeline/reproduction/grid.ts";
 import { Notes, writeKnown } from "../../../pipeline/reproduction/notes.ts";
 import { readStudies } from "../../../pipeline/reproduction/results.ts";
 import { runStudies } from "../../../pipeline/reproduction/run.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
 import type { Sources } from "../../../pipeline/settings/resolution.ts";
-import { wordText } from "../../../kernels/errors.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { gridOf, outcome, ratesFor, SMALL } from "./support.ts";
 
@@ -43,22 +43,18 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     assertEquals(await run(["segments"], 1), []);
     assertEquals((await runsOf("experts"))?.length, 4);
     assertEquals((await runsOf("segments"))?.length, 2);
-    // A seed that nobody asked for and that is damaged is left out with a word, by every study.
+    // What is damaged is told: a study that is asked for stops, others are left out with a word.
     const second = `${root}/outcomes/em-4-experts-seed-1.json`;
     const whole = await Deno.readTextFile(second);
     await Deno.writeTextFile(second, whole.slice(0, -9));
-    const warnings = await run(["segments"], 1);
-    assertEquals(warnings.map((one) => one.split(":")[0]), [
-      'the study "experts" is told without seed 1',
-      'the study "segments" is told without seed 1',
-    ]);
-    assertEquals([(await runsOf("experts"))?.length, (await runsOf("segments"))?.length], [3, 1]);
-    await Deno.writeTextFile(second, whole);
-    // A study that no seed repeats says so.
+    await assertRejects(() => run(["segments"], 1), InputError, `remove "${second}"`);
     for (const setup of gridOf(["assignment"]).runs(NONE)) await note(root, setup);
-    assertEquals(await run(["assignment"], 2), [
-      'the study "assignment" has one seed alone, however many are asked for',
+    const warnings = await run(["assignment"], 2);
+    assertEquals(warnings.map((one) => one.split(/[,:]/)[0]), [
+      'the study "assignment" has one seed alone',
+      ...["experts", "segments", "partitioners"].map((name) => `the study "${name}" is left out`),
     ]);
+    await Deno.writeTextFile(second, whole);
     // Notes elsewhere of more seeds than are asked for are taken in, too.
     const other = `${root}/other`;
     await writeKnown(other, { rates: ratesFor("experts") });
