@@ -87,15 +87,13 @@ export async function reproduce(options: ReproduceOptions, watch: RunWatch = {})
 
 /** Throws an `InputError` where an expert of a run came from another trainer. */
 async function refuseAdopted(run: string): Promise<void> {
-  const [adopted, ...others] = await adoptedExperts(run);
+  const [adopted] = await adoptedExperts(run);
   if (!adopted) return;
   const { expert, from } = adopted;
-  const more = others.length > 0 ? `, and ${others.length} more` : "";
+  const must = `every expert must be trained there: expert ${expert} was adopted from "${from}"`;
   const again = task("train-expert", { run, expert, force: true });
-  throw new InputError(
-    `Cannot reproduce in "${run}" as every expert must be trained there: expert ${expert} was adopted from "${from}"${more}`,
-    { where: run, remedy: say`choose another ${setting("run")}, or run ${again} first` },
-  );
+  const remedy = say`choose another ${setting("run")}, or run ${again} first`;
+  throw new InputError(`Cannot reproduce in "${run}" as ${must}`, { where: run, remedy });
 }
 
 /** The rules for verdicts that the claims do not spell out. */
