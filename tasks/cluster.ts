@@ -9,13 +9,12 @@ import {
   adapterKindOf,
   CLUSTER_FORMULAS,
   type ClusterPlan,
-  type ClusterStage,
   type CostDevice,
   planCluster,
 } from "../pipeline/cost/mod.ts";
 import { field, resolveConfiguration, type Sources, type Values } from "../pipeline/settings/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import { count, decimalBytes, scientific, table } from "./layout.ts";
+import { count, decimalBytes, lines, scientific, table } from "./layout.ts";
 
 /** The cluster that is counted, and its corpus. */
 export const CLUSTER = field.section("Command", {
@@ -67,48 +66,35 @@ const MANY_FILES = 100_000;
 /** Lays out plans of the same cluster by numbers of experts, and how they are counted. */
 export function clusterText(plans: readonly ClusterPlan[]): string {
   const [{ tokens, machines, flops, diskBytesPerSecond }] = plans;
-  const head =
-    `On paper: ${scientific(tokens)} tokens, ${count(machines)} machines of ${
-      scientific(flops)
-    } FLOP/s, a shared disk of ` +
-    `${decimalBytes(diskBytesPerSecond)}/s`;
+  const device = `${scientific(flops)} FLOP/s, a shared disk of ${decimalBytes(diskBytesPerSecond)}/s`;
   return [
-    head,
+    `On paper: ${scientific(tokens)} tokens, ${count(machines)} machines of ${device}`,
     ...plans.map(planText),
-    `Counted so:\n${CLUSTER_FORMULAS.map((line) => `  ${line}`).join("\n")}`,
-  ]
-    .join("\n\n");
+    lines("Counted so:", CLUSTER_FORMULAS.map((line) => `  ${line}`)),
+  ].join("\n\n");
 }
 
 function planText(plan: ClusterPlan): string {
-  const rows = plan.stages.map((stage) => [
-    stage.name,
-    stage.processes,
-    duration(secondsOf(stage)),
-    stage.computeSeconds >= stage.diskSeconds ? "arithmetic" : "disk",
-    decimalBytes(stage.readBytes),
-    decimalBytes(stage.writtenBytes),
-    decimalBytes(stage.keptBytes),
-    stage.files,
-    "",
+  const rows = plan.stages.map(({ name, processes, computeSeconds, diskSeconds, files, ...stage }) => [
+    ...[name, processes, duration(Math.max(computeSeconds, diskSeconds))],
+    computeSeconds >= diskSeconds ? "arithmetic" : "disk",
+    ...[stage.readBytes, stage.writtenBytes, stage.keptBytes].map(decimalBytes),
+    ...[files, ""],
   ]);
   const many = plan.stages.find(({ files }) => files > MANY_FILES);
-  return [
+  const [disk, traffic, exchange, round, step, expert] = [
+    ...[plan.diskBytes, plan.trafficBytes, plan.exchangeBytes, plan.roundBytes],
+    ...[plan.denseStepBytes, plan.expertBytes],
+  ].map(decimalBytes);
+  return lines(
     `E=${plan.experts}: ${count(plan.sequences)} sequences`,
     table("stage | at once | time | bound by | read | written | kept | files in a folder |", rows, [
       "bound by",
     ]),
-    `in all ${duration(plan.seconds)}, ${decimalBytes(plan.diskBytes)} on the disk with the text, ${
-      decimalBytes(plan.trafficBytes)
-    } through it`,
-    `a round of the routers exchanges ${decimalBytes(plan.exchangeBytes)} of scores and takes ${
-      decimalBytes(plan.roundBytes)
-    } of a host's memory; a node of a data-parallel dense model moves ${
-      decimalBytes(plan.denseStepBytes)
-    } in every step`,
-    `an expert's training reads ${decimalBytes(plan.expertBytes)}, and nothing from another`,
-    ...many ? [`${many.name} has ${count(many.files)} entries in a folder: larger blocks make fewer`] : [],
-  ].join("\n");
+    `in all ${duration(plan.seconds)}, ${disk} on the disk with the text, ${traffic} through it`,
+    `a round of the routers exchanges ${exchange} of scores and takes ${round} of a host's memory; a node of a ` +
+      `data-parallel dense model moves ${step} in every step`,
+    `an expert's training reads ${expert}, and nothing from another`,
+    many && `${many.name} has ${count(many.files)} entries in a folder: larger blocks make fewer`,
+  );
 }
-
-const secondsOf = ({ computeSeconds, diskSeconds }: ClusterStage) => Math.max(computeSeconds, diskSeconds);

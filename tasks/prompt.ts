@@ -23,9 +23,8 @@ export function routeLine({ route, expert, experts, answering }: Generation, mod
 /** Says which experts continue the text from here, after how many new tokens, and how sure the choice is. */
 export function changeLine({ tokens, answering, route }: Change): string {
   const after = `after ${counted(tokens, "new tokens")}`;
-  return `${namesOf(answering)} ${after}: ${sureness(route, answering)} over the last ${
-    counted(route.prefixTokens, "tokens")
-  }`;
+  const read = `the last ${counted(route.prefixTokens, "tokens")}`;
+  return `${namesOf(answering)} ${after}: ${sureness(route, answering)} over ${read}`;
 }
 
 function namesOf(answering: readonly Answering[]): string {
@@ -33,19 +32,18 @@ function namesOf(answering: readonly Answering[]): string {
   return answering.length === 1 ? `expert ${answering[0].expert}` : `experts ${shares.join(" and ")}`;
 }
 
-function sureness(
-  { expert, margin, runnerUp, marginPerToken, scores, cost }: Route,
-  answering: readonly Answering[],
-): string {
-  if (cost !== undefined) {
-    const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
-    const told = `${cost} ${own}, ${less} less than that of expert ${runnerUp},`;
-    return answering.length === 1 ? told : `expert ${expert} has the ${told}`;
+function sureness(route: Route, answering: readonly Answering[]): string {
+  const { expert, margin, runnerUp, marginPerToken, scores, cost } = route;
+  const isOne = answering.length === 1;
+  if (cost === undefined) {
+    const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${
+      marginPerToken.toFixed(2)
+    } per token)`;
+    return isOne ? ahead : `expert ${expert} is ${ahead}`;
   }
-  const ahead = `${margin.toFixed(1)} nats ahead of expert ${runnerUp} (${
-    marginPerToken.toFixed(2)
-  } per token)`;
-  return answering.length === 1 ? ahead : `expert ${expert} is ${ahead}`;
+  const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
+  const told = `${cost} ${own}, ${less} less than that of expert ${runnerUp},`;
+  return isOne ? told : `expert ${expert} has the ${told}`;
 }
 
 /** Reads the prompt from standard input, without its last line break. */
@@ -63,10 +61,7 @@ export async function readPrompt(): Promise<string> {
   }
 }
 
-/**
- * Encodes a text that comes in pieces, each as `shown` gives it, and ends it with a line break, also where an
- * error ends it.
- */
+/** Encodes a text that comes in pieces, each as `shown` gives it, and ends it with a line break, also where an error ends it. */
 export async function* lines(
   text: AsyncIterable<string>,
   shown = (piece: string) => piece,

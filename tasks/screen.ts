@@ -6,27 +6,14 @@
 
 import { setTimeout } from "node:timers/promises";
 
-/** A screen of its own on the terminal of standard output. */
-export interface Screen {
-  /** Its size. */
-  size(): { width: number; height: number };
-  /** Shows lines instead of those before. */
-  show(text: string): void;
-  /** Restores the terminal. */
-  close(): void;
-}
+/** Another screen without a cursor, and back. */
+const [ENTER, LEAVE] = ["\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"];
+const [HOME, REST_OF_LINE, REST_OF_SCREEN] = ["\x1b[H", "\x1b[K", "\x1b[J"];
 
-const ENTER = "\x1b[?1049h\x1b[?25l"; // another screen, no cursor
-const LEAVE = "\x1b[?25h\x1b[?1049l";
-const HOME = "\x1b[H";
-const REST_OF_LINE = "\x1b[K";
-const REST_OF_SCREEN = "\x1b[J";
-
-/** Opens a screen; `write` puts text on the terminal. */
+/** Opens a screen of its own on the terminal of standard output, to show lines instead of those before; `write` puts text there. */
 export function openScreen(
   write: (text: string) => void = (text) => void Deno.stdout.writeSync(new TextEncoder().encode(text)),
-  sizeOf: () => { columns: number; rows: number } = Deno.consoleSize,
-): Screen {
+): { show: (text: string) => void; close: () => void } {
   let open = true;
   const close = () => {
     if (open) write(LEAVE);
@@ -35,10 +22,6 @@ export function openScreen(
   globalThis.addEventListener("unload", close); // also where a second interruption ends the process at once
   write(ENTER);
   return {
-    size() {
-      const { columns, rows } = sizeOf();
-      return { width: columns, height: rows };
-    },
     show: (text) =>
       write(HOME + text.split("\n").map((line) => line + REST_OF_LINE).join("\r\n") + REST_OF_SCREEN),
     close,

@@ -211,19 +211,20 @@ function scriptOf(run: string, submission: Submission, options: SlurmOptions): s
   const isArray = job.done.length > 1;
   const folder = resolve(run);
   const log = `${folder}/${JOBS}/logs/${job.name}+${base}`;
-  const settings = [
-    `job-name=${job.name}`,
-    `comment=${escaped(commentOf(run, submission))}`,
-    ...isArray
-      ? [`array=${rangesOf(places.map((place) => place - base))}${expertsAtOnce ? `%${expertsAtOnce}` : ""}`]
-      : [],
-    ...slurmPartition ? [`partition=${slurmPartition}`] : [],
-    ...time ? [`time=${time}`] : [],
-    ...gres && job.device ? [`gres=${gres}`] : [],
-    `signal=B:USR1@${SIGNAL_SECONDS}`,
-    ...["requeue", "kill-on-invalid-dep=yes", "open-mode=append"],
-    `output=${escaped(`${log.replaceAll("%", "%%")}-${isArray ? "%A_%a" : "%j"}.log`)}`, // a single one would be a number of Slurm's
-  ];
+  const tasks = rangesOf(places.map((place) => place - base));
+  const settings = {
+    "job-name": job.name,
+    comment: escaped(commentOf(run, submission)),
+    array: isArray && (expertsAtOnce ? `${tasks}%${expertsAtOnce}` : tasks),
+    partition: slurmPartition,
+    time,
+    gres: job.device && gres,
+    signal: `B:USR1@${SIGNAL_SECONDS}`,
+    ...{ requeue: true, "kill-on-invalid-dep": "yes", "open-mode": "append" },
+    output: escaped(`${log.replaceAll("%", "%%")}-${isArray ? "%A_%a" : "%j"}.log`), // a single one would be a number of Slurm's
+  };
+  const asked = Object.entries(settings).filter(([, value]) => value)
+    .map(([name, value]) => `#SBATCH --${name}${value === true ? "" : `=${value}`}`);
   const shown = [...new Set([PROJECT, folder, ...binds])].map(quoted).join(",");
   const enter = container ? `apptainer exec --nv --bind ${shown} ${quoted(container)} ` : "";
   const offset = job.units ? base : job.first + base;
@@ -233,7 +234,7 @@ function scriptOf(run: string, submission: Submission, options: SlurmOptions): s
     : `${job.name.slice(6)}~`;
   return [
     "#!/bin/bash",
-    ...settings.map((line) => `#SBATCH --${line}`),
+    ...asked,
     "",
     `# ${job.about}${isArray ? ` Task N of the array does ${whose}.` : ""}`,
     `cd ${quoted(PROJECT)} || exit 1`,

@@ -40,12 +40,13 @@ export const TASK = await defineTask({
     }
     const screen = Deno.stdout.isTerminal() ? openScreen() : undefined;
     const every = options.every ?? (screen ? 2 : 60);
+    const room = () => ({ width: Deno.consoleSize().columns, height: Deno.consoleSize().rows });
     let now: Training[] = [];
     const told = new Map<string, string>(); // what was last told of each
     try {
       while (!signal.aborted) {
         now = await trainings.read();
-        screen?.show(watchText(run, now, screen.size()));
+        screen?.show(watchText(run, now, room()));
         for (const line of screen ? [] : newLines(now, told)) console.log(line);
         if (!follow && await isTrained(run, now)) break;
         await pause(every, signal);
@@ -53,7 +54,7 @@ export const TASK = await defineTask({
     } finally {
       screen?.close();
     }
-    if (screen) console.log(watchText(run, now, { width: screen.size().width }));
+    if (screen) console.log(watchText(run, now, { width: room().width }));
     signal.throwIfAborted();
   },
 }, import.meta);

@@ -3,8 +3,7 @@ import { openScreen } from "../../tasks/screen.ts";
 
 Deno.test("openScreen() shows each text in the place of the one before, and gives the terminal back once", () => {
   let written = "";
-  const screen = openScreen((text) => written += text, () => ({ columns: 70, rows: 12 }));
-  assertEquals(screen.size(), { width: 70, height: 12 });
+  const screen = openScreen((text) => written += text);
   assertEquals(written, "\x1b[?1049h\x1b[?25l");
   written = "";
   screen.show("a\nb");
