@@ -11,7 +11,7 @@ import { post, serving } from "./pipeline/serving/server/support.ts";
 import { noteFiles, writeManifest } from "../pipeline/graph/mod.ts";
 import { expertFolder } from "../pipeline/graph/places.ts";
 import { byteTokenizer, EXPERT, servingRun } from "./pipeline/serving/support.ts";
-import { inFolder, task } from "./tasks/support.ts";
+import { inFolder, refusal, task } from "./tasks/support.ts";
 
 const S = EXPERT.context;
 
@@ -230,15 +230,16 @@ Deno.test("zero-shot refuses bad data with exit code 2 and one line, and leaves 
     ];
     for (const [text, args, message] of cases) {
       if (text !== null) await write(`${text}\n`);
-      const { code, out, err } = await task("zero-shot", ["--run", run, ...args]);
-      assertEquals([code, out], [2, ""], `${args}: ${err}`);
-      assert(err.includes(message), err);
-      const lines = err.split("\n").filter((line) => line.startsWith("error: "));
-      assertEquals(lines.length, 1, err);
+      const { code, text: told } = await refusal("zero-shot", ["--run", run, ...args]);
+      assertEquals(code, 2, `${args}: ${told}`);
+      assert(told.includes(message), told);
       assertEquals(names().filter((name) => !/^(metrics|locks|partial|zero-shot)$/.test(name)), before);
     }
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
-    const { code, err } = await task("zero-shot", ["--run", run, ...data]);
+    const { code, text } = await refusal("zero-shot", ["--run", run, ...data]);
     assertEquals(code, 2);
-    assert(err.includes("as every expert must be trained: expert 1 is not; run deno task train-expert"), err);
+    assert(
+      text.includes("as every expert must be trained: expert 1 is not; run deno task train-expert"),
+      text,
+    );
   }));

@@ -23,20 +23,14 @@ async function onGpu(dev: string, ...words: string[]) {
 
 Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to do that", () =>
   inFolder(async (folder) => {
-    const dev = await devWith(folder, [
-      "nvidia0",
-      "nvidia1",
-      "nvidia2",
-      "nvidia10",
-      "nvidiactl",
-      "null",
-      "dri/renderD128",
-    ]);
+    const files = "nvidia0 nvidia1 nvidia2 nvidia10 nvidiactl null dri/renderD128";
+    const dev = await devWith(folder, files.split(" "));
     const { code, out, err } = await onGpu(dev, "3", "sh", "-c", `ls ${dev} ${dev}/dri; exit 3`);
-    const allowed = await new Deno.Command("unshare", {
-      args: ["--user", "--map-root-user", "--mount", "true"],
-    })
-      .output().then(({ success }) => success, () => false);
+    const args = ["--user", "--map-root-user", "--mount", "true"];
+    const allowed = await new Deno.Command("unshare", { args }).output().then(
+      ({ success }) => success,
+      () => false,
+    );
     if (allowed) {
       assertEquals([code, err], [3, ""]);
       assertEquals(out, `${dev}:\ndri\nnull\nnvidia10\nnvidiactl\n\n${dev}/dri:\nrenderD128\n`);
@@ -45,36 +39,25 @@ Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to
       assertStringIncludes(err, "docker run --gpus device=3");
     }
     assertEquals([...Deno.readDirSync(dev)].length, 7); // outside nothing is hidden
-    for (const words of [[], ["0"], ["--flag"]]) {
-      const refused = await onGpu(dev, ...words);
-      assertEquals([refused.code, refused.out], [2, ""]);
-      assertStringIncludes(refused.err, "its number and a command must be given");
+    const [none, few] = [
+      "its number and a command must be given",
+      "less than the number of cards: there are 4",
+    ];
+    const refused: [words: string[], text: string][] = [
+      ...[[], ["0"], ["--flag"]].map((words): [string[], string] => [words, none]),
+      [["--flag", "true", "--gpu", "08"], `GPU 8 as --gpu must be ${few}`],
+      ...[["--gpu", ""], ["--gpu="]].map((
+        gpu,
+      ): [string[], string] => [["--flag", "true", ...gpu], 'it is ""']),
+      ...["4", "99999999999999999999"].map((number): [string[], string] => [[number, "true"], few]),
+      [["x", "true"], 'it is "x"'],
+    ];
+    for (const [words, text] of refused) {
+      const { code, out, err } = await onGpu(dev, ...words);
+      assertEquals([code, out, err.split("\n").length], [2, "", 2], err);
+      assertStringIncludes(err, text);
     }
-    if (allowed) {
-      assertEquals((await onGpu(dev, "003", "ls", dev)).out, "dri\nnull\nnvidia10\nnvidiactl\n");
-      const { code, stderr } = await new Deno.Command("sh", {
-        args: [`${ROOT}tasks/on_gpu.sh`, "0", "true"],
-        env: { SMALLTALK_DEV: dev, TMPDIR: `${folder}/none` },
-      }).output();
-      const told = new TextDecoder().decode(stderr);
-      assertEquals([code, told.split("\n").length], [2, 2], told);
-      assertStringIncludes(told, `TMPDIR must be a folder to write in: ${folder}/none is none`);
-    }
-    const octal = await onGpu(dev, "--flag", "true", "--gpu", "08");
-    assertEquals([octal.code, octal.out, octal.err.split("\n").length], [2, "", 2], octal.err);
-    assertStringIncludes(octal.err, "GPU 8 as --gpu must be less than the number of cards: there are 4");
-    for (const words of [["--gpu", ""], ["--gpu="]]) {
-      const empty = await onGpu(dev, "--flag", "echo", "one", ...words);
-      assertEquals([empty.code, empty.out], [2, ""]);
-      assertStringIncludes(empty.err, '--gpu must be its number: it is ""');
-    }
-    const huge = await onGpu(dev, "99999999999999999999", "true");
-    assertEquals([huge.code, huge.err.split("\n").length], [2, 2], huge.err);
-    for (const [number, what] of [["4", "less than the number of cards: there are 4"], ["x", 'it is "x"']]) {
-      const refused = await onGpu(dev, number, "true");
-      assertEquals([refused.code, refused.out], [2, ""]);
-      assertStringIncludes(refused.err, what);
-    }
+    if (allowed) assertEquals((await onGpu(dev, "003", "ls", dev)).out, "dri\nnull\nnvidia10\nnvidiactl\n");
     for (const name of ["nvidia1", "nvidia2", "nvidia10"]) await Deno.remove(`${dev}/${name}`);
     assertEquals(await onGpu(dev, "0", "echo", "one"), { code: 0, out: "one\n", err: "" });
     await Deno.remove(`${dev}/nvidia0`);

@@ -22,14 +22,8 @@ function planned(
 Deno.test("planOf() takes what flags say, and what was planned before otherwise", () => {
   assertEquals(planned(), { parts: 1, dense: ["batch"] });
   const flags = {
-    ...{
-      parts: 4,
-      routerGroups: 2,
-      dense: "compute,switch,batch",
-      zeroShot: "own,arc_easy",
-      zeroShotData: DATA,
-    },
-    ...{ checkpointEvery: 50, keep: 3, recompute: true },
+    ...{ parts: 4, routerGroups: 2, dense: "compute,switch,batch" },
+    ...{ zeroShot: "own,arc_easy", zeroShotData: DATA, checkpointEvery: 50, keep: 3, recompute: true },
     ...{
       slurmPartition: "gpu",
       gres: "gpu:1",
@@ -75,38 +69,31 @@ Deno.test("planOf() takes what flags say, and what was planned before otherwise"
 });
 
 Deno.test("planOf() refuses names that there are not", async () => {
-  const cases: [Record<string, unknown>, string][] = [
+  const cases: [flags: Record<string, unknown>, what: string][] = [
     [
       { dense: "large" },
       'dense must name some of batch, steps, compute, switch, both, all or none: it is "large"',
     ],
     [{ zeroShot: "own,arc" }, "zeroShot must name some of last_word"],
-    [
-      { zeroShot: "arc_easy" },
-      'zero-shot task "arc_easy" as its data must be there: zeroShotData names no folder',
-    ],
-    [
-      { zeroShot: "piqa", zeroShotData: `${DATA}/nowhere` },
-      `zeroShotData must be a folder: "${DATA}/nowhere" is none`,
-    ],
-    [
-      { zeroShot: "piqa", zeroShotData: import.meta.filename },
-      `zeroShotData must be a folder: "${import.meta.filename}" is none`,
-    ],
+    [{ zeroShot: "arc_easy" }, '"arc_easy" as its data must be there: zeroShotData names no folder'],
+    ...[`${DATA}/nowhere`, import.meta.filename!].map((path): [Record<string, string>, string] => [
+      { zeroShot: "piqa", zeroShotData: path },
+      `zeroShotData must be a folder: "${path}" is none`,
+    ]),
     [
       { settle: true, dryRun: true },
       "settle must be given without dryRun, which writes nothing: both are given",
     ],
-    ...["gpu:1\ntouch x # ", "a b", "a#", 'a"', "a\x1b", "a\\"].flatMap((
+    ...["gpu:1\ntouch x # ", "a b", "a#", 'a"', "a\x1b", "a\\"].map((
       text,
-    ): [Record<string, unknown>, string][] =>
-      ["gres", "slurmPartition"].map((name) => [
-        { [name]: text },
-        `${name} as it must be one word without quotes, backslashes or #: it is ${JSON.stringify(text)}`,
-      ])
-    ),
-    [{ zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],
-    [{ zeroShot: "none", zeroShotData: DATA }, "zeroShot must name tasks that read it: it names none"],
+    ): [Record<string, string>, string] => [
+      { gres: text },
+      `gres as it must be one word without quotes, backslashes or #: it is ${JSON.stringify(text)}`,
+    ]),
+    ...[{}, { zeroShot: "none" }].map((more): [Record<string, unknown>, string] => [
+      { ...more, zeroShotData: DATA },
+      "zeroShot must name tasks that read it: it names none",
+    ]),
   ];
   for (const [flags, what] of cases) {
     await assertRejects(() => Promise.try(() => planned(flags)), InputError, what);
