@@ -32,9 +32,8 @@ export const TASK = await defineTask({
     }
     await checkWritten(call, [configuration.tokenizer], paths);
     const tokenizer = await loadTokenizer(configuration.tokenizer, { eos: configuration.eos || undefined });
-    const { sequenceLength, packing } = configuration;
+    const { sequenceLength, packing, maxTokens } = configuration;
     const documents = readDocuments(paths, readOptions(configuration));
-    const maxTokens = configuration.maxTokens || undefined;
     const { workers = navigator.hardwareConcurrency } = options;
     const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });
     await arrowOutput(batches, options.output, call);

@@ -79,7 +79,7 @@ export function takeColumns(columns: Columns, indices: ArrayLike<number>): Colum
 
 /**
  * Returns copies of all rows of `parts`, one part after another, with the columns of the first part that has
- * rows. Throws what `copyRows` throws.
+ * rows. Throws an `InputError` where parts differ in columns or in values per row.
  */
 export function concatColumns(parts: Columns[]): Columns {
   const full = parts.filter((part) => part.rows > 0);
@@ -88,7 +88,19 @@ export function concatColumns(parts: Columns[]): Columns {
   const joined = roomFor(rows, full[0]);
   let at = 0;
   for (const part of full) {
-    copyRows(joined, at, part, 0, part.rows);
+    mapColumns(joined, rows, (target, width, name) => {
+      const values = part[name] as Values | undefined;
+      if (values?.length !== part.rows * width) {
+        throw new InputError(
+          `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
+            `it holds ${(values?.length ?? 0) / part.rows}`,
+        );
+      }
+      if (Array.isArray(target)) {
+        for (let row = 0; row < part.rows; row++) target[at + row] = values[row] as string;
+      } else (target as Float32Array).set(values as Float32Array, at * width);
+      return target;
+    });
     at += part.rows;
   }
   return joined;
@@ -104,29 +116,6 @@ export function roomFor(rows: number, like: Columns): Columns {
         ? new Array<string>(rows).fill("")
         : new (values.constructor as Float32ArrayConstructor)(rows * width),
   );
-}
-
-/**
- * Copies rows `begin` to `end` (exclusive) of `source` to row `at` of `target` and after. Throws an `InputError` where they
- * differ in columns or in values per row.
- */
-export function copyRows(target: Columns, at: number, source: Columns, begin: number, end: number): void {
-  mapColumns(target, end - begin, (values, width, name) => {
-    const from = source[name] as Values | undefined;
-    if (from === undefined || from.length !== source.rows * width) {
-      throw new InputError(
-        `Cannot join rows as column "${name}" must hold ${width} values per row in all of them: ` +
-          `it holds ${from === undefined ? 0 : from.length / source.rows}`,
-      );
-    }
-    if (Array.isArray(values)) {
-      for (let row = begin; row < end; row++) values[at + row - begin] = from[row] as string;
-    } else {(values as Float32Array).set(
-        (from as Float32Array).subarray(begin * width, end * width),
-        at * width,
-      );}
-    return values;
-  });
 }
 
 const WIDE = 32; // from so many values on, one call of `set` costs less than a loop

@@ -94,18 +94,7 @@ type Cut = Pick<Piece, "lines" | "groups" | "before">;
 async function* documentsIn(
   file: InputFile,
   options: ReadOptions,
-  piece: Cut = {},
-  onBytes?: (chunk: Uint8Array) => void,
-): AsyncGenerator<Document> {
-  for await (const { text, source, ...rest } of rawDocuments(file, options, piece, onBytes)) {
-    yield { text: text.toWellFormed(), source: source.toWellFormed(), ...rest };
-  }
-}
-
-async function* rawDocuments(
-  file: InputFile,
-  options: ReadOptions,
-  { lines, groups, before = 0 }: Cut,
+  { lines, groups, before = 0 }: Cut = {},
   onBytes?: (chunk: Uint8Array) => void,
 ): AsyncGenerator<Document> {
   const { path, format, source = options.source } = file;
@@ -113,10 +102,8 @@ async function* rawDocuments(
   const given = () => options.standardInput ?? Deno.stdin.readable;
   if (format === "parquet") return yield* parquetDocuments(path, labelled, groups);
   if (format === "arrow") {
-    return yield* arrowDocuments(path === STANDARD_INPUT ? given() : path, name, labelled, {
-      groups,
-      before,
-    });
+    const input = path === STANDARD_INPUT ? given() : path;
+    return yield* arrowDocuments(input, name, labelled, { groups, before });
   }
   if (options.tokenColumn) {
     const rule = say`${setting("tokenColumn")} must be a column of Parquet or Arrow`;
@@ -179,11 +166,11 @@ async function* jsonDocuments(
       const fact = `on line ${number} it is ${kindOf(text)}`;
       throw unreadable(name, `field "${textField}" must be a string`, fact);
     }
+    const label = sourceField ? field(sourceField, "sourceField") : undefined;
+    const place = `${name}, line ${number},`;
     yield {
-      text,
-      source: !sourceField
-        ? source
-        : labelOf(field(sourceField, "sourceField"), source, `${name}, line ${number},`),
+      text: text.toWellFormed(),
+      source: labelOf(label, source, place).toWellFormed(),
       place: number,
     };
   }

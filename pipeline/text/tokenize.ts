@@ -12,30 +12,20 @@ import { indexOfText, uniform } from "../random.ts";
 import { openEncoders } from "./encoders.ts";
 import { returnLargeBlocks } from "./garbage.ts";
 import type { Document } from "./readers.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { textSeedOf } from "../settings/text.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** How documents become sequences: each on its own, or one after another without regard to their borders. */
-export type Packing = "document" | "concat";
+export type Packing = Configuration["packing"];
 
 /** Which side of the held-out split a document is on. */
 export type Side = "train" | "test";
 
-/** Settings of {@link tokenizeDocuments}. */
-export interface TokenizeOptions {
+/** Settings of {@linkcode tokenizeDocuments}, as a configuration has them; without `holdout` all documents are for training. */
+export interface TokenizeOptions extends Partial<Pick<Configuration, Setting>> {
   /** Tokens per sequence, S, at least 2. */
   sequenceLength: number;
-  /** `document` (the default): a sequence never crosses documents. `concat`: the usual GPT packing. */
-  packing?: Packing;
-  /** Share of documents held out, 0 to 1, chosen by a seeded hash of their text; 0 unless given. */
-  holdout?: number;
-  /** Seed of the run, for the lineage. */
-  seed?: number;
-  /** Seed of the held-out choice; that of the run unless given. */
-  textSeed?: number;
-  /** Stops after so many documents. */
-  maxDocuments?: number;
-  /** Stops after the document that brings the tokens to this number. */
-  maxTokens?: number;
   /** Threads that encode; one for every core unless given. With 1, all work keeps to one core. Never changes the rows. */
   workers?: number;
   /** Characters that one thread encodes before several begin, which takes them about a second; 8 Mi unless given. */
@@ -47,6 +37,8 @@ export interface TokenizeOptions {
   /** Called with every document that has tokens. */
   onDocument?: (document: TokenizedDocument) => void;
 }
+
+type Setting = "packing" | "holdout" | "seed" | "textSeed" | "maxDocuments" | "maxTokens";
 
 /** A document that became sequences. */
 export interface TokenizedDocument {
@@ -154,8 +146,9 @@ async function* tokenized(
   options: TokenizeOptions,
   counts: TokenizeCounts,
 ): AsyncGenerator<TokenizedBatch> {
-  const { holdout = 0, seed = 0, textSeed = seed, packing = "document", maxTokens = Infinity } = options;
-  const { firstId = 0n, onDocument } = options;
+  const { holdout = 0, seed = 0, textSeed = -1, packing = "document", firstId = 0n, onDocument } = options;
+  const sideOfText = (text: string) => sideOf(text, textSeedOf({ textSeed, seed }), holdout);
+  const maxTokens = options.maxTokens || Infinity;
   const lineage = tokenLineage(tokenizer, options);
   const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
   const writers = new Map(
@@ -170,7 +163,7 @@ async function* tokenized(
         counts.emptyDocuments++;
         continue;
       }
-      const side = sideOf(text, textSeed, holdout);
+      const side = sideOfText(text);
       const packer = writers.get(side)!;
       seen += ids.length + 1;
       const id = firstId + BigInt(counts.documents++);
@@ -191,7 +184,7 @@ async function* tokenized(
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,
-  { workers = navigator.hardwareConcurrency, workersAfter, maxDocuments = Infinity }: Pick<
+  { workers = navigator.hardwareConcurrency, workersAfter, maxDocuments = 0 }: Pick<
     TokenizeOptions,
     "workers" | "workersAfter" | "maxDocuments"
   >,
@@ -206,7 +199,7 @@ async function* encodedGroups(
   };
   const ahead: ReturnType<typeof encode>[] = [];
   try {
-    for await (const group of groups(documents, maxDocuments, () => encoders.characters)) {
+    for await (const group of groups(documents, maxDocuments || Infinity, () => encoders.characters)) {
       const encoded = encode(group);
       encoded.catch(() => {}); // heard when its turn comes
       ahead.push(encoded);
@@ -225,7 +218,6 @@ async function* groups(
   worth: () => number, // characters of the next one
 ): AsyncGenerator<Document[]> {
   let group: Document[] = [], characters = 0, count = 0;
-  if (most <= 0) return;
   for await (const document of documents) {
     group.push(document);
     characters += document.text.length;

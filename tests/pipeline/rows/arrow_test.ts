@@ -2,7 +2,6 @@ import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from 
 import { InputError } from "../../../kernels/errors.ts";
 import { checkTokens, emptyBatch, fromBatch, readShards, toBatch } from "../../../pipeline/rows/arrow.ts";
 import { sliceColumns } from "../../../pipeline/rows/columns.ts";
-import { originOf } from "../../../pipeline/rows/ipc/read.ts";
 import { readArrow } from "../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../tasks/support.ts";
@@ -22,44 +21,12 @@ Deno.test("toBatch() takes u32 tokens where the vocabulary does not fit 16 bits"
   assertEquals(fromBatch(narrow).tokens, Uint16Array.of(1, 2, 3, 4));
 });
 
-Deno.test("toBatch() refuses a column that does not fit the rows", () => {
-  assertThrows(
-    () => toBatch({ ...columnsOf(3), length: new Uint32Array(2) }, LINEAGE),
-    RangeError,
-    `column "length"`,
-  );
-  assertThrows(
-    () => toBatch({ ...columnsOf(3), tokens: new Uint16Array(7) }, LINEAGE),
-    RangeError,
-    `column "tokens"`,
-  );
-  assertThrows(
-    () => toBatch({ ...columnsOf(0), expert: new Uint16Array(7) }, LINEAGE),
-    RangeError,
-    `column "expert"`,
-  );
-});
-
 Deno.test("emptyBatch() has the schema of a full batch", () => {
   const names = ["document", "source", "tokens", "nll", "expert"] as const;
   assertEquals(
     emptyBatch([...names], LINEAGE).schema.fields.map(String),
     toBatch(columnsOf(3), LINEAGE).schema.fields.map(String),
   );
-});
-
-Deno.test("readShards() reads many small files in order", async () => {
-  await inFolder(async (folder) => {
-    const paths = Array.from({ length: 50 }, (_, i) => `${folder}/${i}.arrow`);
-    for (const [i, path] of paths.entries()) {
-      await writeArrowFile(path, stream(toBatch(columnsOf(i % 3, i), LINEAGE)));
-    }
-    const batches = await Array.fromAsync(readShards(paths));
-    assertEquals(batches.length, 50);
-    assertEquals(batches.map((batch) => originOf(batch))[4], `${folder}/4.arrow, batch 0`);
-    const ids = batches.flatMap((batch) => [...fromBatch(batch).sequence]);
-    assertEquals(ids, paths.flatMap((_, i) => [...columnsOf(i % 3, i).sequence]));
-  });
 });
 
 Deno.test("readShards() stops with both values where shards come from two tokenizers", async () => {

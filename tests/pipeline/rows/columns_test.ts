@@ -1,10 +1,8 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { InputError } from "../../../kernels/errors.ts";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import {
   type Columns,
   concatColumns,
-  copyRows,
   gatherRows,
   regroup,
   roomFor,
@@ -25,14 +23,6 @@ function rowsFrom(first: number, rows: number): Columns {
   };
 }
 
-Deno.test("sliceColumns() gives the rows asked for, as views", () => {
-  const columns = rowsFrom(0, 10);
-  const slice = sliceColumns(columns, 3, 7);
-  assertEquals(slice, rowsFrom(3, 4));
-  assertEquals(slice.tokens!.buffer, columns.tokens!.buffer);
-  assertEquals(sliceColumns(columns, 4, 4), rowsFrom(0, 0));
-});
-
 Deno.test("takeColumns() gathers rows in the order of the indices", () => {
   const taken = takeColumns(rowsFrom(0, 5), [4, 0, 4]);
   assertEquals(taken, concatColumns([rowsFrom(4, 1), rowsFrom(0, 1), rowsFrom(4, 1)]));
@@ -50,18 +40,6 @@ Deno.test("gatherRows() fills room from any row on, with narrow and wide columns
     const row = (i: number) => sliceColumns(columns, i, i + 1);
     assertEquals(room, concatColumns([row(3), row(3), row(0), row(1), row(4)]));
   }
-});
-
-Deno.test("copyRows() fills room row by row, and refuses rows of other columns or widths", () => {
-  const room = roomFor(7, rowsFrom(0, 2));
-  assertEquals([room.rows, room.tokens!.length, room.source!.length], [7, 21, 7]);
-  copyRows(room, 4, rowsFrom(0, 5), 2, 5);
-  copyRows(room, 0, rowsFrom(10, 4), 0, 4);
-  assertEquals(room, concatColumns([rowsFrom(10, 4), rowsFrom(2, 3)]));
-  const wide = { ...rowsFrom(0, 2), nll: new Float32Array(6) };
-  assertThrows(() => copyRows(room, 0, wide, 0, 1), InputError, `column "nll" must hold 2 values per row`);
-  const { source: _, ...without } = rowsFrom(0, 2);
-  assertThrows(() => copyRows(room, 0, without, 0, 1), InputError, `column "source"`);
 });
 
 Deno.test("regroup() gives the same groups however the rows are cut", async () => {

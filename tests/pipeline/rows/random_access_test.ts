@@ -270,17 +270,6 @@ Deno.test("a checksum is looked at when its batch is first read, and names the f
     await assertRejects(() => open(known.slice(1)), InputError, "it has 2, its maker noted 1");
   }));
 
-Deno.test("openRows() reads from more files than may be open at a time", () =>
-  inFolder(async (folder) => {
-    const paths = Array.from({ length: 150 }, (_, i) => `${folder}/${i}.arrow`);
-    for (const [i, path] of paths.entries()) {
-      await writeArrowFile(path, stream(toBatch(columnsOf(2, 2 * i), LINEAGE)));
-    }
-    using rows = await openRows(paths);
-    const numbers = Array.from({ length: 600 }, (_, i) => i * 7 % 300);
-    assertEquals(rows.read(numbers, ["tokens"]).tokens, takeColumns(columnsOf(300), numbers).tokens!);
-  }));
-
 Deno.test("a file whose place another one takes meanwhile is checked anew, or refused without checksums", () =>
   inFolder(async (folder) => {
     const paths = Array.from({ length: 70 }, (_, i) => `${folder}/${i}.arrow`);

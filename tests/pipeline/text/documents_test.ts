@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { tableFromArrays, tableToIPC } from "apache-arrow";
 import { InputError } from "../../../kernels/errors.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
@@ -50,19 +50,6 @@ Deno.test("openDocuments() reads files, the first ones where it is told so, or s
     await textsOf({ ...common, maxDocuments: 1, seed: 3 }, (sources, count) => left.push([sources, count]));
     assertEquals(left.map(([sources, count]) => [sources.length, count]), [[1, 2]]);
   }));
-
-Deno.test("openDocuments() refuses a named pipe where documents are taken by hash", () =>
-  inFolder(async (folder) => {
-    const fifo = `${folder}/docs.jsonl`;
-    assertEquals((await new Deno.Command("mkfifo", { args: [fifo] }).output()).code, 0);
-    await assertRejects(() => textsOf({ input: [fifo], maxDocuments: 1 }), InputError, "it is a pipe");
-  }));
-
-Deno.test("openDocuments() reads the embedded corpus where no input is named", async () => {
-  const stream = openDocuments(settings({ corpus: "wide", corpusCharacters: 1000 }));
-  const [first] = await Array.fromAsync(stream);
-  assertEquals(first.source, "essays");
-});
 
 Deno.test("openDocuments() refuses a limit of an embedded corpus", () => {
   for (const take of ["head", "hash"] as const) {

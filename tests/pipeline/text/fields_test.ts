@@ -1,20 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { kindOf, labelOf, lacks } from "../../../pipeline/text/fields.ts";
-
-Deno.test("labelOf() gives texts as they are, integers of any size as others, other values as JSON, and the default where there is none", () => {
-  const values = ["news", "", 3, 5n, NaN, null, undefined, ["a"]];
-  assertEquals(values.map((value) => labelOf(value, "none", "a.jsonl")), [
-    "news",
-    "",
-    "3",
-    "5",
-    "none",
-    "none",
-    "none",
-    '["a"]',
-  ]);
-});
+import { labelOf, lacks } from "../../../pipeline/text/fields.ts";
 
 Deno.test("labelOf() refuses labels that are too long or nested too deeply, in one line", () => {
   const refused = (value: unknown) =>
@@ -27,16 +13,6 @@ Deno.test("labelOf() refuses labels that are too long or nested too deeply, in o
     refused(JSON.parse("[".repeat(200_000) + "]".repeat(200_000))),
     `${rule}: it is nested too deeply; ${remedy}`,
   );
-});
-
-Deno.test("kindOf() names kinds, and lacks() what is there instead", () => {
-  assertEquals([null, [], {}, 1, "a"].map(kindOf), ["null", "an array", "an object", "a number", "a string"]);
-  const { message, where } = lacks("a.arrow", 'it must have a column "x"', "it", ["y", "z"], "textColumn");
-  assertEquals(
-    message,
-    'Cannot read a.arrow as it must have a column "x": it has "y", "z"; name it with textColumn',
-  );
-  assertEquals(where, "a.arrow");
 });
 
 Deno.test("lacks() lists names of a damaged file on one line, and neither long nor many ones whole", () => {

@@ -40,11 +40,6 @@ Deno.test("showRows() gives every row with its text, padding left out, and ids o
   });
 });
 
-Deno.test("showRows() says what costs are that are no NLLs", async () => {
-  const rows = await Array.fromAsync(showRows(shard({ ...LINEAGE, costs: "per sequence" })));
-  assertEquals(rows.map(({ costs }) => costs), new Array(5).fill("per sequence"));
-});
-
 Deno.test("showRows() leaves out what the rows lack, and text where there is no tokenizer", async () => {
   assertEquals(
     (await Array.fromAsync(showRows(shard()))).map(({ text }) => text),

@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { sha256 } from "../../../../pipeline/run/files.ts";
 import { writeMegatron } from "../../../../pipeline/rows/export/mod.ts";
-import { idType } from "../../../../pipeline/rows/export/megatron.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { grouping, idsOf, readMegatron, someTexts } from "./readers.ts";
 
@@ -29,7 +28,3 @@ Deno.test("writeMegatron() writes an index beyond one chunk, and one of no texts
     await writeMegatron(folder, "none", grouping([], 1), 300);
     assertEquals(await readMegatron(`${folder}/none`), { type: 8, documents: [] });
   }));
-
-Deno.test("idType() is that of Megatron: two bytes below 65,500 ids", () => {
-  assertEquals([idType(65_499), idType(65_500)], ["uint16", "int32"]);
-});

@@ -2,11 +2,10 @@ import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 import type { Lineage } from "../../../../pipeline/rows/lineage.ts";
 import { type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
-import { counted, pieces, type TokenText, wholeDocuments } from "../../../../pipeline/rows/export/mod.ts";
-import { filesOf } from "../../../../pipeline/rows/export/texts.ts";
+import { pieces, wholeDocuments } from "../../../../pipeline/rows/export/mod.ts";
 import { noCounts, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
-import { grouping, idsOf, someTexts } from "./readers.ts";
+import { idsOf } from "./readers.ts";
 
 const EOS = 0;
 /** A tokenizer whose ids are the codes of characters, from 1 on. */
@@ -71,21 +70,4 @@ Deno.test("pieces() gives every sequence without its padding", async () => {
     { ids: Uint16Array.of(4, 5, 6), source: "a" },
     { ids: Uint16Array.of(7, 0), source: "b" },
   ]);
-});
-
-Deno.test("filesOf() cuts the same texts by number and by tokens, and counted() counts them", async () => {
-  const texts = someTexts(100, 300);
-  const counts = { texts: 0, tokens: 0 };
-  const files: TokenText[][][] = [];
-  for await (const file of filesOf(counted(grouping(texts, 9), counts), { rows: 40, texts: 8, tokens: 30 })) {
-    files.push(await Array.fromAsync(file));
-  }
-  assertEquals(files.flat(2), texts);
-  assertEquals(files.map((groups) => groups.flat().length), [40, 40, 20]);
-  for (const group of files.flatMap((groups) => groups.slice(0, -1))) {
-    const sizes = group.map(({ ids }) => ids.length);
-    const sum = sizes.reduce((a, b) => a + b, 0);
-    assertEquals(group.length === 8 || sum >= 30 && sum - sizes.at(-1)! < 30, true);
-  }
-  assertEquals(counts, { texts: 100, tokens: texts.reduce((sum, { ids }) => sum + ids.length, 0) });
 });

@@ -74,23 +74,6 @@ Deno.test("readArrow() and openRows() refuse a file cut anywhere, in either form
   });
 });
 
-Deno.test("readArrow() names the file that is damaged, for whoever knows what makes it", () =>
-  inFolder(async (folder) => {
-    const path = `${folder}/a run, batch 1/tokens/train-00000.arrow`;
-    await writeArrowFile(path, stream(toBatch(columnsOf(2), LINEAGE)));
-    await Deno.truncate(path, (await Deno.stat(path)).size - 9);
-    const cut = await assertRejects(() => collect(readArrow(path)), InputError, "it is cut short");
-    assertEquals([cut.where, cut.remedy], [path, undefined]);
-    const wrong = toBatch({ ...columnsOf(2), length: new Uint32Array(2) }, LINEAGE);
-    await writeArrowFile(path, stream(wrong));
-    const row = await assertRejects(
-      () => collect(readArrow(path)),
-      InputError,
-      ", batch 0, row 0, as length must",
-    );
-    assertEquals(row.where, path);
-  }));
-
 Deno.test("readArrow() says what it got where the input is no Arrow data, a folder or missing", async () => {
   const found: [input: string, message: string][] = [
     [

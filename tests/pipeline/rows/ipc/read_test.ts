@@ -1,13 +1,15 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { Message, RecordBatch, RecordBatchStreamWriter } from "apache-arrow";
+import { Message, RecordBatch } from "apache-arrow";
 import fc from "fast-check";
+import { isDeepStrictEqual as equal } from "node:util";
 import { emptyBatch, fromBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
+import type { Columns } from "../../../../pipeline/rows/columns.ts";
 import { lineageOf } from "../../../../pipeline/rows/lineage.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { bytesOf, collect, columnsOf, foreign, LINEAGE, pipe, stream } from "../support.ts";
+import { bytesOf, collect, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
 
 Deno.test("readArrow() gives back what was written, from files and from pipes cut anywhere", async () => {
   const batches = [toBatch(columnsOf(3), LINEAGE), toBatch(columnsOf(4, 3), LINEAGE)];
@@ -46,50 +48,44 @@ Deno.test("readArrow() gives one batch without rows for input without batches", 
   });
 });
 
-Deno.test("readArrow() survives a damaged byte anywhere with data or a one-line error", async () => {
-  await inFolder(async (folder) => {
-    const path = `${folder}/a.arrow`;
-    await writeArrowFile(path, stream(toBatch(columnsOf(2), LINEAGE)));
-    const bytes = await Deno.readFile(path);
-    let refused = 0;
-    for (let at = 0; at < bytes.length; at += 3) {
-      const damaged = bytes.slice();
-      damaged[at] ^= 0x55;
-      await Deno.writeFile(path, damaged);
-      for (const input of [path, pipe(damaged)]) {
-        try {
-          await collect(readArrow(input));
-        } catch (error) {
-          assert(error instanceof InputError, `${error}`);
-          assert(error.message.startsWith("Cannot "), `byte ${at}: ${error.message}`);
-          assert(!error.message.includes("\n"));
-          refused++;
-        }
-      }
-    }
-    assert(refused > 100, `${refused} refusals`);
-  });
-});
-
-Deno.test("a pipe of ours with a damaged byte anywhere, a batch lost, doubled or exchanged is refused, or gives the same rows", async () => {
-  const batches = [2, 3, 1].map((rows, i) => toBatch(columnsOf(rows, 5 * i), LINEAGE));
-  const bytes = await bytesOf(arrowBytes(stream(...batches)));
-  const expected = await collect(readArrow(pipe(bytes)));
-  assertEquals(expected.map(({ rows }) => rows), [2, 3, 1]);
-  let same = 0;
-  for (let at = 0; at < bytes.length; at++) {
-    const damaged = bytes.slice();
-    damaged[at] ^= 1 << at % 8;
-    const read = await collect(readArrow(pipe(damaged))).catch((error) => {
-      assert(error instanceof InputError && error.message.startsWith("Cannot "), `byte ${at}: ${error}`);
+/** Reads bytes with one bit changed at every so manieth place; counts what is refused in one line, what gives the same rows, and what others. */
+async function damaged(bytes: Uint8Array, step: number, read: (bytes: Uint8Array) => Promise<Columns[]>) {
+  const expected = await read(bytes), counts = { refused: 0, same: 0, other: 0 };
+  for (let at = 0; at < bytes.length; at += step) {
+    const found = await read(bytes.with(at, bytes[at] ^ 1 << at % 8)).catch((error) => {
+      assert(error instanceof InputError && /^Cannot [^\n]*$/.test(error.message), `byte ${at}: ${error}`);
       return null;
     });
-    if (read === null) continue;
-    assertEquals(read, expected, `byte ${at}`);
-    same++;
+    counts[found === null ? "refused" : equal(found, expected) ? "same" : "other"]++;
   }
-  assert(same < bytes.length / 20, `${same} of ${bytes.length} bytes made no difference`);
+  return counts;
+}
 
+Deno.test("a damaged bit anywhere is refused or harmless in a file or pipe that closes, and at worst gives other rows in one that does not", () =>
+  inFolder(async (folder) => {
+    const path = `${folder}/a.arrow`;
+    const batches = [2, 3].map((rows, i) => toBatch(columnsOf(rows, 5 * i), LINEAGE));
+    const readFile = async (bytes: Uint8Array) => {
+      await Deno.writeFile(path, bytes);
+      return await collect(readArrow(path));
+    };
+    const readPipe = (bytes: Uint8Array) => collect(readArrow(pipe(bytes as Uint8Array<ArrayBuffer>)));
+    for (const closes of [false, true]) {
+      await writeArrowFile(path, stream(...batches), undefined, { closes });
+      for (const read of [readFile, readPipe]) {
+        const { refused, same, other } = await damaged(await Deno.readFile(path), 7, read);
+        assert(refused > 100 && (!closes || other === 0 && refused > same), `${refused}, ${same}, ${other}`);
+        await writeArrowFile(path, stream(...batches), undefined, { closes });
+      }
+    }
+    const { same, other } = await damaged(await bytesOf(arrowBytes(stream(...batches))), 1, readPipe);
+    assertEquals(other, 0);
+    assert(same < 180, `${same} bytes made no difference`);
+  }));
+
+Deno.test("a pipe of ours with a batch lost, doubled or exchanged is refused", async () => {
+  const batches = [2, 3, 1].map((rows, i) => toBatch(columnsOf(rows, 5 * i), LINEAGE));
+  const bytes = await bytesOf(arrowBytes(stream(...batches)));
   const parts: Uint8Array[] = []; // schema, batches, closing batch, end marker
   for (let at = 0; at < bytes.length;) {
     const length = new DataView(bytes.buffer).getInt32(at + 4, true);
@@ -99,41 +95,11 @@ Deno.test("a pipe of ours with a damaged byte anywhere, a batch lost, doubled or
     at = end;
   }
   assertEquals(parts.length, 6);
-  const orders = [[0, 1, 2, 4, 5], [0, 1, 2, 3, 5], [0, 2, 1, 3, 4, 5], [0, 1, 1, 2, 3, 4, 5], [
-    0,
-    1,
-    2,
-    4,
-    3,
-    5,
-  ]];
-  for (const order of orders) {
-    const read = collect(readArrow(ReadableStream.from(order.map((i) => parts[i]))));
-    await assertRejects(() => read, InputError, undefined, order.join());
+  for (const order of ["01245", "01235", "021345", "0112345", "012435"]) {
+    const read = collect(readArrow(ReadableStream.from(Array.from(order, (i) => parts[Number(i)]))));
+    await assertRejects(() => read, InputError, undefined, order);
   }
 });
-
-Deno.test("a file that closes as a pipe does is refused with a damaged byte, or gives the same rows", () =>
-  inFolder(async (folder) => {
-    const path = `${folder}/a.arrow`;
-    const batches = [2, 3].map((rows, i) => toBatch(columnsOf(rows, 5 * i), LINEAGE));
-    await writeArrowFile(path, stream(...batches), undefined, { closes: true });
-    const bytes = await Deno.readFile(path);
-    const expected = await collect(readArrow(path));
-    assertEquals(expected.map(({ rows }) => rows), [2, 3]);
-    assertEquals(await collect(readArrow(pipe(bytes))), expected);
-    let refused = 0;
-    for (let at = 0; at < bytes.length; at += 7) {
-      await Deno.writeFile(path, bytes.with(at, bytes[at] ^ 1 << at % 8));
-      const read = await collect(readArrow(path)).catch((error) => {
-        assert(error instanceof InputError && error.message.startsWith("Cannot "), `byte ${at}: ${error}`);
-        return null;
-      });
-      if (read === null) refused++;
-      else assertEquals(read, expected, `byte ${at}`);
-    }
-    assert(refused > bytes.length / 14, `${refused} of ${bytes.length} bytes`);
-  }));
 
 Deno.test("readArrow() pulls no more than it is asked for, and cancelling reaches its source", async () => {
   let pulled = 0, cancelled = false;
@@ -150,9 +116,4 @@ Deno.test("readArrow() pulls no more than it is asked for, and cancelling reache
   assert(pulled <= 3, `${pulled} batches pulled for one`);
   await reader.cancel();
   assert(cancelled);
-});
-
-Deno.test("readArrow() reads a stream of the library's own writer", async () => {
-  const bytes = RecordBatchStreamWriter.writeAll([foreign({})]).toUint8Array(true);
-  assertEquals((await collect(readArrow(pipe(bytes))))[0].length, Uint32Array.of(2, 2));
 });

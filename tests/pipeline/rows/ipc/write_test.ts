@@ -8,7 +8,7 @@ import { sliceColumns } from "../../../../pipeline/rows/columns.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { bytesOf, collect, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
+import { bytesOf, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
 
 function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
   const table = tableFromIPC(bytes, { useBigInt: true });
@@ -84,21 +84,6 @@ Deno.test("writeArrowFile() writes what an independent reader reads, and says it
     }
     assertEquals(Array.from(Deno.readDirSync(folder), (entry) => entry.name), ["a.arrow"]);
   });
-});
-
-Deno.test("writeArrowFile() gives the same bytes again", async () => {
-  await inFolder(async (folder) => {
-    const write = (path: string) => writeArrowFile(path, stream(toBatch(columnsOf(5), LINEAGE)));
-    assertEquals(await write(`${folder}/a`), await write(`${folder}/b`));
-  });
-});
-
-Deno.test("arrowBytes() writes views that begin at odd offsets", async () => {
-  const { tokens, ...rest } = columnsOf(3);
-  const odd = new Uint16Array(new ArrayBuffer(64), 2, tokens!.length);
-  odd.set(tokens!);
-  const bytes = await bytesOf(arrowBytes(stream(toBatch({ ...rest, tokens: odd }, LINEAGE))));
-  assertEquals(await collect(readArrow(pipe(bytes))), [columnsOf(3)]);
 });
 
 Deno.test("a pipe's closing batch is seen by no other reader, nor its announcement by what reads batches here", async () => {
