@@ -6,6 +6,7 @@
  */
 
 import type * as Native from "tokenizers";
+import BYTE_LEVEL from "../../fixtures/byte_level_bpe.json" with { type: "json" };
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { TOKENIZER_FILE } from "../graph/places.ts";
 import { sha256 } from "../run/files.ts";
@@ -112,41 +113,9 @@ export class TextRefusedError extends InputError {}
 
 /** The `tokenizer.json` of a byte-level BPE: EOS is id 0, the bytes are ids 1 to 256, merges follow. */
 function byteLevelJson(merges: string[][]): string {
-  const vocab: Record<string, number> = { [EOS_TOKEN]: 0 };
-  for (const symbol of byteSymbols()) vocab[symbol] = Object.keys(vocab).length;
-  let next = SPECIAL;
-  for (const [left, right] of merges) vocab[left + right] = next++;
-  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-  return JSON.stringify({
-    version: "1.0",
-    truncation: null,
-    padding: null,
-    added_tokens: [{
-      id: 0,
-      content: EOS_TOKEN,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    }],
-    normalizer: null,
-    pre_tokenizer: byteLevel,
-    post_processor: byteLevel,
-    decoder: byteLevel,
-    model: {
-      type: "BPE",
-      dropout: null,
-      unk_token: null,
-      continuing_subword_prefix: null,
-      end_of_word_suffix: null,
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: false,
-      vocab,
-      merges,
-    },
-  });
+  const tokens = [EOS_TOKEN, ...byteSymbols(), ...merges.map((pair) => pair.join(""))];
+  const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]));
+  return JSON.stringify({ ...BYTE_LEVEL, model: { ...BYTE_LEVEL.model, vocab, merges } });
 }
 
 /** Loads the tokenizer in a folder of a run, with the EOS of the run's settings. Throws as {@linkcode loadTokenizer} does. */
@@ -222,7 +191,7 @@ function encoderOf(tokenizer: Native.Tokenizer, format: Format, where: string) {
 /** Opens the tokenizer of a `tokenizer.json`; `eos` is the token that closes documents, or its id. */
 export async function openTokenizer(
   json: string,
-  eos: string | number | undefined,
+  eos?: string | number,
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
   const read = parsed(json);

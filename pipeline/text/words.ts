@@ -146,30 +146,24 @@ export class WordEncoder {
   constructor(private readonly encodeBatch: EncodeBatch) {}
 
   /**
-   * Gives the ids of each text. A text comes in pieces, each of which is encoded on its own. Throws what
-   * `encodeBatch` throws, even in an earlier call that was still running.
+   * Gives the ids of each text, one call after another. A text comes in pieces, each of which is encoded on its own. Throws what
+   * `encodeBatch` throws.
    */
-  async encode(texts: string[][], onOneCore?: boolean): Promise<Uint32Array[]> {
+  encode(texts: string[][], onOneCore?: boolean): Promise<Uint32Array[]> {
+    const encoded = this.#earlier.then(() => this.#encode(texts, onOneCore));
+    this.#earlier = encoded.catch(() => this.#table = new WordTable()); // ids of words in it are not known
+    return encoded;
+  }
+
+  async #encode(texts: string[][], onOneCore?: boolean): Promise<Uint32Array[]> {
     if (this.#table.full) this.#table = new WordTable();
     const table = this.#table;
     const fresh: Fresh = { words: [], numbers: [] };
     const found = texts.map((pieces) => pieces.flatMap((text) => table.find(text, fresh)));
-    let encoded: ArrayLike<number>[] = [];
-    const learned = fresh.words.length === 0 ? undefined : this.encodeBatch(fresh.words, onOneCore)
-      .then((all) => {
-        encoded = all;
-        fresh.numbers.forEach((number, i) => {
-          if (number >= 0) table.ids[number] = all[i];
-        });
-      });
-    // The ids of a word that an earlier call met first are known once that call has ended.
-    const all = this.#earlier = Promise.all([this.#earlier, learned]).then(() => {});
-    try {
-      await all;
-    } catch (error) {
-      if (this.#table === table) [this.#table, this.#earlier] = [new WordTable(), Promise.resolve()];
-      throw error;
-    }
+    const encoded = fresh.words.length === 0 ? [] : await this.encodeBatch(fresh.words, onOneCore);
+    fresh.numbers.forEach((number, i) => {
+      if (number >= 0) table.ids[number] = encoded[i];
+    });
     return found.map((numbers) => joinIds(numbers, table.ids, encoded));
   }
 }

@@ -17,11 +17,6 @@ const CODES = { uint16: 8, int32: 4 } as const;
 const BYTES = { uint16: 2, int32: 4 } as const;
 const CHUNK = 1 << 16; // texts of the index that are written at once
 
-/** Gives the type of ids in `.bin` for a vocabulary. */
-export function idType(vocabulary: number): keyof typeof CODES {
-  return vocabulary < MOST_SHORT ? "uint16" : "int32";
-}
-
 /**
  * Writes `<name>.bin` and `<name>.idx` into `folder`. The index comes last: where it is there, both files are
  * whole. Every text becomes a document of one sequence. Lengths wait in a scratch file, so that memory does
@@ -33,7 +28,7 @@ export async function writeMegatron(
   texts: AsyncIterable<TokenText[]>,
   vocabulary: number,
 ): Promise<Record<string, FileRecord>> {
-  const type = idType(vocabulary);
+  const type = vocabulary < MOST_SHORT ? "uint16" : "int32";
   const scratch = `${folder}/${name}.lengths.partial`;
   let count = 0;
   try {

@@ -86,11 +86,15 @@ export interface Cut {
   tokens: number;
 }
 
-/** Yields the groups of texts of one file after another. */
-export async function* filesOf(
+/** Writes files of texts, as {@linkcode shardName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic` throws. */
+export async function writeFiles(
+  folder: string,
+  [name, ending]: [name: string, ending: string],
   source: AsyncIterable<TokenText[]>,
   { rows, texts, tokens }: Cut,
-): AsyncGenerator<AsyncGenerator<TokenText[]>> {
+  encode: (groups: AsyncIterable<TokenText[]>) => AsyncIterable<Uint8Array>,
+): Promise<Record<string, FileRecord>> {
+  const records: Record<string, FileRecord> = {};
   const all = async function* () {
     for await (const some of source) yield* some;
   }();
@@ -108,24 +112,12 @@ export async function* filesOf(
     if (group.length > 0) yield group;
   }
   try {
-    while (!next.done) yield groups();
+    while (!next.done) {
+      const file = shardName(name, Object.keys(records).length, ending);
+      records[file] = await writeAtomic(`${folder}/${file}`, encode(groups()));
+    }
   } finally {
     await all.return();
-  }
-}
-
-/** Writes files of texts, as {@linkcode shardName} names them, into `folder`; returns size and SHA-256 by name. Throws what `writeAtomic` throws. */
-export async function writeFiles(
-  folder: string,
-  [name, ending]: [name: string, ending: string],
-  texts: AsyncIterable<TokenText[]>,
-  cut: Cut,
-  encode: (groups: AsyncIterable<TokenText[]>) => AsyncIterable<Uint8Array>,
-): Promise<Record<string, FileRecord>> {
-  const records: Record<string, FileRecord> = {};
-  for await (const groups of filesOf(texts, cut)) {
-    const file = shardName(name, Object.keys(records).length, ending);
-    records[file] = await writeAtomic(`${folder}/${file}`, encode(groups));
   }
   return records;
 }

@@ -185,19 +185,22 @@ Deno.test("openRows() refuses what has no fixed places, and says how to write it
 
 Deno.test("openRows() refuses files of two tokenizers, and of two types of tokens", () =>
   inFolder(async (folder) => {
-    const write = (name: string, columns: Columns, lineage = LINEAGE) =>
-      writeArrowFile(`${folder}/${name}`, stream(toBatch(columns, lineage)));
     const { vocabulary: _, ...open } = LINEAGE;
-    await write("a", columnsOf(2), open);
-    await write("b", { ...columnsOf(2), tokens: new Uint32Array(8) }, open);
-    await write("c", columnsOf(2), { ...open, tokenizer: "ff" });
-    const both = (name: string) => openRows([`${folder}/a`, `${folder}/${name}`]);
+    const files: [Columns, typeof open][] = [
+      [columnsOf(2), open],
+      [{ ...columnsOf(2), tokens: new Uint32Array(8) }, open],
+      [columnsOf(2), { ...open, tokenizer: "ff" }],
+    ];
+    for (const [i, [columns, lineage]] of files.entries()) {
+      await writeArrowFile(`${folder}/${i}`, stream(toBatch(columns, lineage)));
+    }
+    const both = (other: number) => openRows([`${folder}/0`, `${folder}/${other}`]);
     await assertRejects(
-      () => both("b"),
+      () => both(1),
       InputError,
       'column "tokens" must have one type in all files: it is Fixed',
     );
-    await assertRejects(() => both("c"), InputError, "tokenizer is ff in the former, ab12 in the latter");
+    await assertRejects(() => both(2), InputError, "tokenizer is ff in the former, ab12 in the latter");
   }));
 
 Deno.test("Rows.read() names file, batch and row of an id that the vocabulary lacks, and of a length beyond S", () =>

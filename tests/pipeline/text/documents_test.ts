@@ -88,13 +88,8 @@ Deno.test("tokenBatches() begins with the columns, also where there is no text, 
   const [empty, ...none] = await run([]);
   assertEquals([empty, ...none].map(({ numRows }) => numRows), new Array(1 + none.length).fill(0));
   assertEquals(lineageOf(empty)?.tokenizer, "ab12");
-  assertEquals(empty.schema.fields.map(({ name }) => name), [
-    "sequence",
-    "document",
-    "source",
-    "tokens",
-    "length",
-  ]);
+  const names = empty.schema.fields.map(({ name }) => name).join(" ");
+  assertEquals(names, "sequence document source tokens length");
   const [, ...batches] = await run([{ text: "abcde", source: "x" }, { text: "fg", source: "y" }]);
   const columns = batches.map((batch) => fromBatch(batch));
   const rows = columns.flatMap(({ tokens, length }) =>

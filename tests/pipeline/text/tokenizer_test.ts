@@ -2,10 +2,12 @@ import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
 import { Tokenizer as Library } from "tokenizers";
+import { inFolder } from "../../tasks/support.ts";
 import { byteSymbols } from "../../../pipeline/text/bpe.ts";
 import {
   EOS_TOKEN,
   loadTokenizer,
+  openTokenizer,
   type Tokenizer,
   trainTokenizer,
 } from "../../../pipeline/text/tokenizer.ts";
@@ -75,20 +77,7 @@ Deno.test("a tokenizer gives the library's ids of whole texts, whether or not it
     ],
   };
   const folder = await Deno.makeTempDir();
-  const words = [
-    "the",
-    "quick",
-    "don't",
-    "they've",
-    "'tis",
-    "naïve",
-    "日本",
-    "42",
-    "return",
-    "x",
-    "e\u0301",
-    "<|",
-  ];
+  const words = "the quick don't they've 'tis naïve 日本 42 return x e\u0301 <|".split(" ");
   /** Gives the ids of texts while the library may not encode several at once, on threads of its own. */
   const onOne = async (encode: () => Promise<Uint32Array[]>) => {
     const { encodeBatch } = Library.prototype;
@@ -134,22 +123,7 @@ Deno.test("trainTokenizer() never makes EOS of text that spells it", async () =>
 
 Deno.test("a tokenizer cuts texts where no token can cross, also beside special tokens that they spell", async () => {
   const tokenizer = await train(400);
-  const units = [
-    "a",
-    "the ",
-    "  ",
-    "\n",
-    "7",
-    ".",
-    "'s",
-    "é",
-    "中",
-    "\u{1F600}",
-    EOS_TOKEN,
-    "<|",
-    "|>",
-    "endoftext",
-  ];
+  const units = [..."a\n7.é中\u{1F600}", "the ", "  ", "'s", EOS_TOKEN, "<|", "|>", "endoftext"];
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.constantFrom(...units), { maxLength: 60 }).map((units) => units.join("")),
@@ -178,117 +152,89 @@ Deno.test("trainTokenizer() reads no more than its sample and says what a text s
   assertEquals(Number(/it supports (\d+);/.exec(few.message)![1]) < supported, true);
 });
 
-Deno.test("loadTokenizer() opens other tokenizers and names what is wrong with a file", async () => {
-  const folder = await Deno.makeTempDir();
-  const write = (name: string, text: string) => Deno.writeTextFileSync(`${folder}/${name}`, text);
-  const wordLevel = (added: object[], vocab: object) =>
-    JSON.stringify({
-      version: "1.0",
-      added_tokens: added,
-      pre_tokenizer: { type: "Whitespace" },
-      model: { type: "WordLevel", vocab, unk_token: "[UNK]" },
-    });
-  write("words.json", wordLevel([], { "[UNK]": 0, "</s>": 1, hello: 2, world: 70_000 }));
-  const words = await loadTokenizer(`${folder}/words.json`);
-  assertEquals([words.eos, words.vocabulary], [1, 70_001]);
-  assertEquals(words.cut, undefined); // an unknown word of any length is one token
-  assertEquals((await words.encode(["hello world there", ""])).map((ids) => [...ids]), [[2, 70_000, 0], []]);
-  assertEquals((await loadTokenizer(`${folder}/words.json`, { eos: "hello" })).eos, 2);
-  write("none.json", wordLevel([], { "[UNK]": 0, hello: 1 }));
-  await assertRejects(() => loadTokenizer(`${folder}/none.json`), InputError, "name it with eos");
-  await assertRejects(() => loadTokenizer(`${folder}/none.json`, { eos: "<x>" }), InputError, "<x>");
-  write("broken.json", `{"version": `);
-  await assertRejects(() => loadTokenizer(`${folder}/broken.json`), InputError, "Hugging Face format");
-  Deno.writeFileSync(`${folder}/bytes.json`, Uint8Array.of(0xff, 0xfe));
-  await assertRejects(() => loadTokenizer(`${folder}/bytes.json`), InputError, "UTF-8");
-  await assertRejects(() => loadTokenizer(`${folder}/missing.json`), InputError, "there is none");
-  await assertRejects(() => loadTokenizer(folder), InputError, "it is a folder");
-  await Deno.remove(folder, { recursive: true });
-});
-
 /** Smallest `tokenizer.json` of a model. */
-const tokenizerJson = (model: object, rest: object) =>
+const tokenizerJson = (model: object, rest: object = {}) =>
   JSON.stringify({ version: "1.0", added_tokens: [], model, ...rest });
 
+const idsOf = async (tokenizer: Tokenizer, ...texts: string[]) =>
+  (await tokenizer.encode(texts)).map((ids) => [...ids]);
+
+Deno.test("loadTokenizer() opens other tokenizers and names what is wrong with a file", async () => {
+  const wordLevel = (vocab: object) =>
+    tokenizerJson({ type: "WordLevel", vocab, unk_token: "[UNK]" }, {
+      pre_tokenizer: { type: "Whitespace" },
+    });
+  const json = wordLevel({ "[UNK]": 0, "</s>": 1, hello: 2, world: 70_000 });
+  const words = await openTokenizer(json);
+  // An unknown word of any length is one token, so there is no place to cut.
+  assertEquals([words.eos, words.vocabulary, words.cut], [1, 70_001, undefined]);
+  assertEquals(await idsOf(words, "hello world there", ""), [[2, 70_000, 0], []]);
+  assertEquals((await openTokenizer(json, "hello")).eos, 2);
+  const none = wordLevel({ "[UNK]": 0, hello: 1 });
+  await assertRejects(() => openTokenizer(none), InputError, "name it with eos");
+  await assertRejects(() => openTokenizer(none, "<x>"), InputError, "<x>");
+  await assertRejects(() => openTokenizer(`{"version": `), InputError, "Hugging Face format");
+  await inFolder(async (folder) => {
+    const path = `${folder}/tokenizer.json`;
+    await Deno.writeTextFile(path, json);
+    assertEquals((await loadTokenizer(path, { eos: "hello" })).sha256, words.sha256);
+    await Deno.writeFile(path, Uint8Array.of(0xff, 0xfe));
+    await assertRejects(() => loadTokenizer(path), InputError, "UTF-8");
+    await assertRejects(() => loadTokenizer(`${folder}/missing.json`), InputError, "there is none");
+    await assertRejects(() => loadTokenizer(folder), InputError, "it is a folder");
+  });
+});
+
 Deno.test("loadTokenizer() opens WordPiece and Unigram", async () => {
-  const folder = await Deno.makeTempDir();
-  const pieces = { "[UNK]": 0, "[SEP]": 1, hug: 2, "##ging": 3, "##s": 4 };
-  const wordPiece = {
-    type: "WordPiece",
-    unk_token: "[UNK]",
-    continuing_subword_prefix: "##",
-    max_input_chars_per_word: 100,
-    vocab: pieces,
+  const pieces = {
+    ...{
+      type: "WordPiece",
+      unk_token: "[UNK]",
+      continuing_subword_prefix: "##",
+      max_input_chars_per_word: 100,
+    },
+    vocab: { "[UNK]": 0, "[SEP]": 1, hug: 2, "##ging": 3, "##s": 4 },
   };
   const template = { type: "BertProcessing", sep: ["[SEP]", 1], cls: ["[UNK]", 0] }; // must not be applied
-  Deno.writeTextFileSync(
-    `${folder}/a.json`,
-    tokenizerJson(wordPiece, { pre_tokenizer: { type: "Whitespace" }, post_processor: template }),
-  );
-  const a = await loadTokenizer(`${folder}/a.json`);
+  const rest = { pre_tokenizer: { type: "Whitespace" }, post_processor: template };
+  const a = await openTokenizer(tokenizerJson(pieces, rest));
   assertEquals([a.eos, a.vocabulary], [1, 5]);
-  assertEquals((await a.encode(["hugging hugs"])).map((ids) => [...ids]), [[2, 3, 2, 4]]);
+  assertEquals(await idsOf(a, "hugging hugs"), [[2, 3, 2, 4]]);
   const unigram = {
     type: "Unigram",
     unk_id: 0,
     vocab: [["<unk>", 0], ["</s>", 0], ["▁a", -1], ["b", -1.5], ["▁ab", -2]],
   };
   const metaspace = { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true };
-  Deno.writeTextFileSync(
-    `${folder}/b.json`,
-    tokenizerJson(unigram, { pre_tokenizer: metaspace, decoder: metaspace }),
-  );
-  const b = await loadTokenizer(`${folder}/b.json`);
+  const b = await openTokenizer(tokenizerJson(unigram, { pre_tokenizer: metaspace, decoder: metaspace }));
   assertEquals([b.eos, b.vocabulary], [1, 5]);
-  const [ids] = await b.encode(["ab a"]);
-  assertEquals([...ids], [4, 2]);
-  assertEquals(await b.decode(ids), "ab a");
-  await Deno.remove(folder, { recursive: true });
+  assertEquals([await idsOf(b, "ab a"), await b.decode([4, 2])], [[[4, 2]], "ab a"]);
 });
 
-Deno.test("loadTokenizer() never makes EOS of text that spells it, be it a special token or not", async () => {
-  const folder = await Deno.makeTempDir();
-  const eos = {
-    id: 1,
-    content: "🦙end",
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: false,
-  };
-  const model = { type: "WordLevel", vocab: { "[UNK]": 0, "🦙end": 1 }, unk_token: "[UNK]" };
-  Deno.writeTextFileSync(`${folder}/a.json`, tokenizerJson(model, { added_tokens: [eos] }));
-  const tokenizer = await loadTokenizer(`${folder}/a.json`, { eos: "🦙end" });
-  assertEquals((await tokenizer.encode(["x 🦙end y"])).map((ids) => [...ids].includes(1)), [false]);
-  await Deno.remove(folder, { recursive: true });
-});
+const ADDED = { single_word: false, lstrip: false, rstrip: false };
 
-Deno.test("loadTokenizer() makes no special token of text that spells it once it is normalised", async () => {
-  const folder = await Deno.makeTempDir();
+Deno.test("loadTokenizer() makes no special token of text that spells it, as it is or once it is normalised", async () => {
+  const llama = { type: "WordLevel", vocab: { "[UNK]": 0, "🦙end": 1 }, unk_token: "[UNK]" };
+  const eos = { id: 1, content: "🦙end", ...ADDED, normalized: false, special: false };
+  const plain = await openTokenizer(tokenizerJson(llama, { added_tokens: [eos] }), "🦙end");
+  assertEquals((await idsOf(plain, "x 🦙end y"))[0].includes(1), false);
+
   const words = { type: "WordLevel", vocab: { "[UNK]": 0, "</s>": 1 }, unk_token: "[UNK]" };
-  const bytes = {
-    type: "BPE",
-    vocab: Object.fromEntries([...byteSymbols(), "</s>"].map((symbol, id) => [symbol, id])),
-    merges: [],
-  };
+  const vocab = Object.fromEntries([...byteSymbols(), "</s>"].map((symbol, id) => [symbol, id]));
   const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
   const lower = { pre_tokenizer: { type: "WhitespaceSplit" }, normalizer: { type: "Lowercase" } };
   const composed = { pre_tokenizer: level, normalizer: { type: "NFC" } };
   const formats: [model: object, rest: object, id: number, content: string, text: string][] = [
     [words, lower, 2, "[mask]", "x [MASK] y"],
-    [bytes, composed, 257, "[mas\u00c5]", "x [mas\u212b] y"], // the sign for angstrom becomes a letter
+    [{ type: "BPE", vocab, merges: [] }, composed, 257, "[mas\u00c5]", "x [mas\u212b] y"], // the sign for angstrom
   ];
   for (const [model, rest, id, content, text] of formats) {
-    const token = { id, content, single_word: false, lstrip: false, rstrip: false, special: true };
-    const json = tokenizerJson(model, { ...rest, added_tokens: [{ ...token, normalized: true }] });
-    Deno.writeTextFileSync(`${folder}/a.json`, json);
-    const tokenizer = await loadTokenizer(`${folder}/a.json`);
-    const [ids, plain] = await tokenizer.encode([text, `x ${content} y`]);
-    assertFalse(ids.includes(id) || plain.includes(id));
+    const token = { id, content, ...ADDED, special: true, normalized: true };
+    const json = tokenizerJson(model, { ...rest, added_tokens: [token] });
+    const tokenizer = await openTokenizer(json);
+    assertFalse((await idsOf(tokenizer, text, `x ${content} y`)).flat().includes(id));
     const alone = await Library.fromString(json).encode(text, null, { addSpecialTokens: false });
     assert(alone.getIds().includes(id)); // the library would make one of it
     assertEquals(tokenizer.json, json);
   }
-  await Deno.remove(folder, { recursive: true });
 });
