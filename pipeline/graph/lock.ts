@@ -8,7 +8,7 @@
  * @module
  */
 
-import { entriesOf, isMissing, removeIfThere, writeError, writing } from "../run/files.ts";
+import { entriesOf, isMissing, removeIfThere, writing } from "../run/files.ts";
 
 /** Folder of the locks, in the run folder. */
 export const LOCKS = "locks";
@@ -49,32 +49,30 @@ const pathOf = (run: string, node: string) => `${run}/${LOCKS}/${node.replaceAll
 /** Takes the lock of a node, or returns the process that holds it. */
 export async function takeLock(run: string, node: string, task: string): Promise<Lock | Owner> {
   const path = pathOf(run, node);
-  let file: Deno.FsFile | undefined;
-  try {
+  const file = await writing(path, async () => {
     await Deno.mkdir(`${run}/${LOCKS}`, { recursive: true });
-    file = await Deno.open(path, { read: true, write: true, create: true });
-    const isFree = await file.tryLock(true).catch(() => undefined); // a disk without locks
-    const owner = await holderOf(run, path, node, isFree);
-    if (owner) {
-      file.close();
-      return owner;
-    }
-  } catch (error) {
-    file?.close();
-    throw writeError(path, error);
+    return await Deno.open(path, { read: true, write: true, create: true });
+  });
+  const holder = await holderOf(run, node, file, true).catch((error) => {
+    file.close();
+    throw error;
+  });
+  if (holder) {
+    file.close();
+    return holder;
   }
-  const mine = file, since = new Date().toISOString();
+  const since = new Date().toISOString();
   const owner = { node, pid: Deno.pid, host: hostname(), since, task, machine: machine() };
   const claim = new TextEncoder().encode(JSON.stringify(owner));
   const beat = () => {
     try {
-      mine.seekSync(0, Deno.SeekMode.Start);
-      mine.writeSync(claim);
+      file.seekSync(0, Deno.SeekMode.Start);
+      file.writeSync(claim);
     } catch {
       // A full disk: others may take this process for dead and do the same work. The bytes are the same.
     }
   };
-  mine.truncateSync(0);
+  file.truncateSync(0);
   beat();
   const beating = setInterval(beat, BEAT_MS);
   Deno.unrefTimer(beating);
@@ -86,7 +84,7 @@ export async function takeLock(run: string, node: string, task: string): Promise
       } catch {
         // Somebody who took this process for dead has removed it.
       }
-      mine.close();
+      file.close();
     },
   };
 }
@@ -95,12 +93,9 @@ export async function takeLock(run: string, node: string, task: string): Promise
 export async function listOwners(run: string): Promise<Owner[]> {
   const owners: Owner[] = [];
   for (const { name } of await entriesOf(`${run}/${LOCKS}`)) {
-    const path = `${run}/${LOCKS}/${name}`;
-    const file = await Deno.open(path).catch(() => null); // it was given up just now
+    const file = await Deno.open(`${run}/${LOCKS}/${name}`).catch(() => null); // it was given up just now
     if (!file) continue;
-    const isFree = await file.tryLock(false).catch(() => undefined);
-    const owner = await holderOf(run, path, name.replaceAll("~", "/"), isFree);
-    file.close();
+    const owner = await holderOf(run, name.replaceAll("~", "/"), file, false).finally(() => file.close());
     if (owner) owners.push(owner);
   }
   return owners;
@@ -115,13 +110,15 @@ export async function removeDeadLocks(run: string): Promise<void> {
   }
 }
 
-/** Gives the living holder of a lock. `isFree` says whether no process of this machine holds it; undefined where the disk knows no locks. */
+/** Gives the living holder of a lock whose file is open. Where there is none, the file is locked: for others to see, or exclusively. */
 async function holderOf(
   run: string,
-  path: string,
   node: string,
-  isFree?: boolean,
+  file: Deno.FsFile,
+  exclusive: boolean,
 ): Promise<Owner | undefined> {
+  const path = pathOf(run, node);
+  const isFree = await file.tryLock(exclusive).catch(() => undefined); // a disk without locks
   const claim = parse(await Deno.readTextFile(path).catch(() => ""));
   if (isFree === false) return claim ?? { node, pid: 0, host: "", since: "", task: "" };
   if (!claim || isFree && claim.machine === machine()) return; // its holder is gone

@@ -158,10 +158,12 @@ async function modelRows(
   return await Promise.all(targets.map(async (target): Promise<Row> => {
     const { name, expert, command, node } = target, stage = `train-${name}`;
     const manifest = await readManifest(`${run}/${node}`).catch(() => null);
-    const make = () => trainNodes(configuration, [{ target, text: filesOf(target, []) }]);
+    const of = [{ target, text: filesOf(target, []) }];
     return {
       ...{ stage, command: task(command.task, { run, ...command.with }) },
-      nodes: adoptionOf(manifest) ? given(stage, node) : await orGiven(stage, node, make),
+      nodes: adoptionOf(manifest)
+        ? given(stage, node)
+        : await orGiven(stage, node, trainNodes(configuration, of)),
       optional: expert === undefined && name !== enough,
     };
   }));
@@ -183,9 +185,9 @@ async function askedRows(run: string, configuration: Configuration): Promise<Row
     !isSome && target.expert !== undefined || trained.includes(target)
   );
   const of = { configuration, tokens: [], models };
-  const make = () => evaluateNodes(of, choices as EvaluationChoices);
+  const nodes = await orGiven(EVALUATE, EVALUATION, evaluateNodes(of, choices as EvaluationChoices));
   return [
-    { stage: EVALUATE, command: task(EVALUATE, { run }), nodes: await orGiven(EVALUATE, EVALUATION, make) },
+    { stage: EVALUATE, command: task(EVALUATE, { run }), nodes },
     ...await Promise.all(
       zeroShotTasks().map(async (name): Promise<Row> => ({
         ...{ stage: `${ZERO_SHOT}-${name}`, command: task(ZERO_SHOT, { run, task: name }), optional: true },
@@ -215,36 +217,24 @@ async function askedNodes(
   return [{ name: node, needs, settings, revision: zeroShotRevision(name), maker: { ...GIVEN, stage } }];
 }
 
-/** Makes nodes; where something that settings name is not here, what is there counts as it is. */
-async function orGiven(stage: string, node: string, make: () => Promise<Node[]>): Promise<Node[]> {
-  try {
-    return await make();
-  } catch (error) {
+/** Takes nodes that were made; where something that settings name is not here, what is there counts as it is. */
+const orGiven = (stage: string, node: string, nodes: Promise<Node[]>): Promise<Node[]> =>
+  nodes.catch((error) => {
     if (error instanceof InputError) return given(stage, node);
     throw error;
-  }
-}
+  });
 
 const given = (stage: string, node: string): Node[] => [{ ...givenNode(node), maker: { ...GIVEN, stage } }];
 
-/** Joins nodes in an order in which each follows those that it needs; of what is needed and not known, what is there counts. */
+/** Joins nodes, each of which follows those that it needs; of what is needed and not known, what is there counts. */
 function joinNodes(all: readonly Node[]): Node[] {
   const known = new Map<string, Node>();
   for (const node of all) {
     if (!node.given || node.maker.stage !== GIVEN.stage) known.set(node.name, known.get(node.name) ?? node);
   }
-  const joined = new Set<Node>();
-  const add = (node: Node) => {
-    if (joined.has(node)) return;
-    for (const need of node.needs) {
-      const { name } = splitNeed(need);
-      if (!known.has(name)) known.set(name, givenNode(name));
-      add(known.get(name)!);
-    }
-    joined.add(node);
-  };
-  for (const node of [...known.values()]) add(node);
-  return [...joined];
+  const needed = [...known.values()].flatMap(({ needs }) => needs.map((need) => splitNeed(need).name));
+  const others = new Set(needed.filter((name) => !known.has(name)));
+  return [...[...others].map(givenNode), ...known.values()];
 }
 
 /** Whether a task refuses to make a stage unless that is accepted: another version made it, or a training by other settings or elsewhere. */

@@ -104,27 +104,6 @@ Deno.test("with a given tokenizer, routers and prices, a file more touches its b
     await closeGpu();
   }));
 
-Deno.test("every sequence is in one expert's part, and balanced parts are equal", () =>
-  inFolder(async (folder) => {
-    const configuration = smallSettings(`${folder}/text`, { holdout: 0.3 });
-    const run = `${folder}/run`;
-    await makeSmall(run, configuration);
-    const { nodes } = await partitionGraph(run, configuration);
-    let [train, test] = [0, 0];
-    for (const { name } of nodes.filter(({ name }) => name.startsWith("tokens/"))) {
-      const { result } = (await readManifest(`${run}/${name}`))!;
-      train += Number(result.trainSequences);
-      test += Number(result.testSequences);
-    }
-    const parts = await Promise.all(
-      [0, 1].map(async (e) => (await readManifest(`${run}/partition/expert-0${e}`))!.result),
-    );
-    const counts = (side: string) => parts.map((part) => (part[side] as { sequences: number }).sequences);
-    assertEquals(counts("train"), [Math.ceil(train / 2), Math.floor(train / 2)]);
-    assertEquals(counts("test")[0] + counts("test")[1], test);
-    await closeGpu();
-  }));
-
 for (const partitioner of ["ctbm", "random", "source"]) {
   Deno.test(`a partition by ${partitioner} is the same bytes in one block and in many processes`, () =>
     inFolder(async (folder) => {

@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError, wordText } from "../../../kernels/errors.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { wordText } from "../../../kernels/errors.ts";
 import { readManifest, takeLock, writeManifest } from "../../../pipeline/graph/mod.ts";
 import {
   lacksOf,
@@ -124,11 +124,6 @@ Deno.test("statusOf() says who makes a stage, what is damaged, and what another 
     assertEquals(assign.state, "damaged");
     assertMatch(wordText(assign.because!), /manifest\.json" as it must be the manifest/);
     assertEquals((await stateOf(run, "score")).state, "up to date");
-  }));
-
-Deno.test("statusOf() refuses a folder that is no run", () =>
-  inFolder(async (folder) => {
-    await assertRejects(() => statusOf(folder), InputError, "there is no config.json");
   }));
 
 Deno.test("no call for all experts replaces what is up to date", () => {
