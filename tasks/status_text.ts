@@ -7,7 +7,7 @@
 import { task, type TaskReference } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
-import { changesText } from "../pipeline/stages/changes.ts";
+import { changesText } from "../pipeline/stages/documents.ts";
 import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/status.ts";
 import { bytes, lines, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";

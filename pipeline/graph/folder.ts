@@ -16,15 +16,19 @@ import {
   removeFiles,
   removeIfEmpty,
   removeIfThere,
+  sha256,
+  writeAtomic,
   writeError,
   writing,
 } from "../run/files.ts";
+import { canonical } from "../run/seal.ts";
 import { listOwners } from "./lock.ts";
 import {
   type FileNote,
   findDamage,
   MANIFEST,
   type Manifest,
+  noteFiles,
   readManifest,
   writeManifest,
 } from "./manifest.ts";
@@ -258,4 +262,17 @@ export async function linkFile(run: string, place: string, target: string): Prom
     });
     await Deno.rename(aside, path);
   });
+}
+
+/**
+ * Writes pages of a run, by their file names, into the node of this name, with a link to each at the root of the run. A task writes them of
+ * what is there: the node needs none, its key is a hash of the pages, and the last writer's stay.
+ */
+export async function writePages(run: string, name: string, pages: Record<string, string>): Promise<void> {
+  await publishNew(run, name, true, async (folder) => {
+    for (const [file, text] of Object.entries(pages)) await writeAtomic(`${folder}/${file}`, text);
+    const known = { name, revision: 1, settings: {}, inputs: {}, result: {}, files: await noteFiles(folder) };
+    return await writeManifest(folder, { ...known, key: sha256(canonical(pages)) });
+  });
+  for (const file of Object.keys(pages)) await linkFile(run, file, `${name}/${file}`);
 }

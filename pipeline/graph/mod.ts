@@ -9,7 +9,6 @@ export * from "./lock.ts";
 export * from "./make.ts";
 export * from "./manifest.ts";
 export * from "./node.ts";
-export * from "./pages.ts";
 export * from "./places.ts";
 export * from "./vouched.ts";
 export * from "./walk.ts";

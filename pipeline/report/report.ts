@@ -4,7 +4,7 @@ import type { Gpu, OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import { wordText } from "../../kernels/errors.ts";
 import { readCost } from "../cost/cost.ts";
 import { isEqual, sideOf } from "../evaluation/evaluation.ts";
-import { writePages } from "../graph/pages.ts";
+import { writePages } from "../graph/folder.ts";
 import { PARTITIONERS } from "../partition/partitioners.ts";
 import { writeAtomic } from "../run/files.ts";
 import { checkOutput, isSamePlace } from "../stages/output.ts";

@@ -15,10 +15,12 @@ import { columnOf, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { integers } from "../rows/column_values.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
+import type { Configuration } from "../settings/configuration.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
 import { documentBatch, type DocumentRow, documentRows } from "./document_table.ts";
 import type { GraphOf } from "./stage.ts";
+import { readingOf, type Text } from "./text.ts";
 import { openNeeded, writeRows } from "./token_rows.ts";
 import { byName, countSources, DOCUMENTS, SEQUENCES, TEST, TOKENIZE, tokensOf, TRAIN } from "./tokenize.ts";
 
@@ -30,19 +32,18 @@ const COLUMNS = ["document", "path", "place", "sha256", "source", "side", "token
 const PART_COLUMNS = [...COLUMNS, "expert", "shares"] as const;
 
 /** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
-export const pathOf = ({ file: { path }, own }: Piece): string =>
-  own ? path.split("/").slice(-3).join("/") : path;
+const pathOf = ({ file: { path }, own }: Piece): string => own ? path.split("/").slice(-3).join("/") : path;
 
 const BLOCKS = "blocks.json";
 
 /** A block as the index lists it: of each piece the path, the hash, and the rows that come before it in the file. */
-export interface IndexedBlock {
+interface IndexedBlock {
   name: string;
   pieces: [path: string, sha256: string, before: number][];
 }
 
 /** Reads which blocks the index of a run is of; null where there is no index. */
-export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null> {
+async function indexedBlocks(run: string): Promise<IndexedBlock[] | null> {
   const path = `${run}/${INDEX}/${BLOCKS}`;
   if (!await readManifest(`${run}/${INDEX}`)) return null;
   return JSON.parse(new TextDecoder().decode(await readVouched(path, new NodeFiles())));
@@ -193,4 +194,56 @@ export async function findDocument(run: string, id: bigint): Promise<FoundDocume
     return { ...found, document: String(id), shares: found.shares || undefined };
   }
   return null;
+}
+
+/** Files of the text that are not as they were when the run was made. */
+export interface TextChanges {
+  /** Paths of files that came. */
+  added: string[];
+  /** Paths of files with other content. */
+  changed: string[];
+  /** Paths of files that are gone. */
+  removed: string[];
+}
+
+/** Compares the text with that of which the run's index tells; null where there is no index yet. */
+export async function changesOfText(run: string, blocks: readonly Block[]): Promise<TextChanges | null> {
+  const indexed = await indexedBlocks(run);
+  if (!indexed) return null;
+  const now = filesOf(blocks.flatMap(({ pieces }) => pieces.map((piece) => [pathOf(piece), piece.sha256])));
+  const then = filesOf(indexed.flatMap(({ pieces }) => pieces.map(([path, sha256]) => [path, sha256])));
+  return {
+    added: [...now.keys()].filter((path) => !then.has(path)),
+    changed: [...now.keys()].filter((path) => then.has(path) && then.get(path) !== now.get(path)),
+    removed: [...then.keys()].filter((path) => !now.has(path)),
+  };
+}
+
+/** Joins the hashes of the pieces of every file. */
+function filesOf(pieces: readonly string[][]): Map<string, string> {
+  const files = new Map<string, string>();
+  for (const [path, sha256] of pieces) files.set(path, `${files.get(path) ?? ""} ${sha256}`);
+  return files;
+}
+
+/** Words changes of the text: five names of each kind, and how many more. */
+export function changesText(changes: TextChanges | null): string {
+  return Object.entries(changes ?? {}).filter(([, paths]) => paths.length > 0)
+    .map(([what, paths]) => `${what} ${listPaths(paths)}`).join("; ");
+}
+
+function listPaths(paths: readonly string[]): string {
+  const more = paths.length > 5 ? ` and ${paths.length - 5} more` : "";
+  return paths.slice(0, 5).map((path) => `"${path}"`).join(", ") + more;
+}
+
+/** Gives the text of a run as its index tells of it, without a look at a file; it has no blocks where there is no index. */
+export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
+  const blocks = (await indexedBlocks(run))?.map(({ name, pieces }): Block => ({
+    ...{ name, id: 0, bytes: 0 },
+    pieces: pieces.map(([path, sha256, before]): Piece => ({
+      ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
+    })),
+  }));
+  return { ...{ blocks, unpacked: [], passed: new Map(), asText: [] }, reading: readingOf(configuration) };
 }

@@ -6,8 +6,7 @@
 
 export * from "./clean.ts";
 export { chunkOf } from "./assign.ts";
-export { findDocument, type FoundDocument } from "./documents.ts";
-export { changesText, type TextChanges } from "./changes.ts";
+export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
 export { type StageState } from "./standing.ts";
 export * from "./fingerprint.ts";
 export * from "./jobs.ts";

@@ -13,7 +13,7 @@ import { OFF } from "../text/inputs.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace, pricesOf } from "./assign.ts";
-import { recordedText } from "./changes.ts";
+import { recordedText } from "./documents.ts";
 import { TOKENIZER } from "../graph/places.ts";
 import { SCORE, scoresOf } from "./score.ts";
 import { STAGES } from "./stages.ts";

@@ -16,7 +16,7 @@ import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { adoptionOf } from "../training/adoption.ts";
 import { needConfiguration, partsAlone } from "./parts.ts";
-import { changesOfText, type TextChanges } from "./changes.ts";
+import { changesOfText, type TextChanges } from "./documents.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";
