@@ -36,16 +36,7 @@ export * from "./plan.ts";
 export * from "./stage.ts";
 export { settingsOf, STAGES } from "./stages.ts";
 export * from "./status.ts";
-export {
-  makePartition,
-  type OpenRun,
-  openRun,
-  type Part,
-  type PartitionState,
-  planRun,
-  type RunOptions,
-  type RunWatch,
-} from "./run.ts";
+export { makePartition, type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 export * from "./summary.ts";
 export {
   allTargets,

@@ -208,24 +208,11 @@ function textWarnings({ asText, passed }: RunText): string[] {
   ];
 }
 
-/** What would be made of a partition. */
-export interface PartitionState {
-  /** Path of the folder. */
-  run: string;
-  /** Settings that would hold. */
-  configuration: Configuration;
-  /** How the stages stand; those of which nothing is known before text is unpacked are missing. */
-  stages: StageState[];
-  /** Files that are not as they were; null where nothing is made yet. */
-  changes: TextChanges | null;
-  /** The plan itself. */
-  plan: Plan;
-  /** What is likely a mistake. */
-  warnings: string[];
-}
-
-/** Says what {@linkcode makePartition} would make with the same options, without making anything. Throws what it would throw beforehand. */
-export async function planRun(options: RunOptions): Promise<PartitionState> {
+/**
+ * Says what {@linkcode makePartition} would make with the same options, without making anything: the plan, how its stages stand, files that
+ * are not as they were (null where nothing is made yet), and what is likely a mistake. Throws what it would throw beforehand.
+ */
+export async function planRun(options: RunOptions) {
   const { run, force, check } = options;
   const { configuration, isAnew } = await resolve(options);
   const plan = await partitionGraph(run, configuration, { check });
@@ -234,7 +221,7 @@ export async function planRun(options: RunOptions): Promise<PartitionState> {
   if (!force) await refuseRevision(walk, plan.nodes);
   const changes = plan.text.blocks ? await changesOfText(run, plan.text.blocks) : null;
   const stages = await partitionStates(configuration, plan, walk);
-  return { run, configuration, plan, changes, stages, warnings: textWarnings(plan.text) };
+  return { configuration, plan, changes, stages, warnings: textWarnings(plan.text) };
 }
 
 /** Finds out how all stages of a partition stand. Before text is unpacked, nothing is known of the nodes of most. */

@@ -10,7 +10,7 @@ import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { assignmentOf } from "../partition/assignment/assignments.ts";
 import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
-import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
+import { readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, entriesOf, exists } from "../run/files.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
@@ -54,24 +54,13 @@ const FIXED: readonly Fixed[] = [
   ...MODELS.map((folder): Fixed => [folder, TRAINING]),
 ];
 
-/** The settings that hold in a run, and what became of those that were given. */
-export interface RunSettings {
-  /** The values. */
-  configuration: Configuration;
-  /** Names of those that differ from the run's. */
-  changed: (keyof Configuration)[];
-  /** Whether the run has settings already. */
-  exists: boolean;
-  /** The adapter that the run notes. */
-  adapter?: AdapterNote;
-}
-
 /**
- * Resolves the settings of a run: its `config.json` holds unless something else is given. Throws an `InputError` with both values where a
+ * Resolves the settings of a run: its `config.json` holds unless something else is given. Says which of them differ from the run's, whether
+ * it has settings already, and the adapter that it notes. Throws an `InputError` with both values where a
  * setting that something was made with is to change, or where `config.json` was edited, unless `force` accepts that; and where a folder
  * holds files and is no run.
  */
-export async function resolveSettings(run: string, sources: Sources, force: boolean): Promise<RunSettings> {
+export async function resolveSettings(run: string, sources: Sources, force: boolean) {
   await checkOwn(run);
   const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ?? {};
   const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
@@ -82,8 +71,8 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
   kindOf(resolved);
   assignmentOf(resolved.method);
   const configuration = await withPartitioner(resolved, given, existing !== undefined);
-  if (!existing) return { configuration, changed: [], exists: false };
   const changed: (keyof Configuration)[] = [];
+  if (!existing) return { configuration, changed, exists: false, adapter };
   for (const name of FIELD_NAMES.filter((name) => name in given)) {
     if (text(existing[name]) === text(configuration[name])) continue;
     // The same path may be spelled differently; the run keeps its own spelling.
