@@ -73,7 +73,8 @@ export class RoundBank {
     const results = trainingLoss.map((trainingLoss) => ({ trainingLoss, ...steps }));
     for (const [place, { folder }] of all.entries()) {
       await saveTrainerState(`${folder}/${STATE}`, this.#model!, sliceState(state, place, 1));
-      const values = nll.filter((_, i) => i % all.length === place);
+      const own = { length: nll.length / all.length };
+      const values = Float32Array.from(own, (_, row) => nll[row * all.length + place]);
       const scores = new Map([["nll", { shape: [values.length], values }]]);
       await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
       await writeAtomic(`${folder}/${ROUND}`, jsonText(results[place]));
