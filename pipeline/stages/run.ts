@@ -17,7 +17,7 @@ import type { RunEvent } from "../run/events.ts";
 import { refuseLink } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { changesOfText, changesText, type TextChanges } from "./documents.ts";
+import { changesOfText, changesText } from "./documents.ts";
 import { LEARN } from "./learn.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";

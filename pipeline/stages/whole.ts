@@ -4,7 +4,7 @@
  * @module
  */
 
-import { readManifest } from "../graph/manifest.ts";
+import { type Manifest, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { evaluateNodes } from "./evaluate.ts";
@@ -33,32 +33,23 @@ export async function planAll(
   const chosen = new Set(
     dense.map((match) => match === "batch" ? "dense" : match === "switch" ? match : `dense-${match}`),
   );
-  const targets = allTargets(configuration).filter(({ name, expert }) =>
-    expert !== undefined || chosen.has(name)
-  );
+  const all = allTargets(configuration);
+  const targets = all.filter(({ name, expert }) => expert !== undefined || chosen.has(name));
   if (!partition.complete) return { partition, targets, graph: partition.nodes };
   const tokens = partition.text.blocks!.map(tokensOf);
-  const models: Target[] = [], adopted = new Set<string>();
-  for (const target of allTargets(configuration)) {
-    const there = await readManifest(`${run}/${target.node}`);
-    if (there || targets.some(({ node }) => node === target.node)) models.push(target); // an evaluation is of all that are there
-    if (there?.result.adopted !== undefined) adopted.add(target.node); // it stays as it is
-  }
+  const made = new Map<Target, Manifest | null>();
+  for (const target of all) made.set(target, await readManifest(`${run}/${target.node}`));
+  const models = all.filter((target) => made.get(target) || targets.includes(target)); // an evaluation is of all that are there
   const texts = targets.map((target) => ({ target, text: filesOf(target, tokens) }));
-  const graph = [...partition.nodes];
-  for (const node of await trainNodes(configuration, texts)) {
-    graph.push(adopted.has(node.name) ? givenNode(node.name) : node);
-  }
+  const trainings = (await trainNodes(configuration, texts)).map((node, i) =>
+    made.get(targets[i])?.result.adopted === undefined ? node : givenNode(node.name) // it stays as it is
+  );
   const of = { configuration, tokens, models };
   const later = await evaluateNodes(of);
   for (const name of zeroShot?.tasks ?? []) {
     later.push(...await zeroShotNodes(of, name, { data: zeroShot?.data }));
   }
-  const names = new Set(graph.map(({ name }) => name));
-  for (const node of later) {
-    if (names.has(node.name)) continue; // given there, made here
-    names.add(node.name);
-    graph.push(node);
-  }
-  return { partition, targets, graph };
+  const graph = new Map([...partition.nodes, ...trainings].map((node) => [node.name, node]));
+  for (const node of later) if (!graph.has(node.name)) graph.set(node.name, node); // given there, made here
+  return { partition, targets, graph: [...graph.values()] };
 }

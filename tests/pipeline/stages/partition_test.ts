@@ -8,7 +8,7 @@ import { Walk } from "../../../pipeline/graph/walk.ts";
 import { exists } from "../../../pipeline/run/files.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { copyFolder, inFolder as inNew, sendSignal, task, taskCommand } from "../../tasks/support.ts";
-import { closeGpu, makeSmall, rootHash, shareOf, smallSettings, writeTexts } from "./support.ts";
+import { closeGpu, makeSmall, rootHash, smallSettings, writeTexts } from "./support.ts";
 
 const inFolder = (body: (folder: string) => Promise<void>) =>
   inNew(async (folder) => {
@@ -36,8 +36,8 @@ Deno.test("a partition is the same bytes from one process and from parts in any 
     const hash = await rootHash(`${folder}/one`, configuration);
     const { nodes } = await partitionGraph(`${folder}/one`, configuration);
     assert(nodes.filter(({ name }) => name.startsWith("tokens/")).length >= 10);
-    for (const part of [3, 1, 2]) {
-      await makeSmall(`${folder}/parts`, configuration, { mine: shareOf(part, 3) });
+    for (const index of [3, 1, 2]) {
+      await makeSmall(`${folder}/parts`, configuration, { part: { index, of: 3 } });
     }
     assertEquals(await rootHash(`${folder}/parts`, configuration), hash);
     assertEquals(await planned(`${folder}/parts`, configuration), {});
@@ -113,7 +113,7 @@ for (const partitioner of ["ctbm", "random", "source"]) {
         method: "balanced",
       });
       await makeSmall(`${folder}/one`, configuration);
-      for (const part of [2, 1]) await makeSmall(`${folder}/two`, configuration, { mine: shareOf(part, 2) });
+      for (const index of [2, 1]) await makeSmall(`${folder}/two`, configuration, { part: { index, of: 2 } });
       assertEquals(
         await rootHash(`${folder}/two`, configuration),
         await rootHash(`${folder}/one`, configuration),

@@ -6,13 +6,13 @@ import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
 import {
   makeAll,
   type MakeOptions,
-  type Node,
   readManifest,
   type Walk,
   type Work,
 } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
+import { type Part, shareOf } from "../../../pipeline/stages/run.ts";
 import { uniform } from "../../../pipeline/random.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import {
@@ -142,10 +142,11 @@ export async function closeGpu(): Promise<void> {
 export async function makeSmall(
   run: string,
   configuration: Configuration,
-  options: Partial<MakeOptions> = {},
+  { part, ...options }: Partial<MakeOptions> & { part?: Part } = {},
 ): Promise<Walk> {
   const { nodes } = await partitionGraph(run, configuration, { keep: true });
-  return await makeAll(smallWork(run), nodes, { task: "test", ...options });
+  const mine = part && shareOf(part, nodes);
+  return await makeAll(smallWork(run), nodes, { task: "test", mine, ...options });
 }
 
 /** Hashes the files of a run's parts and partitioner, as their manifests tell. */
@@ -156,17 +157,4 @@ export async function rootHash(run: string, configuration: Configuration): Promi
     kept.map(async ({ name }) => [name, (await readManifest(`${run}/${name}`))?.files]),
   );
   return sha256(JSON.stringify(files));
-}
-
-/** Chooses the share of one of several processes: every so-manieth node of each stage. */
-export function shareOf(part: number, parts: number): (node: Node) => boolean {
-  const places = new Map<string, number>(), known = new Map<string, boolean>();
-  return ({ name, maker: { stage } }) => {
-    if (!known.has(name)) {
-      const place = places.get(stage) ?? 0;
-      places.set(stage, place + 1);
-      known.set(name, place % parts === part - 1);
-    }
-    return known.get(name)!;
-  };
 }
