@@ -6,8 +6,8 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, exists, jsonText, oneLine, writeAtomic } from "./files.ts";
-import { conform, isObject } from "./schema.ts";
+import { checkRunFolder, jsonText, withRemedy, writeAtomic } from "./files.ts";
+import { conform, isObject, readJson, readJsonIfThere } from "./schema.ts";
 import { isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
@@ -16,6 +16,7 @@ import { valuesOf } from "../settings/field.ts";
 /** Version of the layout. */
 const FORMAT = 4;
 
+const OBJECT = v.custom<Record<string, unknown>>(isObject, "it is something else");
 const ADAPTER = v.object({
   description: v.string(),
   kind: v.string(),
@@ -42,7 +43,7 @@ export interface RunConfiguration extends Omit<v.InferOutput<typeof RUN_CONFIGUR
  * is no JSON object, or holds something else.
  */
 export async function readConfiguration(path: string): Promise<Partial<Configuration>> {
-  const object = await readObject(path);
+  const object = await readJson(path, OBJECT, "a JSON object");
   const values = isObject(object.configuration) ? object.configuration : object;
   const unknown = Object.keys(values).find((name) => !Object.hasOwn(FIELDS, name));
   if (unknown === undefined) return values;
@@ -70,13 +71,13 @@ export async function readRunConfiguration(
   { edited = false } = {},
 ): Promise<RunConfiguration | null> {
   const where = `${run}/config.json`;
-  if (!await exists(where)) {
+  const object = await readJsonIfThere(where, OBJECT, "a JSON object").catch(withRemedy(CONFIGURATION_AGAIN));
+  if (!object) {
     await checkRunFolder(run);
     return null;
   }
   const refuse = (what: Text, remedy = CONFIGURATION_AGAIN) =>
     new InputError(say`Cannot read "${where}" as ${what}`, { where, remedy });
-  const object = await readObject(where, CONFIGURATION_AGAIN);
   try {
     const { configuration, ...read } = conform(RUN_CONFIGURATION, object);
     if (read.format !== FORMAT) {
@@ -130,19 +131,4 @@ export async function writeRunConfiguration(
   const text = jsonText(seal(whole)), path = `${run}/config.json`;
   if (await Deno.readTextFile(path).catch(() => null) === text) return;
   await writeAtomic(path, text, { shared: true });
-}
-
-async function readObject(path: string, remedy?: Text): Promise<Record<string, unknown>> {
-  const text = await Deno.readTextFile(path);
-  let reason = "it is something else";
-  try {
-    const value = JSON.parse(text);
-    if (isObject(value)) return value;
-  } catch (error) {
-    reason = oneLine(error);
-  }
-  throw new InputError(`Cannot read "${path}" as it must hold a JSON object: ${reason}`, {
-    where: path,
-    remedy,
-  });
 }

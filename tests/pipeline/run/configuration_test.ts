@@ -24,8 +24,8 @@ Deno.test("readRunConfiguration() refuses what cannot be a run's configuration, 
   inFolder(async (run) => {
     const whole = { format: 4, configuration, versions: {} };
     const cases: [value: unknown, text: string][] = [
-      ["{", "it must hold a JSON object"],
-      [[], "it must hold a JSON object"],
+      ["{", "it must be a JSON object"],
+      [[], "it must be a JSON object"],
       [{ format: 4, versions: {} }, "configuration"],
       [{ ...whole, configuration: { ...configuration, seed: "5" } }, "seed"],
       [{ ...whole, configuration: { ...configuration, sead: 5 } }, '"sead"'],
