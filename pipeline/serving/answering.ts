@@ -55,17 +55,11 @@ export interface Choice {
   rule?: Rule;
 }
 
-/** Chooses who continues a prompt; throws an `InputError` where that cannot be. */
+/**
+ * Chooses who continues each of some prompts; they are routed together. Throws an `InputError` where that cannot
+ * be.
+ */
 export async function choose(
-  mixture: Mixture,
-  prompt: Uint32Array,
-  options: ChoosingOptions,
-): Promise<Choice> {
-  return (await chooseAll(mixture, [prompt], options))[0];
-}
-
-/** Chooses who continues each of many prompts, as {@linkcode choose} does; they are routed together. */
-export async function chooseAll(
   mixture: Mixture,
   prompts: readonly Uint32Array[],
   { expert: named, prefix, exclude = [], route: known, ...options }: ChoosingOptions,

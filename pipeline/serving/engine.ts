@@ -24,8 +24,6 @@ export interface Reader {
  */
 export const PATIENCE_MS = 10;
 
-const left = () => new Error("Cannot read tokens as the sequence must be open: it was closed");
-
 type Request = SlotTokens & PromiseWithResolvers<Float32Array>;
 
 /** The sequences of one decoder. */
@@ -33,12 +31,11 @@ export class Engine {
   readonly #decoder: Decoder;
   readonly #queue: Queue;
   readonly #free: number[];
-  readonly #waiting = new Set<PromiseWithResolvers<number>>();
   readonly #expected = new Set<number>(); // slots of the step before
   #requests: Request[] = [];
   #isRunning = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #isClosed = false;
+  #closed: Error | undefined;
   /** Device calls so far. */
   steps = 0;
 
@@ -54,38 +51,51 @@ export class Engine {
     return this.#decoder.bytes;
   }
 
-  /** Takes a slot, or waits for one, in the order of asking; disposing of the reader gives it back. */
-  async join(signal?: AbortSignal): Promise<Reader & Disposable> {
-    const slot = await this.#takeSlot(signal);
+  /** Takes a slot; disposing of the reader gives it back. Whoever leases the model has one. */
+  join(): Reader & Disposable {
     const decoder = this.#decoder;
+    const slot = this.#free.pop();
+    if (slot === undefined) throw new RangeError("Cannot join as a slot must be free: all are taken");
+    decoder.clear(slot);
     let isOpen = true;
     return {
       capacity: decoder.capacity,
       get length() {
         return decoder.length(slot);
       },
-      read: (tokens) => {
-        if (this.#isClosed || !isOpen) return Promise.reject(left());
+      read: async (tokens) => {
+        if (this.#closed) throw this.#closed;
+        if (!isOpen) throw left();
         const request = { slot, tokens, ...Promise.withResolvers<Float32Array>() };
         this.#requests.push(request);
         this.#schedule();
-        return request.promise;
+        return await request.promise;
       },
       clear: () => decoder.clear(slot),
       [Symbol.dispose]: () => {
-        if (isOpen) this.#giveSlot(slot);
+        if (isOpen && !this.#closed) this.#leave(slot);
         isOpen = false;
       },
     };
   }
 
-  /** Frees the decoder. */
-  close(): void {
+  /** Frees the decoder; who reads gets the reason. */
+  close(reason: Error): void {
     clearTimeout(this.#timer);
-    this.#isClosed = true;
-    for (const { reject } of [...this.#requests.splice(0), ...this.#waiting]) reject(left());
-    this.#waiting.clear();
+    this.#closed = reason;
+    for (const { reject } of this.#requests.splice(0)) reject(reason);
     this.#decoder.close();
+  }
+
+  #leave(slot: number): void {
+    const [own, others] = [true, false].map((isOwn) =>
+      this.#requests.filter((request) => (request.slot === slot) === isOwn)
+    );
+    this.#requests = others;
+    for (const { reject } of own) reject(left());
+    this.#expected.delete(slot);
+    this.#free.push(slot);
+    this.#schedule();
   }
 
   #schedule(): void {
@@ -116,33 +126,6 @@ export class Engine {
     this.#isRunning = false;
     this.#schedule();
   }
-
-  async #takeSlot(signal?: AbortSignal): Promise<number> {
-    signal?.throwIfAborted();
-    if (this.#isClosed) throw left();
-    const slot = this.#free.pop();
-    if (slot !== undefined) return slot;
-    const waiter = Promise.withResolvers<number>();
-    const leave = () => this.#waiting.delete(waiter) && waiter.reject(signal!.reason);
-    this.#waiting.add(waiter);
-    signal?.addEventListener("abort", leave);
-    return await waiter.promise.finally(() => signal?.removeEventListener("abort", leave));
-  }
-
-  #giveSlot(slot: number): void {
-    if (this.#isClosed) return;
-    const isOwn = (request: Request) => request.slot === slot;
-    for (const { reject } of this.#requests.filter(isOwn)) reject(left());
-    this.#requests = this.#requests.filter((request) => !isOwn(request));
-    this.#expected.delete(slot);
-    this.#schedule();
-    this.#queue(() => { // a step that runs may still read it
-      if (this.#isClosed) return;
-      this.#decoder.clear(slot);
-      const [next] = this.#waiting;
-      this.#waiting.delete(next);
-      if (next) next.resolve(slot);
-      else this.#free.push(slot);
-    });
-  }
 }
+
+const left = () => new Error("Cannot read tokens as the sequence must be open: it was closed");

@@ -14,10 +14,20 @@ import { Engine } from "./engine.ts";
 import type { Held } from "./leases.ts";
 import type { Queue } from "./queue.ts";
 
+/** A model on the device. */
+export interface LoadedModel extends Held {
+  /** Its shape. */
+  config: ModelConfig;
+  /** What its writer noted. */
+  notes: CheckpointNotes;
+}
+
 /** A form that a model may have on the device. */
-export interface Form<Value extends Held> {
+export interface Form<Value extends LoadedModel> {
   /** Name of the form; a model may be held in several at once. */
   name: string;
+  /** Users that it may have at once. Default: no limit. */
+  slots?: number;
   /** Estimates its device memory, in bytes. */
   size(config: ModelConfig): number;
   /**
@@ -27,31 +37,14 @@ export interface Form<Value extends Held> {
   open(checkpoint: Checkpoint, gpu: Gpu, queue: Queue): Value;
 }
 
-/** A model on the device. */
-export interface LoadedModel extends Held {
-  /** Its shape. */
-  config: ModelConfig;
-  /** What its writer noted. */
-  notes: CheckpointNotes;
-}
+/** A model that writes texts, and its slots. */
+export type DecodingModel = LoadedModel & { engine: Engine };
 
-/** A model that writes texts. */
-export interface DecodingModel extends LoadedModel {
-  /** Its slots. */
-  engine: Engine;
-}
-
-/** A model that scores. */
-export interface ScoringModel extends LoadedModel {
-  /** Its one-model bank. */
-  scorer: Scorer;
-}
+/** A model that scores sequences. */
+export type ScoringModel = LoadedModel & { scorer: Scorer };
 
 /** A model that scores what may follow texts. */
-export interface BranchingModel extends LoadedModel {
-  /** Its scorer. */
-  branches: Pick<BranchScorer, "score">;
-}
+export type BranchingModel = LoadedModel & { branches: Pick<BranchScorer, "score"> };
 
 /** Sequences side by side unless more or fewer are asked for. */
 const SLOTS = 8;
@@ -64,13 +57,13 @@ export function decoding({ slots = SLOTS, ...options }: DecodingOptions = {}): F
   const capacityOf = ({ context }: ModelConfig) => Math.min(context, options.capacity ?? context);
   return {
     name: `decoder ${JSON.stringify({ slots, ...options })}`,
+    slots,
     size: (config) =>
       weightBytes(config) + 2 * config.layers * slots * capacityOf(config) * config.hidden * BYTES,
     open({ config, weights, notes }, gpu, queue) {
       const own = { config, weights, slots, capacity: capacityOf(config) };
-      const decoder = createDecoder(gpu, { ...options, ...own });
-      const engine = new Engine(decoder, queue);
-      return { config, notes, engine, bytes: engine.bytes, close: () => engine.close() };
+      const engine = new Engine(createDecoder(gpu, { ...options, ...own }), queue);
+      return { config, notes, engine, bytes: engine.bytes, close: (reason) => engine.close(reason) };
     },
   };
 }

@@ -20,7 +20,7 @@ import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
 import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
 import { sampleToken, SAMPLING, samplingOf } from "./sampling.ts";
-import { createDetokenizer, createStopFilter } from "./text_stream.ts";
+import { createStopFilter, TokenTexts } from "./text_stream.ts";
 
 /**
  * Why a text ended: the model closed the document, a stop text came, there were enough tokens, or the context
@@ -78,7 +78,7 @@ export async function generate(
     throw new InputError(say`Cannot generate as ${setting("expert")} belongs to a run: ${fact}`);
   }
   const mixture = await openMixture({ run, model, memory, adapter, variants, gpu });
-  return await open(mixture, options, true);
+  return await Generation.open(mixture, options, true);
 }
 
 /**
@@ -86,45 +86,10 @@ export async function generate(
  * does not depend on them. It holds a slot of the expert until it ends or is closed. Throws as {@linkcode generate} does.
  */
 export async function answer(mixture: Mixture, options: AnswerOptions): Promise<Generation> {
-  return await open(mixture, options, false);
-}
-
-/** Opens a text. One that has its mixture `alone` closes it when it ends. */
-async function open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
-  using held = new DisposableStack();
-  if (alone) held.defer(() => mixture.close());
-  const { prompt, signal, reroute } = options;
-  const { maxNewTokens } = samplingOf(options);
-  if (prompt === "") throw new InputError("Cannot continue a prompt as it must not be empty: it is");
-  const tokenizer = await mixture.tokenizer();
-  const tokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
-  if (tokens.length === 0) {
-    throw new InputError("Cannot continue a prompt as the tokenizer must make a token of it: it makes none");
-  }
-  signal?.throwIfAborted();
-  const choice = options.choice ?? await choose(mixture, tokens, options);
-  const experts = mixture.routes ? await mixture.experts() : null;
-  if (alone && reroute === undefined) mixture.closePartitioner();
-  const form = alone ? decoding({ slots: 1, capacity: tokens.length + maxNewTokens }) : undefined;
-  const generation = new Generation({ mixture, tokenizer, tokens, choice, experts, form, options });
-  await generation.takeModels();
-  generation.ended.use(held.move());
-  return generation;
-}
-
-/** What a text is opened with. */
-interface Opening {
-  mixture: Mixture;
-  tokenizer: Tokenizer;
-  tokens: Uint32Array; // of the prompt
-  choice: Choice;
-  experts: number | null;
-  form?: Form<DecodingModel>;
-  options: AnswerOptions;
+  return await Generation.open(mixture, options, false);
 }
 
 const expertsOf = (answering: readonly Answering[]) => answering.map(({ expert }) => expert);
-const sorted = (models: readonly ModelName[]) => models.toSorted((a, b) => Number(a) - Number(b));
 
 /** A text that comes while it is iterated, once. */
 export class Generation implements AsyncIterable<string>, Disposable {
@@ -138,39 +103,62 @@ export class Generation implements AsyncIterable<string>, Disposable {
   lastRoute: Route | null;
   /** Changes of these experts so far. */
   readonly changes: Change[] = [];
-  /** Number of experts; null where it is not known. */
-  readonly experts: number | null;
   /** Longest text of the model, in tokens. */
   context = 0;
-  /** Tokens of the prompt. */
-  readonly promptTokens: Uint32Array;
   /** New tokens so far. */
   readonly tokens: number[] = [];
+  /** Code units of the text that they spell, with what a stop text hides, but not of a character that is incomplete. */
+  spelled = 0;
   /** Why the text ended, once it has. */
   finish: Finish | null = null;
-  /** @ignore What ends with it. */
-  readonly ended = new DisposableStack();
-  readonly #opening: Opening;
   readonly #pieces = this.#text();
   readonly #readers = new Map<ModelName, Reader>();
+  readonly #ended = new DisposableStack();
   #models = new DisposableStack();
   #eos = 0;
 
-  /** Describes a text; its models are taken later. */
-  constructor(opening: Opening) {
-    const { choice, experts, tokens } = opening;
-    this.#opening = opening;
+  private constructor(
+    private readonly mixture: Mixture,
+    private readonly tokenizer: Tokenizer,
+    private readonly options: AnswerOptions,
+    private readonly choice: Choice,
+    /** Tokens of the prompt. */
+    readonly promptTokens: Uint32Array,
+    /** Number of experts; null where it is not known. */
+    readonly experts: number | null,
+    private readonly form?: Form<DecodingModel>,
+  ) {
     this.route = this.lastRoute = choice.route;
     this.answering = experts === null ? [] : choice.answering;
     this.expert = this.answering[0]?.expert ?? null;
-    this.experts = experts;
-    this.promptTokens = tokens;
+  }
+
+  /** @ignore Opens a text. One that has its mixture `alone` closes it when it ends. */
+  static async open(mixture: Mixture, options: AnswerOptions, alone: boolean): Promise<Generation> {
+    using held = new DisposableStack();
+    if (alone) held.defer(() => mixture.close());
+    const { prompt, signal, reroute } = options;
+    const { maxNewTokens } = samplingOf(options);
+    const tokenizer = await mixture.tokenizer();
+    const tokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
+    if (tokens.length === 0) {
+      throw new InputError("Cannot continue a prompt as it must have a token: it has none");
+    }
+    signal?.throwIfAborted();
+    const choice = options.choice ?? (await choose(mixture, [tokens], options))[0];
+    const experts = mixture.routes ? await mixture.experts() : null;
+    if (alone && reroute === undefined) mixture.closePartitioner();
+    const form = alone ? decoding({ slots: 1, capacity: tokens.length + maxNewTokens }) : undefined;
+    const generation = new Generation(mixture, tokenizer, options, choice, tokens, experts, form);
+    await generation.#takeModels();
+    generation.#ended.use(held.move());
+    return generation;
   }
 
   /** Gives the expert back, or frees it if it is held for this text alone. The end of the iteration does the same. */
   close(): void {
     this.#models.dispose();
-    this.ended.dispose();
+    this.#ended.dispose();
   }
 
   /** Closes it. */
@@ -183,16 +171,12 @@ export class Generation implements AsyncIterable<string>, Disposable {
     return this.#pieces;
   }
 
-  /**
-   * @ignore Leases the models, all at once, and takes a slot of each in the order of their ids. So two texts never
-   * wait for slots that the other one holds.
-   */
-  async takeModels(): Promise<void> {
+  /** Leases the models that continue the text now, and takes a slot of each. */
+  async #takeModels(): Promise<void> {
     using stack = new DisposableStack();
-    const { mixture, choice, form, tokens, tokenizer, options } = this.#opening;
-    const { signal } = options;
-    const names = choice.rule ? sorted(expertsOf(this.answering)) : [choice.model];
-    const models = stack.use(await mixture.leaseAll(names, form, signal)).value;
+    const { mixture, choice, tokenizer, options } = this;
+    const names = choice.rule ? expertsOf(this.answering) : [choice.model];
+    const models = stack.use(await mixture.leaseAll(names, this.form, options.signal)).value;
     const [{ config, notes }] = models;
     models.forEach((one, i) => {
       const name = `expert ${names[i]}`;
@@ -200,12 +184,10 @@ export class Generation implements AsyncIterable<string>, Disposable {
       if (i > 0 && notes.adopted === undefined) {
         checkShape(one, config, name, { whose: `expert ${names[0]}` });
       }
-      checkPrompt(tokens, one.config, tokenizer, options);
+      checkPrompt(this.promptTokens, one.config, tokenizer, options);
     });
     this.#readers.clear();
-    for (const [i, name] of names.entries()) {
-      this.#readers.set(name, stack.use(await models[i].engine.join(signal)));
-    }
+    models.forEach(({ engine }, i) => this.#readers.set(names[i], stack.use(engine.join())));
     this.#models = stack.move();
     if (this.context > 0) return; // others begin the text
     this.context = config.context;
@@ -214,27 +196,26 @@ export class Generation implements AsyncIterable<string>, Disposable {
 
   /** Reads with those that continue the text now, from its beginning. */
   #reader(): Reader {
-    const { choice, tokenizer } = this.#opening;
+    const { choice, answering, tokenizer } = this;
     if (!choice.rule) return this.#readers.get(choice.model)!;
-    const readers = this.answering.map(({ expert }) => this.#readers.get(expert)!);
-    return mixReaders(readers, this.answering.map(({ weight }) => weight), tokenizer.vocabulary);
+    const readers = answering.map(({ expert }) => this.#readers.get(expert)!);
+    return mixReaders(readers, answering.map(({ weight }) => weight), tokenizer.vocabulary);
   }
 
   /** Lets others go on where that is due; returns the reader that goes on then. */
   async #readerFor(tokens: readonly number[]): Promise<Reader | undefined> {
-    const { choice, mixture, options } = this.#opening;
-    const chosen = await chooseAnew(choice, mixture, this.promptTokens.length, tokens);
+    const chosen = await chooseAnew(this.choice, this.mixture, this.promptTokens.length, tokens);
     if (!chosen) return undefined;
-    const before = expertsOf(this.answering);
-    const after = expertsOf(chosen.answering);
+    const [before, after] = [this.answering, chosen.answering].map(expertsOf);
     ({ route: this.lastRoute, answering: this.answering } = chosen);
-    if (String(sorted(after)) !== String(sorted(before))) {
+    if (new Set(before).symmetricDifference(new Set(after)).size > 0) {
       this.#models.dispose(); // given back before others are asked for: a text that waits for models holds none
-      await this.takeModels();
+      await this.#takeModels();
     }
     if (String(after) !== String(before)) {
-      this.changes.push({ tokens: this.tokens.length, ...chosen });
-      options.onChange?.(this.changes.at(-1)!);
+      const change = { tokens: this.tokens.length, ...chosen };
+      this.changes.push(change);
+      this.options.onChange?.(change);
     }
     return this.#reader();
   }
@@ -242,19 +223,21 @@ export class Generation implements AsyncIterable<string>, Disposable {
   /** Yields the text as it comes. Frees what is held at the end, however it ends. */
   async *#text(): AsyncGenerator<string> {
     using _ = this;
-    const { tokenizer, options } = this.#opening;
+    const { tokenizer: { vocabulary }, options } = this;
     const readerFor = (tokens: readonly number[]) => this.#readerFor(tokens);
-    const about = { eos: this.#eos, vocabulary: tokenizer.vocabulary, readerFor };
-    const ids = continueTokens(this.#reader(), this.promptTokens, { ...options, ...about });
-    const detokenizer = await createDetokenizer(tokenizer, this.promptTokens);
+    const about = { ...options, eos: this.#eos, vocabulary, readerFor };
+    const ids = continueTokens(this.#reader(), this.promptTokens, about);
+    const speller = new TokenTexts(this.tokenizer).speller();
     const filter = createStopFilter(options.stop ?? []);
     while (this.finish === null) {
       const next = await ids.next();
       if (!next.done) this.tokens.push(next.value);
-      const piece = filter.push(next.done ? await detokenizer.flush() : await detokenizer.push(next.value));
-      if (piece.stopped) this.finish = "stop";
+      const spelled = await (next.done ? speller.flush() : speller.push(next.value));
+      this.spelled += spelled.length;
+      const { text, stopped } = filter.push(spelled);
+      if (stopped) this.finish = "stop";
       else if (next.done) this.finish = next.value;
-      const shown = next.done && !piece.stopped ? piece.text + filter.flush() : piece.text;
+      const shown = next.done && !stopped ? text + filter.flush() : text;
       if (shown !== "") yield shown;
     }
   }

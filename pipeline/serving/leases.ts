@@ -1,19 +1,18 @@
 /**
- * Holds things that take much memory within a budget. Each thing is loaded once, when it is first asked for,
- * and is leased to everyone who asks for it. When room is needed, things that nobody uses leave, the least
- * recently used first.
+ * Holds models within a budget of memory. Each is loaded when it is first asked for, and leased to as many
+ * users as it has slots. When room is needed, models without users leave, the least recently used first.
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 
-/** Things that a caller wants at once, of which there is no room for all. */
+/** The models that a caller wants at once do not fit together. */
 export class RoomError extends InputError {}
 
 /** What may be held at once. */
 export interface Budget {
   /** Most bytes. Default: no limit. */
   memory?: number;
-  /** Most things. Default: no limit. */
+  /** Most models. Default: no limit. */
   models?: number;
 }
 
@@ -21,27 +20,23 @@ export interface Budget {
 export interface Held {
   /** Memory that it takes, in bytes. */
   readonly bytes: number;
-  /** Frees it. */
-  close(): void;
+  /** Frees it. Whoever still uses it gets the reason. */
+  close(reason: Error): void;
 }
 
-/** How a thing is loaded. */
+/** How a model is loaded. */
 export interface Loader<Value extends Held> {
-  /** Key: two loaders with the same key load the same thing. */
-  key: string;
-  /** What messages call it. */
-  name: string;
-  /** Names all things that take as much memory. Once one of them was loaded, its size counts. */
-  size: string;
-  /** Estimates how many bytes it will take. */
-  estimate: number;
-  /** Loads it. */
+  key: string; // two loaders with the same key load the same model
+  name: string; // what messages call it
+  size: string; // names all models that take as much memory: once one of them was loaded, its size counts
+  estimate: number; // of the bytes that it will take
+  slots: number; // users that it may have at once
   load(): Promise<Value>;
 }
 
-/** The right to use a thing, until the lease is disposed of: `using lease = await …`. */
+/** The right to use something, until the lease is disposed of: `using lease = await …`. */
 export interface Lease<Value> extends Disposable {
-  /** The thing. */
+  /** What is leased. */
   readonly value: Value;
 }
 
@@ -49,7 +44,7 @@ export interface Lease<Value> extends Disposable {
 export interface LeaseCounts {
   /** Loads begun. */
   loads: number;
-  /** Things that left to make room, or because nobody used them. */
+  /** Models that left to make room, or because nobody used them. */
   evictions: number;
   /** Bytes of what is held. */
   bytes: number;
@@ -57,16 +52,17 @@ export interface LeaseCounts {
   held: string[];
 }
 
-/** How often others whose thing is held may pass the first who waits for room. */
+/** How often users of what is held may pass the first who waits for room. */
 export const MOST_PASSES = 256;
 
 interface Entry {
+  key: string;
   bytes: number;
-  users: number; // the caller that loads it counts as one
+  users: number;
   used: number; // when a user came or left, in milliseconds
   value: Promise<Held>;
   loaded?: Held;
-  isForgotten?: boolean;
+  closed?: Error; // why it was freed, once it was
 }
 
 interface Waiter extends PromiseWithResolvers<Entry[]> {
@@ -75,22 +71,18 @@ interface Waiter extends PromiseWithResolvers<Entry[]> {
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-const closed = () => new Error("Cannot lease as the mixture must be open: it was closed");
 
-/** Things that are held within a budget. */
+/** Models that are held within a budget. */
 export class Leases {
-  readonly #memory: number;
-  readonly #models: number;
+  readonly #budget: Required<Budget>;
   readonly #held = new Map<string, Entry>(); // the least recently used first
   readonly #sizes = new Map<string, number>(); // of what was loaded
   readonly #waiters = new Set<Waiter>();
   readonly #counts = { loads: 0, evictions: 0 };
-  #isClosed = false;
 
   /** Opens an empty budget. */
   constructor({ memory = Infinity, models = Infinity }: Budget = {}) {
-    this.#memory = memory;
-    this.#models = models;
+    this.#budget = { memory, models };
   }
 
   /** What happened so far. */
@@ -99,69 +91,47 @@ export class Leases {
   }
 
   /**
-   * Leases several different things at once, and loads those first that are not held. Who asks for one that is
-   * being loaded waits for that load. None is taken before there is room for all, so nobody who waits holds
-   * anything. Who needs room waits in the order of asking. What is held is leased at once, unless that passed
-   * the first who waits {@linkcode MOST_PASSES} times.
+   * Leases several different models at once, and loads those first that are not held. None is taken before
+   * there are room and slots for all, so nobody who waits holds anything. Who needs room or a slot waits in the
+   * order of asking. Users of what is held need no room: they pass those who wait for it, but the first of these
+   * no more than {@linkcode MOST_PASSES} times.
    *
-   * @throws {InputError} if the things exceed the budget.
+   * @throws {InputError} if the models exceed the budget.
    */
-  async leaseAll<Value extends Held>(
+  async lease<Value extends Held>(
     loaders: readonly Loader<Value>[],
     signal?: AbortSignal,
   ): Promise<Lease<Value[]>> {
     signal?.throwIfAborted();
-    if (this.#isClosed) throw closed();
-    this.#check(loaders, sum(loaders.map((loader) => this.#sizeOf(loader))));
+    this.#check(loaders, loaders.map((loader) => this.#sizeOf(loader)));
     const entries = await this.#wait(loaders, signal);
     using releasing = new DisposableStack();
     releasing.defer(() => {
-      entries.forEach((entry, i) => this.#use(loaders[i].key, entry, -1));
+      for (const entry of entries) this.#use(entry, -1);
       this.#serve();
     });
     const value = await Promise.all(entries.map((entry) => entry.value as Promise<Value>));
     signal?.throwIfAborted();
-    if (this.#isClosed) throw closed();
-    this.#check(loaders, sum(value.map(({ bytes }) => bytes))); // more than was estimated
+    for (const { closed } of entries) if (closed) throw closed;
+    this.#check(loaders, value.map(({ bytes }) => bytes)); // more than was estimated
     const held = releasing.move();
     return { value, [Symbol.dispose]: () => held.dispose() };
   }
 
-  /** Leases one thing, as {@linkcode leaseAll} does several. */
-  async lease<Value extends Held>(loader: Loader<Value>, signal?: AbortSignal): Promise<Lease<Value>> {
-    const { value: [value], [Symbol.dispose]: dispose } = await this.leaseAll([loader], signal);
-    return { value, [Symbol.dispose]: dispose };
-  }
-
-  /** Frees the things that nobody has used for so many milliseconds. */
+  /** Frees the models that nobody has used for so many milliseconds. */
   freeIdle(milliseconds: number): void {
     const since = performance.now() - milliseconds;
-    for (const [key, entry] of this.#held) {
-      if (entry.users === 0 && entry.used <= since) this.#evict(key, entry);
-    }
+    for (const entry of this.#idle()) if (entry.used <= since) this.#evict(entry);
   }
 
-  /**
-   * Forgets what is held: who asks for it from now on has it loaded anew. What is in use is freed when its
-   * last user is done, and counts no more.
-   */
-  forget(): void {
-    for (const entry of this.#held.values()) {
-      entry.isForgotten = true;
-      freeForgotten(entry);
-    }
-    this.#held.clear();
-    this.#serve();
-  }
-
-  /** Frees everything, also what is in use. Callers that wait get an error. */
-  close(): void {
-    this.#isClosed = true;
-    for (const { reject } of this.#waiters) reject(closed());
+  /** Frees everything, also what is in use; who uses or waits for something gets the reason. */
+  clear(reason: Error): void {
+    for (const { reject } of this.#waiters) reject(reason);
     this.#waiters.clear();
-    for (const { loaded, value } of this.#held.values()) {
-      if (loaded) loaded.close();
-      else value.then((value) => value.close(), () => {});
+    for (const entry of this.#held.values()) {
+      entry.closed = reason;
+      if (entry.loaded) entry.loaded.close(reason);
+      else entry.value.then((value) => value.close(reason), () => {});
     }
     this.#held.clear();
   }
@@ -183,8 +153,15 @@ export class Leases {
   #serve(): void {
     this.#makeRoom(0, 0); // what was loaded may take more than was estimated
     let first: Waiter | undefined; // who waits for room
+    const full = new Set<string>(); // keys of which those before want the next slot
     for (const waiter of [...this.#waiters]) {
       const { loaders, resolve } = waiter;
+      const hasSlot = ({ key, slots }: Loader<Held>) =>
+        !full.has(key) && (this.#held.get(key)?.users ?? 0) < slots;
+      if (!loaders.every(hasSlot)) {
+        for (const { key } of loaders) full.add(key);
+        continue;
+      }
       const missing = loaders.filter(({ key }) => !this.#held.has(key));
       if (missing.length > 0 && (first || !this.#loadAll(missing, loaders))) {
         first ??= waiter;
@@ -192,13 +169,13 @@ export class Leases {
       }
       if (first && ++first.passes > MOST_PASSES) return;
       this.#waiters.delete(waiter);
-      resolve(loaders.map(({ key }) => this.#use(key, this.#held.get(key)!, 1)));
+      resolve(loaders.map(({ key }) => this.#use(this.#held.get(key)!, 1)));
     }
   }
 
-  /** Loads things, and keeps others. Says whether there is room for that now. */
+  /** Loads models, and keeps others. Says whether there is room for that now. */
   #loadAll(missing: readonly Loader<Held>[], keep: readonly Loader<Held>[]): boolean {
-    const isUnsure = this.#memory < Infinity && this.#held.values().some(({ loaded }) => !loaded);
+    const isUnsure = this.#budget.memory < Infinity && this.#held.values().some(({ loaded }) => !loaded);
     if (isUnsure) return false; // the size of what is being loaded is only an estimate
     const need = sum(missing.map((loader) => this.#sizeOf(loader)));
     if (!this.#makeRoom(missing.length, need, keep)) return false;
@@ -210,24 +187,20 @@ export class Leases {
     this.#counts.loads++;
     const { key, size } = loader;
     const value = loader.load();
-    const entry: Entry = { bytes: this.#sizeOf(loader), users: 1, used: performance.now(), value };
+    const entry: Entry = { key, bytes: this.#sizeOf(loader), users: 0, used: performance.now(), value };
     this.#held.set(key, entry);
     value.then((loaded) => {
       entry.loaded = loaded;
       entry.bytes = loaded.bytes;
       this.#sizes.set(size, loaded.bytes);
-    }, () => this.#held.get(key) === entry && this.#held.delete(key)).then(() => {
-      entry.users--;
-      freeForgotten(entry);
-      this.#serve();
-    });
+    }, () => this.#held.get(key) === entry && this.#held.delete(key)).then(() => this.#serve());
   }
 
-  /** Counts one user more or fewer. Either way the thing is in use now. */
-  #use(key: string, entry: Entry, users: 1 | -1): Entry {
+  /** Counts one user more or fewer. Either way the model is in use now. */
+  #use(entry: Entry, users: 1 | -1): Entry {
     entry.users += users;
     entry.used = performance.now();
-    freeForgotten(entry);
+    const { key } = entry;
     if (this.#held.get(key) === entry) {
       this.#held.delete(key);
       this.#held.set(key, entry);
@@ -235,20 +208,24 @@ export class Leases {
     return entry;
   }
 
-  /** Frees idle things, except those to `keep`, unless even that would not make enough room. */
-  #makeRoom(things: number, need: number, keep: readonly Loader<Held>[] = []): boolean {
-    const kept = new Set(keep.map(({ key }) => key));
-    const idle = [...this.#held].filter(([key, { users }]) => users === 0 && !kept.has(key));
+  /** Frees idle models, except those to `keep`, unless even that would not make enough room. */
+  #makeRoom(models: number, need: number, keep: readonly Loader<Held>[] = []): boolean {
+    const idle = this.#idle().filter((entry) => !keep.some(({ key }) => key === entry.key));
     const fits = (count: number, bytes: number) =>
-      this.#held.size - count + things <= this.#models && this.#bytes() - bytes + need <= this.#memory;
-    const isPossible = fits(idle.length, sum(idle.map(([, { bytes }]) => bytes)));
-    for (const [key, entry] of idle) if (isPossible && !fits(0, 0)) this.#evict(key, entry);
+      this.#held.size - count + models <= this.#budget.models &&
+      this.#bytes() - bytes + need <= this.#budget.memory;
+    const isPossible = fits(idle.length, sum(idle.map(({ bytes }) => bytes)));
+    for (const entry of idle) if (isPossible && !fits(0, 0)) this.#evict(entry);
     return isPossible;
   }
 
-  #evict(key: string, entry: Entry): void {
-    this.#held.delete(key);
-    entry.loaded!.close();
+  #idle(): Entry[] {
+    return [...this.#held.values()].filter(({ users, loaded }) => users === 0 && loaded);
+  }
+
+  #evict(entry: Entry): void {
+    this.#held.delete(entry.key);
+    entry.loaded!.close(new Error("it was evicted")); // to nobody, as it has no user
     this.#counts.evictions++;
   }
 
@@ -260,23 +237,17 @@ export class Leases {
     return this.#sizes.get(size) ?? estimate;
   }
 
-  #check(loaders: readonly Loader<Held>[], bytes: number): void {
-    const [isOne, names] = [loaders.length === 1, loaders.map(({ name }) => name).join(" and ")];
-    if (loaders.length > this.#models) {
-      const fact = `it is ${this.#models} models at once`;
-      throw new RoomError(`Cannot load ${names} as together they must fit the limit: ${fact}`);
+  #check(loaders: readonly Loader<Held>[], sizes: readonly number[]): void {
+    const { models, memory } = this.#budget;
+    const names = loaders.map(({ name }) => name).join(" and ");
+    if (loaders.length > models) {
+      throw new RoomError(`Cannot load ${names} as at most ${models} models may be held: they are more`);
     }
-    if (bytes <= this.#memory) return;
-    const [subject, takes] = isOne ? ["it", "it takes"] : ["together they", "they take"];
-    const fact = `${takes} ${bytes} bytes, the limit is ${this.#memory}`;
-    throw new (isOne ? InputError : RoomError)(
-      say`Cannot load ${names} as ${subject} must fit ${setting("memory")}: ${fact}`,
-      { remedy: "allow more memory" },
-    );
+    const bytes = sum(sizes);
+    if (bytes <= memory) return;
+    const what = say`Cannot load ${names} as ${
+      setting("memory")
+    } must suffice: ${bytes} bytes are needed, the limit is ${memory}`;
+    throw new (loaders.length === 1 ? InputError : RoomError)(what, { remedy: "allow more memory" });
   }
-}
-
-/** Frees a thing that was forgotten, unless somebody uses it. */
-function freeForgotten({ isForgotten, users, loaded }: Entry): void {
-  if (isForgotten && users === 0) loaded?.close();
 }

@@ -107,10 +107,9 @@ export function mixReaders(
 
 /**
  * Gives log Σ_e w_e p_e f32 `[vocabulary]`, computed in f64, where p_e is the distribution of the logits
- * `[vocabulary]` of model e. For one model it returns the logits themselves.
+ * `[vocabulary]` of model e.
  */
 export function mixLogits(logits: readonly Float32Array[], weights: readonly number[]): Float32Array {
-  if (logits.length === 1) return logits[0];
   const offsets = logits.map((values, model) => Math.log(weights[model]) - logSumExp(values));
   const terms = new Float64Array(logits.length);
   return logits[0].map((_, id) => {

@@ -5,18 +5,18 @@
  * opened.
  */
 
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type OpenGpuOptions } from "../../kernels/device/gpu.ts";
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import { costOf, PARTITIONERS } from "../partition/partitioners.ts";
+import { shortHash } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { decoding, type DecodingModel, type DecodingOptions, type Form } from "./forms.ts";
-import { type Budget, type Held, type Lease, type LeaseCounts, Leases, type Loader } from "./leases.ts";
+import { decoding, type DecodingModel, type DecodingOptions, type Form, type LoadedModel } from "./forms.ts";
+import { type Budget, type Lease, type LeaseCounts, Leases, type Loader } from "./leases.ts";
 import {
-  checkTokenizer,
   FOLDER_NAME,
   type MixtureSource,
   type ModelName,
@@ -41,12 +41,6 @@ export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, 
   model?: string;
   /** Records of the files, against which they are checked as they are read. Default: what the manifests of their folders say. */
   vouched?: Vouched;
-}
-
-/** What a mixture has done so far. */
-export interface MixtureCounts extends LeaseCounts {
-  /** Times that a partitioner was opened. */
-  partitioners: number;
 }
 
 /**
@@ -81,10 +75,10 @@ export class Mixture {
   readonly #device: Once<Gpu>;
   readonly #tokenizer: Once<Tokenizer>;
   readonly #partitioner: Once<Partitioner>;
-  #partitioners = 0;
   #experts: number | undefined;
   #identity: string | undefined; // of the tokenizer
   #ownGpu: Gpu | undefined;
+  #isClosed = false;
 
   /** Makes a mixture of what a source gives; nothing is read yet. */
   constructor(source: MixtureSource, settings: MixtureSettings = {}) {
@@ -102,8 +96,8 @@ export class Mixture {
   }
 
   /** What happened so far. */
-  get counts(): MixtureCounts {
-    return { partitioners: this.#partitioners, ...this.#leases.counts };
+  get counts(): LeaseCounts {
+    return this.#leases.counts;
   }
 
   /** Throws an `InputError` where the tokenizer or the partitioner is missing; reads neither. */
@@ -145,14 +139,10 @@ export class Mixture {
   }
 
   /**
-   * Routes tokens by their first min(`prefix`, length); default: M. Experts in `exclude` are not chosen.
-   * Throws an `InputError` where there is no token, or no expert left.
+   * Routes texts, each by its first min(`prefix`, length) tokens; default: M. Those whose prefixes are as long go
+   * together, and each gets the bits that it gets alone. Experts in `exclude` are not chosen. Throws an
+   * `InputError` where a text has no token, or no expert is left. `signal` may end it early.
    */
-  async route(tokens: Uint32Array, prefix?: number, exclude?: readonly number[]): Promise<Route> {
-    return (await this.routeAll([tokens], prefix, exclude))[0];
-  }
-
-  /** Routes many texts, each as {@linkcode route} does it, to the bit; those whose prefixes are as long go together. `signal` may end it early. */
   async routeAll(
     texts: readonly Uint32Array[],
     prefix?: number,
@@ -212,26 +202,29 @@ export class Mixture {
     return this.counts.held.some((key) => key.startsWith(`${this.#source.name(model)} as `));
   }
 
-  /** Leases a model in a form, one that writes texts unless said, as {@linkcode Leases.lease} does. An expert is one of 0 to E − 1. */
-  async lease<Value extends Held = DecodingModel>(
+  /**
+   * Leases a model in a form, one that writes texts unless said, as {@linkcode Leases.lease} does. An expert is one
+   * of 0 to E − 1. Whoever leases a model that writes texts has one of its slots.
+   */
+  async lease<Value extends LoadedModel = DecodingModel>(
     model: ModelName,
     form?: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value>> {
-    const loader = await this.#loaderOf(model, form);
-    this.#renew();
-    return await this.#leases.lease(loader, signal);
+    const { value: [value], [Symbol.dispose]: dispose } = await this.leaseAll([model], form, signal);
+    return { value, [Symbol.dispose]: dispose };
   }
 
-  /** Leases several different models at once, as {@linkcode Leases.leaseAll} does: a caller that waits for them holds none. */
-  async leaseAll<Value extends Held = DecodingModel>(
+  /** Leases several different models at once: a caller that waits for them holds none. */
+  async leaseAll<Value extends LoadedModel = DecodingModel>(
     models: readonly ModelName[],
     form?: Form<Value>,
     signal?: AbortSignal,
   ): Promise<Lease<Value[]>> {
     const loaders = await Promise.all(models.map((model) => this.#loaderOf(model, form)));
+    if (this.#isClosed) throw closed();
     this.#renew();
-    return await this.#leases.leaseAll(loaders, signal);
+    return await this.#leases.lease(loaders, signal);
   }
 
   /** Frees the models that nobody has used for so many milliseconds. */
@@ -239,15 +232,27 @@ export class Mixture {
     this.#leases.freeIdle(milliseconds);
   }
 
-  /** Frees everything, and the device unless it was given. */
+  /** Frees everything, also what is in use, and the device unless it was given. */
   close(): void {
-    this.#leases.close();
+    this.#isClosed = true;
+    this.#free(closed());
+  }
+
+  /** Frees what is on the device, and the device unless it was given; who uses something gets the reason. */
+  #free(reason: Error): void {
+    this.#leases.clear(reason);
     this.closePartitioner();
     if (!this.#settings.gpu) this.#device.forget((opened) => opened.close());
   }
 
+  /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */
+  #renew(): void {
+    if (!this.#ownGpu?.failed) return;
+    this.#ownGpu = undefined;
+    this.#free(new RunError("Cannot go on with a text as its device must work: it failed"));
+  }
+
   async #openPartitioner(): Promise<Partitioner> {
-    this.#partitioners++;
     const opened = await this.#source.partitioner!(() => this.#device.get());
     try {
       await this.#checkIdentity("the partitioner", opened.tokenizer);
@@ -263,24 +268,16 @@ export class Mixture {
     }
   }
 
-  /** Lets go of a device that failed, with all that is on it; another one is opened when it is needed. */
-  #renew(): void {
-    if (!this.#ownGpu?.failed) return;
-    this.#ownGpu = undefined;
-    this.#leases.forget();
-    this.closePartitioner();
-    this.#device.forget((opened) => opened.close());
-  }
-
   /** Says how a model comes in a form. */
-  async #loaderOf<Value extends Held>(model: ModelName, asked?: Form<Value>): Promise<Loader<Value>> {
+  async #loaderOf<Value extends LoadedModel>(model: ModelName, asked?: Form<Value>): Promise<Loader<Value>> {
     await this.#checkName(model);
-    const form = asked ?? this.#decoding as Form<Held> as Form<Value>;
+    const form = asked ?? this.#decoding as Form<LoadedModel> as Form<Value>;
     const name = this.#source.name(model);
     // Only a limit needs sizes: without one a model's folder is first read as it is loaded.
     const config = this.#settings.memory === undefined ? undefined : (await this.describe(model)).config;
     return {
       ...{ key: `${name} as ${form.name}`, name },
+      slots: form.slots ?? Infinity,
       ...{ size: form.name + JSON.stringify(config), estimate: config ? form.size(config) : 0 },
       load: async () => {
         const checkpoint = await this.#source.load(model);
@@ -292,8 +289,12 @@ export class Mixture {
 
   /** Checks the tokenizer of something; where the source does not know which is right, the first one decides. */
   async #checkIdentity(name: string, tokenizer: string | undefined): Promise<void> {
-    this.#identity ??= await this.#source.identity?.() ?? tokenizer;
-    checkTokenizer(name, tokenizer, this.#identity);
+    const expected = this.#identity ??= await this.#source.identity?.() ?? tokenizer;
+    if (tokenizer === undefined || expected === undefined || tokenizer === expected) return;
+    const fact = `it is ${shortHash(tokenizer)}, that of the run is ${shortHash(expected)}`;
+    throw new InputError(`Cannot use ${name} as it must have the tokenizer of the run: ${fact}`, {
+      remedy: "copy its own tokenizer there, or train it again",
+    });
   }
 
   async #checkName(model: ModelName): Promise<void> {
@@ -308,6 +309,8 @@ export class Mixture {
     throw new RequestError(say`Cannot use an expert as ${rule}: it is ${model}`);
   }
 }
+
+const closed = () => new Error("Cannot use a model as the mixture must be open: it was closed");
 
 /** Makes something when it is first asked for; a failure is forgotten. */
 class Once<Value> {

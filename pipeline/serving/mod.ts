@@ -32,21 +32,15 @@ export { type Budget, type Held, type Lease, type LeaseCounts } from "./leases.t
 export {
   createMixture,
   type Mixture,
-  type MixtureCounts,
   type MixtureOptions,
   type MixtureSettings,
   openMixture,
 } from "./mixture.ts";
 export { type Answering, MIXING } from "./mixing.ts";
-export {
-  type MixtureSource,
-  type ModelName,
-  type ModelSourceOptions,
-  type RunSourceOptions,
-} from "./models.ts";
+export { type MixtureSource, type ModelName, type RunSourceOptions } from "./models.ts";
 export { type Queue } from "./queue.ts";
 export { type Route } from "./route.ts";
-export { type Candidates, candidates, pick, sampleToken, SAMPLING, type Sampling } from "./sampling.ts";
+export { type Candidates, candidates, sampleToken, SAMPLING, type Sampling } from "./sampling.ts";
 export { type Answered } from "./server/app.ts";
 export { readKey, readKeys, serve, type ServeOptions } from "./server/serve.ts";
 export { parseUpstreams, type Upstreams } from "./server/addresses.ts";

@@ -12,7 +12,7 @@ import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { entriesOf, exists, hashFile, shortHash } from "../run/files.ts";
+import { entriesOf, exists, hashFile } from "../run/files.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 
@@ -50,15 +50,11 @@ export interface MixtureSource {
   load(model: ModelName): Promise<Checkpoint>;
 }
 
-/** How {@linkcode modelSource} reads a model. */
-export interface ModelSourceOptions {
-  /** Records of its files. Default: what the manifests of their folders say. */
-  vouched?: Vouched;
-}
-
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
-export async function modelSource(folder: string, options: ModelSourceOptions = {}): Promise<MixtureSource> {
-  const vouched = options.vouched ?? new NodeFiles();
+export async function modelSource(
+  folder: string,
+  { vouched = new NodeFiles() }: Pick<RunSourceOptions, "vouched"> = {},
+): Promise<MixtureSource> {
   await loadCheckpointConfig(folder, vouched);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
   const path = await firstOf([folder, `${folder}/..`, `${folder}/../..`].flatMap(tokenizersIn));
@@ -88,7 +84,9 @@ async function firstOf(paths: readonly string[]): Promise<string | undefined> {
 }
 
 /** How {@linkcode runSource} reads a run. */
-export interface RunSourceOptions extends ModelSourceOptions {
+export interface RunSourceOptions {
+  /** Records of its files. Default: what the manifests of their folders say. */
+  vouched?: Vouched;
   /** A partitioner's folder to use instead of the run's own. */
   partitioner?: string;
   /** What it is read for, as messages say it: "Cannot generate as …". That is the default. */
@@ -158,16 +156,6 @@ export async function runSource(
       return await read((vouched) => loadCheckpoint(folderOf(model), vouched));
     },
   };
-}
-
-/** Throws an `InputError` with both values where something reads the ids of another tokenizer; it may say nothing of it. */
-export function checkTokenizer(name: string, actual: string | undefined, expected: string | undefined): void {
-  if (actual === undefined || expected === undefined || actual === expected) return;
-  const [own, other] = [shortHash(actual), shortHash(expected)];
-  const rule = `it must have the tokenizer of the run: it is ${own}, that of the run is ${other}`;
-  throw new InputError(`Cannot use ${name} as ${rule}`, {
-    remedy: "copy its own tokenizer there, or train it again",
-  });
 }
 
 /** What must be equal of models of one shape, and of models that only read the same text. */

@@ -76,8 +76,12 @@ export function candidates(logits: Float32Array, sampling: Sampling): Candidates
   return { ids, probabilities: weights.map((value) => value / total) };
 }
 
-/** Picks the candidate that `draw`, a number in [0, 1), falls on: each has a stretch as long as its probability. */
-export function pick({ ids, probabilities }: Candidates, draw: number): number {
+/**
+ * Chooses the next token after logits f32 `[vocabulary]`: each candidate has a stretch of [0, 1) as long as its
+ * probability, and `draw`, a number in [0, 1), falls on one.
+ */
+export function sampleToken(logits: Float32Array, sampling: Sampling, draw: number): number {
+  const { ids, probabilities } = candidates(logits, sampling);
   let end = 0;
   let last = 0;
   for (let i = 0; i < ids.length; i++) {
@@ -87,11 +91,6 @@ export function pick({ ids, probabilities }: Candidates, draw: number): number {
     if (draw < end) break;
   }
   return ids[last]; // rounding may leave the sum a little below 1
-}
-
-/** Chooses the next token after logits f32 `[vocabulary]`; `draw` is a number in [0, 1). */
-export function sampleToken(logits: Float32Array, sampling: Sampling, draw: number): number {
-  return pick(candidates(logits, sampling), draw);
 }
 
 /** The lowest id of the largest logit. */

@@ -6,33 +6,61 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 /** The character that decoders write for bytes that are no character, or not yet one. */
 const BROKEN = "\uFFFD";
 
-/**
- * Decodes what follows `before`: all pieces together are what decoding everything at once adds to decoding
- * `before`.
- *
- * A token may hold only part of a character, and some decoders treat the first token of a text differently.
- * So a token is decoded together with those since the last but one place where a character ended, and a text
- * that ends in U+FFFD waits (as in Hugging Face's text-generation-inference).
- */
-export async function createDetokenizer(tokenizer: Pick<Tokenizer, "decode">, before: ArrayLike<number>) {
-  let window = Array.from(before);
-  let clean = window.length; // tokens of the window up to the last place where a character ended
-  let shown = (await tokenizer.decode(window)).length; // code units of the window's text that were given out
-  return {
-    /** Takes a token and returns the text since the last text: "" while its last character is incomplete. */
-    async push(token: number): Promise<string> {
-      window.push(token);
-      const text = await tokenizer.decode(window);
-      if (text.endsWith(BROKEN)) return "";
-      const piece = text.slice(shown);
-      window = window.slice(clean);
-      clean = window.length;
-      shown = (await tokenizer.decode(window)).length;
-      return piece;
-    },
-    /** Returns what is left, with U+FFFD for bytes that never became a character. */
-    flush: async (): Promise<string> => (await tokenizer.decode(window)).slice(shown),
-  };
+/** The texts of tokens; each is read once. */
+export class TokenTexts {
+  readonly #texts = new Map<number, Promise<string>>();
+  #anchor: Promise<{ ids: Uint32Array; length: number }> | undefined; // some decoders treat a first token in a way of their own
+
+  /** Reads with a tokenizer. */
+  constructor(private readonly tokenizer: Pick<Tokenizer, "encode" | "decode">) {}
+
+  /** Gives the text of a token; U+FFFD stands for bytes that are no character by themselves. */
+  text(id: number): Promise<string> {
+    const text = this.#texts.get(id) ?? this.#read([id]);
+    this.#texts.set(id, text);
+    return text;
+  }
+
+  /**
+   * Spells tokens as they come. A token may hold only part of a character, so a text that ends in U+FFFD waits
+   * for the next token.
+   */
+  speller() {
+    let held: number[] = [];
+    return {
+      /** Takes a token and returns the text since the last text: "" while its last character is incomplete. */
+      push: async (token: number): Promise<string> => {
+        held.push(token);
+        const text = held.length === 1 ? await this.text(token) : await this.#read(held);
+        if (text.endsWith(BROKEN)) return "";
+        held = [];
+        return text;
+      },
+      /** Returns what is left, with U+FFFD for bytes that never became a character. */
+      flush: async (): Promise<string> => held.length === 0 ? "" : await this.#read(held),
+    };
+  }
+
+  /** Gives the place of every token in the text that they spell, in code units; tokens of one character share its place. */
+  async offsets(ids: Iterable<number>): Promise<number[]> {
+    const speller = this.speller();
+    const offsets: number[] = [];
+    let end = 0;
+    for (const id of ids) {
+      offsets.push(end);
+      end += (await speller.push(id)).length;
+    }
+    return offsets;
+  }
+
+  async #read(ids: readonly number[]): Promise<string> {
+    this.#anchor ??= this.tokenizer.encode(["a"]).then(async ([ids]) => ({
+      ids,
+      length: (await this.tokenizer.decode(ids)).length,
+    }));
+    const { ids: before, length } = await this.#anchor;
+    return (await this.tokenizer.decode([...before, ...ids])).slice(length);
+  }
 }
 
 /**

@@ -2,6 +2,12 @@
 
 import { ApiError, unavailable } from "./errors.ts";
 
+/** Places of the texts of one request. Disposing of it gives back what is left. */
+export interface Places extends Disposable {
+  /** Says that a text is being written or scored, until that is disposed of; it may be both, one after the other. */
+  start(): Disposable;
+}
+
 /** A waiting room with so many places. */
 export class Admission {
   /** Texts that wait for a model or a slot. */
@@ -25,53 +31,36 @@ export class Admission {
       const what = `Cannot answer as at most ${this.most} texts may wait: ${fact}`;
       throw new ApiError(429, what, "queue_full", { "retry-after": "1" });
     }
-    return new Places(this, texts);
-  }
-
-  /** Moves texts between waiting and running. */
-  move(waiting: number, running: number): void {
-    this.waiting += waiting;
-    this.running += running;
-    if (this.#isClosed && this.waiting + this.running === 0) this.#empty.resolve();
+    const own = { waiting: 0, running: 0, isOver: false };
+    const move = (waiting: number, running: number) => {
+      if (own.isOver) return;
+      own.waiting += waiting;
+      own.running += running;
+      this.waiting += waiting;
+      this.running += running;
+      this.#checkEmpty();
+    };
+    move(texts, 0);
+    return {
+      start() {
+        move(-Math.min(1, own.waiting), 1);
+        return { [Symbol.dispose]: () => move(0, -1) };
+      },
+      [Symbol.dispose]() {
+        move(-own.waiting, -own.running);
+        own.isOver = true;
+      },
+    };
   }
 
   /** Lets nothing in any more; resolves when all are over. */
   close(): Promise<void> {
     this.#isClosed = true;
-    this.move(0, 0);
+    this.#checkEmpty();
     return this.#empty.promise;
   }
-}
 
-/** Places of the texts of one request; disposing of it gives back what is left. */
-export class Places implements Disposable {
-  #running = 0;
-  #isOver = false;
-
-  /** Takes places of texts that wait. */
-  constructor(private readonly room: Admission, private waiting: number) {
-    room.move(waiting, 0);
-  }
-
-  /** Says that one of the texts is being written or scored; it may be both, one after the other. */
-  start(): void {
-    if (this.#isOver) return;
-    const left = Math.min(1, this.waiting);
-    this.waiting -= left;
-    this.#running++;
-    this.room.move(-left, 1);
-  }
-
-  /** Says that one that was started is over. */
-  end(): void {
-    if (this.#isOver) return;
-    this.#running--;
-    this.room.move(0, -1);
-  }
-
-  /** Gives back all places. */
-  [Symbol.dispose](): void {
-    if (!this.#isOver) this.room.move(-this.waiting, -this.#running);
-    this.#isOver = true;
+  #checkEmpty(): void {
+    if (this.#isClosed && this.waiting + this.running === 0) this.#empty.resolve();
   }
 }

@@ -2,18 +2,16 @@
 
 import { type Context, Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
-import { HTTPException } from "hono/http-exception";
 import { methodNotAllowed } from "hono/method-not-allowed";
-import { vValidator } from "@hono/valibot-validator";
 import type * as v from "valibot";
 import { sha256 } from "../../run/files.ts";
 import { chat } from "./chat.ts";
 import { complete } from "./completions.ts";
 import { ApiError, badRequest, errorResponse, short, unavailable } from "./errors.ts";
-import { listModels, modelNotFound } from "./names.ts";
 import page from "./page.html" with { type: "text" };
-import { CHAT, COMPLETION, DETOKENIZE, issueText, TOKENIZE } from "./requests.ts";
+import { CHAT, COMPLETION, DETOKENIZE, readBody, TOKENIZE } from "./requests.ts";
 import { type Exchange, logged, type Service } from "./service.ts";
+import { listModels, modelNotFound } from "./targets.ts";
 
 /** A request that was answered, as its log line tells it. */
 export interface Answered {
@@ -54,25 +52,22 @@ const OPEN = ["/", "/health", "/metrics"];
 /** Makes what answers requests. */
 export function createApp(options: AppOptions): Hono<Env> {
   const app = new Hono<Env>();
-  const ready = () => {
-    const service = options.service();
-    if (service) return service;
-    throw unavailable("Cannot answer as the mixture must be loaded: it is being loaded", "loading");
-  };
-  app.use(observe(options), guard(options), readBodies(options.maxBody));
-  app.use(methodNotAllowed({ app: app as unknown as Hono, onMethodNotAllowed }));
-  addAbout(app, ready, options.isClosing);
-  addTexts(app, ready);
+  app.use(observe(options), guard(options), limitBodies(options.maxBody));
+  app.use(methodNotAllowed({
+    app: app as unknown as Hono,
+    onMethodNotAllowed({ req: { method, path } }, allowed) {
+      const what = `Cannot ${method} ${path} as the method must be ${allowed.join(" or ")}: it is not`;
+      return errorResponse(new ApiError(405, what, "method_not_allowed", { allow: allowed.join(", ") }));
+    },
+  }));
+  addAbout(app, options.isClosing);
+  addTexts(app);
   app.notFound(({ req: { method, path } }) =>
     errorResponse(new ApiError(404, `Cannot find ${method} ${path} as there must be such a route`))
   );
-  app.onError((error, context) => {
-    const exchange = context.get("exchange");
+  app.onError((error, { var: { exchange } }) => {
     const isGone = exchange.signal.aborted || (error as { code?: unknown }).code === "ECONNRESET";
-    if (isGone) return errorResponse(logged(exchange, hungUp()));
-    if (!(error instanceof HTTPException)) return errorResponse(logged(exchange, error));
-    const what = `Cannot read the request as its body must be JSON: ${error.message}`;
-    return errorResponse(logged(exchange, badRequest(what)));
+    return errorResponse(logged(exchange, isGone ? hungUp() : error));
   });
   return app;
 }
@@ -80,23 +75,29 @@ export function createApp(options: AppOptions): Hono<Env> {
 const hungUp = () => new ApiError(499, "Cannot answer as the client must be there: it hung up");
 
 /** Adds the routes that tell of the server. */
-function addAbout(app: Hono<Env>, ready: () => Service, isClosing: () => boolean): void {
+function addAbout(app: Hono<Env>, isClosing: () => boolean): void {
   app.get("/", (context) => context.html(page, 200, { "content-security-policy": PAGE_MAY }));
   app.get("/health", (context) => {
     if (isClosing()) throw unavailable("The server shuts down", "closing");
-    ready();
-    return context.json({ status: "ok" });
+    return context.json({ status: context.var.exchange.service && "ok" });
   });
-  app.get("/metrics", () => ready().metrics.response());
-  app.get("/v1/models", async (context) => context.json({ object: "list", data: await listModels(ready()) }));
+  app.get(
+    "/metrics",
+    async ({ var: { exchange: { service: { metrics: { registry } } } } }) =>
+      new Response(await registry.metrics(), { headers: { "content-type": registry.contentType } }),
+  );
+  app.get(
+    "/v1/models",
+    async (context) => context.json({ object: "list", data: await listModels(context.var.exchange.service) }),
+  );
   app.get("/v1/models/:id", async (context) => {
     const id = context.req.param("id");
-    const found = (await listModels(ready())).find((model) => model.id === id);
+    const found = (await listModels(context.var.exchange.service)).find((model) => model.id === id);
     if (found) return context.json(found);
     throw modelNotFound(id);
   });
   app.get("/tokenizer_info", (context) => {
-    const { special: { eos }, template, tokenizer } = ready();
+    const { special: { eos }, template, tokenizer } = context.var.exchange.service;
     const { vocabulary: vocab_size, sha256 } = tokenizer;
     const tokens = { eos_token: eos, eos_token_id: tokenizer.eos, bos_token: null, pad_token: eos };
     return context.json({ ...tokens, vocab_size, sha256, chat_template: template.name });
@@ -104,63 +105,66 @@ function addAbout(app: Hono<Env>, ready: () => Service, isClosing: () => boolean
 }
 
 /** Adds the routes that read and write texts. */
-function addTexts(app: Hono<Env>, ready: () => Service): void {
-  const valid = <Schema extends v.GenericSchema>(schema: Schema) =>
-    vValidator("json", schema, (result) => {
-      if (!result.success) throw badRequest(issueText(result.issues));
-    });
-  app.post(
-    "/v1/completions",
-    valid(COMPLETION),
-    ({ req, var: { exchange } }) => complete(ready(), req.valid("json"), exchange),
-  );
-  app.post(
-    "/v1/chat/completions",
-    valid(CHAT),
-    ({ req, var: { exchange } }) => chat(ready(), req.valid("json"), exchange),
-  );
-  app.post("/tokenize", valid(TOKENIZE), async (context) => {
-    const { reader, admission, special } = ready();
-    const { prompt, add_special_tokens, parse_special } = context.req.valid("json");
-    using _ = admission.enter(1);
-    const encode = (texts: string[]) => reader.encode(texts, context.var.exchange);
+function addTexts(app: Hono<Env>): void {
+  const post = <Output>(
+    path: string,
+    schema: v.GenericSchema<unknown, Output>,
+    answer: (exchange: Exchange, request: Output) => Promise<Response>,
+  ) =>
+    app.post(
+      path,
+      async ({ req, var: { exchange } }) => await answer(exchange, readBody(await req.arrayBuffer(), schema)),
+    );
+  post("/v1/completions", COMPLETION, complete);
+  post("/v1/chat/completions", CHAT, chat);
+  post("/tokenize", TOKENIZE, async (exchange, { prompt, add_special_tokens, parse_special }) => {
+    const { reader, admission, special } = exchange.service;
+    exchange.held.use(admission.enter(1));
+    const encode = (texts: string[]) => reader.encode(texts, exchange);
     const asTokens = parse_special ?? (add_special_tokens || special.isOne(prompt));
     const tokens = asTokens ? await special.encode(prompt, encode) : (await encode([prompt]))[0];
-    return context.json({ tokens: [...tokens], count: tokens.length });
+    return Response.json({ tokens: [...tokens], count: tokens.length });
   });
-  app.post("/detokenize", valid(DETOKENIZE), async (context) => {
-    const { tokenizer, reader, admission } = ready();
-    const { tokens } = context.req.valid("json");
-    using _ = admission.enter(1);
-    const foreign = tokens.find((id) => id >= tokenizer.vocabulary);
+  post("/detokenize", DETOKENIZE, async (exchange, { tokens }) => {
+    const { tokenizer: { vocabulary }, reader, admission } = exchange.service;
+    exchange.held.use(admission.enter(1));
+    const foreign = tokens.find((id) => id >= vocabulary);
     if (foreign !== undefined) {
-      throw badRequest(`Cannot detokenize as ids must be below ${tokenizer.vocabulary}: one is ${foreign}`);
+      throw badRequest(`Cannot detokenize as ids must be below ${vocabulary}: one is ${foreign}`);
     }
-    const [prompt] = await reader.decode([tokens], context.var.exchange);
-    return context.json({ prompt });
+    const [prompt] = await reader.decode([tokens], exchange);
+    return Response.json({ prompt });
   });
 }
 
-function onMethodNotAllowed({ req: { method, path } }: Context, allowed: string[]): Response {
-  const what = `Cannot ${method} ${path} as the method must be ${allowed.join(" or ")}: it is not`;
-  return errorResponse(new ApiError(405, what, "method_not_allowed", { allow: allowed.join(", ") }));
-}
-
-/** Counts and reports every request once its answer is complete. */
+/** Counts and reports every request once its answer is complete, and frees what it held. */
 function observe({ service, onAnswer, onError }: AppOptions): Handler {
   return async (context, next) => {
     const { req: { method, path, raw: { signal } } } = context;
-    const gone = new AbortController(); // the signal's own reason is a text, which Hono does not handle as an error
-    const leave = () => gone.abort(hungUp());
+    const ending = new AbortController(); // the signal's own reason is a text, which Hono does not handle as an error
+    const leave = () => ending.abort(hungUp());
     if (signal.aborted) leave();
     else signal.addEventListener("abort", leave);
-    const exchange: Exchange = { signal: gone.signal, began: performance.now(), notes: {}, onError };
+    const exchange: Exchange = {
+      get service() {
+        const found = service();
+        if (found) return found;
+        throw unavailable("Cannot answer as the mixture must be loaded: it is being loaded", "loading");
+      },
+      ...{ signal: ending.signal, began: performance.now(), notes: {}, leave, onError },
+      held: new DisposableStack(),
+    };
+    exchange.held.defer(() => ending.abort());
     context.set("exchange", exchange);
     await next();
     const { status } = context.res;
     Promise.resolve(exchange.over).then(() => {
+      exchange.held.dispose();
       const milliseconds = performance.now() - exchange.began;
-      service()?.metrics.request(PATHS.includes(path) ? path : "other", status, milliseconds / 1000);
+      const named = PATHS.includes(path) ? path : "other";
+      const metrics = service()?.metrics;
+      metrics?.requests.inc({ path: named, status: String(status) });
+      metrics?.seconds.observe({ path: named }, milliseconds / 1000);
       onAnswer?.({ request: `${method} ${path}`, status, milliseconds, notes: exchange.notes });
     });
   };
@@ -169,9 +173,10 @@ function observe({ service, onAnswer, onError }: AppOptions): Handler {
 /** Refuses those who may not ask, before their bodies are read: that takes memory and a connection. */
 function guard({ keys = [], local = false }: AppOptions): Handler {
   const digests = keys.map(sha256);
-  return async ({ req }, next) => {
+  return async (context, next) => {
+    const { req } = context;
     const isOpen = OPEN.includes(req.path);
-    if (keys.length === 0) checkPlace(req.raw.headers, new URL(req.url), local, isOpen);
+    if (keys.length === 0) checkPlace(context, local, isOpen);
     else if (!isOpen) {
       const [, key] = /^Bearer (.+)$/i.exec(req.header("authorization") ?? "") ?? [];
       if (key === undefined || !digests.includes(sha256(key))) {
@@ -194,7 +199,8 @@ const withoutDefaultPort = (host?: string) => host?.replace(/:(80|443)$/, "");
  * Throws a 403 for what a web page of another server may have sent, where no key tells who asks: a browser lets
  * it ask this one, and reads the answers to it where the page's own name leads here. What is `open` costs nothing.
  */
-function checkPlace(headers: Headers, { host, hostname }: URL, local: boolean, open: boolean): void {
+function checkPlace({ req }: Context<Env>, local: boolean, open: boolean): void {
+  const { host, hostname } = new URL(req.url);
   const refuse = (rule: string, fact: string) => {
     const what = `Cannot answer as without an API key ${rule}: ${fact}; start the server with keys`;
     return new ApiError(403, what, "forbidden");
@@ -202,10 +208,10 @@ function checkPlace(headers: Headers, { host, hostname }: URL, local: boolean, o
   if (local && !THIS_MACHINE.test(hostname)) {
     throw refuse("it must be asked as localhost, 127.0.0.1 or [::1]", `it is asked as "${short(hostname)}"`);
   }
-  const origin = headers.get("origin");
-  const isForeign = origin !== null &&
+  const origin = req.header("origin");
+  const isForeign = origin !== undefined &&
     withoutDefaultPort(URL.parse(origin)?.host) !== withoutDefaultPort(host);
-  if (open || !isForeign && headers.get("sec-fetch-site") !== "cross-site") return;
+  if (open || !isForeign && req.header("sec-fetch-site") !== "cross-site") return;
   throw refuse("no web page but its own may ask", `that of "${short(origin ?? "another site")}" does`);
 }
 
@@ -214,45 +220,30 @@ const MOST_BODIES = 8;
 /** Bytes of a body that does not count: large ones leave room for small ones. */
 const SMALL_BODY = 1 << 14;
 
-/** Reads bodies, whatever type they say that they have, as long as all of them together are not too large. */
-function readBodies(maxBody: number): Handler {
+/** Lets bodies be read as long as each, and all of them together, are not too large. */
+function limitBodies(maxSize: number): Handler {
   let held = 0;
   const limit = bodyLimit({
-    maxSize: maxBody,
+    maxSize,
     onError() {
-      const what = `Cannot read the request as it must have at most ${maxBody} bytes: it has more`;
+      const what = `Cannot read the request as it must have at most ${maxSize} bytes: it has more`;
       throw new ApiError(413, what, "too_large", { connection: "close" });
     },
   });
   return async (context, next) => {
     const { req } = context;
     if (req.method !== "POST" || OPEN.includes(req.path)) return await next();
-    const length = Math.min(Number(req.header("content-length") ?? maxBody), maxBody); // some say nothing of it
+    const length = Math.min(Number(req.header("content-length") ?? maxSize), maxSize); // some say nothing of it
     const own = length > SMALL_BODY ? length : 0;
-    if (held + own > MOST_BODIES * maxBody) {
-      const rule = `all that are read must have at most ${MOST_BODIES * maxBody} bytes together`;
+    if (held + own > MOST_BODIES * maxSize) {
+      const rule = `all that are read must have at most ${MOST_BODIES * maxSize} bytes together`;
       throw unavailable(`Cannot read the request as ${rule}: they have more; try again later`, "busy");
     }
     held += own;
     try {
-      return await limit(context, async () => {
-        const body = textOf(await req.arrayBuffer());
-        const headers = new Headers(req.raw.headers);
-        headers.set("content-type", "application/json");
-        req.raw = new Request(req.url, { method: "POST", headers, body });
-        req.bodyCache = {};
-        await next();
-      });
+      return await limit(context, next);
     } finally {
       held -= own;
     }
   };
-}
-
-function textOf(bytes: ArrayBuffer): string {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw badRequest("Cannot read the request as it must be UTF-8: it is not");
-  }
 }

@@ -3,12 +3,11 @@
 import { Template } from "@huggingface/jinja";
 import { InputError } from "../../../kernels/errors.ts";
 import { oneLine } from "../../run/files.ts";
-import { seedOf } from "./completions.ts";
 import { badRequest } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
 import type { ChatRequest } from "./requests.ts";
-import { respond, type Shape } from "./respond.ts";
-import { type ChatTemplate, type Exchange, findTargets, type Service } from "./service.ts";
+import { respond, type Shape, wantedTexts } from "./respond.ts";
+import type { ChatTemplate, Exchange, Service } from "./service.ts";
 import type { SpecialTokens } from "./special.ts";
 
 /** Joins the contents of messages by line breaks: what a tokenizer without a template gets. */
@@ -32,13 +31,18 @@ export function jinjaTemplate(source: string, special: SpecialTokens, where: str
         special.replace(text, (token) => `\uE000${spelled.push(token) - 1}\uE001`);
       const show = (text: string) =>
         text.replace(/\uE000(\d+)\uE001/g, (whole, i) => spelled[Number(i)] ?? whole);
-      const hidden = messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) }));
-      const tokens = { eos_token: special.eos, bos_token: special.eos };
-      return await special.encode(
-        render(template, { messages: hidden, add_generation_prompt: true, ...tokens }),
-        encode,
-        show,
-      );
+      const context = {
+        messages: messages.map(({ role, content }) => ({ role: hide(role), content: hide(content) })),
+        ...{ add_generation_prompt: true, eos_token: special.eos, bos_token: special.eos },
+      };
+      let text: string;
+      try {
+        text = template.render(context);
+      } catch (error) {
+        const fact = `it says "${oneLine(error)}"`;
+        throw badRequest(`Cannot answer as the chat template must take the messages: ${fact}`);
+      }
+      return await special.encode(text, encode, show);
     },
   };
 }
@@ -52,38 +56,18 @@ function parse(source: string, where: string): Template {
   }
 }
 
-function render(template: Template, context: Record<string, unknown>): string {
-  try {
-    return template.render(context);
-  } catch (error) {
-    throw badRequest(
-      `Cannot answer as the chat template must take the messages: it says "${oneLine(error)}"`,
-    );
-  }
-}
-
 /** Answers a conversation. */
-export async function chat(service: Service, request: ChatRequest, exchange: Exchange): Promise<Response> {
+export async function chat(exchange: Exchange, request: ChatRequest): Promise<Response> {
+  const { service } = exchange;
   const { admission, reader, template, tokenizer } = service;
-  const messages = request.messages.map(({ role, content }) => ({
-    role,
-    content: typeof content === "string" ? content : content.map(({ text }) => text).join(""),
-  }));
-  const each = request.n ?? 1;
-  using entered = new DisposableStack();
-  const places = entered.use(admission.enter(each));
+  const { messages, n, max_tokens, max_completion_tokens: most = max_tokens ?? 2 ** 31 } = request;
+  const places = exchange.held.use(admission.enter(n));
   const ids = await template.encode(messages, (texts) => reader.encode(texts, exchange));
   const prompt = ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
-  const [target] = await findTargets(service, request.model, [prompt], request);
-  const seed = seedOf(request.seed);
-  const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
   if (most === 0) throw badRequest("Cannot answer as max_completion_tokens must be at least 1: it is 0");
-  const likeliest = request.logprobs ? request.top_logprobs ?? 0 : null;
-  const wanted = Array.from({ length: each }, (_, j) => ({
-    ...{ target, prompt, seed: seed + j, most, likeliest, offset: 0 },
-  }));
-  entered.move(); // `respond` gives them back
-  return await respond(service, request, wanted, prompt.length, places, shapeOf(service), exchange);
+  const likeliest = request.logprobs ? request.top_logprobs : null;
+  const wanted = await wantedTexts(exchange, request, [prompt], { most, likeliest });
+  return await respond(exchange, request, wanted, places, shapeOf(service));
 }
 
 function shapeOf({ texts, template }: Service): Shape {

@@ -40,7 +40,7 @@ export class TextReader {
 
   async #encode(text: string, signal: AbortSignal): Promise<Uint32Array> {
     if (text.length <= LONG) return (await this.tokenizer.encode([text]))[0];
-    const ids: Uint32Array[] = [new Uint32Array()];
+    const ids: Uint32Array[] = [];
     for (const piece of this.tokenizer.cut?.(text, PIECE) ?? [text]) {
       if (piece.length > LONGEST_PIECE) {
         const rule = `at most ${LONGEST_PIECE} characters of it may come without a place to cut it`;
@@ -59,10 +59,3 @@ export class TextReader {
     });
   }
 }
-
-/** Says that a prompt does not fit a context. */
-export const tooLong = (context: number, count: number) =>
-  badRequest(
-    `Cannot continue a prompt as it must fit the model's context of ${context} tokens: it has ${count}`,
-    "context_length_exceeded",
-  );

@@ -1,29 +1,28 @@
-/** What clients may ask, in OpenAI's forms. Unknown fields are ignored. */
+/** What clients may ask, in OpenAI's forms, and what holds where they say nothing. Unknown fields are ignored. */
 
 import * as v from "valibot";
-import { short } from "./errors.ts";
+import { badRequest, short } from "./errors.ts";
 
 const count = (least: number, most = Number.MAX_SAFE_INTEGER) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most));
 const within = (least: number, most: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
 const text = v.string();
+const flag = v.nullish(v.boolean(), false);
+
+/** A field that may be left out or null, which are the same. */
+const maybe = <Schema extends v.GenericSchema>(schema: Schema) =>
+  v.pipe(v.nullish(schema), v.transform((value) => value ?? undefined));
 
 // Lists of plain values are checked as a whole: a check of each value by itself takes seconds where there are millions, and all other
 // clients wait for it.
 const isList = (value: unknown, most = Infinity): value is unknown[] =>
   Array.isArray(value) && value.length <= most;
-const isId = (value: unknown) => Number.isSafeInteger(value) && Number(value) >= 0;
+const isIds = (value: unknown): value is number[] =>
+  isList(value) && value.every((id) => Number.isSafeInteger(id) && Number(id) >= 0);
 const isStop = (value: unknown) => typeof value === "string" && value !== "";
-const isPrompt = (value: unknown) =>
-  typeof value === "string" || isList(value) && value.length > 0 && value.every(isId);
-const ids = v.custom<number[]>(
-  (value) => isList(value) && value.every(isId),
-  "Expected a list of whole numbers from 0",
-);
-
-/** A field that may be left out or null. */
-const maybe = <Schema extends v.GenericSchema>(schema: Schema) => v.nullish(schema);
+const isPrompt = (value: unknown) => typeof value === "string" || isIds(value) && value.length > 0;
+const ids = v.custom<number[]>(isIds, "Expected a list of whole numbers from 0");
 
 /**
  * A field that OpenAI knows and this server does not support: it may only have the value that changes
@@ -45,20 +44,33 @@ const object = <Entries extends v.ObjectEntries>(entries: Entries) =>
 /** The fields of both kinds of requests. */
 const COMMON = {
   model: v.optional(text, "mixture"),
-  stream: maybe(v.boolean()),
-  stream_options: maybe(v.object({ include_usage: maybe(v.boolean()) })),
-  temperature: maybe(within(0, 1000)),
-  top_p: maybe(within(1e-9, 1)),
-  top_k: maybe(count(0)),
-  seed: maybe(count(Number.MIN_SAFE_INTEGER)),
-  n: maybe(count(1, 128)),
-  stop: maybe(v.custom<string | string[]>(
-    (value) => isStop(value) || isList(value, 64) && value.every(isStop),
-    "Expected a text that is not empty, or a list of 64 such texts at most",
-  )),
+  stream: flag,
+  stream_options: v.nullish(v.object({ include_usage: flag }), { include_usage: false }),
+  temperature: v.nullish(within(0, 1000), 1),
+  top_p: v.nullish(within(1e-9, 1), 1),
+  top_k: v.nullish(count(0), 0),
+  /** As counters take it; a request without one gets one of its own. */
+  seed: v.pipe(
+    v.nullish(count(Number.MIN_SAFE_INTEGER), () => crypto.getRandomValues(new Uint32Array(1))[0]),
+    v.transform((seed) => Math.abs(seed) % 2 ** 52),
+  ),
+  n: v.nullish(count(1, 128), 1),
+  stop: v.pipe(
+    v.nullish(
+      v.custom<string | string[]>(
+        (value) => isStop(value) || isList(value, 64) && value.every(isStop),
+        "Expected a text that is not empty, or a list of 64 such texts at most",
+      ),
+      () => [],
+    ),
+    v.transform((stop) => typeof stop === "string" ? [stop] : stop),
+  ),
   max_tokens: maybe(count(0)),
   /** Experts that may not answer. */
-  exclude: maybe(v.pipe(ids, v.maxLength(65_535))),
+  exclude: v.pipe(
+    v.nullish(v.pipe(ids, v.maxLength(65_535)), () => []),
+    v.transform((ids) => [...new Set(ids)]),
+  ),
   /** Experts that answer together, their probabilities weighted. */
   mix: maybe(count(1, 65_535)),
   /** New tokens after which the experts are weighed anew. */
@@ -71,30 +83,25 @@ const COMMON = {
 /** `POST /v1/completions`. */
 export const COMPLETION = object({
   ...COMMON,
-  prompt: maybe(
-    v.custom<string | number[] | (string | number[])[]>(
-      (value) => isPrompt(value) || isList(value) && value.length > 0 && value.every(isPrompt),
-      "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists",
+  /** One or more texts or lists of ids. */
+  prompt: v.pipe(
+    v.nullish(
+      v.custom<string | number[] | (string | number[])[]>(
+        (value) => isPrompt(value) || isList(value) && value.length > 0 && value.every(isPrompt),
+        "Expected a text, a list of texts, a list of ids (whole numbers from 0), or a list of such lists",
+      ),
+      "",
     ),
+    v.transform((prompt) => typeof prompt === "string" || isIds(prompt) ? [prompt] : prompt),
   ),
-  echo: maybe(v.boolean()),
-  logprobs: maybe(count(0, 20)),
+  echo: flag,
+  logprobs: v.nullish(count(0, 20), null),
   best_of: only("best_of", (value) => value === 1),
   suffix: only("suffix", (value) => value === ""),
 });
 
 /** Most messages of a chat, and parts of a message. */
 const MOST_PARTS = 10_000;
-
-/** A list that is no longer than that: how long it is counts before its items are checked, as others wait meanwhile. */
-const shortList = <Item extends v.GenericSchema>(item: Item) =>
-  v.pipe(
-    v.custom<unknown[]>(
-      (value) => isList(value, MOST_PARTS),
-      `Expected a list of ${MOST_PARTS} at most`,
-    ),
-    v.array(item),
-  );
 
 /** The type of a part of a message that is no text, such as `image_url`; undefined where all are. */
 const foreignPart = (content: unknown) =>
@@ -105,26 +112,36 @@ const isPart = (part: unknown) => typeof (part as { text?: unknown })?.text === 
 
 const MESSAGE = v.object({
   role: v.pipe(text, v.nonEmpty()),
-  content: v.custom<string | { type: "text"; text: string }[]>(
-    (value) =>
-      typeof value === "string" ||
-      isList(value, MOST_PARTS) && foreignPart(value) === undefined && value.every(isPart),
-    ({ input }) => {
-      const type = foreignPart(input);
-      return typeof type === "string"
-        ? `Expected text alone, which is what models here read: a part is of type ${short(type)}`
-        : `Expected a text, or a list of ${MOST_PARTS} text parts at most`;
-    },
+  content: v.pipe(
+    v.custom<string | { type: "text"; text: string }[]>(
+      (value) =>
+        typeof value === "string" ||
+        isList(value, MOST_PARTS) && foreignPart(value) === undefined && value.every(isPart),
+      ({ input }) => {
+        const type = foreignPart(input);
+        return typeof type === "string"
+          ? `Expected text alone, which is what models here read: a part is of type ${short(type)}`
+          : `Expected a text, or a list of ${MOST_PARTS} text parts at most`;
+      },
+    ),
+    v.transform((content) =>
+      typeof content === "string" ? content : content.map(({ text }) => text).join("")
+    ),
   ),
 });
 
 /** `POST /v1/chat/completions`. */
 export const CHAT = object({
   ...COMMON,
-  messages: v.pipe(shortList(MESSAGE), v.nonEmpty()),
+  messages: v.pipe(
+    // How many there are counts before each is checked, as others wait meanwhile.
+    v.custom<unknown[]>((value) => isList(value, MOST_PARTS), `Expected a list of ${MOST_PARTS} at most`),
+    v.array(MESSAGE),
+    v.nonEmpty(),
+  ),
   max_completion_tokens: maybe(count(0)),
-  logprobs: maybe(v.boolean()),
-  top_logprobs: maybe(count(0, 20)),
+  logprobs: flag,
+  top_logprobs: v.nullish(count(0, 20), 0),
   tools: only("tools", empty),
   response_format: only("response_format", (value) => (value as { type?: unknown })?.type === "text"),
 });
@@ -146,11 +163,20 @@ export type CompletionRequest = v.InferOutput<typeof COMPLETION>;
 export type ChatRequest = v.InferOutput<typeof CHAT>;
 
 /** What both have in common. */
-export type CommonRequest = Pick<CompletionRequest & ChatRequest, Exclude<keyof typeof COMMON, "logprobs">>;
+export type CommonRequest = Pick<CompletionRequest, keyof typeof COMMON>;
 
-/** Says what is wrong with a body. */
-export function issueText(issues: readonly v.BaseIssue<unknown>[]): string {
-  const [issue] = issues;
-  const place = v.getDotPath(issue) ?? "the body";
-  return `Cannot read the request as ${place} must be as documented: ${short(issue.message)}`;
+/** Reads a body as its schema says. Throws a 400 that names the first thing that is wrong. */
+export function readBody<Output>(bytes: ArrayBuffer, schema: v.GenericSchema<unknown, Output>): Output {
+  const refuse = (fact: string) => badRequest(`Cannot read the request as ${fact}`);
+  let body: unknown;
+  try {
+    body = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (error) {
+    if (error instanceof TypeError) throw refuse("it must be UTF-8: it is not");
+    throw refuse(`its body must be JSON: ${short((error as Error).message)}`);
+  }
+  const { success, output, issues } = v.safeParse(schema, body);
+  if (success) return output;
+  const place = v.getDotPath(issues[0]) ?? "the body";
+  throw refuse(`${place} must be as documented: ${short(issues[0].message)}`);
 }

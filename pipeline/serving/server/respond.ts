@@ -5,23 +5,10 @@ import type { Places } from "./admission.ts";
 import { badRequest, errorBody } from "./errors.ts";
 import type { PlacedToken } from "./log_probabilities.ts";
 import type { CommonRequest } from "./requests.ts";
-import {
-  type Exchange,
-  isElsewhere,
-  isMixed,
-  logged,
-  routingHeaders,
-  routingOf,
-  type Service,
-} from "./service.ts";
+import { type Exchange, logged } from "./service.ts";
+import { findTargets, isElsewhere, isMixed, routingHeaders, routingOf } from "./targets.ts";
 import { forwardText } from "./upstream.ts";
 import { type Piece, type Wanted, writeText } from "./write.ts";
-
-/** A text that is asked for, and what of its answer is known before it is written. */
-export interface Asked extends Wanted {
-  head?: { text: string; tokens: PlacedToken[] }; // the text before what is written
-  known?: Piece; // the text that follows, where nothing is to be written
-}
 
 /** How an answer looks. */
 export interface Shape {
@@ -36,155 +23,156 @@ export interface Shape {
 
 type ChoiceFields = (text: string, tokens: PlacedToken[] | null) => Promise<Record<string, unknown>>;
 
-/** Answers a request with its texts. */
-export async function respond(
-  service: Service,
+/** Says which texts a request wants of its prompts, and who writes each: `n` of every prompt, with seeds of their own. */
+export async function wantedTexts(
+  { service }: Exchange,
   request: CommonRequest,
-  asked: readonly Asked[],
-  prompts: number,
-  places: Places,
-  shape: Shape,
-  exchange: Exchange,
-): Promise<Response> {
-  using held = new DisposableStack();
-  held.use(places);
-  if (asked.some(({ target, likeliest }) => likeliest !== null && isElsewhere(service, target.model))) {
+  prompts: readonly Uint32Array[],
+  about: Pick<Wanted, "most" | "likeliest">,
+): Promise<Wanted[]> {
+  const targets = await findTargets(service, request, prompts);
+  if (about.likeliest !== null && targets.some(({ model }) => isElsewhere(service, model))) {
     const rule = "the expert must be on this server: it is on another one";
     throw badRequest(`Cannot tell log-probabilities as ${rule}`);
   }
-  const routing = asked.map(({ target }) => routingOf(target));
-  for (const { model, margin, cost } of routing) service.metrics.choice(model, margin, cost);
-  service.metrics.tokens("prompt", prompts);
-  exchange.notes.model = [...new Set(routing.map(({ model }) => model))].join(", ");
-  exchange.notes.promptTokens = prompts;
-  const answer = new Answer(service, request, asked, prompts, places, shape, exchange);
-  held.defer(() => answer.end());
-  return request.stream ? await answer.streamed(held) : await answer.whole();
+  return prompts.flatMap((prompt, i) =>
+    Array.from(
+      { length: request.n },
+      (_, j) => ({ target: targets[i], prompt, seed: request.seed + j, ...about }),
+    )
+  );
 }
 
-/** An answer that is being made. */
-class Answer {
-  readonly #ending = new AbortController();
-  readonly #common: Record<string, unknown>;
-  readonly #headers: Record<string, string>;
-  readonly #pieces: AsyncGenerator<Piece>[];
-  #completion = 0; // tokens written
-
-  constructor(
-    service: Service,
-    private readonly request: CommonRequest,
-    private readonly asked: readonly Asked[],
-    private readonly prompts: number,
-    places: Places,
-    private readonly shape: Shape,
-    private readonly exchange: Exchange,
-  ) {
-    const id = `${shape.id}-${crypto.randomUUID().replaceAll("-", "")}`;
-    const created = Math.floor(Date.now() / 1000);
-    this.#common = { id, created, model: request.model, ...shape.fields };
-    this.#headers = routingHeaders(asked.map(({ target }) => target));
-    const own = { ...exchange, signal: AbortSignal.any([exchange.signal, this.#ending.signal]) };
-    this.#pieces = asked.map(async function* (wanted) {
-      const { head, known, target } = wanted;
-      const write = isElsewhere(service, target.model) ? forwardText : writeText;
-      if (head) yield { ...head, finish: null, count: 0 };
-      if (known) yield known;
-      else yield* write(service, wanted, request, places, own);
-    });
+/** Answers a request with its texts. */
+export async function respond(
+  exchange: Exchange,
+  request: CommonRequest,
+  wanted: readonly Wanted[],
+  places: Places,
+  shape: Shape,
+): Promise<Response> {
+  const { service, notes } = exchange;
+  const read = wanted.reduce((sum, { prompt }, i) => i % request.n === 0 ? sum + prompt.length : sum, 0);
+  const { metrics } = service;
+  const routing = wanted.map(({ target }) => routingOf(target));
+  for (const { model, margin, cost } of routing) {
+    metrics.choices.inc({ model });
+    if (margin !== null) (cost ? metrics.costs : metrics.margins).observe({ model }, margin);
   }
-
-  /** Ends what is still written. */
-  end(): void {
-    this.#ending.abort();
-    for (const pieces of this.#pieces) pieces.return(undefined).catch(() => {});
-    this.exchange.notes.completionTokens = this.#completion;
-  }
-
-  get #usage() {
-    const [prompt_tokens, completion_tokens] = [this.prompts, this.#completion];
-    return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
-  }
-
-  async whole(): Promise<Response> {
-    const choices = await Promise.all(this.asked.map((_, index) => this.#choice(index)));
-    const body = { ...this.#common, object: this.shape.object, choices, usage: this.#usage };
-    return Response.json(body, { headers: this.#headers });
-  }
-
-  /** Writes a text to its end; `changes` say where others took over. */
-  async #choice(index: number): Promise<Record<string, unknown>> {
-    const { target, likeliest } = this.asked[index];
-    const expertsOf = (answering: readonly Answering[]) => answering.map(({ expert }) => expert).join();
-    let text = "";
-    let finish_reason: Piece["finish"] = null;
-    const tokens: PlacedToken[] = [];
-    const changes: { text_offset: number; answering: readonly Answering[] }[] = [];
-    let writers = target.answering;
-    for await (const piece of this.#pieces[index]) {
-      const now = piece.target?.answering ?? writers;
-      if (piece.text !== "" && expertsOf(now) !== expertsOf(writers)) {
-        changes.push({ text_offset: text.length, answering: now });
-        writers = now;
-      }
-      text += piece.text;
-      tokens.push(...piece.tokens);
-      finish_reason = piece.finish;
-      if (finish_reason !== null) this.#completion += piece.count;
+  metrics.tokens.inc({ kind: "prompt" }, read);
+  notes.model = [...new Set(routing.map(({ model }) => model))].join(", ");
+  notes.promptTokens = read;
+  let written = 0;
+  exchange.held.defer(() => notes.completionTokens = written);
+  const texts = wanted.map(async function* (one): AsyncGenerator<Piece> {
+    if (one.head) yield { ...one.head, finish: null, count: 0 };
+    const write = isElsewhere(service, one.target.model) ? forwardText : writeText;
+    for await (const piece of one.known ? [one.known] : write(exchange, request, one, places)) {
+      if (piece.finish !== null) written += piece.count;
+      if (piece.finish !== null && !one.known) metrics.tokens.inc({ kind: "completion" }, piece.count);
+      yield piece;
     }
-    const fields = await this.shape.whole(text, likeliest === null ? null : tokens);
-    const routing = { ...routingOf(target), ...isMixed(target) ? { changes } : {} };
-    return { index, ...fields, finish_reason, routing };
+  });
+  const usage = () => ({
+    ...{ prompt_tokens: read, completion_tokens: written, total_tokens: read + written },
+  });
+  const id = `${shape.id}-${crypto.randomUUID().replaceAll("-", "")}`;
+  const created = Math.floor(Date.now() / 1000);
+  const common = { id, created, model: request.model, ...shape.fields };
+  const headers = routingHeaders(routing);
+  if (!request.stream) {
+    const choices = await Promise.all(
+      texts.map(async (pieces, index) => ({ index, ...await wholeChoice(pieces, wanted[index], shape) })),
+    );
+    return Response.json({ ...common, object: shape.object, choices, usage: usage() }, { headers });
   }
-
-  /** Sends the texts as they come; frees what is `held` at the end. */
-  async streamed(held: DisposableStack): Promise<Response> {
-    // The first piece of a single text is waited for: an error before it can still be told by the HTTP status.
-    const first = this.#pieces.length === 1 ? await this.#pieces[0].next() : undefined;
-    const owned = held.move();
-    const over = Promise.withResolvers<void>();
-    this.exchange.over = over.promise;
-    const encoder = new TextEncoder();
-    // A client that reads slowly holds no slot. What it has not read yet waits here: at most one context of text per choice.
-    const body = new ReadableStream<Uint8Array>({
-      start: async (controller) => {
-        const send = (data: string) => {
-          if (!this.#ending.signal.aborted) controller.enqueue(encoder.encode(`data: ${data}\n\n`));
-        };
-        try {
-          await this.#send(
-            (data) => send(JSON.stringify({ ...this.#common, object: this.shape.chunk, ...data })),
-            first,
-          );
-          send("[DONE]");
-        } catch (error) {
-          if (!this.exchange.signal.aborted) send(JSON.stringify(errorBody(logged(this.exchange, error))));
-        }
-        if (!this.#ending.signal.aborted) controller.close();
-        owned.dispose();
-        over.resolve();
-      },
-      cancel: () => this.end(),
-    }, { highWaterMark: Infinity });
-    const type = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" };
-    const sent = { "transfer-encoding": "chunked" }; // or else the first piece would wait for the second one
-    return new Response(body, { headers: { ...this.#headers, ...type, ...sent } });
-  }
-
-  async #send(send: (data: Record<string, unknown>) => void, first?: IteratorResult<Piece>): Promise<void> {
-    const { include_usage: withUsage } = this.request.stream_options ?? {};
+  // The first piece of a single text is waited for: an error before it can still be told by the HTTP status.
+  if (texts.length === 1) texts[0] = resumed(await texts[0].next(), texts[0]);
+  const body = eventStream(exchange, async (sendEvent) => {
+    const send = (data: Record<string, unknown>) => sendEvent({ ...common, object: shape.chunk, ...data });
+    const withUsage = request.stream_options.include_usage;
     const sendChoice = (fields: Record<string, unknown>) =>
       send({ choices: [{ finish_reason: null, ...fields }], ...withUsage ? { usage: null } : {} });
-    await Promise.all(this.asked.map(async ({ likeliest, target }, index) => {
-      if (this.shape.first) sendChoice({ index, ...this.shape.first, routing: routingOf(target) });
-      const pieces = this.#pieces[index];
-      for (let next = first ?? await pieces.next(); !next.done; next = await pieces.next()) {
-        const { text, tokens, finish, count, target: now = target } = next.value;
-        if (finish !== null) this.#completion += count;
+    await Promise.all(texts.map(async (pieces, index) => {
+      const { likeliest, target } = wanted[index];
+      if (shape.first) sendChoice({ index, ...shape.first, routing: routing[index] });
+      for await (const { text, tokens, finish, target: now = target } of pieces) {
         if (text === "" && tokens.length === 0 && finish === null) continue;
-        const fields = await this.shape.piece(text, likeliest === null ? null : tokens);
+        const fields = await shape.piece(text, likeliest === null ? null : tokens);
         sendChoice({ index, ...fields, finish_reason: finish, routing: routingOf(now) });
       }
     }));
-    if (withUsage) send({ choices: [], usage: this.#usage });
+    if (withUsage) send({ choices: [], usage: usage() });
+  });
+  const type = { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache" };
+  const sent = { "transfer-encoding": "chunked" }; // or else the first piece would wait for the second one
+  return new Response(body, { headers: { ...headers, ...type, ...sent } });
+}
+
+/** Waits for a text to its end; `changes` say where others took over. */
+async function wholeChoice(
+  pieces: AsyncIterable<Piece>,
+  { target, likeliest }: Wanted,
+  shape: Shape,
+): Promise<Record<string, unknown>> {
+  const expertsOf = (answering: readonly Answering[]) => answering.map(({ expert }) => expert).join();
+  let text = "";
+  let finish_reason: Piece["finish"] = null;
+  const tokens: PlacedToken[] = [];
+  const changes: { text_offset: number; answering: readonly Answering[] }[] = [];
+  let writers = target.answering;
+  for await (const piece of pieces) {
+    const now = piece.target?.answering ?? writers;
+    if (piece.text !== "" && expertsOf(now) !== expertsOf(writers)) {
+      changes.push({ text_offset: text.length, answering: now });
+      writers = now;
+    }
+    text += piece.text;
+    tokens.push(...piece.tokens);
+    finish_reason = piece.finish;
   }
+  const fields = await shape.whole(text, likeliest === null ? null : tokens);
+  const routing = { ...routingOf(target), ...isMixed(target) ? { changes } : {} };
+  return { ...fields, finish_reason, routing };
+}
+
+async function* resumed<Value>(
+  first: IteratorResult<Value>,
+  rest: AsyncGenerator<Value>,
+): AsyncGenerator<Value> {
+  if (!first.done) yield first.value;
+  yield* rest;
+}
+
+/**
+ * Sends events as they come, and an error as the last one. A client that reads slowly holds no slot: what it has
+ * not read yet waits here, at most one context of text per choice.
+ */
+function eventStream(
+  exchange: Exchange,
+  write: (send: (data: Record<string, unknown>) => void) => Promise<void>,
+): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const over = Promise.withResolvers<void>();
+  exchange.over = over.promise;
+  let isCancelled = false;
+  return new ReadableStream({
+    async start(controller) {
+      const send = (data: string) => {
+        if (!isCancelled) controller.enqueue(encoder.encode(`data: ${data}\n\n`));
+      };
+      try {
+        await write((data) => send(JSON.stringify(data)));
+        send("[DONE]");
+      } catch (error) {
+        if (!exchange.signal.aborted) send(JSON.stringify(errorBody(logged(exchange, error))));
+      }
+      if (!isCancelled) controller.close();
+      over.resolve();
+    },
+    cancel() {
+      isCancelled = true;
+      exchange.leave();
+    },
+  }, { highWaterMark: Infinity });
 }

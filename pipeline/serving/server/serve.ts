@@ -6,19 +6,13 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { once } from "node:events";
-import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../../kernels/errors.ts";
 import { expertFolder } from "../../graph/places.ts";
-import { readJsonIfThere } from "../../run/schema.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "../mixture.ts";
 import type { Upstreams } from "./addresses.ts";
 import { Admission } from "./admission.ts";
 import type { Answered } from "./app.ts";
-import { TokenTexts } from "./log_probabilities.ts";
-import { TextReader } from "./reading.ts";
 import type { Service } from "./service.ts";
-import { SpecialTokens } from "./special.ts";
-import { createWords } from "./words.ts";
 
 /** What {@linkcode serve} takes. */
 export interface ServeOptions extends MixtureOptions {
@@ -93,7 +87,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   if (!isLoopback(host) && keys.length === 0) {
     onWarning?.(say`anyone who reaches ${host} may use this server: ${setting("apiKeyFile")} names keys`);
   }
-  const { createApp } = await import("./app.ts"); // with libraries that nothing else needs
+  const [{ createApp }, { openService }] = await Promise.all([import("./app.ts"), import("./open.ts")]); // with libraries that nothing else needs
   const mixture = await openMixture({ ...options, model: undefined, doing: "serve" });
   using closing = new DisposableStack();
   closing.defer(() => mixture.close());
@@ -121,31 +115,6 @@ export async function serve(options: ServeOptions): Promise<void> {
     await admission.close();
     await shutDown(server, options);
   }
-}
-
-/** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
-const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
-
-async function openService(
-  mixture: Mixture,
-  admission: Admission,
-  { run, onWarning, serveExperts, upstreams }: ServeOptions,
-): Promise<Service> {
-  const { jinjaTemplate, PLAIN } = await import("./chat.ts");
-  const { createMetrics } = await import("./metrics.ts");
-  const tokenizer = await mixture.tokenizer();
-  if (mixture.routes) await mixture.partitioner();
-  const texts = new TokenTexts(tokenizer);
-  const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
-  const path = `${run}/tokenizer_config.json`;
-  const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
-  return {
-    ...{ mixture, tokenizer, special, texts, admission, serveExperts, upstreams },
-    template: typeof source === "string" ? jinjaTemplate(source, special, path) : PLAIN,
-    reader: new TextReader(tokenizer),
-    words: createWords(run, onWarning),
-    metrics: createMetrics(mixture, admission),
-  };
 }
 
 /**

@@ -9,31 +9,38 @@ import { conform } from "../../run/schema.ts";
 import type { Upstreams } from "./addresses.ts";
 import type { Places } from "./admission.ts";
 import { ApiError, unavailable } from "./errors.ts";
-import { nameOf, OWNER } from "./names.ts";
 import type { CommonRequest } from "./requests.ts";
-import type { Exchange, Service } from "./service.ts";
+import type { Exchange } from "./service.ts";
+import { nameOf, OWNER } from "./targets.ts";
 import type { Piece, Wanted } from "./write.ts";
 
 /** Milliseconds for which an answer about a server stays valid, and that a server may take to give it. */
 const HEALTH = { holds: 5000, timeout: 3000 };
 const health = new Map<string, { until: number; model: Promise<Model> }>();
 
+/** A model as a server tells of it. */
 const MODEL = v.object({
   id: v.string(),
   /** Servers of this program say that all of theirs are its own. */
   owned_by: v.nullish(v.string()),
   /** Most tokens of a prompt and what follows it. vLLM tells them, and refuses a request for more. */
-  max_model_len: v.nullish(v.number()),
+  max_model_len: v.nullish(v.number(), Infinity),
 });
-/** A model as a server tells of it. */
 type Model = v.InferOutput<typeof MODEL>;
 const MODELS = v.object({ data: v.pipe(v.array(MODEL), v.minLength(1, "it must have a model")) });
+
+const ERROR = v.object({ message: v.string() });
+const CHUNK = v.object({
+  choices: v.optional(v.array(v.object({ text: v.string(), finish_reason: v.nullish(v.string()) })), []),
+  usage: v.nullish(v.object({ completion_tokens: v.number() })),
+  error: v.nullish(ERROR),
+});
 
 /**
  * Finds out whether a server answers, and which of its models is an expert: the one of our name, otherwise the
  * first, unless it is one of this program, whose names are ours.
  */
-function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise<Model> {
+function findModel(url: string, expert: number, { key }: Upstreams): Promise<Model> {
   const place = `${expert} ${url}`;
   const known = health.get(place);
   if (known && known.until > performance.now()) return known.model;
@@ -50,7 +57,6 @@ function checkUpstream(url: string, expert: number, { key }: Upstreams): Promise
     throw new Error(`it has no ${nameOf(expert)}`);
   };
   const model = ask();
-  model.catch(() => {});
   health.set(place, { until: performance.now() + HEALTH.holds, model });
   return model;
 }
@@ -60,31 +66,25 @@ const headersOf = (key?: string): Record<string, string> => ({
   ...key === undefined ? {} : { authorization: `Bearer ${key}` },
 });
 
-const ERROR = v.object({ message: v.string() });
-const CHUNK = v.object({
-  choices: v.optional(v.array(v.object({ text: v.string(), finish_reason: v.nullish(v.string()) })), []),
-  usage: v.nullish(v.object({ completion_tokens: v.number() })),
-  error: v.nullish(ERROR),
-});
-
 /** Says that a server does not answer as it should. */
 const failed = (expert: number, fact: string) =>
   unavailable(`Cannot answer as the server of expert ${expert} must answer: ${fact}`, "upstream_unavailable");
 
 /** Writes a text by the server that holds its expert. */
 export async function* forwardText(
-  { upstreams, metrics }: Service,
-  wanted: Wanted,
+  { service: { upstreams, metrics }, signal, began }: Exchange,
   request: CommonRequest,
+  wanted: Wanted,
   places: Places,
-  { signal, began }: Exchange,
 ): AsyncGenerator<Piece> {
   const expert = wanted.target.model as number;
   const ending = new AbortController();
   using held = new DisposableStack();
-  held.defer(() => ending.abort());
   let timer: ReturnType<typeof setTimeout> | undefined;
-  held.defer(() => clearTimeout(timer));
+  held.defer(() => {
+    clearTimeout(timer);
+    ending.abort();
+  });
   const listen = () => {
     clearTimeout(timer);
     timer = setTimeout(() => ending.abort(failed(expert, "it says nothing")), upstreams!.timeout);
@@ -92,8 +92,7 @@ export async function* forwardText(
   try {
     listen();
     const body = await ask(upstreams!, expert, wanted, request, AbortSignal.any([signal, ending.signal]));
-    places.start();
-    held.defer(() => places.end());
+    held.use(places.start());
     let count = 0;
     let pieces = 0;
     let finish: Piece["finish"] = null;
@@ -102,14 +101,12 @@ export async function* forwardText(
       if (error) throw failed(expert, error.message);
       if (usage) count = usage.completion_tokens;
       if (!choice) continue;
-      if (pieces++ === 0) metrics.firstToken(began);
+      if (pieces++ === 0) metrics.firstToken.observe((performance.now() - began) / 1000);
       finish = (choice.finish_reason ?? finish) as Piece["finish"];
       if (choice.text !== "") yield { text: choice.text, tokens: [], finish: null, count: 0 };
     }
     if (finish === null) throw failed(expert, "it ended in the middle of a text");
-    count ||= pieces; // it counted nothing
-    metrics.tokens("completion", count);
-    yield { text: "", tokens: [], finish, count };
+    yield { text: "", tokens: [], finish, count: count || pieces }; // some count nothing
   } catch (error) {
     signal.throwIfAborted();
     ending.signal.throwIfAborted();
@@ -128,17 +125,11 @@ async function ask(
   signal: AbortSignal,
 ): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
   const url = upstreams.addresses.get(expert)!;
-  const { id: model, max_model_len: length } = await checkUpstream(url, expert, upstreams);
-  const room = Math.max(1, (length ?? Infinity) - prompt.length);
+  const { id: model, max_model_len: length } = await findModel(url, expert, upstreams);
+  const max_tokens = Math.min(most, Math.max(1, length - prompt.length), 2 ** 20);
   const body = {
-    ...{ model, prompt: [...prompt], seed, max_tokens: Math.min(most, room, 2 ** 20) },
-    ...{
-      temperature: temperature ?? 1,
-      top_p: top_p ?? 1,
-      top_k: top_k || undefined,
-      stop: stop ?? undefined,
-    },
-    ...{ stream: true, stream_options: { include_usage: true } },
+    ...{ model, prompt: [...prompt], seed, max_tokens, temperature, top_p, top_k: top_k || undefined },
+    ...{ stop: stop.length > 0 ? stop : undefined, stream: true, stream_options: { include_usage: true } },
   };
   const response = await fetch(`${url}/v1/completions`, {
     ...{ method: "POST", body: JSON.stringify(body), headers: headersOf(upstreams.key), signal },

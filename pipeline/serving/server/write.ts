@@ -1,24 +1,26 @@
 /** Writes and scores the texts that requests ask for. */
 
 import { InputError } from "../../../kernels/errors.ts";
+import type { Choice } from "../answering.ts";
 import { branching } from "../forms.ts";
-import { answer, type Finish } from "../generate.ts";
+import { answer, type Finish, type Generation } from "../generate.ts";
 import type { ModelName } from "../models.ts";
 import type { Places } from "./admission.ts";
 import { badRequest } from "./errors.ts";
-import { type PlacedToken, placeTokens, type ScoredToken, scoreToken } from "./log_probabilities.ts";
-import { nameOf } from "./names.ts";
+import { type PlacedToken, type ScoredToken, scoreToken } from "./log_probabilities.ts";
 import type { CommonRequest } from "./requests.ts";
-import { type Exchange, isMixed, type Service, type Target } from "./service.ts";
+import type { Exchange } from "./service.ts";
+import { isMixed, nameOf } from "./targets.ts";
 
-/** A text that is asked for. */
+/** A text that is asked for, and what of its answer is known before it is written. */
 export interface Wanted {
-  target: Target; // who writes it
+  target: Choice; // who writes it
   prompt: Uint32Array; // what it continues
   seed: number; // of its choices
   most: number; // new tokens
   likeliest: number | null; // how many tokens are given for each place; null where no log-probabilities are asked for
-  offset: number; // where its first token stands in the text of the answer
+  head?: { text: string; tokens: PlacedToken[] }; // the text before what is written
+  known?: Piece; // the text that follows, where nothing is to be written
 }
 
 /** A piece of a text. */
@@ -27,7 +29,7 @@ export interface Piece {
   tokens: PlacedToken[]; // where their log-probabilities were asked for
   finish: "stop" | "length" | null; // why the text ends with it, as OpenAI says that; null where it goes on
   count: number; // tokens written so far, the one that ended the text among them
-  target?: Target; // who wrote it, if that may change on the way
+  target?: Choice; // who wrote it, if that may change on the way
 }
 
 const FINISH: Record<Finish, Piece["finish"]> = {
@@ -36,49 +38,36 @@ const FINISH: Record<Finish, Piece["finish"]> = {
 
 /** Writes a text; it comes in pieces, of which the last says why it ends. */
 export async function* writeText(
-  { mixture, texts, metrics }: Service,
-  { target, prompt, seed, most, likeliest, offset }: Wanted,
-  { temperature, top_p, top_k, stop }: CommonRequest,
+  { service: { mixture, metrics }, signal, began }: Exchange,
+  { temperature, top_p: topP, top_k: topK, stop }: CommonRequest,
+  { target, prompt, seed, most, likeliest, head }: Wanted,
   places: Places,
-  { signal, began }: Exchange,
 ): AsyncGenerator<Piece> {
-  const pending: ScoredToken[] = [];
-  using generation = await answer(mixture, {
-    ...{ prompt, choice: target, seed, signal, maxNewTokens: most },
-    ...{ temperature: temperature ?? 1, topP: top_p ?? 1, topK: top_k ?? 0 },
-    stop: typeof stop === "string" ? [stop] : stop ?? [],
-    onToken: (token, logits) => likeliest !== null && pending.push(scoreToken(token, logits, likeliest)),
+  let tokens: PlacedToken[] = []; // that no piece has told yet
+  const start = head?.text.length ?? 0;
+  let end = start; // of the text that was shown
+  using generation: Generation = await answer(mixture, {
+    ...{ prompt, choice: target, seed, signal, maxNewTokens: most, temperature, topP, topK, stop },
+    onToken(token, logits) {
+      if (likeliest === null) return;
+      tokens.push({ ...scoreToken(token, logits, likeliest), offset: start + generation.spelled });
+    },
   });
-  places.start();
-  using started = new DisposableStack();
-  started.defer(() => places.end());
-  let length = offset;
-  const take = async (text: string, finish: Finish | null): Promise<Piece> => {
-    length += text.length;
-    const taken = pending.splice(0);
-    const offsets = await texts.offsets(taken.map(({ id }) => id), offset);
-    offset = offsets.at(-1)!;
+  using _ = places.start();
+  const take = (text: string, finish: Finish | null): Piece => {
+    end += text.length;
+    const told = generation.finish === "stop" ? tokens.filter(({ offset }) => offset < end) : tokens;
+    tokens = [];
     const { answering, lastRoute: route } = generation;
-    return {
-      text,
-      // Those of a stop text are left out.
-      tokens: placeTokens(taken, offsets).filter(({ offset }) =>
-        generation.finish !== "stop" || offset < length
-      ),
-      finish: finish && FINISH[finish],
-      count: generation.tokens.length + Number(finish === "eos"),
-      ...isMixed(target) ? { target: { ...target, model: answering[0].expert, route, answering } } : {},
-    };
+    const count = generation.tokens.length + Number(finish === "eos");
+    const writers = isMixed(target) ? { ...target, model: answering[0].expert, route, answering } : undefined;
+    return { text, tokens: told, finish: finish && FINISH[finish], count, target: writers };
   };
-  let isFirst = true;
   for await (const text of generation) {
-    if (isFirst) metrics.firstToken(began);
-    isFirst = false;
-    yield await take(text, null);
+    if (end === start) metrics.firstToken.observe((performance.now() - began) / 1000);
+    yield take(text, null);
   }
-  const last = await take("", generation.finish);
-  yield last;
-  metrics.tokens("completion", last.count);
+  yield take("", generation.finish);
 }
 
 /** What a model says of a prompt. */
@@ -99,17 +88,16 @@ export const SCORING = branching({ most: 4 });
 
 /** Scores prompts token by token with the likeliest token of each place, those of one model together. */
 export async function scorePrompts(
-  service: Service,
+  exchange: Exchange,
   wanted: readonly Wanted[],
   places: Places,
-  { signal }: Exchange,
 ): Promise<ScoredPrompt[]> {
   const scored = new Array<ScoredPrompt>(wanted.length);
   const byModel = Map.groupBy(wanted.keys(), (i) => wanted[i].target.model);
   await Promise.all([...byModel].map(async ([model, rows]) => {
     for (let first = 0; first < rows.length; first += PROMPTS) {
       const part = rows.slice(first, first + PROMPTS);
-      const results = await scoreWith(service, model, part.map((i) => wanted[i].prompt), places, signal);
+      const results = await scoreWith(exchange, model, part.map((i) => wanted[i].prompt), places);
       part.forEach((row, i) => scored[row] = results[i]);
     }
   }));
@@ -117,11 +105,10 @@ export async function scorePrompts(
 }
 
 async function scoreWith(
-  { mixture }: Service,
+  { service: { mixture }, signal }: Exchange,
   model: ModelName,
   prompts: readonly Uint32Array[],
   places: Places,
-  signal: AbortSignal,
 ): Promise<ScoredPrompt[]> {
   const { config: { vocabulary } } = await mixture.describe(model);
   const foreign = prompts.flatMap((prompt) => prompt.find((id) => id >= vocabulary) ?? [])[0];
@@ -130,10 +117,7 @@ async function scoreWith(
   }
   using lease = await mixture.lease(model, SCORING, signal);
   using started = new DisposableStack();
-  for (const _ of prompts) {
-    places.start();
-    started.defer(() => places.end());
-  }
+  for (const _ of prompts) started.use(places.start());
   // Any token may stand after a prompt: there the likeliest one alone is asked for.
   const results = await lease.value.branches.score(prompts.map((prompt) => ({
     context: prompt.subarray(0, 1),
@@ -148,10 +132,9 @@ async function scoreWith(
     }
     const tops = Array.from(likeliest, (id, i) => ({ id, logProbability: highest[i] }));
     const next = tops.at(-1)!;
-    const tokens = Array.from(prompt, (id, i): ScoredToken => {
-      if (i === 0) return { id, logProbability: null, top: [] };
-      return { id, logProbability: logProbability[i - 1], top: [tops[i - 1]] };
-    });
+    const tokens = Array.from(prompt, (id, i): ScoredToken => ({
+      ...{ id, logProbability: i === 0 ? null : logProbability[i - 1], top: i === 0 ? [] : [tops[i - 1]] },
+    }));
     return { tokens, next: { ...next, top: [next] } };
   });
 }

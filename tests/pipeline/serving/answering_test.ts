@@ -171,34 +171,6 @@ Deno.test("generate() gives the same text with one expert to mix as with none, a
   });
 });
 
-Deno.test("generate() holds as many experts as are mixed, within the memory, and frees all at the end", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, E);
-    const alone = await generate({ gpu, run, prompt: PROMPT, maxNewTokens: 4 });
-    alone.close();
-    const mixture = await openMixture({ gpu, run, slots: 2 });
-    using lease = await mixture.lease(0);
-    const size = lease.value.bytes;
-    mixture.close();
-    const budget = { gpu, run, slots: 2, memory: 2 * size + 10 };
-    const shared = await openMixture(budget);
-    const mixed = await answer(shared, { prompt: PROMPT, mix: 2, maxNewTokens: 4 });
-    assertEquals([shared.counts.held.length, mixed.answering.length], [2, 2]);
-    await textOf(mixed);
-    shared.freeIdle(0);
-    assertEquals(shared.counts.bytes, 0);
-    const { message } = await assertRejects(
-      () => answer(shared, { prompt: PROMPT, mix: 3, routingTemperature: 100 }),
-      InputError,
-    );
-    assertMatch(
-      message,
-      /expert-00".* and .*expert-01".* and .*together they must fit memory: they take \d+ bytes, the limit is/,
-    );
-    shared.close();
-  });
-});
-
 Deno.test("answer() mixes and changes experts for many texts at once as for each alone, with room for two, and none waits forever", async () => {
   await inFolder(async (run) => {
     await servingRun(run, 4);
@@ -238,6 +210,9 @@ Deno.test("generate() refuses to mix what it cannot, with what must hold", async
     await servingRun(run, E);
     const model = { run: undefined, model: `${run}/experts/expert-00` };
     const refusals: [Partial<Parameters<typeof generate>[0]>, RegExp][] = [
+      [{ mix: 0 }, /use mix as it must be an integer from 1 to 65535: it is 0$/],
+      [{ reroute: 0 }, /use reroute as it must be an integer from 1 to .*: it is 0$/],
+      [{ mix: 2, routingTemperature: 0 }, /use routingTemperature as it must be a number from .*: it is 0$/],
       [{ mix: 4 }, /mix must be from 1 to the number of experts, 3: it is 4$/],
       [
         { mix: 2, expert: 1 },

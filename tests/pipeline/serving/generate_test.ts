@@ -216,7 +216,7 @@ Deno.test("generate() says what is wrong, with both values", async () => {
       assert(error instanceof InputError && /^Cannot [^\n]+$/.test(error.message), `${error}`);
       for (const text of texts) assert(error.message.includes(text), error.message);
     };
-    await says({ prompt: "" }, "must not be empty");
+    await says({ prompt: "" }, "it must have a token: it has none");
     await says({ prompt: "x".repeat(EXPERT.context + 1) }, "of 64 tokens: it has 65", "let the window slide");
     await says({ expert: 3 }, "one of 0 to 2", "it is 3");
     await says({ topP: 2 }, "use topP as it must be", "it is 2");

@@ -1,20 +1,12 @@
-import {
-  assert,
-  assertEquals,
-  assertFalse,
-  assertNotEquals,
-  assertRejects,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { DeviceError } from "../../../kernels/device/failures.ts";
-import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { loadRouters } from "../../../pipeline/checkpoints/routers.ts";
 import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
 import { openPartitioner, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { scoring } from "../../../pipeline/serving/forms.ts";
-import { answer, generate } from "../../../pipeline/serving/generate.ts";
+import { answer } from "../../../pipeline/serving/generate.ts";
 import { createMixture, type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
 import { sequenceNll } from "../model/reference.ts";
@@ -59,86 +51,36 @@ async function sizeOf(run: string, slots: number): Promise<number> {
   return bytes;
 }
 
-Deno.test("a mixture answers 40 prompts over 4 experts with room for 2 as one prompt at a time, and reads its routers once", async () => {
-  await inFolder(async (run) => {
-    await servingRun(run, 4);
-    const mixture = await openMixture({ gpu, run, memory: 2.5 * await sizeOf(run, 6), slots: 6 });
-    const read: string[] = [];
-    const { readFile } = Deno;
-    Deno.readFile = (path, options) => {
-      read.push(String(path));
-      return readFile(path, options);
-    };
-    const prompts = Array.from({ length: 40 }, (_, i) => ({
-      prompt: `${"the sea and the ship ".slice(i % 7, 7 + i % 13)}${"naïve 日本"[i % 8]}${i}`,
-      maxNewTokens: 1 + i % 9,
-      seed: i,
-      temperature: i % 5 / 2,
-      stop: i % 4 === 0 ? ["e", "日"] : [],
-    }));
-    try {
-      const together = await Promise.all(prompts.map(async (options) => {
-        const generation = await answer(mixture, options);
-        const text = (await Array.fromAsync(generation)).join("");
-        return { text, expert: generation.expert, finish: generation.finish, tokens: [...generation.tokens] };
-      }));
-      const { partitioners, loads, evictions, bytes } = mixture.counts;
-      assertEquals(partitioners, 1);
-      assertEquals(read.filter((path) => /router-\d+\/model/.test(path)).length, 4);
-      assertEquals(read.filter((path) => /expert-\d+\/model/.test(path)).length, loads);
-      assertEquals(new Set(together.map(({ expert }) => expert)).size, 4, "prompts of all experts");
-      assert(loads >= 4 && loads < 20 && evictions === loads - 2, `${loads} loads, ${evictions} evictions`);
-      assert(bytes <= 2.5 * await sizeOf(run, 6));
-      for (const [i, options] of prompts.entries()) {
-        const alone = await generate({ gpu, run, ...options });
-        const text = (await Array.fromAsync(alone)).join("");
-        const { expert, finish, tokens } = alone;
-        assertEquals(together[i], { text, expert, finish, tokens: [...tokens] }, `prompt ${i}`);
-      }
-    } finally {
-      Deno.readFile = readFile;
-      mixture.close();
-    }
-  });
-});
-
-Deno.test("route() gives what the f64 routers say of min(M, length) tokens, and asks for M unless told", () =>
+Deno.test("routeAll() gives what the f64 routers say of min(M, length) tokens, of many texts the bits of each alone", () =>
   withMixture(3, {}, async (mixture) => {
-    const tokens = randomIntegers(14, ROUTER.vocabulary, "prompt");
+    const route = async (tokens: Uint32Array, prefix?: number, exclude?: readonly number[]) =>
+      (await mixture.routeAll([tokens], prefix, exclude))[0];
+    const tokens = randomIntegers(40, ROUTER.vocabulary, "prompt");
     const chosen = new Set<number>();
     for (const [length, prefix] of [[2], [7], [8], [14], [14, 11], [5, 3]]) {
-      const route = await mixture.route(tokens.slice(0, length), prefix);
+      const { scores, ...routed } = await route(tokens.slice(0, length), prefix);
       const taken = [...tokens.slice(0, Math.min(prefix ?? PREFIX, length))];
       const expected = [0, 1, 2].map((i) => -sequenceNll(ROUTER, anyWeights(ROUTER, `router ${i}`), taken));
-      assertClose(route.scores, expected, { atol: 1e-4, rtol: 1e-5 }, `scores of ${length} tokens`);
+      assertClose(scores, expected, { atol: 1e-4, rtol: 1e-5 }, `scores of ${length} tokens`);
       const [first, second] = [0, 1, 2].sort((a, b) => expected[b] - expected[a]);
-      assertEquals([route.expert, route.runnerUp, route.prefixTokens], [first, second, taken.length]);
+      assertEquals([routed.expert, routed.runnerUp, routed.prefixTokens], [first, second, taken.length]);
       const margin = expected[first] - expected[second];
-      const actual = [route.margin, route.marginPerToken];
+      const actual = [routed.margin, routed.marginPerToken];
       assertClose(actual, [margin, margin / (taken.length - 1)], { atol: 2e-4, rtol: 1e-4 });
       chosen.add(first);
     }
     assert(chosen.size > 1, "the prompts must not all go to one expert, or the test says little");
-    const one = await mixture.route(tokens.slice(0, 1));
+    const one = await route(tokens.slice(0, 1));
     assertEquals([one.expert, one.runnerUp, one.margin, one.scores], [0, 1, 0, [0, 0, 0]]);
-    await assertRejects(() => mixture.route(Uint32Array.of()), InputError, "it is empty");
-    await assertRejects(() => mixture.route(Uint32Array.of(1, 270)), Error, "270");
-    assertEquals(mixture.counts.partitioners, 1);
-  }));
-
-Deno.test("routeAll() routes many texts of many lengths, each as route() does, to the bit", () =>
-  withMixture(3, {}, async (mixture) => {
-    const tokens = randomIntegers(40, ROUTER.vocabulary, "texts");
     const texts = Array.from({ length: 30 }, (_, i) => tokens.slice(i, i + 1 + i % 11));
     for (const [prefix, exclude] of [[undefined, []], [5, [1]]] as const) {
       const routes = await mixture.routeAll(texts, prefix, exclude);
       for (const [i, text] of texts.entries()) {
-        assertEquals(routes[i], await mixture.route(text, prefix, exclude), `text ${i}`);
+        assertEquals(routes[i], await route(text, prefix, exclude), `text ${i}`);
       }
-      assert(new Set(routes.map(({ expert }) => expert)).size > 1, "the texts must not all go to one expert");
     }
-    assertEquals(await mixture.routeAll([]), []);
     await assertRejects(() => mixture.routeAll([texts[0], Uint32Array.of()]), InputError, "it is empty");
+    await assertRejects(() => route(Uint32Array.of(1, 270)), Error, "270");
   }));
 
 /** A mixture of three experts of a partitioner of this kind, learned from random tokens. */
@@ -157,13 +99,13 @@ async function learnedMixture(kind: string, folder: string): Promise<Mixture> {
   });
 }
 
-Deno.test("route() says what costs are called that are no NLLs, and asks for them for one token too", () =>
+Deno.test("routeAll() says what costs are called that are no NLLs, and asks for them for one token too", () =>
   inFolder(async (folder) => {
     for (const [kind, cost] of [["ctbm", "squared distance"], ["random", "cost"]]) {
       const mixture = await learnedMixture(kind, `${folder}/${kind}`);
       const chosen = new Set<number>();
       for (const token of [5, 6, 7, 8, 9, 10]) {
-        const route = await mixture.route(Uint32Array.of(token));
+        const [route] = await mixture.routeAll([Uint32Array.of(token)]);
         const asked = { tokens: Uint32Array.of(token), sequenceLength: 1, length: Uint32Array.of(1) };
         const scores = [...await mixture.costs(asked, [1])].map((own) => 0 - own);
         assertEquals([route.cost, route.scores], [cost, scores]);
@@ -176,12 +118,7 @@ Deno.test("route() says what costs are called that are no NLLs, and asks for the
     const none = () => Promise.reject(new Error("routing needs no model"));
     const partitioner = () => Promise.resolve(labels);
     const byLabel = createMixture({ name: String, partitioner, tokenizer: none, describe: none, load: none });
-    await assertRejects(() => byLabel.route(Uint32Array.of(1)), InputError, "they go by labels");
-    await withMixture(
-      2,
-      {},
-      async (mixture) => assertFalse("cost" in await mixture.route(Uint32Array.of(1, 2))),
-    );
+    await assertRejects(() => byLabel.routeAll([Uint32Array.of(1)]), InputError, "they go by labels");
   }));
 
 Deno.test("lease() gives a model once to all, in the forms that are asked for, within the budget", async () => {
@@ -222,30 +159,30 @@ Deno.test("lease() keeps within the bytes, also where the first estimate is too 
       const small = await openMixture({ gpu, run, memory });
       const limit = `the limit is ${memory}; allow more memory`;
       const { message } = await assertRejects(() => small.lease(0), InputError, limit);
-      assertStringIncludes(message, `${run}/experts/expert-00" as it must fit memory: it takes`);
+      assertStringIncludes(message, `${run}/experts/expert-00" as memory must suffice: `);
       small.close();
     }
   });
 });
 
-Deno.test("a damaged expert fails alone, and is read again once it is mended", () =>
+Deno.test("lease() refuses what is not there, not of the run, or of another tokenizer", () =>
   withMixture(3, {}, async (mixture, run) => {
-    const path = `${run}/experts/expert-01/model.safetensors`;
-    const whole = await Deno.readFile(path);
-    await Deno.writeFile(path, whole.subarray(0, -5));
-    const leases = await Promise.allSettled([0, 1, 2, 1].map((expert) => mixture.lease(expert)));
-    assertEquals(leases.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled", "rejected"]);
-    assertEquals(mixture.counts.loads, 3);
-    await Deno.writeFile(path, whole);
-    using mended = await mixture.lease(1);
-    assertEquals(mended.value.config, EXPERT);
-
-    await assertRejects(() => mixture.lease("dense"), InputError, "dense/config.json");
+    const refused = (model: number | string, text: string) =>
+      assertRejects(() => mixture.lease(model), InputError, text);
+    await refused("dense", "dense/config.json");
     await saveCheckpoint(`${run}/dense`, EXPERT, anyWeights(EXPERT, 1), { tokenizer: "ab12" });
-    await assertRejects(() => mixture.lease("dense"), InputError, "it is ab12");
-    await assertRejects(() => mixture.lease(3), InputError, "one of 0 to 2, the experts of the run: it is 3");
-    await assertRejects(() => mixture.lease(-1), InputError, "it is -1");
-    await assertRejects(() => mixture.lease("../other"), InputError, 'it is "../other"');
+    await refused("dense", `it is ab12, that of the run is ${tokenizer.sha256.slice(0, 12)}`);
+    await refused(3, "one of 0 to 2, the experts of the run: it is 3");
+    await refused(-1, "it is -1");
+    await refused("../other", 'it is "../other"');
+    const leases = [await mixture.lease(0), await mixture.lease(1)];
+    const waiting = mixture.lease(0, undefined, AbortSignal.abort(new Error("enough")));
+    await assertRejects(() => waiting, Error, "enough");
+    mixture.close();
+    for (const lease of leases) {
+      await assertRejects(() => lease.value.engine.join().read([1]), Error, "closed");
+    }
+    await assertRejects(() => mixture.lease(2), Error, "it was closed");
   }));
 
 Deno.test("a mixture takes a partitioner's folder that is named, and refuses one of other experts or another tokenizer", () =>
@@ -261,44 +198,13 @@ Deno.test("a mixture takes a partitioner's folder that is named, and refuses one
     fewer.close();
     const nowhere = await openMixture({ gpu, run });
     await assertRejects(
-      () => nowhere.route(Uint32Array.of(1, 2)),
+      () => nowhere.routeAll([Uint32Array.of(1, 2)]),
       InputError,
       `"${run}/partitioner" must be there`,
     );
     nowhere.close();
     await assertRejects(() => openMixture({ gpu }), TypeError, "neither is");
   }));
-
-Deno.test("close() frees all device memory and tells those who wait", async () => {
-  let held = 0;
-  const counted: Gpu = {
-    ...gpu,
-    arena() {
-      const arena = gpu.arena();
-      held++;
-      let open = true;
-      return {
-        ...arena,
-        destroy() {
-          if (open) held--;
-          open = false;
-          arena.destroy();
-        },
-      };
-    },
-  };
-  await withMixture(3, { gpu: counted, models: 1 }, async (mixture) => {
-    await mixture.route(Uint32Array.of(1, 2, 3));
-    await mixture.lease(0);
-    const waiting = mixture.lease(1);
-    assertEquals(held, 2);
-    mixture.close();
-    await assertRejects(() => waiting, Error, "it was closed");
-    await new Promise((resolve) => setTimeout(resolve));
-    assertEquals(held, 0);
-    await assertRejects(() => mixture.lease(2), Error, "it was closed");
-  });
-});
 
 Deno.test("a device that fails ends the texts that are on it, and the next ones have another device", () =>
   inFolder(async (run) => {
@@ -321,8 +227,8 @@ Deno.test("a device that fails ends the texts that are on it, and the next ones 
         assertEquals(await write(), expected);
       }
       assertEquals(devices.length, 3);
-      const { partitioners, loads, held } = mixture.counts;
-      assertEquals([partitioners, loads, held.length], [3, 3, 1]);
+      const { loads, held } = mixture.counts;
+      assertEquals([loads, held.length], [3, 1]);
       const late = await answer(mixture, options); // it has a lease while the device fails, and gives it back later
       DEVICE_FAILURES[1](devices.at(-1)!);
       assertEquals(await write(), expected);

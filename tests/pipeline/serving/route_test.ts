@@ -20,18 +20,12 @@ Deno.test("routeOf() takes the first of a stable sort by cost, and the second as
   );
 });
 
-Deno.test("routeOf() passes over excluded experts, and refuses where none is left", () => {
+Deno.test("routeOf() passes over excluded experts, takes one token for no evidence, and refuses costs that decide nothing", () => {
   const { expert, runnerUp, margin, scores } = routeOf([1, 2, 4, 8], 5, [0, 2]);
   assertEquals([expert, runnerUp, margin, scores], [1, 3, 6, [-1, -2, -4, -8]]);
   assertEquals(routeOf([1, 2], 5, [0]).runnerUp, null);
+  const none = routeOf([0, 0], 1);
+  assertEquals([none.expert, none.margin, none.marginPerToken, none.prefixTokens], [0, 0, 0, 1]);
   assertThrows(() => routeOf([1, 2], 5, [1, 0]), InputError, "all 2 of them are excluded");
-});
-
-Deno.test("routeOf() takes one token for no evidence", () => {
-  const { expert, margin, marginPerToken, prefixTokens } = routeOf([0, 0], 1);
-  assertEquals([expert, margin, marginPerToken, prefixTokens], [0, 0, 0, 1]);
-});
-
-Deno.test("routeOf() refuses costs that are no numbers, and names the expert", () => {
   assertThrows(() => routeOf([1, NaN], 3), InputError, "that for expert 1 is NaN");
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { InputError } from "../../../kernels/errors.ts";
-import { candidates, pick, sampleToken } from "../../../pipeline/serving/sampling.ts";
+import { candidates, sampleToken } from "../../../pipeline/serving/sampling.ts";
 
 /** Few distinct values, so that ties are common; steps of 1/4, so that f32 holds them. */
 const logitsOf = fc.array(fc.integer({ min: -12, max: 12 }).map((value) => value / 4), {
@@ -44,48 +44,35 @@ Deno.test("candidates() is the distribution by brute force, for any temperature,
   );
 });
 
-Deno.test("pick() gives each candidate as much of [0, 1) as its probability", () => {
-  const grid = 10_000;
-  const some = candidates(Float32Array.of(0.5, -1, 2, 2, 0.25), { temperature: 0.7, topK: 4, topP: 0.99 });
+Deno.test("sampleToken() gives each candidate as much of [0, 1) as its probability, and never takes what has none", () => {
+  const [grid, sampling] = [10_000, { temperature: 0.7, topK: 4, topP: 0.99 }];
+  const logits = Float32Array.of(0.5, -1, 2, 2, 0.25);
+  const { ids, probabilities } = candidates(logits, sampling);
   const counts = new Map<number, number>();
   for (let i = 0; i < grid; i++) {
-    const id = pick(some, (i + 0.5) / grid);
+    const id = sampleToken(logits, sampling, (i + 0.5) / grid);
     counts.set(id, (counts.get(id) ?? 0) + 1);
   }
-  assertEquals([...counts.keys()].sort(), [...some.ids].sort());
-  some.ids.forEach((id, i) => {
-    assert(Math.abs(counts.get(id)! / grid - some.probabilities[i]) <= 1 / grid, `token ${id}`);
-  });
-});
-
-Deno.test("pick() never takes what has no probability, whatever rounding leaves of the sum", () => {
-  const none = { ids: Uint32Array.of(4, 5, 6), probabilities: Float64Array.of(0, 0.9, 0) };
-  for (const draw of [0, 0.5, 0.95, 1 - 2 ** -53]) assertEquals(pick(none, draw), 5);
-  const logits = Float32Array.of(-Infinity, 1, -Infinity, 1);
-  for (const draw of [0, 0.49, 0.51, 1 - 2 ** -53]) {
-    assertEquals(sampleToken(logits, { temperature: 1, topK: 0, topP: 1 }, draw), draw < 0.5 ? 1 : 3);
+  assertEquals([...counts.keys()].sort(), [...ids].sort());
+  ids.forEach((id, i) =>
+    assert(Math.abs(counts.get(id)! / grid - probabilities[i]) <= 1 / grid, `token ${id}`)
+  );
+  const some = Float32Array.of(-Infinity, 1, -Infinity, 1, -Infinity);
+  for (const draw of [0, 0.49, 0.51, 1 - 2 ** -53, 1]) {
+    assertEquals(sampleToken(some, { temperature: 1, topK: 0, topP: 1 }, draw), draw < 0.5 ? 1 : 3);
   }
 });
 
 Deno.test("candidates() refuses logits that are no numbers, and settings that are impossible", () => {
   const settings = { temperature: 1, topK: 0, topP: 1 };
-  for (const value of [NaN, Infinity]) {
-    assertThrows(
-      () => candidates(Float32Array.of(1, value), settings),
-      InputError,
-      `that of token 1 is ${value}`,
-    );
-  }
-  const logits = Float32Array.of(1, 2);
-  for (
-    const [wrong, text] of [
-      [{ temperature: -0.1 }, "use temperature as it must be a number from 0 to 1000: it is -0.1"],
-      [{ temperature: NaN }, "it is NaN"],
-      [{ topK: 1.5 }, "topK as it must be an integer of at least 0: it is 1.5"],
-      [{ topP: 0 }, "topP as it must be a number from 1e-9 to 1: it is 0"],
-      [{ topP: 1.01 }, "it is 1.01"],
-    ] as const
-  ) {
-    assertThrows(() => candidates(logits, { ...settings, ...wrong }), InputError, text);
+  const cases: [logit: number, wrong: Partial<typeof settings>, text: string][] = [
+    [NaN, {}, "that of token 1 is NaN"],
+    [Infinity, {}, "that of token 1 is Infinity"],
+    [2, { temperature: NaN }, "use temperature as it must be a number from 0 to 1000: it is NaN"],
+    [2, { topK: 1.5 }, "topK as it must be an integer of at least 0: it is 1.5"],
+    [2, { topP: 0 }, "topP as it must be a number from 1e-9 to 1: it is 0"],
+  ];
+  for (const [logit, wrong, text] of cases) {
+    assertThrows(() => candidates(Float32Array.of(1, logit), { ...settings, ...wrong }), InputError, text);
   }
 });

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { loadTokenizer, type Tokenizer } from "../../../pipeline/text/tokenizer.ts";
 import { InputError } from "../../../kernels/errors.ts";
-import { createDetokenizer, createStopFilter } from "../../../pipeline/serving/text_stream.ts";
+import { createStopFilter, TokenTexts } from "../../../pipeline/serving/text_stream.ts";
 import { byteTokenizer, QUOTES } from "./support.ts";
 
 const bytes = await byteTokenizer();
@@ -13,58 +13,44 @@ const texts = fc.string({
 });
 
 /** Pushes tokens one by one; every piece must be whole characters. */
-async function stream(
-  tokenizer: Tokenizer,
-  before: ArrayLike<number>,
-  ids: ArrayLike<number>,
-): Promise<string[]> {
-  const detokenizer = await createDetokenizer(tokenizer, before);
+async function spell(tokenizer: Tokenizer, ids: ArrayLike<number>): Promise<string[]> {
+  const speller = new TokenTexts(tokenizer).speller();
   const pieces: string[] = [];
-  for (const id of Array.from(ids)) pieces.push(await detokenizer.push(id));
-  pieces.push(await detokenizer.flush());
+  for (const id of Array.from(ids)) pieces.push(await speller.push(id));
+  pieces.push(await speller.flush());
   for (const piece of pieces) assert(piece.isWellFormed(), JSON.stringify(piece));
   return pieces;
 }
 
-Deno.test("createDetokenizer() streams any text, whole characters at a time, after any other", async () => {
-  await fc.assert(fc.asyncProperty(texts, texts, async (before, text) => {
-    const [first, ids] = await bytes.encode([before, text]);
-    const pieces = await stream(bytes, first, ids);
+Deno.test("a speller streams any text, whole characters at a time, and tells where each token stands", async () => {
+  await fc.assert(fc.asyncProperty(texts, async (text) => {
+    const [ids] = await bytes.encode([text]);
+    const pieces = await spell(bytes, ids);
     assertEquals(pieces.join(""), text);
-    assert(!pieces.join("").includes("\uFFFD"));
     assertEquals(pieces.at(-1), ""); // nothing was held back at the end
+    const offsets = await new TokenTexts(bytes).offsets(ids);
+    assertEquals(offsets, pieces.slice(0, -1).map((_, i) => pieces.slice(0, i).join("").length));
   }));
+  assertEquals(await spell(QUOTES, [1, 2, 3]), ["", " “", "a", ""]); // a token of a space and a part of a character
+  assertEquals(await new TokenTexts(QUOTES).offsets([3, 1, 2, 3, 3]), [0, 1, 1, 3, 4]);
 });
 
-Deno.test("createDetokenizer() gives what decoding all at once gives, for tokens that are no text at all", async () => {
+Deno.test("a speller gives what decoding all at once gives, for tokens that are no text at all", async () => {
   const ids = fc.array(fc.integer({ min: 0, max: bytes.vocabulary - 1 }), { maxLength: 30 });
   await fc.assert(
-    fc.asyncProperty(texts, ids, async (before, ids) => {
-      const [first] = await bytes.encode([before]);
-      const whole = await bytes.decode([...first, ...ids]);
-      assertEquals((await stream(bytes, first, ids)).join(""), whole.slice(before.length));
+    fc.asyncProperty(ids, async (ids) => {
+      assertEquals((await spell(bytes, ids)).join(""), await bytes.decode(ids));
     }),
     { numRuns: 200 },
   );
 });
 
-Deno.test("createDetokenizer() gives the whole text of its tokens: of one that begins with a space and ends in a character's middle, later", async () => {
-  assertEquals(await stream(QUOTES, [3], [1, 2, 3]), ["", " “", "a", ""]);
-});
-
-Deno.test("createDetokenizer() keeps spaces and bytes of a SentencePiece tokenizer, whose first space is no text", async () => {
+Deno.test("a speller keeps spaces and bytes of a SentencePiece tokenizer, whose first space is no text", async () => {
   const byteToken = (byte: number) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
-  const names = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    ...Array.from({ length: 256 }, (_, i) => byteToken(i)),
-    "▁",
-    "▁a",
-    "b",
-  ];
+  const unsaid = ["<unk>", "<s>", "</s>"];
+  const names = [...unsaid, ...Array.from({ length: 256 }, (_, i) => byteToken(i)), "▁", "▁a", "b"];
   const vocab = Object.fromEntries(names.map((name, id) => [name, id]));
-  const special = ["<unk>", "<s>", "</s>"].map((content) => ({
+  const special = unsaid.map((content) => ({
     ...{ id: vocab[content], content, special: true },
     ...{ single_word: false, lstrip: false, rstrip: false, normalized: false },
   }));
@@ -95,9 +81,7 @@ Deno.test("createDetokenizer() keeps spaces and bytes of a SentencePiece tokeniz
       (known[unit] ?? [...new TextEncoder().encode(unit)].map(byteToken)).map((name) => vocab[name])
     );
   await fc.assert(fc.asyncProperty(units, async (units) => {
-    const before = idsOf([" a", "b"]);
-    assertEquals(await tokenizer.decode(before), "ab");
-    assertEquals((await stream(tokenizer, before, idsOf(units))).join(""), units.join(""));
+    assertEquals((await spell(tokenizer, idsOf(units))).join(""), units.join(""));
   }));
 });
 

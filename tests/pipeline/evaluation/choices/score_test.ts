@@ -164,7 +164,7 @@ Deno.test("askQuestions() asks a task without choices of experts together, which
   );
   const expected = Math.exp(-both.reduce((a, b) => a + b) / 3);
   assert(Math.abs(ways["top-2"]!.perplexity!.value / expected - 1) < 1e-4);
-  await assertRejects(() => ask(1, [2]), InputError, "together they must fit");
+  await assertRejects(() => ask(1, [2]), InputError, "at most 1 models may be held");
 });
 
 Deno.test("scoreChoices() scores every token with the bits of a scorer, S and S + 1 tokens and longer ones among them", async () => {

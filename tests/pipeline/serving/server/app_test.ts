@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Admission } from "../../../../pipeline/serving/server/admission.ts";
 import { type AppOptions, createApp } from "../../../../pipeline/serving/server/app.ts";
 import { TextReader } from "../../../../pipeline/serving/server/reading.ts";
@@ -22,21 +22,71 @@ async function ask(
   return { status: response.status, message, request, allow: response.headers.get("allow") };
 }
 
-Deno.test("what is wrong with a request is told briefly, however much of it is wrong", async () => {
-  const bodies = [
-    { prompt: Array(200_000).fill([]) },
-    { stop: Array(200_000).fill("a") },
-    { exclude: Array(200_000).fill(-1) },
-    { temperature: "x".repeat(200_000) },
+const [COMPLETIONS, CHATS] = ["/v1/completions", "/v1/chat/completions"];
+const messages = [{ role: "user", content: "Hello" }];
+type Body = Record<string, unknown>;
+const fields = (names: string, value: unknown) =>
+  Object.fromEntries(names.split(" ").map((name) => [name, value]));
+
+Deno.test("a request may leave out everything but what is asked, and name what it does not want", async () => {
+  const nullable = "stream temperature top_p top_k seed n stop max_tokens exclude mix reroute stream_options";
+  const cases: [path: string, body: Body][] = [
+    [COMPLETIONS, { prompt: "a", later: 1 }],
+    [COMPLETIONS, { stop: Array(64).fill("a"), exclude: Array(65_535).fill(0) }],
+    [COMPLETIONS, fields(`${nullable} prompt echo logprobs`, null)],
+    [COMPLETIONS, { frequency_penalty: 0, presence_penalty: 0, logit_bias: {}, best_of: 1, suffix: "" }],
+    [CHATS, { messages, tools: [], response_format: { type: "text" }, ...fields(nullable, null) }],
+    ["/tokenize", { prompt: "", add_special_tokens: true, parse_special: null }],
+    ...["", "a", [1, 2], ["a", "b"], [[1], [2, 3]], ["a", [1]]].map((
+      prompt,
+    ): [string, Body] => [COMPLETIONS, { prompt }]),
   ];
-  for (const body of bodies) {
-    const { status, message } = await ask("/v1/completions", JSON.stringify(body));
+  for (const [path, body] of cases) {
+    const { status, message } = await ask(path, JSON.stringify(body));
+    assertEquals([status, /being loaded/.test(message)], [503, true], message); // there is nothing else to say
+  }
+});
+
+Deno.test("what is wrong with a request is named by its place, the first thing alone, however much of it is wrong", async () => {
+  const many = (value: unknown) => Array(200_000).fill(value);
+  const image = [{ type: "text", text: "What is this?" }, { type: "image_url", image_url: { url: "" } }];
+  const cases: [path: string, wrong: Body, place?: string][] = [
+    ...[-1, "x".repeat(200_000)].map((it): [string, Body] => [COMPLETIONS, { temperature: it }]),
+    ...[[], [[]], [1.5], [-1], 7, {}, many([])].map((it): [string, Body] => [COMPLETIONS, { prompt: it }]),
+    ...[["a", ""], Array(65).fill("a"), many("a")].map((it): [string, Body] => [COMPLETIONS, { stop: it }]),
+    ...[[1, 0.5], Array(65_536).fill(0), many(-1)].map((
+      it,
+    ): [string, Body] => [COMPLETIONS, { exclude: it }]),
+    [COMPLETIONS, { top_p: 0 }],
+    [COMPLETIONS, { n: 0 }],
+    [COMPLETIONS, { logprobs: 21 }],
+    [COMPLETIONS, { stop: many(""), exclude: many(-1) }],
+    [COMPLETIONS, { frequency_penalty: 0.5 }],
+    [COMPLETIONS, { best_of: 2 }],
+    [CHATS, { messages: [] }],
+    [CHATS, { messages: many({}) }],
+    [CHATS, { messages: Array(1000).fill({}) }, "messages.0.role"],
+    [CHATS, { messages: [{ role: "user", content: [{ type: "text" }] }] }, "messages.0.content"],
+    [
+      ...[CHATS, { messages: [...messages, { role: "user", content: image }] }] as [string, Body],
+      "messages.1.content must be as documented: Expected text alone, which is what models here read: a part is of type image_url",
+    ],
+    [CHATS, { tools: [{}], messages }],
+    [CHATS, { response_format: { type: "json_object" }, messages }],
+    ["/tokenize", {}, "prompt"],
+    ["/detokenize", { tokens: [1, -1] }],
+  ];
+  for (const [path, wrong, place = `${Object.keys(wrong)[0]} must be as documented: `] of cases) {
+    const { status, message } = await ask(path, JSON.stringify(wrong));
     assertEquals(status, 400);
-    assertMatch(
-      message,
-      new RegExp(`^Cannot read the request as ${Object.keys(body)[0]} must be as documented: `),
-    );
+    assertStringIncludes(message, `Cannot read the request as ${place}`);
     assert(message.length < 500, `${message.length} characters`);
+  }
+  for (const path of [COMPLETIONS, CHATS, "/tokenize", "/detokenize"]) {
+    for (const body of [[], "text", 7, null]) {
+      const { message } = await ask(path, JSON.stringify(body));
+      assertStringIncludes(message, "Cannot read the request as the body must be as documented");
+    }
   }
 });
 
@@ -107,14 +157,8 @@ Deno.test("all bodies that are read take so much memory, beyond which a large on
 function reading() {
   const admission = new Admission(1);
   const special = new SpecialTokens(LETTERS, "<end>");
-  const metrics = { request() {} } as unknown as Service["metrics"];
-  const service = {
-    tokenizer: LETTERS,
-    reader: new TextReader(LETTERS),
-    special,
-    admission,
-    metrics,
-  } as Service;
+  const reader = new TextReader(LETTERS);
+  const service = { tokenizer: LETTERS, reader, special, admission } as Service;
   const app = createApp({ ...LOADING, service: () => service });
   const asked = async (path: string, body: unknown) => {
     const request = new Request(`http://server/${path}`, { method: "POST", body: JSON.stringify(body) });
@@ -140,7 +184,7 @@ Deno.test("special tokens are tokens where that is asked for, and where a text i
   const [end, inside] = ["<end>", "a<end>b"].map((text) =>
     Array.from(text, (letter) => letter.charCodeAt(0))
   );
-  const cases: [body: Record<string, unknown>, number[]][] = [
+  const cases: [body: Body, number[]][] = [
     [{ prompt: "<end>", add_special_tokens: false }, [LETTERS.eos]],
     [{ prompt: "<end>", parse_special: false }, end],
     [{ prompt: "a<end>b" }, inside],
@@ -157,24 +201,11 @@ Deno.test("without keys a server that only this machine reaches is asked by this
     if (status === 403) assertStringIncludes(message, "it must be asked as localhost, 127.0.0.1 or [::1]");
     return status;
   };
-  const own = [
-    "localhost",
-    "LOCALHOST:8000",
-    "127.0.0.1",
-    "127.0.0.1:9",
-    "127.0.0.2:80",
-    "[::1]:8000",
-    "localhost.",
-    "a.localhost",
-    "[::ffff:127.0.0.1]:8000",
-  ];
-  const foreign = [
-    "evil.example",
-    "evil.example:8000",
-    "localhost.evil.example",
-    "127.0.0.1.evil.example",
-    "10.0.0.1",
-  ];
+  const own =
+    "localhost LOCALHOST:8000 127.0.0.1:9 127.0.0.2:80 [::1]:8000 localhost. a.localhost [::ffff:127.0.0.1]:8000"
+      .split(" ");
+  const foreign = "evil.example evil.example:8000 localhost.evil.example 127.0.0.1.evil.example 10.0.0.1"
+    .split(" ");
   for (const name of own) assertEquals(await status(`http://${name}`, { local: true }), 503, name);
   for (const name of foreign) {
     assertEquals(await status(`http://${name}`, { local: true }), 403, name);

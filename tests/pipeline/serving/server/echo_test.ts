@@ -51,7 +51,8 @@ async function scored(expert: number, prompts: number[][]) {
 
 Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or together, one expert or routed", async () => {
   const lengths = [1, 2, 5, 17, EXPERT.context - 1, EXPERT.context];
-  const prompts = lengths.map((length) => [...randomIntegers(length, EXPERT.vocabulary, `prompt ${length}`)]);
+  for (let i = 0; i < 70; i++) lengths.push(2 + i % 2); // more than are scored in one go
+  const prompts = lengths.map((length, i) => [...randomIntegers(length, EXPERT.vocabulary, `prompt ${i}`)]);
   await withServer({}, async ({ url }) => {
     const expected = await scored(1, prompts);
     const together = await harness(url, "expert-01", prompts);
@@ -71,7 +72,7 @@ Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or 
       greedy += isGreedy.filter(Boolean).length;
       assertEquals(own.at(-1), Math.max(...Object.values(top.at(-1)!))); // the one generated is greedy
     });
-    for (const [i, prompt] of prompts.entries()) {
+    for (const [i, prompt] of prompts.slice(0, 6).entries()) {
       assertEquals((await harness(url, "expert-1", [prompt]))[0].logprobs, together[i].logprobs);
     }
 

@@ -3,29 +3,24 @@
  * each gets when it is computed alone, and the comparison.
  */
 
-import { answer, type Mixture, openMixture, scoring } from "../../../../pipeline/serving/mod.ts";
+import { answer, type Mixture, openMixture } from "../../../../pipeline/serving/mod.ts";
+import { scoring } from "../../../../pipeline/serving/forms.ts";
 import { SCORING } from "../../../../pipeline/serving/server/write.ts";
 import type { Gpu } from "../../../../kernels/device/gpu.ts";
-import { post } from "./support.ts";
-
-/** Kinds of requests. */
-export const KINDS = ["completion", "stream", "chat", "echo"] as const;
+import { eventsOf, post } from "./support.ts";
 
 /** A request to the server. */
 export interface MixedRequest {
-  kind: typeof KINDS[number]; // its kind
+  kind: "completion" | "stream" | "chat" | "echo";
   path: string; // its path
-  /** Its body; chats have `messages`, all others a `prompt`. */
   body: {
     model: string;
-    prompt?: string;
-    messages?: { role: string; content: string }[];
+    prompt?: string; // of all but chats
+    messages?: { role: string; content: string }[]; // of chats
     max_tokens: number;
     seed: number;
     temperature: number;
     stream?: boolean;
-    echo?: boolean;
-    logprobs?: number;
   };
 }
 
@@ -37,35 +32,28 @@ export interface Got {
 }
 
 /** Makes request `i`: all kinds, all experts and the mixture, prompts and answers of several lengths. */
-export function mixedRequest(i: number, experts: number): MixedRequest {
-  const kind = KINDS[i % KINDS.length];
-  const named = Math.floor(i / KINDS.length) % (experts + 2);
+function mixedRequest(i: number, experts: number): MixedRequest {
+  const kind = (["completion", "stream", "chat", "echo"] as const)[i % 4];
+  const named = Math.floor(i / 4) % (experts + 2);
   const prompt = `${"the sea and the ship ".slice(i % 7, 7 + i % 13)}${["naïve 日本", "shore"][i % 2]}${i}`;
-  const body = {
-    model: named < experts ? `expert-${named}` : "mixture",
-    max_tokens: 1 + i % 9,
-    seed: i,
-    temperature: i % 5 / 2,
-  };
+  const model = named < experts ? `expert-${named}` : "mixture";
+  const body = { model, max_tokens: 1 + i % 9, seed: i, temperature: i % 5 / 2 };
   if (kind === "chat") {
     const messages = [{ role: "system", content: "ships" }, { role: "user", content: prompt }];
     return { kind, path: "/v1/chat/completions", body: { ...body, messages, stream: i % 8 === 2 } };
   }
-  const more = {
-    completion: {},
-    stream: { stream: true },
-    echo: { echo: true, logprobs: 1, max_tokens: 0 },
-  }[kind];
+  const echo = { echo: true, logprobs: 1, max_tokens: 0 };
+  const more = { completion: {}, stream: { stream: true }, echo }[kind];
   return { kind, path: "/v1/completions", body: { ...body, prompt, ...more } };
 }
 
 /** Computes what a request gets, alone, by a mixture that nobody else uses: the same code as `generate`, and the scorer. */
-export async function computeAlone(mixture: Mixture, { kind, body }: MixedRequest): Promise<Got> {
+async function computeAlone(mixture: Mixture, { kind, body }: MixedRequest): Promise<Got> {
   const { model, messages, max_tokens: maxNewTokens, seed, temperature } = body;
   const text = body.prompt ?? messages!.map(({ content }) => content).join("\n");
   const [prompt] = await (await mixture.tokenizer()).encode([text]);
   const named = /^expert-(\d+)$/.exec(model);
-  const expert = named ? Number(named[1]) : (await mixture.route(prompt)).expert;
+  const expert = named ? Number(named[1]) : (await mixture.routeAll([prompt]))[0].expert;
   if (kind === "echo") {
     using lease = await mixture.lease(expert, scoring({ length: prompt.length, batch: 1 }));
     const length = Uint32Array.of(prompt.length);
@@ -112,7 +100,7 @@ interface Choice {
 }
 
 /** Sends a request. Gives null where the server says that it is full; throws on every other error. */
-export async function ask(
+async function ask(
   url: string,
   { kind, path, body }: MixedRequest,
   headers: Record<string, string> = {},
@@ -121,25 +109,12 @@ export async function ask(
   const text = await response.text();
   if (response.status === 429) return null;
   if (!response.ok) throw new Error(`${kind}: ${response.status} ${text}`);
-  const answers = body.stream ? eventsOf(text) : [JSON.parse(text)];
-  const choices: Choice[] = answers.flatMap(({ choices, error }) => {
-    if (error) throw new Error(`${kind}: ${error.message}`);
-    return choices;
-  });
-  return {
-    expert: choices[0].routing.expert,
-    text: choices.map(({ text, message, delta }) => text ?? message?.content ?? delta?.content ?? "").join(
-      "",
-    ),
-    logProbabilities: choices[0].logprobs?.token_logprobs ?? null,
-  };
-}
-
-/** Takes the events of a whole stream apart; one without an end is an error. */
-function eventsOf(text: string) {
-  const events = text.split("\n\n").slice(0, -1).map((event) => event.slice("data: ".length));
-  if (events.pop() !== "[DONE]") throw new Error("a stream has no end");
-  return events.map((event) => JSON.parse(event));
+  const answers: { choices: Choice[]; error?: Error }[] = body.stream ? eventsOf(text) : [JSON.parse(text)];
+  for (const { error } of answers) if (error) throw new Error(`${kind}: ${error.message}`);
+  const choices = answers.flatMap(({ choices }) => choices);
+  const texts = choices.map(({ text, message, delta }) => text ?? message?.content ?? delta?.content ?? "");
+  const [{ routing: { expert }, logprobs }] = choices;
+  return { expert, text: texts.join(""), logProbabilities: logprobs?.token_logprobs ?? null };
 }
 
 /** What came of the requests of many clients. */
@@ -151,17 +126,21 @@ export interface LoadCounts {
   errors: string[]; // errors, as they were told
 }
 
+/** Counts of nothing yet. */
+export const noCounts = (): LoadCounts => ({
+  answered: { completion: 0, stream: 0, chat: 0, echo: 0 },
+  ...{ refused: 0, wrongExpert: 0, different: 0, errors: [] },
+});
+
 /** Lets `clients` clients ask at once until `over` says so; every answer is compared with what `alone` has for its request. */
 export async function loadServer(
   url: string,
   { requests, alone }: Load,
   { clients, over, headers, counts }: {
     clients: number;
-    /** Says whether a client that has sent so many requests leaves. */
-    over: (sent: number) => boolean;
+    over: (sent: number) => boolean; // whether a client that has sent so many requests leaves
     headers?: Record<string, string>;
-    /** Where all is counted as it happens. */
-    counts: LoadCounts;
+    counts: LoadCounts; // where all is counted as it happens
   },
 ): Promise<void> {
   await Promise.all(Array.from({ length: clients }, async (_, client) => {
@@ -183,26 +162,21 @@ export async function loadServer(
   }));
 }
 
-/** What came of many clients and of hostile ones beside them. */
-export interface Siege {
-  hostile: Map<string, Map<string, number>>; // what came of each hostile client, and how often
-  wrong: string[]; // what was wrong with errors and with what came of hostile clients, each once
-}
-
 /**
  * Lets 64 clients ask for so many seconds. Beside them every hostile client attacks once a second. Requests
- * have `key`, which is the server's. What clients get is counted as it comes.
+ * have `key`, which is the server's. What clients get is counted as it comes. Gives what came of each hostile
+ * client, and how often; and what was wrong with errors and with hostile clients, each once.
  */
 export async function besiege(
   url: string,
   load: Load,
   { seconds, key, counts }: { seconds: number; key: string; counts: LoadCounts },
-): Promise<Siege> {
+): Promise<{ hostile: Map<string, Map<string, number>>; wrong: string[] }> {
   const end = performance.now() + 1000 * seconds;
   const over = () => performance.now() >= end;
-  const hostile: Siege["hostile"] = new Map();
+  const hostile = new Map<string, Map<string, number>>();
   const wrong = new Set<string>();
-  const attack = async ({ does, right, attack }: Hostile) => {
+  const attacks = HOSTILE.map(async ([does, right, attack]) => {
     const outcomes = new Map<string, number>();
     hostile.set(does, outcomes);
     while (!over()) {
@@ -211,23 +185,12 @@ export async function besiege(
       if (!right.test(outcome)) wrong.add(`who ${does}: ${outcome}`);
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
-  };
-  await Promise.all([
-    loadServer(url, load, { clients: 64, over, headers: { authorization: `Bearer ${key}` }, counts }),
-    ...[...HOSTILE, WRONG_KEY].map(attack),
-  ]);
+  });
+  const headers = { authorization: `Bearer ${key}` };
+  await Promise.all([loadServer(url, load, { clients: 64, over, headers, counts }), ...attacks]);
   for (const error of counts.errors) wrong.add(error);
   return { hostile, wrong: [...wrong] };
 }
-
-/** Counts of nothing yet. */
-export const noCounts = (): LoadCounts => ({
-  answered: { completion: 0, stream: 0, chat: 0, echo: 0 },
-  refused: 0,
-  wrongExpert: 0,
-  different: 0,
-  errors: [],
-});
 
 const encoder = new TextEncoder();
 
@@ -255,13 +218,6 @@ async function raw(url: string, pieces: Iterable<string>, pause = 0): Promise<st
   return read ? new TextDecoder().decode(buffer.subarray(0, read)).split("\r\n")[0] : "closed";
 }
 
-/** A client that means no good. */
-export interface Hostile {
-  does: string; // what it does
-  right: RegExp; // what may come of it: the first line of the answer, "closed", or "left" where the client left
-  attack(url: string, headers: string): Promise<string>; // does it. `headers` is what the server wants of clients, each line with its break
-}
-
 const head = (headers: string) =>
   `POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n${headers}`;
 const whole = (headers: string, body: string) => [
@@ -286,11 +242,19 @@ async function leave(url: string, headers: string, bytes: number): Promise<strin
   return "left";
 }
 
-const MANY_HEADERS = Array.from({ length: 10_000 }, (_, i) => `x-${i}: ${i}\r\n`).join("");
+const MANY = Array.from({ length: 10_000 }, (_, i) => `x-${i}: ${i}\r\n`).join("");
 const DEEP = `{"prompt":${"[".repeat(1e5)}${"]".repeat(1e5)}}`;
 
-/** What each client that means no good sends. */
-const ATTACKS: [does: string, right: RegExp, attack: Hostile["attack"]][] = [
+/**
+ * The clients that mean no good: what each does, and what may come of it, which is the first line of the answer,
+ * "closed", or "left" where the client left. `headers` is what the server wants of clients, each line with its
+ * break.
+ */
+export const HOSTILE: [
+  does: string,
+  right: RegExp,
+  attack: (url: string, headers: string) => Promise<string>,
+][] = [
   ["hangs up in the middle of a stream", /^left$/, (url, headers) => leave(url, headers, 64)],
   ["hangs up without waiting", /^left$/, (url, headers) => leave(url, headers, 0)],
   [
@@ -304,24 +268,11 @@ const ATTACKS: [does: string, right: RegExp, attack: Hostile["attack"]][] = [
   ["sends 100 MB unannounced", / 413 |^closed$/, (url, headers) => raw(url, chunks(100, headers))],
   ["sends bad JSON", / 400 /, (url, headers) => raw(url, whole(headers, '{"prompt": '))],
   ["sends deep JSON", / 400 /, (url, headers) => raw(url, whole(headers, DEEP))],
-  [
-    "sends 10,000 headers",
-    / 431 | 400 |^closed$/,
-    (url, headers) => raw(url, whole(headers + MANY_HEADERS, VALID)),
-  ],
+  ["sends 10,000 headers", / 431 | 400 |^closed$/, (url, headers) => raw(url, whole(headers + MANY, VALID))],
   [
     ...["sends a chunk of no length", / 400 |^closed$/] as const,
     (url, headers) => raw(url, [`${head(headers)}transfer-encoding: chunked\r\n\r\nzz\r\n`]),
   ],
   ["speaks no HTTP", / 400 |^closed$/, (url) => raw(url, ["\x16\x03\x01\x02\x00\x01 no HTTP\r\n\r\n"])],
+  ["has a wrong key", / 401 /, (url) => raw(url, whole("authorization: Bearer wrong\r\n", VALID))],
 ];
-
-/** The clients that mean no good. */
-export const HOSTILE: readonly Hostile[] = ATTACKS.map(([does, right, attack]) => ({ does, right, attack }));
-
-/** The one that a server with keys turns away. */
-export const WRONG_KEY: Hostile = {
-  does: "has a wrong key",
-  right: / 401 /,
-  attack: (url) => raw(url, whole("authorization: Bearer wrong\r\n", VALID)),
-};

@@ -1,11 +1,16 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Page } from "puppeteer-core";
 import { IGNORED, withBrowser } from "../../../browser.ts";
-import { post, withServer } from "./support.ts";
+import { eventsOf, post, withServer } from "./support.ts";
 
 /** Gives what an element says. */
-const textOf = (page: Page, id: string) =>
-  page.$eval(`#${id}`, (element) => (element as unknown as { textContent: string }).textContent);
+const textOf = async (page: Page, id: string) => await page.evaluate(`at("${id}").textContent`) as string;
+
+/** Gives what all elements say that a selector finds. */
+const textsOf = async (page: Page, selector: string) =>
+  await page.evaluate(
+    `[...document.querySelectorAll("${selector}")].map((one) => one.textContent.trim())`,
+  ) as string[];
 
 /** Waits until an element says what matches. */
 async function says(page: Page, id: string, pattern: RegExp): Promise<string> {
@@ -17,15 +22,10 @@ async function says(page: Page, id: string, pattern: RegExp): Promise<string> {
   throw new Error(`${id} says "${await textOf(page, id)}", not ${pattern}`);
 }
 
-/** Shows the page on a screen of such a width and scheme. */
-async function show(page: Page, width: number, scheme: string): Promise<void> {
-  await page.setViewport({ width, height: 800 });
-  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-}
-
 /** Presses Ctrl+Enter in the prompt, and waits until the text is written. */
 async function writes(page: Page): Promise<void> {
   await page.focus("#prompt");
+  await page.evaluate(`at("state").textContent = ""`);
   await page.keyboard.down("Control");
   await page.keyboard.press("Enter");
   await page.keyboard.up("Control");
@@ -59,131 +59,105 @@ Deno.test({
   name:
     "the page writes by keyboard alone, streams, shows who writes and where others take over, stops, and tells errors; on a phone and in the dark",
   ignore: IGNORED,
-  async fn() {
-    await withServer({}, async ({ url, client }) => {
+  fn: () =>
+    withServer({}, async ({ url, client }) => {
       await withBrowser(async (browser) => {
         const page = await browser.newPage();
         const heard: string[] = [];
         page.on("console", (message) => heard.push(message.text()));
         page.on("pageerror", (error) => heard.push(String(error)));
-        page.on(
-          "request",
-          (request) => request.url().startsWith(url) || heard.push(`asked for ${request.url()}`),
-        );
-        for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
-          await show(page, width, scheme);
+        page.on("request", (asked) => asked.url().startsWith(url) || heard.push(`asked for ${asked.url()}`));
+        const set = (id: string, value: string) => page.evaluate(`void (at("${id}").value = "${value}")`);
+        /** Does the same on a wide screen and on a phone in the dark; nothing may be too wide. */
+        const onScreens = async (test: (scheme: "light" | "dark") => Promise<void>) => {
+          for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
+            await page.setViewport({ width, height: 800 });
+            await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
+            await test(scheme);
+            assertEquals(await page.evaluate("document.documentElement.scrollWidth > innerWidth"), false);
+          }
+        };
+        const prompt = "the sea and the ship";
+        const request = { model: "mixture", prompt, max_tokens: 120, temperature: 0.8, seed: 4 };
+        await onScreens(async (scheme) => {
           await page.goto(url);
-          await page.waitForFunction('document.getElementById("model").options.length === 5');
+          await page.waitForFunction('at("model").options.length === 5');
           assertEquals(await page.evaluate("document.activeElement.id"), "prompt");
-          await page.keyboard.type("the sea and the ship");
-          await page.$eval("#seed", (field) => (field as unknown as { value: string }).value = "4");
+          await page.keyboard.type(prompt);
+          await set("seed", "4");
           await writes(page);
-          const { choices: [{ text, routing }] } = await client.completions.create({
-            ...{
-              model: "mixture",
-              prompt: "the sea and the ship",
-              max_tokens: 120,
-              temperature: 0.8,
-              seed: 4,
-            },
-          }) as unknown as { choices: { text: string; routing: { expert: number } }[] };
-          assertEquals(await textOf(page, "text"), `the sea and the ship${text}`);
-          assertEquals(await page.$$eval("#bars li", (lines) => lines.length), 3);
-          assertMatch(
-            await page.$eval(
-              "#bars .chosen",
-              (line) => (line as unknown as { textContent: string }).textContent,
-            ),
-            new RegExp(`^expert ${routing.expert}\\d+%$`),
-          );
-          assertStringIncludes(await textOf(page, "why"), `Expert ${routing.expert} writes: `);
-          const wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth") as number;
-          assert(wide <= 0, `${wide} pixels too wide at ${width}`);
+          const { choices: [{ text, routing: { expert } }] } = await client.completions.create(
+            request,
+          ) as unknown as { choices: { text: string; routing: { expert: number } }[] };
+          assertEquals(await textOf(page, "text"), prompt + text);
+          assertEquals((await textsOf(page, "#bars li")).length, 3);
+          assertMatch((await textsOf(page, "#bars .chosen")).join(), new RegExp(`^expert ${expert}\\d+%$`));
+          assertStringIncludes(await textOf(page, "why"), `Expert ${expert} writes: `);
           const paper = await page.evaluate("getComputedStyle(document.body).backgroundColor");
           assertEquals(paper, scheme === "dark" ? "rgb(22, 24, 28)" : "rgb(255, 255, 255)");
-          const unnamed = await page.evaluate(
-            '[...document.querySelectorAll("input, select, textarea")].filter(({ labels }) => labels.length !== 1).length',
-          );
+          const fields = `[...document.querySelectorAll("input, select, textarea")]`;
+          const unnamed = await page.evaluate(`${fields}.filter(({ labels }) => labels.length !== 1).length`);
           assertEquals(unnamed, 0, "every field has its label");
-          const routed =
-            "{ scores: [-0.84636, -0.81234], expert: 1, runner_up: 0, margin: 0.03402, prefix_tokens: 1";
-          const ahead = await page.evaluate(`aheadOf(${routed}, cost: "distance" })`);
-          assertEquals(ahead, "distance 0.812, 0.034 less than that of expert 0, over 1 token");
-          assertEquals(await page.evaluate(`aheadOf(${routed} })`), "one token alone is no evidence");
-          const alone = await page.evaluate(`aheadOf({ ...${routed} }, runner_up: null })`);
-          assertEquals(alone, "the only one");
+        });
+        const routed =
+          "scores: [-0.84636, -0.81234], expert: 1, runner_up: 0, margin: 0.03402, prefix_tokens: 1";
+        const margins = [
+          [', cost: "distance"', "distance 0.812, 0.034 less than that of expert 0, over 1 token"],
+          ["", "one token alone is no evidence"],
+          [", runner_up: null", "the only one"],
+        ];
+        for (const [more, told] of margins) {
+          assertEquals(await page.evaluate(`aheadOf({ ${routed}${more} })`), told);
         }
 
         // Where experts take turns, each part says whose it is, by colour, by number and to screen readers, and a legend tells them.
-        const prompt = "the sea and the ship";
-        const response = await post(`${url}/v1/completions`, {
-          ...{ prompt, reroute: 2, mix: 2, max_tokens: 120, temperature: 0.8, seed: 4, stream: true },
-        });
-        const turns: { expert: number; text: string }[] = [];
-        for (const event of (await response.text()).split("\n\n").slice(0, -2)) {
-          const { text, routing: { expert } } = JSON.parse(event.slice("data: ".length)).choices[0];
+        const mixed = { ...request, reroute: 2, mix: 2, stream: true };
+        const turns: { expert: number; text: string; label: string }[] = [];
+        for (const { choices } of eventsOf(await (await post(`${url}/v1/completions`, mixed)).text())) {
+          const { text, routing: { expert } } = choices[0];
           if (text === "") continue;
-          if (turns.at(-1)?.expert !== expert) turns.push({ expert, text: "" });
+          if (turns.at(-1)?.expert !== expert) turns.push({ expert, text: "", label: `expert ${expert}` });
           turns.at(-1)!.text += text;
         }
         assert(turns.length > 2, "experts must take turns in this test");
-        const set = (id: string, value: string) =>
-          page.$eval(
-            `#${id}`,
-            (field, value) => (field as unknown as { value: string }).value = value,
-            value,
-          );
-        await set("reroute", "2");
-        await set("mix", "2");
-        for (const [width, scheme] of [[1200, "light"], [360, "dark"]] as const) {
-          await show(page, width, scheme);
-          await page.$eval(
-            "#state",
-            (state) => (state as unknown as { textContent: string }).textContent = "",
-          );
+        for (const id of ["reroute", "mix"]) await set(id, "2");
+        await onScreens(async () => {
           await writes(page);
           const shown = await page.evaluate(`[...document.querySelectorAll("#text .turn")].map((turn) => ({
             expert: Number(turn.dataset.expert), text: turn.textContent, label: turn.ariaLabel,
           }))`);
-          assertEquals(shown, turns.map((turn) => ({ ...turn, label: `expert ${turn.expert}` })));
+          assertEquals(shown, turns);
           assertEquals(await textOf(page, "text"), prompt + turns.map(({ text }) => text).join(""));
           const writers = [...new Set(turns.map(({ expert }) => expert))];
-          const legend = await page.$$eval(
-            "#legend li",
-            (lines) => lines.map((line) => (line as unknown as { textContent: string }).textContent.trim()),
-          );
-          assertEquals(legend, writers.map((expert) => `${expert} expert ${expert}`));
+          assertEquals(await textsOf(page, "#legend li"), writers.map((id) => `${id} expert ${id}`));
           assertMatch(
             await textOf(page, "why"),
             /^Expert \d writes: .* Mixed: \d+% expert \d, \d+% expert \d\.$/,
           );
-          assertEquals(await page.evaluate("document.documentElement.scrollWidth > innerWidth"), false);
           const contrasts = await page.evaluate(CONTRASTS) as number[];
           assert(contrasts.length === 64 && Math.min(...contrasts) > 4.5, String(Math.min(...contrasts)));
-        }
-        await set("reroute", "");
-        await set("mix", "");
+        });
+        for (const id of ["reroute", "mix"]) await set(id, "");
 
         await set("exclude", "0, 2"); // one is left
         await page.click("#write");
         assertEquals(await says(page, "why", /writes/), "Expert 1 writes: the only one.");
         await says(page, "state", /^\d+ tokens, \d+ per second; /);
         // Experts that cannot answer are missing among those that are listed, and the words stay with their own.
-        const listed = await page.evaluate(`(async () => {
+        await page.evaluate(`(async () => {
           const { fetch } = window;
           const models = [0, 2].map((expert) => ({ id: "expert-0" + expert, loaded: false, words: ["of " + expert] }));
           window.fetch = () => Promise.resolve(Response.json({ data: models }));
           await listModels();
           window.fetch = fetch;
           showBars([], null);
-          return [...document.querySelectorAll("#bars li")].map((line) => line.textContent);
         })()`);
-        assertEquals(listed, ["expert 0of 0", "expert 2of 2"]);
+        assertEquals(await textsOf(page, "#bars li"), ["expert 0of 0", "expert 2of 2"]);
         await page.evaluate("listModels()");
-        await page.$eval("#exclude", (field) => (field as unknown as { value: string }).value = "7");
+        await set("exclude", "7");
         await page.click("#write");
         await says(page, "error", /Cannot exclude an expert as it must be one of 0 to 2: it is 7/);
-        await page.$eval("#exclude", (field) => (field as unknown as { value: string }).value = "");
+        await set("exclude", "");
         assertEquals(heard.filter((line) => !/status of 400/.test(line)), []);
 
         // A stream that does not end by itself, so that it can be stopped.
@@ -206,6 +180,5 @@ Deno.test({
         assertEquals(await says(page, "state", /stopped/), "stopped");
         assertEquals(await textOf(page, "error"), "");
       });
-    });
-  },
+    }),
 });

@@ -9,7 +9,7 @@ import { assertClose, gpu } from "../../../kernels/support.ts";
 import { sequenceNll } from "../../model/reference.ts";
 import { anyWeights } from "../../model/support.ts";
 import { byteTokenizer, DEVICE_FAILURES, EXPERT, servingRun, withDevices } from "../support.ts";
-import { metric, post, serving, withServer } from "./support.ts";
+import { eventsOf, metric, post, serving, withServer } from "./support.ts";
 
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
@@ -28,21 +28,19 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
   await withServer({}, async ({ run, url, client }) => {
     const expertsOf = (answering: readonly { expert: number }[]) =>
       answering.map(({ expert }) => expert).join();
-    const cases: [
-      mixing: { mix?: number; reroute?: number },
-      about: { model?: string; exclude?: number[] },
-    ][] = [
-      [{ mix: 2 }, {}],
-      [{ mix: 2, reroute: 3 }, { model: "mixture@4" }],
-      [{ reroute: 2 }, { exclude: [1] }],
+    const complete = (body: unknown) => post(`${url}/v1/completions`, body);
+    const cases: [mixing: { mix?: number; reroute?: number }, model: string, exclude?: number[]][] = [
+      [{ mix: 2 }, "mixture"],
+      [{ mix: 2, reroute: 3 }, "mixture@4"],
+      [{ reroute: 2 }, "mixture", [1]],
     ];
-    for (const [mixing, { model = "mixture", exclude }] of cases) {
+    for (const [mixing, model, exclude] of cases) {
       const what = JSON.stringify([mixing, model, exclude]);
       const shared = { prompt: PROMPT, seed: 5, exclude, ...mixing };
       const prefix = model === "mixture" ? undefined : 4;
       const wanted = await generate({ gpu, run, temperature: 1, maxNewTokens: 24, prefix, ...shared });
-      let last = expertsOf(wanted.answering);
       const first = wanted.answering;
+      let last = expertsOf(first);
       const pieces: [string, string][] = [];
       const turns: [number, string][] = [];
       let text = "";
@@ -53,26 +51,21 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
         pieces.push([piece, JSON.stringify(wanted.answering)]);
       }
       const request = { model, max_tokens: 24, ...shared };
-      const response = await post(`${url}/v1/completions`, { ...request, stream: true });
-      const streamed: Mixed[] = (await response.text()).split("\n\n").slice(0, -2)
-        .map((event) => JSON.parse(event.slice("data: ".length)).choices[0]).filter(({ text }) =>
-          text !== ""
-        );
+      const events = eventsOf(await (await complete({ ...request, stream: true })).text());
+      const streamed: Mixed[] = events.map(({ choices }) => choices[0]).filter(({ text }) => text !== "");
       assertEquals(streamed.map((one) => [one.text, JSON.stringify(one.routing.answering)]), pieces, what);
       assert(streamed.every(({ routing }) => routing.expert === routing.answering![0].expert));
-      const whole: Mixed = (await (await post(`${url}/v1/completions`, request)).json()).choices[0];
+      const { choices: [whole] }: { choices: Mixed[] } = await (await complete(request)).json();
       assertEquals([whole.text, whole.routing.answering], [text, first], what);
-      const told = whole.routing.changes!.map((
-        { text_offset, answering },
-      ) => [text_offset, expertsOf(answering)]);
+      const told = whole.routing.changes!.map((own) => [own.text_offset, expertsOf(own.answering)]);
       assertEquals(told, turns, what);
       assertEquals(told.length > 0, "reroute" in mixing, what);
     }
     const plain = await client.completions.create({ model: "mixture", prompt: PROMPT, max_tokens: 2 });
     const { answering, changes } = (plain.choices[0] as unknown as Mixed).routing;
     assertEquals([answering, changes], [null, undefined]);
-    const echo = await post(`${url}/v1/completions`, { prompt: PROMPT, mix: 2, echo: true, logprobs: 1 });
-    assertStringIncludes((await echo.json()).error.message, "Cannot score a prompt as one expert must do it");
+    const echo = await (await complete({ prompt: PROMPT, mix: 2, echo: true, logprobs: 1 })).json();
+    assertStringIncludes(echo.error.message, "Cannot score a prompt as one expert must do it");
   });
 });
 
@@ -93,16 +86,11 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
     const whole = await alone(run, { seed: 7, maxNewTokens: 12 });
     const request = { model: "mixture", prompt: PROMPT, max_tokens: 12, seed: 7 };
     const { data, response } = await client.completions.create(request).withResponse();
-    assertEquals([data.object, data.choices.length, data.choices[0].finish_reason], [
-      "text_completion",
-      1,
-      "length",
-    ]);
-    assertEquals(data.choices[0].text, whole.text);
+    const { text, finish_reason, index } = data.choices[0];
+    assertEquals([data.object, index, text, finish_reason], ["text_completion", 0, whole.text, "length"]);
     const { routing } = data.choices[0] as unknown as Extra;
-    assertEquals([routing.expert, routing.runner_up, routing.margin], [
-      ...[whole.expert!, whole.route!.runnerUp!, whole.route!.margin],
-    ]);
+    const { runnerUp, margin } = whole.route!;
+    assertEquals([routing.expert, routing.runner_up, routing.margin], [whole.expert!, runnerUp!, margin]);
     assertEquals(response.headers.get("x-smalltalk-model"), routing.model);
     const [prompt] = await tokenizer.encode([PROMPT]);
     const usage = { prompt_tokens: prompt.length, completion_tokens: 12, total_tokens: prompt.length + 12 };
@@ -110,13 +98,8 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
 
     let streamed = "";
     let last;
-    for await (
-      const chunk of await client.completions.create({
-        ...request,
-        stream: true,
-        stream_options: { include_usage: true },
-      })
-    ) {
+    const stream = { stream: true, stream_options: { include_usage: true } } as const;
+    for await (const chunk of await client.completions.create({ ...request, ...stream })) {
       streamed += chunk.choices[0]?.text ?? "";
       last = chunk;
     }
@@ -146,6 +129,17 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
     assertEquals(several.choices.map(({ index }) => index), [0, 1, 2, 3, 4, 5]);
     assertEquals([several.choices[0].text, several.choices[2].text], [whole.text, whole.text]);
     assertEquals(several.choices[1].text, (await alone(run, { seed: 8, maxNewTokens: 12 })).text);
+    const streams = ["", "", ""];
+    const shared = { ...request, prompt: [PROMPT, "the sea"], n: 2 };
+    for await (
+      const { choices: [{ index, text }] } of await client.completions.create({ ...shared, stream: true })
+    ) {
+      streams[index] = (streams[index] ?? "") + text;
+    }
+    assertEquals(
+      streams,
+      [...several.choices.slice(0, 2), ...several.choices.slice(4)].map(({ text }) => text),
+    );
     const bySettings = { temperature: 0.7, top_p: 0.8, seed: 3 };
     assertEquals(
       (await client.completions.create({ ...request, ...bySettings, ...{ top_k: 9 } })).choices[0].text,
@@ -157,21 +151,26 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
 
     const loads = await metric(url, "smalltalk_model_loads");
     const models = await Array.fromAsync(client.models.list());
-    assertEquals(models.map(({ id }) => id), [
-      "mixture",
-      "mixture@32",
-      "expert-00",
-      "expert-01",
-      "expert-02",
-    ]);
-    const loaded = models.filter((model) => (model as unknown as { loaded: boolean }).loaded).map(({ id }) =>
-      id
-    );
+    const ids = ["mixture", "mixture@32", "expert-00", "expert-01", "expert-02"];
+    assertEquals(models.map(({ id }) => id), ids);
+    const isLoaded = (model: unknown) => (model as { loaded: boolean }).loaded;
+    const loaded = models.filter(isLoaded).map(({ id }) => id);
     assertEquals(loaded.length, loads);
     assert(loaded.includes(routing.model));
     assertEquals((await client.models.retrieve("expert-01")).id, "expert-01");
     await (await fetch(`${url}/health`)).body?.cancel();
     assertEquals(await metric(url, "smalltalk_model_loads"), loads, "none of these loads a model");
+    const told = await fetch(`${url}/metrics`);
+    assertMatch(told.headers.get("content-type")!, /^text\/plain/);
+    const figures = await told.text();
+    const names = [
+      ...['requests_total{path="/v1/completions",status="200"}', 'requests_total{path="other",status="200"}'],
+      ...['request_seconds_bucket{le="100",path="/v1/completions"}', "first_token_seconds_count"],
+      ...[`expert_requests_total{model="${routing.model}"}`, 'tokens_total{kind="prompt"}'],
+      ...[`routing_margin_nats_count{model="${routing.model}"}`, 'tokens_total{kind="completion"}'],
+      ...["requests_waiting", "requests_running", "model_evictions", "models_held", "model_bytes"],
+    ];
+    for (const name of names) assertStringIncludes(figures, `\nsmalltalk_${name} `);
   });
 });
 
@@ -207,23 +206,16 @@ Deno.test("stop texts never leak and characters are whole, however the text is c
     for (const from of [3, 8, 12]) {
       const stop = letters.slice(from, from + 3).join("");
       const cut = text.slice(0, text.indexOf(stop));
-      const request = {
-        model: "mixture",
-        prompt: PROMPT,
-        max_tokens: 30,
-        seed: 5,
-        stop: ["never in it", stop],
-      };
+      const about = { model: "mixture", prompt: PROMPT, max_tokens: 30, seed: 5 };
+      const request = { ...about, stop: ["never in it", stop] };
       const whole = await client.completions.create({ ...request, logprobs: 1 });
       assertEquals([whole.choices[0].text, whole.choices[0].finish_reason], [cut, "stop"]);
       assert(whole.choices[0].logprobs!.text_offset!.every((offset) => offset < cut.length));
       let streamed = "";
       let finish;
-      for await (
-        const { choices: [choice] } of await client.completions.create({ ...request, stream: true })
-      ) {
-        streamed += choice.text;
-        finish = choice.finish_reason ?? finish;
+      for await (const { choices: [own] } of await client.completions.create({ ...request, stream: true })) {
+        streamed += own.text;
+        finish = own.finish_reason ?? finish;
         assert(cut.startsWith(streamed), streamed);
       }
       assertEquals([streamed, finish], [cut, "stop"]);
@@ -286,69 +278,58 @@ Deno.test("errors have OpenAI's form, and the server lives", async () => {
     await refused({ max_tokens: 0 }, "max_tokens");
     await refused({ prompt: [0, 270] }, "one is 270");
     await refused({ logit_bias: { 5: 1 } }, "logit_bias");
+    await refused({ prompt: Array(1025).fill("a"), n: 2 }, "at most 2048 texts");
     const long = "x".repeat(EXPERT.context + 1);
     await refused({ prompt: long }, `context of ${EXPERT.context} tokens: it has 65`);
     await refused({ prompt: long, stream: true }, "it has 65");
     const full = await client.completions.create({ ...request, prompt: "x".repeat(EXPERT.context) });
     assertEquals([full.usage!.completion_tokens, full.choices[0].finish_reason], [1, "length"]);
 
-    const bodies: [string, number][] = [
-      ["", 400],
-      ["{", 400],
-      ["null", 400],
-      ["[]", 400],
-      ["[".repeat(1e5), 400],
-      [`{"prompt":${"[".repeat(1e5)}${"]".repeat(1e5)}}`, 400],
-      [`{"prompt":"${"x".repeat(9 * 2 ** 20)}"}`, 413],
-    ];
-    for (const [body, status] of bodies) {
-      for (const path of ["completions", "chat/completions"]) {
-        const response = await post(`${url}/v1/${path}`, body, { "content-type": "text/plain" });
-        assertEquals(
-          [response.status, typeof (await response.json()).error.message],
-          [status, "string"],
-          body.slice(0, 20),
-        );
+    assertEquals((await client.completions.create({ ...request, n: 4 })).choices.length, 4); // more than may wait
+    const [completions, chats] = ["/v1/completions", "/v1/chat/completions"];
+    const deep = "[".repeat(1e5);
+    const latin = Uint8Array.from('{"prompt":"\xe9"}', (letter) => letter.charCodeAt(0));
+    const image = { role: "user", content: [{ type: "image_url", image_url: { url: "data:," } }] };
+    const wrong: [path: string, body: BodyInit | undefined, status: number, text: string, method?: string][] =
+      [
+        ...[completions, chats].flatMap((path): [string, string, number, string][] => [
+          ...["", "{", deep].map((body): [string, string, number, string] => [path, body, 400, "be JSON: "]),
+          ...["null", "[]"].map((
+            body,
+          ): [string, string, number, string] => [path, body, 400, "as documented"]),
+          [path, `{"prompt":"${"x".repeat(9 * 2 ** 20)}"}`, 413, "at most 8388608 bytes"],
+        ]),
+        [completions, `{"prompt":${deep}${"]".repeat(1e5)}}`, 400, "prompt must be as documented"],
+        [completions, latin, 400, "it must be UTF-8: it is not"],
+        [completions, JSON.stringify({ prompt: "\u0301".repeat(1e6) }), 400, "context of 64 tokens: it has "],
+        [chats, '{"messages":[{"role":"user","content":5}]}', 400, "messages.0.content"],
+        [
+          chats,
+          JSON.stringify({ messages: [image] }),
+          400,
+          "which is what models here read: a part is of type image_",
+        ],
+        [completions, "{}", 405, "the method must be POST", "PUT"],
+        ["/v1/nothing", undefined, 404, "there must be such a route", "GET"],
+      ];
+    for (const [path, body, status, text, method = "POST"] of wrong) {
+      const headers = { "content-type": "text/plain" };
+      const response = await fetch(url + path, { method, body, headers });
+      const { error } = await response.json();
+      assertEquals([response.status, error.type], [status, "invalid_request_error"], text);
+      assertStringIncludes(error.message, text);
+      if (status === 405) {
+        assertEquals([error.code, response.headers.get("allow")], ["method_not_allowed", "POST"]);
       }
     }
-    const latin = Uint8Array.from('{"prompt":"\xe9"}', (letter) => letter.charCodeAt(0));
-    const broken = await fetch(`${url}/v1/completions`, { method: "POST", body: latin });
-    assertEquals([broken.status, (await broken.json()).error.message], [
-      ...[400, "Cannot read the request as it must be UTF-8: it is not"],
-    ]);
-    const chat = await post(`${url}/v1/chat/completions`, { messages: [{ role: "user", content: 5 }] });
-    assertEquals(chat.status, 400);
-    assertStringIncludes((await chat.json()).error.message, "messages.0.content");
-    assertEquals((await (await fetch(`${url}/v1/nothing`)).json()).error.type, "invalid_request_error");
-
-    const image = { type: "image_url" as const, image_url: { url: "data:," } };
-    const seen = await assertRejects(
-      () =>
-        client.chat.completions.create({ model: "mixture", messages: [{ role: "user", content: [image] }] }),
-      BadRequestError,
-    );
-    assertStringIncludes(
-      seen.message,
-      "Expected text alone, which is what models here read: a part is of type image_url",
-    );
-    const put = await fetch(`${url}/v1/completions`, { method: "PUT", body: "{}" });
-    assertEquals([put.status, put.headers.get("allow")], [405, "POST"]);
-    assertEquals((await put.json()).error.code, "method_not_allowed");
-    for (
-      const [head, status] of [["TRACE /health HTTP/1.1\r\nHost: localhost", 405], [
-        "GET / HTTP/1.1\r\nHost: a b",
-        400,
-      ]]
-    ) {
+    const heads: [head: string, status: number][] = [
+      ["TRACE /health HTTP/1.1\r\nHost: localhost", 405],
+      ["GET / HTTP/1.1\r\nHost: a b", 400],
+      ["GET /v1/models HTTP/1.1\r\nHost: evil.example", 403],
+    ];
+    for (const [head, status] of heads) {
       assertStringIncludes(await raw(url, `${head}\r\nConnection: close\r\n\r\n`), `HTTP/1.1 ${status} `);
     }
-    const foreign = await raw(
-      url,
-      "GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
-    );
-    assertStringIncludes(foreign, "HTTP/1.1 403 ");
-    const marks = await post(`${url}/v1/completions`, { prompt: "\u0301".repeat(1_000_000) });
-    assertStringIncludes((await marks.json()).error.message, "context of 64 tokens: it has ");
     assert(!/ {4}at /.test(log()), log()); // nothing that a client sends is a bug
 
     const results = await Promise.allSettled(
@@ -590,7 +571,16 @@ Deno.test("a device that fails is replaced: requests that meet the failure are t
       };
       const expected = await ask();
       for (const fail of DEVICE_FAILURES) {
-        fail(devices.at(-1)!);
+        const about = { model: "expert-0", prompt: "the sea", max_tokens: 60, n: 2, seed: 1, stream: true };
+        const stream = (await post(`${url}/v1/completions`, about)).body!.pipeThrough(
+          new TextDecoderStream(),
+        );
+        let streamed = "";
+        for await (const text of stream) {
+          if (streamed === "") fail(devices.at(-1)!);
+          streamed += text;
+        }
+        assertEquals(JSON.parse(streamed.split("\n\n").at(-2)!.slice(6)).error.code, "model_unavailable");
         const texts = [await ask(), await ask()];
         assertEquals(texts.map((text) => text ?? expected), [expected, expected]);
         assertEquals(texts[1], expected);

@@ -26,6 +26,13 @@ export async function post(
   });
 }
 
+/** Takes the events of a whole stream apart; one without an end is an error. */
+export function eventsOf(text: string) {
+  const events = text.split("\n\n").slice(0, -1).map((event) => event.slice("data: ".length));
+  if (events.pop() !== "[DONE]") throw new Error("a stream has no end");
+  return events.map((event) => JSON.parse(event));
+}
+
 /** Reads one of the server's figures. */
 export async function metric(url: string, name: string): Promise<number> {
   const text = await (await fetch(`${url}/metrics`)).text();

@@ -1,7 +1,19 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { InputError } from "../../../../kernels/errors.ts";
+import { parseUpstreams } from "../../../../pipeline/serving/server/addresses.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { byteTokenizer, servingRun } from "../support.ts";
 import { post, serving } from "./support.ts";
+
+Deno.test("parseUpstreams() reads experts with their addresses, and refuses anything else", () => {
+  const read = parseUpstreams("0=http://10.0.0.1:8000,12=https://host/v1/,");
+  assertEquals([...read], [[0, "http://10.0.0.1:8000"], [12, "https://host"]]);
+  assertEquals(parseUpstreams("").size, 0);
+  const foreign = "0=http://:8000 0=http://a:99999 0=http://a?b=c 0=http://a#b 0=http://me:key@a";
+  for (const text of `, ,, http://x 0=x 0=http://a,0=http://b a=http://b ${foreign}`.split(" ")) {
+    assertThrows(() => parseUpstreams(text), InputError, "upstream");
+  }
+});
 
 Deno.test("a router without experts forwards to servers that hold them: the same texts; who is away is a clear 503", async () => {
   await inFolder(async (folder) => {

@@ -1,0 +1,132 @@
+/**
+ * Who answers. The names of models over HTTP are the mixture, the mixture with a prefix of P tokens, every
+ * expert, and dense models.
+ */
+
+import { expertFolder } from "../../graph/places.ts";
+import { type Choice, choose } from "../answering.ts";
+import type { Mixture } from "../mixture.ts";
+import type { ModelName } from "../models.ts";
+import { ApiError, badRequest, short, unavailable } from "./errors.ts";
+import type { CommonRequest } from "./requests.ts";
+import type { Service } from "./service.ts";
+
+/** Who owns the models of `/v1/models`, by which a server of this program is known. */
+export const OWNER = "smalltalk";
+
+/** Gives the name of a model. */
+export function nameOf(model: ModelName): string {
+  return typeof model === "number" ? expertFolder(model) : model;
+}
+
+/**
+ * Lists the models that can answer, in OpenAI's form; loads none. `loaded` says whether a model is; it is null for the
+ * mixture, which loads what it needs.
+ */
+export async function listModels({ mixture, words, serveExperts, upstreams }: Service) {
+  const here = (await mixture.present()).filter((expert) => serveExperts?.includes(expert) ?? true);
+  const experts = new Set([...here, ...upstreams?.addresses.keys() ?? []]);
+  const models: ModelName[] = [...[...experts].sort((a, b) => a - b), ...await mixture.dense()];
+  const own = models.map((model) => ({
+    id: nameOf(model),
+    loaded: mixture.holds(model),
+    words: typeof model === "number" ? words?.[model] ?? null : null,
+  }));
+  const mixtures = ["mixture", "mixture@32"].map((id) => ({ id, loaded: null, words: null }));
+  return [...mixtures, ...own].map((model) => ({ object: "model", created: 0, owned_by: OWNER, ...model }));
+}
+
+/** Makes the error for a name that no model has. */
+export const modelNotFound = (name: string) =>
+  new ApiError(
+    404,
+    `Cannot find model "${short(name)}" as it must be one of GET /v1/models`,
+    "model_not_found",
+  );
+
+/** Finds what a name stands for: a model, or the mixture, which routes by `prefix` tokens or otherwise by M. Throws a 404 for one that stands for nothing. */
+async function findModel(mixture: Mixture, name: string): Promise<{ expert?: ModelName; prefix?: number }> {
+  const routed = /^mixture(?:@([1-9]\d{0,8}))?$/.exec(name);
+  if (routed) return { prefix: routed[1] === undefined ? undefined : Number(routed[1]) };
+  const expert = Number(/^expert-(\d{1,9})$/.exec(name)?.[1] ?? NaN);
+  if (expert < await mixture.experts()) return { expert };
+  if ((await mixture.dense()).includes(name)) return { expert: name };
+  throw modelNotFound(name);
+}
+
+/** Says whether others may write a text than one expert alone to the end. */
+export const isMixed = ({ rule }: Choice) =>
+  rule !== undefined && (rule.mix > 1 || rule.reroute !== undefined);
+
+/** Says whether another server holds a model. */
+export function isElsewhere({ upstreams }: Pick<Service, "upstreams">, model: ModelName): boolean {
+  return typeof model === "number" && (upstreams?.addresses.has(model) ?? false);
+}
+
+/** Finds who answers each prompt. Throws where nobody can, or where a prompt is too long. */
+export async function findTargets(
+  service: Service,
+  { model: name, exclude, mix, reroute }: Pick<CommonRequest, "model" | "exclude" | "mix" | "reroute">,
+  prompts: readonly Uint32Array[],
+): Promise<Choice[]> {
+  const { mixture, serveExperts, upstreams } = service;
+  const targets = await choose(mixture, prompts, {
+    ...{ ...await findModel(mixture, name), exclude, mix, reroute },
+  });
+  if (targets.some(isMixed) && (serveExperts || upstreams?.addresses.size)) {
+    const field = reroute === undefined ? "mix" : "reroute";
+    throw badRequest(`Cannot answer as with ${field} all experts must be on this server: not all are`);
+  }
+  const all = [...Array(await mixture.experts()).keys()].filter((id) => !exclude.includes(id));
+  for (const [i, target] of targets.entries()) {
+    const { model, answering } = target;
+    if (isElsewhere(service, model)) continue;
+    if (typeof model === "number" && serveExperts && !serveExperts.includes(model)) {
+      const what = `Cannot answer as a server must have expert ${model}: none does`;
+      throw unavailable(what, "expert_not_served");
+    }
+    const begin = isMixed(target) ? answering.map(({ expert }) => expert) : [model];
+    for (const model of reroute === undefined ? begin : all) { // adopted ones may have contexts of their own
+      const { config: { context } } = await mixture.describe(model);
+      const { length } = prompts[i];
+      if (length <= context) continue;
+      const rule = `it must fit the model's context of ${context} tokens: it has ${length}`;
+      throw badRequest(`Cannot continue a prompt as ${rule}`, "context_length_exceeded");
+    }
+  }
+  return targets;
+}
+
+/** Says who answers. */
+export function routingOf(target: Choice) {
+  const { model, route, answering } = target;
+  return {
+    model: nameOf(model),
+    expert: typeof model === "number" ? model : null,
+    margin: route?.margin ?? null, // over the runner-up: in nats, or in a cost that has a name
+    margin_per_token: route?.marginPerToken ?? null,
+    runner_up: route?.runnerUp ?? null,
+    scores: route?.scores ?? null,
+    prefix_tokens: route?.prefixTokens ?? null,
+    cost: route?.cost ?? null,
+    answering: isMixed(target) ? answering : null, // with their weights, the largest first
+  };
+}
+
+/** Most characters of these headers: many clients take at most 16 KiB of headers in all. */
+const MOST_IN_HEADERS = 4096;
+
+/**
+ * Says in HTTP headers who answers; of several texts one after another. Says nothing of so many texts that
+ * headers would be too long: each text of the answer says it as well.
+ */
+export function routingHeaders(all: readonly ReturnType<typeof routingOf>[]): Record<string, string> {
+  const list = (field: "model" | "margin" | "runner_up") =>
+    all.map((routing) => routing[field] ?? "").join(", ");
+  const headers = {
+    "x-smalltalk-model": list("model"),
+    "x-smalltalk-margin": list("margin"),
+    "x-smalltalk-runner-up": list("runner_up"),
+  };
+  return Object.values(headers).join("").length > MOST_IN_HEADERS ? {} : headers;
+}
