@@ -4,7 +4,7 @@
  * @module
  */
 
-import { printable } from "../pipeline/run/mod.ts";
+import { printable, printableLines } from "../pipeline/run/mod.ts";
 
 /**
  * Lays rows out in columns under a head such as `model | tokens | sources`, a list of such titles, or none. The
@@ -135,4 +135,12 @@ export function scientific(value: number): string {
   if (value < 1000) return value.toFixed(2);
   const exponent = 3 * Math.floor(Math.log10(value) / 3);
   return `${(value / 10 ** exponent).toFixed(2)}e${exponent}`;
+}
+
+/**
+ * Gives text of others as it goes to standard output: to a terminal nothing that it obeys but line breaks and
+ * tabs, to files and pipes as it is.
+ */
+export function forOutput(text: string, isTerminal: boolean = Deno.stdout.isTerminal()): string {
+  return isTerminal ? printableLines(text) : text;
 }

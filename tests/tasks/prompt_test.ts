@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Generation } from "../../pipeline/serving/mod.ts";
 import { changeLine, lines, routeLine } from "../../tasks/prompt.ts";
-import { forOutput } from "../../tasks/text.ts";
+import { forOutput } from "../../tasks/layout.ts";
 
 const ROUTE = { expert: 2, runnerUp: 0, margin: 12.34, marginPerToken: 0.411, scores: [], prefixTokens: 31 };
 const ALONE = [{ expert: 2, weight: 1 }];

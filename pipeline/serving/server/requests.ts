@@ -100,45 +100,37 @@ export const COMPLETION = object({
   suffix: only("suffix", (value) => value === ""),
 });
 
-/** Most messages of a chat, and parts of a message. */
+/** Most messages of a chat, and parts of a message. How many there are counts before each is checked, as others wait meanwhile. */
 const MOST_PARTS = 10_000;
+const shortList = <Item extends v.GenericSchema>(item: Item) =>
+  v.pipe(
+    v.custom<unknown[]>((value) => isList(value, MOST_PARTS), `Expected a list of ${MOST_PARTS} at most`),
+    v.array(item),
+  );
 
-/** The type of a part of a message that is no text, such as `image_url`; undefined where all are. */
-const foreignPart = (content: unknown) =>
-  isList(content)
-    ? content.map((part) => (part as { type?: unknown })?.type).find((type) => type !== "text")
-    : undefined;
-const isPart = (part: unknown) => typeof (part as { text?: unknown })?.text === "string";
+const PART = v.object({
+  type: v.literal(
+    "text",
+    ({ received }) => `Expected text, which alone is what models here read: it is ${received}`,
+  ),
+  text,
+});
 
 const MESSAGE = v.object({
   role: v.pipe(text, v.nonEmpty()),
+  /** A text, or parts of one. */
   content: v.pipe(
-    v.custom<string | { type: "text"; text: string }[]>(
-      (value) =>
-        typeof value === "string" ||
-        isList(value, MOST_PARTS) && foreignPart(value) === undefined && value.every(isPart),
-      ({ input }) => {
-        const type = foreignPart(input);
-        return typeof type === "string"
-          ? `Expected text alone, which is what models here read: a part is of type ${short(type)}`
-          : `Expected a text, or a list of ${MOST_PARTS} text parts at most`;
-      },
-    ),
-    v.transform((content) =>
-      typeof content === "string" ? content : content.map(({ text }) => text).join("")
-    ),
+    v.unknown(),
+    v.transform((content) => typeof content === "string" ? [{ type: "text", text: content }] : content),
+    shortList(PART),
+    v.transform((parts) => parts.map(({ text }) => text).join("")),
   ),
 });
 
 /** `POST /v1/chat/completions`. */
 export const CHAT = object({
   ...COMMON,
-  messages: v.pipe(
-    // How many there are counts before each is checked, as others wait meanwhile.
-    v.custom<unknown[]>((value) => isList(value, MOST_PARTS), `Expected a list of ${MOST_PARTS} at most`),
-    v.array(MESSAGE),
-    v.nonEmpty(),
-  ),
+  messages: v.pipe(shortList(MESSAGE), v.nonEmpty()),
   max_completion_tokens: maybe(count(0)),
   logprobs: flag,
   top_logprobs: v.nullish(count(0, 20), 0),

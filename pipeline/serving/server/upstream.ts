@@ -14,9 +14,8 @@ import type { Exchange } from "./service.ts";
 import { nameOf, OWNER } from "./targets.ts";
 import type { Piece, Wanted } from "./write.ts";
 
-/** Milliseconds for which an answer about a server stays valid, and that a server may take to give it. */
-const HEALTH = { holds: 5000, timeout: 3000 };
-const health = new Map<string, { until: number; model: Promise<Model> }>();
+/** Milliseconds that a server may take to say which models it has. */
+const MOST_TO_LIST = 3000;
 
 /** A model as a server tells of it. */
 const MODEL = v.object({
@@ -37,28 +36,20 @@ const CHUNK = v.object({
 });
 
 /**
- * Finds out whether a server answers, and which of its models is an expert: the one of our name, otherwise the
- * first, unless it is one of this program, whose names are ours.
+ * Finds out which of a server's models is an expert: the one of our name, otherwise the first, unless it is a
+ * server of this program, whose names are ours.
  */
-function findModel(url: string, expert: number, { key }: Upstreams): Promise<Model> {
-  const place = `${expert} ${url}`;
-  const known = health.get(place);
-  if (known && known.until > performance.now()) return known.model;
-  const ask = async () => {
-    const signal = AbortSignal.timeout(HEALTH.timeout);
-    const response = await fetch(`${url}/v1/models`, { headers: headersOf(key), signal });
-    if (!response.ok) {
-      await response.body?.cancel();
-      throw new Error(`it answers ${response.status}`);
-    }
-    const { data } = conform(MODELS, await response.json());
-    const found = data.find(({ id }) => id === nameOf(expert)) ?? data[0];
-    if (found.owned_by !== OWNER || found.id === nameOf(expert)) return found;
-    throw new Error(`it has no ${nameOf(expert)}`);
-  };
-  const model = ask();
-  health.set(place, { until: performance.now() + HEALTH.holds, model });
-  return model;
+async function findModel(url: string, expert: number, { key }: Upstreams): Promise<Model> {
+  const signal = AbortSignal.timeout(MOST_TO_LIST);
+  const response = await fetch(`${url}/v1/models`, { headers: headersOf(key), signal });
+  if (!response.ok) {
+    await response.body?.cancel();
+    throw new Error(`it answers ${response.status}`);
+  }
+  const { data } = conform(MODELS, await response.json());
+  const found = data.find(({ id }) => id === nameOf(expert)) ?? data[0];
+  if (found.owned_by !== OWNER || found.id === nameOf(expert)) return found;
+  throw new Error(`it has no ${nameOf(expert)}`);
 }
 
 const headersOf = (key?: string): Record<string, string> => ({

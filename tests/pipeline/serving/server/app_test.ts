@@ -66,10 +66,10 @@ Deno.test("what is wrong with a request is named by its place, the first thing a
     [CHATS, { messages: [] }],
     [CHATS, { messages: many({}) }],
     [CHATS, { messages: Array(1000).fill({}) }, "messages.0.role"],
-    [CHATS, { messages: [{ role: "user", content: [{ type: "text" }] }] }, "messages.0.content"],
+    [CHATS, { messages: [{ role: "user", content: [{ type: "text" }] }] }, "messages.0.content.0.text"],
     [
       ...[CHATS, { messages: [...messages, { role: "user", content: image }] }] as [string, Body],
-      "messages.1.content must be as documented: Expected text alone, which is what models here read: a part is of type image_url",
+      'messages.1.content.1.type must be as documented: Expected text, which alone is what models here read: it is "image_url"',
     ],
     [CHATS, { tools: [{}], messages }],
     [CHATS, { response_format: { type: "json_object" }, messages }],

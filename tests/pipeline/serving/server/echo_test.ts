@@ -127,64 +127,45 @@ Deno.test("echo goes with other settings: without logprobs, without new tokens, 
     assertEquals(echoed.choices[0].text, prompt + plain.choices[0].text);
     assertEquals([echoed.choices[0].logprobs, echoed.usage], [null, plain.usage!]);
     const [ids] = await tokenizer.encode([prompt]);
-    const none = await client.completions.create({ ...request, echo: true, max_tokens: 0, logprobs: 1 });
+    const scored = { ...request, echo: true, logprobs: 1 };
+    const none = await client.completions.create({ ...scored, max_tokens: 0 });
     const { text, logprobs, finish_reason } = none.choices[0];
     assertEquals([text, finish_reason, none.usage!.completion_tokens], [prompt, "length", 0]);
     assertEquals(logprobs!.token_logprobs!.length, ids.length);
-    const both = await client.completions.create({ ...request, echo: true, logprobs: 1 });
-    const written = await client.completions.create({ ...request, logprobs: 1 });
-    assertEquals(both.choices[0].text, echoed.choices[0].text);
-    assertEquals(both.choices[0].logprobs!.token_logprobs, [
-      ...logprobs!.token_logprobs!,
-      ...written.choices[0].logprobs!.token_logprobs!,
-    ]);
+    const { choices: [both] } = await client.completions.create(scored);
+    const { choices: [written] } = await client.completions.create({ ...request, logprobs: 1 });
+    assertEquals(both.text, echoed.choices[0].text);
+    const all = [...logprobs!.token_logprobs!, ...written.logprobs!.token_logprobs!];
+    assertEquals(both.logprobs!.token_logprobs, all);
     let streamed = "";
     const values: (number | null)[] = [];
-    for await (
-      const { choices: [choice] } of await client.completions.create({
-        ...request,
-        echo: true,
-        logprobs: 1,
-        stream: true,
-      })
-    ) {
+    for await (const { choices: [choice] } of await client.completions.create({ ...scored, stream: true })) {
       streamed += choice.text;
       values.push(...choice.logprobs?.token_logprobs ?? []);
     }
-    assertEquals([streamed, values], [both.choices[0].text, both.choices[0].logprobs!.token_logprobs!]);
-    assertEquals((await post(`${url}/v1/completions`, { ...request, echo: true, logprobs: 2 })).status, 400);
+    assertEquals([streamed, values], [both.text, all]);
+    const refused = async (more: Record<string, unknown>) => {
+      const response = await post(`${url}/v1/completions`, { ...scored, ...more });
+      return [response.status, (await response.json()).error.code];
+    };
+    assertEquals(await refused({ logprobs: 2 }), [400, null]);
     const long = [...randomIntegers(EXPERT.context + 1, EXPERT.vocabulary, "long")];
-    const response = await post(`${url}/v1/completions`, {
-      ...request,
-      prompt: [long],
-      echo: true,
-      logprobs: 1,
-    });
-    assertEquals([response.status, (await response.json()).error.code], [400, "context_length_exceeded"]);
+    assertEquals(await refused({ prompt: [long] }), [400, "context_length_exceeded"]);
   });
 });
 
-/** What the harness' `RemoteTokenizer` does: it asks for the name of EOS, and takes the first of the ids of that text. */
-async function remoteTokenizer(url: string) {
-  const encode = async (text: string): Promise<number[]> => {
-    const response = await post(`${url}/tokenize`, { prompt: text, add_special_tokens: false });
-    return (await response.json()).tokens;
-  };
-  const { eos_token } = await (await fetch(`${url}/tokenizer_info`)).json();
-  return { encode, eos: eos_token, eosIds: await encode(eos_token) };
-}
-
-Deno.test("tokens are told as the harness asks for them, EOS among them", async () => {
+Deno.test("tokens are told as the harness' RemoteTokenizer asks for them: the name of EOS, and the first of the ids of that text", async () => {
   await withServer({}, async ({ url }) => {
-    const { encode, eos, eosIds } = await remoteTokenizer(url);
-    assertEquals([eos, eosIds], ["<|endoftext|>", [tokenizer.eos]]);
+    const encode = async (prompt: string): Promise<number[]> =>
+      (await (await post(`${url}/tokenize`, { prompt, add_special_tokens: false })).json()).tokens;
+    const info = await (await fetch(`${url}/tokenizer_info`)).json();
+    assertEquals([info.eos_token, info.eos_token_id, info.vocab_size], ["<|endoftext|>", tokenizer.eos, 270]);
+    assertEquals(await encode(info.eos_token), [tokenizer.eos]);
     for (const prompt of ["the sea and the ship", "naïve 日本 <|endoftext|>", ""]) {
       const tokens = await encode(prompt);
       assertEquals(tokens, [...(await tokenizer.encode([prompt]))[0]]);
       assertEquals(await (await post(`${url}/detokenize`, { tokens })).json(), { prompt });
     }
     assertEquals((await post(`${url}/detokenize`, { tokens: [270] })).status, 400);
-    const info = await (await fetch(`${url}/tokenizer_info`)).json();
-    assertEquals([info.eos_token_id, info.vocab_size], [0, 270]);
   });
 });
