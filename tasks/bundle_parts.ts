@@ -24,7 +24,7 @@ const part = (tasks: string, packages: string): Part => ({
 const BASE = part(
   "train-routers score assign split train-expert train-dense train-switch evaluate " +
     "status watch clean verify cost doctor bench",
-  "@huggingface/jinja @hono/node-server @hono/valibot-validator apache-arrow fastest-levenshtein flatbuffers hono ml-matrix " +
+  "@huggingface/jinja @hono/node-server apache-arrow fastest-levenshtein flatbuffers hono ml-matrix " +
     "tokenizers valibot",
 );
 

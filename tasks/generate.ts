@@ -6,10 +6,9 @@
 import { type Change, generate, MIXING, SAMPLING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
+import { forOutput } from "./layout.ts";
 import { DEVICE, take } from "./options.ts";
-import { writeOut } from "./pipe.ts";
 import { changeLine, lines, readPrompt, routeLine } from "./prompt.ts";
-import { forOutput } from "./text.ts";
 
 const { flag, integer, path, section, text, texts } = field;
 
@@ -47,7 +46,9 @@ export const TASK = await defineTask({
       const promptTokens = [...generation.promptTokens];
       const routing = { margin: null, scores: null, ...route, expert, experts, answering, changes };
       console.log(forOutput(JSON.stringify({ prompt, text, ...routing, promptTokens, tokens, finish })));
-    } else await writeOut(lines(generation, forOutput)); // the signal ends the text itself, with its last line
+    } else { // the signal ends the text itself, with its last line
+      await ReadableStream.from(lines(generation, forOutput)).pipeTo(Deno.stdout.writable);
+    }
     if (generation.finish === "context") {
       tell(
         `the text ends with the model's context of ${generation.context} tokens; --window goes on`,

@@ -9,8 +9,8 @@ import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { NodeFiles } from "../pipeline/graph/mod.ts";
 import { defineTask } from "./command.ts";
+import { forOutput } from "./layout.ts";
 import { checkFile, documentId, rowText, showDocument, tokenizerAbove } from "./show_rows.ts";
-import { forOutput } from "./text.ts";
 
 export const TASK = await defineTask({
   name: "show",

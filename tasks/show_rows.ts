@@ -9,8 +9,7 @@ import { InputError } from "../kernels/mod.ts";
 import { runOf } from "../pipeline/run/mod.ts";
 import { findDocument, type FoundDocument } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
-import { counted, sourceName } from "./layout.ts";
-import { forOutput } from "./text.ts";
+import { counted, forOutput, sourceName } from "./layout.ts";
 
 /** Finds the tokenizer of the run that a shard lies in. */
 export async function tokenizerAbove(shard: string): Promise<string> {

@@ -16,7 +16,7 @@ import type {
   TrainResult,
   VerifyReport,
 } from "../pipeline/stages/mod.ts";
-import { duration, printableLines } from "../pipeline/run/mod.ts";
+import { duration } from "../pipeline/run/mod.ts";
 import {
   bytes,
   count,
@@ -185,12 +185,4 @@ export function verifyText(run: string, found: VerifyReport): string {
   const range = `of ${loads.length} experts ${count(Math.min(...loads))} to ${count(Math.max(...loads))}`;
   const shown = loads.length > MOST_LOADS ? range : loads.map(count).join(", ");
   return `${all} in exactly one expert's shards each; loads ${shown}`;
-}
-
-/**
- * Gives text of others as it goes to standard output: to a terminal nothing that it obeys but line breaks and
- * tabs, to files and pipes as it is.
- */
-export function forOutput(text: string, isTerminal: boolean = Deno.stdout.isTerminal()): string {
-  return isTerminal ? printableLines(text) : text;
 }
