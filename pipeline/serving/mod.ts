@@ -24,6 +24,6 @@ export { type Queue } from "./queue.ts";
 export { type Route } from "./route.ts";
 export { SAMPLING } from "./sampling.ts";
 export { type Answered } from "./server/app.ts";
-export { readKey, readKeys, serve, type ServeOptions } from "./server/serve.ts";
+export { readKeys, serve, type ServeOptions } from "./server/serve.ts";
 export { parseUpstreams, type Upstreams } from "./server/addresses.ts";
 export { keepToUpstreams } from "./server/permissions.ts";

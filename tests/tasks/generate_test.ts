@@ -107,17 +107,12 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
       assertMatch(told, /^error: Cannot [^\n]+$/);
     };
     await refused(["--mix", "4"], "--mix must be from 1 to the number of experts, 3: it is 4");
-    await refused(["--mix", "0"], "--mix as it must be an integer from 1 to 65535: it is 0");
     await refused(["--mix", "two"], 'it is "two"');
-    await refused(["--mix", "2", "--routing-temperature", "0"], "a number from 0.000001 to 1000000: it is 0");
-    await refused(["--mix", "2", "--routing-temperature", "NaN"], 'it is "NaN"');
     await refused(["--routing-temperature", "2"], "it is 2, and none do; say how many with --mix");
-    await refused(["--reroute", "0"], "--reroute as it must be an integer from 1 to 1000000: it is 0");
     await refused(
       ["--mix", "2", "--expert", "1"],
       "it is 2, and one model is named; leave out --mix, or --expert and --model",
     );
-    await refused(["--reroute", "4", "--model", `${run}/experts/expert-00`], "leave out --reroute, or");
     await Deno.remove(`${run}/partitioner`, { recursive: true });
     await Deno.mkdir(`${run}/partitioner`);
     const { sha256, vocabulary, eos } = tokenizer;
@@ -141,8 +136,8 @@ Deno.test("generate refuses what it cannot do with exit code 2 and one line", as
     await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
     await Deno.truncate(`${run}/experts/expert-02/model.safetensors`, 1000);
     const cases: [string[], string | Uint8Array, string][] = [
-      [[], "", "it must not be empty"],
-      [[], "\n", "it must not be empty"],
+      [[], "", "it must have a token"],
+      [[], "\n", "it must have a token"],
       [[], Uint8Array.of(97, 0xff), "standard input must be UTF-8"],
       [["--prompt", "x".repeat(65), "--expert", "0"], "", "context of 64 tokens: it has 65"],
       [["--expert", "3"], "xy", "one of 0 to 2, the experts of"],

@@ -52,25 +52,18 @@ export interface ServeOptions extends MixtureOptions {
   onError?: (error: unknown) => void;
 }
 
-/** Reads keys of clients, one a line. Throws an `InputError` where there is none, or one that no header carries. */
-export async function readKeys(path: string): Promise<string[]> {
+/** Reads keys, one a line. Throws an `InputError` where there is none, more than `most`, or one that no header carries. */
+export async function readKeys(path: string, most = Infinity): Promise<string[]> {
   const lines = (await Deno.readTextFile(path)).split("\n").map((line) => line.trim());
   const keys = lines.filter((line) => line !== "");
   const refuse = (rule: string, fact: string) =>
     new InputError(`Cannot read keys from "${path}" as ${rule}: ${fact}`, { where: path });
   if (keys.length === 0) throw refuse("it must hold one a line", "it holds none");
+  if (keys.length > most) throw refuse(`it must hold ${most}`, `it holds ${keys.length}`);
   const foreign = keys.findIndex((key) => !/^[\x20-\x7e]+$/.test(key));
   if (foreign < 0) return keys;
   const fact = `key ${foreign + 1} of ${keys.length} has others`;
   throw refuse("a header carries printable ASCII characters alone", fact);
-}
-
-/** Reads the one key that a file holds. Throws an `InputError` where it holds none or several. */
-export async function readKey(path: string): Promise<string> {
-  const [key, ...more] = await readKeys(path);
-  if (more.length === 0) return key;
-  const what = `Cannot read a key from "${path}" as it must hold one: it holds ${1 + more.length}`;
-  throw new InputError(what, { where: path });
 }
 
 const isLoopback = (host: string) => /^(127\.|localhost$|::1$|\[::1\]$)/.test(host);
@@ -202,18 +195,15 @@ function cutUnread({ socket }: IncomingMessage, outgoing: ServerResponse): void 
   if (count > MOST_UNREAD) socket.destroy();
 }
 
-const NO_ADDRESS = ["host", "an address of this machine"] as const;
-
 /** Why a server may not listen, by the code of the error: which setting is wrong, what it must be, what it is, and what to do. */
 const REFUSALS: Record<string, readonly [name: string, rule: string, fact?: string, remedy?: string]> = {
   EADDRINUSE: ["port", "free", "another program has it"],
   EACCES: ["port", "one that the system lets you use", "it does not", "use one from 1024 on"],
   DENIED: ["host", "one that this task is permitted", undefined, "use 127.0.0.1, ::1, localhost or 0.0.0.0"],
-  EADDRNOTAVAIL: NO_ADDRESS,
-  EAFNOSUPPORT: NO_ADDRESS,
-  ENOTFOUND: NO_ADDRESS,
-  EINVAL: NO_ADDRESS,
 };
+for (const code of ["EADDRNOTAVAIL", "EAFNOSUPPORT", "ENOTFOUND", "EINVAL"]) {
+  REFUSALS[code] = ["host", "an address of this machine"];
+}
 
 /** Waits until clients have their answers, but not for ever. */
 async function shutDown(server: Server, { drainTimeout = 10, onWarning }: ServeOptions): Promise<void> {

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
-import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
 import { openPartitioner, PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { createMixture, type Mixture, openMixture } from "../../../pipeline/serving/mixture.ts";
 import { assertClose, gpu, randomIntegers } from "../../kernels/support.ts";
@@ -102,11 +101,6 @@ Deno.test("routeAll() says what costs are called that are no NLLs, and asks for 
       assert(chosen.size > 1, "the tokens must not all go to one expert, or the test says little");
       mixture.close();
     }
-    const labels = { kind: "source", experts: 3, prefix: 8, close() {} } as Partitioner;
-    const none = () => Promise.reject(new Error("routing needs no model"));
-    const partitioner = () => Promise.resolve(labels);
-    const byLabel = createMixture({ name: String, partitioner, tokenizer: none, describe: none, load: none });
-    await assertRejects(() => byLabel.routeAll([Uint32Array.of(1)]), InputError, "they go by labels");
   }));
 
 Deno.test("lease() keeps within the bytes, also where the first estimate is too low, and refuses what never fits", async () => {
