@@ -175,7 +175,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
   async #takeModels(): Promise<void> {
     using stack = new DisposableStack();
     const { mixture, choice, tokenizer, options } = this;
-    const names = choice.rule ? expertsOf(this.answering) : [choice.model];
+    const names = choice.rule ? expertsOf(this.answering).sort((a, b) => a - b) : [choice.model];
     const models = stack.use(await mixture.leaseAll(names, this.form, options.signal)).value;
     const [{ config, notes }] = models;
     models.forEach((one, i) => {

@@ -25,5 +25,4 @@ export { type Route } from "./route.ts";
 export { SAMPLING } from "./sampling.ts";
 export { type Answered } from "./server/app.ts";
 export { readKeys, serve, type ServeOptions } from "./server/serve.ts";
-export { parseUpstreams, type Upstreams } from "./server/addresses.ts";
-export { keepToUpstreams } from "./server/permissions.ts";
+export { keepToUpstreams, parseUpstreams, type Upstreams } from "./server/addresses.ts";

@@ -32,11 +32,9 @@ export const SAMPLING = section("Sampling", {
 /** How a token is chosen; top-p keeps the fewest tokens whose probability sums up to it, after top-k and of what that kept. */
 export type Sampling = Pick<Values<typeof SAMPLING>, "temperature" | "topK" | "topP">;
 
-/** Tokens that may come next. */
-export interface Candidates {
-  /** Their ids. */
+/** Ids of tokens that may come next, and their probabilities, which sum up to 1. */
+interface Candidates {
   ids: Uint32Array;
-  /** Their probabilities, which sum up to 1. */
   probabilities: Float64Array;
 }
 
@@ -55,8 +53,7 @@ export function settingsAmong<Table extends Fields>(table: Table, options: objec
  * Returns what may come next after logits f32 `[vocabulary]`. Equal logits count in the order of their ids, so temperature
  * 0 gives the lowest id of the largest logit. Throws an `InputError` where the logits are not numbers.
  */
-export function candidates(logits: Float32Array, sampling: Sampling): Candidates {
-  const { temperature, topK, topP } = samplingOf(sampling);
+export function candidates(logits: Float32Array, { temperature, topK, topP }: Sampling): Candidates {
   const best = argmax(logits);
   if (temperature === 0) return { ids: Uint32Array.of(best), probabilities: Float64Array.of(1) };
   let ids = new Uint32Array(logits.length).map((_, id) => id); // `from` would iterate: many times as slow

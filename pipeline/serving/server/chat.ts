@@ -4,11 +4,11 @@ import { Template } from "@huggingface/jinja";
 import { InputError } from "../../../kernels/errors.ts";
 import { oneLine } from "../../run/files.ts";
 import { badRequest } from "./errors.ts";
-import type { PlacedToken } from "./log_probabilities.ts";
 import type { ChatRequest } from "./requests.ts";
 import { respond, type Shape, wantedTexts } from "./respond.ts";
 import type { ChatTemplate, Exchange, Service } from "./service.ts";
 import type { SpecialTokens } from "./special.ts";
+import type { PlacedToken } from "./write.ts";
 
 /** Joins the contents of messages by line breaks: what a tokenizer without a template gets. */
 export const PLAIN: ChatTemplate = {

@@ -1,12 +1,11 @@
 /** `POST /v1/completions`: continues prompts, and scores them. */
 
 import { badRequest } from "./errors.ts";
-import type { PlacedToken } from "./log_probabilities.ts";
 import type { CompletionRequest } from "./requests.ts";
 import { respond, type Shape, wantedTexts } from "./respond.ts";
 import type { Exchange, Service } from "./service.ts";
 import { isMixed } from "./targets.ts";
-import { type ScoredPrompt, scorePrompts, type Wanted } from "./write.ts";
+import { type PlacedToken, type ScoredPrompt, scorePrompts, type Wanted } from "./write.ts";
 
 /** New tokens where a request does not say how many, as OpenAI has it. */
 const MOST_TOKENS = 16;

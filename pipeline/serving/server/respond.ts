@@ -3,12 +3,11 @@
 import type { Answering } from "../mixing.ts";
 import type { Places } from "./admission.ts";
 import { badRequest, errorBody } from "./errors.ts";
-import type { PlacedToken } from "./log_probabilities.ts";
 import type { CommonRequest } from "./requests.ts";
 import { type Exchange, logged } from "./service.ts";
 import { findTargets, isElsewhere, isMixed, routingHeaders, routingOf } from "./targets.ts";
 import { forwardText } from "./upstream.ts";
-import { type Piece, type Wanted, writeText } from "./write.ts";
+import { type Piece, type PlacedToken, type Wanted, writeText } from "./write.ts";
 
 /** How an answer looks. */
 export interface Shape {

@@ -7,10 +7,19 @@ import { answer, type Finish, type Generation } from "../generate.ts";
 import type { ModelName } from "../models.ts";
 import type { Places } from "./admission.ts";
 import { badRequest } from "./errors.ts";
-import { type PlacedToken, type ScoredToken, scoreToken } from "./log_probabilities.ts";
 import type { CommonRequest } from "./requests.ts";
 import type { Exchange } from "./service.ts";
 import { isMixed, nameOf } from "./targets.ts";
+
+/** A token and what its model said of it. */
+export interface ScoredToken {
+  id: number;
+  logProbability: number | null; // in nats, a f32; null for a token that nothing comes before
+  top: { id: number; logProbability: number }[]; // the likeliest tokens in its place, the likeliest first: the same bits where it is among them
+}
+
+/** A token with its place in the text of its answer, in code units. */
+export type PlacedToken = ScoredToken & { offset: number };
 
 /** A text that is asked for, and what of its answer is known before it is written. */
 export interface Wanted {
@@ -68,6 +77,27 @@ export async function* writeText(
     yield take(text, null);
   }
   yield take("", generation.finish);
+}
+
+/** Scores a token by the logits f32 `[vocabulary]` that it was chosen from, with the `count` likeliest ones. */
+function scoreToken(id: number, logits: Float32Array, count: number): ScoredToken {
+  let largest = -Infinity;
+  for (const logit of logits) if (logit > largest) largest = logit;
+  let total = 0;
+  for (const logit of logits) total += Math.exp(logit - largest);
+  const scored = (id: number) => ({
+    id,
+    logProbability: Math.fround(logits[id] - largest - Math.log(total)),
+  });
+  const top: number[] = [];
+  for (let id = 0; id < logits.length; id++) {
+    if (top.length === count && !(logits[id] > logits[top[count - 1]])) continue;
+    let place = top.length;
+    while (place > 0 && logits[id] > logits[top[place - 1]]) place--;
+    top.splice(place, 0, id);
+    top.length = Math.min(top.length, count);
+  }
+  return { ...scored(id), top: top.map(scored) };
 }
 
 /** What a model says of a prompt. */

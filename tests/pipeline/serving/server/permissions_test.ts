@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 
-const MODULE = new URL("../../../../pipeline/serving/server/permissions.ts", import.meta.url);
+const MODULE = new URL("../../../../pipeline/serving/server/addresses.ts", import.meta.url);
 
 /** Runs a server in a process of its own that gives up permissions once it listens. Says what it may reach then, and what it answers. */
 async function confined(upstreams: string[]): Promise<[may: string[], tried: string, answer: string]> {
@@ -16,7 +16,14 @@ async function confined(upstreams: string[]): Promise<[may: string[], tried: str
     setTimeout(() => server.shutdown(), 10_000);
   `;
   const net = "--allow-net=127.0.0.1,[::1],localhost,0.0.0.0,10.0.0.1:80";
-  const args = ["run", "--no-prompt", "--no-config", "--allow-run=ls", net, "-"];
+  const args = [
+    "run",
+    "--no-prompt",
+    `--config=${new URL("../../../../deno.json", import.meta.url).pathname}`,
+    "--allow-run=ls",
+    net,
+    "-",
+  ];
   const process = new Deno.Command(Deno.execPath(), {
     ...{ args, stdin: "piped", stdout: "piped", stderr: "inherit" } as const,
   }).spawn();
