@@ -60,7 +60,8 @@ function parse(source: string, where: string): Template {
 export async function chat(exchange: Exchange, request: ChatRequest): Promise<Response> {
   const { service } = exchange;
   const { admission, reader, template, tokenizer } = service;
-  const { messages, n, max_tokens, max_completion_tokens: most = max_tokens ?? 2 ** 31 } = request;
+  const { messages, n } = request;
+  const most = request.max_completion_tokens ?? request.max_tokens ?? 2 ** 31;
   const places = exchange.held.use(admission.enter(n));
   const ids = await template.encode(messages, (texts) => reader.encode(texts, exchange));
   const prompt = ids.length > 0 ? ids : Uint32Array.of(tokenizer.eos);
