@@ -79,7 +79,8 @@ function addAbout(app: Hono<Env>, isClosing: () => boolean): void {
   app.get("/", (context) => context.html(page, 200, { "content-security-policy": PAGE_MAY }));
   app.get("/health", (context) => {
     if (isClosing()) throw unavailable("The server shuts down", "closing");
-    return context.json({ status: context.var.exchange.service && "ok" });
+    void context.var.exchange.service; // a 503 while it is loaded
+    return context.json({ status: "ok" });
   });
   app.get(
     "/metrics",

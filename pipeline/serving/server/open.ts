@@ -17,14 +17,16 @@ import { SpecialTokens } from "./special.ts";
 /** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
 const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
 
+interface Opening extends Pick<Service, "serveExperts" | "upstreams"> {
+  run: string;
+  onWarning?: (message: Text) => void;
+}
+
 /** Opens the tokenizer and the partitioner of a run, and reads what answers say of its experts and chats. */
 export async function openService(
   mixture: Mixture,
   admission: Admission,
-  { run, onWarning, ...rest }: Pick<Service, "serveExperts" | "upstreams"> & {
-    run: string;
-    onWarning?: (message: Text) => void;
-  },
+  { run, serveExperts, upstreams, onWarning }: Opening,
 ): Promise<Service> {
   const tokenizer = await mixture.tokenizer();
   if (mixture.routes) await mixture.partitioner();
@@ -34,8 +36,7 @@ export async function openService(
   const path = `${run}/tokenizer_config.json`;
   const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
   return {
-    ...{ mixture, tokenizer, special, texts, words, admission },
-    ...{ serveExperts: rest.serveExperts, upstreams: rest.upstreams },
+    ...{ mixture, tokenizer, special, texts, words, admission, serveExperts, upstreams },
     template: typeof source === "string" ? jinjaTemplate(source, special, path) : PLAIN,
     reader: new TextReader(tokenizer),
     metrics: createMetrics(mixture, admission),
@@ -48,7 +49,7 @@ const WORDS = v.array(v.array(v.string()));
  * Reads the words that set the experts of a run apart. They are not known where they were not copied with what a
  * server needs, nor where they are damaged; then `onWarning` is called.
  */
-async function readWords(run: string, onWarning?: (message: Text) => void): Promise<string[][] | null> {
+async function readWords(run: string, onWarning: Opening["onWarning"]): Promise<string[][] | null> {
   const found = await readManifest(`${run}/${NAMES}`).catch((error) => {
     if (!(error instanceof InputError)) throw error;
     onWarning?.(say`experts are listed without their words: ${error.what}`);
