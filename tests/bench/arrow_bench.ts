@@ -20,6 +20,7 @@ import {
   writeArrowFile,
 } from "../../pipeline/rows/arrow.ts";
 import { benchFlags } from "./flags.ts";
+import { columns } from "./text.ts";
 import { median } from "../../kernels/device/time.ts";
 import { takeTurns } from "./work.ts";
 
@@ -69,8 +70,6 @@ const seconds = await takeTurns(ways, rounds);
 await Deno.remove(folder, { recursive: true });
 
 console.log(`${rows} rows of ${S} tokens, ${(bytes / 1e6).toFixed(1)} MB, Deno ${Deno.version.deno}`);
-console.log("".padEnd(16) + "   MB/s   MB per processor s");
-for (const [name, { clock, processor }] of seconds) {
-  const rate = (times: number[]) => (bytes / 1e6 / median(times)).toFixed(0);
-  console.log(name.padEnd(16) + rate(clock).padStart(7) + rate(processor).padStart(21));
-}
+const rate = (times: number[]) => (bytes / 1e6 / median(times)).toFixed(0);
+const speeds = Array.from(seconds, ([name, { clock, processor }]) => [name, rate(clock), rate(processor)]);
+console.log(columns([["", "MB/s", "MB per processor s"], ...speeds], "lrr"));

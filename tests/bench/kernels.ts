@@ -231,9 +231,7 @@ const ATTENTION: Kernel[] = [
   attention("attention_backward_query", { flops: (s) => pairFlops(s, 3), streams: 5, perHeads: 2 }),
   attention("attention_backward_key", { flops: (s) => pairFlops(s, 4), streams: 6, perHeads: 2 }),
   {
-    label: "rotary_forward",
-    what: "Q and K",
-    calls: perLayer,
+    ...{ label: "rotary_forward", what: "Q and K", calls: perLayer },
     plan: (gpu, t, s) =>
       rotaryForward(gpu, {
         shape: attentionShape(s),
@@ -247,9 +245,7 @@ const ATTENTION: Kernel[] = [
     values: (s) => 6 * rowsOf(s) * s.hidden + s.context * s.hidden / s.heads,
   },
   {
-    label: "rotary_backward",
-    what: "Q and K",
-    calls: perLayer,
+    ...{ label: "rotary_backward", what: "Q and K", calls: perLayer },
     plan: (gpu, t, s) =>
       rotaryBackward(gpu, {
         shape: attentionShape(s),
@@ -312,9 +308,7 @@ const planNorm: Kernel["plan"] = (gpu, t, s) => {
 
 const ROWS: Kernel[] = [
   {
-    label: "layer_norm_forward",
-    what: "stream",
-    calls: perNorm,
+    ...{ label: "layer_norm_forward", what: "stream", calls: perNorm },
     plan: (gpu, t, s) =>
       layerNormForward(gpu, {
         x: stream(t, s),
@@ -330,33 +324,25 @@ const ROWS: Kernel[] = [
     values: (s) => rowsOf(s) * (2 * s.hidden + 2) + 2 * s.hidden,
   },
   {
-    label: "layer_norm_backward", // with the sums for the gains where no column_sum_partial runs
-    what: "stream, added",
-    calls: perNorm,
+    ...{ label: "layer_norm_backward", what: "stream, added", calls: perNorm }, // with the sums for the gains where no column_sum_partial runs
     plan: planNorm,
     flops: (s) => 11 * rowsOf(s) * s.hidden,
     values: (s) => rowsOf(s) * (4 * s.hidden + 2) + s.hidden,
   },
   {
-    label: "column_sum_partial",
-    what: "a norm's gains",
-    calls: perNorm,
+    ...{ label: "column_sum_partial", what: "a norm's gains", calls: perNorm },
     plan: planNorm,
     flops: (s) => 5 * rowsOf(s) * s.hidden,
     values: (s) => rowsOf(s) * (2 * s.hidden + 2) + 2 * partialSums(s, s.hidden),
   },
   {
-    label: "column_sum_finish",
-    what: "a norm's gains",
-    calls: perNorm,
+    ...{ label: "column_sum_finish", what: "a norm's gains", calls: perNorm },
     plan: planNorm,
     flops: (s) => 2 * partialSums(s, s.hidden),
     values: (s) => 2 * partialSums(s, s.hidden) + 2 * s.hidden,
   },
   {
-    label: "column_sum_finish",
-    what: "biases of a layer",
-    calls: perLayer,
+    ...{ label: "column_sum_finish", what: "biases of a layer", calls: perLayer },
     plan: planBiases,
     flops: never,
     values: (s) => 2 * biases(s),
@@ -377,9 +363,7 @@ const crossEntropy = (t: Tensors, s: Size): CrossEntropy => ({
 
 const LOSS: Kernel[] = [
   {
-    label: "linear_nll",
-    what: "head and loss (scoring)",
-    calls: never,
+    ...{ label: "linear_nll", what: "head and loss (scoring)", calls: never },
     plan: (gpu, t, s) => {
       const { targets, weights, nll } = crossEntropy(t, s);
       return linearNll(gpu, {
@@ -392,17 +376,13 @@ const LOSS: Kernel[] = [
     values: (s) => rowsOf(s) * (s.hidden + 3) + s.hidden * s.vocabulary,
   },
   {
-    label: "cross_entropy_backward",
-    what: "logits",
-    calls: chunks,
+    ...{ label: "cross_entropy_backward", what: "logits", calls: chunks },
     plan: (gpu, t, s) => crossEntropyBackward(gpu, crossEntropy(t, s)),
     flops: (s) => 5 * chunkOf(s) * s.vocabulary,
     values: (s) => chunkOf(s) * (2 * s.vocabulary + 3),
   },
   {
-    label: "sequence_sum",
-    what: "NLL",
-    calls: once,
+    ...{ label: "sequence_sum", what: "NLL", calls: once },
     plan: (gpu, t, s) =>
       sequenceSum(gpu, {
         values: t.floats(rowsOf(s)),
@@ -422,9 +402,7 @@ const distinct = (s: Size) => new Set(someTokens(rowsOf(s), s.vocabulary)).size;
 
 const EMBEDDING: Kernel[] = [
   {
-    label: "embedding_forward",
-    what: "rows",
-    calls: once,
+    ...{ label: "embedding_forward", what: "rows", calls: once },
     plan: (gpu, t, s) =>
       embeddingForward(gpu, {
         weights: matrix(t, s.vocabulary, s.hidden),
@@ -438,9 +416,7 @@ const EMBEDDING: Kernel[] = [
     values: (s) => rowsOf(s) * (2 * s.hidden + 1),
   },
   {
-    label: "embedding_backward",
-    what: "rows, added",
-    calls: once,
+    ...{ label: "embedding_backward", what: "rows, added", calls: once },
     plan(gpu, t, s) {
       const tokens = someTokens(rowsOf(s), s.vocabulary);
       const order = new Uint32Array(tokens.length);

@@ -12,17 +12,13 @@ import type { Size } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
 import { type Effort, secondsOf } from "../../kernels/device/time.ts";
 
-/** How fast something ran, and how near the roof. */
-export interface Speed {
-  /** GFLOP/s; left out where nothing is computed. */
-  gflops?: number;
-  /** GB/s. */
-  gbytes: number;
-  /** GFLOP/s as a share of the arithmetic roof. */
-  ofArithmetic?: number;
-  /** GB/s as a share of the memory roof; above 1 where the data stay in a cache. */
-  ofMemory: number;
-}
+/**
+ * How fast something ran, and how near the roof: GFLOP/s and their share of the arithmetic roof, left out where nothing is computed; GB/s and
+ * their share of the memory roof, above 1 where the data stay in a cache.
+ */
+export type Speed =
+  & Partial<Record<"gflops" | "ofArithmetic", number>>
+  & Record<"gbytes" | "ofMemory", number>;
 
 /** Divides work by time and by the roof. */
 export function speedOf(seconds: number, flops: number, bytes: number, roof: Roof): Speed {

@@ -12,20 +12,15 @@ import { fileURLToPath } from "node:url";
 import type { Sources } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
 import { inProcess, runStageApart } from "./stage_process.ts";
+import { columns } from "./text.ts";
 
 const STAGES = ["corpus", "tokenizer", "tokenize", "train-routers", "score", "assign", "split"];
 const MEASURED = ["tokenize", "score", "assign", "split"];
 
 /** Small routers and a short prefix: the memory of scoring does not depend on them, its time does. */
 const FLAGS = {
-  experts: 2,
-  prefix: 8,
-  routerHidden: 8,
-  routerLayers: 1,
-  routerHeads: 1,
-  rounds: 1,
-  chunk: 4096,
-  shardSequences: 2048,
+  ...{ experts: 2, prefix: 8, routerHidden: 8, routerLayers: 1, routerHeads: 1, rounds: 1 },
+  ...{ chunk: 4096, shardSequences: 2048 },
 };
 
 const { scale, last } = benchFlags(
@@ -45,11 +40,12 @@ try {
       if (MEASURED.includes(stage)) peaks.set(stage, [...peaks.get(stage) ?? [], peak]);
     }
   }
-  console.log(`peak resident memory, MiB   ${scale} MiB of text   ${scale * 10} MiB   ratio`);
-  for (const [stage, [small, large]] of peaks) {
-    const mib = (kib: number) => (kib / 1024).toFixed(0).padStart(13);
-    console.log(`${stage.padEnd(26)} ${mib(small)} ${mib(large)}   ${(large / small).toFixed(2)}`);
-  }
+  const rows = Array.from(peaks, ([stage, [small, large]]) => {
+    const mib = (kib: number) => (kib / 1024).toFixed(0);
+    return [stage, mib(small), mib(large), (large / small).toFixed(2)];
+  });
+  const head = ["peak resident memory, MiB", `${scale} MiB of text`, `${scale * 10} MiB`, "ratio"];
+  console.log(columns([head, ...rows], "lrrr"));
 } finally {
   await Deno.remove(folder, { recursive: true });
 }

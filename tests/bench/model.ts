@@ -35,41 +35,25 @@ export const H100 = {
   dispatch: 3e-6,
 } as const;
 
-/** One use of a kernel, on paper; all figures are of one call, over all models. */
-export interface ModelledKernel {
+/**
+ * One use of a kernel, on paper, of one call over all models: calls in a training step, dispatches of a call, workgroups of its largest
+ * dispatch, bytes that it moves at least, multiplications with an addition, and seconds at least.
+ */
+export interface ModelledKernel
+  extends Record<"calls" | "dispatches" | "workgroups" | "bytes" | "multiplyAdds" | "seconds", number> {
   kernel: string;
   what: string;
-  /** Calls in a training step. */
-  calls: number;
-  /** Dispatches of a call. */
-  dispatches: number;
-  /** Workgroups of its largest dispatch. */
-  workgroups: number;
-  /** Bytes that it moves at least. */
-  bytes: number;
   /** Bytes of workgroup memory that a product reads and writes; undefined for other kernels. */
   workgroupBytes?: number;
-  /** Multiplications with an addition. */
-  multiplyAdds: number;
-  /** Seconds at least. */
-  seconds: number;
   /** What bounds it. */
   bound: "arithmetic" | "memory" | "workgroup memory" | "dispatches";
 }
 
-/** A training step on paper. */
-export interface ModelledStep {
+/** A training step on paper: models side by side, dispatches, seconds at least, and the share of the f32 roof that this is. */
+export interface ModelledStep extends Record<"models" | "dispatches" | "seconds" | "ofArithmetic", number> {
   size: string;
-  /** Models side by side. */
-  models: number;
   shape: Size;
   kernels: ModelledKernel[];
-  /** Dispatches of a step. */
-  dispatches: number;
-  /** Seconds of a step at least. */
-  seconds: number;
-  /** Share of the f32 roof that this is. */
-  ofArithmetic: number;
 }
 
 /** The models that are judged; experts with as many sequences as one card trains at once. */
@@ -192,26 +176,12 @@ export function modelText(
     percent(total(kernel) / seconds),
     kernel.bound,
   ]);
+  const head = "kernel|on|a step|workgroups|MB|workgroup MB|M mult-adds|ms a step|share|bound by".split("|");
+  const inAll = `${digits(dispatches, 1)} dispatches, ${digits(1000 * seconds)} ms a step at least`;
   return [
     `${size}: ${models > 1 ? `${models} models, ` : ""}${sizeText(shape)}`,
-    columns([
-      [
-        "kernel",
-        "on",
-        "a step",
-        "workgroups",
-        "MB",
-        "workgroup MB",
-        "M mult-adds",
-        "ms a step",
-        "share",
-        "bound by",
-      ],
-      ...rows,
-    ], "llrrrrrrrl"),
-    `${digits(dispatches, 1)} dispatches, ${digits(1000 * seconds)} ms a step at least, ${
-      percent(ofArithmetic)
-    } of the f32 roof`,
+    columns([head, ...rows], "llrrrrrrrl"),
+    `${inAll}, ${percent(ofArithmetic)} of the f32 roof`,
   ].join("\n");
 }
 

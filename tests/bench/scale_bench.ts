@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import { nodesIn, readManifest } from "../../pipeline/graph/mod.ts";
 import type { Sources } from "../../mod.ts";
 import { benchFlags } from "./flags.ts";
+import { columns } from "./text.ts";
 import { inProcess, runStageApart, type Stage } from "./stage_process.ts";
 
 const MOST_MEMORY = 600 * 2 ** 10; // KiB
@@ -24,16 +25,8 @@ const flags = benchFlags(
   { size: 2048, score: 200, parts: 2, workers: 2, "vocab-size": 32_000, "sequence-length": 1024, experts: 4 },
 );
 
-/** What a stage took, in all its processes. */
-interface Row {
-  stage: string;
-  processes: number;
-  seconds: number;
-  /** KiB. */
-  memory: number;
-  /** Bytes. */
-  disk: number;
-}
+/** What a stage took, in all its processes: seconds, KiB of memory, bytes of disk. */
+type Row = { stage: string } & Record<"processes" | "seconds" | "memory" | "disk", number>;
 
 const rows: Row[] = [];
 const folder = await Deno.makeTempDir();
@@ -89,13 +82,8 @@ async function measure(name: string, stage: string, { run, sources }: Measured, 
   rows.push(row);
 }
 
-/** What the text of a run came to. */
-interface Tokens {
-  /** Bytes of their shards. */
-  bytes: number;
-  /** How many there are, padding left out. */
-  count: number;
-}
+/** What the text of a run came to: bytes of its shards of tokens, and their number, padding left out. */
+type Tokens = Record<"bytes" | "count", number>;
 
 /** Turns the text of a run into shards of tokens. */
 async function tokenize(measured: Measured): Promise<Tokens> {
@@ -168,17 +156,13 @@ const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
 /** Prints what stages took. */
 function print(title: string, rows: readonly Row[], { text }: Measured, { bytes, count }: Tokens): void {
   console.log(`\n${title}: ${mib(bytes)} MiB of tokens`);
-  console.log(
-    "stage            processes        s   MiB of text/s      tokens/s   memory, MiB   disk, of the tokens",
-  );
-  for (const { stage, processes, seconds, memory, disk } of rows) {
-    console.log(
-      stage.padEnd(17) + `${processes}`.padStart(9) + seconds.toFixed(1).padStart(9) +
-        (text / 2 ** 20 / seconds).toFixed(1).padStart(16) +
-        Math.round(count / seconds).toLocaleString("en").padStart(14) +
-        (memory / 1024).toFixed(0).padStart(14) + `${(disk / bytes).toFixed(2)}×`.padStart(21),
-    );
-  }
+  const head = ["stage", "processes", "s", "MiB of text/s", "tokens/s", "memory, MiB", "disk, of the tokens"];
+  const told = rows.map(({ stage, processes, seconds, memory, disk }) => [
+    ...[stage, `${processes}`, seconds.toFixed(1), (text / 2 ** 20 / seconds).toFixed(1)],
+    ...[Math.round(count / seconds).toLocaleString("en"), (memory / 1024).toFixed(0)],
+    `${(disk / bytes).toFixed(2)}×`,
+  ]);
+  console.log(columns([head, ...told], "lrrrrrr"));
 }
 
 let disk: number;

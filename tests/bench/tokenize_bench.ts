@@ -22,6 +22,7 @@ import { type Document, readDocuments } from "../../pipeline/text/readers.ts";
 import { tokenizeDocuments } from "../../pipeline/text/tokenize.ts";
 import { loadTokenizer, trainTokenizer } from "../../pipeline/text/tokenizer.ts";
 import { benchFlags } from "./flags.ts";
+import { columns } from "./text.ts";
 import { writeTexts } from "./many_texts.ts";
 import { median, type Seconds } from "../../kernels/device/time.ts";
 import { takeTurns } from "./work.ts";
@@ -100,26 +101,24 @@ console.log(
     (bytes / 1e6).toFixed(1)
   } MB of text, ${tokenizer.vocabulary} ids, ${navigator.hardwareConcurrency} cores, Deno ${Deno.version.deno}`,
 );
-console.log("".padEnd(24) + "   MB/s   of the best alone   processor s   of the least alone");
 const best = (kind: "clock" | "processor") =>
   Math.min(...[...seconds].filter(([name]) => name.startsWith("library")).map(([, s]) => median(s[kind])));
-for (const [name, { clock, processor }] of seconds) {
-  const percent = (share: number) => `${(100 * share).toFixed(0)}%`;
-  console.log(
-    name.padEnd(24) + (bytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
-      percent(best("clock") / median(clock)).padStart(20) + median(processor).toFixed(2).padStart(14) +
-      percent(best("processor") / median(processor)).padStart(21),
-  );
-}
+const rate = (bytes: number, clock: number[]) => (bytes / 1e6 / median(clock)).toFixed(2);
+const percent = (share: number) => `${(100 * share).toFixed(0)}%`;
+console.log(columns([
+  ["", "MB/s", "of the best alone", "processor s", "of the least alone"],
+  ...Array.from(seconds, ([name, { clock, processor }]) => [
+    ...[name, rate(bytes, clock), percent(best("clock") / median(clock)), median(processor).toFixed(2)],
+    percent(best("processor") / median(processor)),
+  ]),
+], "lrrrr"));
 console.log(`\n${(manyBytes / 1e6).toFixed(0)} MB of text with new words`);
-console.log("workers   MB/s   of one worker   processor s   cores busy");
 const { clock: oneWorker } = scaling.get("1")!;
-for (const [workers, { clock, processor }] of scaling) {
-  console.log(
-    workers.padStart(7) + (manyBytes / 1e6 / median(clock)).toFixed(2).padStart(7) +
-      `${(median(oneWorker) / median(clock)).toFixed(2)}×`.padStart(16) +
-      median(processor).toFixed(2).padStart(14) +
-      (median(processor) / median(clock)).toFixed(2).padStart(13),
-  );
-}
+console.log(columns([
+  ["workers", "MB/s", "of one worker", "processor s", "cores busy"],
+  ...Array.from(scaling, ([workers, { clock, processor }]) => [
+    ...[workers, rate(manyBytes, clock), `${(median(oneWorker) / median(clock)).toFixed(2)}×`],
+    ...[median(processor).toFixed(2), (median(processor) / median(clock)).toFixed(2)],
+  ]),
+], "rrrrr"));
 Deno.exit(0); // the library's threads would outlive the text
