@@ -10,6 +10,8 @@
  * Their packages are pinned in deno.json and deno.lock beside this file: no other task loads them.
  */
 
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { SCORE_BATCH, type SizeName, SIZES } from "./task.ts";
 import { benchFlags } from "../flags.ts";
@@ -22,12 +24,8 @@ first step with nothing compiled before, peak memory.
 --warm uses what earlier processes compiled (Mesa's disk cache): jax-js compiles for minutes, and the first step is then
 no measure of compiling; --quick takes a small shape and 2 steps: a check that it runs, not a measurement`;
 
-interface PeerSpec {
-  name: string;
-  script: string;
-  args: string[];
-  scores: boolean;
-}
+/** A library: its script and that one's arguments, and whether it scores. */
+type PeerSpec = { name: string; script: string; args: string[]; scores: boolean };
 
 const OURS: PeerSpec = { name: "SmallTalk LM", script: "ours.ts", args: [], scores: true };
 const PEERS: PeerSpec[] = [
@@ -54,7 +52,7 @@ class PeerError extends Error {
 class Worker {
   readonly #child: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #answers: AsyncGenerator<string>;
+  readonly #answers: AsyncIterator<string>;
   #lastWords = "";
 
   constructor(readonly spec: PeerSpec, warm: boolean) {
@@ -90,22 +88,14 @@ class Worker {
   // deno-lint-ignore no-explicit-any -- one shape of answer per request, see serve() in task.ts
   async ask(request: Record<string, unknown>): Promise<any> {
     await this.#writer.write(new TextEncoder().encode(JSON.stringify(request) + "\n"));
+    const failed = (how: string) =>
+      new PeerError(this.spec.name, `Cannot go on as ${this.spec.name} must answer: it ${how}`);
     for (;;) {
       const { value, done } = await this.#answers.next();
-      if (done) {
-        throw new PeerError(
-          this.spec.name,
-          `Cannot go on as ${this.spec.name} must answer: it ended with "${this.#lastWords}"`,
-        );
-      }
+      if (done) throw failed(`ended with "${this.#lastWords}"`);
       if (!value.startsWith("@")) continue; // what the library says
       const answer = JSON.parse(value.slice(1));
-      if (answer.error) {
-        throw new PeerError(
-          this.spec.name,
-          `Cannot go on as ${this.spec.name} must answer: it says "${answer.error}"`,
-        );
-      }
+      if (answer.error) throw failed(`says "${answer.error}"`);
       return answer;
     }
   }
@@ -116,28 +106,11 @@ class Worker {
   }
 }
 
-async function* lines(
-  stream: ReadableStream<Uint8Array>,
-): AsyncGenerator<string> {
-  let rest = "";
-  for await (
-    const text of stream.pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>)
-  ) {
-    const parts = (rest + text).split("\n");
-    rest = parts.pop()!;
-    yield* parts;
-  }
-}
+const lines = (stream: ReadableStream<Uint8Array>): AsyncIterableIterator<string> =>
+  createInterface({ input: Readable.from(stream) })[Symbol.asyncIterator]();
 
-interface Row {
-  size: SizeName;
-  peer: string;
-  what: string;
-  value: number;
-  unit: string;
-  /** Ours divided by this, or this divided by ours where less is better: above 1 this project is ahead. */
-  ratio?: number;
-}
+/** A figure; the ratio is ours divided by it, or it divided by ours where less is better: above 1 this project is ahead. */
+type Row = { size: SizeName; value: number; ratio?: number } & Record<"peer" | "what" | "unit", string>;
 
 /** What {@link measure} takes. */
 interface Measurement {
@@ -158,22 +131,17 @@ async function measure(
   { rounds, scoring, warm, report }: Measurement,
 ) {
   const { batch, context } = SIZES[size];
-  const workers: Worker[] = [];
-  const losses: number[][] = [];
-  const add = (
-    what: string,
-    unit: string,
-    values: (number | undefined)[],
-    less = false,
-  ) => {
+  const add = (what: string, unit: string, values: (number | undefined)[], less = false) => {
     report(values.flatMap((value, i): Row[] => {
       if (value === undefined) return [];
       const ratio = i === 0 ? undefined : less ? value / values[0]! : values[0]! / value;
       return [{ size, peer: specs[i].name, what, value, unit, ratio }];
     }));
   };
+  const workers: Worker[] = [];
   try {
     const first: number[] = [];
+    const losses: number[][] = [];
     for (const spec of specs) {
       const worker = new Worker(spec, warm);
       workers.push(worker);
@@ -181,77 +149,56 @@ async function measure(
       first.push(answer.seconds);
       losses.push(answer.losses);
     }
-    const steps: number[] = []; // about a second's worth
-    for (const [i, worker] of workers.entries()) {
-      const answer = await worker.ask({ do: "train", steps: 1 });
+    const train = async (i: number, steps: number): Promise<number> => {
+      const answer = await workers[i].ask({ do: "train", steps });
       losses[i].push(...answer.losses);
-      steps.push(rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / answer.seconds))));
+      return answer.seconds;
+    };
+    const steps: number[] = []; // about a second's worth
+    for (const i of specs.keys()) {
+      const seconds = await train(i, 1);
+      steps.push(rounds === 1 ? 1 : Math.max(1, Math.min(16, Math.round(1 / seconds))));
     }
-    const speeds: number[][] = workers.map(() => []);
+    const speeds: number[][] = specs.map(() => []);
     for (let round = 0; round < rounds; round++) {
-      for (const [i, worker] of workers.entries()) {
-        const answer = await worker.ask({ do: "train", steps: steps[i] });
-        losses[i].push(...answer.losses);
-        speeds[i].push(batch * context * steps[i] / answer.seconds);
+      for (const i of specs.keys()) {
+        speeds[i].push(batch * context * steps[i] / await train(i, steps[i]));
       }
     }
-    for (let i = 1; i < specs.length; i++) {
+    for (const [i, { name: peer }] of specs.entries()) {
+      if (i === 0) continue;
       const compared = losses[0].slice(0, COMPARED_STEPS);
-      const differences = losses[i].slice(0, compared.length).map((loss, step) =>
-        Math.abs(loss - compared[step])
-      );
-      const worst = Math.max(...differences);
-      if (!(worst <= LOSS_TOLERANCE)) {
-        throw new PeerError(
-          specs[i].name,
-          `Cannot compare ${
-            specs[i].name
-          } as its losses must agree within ${LOSS_TOLERANCE}: they differ by ${worst}`,
-        );
+      const value = Math.max(...compared.map((loss, step) => Math.abs(losses[i][step] - loss)));
+      if (!(value <= LOSS_TOLERANCE)) {
+        const rule = `its losses must agree within ${LOSS_TOLERANCE}: they differ by ${value}`;
+        throw new PeerError(peer, `Cannot compare ${peer} as ${rule}`);
       }
-      report([{
-        size,
-        peer: specs[i].name,
-        what: "largest difference of a loss",
-        value: worst,
-        unit: "nats",
-      }]);
+      report([{ size, peer, what: "largest difference of a loss", value, unit: "nats" }]);
     }
     add("training", "tokens/s", speeds.map(median));
     add("first step, compiling", "s", first, true);
     // Before scoring: its buffers are no part of training's memory.
     const peaks: number[] = [];
-    for (const worker of workers) {
-      peaks.push((await worker.ask({ do: "memory" })).peak);
-    }
+    for (const worker of workers) peaks.push((await worker.ask({ do: "memory" })).peak);
     add("peak memory of training", "MiB", peaks, true);
-    for (
-      const prefix of scoring ? PREFIXES.filter((prefix) => prefix <= context) : []
-    ) {
+    for (const prefix of scoring ? PREFIXES.filter((prefix) => prefix <= context) : []) {
       const speeds: (number[] | undefined)[] = specs.map(({ scores }) => (scores ? [] : undefined));
       const sums: number[] = [];
       for (let round = -1; round < Math.min(3, rounds); round++) { // the first compiles
         for (const [i, worker] of workers.entries()) {
           if (!specs[i].scores) continue;
-          const many = i === 0 && rounds > 1 ? 4 : 1;
-          const answer = await worker.ask({ do: "score", prefix, rows: many * SCORE_BATCH });
-          if (round >= 0) speeds[i]!.push(many * SCORE_BATCH / answer.seconds);
-          else {sums[i] = (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH }))
-              .nll;}
+          const rows = (i === 0 && rounds > 1 ? 4 : 1) * SCORE_BATCH;
+          const { seconds } = await worker.ask({ do: "score", prefix, rows });
+          if (round >= 0) speeds[i]!.push(rows / seconds);
+          else sums[i] = (await worker.ask({ do: "score", prefix, rows: SCORE_BATCH })).nll;
         }
       }
       sums.forEach((sum, i) => {
         if (Math.abs(sum / sums[0] - 1) <= 1e-5) return;
-        throw new PeerError(
-          specs[i].name,
-          `Cannot compare ${specs[i].name} as its scores must be ${sums[0]} in all: they are ${sum}`,
-        );
+        const { name } = specs[i], rule = `its scores must be ${sums[0]} in all: they are ${sum}`;
+        throw new PeerError(name, `Cannot compare ${name} as ${rule}`);
       });
-      add(
-        `scoring ${prefix} tokens`,
-        "sequences/s",
-        speeds.map((values) => values && median(values)),
-      );
+      add(`scoring ${prefix} tokens`, "sequences/s", speeds.map((values) => values && median(values)));
     }
   } finally {
     for (const worker of workers) await worker.close();
