@@ -1,8 +1,7 @@
-import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { mixedNll, tokensRun } from "../../../pipeline/evaluation/mix.ts";
-import { decodeSafetensors } from "../../../pipeline/checkpoints/safetensors.ts";
+import { readGoldenCase } from "../../../pipeline/doctor/golden_case.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { mixingWeights } from "../../../pipeline/partition/mixing.ts";
 import { assertClose, gpu } from "../../kernels/support.ts";
@@ -141,28 +140,18 @@ Deno.test("evaluate() mixes to the same bits, however sequences are cut into bat
 
 for (const name of ["tiny", "odd"]) {
   Deno.test(`mixedNll() gives the golden ensembles of ${name}, weighted and of the best two`, async () => {
-    const folder = new URL(`../../../fixtures/golden/${name}/`, import.meta.url);
-    const read = (file: string) => JSON.parse(Deno.readTextFileSync(new URL(file, folder)));
-    const { config, tokens, lengths } = read("expected.json");
-    const { ensemble } = read("spans.json");
-    const length = tokens[0].length;
-    const shape = {
-      ...{ vocabulary: config.vocab_size, hidden: config.hidden_size, context: length },
-      ...{ layers: config.num_hidden_layers, heads: config.num_attention_heads },
+    const { config, batch: { tokens, lengths }, tensors, json } = readGoldenCase(name);
+    const length = config.context;
+    const { ensemble } = json("spans.json") as {
+      ensemble: Record<"weights" | "top2_weights", number[][]> & Record<"nll" | "top2_nll", number[]>;
     };
     const logs: Float32Array[] = [];
-    let starts = new Uint32Array();
+    let starts: ArrayLike<number> = [];
     for (const expert of ensemble.weights[0].keys()) {
-      const path = fileURLToPath(new URL(`model-0${expert}.safetensors`, folder));
-      const tensors = [...decodeSafetensors(Deno.readFileSync(path), path)];
-      const weights = new Map(tensors.map(([key, { values }]) => [key, values]));
-      const scorer = createScorer(gpu, { config: shape, models: [weights], batch: 2, length });
-      const scores = await scorer.scoreTokens(
-        Uint16Array.from(tokens.flat()),
-        length,
-        Uint32Array.from(lengths),
-      );
-      [starts, logs[expert]] = [Uint32Array.from(scores.starts), scores.logProbability];
+      const models = [tensors(`model-0${expert}.safetensors`)];
+      const scorer = createScorer(gpu, { config, models, batch: 2, length });
+      const scores = await scorer.scoreTokens(tokens, length, lengths);
+      [starts, logs[expert]] = [scores.starts, scores.logProbability];
       scorer.close();
     }
     for (
