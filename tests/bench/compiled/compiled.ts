@@ -1,6 +1,6 @@
 /**
- * Shows what compilers make of the forms for GPUs, without a GPU: SPIR-V of Deno's compiler, whether it is valid, which private arrays
- * it indexes by what is no constant, and what a driver needs for it in registers.
+ * Shows what compilers make of the forms for GPUs, without a GPU: SPIR-V of Deno's compiler, whether it is valid, and what a driver needs
+ * for it in registers and private memory.
  *
  *   deno task bench:compiled [--on FAMILY|own] [--variants KERNEL=FORM,…] [--json]
  *
@@ -11,26 +11,22 @@ import { fileURLToPath } from "node:url";
 import { parseVariants, VARIANTS, type Variants } from "../../../kernels/device/variants.ts";
 import { benchFlags } from "../flags.ts";
 import { columns, digits } from "../text.ts";
-import { type DynamicAccess, dynamicAccesses } from "./spirv.ts";
 import { type CompiledText, compileTexts, textsOf } from "./texts.ts";
 import type { DriverStatistics } from "./vulkan.ts";
 
 const ABOUT =
   `Compiles every text of the forms for GPUs and tells what becomes of it: whether its SPIR-V is valid (spirv-val of the package
-spirv-tools), how often it indexes private arrays by what is no constant, and registers, spills and private memory as a driver
-counts them. Needs one of Mesa's drivers, which writes SPIR-V down, but no card.
+spirv-tools), and registers, spills and private memory as a driver counts them. Needs one of Mesa's drivers, which writes SPIR-V down, but no card.
 
 --on names AMD cards that Mesa's driver RADV compiles for without one; own asks the machine's first Vulkan device instead
 --variants takes other forms than those for GPUs, KERNEL=FORM,…`;
 
 /** What is known of a text. */
 export interface Compiled extends Pick<CompiledText, "label" | "sizes"> {
-  /** Words of its SPIR-V. */
-  words: number;
+  /** Size of its SPIR-V. */
+  bytes: number;
   /** What spirv-val says: "" where it is valid, undefined where there is no such program. */
   invalid?: string;
-  /** Accesses to private memory by what is no constant. */
-  dynamic: DynamicAccess[];
   /** What the driver says, by its own names. */
   statistics?: Record<string, number>;
 }
@@ -98,10 +94,10 @@ export async function examine(
     return {
       device: driver?.device,
       texts: await Promise.all(texts.map(async ({ label, sizes, file }, i) => {
-        const words = new Uint32Array((await Deno.readFile(file)).buffer);
+        const { size: bytes } = await Deno.stat(file);
         return {
-          ...{ label, sizes, words: words.length, invalid: await invalidity(file) },
-          ...{ dynamic: dynamicAccesses(words), statistics: driver?.texts[i] },
+          ...{ label, sizes, bytes, invalid: await invalidity(file) },
+          statistics: driver?.texts[i],
         };
       })),
     };
@@ -116,12 +112,11 @@ const SHOWN = ["VGPRs", "Spilled VGPRs", "Scratch size", "LDS size", "Subgroups 
 /** Lays the texts out. */
 export function compiledText({ device, texts }: Awaited<ReturnType<typeof examine>>): string {
   const shown = SHOWN.filter((name) => texts.some(({ statistics }) => statistics?.[name] !== undefined));
-  const rows = texts.map(({ label, sizes, words, invalid, dynamic, statistics }) => [
+  const rows = texts.map(({ label, sizes, bytes, invalid, statistics }) => [
     label,
     sizes.join(", "),
-    digits(4 * words, 1),
+    digits(bytes, 1),
     invalid === undefined ? "not asked" : invalid === "" ? "valid" : "INVALID",
-    String(dynamic.length),
     ...shown.map((name) => String(statistics?.[name] ?? "")),
   ]);
   return [
@@ -129,8 +124,8 @@ export function compiledText({ device, texts }: Awaited<ReturnType<typeof examin
       ? "no driver asked: RADV is not installed (package mesa-vulkan-drivers)"
       : `registers as ${device} needs them`,
     columns(
-      [["kernel", "of", "bytes", "SPIR-V", "dynamic", ...shown], ...rows],
-      `llrlr${shown.map(() => "r").join("")}`,
+      [["kernel", "of", "bytes", "SPIR-V", ...shown], ...rows],
+      `llrl${shown.map(() => "r").join("")}`,
     ),
     ...texts.filter(({ invalid }) => invalid).map(({ label, invalid }) => `${label}: ${invalid}`),
   ].join("\n");
