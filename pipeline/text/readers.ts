@@ -267,28 +267,10 @@ function decode(bytes: Uint8Array, name: string, line: number, offset: number): 
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: offset > 0 }).decode(bytes);
   } catch {
-    const good = validPrefix(bytes);
-    let before = 0;
-    for (let i = 0; i < good; i++) if (bytes[i] === NEWLINE) before++;
-    const found = good < bytes.length
-      ? `byte 0x${bytes[good].toString(16).padStart(2, "0")}`
-      : "half a character";
-    const fact = `invalid ${found} on line ${line + before} (byte ${offset + good})`;
+    const [good] = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).split("\ufffd", 1);
+    const at = new TextEncoder().encode(good).length, before = good.split("\n").length - 1;
+    const byte = bytes[at].toString(16).padStart(2, "0");
+    const fact = `invalid byte 0x${byte} on line ${line + before} (byte ${offset + at})`;
     throw unreadable(name, "it must be UTF-8", fact);
   }
-}
-
-/** Gives the length of the longest prefix of the bytes with which some valid text begins. */
-function validPrefix(bytes: Uint8Array): number {
-  let low = 0, high = bytes.length;
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2);
-    try {
-      new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(0, middle), { stream: true });
-      low = middle;
-    } catch {
-      high = middle - 1;
-    }
-  }
-  return low;
 }

@@ -14,6 +14,7 @@ import {
   Schema,
   Struct,
 } from "apache-arrow/Arrow.dom";
+import NOTES from "../../../fixtures/datasets.json" with { type: "json" };
 import { type FileRecord, jsonText, sha256, writeAtomic } from "../../run/files.ts";
 import { arrowBytes, type RecordBatch, shardName } from "../arrow.ts";
 import { type TokenText, writeFiles } from "./texts.ts";
@@ -76,30 +77,18 @@ export async function writeSplit(
     await Deno.rename(`${place}/${shardName("data", i)}`, `${place}/${name}`);
     records[`${split}/${name}`] = data[i];
   }
+  const { texts: num_examples, bytes: num_bytes } = counts;
   const notes = {
     "dataset_info.json": jsonText({
-      citation: "",
-      dataset_size: counts.bytes,
-      description: "",
+      ...NOTES.info,
+      dataset_size: num_bytes,
       features: { [INPUT_IDS]: { feature: { dtype: "int32", _type: "Value" }, _type: "Sequence" } },
-      homepage: "",
-      license: "",
-      splits: {
-        [split]: {
-          name: split,
-          num_bytes: counts.bytes,
-          num_examples: counts.texts,
-          dataset_name: null,
-        },
-      },
+      splits: { [split]: { name: split, num_bytes, num_examples, dataset_name: null } },
     }),
     "state.json": jsonText({
+      ...NOTES.state,
       _data_files: names.map((filename) => ({ filename })),
       _fingerprint: sha256(data.map(({ sha256 }) => sha256).join("\n")).slice(0, 16),
-      _format_columns: null,
-      _format_kwargs: {},
-      _format_type: null,
-      _output_all_columns: false,
       _split: split,
     }),
   };

@@ -74,37 +74,37 @@ Deno.test("fromBatch() reads labels as string views and large strings", () => {
 });
 
 Deno.test("fromBatch() names the column, and the row, of what it cannot use", () => {
-  const cases: [Record<string, unknown[] | null>, typeof InputError | typeof InputError, string][] = [
-    [{ sequence: null }, InputError, `must have a column "sequence": its columns are length`],
-    [{ length: ["a", "b"] }, InputError, `column "length" must hold integers`],
-    [{ length: [2, null] }, InputError, `row 1, as column "length" must have no null values`],
-    [{ length: [2, 1] }, InputError, `row 1, as length must be from 2 to the sequence length: length is 1`],
+  const cases: [Record<string, unknown[] | null>, string][] = [
+    [{ sequence: null }, `must have a column "sequence": its columns are length`],
+    [{ length: ["a", "b"] }, `column "length" must hold integers`],
+    [{ length: [2, null] }, `row 1, as column "length" must have no null values`],
+    [{ length: [2, 1] }, `row 1, as length must be from 2 to the sequence length: length is 1`],
     [
       { sequence: [3, -1] },
-      InputError,
+
       `column "sequence" must hold integers from 0 to 18446744073709551615: value 1 is -1`,
     ],
     [
       { expert: [65536, 0] },
-      InputError,
+
       `column "expert" must hold integers from 0 to 65535: value 0 is 65536`,
     ],
-    [{ source: [1, 2] }, InputError, `column "source" must hold strings`],
+    [{ source: [1, 2] }, `column "source" must hold strings`],
     [
       { tokens: [[1, 2], [3]] },
-      InputError,
+
       `row 1, as lists of column "tokens" must have one length: this one has 1, the first 2`,
     ],
-    [{ tokens: [[1, 2], [3, null]] }, InputError, `column "tokens" must have no null values`],
+    [{ tokens: [[1, 2], [3, null]] }, `column "tokens" must have no null values`],
     [
       { length: [2, 3], tokens: [[1, 2], [3, 4]] },
-      InputError,
+
       `row 1, as length must be from 2 to the sequence length: length is 3, sequence length is 2`,
     ],
-    [{ nll: [[1], [2]] }, InputError, `column "nll" must hold lists of float32`],
+    [{ nll: [[1], [2]] }, `column "nll" must hold lists of float32`],
   ];
-  for (const [columns, type, message] of cases) {
-    const error = assertThrows(() => fromBatch(foreign(columns), "x.arrow, batch 3"), type, message);
+  for (const [columns, message] of cases) {
+    const error = assertThrows(() => fromBatch(foreign(columns), "x.arrow, batch 3"), InputError, message);
     assertStringIncludes(error.message, "x.arrow, batch 3");
   }
 });

@@ -195,7 +195,7 @@ Deno.test("readDocuments() names line and byte of invalid UTF-8", async () => {
   );
   await assertMessage(
     () => pipe(line.slice(0, 10), { format: "txt" }),
-    "invalid half a character on line 1 (byte 10)",
+    "invalid byte 0xc3 on line 1 (byte 9)",
   );
 });
 

@@ -10,6 +10,16 @@ import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.
 import { inFolder } from "../../../tasks/support.ts";
 import { bytesOf, columnsOf, LINEAGE, pipe, stream } from "../support.ts";
 
+/** A type as flechette describes it. */
+interface Described {
+  typeId: number;
+  bitWidth?: number;
+  stride?: number;
+  signed?: boolean;
+  precision?: number;
+  children?: { type: Described }[];
+}
+
 function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
   const table = tableFromIPC(bytes, { useBigInt: true });
   const metadata = Object.fromEntries(table.schema.metadata ?? []);
@@ -17,33 +27,19 @@ function checkWithFlechette(bytes: Uint8Array, columns: Columns) {
   assertEquals(metadata["smalltalk.seed"], "9007199254740991");
   assertEquals(metadata["smalltalk.tokenizer"], "ab12");
   const types = table.schema.fields.map(({ name, type, nullable }) => {
-    const stored = type as {
-      typeId: number;
-      bitWidth?: number;
-      signed?: boolean;
-      precision?: number;
-      stride?: number;
-    };
-    const item = (type as { children?: { type: { bitWidth?: number; precision?: number } }[] }).children?.[0]
-      .type;
-    return [
-      name,
-      stored.typeId,
-      stored.bitWidth ?? stored.stride,
-      stored.signed,
-      item?.bitWidth ?? item?.precision,
-      nullable,
-    ];
+    const { typeId, bitWidth, stride, signed, children: [item] = [] } = type as unknown as Described;
+    const of = item?.type;
+    return [name, typeId, bitWidth ?? stride, signed, of?.bitWidth ?? of?.precision, nullable].join(" ");
   });
   // Type ids of Schema.fbs: 2 Int, 5 Utf8, 16 FixedSizeList; float precision 1 is 32 bits.
   assertEquals(types, [
-    ["sequence", 2, 64, false, undefined, false],
-    ["document", 2, 64, false, undefined, false],
-    ["source", 5, undefined, undefined, undefined, false],
-    ["tokens", 16, 4, undefined, 16, false],
-    ["length", 2, 32, false, undefined, false],
-    ["nll", 16, 2, undefined, 1, false],
-    ["expert", 2, 16, false, undefined, false],
+    "sequence 2 64 false  false",
+    "document 2 64 false  false",
+    "source 5    false",
+    "tokens 16 4  16 false",
+    "length 2 32 false  false",
+    "nll 16 2  1 false",
+    "expert 2 16 false  false",
   ]);
   assertEquals(table.numRows, columns.rows);
   const rows = table.toArray();
