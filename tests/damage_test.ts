@@ -46,13 +46,10 @@ const read: Reader = async (run) =>
 /** A file of each kind, who reads it, and what must be gone, so that it is read. */
 const READERS: [file: string, reader: Reader, gone?: string][] = [
   ["partition/expert-00/train-00000.arrow", train, "experts/expert-00"],
-  ["partition/expert-01/manifest.json", (run) => partition({ run, gpu })],
   ["tokenizer/manifest.json", train],
   ["experts/expert-01/model.safetensors", read],
-  ["experts/expert-00/manifest.json", train],
   ["dense/model.safetensors", evaluate, "evaluation"],
   ["evaluation/dense/nll.f32", evaluate, "evaluation/result"],
-  ["evaluation/result/evaluation.json", (run) => report({ run })],
   ["zero-shot/arc_easy/arc_easy.json", (run) => report({ run })],
 ];
 

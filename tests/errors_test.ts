@@ -6,7 +6,6 @@ import {
   hashes,
   inFolder,
   type Outcome,
-  refusal,
   ROOT,
   SMALL,
   smallCorpus,
@@ -56,17 +55,6 @@ Deno.test("kernel forms that are unknown, or that the adapter cannot run, are na
     const before = await Deno.readTextFile(config);
     const routers = (variants: string, options?: Deno.CommandOptions) =>
       task("train-routers", ["--run", run, "--force", "--variants", variants], options);
-    for (
-      const name of ["partition", "score", "train-expert", "train-dense", "evaluate", "generate", "reproduce"]
-    ) {
-      const { code, text } = await refusal(name, ["--run", run, "--variants", "matmul=fast"]);
-      assertEquals(code, 2);
-      for (
-        const part of ['"matmul=fast"', "matmul=registers|subgroup|workgroup", "rows=invocation|subgroup"]
-      ) {
-        assertStringIncludes(text, part);
-      }
-    }
     assertFails(await routers("conv=tiles"), 2, '"conv=tiles"', "attention=query|subgroup|workgroup");
     const narrow = { env: { LP_NATIVE_VECTOR_WIDTH: "128" } }; // lavapipe then has subgroups of 4
     const outcome = await routers("rows=workgroup,attention=subgroup", narrow);
@@ -82,24 +70,6 @@ Deno.test("kernel forms that are unknown, or that the adapter cannot run, are na
     assertEquals(await Deno.readTextFile(config), before);
     const { code, err } = await routers("rows=workgroup,attention=query");
     assertEquals(code, 0, err);
-  }));
-
-Deno.test("missing or empty input is named", () =>
-  inFolder(async (folder) => {
-    const missing = ["--run", `${folder}/run`, "--input", `${folder}/no.jsonl`];
-    assertFails(await task("partition", missing), 2, "no.jsonl", "there is no such file");
-    assertFails(await task("partition", [...missing.slice(0, 3), `${folder}/*.txt`]), 2, "no file matches");
-    assertFails(await partitionOf(folder, ""), 2, "there must be text", "docs.jsonl");
-    assertFails(
-      await task("partition", ["--run", `${folder}/other`, "--input", "-", "--format", "jsonl"], {
-        input: "",
-      }),
-      2,
-      "standard input",
-    );
-    await Deno.mkdir(`${folder}/none`);
-    const none = ["--run", `${folder}/third`, "--input", `${folder}/none`];
-    assertFails(await task("partition", none), 2, "no file in it can be read");
   }));
 
 Deno.test("invalid JSON and invalid UTF-8 are named with their line", () =>
@@ -166,7 +136,7 @@ Deno.test("a truncated or corrupt Arrow file stops a stage, with file and batch"
     assertStringIncludes(verify.out, path.slice(run.length + 1));
   }));
 
-Deno.test("shards of another tokenizer, and prefixes beyond the sequences, stop with both values", () =>
+Deno.test("shards of another tokenizer stop with both values", () =>
   withRun(async (folder, run) => {
     const other = { tokenizer: `${folder}/other.json`, tokens: `${folder}/other.arrow` };
     await Deno.writeTextFile(`${folder}/other.jsonl`, smallCorpus(30, 80));
@@ -182,39 +152,7 @@ Deno.test("shards of another tokenizer, and prefixes beyond the sequences, stop 
       other.tokens,
       "… in the latter; make the former with the tokenizer.json of the latter",
     );
-    const beyond = ["--prefix", "33", "--output", `${folder}/x`];
-    assertFails(
-      await task("score", [shardOf(run, "tokens", "train.arrow"), ...routers, ...beyond]),
-      2,
-      "33",
-      "32",
-    );
     assertEquals(await Deno.stat(`${folder}/x`).catch(() => null), null);
-  }));
-
-Deno.test("output that cannot be written is named", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const flags = ["--input", `${folder}/docs.jsonl`, ...SMALL];
-    const outcome = await task("partition", ["--run", `${folder}/docs.jsonl/run`, ...flags]);
-    assertFails(outcome, 2, `"${folder}/docs.jsonl" is a file; choose another --run`);
-    const run = `${folder}/docs.jsonl`;
-    const names = [
-      "partition",
-      "train-expert --expert 0",
-      "generate --prompt x",
-      "train-dense",
-      "evaluate",
-      "score",
-      "cost",
-    ];
-    for (const words of [...names, "partition --dry-run", "reproduce"]) {
-      const [name, ...more] = words.split(" ");
-      const { code, text } = await refusal(name, ["--run", run, ...more]);
-      assertEquals(code, 2, text);
-      assertStringIncludes(text, "it is a file; choose another --run");
-    }
-    assertFails(await task("verify", [run]), 2, "it is a file");
   }));
 
 Deno.test("show warns of a missing tokenizer only beside rows, and names a file where it is given a folder", () =>

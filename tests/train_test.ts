@@ -108,32 +108,6 @@ Deno.test("two processes that train all experts share them, and both end with al
     assertEquals(await models(run), await models(alone));
   }));
 
-Deno.test("train-expert in a folder with its part, the tokenizer and the configuration alone gives the run's expert", () =>
-  inRun(async (run, folder) => {
-    await succeed("train-expert", ["--run", run, "--expert", "1", ...BRIEF]);
-
-    const alone = `${folder}/alone`;
-    for (const name of ["partition/expert-01", "tokenizer"]) copyFolder(`${run}/${name}`, `${alone}/${name}`);
-    await Deno.copyFile(`${run}/config.json`, `${alone}/config.json`);
-    await succeed("train-expert", ["--run", alone, "--expert", "1"]);
-    const [trained, expected] = [await hashes(alone), await hashes(run)];
-    const names = Object.keys(trained).filter((name) => name.startsWith("experts/"));
-    assert(names.length > 5 && names.includes("experts/expert-01/metrics.jsonl"));
-    for (const name of names) assertEquals(trained[name], expected[name], name);
-    const whole = "this folder holds the part of expert 1 alone: name the whole run that it was copied from";
-    await refuse("train-expert", ["--run", alone, "--expert", "0"], whole);
-    await refuse("train-dense", ["--run", alone], whole);
-    await refuse("evaluate", ["--run", alone], whole);
-    await Deno.writeTextFile(`${folder}/other.json`, JSON.stringify({ expertBatch: 7, seed: 5 }));
-    const other = ["--run", alone, "--expert", "1", "--config", `${folder}/other.json`];
-    await refuse("train-expert", other, "must be what its config.json says");
-    assertEquals(await hashes(alone), trained);
-    await Deno.remove(`${alone}/config.json`);
-    const copy =
-      "this folder holds the part of expert 1 alone: copy config.json and tokenizer from the run as well";
-    await refuse("train-expert", ["--run", alone, "--expert", "1"], copy);
-  }));
-
 Deno.test("a Switch Transformer in bf16, killed after checkpoints and run again, ends with the bytes of an undisturbed one", () =>
   inRun(async (run, folder) => {
     const undisturbed = `${folder}/undisturbed`;
@@ -172,26 +146,6 @@ Deno.test("a Switch Transformer in bf16, killed after checkpoints and run again,
     }
     assertStringIncludes((await succeed("train-switch", args(run))).err, goesOn);
     assertEquals(await kept(run), expected);
-  }));
-
-Deno.test("a training that is interrupted saves, is told of, goes on at that very step and leaves no checkpoint", () =>
-  inRun(async (run, folder) => {
-    const undisturbed = `${folder}/undisturbed`;
-    copyFolder(run, undisturbed);
-    const args = ["--expert", "0", ...BRIEF, "--expert-steps", "200", "--checkpoint-every", "0"];
-    await succeed("train-expert", ["--run", undisturbed, ...args]);
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      const step = await interrupt(run, args, signal);
-      const { out } = await succeed("watch", ["--run", run, "--json"]);
-      const { trainings: [expert] } = JSON.parse(out);
-      assertEquals([expert.state, expert.checkpoint.step, expert.steps], ["stopped", step, 200]);
-      const other = ["--run", run, "--expert", "0", "--expert-steps", "100"];
-      await refuse("train-expert", other, "it is 100, there it is 200");
-    }
-    const { err } = await succeed("train-expert", ["--run", run, ...args]);
-    assertStringIncludes(err, "goes on after step");
-    assertEquals(await namesIn(`${run}/scratch`), []);
-    assertEquals(await kept(run), await kept(undisturbed));
   }));
 
 Deno.test("train-expert skips what is up to date, refuses other values, and makes again what is damaged", () =>
@@ -276,30 +230,6 @@ Deno.test("train-expert trains in bf16 where told, and refuses to go on in other
     assertStringIncludes(out, `next: deno task train-expert --run ${run} --expert 0 --force`);
     await succeed("train-expert", [...one, "--force"]);
     assertNotEquals(await Deno.readFile(model), before);
-  }));
-
-Deno.test("trainings count their steps by tokens and by epochs; a dense model sees the tokens of all experts together", () =>
-  inRun(async (run) => {
-    const part = JSON.parse(await Deno.readTextFile(`${run}/partition/expert-00/manifest.json`));
-    const expert = ["--expert", "0", "--force"], steps = Math.floor(1300 / (4 * 32));
-    assertEquals((await trained("train-expert", run, ...expert, "--tokens", "1300")).steps, steps);
-    const halves = await trained("train-expert", run, ...expert, "--tokens", "0", "--epochs", "0.5");
-    assertEquals(halves.steps, Math.floor(0.5 * part.result.train.sequences / 4));
-    const dense = await trained("train-dense", run, "--force", "--epochs", "0", "--tokens", "1300");
-    assertEquals([dense.steps, dense.batch, dense.folder, dense.rate], [steps, 8, "dense", 0.003]);
-    const longer = await trained("train-dense", run, "--match", "steps", "--dense-steps-rate", "0.002");
-    assertEquals([longer.steps, longer.batch, longer.folder, longer.rate], [
-      2 * steps,
-      4,
-      "dense-steps",
-      0.002,
-    ]);
-    const brief = ["--run", run, ...BRIEF, ...expert];
-    const { err } = await succeed("train-expert", [...brief, "--epochs", "0", "--expert-warmup", "400"]);
-    assertMatch(err, /^\S+ warning: expert-00 warms up for 400 steps and trains for 10: its rate ends at /m);
-    const both = [...brief, "--tokens", "100", "--epochs", "1"];
-    await refuse("train-expert", both, "only one of --tokens and --epochs");
-    await refuse("train-expert", [...brief, "--epochs", "0", "--tokens", "100"], "at least one step");
   }));
 
 Deno.test("train-expert keeps the checkpoints of another adapter, or of other kernel forms, until told", () =>
