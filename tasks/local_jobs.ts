@@ -18,13 +18,10 @@ export interface Finished {
   code: number | null;
 }
 
-/** What {@linkcode runJobs} takes besides the jobs. */
+/** What {@linkcode runJobs} takes besides the jobs: how many processes run at once, what tells of them, and what ends them. */
 export interface LocalOptions {
-  /** Processes at once. */
   atOnce: number;
-  /** Called when a process starts, and with its outcome. */
-  onProcess: (name: string, ended?: number) => void;
-  /** Ends all processes, which save their state. */
+  tell: (text: string) => void;
   signal: AbortSignal;
 }
 
@@ -36,7 +33,7 @@ export interface LocalOptions {
 export async function runJobs(
   run: string,
   jobs: readonly Job[],
-  { atOnce, onProcess, signal }: LocalOptions,
+  { atOnce, tell, signal }: LocalOptions,
 ): Promise<Finished[]> {
   await Deno.mkdir(`${run}/${JOBS}/logs`, { recursive: true });
   const finished: Finished[] = [];
@@ -48,7 +45,7 @@ export async function runJobs(
     if (free > 0) free--;
     else await new Promise<void>((begin) => waiting.push(begin));
     try {
-      return ending.aborted ? null : await runProcess(run, job, place, onProcess, ending);
+      return ending.aborted ? null : await runProcess(run, job, place, { tell, signal: ending });
     } catch (error) {
       failing.abort(error);
       return null;
@@ -80,12 +77,11 @@ async function runProcess(
   run: string,
   job: Job,
   place: number,
-  onProcess: LocalOptions["onProcess"],
-  signal: AbortSignal,
+  { tell, signal }: Omit<LocalOptions, "atOnce">,
 ): Promise<number> {
   const unit = unitOf(job, place);
   const name = job.done.length > 1 ? `${job.name} ${unit}` : job.name;
-  onProcess(name);
+  tell(`${name} starts`);
   const path = `${run}/${JOBS}/logs/${job.name}+0-${Date.now()}_${place}.log`;
   using log = openLog(path);
   let code = 0;
@@ -94,7 +90,7 @@ async function runProcess(
     code = await runTask(["task", ...argumentsOf(reference)], keep, signal);
     if (code !== 0) break;
   }
-  onProcess(name, code);
+  tell(`${name} ${code === 0 ? "is done" : `failed with ${code}`}`);
   return code;
 }
 

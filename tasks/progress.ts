@@ -18,21 +18,11 @@ const CLEAR_LINE = "\r\x1b[K";
 /** How progress is written where standard error is no terminal, or everywhere if asked for. */
 export type Log = "text" | "json";
 
-/** Shows events until `stop` is called. */
-export interface Progress {
-  /** Shows one event. */
-  show(event: Exclude<RunEvent, { type: "checkpoint" }>): void;
-  /** Shows another line; `more` holds further fields for JSON. */
-  tell(type: "note" | "error", text: string, more?: Record<string, unknown>): void;
-  /** Clears the bar. */
-  stop(): void;
-}
-
 type Step = RunEvent & { type: "progress" };
 type Told = Exclude<RunEvent, { type: "progress" | "checkpoint" }>;
 
-/** Starts to show progress on standard error. */
-export function startProgress(log: Log): Progress {
+/** Starts to show progress on standard error: events and other lines, until `stop` clears the bar. */
+export function startProgress(log: Log) {
   const paces = new Map<string, Pace>();
   const isBar = log === "text" && Deno.stderr.isTerminal();
   const wait = isBar ? BAR_EVERY_MS : log === "json" ? JSON_EVERY_MS : LINE_EVERY_MS;
@@ -64,13 +54,13 @@ export function startProgress(log: Log): Progress {
     isDrawn = true;
   }
   return {
-    show(event) {
+    show(event: Step | Told) {
       if (event.type === "progress") return tick(event);
       if (event.type === "stage") paces.delete(event.stage);
       const told = event.type === "warning" ? { ...event, message: worded(event.message) } : event;
       write(told, eventLine(event));
     },
-    tell(type, text, more) {
+    tell(type: "note" | "error", text: string, more?: Record<string, unknown>) {
       if (log === "json") return write({ type, message: text, ...more }, text);
       stop();
       console.error(text);

@@ -10,7 +10,7 @@ import { checkFinished, runJobs } from "./local_jobs.ts";
 import { take } from "./options.ts";
 import { NONE, readSlurm, submitJobs, submitScript } from "./slurm.ts";
 import { PLANNING, planOf } from "./submit_plan.ts";
-import { plannedText, submittedText, tellProcess } from "./submit_text.ts";
+import { plannedText, submittedText } from "./submit_text.ts";
 
 export const TASK = await defineTask({
   name: "submit",
@@ -46,7 +46,7 @@ export const TASK = await defineTask({
     }
     const lock = await holdJobs(run, { signal, tell });
     try {
-      const finished = await runJobs(run, await planned(), { atOnce, onProcess: tellProcess(tell), signal });
+      const finished = await runJobs(run, await planned(), { atOnce, tell, signal });
       checkFinished(run, finished);
       print({ run, finished }, `${run}: ${finished.length} processes have run, nothing is missing`);
     } finally {

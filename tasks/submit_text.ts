@@ -78,9 +78,3 @@ export function queueText(
     unknown.map(last("last word", "none")),
   );
 }
-
-/** Makes what tells of a process that starts, and with its code of one that has ended. */
-export function tellProcess(tell: (text: string) => void): (name: string, code?: number) => void {
-  return (name, code) =>
-    tell(`${name} ${code === undefined ? "starts" : code === 0 ? "is done" : `failed with ${code}`}`);
-}

@@ -40,7 +40,7 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     };
     const options = {
       atOnce: 2,
-      onProcess: (name: string) => told.push(name),
+      tell: (text: string) => told.push(text),
       signal: new AbortController().signal,
     };
     const here = Deno.cwd();
@@ -98,7 +98,7 @@ setTimeout(() => {}, 30_000);
     const here = Deno.cwd();
     Deno.chdir(folder);
     try {
-      const options = { atOnce: 2, onProcess: () => {}, signal: new AbortController().signal };
+      const options = { atOnce: 2, tell: () => {}, signal: new AbortController().signal };
       await assertRejects(
         () => runJobs(folder, [job("full", ["full"]), job("long", ["long"])], options),
         Error,
@@ -124,7 +124,7 @@ setTimeout(() => {}, 30_000);
     const runs = `import { runJobs } from "${ROOT}tasks/local_jobs.ts";
 const job = (name) => ({ name, done: [false], tasks: () => [{ task: name, with: {} }], after: [] });
 const { signal } = new AbortController();
-await runJobs(".", [job("long"), job("other")], { atOnce: 2, onProcess() {}, signal });
+await runJobs(".", [job("long"), job("other")], { atOnce: 2, tell() {}, signal });
 `;
     await Deno.writeTextFile(`${folder}/long.ts`, long);
     await Deno.writeTextFile(`${folder}/runs.js`, runs);
