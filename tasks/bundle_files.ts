@@ -34,17 +34,12 @@ const COPIED = "LICENSE README.md CHANGELOG.md deno.lock mod.ts kernels pipeline
  */
 const UNREAD = /\.map$|\.d\.[mc]?ts$|\.partial$|(?<!linux-x64-gnu)\.node$/;
 
-/** What {@linkcode makeBundle} takes. */
+/** What {@linkcode makeBundle} takes; `cache` is Deno's folder of packages. */
 export interface BundleOptions {
-  /** The archive. */
   output: string;
-  /** What is added. */
   extras: readonly Extra[];
-  /** Ends the work. */
   signal: AbortSignal;
-  /** Takes how far the archive is. */
   onEvent?: (event: RunEvent) => void;
-  /** Deno's folder of packages. */
   cache?: string;
 }
 

@@ -1,6 +1,5 @@
 /**
- * Lock files with fewer packages: for a bundle, which holds what some tasks need, and for the project itself,
- * where packages that are only read bring nothing with them. Run as a program, it makes `deno.lock` so:
+ * Makes `deno.lock` so that packages which are only read bring nothing with them. Run as a program, it writes it anew:
  *
  *   deno run --allow-read=. --allow-write=deno.lock tests/tasks/lock_file.ts
  *
@@ -13,26 +12,21 @@ import { jsonText } from "../../pipeline/run/mod.ts";
 /** The lock file of npm packages. */
 export interface LockFile extends Record<string, unknown> {
   specifiers: Record<string, string>;
-  npm: Record<string, LockedPackage>;
-}
-
-interface LockedPackage extends Record<string, unknown> {
-  dependencies?: string[];
-  optionalPeers?: string[];
+  npm: Record<string, { dependencies?: string[]; optionalPeers?: string[] }>;
 }
 
 /** Packages whose files are read as text and never run: they need no other package, and none needs them. */
 export const ONLY_READ: readonly string[] = Object.keys(CORPORA.versions);
 
+/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
+const nameOf = (key: string): string => key.slice(0, key.indexOf("@", 1));
+
 /**
- * Gives the lock file of a project that imports only some of its packages (`wanted`, as `npm:name@1.0.0`), and
- * lists its packages as `name@version`. A package that is only read comes without what it depends on. An
- * optional peer that nothing else brings is left out, as is one that is only read.
+ * Gives a lock file in which a package that is only read comes without what it depends on. An optional peer that nothing else brings is
+ * left out, as is one that is only read.
  */
-export function reducedLock(
-  lock: LockFile,
-  wanted: readonly string[],
-): { lock: LockFile; packages: string[] } {
+export function reducedLock(lock: LockFile): LockFile {
+  const wanted = Object.keys(lock.specifiers);
   const byName = (name: string) =>
     name in lock.npm ? name : Object.keys(lock.npm).find((key) => key.startsWith(`${name}_`)) ??
       Object.keys(lock.npm).find((key) => nameOf(key) === name);
@@ -47,15 +41,13 @@ export function reducedLock(
   for (const target of wanted) visit(`${nameOf(target.slice(4))}@${lock.specifiers[target]}`);
   const isPeer = (name: string) =>
     !ONLY_READ.includes(name) && [...closure].some((key) => nameOf(key) === name);
-  const lostBy = (key: string) => (lock.npm[key].optionalPeers ?? []).filter((peer) => !isPeer(peer));
   // A key names its package's peers, and theirs.
   const renamed = (key: string) =>
     key.replace(/_((?:@[^@/]+\/)?[^@_/]+)@[^_]+/g, (text, peer) => isPeer(peer) ? text : "");
   const npm = [...closure].sort().map((key) => {
-    const { dependencies: _, optionalPeers, ...rest } = lock.npm[key];
-    const lost = lostBy(key);
-    const left = { dependencies: neededBy(key), optionalPeers: optionalPeers ?? [] };
-    const kept = Object.entries(left)
+    const { dependencies: _, optionalPeers = [], ...rest } = lock.npm[key];
+    const lost = optionalPeers.filter((peer) => !isPeer(peer));
+    const kept = Object.entries({ dependencies: neededBy(key), optionalPeers })
       .map(([field, names]) => [field, names.filter((name) => !lost.includes(name))] as const)
       .filter(([, names]) => names.length > 0);
     return [renamed(key), { ...rest, ...Object.fromEntries(kept) }];
@@ -65,26 +57,14 @@ export function reducedLock(
     return [target, renamed(`${name}@${lock.specifiers[target]}`).slice(name.length + 1)];
   });
   return {
-    lock: {
-      ...lock,
-      specifiers: Object.fromEntries(specifiers),
-      npm: Object.fromEntries(npm),
-      workspace: { dependencies: wanted.filter((target) => !ONLY_READ.includes(nameOf(target.slice(4)))) },
-    },
-    packages: [...closure].sort().map((key) => {
-      const name = nameOf(key);
-      return `${name}@${key.slice(name.length + 1).split("_")[0]}`;
-    }),
+    ...lock,
+    specifiers: Object.fromEntries(specifiers),
+    npm: Object.fromEntries(npm),
+    workspace: { dependencies: wanted.filter((target) => !ONLY_READ.includes(nameOf(target.slice(4)))) },
   };
-}
-
-/** Gives the name in `@scope/name@1.0.0_peer@2.0.0`. */
-function nameOf(key: string): string {
-  return key.slice(0, key.indexOf("@", 1));
 }
 
 if (import.meta.main) {
   const place = new URL("../../deno.lock", import.meta.url);
-  const lock: LockFile = JSON.parse(await Deno.readTextFile(place));
-  await Deno.writeTextFile(place, jsonText(reducedLock(lock, Object.keys(lock.specifiers)).lock));
+  await Deno.writeTextFile(place, jsonText(reducedLock(JSON.parse(await Deno.readTextFile(place)))));
 }
