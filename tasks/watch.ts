@@ -10,7 +10,7 @@ import { defineTask } from "./command.ts";
 import { take } from "./options.ts";
 import { openScreen, pause } from "./screen.ts";
 import { isTrained } from "./slurm_view.ts";
-import { newLines, watchText } from "./watch_text.ts";
+import { newLines, roomOf, watchText } from "./watch_text.ts";
 
 export const TASK = await defineTask({
   name: "watch",
@@ -40,13 +40,12 @@ export const TASK = await defineTask({
     }
     const screen = Deno.stdout.isTerminal() ? openScreen() : undefined;
     const every = options.every ?? (screen ? 2 : 60);
-    const room = () => ({ width: Deno.consoleSize().columns, height: Deno.consoleSize().rows });
     let now: Training[] = [];
     const told = new Map<string, string>(); // what was last told of each
     try {
       while (!signal.aborted) {
         now = await trainings.read();
-        screen?.show(watchText(run, now, room()));
+        screen?.show(watchText(run, now, roomOf()));
         for (const line of screen ? [] : newLines(now, told)) console.log(line);
         if (!follow && await isTrained(run, now)) break;
         await pause(every, signal);
@@ -54,7 +53,7 @@ export const TASK = await defineTask({
     } finally {
       screen?.close();
     }
-    if (screen) console.log(watchText(run, now, { width: room().width }));
+    if (screen) console.log(watchText(run, now, { width: roomOf().width }));
     signal.throwIfAborted();
   },
 }, import.meta);

@@ -11,6 +11,12 @@ import { count, percent, ranges, ROOF_TOO_LOW, table } from "./layout.ts";
 /** Room for a table, in columns and lines. Default: as much as it takes. */
 export type Room = Partial<Record<"width" | "height", number>>;
 
+/** Gives the room of the terminal. */
+export function roomOf(): Required<Room> {
+  const { columns, rows } = Deno.consoleSize();
+  return { width: columns, height: rows };
+}
+
 /** If more trainings than this are done or wait, they share one row. */
 const MOST_ROWS = 16;
 /** Lines of the table that are not trainings: name, head, summary, and blank lines. */
