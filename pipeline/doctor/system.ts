@@ -79,7 +79,7 @@ export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[
 export const NO_LIBRARIES = { LD_LIBRARY_PATH: "", LD_PRELOAD: "" };
 
 /** Runs a program and gives what it prints; undefined where it is missing or may not be run. */
-export async function printedBy(program: string, args: string[], env = {}): Promise<string | undefined> {
+async function printedBy(program: string, args: string[], env = {}): Promise<string | undefined> {
   try {
     const options = { args, cwd: "/", stdin: "null", stderr: "null" } as const; // no configuration lies there
     const command = new Deno.Command(program, { ...options, env: { ...NO_LIBRARIES, ...env } });

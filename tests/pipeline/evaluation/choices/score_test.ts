@@ -151,7 +151,7 @@ Deno.test("askQuestions() asks a task without choices of experts together, which
   const ask = (room: number, mix: number[]) =>
     asked(questions, {
       ...{ task, mix, routingTemperature: 1e6 },
-      mixture: mixtureOf(gpu, ROUTERS, models, UNIGRAM, {}, [], room),
+      mixture: mixtureOf(gpu, ROUTERS, models, { room }),
     });
   const { ways } = await ask(2, [1, 2]);
   assertEquals([ways["top-2"]!.acc!.value, ways.mixture!.acc!.value], [1 / 3, 1 / 3]);
@@ -177,7 +177,7 @@ Deno.test("scoreChoices() scores every token with the bits of a scorer, S and S 
   const contexts = questions.map(({ context }) => context);
   const prompts = await encodeQuestions(CHARACTERS, questions, contexts, config.context);
   assertEquals(prompts.filter(({ cut }) => cut).length, 2);
-  const mixture = mixtureOf(gpu, ROUTERS, { dense: weights }, config);
+  const mixture = mixtureOf(gpu, ROUTERS, { dense: weights }, { config });
   const scores = await scoreChoices("dense", { mixture, prompts, keepsTokens: true });
   mixture.close();
   const width = config.context + 1;

@@ -48,25 +48,16 @@ export function unigramLikelihood(logits: Record<string, number>, text: string):
   return Array.from(text).reduce((sum, character) => sum + (logits[character] ?? 0) - total, 0);
 }
 
-/**
- * A mixture of models in memory, with routers of the same kind, and room for one model unless `room` says more.
- * `shapes` are those that differ, `adopted` the experts of another trainer.
- */
+/** A mixture of models in memory, with routers of the same kind, and room for one model unless `room` says more. */
 export function mixtureOf(
   gpu: Gpu,
   routers: readonly Weights[],
   models: Record<string | number, Weights>,
-  config = UNIGRAM,
-  shapes: Record<string | number, ModelConfig> = {},
-  adopted: readonly number[] = [],
-  room = 1,
+  { config = UNIGRAM, room = 1 }: { config?: ModelConfig; room?: number } = {},
 ): Mixture {
   const notes = { tokenizer: NAME, eos: 0 };
-  const load = (name: string | number) => {
-    const from = adopted.some((expert) => expert === name) ? { adopted: "elsewhere" } : {};
-    const own = { config: shapes[name] ?? config, notes: { ...notes, ...from } };
-    return Promise.resolve({ ...own, sha256: "", weights: models[name] });
-  };
+  const load = (name: string | number) =>
+    Promise.resolve({ config, notes, sha256: "", weights: models[name] });
   const own = { config: UNIGRAM, models: [...routers], notes: { ...notes, prefix: 8 }, sha256: "routers" };
   return createMixture({
     experts: routers.length,
