@@ -10,6 +10,8 @@
  * The cases run in a process of their own, which is started again after one that ended it.
  */
 
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
 import { parseArgs } from "@std/cli/parse-args";
 import { openGpu } from "../../kernels/device/gpu.ts";
 import { exists } from "../../pipeline/run/files.ts";
@@ -89,18 +91,14 @@ async function follow(
     }, SILENT_MS);
   };
   watch();
-  let rest = "";
-  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+  for await (const line of createInterface({ input: Readable.from(child.stdout) })) {
     watch();
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    for (const line of lines.filter((line) => line.startsWith("{"))) { // the tokenizers library prints blank lines
-      const told: Told = JSON.parse(line);
-      if ("started" in told) open = { index: told.started, own: told.case };
-      else if (open) {
-        onEnd(open.own, told.error, told.outcome);
-        open = undefined;
-      }
+    if (!line.startsWith("{")) continue; // a library prints blank lines
+    const told: Told = JSON.parse(line);
+    if ("started" in told) open = { index: told.started, own: told.case };
+    else if (open) {
+      onEnd(open.own, told.error, told.outcome);
+      open = undefined;
     }
   }
   clearTimeout(timer);

@@ -1,5 +1,7 @@
 /** What every library of the comparison is given: sizes, initial weights, tokens and settings, and how it is asked. */
 
+import process from "node:process";
+import { createInterface } from "node:readline";
 import { type ParameterSpec, parameterSpecs, ROTARY_BASE } from "../../../pipeline/model/shape.ts";
 import { shiftTargets } from "../../../pipeline/model/batch.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
@@ -40,10 +42,7 @@ export function batchOf({ vocabulary, batch, context }: Size, step: number) {
 }
 
 /** Returns cosines and sines of the rotary angles, `[length, headSize / 2]` each. */
-export function rotary(
-  length: number,
-  headSize: number,
-): { cos: Float32Array; sin: Float32Array } {
+export function rotary(length: number, headSize: number): Record<"cos" | "sin", Float32Array> {
   const half = headSize / 2;
   const angle = (i: number) => Math.floor(i / half) / ROTARY_BASE ** ((i % half) / half);
   const of = (f: (x: number) => number) =>
@@ -65,11 +64,7 @@ export interface Peer {
 export const SCORE_BATCH = 256;
 
 /** Returns the tokens of sequences to score. */
-export function scoreTokens(
-  { vocabulary }: Size,
-  prefix: number,
-  rows: number,
-): Uint32Array {
+export function scoreTokens({ vocabulary }: Size, prefix: number, rows: number): Uint32Array {
   return Uint32Array.from(
     { length: rows * prefix },
     (_, i) => Math.floor(uniform(1, "peers score", i) ** 3 * vocabulary),
@@ -77,9 +72,7 @@ export function scoreTokens(
 }
 
 /** Answers requests, one JSON line each, from standard input until it ends: the bench drives the processes in turn. */
-export async function serve(
-  open: (size: Size) => Promise<Peer>,
-): Promise<void> {
+export async function serve(open: (size: Size) => Promise<Peer>): Promise<void> {
   let peer: Peer | undefined;
   let size: Size = QUICK;
   let step = 0;
@@ -99,29 +92,18 @@ export async function serve(
         step += request.steps as number;
         return { seconds: seconds(), losses };
       }
-      case "score":
-        return {
-          nll: await peer!.score!(request.prefix as number, request.rows as number),
-          seconds: seconds(),
-        };
+      case "score": {
+        const nll = await peer!.score!(request.prefix as number, request.rows as number);
+        return { nll, seconds: seconds() };
+      }
       default: // peak resident memory, in MiB
         return { peak: Number(/VmHWM:\s+(\d+)/.exec(Deno.readTextFileSync("/proc/self/status"))![1]) / 1024 };
     }
   };
-  let rest = "";
-  for await (
-    const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())
-  ) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    for (const line of lines) {
-      const result = await answer(JSON.parse(line)).catch((error) => ({
-        error: String(error.message ?? error),
-      }));
-      Deno.stdout.writeSync(
-        new TextEncoder().encode(`\n@${JSON.stringify(result)}\n`),
-      );
-    }
+  for await (const line of createInterface({ input: process.stdin })) {
+    const failed = (error: Error) => ({ error: String(error.message ?? error) });
+    const result = await answer(JSON.parse(line)).catch(failed);
+    Deno.stdout.writeSync(new TextEncoder().encode(`\n@${JSON.stringify(result)}\n`));
   }
   peer?.close();
   Deno.exit(0); // thread pools would keep the process
