@@ -45,7 +45,14 @@ export async function* showRows(
     const columns = fromBatch(batch);
     const { costs, tokenizer: made } = lineageOf(batch) ?? {};
     if (tokenizer && columns.tokens && made !== undefined && made !== tokenizer.sha256) {
-      if (!onOther) throw otherTokenizer(input, made, tokenizer);
+      if (!onOther) {
+        const of = typeof input === "string" ? `"${input}"` : "these rows";
+        const fact = `it is ${shortHash(tokenizer.sha256)}, that one is ${shortHash(made)}`;
+        throw new InputError(
+          `Cannot show the text of ${of} as its tokenizer must be the one that made it: ${fact}`,
+          { remedy: say`name the tokenizer.json of its run with ${setting("tokenizer")}` },
+        );
+      }
       onOther();
       tokenizer = undefined;
     }
@@ -63,17 +70,4 @@ export async function* showRows(
       };
     }
   }
-}
-
-function otherTokenizer(
-  input: string | ReadableStream,
-  made: string,
-  { sha256 }: Tokenizer,
-): InputError {
-  const of = typeof input === "string" ? `"${input}"` : "these rows";
-  const fact = `it is ${shortHash(sha256)}, that one is ${shortHash(made)}`;
-  return new InputError(
-    `Cannot show the text of ${of} as its tokenizer must be the one that made it: ${fact}`,
-    { remedy: say`name the tokenizer.json of its run with ${setting("tokenizer")}` },
-  );
 }

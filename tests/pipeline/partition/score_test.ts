@@ -127,17 +127,6 @@ Deno.test("score() gives one batch without rows, columns and all, for input with
   ]);
 });
 
-Deno.test("score() takes other tools' rows with a warning", async () => {
-  const warnings: string[] = [];
-  const batch = toBatch(someRows(3), lineage);
-  batch.schema.metadata.clear();
-  const { nll } = await run(ReadableStream.from([batch]), {
-    onWarning: (message) => warnings.push(wordText(message)),
-  });
-  assertEquals(nll, (await run(stream(someRows(3), 3))).nll);
-  assertEquals(warnings.length, 1);
-});
-
 Deno.test("score() takes other tools' batches that have no rows at first, and goes by the first rows", async () => {
   const warnings: string[] = [];
   const onWarning: ScoreOptions["onWarning"] = (message) => warnings.push(wordText(message));

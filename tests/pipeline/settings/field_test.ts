@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
   checkValue,
@@ -53,20 +53,6 @@ Deno.test("a field takes the values of its kind and range alone", () => {
       assertThrows(() => checkValue(field, value), InputError, `Cannot use ${name} as`);
     }
   }
-});
-
-Deno.test("checkValue() says what must hold and what is, and refers to the setting", () => {
-  const error = assertThrows(() => checkValue(TABLE.rounds, 10), InputError);
-  assertEquals(error.message, "Cannot use rounds as it must be an integer from 1 to 9: it is 10");
-  assert(typeof error.what !== "string");
-  assertEquals(error.what[1], { setting: "rounds", value: undefined });
-});
-
-Deno.test("a requirement words every kind, and leaves out a bound that is none", () => {
-  assertEquals(TABLE.rounds.requirement, "an integer from 1 to 9");
-  assertEquals(TABLE.share.requirement, "a number from 0 to 1");
-  assertEquals(TABLE.lengths.requirement, "integers of at least 2, separated by commas");
-  assertEquals(TABLE.fullSpeed.requirement, "one of slow, fast");
 });
 
 Deno.test("section() gives names, the heading, and flags in kebab case where none is said", () => {

@@ -18,29 +18,14 @@ Deno.test("presetOf() gives none for no name, and refuses an unknown one", () =>
 
 Deno.test("PRESETS hold the paper's values", () => {
   const paper = resolveConfiguration({ preset: "paper-1.3b" });
-  const router = [
-    paper.routerHidden,
-    paper.routerLayers,
-    paper.routerHeads,
-    paper.routerBatch,
-    paper.routerRate,
-  ];
-  assertEquals(router, [96, 12, 12, 32, 1e-4]);
+  const { routerHidden, routerLayers, routerHeads, routerBatch, routerRate } = paper;
+  assertEquals([routerHidden, routerLayers, routerHeads, routerBatch, routerRate], [96, 12, 12, 32, 1e-4]);
   assertEquals([paper.vocabularySize, paper.sequenceLength, paper.prefix], [32_000, 1024, 256]);
-  assertEquals([paper.clip, paper.beta1, paper.beta2, paper.epsilon, paper.weightDecay], [
-    0.1,
-    0.9,
-    0.99,
-    1e-8,
-    0.1,
-  ]);
+  const { clip, beta1, beta2, epsilon, weightDecay } = paper;
+  assertEquals([clip, beta1, beta2, epsilon, weightDecay], [0.1, 0.9, 0.99, 1e-8, 0.1]);
   const steps = paper.rounds * Math.floor(paper.roundSequences / paper.routerBatch);
   assert(Math.abs(steps - 128_000) < 100, `${steps} steps`);
-  assertEquals([paper.expertHidden, paper.expertLayers, paper.expertHeads, paper.expertSteps], [
-    2048,
-    24,
-    16,
-    512_000,
-  ]);
+  const { expertHidden, expertLayers, expertHeads, expertSteps } = paper;
+  assertEquals([expertHidden, expertLayers, expertHeads, expertSteps], [2048, 24, 16, 512_000]);
   assertEquals(resolveConfiguration({ preset: "paper-335m" }).expertHidden, 1024);
 });

@@ -58,22 +58,14 @@ Deno.test("decompress() refuses damaged input", async () => {
 });
 
 Deno.test("decompress() takes zeros after the last member of .gz data for padding, and refuses more that follows them", async () => {
-  const member = new Uint8Array(gzipSync(TEXT));
+  const member = new Uint8Array(gzipSync(TEXT)), fact = "other bytes follow the zeros after a member";
   for (const size of [1, 512, 200_000]) {
     const padded = joinBytes([member, new Uint8Array(size)]);
     for (const edges of [[], [member.length], [member.length - 1, member.length + 1], [40, 65_536]]) {
       assertEquals(await inChunks(padded, [...edges], "gz"), TEXT);
-      for (const rest of [member, Uint8Array.of(1)]) {
-        const more = [...edges, padded.length];
-        const error = await assertRejects(
-          () => inChunks(joinBytes([padded, rest]), [...edges], "gz"),
-          InputError,
-          "whole .gz data",
-        );
-        if (edges.length === 0) {
-          assertStringIncludes(error.message, "other bytes follow the zeros after a member");
-        }
-        await assertRejects(() => inChunks(joinBytes([padded, rest]), more, "gz"), InputError);
+      const more = joinBytes([padded, edges.length > 1 ? member : Uint8Array.of(1)]);
+      for (const all of [edges, [...edges, padded.length]]) {
+        await assertRejects(() => inChunks(more, [...all], "gz"), InputError, all.length > 0 ? "" : fact);
       }
     }
   }
