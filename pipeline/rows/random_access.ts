@@ -18,10 +18,13 @@ import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
 import { decode } from "./ipc/read.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf } from "./lineage.ts";
 
-/** Columns of numbers, or of lists of them, whose rows have fixed places. */
-const NUMERIC: readonly Numeric[] = ["sequence", "document", "tokens", "length", "nll", "expert"];
-/** Names a column whose rows have fixed places. */
+/** Names a column of numbers, or of lists of them, whose rows have fixed places. */
 export type Numeric = "sequence" | "document" | "tokens" | "length" | "nll" | "expert";
+const ARRAYS = {
+  ...{ sequence: BigUint64Array, document: BigUint64Array, tokens: Uint32Array },
+  ...{ length: Uint32Array, nll: Float32Array, expert: Uint16Array },
+};
+const NUMERIC = Object.keys(ARRAYS) as Numeric[];
 
 const OPEN_FILES = 64; // at a time
 const PIECE = 2 ** 20; // bytes that are read at once for a checksum
@@ -94,10 +97,7 @@ export async function openRows(
 export async function checksums(path: string): Promise<number[]> {
   using file = await openToRead(path);
   const shard = await scan(file, path);
-  return [
-    ...shard.batches.map(({ offset, end }) => checksum(file, offset, end)),
-    checksumOfRest(file, shard),
-  ];
+  return [...shard.batches.map((batch) => checksum(file, [batch])), checksum(file, rest(shard))];
 }
 
 /** Rows of shards that are open. Disposing of them closes the files. */
@@ -138,14 +138,7 @@ export class Rows implements Disposable {
         continue;
       }
       const { width, item } = layoutOf(this.#shards[0], name);
-      const type = {
-        sequence: BigUint64Array,
-        document: BigUint64Array,
-        tokens: item.bitWidth <= 16 ? Uint16Array : Uint32Array,
-        length: Uint32Array,
-        nll: Float32Array,
-        expert: Uint16Array,
-      }[name];
+      const type = name === "tokens" && item.bitWidth <= 16 ? Uint16Array : ARRAYS[name];
       Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * width)) });
     }
     return columns as Required<Pick<Columns, Name | "rows">>;
@@ -230,7 +223,7 @@ export class Rows implements Disposable {
       this.#files.set(batch.shard, file = reopen(batch.shard));
     }
     if (batch.crc !== undefined && !batch.isChecked) {
-      checkChecksum(batch.where, checksum(file, batch.offset, batch.end), batch.crc);
+      checkChecksum(batch.where, checksum(file, [batch]), batch.crc);
       batch.isChecked = true;
     }
     return file;
@@ -343,7 +336,7 @@ function noteChecksums(file: Deno.FsFile, shard: Shard, known: readonly number[]
     const fact = `it has ${batches.length}, its maker noted ${known.length - 1}`;
     throw unreadable(path, "it must have as many batches as were written", fact);
   }
-  checkChecksum(path, checksumOfRest(file, shard), known[batches.length]);
+  checkChecksum(path, checksum(file, rest(shard)), known[batches.length]);
   batches.forEach((batch, i) => batch.crc = known[i]);
 }
 
@@ -353,21 +346,17 @@ function checkChecksum(where: string, actual: number, known: number): void {
   throw unreadable(where, "it must be as it was made", fact);
 }
 
-/** Computes the checksum of bytes that follow others, whose checksum is `before`. */
-function checksum(file: Deno.FsFile, begin: number, end: number, before = 0): number {
-  let value = before;
-  for (let at = begin; at < end; at += PIECE) {
-    value = crc32(readAt(file, at, Math.min(PIECE, end - at)), value);
+/** Computes the CRC-32 of bytes of a file, one span after another. */
+function checksum(file: Deno.FsFile, spans: readonly Span[]): number {
+  let value = 0;
+  for (const { offset, end } of spans) {
+    for (let at = offset; at < end; at += PIECE) {
+      value = crc32(readAt(file, at, Math.min(PIECE, end - at)), value);
+    }
   }
   return value;
 }
 
-/** Computes the checksum of all that is in no batch. */
-function checksumOfRest(file: Deno.FsFile, { batches, size }: Shard): number {
-  let value = 0, begin = 0;
-  for (const { offset, end } of batches) {
-    value = checksum(file, begin, offset, value);
-    begin = end;
-  }
-  return checksum(file, begin, size, value);
-}
+/** Lists the bytes that are in no batch. */
+const rest = ({ batches, size }: Shard): Span[] =>
+  [0, ...batches.map(({ end }) => end)].map((offset, i) => ({ offset, end: batches[i]?.offset ?? size }));

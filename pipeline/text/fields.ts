@@ -24,7 +24,13 @@ export interface Document {
 }
 
 /** How to read documents: settings of the text, as a configuration has them, and what a script may add. */
-export interface ReadOptions extends Partial<Pick<Configuration, Setting>> {
+export interface ReadOptions extends
+  Partial<
+    Pick<
+      Configuration,
+      "textField" | "textColumn" | "tokenColumn" | "sourceField" | "sourceFromPath" | "maxDocuments"
+    >
+  > {
   /** Format of every input; by its name unless given. */
   format?: string;
   /**
@@ -41,8 +47,6 @@ export interface ReadOptions extends Partial<Pick<Configuration, Setting>> {
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;
 }
-
-type Setting = "textField" | "textColumn" | "tokenColumn" | "sourceField" | "sourceFromPath" | "maxDocuments";
 
 /** The tokenizer that ids are read with. */
 export type TokenReader = Awaited<ReturnType<NonNullable<ReadOptions["tokenizer"]>>>;

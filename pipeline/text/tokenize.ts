@@ -23,7 +23,10 @@ export type Packing = Configuration["packing"];
 export type Side = "train" | "test";
 
 /** Settings of {@linkcode tokenizeDocuments}, as a configuration has them; without `holdout` all documents are for training. */
-export interface TokenizeOptions extends Partial<Pick<Configuration, Setting>> {
+export interface TokenizeOptions extends
+  Partial<
+    Pick<Configuration, "packing" | "holdout" | "seed" | "textSeed" | "maxDocuments" | "maxTokens">
+  > {
   /** Tokens per sequence, S, at least 2. */
   sequenceLength: number;
   /** Threads that encode; one for every core unless given. With 1, all work keeps to one core. Never changes the rows. */
@@ -37,8 +40,6 @@ export interface TokenizeOptions extends Partial<Pick<Configuration, Setting>> {
   /** Called with every document that has tokens. */
   onDocument?: (document: TokenizedDocument) => void;
 }
-
-type Setting = "packing" | "holdout" | "seed" | "textSeed" | "maxDocuments" | "maxTokens";
 
 /** A document that became sequences. */
 export interface TokenizedDocument {
