@@ -44,26 +44,21 @@ export interface AdamwSettings {
   clip: number;
 }
 
-/** One buffer of parameters `[models, size]` with its gradients and moments. */
+/** What buffers of parameters `[models, size]` hold. */
 export interface AdamwSegment {
   /** f32 values per model, a multiple of 4. */
   size: number;
   /** How many of them, from the start, are matrices and decay; a multiple of 4. */
   decayed: number;
-  /** f32 `[models, size]`. */
-  weights: GpuBuffer;
-  /** f32 `[models, size]`. */
-  gradients: GpuBuffer;
-  /** f32 `[models, size]`, first moments. */
-  moments: GpuBuffer;
-  /** f32 `[models, size]`, second moments. */
-  squares: GpuBuffer;
 }
 
+/** The buffers of all segments, f32: the parameters, their gradients, and their first and second moments. */
+export type AdamwTensors = Record<"weights" | "gradients" | "moments" | "squares", readonly GpuBuffer[]>;
+
 /** Arguments of {@link adamw}. */
-export interface Adamw extends AdamwSettings {
-  /** The parameters. */
-  segments: AdamwSegment[];
+export interface Adamw extends AdamwSettings, AdamwTensors {
+  /** What the buffers hold, one by one. */
+  segments: readonly AdamwSegment[];
   /** Number of models. */
   models: number;
   /** Scratch of {@link adamwScratch} f32 values. */
@@ -79,7 +74,7 @@ export interface Adamw extends AdamwSettings {
 }
 
 /** Returns the f32 values of scratch that {@link adamw} needs. */
-export function adamwScratch(segments: { size: number }[], models: number): number {
+export function adamwScratch(segments: readonly Pick<AdamwSegment, "size">[], models: number): number {
   return models * segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / SMALLEST_BLOCK), 0);
 }
 
@@ -94,18 +89,18 @@ export function adamwStep(
 
 /** Plans the norm of all gradients and one AdamW step over all segments. */
 export function adamw(gpu: Gpu, tensors: Adamw): Dispatch[] {
-  const { models, segments } = tensors;
+  const { models, segments, beta1, beta2, epsilon, weightDecay } = tensors;
   const norm = normOf(gpu);
   const places = segments.reduce((sum, { size }) => sum + Math.ceil(size / 4 / norm.block), 0);
   let first = 0;
-  const partial = segments.map(({ size, gradients }) => {
+  const partial = segments.map(({ size }, i) => {
     const blocks = Math.ceil(size / 4 / norm.block);
     const dispatch = gpu.dispatch({
       label: "gradient_norm_partial",
       code: norm.partial,
       constants: { WG: norm.lanes, BLOCK: norm.block },
       params: [size / 4, places, first],
-      buffers: [gradients, tensors.partial],
+      buffers: [tensors.gradients[i], tensors.partial],
       workgroups: Math.ceil(blocks / norm.perWorkgroup),
       models,
     });
@@ -121,21 +116,19 @@ export function adamw(gpu: Gpu, tensors: Adamw): Dispatch[] {
     workgroups: 1,
     models,
   });
-  const update = segments.map(({ size, decayed, weights, gradients, moments, squares }) =>
-    gpu.dispatch({
+  const update = segments.map(({ size, decayed }, i) => {
+    const [gradients, ...updated] = (["gradients", "weights", "moments", "squares"] as const)
+      .map((list) => tensors[list][i]);
+    return gpu.dispatch({
       label: "adamw",
       code: adamwCode,
       constants: { WG: WORKGROUP },
-      params: [
-        size / 4,
-        decayed / 4,
-        ...[tensors.beta1, tensors.beta2, tensors.epsilon, tensors.weightDecay].map(floatBits),
-      ],
-      buffers: [gradients, tensors.scale, tensors.step, weights, moments, squares],
+      params: [size / 4, decayed / 4, ...[beta1, beta2, epsilon, weightDecay].map(floatBits)],
+      buffers: [gradients, tensors.scale, tensors.step, ...updated],
       workgroups: Math.ceil(size / 4 / WORKGROUP),
       models,
-    })
-  );
+    });
+  });
   return [...partial, finish, ...update];
 }
 

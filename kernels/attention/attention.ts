@@ -5,7 +5,7 @@ import headsCode from "./attention_backward_heads.wgsl" with { type: "text" };
 import queryCode from "./attention_backward_query.wgsl" with { type: "text" };
 import keyCode from "./attention_backward_key.wgsl" with { type: "text" };
 import { attentionBackwardSubgroup, attentionForwardSubgroup } from "./attention_subgroup.ts";
-import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
+import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { padded } from "../device/matrix.ts";
 import {
   attentionBackwardKeyWorkgroup,
@@ -33,6 +33,20 @@ const MOST_MERGED = 32;
 const sized = (code: string, { headSize }: AttentionShape) =>
   compose(code, {}, { HEAD4: padded(headSize) / 4 });
 
+/** Plans a call of which `count` is the first param, the sizes of heads follow, and `more`. */
+function planned(
+  gpu: Gpu,
+  { models, length, heads, headSize }: AttentionShape,
+  count: number,
+  own: Omit<DispatchPlan, "params" | "models">,
+  more: number[] = [],
+): Dispatch {
+  const params = [count, length, heads, headSize, padded(heads * headSize), ...more];
+  return gpu.dispatch({ ...own, params, models });
+}
+
+const queriesOf = ({ batch, heads, length }: AttentionShape) => batch * heads * length;
+
 /** Plans an invocation per query or key. */
 function plan(
   gpu: Gpu,
@@ -42,23 +56,9 @@ function plan(
   buffers: GpuBuffer[],
   cache?: KeyValueCache,
 ): Dispatch {
-  const { models, batch, length, heads, headSize } = shape;
-  return gpu.dispatch({
-    label,
-    code,
-    constants: { WG: WORKGROUP },
-    params: [
-      batch * heads * length,
-      length,
-      heads,
-      headSize,
-      padded(heads * headSize),
-      ...cacheParams(shape, cache),
-    ],
-    buffers,
-    workgroups: Math.ceil((batch * heads * length) / WORKGROUP),
-    models,
-  });
+  const workgroups = Math.ceil(queriesOf(shape) / WORKGROUP);
+  const own = { label, code, constants: { WG: WORKGROUP }, buffers, workgroups };
+  return planned(gpu, shape, queriesOf(shape), own, cacheParams(shape, cache));
 }
 
 /** Plans one workgroup per head of a sequence, with the text that `write` gives for this head size. */
@@ -70,16 +70,10 @@ function planHeads(
   buffers: GpuBuffer[],
   largestBlock: number,
 ): Dispatch {
-  const { models, batch, length, heads, headSize } = shape;
+  const { batch, length, heads, headSize } = shape;
   const block = Math.min(largestBlock, Math.ceil(length / 8) * 8);
-  return gpu.dispatch({
-    label,
-    code: write({ columns: padded(headSize), block }),
-    params: [batch * heads * length, length, heads, headSize, padded(heads * headSize), length],
-    buffers,
-    workgroups: batch * heads,
-    models,
-  });
+  const code = write({ columns: padded(headSize), block });
+  return planned(gpu, shape, queriesOf(shape), { label, code, buffers, workgroups: batch * heads }, [length]);
 }
 
 /** Plans one workgroup per block of queries or keys of a head, with the text that `write` gives. */
@@ -90,17 +84,11 @@ function planBlocks(
   { label, write, rows: wanted }: { label: string; write: (blocks: BlockShape) => string; rows?: number },
   buffers: GpuBuffer[],
 ): Dispatch {
-  const { models, batch, length, heads, headSize } = shape;
+  const { batch, length, heads, headSize } = shape;
   const head4 = padded(headSize) / 4;
   const rows = wanted ?? rowsOfBlock(pass, { head4, length });
-  return gpu.dispatch({
-    label,
-    code: write({ head4, rows }),
-    params: [batch * heads, length, heads, headSize, padded(heads * headSize)],
-    buffers,
-    workgroups: batch * heads * Math.ceil(length / rows),
-    models,
-  });
+  const workgroups = batch * heads * Math.ceil(length / rows);
+  return planned(gpu, shape, batch * heads, { label, code: write({ head4, rows }), buffers, workgroups });
 }
 
 /** Returns the f32 values of scratch that {@link attentionForward} needs beside its results. */
@@ -141,15 +129,8 @@ export interface AttentionForward {
 export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch {
   const { shape, q, k, v, out, lse, cache, scratch } = tensors;
   if (gpu.variants.attention === "subgroup" && scratch && !cache) {
-    return planHeads(gpu, shape, "attention_forward", attentionForwardSubgroup, [
-      q,
-      k,
-      v,
-      out,
-      lse,
-      scratch.running,
-      scratch.sums,
-    ], FORWARD_BLOCK);
+    const buffers = [q, k, v, out, lse, scratch.running, scratch.sums];
+    return planHeads(gpu, shape, "attention_forward", attentionForwardSubgroup, buffers, FORWARD_BLOCK);
   }
   if (gpu.variants.attention === "workgroup" && !cache) {
     const write = (blocks: BlockShape) =>
@@ -157,14 +138,8 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
     const form = { label: "attention_forward", write, rows: tensors.blockRows };
     return planBlocks(gpu, shape, "forward", form, [q, k, v, out, lse]);
   }
-  return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), [
-    q,
-    k,
-    v,
-    cache?.places ?? gpu.empty,
-    out,
-    lse,
-  ], cache);
+  const buffers = [q, k, v, cache?.places ?? gpu.empty, out, lse];
+  return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), buffers, cache);
 }
 
 /** Arguments of {@link attentionBackward}: those of the forward pass, their gradients and scratch. */
@@ -199,29 +174,22 @@ export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatc
     const write = (sizes: { columns: number; block: number }) =>
       attentionBackwardSubgroup({ ...sizes, merged });
     const buffers = [...inputs, dQ, dK, dV];
-    return [
-      ...heads,
-      planHeads(gpu, shape, "attention_backward", write, buffers, BACKWARD_BLOCK),
-    ];
+    return [...heads, planHeads(gpu, shape, "attention_backward", write, buffers, BACKWARD_BLOCK)];
   }
   if (form === "workgroup") {
-    const [query, key] = [attentionBackwardQueryWorkgroup, attentionBackwardKeyWorkgroup].map(
-      (write) => (blocks: BlockShape) => write({ ...blocks, merged }),
-    );
-    const rows = tensors.blockRows;
     // Where heads are merged, the pass of queries leaves the products for that of keys.
-    const ofQueries = merged ? [dOut, lse, out, product] : ofRows;
-    const ofKeys = merged ? [dOut, lse, product] : ofRows;
+    const [ofQueries, ofKeys] = merged ? [[dOut, lse, out, product], [dOut, lse, product]] : [ofRows, ofRows];
+    const passes = [
+      ["query", attentionBackwardQueryWorkgroup, [q, k, v, ...ofQueries, dQ]],
+      ["key", attentionBackwardKeyWorkgroup, [q, k, v, ...ofKeys, dK, dV]],
+    ] as const;
     return [
       ...heads,
-      planBlocks(gpu, shape, "query", { label: "attention_backward_query", write: query, rows }, [
-        ...[q, k, v, ...ofQueries],
-        dQ,
-      ]),
-      planBlocks(gpu, shape, "key", { label: "attention_backward_key", write: key, rows }, [
-        ...[q, k, v, ...ofKeys],
-        ...[dK, dV],
-      ]),
+      ...passes.map(([pass, text, buffers]) => {
+        const write = (blocks: BlockShape) => text({ ...blocks, merged });
+        const own = { label: `attention_backward_${pass}`, write, rows: tensors.blockRows };
+        return planBlocks(gpu, shape, pass, own, [...buffers]);
+      }),
     ];
   }
   return [

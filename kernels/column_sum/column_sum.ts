@@ -7,7 +7,7 @@ import partialCode from "./column_sum_partial.wgsl" with { type: "text" };
 import finishCode from "./column_sum_finish.wgsl" with { type: "text" };
 import sumRowsCode from "./sum_rows.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import { type Matrix, padded } from "../device/matrix.ts";
+import { type BankRows, type Matrix, padded } from "../device/matrix.ts";
 import { compose } from "../device/wgsl.ts";
 
 /** Vec4s of columns that lie side by side in a workgroup: neighbours take neighbouring columns. */
@@ -23,7 +23,7 @@ const [ALONE, SHARED] = ([
 }));
 
 /** Arguments of {@link columnSums}. */
-export interface ColumnSums {
+export interface ColumnSums extends BankRows {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
   /** LayerNorm's input, f32 or bf16, the layout of `dY`. */
@@ -32,12 +32,6 @@ export interface ColumnSums {
   statistics: GpuBuffer;
   /** f32 `[models, blocks, 2, columns]`, rows padded to vec4s. */
   partial: GpuBuffer;
-  /** Number of models. */
-  models: number;
-  /** Rows per model. */
-  rows: number;
-  /** Columns without padding. */
-  columns: number;
   /** Rows per block. */
   blockRows: number;
 }

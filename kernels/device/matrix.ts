@@ -18,6 +18,16 @@ export interface Matrix {
   model: number;
 }
 
+/** Sizes of rows of a bank of models. */
+export interface BankRows {
+  /** Number of models. */
+  models: number;
+  /** Rows per model. */
+  rows: number;
+  /** Columns without padding. */
+  columns: number;
+}
+
 /** Rounds `count` up to a multiple of 4, the width of a vec4. */
 export function padded(count: number): number {
   return Math.ceil(count / 4) * 4;
@@ -52,12 +62,4 @@ export function placement(
     );
   }
   return [offset / 4, stride / 4, model / 4];
-}
-
-/**
- * Takes one model of a bank of stacks, each of `rows`-row matrices, and gives its stack as a bank of its own.
- */
-export function stackOf(matrix: Matrix, rows: number, model: number): Matrix {
-  const { offset = 0, stride } = matrix;
-  return { ...matrix, offset: offset + model * matrix.model, model: rows * stride };
 }

@@ -18,11 +18,6 @@ export function replace(
   return text.replaceAll(every, typeof by === "string" ? () => by : by);
 }
 
-/** Lists the fragments that a text includes, in their order. */
-export function includesOf(text: string): string[] {
-  return [...text.matchAll(INCLUDE)].map(([, name]) => name);
-}
-
 const INCLUDE = /^ *\/\/ include (\w+)$/gm;
 
 /**

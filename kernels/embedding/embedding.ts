@@ -3,22 +3,18 @@
 import forwardCode from "./embedding_forward.wgsl" with { type: "text" };
 import backwardCode from "./embedding_backward.wgsl" with { type: "text" };
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
-import type { Matrix } from "../device/matrix.ts";
+import type { BankRows, Matrix } from "../device/matrix.ts";
 
 const WORKGROUP = 64;
 
 /** Arguments of {@link embeddingForward}. */
-export interface EmbeddingForward {
+export interface EmbeddingForward extends Pick<BankRows, "models" | "rows"> {
   /** f32 `[models, vocabulary, columns]`. */
   weights: Matrix;
   /** u32 `[models, rows]`, or `[rows]` when `sharedTokens`. */
   tokens: GpuBuffer;
   /** f32 or bf16 `[models, rows, columns]`. */
   x: GpuBuffer;
-  /** Number of models. */
-  models: number;
-  /** Rows per model. */
-  rows: number;
   /** Whether all models read the same tokens. */
   sharedTokens: boolean;
 }
@@ -28,26 +24,20 @@ export interface EmbeddingForward {
  * vocabulary.
  */
 export function embeddingForward(gpu: Gpu, tensors: EmbeddingForward): Dispatch {
-  const stride4 = tensors.weights.stride / 4;
+  const { weights: { buffer, offset = 0, stride, model }, tokens, x, models, rows, sharedTokens } = tensors;
   return gpu.dispatch({
     label: "embedding_forward",
     code: forwardCode,
     constants: { WG: WORKGROUP },
-    params: [
-      tensors.rows,
-      stride4,
-      (tensors.weights.offset ?? 0) / 4,
-      tensors.weights.model / 4,
-      tensors.sharedTokens ? 0 : tensors.rows,
-    ],
-    buffers: [tensors.weights.buffer, tensors.tokens, tensors.x],
-    workgroups: Math.ceil((tensors.rows * stride4) / WORKGROUP),
-    models: tensors.models,
+    params: [rows, stride / 4, offset / 4, model / 4, sharedTokens ? 0 : rows],
+    buffers: [buffer, tokens, x],
+    workgroups: Math.ceil(rows * stride / 4 / WORKGROUP),
+    models,
   });
 }
 
 /** Arguments of {@link embeddingBackward}. */
-export interface EmbeddingBackward {
+export interface EmbeddingBackward extends Pick<BankRows, "models" | "rows"> {
   /** f32 `[models, rows, columns]`. */
   dX: GpuBuffer;
   /** u32 `[models, rows]`. */
@@ -56,10 +46,6 @@ export interface EmbeddingBackward {
   order: GpuBuffer;
   /** f32 `[models, vocabulary, columns]`. */
   dWeights: Matrix;
-  /** Number of models. */
-  models: number;
-  /** Rows per model. */
-  rows: number;
 }
 
 /** Plans `dWeights[tokens[r]] += dX[r]` for every model. */
@@ -82,35 +68,4 @@ export function tokenOrder(tokens: Uint32Array, vocabulary: number, order: Uint3
   for (const token of tokens) next[token + 1]++;
   for (let token = 0; token < vocabulary; token++) next[token + 1] += next[token];
   for (let row = 0; row < tokens.length; row++) order[next[tokens[row]]++] = row;
-}
-
-/** Looks up rows of `[vocabulary, columns]` weights for one model. */
-export function embeddingForwardReference(
-  weights: ArrayLike<number>,
-  tokens: ArrayLike<number>,
-  columns: number,
-): Float64Array {
-  const x = new Float64Array(tokens.length * columns);
-  for (let row = 0; row < tokens.length; row++) {
-    for (let column = 0; column < columns; column++) {
-      x[row * columns + column] = weights[tokens[row] * columns + column];
-    }
-  }
-  return x;
-}
-
-/** Sums the gradient of each looked-up row, for one model. */
-export function embeddingBackwardReference(
-  dX: ArrayLike<number>,
-  tokens: ArrayLike<number>,
-  columns: number,
-  vocabulary: number,
-): Float64Array {
-  const dWeights = new Float64Array(vocabulary * columns);
-  for (let row = 0; row < tokens.length; row++) {
-    for (let column = 0; column < columns; column++) {
-      dWeights[tokens[row] * columns + column] += dX[row * columns + column];
-    }
-  }
-  return dWeights;
 }

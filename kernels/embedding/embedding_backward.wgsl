@@ -9,7 +9,6 @@
 //
 // One invocation per place in `order` and vec4; only the first place of each token works, and it adds the token's
 // rows in ascending order, so no atomics are needed and equal inputs give equal bits.
-// Reference: embeddingBackwardReference in embedding.ts.
 
 override WG: u32 = 64u;
 

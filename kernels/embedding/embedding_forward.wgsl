@@ -6,7 +6,7 @@
 //
 // x[m, r] = weights[m, tokens[r]]
 //
-// One invocation per vec4. Reference: embeddingForwardReference in embedding.ts.
+// One invocation per vec4.
 
 override WG: u32 = 64u;
 

@@ -6,7 +6,7 @@ import backwardCode from "./layer_norm_backward.wgsl" with { type: "text" };
 import backwardBindings from "./layer_norm_backward_bindings.wgsl" with { type: "text" };
 import { addBlocks, columnSums } from "../column_sum/column_sum.ts";
 import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gpu.ts";
-import { type Matrix, padded } from "../device/matrix.ts";
+import { type BankRows, type Matrix, padded } from "../device/matrix.ts";
 import { layerNormBackwardSubgroup, layerNormForwardSubgroup, MOST_VEC4S } from "./layer_norm_subgroup.ts";
 import { rowPlan, rowTexts } from "../device/rows.ts";
 
@@ -24,8 +24,12 @@ function subgroupWidth(gpu: Gpu, columns: number): number | undefined {
   return gpu.variants.rows === "subgroup" && vec4s <= MOST_VEC4S ? vec4s : undefined;
 }
 
+const sizesOf = (
+  { rows, columns }: { rows: number; columns: number },
+) => [rows, columns, padded(columns) / 4];
+
 /** Arguments of {@link layerNormForward}. */
-export interface LayerNormForward {
+export interface LayerNormForward extends BankRows {
   /** f32 or bf16, as y, `[models, rows, columns]`, rows padded to a multiple of 4 with zeros. */
   x: GpuBuffer;
   /** f32 `[models, 2, columns]`: gains, then biases. */
@@ -34,12 +38,6 @@ export interface LayerNormForward {
   y: GpuBuffer;
   /** f32 `[models, rows, 2]`: mean and reciprocal standard deviation. */
   statistics: GpuBuffer;
-  /** Number of models. */
-  models: number;
-  /** Rows per model. */
-  rows: number;
-  /** Columns without padding. */
-  columns: number;
   /** Added to the variance. */
   epsilon: number;
 }
@@ -54,22 +52,14 @@ export function layerNormForward(gpu: Gpu, tensors: LayerNormForward): Dispatch 
     ...vec4s === undefined
       ? rowPlan(gpu, tensors, ...forwardTexts(gpu))
       : { code: layerNormForwardSubgroup(vec4s), workgroups: Math.ceil(tensors.rows / block) },
-    params: [
-      tensors.rows,
-      tensors.columns,
-      padded(tensors.columns) / 4,
-      offset / 4,
-      model / 4,
-      floatBits(tensors.epsilon),
-      block,
-    ],
+    params: [...sizesOf(tensors), offset / 4, model / 4, floatBits(tensors.epsilon), block],
     buffers: [tensors.x, tensors.parameters.buffer, tensors.y, tensors.statistics],
     models: tensors.models,
   });
 }
 
 /** Arguments of {@link layerNormBackward}. */
-export interface LayerNormBackward {
+export interface LayerNormBackward extends BankRows {
   /** f32 `[models, rows, columns]`. */
   dY: GpuBuffer;
   /** f32 or bf16 `[models, rows, columns]`, as given to the forward pass. */
@@ -84,12 +74,6 @@ export interface LayerNormBackward {
   dParameters: Matrix;
   /** Scratch of at least {@link layerNormScratch} f32 values. */
   partial: GpuBuffer;
-  /** Number of models. */
-  models: number;
-  /** Rows per model. */
-  rows: number;
-  /** Columns without padding. */
-  columns: number;
   /** Adds into `dX` instead of writing it. */
   accumulate?: boolean;
   /** Adds into `dParameters` instead of writing them. */
@@ -97,9 +81,7 @@ export interface LayerNormBackward {
 }
 
 /** Returns the f32 values of scratch that {@link layerNormBackward} needs. */
-export function layerNormScratch(
-  { models, rows, columns }: Pick<LayerNormBackward, "models" | "rows" | "columns">,
-): number {
+export function layerNormScratch({ models, rows, columns }: BankRows): number {
   return 2 * models * Math.ceil(rows / BLOCK_ROWS) * padded(columns);
 }
 
@@ -108,43 +90,24 @@ export function layerNormBackward(gpu: Gpu, tensors: LayerNormBackward): Dispatc
   const { models, rows, columns, partial } = tensors;
   const { offset = 0, model } = tensors.parameters;
   const label = "layer_norm_backward";
-  const stride4 = padded(columns) / 4;
   const blocks = Math.ceil(rows / BLOCK_ROWS);
   const accumulate = Number(tensors.accumulate ?? false);
-  const params = [rows, columns, stride4, offset / 4, model / 4, accumulate, BLOCK_ROWS];
+  const params = [...sizesOf(tensors), offset / 4, model / 4, accumulate, BLOCK_ROWS];
   const buffers = [tensors.dY, tensors.x, tensors.statistics, tensors.parameters.buffer, tensors.dX];
-  const vec4s = subgroupWidth(gpu, columns);
   const finish = addBlocks(gpu, {
-    partial,
-    blocks,
-    width: 8 * stride4,
-    sums: tensors.dParameters,
-    models,
+    ...{ partial, blocks, width: 2 * padded(columns), sums: tensors.dParameters, models },
     accumulate: tensors.accumulateParameters,
   });
+  const vec4s = subgroupWidth(gpu, columns);
   if (vec4s !== undefined) {
-    return [
-      gpu.dispatch({
-        label,
-        code: layerNormBackwardSubgroup(vec4s),
-        params,
-        buffers: [...buffers, partial],
-        workgroups: blocks,
-        models,
-      }),
-      finish,
-    ];
+    const code = layerNormBackwardSubgroup(vec4s);
+    const own = { label, code, params, buffers: [...buffers, partial], workgroups: blocks, models };
+    return [gpu.dispatch(own), finish];
   }
   return [
     columnSums(gpu, { ...tensors, blockRows: BLOCK_ROWS }),
     finish,
-    gpu.dispatch({
-      label,
-      ...rowPlan(gpu, tensors, ...backwardTexts(gpu)),
-      params,
-      buffers,
-      models,
-    }),
+    gpu.dispatch({ label, ...rowPlan(gpu, tensors, ...backwardTexts(gpu)), params, buffers, models }),
   ];
 }
 

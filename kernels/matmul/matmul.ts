@@ -24,8 +24,27 @@ export type Tail = typeof TAILS[number];
 
 const TAILS = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"] as const;
 
+/** Sizes of a product over a bank of models, and how it is done. */
+export interface Product {
+  /** Number of models. */
+  models: number;
+  /** Rows of the product. */
+  m: number;
+  /** Columns of the product. */
+  n: number;
+  /** Terms of each sum. */
+  k: number;
+  /** Adds into `c` instead of writing it. */
+  accumulate?: boolean;
+  /**
+   * The tile of the workgroup forms. Default: the one that suits the shape best. It changes no bit of the
+   * result.
+   */
+  tile?: Tile;
+}
+
 /** Arguments of {@link matmul}. */
-export interface Matmul {
+export interface Matmul extends Product {
   /** f32 or bf16 `[models, m, k]`; b, c and extra may each be stored in either. */
   a: Matrix;
   /** `[models, k, n]`; its padding columns are zero. */
@@ -41,28 +60,13 @@ export interface Matmul {
    * where `c` is bf16. Without it, such a product is computed by a form that takes one pass.
    */
   sums?: GpuBuffer;
-  /** Number of models. */
-  models: number;
-  /** Rows of the product. */
-  m: number;
-  /** Columns of the product. */
-  n: number;
-  /** Terms of each sum. */
-  k: number;
   /** Default `none`. */
   tail?: Tail;
-  /** Adds into `c` instead of writing it. */
-  accumulate?: boolean;
   /**
    * Where the rows of each model lie in a, c, extra and sums, each of which holds the rows of all models; m
    * is then the largest number of rows of a model. Rows beyond a model's own are neither read nor written.
    */
   groups?: Groups;
-  /**
-   * The tile of the workgroup forms. Default: the one that suits the shape best. It changes no bit of the
-   * result.
-   */
-  tile?: Tile;
 }
 
 /** Invocations of a workgroup of the register form. */

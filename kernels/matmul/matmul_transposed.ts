@@ -5,7 +5,7 @@ import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
 import { remembered } from "../device/subgroup.ts";
 import { compose } from "../device/wgsl.ts";
 import { groupedText, type Groups } from "./groups.ts";
-import { REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
+import { type Product, REGISTERS_WORKGROUP, registersWorkgroups } from "./matmul.ts";
 import { joinSegments, sumParams } from "./matmul_join.ts";
 import code from "./matmul_transposed.wgsl" with { type: "text" };
 import { matmulTransposedSubgroup, tilePlan, type TileShape } from "./matmul_transposed_subgroup.ts";
@@ -29,23 +29,13 @@ const groupedWorkgroup = remembered((tile: Tile) => grouped(matmulTransposedWork
 const groupedSubgroup = remembered((shape: TileShape) => grouped(matmulTransposedSubgroup(shape)));
 
 /** Arguments of {@link matmulTransposed}. */
-export interface MatmulTransposed {
+export interface MatmulTransposed extends Product {
   /** f32 or bf16 `[models, k, m]`; b may be stored in either. */
   a: Matrix;
   /** `[models, k, n]`. */
   b: Matrix;
   /** f32 `[models, m, n]`. */
   c: Matrix;
-  /** Number of models. */
-  models: number;
-  /** Rows of the product. */
-  m: number;
-  /** Columns of the product. */
-  n: number;
-  /** Terms of each sum. */
-  k: number;
-  /** Adds into `c` instead of writing it. */
-  accumulate?: boolean;
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums of `a`'s columns. */
   sums?: GpuBuffer;
   /**
@@ -63,11 +53,6 @@ export interface MatmulTransposed {
    * split the long sums of small products.
    */
   parts?: GpuBuffer;
-  /**
-   * The tile of the workgroup forms. Default: the one that suits the shape best. It changes no bit of the
-   * result.
-   */
-  tile?: Tile;
 }
 
 /**
@@ -123,16 +108,8 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
       models,
     }),
     joinSegments(gpu, {
-      label: "matmul_transposed_join",
-      ...{
-        parts: tensors.parts,
-        segments,
-        c,
-        sums: tensors.sums,
-        sumsAt: sums,
-        accumulate: tensors.accumulate,
-      },
-      ...{ buffer: tensors.c.buffer, models, m, n4 },
+      ...{ label: "matmul_transposed_join", parts: tensors.parts, segments, c, sums: tensors.sums },
+      ...{ sumsAt: sums, accumulate: tensors.accumulate, buffer: tensors.c.buffer, models, m, n4 },
     }),
   ];
 }

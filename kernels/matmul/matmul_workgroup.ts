@@ -227,12 +227,12 @@ export const matmulWorkgroup: (
           return `finish(model, ${place}, ${half ? `checked(model, ${place}, ${sum})` : sum});`;
         }),
       ]),
-    }, constantsOf(tile));
+    }, { ...constantsOf(tile), SEGMENT: LONG_SEGMENT });
     return half ? "enable f16;\n" + composed : composed;
   },
 );
 
-/** A product `A · B` without a tail sums this many terms apart where it has more; its WGSL text holds the same number. */
+/** A product `A · B` without a tail sums this many terms apart where it has more: a multiple of two slices. */
 export const LONG_SEGMENT = 4096;
 
 /**
@@ -251,10 +251,7 @@ export function planLong(
   return pays ? { tile: split, segments } : { tile: whole, segments: 0 };
 }
 
-/**
- * Terms of a segment of a sum in `Aᵀ · B`: segments are summed one by one and then added. The WGSL holds the
- * same number.
- */
+/** Terms of a segment of a sum in `Aᵀ · B`, a multiple of two slices: segments are summed one by one and then added. */
 export const SEGMENT = 512;
 /**
  * Most bytes that the segments of a product may take. A product that would need more has tiles enough without
@@ -355,5 +352,5 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
         `finish(model, segment, (first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
         `first_column + column + (i / 4u % ${ownVec4s}u) * COLUMN_STEP, ${sum});`,
     ),
-  }, constantsOf(tile));
+  }, { ...constantsOf(tile), SEGMENT });
 });

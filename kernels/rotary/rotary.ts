@@ -8,14 +8,18 @@ import { padded } from "../device/matrix.ts";
 /** Invocations of a workgroup: on a GPU two subgroups. */
 const workgroupOf = (gpu: Gpu) => gpu.variants.rows === "workgroup" ? 64 : 16;
 
-/** Sizes of attention, shared by the rotary and attention kernels. */
-export interface AttentionShape {
+/** Sizes of a batch. */
+export interface BatchShape {
   /** Number of models. */
   models: number;
   /** Sequences per model. */
   batch: number;
   /** Tokens per sequence. */
   length: number;
+}
+
+/** Sizes of attention, shared by the rotary and attention kernels. */
+export interface AttentionShape extends BatchShape {
   /** Heads. */
   heads: number;
   /** Columns of one head, even. */
@@ -70,23 +74,12 @@ function rotary(
   const { models, batch, length, heads, headSize } = shape;
   const rows = batch * length;
   const WG = workgroupOf(gpu);
+  const sizes = [rows, padded(3 * heads * headSize), heads, headSize, padded(headSize), length];
   return gpu.dispatch({
-    label,
-    code,
+    ...{ label, code, buffers, models },
     constants: { WG, PAIRS: Number(headSize % 4 === 0) },
-    params: [
-      rows,
-      padded(3 * heads * headSize),
-      heads,
-      headSize,
-      padded(headSize),
-      length,
-      floatBits(1 / Math.sqrt(headSize)),
-      ...cacheParams(shape, cache),
-    ],
-    buffers,
+    params: [...sizes, floatBits(1 / Math.sqrt(headSize)), ...cacheParams(shape, cache)],
     workgroups: Math.ceil((rows * heads) / WG),
-    models,
   });
 }
 
@@ -110,14 +103,9 @@ export interface RotaryForward {
 
 /** Plans the split of `qkv` into heads with rotary positions on q and k. */
 export function rotaryForward(gpu: Gpu, tensors: RotaryForward): Dispatch {
-  return rotary(gpu, tensors.shape, "rotary_forward", forwardCode, [
-    tensors.qkv,
-    tensors.angles,
-    tensors.cache?.places ?? gpu.empty,
-    tensors.q,
-    tensors.k,
-    tensors.v,
-  ], tensors.cache);
+  const { shape, qkv, angles, q, k, v, cache } = tensors;
+  const buffers = [qkv, angles, cache?.places ?? gpu.empty, q, k, v];
+  return rotary(gpu, shape, "rotary_forward", forwardCode, buffers, cache);
 }
 
 /** Arguments of {@link rotaryBackward}. */
@@ -138,13 +126,8 @@ export interface RotaryBackward {
 
 /** Plans the gradient of {@link rotaryForward}. */
 export function rotaryBackward(gpu: Gpu, tensors: RotaryBackward): Dispatch {
-  return rotary(gpu, tensors.shape, "rotary_backward", backwardCode, [
-    tensors.dQ,
-    tensors.dK,
-    tensors.dV,
-    tensors.angles,
-    tensors.dQkv,
-  ]);
+  const { shape, dQ, dK, dV, angles, dQkv } = tensors;
+  return rotary(gpu, shape, "rotary_backward", backwardCode, [dQ, dK, dV, angles, dQkv]);
 }
 
 /** Rotates one head's vector (`[headSize]`) at `position`, in f64; `direction` -1 turns it back. */

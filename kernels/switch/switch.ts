@@ -138,6 +138,7 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
   const columns = experts + 1;
   const ofModel = (values: number) => route.sharedTokens ? 0 : values;
   const perBlock = { workgroups: Math.ceil(blocks * columns / WORKGROUP), models };
+  const balance = floatBits(training?.balance ?? 0);
   const { buffer, offset, model } = training?.reports ?? { buffer: gpu.emptyWritable, offset: 0, model: 0 };
   return [
     gpu.dispatch({
@@ -169,14 +170,7 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
     gpu.dispatch({
       label: "switch_settle",
       code: settleCode,
-      params: [
-        models,
-        experts,
-        Number(training !== undefined),
-        floatBits(training?.balance ?? 0),
-        offset,
-        model,
-      ],
+      params: [models, experts, Number(training !== undefined), balance, offset, model],
       buffers: [own.totals, own.sums, training?.capacities ?? gpu.empty, own.groups, own.pull, buffer],
       workgroups: 1,
       models,
@@ -313,40 +307,6 @@ export function switchPlanReference(
     ),
     pull,
   };
-}
-
-/** Puts rows `[rows, columns]` of one model in the order in which experts take them, each times its scale. */
-export function switchGatherReference(
-  x: ArrayLike<number>,
-  columns: number,
-  taken: readonly number[][],
-  scaleOf: (row: number) => number = () => 1,
-): Float64Array {
-  return Float64Array.from(
-    taken.flat().flatMap((row) =>
-      Array.from({ length: columns }, (_, column) => scaleOf(row) * x[row * columns + column])
-    ),
-  );
-}
-
-/**
- * Adds the output of the experts for the rows that they took, each times its scale, to `x` `[rows, columns]`
- * of one model.
- */
-export function switchScatterReference(
-  x: ArrayLike<number>,
-  packed: ArrayLike<number>,
-  columns: number,
-  taken: readonly number[][],
-  scaleOf: (row: number) => number = () => 1,
-): Float64Array {
-  const y = Float64Array.from(x);
-  taken.flat().forEach((row, place) => {
-    for (let column = 0; column < columns; column++) {
-      y[row * columns + column] += scaleOf(row) * packed[place * columns + column];
-    }
-  });
-  return y;
 }
 
 /**

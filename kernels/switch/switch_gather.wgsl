@@ -8,7 +8,7 @@
 //   packed  [models, rows, stride4]        vec4  write  as many rows as experts take; f32 or bf16
 //
 // packed[p] = x[tokens[p]], where `scaled` is 1 times the gate of the token's expert.
-// One invocation per place and vec4. Reference: switchGatherReference in switch.ts.
+// One invocation per place and vec4.
 
 override WG: u32 = 64u;
 

@@ -8,7 +8,7 @@
 //   y       [models, rows, stride4]      vec4  write  f32 or bf16
 //
 // Where `forward` is 1, y = x + the gate of the token's expert · packed[place], else y = packed[place]; a token that no
-// expert takes gets zero of it. One invocation per row and vec4. Reference: switchScatterReference in switch.ts.
+// expert takes gets zero of it. One invocation per row and vec4.
 
 override WG: u32 = 64u;
 

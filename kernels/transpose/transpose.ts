@@ -4,7 +4,7 @@ import code from "./transpose.wgsl" with { type: "text" };
 import bindings from "./transpose_bindings.wgsl" with { type: "text" };
 import workgroupCode from "./transpose_workgroup.wgsl" with { type: "text" };
 import type { Dispatch, Gpu } from "../device/gpu.ts";
-import type { Matrix } from "../device/matrix.ts";
+import type { BankRows, Matrix } from "../device/matrix.ts";
 import { compose } from "../device/wgsl.ts";
 
 const BINDINGS = { transpose_bindings: bindings };
@@ -14,18 +14,12 @@ const FORMS = {
   workgroup: { tile: 32, code: compose(workgroupCode, BINDINGS) },
 };
 
-/** Arguments of {@link transpose}. */
-export interface Transpose {
+/** Arguments of {@link transpose}: sizes of `a`, and the matrices. */
+export interface Transpose extends BankRows {
   /** f32 `[models, rows, columns]`. */
   a: Matrix;
   /** f32 or bf16 `[models, columns, rows]`. */
   b: Matrix;
-  /** Number of models. */
-  models: number;
-  /** Rows of `a`. */
-  rows: number;
-  /** Columns of `a`. */
-  columns: number;
 }
 
 /** Plans `b = aᵀ` for every model. */
@@ -41,13 +35,4 @@ export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose):
     workgroups: tiles,
     models,
   });
-}
-
-/** Exchanges the rows and columns of one model's `[rows, columns]` matrix. */
-export function transposeReference(a: ArrayLike<number>, rows: number, columns: number): Float64Array {
-  const b = new Float64Array(rows * columns);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) b[column * rows + row] = a[row * columns + column];
-  }
-  return b;
 }

@@ -4,7 +4,6 @@
 //   b  [models, columns, b_stride]  vec4  write  columns rows..4·b_stride become zero
 //
 // One workgroup per 16 × 16 tile and one invocation per 4 × 4 of it, so that reads and writes are whole cache lines.
-// Reference: transposeReference in transpose.ts.
 
 // include transpose_bindings
 

@@ -4,7 +4,7 @@
 //   b  [models, columns, b_stride]  vec4  write  columns rows..4·b_stride become zero
 //
 // One workgroup per 32 × 32 tile, which lies in workgroup memory between: neighbours read and write neighbouring vec4s. Rows of the
-// tile are 33 floats apart, so that a column lies in different banks. Reference: transposeReference in transpose.ts.
+// tile are 33 floats apart, so that a column lies in different banks.
 
 // include transpose_bindings
 

@@ -53,15 +53,8 @@ export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
   const together = sumsIntoProduct(gpu) && bias.buffer === tensors.weight.buffer;
   return [
     ...matmulTransposed(gpu, {
-      a: tensors.dY,
-      b: tensors.x,
-      c: tensors.weight,
-      models,
-      m: outputs,
-      n: inputs,
-      k: rows,
-      accumulate,
-      groups,
+      ...{ a: tensors.dY, b: tensors.x, c: tensors.weight, models, m: outputs, n: inputs, k: rows },
+      ...{ accumulate, groups },
       ...together ? { sumsInC: { offset: bias.offset ?? 0, model: bias.model } } : { sums: partial },
       parts: tensors.parts,
     }),
@@ -70,11 +63,4 @@ export function weightGradient(gpu: Gpu, tensors: WeightGradient): Dispatch[] {
       ? []
       : [addBlocks(gpu, { partial, blocks: 1, width: padded(outputs), sums: bias, models, accumulate })],
   ];
-}
-
-/** Sums the columns of `[rows, columns]` output gradients for one model, in f64. */
-export function biasGradientReference(values: ArrayLike<number>, columns: number): Float64Array {
-  const sums = new Float64Array(columns);
-  for (let i = 0; i < values.length; i++) sums[i % columns] += values[i];
-  return sums;
 }

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import type { TrainerState } from "../model/trainer_group.ts";
+import type { TrainerState } from "../model/trainer.ts";
 import { oneLine, shortHash, writeAtomic } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
 import { tensorsOf, weightsIn } from "./checkpoint.ts";
@@ -57,44 +57,29 @@ export async function saveTrainerState(
   await writeAtomic(path, encodeSafetensors(tensors, { metadata: sealed }));
 }
 
-/** A state as it was saved, and what was noted beside it. */
-interface SavedState {
-  state: TrainerState;
-  notes: Record<string, unknown>;
-}
-
-/** What a state's file holds. */
-interface StateFile {
-  tensors: ReadonlyMap<string, HostTensor>;
-  metadata: v.InferOutput<typeof METADATA>;
-}
-
 /**
- * Reads what {@link saveTrainerState} wrote, or returns `undefined` where there is no such file.
+ * Reads a state, and what was noted beside it; gives `undefined` where there is no such file.
  *
- * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape.
+ * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape. With `onDamaged`, which hears of damage, it
+ * gives `undefined` then.
  */
-export async function loadTrainerState(path: string, config: ModelConfig): Promise<SavedState | undefined> {
-  const file = await readState(path);
-  return file && stateIn(file, config, path);
-}
-
-/**
- * Reads a state as {@link loadTrainerState} does, but gives `undefined` also where it is of another shape, and where it is damaged,
- * which `onDamaged` hears of.
- */
-export async function usableTrainerState(
+export async function loadTrainerState(
   path: string,
   config: ModelConfig,
   onDamaged?: (error: InputError) => void,
-): Promise<SavedState | undefined> {
-  let file: StateFile | undefined;
+): Promise<{ state: TrainerState; notes: Record<string, unknown> } | undefined> {
+  let file: Awaited<ReturnType<typeof readState>>;
   try {
     file = await readState(path);
-    return file && stateIn(file, config, path);
+    if (!file) return undefined;
+    const { tensors, metadata: { step, models, notes } } = file;
+    const [weights, moments, squares] = LISTS.map((list) =>
+      Array.from({ length: models }, (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`))
+    );
+    return { state: { step, weights, moments, squares }, notes };
   } catch (error) {
-    if (!(error instanceof InputError)) throw error;
-    if (!file) onDamaged?.(error);
+    if (!onDamaged || !(error instanceof InputError)) throw error;
+    if (!file) onDamaged(error);
   }
 }
 
@@ -104,7 +89,7 @@ export async function checkTrainerState(path: string): Promise<number | null> {
 }
 
 /** Reads the file of a state; undefined where there is none. Throws an `InputError` where it is damaged. */
-async function readState(path: string): Promise<StateFile | undefined> {
+async function readState(path: string) {
   const file = await Deno.readFile(path).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
@@ -113,24 +98,15 @@ async function readState(path: string): Promise<StateFile | undefined> {
   const said = safetensorsMetadata(file, path);
   const refuse = (must: string, fact: string, cause?: unknown) =>
     new InputError(`Cannot resume from "${path}" as ${must}: ${fact}`, { where: path, cause });
-  let metadata: StateFile["metadata"];
+  const { step, models, notes, sha256 } = said;
+  let metadata: v.InferOutput<typeof METADATA>;
   try {
     metadata = conform(METADATA, said);
   } catch (cause) {
     throw refuse("it must say its steps", oneLine(cause), cause);
   }
-  const { step, models, notes, sha256 } = said;
   const actual = checksum(tensors, { step, models, notes });
   if (actual === sha256) return { tensors, metadata };
   const fact = `it is ${shortHash(actual)}, the file says ${shortHash(sha256)}`;
   throw refuse("its checksum must be that of its content", fact);
-}
-
-/** Takes a state of this shape from its file. Throws an `InputError` where it is of another one. */
-function stateIn({ tensors, metadata }: StateFile, config: ModelConfig, path: string): SavedState {
-  const { step, models, notes } = metadata;
-  const [weights, moments, squares] = LISTS.map((list) =>
-    Array.from({ length: models }, (_, index) => weightsIn(tensors, config, path, `${list}/${index}/`))
-  );
-  return { state: { step, weights, moments, squares }, notes };
 }

@@ -12,17 +12,10 @@ import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
-import {
-  type ActivationOptions,
-  createActivations,
-  logitsBudget,
-  modelsPerBank,
-  reportsOf,
-} from "../model/activations.ts";
+import { type ActivationOptions, createActivations, modelsPerBank, reportsOf } from "../model/activations.ts";
 import type { BatchShape } from "../model/sublayers/sublayer.ts";
 import { rowsPerPass } from "../model/passes.ts";
-import { microBatches } from "../model/trainer.ts";
-import { STEPS_PER_READ } from "../model/trainer_group.ts";
+import { microBatches, STEPS_PER_READ } from "../model/trainer.ts";
 
 /**
  * Device memory of models, in bytes: the weights, in f32; `transposed` copies of the matrices; the memory of a batch
@@ -83,9 +76,8 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
   const { batch, length, models = 1, recompute, dtype, limit, kind = "software" } = options;
   const microBatch = options.microBatch || batch;
   const micros = microBatches(batch, microBatch);
-  const logitsBytes = logitsBudget(kind, limit ?? Infinity);
-  const pass = { training: true, recompute, dtype, logitsBytes, kind };
-  const bank = planBanks(model, { models, batch: microBatch, length }, limit, pass);
+  const pass = { training: true, recompute, dtype, kind, limit };
+  const bank = planBanks(model, { models, batch: microBatch, length }, pass);
   const { layouts, held, weights, transposed } = bank;
   const waiting = layouts.flatMap(({ segments, models }) => {
     const reports = STEPS_PER_READ * micros * reportsOf(model).length;
@@ -154,9 +146,8 @@ export function fittingMicroBatch(
 /** Predicts the device memory of generation, or of scoring. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOptions): InferenceMemory {
   const { capacity, batch = 1, length = 1, models = 1, dtype = "f32", limit, kind = "software" } = options;
-  const logitsBytes = logitsBudget(kind, limit ?? Infinity);
-  const pass = { training: false, capacity: capacity || undefined, dtype, logitsBytes };
-  const bank = planBanks(model, { models, batch, length }, limit, pass);
+  const pass = { training: false, capacity: capacity || undefined, dtype, kind, limit };
+  const bank = planBanks(model, { models, batch, length }, pass);
   const { shape, held, weights, transposed } = bank;
   const sizes = { shape, mode: "decode", dtype, slots: batch, positions: capacity, sums: true } as const;
   const kept = layerOf(model).flatMap((sublayer) =>
@@ -168,7 +159,8 @@ export function inferenceMemory(model: ModelConfig, options: InferenceMemoryOpti
 }
 
 /** Plans the banks of some models as `createBank` does, and the activations that all of them share. */
-function planBanks(model: ModelConfig, all: BatchShape, limit = Infinity, pass: ActivationOptions) {
+function planBanks(model: ModelConfig, all: BatchShape, pass: ActivationOptions) {
+  const { limit = Infinity } = pass;
   const shape = { ...all, models: modelsPerBank(model, all, limit) };
   const held = countingArena();
   createActivations(held, model, shape, pass);

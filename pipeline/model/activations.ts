@@ -77,12 +77,11 @@ function largest(tensors: readonly Bound[]): Bound {
  * Throws an `InputError`, with the tensor and both numbers, where not even one model fits.
  */
 export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: number): number {
-  const weights = parameterSpecs({ ...config, layers: 1 }).map(
-    ({ name, shape: [rows, columns = 1], stack = 1 }) => ({
-      name: `tensor "${name}"`,
-      values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
-    }),
-  );
+  const specs = parameterSpecs({ ...config, layers: 1 });
+  const weights = specs.map(({ name, shape: [rows, columns = 1], stack = 1 }) => ({
+    name: `tensor "${name}"`,
+    values: stack * Math.max(rows * padded(columns), columns * padded(rows)),
+  }));
   const activation = largestActivation(config, shape);
   const logits = { name: "row of logits", values: padded(config.vocabulary) };
   const { name, values } = largest([...weights, logits, activation]);
@@ -94,7 +93,8 @@ export function modelsPerBank(config: ModelConfig, shape: BatchShape, limit: num
       { remedy: `use a smaller ${name === activation.name ? "batch" : "model"}` },
     );
   }
-  return Math.min(shape.models, Math.floor(limit / bytes));
+  const isStacked = specs.some(({ stack }) => stack !== undefined); // its layers are a bank of their own
+  return isStacked ? 1 : Math.min(shape.models, Math.floor(limit / bytes));
 }
 
 /** What a batch's buffers are for. */
@@ -114,10 +114,10 @@ export interface ActivationOptions {
   gathered?: BatchShape;
   /** What activations are stored in, and the bank's matrices. Default: f32. */
   dtype?: Dtype;
-  /** Kind of the adapter: a GPU gets scratch for splitting long sums. Default: software. */
+  /** Kind of the adapter: a GPU gets scratch for splitting long sums, and more logits at once. Default: software. */
   kind?: AdapterKind;
-  /** Bytes that one chunk of logits may take. Default: those of an adapter that runs on the processor. */
-  logitsBytes?: number;
+  /** Bytes that the adapter binds at once. Default: without limit. */
+  limit?: number;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
   sums?: boolean;
 }
@@ -137,7 +137,8 @@ export function createActivations(
   shape: BatchShape,
   options: ActivationOptions,
 ) {
-  const { training, recompute = false, capacity, gathered, dtype = "f32", logitsBytes } = options;
+  const { training, recompute = false, capacity, gathered, dtype = "f32" } = options;
+  const { kind = "software", limit = Infinity } = options;
   const { models, batch, length } = shape;
   const { slots = (gathered ?? shape).batch } = options;
   const rows = models * batch * length;
@@ -147,7 +148,7 @@ export function createActivations(
   const stream = (label: string, storage = dtype) =>
     buffer(label, { values: rows * padded(config.hidden), storage });
   const chunk = training
-    ? logitsChunk(config, shape, logitsBytes)
+    ? logitsChunk(config, shape, logitsBudget(kind, limit))
     : { models, rows: capacity === undefined ? 0 : slots }; // scoring stores no logits
   /** Where keys and values of earlier positions are kept (generation). */
   const cache = capacity === undefined
@@ -169,7 +170,7 @@ export function createActivations(
     const turn = place % turns;
     return stream(training && (!recompute || turn === 0) ? `stream ${place}` : `stream in turn ${turn}`);
   });
-  const sums = scratchOfSums(config, shape, chunk, options.kind);
+  const sums = scratchOfSums(config, shape, chunk, kind);
   return {
     ...{ shape, training, recompute, cache, gathering },
     /** The models, and the rows of each, whose logits are held at once. */
@@ -263,7 +264,7 @@ function scratchOfSums(
   config: ModelConfig,
   { models, batch, length }: BatchShape,
   chunk: { models: number; rows: number },
-  kind: AdapterKind = "software",
+  kind: AdapterKind,
 ): { columns: number; products: number } {
   const { vocabulary, hidden } = config;
   const weights = layerOf(config).flatMap((sublayer) => sublayer.parameters(config, ""));

@@ -5,7 +5,7 @@
 
 import type { Arena, Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { takesPasses } from "../../kernels/matmul/matmul.ts";
-import { type ActivationOptions, createActivations, logitsBudget, modelsPerBank } from "./activations.ts";
+import { type ActivationOptions, createActivations, modelsPerBank } from "./activations.ts";
 import { createBank, type Weights } from "./parameters.ts";
 import type { ModelConfig } from "./shape.ts";
 import type { BatchShape } from "./sublayers/sublayer.ts";
@@ -21,17 +21,14 @@ export function createBanks(
   config: ModelConfig,
   models: readonly Weights[],
   shape: Omit<BatchShape, "models">,
-  options: Omit<ActivationOptions, "kind" | "logitsBytes" | "sums">,
+  options: Omit<ActivationOptions, "kind" | "limit" | "sums">,
 ) {
   const { kind, maxBindingBytes: limit } = gpu;
   const { training, gathered, dtype } = options;
   const perBank = modelsPerBank(config, { ...gathered ?? shape, models: models.length }, limit);
   const sums = training || takesPasses(gpu);
   const sizes = { ...shape, models: perBank };
-  const acts = createActivations(arena, config, sizes, {
-    ...{ ...options, kind, sums },
-    logitsBytes: logitsBudget(kind, limit),
-  });
+  const acts = createActivations(arena, config, sizes, { ...options, kind, limit, sums });
   const banks = Array.from({ length: Math.ceil(models.length / perBank) }, (_, i) => {
     const first = i * perBank;
     const own = models.slice(first, first + perBank);

@@ -44,7 +44,7 @@ export interface ParameterSpec {
   shape: [number, number] | [number];
   /**
    * How many matrices of that shape the tensor holds, one after another; the shape in a checkpoint then
-   * begins with this number. Default: one, and the shape is as it is.
+   * begins with this number, and a bank holds one such model. Default: one, and the shape is as it is.
    */
   stack?: number;
   /**

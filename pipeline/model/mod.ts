@@ -23,8 +23,13 @@ export {
   validateModelConfig,
 } from "./shape.ts";
 export { prefixSpan, type Span, spanAfter, wholeSpan } from "./span.ts";
-export { createTrainer, type Trainer, type TrainerOptions } from "./trainer.ts";
-export type { StepResult, TrainerState } from "./trainer_group.ts";
+export {
+  createTrainer,
+  type StepResult,
+  type Trainer,
+  type TrainerOptions,
+  type TrainerState,
+} from "./trainer.ts";
 export { SUBLAYERS } from "./sublayers/layer.ts";
 export { mlp } from "./sublayers/mlp.ts";
 export {

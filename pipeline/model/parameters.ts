@@ -44,44 +44,36 @@ interface Placement {
 }
 
 /** Where every tensor of a bank lies. */
-export interface Layout {
-  /** Shape of the models. */
-  config: ModelConfig;
-  /** Number of models. */
-  models: number;
-  /** Segments, a buffer `[models, size]` each: f32 values per model, and how many of them, from the start, belong to matrices. */
-  segments: { size: number; decayed: number }[];
-  /** Place of every tensor, by name. */
-  placements: Map<string, Placement>;
-  /** Sizes of the buffers that hold transposed matrices. */
-  transposedSegments: number[];
-  /** Place of every matrix, transposed. */
-  transposedPlacements: Map<string, Placement>;
-}
+export type Layout = ReturnType<typeof planLayout>;
 
 /**
  * Packs the tensors of `models` models into segments of at most `limit` bytes each.
  *
  * Throws an `InputError` where one tensor of the whole bank exceeds the limit: the caller splits the bank first.
  */
-export function planLayout(config: ModelConfig, models: number, limit: number): Layout {
+export function planLayout(config: ModelConfig, models: number, limit: number) {
   const capacity = Math.floor(limit / 4 / models);
   const specs = parameterSpecs(config);
   const matrices = specs.filter(({ shape }) => shape.length === 2);
   const vectors = specs.filter(({ shape }) => shape.length === 1);
   const { sizes, placements } = pack([...matrices, ...vectors], capacity, models);
-  const segments = sizes.map((size, segment) => ({
-    size,
-    decayed: matrices.reduce((sum, { name }) => {
-      const { segment: own, rows, stride } = placements.get(name)!;
-      return sum + (own === segment ? rows * stride : 0);
-    }, 0),
-  }));
   const turned = matrices.map((spec) => ({ ...spec, shape: [spec.shape[1]!, spec.shape[0]] as const }));
   const transposed = pack(turned, capacity, models);
-  const transposedSegments = transposed.sizes;
-  const transposedPlacements = transposed.placements;
-  return { config, models, segments, placements, transposedSegments, transposedPlacements };
+  return {
+    ...{ config, models },
+    /** A buffer `[models, size]` each: f32 values per model, and how many of them, from the start, belong to matrices. */
+    segments: sizes.map((size, segment) => ({
+      size,
+      decayed: matrices.map(({ name }) => placements.get(name)!)
+        .reduce((sum, own) => sum + (own.segment === segment ? own.rows * own.stride : 0), 0),
+    })),
+    /** Place of every tensor, by name. */
+    placements,
+    /** Sizes of the buffers that hold transposed matrices. */
+    transposedSegments: transposed.sizes,
+    /** Place of every matrix, transposed. */
+    transposedPlacements: transposed.placements,
+  };
 }
 
 function pack(
@@ -113,31 +105,24 @@ function pack(
 }
 
 /** A bank: E models of one shape in stacked buffers. */
-export interface Bank {
-  /** Where the tensors lie. */
-  layout: Layout;
-  /** Number type in which products read the matrices. */
-  dtype: Dtype;
-  /** One buffer f32 `[models, size]` per segment. */
-  weights: GpuBuffer[];
-  /** Transposed copies of the matrices in `dtype`, refreshed after every update. */
-  transposed: GpuBuffer[];
-}
+export type Bank = ReturnType<typeof createBank>;
 
-/** Makes the buffers of a bank and fills them with the weights of its models. */
+/** Makes the buffers of a bank and fills them with the weights of its models; products read matrices in `dtype`. */
 export function createBank(
   gpu: Gpu,
   arena: Arena,
   config: ModelConfig,
   models: readonly Weights[],
   dtype: Dtype = "f32",
-): Bank {
+) {
   const layout = planLayout(config, models.length, gpu.maxBindingBytes);
-  const bank: Bank = {
-    layout,
-    dtype,
-    weights: layout.segments.map(({ size }, i) => arena.buffer(`weights ${i}`, size * models.length * 4)),
-    transposed: layout.transposedSegments.map((size, i) =>
+  const { segments, transposedSegments } = layout;
+  const bank = {
+    ...{ layout, dtype },
+    /** One buffer f32 `[models, size]` per segment. */
+    weights: segments.map(({ size }, i) => arena.buffer(`weights ${i}`, size * models.length * 4)),
+    /** Transposed copies of the matrices in `dtype`, refreshed after every update. */
+    transposed: transposedSegments.map((size, i) =>
       arena.buffer(`transposed ${i}`, size * models.length * bytesOf(dtype), dtype)
     ),
   };
@@ -150,11 +135,9 @@ export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBu
   const { placements, segments, transposedPlacements, transposedSegments } = bank.layout;
   const place = placements.get(name);
   if (!place) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);
-  const { segment, offset, rows, columns, stride, stack } = place;
-  const among = (buffers: readonly GpuBuffer[]): Matrix => {
-    return { buffer: buffers[segment], offset, stride, model: segments[segment].size };
-  };
-  const matrix = among(bank.weights);
+  const { rows, columns, stack } = place;
+  const sizes = segments.map(({ size }) => size);
+  const matrix = placed(place, bank.weights, sizes);
   const storage = "f32_as_bf16";
   return {
     rows: rows / stack,
@@ -163,12 +146,25 @@ export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBu
     matrix,
     asRead: bank.dtype === "f32" ? matrix : { ...matrix, buffer: { ...matrix.buffer, storage } },
     get transposed() {
-      const { segment, offset, stride } = transposedPlacements.get(name)!;
-      return { buffer: bank.transposed[segment], offset, stride, model: transposedSegments[segment] };
+      return placed(transposedPlacements.get(name)!, bank.transposed, transposedSegments);
     },
     get gradient() {
-      return among(gradients!);
+      return placed(place, gradients!, sizes);
     },
+  };
+}
+
+/** Finds the matrices of a tensor, one of each model or a stack of one model, in the segments of their sizes. */
+function placed(
+  { segment, offset, rows, stride, stack }: Placement,
+  buffers: readonly GpuBuffer[],
+  sizes: readonly number[],
+): Matrix {
+  return {
+    buffer: buffers[segment],
+    offset,
+    stride,
+    model: stack > 1 ? rows / stack * stride : sizes[segment],
   };
 }
 

@@ -1,30 +1,98 @@
 /**
- * Training steps for a bank of models that learn independently of one another: E routers at once, or one expert. Plans are made once, in
- * `trainer_group.ts`; a step uploads tokens and submits, and results are read once per many steps.
+ * Training steps for a bank of models that learn independently of one another: E routers at once, or one expert. All that a step runs
+ * is planned once; a step uploads tokens and submits, and results are read once per many steps.
  *
  * @module
  */
 
-import { adamwStep } from "../../kernels/adamw/adamw.ts";
-import { tokenOrder } from "../../kernels/embedding/embedding.ts";
-import { InputError, say, setting } from "../../kernels/errors.ts";
+import { adamw, adamwScratch, type AdamwSettings, adamwStep } from "../../kernels/adamw/adamw.ts";
+import { sequenceSum } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { orDestroy } from "../../kernels/device/buffers.ts";
 import type { Arena, Dispatch, Gpu, KernelTime } from "../../kernels/device/gpu.ts";
+import type { Dtype } from "../../kernels/device/storage.ts";
+import { tokenOrder } from "../../kernels/embedding/embedding.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
+import { type Activations, reportsOf } from "./activations.ts";
+import { createBanks, type OwnBank } from "./banks.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
-import { readTensors, type Weights } from "./parameters.ts";
-import {
-  type Group,
-  groupSlice,
-  planTraining,
-  readEvaluated,
-  readResults,
-  type StepResult,
-  STEPS_PER_READ,
-  type TrainerOptions,
-  type TrainerState,
-} from "./trainer_group.ts";
+import { readTensors, type Weights, writeTensors } from "./parameters.ts";
+import type { ModelConfig } from "./shape.ts";
+import { type Gradients, planBackward, planForward, planLoss, planLossBackward } from "./transformer.ts";
 
-export type { TrainerOptions } from "./trainer_group.ts";
+/** What one step reports, one value per model. */
+export interface StepResult {
+  /** Number of the step, the first is 1. */
+  step: number;
+  /**
+   * Mean NLL per predicted token in the spans of the whole batch before the step, nats, plus what sublayers
+   * add to the loss.
+   */
+  loss: Float64Array;
+  /** The mean NLL alone. */
+  nll: Float64Array;
+  /** Global gradient norm before clipping. */
+  norm: Float32Array;
+  /** What sublayers report, by name: sums over layers. */
+  reports: Record<string, Float64Array>;
+}
+
+/** Everything that a training needs to go on. */
+export interface TrainerState {
+  /** Steps taken. */
+  step: number;
+  /** Weights of every model. */
+  weights: Weights[];
+  /** First moments of every model, by the weights' names. */
+  moments: Weights[];
+  /** Second moments of every model, by the weights' names. */
+  squares: Weights[];
+}
+
+/** Makes the state of models before their first step: moments are zero. */
+export function freshState(weights: readonly Weights[]): TrainerState {
+  return { step: 0, weights: [...weights], moments: [], squares: [] };
+}
+
+/** Takes `count` models of a state, from `first` on. */
+export function sliceState({ step, ...lists }: TrainerState, first: number, count: number): TrainerState {
+  const own = (all: Weights[]) => all.slice(first, first + count);
+  return { step, weights: own(lists.weights), moments: own(lists.moments), squares: own(lists.squares) };
+}
+
+/** Puts the models of several states, all after the same step, into one. */
+export function joinStates(states: readonly TrainerState[]): TrainerState {
+  const all = (list: "weights" | "moments" | "squares") => states.flatMap((state) => state[list]);
+  return { step: states[0].step, weights: all("weights"), moments: all("moments"), squares: all("squares") };
+}
+
+/** Steps whose results fit before they must be drained. An evaluation has the place after them. */
+export const STEPS_PER_READ = 64;
+
+/** What `createTrainer` takes. */
+export interface TrainerOptions {
+  /** Shape of the models. */
+  config: ModelConfig;
+  /** Weights of every model to start from, or a state to resume from. */
+  start: readonly Weights[] | TrainerState;
+  /** Sequences per model and step. */
+  batch: number;
+  /** Tokens per sequence. */
+  length: number;
+  /** Settings of AdamW. */
+  settings: AdamwSettings;
+  /** Sequences per model that run at once; `batch` is a multiple of it. Default: `batch`. */
+  microBatch?: number;
+  /**
+   * Keeps only the inputs of layers and computes the rest again in the backward pass: less memory, one more
+   * forward pass.
+   */
+  recompute?: boolean;
+  /**
+   * How activations, and the matrices that products read, are stored. Arithmetic, gradients, weights and
+   * AdamW are f32 in any case. Default: f32.
+   */
+  dtype?: Dtype;
+}
 
 /** Counts the micro-batches of a batch. Throws an `InputError` where it does not split into them. */
 export function microBatches(batch: number, microBatch: number): number {
@@ -35,6 +103,79 @@ export function microBatches(batch: number, microBatch: number): number {
   );
 }
 
+/** Makes what all banks of a trainer share, besides activations. */
+function sharedBy(arena: Arena, { config, batch, microBatch = batch, settings }: TrainerOptions) {
+  return {
+    ...{ batch, micros: microBatches(batch, microBatch), settings, reports: reportsOf(config) },
+    /** What AdamW's step depends on. */
+    step: arena.buffer("step", 16),
+    /** u32 `[2]`: where the losses of a micro-batch and the norms of a step go. */
+    slot: arena.buffer("slot", 8),
+    /** u32: where the reports of a micro-batch go. */
+    reportSlot: arena.buffer("report slot", 4),
+  };
+}
+
+/** Plans what the steps of a bank's models run, which go on with these moments. */
+function planGroup(
+  gpu: Gpu,
+  arena: Arena,
+  { first, size, bank, acts, transposes }: OwnBank,
+  { moments, squares }: Pick<TrainerState, "moments" | "squares">,
+  { batch, micros, settings, step, slot, reportSlot, reports: { length: count } }: ReturnType<
+    typeof sharedBy
+  >,
+) {
+  const { layout, layout: { segments } } = bank;
+  const like = (label: string, all: readonly Weights[]) => {
+    const buffers = segments.map((segment, i) => arena.buffer(`${label} ${i}`, segment.size * size * 4));
+    writeTensors(gpu, layout, buffers, all.slice(first, first + size));
+    return buffers;
+  };
+  const tensors = {
+    weights: bank.weights,
+    gradients: like("gradients", []),
+    moments: like("first moments", moments),
+    squares: like("second moments", squares),
+  };
+  /** f32 `[steps + 1, batch, size]`: sums of NLL per sequence. */
+  const sums = arena.buffer("sequence sums", (STEPS_PER_READ + 1) * batch * size * 4);
+  /** f32 `[steps, size]`: gradient norms. */
+  const norms = arena.buffer("gradient norms", STEPS_PER_READ * size * 4);
+  /** f32 `[steps, micro-batches, reports, size]`: what sublayers report. */
+  const reported = arena.buffer("reported", STEPS_PER_READ * micros * count * size * 4);
+  const report = { slot: reportSlot, values: acts.reports, sums: reported, batch: count, length: 1 };
+  /** Plans forward pass and loss, and with gradients the backward pass. */
+  const pass = (gradients?: Gradients) => [
+    ...planForward(gpu, bank, acts, gradients ? "train" : "score"),
+    ...gradients
+      ? [...planLossBackward(gpu, bank, acts, gradients), ...planBackward(gpu, bank, acts, gradients)]
+      : [planLoss(gpu, bank, acts)],
+    sequenceSum(gpu, { ...acts.shape, values: acts.nll, slot, sums }),
+    ...gradients && count > 0 ? [sequenceSum(gpu, { ...report, models: size })] : [],
+  ];
+  const learn = (accumulate: boolean) => pass({ buffers: tensors.gradients, accumulate });
+  return {
+    ...{ first, size, layout, tensors, sums, norms, reported },
+    /** What the first micro-batch of a step runs, and what each of the others runs. */
+    passes: [learn(false), micros > 1 ? learn(true) : []],
+    /** What a micro-batch of an evaluation runs. */
+    evaluation: pass(),
+    /** What runs once the gradients of all micro-batches are there. */
+    update: [
+      ...adamw(gpu, {
+        ...{ ...settings, ...tensors, segments, models: size, step, slot, norms },
+        partial: arena.buffer("norm sums", adamwScratch(segments, size) * 4),
+        scale: arena.buffer("clip", size * 4),
+      }),
+      ...transposes,
+    ],
+  };
+}
+
+/** What trains the models of one bank. */
+type Group = ReturnType<typeof planGroup>;
+
 /**
  * Plans training steps of one shape. Throws an `InputError` where a tensor cannot fit the adapter or the batch does not split.
  */
@@ -44,7 +185,6 @@ export function createTrainer(gpu: Gpu, options: TrainerOptions): Trainer {
       "Cannot train as the output head must be tied to the embedding: it is a matrix of its own",
     );
   }
-  microBatches(options.batch, options.microBatch ?? options.batch);
   const arena = gpu.arena();
   return orDestroy(arena, () => new Trainer(gpu, arena, options));
 }
@@ -60,7 +200,9 @@ export class Trainer {
   readonly #gpu: Gpu;
   readonly #arena: Arena;
   readonly #options: TrainerOptions;
-  readonly #plan: ReturnType<typeof planTraining>;
+  readonly #shared: ReturnType<typeof sharedBy>;
+  readonly #acts: Activations;
+  readonly #groups: Group[];
   /** Tokens predicted per model, of every step since results were read. */
   #pending: Uint32Array[] = [];
   readonly #targets: Uint32Array;
@@ -69,19 +211,24 @@ export class Trainer {
 
   /** Use {@link createTrainer}. */
   constructor(gpu: Gpu, arena: Arena, options: TrainerOptions) {
-    const { start, batch, length, microBatch = batch } = options;
-    const from = "weights" in start ? start : { step: 0, weights: [...start], moments: [], squares: [] };
+    const { config, start, batch, length, microBatch = batch, recompute, dtype } = options;
+    const from = "weights" in start ? start : freshState(start);
     const models = from.weights.length;
+    const shared = this.#shared = sharedBy(arena, options);
+    const shape = { batch: microBatch, length };
+    const own = { training: true, recompute, dtype };
+    const { acts, banks } = createBanks(gpu, arena, config, from.weights, shape, own);
     this.#gpu = gpu;
     this.#arena = arena;
     this.#options = options;
+    this.#acts = acts;
+    this.#groups = banks.map((bank) => planGroup(gpu, arena, bank, from, shared));
     this.models = models;
     this.steps = from.step;
     this.close = () => arena.destroy();
-    this.#plan = planTraining(gpu, arena, options, from);
     this.#targets = new Uint32Array(models * batch * length);
     this.#weights = new Float32Array(models * batch * length);
-    this.#order = new Uint32Array(this.#plan.groups[0].size * microBatch * length);
+    this.#order = new Uint32Array(banks[0].size * microBatch * length);
   }
 
   /** Device memory held, in bytes. */
@@ -111,14 +258,50 @@ export class Trainer {
   async evaluate(batch: HostBatch): Promise<{ nll: Float64Array; predicted: Uint32Array }> {
     const predicted = this.#shift(batch, true);
     for (const [{ evaluation }] of this.#uploads(batch, STEPS_PER_READ)) this.#gpu.submit(evaluation);
-    return { nll: await readEvaluated(this.#gpu, this.#plan, this.models), predicted };
+    const nll = new Float64Array(this.models);
+    const sums = await this.#gpu.read(this.#groups.map(({ sums: buffer, size }) => {
+      const bytes = this.#options.batch * size * 4;
+      return { buffer, byteOffset: STEPS_PER_READ * bytes, bytes };
+    }));
+    this.#groups.forEach(({ first, size }, g) => {
+      new Float32Array(sums[g]).forEach((sum, i) => nll[first + i % size] += sum);
+    });
+    return { nll, predicted };
   }
 
   /** Waits for the device and returns the results of the steps since the last call. */
   async drain(): Promise<StepResult[]> {
-    const taken = this.#pending;
+    const { batch, micros, reports } = this.#shared;
+    const [predicted, models] = [this.#pending, this.models];
     this.#pending = [];
-    return await readResults(this.#gpu, this.#plan, this.steps, taken);
+    const results = predicted.map((_, i): StepResult => ({
+      step: this.steps - predicted.length + i + 1,
+      loss: new Float64Array(models),
+      nll: new Float64Array(models),
+      norm: new Float32Array(models),
+      reports: Object.fromEntries(reports.map(({ name }) => [name, new Float64Array(models)])),
+    }));
+    const perStep = micros * reports.length;
+    const buffers = await this.#gpu.read(this.#groups.flatMap(({ sums, norms, reported, size }) => [
+      { buffer: sums, bytes: predicted.length * batch * size * 4 },
+      { buffer: norms, bytes: predicted.length * size * 4 },
+      { buffer: reported, bytes: predicted.length * perStep * size * 4 },
+    ]));
+    this.#groups.forEach(({ first, size }, g) => {
+      const [sums, norms, reported] = buffers.slice(3 * g, 3 * g + 3).map((part) => new Float32Array(part));
+      sums.forEach((sum, i) => results[Math.floor(i / size / batch)].nll[first + i % size] += sum);
+      norms.forEach((norm, i) => results[Math.floor(i / size)].norm[first + i % size] = norm);
+      reported.forEach((value, i) => {
+        const { name } = reports[Math.floor(i / size) % reports.length];
+        results[Math.floor(i / size / perStep)].reports[name][first + i % size] += value;
+      });
+    });
+    const added = new Set(reports.flatMap(({ name, loss }) => loss ? [name] : []));
+    results.forEach(({ loss, nll, reports }, i) => {
+      nll.forEach((sum, model) => loss[model] = nll[model] = sum / predicted[i][model]);
+      for (const name of added) reports[name].forEach((value, model) => loss[model] += value);
+    });
+    return results;
   }
 
   /** Reads the weights. */
@@ -139,7 +322,7 @@ export class Trainer {
 
   async #read(kind: keyof Group["tensors"]): Promise<Weights[]> {
     const parts: Weights[] = [];
-    for (const { layout, tensors } of this.#plan.groups) {
+    for (const { layout, tensors } of this.#groups) {
       parts.push(...await readTensors(this.#gpu, layout, tensors[kind]));
     }
     return parts;
@@ -157,36 +340,56 @@ export class Trainer {
       throw new RangeError(`Cannot take a step as at most ${STEPS_PER_READ} may wait to be drained`);
     }
     this.#pending.push(this.#shift(batch, false));
-    this.#gpu.write(this.#plan.step, adamwStep(++this.steps, rate, this.#options.settings));
+    this.#gpu.write(this.#shared.step, adamwStep(++this.steps, rate, this.#options.settings));
     for (const [{ passes, update }, micro] of this.#uploads(batch, this.#pending.length - 1)) {
       const pass = passes[Math.min(micro, 1)];
-      yield micro === this.#plan.micros - 1 ? [...pass, ...update] : pass;
+      yield micro === this.#shared.micros - 1 ? [...pass, ...update] : pass;
     }
   }
 
   /** Uploads one micro-batch of one group after another; each must be submitted before the next. Results go to place `index`. */
   *#uploads(hostBatch: HostBatch, index: number): Generator<[Group, number]> {
-    const { acts, slot, reportSlot, reports, groups, batch, micros } = this.#plan;
+    const { slot, reportSlot, reports, batch, micros } = this.#shared;
     const { length, config: { vocabulary } } = this.#options;
     const rows = batch / micros * length;
-    for (const group of groups) {
+    for (const group of this.#groups) {
       for (let micro = 0; micro < micros; micro++) {
         const slice = <T extends Uint32Array | Float32Array>(values: T) =>
-          groupSlice(values, this.models, group, micro, micros);
+          microBatchOf(values, this.models, group, micro, micros);
         const tokens = slice(hostBatch.tokens);
         for (let start = 0; start < tokens.length; start += rows) {
           const end = start + rows;
           tokenOrder(tokens.subarray(start, end), vocabulary, this.#order.subarray(start, end));
         }
-        this.#gpu.write(acts.tokens, tokens);
-        this.#gpu.write(acts.lengths, slice(hostBatch.lengths));
-        this.#gpu.write(acts.order, this.#order.subarray(0, tokens.length));
-        this.#gpu.write(acts.targets, slice(this.#targets));
-        this.#gpu.write(acts.weights, slice(this.#weights));
+        this.#gpu.write(this.#acts.tokens, tokens);
+        this.#gpu.write(this.#acts.lengths, slice(hostBatch.lengths));
+        this.#gpu.write(this.#acts.order, this.#order.subarray(0, tokens.length));
+        this.#gpu.write(this.#acts.targets, slice(this.#targets));
+        this.#gpu.write(this.#acts.weights, slice(this.#weights));
         this.#gpu.write(slot, Uint32Array.of(index * batch + micro * batch / micros, index));
         this.#gpu.write(reportSlot, Uint32Array.of((index * micros + micro) * reports.length));
         yield [group, micro];
       }
     }
   }
+}
+
+/** Copies micro-batch `micro`, of `micros`, of every model of a group out of values `[models, batch, …]`. */
+function microBatchOf<T extends Uint32Array | Float32Array>(
+  values: T,
+  models: number,
+  { first, size }: Group,
+  micro: number,
+  micros: number,
+): T {
+  const ofModel = values.length / models;
+  const all = values.subarray(first * ofModel, (first + size) * ofModel) as T;
+  if (micros === 1) return all;
+  const ofMicro = ofModel / micros;
+  const part = all.slice(0, size * ofMicro) as T;
+  for (let model = 0; model < size; model++) {
+    const start = model * ofModel + micro * ofMicro;
+    part.set(all.subarray(start, start + ofMicro), model * ofMicro);
+  }
+  return part;
 }

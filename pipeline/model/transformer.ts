@@ -9,7 +9,7 @@
 import { crossEntropyBackward } from "../../kernels/cross_entropy/cross_entropy.ts";
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
-import { type Matrix, stackOf } from "../../kernels/device/matrix.ts";
+import type { Matrix } from "../../kernels/device/matrix.ts";
 import { linearNll, type TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
@@ -32,15 +32,9 @@ export interface Gradients {
 /** Plans new transposed copies of the matrices of a bank: they are due after every change of its weights. */
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout } = bank;
-  return [...layout.transposedPlacements.keys()].flatMap((name) => {
+  return [...layout.transposedPlacements.keys()].map((name) => {
     const { rows, columns, stack, matrix, transposed } = parameterOf(bank, name);
-    if (stack === 1) {
-      return transpose(gpu, { a: matrix, b: transposed, models: layout.models, rows, columns });
-    }
-    return Array.from({ length: layout.models }, (_, model) => {
-      const [a, b] = [stackOf(matrix, rows, model), stackOf(transposed, columns, model)];
-      return transpose(gpu, { a, b, models: stack, rows, columns });
-    });
+    return transpose(gpu, { a: matrix, b: transposed, models: layout.models * stack, rows, columns });
   });
 }
 

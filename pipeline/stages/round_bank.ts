@@ -14,7 +14,7 @@ import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors
 import { loadTrainerState, saveTrainerState } from "../checkpoints/trainer_state.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { joinStates, sliceState, type TrainerState } from "../model/trainer_group.ts";
+import { joinStates, sliceState, type TrainerState } from "../model/trainer.ts";
 import { assignBalanced } from "../partition/assignment/balanced.ts";
 import { openClusters } from "../partition/ctbm/partitioner.ts";
 import { openRouters, randomAssignment, type RouterBank } from "../partition/em/bank.ts";

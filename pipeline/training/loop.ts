@@ -12,8 +12,16 @@ import { checkBatch, emptyBatch, type HostBatch, partOfBatch, placeSequence } fr
 import { type ModelConfig, validateModelConfig } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { startPace } from "./pace.ts";
-import { createTrainer, type Trainer, type TrainerOptions } from "../model/trainer.ts";
-import { joinStates, sliceState, type StepResult, type TrainerState } from "../model/trainer_group.ts";
+import {
+  createTrainer,
+  freshState,
+  joinStates,
+  sliceState,
+  type StepResult,
+  type Trainer,
+  type TrainerOptions,
+  type TrainerState,
+} from "../model/trainer.ts";
 import type { StepMetrics } from "./metrics.ts";
 
 /** Where a training stands after a step: enough to go on bit for bit. */
@@ -110,9 +118,7 @@ export async function trainBank(
     const trainer = createTrainer(gpu, {
       ...{ config, batch, microBatch, length, recompute, dtype, settings },
       start: joinStates(
-        all.map(({ start }) =>
-          start instanceof Map ? { step: 0, weights: [start], moments: [], squares: [] } : start.trainer
-        ),
+        all.map(({ start }) => start instanceof Map ? freshState([start]) : start.trainer),
       ),
     });
     try {
@@ -159,9 +165,9 @@ async function takeSteps(
     const results = await trainer.drain();
     pace.looked();
     await each((member) => member.note(results, rate));
-    const most = () => Math.max(0, ...active().map((member) => member.heldOutRows(step)));
+    const most = () => Math.max(0, ...active().map((member) => member.due(step).heldOut));
     for (let first = 0; first < most(); first += batch) {
-      await each((member) => member.holdOut(first, member.heldOutRows(step)));
+      await each((member) => member.holdOut(first, member.due(step).heldOut));
       const { nll, predicted } = await trainer.evaluate(input);
       for (const { index, heldOut } of active()) {
         heldOut.nll += nll[index];
@@ -174,7 +180,6 @@ async function takeSteps(
   }
 }
 
-const due = (every: number, step: number) => every > 0 && step % every === 0;
 const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
@@ -215,24 +220,20 @@ class Member {
     }
   }
 
-  /** Counts the held-out sequences to validate on after a step. */
-  heldOutRows(step: number): number {
-    const { validation, validateEvery = 0, steps } = this.options;
-    return due(validateEvery, step) || step === steps ? validation?.rows ?? 0 : 0;
-  }
-
-  #logs(step: number): boolean {
-    const { logEvery = 10, steps } = this.options;
-    return due(logEvery, step) || this.heldOutRows(step) > 0 || step === steps;
-  }
-
-  #checkpoints(step: number): boolean {
-    return due(this.options.checkpointEvery ?? 0, step) && this.options.onCheckpoint !== undefined;
+  /** Says what is due after a step: a look at so many held-out sequences, a line of metrics, a checkpoint. */
+  due(step: number): { heldOut: number; log: boolean; checkpoint: boolean } {
+    const { validation, validateEvery = 0, logEvery = 10, checkpointEvery = 0, onCheckpoint, steps } =
+      this.options;
+    const every = (count: number) => count > 0 && step % count === 0;
+    const heldOut = every(validateEvery) || step === steps ? validation?.rows ?? 0 : 0;
+    const log = every(logEvery) || heldOut > 0 || step === steps;
+    return { heldOut, log, checkpoint: every(checkpointEvery) && onCheckpoint !== undefined };
   }
 
   /** Says whether results are needed after a step. */
   looksAt(step: number): boolean {
-    return this.#logs(step) || this.#checkpoints(step) || Boolean(this.options.signal?.aborted);
+    const { log, checkpoint } = this.due(step);
+    return log || checkpoint || Boolean(this.options.signal?.aborted);
   }
 
   /** Takes the batch of the step after so many. */
@@ -287,13 +288,14 @@ class Member {
 
   /** Makes a line of metrics if one is due. */
   async log(step: number, rate: number): Promise<void> {
-    if (!this.#logs(step)) return;
+    const { heldOut, log } = this.due(step);
+    if (!log) return;
     const reports = this.#reports &&
       Object.fromEntries(Object.entries(this.#reports).map(([name, values]) => [name, meanOf(values)]));
     const metrics: StepMetrics = {
       ...{ step, tokens: this.#tokens, loss: meanOf(this.#losses), rate, norm: this.#norm },
       ...reports && { reports },
-      ...this.heldOutRows(step) > 0 && { validationLoss: this.heldOut.nll / this.heldOut.predicted },
+      ...heldOut > 0 && { validationLoss: this.heldOut.nll / this.heldOut.predicted },
     };
     this.#losses = [];
     this.#reports = undefined;
@@ -303,13 +305,14 @@ class Member {
   /** Makes a checkpoint if one is due, of the state that `read` gives of the bank; ends where the signal says so. */
   async save(step: number, read: () => Promise<TrainerState>): Promise<void> {
     const { steps, checkpointMinutes = 0, onCheckpoint, signal } = this.options;
+    const { checkpoint } = this.due(step);
     const isLate = checkpointMinutes > 0 && performance.now() - this.#saved >= 60e3 * checkpointMinutes;
-    if (this.#checkpoints(step) || signal?.aborted || step < steps && isLate) {
+    if (checkpoint || signal?.aborted || step < steps && isLate) {
       const state = async () => ({
         ...{ trainer: sliceState(await read(), this.index, 1), tokens: this.#tokens, losses: this.#losses },
         ...this.#reports && { reports: this.#reports },
       });
-      await onCheckpoint?.(state, { extra: !this.#checkpoints(step) });
+      await onCheckpoint?.(state, { extra: !checkpoint });
       this.#saved = performance.now();
     }
     signal?.throwIfAborted();

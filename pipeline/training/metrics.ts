@@ -43,22 +43,14 @@ export function readStepMetrics(path: string, vouched?: Vouched): Promise<StepMe
   return readJsonLines(path, STEP_METRICS, "the metrics of a training", vouched);
 }
 
-/** The metrics of a training that goes on. A checkpoint notes size and hash, so that a later process cuts the file back to it. */
-export interface MetricsFile {
-  /** Bytes written so far. */
-  readonly bytes: number;
-  /** Appends a line. */
-  append(line: StepMetrics): Promise<void>;
-  /** Hashes all that is written so far: SHA-256, hexadecimal. */
-  sha256(): string;
-  /** Waits until all lines are on the disk. */
-  flush(): Promise<void>;
-  /** Closes the file. */
-  close(): void;
-}
+/** The metrics of a training that goes on. */
+export type MetricsFile = Awaited<ReturnType<typeof openMetrics>>;
 
-/** Opens a training's metrics to append lines after the first `bytes`; what follows these is cut off. */
-export async function openMetrics(path: string, bytes = 0): Promise<MetricsFile> {
+/**
+ * Opens a training's metrics to append lines after the first `bytes`; what follows these is cut off. A checkpoint notes size and hash,
+ * so that a later process cuts the file back to it.
+ */
+export async function openMetrics(path: string, bytes = 0) {
   await refuseLink(path);
   const file = await writing(path, async () => {
     await Deno.mkdir(dirname(path), { recursive: true });
@@ -68,16 +60,20 @@ export async function openMetrics(path: string, bytes = 0): Promise<MetricsFile>
   await file.truncate(bytes);
   await file.seek(bytes, Deno.SeekMode.Start);
   return {
+    /** Bytes written so far. */
     get bytes() {
       return bytes;
     },
-    async append(line) {
+    /** Appends a line. */
+    async append(line: StepMetrics) {
       const text = new TextEncoder().encode(JSON.stringify(line) + "\n");
       await writeAll(file, text, path);
       hash.update(text);
       bytes += text.length;
     },
+    /** Hashes all that is written so far: SHA-256, hexadecimal. */
     sha256: () => hash.copy().digest("hex"),
+    /** Waits until all lines are on the disk. */
     flush: () => writing(path, () => file.syncData()),
     close: () => file.close(),
   };

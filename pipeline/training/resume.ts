@@ -57,7 +57,7 @@ export async function removeCheckpoint(path: string): Promise<void> {
 }
 
 /** Matches the name of a checkpoint. */
-export const CHECKPOINT = /^step-\d{8,}\.safetensors$/;
+const CHECKPOINT = /^step-\d{8,}\.safetensors$/;
 
 /** Lists the checkpoints of a folder, the latest first. */
 export async function listCheckpoints(folder: string): Promise<string[]> {
@@ -115,9 +115,9 @@ export async function loadCheckpointState(
   accepts: (context: CheckpointContext, step: number) => boolean,
   onDamaged?: (what: Text) => void,
 ): Promise<{ state: TrainingState; context: CheckpointContext } | undefined> {
-  const { usableTrainerState } = await states();
+  const { loadTrainerState } = await states();
   for (const path of await listCheckpoints(folder)) {
-    const saved = await usableTrainerState(path, model, ({ what }) => onDamaged?.(what));
+    const saved = await loadTrainerState(path, model, ({ what }) => onDamaged?.(what));
     if (!saved) continue;
     const { step } = saved.state;
     if (path !== checkpointPath(folder, step)) {

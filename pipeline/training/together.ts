@@ -59,15 +59,13 @@ export function createTogether(
       const [{ options }] = chosen;
       try {
         while (chosen.length > 1 && !fits(options, chosen.length)) chosen = chosen.slice(0, -1);
-        asked = asked.filter((one) => !chosen.includes(one));
         const gpus = await devices(options.gpu, chosen.length);
         const share = Math.ceil(chosen.length / gpus.length);
-        const shares = gpus.map((gpu, i) => ({ gpu, own: chosen.slice(i * share, (i + 1) * share) }));
-        await Promise.all(shares.filter(({ own }) => own.length > 0).map(trainAll));
+        await Promise.all(gpus.map((gpu, i) => trainAll(gpu, chosen.slice(i * share, (i + 1) * share))));
       } catch (error) {
-        asked = asked.filter((one) => !chosen.includes(one));
         for (const { reject } of chosen) reject(error);
       }
+      asked = asked.filter((one) => !chosen.includes(one));
     }
     working = false;
   }
@@ -91,12 +89,12 @@ export function createTogether(
 }
 
 /** Trains a bank and tells each of those who asked. */
-async function trainAll({ own, gpu }: { own: readonly Asked[]; gpu: Gpu }): Promise<void> {
+async function trainAll(gpu: Gpu, own: readonly Asked[]): Promise<void> {
+  if (own.length === 0) return;
   const results = await trainBank(own.map(({ options }) => options), gpu);
-  for (const [i, result] of results.entries()) {
-    if (result.status === "fulfilled") own[i].resolve(result.value);
-    else own[i].reject(result.reason);
-  }
+  results.forEach((result, i) =>
+    result.status === "fulfilled" ? own[i].resolve(result.value) : own[i].reject(result.reason)
+  );
 }
 
 /** Describes what trainings must have in common to share a bank, among it the rates of all steps to come. */

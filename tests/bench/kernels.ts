@@ -470,7 +470,8 @@ function update(label: string, flops: Kernel["flops"], values: Kernel["values"])
       const [weights, gradients, moments, squares] = Array.from({ length: 4 }, () => t.floats(size));
       return adamw(gpu, {
         ...SETTINGS,
-        segments: [{ size, decayed: size, weights, gradients, moments, squares }],
+        segments: [{ size, decayed: size }],
+        ...{ weights: [weights], gradients: [gradients], moments: [moments], squares: [squares] },
         models: 1,
         partial: t.floats(normSums(s)),
         scale: t.floats(1),

@@ -1,13 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { ExplainedError, InputError, RunError, say, setting, task, wordText } from "../../kernels/errors.ts";
 
-Deno.test("say`` of plain values reads as a template literal does", () => {
-  const [number, big, text] = [1.5, 2n ** 60n, "a `b`"];
-  assertEquals(wordText(say`${number} of ${big}, ${text}${text}.`), `${number} of ${big}, ${text}${text}.`);
-  assertEquals(wordText(say``), "");
-  assertEquals(wordText("plain"), "plain");
-});
-
 Deno.test("say`` keeps references for whoever words them, also those of a text that is put in", () => {
   const remedy = say`give a larger ${setting("sample")}`;
   const whole = say`${setting("experts", 4)} is too many; ${remedy} or run ${

@@ -286,9 +286,20 @@ export function stack(models: number, valuesOf: (model: number) => ArrayLike<num
 }
 
 /** Returns model `index`'s part of values `[models, …]`. */
-export function part<T extends Float32Array | Uint32Array>(values: T, models: number, index: number): T {
+export function part<T extends Float32Array | Float64Array | Uint32Array>(
+  values: T,
+  models: number,
+  index: number,
+): T {
   const size = values.length / models;
   return values.subarray(index * size, (index + 1) * size) as T;
+}
+
+/** Sums the columns of values `[rows, columns]`. */
+export function columnSumsOf(values: ArrayLike<number>, columns: number): Float64Array {
+  const sums = new Float64Array(columns);
+  for (let i = 0; i < values.length; i++) sums[i % columns] += values[i];
+  return sums;
 }
 
 /** Differentiates `f` at `x` by central differences, in f64. */

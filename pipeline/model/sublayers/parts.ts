@@ -5,7 +5,7 @@
 
 import type { Dispatch, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { layerNormBackward, layerNormForward } from "../../../kernels/layer_norm/layer_norm.ts";
-import { type Matrix, padded, stackOf } from "../../../kernels/device/matrix.ts";
+import { type Matrix, padded } from "../../../kernels/device/matrix.ts";
 import type { Groups } from "../../../kernels/matmul/groups.ts";
 import { matmul, type Tail } from "../../../kernels/matmul/matmul.ts";
 import { weightGradient } from "../../../kernels/weight_gradient/weight_gradient.ts";
@@ -85,39 +85,24 @@ export function normBackward(
   });
 }
 
-/** Where the rows of each layer of a stack lie: layer after layer, those of every model for itself. */
+/** Where the rows of each layer of a stack lie: layer after layer. */
 export interface StackedRows {
-  /** u32 `[models, stack, 2]`: first row and number of rows of each layer. */
+  /** u32 `[stack, 2]`: first row and number of rows of each layer. */
   groups: GpuBuffer;
   /** Most rows of one layer. */
   most: number;
 }
 
-/** What one dispatch takes of a linear layer: its sizes, and views of matrices of weights and of rows. */
-interface Product {
-  sizes: { models: number; m: number; groups?: Groups };
-  /** A tensor of the layer, of so many rows per matrix. */
-  own(tensor: Matrix, rows: number): Matrix;
-  /** Rows of so many columns. */
-  rows(buffer: GpuBuffer, columns: number): Matrix;
-}
-
-/** Lists the dispatches of a linear layer: one for all models, or of a stack of layers one per model. */
-function productsOf({ shape, parameter }: Pass, name: string, stacked?: StackedRows): Product[] {
-  const { models } = shape;
-  const m = shape.batch * shape.length;
-  const all = (buffer: GpuBuffer, columns: number) => matrixOf(buffer, m, columns);
-  if (!stacked) return [{ sizes: { models, m }, own: (tensor) => tensor, rows: all }];
-  const { stack } = parameter(`${name}.weight`);
-  const { groups: buffer, most } = stacked;
-  return Array.from({ length: models }, (_, model) => ({
-    sizes: { models: stack, m: most, groups: { buffer, first: model * stack } },
-    own: (tensor, rows) => stackOf(tensor, rows, model),
-    rows(buffer, columns) {
-      const matrix = all(buffer, columns);
-      return { ...matrix, offset: model * matrix.model, model: 0 };
-    },
-  }));
+/** Gives the sizes of a linear layer's products, and views of rows: those of each model, or of each layer of a stack. */
+function productsOf({ shape: { models, batch, length } }: Pass, stack: number, stacked?: StackedRows) {
+  const m = batch * length;
+  const sizes: { models: number; m: number; groups?: Groups } = stacked
+    ? { models: stack, m: stacked.most, groups: { buffer: stacked.groups } }
+    : { models, m };
+  const rows = (buffer: GpuBuffer, columns: number): Matrix => {
+    return { ...matrixOf(buffer, m, columns), ...stacked && { model: 0 } };
+  };
+  return { sizes, rows };
 }
 
 /** Plans `y = tail(W · x + b)`, with scratch `sums` if there is some; of a stack for the rows of each layer. */
@@ -132,19 +117,17 @@ export function linear(
     stacked?: StackedRows;
   },
 ): Dispatch[] {
-  const { rows: n, columns: k, transposed } = pass.parameter(`${name}.weight`);
-  const bias = pass.parameter(`${name}.bias`).matrix;
-  return productsOf(pass, name, stacked).map(({ sizes, own, rows }) =>
-    matmul(pass.gpu, {
-      a: rows(x, k),
-      b: own(transposed, k),
-      c: rows(y, n),
-      bias: own(bias, 1),
-      extra: extra && rows(extra, n),
-      sums: pass.buffers.sums,
-      ...{ ...sizes, n, k, tail },
-    })
-  );
+  const { rows: n, columns: k, stack, transposed } = pass.parameter(`${name}.weight`);
+  const { sizes, rows } = productsOf(pass, stack, stacked);
+  return [matmul(pass.gpu, {
+    a: rows(x, k),
+    b: transposed,
+    c: rows(y, n),
+    bias: pass.parameter(`${name}.bias`).matrix,
+    extra: extra && rows(extra, n),
+    sums: pass.buffers.sums,
+    ...{ ...sizes, n, k, tail },
+  })];
 }
 
 /**
@@ -163,23 +146,23 @@ export function linearBackward(
   },
 ): Dispatch[] {
   const { gpu, partial, parts, accumulate } = pass;
-  const { rows: outputs, columns: inputs, asRead, gradient } = pass.parameter(`${name}.weight`);
-  const bias = pass.parameter(`${name}.bias`).gradient;
-  return productsOf(pass, name, stacked).flatMap(({ sizes, sizes: { models, m, groups }, own, rows }) => [
+  const { rows: outputs, columns: inputs, stack, asRead, gradient } = pass.parameter(`${name}.weight`);
+  const { sizes, sizes: { models, m, groups }, rows } = productsOf(pass, stack, stacked);
+  return [
     ...weightGradient(gpu, {
       dY: rows(dY, outputs),
       x: rows(x, inputs),
-      weight: own(gradient, outputs),
-      bias: own(bias, 1),
+      weight: gradient,
+      bias: pass.parameter(`${name}.bias`).gradient,
       ...{ partial, models, rows: m, inputs, outputs, accumulate, groups },
       parts: groups ? undefined : parts,
     }),
     matmul(gpu, {
       a: rows(dY, outputs),
-      b: own(asRead, outputs),
+      b: asRead,
       c: rows(dX, inputs),
       ...gelu && { extra: rows(gelu, inputs), tail: "gelu_slope" },
       ...{ ...sizes, n: inputs, k: outputs },
     }),
-  ]);
+  ];
 }

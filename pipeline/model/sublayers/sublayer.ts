@@ -6,24 +6,16 @@
 
 import type { Dispatch, Gpu, GpuBuffer } from "../../../kernels/device/gpu.ts";
 import type { Matrix } from "../../../kernels/device/matrix.ts";
-import type { KeyValueCache } from "../../../kernels/rotary/rotary.ts";
+import type { BatchShape, KeyValueCache } from "../../../kernels/rotary/rotary.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import type { ModelConfig, ParameterSpec } from "../config.ts";
+
+export type { BatchShape };
 
 /**
  * What a pass is for: to learn, to score without learning, or to go on after tokens that were read before.
  */
 export type Mode = "train" | "score" | "decode";
-
-/** Sizes of a batch. */
-export interface BatchShape {
-  /** Number of models. */
-  models: number;
-  /** Sequences per model. */
-  batch: number;
-  /** Tokens per sequence. */
-  length: number;
-}
 
 /**
  * Sequences that share beginnings, so that each token is computed once: the rows of the batch are the tokens
@@ -94,7 +86,7 @@ export interface Parameter {
   readonly rows: number;
   /** Columns, the inputs of a linear layer. */
   readonly columns: number;
-  /** How many such tensors the parameter holds; those of a model lie one after another. Usually 1. */
+  /** How many such tensors the parameter holds, of one model then: they stand in the place of models. Usually 1. */
   readonly stack: number;
   /** The weights, f32. */
   readonly matrix: Matrix;

@@ -9,7 +9,7 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import type { Weights } from "../../model/parameters.ts";
 import { type ModelConfig, validateModelConfig } from "../../model/shape.ts";
 import { prefixTokens } from "../../model/span.ts";
-import type { TrainerState } from "../../model/trainer_group.ts";
+import type { TrainerState } from "../../model/trainer.ts";
 import type { Columns } from "../../rows/columns.ts";
 import type { RoundMetrics } from "../../run/events.ts";
 import { checkSettings, type Configuration } from "../../settings/configuration.ts";

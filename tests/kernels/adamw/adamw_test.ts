@@ -39,6 +39,44 @@ const LISTS = ["weights", "gradients", "moments", "squares"] as const;
 /** The forms in which norms are summed, with a device for each. */
 const DEVICES = (await formsOf("rows")).filter(({ form }) => form !== "subgroup");
 
+type Lists = Record<typeof LISTS[number], Float32Array>;
+
+/** Plans a step on segments of these values. */
+function planned(
+  on: Gpu,
+  models: number,
+  sizes: Size[],
+  segments: Lists[],
+  { t = 1, rate = 1e-2, settings = SETTINGS, place = 0 } = {},
+) {
+  const banks = segments.map((segment, i) =>
+    Object.fromEntries(
+      LISTS.map((list) => [
+        list,
+        bank(`${list} ${i}`, { models, rows: 1, columns: sizes[i].size }, segment[list]),
+      ]),
+    ) as Record<typeof LISTS[number], Bank>
+  );
+  const partial = bank("partial", { rows: 1, columns: adamwScratch(sizes, models) });
+  const scale = bank("scale", { rows: 1, columns: models, stride: models });
+  const norms = bank("norms", { rows: place + 2, columns: models, stride: models });
+  const dispatches = adamw(on, {
+    ...settings,
+    models,
+    segments: sizes,
+    weights: banks.map(({ weights }) => weights.buffer),
+    gradients: banks.map(({ gradients }) => gradients.buffer),
+    moments: banks.map(({ moments }) => moments.buffer),
+    squares: banks.map(({ squares }) => squares.buffer),
+    partial: partial.buffer,
+    scale: scale.buffer,
+    step: bank("step", { rows: 1, columns: 4 }, adamwStep(t, rate, settings)).buffer,
+    slot: integers("slot", Uint32Array.of(77, place)),
+    norms: norms.buffer,
+  });
+  return { dispatches, banks, partial, scale, norms };
+}
+
 /** Compares a step with the reference in every form. */
 async function check(...call: Parameters<typeof checkOn> extends [Gpu, ...infer Rest] ? Rest : never) {
   for (const { on } of DEVICES) await checkOn(on, ...call);
@@ -61,39 +99,15 @@ async function checkOn(
       squares: draw("squares").map((value) => fresh ? 0 : (value * scale * 0.1) ** 2),
     };
   });
-  const banks = segments.map((segment, i) =>
-    Object.fromEntries(
-      LISTS.map((list) => [
-        list,
-        bank(`${list} ${i}`, { models, rows: 1, columns: sizes[i].size }, segment[list]),
-      ]),
-    ) as Record<typeof LISTS[number], Bank>
-  );
-  const partial = bank("partial", { rows: 1, columns: adamwScratch(sizes, models) });
-  const scaleBank = bank("scale", { rows: 1, columns: models, stride: models });
-  const norms = bank("norms", { rows: place + 2, columns: models, stride: models });
-  const dispatches = adamw(gpu, {
-    ...settings,
-    models,
-    segments: sizes.map(({ size, decayed }, i) => ({
-      size,
-      decayed,
-      weights: banks[i].weights.buffer,
-      gradients: banks[i].gradients.buffer,
-      moments: banks[i].moments.buffer,
-      squares: banks[i].squares.buffer,
-    })),
-    partial: partial.buffer,
-    scale: scaleBank.buffer,
-    step: bank("step", { rows: 1, columns: 4 }, adamwStep(t, rate, settings)).buffer,
-    slot: integers("slot", Uint32Array.of(77, place)),
-    norms: norms.buffer,
-  });
+  const plan = planned(gpu, models, sizes, segments, { t, rate, settings, place });
+  const { dispatches, banks, partial, norms } = plan;
   const updated = banks.flatMap(({ weights, moments, squares }) => [weights, moments, squares]);
   const gradients = banks.map(({ gradients }) => gradients);
-  const results = await run(dispatches, [...updated, ...gradients], { scratch: [partial, scaleBank, norms] });
+  const results = await run(dispatches, [...updated, ...gradients], {
+    scratch: [partial, plan.scale, norms],
+  });
   const [actualNorms] = await run(dispatches, [norms], {
-    scratch: [...updated, partial, scaleBank],
+    scratch: [...updated, partial, plan.scale],
     untouched: (row) => row !== place,
   });
 
@@ -159,31 +173,17 @@ Deno.test("adamw() equals its reference at edge sizes, for matrices and others",
 for (const { form, on: gpu } of DEVICES) {
   Deno.test(`adamw() takes more workgroups than an axis has, rows=${form}`, async () => {
     const size = 4 * 64 * 65_536 + 4; // at 64 vec4s per workgroup
-    const sums = bank("weights", { rows: 1, columns: size }, new Float32Array(size).fill(1));
-    const zeros = (label: string) => bank(label, { rows: 1, columns: size }, new Float32Array(size));
-    const [moments, squares] = [zeros("moments"), zeros("squares")];
-    const gradients = bank("gradients", { rows: 1, columns: size }, new Float32Array(size).fill(0.5));
+    const of = (value: number) => new Float32Array(size).fill(value);
     const segment = { size, decayed: 8 };
-    const norms = bank("norms", { rows: 1, columns: 1, stride: 1 });
-    const dispatches = adamw(gpu, {
-      ...SETTINGS,
-      clip: 1e9,
-      models: 1,
-      segments: [{
-        ...segment,
-        weights: sums.buffer,
-        gradients: gradients.buffer,
-        moments: moments.buffer,
-        squares: squares.buffer,
-      }],
-      partial: bank("partial", { rows: 1, columns: adamwScratch([segment], 1) }).buffer,
-      scale: bank("scale", { rows: 1, columns: 1 }).buffer,
-      step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 0.25, SETTINGS)).buffer,
-      slot: integers("slot", Uint32Array.of(0, 0)),
-      norms: norms.buffer,
-    });
+    const { dispatches, banks: [{ weights: bank }], norms } = planned(
+      gpu,
+      1,
+      [segment],
+      [{ weights: of(1), gradients: of(0.5), moments: of(0), squares: of(0) }],
+      { rate: 0.25, settings: { ...SETTINGS, clip: 1e9 } },
+    );
     gpu.submit(dispatches);
-    const [weights, norm] = (await gpu.read([sums, norms])).map((bytes) => new Float32Array(bytes));
+    const [weights, norm] = (await gpu.read([bank, norms])).map((bytes) => new Float32Array(bytes));
     assertClose([norm[0]], [0.5 * Math.sqrt(size)], { atol: 0, rtol: 1e-3 }, "norm"); // 65,537 block sums in a row
     // The first step moves every weight by the rate: its gradient over the gradient's magnitude.
     const expected = 1 - 0.25;
@@ -238,27 +238,10 @@ for (const { form, on: gpu } of DEVICES) {
       { length: models * size },
       (_, i) => [1e-3, 1, 1e3][Math.floor(i / size)],
     );
-    const norms = bank("norms", { rows: 1, columns: models, stride: models });
-    const scale = bank("scale", { rows: 1, columns: models, stride: models });
-    const list = (label: string, values = new Float32Array(models * size)) =>
-      bank(label, { models, rows: 1, columns: size }, values).buffer;
-    gpu.submit(adamw(gpu, {
-      ...SETTINGS,
-      models,
-      segments: [{
-        size,
-        decayed: 0,
-        weights: list("weights"),
-        gradients: list("gradients", gradients),
-        moments: list("moments"),
-        squares: list("squares"),
-      }],
-      partial: bank("partial", { rows: 1, columns: adamwScratch([{ size }], models) }).buffer,
-      scale: scale.buffer,
-      step: bank("step", { rows: 1, columns: 4 }, adamwStep(1, 1e-2, SETTINGS)).buffer,
-      slot: integers("slot", Uint32Array.of(0, 0)),
-      norms: norms.buffer,
-    }));
+    const zeros = new Float32Array(models * size);
+    const lists = { weights: zeros, gradients, moments: zeros, squares: zeros };
+    const { dispatches, norms, scale } = planned(gpu, models, [{ size, decayed: 0 }], [lists]);
+    gpu.submit(dispatches);
     const [actualNorms, scales] = (await gpu.read([norms, scale])).map((bytes) => new Float32Array(bytes));
     const expected = [1e-3, 1, 1e3].map((value) => value * Math.sqrt(size));
     assertClose(actualNorms.subarray(0, models), expected, NORM, "norms");

@@ -23,8 +23,10 @@ import {
   inStorage,
   integers,
   LONG_SUMS,
+  part,
   random,
   run,
+  stack,
   stored,
   type Tolerance,
   TRANSCENDENTAL,
@@ -91,39 +93,19 @@ function sizesOf({ models, batch, length, heads, headSize }: AttentionShape) {
   };
 }
 
-/** Visits every head of every sequence: its part of the headed tensors, and its place in a merged row. */
-function eachHead(
-  { models, batch, length, heads, headSize }: AttentionShape,
-  visit: (index: number, of: <T extends Float32Array | Float64Array>(values: T) => T) => void,
-) {
-  for (let index = 0; index < models * batch * heads; index++) {
-    const size = length * headSize;
-    visit(
-      index,
-      <T extends Float32Array | Float64Array>(values: T) =>
-        values.subarray(index * size, (index + 1) * size) as T,
-    );
-  }
-}
-
 /** Moves `[models · batch, heads, length, headSize]` to `[models · batch, length, heads, headSize]`, or back. */
-function merge(
-  { models, batch, length, heads, headSize }: AttentionShape,
-  values: ArrayLike<number>,
-  back = false,
-) {
+function merge({ length, heads, headSize }: AttentionShape, values: ArrayLike<number>, back = false) {
   const result = new Float64Array(values.length);
-  for (let sequence = 0; sequence < models * batch; sequence++) {
-    for (let head = 0; head < heads; head++) {
-      for (let position = 0; position < length; position++) {
-        for (let column = 0; column < headSize; column++) {
-          const headed = ((sequence * heads + head) * length + position) * headSize + column;
-          const merged = ((sequence * length + position) * heads + head) * headSize + column;
-          if (back) result[headed] = values[merged];
-          else result[merged] = values[headed];
-        }
-      }
-    }
+  for (let headed = 0; headed < values.length; headed++) {
+    const row = Math.floor(headed / headSize);
+    const [position, head, sequence] = [
+      row % length,
+      Math.floor(row / length) % heads,
+      Math.floor(row / length / heads),
+    ];
+    const merged = ((sequence * length + position) * heads + head) * headSize + headed % headSize;
+    if (back) result[headed] = values[merged];
+    else result[merged] = values[headed];
   }
   return result;
 }
@@ -155,15 +137,13 @@ async function forward(
   return await run([plan], [out, lse], { scratch });
 }
 
-function forwardReference(shape: AttentionShape, { q, k, v }: Heads) {
-  const out = new Float64Array(q.length);
-  const lse = new Float64Array(q.length / shape.headSize);
-  eachHead(shape, (index, of) => {
-    const head = attentionForwardReference(of(q), of(k), of(v), shape.headSize);
-    out.set(head.out, index * head.out.length);
-    lse.set(head.lse, index * shape.length);
-  });
-  return { out, lse };
+function forwardReference({ models, batch, heads, headSize }: AttentionShape, { q, k, v }: Heads) {
+  const count = models * batch * heads;
+  const all = Array.from(
+    { length: count },
+    (_, i) => attentionForwardReference(part(q, count, i), part(k, count, i), part(v, count, i), headSize),
+  );
+  return { out: stack(count, (i) => all[i].out), lse: stack(count, (i) => all[i].lse) };
 }
 
 async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype, blockRows?: number) {
@@ -176,15 +156,9 @@ async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype, blockR
 }
 
 for (const { form, on } of FORMS) {
-  for (const dtype of DTYPES) {
-    Deno.test(`attentionForward() as ${form} of ${dtype} equals its reference at edge shapes`, async () => {
-      for (const shape of dtype === "f32" ? [...SHAPES, WIDE] : BF16_SHAPES) {
-        await checkForward(on, shape, dtype);
-      }
-    });
-  }
-
-  Deno.test(`attentionForward() as ${form} equals its reference at random shapes`, async () => {
+  Deno.test(`attentionForward() as ${form} equals its reference at edge shapes and random ones`, async () => {
+    for (const shape of [...SHAPES, WIDE]) await checkForward(on, shape, "f32");
+    for (const shape of BF16_SHAPES) await checkForward(on, shape, "bf16");
     for (const { shape, dtype, blockRows } of RANDOM_SHAPES) await checkForward(on, shape, dtype, blockRows);
   });
 
@@ -309,25 +283,14 @@ async function checkCache(
   }
 }
 
-for (const dtype of DTYPES) {
-  Deno.test(`attentionForward() of ${dtype} continues each sequence from its place in a cache with the same bits as in one call`, async () => {
-    const sizes = { models: 2, slots: 3, heads: 3, headSize: 6, end: 13, capacity: 20 };
-    await checkCache(dtype, sizes, PLACES);
-  });
-}
-
-Deno.test("attentionForward() continues sequences in a cache at random shapes", async () => {
+Deno.test("attentionForward() continues each sequence from its place in a cache with the same bits as in one call, at random shapes too", async () => {
+  const sizes = { models: 2, slots: 3, heads: 3, headSize: 6, end: 13, capacity: 20 };
+  for (const dtype of DTYPES) await checkCache(dtype, sizes, PLACES);
   const shapes = randomShapes("attention with a cache", ({ upTo, among }) => {
     const [slots, end] = [upTo(5), upTo(60)];
     const length = upTo(end);
-    const sizes = {
-      models: upTo(2),
-      slots,
-      heads: upTo(3),
-      headSize: 2 * upTo(wide),
-      end,
-      capacity: end + upTo(9),
-    };
+    const heads = { heads: upTo(3), headSize: 2 * upTo(wide) };
+    const sizes = { models: upTo(2), slots, ...heads, end, capacity: end + upTo(9) };
     const places = Array.from(
       { length: upTo(6) },
       (): [number, number] => [upTo(slots + 1) - 1, upTo(end - length + 1) - 1],
@@ -373,32 +336,26 @@ async function checkBackward(
     { scratch },
   );
   const dHeads = merge(shape, dOut, true);
-  const expected = ["dQ", "dK", "dV"].map(() => new Float64Array(q.length));
-  eachHead(shape, (index, of) => {
-    const head = attentionBackwardReference(of(q), of(k), of(v), of(dHeads), shape.headSize);
-    [head.dQ, head.dK, head.dV].forEach((values, i) => expected[i].set(values, index * values.length));
+  const count = shape.models * shape.batch * shape.heads;
+  const expected = Array.from({ length: count }, (_, i) => {
+    const [own, keys, values, gradient] = [q, k, v, dHeads].map((all) => part(all, count, i));
+    return attentionBackwardReference(own, keys, values, gradient, shape.headSize);
   });
-  ["dQ", "dK", "dV"].forEach((name, i) =>
-    assertClose(actual[i], expected[i], tolerance, `${name} of ${what}`)
+  (["dQ", "dK", "dV"] as const).forEach((name, i) =>
+    assertClose(actual[i], stack(count, (head) => expected[head][name]), tolerance, `${name} of ${what}`)
   );
   return actual;
 }
 
 for (const { form, on } of FORMS) {
-  Deno.test(`attentionBackward() as ${form} equals its reference at edge shapes`, async () => {
+  Deno.test(`attentionBackward() as ${form} equals its reference at edge shapes and random ones, of bf16 but for its rounded output`, async () => {
     // Barriers take software adapters long: a grid with more workgroups than an axis has is folded forward alone.
     const shapes = form === "workgroup" ? SHAPES.slice(0, -1) : SHAPES;
     for (const shape of shapes) await checkBackward(on, shape, 1, LONG_SUMS);
-  });
-
-  Deno.test(`attentionBackward() as ${form} equals its reference at random shapes`, async () => {
+    for (const shape of BF16_SHAPES) await checkBackward(on, shape, 1, ROUNDED_OUTPUT, "bf16");
     for (const { shape, dtype, blockRows } of RANDOM_SHAPES) {
       await checkBackward(on, shape, 1, dtype === "f32" ? LONG_SUMS : ROUNDED_OUTPUT, dtype, blockRows);
     }
-  });
-
-  Deno.test(`attentionBackward() as ${form} of bf16 equals its reference, but for its rounded output`, async () => {
-    for (const shape of BF16_SHAPES) await checkBackward(on, shape, 1, ROUNDED_OUTPUT, "bf16");
   });
 
   Deno.test(`attentionBackward() as ${form} holds scores of ±80 without overflow`, async () => {

@@ -1,9 +1,9 @@
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { createPlanner, floatBits, foldGrid } from "../../../kernels/device/dispatch.ts";
 import type { Storage } from "../../../kernels/device/storage.ts";
 import { gpu } from "../support.ts";
-import { double, ONE_LINE } from "./support.ts";
+import { double } from "./support.ts";
 
 fc.configureGlobal({ seed: 1 });
 
@@ -17,10 +17,6 @@ Deno.test("foldGrid() covers every count with the fewest rows, wasting less than
   };
   [1, axis - 1, axis, axis + 1, 2 * axis, 2 * axis + 1, axis * axis - 1, axis * axis].forEach(holds);
   fc.assert(fc.property(fc.integer({ min: 1, max: axis * axis }), holds));
-});
-
-Deno.test("floatBits() gives an f32's bits", () => {
-  assertEquals([0, 1, -2, 1e-5].map(floatBits), [0, 0x3f800000, 0xc0000000, 0x3727c5ac]);
 });
 
 Deno.test("Gpu.dispatch() numbers workgroups beyond one axis, and models along z", async () => {
@@ -42,12 +38,6 @@ Deno.test("Gpu.dispatch() refuses a number of workgroups or models that no grid 
   for (const models of [0, 65_536]) {
     assertThrows(() => gpu.dispatch({ ...plan, models }), RangeError, `models is ${models}`);
   }
-  const error = assertThrows(
-    () => gpu.dispatch({ ...plan, workgroups: 0 }),
-    RangeError,
-    "Cannot plan double as",
-  );
-  assertMatch(error.message, ONE_LINE);
   arena.destroy();
 });
 
@@ -62,15 +52,6 @@ Deno.test("Gpu.dispatch() keeps apart plans that differ in parameters alone", as
     bytes,
   ) => [...new Float32Array(bytes)]);
   assertEquals([a, b], [[0, 2, 4, 6], [0, 3, 6, 9]]);
-  arena.destroy();
-});
-
-Deno.test("Gpu.submit() runs dispatches in order, and takes none", async () => {
-  const { arena, y, plan } = double(gpu, 4);
-  const z = arena.buffer("z", 16);
-  gpu.submit([]);
-  gpu.submit([gpu.dispatch(plan), gpu.dispatch({ ...plan, label: "again", buffers: [y, z] })]);
-  assertEquals([...new Float32Array((await gpu.read([{ buffer: z }]))[0])], [0, 4, 8, 12]);
   arena.destroy();
 });
 

@@ -15,12 +15,9 @@ Deno.test("openGpu() takes a part of the adapter's name or a preference, and ref
     assertEquals(own.adapter, gpu.adapter);
     own.close();
   }
-  const error = await assertRejects(() => openGpu({ adapter: "no such card" }), InputError);
-  assertEquals(
-    error.message,
-    `Cannot open the GPU as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave adapter ` +
-      "out to use that one, or let the process see the other one alone, as tasks/SERVERS.md shows",
-  );
+  const message =
+    `as its name must hold "no such card": the adapter obtained is "${gpu.adapter}"; leave adapter out`;
+  await assertRejects(() => openGpu({ adapter: "no such card" }), InputError, message);
 });
 
 Deno.test("openGpu() names the package to install where there is no driver", async () => {
@@ -65,9 +62,6 @@ Deno.test("Gpu.allocatable() finds that memory can be had, at most as much as wa
 
 Deno.test("openGpu() refuses an adapter that runs on the processor where a GPU is required", async () => {
   if (gpu.kind === "gpu") return (await openGpu({ requireGpu: true })).close();
-  const error = await assertRejects(() => openGpu({ requireGpu: true }), InputError);
-  assertMatch(
-    error.message,
-    /^Cannot open a GPU as one is required: the adapter obtained is ".*", which runs on the processor/,
-  );
+  const message = `one is required: the adapter obtained is "${gpu.adapter}", which runs on the processor`;
+  await assertRejects(() => openGpu({ requireGpu: true }), InputError, message);
 });

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import type { GpuBuffer } from "../../../kernels/device/gpu.ts";
 import { padded, placement } from "../../../kernels/device/matrix.ts";
 
@@ -15,23 +15,14 @@ Deno.test("placement() counts vec4s, and takes matrices that just fit", () => {
     const matrix = { buffer: buffer(8 + 40 + 2 * 12 + 8, storage), offset: 8, stride: 12, model: 40 };
     assertEquals(placement("copy", "a", matrix, 3, 5, 2), [2, 3, 10]);
     const short = { ...matrix, buffer: buffer(8 + 40 + 2 * 12 + 7, storage) };
-    const { message } = assertThrows(() => placement("copy", "a", short, 3, 5, 2), RangeError);
-    assertStringIncludes(message, 'Cannot plan copy as a must lie inside "weights"');
+    assertThrows(() => placement("copy", "a", short, 3, 5, 2), RangeError, 'a must lie inside "weights"');
   }
 });
 
 Deno.test("placement() refuses strides that are no vec4s or shorter than a row, with all of them", () => {
-  const refused = (offset: number, stride: number, model: number) =>
-    assertStringIncludes(
-      assertThrows(
-        () => placement("copy", "b", { buffer: buffer(1000), offset, stride, model }, 2, 8, 2),
-        RangeError,
-      )
-        .message,
-      `they are ${offset}, ${stride}, ${model}`,
-    );
-  refused(2, 8, 16);
-  refused(0, 10, 20);
-  refused(0, 8, 18);
-  refused(0, 4, 16);
+  for (const [offset, stride, model] of [[2, 8, 16], [0, 10, 20], [0, 8, 18], [0, 4, 16]]) {
+    const matrix = { buffer: buffer(1000), offset, stride, model };
+    const message = `they are ${offset}, ${stride}, ${model}`;
+    assertThrows(() => placement("copy", "b", matrix, 2, 8, 2), RangeError, message);
+  }
 });

@@ -130,12 +130,6 @@ Deno.test("a NaN that is stored as bf16 stays one, whatever its bits", async () 
   arena.destroy();
 });
 
-Deno.test("withStorage() leaves a shader of f32 tensors as it is", () => {
-  const code = COPY("vec4f");
-  assert(withStorage("copy", code, ["f32", undefined, "f32", "f32"]) === code);
-  assertStringIncludes(withStorage("copy", code, ["bf16"]), "x: array<vec2u>;");
-});
-
 Deno.test("withStorage() refuses a tensor that is used beside its accessors, or that they do not know, by name", () => {
   const refused = (code: string, storages: ("bf16" | "f32" | "f32_as_bf16")[], text: string) =>
     assertStringIncludes(assertThrows(() => withStorage("copy", code, storages), TypeError).message, text);

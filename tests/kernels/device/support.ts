@@ -2,9 +2,6 @@
 
 import { type Arena, floatBits, type Gpu } from "../../../kernels/device/gpu.ts";
 
-/** What messages must be: one line. */
-export const ONE_LINE = /^[^\n\r]+$/;
-
 /** Doubles every value: enough of a kernel to test what runs kernels. */
 const DOUBLE = `
 struct Params { size: u32, factor: f32 }

@@ -3,7 +3,6 @@ import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
 import {
   type AttentionShape,
-  headedSize,
   rotaryAngles,
   rotaryBackward,
   rotaryForward,
@@ -100,16 +99,17 @@ function backwardReference(shape: AttentionShape, gradients: ArrayLike<number>[]
   return dQkv;
 }
 
+/** The angles of so many positions, on the device. */
+const anglesOf = (positions: number, headSize: number) =>
+  bank("angles", { rows: 1, columns: positions * headSize }, rotaryAngles(positions, headSize)).buffer;
+
 async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype) {
   const what = JSON.stringify(shape);
   const { fused, headed } = sizesOf(shape);
   const qkv = random(fused.models * fused.rows * fused.columns, `qkv ${what}`);
   const outputs = ["q", "k", "v"].map((label) => bank(label, { ...headed, dtype }));
   const [q, k, v] = outputs.map(({ buffer }) => buffer);
-  const angles = bank("angles", {
-    rows: 1,
-    columns: shape.length * shape.headSize,
-  }, rotaryAngles(shape.length, shape.headSize)).buffer;
+  const angles = anglesOf(shape.length, shape.headSize);
   const actual = await run([
     rotaryForward(on, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v }),
   ], outputs);
@@ -117,12 +117,6 @@ async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype) {
   assertClose(actual[0], expected[0], stored(dtype, ROTATED), `q of ${what}`);
   assertClose(actual[1], expected[1], stored(dtype, ROTATED), `k of ${what}`);
   assertClose(actual[2], inStorage(dtype, Float32Array.from(expected[2])), EXACT, `v of ${what}`);
-}
-
-for (const dtype of DTYPES) {
-  Deno.test(`rotaryForward() to ${dtype} equals its reference at edge shapes`, async () => {
-    for (const shape of SHAPES) await checkForward(gpu, shape, dtype);
-  });
 }
 
 /** Slot and start of every sequence of a batch; a slot beyond the last is idle, and one slot may have several rows. */
@@ -168,21 +162,9 @@ async function checkCache(
   const cached = { ...headed, rows: slots * heads * capacity };
   const outputs = [headed, cached, cached].map((sizes, i) => bank("qkv"[i], { ...sizes, dtype }));
   const [q, k, v] = outputs.map(({ buffer }) => buffer);
-  const angles = bank(
-    "angles",
-    { rows: 1, columns: capacity * headSize },
-    rotaryAngles(capacity, headSize),
-  ).buffer;
+  const angles = anglesOf(capacity, headSize);
   const cache = { places: integers("places", Uint32Array.from(places.flat())), slots, capacity };
-  const plan = rotaryForward(on, {
-    shape,
-    qkv: bank("qkv", fused, qkv).buffer,
-    angles,
-    q,
-    k,
-    v,
-    cache,
-  });
+  const plan = rotaryForward(on, { shape, qkv: bank("qkv", fused, qkv).buffer, angles, q, k, v, cache });
 
   // Rows of q, and those of k and v that they belong to.
   const rows: { own: number; kept: number }[] = [];
@@ -219,14 +201,6 @@ async function checkCache(
   assertClose(select(actualV, kept), values, EXACT, `v of ${what}`);
 }
 
-for (const dtype of DTYPES) {
-  Deno.test(`rotaryForward() of ${dtype} writes keys and values at each sequence's place in a cache, and nowhere else`, async () => {
-    for (const cache of CACHES) {
-      for (const headSize of [6, 8]) await checkCache(gpu, { models: 2, heads: 3, headSize }, cache, dtype);
-    }
-  });
-}
-
 async function checkBackward(on: Gpu, shape: AttentionShape) {
   const what = JSON.stringify(shape);
   const { fused, headed } = sizesOf(shape);
@@ -234,10 +208,7 @@ async function checkBackward(on: Gpu, shape: AttentionShape) {
   const gradients = ["dQ", "dK", "dV"].map((label) => random(size, `${label} ${what}`));
   const [dQ, dK, dV] = gradients.map((values, i) => bank(["dQ", "dK", "dV"][i], headed, values).buffer);
   const dQkv = bank("dQkv", fused);
-  const angles = bank("angles", {
-    rows: 1,
-    columns: shape.length * shape.headSize,
-  }, rotaryAngles(shape.length, shape.headSize)).buffer;
+  const angles = anglesOf(shape.length, shape.headSize);
   const [actual] = await run(
     [rotaryBackward(on, { shape, dQ, dK, dV, angles, dQkv: dQkv.buffer })],
     [dQkv],
@@ -245,8 +216,19 @@ async function checkBackward(on: Gpu, shape: AttentionShape) {
   assertClose(actual, backwardReference(shape, gradients), ROTATED, `dQkv of ${what}`);
 }
 
-Deno.test("rotaryBackward() equals its reference at edge shapes", async () => {
-  for (const shape of SHAPES) await checkBackward(gpu, shape);
+Deno.test("rotaryForward() and rotaryBackward() equal their references at edge shapes", async () => {
+  for (const shape of SHAPES) {
+    for (const dtype of DTYPES) await checkForward(gpu, shape, dtype);
+    await checkBackward(gpu, shape);
+  }
+});
+
+Deno.test("rotaryForward() writes keys and values at each sequence's place in a cache, and nowhere else", async () => {
+  for (const cache of CACHES) {
+    for (const headSize of [6, 8]) {
+      for (const dtype of DTYPES) await checkCache(gpu, { models: 2, heads: 3, headSize }, cache, dtype);
+    }
+  }
 });
 
 for (const { form, on } of (await formsOf("rows")).filter(({ form }) => form !== "subgroup")) {
@@ -290,8 +272,4 @@ Deno.test("rotaryAngles() is as precise at position 4095 as at position 0", () =
       });
     }
   }
-});
-
-Deno.test("headedSize() counts every head's padding", () => {
-  assertEquals(headedSize({ models: 2, batch: 3, length: 5, heads: 7, headSize: 6 }), 2 * 3 * 5 * 7 * 8);
 });

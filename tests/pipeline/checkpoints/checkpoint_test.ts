@@ -1,5 +1,5 @@
 import { inFolder } from "../../tasks/support.ts";
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
@@ -40,14 +40,11 @@ Deno.test("saveCheckpoint() refuses weights that 16 bits cannot hold, and writes
     const name = "gpt_neox.final_layer_norm.bias";
     for (const [dtype, fits, beyond] of [["F16", 65_519, -65_520], ["BF16", 3.389e38, 3.4e38]] as const) {
       const holding = (value: number) => new Map(WEIGHTS).set(name, WEIGHTS.get(name)!.with(5, value));
-      const error = await assertRejects(
-        () => saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(beyond), {}, dtype),
+      const failing = () => saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(beyond), {}, dtype);
+      await assertRejects(
+        failing,
         InputError,
-      );
-      assertEquals(
-        error.message,
-        `Cannot write the model of "${folder}/${dtype}" with saveDtype ${dtype.toLowerCase()} as its weights must fit: ` +
-          `tensor "${name}" holds ${Math.fround(beyond)}; write it with saveDtype f32`,
+        `tensor "${name}" holds ${Math.fround(beyond)}; write it with`,
       );
       await assertRejects(() => Deno.stat(`${folder}/${dtype}`), Deno.errors.NotFound);
       await saveCheckpoint(`${folder}/${dtype}`, CONFIG, holding(fits), {}, dtype);
@@ -115,62 +112,34 @@ Deno.test("loadCheckpoint() takes a head of its own where the configuration says
 
 Deno.test("loadCheckpoint() says which folder to name, or which file of a model is missing or damaged", async () => {
   await inFolder(async (run) => {
-    const refusal = (folder: string) => assertRejects(() => loadCheckpoint(folder), InputError);
-    const message = async (folder: string) => (await refusal(folder)).message;
-    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration: {}, versions: {} }));
-    assertStringIncludes(
-      await message(run),
-      `it is a run folder; name a model in it, such as ${run}/dense, once`,
-    );
-    assertStringIncludes(await message(run), "or use the whole run with run");
-    for (const folder of ["dense", "experts/expert-03", "partitioner/router-00"]) {
-      const { message, where, remedy } = await refusal(`${run}/${folder}`);
-      assert(message.endsWith(": no such file"), message);
-      assertEquals([where, remedy], [`${run}/${folder}/config.json`, undefined]);
-    }
-
-    const expert = `${run}/experts/expert-00`;
-    await saveCheckpoint(expert, CONFIG, WEIGHTS);
-    assertStringIncludes(await message(run), `such as ${expert}, or`);
-    assertStringIncludes(await message(`${run}/experts`), `name a model in it, such as ${expert}`);
-    assertStringIncludes(
-      await message(`${expert}/config.json`),
-      `as a model is a folder of config.json and model.safetensors: "${expert}/config.json" is a file`,
-    );
-    for (const name of ["model.safetensors", "config.json"]) {
-      await Deno.writeTextFile(`${expert}/${name}`, "{");
-      const { where, remedy } = await refusal(expert);
-      assertEquals([where, remedy], [`${expert}/${name}`, undefined]);
-    }
-  });
-});
-
-Deno.test("loadCheckpoint() refuses damaged and missing files by their path", async () => {
-  await inFolder(async (folder) => {
-    const missing = await assertRejects(() => loadCheckpoint(`${folder}/nowhere`), InputError);
-    assertEquals(
-      missing.message,
-      `Cannot load a checkpoint as "${folder}/nowhere/config.json" must be there, as a model is a folder of config.json and ` +
-        "model.safetensors: no such file",
-    );
-    await saveCheckpoint(folder, CONFIG, WEIGHTS);
-    const path = `${folder}/model.safetensors`;
-    await Deno.truncate(path, 1000);
-    await assertRejects(() => loadCheckpoint(folder), InputError, `Cannot read "${path}"`);
-    await Deno.remove(path);
-    await assertRejects(() => loadCheckpoint(folder), InputError, path);
-    await Deno.writeTextFile(`${path}.index.json`, "{}");
-    const parted = await assertRejects(() => loadCheckpoint(folder), InputError);
-    assertStringIncludes(parted.message, ": its weights lie in several files; save it as one file");
-    for (const text of ["", "{", "null", "[]", "5", '{\n "a":\n oops }', "\u0000"]) {
-      await Deno.writeTextFile(`${folder}/config.json`, text);
-      const error = await assertRejects(
-        () => loadCheckpoint(folder),
-        InputError,
-        `Cannot read "${folder}/config.json"`,
-      );
+    const refused = async (folder: string, fact: string, where?: string) => {
+      const error = await assertRejects(() => loadCheckpoint(folder), InputError, fact);
       assertMatch(error.message, /^\P{Cc}+$/u);
+      if (where) assertEquals([error.where, error.remedy], [where, undefined]);
+    };
+    await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration: {}, versions: {} }));
+    await refused(run, `it is a run folder; name a model in it, such as ${run}/dense, once`);
+    await refused(run, "or use the whole run with run");
+    for (const folder of ["dense", "experts/expert-03", "partitioner/router-00"]) {
+      await refused(`${run}/${folder}`, ": no such file", `${run}/${folder}/config.json`);
     }
-    await assertRejects(() => loadCheckpoint(`${folder}/config.json`), InputError, "must be there");
+    const expert = `${run}/experts/expert-00`, path = `${expert}/model.safetensors`;
+    await saveCheckpoint(expert, CONFIG, WEIGHTS);
+    await refused(run, `such as ${expert}, or`);
+    await refused(`${run}/experts`, `name a model in it, such as ${expert}`);
+    await refused(
+      `${expert}/config.json`,
+      `config.json and model.safetensors: "${expert}/config.json" is a file`,
+    );
+    await Deno.truncate(path, 1000);
+    await refused(expert, `Cannot read "${path}"`, path);
+    await Deno.remove(path);
+    await refused(expert, path);
+    await Deno.writeTextFile(`${path}.index.json`, "{}");
+    await refused(expert, ": its weights lie in several files; save it as one file");
+    for (const text of ["", "{", "null", "[]", "5", '{\n "a":\n oops }', "\u0000"]) {
+      await Deno.writeTextFile(`${expert}/config.json`, text);
+      await refused(expert, `Cannot read "${expert}/config.json"`, `${expert}/config.json`);
+    }
   });
 });

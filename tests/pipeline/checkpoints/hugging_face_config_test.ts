@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { loadCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { huggingFaceConfig } from "../../../pipeline/checkpoints/hugging_face_config.ts";
@@ -8,23 +8,11 @@ import { CONFIG, NOTES, WEIGHTS, writeConfig, writeTensors } from "./support.ts"
 Deno.test("huggingFaceConfig() has the fields of a GPTNeoXForCausalLM of this architecture", () => {
   const fields = huggingFaceConfig(CONFIG, NOTES) as Record<string, unknown>;
   const expected = {
-    architectures: ["GPTNeoXForCausalLM"],
-    model_type: "gpt_neox",
-    vocab_size: 11,
-    hidden_size: 12,
-    num_hidden_layers: 2,
-    num_attention_heads: 2,
-    intermediate_size: 48,
-    max_position_embeddings: 16,
-    use_parallel_residual: false,
-    rotary_pct: 1,
-    rotary_emb_base: 10_000,
-    tie_word_embeddings: true,
-    attention_bias: true,
-    hidden_act: "gelu_pytorch_tanh",
-    layer_norm_eps: 1e-5,
-    eos_token_id: 3,
-    torch_dtype: "float32",
+    ...{ architectures: ["GPTNeoXForCausalLM"], model_type: "gpt_neox", torch_dtype: "float32" },
+    ...{ vocab_size: 11, hidden_size: 12, num_hidden_layers: 2, num_attention_heads: 2 },
+    ...{ intermediate_size: 48, max_position_embeddings: 16, eos_token_id: 3, tie_word_embeddings: true },
+    ...{ use_parallel_residual: false, attention_bias: true, rotary_pct: 1, rotary_emb_base: 10_000 },
+    ...{ hidden_act: "gelu_pytorch_tanh", layer_norm_eps: 1e-5 },
   };
   for (const [name, value] of Object.entries(expected)) assertEquals(fields[name], value, name);
 });
@@ -102,9 +90,7 @@ Deno.test("loadCheckpoint() refuses other architectures by the field's name and 
     ];
     for (const [fields, message] of refused) {
       await writeConfig(folder, fields);
-      const error = await assertRejects(() => loadCheckpoint(folder), Error, message);
-      assert(error instanceof InputError || error instanceof InputError);
-      assertMatch(error.message, /^Cannot \P{Cc}+$/u);
+      const error = await assertRejects(() => loadCheckpoint(folder), InputError, message);
       assert(error.message.includes(`${folder}/config.json`), error.message);
     }
   });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import fc from "fast-check";
+import { fromBf16, toBf16 } from "../../../kernels/device/storage.ts";
 import {
   decodeSafetensors,
   encodeSafetensors,
@@ -70,17 +71,12 @@ Deno.test("decodeSafetensors() gives back what encodeSafetensors() was given, bi
   fc.assert(fc.property(anyTensors, (tensors) => {
     const decoded = decodeSafetensors(encode(tensors), PATH);
     assertEquals([...decoded.keys()].sort(), [...tensors.keys()].sort());
+    assertEquals(encode(new Map([...tensors].reverse())), encode(tensors), "in any order");
     for (const [name, { shape, values }] of tensors) {
       assertEquals(decoded.get(name)!.shape, shape);
       assertEquals(new Uint8Array(decoded.get(name)!.values.buffer), new Uint8Array(values.buffer));
     }
   }));
-});
-
-Deno.test("encodeSafetensors() gives equal tensors equal bytes, whatever their order", () => {
-  const backwards = new Map([...EXAMPLE].reverse());
-  assertEquals(encode(backwards), encode(EXAMPLE));
-  assertEquals(encode(EXAMPLE), encode(EXAMPLE));
 });
 
 Deno.test("encodeSafetensors() writes the format: length, JSON padded to 8 bytes, tensors in the order of their names", () => {
@@ -97,13 +93,6 @@ Deno.test("encodeSafetensors() writes the format: length, JSON padded to 8 bytes
   assertEquals(new Float32Array(file.slice(8 + headerBytes).buffer)[0], Math.fround(0.1));
 });
 
-Deno.test("decodeSafetensors() reads a file that starts anywhere in its buffer", () => {
-  const file = encode(EXAMPLE);
-  const shifted = new Uint8Array(file.length + 3);
-  shifted.set(file, 3);
-  assertEquals(decodeSafetensors(shifted.subarray(3), PATH), decodeSafetensors(file, PATH));
-});
-
 Deno.test("encodeSafetensors() rounds to F16 as Math.f16round() does", () => {
   const values = Float32Array.from(
     "0 -0 1 0.1 1e-8 6e-8 65504 65519.996 65520 -1e9 Infinity 2049 2051 NaN".split(" "),
@@ -118,41 +107,13 @@ Deno.test("encodeSafetensors() rounds to F16 as Math.f16round() does", () => {
   }));
 });
 
-Deno.test("encodeSafetensors() rounds to BF16, to the nearest and ties to even", () => {
-  const bits = (...words: number[]) => new Float32Array(Uint32Array.of(...words).buffer);
-  const values = bits(
-    0x3f800000, // 1
-    0x3f807fff, // below half way
-    0x3f808000, // half way to an odd one: stays
-    0x3f818000, // half way to an even one: rises
-    0x3f808001, // above half way
-    0x80000000, // -0
-    0x7f7fffff, // the largest: rises to infinity
-    0xff800000, // -infinity
-    0x7fc00001, // not a number, and no carry may make it one
-    0x7f800001,
-    0x00000001, // the smallest
-  );
-  const decoded = decodeSafetensors(encode(new Map([["x", { shape: [11], values }]]), "BF16"), PATH).get(
-    "x",
-  )!;
-  assertEquals(
-    [...new Uint32Array(decoded.values.buffer)].map((word) => word.toString(16)).join(" "),
-    "3f800000 3f800000 3f800000 3f820000 3f810000 80000000 7f800000 ff800000 7fc00000 7fc00000 0",
-  );
-  const float = fc.float({
-    noNaN: true,
-    noDefaultInfinity: true,
-    min: Math.fround(-1e38),
-    max: Math.fround(1e38),
-  });
-  fc.assert(fc.property(float, (value) => {
-    const one = new Map([["x", { shape: [], values: Float32Array.of(value) }]]);
-    const rounded = decodeSafetensors(encode(one, "BF16"), PATH).get("x")!.values[0];
-    assert(
-      Math.abs(rounded - value) <= Math.max(2 ** -8 * Math.abs(value), 2 ** -134),
-      `${value} became ${rounded}`,
-    );
+Deno.test("encodeSafetensors() rounds to BF16 as toBf16() does", () => {
+  fc.assert(fc.property(fc.float(), (value) => {
+    const values = Float32Array.of(value);
+    const decoded = decodeSafetensors(encode(new Map([["x", { shape: [], values }]]), "BF16"), PATH).get(
+      "x",
+    )!;
+    assertEquals(decoded.values, fromBf16(toBf16(values)));
   }));
 });
 
@@ -187,34 +148,25 @@ Deno.test("decodeSafetensors() refuses every kind of wrong header", () => {
   refused(concatenate([new Uint8Array(8).fill(255), bytes]), "its header should have");
   refused(fileOf("\ud800{}").with(8, 0xff), "header is not a JSON object"); // no UTF-8
   const hostile = JSON.parse('{"toString": 1, "valueOf": 1}');
-  const entries: [unknown, string][] = [
-    [null, "dtype undefined"],
-    [5, "dtype undefined"],
-    ["text", "dtype undefined"],
-    [{ ...good, dtype: "F64" }, 'dtype "F64", which must be F32, F16 or BF16'],
-    [{ ...good, dtype: "toString" }, "dtype"],
-    [{ ...good, dtype: ["F32"] }, "dtype"],
-    [{ ...good, dtype: hostile }, "dtype"],
-    [{ ...good, dtype: "F16" }, "of 4 bytes lies at [0,8]"],
-    [{ ...good, shape: undefined }, "shape undefined"],
-    [{ ...good, shape: 2 }, "shape 2"],
-    [{ ...good, shape: ["2"] }, 'shape ["2"]'],
-    [{ ...good, shape: [-2] }, "shape [-2]"],
-    [{ ...good, shape: [2.5] }, "shape [2.5]"],
-    [{ ...good, shape: [2, hostile] }, "shape"],
-    [{ ...good, shape: [3] }, "of 12 bytes lies at [0,8]"],
-    [{ ...good, shape: [2 ** 40, 2 ** 40] }, "bytes lies at"],
-    [{ ...good, data_offsets: undefined }, "lies at undefined"],
-    [{ ...good, data_offsets: [0] }, "lies at [0]"],
-    [{ ...good, data_offsets: [0, 8, 16] }, "lies at"],
-    [{ ...good, data_offsets: ["0", "8"] }, "lies at"],
-    [{ ...good, data_offsets: [0.5, 8.5] }, "lies at"],
-    [{ ...good, data_offsets: [-8, 0] }, "lies at"],
-    [{ ...good, data_offsets: [8, 0] }, "lies at"],
-    [{ ...good, data_offsets: [8, 16] }, "lies at [8,16] of 8 bytes of tensors"],
-    [{ ...good, data_offsets: [hostile, hostile] }, "lies at"],
+  for (const entry of [null, 5, "text"]) refused(fileOf({ x: entry }, bytes), "dtype undefined");
+  const entries: [Record<string, unknown>, string][] = [
+    [{ dtype: "F64" }, 'dtype "F64", which must be F32, F16 or BF16'],
+    ...["toString", ["F32"], hostile].map((dtype): [Record<string, unknown>, string] => [{ dtype }, "dtype"]),
+    [{ dtype: "F16" }, "of 4 bytes lies at [0,8]"],
+    ...[undefined, 2, ["2"], [-2], [2.5]].map((shape): [Record<string, unknown>, string] => [
+      { shape },
+      `shape ${JSON.stringify(shape)}`,
+    ]),
+    [{ shape: [2, hostile] }, "shape"],
+    [{ shape: [3] }, "of 12 bytes lies at [0,8]"],
+    [{ shape: [2 ** 40, 2 ** 40] }, "bytes lies at"],
+    ...[undefined, [0], [0, 8, 16], ["0", "8"], [0.5, 8.5], [-8, 0], [8, 0], [8, 16], [hostile, hostile]]
+      .map((range): [Record<string, unknown>, string] => [
+        { data_offsets: range },
+        `lies at ${JSON.stringify(range)} of 8 bytes of tensors`,
+      ]),
   ];
-  for (const [entry, message] of entries) refused(fileOf({ x: entry }, bytes), message);
+  for (const [change, message] of entries) refused(fileOf({ x: { ...good, ...change } }, bytes), message);
 });
 
 Deno.test("decodeSafetensors() refuses tensors that overlap, leave gaps or leave bytes over", () => {
@@ -224,10 +176,6 @@ Deno.test("decodeSafetensors() refuses tensors that overlap, leave gaps or leave
   refused(fileOf({ a: one(4) }, new Uint8Array(8)), "overlap or leave a gap at byte 0");
   refused(fileOf({}, new Uint8Array(1)), "its tensors have 0 bytes, it holds 1");
   assertEquals(decodeSafetensors(fileOf({ a: one(4), b: one(0) }, new Uint8Array(8)), PATH).size, 2); // any order
-});
-
-Deno.test("decodeSafetensors() names a tensor in one line even if its name is none", () => {
-  assertMatch(refused(fileOf({ "a\nb\u001b[31m": null })), /tensor "a b \[31m" has dtype/);
 });
 
 Deno.test("decodeSafetensors() decodes or refuses any damaged file, and never fails otherwise", () => {

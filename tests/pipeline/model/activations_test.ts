@@ -14,12 +14,6 @@ Deno.test("logitsChunk() keeps a chunk of logits within its budget, with the row
   }
 });
 
-Deno.test("logitsBudget() is larger for a GPU, and never more than can be bound", () => {
-  assertEquals(logitsBudget("software", 2 ** 31), 2 ** 25);
-  assertEquals(logitsBudget("gpu", 2 ** 31), 2 ** 29);
-  assertEquals(logitsBudget("gpu", 2 ** 27), 2 ** 27);
-});
-
 Deno.test("modelsPerBank() says how many models fit, and refuses one that does not, by tensor and numbers", () => {
   const config = { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, context: 1024 };
   const shape = { models: 32, batch: 4, length: 256 };
@@ -28,15 +22,17 @@ Deno.test("modelsPerBank() says how many models fit, and refuses one that does n
   assertEquals(modelsPerBank(config, shape, limit), Math.floor(limit / embedding));
   assertEquals(modelsPerBank(config, { ...shape, models: 4 }, limit), 4);
   assertEquals(modelsPerBank(config, shape, embedding), 1);
-  const small = assertThrows(() => modelsPerBank(config, shape, embedding - 1), InputError);
-  assertEquals(
-    small.message,
-    `Cannot place the tensor "gpt_neox.embed_in.weight" as one tensor must fit the adapter's binding limit: ` +
-      `it needs ${embedding} bytes, the limit is ${embedding - 1}; use a smaller model`,
+  const stacked = { ...config, sublayers: ["switch"], switch: { experts: 2, capacity: 1, balance: 0 } };
+  assertEquals(modelsPerBank(stacked, shape, limit), 1);
+  const refused = (batch: number, limit: number, pattern: RegExp) =>
+    assertMatch(
+      assertThrows(() => modelsPerBank(config, { ...shape, batch }, limit), InputError).message,
+      pattern,
+    );
+  refused(
+    4,
+    embedding - 1,
+    /tensor "gpt_neox.embed_in.weight" .* needs 12288000 bytes, .*; use a smaller model$/,
   );
-  const large = assertThrows(() => modelsPerBank(config, { ...shape, batch: 4096 }, limit), InputError);
-  assertMatch(
-    large.message,
-    /^Cannot place the activations "inner" of mlp as .* needs 1610612736 bytes, .*; use a smaller batch$/,
-  );
+  refused(4096, limit, /activations "inner" of mlp .* needs 1610612736 bytes, .*; use a smaller batch$/);
 });

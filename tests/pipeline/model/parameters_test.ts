@@ -74,12 +74,8 @@ Deno.test("planLayout() gives every tensor a place of its own within segments be
 
 Deno.test("planLayout() refuses a tensor beyond the limit by its name and both numbers", () => {
   assertEquals(planLayout(CONFIG, 3, LARGEST * 4 * 3).segments.length > 1, true);
-  const error = assertThrows(() => planLayout(CONFIG, 3, LARGEST * 4 * 3 - 4), InputError);
-  assertEquals(
-    error.message,
-    'Cannot place tensor "gpt_neox.layers.0.mlp.dense_h_to_4h.weight" of 3 models as one tensor must fit the ' +
-      `adapter's binding limit: it needs ${LARGEST * 12} bytes, the limit is ${(LARGEST - 1) * 12}`,
-  );
+  const message = `it needs ${LARGEST * 12} bytes, the limit is ${(LARGEST - 1) * 12}`;
+  assertThrows(() => planLayout(CONFIG, 3, LARGEST * 4 * 3 - 4), InputError, message);
 });
 
 Deno.test("initialWeights() is a function of shape and seed", () => {
@@ -115,23 +111,15 @@ Deno.test("initialWeights() draws normal(0, 0.02), smaller where it writes into 
 for (const limit of [UNLIMITED, LARGEST * 4 * 3]) {
   const segments = limit === UNLIMITED ? "one segment" : "many segments";
 
-  Deno.test(`readTensors() gives back what createBank() and writeTensors() uploaded, in ${segments}`, async () => {
+  Deno.test(`readTensors() gives back what createBank() and writeTensors() uploaded, and planTransposes() turns every matrix of every model, in ${segments}`, async () => {
     const arena = gpu.arena();
-    const small = { ...gpu, maxBindingBytes: limit };
-    const models = [1, 2, 3].map((seed) => initialWeights(CONFIG, seed));
-    const bank = createBank(small, arena, CONFIG, models);
-    assertEquals(bank.layout.segments.length > 1, limit !== UNLIMITED);
-    assertEquals(await readTensors(gpu, bank.layout, bank.weights), models);
     const others = [4, 5, 6].map((seed) => initialWeights(CONFIG, seed));
-    writeTensors(gpu, bank.layout, bank.weights, others);
+    const bank = createBank({ ...gpu, maxBindingBytes: limit }, arena, CONFIG, others);
+    assertEquals(bank.layout.segments.length > 1, limit !== UNLIMITED);
     assertEquals(await readTensors(gpu, bank.layout, bank.weights), others);
-    arena.destroy();
-  });
-
-  Deno.test(`planTransposes() turns every matrix of every model, in ${segments}`, async () => {
-    const arena = gpu.arena();
     const models = [1, 2, 3].map((seed) => initialWeights(CONFIG, seed));
-    const bank = createBank({ ...gpu, maxBindingBytes: limit }, arena, CONFIG, models);
+    writeTensors(gpu, bank.layout, bank.weights, models);
+    assertEquals(await readTensors(gpu, bank.layout, bank.weights), models);
     gpu.submit(planTransposes(gpu, bank));
     const buffers = (await gpu.read(bank.transposed.map((buffer) => ({ buffer })))).map((b) =>
       new Float32Array(b)

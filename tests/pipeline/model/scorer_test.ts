@@ -1,9 +1,8 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import type { Variants } from "../../../kernels/device/variants.ts";
+import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer, type ScorerOptions, type TokenScores } from "../../../pipeline/model/scorer.ts";
-import { rowsPerRead } from "../../../pipeline/model/passes.ts";
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { assertClose, assertSameBits, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
@@ -39,53 +38,50 @@ async function score(
   return nll;
 }
 
-Deno.test("createScorer() gives the NLL of an independent f64 model, summed over the prefix or the shorter sequence", async () => {
-  const { tokens, lengths } = sequences(7);
-  for (const length of [1, 2, 5, STRIDE, STRIDE + 4]) {
-    const nll = await score({ tokens, lengths }, { length });
-    assertEquals(nll.length, 7 * 3);
-    nll.forEach((value, i) => {
-      const row = Math.floor(i / 3);
-      const real = Math.min(length, lengths[row]);
-      const prefix = [...tokens.subarray(row * STRIDE, row * STRIDE + real)];
-      const expected = real > 1 ? sequenceNll(CONFIG, MODELS[i % 3], prefix) : 0;
-      assertClose([value], [expected], { atol: 2e-5, rtol: 2e-5 }, `NLL ${i} of prefix ${length}`);
-    });
+/** The NLL of the first tokens of a row, at most `prefix`, in f64. */
+function expectedOf(
+  { tokens, lengths }: ReturnType<typeof sequences>,
+  row: number,
+  prefix: number,
+  weights: Weights,
+  config = CONFIG,
+): number {
+  const real = Math.min(prefix, lengths[row]);
+  const text = [...tokens.subarray(row * STRIDE, row * STRIDE + real)];
+  return real > 1 ? sequenceNll(config, weights, text) : 0;
+}
+
+Deno.test("createScorer() gives the NLL of an independent f64 model, summed over the prefix or the shorter sequence, for several prefixes at once", async () => {
+  const rows = sequences(7);
+  rows.lengths[3] = STRIDE;
+  const lengths = [1, 2, 5, STRIDE, STRIDE + 4].map((length) => ({
+    length,
+    prefixes: undefined,
+    ends: [length],
+  }));
+  const all = [1, 2, 3, 8, 11, STRIDE];
+  for (const { length, prefixes, ends } of [...lengths, { length: STRIDE, prefixes: all, ends: all }]) {
+    const nll = await score(rows, { length, prefixes });
+    const expected = [...rows.lengths.keys()].flatMap((row) =>
+      ends.flatMap((prefix) => MODELS.map((weights) => expectedOf(rows, row, prefix, weights)))
+    );
+    assertClose(nll, expected, { atol: 2e-5, rtol: 2e-5 }, `NLL of prefixes ${ends}`);
   }
 });
 
 Deno.test("createScorer() takes a model whose output head is a matrix of its own, as an independent f64 model does", async () => {
   const config = { ...CONFIG, untied: true } as const;
   const models = [3, 4].map((i) => anyWeights(config, i));
-  const { tokens, lengths } = sequences(5);
+  const rows = sequences(5);
   const scorer = createScorer(gpu, { config, models, batch: 2, length: STRIDE });
-  const nll = await scorer.score(tokens, STRIDE, lengths);
+  const nll = await scorer.score(rows.tokens, STRIDE, rows.lengths);
   scorer.close();
-  nll.forEach((value, i) => {
-    const row = i >> 1;
-    const own = [...tokens.subarray(row * STRIDE, row * STRIDE + lengths[row])];
-    const expected = lengths[row] > 1 ? sequenceNll(config, models[i % 2], own) : 0;
-    assertClose([value], [expected], { atol: 2e-5, rtol: 2e-5 }, `NLL ${i}`);
-    if (lengths[row] > 1) assert(Math.abs(expected - sequenceNll(CONFIG, models[i % 2], own)) > 1e-3);
-  });
-});
-
-Deno.test("createScorer() sums over several prefixes in one forward pass, each as an independent f64 model does", async () => {
-  const { tokens, lengths } = sequences(7);
-  lengths[3] = STRIDE;
-  const prefixes = [1, 2, 3, 8, 11, STRIDE];
-  const nll = await score({ tokens, lengths }, { prefixes });
-  assertEquals(nll.length, 7 * prefixes.length * 3);
-  nll.forEach((value, i) => {
-    const [row, prefix] = [
-      Math.floor(i / 3 / prefixes.length),
-      prefixes[Math.floor(i / 3) % prefixes.length],
-    ];
-    const real = Math.min(prefix, lengths[row]);
-    const start = [...tokens.subarray(row * STRIDE, row * STRIDE + real)];
-    const expected = real > 1 ? sequenceNll(CONFIG, MODELS[i % 3], start) : 0;
-    assertClose([value], [expected], { atol: 2e-5, rtol: 2e-5 }, `NLL ${i} of prefix ${prefix}`);
-  });
+  const of = (own: ModelConfig) =>
+    [...rows.lengths.keys()].flatMap((row) =>
+      models.map((weights) => expectedOf(rows, row, STRIDE, weights, own))
+    );
+  assertClose(nll, of(config), { atol: 2e-5, rtol: 2e-5 }, "NLL");
+  of(CONFIG).forEach((tied, i) => assert(rows.lengths[i >> 1] < 2 || Math.abs(tied - nll[i]) > 1e-3));
 });
 
 for (const { form, on } of FORMS) {
@@ -105,25 +101,7 @@ for (const { form, on } of FORMS) {
 
 Deno.test("createScorer() refuses prefixes that do not ascend to the length", () => {
   for (const prefixes of [[0], [3, 3], [5, 4], [2, STRIDE + 1], [1.5]]) {
-    const error = assertThrows(
-      () => scorerOf({ prefixes }),
-      RangeError,
-    );
-    assertMatch(error.message, /prefixes must ascend from 1 to the length, 12: number [01] is [\d.]+$/);
-  }
-});
-
-Deno.test("createScorer() gives a model the same bits alone, in a bank, and in a bank split by a binding limit", async () => {
-  const rows = sequences(6);
-  const expected = await score(rows);
-  for (const [i, model] of MODELS.entries()) {
-    const alone = await score(rows, { models: [model] });
-    assertSameBits(alone, expected.filter((_, place) => place % 3 === i), `model ${i}`);
-  }
-  const largest = 4 * 48 * 48; // batch · length · 4 hidden values of the MLP's activations
-  for (const perBank of [1, 2]) {
-    const on = { ...gpu, maxBindingBytes: perBank * largest };
-    assertSameBits(await score(rows, { on }), expected, `${perBank} models per bank`);
+    assertThrows(() => scorerOf({ prefixes }), RangeError, "prefixes must ascend from 1 to the length, 12");
   }
 });
 
@@ -139,15 +117,6 @@ Deno.test("createScorer() reads neither tokens beyond a sequence's length nor be
     expected,
     "u16 tokens",
   );
-});
-
-Deno.test("createScorer() scores any number of rows, more than it reads back at once among them", async () => {
-  const rows = sequences(5000);
-  const few = { tokens: rows.tokens.slice(4090 * STRIDE), lengths: rows.lengths.slice(4090) };
-  const all = await score(rows, { batch: 600, length: 2, models: [MODELS[0]] });
-  assertEquals(all.length, 5000);
-  assertSameBits(all.slice(4090), await score(few, { batch: 600, length: 2, models: [MODELS[0]] }));
-  assertEquals((await score(sequences(0))).length, 0);
 });
 
 Deno.test("Scorer.score() may be called again before the first call is done", async () => {
@@ -177,24 +146,6 @@ Deno.test("Scorer.score() and scoreTokens() leave off between two passes where t
   }
 });
 
-Deno.test("createScorer() makes room for as many rows as its model's size lets a GPU score before a readback", () => {
-  const config = { vocabulary: 5000, hidden: 64, layers: 1, heads: 2, context: 1024 };
-  const bytesOf = (kind: "gpu" | "software") => {
-    const scorer = createScorer({ ...gpu, kind }, {
-      config,
-      models: [anyWeights(config, 0)],
-      batch: 1,
-      length: 1024,
-    });
-    const { bytes } = scorer;
-    scorer.close();
-    return bytes;
-  };
-  const rows = rowsPerRead("gpu", config, { models: 1, length: 1024 });
-  assert(rows > 1 && rows < 4096, `${rows}`);
-  assertEquals(bytesOf("gpu") - bytesOf("software"), Math.ceil(rows / 4) * 16 - 16);
-});
-
 Deno.test("Scorer.load() replaces the weights of every model, also where a limit splits the bank", async () => {
   const rows = sequences(5);
   const others = [7, 8, 9].map((i) => anyWeights(CONFIG, i));
@@ -210,26 +161,14 @@ Deno.test("Scorer.load() replaces the weights of every model, also where a limit
   }
 });
 
-Deno.test("createScorer() makes room for the sums of bf16 products only with forms that take several passes", () => {
-  const bytesOf = (matmul: Variants["matmul"]) => {
-    const scorer = scorerOf({ dtype: "bf16" }, { ...gpu, variants: { ...gpu.variants, matmul } });
-    const { bytes } = scorer;
-    scorer.close();
-    return bytes;
-  };
-  const sums = MODELS.length * 4 * STRIDE * 4 * CONFIG.hidden * 4;
-  assertEquals(bytesOf("subgroup") - bytesOf("workgroup"), sums);
-  assertEquals(bytesOf("registers"), bytesOf("workgroup"));
-});
-
 Deno.test("Scorer.score() refuses a token id that is not below the vocabulary", async () => {
   const { tokens, lengths } = sequences(3);
   lengths.fill(STRIDE);
   tokens[2 * STRIDE + 5] = 13;
-  const error = await assertRejects(() => score({ tokens, lengths }), InputError);
-  assertMatch(
-    error.message,
-    /every token id must be below the vocabulary: .* position 5 holds 13, the vocabulary is 13$/,
+  await assertRejects(
+    () => score({ tokens, lengths }),
+    InputError,
+    "position 5 holds 13, the vocabulary is 13",
   );
 });
 
@@ -366,7 +305,7 @@ Deno.test("Scorer.scoreTokens() gives a row the same bits alone, in any company,
   }
 });
 
-Deno.test("Scorer.scoreTokens() scores more rows than it reads back at once", async () => {
+Deno.test("Scorer.score() and scoreTokens() score any number of rows, more than they read back at once among them", async () => {
   const { tokens, lengths } = sequences(5000);
   const spans = spansOf(lengths).map(({ begin, end }) => ({
     begin: Math.min(begin, 3),
@@ -378,6 +317,10 @@ Deno.test("Scorer.scoreTokens() scores more rows than it reads back at once", as
   for (let row = 0; row < few.nll.length; row++) {
     assertEquals(scoresOf(all, 4090 + row, 1), scoresOf(few, row, 1), `row ${row}`);
   }
+  const scorer = scorerOf(options);
+  assertSameBits(await scorer.score(tokens, STRIDE, spans), all.nll);
+  scorer.close();
+  assertEquals((await score(sequences(0))).length, 0);
   assertEquals((await scoreTokens(tokens, [])).logProbability.length, 0);
 });
 
@@ -410,14 +353,10 @@ Deno.test("Scorer.scoreTokens() keeps nothing of what it has no room for, howeve
   const scorer = scorerOf({ batch: 2 }, device);
   const before = held();
   for (let i = 0; i < 2; i++) {
-    await assertRejects(
-      () => scorer.scoreTokens(tokens, STRIDE, lengths),
-      Error,
-      "no room for sequence sums",
-    );
+    const failing = () => scorer.scoreTokens(tokens, STRIDE, lengths);
+    await assertRejects(failing, Error, "no room for sequence sums");
     assertEquals([held(), scorer.bytes], [before, before]);
   }
-  assertEquals((await scorer.score(tokens, STRIDE, lengths)).length, 5 * 3);
   scorer.close();
   assertEquals(held(), 0);
 });

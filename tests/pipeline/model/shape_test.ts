@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
   type ModelConfig,
@@ -14,14 +14,8 @@ Deno.test("validateModelConfig() refuses impossible shapes by name and value", (
   validateModelConfig({ vocabulary: 1, hidden: 2, layers: 1, heads: 1, context: 1 });
   for (const name of ["vocabulary", "hidden", "layers", "heads", "context"] as const) {
     for (const value of [0, -1, 1.5, NaN, Infinity, 1e9, 2 ** 53]) {
-      const error = assertThrows(
-        () => validateModelConfig({ ...GOOD, [name]: value }, "the router"),
-        InputError,
-      );
-      assertMatch(
-        error.message,
-        new RegExp(`^Cannot build the router as ${name} must be a whole number from 1 to \\d+: ${name} is `),
-      );
+      const message = `Cannot build the router as ${name} must be a whole number from 1 to `;
+      assertThrows(() => validateModelConfig({ ...GOOD, [name]: value }, "the router"), InputError, message);
     }
   }
   validateModelConfig({ ...GOOD, sublayers: ["mlp", "attention"] });

@@ -17,16 +17,6 @@ function positions({ begin, end }: Span): number[] {
   return Array.from({ length: end }, (_, i) => i).filter((position) => position >= begin && position > 0);
 }
 
-Deno.test("wholeSpan(), prefixSpan() and spanAfter() count a row, its prefix and what follows a prompt", () => {
-  assertEquals(positions(wholeSpan(4)), [1, 2, 3]);
-  assertEquals([positions(prefixSpan(4, 3)), positions(prefixSpan(4, 9))], [[1, 2], [1, 2, 3]]);
-  assertEquals([positions(spanAfter(4, 2)), positions(spanAfter(4, 4)), positions(spanAfter(4, 9))], [
-    [2, 3],
-    [],
-    [],
-  ]);
-});
-
 Deno.test("spanAfter() counts what prefixSpan() leaves over, and nothing twice", () => {
   const rows = fc.record({ length: fc.nat(9), prompt: fc.integer({ min: 1, max: 9 }) });
   fc.assert(fc.property(rows, ({ length, prompt }) => {
@@ -47,15 +37,8 @@ Deno.test("predictedTokens() never counts the first token of a row, nor an empty
 Deno.test("checkSpans() refuses spans that leave their row, by their row, and rows without one", () => {
   checkSpans([{ begin: 0, end: 0 }, { begin: 3, end: 3 }], [0, 3]);
   for (const [begin, end] of [[-1, 2], [2, 1], [1, 4], [0.5, 2], [1, 1.5], [NaN, 2]]) {
-    const error = assertThrows(() => checkSpans([wholeSpan(3), { begin, end }], [3, 3]), RangeError);
-    assertEquals(
-      error.message,
-      `Cannot count tokens as a span must lie within its row: that of row 1 is ${begin} to ${end}, the row has 3 tokens`,
-    );
+    const message = `that of row 1 is ${begin} to ${end}, the row has 3 tokens`;
+    assertThrows(() => checkSpans([wholeSpan(3), { begin, end }], [3, 3]), RangeError, message);
   }
-  assertThrows(
-    () => checkSpans([wholeSpan(3)], [3, 3]),
-    RangeError,
-    "every row must have a span: there are 1 of 2 rows",
-  );
+  assertThrows(() => checkSpans([wholeSpan(3)], [3, 3]), RangeError, "there are 1 of 2 rows");
 });

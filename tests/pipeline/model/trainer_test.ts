@@ -9,20 +9,17 @@ import { createDecoder } from "../../../pipeline/model/decoder.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
-import { createTrainer, type Trainer, type TrainerOptions } from "../../../pipeline/model/trainer.ts";
-import { type StepResult, STEPS_PER_READ } from "../../../pipeline/model/trainer_group.ts";
+import {
+  createTrainer,
+  type StepResult,
+  STEPS_PER_READ,
+  type Trainer,
+  type TrainerOptions,
+} from "../../../pipeline/model/trainer.ts";
 import { assertClose, assertSameBits, gpu } from "../../kernels/support.ts";
 import { prefixSpan, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
-import { meanNll, type ReferenceWeights, sequenceNll } from "./reference.ts";
-import {
-  anyBatch,
-  anyWeights,
-  assertCloseTensors,
-  assertSameTensors,
-  assertSlopes,
-  batchOf,
-  sequencesOf,
-} from "./support.ts";
+import { type ReferenceWeights, sequenceNll } from "./reference.ts";
+import { anyBatch, anyWeights, assertSameTensors, assertSlopes, batchOf, sequencesOf } from "./support.ts";
 
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -57,15 +54,10 @@ async function train(
 async function finish(trainer: Trainer): Promise<Run> {
   const results = await trainer.drain();
   const run = { results, gradients: await trainer.gradients(), weights: await trainer.weights() };
+  assertEquals([trainer.models, trainer.bytes > 0], [run.weights.length, true]);
   trainer.close();
+  assertEquals(trainer.bytes, 0);
   return run;
-}
-
-function bytesOf(options: Partial<TrainerOptions>): number {
-  const trainer = trainerOf(options);
-  const { bytes } = trainer;
-  trainer.close();
-  return bytes;
 }
 
 /** Throws unless two runs agree bit for bit. */
@@ -78,20 +70,6 @@ function assertSameRuns(actual: Run, expected: Run, what: string) {
     assertSameTensors(tensors, expected.weights[i], `weights ${i}, ${what}`)
   );
 }
-
-Deno.test("createTrainer() reports the loss of an independent f64 model before every step", async () => {
-  const trainer = trainerOf();
-  let weights: Weights[] = START;
-  for (const [i, batch] of BATCHES.entries()) {
-    trainer.step(batch, RATE);
-    const [{ step, loss }] = await trainer.drain();
-    assertEquals(step, i + 1);
-    const expected = weights.map((own, model) => meanNll(CONFIG, own, sequencesOf(batchOf(batch, 3, model))));
-    assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, `losses of step ${step}`);
-    weights = await trainer.weights();
-  }
-  trainer.close();
-});
 
 /** A batch in which only what follows a prompt of 1 to 4 tokens counts. */
 function answersOf(batch: HostBatch): HostBatch {
@@ -113,9 +91,18 @@ function answerNll(weights: ReferenceWeights, { spans, ...batch }: HostBatch, mo
 Deno.test("createTrainer() learns a span alone: the loss and gradients of an independent f64 model", async () => {
   const batch = answersOf(BATCHES[0]);
   for (const microBatch of [4, 2]) {
-    const { results: [{ loss }], gradients } = await train([batch], { microBatch });
+    const trainer = trainerOf({ microBatch });
+    const { nll, predicted } = await trainer.evaluate(batch);
+    trainer.step(batch, RATE);
+    const { results: [{ loss }], gradients } = await finish(trainer);
     const expected = START.map((weights, model) => answerNll(weights, batch, model));
     assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, "losses");
+    assertClose(
+      nll.map((sum, model) => sum / predicted[model]),
+      expected,
+      { atol: 0, rtol: 2e-5 },
+      "evaluated",
+    );
     for (const [model, weights] of START.entries()) {
       assertSlopes((own) => answerNll(own, batch, model), weights, gradients[model], `model ${model}`);
     }
@@ -136,27 +123,6 @@ Deno.test("createTrainer() takes padding and prefixes as spans, to the bit", asy
   assertSameRuns(await train(prefixes), await train(cut), "prefixes");
 });
 
-Deno.test("Trainer.evaluate() sums over spans", async () => {
-  const batch = answersOf(BATCHES[1]);
-  for (const microBatch of [4, 1]) {
-    const trainer = trainerOf({ microBatch });
-    const { nll, predicted } = await trainer.evaluate(batch);
-    trainer.close();
-    START.forEach((weights, model) =>
-      assertClose([nll[model] / predicted[model]], [answerNll(weights, batch, model)], {
-        atol: 0,
-        rtol: 2e-5,
-      })
-    );
-  }
-});
-
-Deno.test("createTrainer() learns a batch by heart", async () => {
-  const { results } = await train(Array(60).fill(BATCHES[0]));
-  const [first, last] = [results[0], results[59]].map(({ loss }) => loss);
-  first.forEach((loss, i) => assert(last[i] < 0.7 * loss, `model ${i}: ${loss} became ${last[i]}`));
-});
-
 for (const options of [{}, { dtype: "bf16", microBatch: 2 }] as const) {
   Deno.test(`createTrainer() gives the same bits again, from a state and with activations computed again: ${JSON.stringify(options)}`, async () => {
     const whole = await train(BATCHES, options);
@@ -174,21 +140,6 @@ for (const options of [{}, { dtype: "bf16", microBatch: 2 }] as const) {
   });
 }
 
-Deno.test("createTrainer() of bf16 is near f32; it holds less, and so does one that computes activations again", async () => {
-  const [whole, half] = [await train(BATCHES), await train(BATCHES, { dtype: "bf16" })];
-  half.results.forEach(({ loss }, i) => {
-    assertNotEquals(loss, whole.results[i].loss);
-    // Weights of this test are large, and steps long: measured 5e-3 after the first.
-    assertClose(loss, whole.results[i].loss, { atol: 0, rtol: 2e-2 }, `losses of step ${i + 1}`);
-  });
-  for (const less of [{ dtype: "bf16" }, { recompute: true }] as const) {
-    assert(
-      bytesOf(less) < bytesOf({}),
-      `${bytesOf(less)} bytes of ${JSON.stringify(less)}, ${bytesOf({})} held`,
-    );
-  }
-});
-
 Deno.test("createTrainer() lets padding change no bit of losses, gradients and weights", async () => {
   const { length } = SHAPE;
   const padded = BATCHES.map(({ tokens, lengths }) => ({
@@ -199,34 +150,17 @@ Deno.test("createTrainer() lets padding change no bit of losses, gradients and w
   assertSameRuns(await train(padded), await train(BATCHES), "other padding");
 });
 
-Deno.test("createTrainer() gives the whole batch's losses and gradients from micro-batches", async () => {
-  const whole = await train(BATCHES);
-  for (const microBatch of [1, 2]) {
-    const parts = await train(BATCHES, { microBatch });
-    const what = `micro-batches of ${microBatch}`;
-    parts.results.forEach(({ step, loss, norm }, i) => {
-      assertEquals(step, i + 1);
-      assertClose(loss, whole.results[i].loss, { atol: 0, rtol: 1e-5 }, `loss of ${what}`);
-      assertClose(norm, whole.results[i].norm, { atol: 0, rtol: 1e-4 }, `norm of ${what}`);
-    });
-    const first = await train(BATCHES.slice(0, 1), { microBatch });
-    const wholeFirst = await train(BATCHES.slice(0, 1));
-    first.gradients.forEach((tensors, i) => assertCloseTensors(tensors, wholeFirst.gradients[i], 1e-5, what));
-    // Adam's first steps divide by a gradient's own size, so that a rounding near 0 may flip a step of the rate.
-    parts.weights.forEach((tensors, i) => assertCloseTensors(tensors, whole.weights[i], 1e-3, what));
-  }
-});
-
 Deno.test("createTrainer() trains a bank of three as it trains three banks of one, bit for bit", async () => {
   const together = await train(BATCHES);
+  const of = <Values>(values: { [model: number]: Values }, model: number) => [values[model]];
   for (let model = 0; model < 3; model++) {
     const alone = await train(BATCHES.map((batch) => batchOf(batch, 3, model)), { start: [START[model]] });
-    alone.results.forEach(({ loss, norm }, i) => {
-      assertEquals(loss[0], together.results[i].loss[model], `loss of model ${model}`);
-      assertEquals(norm[0], together.results[i].norm[model], `norm of model ${model}`);
-    });
-    assertSameTensors(alone.gradients[0], together.gradients[model], `gradients of model ${model}`);
-    assertSameTensors(alone.weights[0], together.weights[model], `weights of model ${model}`);
+    const results = together.results.map(({ step, loss, nll, norm, reports }): StepResult => ({
+      ...{ step, reports, loss: Float64Array.from(of(loss, model)), nll: Float64Array.from(of(nll, model)) },
+      norm: Float32Array.from(of(norm, model)),
+    }));
+    const own = { results, gradients: of(together.gradients, model), weights: of(together.weights, model) };
+    assertSameRuns(alone, own, `model ${model}`);
   }
 });
 
@@ -289,33 +223,19 @@ Deno.test("Trainer.step() refuses wrong batches and token ids, and leaves everyt
   const trainer = trainerOf();
   const good = BATCHES[0];
   const outside = { ...good, tokens: good.tokens.with(40, 13) };
-  assertThrows(
-    () => trainer.step(outside, RATE),
-    InputError,
-    "sequence 4, position 4 holds 13, the vocabulary is 13",
-  );
-  for (
-    const wrong of [
-      { ...good, tokens: good.tokens.slice(1) },
-      { ...good, lengths: good.lengths.slice(1) },
-      batchOf(good, 3, 0),
-    ]
-  ) {
-    assertThrows(() => trainer.step(wrong, RATE), RangeError, "the batch must hold 12 sequences of 9 tokens");
-  }
   const spans = Array.from(good.lengths, (real) => ({ begin: 1, end: real + 1 }));
-  assertThrows(() => trainer.step({ ...good, spans }, RATE), RangeError, "a span must lie within its row");
+  const refused: [HostBatch, typeof InputError | typeof RangeError, string][] = [
+    [outside, InputError, "sequence 4, position 4 holds 13, the vocabulary is 13"],
+    [{ ...good, tokens: good.tokens.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
+    [{ ...good, lengths: good.lengths.slice(1) }, RangeError, "must hold 12 sequences of 9 tokens"],
+    [batchOf(good, 3, 0), RangeError, "must hold 12 sequences of 9 tokens"],
+    [{ ...good, spans }, RangeError, "a span must lie within its row"],
+  ];
+  for (const [wrong, kind, message] of refused) assertThrows(() => trainer.step(wrong, RATE), kind, message);
+  assertThrows(() => trainerOf({ microBatch: 3 }), InputError, "the batch must be a multiple of microBatch");
   assertEquals(trainer.steps, 0);
   for (const batch of BATCHES) trainer.step(batch, RATE);
   assertSameRuns(await finish(trainer), await train(BATCHES), "after refusals");
-});
-
-Deno.test("createTrainer() refuses a batch that micro-batches do not divide", () => {
-  assertThrows(
-    () => trainerOf({ microBatch: 3 }),
-    InputError,
-    "the batch must be a multiple of microBatch: batch is 4, microBatch is 3",
-  );
 });
 
 Deno.test("Trainer.drain() reports a loss that is no number as it is, for the model it befell alone", async () => {
@@ -336,14 +256,6 @@ Deno.test("Trainer.profile() takes the same step as step() does", {
   const times = await trainer.profile(BATCHES[0], RATE);
   assert(new Set(times.map(({ label }) => label)).size >= 15);
   assertSameRuns(await finish(trainer), await train(BATCHES.slice(0, 1), { microBatch: 2 }), "profiled");
-});
-
-Deno.test("Trainer.close() frees all its memory", () => {
-  const trainer = trainerOf();
-  assert(trainer.bytes > 0);
-  assertEquals(trainer.models, 3);
-  trainer.close();
-  assertEquals(trainer.bytes, 0);
 });
 
 Deno.test("createTrainer() trains to the same bits where a GPU splits long sums, in the memory that is predicted", async () => {

@@ -77,7 +77,7 @@ async function runPasses(
 }
 
 for (const config of CONFIGS) {
-  Deno.test(`planLossBackward() and planBackward() give NLL and derivatives of an independent f64 model: ${JSON.stringify(config)}`, async () => {
+  Deno.test(`planLossBackward() and planBackward() give NLL and derivatives of an independent f64 model, for logits in any chunks and with activations computed again: ${JSON.stringify(config)}`, async () => {
     const models = 2;
     const { batch, weights, nll, gradients } = await runPasses(config, models);
     sequencesOf(batch).forEach((tokens, i) => {
@@ -90,32 +90,17 @@ for (const config of CONFIGS) {
       const loss = (own: ReferenceWeights) => meanNll(config, own, sequences);
       assertSlopes(loss, weights[model], gradients[model], `model ${model}`);
     }
+    const each = await runPasses(config, models, { chunk: { models: 1 } });
+    assertSameBits(each.nll, nll, "NLL, model by model");
+    each.gradients.forEach((own, i) => assertSameTensors(own, gradients[i], `model ${i}, by itself`));
+    for (const chunk of [1, 2].flatMap((models) => [1, 5, 26].map((rows) => ({ rows, models })))) { // of 27 rows
+      const other = await runPasses(config, models, { chunk });
+      const what = `chunks of ${JSON.stringify(chunk)}`;
+      assertSameBits(other.nll, nll, `NLL in ${what}`);
+      other.gradients.forEach((own, i) => assertCloseTensors(own, gradients[i], 1e-5, what));
+    }
+    const again = await runPasses(config, models, { recompute: true });
+    assertSameBits(again.nll, nll, "NLL, computed again");
+    again.gradients.forEach((own, i) => assertSameTensors(own, gradients[i], `model ${i}, computed again`));
   });
 }
-
-Deno.test("planLossBackward() gives the same losses to the bit, and the same gradients, for logits in any chunks", async () => {
-  for (const config of CONFIGS) {
-    const whole = await runPasses(config, 2);
-    const each = await runPasses(config, 2, { chunk: { models: 1 } });
-    assertSameBits(each.nll, whole.nll, "NLL, model by model");
-    each.gradients.forEach((tensors, i) => assertSameTensors(tensors, whole.gradients[i], `model ${i}`));
-    for (const rows of [1, 5, 26]) { // of 27
-      for (const models of [1, 2]) {
-        const { nll, gradients } = await runPasses(config, 2, { chunk: { rows, models } });
-        assertSameBits(nll, whole.nll, `NLL in chunks of ${rows}`);
-        gradients.forEach((tensors, i) =>
-          assertCloseTensors(tensors, whole.gradients[i], 1e-5, `chunks of ${rows}`)
-        );
-      }
-    }
-  }
-});
-
-Deno.test("planBackward() gives the same bits whether it kept activations or computes them again", async () => {
-  for (const config of CONFIGS) {
-    const kept = await runPasses(config, 2);
-    const again = await runPasses(config, 2, { recompute: true });
-    assertSameBits(again.nll, kept.nll, "NLL");
-    again.gradients.forEach((tensors, i) => assertSameTensors(tensors, kept.gradients[i], `model ${i}`));
-  }
-});

@@ -1,6 +1,6 @@
-import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
+import { sliceColumns } from "../../../pipeline/rows/columns.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import {
   LossNotFiniteError,
@@ -9,6 +9,7 @@ import {
   type TrainModelOptions,
 } from "../../../pipeline/training/loop.ts";
 import type { StepMetrics } from "../../../pipeline/training/metrics.ts";
+import { withoutRoom } from "../../kernels/device/support.ts";
 import { gpu } from "../../kernels/support.ts";
 import { anyWeights, assertSameTensors } from "../model/support.ts";
 import { anyRows, MODEL, readingFrom, SMALL } from "./support.ts";
@@ -128,32 +129,10 @@ Deno.test("trainModel() refuses settings that make no step, and streams that end
 });
 
 Deno.test("trainModel() frees the memory of the device, also when it fails", async () => {
-  // Every training takes 100 MiB of activations here; the device would run out if they were kept.
-  const large = { ...MODEL, context: 1024 };
-  for (let i = 0; i < 3; i++) {
-    const rows = (n: number): Columns => ({
-      rows: n,
-      sequence: new BigUint64Array(n),
-      tokens: new Uint16Array(n * large.context),
-      length: new Uint32Array(n).fill(large.context),
-    });
-    let closed = 0;
-    const watched: typeof gpu = Object.create(gpu, {
-      arena: {
-        value: () => {
-          const arena = gpu.arena();
-          return Object.create(arena, { destroy: { value: () => (closed++, arena.destroy()) } });
-        },
-      },
-    });
-    const failing = options({
-      gpu: watched,
-      model: large,
-      open: () => (n) => Promise.resolve(rows(n)),
-      rateAt: () => NaN,
-      logEvery: 1,
-    });
-    await assertRejects(() => trainModel(failing), LossNotFiniteError);
-    assert(closed >= 1);
-  }
+  const { device, held } = withoutRoom(gpu, () => false);
+  await trainModel(options({ gpu: device }));
+  assertEquals(held(), 0);
+  const failing = options({ gpu: device, rateAt: () => NaN, logEvery: 1 });
+  await assertRejects(() => trainModel(failing), LossNotFiniteError);
+  assertEquals(held(), 0);
 });

@@ -77,14 +77,22 @@ Deno.test("trainings that do not fit follow when others have ended", async () =>
   results.forEach((result, i) => assertAlike(result, alone[i], `training ${i}`));
 });
 
-Deno.test("trainings that cannot be counted are all told so", async () => {
-  const results = await trainAll(undefined, () => {
+const reasons = (results: PromiseSettledResult<unknown>[]) =>
+  results.map((result) => result.status === "rejected" && result.reason.message);
+
+Deno.test("trainings that cannot be counted, or put on a device, or take a step, are all told so", async () => {
+  const uncounted = await trainAll(undefined, () => {
     throw new Error("a tensor is too large");
   });
-  assertEquals(
-    results.map((result) => result.status === "rejected" && result.reason.message),
-    Array(3).fill("a tensor is too large"),
-  );
+  assertEquals(reasons(uncounted), Array(3).fill("a tensor is too large"));
+  const nowhere = await trainAll(undefined, undefined, () => Promise.reject(new Error("no device")));
+  assertEquals(reasons(nowhere), Array(3).fill("no device"));
+  let steps = 0;
+  const submit: typeof gpu.submit = (dispatches) => {
+    if (dispatches.some(({ label }) => label === "adamw") && ++steps === 3) throw new Error("no step");
+    gpu.submit(dispatches);
+  };
+  assertEquals(reasons(await trainAll(() => ({ gpu: { ...gpu, submit } }))), Array(3).fill("no step"));
 });
 
 Deno.test("trainings that go on from different steps, or that fail, leave the others as they are", async () => {
@@ -97,11 +105,11 @@ Deno.test("trainings that go on from different steps, or that fail, leave the ot
   );
   const [resumed, failed, other] = results;
   assertSameTensors(valueOf(resumed).weights, alone[0].weights, "the resumed one");
-  assertEquals(failed.status === "rejected" && failed.reason.message, "the disk is full");
+  assertEquals(reasons([failed]), ["the disk is full"]);
   assertAlike(valueOf(other), alone[2], "the other one");
 });
 
-Deno.test("a training whose batch no model can take fails alone, wherever it stands, and the others are as alone", async () => {
+Deno.test("a training whose batch, or held-out sequences, no model can take fails alone, wherever it stands, and the others are as alone", async () => {
   for (const bad of MEMBERS) {
     const rows = anyRows(3 * STEPS, `training ${bad}`);
     rows.tokens![2 * 3 * MODEL.context] = 99; // the first token of its third step
@@ -110,9 +118,13 @@ Deno.test("a training whose batch no model can take fails alone, wherever it sta
     for (const [id, result] of results.entries()) {
       if (id !== bad) assertAlike(valueOf(result), alone[id], `training ${id}`);
     }
-    const message = results[bad].status === "rejected" && results[bad].reason.message;
-    assertStringIncludes(String(message), "position 0 holds 99, the vocabulary is 37");
+    assertStringIncludes(String(reasons(results)[bad]), "position 0 holds 99, the vocabulary is 37");
   }
+  const validation = anyRows(4, "wrong");
+  validation.tokens![0] = 99;
+  const results = await trainAll((id) => id === 2 ? { validation } : {});
+  for (const id of [0, 1]) assertAlike(valueOf(results[id]), alone[id], `training ${id}`);
+  assertEquals(results[2].status, "rejected");
 });
 
 Deno.test("a training that is stopped saves and leaves the others as they are", async () => {
@@ -127,28 +139,7 @@ Deno.test("a training that is stopped saves and leaves the others as they are", 
   assertEquals([results[1].status, saved], ["rejected", 3]);
 });
 
-Deno.test("a training whose held-out sequences no model can take fails alone", async () => {
-  const validation = anyRows(4, "wrong");
-  validation.tokens![0] = 99;
-  const results = await trainAll((id) => id === 2 ? { validation } : {});
-  for (const id of [0, 1]) assertAlike(valueOf(results[id]), alone[id], `training ${id}`);
-  assertEquals(results[2].status, "rejected");
-});
-
-Deno.test("a step that fails for all at once fails every training of the bank", async () => {
-  let steps = 0;
-  const submit: typeof gpu.submit = (dispatches) => {
-    if (dispatches.some(({ label }) => label === "adamw") && ++steps === 3) throw new Error("no step");
-    gpu.submit(dispatches);
-  };
-  const results = await trainAll(() => ({ gpu: { ...gpu, submit } }));
-  assertEquals(
-    results.map((result) => result.status === "rejected" && result.reason.message),
-    Array(3).fill("no step"),
-  );
-});
-
-Deno.test("trainings are spread over several devices to the same bits, and a device that cannot be opened is said", async () => {
+Deno.test("trainings are spread over several devices to the same bits", async () => {
   const asked: number[] = [];
   const other = await openGpu({ variants: gpu.variants });
   try {
@@ -161,11 +152,6 @@ Deno.test("trainings are spread over several devices to the same bits, and a dev
   } finally {
     other.close();
   }
-  const failed = await trainAll(undefined, undefined, () => Promise.reject(new Error("no device")));
-  assertEquals(
-    failed.map((result) => result.status === "rejected" && result.reason.message),
-    Array(3).fill("no device"),
-  );
 });
 
 Deno.test("trainings whose rates take another course do not share a bank", async () => {
