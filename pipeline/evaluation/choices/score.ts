@@ -18,16 +18,17 @@ import { RESAMPLES } from "../bootstrap.ts";
 import type { EvaluateOptions } from "../evaluate.ts";
 import { mixesOf } from "../mix.ts";
 import { type Check, shapeChecker } from "../model_pass.ts";
+import type { ZeroShotOptions } from "./asking.ts";
 import type { EncodedPrompt } from "./prompts.ts";
-import { type ChoiceWay, type Routing, topWay, ZERO_SHOT_FORMAT, type ZeroShotResult } from "./results.ts";
+import { type ChoiceWay, topWay, ZERO_SHOT_FORMAT, type ZeroShotResult } from "./results.ts";
 import { type Answers, summarizeAnswers } from "./summary.ts";
 import type { Metric, Question, ZeroShotTask } from "./tasks.ts";
 
 /** What {@linkcode askQuestions} takes. */
 export interface AskOptions
   extends
-    Pick<EvaluateOptions, "mix" | "routingTemperature" | "prefix" | "baselines">,
-    Pick<EvaluateOptions, "resamples" | "seed" | "signal"> {
+    Pick<ZeroShotOptions, "fewShot" | "routing" | "resamples" | "mix" | "routingTemperature">,
+    Pick<EvaluateOptions, "prefix" | "baselines" | "seed" | "signal"> {
   /**
    * The opened mixture. With room for one model it holds one at a time. If experts are mixed and a task has
    * no choices, it needs room for all that answer together.
@@ -39,12 +40,8 @@ export interface AskOptions
   questions: readonly Question[];
   /** Each question in tokens, with its examples: what {@linkcode encodeQuestions} gives. */
   prompts: readonly EncodedPrompt[];
-  /** Number of examples before each question. Default: 0. */
-  fewShot?: number;
   /** Number of questions in the data. Default: as many as are asked. */
   published?: number;
-  /** What questions are routed by. Default: the context. */
-  routing?: Routing;
   /** Called with the choices scored so far, of how many. */
   onProgress?: (done: number, total: number) => void;
 }
