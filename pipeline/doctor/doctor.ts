@@ -41,16 +41,13 @@ export interface Diagnosis {
   problems: Problem[];
 }
 
-/** An adapter, as far as it could be examined. */
-export interface AdapterDiagnosis {
-  /** Its description. */
-  name: string;
+/**
+ * An adapter, as far as it could be examined: its name; the `backend`s of WebGPU that were allowed; the driver and its version, as far as the
+ * system tells.
+ */
+export interface AdapterDiagnosis extends Record<"name" | "backend" | "driver", string> {
   /** Its kind. */
   kind: AdapterKind;
-  /** The backends of WebGPU that were allowed. */
-  backend: string;
-  /** The driver and its version, as far as the system tells. */
-  driver: string;
   /** The optional features that some forms need, and whether it offers them. */
   offers: Offers;
   /** Features that it lists. */
@@ -58,9 +55,9 @@ export interface AdapterDiagnosis {
   /** Limits that a device gets. */
   limits: Record<string, number>;
   /** The form of each kernel that runs, and why. */
-  forms: { kernel: string; form: string; why: string }[];
+  forms: Record<"kernel" | "form" | "why", string>[];
   /** Bytes of buffers that can be had at once, and the most that was asked for. */
-  memory: { allocatable: number; asked: number };
+  memory: Record<"allocatable" | "asked", number>;
   /** How far each set of forms is from the golden values. */
   golden: GoldenResult[];
   /** Its roof: arithmetic and memory traffic. */
