@@ -165,9 +165,9 @@ Deno.test("generate() gives the same text with one expert to mix as with none, a
     assertEquals(await text({ reroute: 1000 }), plain);
     for (const options of [{ mix: 2 }, { mix: 2, reroute: 2 }, { reroute: 3 }]) {
       assertEquals(await text({ ...options, cache: false }), await text(options));
-      const long = { ...options, maxNewTokens: 80, window: true };
-      assertEquals(await text({ ...long, cache: false }), await text(long));
     }
+    const long = { mix: 2, reroute: 2, maxNewTokens: 60, window: true };
+    assertEquals(await text({ ...long, cache: false }), await text(long));
   });
 });
 
