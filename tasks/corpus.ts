@@ -10,8 +10,8 @@ import { field, resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { documentLines, openDocuments } from "../pipeline/text/mod.ts";
 import { defineTask } from "./command.ts";
 import { IN_A_RUN } from "./options.ts";
-import { checkWritten, isPipe, pipeValues, until, writeOut } from "./pipe.ts";
-import { runStageTask } from "./stage.ts";
+import { checkWritten, pipeValues, until, writeOut } from "./pipe.ts";
+import { isPipe, runStageTask } from "./stage.ts";
 
 export const TASK = await defineTask({
   name: "corpus",

@@ -60,13 +60,6 @@ export async function checkWritten(
 }
 
 /**
- * Says whether a task works on files or a pipe and not in a run. Nothing of that is kept where it is interrupted.
- */
-export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<string> }): boolean {
-  return paths.length > 0 || given.has("output");
-}
-
-/**
  * Reads batches from files, one after another, and checks those of a run as they are read. `-` stands for standard input, or for what
  * was `kept` of it.
  */

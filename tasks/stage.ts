@@ -38,11 +38,26 @@ export async function runStageTask(
   print({ run, stage, ...result }, `${run}: ${complete}${proof ? `\n${proofText(proof, costs)}` : ""}`);
 }
 
-/** Makes the task of a stage that works in a run folder alone, with options of its own. */
-export function stageTask(name: string, meta: { main: boolean }, own: Fields = {}) {
-  const { about } = STAGES.get(name)!;
-  const options = { ...IN_A_RUN, ...own };
-  return defineTask({ name, about, options, run: (call) => runStageTask(name, call) }, meta);
+/** Says whether a task works on files or a pipe and not in a run. Nothing of that is kept where it is interrupted. */
+export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<string> }): boolean {
+  return paths.length > 0 || given.has("output");
+}
+
+/** Makes the task of a stage, with options of its own: it works in a run folder, or where it can `onFiles` or a pipe that are named. */
+export function stageTask<Own extends Fields>(
+  name: string,
+  meta: { main: boolean },
+  own: Own,
+  onFiles?: (call: Call<typeof IN_A_RUN & Own>) => Promise<void>,
+) {
+  const inRun = (call: unknown) => runStageTask(name, call as Parameters<typeof runStageTask>[1]);
+  return defineTask<typeof IN_A_RUN & Own>({
+    name,
+    about: onFiles ? undefined : STAGES.get(name)!.about,
+    ...onFiles && { startsAnew: isPipe, positional: "[FILE…|-]" },
+    options: { ...IN_A_RUN, ...own },
+    run: (call) => onFiles && call.paths.length > 0 ? onFiles(call) : inRun(call),
+  }, meta);
 }
 
 /** Says which part of a stage is complete, how far all of them are, and what goes on from there. */

@@ -7,19 +7,16 @@
 import { InputError } from "../kernels/mod.ts";
 import { resolveConfiguration } from "../pipeline/settings/mod.ts";
 import { loadTokenizer, readDocuments, readOptions, tokenBatches } from "../pipeline/text/mod.ts";
-import { defineTask } from "./command.ts";
-import { IN_A_RUN, take } from "./options.ts";
-import { arrowOutput, checkWritten, isPipe, pipeValues } from "./pipe.ts";
-import { runStageTask } from "./stage.ts";
+import { take } from "./options.ts";
+import { arrowOutput, checkWritten, pipeValues } from "./pipe.ts";
+import { stageTask } from "./stage.ts";
 
-export const TASK = await defineTask({
-  name: "tokenize",
-  startsAnew: isPipe,
-  positional: "[FILE…|-]",
-  options: { ...IN_A_RUN, ...take("part", "workers", "output") },
-  run: async (call) => {
+export const TASK = await stageTask(
+  "tokenize",
+  import.meta,
+  take("part", "workers", "output"),
+  async (call) => {
     const { paths, sources, options } = call;
-    if (paths.length === 0) return await runStageTask("tokenize", call);
     // All text is tokenized, in its order, up to a limit.
     const takes = sources.flags?.take === "hash" ? ["take"] as const : [];
     const routing = ["prefix", "prefixLengths"] as const;
@@ -38,4 +35,4 @@ export const TASK = await defineTask({
     const batches = tokenBatches(documents, tokenizer, { sequenceLength, packing, maxTokens, workers });
     await arrowOutput(batches, options.output, call);
   },
-}, import.meta);
+);

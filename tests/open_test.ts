@@ -90,7 +90,7 @@ Deno.test("a stage of a script's own is planned, run, skipped, run again, verifi
       assertEquals([told.state, told.settings?.expertSteps], ["damaged", 7]);
       assertEquals(await make({ expertSteps: 7 }), ["count"]);
 
-      const help = helpOf(await stageTask("count", { main: false }));
+      const help = helpOf(await stageTask("count", { main: false }, {}));
       for (const text of ["Usage: deno task count", countStage.about, "--seed", "--expert-steps"]) {
         assertStringIncludes(help, text);
       }
