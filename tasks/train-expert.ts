@@ -51,7 +51,7 @@ export const TASK = await defineTask({
     const { part = { index: 1, of: 1 }, ...how } = options;
     const mine = wanted.filter((_, i) => i % part.of === part.index - 1);
     const toTrain = (where: string) => mine.filter((id) => !stay.has(`${where} ${id}`));
-    const models = await trainExperts(toTrain, { ...how, part: undefined, sources }, { signal, onEvent });
+    const models = await trainExperts(toTrain, { ...how, sources }, { signal, onEvent });
     print({ run, models }, trainedText(run, models, runs.flatMap((run) => toTrain(run).map(() => run))));
   },
 }, import.meta);

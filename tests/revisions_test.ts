@@ -3,7 +3,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { askRun, evaluateRun, partition, trainDense, trainExpert } from "../mod.ts";
-import { trainSwitch } from "../pipeline/stages/mod.ts";
+import { switchTarget, trainModels } from "../pipeline/stages/mod.ts";
 import { hashFiles, MANIFEST, readManifest } from "../pipeline/graph/mod.ts";
 import { zeroShotRevision } from "../pipeline/stages/zero_shot.ts";
 import { jsonText, sha256 } from "../pipeline/run/files.ts";
@@ -106,7 +106,7 @@ Deno.test({
       await askRun({ run, gpu: gpu!, resamples: 20, data: folder }); // all tasks are asked alike; what sets them apart is their questions
       // After the evaluation, which would read it: what is recorded of it is that of the models of before.
       await trainDense("compute", options);
-      await trainSwitch(options);
+      await trainModels(() => [switchTarget()], options);
 
       const stages: Stages = { ...await outputsOf(run), ...await outputsOf(random, "made-up ") };
       for (const [name, outputs] of Object.entries(await madeUpQuestions())) {

@@ -162,7 +162,10 @@ function difference(node: Node, inputs: Record<string, string>, manifest: Manife
 }
 
 /** Names a setting of which a node's folder was made with another value; undefined where there is none. */
-export function otherSetting({ settings }: Node, { settings: then }: Manifest): string | undefined {
+export function otherSetting(
+  { settings }: Pick<Node, "settings">,
+  { settings: then }: Pick<Manifest, "settings">,
+): string | undefined {
   return Object.keys({ ...settings, ...then })
     .find((name) => canonical(settings[name] ?? null) !== canonical(then[name] ?? null));
 }

@@ -164,8 +164,7 @@ export class Notes {
       evaluation: hash(evaluation),
     };
     for (const model of models) {
-      const files = { needs: [], files: () => ({ train: [], test: [] }) };
-      made[model] = hash(await trainNodes(c, targetsOf(model, c).map((target) => ({ target, text: files }))));
+      made[model] = hash(await trainNodes(c, targetsOf(model, c), []));
     }
     return made;
   }

@@ -11,7 +11,7 @@ import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_co
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { scratchesOf } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
-import { givenNode, type Node } from "../graph/node.ts";
+import { givenNode, type Making, type Node } from "../graph/node.ts";
 import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
@@ -21,6 +21,7 @@ import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../te
 import { type Adoption, adoptionOf } from "../training/adoption.ts";
 import { needConfiguration } from "./parts.ts";
 import { checkExpert } from "./models.ts";
+import { isSamePlace } from "./output.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { expertTarget } from "./targets.ts";
 
@@ -53,30 +54,35 @@ export async function adoptExpert(
 ): Promise<Adopted> {
   const { experts, sequenceLength, eos } = await needConfiguration(run);
   checkExpert("adopt", run, expert, experts);
-  const name = expertTarget(expert).node, part = partOf(expert);
+  const name = expertTarget(expert).node, part = partOf(expert), where = `${run}/${name}`;
   const given = [part, TOKENIZER].map(givenNode);
-  const before = await readManifest(`${run}/${name}`);
-  if (await isSamePlace(from, `${run}/${name}`)) {
+  const before = await readManifest(where);
+  if (before && await isSamePlace(from, where)) {
     throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
   }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
     const files = new NodeFiles(); // another run may have made it
     const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos }, files);
-    const checkpoint = await loadCheckpoint(from, files);
-    checkSizes(from, checkpoint.config, { tokenizer, sequenceLength });
-    await checkTokenizer(from, checkpoint.notes, tokenizer);
-    const { config: shape, sha256 } = checkpoint;
+    const checkpoint = await loadCheckpoint(from, files), { config: shape, notes, sha256 } = checkpoint;
+    checkSizes(from, shape, { tokenizer, sequenceLength });
+    await checkTokenizer(from, notes, tokenizer);
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
-    const node = adoptedNode({ name, part, tokenizer, checkpoint, adopted });
+    const node: Node = {
+      ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
+      maker: {
+        stage: "adopt",
+        make: async ([making]) => [await write(making, part, checkpoint, tokenizer, adopted)],
+      },
+    };
     const { state } = await new Walk(run, [...given, node]).of(node);
     const there = state === "made" && !force;
     if (!there && !force) {
-      await checkPart(run, part, checkpoint.notes, { expert, from });
-      const was = adoptionOf(before), isBegun = before || (await scratchesOf(run, name)).length > 0;
-      if (isBegun) {
-        const is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
+      await checkPart(run, part, notes, { expert, from });
+      if (before || (await scratchesOf(run, name)).length > 0) {
+        const was = adoptionOf(before),
+          is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
         throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${is}`, {
-          where: `${run}/${name}`,
+          where,
           remedy: say`replace it with ${setting("force")}`,
         });
       }
@@ -86,39 +92,23 @@ export async function adoptExpert(
   });
 }
 
-function adoptedNode(
-  { name, part, tokenizer, checkpoint, adopted }: {
-    name: string;
-    part: string;
-    tokenizer: Tokenizer;
-    checkpoint: Checkpoint;
-    adopted: Adoption;
-  },
-): Node {
-  return {
-    ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
-    maker: {
-      stage: "adopt",
-      async make([{ folder, manifest, wrote }]) {
-        const { config, weights, dtype } = checkpoint, { sha256, eos } = tokenizer;
-        const records = await saveModelFolder(folder, config, weights, {
-          notes: { tokenizer: sha256, eos, partition: hashFiles(manifest(part)), adopted: adopted.from },
-          ...{ tokenizer, dtype },
-        });
-        for (const [file, record] of Object.entries(records)) wrote(file, record);
-        return [{ folder: name, adopted }];
-      },
-    },
-  };
+async function write(
+  { node: { name }, folder, manifest, wrote }: Making,
+  part: string,
+  { config, weights, dtype }: Checkpoint,
+  { json, sha256: tokenizer, eos }: Tokenizer,
+  adopted: Adoption,
+): Promise<Record<string, unknown>> {
+  const records = await saveModelFolder(folder, config, weights, {
+    notes: { tokenizer, eos, partition: hashFiles(manifest(part)), adopted: adopted.from },
+    ...{ tokenizer: { json }, dtype },
+  });
+  for (const [file, record] of Object.entries(records)) wrote(file, record);
+  return { folder: name, adopted };
 }
 
 const refuse = (where: string, fact: string, remedy?: Text) =>
   new InputError(`Cannot adopt "${where}" as ${fact}`, { where, remedy });
-
-async function isSamePlace(...paths: string[]): Promise<boolean> {
-  const [one, other] = await Promise.all(paths.map((path) => Deno.realPath(path).catch(() => null)));
-  return one !== null && one === other;
-}
 
 /** Throws where a checkpoint notes that it was trained on another part. */
 async function checkPart(
@@ -129,11 +119,10 @@ async function checkPart(
 ): Promise<void> {
   const made = await readManifest(`${run}/${part}`), own = made && hashFiles(made);
   if (partition === undefined || !own || partition === own) return;
+  const [theirs, ours] = [partition, own].map(shortHash);
   throw refuse(
     from,
-    `it must have been trained on the part of expert ${expert}: its notes name the part ${
-      shortHash(partition)
-    }, that of expert ${expert} is ${shortHash(own)}`,
+    `it must have been trained on the part of expert ${expert}: its notes name the part ${theirs}, that of expert ${expert} is ${ours}`,
     say`name the expert whose part it is, or accept it with ${setting("force")}`,
   );
 }
@@ -141,21 +130,16 @@ async function checkPart(
 function checkSizes(
   from: string,
   { vocabulary, context, switch: routing }: ModelConfig,
-  { tokenizer, sequenceLength }: { tokenizer: Tokenizer; sequenceLength: number },
+  { tokenizer: { vocabulary: ids }, sequenceLength }: { tokenizer: Tokenizer; sequenceLength: number },
 ): void {
-  const { vocabulary: ids } = tokenizer;
   if (routing) throw refuse(from, `one model must answer: in its layers it has ${routing.experts} experts`);
   if (vocabulary < ids) {
-    throw refuse(
-      from,
-      `its vocabulary must hold the ${ids} ids of the run's tokenizer: it holds ${vocabulary}`,
-    );
+    const fact = `its vocabulary must hold the ${ids} ids of the run's tokenizer: it holds ${vocabulary}`;
+    throw refuse(from, fact);
   }
   if (context >= sequenceLength) return;
-  throw refuse(
-    from,
-    `its context must be at least the run's sequence length, ${sequenceLength}: it is ${context}`,
-  );
+  const fact = `its context must be at least the run's sequence length, ${sequenceLength}: it is ${context}`;
+  throw refuse(from, fact);
 }
 
 /** Throws where the tokenizer beside a checkpoint, or the one in its notes, is not that of the run, and where there is neither. */

@@ -10,7 +10,7 @@ import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { entriesOf, filesUnder, removeFiles, wholeName } from "../run/files.ts";
-import { checkpointPath, listCheckpoints, metricsPath } from "../training/resume.ts";
+import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "./parts.ts";
 import type { RunWatch } from "./run.ts";
 
@@ -49,16 +49,13 @@ export interface Cleaned {
 /** How many checkpoints of an incomplete training stay: the last one, and the one before in case the last is damaged. */
 const KEPT_TO_GO_ON = 2;
 
-/** Files that belong to one node or export. */
-interface Place {
-  /** Its name. */
-  name: string;
-  /** The processes that make it. */
-  holders: Owner[];
-  /** States to go on from that are to go, by their paths in the run. */
-  checkpoints?: string[];
-  /** Other files that are to go. */
-  unfinished?: string[];
+/** A file that may go. */
+interface Left {
+  /** Its path in the run. */
+  path: string;
+  /** The node that it belongs to. */
+  node: string;
+  kind: "checkpoints" | "unfinished";
 }
 
 /**
@@ -72,90 +69,69 @@ export async function cleanRun(
   await needConfiguration(run);
   const none = (): Litter => ({ files: 0, bytes: 0 });
   const cleaned: Cleaned = { run, dryRun, checkpoints: none(), unfinished: none(), left: [] };
-  const owners = await listOwners(run);
-  const places = [
-    ...await scratchPlaces(run, keep, owners),
-    ...await partialPlaces(run, owners),
-    await restOf(run),
-  ];
-  for (const { name, holders, ...gone } of places) {
+  const owners = Map.groupBy(await listOwners(run), ({ node }) => node);
+  const gone: string[] = [];
+  for await (const { path, node, kind } of leftIn(run, keep)) {
     signal?.throwIfAborted();
-    const kinds = Object.entries(gone) as [keyof typeof gone, string[]][];
-    if (kinds.every(([, paths]) => paths.length === 0)) continue;
-    if (holders.length > 0) {
-      if (!cleaned.left.some(({ place }) => place === name)) cleaned.left.push({ place: name, holders });
+    const holders = owners.get(node);
+    if (holders) {
+      if (!cleaned.left.some(({ place }) => place === node)) cleaned.left.push({ place: node, holders });
       continue;
     }
-    for (const [kind, paths] of kinds) {
-      cleaned[kind]!.files += paths.length;
-      for (const path of paths) cleaned[kind]!.bytes += (await Deno.lstat(`${run}/${path}`)).size;
-      if (!dryRun) await removeFiles(run, paths);
-    }
+    cleaned[kind].files++;
+    cleaned[kind].bytes += (await Deno.lstat(`${run}/${path}`)).size;
+    gone.push(path);
   }
-  if (!dryRun) await removeDeadLocks(run);
+  if (!dryRun) {
+    await removeFiles(run, gone);
+    await removeDeadLocks(run);
+  }
   return cleaned;
 }
 
-const nameOf = (flat: string) => flat.slice(0, flat.lastIndexOf("~")).replaceAll("~", "/");
-
-/** Lists what may go of the folders of checkpoints: one for every node and key. */
-async function scratchPlaces(run: string, keep: number, owners: readonly Owner[]): Promise<Place[]> {
-  const folders: { name: string; folder: string; states: string[]; time: number }[] = [];
-  for (const entry of await entriesOf(`${run}/${SCRATCH}`)) {
-    if (!entry.isDirectory) continue; // nor a link
-    const folder = `${SCRATCH}/${entry.name}`;
-    const states = (await listCheckpoints(`${run}/${folder}`)).map((path) => `${folder}/${basename(path)}`);
-    const time = Number((await Deno.stat(`${run}/${folder}`)).mtime);
-    folders.push({ name: nameOf(entry.name), folder, states, time });
+/** Lists what may go: in folders of checkpoints, in nodes that were begun, and beside files that are written whole. */
+async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
+  yield* scratchFiles(run, keep);
+  const kind = "unfinished";
+  for (const { name, isDirectory } of await entriesOf(`${run}/${PARTIAL}`)) {
+    if (!/~(old-)?[0-9a-f-]{36}$/.test(name)) continue;
+    const node = nodeOf(name), folder = `${PARTIAL}/${name}`;
+    const files = isDirectory ? (await litterIn(`${run}/${folder}`)).map((file) => `/${file}`) : [""];
+    for (const file of files) yield { path: folder + file, node, kind };
   }
-  const places: Place[] = [];
-  const goingOn = new Set<string>();
-  for (const { name, folder, states } of folders.sort((a, b) => b.time - a.time)) {
-    // Of an incomplete training the folder that was written last is that of its present settings.
-    const isMade = await readManifest(`${run}/${name}`).then((made) => made !== null, () => false);
-    const stay = isMade || goingOn.has(name) ? keep : Math.max(keep, KEPT_TO_GO_ON);
-    if (states.length > 0) goingOn.add(name);
-    const files = await Array.fromAsync(filesUnder(run, folder));
-    const withMetrics = (paths: string[]) => paths.flatMap((path) => [path, metricsPath(path)]);
-    const known = new Set(withMetrics(states));
-    places.push({
-      ...{ name, holders: owners.filter(({ node }) => node === name) },
-      checkpoints: withMetrics(states.slice(stay)).filter((path) => files.includes(path)),
-      unfinished: files.filter((path) => !known.has(path) && isOwn(path.slice(folder.length + 1))),
-    });
-  }
-  return places;
-}
-
-const METRICS = metricsPath(checkpointPath("", 12_345_678)).slice(1).replace(/\d+/, "\\d{8,}");
-const OWN = new RegExp(`^${METRICS}$|^[0-9a-f-]{36}/`);
-
-/** Whether a process has left a file in a folder of checkpoints: one that it had begun, metrics without their state, or a folder of its own. */
-const isOwn = (path: string) => OWN.test(wholeName(path) ?? path) || wholeName(path) !== undefined;
-
-/** Lists the files of nodes that were begun, and that nobody is making. */
-async function partialPlaces(run: string, owners: readonly Owner[]): Promise<Place[]> {
-  const places: Place[] = [];
-  for (const { name: folder, isDirectory } of await entriesOf(`${run}/${PARTIAL}`)) {
-    if (!/~(old-)?[0-9a-f-]{36}$/.test(folder)) continue;
-    const name = nameOf(folder), path = `${PARTIAL}/${folder}`;
-    places.push({
-      ...{ name, holders: owners.filter(({ node }) => node === name) },
-      unfinished: isDirectory ? (await litterIn(`${run}/${path}`)).map((file) => `${path}/${file}`) : [path],
-    });
-  }
-  return places;
-}
-
-/** Lists files beside nodes that were begun. */
-async function restOf(run: string): Promise<Place> {
-  const unfinished: string[] = [];
   for (const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]) {
-    const folder = place.slice(0, Math.max(0, place.lastIndexOf("/")));
-    for (const { name, isDirectory } of await entriesOf(`${run}/${folder}`)) {
-      const path = folder ? `${folder}/${name}` : name;
-      if (!isDirectory && wholeName(path) === place) unfinished.push(path);
+    for (const { name, isDirectory } of await entriesOf(dirname(`${run}/${place}`))) {
+      const path = place.slice(0, -basename(place).length) + name;
+      if (!isDirectory && wholeName(path) === place) yield { path, node: "config.json", kind };
     }
   }
-  return { name: "config.json", holders: [], unfinished };
+}
+
+const nodeOf = (flat: string) => flat.slice(0, flat.lastIndexOf("~")).replaceAll("~", "/");
+
+/** What a process leaves in a folder of checkpoints: metrics without their state, and a folder of its own. */
+const OWN = /^step-\d{8,}\.metrics\.jsonl$|^[0-9a-f-]{36}\//;
+
+/** Lists what may go of the folders of checkpoints: one for every node and key. */
+async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
+  const folders: { node: string; folder: string; time: number }[] = [];
+  for (const { name, isDirectory } of await entriesOf(`${run}/${SCRATCH}`)) {
+    if (!isDirectory) continue; // nor a link
+    const folder = `${SCRATCH}/${name}`, { mtime } = await Deno.stat(`${run}/${folder}`);
+    folders.push({ node: nodeOf(name), folder, time: Number(mtime) });
+  }
+  const goingOn = new Set<string>();
+  for (const { node, folder } of folders.sort((a, b) => b.time - a.time)) {
+    const states = (await listCheckpoints(`${run}/${folder}`)).map((path) => basename(path));
+    // Of an incomplete training the folder that was written last is that of its present settings.
+    const isMade = await readManifest(`${run}/${node}`).then((made) => made !== null, () => false);
+    const stay = isMade || goingOn.has(node) ? keep : Math.max(keep, KEPT_TO_GO_ON);
+    if (states.length > 0) goingOn.add(node);
+    for await (const path of filesUnder(run, folder)) {
+      const file = path.slice(folder.length + 1), whole = wholeName(file);
+      const place = states.findIndex((state) => file === state || file === metricsPath(state));
+      if (place >= stay) yield { path, node, kind: "checkpoints" };
+      else if (place < 0 && (whole !== undefined || OWN.test(file))) yield { path, node, kind: "unfinished" };
+    }
+  }
 }

@@ -36,8 +36,6 @@ export interface Compared {
   onRows(done: number, total: number): void;
 }
 
-/** Rows of a part that were found. */
-type Found = { sequences: number; tokens: number };
 type Side = "train" | "test";
 
 const ROUNDING = 1e-9; // of the cost that is proven
@@ -62,21 +60,20 @@ export async function compareParts(compared: Compared): Promise<Record<Side, num
 class Comparison {
   readonly #open: Cursor[] = [];
   readonly #blocks: readonly string[];
-  readonly #proofs = new Map<string, Certificate>(); // by the node of the assignment
-  readonly #isTogether: boolean; // whether one node assigns all blocks
+  readonly #assignments = new Map<string, v.InferOutput<typeof ASSIGNED> & { found?: Certificate }>(); // by node
+  readonly #method: string;
   #done = 0;
   #total = 0;
 
   constructor(private readonly of: Compared) {
-    const [part] = of.parts;
-    this.#blocks = of.alone ? [] : blocksIn(of.manifests.get(SEQUENCES)!);
-    for (const { train, test } of of.parts) this.#total += train.sequences + test.sequences;
-    const assignments = part.assignments;
-    this.#isTogether = assignments.includes(assignmentPlace({ name: "" }).node);
-    for (const name of of.alone ? [] : assignments) {
-      const { prices } = conform(ASSIGNED, of.manifests.get(name)!.result).proof ?? {};
-      if (prices) this.#proofs.set(name, new Certificate(prices));
+    const { parts, alone, manifests } = of, names = alone ? [] : parts[0].assignments;
+    this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
+    for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
+    for (const name of names) {
+      const assigned = conform(ASSIGNED, manifests.get(name)!.result), prices = assigned.proof?.prices;
+      this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
     }
+    this.#method = String(names.length > 0 && manifests.get(names[0])!.settings.method);
   }
 
   async close(): Promise<void> {
@@ -84,13 +81,17 @@ class Comparison {
   }
 
   async side(side: Side): Promise<number[]> {
-    const { parts, problem } = this.of;
+    const { parts, alone, manifests, problem } = this.of;
     const cursors = parts.map((part) => this.#cursor(this.#shards(part, side)));
-    const found = parts.map((): Found => ({ sequences: 0, tokens: 0 }));
+    const found = parts.map(() => ({ sequences: 0, tokens: 0 }));
+    const take = (i: number) => {
+      found[i].sequences++;
+      found[i].tokens += cursors[i].columns.length[cursors[i].row++];
+    };
     const wrong = new Set<number>(); // parts of which a row is wrong: those after it are not compared
     for (const block of this.#blocks) {
-      const experts = await this.#assigned(block, side);
-      const tokens = this.#cursor(this.#read(`${tokensOf({ name: block })}/${side}.arrow`));
+      const experts = await this.#assigned(block, side), node = tokensOf({ name: block });
+      const tokens = this.#cursor(this.#read(`${node}/${side}.arrow`));
       for (const expert of experts) {
         if (!await fill(tokens)) break;
         const part = cursors[expert];
@@ -99,32 +100,30 @@ class Comparison {
           if (fact !== undefined) {
             wrong.add(expert);
             problem(part.batch ? placeOf(part) : parts[expert].node, fact);
-          } else takeRow(part, found[expert]);
+          } else take(expert);
         }
         tokens.row++;
       }
-      const rows = tokens.before + tokens.row + await rest(tokens);
-      const node = tokensOf({ name: block }), count = `${side}Sequences`;
-      this.#check(node, count, this.of.manifests.get(node)!.result[count], rows);
+      const rows = tokens.before + tokens.row + await rest(tokens), name = `${side}Sequences`;
+      this.#count(node, name, rows, manifests.get(node)!.result[name]);
       if (rows !== experts.length) {
         problem(node, `its ${rows} ${side} sequences must be assigned: ${experts.length} are`);
       }
       this.of.onRows(this.#done += rows, this.#total);
     }
     for (const [i, cursor] of cursors.entries()) {
-      if (this.of.alone) { while (await fill(cursor)) takeRow(cursor, found[i]); }
+      if (alone) { while (await fill(cursor)) take(i); }
       else if (await fill(cursor) && !wrong.has(i)) {
         wrong.add(i);
         problem(placeOf(cursor), "it must be a sequence of the tokens, and not a second time: it is not");
       }
       await rest(cursor); // so that the file is hashed
-      if (wrong.has(i)) continue;
-      for (const name of ["sequences", "tokens"] as const) {
-        this.#check(parts[i].node, `${side} ${name}`, parts[i][side][name], found[i][name]);
+      for (const name of wrong.has(i) ? [] : ["sequences", "tokens"] as const) {
+        this.#count(parts[i].node, `${side} ${name}`, found[i][name], parts[i][side][name]);
       }
     }
     const loads = found.map(({ sequences }) => sequences);
-    if (side === "train" && wrong.size === 0 && !this.of.alone) this.#checkAssignment(loads);
+    if (side === "train" && wrong.size === 0 && !alone) this.#checkAssignment(loads);
     return loads;
   }
 
@@ -150,13 +149,15 @@ class Comparison {
 
   /** Reads the experts of a block's sequences, and checks what they cost against the scores. */
   async #assigned(block: string, side: Side): Promise<number[]> {
-    const { node, file } = assignmentPlace({ name: block }, !this.#isTogether);
-    const { method } = this.of.manifests.get(node)!.settings;
+    const isTogether = this.#assignments.has(assignmentPlace({ name: "" }).node);
+    const { node, file: fileOf } = assignmentPlace({ name: block }, !isTogether);
+    const file = `${node}/${fileOf(side)}`;
     const scores = this.#cursor(this.#read(`${scoresOf({ name: block })}/${side}.arrow`));
-    const proof = side === "train" ? this.#proofs.get(node) : undefined;
+    const proof = side === "train" ? this.#assignments.get(node)?.found : undefined;
+    const isLowest = side === "test" || this.#method === "argmax"; // whether each goes where it costs least
     const all: number[] = [];
     let isWrong = false;
-    for await (const batch of this.#read(`${node}/${file(side)}`)) {
+    for await (const batch of this.#read(file)) {
       const sequence = integers(columnOf(batch, "sequence"), BigUint64Array);
       const [expert, best] = ["expert", "best"].map((name) => integers(columnOf(batch, name), Uint16Array));
       const [cost, lowest] = ["cost", "lowest"].map((name) => floats(columnOf(batch, name)));
@@ -166,65 +167,56 @@ class Comparison {
         const costs = columns.nll!.subarray(scores.row * experts, (scores.row + 1) * experts);
         proof?.add({ costs, experts }, expert.subarray(row, row + 1));
         if (isWrong) continue;
-        const isBest = side === "test" || method === "argmax";
-        const areCosts = costs[expert[row]] === cost[row] && costs[best[row]] === lowest[row] &&
-          !costs.some((value) => value < lowest[row]);
+        const isOther = costs[expert[row]] !== cost[row] || costs[best[row]] !== lowest[row] ||
+          costs.some((value) => value < lowest[row]);
         const fact = columns.sequence[scores.row] !== sequence[row]
           ? `sequence ${sequence[row]} must be that of its scores`
-          : !areCosts
+          : isOther
           ? `costs of sequence ${sequence[row]} must be those of its scores`
-          : isBest && expert[row] !== best[row] &&
-            `sequence ${sequence[row]} must be with the expert that it costs least`;
-        if (!fact) continue;
+          : isLowest && expert[row] !== best[row]
+          ? `sequence ${sequence[row]} must be with the expert that it costs least`
+          : undefined;
+        if (fact === undefined) continue;
         isWrong = true;
-        this.of.problem(`${node}/${file(side)}, row ${all.length + row}`, `${fact}: it is not so`);
+        this.of.problem(`${file}, row ${all.length + row}`, `${fact}: it is not so`);
       }
       all.push(...expert);
     }
     const rows = scores.before + scores.row + await rest(scores);
     if (rows !== all.length) {
-      this.of.problem(
-        `${node}/${file(side)}`,
-        `it must have a row for each of ${rows} scores: it has ${all.length}`,
-      );
+      this.of.problem(file, `it must have a row for each of ${rows} scores: it has ${all.length}`);
     }
     return all;
   }
 
-  /** Compares counts that a manifest tells with those of rows. */
-  #check(node: string, name: string, said: unknown, found: number | string): void {
+  /** Compares a count of rows with what a manifest says. */
+  #count(node: string, name: string, found: number, said: unknown): void {
     if (said === found) return;
     this.of.problem(`${node}/${MANIFEST}`, `its ${name} must be ${found}, as its rows are: it says ${said}`);
   }
 
   /** Checks loads and proofs of the assignment: the rows and the prices are summed again by the definition of a proof. */
   #checkAssignment(loads: readonly number[]): void {
-    const { parts, manifests, problem } = this.of;
-    const names = parts[0].assignments;
-    const said = loads.map(() => 0);
-    for (const name of names) {
-      const result = conform(ASSIGNED, manifests.get(name)!.result);
-      result.loads.forEach((load, e) => said[e] += load);
-      const found = this.#proofs.get(name)?.proof;
-      if (!found || !result.proof) continue;
-      const slack = ROUNDING * Math.abs(found.cost);
+    const { problem } = this.of, said = loads.map(() => 0);
+    for (const [name, { loads, proof, found: certificate }] of this.#assignments) {
+      loads.forEach((load, e) => said[e] += load);
+      if (!certificate || !proof) continue;
+      const found = certificate.proof, slack = ROUNDING * Math.abs(found.cost);
       for (const figure of ["cost", "bound", "unbalanced", "rows"] as const) {
-        if (Math.abs(found[figure] - result.proof[figure]) <= slack) continue;
-        const fact = `as its rows and prices are: it says ${result.proof[figure]}`;
+        if (Math.abs(found[figure] - proof[figure]) <= slack) continue;
+        const fact = `as its rows and prices are: it says ${proof[figure]}`;
         problem(`${name}/${MANIFEST}`, `the ${figure} of its proof must be ${found[figure]}, ${fact}`);
       }
     }
-    this.#check(names[0], "loads", said.join(", "), loads.join(", "));
-    const { method } = manifests.get(names[0])!.settings;
-    if (!ASSIGNMENTS.get(String(method))?.balanced || Math.max(...loads) - Math.min(...loads) <= 1) return;
+    if (String(said) !== String(loads)) {
+      const [name] = this.#assignments.keys();
+      const fact = `as rows are: it says ${said.join(", ")}`;
+      problem(`${name}/${MANIFEST}`, `its loads must be ${loads.join(", ")}, ${fact}`);
+    }
+    const apart = Math.max(...loads) - Math.min(...loads);
+    if (!ASSIGNMENTS.get(this.#method)?.balanced || apart <= 1) return;
     problem("partition", `loads must be equal, or differ by one: they are ${loads.join(", ")}`);
   }
-}
-
-/** Counts the row at which the cursor of a part is, and goes on. */
-function takeRow(cursor: Cursor, found: Found): void {
-  found.sequences++;
-  found.tokens += cursor.columns.length[cursor.row++];
 }
 
 /** Reads a cursor to its end, and counts the rows that it passes. */

@@ -41,7 +41,7 @@ import type { CorpusSize, Estimate, Speed, Stage } from "./stage.ts";
 import { STAGES } from "./stages.ts";
 import { type StageState, stageStates } from "./standing.ts";
 import { expertTarget } from "./targets.ts";
-import { partFiles, type TrainingOptions, trainNodes } from "./train.ts";
+import { type TrainingOptions, trainNodes } from "./train.ts";
 
 /** The estimate of one stage. */
 export interface StageEstimate extends Estimate {
@@ -232,8 +232,7 @@ async function planExpertsOf(
       throw new InputError(what, { where: `${run}/${part}`, remedy });
     }
     const { train: { sequences } } = partIn(part, manifest);
-    const of = [{ target: expertTarget(expert), text: partFiles(part) }];
-    const nodes = await trainNodes(configuration, of, options);
+    const nodes = await trainNodes(configuration, [expertTarget(expert)], [], options);
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
     const graph = [...[part, TOKENIZER].map(givenNode), ...nodes];
     const [state] = await stageStates(new Walk(run, graph, { again }), graph);

@@ -8,6 +8,7 @@
  */
 
 import type { Text } from "../../kernels/errors.ts";
+import type { Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
@@ -27,7 +28,7 @@ export { EVALUATION };
 /** Files of the result. */
 export const [RESULT, DOCUMENTS] = ["evaluation.json", "evaluation.arrow"];
 
-/** What an evaluation reads. */
+/** The models of a run, and what they are asked of. */
 export interface EvaluationOf {
   configuration: Configuration;
   /** Names of the nodes of all blocks' tokens, in order. */
@@ -42,28 +43,33 @@ export interface EvaluationOf {
 export const modelName = ({ expert, name }: Target): ModelName => expert ?? name;
 /** Names the node of a model's scores. */
 export const scoresOf = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
+/** Names those of the models that the mixture is compared with. */
+export const baselinesOf = (models: readonly Target[]): Baseline[] =>
+  models.flatMap(({ expert, name }) => expert === undefined ? name as Baseline : []);
+
+/**
+ * What asks the models of a run something, also of its `text`: the nodes that must be there, needs and settings by which prompts are
+ * routed, and the weights.
+ */
+export async function askedOf({ configuration, tokens, models }: EvaluationOf, text = true) {
+  const partitioner = configuration.routers === "" ? [PARTITIONER] : [];
+  const read = [TOKENIZER, ...text ? [SEQUENCES, ...tokens] : [], ...partitioner];
+  const given = [...read, ...models.map(({ node }) => node)].map(givenNode);
+  const weights = models.map(({ node }) => `${node}:model.safetensors`);
+  return { given, partitioner, weights, routers: await namedRouters(configuration) };
+}
 
 /** Makes the nodes of an evaluation, after the nodes that it is given. */
 export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Promise<Node[]> {
-  const { configuration, tokens, models } = of;
-  const { prefix, seed, routers } = configuration;
-  const partitioner = routers === "" ? [PARTITIONER] : [];
-  const other = await namedRouters(configuration);
-  const given = [TOKENIZER, ...tokens, SEQUENCES, ...partitioner, ...models.map(({ node }) => node)].map(
-    givenNode,
-  );
-  // Another adapter rounds differently, but whoever scored first is believed.
-  const scorer: Maker = {
+  const { configuration: { prefix, seed }, models } = of;
+  const { given, partitioner, weights, routers } = await askedOf(of);
+  const makerOf = (what: "scoreNode" | "evaluateNode"): Maker => ({
     stage: EVALUATE,
-    make: async ([making], work) => [await (await import("./evaluation.ts")).scoreNode(making, work, of)],
-  };
-  const whole: Maker = {
-    stage: EVALUATE,
-    make: async (
-      [making],
-      work,
-    ) => [await (await import("./evaluation.ts")).evaluateNode(making, work, of, choices)],
-  };
+    make: async ([making], work) => [
+      await (await import("./evaluation.ts"))[what](making, work, of, choices),
+    ],
+  });
+  const scorer = makerOf("scoreNode"); // another adapter rounds differently, but whoever scored first is believed
   const { resamples = RESAMPLES, ...several } = choices;
   const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models; // mixes need single tokens
   return [
@@ -77,16 +83,11 @@ export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices
     })),
     {
       name: EVALUATION,
-      needs: [
-        ALL_TEST,
-        ...partitioner,
-        ...passes.map(scoresOf),
-        ...models.map(({ node }) => `${node}:model.safetensors`),
-      ],
-      settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...other, ...several },
+      needs: [ALL_TEST, ...partitioner, ...passes.map(scoresOf), ...weights],
+      settings: { format: EVALUATION_FORMAT, prefix, seed, resamples, ...routers, ...several },
       links: { [RESULT]: RESULT, [DOCUMENTS]: DOCUMENTS },
       revision: 3,
-      maker: whole,
+      maker: makerOf("evaluateNode"),
     },
   ];
 }

@@ -25,17 +25,39 @@ import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/p
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { adoptionOf } from "../training/adoption.ts";
-import { needConfiguration } from "./parts.ts";
-import { EVALUATE, evaluateNodes } from "./evaluate.ts";
+import { baselinesOf, EVALUATE, evaluateNodes, type EvaluationOf, RESULT, scoresOf } from "./evaluate.ts";
 import { tokensOfRun } from "./models.ts";
-import { openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
+import { needConfiguration } from "./parts.ts";
+import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { allTargets, type Target } from "./targets.ts";
-import { trainResult } from "./training_result.ts";
+import { type TrainResult, trainResult } from "./training_result.ts";
 
 /** Says what to evaluate and how. */
 export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
   /** Evaluates only the experts that are trained, on the text that goes to them. */
   trained?: boolean;
+}
+
+/** Opens a run to evaluate it. Throws an `InputError` where an expert is not trained, unless `some` will do, or nothing is held out. */
+async function opened<Result>(
+  options: EvaluateRunOptions,
+  watch: RunWatch,
+  some: boolean,
+  body: (of: EvaluationOf, make: OpenRun["make"]) => Promise<Result>,
+): Promise<Result> {
+  const { run } = options;
+  await needConfiguration(run);
+  return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
+    const tokens = await tokensOfRun(run);
+    if ((await readTextCounts(run))?.testSequences === 0) {
+      throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
+        where: run,
+        remedy: say`partition again with a larger ${setting("holdout")}`,
+      });
+    }
+    const models = await modelsOfRun(run, configuration, "evaluate", some);
+    return await body({ configuration, tokens, models }, make);
+  });
 }
 
 /**
@@ -46,20 +68,11 @@ export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<Ev
  */
 export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch = {}): Promise<Evaluation> {
   const { run, trained = false } = options;
-  await needConfiguration(run);
-  return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
-    const tokens = await tokensOfRun(run);
-    await checkHeldOut(run);
-    const models = await modelsOfRun(run, configuration, "evaluate", trained);
-    const choices = await checkChoices(run, configuration, models, options);
-    const doubts = [
-      ...await leftOut(run, configuration, models),
-      ...await unequal(run, configuration, models),
-    ];
-    const nodes = await evaluateNodes({ configuration, tokens, models, doubts }, choices);
-    await make(nodes);
-    const place = `${run}/${EVALUATION}`;
-    return await readEvaluation(`${place}/evaluation.json`, new NodeFiles());
+  return await opened(options, watch, trained, async (of, make) => {
+    const choices = await checkChoices(run, of, options);
+    const doubts = [...await leftOut(run, of), ...await unequal(run, of)];
+    await make(await evaluateNodes({ ...of, doubts }, choices));
+    return await readEvaluation(`${run}/${EVALUATION}/${RESULT}`, new NodeFiles());
   });
 }
 
@@ -82,22 +95,21 @@ export async function evaluateModels(
   options: EvaluateRunOptions,
   watch: RunWatch = {},
 ): Promise<ScoredModels> {
-  refuseChoices(options);
-  const { run } = options;
-  await needConfiguration(run);
-  return await openRun({ ...options, part: undefined }, watch, EVALUATE, async ({ configuration, make }) => {
-    const tokens = await tokensOfRun(run);
-    await checkHeldOut(run);
+  const asked = CHOICES.find((name) => isAsked(options[name]));
+  if (asked !== undefined) {
+    const rule = "it must go with the evaluation of all models: a part scores models, each by itself";
+    throw new InputError(say`Cannot use ${setting(asked)} with ${setting("part")} as ${rule}`, {
+      remedy: "leave it out here, and give it where the parts are put together",
+    });
+  }
+  return await opened(options, watch, true, async (of, make) => {
+    const { models, configuration } = of, nodes = await evaluateNodes(of);
     const places = allTargets(configuration).map(({ name }) => name);
-    const models = await modelsOfRun(run, configuration, "evaluate", true);
-    const nodes = (await evaluateNodes({ configuration, tokens, models }))
-      .filter(({ name }) => name !== EVALUATION);
-    const scores = nodes.filter(({ given }) => !given);
     const own = models.filter(({ name }) => places.indexOf(name) % part.of === part.index - 1);
-    const names = new Set(own.map(({ name }) => `evaluation/${name}`));
+    const names = new Set(own.map(scoresOf));
     await make(nodes, { wanted: ({ name, given }) => given || names.has(name) });
-    const walk = new Walk(run, nodes);
-    const states = await Promise.all(scores.map((node) => walk.of(node)));
+    const walk = new Walk(options.run, nodes);
+    const states = await Promise.all(models.map((model) => walk.of(walk.node(scoresOf(model)))));
     const evaluated = states.filter(({ state }) => state === "made").length;
     return { own: own.map(({ name }) => name), evaluated, models: models.length };
   });
@@ -126,19 +138,15 @@ export async function modelsOfRun(
   const trained = models.filter(({ expert }) => expert !== undefined).length;
   if (missing.length === 0 || some && trained > 0) return models;
   const one = missing.length === 1, more = missing.length - MOST_NAMED;
-  throw new InputError(
-    `Cannot ${verb} "${run}" as every expert must be trained: ${one ? "expert" : "experts"} ${
-      missing.slice(0, MOST_NAMED).join(", ")
-    }${more > 0 ? ` and ${more} more` : ""} ${one ? "is" : "are"} not`,
-    {
-      where: `${run}/experts`,
-      remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first${
-        verb === "evaluate" && trained > 0
-          ? say`, or evaluate those that are, with ${setting("trained")}`
-          : ""
-      }`,
-    },
-  );
+  const names = missing.slice(0, MOST_NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  const fact = `${one ? "expert" : "experts"} ${names} ${one ? "is" : "are"} not`;
+  const others = verb === "evaluate" && trained > 0
+    ? say`, or evaluate those that are, with ${setting("trained")}`
+    : "";
+  throw new InputError(`Cannot ${verb} "${run}" as every expert must be trained: ${fact}`, {
+    where: `${run}/experts`,
+    remedy: say`run ${task("train-expert", { run, expert: one ? missing[0] : "all" })} first${others}`,
+  });
 }
 
 /** Throws an `InputError` where a model learned from other files than are there now. */
@@ -159,44 +167,19 @@ async function checkText(
   }
 }
 
-/** Throws an `InputError` where a run has no held-out sequences. */
-async function checkHeldOut(run: string): Promise<void> {
-  const counts = await readTextCounts(run);
-  if (!counts || counts.testSequences > 0) return; // what is missing is told by who needs it
-  throw new InputError(`Cannot evaluate "${run}" as there must be held-out sequences: there are none`, {
-    where: run,
-    remedy: say`partition again with a larger ${setting("holdout")}`,
-  });
-}
-
 /** Names the options of an evaluation. */
-const CHOICES = Object.keys(
-  {
-    ...{ trained: true, resamples: true, mix: true, routingTemperature: true, reroute: true },
-    ...{ fallback: true, margin: true, routeLengths: true, routeBy: true },
-  } satisfies Record<keyof EvaluationChoices, true>,
-) as (keyof EvaluationChoices)[];
+const CHOICES: readonly (keyof EvaluationChoices)[] = [
+  ...["trained", "resamples", "mix", "routingTemperature", "reroute"] as const,
+  ...["fallback", "margin", "routeLengths", "routeBy"] as const,
+];
 
 const isAsked = (value: unknown) =>
   value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0);
 
-/** Refuses the options of an evaluation where models are scored for it, each by itself: nothing there goes by them. */
-function refuseChoices(options: Partial<Record<keyof EvaluationChoices, unknown>>): void {
-  const asked = CHOICES.find((name) => isAsked(options[name]));
-  if (asked === undefined) return;
-  throw new InputError(
-    say`Cannot use ${setting(asked)} with ${
-      setting("part")
-    } as it must go with the evaluation of all models: a part scores models, each by itself`,
-    { remedy: "leave it out here, and give it where the parts are put together" },
-  );
-}
-
 /** Takes what is asked for, as far as it changes a result. Throws an `InputError` where that is impossible in a run. */
 async function checkChoices(
   run: string,
-  { experts, prefix, sequenceLength, routers }: Configuration,
-  models: readonly Target[],
+  { configuration: { experts, prefix, sequenceLength, routers }, models }: EvaluationOf,
   options: EvaluateRunOptions,
 ): Promise<EvaluationChoices> {
   const { routeBy, fallback } = options;
@@ -213,33 +196,28 @@ async function checkChoices(
   );
   const refuse = (what: Text, remedy?: Text) =>
     new InputError(say`Cannot evaluate "${run}" ${what}`, { where: run, remedy });
-  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits);
-  if (routeBy !== undefined && !kinds.some(({ kind }) => kind === routeBy)) {
-    const names = kinds.map(({ kind }) => kind).join(", ");
-    throw refuse(
-      say`as ${setting("routeBy")} must be a kind that only routes (${names}): it is "${routeBy}"`,
-    );
+  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits)
+    .map(({ kind }) => kind);
+  if (routeBy !== undefined && !kinds.includes(routeBy)) {
+    const rule = `must be a kind that only routes (${kinds.join(", ")}): it is "${routeBy}"`;
+    throw refuse(say`as ${setting("routeBy")} ${rule}`);
   }
   const longest = Math.max(0, ...routeLengths);
   if (longest > sequenceLength) {
-    throw refuse(
-      say`as ${
-        setting("routeLengths")
-      } must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`,
-    );
+    const rule = `must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`;
+    throw refuse(say`as ${setting("routeLengths")} ${rule}`);
   }
-  const dense = models.filter(({ expert }) => expert === undefined).map(({ name }) => name as Baseline);
-  const other = allTargets({ experts }).find(({ name }) => name === fallback && !dense.includes(fallback));
+  const baselines = baselinesOf(models);
+  const isOther = ({ name }: Target) => name === fallback && !baselines.includes(fallback);
+  const other = allTargets({ experts }).find(isOther);
   if (other) {
     throw refuse(
       say`as ${setting("fallback")} must name a dense model that is trained: ${other.name} is not`,
       say`run ${task(other.command.task, { ...other.command.with, run })} first`,
     );
   }
-  checkFallback(choices, dense);
-  const needsAll = (["mix", "reroute", "fallback", "routeBy"] as const).find((name) =>
-    isAsked(choices[name])
-  );
+  checkFallback(choices, baselines);
+  const needsAll = (["mix", "reroute", "fallback", "routeBy"] as const).find((name) => choices[name]);
   if (choices.trained && needsAll) {
     throw refuse(
       say`with ${setting(needsAll)} as every expert must be trained: ${String(ids.length)} are`,
@@ -252,11 +230,7 @@ async function checkChoices(
 }
 
 /** Tells of models of all text whose training has not ended, of which none is used. */
-async function leftOut(
-  run: string,
-  configuration: Configuration,
-  models: readonly Target[],
-): Promise<Text[]> {
+async function leftOut(run: string, { configuration, models }: EvaluationOf): Promise<Text[]> {
   const messages: Text[] = [];
   for (const { name, node, expert, command } of allTargets(configuration)) {
     if (expert !== undefined || models.some((model) => model.name === name)) continue;
@@ -273,47 +247,40 @@ const TOKENS_APART = 0.05; // relative difference; tails are padded or dropped, 
  * Lists what makes the comparison uneven: experts that were trained differently, models that should have seen as many tokens as all experts
  * and did not, and models that should have cost as much compute and did not. What no manifest tells is not compared.
  */
-async function unequal(
-  run: string,
-  configuration: Configuration,
-  models: readonly Target[],
-): Promise<string[]> {
-  const manifests = await Promise.all(models.map(({ node }) => readManifest(`${run}/${node}`)));
-  const adopted = models.flatMap(({ expert }, i) => {
-    const adoption = adoptionOf(manifests[i]);
-    return adoption ? [`expert ${expert} from "${adoption.from}"`] : [];
-  });
-  const messages = adopted.length === 0 ? [] : [
-    `others trained ${adopted.join(", ")}: what that cost, and on which tokens, is not known here`,
-  ];
-  const known = models.flatMap((model, i) =>
-    adoptionOf(manifests[i]) ? [] : [{ model, result: trainResult(manifests[i]!, run) }]
-  );
-  const experts = known.filter(({ model }) => model.expert !== undefined);
+async function unequal(run: string, { configuration, models }: EvaluationOf): Promise<string[]> {
+  const messages: string[] = [], adopted: string[] = [];
+  const experts: TrainResult[] = [], others: { model: Target; result: TrainResult }[] = [];
+  for (const model of models) {
+    const manifest = (await readManifest(`${run}/${model.node}`))!, adoption = adoptionOf(manifest);
+    if (adoption) adopted.push(`expert ${model.expert} from "${adoption.from}"`);
+    else if (model.expert !== undefined) experts.push(trainResult(manifest, run));
+    else others.push({ model, result: trainResult(manifest, run) });
+  }
+  if (adopted.length > 0) {
+    messages.push(
+      `others trained ${adopted.join(", ")}: what that cost, and on which tokens, is not known here`,
+    );
+  }
   for (const field of ["steps", "batch", "rate"] as const) {
-    const values = [...new Set(experts.map(({ result }) => result[field]))];
+    const values = [...new Set(experts.map((result) => result[field]))];
     if (values.length > 1) {
       messages.push(`experts were trained with different ${field}: ${values.join(", ")}`);
     }
   }
   // Only all experts together see as many tokens as another model.
   const seen = experts.length === configuration.experts
-    ? experts.reduce((sum, { result }) => sum + result.tokens, 0)
+    ? experts.reduce((sum, { tokens }) => sum + tokens, 0)
     : undefined;
-  for (const { model: { name, expert, node }, result } of known) {
-    if (expert !== undefined) continue;
+  for (const { model: { name, node }, result: { tokens, steps, batch } } of others) {
     if (BASELINE_NOTES[name as Baseline].sameTokens) {
-      if (seen === undefined || Math.abs(result.tokens / seen - 1) <= TOKENS_APART) continue;
-      messages.push(
-        `${name} was trained on ${result.tokens} tokens, the experts together on ${seen}: their costs are not equal`,
-      );
+      if (seen === undefined || Math.abs(tokens / seen - 1) <= TOKENS_APART) continue;
+      const costs = "their costs are not equal";
+      messages.push(`${name} was trained on ${tokens} tokens, the experts together on ${seen}: ${costs}`);
       continue;
     }
-    const routers = await readRouters(configuration, run);
-    if (configuration.routers !== "" && routers === undefined) continue; // what they cost is not known here
+    const [routers, counts] = [await readRouters(configuration, run), await readTextCounts(run)];
+    if (!counts || configuration.routers !== "" && routers === undefined) continue; // what they cost is not known here
     const { config } = await loadCheckpointConfig(`${run}/${node}`);
-    const { steps, batch } = result, counts = await readTextCounts(run);
-    if (!counts) continue;
     const corpus = { train: counts.trainSequences, test: counts.testSequences };
     const own = { ...configuration, vocabularySize: config.vocabulary };
     const apart = costApart(name, besideMixture(own, config, { batch, steps, corpus, routers }));

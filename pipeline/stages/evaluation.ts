@@ -7,37 +7,41 @@
 import { revisionOf } from "../../kernels/device/variants.ts";
 import type { Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import type { Baseline } from "../evaluation/baselines.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
 import { evaluate, type EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type ModelScores, scoreModel } from "../evaluation/model_pass.ts";
 import type { Making, Work } from "../graph/node.ts";
+import { TOKENIZER } from "../graph/places.ts";
 import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
-import { DOCUMENTS, EVALUATE, type EvaluationOf, modelName, RESULT, scoresOf } from "./evaluate.ts";
+import {
+  baselinesOf,
+  DOCUMENTS,
+  EVALUATE,
+  type EvaluationOf,
+  modelName,
+  RESULT,
+  scoresOf,
+} from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
-import { TOKENIZER } from "../graph/places.ts";
 import { TEST } from "./tokenize.ts";
 
 const NLL = "nll.f32";
 
 /** Opens the mixture of a run, and its held-out sequences. */
 async function open(
-  { path, manifest, verified }: Making,
+  { path, verified }: Making,
   { run, gpu }: Work,
   { configuration: { routers }, tokens }: EvaluationOf,
 ) {
   const shards = tokens.map((name) => `${path(name)}/${TEST}`);
   const partitioner = routers || `${run}/${PARTITIONER}`;
-  return {
-    mixture: await openMixture({ run, partitioner, models: 1, vouched: verified, gpu: await gpu() }),
-    rows: () => readShards(shards, verified),
-    sequences: tokens.reduce((sum, name) => sum + Number(manifest(name).result.testSequences), 0),
-  };
+  const mixture = await openMixture({ run, partitioner, models: 1, vouched: verified, gpu: await gpu() });
+  return { mixture, open: () => readShards(shards, verified) };
 }
 
 /** Scores the held-out sequences by a model. */
@@ -46,19 +50,23 @@ export async function scoreNode(
   work: Work,
   of: EvaluationOf,
 ): Promise<Record<string, unknown>> {
+  const { emit, signal } = work, { adapter, variants } = await work.gpu();
   const model = of.models.find((model) => scoresOf(model) === making.node.name)!;
-  const { mixture, rows, sequences } = await open(making, work, of);
-  const { adapter, variants } = await work.gpu();
   const { entries: vocabulary, tokenizer } = making.manifest(TOKENIZER).result as {
     entries: number;
     tokenizer: string;
   };
+  const total = of.tokens.reduce(
+    (sum, name) => sum + Number(making.manifest(name).result.testSequences),
+    0,
+  );
   let done = 0;
   const onRows = (rows: number) =>
-    work.emit({ type: "progress", stage: EVALUATE, done: done += rows, total: sequences, unit: "sequences" });
-  const { nll } = await scoreModel(modelName(model), { mixture, open: rows, onRows, signal: work.signal }, {
+    emit({ type: "progress", stage: EVALUATE, done: done += rows, total, unit: "sequences" });
+  const text = await open(making, work, of);
+  const { nll } = await scoreModel(modelName(model), { ...text, onRows, signal }, {
     ...{ tokenizer, vocabulary, sequenceLength: of.configuration.sequenceLength },
-  }).finally(() => mixture.close());
+  }).finally(() => text.mixture.close());
   making.wrote(NLL, await writeAtomic(`${making.folder}/${NLL}`, new Uint8Array(nll.buffer)));
   return { sequences: nll.length, adapter, variants: { ...variants, ...revisionOf(variants) } };
 }
@@ -70,33 +78,28 @@ export async function evaluateNode(
   of: EvaluationOf,
   { routeBy, ...choices }: EvaluationChoices,
 ): Promise<Record<string, unknown>> {
-  const { run, emit, signal } = work;
-  const { prefix, sequenceLength, seed } = of.configuration;
-  for (const message of of.doubts ?? []) emit({ type: "warning", message });
-  const { kind, routes } = await partitionerKind(of.configuration.routers || making.path(PARTITIONER));
+  const { run, emit, signal } = work, { prefix, sequenceLength, seed, routers } = of.configuration;
+  const onWarning = (message: Text) => emit({ type: "warning", message });
+  of.doubts?.forEach(onWarning);
+  const { kind, routes } = await partitionerKind(routers || making.path(PARTITIONER));
   if (!routes) {
-    const message =
-      `parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`;
-    emit({ type: "warning", message });
+    onWarning(`parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`);
   }
-  const { mixture, rows } = await open(making, work, of);
+  const text = await open(making, work, of);
   const other = routeBy === undefined
     ? undefined
     : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu, { vouched: making.verified });
-  const baselines = of.models.filter(({ expert }) => expert === undefined).map(({ name }) =>
-    name as Baseline
-  );
   let scores: DocumentScores;
   const evaluation = await evaluate({
-    ...choices,
-    ...{ mixture, routeBy: other, prefix, sequenceLength, seed, baselines, signal, open: rows },
+    ...{ ...choices, ...text, routeBy: other, prefix, sequenceLength, seed, signal },
+    baselines: baselinesOf(of.models),
     scores: (name) => knownScores(making, of, name),
     onProgress: (done) => emit({ type: "progress", stage: EVALUATE, done, unit: "sequences" }),
     onDocuments: (found) => scores = found,
-    onWarning: (message: Text) => emit({ type: "warning", message }),
+    onWarning,
   }).finally(() => {
     other?.close();
-    mixture.close();
+    text.mixture.close();
   });
   const { documents, sequences, tokens } = evaluation;
   making.wrote(DOCUMENTS, await writeDocumentScores(`${making.folder}/${DOCUMENTS}`, scores!, evaluation));

@@ -12,9 +12,10 @@ import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { publish, removeFolder } from "../graph/folder.ts";
 import { makeAll } from "../graph/make.ts";
 import { type FileNote, findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import type { Making, Node, Work } from "../graph/node.ts";
-import { SEQUENCES, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
+import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
+import { otherSetting } from "../graph/walk.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import {
   counted,
@@ -27,21 +28,17 @@ import {
   writeSplit,
   writeSplits,
 } from "../rows/export/mod.ts";
-import type { Lineage } from "../rows/lineage.ts";
-import { Order } from "../rows/order.ts";
-import { openRows, type Rows } from "../rows/random_access.ts";
+import type { Rows } from "../rows/random_access.ts";
 import { entriesOf, type FileRecord, writeAtomic } from "../run/files.ts";
-import { canonical } from "../run/seal.ts";
 import { readVouched } from "../run/vouched.ts";
 import { SAMPLING } from "../serving/sampling.ts";
-import type { Configuration } from "../settings/configuration.ts";
 import { loadTokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { needConfiguration, partitionRemedy, SIDES } from "./parts.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
 import type { RunWatch } from "./run.ts";
 import { expertTarget } from "./targets.ts";
-import { type NeededFile, readRows } from "./token_rows.ts";
-import { filesOf } from "./train.ts";
+import { drawing, openNeeded, readRows } from "./token_rows.ts";
+import { filesOf, textOf } from "./train.ts";
 
 /**
  * The formats of exported text: that of Megatron-LM, GPT-NeoX and NeMo; that of `load_from_disk` of Hugging Face's datasets; Parquet; JSON
@@ -103,118 +100,90 @@ export async function exportTexts(
 ): Promise<Exported> {
   const configuration = await needConfiguration(run);
   if (expert !== undefined) checkExpert(EXPORT, run, expert, configuration.experts);
-  const text = filesOf({ expert }, expert === undefined ? await tokensOfRun(run) : []);
-  const [shards, tokenizer] = await Promise.all(
-    [text.needs[0], TOKENIZER].map((name) => needNode(run, name)),
-  );
-  const source = { run, ...text.files({ manifest: () => shards }), shuffled: expert !== undefined };
-  const { vocabulary, eos } = await lineageOf(source);
-  const rows = to === "text" || to === "parquet" ? { rows: configuration.shardSequences } : {};
+  const tokens = expert === undefined ? await tokensOfRun(run) : [];
+  const shards = await needNode(run, textOf({ expert }), await partitionRemedy(run));
+  const { result: tokenizer } = await needNode(run, TOKENIZER, "copy it from the run");
+  const vocabulary = Number(tokenizer.entries), eos = Number(tokenizer.eos);
+  const rows = configuration.shardSequences, isText = to === "text" || to === "parquet" && as === "text";
   const of = {
     ...{ to, of: expert === undefined ? "all text" : `expert ${expert}`, ...to === "parquet" ? { as } : {} },
-    ...rows,
-    ...{ shards: hashFiles(shards), tokenizer: tokenizer.result.tokenizer, vocabulary, eos },
+    ...to === "text" || to === "parquet" ? { rows } : {},
+    ...{ shards: hashFiles(shards), tokenizer: tokenizer.tokenizer, vocabulary, eos },
   };
-  const isText = to === "text" || to === "parquet" && as === "text";
-  return await exportInto({ run, output, of, force }, watch, async ({ folder }, work) => {
+  return await exportInto({ run, output, of, force }, watch, async ({ folder, wrote }, work) => {
     const files = new NodeFiles(), place = `${run}/${TOKENIZER}/${TOKENIZER_FILE}`;
     const decoder = isText ? await tokenizerIn(`${run}/${TOKENIZER}`, configuration, files) : null;
     const decode = async ({ ids }: TokenText) =>
       await decoder!.decode(ids.at(-1) === eos ? ids.subarray(0, -1) : ids);
-    const records: Record<string, FileRecord> = {}, result: Record<string, unknown> = {};
+    const result: Record<string, unknown> = {};
     let done = 0;
     const onRows = (rows: number) => {
       work.signal?.throwIfAborted();
       work.emit({ type: "progress", stage: EXPORT, done: done += rows, unit: "sequences" });
     };
-    for (const side of SIDES) {
-      if (source[side].length === 0) continue;
+    for (const [side, needed] of Object.entries(filesOf({ expert }, tokens, () => shards))) {
+      if (needed.length === 0) continue;
       const counts = { texts: 0, tokens: 0 };
-      const texts = counted(textsOf(source, side, files, configuration, { eos, onRows }), counts);
+      const inOrder = expert === undefined || side === "test";
+      const all = inOrder
+        ? textsOf(needed.map(({ need, file }) => `${run}/${need}/${file}`), files, {
+          ...{ whole: expert === undefined, eos, crossing: configuration.packing === "concat", onRows },
+        })
+        : shuffled(await openNeeded({ path: (need) => `${run}/${need}`, manifest: () => shards }, needed), {
+          ...{ seed: configuration.seed, onRows },
+        });
+      const texts = counted(all, counts);
       const write = {
         megatron: () => writeMegatron(folder, side, texts, vocabulary),
         datasets: () => writeSplit(folder, side, texts),
-        parquet: () =>
-          writeParquet(folder, side, texts, { rows: rows.rows!, decode: isText ? decode : undefined }),
-        text: () => writeLines(folder, side, texts, { rows: rows.rows!, decode }),
+        parquet: () => writeParquet(folder, side, texts, { rows, decode: isText ? decode : undefined }),
+        text: () => writeLines(folder, side, texts, { rows, decode }),
       };
-      Object.assign(records, await write[to]());
+      note(wrote, await write[to]());
       result[side] = counts;
     }
-    if (to === "datasets") Object.assign(records, await writeSplits(folder, Object.keys(result)));
+    if (to === "datasets") note(wrote, await writeSplits(folder, Object.keys(result)));
     if (!isText) {
-      records[TOKENIZER_FILE] = await writeAtomic(
-        `${folder}/${TOKENIZER_FILE}`,
-        await readVouched(place, files),
-      );
+      const json = await readVouched(place, files);
+      wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
     }
-    return { records, result };
+    return result;
   });
 }
 
-/** Files of sequences, and whether those for training go in random order. */
-interface Source extends Record<typeof SIDES[number], NeededFile[]> {
-  run: string;
-  shuffled: boolean;
-}
-
-const pathsOf = ({ run, ...files }: Source, side: typeof SIDES[number]) =>
-  files[side].map(({ need, file }) => `${run}/${need}/${file}`);
-
-async function lineageOf(
-  source: Source,
-): Promise<Pick<Lineage, "tokenizer"> & { vocabulary: number; eos: number }> {
-  const [first] = SIDES.flatMap((side) => pathsOf(source, side));
-  using rows = await openRows(first === undefined ? [] : [first]);
-  const { vocabulary, eos } = rows.lineage ?? {};
-  if (vocabulary !== undefined && eos !== undefined) return { vocabulary, eos };
-  const fact = first === undefined ? "there is none" : `"${first}" does not`;
-  throw new InputError(`Cannot export as shards must be there and say their vocabulary and EOS: ${fact}`, {
-    where: first,
-  });
-}
-
-/** Gives the texts of one side, some at a time. */
+/** Gives the texts of shards in their order, some at a time: whole documents or every sequence by itself. */
 async function* textsOf(
-  source: Source,
-  side: typeof SIDES[number],
+  paths: readonly string[],
   files: NodeFiles,
-  { packing, seed }: Configuration,
-  { eos, onRows }: { eos: number; onRows: (rows: number) => void },
+  { whole, eos, crossing, onRows }: {
+    whole: boolean;
+    eos: number;
+    crossing: boolean;
+    onRows: (rows: number) => void;
+  },
 ): AsyncGenerator<TokenText[]> {
-  const read = async function* (paths: string[]): AsyncGenerator<RecordBatch> {
-    for await (const batch of readShards(paths, files)) {
+  const read = async function* (path: string): AsyncGenerator<RecordBatch> {
+    for await (const batch of readShards([path], files)) {
       onRows(batch.numRows);
       yield batch;
     }
   };
-  const paths = pathsOf(source, side);
-  if (!source.shuffled) {
-    const crossing = packing === "concat";
-    for (const path of paths) yield* wholeDocuments(read([path]), { eos, crossing }); // none goes on in another block
-  } else if (side === "test") yield* pieces(read(paths));
-  else {
-    const checksums = new Map<string, readonly number[]>();
-    for (const [i, { need, file }] of source[side].entries()) {
-      const { batches } = (await needNode(source.run, need)).files[file];
-      if (batches) checksums.set(paths[i], batches);
-    }
-    using rows = await openRows(paths, { checksums });
-    yield* shuffled(rows, seed, onRows);
+  for (const path of paths) { // no document goes on in another block
+    yield* whole ? wholeDocuments(read(path), { eos, crossing }) : pieces(read(path));
   }
 }
 
-/** Gives every row as a text, in random order. */
-function* shuffled(rows: Rows, seed: number, onRows: (rows: number) => void): Generator<TokenText[]> {
-  if (rows.count === 0) return;
-  const order = new Order(rows.count, { seed, purpose: EXPORT });
-  const chunk = Math.ceil(CHUNK_BYTES / (4 * rows.lineage!.sequenceLength!));
-  for (let at = 0; at < rows.count; at += chunk) {
-    const numbers = Float64Array.from(
-      { length: Math.min(chunk, rows.count - at) },
-      (_, i) => order.at(at + i),
-    );
-    const { tokens, length, source } = readRows(rows, numbers, ["tokens", "length", "source"]);
+/** Gives every row as a text, in random order, and closes the rows. */
+async function* shuffled(
+  rows: Rows,
+  { seed, onRows }: { seed: number; onRows: (rows: number) => void },
+): AsyncGenerator<TokenText[]> {
+  using all = rows;
+  const draw = drawing(all.count, seed, EXPORT);
+  const chunk = Math.ceil(CHUNK_BYTES / (4 * (all.lineage?.sequenceLength ?? 1)));
+  for (let at = 0; at < all.count; at += chunk) {
+    const numbers = draw(at, Math.min(chunk, all.count - at));
+    const { tokens, length, source } = readRows(all, numbers, ["tokens", "length", "source"]);
     const width = tokens.length / numbers.length;
     onRows(numbers.length);
     yield Array.from(length, (length, row) => ({
@@ -242,11 +211,11 @@ export async function exportModel(
   }
   const { sha256 } = model.files["model.safetensors"];
   const of = { to: "safetensors", of: `expert ${expert}`, untie, model: sha256 };
-  return await exportInto({ run, output, of, force }, {}, async (making) => {
+  return await exportInto({ run, output, of, force }, {}, async ({ folder: place, wrote }) => {
     const files = new NodeFiles(), tokenizer = `${folder}/${TOKENIZER_FILE}`;
     const { config, weights, notes, dtype } = await loadCheckpoint(folder, files);
     const eos = notes.eos ?? (await loadTokenizer(tokenizer, { vouched: files })).eos;
-    const records = await saveModelFolder(making.folder, config, weights, {
+    const records = await saveModelFolder(place, config, weights, {
       ...{ notes: { ...notes, eos }, tokenizer, vouched: files, dtype, untie },
       generation: {
         do_sample: true,
@@ -256,18 +225,21 @@ export async function exportModel(
         top_p: SAMPLING.topP.default,
       },
     });
-    return { records, result: {} };
+    note(wrote, records);
+    return {};
   });
 }
 
+function note(wrote: Making["wrote"], records: Record<string, FileRecord>): void {
+  for (const [file, record] of Object.entries(records)) wrote(file, record);
+}
+
 /** Reads the manifest of a node. Throws an `InputError` where there is none. */
-async function needNode(run: string, name: string): Promise<Manifest> {
-  const manifest = await readManifest(`${run}/${name}`);
+async function needNode(run: string, name: string, remedy: Text): Promise<Manifest> {
+  const where = `${run}/${name}`, manifest = await readManifest(where);
   if (manifest) return manifest;
-  throw new InputError(`Cannot export as what is exported must be there: there is no "${run}/${name}"`, {
-    where: `${run}/${name}`,
-    remedy: name === SEQUENCES || name !== TOKENIZER ? await partitionRemedy(run) : "copy it from the run",
-  });
+  const fact = `as what is exported must be there: there is no "${where}"`;
+  throw new InputError(`Cannot export ${fact}`, { where, remedy });
 }
 
 /**
@@ -275,54 +247,31 @@ async function needNode(run: string, name: string): Promise<Manifest> {
  * `output`, and gets that name once it is whole.
  */
 async function exportInto(
-  { run, output, of, force = false }: {
-    run: string;
-    output: string;
-    of: Record<string, unknown>;
-    force?: boolean;
-  },
-  { onEvent = () => {}, signal }: RunWatch,
-  write: (
-    making: Making,
-    work: Work,
-  ) => Promise<{ records: Record<string, FileRecord>; result: Record<string, unknown> }>,
+  { run, output, of, force = false }:
+    & Pick<Exported, "output" | "of">
+    & Pick<ExportTextOptions, "run" | "force">,
+  { onEvent: emit = () => {}, signal }: RunWatch,
+  write: (making: Making, work: Work) => Promise<Record<string, unknown>>,
 ): Promise<Exported> {
   const before = await checkPlace(output, of, force);
-  const told = ({ files, result }: Manifest, state: Exported["state"]) => ({
-    output,
-    state,
-    of,
-    files,
-    result,
-  });
+  if (before && !force && await findDamage(output, before, false) === undefined) {
+    const { files, result } = before;
+    return { output, state: "up to date", of, files, result };
+  }
   const inRun = relative(resolve(run), resolve(output));
   const isNode = inRun.startsWith(`${EXPORT}/`), place = isNode ? run : `${output}.making`;
-  if (!isNode && before && !force && await findDamage(output, before, false) === undefined) {
-    return told(before, "up to date");
+  const name = isNode ? inRun : EXPORT;
+  const make: Maker["make"] = async ([making], work) => [await write(making, work)];
+  const node: Node = { name, needs: [], settings: of, revision: 1, maker: { stage: EXPORT, make } };
+  const gpu = () => Promise.reject(new Error("an export needs no device"));
+  const again = force ? [name] : [];
+  const walk = await makeAll({ run: place, workers: 1, signal, emit, gpu }, [node], { task: EXPORT, again });
+  const manifest = walk.manifest(name), { files, result } = manifest;
+  if (!isNode) {
+    await publish(place, `../${basename(output)}`, `${place}/${EXPORT}`, manifest, true);
+    await removeFolder(place);
   }
-  let state: Exported["state"] = "up to date";
-  const node: Node = {
-    ...{ name: isNode ? inRun : EXPORT, needs: [], settings: of, revision: 1 },
-    maker: {
-      stage: EXPORT,
-      async make([making], work) {
-        state = "done";
-        const { records, result } = await write(making, work);
-        for (const [file, record] of Object.entries(records)) making.wrote(file, record);
-        return [result];
-      },
-    },
-  };
-  const work: Work = {
-    ...{ run: place, workers: 1, signal, emit: onEvent },
-    gpu: () => Promise.reject(new Error("an export needs no device")),
-  };
-  const manifest = (await makeAll(work, [node], { task: EXPORT, again: force ? [node.name] : [] }))
-    .manifest(node.name);
-  if (isNode) return told(manifest, state);
-  await publish(place, `../${basename(output)}`, `${place}/${EXPORT}`, manifest, true);
-  await removeFolder(place);
-  return told(manifest, "done");
+  return { output, state: "done", of, files, result };
 }
 
 /** Returns the manifest of the export that is there. Throws an `InputError` where a folder holds files of others, or another export. */
@@ -342,13 +291,9 @@ async function checkPlace(
   if (before && !before.name.startsWith(EXPORT)) {
     throw refuse(`it must be new or empty: it is "${before.name}" of a run`);
   }
-  if (!before || force) return before;
-  const { settings } = before;
-  const name = Object.keys({ ...settings, ...of }).find((name) =>
-    canonical(settings[name] ?? null) !== canonical(of[name] ?? null)
-  );
+  const name = before && !force ? otherSetting({ settings: of }, before) : undefined;
   if (name === undefined) return before;
-  const [then, now] = [settings, of].map((of) => JSON.stringify(of[name]) ?? "not set");
+  const [then, now] = [before!.settings, of].map((of) => JSON.stringify(of[name]) ?? "not set");
   throw refuse(
     `it holds an export whose ${name} must be ${now}: it is ${then}`,
     say`${other}, or replace it with ${setting("force")}`,

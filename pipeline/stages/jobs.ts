@@ -13,7 +13,7 @@ import { kindOf } from "../partition/partitioners.ts";
 import { exists } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { ASSIGN } from "./assign.ts";
-import { EVALUATE } from "./evaluate.ts";
+import { EVALUATE, scoresOf } from "./evaluate.ts";
 import type { JobOptions, JobPlan } from "./job_plan.ts";
 import { LEARN } from "./learn.ts";
 import type { Plan } from "./plan.ts";
@@ -51,9 +51,10 @@ export interface Job {
 }
 
 /** A job, and the nodes that each of its processes makes. */
-interface Draft extends Omit<Job, "done" | "first"> {
+interface Draft extends Omit<Job, "done" | "first" | "device"> {
   shares: readonly (readonly string[])[];
   first?: number;
+  device?: boolean;
 }
 
 const TOKENS = "tokens";
@@ -76,9 +77,9 @@ export async function planJobs(
   const needed = await nodesToMake(walk, graph), known = new Set(graph.map(({ name }) => name));
   const isMade = (name: string) => (partition.complete || known.has(name)) && !needed.has(name);
   const stages = partitionJobs(run, configuration, plan, partition);
-  const jobs = [...stages, ...modelJobs(run, plan, { stages, targets })].map(
-    ({ shares, first = 1, ...job }): Job => ({
-      ...{ ...job, first },
+  const jobs = [...stages, ...modelJobs(run, plan, stages, targets)].map(
+    ({ shares, first = 1, device = false, ...job }): Job => ({
+      ...{ ...job, first, device },
       // Before text is unpacked, nothing is known of what comes of it.
       done: shares.map((names) => (partition.complete || names.length > 0) && names.every(isMade)),
     }),
@@ -113,9 +114,9 @@ function partitionJobs(
   };
   const jobs: Draft[] = [];
   for (const [name, { about, onRequest }] of STAGES) {
-    const processes = onRequest ? 0 : processesOf[name] ?? parts;
-    if (processes === 0) continue;
-    const own = namesIn(nodes, name), of = processes;
+    const of = onRequest ? 0 : processesOf[name] ?? parts;
+    if (of === 0) continue;
+    const own = namesIn(nodes, name);
     const share = (index: number) => namesIn(nodes.filter(shareOf({ index, of }, nodes)), name);
     jobs.push({
       ...{ name, about, device: OPENING.includes(name), after: jobs.slice(-1).map(({ name }) => name) },
@@ -124,84 +125,66 @@ function partitionJobs(
     });
     if (name !== TOKENIZE || of === 1) continue;
     // Models of all text need what puts the parts together, and not the routers.
-    jobs.push({
-      ...{ name: TOKENS, about: "Puts the parts of the tokens together.", device: false, after: [TOKENIZE] },
-      ...{ shares: [own], tasks: () => [task(TOKENIZE, { run })] },
-    });
+    const together = { name: TOKENS, about: "Puts the parts of the tokens together.", after: [TOKENIZE] };
+    jobs.push({ ...together, shares: [own], tasks: () => [task(TOKENIZE, { run })] });
   }
-  return [...jobs, {
-    ...whole,
-    about: "Makes what is left of the partition.",
-    device: false,
-    after: [SPLIT],
-  }];
+  const rest = { about: "Makes what is left of the partition.", device: false, after: [SPLIT] };
+  return [...jobs, { ...whole, ...rest }];
 }
 
 /** Plans the models, their evaluation, and the report. */
 function modelJobs(
   run: string,
   { training = {}, zeroShot }: JobPlan,
-  { stages, targets }: { stages: readonly Draft[]; targets: readonly Target[] },
+  stages: readonly Draft[],
+  targets: readonly Target[],
 ): Draft[] {
   const experts = targets.filter(({ expert }) => expert !== undefined);
   const tokens = stages.findLast(({ name }) => name === TOKENS || name === TOKENIZE) ?? stages[0];
-  const trains = { device: true, trains: true as const };
-  const jobs: Draft[] = [{
-    ...{
-      name: "train-expert",
-      about: "Trains one expert on its own part.",
-      first: 0,
-      after: ["partition"],
-      ...trains,
-    },
-    shares: experts.map(({ node }) => [node]),
+  const trains = { device: true, trains: true } as const;
+  const expertsJob: Draft = {
+    ...{ name: "train-expert", about: "Trains one expert on its own part.", after: ["partition"], ...trains },
+    ...{ first: 0, shares: experts.map(({ node }) => [node]) },
     tasks: (unit) => [task("train-expert", { run, expert: unit, ...training })],
-  }];
-  for (const { name, node, command } of targets.slice(experts.length)) {
-    const what = name === "switch" ? "Switch Transformer" : "dense model";
-    jobs.push({
+  };
+  const others = targets.slice(experts.length).map(({ name, node, command }): Draft => ({
+    ...{ name: `train-${name}`, after: [tokens.name], ...trains, shares: [[node]] },
+    about: `Trains a ${name === "switch" ? "Switch Transformer" : "dense model"} on all of the text.`,
+    tasks: () => [task(command.task, { run, ...command.with, ...training })],
+  }));
+  const trained = [expertsJob, ...others].map(({ name }) => name);
+  const places = allTargets({ experts: experts.length }).map(scoresOf), scores = "evaluate-models";
+  const asked: Draft[] = zeroShot
+    ? [{
+      about: "Asks one zero-shot task of the mixture and the dense models.",
+      ...{ name: ZERO_SHOT, after: trained, device: true, first: 0, units: zeroShot.tasks },
+      shares: zeroShot.tasks.map((name) => [`${ZERO_SHOT}/${name}`]),
+      tasks: (name) => [task(ZERO_SHOT, { run, task: name, data: zeroShot.data })],
+    }]
+    : [];
+  return [
+    expertsJob,
+    ...others,
+    {
       ...{
-        name: `train-${name}`,
-        about: `Trains a ${what} on all of the text.`,
-        after: [tokens.name],
-        ...trains,
-      },
-      shares: [[node]],
-      tasks: () => [task(command.task, { run, ...command.with, ...training })],
-    });
-  }
-  const after = jobs.map(({ name }) => name);
-  const places = allTargets({ experts: experts.length }).map(({ name }) => `evaluation/${name}`);
-  jobs.push({
-    ...{
-      name: "evaluate-models",
-      about: "Scores the held-out sequences with one model.",
-      after,
-      device: true,
-    },
-    shares: places.map((name) => [name]),
-    tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${places.length}` })],
-  }, {
-    ...{ name: EVALUATE, about: "Puts the evaluations together.", after: ["evaluate-models"], device: true },
-    shares: [[EVALUATION]],
-    tasks: () => [task(EVALUATE, { run })],
-  });
-  if (zeroShot) {
-    const { tasks: units, data } = zeroShot;
-    jobs.push({
-      ...{
-        name: ZERO_SHOT,
-        about: "Asks one zero-shot task of the mixture and the dense models.",
-        after,
+        name: scores,
+        about: "Scores the held-out sequences with one model.",
+        after: trained,
         device: true,
       },
-      ...{ shares: units.map((name) => [`${ZERO_SHOT}/${name}`]), first: 0, units },
-      tasks: (name) => [task(ZERO_SHOT, { run, task: name, data })],
-    });
-  }
-  const before = [EVALUATE, ...zeroShot ? [ZERO_SHOT] : []];
-  const report = { name: "report", about: "Writes the report.", device: false, after: before };
-  return [...jobs, { ...report, shares: [[]], tasks: () => [task("report", { run })] }];
+      shares: places.map((name) => [name]),
+      tasks: (unit) => [task(EVALUATE, { run, part: `${unit}/${places.length}` })],
+    },
+    {
+      ...{ name: EVALUATE, about: "Puts the evaluations together.", after: [scores], device: true },
+      ...{ shares: [[EVALUATION]], tasks: () => [task(EVALUATE, { run })] },
+    },
+    ...asked,
+    {
+      ...{ name: "report", about: "Writes the report.", after: [EVALUATE, ...asked.map(({ name }) => name)] },
+      ...{ shares: [[]], tasks: () => [task("report", { run })] },
+    },
+  ];
 }
 
 /** Tells the tasks of a job that opens a GPU to stop without one. */

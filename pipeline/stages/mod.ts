@@ -25,7 +25,6 @@ export {
   trainExperts,
   trainModels,
   type TrainOptions,
-  trainSwitch,
 } from "./models.ts";
 export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";

@@ -9,7 +9,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { scratchesOf } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { givenNode, type Node, splitNeed } from "../graph/node.ts";
+import { givenNode, type Node } from "../graph/node.ts";
 import { TOKENIZER } from "../graph/places.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -21,20 +21,19 @@ import type { TogetherMember } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
-import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
-import { denseTarget, expertTarget, type Match, switchTarget, type Target } from "./targets.ts";
+import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
-import { filesOf, type TrainingOptions, trainNodes } from "./train.ts";
+import { textOf, type TrainingOptions, trainNodes } from "./train.ts";
 import { type TrainResult, trainResult } from "./training_result.ts";
 
 /** Where models are trained, and how. */
-export interface TrainOptions extends RunOptions, Omit<TrainingOptions, "anew" | "bank" | "began"> {
+export interface TrainOptions
+  extends Omit<RunOptions, "part">, Omit<TrainingOptions, "anew" | "bank" | "began"> {
   /** Other runs: the same models of each are trained side by side with those of the run, as seeds of one model are. */
   also?: readonly string[];
   /** Trains a model again that was trained with other settings; one that was trained with these stays. */
   replace?: boolean;
-  /** Trains every so-manieth of the models alone. */
-  part?: Part;
 }
 
 /** Chooses models by the settings of a run. */
@@ -49,41 +48,30 @@ export type ChooseModels = (configuration: Configuration, run: string) => readon
  */
 export async function trainModels(
   choose: ChooseModels,
-  { also = [], part, ...options }: TrainOptions,
+  { also = [], ...options }: TrainOptions,
   watch: RunWatch = {},
 ): Promise<TrainResult[]> {
-  const { run, resume, force, trial, onEvent = () => {} } = { ...options, ...watch };
-  const mine: ChooseModels = (configuration, run) =>
-    choose(configuration, run).filter((_, i) => !part || i % part.of === part.index - 1);
+  const { run, resume, force, trial } = options, { onEvent = () => {} } = watch;
+  const runs = [run, ...also];
   for (const [i, configuration] of (await besides(run, also)).entries()) {
-    mine(configuration, [run, ...also][i]); // before anything is trained
+    choose(configuration, runs[i]); // before anything is trained
   }
   const bank = createBank(options);
-  const places = [run, ...also].map(() => bank.member()); // nobody begins before the models of all runs are there
+  const places = runs.map(() => bank.member()); // nobody begins before the models of all runs are there
   const own = { ...options, force: force || resume || trial !== undefined, aside: trial !== undefined };
-  const share = {
-    choose: mine,
-    options: { ...options, together: options.together || also.length > 0 },
-    bank,
-  };
+  const how = { ...options, bank, together: options.together || also.length > 0 };
   try {
-    return await openRun(own, watch, "train", async (open) => {
-      if (also.length === 0) return await trainIn(open, places[0], share);
-      const gpu = await open.gpu();
-      const results = await Promise.allSettled([
-        trainIn(open, places[0], share).finally(places[0].leave),
-        ...also.map((run, i) => {
-          const told = (event: RunEvent) =>
-            onEvent("stage" in event ? { ...event, stage: `${event.stage} of ${run}` } : event);
-          return openRun(
-            { ...own, run, gpu },
-            { ...watch, onEvent: told },
-            "train",
-            (open) => trainIn(open, places[i + 1], share),
-          ).finally(places[i + 1].leave);
-        }),
-      ]);
-      return results.flatMap((result) => {
+    return await openRun(own, watch, "train", async (first) => {
+      const gpu = also.length > 0 ? await first.gpu() : undefined;
+      const trainRun = (run: string, i: number) => {
+        const train = (open: OpenRun) => trainIn(open, places[i], choose, how);
+        if (i === 0) return train(first);
+        const told = (event: RunEvent) =>
+          onEvent("stage" in event ? { ...event, stage: `${event.stage} of ${run}` } : event);
+        return openRun({ ...own, run, gpu }, { ...watch, onEvent: told }, "train", train);
+      };
+      const trained = runs.map((run, i) => trainRun(run, i).finally(places[i].leave));
+      return (await Promise.allSettled(trained)).flatMap((result) => {
         if (result.status === "rejected") throw result.reason;
         return result.value;
       });
@@ -96,15 +84,16 @@ export async function trainModels(
 async function trainIn(
   { run, configuration, make }: OpenRun,
   place: TogetherMember,
-  { choose, options, bank }: { choose: ChooseModels; options: TrainOptions; bank: Bank },
+  choose: ChooseModels,
+  options: TrainOptions & { bank: Bank },
 ): Promise<TrainResult[]> {
-  const { force = false, resume = false } = options;
+  const { force = false, resume = false } = options, anew = force && !resume;
   const targets = choose(configuration, run);
-  const how = { ...options, bank, anew: force && !resume, began: place.leave };
+  const how = { ...options, anew, began: place.leave };
   const { given, nodes } = await trainingGraph(run, configuration, targets, how);
-  if (!force) await refuseReplaced(run, { given, nodes }, targets, options);
+  if (!force) await refuseReplaced(new Walk(run, [...given, ...nodes], options), nodes, targets, options);
   const walk = await make([...given, ...nodes], {
-    ...force && !resume ? {} : { again: [] },
+    ...anew ? {} : { again: [] },
     lock: async (...of) => {
       const taken = await takeLock(...of);
       if (!("release" in taken)) place.leave(); // another process trains it: others need not wait
@@ -115,70 +104,56 @@ async function trainIn(
 }
 
 /** Makes the nodes of models of a run, and those that they need. Throws an `InputError` where one of these is not there. */
-export async function trainingGraph(
+async function trainingGraph(
   run: string,
   configuration: Configuration,
   targets: readonly Target[],
-  options: TrainingOptions = {},
+  options: TrainingOptions,
 ): Promise<{ given: Node[]; nodes: Node[] }> {
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const texts = targets.map((target) => ({ target, text: filesOf(target, tokens) }));
-  const parts = texts.flatMap(({ text: { needs } }) => needs.map((need) => splitNeed(need).name));
-  const given = [...new Set([...parts, ...tokens, TOKENIZER])];
+  const given = [...new Set([...targets.map(textOf), ...tokens, TOKENIZER])];
   for (const name of given) {
-    if (await readManifest(`${run}/${name}`)) continue;
     const where = `${run}/${name}`;
-    throw new InputError(
-      `Cannot train in "${run}" as its ${
-        name === TOKENIZER ? "tokenizer" : "text"
-      } must be there: there is no "${where}"`,
-      {
-        where,
-        remedy: name === TOKENIZER
-          ? `copy "${name}" from the run that made the part`
-          : await partitionRemedy(run),
-      },
-    );
+    if (await readManifest(where)) continue;
+    const [what, remedy] = name === TOKENIZER
+      ? ["tokenizer", `copy "${name}" from the run that made the part`]
+      : ["text", await partitionRemedy(run)];
+    const fact = `as its ${what} must be there: there is no "${where}"`;
+    throw new InputError(`Cannot train in "${run}" ${fact}`, { where, remedy });
   }
-  return { given: given.map(givenNode), nodes: await trainNodes(configuration, texts, options) };
+  return { given: given.map(givenNode), nodes: await trainNodes(configuration, targets, tokens, options) };
 }
 
 /** Throws an `InputError` where a training would take the place of a model that came from elsewhere, or was trained by other settings. */
 async function refuseReplaced(
-  run: string,
-  { given, nodes }: { given: Node[]; nodes: Node[] },
+  walk: Walk,
+  nodes: readonly Node[],
   targets: readonly Target[],
-  { resume, replace, check }: TrainOptions,
+  { resume, replace }: TrainOptions,
 ): Promise<void> {
-  const walk = new Walk(run, [...given, ...nodes], { check });
   for (const [i, node] of nodes.entries()) {
-    const { state, manifest } = await walk.of(node);
-    const { name } = targets[i], adoption = adoptionOf(manifest);
+    const { state, manifest } = await walk.of(node), where = walk.path(node.name);
+    const refuse = (verb: string, fact: string, how: string) =>
+      new InputError(`Cannot ${verb} ${targets[i].name} as ${fact}`, {
+        where,
+        remedy: say`${how} with ${setting("force")}`,
+      });
+    const adoption = adoptionOf(manifest);
     if (adoption) {
-      throw new InputError(
-        `Cannot train ${name} as what is there must not come from elsewhere: it was adopted from "${adoption.from}"`,
-        { where: `${run}/${node.name}`, remedy: say`train it here instead with ${setting("force")}` },
-      );
+      const fact = `what is there must not come from elsewhere: it was adopted from "${adoption.from}"`;
+      throw refuse("train", fact, "train it here instead");
     }
     if (state !== "changed" || replace) continue;
     if (resume) {
-      const saved = await Promise.all((await scratchesOf(run, node.name)).map(listCheckpoints));
+      const saved = await Promise.all((await scratchesOf(walk.run, node.name)).map(listCheckpoints));
       if (saved.some((states) => states.length > 0)) continue;
-      throw new InputError(
-        `Cannot resume ${name} as a checkpoint of it must be there: its training has ended`,
-        {
-          where: `${run}/${node.name}`,
-          remedy: say`start again with ${setting("force")}`,
-        },
-      );
+      throw refuse("resume", "a checkpoint of it must be there: its training has ended", "start again");
     }
     const other = otherSetting(node, manifest!);
     if (other === undefined) continue; // it is of another text
     const [then, now] = [manifest!, node].map(({ settings }) => JSON.stringify(settings[other]));
-    throw new InputError(
-      `Cannot train ${name} as it was trained with another ${other}: ${then} then, ${now} now`,
-      { where: `${run}/${node.name}`, remedy: say`train it again with ${setting("force")}` },
-    );
+    const fact = `it was trained with another ${other}: ${then} then, ${now} now`;
+    throw refuse("train", fact, "train it again");
   }
 }
 
@@ -217,11 +192,8 @@ export async function besides(run: string, also: readonly string[]): Promise<Con
 /** Throws an `InputError` where a run has no such expert; `what` is what is to be done to it. */
 export function checkExpert(what: string, run: string, expert: number, experts: number): void {
   if (Number.isSafeInteger(expert) && expert >= 0 && expert < experts) return;
-  throw new InputError(
-    `Cannot ${what} expert ${expert} as it must be one of 0 to ${
-      experts - 1
-    }: the run "${run}" has ${experts} experts`,
-  );
+  const rule = `it must be one of 0 to ${experts - 1}: the run "${run}" has ${experts} experts`;
+  throw new InputError(`Cannot ${what} expert ${expert} as ${rule}`);
 }
 
 /**
@@ -280,12 +252,4 @@ export async function trainDense(
   watch: RunWatch = {},
 ): Promise<TrainResult> {
   return (await trainModels(() => [denseTarget(match)], options, watch))[0];
-}
-
-/**
- * Trains the Switch Transformer of a run on all of its text, unless that is done: with E times an expert's batch and its steps, so for as
- * many tokens as all experts see. Throws what {@linkcode trainModels} throws.
- */
-export async function trainSwitch(options: TrainOptions, watch: RunWatch = {}): Promise<TrainResult> {
-  return (await trainModels(() => [switchTarget()], options, watch))[0];
 }

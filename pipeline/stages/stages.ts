@@ -15,8 +15,7 @@ import type { GraphOf, Stage } from "./stage.ts";
 
 type Name = keyof Configuration;
 
-const takenOf = async ({ configuration, text, blocks }: GraphOf) =>
-  (await import("./take.ts")).takeDocuments(configuration, text, blocks);
+const takenOf = async (of: GraphOf) => (await import("./take.ts")).takeNode("documents", of);
 
 const corpus: Stage = {
   about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
@@ -42,11 +41,10 @@ const tokenize: Stage = {
     ...namesOf(TEXT),
   ],
   async nodes(of) {
-    const { takeTokens } = await import("./take.ts");
+    const { takeNode } = await import("./take.ts");
     const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
     const { indexNode } = await import("./documents.ts");
-    const documents = await takenOf(of);
-    const tokens = takeTokens(of.configuration, of.text, of.blocks, documents);
+    const documents = await takenOf(of), tokens = takeNode("tokens", of, documents);
     const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
     return tokens ? [tokens, ...nodes] : nodes;
   },

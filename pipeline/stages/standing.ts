@@ -6,7 +6,7 @@
 
 import { InputError, wordText } from "../../kernels/errors.ts";
 import { MANIFEST, type Manifest } from "../graph/manifest.ts";
-import { type Node, splitNeed } from "../graph/node.ts";
+import { GIVEN, type Node, splitNeed } from "../graph/node.ts";
 import type { NodeState, Walk } from "../graph/walk.ts";
 
 /** How the nodes of a stage stand. */
@@ -44,13 +44,15 @@ export const nothingOf = (stage: string, nodes: number): StageState => ({
 export async function stageStates(walk: Walk, nodes: readonly Node[]): Promise<StageState[]> {
   const found = await lookAt(walk, nodes);
   const needed = neededNodes(nodes, found);
+  const stageOfNode = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
   const stages = Map.groupBy(
-    nodes.filter(({ given, maker }) => !given || maker.stage !== "given"),
+    nodes.filter(({ given, maker }) => !given || maker.stage !== GIVEN.stage),
     ({ maker }) => maker.stage,
   );
   const known = new Map<string, StageState>();
+  const before = (node = "") => known.get(stageOfNode.get(node) ?? "");
   for (const [stage, own] of stages) {
-    known.set(stage, stageOf(stage, own.map(({ name }) => found.get(name)!), needed, known, nodes));
+    known.set(stage, stageOf(stage, own.map(({ name }) => found.get(name)!), needed, before));
   }
   return [...known.values()];
 }
@@ -64,17 +66,17 @@ export async function nodesToMake(walk: Walk, nodes: readonly Node[]): Promise<S
 async function lookAt(walk: Walk, nodes: readonly Node[]): Promise<Map<string, NodeState>> {
   const found = new Map<string, NodeState>();
   for (const node of nodes) {
-    const broken = node.needs.map((need) => splitNeed(need).name).find((name) =>
-      found.get(name)?.manifest === null && found.get(name)?.state === "damaged"
-    );
+    const broken = node.needs.map((need) => splitNeed(need).name).find((name) => {
+      const { state, manifest } = found.get(name) ?? {};
+      return manifest === null && state === "damaged";
+    });
+    const waits: NodeState = { node, state: "waits", because: broken, manifest: null };
     found.set(
       node.name,
-      broken
-        ? { node, state: "waits", because: broken, manifest: null }
-        : await walk.of(node).catch((error) => {
-          if (!(error instanceof InputError)) throw error;
-          return { node, state: "damaged", because: wordText(error.what), manifest: null };
-        }),
+      broken ? waits : await walk.of(node).catch((error): NodeState => {
+        if (!(error instanceof InputError)) throw error;
+        return { node, state: "damaged", because: wordText(error.what), manifest: null };
+      }),
     );
   }
   return found;
@@ -96,38 +98,29 @@ function stageOf(
   stage: string,
   found: readonly NodeState[],
   needed: ReadonlySet<string>,
-  before: ReadonlyMap<string, StageState>,
-  nodes: readonly Node[],
+  before: (node?: string) => StageState | undefined,
 ): StageState {
   const due = found.filter(({ node }) => needed.has(node.name));
-  const known = found.filter(({ manifest }) => manifest);
+  const known = found.filter(({ manifest }) => manifest), made = found.length - due.length;
   const there = known.filter(({ node, state }) => state === "made" || !node.temporary);
   const files = there.flatMap(({ manifest }) => Object.values(manifest!.files));
-  const has = (...states: NodeState["state"][]) => due.some(({ state }) => states.includes(state));
-  const isOther = has("changed", "spent") || due.some(({ state, manifest }) => state === "waits" && manifest);
+  const isOther = ({ state, manifest }: NodeState) =>
+    state === "changed" || state === "spent" || state === "waits" && manifest;
   const state = due.length === 0
     ? "up to date"
-    : has("damaged")
+    : due.some(({ state }) => state === "damaged")
     ? "damaged"
-    : isOther
+    : due.some(isOther)
     ? "out of date"
     : "missing";
-  const stageOfNode = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
-  const reasons = due.flatMap((node) =>
-    reasonOf(node, before.get(stageOfNode.get(node.because ?? "") ?? "")) ?? []
-  );
-  const made = found.length - due.length;
-  if (state === "missing" && made > 0) reasons.unshift(`${made} of ${found.length} are made`);
-  const last = found.at(-1)!;
+  const because = new Set(due.flatMap((node) => reasonOf(node, before(node.because)) ?? []));
+  const last = found.at(-1)!, revision = last.manifest?.revision;
   return {
     ...{ stage, state, nodes: found.length, toMake: due.length },
-    because: [...new Set(reasons)],
+    because: [...state === "missing" && made > 0 ? [`${made} of ${found.length} are made`] : [], ...because],
     bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
     files: files.length,
-    revision: {
-      made: last.manifest?.revision ?? null,
-      now: last.node.revision || (last.manifest?.revision ?? 0),
-    },
+    revision: { made: revision ?? null, now: last.node.revision || (revision ?? 0) },
     manifests: known.map(({ manifest }) => manifest!),
   };
 }

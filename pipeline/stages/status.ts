@@ -23,7 +23,7 @@ import { partitionStates } from "./run.ts";
 import { STAGES } from "./stages.ts";
 import { nothingOf, type StageState, stageStates } from "./standing.ts";
 import { allTargets, type Target } from "./targets.ts";
-import { filesOf, trainNodes } from "./train.ts";
+import { trainNodes } from "./train.ts";
 
 /** The state of one stage. */
 export interface StageStatus {
@@ -158,12 +158,11 @@ async function modelRows(
   return await Promise.all(targets.map(async (target): Promise<Row> => {
     const { name, expert, command, node } = target, stage = `train-${name}`;
     const manifest = await readManifest(`${run}/${node}`).catch(() => null);
-    const of = [{ target, text: filesOf(target, []) }];
     return {
       ...{ stage, command: task(command.task, { run, ...command.with }) },
       nodes: adoptionOf(manifest)
         ? given(stage, node)
-        : await orGiven(stage, node, trainNodes(configuration, of)),
+        : await orGiven(stage, node, trainNodes(configuration, [target], [])),
       optional: expert === undefined && name !== enough,
     };
   }));

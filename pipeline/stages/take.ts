@@ -15,17 +15,18 @@ import type { Document } from "../text/readers.ts";
 import { takeByHash } from "../text/take.ts";
 import { tokenCounts } from "../text/tokenize.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
+import type { GraphOf } from "./stage.ts";
 import { type BlockDocument, CORPUS, hashText, readBlock, type Text } from "./text.ts";
 import { TOKENIZER } from "../graph/places.ts";
 
 /** More characters than a token has on average in most text: texts that probably hold enough tokens are counted. */
 const CHARACTERS_PER_TOKEN = 6;
 
-/** A document, and where it stands in the text. */
-interface Placed extends Document {
-  block: number;
-  at: number;
-}
+/** A document, and its number in its block. */
+type Numbered = BlockDocument & { at: number };
+
+/** The same, and the number of its block. */
+type Placed = Numbered & { block: number };
 
 /** Reads the documents of a block that a node takes; all of them without one. */
 export async function* readTaken(
@@ -34,13 +35,15 @@ export async function* readTaken(
   text: Text,
   making: Making,
   taken?: Node,
-): AsyncGenerator<BlockDocument> {
+): AsyncGenerator<Numbered> {
   const wanted = taken && await readNumbers(making, taken, block);
   let at = 0, next = 0;
   for await (const document of readBlock(block, configuration, text)) {
-    if (wanted && wanted[next] !== at++) continue;
-    next++;
-    yield document;
+    if (!wanted || wanted[next] === at) {
+      next++;
+      yield { ...document, at };
+    }
+    at++;
   }
 }
 
@@ -54,40 +57,18 @@ async function readNumbers(making: Making, taken: Node, block: Block): Promise<U
   return new Uint32Array(bytes.buffer);
 }
 
-/** Makes the node of a limit of documents; undefined where there is none. */
-export function takeDocuments(
-  configuration: Configuration,
-  text: Text,
-  blocks: readonly Block[],
-): Node | undefined {
-  const { maxDocuments: most, take } = configuration;
-  if (most === 0) return undefined;
-  return takeNode("text/documents-taken", configuration, text, blocks, { most, take, tokens: false });
-}
-
-/** Makes the node of a limit of tokens, among the documents that `taken` leaves; undefined where there is none. */
-export function takeTokens(
-  configuration: Configuration,
-  text: Text,
-  blocks: readonly Block[],
-  taken?: Node,
-): Node | undefined {
-  const { maxTokens: most, take } = configuration;
-  if (most === 0) return undefined;
-  return takeNode("text/tokens-taken", configuration, text, blocks, { most, take, tokens: true }, taken);
-}
-
-function takeNode(
-  name: string,
-  configuration: Configuration,
-  text: Text,
-  blocks: readonly Block[],
-  { most, take, tokens }: { most: number; take: string; tokens: boolean },
+/** Makes the node of a limit of documents or tokens, among the documents that `before` leaves; undefined where there is none. */
+export function takeNode(
+  unit: "documents" | "tokens",
+  { configuration, text, blocks }: GraphOf,
   before?: Node,
-): Node {
+): Node | undefined {
+  const { maxDocuments, maxTokens, take } = configuration;
+  const tokens = unit === "tokens", most = tokens ? maxTokens : maxDocuments;
+  if (most === 0) return undefined;
   const seed = textSeedOf(configuration);
   return {
-    name,
+    name: `text/${unit}-taken`,
     needs: [...before ? [before.name] : [], ...tokens ? [TOKENIZER] : []],
     settings: { text: hashText(text), most, take, ...take === "hash" ? { seed } : {} },
     revision: 1,
@@ -96,10 +77,8 @@ function takeNode(
       async make([making], { emit, workers }) {
         const open = async function* (): AsyncGenerator<Placed> {
           for (const [block, known] of blocks.entries()) {
-            let at = 0;
-            for await (const document of readTaken(known, configuration, text, making, before)) {
-              yield { ...document, block, at: at++ };
-            }
+            const documents = readTaken(known, configuration, text, making, before);
+            for await (const document of documents) yield { ...document, block };
           }
         };
         const tokenizer = tokens
@@ -114,14 +93,9 @@ function takeNode(
           onLeftOut: (sources, all) => emit({ type: "warning", message: leftOutText(sources, all) }),
         });
         for await (const { block, at } of documents) taken[block].push(at);
-        const numbers = before &&
-          await Promise.all(blocks.map((block) => readNumbers(making, before, block)));
         for (const [i, block] of blocks.entries()) {
-          const own = Uint32Array.from(taken[i], (at) => numbers ? numbers[i][at] : at);
-          making.wrote(
-            fileOf(block),
-            await writeAtomic(`${making.folder}/${fileOf(block)}`, new Uint8Array(own.buffer)),
-          );
+          const file = fileOf(block), numbers = Uint32Array.from(taken[i]);
+          making.wrote(file, await writeAtomic(`${making.folder}/${file}`, new Uint8Array(numbers.buffer)));
         }
         return [{ documents: taken.reduce((sum, { length }) => sum + length, 0) }];
       },

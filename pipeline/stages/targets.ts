@@ -78,20 +78,32 @@ export function rateOf({ rates }: Pick<Target, "rates">, configuration: Configur
 
 const shapes = () => import("../model/shapes.ts"); // with all kernels, which nobody needs to list models
 
-const expertShape = async (configuration: Configuration) =>
-  (await shapes()).modelShapes(configuration).expert;
+/** Completes a model that has the shape of an expert, unless another is given, and E times its batch (`wide`) or steps (`long`). */
+function target(
+  name: string,
+  taskName: string,
+  { wide = false, long = false, flags = {}, ...own }:
+    & { wide?: boolean; long?: boolean; flags?: Record<string, string | number> }
+    & Partial<Target>
+    & Pick<Target, "rates">,
+): Target {
+  const batch: Target["batch"] = ({ expertBatch, experts }) => expertBatch * (wide ? experts : 1);
+  return {
+    ...{ name, node: name, batch, command: { task: taskName, with: flags } },
+    model: async (configuration) => (await shapes()).modelShapes(configuration).expert,
+    steps: (configuration, { sequences }) =>
+      trainingSteps(configuration, {
+        ...{ batch: batch(configuration), multiple: long ? configuration.experts : 1, sequences },
+      }),
+    ...own,
+  };
+}
 
 /** An expert, which learns from its own part alone. */
 export function expertTarget(expert: number): Target {
   const name = expertFolder(expert);
-  return {
-    ...{ name, expert, node: `experts/${name}` },
-    command: { task: "train-expert", with: { expert } },
-    rates: ["expertRate"],
-    model: expertShape,
-    batch: ({ expertBatch }) => expertBatch,
-    steps: (configuration, { sequences }) => trainingSteps(configuration, { sequences }),
-  };
+  const own = { expert, node: `experts/${name}`, flags: { expert } };
+  return target(name, "train-expert", { ...own, rates: ["expertRate"] });
 }
 
 /**
@@ -101,61 +113,36 @@ export function expertTarget(expert: number): Target {
 export type Match = "batch" | "steps" | "compute";
 
 const DENSE: Record<Match, Target> = {
-  batch: {
-    ...{ name: "dense", node: "dense", command: { task: "train-dense", with: {} } },
-    rates: ["denseRate", "expertRate"],
-    model: expertShape,
-    batch: ({ expertBatch, experts }) => expertBatch * experts,
-    steps: (configuration, { sequences }) =>
-      trainingSteps(configuration, { batch: configuration.expertBatch * configuration.experts, sequences }),
-  },
-  steps: {
-    ...{
-      name: "dense-steps",
-      node: "dense-steps",
-      command: { task: "train-dense", with: { match: "steps" } },
-    },
+  batch: target("dense", "train-dense", { wide: true, rates: ["denseRate", "expertRate"] }),
+  steps: target("dense-steps", "train-dense", {
     rates: ["denseStepsRate", "expertRate"],
-    model: expertShape,
-    batch: ({ expertBatch }) => expertBatch,
-    steps: (configuration, { sequences }) =>
-      trainingSteps(configuration, { multiple: configuration.experts, sequences }),
-  },
-  compute: {
-    ...{
-      name: "dense-compute",
-      node: "dense-compute",
-      command: { task: "train-dense", with: { match: "compute" } },
-    },
+    ...{ long: true, flags: { match: "steps" } },
+  }),
+  compute: target("dense-compute", "train-dense", {
     rates: ["denseComputeRate", "expertRate"],
+    flags: { match: "compute" },
     settings: namesOf(LARGER_DENSE, "denseComputeRate"),
     model: async (configuration) => (await shapes()).largerDenseShape(configuration),
-    batch: ({ expertBatch }) => expertBatch,
     async steps(configuration, { sequences, heldOut = 0, routers }) {
       const { equalCompute } = await import("../cost/beside_mixture.ts");
       return equalCompute(configuration, { train: sequences, test: heldOut }, routers).steps;
     },
     ...{ tellsCost: true, equalCompute: true, optional: true },
-  },
+  }),
 };
 
 /** A dense model of all text. */
 export const denseTarget = (match: Match): Target => DENSE[match];
 
 /** The Switch Transformer of all text (Fedus et al. 2022), with as many experts in every layer as the mixture has. */
-export function switchTarget(): Target {
-  const batch: Target["batch"] = ({ expertBatch, experts }) => expertBatch * experts;
-  return {
-    ...{ name: "switch", node: "switch", command: { task: "train-switch", with: {} } },
+export const switchTarget = (): Target =>
+  target("switch", "train-switch", {
     rates: ["switchRate", "expertRate"],
+    wide: true,
     settings: namesOf(SWITCH, "switchRate"),
     model: async (configuration) => (await shapes()).switchShape(configuration),
-    batch,
-    steps: (configuration, { sequences }) =>
-      trainingSteps(configuration, { batch: batch(configuration), sequences }),
     ...{ tellsCost: true, optional: true },
-  };
-}
+  });
 
 /** All models that a run may train. */
 export function allTargets({ experts }: Pick<Configuration, "experts">): Target[] {

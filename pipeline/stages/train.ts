@@ -8,19 +8,20 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import type { Maker, Making, Node } from "../graph/node.ts";
+import { partOf, TOKENIZER } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Bank } from "./bank.ts";
-import { partOf, TOKENIZER } from "../graph/places.ts";
+import { SIDES } from "./parts.ts";
 import { type Target, targetSettings } from "./targets.ts";
 import type { NeededFile } from "./token_rows.ts";
-import { SEQUENCES, TEST, TRAIN } from "./tokenize.ts";
+import { SEQUENCES } from "./tokenize.ts";
 
 /** Version of what training makes of the same inputs. */
-export const TRAINING_REVISION = 2;
+const REVISION = 2;
 
 /** How models are trained, besides the settings. None of it changes a weight, but for a trial. */
 export interface TrainingOptions {
@@ -48,101 +49,72 @@ export interface TrainingOptions {
   began?: () => void;
 }
 
-/** Where the sequences of a model stand. */
-export interface TrainingFiles {
-  /** Nodes that it needs. */
-  needs: readonly string[];
-  /** Lists its training files and held-out files, once these nodes are made. */
-  files(making: Pick<Making, "manifest">): { train: NeededFile[]; test: NeededFile[] };
+/** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
+export const textOf = ({ expert }: Pick<Target, "expert">): string =>
+  expert === undefined ? SEQUENCES : partOf(expert);
+
+/** Lists the training files and the held-out files of a model: the shards of its part, or those of all `tokens`. */
+export function filesOf(
+  { expert }: Pick<Target, "expert">,
+  tokens: readonly string[],
+  manifest: Making["manifest"],
+): Record<typeof SIDES[number], NeededFile[]> {
+  const [train, test] = SIDES.map((side) => {
+    if (expert === undefined) return tokens.map((need) => ({ need, file: `${side}.arrow` }));
+    const need = partOf(expert), names = Object.keys(manifest(need).files).sort(byNumber);
+    return names.filter((name) => name.startsWith(`${side}-`)).map((file) => ({ need, file }));
+  });
+  return { train, test };
 }
 
-/** Lists the shards in the part of an expert. */
-export const partFiles = (part: string): TrainingFiles => ({
-  needs: [part],
-  files({ manifest }) {
-    const names = Object.keys(manifest(part).files).sort(byNumber);
-    const of = (side: string) =>
-      names.filter((name) => name.startsWith(`${side}-`)).map((file) => ({ need: part, file }));
-    return { train: of("train"), test: of("test") };
-  },
-});
-
-/** Lists the sequences of all text, by the nodes of its blocks' tokens. */
-export const textFiles = (tokens: readonly string[]): TrainingFiles => ({
-  needs: [SEQUENCES],
-  files: () => ({
-    train: tokens.map((need) => ({ need, file: TRAIN })),
-    test: tokens.map((need) => ({ need, file: TEST })),
-  }),
-});
-
-/** Says where the sequences of a model stand: in the part of its expert, or in all tokens. */
-export const filesOf = ({ expert }: Pick<Target, "expert">, tokens: readonly string[]): TrainingFiles =>
-  expert === undefined ? textFiles(tokens) : partFiles(partOf(expert));
-
-/** Makes the nodes of models. They share a maker, so those that are ready together can be trained as a bank. */
+/**
+ * Makes the nodes of models, of which those of all text read these `tokens`. With `together` they share a maker, so that those that are
+ * ready are trained as a bank. Throws an `InputError` where a model has no possible shape, or its batch no equal parts.
+ */
 export async function trainNodes(
   configuration: Configuration,
-  targets: readonly { target: Target; text: TrainingFiles }[],
+  targets: readonly Target[],
+  tokens: readonly string[],
   options: TrainingOptions = {},
 ): Promise<Node[]> {
-  const { trial, together } = options;
-  const { init } = configuration;
+  const { trial, together } = options, { init } = configuration;
   const start = init === "" ? {} : { init: await modelHash(init) };
-  const cost = targets.some(({ target }) => target.tellsCost) ? await namedRouters(configuration) : {};
-  const maker = new TrainMaker(configuration, options);
-  for (const { target } of targets) await checkTarget(target, configuration);
-  return targets.map(({ target, text }) => {
+  const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
+  for (const target of targets) await checkTarget(target, configuration);
+  const known = new Map<string, Target>();
+  const make: Maker["make"] = async (all, work) => {
+    const { trainAll } = await import("./training.ts");
+    const models = all.map((making) => ({ making, target: known.get(making.node.name)! }));
+    return await trainAll(models, { work, configuration, options, tokens });
+  };
+  const bank: Maker = { stage: "train", together: targets.length, make };
+  return targets.map((target) => {
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
-    maker.models.set(name, { target, text });
+    known.set(name, target);
     return {
       name,
-      needs: [...text.needs, TOKENIZER],
+      needs: [textOf(target), TOKENIZER],
       settings: {
         ...targetSettings(target, configuration),
         ...start,
         ...target.tellsCost ? cost : {},
         ...trial,
       },
-      revision: TRAINING_REVISION,
-      maker: together ? maker : maker.alone(target.name),
+      revision: REVISION,
+      maker: together ? bank : { stage: `train-${target.name}`, make },
     };
   });
 }
 
-/** Throws an `InputError` where a model has no possible shape, or its batch no equal parts: before settings are written. */
 async function checkTarget(target: Target, configuration: Configuration): Promise<void> {
   const { validateModelConfig } = await import("../model/shape.ts");
   validateModelConfig(await target.model(configuration), `the model "${target.name}"`);
-  const batch = target.batch(configuration),
-    microBatch = configuration.microBatch || configuration.expertBatch;
+  const batch = target.batch(configuration);
+  const microBatch = configuration.microBatch || configuration.expertBatch;
   if (batch % microBatch === 0) return;
   throw new InputError(
     `Cannot train as the batch must be a multiple of the micro-batch: batch is ${batch}, micro-batch is ${microBatch}`,
   );
-}
-
-/** Trains models, one by one or as banks. */
-class TrainMaker implements Maker {
-  readonly stage = "train";
-  readonly models = new Map<string, { target: Target; text: TrainingFiles }>();
-
-  constructor(private readonly configuration: Configuration, private readonly options: TrainingOptions) {}
-
-  get together(): number {
-    return this.models.size;
-  }
-
-  /** Gives a maker of one model, so that its stage has the model's name. */
-  alone(name: string): Maker {
-    return { stage: `train-${name}`, make: (all, work) => this.make(all, work) };
-  }
-
-  async make(all: readonly Making[], work: Work): Promise<(Record<string, unknown> | Error)[]> {
-    const { trainAll } = await import("./training.ts");
-    const models = all.map(({ node }) => this.models.get(node.name)!);
-    return await trainAll(all, models, work, this.configuration, this.options);
-  }
 }
 
 /** Hashes the model that trainings begin with. */

@@ -12,15 +12,7 @@ import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manif
 import { splitNeed } from "../graph/node.ts";
 import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
-import {
-  checkRunFolder,
-  entriesOf,
-  type FileRecord,
-  hashFile,
-  isMissing,
-  oneLine,
-  shortHash,
-} from "../run/files.ts";
+import { checkRunFolder, entriesOf, hashFile, isMissing, oneLine, shortHash } from "../run/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "./compare.ts";
@@ -31,6 +23,8 @@ import { type ExpertPart, partIn } from "./parts.ts";
 import { nodeFolders } from "./settings.ts";
 import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { SEQUENCES } from "./tokenize.ts";
+
+const EXPORT = "export"; // the folder of exports, which are nodes of other names
 
 /** What {@linkcode verifyRun} found. */
 export interface VerifyReport {
@@ -83,7 +77,6 @@ class Verification {
   readonly #nodes = new Map<string, Manifest>();
   readonly #vouched: NodeFiles;
   readonly #found: (Omit<Problem, "remedy"> & { remedy?: Text })[] = [];
-  readonly #exports = new Map<string, Record<string, FileRecord>>();
   #configuration?: Configuration;
 
   constructor(readonly run: string, readonly onProgress: (progress: VerifyProgress) => void) {
@@ -92,7 +85,6 @@ class Verification {
 
   async verify(): Promise<void> {
     await this.#readNodes();
-    await this.#readExports();
     await this.#checkCheckpoints();
     const parts: ExpertPart[] = [];
     for (const [name, manifest] of this.#nodes) {
@@ -165,13 +157,13 @@ class Verification {
   async #readNodes(): Promise<void> {
     const read = await this.#attempt("config.json", () => readRunConfiguration(this.run));
     this.#configuration = read?.configuration;
-    for (const folder of nodeFolders()) {
+    for (const folder of [...nodeFolders(), EXPORT]) {
       for await (const name of nodesIn(this.run, folder)) {
         const file = `${name}/${MANIFEST}`;
         const manifest = await this.#attempt(file, () => readManifest(`${this.run}/${name}`));
         if (!manifest) continue;
         this.#nodes.set(name, manifest);
-        if (manifest.name !== name) {
+        if (manifest.name !== name && folder !== EXPORT) {
           this.#problem(file, `it must be of this folder: it is of "${manifest.name}"`);
         }
       }
@@ -183,14 +175,6 @@ class Verification {
       });
     }
     if (read === null) this.#problem("config.json", "it must be there: it is not", CONFIGURATION_BACK);
-  }
-
-  /** Takes what exports in the run say of their files. */
-  async #readExports(): Promise<void> {
-    for await (const folder of nodesIn(this.run, "export")) {
-      const made = await this.#attempt(`${folder}/${MANIFEST}`, () => readManifest(`${this.run}/${folder}`));
-      if (made) this.#exports.set(folder, made.files);
-    }
   }
 
   /** Checks the states from which trainings would go on. */
@@ -209,12 +193,8 @@ class Verification {
 
   /** Checks that everything that the partition is made of is there, and is what it was made of. */
   #checkNeeds(experts: number): void {
-    const wanted = new Set([
-      INDEX,
-      PART_INDEX,
-      NAMES,
-      ...Array.from({ length: experts }, (_, expert) => partOf(expert)),
-    ]);
+    const parts = Array.from({ length: experts }, (_, expert) => partOf(expert));
+    const wanted = new Set([INDEX, PART_INDEX, NAMES, ...parts]);
     for (const name of wanted) {
       const manifest = this.#nodes.get(name), file = `${name}/${MANIFEST}`;
       if (!manifest) {
@@ -235,8 +215,7 @@ class Verification {
 
   /** Hashes the files that were not read to their end, and compares them with what manifests say. */
   async #hashFiles(): Promise<void> {
-    const known = [...this.#nodes].map(([node, { files }]) => [node, files] as const);
-    const files = [...known, ...this.#exports].flatMap(([folder, files]) =>
+    const files = [...this.#nodes].flatMap(([folder, { files }]) =>
       Object.entries(files).map(([name, { bytes, sha256 }]) => ({ path: `${folder}/${name}`, bytes, sha256 }))
     );
     const before = this.report.bytes;

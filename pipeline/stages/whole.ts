@@ -11,7 +11,7 @@ import { evaluateNodes } from "./evaluate.ts";
 import { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
 import { allTargets, type Match, type Target } from "./targets.ts";
 import { tokensOf } from "./tokenize.ts";
-import { filesOf, trainNodes } from "./train.ts";
+import { trainNodes } from "./train.ts";
 import { zeroShotNodes } from "./zero_shot.ts";
 
 /** Which models and tasks a run is to have besides its experts. */
@@ -40,8 +40,7 @@ export async function planAll(
   const made = new Map<Target, Manifest | null>();
   for (const target of all) made.set(target, await readManifest(`${run}/${target.node}`));
   const models = all.filter((target) => made.get(target) || targets.includes(target)); // an evaluation is of all that are there
-  const texts = targets.map((target) => ({ target, text: filesOf(target, tokens) }));
-  const trainings = (await trainNodes(configuration, texts)).map((node, i) =>
+  const trainings = (await trainNodes(configuration, targets, tokens)).map((node, i) =>
     made.get(targets[i])?.result.adopted === undefined ? node : givenNode(node.name) // it stays as it is
   );
   const of = { configuration, tokens, models };

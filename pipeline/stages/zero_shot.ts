@@ -9,14 +9,13 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import type { Baseline } from "../evaluation/baselines.ts";
 import {
   MADE_ZERO_SHOT,
   type ZeroShotOptions,
   zeroShotPath,
   zeroShotTasks,
 } from "../evaluation/choices/asking.ts";
-import { findData, hashData, listData, readQuestions } from "../evaluation/choices/data.ts";
+import { type DataFiles, findData, hashData, listData, readQuestions } from "../evaluation/choices/data.ts";
 import { encodeQuestions, fittingQuestions, withExamples } from "../evaluation/choices/prompts.ts";
 import { readZeroShot, ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluation/choices/results.ts";
 import { askQuestions } from "../evaluation/choices/score.ts";
@@ -24,25 +23,24 @@ import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { mixesOf } from "../evaluation/mix.ts";
-import { givenNode, type Making, type Node, type Work } from "../graph/node.ts";
+import type { Making, Node, Work } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
-import { namedRouters } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/nearest.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
-import type { EvaluationOf } from "./evaluate.ts";
+import { askedOf, baselinesOf, type EvaluationOf } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
 import { needConfiguration } from "./parts.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
 import { tokensOfRun } from "./models.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { ALL_TEST, SEQUENCES, TEST } from "./tokenize.ts";
+import { ALL_TEST, TEST } from "./tokenize.ts";
 
 /** Says that no question of a task can be made of a run's held-out text. */
-export class NoQuestionsError extends InputError {}
+class NoQuestionsError extends InputError {}
 
 /** Gives the revision of a task: 2, tokens of a Switch model go to its experts; 3, questions of one document are drawn together. */
 export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ? 3 : 2;
@@ -50,6 +48,8 @@ export const zeroShotRevision = (name: string): number => MADE_TASKS.has(name) ?
 /** Which task, of what, and how it is asked. */
 interface Asking extends ZeroShotOptions, EvaluationOf {
   task: ZeroShotTask;
+  /** The files of its questions; questions of our own are made of held-out text. */
+  files?: DataFiles;
 }
 
 /** Makes the node of a task, after the nodes that it is given. Throws an `InputError` where its data are missing. */
@@ -58,53 +58,34 @@ export async function zeroShotNodes(
   name: string,
   options: ZeroShotOptions = {},
 ): Promise<Node[]> {
-  const { configuration: { prefix, seed, routers }, tokens, models } = of;
   const { data, mix = [], routingTemperature = null, limit = null } = options;
   const { fewShot = 0, routing = "context", resamples = RESAMPLES } = options;
+  const { prefix, seed } = of.configuration;
   const made = MADE_TASKS.get(name), task: ZeroShotTask = (made ?? TASKS.get(name))!;
-  const hashes = made ? {} : await hashData(await findData(dataOf(name, data), name));
-  const named = await namedRouters(of.configuration);
-  const partitioner = routers === "" ? [PARTITIONER] : [];
-  const given = [TOKENIZER, ...made ? [SEQUENCES, ...tokens] : [], ...partitioner];
-  return [
-    ...[...given, ...models.map(({ node }) => node)].map(givenNode),
-    {
-      name: `${ZERO_SHOT}/${name}`,
-      needs: [
-        ...[TOKENIZER, ...made ? [ALL_TEST] : [], ...partitioner],
-        ...models.map(({ node }) => `${node}:model.safetensors`),
-      ],
-      settings: {
-        ...{
-          format: ZERO_SHOT_FORMAT,
-          prefix,
-          seed,
-          fewShot,
-          limit,
-          routing,
-          resamples,
-          ...hashes,
-          ...named,
-        },
-        ...mix.length > 0 ? { mix, routingTemperature } : {},
-      },
-      links: { [zeroShotPath(name)]: `${name}.json` },
-      revision: zeroShotRevision(name),
-      maker: {
-        stage: ZERO_SHOT,
-        make: async ([making], work) => [await ask(making, work, { ...of, ...options, task })],
-      },
+  const files = made ? undefined : await findData(dataOf(name, data), name);
+  const { given, partitioner, weights, routers } = await askedOf(of, made !== undefined);
+  return [...given, {
+    name: `${ZERO_SHOT}/${name}`,
+    needs: [TOKENIZER, ...made ? [ALL_TEST] : [], ...partitioner, ...weights],
+    settings: {
+      ...{ format: ZERO_SHOT_FORMAT, prefix, seed, fewShot, limit, routing, resamples },
+      ...{ ...files && await hashData(files), ...routers },
+      ...mix.length > 0 ? { mix, routingTemperature } : {},
     },
-  ];
+    links: { [zeroShotPath(name)]: `${name}.json` },
+    revision: zeroShotRevision(name),
+    maker: {
+      stage: ZERO_SHOT,
+      make: async ([making], work) => [await ask(making, work, { ...of, ...options, task, files })],
+    },
+  }];
 }
 
 async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
   const { configuration, models, task, fewShot = 0, limit, routing = "context", mix = [] } = of;
-  const { run, emit, signal } = work, { name } = task;
-  const { routers, prefix, seed, eos } = configuration;
-  const kind = { kind: configuration.partitioner, experts: configuration.experts };
-  mixesOf(of, kind); // before questions are read
-  const { verified: vouched } = making;
+  const { run, emit, signal } = work, { name } = task, { verified: vouched } = making;
+  const { routers, prefix, seed, eos, partitioner, experts } = configuration;
+  mixesOf(of, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos }, vouched);
   const longest = await contextOf(making, of);
   const all = await questionsOf(making, work, of, tokenizer, longest);
@@ -125,11 +106,10 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
     vouched,
     gpu: await work.gpu(),
   });
-  const result = await askQuestions({
+  const result: ZeroShotResult = await askQuestions({
     ...of,
-    ...{ mixture, questions, prompts, prefix, seed, signal },
+    ...{ mixture, questions, prompts, prefix, seed, signal, baselines: baselinesOf(models) },
     published: all.questions.length,
-    baselines: models.filter(({ expert }) => expert === undefined).map(({ name }) => name as Baseline),
     onProgress: (done, total) => emit({ type: "progress", stage: ZERO_SHOT, done, total, unit: "choices" }),
   }).finally(() => mixture.close());
   if (result.cut > 0) {
@@ -138,10 +118,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
     emit({ type: "warning", message });
   }
   const file = `${name}.json`;
-  making.wrote(
-    file,
-    await writeAtomic(`${making.folder}/${file}`, jsonText(result satisfies ZeroShotResult)),
-  );
+  making.wrote(file, await writeAtomic(`${making.folder}/${file}`, jsonText(result)));
   return { questions: result.questions };
 }
 
@@ -155,24 +132,23 @@ async function contextOf(making: Making, { configuration, models }: Asking): Pro
   return configuration.sequenceLength;
 }
 
-/** Questions of a task, and what examples are taken from where that is apart. */
-interface Asked {
-  questions: Question[];
-  pool?: Question[];
-}
-
+/** Gives the questions of a task, and what examples are taken from where that is apart. */
 async function questionsOf(
   making: Making,
   { run }: Work,
-  { task, data, tokens, configuration: { packing } }: Asking,
+  { task, files, tokens, configuration: { packing } }: Asking,
   tokenizer: Tokenizer,
   longest: number,
-): Promise<Asked> {
-  const made = MADE_TASKS.get(task.name);
-  if (!made) return await readPublished(task as ChoiceTask, dataOf(task.name, data));
+): Promise<{ questions: Question[]; pool?: Question[] }> {
+  if (files) {
+    const read = (path: string) => readQuestions(path, task as ChoiceTask);
+    const pool = files.examples === undefined ? undefined : await read(files.examples);
+    return { questions: await read(files.questions), pool };
+  }
   const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`), making.verified);
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
-  const questions = await fittingQuestions(tokenizer, made.make(passagesOf(documents, longest)), longest);
+  const made = MADE_TASKS.get(task.name)!.make(passagesOf(documents, longest));
+  const questions = await fittingQuestions(tokenizer, made, longest);
   if (questions.length > 0) return { questions };
   throw new NoQuestionsError(
     `Cannot ask ${task.name} as questions must be made of the held-out text of "${run}": there is none that fits`,
@@ -183,14 +159,6 @@ async function questionsOf(
       }`,
     },
   );
-}
-
-async function readPublished(task: ChoiceTask, data: string): Promise<Asked> {
-  const files = await findData(data, task.name);
-  return {
-    questions: await readQuestions(files.questions, task),
-    pool: files.examples === undefined ? undefined : await readQuestions(files.examples, task),
-  };
 }
 
 /** Gives the folder of the data. Throws an `InputError` where there is none. */

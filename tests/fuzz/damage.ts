@@ -18,7 +18,7 @@ import { randomBits } from "../../pipeline/random.ts";
 import { hashFile, sha256 } from "../../pipeline/run/files.ts";
 import { canonical } from "../../pipeline/run/seal.ts";
 import { adoptExpert, cleanRun, exportModel, exportTexts } from "../../pipeline/stages/mod.ts";
-import { openTrainings, planExperts, planJobs, trainSwitch } from "../../pipeline/stages/mod.ts";
+import { openTrainings, planExperts, planJobs, switchTarget, trainModels } from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
 import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/support.ts";
 
@@ -50,7 +50,7 @@ export async function makeBase(run: string, gpu: Gpu): Promise<void> {
   const options = { run, gpu, sources: { flags: TRAINING }, checkpointEvery: 2 };
   for (const expert of [0, 1]) await trainExpert(expert, options);
   await trainDense("batch", options);
-  await trainSwitch(options);
+  await trainModels(() => [switchTarget()], options);
   await evaluateRun({ run, gpu, resamples: RESAMPLES });
   writeQuestions(`${run}.data`);
   await askRun({ run, gpu, ...asked(run) });
@@ -209,7 +209,7 @@ async function remake(run: string, stage: string, gpu: Gpu, base: Base): Promise
   const options = { run, gpu, checkpointEvery: 2 };
   if (stage.startsWith("train-expert")) await trainExpert(Number(stage.slice(-2)), options);
   else if (stage === "train-dense") await trainDense("batch", options);
-  else if (stage === "train-switch") await trainSwitch(options);
+  else if (stage === "train-switch") await trainModels(() => [switchTarget()], options);
   else if (stage === "zero-shot") await askRun({ run, gpu, ...asked(base.run) });
   else if (stage === "evaluate") await evaluateRun({ run, gpu, resamples: RESAMPLES });
   else await runOneStage({ ...options, stage });

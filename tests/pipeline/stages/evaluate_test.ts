@@ -4,8 +4,7 @@ import { readEvaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { evaluateNodes } from "../../../pipeline/stages/evaluate.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { denseTarget, expertTarget } from "../../../pipeline/stages/targets.ts";
-import { partFiles, textFiles, trainNodes } from "../../../pipeline/stages/train.ts";
-import { partOf } from "../../../pipeline/graph/places.ts";
+import { trainNodes } from "../../../pipeline/stages/train.ts";
 import { closeGpu, makeSmall, smallSettings, smallWork, writeTexts } from "./support.ts";
 
 Deno.test("a run is partitioned, trained and evaluated on the graph, each model scored once", async () => {
@@ -27,14 +26,9 @@ Deno.test("a run is partitioned, trained and evaluated on the graph, each model 
     await makeSmall(run, configuration);
     const { nodes } = await partitionGraph(run, configuration);
     const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
-    const experts = [0, 1].map((expert) => ({
-      target: expertTarget(expert),
-      text: partFiles(partOf(expert)),
-    }));
-    const dense = { target: denseTarget("batch"), text: textFiles(tokens) };
-    const training = [...nodes, ...await trainNodes(configuration, [...experts, dense])];
+    const models = [expertTarget(0), expertTarget(1), denseTarget("batch")];
+    const training = [...nodes, ...await trainNodes(configuration, models, tokens)];
     await makeAll(smallWork(run), training, { task: "test" });
-    const models = [...experts, dense].map(({ target }) => target);
     const evaluated = async (choices = {}) => {
       const graph = await evaluateNodes({ configuration, tokens, models }, choices);
       const made: string[] = [];

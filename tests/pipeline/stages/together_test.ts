@@ -53,9 +53,6 @@ test("experts that are trained together are those that are trained alone, whatev
     const force = { ...options, force: true, memory: Number(takes) - 1 };
     await assertRejects(() => trainExperts([0, 1], force), InputError, "as it must fit memory");
     assertEquals(await made(run), expected); // refused before anything that is there is lost
-    await Deno.remove(`${run}/experts/expert-01`, { recursive: true });
-    assertEquals(await trainExperts([0, 1], { ...together, part: { index: 2, of: 2 } }), [alone[1]]);
-    assertEquals(await made(run), expected);
   }));
 
 Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere", () => {

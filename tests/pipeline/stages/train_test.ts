@@ -1,9 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { makeAll, type MakeOptions, type Node, readManifest } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
-import { partOf } from "../../../pipeline/graph/places.ts";
 import { expertTarget } from "../../../pipeline/stages/targets.ts";
-import { partFiles, type TrainingOptions, trainNodes } from "../../../pipeline/stages/train.ts";
+import { type TrainingOptions, trainNodes } from "../../../pipeline/stages/train.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { closeGpu, makeSmall, smallSettings, smallWork, writeTexts } from "./support.ts";
 
@@ -44,8 +43,7 @@ async function train(
       await Deno.link(`${folder}/run/${name}/${file}`, `${run}/${name}/${file}`);
     }
   }
-  const targets = [0, 1].map((expert) => ({ target: expertTarget(expert), text: partFiles(partOf(expert)) }));
-  const graph = [...given, ...await trainNodes(configuration, targets, train)];
+  const graph = [...given, ...await trainNodes(configuration, [0, 1].map(expertTarget), [], train)];
   return await makeAll({ ...smallWork(run, events), signal: options.signal }, graph, {
     task: "test",
     ...options,

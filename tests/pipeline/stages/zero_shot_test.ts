@@ -6,9 +6,8 @@ import { askQuestions } from "../../../pipeline/evaluation/choices/score.ts";
 import { contextOf, TASKS } from "../../../pipeline/evaluation/choices/tasks.ts";
 import { makeAll, readManifest, writeManifest } from "../../../pipeline/graph/mod.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
-import { partOf } from "../../../pipeline/graph/places.ts";
 import { denseTarget, expertTarget } from "../../../pipeline/stages/targets.ts";
-import { partFiles, textFiles, trainNodes } from "../../../pipeline/stages/train.ts";
+import { trainNodes } from "../../../pipeline/stages/train.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { askRun, type ZeroShotRunOptions } from "../../../pipeline/stages/zero_shot.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
@@ -42,9 +41,8 @@ async function makeRun(folder: string, work: ReturnType<typeof smallWork>): Prom
   });
   const { nodes } = await partitionGraph(work.run, configuration);
   const tokens = nodes.filter(({ name }) => name.startsWith("tokens/")).map(({ name }) => name);
-  const experts = [0, 1].map((expert) => ({ target: expertTarget(expert), text: partFiles(partOf(expert)) }));
-  const dense = { target: denseTarget("batch"), text: textFiles(tokens) };
-  await makeAll(work, [...nodes, ...await trainNodes(configuration, [...experts, dense])], { task: "test" });
+  const models = [expertTarget(0), expertTarget(1), denseTarget("batch")];
+  await makeAll(work, [...nodes, ...await trainNodes(configuration, models, tokens)], { task: "test" });
   await writeRunConfiguration(work.run, configuration);
 }
 
