@@ -112,20 +112,10 @@ Deno.test("a Switch Transformer in bf16, killed after checkpoints and run again,
   inRun(async (run, folder) => {
     const undisturbed = `${folder}/undisturbed`;
     copyFolder(run, undisturbed);
-    const args = (run: string) => [
-      ...[
-        "--run",
-        run,
-        "--switch-capacity",
-        "1",
-        "--dtype",
-        "bf16",
-        ...BRIEF,
-        "--expert-steps",
-        "60",
-        ...CHECKPOINTS,
-      ],
-    ];
+    const numbers = ["--switch-capacity", "1", "--dtype", "bf16"];
+    const args = (
+      run: string,
+    ) => ["--run", run, ...numbers, ...BRIEF, "--expert-steps", "60", ...CHECKPOINTS];
     await succeed("train-switch", args(undisturbed));
     const expected = await kept(undisturbed);
     for (const name of ["model.safetensors", "metrics.jsonl"]) assert(`switch/${name}` in expected, name);
@@ -163,9 +153,7 @@ Deno.test("train-expert skips what is up to date, refuses other values, and make
     await Deno.truncate(`${run}/${model}`, 100);
     await succeed("train-expert", ["--run", run, "--expert", "1"]);
     assertEquals(await kept(run), before);
-    const bytes = await Deno.readFile(`${run}/${model}`);
-    bytes[bytes.length >> 1] ^= 1;
-    await Deno.writeFile(`${run}/${model}`, bytes);
+    await Deno.writeFile(`${run}/${model}`, flipped(await Deno.readFile(`${run}/${model}`)));
     assertStringIncludes((await succeed("train-expert", ["--run", run, "--expert", "1"])).err, "up to date");
     await succeed("train-expert", ["--run", run, "--expert", "1", "--check"]);
     assertEquals(await kept(run), before);
@@ -280,41 +268,36 @@ Deno.test("train-expert stops at a loss that is no number and says how to go on;
 
 Deno.test("train-expert and train-dense name what is missing, damaged or does not fit", () =>
   inRun(async (run, folder) => {
-    await refuse("train-expert", ["--run", `${folder}/none`, "--expert", "0"], "run deno task partition");
-    await refuse("train-dense", ["--run", `${folder}/none`], "run deno task partition");
-    await refuse("train-expert", ["--run", run], "--expert must be one of 0 to 1, or all");
-    await refuse("train-expert", ["--run", run, "--expert", "2"], "must be one of 0 to 1");
-    await refuse("train-expert", ["--run", run, "--expert", "0", "--init", `${folder}/none`], "no such file");
-    const uneven = ["--run", run, "--expert", "0", "--micro-batch", "3", ...BRIEF];
-    await refuse("train-expert", uneven, "a multiple of the micro-batch");
-
+    const of = (expert: string, ...more: string[]) => ["--run", run, "--expert", expert, ...BRIEF, ...more];
     const part = `${run}/partition/expert-00`;
-    const shard = `${part}/train-00000.arrow`;
-    const whole = await Deno.readFile(shard);
-    const brief = ["--run", run, "--expert", "0", ...BRIEF];
-    await Deno.writeFile(shard, whole.subarray(0, whole.length / 2));
-    await refuse("train-expert", brief, "must be there, as it was made");
-    const flipped = whole.slice();
-    flipped[whole.length >> 1] ^= 1;
-    await Deno.writeFile(shard, flipped);
-    await refuse("train-expert", brief, "it must be as it was made");
-    await Deno.writeFile(shard, whole);
-    const manifest = await Deno.readTextFile(`${part}/manifest.json`);
-    for (const [from, to] of [[/.*/s, "{"], [/"sequences": \d+/, '"sequences": 3']] as [RegExp, string][]) {
-      await Deno.writeTextFile(`${part}/manifest.json`, manifest.replace(from, to));
-      await refuse("train-expert", brief, "must be the manifest of a folder of a run");
+    const cases: [
+      text: string,
+      args: string[],
+      damaged?: string,
+      change?: (bytes: Uint8Array) => Uint8Array,
+    ][] = [
+      ["--expert must be one of 0 to 1, or all", ["--run", run]],
+      ["must be one of 0 to 1", of("2")],
+      ["run deno task partition", ["--run", `${folder}/none`, "--expert", "0"]],
+      ["no such file", of("0", "--init", `${folder}/none`)],
+      ["a multiple of the micro-batch", of("0", "--micro-batch", "3")],
+      ['its name must hold "no such GPU"', of("0", "--adapter", "no such GPU")],
+      ["must be there, as it was made", of("0"), `${part}/train-00000.arrow`, (bytes) => bytes.slice(9)],
+      ["it must be as it was made", of("0"), `${part}/train-00000.arrow`, flipped],
+      ["must be the manifest of a folder of a run", of("0"), `${part}/manifest.json`, flipped],
+    ];
+    for (const [text, args, path, change] of cases) {
+      const before = path && await Deno.readFile(path);
+      if (path) await Deno.writeFile(path, change!(before as Uint8Array));
+      await refuse("train-expert", args, text);
+      if (path) await Deno.writeFile(path, before as Uint8Array);
     }
-    await Deno.writeTextFile(`${part}/manifest.json`, manifest);
-    const config = await Deno.readTextFile(`${run}/config.json`);
-    await Deno.writeTextFile(`${run}/config.json`, config.replace(/"experts": 2/, '"experts": "many"'));
-    await refuse("train-expert", ["--run", run, "--expert", "all"], "--experts as it must be an integer");
-    await Deno.writeTextFile(`${run}/config.json`, config);
-    const nowhere = ["--run", run, ...BRIEF, "--adapter", "no such GPU"];
-    await refuse("train-dense", nowhere, 'its name must hold "no such GPU"');
+    await refuse("train-dense", ["--run", `${folder}/none`], "run deno task partition");
     await Deno.remove(`${run}/tokenizer`, { recursive: true });
-    const none = ["--run", run, "--expert", "1", ...BRIEF];
-    await refuse("train-expert", none, "its tokenizer must be there");
+    await refuse("train-expert", of("1"), "its tokenizer must be there");
   }));
+
+const flipped = (bytes: Uint8Array) => bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 1);
 
 Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, before anything is made", {
   ignore: !SOFTWARE,

@@ -32,9 +32,9 @@ import type { Rows } from "../rows/random_access.ts";
 import { entriesOf, type FileRecord, writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
 import { SAMPLING } from "../serving/sampling.ts";
-import { loadTokenizer, tokenizerIn } from "../text/tokenizer.ts";
-import { needConfiguration, partitionRemedy, SIDES } from "./parts.ts";
+import { tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
+import { needConfiguration, partitionRemedy } from "./parts.ts";
 import type { RunWatch } from "./run.ts";
 import { expertTarget } from "./targets.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
@@ -214,9 +214,8 @@ export async function exportModel(
   return await exportInto({ run, output, of, force }, {}, async ({ folder: place, wrote }) => {
     const files = new NodeFiles(), tokenizer = `${folder}/${TOKENIZER_FILE}`;
     const { config, weights, notes, dtype } = await loadCheckpoint(folder, files);
-    const eos = notes.eos ?? (await loadTokenizer(tokenizer, { vouched: files })).eos;
     const records = await saveModelFolder(place, config, weights, {
-      ...{ notes: { ...notes, eos }, tokenizer, vouched: files, dtype, untie },
+      ...{ notes: { ...notes, eos: notes.eos! }, tokenizer, vouched: files, dtype, untie },
       generation: {
         do_sample: true,
         max_new_tokens: SAMPLING.maxNewTokens.default,

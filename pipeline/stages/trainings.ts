@@ -79,20 +79,19 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
     async read() {
       const configuration = await needConfiguration(run);
       const [owners, times] = [await listOwners(run), await readTimes(run, TIMES_BYTES)];
-      const all = await Promise.all(
-        allTargets(configuration).map(async (target) => {
-          const { name, node, optional } = target;
-          const text = known.get(name) ?? await readKnown(run, configuration, target).catch(() => undefined);
-          if (text) known.set(name, text);
-          const training = await trainingOf(run, configuration, target, {
-            text,
-            holders: owners.filter((owner) => owner.node === node),
-            times: recent(times, `train-${name}`),
-          });
-          return training.state === "waiting" && optional ? [] : [training];
-        }),
-      );
-      return all.flat();
+      const all = allTargets(configuration).map(async (target) => {
+        const { name, node, optional } = target;
+        const text = known.get(name) ?? await readKnown(run, configuration, target).catch(() => undefined);
+        if (text) known.set(name, text);
+        const own = { ...configuration, vocabularySize: text?.vocabulary ?? configuration.vocabularySize };
+        const training = await trainingOf(run, own, target, {
+          ...{ text, holders: owners.filter((owner) => owner.node === node) },
+          tokensPerSecond: speedOf(times, `train-${name}`),
+          utilisation: times.findLast(({ stage, step }) => stage === `train-${name}` && step)?.utilisation,
+        });
+        return training.state === "waiting" && optional ? [] : [training];
+      });
+      return (await Promise.all(all)).flat();
     },
   };
 }
@@ -109,39 +108,30 @@ async function readKnown(
     return { vocabulary, sequences: partIn(part, await of(part)).train.sequences };
   }
   const { vocabulary, trainSequences: sequences, testSequences: heldOut } = (await readTextCounts(run))!;
-  return {
-    vocabulary,
-    sequences,
-    heldOut,
-    routers: tellsCost ? await readRouters(configuration, run) : undefined,
-  };
+  const routers = tellsCost ? await readRouters(configuration, run) : undefined;
+  return { vocabulary, sequences, heldOut, routers };
 }
 
 async function trainingOf(
   run: string,
-  settings: Configuration,
+  configuration: Configuration,
   target: Target,
-  { text, holders, times }: { text?: Known; holders: Owner[]; times: readonly Time[] },
+  { text, holders, ...speed }: {
+    text?: Known;
+    holders: Owner[];
+    tokensPerSecond: number | null;
+    utilisation?: number;
+  },
 ): Promise<Training> {
-  const { name, node } = target;
-  const works = holders.length > 0;
-  const place = `${run}/${node}`;
-  const manifest = await readManifest(place).catch(() => undefined);
-  const isDamaged = !works && (manifest === undefined || manifest && await isOther(place, manifest));
-  const made = works || isDamaged ? null : manifest;
-  const { path, last, begun } = made
-    ? { path: `${place}/${METRICS}`, begun: true }
-    : await progressOf(run, node, works);
+  const { name, node } = target, place = `${run}/${node}`, works = holders.length > 0;
+  const manifest = works ? null : await readManifest(place).catch(() => undefined);
+  const isDamaged = manifest === undefined || manifest !== null && await isOther(place, manifest);
+  const made = isDamaged ? null : manifest, adoption = adoptionOf(made);
+  const scratches = made ? [] : await scratchesOf(run, node);
+  const last = await newest((await Promise.all(scratches.map(listCheckpoints))).flat());
+  const folders = works ? await partialsOf(run, node) : made ? [place] : [];
+  const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ?? (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
-  const adoption = adoptionOf(made);
-  const configuration = { ...settings, vocabularySize: text?.vocabulary ?? settings.vocabularySize };
-  const steps = typeof made?.result.steps === "number"
-    ? made.result.steps
-    : await stepsOf(configuration, target, text);
-  const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
-  const tokensPerSecond = works ? speedOf(times) : null;
-  const perStep = step > 0 ? tokens / step : null;
-  const stepsPerSecond = tokensPerSecond !== null && perStep ? tokensPerSecond / perStep : null;
   const state = works
     ? "training"
     : isDamaged
@@ -150,26 +140,30 @@ async function trainingOf(
     ? "adopted"
     : made
     ? "complete"
-    : begun
+    : scratches.length > 0
     ? "stopped"
     : "waiting";
+  const steps = typeof made?.result.steps === "number"
+    ? made.result.steps
+    : await Promise.try(() => target.steps(configuration, text ?? { sequences: NaN })).catch(() => null); // that takes what is not there
+  const { step, tokens, loss = null, rate = null } = metrics?.last ?? { step: 0, tokens: 0 };
+  const tokensPerSecond = works ? speed.tokensPerSecond : null;
+  const stepsPerSecond = tokensPerSecond !== null && step > 0 && tokens > 0
+    ? tokensPerSecond * step / tokens
+    : null;
+  const flops = async () =>
+    trainingFlops(
+      await target.model(configuration),
+      target.batch(configuration),
+      configuration.sequenceLength,
+    );
   return {
-    model: name,
-    state,
+    ...{ model: name, state, loss, validationLoss: metrics?.validationLoss ?? null, rate, tokens },
     step: state === "complete" && steps !== null ? steps : step,
     steps: adoption ? null : steps,
-    loss,
-    validationLoss: metrics?.validationLoss ?? null,
-    rate,
-    tokens,
     tokensPerSecond,
-    flopsPerSecond: stepsPerSecond && stepsPerSecond *
-        trainingFlops(
-          await target.model(configuration),
-          target.batch(configuration),
-          configuration.sequenceLength,
-        ),
-    utilisation: works ? times.at(-1)?.utilisation ?? null : null,
+    flopsPerSecond: stepsPerSecond && stepsPerSecond * await flops(),
+    utilisation: works ? speed.utilisation ?? null : null,
     secondsLeft: stepsPerSecond && steps !== null ? Math.max(0, steps - step) / stepsPerSecond : null,
     checkpoint: last === undefined ? null : await checkpointOf(last),
     updated: metrics?.at?.toISOString() ?? null,
@@ -186,20 +180,6 @@ async function isOther(place: string, manifest: Manifest): Promise<boolean> {
     await findDamage(place, { ...manifest, files: { [METRICS]: own } }, true) !== undefined;
 }
 
-/** Finds the metrics of a training that has not ended, those of a process at work first, and its last checkpoint. */
-async function progressOf(
-  run: string,
-  node: string,
-  works: boolean,
-): Promise<{ path?: string; last?: string; begun: boolean }> {
-  const scratches = await scratchesOf(run, node);
-  const states = (await Promise.all(scratches.map(listCheckpoints))).flat();
-  const last = await newest(states);
-  const partials = works ? await partialsOf(run, node) : [];
-  const path = await newest(partials.map((folder) => `${folder}/${METRICS}`));
-  return { path: path ?? (last && metricsPath(last)), last, begun: scratches.length > 0 };
-}
-
 /** Gives the file that was written last; undefined where none is there. */
 async function newest(paths: readonly string[]): Promise<string | undefined> {
   const times = await Promise.all(
@@ -209,34 +189,17 @@ async function newest(paths: readonly string[]): Promise<string | undefined> {
   return most < 0 ? undefined : paths[times.indexOf(most)];
 }
 
-/** Counts the steps of a training; null where that takes what is not there. */
-async function stepsOf(
-  configuration: Configuration,
-  target: Target,
-  text?: TrainingText,
-): Promise<number | null> {
-  try {
-    return await target.steps(configuration, text ?? { sequences: NaN });
-  } catch {
-    return null;
-  }
-}
-
 async function checkpointOf(path: string): Promise<Training["checkpoint"]> {
   const at = await Deno.stat(path).then(({ mtime }) => mtime, () => null);
   return { step: Number(/step-(\d+)/.exec(path)![1]), at: at?.toISOString() ?? null };
 }
 
-/** Gives the last times of a training, since it last began or went on. */
-function recent(times: readonly Time[], stage: string): Time[] {
+/** Gives the tokens a second over the last lines of a training since it last began or went on: all their tokens by all their seconds. */
+function speedOf(times: readonly Time[], stage: string): number | null {
   const own = times.filter((time) => time.stage === stage && time.step !== undefined);
   const again = own.findLastIndex(({ step }, i) => i > 0 && step! <= own[i - 1].step!);
-  return own.slice(Math.max(0, again)).slice(-RECENT);
-}
-
-/** Gives the tokens a second over some lines: tokens of all of them by the seconds of all of them. */
-function speedOf(times: readonly Time[]): number | null {
-  const told = times.filter(({ tokensPerSecond }) => typeof tokensPerSecond === "number");
+  const told = own.slice(Math.max(0, again)).slice(-RECENT)
+    .filter(({ tokensPerSecond }) => typeof tokensPerSecond === "number");
   const seconds = told.reduce((sum, { seconds }) => sum + seconds, 0);
   return seconds > 0
     ? told.reduce((sum, time) => sum + time.tokensPerSecond! * time.seconds, 0) / seconds

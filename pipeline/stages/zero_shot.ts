@@ -8,7 +8,6 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import {
   MADE_ZERO_SHOT,
   type ZeroShotOptions,
@@ -84,11 +83,10 @@ export async function zeroShotNodes(
 async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
   const { configuration, models, task, fewShot = 0, limit, routing = "context", mix = [] } = of;
   const { run, emit, signal } = work, { name } = task, { verified: vouched } = making;
-  const { routers, prefix, seed, eos, partitioner, experts } = configuration;
+  const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } = configuration;
   mixesOf(of, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos }, vouched);
-  const longest = await contextOf(making, of);
-  const all = await questionsOf(making, work, of, tokenizer, longest);
+  const all = await questionsOf(making, work, of, tokenizer);
   const questions = limit === undefined ? all.questions : firstOfEach(all.questions, limit);
   const contexts = withExamples(task, questions, fewShot, all.pool);
   const prompts = await encodeQuestions(tokenizer, questions, contexts, longest);
@@ -122,23 +120,12 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   return { questions: result.questions };
 }
 
-/** Gives the longest context of the models that are trained here; models from elsewhere may read longer ones. */
-async function contextOf(making: Making, { configuration, models }: Asking): Promise<number> {
-  for (const { node, expert } of models) {
-    if (expert === undefined) continue;
-    const { config, notes } = await loadCheckpointConfig(making.path(node), making.verified);
-    if (notes.adopted === undefined) return config.context;
-  }
-  return configuration.sequenceLength;
-}
-
 /** Gives the questions of a task, and what examples are taken from where that is apart. */
 async function questionsOf(
   making: Making,
   { run }: Work,
-  { task, files, tokens, configuration: { packing } }: Asking,
+  { task, files, tokens, configuration: { packing, sequenceLength: longest } }: Asking,
   tokenizer: Tokenizer,
-  longest: number,
 ): Promise<{ questions: Question[]; pool?: Question[] }> {
   if (files) {
     const read = (path: string) => readQuestions(path, task as ChoiceTask);

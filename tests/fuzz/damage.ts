@@ -18,7 +18,13 @@ import { randomBits } from "../../pipeline/random.ts";
 import { hashFile, sha256 } from "../../pipeline/run/files.ts";
 import { canonical } from "../../pipeline/run/seal.ts";
 import { adoptExpert, cleanRun, exportModel, exportTexts } from "../../pipeline/stages/mod.ts";
-import { openTrainings, planExperts, planJobs, switchTarget, trainModels } from "../../pipeline/stages/mod.ts";
+import {
+  openTrainings,
+  planExperts,
+  planJobs,
+  switchTarget,
+  trainModels,
+} from "../../pipeline/stages/mod.ts";
 import { perform } from "../../tasks/command.ts";
 import { copyFolder, SMALL, smallCorpus, task, writeQuestions } from "../tasks/support.ts";
 
