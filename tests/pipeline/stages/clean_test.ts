@@ -4,6 +4,8 @@ import { takeLock } from "../../../pipeline/graph/lock.ts";
 import { cleanRun } from "../../../pipeline/stages/clean.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
+import { filesUnder } from "../../../pipeline/run/files.ts";
+import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { makeSmall, smallSettings, writeTexts } from "./support.ts";
 
 const ID = "5f0c2a34-0000-4000-8000-000000000000", KEY = "0123456789abcdef";
@@ -30,9 +32,9 @@ const MINE = [
 ];
 
 /** Makes a run of few nodes, with files that stand for what was left. */
-async function inRun(body: (run: string, paths: () => Promise<string[]>) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir(), run = `${folder}/run`;
-  try {
+const inRun = (body: (run: string, paths: () => Promise<string[]>) => Promise<void>) =>
+  inFolder(async (folder) => {
+    const run = `${folder}/run`;
     await writeTexts(`${folder}/text`, 3);
     const settings = smallSettings(`${folder}/text`, { partitioner: "random", blockBytes: 100_000 });
     await makeSmall(run, settings);
@@ -41,14 +43,8 @@ async function inRun(body: (run: string, paths: () => Promise<string[]>) => Prom
       await Deno.mkdir(dirname(`${run}/${path}`), { recursive: true });
       await Deno.writeTextFile(`${run}/${path}`, "half");
     }
-    await body(run, async () => {
-      const { stdout } = await new Deno.Command("find", { args: [".", "-type", "f"], cwd: run }).output();
-      return new TextDecoder().decode(stdout).split("\n").map((line) => line.slice(2)).sort();
-    });
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+    await body(run, async () => (await Array.fromAsync(filesUnder(run, ""))).sort());
+  });
 
 const without = (paths: string[], gone: string[]) => paths.filter((path) => !gone.includes(path));
 const EXPORT = LEFT.filter((path) => path.startsWith("export/")); // which no note of an export tells of
@@ -74,9 +70,7 @@ Deno.test("cleanRun() removes old checkpoints and what killed processes left, sa
 
 Deno.test("cleanRun() keeps as many checkpoints of what is made as it is told, and touches nothing that is being made", () =>
   inRun(async (run, paths) => {
-    await Deno.mkdir(`${run}/experts`, { recursive: true });
-    await new Deno.Command("cp", { args: ["-r", `${run}/partition/expert-00`, `${run}/experts/expert-01`] })
-      .output();
+    copyFolder(`${run}/partition/expert-00`, `${run}/experts/expert-01`);
     const lock = await takeLock(run, "tokens/0011", "partition");
     assert("release" in lock);
     const { left, checkpoints } = await cleanRun({ run, keep: 1 });
@@ -96,7 +90,7 @@ Deno.test("cleanRun() follows no link out of the run, and leaves files of the us
     await Deno.writeTextFile(`${elsewhere}/step-00000001.safetensors`, "mine");
     await Deno.symlink(elsewhere, `${run}/scratch/experts~expert-00~${KEY}`);
     const old = `partial/partition~expert-00~old-${ID}`;
-    await new Deno.Command("cp", { args: ["-r", `${run}/partition/expert-00`, `${run}/${old}`] }).output();
+    copyFolder(`${run}/partition/expert-00`, `${run}/${old}`);
     await Deno.writeTextFile(`${run}/${old}/notes.txt`, "mine");
     await cleanRun({ run });
     assertEquals(await Deno.readTextFile(`${elsewhere}/step-00000001.safetensors`), "mine");

@@ -13,14 +13,7 @@ Deno.test("a run is partitioned, trained and evaluated on the graph, each model 
     await writeTexts(`${folder}/text`);
     const run = `${folder}/run`;
     const configuration = smallSettings(`${folder}/text`, {
-      ...{
-        expertHidden: 8,
-        expertLayers: 1,
-        expertHeads: 2,
-        expertBatch: 4,
-        expertSteps: 8,
-        expertWarmup: 2,
-      },
+      ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 8 },
       ...{ holdout: 0.3, blockBytes: 6_000 },
     });
     await makeSmall(run, configuration);

@@ -42,9 +42,8 @@ Deno.test("exportTexts() writes every document of all text in its order, in ever
         expected[sideOf(text, 0, 0.1)].push({ text, ids: [...ids, tokenizer.eos] });
       }
       assert(expected.test.length > 0 && expected.train.length > 0);
-      for (
-        const to of packing === "concat" ? ["text"] as const : ["megatron", "datasets", "parquet"] as const
-      ) {
+      const formats = packing === "concat" ? ["text"] as const : ["megatron", "datasets", "parquet"] as const;
+      for (const to of formats) {
         const output = `${run}/../${to}`;
         const { state, result } = await exportTexts({ run, to, output });
         assertEquals(state, "done");
@@ -98,11 +97,8 @@ Deno.test("exportTexts() makes an export once, the same bytes again, and touches
       assertEquals((await exportTexts({ ...options, force: true })).state, "done");
       assertEquals(await hashes(output), first);
       const other = { ...options, expert: 1 };
-      await assertRejects(
-        () => exportTexts(other),
-        InputError,
-        'whose of must be "expert 1": it is "expert 0"',
-      );
+      const text = 'whose of must be "expert 1": it is "expert 0"';
+      await assertRejects(() => exportTexts(other), InputError, text);
       await Deno.writeTextFile(`${output}/notes.txt`, "mine");
       await exportTexts({ ...other, force: true });
       assertEquals(await Deno.readTextFile(`${output}/notes.txt`), "mine");
@@ -120,11 +116,8 @@ Deno.test("exportTexts() makes an export once, the same bytes again, and touches
     await assertRejects(() => exportTexts({ ...bad, output: run }), InputError, "must be new or empty");
     const own = `${run}/partition/expert-00`;
     await assertRejects(() => exportTexts({ ...bad, output: own }), InputError, "must be new or empty");
-    await assertRejects(
-      () => exportTexts({ ...bad, output: `${run}/config.json` }),
-      InputError,
-      "it is a file",
-    );
+    const file = `${run}/config.json`;
+    await assertRejects(() => exportTexts({ ...bad, output: file }), InputError, "it is a file");
     await assertRejects(() => exportTexts({ ...bad, expert: 2, output: `${run}/a` }), InputError, "0 to 1");
   }));
 

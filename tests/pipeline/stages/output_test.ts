@@ -14,18 +14,12 @@ Deno.test("checkOutput() refuses what is read, by whatever name, and takes any o
     await Deno.link(docs, same);
     await writeAtomic(`${models}/model`, "weights");
     for (const output of [docs, link, same, `${folder}/./models/../docs`]) {
-      await assertRejects(
-        () => checkOutput(output, ["-", "", docs]),
-        InputError,
-        `"${output}" as it ${refused(`what is read: it is "${docs}"`)}; choose another output`,
-      );
+      const text = `"${output}" as it ${refused(`what is read: it is "${docs}"`)}`;
+      await assertRejects(() => checkOutput(output, ["-", "", docs]), InputError, text);
     }
     await assertRejects(() => checkOutput(docs, [link]), InputError, refused("what is read"));
-    await assertRejects(
-      () => checkOutput(`${models}/model`, [models]),
-      InputError,
-      refused(`what is read: it lies in "${models}"`),
-    );
+    const inside = refused(`what is read: it lies in "${models}"`);
+    await assertRejects(() => checkOutput(`${models}/model`, [models]), InputError, inside);
     await assertRejects(() => checkOutput(`${models}/new`, [models]), InputError, refused("what is read"));
     await checkOutput(docs, [models, `${folder}/none`]);
     await checkOutput(`${folder}/new/file`, [docs, models]);
@@ -36,8 +30,6 @@ Deno.test("checkOutput() refuses the files of a run, there or to come, and leave
     const [run, link] = [`${folder}/run`, `${folder}/link`];
     await writeAtomic(`${run}/config.json`, '{"configuration": {}}');
     await Deno.symlink(run, link);
-    const config = () => checkOutput(`${link}/config.json`);
-    await assertRejects(config, InputError, refused(`a file of a run: it is one of "${run}"`)); // before anything is made
     const own = [
       ...["config.json", "tokenizer.json", "evaluation.json", "tokens/a/train.arrow", "report.html"],
       ...["experts/expert-01/model.safetensors", "metrics/timing.jsonl", "scratch/x", "locks/y"],
@@ -45,12 +37,8 @@ Deno.test("checkOutput() refuses the files of a run, there or to come, and leave
     ];
     for (const path of own) {
       for (const place of [run, link]) {
-        await assertRejects(
-          () => checkOutput(`${place}/${path}`),
-          InputError,
-          refused(`a file of a run: it is one of "${run}"`),
-          path,
-        );
+        const text = refused(`a file of a run: it is one of "${run}"`);
+        await assertRejects(() => checkOutput(`${place}/${path}`), InputError, text, path);
       }
     }
     for (const path of ["compare.html", "scores.arrow", "mine/new/x"]) {

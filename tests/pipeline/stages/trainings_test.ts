@@ -44,18 +44,13 @@ Deno.test("openTrainings() tells trainings that wait, stopped, are at work, comp
     });
     await during!;
     const [complete] = await reader.read();
-    assertEquals([complete.state, complete.step, complete.loss, complete.checkpoint], [
-      "complete",
-      12,
-      loss,
-      null,
-    ]);
-    assertEquals(complete.holders, []);
+    const told = [complete.state, complete.step, complete.loss, complete.checkpoint, complete.holders];
+    assertEquals(told, ["complete", 12, loss, null, []]);
 
     const metrics = `${run}/experts/expert-00/metrics.jsonl`, text = await Deno.readTextFile(metrics);
     await Deno.writeTextFile(metrics, text.replace(/"loss":(\d)/, (_, digit) => `"loss":${9 - digit}`));
-    const [{ state, loss: told }] = await reader.read();
-    assertEquals([state, told], ["damaged", null]);
+    const [damaged] = await reader.read();
+    assertEquals([damaged.state, damaged.loss], ["damaged", null]);
     await Deno.writeTextFile(metrics, text);
     await Deno.writeTextFile(`${run}/experts/expert-00/manifest.json`, "{}");
     assertEquals((await reader.read())[0].state, "damaged");

@@ -5,21 +5,15 @@ import { hashFiles } from "../../../pipeline/graph/mod.ts";
 import { splitNeed } from "../../../pipeline/graph/node.ts";
 import { partitionGraph } from "../../../pipeline/stages/plan.ts";
 import { verifyRun } from "../../../pipeline/stages/verify.ts";
-import {
-  columnOf,
-  type Columns,
-  fromBatch,
-  readArrow,
-  toBatch,
-  toTable,
-  writeArrowFile,
-} from "../../../pipeline/rows/arrow.ts";
+import { columnOf, type Columns, fromBatch, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { toBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { floats, integers } from "../../../pipeline/rows/column_values.ts";
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { copyFolder } from "../../tasks/support.ts";
 import { closeGpu, makeSmall, smallSettings, writeTexts } from "./support.ts";
 
 const SHARD = "partition/expert-01/train-00000.arrow";
@@ -49,8 +43,7 @@ const problemsOf = async (run: string) =>
 /** Lists what is wrong after a change that manifests do not tell of, and copies the run back. */
 async function problemsAfter(run: string, change: () => Promise<unknown>): Promise<string[]> {
   const copy = `${run}-copy`;
-  const cp = (from: string, to: string) => new Deno.Command("cp", { args: ["-a", from, to] }).output();
-  await cp(run, copy);
+  copyFolder(run, copy);
   await change();
   const problems = await problemsOf(run);
   await Deno.remove(run, { recursive: true });
@@ -124,14 +117,12 @@ for (
       assertEquals(report.problems, []);
       assertEquals(seen, ["rows", "files"]);
       const rows = async (side: string) => {
-        const found: number[] = [];
+        const found = [0, 0];
         for (const expert of [0, 1]) {
-          found.push(0);
-          for await (const { name } of Deno.readDir(`${run}/partition/expert-0${expert}`)) {
+          const part = `${run}/partition/expert-0${expert}`;
+          for (const { name } of Deno.readDirSync(part)) {
             if (!name.startsWith(`${side}-`)) continue;
-            for await (const { numRows } of readArrow(`${run}/partition/expert-0${expert}/${name}`)) {
-              found[expert] += numRows;
-            }
+            for await (const { numRows } of readArrow(`${part}/${name}`)) found[expert] += numRows;
           }
         }
         return found;
@@ -189,14 +180,8 @@ Deno.test("nodes that are missing, damaged, of another folder or made of somethi
     const { nodes } = await partitionGraph(run, configuration);
     const named = async (change: () => Promise<unknown>) =>
       (await problemsAfter(run, change)).map((line) => line.replace(/ as it must.*/, ""));
-    for (
-      const name of [
-        "partition/expert-01",
-        "text/index",
-        "partitioner",
-        nodes.find(({ name }) => name.startsWith("scores/"))!.name,
-      ]
-    ) {
+    const scores = nodes.find(({ name }) => name.startsWith("scores/"))!.name;
+    for (const name of ["partition/expert-01", "text/index", "partitioner", scores]) {
       const wanted = [`${name}/manifest.json: it must be there: it is missing`];
       assertEquals(await named(() => Deno.remove(`${run}/${name}`, { recursive: true })), wanted);
     }
@@ -207,8 +192,7 @@ Deno.test("nodes that are missing, damaged, of another folder or made of somethi
     assertEquals(
       await named(async () => {
         await Deno.remove(`${run}/partition/expert-01`, { recursive: true });
-        await new Deno.Command("cp", { args: ["-r", "expert-00", "expert-01"], cwd: `${run}/partition` })
-          .output();
+        copyFolder(`${run}/partition/expert-00`, `${run}/partition/expert-01`);
       }),
       ['partition/expert-01/manifest.json: it must be of this folder: it is of "partition/expert-00"'],
     );
@@ -234,16 +218,8 @@ Deno.test("a damaged checkpoint and a damaged export are found, with what mends 
     await Deno.mkdir(`${run}/export/a`, { recursive: true });
     await Deno.writeTextFile(`${run}/export/a/part.jsonl`, "lines");
     const files = { "part.jsonl": { bytes: 5, sha256: sha256("other") } };
-    const note = {
-      key: "k",
-      name: "export",
-      revision: 1,
-      settings: { to: "text" },
-      inputs: {},
-      files,
-      result: {},
-    };
-    await writeManifest(`${run}/export/a`, note);
+    const note = { key: "k", name: "export", revision: 1, settings: { to: "text" }, inputs: {}, result: {} };
+    await writeManifest(`${run}/export/a`, { ...note, files });
     const { problems } = await verifyRun(run);
     assertEquals(problems.map(({ file, remedy }) => [file, wordText(remedy)]), [
       [state, "remove it: what it stands for is made again"],
@@ -256,28 +232,21 @@ Deno.test("rows that are missing, twice, swapped, changed or elsewhere are found
     const plan = await partitionGraph(run, configuration);
     const order = (rows: Columns, change: (all: number[]) => number[]) =>
       takeColumns(rows, change([...rows.sequence.keys()]));
-    const cases: [change: (rows: Columns) => Columns, row: number, text: string][] = [
+    const other = "must be here, unchanged: sequence", token = 32 * 4 + 1;
+    const cases: [row: number, text: string, change: (rows: Columns) => Columns][] = [
+      [5, other, (rows) => order(rows, (all) => all.filter((row) => row !== 5))],
+      [3, other, (rows) => order(rows, (all) => [...all.slice(0, 3), 2, ...all.slice(3)])],
+      [0, other, (rows) => order(rows, ([a, b, ...all]) => [b, a, ...all])],
       [
-        (rows) => order(rows, (all) => all.filter((row) => row !== 5)),
-        5,
-        "must be here, unchanged: sequence",
-      ],
-      [
-        (rows) => order(rows, (all) => [...all.slice(0, 3), 2, ...all.slice(3)]),
-        3,
-        "must be here, unchanged: sequence",
-      ],
-      [(rows) => order(rows, ([a, b, ...all]) => [b, a, ...all]), 0, "must be here, unchanged: sequence"],
-      [
-        (rows) => ({ ...rows, tokens: rows.tokens!.with(32 * 4 + 1, rows.tokens![32 * 4 + 1] ^ 1) }),
         4,
         "its tokens differ",
+        (rows) => ({ ...rows, tokens: rows.tokens!.with(token, rows.tokens![token] ^ 1) }),
       ],
-      [(rows) => ({ ...rows, length: rows.length.with(2, rows.length[2] - 1) }), 2, "its length differs"],
-      [(rows) => ({ ...rows, document: rows.document!.with(1, 1n) }), 1, "its document differs"],
-      [(rows) => ({ ...rows, source: rows.source!.with(7, "else") }), 7, "its source differs"],
+      [2, "its length differs", (rows) => ({ ...rows, length: rows.length.with(2, rows.length[2] - 1) })],
+      [1, "its document differs", (rows) => ({ ...rows, document: rows.document!.with(1, 1n) })],
+      [7, "its source differs", (rows) => ({ ...rows, source: rows.source!.with(7, "else") })],
     ];
-    for (const [change, row, text] of cases) {
+    for (const [row, text, change] of cases) {
       const [first, ...more] = await problemsAfter(run, async () => {
         await changeRows(`${run}/${SHARD}`, change);
         await reseal(run, plan);
@@ -308,17 +277,15 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
       assert(found.length === 1 && found[0].includes(text), found.join("\n"));
     };
     type Any = { train: { tokens: number }; loads: number[]; proof: Record<string, number> };
+    const all = "assignments/all";
     await one(told(block, (result) => result.trainSequences = 1), "its trainSequences must be");
     await one(
       told("partition/expert-01", (result) => (result as Any).train.tokens++),
       "its train tokens must be",
     );
-    await one(told("assignments/all", (result) => (result as Any).loads[0]++), "its loads must be");
+    await one(told(all, (result) => (result as Any).loads[0]++), "its loads must be");
     for (const figure of ["cost", "bound", "unbalanced", "rows"]) {
-      await one(
-        told("assignments/all", (result) => (result as Any).proof[figure] += 1),
-        `the ${figure} of its proof`,
-      );
+      await one(told(all, (result) => (result as Any).proof[figure] += 1), `the ${figure} of its proof`);
     }
     const assigned = `${run}/assignments/all/${block.slice("tokens/".length)}`;
     const changed = (side: string, change: Parameters<typeof changeAssigned>[1]) =>
@@ -326,13 +293,9 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
         await changeAssigned(`${assigned}-${side}.arrow`, change);
         await reseal(run, plan);
       });
-    const costs = await changed("train", ({ cost }) => cost[3]++);
-    assert(costs.length === 1 && costs[0].includes("row 3: costs of sequence"), costs.join("\n"));
-    const ids = await changed("train", ({ sequence }) => sequence[2] = 1n);
-    assert(
-      ids.length === 1 && ids[0].includes("row 2: sequence 1 must be that of its scores"),
-      ids.join("\n"),
-    );
+    await one(changed("train", ({ cost }) => cost[3]++), "row 3: costs of sequence");
+    const id = "row 2: sequence 1 must be that of its scores";
+    await one(changed("train", ({ sequence }) => sequence[2] = 1n), id);
     const [other, ...rest] = await changed("test", ({ expert }) => expert[1] = 1 - expert[1]);
     assert(other.includes("row 1: "), other);
     assert(rest.length > 0 && rest.every((line) => line.startsWith("partition/expert-0")), rest.join("\n"));
@@ -357,18 +320,11 @@ Deno.test("loads that must be balanced and are not are found", () =>
 Deno.test("a part that lies alone is verified, and its mend is to copy it again; a folder that is no run is refused", () =>
   inRun(async (run) => {
     const alone = `${run}-alone`;
-    await Deno.mkdir(`${alone}/partition`, { recursive: true });
-    const args = ["-r", "partition/expert-01", `${alone}/partition`];
-    await new Deno.Command("cp", { args, cwd: run }).output();
-    await new Deno.Command("cp", { args: ["-r", "tokenizer", "config.json", alone], cwd: run }).output();
+    for (const name of ["partition/expert-01", "tokenizer"]) copyFolder(`${run}/${name}`, `${alone}/${name}`);
+    await Deno.copyFile(`${run}/config.json`, `${alone}/config.json`);
     const { problems, parts, loads, trainSequences } = await verifyRun(alone);
     const whole = await verifyRun(run);
-    assertEquals({ problems, parts, loads, trainSequences }, {
-      problems: [],
-      parts: [1],
-      loads: [whole.loads[1]],
-      trainSequences: whole.loads[1],
-    });
+    assertEquals([problems, parts, loads, trainSequences], [[], [1], [whole.loads[1]], whole.loads[1]]);
     await Deno.truncate(`${alone}/${SHARD}`, 300);
     const [cut, ...more] = (await verifyRun(alone)).problems;
     assertEquals([cut.file, more], [SHARD, []]);

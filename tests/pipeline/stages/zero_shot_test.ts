@@ -14,6 +14,7 @@ import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { openMixture } from "../../../pipeline/serving/mixture.ts";
 import { CORPUS_SOURCES, defaultCorpus } from "../../../pipeline/text/corpora/corpus.ts";
 import { loadTokenizer } from "../../../pipeline/text/tokenizer.ts";
+import { copyFolder } from "../../tasks/support.ts";
 import { smallSettings, smallWork } from "./support.ts";
 
 const DOCS = [
@@ -22,7 +23,6 @@ const DOCS = [
   { goal: "rope", sol1: "deck crew", sol2: "tide", label: 1 },
 ];
 const piqa = TASKS.get("piqa")!;
-const copy = (from: string, to: string) => new Deno.Command("cp", { args: ["-a", from, to] }).output();
 
 /** Makes a run of two experts and a dense model, of text that is split at every 2,000 characters. */
 async function makeRun(folder: string, work: ReturnType<typeof smallWork>): Promise<void> {
@@ -69,7 +69,7 @@ async function inRun(
       return `${folder}/run`;
     })());
     const [run, data] = [`${folder}/run`, `${folder}/data`];
-    await copy(whole, run);
+    copyFolder(whole, run);
     await Deno.mkdir(data);
     await Deno.writeTextFile(`${data}/piqa.jsonl`, DOCS.map((doc) => JSON.stringify(doc) + "\n").join(""));
     await body(run, async (options = {}) => {
@@ -126,10 +126,8 @@ Deno.test("a task is asked again only when questions, options or models changed,
       assert(await read() !== first);
     }
     assertEquals(await states(), again);
-    await Deno.writeTextFile(
-      `${data}/piqa.jsonl`,
-      DOCS.toReversed().map((doc) => JSON.stringify(doc)).join("\n"),
-    );
+    const lines = DOCS.toReversed().map((doc) => JSON.stringify(doc));
+    await Deno.writeTextFile(`${data}/piqa.jsonl`, lines.join("\n"));
     assertEquals(await states(), again);
     await Deno.remove(`${run}/dense`, { recursive: true });
     assertEquals(await states(), again);
@@ -140,9 +138,8 @@ Deno.test("as many experts answer together as are asked for, and no more than th
   inRun(async (run, ask, data) => {
     await Deno.writeTextFile(`${data}/lambada_openai.jsonl`, JSON.stringify({ text: "sail north" }) + "\n");
     const { results } = await ask({ mix: [2] });
-    const [choices, lambada] = ["piqa", "lambada_openai"].map((name) =>
-      results.find(({ task }) => task === name)!
-    );
+    const of = (name: string) => results.find(({ task }) => task === name)!;
+    const [choices, lambada] = [of("piqa"), of("lambada_openai")];
     assertEquals(Object.keys(choices.ways).sort(), ["dense", "mixture", "oracle", "random", "top-2"]);
     assertEquals([choices.mixing!.temperature, lambada.mixing!.temperature], [1, 1]);
     assertEquals(Object.keys(lambada.ways["top-2"]!), ["acc", "perplexity"]);
@@ -166,11 +163,8 @@ Deno.test("questions are made of held-out text where there are no data; what can
     }
     await assertRejects(() => ask({ tasks: ["pica"] }), InputError, "must name one of");
     await assertRejects(() => ask({ tasks: ["sciq"] }), InputError, "its questions must be in");
-    await assertRejects(
-      () => ask({ tasks: ["sciq"], data: undefined }),
-      InputError,
-      "data must name the folder",
-    );
+    const nowhere = { tasks: ["sciq"], data: undefined };
+    await assertRejects(() => ask(nowhere), InputError, "data must name the folder");
     await assertRejects(() => ask({ data: run }), InputError, "it holds none");
     const remedies = async () =>
       (await verifyRun(run)).problems.map(({ file, remedy }) => [file, wordText(remedy)]);
