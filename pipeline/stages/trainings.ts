@@ -120,7 +120,7 @@ async function trainingOf(
     text?: Known;
     holders: Owner[];
     tokensPerSecond: number | null;
-    utilisation?: number;
+    utilisation?: number | null;
   },
 ): Promise<Training> {
   const { name, node } = target, place = `${run}/${node}`, works = holders.length > 0;
