@@ -121,9 +121,3 @@ Deno.test("assignFiles() goes by the prefix that it is told where scores do not 
     assertEquals(whole.experts.length, columns.rows);
     await assertRejects(() => run(folder, { paths: [known], prefix: 3 }), InputError, "prefix");
   }));
-
-Deno.test("assignFiles() refuses prices and a method together", () =>
-  inFolder(async (folder) => {
-    const options = { paths: [], method: "optimal", prices: `${folder}/prices.json` };
-    await assertRejects(() => run(folder, options), InputError, "no --method may be given besides");
-  }));

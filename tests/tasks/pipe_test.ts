@@ -178,19 +178,6 @@ Deno.test("a task whose reader stops early ends without a word", async () => {
   assertEquals([(await child.status).code, error], [0, ""]);
 });
 
-Deno.test("a full device at the end of a pipe is one line and exit code 1", async () => {
-  const { code, stderr } = await new Deno.Command("sh", {
-    args: ["-c", `exec "$0" "$@" > /dev/full`, Deno.execPath(), ...commandOf("corpus"), "--output", "-"],
-    cwd: ROOT,
-    env: { NO_COLOR: "1" },
-    stdout: "null",
-    stderr: "piped",
-  }).output();
-  const err = new TextDecoder().decode(stderr);
-  assertEquals(code, 1, err);
-  assertEquals(err.trim().split("\n").length, 1, err);
-});
-
 const hasTerminal = await new Deno.Command("script", { args: ["--version"] }).output().then(
   () => true,
   () => false,
