@@ -5,7 +5,7 @@
  *   deno task verify runs/a --against partition.json
  */
 import { InputError, RunError } from "../kernels/mod.ts";
-import { comparePartition } from "../pipeline/stages/fingerprint.ts";
+import { comparePartition } from "../pipeline/stages/summary.ts";
 import { verifyRun } from "../pipeline/stages/verify.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { fromHere } from "./arguments.ts";

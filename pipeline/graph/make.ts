@@ -6,6 +6,7 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
+import type { RunEvent } from "../run/events.ts";
 import { recordTime } from "../run/timing.ts";
 import {
   beginNode,
@@ -17,9 +18,8 @@ import {
   removeSpent,
 } from "./folder.ts";
 import { type Lock, type Owner, processText, type TakeLock, takeLock } from "./lock.ts";
-import { type FileNote, noteFiles, writeManifest } from "./manifest.ts";
+import { type FileNote, type Manifest, noteFiles, writeManifest } from "./manifest.ts";
 import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
-import { StageEvents } from "./told.ts";
 import { type NodeState, Walk } from "./walk.ts";
 
 /** How nodes are made. */
@@ -224,4 +224,86 @@ const waitText = (owner: Owner) =>
 function missing(folder: string, { state, because }: NodeState): InputError {
   const where = state === "damaged" ? `${folder}/${because}` : folder;
   return new InputError(`Cannot go on as "${where}" must be there, as it was made: it is not`, { where });
+}
+
+/** How far a stage has come. */
+interface StageProgress {
+  nodes: number;
+  made: Set<string>;
+  results: Record<string, unknown>[];
+  began?: number;
+  from: Set<string>;
+}
+
+/** Turns what happens to nodes into events of their stages. */
+class StageEvents {
+  readonly #stages = new Map<string, StageProgress>();
+
+  /** Tells `emit` of the stages of these nodes. */
+  constructor(private readonly tell: (event: RunEvent) => void, nodes: readonly Node[]) {
+    for (const { maker: { stage }, given } of nodes) {
+      if (given) continue;
+      const known = this.#stages.get(stage) ?? { nodes: 0, made: new Set(), results: [], from: new Set() };
+      known.nodes++;
+      this.#stages.set(stage, known);
+    }
+  }
+
+  /** Notes that a stage begins here, if it has not. */
+  begins(stage: string): void {
+    const known = this.#stages.get(stage)!;
+    if (known.began !== undefined) return;
+    known.began = performance.now();
+    this.tell({ type: "stage", stage, state: "started" });
+  }
+
+  /** Notes that a node was linked from another run. */
+  linked({ maker: { stage } }: Node, { made: { from } }: Manifest): void {
+    this.#stages.get(stage)!.from.add(from!);
+  }
+
+  /** Notes that a node is there. Says whether that is news. */
+  isMade({ name, maker: { stage }, given }: Node, walk: Walk): boolean {
+    const known = this.#stages.get(stage);
+    if (given || !known || known.made.has(name)) return false;
+    known.made.add(name);
+    known.results.push(walk.manifest(name).result);
+    if (known.made.size < known.nodes) return true;
+    const { began, from } = known;
+    const seconds = began === undefined ? {} : { seconds: (performance.now() - began) / 1000 };
+    const copied = began === undefined && from.size > 0 ? { from: [...from] } : {};
+    const state = began !== undefined ? "done" : from.size > 0 ? "copied" : "up to date";
+    this.tell({ type: "stage", stage, state, ...copied, ...seconds, result: sumResults(known.results) });
+    return true;
+  }
+
+  /** Passes on what a maker tells; of its progress, also how many nodes of the stage are done. */
+  emit(stage: string, event: RunEvent): void {
+    const known = this.#stages.get(stage)!;
+    const isOne = event.type !== "progress" || known.nodes === 1;
+    this.tell(isOne ? event : { ...event, node: known.made.size, nodes: known.nodes });
+  }
+}
+
+/** Counts that add up over the nodes of a stage. */
+const COUNTS = [
+  "documents",
+  "emptyDocuments",
+  "tokens",
+  "sequences",
+  "trainSequences",
+  "testSequences",
+  "droppedTails",
+];
+
+/** Adds up the counts of a stage's nodes. Of everything else the last node's value counts. */
+function sumResults(results: readonly Record<string, unknown>[]): Record<string, unknown> {
+  const sum: Record<string, unknown> = {};
+  for (const result of results) {
+    for (const [name, value] of Object.entries(result)) {
+      const before = sum[name];
+      sum[name] = typeof before === "number" && COUNTS.includes(name) ? before + Number(value) : value;
+    }
+  }
+  return sum;
 }

@@ -8,7 +8,6 @@ export * from "./clean.ts";
 export { chunkOf } from "./assign.ts";
 export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
 export { type StageState } from "./standing.ts";
-export * from "./fingerprint.ts";
 export * from "./jobs.ts";
 export * from "./job_plan.ts";
 export * from "./evaluate_run.ts";

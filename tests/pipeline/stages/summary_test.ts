@@ -1,8 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import { comparePartition, fingerprintOf } from "../../../pipeline/stages/fingerprint.ts";
 import { expertNames } from "../../../pipeline/stages/names.ts";
-import { summarizeRun } from "../../../pipeline/stages/summary.ts";
+import { comparePartition, fingerprintOf, summarizeRun } from "../../../pipeline/stages/summary.ts";
 import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
