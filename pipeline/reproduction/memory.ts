@@ -5,11 +5,11 @@
  */
 
 import type { AdapterKind } from "../../kernels/device/variants.ts";
-import type { Cost } from "../cost/cost.ts";
 import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Searched } from "../report/reproduction.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { targetsOf } from "./models.ts";
 
 /** What a piece holds on its device: a model that trains, and how, and bytes of training all routers; either may be absent. */
 export interface Held {
@@ -25,19 +25,20 @@ interface FittedMemory {
 }
 
 /** Says what training a model of a run holds: one model, as experts train side by side only where memory is left. */
-export function heldBy(
+export async function heldBy(
   name: Searched,
   configuration: Configuration,
-  { mixture, equalCompute, switch: tokenwise }: Cost,
   more: { kind: AdapterKind; recompute?: boolean },
-): Held {
-  const { expertBatch, experts, microBatch, sequenceLength: length, dtype } = configuration;
-  const models = { "dense-compute": equalCompute.model, switch: tokenwise.model };
-  const model = name in models ? models[name as keyof typeof models] : mixture.expert;
-  const batch = name === "dense" || name === "switch" ? expertBatch * experts : expertBatch;
-  return {
-    training: { model, options: { batch, microBatch: microBatch || expertBatch, length, dtype, ...more } },
+): Promise<Held> {
+  const { expertBatch, microBatch, sequenceLength: length, dtype } = configuration;
+  const [target] = targetsOf(name, configuration);
+  const options = {
+    batch: target.batch(configuration),
+    microBatch: microBatch || expertBatch,
+    length,
+    dtype,
   };
+  return { training: { model: await target.model(configuration), options: { ...options, ...more } } };
 }
 
 /**

@@ -14,7 +14,7 @@ import { modelShapes } from "../model/shapes.ts";
 import { memoryTogether } from "../stages/bank.ts";
 import { trainModels, type TrainOptions } from "../stages/models.ts";
 import type { RunOptions, RunWatch } from "../stages/run.ts";
-import { denseTarget, expertTarget, switchTarget, type Target } from "../stages/targets.ts";
+import { allTargets, type Target } from "../stages/targets.ts";
 import type { TrainResult } from "../stages/training_result.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import type { RunEvent } from "../run/events.ts";
@@ -26,11 +26,8 @@ import { RATES, searchRate } from "./search.ts";
 export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
 
 /** Lists the models of a run that a name stands for: all experts, or one baseline. */
-export function targetsOf(model: Searched, { experts }: Pick<Configuration, "experts">): Target[] {
-  if (model === "experts") return Array.from({ length: experts }, (_, expert) => expertTarget(expert));
-  if (model === "switch") return [switchTarget()];
-  return [denseTarget(model === "dense" ? "batch" : model === "dense-steps" ? "steps" : "compute")];
-}
+export const targetsOf = (model: Searched, configuration: Pick<Configuration, "experts">): Target[] =>
+  allTargets(configuration).filter(({ name, expert }) => model === (expert === undefined ? name : "experts"));
 
 /** Where models are trained, on a device that is open. */
 export interface TrainingSite extends Omit<TrainOptions, "together"> {

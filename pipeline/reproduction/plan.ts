@@ -244,9 +244,9 @@ class Planner extends StudyWalk {
     return cost;
   }
 
-  #holds(model: Searched, setup: Setup): Held {
+  #holds(model: Searched, setup: Setup): Promise<Held> {
     const more = { kind: adapterKindOf(this.device), recompute: this.options.recompute };
-    return heldBy(model, this.grid.configuration(setup), this.#costOf(setup), more);
+    return heldBy(model, this.grid.configuration(setup), more);
   }
 
   /** Whether a note tells what a run came to. */
@@ -263,20 +263,21 @@ class Planner extends StudyWalk {
     return await readManifest(folder) !== null || await this.#isNoted(setup);
   }
 
-  protected override settled(setup: Setup): Promise<Setup> {
+  protected override async settled(setup: Setup): Promise<Setup> {
     const recipe = this.grid.routerRecipe(setup);
-    if (recipe !== undefined && !this.#ends.has(recipe)) this.#addRouters(recipe);
-    return super.settled(setup);
+    if (recipe !== undefined && !this.#ends.has(recipe)) await this.#addRouters(recipe);
+    return await super.settled(setup);
   }
 
-  #addRouters(recipe: string): void {
+  async #addRouters(recipe: string): Promise<void> {
     const setup = this.grid.routerSearcher(recipe);
     const { routerRate, rounds } = this.grid.givenRouters;
+    const experts = await this.#holds("experts", setup);
     // The first trial of the rate splits the text as a run of the study does; every other one splits it anew.
     const search = (piece: string, rounds: number, trials: number) =>
       this.#add(setup, piece, {
         done: recipe in this.#before.searches,
-        holds: { ...this.#holds("experts", setup), routers: this.#costOf(setup).memory.routers.total },
+        holds: { ...experts, routers: this.#costOf(setup).memory.routers.total },
         takes: ({ routers, sharding, allExperts }) =>
           (ROUTER_TRIALS - 1) * (rounds * routers + sharding) + trials * this.#share * allExperts,
         ...{ after: [recipe], gives: recipe },
@@ -303,25 +304,25 @@ class Planner extends StudyWalk {
     if (!isRouted && !await this.#isNoted(setup)) this.#ends.set(scores, this.#ends.get(split)!);
   }
 
-  #addRate(model: Searched, recipe: string, setup: Setup, done: boolean): void {
+  async #addRate(model: Searched, recipe: string, setup: Setup, done: boolean): Promise<void> {
     const models = targetsOf(model, this.grid.configuration(setup)).length;
     this.#add(setup, `learning rate of ${model}`, {
-      ...{ done, holds: this.#holds(model, setup) },
+      ...{ done, holds: await this.#holds(model, setup) },
       takes: (times) => TRIALS * this.#share * models * ofTraining(model, times),
       ...{ after: [`split ${setup.name}`], gives: recipe },
     });
   }
 
-  protected override searchRate(model: Searched, recipe: string, setup: Setup): Promise<RateSearch> {
-    this.#addRate(model, recipe, setup, false);
-    return Promise.resolve({ rate: 1, trials: [] });
+  protected override async searchRate(model: Searched, recipe: string, setup: Setup): Promise<RateSearch> {
+    await this.#addRate(model, recipe, setup, false);
+    return { rate: 1, trials: [] };
   }
 
   protected override async train(setup: Setup): Promise<void> {
     const recipes = setup.models.map((model) => this.grid.rateRecipe(model, setup));
     for (const [i, recipe] of recipes.entries()) {
       const isKnown = recipe in this.#before.rates && !this.#ends.has(recipe);
-      if (isKnown) this.#addRate(setup.models[i], recipe, setup, true);
+      if (isKnown) await this.#addRate(setup.models[i], recipe, setup, true);
     }
     const side = SIDE_BY_SIDE[adapterKindOf(this.device)];
     for (const [m, model] of setup.models.entries()) {
@@ -330,7 +331,7 @@ class Planner extends StudyWalk {
       const targets = targetsOf(model, this.grid.configuration(setup));
       for (const [i, { name, node }] of targets.entries()) {
         this.#add(setup, name, {
-          ...{ done: await this.#isDone(setup, node), holds: this.#holds(model, setup) },
+          ...{ done: await this.#isDone(setup, node), holds: await this.#holds(model, setup) },
           takes: (times) => ofTraining(model, times),
           after: i % side === 0 ? before : [...before, place(targets[i - 1].node)],
           gives: place(node),

@@ -1,6 +1,6 @@
 /**
- * Which settings are searched for, and how, by short trainings: from a first value outwards by factors of two, until the best one lies between worse ones, or
- * no more values may be tried.
+ * Which settings are searched for, and how, by short trainings: from a first value outwards by factors of two, until the best one lies
+ * between worse ones, or no more values may be tried.
  *
  * @module
  */
