@@ -129,10 +129,16 @@ export async function checkAlone(run: string): Promise<void> {
 async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
-  const foreign = (await entriesOf(run)).find(({ name, isSymlink }) =>
+  const others = (await entriesOf(run)).filter(({ name, isSymlink }) =>
     // a link may lead nowhere
     name !== LOCKS && (isSymlink || !/^config\.json(\.\d+\.partial)?$/.test(name))
   );
+  // What files were seen is kept before that, by a process that goes on or was killed there.
+  const seen = others.some(({ name, isDirectory }) => name === "text" && isDirectory)
+    ? await entriesOf(`${run}/text`)
+    : [{ name: "" }];
+  const isBegun = seen.every(({ name }) => name.startsWith("files.json"));
+  const foreign = others.find(({ name }) => name !== "text" || !isBegun);
   if (!foreign || await exists(`${run}/config.json`)) return;
   throw new InputError(
     `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${foreign.name}" and no config.json`,
