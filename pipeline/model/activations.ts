@@ -141,7 +141,7 @@ export function createActivations(
   const { kind = "software", limit = Infinity } = options;
   const { models, batch, length } = shape;
   const { slots = (gathered ?? shape).batch } = options;
-  const rows = models * batch * length;
+  const [rows, logit] = [models * batch * length, padded(config.vocabulary)];
   const shared = (training ? models : 1) * batch; // outside training all models read the same
   const buffer = bufferMaker(arena);
   const float = (label: string, values: number) => buffer(label, { values });
@@ -188,9 +188,7 @@ export function createActivations(
     /** f32 `[models, R]`, nats. */
     nll: float("nll", rows),
     /** f32 `[chunk.models, chunk.rows, vocabulary]`, for training and generation. */
-    logits: chunk.rows > 0
-      ? float("logits", chunk.models * chunk.rows * padded(config.vocabulary))
-      : undefined,
+    logits: chunk.rows > 0 ? float("logits", chunk.models * chunk.rows * logit) : undefined,
     /** `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last. */
     streams,
     /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */
