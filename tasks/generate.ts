@@ -3,7 +3,9 @@
  *
  *   deno task generate --run runs/a --prompt "Once upon a time"
  */
-import { type Change, generate, MIXING, SAMPLING } from "../pipeline/serving/mod.ts";
+import { MIXING } from "../pipeline/serving/mixing.ts";
+import type { Change } from "../pipeline/serving/mod.ts";
+import { SAMPLING } from "../pipeline/serving/sampling.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { forOutput } from "./layout.ts";
@@ -37,6 +39,7 @@ export const TASK = await defineTask({
     const prompt = options.prompt === "-" ? await readPrompt() : options.prompt;
     const onChange = (change: Change) => tell(changeLine(change));
     const more = { cache: !options.noCache, onChange, signal };
+    const { generate } = await import("../pipeline/serving/mod.ts"); // loads what generates
     const generation = await generate({ ...options, ...more, prompt });
     tell(routeLine(generation, options.model));
     const { answering } = generation; // at the beginning

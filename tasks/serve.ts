@@ -3,7 +3,7 @@
  *
  *   deno task serve --run runs/a --memory 2GiB
  */
-import { keepToUpstreams, parseUpstreams, readKeys, serve } from "../pipeline/serving/mod.ts";
+import { keepToUpstreams, parseUpstreams } from "../pipeline/serving/server/addresses.ts";
 import { field } from "../pipeline/settings/mod.ts";
 import { defineTask } from "./command.ts";
 import { DEVICE, take } from "./options.ts";
@@ -36,6 +36,7 @@ export const TASK = await defineTask({
   run: async ({ options, signal, onWarning, print }) => {
     const { apiKeyFile, upstream, upstreamKeyFile, upstreamTimeout, serveExperts, log, ...rest } = options;
     await checkUpstreams(upstream);
+    const { readKeys, serve } = await import("../pipeline/serving/mod.ts"); // loads what serves
     const [key] = upstreamKeyFile === undefined ? [] : await readKeys(upstreamKeyFile, 1);
     await serve({
       ...{ ...rest, signal, onWarning },
