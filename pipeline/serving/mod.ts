@@ -23,6 +23,6 @@ export { type MixtureSource, type ModelName, type RunSourceOptions } from "./mod
 export { type Queue } from "./queue.ts";
 export { type Route } from "./route.ts";
 export { SAMPLING } from "./sampling.ts";
-export { type Answered } from "./server/app.ts";
-export { readKeys, serve, type ServeOptions } from "./server/serve.ts";
+export { readKeys, serve } from "./server/serve.ts";
+export { type Answered, type ServeOptions } from "./server/service.ts";
 export { keepToUpstreams, parseUpstreams, type Upstreams } from "./server/addresses.ts";

@@ -10,30 +10,15 @@ import { complete } from "./completions.ts";
 import { ApiError, badRequest, errorResponse, short, unavailable } from "./errors.ts";
 import page from "./page.html" with { type: "text" };
 import { CHAT, COMPLETION, DETOKENIZE, readBody, TOKENIZE } from "./requests.ts";
-import { type Exchange, logged, type Service } from "./service.ts";
+import { type Exchange, logged, type ServeOptions, type Service } from "./service.ts";
 import { listModels, modelNotFound } from "./targets.ts";
 
-/** A request that was answered, as its log line tells it. */
-export interface Answered {
-  /** Its method and path. */
-  request: string;
-  /** HTTP status of its answer. */
-  status: number;
-  /** Milliseconds to the end of its answer. */
-  milliseconds: number;
-  /** What else is known: model, tokens. */
-  notes: Record<string, string | number>;
-}
-
 /** What {@linkcode createApp} takes. */
-export interface AppOptions {
+export interface AppOptions extends Pick<ServeOptions, "keys" | "onAnswer" | "onError"> {
   service(): Service | undefined; // once it is ready
   isClosing(): boolean; // whether it shuts down
-  keys?: readonly string[]; // of clients; without any, everyone may ask
   maxBody: number; // most bytes of a body
   local?: boolean; // whether only this machine can reach it: then, without keys, it must be asked by a name of this machine
-  onAnswer?: (answered: Answered) => void; // is told of every request that was answered
-  onError?: (error: unknown) => void; // is told of errors that are not the client's
 }
 
 type Env = { Variables: { exchange: Exchange } };

@@ -1,7 +1,7 @@
 /** Opens what serves a mixture: everything that is read once, before the first answer. */
 
 import * as v from "valibot";
-import { InputError, say, type Text } from "../../../kernels/errors.ts";
+import { InputError, say } from "../../../kernels/errors.ts";
 import { readManifest } from "../../graph/manifest.ts";
 import { NAMES } from "../../graph/places.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
@@ -11,22 +11,17 @@ import type { Admission } from "./admission.ts";
 import { jinjaTemplate, PLAIN } from "./chat.ts";
 import { createMetrics } from "./metrics.ts";
 import { TextReader } from "./reading.ts";
-import type { Service } from "./service.ts";
+import type { ServeOptions, Service } from "./service.ts";
 import { SpecialTokens } from "./special.ts";
 
 /** The part of a `tokenizer_config.json` that is used. A template that is no text is ignored. */
 const TOKENIZER_CONFIG = v.object({ chat_template: v.optional(v.unknown()) });
 
-interface Opening extends Pick<Service, "serveExperts" | "upstreams"> {
-  run: string;
-  onWarning?: (message: Text) => void;
-}
-
 /** Opens the tokenizer and the partitioner of a run, and reads what answers say of its experts and chats. */
 export async function openService(
   mixture: Mixture,
   admission: Admission,
-  { run, serveExperts, upstreams, onWarning }: Opening,
+  { run, serveExperts, upstreams, onWarning }: ServeOptions,
 ): Promise<Service> {
   const tokenizer = await mixture.tokenizer();
   if (mixture.routes) await mixture.partitioner();
@@ -49,7 +44,7 @@ const WORDS = v.array(v.array(v.string()));
  * Reads the words that set the experts of a run apart. They are not known where they were not copied with what a
  * server needs, nor where they are damaged; then `onWarning` is called.
  */
-async function readWords(run: string, onWarning: Opening["onWarning"]): Promise<string[][] | null> {
+async function readWords(run: string, onWarning: ServeOptions["onWarning"]): Promise<string[][] | null> {
   const found = await readManifest(`${run}/${NAMES}`).catch((error) => {
     if (!(error instanceof InputError)) throw error;
     onWarning?.(say`experts are listed without their words: ${error.what}`);

@@ -6,51 +6,11 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { once } from "node:events";
-import { InputError, say, setting, task, type Text } from "../../../kernels/errors.ts";
+import { InputError, say, setting, task } from "../../../kernels/errors.ts";
 import { expertFolder } from "../../graph/places.ts";
-import { type Mixture, type MixtureOptions, openMixture } from "../mixture.ts";
-import type { Upstreams } from "./addresses.ts";
+import { type Mixture, openMixture } from "../mixture.ts";
 import { Admission } from "./admission.ts";
-import type { Answered } from "./app.ts";
-import type { Service } from "./service.ts";
-
-/** What {@linkcode serve} takes. */
-export interface ServeOptions extends MixtureOptions {
-  /** The run folder. */
-  run: string;
-  /** Address to listen on. Default: this machine alone. */
-  host?: string;
-  /** Port to listen on; 0 takes a free one. Default 8000. */
-  port?: number;
-  /** Keys of clients; without keys everyone may ask. */
-  keys?: readonly string[];
-  /** Experts that answer here; all unless said. */
-  serveExperts?: readonly number[];
-  /** Experts that other servers hold. */
-  upstreams?: Upstreams;
-  /** Most texts that wait. Default 256. */
-  queue?: number;
-  /** Seconds after which a model that nobody uses leaves; 0 for never, which is the default. */
-  idle?: number;
-  /** Most bytes of a request. Default 8 MiB. */
-  maxBody?: number;
-  /** Seconds that a request may take to come, from its first line to the end of its body. Default 30. */
-  requestTimeout?: number;
-  /** Seconds that clients may take to read the last answers, once it ends. Default 10. */
-  drainTimeout?: number;
-  /** Ends it; answers that are under way are completed first. */
-  signal?: AbortSignal;
-  /** Called with the address where it listens. */
-  onListen?: (address: { host: string; port: number }) => void;
-  /** Called when it is ready to answer. */
-  onReady?: () => void;
-  /** Called with what is worth knowing. */
-  onWarning?: (message: Text) => void;
-  /** Called with every request that was answered. */
-  onAnswer?: (answered: Answered) => void;
-  /** Called with errors that are not the fault of a client. */
-  onError?: (error: unknown) => void;
-}
+import type { ServeOptions, Service } from "./service.ts";
 
 /** Reads keys, one a line. Throws an `InputError` where there is none, more than `most`, or one that no header carries. */
 export async function readKeys(path: string, most = Infinity): Promise<string[]> {

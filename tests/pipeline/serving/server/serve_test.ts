@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { APIError, AuthenticationError, BadRequestError, NotFoundError, RateLimitError } from "openai";
 import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
-import type { Answered } from "../../../../pipeline/serving/server/app.ts";
+import type { Answered } from "../../../../pipeline/serving/server/service.ts";
 import { readKeys, serve } from "../../../../pipeline/serving/server/serve.ts";
 import { InputError, type Text } from "../../../../kernels/errors.ts";
 import { hashes, inFolder } from "../../../tasks/support.ts";
