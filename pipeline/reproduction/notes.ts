@@ -130,7 +130,8 @@ export class Notes {
       const made = await this.#made(setup.models, { ...this.grid.configuration(setup), ...known });
       if (!made || !Object.entries(made).every(([name, hash]) => note.made[name] === hash)) continue;
       if (keep && folder !== this.root) {
-        await writeAtomic(`${this.root}/${file}`, await Deno.readFile(`${folder}/${file}`));
+        const bytes = await Deno.readFile(`${folder}/${file}`);
+        await alone(this.root, async () => void await writeAtomic(`${this.root}/${file}`, bytes));
       }
       return { setup, ...note.outcome };
     }
@@ -144,7 +145,8 @@ export class Notes {
     const made = await this.#made(models, c);
     if (!made) return;
     const note: Note = { format: FORMAT, made, choices: { ...setup.choices }, outcome };
-    await writeAtomic(`${this.root}/${noteFile(setup.name)}`, jsonText(seal(note)));
+    const path = `${this.root}/${noteFile(setup.name)}`;
+    await alone(this.root, async () => void await writeAtomic(path, jsonText(seal(note))));
   }
 
   /** Hashes what the graph of a run with these models would be made of; undefined where its text can be read only once. */
