@@ -7,6 +7,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Explanation, InputError, RunError, say, setting, type Text } from "../../kernels/errors.ts";
 
@@ -67,12 +68,13 @@ export function jsonText(value: unknown): string {
 /**
  * Writes a file whole or not at all, makes its folder if needed, and returns its size and SHA-256. On any
  * error (also one of the source) the partial file is removed, and an existing file of that name stays as it
- * was. `shared` says that several processes may write the file at once. Throws a `RunError` that names the path where the disk is full or another process writes the same, an `InputError`
+ * was. `shared` says that several processes may write the file at once; `bytes` of the data, where it is known, how many they
+ * are. Throws a `RunError` that names the path where the disk is full or another process writes the same, an `InputError`
  * where the place cannot be written.
  */
 export async function writeAtomic(
   path: string,
-  data: string | Uint8Array | AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  data: string | Uint8Array | (AsyncIterable<Uint8Array> | Iterable<Uint8Array>) & { bytes?: number },
   { shared = false } = {},
 ): Promise<FileRecord> {
   // A random number, so that no process on another machine uses the same name.
@@ -80,6 +82,7 @@ export async function writeAtomic(
   const partial = shared ? `${path}.${number()}.partial` : `${path}.partial`;
   const hash = createHash("sha256");
   const whole = typeof data === "string" ? new TextEncoder().encode(data) : data;
+  const needed = whole instanceof Uint8Array ? whole.length : whole.bytes;
   let bytes = 0;
   using file = await writing(path, async () => {
     await Deno.mkdir(dirname(path), { recursive: true });
@@ -88,7 +91,7 @@ export async function writeAtomic(
   });
   try {
     for await (const chunk of whole instanceof Uint8Array ? [whole] : whole) {
-      const written = writeAll(file, chunk, path);
+      const written = writeAll(file, chunk, path, { needed, written: bytes });
       hash.update(chunk); // while the chunk is being written
       await written;
       bytes += chunk.length;
@@ -115,14 +118,28 @@ async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
   return named !== null && open.ino === named.ino && open.dev === named.dev;
 }
 
+/** The bytes of a file where they are known, and those of it that are written and go again. */
+interface Amount {
+  needed?: number;
+  written?: number;
+}
+
 /**
- * Writes all of a chunk into an open file, whose path is for the error where that fails. Files are never written as streams: Deno 2.9
- * does not tell where a full disk cuts the last chunk.
+ * Writes all of a chunk into an open file; its path, and how large it becomes, are for the error where that fails. Files are never
+ * written as streams: Deno 2.9 does not tell where a full disk cuts the last chunk.
  */
-export async function writeAll(file: Deno.FsFile, chunk: Uint8Array, path: string): Promise<void> {
-  await writing(path, async () => {
-    for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
-  });
+export async function writeAll(
+  file: Deno.FsFile,
+  chunk: Uint8Array,
+  path: string,
+  { needed, written = 0 }: Amount = {},
+): Promise<void> {
+  let at = 0;
+  try {
+    while (at < chunk.length) at += await file.write(chunk.subarray(at));
+  } catch (error) {
+    throw writeError(path, error, { needed, written: written + at });
+  }
 }
 
 /** Removes a file, a link or an empty folder; does nothing where there is none. */
@@ -288,20 +305,37 @@ const ROOMS = [
 ] as const;
 
 /** Explains an error that says that there is no room for `path`, or for the output; undefined for any other. */
-export function fullDisk(path: string | undefined, error: Error): RunError | undefined {
+export function fullDisk(
+  path: string | undefined,
+  error: Error,
+  { needed, written = 0 }: Amount = {},
+): RunError | undefined {
   if (error instanceof RunError) return;
   const text = `${(error as { code?: string }).code} ${error.message}`;
   const [, rule] = ROOMS.find(([known]) => known.test(text)) ?? [];
   if (rule === undefined) return;
   const remedy = "free some space or choose another folder, and run again";
+  const left = path !== undefined && rule === ROOMS[0][1] ? roomAt(dirname(path), written) : undefined;
+  const facts = [needed === undefined ? [] : `${needed} bytes are needed`, left ?? []].flat().join(", ");
   const what = `Cannot write ${path === undefined ? "the output" : `"${path}"`} as ${rule}`;
-  return new RunError(what, { where: path, remedy, cause: error });
+  return new RunError(facts ? `${what} (${facts})` : what, { where: path, remedy, cause: error });
+}
+
+/** Says what room the disk of a folder, or of the one that it is to lie in, has; undefined where it may not be known. */
+function roomAt(folder: string, freed: number): string | undefined {
+  if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return; // nor ask for it
+  try {
+    const { bavail, bsize, files, ffree } = statfsSync(folder);
+    return files > 0 && ffree === 0 ? "no file more can be made" : `${bavail * bsize + freed} bytes are left`;
+  } catch (error) {
+    return (error as { code?: string }).code === "ENOENT" ? roomAt(dirname(folder), freed) : undefined;
+  }
 }
 
 /** Turns a failure to write `path` into an error that says what to do; other errors come back unchanged. */
-export function writeError(path: string, error: unknown): unknown {
+export function writeError(path: string, error: unknown, amount?: Amount): unknown {
   if (!(error instanceof Error)) return error;
-  const full = fullDisk(path, error);
+  const full = fullDisk(path, error, amount);
   if (full) return full;
   const refused = (what: string, remedy: string) =>
     new InputError(`Cannot write "${path}" as ${what}`, { where: path, remedy, cause: error });

@@ -108,7 +108,7 @@ Deno.test({
       const error = await assertRejects(
         () => writeAtomic(`${folder}/big`, new Uint8Array(1024 * 1024)),
         RunError,
-        "it is full; free some space",
+        "it is full (1048576 bytes are needed, 262144 bytes are left); free some space",
       );
       assertFalse(error.message.includes("\n"));
       assertEquals([...Deno.readDirSync(folder)], []);
