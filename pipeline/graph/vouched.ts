@@ -16,6 +16,7 @@ const DEEPEST = 3; // folders between a file and its node: partitioner/router-01
  * for, unless `known` gives them: what the manifest of a folder was when it was read before. Files that no manifest knows pass.
  */
 export class NodeFiles extends Vouched {
+  /** `known` gives manifests that were read before, by their folders. Default: none. */
   constructor(known: (folder: string) => Pick<Manifest, "files"> | undefined = () => undefined) {
     const manifests = new Map<string, Pick<Manifest, "files"> | null>();
     super((path) => {

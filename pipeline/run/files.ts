@@ -119,8 +119,10 @@ async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
 }
 
 /** The bytes of a file where they are known, and those of it that are written and go again. */
-interface Amount {
+export interface Amount {
+  /** Bytes of the file. */
   needed?: number;
+  /** Bytes that are written already. */
   written?: number;
 }
 

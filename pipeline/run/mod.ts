@@ -7,7 +7,15 @@
 export { readConfiguration, runOf } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { duration } from "./duration.ts";
-export { type FileRecord, fullDisk, hashFile, jsonText, writeAll, writeAtomic } from "./files.ts";
+export {
+  type Amount,
+  type FileRecord,
+  fullDisk,
+  hashFile,
+  jsonText,
+  writeAll,
+  writeAtomic,
+} from "./files.ts";
 export { printable, printableLines } from "./printable.ts";
 export { Vouched } from "./vouched.ts";
 export { VERSION } from "./version.ts";

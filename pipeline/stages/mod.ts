@@ -7,6 +7,7 @@
 export * from "./clean.ts";
 export { chunkOf } from "./assign.ts";
 export { changesText, findDocument, type FoundDocument, type TextChanges } from "./documents.ts";
+export { type DocumentRow } from "./document_table.ts";
 export { type StageState } from "./standing.ts";
 export * from "./jobs.ts";
 export * from "./job_plan.ts";
