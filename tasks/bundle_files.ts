@@ -25,8 +25,9 @@ export interface Bundle extends FileRecord {
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
 /** Files of the project that are copied, besides `deno.json`. */
-const COPIED = "LICENSE README.md CHANGELOG.md deno.lock mod.ts kernels pipeline tasks fixtures tests/bench"
-  .split(" ");
+const COPIED =
+  "LICENSE README.md CHANGELOG.md deno.lock mod.ts kernels pipeline tasks fixtures tests/bench tests/std"
+    .split(" ");
 
 /**
  * Files of an unpacked package that nothing in a bundle reads: maps, declarations of types, programs of other

@@ -1,3 +1,4 @@
+import { toText } from "@std/streams";
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
 import { tableFromIPC } from "@uwdata/flechette";
 import { arrowBytes, toBatch } from "../../pipeline/rows/arrow.ts";
@@ -174,7 +175,7 @@ Deno.test("a task whose reader stops early ends without a word", async () => {
   const reader = child.stdout.getReader();
   await reader.read();
   await reader.cancel();
-  const error = await new Response(child.stderr).text();
+  const error = await toText(child.stderr);
   assertEquals([(await child.status).code, error], [0, ""]);
 });
 
