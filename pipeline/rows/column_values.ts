@@ -29,7 +29,7 @@ function refuseNulls({ name, data, where }: Column): void {
 
 /** Gives the numbers of a flat column, and checks that they are all there; those of nulls are anything. */
 function slotsOf({ name, data, where }: Column): ArrayLike<number | bigint> {
-  const values = data.values ?? [];
+  const values = data.values ?? new Uint8Array(); // a column of nulls has none
   if (values.length >= data.length) return values.subarray(0, data.length);
   const rule = `the buffer of column "${name}" must hold ${data.length} values`;
   throw unreadable(where, rule, `it holds ${values.length}`);
@@ -51,7 +51,7 @@ function boundsOf(column: Column): Float64Array {
   }
   const bounds = Float64Array.from(
     { length: length + 1 },
-    (_, row) => isFixed ? row * type.listSize : Number(valueOffsets[row] ?? 0),
+    (_, row) => isFixed ? row * type.listSize : length === 0 ? 0 : Number(valueOffsets[row]),
   );
   for (let row = 0; row < length; row++) {
     const [begin, end] = [bounds[row], bounds[row + 1]];

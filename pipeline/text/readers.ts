@@ -267,8 +267,13 @@ function decode(bytes: Uint8Array, name: string, line: number, offset: number): 
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: offset > 0 }).decode(bytes);
   } catch {
-    const [good] = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).split("\ufffd", 1);
-    const at = new TextEncoder().encode(good).length, before = good.split("\n").length - 1;
+    let at = 0; // behind what decodes: U+FFFD stands there for what does not, or for itself
+    for (const good of new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes).split("\ufffd")) {
+      at += new TextEncoder().encode(good).length;
+      if (bytes[at] !== 0xef || bytes[at + 1] !== 0xbf || bytes[at + 2] !== 0xbd) break;
+      at += 3;
+    }
+    const before = bytes.subarray(0, at).filter((byte) => byte === NEWLINE).length;
     const byte = bytes[at].toString(16).padStart(2, "0");
     const fact = `invalid byte 0x${byte} on line ${line + before} (byte ${offset + at})`;
     throw unreadable(name, "it must be UTF-8", fact);

@@ -48,7 +48,7 @@ const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (par
   [
     "Precompiled",
     ({ precompiled_charsmap: map }) => !isCharsmap(map),
-    () => "its precompiled_charsmap is cut short",
+    () => "its precompiled_charsmap is damaged",
   ],
   [
     "BPE", // takes the prefix off the right side of a merge without asking whether it is there
@@ -73,12 +73,29 @@ export function abortOf(format: unknown): string | undefined {
   }
 }
 
-/** Says whether a character map of SentencePiece is not cut short: the size of a trie, the trie, and texts in UTF-8. */
+/**
+ * Says whether a character map of SentencePiece is whole: the size of a trie, the trie, and the texts in UTF-8 that its leaves point to.
+ * Format: darts-clone, https://github.com/s-yata/darts-clone
+ */
 function isCharsmap(base64: unknown): boolean {
   try {
-    const bytes = Uint8Array.fromBase64(String(base64)),
-      end = 4 + new DataView(bytes.buffer).getUint32(0, true);
-    return bytes.length > end && new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(end)) !== "";
+    const bytes = Uint8Array.fromBase64(String(base64)), view = new DataView(bytes.buffer);
+    const size = view.getUint32(0, true), texts = bytes.subarray(4 + size);
+    new TextDecoder("utf-8", { fatal: true }).decode(texts);
+    const trie = new DataView(bytes.buffer, 4, size); // throws where one reads beyond it
+    const unitAt = (at: number) => trie.getUint32(4 * (at >>> 0), true);
+    const childrenOf = (at: number, unit = unitAt(at)) => at ^ (unit >>> 10) << ((unit & 1 << 9) >>> 6);
+    const nodes = new Set([childrenOf(0)]); // grows while it is gone through
+    for (const node of nodes) {
+      for (let byte = 1; byte < 256; byte++) {
+        const at = node ^ byte, unit = unitAt(at);
+        if ((unit & (1 << 31 | 0xff)) !== byte) continue;
+        nodes.add(childrenOf(at));
+        const text = texts[unitAt(childrenOf(at)) & 0x7fffffff] ?? 0x80;
+        if ((unit >>> 8 & 1) === 1 && text >> 6 === 2) return false; // beyond the texts, or inside a character
+      }
+    }
+    return true;
   } catch {
     return false;
   }

@@ -23,6 +23,7 @@ import { openWriter, orUnreadable } from "./library.ts";
 const MAGIC = new TextEncoder().encode("ARROW1");
 const CONTINUATION = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
 const PREFIX = 8; // bytes before a message's metadata: ff ff ff ff, then its length; also the magic and its padding
+const PADDED = 64; // bytes that the magic and its padding take at most: arrow-rs aligns so what follows
 const PIECE = 2 ** 16; // bytes read at once of what follows the end marker: nothing, or the footer of a file
 
 /** In a schema's metadata: a batch without rows closes the stream. That batch says in its own metadata what came before it. */
@@ -129,7 +130,9 @@ async function* messagesFrom({ take, skip }: Source, name: string): AsyncGenerat
   let prefix = await take(PREFIX), offset = 0;
   checkBeginning(prefix, name);
   const isFile = isMagic(prefix);
-  if (isFile) [prefix, offset] = [await take(PREFIX), PREFIX];
+  while (isFile && offset < PADDED && (offset === 0 || prefix.every((byte) => byte === 0))) {
+    [prefix, offset] = [await take(PREFIX), offset + PREFIX];
+  }
   for (let batches = 0;; prefix = await take(PREFIX)) {
     const where = `${name}, batch ${batches}`;
     const length = metadataLength(prefix, where);

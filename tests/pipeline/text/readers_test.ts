@@ -182,6 +182,8 @@ Deno.test("readDocuments() names line and byte of invalid UTF-8", async () => {
     () => pipe(line.slice(0, 10), { format: "txt" }),
     "invalid byte 0xc3 on line 1 (byte 9)",
   );
+  const replaced = Uint8Array.of(...utf8("\ufffd\n\ufffd"), 0xff);
+  await assertMessage(() => pipe(replaced, { format: "txt" }), "invalid byte 0xff on line 2 (byte 7)");
 });
 
 Deno.test("readDocuments() refuses a line, and a text file, beyond the limit without reading on", async () => {

@@ -14,11 +14,12 @@ const BASE = {
 };
 
 /** A charsmap that turns "a" into "bc": a trie of one byte, then its texts. */
-function charsmap(): Json {
+function charsmap(change: (units: Uint32Array) => void = () => {}): Json {
   const units = new Uint32Array(512);
   units[0] = 256 << 10; // the root: where its children lie
   units[256 ^ 97] = 97 | (1 << 8) | (128 << 10); // "a", with a leaf
   units[256 ^ 97 ^ 128] = 1 << 31; // the leaf: the text at 0
+  change(units);
   const bytes = new Uint8Array(4 + units.byteLength + 3);
   new DataView(bytes.buffer).setUint32(0, units.byteLength, true);
   bytes.set(new Uint8Array(units.buffer), 4);
@@ -35,6 +36,8 @@ const ABORTS: Record<string, Json> = {
   "a prefix that no merge has": withModel({ continuing_subword_prefix: "##" }),
   "a charsmap of no bytes": mapped(""),
   "a charsmap that is cut short": mapped("AAAA"),
+  "a charsmap out of its trie": charsmap((units) => units[0] = 2 ** 20 << 10),
+  "a charsmap out of its texts": charsmap((units) => units[256 ^ 97 ^ 128] = 900),
   "a replacement of nothing": { normalizer: { type: "Replace", pattern: { String: "" }, content: "x" } },
   "a pattern of nothing": { normalizer: { type: "Replace", pattern: { Regex: "x*" }, content: "y" } },
   "nothing prepended": { normalizer: { type: "Sequence", normalizers: [{ type: "Prepend", prepend: "" }] } },

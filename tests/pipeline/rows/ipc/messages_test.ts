@@ -10,13 +10,14 @@ import {
   vectorFromArray,
 } from "apache-arrow";
 import { toBatch } from "../../../../pipeline/rows/arrow.ts";
+import { takeColumns } from "../../../../pipeline/rows/columns.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { openRows } from "../../../../pipeline/rows/random_access.ts";
 import { inFolder } from "../../../tasks/support.ts";
 import { bytesOf, collect, columnsOf, foreign, LINEAGE, pipe, stream } from "../support.ts";
 
-Deno.test("readArrow() reads files of a writer that leaves out the schema message, and dictionaries", async () => {
+Deno.test("readArrow() reads files of writers that leave out the schema message or align the first, and dictionaries", async () => {
   await inFolder(async (folder) => {
     const batch = foreign({});
     await Deno.writeFile(`${folder}/a`, RecordBatchFileWriter.writeAll([batch]).toUint8Array(true));
@@ -27,6 +28,13 @@ Deno.test("readArrow() reads files of a writer that leaves out the schema messag
     const table = new Table({ sequence: ids, source: words, length: lengths });
     await Deno.writeFile(`${folder}/b`, tableToIPC(table, "file"));
     assertEquals((await collect(readArrow(`${folder}/b`)))[0].source, ["x", "y", "x"]);
+    await writeArrowFile(`${folder}/c`, stream(toBatch(columnsOf(3), LINEAGE)));
+    const bytes = await Deno.readFile(`${folder}/c`);
+    const aligned = new Uint8Array([...bytes.subarray(0, 8), ...Array(56).fill(0), ...bytes.subarray(8)]); // as arrow-rs begins
+    await Deno.writeFile(`${folder}/c`, aligned);
+    assertEquals(await collect(readArrow(`${folder}/c`)), [columnsOf(3)]);
+    using rows = await openRows([`${folder}/c`]);
+    assertEquals(rows.read([2, 0], ["length"]).length, takeColumns(columnsOf(3), [2, 0]).length);
     assertEquals((await collect(readArrow(pipe(tableToIPC(table, "stream")))))[0].source, ["x", "y", "x"]);
   });
 });
