@@ -90,13 +90,16 @@ Deno.test("a manifest that cannot be read is an error, also with check, and remo
     assertEquals(await whatIsMade(run), rest);
   }));
 
-Deno.test("a config.json that is edited or damaged is refused", () =>
+Deno.test("a config.json that is edited or damaged is refused, with both values", () =>
   inRun(async (run) => {
     const path = `${run}/config.json`, text = await Deno.readTextFile(path);
     await Deno.writeTextFile(path, text.replace(/"rounds": 3/, '"rounds": 4'));
     const { code, err } = await task("train-expert", ["--run", run, "--expert", "0"]);
     assertEquals(code, 2);
-    assertMatch(err, /^error: [^\n]*config\.json[^\n]*edited; [^\n]*--force\n$/);
+    assertMatch(
+      err,
+      /^error: [^\n]*config\.json[^\n]*--rounds is 4, "[^"]+" was made with 3; [^\n]*--force\n$/,
+    );
     await Deno.writeTextFile(path, text.slice(0, -9));
     const error = await partition({ run, gpu }).then(() => null, (error) => error);
     assertMatch(

@@ -67,7 +67,7 @@ const newPartial = (run: string, name: string, more = "") =>
   `${run}/${PARTIAL}/${flat(name)}~${more}${crypto.randomUUID()}`;
 
 /** Makes a node in a folder that `fill` fills, and whose manifest it returns; whatever is there is replaced where that is to be. */
-export async function publishNew(
+async function publishNew(
   run: string,
   name: string,
   replace: boolean,
@@ -175,7 +175,7 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
     if (!manifest || manifest.key !== key) continue;
     const isWhole = await findDamage(from, manifest, true) === undefined;
     // What is spent there need not be made here, as long as nobody asks for its files.
-    if (!isWhole && (!node.temporary || walk.isAgain(node.name))) continue;
+    if (!isWhole && (!node.temporary || walk.isAgain(node.name) || walk.isRevived(node.name))) continue;
     const there = await publishNew(walk.run, node.name, false, async (folder) => {
       for (const name of isWhole ? Object.keys(manifest.files) : []) {
         await linkOrCopy(`${from}/${name}`, `${folder}/${name}`);

@@ -97,9 +97,14 @@ export class Walk {
     this.refresh();
   }
 
-  /** Whether a node is to be made again although it is there, or the files of one that was spent. */
+  /** Whether a node is to be made again although it is there. */
   isAgain(name: string): boolean {
-    return this.#again.has(name) || this.#revived.has(name);
+    return this.#again.has(name);
+  }
+
+  /** Whether the files of a node that was spent are needed. */
+  isRevived(name: string): boolean {
+    return this.#revived.has(name);
   }
 
   /** Says that the files of a spent node are needed: it is made again, unless another process has done so. */

@@ -6,9 +6,9 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, jsonText, withRemedy, writeAtomic } from "./files.ts";
+import { checkRunFolder, entriesOf, jsonText, withRemedy, writeAtomic } from "./files.ts";
 import { conform, isObject, readJson, readJsonIfThere } from "./schema.ts";
-import { isSealed, seal } from "./seal.ts";
+import { canonical, isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { valuesOf } from "../settings/field.ts";
@@ -90,7 +90,7 @@ export async function readRunConfiguration(
     const values = valuesOf(FIELDS, configuration);
     if (!isSealed(object) && !edited) {
       throw refuse(
-        "it must be what the run wrote, by its checksum: it was edited",
+        say`it must be what the run wrote, by its checksum: ${await editOf(run, configuration)}`,
         say`restore it, or accept it as it is with ${setting("force")}`,
       );
     }
@@ -98,6 +98,36 @@ export async function readRunConfiguration(
   } catch (error) {
     if (!(error instanceof InputError) || error.where === where) throw error;
     throw refuse(say`it must be as the run wrote it: ${error.what}`);
+  }
+}
+
+/** Says what was edited in a `config.json`, as far as manifests of nodes know the values that it had. */
+async function editOf(run: string, configuration: Record<string, unknown>): Promise<Text> {
+  for await (const { node, settings } of settingsIn(run)) {
+    for (const [name, then] of Object.entries(settings)) {
+      const now = configuration[name];
+      // Notes of other kinds may have the name of a setting, and 0 follows from other settings.
+      if (!(name in FIELDS) || now === 0 || typeof now !== typeof then) continue;
+      if (canonical(now) === canonical(then)) continue;
+      const [is, was] = [now, then].map((value) => JSON.stringify(value));
+      return say`${setting(name)} is ${is}, "${node}" was made with ${was}`;
+    }
+  }
+  return "it was edited, though nothing was made with other values";
+}
+
+/** Yields the settings that nodes of a run were made with: of each folder those of one node. */
+async function* settingsIn(run: string): AsyncGenerator<{ node: string; settings: Record<string, unknown> }> {
+  for (const { name: folder, isDirectory } of await entriesOf(run)) {
+    if (!isDirectory) continue;
+    const inside = (await entriesOf(`${run}/${folder}`)).filter(({ isDirectory }) => isDirectory);
+    for (const node of [folder, ...inside.map(({ name }) => `${folder}/${name}`)]) {
+      const settings = await Deno.readTextFile(`${run}/${node}/manifest.json`)
+        .then((text) => JSON.parse(text).settings).catch(() => undefined); // it is none, or damaged
+      if (!isObject(settings)) continue;
+      yield { node, settings };
+      break;
+    }
   }
 }
 

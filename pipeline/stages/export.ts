@@ -102,19 +102,18 @@ export async function exportTexts(
   if (expert !== undefined) checkExpert(EXPORT, run, expert, configuration.experts);
   const tokens = expert === undefined ? await tokensOfRun(run) : [];
   const shards = await needNode(run, textOf({ expert }), await partitionRemedy(run));
-  const { result: tokenizer } = await needNode(run, TOKENIZER, "copy it from the run");
-  const vocabulary = Number(tokenizer.entries), eos = Number(tokenizer.eos);
+  await needNode(run, TOKENIZER, "copy it from the run");
+  const files = new NodeFiles(), tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration, files);
+  const { vocabulary, eos } = tokenizer; // EOS as settings name it, which its manifest does not know
   const rows = configuration.shardSequences, isText = to === "text" || to === "parquet" && as === "text";
   const of = {
     ...{ to, of: expert === undefined ? "all text" : `expert ${expert}`, ...to === "parquet" ? { as } : {} },
     ...to === "text" || to === "parquet" ? { rows } : {},
-    ...{ shards: hashFiles(shards), tokenizer: tokenizer.tokenizer, vocabulary, eos },
+    ...{ shards: hashFiles(shards), tokenizer: tokenizer.sha256, vocabulary, eos },
   };
   return await exportInto({ run, output, of, force }, watch, async ({ folder, wrote }, work) => {
-    const files = new NodeFiles(), place = `${run}/${TOKENIZER}/${TOKENIZER_FILE}`;
-    const decoder = isText ? await tokenizerIn(`${run}/${TOKENIZER}`, configuration, files) : null;
     const decode = async ({ ids }: TokenText) =>
-      await decoder!.decode(ids.at(-1) === eos ? ids.subarray(0, -1) : ids);
+      await tokenizer.decode(ids.at(-1) === eos ? ids.subarray(0, -1) : ids);
     const result: Record<string, unknown> = {};
     let done = 0;
     const onRows = (rows: number) => {
@@ -144,7 +143,7 @@ export async function exportTexts(
     }
     if (to === "datasets") note(wrote, await writeSplits(folder, Object.keys(result)));
     if (!isText) {
-      const json = await readVouched(place, files);
+      const json = await readVouched(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`, files);
       wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
     }
     return result;
