@@ -79,7 +79,7 @@ export function expertLine(expert: number): Line {
 }
 
 /** Size of the text of plots, in pixels, as vega.json has it. */
-export const FONT_SIZE = 12;
+const FONT_SIZE = 12;
 
 /** Advances in em, as in a wide sans-serif font. */
 const ADVANCES: [characters: RegExp, em: number][] = [

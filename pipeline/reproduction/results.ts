@@ -144,7 +144,7 @@ const VERDICTS_SECTION: Section = {
 };
 
 /** Writes all findings as Markdown: settings, every study's question, claims and table, and what a verdict takes. */
-export function studiesMarkdown(
+function studiesMarkdown(
   results: readonly StudyResult[],
   settings: StudyResults["settings"] = {},
 ): string {

@@ -58,12 +58,12 @@ async function openRowReader(name: string, options: ReadOptions) {
   ): Promise<Document> => {
     const given = labels && values[labels.column], value = values[column];
     const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
-    const label = labelOf(named, source, `${place}, row ${row},`);
+    const label = labelOf(named, source, `${place}, row ${row},`).toWellFormed();
     if (reader) {
       const tokens = idsOf(place, row, column, value, reader);
       return { text: await reader.decode(tokens), source: label, tokens };
     }
-    if (typeof value === "string") return { text: value, source: label };
+    if (typeof value === "string") return { text: value.toWellFormed(), source: label }; // Parquet may hold JSON
     const fact = `in row ${row} it is ${kindOf(value)}`;
     throw unreadable(place, `column "${column}" must hold strings`, fact);
   };

@@ -119,7 +119,7 @@ const OPENING = new Set(["(", "["]);
  * Present-Day Edited American English", form C). There each line is a sentence, a slash and its part of
  * speech follow every word, and empty lines separate paragraphs. It joins words as print does.
  */
-export function brownProse(tagged: string): string {
+function brownProse(tagged: string): string {
   const paragraphs: string[] = [];
   let sentences: string[] = [];
   const close = () => {
