@@ -57,7 +57,8 @@ export async function adoptExpert(
   const name = expertTarget(expert).node, part = partOf(expert), where = `${run}/${name}`;
   const given = [part, TOKENIZER].map(givenNode);
   const before = await readManifest(where);
-  if (before && await isSamePlace(from, where)) {
+  const real = await Deno.realPath(from).catch(() => null); // it may be a link to it
+  if (real !== null && await isSamePlace(real, where)) {
     throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
   }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {

@@ -11,7 +11,7 @@ import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { assignmentOf } from "../partition/assignment/assignments.ts";
 import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { checkRunFolder, entriesOf, exists } from "../run/files.ts";
+import { checkRunFolder, entriesOf, exists, wholeName } from "../run/files.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
@@ -137,7 +137,7 @@ async function checkOwn(run: string): Promise<void> {
   const seen = others.some(({ name, isDirectory }) => name === "text" && isDirectory)
     ? await entriesOf(`${run}/text`)
     : [{ name: "" }];
-  const isBegun = seen.every(({ name }) => name.startsWith("files.json"));
+  const isBegun = seen.every(({ name }) => (wholeName(name) ?? name) === "files.json");
   const foreign = others.find(({ name }) => name !== "text" || !isBegun);
   if (!foreign || await exists(`${run}/config.json`)) return;
   throw new InputError(
