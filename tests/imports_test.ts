@@ -4,7 +4,6 @@ import { ROOT } from "./tasks/support.ts";
 
 /** The folders and files of `pipeline/`, from the lowest: each imports those before it alone. */
 const ORDER = [
-  "std",
   "random.ts",
   "settings",
   "run",

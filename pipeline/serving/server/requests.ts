@@ -108,13 +108,20 @@ const shortList = <Item extends v.GenericSchema>(item: Item) =>
     v.array(item),
   );
 
-const PART = v.object({
+const PARTS = shortList(v.object({
   type: v.literal(
     "text",
     ({ received }) => `Expected text, which alone is what models here read: it is ${received}`,
   ),
   text,
-});
+}));
+type Parts = v.InferOutput<typeof PARTS>;
+const isPart = (part: unknown) => {
+  const { type, text } = Object(part);
+  return type === "text" && typeof text === "string";
+};
+const isParts = (parts: unknown): parts is Parts => isList(parts, MOST_PARTS) && parts.every(isPart);
+const RIGHT = v.custom<Parts>(() => true);
 
 const MESSAGE = v.object({
   role: v.pipe(text, v.nonEmpty()),
@@ -122,7 +129,7 @@ const MESSAGE = v.object({
   content: v.pipe(
     v.unknown(),
     v.transform((content) => typeof content === "string" ? [{ type: "text", text: content }] : content),
-    shortList(PART),
+    v.lazy((parts): v.GenericSchema<unknown, Parts> => isParts(parts) ? RIGHT : PARTS), // which one is wrong, where one is
     v.transform((parts) => parts.map(({ text }) => text).join("")),
   ),
 });

@@ -139,8 +139,12 @@ async function* resumed<Value>(
   first: IteratorResult<Value>,
   rest: AsyncGenerator<Value>,
 ): AsyncGenerator<Value> {
-  if (!first.done) yield first.value;
-  yield* rest;
+  try {
+    if (!first.done) yield first.value;
+    yield* rest;
+  } finally {
+    await rest.return(undefined); // also where the first one cannot be sent
+  }
 }
 
 /**

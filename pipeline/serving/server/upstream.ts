@@ -14,8 +14,9 @@ import type { Exchange } from "./service.ts";
 import { nameOf, OWNER } from "./targets.ts";
 import type { Piece, Wanted } from "./write.ts";
 
-/** Milliseconds that a server may take to say which models it has. */
-const MOST_TO_LIST = 3000;
+/** Milliseconds that a server may take to say which models it has, and for which that stays known. */
+const [MOST_TO_LIST, HOLDS] = [3000, 5000];
+const known = new Map<string, { until: number; model: Promise<Model> }>();
 
 /** A model as a server tells of it. */
 const MODEL = v.object({
@@ -39,7 +40,17 @@ const CHUNK = v.object({
  * Finds out which of a server's models is an expert: the one of our name, otherwise the first, unless it is a
  * server of this program, whose names are ours.
  */
-async function findModel(url: string, expert: number, { key }: Upstreams): Promise<Model> {
+function findModel(url: string, expert: number, upstreams: Upstreams): Promise<Model> {
+  const place = `${expert} ${url}`;
+  const before = known.get(place);
+  if (before && before.until > performance.now()) return before.model; // a request may have many texts
+  const model = askForModel(url, expert, upstreams);
+  known.set(place, { until: performance.now() + HOLDS, model });
+  model.catch(() => known.delete(place));
+  return model;
+}
+
+async function askForModel(url: string, expert: number, { key }: Upstreams): Promise<Model> {
   const signal = AbortSignal.timeout(MOST_TO_LIST);
   const response = await fetch(`${url}/v1/models`, { headers: headersOf(key), signal });
   if (!response.ok) {
