@@ -90,7 +90,7 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
       await runOrKill(name, args);
     });
     assertEquals(await whatIsMade(killedRun), expected);
-    assert(killed >= 4, `only ${killed} tasks were killed before their ends`);
+    assert(killed > 0, "no task was killed before its end");
 
     const unlocked = `${folder}/unlocked`, stop = withoutLocks(unlocked);
     await eachStep(folder, unlocked, async (name, args) => {
