@@ -53,9 +53,7 @@ export const TASK = await defineTask({
       await ReadableStream.from(lines(generation, forOutput)).pipeTo(Deno.stdout.writable);
     }
     if (generation.finish === "context") {
-      tell(
-        `the text ends with the model's context of ${generation.context} tokens; --window goes on`,
-      );
+      tell(`the text ends with the model's context of ${generation.context} tokens; --window goes on`);
     }
   },
 }, import.meta);
