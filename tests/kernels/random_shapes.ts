@@ -12,6 +12,10 @@ const SHAPES = Number(wanted ?? 1);
 assert(Number.isInteger(SHAPES) && SHAPES > 0, `SMALLTALK_SHAPES must be a whole number above 0: ${wanted}`);
 const SEED = wanted === undefined ? 0 : Date.now();
 
+/** Gives the edge shapes of a test; none where `SMALLTALK_EDGES=0` wants random ones alone, as on a second, slower driver. */
+export const edges = <Shape>(shapes: readonly Shape[]): readonly Shape[] =>
+  Deno.env.get("SMALLTALK_EDGES") === "0" ? [] : shapes;
+
 /** What a shape is drawn with. */
 export interface Draw {
   /** Draws a whole number from 1 to `most`, small ones as often as large ones. */

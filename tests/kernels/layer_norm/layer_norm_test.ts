@@ -7,7 +7,7 @@ import {
 } from "../../../kernels/layer_norm/layer_norm.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
-import { randomShapes } from "../random_shapes.ts";
+import { edges, randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   bank,
@@ -180,7 +180,7 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
 
 for (const { form, on } of FORMS) {
   Deno.test(`layerNormForward() by ${form} equals its reference at edge shapes and random ones`, async () => {
-    for (const shape of [...SHAPES, ...RANDOM_SHAPES.map(({ shape }) => shape)]) {
+    for (const shape of [...edges(SHAPES), ...RANDOM_SHAPES.map(({ shape }) => shape)]) {
       const x = random(shape.models * shape.rows * shape.columns, `x ${JSON.stringify(shape)}`);
       for (const dtype of DTYPES) await checkForward(on, shape, x, forwardTolerance(shape, dtype), dtype);
     }
@@ -204,7 +204,7 @@ for (const { form, on } of FORMS) {
 
   Deno.test(`layerNormBackward() by ${form} equals its reference at edge shapes and random ones`, async () => {
     for (const [accumulate, dtype] of [[false, "f32"], [true, "f32"], [true, "bf16"]] as const) {
-      for (const shape of SHAPES) await checkBackward(on, shape, accumulate, dtype);
+      for (const shape of edges(SHAPES)) await checkBackward(on, shape, accumulate, dtype);
     }
     for (const { shape, accumulate, dtype } of RANDOM_SHAPES) {
       await checkBackward(on, shape, accumulate, dtype);
