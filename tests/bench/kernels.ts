@@ -50,6 +50,8 @@ export interface Kernel {
   what: string;
   /** How often a training step runs the plan; 0 where scoring alone does. Not whole where the plan is a part of a tensor. */
   calls(s: Size): number;
+  /** Models of a bank that one call takes. Default: all. */
+  together?(s: Size): number;
   /** Plans it. Throws an `InputError` where a tensor does not fit the adapter. */
   plan(gpu: Gpu, t: Tensors, s: Size): Dispatch | Dispatch[];
   /** FLOPs of the plan. */
@@ -66,8 +68,10 @@ export interface Kernel {
 const MOST_WEIGHTS = 1 << 24;
 
 const rowsOf = ({ batch, context }: Size) => batch * context;
-const chunkOf = (s: Size) =>
-  logitsChunk(s, { models: 1, batch: s.batch, length: s.context }, s.logitsBytes).rows;
+const chunk = (s: Size) =>
+  logitsChunk(s, { models: s.models ?? 1, batch: s.batch, length: s.context }, s.logitsBytes);
+const chunkOf = (s: Size) => chunk(s).rows;
+const together = (s: Size) => chunk(s).models;
 const chunks = (s: Size) => Math.ceil(rowsOf(s) / chunkOf(s));
 const perLayer = ({ layers }: Size) => layers;
 const perNorm = ({ layers }: Size) => 2 * layers + 1;
@@ -83,6 +87,7 @@ function matrix(t: Tensors, rows: number, columns: number): Matrix {
 interface Product {
   what: string;
   calls(s: Size): number;
+  together?(s: Size): number;
   sizes(s: Size): [m: number, n: number, k: number];
   tail?: Tail;
   transposed?: boolean;
@@ -91,14 +96,14 @@ interface Product {
 }
 
 function product(
-  { what, calls, sizes, tail = "none", transposed = false, withSums = false }: Product,
+  { what, calls, together, sizes, tail = "none", transposed = false, withSums = false }: Product,
 ): Kernel {
   const withBias = tail.startsWith("bias");
   const withExtra = tail !== "none" && tail !== "bias";
   return {
     label: transposed ? "matmul_transposed" : "matmul",
     what,
-    calls,
+    ...{ calls, together },
     product: sizes,
     hasTail: tail !== "none",
     plan(gpu, t, s) {
@@ -135,8 +140,9 @@ function product(
 /** The forward product of a linear layer `[rows, k] · [k, n]` and the two products of its gradients. */
 function linear(
   what: string,
-  { calls = perLayer, rows = rowsOf, n, k, tail, inputTail }: {
+  { calls = perLayer, together, rows = rowsOf, n, k, tail, inputTail }: {
     calls?: (s: Size) => number;
+    together?: (s: Size) => number;
     rows?: (s: Size) => number;
     n: (s: Size) => number;
     k: (s: Size) => number;
@@ -144,12 +150,13 @@ function linear(
     inputTail?: Tail;
   },
 ): Kernel[] {
+  const turns = { calls, together };
   return [
-    product({ what, calls, sizes: (s) => [rows(s), n(s), k(s)], tail }),
-    product({ what: `${what}, to input`, calls, sizes: (s) => [rows(s), k(s), n(s)], tail: inputTail }),
+    product({ what, ...turns, sizes: (s) => [rows(s), n(s), k(s)], tail }),
+    product({ what: `${what}, to input`, ...turns, sizes: (s) => [rows(s), k(s), n(s)], tail: inputTail }),
     product({
       what: `${what}, to weight`,
-      calls,
+      ...turns,
       sizes: (s) => [n(s), k(s), rows(s)],
       transposed: true,
       withSums: tail !== undefined,
@@ -165,7 +172,7 @@ const PRODUCTS: Kernel[] = [
   ...linear("attention output", { n: hidden, k: hidden, tail: "bias_residual" }),
   ...linear("MLP up", { n: inner, k: hidden, tail: "bias_gelu" }),
   ...linear("MLP down", { n: hidden, k: inner, tail: "bias_residual", inputTail: "gelu_slope" }),
-  ...linear("head", { calls: chunks, rows: chunkOf, n: (s) => s.vocabulary, k: hidden }),
+  ...linear("head", { calls: chunks, together, rows: chunkOf, n: (s) => s.vocabulary, k: hidden }),
 ];
 
 const attentionShape = (s: Size) => ({
@@ -376,7 +383,7 @@ const LOSS: Kernel[] = [
     values: (s) => rowsOf(s) * (s.hidden + 3) + s.hidden * s.vocabulary,
   },
   {
-    ...{ label: "cross_entropy_backward", what: "logits", calls: chunks },
+    ...{ label: "cross_entropy_backward", what: "logits", calls: chunks, together },
     plan: (gpu, t, s) => crossEntropyBackward(gpu, crossEntropy(t, s)),
     flops: (s) => 5 * chunkOf(s) * s.vocabulary,
     values: (s) => chunkOf(s) * (2 * s.vocabulary + 3),

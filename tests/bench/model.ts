@@ -100,7 +100,8 @@ export function paperGpu(
 }
 
 /** Judges one use of a kernel. */
-function judge(kernel: Kernel, shape: Size, models: number): ModelledKernel {
+function judge(kernel: Kernel, shape: Size, all: number): ModelledKernel {
+  const models = kernel.together?.(shape) ?? all;
   const { gpu, tensors } = paperGpu();
   const plans = planKernel(gpu, tensors, kernel, shape);
   let dispatches = plans.length;
@@ -140,7 +141,7 @@ function judge(kernel: Kernel, shape: Size, models: number): ModelledKernel {
   const [bound] = (Object.keys(times) as (keyof typeof times)[]).sort((a, b) => times[b] - times[a]);
   const { label, what } = kernel;
   return {
-    ...{ kernel: label, what, calls: kernel.calls(shape), dispatches, workgroups },
+    ...{ kernel: label, what, calls: kernel.calls(shape) * Math.ceil(all / models), dispatches, workgroups },
     ...{ bytes, workgroupBytes, multiplyAdds, seconds, bound },
   };
 }

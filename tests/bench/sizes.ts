@@ -11,7 +11,7 @@ import type { AdamwSettings } from "../../kernels/adamw/adamw.ts";
 export interface Size extends ModelConfig {
   /** Sequences per step; `context` tokens each. */
   batch: number;
-  /** Models side by side, as chunks of logits depend on it. Default: 1. */
+  /** Models side by side, of which one chunk of logits holds some. Default: 1. */
   models?: number;
   /** Bytes of a chunk of logits. Default: as on the processor. */
   logitsBytes?: number;
