@@ -83,6 +83,15 @@ export interface Making {
   wrote(file: string, note: FileNote): void;
 }
 
+/** Tells what is known of files that were just written into the folder of a node, or into `inside` it. */
+export function noteAll(
+  { wrote }: Pick<Making, "wrote">,
+  records: Readonly<Record<string, FileNote>>,
+  inside = "",
+): void {
+  for (const [file, record] of Object.entries(records)) wrote(inside + file, record);
+}
+
 /** What every maker gets to work with. */
 export interface Work {
   /** Path of the run. */

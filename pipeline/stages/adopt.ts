@@ -11,7 +11,7 @@ import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_co
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { scratchesOf } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
-import { givenNode, type Making, type Node } from "../graph/node.ts";
+import { givenNode, type Making, type Node, noteAll, oneByOne } from "../graph/node.ts";
 import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
@@ -70,10 +70,7 @@ export async function adoptExpert(
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };
     const node: Node = {
       ...{ name, needs: [part, TOKENIZER], settings: { adopted }, revision: 1 },
-      maker: {
-        stage: "adopt",
-        make: async ([making]) => [await write(making, part, checkpoint, tokenizer, adopted)],
-      },
+      maker: oneByOne("adopt", (making) => write(making, part, checkpoint, tokenizer, adopted)),
     };
     const { state } = await new Walk(run, [...given, node]).of(node);
     const there = state === "made" && !force;
@@ -94,17 +91,18 @@ export async function adoptExpert(
 }
 
 async function write(
-  { node: { name }, folder, manifest, wrote }: Making,
+  making: Making,
   part: string,
   { config, weights, dtype }: Checkpoint,
   { json, sha256: tokenizer, eos }: Tokenizer,
   adopted: Adoption,
 ): Promise<Record<string, unknown>> {
+  const { node: { name }, folder, manifest } = making;
   const records = await saveModelFolder(folder, config, weights, {
     notes: { tokenizer, eos, partition: hashFiles(manifest(part)), adopted: adopted.from },
     ...{ tokenizer: { json }, dtype },
   });
-  for (const [file, record] of Object.entries(records)) wrote(file, record);
+  noteAll(making, records);
   return { folder: name, adopted };
 }
 

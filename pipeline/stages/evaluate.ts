@@ -12,7 +12,7 @@ import type { Baseline } from "../evaluation/baselines.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { EVALUATION_FORMAT } from "../evaluation/evaluation.ts";
-import { givenNode, type Maker, type Node } from "../graph/node.ts";
+import { givenNode, type Node, oneByOne } from "../graph/node.ts";
 import { EVALUATION, TOKENIZER } from "../graph/places.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import type { ModelName } from "../serving/models.ts";
@@ -63,12 +63,11 @@ export async function askedOf({ configuration, tokens, models }: EvaluationOf, t
 export async function evaluateNodes(of: EvaluationOf, choices: EvaluationChoices = {}): Promise<Node[]> {
   const { configuration: { prefix, seed }, models } = of;
   const { given, partitioner, weights, routers } = await askedOf(of);
-  const makerOf = (what: "scoreNode" | "evaluateNode"): Maker => ({
-    stage: EVALUATE,
-    make: async ([making], work) => [
-      await (await import("./evaluation.ts"))[what](making, work, of, choices),
-    ],
-  });
+  const makerOf = (what: "scoreNode" | "evaluateNode") =>
+    oneByOne(
+      EVALUATE,
+      async (making, work) => await (await import("./evaluation.ts"))[what](making, work, of, choices),
+    );
   const scorer = makerOf("scoreNode"); // another adapter rounds differently, but whoever scored first is believed
   const { resamples = RESAMPLES, ...several } = choices;
   const passes = choices.mix?.length ? models.filter(({ expert }) => expert === undefined) : models; // mixes need single tokens

@@ -12,7 +12,7 @@ import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { publish, removeFolder } from "../graph/folder.ts";
 import { makeAll } from "../graph/make.ts";
 import { type FileNote, findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import type { Maker, Making, Node, Work } from "../graph/node.ts";
+import { type Making, type Node, noteAll, oneByOne, type Work } from "../graph/node.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { otherSetting } from "../graph/walk.ts";
@@ -29,7 +29,7 @@ import {
   writeSplits,
 } from "../rows/export/mod.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { entriesOf, type FileRecord, writeAtomic } from "../run/files.ts";
+import { entriesOf, writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
@@ -111,7 +111,8 @@ export async function exportTexts(
     ...to === "text" || to === "parquet" ? { rows } : {},
     ...{ shards: hashFiles(shards), tokenizer: tokenizer.sha256, vocabulary, eos },
   };
-  return await exportInto({ run, output, of, force }, watch, async ({ folder, wrote }, work) => {
+  return await exportInto({ run, output, of, force }, watch, async (making, work) => {
+    const { folder } = making;
     const decode = async ({ ids }: TokenText) =>
       await tokenizer.decode(ids.at(-1) === eos ? ids.subarray(0, -1) : ids);
     const result: Record<string, unknown> = {};
@@ -138,13 +139,13 @@ export async function exportTexts(
         parquet: () => writeParquet(folder, side, texts, { rows, decode: isText ? decode : undefined }),
         text: () => writeLines(folder, side, texts, { rows, decode }),
       };
-      note(wrote, await write[to]());
+      noteAll(making, await write[to]());
       result[side] = counts;
     }
-    if (to === "datasets") note(wrote, await writeSplits(folder, Object.keys(result)));
+    if (to === "datasets") noteAll(making, await writeSplits(folder, Object.keys(result)));
     if (!isText) {
       const json = await readVouched(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`, files);
-      wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
+      making.wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
     }
     return result;
   });
@@ -210,10 +211,10 @@ export async function exportModel(
   }
   const { sha256 } = model.files["model.safetensors"];
   const of = { to: "safetensors", of: `expert ${expert}`, untie, model: sha256 };
-  return await exportInto({ run, output, of, force }, {}, async ({ folder: place, wrote }) => {
+  return await exportInto({ run, output, of, force }, {}, async (making) => {
     const files = new NodeFiles(), tokenizer = `${folder}/${TOKENIZER_FILE}`;
     const { config, weights, notes, dtype } = await loadCheckpoint(folder, files);
-    const records = await saveModelFolder(place, config, weights, {
+    const records = await saveModelFolder(making.folder, config, weights, {
       ...{ notes: { ...notes, eos: notes.eos! }, tokenizer, vouched: files, dtype, untie },
       generation: {
         do_sample: true,
@@ -223,13 +224,9 @@ export async function exportModel(
         top_p: SAMPLING.topP.default,
       },
     });
-    note(wrote, records);
+    noteAll(making, records);
     return {};
   });
-}
-
-function note(wrote: Making["wrote"], records: Record<string, FileRecord>): void {
-  for (const [file, record] of Object.entries(records)) wrote(file, record);
 }
 
 /** Reads the manifest of a node. Throws an `InputError` where there is none. */
@@ -259,8 +256,7 @@ async function exportInto(
   const inRun = relative(resolve(run), resolve(output));
   const isNode = inRun.startsWith(`${EXPORT}/`), place = isNode ? run : `${output}.making`;
   const name = isNode ? inRun : EXPORT;
-  const make: Maker["make"] = async ([making], work) => [await write(making, work)];
-  const node: Node = { name, needs: [], settings: of, revision: 1, maker: { stage: EXPORT, make } };
+  const node: Node = { name, needs: [], settings: of, revision: 1, maker: oneByOne(EXPORT, write) };
   const gpu = () => Promise.reject(new Error("an export needs no device"));
   const again = force ? [name] : [];
   const walk = await makeAll({ run: place, workers: 1, signal, emit, gpu }, [node], { task: EXPORT, again });

@@ -7,7 +7,7 @@
 import * as v from "valibot";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Making, Work } from "../graph/node.ts";
+import { type Making, noteAll, type Work } from "../graph/node.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import { routerFolder, routersHash } from "../checkpoints/routers.ts";
 import { decodeSafetensors, encodeSafetensors } from "../checkpoints/safetensors.ts";
@@ -228,7 +228,7 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
       vouched: making.verified,
     });
     hashes.push(written["model.safetensors"].sha256);
-    for (const [file, record] of Object.entries(written)) making.wrote(`${name}/${file}`, record);
+    noteAll(making, written, `${name}/`);
   }
   const tokens = { tokenizer: tokenizer!, vocabulary: vocabulary!, eos: eos! };
   await writeDescription(folder, { kind: "em", experts, prefix, ...tokens });

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { Making, Node } from "../graph/node.ts";
+import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { writeAtomic } from "../run/files.ts";
 import { readVouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -72,34 +72,31 @@ export function takeNode(
     needs: [...before ? [before.name] : [], ...tokens ? [TOKENIZER] : []],
     settings: { text: hashText(text), most, take, ...take === "hash" ? { seed } : {} },
     revision: 1,
-    maker: {
-      stage: tokens ? "tokenize" : CORPUS,
-      async make([making], { emit, workers }) {
-        const open = async function* (): AsyncGenerator<Placed> {
-          for (const [block, known] of blocks.entries()) {
-            const documents = readTaken(known, configuration, text, making, before);
-            for await (const document of documents) yield { ...document, block };
-          }
-        };
-        const tokenizer = tokens
-          ? await tokenizerIn(making.path(TOKENIZER), configuration, making.verified)
-          : undefined;
-        const sizes = tokenizer &&
-          ((documents: AsyncIterable<Document>) => tokenCounts(documents, tokenizer, workers));
-        const taken = blocks.map((): number[] => []);
-        const documents = take === "head" ? takeFirst(open, most, sizes) : takeByHash(open, {
-          ...{ seed, most, sizes },
-          least: tokenizer && ((characters) => (characters + 1) / CHARACTERS_PER_TOKEN),
-          onLeftOut: (sources, all) => emit({ type: "warning", message: leftOutText(sources, all) }),
-        });
-        for await (const { block, at } of documents) taken[block].push(at);
-        for (const [i, block] of blocks.entries()) {
-          const file = fileOf(block), numbers = Uint32Array.from(taken[i]);
-          making.wrote(file, await writeAtomic(`${making.folder}/${file}`, new Uint8Array(numbers.buffer)));
+    maker: oneByOne(tokens ? "tokenize" : CORPUS, async (making, { emit, workers }) => {
+      const open = async function* (): AsyncGenerator<Placed> {
+        for (const [block, known] of blocks.entries()) {
+          const documents = readTaken(known, configuration, text, making, before);
+          for await (const document of documents) yield { ...document, block };
         }
-        return [{ documents: taken.reduce((sum, { length }) => sum + length, 0) }];
-      },
-    },
+      };
+      const tokenizer = tokens
+        ? await tokenizerIn(making.path(TOKENIZER), configuration, making.verified)
+        : undefined;
+      const sizes = tokenizer &&
+        ((documents: AsyncIterable<Document>) => tokenCounts(documents, tokenizer, workers));
+      const taken = blocks.map((): number[] => []);
+      const documents = take === "head" ? takeFirst(open, most, sizes) : takeByHash(open, {
+        ...{ seed, most, sizes },
+        least: tokenizer && ((characters) => (characters + 1) / CHARACTERS_PER_TOKEN),
+        onLeftOut: (sources, all) => emit({ type: "warning", message: leftOutText(sources, all) }),
+      });
+      for await (const { block, at } of documents) taken[block].push(at);
+      for (const [i, block] of blocks.entries()) {
+        const file = fileOf(block), numbers = Uint32Array.from(taken[i]);
+        making.wrote(file, await writeAtomic(`${making.folder}/${file}`, new Uint8Array(numbers.buffer)));
+      }
+      return { documents: taken.reduce((sum, { length }) => sum + length, 0) };
+    }),
   };
 }
 

@@ -25,7 +25,7 @@ import { readRouters } from "../cost/mixture.ts";
 import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { removeFolder, scratchesOf } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
-import type { Making, Work } from "../graph/node.ts";
+import { type Making, noteAll, type Work } from "../graph/node.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { otherSetting } from "../graph/walk.ts";
 import type { Weights } from "../model/parameters.ts";
@@ -219,7 +219,7 @@ class Training {
       vouched: making.verified,
       dtype: saveDtype.toUpperCase() as SafetensorsDtype,
     });
-    for (const [file, record] of Object.entries(records)) making.wrote(file, record);
+    noteAll(making, records);
   }
 
   /**

@@ -22,7 +22,7 @@ import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { mixesOf } from "../evaluation/mix.ts";
-import type { Making, Node, Work } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { NodeFiles } from "../graph/vouched.ts";
 import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { readShards } from "../rows/arrow.ts";
@@ -73,10 +73,7 @@ export async function zeroShotNodes(
     },
     links: { [zeroShotPath(name)]: `${name}.json` },
     revision: zeroShotRevision(name),
-    maker: {
-      stage: ZERO_SHOT,
-      make: async ([making], work) => [await ask(making, work, { ...of, ...options, task, files })],
-    },
+    maker: oneByOne(ZERO_SHOT, (making, work) => ask(making, work, { ...of, ...options, task, files })),
   }];
 }
 
