@@ -128,22 +128,19 @@ export async function checkAlone(run: string): Promise<void> {
 /** Throws an `InputError` where a folder holds files and is no run: they are the user's. */
 async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
+  const isSeen = ({ name }: Deno.DirEntry) => (wholeName(name) ?? name) === "files.json";
   // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
-  const others = (await entriesOf(run)).filter(({ name, isSymlink }) =>
-    // a link may lead nowhere
-    name !== LOCKS && (isSymlink || !/^config\.json(\.\d+\.partial)?$/.test(name))
-  );
-  // What files were seen is kept before that, by a process that goes on or was killed there.
-  const seen = others.some(({ name, isDirectory }) => name === "text" && isDirectory)
-    ? await entriesOf(`${run}/text`)
-    : [{ name: "" }];
-  const isBegun = seen.every(({ name }) => (wholeName(name) ?? name) === "files.json");
-  const foreign = others.find(({ name }) => name !== "text" || !isBegun);
-  if (!foreign || await exists(`${run}/config.json`)) return;
-  throw new InputError(
-    `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${foreign.name}" and no config.json`,
-    { where: run, remedy: say`choose another ${setting("run")}` },
-  );
+  for (const { name, isDirectory, isSymlink } of await entriesOf(run)) {
+    if (name === LOCKS) continue;
+    if (!isSymlink && /^config\.json(\.\d+\.partial)?$/.test(name)) continue; // a link may lead nowhere
+    // What files were seen is kept before that, by a process that goes on or was killed there.
+    if (name === "text" && isDirectory && (await entriesOf(`${run}/text`)).every(isSeen)) continue;
+    if (await exists(`${run}/config.json`)) return;
+    throw new InputError(
+      `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${name}" and no config.json`,
+      { where: run, remedy: say`choose another ${setting("run")}` },
+    );
+  }
 }
 
 /**
