@@ -232,11 +232,11 @@ class Training {
     const times = await Promise.all(others.map(async (path) => Number((await Deno.stat(path)).mtime)));
     const byTime = others.map((path, i) => ({ path, time: times[i] })).sort((a, b) => b.time - a.time);
     const damaged: Text[] = [];
-    let isBegun = false, metrics = "";
+    const folders = [scratch, ...byTime.map(({ path }) => path)];
+    let metrics = "";
     let saved: Awaited<ReturnType<typeof loadCheckpointState>>;
-    for (const folder of [scratch, ...byTime.map(({ path }) => path)]) {
-      isBegun ||= (await listCheckpoints(folder)).length > 0;
-      saved ??= await loadCheckpointState(folder, recipe.model, (context, step) => {
+    for (const folder of folders) {
+      saved = await loadCheckpointState(folder, recipe.model, (context, step) => {
         if (step > recipe.steps) return false;
         metrics = metricsPath(checkpointPath(folder, step));
         if (!existsSync(metrics) || sha256(Deno.readFileSync(metrics)) !== context.metricsSha256) {
@@ -247,13 +247,16 @@ class Training {
         if (context.key === this.known.key || resume) return true;
         throw this.#otherDevice(step, context.settings);
       }, (what) => void damaged.push(what));
+      if (saved) break;
     }
     const follows = saved ? "goes on from the one before" : "has no other to go on from";
     for (const what of damaged) {
       work.emit({ type: "warning", message: say`${what}; ${target.name} ${follows}` });
     }
     if (saved) return { ...saved, metrics };
-    if (!resume || !isBegun && await readManifest(`${work.run}/${name}`) === null) return undefined;
+    if (!resume) return undefined;
+    const isBegun = (await Promise.all(folders.map(listCheckpoints))).some((states) => states.length > 0);
+    if (!isBegun && await readManifest(`${work.run}/${name}`) === null) return undefined;
     throw new InputError(
       `Cannot resume ${target.name} as a checkpoint of its model and of at most ${recipe.steps} steps must be there: there is none`,
       { where: scratch, remedy: say`train for more steps, or start again with ${setting("force")}` },
