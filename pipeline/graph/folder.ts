@@ -22,7 +22,7 @@ import {
   writing,
 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
-import { listOwners } from "./lock.ts";
+import { listOwners, type Owner } from "./lock.ts";
 import {
   type FileNote,
   findDamage,
@@ -207,10 +207,12 @@ export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<v
 
 /** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
 export async function removeOldPartials(run: string): Promise<void> {
+  let owners: Owner[] | undefined;
   for (const { name } of await entriesOf(`${run}/${PARTIAL}`)) {
     const path = `${run}/${PARTIAL}/${name}`;
     if (await lastTouched(path) > Date.now() - OLD_MS) continue;
-    if ((await listOwners(run)).some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
+    owners ??= await listOwners(run);
+    if (owners.some(({ node }) => name.startsWith(`${flat(node)}~`))) continue;
     await removeFiles(path, await litterIn(path));
     await removeIfEmpty(path);
   }
