@@ -6,6 +6,7 @@
 
 import * as v from "valibot";
 import { sha256 } from "./files.ts";
+import { isObject } from "./schema.ts";
 
 /** Writes JSON with the keys of every object sorted, so that equal values give equal text. */
 export function canonical(value: unknown): string {
@@ -31,7 +32,7 @@ export function isSealed({ checksum, ...note }: Record<string, unknown>): boolea
 /** Makes the schema of a note that was sealed. */
 export const sealed = <T>(schema: v.GenericSchema<Record<string, unknown>, T>) =>
   v.pipe(
-    v.custom<Record<string, unknown>>((note) => typeof note === "object" && note !== null),
+    v.custom<Record<string, unknown>>(isObject, "it must be an object"),
     v.check(isSealed, "its checksum is not that of what it says"),
     schema,
   );

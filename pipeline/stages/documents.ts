@@ -79,10 +79,8 @@ const FEW = 5;
 function warnOfFew(sources: readonly { name: string; test: number }[], emit: Work["emit"]): void {
   const few = sources.filter(({ test }) => test < FEW);
   if (few.length === 0) return;
-  const names = few.slice(0, 5).map(({ name, test }) => `"${name}" (${test})`).join(", ");
-  const more = few.length > 5 ? ` and ${few.length - 5} more` : "";
-  const message =
-    `fewer than ${FEW} documents are held out of ${names}${more}: what they say of a source is chance`;
+  const names = listSome(few.map(({ name, test }) => `"${name}" (${test})`));
+  const message = `fewer than ${FEW} documents are held out of ${names}: what they say of a source is chance`;
   emit({ type: "warning", message });
 }
 
@@ -226,15 +224,15 @@ function filesOf(pieces: readonly string[][]): Map<string, string> {
   return files;
 }
 
-/** Words changes of the text: five names of each kind, and how many more. */
+/** Words changes of the text, by their kinds. */
 export function changesText(changes: TextChanges | null): string {
   return Object.entries(changes ?? {}).filter(([, paths]) => paths.length > 0)
-    .map(([what, paths]) => `${what} ${listPaths(paths)}`).join("; ");
+    .map(([what, paths]) => `${what} ${listSome(paths.map((path: string) => `"${path}"`))}`).join("; ");
 }
 
-function listPaths(paths: readonly string[]): string {
-  const more = paths.length > 5 ? ` and ${paths.length - 5} more` : "";
-  return paths.slice(0, 5).map((path) => `"${path}"`).join(", ") + more;
+/** Lists five names, and tells how many more there are. */
+function listSome(names: readonly string[]): string {
+  return names.slice(0, 5).join(", ") + (names.length > 5 ? ` and ${names.length - 5} more` : "");
 }
 
 /** Gives the text of a run as its index tells of it, without a look at a file; it has no blocks where there is no index. */

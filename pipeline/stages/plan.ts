@@ -78,8 +78,9 @@ async function recordedPrices(
   recorded: boolean,
   error: unknown,
 ): Promise<Prices | undefined> {
-  if (recorded && !blocks) return undefined; // there is nothing to assign yet
-  const manifest = recorded ? await readManifest(`${run}/${assignmentPlace(blocks![0], true).node}`) : null;
+  if (!recorded) throw error;
+  if (!blocks) return undefined; // there is nothing to assign yet
+  const manifest = await readManifest(`${run}/${assignmentPlace(blocks[0], true).node}`);
   if (!manifest) throw error;
   return manifest.settings as unknown as Prices;
 }
