@@ -20,7 +20,7 @@ import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
 import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
 import { sampleToken, SAMPLING, samplingOf } from "./sampling.ts";
-import { createStopFilter, TokenTexts } from "./text_stream.ts";
+import { createStopFilter } from "./text_stream.ts";
 
 /**
  * Why a text ended: the model closed the document, a stop text came, there were enough tokens, or the context
@@ -227,7 +227,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
     const readerFor = (tokens: readonly number[]) => this.#readerFor(tokens);
     const about = { ...options, eos: this.#eos, vocabulary, readerFor };
     const ids = continueTokens(this.#reader(), this.promptTokens, about);
-    const speller = new TokenTexts(this.tokenizer).speller();
+    const speller = (await this.mixture.texts()).speller();
     const filter = createStopFilter(options.stop ?? []);
     while (this.finish === null) {
       const next = await ids.next();

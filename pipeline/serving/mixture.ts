@@ -26,6 +26,7 @@ import {
 } from "./models.ts";
 import { createQueue } from "./queue.ts";
 import { RequestError, type Route, routeOf } from "./route.ts";
+import { TokenTexts } from "./text_stream.ts";
 
 /** How a mixture runs. */
 export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions {
@@ -74,6 +75,7 @@ export class Mixture {
   readonly #decoding: Form<DecodingModel>;
   readonly #device: Once<Gpu>;
   readonly #tokenizer: Once<Tokenizer>;
+  readonly #texts: Once<TokenTexts>;
   readonly #partitioner: Once<Partitioner>;
   #experts: number | undefined;
   #identity: string | undefined; // of the tokenizer
@@ -92,6 +94,7 @@ export class Mixture {
     this.#decoding = decoding(decoder);
     this.#device = new Once(async () => gpu ?? (this.#ownGpu = await openGpu({ adapter, variants })));
     this.#tokenizer = new Once(() => source.tokenizer());
+    this.#texts = new Once(async () => new TokenTexts(await this.tokenizer()));
     this.#partitioner = new Once(() => this.#openPartitioner());
   }
 
@@ -113,6 +116,11 @@ export class Mixture {
   /** Gives the tokenizer, which is opened once. */
   tokenizer(): Promise<Tokenizer> {
     return this.#tokenizer.get();
+  }
+
+  /** @ignore Gives the texts of its tokens, which all that is written shares. */
+  texts(): Promise<TokenTexts> {
+    return this.#texts.get();
   }
 
   /** Gives the partitioner, which is opened once. */

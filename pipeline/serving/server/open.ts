@@ -6,7 +6,6 @@ import { readManifest } from "../../graph/manifest.ts";
 import { NAMES } from "../../graph/places.ts";
 import { readJsonIfThere } from "../../run/schema.ts";
 import type { Mixture } from "../mixture.ts";
-import { TokenTexts } from "../text_stream.ts";
 import type { Admission } from "./admission.ts";
 import { jinjaTemplate, PLAIN } from "./chat.ts";
 import { createMetrics } from "./metrics.ts";
@@ -26,7 +25,7 @@ export async function openService(
   const tokenizer = await mixture.tokenizer();
   if (mixture.routes) await mixture.partitioner();
   const words = await readWords(run, onWarning);
-  const texts = new TokenTexts(tokenizer);
+  const texts = await mixture.texts();
   const special = new SpecialTokens(tokenizer, await texts.text(tokenizer.eos));
   const path = `${run}/tokenizer_config.json`;
   const source = (await readJsonIfThere(path, TOKENIZER_CONFIG, "a tokenizer's settings"))?.chat_template;
