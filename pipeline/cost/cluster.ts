@@ -10,6 +10,7 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
+import { denseStepBytes } from "./communication.ts";
 import { forwardFlops, slowedFlops, trainingFlops } from "./flops.ts";
 
 /** Characters that are tokenized a second on two cores. */
@@ -94,7 +95,7 @@ export function planCluster(configuration: Configuration, options: ClusterOption
     trafficBytes: sum(({ readBytes, writtenBytes }) => readBytes + writtenBytes),
     roundBytes: 4 * roundSequences * experts * (sequenceLength + experts),
     exchangeBytes: exchangedBytes(configuration),
-    denseStepBytes: 8 * parameterCount(modelShapes(configuration).expert),
+    denseStepBytes: denseStepBytes(parameterCount(modelShapes(configuration).expert)),
     expertBytes: tokenBytes(configuration, sequences) / experts,
   };
 }
