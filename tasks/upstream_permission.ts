@@ -27,7 +27,7 @@ export async function checkUpstreams(
   const net = `--allow-net=${[...permissions.server.net, ...refused]}`; // replaces what the set permits
   const isElsewhere = ![undefined, Deno.cwd()].includes(Deno.env.get("INIT_CWD"));
   const file = isElsewhere ? fileURLToPath(new URL("serve.ts", import.meta.url)) : "tasks/serve.ts";
-  const start = tasks.serve.command.replace("tasks/serve.ts", [net, file].map(quoted).join(" "));
+  const start = tasks.serve.command.replace("tasks/serve.ts", () => [net, file].map(quoted).join(" "));
   throw new InputError(
     say`Cannot forward to ${refused.join(" and ")} as a task may reach this machine alone, and ${
       setting("upstream")
