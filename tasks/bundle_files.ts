@@ -6,11 +6,11 @@
  */
 
 import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
+import { filesUnder } from "../pipeline/run/files.ts";
 import { type FileRecord, hashFile, jsonText, type RunEvent, writeAtomic } from "../pipeline/run/mod.ts";
 import { type Extra, packagesOf, partsOf } from "./bundle_parts.ts";
 
@@ -221,14 +221,11 @@ async function copyDriver(to: string, signal: AbortSignal): Promise<void> {
 
 /** Writes `SHA256SUMS`, as `sha256sum --check` reads it, and counts the files and their bytes. */
 async function writeSums(root: string): Promise<{ files: number; bytes: number }> {
-  const entries = await readdir(root, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => !entry.isDirectory()).map((entry) =>
-    join(entry.parentPath, entry.name)
-  );
+  const files = await Array.fromAsync(filesUnder(root, ""));
   let [lines, bytes] = ["", 0];
   for (const file of files.sort()) {
-    const record = await hashFile(file);
-    lines += `${record.sha256}  ${relative(root, file)}\n`;
+    const record = await hashFile(`${root}/${file}`);
+    lines += `${record.sha256}  ${file}\n`;
     bytes += record.bytes;
   }
   await Deno.writeTextFile(`${root}/SHA256SUMS`, lines);
