@@ -52,6 +52,9 @@ export interface IpcMessage {
   body(): Promise<Uint8Array>;
 }
 
+/** Hears the bytes of a file or stream as they are read. */
+type Hear = (bytes: Uint8Array) => void;
+
 /** What messages are read from, one after another. */
 interface Source {
   /** Reads the next bytes. */
@@ -60,16 +63,17 @@ interface Source {
   skip(size: number): unknown;
 }
 
-/** Reads the messages of a file or stream. */
+/** Reads the messages of a file or stream. `hear` gets all its bytes, in their order, up to the end where all messages are asked for. */
 export async function* messages(
   input: string | ReadableStream<Uint8Array>,
   name: string,
+  hear?: Hear,
 ): AsyncGenerator<IpcMessage> {
   if (typeof input !== "string") {
     const chunks = input[Symbol.asyncIterator]();
     const take = takeFrom(chunks);
     try {
-      return yield* messagesFrom({ take, skip: take }, name);
+      return yield* messagesFrom({ take, skip: take }, name, hear);
     } finally {
       await chunks.return?.();
     }
@@ -79,17 +83,18 @@ export async function* messages(
   if (isDirectory) {
     throw unreadable(name, "it must be a file", "it is a folder", { remedy: "name a file in it" });
   }
-  yield* isFile ? messagesIn(file, size, name) : messages(file.readable, name); // a named pipe, a device
+  yield* isFile ? messagesIn(file, size, name, hear) : messages(file.readable, name, hear); // a named pipe, a device
 }
 
-/** Reads the messages of a file. Bodies that are not asked for are not read. */
+/** Reads the messages of a file. Bodies that are not asked for are not read, unless `hear` gets all bytes. */
 export async function* messagesIn(
   file: Deno.FsFile,
   size: number,
   name: string,
+  hear?: Hear,
 ): AsyncGenerator<IpcMessage> {
   let hasSchema = false;
-  for await (const message of messagesFrom(sourceIn(file, size), name)) {
+  for await (const message of messagesFrom(sourceIn(file, size), name, hear)) {
     if (!hasSchema && message.kind !== "schema") yield* schemaInFooter(file, size, name);
     hasSchema = true;
     yield message;
@@ -125,8 +130,19 @@ function sourceIn(file: Deno.FsFile, size: number): Source {
   };
 }
 
-/** Reads messages up to the end marker. A file is a stream between its magic and its footer. */
-async function* messagesFrom({ take, skip }: Source, name: string): AsyncGenerator<IpcMessage> {
+/** Lets `hear` have all bytes of a source, those that are passed over too. */
+function heard({ take }: Source, hear: Hear): Source {
+  const hearing: Take = async (size) => {
+    const bytes = await take(size);
+    hear(bytes);
+    return bytes;
+  };
+  return { take: hearing, skip: hearing };
+}
+
+/** Reads messages up to the end marker, then all that follows. A file is a stream between its magic and its footer. */
+async function* messagesFrom(source: Source, name: string, hear?: Hear): AsyncGenerator<IpcMessage> {
+  const { take, skip } = hear ? heard(source, hear) : source;
   let prefix = await take(PREFIX), offset = 0;
   checkBeginning(prefix, name);
   const isFile = isMagic(prefix);

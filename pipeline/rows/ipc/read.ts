@@ -25,8 +25,8 @@ export function originOf(batch: RecordBatch): string {
  * Input without batches gives one batch without rows.
  *
  * Throws an `InputError`, with file and batch, where the input is not Arrow, is cut short (it lacks its end
- * marker or its footer) or is damaged. A file that `vouched` knows is hashed after its last batch: only then
- * are its batches proven to be what was written. `some` reads those batches alone, and no end.
+ * marker or its footer) or is damaged. A file that `vouched` knows is hashed while it is read: only after its
+ * last batch are its batches proven to be what was written. `some` reads those batches alone, and no end.
  */
 export function readArrow(
   input: string | ReadableStream<Uint8Array>,
@@ -34,16 +34,21 @@ export function readArrow(
   vouched?: Vouched,
   some?: BatchRange,
 ): ReadableStream<RecordBatch> {
-  const isChecked = typeof input === "string" && !some && vouched?.record(input) !== undefined;
-  const check = async () => isChecked && vouched!.check(input, await hashFile(input));
+  const record = typeof input === "string" && !some ? vouched?.record(input) : undefined;
   return ReadableStream.from(async function* () {
+    const hash = createHash("sha256");
+    let bytes = 0;
+    const hear = (chunk: Uint8Array) => {
+      hash.update(chunk);
+      bytes += chunk.length;
+    };
     try {
-      yield* readBatches(messages(input, name), name, some);
+      yield* readBatches(messages(input, name, record && hear), name, some);
     } catch (error) {
-      await check(); // where the hash is wrong, that explains the error better
+      if (record) vouched!.check(input as string, await hashFile(input as string)); // it explains the error better
       throw error;
     }
-    await check();
+    if (record) vouched!.check(input as string, { bytes, sha256: hash.digest("hex") });
   }());
 }
 
