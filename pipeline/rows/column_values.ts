@@ -49,9 +49,8 @@ function boundsOf(column: Column): Float64Array {
   if (!isFixed && !DataType.isList(type) && !DataType.isLargeList(type)) {
     throw wrongType(column, "lists of one length");
   }
-  const bounds = Float64Array.from(
-    { length: length + 1 },
-    (_, row) => isFixed ? row * type.listSize : length === 0 ? 0 : Number(valueOffsets[row]),
+  const bounds = new Float64Array(length + 1).map((_, row) =>
+    isFixed ? row * type.listSize : length === 0 ? 0 : Number(valueOffsets[row])
   );
   for (let row = 0; row < length; row++) {
     const [begin, end] = [bounds[row], bounds[row + 1]];
