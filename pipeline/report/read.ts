@@ -40,7 +40,7 @@ import { readTimes, secondsByNode } from "../run/timing.ts";
 import type { Vouched } from "../run/vouched.ts";
 import { lacksOf, statusOf } from "../stages/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
-import { readStepMetrics, type StepMetrics } from "../training/metrics.ts";
+import { METRICS, readStepMetrics, type StepMetrics } from "../training/metrics.ts";
 import type { Lacking } from "./page.ts";
 import { readClaims } from "./reproduction.ts";
 
@@ -115,7 +115,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
   const targets = allTargets(config.configuration).filter(({ node }) => nodes.has(node));
   const curves: Curve[] = [];
   for (const { name, node, expert = null } of targets) {
-    const points = await read(`${node}/metrics.jsonl`, readStepMetrics) ?? [];
+    const points = await read(`${node}/${METRICS}`, readStepMetrics) ?? [];
     if (points.length > 0) curves.push({ model: name, expert, points, seconds: spentOn(node) });
   }
   const zeroShot = await Promise.all(

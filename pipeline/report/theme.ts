@@ -4,6 +4,7 @@
 import { BASELINE_NOTES, BASELINES, isBaseline } from "../evaluation/baselines.ts";
 import type { Way } from "../evaluation/evaluation.ts";
 import COLOURS from "./colours.json" with { type: "json" };
+import VEGA from "./vega.json" with { type: "json" };
 
 /** Colours by name. */
 export type Palette = Readonly<Record<string, string>>;
@@ -78,9 +79,6 @@ export function expertLine(expert: number): Line {
   return { name: `expert ${expert}`, colour: colour(`e${expert % EXPERT_COLOURS}`), dash, width: 1.5 };
 }
 
-/** Size of the text of plots, in pixels, as vega.json has it. */
-const FONT_SIZE = 12;
-
 /** Advances in em, as in a wide sans-serif font. */
 const ADVANCES: [characters: RegExp, em: number][] = [
   [/[iljftrI.,:;'|!()[\] ]/, 0.4],
@@ -90,7 +88,7 @@ const ADVANCES: [characters: RegExp, em: number][] = [
 ];
 
 /** Estimates the width of a text in pixels without a font, so that no label is cut off, and every machine draws the same. */
-export function textWidth(text: string, fontSize = FONT_SIZE): number {
+export function textWidth(text: string, fontSize = VEGA.text.fontSize): number {
   const advance = (character: string) => ADVANCES.find(([set]) => set.test(character))?.[1] ?? 1;
   return Math.ceil(fontSize * [...text].reduce((sum, character) => sum + advance(character), 0));
 }

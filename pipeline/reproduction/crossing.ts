@@ -7,7 +7,7 @@
 
 import type { Evaluation } from "../evaluation/evaluation.ts";
 import { expertTarget } from "../stages/targets.ts";
-import { readStepMetrics } from "../training/metrics.ts";
+import { METRICS, readStepMetrics } from "../training/metrics.ts";
 
 /**
  * The point from which the held-out curve of the mixture stays below that of the dense model of E times the
@@ -56,7 +56,7 @@ export async function runCrossing(
 
 /** Reads the held-out losses of a model, by step. */
 async function readLosses(run: string, node: string): Promise<Map<number, number>> {
-  const lines = await readStepMetrics(`${run}/${node}/metrics.jsonl`);
+  const lines = await readStepMetrics(`${run}/${node}/${METRICS}`);
   return new Map(
     lines.flatMap(({ step, validationLoss }) =>
       typeof validationLoss === "number" ? [[step, validationLoss]] : []
