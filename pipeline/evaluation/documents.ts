@@ -52,7 +52,10 @@ export async function writeDocumentScores(
   return { bytes, sha256 };
 }
 
-/** Reads what documents came to. Throws an `InputError` where the file is missing, damaged, or of another layout. */
+/**
+ * Reads what documents came to. Throws an `InputError` where the file is missing, damaged, of another layout, or holds values that
+ * cannot be.
+ */
 export async function readDocumentScores(path: string, vouched?: Vouched): Promise<DocumentScores> {
   const [batch, ...others] = await Array.fromAsync(readArrow(path, path, vouched));
   if (!batch || others.length > 0) {
@@ -61,11 +64,18 @@ export async function readDocumentScores(path: string, vouched?: Vouched): Promi
   const column = (name: string) => columnOf(batch, name);
   const there = columnNames(batch);
   const ways = TOLD_WAYS.filter((way) => way === "mixture" || there.includes(way));
-  return {
-    document: integers(column("document"), BigUint64Array),
-    source: strings(column("source")),
+  const counts = {
     sequences: integers(column("sequences"), Uint32Array),
     tokens: integers(column("tokens"), Uint32Array),
-    nll: Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"],
   };
+  const nll = Object.fromEntries(ways.map((way) => [way, doubles(column(way))])) as DocumentScores["nll"];
+  for (const [name, values] of Object.entries({ ...counts, ...nll })) {
+    const least = name in counts ? 1 : 0;
+    const row = values.findIndex((value) => !(value >= least && value < Infinity));
+    if (row < 0) continue;
+    const rule = `column "${name}" must be finite and at least ${least}`;
+    throw unreadable(`${path}, row ${row},`, rule, `it is ${values[row]}`);
+  }
+  const document = integers(column("document"), BigUint64Array);
+  return { document, source: strings(column("source")), ...counts, nll };
 }

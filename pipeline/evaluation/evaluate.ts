@@ -87,6 +87,12 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const routed = await route(options, partitioner, onRows, mixes !== undefined)
     .finally(() => mixture.closePartitioner());
   warn(routed, options);
+  if (routeBy && routeBy.experts !== experts) {
+    const fact = `it knows ${routeBy.experts}`;
+    throw new InputError(
+      `Cannot evaluate as ${routeBy.kind} must know each of the ${experts} experts: ${fact}`,
+    );
+  }
   const other = routeBy && await route({ ...options, mixture: routeBy }, routeBy, onRows);
   const together = mixes && await mixExperts(mixes, routed, options, partitioner, onRows);
   const there = trained ?? [...Array(experts).keys()];
@@ -95,9 +101,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const check = shapeChecker({ vocabulary: partitioner.vocabulary, context: sequenceLength }, "the run");
   for (const model of [...there, ...baselines]) {
     const found = typeof model === "number" && together?.scores[model] || await options.scores(model);
-    const nll = found.nll.filter((_, row) => routed.counts[row]);
     check(model, found);
-    checkFinite(model, nll, routed);
+    const nll = countedNll(model, found.nll, routed);
     scores.set(model, { ...found, nll });
     if (!together || typeof model === "string") onRows(nll.length);
   }
@@ -164,11 +169,21 @@ function warn({ documents, unknown }: Routed, { trained, onWarning }: EvaluateOp
   if (few) onWarning?.(say`${few}; more are held out with a larger ${setting("holdout")}`);
 }
 
-/** Throws an `InputError` where an NLL is not finite. */
-function checkFinite(model: ModelName, nll: Float32Array, { documents, document }: Routed): void {
+/** Gives the NLL of the sequences that count. Throws an `InputError` where a pass read others, or one is not finite. */
+function countedNll(
+  model: ModelName,
+  all: Float32Array,
+  { documents, document, counts }: Routed,
+): Float32Array {
+  const name = nameOf(model);
+  if (all.length !== counts.length) {
+    const fact = `${name} gets more or fewer of them than the partitioner`;
+    throw new InputError(`Cannot evaluate as every pass must read the same sequences: ${fact}`);
+  }
+  const nll = all.filter((_, row) => counts[row]);
   const row = nll.findIndex((value) => !Number.isFinite(value));
-  if (row < 0) return;
-  const [name, { id }] = [nameOf(model), documents[document[row]]];
+  if (row < 0) return nll;
+  const { id } = documents[document[row]];
   const fact = `that of a sequence of document ${id} under ${name} is ${nll[row]}`;
   throw new InputError(`Cannot evaluate as every NLL must be finite: ${fact}`, {
     remedy: `train ${name} again at a lower rate`,
