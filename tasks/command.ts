@@ -7,13 +7,13 @@
 
 import type { Text } from "../kernels/mod.ts";
 import type { RunEvent } from "../pipeline/run/mod.ts";
-import { type Field, field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
+import { field, FIELDS, type Fields, type Values } from "../pipeline/settings/mod.ts";
 import { settingsOf } from "../pipeline/stages/stages.ts";
 import { type Arguments, readArguments } from "./arguments.ts";
 import { describe, exitCode, type Known } from "./errors.ts";
+import { type HelpOptions, helpText } from "./help.ts";
 import { PRINTING } from "./options.ts";
 import { startProgress } from "./progress.ts";
-import { worded } from "./wording.ts";
 
 /** Describes a task. */
 export interface Task<Options extends Fields = Fields> {
@@ -21,6 +21,8 @@ export interface Task<Options extends Fields = Fields> {
   name: string;
   /** What it does, in one sentence. Default: its description in `deno.json`. */
   about?: string;
+  /** What else its help says. */
+  more?: string;
   /** Its positional arguments, as the help shows them; undefined where it takes none. */
   positional?: string;
   /** Whether it, or a call of it, begins anew after an interruption. Others go on where they were. */
@@ -66,7 +68,7 @@ const SAME_MS = 500;
 /** Runs a task with the process's arguments and ends the process with its exit code. */
 async function runTask<Options extends Fields>(task: Task<Options>): Promise<never> {
   const { args } = Deno;
-  const isHelp = args.includes("--help") || args.includes("-h");
+  const isHelp = ["--help", "--help=all", "-h"].some((word) => args.includes(word));
   const isJson = /(^|\n)--log[\n=]json(\n|$)/.test(args.join("\n")); // also where flags are refused
   const progress = startProgress(isJson ? "json" : "text");
   const known: Known = { startsAnew: task.startsAnew === true };
@@ -101,7 +103,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
   });
   try {
     const tell = (text: string) => progress.tell("note", text);
-    if (isHelp) console.log(helpOf(task));
+    if (isHelp) console.log(helpOf(task, helpOptions(args)));
     else await perform(task, args, { known, signal, onEvent, tell, print: (text) => console.log(text) });
   } catch (error) {
     await end(error);
@@ -122,6 +124,11 @@ function interruption(onFirst: () => void): AbortSignal {
   };
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) Deno.addSignalListener(name, interrupt);
   return controller.signal;
+}
+
+function helpOptions(args: readonly string[]): HelpOptions {
+  const columns = Deno.stdout.isTerminal() ? Deno.consoleSize().columns : undefined;
+  return { all: args.includes("all") || args.includes("--help=all"), columns };
 }
 
 function interruptedText(args: readonly string[], { startsAnew }: Known): string {
@@ -166,29 +173,17 @@ export function fieldsOf<Options extends Fields>({ name, options }: Task<Options
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
 
-/** Width of the column of flags in a help text. A longer flag stands on a line of its own. */
-const HELP_COLUMN = 30;
-const { HELP } = field.section("Command", { HELP: field.flag({ flag: "help", help: "print this" }) });
+const { HELP } = field.section("Command", {
+  HELP: field.text({ flag: "help", value: "[all]", help: "print this, or all flags" }),
+});
 
 /** Writes a task's help from its table. */
-export function helpOf<Options extends Fields>(task: Task<Options>): string {
-  const sections = Map.groupBy([...Object.values(fieldsOf(task)), HELP], ({ section }) => section);
-  return [
-    `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`,
-    task.about ?? descriptionOf(task.name),
-    ...Array.from(sections, ([section, fields]) => [section, ...fields.map(helpLine)].join("\n")),
-    "A value that begins with a dash follows =, as in --flag=-VALUE.",
-  ].join("\n\n");
+export function helpOf<Options extends Fields>(task: Task<Options>, options?: HelpOptions): string {
+  const usage = `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`;
+  const about = [task.about ?? descriptionOf(task.name), ...task.more ? [task.more] : []].join(" ");
+  return helpText(usage, about, { ...fieldsOf(task), HELP }, options);
 }
 
 function descriptionOf(name: string): string {
   return JSON.parse(Deno.readTextFileSync(new URL("../deno.json", import.meta.url))).tasks[name].description;
-}
-
-function helpLine({ flag, value, help, default: standard = "" }: Field): string {
-  const left = `  --${flag} ${value}`.trimEnd();
-  const isShown = Array.isArray(standard) || ["string", "number"].includes(typeof standard);
-  const shown = isShown && String(standard) !== "" ? ` (default ${standard})` : "";
-  const broken = left.length > HELP_COLUMN ? `${left}\n${" ".repeat(HELP_COLUMN)}` : left.padEnd(HELP_COLUMN);
-  return `${broken} ${worded(help)}${shown}`;
 }

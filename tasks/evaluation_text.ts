@@ -17,10 +17,10 @@ import {
   type Way,
 } from "../pipeline/evaluation/mod.ts";
 import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
-import { count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
+import { below, count, counted, interval, percent, perplexity, ranges, sourceName, table } from "./layout.ts";
 import { worded } from "./wording.ts";
 
-const MOST_SHARES = 4;
+const MOST_SHARES = 3;
 const BEST = "best in hindsight";
 
 /** A table with the lines after it; nothing where the evaluation has no such figures. */
@@ -67,6 +67,11 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
       "| perplexity | 95% interval | NLL/token",
       ways.map((way) => [names[way] ?? way, ...fit(scores[way]!), scores[way]!.nllPerToken.toFixed(4)]),
     ),
+    below(
+      `perplexity: e to the power of NLL/token, so lower is better; 95% interval: by ${count(resamples)} ` +
+        `bootstrap draws of documents; NLL/token: nats for a predicted token; ${BEST}: every sequence by the ` +
+        "expert that predicts it best; random: the mean of all experts",
+    ),
     "",
     ...gains.length === 0 ? [worded(noGains)] : gains.map((gain) => {
       if (isEqual(gain)) return `perplexity equal to that of ${names[gain.baseline]}`;
@@ -76,7 +81,6 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
     }),
     text,
     "",
-    `intervals: bootstrap over documents, ${count(resamples)} draws`,
     ...few ? [few] : [],
     `run folder: ${run}`,
   ].join("\n");
@@ -97,7 +101,7 @@ const nats = (value: number): string => value.toPrecision(3);
 const prefixName = (tokens: number, own: number) => count(tokens) + (tokens === own ? " (M)" : "");
 
 function sources({ sources }: Evaluation, ways: Way[]): string[] {
-  const titles = ways.map((way) => way === "oracle" ? BEST : way);
+  const titles = ways.map((way) => way === "oracle" ? "best" : way);
   const rows = sources.map(({ source, documents, tokens, shares, perplexity: by }) => {
     const most = [...shares.entries()].filter(([, share]) => Math.round(100 * share) > 0)
       .sort(([, a], [, b]) => b - a).map(([expert, share]) => `${expert}: ${Math.round(100 * share)}%`);
@@ -110,7 +114,9 @@ function sources({ sources }: Evaluation, ways: Way[]): string[] {
       most.join(", "),
     ];
   });
-  return ["", table(["source", "documents", "tokens", ...titles, "goes to expert"], rows)];
+  const note =
+    `perplexities by source, best for ${BEST}; goes to expert: who takes the source's sequences, by share`;
+  return ["", table(["source", "documents", "tokens", ...titles, "goes to expert"], rows), below(note)];
 }
 
 function segments({ segments, scores, trained }: Evaluation): string[] {
@@ -126,12 +132,16 @@ function segments({ segments, scores, trained }: Evaluation): string[] {
     ...baselines.flatMap((way) => [perplexity(by[way]), compared(by.mixture, by[way])]),
   ]);
   const titles = baselines.flatMap((way) => [way, "mixture is"]);
-  return ["", table(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows)];
+  const note = "perplexities by expert, with the share of the sequences that go to it; mixture is: its " +
+    "perplexity against the baseline's";
+  return ["", table(["expert", "sequences", "share", "tokens", "mixture", ...titles], rows), below(note)];
 }
 
 function prefixes({ prefixes, prefix: own }: Evaluation): string[] {
   const rows = prefixes.map((by) => [prefixName(by.prefix, own), ...fit(by), percent(by.agreement)]);
-  return ["", table("prefix | perplexity | 95% interval | same expert", rows)];
+  const note = "prefix: tokens that choose the expert, (M) for those of the run; same expert: share of the " +
+    "sequences for which (M) chooses the same one";
+  return ["", table("prefix | perplexity | 95% interval | same expert", rows), below(note)];
 }
 
 /** How well a margin tells whether the choice is right; nothing where there is no choice. */
@@ -142,7 +152,10 @@ function reliability({ reliability, experts }: Evaluation): string[] {
     ...[margin, sequences, percent(right), loss === null ? "-" : `${nats(loss)} nats`],
   ];
   const rows = bins.map(({ from, to, ...bin }) => row(`${nats(from)} to ${nats(to)}`, bin));
-  return ["", table(`margin | sequences | ${BEST} | loss where not`, [...rows, row("all", all)])];
+  const head = `margin | sequences | ${BEST} | loss where not`;
+  const note = "margin: nats by which the second expert's prefix costs more than the first's; " +
+    `${BEST}: share of the sequences whose expert was; loss where not: mean nats that another had saved`;
+  return ["", table(head, [...rows, row("all", all)]), below(note)];
 }
 
 /** Writes by how much a perplexity is lower or higher, in percent, with its interval. */
@@ -156,13 +169,16 @@ function side(gain: Lower, digits: number, unit = ""): string {
 function mixing({ mixing }: Evaluation): string[] {
   if (mixing === undefined) return [];
   const rows = mixing.mixes.map(({ experts, reroute, expertsPerToken, routings, gain, ...score }) => [
-    `${experts}${reroute === null ? "" : `, weighed anew every ${reroute} tokens`}`,
+    `${experts}${reroute === null ? "" : `, anew every ${reroute}`}`,
     ...[...fit(score), expertsPerToken.toFixed(2), routings.toFixed(1)],
     gain.percent === 0 ? "equal" : side(gain, 1),
   ]);
-  const head =
-    "experts together | perplexity | 95% interval | experts run per token | routings | against the mixture";
-  return ["", table(head, rows), `weights: costs over a routing temperature of ${mixing.temperature}`];
+  const head = "together | perplexity | 95% interval | run | routings | against the mixture";
+  const note =
+    "together: experts whose weighted probabilities add up, anew every so many tokens; run: experts " +
+    "that run for a token; routings: of a sequence; against the mixture: perplexity, with its interval; " +
+    `weights: costs over a routing temperature of ${mixing.temperature}`;
+  return ["", table(head, rows), below(note)];
 }
 
 /** What is sent to a dense model by margin. */
@@ -174,7 +190,8 @@ function fallback({ fallback }: Evaluation): string[] {
   ];
   const rows = curve.filter((_, i) => i % 2 === 0 || i === curve.length - 1).map((point) => row(point));
   if (chosen) rows.push(row(chosen, " (as asked)"));
-  return ["", table(`margin | sent to ${model} | perplexity | 95% interval`, rows)];
+  const note = `margin: below it, a sequence goes to ${model}; sent to ${model}: share of the sequences`;
+  return ["", table(`margin | sent to ${model} | perplexity | 95% interval`, rows), below(note)];
 }
 
 /** The same experts, chosen by another partitioner. */
@@ -184,7 +201,9 @@ function routedBy({ routedBy, prefixes, prefix: own }: Evaluation): string[] {
     ...[prefixName(prefix, own), score.perplexity.toFixed(2), `${low.toFixed(2)} to ${high.toFixed(2)}`],
     ...[prefixes[i].perplexity.toFixed(2), side(gain, 2, "%"), percent(agreement)],
   ]);
-  const head =
-    `prefix | routed by ${routedBy.kind} | 95% interval | by the run's own | which is | same expert`;
-  return ["", table(head, rows)];
+  const head = `prefix | by ${routedBy.kind} | 95% interval | run's own | which is | same expert`;
+  const note =
+    `perplexity where ${routedBy.kind} chooses the expert, and where the run's own routing does; ` +
+    "which is: the run's own against the other; same expert: share of the sequences for which both choose it";
+  return ["", table(head, rows), below(note)];
 }

@@ -26,6 +26,22 @@ export function table(
   return all.map(line).join("\n");
 }
 
+/** Breaks a text between words so that it fits in so many columns, behind an indent from the second line on. */
+export function wrapped(text: string, indent = "", columns = 80): string {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = `${lines.at(-1)} ${word}`.trimStart();
+    if (indent.length + longer.length > columns && lines.at(-1) !== "") lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines.join(`\n${indent}`);
+}
+
+/** Writes what explains a table below it, a little to the right. */
+export function below(text: string): string {
+  return `  ${wrapped(text, "  ")}`;
+}
+
 /** Joins lines, and lists of lines, without those that there are not. */
 export function lines(...parts: (string | readonly string[] | false | null | undefined)[]): string {
   return parts.flat().filter(Boolean).join("\n");

@@ -15,7 +15,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 say() { echo "setup: $*" >&2; }
 stop() { say "$@"; exit 2; }
 
-tasks=$(sed -n '/^  "tasks": {/,/^  }/s/^    "\([^"]*\)":.*/\1/p' "$root/deno.json" | paste -s -d ' ' -)
+tasks=$(sed -n '/^  "tasks": {/,/^  }/s/^    "\([a-z][^"]*\)":.*/\1/p' "$root/deno.json" | paste -s -d ' ' -)
 [ $# -ge 1 ] || stop "Cannot run a task as none is named: sh tasks/setup.sh TASK [flags…], TASK being one of $tasks"
 case " $tasks " in
   *" $1 "*) ;;

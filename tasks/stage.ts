@@ -43,6 +43,8 @@ export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<s
   return paths.length > 0 || given.has("output");
 }
 
+const ON_FILES = "Without FILE it works in a run folder; with FILE, or - for a pipe, on that alone.";
+
 /** Makes the task of a stage, with options of its own: it works in a run folder, or where it can `onFiles` or a pipe that are named. */
 export function stageTask<Own extends Fields>(
   name: string,
@@ -54,7 +56,7 @@ export function stageTask<Own extends Fields>(
   return defineTask<typeof IN_A_RUN & Own>({
     name,
     about: onFiles ? undefined : STAGES.get(name)!.about,
-    ...onFiles && { startsAnew: isPipe, positional: "[FILE…|-]" },
+    ...onFiles && { startsAnew: isPipe, positional: "[FILE…|-]", more: ON_FILES },
     options: { ...IN_A_RUN, ...own },
     run: (call) => onFiles && call.paths.length > 0 ? onFiles(call) : inRun(call),
   }, meta);

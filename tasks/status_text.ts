@@ -9,11 +9,15 @@ import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { changesText } from "../pipeline/stages/documents.ts";
 import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/status.ts";
-import { bytes, lines, ranges, table } from "./layout.ts";
+import { below, bytes, lines, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
 /** Longest list of models that is told whole. */
 const MOST_NAMES = 40;
+
+const COLUMNS = below(
+  "files, size: what the stage has made; note: why it is not up to date, or which process works on it",
+);
 
 /** What settings hold that only this project's own code reads. */
 const INTERNAL = ["format", "variants"];
@@ -46,9 +50,9 @@ export function statusText(status: RunStatus): string {
       changes && `text  ${changes}`,
       unseen && `text  taken to be what the run was made of: ${worded(unseen)}`,
     ),
-    table("stage | state | files | size |", rows),
+    lines(table("stage | state | files | size | note", rows), "", COLUMNS),
     more.size > 0 && `on request: ${[...more].join(", ")}`,
-    settings.length > 0 && lines("made with (besides defaults)", settings),
+    settings.length > 0 && lines("settings that are not defaults", settings),
     nextText(status),
   ];
   return blocks.filter(Boolean).join("\n\n");

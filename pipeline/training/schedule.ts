@@ -32,13 +32,19 @@ export function cosineRate(step: number, { rate, warmup, steps, final }: CosineS
 
 const WARMUP = setting("expertWarmup");
 
-/** Warns of a training that ends before its rate has reached its peak; undefined where it does not. */
+/** Largest share of the steps that a warm-up should take. */
+const LONGEST = 1 / 4;
+
+/** Warns of a warm-up that takes more than a quarter of the steps; undefined where it does not. */
 export function longWarmup(
   name: string,
   { steps, warmup, rate }: Omit<CosineSchedule, "final">,
 ): Text | undefined {
-  if (steps >= warmup) return undefined;
+  if (warmup <= LONGEST * steps) return undefined;
   const last = cosineRate(steps, { rate, warmup, steps, final: 1 });
   const [reached, peak] = [last.toExponential(1), rate.toExponential(1)];
-  return say`${name} warms up for ${warmup} steps and trains for ${steps}: its rate ends at ${reached} while it still rises to ${peak}; give a smaller ${WARMUP} or more steps`;
+  const why = steps < warmup
+    ? `its rate ends at ${reached} while it still rises to ${peak}`
+    : "that is more than a quarter of its steps";
+  return say`${name} warms up for ${warmup} steps and trains for ${steps}: ${why}; give a smaller ${WARMUP} or more steps`;
 }

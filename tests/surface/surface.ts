@@ -99,7 +99,7 @@ function noteFiles(folder: string, label: string): void {
 
 /** Notes a task's flags as its help tells them: kind, choices, default. */
 async function noteFlags(name: string): Promise<void> {
-  const { out } = await task(name, ["--help"]);
+  const { out } = await task(name, ["--help", "all"]);
   const [, positional] = /^Usage: deno task \S+ (.*) ?\[flags\]/.exec(out) ?? [];
   if (positional) facts.add(`flag ${name} ${positional.trim()}`);
   for (const [, flag, value, help] of out.matchAll(/^ {2}--(\S+)(?: (\S+))?(?:\n)? {2,}(.*)$/gm)) {
@@ -267,7 +267,8 @@ async function around(folder: string, a: string): Promise<void> {
 }
 
 const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
-for (const [name, { command }] of Object.entries<{ command: string }>(tasks)) {
+for (const [name, { command }] of Object.entries<{ command?: string }>(tasks)) {
+  if (command === undefined) continue; // a heading
   facts.add(`task ${name}`);
   if (command.includes(` tasks/${name}.ts`)) await noteFlags(name);
 }

@@ -5,7 +5,7 @@ import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
 const TASKS = Object.keys(CONFIG.tasks).filter((name) =>
-  CONFIG.tasks[name].command.includes(`tasks/${name}.ts`)
+  CONFIG.tasks[name].command?.includes(`tasks/${name}.ts`)
 );
 
 Deno.test("every task file has a task of its own, under 60 lines, with a set of permissions and no more", async () => {
@@ -49,10 +49,10 @@ Deno.test("every task has the name of its file, and flags of its own whose defau
   }
 });
 
-Deno.test("--help lists every flag of the table, with its default, for every task", async () => {
+Deno.test("--help all lists every flag of the table, with its default, for every task", async () => {
   for (const name of TASKS) {
     const { task, fields } = await tableOf(name);
-    const help = helpOf(task);
+    const help = helpOf(task, { all: true });
     assertStringIncludes(help, `Usage: deno task ${name}`);
     assertFalse(/object|undefined|default (true|false)/.test(help), help);
     for (const { flag, help: line } of Object.values(fields)) {
@@ -60,11 +60,25 @@ Deno.test("--help lists every flag of the table, with its default, for every tas
       if (typeof line === "string") assertStringIncludes(help, line);
     }
   }
-  const { code, out, err } = await task("partition", ["--help"]);
-  assertEquals([code, out], [0, helpOf((await tableOf("partition")).task) + "\n"], err);
+  const { code, out, err } = await task("partition", ["--help", "all"]);
+  assertEquals([code, out], [0, helpOf((await tableOf("partition")).task, { all: true }) + "\n"], err);
   assertMatch(out, /^ {2}--experts N +experts, and as many routers \[E\] \(default 4\)$/m);
   assertMatch(out, /^ {2}--text-column NAME +.*; without it that of --text-field$/m);
   assertMatch(out, /^ {2}--partitioner em\|ctbm\|random\|source\n +how text is split: em .*\(default em\)$/m);
+});
+
+Deno.test("--help shows what most need, and how many flags more there are, within the terminal's width", async () => {
+  for (const name of TASKS) {
+    const { task, fields } = await tableOf(name);
+    const help = helpOf(task, { columns: 80 });
+    const shown = [...help.matchAll(/^ {2}--([a-z]\S*)/gm)].length;
+    const [, more = "0"] = /^(\d+) more flags: --help all$/m.exec(help) ?? [];
+    assertEquals(shown + Number(more), Object.keys(fields).length + 1, name); // --help is one
+    assert(shown <= 32, `${name}: ${shown}`);
+    assertEquals(help.split("\n").filter((line) => line.includes(" ") && line.length > 90), [], name);
+  }
+  const { code, out } = await task("partition", ["--help"]);
+  assertEquals([code, out], [0, helpOf((await tableOf("partition")).task) + "\n"]);
 });
 
 Deno.test("--verbose shows where an error comes from", async () => {

@@ -15,8 +15,8 @@ export const TABLE = `${ROOT}tasks/flags.json`;
 export async function flagsTable(): Promise<Record<string, string>> {
   const { tasks } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
   const table: Record<string, string> = {};
-  for (const [name, { command }] of Object.entries<{ command: string }>(tasks)) {
-    if (!command.includes(` tasks/${name}.ts`)) continue; // programs for developers, whose flags are their own
+  for (const [name, { command }] of Object.entries<{ command?: string }>(tasks)) {
+    if (!command?.includes(` tasks/${name}.ts`)) continue; // programs for developers, whose flags are their own
     const { TASK } = await import(`../../tasks/${name}.ts`);
     table[name] = Object.values(fieldsOf(TASK)).map(({ flag }) => flag).sort().join(" ");
   }

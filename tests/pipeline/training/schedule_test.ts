@@ -22,9 +22,15 @@ Deno.test("cosineRate() stays at its final share after the last step, and needs 
   assertAlmostEquals(cosineRate(5, { rate: 1, warmup: 0, steps: 10, final: 0 }), 0.5, 1e-12);
 });
 
-Deno.test("longWarmup() warns where the rate still rises at the end, with the rate that it reaches", () => {
+Deno.test("longWarmup() warns of more than a quarter of the steps, and of a rate that still rises at the end", () => {
   const schedule = { rate: 0.01, warmup: 10 };
-  assertEquals(longWarmup("expert 1", { ...schedule, steps: 10 }), undefined);
+  assertEquals(longWarmup("expert 1", { ...schedule, steps: 40 }), undefined);
+  for (const steps of [10, 39]) {
+    assertMatch(
+      wordText(longWarmup("expert 1", { ...schedule, steps })!),
+      /more than a quarter of its steps;/,
+    );
+  }
   // Half of the warm-up reaches half of the peak.
   assertMatch(wordText(longWarmup("expert 1", { ...schedule, steps: 5 })!), /ends at 5\.0e-3 .* 1\.0e-2;/);
 });
