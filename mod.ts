@@ -55,7 +55,7 @@
  *
  * @example Documents, tokens and Arrow rows as streams
  * ```ts
- * import { loadTokenizer, openRows, Order, readDocuments, tokenBatches, writeArrowFile } from "@smalltalk/deno";
+ * import { loadTokenizer, openRows, Order, readDocuments, tokenBatches, trainTokenizer, writeArrowFile } from "@smalltalk/deno";
  *
  * await Deno.writeTextFile("new.jsonl", `${JSON.stringify({ text: "5 + 5 = 10; ".repeat(20) })}\n`);
  * const tokenizer = await loadTokenizer("run/tokenizer.json");
@@ -64,6 +64,10 @@
  * using rows = await openRows(["new.arrow"]); // shards of any Arrow writer that leaves them uncompressed
  * const order = new Order(rows.count, { seed: 1, purpose: "a look" }); // a random order takes no memory
  * console.log(rows.count, "sequences, of which one is", rows.read([order.at(0)], ["tokens"]).tokens);
+ *
+ * const small = await trainTokenizer(readDocuments(["new.jsonl"]), { vocabularySize: 260, sample: 1e6 });
+ * await Deno.writeTextFile("tokenizer.json", small.json); // EOS, the 256 bytes and three merges
+ * console.log(await small.decode((await small.encode(["5 + 5 = 10; "]))[0]));
  * ```
  *
  * @example From scores to experts
@@ -139,18 +143,33 @@
 
 // A whole run, from documents of your own: text in, balanced shards per expert out, in a folder that can be gone on with.
 export {
+  type Estimate,
+  type EvaluateRunOptions,
+  type ExpertSummary,
+  type Match,
+  type Part,
   partition,
   type PartitionOptions,
   type PartitionPlan,
   type PartitionSummary,
+  type PlanOptions,
   planPartition,
+  type Problem,
+  type ProofSummary,
   runOneStage,
   type RunOptions,
   type RunStatus,
   type RunWatch,
+  type StageEstimate,
+  type StageRun,
+  type StageStatus,
   statusOf,
+  type TextChanges,
+  type TrainingOptions,
+  type VerifyProgress,
   type VerifyReport,
   verifyRun,
+  type ZeroShotRunOptions,
 } from "./pipeline/stages/mod.ts";
 export {
   type Configuration,
@@ -159,7 +178,13 @@ export {
   resolveConfiguration,
   type Sources,
 } from "./pipeline/settings/mod.ts";
-export { readConfiguration, type RunEvent, VERSION } from "./pipeline/run/mod.ts";
+export {
+  type FileRecord,
+  readConfiguration,
+  type RunEvent,
+  VERSION,
+  type Vouched,
+} from "./pipeline/run/mod.ts";
 
 // Models of a run, and how good they are: experts and dense baselines, each from its own shards alone.
 export {
@@ -171,23 +196,40 @@ export {
   type TrainOptions,
   type TrainResult,
 } from "./pipeline/stages/mod.ts";
-export { type Evaluation } from "./pipeline/evaluation/mod.ts";
-export { type Report, report } from "./pipeline/report/mod.ts";
-export { reproduce, type Reproduction } from "./pipeline/reproduction/mod.ts";
+export {
+  type EvaluateOptions,
+  type Evaluation,
+  type FallbackOptions,
+  type MixOptions,
+  type RouteOptions,
+  type ZeroShotOptions,
+} from "./pipeline/evaluation/mod.ts";
+export { type PageOptions, type Report, report, type ReportOptions } from "./pipeline/report/mod.ts";
+export { reproduce, type ReproduceOptions, type Reproduction } from "./pipeline/reproduction/mod.ts";
 
 // Text from a run: a prompt goes to the one expert that suits it.
 export {
   answer,
   type AnswerOptions,
+  type Change,
+  type ChoosingOptions,
+  type ContinueOptions,
+  type DecodingOptions,
+  type Finish,
   generate,
   type GenerateOptions,
   type Generation,
+  MIXING,
   type Mixture,
   type MixtureOptions,
+  type MixtureSettings,
   openMixture,
+  type Route,
+  type RunSourceOptions,
   SAMPLING,
   serve,
   type ServeOptions,
+  type Upstreams,
 } from "./pipeline/serving/mod.ts";
 
 // Documents, tokens and Arrow rows as streams.
@@ -198,14 +240,22 @@ export {
   readDocuments,
   type ReadOptions,
   tokenBatches,
+  type TokenizeCounts,
+  type TokenizedBatch,
   tokenizeDocuments,
+  type TokenizeOptions,
   type Tokenizer,
   trainTokenizer,
+  type TrainTokenizerOptions,
   wideCorpus,
 } from "./pipeline/text/mod.ts";
 export {
   arrowBytes,
+  type BatchRange,
+  type Columns,
   fromBatch,
+  type Lineage,
+  type Numeric,
   openRows,
   Order,
   readArrow,
@@ -214,21 +264,29 @@ export {
   type Rows,
   toBatch,
   writeArrowFile,
+  type Written,
 } from "./pipeline/rows/mod.ts";
 
 // From scores to experts: routers by expectation maximisation, scores, assignment, shards.
 export {
   assign,
+  type AssignmentInput,
+  type AssignOptions,
+  type LearnOptions,
   normalizedMutualInformation,
+  type OpenOptions,
   openPartitioner,
   type Partitioner,
+  type Proof,
   score,
+  type ScoreOptions,
   tokenImbalance,
   trainRouters,
+  type TrainRoutersOptions,
 } from "./pipeline/partition/mod.ts";
 
 // A kind of your own: tables that a script adds to, and what it writes files with.
-export { type GraphOf, type Stage, STAGES } from "./pipeline/stages/mod.ts";
+export { type GraphOf, type Stage, STAGES, type Text as RunText } from "./pipeline/stages/mod.ts";
 export type { Making, Node, Work } from "./pipeline/graph/mod.ts";
 export {
   type Assignment,
@@ -241,26 +299,60 @@ export { type Sublayer, SUBLAYERS } from "./pipeline/model/mod.ts";
 export { writeAtomic } from "./pipeline/run/mod.ts";
 
 // A model on the device: shape, weights, and what trains, scores and decodes it.
-export { type Gpu, openGpu } from "./kernels/mod.ts";
+export { type Gpu, openGpu, type OpenGpuOptions, type Variants } from "./kernels/mod.ts";
 export {
+  type BufferOptions,
   createDecoder,
   createScorer,
   createTrainer,
   type Decoder,
+  type DecoderOptions,
   initialWeights,
   type ModelConfig,
   parameterCount,
   type Scorer,
+  type ScorerOptions,
+  type Span,
   type Trainer,
+  type TrainerOptions,
   type Weights,
   wholeSpan,
 } from "./pipeline/model/mod.ts";
-export { type Checkpoint, loadCheckpoint, saveModelFolder } from "./pipeline/checkpoints/mod.ts";
-export { trainModel } from "./pipeline/training/mod.ts";
+export {
+  type Checkpoint,
+  type CheckpointNotes,
+  loadCheckpoint,
+  type ModelFolderOptions,
+  type SafetensorsDtype,
+  saveModelFolder,
+} from "./pipeline/checkpoints/mod.ts";
+export { trainModel, type TrainModelOptions } from "./pipeline/training/mod.ts";
 
 // What it costs.
-export { type Cost, costOf, inferenceMemory, readCost, trainingMemory } from "./pipeline/cost/mod.ts";
+export {
+  type Cost,
+  type CostCorpus,
+  type CostDevice,
+  costOf,
+  type CostOptions,
+  type InferenceMemory,
+  inferenceMemory,
+  type InferenceMemoryOptions,
+  type MemoryOptions,
+  readCost,
+  type ReadCostOptions,
+  type TrainingMemory,
+  trainingMemory,
+  type TrainingMemoryOptions,
+} from "./pipeline/cost/mod.ts";
 
 // What is wrong, where, and how to mend it.
-export { InputError, RunError } from "./kernels/mod.ts";
+export {
+  type ExplainedError,
+  InputError,
+  RunError,
+  type SettingReference,
+  type TaskReference,
+  type Text,
+} from "./kernels/mod.ts";
 export { LossNotFiniteError } from "./pipeline/training/mod.ts";
