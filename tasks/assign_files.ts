@@ -16,7 +16,6 @@ import {
   writePrices,
 } from "../pipeline/partition/mod.ts";
 import { type Lineage, lineageOf, type RecordBatch } from "../pipeline/rows/mod.ts";
-import { NodeFiles } from "../pipeline/graph/mod.ts";
 import { checkOutput, chunkOf, proofSummary } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
@@ -40,7 +39,7 @@ export async function assignFiles(options: AssignFilesOptions): Promise<void> {
   if (prices !== undefined && method !== undefined) {
     throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
   }
-  const known = prices === undefined ? undefined : await readPrices(prices, new NodeFiles());
+  const known = prices === undefined ? undefined : await readPrices(prices);
   let proof: Proof | undefined;
   const given = { method, prefix, prices: known, onWarning, onProof: (proved: Proof) => proof = proved };
   const write = (

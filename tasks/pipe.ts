@@ -14,7 +14,6 @@ import {
   type RecordBatch,
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
-import { NodeFiles } from "../pipeline/graph/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
 import { type Configuration, type Fields, presetOf, type Sources } from "../pipeline/settings/mod.ts";
 import { checkOutput } from "../pipeline/stages/mod.ts";
@@ -71,7 +70,7 @@ export function arrowInput(
     for (const path of paths) {
       yield* path === "-"
         ? readArrow(kept?.() ?? Deno.stdin.readable, "standard input")
-        : readArrow(path, path, new NodeFiles());
+        : readArrow(path, path);
     }
   }());
 }

@@ -6,7 +6,6 @@
  */
 import { InputError, openGpu } from "../kernels/mod.ts";
 import { openPartitioner, score } from "../pipeline/partition/mod.ts";
-import { NodeFiles } from "../pipeline/graph/mod.ts";
 import { DEVICE, take } from "./options.ts";
 import { arrowInput, arrowOutput, checkWritten, pipeValues } from "./pipe.ts";
 import { stageTask } from "./stage.ts";
@@ -31,7 +30,6 @@ export const TASK = await stageTask("score", import.meta, {
   const batch = values.scoreBatch || undefined;
   const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), {
     batch,
-    vouched: new NodeFiles(),
   });
   const scored = score(arrowInput(paths), {
     partitioner,

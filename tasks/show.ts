@@ -7,7 +7,7 @@
 import { InputError } from "../kernels/mod.ts";
 import { loadTokenizer, showRows } from "../pipeline/text/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { NodeFiles } from "../pipeline/graph/mod.ts";
+import { verifyFile } from "../pipeline/run/mod.ts";
 import { defineTask } from "./command.ts";
 import { forOutput } from "./layout.ts";
 import { checkFile, documentId, rowText, showDocument, tokenizerAbove } from "./show_rows.ts";
@@ -31,9 +31,8 @@ export const TASK = await defineTask({
       const named = sources.flags?.tokenizer;
       const file = named || (path === "-" ? "" : await tokenizerAbove(path));
       await checkFile(path);
-      const vouched = new NodeFiles();
-      if (path !== "-") await vouched.checkRest(path); // whole, as fewer rows may be shown than it holds
-      const tokenizer = file ? await loadTokenizer(file, { vouched }) : undefined;
+      if (path !== "-") await verifyFile(path); // whole, as fewer rows may be shown than it holds
+      const tokenizer = file ? await loadTokenizer(file) : undefined;
       const warn = (why: string) => onWarning(`no text, as "${path}" ${why}: set --tokenizer`);
       const onOther = named ? undefined : () => warn(`was made with another tokenizer than ${file}`);
       let isFirst = true;

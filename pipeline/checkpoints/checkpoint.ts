@@ -8,7 +8,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import type { FileRecord } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
+import { checkRead } from "../run/verified.ts";
 import { EMBEDDING, HEAD, type ModelConfig, parameterSpecs, wholeShape } from "../model/shape.ts";
 import type { Weights } from "../model/parameters.ts";
 import { decodeSafetensors, encodeSafetensors } from "./safetensors.ts";
@@ -87,14 +87,14 @@ export async function writeCheckpoint(
 /**
  * Reads a checkpoint folder of this architecture, whoever wrote it. Throws an `InputError` where the folder
  * is missing or holds no model, where a field of its shape is not supported, where a weight is no number, and
- * where a file is cut short, damaged or not what `vouched` says of it. The error names the file and the field.
+ * where a file is cut short, damaged or not as it was made. The error names the file and the field.
  */
-export async function loadCheckpoint(folder: string, vouched?: Vouched): Promise<Checkpoint> {
-  const { config, notes } = await loadCheckpointConfig(folder, vouched);
+export async function loadCheckpoint(folder: string): Promise<Checkpoint> {
+  const { config, notes } = await loadCheckpointConfig(folder);
   const path = `${folder}/model.safetensors`;
   const file = await readInput(folder, "model.safetensors");
   const actual = { bytes: file.length, sha256: sha256(file) };
-  vouched?.check(path, actual);
+  checkRead(path, actual);
   const tensors = decodeSafetensors(file, path);
   const weights = weightsIn(tensors, config, path);
   checkNumbers(weights, path);

@@ -18,7 +18,7 @@ import {
 import { SUBLAYERS } from "../model/sublayers/layer.ts";
 import { exists, isFolder, isMissing, oneLine } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
-import { readVouched, type Vouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import { parseObject } from "./safetensors.ts";
 import type { SafetensorsDtype } from "./safetensors.ts";
 
@@ -116,10 +116,9 @@ export function huggingFaceConfig(
 /** Reads what a checkpoint folder says of its model, without the weights. Throws as `loadCheckpoint` does. */
 export async function loadCheckpointConfig(
   folder: string,
-  vouched?: Vouched,
 ): Promise<Pick<Checkpoint, "config" | "notes">> {
   const where = `${folder}/config.json`;
-  const fields = parseConfig(await readInput(folder, "config.json", vouched), where);
+  const fields = parseConfig(await readInput(folder, "config.json"), where);
   if (fields.model_type === undefined && fields.configuration !== undefined) {
     const named = await modelIn(folder) ?? `name a model in it, such as ${folder}/dense, once it is trained`;
     throw new InputError(
@@ -197,10 +196,10 @@ function checkNotes(
   }
 }
 
-export async function readInput(folder: string, name: string, vouched?: Vouched): Promise<Uint8Array> {
+export async function readInput(folder: string, name: string): Promise<Uint8Array> {
   const path = `${folder}/${name}`;
   try {
-    return await readVouched(path, vouched);
+    return await readVerified(path);
   } catch (error) {
     if (!isMissing(error)) throw error;
     const isFile = await exists(folder) && !await isFolder(folder);

@@ -9,7 +9,7 @@ import type { Weights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import type { FileRecord } from "../run/files.ts";
-import { readVouched, type Vouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import type { CheckpointNotes } from "./hugging_face_config.ts";
@@ -22,7 +22,6 @@ export interface ModelFolderOptions {
   /** The tokenizer that goes with the model, or the path of its `tokenizer.json`. */
   tokenizer: string | Pick<Tokenizer, "json">;
   /** Records that the file is checked against. */
-  vouched?: Vouched;
   /** Number type that the weights are written in. */
   dtype?: SafetensorsDtype;
   /** Writes the output head as a tensor of its own, a copy of the embedding: some converters look for it. */
@@ -45,10 +44,10 @@ export async function saveModelFolder(
   folder: string,
   config: ModelConfig,
   weights: Weights,
-  { notes, tokenizer, vouched, dtype, untie, generation }: ModelFolderOptions,
+  { notes, tokenizer, dtype, untie, generation }: ModelFolderOptions,
 ): Promise<Record<string, FileRecord>> {
   const isPath = typeof tokenizer === "string";
-  const text = isPath ? new TextDecoder().decode(await readVouched(tokenizer, vouched)) : tokenizer.json;
+  const text = isPath ? new TextDecoder().decode(await readVerified(tokenizer)) : tokenizer.json;
   const eos = tokenText(text, notes.eos, isPath ? tokenizer : undefined);
   const records: Record<string, FileRecord> = await writeCheckpoint(
     folder,

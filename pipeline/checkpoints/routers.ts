@@ -7,7 +7,6 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Weights } from "../model/parameters.ts";
 import { byNumber, exists, isMissing, sha256 } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import type { Checkpoint } from "./hugging_face_config.ts";
 
@@ -21,7 +20,7 @@ export interface Routers extends Omit<Checkpoint, "weights" | "dtype"> {
  * Reads `router-00`, `router-01`, … of a folder: E routers of one shape. Throws an `InputError` where there
  * are none or their shapes differ, and what `loadCheckpoint` throws.
  */
-export async function loadRouters(folder: string, vouched?: Vouched): Promise<Routers> {
+export async function loadRouters(folder: string): Promise<Routers> {
   const refuse = (must: string, is: string, remedy?: string) =>
     new InputError(`Cannot load routers as ${must}: ${is}`, { where: folder, remedy });
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(async (error) => {
@@ -42,7 +41,7 @@ export async function loadRouters(folder: string, vouched?: Vouched): Promise<Ro
     if (name !== routerFolder(i)) {
       throw refuse(`"${folder}" must hold ${routerFolder(i)}`, `the next folder is ${name}`);
     }
-    routers.push(await loadCheckpoint(`${folder}/${name}`, vouched));
+    routers.push(await loadCheckpoint(`${folder}/${name}`));
   }
   const [{ config, notes }] = routers;
   for (const [i, router] of routers.entries()) {

@@ -9,7 +9,6 @@ import { columnNames, columnOf, readArrow, toTable, writeArrowFile } from "../ro
 import { doubles, integers, strings } from "../rows/column_values.ts";
 import { FORMAT } from "../rows/lineage.ts";
 import { type FileRecord, unreadable } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { TOLD_WAYS, type Way } from "./evaluation.ts";
 import type { Routed } from "./routes.ts";
 import type { Sums } from "./tables.ts";
@@ -56,8 +55,8 @@ export async function writeDocumentScores(
  * Reads what documents came to. Throws an `InputError` where the file is missing, damaged, of another layout, or holds values that
  * cannot be.
  */
-export async function readDocumentScores(path: string, vouched?: Vouched): Promise<DocumentScores> {
-  const [batch, ...others] = await Array.fromAsync(readArrow(path, path, vouched));
+export async function readDocumentScores(path: string): Promise<DocumentScores> {
+  const [batch, ...others] = await Array.fromAsync(readArrow(path, path));
   if (!batch || others.length > 0) {
     throw unreadable(path, "it must hold one batch of documents", `it holds ${batch ? "more" : "none"}`);
   }

@@ -6,7 +6,6 @@
 
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../run/schema.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { BASELINES } from "./baselines.ts";
 
 /**
@@ -199,6 +198,6 @@ export function gainText(gain: Lower): string {
 }
 
 /** Reads an `evaluation.json`. Throws an `InputError` where it is missing or damaged. */
-export function readEvaluation(where: string, vouched?: Vouched): Promise<Evaluation> {
-  return readJson(where, EVALUATION, "an evaluation", vouched);
+export function readEvaluation(where: string): Promise<Evaluation> {
+  return readJson(where, EVALUATION, "an evaluation");
 }

@@ -94,7 +94,6 @@ export async function beginNode(walk: Walk, node: Node, notes: Map<string, FileN
     scratch: scratchPath(run, node.name, key!),
     path: (need) => walk.path(splitNeed(need).name),
     manifest: (need) => walk.manifest(splitNeed(need).name),
-    verified: walk.verified(),
     wrote: (file, note) => void notes.set(file, note),
   };
 }

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { InputError } from "../../kernels/errors.ts";
+import { InputError, RunError } from "../../kernels/errors.ts";
 import type { RunEvent } from "../run/events.ts";
 import { recordTime } from "../run/timing.ts";
 import {
@@ -18,7 +18,14 @@ import {
   removeSpent,
 } from "./folder.ts";
 import { type Lock, type Owner, processText, type TakeLock, takeLock } from "./lock.ts";
-import { type FileNote, type Manifest, noteFiles, writeManifest } from "./manifest.ts";
+import {
+  type FileNote,
+  hashFiles,
+  type Manifest,
+  noteFiles,
+  readManifest,
+  writeManifest,
+} from "./manifest.ts";
 import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
 import { type NodeState, Walk } from "./walk.ts";
 
@@ -194,6 +201,7 @@ class Process {
         if (results[i] instanceof Error) continue;
         const { name, revision, settings } = node;
         const { inputs = {}, state } = await walk.of(node);
+        await refuseChanged(work.run, node, inputs);
         const files = await noteFiles(folder, notes[i]);
         const result = results[i] as Record<string, unknown>;
         const known = { key, name, revision, settings: { ...settings }, inputs, files, result };
@@ -214,6 +222,20 @@ class Process {
       for (const node of nodes) if (!await this.#isMade(node)) throw error;
     }
     for (const node of nodes) await this.#isMade(node);
+  }
+}
+
+/** Throws a `RunError` where a node was read that another process has made anew meanwhile, of other text or settings. */
+async function refuseChanged(run: string, { name }: Node, inputs: Record<string, string>): Promise<void> {
+  for (const [need, hash] of Object.entries(inputs)) {
+    const { name: needed, start } = splitNeed(need);
+    const manifest = await readManifest(`${run}/${needed}`);
+    if (manifest && hashFiles(manifest, start) === hash) continue;
+    const what = `Cannot make "${name}" as what it is made of must stay: "${needed}" has changed meanwhile`;
+    throw new RunError(what, {
+      where: `${run}/${needed}`,
+      remedy: "let the other process end, and run again",
+    });
   }
 }
 

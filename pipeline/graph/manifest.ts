@@ -5,13 +5,13 @@
  */
 
 import * as v from "valibot";
-import { filesUnder, hashFile, isMissing, jsonText, sha256, writeAtomic } from "../run/files.ts";
-import { count, parseText, readJsonIfThere } from "../run/schema.ts";
-import { canonical, seal, sealed } from "../run/seal.ts";
+import { entriesOf, filesUnder, hashFile, isMissing, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { count, readJsonIfThere, sealed } from "../run/schema.ts";
+import { canonical, seal } from "../run/seal.ts";
+import { MANIFEST } from "../run/verified.ts";
 import { VERSION } from "../run/version.ts";
 
-/** Name of the file in a node's folder. */
-export const MANIFEST = "manifest.json";
+export { MANIFEST };
 
 const NOTE = v.object({ bytes: count, sha256: v.string(), batches: v.optional(v.array(count)) });
 
@@ -44,17 +44,13 @@ export type FileNote = v.InferOutput<typeof NOTE>;
 export type Manifest = v.InferOutput<typeof SCHEMA>;
 
 const SEALED = sealed(SCHEMA);
-const WHAT = "the manifest of a folder of a run";
 
 /**
  * Reads the manifest of a node; null where there is none. Only what is not found is absent: throws an `InputError` where it is damaged,
  * and the disk's own error where it cannot be read.
  */
 export const readManifest = (folder: string): Promise<Manifest | null> =>
-  readJsonIfThere(`${folder}/${MANIFEST}`, SEALED, WHAT);
-
-/** Parses the text of a manifest. Throws an `InputError` where it is damaged. */
-export const parseManifest = (where: string, text: string): Manifest => parseText(where, SEALED, WHAT, text);
+  readJsonIfThere(`${folder}/${MANIFEST}`, SEALED, "the manifest of a folder of a run");
 
 /** Writes the manifest of a node, which this version made on this adapter, or which was linked from another run. */
 export async function writeManifest(
@@ -124,5 +120,14 @@ export async function findDamage(
     });
     if (!info?.isFile || info.size !== bytes) return name;
     if (check && (await hashFile(path)).sha256 !== sha256) return name;
+  }
+}
+
+/** Lists the names of the nodes that lie in a folder of a run, in order: the folders that have a manifest. */
+export async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {
+  const entries = await entriesOf(`${run}/${folder}`);
+  if (entries.some(({ name }) => name === MANIFEST)) return yield folder;
+  for (const { name, isDirectory } of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
+    if (isDirectory) yield* nodesIn(run, `${folder}/${name}`);
   }
 }

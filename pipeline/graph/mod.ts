@@ -10,5 +10,4 @@ export * from "./make.ts";
 export * from "./manifest.ts";
 export * from "./node.ts";
 export * from "./places.ts";
-export * from "./vouched.ts";
 export * from "./walk.ts";

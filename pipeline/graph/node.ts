@@ -10,7 +10,6 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { RunEvent } from "../run/events.ts";
 import { sha256 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { FileNote, Manifest } from "./manifest.ts";
 
 /** A folder of a run: what it is made of, and by whom. */
@@ -77,8 +76,6 @@ export interface Making {
   path(need: string): string;
   /** Gives the manifest of a node that it needs. */
   manifest(need: string): Manifest;
-  /** Verifies the files of nodes as they are read; every reader of such a file is handed this. */
-  verified: Vouched;
   /** Tells what is known of a file that was just written, so that nobody has to read it again. */
   wrote(file: string, note: FileNote): void;
 }

@@ -5,12 +5,9 @@
  * @module
  */
 
-import { resolve } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { canonical } from "../run/seal.ts";
 import { findDamage, hashFiles, MANIFEST, type Manifest, readManifest } from "./manifest.ts";
-import { NodeFiles } from "./vouched.ts";
 import { type Node, nodeKey, splitNeed } from "./node.ts";
 
 /** What is known of a node. */
@@ -79,14 +76,6 @@ export class Walk {
   /** Gives the manifest of a node that is made. */
   manifest(name: string): Manifest {
     return this.#settled.get(name)!.manifest!;
-  }
-
-  /** Makes what verifies files by the manifests of nodes that are made, and by those of other runs. */
-  verified(): Vouched {
-    const run = resolve(this.run) + "/";
-    return new NodeFiles((folder) =>
-      folder.startsWith(run) ? this.#settled.get(folder.slice(run.length))?.manifest ?? undefined : undefined
-    );
   }
 
   /** Notes that this process has made a node, or linked it. */

@@ -6,7 +6,6 @@
 import * as v from "valibot";
 import { type FileRecord, hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere } from "../run/schema.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { PartitionerKind } from "./partitioner.ts";
 
 /** Version of the layout that this code writes, and the newest that it reads. */
@@ -46,9 +45,9 @@ export async function writeDescription(
 }
 
 /** Reads a folder's `partitioner.json`; null where there is none. Throws an `InputError` where it is damaged. */
-export async function readDescription(folder: string, vouched?: Vouched): Promise<Description | null> {
+export async function readDescription(folder: string): Promise<Description | null> {
   const what = "the description of a partitioner";
-  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, what, vouched);
+  return await readJsonIfThere(`${folder}/partitioner.json`, SCHEMA, what);
 }
 
 /**

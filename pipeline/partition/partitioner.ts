@@ -6,7 +6,6 @@
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Rows } from "../rows/random_access.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
 /** Sequences whose costs are asked for. */
@@ -80,8 +79,6 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
 export interface OpenOptions {
   /** Sequences that run at once. This changes speed and memory, never a cost. */
   batch?: number;
-  /** Records of the files of its folder, against which they are checked. */
-  vouched?: Vouched;
 }
 
 /** What a kind of partitioner does. */

@@ -5,7 +5,6 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { exists, isMissing } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
@@ -91,7 +90,7 @@ export async function openPartitioner(
   device: () => Promise<Gpu>,
   options?: OpenOptions,
 ): Promise<Partitioner> {
-  return await (await partitionerKind(folder, options?.vouched)).open(folder, device, options);
+  return await (await partitionerKind(folder)).open(folder, device, options);
 }
 
 /** Reads identity and number of experts of a folder's partitioner, without opening it; throws as {@linkcode openPartitioner} does. */
@@ -119,8 +118,8 @@ export function costOf({ kind, perSequence }: Pick<Partitioner, "kind" | "perSeq
 }
 
 /** Finds the kind of a folder's partitioner; throws as {@linkcode openPartitioner} does. Other tools write no `partitioner.json`. */
-export async function partitionerKind(folder: string, vouched?: Vouched): Promise<PartitionerKind> {
-  const name = (await readDescription(folder, vouched))?.kind ??
+export async function partitionerKind(folder: string): Promise<PartitionerKind> {
+  const name = (await readDescription(folder))?.kind ??
     (await exists(`${folder}/router-00`) ? "em" : undefined);
   const kind = PARTITIONERS.get(name ?? "");
   if (kind !== undefined) return kind;

@@ -22,8 +22,8 @@ export const random: PartitionerKind = {
     const { sha256 } = await writeDescription(folder, { kind: "random", experts, prefix, ...tokens, seed });
     return { sha256, result: {} };
   },
-  async open(folder, _, options) {
-    const description = (await readDescription(folder, options?.vouched))!;
+  async open(folder) {
+    const description = (await readDescription(folder))!;
     const { experts, seed } = description;
     const { sha256 } = await hashFile(`${folder}/${FILE}`);
     return {

@@ -35,11 +35,11 @@ export const self: PartitionerWork = {
 async function openExperts(
   folder: string,
   device: () => Promise<Gpu>,
-  { batch, vouched }: OpenOptions = {},
+  { batch }: OpenOptions = {},
 ): Promise<Partitioner> {
   const { sha256, experts } = await self.identify(folder);
   const folders = Array.from({ length: experts }, (_, expert) => `${folder}/${expertFolder(expert)}`);
-  const opened = await Promise.all(folders.map((expert) => loadCheckpointConfig(expert, vouched)));
+  const opened = await Promise.all(folders.map((expert) => loadCheckpointConfig(expert)));
   const [{ config, notes: { tokenizer, eos } }] = opened;
   for (const [expert, own] of opened.entries()) {
     const facts = [
@@ -61,7 +61,7 @@ async function openExperts(
   const costs: Partitioner["costs"] = async (rows, prefixes, signal) => {
     const result = new Float32Array(prefixes.length * rows.length.length * experts);
     for (const [expert, where] of folders.entries()) {
-      const { weights, ...checkpoint } = await loadCheckpoint(where, vouched);
+      const { weights, ...checkpoint } = await loadCheckpoint(where);
       const router = partitionerOf({ ...checkpoint, models: [weights] }, device, { batch });
       try {
         const nll = await router.costs(rows, prefixes, signal);

@@ -35,11 +35,11 @@ export const source: PartitionerKind = {
     await writeDescription(folder, { kind: "source", experts, prefix, ...tokens });
     return { sha256, result: { sources: sources.size } };
   },
-  async open(folder, _, options) {
-    const description = (await readDescription(folder, options?.vouched))!;
+  async open(folder) {
+    const description = (await readDescription(folder))!;
     const path = `${folder}/${FILE}`;
     const schema = groupsBelow(description.experts);
-    const groups = await readJson(path, schema, "the experts of sources by label", options?.vouched);
+    const groups = await readJson(path, schema, "the experts of sources by label");
     const { sha256 } = await hashFile(path);
     const experts = new Map(Object.entries(groups).map(([label, { expert }]) => [label, expert]));
     return {

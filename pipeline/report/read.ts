@@ -9,7 +9,7 @@ import { readZeroShot } from "../evaluation/choices/results.ts";
 import { type DocumentScores, readDocumentScores } from "../evaluation/documents.ts";
 import { readEvaluation } from "../evaluation/evaluation.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
-import { findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
+import { findDamage, hashFiles, type Manifest, nodesIn, readManifest } from "../graph/manifest.ts";
 import {
   ALL_TEST,
   EVALUATION,
@@ -19,7 +19,6 @@ import {
   TOKENIZER,
   ZERO_SHOT,
 } from "../graph/places.ts";
-import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { expertNames } from "../stages/names.ts";
 import { type ExpertPart, onlyParts, partIn, partitionRemedy, tallyOf } from "../stages/parts.ts";
 import { remedyOf } from "../stages/remedy.ts";
@@ -37,7 +36,6 @@ import { checkRunFolder, entriesOf, exists, withRemedy } from "../run/files.ts";
 import { printable } from "../run/printable.ts";
 import { conform } from "../run/schema.ts";
 import { readTimes, secondsByNode } from "../run/timing.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { lacksOf, statusOf } from "../stages/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
 import { METRICS, readStepMetrics, type StepMetrics } from "../training/metrics.ts";
@@ -92,14 +90,10 @@ export async function readRun(run: string, { doing = "report on", names = true }
   await checkRunFolder(run);
   const config = await readRunConfiguration(run);
   if (config === null) throw refuse("be a run folder: it has no config.json");
-  const files = new NodeFiles();
   /** Reads a file of a node, or of a task; null where there is none. The error of one that is damaged says how to mend it. */
-  const read = async <T>(
-    path: string,
-    reader: (path: string, vouched: Vouched) => Promise<T>,
-  ): Promise<T | null> => {
+  const read = async <T>(path: string, reader: (path: string) => Promise<T>): Promise<T | null> => {
     if (!await exists(`${run}/${path}`)) return null;
-    return await reader(`${run}/${path}`, files).catch(async (error) =>
+    return await reader(`${run}/${path}`).catch(async (error) =>
       withRemedy(await remedyOf(run, path, config.configuration))(error)
     );
   };
@@ -226,7 +220,7 @@ export async function heldOutTokens({ run }: Pick<RunRecord, "run">): Promise<st
   const paths = blocksIn(list).map((block) => `${run}/tokens/${block}/test.arrow`);
   for (const path of paths) if (!await exists(path)) return null;
   const hash = createHash("sha256").update(`${tokenizer.result.entries} ${tokenizer.result.tokenizer}`);
-  for await (const batch of readShards(paths, new NodeFiles())) {
+  for await (const batch of readShards(paths)) {
     const { rows, tokens, length } = fromBatch(batch, run, ["tokens"]);
     const width = tokens!.length / rows;
     for (let row = 0; row < rows; row++) {
@@ -239,6 +233,6 @@ export async function heldOutTokens({ run }: Pick<RunRecord, "run">): Promise<st
 
 /** Reads the scores of the held-out documents of an evaluated run. */
 export async function readDocuments({ run }: RunRecord): Promise<DocumentScores> {
-  return await readDocumentScores(`${run}/${EVALUATION}/evaluation.arrow`, new NodeFiles())
+  return await readDocumentScores(`${run}/${EVALUATION}/evaluation.arrow`)
     .catch(withRemedy(say`run ${task("evaluate", { run, check: true })}`));
 }

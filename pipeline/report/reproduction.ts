@@ -3,7 +3,6 @@
 import * as v from "valibot";
 import { BASELINES } from "../evaluation/baselines.ts";
 import { finite, readJson, share } from "../run/schema.ts";
-import type { Vouched } from "../run/vouched.ts";
 
 /** The models whose learning rates are searched for. */
 export const SEARCHED = ["experts", ...BASELINES] as const;
@@ -46,7 +45,7 @@ export type Searched = typeof SEARCHED[number];
 /** @ignore Claims, searches for learning rates, and the part of the training that a trial took. */
 export type Claims = v.InferOutput<typeof CLAIMS>;
 
-/** Reads a `reproduction.json`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */
-export function readClaims(where: string, vouched?: Vouched): Promise<Claims> {
-  return readJson(where, CLAIMS, "a reproduction", vouched);
+/** Reads a `reproduction.json`. Throws an `InputError` where it is missing, damaged. */
+export function readClaims(where: string): Promise<Claims> {
+  return readJson(where, CLAIMS, "a reproduction");
 }

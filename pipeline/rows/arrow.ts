@@ -23,7 +23,6 @@ import {
 import { joinBytes } from "./bytes.ts";
 import { type Columns, tokenArrayOf } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { originOf, readArrow } from "./ipc/read.ts";
 import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf, NAMES } from "./lineage.ts";
@@ -39,11 +38,11 @@ export { arrowBytes, shardName, writeArrowFile, type Written, type WrittenShard 
  * Reads the batches of several files, one file after another. Throws an `InputError` that gives both values
  * where two files differ in tokenizer, S, M, E or routers, and whatever `readArrow` throws.
  */
-export function readShards(paths: string[], vouched?: Vouched): ReadableStream<RecordBatch> {
+export function readShards(paths: string[]): ReadableStream<RecordBatch> {
   return ReadableStream.from(async function* () {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
-      for await (const batch of readArrow(path, path, vouched)) {
+      for await (const batch of readArrow(path, path)) {
         if (first === undefined) first = identityOf(lineageOf(batch));
         else checkLineage(batch, first, paths[0]);
         yield batch;

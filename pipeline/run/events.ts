@@ -7,7 +7,6 @@
 import * as v from "valibot";
 import type { Text } from "../../kernels/errors.ts";
 import { count, finite, readJsonLines, share } from "./schema.ts";
-import type { Vouched } from "./vouched.ts";
 
 const ROUND_METRICS = v.object({
   round: count,
@@ -34,8 +33,8 @@ const ROUND_METRICS = v.object({
 export type RoundMetrics = v.InferOutput<typeof ROUND_METRICS>;
 
 /** Reads the metrics of EM's rounds. Throws an `InputError` where they are missing or damaged. */
-export function readRoundMetrics(path: string, vouched?: Vouched): Promise<RoundMetrics[]> {
-  return readJsonLines(path, ROUND_METRICS, "the metrics of EM's rounds", vouched);
+export function readRoundMetrics(path: string): Promise<RoundMetrics[]> {
+  return readJsonLines(path, ROUND_METRICS, "the metrics of EM's rounds");
 }
 
 /** Tells what a run is doing. */

@@ -17,5 +17,5 @@ export {
   writeAtomic,
 } from "./files.ts";
 export { printable, printableLines } from "./printable.ts";
-export { Vouched } from "./vouched.ts";
+export { verifyFile } from "./verified.ts";
 export { VERSION } from "./version.ts";

@@ -7,7 +7,8 @@
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
 import { isMissing, oneLine } from "./files.ts";
-import { readVouched, type Vouched } from "./vouched.ts";
+import { isSealed } from "./seal.ts";
+import { readVerified } from "./verified.ts";
 
 /** A number that is neither infinite nor NaN. */
 export const finite = v.pipe(v.number(), v.finite());
@@ -47,14 +48,13 @@ export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown):
 /** The schema of what a file holds. */
 export type Schema<T> = v.GenericSchema<unknown, T>;
 
-/** Reads a JSON file that must be `what`. Throws an `InputError` where it is missing, damaged, or not as `vouched` knows it. */
+/** Reads a JSON file that must be `what`. Throws an `InputError` where it is missing, damaged. */
 export async function readJson<T>(
   where: string,
   schema: Schema<T>,
   what: string,
-  vouched?: Vouched,
 ): Promise<T> {
-  return await needed(where, what, readJsonIfThere(where, schema, what, vouched));
+  return await needed(where, what, readJsonIfThere(where, schema, what));
 }
 
 /** Reads a JSON file that must be `what`; null where there is none. Throws an `InputError` where it is damaged. */
@@ -62,9 +62,8 @@ export function readJsonIfThere<T>(
   where: string,
   schema: Schema<T>,
   what: string,
-  vouched?: Vouched,
 ): Promise<T | null> {
-  return read(where, (text) => parseText(where, schema, what, text), vouched);
+  return read(where, (text) => parseText(where, schema, what, text));
 }
 
 /** Parses the text of a JSON file that must be `what`. Throws an `InputError` where it is not. */
@@ -80,7 +79,6 @@ export async function readJsonLines<T>(
   where: string,
   schema: Schema<T>,
   what: string,
-  vouched?: Vouched,
 ): Promise<T[]> {
   const parse = (line: string, i: number) => {
     try {
@@ -90,7 +88,7 @@ export async function readJsonLines<T>(
     }
   };
   const parseAll = (text: string) => orRefuse(where, what, () => text.split("\n").slice(0, -1).map(parse));
-  return await needed(where, what, read(where, parseAll, vouched));
+  return await needed(where, what, read(where, parseAll));
 }
 
 async function needed<T>(where: string, what: string, reading: Promise<T | null>): Promise<T> {
@@ -99,8 +97,8 @@ async function needed<T>(where: string, what: string, reading: Promise<T | null>
   throw new InputError(`Cannot read "${where}" as it must be ${what}: it is missing`, { where });
 }
 
-async function read<T>(where: string, parse: (text: string) => T, vouched?: Vouched): Promise<T | null> {
-  const bytes = await readVouched(where, vouched).catch((error) => {
+async function read<T>(where: string, parse: (text: string) => T): Promise<T | null> {
+  const bytes = await readVerified(where).catch((error) => {
     if (isMissing(error)) return null;
     throw error;
   });
@@ -114,3 +112,11 @@ function orRefuse<T>(where: string, what: string, parse: () => T): T {
     throw new InputError(`Cannot read "${where}" as it must be ${what}: ${oneLine(cause)}`, { where, cause });
   }
 }
+
+/** Makes the schema of a note that was sealed. */
+export const sealed = <T>(schema: v.GenericSchema<Record<string, unknown>, T>) =>
+  v.pipe(
+    v.custom<Record<string, unknown>>(isObject, "it must be an object"),
+    v.check(isSealed, "its checksum is not that of what it says"),
+    schema,
+  );

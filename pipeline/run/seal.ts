@@ -4,9 +4,7 @@
  * @module
  */
 
-import * as v from "valibot";
 import { sha256 } from "./files.ts";
-import { isObject } from "./schema.ts";
 
 /** Writes JSON with the keys of every object sorted, so that equal values give equal text. */
 export function canonical(value: unknown): string {
@@ -28,11 +26,3 @@ export function seal<T extends object>(note: T): T & { checksum: string } {
 export function isSealed({ checksum, ...note }: Record<string, unknown>): boolean {
   return checksum === sha256(canonical(note));
 }
-
-/** Makes the schema of a note that was sealed. */
-export const sealed = <T>(schema: v.GenericSchema<Record<string, unknown>, T>) =>
-  v.pipe(
-    v.custom<Record<string, unknown>>(isObject, "it must be an object"),
-    v.check(isSealed, "its checksum is not that of what it says"),
-    schema,
-  );

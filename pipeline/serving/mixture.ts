@@ -12,7 +12,6 @@ import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner, TokenRows } from "../partition/partitioner.ts";
 import { costOf, PARTITIONERS } from "../partition/partitioners.ts";
 import { shortHash } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { decoding, type DecodingModel, type DecodingOptions, type Form, type LoadedModel } from "./forms.ts";
 import { type Budget, type Lease, type LeaseCounts, Leases, type Loader } from "./leases.ts";
@@ -41,7 +40,6 @@ export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, 
   /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
   model?: string;
   /** Records of the files, against which they are checked as they are read. Default: what the manifests of their folders say. */
-  vouched?: Vouched;
 }
 
 /**
@@ -51,10 +49,10 @@ export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, 
  * what is wrong with one model concerns that one alone.
  */
 export async function openMixture(
-  { run, model, partitioner, vouched, doing, ...settings }: MixtureOptions,
+  { run, model, partitioner, doing, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
-  if (model !== undefined) return new Mixture(await modelSource(model, { vouched }), settings);
-  if (run !== undefined) return new Mixture(await runSource(run, { partitioner, vouched, doing }), settings);
+  if (model !== undefined) return new Mixture(await modelSource(model), settings);
+  if (run !== undefined) return new Mixture(await runSource(run, { partitioner, doing }), settings);
   throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
 }
 

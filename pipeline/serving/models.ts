@@ -7,13 +7,11 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { type Checkpoint, loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { expertFolder, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { entriesOf, exists, hashFile } from "../run/files.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 
 /** Names a model of a mixture: an expert by its number, a dense model by its name. */
@@ -53,9 +51,8 @@ export interface MixtureSource {
 /** A model alone, as expert 0. Throws an `InputError` where the folder holds none, or its tokenizer is not to be found. */
 export async function modelSource(
   folder: string,
-  { vouched = new NodeFiles() }: Pick<RunSourceOptions, "vouched"> = {},
 ): Promise<MixtureSource> {
-  await loadCheckpointConfig(folder, vouched);
+  await loadCheckpointConfig(folder);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
   const path = await firstOf([folder, `${folder}/..`, `${folder}/../..`].flatMap(tokenizersIn));
   if (path === undefined) {
@@ -68,10 +65,10 @@ export async function modelSource(
   return {
     experts: 1,
     name: () => `"${folder}"`,
-    tokenizer: () => loadTokenizer(path, { vouched }),
+    tokenizer: () => loadTokenizer(path),
     identity: async () => (await hashFile(path)).sha256,
-    describe: () => loadCheckpointConfig(folder, vouched),
-    load: () => loadCheckpoint(folder, vouched),
+    describe: () => loadCheckpointConfig(folder),
+    load: () => loadCheckpoint(folder),
   };
 }
 
@@ -85,8 +82,6 @@ async function firstOf(paths: readonly string[]): Promise<string | undefined> {
 
 /** How {@linkcode runSource} reads a run. */
 export interface RunSourceOptions {
-  /** Records of its files. Default: what the manifests of their folders say. */
-  vouched?: Vouched;
   /** A partitioner's folder to use instead of the run's own. */
   partitioner?: string;
   /** What it is read for, as messages say it: "Cannot generate as …". That is the default. */
@@ -100,18 +95,18 @@ const MODEL_FILES = ["config.json", "model.safetensors"];
 /** The mixture of a run. Models may be made anew while it is open: the next one who needs them gets the new ones. */
 export async function runSource(
   run: string,
-  { partitioner, vouched, doing = "generate" }: RunSourceOptions = {},
+  { partitioner, doing = "generate" }: RunSourceOptions = {},
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
   const tokenizer = await firstOf(tokenizersIn(run)) ?? `${run}/${TOKENIZER_FILE}`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
-  /** Reads files. Those that are not as recorded may have been made anew meanwhile, unless records were given. */
-  async function read<Value>(reader: (records: Vouched) => Promise<Value>): Promise<Value> {
-    return await reader(vouched ?? new NodeFiles()).catch((error) => {
-      if (vouched || !(error instanceof InputError)) throw error;
-      return reader(new NodeFiles());
+  /** Reads files; once more where they are not as their manifest notes, as the model may have been made anew meanwhile. */
+  async function read<Value>(reader: () => Promise<Value>): Promise<Value> {
+    return await reader().catch((error) => {
+      if (error instanceof InputError) return reader();
+      throw error;
     });
   }
   const need = async (...files: string[]) => {
@@ -133,12 +128,12 @@ export async function runSource(
     check: () => need(tokenizer, routing),
     async tokenizer() {
       await need(tokenizer);
-      return await read((vouched) => loadTokenizer(tokenizer, { eos: configuration?.eos, vouched }));
+      return await read(() => loadTokenizer(tokenizer, { eos: configuration?.eos }));
     },
     identity: async () => await exists(tokenizer) ? (await hashFile(tokenizer)).sha256 : undefined,
     async partitioner(device) {
       await need(routing);
-      return await read((vouched) => openPartitioner(routing, device, { vouched }));
+      return await read(() => openPartitioner(routing, device));
     },
     async dense() {
       const names = (await entriesOf(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
@@ -150,10 +145,10 @@ export async function runSource(
       const there = await Promise.all(ids.map(isWhole));
       return ids.filter((id) => there[id]);
     },
-    describe: (model) => read((vouched) => loadCheckpointConfig(folderOf(model), vouched)),
+    describe: (model) => read(() => loadCheckpointConfig(folderOf(model))),
     async load(model) {
       await need(...MODEL_FILES.map((name) => `${folderOf(model)}/${name}`));
-      return await read((vouched) => loadCheckpoint(folderOf(model), vouched));
+      return await read(() => loadCheckpoint(folderOf(model)));
     },
   };
 }

@@ -13,7 +13,6 @@ import { scratchesOf } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Making, type Node, noteAll, oneByOne } from "../graph/node.ts";
 import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { exists, shortHash } from "../run/files.ts";
@@ -62,9 +61,8 @@ export async function adoptExpert(
     throw refuse(from, "it must lie elsewhere: it is that expert's own folder");
   }
   return await openRun({ run, force }, watch, "adopt", async ({ make }) => {
-    const files = new NodeFiles(); // another run may have made it
-    const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos }, files);
-    const checkpoint = await loadCheckpoint(from, files), { config: shape, notes, sha256 } = checkpoint;
+    const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, { eos });
+    const checkpoint = await loadCheckpoint(from), { config: shape, notes, sha256 } = checkpoint;
     checkSizes(from, shape, { tokenizer, sequenceLength });
     await checkTokenizer(from, notes, tokenizer);
     const adopted: Adoption = { from, sha256, shape, parameters: parameterCount(shape) };

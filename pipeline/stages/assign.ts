@@ -6,7 +6,6 @@
  */
 
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { prefixTokens } from "../model/span.ts";
 import {
   type Assignment,
@@ -60,7 +59,7 @@ export function assignmentPlace(
 export async function pricesOf({ prices }: Pick<Configuration, "prices">): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
-  return await readPrices(isFolder ? `${prices}/assignments/all/${PRICES}` : prices, new NodeFiles());
+  return await readPrices(isFolder ? `${prices}/assignments/all/${PRICES}` : prices);
 }
 
 /** Hashes names in their order, where rows of all of them are read one after another: a key knows no order of what is needed. */

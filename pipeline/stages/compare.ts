@@ -15,7 +15,6 @@ import { closeCursor, type Cursor, fill, openCursor, placeOf } from "../rows/cur
 import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
-import type { Vouched } from "../run/vouched.ts";
 import { assignmentPlace } from "./assign.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type ExpertPart } from "./parts.ts";
@@ -28,7 +27,6 @@ export interface Compared {
   parts: readonly ExpertPart[]; // of all experts; where these are alone, of some
   alone: boolean; // whether only parts are there, so that their rows are counted alone
   manifests: ReadonlyMap<string, Manifest>; // of the nodes that parts were made of
-  vouched: Vouched; // checks the files as they are read
   lineage: Partial<Lineage>; // what every shard of a part must say of itself
   /** Called with what is wrong: of a part or a block the first row. */
   problem(place: string, what: string): void;
@@ -134,7 +132,7 @@ class Comparison {
   }
 
   async *#read(file: string): AsyncGenerator<RecordBatch> {
-    yield* readArrow(`${this.of.run}/${file}`, file, this.of.vouched);
+    yield* readArrow(`${this.of.run}/${file}`, file);
   }
 
   async *#shards({ node, manifest }: ExpertPart, side: Side): AsyncGenerator<RecordBatch> {

@@ -10,11 +10,10 @@
 
 import { readManifest } from "../graph/manifest.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { columnOf, readArrow, type RecordBatch } from "../rows/arrow.ts";
 import { integers } from "../rows/column_values.ts";
 import { exists, sha256, writeAtomic } from "../run/files.ts";
-import { readVouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
@@ -46,7 +45,7 @@ interface IndexedBlock {
 async function indexedBlocks(run: string): Promise<IndexedBlock[] | null> {
   const path = `${run}/${INDEX}/${BLOCKS}`;
   if (!await readManifest(`${run}/${INDEX}`)) return null;
-  return JSON.parse(new TextDecoder().decode(await readVouched(path, new NodeFiles())));
+  return JSON.parse(new TextDecoder().decode(await readVerified(path)));
 }
 
 /** Makes the node of the index. Paths are part of it, so it is made again where a file is only moved. */
@@ -88,7 +87,7 @@ async function* indexedRows(making: Making, blocks: readonly Block[]): AsyncGene
   for (const block of blocks) {
     const paths = block.pieces.map(pathOf);
     const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
-    for await (const batch of readArrow(file, file, making.verified)) {
+    for await (const batch of readArrow(file, file)) {
       const rows = documentRows(batch, ["piece", ...FILE_COLUMNS]).map(({ piece, place, ...row }) => ({
         ...row,
         path: paths[piece],
@@ -124,7 +123,7 @@ async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<Rec
   const next = of.blocks.values();
   let experts = new Map<bigint, Map<number, number>>(), left = 0; // of the block
   const file = `${making.path(INDEX)}/${DOCUMENTS}`;
-  for await (const batch of readArrow(file, file, making.verified)) {
+  for await (const batch of readArrow(file, file)) {
     const rows: Pick<DocumentRow, typeof PART_COLUMNS[number]>[] = [];
     for (const row of documentRows(batch, COLUMNS)) {
       // The index has the documents of one block after another.
@@ -184,7 +183,7 @@ export interface FoundDocument
 export async function findDocument(run: string, id: bigint): Promise<FoundDocument | null> {
   const [part, all] = [PART_INDEX, INDEX].map((node) => `${run}/${node}/${DOCUMENTS}`);
   const isSplit = await exists(part), file = isSplit ? part : all;
-  for await (const batch of readArrow(file, file, new NodeFiles())) {
+  for await (const batch of readArrow(file, file)) {
     const row = integers(columnOf(batch, "document"), BigUint64Array).indexOf(id);
     if (row < 0) continue;
     if (!isSplit) return { ...documentRows(batch, COLUMNS)[row], document: String(id) };

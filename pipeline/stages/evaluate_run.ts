@@ -19,7 +19,6 @@ import { scratchesOf } from "../graph/folder.ts";
 import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
 import { EVALUATION } from "../graph/places.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { Walk } from "../graph/walk.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -72,7 +71,7 @@ export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch =
     const choices = await checkChoices(run, of, options);
     const doubts = [...await leftOut(run, of), ...await unequal(run, of)];
     await make(await evaluateNodes({ ...of, doubts }, choices));
-    return await readEvaluation(`${run}/${EVALUATION}/${RESULT}`, new NodeFiles());
+    return await readEvaluation(`${run}/${EVALUATION}/${RESULT}`);
   });
 }
 

@@ -15,7 +15,7 @@ import { TOKENIZER } from "../graph/places.ts";
 import { partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import { readShards } from "../rows/arrow.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
-import { readVouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
 import {
@@ -34,14 +34,14 @@ const NLL = "nll.f32";
 
 /** Opens the mixture of a run, and its held-out sequences. */
 async function open(
-  { path, verified }: Making,
+  { path }: Making,
   { run, gpu }: Work,
   { configuration: { routers }, tokens }: EvaluationOf,
 ) {
   const shards = tokens.map((name) => `${path(name)}/${TEST}`);
   const partitioner = routers || `${run}/${PARTITIONER}`;
-  const mixture = await openMixture({ run, partitioner, models: 1, vouched: verified, gpu: await gpu() });
-  return { mixture, open: () => readShards(shards, verified) };
+  const mixture = await openMixture({ run, partitioner, models: 1, gpu: await gpu() });
+  return { mixture, open: () => readShards(shards) };
 }
 
 /** Scores the held-out sequences by a model. */
@@ -88,7 +88,7 @@ export async function evaluateNode(
   const text = await open(making, work, of);
   const other = routeBy === undefined
     ? undefined
-    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu, { vouched: making.verified });
+    : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);
   let scores: DocumentScores;
   const evaluation = await evaluate({
     ...{ ...choices, ...text, routeBy: other, prefix, sequenceLength, seed, signal },
@@ -114,7 +114,7 @@ async function knownScores(
   name: ModelName,
 ): Promise<ModelScores> {
   const model = models.find((model) => modelName(model) === name)!;
-  const bytes = await readVouched(`${making.path(scoresOf(model))}/${NLL}`, making.verified);
-  const { config, notes } = await loadCheckpointConfig(making.path(model.node), making.verified);
+  const bytes = await readVerified(`${making.path(scoresOf(model))}/${NLL}`);
+  const { config, notes } = await loadCheckpointConfig(making.path(model.node));
   return { config, notes, nll: new Float32Array(bytes.buffer) };
 }

@@ -14,7 +14,6 @@ import { makeAll } from "../graph/make.ts";
 import { type FileNote, findDamage, hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import { type Making, type Node, noteAll, oneByOne, type Work } from "../graph/node.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { otherSetting } from "../graph/walk.ts";
 import { readShards, type RecordBatch } from "../rows/arrow.ts";
 import {
@@ -30,7 +29,7 @@ import {
 } from "../rows/export/mod.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { entriesOf, writeAtomic } from "../run/files.ts";
-import { readVouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
 import { checkExpert, tokensOfRun } from "./models.ts";
@@ -103,7 +102,7 @@ export async function exportTexts(
   const tokens = expert === undefined ? await tokensOfRun(run) : [];
   const shards = await needNode(run, textOf({ expert }), await partitionRemedy(run));
   await needNode(run, TOKENIZER, "copy it from the run");
-  const files = new NodeFiles(), tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration, files);
+  const tokenizer = await tokenizerIn(`${run}/${TOKENIZER}`, configuration);
   const { vocabulary, eos } = tokenizer; // EOS as settings name it, which its manifest does not know
   const rows = configuration.shardSequences, isText = to === "text" || to === "parquet" && as === "text";
   const of = {
@@ -126,7 +125,7 @@ export async function exportTexts(
       const counts = { texts: 0, tokens: 0 };
       const inOrder = expert === undefined || side === "test";
       const all = inOrder
-        ? textsOf(needed.map(({ need, file }) => `${run}/${need}/${file}`), files, {
+        ? textsOf(needed.map(({ need, file }) => `${run}/${need}/${file}`), {
           ...{ whole: expert === undefined, eos, crossing: configuration.packing === "concat", onRows },
         })
         : shuffled(await openNeeded({ path: (need) => `${run}/${need}`, manifest: () => shards }, needed), {
@@ -144,7 +143,7 @@ export async function exportTexts(
     }
     if (to === "datasets") noteAll(making, await writeSplits(folder, Object.keys(result)));
     if (!isText) {
-      const json = await readVouched(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`, files);
+      const json = await readVerified(`${run}/${TOKENIZER}/${TOKENIZER_FILE}`);
       making.wrote(TOKENIZER_FILE, await writeAtomic(`${folder}/${TOKENIZER_FILE}`, json));
     }
     return result;
@@ -154,7 +153,6 @@ export async function exportTexts(
 /** Gives the texts of shards in their order, some at a time: whole documents or every sequence by itself. */
 async function* textsOf(
   paths: readonly string[],
-  files: NodeFiles,
   { whole, eos, crossing, onRows }: {
     whole: boolean;
     eos: number;
@@ -163,7 +161,7 @@ async function* textsOf(
   },
 ): AsyncGenerator<TokenText[]> {
   const read = async function* (path: string): AsyncGenerator<RecordBatch> {
-    for await (const batch of readShards([path], files)) {
+    for await (const batch of readShards([path])) {
       onRows(batch.numRows);
       yield batch;
     }
@@ -212,10 +210,10 @@ export async function exportModel(
   const { sha256 } = model.files["model.safetensors"];
   const of = { to: "safetensors", of: `expert ${expert}`, untie, model: sha256 };
   return await exportInto({ run, output, of, force }, {}, async (making) => {
-    const files = new NodeFiles(), tokenizer = `${folder}/${TOKENIZER_FILE}`;
-    const { config, weights, notes, dtype } = await loadCheckpoint(folder, files);
+    const tokenizer = `${folder}/${TOKENIZER_FILE}`;
+    const { config, weights, notes, dtype } = await loadCheckpoint(folder);
     const records = await saveModelFolder(making.folder, config, weights, {
-      ...{ notes: { ...notes, eos: notes.eos! }, tokenizer, vouched: files, dtype, untie },
+      ...{ notes: { ...notes, eos: notes.eos! }, tokenizer, dtype, untie },
       generation: {
         do_sample: true,
         max_new_tokens: SAMPLING.maxNewTokens.default,

@@ -9,7 +9,6 @@
 import * as v from "valibot";
 import { readManifest } from "../graph/manifest.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { NAMES, TOKENIZER } from "../graph/places.ts";
 import { addRow, type ExpertName, nameSamples, newSample, sampledRows } from "../partition/names.ts";
 import { Order } from "../rows/order.ts";
@@ -54,7 +53,7 @@ async function name(making: Making, of: GraphOf): Promise<Record<string, unknown
     making,
     places.map(({ node, file }) => ({ need: node, file: file("train") })),
   );
-  const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos }, making.verified);
+  const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
   const samples = Array.from({ length: experts }, newSample);
   const order = new Order(Math.max(1, tokens.count), { seed, purpose: "names" });
   const rows = Math.min(tokens.count, experts * sampledRows(experts));
@@ -74,5 +73,5 @@ async function name(making: Making, of: GraphOf): Promise<Record<string, unknown
 export async function expertNames(run: string): Promise<ExpertName[] | null> {
   const folder = `${run}/${NAMES}`;
   if (!await readManifest(folder)) return null;
-  return await readJson(`${folder}/${FILE}`, SCHEMA, "names of experts", new NodeFiles());
+  return await readJson(`${folder}/${FILE}`, SCHEMA, "names of experts");
 }

@@ -25,7 +25,7 @@ import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
-import { readVouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
 import { LEARN, roundNode, START } from "./learn.ts";
@@ -157,10 +157,10 @@ function warnOfPasses(
 
 /** Gives equal parts by clusters: sequences go to them by the paper's greedy rule. */
 async function assignByClusters(
-  { path, verified }: Making,
+  { path }: Making,
   { tokens, rows, length }: Drawn,
 ): Promise<Uint16Array> {
-  const clusters = await openClusters(path(START), verified);
+  const clusters = await openClusters(path(START));
   const sequenceLength = tokens.length / rows;
   const costs = await clusters.costs({ tokens, sequenceLength, length }, [sequenceLength]);
   return assignBalanced(costs, clusters.experts);
@@ -168,7 +168,7 @@ async function assignByClusters(
 
 /** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
 async function assignRound(
-  { path, verified }: Making,
+  { path }: Making,
   { configuration }: GraphOf,
   round: number,
   { rows, length, source }: Drawn,
@@ -179,9 +179,9 @@ async function assignRound(
   for (let router = 0; router < experts; router++) {
     const folder = path(roundNode(round - 1, router));
     const file = `${folder}/${SCORES}`;
-    const { values } = decodeSafetensors(await readVouched(file, verified), file).get("nll")!;
+    const { values } = decodeSafetensors(await readVerified(file), file).get("nll")!;
     for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
-    steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to", verified));
+    steps.push(await readJson(`${folder}/${ROUND}`, STEPS, "what a round came to"));
   }
   const { expert, measures } = assignBy(nll, { length, source }, configuration);
   return {
@@ -203,8 +203,8 @@ async function readState(folder: string, model: ModelConfig): Promise<TrainerSta
 }
 
 /** Reads the metrics of the rounds before this one, as lines of JSON. */
-const readRoundLines = async ({ path, verified }: Making, round: number): Promise<string> =>
-  new TextDecoder().decode(await readVouched(`${path(roundNode(round, 0))}/${ROUNDS}`, verified));
+const readRoundLines = async ({ path }: Making, round: number): Promise<string> =>
+  new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0))}/${ROUNDS}`));
 
 /** Puts together the routers of the last round. */
 export async function joinRouters(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
@@ -225,7 +225,6 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
     const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
       notes: { tokenizer, prefix, eos: eos! },
       tokenizer: `${path(TOKENIZER)}/${TOKENIZER_FILE}`,
-      vouched: making.verified,
     });
     hashes.push(written["model.safetensors"].sha256);
     noteAll(making, written, `${name}/`);

@@ -31,7 +31,7 @@ export async function scoreNodes({ configuration, blocks }: GraphOf): Promise<No
     partitioner ??= await openPartitioner(
       routers || making.path(PARTITIONER),
       work.gpu,
-      { batch: scoreBatch || undefined, vouched: making.verified },
+      { batch: scoreBatch || undefined },
     );
     // How many tokens of a sequence decide where it goes: M, or all where the partitioner goes by whole sequences.
     const decide = partitioner.perSequence ? partitioner.prefix : prefix;
@@ -67,7 +67,7 @@ async function scoreBlock(
   };
   for (const name of [TRAIN, TEST]) {
     const tokens = `${making.path(tokensOf(block))}/${name}`;
-    const scores = scoreRows(readArrow(tokens, tokens, making.verified), {
+    const scores = scoreRows(readArrow(tokens, tokens), {
       ...{ partitioner, prefix, dropTokens: true, signal },
       onWarning: (message) => emit({ type: "warning", message }),
       onUnknown: (sequences) => unknown += sequences,

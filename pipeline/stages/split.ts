@@ -19,7 +19,6 @@ import { checksums } from "../rows/random_access.ts";
 import { type Lineage, lineageOf } from "../rows/lineage.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
-import type { Vouched } from "../run/vouched.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace, orderOf } from "./assign.ts";
@@ -105,17 +104,17 @@ async function splitSide(
   { configuration, blocks, prices }: GraphOf,
 ): Promise<Tally[]> {
   const { experts, prefix } = configuration;
-  const { path, verified, folder } = making;
+  const { path, folder } = making;
   const tallies = Array.from({ length: experts }, newTally);
   let writers: PartWriter[] | undefined;
   let done = 0;
   try {
     for (const block of blocks) {
       const { node, file } = assignmentPlace(block, prices);
-      const assigned = await readAssigned(`${path(node)}/${file(side)}`, verified);
+      const assigned = await readAssigned(`${path(node)}/${file(side)}`);
       let row = 0;
       const tokens = `${path(tokensOf(block))}/${side}.arrow`;
-      for await (const batch of readArrow(tokens, tokens, verified)) {
+      for await (const batch of readArrow(tokens, tokens)) {
         signal?.throwIfAborted();
         const { nll: _, expert: __, ...columns } = fromBatch(batch, undefined, ["tokens"]);
         writers ??= openWriters(side, folder, batch, columns, configuration);
@@ -159,7 +158,7 @@ async function gather(making: Making, groups: readonly string[]): Promise<Record
   const expert = Number(making.node.settings.expert);
   const parts = await Promise.all(groups.map(async (name) => {
     const file = `${making.path(name)}/${countsFile(expert)}`;
-    return { name, ...await readJson(file, PART, "the counts of a group", making.verified) };
+    return { name, ...await readJson(file, PART, "the counts of a group") };
   }));
   const result: Record<string, unknown> = {
     expert,
@@ -212,8 +211,8 @@ interface Assigned {
   perSequence: boolean;
 }
 
-async function readAssigned(file: string, verified: Vouched): Promise<Assigned> {
-  const batches = await Array.fromAsync(readArrow(file, file, verified));
+async function readAssigned(file: string): Promise<Assigned> {
+  const batches = await Array.fromAsync(readArrow(file, file));
   const rows = batches.reduce((sum, { numRows }) => sum + numRows, 0);
   /** Joins a column of all batches. */
   const join = <Values extends Uint16Array | Float32Array>(

@@ -7,7 +7,7 @@
 
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { writeAtomic } from "../run/files.ts";
-import { readVouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { textSeedOf } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
@@ -53,7 +53,7 @@ const fileOf = ({ name }: Block) => `${name}.u32`;
 export const takenNeed = ({ name }: Node, block: Block): string => `${name}:${fileOf(block)}`;
 
 async function readNumbers(making: Making, taken: Node, block: Block): Promise<Uint32Array> {
-  const bytes = await readVouched(`${making.path(taken.name)}/${fileOf(block)}`, making.verified);
+  const bytes = await readVerified(`${making.path(taken.name)}/${fileOf(block)}`);
   return new Uint32Array(bytes.buffer);
 }
 
@@ -79,9 +79,7 @@ export function takeNode(
           for await (const document of documents) yield { ...document, block };
         }
       };
-      const tokenizer = tokens
-        ? await tokenizerIn(making.path(TOKENIZER), configuration, making.verified)
-        : undefined;
+      const tokenizer = tokens ? await tokenizerIn(making.path(TOKENIZER), configuration) : undefined;
       const sizes = tokenizer &&
         ((documents: AsyncIterable<Document>) => tokenCounts(documents, tokenizer, workers));
       const taken = blocks.map((): number[] => []);

@@ -84,7 +84,7 @@ export function tokenizeNodes({ configuration, text, blocks }: GraphOf, taken?: 
   const blockOf = new Map(blocks.map((block) => [tokensOf(block), block]));
   let opened: Tokenizer | undefined;
   const maker = oneByOne(TOKENIZE, async (making, work) => {
-    opened ??= await tokenizerIn(making.path(TOKENIZER), { eos }, making.verified);
+    opened ??= await tokenizerIn(making.path(TOKENIZER), { eos });
     const options = { sequenceLength, packing, holdout, textSeed: seed, workers: work.workers };
     const block = blockOf.get(making.node.name)!;
     const documents = readTaken(block, configuration, text, making, taken);

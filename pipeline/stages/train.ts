@@ -10,7 +10,6 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Maker, Making, Node } from "../graph/node.ts";
 import { partOf, TOKENIZER } from "../graph/places.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -120,5 +119,5 @@ async function checkTarget(target: Target, configuration: Configuration): Promis
 /** Hashes the model that trainings begin with. */
 async function modelHash(folder: string): Promise<string> {
   const { loadCheckpoint } = await import("../checkpoints/checkpoint.ts");
-  return (await loadCheckpoint(folder, new NodeFiles())).sha256;
+  return (await loadCheckpoint(folder)).sha256;
 }

@@ -216,7 +216,6 @@ class Training {
     const records = await saveModelFolder(making.folder, recipe.model, weights, {
       notes: { tokenizer, eos: eos!, ...part },
       tokenizer: `${making.path(TOKENIZER)}/${TOKENIZER_FILE}`,
-      vouched: making.verified,
       dtype: saveDtype.toUpperCase() as SafetensorsDtype,
     });
     noteAll(making, records);

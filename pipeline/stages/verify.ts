@@ -5,12 +5,10 @@
  * @module
  */
 
-import { relative, resolve } from "node:path";
 import { ExplainedError, InputError, say, task, type Text } from "../../kernels/errors.ts";
 import { SCRATCH } from "../graph/folder.ts";
-import { hashFiles, MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
+import { hashFiles, MANIFEST, type Manifest, nodesIn, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
-import { NodeFiles, nodesIn } from "../graph/vouched.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
 import { checkRunFolder, entriesOf, hashFile, isMissing, oneLine, shortHash } from "../run/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
@@ -75,12 +73,10 @@ class Verification {
     ...{ files: 0, bytes: 0, trainSequences: 0, testSequences: 0, loads: [], problems: [] },
   };
   readonly #nodes = new Map<string, Manifest>();
-  readonly #vouched: NodeFiles;
   readonly #found: (Omit<Problem, "remedy"> & { remedy?: Text })[] = [];
   #configuration?: Configuration;
 
   constructor(readonly run: string, readonly onProgress: (progress: VerifyProgress) => void) {
-    this.#vouched = new NodeFiles((folder) => this.#nodes.get(relative(run, folder)));
   }
 
   async verify(): Promise<void> {
@@ -114,7 +110,7 @@ class Verification {
     const { run, report } = this;
     const again = say`remove "${run}/partition" and run ${task("partition", { run })}`;
     const { train, test } = await compareParts({
-      ...{ run, parts, alone, manifests: this.#nodes, vouched: this.#vouched },
+      ...{ run, parts, alone, manifests: this.#nodes },
       lineage: {
         tokenizer: this.#nodes.get(TOKENIZER)?.files[TOKENIZER_FILE].sha256,
         sequenceLength: this.#configuration?.sequenceLength,
@@ -221,9 +217,7 @@ class Verification {
     const before = this.report.bytes;
     let total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     for (const { path, bytes, sha256 } of files) {
-      const fact = this.#vouched.read.has(resolve(this.run, path))
-        ? undefined
-        : await damageOf(`${this.run}/${path}`, bytes, sha256);
+      const fact = await damageOf(`${this.run}/${path}`, bytes, sha256);
       if (fact === MISSING && /^rounds\/\d/.test(path)) { // it goes once the routers are learned
         total -= bytes;
         continue;

@@ -23,7 +23,6 @@ import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../eva
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { readShards } from "../rows/arrow.ts";
 import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
@@ -79,10 +78,10 @@ export async function zeroShotNodes(
 
 async function ask(making: Making, work: Work, of: Asking): Promise<Record<string, unknown>> {
   const { configuration, models, task, fewShot = 0, limit, routing = "context", mix = [] } = of;
-  const { run, emit, signal } = work, { name } = task, { verified: vouched } = making;
+  const { run, emit, signal } = work, { name } = task;
   const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } = configuration;
   mixesOf(of, { kind: partitioner, experts }); // before questions are read
-  const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos }, vouched);
+  const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
   const all = await questionsOf(making, work, of, tokenizer);
   const questions = limit === undefined ? all.questions : firstOfEach(all.questions, limit);
   const contexts = withExamples(task, questions, fewShot, all.pool);
@@ -98,7 +97,6 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
     partitioner: routers || making.path(PARTITIONER),
     // A task without choices is continued by all experts that are mixed, so they are held together.
     models: task.metrics.includes("perplexity") ? Math.max(1, ...mix) : 1,
-    vouched,
     gpu: await work.gpu(),
   });
   const result: ZeroShotResult = await askQuestions({
@@ -129,7 +127,7 @@ async function questionsOf(
     const pool = files.examples === undefined ? undefined : await read(files.examples);
     return { questions: await read(files.questions), pool };
   }
-  const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`), making.verified);
+  const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`));
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
   const made = MADE_TASKS.get(task.name)!.make(passagesOf(documents, longest));
   const questions = await fittingQuestions(tokenizer, made, longest);
@@ -204,7 +202,7 @@ export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}):
         watch.onEvent?.({ type: "warning", message: error.what });
         continue;
       }
-      results.push(await readZeroShot(`${run}/${ZERO_SHOT}/${name}/${name}.json`, new NodeFiles()));
+      results.push(await readZeroShot(`${run}/${ZERO_SHOT}/${name}/${name}.json`));
     }
     return results;
   });

@@ -116,7 +116,7 @@ export async function* arrowDocuments(
   }
   const { columns, documentOf } = await openRowReader(name, options);
   let place = before;
-  for await (const batch of readArrow(input, name, undefined, groups)) {
+  for await (const batch of readArrow(input, name, groups)) {
     checkColumns(name, columnNames(batch), columns);
     const found = columns.map(({ column }) => [column, valuesOf(columnOf(batch, column))] as const);
     for (let i = 0; i < batch.numRows; i++) {

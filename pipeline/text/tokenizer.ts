@@ -11,7 +11,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { TOKENIZER_FILE } from "../graph/places.ts";
 import { sha256 } from "../run/files.ts";
 import { canonical } from "../run/seal.ts";
-import { readVouched, type Vouched } from "../run/vouched.ts";
+import { readVerified } from "../run/verified.ts";
 import { byteSymbols, learnMerges, WordCounts } from "./bpe.ts";
 import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";
@@ -119,21 +119,21 @@ function byteLevelJson(merges: string[][]): string {
 }
 
 /** Loads the tokenizer in a folder of a run, with the EOS of the run's settings. Throws as {@linkcode loadTokenizer} does. */
-export const tokenizerIn = (folder: string, { eos }: { eos: string }, vouched: Vouched): Promise<Tokenizer> =>
-  loadTokenizer(`${folder}/${TOKENIZER_FILE}`, { eos: eos || undefined, vouched });
+export const tokenizerIn = (folder: string, { eos }: { eos: string }): Promise<Tokenizer> =>
+  loadTokenizer(`${folder}/${TOKENIZER_FILE}`, { eos: eos || undefined });
 
 /**
  * Loads any Hugging Face `tokenizer.json`. `eos` names the end-of-document token where the file has no usual one.
  *
- * Throws `InputError` where the file is missing, is not a tokenizer or has no such token, or is not what `vouched` knows of it.
+ * Throws `InputError` where the file is missing, is not a tokenizer or has no such token, or is not as it was made.
  */
 export async function loadTokenizer(
   path: string,
-  { eos, vouched }: { eos?: string; vouched?: Vouched } = {},
+  { eos }: { eos?: string } = {},
 ): Promise<Tokenizer> {
   let json: string;
   try {
-    json = new TextDecoder("utf-8", { fatal: true }).decode(await readVouched(path, vouched));
+    json = new TextDecoder("utf-8", { fatal: true }).decode(await readVerified(path));
   } catch (error) {
     const fact = error instanceof Deno.errors.NotFound
       ? "there is none"

@@ -9,7 +9,6 @@ import { dirname } from "node:path";
 import * as v from "valibot";
 import { isMissing, refuseLink, writeAll, writing } from "../run/files.ts";
 import { count, finite, readJsonLines } from "../run/schema.ts";
-import type { Vouched } from "../run/vouched.ts";
 
 /** Name of the file in a model's folder. */
 export const METRICS = "metrics.jsonl";
@@ -39,8 +38,8 @@ const STEP_METRICS = v.object({
 export type StepMetrics = v.InferOutput<typeof STEP_METRICS>;
 
 /** Reads a model's metrics. Throws an `InputError` where they are missing or damaged. */
-export function readStepMetrics(path: string, vouched?: Vouched): Promise<StepMetrics[]> {
-  return readJsonLines(path, STEP_METRICS, "the metrics of a training", vouched);
+export function readStepMetrics(path: string): Promise<StepMetrics[]> {
+  return readJsonLines(path, STEP_METRICS, "the metrics of a training");
 }
 
 /** The metrics of a training that goes on. */

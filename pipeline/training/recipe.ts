@@ -4,7 +4,6 @@
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Checkpoint } from "../checkpoints/hugging_face_config.ts";
-import { NodeFiles } from "../graph/vouched.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { initialWeights, type Weights } from "../model/parameters.ts";
 import { EMBEDDING, HEAD, type ModelConfig } from "../model/shape.ts";
@@ -43,7 +42,7 @@ export async function startWeights(
   tokenizer: string,
 ): Promise<{ weights: () => Weights; sha256: string }> {
   if (init === "") return { weights: () => initialWeights(model, seed), sha256: "" };
-  const checkpoint = await loadCheckpoint(init, new NodeFiles()); // a run may have made it
+  const checkpoint = await loadCheckpoint(init); // a run may have made it
   checkStart(init, checkpoint, model, tokenizer);
   checkpoint.weights.delete(HEAD); // where it is there, it is the embedding
   return { weights: () => checkpoint.weights, sha256: checkpoint.sha256 };

@@ -2,7 +2,6 @@
 
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../../run/schema.ts";
-import type { Vouched } from "../../run/vouched.ts";
 import { BASELINES } from "../baselines.ts";
 import { TOLD_WAYS, type Way } from "../evaluation.ts";
 import { METRICS } from "./tasks.ts";
@@ -104,6 +103,6 @@ export function waysOf(results: readonly ZeroShotResult[]): ChoiceWay[] {
 }
 
 /** Reads a `zero-shot/TASK.json`. Throws an `InputError` where it is missing or damaged. */
-export function readZeroShot(where: string, vouched?: Vouched): Promise<ZeroShotResult> {
-  return readJson(where, ZERO_SHOT, "what a zero-shot task came to", vouched);
+export function readZeroShot(where: string): Promise<ZeroShotResult> {
+  return readJson(where, ZERO_SHOT, "what a zero-shot task came to");
 }

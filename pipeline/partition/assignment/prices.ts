@@ -8,7 +8,6 @@ import * as v from "valibot";
 import { type FileRecord, jsonText, writeAtomic } from "../../run/files.ts";
 import { finite, readJson } from "../../run/schema.ts";
 import { isSealed, seal } from "../../run/seal.ts";
-import type { Vouched } from "../../run/vouched.ts";
 import { assignArgmax } from "./argmax.ts";
 import { type Assignment, checkWidth } from "./assignment.ts";
 import { Certificate } from "./certificate.ts";
@@ -56,9 +55,9 @@ export async function writePrices(
   return await writeAtomic(path, jsonText(sealed ? seal(note) : note));
 }
 
-/** Reads a file of prices. Throws an `InputError` where there is none, or it is damaged, or not as `vouched` knows it. */
-export async function readPrices(path: string, vouched?: Vouched): Promise<Prices> {
-  const { format: _, ...prices } = await readJson(path, SCHEMA, "prices of experts", vouched);
+/** Reads a file of prices. Throws an `InputError` where there is none, or it is damaged. */
+export async function readPrices(path: string): Promise<Prices> {
+  const { format: _, ...prices } = await readJson(path, SCHEMA, "prices of experts");
   return prices;
 }
 

@@ -13,7 +13,7 @@ import { InputError } from "../../../kernels/errors.ts";
 import { decodeSafetensors } from "../../checkpoints/safetensors.ts";
 import { prefixSpan } from "../../model/span.ts";
 import { sha256 } from "../../run/files.ts";
-import { readVouched, type Vouched } from "../../run/vouched.ts";
+import { readVerified } from "../../run/verified.ts";
 import { identifiedBy, readDescription } from "../folder.ts";
 import type { Partitioner, PartitionerWork, TokenRows } from "../partitioner.ts";
 import { embed, squaredDistances } from "./embedding.ts";
@@ -23,16 +23,16 @@ import { countTokens } from "./tfidf.ts";
 /** Opens, learns and identifies clusters of c-BTM. */
 export const ctbm: PartitionerWork = {
   learn: learnClusters,
-  open: (folder, _, options) => openClusters(folder, options?.vouched),
+  open: (folder) => openClusters(folder),
   identify: identifiedBy(FILE),
 };
 
 /** Opens clusters from their folder. Throws an `InputError` where a file is damaged or does not fit the others. */
-export async function openClusters(folder: string, vouched?: Vouched): Promise<Partitioner> {
-  const description = (await readDescription(folder, vouched))!;
+export async function openClusters(folder: string): Promise<Partitioner> {
+  const description = (await readDescription(folder))!;
   const { experts, vocabulary, eos } = description;
   const path = `${folder}/${FILE}`;
-  const bytes = await readVouched(path, vouched);
+  const bytes = await readVerified(path);
   const tensors = decodeSafetensors(bytes, path);
   const dimensions = tensors.get("centres")?.shape[1] ?? 0;
   const read = (name: string, ...shape: number[]) => {

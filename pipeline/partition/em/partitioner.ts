@@ -19,8 +19,8 @@ import type { OpenOptions, Partitioner, PartitionerWork } from "../partitioner.t
 /** Opens and identifies routers of EM. */
 export const em: PartitionerWork = {
   async open(folder, device, options) {
-    const routers = await loadRouters(folder, options?.vouched);
-    checkNumber(folder, (await readDescription(folder, options?.vouched))?.experts, routers.models.length);
+    const routers = await loadRouters(folder);
+    checkNumber(folder, (await readDescription(folder))?.experts, routers.models.length);
     return partitionerOf(routers, device, options);
   },
   async identify(folder) {

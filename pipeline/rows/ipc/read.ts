@@ -8,7 +8,7 @@
 import { RecordBatch, RecordBatchReader, Schema } from "apache-arrow/Arrow.dom";
 import { createHash } from "node:crypto";
 import { hashFile, unreadable } from "../../run/files.ts";
-import type { Vouched } from "../../run/vouched.ts";
+import { checkRead, recordOf } from "../../run/verified.ts";
 import { checkNodes } from "./checks.ts";
 import { orUnreadable } from "./library.ts";
 import { ANNOUNCED, CLOSING_ROWS, CLOSING_SHA256, cutShort, type IpcMessage, messages } from "./messages.ts";
@@ -25,16 +25,15 @@ export function originOf(batch: RecordBatch): string {
  * Input without batches gives one batch without rows.
  *
  * Throws an `InputError`, with file and batch, where the input is not Arrow, is cut short (it lacks its end
- * marker or its footer) or is damaged. A file that `vouched` knows is hashed while it is read: only after its
+ * marker or its footer) or is damaged. A file of a run is hashed while it is read: only after its
  * last batch are its batches proven to be what was written. `some` reads those batches alone, and no end.
  */
 export function readArrow(
   input: string | ReadableStream<Uint8Array>,
   name: string = typeof input === "string" ? input : "the Arrow stream",
-  vouched?: Vouched,
   some?: BatchRange,
 ): ReadableStream<RecordBatch> {
-  const record = typeof input === "string" && !some ? vouched?.record(input) : undefined;
+  const record = typeof input === "string" && !some ? recordOf(input) : undefined;
   return ReadableStream.from(async function* () {
     const hash = createHash("sha256");
     let bytes = 0;
@@ -45,10 +44,10 @@ export function readArrow(
     try {
       yield* readBatches(messages(input, name, record && hear), name, some);
     } catch (error) {
-      if (record) vouched!.check(input as string, await hashFile(input as string)); // it explains the error better
+      if (record) checkRead(input as string, await hashFile(input as string)); // it explains the error better
       throw error;
     }
-    if (record) vouched!.check(input as string, { bytes, sha256: hash.digest("hex") });
+    if (record) checkRead(input as string, { bytes, sha256: hash.digest("hex") });
   }());
 }
 
