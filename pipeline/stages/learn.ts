@@ -46,7 +46,8 @@ export function learnNodes(of: GraphOf): Node[] {
   const kind = kindOf(of.configuration);
   if (kind.kind !== "em") return [learnNode(PARTITIONER, kind, of)];
   const start = of.configuration.start === "ctbm" ? [learnNode(START, PARTITIONERS.get("ctbm")!, of)] : [];
-  return [...start, ...roundNodes(of), routersNode(of, start.map(({ name }) => name))];
+  const rounds = roundNodes(of);
+  return [...start, ...rounds, routersNode(of, start.map(({ name }) => name), rounds.at(-1)?.maker)];
 }
 
 /** Makes the node of a kind that learns at once. */
@@ -111,16 +112,16 @@ function roundNodes(of: GraphOf): Node[] {
 }
 
 /** Makes the node that puts together the routers of the last round. */
-function routersNode(of: GraphOf, start: readonly string[]): Node {
+function routersNode(of: GraphOf, start: readonly string[], bank?: Maker): Node {
   const { experts, rounds, prefix, roundSequences } = of.configuration;
   return {
     name: PARTITIONER,
     needs: [TOKENIZER, ALL_TRAIN, ...start, ...roundOf(rounds, experts)],
     settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
-    maker: oneByOne(
-      LEARN,
-      async (making, work) => await (await import("./round_bank.ts")).joinRouters(making, work, of),
-    ),
+    maker: oneByOne(LEARN, async (making, work) => {
+      bank?.close?.(); // frees the device before sequences are scored
+      return await (await import("./round_bank.ts")).joinRouters(making, work, of);
+    }),
   };
 }
