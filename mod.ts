@@ -178,13 +178,7 @@ export {
   resolveConfiguration,
   type Sources,
 } from "./pipeline/settings/mod.ts";
-export {
-  type FileRecord,
-  readConfiguration,
-  type RunEvent,
-  VERSION,
-  type Vouched,
-} from "./pipeline/run/mod.ts";
+export { type FileRecord, readConfiguration, type RunEvent, VERSION } from "./pipeline/run/mod.ts";
 
 // Models of a run, and how good they are: experts and dense baselines, each from its own shards alone.
 export {
