@@ -24,6 +24,11 @@ export interface Variants {
    * takes a subgroup per block of rows. `workgroup`: a workgroup per row, for GPUs.
    */
   rows: "invocation" | "subgroup" | "workgroup";
+  /**
+   * Loss of a training step. `chunks`: logits are stored, some rows at a time, and become their gradient. `workgroup`: both gradients
+   * compute tiles of logits again in workgroup memory, so none is stored; meant for GPUs with too little memory for chunks.
+   */
+  loss: "chunks" | "workgroup";
 }
 
 /** Every form of every kernel. */
@@ -31,12 +36,13 @@ export const FORMS: { readonly [Kernel in keyof Variants]: readonly Variants[Ker
   matmul: ["registers", "subgroup", "workgroup", "workgroup_f16"],
   attention: ["query", "subgroup", "workgroup"],
   rows: ["invocation", "subgroup", "workgroup"],
+  loss: ["chunks", "workgroup"],
 };
 
 /** The table. */
 export const VARIANTS: Record<AdapterKind, Variants> = {
-  software: { matmul: "subgroup", attention: "subgroup", rows: "subgroup" },
-  gpu: { matmul: "workgroup", attention: "workgroup", rows: "workgroup" },
+  software: { matmul: "subgroup", attention: "subgroup", rows: "subgroup", loss: "chunks" },
+  gpu: { matmul: "workgroup", attention: "workgroup", rows: "workgroup", loss: "chunks" },
 };
 
 /** Raised whenever a form for GPUs gives other bits than before. */
@@ -53,7 +59,7 @@ export function revisionOf(variants: Partial<Variants>): { forms?: number } {
 }
 
 /** The form that runs instead where the adapter cannot run the one in the table. */
-const GENERAL: Variants = { matmul: "registers", attention: "query", rows: "invocation" };
+const GENERAL: Variants = { matmul: "registers", attention: "query", rows: "invocation", loss: "chunks" };
 
 /** The optional features that some forms need, and whether an adapter offers them. */
 export interface Offers {
@@ -91,7 +97,12 @@ export function chooseVariants(
   for (const [kernel, form] of Object.entries(wanted)) {
     if (form !== undefined) checkForm(kernel, form);
   }
-  return { matmul: choose("matmul"), attention: choose("attention"), rows: choose("rows") };
+  return {
+    matmul: choose("matmul"),
+    attention: choose("attention"),
+    rows: choose("rows"),
+    loss: choose("loss"),
+  };
 }
 
 /** Says whether an adapter can run a form. */

@@ -12,7 +12,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> targets: array<u32>;
 @group(0) @binding(4) var<storage, read> weights: array<f32>;
 @group(0) @binding(5) var<storage, read_write> nll: array<f32>;
-// include details_bindings
+// include more_bindings
 
 fn load_a(i: u32) -> vec4f { return a[i]; }
 fn load_b(i: u32) -> vec4f { return b[i]; }
@@ -31,5 +31,5 @@ fn first_of(x: vec4f, peak: f32, ids: vec4u) -> u32 {
 fn finish(out: u32, weight: f32, peak: f32, total: f32, score: f32, id: u32) {
   let level = log(total);
   nll[out] = select(level - (score - peak), 0.0, weight == 0.0);
-  // include details_finish
+  // include finish_more
 }

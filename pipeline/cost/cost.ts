@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
@@ -159,6 +159,8 @@ export interface CostOptions extends CostDevice {
   corpus?: CostCorpus;
   /** Whether the experts' activations are computed again in the backward pass. */
   recompute?: boolean;
+  /** How the loss of training runs. Default: by chunks of logits. */
+  loss?: Variants["loss"];
   /** Experts that other trainers made. */
   adopted?: AdoptedExpert[];
   /** Routers that the mixture takes from elsewhere, where they are known. */
@@ -235,17 +237,17 @@ function memoryOf(
   { router, expert, experts, routers: models, length, prefix, batch, routerBatch, routerLength }:
     MixtureShape,
   tokenwise: ModelConfig,
-  { recompute, ...device }: CostOptions,
+  { recompute, loss, ...device }: CostOptions,
 ): Cost["memory"] {
   const kind = adapterKindOf(device);
   const { dtype } = configuration;
-  const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind };
+  const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
   const training = (model: ModelConfig, sequences = batch) =>
     trainingMemory(model, { batch: sequences, ...sizes });
   const answer = answeringOf(length);
   return {
     expert: training(expert),
-    routers: routerMemory(router, { batch: routerBatch, length: routerLength, models, kind, prefix }),
+    routers: routerMemory(router, { batch: routerBatch, length: routerLength, models, kind, loss, prefix }),
     dense: training(expert, batch * experts),
     switch: training(tokenwise, batch * experts),
     inference: inferenceMemory(expert, answer),

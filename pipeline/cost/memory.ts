@@ -7,7 +7,7 @@
 
 import { adamwScratch } from "../../kernels/adamw/adamw.ts";
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
-import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
@@ -43,6 +43,8 @@ export interface MemoryOptions {
   limit?: number;
   /** Kind of the adapter: a GPU takes larger chunks of logits. Default: software. */
   kind?: AdapterKind;
+  /** How the loss of training runs. Default: by chunks of logits. */
+  loss?: Variants["loss"];
 }
 
 /** What {@link trainingMemory} takes; the values that `createTrainer` takes. */
@@ -73,10 +75,10 @@ export function answeringOf(length: number): Pick<InferenceMemoryOptions, "capac
 
 /** Predicts the device memory of `createTrainer`. Throws an `InputError` where a tensor exceeds the binding limit. */
 export function trainingMemory(model: ModelConfig, options: TrainingMemoryOptions): TrainingMemory {
-  const { batch, length, models = 1, recompute, dtype, limit, kind = "software" } = options;
+  const { batch, length, models = 1, recompute, dtype, limit, kind = "software", loss } = options;
   const microBatch = options.microBatch || batch;
   const micros = microBatches(batch, microBatch);
-  const pass = { training: true, recompute, dtype, kind, limit };
+  const pass = { training: true, recompute, dtype, kind, loss, limit };
   const bank = planBanks(model, { models, batch: microBatch, length }, pass);
   const { layouts, held, weights, transposed } = bank;
   const waiting = layouts.flatMap(({ segments, models }) => {

@@ -20,11 +20,11 @@ import { trainingMemory } from "./memory.ts";
 export function refuseLarge(
   name: string,
   { model, batch, microBatch, dtype }: Recipe,
-  { kind, maxBindingBytes: limit }: Gpu,
+  { kind, maxBindingBytes: limit, variants: { loss } }: Gpu,
   { memory = Infinity, recompute }: { memory?: number; recompute?: boolean },
 ): void {
   const shape = { batch, microBatch, length: model.context, dtype, recompute };
-  const { total } = trainingMemory(model, { ...shape, kind, limit });
+  const { total } = trainingMemory(model, { ...shape, kind, loss, limit });
   if (total <= memory) return;
   throw new InputError(
     say`Cannot train ${name} as it must fit ${

@@ -218,7 +218,7 @@ async function measureStep(
   { allocatable, quick }: { allocatable: number; quick: boolean },
 ): Promise<MeasuredStep> {
   const { expert, router, small, least } = STEP_MODELS;
-  const most = { limit: gpu.maxBindingBytes, kind: gpu.kind };
+  const most = { limit: gpu.maxBindingBytes, kind: gpu.kind, loss: gpu.variants.loss };
   const fits = (model: typeof expert | typeof router) =>
     trainingMemory(model, { ...model, length: model.context, ...most }).total < 0.8 * allocatable;
   const model = quick ? least : gpu.kind === "software" ? small : [expert, router].find(fits) ?? small;

@@ -8,7 +8,7 @@
 import type { Arena, GpuBuffer } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
-import type { AdapterKind } from "../../kernels/device/variants.ts";
+import type { AdapterKind, Variants } from "../../kernels/device/variants.ts";
 import { InputError } from "../../kernels/errors.ts";
 import { layerNormScratch } from "../../kernels/layer_norm/layer_norm.ts";
 import { matmulScratch } from "../../kernels/matmul/matmul.ts";
@@ -116,6 +116,8 @@ export interface ActivationOptions {
   dtype?: Dtype;
   /** Kind of the adapter: a GPU gets scratch for splitting long sums, and more logits at once. Default: software. */
   kind?: AdapterKind;
+  /** How the loss of a training step runs. Default: by chunks of logits. */
+  loss?: Variants["loss"];
   /** Bytes that the adapter binds at once. Default: without limit. */
   limit?: number;
   /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
@@ -138,18 +140,17 @@ export function createActivations(
   options: ActivationOptions,
 ) {
   const { training, recompute = false, capacity, gathered, dtype = "f32" } = options;
-  const { kind = "software", limit = Infinity } = options;
+  const { kind = "software", loss = "chunks", limit = Infinity, slots = (gathered ?? shape).batch } = options;
   const { models, batch, length } = shape;
-  const { slots = (gathered ?? shape).batch } = options;
   const [rows, logit] = [models * batch * length, padded(config.vocabulary)];
   const shared = (training ? models : 1) * batch; // outside training all models read the same
   const buffer = bufferMaker(arena);
   const float = (label: string, values: number) => buffer(label, { values });
   const stream = (label: string, storage = dtype) =>
     buffer(label, { values: rows * padded(config.hidden), storage });
-  const chunk = training
+  const chunk = training && loss === "chunks"
     ? logitsChunk(config, shape, logitsBudget(kind, limit))
-    : { models, rows: capacity === undefined ? 0 : slots }; // scoring stores no logits
+    : { models, rows: capacity === undefined ? 0 : slots }; // scoring stores no logits, nor does a loss in tiles
   /** Where keys and values of earlier positions are kept (generation). */
   const cache = capacity === undefined
     ? undefined
@@ -187,8 +188,10 @@ export function createActivations(
     order: float("token order", training ? rows : 1),
     /** f32 `[models, R]`, nats. */
     nll: float("nll", rows),
-    /** f32 `[chunk.models, chunk.rows, vocabulary]`, for training and generation. */
+    /** f32 `[chunk.models, chunk.rows, vocabulary]`, for training by chunks and generation. */
     logits: chunk.rows > 0 ? float("logits", chunk.models * chunk.rows * logit) : undefined,
+    /** f32 `[models, R, 2]`, for training without logits. */
+    lossStatistics: training && chunk.rows === 0 ? float("loss statistics", rows * 2) : undefined,
     /** `[models, R, H]` in the dtype: the residual stream before each sublayer, and after the last. */
     streams,
     /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */

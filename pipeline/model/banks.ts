@@ -21,14 +21,14 @@ export function createBanks(
   config: ModelConfig,
   models: readonly Weights[],
   shape: Omit<BatchShape, "models">,
-  options: Omit<ActivationOptions, "kind" | "limit" | "sums">,
+  options: Omit<ActivationOptions, "kind" | "loss" | "limit" | "sums">,
 ) {
-  const { kind, maxBindingBytes: limit } = gpu;
+  const { kind, maxBindingBytes: limit, variants: { loss } } = gpu;
   const { training, gathered, dtype } = options;
   const perBank = modelsPerBank(config, { ...gathered ?? shape, models: models.length }, limit);
   const sums = training || takesPasses(gpu);
   const sizes = { ...shape, models: perBank };
-  const acts = createActivations(arena, config, sizes, { ...options, kind, limit, sums });
+  const acts = createActivations(arena, config, sizes, { ...options, kind, loss, limit, sums });
   const banks = Array.from({ length: Math.ceil(models.length / perBank) }, (_, i) => {
     const first = i * perBank;
     const own = models.slice(first, first + perBank);

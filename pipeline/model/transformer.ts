@@ -10,7 +10,7 @@ import { crossEntropyBackward } from "../../kernels/cross_entropy/cross_entropy.
 import { embeddingBackward, embeddingForward } from "../../kernels/embedding/embedding.ts";
 import type { Dispatch, Gpu, GpuBuffer } from "../../kernels/device/gpu.ts";
 import type { Matrix } from "../../kernels/device/matrix.ts";
-import { linearNll, type TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
+import { linearNll, linearNllBackward, type TokenDetails } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
@@ -109,28 +109,39 @@ function from(matrix: Matrix, model: number, row = 0): Matrix {
   return { ...matrix, offset: offset + model * matrix.model + row * stride };
 }
 
-/** Plans the loss of the normalised output; `details` has room for the likeliest tokens, where they are asked for. */
-export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, details?: TokenDetails): Dispatch {
+/** Describes the loss of the normalised output. */
+function headLoss(bank: Bank, acts: Activations) {
   const { config } = bank.layout;
-  const { shape: { models, batch, length }, targets, weights, nll, training } = acts;
-  return linearNll(gpu, {
+  const { shape: { models, batch, length }, targets, weights, nll } = acts;
+  return {
     a: normalizedOf(acts, config.hidden),
     b: parameterOf(bank, headOf(config)).transposed,
-    ...{ targets, weights, nll, details, models, rows: batch * length, sharedTargets: !training },
+    ...{ targets, weights, nll, models, rows: batch * length },
     ...{ k: config.hidden, vocabulary: config.vocabulary },
-  });
+  };
 }
 
-/** Plans logits and loss of the normalised output and the head's backward pass, in chunks of models and rows. */
+/** Plans the loss of the normalised output; `details` has room for the likeliest tokens, where they are asked for. */
+export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, details?: TokenDetails): Dispatch {
+  return linearNll(gpu, { ...headLoss(bank, acts), details, sharedTargets: !acts.training });
+}
+
+/**
+ * Plans the loss of the normalised output and the head's backward pass: by stored logits, in chunks of models and rows, or tile by tile
+ * where the activations have no room for logits.
+ */
 export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradients: Gradients): Dispatch[] {
-  const { config } = bank.layout;
-  const { vocabulary, hidden } = config;
-  const rows = acts.shape.batch * acts.shape.length;
-  const weights = parameterOf(bank, headOf(config)).transposed;
+  const { vocabulary, hidden } = bank.layout.config;
+  const { a: normalized, b: weights, rows } = headLoss(bank, acts);
   const head = parameterOf(bank, EMBEDDING, gradients.buffers);
-  const normalized = normalizedOf(acts, hidden);
   const { branch, parts } = acts.gradients!;
-  const logits = acts.logits!;
+  const { logits, lossStatistics: statistics } = acts;
+  if (!logits) {
+    const loss = { ...headLoss(bank, acts), statistics: statistics! };
+    const { accumulate } = gradients;
+    const own = { w: head.asRead, dA: { ...normalized, buffer: branch }, dW: head.gradient, accumulate };
+    return [linearNll(gpu, loss), ...linearNllBackward(gpu, { ...loss, ...own })];
+  }
   const dispatches: Dispatch[] = [];
   for (const { model, models, row, chunk } of chunksOf(acts)) {
     const a = matrixOf(logits, chunk, vocabulary);

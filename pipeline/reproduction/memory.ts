@@ -4,7 +4,6 @@
  * @module
  */
 
-import type { AdapterKind } from "../../kernels/device/variants.ts";
 import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Searched } from "../report/reproduction.ts";
@@ -28,7 +27,7 @@ interface FittedMemory {
 export async function heldBy(
   name: Searched,
   configuration: Configuration,
-  more: { kind: AdapterKind; recompute?: boolean },
+  more: Pick<TrainingMemoryOptions, "kind" | "loss" | "recompute">,
 ): Promise<Held> {
   const { expertBatch, microBatch, sequenceLength: length, dtype } = configuration;
   const [target] = targetsOf(name, configuration);

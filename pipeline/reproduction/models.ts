@@ -60,7 +60,7 @@ export async function train(
 ): Promise<Partial<Record<Searched, TrainResult[]>>> {
   const { run, recompute, trial } = options;
   const { expertBatch: batch, microBatch, sequenceLength: length, dtype } = configuration;
-  const how = { batch, microBatch, length, dtype, recompute, kind: gpu.kind };
+  const how = { batch, microBatch, length, dtype, recompute, kind: gpu.kind, loss: gpu.variants.loss };
   const memoryOf = (models: number) => memoryTogether(modelShapes(configuration).expert, models, how);
   const side = SIDE_BY_SIDE[gpu.kind];
   const left = models.flatMap((model) => {

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { Variants } from "../../kernels/device/variants.ts";
 import { narrowNotes } from "../cost/flops.ts";
 import {
   adapterKindOf,
@@ -41,6 +42,8 @@ export interface PlanStudiesOptions extends StudyChoice {
   device?: Partial<CostDevice>;
   /** Whether trainings compute activations again. Default: no. */
   recompute?: boolean;
+  /** Forms of kernels: memory depends on that of the loss. Default: those of the device. */
+  variants?: Partial<Variants>;
 }
 
 /**
@@ -237,15 +240,16 @@ class Planner extends StudyWalk {
   }
 
   #costOf(setup: Setup): Cost {
-    const { device, options: { recompute } } = this;
+    const { device, options: { recompute, variants } } = this;
     const cost = this.#costs.get(setup.name) ??
-      costOf(this.grid.configuration(setup), { ...device, recompute });
+      costOf(this.grid.configuration(setup), { ...device, recompute, loss: variants?.loss });
     this.#costs.set(setup.name, cost);
     return cost;
   }
 
   #holds(model: Searched, setup: Setup): Promise<Held> {
-    const more = { kind: adapterKindOf(this.device), recompute: this.options.recompute };
+    const { device, options: { recompute, variants } } = this;
+    const more = { kind: adapterKindOf(device), recompute, loss: variants?.loss };
     return heldBy(model, this.grid.configuration(setup), more);
   }
 

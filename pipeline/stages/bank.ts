@@ -38,8 +38,8 @@ export function memoryTogether(
 export function createBank({ memory = Infinity, adapter }: { memory?: number; adapter?: string }): Bank {
   const more: Gpu[] = [];
   const { member } = createTogether({
-    fits: ({ model, gpu: { kind, maxBindingBytes: limit }, ...sizes }, models) =>
-      memoryTogether(model, models, { ...sizes, length: model.context, kind, limit }) <= memory,
+    fits: ({ model, gpu: { kind, maxBindingBytes: limit, variants: { loss } }, ...sizes }, models) =>
+      memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory,
     async devices(own, models) {
       if (banksOf(models, own.kind).length === 1) return [own];
       if (more.length === 0) {

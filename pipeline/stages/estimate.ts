@@ -217,7 +217,7 @@ async function planExpertsOf(
   experts: readonly number[],
   options: PlanOptions & TrainingOptions,
 ): Promise<PartitionPlan> {
-  const { run, sources = {}, force = false, resume = false, memory, words } = options;
+  const { run, sources = {}, force = false, resume = false, memory, variants, words } = options;
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
   const speed = await speedOf(options, configuration);
@@ -241,7 +241,14 @@ async function planExpertsOf(
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
   const told = speedNotes(speed, configuration);
   if (memory !== undefined) {
-    const sizes = { batch, length, recompute: options.recompute, dtype, kind: speed.kind };
+    const sizes = {
+      batch,
+      length,
+      recompute: options.recompute,
+      dtype,
+      kind: speed.kind,
+      loss: variants?.loss,
+    };
     const fits = fittingMicroBatch(modelShapes(configuration).expert, memory, sizes);
     const size = `${number(memory / 2 ** 20)} MiB`;
     told.push(
@@ -259,14 +266,22 @@ async function trainingEstimate(
   configuration: Configuration,
   sequences: number,
   { flops, kind }: Speed,
-  { recompute, keep = 2, checkpointEvery = 200 }: TrainingOptions,
+  { recompute, variants, keep = 2, checkpointEvery = 200 }: RunOptions & TrainingOptions,
 ): Promise<Estimate> {
   const target = expertTarget(0), model = await target.model(configuration);
   const { microBatch, sequenceLength: length, dtype, saveDtype, expertBatch: batch } = configuration;
   const steps = await target.steps(configuration, { sequences });
   const again = recompute ? 4 / 3 : 1; // a forward pass more to three
   const kept = checkpointEvery > 0 ? Math.min(keep, Math.floor(steps / checkpointEvery)) : 0;
-  const sizes = { batch, microBatch: microBatch || batch, length, recompute, dtype, kind };
+  const sizes = {
+    batch,
+    microBatch: microBatch || batch,
+    length,
+    recompute,
+    dtype,
+    kind,
+    loss: variants?.loss,
+  };
   return {
     seconds: slowedFlops(again * steps * trainingFlops(model, batch, length), model, kind) / flops,
     diskBytes: parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them

@@ -24,7 +24,7 @@ import {
   layerNormScratch,
 } from "../../kernels/layer_norm/layer_norm.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
-import { linearNll } from "../../kernels/linear_nll/linear_nll.ts";
+import { linearNll, linearNllBackward } from "../../kernels/linear_nll/linear_nll.ts";
 import { matmul, matmulScratch, matmulSplit, type Tail } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed, matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../kernels/rotary/rotary.ts";
@@ -381,6 +381,26 @@ const LOSS: Kernel[] = [
     },
     flops: (s) => (2 * s.hidden + 4) * rowsOf(s) * s.vocabulary,
     values: (s) => rowsOf(s) * (s.hidden + 3) + s.hidden * s.vocabulary,
+  },
+  {
+    ...{ label: "linear_nll_backward", what: "head, instead of chunks", calls: never },
+    plan: (gpu, t, s) => {
+      const { targets, weights } = crossEntropy(t, s);
+      const [a, dA] = [matrix(t, rowsOf(s), s.hidden), matrix(t, rowsOf(s), s.hidden)];
+      const [w, dW] = [matrix(t, s.vocabulary, s.hidden), matrix(t, s.vocabulary, s.hidden)];
+      return linearNllBackward(gpu, {
+        ...{ a, b: matrix(t, s.hidden, s.vocabulary), w, dA, dW, accumulate: false, targets, weights },
+        ...{
+          statistics: t.floats(2 * rowsOf(s)),
+          models: 1,
+          rows: rowsOf(s),
+          k: s.hidden,
+          vocabulary: s.vocabulary,
+        },
+      });
+    },
+    flops: (s) => (8 * s.hidden + 10) * rowsOf(s) * s.vocabulary,
+    values: (s) => rowsOf(s) * (2 * s.hidden + 4) + 3 * s.hidden * s.vocabulary,
   },
   {
     ...{ label: "cross_entropy_backward", what: "logits", calls: chunks, together },

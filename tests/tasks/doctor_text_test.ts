@@ -3,7 +3,12 @@ import { doctorText } from "../../tasks/doctor_text.ts";
 import type { Diagnosis } from "../../pipeline/doctor/mod.ts";
 
 Deno.test("doctorText() tells of an adapter in words, and says where nothing is wrong", () => {
-  const variants = { matmul: "workgroup", attention: "workgroup", rows: "workgroup" } as const;
+  const variants = {
+    matmul: "workgroup",
+    attention: "workgroup",
+    rows: "workgroup",
+    loss: "chunks",
+  } as const;
   const errors = { loss: 1e-6, norm: 1e-6, gradients: 1e-4 };
   const limits = {
     maxBufferSize: 2 ** 31,
@@ -45,7 +50,7 @@ Deno.test("doctorText() tells of an adapter in words, and says where nothing is 
       "NVIDIA H100, a GPU\n",
       "memory          78 GiB of buffers at once\n",
       "golden values   wrong in 1 of 2 trials\n",
-      "matmul=workgroup,attention=workgroup,rows=workgroup in bf16, odd: losses off by 5.0e-1",
+      "matmul=workgroup,attention=workgroup,rows=workgroup,loss=chunks in bf16, odd: losses off by 5.0e-1",
       "roof            55,000 GFLOP/s in f32, 100,000 in f16, 2,500 GB/s copying\n",
       "training        1,000,000 tokens/s, 22,000 GFLOP/s, 40.0% of the roof",
       "kept in         /home/a/devices.json\n",

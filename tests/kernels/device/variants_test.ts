@@ -15,7 +15,12 @@ const EVERYTHING = { subgroupsOf8: true, f16: true };
 const NOTHING = { subgroupsOf8: false, f16: false };
 
 Deno.test("chooseVariants() looks up the table, takes what it is told, and falls back without subgroups of 8", () => {
-  const told: Variants = { matmul: "workgroup_f16", attention: "query", rows: "workgroup" };
+  const told: Variants = {
+    matmul: "workgroup_f16",
+    attention: "query",
+    rows: "workgroup",
+    loss: "workgroup",
+  };
   for (const kind of ["software", "gpu"] as const) {
     assertEquals(chooseVariants(kind, EVERYTHING), VARIANTS[kind]);
     assertEquals(chooseVariants(kind, EVERYTHING, told), told);
@@ -24,7 +29,8 @@ Deno.test("chooseVariants() looks up the table, takes what it is told, and falls
       ...kind === "software" ? { matmul: "registers", attention: "query", rows: "invocation" } : {},
     });
   }
-  assertEquals(VARIANTS.gpu, { matmul: "workgroup", attention: "workgroup", rows: "workgroup" });
+  const forGpus = { matmul: "workgroup", attention: "workgroup", rows: "workgroup", loss: "chunks" } as const;
+  assertEquals(VARIANTS.gpu, forGpus);
 });
 
 Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name and with what it can", () => {
@@ -74,5 +80,7 @@ Deno.test("every adapter runs the forms that need nothing of it, and all of its 
 
 Deno.test("revisionOf() tells states apart that forms for GPUs of another revision made, and leaves others as they are", () => {
   const mixed = { ...VARIANTS.software, matmul: "workgroup_f16" } as const;
-  assertEquals([VARIANTS.software, VARIANTS.gpu, mixed].map(revisionOf), [{}, { forms: 3 }, { forms: 3 }]);
+  const tiled = { ...VARIANTS.software, loss: "workgroup" } as const;
+  const forms = { forms: 3 };
+  assertEquals([VARIANTS.software, VARIANTS.gpu, mixed, tiled].map(revisionOf), [{}, forms, forms, forms]);
 });

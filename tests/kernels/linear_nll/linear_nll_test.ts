@@ -1,14 +1,26 @@
 import { assertEquals } from "@std/assert";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
-import { type LinearNll, linearNll, linearNllReference } from "../../../kernels/linear_nll/linear_nll.ts";
+import type { Dtype } from "../../../kernels/device/storage.ts";
+import {
+  type LinearNll,
+  linearNll,
+  type LinearNllBackward,
+  linearNllBackward,
+  linearNllBackwardReference,
+  linearNllReference,
+} from "../../../kernels/linear_nll/linear_nll.ts";
 import { groupRows } from "../../../kernels/linear_nll/linear_nll_subgroup.ts";
 import { randomShapes } from "../random_shapes.ts";
 import {
   assertClose,
   assertSameBits,
   bank,
+  CENTRAL_DIFFERENCES,
+  centralDifferences,
+  dot,
   DTYPES,
   EDGE_ROWS,
+  FEW_ROUNDINGS,
   formsOf,
   inStorage,
   integers,
@@ -18,6 +30,7 @@ import {
   randomIntegers,
   run,
   type Sizes,
+  stack,
   type Tolerance,
   TRANSCENDENTAL,
 } from "../support.ts";
@@ -78,17 +91,25 @@ function reference({ models, rows, k, vocabulary }: Shape, { a, b, targets, weig
 /** What padding columns hold: of the weights it would make the largest logit. */
 const PADDING = 1e4;
 
+/** How inputs lie on the device: what they are stored in, and what padding columns hold, of the rows' inputs and of the weights. */
+interface Placed {
+  dtypes?: readonly [Dtype, Dtype];
+  padding?: readonly [number, number];
+}
+
 /** Places the inputs on the device, away from the buffers' beginnings. */
-function place(shape: Shape, { a, b, targets, weights, shared }: Inputs, dtypes = ["f32", "f32"] as const) {
+function place(
+  shape: Shape,
+  { a, b, targets, weights, shared }: Inputs,
+  { dtypes = ["f32", "f32"], padding = [PADDING, PADDING] }: Placed = {},
+) {
   const { models, rows, k, vocabulary } = shape;
   const output = (label: string) => bank(label, { models: models * rows, rows: 1, columns: 1, stride: 1 });
-  const away = { offset: 8, gap: 4, padding: PADDING };
-  const sizes: Sizes[] = [{ models, rows, columns: k, ...away }, {
-    models,
-    rows: k,
-    columns: vocabulary,
-    ...away,
-  }];
+  const away = { models, offset: 8, gap: 4 };
+  const sizes: Sizes[] = [
+    { ...away, rows, columns: k, padding: padding[0] },
+    { ...away, rows: k, columns: vocabulary, padding: padding[1] },
+  ];
   const [nll, likeliest, least] = ["nll", "likeliest", "least"].map(output);
   const plan: LinearNll = {
     ...shape,
@@ -142,7 +163,7 @@ for (const { form, on } of FORMS) {
     const shape = { models: 2, rows: 19, k: 33, vocabulary: 70 };
     for (const dtypes of DTYPES.flatMap((a) => DTYPES.map((b) => [a, b] as const))) {
       const inputs = draw(shape, "stored");
-      const { plan, nll } = place(shape, inputs, dtypes as never);
+      const { plan, nll } = place(shape, inputs, { dtypes });
       const [actual] = await run([linearNll(on, plan)], [nll]);
       const held = { ...inputs, a: inStorage(dtypes[0], inputs.a), b: inStorage(dtypes[1], inputs.b) };
       assertClose(actual, reference(shape, held).nll, TRANSCENDENTAL, `nll in ${dtypes}`);
@@ -218,6 +239,158 @@ for (const { form, on } of FORMS) {
     await check(on, shape, draw(shape, "many"), TRANSCENDENTAL);
   });
 }
+
+/** The weights as they are, `[models, vocabulary, k]`. */
+function untransposed({ models, k, vocabulary }: Shape, b: Float32Array): Float32Array {
+  const w = Array.from({ length: models }, (_, model) => {
+    const own = part(b, models, model);
+    return [...own.map((_, i) => own[i % k * vocabulary + Math.floor(i / k)])];
+  });
+  return Float32Array.from(w.flat());
+}
+
+/** Gradients of the rows' inputs `[models, rows, k]` and of the weights `[models, vocabulary, k]`. */
+type Gradients = Record<"dA" | "dW", ArrayLike<number>>;
+
+/** Computes both gradients; those of the weights are added to `before`, where that is given. */
+async function gradients(
+  on: Gpu,
+  shape: Shape,
+  inputs: Inputs,
+  { dtypes = ["f32", "f32"], before }: Pick<Placed, "dtypes"> & { before?: Float32Array } = {},
+): Promise<Record<keyof Gradients, Float32Array>> {
+  const { models, rows, k, vocabulary } = shape;
+  const { plan, nll } = place(shape, inputs, { dtypes, padding: [0, PADDING] });
+  const away = { models, columns: k, offset: 8, gap: 4 };
+  const w = bank("w", { ...away, rows: vocabulary }, untransposed(shape, inputs.b));
+  const storage = dtypes[1] === "bf16" ? "f32_as_bf16" : "f32"; // as products read what they round
+  const statistics = bank("statistics", { rows: models * rows, columns: 2, stride: 2 });
+  const [dA, dW] = [bank("dA", { ...away, rows }), bank("dW", { ...away, rows: vocabulary }, before)];
+  const loss = { ...plan, statistics: statistics.buffer };
+  const own = { w: { ...w, buffer: { ...w.buffer, storage } }, dA, dW, accumulate: before !== undefined };
+  const dispatches = [
+    linearNll(on, loss),
+    ...linearNllBackward(on, { ...loss, ...own } as LinearNllBackward),
+  ];
+  const [forRows, forWeights] = await run(dispatches, [dA, dW], { scratch: [nll, statistics] });
+  return { dA: forRows, dW: forWeights };
+}
+
+/** Both gradients in f64. */
+function gradientsReference({ models, k, vocabulary }: Shape, inputs: Inputs): Gradients {
+  const all = Array.from({ length: models }, (_, model) => {
+    const { a, b, targets, weights } = inputs;
+    const [ownA, ownB, ownWeights] = [a, b, weights].map((values) => part(values, models, model));
+    const sizes = { k, vocabulary };
+    return linearNllBackwardReference(ownA, ownB, part(targets, models, model), ownWeights, sizes);
+  });
+  return { dA: stack(models, (model) => all[model].dA), dW: stack(models, (model) => all[model].dW) };
+}
+
+async function checkGradients(on: Gpu, shape: Shape, inputs: Inputs, tolerance: Tolerance) {
+  const [actual, expected] = [await gradients(on, shape, inputs), gradientsReference(shape, inputs)];
+  for (const name of ["dA", "dW"] as const) {
+    assertClose(actual[name], expected[name], tolerance, `${name} of ${JSON.stringify(shape)}`);
+  }
+}
+
+/** Sums of at most some hundred gradients of order 1, each off by that of an exponential. */
+const GRADIENTS: Tolerance = { atol: 1e-4, rtol: 5e-5 };
+/** The gradients have one form; what they read of a row comes from the loss, in any form. */
+const { on: TILED } = FORMS.find(({ form }) => form === "workgroup")!;
+
+for (const { form, on } of FORMS) {
+  Deno.test(`linearNllBackward() after ${form} equals its reference at random shapes`, async () => {
+    const shapes = randomShapes("linear nll backward", ({ upTo }) => {
+      return { models: upTo(3), rows: upTo(200), k: upTo(200), vocabulary: upTo(400) };
+    });
+    for (const shape of shapes) {
+      await checkGradients(on, shape, draw(shape, JSON.stringify(shape)), GRADIENTS);
+    }
+  });
+}
+
+Deno.test("linearNllBackward() equals its reference at edge shapes, masks rows and ignores padding columns", async () => {
+  for (const shape of SHAPES) {
+    await checkGradients(TILED, shape, draw(shape, JSON.stringify(shape)), GRADIENTS);
+  }
+});
+
+Deno.test("linearNllBackward() takes either storage, and reads weights as their bf16 copy holds them", async () => {
+  const shape = { models: 2, rows: 70, k: 33, vocabulary: 70 };
+  for (const dtypes of DTYPES.flatMap((a) => DTYPES.map((b) => [a, b] as const))) {
+    const inputs = draw(shape, "stored gradients");
+    const actual = await gradients(TILED, shape, inputs, { dtypes });
+    const held = { ...inputs, a: inStorage(dtypes[0], inputs.a), b: inStorage(dtypes[1], inputs.b) };
+    const expected = gradientsReference(shape, held);
+    for (const name of ["dA", "dW"] as const) {
+      assertClose(actual[name], expected[name], GRADIENTS, `${name} in ${dtypes}`);
+    }
+  }
+});
+
+Deno.test("linearNllBackward() adds the weights' gradient to what is there, where it is to", async () => {
+  const shape = { models: 2, rows: 70, k: 9, vocabulary: 131 };
+  const inputs = draw(shape, "added gradients");
+  const before = random(2 * 131 * 9, "before");
+  const [alone, added] = [
+    await gradients(TILED, shape, inputs),
+    await gradients(TILED, shape, inputs, { before }),
+  ];
+  assertSameBits(added.dA, alone.dA);
+  assertClose(added.dW, alone.dW.map((value, i) => value + before[i]), FEW_ROUNDINGS);
+});
+
+Deno.test("linearNllBackward() holds equal, huge and tiny logits", async () => {
+  const shape = { models: 1, rows: 17, k: 2, vocabulary: 131 };
+  const inputs = draw(shape, "extreme gradients");
+  const large: Tolerance = { atol: 5e-3, rtol: 5e-4 }; // logits of 1e4 are themselves rounded to 1e-3
+  for (const offset of [0, 80, -80, 1e4, -1e4]) { // a common offset changes no gradient but the weights'
+    const a = inputs.a.map((_, i) => i % 2 === 0 ? 1 : offset / 80);
+    const signs = inputs.b.map((value, i) => i < 131 ? 80 * Math.sign(value) * Number(i % 3 > 0) : 80);
+    const [one, equal] = [inputs.b.map((_, i) => i === 7 ? 1e4 : 1), inputs.b.map(() => 1)];
+    for (const b of [signs, one, equal]) await checkGradients(TILED, shape, { ...inputs, a, b }, large);
+  }
+});
+
+Deno.test("linearNllBackward() gives a row the same bits in any company, batch and bank", async () => {
+  const [rows, k, vocabulary] = [150, 20, 130];
+  const shape = { models: 3, rows, k, vocabulary };
+  const inputs = draw(shape, "company of gradients");
+  const { dA } = await gradients(TILED, shape, inputs);
+  for (const [model, first, count] of [[0, 0, 1], [1, 3, 66], [2, 148, 2]]) {
+    const start = model * rows + first;
+    const own = { models: 1, rows: count, k, vocabulary };
+    const alone = await gradients(TILED, own, {
+      a: inputs.a.subarray(start * k, (start + count) * k),
+      b: part(inputs.b, 3, model),
+      targets: inputs.targets.subarray(start, start + count),
+      weights: inputs.weights.subarray(start, start + count),
+      shared: false,
+    });
+    const expected = dA.subarray(start * k, (start + count) * k);
+    assertSameBits(alone.dA, expected, `${count} rows of model ${model} alone`);
+  }
+});
+
+Deno.test("linearNllBackward() takes many rows", async () => {
+  const shape = { models: 1, rows: MANY_ROWS, k: 1, vocabulary: 3 };
+  const inputs = draw(shape, "many rows of gradients");
+  await checkGradients(TILED, shape, inputs, { atol: 0.05, rtol: 1e-4 }); // sums of 65,537 terms
+});
+
+Deno.test("linearNllBackwardReference() is the derivative of the weighted loss of linearNllReference()", () => {
+  const sizes = { k: 3, vocabulary: 5 };
+  const [a, b] = [random(4 * 3, "a to differentiate"), random(3 * 5, "b to differentiate")];
+  const targets = Uint32Array.of(0, 4, 2, 2);
+  const weights = Float64Array.of(1, 0.5, 0, 2);
+  const loss = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+    dot(linearNllReference(a, b, targets, weights, sizes).nll, weights);
+  const { dA, dW } = linearNllBackwardReference(a, b, targets, weights, sizes);
+  assertClose(dA, centralDifferences((x) => loss(x, b), a), CENTRAL_DIFFERENCES);
+  const dB = centralDifferences((x) => loss(a, x), b);
+  assertClose(dW, dB.map((_, i) => dB[i % 3 * 5 + Math.floor(i / 3)]), CENTRAL_DIFFERENCES);
+});
 
 Deno.test("groupRows() gives every core some rows, and no workgroup more than it has room for", () => {
   for (const [rows, models, own] of [[1, 1, 1], [63, 1, 63], [256, 1, 64], [2048, 1, 256], [2048, 32, 256]]) {

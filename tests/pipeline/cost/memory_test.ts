@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { bytesOf } from "../../../kernels/device/storage.ts";
 import {
+  fittingMicroBatch,
   inferenceMemory,
   routerMemory,
   trainingMemory,
@@ -12,7 +13,7 @@ import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { createDecoder } from "../../../pipeline/model/decoder.ts";
 import { rowsPerPass } from "../../../pipeline/model/passes.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-import { DTYPES, gpu } from "../../kernels/support.ts";
+import { DTYPES, formsOf, gpu } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";
 
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -30,6 +31,8 @@ const SHAPES: [model: ModelConfig, options: TrainingMemoryOptions][] = [
   [{ ...TINY, layers: 1 }, { batch: 1, length: 2 }],
 ];
 
+const LOSSES = await formsOf("loss");
+
 function assertNear(predicted: number, actual: number, what: string) {
   assert(
     Math.abs(predicted - actual) <= TOLERANCE * actual,
@@ -39,16 +42,41 @@ function assertNear(predicted: number, actual: number, what: string) {
 
 Deno.test("trainingMemory() predicts what createTrainer() holds within 2%", () => {
   const all = SHAPES.flatMap(([config, options]) =>
-    DTYPES.map((dtype) => [config, { ...options, dtype }] as const)
+    LOSSES.flatMap(({ form: loss, on }) =>
+      DTYPES.map((dtype) => [config, { ...options, dtype, loss }, on] as const)
+    )
   );
-  for (const [config, options] of all) {
+  for (const [config, options, on] of all) {
     const { models = 1, ...rest } = options;
     const start = Array.from({ length: models }, (_, i) => anyWeights(config, i));
-    const trainer = createTrainer(gpu, { config, start, settings: SETTINGS, ...rest });
+    const trainer = createTrainer(on, { config, start, settings: SETTINGS, ...rest });
     const { total } = trainingMemory(config, { ...options, limit: gpu.maxBindingBytes });
     assertNear(total, trainer.bytes, JSON.stringify([config, options]));
     trainer.close();
   }
+});
+
+Deno.test("a training without logits has no buffer of them, and larger micro-batches fit", () => {
+  const buffers = LOSSES.map(({ on }) => {
+    const labels: string[] = [];
+    const arena = () => {
+      const own = gpu.arena();
+      const buffer: typeof own.buffer = (label, ...sizes) =>
+        own.buffer(labels[labels.push(label) - 1], ...sizes);
+      return { ...own, buffer };
+    };
+    const start = [anyWeights(TINY, 0)];
+    createTrainer({ ...on, arena }, { config: TINY, start, settings: SETTINGS, batch: 2, length: 9 }).close();
+    return labels.filter((label) => /^(logits|loss statistics)/.test(label));
+  });
+  assertEquals(buffers, [["logits"], ["loss statistics"]]);
+  const model = { ...TINY, vocabulary: 32_000 };
+  const sizes = { batch: 256, length: 64 };
+  const by = (loss: "chunks" | "workgroup", most: number) =>
+    fittingMicroBatch(model, most, { ...sizes, loss });
+  const { total } = trainingMemory(model, { ...sizes, microBatch: 128, loss: "workgroup" });
+  assertEquals([by("workgroup", total), by("workgroup", total - 1)], [128, 64]);
+  assertEquals(by("chunks", total), 64); // 32 MiB of logits, and an activation of 64 sequences
 });
 
 Deno.test("trainingMemory() predicts banks that a small binding limit splits", () => {

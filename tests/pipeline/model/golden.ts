@@ -40,6 +40,7 @@ const DEVICES: { what: string; gpu: Gpu }[] = [
   ...own.kind === "gpu"
     ? []
     : [{ what: ", with the kernels for GPUs", gpu: await openGpu({ variants: VARIANTS.gpu }) }],
+  { what: ", without logits", gpu: await openGpu({ variants: { ...VARIANTS.gpu, loss: "workgroup" } }) },
 ];
 /** Every form of kernels with every dtype. Those that are not the adapter's own take long to compile: `own` tells them apart. */
 export const FORMS: { what: string; own: boolean; gpu: Gpu; dtype: Dtype; tolerances: Tolerances }[] = [

@@ -16,7 +16,7 @@ import {
   type Trainer,
   type TrainerOptions,
 } from "../../../pipeline/model/trainer.ts";
-import { assertClose, assertSameBits, gpu } from "../../kernels/support.ts";
+import { assertClose, assertSameBits, formsOf, gpu } from "../../kernels/support.ts";
 import { prefixSpan, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { type ReferenceWeights, sequenceNll } from "./reference.ts";
 import { anyBatch, anyWeights, assertSameTensors, assertSlopes, batchOf, sequencesOf } from "./support.ts";
@@ -27,6 +27,8 @@ const SHAPE = { models: 3, batch: 4, length: 9 };
 const START = [0, 1, 2].map((i) => anyWeights(CONFIG, i));
 const BATCHES = [0, 1, 2].map((i) => anyBatch(CONFIG, SHAPE, `step ${i}`));
 const RATE = 1e-2;
+/** By stored logits, and without them. */
+const LOSSES = await formsOf("loss");
 
 interface Run {
   results: StepResult[];
@@ -88,26 +90,28 @@ function answerNll(weights: ReferenceWeights, { spans, ...batch }: HostBatch, mo
   return total / sequences.reduce((sum, tokens, row) => sum + tokens.length - prompts[row], 0);
 }
 
-Deno.test("createTrainer() learns a span alone: the loss and gradients of an independent f64 model", async () => {
-  const batch = answersOf(BATCHES[0]);
-  for (const microBatch of [4, 2]) {
-    const trainer = trainerOf({ microBatch });
-    const { nll, predicted } = await trainer.evaluate(batch);
-    trainer.step(batch, RATE);
-    const { results: [{ loss }], gradients } = await finish(trainer);
-    const expected = START.map((weights, model) => answerNll(weights, batch, model));
-    assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, "losses");
-    assertClose(
-      nll.map((sum, model) => sum / predicted[model]),
-      expected,
-      { atol: 0, rtol: 2e-5 },
-      "evaluated",
-    );
-    for (const [model, weights] of START.entries()) {
-      assertSlopes((own) => answerNll(own, batch, model), weights, gradients[model], `model ${model}`);
+for (const { form, on } of LOSSES) {
+  Deno.test(`createTrainer() learns a span alone: the loss and gradients of an independent f64 model, loss=${form}`, async () => {
+    const batch = answersOf(BATCHES[0]);
+    for (const microBatch of [4, 2]) {
+      const trainer = trainerOf({ microBatch }, on);
+      const { nll, predicted } = await trainer.evaluate(batch);
+      trainer.step(batch, RATE);
+      const { results: [{ loss }], gradients } = await finish(trainer);
+      const expected = START.map((weights, model) => answerNll(weights, batch, model));
+      assertClose(loss, expected, { atol: 0, rtol: 2e-5 }, "losses");
+      assertClose(
+        nll.map((sum, model) => sum / predicted[model]),
+        expected,
+        { atol: 0, rtol: 2e-5 },
+        "evaluated",
+      );
+      for (const [model, weights] of START.entries()) {
+        assertSlopes((own) => answerNll(own, batch, model), weights, gradients[model], `model ${model}`);
+      }
     }
-  }
-});
+  });
+}
 
 Deno.test("createTrainer() takes padding and prefixes as spans, to the bit", async () => {
   const whole = BATCHES.map((batch) => ({ ...batch, spans: Array.from(batch.lengths, wholeSpan) }));
@@ -123,18 +127,19 @@ Deno.test("createTrainer() takes padding and prefixes as spans, to the bit", asy
   assertSameRuns(await train(prefixes), await train(cut), "prefixes");
 });
 
-for (const options of [{}, { dtype: "bf16", microBatch: 2 }] as const) {
-  Deno.test(`createTrainer() gives the same bits again, from a state and with activations computed again: ${JSON.stringify(options)}`, async () => {
-    const whole = await train(BATCHES, options);
-    assertSameRuns(await train(BATCHES, options), whole, "again");
-    assertSameRuns(await train(BATCHES, { ...options, recompute: true }), whole, "recomputed");
-    const before = trainerOf(options);
+const OPTIONS: Partial<TrainerOptions>[] = [{}, { dtype: "bf16", microBatch: 2 }];
+for (const [options, { form, on }] of OPTIONS.flatMap((own) => LOSSES.map((loss) => [own, loss] as const))) {
+  Deno.test(`createTrainer() gives the same bits again, from a state and with activations computed again: ${JSON.stringify(options)}, loss=${form}`, async () => {
+    const whole = await train(BATCHES, options, on);
+    assertSameRuns(await train(BATCHES, options, on), whole, "again");
+    assertSameRuns(await train(BATCHES, { ...options, recompute: true }, on), whole, "recomputed");
+    const before = trainerOf(options, on);
     before.step(BATCHES[0], RATE);
     const early = await before.drain();
     const start = await before.state();
     before.close();
     assertEquals(start.step, 1);
-    const after = await train(BATCHES.slice(1), { ...options, start });
+    const after = await train(BATCHES.slice(1), { ...options, start }, on);
     assertEquals(after.results.map(({ step }) => step), [2, 3]);
     assertSameRuns({ ...after, results: [...early, ...after.results] }, whole, "resumed");
   });
@@ -150,19 +155,30 @@ Deno.test("createTrainer() lets padding change no bit of losses, gradients and w
   assertSameRuns(await train(padded), await train(BATCHES), "other padding");
 });
 
-Deno.test("createTrainer() trains a bank of three as it trains three banks of one, bit for bit", async () => {
-  const together = await train(BATCHES);
-  const of = <Values>(values: { [model: number]: Values }, model: number) => [values[model]];
-  for (let model = 0; model < 3; model++) {
-    const alone = await train(BATCHES.map((batch) => batchOf(batch, 3, model)), { start: [START[model]] });
-    const results = together.results.map(({ step, loss, nll, norm, reports }): StepResult => ({
-      ...{ step, reports, loss: Float64Array.from(of(loss, model)), nll: Float64Array.from(of(nll, model)) },
-      norm: Float32Array.from(of(norm, model)),
-    }));
-    const own = { results, gradients: of(together.gradients, model), weights: of(together.weights, model) };
-    assertSameRuns(alone, own, `model ${model}`);
-  }
-});
+for (const { form, on } of LOSSES) {
+  Deno.test(`createTrainer() trains a bank of three as it trains three banks of one, bit for bit, loss=${form}`, async () => {
+    const together = await train(BATCHES, {}, on);
+    const of = <Values>(values: { [model: number]: Values }, model: number) => [values[model]];
+    for (let model = 0; model < 3; model++) {
+      const alone = await train(
+        BATCHES.map((batch) => batchOf(batch, 3, model)),
+        { start: [START[model]] },
+        on,
+      );
+      const results = together.results.map(({ step, loss, nll, norm, reports }): StepResult => ({
+        ...{
+          step,
+          reports,
+          loss: Float64Array.from(of(loss, model)),
+          nll: Float64Array.from(of(nll, model)),
+        },
+        norm: Float32Array.from(of(norm, model)),
+      }));
+      const own = { results, gradients: of(together.gradients, model), weights: of(together.weights, model) };
+      assertSameRuns(alone, own, `model ${model}`);
+    }
+  });
+}
 
 Deno.test("createTrainer() gives the same results where a binding limit splits the bank and its tensors", async () => {
   // Without clipping every bit must agree; its norm is summed segment by segment, in another order.
