@@ -13,8 +13,10 @@ import {
 const BRIEF = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 30".split(
   " ",
 );
+/** Times as many kills: `deno task test:long` takes more. */
+const TIMES = Number(Deno.env.get("SMALLTALK_KILLS") ?? 1);
 const STEPS: [name: string, kills: number, args: string[]][] = [
-  ["partition", 4, [...SMALL, "--holdout", "0.3"]],
+  ["partition", 4, [...SMALL, "--holdout", "0.3", "--block-bytes", "4096"]], // a dozen blocks
   ["train-expert", 2, ["--expert", "all", ...BRIEF, "--checkpoint-every", "7"]],
   ["train-dense", 1, []],
   ["evaluate", 1, ["--resamples", "50"]],
@@ -82,7 +84,7 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
     let killed = 0;
     const killedRun = `${folder}/killed`;
     await eachStep(folder, killedRun, async (name, args, kills) => {
-      for (let kill = 0; kill < kills; kill++) {
+      for (let kill = 0; kill < TIMES * kills; kill++) {
         const after = durations.get(name)! * (0.2 + 0.7 * Math.random());
         if (await runOrKill(name, args, after)) killed++;
         await checkWhole(killedRun, expected, `after ${name} was killed after ${after} ms`);
