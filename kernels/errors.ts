@@ -22,7 +22,7 @@ export interface TaskReference {
   with: Record<string, string | number | boolean | undefined>;
 }
 
-/** Says how a setting or a task is worded. */
+/** Reports how a setting or a task is worded. */
 export type Words = (reference: SettingReference | TaskReference) => string;
 
 /** Text in which settings and tasks are named rather than spelled. */
@@ -107,13 +107,13 @@ export abstract class ExplainedError extends Error {
 }
 
 /**
- * Says that what was asked for, or what was read, is wrong: another input or another setting mends it. No
+ * Reports that what was asked for, or what was read, is wrong: another input or another setting mends it. No
  * other error makes a task end with exit code 2.
  */
 export class InputError extends ExplainedError {}
 
 /**
- * Says that the input is right, but the machine or the moment is not: no adapter, a full disk, a lock that is
+ * Reports that the input is right, but the machine or the moment is not: no adapter, a full disk, a lock that is
  * held, a loss that is not finite.
  */
 export class RunError extends ExplainedError {}

@@ -37,7 +37,7 @@ export interface AssignFilesOptions
 export async function assignFiles(options: AssignFilesOptions): Promise<void> {
   const { paths, method, prefix, chunk = 0, prices, output, onWarning, signal, tell } = options;
   if (prices !== undefined && method !== undefined) {
-    throw new InputError(`Cannot assign by --prices as no --method may be given besides: it is ${method}`);
+    throw new InputError(`Cannot assign by --prices as no --method may be given as well: it is ${method}`);
   }
   const known = prices === undefined ? undefined : await readPrices(prices);
   let proof: Proof | undefined;

@@ -24,7 +24,7 @@ export interface Bundle extends FileRecord {
 
 const ROOT = fileURLToPath(new URL("../", import.meta.url));
 
-/** Files of the project that are copied, besides `deno.json`. */
+/** Files of the project that are copied, apart from `deno.json`. */
 const COPIED =
   "LICENSE README.md CHANGELOG.md deno.lock mod.ts kernels pipeline tasks fixtures tests/bench tests/std"
     .split(" ");

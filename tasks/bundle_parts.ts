@@ -1,5 +1,5 @@
 /**
- * Says what a bundle holds: which tasks, and the packages that they load.
+ * Reports what a bundle holds: which tasks, and the packages that they load.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a task of this bundle, on a machine without Deno, without a network and without a home: ./run TASK [flags…]
-# Nothing outside this folder is written but what the task is told to write.
+# Nothing outside this folder is written but what the task is asked to write.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "$0")")" && pwd)

@@ -10,7 +10,7 @@ import { defineTask } from "./command.ts";
 import { bytes, counted, lines } from "./layout.ts";
 import { take } from "./options.ts";
 
-/** Says what was removed of a run, and what stays as somebody works at it. */
+/** Reports what was removed of a run, and what stays as somebody works at it. */
 function cleanedText({ run, dryRun, checkpoints, unfinished, left }: Cleaned): string {
   const parts = ([[checkpoints, "checkpoints"], [unfinished, "unfinished files"]] as const)
     .filter(([{ files }]) => files > 0)

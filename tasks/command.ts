@@ -29,7 +29,7 @@ export interface Task<Options extends Fields = Fields> {
   startsAnew?: true | ((call: Pick<Call<Options>, "paths" | "given">) => boolean);
   /** Whether it completes its work in its own time when it is interrupted; others have some seconds. A second one ends any task. */
   drains?: true;
-  /** Its options, besides settings and besides the options of every task. */
+  /** Its options, apart from settings and apart from the options of every task. */
   options: Options;
   /** Does the work. */
   run: (call: Call<Options>) => Promise<void>;
@@ -109,7 +109,7 @@ async function runTask<Options extends Fields>(task: Task<Options>): Promise<nev
     await end(error);
   }
   progress.stop();
-  Deno.exit(); // with 1 where a task says so
+  Deno.exit(); // with 1 where a task reports so
 }
 
 /** Gives a signal that the first interruption of the process aborts; a second one ends the process. */
@@ -137,9 +137,9 @@ function interruptedText(args: readonly string[], { startsAnew }: Known): string
   return `interrupted: run ${again} again to continue`;
 }
 
-/** What a task is given to work with, besides its arguments. */
+/** What a task is given to work with, apart from its arguments. */
 export interface Frame extends Pick<Call<Fields>, "signal" | "onEvent" | "tell"> {
-  /** Takes what the arguments say, for what is told at the end. */
+  /** Takes what the arguments say, for what is printed at the end. */
   known?: Known;
   /** Takes the result, as JSON or in words. */
   print: (text: string) => void;

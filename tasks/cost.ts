@@ -1,5 +1,5 @@
 /**
- * Counts what the method costs: a configuration of your own, or the paper's figures beside those of the formulas.
+ * Counts what the method costs: a configuration of your own, or the paper's figures next to those of the formulas.
  *
  *   deno task cost --preset small --experts 8 --flops 1e12 --utilisation 0.4
  *   deno task cost --cluster --machines 1000 --corpus-tokens 1e12 --flops 60e12 --utilisation 0.3
@@ -22,7 +22,9 @@ export const TASK = await defineTask({
   name: "cost",
   startsAnew: true,
   options: {
-    paper: field.flag({ help: "print the paper's tables as well: its figures beside those of the formulas" }),
+    paper: field.flag({
+      help: "print the paper's tables as well: its figures next to those of the formulas",
+    }),
     run: field.path({ value: "FOLDER", help: "run folder whose settings and number of sequences to take" }),
     ...take("preset", "config", "recompute", "flops", "utilisation"),
     ...CLUSTER,

@@ -220,7 +220,7 @@ function memoryTable({ mixture, memory }: Cost): string {
   );
 }
 
-/** Says in which size scores are counted, beside the figures that are counted as it runs here. */
+/** Reports in which size scores are counted, next to the figures that are counted as it runs here. */
 const SCORES = "2 bytes a score, as the paper counts; files here have 4";
 
 function exchangeTable({ mixture, communication: c }: Cost): string {

@@ -63,7 +63,7 @@ export function explained(error: unknown): unknown {
   return new RunError(`Cannot use ${path} as the system must allow it: ${line}`, { where, cause: error });
 }
 
-/** Says how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
+/** Reports how to mend a file: as the stages of its run make it, or by a partition or another folder if there is no such run. */
 async function mended(where: string, { run, choosing }: Known): Promise<Text | undefined> {
   const isThere = () => Deno.stat(`${run}/config.json`).then(() => true, () => false);
   if (run !== undefined && where.startsWith(`${run}/`) && !await isThere()) {
@@ -75,12 +75,12 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
 
 /** Words an error in one line; if it has no remedy, the run that its file is of may know one. A bug gets what failed, and where. */
 export async function describe(error: unknown, known: Known = {}): Promise<string> {
-  const told = explained(error);
-  if (!(told instanceof ExplainedError)) return bugText(error, known.adapter);
-  const { what, where, remedy } = told;
+  const reported = explained(error);
+  if (!(reported instanceof ExplainedError)) return bugText(error, known.adapter);
+  const { what, where, remedy } = reported;
   const mend = remedy ??
-    (told instanceof InputError && where !== undefined
-      ? await mended(where, known).catch(() => undefined) // the first error must be told, not this one
+    (reported instanceof InputError && where !== undefined
+      ? await mended(where, known).catch(() => undefined) // the first error must be printed, not this one
       : undefined);
   return `error: ${oneLine(worded(mend === undefined ? what : say`${what}; ${mend}`))}`;
 }

@@ -1,5 +1,5 @@
 /**
- * Evaluates the mixture of a run on held-out documents, beside the dense models that are trained there.
+ * Evaluates the mixture of a run on held-out documents, next to the dense models that are trained there.
  *
  *   deno task evaluate --run runs/a
  */
@@ -33,10 +33,11 @@ export const TASK = await defineTask({
       value: "N,N,…",
       min: 1,
       max: 1_000_000,
-      help: "further numbers of tokens to route by, beside 4, 8, 16, … and all",
+      help: "further numbers of tokens to route by, apart from 4, 8, 16, … and all",
     }),
     routeBy: field.choice(["self"], {
-      help: "route by something else as well, beside the run's own: self, its experts by their prefix NLL",
+      help:
+        "route by something else as well, apart from the run's own: self, its experts by their prefix NLL",
     }),
   },
   run: async ({ options, signal, onEvent, print }) => {

@@ -12,8 +12,8 @@ import {
   fewDocuments,
   isEqual,
   type Lower,
+  SHOWN_WAYS,
   sideOf,
-  TOLD_WAYS,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
 import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
@@ -36,7 +36,7 @@ const SECTIONS: Section[] = [sources, segments, prefixes, reliability, mixing, f
 export function evaluationText(run: string, evaluation: Evaluation, routes = true): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const few = fewDocuments(documents);
-  const ways = TOLD_WAYS.filter((way) => scores[way]);
+  const ways = SHOWN_WAYS.filter((way) => scores[way]);
   const names: Partial<Record<Way, string>> = {
     mixture: routes ? `mixture, routed by ${counted(prefix, "tokens")}` : "mixture, by true labels",
     oracle: BEST,
@@ -86,7 +86,7 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
   ].join("\n");
 }
 
-/** Says that a part of the models is scored, how far all are, and what puts them together. */
+/** Reports that a part of the models is scored, how far all are, and what puts them together. */
 export function scoredText(run: string, { index, of }: Part, { evaluated, models }: ScoredModels): string {
   const [close, others] = [worded(say`${task("evaluate", { run })}`), "the other parts, then "];
   const [all, first] = evaluated === models ? ["all", ""] : [`${evaluated} of`, others];

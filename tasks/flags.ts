@@ -1,5 +1,5 @@
 /**
- * Says of a flag that a task does not have which of its own is meant, and which other tasks have it.
+ * Reports of a flag that a task does not have which of its own is meant, and which other tasks have it.
  *
  * @module
  */
@@ -47,7 +47,7 @@ export async function unknownFlag(
   return new InputError(what, { remedy });
 }
 
-/** Says which tasks take something. */
+/** Reports which tasks take something. */
 function taking(tasks: readonly string[]): string {
   const names = tasks.slice(0, MOST).map((name) => `"${name}"`).join(", ");
   if (tasks.length === 1) return `task ${names} takes`;

@@ -47,7 +47,7 @@ export function lines(...parts: (string | readonly string[] | false | null | und
   return parts.flat().filter(Boolean).join("\n");
 }
 
-/** Longest label of a source that is told whole, in characters, and how many of its end are told otherwise. */
+/** Longest label of a source that is printed whole, in characters, and how many of its end are printed otherwise. */
 const [MOST_LABEL, LABEL_END] = [40, 15];
 
 /** Names a source by its label, which may be any text: on one line, not too long, and without what a terminal obeys. */
@@ -80,7 +80,7 @@ export function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;
 }
 
-/** Says that a device reached more than was measured as its most, as where it was busy when that was measured. */
+/** Reports that a device reached more than was measured as its most, as where it was busy when that was measured. */
 export const ROOF_TOO_LOW = "the roof was measured too low: run deno task doctor again";
 
 /** Writes the share of a device's roof that is reached, unless the roof was measured too low. */

@@ -18,7 +18,7 @@ export interface Finished {
   code: number | null;
 }
 
-/** What {@linkcode runJobs} takes besides the jobs: how many processes run at once, what tells of them, and what ends them. */
+/** What {@linkcode runJobs} takes apart from the jobs: how many processes run at once, what tells of them, and what ends them. */
 export interface LocalOptions {
   atOnce: number;
   tell: (text: string) => void;

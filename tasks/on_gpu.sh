@@ -2,7 +2,7 @@
 # Runs a command so that it sees one graphics card alone, where the system lets it hide the others:
 #
 #   sh tasks/on_gpu.sh N COMMAND…        N counts the cards from 0: /dev/nvidia0 …, or where there are none /dev/dri/renderD128 …
-#   sh tasks/on_gpu.sh --flag COMMAND…   N is the value of a flag --gpu of the command, which is not told it; without one, plainly
+#   sh tasks/on_gpu.sh --flag COMMAND…   N is the value of a flag --gpu of the command, which does not see it; without one, plainly
 #
 # Vulkan heeds no variable that tells equal cards apart (CUDA_VISIBLE_DEVICES is CUDA's). So the command gets a mount namespace of its own
 # (unshare, of util-linux), in which /dev holds all that it held but the other cards. Exit code 2 says what else to do.
@@ -35,7 +35,7 @@ if [ "${1-}" = --inside ]; then # in the namespace: $2 is the folder to fill, $3
       fi
     done
   }
-  # A card of NVIDIA is shut by its own file; of others the node that draws is kept, and the one that shows beside it.
+  # A card of NVIDIA is shut by its own file; of others the node that draws is kept, and the one that shows next to it.
   is_other() {
     case $card in
       "$dev"/nvidia*) case $1 in "$dev"/nvidia*) [ "$1" != "$card" ] ;; *) return 1 ;; esac ;;

@@ -73,7 +73,7 @@ const ALL = section("Command", {
   part: custom(partParser(say`Cannot make a part as ${setting("part")} must be I/N with 1 <= I <= N`), {
     value: "I/N",
     help:
-      "make every N-th folder of the stage, from the I-th (1/4 … 4/4), beside processes that make the others; the task without it puts them together",
+      "make every N-th folder of the stage, from the I-th (1/4 … 4/4), in parallel with processes that make the others; the task without it puts them together",
   }),
   workers: integer({
     min: 1,
@@ -158,7 +158,7 @@ export const DEVICE = take("adapter", "onGpu", "variants");
 export const CHECKPOINTS = take("checkpointEvery", "checkpointMinutes", "keep");
 /** The options of every task that makes something in a run; `reuse` names other runs that it may copy from. */
 export const IN_A_RUN = take("run", "preset", "config", "force", "check", "reuse");
-/** The options of training a model; `also` names other runs whose models are trained beside. */
+/** The options of training a model; `also` names other runs whose models are trained in parallel. */
 export const TRAINING = {
   ...{ ...CHECKPOINTS, ...take("recompute", "also", "resume", "replace") },
   ...{ ...DEVICE, ...take("requireGpu") },

@@ -8,7 +8,7 @@ import { InputError } from "../kernels/mod.ts";
 import type { Answering, Change, Generation, Route } from "../pipeline/serving/mod.ts";
 import { counted, percent } from "./layout.ts";
 
-/** Says which expert or experts continue the prompt, and how sure the choice is. */
+/** Reports which expert or experts continue the prompt, and how sure the choice is. */
 export function routeLine({ route, expert, experts, answering }: Generation, model?: string): string {
   if (expert === null) return `model ${model}`;
   const name = `${namesOf(answering)} of ${experts}`;
@@ -20,7 +20,7 @@ export function routeLine({ route, expert, experts, answering }: Generation, mod
   return `${name}: ${sureness(route, answering)} over ${read}`;
 }
 
-/** Says which experts continue the text from here, after how many new tokens, and how sure the choice is. */
+/** Reports which experts continue the text from here, after how many new tokens, and how sure the choice is. */
 export function changeLine({ tokens, answering, route }: Change): string {
   const after = `after ${counted(tokens, "new tokens")}`;
   const read = `the last ${counted(route.prefixTokens, "tokens")}`;
@@ -42,8 +42,8 @@ function sureness(route: Route, answering: readonly Answering[]): string {
     return isOne ? ahead : `expert ${expert} is ${ahead}`;
   }
   const [own, less] = [-scores[expert], margin].map((value) => Number(value.toPrecision(3)));
-  const told = `${cost} ${own}, ${less} less than that of expert ${runnerUp},`;
-  return isOne ? told : `expert ${expert} has the ${told}`;
+  const reported = `${cost} ${own}, ${less} less than that of expert ${runnerUp},`;
+  return isOne ? reported : `expert ${expert} has the ${reported}`;
 }
 
 /** Reads the prompt from standard input, without its last line break. */

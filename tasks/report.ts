@@ -10,7 +10,7 @@ import { defineTask } from "./command.ts";
 import { DEVICE, take } from "./options.ts";
 import { words } from "./wording.ts";
 
-/** Says what was written, and which parts are missing or not up to date. */
+/** Reports what was written, and which parts are missing or not up to date. */
 function reportText({ output, plots, missing, outOfDate }: Report): string {
   const left = missing.map(({ part, command }) => {
     const remedy = command ? `run ${command}` : "report on the whole run that this part was copied from";

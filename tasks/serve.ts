@@ -23,7 +23,7 @@ const SERVER = section("Command", {
   }),
   upstreamKeyFile: path({ value: "FILE", help: "the key to send them" }),
   upstreamTimeout: number({ default: 60, min: 0.1, max: MOST, help: "seconds that they may say nothing" }),
-  queue: integer({ default: 256, min: 1, help: "most texts that wait; more are told to come again" }),
+  queue: integer({ default: 256, min: 1, help: "most texts that wait; more are asked to come again" }),
   idle: number({ default: 0, min: 0, max: MOST, help: "seconds until an unused model leaves; 0 for never" }),
   ...take("memory"),
 });

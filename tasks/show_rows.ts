@@ -21,7 +21,7 @@ export async function tokenizerAbove(shard: string): Promise<string> {
   return "";
 }
 
-/** Throws where a shard is a folder, and says which file in it to name. */
+/** Throws where a shard is a folder, and reports which file in it to name. */
 export async function checkFile(shard: string): Promise<void> {
   if (!(await Deno.stat(shard).catch(() => null))?.isDirectory) return;
   const names = (await Array.fromAsync(Deno.readDir(shard), ({ name }) => name)).sort();

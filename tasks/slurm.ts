@@ -13,7 +13,7 @@ import { holdJobs, type Job, type JobPlan, JOBS, missingOf } from "../pipeline/s
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { quoted, words } from "./wording.ts";
 
-/** What Slurm is asked for, and the folders that a container shows tasks beside the project's and the run's. */
+/** What Slurm is asked for, and the folders that a container shows tasks apart from the project's and the run's. */
 export type SlurmOptions = NonNullable<JobPlan["slurm"]> & { binds?: readonly string[] };
 
 /** A process that Slurm knows, queued or running. */
@@ -69,8 +69,8 @@ async function slurm(command: string, args: string[]): Promise<string> {
   }
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes).trim();
   if (output.success) return text(output.stdout);
-  const says = text(output.stderr).replace(/\s+/g, " ");
-  throw new RunError(`Cannot use Slurm as ${command} must succeed: it says "${says}"`, {
+  const report = text(output.stderr).replace(/\s+/g, " ");
+  throw new RunError(`Cannot use Slurm as ${command} must succeed: it reports "${report}"`, {
     remedy: "run the same again once Slurm answers, or change what it refuses",
   });
 }
@@ -145,7 +145,7 @@ function submissionsOf(
   const queuedOf = (name: string) => queue.filter(({ job }) => job === name);
   const idsOf = (queued: readonly Queued[]) => [...new Set(queued.map(({ id }) => id))];
   /**
-   * Says what a process waits for: of arrays in the queue single tasks, as others of them may have failed. Where all processes of a job
+   * Reports what a process waits for: of arrays in the queue single tasks, as others of them may have failed. Where all processes of a job
    * are in the queue none has, and arrays are named as a whole: a command takes only some thousand names.
    */
   const waitsFor = ({ after }: Job, ahead: readonly string[]): string => {
@@ -253,7 +253,7 @@ function scriptOf(run: string, submission: Submission, options: SlurmOptions): s
   ].join("\n");
 }
 
-/** Says whether a word of arguments is no flag of the dry run, nor its value. */
+/** Returns whether a word of arguments is no flag of the dry run, nor its value. */
 const isNoDryRun = (word: string, i: number, all: readonly string[]): boolean =>
   !/^--dry-run(=|$)/.test(word) && !(all[i - 1] === "--dry-run" && /^(true|false)$/.test(word));
 

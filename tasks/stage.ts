@@ -27,7 +27,7 @@ export async function runStageTask(
   const { run } = options;
   if (given.has("output")) {
     throw new InputError(
-      say`Cannot use ${setting("output")} as files or - must be named besides: none is`,
+      say`Cannot use ${setting("output")} as files or - must be named as well: none is`,
       { remedy: "leave it out to work in the run folder" },
     );
   }
@@ -38,7 +38,7 @@ export async function runStageTask(
   print({ run, stage, ...result }, `${run}: ${complete}${proof ? `\n${proofText(proof, costs)}` : ""}`);
 }
 
-/** Says whether a task works on files or a pipe and not in a run. Nothing of that is kept where it is interrupted. */
+/** Returns whether a task works on files or a pipe and not in a run. Nothing of that is kept where it is interrupted. */
 export function isPipe({ paths, given }: { paths: string[]; given: ReadonlySet<string> }): boolean {
   return paths.length > 0 || given.has("output");
 }
@@ -62,7 +62,7 @@ export function stageTask<Own extends Fields>(
   }, meta);
 }
 
-/** Says which part of a stage is complete, how far all of them are, and what goes on from there. */
+/** Reports which part of a stage is complete, how far all of them are, and what goes on from there. */
 function partText(
   run: string,
   stage: string,

@@ -12,7 +12,7 @@ import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/sta
 import { below, bytes, lines, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
-/** Longest list of models that is told whole. */
+/** Longest list of models that is printed whole. */
 const MOST_NAMES = 40;
 
 const COLUMNS = below(
@@ -63,7 +63,7 @@ function requestText({ task: name, with: { match } }: TaskReference): string {
   return words(task(name, { match })).replace(/^deno task /, "");
 }
 
-/** Says what to run next. */
+/** Reports what to run next. */
 function nextText({ run, parts, stages }: RunStatus): string {
   const next = nextOf(stages);
   if (next !== undefined) return `next: ${words(next)}`;

@@ -34,12 +34,12 @@ export const STUDY = field.section("Command", {
   }),
 });
 
-/** Says why a plan is printed alone that was not asked for. */
+/** Reports why a plan is printed alone that was not asked for. */
 const PLAN_ALONE =
   "a dry run, as the embedded text is too little for a preset of the paper: with --input, or --dry-run=false, the study runs";
 
 /**
- * Says why studies of these settings are only planned, although nobody asked for that; undefined where they are not. `said` are the
+ * Reports why studies of these settings are only planned, although nobody asked for that; undefined where they are not. `said` are the
  * names of the options that were given or denied.
  */
 export function planAlone(sources: Sources, said: ReadonlySet<string>): string | undefined {
@@ -54,7 +54,7 @@ export async function planDevice(
   return deviceOf(options, await (areOfPaper(sources) ? usualGpu() : usualDevice()));
 }
 
-/** Words the plan of studies: every piece on its device, every study by itself, and all of it; `note` comes first. */
+/** Words the plan of studies: every job on its device, every study by itself, and all of it; `note` comes first. */
 export function studiesPlanText(plan: StudiesPlan, note?: string): string {
   const { pieces, flops, seconds, shortest, devices, studies, assumptions } = plan;
   const rows = pieces.map(({ run, piece, done, ...own }) => [
@@ -63,10 +63,10 @@ export function studiesPlanText(plan: StudiesPlan, note?: string): string {
   ]);
   return [
     ...note === undefined ? [] : [note, ""],
-    table("run | piece | FLOPs | memory | time", rows, ["piece"]),
+    table("run | job | FLOPs | memory | time", rows, ["job"]),
     "",
     table(
-      "study | pieces | FLOPs | one device | a device per piece | at once | longest piece",
+      "study | jobs | FLOPs | one device | a device per job | at once | longest job",
       studies.map(({ study, pieces, flops, seconds, shortest, devices, longest }) => [
         ...[study, pieces, scientific(flops), duration(seconds), duration(shortest), devices],
         duration(longest),
@@ -77,14 +77,14 @@ export function studiesPlanText(plan: StudiesPlan, note?: string): string {
     `one device     ${duration(seconds)}`,
     `${leading(counted(devices, "devices"))} ${
       duration(shortest)
-    }: one for every piece, so many work at once at most`,
+    }: one for every job, so many work at once at most`,
     ...memoryLines(plan),
     "",
     ...assumptions.map((line) => `assumed: ${line}`),
   ].join("\n");
 }
 
-/** Words the memory of one device that pieces take at most, and which pieces no micro-batch lets fit. */
+/** Words the memory of one device that jobs take at most, and which jobs no micro-batch lets fit. */
 function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan): string[] {
   const nameOf = ({ run, piece }: { run: string; piece: string }) => `${piece} of ${run}`;
   const lines: string[] = [];
@@ -99,7 +99,7 @@ function memoryLines({ largest, tooLarge, device: { memoryBytes } }: StudiesPlan
   }
   const most = tooLarge.toSorted((a, b) => b.memoryBytes - a.memoryBytes)[0];
   if (most === undefined) return lines;
-  const others = tooLarge.length > 1 ? `, the most of ${tooLarge.length} such pieces` : "";
+  const others = tooLarge.length > 1 ? `, the most of ${tooLarge.length} such jobs` : "";
   return [
     ...lines,
     `too large      for ${roughBytes(memoryBytes!)}: ${nameOf(most)} takes ${

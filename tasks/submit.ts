@@ -19,15 +19,15 @@ export const TASK = await defineTask({
   run: async ({ sources, options, given, denied, signal, tell, print }) => {
     const { run, executor, jobs: atOnce, force, dryRun, settle } = options;
     const plan = planOf(options, { given, denied }, await readJobPlan(run));
-    const told = { run, sources, force };
+    const reported = { run, sources, force };
     // What is accepted here is accepted by the trainings; they keep what was trained with these settings.
     const asked = force ? { ...plan, training: { ...plan.training, replace: true } } : plan;
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
-    const first = await planJobs({ ...told, ...asked }); // what cannot be planned settles nothing
+    const first = await planJobs({ ...reported, ...asked }); // what cannot be planned settles nothing
     const how = {
       ...plan.slurm,
-      binds: plan.slurm?.container ? await foldersNamed({ ...told, ...plan }) : [],
+      binds: plan.slurm?.container ? await foldersNamed({ ...reported, ...plan }) : [],
     };
     if (dryRun && executor === "slurm") {
       const script = submitScript(run, first, queue, most, how);
@@ -37,7 +37,7 @@ export const TASK = await defineTask({
       const jobs = first.map((job) => ({ ...job, after: job.after.map((job) => ({ job, each: false })) }));
       return print({ run, jobs }, plannedText(run, first, atOnce));
     }
-    await settleJobs(told, plan);
+    await settleJobs(reported, plan);
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
     const planned = () => planJobs({ run, ...asked }); // by the settings that its jobs find
     if (executor === "slurm") {

@@ -19,7 +19,7 @@ export const PLANNING = { ...JOB_OPTIONS, ...CHECKPOINTS, ...take("recompute", "
 type PlanOptions = Values<typeof PLANNING>;
 
 const DENSE: JobPlan["dense"] = ["batch", "steps", "compute", "switch"];
-/** What trainings are told where it was said. */
+/** What trainings get where it was said. */
 const TRAINING = ["checkpointEvery", "checkpointMinutes", "keep", "recompute", "requireGpu"] as const;
 /** What Slurm is asked for where it was said. */
 const SLURM = ["slurmPartition", "expertsAtOnce", "time", "gres", "container"] as const;
@@ -41,8 +41,8 @@ export function planOf(
       }, which writes nothing: both are given`,
     );
   }
-  const told = TRAINING.filter((name) => given.has(name)).map((name) => [name, options[name]]);
-  const training: NonNullable<JobPlan["training"]> = { ...before?.training, ...Object.fromEntries(told) };
+  const reported = TRAINING.filter((name) => given.has(name)).map((name) => [name, options[name]]);
+  const training: NonNullable<JobPlan["training"]> = { ...before?.training, ...Object.fromEntries(reported) };
   for (const name of denied) delete training[name];
   return {
     parts: parts ?? before?.parts ?? 1,

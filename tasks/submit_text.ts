@@ -22,23 +22,23 @@ export interface Ended {
 
 const processes = (count: number) => `${count} ${count === 1 ? "process" : "processes"}`;
 
-/** Says what was submitted, and what was queued already. */
+/** Reports what was submitted, and what was queued already. */
 export function submittedText(
   run: string,
   submitted: readonly { job: string; id: string; places: number[] }[],
   queue: readonly Queued[],
 ): string {
-  const told = submitted.map(({ job, id, places }) => `${job}: ${processes(places.length)} as ${id}`);
-  if (queue.length > 0) told.push(`${processes(queue.length)} queued or running before`);
-  if (told.length === 0) told.push("nothing is missing");
-  return [...told, "", `${words(task("status", { run }))} tells how they stand`].join("\n");
+  const reported = submitted.map(({ job, id, places }) => `${job}: ${processes(places.length)} as ${id}`);
+  if (queue.length > 0) reported.push(`${processes(queue.length)} queued or running before`);
+  if (reported.length === 0) reported.push("nothing is missing");
+  return [...reported, "", `${words(task("status", { run }))} tells how they stand`].join("\n");
 }
 
-/** Most commands of a job that are told one by one. */
+/** Most commands of a job that are printed one by one. */
 const MOST_COMMANDS = 4;
 
 /**
- * Says what processes would run on this machine, at most so many at once: a block per job in the order in
+ * Reports what processes would run on this machine, at most so many at once: a block per job in the order in
  * which they can begin, with what it stands on and its commands.
  */
 export function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {

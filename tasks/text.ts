@@ -134,7 +134,7 @@ function notes({ folder, cost, routing }: TrainResult): string[] {
   if (cost) {
     const { parameters, training, mixture, inference, expertInference, memory } = cost;
     const share = training / mixture - 1;
-    const beside = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
+    const difference = `${percent(Math.abs(share))} ${share < 0 ? "less" : "more"} than the mixture's`;
     const times = `${(inference / expertInference).toFixed(2)} times an expert's`;
     const routers = memory.routing ?? 0; // counted where a prefix routes
     const expert = `one expert ${bytes(memory.expertInference)}`;
@@ -143,7 +143,7 @@ function notes({ folder, cost, routing }: TrainResult): string[] {
       : `the mixture ${bytes(memory.expertInference + routers)}: ${expert}, all routers ${bytes(routers)}`;
     told.push(
       `${folder} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ` +
-        `${beside} ${scientific(mixture)} with routers and scoring, as counted when it was trained`,
+        `${difference} ${scientific(mixture)} with routers and scoring, as counted when it was trained`,
       `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
       `memory of training ${roughBytes(memory.training)}, of one expert's ${
         roughBytes(memory.expertTraining)

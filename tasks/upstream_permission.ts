@@ -1,5 +1,5 @@
 /**
- * Says how a server is started that may reach servers on other machines. A task's permissions are fixed in
+ * Reports how a server is started that may reach servers on other machines. A task's permissions are fixed in
  * `deno.json` before it reads its flags, so such a server is started without `deno task`.
  *
  * @module

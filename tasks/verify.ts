@@ -42,8 +42,8 @@ export const TASK = await defineTask({
     const problems = [...report.problems, ...differences].map(({ file, what, remedy }) => {
       return { file, what: worded(what), remedy: worded(remedy) };
     });
-    const told = { ...report, problems };
-    print({ run, ...told }, verifyText(run, told));
+    const reported = { ...report, problems };
+    print({ run, ...reported }, verifyText(run, reported));
     if (problems.length === 0) return;
     const found = problems.length === 1 ? "1 problem was found" : `${problems.length} problems were found`;
     throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);

@@ -41,12 +41,12 @@ export const TASK = await defineTask({
     const screen = Deno.stdout.isTerminal() ? openScreen() : undefined;
     const every = options.every ?? (screen ? 2 : 60);
     let now: Training[] = [];
-    const told = new Map<string, string>(); // what was last told of each
+    const reported = new Map<string, string>(); // what was last reported of each
     try {
       while (!signal.aborted) {
         now = await trainings.read();
         screen?.show(watchText(run, now, roomOf()));
-        for (const line of screen ? [] : newLines(now, told)) console.log(line);
+        for (const line of screen ? [] : newLines(now, reported)) console.log(line);
         if (!follow && await isTrained(run, now)) break;
         await pause(every, signal);
       }

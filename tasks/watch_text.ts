@@ -93,7 +93,7 @@ function tableOf(rows: readonly Training[], width: number): string[] {
   }
 }
 
-/** Says how many trainings are in each state, and how fast those at work are together. */
+/** Reports how many trainings are in each state, and how fast those at work are together. */
 function summaryOf(states: ReadonlyMap<string, readonly Training[]>): string[] {
   const counts = [...states].map(([state, own]) => `${own.length} ${state}`).join(", ");
   const atWork = states.get("training") ?? [];
@@ -109,20 +109,20 @@ function summaryOf(states: ReadonlyMap<string, readonly Training[]>): string[] {
 export function trainingLine(training: Training): string {
   const { model, state, step, from } = training;
   if (state === "adopted") return `${model} adopted from ${from}`;
-  const told = COLUMNS.slice(2).map(([head, said, cell]) => {
+  const reported = COLUMNS.slice(2).map(([head, said, cell]) => {
     const text = head === "step" && step === 0 && state !== "training" ? "" : cell(training);
     return text ? said.replace("%", () => text) : "";
   });
-  return [`${model} ${state}`, ...told].filter(Boolean).join(", ");
+  return [`${model} ${state}`, ...reported].filter(Boolean).join(", ");
 }
 
-/** Words the trainings that `told`, which it keeps, does not hold as they stand now; those that wait only once they have begun. */
-export function newLines(trainings: readonly Training[], told: Map<string, string>): string[] {
+/** Words the trainings that `reported`, which it keeps, does not hold as they stand now; those that wait only once they have begun. */
+export function newLines(trainings: readonly Training[], reported: Map<string, string>): string[] {
   const time = new Date().toISOString().slice(0, 19);
   return trainings.filter(({ model, state, step }) => {
     const key = `${state} ${step}`;
-    if (told.get(model) === key || state === "waiting" && !told.has(model)) return false;
-    told.set(model, key);
+    if (reported.get(model) === key || state === "waiting" && !reported.has(model)) return false;
+    reported.set(model, key);
     return true;
   }).map((training) => `${time}Z ${trainingLine(training)}`);
 }

@@ -1,5 +1,5 @@
 /**
- * Asks zero-shot tasks of the mixture of a run, beside the dense models that are trained there.
+ * Asks zero-shot tasks of the mixture of a run, next to the dense models that are trained there.
  *
  *   deno task zero-shot --run runs/a --task arc_easy,sciq --data data
  */

@@ -20,7 +20,7 @@ import { count, counted, percent, perplexity, sourceName, table } from "./layout
 import { worded } from "./wording.ts";
 
 const NAMES: Partial<Record<ChoiceWay, string>> = { oracle: "best in hindsight" };
-const MOST_SETS = 4; // of a task that are told one by one
+const MOST_SETS = 4; // of a task that are printed one by one
 
 /** Lays out results: metrics by task, then the mixture against each dense model, and on how many tasks it wins. */
 export function zeroShotText(run: string, results: readonly ZeroShotResult[]): string {
@@ -123,7 +123,7 @@ function wins(results: readonly ZeroShotResult[]): string[] {
   return [...lines("tasks", results), ...many.flatMap(({ task, sets }) => lines(`sets of ${task}`, sets))];
 }
 
-/** Experts that answer together beside the mixture and each dense model; nothing where none do. */
+/** Experts that answer together next to the mixture and each dense model; nothing where none do. */
 function togetherText(results: readonly ZeroShotResult[]): string[] {
   const all = results.flatMap(({ task, mixing }) =>
     (mixing?.differences ?? []).map((difference) => ({ task, ...difference }))

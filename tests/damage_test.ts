@@ -121,8 +121,8 @@ Deno.test("a damaged checkpoint is passed over for an older one with a warning, 
       .sort();
     assert(steps.length >= 2, steps.join());
     await flip(`${scratch}/${steps.at(-1)}`);
-    const told: string[] = [];
-    await trainExpert(0, options, { onEvent: (event) => void told.push(JSON.stringify(event)) });
-    assertMatch(told.join("\n"), new RegExp(`warning.*${steps.at(-1)}.*goes on from the one before`));
+    const reported: string[] = [];
+    await trainExpert(0, options, { onEvent: (event) => void reported.push(JSON.stringify(event)) });
+    assertMatch(reported.join("\n"), new RegExp(`warning.*${steps.at(-1)}.*goes on from the one before`));
     assertEquals(await whatIsMade(run), made);
   }));

@@ -28,10 +28,10 @@ async function partitionSmall(run: string, more: string[] = []): Promise<{ out: 
   return outcome;
 }
 
-/** Names the stages that ran, from what a task told. */
+/** Names the stages that ran, from what a task reported. */
 const ran = (err: string): string[] => [...err.matchAll(/^\S+Z (\S+) +done/gm)].map(([, stage]) => stage);
 
-Deno.test("partition sends two kinds of text to different experts and says so", () =>
+Deno.test("partition sends two kinds of text to different experts and reports so", () =>
   inFolder(async (folder) => {
     const { out } = await partitionSmall(`${folder}/run`, ["--json", "--rounds", "6"]);
     const summary = JSON.parse(out);
@@ -41,7 +41,7 @@ Deno.test("partition sends two kinds of text to different experts and says so", 
     assert(Math.abs(a.sequences - b.sequences) <= 1);
   }));
 
-Deno.test("a partition of text without sources says so, and gives no mutual information with them", () =>
+Deno.test("a partition of text without sources reports so, and gives no mutual information with them", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
     const { out, err } = await partitionSmall(run, ["--source-field", ""]);

@@ -42,7 +42,7 @@ async function withRun(test: (folder: string, run: string) => Promise<void>): Pr
   });
 }
 
-Deno.test("without an adapter a task says which package to install", () =>
+Deno.test("without an adapter a task reports which package to install", () =>
   withRun(async (_, run) => {
     const env = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/none", VK_ICD_FILENAMES: "/none" };
     const outcome = await task("train-routers", ["--run", run, "--force"], { env });
@@ -155,7 +155,7 @@ Deno.test("shards of another tokenizer stop with both values", () =>
     assertEquals(await Deno.stat(`${folder}/x`).catch(() => null), null);
   }));
 
-Deno.test("show warns of a missing tokenizer only beside rows, and names a file where it is given a folder", () =>
+Deno.test("show warns of a missing tokenizer only next to rows, and names a file where it is given a folder", () =>
   withRun(async (folder, run) => {
     const shard = shardOf(run, "tokens", "train.arrow");
     await Deno.copyFile(shard, `${folder}/alone.arrow`);

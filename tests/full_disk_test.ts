@@ -104,7 +104,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a disk that can hold no more files, and a limit of a file's size, are told apart from a full disk",
+  name:
+    "a disk that can hold no more files, and a limit of a file's size, are distinguished from a full disk",
   ignore,
   fn: async () => {
     await onDisk("64k,nr_inodes=3", async (folder) => {

@@ -4,7 +4,7 @@ import { inFolder, SMALL, smallCorpus, task } from "./tasks/support.ts";
 const EXPERTS = 128;
 const TRAINED = [0, 7, 127];
 
-Deno.test("a run of 128 experts is partitioned, evaluated by those that are trained, and told of in few lines", () =>
+Deno.test("a run of 128 experts is partitioned, evaluated by those that are trained, and reported in few lines", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(64));
     const run = ["--run", `${folder}/run`];
@@ -42,8 +42,8 @@ Deno.test("a run of 128 experts is partitioned, evaluated by those that are trai
     const report = await Deno.readTextFile(`${folder}/run/report.html`);
     assert(report.length < 8e6, `${report.length} characters`);
     assert(report.includes("127"));
-    const told = Object.entries(seconds).map(([name, time]) => `${name} ${time.toFixed(1)} s`).join(", ");
+    const reported = Object.entries(seconds).map(([name, time]) => `${name} ${time.toFixed(1)} s`).join(", ");
     console.log(
-      `with ${EXPERTS} experts: ${told}; report.html of ${(report.length / 2 ** 20).toFixed(1)} MiB`,
+      `with ${EXPERTS} experts: ${reported}; report.html of ${(report.length / 2 ** 20).toFixed(1)} MiB`,
     );
   }));

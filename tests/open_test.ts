@@ -24,7 +24,7 @@ import { gpu } from "./kernels/support.ts";
 import { inFolder, smallCorpus } from "./tasks/support.ts";
 import { SMALL_SETTINGS } from "./pipeline/stages/support.ts";
 
-/** Counts the sequences of every expert: a stage after `split`, which depends on two settings besides. */
+/** Counts the sequences of every expert: a stage after `split`, which depends on two settings as well. */
 const countStage: Stage = {
   about: "Counts the sequences of every expert.",
   settings: ["seed", "expertSteps"],
@@ -64,7 +64,7 @@ const first = (experts: number) => ({
   close() {},
 });
 
-Deno.test("a stage of a script's own is planned, run, skipped, run again, verified and told of", async () => {
+Deno.test("a stage of a script's own is planned, run, skipped, run again, verified and reported", async () => {
   STAGES.set("count", countStage);
   try {
     await inFolder(async (folder) => {
@@ -86,8 +86,8 @@ Deno.test("a stage of a script's own is planned, run, skipped, run again, verifi
       assertEquals((await verifyRun(run)).problems, []);
       await Deno.writeTextFile(count, "{}");
       assertEquals((await verifyRun(run)).problems.map(({ file }) => file), ["count/count.json"]);
-      const told = (await statusOf(run)).stages.find(({ stage }) => stage === "count")!;
-      assertEquals([told.state, told.settings?.expertSteps], ["damaged", 7]);
+      const reported = (await statusOf(run)).stages.find(({ stage }) => stage === "count")!;
+      assertEquals([reported.state, reported.settings?.expertSteps], ["damaged", 7]);
       assertEquals(await make({ expertSteps: 7 }), ["count"]);
 
       const help = helpOf(await stageTask("count", { main: false }, {}));

@@ -140,13 +140,13 @@ Deno.test("a run by sources warns once of held-out labels that training did not 
     await partition({ run, sources: { flags: { ...small, partitioner: "source" } } }, { onEvent });
     const [block] = Deno.readDirSync(`${run}/tokens`);
     const { testSequences } = (await readManifest(`${run}/tokens/${block.name}`))!.result;
-    const told =
+    const reported =
       `${testSequences} sequences have no label that training had: every expert costs them the same, ` +
       "and the first one takes them unless parts are balanced";
-    assertEquals(warnings.splice(0).filter((text) => text.includes("label that")), [told]);
+    assertEquals(warnings.splice(0).filter((text) => text.includes("label that")), [reported]);
     for (const expert of [0, 1]) await trainExpert(expert, { run, gpu: gpu!, sources: { flags: TRAINING } });
     const { segments } = await evaluateRun({ run, gpu: gpu! }, { onEvent });
-    assertEquals(warnings.filter((text) => text.includes("label that")), [told]);
+    assertEquals(warnings.filter((text) => text.includes("label that")), [reported]);
     assertEquals(segments.map(({ sequences }) => sequences), [testSequences as number, 0]);
   }));
 

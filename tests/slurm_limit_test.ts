@@ -38,7 +38,7 @@ Deno.test({
         const flags = ["--dense", "none", "--time", "00:02:00", ...training];
         const out = await succeed("submit", "--run", run, ...flags);
         whole = succeed("train-expert", "--run", `${folder}/whole`, "--expert", "0", ...training);
-        whole.catch(() => {}); // told below, unless something else fails first
+        whole.catch(() => {}); // reported below, unless something else fails first
         const [, id] = /^train-expert: 1 process as (\d+)$/m.exec(out)!;
         const queued = async () => (await cluster.run("squeue", "--noheader", "--format=%F")).split("\n");
         await until("the end of the training", async () => !(await queued()).includes(id));

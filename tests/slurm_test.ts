@@ -50,8 +50,8 @@ Deno.test({
         const empty = async () => (await cluster.run("squeue", "--noheader")) === "";
 
         const first = await submit();
-        whole = undisturbed(folder); // beside it, in the time that Slurm waits
-        whole.catch(() => {}); // told below, unless something else fails first
+        whole = undisturbed(folder); // in parallel, in the time that Slurm waits
+        whole.catch(() => {}); // reported below, unless something else fails first
         assertMatch(first, /^score: 2 processes as \d+$/m);
         assertMatch(first, /^train-expert: 4 processes as \d+\ntrain-expert: 1 process as \d+$/m);
         const again = await submit("--experts-at-once", "1"); // all of it is queued

@@ -33,7 +33,7 @@ async function bytesOf(root: string): Promise<Record<string, string>> {
   return Object.fromEntries(all);
 }
 
-Deno.test("a study makes what its runs share once, goes on after a kill to the same bytes, and says what it found", () =>
+Deno.test("a study makes what its runs share once, goes on after a kill to the same bytes, and reports what it found", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     const args = (root: string, ...more: string[]) => [
@@ -41,12 +41,12 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
       ...["--study", "assignment", "--trial-share", "0.25", ...more],
     ];
     const child = taskCommand("reproduce", args("a"), { stdout: "null" }).spawn();
-    let told = "";
+    let reported = "";
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      told += text;
+      reported += text;
       if (/em-optimal-seed-0 started/.test(text)) sendSignal(child, "SIGKILL");
     }
-    assertEquals((await child.status).signal, "SIGKILL", told);
+    assertEquals((await child.status).signal, "SIGKILL", reported);
     type Piece = { run: string; piece: string; done: boolean };
     const plan = async (args: string[]): Promise<Piece[]> =>
       JSON.parse((await task("reproduce", [...args, "--dry-run", "--json"])).out).pieces;
@@ -111,7 +111,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
     assertEquals(await textIn("f", note), await textIn("a", note));
     const folders = [...Deno.readDirSync(`${folder}/f/em-2-experts-seed-0`)].map(({ name }) => name);
     assert(folders.includes("search") && !folders.includes("experts") && !folders.includes("dense"));
-    // Damage is told before anything is written.
+    // Damage is reported before anything is written.
     await Deno.writeTextFile(
       `${kept}/${note}`,
       (await textIn("kept", note)).replace('"tokens": 1', '"tokens": 2'),
@@ -124,7 +124,7 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
         [args("a", "--from", `${folder}/none`), "must be a folder of studies, or of their results"],
         [
           args("a", "--weight-decay", "0.3"),
-          "as --weight-decay must be what its config.json says: it is 0.3",
+          "as --weight-decay must be what its config.json has: it is 0.3",
         ],
         [["--study", "experts", "--run", `${folder}/a/em-argmax-seed-0`], "it is a run itself"],
       ] as const
@@ -153,7 +153,7 @@ Deno.test("two processes make the runs of one study side by side, to the bytes o
     assertEquals(await bytesOf(`${folder}/both`), await bytesOf(`${folder}/alone`));
   }));
 
-Deno.test("a process makes the models of a run beside one that makes another of them, and waits for that one", () =>
+Deno.test("a process makes the models of a run in parallel with one that makes another of them, and waits for that one", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
     const [root, run] = [`${folder}/a`, `${folder}/a/em-2-experts-seed-0`];
@@ -165,16 +165,16 @@ Deno.test("a process makes the models of a run beside one that makes another of 
     ], { stdout: "null" }).spawn();
     const isTrained = (name: string) => exists(`${run}/${name}/manifest.json`);
     const models = ["experts/expert-00", "experts/expert-01", "dense-steps", "dense"];
-    let told = "";
+    let reported = "";
     let trained: boolean[] | undefined;
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      told += text;
-      if (trained || !told.includes('waits for "dense"')) continue;
+      reported += text;
+      if (trained || !reported.includes('waits for "dense"')) continue;
       trained = await Promise.all(models.map(isTrained));
       other.release();
     }
-    assertEquals((await child.status).code, 0, told);
-    assertEquals(trained, [true, true, true, false], told);
+    assertEquals((await child.status).code, 0, reported);
+    assertEquals(trained, [true, true, true, false], reported);
     assert(await isTrained("dense"));
   }));
 
@@ -232,18 +232,21 @@ Deno.test("reproductions and studies warn of a processor where a GPU was to be e
   inFolder(async (folder) => {
     const signal = AbortSignal.abort(new Error("enough"));
     const sources = { preset: "paper-335m" }, studies = ["segments"];
-    const watched = (told: RunEvent[]): RunWatch => ({ signal, onEvent: (event) => void told.push(event) });
+    const watched = (reported: RunEvent[]): RunWatch => ({
+      signal,
+      onEvent: (event) => void reported.push(event),
+    });
     const works = [
-      (told: RunEvent[], requireGpu = false) =>
-        reproduce({ sources, requireGpu, run: `${folder}/run` }, watched(told)),
-      (told: RunEvent[], requireGpu = false) =>
-        runStudies({ sources, requireGpu, run: folder, studies }, watched(told)),
+      (reported: RunEvent[], requireGpu = false) =>
+        reproduce({ sources, requireGpu, run: `${folder}/run` }, watched(reported)),
+      (reported: RunEvent[], requireGpu = false) =>
+        runStudies({ sources, requireGpu, run: folder, studies }, watched(reported)),
     ];
     for (const work of works) {
-      const told: RunEvent[] = [];
-      await assertRejects(() => work(told), Error, "enough");
-      const isProcessor = told.some((event) => event.type === "adapter" && event.kind === "software");
-      const warnings = told.flatMap((event) => event.type === "warning" ? wordText(event.message) : []);
+      const reported: RunEvent[] = [];
+      await assertRejects(() => work(reported), Error, "enough");
+      const isProcessor = reported.some((event) => event.type === "adapter" && event.kind === "software");
+      const warnings = reported.flatMap((event) => event.type === "warning" ? wordText(event.message) : []);
       assertEquals(warnings.some((text) => text.includes("takes weeks")), isProcessor);
       if (isProcessor) await assertRejects(() => work([], true), InputError, "as one is required");
     }

@@ -78,7 +78,7 @@ const inRun = (test: (run: string, folder: string) => Promise<void>) =>
     await test(`${folder}/run`, folder);
   });
 
-/** Trains a model, which must succeed, and gives what is told of it. */
+/** Trains a model, which must succeed, and gives what is printed of it. */
 async function trained(name: string, run: string, ...args: string[]) {
   const { out } = await succeed(name, ["--run", run, ...BRIEF, "--json", ...args]);
   return JSON.parse(out).models[0];
@@ -86,9 +86,9 @@ async function trained(name: string, run: string, ...args: string[]) {
 
 /** Does a task in this process that must be refused, with a line that holds `text`. */
 async function refuse(name: string, args: string[], text: string): Promise<void> {
-  const { code, text: told } = await refusal(name, args);
-  assertEquals(code, 2, told);
-  assertStringIncludes(`${told}\n`, text);
+  const { code, text: reported } = await refusal(name, args);
+  assertEquals(code, 2, reported);
+  assertStringIncludes(`${reported}\n`, text);
 }
 
 Deno.test("two processes that train all experts share them, and both end with all of them trained", () =>
@@ -162,7 +162,7 @@ Deno.test("train-expert skips what is up to date, refuses other values, and make
     const after = await kept(run), first = "experts/expert-00/model.safetensors";
     assertNotEquals(after[first], before[first]);
     assertEquals(after[model], before[model]);
-    // The other expert keeps what it was trained with until told otherwise.
+    // The other expert keeps what it was trained with until asked otherwise.
     const then = ["--run", run, "--expert", "1"];
     await refuse("train-expert", then, "trained with another rate: 0.003 then, 0.1 now");
     const uneven = await succeed("evaluate", ["--run", run, "--resamples", "10"]);
@@ -204,7 +204,7 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     );
   }));
 
-Deno.test("train-expert trains in bf16 where told, and refuses to go on in other numbers", () =>
+Deno.test("train-expert trains in bf16 where reported, and refuses to go on in other numbers", () =>
   inRun(async (run) => {
     const one = ["--run", run, "--expert", "0"];
     await succeed("train-expert", [...one, ...BRIEF, "--dtype", "bf16"]);
@@ -220,7 +220,7 @@ Deno.test("train-expert trains in bf16 where told, and refuses to go on in other
     assertNotEquals(await Deno.readFile(model), before);
   }));
 
-Deno.test("train-expert keeps the checkpoints of another adapter, or of other kernel forms, until told", () =>
+Deno.test("train-expert keeps the checkpoints of another adapter, or of other kernel forms, until reported", () =>
   inRun(async (run) => {
     const step = await interrupt(run, ["--expert", "0", ...BRIEF, "--expert-steps", "200"], "SIGINT");
     const before = await hashes(run);
@@ -241,7 +241,7 @@ Deno.test("train-expert keeps the checkpoints of another adapter, or of other ke
     assertEquals(JSON.parse(out).models[0].resumed.map(({ step }: { step: number }) => step), [step]);
   }));
 
-Deno.test("train-expert stops at a loss that is no number and says how to go on; --resume goes on with another rate", () =>
+Deno.test("train-expert stops at a loss that is no number and reports how to go on; --resume goes on with another rate", () =>
   inRun(async (run, folder) => {
     const args = ["--run", run, "--expert", "0", ...BRIEF];
     await succeed("train-expert", args);

@@ -20,7 +20,7 @@ import { compose } from "../device/wgsl.ts";
 import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
 
 const WORKGROUP = 16;
-/** Keys per block of the subgroup forms: as many as fit the first-level cache beside the rest of a block. */
+/** Keys per block of the subgroup forms: as many as fit the first-level cache with the rest of a block. */
 const FORWARD_BLOCK = 64;
 const BACKWARD_BLOCK = 32;
 /**
@@ -91,7 +91,7 @@ function planBlocks(
   return planned(gpu, shape, batch * heads, { label, code: write({ head4, rows }), buffers, workgroups });
 }
 
-/** Returns the f32 values of scratch that {@link attentionForward} needs beside its results. */
+/** Returns the f32 values of scratch that {@link attentionForward} needs apart from its results. */
 export function attentionScratch(shape: AttentionShape): { running: number; sums: number } {
   const { models, batch, heads, length } = shape;
   return { running: models * batch * heads * length * 16, sums: headedSize(shape) };

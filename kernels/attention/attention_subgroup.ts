@@ -86,7 +86,7 @@ function sharedLines({ columns, block }: HeadShape) {
       });
     },
     rowArrays: (array: string) => laneArrays(array, parts, block + 1).declarations,
-    /** Says that the lane's key stands at or before the query. */
+    /** Reports that the lane's key stands at or before the query. */
     seen: (key: number) => `first + ${LANES * key}u + lane <= query`,
   };
 }

@@ -32,7 +32,7 @@ export type BlockPass = "forward" | "query" | "key";
 /** Most vec4s of a head with which a workgroup holds 64 rows in each pass: beyond it its sums leave the registers. */
 const MOST_OF_64: Record<BlockPass, number> = { forward: 16, query: 16, key: 8 };
 
-/** Says how many queries or keys a workgroup holds; it changes no bit. */
+/** Reports how many queries or keys a workgroup holds; it changes no bit. */
 export function rowsOfBlock(pass: BlockPass, { head4, length }: { head4: number; length: number }): number {
   return length > 32 && head4 <= MOST_OF_64[pass] ? 64 : 32;
 }
@@ -40,7 +40,7 @@ export function rowsOfBlock(pass: BlockPass, { head4, length }: { head4: number;
 const partsOf = (head4: number) => Math.ceil(head4 / 8);
 const bytesOfTile = (rows: number) => rows * 9 * 16;
 
-/** Says whether a block's q stays in workgroup memory: where there is room for it beside what the forward pass needs anyway. */
+/** Returns whether a block's q stays in workgroup memory: where there is room for it with what the forward pass needs anyway. */
 export function keepsQuery(
   { capabilities: { limits } }: Pick<Gpu, "capabilities">,
   { head4, rows }: BlockShape,

@@ -6,7 +6,7 @@ import { type Explanation, RunError, say, setting, task, type Text } from "../er
 export type DeviceFailure = "lost" | "memory" | "validation";
 
 /**
- * Says that a device failed while it worked. The training that was under way adds which checkpoint is left.
+ * Reports that a device failed while it worked. The training that was under way adds which checkpoint is left.
  */
 export class DeviceError extends RunError {
   /** What went wrong. */

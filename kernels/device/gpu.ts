@@ -82,7 +82,7 @@ export interface OpenGpuOptions {
 /**
  * Opens the WebGPU device with the adapter's own limits.
  *
- * Throws a `RunError` when there is no adapter (and says which package brings one) or it gives no device, and an
+ * Throws a `RunError` when there is no adapter (and reports which package brings one) or it gives no device, and an
  * `InputError` when `adapter` names another than the one obtained, a GPU is required and there is none, or a form in
  * `variants` is unknown or beyond the adapter.
  */

@@ -78,7 +78,7 @@ const F32_AS_BF16: Record<string, Form> = {
 /**
  * Rewrites a shader whose bindings 1, 2, … are stored as `storages` say.
  *
- * Throws a `TypeError` where a tensor that is not f32 has an element that the accessors do not know, or is used beside them.
+ * Throws a `TypeError` where a tensor that is not f32 has an element that the accessors do not know, or is used next to them.
  */
 export function withStorage(label: string, code: string, storages: readonly (Storage | undefined)[]): string {
   let text = code;

@@ -49,7 +49,7 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
 const WORKGROUP_REVISION = 3;
 
 /**
- * Gives what the bits of some forms depend on besides their names: a state of a training is continued by the same forms of the same
+ * Gives what the bits of some forms depend on apart from their names: a state of a training is continued by the same forms of the same
  * revision alone. Forms for software adapters have the revisions of the stages that use them.
  */
 export function revisionOf(variants: Partial<Variants>): { forms?: number } {
@@ -105,13 +105,13 @@ export function chooseVariants(
   };
 }
 
-/** Says whether an adapter can run a form. */
+/** Returns whether an adapter can run a form. */
 export function runnable(form: string, offers: Offers): boolean {
   const need = needOf(form);
   return need === undefined || offers[need.offer];
 }
 
-/** Says for each kernel which form runs, and why. */
+/** Reports for each kernel which form runs, and why. */
 export function formReasons(
   kind: AdapterKind,
   offers: Offers,

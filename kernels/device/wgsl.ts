@@ -1,6 +1,6 @@
 /**
  * Puts WGSL texts together. A text names a fragment on a line of its own, `// include NAME`. The fragment is
- * either a file `NAME.wgsl` beside it, or lines that TypeScript writes because a loop must be unrolled. A
+ * either a file `NAME.wgsl` next to it, or lines that TypeScript writes because a loop must be unrolled. A
  * fragment or replacement that does not find its place throws a `TypeError`: the text would otherwise run
  * unchanged and compute something else. kernels/NOTES.md tells how the forms of a kernel are made.
  */

@@ -70,7 +70,7 @@ const [WORKGROUP_ROWS, INVOCATION_ROWS, INVOCATIONS] = [64, 4, 16];
 /** The side of the tiles of the backward pass. */
 const SIDE = 64;
 
-/** The fragments that all forms share, by what they write besides the loss. */
+/** The fragments that all forms share, by what they write apart from the loss. */
 const FRAGMENTS = {
   linear_nll: fragments("", ""),
   linear_nll_details: fragments(

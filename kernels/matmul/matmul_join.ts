@@ -19,7 +19,7 @@ export interface JoinSegments {
   c: readonly number[];
   /** f32 `[models, m]`, rows padded to vec4s: takes the sums behind a part's elements. */
   sums?: GpuBuffer;
-  /** Says where these go, as {@link sumParams} does: nowhere unless given. */
+  /** Reports where these go, as {@link sumParams} does: nowhere unless given. */
   sumsAt?: readonly number[];
   /** Number of models. */
   models: number;
@@ -46,7 +46,7 @@ export function joinSegments(gpu: Gpu, tensors: JoinSegments): Dispatch {
   });
 }
 
-/** Says where sums of columns go: nowhere (0), into a buffer of their own (1), or into the product's (2), and where there. */
+/** Reports where sums of columns go: nowhere (0), into a buffer of their own (1), or into the product's (2), and where there. */
 export function sumParams(sums?: GpuBuffer, inC?: { offset: number; model: number }): number[] {
   return inC ? [2, inC.offset, inC.model] : [Number(sums !== undefined), 0, 0];
 }

@@ -108,7 +108,7 @@ export function addTerms({ width, terms, block }: Panel): string {
     const products = columns.map((j) => `sum${j} += factor * ${panel.vector(j, k)};`);
     const isLast = k % block === block - 1;
     return [
-      ...block < LOAD ? [...loads, ...begins] : [...begins, ...loads], // blocks that share a load stand beside it
+      ...block < LOAD ? [...loads, ...begins] : [...begins, ...loads], // blocks that share a load stand next to it
       `{ let factor = ${scalar}; ${products.join(" ")} }`,
       ...isLast ? ["}"] : k % FENCE === FENCE - 1 ? columns.map((j) => panel.store(j, terms, `sum${j}`)) : [],
     ];

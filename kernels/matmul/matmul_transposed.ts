@@ -114,7 +114,7 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
   ];
 }
 
-/** Whether {@link matmulTransposed} can put the sums of columns beside its product in one buffer. */
+/** Whether {@link matmulTransposed} can put the sums of columns next to its product in one buffer. */
 export function sumsIntoProduct(gpu: Gpu): boolean {
   return gpu.variants.matmul.startsWith("workgroup");
 }

@@ -236,7 +236,7 @@ export const matmulWorkgroup: (
 export const LONG_SEGMENT = 4096;
 
 /**
- * Says how `A · B` without a tail is done first, by estimate: with which tile, and in how many segments that
+ * Reports how `A · B` without a tail is done first, by estimate: with which tile, and in how many segments that
  * workgroups take one by one; 0 where a workgroup takes all of its tile. The choice changes no bit.
  */
 export function planLong(

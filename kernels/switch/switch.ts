@@ -88,7 +88,7 @@ export function switchSizes({ models, rows, experts }: SwitchShape): Record<keyo
   };
 }
 
-/** What a routing reads besides its buffers. */
+/** What a routing reads apart from its buffers. */
 export interface SwitchRoute {
   /** Sizes. */
   shape: SwitchShape;

@@ -1,4 +1,4 @@
-// switch_scan: adds up what blocks of rows hold, and says where each block's tokens begin among those of an expert.
+// switch_scan: adds up what blocks of rows hold, and reports where each block's tokens begin among those of an expert.
 //
 //   block_sums  [models, blocks, experts + 1]  f32  read        from switch_count
 //   counts      [models, blocks, experts + 1]  u32  read/write  tokens of the block; afterwards those of all blocks before it

@@ -217,7 +217,7 @@ export async function readInput(folder: string, name: string): Promise<Uint8Arra
   }
 }
 
-/** Says which folder to name instead of one that is no model's but holds models: the end of a message. */
+/** Reports which folder to name instead of one that is no model's but holds models: the end of a message. */
 async function modelIn(folder: string): Promise<string | undefined> {
   const entries = await Array.fromAsync(Deno.readDir(folder)).catch(() => []);
   const names = entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();

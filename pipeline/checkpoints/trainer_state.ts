@@ -22,7 +22,7 @@ const METADATA = v.object({
   sha256: v.string(),
 });
 
-/** Hashes a state: its numbers by name, and all that is noted beside them. */
+/** Hashes a state: its numbers by name, and all that is noted next to them. */
 function checksum(
   tensors: ReadonlyMap<string, HostTensor>,
   { step, models, notes }: Record<"step" | "models" | "notes", string>,
@@ -36,7 +36,7 @@ function checksum(
   return hash.digest("hex");
 }
 
-/** Writes a state and what the caller notes beside it (JSON) to `path`, whole or not at all. */
+/** Writes a state and what the caller notes next to it (JSON) to `path`, whole or not at all. */
 export async function saveTrainerState(
   path: string,
   config: ModelConfig,
@@ -58,7 +58,7 @@ export async function saveTrainerState(
 }
 
 /**
- * Reads a state, and what was noted beside it; gives `undefined` where there is no such file.
+ * Reads a state, and what was noted next to it; gives `undefined` where there is no such file.
  *
  * Throws `InputError` where the file is damaged, as its checksum tells, or of another shape. With `onDamaged`, which hears of damage, it
  * gives `undefined` then.

@@ -9,9 +9,9 @@ import { readDocuments, readRun, type RunRecord } from "../report/read.ts";
 import { printable } from "../run/printable.ts";
 import { FIELD_NAMES } from "../settings/configuration.ts";
 import { type NamedRun, sharedHeldOut } from "./held_out.ts";
-import { besideFirst } from "./paired.ts";
+import { compareWithFirst } from "./paired.ts";
 
-/** Says what to compare, and where to. */
+/** Reports what to compare, and where to. */
 export interface CompareOptions extends Omit<PageOptions, "plots"> {
   /** Run folders, two at least. */
   runs: readonly string[];
@@ -40,7 +40,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
   const documents = await Promise.all(
     located.map(({ record }, i) => evaluations[i] && readDocuments(record)),
   );
-  const beside = await besideFirst(documents, { resamples: RESAMPLES, signal });
+  const paired = await compareWithFirst(documents, { resamples: RESAMPLES, signal });
   const labelled = evaluations.map((own) => own && own.sources.some(({ source }) => source !== ""));
   return {
     runs: located.map(({ name, record }, i) => ({
@@ -49,14 +49,14 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
       evaluation: figuresOf(evaluations[i]), // null where it is not evaluated on all of this text
       trained: found[i]?.trained ?? null, // experts that it is evaluated with, where others are not trained
       documents: documents[i]?.document.length ?? null, // those whose scores are known
-      beside: beside?.gains[i] ?? null, // how much lower its mixture's perplexity is than the reference's
+      beside: paired?.gains[i] ?? null, // how much lower its mixture's perplexity is than the reference's
       wins: evaluations[i] && sources.length > 0
         ? sources.filter(({ best }) => best.includes(i)).length
         : null,
       lacks: record.lacks, // stages that are not up to date
     })),
     heldOut,
-    reference: beside && names[beside.first],
+    reference: paired && names[paired.first],
     settings: differencesOf(located),
     sources,
     sourcesApart, // labels of the sources that are not compared
@@ -122,7 +122,7 @@ function differencesOf(runs: readonly NamedRun[]) {
   });
 }
 
-/** Puts the sources that all evaluations share beside one another, and lists the labels of the others. */
+/** Puts the sources that all evaluations share next to each other, and lists the labels of the others. */
 function sourcesOf(evaluations: readonly (Evaluation | null)[]) {
   const scores = evaluations.map((own) => own && new Map(own.sources.map((score) => [score.source, score])));
   const evaluated = scores.filter((own) => own !== null);

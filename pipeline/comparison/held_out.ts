@@ -1,4 +1,4 @@
-// Says whether runs hold out the same text: perplexities of different texts, or of different tokens,
+// Returns whether runs hold out the same text: perplexities of different texts, or of different tokens,
 // cannot be compared.
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
@@ -8,7 +8,7 @@ import { namesOf } from "../settings/configuration.ts";
 import { TEXT, textSeedOf } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 
-/** A run by its name beside the others, and what it holds. */
+/** A run by its name next to the others, and what it holds. */
 export type NamedRun = { name: string; record: RunRecord };
 
 /** The held-out text that runs share. */

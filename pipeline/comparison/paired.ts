@@ -7,10 +7,10 @@ import type { Lower } from "../evaluation/evaluation.ts";
 import { figuresOf } from "../evaluation/tables.ts";
 
 /**
- * Says how much lower the perplexity of every mixture is than that of the first one whose text another one cuts into the same documents:
+ * Reports how much lower the perplexity of every mixture is than that of the first one whose text another one cuts into the same documents:
  * null for that one, for those that cut it into other documents, and where documents are not known. Null where no two can be paired.
  */
-export async function besideFirst(
+export async function compareWithFirst(
   runs: readonly (DocumentScores | null)[],
   { resamples, signal }: { resamples: number; signal?: AbortSignal },
 ): Promise<{ first: number; gains: (Lower | null)[] } | null> {

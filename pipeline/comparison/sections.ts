@@ -1,7 +1,7 @@
 // The page of runs side by side.
 
 import { type Words, wordText } from "../../kernels/errors.ts";
-import { TOLD_WAYS } from "../evaluation/evaluation.ts";
+import { SHOWN_WAYS } from "../evaluation/evaluation.ts";
 import { dots, MOST_LEGEND, PERPLEXITY, type Plot, type Plots } from "../report/charts.ts";
 import { htmlTable, markup, unbroken } from "../report/html.ts";
 import { page, type Section } from "../report/page.ts";
@@ -19,7 +19,7 @@ type Data = Comparison & { words?: Words; tables: ReturnType<typeof comparisonTa
 /** Most runs that colours and dashes tell apart in a plot. */
 const MOST_RUNS = MOST_LEGEND;
 /** A random expert would squeeze all others into a corner. */
-const WAYS = TOLD_WAYS.filter((way) => way !== "random");
+const WAYS = SHOWN_WAYS.filter((way) => way !== "random");
 
 /** Gives every run a line; the colours are those of experts, which no plot here shows. */
 const linesOf = (runs: readonly ComparedRun[]): (Line & { own: ComparedRun })[] =>
@@ -39,7 +39,7 @@ function perplexityPlot(runs: readonly ComparedRun[]): Plot {
     id: "perplexity",
     title: "Perplexity of held-out text",
     about:
-      "The mixture of every run, with its 95% bootstrap interval over documents, and beside it the run's baselines and its best expert in hindsight. Lower is better; intervals of two runs may overlap although one is better on the same documents.",
+      "The mixture of every run, with its 95% bootstrap interval over documents, and next to it the run's baselines and its best expert in hindsight. Lower is better; intervals of two runs may overlap although one is better on the same documents.",
     ...dots({
       title: "run",
       x: PERPLEXITY,
@@ -65,8 +65,8 @@ function evaluationPlots({ runs, sources, reference }: Comparison): Plots {
   return [
     perplexityPlot(lines.map(({ own }) => own)),
     reference !== null && lowerPlot(paired, {
-      id: "beside",
-      title: `Beside ${reference}`,
+      id: "against-first",
+      title: `Against ${reference}`,
       about:
         `How much lower the perplexity of a run's mixture is than that of ${reference}, with its 95% interval on the same draws of documents. To the right of zero a run is better; where the interval holds zero, these documents cannot tell.`,
     }),

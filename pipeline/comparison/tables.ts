@@ -3,7 +3,7 @@
 
 import { say, setting, task, type Text, type Words, wordText } from "../../kernels/errors.ts";
 import { fewDocuments } from "../evaluation/bootstrap.ts";
-import { gainText, TOLD_WAYS, type Way } from "../evaluation/evaluation.ts";
+import { gainText, SHOWN_WAYS, type Way } from "../evaluation/evaluation.ts";
 import { number, percent, plural, sourceName } from "../report/html.ts";
 import { stagesText } from "../stages/status.ts";
 import type { ComparedRun, Comparison } from "./compare.ts";
@@ -30,7 +30,7 @@ const decimals = (value: number | null | undefined, digits: number): string | nu
 const listed = (names: readonly string[]): string =>
   names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 
-/** Says which text the runs hold out. */
+/** Reports which text the runs hold out. */
 export function heldOutText({ heldOut }: Comparison): string {
   if (heldOut === null) return "No run's manifests describe its held-out text";
   const { sha256, sequences, untold } = heldOut;
@@ -41,7 +41,7 @@ export function heldOutText({ heldOut }: Comparison): string {
   return `${all} hold out the same tokens (SHA-256 ${sha256.slice(0, 12)}${size})${but}`;
 }
 
-/** Says which evaluations are not like the others, with what to do. */
+/** Reports which evaluations are not like the others, with what to do. */
 function evaluationNotes({ runs, reference }: Comparison): Text[] {
   const evaluated = runs.filter(({ evaluation }) => evaluation !== null);
   const counts = evaluated.flatMap(({ documents }) => documents ?? []);
@@ -64,7 +64,7 @@ function evaluationNotes({ runs, reference }: Comparison): Text[] {
   ].filter((note): note is Text => Boolean(note));
 }
 
-/** Says which sources are not compared, and why. */
+/** Reports which sources are not compared, and why. */
 function sourceNotes({ sources, sourcesApart: { length: apart }, unlabelled }: Comparison): string[] {
   if (apart === 0) return [];
   if (unlabelled.length > 0) {
@@ -79,7 +79,7 @@ function sourceNotes({ sources, sourcesApart: { length: apart }, unlabelled }: C
 
 function mixturesTable(comparison: Comparison): ComparisonTable {
   const { runs, sources, reference } = comparison;
-  const ways = TOLD_WAYS.filter((way) =>
+  const ways = SHOWN_WAYS.filter((way) =>
     way !== "mixture" && runs.some(({ evaluation }) => evaluation?.scores[way])
   );
   const perplexity = ({ evaluation }: ComparedRun, way: Way) =>
@@ -94,7 +94,7 @@ function mixturesTable(comparison: Comparison): ComparisonTable {
     }],
     ...reference === null
       ? []
-      : [[`beside ${reference}`, ({ beside }: ComparedRun) => beside && gainText(beside)] as const],
+      : [[`against ${reference}`, ({ beside }: ComparedRun) => beside && gainText(beside)] as const],
     ...ways.map((way) =>
       [way === "oracle" ? "best in hindsight" : way, (run: ComparedRun) => perplexity(run, way)] as const
     ),

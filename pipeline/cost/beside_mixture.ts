@@ -1,5 +1,5 @@
 /**
- * Counts what other models cost beside the mixture of a configuration: the larger dense model that trains for as many FLOPs, and any
+ * Counts what other models cost next to the mixture of a configuration: the larger dense model that trains for as many FLOPs, and any
  * model that trains for a number of steps.
  *
  * @module
@@ -16,7 +16,7 @@ import { answeringOf, inferenceMemory, routingMemory, trainingMemory } from "./m
 import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
 
 /**
- * What a model costs beside the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
+ * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
  * one sequence, and of one through an expert.
  */
 export type BesideMixture = Record<
@@ -40,8 +40,8 @@ export const TRAINING_COST = v.object({
 });
 
 /**
- * What a model costs beside the mixture and one of its experts. Device memory, in bytes, is that of training the model and an expert, with all
- * activations kept, and of generating with either; `routing` is that of all routers on the prefix of a prompt, which the mixture takes beside an
+ * What a model costs next to the mixture and one of its experts. Device memory, in bytes, is that of training the model and an expert, with all
+ * activations kept, and of generating with either; `routing` is that of all routers on the prefix of a prompt, which the mixture takes next to an
  * expert's: 0 where no models route, absent from results of versions that did not count it.
  *
  * @ignore
@@ -78,7 +78,7 @@ function flopsBeside(shape: MixtureShape, model: ModelConfig, batch: number, ste
   };
 }
 
-/** How a model is trained that is counted beside a mixture, and what of the mixture is known. */
+/** How a model is trained that is counted next to a mixture, and what of the mixture is known. */
 export interface BesideOptions extends Pick<EqualCompute, "batch" | "steps"> {
   /** Sequences of the corpus, where it is tokenized. */
   corpus?: CostCorpus;
@@ -88,7 +88,7 @@ export interface BesideOptions extends Pick<EqualCompute, "batch" | "steps"> {
   kind?: AdapterKind;
 }
 
-/** Counts what a model that is trained for `steps` costs beside the mixture of a configuration. */
+/** Counts what a model that is trained for `steps` costs next to the mixture of a configuration. */
 export function besideMixture(
   configuration: Configuration,
   model: ModelConfig,

@@ -46,7 +46,7 @@ export interface ClusterStage
 
 /**
  * What a run takes: seconds in all, of each stage those of its arithmetic or of the disk, whichever are more; bytes on the shared disk when all
- * is made, and those that go through it; bytes of the host's memory that a process needs at most beside the models' (`roundBytes`: the sequences
+ * is made, and those that go through it; bytes of the host's memory that a process needs at most apart from the models' (`roundBytes`: the sequences
  * and scores of a round); bytes that a process that trains the routers gives and takes in a round (`exchangeBytes`: a score, f32, per sequence and
  * router), and a node of a data-parallel dense model in every step; bytes that an expert's training reads, and nothing else.
  */

@@ -44,7 +44,7 @@ export function slowedFlops(
   return kind === "gpu" || hidden >= WIDE ? flops : flops * reached(WIDE) / reached(hidden);
 }
 
-/** Says what narrow models among these reach, a line for each width. */
+/** Reports what narrow models among these reach, a line for each width. */
 export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind?: AdapterKind): string[] {
   const widths = [...new Set(models.map(({ hidden }) => hidden))].sort((a, b) => a - b);
   return widths.flatMap((hidden) => {

@@ -1,5 +1,5 @@
 /**
- * The paper's figures of cost (arXiv 2410.03529, Table 3 and its section on communication), printed beside what the
+ * The paper's figures of cost (arXiv 2410.03529, Table 3 and its section on communication), printed next to what the
  * formulas give.
  *
  * @module
@@ -90,7 +90,7 @@ export function paperTable(): TableRow[] {
 /** A model of the paper's pair: training in 1e19 FLOPs and one sequence in 1e12, both with all overhead; printed perplexity. */
 export type PairedModel = { model: string } & Record<"training" | "inference" | "perplexity", number>;
 
-/** The 1.3B dense model beside 32 experts of 335M, and how much less its training costs, as a share of the mixture's (`apart`). */
+/** The 1.3B dense model next to 32 experts of 335M, and how much less its training costs, as a share of the mixture's (`apart`). */
 export type PaperPair = Record<"dense" | "mixture", PairedModel> & Record<"apart", number>;
 
 /** Takes the pair out of Table 3, as it is: the dense model's training costs 14% less than the mixture's. */

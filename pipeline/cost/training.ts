@@ -1,5 +1,5 @@
 /**
- * What is told of a training before and while it runs: whether it fits the memory, what is doubtful about it, and how fast it goes.
+ * What is reported of a training before and while it runs: whether it fits the memory, what is doubtful about it, and how fast it goes.
  *
  * @module
  */
@@ -34,7 +34,7 @@ export function refuseLarge(
   );
 }
 
-/** Says what may make a training another one than is meant. `unknownRouters` are those of a run that is not there. */
+/** Reports what may make a training another one than is meant. `unknownRouters` are those of a run that is not there. */
 export function trainingDoubts(
   { name, equalCompute }: { name: string; equalCompute?: boolean },
   recipe: Recipe,

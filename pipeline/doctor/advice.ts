@@ -1,5 +1,5 @@
 /**
- * Says what is wrong with a machine that is to train on a GPU, and what to do, from what was found on it.
+ * Reports what is wrong with a machine that is to train on a GPU, and what to do, from what was found on it.
  *
  * @module
  */
@@ -48,14 +48,14 @@ const IN_APPTAINER =
   "(/usr/share/vulkan/icd.d/nvidia_icd.json, on some hosts in /etc/vulkan/icd.d); the image needs libegl1 and libxext6";
 const NAME_ANOTHER = "Name a file that is, or leave VK_DRIVER_FILES and VK_ICD_FILENAMES unset.";
 
-/** Says what makes the card of a machine usable. */
+/** Reports what makes the card of a machine usable. */
 function remedyOfCard({ cards, nvidia, container, environment }: System): string {
   if (nvidia === undefined && !cards.some((card) => card.startsWith("/dev/nvidia"))) return OTHER_CARD;
   if (container === "Apptainer") return IN_APPTAINER;
   return container || environment.NVIDIA_DRIVER_CAPABILITIES !== undefined ? IN_CONTAINER : NVIDIA;
 }
 
-/** An error or a warning, which is told where `when` holds. */
+/** An error or a warning, which is reported where `when` holds. */
 type Rule = { when: unknown; remedy: string } & Partial<Record<Problem["severity"], string>>;
 
 /** Lists what is wrong, the worst first. */

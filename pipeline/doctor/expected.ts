@@ -40,7 +40,7 @@ export async function processorWarning(
   } tells what is wrong, ${setting("requireGpu")} stops instead`;
 }
 
-/** Says how many values products in f16 could not hold; undefined where they held all. */
+/** Reports how many values products in f16 could not hold; undefined where they held all. */
 export function saturationWarning(values: number): Text | undefined {
   if (values === 0) return undefined;
   const what = `products in f16 took ${values} values beyond 65,504 as 65,504`;

@@ -32,7 +32,7 @@ interface Expected {
   balance_weight?: number;
 }
 
-/** The golden values of one model; `Own` is what its `expected.json` holds beside what all do. */
+/** The golden values of one model; `Own` is what its `expected.json` holds apart from what all do. */
 export interface GoldenCase<Own = unknown> {
   /** What `expected.json` holds. */
   expected: Expected & Own;

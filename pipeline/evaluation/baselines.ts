@@ -38,13 +38,13 @@ export const BASELINE_NOTES: Readonly<Record<Baseline, BaselineNotes>> = NOTES;
 /** The baselines that a run may have. */
 export const BASELINES = Object.keys(NOTES) as [Baseline, ...Baseline[]];
 
-/** Says whether a name is that of a baseline. */
+/** Returns whether a name is that of a baseline. */
 export function isBaseline(name: string): name is Baseline {
   return Object.hasOwn(NOTES, name);
 }
 
 /**
- * Says whether a model may have another shape than an expert: some baselines may. Experts are named by their
+ * Returns whether a model may have another shape than an expert: some baselines may. Experts are named by their
  * numbers.
  */
 export function hasOwnShape(model: number | string): boolean {

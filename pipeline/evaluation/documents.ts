@@ -9,7 +9,7 @@ import { columnNames, columnOf, readArrow, toTable, writeArrowFile } from "../ro
 import { doubles, integers, strings } from "../rows/column_values.ts";
 import { FORMAT } from "../rows/lineage.ts";
 import { type FileRecord, unreadable } from "../run/files.ts";
-import { TOLD_WAYS, type Way } from "./evaluation.ts";
+import { SHOWN_WAYS, type Way } from "./evaluation.ts";
 import type { Routed } from "./routes.ts";
 import type { Sums } from "./tables.ts";
 
@@ -30,7 +30,7 @@ export function scoresOfDocuments(
   { documents, sources }: Routed,
   { sequences, tokens, nll }: Sums,
 ): DocumentScores {
-  const ways = TOLD_WAYS.filter((way) => way in nll);
+  const ways = SHOWN_WAYS.filter((way) => way in nll);
   return {
     document: BigUint64Array.from(documents, ({ id }) => id),
     source: documents.map(({ source }) => sources[source]),
@@ -62,7 +62,7 @@ export async function readDocumentScores(path: string): Promise<DocumentScores> 
   }
   const column = (name: string) => columnOf(batch, name);
   const there = columnNames(batch);
-  const ways = TOLD_WAYS.filter((way) => way === "mixture" || there.includes(way));
+  const ways = SHOWN_WAYS.filter((way) => way === "mixture" || there.includes(way));
   const counts = {
     sequences: integers(column("sequences"), Uint32Array),
     tokens: integers(column("tokens"), Uint32Array),

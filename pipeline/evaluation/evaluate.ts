@@ -1,5 +1,5 @@
 /**
- * Evaluates a mixture on held-out sequences beside its baselines: perplexities with intervals, by source, by
+ * Evaluates a mixture on held-out sequences next to its baselines: perplexities with intervals, by source, by
  * routed segment and by length of the routing prefix (SmallTalk LM, sections 3.2 and 3.3, figures 4b and 5).
  *
  * The sequences are read once per model. Models are leased one after another. Of a sequence it keeps where it
@@ -30,7 +30,7 @@ export interface EvaluateOptions extends RouteOptions, MixOptions, FallbackOptio
   scores: (model: ModelName) => Promise<ModelScores>;
   /** Baselines of the mixture to compare with. */
   baselines?: readonly Baseline[];
-  /** A partitioner besides the mixture's own that chooses among its experts too. It stays open. */
+  /** A partitioner apart from the mixture's own that chooses among its experts too. It stays open. */
   routeBy?: Partitioner;
   /** Draws of the bootstrap; 1000 unless given. */
   resamples?: number;

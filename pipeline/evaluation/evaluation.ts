@@ -20,7 +20,7 @@ export type Way = typeof WAYS[number];
 export const WAYS = ["mixture", "random", "oracle", ...BASELINES] as const;
 
 /** Every way of answering, in the order in which they are shown. */
-export const TOLD_WAYS: readonly Way[] = ["mixture", ...BASELINES, "oracle", "random"];
+export const SHOWN_WAYS: readonly Way[] = ["mixture", ...BASELINES, "oracle", "random"];
 
 /**
  * Version of the layout of `evaluation.json`. Older ones are read too: 2 has no reliability, 1 also no gains

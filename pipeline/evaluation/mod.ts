@@ -1,5 +1,5 @@
 /**
- * The mixture on held-out text and on zero-shot tasks, beside its baselines.
+ * The mixture on held-out text and on zero-shot tasks, next to its baselines.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export * from "./choices/tasks.ts";
 export { type DocumentScores, readDocumentScores } from "./documents.ts";
 export * from "./evaluate.ts";
 export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";
-export { type Lower, type PrefixScore, type Score, sideOf, TOLD_WAYS, type Way } from "./evaluation.ts";
+export { type Lower, type PrefixScore, type Score, SHOWN_WAYS, sideOf, type Way } from "./evaluation.ts";
 export { type FallbackOptions } from "./margins.ts";
 export { type MixOptions } from "./mix.ts";
 export * from "./model_pass.ts";

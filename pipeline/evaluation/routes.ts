@@ -18,7 +18,7 @@ export interface RouteOptions {
   prefix: number;
   /** Tokens of a sequence, S. */
   sequenceLength: number;
-  /** Further lengths of prefixes to route by, beside 4, 8, 16, … tokens and S: 1 to S each. */
+  /** Further lengths of prefixes to route by, apart from 4, 8, 16, … tokens and S: 1 to S each. */
   routeLengths?: readonly number[];
   /** Opens the held-out batches from the start: once for the partitioner and once per model. */
   open: () => ReadableStream<RecordBatch>;

@@ -207,7 +207,7 @@ interface BranchPass {
   placed: Placed[];
   /** Rows that predict. */
   predicting: number;
-  /** Rows of texts besides. */
+  /** Rows of texts as well. */
   shared: number;
   /** Tokens per sequence. */
   length: number;

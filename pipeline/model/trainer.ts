@@ -103,7 +103,7 @@ export function microBatches(batch: number, microBatch: number): number {
   );
 }
 
-/** Makes what all banks of a trainer share, besides activations. */
+/** Makes what all banks of a trainer share, apart from activations. */
 function sharedBy(arena: Arena, { config, batch, microBatch = batch, settings }: TrainerOptions) {
   return {
     ...{ batch, micros: microBatches(batch, microBatch), settings, reports: reportsOf(config) },

@@ -98,7 +98,7 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
   });
 }
 
-/** Says where the rows of the normalised output lie. */
+/** Reports where the rows of the normalised output lie. */
 function normalizedOf({ shape, normalized }: Activations, hidden: number): Matrix {
   return matrixOf(normalized, shape.batch * shape.length, hidden);
 }

@@ -27,12 +27,12 @@ export const FINGERPRINT = v.object({
  */
 export type Fingerprint = v.InferOutput<typeof FINGERPRINT>;
 
-const MOST_TOLD = 20; // files that a comparison names as different
+const MOST_SHOWN = 20; // files that a comparison names as different
 
 /** What to compare where no fact is known to differ. */
 const COMPARE = "compare the inputs, the seeds and the settings of both";
 
-/** Says how a partition differs from one made elsewhere, of which the root hash is known or all; nothing where both are the same. */
+/** Reports how a partition differs from one made elsewhere, of which the root hash is known or all; nothing where both are the same. */
 export function compareFingerprints(
   here: Fingerprint,
   there: Fingerprint | string,
@@ -45,18 +45,18 @@ export function compareFingerprints(
   const problems = [{ file: "partition", what: root, remedy }];
   const paths = [...new Set([...Object.keys(there.files), ...Object.keys(here.files)])].sort(compareBytes);
   const different = paths.filter((path) => there.files[path]?.sha256 !== here.files[path]?.sha256);
-  for (const file of different.slice(0, MOST_TOLD)) {
+  for (const file of different.slice(0, MOST_SHOWN)) {
     const [then, now] = [there.files[file], here.files[file]];
     const must = then ? `its SHA-256 must be ${shortHash(then.sha256)}` : "it must not be there";
     const found = now ? then ? shortHash(now.sha256) : "there" : "not there";
     problems.push({ file, what: `${must}: it is ${found}`, remedy });
   }
-  const more = different.length - MOST_TOLD;
+  const more = different.length - MOST_SHOWN;
   if (more > 0) problems.push({ file: "partition", what: `${more} more files differ`, remedy });
   return problems;
 }
 
-/** Says what to compare: facts that are known to differ come first. */
+/** Reports what to compare: facts that are known to differ come first. */
 function remedyOf(here: Fingerprint, there: Fingerprint): string {
   const facts = ({ versions, adapter }: Fingerprint) =>
     [...Object.entries(versions).map((entry) => entry.join(" ")), adapter ?? "no adapter"].join(", ");

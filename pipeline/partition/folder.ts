@@ -52,7 +52,7 @@ export async function readDescription(folder: string): Promise<Description | nul
 
 /**
  * Makes the hash that identifies a partitioner whose costs all depend on one file: `partitioner.json` or one
- * beside it.
+ * next to it.
  */
 export function identifiedBy(file: string): PartitionerKind["identify"] {
   return async (folder) => {

@@ -235,9 +235,9 @@ async function tellingPairs(samples: Sample[], tokenizer: Tokenizer, most: numbe
   const parts = samples.map(({ ids }) => counted(ids.map(pairsOf)));
   return await Promise.all(
     telling(parts, most).map((terms) =>
-      Promise.all(terms.map(async ({ text, ...told }) => {
+      Promise.all(terms.map(async ({ text, ...reported }) => {
         const pair = await decode([Math.floor(Number(text) / IDS), Number(text) % IDS]);
-        return { text: quoted(pair), ...told };
+        return { text: quoted(pair), ...reported };
       }))
     ),
   );

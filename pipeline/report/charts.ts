@@ -1,4 +1,4 @@
-// The kinds of plots: curves, marks beside names, and bars. Each makes a Vega-Lite specification and a
+// The kinds of plots: curves, marks next to names, and bars. Each makes a Vega-Lite specification and a
 // table of one set of rows.
 
 import { percent, type Table } from "./html.ts";
@@ -68,13 +68,13 @@ const POINT = { type: "point", filled: true, opacity: 1, strokeWidth: 1.5 };
 const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down"];
 const ONE: Line = { name: "", colour: colour("mixture") };
 
-/** Gives the names that a plot of names shows, the first ones, and says how many more there are. */
+/** Gives the names that a plot of names shows, the first ones, and reports how many more there are. */
 export const shownOf = <Name>(names: readonly Name[]): [shown: readonly Name[], more: string] => {
   const more = names.length - MOST_NAMES;
   return [names.slice(0, MOST_NAMES), more > 0 ? `; ${more} smaller ones are in the table only` : ""];
 };
 
-/** Gives the most room that labels beside a plot may take, in pixels. */
+/** Gives the most room that labels next to a plot may take, in pixels. */
 export const labelLimit = (width: number): number => width < NARROW ? 120 : 220;
 
 /** Encodes numbers on an axis. */
@@ -103,8 +103,8 @@ function numbers(
   };
 }
 
-/** Encodes names beside a plot, from the top. */
-export const beside = (names: readonly string[], grid = true): Spec => ({
+/** Encodes names next to a plot, from the top. */
+export const nameAxis = (names: readonly string[], grid = true): Spec => ({
   field: "x",
   type: "nominal",
   scale: { domain: names },
@@ -228,7 +228,7 @@ export function curves(
   };
 }
 
-/** Plots values with their intervals beside names, of which the first 24 are shown. */
+/** Plots values with their intervals next to names, of which the first 24 are shown. */
 export function dots(
   { title, x, named, apart, zero, bars, ...rows }: Rows<string> & {
     title: string; // of the names
@@ -243,7 +243,7 @@ export function dots(
   const [names] = shownOf([...new Set(rows.values.map(({ x }) => x))]);
   const values = rows.values.filter((one) => one.y !== null && names.includes(one.x))
     .map((value) => ({ line: named ? value.x : lines[0].name, ...value }));
-  const y: Spec = { y: beside(names) };
+  const y: Spec = { y: nameAxis(names) };
   const isApart = apart && lines.length > 1;
   if (isApart) y.yOffset = { field: "line", sort: lines.map(({ name }) => name) };
   return {

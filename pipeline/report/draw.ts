@@ -18,7 +18,7 @@ declare module "vega" {
 
 /** Space around a stand-alone picture, in pixels. */
 const MARGIN = 16;
-/** Says how a plot is drawn: a prefix of its ids that no other picture of the page has; whether the title is part of it. */
+/** Reports how a plot is drawn: a prefix of its ids that no other picture of the page has; whether the title is part of it. */
 type Drawing = { width: number; id: string; titled?: boolean; onWarning?: (message: string) => void };
 
 /** Draws a plot as one `<svg>` element with a title and a description, its colours by name: the same plot gives the same text. */

@@ -170,7 +170,7 @@ function partitionOf(nodes: ReadonlyMap<string, Manifest>, experts: number): Par
   };
 }
 
-/** Says of every folder of nodes how many there are, their files and bytes that are still there, how long they took, and what they counted. */
+/** Reports of every folder of nodes how many there are, their files and bytes that are still there, how long they took, and what they counted. */
 async function foldersOf(
   run: string,
   nodes: ReadonlyMap<string, Manifest>,

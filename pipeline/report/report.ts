@@ -108,7 +108,7 @@ function lacksShown({ lacks, path, evaluation }: RunRecord): Lack[] {
   }));
 }
 
-/** Says what split the text of a run. */
+/** Reports what split the text of a run. */
 function splitText({ config: { configuration: { routers, partitioner } } }: RunRecord): string {
   const kind = PARTITIONERS.get(partitioner);
   return routers !== "" || !kind || kind.models

@@ -48,7 +48,7 @@ export async function writeSamples(
   }
 }
 
-/** Says which file is not there, if that is what an error is about. */
+/** Reports which file is not there, if that is what an error is about. */
 async function absence(run: string, error: unknown): Promise<string | undefined> {
   if (!(error instanceof InputError) || error.where === undefined || await exists(error.where)) {
     return undefined;

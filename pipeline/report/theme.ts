@@ -61,7 +61,7 @@ const EXPERT_COLOURS = 8;
 /** The ways of answering that are compared in parts of the text. */
 export const COMPARED = ["mixture", ...BASELINES] as const;
 
-/** Says in words how text is scored; `times` is E in words. */
+/** Reports in words how text is scored; `times` is E in words. */
 export function wayName(way: Way, times: number | string): string {
   if (isBaseline(way)) return `${BASELINE_NOTES[way].kind}, ${BASELINE_NOTES[way].how(`${times}×`)}`;
   return { mixture: "mixture", oracle: "best in hindsight", random: "random expert" }[way];

@@ -100,10 +100,10 @@ export function routingClaims(outcome: RunOutcome, exchanges?: Exchanges): Claim
   return claims.filter((claim): claim is Claim => Boolean(claim));
 }
 
-/** Says whether models split and route text: else nothing is computed for it. */
+/** Returns whether models split and route text: else nothing is computed for it. */
 const hasModels = ({ cost: { flops } }: RunOutcome): boolean => flops.inferenceOverhead !== 0;
 
-/** Says what routing adds to the training of the experts of a run, as a share. */
+/** Reports what routing adds to the training of the experts of a run, as a share. */
 export const trainingAdded = ({ flops: { total, overhead } }: RunOutcome["cost"]): number =>
   overhead / (total - overhead);
 
@@ -144,16 +144,16 @@ function overheadClaim(outcome: RunOutcome): Claim {
   };
 }
 
-function exchangeClaim({ evaluation: { experts }, cost, trained }: RunOutcome, told?: Exchanges): Claim {
+function exchangeClaim({ evaluation: { experts }, cost, trained }: RunOutcome, reported?: Exchanges): Claim {
   const { bytesPerNode, denseBytesPerStep } = cost.communication;
   const inAll = `${megabytes(bytesPerNode)} in all`;
   const exchanged = bytesPerNode === 0
     ? "nothing is exchanged"
-    : told === undefined
+    : reported === undefined
     ? `each of ${experts} nodes exchanges ${inAll}`
-    : told.exchanges === 0
+    : reported.exchanges === 0
     ? `costs of sequences alone, ${inAll}`
-    : `${told.exchanges} exchanges of ${megabytes(told.bytesPerExchange)} per router, ${inAll}`;
+    : `${reported.exchanges} exchanges of ${megabytes(reported.bytesPerExchange)} per router, ${inAll}`;
   return {
     claim: "Training hardly communicates",
     paper: "94 exchanges of 5.6 MB per router; data-parallel 10.4 GB per step (1.3B)",
@@ -203,7 +203,7 @@ const reported = () => paperTable().filter(({ model }) => model === "335M");
 const percentLower = ({ perplexity: { dense, mixture } }: TableRow): string =>
   signed(100 * (1 - mixture / dense));
 
-/** Says how much lower the paper's mixture of so many experts is than its dense model; null where it reports none. */
+/** Reports how much lower the paper's mixture of so many experts is than its dense model; null where it reports none. */
 export function paperGain(experts: number): string | null {
   const row = reported().find((row) => row.experts === experts);
   if (!row) return null;
@@ -215,7 +215,7 @@ export function paperGain(experts: number): string | null {
   return `${dense} → ${mixture}: ${percentLower(row)} lower (335M, E = ${experts}${shape})`;
 }
 
-/** Says what the paper reports of a mixture of so many experts beside such a model. */
+/** Reports what the paper reports of a mixture of so many experts next to such a model. */
 export function paperOn(baseline: Baseline, experts: number): string {
   if (baseline === "dense") return paperGain(experts) ?? NOT_REPORTED;
   if (baseline !== "dense-compute") return NOT_REPORTED;
@@ -240,7 +240,7 @@ export function gainClaim(run: string, gain: Gain, experts: number): Claim {
   };
 }
 
-/** Says how the paper's gain grows with the number of experts. */
+/** Reports how the paper's gain grows with the number of experts. */
 export function paperGrowth(): string {
   const rows = reported();
   const shapes = rows.map(({ denseSteps, steps }) => `${denseSteps / steps}×`).join(", ");

@@ -226,7 +226,7 @@ export class Grid {
    * Gives the settings that runs share unless a study varies or searches them, without defaults and paths. Where the
    * text is the user's own, those of the embedded one say nothing.
    */
-  get told(): Partial<Configuration> {
+  get reported(): Partial<Configuration> {
     const all: Configuration = { ...this.preset };
     for (const name of Object.values(RATES)) all[name] = givenIn(this.sources)[name] ?? all[name];
     const silent = ["seed", ...all.input.length > 0 ? ["corpus", "corpusCharacters"] : []];
@@ -244,7 +244,7 @@ function choicesOf(setups: readonly Setup[]): Choices {
   return { ...Object.assign({}, ...all), ...lengths.length > 0 && { routeLengths: lengths } };
 }
 
-/** Settings that a training depends on besides its shape, its batch and its rate; a recipe names those that are no defaults. */
+/** Settings that a training depends on apart from its shape, its batch and its rate; a recipe names those that are no defaults. */
 const TRAINED_BY = [
   ...settingsIn(OPTIMISER),
   ...["expertWarmup", "expertFinalRate", "expertTokens", "expertEpochs", "init"] as const,
@@ -261,18 +261,18 @@ const ALSO_TRAINED_BY: Partial<Record<Searched, readonly (keyof Configuration)[]
  * counts for another corpus, too.
  */
 export function rateRecipe(model: Searched, c: Configuration): string {
-  // A shape that is not that of an expert follows from the experts beside it, steps of equal compute from that of the mixture.
+  // A shape that is not that of an expert follows from the experts next to it, steps of equal compute from that of the mixture.
   const alike = model === "experts" || BASELINE_NOTES[model].sameShape;
   const compute = model === "dense-compute"
     ? ` of ${mixtureFlops(mixtureOf(c)).total.toExponential(1)} FLOPs`
     : "";
-  const beside = alike ? "" : `${model} beside ${c.experts} experts${compute}, `;
+  const shape = alike ? "" : `${model} beside ${c.experts} experts${compute}, `;
   const multiple = model === "experts" ? 1 : c.experts;
   const [steps, batch] = model === "dense-steps"
     ? [c.expertSteps * multiple, c.expertBatch]
     : [c.expertSteps, c.expertBatch * multiple];
   const own = [...TRAINED_BY, ...ALSO_TRAINED_BY[model] ?? []].filter((name) => !isDefault(name, c[name]))
     .map((name) => `, ${name} ${c[name]}`).join("");
-  return `${beside}${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ` +
+  return `${shape}${c.expertLayers} layers of ${c.expertHidden}, ${c.expertHeads} heads, ` +
     `${c.vocabularySize} tokens, ${c.dtype}, ${steps} steps of ${batch} × ${c.sequenceLength}${own}`;
 }

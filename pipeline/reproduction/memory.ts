@@ -23,7 +23,7 @@ interface FittedMemory {
   tooLarge: (number | undefined)[]; // bytes of each piece that does not fit, even with one sequence at a time
 }
 
-/** Says what training a model of a run holds: one model, as experts train side by side only where memory is left. */
+/** Reports what training a model of a run holds: one model, as experts train side by side only where memory is left. */
 export async function heldBy(
   name: Searched,
   configuration: Configuration,

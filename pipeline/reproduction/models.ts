@@ -128,7 +128,7 @@ export async function searchModelRate(
 }
 
 /**
- * Says what makes a search for the learning rate of a model doubtful: the best rate is the lowest or the highest that was tried.
+ * Reports what makes a search for the learning rate of a model doubtful: the best rate is the lowest or the highest that was tried.
  * Throws a `RunError` where trainings with all of them diverge.
  */
 export function doubtOf(name: Searched, { rate, trials }: RateSearch): string | undefined {

@@ -56,10 +56,10 @@ export const planStudies = (options: PlanStudiesOptions): Promise<StudiesPlan> =
 export type StudiesPlan = Awaited<ReturnType<typeof plan>>;
 
 async function plan(options: PlanStudiesOptions) {
-  const told: CostDevice = { ...PLAIN_DEVICE, ...options.device };
-  // A GPU of which no memory is told is taken to have that of the assumed one.
-  const { memoryBytes } = adapterKindOf(told) === "gpu" ? { ...ASSUMED_GPU, ...told } : told;
-  const device = { ...told, ...memoryBytes !== undefined && { memoryBytes } };
+  const reported: CostDevice = { ...PLAIN_DEVICE, ...options.device };
+  // A GPU of which no memory is known is taken to have that of the assumed one.
+  const { memoryBytes } = adapterKindOf(reported) === "gpu" ? { ...ASSUMED_GPU, ...reported } : reported;
+  const device = { ...reported, ...memoryBytes !== undefined && { memoryBytes } };
   const { grid, known, only } = await openStudies(options);
   const piecesOf = (grid: Grid) => new Planner(grid, known, only, device, options).plan();
   const all = await piecesOf(grid);
@@ -94,9 +94,9 @@ export function lackText({ preset, file, flags }: Sources): boolean {
   return areOfPaper({ preset }) && (flags?.input ?? file?.input ?? []).length === 0;
 }
 
-/** Says what estimates rest on. */
+/** Reports what estimates rest on. */
 function assumptionsOf(
-  { device: told, trialShare = TRIAL_SHARE }: PlanStudiesOptions,
+  { device: reported, trialShare = TRIAL_SHARE }: PlanStudiesOptions,
   grid: Grid,
   device: CostDevice,
   pieces: readonly Timed[],
@@ -113,7 +113,7 @@ function assumptionsOf(
   const lines = [
     `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device${name ? share : ""}`,
     memoryBytes > 0 &&
-    `${size} of memory on one device${told?.memoryBytes === undefined ? `, as an ${assumed} has` : ""}`,
+    `${size} of memory on one device${reported?.memoryBytes === undefined ? `, as an ${assumed} has` : ""}`,
     ...narrowNotes(shapes, kind),
     `${SIDE_BY_SIDE[kind]} experts at most share a device, and count one after another`,
     `a search for a learning rate takes ${TRIALS} trials of ${trial} of a training`,
@@ -155,13 +155,13 @@ function totalOf(pieces: readonly Timed[]) {
   };
 }
 
-/** Says how much memory every piece takes, and which of those that are missing takes most, or too much. */
+/** Reports how much memory every piece takes, and which of those that are missing takes most, or too much. */
 function memoryOf(pieces: readonly Timed[], most?: number) {
   const { microBatch, bytes, tooLarge } = fitMemory(pieces.map(({ holds }) => holds), most);
   const asSet = fitMemory(pieces.map(({ holds }) => holds));
   const left = pieces.map(({ run, piece, seconds, done }, i) => ({ run, piece, seconds, done, i }))
     .filter(({ done }) => !done);
-  const told =
+  const reported =
     (size: (number | undefined)[]) => ({ run, piece, i }: { run: string; piece: string; i: number }) => ({
       ...{ run, piece, memoryBytes: size[i]! },
     });
@@ -172,13 +172,13 @@ function memoryOf(pieces: readonly Timed[], most?: number) {
     /** Of those that can fit the one that takes most, the micro-batch with which all fit, and that of the settings with its memory. */
     largest: largest
       ? {
-        ...told(bytes)(largest),
+        ...reported(bytes)(largest),
         ...{ microBatch, microBatchSet: asSet.microBatch },
         memoryBytesSet: Math.max(...left.map(({ i }) => asSet.bytes[i])),
       }
       : null,
     /** Those that do not fit, however few sequences run at once. */
-    tooLarge: left.filter(({ i }) => tooLarge[i] !== undefined).map(told(tooLarge)),
+    tooLarge: left.filter(({ i }) => tooLarge[i] !== undefined).map(reported(tooLarge)),
   };
 }
 
@@ -189,8 +189,8 @@ function ofTraining(model: Searched, times: CostTimes): number {
   return model === "switch" ? times.switch : times.dense;
 }
 
-/** What is told of a piece: of what it takes of a cost, after what it begins, and what is there when it ends, by names in the plan. */
-interface Told extends Pick<Timed, "done" | "holds"> {
+/** What is reported of a piece: of what it takes of a cost, after what it begins, and what is there when it ends, by names in the plan. */
+interface Reported extends Pick<Timed, "done" | "holds"> {
   takes(times: CostTimes): number;
   after: readonly (string | undefined)[];
   gives: string;
@@ -230,7 +230,7 @@ class Planner extends StudyWalk {
   }
 
   /** Adds a piece. Nobody waits for what is there. */
-  #add(setup: Setup, piece: string, { done, holds, takes, after, gives }: Told): void {
+  #add(setup: Setup, piece: string, { done, holds, takes, after, gives }: Reported): void {
     const { work, seconds: times } = this.#costOf(setup);
     const [flops, seconds] = [takes(work), takes(times)];
     const begin = done ? 0 : Math.max(0, ...after.map((key) => this.#ends.get(key ?? "") ?? 0));

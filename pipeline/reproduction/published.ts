@@ -180,7 +180,7 @@ export interface PublishedPage {
 /**
  * Writes the page anew from the results that are kept, after taking those of a folder of studies in: they
  * take the place of the results that are kept under that name. Notes of runs, learning rates and settings of
- * routers are put beside those that are there. Gives what it says. Throws an `InputError` where
+ * routers are put next to those that are there. Gives what it says. Throws an `InputError` where
  * there are no such results or they cannot be read, studies or seeds that are kept would be
  * lost, or the page has no place for results. All is read before anything is written.
  */
@@ -243,6 +243,6 @@ async function checkLost(from: string, kept: string): Promise<void> {
   const must = `it must hold all studies and seeds that are kept in their place: ${lost.join(", ")}`;
   throw new InputError(say`Cannot take results from "${from}" as ${must} would be lost`, {
     where: from,
-    remedy: say`keep them beside these, under another name, with ${setting("as")}`,
+    remedy: say`keep them next to these, under another name, with ${setting("as")}`,
   });
 }

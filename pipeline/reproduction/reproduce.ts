@@ -26,7 +26,7 @@ import { readOutcome } from "./outcome.ts";
 import { MODELS } from "./study.ts";
 import { percentText } from "./tables.ts";
 
-/** Says what to reproduce and where. */
+/** Reports what to reproduce and where. */
 export interface ReproduceOptions extends Omit<TrainingSite, "trial" | "resume" | "gpu"> {
   /** Part of the training that a trial of a learning rate takes. Default: 1/8. */
   trialShare?: number;
@@ -103,7 +103,7 @@ const VERDICTS =
 
 /** Writes a reproduction as Markdown: the claims, and how the models were trained. */
 function reproductionMarkdown({ claims, search, trialShare, models }: Reproduction): string {
-  const told = (label: string, name: Searched, { steps, batch, tokens, rate }: TrainResult) => {
+  const reported = (label: string, name: Searched, { steps, batch, tokens, rate }: TrainResult) => {
     const trials = search[name]?.trials.map(({ rate, validationLoss }) =>
       `${rate}: ${validationLoss.toFixed(3)}`
     );
@@ -115,8 +115,8 @@ function reproductionMarkdown({ claims, search, trialShare, models }: Reproducti
     claimsMarkdown(claims),
     ...["", VERDICTS, ""],
     ...head(["model", "steps × batch", "real tokens", "peak rate", losses]),
-    told("each expert (tokens of expert 0)", "experts", models.experts[0]),
-    told("dense, E × batch", "dense", models.dense),
-    told("dense, E × steps", "dense-steps", models["dense-steps"]),
+    reported("each expert (tokens of expert 0)", "experts", models.experts[0]),
+    reported("dense, E × batch", "dense", models.dense),
+    reported("dense, E × steps", "dense-steps", models["dense-steps"]),
   ].join("\n") + "\n";
 }

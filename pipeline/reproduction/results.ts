@@ -57,7 +57,7 @@ export function readStudies(path: string): Promise<StudyResults> {
 /** What a verdict takes. */
 const VERDICTS = [
   "Intervals are those of 95%, of a bootstrap over documents: they do not cover what another seed would change.",
-  "A gain over another model, both on the same draws: yes where its interval lies above zero, else no. Beside the larger dense model, which the paper has about equal: no where it lies below zero, else yes.",
+  "A gain over another model, both on the same draws: yes where its interval lies above zero, else no. Next to the larger dense model, which the paper has about equal: no where it lies below zero, else yes.",
   "A gain that grows with E: yes where each number of experts gains more than the one before, and the most gain more than the fewest and than nothing, beyond the intervals; no where more experts gain less, beyond both intervals; else open.",
   "One mixture that is better than another: yes where its perplexity is lower beyond both intervals, no where it is higher beyond both, else open. A claim that says so itself asks for both intervals, and is else answered no; one of every seed asks for a lower perplexity with each, without an interval.",
   "Random parts that gain nothing: yes where their perplexity is not below that of the dense model, no where it is below beyond both intervals, else open.",
@@ -104,15 +104,15 @@ export async function writeResults(
   await writeAtomic(`${root}/studies.json`, jsonText({ format: 1, settings, studies }));
 }
 
-/** Says with which settings the runs were made; "" where there are none to tell. */
+/** Reports with which settings the runs were made; "" where there are none to tell. */
 function settingsText(settings: StudyResults["settings"]): string {
-  const told = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
-  return told.length === 0
+  const reported = Object.entries(settings).map(([name, value]) => `${name} ${value}`);
+  return reported.length === 0
     ? ""
-    : `Settings that are no defaults, unless a study varies or searches them: ${told.join(", ")}.`;
+    : `Settings that are no defaults, unless a study varies or searches them: ${reported.join(", ")}.`;
 }
 
-/** Says on which adapters the runs of a study were evaluated, and how many seeds there are of a run. */
+/** Reports on which adapters the runs of a study were evaluated, and how many seeds there are of a run. */
 function evaluatedOn({ adapters, runs }: StudyResult): string {
   const seeds = seedsAmong(runs);
   return `Evaluated on: ${adapters.join("; ")}. ${

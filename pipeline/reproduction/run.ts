@@ -47,7 +47,7 @@ export async function runStudies(options: StudiesOptions, watch: RunWatch = {}):
     const runner = new Runner(grid, known, only, { ...options, gpu }, watch);
     await runner.makeAll();
     const results = await runner.results(warn);
-    const settings = grid.told as StudyResults["settings"];
+    const settings = grid.reported as StudyResults["settings"];
     const more = { settings, words, signal, onWarning: warn };
     await alone(root, () => writeResults(root, results, more), signal);
     return results;
@@ -101,7 +101,7 @@ class Runner extends StudyWalk {
     Object.assign(this.known.searches, searches);
   }
 
-  /** Gives what work in a run goes by, and says which it is. What other runs made of the same is linked. */
+  /** Gives what work in a run goes by, and reports which it is. What other runs made of the same is linked. */
   async #siteOf({ name }: Setup): Promise<TrainingSite> {
     const { run: root, reuse = [] } = this.options;
     if (name !== this.#within) this.watch.onEvent?.({ type: "stage", stage: name, state: "started" });

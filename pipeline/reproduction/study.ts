@@ -23,7 +23,7 @@ export interface Setup {
   searchesRouters?: number; // of experts: for so many the rate and the rounds of its routers are searched for
 }
 
-/** What an evaluation takes besides the models. */
+/** What an evaluation takes apart from the models. */
 export type Choices = Pick<EvaluationChoices, "mix" | "routeBy" | "routeLengths">;
 
 /** The outcome of one run: what studies draw their conclusions from. */
@@ -33,7 +33,7 @@ export interface Outcome extends RunOutcome {
 
 /** The findings of a study. */
 export interface Findings {
-  claims: Claim[]; // of the paper, beside what came out
+  claims: Claim[]; // of the paper, next to what came out
   table: Table; // a row per run, or per part of one
   note?: string; // what a reader of the table must know, in sentences
   plots: Plot[]; // like the paper's figures
@@ -87,7 +87,7 @@ export const withSeeds = (setups: readonly Setup[], seeds: number): Setup[] =>
     }))
   );
 
-/** Says how many seeds, from 0, some of these runs have. */
+/** Reports how many seeds, from 0, some of these runs have. */
 export function seedsAmong(runs: readonly string[]): number {
   const found = new Set(runs.map((name) => Number(/-seed-(\d+)$/.exec(name)?.[1])));
   let seeds = 0;

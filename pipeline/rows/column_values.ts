@@ -41,7 +41,7 @@ function numbersOf(column: Column): ArrayLike<number | bigint> {
   return slotsOf(column);
 }
 
-/** Says where the list of each row begins among the items, and where the last one ends; checks that all lie within them. */
+/** Reports where the list of each row begins among the items, and where the last one ends; checks that all lie within them. */
 function boundsOf(column: Column): Float64Array {
   refuseNulls(column);
   const { name, where, data: { type, length, valueOffsets, children: [child] } } = column;

@@ -39,7 +39,7 @@ export async function fill(cursor: Cursor): Promise<boolean> {
   return true;
 }
 
-/** Says where the next row stands, for messages: file, batch, and row in that batch. */
+/** Reports where the next row stands, for messages: file, batch, and row in that batch. */
 export function placeOf({ batch, row }: Cursor): string {
   return `${batch === undefined ? "the stream" : originOf(batch)}, row ${row}`;
 }

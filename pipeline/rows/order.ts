@@ -13,7 +13,7 @@ import { randomKeys } from "../random.ts";
 const ROUNDS = 12; // six were measurably biased at small n, with keys of neighbouring seeds
 const MOST = 2 ** 52; // then a half has 26 bits, and doubles are exact
 
-/** What decides an order, beside the number of its things. */
+/** What decides an order, apart from the number of its things. */
 export interface OrderOptions {
   /** Seed of the run, 0 to 2^53 - 1. */
   seed: number;

@@ -173,7 +173,7 @@ export class Leases {
     }
   }
 
-  /** Loads models, and keeps others. Says whether there is room for that now. */
+  /** Loads models, and keeps others. Returns whether there is room for that now. */
   #loadAll(missing: readonly Loader<Held>[], keep: readonly Loader<Held>[]): boolean {
     const isUnsure = this.#budget.memory < Infinity && this.#held.values().some(({ loaded }) => !loaded);
     if (isUnsure) return false; // the size of what is being loaded is only an estimate

@@ -64,7 +64,7 @@ export function checkTemperature(sizes: readonly number[], routingTemperature: n
 }
 
 /**
- * Says which experts continue a text with this route, the one of the largest weight first. Experts whose
+ * Reports which experts continue a text with this route, the one of the largest weight first. Experts whose
  * weight vanishes do not, nor do those in `exclude`.
  */
 export function answeringOf(

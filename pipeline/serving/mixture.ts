@@ -162,7 +162,7 @@ export class Mixture {
     const opened = await this.partitioner();
     const { kind, experts } = opened;
     if (PARTITIONERS.get(kind)?.routes === false) {
-      const rule = "its parts must be told by what a text says: they go by labels that it does not have";
+      const rule = "its parts must follow from what a text says: they go by labels that it does not have";
       throw new RequestError(`Cannot route a text by ${kind} as ${rule}`, {
         remedy: say`choose with ${setting("expert")}`,
       });
@@ -186,7 +186,7 @@ export class Mixture {
     return routed;
   }
 
-  /** Lists the models besides experts that are there; loads none. */
+  /** Lists the models apart from experts that are there; loads none. */
   async dense(): Promise<string[]> {
     return await this.#source.dense?.() ?? [];
   }
@@ -203,7 +203,7 @@ export class Mixture {
     return await this.#source.describe(model);
   }
 
-  /** Says whether a model is held in any form, or being loaded. */
+  /** Returns whether a model is held in any form, or being loaded. */
   holds(model: ModelName): boolean {
     return this.counts.held.some((key) => key.startsWith(`${this.#source.name(model)} as `));
   }
@@ -274,7 +274,7 @@ export class Mixture {
     }
   }
 
-  /** Says how a model comes in a form. */
+  /** Reports how a model comes in a form. */
   async #loaderOf<Value extends LoadedModel>(model: ModelName, asked?: Form<Value>): Promise<Loader<Value>> {
     await this.#checkName(model);
     const form = asked ?? this.#decoding as Form<LoadedModel> as Form<Value>;

@@ -38,7 +38,7 @@ export interface MixtureSource {
   identity?(): Promise<string | undefined>;
   /** Opens the partitioner; a model alone has none. */
   partitioner?(device: () => Promise<Gpu>): Promise<Partitioner>;
-  /** Lists the models besides experts that are there. */
+  /** Lists the models apart from experts that are there. */
   dense?(): Promise<string[]>;
   /** Lists those of so many experts that can be loaded; all unless said. */
   present?(experts: number): Promise<number[]>;

@@ -40,7 +40,7 @@ export function defaultConfiguration(): Configuration {
   return valuesOf(FIELDS, {});
 }
 
-/** Says whether a value of a setting is its default. */
+/** Returns whether a value of a setting is its default. */
 export function isDefault(name: keyof Configuration, value: unknown): boolean {
   return JSON.stringify(value) === JSON.stringify(FIELDS[name].default);
 }

@@ -24,7 +24,7 @@ export function nearest(word: string, names: readonly string[]): string | undefi
   return closest(word, names.filter((name) => name.startsWith(word)));
 }
 
-/** Says which name is near, as the fact of a message: `the nearest is "rounds"`; or that none is. */
+/** Reports which name is near, as the fact of a message: `the nearest is "rounds"`; or that none is. */
 export function nearestText(word: string, names: readonly string[]): string {
   const near = nearest(word, names);
   return near === undefined ? "none is like it" : `the nearest is "${near}"`;

@@ -87,7 +87,7 @@ export async function resolveSettings(run: string, sources: Sources, force: bool
     throw new InputError(
       say`Cannot go on in "${run}" as ${
         setting(refused)
-      } must be what its config.json says: it is ${now}, there it is ${then}`,
+      } must be what its config.json has: it is ${now}, there it is ${then}`,
       {
         where: `${run}/config.json`,
         remedy: say`choose another ${setting("run")}, or accept the change with ${

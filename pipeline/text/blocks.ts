@@ -207,7 +207,7 @@ export function gatherBlocks(pieces: Iterable<Piece>, most: number): Block[] {
   return blocks;
 }
 
-const MOST_BLOCKS = 2 ** 24; // so that few share a number before they are told apart
+const MOST_BLOCKS = 2 ** 24; // so that few share a number before they are distinguished
 
 /** Names a block. Of blocks with the same content each has a name of its own, by their order. */
 function blockOf(pieces: Piece[], bytes: number, taken: Set<number>): Block {

@@ -15,7 +15,7 @@ import { takeByHash } from "./take.ts";
 import { tokenizeDocuments, type TokenizeOptions, tokenLineage } from "./tokenize.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
-/** Says how a configuration reads documents. */
+/** Reports how a configuration reads documents. */
 export function readOptions({ tokenizer, eos, ...settings }: Configuration): ReadOptions {
   const open = tokenizer ? () => loadTokenizer(tokenizer, { eos: eos || undefined }) : undefined;
   return { ...settings, tokenizer: open };

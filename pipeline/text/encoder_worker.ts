@@ -1,10 +1,10 @@
 /**
- * Encodes texts beside the main thread, which reads documents and packs their tokens meanwhile. It is told the tokenizer first.
+ * Encodes texts in parallel with the main thread, which reads documents and packs their tokens meanwhile. It gets the tokenizer first.
  */
 
 import { openTokenizer, type Tokenizer } from "./tokenizer.ts";
 
-/** What an encoder is told. */
+/** What an encoder gets. */
 export type Order = { json: string; eos: number } | string[];
 
 /** What it answers to texts, in the order in which they come: their ids; null where it cannot encode them. */

@@ -9,7 +9,7 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 /** What encodes texts. */
 export interface Encoders {
-  /** Calls that are worth having in hand beside the one whose results are in use. */
+  /** Calls that are worth having in hand apart from the one whose results are in use. */
   readonly ahead: number;
   /** Characters that are worth a call. */
   readonly characters: number;
@@ -27,7 +27,7 @@ const OWN_CHARACTERS = 262_144;
 const CHARACTERS_ALONE = 1 << 23;
 
 /**
- * Opens encoders that encode on `workers` threads beside this one. With one worker no thread is started, and the tokenizer keeps to one
+ * Opens encoders that encode on `workers` threads in parallel with this one. With one worker no thread is started, and the tokenizer keeps to one
  * core, with one call in hand. With more the first `alone` characters are encoded before the threads begin: while the caller uses the
  * results of one call or has no other text yet, another keeps the cores busy. Threads then have two calls each.
  */

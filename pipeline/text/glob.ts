@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import { entriesOf, isFolder } from "../run/files.ts";
 
-/** Says whether a path has characters that make it a pattern. */
+/** Returns whether a path has characters that make it a pattern. */
 export function isGlob(path: string): boolean {
   return /[*?[{]/.test(path);
 }

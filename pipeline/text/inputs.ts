@@ -105,7 +105,7 @@ export async function expandInputs(
   return [...paths];
 }
 
-/** Folders by one of which, besides a config.json, a run is known. */
+/** Folders by one of which, apart from a config.json, a run is known. */
 const MARKS = ["manifests", "tokens", "text", "experts", "partition"];
 
 /** Leaves out the files of runs, which are no text, of all files of a folder. */
@@ -134,7 +134,7 @@ const STANDS_FOR: Record<string, InputFile["format"]> = { ndjson: "jsonl", arrow
 const isReadable = (path: string, { format = AUTO }: InputOptions) =>
   format !== AUTO || FORMAT.test(path) || TEXTS.test(path);
 
-/** Says whether a file is read as one document of text because its name tells no other format. */
+/** Returns whether a file is read as one document of text because its name tells no other format. */
 export function isReadAsText(path: string): boolean {
   return TEXTS.test(path) && !FORMAT.test(path);
 }
@@ -142,24 +142,24 @@ export function isReadAsText(path: string): boolean {
 /** Describes a file: its format and compression, as its name or the setting says. Throws an `InputError` where neither does. */
 export function inputFile(
   path: string,
-  { format: told = AUTO, sourceFromPath = OFF }: InputOptions = {},
+  { format: given = AUTO, sourceFromPath = OFF }: InputOptions = {},
 ): InputFile {
   const name = path === STANDARD_INPUT ? "standard input" : path;
   const [, kind = isReadAsText(path) ? "txt" : undefined, compression] =
-    FORMAT.exec((told === AUTO ? path.slice(path.lastIndexOf("/") + 1) : told).toLowerCase()) ??
-      (told === AUTO && TEXTS.exec(path) ? [, "txt", TEXTS.exec(path)![2]] : []);
+    FORMAT.exec((given === AUTO ? path.slice(path.lastIndexOf("/") + 1) : given).toLowerCase()) ??
+      (given === AUTO && TEXTS.exec(path) ? [, "txt", TEXTS.exec(path)![2]] : []);
   const rule =
     "its format must be txt, jsonl, ndjson, parquet or arrow, the text formats also with .gz or .zst";
   if (kind === undefined) {
     const fact = path === STANDARD_INPUT ? "it has no name to tell" : "its name has no such ending";
-    throw unreadable(`"${name}"`, rule, told === AUTO ? fact : `format is "${told}"`, {
+    throw unreadable(`"${name}"`, rule, given === AUTO ? fact : `format is "${given}"`, {
       where: name,
-      remedy: told === AUTO ? say`set ${setting("format")}` : undefined,
+      remedy: given === AUTO ? say`set ${setting("format")}` : undefined,
     });
   }
   const format = STANDS_FOR[kind] ?? kind as InputFile["format"];
   const isTable = format === "parquet" || format === "arrow";
-  // What a name says of compression holds whatever format is told: `ls.1.gz` is text once it is unpacked.
+  // What a name says of compression holds whatever format is given: `ls.1.gz` is text once it is unpacked.
   const packed =
     (compression ?? (isTable ? undefined : /\.(gz|zst)$/i.exec(path)?.[1].toLowerCase())) as InputFile[
       "compression"

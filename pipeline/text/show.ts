@@ -33,7 +33,7 @@ export interface ShownRow {
 
 /**
  * Yields the rows of an Arrow file or stream, with text where it has tokens and there is a tokenizer. Where
- * another tokenizer made the rows, they have no text and `onOther` is told once; without it an `InputError`
+ * another tokenizer made the rows, they have no text and `onOther` is called once; without it an `InputError`
  * is thrown.
  */
 export async function* showRows(

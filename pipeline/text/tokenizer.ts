@@ -49,7 +49,7 @@ export interface TrainTokenizerOptions {
   vocabularySize: number;
   /** Characters of text to train on, at most. */
   sample: number;
-  /** Told what is worth knowing. */
+  /** Takes what is worth knowing. */
   onWarning?: (message: string) => void;
   /** Ends the training. */
   signal?: AbortSignal;
@@ -270,7 +270,7 @@ function parsed(json: string): unknown {
 }
 
 /**
- * Says whether two `tokenizer.json` give the same ids for every text: another program may write the same tokenizer with other spaces,
+ * Returns whether two `tokenizer.json` give the same ids for every text: another program may write the same tokenizer with other spaces,
  * other spellings of merges, and settings for its own calls.
  */
 export function sameTokenizer(one: string, other: string): boolean {

@@ -62,7 +62,7 @@ const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (par
   ],
 ];
 
-/** Says which setting of a tokenizer makes the library abort; undefined where none is known. */
+/** Reports which setting of a tokenizer makes the library abort; undefined where none is known. */
 export function abortOf(format: unknown): string | undefined {
   if (!isPart(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
@@ -74,7 +74,7 @@ export function abortOf(format: unknown): string | undefined {
 }
 
 /**
- * Says whether a character map of SentencePiece is whole: the size of a trie, the trie, and the texts in UTF-8 that its leaves point to.
+ * Returns whether a character map of SentencePiece is whole: the size of a trie, the trie, and the texts in UTF-8 that its leaves point to.
  * Format: darts-clone, https://github.com/s-yata/darts-clone
  */
 function isCharsmap(base64: unknown): boolean {
@@ -101,7 +101,7 @@ function isCharsmap(base64: unknown): boolean {
   }
 }
 
-/** Says whether a pattern surely matches an empty text. One that only Oniguruma can read is taken to match none. */
+/** Returns whether a pattern surely matches an empty text. One that only Oniguruma can read is taken to match none. */
 function matchesNothing(regex: unknown): boolean {
   try {
     return typeof regex === "string" && new RegExp(regex, "u").test("");
@@ -110,7 +110,7 @@ function matchesNothing(regex: unknown): boolean {
   }
 }
 
-/** Says whether a tokenizer cuts or rewrites text by patterns of its own. */
+/** Returns whether a tokenizer cuts or rewrites text by patterns of its own. */
 export function hasPatterns({ normalizer, pre_tokenizer: cutter }: Part): boolean {
   return [normalizer, cutter].flatMap(partsOf).some((part) => typeof patternOf(part).Regex === "string");
 }
@@ -123,7 +123,7 @@ const LONGEST_RUN = 5_000_000;
 const KINDS = ["other characters", "letters", "digits", "white space", "characters beyond U+FFFF"];
 let kindOfUnit: Uint8Array | undefined;
 
-/** Says what in a text makes patterns of a tokenizer abort; undefined where nothing does. */
+/** Reports what in a text makes patterns of a tokenizer abort; undefined where nothing does. */
 export function abortOfText(text: string): string | undefined {
   if (text.length <= LONGEST_RUN) return undefined;
   kindOfUnit ??= Uint8Array.from({ length: 1 << 16 }, (_, unit) => {

@@ -25,7 +25,7 @@ export interface Format {
 }
 
 /**
- * Says whether texts can be cut for this `tokenizer.json`. It must be byte-level BPE with GPT-2's pattern; it
+ * Returns whether texts can be cut for this `tokenizer.json`. It must be byte-level BPE with GPT-2's pattern; it
  * must not rewrite text except by NFC; and its added tokens must be special ones (which the caller keeps out
  * of the texts) or runs of white space.
  */
@@ -39,7 +39,7 @@ export function cutsAtWords(format: Format): boolean {
     );
 }
 
-const OTHER = 0; // white space or not: no cut beside it
+const OTHER = 0; // white space or not: no cut next to it
 const FOREIGN = 1; // beyond ASCII, but for white space: a letter, a digit or a sign
 const LETTER = 2;
 const DIGIT = 3;

@@ -33,7 +33,7 @@ const ADOPTION = v.object({
  */
 export type Adoption = v.InferOutput<typeof ADOPTION>;
 
-/** Says where the model of a manifest came from; undefined where it was trained here. */
+/** Reports where the model of a manifest came from; undefined where it was trained here. */
 export function adoptionOf(manifest: Pick<Manifest, "result"> | null | undefined): Adoption | undefined {
   const result = v.safeParse(ADOPTION, manifest?.result.adopted);
   return result.success ? result.output : undefined;

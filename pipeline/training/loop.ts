@@ -74,7 +74,7 @@ export interface TrainModelOptions
   signal?: AbortSignal;
 }
 
-/** Says that a loss is not a number; carries the step. */
+/** Reports that a loss is not a number; carries the step. */
 export class LossNotFiniteError extends RunError {
   /** Step whose loss or gradient norm is not finite. */
   readonly step: number;
@@ -220,7 +220,7 @@ class Member {
     }
   }
 
-  /** Says what is due after a step: a look at so many held-out sequences, a line of metrics, a checkpoint. */
+  /** Reports what is due after a step: a look at so many held-out sequences, a line of metrics, a checkpoint. */
   due(step: number): { heldOut: number; log: boolean; checkpoint: boolean } {
     const { validation, validateEvery = 0, logEvery = 10, checkpointEvery = 0, onCheckpoint, steps } =
       this.options;
@@ -230,7 +230,7 @@ class Member {
     return { heldOut, log, checkpoint: every(checkpointEvery) && onCheckpoint !== undefined };
   }
 
-  /** Says whether results are needed after a step. */
+  /** Returns whether results are needed after a step. */
   looksAt(step: number): boolean {
     const { log, checkpoint } = this.due(step);
     return log || checkpoint || Boolean(this.options.signal?.aborted);

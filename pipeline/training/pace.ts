@@ -17,7 +17,7 @@ const MOST_MS = 400; // an interruption has an effect only at a read
 export function startPace(now = performance.now.bind(performance), kind: AdapterKind = "software") {
   let [steps, every, since] = [0, 1, now()];
   return {
-    /** Counts a step, and says whether to read now. */
+    /** Counts a step, and reports whether to read now. */
     step() {
       if (steps++ === 0) since = now();
       return steps >= every;

@@ -30,7 +30,7 @@ const REPORTS = v.optional(v.record(v.string(), v.array(finite)));
 const NOTES = v.object({ tokens: count, losses: v.array(finite), reports: REPORTS, ...CONTEXT.entries });
 
 /**
- * What a checkpoint says beside the state:
+ * What a checkpoint says next to the state:
  *
  * - `key`: the hash of everything that the state depends on; for messages also what it consists of,
  *   `settings` and `inputs` (hashes of what was trained on);
@@ -48,7 +48,7 @@ export function checkpointPath(folder: string, step: number): string {
   return `${folder}/step-${String(step).padStart(8, "0")}.safetensors`;
 }
 
-/** Gives the path of the metrics up to a checkpoint, where these lie beside it. */
+/** Gives the path of the metrics up to a checkpoint, where these lie next to it. */
 export const metricsPath = (checkpoint: string): string => checkpoint.replace(/safetensors$/, METRICS);
 
 /** Removes a checkpoint, with the metrics up to it. */

@@ -3,7 +3,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Configuration } from "../settings/configuration.ts";
 
-/** What a number of steps depends on besides the configuration. */
+/** What a number of steps depends on apart from the configuration. */
 export interface StepCount {
   /** Sequences per step. Default: those of an expert. */
   batch?: number;

@@ -26,10 +26,10 @@ import { inProcess } from "./stage_process.ts";
 
 const [EXPERTS, PREFIX, BATCH, REPETITIONS] = [32, 256, 1024, 3];
 
-/** A way of assigning `rows` rows, ready to run; `told` takes what it proves. */
+/** A way of assigning `rows` rows, ready to run; `reported` takes what it proves. */
 type Way = (
   rows: number,
-  told: (proof: Proof) => void,
+  reported: (proof: Proof) => void,
 ) => () => ArrayLike<number> | Promise<ArrayLike<number>>;
 
 const WAYS: Record<string, Way> = {

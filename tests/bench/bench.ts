@@ -31,7 +31,7 @@ const SIZES: Record<string, Size> = { ...MODELS, ...PAPER };
 const ABOUT =
   `Measures this machine's adapter: its roof, arithmetic and memory; every kernel of a training step and of scoring as a
 share of that roof; the loss of vocabularies; training steps and scoring; how time grows with model size, sequence length and number of routers
-beside what \`deno task cost\` counts; a bank of 8 models, and 4 experts on two devices, against one after another.
+next to what \`deno task cost\` counts; a bank of 8 models, and 4 experts on two devices, against one after another.
 
 R, S and M are small models; 4.4M is the paper's router, 335M and 1.3B its experts: of these kernels alone are measured.
 --variants takes other forms of kernels than the adapter's own: ${formsText()}
@@ -110,7 +110,7 @@ const SECTIONS = {
       say(`the loss of ${head.vocabulary} tokens, ${head.models} models`);
       loss.push(await measureHead(gpu, head, { rounds, clock, roof: await roofNow() }));
     }
-    const title = "Loss: of a scorer, beside the product alone, and of a training step";
+    const title = "Loss: of a scorer, next to the product alone, and of a training step";
     print(`${heading(title)}\n${headsText(loss)}`);
     return { loss };
   },

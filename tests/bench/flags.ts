@@ -20,7 +20,7 @@ export function refuse(why: string): never {
   Deno.exit(2);
 }
 
-/** Says what a flag takes. */
+/** Reports what a flag takes. */
 function helpOf(name: string, flag: Flag): string {
   if (flag === false) return `  --${name}`;
   if (typeof flag !== "object") {

@@ -1,5 +1,5 @@
 /**
- * Speed against model size, sequence length and number of routers, beside what the FLOPs that `cost` counts predict.
+ * Speed against model size, sequence length and number of routers, next to what the FLOPs that `cost` counts predict.
  *
  * @module
  */

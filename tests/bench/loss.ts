@@ -1,5 +1,5 @@
 /**
- * The loss of a vocabulary: scoring without logits beside the product alone that would store them, and the head of a training step.
+ * The loss of a vocabulary: scoring without logits next to the product alone that would store them, and the head of a training step.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Times every kernel of kernels.ts at one size, beside the roof.
+ * Times every kernel of kernels.ts at one size, next to the roof.
  *
  * @module
  */

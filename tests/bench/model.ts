@@ -186,7 +186,7 @@ export function modelText(
   ].join("\n");
 }
 
-/** Says what the figures rest on. */
+/** Reports what the figures rest on. */
 export const ASSUMPTIONS = [
   "on paper, for an H100: 60 TFLOP/s in f32, 3 TB/s of memory, 132 multiprocessors with 128 bytes of workgroup memory a clock,",
   "3 µs for each dispatch; products as their tiles are, edges included, in whole turns of all multiprocessors; of other kernels the",

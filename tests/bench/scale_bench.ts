@@ -4,7 +4,7 @@
  *
  *   deno task bench:scale [--size 2048] [--score 200] [--parts 2] [--workers 2] [--vocab-size 32000] [--sequence-length 1024]
  *
- * Prints a table: what each stage took, the largest peak of its processes' memory, and the disk at its peak beside the input, as a
+ * Prints a table: what each stage took, the largest peak of its processes' memory, and the disk at its peak next to the input, as a
  * multiple of what all tokens take. It ends with code 1 where a process took more than 600 MiB, or the disk held more than 3 times the
  * tokens. `--parts 1` makes each stage in one process.
  */
@@ -157,12 +157,12 @@ const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
 function print(title: string, rows: readonly Row[], { text }: Measured, { bytes, count }: Tokens): void {
   console.log(`\n${title}: ${mib(bytes)} MiB of tokens`);
   const head = ["stage", "processes", "s", "MiB of text/s", "tokens/s", "memory, MiB", "disk, of the tokens"];
-  const told = rows.map(({ stage, processes, seconds, memory, disk }) => [
+  const reported = rows.map(({ stage, processes, seconds, memory, disk }) => [
     ...[stage, `${processes}`, seconds.toFixed(1), (text / 2 ** 20 / seconds).toFixed(1)],
     ...[Math.round(count / seconds).toLocaleString("en"), (memory / 1024).toFixed(0)],
     `${(disk / bytes).toFixed(2)}×`,
   ]);
-  console.log(columns([head, ...told], "lrrrrrr"));
+  console.log(columns([head, ...reported], "lrrrrrr"));
 }
 
 let disk: number;

@@ -1,5 +1,5 @@
 /**
- * What does a server do? Without `--load`: tokens a second as more clients ask at once, the time to the first token beside `generate`
+ * What does a server do? Without `--load`: tokens a second as more clients ask at once, the time to the first token next to `generate`
  * without its start-up, and the time to load an expert as large as those of the preset small, which the wide corpus trains.
  *
  * With `--load`: 64 clients send completions, streams, chats and prompts to score for so many minutes, to four experts with room for two,
@@ -52,7 +52,7 @@ async function throughput({ url }: Running, tokens: number): Promise<void> {
     return usage.completion_tokens;
   };
   await write(0);
-  const names = ["clients", "tokens/s", "beside one"];
+  const names = ["clients", "tokens/s", "against one"];
   row(names, names);
   let one = NaN;
   for (const clients of CLIENTS) {
@@ -132,7 +132,7 @@ async function loading(folder: string, rounds: number): Promise<void> {
   );
 }
 
-/** Mixed requests of 64 clients beside hostile ones. Says whether all was right. */
+/** Mixed requests of 64 clients next to hostile ones. Returns whether all was right. */
 async function underLoad(run: string, experts: number, minutes: number): Promise<boolean> {
   const load = await prepareLoad(run, { count: 192, experts });
   const key = "the key of this benchmark";
@@ -144,7 +144,7 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
     const began = performance.now();
     const past = () => since(began) / 1000;
     const counts = noCounts();
-    const names = ["seconds", "answered", "told to come again", "wrong expert", "not as alone", "errors"];
+    const names = ["seconds", "answered", "asked to come again", "wrong expert", "not as alone", "errors"];
     const all = [...names, "models loaded", "memory, MiB"];
     row(all, all);
     const resident: number[] = [];
@@ -165,8 +165,8 @@ async function underLoad(run: string, experts: number, minutes: number): Promise
     await watching;
     console.log(`answered by kind: ${JSON.stringify(counts.answered)}`);
     for (const [does, outcomes] of hostile) {
-      const told = [...outcomes].map(([outcome, times]) => `${outcome} ×${times}`);
-      console.log(`a client that ${does}: ${told.join(", ")}`);
+      const reported = [...outcomes].map(([outcome, times]) => `${outcome} ×${times}`);
+      console.log(`a client that ${does}: ${reported.join(", ")}`);
     }
     // Garbage lies until it is collected, so a level is the least of half a minute's readings.
     const level = (end: number) => Math.min(...resident.slice(Math.max(0, end - 6), end));

@@ -11,7 +11,7 @@
  * turns; medians of the rounds, of time on the clock and of processor time, which other processes disturb less.
  *
  * Then one worker takes turns with two, and four, up to `workers`, on a file of `megabytes` that never stop bringing new words:
- * with one the process reads, encodes and packs in turn, on one core; with more workers it encodes in so many threads beside the one that
+ * with one the process reads, encodes and packs in turn, on one core; with more workers it encodes in so many threads in parallel with the one that
  * reads and packs.
  */
 

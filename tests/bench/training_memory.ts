@@ -60,8 +60,8 @@ if (import.meta.main) {
   let within = true;
   const rows = [["", "predicted", "held", "grown", "held / predicted", "grown / predicted"]];
   for (const [i, shape] of SHAPES.entries()) {
-    const told = await inProcess(import.meta.filename!, "bench:training-memory", ["--child", String(i)]);
-    const { held, grown, limit } = JSON.parse(told);
+    const reported = await inProcess(import.meta.filename!, "bench:training-memory", ["--child", String(i)]);
+    const { held, grown, limit } = JSON.parse(reported);
     const predicted = trainingMemory(shape, { ...shape, length: shape.context, limit }).total;
     const shares = [held, grown].map((actual) => actual / predicted);
     within &&= shares.slice(0, software ? 2 : 1).every((share) => Math.abs(share - 1) <= ALLOWED);

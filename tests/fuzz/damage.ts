@@ -45,7 +45,7 @@ export interface Base {
 }
 
 const RESAMPLES = 5;
-/** The zero-shot task that is asked, and how; its questions lie beside the run. */
+/** The zero-shot task that is asked, and how; its questions lie next to the run. */
 const asked = (base: string) => ({ tasks: ["arc_easy"], data: `${base}.data`, resamples: RESAMPLES });
 
 /** Makes a finished run in a folder: a partition, all models, an evaluation, a zero-shot task, exports and a report. */
@@ -82,7 +82,7 @@ async function continued(run: string, gpu: Gpu): Promise<string> {
 }
 
 /** Tells what a report, a comparison and so on read, without the folder's name. */
-async function told(run: string): Promise<string> {
+async function reported(run: string): Promise<string> {
   const { name: _, path: __, run: ___, ...record } = await readRun(run);
   return JSON.stringify(record);
 }
@@ -124,10 +124,10 @@ const REMADE: Record<string, string[]> = {
 export const blockIn = (run: string, folder: string): string =>
   `${folder}/${[...Deno.readDirSync(`${run}/${folder}`)][0].name}`;
 
-/** Does something in a run whose file may be damaged; gives what it came to, besides what it wrote into files of the run. */
+/** Does something in a run whose file may be damaged; gives what it came to, apart from what it wrote into files of the run. */
 type Work = (run: string, gpu: Gpu, base: Base) => Promise<unknown>;
 
-/** Says what is in a value as text, without the names of the folders of the run and of the undisturbed one. */
+/** Reports what is in a value as text, without the names of the folders of the run and of the undisturbed one. */
 const textOf = (value: unknown, run: string): string =>
   JSON.stringify(value).replaceAll(run, "RUN").replaceAll(basename(run), "RUN");
 
@@ -137,7 +137,7 @@ export const WORK: Record<string, Work> = {
   partition: (run, gpu) => partition({ run, gpu }).then(() => {}),
   check: (run, gpu) => partition({ run, gpu, check: true }).then(() => {}),
   generate: continued,
-  report: told,
+  report: reported,
   compare: async (run, _, base) => {
     const comparison = await compareRuns({ runs: [run, base.run] });
     return textOf({ ...comparison, runs: comparison.runs.map((found) => ({ ...found, lacks: [] })) }, run);
@@ -294,7 +294,7 @@ export function damageOf(folder: string, files: readonly string[], seed: number,
 }
 
 /** What a case came to. */
-export type Outcome = "refused" | "found" | "noticed" | "same" | "as it says";
+export type Outcome = "refused" | "found" | "noticed" | "same" | "as stated";
 
 /** Throws unless an error explains itself, on one line that is ours. */
 export function checkExplained(error: unknown): void {

@@ -41,12 +41,12 @@ function refuse(why: string): never {
 }
 
 /** What the process that works tells, a line each. */
-type Told = { started: number; case: Case } | { ended: number; outcome?: string; error?: string };
+type Reported = { started: number; case: Case } | { ended: number; outcome?: string; error?: string };
 
 /** Does the cases from `--from` on, and tells of each: the process that works. */
 async function work(): Promise<void> {
   const gpu = await openGpu(), folder = await Deno.makeTempDir();
-  const tell = (told: Told) => console.log(JSON.stringify(told));
+  const tell = (reported: Reported) => console.log(JSON.stringify(reported));
   try {
     const bench = await openBench(await openBase(flags.base!, gpu), folder, gpu);
     const flips = flags.flips
@@ -55,9 +55,9 @@ async function work(): Promise<void> {
     for (let index = from; index < Math.min(end, flips?.length ?? Infinity); index++) {
       const own = flips?.[index] ?? caseOf(bench, seed, index);
       tell({ started: index, case: own });
-      const told = await doCase(own, bench)
+      const reported = await doCase(own, bench)
         .then((outcome) => ({ outcome }), (error) => ({ error: String(error?.message ?? error) }));
-      tell({ ended: index, ...told });
+      tell({ ended: index, ...reported });
     }
   } finally {
     gpu.close();
@@ -94,10 +94,10 @@ async function follow(
   for await (const line of createInterface({ input: Readable.from(child.stdout) })) {
     watch();
     if (!line.startsWith("{")) continue; // a library prints blank lines
-    const told: Told = JSON.parse(line);
-    if ("started" in told) open = { index: told.started, own: told.case };
+    const reported: Reported = JSON.parse(line);
+    if ("started" in reported) open = { index: reported.started, own: reported.case };
     else if (open) {
-      onEnd(open.own, told.error, told.outcome);
+      onEnd(open.own, reported.error, reported.outcome);
       open = undefined;
     }
   }

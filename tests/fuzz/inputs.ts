@@ -246,7 +246,7 @@ export const INPUTS: Record<string, Input> = {
   },
 };
 
-/** Makes the sound files of an input in a new folder, and says what it comes to. */
+/** Makes the sound files of an input in a new folder, and reports what it comes to. */
 export async function makeInput(
   name: string,
   folder: string,
@@ -282,10 +282,10 @@ export async function inputOutcomeOf(
       return "refused";
     }
     if (isSame(result, sound.result)) return "same";
-    if (says === "anything") return "as it says";
+    if (says === "anything") return "as stated";
     if (says === undefined) throw new Error("another result, though the format has a checksum");
     if (!isSame(result, says(folder))) throw new Error("another result than an independent reader has");
-    return "as it says";
+    return "as stated";
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

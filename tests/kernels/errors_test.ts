@@ -14,7 +14,7 @@ Deno.test("say`` keeps references for whoever words them, also those of a text t
   assertEquals(words, "<experts> is too many; give a larger <sample> or run <task>");
 });
 
-Deno.test("an ExplainedError keeps what, where, remedy and cause apart, and says what and remedy", () => {
+Deno.test("an ExplainedError keeps what, where, remedy and cause apart, and reports what and remedy", () => {
   const cause = new TypeError("inside");
   const error = new InputError(say`Cannot use ${setting("prefix")} as it must fit: it is 9`, {
     where: "runs/a",

@@ -6,7 +6,7 @@
 
 import { parseArgs as parse } from "node:util";
 
-/** Says how `parseArgs` reads each flag. */
+/** Reports how `parseArgs` reads each flag. */
 export interface ParseOptions {
   /** Flags that take no value; false where absent. */
   boolean?: readonly string[];

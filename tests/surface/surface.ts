@@ -150,7 +150,7 @@ const REQUESTS: [route: string, body?: Record<string, unknown>][] = [
 async function noteRoutes(folder: string): Promise<void> {
   const args = `--run ${folder} --port 0 --json --log json`.split(" ");
   const server = taskCommand("serve", args).spawn();
-  const told = new Response(server.stderr).text();
+  const reported = new Response(server.stderr).text();
   let out = "";
   for await (const text of server.stdout.pipeThrough(new TextDecoderStream())) {
     if ((out += text).includes("}")) break;
@@ -175,7 +175,7 @@ async function noteRoutes(folder: string): Promise<void> {
     for (const [, metric] of text.matchAll(/^# TYPE (.*)$/gm)) facts.add(`${route}: ${metric}`);
   }
   server.kill("SIGTERM");
-  noteEvents(await told);
+  noteEvents(await reported);
 }
 
 const SIZE =

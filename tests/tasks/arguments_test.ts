@@ -3,21 +3,21 @@ import { type Call, perform, type Task } from "../../tasks/command.ts";
 
 const taskOf = async (name: string): Promise<Task> => (await import(`../../tasks/${name}.ts`)).TASK;
 
-Deno.test("a task is told which flags were given, and which were said to be false", async () => {
+Deno.test("a task is reported which flags were given, and which were said to be false", async () => {
   const task = await taskOf("submit");
-  const told: Pick<Call<Task["options"]>, "given" | "denied">[] = [];
-  const run: Task["run"] = (call) => Promise.resolve(void told.push(call));
+  const reported: Pick<Call<Task["options"]>, "given" | "denied">[] = [];
+  const run: Task["run"] = (call) => Promise.resolve(void reported.push(call));
   const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
   const args = ["--run", "NONE", "--recompute=false", "--require-gpu", "false", "--settle", "--keep", "2"];
   await perform({ ...task, run }, args, frame);
-  assertEquals([...told[0].given].sort(), ["keep", "run", "settle"]);
-  assertEquals([...told[0].denied].sort(), ["recompute", "requireGpu"]);
+  assertEquals([...reported[0].given].sort(), ["keep", "run", "settle"]);
+  assertEquals([...reported[0].denied].sort(), ["recompute", "requireGpu"]);
 });
 
 Deno.test("a value that begins with a dash is one behind =, and where it holds white space", async () => {
   const task = await taskOf("generate");
-  const told: Call<Task["options"]>["options"][] = [];
-  const run: Task["run"] = ({ options }) => Promise.resolve(void told.push(options));
+  const reported: Call<Task["options"]>["options"][] = [];
+  const run: Task["run"] = ({ options }) => Promise.resolve(void reported.push(options));
   const frame = { signal: new AbortController().signal, onEvent() {}, tell() {}, print() {} };
   const values = ["- a list item", "--- title", "--seed is a flag", "-- a = b", "-x\ny"];
   for (const value of values) {
@@ -26,7 +26,7 @@ Deno.test("a value that begins with a dash is one behind =, and where it holds w
   }
   await perform({ ...task, run }, ["--prompt", "--stop=- b", "--seed", "3"], frame); // a flag, whatever its value
   assertEquals(
-    told.map(({ prompt, stop, seed }) => [prompt, stop, seed]),
+    reported.map(({ prompt, stop, seed }) => [prompt, stop, seed]),
     [...values.flatMap((value) => [value, value]), ""].map((value) => [value, ["- b"], 3]),
   );
   const shown: string[][] = [];

@@ -22,18 +22,21 @@ async function scores(folder: string) {
   return { paths, nll: concatColumns(parts).nll! };
 }
 
-/** Assigns; gives the experts and what was told. */
+/** Assigns; gives the experts and what was reported. */
 async function run(folder: string, options: Partial<AssignFilesOptions> & { paths: string[] }) {
-  const told: string[] = [];
+  const reported: string[] = [];
   const output = `${folder}/out.arrow`;
   await assignFiles({
     signal: new AbortController().signal,
     output,
-    tell: (text) => told.push(text),
+    tell: (text) => reported.push(text),
     ...options,
   });
   const parts = await Array.fromAsync(readShards([output]), (batch) => fromBatch(batch));
-  return { experts: [...concatColumns(parts).expert!], told: told.filter((text) => !text.includes("rows")) };
+  return {
+    experts: [...concatColumns(parts).expert!],
+    reported: reported.filter((text) => !text.includes("rows")),
+  };
 }
 
 Deno.test("assignFiles() assigns files in their order: equal parts unless another method is named", () =>
@@ -48,9 +51,12 @@ Deno.test("assignFiles() assigns files in their order: equal parts unless anothe
 Deno.test("assignFiles() proves an optimal assignment, keeps its prices, and assigns by them", () =>
   inFolder(async (folder) => {
     const { paths, nll } = await scores(folder);
-    const { experts, told } = await run(folder, { paths, method: "optimal" });
+    const { experts, reported } = await run(folder, { paths, method: "optimal" });
     const cost = experts.reduce((sum, expert, row) => sum + nll[2 * row + expert], 0);
-    assert(told.some((text) => text.startsWith(`cost ${cost.toLocaleString("en")}, bound`)), told.join("\n"));
+    assert(
+      reported.some((text) => text.startsWith(`cost ${cost.toLocaleString("en")}, bound`)),
+      reported.join("\n"),
+    );
     // Of two experts the best equal parts are found by sorting differences: the 16 that gain most go to the first.
     const gains = experts.map((_, row) => nll[2 * row + 1] - nll[2 * row]).sort((a, b) => b - a).slice(0, 16);
     const second = experts.reduce((sum, _, row) => sum + nll[2 * row + 1], 0);
@@ -75,11 +81,11 @@ Deno.test("assignFiles() keeps the prices of every output, and touches none of a
     await Deno.writeTextFile(`${folder}/prices.json`, "of a run");
     const outputs = paths.map((_, i) => `${folder}/made-${i}.arrow`);
     for (const [i, output] of [...outputs, outputs[0]].entries()) {
-      const told: string[] = [];
+      const reported: string[] = [];
       const signal = new AbortController().signal;
-      const tell = (text: string) => told.push(text);
+      const tell = (text: string) => reported.push(text);
       await assignFiles({ paths: [paths[i % 2]], method: "optimal", output, signal, tell });
-      assert(told.includes(`${output}.prices.json: the prices, which assign other sequences like these`));
+      assert(reported.includes(`${output}.prices.json: the prices, which assign other sequences like these`));
     }
     const kept = await Promise.all(outputs.map((output) => readPrices(`${output}.prices.json`)));
     assertEquals(kept.map(({ rows }) => rows), [20, 12]);
@@ -103,7 +109,7 @@ Deno.test("assignFiles() finds the experts of other tools' scores behind batches
     assertEquals(best.experts, [...assignArgmax(nll, 2)]);
   }));
 
-Deno.test("assignFiles() goes by the prefix that it is told where scores do not tell it, and warns without one", () =>
+Deno.test("assignFiles() goes by the prefix that it is reported where scores do not tell it, and warns without one", () =>
   inFolder(async (folder) => {
     const { paths: [known] } = await scores(folder);
     const [columns] = await Array.fromAsync(readShards([known]), (batch) => fromBatch(batch));

@@ -108,8 +108,8 @@ Deno.test("a bundle trains an expert to the same bytes, in an empty folder, with
     const env = { XZ_OPT: "-0" }; // the fastest: larger than what a user gets
     const made = await task("bundle", ["--output", output, "--json", "--log", "json"], { env });
     assertEquals(made.code, 0, made.err);
-    const told = made.err.trim().split("\n").map((line) => JSON.parse(line));
-    const [{ done, total, unit }] = told.filter(({ type }) => type === "progress").slice(-1);
+    const reported = made.err.trim().split("\n").map((line) => JSON.parse(line));
+    const [{ done, total, unit }] = reported.filter(({ type }) => type === "progress").slice(-1);
     assertEquals([done, unit], [total, "MB"]);
     const { bytes, tasks } = JSON.parse(made.out);
     assertEquals((await Deno.stat(output)).size, bytes);

@@ -11,7 +11,7 @@ Deno.test("cost --cluster takes experts, machines, tokens and a preset, and warn
   assertEquals([plan.experts, plan.machines, plan.tokens, plan.flops], [8, 10, 1e11, 4e12]);
   const text = await task("cost", [...flags, "--corpus-tokens", "1e12"]);
   assertStringIncludes(text.out, "tokenize has 119,006 entries in a folder: larger blocks make fewer");
-  // Narrow routers take processors longer, by the formula that is told.
+  // Narrow routers take processors longer, by the formula that is reported.
   const scoring = async (...device: string[]) => {
     const { out } = await task("cost", [
       ..."--cluster --preset small --experts 4 --json".split(" "),

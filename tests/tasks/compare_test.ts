@@ -14,8 +14,8 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
     await writeComparedRun(c, { tokens: [9, 9], settings: { seed: 1 } });
 
     const page = `${folder}/compare.html`;
-    const told = await task("compare", [a, b, "--output", page]);
-    assertEquals([told.code, told.err], [0, ""]);
+    const reported = await task("compare", [a, b, "--output", page]);
+    assertEquals([reported.code, reported.err], [0, ""]);
     for (
       const line of [
         /^setting +a +b\n--partitioner +em +ctbm$/m,
@@ -27,8 +27,8 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
         /^a +train-dense +out of date .*deno task train-dense --run /m,
         /^a +train-expert-00 and 3 more +out of date .*deno task train-expert .* --expert all/m,
       ]
-    ) assertMatch(told.out, line);
-    assertStringIncludes(told.out, `page: ${page}`);
+    ) assertMatch(reported.out, line);
+    assertStringIncludes(reported.out, `page: ${page}`);
     assertStringIncludes(await Deno.readTextFile(page), "2 SmallTalk runs side by side");
 
     const json = JSON.parse((await task("compare", [a, b, "--json"])).out);
@@ -55,13 +55,13 @@ Deno.test("deno task compare prints tables, JSON and a page, and refuses with ex
   }));
 
 /** Compares runs; gives what is printed, and the page without the tags of its words. */
-async function toldOf(runs: string[]): Promise<{ text: string; page: string }> {
+async function reported(runs: string[]): Promise<{ text: string; page: string }> {
   const output = `${runs[0]}/../compare.html`;
   const text = comparisonText(await compareRuns({ runs, output, words }));
   return { text, page: (await Deno.readTextFile(output)).replace(/<\/?(span|code)[^>]*>/g, "") };
 }
 
-Deno.test("a comparison says which runs and sources stand apart, and why, on the page and on the terminal alike", () =>
+Deno.test("a comparison reports which runs and sources stand apart, and why, on the page and on the terminal alike", () =>
   inFolder(async (folder) => {
     const runs = ["a", "b", "c", "d"].map((name) => `${folder}/${name}`);
     const [a, b, c, d] = runs;
@@ -77,7 +77,7 @@ Deno.test("a comparison says which runs and sources stand apart, and why, on the
       ...own,
       sources: [{ ...code, perplexity: { mixture: null } }, fiction, { ...news, source: "press" }],
     }));
-    const { text, page } = await toldOf(runs);
+    const { text, page } = await reported(runs);
     for (
       const note of [
         "The true labels of held-out text route it in c: no prompt has such a label",
@@ -93,7 +93,7 @@ Deno.test("a comparison says which runs and sources stand apart, and why, on the
     assertMatch(text, /^prefix +a +b$/m);
 
     await changeEvaluation(b, (own) => ({ ...own, trained: [0] }));
-    const part = await toldOf([a, b]);
+    const part = await reported([a, b]);
     const note =
       `b is evaluated only on the text that goes to 1 of 4 experts, so it is not compared: run deno task evaluate --run ${b} once the others are trained`;
     for (const said of [part.text, part.page]) assertStringIncludes(said, note);
@@ -103,26 +103,26 @@ Deno.test("a comparison says which runs and sources stand apart, and why, on the
       sources: [{ ...code, source: "", tokens: own.tokens }],
     }));
     assertStringIncludes(
-      (await toldOf([c, a])).text,
+      (await reported([c, a])).text,
       "The text of c has no labels, so sources are not compared",
     );
   }));
 
-Deno.test("a comparison puts mixtures beside the first one, document by document, and refuses damaged documents", () =>
+Deno.test("a comparison puts mixtures next to the first one, document by document, and refuses damaged documents", () =>
   inFolder(async (folder) => {
     const [a, b, c] = ["a", "b", "c"].map((name) => `${folder}/${name}`);
     await writeComparedRun(a, { documents: [1, 5, 9] });
     await writeComparedRun(b, { documents: [0.9, 4.9, 8.9] }); // a tenth of a nat less each: 9.5%
     await writeComparedRun(c, { documents: [1, 14] });
-    const { text, page } = await toldOf([c, a, b]); // the first one that has a partner is the reference
-    assertMatch(text, /^run +M +perplexity +95% interval +beside a +/m);
+    const { text, page } = await reported([c, a, b]); // the first one that has a partner is the reference
+    assertMatch(text, /^run +M +perplexity +95% interval +against a +/m);
     assertMatch(text, /^b +64 +45\.25 +[\d.]+ to [\d.]+ +9\.5% lower \[9\.5%, 9\.5%\] /m);
     assertMatch(text, /^a +64 +45\.25 +[\d.]+ to [\d.]+ +- /m);
     assertStringIncludes(text, "(c cuts the text into other documents, so it is not compared by document)");
-    assertStringIncludes(page, 'id="plot-beside"');
-    assertEquals((await toldOf([c, a])).page.includes('id="plot-beside"'), false);
+    assertStringIncludes(page, 'id="plot-against-first"');
+    assertEquals((await reported([c, a])).page.includes('id="plot-against-first"'), false);
     await writeComparedRun(c, { documents: [1, 5, 9] });
-    assertMatch((await toldOf([a, c])).text, /^c .* equal +/m);
+    assertMatch((await reported([a, c])).text, /^c .* equal +/m);
     const path = `${b}/${EVALUATION}/evaluation.arrow`;
     const bytes = await Deno.readFile(path);
     for (const damage of ["flip", "gone"]) {

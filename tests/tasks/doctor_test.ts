@@ -29,7 +29,7 @@ Deno.test("doctor examines the adapter at hand: every form that it runs is right
   assertEquals(adapter.kept, undefined);
 });
 
-Deno.test("doctor says what is the matter on a machine without Vulkan, and ends with 1", () =>
+Deno.test("doctor reports what is the matter on a machine without Vulkan, and ends with 1", () =>
   inFolder(async (folder) => {
     const file = `${folder}/icd.json`;
     const { code, out, err } = await task("doctor", ["--quick"], {

@@ -2,7 +2,7 @@ import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
 import { doctorText } from "../../tasks/doctor_text.ts";
 import type { Diagnosis } from "../../pipeline/doctor/mod.ts";
 
-Deno.test("doctorText() tells of an adapter in words, and says where nothing is wrong", () => {
+Deno.test("doctorText() tells of an adapter in words, and reports where nothing is wrong", () => {
   const variants = {
     matmul: "workgroup",
     attention: "workgroup",

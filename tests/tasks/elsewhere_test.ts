@@ -84,13 +84,13 @@ Deno.test("export, adopt, watch and clean work with the permissions that they ha
     const both = ["--run", own, "--expert", "all", "--also", run, ...BRIEF];
     const planned = await task("train-expert", [...both, "--dry-run"]);
     assertStringIncludes(planned.out, `train-expert-01 of ${run} `, planned.err);
-    const beside = await task("train-expert", both);
-    assertEquals(beside.code, 0, beside.err);
-    assertStringIncludes(beside.err, `expert 1 of "${run}" was adopted from "${from}": it stays`);
+    const trained = await task("train-expert", both);
+    assertEquals(trained.code, 0, trained.err);
+    assertStringIncludes(trained.err, `expert 1 of "${run}" was adopted from "${from}": it stays`);
     for (
       const model of [`${own}/experts/expert-00`, `${own}/experts/expert-01`, `${run}/experts/expert-00`]
     ) {
-      assertStringIncludes(beside.out, `${model} `);
+      assertStringIncludes(trained.out, `${model} `);
     }
     // It ends by itself once everything is trained that submit would train, and not before.
     const follow = ["--run", run, "--every", "0.1"];

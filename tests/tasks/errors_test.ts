@@ -60,7 +60,7 @@ Deno.test("describe() words settings and tasks for the command line, on one line
   );
 });
 
-Deno.test("describe() says how to mend a file that is wrong, where the error does not", async () => {
+Deno.test("describe() reports how to mend a file that is wrong, where the error does not", async () => {
   assertEquals(
     await describe(new InputError("It is", { where: "r", remedy: "mend it" })),
     "error: It is; mend it",

@@ -2,7 +2,7 @@ import { assertEquals, assertFalse, assertGreater, assertMatch, assertStringIncl
 import { evaluationText } from "../../tasks/evaluation_text.ts";
 import { evaluationOf, routedByOf, SHAPE } from "../pipeline/report/support.ts";
 
-Deno.test("evaluationText() says lower or higher, each with a positive number", () => {
+Deno.test("evaluationText() reports lower or higher, each with a positive number", () => {
   const evaluation = evaluationOf(SHAPE);
   const text = evaluationText("runs/a", evaluation);
   assertStringIncludes(
@@ -30,7 +30,7 @@ Deno.test("evaluationText() says lower or higher, each with a positive number", 
   assertEquals(text.match(/mixture is/g)?.length, 2);
 });
 
-Deno.test("evaluationText() says what chooses the experts: a prefix, or true labels, which no prefix changes", () => {
+Deno.test("evaluationText() reports what chooses the experts: a prefix, or true labels, which no prefix changes", () => {
   const evaluation = evaluationOf(SHAPE);
   const byPrefix = evaluationText("runs/a", evaluation);
   assertMatch(byPrefix, /^mixture, routed by 64 tokens +45\.25 /m);

@@ -35,7 +35,7 @@ Deno.test("flags.json has the flags of every task", async () => {
   assertEquals(table, await flagsTable(), "write it anew with: deno run -A tests/tasks/flags_table.ts");
 });
 
-Deno.test("an unknown flag is told of where the packages of this task alone are there", () =>
+Deno.test("an unknown flag is reported where the packages of this task alone are there", () =>
   inFolder(async (folder) => {
     const { npmCache } = JSON.parse(await denoIn(ROOT, ["info", "--json"]));
     const lock = JSON.parse(await Deno.readTextFile(`${ROOT}deno.lock`));

@@ -6,7 +6,7 @@ import { inFolder, refusal, task, taskCommand } from "./support.ts";
 const tokenizer = await byteTokenizer();
 const PROMPT = "the ship and the sea, 日本";
 
-Deno.test("generate writes text alone to standard output and says on standard error which expert it is of", async () => {
+Deno.test("generate writes text alone to standard output and reports on standard error which expert it is of", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
     const args = ["--run", run, "--max-new-tokens", "30", "--seed", "4"];
@@ -43,7 +43,7 @@ Deno.test("generate takes the prompt from standard input, without its last line 
   });
 });
 
-Deno.test("generate says when it was told the expert, when nothing speaks for one, and when the context is full", async () => {
+Deno.test("generate reports when it was given the expert, when nothing speaks for one, and when the context is full", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
     const args = ["--run", run, "--max-new-tokens", "2", "--prompt"];
@@ -67,7 +67,7 @@ Deno.test("generate says when it was told the expert, when nothing speaks for on
   });
 });
 
-Deno.test("generate mixes experts, and says on standard error which, and when others go on", async () => {
+Deno.test("generate mixes experts, and reports on standard error which, and when others go on", async () => {
   await inFolder(async (run) => {
     await servingRun(run);
     const args = ["--run", run, "--max-new-tokens", "30", "--seed", "3", "--prompt", PROMPT];
@@ -101,10 +101,10 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
   await inFolder(async (run) => {
     await servingRun(run);
     const refused = async (args: string[], text: string) => {
-      const { code, text: told } = await refusal("generate", ["--run", run, "--prompt", "xy", ...args]);
-      assertEquals(code, 2, `${args}: ${told}`);
-      assertStringIncludes(told, text);
-      assertMatch(told, /^error: Cannot [^\n]+$/);
+      const { code, text: reported } = await refusal("generate", ["--run", run, "--prompt", "xy", ...args]);
+      assertEquals(code, 2, `${args}: ${reported}`);
+      assertStringIncludes(reported, text);
+      assertMatch(reported, /^error: Cannot [^\n]+$/);
     };
     await refused(["--mix", "4"], "--mix must be from 1 to the number of experts, 3: it is 4");
     await refused(["--mix", "two"], 'it is "two"');
@@ -125,7 +125,7 @@ Deno.test("generate refuses mixtures that cannot be with exit code 2 and one lin
     };
     await Deno.writeTextFile(`${run}/partitioner/sources.json`, JSON.stringify(sources));
     for (const args of [[], ["--mix", "2"], ["--reroute", "4"]]) {
-      await refused(args, "Cannot route a text by source as its parts must be told by what a text says");
+      await refused(args, "Cannot route a text by source as its parts must follow from what a text says");
     }
   });
 });

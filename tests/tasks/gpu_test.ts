@@ -66,7 +66,7 @@ Deno.test("on_gpu.sh hides all cards but one from a command, or says how else to
     if (allowed) assertEquals(others, { code: 0, out: "renderD129\n", err: "" });
   }));
 
-Deno.test("checkOneCard() takes the only card, and says how to hide others", () =>
+Deno.test("checkOneCard() takes the only card, and reports how to hide others", () =>
   inFolder(async (folder) => {
     const places = { root: folder };
     await devWith(folder, ["nvidia0", "dri/renderD128", "dri/renderD129"]);

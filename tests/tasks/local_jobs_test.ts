@@ -28,7 +28,7 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
       job("each", ["cost", "cost"], ["other"]),
       job("all", ["cost"], ["first", "other"]),
     ];
-    const told: string[] = [];
+    const reported: string[] = [];
     const tasks = jobs[0].tasks;
     const locked: boolean[] = []; // whether logs are locked while their processes run
     jobs[0].tasks = (unit) => {
@@ -40,7 +40,7 @@ Deno.test("runJobs() runs what stands on what succeeded, side by side, and nothi
     };
     const options = {
       atOnce: 2,
-      tell: (text: string) => told.push(text),
+      tell: (text: string) => reported.push(text),
       signal: new AbortController().signal,
     };
     const here = Deno.cwd();
@@ -213,13 +213,13 @@ Deno.test("deno task submit --executor local makes what one process after anothe
       "report: 1 process, after evaluate",
     ]);
 
-    // What submit is told is what its jobs do, once.
+    // What submit is reported is what its jobs do, once.
     const changed = ["--run", run, "--executor", "local", "--jobs", "2", "--expert-steps", "4"];
     const refused = await task("submit", changed);
     assertEquals(refused.code, 2, refused.err);
     assertStringIncludes(
       refused.err,
-      "--expert-steps must be what its config.json says: it is 4, there it is 6",
+      "--expert-steps must be what its config.json has: it is 4, there it is 6",
     );
     const forced = await task("submit", [...changed, "--force"]);
     assertEquals(forced.code, 0, forced.err);

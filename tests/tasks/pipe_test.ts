@@ -104,7 +104,7 @@ Deno.test("a task whose upstream died stops with exit code 2 and writes no end m
     assertEquals(await Deno.stat(`${output}.partial`).catch(() => null), null);
   }));
 
-Deno.test("tokenizer reads a pipe and files as it is told", () =>
+Deno.test("tokenizer reads a pipe and files as it is reported", () =>
   inFolder(async (folder) => {
     const lines = smallCorpus(4).replaceAll('"text"', '"body"');
     await Deno.writeTextFile(`${folder}/docs.jsonl`, lines);
@@ -118,7 +118,7 @@ Deno.test("tokenizer reads a pipe and files as it is told", () =>
     assertEquals(await made("b.json", [`${folder}/docs.jsonl`]), piped);
   }));
 
-Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothing beside its output", () =>
+Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothing next to its output", () =>
   inFolder(async (folder) => {
     const tokenizer = `${ROOT}fixtures/other_tokenizer.json`;
     const output = `${folder}/made`;
@@ -258,15 +258,15 @@ Deno.test("standard input that is read several times leaves no file behind, and 
     const child = taskCommand("assign", args, { stdin: "piped", env: { TMPDIR: folder } }).spawn();
     const writer = child.stdin.getWriter();
     await writer.write(new Uint8Array(1000));
-    const told = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-    const [note] = [await told.read()].map(({ value }) => JSON.parse(value!));
+    const reported = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
+    const [note] = [await reported.read()].map(({ value }) => JSON.parse(value!));
     assertStringIncludes(note.message, "standard input is first written to ");
     assertEquals([...Deno.readDirSync(folder)], []);
     sendSignal(child, "SIGINT");
     writer.releaseLock();
-    const { type, code, message } = JSON.parse((await told.read()).value!);
+    const { type, code, message } = JSON.parse((await reported.read()).value!);
     assertEquals([type, code, message], ["error", 130, "interrupted"]);
-    await told.cancel();
+    await reported.cancel();
     await child.stdout.cancel();
     assertEquals((await child.status).code, 130);
   }));

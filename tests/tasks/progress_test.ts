@@ -81,8 +81,8 @@ Deno.test("a log tells the time of every line, and --log json gives an object pe
     assertEquals(rounds.map(({ round, rounds }) => [round, rounds]), [[1, 3], [2, 3], [3, 3]]);
     for (const args of [["--log=json", "--expert", "7"], ["--expert", "7", "--log", "json"]]) {
       const { code, err } = await task("train-expert", ["--run", run, ...args]);
-      const { type, message, code: told } = JSON.parse(err);
-      assertEquals([code, type, told], [2, "error", 2]);
+      const { type, message, code: reported } = JSON.parse(err);
+      assertEquals([code, type, reported], [2, "error", 2]);
       assertMatch(message, /^Cannot train expert 7/);
     }
   }));

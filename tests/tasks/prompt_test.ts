@@ -8,7 +8,7 @@ const ALONE = [{ expert: 2, weight: 1 }];
 const line = (more: Partial<Generation>, model?: string) =>
   routeLine({ expert: 2, experts: 4, route: ROUTE, answering: ALONE, ...more } as Generation, model);
 
-Deno.test("routeLine() says who answers, and how sure that is or why nothing speaks for it", () => {
+Deno.test("routeLine() reports who answers, and how sure that is or why nothing speaks for it", () => {
   assertEquals(line({}), "expert 2 of 4: 12.3 nats ahead of expert 0 (0.41 per token) over 31 prefix tokens");
   assertEquals(line({ route: null }), "expert 2 of 4: as asked");
   assertEquals(line({ route: { ...ROUTE, runnerUp: null }, experts: 1 }), "expert 2 of 1: the only one");

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../kernels/mod.ts";
 import { checkStudyFlags, claimsText, publishedText } from "../../tasks/reproduce_text.ts";
 
-Deno.test("claimsText() puts yes, no or nothing before a claim, and says where more is", () => {
+Deno.test("claimsText() puts yes, no or nothing before a claim, and reports where more is", () => {
   const claim = { claim: "It wins", paper: "it does", here: "3% lower" };
   const text = claimsText("runs/a", [{ ...claim, holds: true }, { ...claim, holds: false }, {
     ...claim,

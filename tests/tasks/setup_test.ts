@@ -114,9 +114,9 @@ Deno.test("setup.sh --gpu N starts the task on that card alone, and does not tel
       "Cannot run on GPU 7 as --gpu must be less than the number of cards: there are 2",
     );
     await Deno.remove(`${dev}/nvidia1`);
-    const told = await setup(["show", "--gpu", "0", "--limit", "3", "a file that is not there"], { env });
-    assertEquals(told.code, 2, told.err);
-    assertStringIncludes(told.err, "a file that is not there"); // show takes no --gpu, and would name it
+    const reported = await setup(["show", "--gpu", "0", "--limit", "3", "a file that is not there"], { env });
+    assertEquals(reported.code, 2, reported.err);
+    assertStringIncludes(reported.err, "a file that is not there"); // show takes no --gpu, and would name it
     const empty = await setup(["score", "--gpu"], { env });
     assertStringIncludes(empty.err, "Cannot run on one GPU as --gpu must have a value");
   }));

@@ -245,7 +245,7 @@ Deno.test("a training whose time is up is queued again while its attempts gain s
       const name = `step-0000000${step}.safetensors`;
       await Deno.writeTextFile(`${states}/${name}`, "");
       await Deno.utime(`${states}/${name}`, step, step);
-      await Deno.writeTextFile(`${states}/step-0000000${step}.metrics.jsonl`, ""); // that lies beside it
+      await Deno.writeTextFile(`${states}/step-0000000${step}.metrics.jsonl`, ""); // that lies next to it
       assertEquals(await attempt(), again(name));
     }
     const { code, out } = await attempt();
@@ -298,7 +298,7 @@ Deno.test("endedJobs() does not know of Slurm's processes where it has no queue,
     assertStringIncludes(queueText([], found), "\n  train 1  last word: step 1200 of 4000 (");
   }));
 
-Deno.test("deno task submit says what to install where there is no Slurm, and prints scripts all the same", () =>
+Deno.test("deno task submit reports what to install where there is no Slurm, and prints scripts all the same", () =>
   inFolder(async (folder) => {
     await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
     const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3"];
@@ -339,7 +339,7 @@ Deno.test("deno task submit ends with 1 where Slurm does not answer, and prints 
     assertEquals(code, 1, err);
     assertMatch(
       err,
-      /^error: Cannot use Slurm as squeue must succeed: it says ".*Unknown host"; run the same again once Slurm .*\n$/,
+      /^error: Cannot use Slurm as squeue must succeed: it reports ".*Unknown host"; run the same again once Slurm .*\n$/,
     );
     const dry = await task("submit", [...args, "--dry-run"], { env });
     assertEquals(dry.code, 0, dry.err);
@@ -430,18 +430,18 @@ Deno.test("deno task submit lets what is queued wait for what is submitted anew,
     assertEquals(refused.code, 1);
     assertMatch(
       refused.err,
-      /^error: Cannot use Slurm as sh must succeed: it says "scontrol: .* is gone"; run the same again once .*\n$/,
+      /^error: Cannot use Slurm as sh must succeed: it reports "scontrol: .* is gone"; run the same again once .*\n$/,
     );
   }));
 
-Deno.test("submitJobs() says whom it waits for, plans nothing meanwhile, and ends where it is interrupted", () =>
+Deno.test("submitJobs() reports whom it waits for, plans nothing meanwhile, and ends where it is interrupted", () =>
   inFolder(async (run) => {
     const lock = await holdJobs(run, { signal: new AbortController().signal, tell: () => {} });
     const ending = new AbortController();
     const planned = () => Promise.reject(new Error("planned too early"));
-    const told: string[] = [];
+    const reported: string[] = [];
     const tell = (text: string) => {
-      told.push(text);
+      reported.push(text);
       ending.abort(new Error("interrupted"));
     };
     await assertRejects(
@@ -450,7 +450,7 @@ Deno.test("submitJobs() says whom it waits for, plans nothing meanwhile, and end
       "interrupted",
     );
     assertMatch(
-      told.join("\n"),
+      reported.join("\n"),
       new RegExp(`^waits for process ${Deno.pid}( on \\S+)?, which submits this run$`),
     );
     lock.release();

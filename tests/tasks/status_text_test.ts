@@ -86,7 +86,7 @@ Deno.test("statusText() names what nobody asked for by its tasks, and no default
   );
 });
 
-Deno.test("statusText() says what to run next of several models at once, and nothing of what is being made", () => {
+Deno.test("statusText() reports what to run next of several models at once, and nothing of what is being made", () => {
   const expert = (id: number, state: StageStatus["state"]) =>
     stageOf(`train-expert-0${id}`, {
       ...{ state, partition: false, command: task("train-expert", { run: "runs/a", expert: id }) },

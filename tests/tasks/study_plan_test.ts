@@ -27,32 +27,32 @@ const PLAN: StudiesPlan = {
   assumptions: ["one device"],
 };
 
-Deno.test("studiesPlanText() gives what every piece takes on its device, every study, and all of it", () => {
+Deno.test("studiesPlanText() gives what every job takes on its device, every study, and all of it", () => {
   assertEquals(studiesPlanText(PLAN).split("\n"), [
-    "run                  piece         FLOPs   memory  time",
+    "run                  job           FLOPs   memory  time",
     "em-2-experts-seed-0  partition                     done",
     "em-2-experts-seed-0  expert-00  36.00e12  2.0 GiB  1 h",
     "",
-    "study    pieces     FLOPs  one device  a device per piece  at once  longest piece",
-    "experts       2  72.00e12         2 h                 1 h        1  30 min",
+    "study    jobs     FLOPs  one device  a device per job  at once  longest job",
+    "experts     2  72.00e12         2 h               1 h        1  30 min",
     "",
     "in all         36.00e12 FLOPs, what studies share counted once",
     "one device     1 h",
-    "2 devices      30 min: one for every piece, so many work at once at most",
+    "2 devices      30 min: one for every job, so many work at once at most",
     "each device    at most 2.0 GiB of memory, for expert-00 of em-2-experts-seed-0, with --micro-batch 4 (5.0 GiB with 16 sequences at once, as it is set)",
     "",
     "assumed: one device",
   ]);
 });
 
-Deno.test("studiesPlanText() names the piece that no micro-batch lets fit, and says nothing of memory where all is made", () => {
+Deno.test("studiesPlanText() names the job that no micro-batch lets fit, and reports nothing of memory where all is made", () => {
   const tooLarge = [90, 100].map((size) => ({ run, piece: `switch ${size}`, memoryBytes: size * GIB }));
   const device = { ...PLAN.device, memoryBytes: 80 * GIB };
   const text = studiesPlanText({ ...PLAN, device, tooLarge }, "a note");
   assertMatch(text, /^a note\n\nrun /);
   assertStringIncludes(
     text,
-    "too large      for 80.0 GiB: switch 100 of em-2-experts-seed-0 takes 100.0 GiB with one sequence at a time, the most of 2 such pieces\n",
+    "too large      for 80.0 GiB: switch 100 of em-2-experts-seed-0 takes 100.0 GiB with one sequence at a time, the most of 2 such jobs\n",
   );
   const done = studiesPlanText({ ...PLAN, largest: null, devices: 0, flops: 0, seconds: 0, shortest: 0 });
   assertFalse(done.includes("each device"));

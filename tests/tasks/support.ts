@@ -180,8 +180,8 @@ export async function hashes(folder: string, under = ""): Promise<Record<string,
     else {
       const bytes = await Deno.readFile(`${folder}/${path}`);
       const { key, files } = name === "manifest.json" ? JSON.parse(new TextDecoder().decode(bytes)) : {};
-      const told = key ? new TextEncoder().encode(JSON.stringify({ key, files })) : bytes;
-      const digest = await crypto.subtle.digest("SHA-256", told);
+      const reported = key ? new TextEncoder().encode(JSON.stringify({ key, files })) : bytes;
+      const digest = await crypto.subtle.digest("SHA-256", reported);
       found[path] = new Uint8Array(digest).toHex();
     }
   }

@@ -29,8 +29,8 @@ Deno.test("serve prints the command that starts it with permission for upstreams
       const said = new TextDecoder().decode(value);
       await reader.cancel();
       child.kill("SIGKILL");
-      const told = await new Response(child.stderr).text();
+      const reported = await new Response(child.stderr).text();
       await child.status;
-      assertStringIncludes(said, '"url": "http://127.0.0.1:', told);
+      assertStringIncludes(said, '"url": "http://127.0.0.1:', reported);
     }
   }));

@@ -55,9 +55,12 @@ Deno.test("every task refuses wrong usage as the table says, and touches nothing
     const before = await hashes(folder);
     const wrong: unknown[] = [];
     for (const { task, args, code, message } of rows()) {
-      const told = await usage(task, args, folder);
-      const isTold = told.code === code && /^error: .*$/.test(told.text) && told.text.includes(message);
-      if (!isTold) wrong.push({ task: `${task} ${args.join(" ")}`, told, expected: { code, message } });
+      const reported = await usage(task, args, folder);
+      const isReported = reported.code === code && /^error: .*$/.test(reported.text) &&
+        reported.text.includes(message);
+      if (!isReported) {
+        wrong.push({ task: `${task} ${args.join(" ")}`, reported, expected: { code, message } });
+      }
     }
     assertEquals(wrong, []);
     assertEquals(await hashes(folder), before);

@@ -76,7 +76,7 @@ Deno.test("watchText() fits the room that there is: fewer columns, rows in one, 
   assertFalse(narrow.includes("GFLOP"));
 });
 
-Deno.test("trainingLine() says in a line what a row says", () => {
+Deno.test("trainingLine() reports in a line what a row says", () => {
   assertEquals(
     trainingLine(TRAINING),
     "expert-00 training, step 120 of 400, loss 4.123, 2 min 10 s left, 12,345 tokens/s, on node3, process 77, " +

@@ -31,7 +31,7 @@ const set = (name: string, value: number) => ({
   differences: [difference(value)],
 });
 
-Deno.test("zeroShotText() tells every metric beside guessing, each difference with its verdict, and wins by task and by set", () => {
+Deno.test("zeroShotText() tells every metric next to guessing, each difference with its verdict, and wins by task and by set", () => {
   const text = zeroShotText("runs/a", [
     result("arc_easy", {
       ways: { mixture: { acc: measure(0.5), acc_norm: measure(0.4) }, dense: { acc: measure(0.3) } },
@@ -78,7 +78,7 @@ Deno.test("zeroShotText() tells every metric beside guessing, each difference wi
   assertFalse(text.includes("  a  ")); // sets of a task that has many are counted alone
 });
 
-Deno.test("zeroShotText() tells experts that answer together beside the mixture and dense models, fewer before more", () => {
+Deno.test("zeroShotText() tells experts that answer together next to the mixture and dense models, fewer before more", () => {
   const mixed = (experts: number, against: "mixture" | "dense", value: number) => ({
     ...{ experts, against, metric: "acc" as const, value, low: value - 0.1, high: value + 0.1 },
   });
@@ -99,8 +99,8 @@ Deno.test("zeroShotText() tells experts that answer together beside the mixture 
     }),
   ]);
   const rows = text.split("\n").map((line) => line.trim().split(/ {2,}/));
-  const told = rows.slice(2, 7).map((row) => row.at(-3));
-  assertEquals(told, ["mixture", "top-2", "top-10", "dense", "best in hindsight"]);
+  const reported = rows.slice(2, 7).map((row) => row.at(-3));
+  assertEquals(reported, ["mixture", "top-2", "top-10", "dense", "best in hindsight"]);
   assertEquals(rows.find((row) => row[2] === "top-2" && row[3] === "dense"), [
     ...["piqa", "acc", "top-2", "dense", "+40.0", "+30.0 to +50.0", "better"],
   ]);

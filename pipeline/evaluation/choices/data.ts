@@ -1,6 +1,6 @@
 /**
  * Reads the data sets of zero-shot tasks as they are published: `TASK.jsonl` or `TASK.parquet` in a folder.
- * Examples may come from `TASK_few_shot.jsonl` or `.parquet` beside it.
+ * Examples may come from `TASK_few_shot.jsonl` or `.parquet` next to it.
  */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";

@@ -31,11 +31,11 @@ export function harnessResults(
     own: Partial<Record<Metric, { value: number; standardError: number }>>,
     error = (metric: Metric) => own[metric]!.standardError,
   ) => {
-    const told = (Object.keys(own) as Metric[]).flatMap((metric) => [
+    const reported = (Object.keys(own) as Metric[]).flatMap((metric) => [
       [`${metric},none`, own[metric]!.value],
       [`${metric}_stderr,none`, error(metric)],
     ]);
-    return { alias, ...Object.fromEntries(told) };
+    return { alias, ...Object.fromEntries(reported) };
   };
   const whole = (result: ZeroShotResult) =>
     measures(result.task, result.ways[way]!, (metric) => errorOf(result, way, metric));

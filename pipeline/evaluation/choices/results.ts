@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import { count, finite, readJson, share } from "../../run/schema.ts";
 import { BASELINES } from "../baselines.ts";
-import { TOLD_WAYS, type Way } from "../evaluation.ts";
+import { SHOWN_WAYS, type Way } from "../evaluation.ts";
 import { METRICS } from "./tasks.ts";
 
 /** Version of the layout. */
@@ -24,7 +24,7 @@ export type ChoiceWay = Way | `top-${number}`;
 export const topWay = (size: number): ChoiceWay => `top-${size}`;
 
 const sizeOf = (way: unknown) => Number(/^top-([1-9]\d*)$/.exec(String(way))?.[1] ?? 0);
-const isWay = (name: unknown) => TOLD_WAYS.some((way) => way === name) || sizeOf(name) > 0;
+const isWay = (name: unknown) => SHOWN_WAYS.some((way) => way === name) || sizeOf(name) > 0;
 const WAY = v.custom<ChoiceWay>(isWay, "Expected a way of answering");
 
 const INTERVAL = { value: finite, low: finite, high: finite };
@@ -99,7 +99,7 @@ export function verdictOf({ metric, low, high }: Pick<Difference, "metric" | "lo
 export function waysOf(results: readonly ZeroShotResult[]): ChoiceWay[] {
   const found = new Set(results.flatMap(({ ways }) => Object.keys(ways) as ChoiceWay[]));
   const together = [...found].filter(sizeOf).sort((a, b) => sizeOf(a) - sizeOf(b));
-  return [...new Set<ChoiceWay>(["mixture", ...together, ...TOLD_WAYS])].filter((way) => found.has(way));
+  return [...new Set<ChoiceWay>(["mixture", ...together, ...SHOWN_WAYS])].filter((way) => found.has(way));
 }
 
 /** Reads a `zero-shot/TASK.json`. Throws an `InputError` where it is missing or damaged. */

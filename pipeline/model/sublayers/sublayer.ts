@@ -33,7 +33,7 @@ export interface Gathering {
   places: GpuBuffer;
 }
 
-/** What the sizes of buffers depend on, besides the model. */
+/** What the sizes of buffers depend on, apart from the model. */
 export interface BufferOptions {
   /** Sizes of the batch. */
   shape: BatchShape;

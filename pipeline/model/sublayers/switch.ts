@@ -201,7 +201,7 @@ function routingOf(buffers: Record<string, GpuBuffer>): SwitchBuffers {
   return { gates, choice, places, tokens, groups, totals, pull, counts, blockSums, sums: gateSums };
 }
 
-/** Says where the rows of the experts lie, and how many one of them takes at most. */
+/** Reports where the rows of the experts lie, and how many one of them takes at most. */
 function stackedRows({ config, shape, mode, buffers: { groups } }: Pass): StackedRows {
   const { experts, capacity } = switchOf(config);
   const rows = shape.batch * shape.length;

@@ -39,13 +39,13 @@ export interface Proof {
   prices?: number[];
 }
 
-/** Says by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for an optimal one. */
+/** Reports by how much the cost of an assignment exceeds the bound, per row; 0, up to rounding, for an optimal one. */
 export function gapPerRow({ cost, bound, rows }: Proof): number {
   return rows === 0 ? 0 : Math.max(0, cost - bound) / rows;
 }
 
 /**
- * Says by how much a cost (by default that of the assignment) exceeds the bound, as a share of what balancing
+ * Reports by how much a cost (by default that of the assignment) exceeds the bound, as a share of what balancing
  * costs. A constant that is added to all costs does not change this share.
  */
 export function gapShare({ cost, bound, unbalanced }: Proof, compared: number = cost): number {

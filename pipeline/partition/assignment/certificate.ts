@@ -60,7 +60,7 @@ export class Certificate {
     this.rows += rows;
   }
 
-  /** Says what the rows prove. */
+  /** Reports what the rows prove. */
   get proof(): Proof & { prices: number[] } {
     const prices = [...this.#prices], loads = [...this.#loads];
     const paid = new Sum();

@@ -62,7 +62,7 @@ export async function writeClusters(
   const { dimensions, values } = embedding;
   if (dimensions === 0) {
     throw new InputError(
-      "Cannot learn clusters as some sequence must have a token besides the end of the text: none has",
+      "Cannot learn clusters as some sequence must have a token apart from the end of the text: none has",
       { remedy: "give other text" },
     );
   }

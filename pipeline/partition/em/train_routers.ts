@@ -27,7 +27,7 @@ export interface RouterState {
   trainer: TrainerState;
 }
 
-/** What {@link trainRouters} takes besides settings. Empty `prefixLengths` stand for M alone. */
+/** What {@link trainRouters} takes apart from settings. Empty `prefixLengths` stand for M alone. */
 export interface TrainRoutersOptions
   extends
     Omit<RouterSettings, "prefixLengths">,

@@ -1,4 +1,4 @@
-// Claims of the paper beside the figures of a run.
+// Claims of the paper next to the figures of a run.
 
 import { foldedTable, type Html, htmlTable, markup, percent } from "../html.ts";
 import type { Section } from "../page.ts";

@@ -1,4 +1,4 @@
-// Costs, beside those that the paper prints.
+// Costs, next to those that the paper prints.
 
 import type { Cost } from "../../cost/cost.ts";
 import { paperTable, PRINTED_COMMUNICATION as PAPER } from "../../cost/paper.ts";
@@ -72,7 +72,7 @@ function mixturesTable(all: readonly Mixture[]) {
     ...[model.replace(" ", "\u00a0"), experts, ...cells(training), ...cells(inference)],
     perplexity ? `${perplexity.dense.toFixed(2)}\u00a0→\u00a0${perplexity.mixture.toFixed(2)}` : null,
   ]);
-  return htmlTable({ head, rows }, "Costs beside those of the paper");
+  return htmlTable({ head, rows }, "Costs next to those of the paper");
 }
 
 function communicationTable(
@@ -102,10 +102,10 @@ function memoryTable({ expert, routers, inference, routing }: Cost["memory"]) {
   return htmlTable({ head: ["memory on a device", "this run"], rows }, "Memory");
 }
 
-/** FLOPs, bytes exchanged and memory, beside the seven mixtures of the paper. */
+/** FLOPs, bytes exchanged and memory, next to the seven mixtures of the paper. */
 export const costs: Section<Costed> = {
   id: "costs",
-  title: "Costs beside the paper's",
+  title: "Costs next to the paper's",
   text: ({ cost }) =>
     markup`<p>Counted from the configuration by the paper's formulas. ${
       cost.mixture.routers > 0

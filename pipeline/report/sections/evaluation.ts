@@ -1,7 +1,7 @@
-// The held-out text: how good the mixture is beside the dense models.
+// The held-out text: how good the mixture is next to the dense models.
 
 import { fewDocuments } from "../../evaluation/bootstrap.ts";
-import { type Evaluation, type Lower, TOLD_WAYS } from "../../evaluation/evaluation.ts";
+import { type Evaluation, type Lower, SHOWN_WAYS } from "../../evaluation/evaluation.ts";
 import { bars, dots, PERPLEXITY, type Plot, shownOf } from "../charts.ts";
 import { type Html, markup, percent, plural, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
@@ -17,7 +17,7 @@ const MOST_WORSE = 12;
 
 /** Plots the perplexity of every way to score the held-out text. A random expert would squeeze the others into a corner. */
 export function perplexityPlot({ scores, experts }: Evaluation): Plot {
-  const lines = (experts > 1 ? TOLD_WAYS : COMPARED).filter((way) =>
+  const lines = (experts > 1 ? SHOWN_WAYS : COMPARED).filter((way) =>
     scores[way] !== undefined && way !== "random"
   )
     .map((way) => ({ ...wayLine(way, experts), ...scores[way]! }));
@@ -127,7 +127,7 @@ export function sourcePlot<Source extends { source: string; tokens: number }>(
   };
 }
 
-/** Says which sources and segments the mixture is worse on than a dense model, the worst first. */
+/** Reports which sources and segments the mixture is worse on than a dense model, the worst first. */
 function worse({ sources, segments, gains, experts }: Evaluation): Html[] {
   const parts = [
     ...sources.length > 1

@@ -14,7 +14,7 @@ import { expertLine } from "../theme.ts";
 const MOST_SOURCES = 6;
 export const MOST_EXPERTS = 64;
 
-/** Says what the texts are that experts wrote, and why there are none, or not those of all. */
+/** Reports what the texts are that experts wrote, and why there are none, or not those of all. */
 function aboutSamples({ texts, tokens, reason }: Samples): string {
   const lack = reason && ` ${texts.size === 0 ? "No" : "Not every"} expert has written a text, as ${reason}.`;
   const what = texts.size === 0

@@ -2,7 +2,7 @@
 
 import { ASSIGNMENTS } from "../../partition/assignment/assignments.ts";
 import type { PartitionCounts } from "../../partition/counts.ts";
-import { bars, below, beside, labelLimit, type Plot, SHARES, shownOf } from "../charts.ts";
+import { bars, below, labelLimit, nameAxis, type Plot, SHARES, shownOf } from "../charts.ts";
 import { foldedTable, markup, percent, plural, rounded, sourceName } from "../html.ts";
 import type { Section } from "../page.ts";
 import { lacking, type PartitionRecord, type RunRecord } from "../read.ts";
@@ -62,7 +62,7 @@ export function heatPlot(parts: readonly Sources[], balanced: boolean): Plot {
   const experts = below(parts.map((_, e) => String(e)), "expert");
   const encoding = {
     x: { ...experts, field: "expert" },
-    y: beside(shown.map(({ source }) => source), false),
+    y: nameAxis(shown.map(({ source }) => source), false),
   };
   const depth = {
     field: "share",

@@ -88,7 +88,7 @@ export function trainingPlots(curves: readonly Curve[], experts: number): Plot[]
     .flatMap((loss) => (["tokens", "step"] as const).map((by) => lossPlot(curves, experts, loss, by)));
 }
 
-/** Says how the Switch Transformer chose experts for tokens at the beginning, in the middle and at the end of its training. */
+/** Reports how the Switch Transformer chose experts for tokens at the beginning, in the middle and at the end of its training. */
 function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
   const points = curves.find(({ model }) => model === "switch")?.points ?? [];
   const lines = points.flatMap(({ step, reports }) => reports ? [{ step, reports }] : []);
@@ -99,12 +99,12 @@ function switchRouting({ curves, switchCost, config }: RunRecord): Html | null {
     return [lines[i].step, balance.toFixed(3), percent(dropped)];
   });
   const { inference = 0, expertInference = 0, routing } = switchCost?.memory ?? {};
-  const beside = routing
+  const needed = routing
     ? `the mixture ${bytes(expertInference + routing)}: one expert and all routers`
     : `one expert ${bytes(expertInference)}`;
   return markup`<p>How the Switch Transformer chose an expert for every token, over all layers. The balance is 1 where every
 expert gets as many tokens, and the number of experts where one gets all. Tokens beyond what an expert takes in training are
-taken by none.${switchCost && ` To generate, it takes ${bytes(inference)} of memory, ${beside}.`}</p>
+taken by none.${switchCost && ` To generate, it takes ${bytes(inference)} of memory, ${needed}.`}</p>
 ${
     htmlTable(
       { head: ["step", "balance", "tokens that no expert took"], rows },

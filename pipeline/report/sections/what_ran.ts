@@ -68,7 +68,7 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
   title: "What ran",
   text: (run) => {
     const { config: { configuration }, folders, words } = run;
-    const told = facts(run).filter(([, value]) => value)
+    const reported = facts(run).filter(([, value]) => value)
       .map(([name, value]) => markup`<dt>${name}</dt><dd>${value}</dd>\n`);
     const settings = FIELD_NAMES.filter((name) => name in configuration).map((name) => [
       unbroken(wordText([setting(name)], words)),
@@ -79,7 +79,7 @@ export const whatRan: Section<RunRecord & { cost: Cost; words?: Words }> = {
       ...[one.folder, one.nodes, spent(one.seconds), folderSpeed(one), one.files, bytes(one.bytes)],
     ]);
     return [
-      markup`<dl>\n${told}</dl>\n`,
+      markup`<dl>\n${reported}</dl>\n`,
       foldedTable({ head: ["setting", "value", "meaning"], rows: settings }, "Settings", "All settings"),
       foldedTable(
         { head: ["folder", "parts made", "time", "speed", "files", "size"], rows },

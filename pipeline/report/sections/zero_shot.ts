@@ -1,4 +1,4 @@
-// Zero-shot tasks: how often the mixture finds the right answer, beside the dense models.
+// Zero-shot tasks: how often the mixture finds the right answer, next to the dense models.
 
 import { BASELINES } from "../../evaluation/baselines.ts";
 import {
@@ -32,7 +32,7 @@ function measureText(metric: Metric, measure: Measure | undefined): string | nul
   return `${text(measure.value)} (${text(measure.low)} to ${text(measure.high)})`;
 }
 
-/** Says on how many tasks the mixture is right more often than each dense model, as often, or less often. */
+/** Reports on how many tasks the mixture is right more often than each dense model, as often, or less often. */
 function verdictTexts(results: readonly ZeroShotResult[]): string[] {
   return BASELINES.flatMap((baseline) => {
     const verdicts = results.flatMap(({ differences }) =>

@@ -1,5 +1,5 @@
 /**
- * Study "dense": the mixture beside every model that it could be replaced by (SmallTalk LM, table 3, and what its reviewers asked).
+ * Study "dense": the mixture next to every model that it could be replaced by (SmallTalk LM, table 3, and what its reviewers asked).
  *
  * @module
  */
@@ -19,7 +19,7 @@ const WAYS = ["mixture", ...BASELINES] as const;
 const NOTE =
   "FLOPs of a generated token are those of one sequence of full length, divided by its tokens. Exchanged per node: the mixture's routers exchange costs of sequences; of a dense model and of a Switch Transformer it is what data-parallel training on as many nodes as there are experts exchanges, the gradients of all weights in every step.";
 
-/** A run, and a model beside its mixture. */
+/** A run, and a model next to its mixture. */
 interface Row extends Outcome {
   way: typeof WAYS[number];
 }
@@ -70,7 +70,7 @@ const COLUMNS: Column<Row>[] = [
     seeds: ([{ way }]) => wayName(way, REPEATED),
   },
   perplexities("perplexity", ({ way }) => way),
-  gains("the mixture beside it", ({ way }) => way),
+  gains("the mixture next to it", ({ way }) => way),
   costing("training FLOPs", "training", flopsText),
   costing("FLOPs of a generated token", "token", flopsText),
   costing("FLOPs of routing a prompt", "routing", flopsText),
@@ -83,7 +83,7 @@ const rowsOf = (outcomes: readonly Outcome[]): Row[] =>
   outcomes.flatMap((outcome) => WAYS.map((way) => ({ ...outcome, way })))
     .filter(({ evaluation, way }) => evaluation.scores[way]);
 
-/** Says what the paper reports of its larger dense model, and what the mixture costs beside that. */
+/** Reports what the paper reports of its larger dense model, and what the mixture costs next to that. */
 function paperText(): string {
   const { mixture, dense } = paperPair();
   const share = (cost: "training" | "inference") => percentText(mixture[cost] / dense[cost]);
@@ -96,7 +96,7 @@ function paperText(): string {
 /** How the mixture compares with what could replace it. */
 export const dense: Study = {
   name: "dense",
-  title: "The mixture beside every model that could replace it",
+  title: "The mixture next to every model that could replace it",
   question:
     "Does the mixture win because the dense model is handicapped: what if that takes more steps, is larger, or has experts in its layers?",
   paper: paperText(),

@@ -22,7 +22,7 @@ const COLUMNS: Column[] = [
   labels("run"),
   perplexities("mixture", () => "mixture"),
   ...DENSE.map(([model, short]) => perplexities(`dense, × ${short}`, () => model)),
-  ...DENSE.map(([model, short]) => gains(`beside × ${short}`, () => model)),
+  ...DENSE.map(([model, short]) => gains(`against × ${short}`, () => model)),
   { head: "ahead of × steps from, tokens per expert", cell: crossingText },
   ...DENSE.map(([model, short]): Column => ({
     head: `experts ahead of × ${short} on their text`,
@@ -59,7 +59,7 @@ export const experts: Study = {
 };
 
 /**
- * Says from where on the mixture stays ahead of the dense model with E times the steps. The curves are of samples,
+ * Reports from where on the mixture stays ahead of the dense model with E times the steps. The curves are of samples,
  * and all held-out text may say otherwise of their end.
  */
 function crossingText(outcome: Outcome): string | null {
@@ -76,7 +76,7 @@ function crossingText(outcome: Outcome): string | null {
   return `${from} on samples, but ${isAhead ? "ahead" : "behind"} on all text at the end`;
 }
 
-/** Says how many experts beat a dense model on the text that is routed to them; null without that model. */
+/** Reports how many experts beat a dense model on the text that is routed to them; null without that model. */
 function aheadText(outcome: Outcome, model: Dense): string | null {
   const shares = ownTextOf(outcome).map(({ below }) => below[model]);
   if (shares.every((below) => below === null)) return null;
@@ -97,7 +97,7 @@ function behindText(outcomes: readonly Outcome[]): string | undefined {
   return texts.length > 0 ? texts.join(" ") : undefined;
 }
 
-/** Says how often an expert saw its text, on average. */
+/** Reports how often an expert saw its text, on average. */
 function passesText({ partition, evaluation, trained: { experts = [] } }: Outcome): string | null {
   if (experts.length === 0) return null;
   const sum = (parts: readonly { tokens: number }[]) => parts.reduce((sum, { tokens }) => sum + tokens, 0);

@@ -1,5 +1,5 @@
 /**
- * Study "partitioners": routers beside clusters, random parts and parts by source, with everything else equal
+ * Study "partitioners": routers next to clusters, random parts and parts by source, with everything else equal
  * (SmallTalk LM, figure 4c).
  *
  * @module
@@ -57,7 +57,7 @@ const splitsSo = ({ settings }: Way, given: Partial<Configuration>): boolean =>
 
 /**
  * Describes the runs of a way. Those that split as the preset does are the runs that other studies have, too.
- * Dense models are trained beside the runs of the way `withDense`. Where there are twice as many experts,
+ * Dense models are trained next to the runs of the way `withDense`. Where there are twice as many experts,
  * routers have the rate and the rounds that were found for the preset's number.
  */
 function setupFor(way: Way, withDense: Way, preset: Configuration, times = 1): Setup {
@@ -81,14 +81,14 @@ function setupFor(way: Way, withDense: Way, preset: Configuration, times = 1): S
 const hasLabels = ({ input, sourceField, sourceFromPath }: Configuration): boolean =>
   input.length === 0 || sourceField !== "" || sourceFromPath !== OFF;
 
-/** Says with which rate and for how many rounds the routers of a run were trained, where it was searched for. */
+/** Reports with which rate and for how many rounds the routers of a run were trained, where it was searched for. */
 function routersText({ setup }: Outcome): string | null {
   const { searchesRouters, settings: { routerRate, rounds } } = setup;
   if (!searchesRouters) return null;
   return routerRate === undefined ? "as given" : `${routerRate} × ${rounds}`;
 }
 
-/** Lists rows of mixtures in which several experts answer together, and of the dense models beside a mixture. */
+/** Lists rows of mixtures in which several experts answer together, and of the dense models next to a mixture. */
 function moreRows({ setup, evaluation: { mixing, scores, experts } }: Outcome, lengths: readonly number[]) {
   const none = [null, null, null, null];
   const together = (mixing?.mixes ?? []).filter(({ experts }) => experts > 1).map((mix) => [
@@ -147,7 +147,7 @@ function perSeed(
 /** How ways to split compare. */
 export const partitioners: Study = {
   name: "partitioners",
-  title: "Routers beside clusters, random parts and sources",
+  title: "Routers next to clusters, random parts and sources",
   question: "Which way to split text makes the best mixture, and which routes a short prompt?",
   paper: "Figure 4c: clusters of TF-IDF route clearly worse with short prefixes.",
   setups(preset) {

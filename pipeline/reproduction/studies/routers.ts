@@ -11,7 +11,7 @@ import { mixtures, perplexitiesPlot } from "../plots.ts";
 import { MODELS, type Outcome, setupOf, type Study } from "../study.ts";
 import { percentText, scoreText } from "../tables.ts";
 
-/** Widths of routers beside that of the preset: of `small`, from an eighth of the width of its experts to one and a half. */
+/** Widths of routers next to that of the preset: of `small`, from an eighth of the width of its experts to one and a half. */
 const TIMES = [1 / 2, 1, 3, 9 / 2, 6];
 
 /**

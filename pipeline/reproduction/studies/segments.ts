@@ -41,7 +41,7 @@ export const ownTextOf = (outcome: Outcome): OwnText[] =>
     };
   });
 
-/** Says whether experts are all ahead of the dense model of E times the batch on their text, and which are not. */
+/** Returns whether experts are all ahead of the dense model of E times the batch on their text, and which are not. */
 export function allAhead(experts: readonly OwnText[]): { here: string; holds: boolean } {
   const behind = experts.filter(({ below: { dense } }) => dense === null || dense <= 0);
   if (behind.length === 0) {
@@ -52,7 +52,7 @@ export function allAhead(experts: readonly OwnText[]): { here: string; holds: bo
     const why = perplexity === null
       ? "gets no text"
       : dense === null
-      ? "has no such model beside it"
+      ? "has no such model next to it"
       : `is ${percentText(-dense)} behind`;
     return `${setup.label}, expert ${expert}${sources && ` (trained on ${sources})`} ${why}`;
   });

@@ -1,6 +1,6 @@
 /**
  * Checks what the Arrow library takes for granted: that the columns and buffers of a batch are as long as its
- * rows need. Says where columns lie in the body of a batch.
+ * rows need. Reports where columns lie in the body of a batch.
  *
  * @module
  */

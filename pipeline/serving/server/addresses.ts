@@ -1,4 +1,4 @@
-/** Where servers are that hold experts, and what this one may reach besides them. */
+/** Where servers are that hold experts, and what this one may reach apart from them. */
 
 import { InputError, say, setting } from "../../../kernels/errors.ts";
 

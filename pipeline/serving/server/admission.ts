@@ -4,7 +4,7 @@ import { ApiError, unavailable } from "./errors.ts";
 
 /** Places of the texts of one request. Disposing of it gives back what is left. */
 export interface Places extends Disposable {
-  /** Says that a text is being written or scored, until that is disposed of; it may be both, one after the other. */
+  /** Reports that a text is being written or scored, until that is disposed of; it may be both, one after the other. */
   start(): Disposable;
 }
 

@@ -39,7 +39,7 @@ export function jinjaTemplate(source: string, special: SpecialTokens, where: str
       try {
         text = template.render(context);
       } catch (error) {
-        const fact = `it says "${oneLine(error)}"`;
+        const fact = `it reports "${oneLine(error)}"`;
         throw badRequest(`Cannot answer as the chat template must take the messages: ${fact}`);
       }
       return await special.encode(text, encode, show);
@@ -73,13 +73,13 @@ export async function chat(exchange: Exchange, request: ChatRequest): Promise<Re
 
 function shapeOf({ texts, template }: Service): Shape {
   const encoder = new TextEncoder();
-  const told = async (id: number, logprob: number) => {
+  const reported = async (id: number, logprob: number) => {
     const token = await texts.text(id);
     return { token, logprob, bytes: [...encoder.encode(token)] };
   };
   const contentOf = async ({ id, logProbability, top }: PlacedToken) => ({
-    ...await told(id, logProbability!),
-    top_logprobs: await Promise.all(top.map((one) => told(one.id, one.logProbability))),
+    ...await reported(id, logProbability!),
+    top_logprobs: await Promise.all(top.map((one) => reported(one.id, one.logProbability))),
   });
   const logprobs = async (tokens: PlacedToken[] | null) =>
     tokens && { content: await Promise.all(tokens.map(contentOf)), refusal: null };

@@ -88,7 +88,7 @@ async function readPrompts(
 }
 
 function shapeOf({ texts }: Service): Shape {
-  /** The likeliest tokens by their texts; of those with the same text the likeliest, and the token itself besides them. */
+  /** The likeliest tokens by their texts; of those with the same text the likeliest, and the token itself apart from them. */
   const likeliestOf = async ({ id, logProbability, top }: PlacedToken) => {
     if (logProbability === null) return null;
     const all = [...top, { id, logProbability }];

@@ -5,7 +5,7 @@ import { RoomError } from "../leases.ts";
 import { RequestError } from "../route.ts";
 import { TextRefusedError } from "../../text/tokenizer.ts";
 
-/** An error that a client is told. */
+/** An error that a client gets. */
 export class ApiError extends Error {
   /** Describes an error: its HTTP status, OpenAI's code for it, and headers to send along. */
   constructor(
@@ -19,14 +19,14 @@ export class ApiError extends Error {
   }
 }
 
-/** Says that what was asked is wrong. */
+/** Reports that what was asked is wrong. */
 export const badRequest = (message: string, code: string | null = null) => new ApiError(400, message, code);
 
-/** Says that something cannot be had now. */
+/** Reports that something cannot be had now. */
 export const unavailable = (message: string, code: string | null = null) =>
   new ApiError(503, message, code, { "retry-after": "5" });
 
-/** Turns what was thrown into what a client is told. What the server's own files or machine lack is a 503 without their text. */
+/** Turns what was thrown into what a client gets. What the server's own files or machine lack is a 503 without their text. */
 export function apiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof TextRefusedError || error instanceof RequestError) return badRequest(error.message);
@@ -36,10 +36,10 @@ export function apiError(error: unknown): ApiError {
     );
   }
   if (error instanceof ExplainedError) return unavailable(missing(error), "model_unavailable");
-  return new ApiError(500, "Cannot answer as the server must be free of bugs: its log says more", "bug");
+  return new ApiError(500, "Cannot answer as the server must be free of bugs: its log has more", "bug");
 }
 
-/** Says what an error of the server means for clients: its own text tells of files, and is for the log. */
+/** Reports what an error of the server means for clients: its own text tells of files, and is for the log. */
 function missing({ where = "" }: ExplainedError): string {
   const [, expert] = /^.*[/\\]experts[/\\]expert-(\d+)(?:[/\\]|$)/s.exec(where) ?? [];
   const what = expert === undefined ? "what the server needs for it" : `expert ${Number(expert)}`;

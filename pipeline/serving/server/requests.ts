@@ -34,7 +34,7 @@ const only = (name: string, allowed: (value: unknown) => boolean) =>
 const zero = (value: unknown) => value === 0;
 const empty = (value: unknown) => typeof value === "object" && Object.keys(value ?? {}).length === 0;
 
-/** A body: an object, not a list, which has no fields. The first thing that is wrong ends its check, as one alone is told. */
+/** A body: an object, not a list, which has no fields. The first thing that is wrong ends its check, as one alone is reported. */
 const object = <Entries extends v.ObjectEntries>(entries: Entries) =>
   v.config(
     v.pipe(v.unknown(), v.check((value) => !Array.isArray(value), "Expected an object"), v.object(entries)),

@@ -22,7 +22,7 @@ export interface Shape {
 
 type ChoiceFields = (text: string, tokens: PlacedToken[] | null) => Promise<Record<string, unknown>>;
 
-/** Says which texts a request wants of its prompts, and who writes each: `n` of every prompt, with seeds of their own. */
+/** Reports which texts a request wants of its prompts, and who writes each: `n` of every prompt, with seeds of their own. */
 export async function wantedTexts(
   { service }: Exchange,
   request: CommonRequest,
@@ -85,7 +85,7 @@ export async function respond(
     );
     return Response.json({ ...common, object: shape.object, choices, usage: usage() }, { headers });
   }
-  // The first piece of a single text is waited for: an error before it can still be told by the HTTP status.
+  // The first piece of a single text is waited for: an error before it can still be reported by the HTTP status.
   if (texts.length === 1) texts[0] = resumed(await texts[0].next(), texts[0]);
   const body = eventStream(exchange, async (sendEvent) => {
     const send = (data: Record<string, unknown>) => sendEvent({ ...common, object: shape.chunk, ...data });

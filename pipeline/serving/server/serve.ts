@@ -1,5 +1,5 @@
 /**
- * Serves a mixture over HTTP until it is told to end. Then it accepts no more requests and ends when all
+ * Serves a mixture over HTTP until it is asked to end. Then it accepts no more requests and ends when all
  * answers are complete.
  */
 

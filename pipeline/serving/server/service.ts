@@ -92,13 +92,13 @@ export interface Exchange {
   held: DisposableStack; // what is held until its answer is complete
   over?: Promise<void>; // resolves when its answer is complete, if that is later than its headers
   leave(): void; // says that the client hung up
-  onError?: (error: unknown) => void; // is told of errors that are not the client's
+  onError?: (error: unknown) => void; // gets errors that are not the client's
 }
 
-/** Gives what a client is told of an error, and has it logged. */
+/** Gives what a client gets of an error, and has it logged. */
 export function logged({ notes, onError }: Exchange, error: unknown): ApiError {
-  const told = apiError(error);
-  if (told.status >= 500 && !(error instanceof ApiError)) onError?.(error);
-  notes.error = told.message;
-  return told;
+  const reported = apiError(error);
+  if (reported.status >= 500 && !(error instanceof ApiError)) onError?.(error);
+  notes.error = reported.message;
+  return reported;
 }

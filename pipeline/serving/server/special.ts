@@ -21,7 +21,7 @@ export class SpecialTokens {
     this.#pattern = new RegExp(`(${[...this.#ids.keys()].map(RegExp.escape).join("|")})`);
   }
 
-  /** Says whether a text is nothing but one special token. */
+  /** Returns whether a text is nothing but one special token. */
   isOne(text: string): boolean {
     return this.#ids.has(text);
   }

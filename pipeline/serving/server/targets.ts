@@ -54,11 +54,11 @@ async function findModel(mixture: Mixture, name: string): Promise<{ expert?: Mod
   throw modelNotFound(name);
 }
 
-/** Says whether others may write a text than one expert alone to the end. */
+/** Returns whether others may write a text than one expert alone to the end. */
 export const isMixed = ({ rule }: Choice) =>
   rule !== undefined && (rule.mix > 1 || rule.reroute !== undefined);
 
-/** Says whether another server holds a model. */
+/** Returns whether another server holds a model. */
 export function isElsewhere({ upstreams }: Pick<Service, "upstreams">, model: ModelName): boolean {
   return typeof model === "number" && (upstreams?.addresses.has(model) ?? false);
 }
@@ -97,7 +97,7 @@ export async function findTargets(
   return targets;
 }
 
-/** Says who answers. */
+/** Reports who answers. */
 export function routingOf(target: Choice) {
   const { model, route, answering } = target;
   return {
@@ -117,7 +117,7 @@ export function routingOf(target: Choice) {
 const MOST_IN_HEADERS = 4096;
 
 /**
- * Says in HTTP headers who answers; of several texts one after another. Says nothing of so many texts that
+ * Reports in HTTP headers who answers; of several texts one after another. Reports nothing of so many texts that
  * headers would be too long: each text of the answer says it as well.
  */
 export function routingHeaders(all: readonly ReturnType<typeof routingOf>[]): Record<string, string> {

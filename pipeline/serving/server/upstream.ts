@@ -68,7 +68,7 @@ const headersOf = (key?: string): Record<string, string> => ({
   ...key === undefined ? {} : { authorization: `Bearer ${key}` },
 });
 
-/** Says that a server does not answer as it should. */
+/** Reports that a server does not answer as it should. */
 const failed = (expert: number, fact: string) =>
   unavailable(`Cannot answer as the server of expert ${expert} must answer: ${fact}`, "upstream_unavailable");
 
@@ -89,7 +89,7 @@ export async function* forwardText(
   });
   const listen = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => ending.abort(failed(expert, "it says nothing")), upstreams!.timeout);
+    timer = setTimeout(() => ending.abort(failed(expert, "it sends nothing")), upstreams!.timeout);
   };
   try {
     listen();
@@ -137,8 +137,8 @@ async function ask(
     ...{ method: "POST", body: JSON.stringify(body), headers: headersOf(upstreams.key), signal },
   });
   if (response.ok) return response.body!;
-  const told = v.safeParse(v.object({ error: ERROR }), await response.json().catch(() => undefined));
-  const message = told.success ? told.output.error.message : `it answers ${response.status}`;
+  const reported = v.safeParse(v.object({ error: ERROR }), await response.json().catch(() => undefined));
+  const message = reported.success ? reported.output.error.message : `it answers ${response.status}`;
   if (![400, 429].includes(response.status)) throw failed(expert, message);
   const retry = response.headers.get("retry-after");
   throw new ApiError(response.status, message, null, retry === null ? {} : { "retry-after": retry });

@@ -52,7 +52,7 @@ export async function* writeText(
   { target, prompt, seed, most, likeliest, head }: Wanted,
   places: Places,
 ): AsyncGenerator<Piece> {
-  let tokens: PlacedToken[] = []; // that no piece has told yet
+  let tokens: PlacedToken[] = []; // that no piece has written yet
   const start = head?.text.length ?? 0;
   let end = start; // of the text that was shown
   using generation: Generation = await answer(mixture, {
@@ -65,12 +65,12 @@ export async function* writeText(
   using _ = places.start();
   const take = (text: string, finish: Finish | null): Piece => {
     end += text.length;
-    const told = generation.finish === "stop" ? tokens.filter(({ offset }) => offset < end) : tokens;
+    const reported = generation.finish === "stop" ? tokens.filter(({ offset }) => offset < end) : tokens;
     tokens = [];
     const { answering, lastRoute: route } = generation;
     const count = generation.tokens.length + Number(finish === "eos");
     const writers = isMixed(target) ? { ...target, model: answering[0].expert, route, answering } : undefined;
-    return { text, tokens: told, finish: finish && FINISH[finish], count, target: writers };
+    return { text, tokens: reported, finish: finish && FINISH[finish], count, target: writers };
   };
   for await (const text of generation) {
     if (end === start) metrics.firstToken.observe((performance.now() - began) / 1000);

@@ -53,7 +53,7 @@ function program(text: string): string[] {
   return join(cut(body, PROGRAM).filter((piece) => !isTable(piece)));
 }
 
-/** Says whether a piece of a program is mostly numbers or has lines that no person wrote. */
+/** Returns whether a piece of a program is mostly numbers or has lines that no person wrote. */
 function isTable(piece: string): boolean {
   if (piece.split("\n").some((line) => line.length > WIDEST)) return true;
   const numbers = piece.match(/\b(?:0x[\da-f]+|\d+)\b|'\\\d+'/gi)?.length ?? 0;

@@ -89,7 +89,7 @@ export class Chains {
     return row;
   }
 
-  /** Says whether a hash is there. `onFound` gets the values of its rows when it is asked for the first time. */
+  /** Returns whether a hash is there. `onFound` gets the values of its rows when it is asked for the first time. */
   find(high: number, low: number, onFound: (value: number) => void): boolean {
     const last = this.#last[this.#slot(high | 0, low | 0)] - 1;
     if (last < 0) return false;

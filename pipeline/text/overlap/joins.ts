@@ -50,7 +50,7 @@ export class Passages {
     }
   }
 
-  /** Marks what stands in a text, given its words, and says whether anything does. */
+  /** Marks what stands in a text, given its words, and reports whether anything does. */
   find(words: Hashes): boolean {
     const { count, high, low } = hashRuns(words, this.length, this.#runs);
     let has = false;

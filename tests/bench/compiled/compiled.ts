@@ -69,7 +69,7 @@ export async function statisticsOf(
   return JSON.parse(new TextDecoder().decode(stdout));
 }
 
-/** Says what is wrong with SPIR-V, "" where nothing is; undefined where the program is not installed. */
+/** Reports what is wrong with SPIR-V, "" where nothing is; undefined where the program is not installed. */
 async function invalidity(file: string): Promise<string | undefined> {
   try {
     const { stderr, stdout } = await new Deno.Command("spirv-val", {

@@ -7,7 +7,7 @@
  * all of them; figures are medians and ratios of one run. Same initial weights, same tokens, same AdamW; the losses of
  * the first steps must agree: a library whose losses or scores differ, or that fails, is named and left out, and the
  * run ends with code 1.
- * Their packages are pinned in deno.json and deno.lock beside this file: no other task loads them.
+ * Their packages are pinned in deno.json and deno.lock next to this file: no other task loads them.
  */
 
 import { createInterface } from "node:readline";

@@ -64,46 +64,46 @@ fn load_x(i: u32) -> vec4f { return x[i]; }
 fn main() { y[0] = load_x(params.x); }`;
 
 /** A planner that tells what it compiles, which parameters it writes, and how many of them it frees. */
-function toldPlanner() {
-  const told = { compiled: [] as string[], written: [] as number[][], freed: 0 };
+function reportedPlanner() {
+  const reported = { compiled: [] as string[], written: [] as number[][], freed: 0 };
   const device = {
     createShaderModule: ({ code }: GPUShaderModuleDescriptor) => ({ code }),
     createComputePipeline: ({ label, compute }: GPUComputePipelineDescriptor) => {
-      told.compiled.push(`${label} ${JSON.stringify(compute.constants)}`);
+      reported.compiled.push(`${label} ${JSON.stringify(compute.constants)}`);
       return { getBindGroupLayout: () => ({}) };
     },
-    createBuffer: () => ({ destroy: () => told.freed++ }),
+    createBuffer: () => ({ destroy: () => reported.freed++ }),
     createBindGroup: () => ({}),
-    queue: { writeBuffer: (_: unknown, __: number, data: Uint32Array) => told.written.push([...data]) },
+    queue: { writeBuffer: (_: unknown, __: number, data: Uint32Array) => reported.written.push([...data]) },
   };
   const buffer = (storage: Storage) => ({ label: "x", bytes: 16, storage, raw: {} as GPUBuffer });
   const copy = { label: "copy", code: COPY, buffers: [buffer("f32"), buffer("f32")], workgroups: 1 };
-  return { planner: createPlanner(device as unknown as GPUDevice), told, buffer, copy };
+  return { planner: createPlanner(device as unknown as GPUDevice), reported, buffer, copy };
 }
 
 Deno.test("createPlanner() compiles a text once, whatever is bound, and again for other constants or storage", () => {
-  const { planner, told, buffer, copy } = toldPlanner();
+  const { planner, reported, buffer, copy } = reportedPlanner();
   const { buffers } = copy;
   planner.dispatch({ ...copy, params: [1, 2] });
   planner.dispatch({ ...copy, params: [1, 2], buffers: [...buffers].reverse(), workgroups: 7 });
   planner.dispatch({ ...copy, params: [3] });
-  assertEquals(told.compiled, ["copy {}"]);
-  assertEquals(told.written, [[1, 2], [3]], "equal parameters share a buffer");
+  assertEquals(reported.compiled, ["copy {}"]);
+  assertEquals(reported.written, [[1, 2], [3]], "equal parameters share a buffer");
   planner.dispatch({ ...copy, constants: { WG: 2 }, params: [3] });
   planner.dispatch({ ...copy, params: [3], buffers: [buffer("bf16"), buffers[1]] });
-  assertEquals(told.compiled, ["copy {}", 'copy {"WG":2}', "copy {}"]);
+  assertEquals(reported.compiled, ["copy {}", 'copy {"WG":2}', "copy {}"]);
   planner.close();
-  assertEquals(told.freed, 2, "both buffers of parameters are freed");
+  assertEquals(reported.freed, 2, "both buffers of parameters are freed");
 });
 
 Deno.test("createPlanner() keeps the last parameters alone, however many calls are planned", () => {
-  const { planner, told, copy } = toldPlanner();
+  const { planner, reported, copy } = reportedPlanner();
   for (let i = 0; i < 1100; i++) planner.dispatch({ ...copy, params: [i] });
-  assertEquals(told.written.splice(0).length, 1100);
+  assertEquals(reported.written.splice(0).length, 1100);
   for (const i of [1099, 76]) planner.dispatch({ ...copy, params: [i] });
-  assertEquals(told.written, []);
+  assertEquals(reported.written, []);
   planner.dispatch({ ...copy, params: [75] });
-  assertEquals(told.written, [[75]]);
+  assertEquals(reported.written, [[75]]);
   planner.close();
-  assertEquals(told.freed, 1024, "the others are freed with the calls that bind them");
+  assertEquals(reported.freed, 1024, "the others are freed with the calls that bind them");
 });

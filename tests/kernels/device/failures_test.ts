@@ -38,7 +38,7 @@ Deno.test("Gpu.read() reports the use of freed buffers", async () => {
   own.close();
 });
 
-/** A device that fails when it is told to. */
+/** A device that fails when it is asked to. */
 function fakeDevice() {
   const events = new EventTarget();
   const { promise: lost, resolve: lose } = Promise.withResolvers<GPUDeviceLostInfo>();

@@ -3,7 +3,7 @@ import { InputError, RunError } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { gpu } from "../support.ts";
 
-Deno.test("openGpu() says which adapter it opened and what kind it is", () => {
+Deno.test("openGpu() reports which adapter it opened and what kind it is", () => {
   assert(gpu.adapter.length > 0);
   assertEquals(gpu.kind, /llvmpipe/.test(gpu.adapter) ? "software" : gpu.kind);
   assert(gpu.maxBindingBytes >= 128 * 1024 * 1024, "WebGPU's own minimum");
@@ -34,7 +34,7 @@ Deno.test("openGpu() names the package to install where there is no driver", asy
   assertMatch(lines[0], /^Cannot open a GPU as .*mesa-vulkan-drivers/);
 });
 
-Deno.test("openGpu() says in one line that an adapter gives no device, and why", async () => {
+Deno.test("openGpu() reports in one line that an adapter gives no device, and why", async () => {
   const adapter = (await navigator.gpu.requestAdapter())!;
   adapter.requestDevice = () =>
     Promise.reject(new DOMException("Not enough\n memory left.", "OperationError"));

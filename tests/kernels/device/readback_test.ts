@@ -141,7 +141,7 @@ Deno.test("createReader() reads more than a buffer may hold through several, all
   assertEquals([made.map(({ size }) => size), submits], [[40, 40, 40, 16], 1]);
 });
 
-Deno.test("createReader() says what failed on the device where its buffer cannot be mapped", async () => {
+Deno.test("createReader() reports what failed on the device where its buffer cannot be mapped", async () => {
   const { device, made, map } = fakeDevice();
   map(Promise.reject(new Error("mapping failed")));
   const failed = () => Promise.resolve(new DeviceError("validation", "a kernel failed")); // which came first

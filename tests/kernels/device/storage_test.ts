@@ -130,7 +130,7 @@ Deno.test("a NaN that is stored as bf16 stays one, whatever its bits", async () 
   arena.destroy();
 });
 
-Deno.test("withStorage() refuses a tensor that is used beside its accessors, or that they do not know, by name", () => {
+Deno.test("withStorage() refuses a tensor that is used next to its accessors, or that they do not know, by name", () => {
   const refused = (code: string, storages: ("bf16" | "f32" | "f32_as_bf16")[], text: string) =>
     assertStringIncludes(assertThrows(() => withStorage("copy", code, storages), TypeError).message, text);
   const code = COPY("vec4f");

@@ -14,8 +14,8 @@ import { formsOf, gpu } from "../support.ts";
 const EVERYTHING = { subgroupsOf8: true, f16: true };
 const NOTHING = { subgroupsOf8: false, f16: false };
 
-Deno.test("chooseVariants() looks up the table, takes what it is told, and falls back without subgroups of 8", () => {
-  const told: Variants = {
+Deno.test("chooseVariants() looks up the table, takes what it is reported, and falls back without subgroups of 8", () => {
+  const reported: Variants = {
     matmul: "workgroup_f16",
     attention: "query",
     rows: "workgroup",
@@ -23,7 +23,7 @@ Deno.test("chooseVariants() looks up the table, takes what it is told, and falls
   };
   for (const kind of ["software", "gpu"] as const) {
     assertEquals(chooseVariants(kind, EVERYTHING), VARIANTS[kind]);
-    assertEquals(chooseVariants(kind, EVERYTHING, told), told);
+    assertEquals(chooseVariants(kind, EVERYTHING, reported), reported);
     assertEquals(chooseVariants(kind, NOTHING, { rows: undefined }), {
       ...VARIANTS.gpu,
       ...kind === "software" ? { matmul: "registers", attention: "query", rows: "invocation" } : {},
@@ -63,7 +63,7 @@ Deno.test("parseVariants() reads kernels and forms, and names what there is wher
   assertThrows(() => parseVariants(twice), InputError, "matmul is named twice");
 });
 
-Deno.test("openGpu() takes the forms of kernels that it is told to, and refuses unknown ones", async () => {
+Deno.test("openGpu() takes the forms of kernels that it is reported to, and refuses unknown ones", async () => {
   const own = await openGpu({ variants: { matmul: "registers" } });
   assertEquals(own.variants, { ...gpu.variants, matmul: "registers" });
   own.close();

@@ -110,7 +110,7 @@ function apart(sizes: Sizes): Sizes {
   return { ...sizes, offset: 12, stride: Math.ceil(sizes.columns / 4) * 4 + 4, gap: 8 };
 }
 
-/** Products that are planned with values of their own: what {@link product} takes beside them. */
+/** Products that are planned with values of their own: what {@link product} takes apart from them. */
 interface ProductOptions extends Partial<Omit<Matmul, "a" | "b">> {
   dtype?: Dtype;
   /** What the result, and the sums before GELU, are stored in. Default: f32. */
@@ -229,7 +229,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`matmul() as ${form} rounds b to bf16 as it reads it where told so, and mixes storages`, async () => {
+  Deno.test(`matmul() as ${form} rounds b to bf16 as it reads it where asked so, and mixes storages`, async () => {
     const shape = FEW_SHAPES[0];
     const { models, m, n, k } = shape;
     const [a, b] = [random(models * m * k, "mixed a"), random(models * k * n, "mixed b")];

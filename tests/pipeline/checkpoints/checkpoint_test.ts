@@ -110,7 +110,7 @@ Deno.test("loadCheckpoint() takes a head of its own where the configuration says
   });
 });
 
-Deno.test("loadCheckpoint() says which folder to name, or which file of a model is missing or damaged", async () => {
+Deno.test("loadCheckpoint() reports which folder to name, or which file of a model is missing or damaged", async () => {
   await inFolder(async (run) => {
     const refused = async (folder: string, fact: string, where?: string) => {
       const error = await assertRejects(() => loadCheckpoint(folder), InputError, fact);

@@ -11,7 +11,7 @@ import {
 import { InputError } from "../../../kernels/errors.ts";
 import { shortNames } from "../../../pipeline/comparison/compare.ts";
 import { compareRuns } from "../../../pipeline/comparison/mod.ts";
-import { besideFirst } from "../../../pipeline/comparison/paired.ts";
+import { compareWithFirst } from "../../../pipeline/comparison/paired.ts";
 import { ALL_TEST, EVALUATION, MANIFEST } from "../../../pipeline/graph/mod.ts";
 import { writeDescription } from "../../../pipeline/partition/folder.ts";
 import { words } from "../../../tasks/wording.ts";
@@ -60,7 +60,7 @@ Deno.test("compareRuns() puts settings, partitions and evaluations side by side,
     );
     assertEquals(lacks.map((own) => own.includes("evaluate missing")), [false, false, true]);
     const trainings = compared[0].lacks.find(({ stages }) => stages.includes("train-expert-00"))!;
-    assertEquals(trainings.stages.length, 4); // told together, with one command
+    assertEquals(trainings.stages.length, 4); // reported together, with one command
     assertEquals([trainings.command.task, trainings.command.with.expert], ["train-expert", "all"]);
   });
 });
@@ -77,7 +77,7 @@ Deno.test("compareRuns() does not compare an evaluation of a part of the text", 
       ["c", false, null, 3],
     ]);
     assertEquals(sources.map(({ perplexity, best }) => [perplexity[1], best]), Array(3).fill([null, [0, 2]]));
-    // An evaluation of other text than the run holds out now is not told of at all.
+    // An evaluation of other text than the run holds out now is not reported at all.
     await changeNode(runs[1], EVALUATION, MANIFEST, (own) => ({ ...own, inputs: { [ALL_TEST]: "0" } }));
     const { runs: [, other], sources: none } = await compareRuns({ runs: runs.slice(0, 2) });
     assertEquals([other.trained, other.evaluation, none], [null, null, []]); // with whom would it be compared?
@@ -127,8 +127,8 @@ Deno.test("compareRuns() compares the sources that all evaluated runs share, in 
       sources: [{ ...code, perplexity: { mixture: null } }, ...others], // none of its tokens is predicted
     }));
     const compared = async (...runs: string[]) => {
-      const { runs: told, sources, sourcesApart, unlabelled } = await compareRuns({ runs });
-      const wins = Object.fromEntries(told.map(({ name, wins }) => [name, wins]));
+      const { runs: reported, sources, sourcesApart, unlabelled } = await compareRuns({ runs });
+      const wins = Object.fromEntries(reported.map(({ name, wins }) => [name, wins]));
       return [wins, sources.map(({ source }) => source), sourcesApart, unlabelled];
     };
     for (const runs of [[a, b], [b, a]]) {
@@ -204,7 +204,7 @@ function numbers(seed: number): () => number {
   };
 }
 
-Deno.test("besideFirst() gives the interval that draws by another generator give, none where all documents differ alike", async () => {
+Deno.test("compareWithFirst() gives the interval that draws by another generator give, none where all documents differ alike", async () => {
   const random = numbers(7), resamples = 20_000;
   const tokens = Array.from({ length: 60 }, () => 1 + Math.floor(300 * random()));
   const hard = tokens.map(() => 2 + 3 * random());
@@ -212,7 +212,7 @@ Deno.test("besideFirst() gives the interval that draws by another generator give
   const b = tokens.map((count, i) => count * (hard[i] - 0.2 + 0.5 * random()));
   const alike = a.map((nll, i) => nll + 0.1 * tokens[i]);
   const runs = [null, ...[a, b, alike].map((nll) => scoresOf(tokens, nll))];
-  const { first, gains: [, none, beside, same] } = (await besideFirst(runs, { resamples }))!;
+  const { first, gains: [, none, other, same] } = (await compareWithFirst(runs, { resamples }))!;
   assertEquals([first, none], [1, null]);
   for (const value of Object.values(same!)) assertAlmostEquals(value, 100 * (1 - Math.exp(0.1)), 1e-10);
   const gains = Array.from({ length: resamples }, () => {
@@ -225,17 +225,17 @@ Deno.test("besideFirst() gives the interval that draws by another generator give
   }).sort((x, y) => x - y);
   const total = tokens.reduce((x, y) => x + y);
   const sum = (values: number[]) => values.reduce((x, y) => x + y) / total;
-  assertAlmostEquals(beside!.percent, 100 * (1 - Math.exp(sum(b) - sum(a))), 1e-10);
+  assertAlmostEquals(other!.percent, 100 * (1 - Math.exp(sum(b) - sum(a))), 1e-10);
   const width = gains[19_499] - gains[499];
-  assert(Math.abs(beside!.low - gains[499]) < 0.05 * width, `${beside!.low} and ${gains[499]}`);
-  assert(Math.abs(beside!.high - gains[19_499]) < 0.05 * width, `${beside!.high} and ${gains[19_499]}`);
+  assert(Math.abs(other!.low - gains[499]) < 0.05 * width, `${other!.low} and ${gains[499]}`);
+  assert(Math.abs(other!.high - gains[19_499]) < 0.05 * width, `${other!.high} and ${gains[19_499]}`);
 });
 
-Deno.test("besideFirst() pairs only runs whose text is cut into the same documents", async () => {
+Deno.test("compareWithFirst() pairs only runs whose text is cut into the same documents", async () => {
   const own = scoresOf([10, 20], [30, 40]), third = scoresOf([10, 20], [29, 39]);
   const longer = { ...own, sequences: Uint32Array.of(1, 2) };
-  const paired = async (...runs: Parameters<typeof besideFirst>[0]) => {
-    const found = await besideFirst(runs, { resamples: 9 });
+  const paired = async (...runs: Parameters<typeof compareWithFirst>[0]) => {
+    const found = await compareWithFirst(runs, { resamples: 9 });
     return found && [found.first, ...found.gains.map((gain) => gain !== null)];
   };
   assertEquals(await paired(own, scoresOf([10, 21], [30, 40])), null);
@@ -263,7 +263,14 @@ async function pageOf(folder: string, runs: Record<string, Unlike>): Promise<str
 
 const plotsOf = (page: string) =>
   [...page.matchAll(/<figure class="\w+" id="plot-([\w-]+)"/g)].map(([, id]) => id);
-const PLOTS = ["em-nll", "em-nmi", "perplexity", "beside", "prefix-perplexity", "perplexity-by-source"];
+const PLOTS = [
+  "em-nll",
+  "em-nmi",
+  "perplexity",
+  "against-first",
+  "prefix-perplexity",
+  "perplexity-by-source",
+];
 
 Deno.test("compareRuns() writes a page of the runs that have something to show, and of those that are paired by document", () =>
   inFolder(async (folder) => {
@@ -281,8 +288,8 @@ Deno.test("compareRuns() writes a page of the runs that have something to show, 
     ];
     for (const text of texts) assertStringIncludes(plain, text);
     assertEquals(await pageOf(folder, runs), page);
-    const beside = page.slice(page.indexOf('id="plot-beside"')).split("</figure>")[0];
-    assertEquals([...beside.matchAll(/<tr><td>(\w)<\/td>/g)].map(([, name]) => name), ["b"]);
+    const figure = page.slice(page.indexOf('id="plot-against-first"')).split("</figure>")[0];
+    assertEquals([...figure.matchAll(/<tr><td>(\w)<\/td>/g)].map(([, name]) => name), ["b"]);
   }));
 
 Deno.test("compareRuns() escapes names of runs, also in plots, and leaves out plots that cannot tell so many apart", () =>
@@ -291,5 +298,5 @@ Deno.test("compareRuns() escapes names of runs, also in plots, and leaves out pl
     assertFalse(/<script|\u202e/.test(page));
     assertStringIncludes(page, "&lt;/script&gt;"); // the folder's name ends there, at its last slash
     const many = Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`run-${i}`, {}]));
-    assertEquals(plotsOf(await pageOf(folder, many)), ["perplexity", "beside"]);
+    assertEquals(plotsOf(await pageOf(folder, many)), ["perplexity", "against-first"]);
   }));

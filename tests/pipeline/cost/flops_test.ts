@@ -23,7 +23,7 @@ Deno.test("mixtureFlops() leaves the prefix to the routers and the sequence to o
   assertSame(inferenceOverhead, 10 * forwardFlops(mixture.router, 1, mixture.prefix));
 });
 
-Deno.test("slowedFlops() lets narrow models take longer on a processor, and says how much of it they reach", () => {
+Deno.test("slowedFlops() lets narrow models take longer on a processor, and reports how much of it they reach", () => {
   for (const [hidden, reached] of [[16, 0.4079], [32, 0.6739], [64, 1], [128, 1]]) {
     assertAlmostEquals(1 / slowedFlops(1, { hidden }, "software"), reached, 1e-4);
     assertEquals([slowedFlops(1, { hidden }, "gpu"), narrowNotes([{ hidden }], "gpu")], [1, []]);

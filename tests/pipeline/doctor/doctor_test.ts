@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { examine } from "../../../pipeline/doctor/doctor.ts";
 
-Deno.test("examine() refuses a wish that this machine cannot fulfil, and ends when it is told to", async () => {
+Deno.test("examine() refuses a wish that this machine cannot fulfil, and ends when it is asked to", async () => {
   await assertRejects(() => examine({ adapter: "no such card", quick: true }), InputError, '"no such card"');
   const steps: string[] = [];
   const stopping = new AbortController();

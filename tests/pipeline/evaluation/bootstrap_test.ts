@@ -45,7 +45,7 @@ Deno.test("resample() of equally long documents spreads as the mean's standard e
   assert(Math.abs((high - mean) / error - 1.96) < 0.17, `${(high - mean) / error}`);
 });
 
-Deno.test("resample() ends when it is told to, and refuses fewer draws than one", async () => {
+Deno.test("resample() ends when it is asked to, and refuses fewer draws than one", async () => {
   const many = { nll: { way: new Float64Array(2 ** 20) }, tokens: new Float64Array(2 ** 20).fill(1) };
   const ending = new AbortController();
   const ended = resample(many, { resamples: 1000, seed: 0, signal: ending.signal });

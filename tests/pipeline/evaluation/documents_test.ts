@@ -30,7 +30,7 @@ Deno.test("readDocumentScores() reads what writeDocumentScores() wrote, with M a
   });
 });
 
-Deno.test("readDocumentScores() refuses files of another layout, and says what must be there", async () => {
+Deno.test("readDocumentScores() refuses files of another layout, and reports what must be there", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/evaluation.arrow`;
     const refused = async (message: string, ...batches: RecordBatch[]) => {

@@ -174,16 +174,16 @@ function evaluationReference(rows: Columns, fallbackMargin: number): Evaluation 
 /** Counts right choices in bins of a tenth of the sequences each, whose margins differ in the tests. */
 function reliability(choices: { margin: number; loss: number }[]): Evaluation["reliability"] {
   const sorted = choices.toSorted((a, b) => a.margin - b.margin);
-  const told = (some: typeof choices) => {
+  const reported = (some: typeof choices) => {
     const losses = some.map(({ loss }) => loss).filter((loss) => loss > 0);
     const loss = losses.length === 0 ? null : losses.reduce((a, b) => a + b) / losses.length;
     return { sequences: some.length, right: 1 - losses.length / some.length, loss };
   };
   const bins = Array.from({ length: 10 }, (_, bin) => {
     const some = sorted.slice(bin * sorted.length / 10, (bin + 1) * sorted.length / 10);
-    return { from: some[0].margin, to: some.at(-1)!.margin, ...told(some) };
+    return { from: some[0].margin, to: some.at(-1)!.margin, ...reported(some) };
   });
-  return { ...told(sorted), bins };
+  return { ...reported(sorted), bins };
 }
 
 Deno.test("evaluate() gives what an f64 model, sequence by sequence, and drawing documents one by one give", async () => {

@@ -38,7 +38,7 @@ Deno.test("readEvaluation() gives back an evaluation, to the text, and takes the
     }
   }));
 
-Deno.test("sideOf() says lower or higher, in numbers that are positive where the interval does not hold zero", () => {
+Deno.test("sideOf() reports lower or higher, in numbers that are positive where the interval does not hold zero", () => {
   assertEquals(sideOf({ percent: 3, low: -1, high: 5 }), { side: "lower", by: 3, from: -1, to: 5 });
   assertEquals(sideOf({ percent: -3, low: -5, high: -1 }), { side: "higher", by: 3, from: 1, to: 5 });
 });

@@ -107,7 +107,7 @@ Deno.test("evaluate() mixes probabilities as an f64 model does, once and again e
   }
 });
 
-Deno.test("evaluate() says of one expert what it says of the mixture, of all prefixes, and nothing else than without, all to the bit", async () => {
+Deno.test("evaluate() reports of one expert what it says of the mixture, of all prefixes, and nothing else than without, all to the bit", async () => {
   const rows = anyRows(60);
   const { mixing: none, ...before } = await evaluateRows(rows);
   const { mixing, ...after } = await evaluateRows(rows, { mix: [1, 2] });

@@ -48,7 +48,7 @@ export interface Options extends Partial<EvaluateOptions> {
   dense?: Record<string, ModelLoader>;
 }
 
-/** Evaluates rows under three random experts and both baselines, unless told otherwise. */
+/** Evaluates rows under three random experts and both baselines, unless stated otherwise. */
 export async function evaluateRows(rows: Columns, options: Options = {}, size = 5): Promise<Evaluation> {
   const {
     gpu: device = ownGpu,

@@ -14,7 +14,7 @@ Deno.test("logitsChunk() keeps a chunk of logits within its budget, with the row
   }
 });
 
-Deno.test("modelsPerBank() says how many models fit, and refuses one that does not, by tensor and numbers", () => {
+Deno.test("modelsPerBank() reports how many models fit, and refuses one that does not, by tensor and numbers", () => {
   const config = { vocabulary: 32_000, hidden: 96, layers: 12, heads: 12, context: 1024 };
   const shape = { models: 32, batch: 4, length: 256 };
   const embedding = 32_000 * 96 * 4;

@@ -203,10 +203,10 @@ async function alone(on: Gpu, settings: Settings, slot = 0): Promise<Float32Arra
 }
 
 /**
- * Reads every text beside others: a text joins a free slot at a random call, goes on with a random number of tokens or waits, and
+ * Reads every text next to others: a text joins a free slot at a random call, goes on with a random number of tokens or waits, and
  * leaves when it has no more. Visits the logits after every call.
  */
-async function beside(
+async function readAmong(
   on: Gpu,
   settings: Settings,
   purpose: string,
@@ -245,7 +245,7 @@ async function beside(
   decoder.close();
 }
 
-/** Throws unless a sequence's logits are those of the f64 model, and the same bits alone and beside others. */
+/** Throws unless a sequence's logits are those of the f64 model, and the same bits alone and next to others. */
 async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
   const single = await alone(on, { dtype });
   single.forEach((text, i) =>
@@ -264,7 +264,7 @@ async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
   for (const longestPass of [512, 9]) { // a call in one pass, and in several
     const purpose = `company ${longestPass}`;
     const seen = new Set<number>();
-    await beside(on, { dtype, longestPass }, purpose, (text, end, logits) => {
+    await readAmong(on, { dtype, longestPass }, purpose, (text, end, logits) => {
       assertSameBits(
         logits,
         single[text][end - 1],
@@ -279,7 +279,7 @@ async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
 for (const kernel of ["attention", "matmul", "rows"] as const) {
   for (const { form, on } of await formsOf(kernel)) {
     for (const dtype of kernel === "matmul" ? DTYPES : ["f32"] as const) {
-      Deno.test(`read() gives a sequence the same bits alone and beside others, ${kernel}=${form} of ${dtype}`, async () => {
+      Deno.test(`read() gives a sequence the same bits alone and next to others, ${kernel}=${form} of ${dtype}`, async () => {
         await checkCompany(on, dtype, `${kernel}=${form} of ${dtype}`);
       });
     }

@@ -9,7 +9,7 @@ import { createActivations } from "../../../pipeline/model/activations.ts";
 import { planForward, planTransposes } from "../../../pipeline/model/transformer.ts";
 import { assertClose, assertTensors, FORMS } from "./golden.ts";
 
-/** What the cases' expected.json hold beside what all do. */
+/** What the cases' expected.json hold apart from what all do. */
 interface Own {
   experts: number;
   loss: number;

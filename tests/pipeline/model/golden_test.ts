@@ -7,7 +7,7 @@ import { trainModel } from "../../../pipeline/training/loop.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { assertClose, assertTensors, FORMS } from "./golden.ts";
 
-/** What the case's expected.json holds beside what all do. */
+/** What the case's expected.json holds apart from what all do. */
 interface Own {
   prefix: number;
   loss: number;

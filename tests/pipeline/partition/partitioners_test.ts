@@ -55,7 +55,7 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     const nothing = await refusal(`${folder}/nothing`);
     assert(nothing.message.endsWith("or router-00: it is not there"), nothing.message);
     await writeDescription(`${folder}/run/partitioner`, { ...DESCRIPTION, kind: "none" });
-    // the run itself, and others beside it and inside it
+    // the run itself, and others next to it and inside it
     for (const wrong of ["", "/scores", "/partitioner/router-00"]) {
       await Deno.mkdir(`${folder}/run${wrong}`, { recursive: true });
       assertEquals((await refusal(`${folder}/run${wrong}`)).remedy, `name ${folder}/run/partitioner`);

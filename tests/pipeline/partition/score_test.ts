@@ -76,10 +76,14 @@ Deno.test("score() tells once of how many sequences the partitioner knows nothin
     "750 sequences have no label that training had",
     "1 sequence has no label that training had",
   ]);
-  let told = 0;
-  await run(stream(someRows(7), 2), { partitioner: knowing, onWarning, onUnknown: (rows) => told += rows });
-  await run(stream(someRows(7), 2), { onWarning, onUnknown: () => told = NaN });
-  assertEquals([told, warnings.length], [4, 2]);
+  let reported = 0;
+  await run(stream(someRows(7), 2), {
+    partitioner: knowing,
+    onWarning,
+    onUnknown: (rows) => reported += rows,
+  });
+  await run(stream(someRows(7), 2), { onWarning, onUnknown: () => reported = NaN });
+  assertEquals([reported, warnings.length], [4, 2]);
 });
 
 Deno.test("score() gives what the scorer gives, in the order of the rows, however they come", async () => {

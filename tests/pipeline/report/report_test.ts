@@ -193,7 +193,7 @@ Deno.test("report() leaves out the plots that a run has nothing for", async () =
   });
 });
 
-Deno.test("report() says where the mixture is worse, where documents are too few, and what was balanced", () =>
+Deno.test("report() reports where the mixture is worse, where documents are too few, and what was balanced", () =>
   inFolder(async (run) => {
     await writeRun(run);
     assertMatch(
@@ -228,7 +228,7 @@ Deno.test("report() says where the mixture is worse, where documents are too few
     assertStringIncludes(page, "1 document is too few for intervals of 95%");
   }));
 
-Deno.test("report() says that an evaluation is no longer of the run, on the page and in its result", () =>
+Deno.test("report() reports that an evaluation is no longer of the run, on the page and in its result", () =>
   inFolder(async (run) => {
     await writeRun(run); // of revisions of before
     const { output, outOfDate } = await report({ run, samples: 0, words });

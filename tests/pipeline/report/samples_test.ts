@@ -38,7 +38,7 @@ Deno.test("writeSamples() opens nothing for no tokens or no experts, and refuses
     await assertRejects(() => writeSamples(run, [0, 1], { tokens: 2 }), InputError, "expert-01");
   }));
 
-Deno.test("writeSamples() says which file is not there, and keeps what was written before", () =>
+Deno.test("writeSamples() reports which file is not there, and keeps what was written before", () =>
   inFolder(async (run) => {
     await servingRun(run);
     const { texts } = await writeSamples(run, [0], { tokens: 2 });
@@ -53,7 +53,7 @@ Deno.test("writeSamples() says which file is not there, and keeps what was writt
     assertEquals(await writeSamples(run, experts, { tokens: 2 }), none);
   }));
 
-Deno.test("writeSamples() says why there are none where there is no adapter", async () => {
+Deno.test("writeSamples() reports why there are none where there is no adapter", async () => {
   const { stdout } = await new Deno.Command(Deno.execPath(), {
     args: [
       "eval",

@@ -53,7 +53,7 @@ Deno.test("text without held-out sequences, or with fewer labels than experts, i
   assertThrows(() => checkParts("run", [part(0, "a")], segments), InputError, "there are none");
 });
 
-Deno.test("a run of other settings is told of at once, with a remedy", () =>
+Deno.test("a run of other settings is reported at once, with a remedy", () =>
   inFolder(async (root) => {
     const [setup] = setupsFor("segments");
     const run = `${root}/${setup.name}`;

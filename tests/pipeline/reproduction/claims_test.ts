@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { claimsMarkdown, claimsOf, failuresFirst } from "../../../pipeline/reproduction/claims.ts";
 import type { Outcome } from "../../../pipeline/reproduction/study.ts";
-import { outcome, setupsFor, type Told } from "./support.ts";
+import { outcome, type Reported, setupsFor } from "./support.ts";
 
 const [SETUP] = setupsFor("segments");
 const EXCHANGES = { exchanges: 12, bytesPerExchange: 99.6e6 };
@@ -9,16 +9,16 @@ const EXCHANGES = { exchanges: 12, bytesPerExchange: 99.6e6 };
 /** Finds the claim of a run of four experts that has this text. */
 function find(
   text: string,
-  told: Told = {},
+  reported: Reported = {},
   change: (one: Outcome) => void = () => {},
   exchanges = EXCHANGES,
 ) {
-  const one = outcome(SETUP, told);
+  const one = outcome(SETUP, reported);
   change(one);
   return claimsOf(one, exchanges).find(({ claim }) => claim.includes(text))!;
 }
 
-Deno.test("claimsOf() says yes where a run bears a claim out, and no where it does not", () => {
+Deno.test("claimsOf() reports yes where a run bears a claim out, and no where it does not", () => {
   const beats = find("beats a dense model of the same");
   assertStringIncludes(beats.here, "40.00 → 30.00: 25.0% lower [24.0%, 26.0%]");
   assertStringIncludes(beats.paper, "11.78 → 10.78: 8.5% lower");
@@ -29,16 +29,16 @@ Deno.test("claimsOf() says yes where a run bears a claim out, and no where it do
   ) {
     assertEquals(find(text).holds, true, text);
   }
-  const worse: Told = { mixture: 40.2, gains: [[-0.6, -1.6, 0.4]] };
+  const worse: Reported = { mixture: 40.2, gains: [[-0.6, -1.6, 0.4]] };
   assertEquals(find("beats a dense model of the same", worse).holds, false);
   assertStringIncludes(find("beats a dense model of the same", worse).here, "0.6% higher [−0.4%, 1.6%]");
-  const segments: Told = {
+  const segments: Reported = {
     segments: [[42, 40, 1, 0.25], [30, 40, 1, 0.25], [30, 40, 1, 0.5], [30, 40, 1, 0]],
   };
   const empty = (one: Outcome) => void Object.assign(one.evaluation.segments[3], { sequences: 0 });
   const { here, holds } = find("Every expert beats", segments, empty);
   assertEquals([here, holds], ["2 of 4; expert 0 is worse by 5.0%; expert 3 gets no text", false]);
-  assertEquals(find("E times the steps, a harder"), undefined); // of which nothing is told
+  assertEquals(find("E times the steps, a harder"), undefined); // of which nothing is reported
 });
 
 Deno.test("claimsOf() asks whether an eighth of the prefix is enough, or 4 tokens", () => {
@@ -82,7 +82,7 @@ Deno.test("claimsOf() tells of ways to split that are not balanced, or have no m
   );
 });
 
-Deno.test("claimsOf() says where curves cross, and which model is ahead on all held-out text, as samples may differ", () => {
+Deno.test("claimsOf() reports where curves cross, and which model is ahead on all held-out text, as samples may differ", () => {
   const here = (tokensPerExpert: number | null, difference: number) =>
     find("curve stays below", {}, (one) => one.crossing = { tokensPerExpert, trained: 4000, difference })
       .here;

@@ -134,10 +134,10 @@ Deno.test("some runs alone are listed, by their names before or after a search; 
   assertEquals(grid.rateSearcher(recipe).name, "em-from-random-parts-4-experts-seed-0");
 });
 
-Deno.test("settings are told that are no defaults: none of an embedded text beside one's own, and rates that are given", () => {
-  const { corpus, corpusCharacters, expertRate } = gridOf(["experts"]).told;
+Deno.test("settings are reported that are no defaults: none of an embedded text next to one's own, and rates that are given", () => {
+  const { corpus, corpusCharacters, expertRate } = gridOf(["experts"]).reported;
   assertEquals([corpus, corpusCharacters, expertRate], ["wide", 1_500_000, undefined]);
-  const own = gridOf(["experts"], 1, { input: ["own.txt"], expertRate: 0.01, seed: 7 }).told;
+  const own = gridOf(["experts"], 1, { input: ["own.txt"], expertRate: 0.01, seed: 7 }).reported;
   assertEquals([own.corpus, own.corpusCharacters, own.expertRate], [undefined, undefined, 0.01]);
   assert(!("input" in own) && !("seed" in own));
   assertEquals(gridOf(ALL, 2).onceMade, ["routing", "prefix", "short", "routers", "assignment"]);

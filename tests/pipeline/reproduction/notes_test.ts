@@ -30,7 +30,7 @@ Deno.test("a note tells of a run of its settings, choices, models and learning r
       (await notesIn(root).find(SETUP, RATES))?.evaluation.scores,
       outcome(SETUP).evaluation.scores,
     );
-    const told = async (one: Partial<Setup> = {}, flags: Partial<Configuration> = {}, rates = RATES) =>
+    const reported = async (one: Partial<Setup> = {}, flags: Partial<Configuration> = {}, rates = RATES) =>
       await notesIn(root, flags).find({ ...SETUP, ...one }, rates) !== undefined;
     const others = Object.fromEntries(
       Object.keys(RATES).map((recipe) => [recipe, { rate: 0.008, trials: [] }]),
@@ -57,14 +57,14 @@ Deno.test("a note tells of a run of its settings, choices, models and learning r
       [false, {}, {}, others],
       [false, {}, {}, {}], // they are still to be found
     ];
-    for (const [tells, ...one] of cases) assertEquals(await told(...one), tells, JSON.stringify(one));
+    for (const [tells, ...one] of cases) assertEquals(await reported(...one), tells, JSON.stringify(one));
     // A stage that makes other bytes since.
     const score = STAGES.get("score")!;
     const nodes: typeof score.nodes = async (of) =>
       (await score.nodes!(of)).map((node) => ({ ...node, revision: 99 }));
     STAGES.set("score", { ...score, nodes });
     try {
-      assertEquals(await told(), false);
+      assertEquals(await reported(), false);
     } finally {
       STAGES.set("score", score);
     }
@@ -79,22 +79,22 @@ Deno.test("a note tells of the same text wherever it lies, names no path, and no
     };
     const note = (flags: Partial<Configuration>, folder = root) =>
       notesIn(folder, flags).write(outcome(SETUP));
-    const told = async (flags: Partial<Configuration>) =>
+    const reported = async (flags: Partial<Configuration>) =>
       await notesIn(root, flags).find(SETUP, RATES) !== undefined;
     await note(await place("one", '{"text":"a"}'));
     assert(!(await Deno.readTextFile(`${root}/${noteFile(EM.name)}`)).includes(root));
-    assert(await told(await place("two", '{"text":"a"}')));
-    assert(!await told(await place("one", '{"text":"b"}')));
+    assert(await reported(await place("two", '{"text":"a"}')));
+    assert(!await reported(await place("one", '{"text":"b"}')));
     // Where a path says which source a document is of, it must be the same one.
     const sourced = { sourceFromPath: `${root}/{source}/*` };
     await note({ ...await place("one", '{"text":"a"}'), ...sourced });
-    assert(await told({ ...await place("one", '{"text":"a"}'), ...sourced }));
-    assert(!await told({ ...await place("two", '{"text":"a"}'), ...sourced }));
+    assert(await reported({ ...await place("one", '{"text":"a"}'), ...sourced }));
+    assert(!await reported({ ...await place("two", '{"text":"a"}'), ...sourced }));
     await note({ input: ["-"] }, `${root}/gone`);
-    assertEquals([await told({ input: ["-"] }), await namesOfNotes(`${root}/gone`)], [false, []]);
+    assertEquals([await reported({ input: ["-"] }), await namesOfNotes(`${root}/gone`)], [false, []]);
   }));
 
-Deno.test("a note that is not as it was written, or cannot be true, is damage, and says how to go on", () =>
+Deno.test("a note that is not as it was written, or cannot be true, is damage, and reports how to go on", () =>
   inFolder(async (root) => {
     assertEquals(await readNote(root, EM.name), null);
     await notesIn(root).write(outcome(EM));
@@ -122,7 +122,7 @@ Deno.test("a note that is not as it was written, or cannot be true, is damage, a
     assert(await readNote(root, EM.name));
   }));
 
-Deno.test("findings are noted side by side, with trials that diverged; what is there stays, and damage is told", () =>
+Deno.test("findings are noted side by side, with trials that diverged; what is there stays, and damage is reported", () =>
   inFolder(async (root) => {
     const rate = (rate: number) => ({ rate, trials: [{ rate, validationLoss: Infinity }] });
     await writeKnown(root, { rates: { one: rate(1) } });
@@ -163,7 +163,7 @@ Deno.test("what folders elsewhere tell of a run is taken in unless what is there
     assertEquals(await found(false), [33, 33, 31]);
     assertEquals(await hashes(root), before);
     assertEquals(await found(true), [33, 33, 31]);
-    const told = [balanced, optimal, argmax].map(({ name }) => readNote(root, name));
-    const perplexities = (await Promise.all(told)).map((note) => note!.outcome.evaluation.scores.mixture);
+    const reported = [balanced, optimal, argmax].map(({ name }) => readNote(root, name));
+    const perplexities = (await Promise.all(reported)).map((note) => note!.outcome.evaluation.scores.mixture);
     assertEquals(perplexities.map((score) => score!.perplexity), [33, 33, 31]);
   }));

@@ -58,7 +58,7 @@ Deno.test("planStudies() counts the FLOPs of every model as they are, and search
     assert(runs.has("em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-0"));
   }));
 
-Deno.test("planStudies() says what every study takes by itself, on one device and on as many as it has pieces", () =>
+Deno.test("planStudies() reports what every study takes by itself, on one device and on as many as it has pieces", () =>
   inFolder(async (root) => {
     const plan = (studies: string[]) => planStudies({ run: root, studies, sources: SMALL, seeds: 2 });
     const all = await plan(["all"]);

@@ -85,8 +85,8 @@ Deno.test("results are written for programs, as Markdown and as a page, which sa
     const results = ["assignment", "dense"].map((name) => resultOf(name, 30));
     await writeResults(root, results, { settings });
     const read = () => readStudies(`${root}/studies.json`);
-    const { studies, settings: told } = await read();
-    assertEquals(told, settings);
+    const { studies, settings: reported } = await read();
+    assertEquals(reported, settings);
     const [markdown, html] = await Promise.all(
       ["reproduction.md", "report.html"].map((name) => Deno.readTextFile(`${root}/${name}`)),
     );
@@ -129,7 +129,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     assertEquals((await publishResults({ root })).written, false);
     assertEquals(await Deno.readTextFile(path), page);
 
-    // Under another name others are kept beside these.
+    // Under another name others are kept next to these.
     const rate = (rate: number) => ({ rate, trials: [] });
     const [first] = setupsFor("experts"), [run] = setupsFor("routers");
     const noteIn = (place: string, setup: Setup) =>
@@ -147,7 +147,7 @@ Deno.test("results of a folder of studies are taken in, with a picture each, and
     assertEquals((await readKnown(`${kept}/../more`)).rates, { both: rate(2), other: rate(2) });
     await Deno.remove(`${kept}/../more`, { recursive: true });
 
-    // Those of the same studies, and more, take their place; notes and what was found are put beside what is there.
+    // Those of the same studies, and more, take their place; notes and what was found are put next to what is there.
     await writeResults(`${folder}/other`, [resultOf("routers", 31), resultOf("experts", 31)], {});
     await Deno.writeTextFile(`${kept}/plots/study-gone.svg`, "");
     assertEquals((await publishResults({ root, from: `${folder}/other` })).published.length, 2);

@@ -37,13 +37,13 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const { settings } = await readStudies(`${root}/studies.json`);
     assertEquals([settings.corpus, settings.expertSteps, settings.expertRate], ["wide", 768, undefined]);
     assertStringIncludes(await Deno.readTextFile(`${root}/reproduction.md`), "corpusCharacters 1500000");
-    // Of a seed that is not complete nothing is told, and of the others as before.
+    // Of a seed that is not complete nothing is reported, and of the others as before.
     const last = noted.find(({ name }) => name === "em-4-experts-seed-2")!;
     await Deno.remove(`${root}/outcomes/${last.name}.json`);
     assertEquals(await run(["segments"], 1), []);
     assertEquals((await runsOf("experts"))?.length, 4);
     assertEquals((await runsOf("segments"))?.length, 2);
-    // What is damaged is told: a study that is asked for stops, others are left out with a word.
+    // What is damaged is reported: a study that is asked for stops, others are left out with a word.
     const second = `${root}/outcomes/em-4-experts-seed-1.json`;
     const whole = await Deno.readTextFile(second);
     await Deno.writeTextFile(second, whole.slice(0, -9));
@@ -75,15 +75,15 @@ Deno.test("pages tell of studies whose settings of routers were given, also wher
     assertEquals(Object.keys(searches).length, 2);
     await writeKnown(root, { searches, rates: ratesFor("partitioners", "segments") });
     for (const setup of grid.runs({ searches })) await note(root, setup);
-    const told = async (sources: Sources, names: string[]) =>
+    const reported = async (sources: Sources, names: string[]) =>
       (await runStudies({ run: root, sources, studies: names })).map((one) => one.study.name);
-    assertEquals(await told(given, ["partitioners"]), ["segments", "partitioners"]);
-    assertEquals(await told(SMALL, ["segments"]), ["segments", "partitioners"]);
+    assertEquals(await reported(given, ["partitioners"]), ["segments", "partitioners"]);
+    assertEquals(await reported(SMALL, ["segments"]), ["segments", "partitioners"]);
     // Of two searches that differ in what was given, none is taken for the other.
     const others: Known["searches"] = Object.fromEntries(
       recipes.map((recipe) => [recipe.replace("12 rounds given", "6 rounds given"), search]),
     );
     await writeKnown(root, { searches: others });
-    assertEquals(await told(SMALL, ["segments"]), ["segments"]);
-    assertEquals(await told(given, ["segments"]), ["segments", "partitioners"]);
+    assertEquals(await reported(SMALL, ["segments"]), ["segments"]);
+    assertEquals(await reported(given, ["segments"]), ["segments", "partitioners"]);
   }));

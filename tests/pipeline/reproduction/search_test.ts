@@ -90,7 +90,7 @@ Deno.test("the loss of a mixture weights experts by the held-out text that goes 
   assertEquals(mixtureLoss([2, Infinity], [300, 1]), Infinity);
 });
 
-Deno.test("doubtOf() refuses a search in which all diverge, and says where the best rate is at an edge", () => {
+Deno.test("doubtOf() refuses a search in which all diverge, and reports where the best rate is at an edge", () => {
   const doubt = (rate: number, ...losses: number[]) =>
     doubtOf("dense", { rate, trials: losses.map((validationLoss, i) => ({ rate: 2 ** i, validationLoss })) });
   assertEquals(doubt(2, 3, 2, 3), undefined);

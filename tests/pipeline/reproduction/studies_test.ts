@@ -5,7 +5,7 @@ import { readStudies } from "../../../pipeline/reproduction/results.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import { type Outcome, seedsAmong, type Setup } from "../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { gridOf, KEPT, outcome, setupsFor, study, type Told } from "./support.ts";
+import { gridOf, KEPT, outcome, type Reported, setupsFor, study } from "./support.ts";
 
 Deno.test("every study stands in the table under its name, with a question and what the paper says", () => {
   for (const [name, { question, paper, ...one }] of STUDIES) {
@@ -38,8 +38,8 @@ for (const folder of ["studies", "all-text", "all-text-small-routers"]) {
 }
 
 /** Verdicts of a study on outcomes of its runs. */
-const verdicts = (name: string, told: readonly Told[], setups = setupsFor(name)) =>
-  study(name).findings(told.map((one, i) => outcome(setups[i], one))).claims.map(({ holds }) => holds);
+const verdicts = (name: string, reported: readonly Reported[], setups = setupsFor(name)) =>
+  study(name).findings(reported.map((one, i) => outcome(setups[i], one))).claims.map(({ holds }) => holds);
 
 Deno.test("a study calls a mixture better where its interval lies below the other one's", () => {
   const assignment = (...mixtures: number[]) =>
@@ -65,15 +65,15 @@ Deno.test("a study calls a mixture better where its interval lies below the othe
 Deno.test("the study of dense models asks of the larger one whether the mixture is as good, as in the paper", () => {
   const [four] = setupsFor("dense");
   const holds = (percent: number, low: number, high: number) => {
-    const told = outcome(four);
-    told.evaluation.gains = [{ baseline: "dense-compute", percent, low, high }];
-    return study("dense").findings([told]).claims[0].holds;
+    const reported = outcome(four);
+    reported.evaluation.gains = [{ baseline: "dense-compute", percent, low, high }];
+    return study("dense").findings([reported]).claims[0].holds;
   };
   assertEquals([holds(0.3, -0.5, 1.1), holds(-0.3, -1.1, 0.5), holds(5, 4, 6)], [true, true, true]);
   assertEquals(holds(-2, -3, -1), false);
 });
 
-Deno.test("the study of experts says whether the gain grows with E, beyond which interval", () => {
+Deno.test("the study of experts reports whether the gain grows with E, beyond which interval", () => {
   const growth = (...gains: [number, number, number][]) =>
     verdicts("experts", gains.map((gain) => ({ gains: [gain, [1, -1, 3]] })))[0];
   assertEquals(growth([8, 6, 10], [12, 9, 14], [20, 17, 22]), true);
@@ -84,7 +84,7 @@ Deno.test("the study of experts says whether the gain grows with E, beyond which
   assertEquals(growth([7, 5, 9], [8, 6, 10]), null); // the intervals have a part in common
 });
 
-Deno.test("the study of experts says which model all text has ahead at the end where samples say otherwise", () => {
+Deno.test("the study of experts reports which model all text has ahead at the end where samples say otherwise", () => {
   const [setup] = setupsFor("experts");
   const ahead = (tokensPerExpert: number | null, difference: number, ...gain: [number, number, number]) =>
     study("experts").findings([{
@@ -145,9 +145,12 @@ Deno.test("the study of segments names the expert that is behind, with its text,
     [{ a: 17, b: 17, c: 17, d: 17, e: 16, f: 16 }, " (trained on a 17%, b 17%, c 17%, d 17%)"],
     [{ "": 100 }, ""],
   ] as const;
-  for (const [sources, told] of kinds) {
+  for (const [sources, reported] of kinds) {
     Object.assign(alone.partition.experts[0], { sources });
-    assertEquals(findings([alone]).claims[0].here, `4 experts, expert 0${told} has no such model beside it`);
+    assertEquals(
+      findings([alone]).claims[0].here,
+      `4 experts, expert 0${reported} has no such model next to it`,
+    );
   }
 });
 
@@ -187,7 +190,7 @@ Deno.test("the study of partitioners compares seed by seed, and routers from clu
     }));
   const { claims, table } = found();
   assertEquals(claims.map(({ holds }) => holds), [true, false, true, null, true]);
-  // The first run was evaluated by hand with one more length: nothing is told of that.
+  // The first run was evaluated by hand with one more length: nothing is reported of that.
   assertEquals(found({ [setups[0].name]: { 48: 31 } }).table, table);
   // One seed that is behind is enough for a no.
   assertEquals(found({ "em-from-random-parts-4-experts-seed-1": { 8: 41 } }).claims[0].holds, false);
@@ -211,7 +214,7 @@ Deno.test("what splits as the preset does is the run of other studies, and text 
   assert(!named({ input: ["docs.jsonl"] }).includes("source-4 1"));
   assertEquals(named({ input: ["docs.jsonl"], sourceField: "kind" }), own);
   assertEquals(named({ input: ["docs.jsonl"], sourceFromPath: "" }), own);
-  // Where the way that is asked for is not compared, another one has the dense models beside it.
+  // Where the way that is asked for is not compared, another one has the dense models next to it.
   const without = named({ partitioner: "source", input: ["docs.jsonl"] });
   assertEquals(without.filter((one) => !one.endsWith(" 1")), [
     "em-from-random-parts-4 3",

@@ -29,7 +29,7 @@ export const setupsFor = (name: string, seeds = 1, flags: Partial<Configuration>
 ];
 
 /** What a test says of a run. */
-export interface Told {
+export interface Reported {
   /** Perplexity of the mixture; its interval is one to both sides. */
   mixture?: number;
   /** Perplexity by length of the routing prefix. */
@@ -51,12 +51,12 @@ const score = (perplexity: number) => ({
 });
 
 /** Makes the outcome of a run from one that is kept. */
-export function outcome(setup: Setup, told: Told = {}): Outcome {
+export function outcome(setup: Setup, reported: Reported = {}): Outcome {
   const c = resolveConfiguration({ ...SMALL, flags: setup.settings });
-  const { mixture = 30, prefixes = { 8: mixture, [c.prefix]: mixture }, gains = [[25, 24, 26]] } = told;
+  const { mixture = 30, prefixes = { 8: mixture, [c.prefix]: mixture }, gains = [[25, 24, 26]] } = reported;
   const {
-    segments = Array<NonNullable<Told["segments"]>[0]>(c.experts).fill([mixture, 40, 35, 1 / c.experts]),
-  } = told;
+    segments = Array<NonNullable<Reported["segments"]>[0]>(c.experts).fill([mixture, 40, 35, 1 / c.experts]),
+  } = reported;
   const baselines = ["dense", "dense-steps"] as const;
   const part = (expert: number) => ({
     sequences: 100,

@@ -137,7 +137,7 @@ Deno.test("openRows() reads what other writers write: other widths and batches, 
     }
   }));
 
-Deno.test("openRows() refuses what has no fixed places, and says how to write it", () =>
+Deno.test("openRows() refuses what has no fixed places, and reports how to write it", () =>
   inFolder(async (folder) => {
     const path = `${folder}/a`;
     const refused = async (bytes: Uint8Array, message: string, remedy = "") => {

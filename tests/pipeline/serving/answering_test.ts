@@ -96,10 +96,10 @@ Deno.test("generate() mixes the probabilities of the likeliest experts, as f64 m
         if (before && String(before) !== String(experts)) changes.push([i, experts]);
         before = experts;
       });
-      const told = (all: readonly Change[]) =>
+      const reported = (all: readonly Change[]) =>
         all.map(({ tokens, answering }) => [tokens, answering.map(({ expert }) => expert)]);
-      assertEquals(told(generation.changes), changes, what);
-      assertEquals(told(heard), changes, what);
+      assertEquals(reported(generation.changes), changes, what);
+      assertEquals(reported(heard), changes, what);
       if (reroute === undefined) assertEquals(changes, [], what);
       else if (mix === 1) assert(changes.length > 0, "experts must change in this test");
     }
@@ -186,20 +186,20 @@ Deno.test("answer() mixes and changes experts for many texts at once as for each
       mix: 1 + i % 2,
       reroute: i % 3 === 0 ? undefined : 1 + i % 4,
     }));
-    const told = async (mixture: Mixture, options: AnswerOptions) => {
+    const reported = async (mixture: Mixture, options: AnswerOptions) => {
       const generation = await answer(mixture, options);
       const text = await textOf(generation);
       return { text, changes: generation.changes.map(({ tokens, answering }) => ({ tokens, answering })) };
     };
     const shared = await openMixture({ gpu, run, slots: 2, memory });
-    const together = await Promise.all(prompts.map((options) => told(shared, options)));
+    const together = await Promise.all(prompts.map((options) => reported(shared, options)));
     assert(shared.counts.bytes <= memory);
     assert(shared.counts.evictions > 0, "experts must leave in this test");
     shared.close();
     assert(together.some(({ changes }) => changes.length > 0), "experts must change in this test");
     const alone = await openMixture({ gpu, run, slots: 2 });
     for (const [i, options] of prompts.entries()) {
-      assertEquals(together[i], await told(alone, options), `prompt ${i}`);
+      assertEquals(together[i], await reported(alone, options), `prompt ${i}`);
     }
     alone.close();
   });

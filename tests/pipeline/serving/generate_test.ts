@@ -184,7 +184,7 @@ Deno.test("generate() needs no config.json, and no routers for an expert that is
   });
 });
 
-Deno.test("generate() says what is wrong, with both values", async () => {
+Deno.test("generate() reports what is wrong, with both values", async () => {
   await inFolder(async (folder) => {
     const run = `${folder}/run`;
     await servingRun(run);

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { type Budget, type Held, Leases, MOST_PASSES } from "../../../pipeline/serving/leases.ts";
 
-/** A store of things whose loads end when told; sizes are 10 and slots are many unless said. */
+/** A store of things whose loads end when asked; sizes are 10 and slots are many unless said. */
 function store(budget: Budget, sizes: Record<string, number> = {}, slots = Infinity) {
   const leases = new Leases(budget);
   const loading = new Map<string, { done(): void; fail(error: Error): void }>();
@@ -33,7 +33,7 @@ async function taken({ takeAll, loading }: ReturnType<typeof store>, ...names: s
   return await lease;
 }
 
-/** Says, once all is quiet, which of some leases are granted. */
+/** Reports, once all is quiet, which of some leases are granted. */
 async function granted(leases: Record<string, Promise<unknown>>): Promise<string> {
   const names: string[] = [];
   for (const [name, lease] of Object.entries(leases)) lease.then(() => names.push(name), () => {});

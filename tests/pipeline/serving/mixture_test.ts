@@ -86,7 +86,7 @@ async function learnedMixture(kind: string, folder: string): Promise<Mixture> {
   });
 }
 
-Deno.test("routeAll() says what costs are called that are no NLLs, and asks for them for one token too", () =>
+Deno.test("routeAll() reports what costs are called that are no NLLs, and asks for them for one token too", () =>
   inFolder(async (folder) => {
     for (const [kind, cost] of [["ctbm", "squared distance"], ["random", "cost"]]) {
       const mixture = await learnedMixture(kind, `${folder}/${kind}`);

@@ -110,7 +110,7 @@ Deno.test("settleJobs() with force writes settings that jobs find agreed, and no
     await makePartition({ run });
     await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true }); // one is trained
     const changed = { run, sources: { flags: { expertSteps: 7 } } };
-    await assertRejects(() => planJobs(changed), InputError, "expertSteps must be what its config.json says");
+    await assertRejects(() => planJobs(changed), InputError, "expertSteps must be what its config.json has");
     const lock = await takeLock(run, "experts/expert-01", "train");
     assert("release" in lock);
     const refused = "as nobody else may work in it meanwhile: process";

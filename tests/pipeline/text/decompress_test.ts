@@ -90,7 +90,7 @@ Deno.test("decompress() passes the errors of its input on, and cancels it", asyn
   }
 });
 
-Deno.test("decompress() says of a frame with a long window what it asks for, and not that it is damaged", async () => {
+Deno.test("decompress() reports of a frame with a long window what it asks for, and not that it is damaged", async () => {
   const empty = [1, 0, 0]; // the last block
   const frame = (window: number) => Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0, (window - 10) << 3, ...empty);
   assertEquals(await inChunks(frame(27), [], "zst"), new Uint8Array());

@@ -15,7 +15,7 @@ const settings = (more: Partial<Configuration>) => ({ ...defaultConfiguration(),
 const textsOf = async (more: Partial<Configuration>, onLeftOut?: (sources: string[], all: number) => void) =>
   (await Array.fromAsync(openDocuments(settings(more), onLeftOut))).map(({ text }) => text);
 
-Deno.test("openDocuments() reads the field of text of JSON lines beside the column of Arrow, which is the field's without a name", () =>
+Deno.test("openDocuments() reads the field of text of JSON lines next to the column of Arrow, which is the field's without a name", () =>
   inFolder(async (folder) => {
     const input = [`${folder}/a.jsonl`, `${folder}/b.arrow`];
     await Deno.writeTextFile(input[0], '{"body": "sail", "content": "not this"}\n');
@@ -29,7 +29,7 @@ Deno.test("openDocuments() reads the field of text of JSON lines beside the colu
     }
   }));
 
-Deno.test("openDocuments() reads files, the first ones where it is told so, or some by hash from everywhere", () =>
+Deno.test("openDocuments() reads files, the first ones where it is asked so, or some by hash from everywhere", () =>
   inFolder(async (folder) => {
     const all = Array.from({ length: 40 }, (_, i) => ({ text: `text ${i}`, source: i < 39 ? "a" : "b" }));
     const path = `${folder}/docs.jsonl`;

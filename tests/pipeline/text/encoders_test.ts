@@ -70,7 +70,7 @@ Deno.test("openEncoders() throws what the tokenizer says of a text that it canno
     await encoders.close();
   }));
 
-/** Stands in for a thread: it leaves all encoding to the main thread, and ends when it is told to. */
+/** Stands in for a thread: it leaves all encoding to the main thread, and ends when it is asked to. */
 class MortalWorker {
   static all: MortalWorker[] = [];
   onmessage?: (event: { data: null }) => void;

@@ -61,7 +61,7 @@ Deno.test("listInputs() reads what it can in a folder and below, and counts by e
     await assertRejects(() => listInputs([`${folder}/other`]), InputError, "no file in it can be read");
   }));
 
-Deno.test("inputFile() goes by the name or the format that is told, and unpacks whatever ends in .gz or .zst", () => {
+Deno.test("inputFile() goes by the name or the format that is reported, and unpacks whatever ends in .gz or .zst", () => {
   const of = (path: string, format?: string) => {
     const { format: known, compression } = inputFile(path, { format });
     return compression ? `${known}.${compression}` : known;

@@ -68,7 +68,7 @@ Deno.test("readDocuments() reads JSON lines with blank lines, CRLF, a byte order
   assertEquals((await pipe(utf8(`{"text":"a\\ud800b"}`)))[0].text, "a\ufffdb"); // half a surrogate pair
 });
 
-Deno.test("readDocuments() takes text and source from the fields it is told", async () => {
+Deno.test("readDocuments() takes text and source from the fields it is reported", async () => {
   const lines = `{"body":"a","domain":null}\n{"body":"b","domain":7}\n{"body":"c","domain":"x"}\n`;
   assertEquals(await pipe(utf8(lines), { textField: "body", sourceField: "domain", source: "none" }), [
     { text: "a", source: "none" },

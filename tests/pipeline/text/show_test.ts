@@ -59,9 +59,9 @@ Deno.test("showRows() decodes with no other tokenizer than the one that made the
     "Cannot show the text of these rows as its tokenizer must be the one that made it: " +
       "it is cd34, that one is ab12; name the tokenizer.json of its run with tokenizer",
   );
-  let told = 0;
-  const rows = await Array.fromAsync(showRows(shard(), other, () => told++));
-  assertEquals([told, rows.map(({ text }) => text)], [1, new Array(5).fill(undefined)]);
+  let reported = 0;
+  const rows = await Array.fromAsync(showRows(shard(), other, () => reported++));
+  assertEquals([reported, rows.map(({ text }) => text)], [1, new Array(5).fill(undefined)]);
   const { tokens: _, ...scores } = columnsOf(2);
   const bare = () => arrowBytes(ReadableStream.from([toBatch(scores, LINEAGE)]));
   assertEquals((await Array.fromAsync(showRows(bare(), other))).length, 2); // there is nothing to decode

@@ -56,12 +56,12 @@ Deno.test("takeByHash() measures what it takes: it ends with the document that r
 
 Deno.test("takeByHash() tells the sources of which nothing is taken", async () => {
   const rare = [...DOCUMENTS, { text: "one", source: "rare" }, { text: "two", source: "rarer" }];
-  const told: unknown[] = [];
-  const onLeftOut = (...left: unknown[]) => told.push(left);
+  const reported: unknown[] = [];
+  const onLeftOut = (...left: unknown[]) => reported.push(left);
   const taken = await take(rare, { most: 30, onLeftOut });
   const without = ["rare", "rarer"].filter((name) => !taken.some(({ source }) => source === name));
   assertGreater(without.length, 0);
-  assertEquals(told, [[without, 5]]);
+  assertEquals(reported, [[without, 5]]);
   await take(DOCUMENTS, { most: 300, onLeftOut });
-  assertEquals(told.length, 1);
+  assertEquals(reported.length, 1);
 });

@@ -121,7 +121,7 @@ Deno.test("trainTokenizer() never makes EOS of text that spells it", async () =>
   assertEquals(await tokenizer.decode(plain), "plain");
 });
 
-Deno.test("a tokenizer cuts texts where no token can cross, also beside special tokens that they spell", async () => {
+Deno.test("a tokenizer cuts texts where no token can cross, also next to special tokens that they spell", async () => {
   const tokenizer = await train(400);
   const units = [..."a\n7.é中\u{1F600}", "the ", "  ", "'s", EOS_TOKEN, "<|", "|>", "endoftext"];
   await fc.assert(
@@ -141,7 +141,7 @@ Deno.test("a tokenizer cuts texts where no token can cross, also beside special 
   assertEquals([...tokenizer.cut!("a".repeat(50) + " b c", 4)], ["a".repeat(50), " b c"]);
 });
 
-Deno.test("trainTokenizer() reads no more than its sample and says what a text supports", async () => {
+Deno.test("trainTokenizer() reads no more than its sample and reports what a text supports", async () => {
   const error = await assertRejects(() => train(5000), InputError);
   const supported = Number(/it supports (\d+);/.exec(error.message)![1]);
   assertEquals((await train(supported)).vocabulary, supported);

@@ -33,7 +33,7 @@ Deno.test("WordEncoder cuts only where the library cuts: all pairs of ASCII, all
   await assertSamePieces(fours);
 });
 
-Deno.test("WordEncoder cuts only where the library cuts: beside every UTF-16 unit", async () => {
+Deno.test("WordEncoder cuts only where the library cuts: next to every UTF-16 unit", async () => {
   // But for surrogates, ideographs and Hangul, 40,000 letters all alike, and private use.
   const units = Array.from({ length: 1 << 16 }, (_, code) => String.fromCharCode(code))
     .filter((unit) => !/[\p{Cs}\p{Co}\p{Script=Han}\p{Script=Hangul}]/u.test(unit));

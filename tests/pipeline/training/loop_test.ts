@@ -97,7 +97,7 @@ Deno.test("trainModel() stopped by its signal writes a checkpoint to go on from"
   }
 });
 
-Deno.test("trainModel() makes checkpoints by time as well as by steps, and says which no step brought", async () => {
+Deno.test("trainModel() makes checkpoints by time as well as by steps, and reports which no step brought", async () => {
   const saved: [number, boolean][] = [];
   const common = options({
     logEvery: 1, // so that it looks after every step

@@ -11,7 +11,7 @@ const MODEL: ModelConfig = { vocabulary: 5, hidden: 4, layers: 1, heads: 1, cont
 const ROLE: Role = { batch: 8, microBatch: 4, steps: 100, rate: 0.01, warmup: 10 };
 const SETTINGS = defaultConfiguration();
 
-Deno.test("recipeOf() changes with every setting that weights or metrics depend on, with no other, and says f32 of none", () => {
+Deno.test("recipeOf() changes with every setting that weights or metrics depend on, with no other, and reports f32 of none", () => {
   const text = JSON.stringify(recipeOf(SETTINGS, MODEL, ROLE));
   const heeded: Partial<Configuration> = {
     ...{ clip: 2, beta1: 0.5, beta2: 0.5, epsilon: 1, weightDecay: 0, seed: 9, expertFinalRate: 0.5 },

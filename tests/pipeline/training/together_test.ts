@@ -80,7 +80,7 @@ Deno.test("trainings that do not fit follow when others have ended", async () =>
 const reasons = (results: PromiseSettledResult<unknown>[]) =>
   results.map((result) => result.status === "rejected" && result.reason.message);
 
-Deno.test("trainings that cannot be counted, or put on a device, or take a step, are all told so", async () => {
+Deno.test("trainings that cannot be counted, or put on a device, or take a step, are all reported so", async () => {
   const uncounted = await trainAll(undefined, () => {
     throw new Error("a tensor is too large");
   });

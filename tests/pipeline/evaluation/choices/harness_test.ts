@@ -57,8 +57,8 @@ Deno.test("harnessResults() pools the standard errors of sets, as the harness do
     ways: { mixture: { acc: { value, standardError } } },
   });
   const errorOf = (sets: ZeroShotResult["sets"]) => {
-    const told = harnessResults([{ ...MMLU, sets }], "mixture", { name: "a" });
-    return [told.results, told.groups].map((of) =>
+    const reported = harnessResults([{ ...MMLU, sets }], "mixture", { name: "a" });
+    return [reported.results, reported.groups].map((of) =>
       (of as Record<string, Record<string, number>>).mmlu["acc_stderr,none"]
     );
   };

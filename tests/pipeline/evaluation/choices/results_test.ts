@@ -8,7 +8,7 @@ import {
   type ZeroShotResult,
 } from "../../../../pipeline/evaluation/choices/results.ts";
 
-Deno.test("verdictOf() says better or worse only where the interval leaves out zero; a lower perplexity is better", () => {
+Deno.test("verdictOf() reports better or worse only where the interval leaves out zero; a lower perplexity is better", () => {
   const of = (metric: Difference["metric"], low: number, high: number) => verdictOf({ metric, low, high });
   assertEquals([of("acc", 0.1, 0.2), of("acc", -0.2, -0.1)], ["better", "worse"]);
   assertEquals([of("acc", -0.1, 0.2), of("acc", 0, 0.2), of("acc", 0, 0)], ["equal", "equal", "equal"]);

@@ -75,7 +75,7 @@ Deno.test("askQuestions() divides by the characters of a choice, and takes the f
   assertEquals(values(equal, "acc"), { mixture: 0.5, dense: 0.5, oracle: 0.5, random: 0.5 });
 });
 
-Deno.test("askQuestions() counts an answer without choices where greedy decoding writes it, and says its perplexity", async () => {
+Deno.test("askQuestions() counts an answer without choices where greedy decoding writes it, and reports its perplexity", async () => {
   const task = TASKS.get("lambada_openai")!;
   const right = (text: string): Question => ({ ...question(text, 0, ["x"]), delimiter: "" });
   const result = await asked([right("aaaa"), right("bbbb")], { task });
@@ -106,7 +106,7 @@ Deno.test("askQuestions() routes by the context alone, or each choice by context
   assertEquals(long.shares, [1, 0]); // the choice lies beyond the prefix
 });
 
-Deno.test("askQuestions() mixes the likeliest experts, as known models say, beside the mixture and dense models", async () => {
+Deno.test("askQuestions() mixes the likeliest experts, as known models say, next to the mixture and dense models", async () => {
   const costs = (text: string) => ROUTER_LOGITS.map((logits) => -unigramLikelihood(logits, text.slice(1)));
   const questions = [...QUESTIONS, question("abab", 0, ["x", "yy", "q"]), question("ba", 1, ["xy", "z"])];
   const result = await asked(questions, { mix: [2, 1], routingTemperature: 2 });
@@ -195,15 +195,15 @@ Deno.test("scoreChoices() scores every token with the bits of a scorer, S and S 
   scorer.close();
 });
 
-Deno.test("askQuestions() tells how far it is, and ends when it is told to", async () => {
+Deno.test("askQuestions() tells how far it is, and ends when it is asked to", async () => {
   const questions = Array.from(
     { length: 300 },
     (_, i) => question("ab".repeat(1 + i % 9), i % 2, i % 3 ? ["x", "yx"] : ["xy", "y", " z"]),
   );
-  const told: number[][] = [];
-  await asked(questions, { onProgress: (done, total) => told.push([done, total]) });
+  const reported: number[][] = [];
+  await asked(questions, { onProgress: (done, total) => reported.push([done, total]) });
   const choices = questions.reduce((sum, { choices }) => sum + choices.length, 0);
-  assertEquals([told.length, told.at(-1)], [6, [3 * choices, 3 * choices]]);
+  assertEquals([reported.length, reported.at(-1)], [6, [3 * choices, 3 * choices]]);
   const ending = new AbortController();
   await assertRejects(
     () => asked(questions, { signal: ending.signal, onProgress: () => ending.abort(new Error("enough")) }),

@@ -80,7 +80,7 @@ Deno.test("a Switch model scores as an independent f64 model, and no token depen
   });
 });
 
-Deno.test("a Switch model decodes as an independent f64 model, beside others as alone", async () => {
+Deno.test("a Switch model decodes as an independent f64 model, next to others as alone", async () => {
   const weights = anyWeights(CONFIG, 0);
   const text = [...anyBatch(CONFIG, { models: 1, batch: 1, length: 9 }).tokens];
   const expected = logitsReference(CONFIG, weights, text);
@@ -203,7 +203,7 @@ Deno.test("weights, FLOPs and memory are those of all experts, of one, and of al
   assert(own.weights >= plain.weights + 4 * layers * 2 * ofMlp);
 });
 
-Deno.test("a Switch checkpoint keeps its experts under names of its own, and says what it is", async () => {
+Deno.test("a Switch checkpoint keeps its experts under names of its own, and reports what it is", async () => {
   const folder = await Deno.makeTempDir();
   try {
     const weights = initialWeights(CONFIG, 1);

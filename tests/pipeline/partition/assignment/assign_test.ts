@@ -117,10 +117,13 @@ Deno.test("assign() takes another tool's scores with a warning, or M from the op
   assertEquals(warnings.length, 1);
   assertStringIncludes(warnings[0], "prefix");
 
-  const told = await collect(
+  const reported = await collect(
     assign(ReadableStream.from([foreign(columns)]), { chunk: 12, prefix: 3, onWarning }),
   );
-  assertEquals(told.expert, assignBalanced(columns.nll!, 3, columns.length.map((t) => Math.min(3, t) - 1)));
+  assertEquals(
+    reported.expert,
+    assignBalanced(columns.nll!, 3, columns.length.map((t) => Math.min(3, t) - 1)),
+  );
   assertEquals(warnings.length, 1);
 });
 

@@ -9,7 +9,7 @@ Deno.test("equalRooms() hands out every row, to the first experts one more", () 
   assertEquals(equalRooms(0, 2), [0, 0]);
 });
 
-Deno.test("checkCosts() counts rows and says where a cost is not finite", () => {
+Deno.test("checkCosts() counts rows and reports where a cost is not finite", () => {
   assertEquals(checkCosts(new Float32Array(6), 3), 2);
   assertThrows(() => checkCosts(new Float32Array(6), 4), RangeError, "nll has 6 values, experts is 4");
   const error = assertThrows(() => checkCosts(Float32Array.of(1, NaN), 2, "a.arrow, batch 3"), InputError);

@@ -122,7 +122,7 @@ Deno.test("ctbm refuses fewer sequences than experts, and text without a word", 
     await assertRejects(
       () => learn(folder, Array.from({ length: 5 }, () => [EOS, EOS])),
       InputError,
-      "a token besides the end of the text: none has",
+      "a token apart from the end of the text: none has",
     );
   }));
 

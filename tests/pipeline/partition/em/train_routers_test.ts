@@ -183,7 +183,7 @@ Deno.test("trainRouters() keeps the parts that it is given in every round where 
   assertEquals(resumed.rounds, fixed.rounds.slice(3));
 });
 
-Deno.test("trainRouters() keeps no buffers where the scorer finds no room beside the trainer", async () => {
+Deno.test("trainRouters() keeps no buffers where the scorer finds no room next to the trainer", async () => {
   const { device, held } = withoutRoom(gpu, (_, arena) => arena === 1);
   await assertRejects(() => run({ gpu: device }), Error, "no room for");
   assertEquals(held(), 0);

@@ -3,7 +3,7 @@ import { writeSplit, writeSplits } from "../../../../pipeline/rows/export/mod.ts
 import { inFolder } from "../../../tasks/support.ts";
 import { grouping, idsOf, readDataset, someTexts } from "./readers.ts";
 
-Deno.test("writeSplit() writes streams of lists and the notes beside them, as load_from_disk reads them", () =>
+Deno.test("writeSplit() writes streams of lists and the notes next to them, as load_from_disk reads them", () =>
   inFolder(async (folder) => {
     const texts = someTexts(2500, 70_000);
     const train = await writeSplit(folder, "train", grouping(texts, 37), 1200);

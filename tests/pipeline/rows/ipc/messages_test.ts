@@ -82,7 +82,7 @@ Deno.test("readArrow() and openRows() refuse a file cut anywhere, in either form
   });
 });
 
-Deno.test("readArrow() says what it got where the input is no Arrow data, a folder or missing", async () => {
+Deno.test("readArrow() reports what it got where the input is no Arrow data, a folder or missing", async () => {
   const found: [input: string, message: string][] = [
     [
       `{"text": "x"}`,

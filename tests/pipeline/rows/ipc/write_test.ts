@@ -64,7 +64,7 @@ Deno.test("arrowBytes() writes what an independent reader reads, schema, metadat
   checkWithFlechette(await bytesOf(arrowBytes(stream(), toBatch(columnsOf(0), LINEAGE))), columnsOf(0));
 });
 
-Deno.test("writeArrowFile() writes what an independent reader reads, and says its rows, bytes and hash", async () => {
+Deno.test("writeArrowFile() writes what an independent reader reads, and reports its rows, bytes and hash", async () => {
   await inFolder(async (folder) => {
     const path = `${folder}/a.arrow`;
     for (const [rows, closes] of [[7, false], [0, false], [7, true], [0, true]] as const) {

@@ -119,7 +119,7 @@ Deno.test("nothing is read of a body that comes without a key, or where none bel
   assertEquals([right.status, right.request.bodyUsed], [503, true]);
 });
 
-Deno.test("all bodies that are read take so much memory, beyond which a large one is told to come again; small ones always find room", async () => {
+Deno.test("all bodies that are read take so much memory, beyond which a large one is asked to come again; small ones always find room", async () => {
   const maxBody = 2 ** 18;
   const app = createApp({ ...LOADING, maxBody });
   const bytes = (length: number) => new TextEncoder().encode("x".repeat(length));
@@ -249,7 +249,7 @@ Deno.test("without keys web pages of other servers get nothing, whatever type th
   }
 });
 
-Deno.test("a client that has hung up before its request is looked at is told of in the log, whatever the reason is", async () => {
+Deno.test("a client that has hung up before its request is looked at is reported in the log, whatever the reason is", async () => {
   const statuses: number[] = [];
   const app = createApp({ ...LOADING, onAnswer: ({ status }) => statuses.push(status) });
   for (const reason of ["a text", new Error("an error")]) {

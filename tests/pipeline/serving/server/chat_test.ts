@@ -45,7 +45,7 @@ Deno.test("long conversations are looked through once for all special tokens, of
   assertEquals(calls, 1);
 });
 
-Deno.test("a template that refuses a conversation makes a 400, and one that is none is told with its file", async () => {
+Deno.test("a template that refuses a conversation makes a 400, and one that is none is reported with its file", async () => {
   const tokenizer = await byteTokenizer();
   const source = "{% if messages[0].role != 'user' %}{{ raise_exception('A user must begin') }}{% endif %}" +
     "{{ messages[0].content }}";
@@ -54,7 +54,7 @@ Deno.test("a template that refuses a conversation makes a 400, and one that is n
   const error = await assertRejects(
     () => template.encode([{ role: "system", content: "ship" }], tokenizer.encode),
     ApiError,
-    'the chat template must take the messages: it says "A user must begin"',
+    'the chat template must take the messages: it reports "A user must begin"',
   );
   assertEquals(error.status, 400);
   const strange = "the \uE0009\uE001 sea"; // as special tokens are hidden, but there is none of this number

@@ -83,18 +83,18 @@ Deno.test("echo with logprobs gives the scorer's bits: as ids or text, alone or 
     // What greedy decoding writes stands where it is expected: greedy tokens, and their log-probabilities.
     const start = prompts[3];
     const written: number[] = [];
-    const told: [token: string, logProbability: number | null][] = [];
+    const reported: [token: string, logProbability: number | null][] = [];
     for (let i = 0; i < 6; i++) {
       const [{ logprobs }] = await harness(url, "expert-1", [[...start, ...written]]);
       const token = logprobs.tokens.at(-1)!;
-      if (token.includes("\uFFFD")) break; // it cannot be told by its text
+      if (token.includes("\uFFFD")) break; // it cannot be known by its text
       written.push((await tokenizer.encode([token]))[0][0]);
-      told.push([token, logprobs.token_logprobs.at(-1)!]);
+      reported.push([token, logprobs.token_logprobs.at(-1)!]);
     }
-    assert(told.length > 0, "some token must be told by its text, or the test says little");
+    assert(reported.length > 0, "some token must be known by its text, or the test says little");
     const [{ logprobs: whole }] = await harness(url, "expert-1", [[...start, ...written]]);
-    const places = told.map((_, i) => start.length + i);
-    assertEquals(places.map((at) => [whole.tokens[at], whole.token_logprobs[at]]), told);
+    const places = reported.map((_, i) => start.length + i);
+    assertEquals(places.map((at) => [whole.tokens[at], whole.token_logprobs[at]]), reported);
     for (const at of places) {
       assertEquals(whole.token_logprobs[at], Math.max(...Object.values(whole.top_logprobs[at]!)));
     }
@@ -158,7 +158,7 @@ Deno.test("echo goes with other settings: without logprobs, without new tokens, 
   });
 });
 
-Deno.test("tokens are told as the harness' RemoteTokenizer asks for them: the name of EOS, and the first of the ids of that text", async () => {
+Deno.test("tokens are reported as the harness' RemoteTokenizer asks for them: the name of EOS, and the first of the ids of that text", async () => {
   await withServer({}, async ({ url }) => {
     const encode = async (prompt: string): Promise<number[]> =>
       (await (await post(`${url}/tokenize`, { prompt, add_special_tokens: false })).json()).tokens;

@@ -28,16 +28,16 @@ Deno.test("apiError() tells what a client did from what the server lacks and fro
     [at("/data/expert-5/a/experts/expert-03/model.safetensors"), 503, "server_error", expert],
     [
       ...[new TypeError("/srv"), 500, "server_error"] as const,
-      "Cannot answer as the server must be free of bugs: its log says more",
+      "Cannot answer as the server must be free of bugs: its log has more",
     ],
   ];
   for (const [error, status, type, message] of cases) {
-    const told = apiError(error);
-    assertEquals([told.status, errorBody(told).error], [status, {
+    const reported = apiError(error);
+    assertEquals([reported.status, errorBody(reported).error], [status, {
       message,
       type,
       param: null,
-      code: told.code,
+      code: reported.code,
     }]);
   }
 });

@@ -120,10 +120,10 @@ async function ask(
 /** What came of the requests of many clients. */
 export interface LoadCounts {
   answered: Record<MixedRequest["kind"], number>; // requests that were answered, by kind
-  refused: number; // requests that were told to come again
+  refused: number; // requests that were asked to come again
   wrongExpert: number; // answers by an expert that should not have answered
   different: number; // answers that differ from the one computed alone
-  errors: string[]; // errors, as they were told
+  errors: string[]; // errors, as they were reported
 }
 
 /** Counts of nothing yet. */
@@ -163,7 +163,7 @@ export async function loadServer(
 }
 
 /**
- * Lets 64 clients ask for so many seconds. Beside them every hostile client attacks once a second. Requests
+ * Lets 64 clients ask for so many seconds. Meanwhile every hostile client attacks once a second. Requests
  * have `key`, which is the server's. What clients get is counted as it comes. Gives what came of each hostile
  * client, and how often; and what was wrong with errors and with hostile clients, each once.
  */

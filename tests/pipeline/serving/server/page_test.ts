@@ -106,8 +106,8 @@ Deno.test({
           ["", "one token alone is no evidence"],
           [", runner_up: null", "the only one"],
         ];
-        for (const [more, told] of margins) {
-          assertEquals(await page.evaluate(`aheadOf({ ${routed}${more} })`), told);
+        for (const [more, reported] of margins) {
+          assertEquals(await page.evaluate(`aheadOf({ ${routed}${more} })`), reported);
         }
 
         // Where experts take turns, each part says whose it is, by colour, by number and to screen readers, and a legend tells them.

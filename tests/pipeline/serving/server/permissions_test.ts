@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 
 const MODULE = new URL("../../../../pipeline/serving/server/addresses.ts", import.meta.url);
 
-/** Runs a server in a process of its own that gives up permissions once it listens. Says what it may reach then, and what it answers. */
+/** Runs a server in a process of its own that gives up permissions once it listens. Reports what it may reach then, and what it answers. */
 async function confined(upstreams: string[]): Promise<[may: string[], tried: string, answer: string]> {
   const code = `
     import { keepToUpstreams } from "${MODULE}";

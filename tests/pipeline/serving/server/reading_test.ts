@@ -38,7 +38,7 @@ Deno.test("long texts are encoded in pieces, to the ids of the whole, and ids ar
   assertEquals(await reader.decode(lists, { signal }), texts);
 });
 
-Deno.test("pieces of long texts are encoded one at a time, in turn for all requests, short texts beside them", async () => {
+Deno.test("pieces of long texts are encoded one at a time, in turn for all requests, short texts next to them", async () => {
   const { reader, calls, most } = counting();
   const long = "x".repeat(200_000);
   const ended: string[] = [];

@@ -57,9 +57,9 @@ Deno.test("mix and reroute write what generate writes with them; every piece say
       assert(streamed.every(({ routing }) => routing.expert === routing.answering![0].expert));
       const { choices: [whole] }: { choices: Mixed[] } = await (await complete(request)).json();
       assertEquals([whole.text, whole.routing.answering], [text, first], what);
-      const told = whole.routing.changes!.map((own) => [own.text_offset, expertsOf(own.answering)]);
-      assertEquals(told, turns, what);
-      assertEquals(told.length > 0, "reroute" in mixing, what);
+      const reported = whole.routing.changes!.map((own) => [own.text_offset, expertsOf(own.answering)]);
+      assertEquals(reported, turns, what);
+      assertEquals(reported.length > 0, "reroute" in mixing, what);
     }
     const plain = await client.completions.create({ model: "mixture", prompt: PROMPT, max_tokens: 2 });
     const { answering, changes } = (plain.choices[0] as unknown as Mixed).routing;
@@ -160,9 +160,9 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
     assertEquals((await client.models.retrieve("expert-01")).id, "expert-01");
     await (await fetch(`${url}/health`)).body?.cancel();
     assertEquals(await metric(url, "smalltalk_model_loads"), loads, "none of these loads a model");
-    const told = await fetch(`${url}/metrics`);
-    assertMatch(told.headers.get("content-type")!, /^text\/plain/);
-    const figures = await told.text();
+    const reported = await fetch(`${url}/metrics`);
+    assertMatch(reported.headers.get("content-type")!, /^text\/plain/);
+    const figures = await reported.text();
     const names = [
       ...['requests_total{path="/v1/completions",status="200"}', 'requests_total{path="other",status="200"}'],
       ...['request_seconds_bucket{le="100",path="/v1/completions"}', "first_token_seconds_count"],
@@ -244,7 +244,7 @@ Deno.test("log-probabilities of written tokens are those of their logits, the li
       more.push(...chunk.choices[0].logprobs?.token_logprobs ?? []);
     }
     assertEquals(more, logprobs!.token_logprobs);
-    // Beside the f64 reference: what the written tokens add to the prompt's NLL.
+    // Next to the f64 reference: what the written tokens add to the prompt's NLL.
     const { tokens } = await alone(run, { expert: 1, temperature: 0, maxNewTokens: 10 });
     const [prompt] = await tokenizer.encode([PROMPT]);
     const nll = (ids: number[]) => sequenceNll(EXPERT, anyWeights(EXPERT, "expert 1"), ids);
@@ -451,18 +451,18 @@ Deno.test("while the mixture is loaded, /health and all else is 503; /health is 
     await Deno.writeTextFile(`${run}/keys`, "the key");
     const last = `${run}/tokenizer_config.json`; // is read last; who reads a pipe waits for a writer
     assertEquals((await new Deno.Command("mkfifo", { args: [last] }).output()).code, 0);
-    const told = async (url: string, key?: string) => {
+    const reported = async (url: string, key?: string) => {
       const response = await fetch(url, { headers: key ? { authorization: `Bearer ${key}` } : {} });
       return [response.status, (await response.json()).error?.code];
     };
     const whileLoading = async (url: string) => {
-      for (let i = 0; i < 3; i++) assertEquals(await told(`${url}/health`), [503, "loading"]);
-      assertEquals(await told(`${url}/v1/models`, "the key"), [503, "loading"]);
+      for (let i = 0; i < 3; i++) assertEquals(await reported(`${url}/health`), [503, "loading"]);
+      assertEquals(await reported(`${url}/v1/models`, "the key"), [503, "loading"]);
       await Deno.writeTextFile(last, "{}");
     };
     await serving(run, ["--api-key-file", `${run}/keys`], async ({ url }) => {
-      assertEquals(await told(`${url}/health`), [200, undefined]);
-      assertEquals(await told(`${url}/v1/models`), [401, "invalid_api_key"]);
+      assertEquals(await reported(`${url}/health`), [200, undefined]);
+      assertEquals(await reported(`${url}/v1/models`), [401, "invalid_api_key"]);
       assertEquals(await metric(url, "smalltalk_models_held"), 0);
     }, whileLoading);
   });
@@ -500,13 +500,17 @@ Deno.test("a public address without a key is warned of; requests are logged as l
       await client.completions.create({ model: "expert-1", prompt: "the sea", max_tokens: 2, seed: 1 });
       const lines = () =>
         log().split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
-      let told;
-      for (let i = 0; i < 100 && !told; i++) {
+      let reported;
+      for (let i = 0; i < 100 && !reported; i++) {
         if (i > 0) await new Promise((resolve) => setTimeout(resolve, 20)); // it is written after the answer
-        told = lines().find(({ request }) => request === "POST /v1/completions");
+        reported = lines().find(({ request }) => request === "POST /v1/completions");
       }
-      assertEquals([told.status, told.notes.model, told.notes.promptTokens], [200, "expert-01", 3]);
-      assert(!Number.isNaN(Date.parse(told.time)));
+      assertEquals([reported.status, reported.notes.model, reported.notes.promptTokens], [
+        200,
+        "expert-01",
+        3,
+      ]);
+      assert(!Number.isNaN(Date.parse(reported.time)));
     });
     await Deno.writeTextFile(`${run}/keys`, "the key");
     for (const args of [["--host", "0.0.0.0", "--api-key-file", `${run}/keys`], []]) {
@@ -569,7 +573,7 @@ async function inProcess(
   });
 }
 
-Deno.test("a device that fails is replaced: requests that meet the failure are told to come again, and the next are answered", () =>
+Deno.test("a device that fails is replaced: requests that meet the failure are asked to come again, and the next are answered", () =>
   withDevices((devices) =>
     inProcess({ gpu: undefined }, async (port) => {
       const url = `http://127.0.0.1:${port}`;
@@ -635,7 +639,7 @@ Deno.test("it ends although a client does not read what it asked for, and cuts o
   });
 });
 
-Deno.test("where it cannot listen it says on which port and address", () =>
+Deno.test("where it cannot listen it reports on which port and address", () =>
   inProcess({}, async (taken) => {
     await inFolder(async (run) => {
       await servingRun(run, 2);

@@ -121,5 +121,5 @@ Deno.test("routingOf() and routingHeaders() say who answers and by how much, and
   });
   const sizeOf = (texts: number) => JSON.stringify(routingHeaders(Array(texts).fill(routed))).length;
   assert(Array.from({ length: 500 }, (_, i) => sizeOf(i + 1)).every((size) => size < 4300));
-  assertEquals([sizeOf(64) > 500, sizeOf(500)], [true, 2], "of too many it says nothing");
+  assertEquals([sizeOf(64) > 500, sizeOf(500)], [true, 2], "of too many it sends nothing");
 });

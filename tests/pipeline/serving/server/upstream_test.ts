@@ -87,8 +87,8 @@ Deno.test("a server of another kind that speaks OpenAI's completions alone will 
       const body = await request.json();
       asked.push(body);
       if (body.seed === 429) {
-        const told = { error: { message: "too many" } };
-        return Response.json(told, { status: 429, headers: { "retry-after": "7" } });
+        const reported = { error: { message: "too many" } };
+        return Response.json(reported, { status: 429, headers: { "retry-after": "7" } });
       }
       // As vLLM and llama.cpp stream: comments, no usage where it was not counted, and fields of their own.
       const chunk = (text: string, finish_reason: string | null) =>
