@@ -7,7 +7,7 @@ import { type Baseline, BASELINES } from "../pipeline/evaluation/mod.ts";
 import { routesByPrefix } from "../pipeline/partition/mod.ts";
 import { MIXING } from "../pipeline/serving/mod.ts";
 import { field } from "../pipeline/settings/mod.ts";
-import { evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
+import { evaluateClean, evaluateModels, evaluateRun } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { evaluationText, scoredText } from "./evaluation_text.ts";
 import { DEVICE, take } from "./options.ts";
@@ -47,7 +47,8 @@ export const TASK = await defineTask({
       return print({ run, stage: "evaluate", ...scored }, scoredText(run, part, scored));
     }
     const evaluation = await evaluateRun(options, { signal, onEvent });
+    const clean = await evaluateClean(run, evaluation, { onEvent });
     const routes = await routesByPrefix(run);
-    print({ run, routes, ...evaluation }, evaluationText(run, evaluation, routes));
+    print({ run, routes, ...evaluation, clean }, evaluationText(run, evaluation, routes, clean));
   },
 }, import.meta);

@@ -10,10 +10,12 @@ import {
   BASELINES,
   type Evaluation,
   fewDocuments,
+  gainText,
   isEqual,
   type Lower,
   SHOWN_WAYS,
   sideOf,
+  type SomeFigures,
   type Way,
 } from "../pipeline/evaluation/mod.ts";
 import type { Part, ScoredModels } from "../pipeline/stages/mod.ts";
@@ -33,7 +35,12 @@ const SECTIONS: Section[] = [sources, segments, prefixes, reliability, mixing, f
  * Lays out an evaluation: everything together, then by source, by routed segment, by prefix and by margin,
  * then what else was asked for. Where no prefix `routes`, true labels do, and nothing is printed by prefix.
  */
-export function evaluationText(run: string, evaluation: Evaluation, routes = true): string {
+export function evaluationText(
+  run: string,
+  evaluation: Evaluation,
+  routes = true,
+  clean?: SomeFigures,
+): string {
   const { prefix, experts, trained, documents, sequences, tokens, scores, gains, resamples } = evaluation;
   const few = fewDocuments(documents);
   const ways = SHOWN_WAYS.filter((way) => scores[way]);
@@ -79,11 +86,25 @@ export function evaluationText(run: string, evaluation: Evaluation, routes = tru
       const [by, from, to] = [values.by, values.from, values.to].map((value) => `${value.toFixed(1)}%`);
       return `perplexity ${side} than that of ${names[gain.baseline]}, by ${by} (${from} to ${to})`;
     }),
+    ...clean ? cleanText(clean) : [],
     text,
     "",
     ...few ? [few] : [],
     `run folder: ${run}`,
   ].join("\n");
+}
+
+/** Lays out perplexities and gains on the documents that share nothing with training text. */
+function cleanText({ documents, scores, gains }: SomeFigures): string[] {
+  const ways = SHOWN_WAYS.filter((way) => scores[way]);
+  return [
+    "",
+    table(
+      `${counted(documents, "documents")} that share nothing with training text | perplexity | 95% interval`,
+      ways.map((way) => [way === "oracle" ? BEST : way, ...fit(scores[way]!)]),
+    ),
+    ...gains.map((gain) => `against ${gain.baseline}: ${gainText(gain)}`),
+  ];
 }
 
 /** Reports that a part of the models is scored, how far all are, and what puts them together. */

@@ -15,6 +15,7 @@ export const TASK = await defineTask({
   options: {
     ...IN_A_RUN,
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
+    overlap: field.flag({ help: "look for duplicates and passages afterwards, as the task overlap does" }),
     frozen: field.flag({ help: "refuse text or settings that are not those that the run was made of" }),
     ...take("flops", "utilisation", "workers"),
     ...DEVICE,
@@ -27,6 +28,12 @@ export const TASK = await defineTask({
       return print(plan, planText(plan));
     }
     const summary = await partition({ ...options, sources }, { signal, onEvent });
-    print(summary, summaryText(summary));
+    if (!options.overlap) return print(summary, summaryText(summary));
+    const [{ findOverlap }, { overlapLine }] = await Promise.all([
+      import("../pipeline/stages/overlap.ts"),
+      import("./overlap_text.ts"),
+    ]);
+    const { against: _, ...overlap } = await findOverlap({ run: summary.run }, { signal, onEvent });
+    print({ ...summary, overlap }, `${summaryText(summary)}\noverlap          ${overlapLine(overlap)}`);
   },
 }, import.meta);

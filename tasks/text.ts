@@ -35,7 +35,7 @@ const NO_SOURCES = "none, as the text has no two sources; --source-field names t
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
-  const { nmi, costs, rounds, proof, heldOut = {} } = summary;
+  const { nmi, costs, rounds, proof, heldOut = {}, dropped } = summary;
   const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, words, sources }) => {
     const mix = Object.entries(sources)
       .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
@@ -62,9 +62,16 @@ export function summaryText(summary: PartitionSummary): string {
     `token imbalance  ${percent(summary.tokenImbalance)} (largest expert over the mean)`,
     `NMI with source  ${shared}`,
     held.length > 0 && `held out         ${held.slice(0, MOST_HELD_OUT).join("; ")}`,
+    dropped !== undefined && `left out         ${leftOut(dropped)}; text/dropped.arrow lists them`,
     `root hash        ${summary.sha256}`,
     `run folder       ${summary.run}`,
   );
+}
+
+/** Says how many documents were left out, and why. */
+function leftOut({ exact = 0, near = 0, passage = 0 }: Record<string, number>): string {
+  const parts = [counted(exact, "exact duplicates"), counted(near, "near-duplicates")];
+  return `${parts.join(", ")}, ${counted(passage, "documents")} with a passage of a named text`;
 }
 
 /** Words the cost of an optimal assignment, and what proves how good it is; `costs` says what a cost is, where it is no NLL. */

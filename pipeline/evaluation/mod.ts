@@ -13,6 +13,7 @@ export * from "./choices/results.ts";
 export * from "./choices/score.ts";
 export * from "./choices/suite.ts";
 export * from "./choices/tasks.ts";
+export { type SomeFigures } from "./clean.ts";
 export { type DocumentScores, readDocumentScores } from "./documents.ts";
 export * from "./evaluate.ts";
 export { atPrefix, type Evaluation, type Gain, gainText, isEqual } from "./evaluation.ts";

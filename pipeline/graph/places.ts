@@ -14,6 +14,8 @@ export const SEQUENCES = "text/sequences";
 export const ALL_TRAIN = `${SEQUENCES}:train`;
 /** What is needed of it by those who read held-out sequences. */
 export const ALL_TEST = `${SEQUENCES}:test`;
+/** Name of the node that leaves out duplicates and leaks. */
+export const PRUNED = "text/pruned";
 /** Name of the node of what was learned to split text by. */
 export const PARTITIONER = "partitioner";
 /** Name of the node that names experts. */

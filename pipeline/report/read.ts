@@ -20,6 +20,7 @@ import {
   ZERO_SHOT,
 } from "../graph/places.ts";
 import { expertNames } from "../stages/names.ts";
+import { overlapState, readOverlap } from "../stages/overlap_result.ts";
 import { type ExpertPart, onlyParts, partIn, partitionRemedy, tallyOf } from "../stages/parts.ts";
 import { remedyOf } from "../stages/remedy.ts";
 import { nodeFolders } from "../stages/settings.ts";
@@ -140,6 +141,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
     adopted: await adoptedExperts(run),
     evaluation: await read(`${EVALUATION}/evaluation.json`, readEvaluation),
     heldOut: heldOutOf(nodes, text?.testSequences ?? null),
+    overlap: await overlapState(run) === "made" ? await readOverlap(run) : null,
     zeroShot: zeroShot.filter((result) => result !== null),
     reproduction,
   };

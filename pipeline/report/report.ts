@@ -18,6 +18,7 @@ import { costs } from "./sections/costs.ts";
 import { evaluation } from "./sections/evaluation.ts";
 import { experts, MOST_EXPERTS } from "./sections/experts.ts";
 import { outOfDate } from "./sections/out_of_date.ts";
+import { overlap } from "./sections/overlap.ts";
 import { partition } from "./sections/partition.ts";
 import { routers } from "./sections/routers.ts";
 import { training } from "./sections/training.ts";
@@ -58,7 +59,7 @@ export interface Report {
 /** The sections, in their order. */
 const SECTIONS = [
   ...[whatRan, outOfDate, claims, routers, partition],
-  ...[experts, training, evaluation, zeroShot, costs],
+  ...[overlap, experts, training, evaluation, zeroShot, costs],
 ];
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import { say, setting } from "../../kernels/errors.ts";
-import { choice, integer, paths, section, text } from "./field.ts";
+import { choice, flag, integer, paths, section, text } from "./field.ts";
 
 const FORMATS = [
   ...["auto", "txt", "txt.gz", "txt.zst", "jsonl", "jsonl.gz", "jsonl.zst"] as const,
@@ -50,6 +50,19 @@ export const TEXT = section("Text", {
     default: "hash",
     help:
       "where there is a limit, take documents by a seeded hash, from everywhere; or the first ones, as pipes do",
+  }),
+  dedup: choice(["off", "exact", "near"], {
+    default: "off",
+    help:
+      "leave out documents that are equal to another one, or nearly so: of each group the first in a seeded order stays",
+  }),
+  decontaminate: paths({
+    default: [],
+    help:
+      "file of texts, or of questions as TASK.jsonl: training documents with 13 words in a row of it are left out",
+  }),
+  splitGroups: flag({
+    help: say`hold out documents that are nearly equal together, as ${setting("dedup")} does`,
   }),
   corpus: choice(["default", "wide"], {
     default: "default",

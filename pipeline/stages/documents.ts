@@ -31,7 +31,8 @@ const COLUMNS = ["document", "path", "place", "sha256", "source", "side", "token
 const PART_COLUMNS = [...COLUMNS, "expert", "shares"] as const;
 
 /** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
-const pathOf = ({ file: { path }, own }: Piece): string => own ? path.split("/").slice(-3).join("/") : path;
+export const pathOf = ({ file: { path }, own }: Piece): string =>
+  own ? path.split("/").slice(-3).join("/") : path;
 
 const BLOCKS = "blocks.json";
 

@@ -10,8 +10,10 @@ import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { besideMixture, costApart } from "../cost/beside_mixture.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
+import { figuresOn, type SomeFigures } from "../evaluation/clean.ts";
+import { readDocumentScores } from "../evaluation/documents.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
-import { type Evaluation, readEvaluation } from "../evaluation/evaluation.ts";
+import { type Evaluation, gainText, readEvaluation } from "../evaluation/evaluation.ts";
 import { checkFallback } from "../evaluation/margins.ts";
 import { mixesOf } from "../evaluation/mix.ts";
 import { routingPrefixes } from "../evaluation/routes.ts";
@@ -24,8 +26,17 @@ import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/p
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
 import { adoptionOf } from "../training/adoption.ts";
-import { baselinesOf, EVALUATE, evaluateNodes, type EvaluationOf, RESULT, scoresOf } from "./evaluate.ts";
+import {
+  baselinesOf,
+  DOCUMENTS,
+  EVALUATE,
+  evaluateNodes,
+  type EvaluationOf,
+  RESULT,
+  scoresOf,
+} from "./evaluate.ts";
 import { tokensOfRun } from "./models.ts";
+import { overlapState, readClean } from "./overlap_result.ts";
 import { needConfiguration } from "./parts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { allTargets, type Target } from "./targets.ts";
@@ -73,6 +84,34 @@ export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch =
     await make(await evaluateNodes({ ...of, doubts }, choices));
     return await readEvaluation(`${run}/${EVALUATION}/${RESULT}`);
   });
+}
+
+/**
+ * Gives the figures of an evaluation on the held-out documents alone that share nothing with training text, where somebody has looked for
+ * that; undefined elsewhere. Warns of a gain that is outside the interval that it has on all documents.
+ */
+export async function evaluateClean(
+  run: string,
+  evaluation: Evaluation,
+  { onEvent }: RunWatch = {},
+): Promise<SomeFigures | undefined> {
+  const warn = (message: Text) => onEvent?.({ type: "warning", message });
+  const state = await overlapState(run);
+  if (state === "out of date") {
+    warn(say`what was found to overlap is of other text: run ${task("overlap", { run })} again`);
+  }
+  if (state !== "made") return undefined;
+  const scores = await readDocumentScores(`${run}/${EVALUATION}/${DOCUMENTS}`);
+  const clean = await figuresOn(scores, await readClean(run), evaluation);
+  if (!clean) return void warn("every held-out document shares a passage with training text, or nearly all");
+  for (const gain of clean.changed) {
+    const all = evaluation.gains.find(({ baseline }) => baseline === gain.baseline)!;
+    const both = `${gainText(gain)} on the documents that share nothing with training text, ${
+      gainText(all)
+    } on all`;
+    warn(`duplicates or leaks change a result: compared with ${gain.baseline} the perplexity is ${both}`);
+  }
+  return clean;
 }
 
 /** How far the scores of models have come. */

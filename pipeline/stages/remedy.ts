@@ -38,6 +38,7 @@ export async function remedyOf(run: string, path: string, configuration: Configu
   if (folder === "search") return `remove "${run}/search/${name}": it is made again when it is needed`;
   if (folder === SCRATCH) return "remove it: what it stands for is made again";
   if (folder === "export") return say`export it again, with ${setting("force")}`;
+  if (/^overlap\b/.test(folder)) return say`run ${task("overlap", { run, check })}`;
   if (folder === "report" || /^report\.\w+$/.test(path)) return say`run ${task("report", { run })}`;
   if (/^(evaluation|zero-shot)\b/.test(folder)) {
     const isAsked = folder.startsWith("zero-shot");

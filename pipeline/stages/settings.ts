@@ -28,7 +28,7 @@ const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
 /** Folders of a run that nodes of its own stages lie in. */
 const NODE_FOLDERS = [
   ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "split", "partition"],
-  ...[...MODELS, "search", "evaluation", "zero-shot", "report"],
+  ...[...MODELS, "search", "evaluation", "zero-shot", "report", "overlap"],
 ];
 
 /** Folders of a run besides those of nodes, in which nothing is the user's. */

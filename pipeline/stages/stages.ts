@@ -11,16 +11,23 @@ import { type Configuration, FIELD_NAMES, namesOf } from "../settings/configurat
 import { EXPERTS, LARGER_DENSE, SWITCH } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
 import { TEXT } from "../settings/text.ts";
+import type { Node } from "../graph/node.ts";
 import type { GraphOf, Stage } from "./stage.ts";
 
 type Name = keyof Configuration;
 
-const takenOf = async (of: GraphOf) => (await import("./take.ts")).takeNode("documents", of);
+/** Lists the nodes that choose documents; what prunes is loaded only where it is asked for. */
+async function choosing(of: GraphOf): Promise<readonly Node[]> {
+  const { dedup, decontaminate, splitGroups } = of.configuration;
+  const taken = (await import("./take.ts")).takeNode("documents", of), nodes = taken ? [taken] : [];
+  if (dedup === "off" && !splitGroups && decontaminate.length === 0) return nodes;
+  return [...nodes, ...await (await import("./prune.ts")).pruneNodes(of, taken)];
+}
 
 const corpus: Stage = {
   about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
   settings: namesOf(TEXT),
-  nodes: async (of) => [...of.text.unpacked, ...[await takenOf(of) ?? []].flat()],
+  nodes: async (of) => [...of.text.unpacked, ...await choosing(of)],
 };
 
 const tokenizer: Stage = {
@@ -29,7 +36,9 @@ const tokenizer: Stage = {
     ...["vocabularySize", "tokenizerSample", "holdout", "seed", "textSeed", "tokenizer", "eos"] as const,
     ...["format", "textField", "textColumn", "tokenColumn"] as const, // of text that is no run's
   ],
-  nodes: async (of) => [await (await import("./tokenizer.ts")).tokenizerNode(of, await takenOf(of))],
+  nodes: async (
+    of,
+  ) => [await (await import("./tokenizer.ts")).tokenizerNode(of, (await choosing(of)).at(-1))],
 };
 
 const tokenize: Stage = {
@@ -44,7 +53,7 @@ const tokenize: Stage = {
     const { takeNode } = await import("./take.ts");
     const { sequencesNode, tokenizeNodes } = await import("./tokenize.ts");
     const { indexNode } = await import("./documents.ts");
-    const documents = await takenOf(of), tokens = takeNode("tokens", of, documents);
+    const documents = (await choosing(of)).at(-1), tokens = takeNode("tokens", of, documents);
     const nodes = [...tokenizeNodes(of, tokens ?? documents), sequencesNode(of), indexNode(of)];
     return tokens ? [tokens, ...nodes] : nodes;
   },
@@ -108,6 +117,12 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   ["evaluate", {
     about:
       "Evaluates the mixture of a run on its held-out documents: perplexities, gains, sources, segments, prefixes.",
+    settings: [],
+    onRequest: true,
+  }],
+  ["overlap", {
+    about:
+      "Finds duplicates among the documents of a run, and passages of held-out ones that stand in training text.",
     settings: [],
     onRequest: true,
   }],

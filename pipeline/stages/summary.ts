@@ -7,7 +7,7 @@
 
 import { InputError, type Text } from "../../kernels/errors.ts";
 import { noteFiles, readManifest } from "../graph/manifest.ts";
-import { NAMES, PARTITIONER, SEQUENCES } from "../graph/places.ts";
+import { NAMES, PARTITIONER, PRUNED, SEQUENCES } from "../graph/places.ts";
 import { gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/counts.ts";
 import { compareFingerprints, FINGERPRINT, type Fingerprint } from "../partition/fingerprint.ts";
@@ -88,6 +88,8 @@ export interface PartitionSummary extends Fingerprint {
   experts: ExpertSummary[];
   /** Documents and tokens that are held out, by source; absent where a run has no index of its text. */
   heldOut?: Record<string, { documents: number; tokens: number }>;
+  /** Documents that were left out, by reason: `exact` and `near` duplicates, and those with a `passage` of a named text. */
+  dropped?: Record<string, number>;
   /** What was done about every stage, in order. */
   stages: StageRun[];
 }
@@ -102,6 +104,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
   const learned = routers === "" ? await readManifest(`${run}/${PARTITIONER}`) : null;
   const names = (await readManifest(`${run}/${NAMES}`))?.result.words as string[][] | undefined;
+  const dropped = (await readManifest(`${run}/${PRUNED}`))?.result.dropped;
   const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;
   return {
     run,
@@ -119,6 +122,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
       testSequences: test.sequences,
     })),
     ...index === undefined ? {} : { heldOut: heldOutOf(index as Record<string, SourceCounts>) },
+    ...dropped === undefined ? {} : { dropped: dropped as Record<string, number> },
     stages,
     ...await fingerprintOf(run),
   };

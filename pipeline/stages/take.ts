@@ -23,7 +23,7 @@ import { TOKENIZER } from "../graph/places.ts";
 const CHARACTERS_PER_TOKEN = 6;
 
 /** A document, and its number in its block. */
-type Numbered = BlockDocument & { at: number };
+export type Numbered = BlockDocument & { at: number };
 
 /** The same, and the number of its block. */
 type Placed = Numbered & { block: number };
@@ -39,12 +39,31 @@ export async function* readTaken(
   const wanted = taken && await readNumbers(making, taken, block);
   let at = 0, next = 0;
   for await (const document of readBlock(block, configuration, text)) {
-    if (!wanted || wanted[next] === at) {
+    if (!wanted || wanted[next] % 2 ** PLACES === at) {
+      const side = SIDES[wanted ? wanted[next] >>> PLACES : 0];
       next++;
-      yield { ...document, at };
+      yield { ...document, at, ...side && { side } };
     }
     at++;
   }
+}
+
+/** A number has so many bits, of which a block's documents never need all; those above tell its side, where its text does not. */
+const PLACES = 28;
+const SIDES = [undefined, "train", "test"] as const;
+
+/** Writes the numbers of the documents of every block that are taken, which {@linkcode readTaken} reads. */
+export async function writeTaken(
+  { folder, wrote }: Making,
+  blocks: readonly Block[],
+  taken: readonly (readonly Pick<Numbered, "at" | "side">[])[],
+): Promise<{ documents: number }> {
+  for (const [i, block] of blocks.entries()) {
+    const file = fileOf(block);
+    const numbers = Uint32Array.from(taken[i], ({ at, side }) => at + SIDES.indexOf(side) * 2 ** PLACES);
+    wrote(file, await writeAtomic(`${folder}/${file}`, new Uint8Array(numbers.buffer)));
+  }
+  return { documents: taken.reduce((sum, { length }) => sum + length, 0) };
 }
 
 const fileOf = ({ name }: Block) => `${name}.u32`;
@@ -82,18 +101,14 @@ export function takeNode(
       const tokenizer = tokens ? await tokenizerIn(making.path(TOKENIZER), configuration) : undefined;
       const sizes = tokenizer &&
         ((documents: AsyncIterable<Document>) => tokenCounts(documents, tokenizer, workers));
-      const taken = blocks.map((): number[] => []);
+      const taken = blocks.map((): Pick<Numbered, "at" | "side">[] => []);
       const documents = take === "head" ? takeFirst(open, most, sizes) : takeByHash(open, {
         ...{ seed, most, sizes },
         least: tokenizer && ((characters) => (characters + 1) / CHARACTERS_PER_TOKEN),
         onLeftOut: (sources, all) => emit({ type: "warning", message: leftOutText(sources, all) }),
       });
-      for await (const { block, at } of documents) taken[block].push(at);
-      for (const [i, block] of blocks.entries()) {
-        const file = fileOf(block), numbers = Uint32Array.from(taken[i]);
-        making.wrote(file, await writeAtomic(`${making.folder}/${file}`, new Uint8Array(numbers.buffer)));
-      }
-      return { documents: taken.reduce((sum, { length }) => sum + length, 0) };
+      for await (const { block, at, side } of documents) taken[block].push({ at, side });
+      return await writeTaken(making, blocks, taken);
     }),
   };
 }

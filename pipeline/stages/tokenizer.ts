@@ -58,7 +58,8 @@ async function train(
     for (const block of blocks) {
       for await (const document of readTaken(block, configuration, text, making, taken)) {
         signal?.throwIfAborted();
-        if (sideOf(document.text, seed, holdout) === "train") yield document;
+        const side = document.side ?? sideOf(document.text, seed, holdout);
+        if (side === "train") yield document;
       }
     }
   };

@@ -21,6 +21,8 @@ export interface Document {
   tokens?: Uint32Array;
   /** Its line in its file, from 1, or its row, from 0; absent where the file is the document. */
   place?: number;
+  /** The side of the split that it is on, where its text alone does not decide that. */
+  side?: "train" | "test";
 }
 
 /** How to read documents: settings of the text, as a configuration has them, and what a script may add. */

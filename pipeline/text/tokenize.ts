@@ -84,10 +84,11 @@ export function noCounts(): TokenizeCounts {
   return { documents: 0, emptyDocuments: 0, tokens: 0, sequences: 0, droppedTails: 0 };
 }
 
-/** Says on which side of the split a text is: equal texts are always on the same side. */
-export function sideOf(text: string, seed: number, holdout: number): Side {
+/** Says on which side of the split a text is, or one of this index: equal texts are always on the same side. */
+export function sideOf(text: string | bigint, seed: number, holdout: number): Side {
   if (holdout <= 0) return "train";
-  return uniform(seed, "holdout", indexOfText(text)) < holdout ? "test" : "train";
+  const index = typeof text === "string" ? indexOfText(text) : text;
+  return uniform(seed, "holdout", index) < holdout ? "test" : "train";
 }
 
 /** Returns the lineage of token rows. */
@@ -148,7 +149,7 @@ async function* tokenized(
   counts: TokenizeCounts,
 ): AsyncGenerator<TokenizedBatch> {
   const { holdout = 0, seed = 0, textSeed = -1, packing = "document", firstId = 0n, onDocument } = options;
-  const sideOfText = (text: string) => sideOf(text, textSeedOf({ textSeed, seed }), holdout);
+  const split = textSeedOf({ textSeed, seed });
   const maxTokens = options.maxTokens || Infinity;
   const lineage = tokenLineage(tokenizer, options);
   const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
@@ -164,7 +165,7 @@ async function* tokenized(
         counts.emptyDocuments++;
         continue;
       }
-      const side = sideOfText(text);
+      const side = document.side ?? sideOf(text, split, holdout);
       const packer = writers.get(side)!;
       seen += ids.length + 1;
       const id = firstId + BigInt(counts.documents++);

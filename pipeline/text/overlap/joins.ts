@@ -60,23 +60,34 @@ export class Passages {
     return has;
   }
 
-  /** Gives the words of every text, and how many of them are in passages that were found. */
-  covered(): { words: number; covered: number }[] {
-    return this.#ends.map((end, i) => {
-      const from = this.#ends[i - 1] ?? 0;
-      return { words: end - from, covered: coveredWords(this.#marks, from, end, this.length) };
-    });
+  /** Counts the texts and their words; of both, those that are in passages which were found. */
+  counts(): { texts: number; found: number; words: number; covered: number } {
+    const covered = this.#ends.map((end, i) =>
+      coveredWords(this.#marks, this.#ends[i - 1] ?? 0, end, this.length)
+    );
+    return {
+      ...{ texts: covered.length, found: covered.filter((words) => words > 0).length },
+      ...{ words: this.#marks.length, covered: covered.reduce((a, b) => a + b, 0) },
+    };
+  }
+}
+
+/** Goes through the buckets; between some the process sees whether it is to end. */
+async function* buckets(signal?: AbortSignal): AsyncGenerator<number> {
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    if (bucket % 8 === 0) await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    yield bucket;
   }
 }
 
 /** Puts a bucket of all tables into chains, and calls for each row. */
-async function chainsOf(
+function chainsOf(
   tables: readonly BlockTable[],
   bucket: number,
   onRow: (chains: Chains, row: number) => void = () => {},
-): Promise<Chains> {
-  const blocks: Uint32Array[] = [];
-  for (const { path } of tables) blocks.push(await readBucket(path, bucket));
+): Chains {
+  const blocks = tables.map(({ path }) => readBucket(path, bucket));
   const chains = new Chains(blocks.reduce((sum, { length }) => sum + length / 3, 0));
   for (const [i, rows] of blocks.entries()) {
     for (let at = 0; at < rows.length; at += 3) {
@@ -105,10 +116,9 @@ export async function findCandidates(
     }
     pairs[count++] = BigInt(Math.min(one, other)) << 32n | BigInt(Math.max(one, other));
   };
-  for (let bucket = 0; bucket < BUCKETS; bucket++) {
-    signal?.throwIfAborted();
+  for await (const bucket of buckets(signal)) {
     const firsts: number[] = [];
-    await chainsOf(tables, bucket, ({ before, values }, row) => {
+    chainsOf(tables, bucket, ({ before, values }, row) => {
       let other = before[row], left = MOST_BEFORE;
       for (; other >= 0 && left > 0; other = before[other], left--) add(values[other], values[row]);
       firsts[row] = before[row] < 0 ? row : firsts[before[row]];
@@ -129,11 +139,10 @@ export async function findShared(
   onShared: (place: number, other: number) => void,
   signal?: AbortSignal,
 ): Promise<void> {
-  for (let bucket = 0; bucket < BUCKETS; bucket++) {
-    const chains = await chainsOf(tables, bucket);
+  for await (const bucket of buckets(signal)) {
+    const chains = chainsOf(tables, bucket);
     for (const { path, first } of chains.values.length > 0 ? others : []) {
-      signal?.throwIfAborted();
-      const rows = await readBucket(path, bucket);
+      const rows = readBucket(path, bucket);
       for (let at = 0; at < rows.length; at += 3) {
         chains.find(rows[at], rows[at + 1], (place) => onShared(place, rows[at + 2] + first));
       }

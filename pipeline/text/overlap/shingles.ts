@@ -35,13 +35,14 @@ export function hashBands(words: Hashes, bands: Hashes = noHashes()): Hashes {
     high: new Int32Array(BANDS),
     low: new Int32Array(BANDS),
   });
-  least.fill(0x7fffffff);
-  for (let at = 0; at < count; at++) {
-    const shingle = low[at];
-    for (let i = 0; i < HASHES; i++) {
-      const hash = (Math.imul(shingle, FACTORS[i]) + ADDENDS[i]) | 0;
-      if (hash < least[i]) least[i] = hash;
+  for (let i = 0; i < HASHES; i++) {
+    const factor = FACTORS[i], addend = ADDENDS[i];
+    let lowest = 0x7fffffff;
+    for (let at = 0; at < count; at++) {
+      const hash = (Math.imul(low[at], factor) + addend) | 0;
+      if (hash < lowest) lowest = hash;
     }
+    least[i] = lowest;
   }
   for (let band = 0; band < bands.count; band++) {
     let upper = band, lower = ~band;

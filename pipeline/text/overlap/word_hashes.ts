@@ -14,22 +14,20 @@ export interface Hashes {
   low: Int32Array;
 }
 
-const [APART, INSIDE, ALONE] = [0, 1, 2];
 const UNITS = 2 ** 16;
-const INNER = /[\p{L}\p{N}\p{M}]/u;
+const INNER = /[\p{L}\p{N}\p{M}\p{Cs}]/u; // Cs: halves of characters beyond 16 bits
 const UNPARTED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}]/u;
 
-/** What each UTF-16 unit is to a word, and its lower case; made when they are first needed. */
-let tables: { kind: Uint8Array; lower: Uint16Array } | undefined;
+/** The lower case of each UTF-16 unit that words are made of, 0 of others; and which units are words; made when they are first needed. */
+let tables: { lower: Uint16Array; alone: Uint8Array } | undefined;
 
 function makeTables() {
   const units = Array.from({ length: UNITS }, (_, code) => String.fromCharCode(code));
-  const kind = Uint8Array.from(
-    units,
-    (unit) => UNPARTED.test(unit) ? ALONE : INNER.test(unit) ? INSIDE : APART,
-  );
-  kind.fill(INSIDE, 0xd800, 0xe000); // halves of characters beyond 16 bits
-  return { kind, lower: Uint16Array.from(units, (unit) => unit.toLowerCase().charCodeAt(0)) };
+  const lowerOf = (unit: string) => INNER.test(unit) ? unit.toLowerCase().charCodeAt(0) : 0;
+  return {
+    lower: Uint16Array.from(units, lowerOf),
+    alone: Uint8Array.from(units, (unit) => Number(UNPARTED.test(unit))),
+  };
 }
 
 /** Spreads the bits of a hash. */
@@ -58,24 +56,26 @@ function makeRoom(hashes: Hashes, count: number): void {
 
 /** Hashes the words of a text, in the arrays of `words`, where those of an earlier text are given up. */
 export function hashWords(text: string, words: Hashes = noHashes()): Hashes {
-  const { kind, lower } = tables ??= makeTables();
-  words.count = 0;
-  let high = 0, low = 0, isOpen = false, before = APART;
-  for (let i = 0; i <= text.length; i++) {
-    const code = i < text.length ? text.charCodeAt(i) : 0, is = kind[code];
-    if (isOpen && (is !== INSIDE || before === ALONE)) {
-      if (words.count === words.high.length) makeRoom(words, words.count + 512);
-      words.high[words.count] = spread(high);
-      words.low[words.count++] = spread(low);
-      isOpen = false;
+  const { lower, alone } = tables ??= makeTables();
+  const end = text.length;
+  let count = 0;
+  for (let i = 0; i < end;) {
+    let code = text.charCodeAt(i++), unit = lower[code];
+    if (unit === 0) continue;
+    let high = 0x2545f491, low = 0x2545f491;
+    for (let isAlone = alone[code]; unit !== 0; i++) {
+      high = Math.imul(high ^ unit, 0x01000193);
+      low = Math.imul(((low << 5) | (low >>> 27)) ^ unit, 0x9e3779b1);
+      if (isAlone || i === end) break;
+      unit = lower[code = text.charCodeAt(i)];
+      if (alone[code]) break; // a word of its own, which comes next
+      isAlone = 0;
     }
-    before = is;
-    if (is === APART) continue;
-    if (!isOpen) high = low = 0x2545f491;
-    high = Math.imul(high ^ lower[code], 0x01000193);
-    low = Math.imul(((low << 5) | (low >>> 27)) ^ lower[code], 0x9e3779b1);
-    isOpen = true;
+    if (count === words.high.length) makeRoom(words, count + 512);
+    words.high[count] = spread(high);
+    words.low[count++] = spread(low);
   }
+  words.count = count;
   return words;
 }
 

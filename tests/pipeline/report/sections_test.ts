@@ -6,8 +6,11 @@ import { markup } from "../../../pipeline/report/html.ts";
 import { readRun } from "../../../pipeline/report/read.ts";
 import type { Samples } from "../../../pipeline/report/samples.ts";
 import { experts } from "../../../pipeline/report/sections/experts.ts";
+import { overlap } from "../../../pipeline/report/sections/overlap.ts";
 import { training } from "../../../pipeline/report/sections/training.ts";
 import { zeroShot } from "../../../pipeline/report/sections/zero_shot.ts";
+import type { Overlap } from "../../../pipeline/stages/overlap.ts";
+import { overlapText } from "../../../tasks/overlap_text.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { writeNode, writeRun } from "./support.ts";
 
@@ -169,4 +172,37 @@ Deno.test("the section of zero-shot tasks tells what every task came to, and aga
     const { where, remedy } = await assertRejects(() => readRun(run), InputError);
     assertEquals(where, `${run}/zero-shot/piqa/piqa.json`);
     assertEquals(wordText(remedy!), `run task "zero-shot" with run "${run}", task "piqa", check`);
+  }));
+
+Deno.test("the section of duplicates and leaks has a row for each source and expert, and examples, escaped", () =>
+  inFolder(async (run) => {
+    await writeRun(run);
+    const record = await readRun(run);
+    assertEquals(overlap.when!(record), false);
+    const tally = { documents: 90, copies: 1, near: 2, apart: 3, heldOut: 10, twins: 4, leaking: 5 };
+    const all = { ...tally, words: 200, covered: 30 }, place = { path: "a.jsonl", place: 7 };
+    const both = { one: { ...place, text: "<b>one" }, other: { ...place, text: "two" } };
+    const found: Overlap = {
+      ...{ format: 1, all, sources: { news: all, "": all }, experts: { mixed: all } },
+      examples: [{ kind: "passage", share: 0.25, ...both }],
+    };
+    const page = markup`${overlap.text({ ...record, overlap: found })}`.text;
+    for (const text of ["news", "(none)", "mixed", "15.0%", "a.jsonl:7", "&lt;b&gt;one", "passage 25.0%"]) {
+      assertStringIncludes(page, text);
+    }
+    const printed = overlapText(run, {
+      ...found,
+      against: [{ file: "b.jsonl", length: 8, texts: 5, found: 3, words: 40, covered: 10 }],
+    });
+    for (
+      const text of [
+        "(none)",
+        "a.jsonl:7: <b>one",
+        "5 share 13 words in a row (15.0% of their words)",
+        "b.jsonl",
+        "25.0%",
+      ]
+    ) {
+      assertStringIncludes(printed, text);
+    }
   }));

@@ -1,0 +1,161 @@
+/**
+ * Looks for what flatters a result: duplicates of documents, and passages of held-out documents, or of texts that are named, in training
+ * text. It reads a run that is split and changes nothing in it.
+ *
+ *     overlap/result/    overlap.json; overlap.arrow: all pairs; clean.u64: ids of held-out documents that share nothing
+ *     overlap/against/   against.json: what of texts that are named stands in training text
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { InputError, say, task } from "../../kernels/errors.ts";
+import { givenNode, type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
+import { readManifest } from "../graph/manifest.ts";
+import { readArrow } from "../rows/arrow.ts";
+import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
+import { count, readJson } from "../run/schema.ts";
+import { PASSAGE, Passages } from "../text/overlap/joins.ts";
+import { hashWords, noHashes } from "../text/overlap/word_hashes.ts";
+import { documentRows } from "./document_table.ts";
+import { changesOfText, changesText, PART_INDEX } from "./documents.ts";
+import { duplicateNodes, hashesOf, type Looked, pairsOf } from "./duplicates.ts";
+import { OVERLAP, type Overlap, OVERLAP_LINKS, overlapResult, readOverlap } from "./overlap_result.ts";
+import { needConfiguration, partitionRemedy } from "./parts.ts";
+import { partitionGraph } from "./plan.ts";
+import { readTexts } from "./prune.ts";
+import { openRun, type RunOptions, type RunWatch } from "./run.ts";
+import type { GraphOf } from "./stage.ts";
+import { readBlock } from "./text.ts";
+import { DOCUMENTS, tokensOf } from "./tokenize.ts";
+
+export { type Overlap, readClean, readOverlap } from "./overlap_result.ts";
+
+const STAGE = "overlap", AGAINST = "overlap/against", AGAINST_FILE = "against.json";
+const LENGTHS = [PASSAGE, 8];
+
+/** Of each file, for 13 and for 8 words in a row: its texts and those of them with so many in training text; their words, and those in such runs. */
+const COUNTS = { length: count, texts: count, found: count, words: count, covered: count };
+const AGAINST_SCHEMA = v.array(v.object({ file: v.string(), ...COUNTS }));
+
+/** @ignore What is known of texts that are named; its type is inferred. */
+export type Against = v.InferOutput<typeof AGAINST_SCHEMA>;
+
+/** Says which documents are compared: those that became sequences, each on its side. */
+const lookedAt = ({ configuration, text }: GraphOf): Looked => ({
+  ...{ stage: STAGE, folder: "overlap", passages: true },
+  needs: (block) => [`${tokensOf(block)}:${DOCUMENTS}`],
+  async *read(block, making) {
+    const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
+    const batches = await Array.fromAsync(readArrow(file, file));
+    const rows = batches.flatMap((batch) => documentRows(batch, ["piece", "place", "side"]));
+    let next = 0;
+    for await (const document of readBlock(block, configuration, text)) {
+      const { piece, place, side } = rows[next] ?? {};
+      if (piece !== document.piece || place !== (document.place ?? 0)) continue; // it was left out, or had no token
+      next++;
+      yield { ...document, side };
+    }
+  },
+});
+
+/** Lists the nodes of a run that is split: what is given, and what is made of it. */
+async function overlapNodes(of: GraphOf, against: readonly string[]): Promise<Node[]> {
+  const looked = lookedAt(of), tokens = of.blocks.map(tokensOf);
+  const result: Node = {
+    name: OVERLAP,
+    needs: [
+      ...of.blocks.map((block) => hashesOf(looked, block)),
+      ...of.blocks.flatMap(looked.needs),
+      pairsOf(looked),
+      PART_INDEX,
+    ],
+    settings: {},
+    links: OVERLAP_LINKS,
+    revision: 1,
+    maker: oneByOne(STAGE, (making, work) => overlapResult(looked, of, making, work)),
+  };
+  const files: [path: string, sha256: string][] = [];
+  for (const path of against) files.push([path, (await hashFile(path)).sha256]);
+  const named: Node = {
+    name: AGAINST,
+    needs: of.blocks.flatMap(looked.needs),
+    settings: { files, ...of.text.reading },
+    revision: 1,
+    maker: oneByOne(STAGE, (making, work) => compareWith(against, looked, of, making, work)),
+  };
+  return [
+    ...[...tokens, PART_INDEX].map(givenNode),
+    ...duplicateNodes(looked, of),
+    ...[result, ...against.length > 0 ? [named] : []],
+  ];
+}
+
+async function compareWith(
+  against: readonly string[],
+  looked: Looked,
+  { configuration, blocks }: GraphOf,
+  making: Making,
+  { signal }: Work,
+) {
+  const named: { file: string; passages: Passages }[] = [], words = noHashes();
+  for (const file of against) {
+    const texts = await readTexts(file, configuration);
+    for (const length of LENGTHS) named.push({ file, passages: new Passages(texts, length) });
+  }
+  for (const block of blocks) {
+    for await (const { text, side } of looked.read(block, making)) {
+      signal?.throwIfAborted();
+      if (side === "test") continue;
+      hashWords(text, words);
+      for (const { passages } of named) passages.find(words);
+    }
+  }
+  const result: Against = named.map(({ file, passages }) => ({
+    file,
+    length: passages.length,
+    ...passages.counts(),
+  }));
+  making.wrote(AGAINST_FILE, await writeAtomic(`${making.folder}/${AGAINST_FILE}`, jsonText(result)));
+  return {};
+}
+
+/** What documents of a run have in common, and what texts that are named have in common with training text. */
+export type FoundOverlap = Overlap & { against?: Against };
+
+/**
+ * Looks for duplicates and passages in a run, unless that is done. Throws an `InputError` where the run is not split, its text is not what
+ * it was, or a file that is named cannot be read.
+ */
+export async function findOverlap(
+  { against = [], ...options }: Omit<RunOptions, "sources"> & { against?: readonly string[] },
+  watch: RunWatch = {},
+): Promise<FoundOverlap> {
+  const { run } = options;
+  await needConfiguration(run);
+  return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
+    const { text, complete } = await partitionGraph(run, configuration, { keep: true, check: options.check });
+    const changes = text.blocks && changesText(await changesOfText(run, text.blocks));
+    if (!complete || changes || !await readManifest(`${run}/${PART_INDEX}`)) {
+      const fact = changes ? `${changes} since then` : "it is not";
+      throw new InputError(
+        `Cannot look for overlap in "${run}" as its text must be split as it is now: ${fact}`,
+        {
+          where: run,
+          remedy: changes ? say`run ${task("partition", { run })} again` : await partitionRemedy(run),
+        },
+      );
+    }
+    const of = { configuration, text, blocks: text.blocks! };
+    const nodes = await overlapNodes(of, against);
+    await make(nodes);
+    const found = await readOverlap(run);
+    if (against.length === 0) return found;
+    const known = await readJson(
+      `${run}/${AGAINST}/${AGAINST_FILE}`,
+      AGAINST_SCHEMA,
+      "what named texts have in common",
+    );
+    return { ...found, against: known };
+  });
+}

@@ -1,0 +1,26 @@
+/**
+ * Looks for duplicates among the documents of a run, and for passages of held-out documents, or of named texts, in its training text.
+ *
+ *   deno task overlap --run runs/a --against data/arc_easy.jsonl
+ */
+import { field } from "../pipeline/settings/mod.ts";
+import { findOverlap } from "../pipeline/stages/mod.ts";
+import { defineTask } from "./command.ts";
+import { take } from "./options.ts";
+import { overlapText } from "./overlap_text.ts";
+
+export const TASK = await defineTask({
+  name: "overlap",
+  options: {
+    ...take("run", "force", "check", "part"),
+    against: field.paths({
+      default: [],
+      help:
+        "file of texts, or of questions as TASK.jsonl: also print which of them have 13 or 8 words in a row of training text; repeatable",
+    }),
+  },
+  run: async ({ options, signal, onEvent, print }) => {
+    const found = await findOverlap(options, { signal, onEvent });
+    print({ run: options.run, ...found }, overlapText(options.run, found));
+  },
+}, import.meta);

@@ -1,0 +1,263 @@
+import { assert, assertEquals, assertGreater, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
+import { uniform } from "../../../pipeline/random.ts";
+import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { integers, strings } from "../../../pipeline/rows/column_values.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { findOverlap, readClean } from "../../../pipeline/stages/overlap.ts";
+import { partition } from "../../../pipeline/stages/partition.ts";
+import { fingerprintOf } from "../../../pipeline/stages/summary.ts";
+import { hashes, inFolder } from "../../tasks/support.ts";
+import { allPairs, runsOf, wordsOf } from "../text/overlap/brute_force.ts";
+import { SMALL_SETTINGS } from "./support.ts";
+
+/** Words of a text, drawn from 900. */
+const words = (seed: number, count: number) =>
+  Array.from({ length: count }, (_, i) => `w${Math.floor(900 * uniform(seed, "words", i))}`);
+
+/** 120 documents; of every fifth there is a copy, one with a changed word, or one that begins with half of it. */
+const TEXTS = Array.from({ length: 120 }, (_, i) => {
+  const [own, copied] = [words(i, 150), words(Math.max(0, i - 3), 150)];
+  if (i % 5 !== 4) return own.join(" ");
+  if (i % 3 === 0) return copied.join(" ");
+  return (i % 3 === 1 ? [...copied.slice(0, 149), "other"] : [...copied.slice(0, 60), ...own]).join(" ");
+});
+
+async function writeTexts(folder: string): Promise<string> {
+  await Deno.mkdir(`${folder}/texts`, { recursive: true });
+  for (let file = 0; file < 4; file++) {
+    const own = TEXTS.slice(30 * file, 30 * (file + 1)).map((text, i) => ({ text, source: `kind ${i % 2}` }));
+    const lines = own.map((document) => JSON.stringify(document) + "\n").join("");
+    await Deno.writeTextFile(`${folder}/texts/${file}.jsonl`, lines);
+  }
+  return `${folder}/texts/*.jsonl`;
+}
+
+const split = (run: string, input: string, more: Partial<Configuration> = {}) => {
+  const flags = {
+    ...SMALL_SETTINGS,
+    holdout: 0.3,
+    partitioner: "random",
+    input: [input],
+    blockBytes: 9000,
+    ...more,
+  };
+  return partition({ run, sources: { flags } });
+};
+
+/** Reads the columns of a table of texts or numbers, row by row. */
+async function tableOf(path: string, names: readonly string[]): Promise<Record<string, string>[]> {
+  const rows: Record<string, string>[] = [];
+  for await (const batch of readArrow(path, path)) {
+    const columns = names.map((name) => {
+      const column = columnOf(batch, name);
+      return /place|document/i.test(name)
+        ? Array.from(integers(column, name.endsWith("document") ? BigUint64Array : Uint32Array), String)
+        : strings(column);
+    });
+    for (let i = 0; i < batch.numRows; i++) {
+      rows.push(Object.fromEntries(names.map((name, k) => [name, columns[k][i]])));
+    }
+  }
+  return rows;
+}
+
+/** Gives the number of a document's text by its path and line. */
+const numberOf = (path: string, place: string) =>
+  30 * Number(/(\d)\.jsonl$/.exec(path)![1]) + Number(place) - 1;
+
+/** Gives the sides of all texts in a run: undefined of those that are not there. */
+async function sidesIn(run: string): Promise<string[]> {
+  const sides: string[] = [];
+  for (
+    const { path, place, side } of await tableOf(`${run}/text/documents.arrow`, ["path", "place", "side"])
+  ) {
+    sides[numberOf(path, place)] = side;
+  }
+  return sides;
+}
+
+const PAIRS = [...allPairs(TEXTS)].filter(([, index]) => index >= 0.8).map(([pair]) => pair);
+
+Deno.test("overlap finds what a brute force finds, to the same bytes from any blocks and parts, and changes nothing of the run", async () => {
+  await inFolder(async (folder) => {
+    const run = `${folder}/run`, input = await writeTexts(folder);
+    await split(run, input);
+    const before = await fingerprintOf(run);
+    const found = await findOverlap({ run });
+    assertEquals(await fingerprintOf(run), before);
+
+    const columns = ["kind", "path", "place", "side", "other_path", "other_place", "other_side"];
+    const rows = await tableOf(`${run}/overlap.arrow`, columns);
+    const pairs = rows.filter(({ kind }) => kind !== "passage").map((row) =>
+      `${numberOf(row.path, row.place)} ${numberOf(row.other_path, row.other_place)}`
+    );
+    assertEquals(pairs.sort(), PAIRS.sort());
+    assertGreater(PAIRS.length, 12);
+
+    const sides = await sidesIn(run);
+    const held = TEXTS.flatMap((_, i) => sides[i] === "test" ? [i] : []);
+    const known = new Set(TEXTS.flatMap((text, i) => sides[i] === "train" ? runsOf(text, 13) : []));
+    const covered = held.map((i) => {
+      const marks = runsOf(TEXTS[i], 13).map((run) => known.has(run));
+      return wordsOf(TEXTS[i]).filter((_, at) => marks.slice(Math.max(0, at - 12), at + 1).some(Boolean))
+        .length;
+    });
+    const twin = (i: number) =>
+      PAIRS.some((pair) => {
+        const both = pair.split(" ").map(Number);
+        return both.includes(i) && both.some((other) => sides[other] === "train");
+      });
+    assertEquals(found.all.documents, 120 - held.length);
+    assertEquals(found.all.heldOut, held.length);
+    assertEquals(found.all.twins, held.filter(twin).length);
+    assertEquals(found.all.leaking, covered.filter((count) => count > 0).length);
+    assertEquals(found.all.covered, covered.reduce((a, b) => a + b));
+    assertGreater(found.all.leaking, found.all.twins);
+    const copies = PAIRS.filter((pair) => {
+      const [a, b] = pair.split(" ").map(Number);
+      return TEXTS[a] === TEXTS[b] && sides[a] === "train";
+    });
+    assertEquals(found.all.copies, copies.length);
+    assertEquals(found.sources["kind 0"].documents + found.sources["kind 1"].documents, found.all.documents);
+    const clean = held.filter((i, at) => covered[at] === 0 && !twin(i));
+    assertEquals((await readClean(run)).size, clean.length);
+    const [example] = found.examples;
+    assertEquals(example.one.text.slice(0, 60), example.other.text.slice(0, 60));
+
+    for (const blockBytes of [3000, 1e6]) {
+      const other = `${folder}/${blockBytes}`;
+      await split(other, input, { blockBytes });
+      assertEquals(await findOverlap({ run: other }), found);
+    }
+    const parts = `${folder}/parts`;
+    await split(parts, input);
+    await Promise.all(
+      [1, 2, 3].map((index) => findOverlap({ run: parts, part: { index, of: 3 }, workers: index })),
+    );
+    const own = async (run: string) => await hashes(`${run}/overlap`);
+    assertEquals(await own(parts), await own(run));
+  });
+});
+
+Deno.test("a damaged table is refused with the command that mends it, and --check mends it; text that changed is refused", async () => {
+  await inFolder(async (folder) => {
+    const run = `${folder}/run`, input = await writeTexts(folder);
+    await split(run, input);
+    await assertRejects(() => findOverlap({ run: `${folder}/none` }), InputError, "must be a run folder");
+    const against = [`${folder}/none.jsonl`];
+    await assertRejects(() => findOverlap({ run, against }), Error, "none.jsonl");
+    await findOverlap({ run });
+    const made = await hashes(`${run}/overlap`);
+    const block = Array.from(Deno.readDirSync(`${run}/overlap/hashes`))[0].name;
+    const path = `${run}/overlap/hashes/${block}/bands.u32`, bytes = await Deno.readFile(path);
+    bytes[bytes.length - 5] ^= 4;
+    await Deno.writeFile(path, bytes);
+    await Deno.remove(`${run}/overlap/pairs`, { recursive: true });
+    await assertRejects(() => findOverlap({ run }), InputError, "bands.u32");
+    await findOverlap({ run, check: true });
+    assertEquals(await hashes(`${run}/overlap`), made);
+    await Deno.writeTextFile(`${folder}/texts/1.jsonl`, JSON.stringify({ text: "else", source: "" }) + "\n");
+    await assertRejects(() => findOverlap({ run }), InputError, "1.jsonl");
+  });
+});
+
+Deno.test("named texts are looked for in training text, by 13 and by 8 words", async () => {
+  await inFolder(async (folder) => {
+    const run = `${folder}/run`, input = await writeTexts(folder);
+    await split(run, input, { holdout: 0 });
+    const some = (at: number, from: number, to: number) => words(at, 150).slice(from, to).join(" ");
+    const items = [
+      some(0, 10, 40),
+      some(1, 10, 20),
+      `${some(2, 0, 7)} and not more`,
+      some(5, 0, 13).toUpperCase(),
+    ];
+    await Deno.writeTextFile(
+      `${folder}/items.jsonl`,
+      items.map((text) => JSON.stringify({ text }) + "\n").join(""),
+    );
+    const choices = { label: ["A", "B"], text: [some(7, 20, 33), "no"] };
+    const question = JSON.stringify({ id: "1", question: "which one", choices, answerKey: "A" }) + "\n";
+    await Deno.writeTextFile(`${folder}/arc_easy.jsonl`, question);
+    const { against } = await findOverlap({
+      run,
+      against: [`${folder}/items.jsonl`, `${folder}/arc_easy.jsonl`],
+    });
+    assertEquals(against!.map(({ length, texts, found, covered }) => [length, texts, found, covered]), [
+      ...[[13, 4, 2, 43], [8, 4, 3, 53]],
+      ...[[13, 1, 1, 13], [8, 1, 1, 13]],
+    ]);
+  });
+});
+
+Deno.test("dedup keeps the first of every group in a seeded order, and a group stays on one side; others stay as they were", async () => {
+  await inFolder(async (folder) => {
+    const input = await writeTexts(folder);
+    const groups = PAIRS.map((pair) => pair.split(" ").map(Number));
+    const isCopy = ([a, b]: number[]) => TEXTS[a] === TEXTS[b];
+    const runs: Record<string, Partial<Configuration>> = {
+      ...{ off: {}, exact: { dedup: "exact" }, near: { dedup: "near" } },
+      ...{ other: { dedup: "near", seed: 5 }, groups: { splitGroups: true } },
+    };
+    const sides: Record<string, string[]> = {};
+    for (const [name, flags] of Object.entries(runs)) {
+      const run = `${folder}/${name}`, summary = await split(run, input, flags);
+      sides[name] = await sidesIn(run);
+      const left = TEXTS.flatMap((_, i) => sides[name][i] === undefined ? [i] : []);
+      const dropped = name === "off"
+        ? []
+        : await tableOf(`${run}/text/dropped.arrow`, ["path", "place", "reason", "kept", "keptPlace"]);
+      assertEquals(dropped.map(({ path, place }) => numberOf(path, place)), left);
+      for (const { path, place, reason, kept, keptPlace } of dropped) {
+        const [gone, stays] = [numberOf(path, place), numberOf(kept, keptPlace)];
+        assertEquals(reason, TEXTS[gone] === TEXTS[stays] ? "exact" : "near");
+        assert(sides[name][stays] !== undefined);
+      }
+      assertEquals(Object.values(summary.dropped ?? {}).reduce((a, b) => a + b, 0), left.length);
+      if (name === "off") assertEquals(summary.dropped, undefined);
+    }
+    const there = (name: string, pair: number[]) => pair.filter((i) => sides[name][i] !== undefined).length;
+    assert(groups.every((pair) => there("off", pair) === 2 && there("groups", pair) === 2));
+    assert(groups.every((pair) => there("near", pair) === 1 && there("other", pair) === 1));
+    assert(groups.every((pair) => there("exact", pair) === (isCopy(pair) ? 1 : 2)));
+    assert(
+      groups.some(([a]) => sides.near[a] !== undefined) &&
+        groups.some(([, b]) => sides.near[b] !== undefined),
+    );
+    for (const name of ["exact", "groups"]) {
+      for (const [a, b] of groups) {
+        if (there(name, [a, b]) === 2) assertEquals(sides[name][a], sides[name][b]);
+      }
+    }
+    assert(groups.some(([a, b]) => sides.off[a] !== sides.off[b]), "without that groups stand on both sides");
+    const grouped = new Set(groups.flat());
+    TEXTS.forEach((_, i) => grouped.has(i) || assertEquals(sides.near[i], sides.off[i]));
+    const { all } = await findOverlap({ run: `${folder}/near` });
+    assertEquals([all.copies, all.near, all.twins], [0, 0, 0]);
+  });
+});
+
+Deno.test("decontaminate leaves out training documents with a passage of a named text, and no held-out ones", async () => {
+  await inFolder(async (folder) => {
+    const input = await writeTexts(folder);
+    await split(`${folder}/off`, input);
+    const sides = await sidesIn(`${folder}/off`);
+    const [train, test] = ["train", "test"].map((side) =>
+      TEXTS.findIndex((_, i) => sides[i] === side && i % 5 !== 4)
+    );
+    const parts = [train, test].map((i) => TEXTS[i].split(" ").slice(70, 90).join(" "));
+    await Deno.writeTextFile(`${folder}/named.txt`, parts.join(" x "));
+    const { dropped } = await split(`${folder}/run`, input, { decontaminate: [`${folder}/named.txt`] });
+    const now = await sidesIn(`${folder}/run`);
+    const gone = TEXTS.flatMap((text, i) => now[i] === undefined ? [text] : []);
+    assertEquals(
+      gone,
+      TEXTS.filter((text, i) => sides[i] === "train" && parts.some((part) => text.includes(part))),
+    );
+    assertEquals(dropped, { passage: gone.length });
+    assert(now[train] === undefined && now[test] === "test");
+    const missing = { decontaminate: [`${folder}/none.txt`] };
+    await assertRejects(() => split(`${folder}/wrong`, input, missing), Error, "none.txt");
+  });
+});
