@@ -1,7 +1,7 @@
 /**
- * Measures the adapter at hand: its roof, every kernel, training steps and scoring, growth with size, banks of models.
+ * Measures the adapter at hand: its roof, every kernel, training steps and scoring, banks of models.
  *
- *   deno task bench [--only roof,kernels,loss,steps,growth,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
+ *   deno task bench [--only roof,kernels,loss,steps,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
  *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--model] [--json]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
@@ -14,7 +14,6 @@ import type { Dtype } from "../../kernels/device/storage.ts";
 import { formsText, parseVariants } from "../../kernels/device/variants.ts";
 import { bankText, type BankTimes, measureBank, measureExperts } from "./bank.ts";
 import { benchFlags, refuse } from "./flags.ts";
-import { AXES, axisText, measureAxis, type PointTimes, QUICK_AXES } from "./growth.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
 import { HEADS, headsText, type HeadTimes, measureHead, QUICK_HEAD } from "./loss.ts";
@@ -30,8 +29,8 @@ const SIZES: Record<string, Size> = { ...MODELS, ...PAPER };
 
 const ABOUT =
   `Measures this machine's adapter: its roof, arithmetic and memory; every kernel of a training step and of scoring as a
-share of that roof; the loss of vocabularies; training steps and scoring; how time grows with model size, sequence length and number of routers
-next to what \`deno task cost\` counts; a bank of 8 models, and 4 experts on two devices, against one after another.
+share of that roof; the loss of vocabularies; training steps and scoring; a bank of 8 models, and 4 experts on two devices, against one after
+another.
 
 R, S and M are small models; 4.4M is the paper's router, 335M and 1.3B its experts: of these kernels alone are measured.
 --variants takes other forms of kernels than the adapter's own: ${formsText()}
@@ -56,7 +55,6 @@ export interface BenchResult extends Record<"adapter" | "kind" | "deno", string>
   loss?: HeadTimes[];
   /** Training steps and scoring by size, again each with a roof. */
   steps?: (StepTimes & { size: string; shape: Size; roof: Roof })[];
-  growth?: { axis: string; points: PointTimes[] }[];
   bank?: BankTimes[];
 }
 
@@ -127,20 +125,6 @@ const SECTIONS = {
       else if (profile) print("\nno profile: this adapter has no timestamp queries");
     }
     return { steps: all };
-  },
-  async growth({ gpu, quick, rounds, clock, print }: Options) {
-    const growth: BenchResult["growth"] = [];
-    print(heading("Growth"));
-    print(
-      "time and cost: time per token, and FLOPs per token as `cost` counts them, over those of the first line",
-    );
-    for (const axis of quick ? QUICK_AXES : AXES) {
-      say(`growth with ${axis.title}`);
-      const points = await measureAxis(gpu, axis, { rounds: Math.min(rounds, 3), clock });
-      growth.push({ axis: axis.title, points });
-      print(`\n${axis.title}\n${axisText(points)}`);
-    }
-    return { growth };
   },
   async bank({ gpu, quick, rounds, clock, print }: Options) {
     say("a bank");

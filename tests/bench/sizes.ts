@@ -37,9 +37,6 @@ export const ROUTER: Size = { vocabulary: 1024, hidden: 32, layers: 2, heads: 2,
 /** An expert of the preset `small`, with its training batch. */
 export const EXPERT: Size = { vocabulary: 2048, hidden: 64, layers: 2, heads: 4, batch: 16, context: 256 };
 
-/** The model that others grow from in one thing. */
-export const BASE: Size = { vocabulary: 1024, hidden: 128, layers: 4, heads: 4, batch: 16, context: 128 };
-
 /** A model that only shows that everything runs. */
 export const QUICK: Size = { vocabulary: 64, hidden: 32, layers: 1, heads: 4, batch: 4, context: 32 };
 

@@ -36,7 +36,7 @@ const weightsOf = (size: Size, seeds: readonly number[]) => seeds.map((seed) => 
 export function training(
   gpu: Gpu,
   size: Size,
-  { seeds = [0], ...more }: Workers & { microBatch?: number; recompute?: boolean } = {},
+  { seeds = [0], ...more }: Workers = {},
 ): Work & { trainer: Trainer } {
   const { batch, context, vocabulary } = size;
   const options = { config: size, batch, length: context, settings: SETTINGS, ...more };
