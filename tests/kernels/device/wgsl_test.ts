@@ -25,15 +25,6 @@ sum *= 2.0;
   );
 });
 
-Deno.test("compose() refuses whatever does not find its place, by name", () => {
-  const refused = (fragments: Record<string, string>, constants: Record<string, number>, text: string) =>
-    assertStringIncludes(assertThrows(() => compose(TEXT, fragments, constants), TypeError).message, text);
-  refused({ sums: "" }, {}, 'fragment "add_rows" must be given');
-  refused({}, {}, 'fragment "sums" must be given');
-  refused({ sums: "", add_rows: "", tail: "" }, {}, "it lacks tail");
-  refused({ sums: "", add_rows: "" }, { HEIGHT: 3 }, "it lacks /^const HEIGHT");
-});
-
 Deno.test("replace() changes every place, and refuses a text that has none", () => {
   assertEquals(replace("a.b.a", "a", "$&"), "$&.b.$&");
   assertEquals(replace("TAIL TAILS TAIL", /\bTAIL\b/, "tail"), "tail TAILS tail");

@@ -119,18 +119,11 @@ Deno.test("loadCheckpoint() reports which folder to name, or which file of a mod
     };
     await Deno.writeTextFile(`${run}/config.json`, JSON.stringify({ configuration: {}, versions: {} }));
     await refused(run, `it is a run folder; name a model in it, such as ${run}/dense, once`);
-    await refused(run, "or use the whole run with run");
     for (const folder of ["dense", "experts/expert-03", "partitioner/router-00"]) {
       await refused(`${run}/${folder}`, ": no such file", `${run}/${folder}/config.json`);
     }
     const expert = `${run}/experts/expert-00`, path = `${expert}/model.safetensors`;
     await saveCheckpoint(expert, CONFIG, WEIGHTS);
-    await refused(run, `such as ${expert}, or`);
-    await refused(`${run}/experts`, `name a model in it, such as ${expert}`);
-    await refused(
-      `${expert}/config.json`,
-      `config.json and model.safetensors: "${expert}/config.json" is a file`,
-    );
     await Deno.truncate(path, 1000);
     await refused(expert, `Cannot read "${path}"`, path);
     await Deno.remove(path);

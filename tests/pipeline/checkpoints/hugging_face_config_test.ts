@@ -58,35 +58,17 @@ Deno.test("loadCheckpoint() refuses other architectures by the field's name and 
         { use_parallel_residual: true },
         "use_parallel_residual must be false in this architecture: it is true",
       ],
-      [
-        { use_parallel_residual: undefined },
-        "use_parallel_residual must be false in this architecture: it is true",
-      ],
       [{ rotary_pct: 0.25 }, "rotary_pct must be 1 in this architecture: it is 0.25"],
       [{ rotary_pct: undefined }, "rotary_pct must be 1 in this architecture: it is 0.25"],
       [{ rotary_emb_base: 500_000 }, "rotary_emb_base must be 10000"],
-      [
-        { tie_word_embeddings: "no" },
-        'tie_word_embeddings must be true or false in this architecture: it is "no"',
-      ],
-      [{ attention_bias: false }, "attention_bias must be true"],
       [{ layer_norm_eps: 1e-6 }, "layer_norm_eps must be 0.00001"],
       [
         { hidden_act: "relu" },
         'hidden_act must be gelu_pytorch_tanh or gelu_new or gelu_fast in this architecture: it is "relu"',
       ],
-      [{ hidden_act: undefined }, 'it is "gelu"'], // the exact one, by erf
-      [
-        { rope_scaling: { type: "linear", factor: 2 } },
-        'rope_type must be "default" in this architecture: it is "linear"',
-      ],
       [{ intermediate_size: 40 }, "intermediate_size must be 48 (4 × hidden_size)"],
       [{ hidden_size: undefined }, "hidden_size must be a number"],
-      [{ vocab_size: "11" }, 'vocab_size must be a number in this architecture: it is "11"'],
-      [{ num_hidden_layers: JSON.parse('{"toString":1}') }, "num_hidden_layers must be a number"],
       [{ num_attention_heads: 5 }, "hidden must be divisible by heads: hidden is 12, heads is 5"],
-      [{ num_attention_heads: 4 }, "hidden / heads must be even"],
-      [{ max_position_embeddings: 0 }, "context is 0"],
     ];
     for (const [fields, message] of refused) {
       await writeConfig(folder, fields);

@@ -44,8 +44,6 @@ Deno.test("loadRouters() refuses missing folders, gaps and routers that differ",
     await Deno.writeTextFile(`${folder}/file`, "");
     await refused("must be a folder", `${folder}/file`);
     await refused("must hold router-00, router-01, …: it holds none; name the partitioner/ of a run");
-    await saveRouters(`${folder}/partitioner`, [WEIGHTS]);
-    await refused(`it holds none; name ${folder}/partitioner`);
     await saveRouters(folder, [WEIGHTS, WEIGHTS]);
     await Deno.rename(`${folder}/router-01`, `${folder}/router-02`);
     await refused("must hold router-01: the next folder is router-02");

@@ -51,12 +51,6 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
     ]],
     2,
   ],
-  [
-    "a link that leads nowhere among the driver files",
-    { system: { ...HEALTHY, drivers: [missing] }, adapter: LAVAPIPE },
-    [["is broken: there is no such file", "Install the package that it belongs to again, or remove it."]],
-    0,
-  ],
   ["a driver without a card", { system: HEALTHY }, [["No adapter was obtained", LVP_FILE]], 1],
   [
     "the processor on a server that has a card, whose driver would work",
@@ -71,21 +65,9 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
     0,
   ],
   [
-    "Apptainer without the driver's file",
-    { ...IGNORED, system: { ...CARD, container: "Apptainer" } },
-    [["runs on the processor", "start the container with APPTAINER_NV=1, and with APPTAINER_BIND"]],
-    0,
-  ],
-  [
     "OpenGL instead of Vulkan",
     { ...IGNORED, others: [{ by: "OpenGL", adapter: "NVIDIA H100 PCIe" }] },
     [["runs on the processor"], ["through OpenGL alone", "NVIDIA H100 PCIe"]],
-    0,
-  ],
-  [
-    "the OpenGL backend",
-    { system: { ...HEALTHY, environment: { DENO_WEBGPU_BACKEND: "gl" } }, adapter: LAVAPIPE },
-    [["DENO_WEBGPU_BACKEND is gl"]],
     0,
   ],
   [

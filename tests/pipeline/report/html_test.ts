@@ -1,5 +1,5 @@
 import { assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
-import { htmlTable, markup, number, percent, unbroken } from "../../../pipeline/report/html.ts";
+import { htmlTable, markup, number, percent } from "../../../pipeline/report/html.ts";
 
 Deno.test("templates and tables escape what is put into them, and no HTML twice", () => {
   const inner = markup`<b title="${'"'}">${`<script>"'&`}</b>`;
@@ -9,15 +9,6 @@ Deno.test("templates and tables escape what is put into them, and no HTML twice"
   assertFalse(/<(a|x|label)>/.test(text), text);
   assertStringIncludes(text, '<td>&lt;x&gt;</td><td class="n">1,235</td>'); // numbers to the right
   assertStringIncludes(text, '<td class="n"></td>');
-});
-
-Deno.test("unbroken() keeps each word with a hyphen whole, unless it is too long for a line", () => {
-  const path = `runs/${"a-long-name-".repeat(3)}`;
-  const word = (text: string) => `<span class="word">${text}</span>`;
-  assertEquals(
-    unbroken(`deno task train-dense --match steps --run ${path} <-`).text,
-    `deno task ${word("train-dense")} ${word("--match")} steps ${word("--run")} ${path} ${word("&lt;-")}`,
-  );
 });
 
 Deno.test("number() writes four digits, thousands apart, and powers of ten where it must", () => {

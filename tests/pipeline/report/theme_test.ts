@@ -1,6 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert } from "@std/assert";
 import { BASELINES } from "../../../pipeline/evaluation/baselines.ts";
-import { adaptive, DARK, HEAT_OPACITY, LIGHT, type Palette } from "../../../pipeline/report/theme.ts";
+import { DARK, HEAT_OPACITY, LIGHT, type Palette } from "../../../pipeline/report/theme.ts";
 
 /** Makes the values of a colour linear in light, from 0 to 1. */
 const linear = (rgb: number[]) =>
@@ -76,21 +76,3 @@ for (const [name, palette] of Object.entries(SCHEMES)) {
     }
   });
 }
-
-Deno.test("adaptive() gives a picture light values, and a style with the dark ones of the same names", () => {
-  const svg =
-    `<svg width="1"><title>t</title><desc>d</desc><rect fill="var(--paper)"/><path stroke="var(--mixture)"/></svg>`;
-  assertEquals(
-    adaptive(svg),
-    `<svg width="1"><title>t</title><desc>d</desc><style>@media (prefers-color-scheme:dark){` +
-      ["paper", "mixture"].map((name) =>
-        `[fill="${LIGHT[name]}"]{fill:${DARK[name]}}[stroke="${LIGHT[name]}"]{stroke:${DARK[name]}}`
-      ).join("") +
-      `}</style><rect fill="${LIGHT.paper}"/><path stroke="${LIGHT.mixture}"/></svg>`,
-  );
-  const byLight = new Map<string, string>(); // two names may share a value only if they do so on dark as well
-  for (const [name, light] of Object.entries(LIGHT)) {
-    assertEquals(byLight.get(light) ?? DARK[name], DARK[name], name);
-    byLight.set(light, DARK[name]);
-  }
-});

@@ -1,5 +1,5 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { claimsMarkdown, claimsOf, failuresFirst } from "../../../pipeline/reproduction/claims.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { claimsOf } from "../../../pipeline/reproduction/claims.ts";
 import type { Outcome } from "../../../pipeline/reproduction/study.ts";
 import { outcome, type Reported, setupsFor } from "./support.ts";
 
@@ -55,52 +55,4 @@ Deno.test("claimsOf() asks whether an eighth of the prefix is enough, or 4 token
   );
   assertEquals(brief.holds, true);
   assertEquals(short([8, 30], [64, 30]), undefined); // where a label routes, all prefixes lead to the same
-});
-
-Deno.test("claimsOf() tells of ways to split that are not balanced, or have no models", () => {
-  const loads = (...sequences: number[]) =>
-    find(
-      "Loads are",
-      {},
-      ({ partition }) => sequences.forEach((count, i) => partition.experts[i].sequences = count),
-    );
-  assertEquals(loads(20, 30, 25, 25).holds, false);
-  assertStringIncludes(loads(20, 30, 25, 25).here, "20 to 30 sequences; the largest");
-  assertEquals(loads(26, 26, 25, 25).holds, true);
-  const free = ({ cost: { flops, communication } }: Outcome) => {
-    Object.assign(flops, { overhead: 0, inferenceOverhead: 0 });
-    communication.bytesPerNode = 0;
-  };
-  assertStringIncludes(find("adds little", {}, free).here, "0.0%, 0.0% (text is split without models)");
-  assertEquals([find("Routers split text", {}, free), find("Routers split text").holds], [undefined, null]);
-  assertMatch(find("hardly communicates", {}, free).here, /^nothing is exchanged; data-parallel /);
-  const elsewhere = find("hardly communicates", {}, () => {}, { exchanges: 0, bytesPerExchange: 0 }).here;
-  assertMatch(elsewhere, /^costs of sequences alone, [\d.]+ MB in all; data-parallel /);
-  assertMatch(
-    find("hardly communicates").here,
-    /^12 exchanges of 100 MB per router, [\d.]+ MB in all; data-/,
-  );
-});
-
-Deno.test("claimsOf() reports where curves cross, and which model is ahead on all held-out text, as samples may differ", () => {
-  const here = (tokensPerExpert: number | null, difference: number) =>
-    find("curve stays below", {}, (one) => one.crossing = { tokensPerExpert, trained: 4000, difference })
-      .here;
-  const ahead = "0.100 nats per token ahead on all held-out text at the end";
-  assertEquals(here(2000, -0.1), `2,000 of 4,000; the mixture is ${ahead}`);
-  assertEquals(here(null, 0.1), `not within 4,000; the dense model is ${ahead}`);
-});
-
-Deno.test("claims are written with bars inside their cells, and those first that do not hold", () => {
-  const claims = [null, true, false, true, false].map((holds, i) => ({
-    claim: `${i}|`,
-    paper: "1",
-    here: "2",
-    holds,
-  }));
-  assertEquals(claimsMarkdown(failuresFirst(claims, (claim) => claim)).split("\n"), [
-    ...["| claim | paper | here | holds |", "| --- | --- | --- | --- |"],
-    ...["| 2\\| | 1 | 2 | no |", "| 4\\| | 1 | 2 | no |", "| 1\\| | 1 | 2 | yes |"],
-    ...["| 3\\| | 1 | 2 | yes |", "| 0\\| | 1 | 2 |  |"],
-  ]);
 });

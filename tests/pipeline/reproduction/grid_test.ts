@@ -134,16 +134,6 @@ Deno.test("some runs alone are listed, by their names before or after a search; 
   assertEquals(grid.rateSearcher(recipe).name, "em-from-random-parts-4-experts-seed-0");
 });
 
-Deno.test("settings are reported that are no defaults: none of an embedded text next to one's own, and rates that are given", () => {
-  const { corpus, corpusCharacters, expertRate } = gridOf(["experts"]).reported;
-  assertEquals([corpus, corpusCharacters, expertRate], ["wide", 1_500_000, undefined]);
-  const own = gridOf(["experts"], 1, { input: ["own.txt"], expertRate: 0.01, seed: 7 }).reported;
-  assertEquals([own.corpus, own.corpusCharacters, own.expertRate], [undefined, undefined, 0.01]);
-  assert(!("input" in own) && !("seed" in own));
-  assertEquals(gridOf(ALL, 2).onceMade, ["routing", "prefix", "short", "routers", "assignment"]);
-  assertEquals(gridOf(ALL, 1).onceMade, []);
-});
-
 Deno.test("the runs of ways that are not routers are not balanced, unless flags say how text is assigned", () => {
   const grid = gridOf(["partitioners"]);
   for (const setup of grid.unsettled) {

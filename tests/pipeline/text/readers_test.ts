@@ -127,8 +127,6 @@ Deno.test("readDocuments() names what is wrong with Parquet", async () => {
   const files: Record<string, [content: Uint8Array | string, message: string]> = {
     "cut.parquet": [bytes.slice(0, 1000), "whole Parquet data: it is cut short; copy or write it again"],
     "damaged.parquet": [bytes.slice().fill(0x55, 60, 120), `damaged.parquet, row group 0 ${damage}`],
-    "empty.parquet": ["", "there is none in"],
-    "metadata.parquet": [bytes.slice().fill(0x55, -400, -8), `metadata.parquet ${damage}`],
     "other.parquet": ["hello", "whole Parquet data: it is something else; set format to what it is"],
     "short.parquet": ["PAR1", damage],
   };
@@ -153,10 +151,6 @@ Deno.test("readDocuments() names the line of what is wrong with JSON lines", asy
       `{"body":"x","id":1}`,
       `must have a field "text": line 17 has "body", "id"; name it with textField`,
     ],
-    [
-      JSON.stringify(Object.fromEntries(Array.from({ length: 22 }, (_, i) => [`f${i}`, i]))),
-      '"f7", "f8", "f9", "f10", "f11", "f12", "f13", "f14", "f15", "f16", "f17", "f18", "f19" and 2 more;',
-    ],
     [`{}`, "line 17 has none"],
     [`{"text":null}`, `field "text" must be a string: on line 17 it is null`],
     [`{"text":["x"]}`, "on line 17 it is an array"],
@@ -178,12 +172,6 @@ Deno.test("readDocuments() names line and byte of invalid UTF-8", async () => {
     () => pipe(bad, { format: "txt" }),
     "invalid byte 0xff on line 3 (byte 29)",
   );
-  await assertMessage(
-    () => pipe(line.slice(0, 10), { format: "txt" }),
-    "invalid byte 0xc3 on line 1 (byte 9)",
-  );
-  const replaced = Uint8Array.of(...utf8("\ufffd\n\ufffd"), 0xff);
-  await assertMessage(() => pipe(replaced, { format: "txt" }), "invalid byte 0xff on line 2 (byte 7)");
 });
 
 Deno.test("readDocuments() refuses a line, and a text file, beyond the limit without reading on", async () => {
