@@ -1,6 +1,6 @@
 import { assertEquals, assertFalse, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { evaluationText } from "../../tasks/evaluation_text.ts";
-import { evaluationOf, routedByOf, SHAPE } from "../pipeline/report/support.ts";
+import { evaluationOf, SHAPE } from "../pipeline/report/support.ts";
 
 Deno.test("evaluationText() reports lower or higher, each with a positive number", () => {
   const evaluation = evaluationOf(SHAPE);
@@ -40,27 +40,4 @@ Deno.test("evaluationText() reports what chooses the experts: a prefix, or true 
   assertMatch(byLabel, /^mixture, by true labels +45\.25 /m);
   assertStringIncludes(byLabel, "\nthe true label of a text chooses its expert; no prompt has one\n");
   assertFalse(/^prefix|routed by/m.test(byLabel), byLabel);
-});
-
-Deno.test("evaluationText() tells of margins, mixtures of several experts and a fallback, of another partitioner, where they are there", () => {
-  const evaluation = evaluationOf(SHAPE);
-  const text = evaluationText("runs/a", evaluation);
-  assertMatch(text, /^0\.00 to 0\.203 +109 +40\.0% +3\.00 nats$/m);
-  assertMatch(text, /^all +1,092 +70\.0% +6\.50 nats$/m);
-  assertMatch(text, /^20\.3 to 24\.5 +109 +94\.0% +-$/m);
-  assertMatch(
-    text,
-    /^2, anew every 32 +44\.25 +42\.04 to 46\.46 +3\.00 +3\.0 +1\.0% lower \(0\.8 to 1\.3\)$/m,
-  );
-  assertMatch(text, /^margin +sent to dense +perplexity +95% interval\nbelow 0\.00 +0\.0% +45\.25 /m);
-  assertMatch(text, /^below 2\.00 \(as asked\) +20\.0% +46\.00 /m);
-  const { reliability: _, mixing: _m, fallback: _f, ...before } = evaluation;
-  assertFalse(/margin|together|sent to/.test(evaluationText("runs/a", { ...before, format: 2 })));
-  assertFalse(/margin/.test(evaluationText("runs/a", { ...evaluation, experts: 1, fallback: undefined })));
-  const routedBy = evaluationText("runs/a", { ...evaluation, routedBy: routedByOf(evaluation) });
-  assertMatch(routedBy, /^prefix +by self +95% interval +run's own +which is +same expert$/m);
-  assertMatch(
-    routedBy,
-    /^64 \(M\) +44\.00 +43\.00 to 45\.00 +45\.25 +2\.50% higher \(1\.00% to 4\.00%\) +87\.5%$/m,
-  );
 });

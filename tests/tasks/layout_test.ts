@@ -7,7 +7,6 @@ import {
   percent,
   perplexity,
   ranges,
-  roofText,
   roughBytes,
   sourceName,
   table,
@@ -59,9 +58,4 @@ Deno.test("perplexity() keeps huge ones short and leaves a place for none, inter
   assertEquals([45.254, 999.994, 1234.5, 1e12].map(perplexity), ["45.25", "999.99", "1235", "1.000e+12"]);
   assertEquals([null, undefined].map(perplexity), ["-", "-"]);
   assertEquals(interval(4.2, 12_345_678), "4.20 to 1.235e+7");
-});
-
-Deno.test("roofText() gives a share of the roof, or says that more was reached than it", () => {
-  assertEquals([roofText(0.4), roofText(1)], ["40.0% of the roof", "100.0% of the roof"]);
-  assertEquals(roofText(1.001), "the roof was measured too low: run deno task doctor again");
 });

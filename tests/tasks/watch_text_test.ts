@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import type { Training } from "../../pipeline/stages/mod.ts";
-import { trainingLine, watchText } from "../../tasks/watch_text.ts";
+import { watchText } from "../../tasks/watch_text.ts";
 
 const WAITING: Training = {
   model: "expert-00",
@@ -74,14 +74,4 @@ Deno.test("watchText() fits the room that there is: fewer columns, rows in one, 
   const narrow = watchText("runs/a", [TRAINING], { width: 60, height: 24 });
   assertStringIncludes(narrow, "2 min 10 s");
   assertFalse(narrow.includes("GFLOP"));
-});
-
-Deno.test("trainingLine() reports in a line what a row says", () => {
-  assertEquals(
-    trainingLine(TRAINING),
-    "expert-00 training, step 120 of 400, loss 4.123, 2 min 10 s left, 12,345 tokens/s, on node3, process 77, " +
-      "held-out 4.568, checkpoint of step 100, rate 3.0e-3, 2.50 (40.0%) GFLOP/s",
-  );
-  assertEquals(trainingLine({ ...WAITING, state: "adopted", from: "there" }), "expert-00 adopted from there");
-  assertEquals(trainingLine(WAITING), "expert-00 waiting");
 });

@@ -77,36 +77,3 @@ Deno.test("zeroShotText() tells every metric next to guessing, each difference w
   assertStringIncludes(text, "routed by the text before the choices, 64 tokens at most; no examples");
   assertFalse(text.includes("  a  ")); // sets of a task that has many are counted alone
 });
-
-Deno.test("zeroShotText() tells experts that answer together next to the mixture and dense models, fewer before more", () => {
-  const mixed = (experts: number, against: "mixture" | "dense", value: number) => ({
-    ...{ experts, against, metric: "acc" as const, value, low: value - 0.1, high: value + 0.1 },
-  });
-  const ways = {
-    "top-10": { acc: measure(0.6) },
-    "top-2": { acc: measure(0.7) },
-    mixture: { acc: measure(0.5) },
-    dense: { acc: measure(0.3) },
-    oracle: { acc: measure(0.8) },
-  };
-  const differences = [mixed(2, "mixture", 0.2), mixed(2, "dense", 0.4), mixed(10, "mixture", 0.1)];
-  const mixing = { temperature: 0.5, differences };
-  const text = zeroShotText("runs/a", [
-    result("piqa", { ways, mixing, differences: [difference(0.2)] }),
-    result("sciq", {
-      ways: { mixture: { acc: measure(0.5) } },
-      mixing: { temperature: 0.5, differences: [mixed(2, "mixture", -0.2)] },
-    }),
-  ]);
-  const rows = text.split("\n").map((line) => line.trim().split(/ {2,}/));
-  const reported = rows.slice(2, 7).map((row) => row.at(-3));
-  assertEquals(reported, ["mixture", "top-2", "top-10", "dense", "best in hindsight"]);
-  assertEquals(rows.find((row) => row[2] === "top-2" && row[3] === "dense"), [
-    ...["piqa", "acc", "top-2", "dense", "+40.0", "+30.0 to +50.0", "better"],
-  ]);
-  assertStringIncludes(
-    text,
-    "top-2 against mixture by acc, of 2 tasks: better on 1, worse on 1, no difference beyond the interval on 0",
-  );
-  assertStringIncludes(text, "weights of experts together: costs over a routing temperature of 0.5");
-});

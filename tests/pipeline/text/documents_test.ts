@@ -1,6 +1,5 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { tableFromArrays, tableToIPC } from "apache-arrow";
-import { InputError } from "../../../kernels/errors.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
 import { lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
@@ -50,16 +49,6 @@ Deno.test("openDocuments() reads files, the first ones where it is asked so, or 
     await textsOf({ ...common, maxDocuments: 1, seed: 3 }, (sources, count) => left.push([sources, count]));
     assertEquals(left.map(([sources, count]) => [sources.length, count]), [[1, 2]]);
   }));
-
-Deno.test("openDocuments() refuses a limit of an embedded corpus", () => {
-  for (const take of ["head", "hash"] as const) {
-    assertThrows(
-      () => openDocuments(settings({ maxDocuments: 2, take })),
-      InputError,
-      "maxDocuments must go with input: maxDocuments is 2; leave it out, or shorten the documents with corpusCharacters",
-    );
-  }
-});
 
 Deno.test("documentLines() writes what readDocuments() reads back, whatever the text", () =>
   inFolder(async (folder) => {
