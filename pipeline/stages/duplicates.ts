@@ -40,8 +40,8 @@ export interface Looked {
 }
 
 /** Names the node of a block's hashes, and that of all pairs. */
-export const hashesOf = ({ folder }: Looked, { name }: Block): string => `${folder}/hashes/${name}`;
-export const pairsOf = ({ folder }: Looked): string => `${folder}/pairs`;
+export const hashNode = ({ folder }: Looked, { name }: Block): string => `${folder}/hashes/${name}`;
+export const pairNode = ({ folder }: Looked): string => `${folder}/pairs`;
 
 /** Two documents, by their numbers, the lower one first. */
 export interface Pair {
@@ -54,7 +54,7 @@ export interface Pair {
 }
 
 /** Gives tables of blocks, checked; `size` of a block's result is added to the values of the next one. */
-export async function tablesOf(
+export async function openTables(
   making: Making,
   nodes: readonly string[],
   file: string,
@@ -73,22 +73,22 @@ export async function tablesOf(
 
 /** Makes the nodes that find duplicates. */
 export function duplicateNodes(looked: Looked, { text, blocks }: GraphOf): Node[] {
-  const blockOf = new Map(blocks.map((block) => [hashesOf(looked, block), block]));
+  const blockOf = new Map(blocks.map((block) => [hashNode(looked, block), block]));
   const hashed = oneByOne(
     looked.stage,
     (making, work) => hashBlock(looked, blockOf.get(making.node.name)!, making, work),
   );
   return [
     ...blocks.map((block): Node => ({
-      name: hashesOf(looked, block),
+      name: hashNode(looked, block),
       needs: looked.needs(block),
       settings: { ...text.reading, block: block.name },
       revision: 1,
       maker: hashed,
     })),
     {
-      name: pairsOf(looked),
-      needs: blocks.flatMap((block) => [`${hashesOf(looked, block)}:${BANDS}`, ...looked.needs(block)]),
+      name: pairNode(looked),
+      needs: blocks.flatMap((block) => [`${hashNode(looked, block)}:${BANDS}`, ...looked.needs(block)]),
       settings: { text: hashText(text) },
       revision: 1,
       maker: oneByOne(looked.stage, (making, work) => joinBlocks(looked, blocks, making, work)),
@@ -129,7 +129,7 @@ async function hashBlock(
 }
 
 async function joinBlocks(looked: Looked, blocks: readonly Block[], making: Making, { signal }: Work) {
-  const tables = await tablesOf(making, blocks.map((block) => hashesOf(looked, block)), BANDS, "documents");
+  const tables = await openTables(making, blocks.map((block) => hashNode(looked, block)), BANDS, "documents");
   const candidates = await findCandidates(tables, signal);
   const wanted = new Set<number>();
   for (const pair of candidates) wanted.add(Number(pair >> 32n)).add(Number(pair & 0xffffffffn));
@@ -174,7 +174,7 @@ async function joinBlocks(looked: Looked, blocks: readonly Block[], making: Maki
 
 /** Reads all pairs. */
 export async function readPairs(looked: Looked, { path }: Making): Promise<Pair[]> {
-  const numbers = new Float64Array((await readVerified(`${path(pairsOf(looked))}/${PAIRS}`)).buffer);
+  const numbers = new Float64Array((await readVerified(`${path(pairNode(looked))}/${PAIRS}`)).buffer);
   return Array.from({ length: numbers.length / 4 }, (_, i) => {
     const [one, other, isEqual, jaccard] = numbers.subarray(4 * i);
     return { one, other, kind: isEqual ? "exact" : "near", jaccard };
@@ -182,7 +182,7 @@ export async function readPairs(looked: Looked, { path }: Making): Promise<Pair[
 }
 
 /** Groups documents that pairs lead to from one another: of each that is in a pair, the lowest number of its group. */
-export function groupsOf(pairs: readonly Pair[]): Map<number, number> {
+export function groupPairs(pairs: readonly Pair[]): Map<number, number> {
   const groups = new Map<number, number>();
   const find = (number: number): number => {
     let root = number;

@@ -9,17 +9,19 @@
  */
 
 import * as v from "valibot";
-import { InputError, say, task } from "../../kernels/errors.ts";
+import { InputError, say, setting, task } from "../../kernels/errors.ts";
+import { TASKS } from "../evaluation/choices/tasks.ts";
 import { givenNode, type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { readManifest } from "../graph/manifest.ts";
+import { ZERO_SHOT } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
-import { hashFile, jsonText, writeAtomic } from "../run/files.ts";
+import { entriesOf, hashFile, jsonText, writeAtomic } from "../run/files.ts";
 import { count, readJson } from "../run/schema.ts";
 import { PASSAGE, Passages } from "../text/overlap/joins.ts";
 import { hashWords, noHashes } from "../text/overlap/word_hashes.ts";
 import { documentRows } from "./document_table.ts";
 import { changesOfText, changesText, PART_INDEX } from "./documents.ts";
-import { duplicateNodes, hashesOf, type Looked, pairsOf } from "./duplicates.ts";
+import { duplicateNodes, hashNode, type Looked, pairNode } from "./duplicates.ts";
 import { OVERLAP, type Overlap, OVERLAP_LINKS, overlapResult, readOverlap } from "./overlap_result.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { partitionGraph } from "./plan.ts";
@@ -65,9 +67,9 @@ async function overlapNodes(of: GraphOf, against: readonly string[]): Promise<No
   const result: Node = {
     name: OVERLAP,
     needs: [
-      ...of.blocks.map((block) => hashesOf(looked, block)),
+      ...of.blocks.map((block) => hashNode(looked, block)),
       ...of.blocks.flatMap(looked.needs),
-      pairsOf(looked),
+      pairNode(looked),
       PART_INDEX,
     ],
     settings: {},
@@ -150,7 +152,13 @@ export async function findOverlap(
     const nodes = await overlapNodes(of, against);
     await make(nodes);
     const found = await readOverlap(run);
-    if (against.length === 0) return found;
+    if (against.length === 0) {
+      const asked = (await entriesOf(`${run}/${ZERO_SHOT}`)).filter(({ name }) => TASKS.has(name));
+      const names = asked.map(({ name }) => name).sort().join(", "), flag = setting("against");
+      const message = say`the run was asked ${names}: ${flag} looks for questions whose files it names`;
+      if (names) watch.onEvent?.({ type: "warning", message });
+      return found;
+    }
     const known = await readJson(
       `${run}/${AGAINST}/${AGAINST_FILE}`,
       AGAINST_SCHEMA,

@@ -16,11 +16,11 @@ import { SHINGLE } from "../text/overlap/shingles.ts";
 import { type DocumentRow, documentRows } from "./document_table.ts";
 import { PART_INDEX } from "./documents.ts";
 import {
-  groupsOf,
-  hashesOf,
+  groupPairs,
+  hashNode,
   type Looked,
+  openTables,
   readPairs,
-  tablesOf,
   TEST_RUNS,
   TRAIN_RUNS,
   WORDS,
@@ -129,7 +129,7 @@ async function findPassages(
   signal?: AbortSignal,
 ): Promise<Map<number, Shared>> {
   const [train, test] = [0, 1].map((): Side => ({ numbers: [], begins: [], words: 0 }));
-  const nodes = blocks.map((block) => hashesOf(looked, block));
+  const nodes = blocks.map((block) => hashNode(looked, block));
   for (const node of nodes) {
     const bytes = await readVerified(`${making.path(node)}/${WORDS}`);
     for (const words of new Uint32Array(bytes.buffer)) {
@@ -141,8 +141,8 @@ async function findPassages(
   }
   const marks = new Uint8Array(test.words), firsts = new Map<number, [place: number, other: number]>();
   await findShared(
-    await tablesOf(making, nodes, TEST_RUNS, "testWords"),
-    await tablesOf(making, nodes, TRAIN_RUNS, "trainWords"),
+    await openTables(making, nodes, TEST_RUNS, "testWords"),
+    await openTables(making, nodes, TRAIN_RUNS, "trainWords"),
     (place, other) => {
       marks[place] = 1;
       const document = documentAt(test, place), known = firsts.get(document);
@@ -201,7 +201,7 @@ export async function overlapResult(looked: Looked, of: GraphOf, making: Making,
     add(pair.other, kind === "exact" ? "copies" : "near");
     if (pair.one.expert !== pair.other.expert) add(pair.other, "apart");
   }
-  const groups = groupsOf(pairs);
+  const groups = groupPairs(pairs);
   const trained = new Set(
     [...groups].filter(([number]) => rows.get(number)!.side === "train").map(([, group]) => group),
   );
@@ -219,7 +219,7 @@ export async function overlapResult(looked: Looked, of: GraphOf, making: Making,
   const clean = held.filter(({ row, other }) => other === undefined && !isTwin(row)).map(({ row }) =>
     row.document
   );
-  const examples = await examplesOf(looked, of, making, found);
+  const examples = await chooseExamples(looked, of, making, found);
   const result: Overlap = {
     format: 1,
     all,
@@ -237,20 +237,15 @@ export async function overlapResult(looked: Looked, of: GraphOf, making: Making,
 const EXAMPLES = 10;
 const SHOWN = 200; // characters of what two documents share
 
-/** Shows what some pairs have in common: passages of held-out documents, the longest first, and duplicates, first those of both sides. */
-async function examplesOf(looked: Looked, { blocks }: GraphOf, making: Making, found: readonly Found[]) {
+/** Shows what some documents have in common: first those of both sides, and of these the largest share. */
+async function chooseExamples(looked: Looked, { blocks }: GraphOf, making: Making, found: readonly Found[]) {
   const isApart = ({ one, other }: Found) => Number(one.side !== other.side);
-  const [passages, pairs] = [true, false].map((is) =>
-    found.filter(({ kind }) => is === (kind === "passage"))
-  );
-  passages.sort((a, b) => b.share - a.share);
-  pairs.sort((a, b) => isApart(b) - isApart(a) || a.share - b.share);
-  const some = pairs.slice(0, Math.max(EXAMPLES / 2, EXAMPLES - passages.length));
-  const chosen = [...passages.slice(0, EXAMPLES - some.length), ...some];
+  const sorted = found.toSorted((a, b) => isApart(b) - isApart(a) || b.share - a.share);
+  const chosen = sorted.slice(0, EXAMPLES);
   const texts = new Map(chosen.flatMap(({ one, other }) => [[one.number, ""], [other.number, ""]]));
   let number = 0;
   for (const block of blocks) {
-    const end = number + Number(making.manifest(hashesOf(looked, block)).result.documents);
+    const end = number + Number(making.manifest(hashNode(looked, block)).result.documents);
     if ([...texts.keys()].some((wanted) => wanted >= number && wanted < end)) {
       for await (const { text } of looked.read(block, making)) {
         if (texts.has(number++)) texts.set(number - 1, text);

@@ -9,7 +9,7 @@
 
 import { readQuestions } from "../evaluation/choices/data.ts";
 import { contextOf, continuationsOf, TASKS } from "../evaluation/choices/tasks.ts";
-import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { PRUNED } from "../graph/places.ts";
 import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
@@ -21,7 +21,7 @@ import { hashWords } from "../text/overlap/word_hashes.ts";
 import { readDocuments } from "../text/readers.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { pathOf } from "./documents.ts";
-import { duplicateNodes, groupsOf, type Looked, pairsOf, readPairs } from "./duplicates.ts";
+import { duplicateNodes, groupPairs, type Looked, pairNode, readPairs } from "./duplicates.ts";
 import type { GraphOf } from "./stage.ts";
 import { type Numbered, readTaken, takenNeed, writeTaken } from "./take.ts";
 import { CORPUS, hashText } from "./text.ts";
@@ -60,7 +60,7 @@ async function prunedNode(of: GraphOf, looked?: Looked, taken?: Node): Promise<N
   for (const path of decontaminate) hashes.push((await hashFile(path)).sha256);
   return {
     name: PRUNED,
-    needs: [...taken ? [taken.name] : [], ...looked ? [pairsOf(looked)] : []],
+    needs: [...taken ? [taken.name] : [], ...looked ? [pairNode(looked)] : []],
     settings: {
       text: hashText(text),
       dedup,
@@ -71,7 +71,7 @@ async function prunedNode(of: GraphOf, looked?: Looked, taken?: Node): Promise<N
     },
     links: { [`text/${DROPPED}`]: DROPPED },
     revision: 1,
-    maker: oneByOne(CORPUS, (making) => prune(making, of, looked, taken)),
+    maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, looked, taken)),
   };
 }
 
@@ -89,22 +89,24 @@ interface First {
 
 async function prune(
   making: Making,
+  { signal }: Work,
   { configuration, text, blocks }: GraphOf,
   looked?: Looked,
   taken?: Node,
 ) {
   const { dedup, decontaminate, holdout } = configuration, seed = textSeedOf(configuration);
   const pairs = looked ? await readPairs(looked, making) : [];
-  const groups = groupsOf(pairs), copies = groupsOf(pairs.filter(({ kind }) => kind === "exact"));
+  const groups = groupPairs(pairs), copies = groupPairs(pairs.filter(({ kind }) => kind === "exact"));
   const open = async function* () {
     let number = 0;
     for (const [block, known] of blocks.entries()) {
       for await (const document of readTaken(known, configuration, text, making, taken)) {
+        signal?.throwIfAborted();
         yield { ...document, block, number: number++, index: indexOfText(document.text) };
       }
     }
   };
-  const placeOf = ({ block, piece, place = 0 }: { block: number; piece: number; place?: number }) => {
+  const placeIn = ({ block, piece, place = 0 }: { block: number; piece: number; place?: number }) => {
     const own = blocks[block].pieces[piece];
     return { path: pathOf(own), place: place + (own.before ?? 0) };
   };
@@ -115,7 +117,7 @@ async function prune(
     for (const { own, firsts } of families) {
       const group = own.get(number), known = group !== undefined && firsts.get(group);
       if (group === undefined || known && known.key <= key) continue;
-      firsts.set(group, { number, index, key, ...placeOf(document) });
+      firsts.set(group, { number, index, key, ...placeIn(document) });
     }
   }
   const named: { path: string; passages: Passages }[] = [];
@@ -125,7 +127,7 @@ async function prune(
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []), dropped: Dropped[] = [];
   for await (const { number, index, at, source, ...document } of open()) {
     const drop = (reason: string, path: string, place = 0) =>
-      dropped.push({ ...placeOf(document), source, reason, kept: path, keptPlace: place });
+      dropped.push({ ...placeIn(document), source, reason, kept: path, keptPlace: place });
     const [first, copied] = families.map(({ own, firsts }) => firsts.get(own.get(number) ?? -1));
     const stays = dedup === "near" ? first : copied;
     const side = sideOf(first?.index ?? index, seed, holdout);
@@ -138,14 +140,11 @@ async function prune(
     if (leak) drop("passage", leak.path);
     else kept[document.block].push({ at, ...first && { side } });
   }
-  const texts = (["path", "source", "reason", "kept"] as const).map((
-    name,
-  ) => [name, dropped.map((row) => row[name])]);
-  const numbers = (["place", "keptPlace"] as const).map((
-    name,
-  ) => [name, Uint32Array.from(dropped, (row) => row[name])]);
-  const columns = Object.fromEntries([...texts, ...numbers]);
-  await writeRows(making, DROPPED, [toTable(columns, { format: 1, stage: CORPUS })]);
+  const columns = (["path", "place", "source", "reason", "kept", "keptPlace"] as const).map((name) => {
+    const values = dropped.map((row) => row[name]);
+    return [name, /place/i.test(name) ? Uint32Array.from(values as number[]) : values];
+  });
+  await writeRows(making, DROPPED, [toTable(Object.fromEntries(columns), { format: 1, stage: CORPUS })]);
   const counts: Record<string, number> = {};
   for (const { reason } of dropped) counts[reason] = (counts[reason] ?? 0) + 1;
   return { ...await writeTaken(making, blocks, kept), dropped: counts };

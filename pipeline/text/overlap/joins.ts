@@ -82,7 +82,7 @@ async function* buckets(signal?: AbortSignal): AsyncGenerator<number> {
 }
 
 /** Puts a bucket of all tables into chains, and calls for each row. */
-function chainsOf(
+function readChains(
   tables: readonly BlockTable[],
   bucket: number,
   onRow: (chains: Chains, row: number) => void = () => {},
@@ -118,7 +118,7 @@ export async function findCandidates(
   };
   for await (const bucket of buckets(signal)) {
     const firsts: number[] = [];
-    chainsOf(tables, bucket, ({ before, values }, row) => {
+    readChains(tables, bucket, ({ before, values }, row) => {
       let other = before[row], left = MOST_BEFORE;
       for (; other >= 0 && left > 0; other = before[other], left--) add(values[other], values[row]);
       firsts[row] = before[row] < 0 ? row : firsts[before[row]];
@@ -140,7 +140,7 @@ export async function findShared(
   signal?: AbortSignal,
 ): Promise<void> {
   for await (const bucket of buckets(signal)) {
-    const chains = chainsOf(tables, bucket);
+    const chains = readChains(tables, bucket);
     for (const { path, first } of chains.values.length > 0 ? others : []) {
       const rows = readBucket(path, bucket);
       for (let at = 0; at < rows.length; at += 3) {

@@ -23,9 +23,9 @@ let tables: { lower: Uint16Array; alone: Uint8Array } | undefined;
 
 function makeTables() {
   const units = Array.from({ length: UNITS }, (_, code) => String.fromCharCode(code));
-  const lowerOf = (unit: string) => INNER.test(unit) ? unit.toLowerCase().charCodeAt(0) : 0;
+  const lowered = (unit: string) => INNER.test(unit) ? unit.toLowerCase().charCodeAt(0) : 0;
   return {
-    lower: Uint16Array.from(units, lowerOf),
+    lower: Uint16Array.from(units, lowered),
     alone: Uint8Array.from(units, (unit) => Number(UNPARTED.test(unit))),
   };
 }

@@ -8,7 +8,7 @@ import { findOverlap, readClean } from "../../../pipeline/stages/overlap.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { fingerprintOf } from "../../../pipeline/stages/summary.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
-import { allPairs, runsOf, wordsOf } from "../text/overlap/brute_force.ts";
+import { allPairs, listRuns, splitWords } from "../text/overlap/brute_force.ts";
 import { SMALL_SETTINGS } from "./support.ts";
 
 /** Words of a text, drawn from 900. */
@@ -46,7 +46,7 @@ const split = (run: string, input: string, more: Partial<Configuration> = {}) =>
 };
 
 /** Reads the columns of a table of texts or numbers, row by row. */
-async function tableOf(path: string, names: readonly string[]): Promise<Record<string, string>[]> {
+async function readTable(path: string, names: readonly string[]): Promise<Record<string, string>[]> {
   const rows: Record<string, string>[] = [];
   for await (const batch of readArrow(path, path)) {
     const columns = names.map((name) => {
@@ -63,16 +63,16 @@ async function tableOf(path: string, names: readonly string[]): Promise<Record<s
 }
 
 /** Gives the number of a document's text by its path and line. */
-const numberOf = (path: string, place: string) =>
+const numberAt = (path: string, place: string) =>
   30 * Number(/(\d)\.jsonl$/.exec(path)![1]) + Number(place) - 1;
 
 /** Gives the sides of all texts in a run: undefined of those that are not there. */
 async function sidesIn(run: string): Promise<string[]> {
   const sides: string[] = [];
   for (
-    const { path, place, side } of await tableOf(`${run}/text/documents.arrow`, ["path", "place", "side"])
+    const { path, place, side } of await readTable(`${run}/text/documents.arrow`, ["path", "place", "side"])
   ) {
-    sides[numberOf(path, place)] = side;
+    sides[numberAt(path, place)] = side;
   }
   return sides;
 }
@@ -88,19 +88,19 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
     assertEquals(await fingerprintOf(run), before);
 
     const columns = ["kind", "path", "place", "side", "other_path", "other_place", "other_side"];
-    const rows = await tableOf(`${run}/overlap.arrow`, columns);
+    const rows = await readTable(`${run}/overlap.arrow`, columns);
     const pairs = rows.filter(({ kind }) => kind !== "passage").map((row) =>
-      `${numberOf(row.path, row.place)} ${numberOf(row.other_path, row.other_place)}`
+      `${numberAt(row.path, row.place)} ${numberAt(row.other_path, row.other_place)}`
     );
     assertEquals(pairs.sort(), PAIRS.sort());
     assertGreater(PAIRS.length, 12);
 
     const sides = await sidesIn(run);
     const held = TEXTS.flatMap((_, i) => sides[i] === "test" ? [i] : []);
-    const known = new Set(TEXTS.flatMap((text, i) => sides[i] === "train" ? runsOf(text, 13) : []));
+    const known = new Set(TEXTS.flatMap((text, i) => sides[i] === "train" ? listRuns(text, 13) : []));
     const covered = held.map((i) => {
-      const marks = runsOf(TEXTS[i], 13).map((run) => known.has(run));
-      return wordsOf(TEXTS[i]).filter((_, at) => marks.slice(Math.max(0, at - 12), at + 1).some(Boolean))
+      const marks = listRuns(TEXTS[i], 13).map((run) => known.has(run));
+      return splitWords(TEXTS[i]).filter((_, at) => marks.slice(Math.max(0, at - 12), at + 1).some(Boolean))
         .length;
     });
     const twin = (i: number) =>
@@ -207,10 +207,10 @@ Deno.test("dedup keeps the first of every group in a seeded order, and a group s
       const left = TEXTS.flatMap((_, i) => sides[name][i] === undefined ? [i] : []);
       const dropped = name === "off"
         ? []
-        : await tableOf(`${run}/text/dropped.arrow`, ["path", "place", "reason", "kept", "keptPlace"]);
-      assertEquals(dropped.map(({ path, place }) => numberOf(path, place)), left);
+        : await readTable(`${run}/text/dropped.arrow`, ["path", "place", "reason", "kept", "keptPlace"]);
+      assertEquals(dropped.map(({ path, place }) => numberAt(path, place)), left);
       for (const { path, place, reason, kept, keptPlace } of dropped) {
-        const [gone, stays] = [numberOf(path, place), numberOf(kept, keptPlace)];
+        const [gone, stays] = [numberAt(path, place), numberAt(kept, keptPlace)];
         assertEquals(reason, TEXTS[gone] === TEXTS[stays] ? "exact" : "near");
         assert(sides[name][stays] !== undefined);
       }

@@ -7,18 +7,18 @@ const UNPARTED = "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Scr
 const WORD = new RegExp(`[${UNPARTED}]|(?:(?![${UNPARTED}])[\\p{L}\\p{N}\\p{M}\u{10000}-\u{10ffff}])+`, "gu");
 
 /** Lists the words of a text. */
-export const wordsOf = (text: string): string[] =>
+export const splitWords = (text: string): string[] =>
   text.replace(/[^]/g, (unit) => unit.toLowerCase()[0]).match(WORD) ?? [];
 
 /** Lists the runs of so many words of a text, as texts. */
-export function runsOf(text: string, length: number): string[] {
-  const words = wordsOf(text);
+export function listRuns(text: string, length: number): string[] {
+  const words = splitWords(text);
   return words.slice(length - 1).map((_, at) => words.slice(at, at + length).join(" "));
 }
 
 /** Gives the Jaccard index of the shingles of all pairs of texts that share one: by "first second", the lower number first. */
 export function allPairs(texts: readonly string[]): Map<string, number> {
-  const sets = texts.map((text) => new Set(runsOf(text, 5)));
+  const sets = texts.map((text) => new Set(listRuns(text, 5)));
   const holders = new Map<string, number[]>();
   for (const [i, set] of sets.entries()) {
     for (const shingle of set) {

@@ -10,7 +10,7 @@ import {
 import { hashBands, jaccard, NEAR, shingleSet } from "../../../../pipeline/text/overlap/shingles.ts";
 import { hashRuns, hashWords } from "../../../../pipeline/text/overlap/word_hashes.ts";
 import { inFolder } from "../../../tasks/support.ts";
-import { allPairs, corpusWithCopies, runsOf, wordsOf } from "./brute_force.ts";
+import { allPairs, corpusWithCopies, listRuns, splitWords } from "./brute_force.ts";
 
 const texts = await corpusWithCopies(2000, 150);
 
@@ -66,15 +66,15 @@ Deno.test("of held-out documents exactly the runs of 13 words are found that sta
   const known = new Map<string, number>(), expected = new Map<number, number>();
   let place = 0;
   for (const text of texts) {
-    if (!held(text)) runsOf(text, PASSAGE).forEach((run, i) => known.has(run) || known.set(run, place + i));
-    place += wordsOf(text).length;
+    if (!held(text)) listRuns(text, PASSAGE).forEach((run, i) => known.has(run) || known.set(run, place + i));
+    place += splitWords(text).length;
   }
   place = 0;
   for (const text of texts) {
     if (held(text)) {
-      runsOf(text, PASSAGE).forEach((run, i) => known.has(run) && expected.set(place + i, known.get(run)!));
+      listRuns(text, PASSAGE).forEach((run, i) => known.has(run) && expected.set(place + i, known.get(run)!));
     }
-    place += wordsOf(text).length;
+    place += splitWords(text).length;
   }
   assertGreater(expected.size, 1000);
   const adding = (side: boolean) => (table: Table, text: string, before: number) => {

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { hashRuns, hashWords } from "../../../../pipeline/text/overlap/word_hashes.ts";
-import { corpusWithCopies, wordsOf } from "./brute_force.ts";
+import { corpusWithCopies, splitWords } from "./brute_force.ts";
 
 const keys = ({ count, high, low }: ReturnType<typeof hashWords>) =>
   Array.from({ length: count }, (_, i) => `${high[i]} ${low[i]}`);
@@ -22,7 +22,7 @@ Deno.test("no two words of the wide corpus, nor of a million numbers, have the s
     Array.from({ length: 200_000 }, (_, i) => `id${i}`).join(" "),
   ];
   for (const text of texts) {
-    const words = wordsOf(text);
+    const words = splitWords(text);
     keys(hashWords(text)).forEach((key, i) => {
       assertEquals(known.get(words[i]) ?? key, key, words[i]);
       assertEquals(back.get(key) ?? words[i], words[i]);
