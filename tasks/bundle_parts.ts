@@ -66,7 +66,7 @@ export interface LockFile {
  * Lists, as `name@version`, the packages that some of a project's (`wanted`, as `npm:name@1.0.0`) need, themselves among them; without
  * optional peers that nothing else brings.
  */
-export function packagesOf({ specifiers, npm }: LockFile, wanted: readonly string[]): string[] {
+export function listPackages({ specifiers, npm }: LockFile, wanted: readonly string[]): string[] {
   const keys = Object.keys(npm);
   const keyOf = (name: string) =>
     name in npm ? name : keys.find((key) => key.startsWith(`${name}_`) || nameOf(key) === name)!;

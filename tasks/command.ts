@@ -152,7 +152,7 @@ export async function perform<Options extends Fields>(
   { known = {}, signal, onEvent, tell, print }: Frame,
 ): Promise<void> {
   const options = { ...task.options, ...PRINTING };
-  const call = await readArguments({ ...task, options, fields: fieldsOf(task) }, args);
+  const call = await readArguments({ ...task, options, fields: listFields(task) }, args);
   if (typeof task.startsAnew === "function") known.startsAnew = task.startsAnew(call);
   if ("run" in call.options) known.run = String(call.options.run);
   known.choosing = "expert" in task.options;
@@ -168,7 +168,7 @@ export async function perform<Options extends Fields>(
 }
 
 /** Lists the fields that a task takes, by name: settings, then options. */
-export function fieldsOf<Options extends Fields>({ name, options }: Task<Options>): Fields {
+export function listFields<Options extends Fields>({ name, options }: Task<Options>): Fields {
   const settings = settingsOf(name).map((name) => [name, FIELDS[name]]);
   return { ...Object.fromEntries(settings), ...options, ...PRINTING };
 }
@@ -181,7 +181,7 @@ const { HELP } = field.section("Command", {
 export function helpOf<Options extends Fields>(task: Task<Options>, options?: HelpOptions): string {
   const usage = `Usage: deno task ${task.name}${task.positional ? ` ${task.positional}` : ""} [flags]`;
   const about = [task.about ?? descriptionOf(task.name), ...task.more ? [task.more] : []].join(" ");
-  return helpText(usage, about, { ...fieldsOf(task), HELP }, options);
+  return helpText(usage, about, { ...listFields(task), HELP }, options);
 }
 
 function descriptionOf(name: string): string {

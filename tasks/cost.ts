@@ -15,7 +15,7 @@ import {
 import { field } from "../pipeline/settings/mod.ts";
 import { checkClusterOptions, CLUSTER, clusterPlans, clusterText } from "./cluster.ts";
 import { defineTask } from "./command.ts";
-import { communicationText, costText, deviceOf, pairText, tableText } from "./cost_text.ts";
+import { communicationText, costText, namedDevice, pairText, tableText } from "./cost_text.ts";
 import { take } from "./options.ts";
 
 export const TASK = await defineTask({
@@ -32,13 +32,13 @@ export const TASK = await defineTask({
   run: async ({ sources, options, given, print }) => {
     checkClusterOptions(given);
     if (options.cluster) {
-      const plans = clusterPlans(sources, options, deviceOf(options, await usualDevice()));
+      const plans = clusterPlans(sources, options, namedDevice(options, await usualDevice()));
       return print(plans, clusterText(plans));
     }
     const table = paperTable();
     const pair = paperPair();
     const communication = { printed: PRINTED_COMMUNICATION, counted: paperCommunication() };
-    const device = deviceOf(options, await usualDevice());
+    const device = namedDevice(options, await usualDevice());
     const cost = await readCost({ ...options, ...device, sources });
     const own = costText(cost, options.run || undefined);
     const tables = [tableText(table), pairText(pair), communicationText(communication)];

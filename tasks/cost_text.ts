@@ -241,7 +241,7 @@ function exchangeTable({ mixture, communication: c }: Cost): string {
 }
 
 /** Gives the device that options name, and what they leave out of the usual one; a device of other FLOP/s has no name. */
-export function deviceOf(options: Parameters<typeof speedOf>[0], usual: CostDevice): CostDevice {
+export function namedDevice(options: Parameters<typeof speedOf>[0], usual: CostDevice): CostDevice {
   if (options.flops === undefined) return { ...usual, ...speedOf(options) };
   return { ...PLAIN_DEVICE, ...speedOf(options) };
 }

@@ -6,12 +6,12 @@
  */
 
 import { InputError, say, setting } from "../kernels/mod.ts";
-import { cardsOf, type SystemPlaces } from "../pipeline/doctor/mod.ts";
+import { listCards, type SystemPlaces } from "../pipeline/doctor/mod.ts";
 import { quoted } from "./wording.ts";
 
 /** Throws an `InputError` that says how a task is started so that it sees this card alone, where it sees others or none of this number. */
 export async function checkOneCard(gpu: number, task: string, places?: SystemPlaces): Promise<void> {
-  const all = await cardsOf(places);
+  const all = await listCards(places);
   const nvidia = all.filter((card) => card.startsWith("/dev/nvidia"));
   const cards = nvidia.length > 0 ? nvidia : all;
   if (gpu === 0 && cards.length <= 1) return;

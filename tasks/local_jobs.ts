@@ -8,7 +8,7 @@ import { InputError, RunError } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
 import { type Job, JOBS, unitOf } from "../pipeline/stages/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
-import { argumentsOf } from "./wording.ts";
+import { taskArguments } from "./wording.ts";
 
 /** The outcome of a process. */
 export interface Finished {
@@ -87,7 +87,7 @@ async function runProcess(
   let code = 0;
   for (const reference of job.tasks(unit)) {
     const keep = (chunk: Uint8Array) => writeAll(log, chunk, path);
-    code = await runTask(["task", ...argumentsOf(reference)], keep, signal);
+    code = await runTask(["task", ...taskArguments(reference)], keep, signal);
     if (code !== 0) break;
   }
   tell(`${name} ${code === 0 ? "is done" : `failed with ${code}`}`);

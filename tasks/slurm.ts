@@ -88,7 +88,8 @@ function placeOf(folder: string): string {
 }
 
 /** Names the run, the job and the places that a job of Slurm belongs to. */
-const commentOf = (run: string, { job, base }: Submission) => `smalltalk ${job.name} ${base} ${placeOf(run)}`;
+const jobComment = (run: string, { job, base }: Submission) =>
+  `smalltalk ${job.name} ${base} ${placeOf(run)}`;
 
 /** Lists what Slurm knows of a run. Throws as {@linkcode slurm} does. */
 export async function readQueue(run: string): Promise<Queued[]> {
@@ -135,7 +136,7 @@ export async function readSlurm(run: string, tell?: (text: string) => void): Pro
  * processes may run at once. Where what is queued waits for one of these places, Slurm would cancel it, as the process that was there
  * before has failed: `renewals`, arguments of `scontrol update`, tell it to wait anew.
  */
-function submissionsOf(
+function planSubmissions(
   jobs: readonly Job[],
   queue: readonly Queued[],
   maxArraySize: number,
@@ -178,7 +179,7 @@ function submissionsOf(
     return idsOf(pending).flatMap((id) => {
       const tasks = pending.filter((other) => other.id === id).flatMap(({ task = [] }) => task);
       const ahead = limit ? idsOf(queuedOf(job.name)).filter((other) => Number(other) < Number(id)) : [];
-      const some = tasks.length === 0 ? id : `${id}_[${rangesOf(tasks.sort((a, b) => a - b))}]`;
+      const some = tasks.length === 0 ? id : `${id}_[${slurmRanges(tasks.sort((a, b) => a - b))}]`;
       return [
         ...limit && tasks.length > 0 ? [`"JobId=${id}" "ArrayTaskThrottle=${limit}"`] : [],
         ...isRenewed ? [`"JobId=${some}" "Dependency=${waitsFor(job, ahead)}"`] : [],
@@ -191,7 +192,7 @@ function submissionsOf(
 const variableOf = (name: string) => name.replaceAll("-", "_");
 
 /** Writes numbers as Slurm takes those of an array: `0-3,7`. */
-export function rangesOf(numbers: readonly number[]): string {
+export function slurmRanges(numbers: readonly number[]): string {
   const ranges: [from: number, to: number][] = [];
   for (const number of numbers) {
     const last = ranges.at(-1);
@@ -205,16 +206,16 @@ export function rangesOf(numbers: readonly number[]): string {
 const UNIT = crypto.randomUUID();
 
 /** Writes the script of a submission. */
-function scriptOf(run: string, submission: Submission, options: SlurmOptions): string {
+function writeScript(run: string, submission: Submission, options: SlurmOptions): string {
   const { job, base, places } = submission;
   const { slurmPartition, expertsAtOnce, time, gres, container, binds = [] } = options;
   const isArray = job.done.length > 1;
   const folder = resolve(run);
   const log = `${folder}/${JOBS}/logs/${job.name}+${base}`;
-  const tasks = rangesOf(places.map((place) => place - base));
+  const tasks = slurmRanges(places.map((place) => place - base));
   const settings = {
     "job-name": job.name,
-    comment: escaped(commentOf(run, submission)),
+    comment: escaped(jobComment(run, submission)),
     array: isArray && (expertsAtOnce ? `${tasks}%${expertsAtOnce}` : tasks),
     partition: slurmPartition,
     time,
@@ -260,7 +261,7 @@ const isNoDryRun = (word: string, i: number, all: readonly string[]): boolean =>
 /** Writes the lines of a shell script that write the scripts of submissions and submit them, and print the number of each. */
 function linesOf(
   run: string,
-  { submissions, renewals }: ReturnType<typeof submissionsOf>,
+  { submissions, renewals }: ReturnType<typeof planSubmissions>,
   options: SlurmOptions,
 ): string[] {
   const folder = `${resolve(run)}/${JOBS}`;
@@ -269,7 +270,7 @@ function linesOf(
     ...submissions.flatMap((submission) => {
       const { name, after } = submission;
       const [path, variable] = [quoted(`${folder}/scripts/${name}.sh`), variableOf(name)];
-      const script = scriptOf(run, submission, options);
+      const script = writeScript(run, submission, options);
       let end = "SCRIPT";
       while (script.split("\n").includes(end)) end += "_"; // a path may have a line break
       return [
@@ -301,7 +302,7 @@ export function submitScript(
     `export INIT_CWD=${quoted(Deno.env.get("INIT_CWD") ?? Deno.cwd())}`, // the folder in which relative paths were typed
     `cd ${quoted(PROJECT)}`,
     ["deno task submit", ...Deno.args.filter(isNoDryRun).map(quoted), "--settle"].join(" "),
-    ...linesOf(run, submissionsOf(jobs, queue, maxArraySize, options), options),
+    ...linesOf(run, planSubmissions(jobs, queue, maxArraySize, options), options),
   ].join("\n");
 }
 
@@ -320,7 +321,7 @@ export async function submitJobs(
   const lock = await holdJobs(run, { signal, tell, patience: SUBMIT_MS });
   try {
     const queue = await readQueue(run); // before the plan: what ends in between counts as queued
-    const plan = submissionsOf(await planned(), queue, maxArraySize, options);
+    const plan = planSubmissions(await planned(), queue, maxArraySize, options);
     const script = `${run}/${JOBS}/scripts/submit.sh`;
     await writeAtomic(script, ["set -e", ...linesOf(run, plan, options)].join("\n"));
     const ids = new Map(

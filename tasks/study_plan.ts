@@ -9,7 +9,7 @@ import { areOfPaper, lackText, type StudiesPlan, STUDY_NAMES } from "../pipeline
 import { duration } from "../pipeline/run/mod.ts";
 import { field, type Sources } from "../pipeline/settings/mod.ts";
 import { counted, leading, roughBytes, scientific, table } from "./layout.ts";
-import { deviceOf } from "./cost_text.ts";
+import { namedDevice } from "./cost_text.ts";
 
 /** Which studies are made, and what of them. */
 export const STUDY = field.section("Command", {
@@ -48,10 +48,10 @@ export function planAlone(sources: Sources, said: ReadonlySet<string>): string |
 
 /** Gives the device of a plan: the one that options name, else the usual one, for sizes of the paper a GPU. */
 export async function planDevice(
-  options: Parameters<typeof deviceOf>[0],
+  options: Parameters<typeof namedDevice>[0],
   sources: Sources,
 ): Promise<CostDevice> {
-  return deviceOf(options, await (areOfPaper(sources) ? usualGpu() : usualDevice()));
+  return namedDevice(options, await (areOfPaper(sources) ? usualGpu() : usualDevice()));
 }
 
 /** Words the plan of studies: every job on its device, every study by itself, and all of it; `note` comes first. */

@@ -46,10 +46,10 @@ export function planOf(
   for (const name of denied) delete training[name];
   return {
     parts: parts ?? before?.parts ?? 1,
-    dense: dense === undefined ? before?.dense ?? ["batch"] : denseOf(dense),
+    dense: dense === undefined ? before?.dense ?? ["batch"] : readDense(dense),
     routerGroups: routerGroups ?? before?.routerGroups,
     training: Object.keys(training).length > 0 ? training : undefined,
-    zeroShot: zeroShotOf(options, before),
+    zeroShot: readZeroShot(options, before),
     slurm: slurmOf(options, given, before),
   };
 }
@@ -60,13 +60,13 @@ function slurmOf(options: PlanOptions, given: ReadonlySet<string>, before: JobPl
   for (const name of SLURM.filter((name) => given.has(name))) {
     const value = options[name];
     if (!value || value === "none") delete said[name];
-    else Object.assign(said, { [name]: name === "container" ? imageOf(String(value)) : value });
+    else Object.assign(said, { [name]: name === "container" ? wholeImage(String(value)) : value });
   }
   return Object.keys(said).length > 0 ? said : undefined;
 }
 
 /** Gives the image of a container by its whole path, as jobs start elsewhere; "docker://…" and the like stay as they are. */
-function imageOf(container: string): string {
+function wholeImage(container: string): string {
   return /^[\w.+-]+:\/\//.test(container) ? container : resolve(fromHere(container));
 }
 
@@ -88,13 +88,13 @@ function namesOf<Name extends string>(
 }
 
 /** Gives the models to compare with that a flag names. */
-function denseOf(text: string): JobPlan["dense"] {
+function readDense(text: string): JobPlan["dense"] {
   const named = namesOf("dense models", ["dense", text], DENSE, { both: ["batch", "steps"], all: DENSE });
   return DENSE.filter((name) => named.includes(name));
 }
 
 /** Gives the zero-shot tasks that flags name. */
-function zeroShotOf(
+function readZeroShot(
   { zeroShot, zeroShotData }: Pick<PlanOptions, "zeroShot" | "zeroShotData">,
   before: JobPlan | null,
 ): JobPlan["zeroShot"] {

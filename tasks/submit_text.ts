@@ -7,7 +7,7 @@
 import { task } from "../kernels/mod.ts";
 import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
 import { lines } from "./layout.ts";
-import { type Queued, rangesOf } from "./slurm.ts";
+import { type Queued, slurmRanges } from "./slurm.ts";
 import { words } from "./wording.ts";
 
 /** A process that was started, is not complete, and is not known to be queued or at work. */
@@ -70,7 +70,7 @@ export function queueText(
   return lines(
     Array.from(groups.values(), (alike) => {
       const [{ job, state, node, reason, place }] = alike;
-      const places = rangesOf(alike.map(({ place }) => place).sort((a, b) => a - b));
+      const places = slurmRanges(alike.map(({ place }) => place).sort((a, b) => a - b));
       const where = node ? ` on ${node}` : reason && reason !== "None" ? ` (${reason})` : "";
       return `  ${job}${alike.length > 1 || place > 0 ? ` ${places}` : ""}  ${state.toLowerCase()}${where}`;
     }),

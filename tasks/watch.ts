@@ -10,7 +10,7 @@ import { defineTask } from "./command.ts";
 import { take } from "./options.ts";
 import { openScreen, pause } from "./screen.ts";
 import { isTrained } from "./slurm_view.ts";
-import { newLines, roomOf, watchText } from "./watch_text.ts";
+import { newLines, terminalRoom, watchText } from "./watch_text.ts";
 
 export const TASK = await defineTask({
   name: "watch",
@@ -45,7 +45,7 @@ export const TASK = await defineTask({
     try {
       while (!signal.aborted) {
         now = await trainings.read();
-        screen?.show(watchText(run, now, roomOf()));
+        screen?.show(watchText(run, now, terminalRoom()));
         for (const line of screen ? [] : newLines(now, reported)) console.log(line);
         if (!follow && await isTrained(run, now)) break;
         await pause(every, signal);
@@ -53,7 +53,7 @@ export const TASK = await defineTask({
     } finally {
       screen?.close();
     }
-    if (screen) console.log(watchText(run, now, { width: roomOf().width }));
+    if (screen) console.log(watchText(run, now, { width: terminalRoom().width }));
     signal.throwIfAborted();
   },
 }, import.meta);

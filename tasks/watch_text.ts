@@ -12,7 +12,7 @@ import { count, percent, ranges, ROOF_TOO_LOW, table } from "./layout.ts";
 export type Room = Partial<Record<"width" | "height", number>>;
 
 /** Gives the room of the terminal. */
-export function roomOf(): Required<Room> {
+export function terminalRoom(): Required<Room> {
   const { columns, rows } = Deno.consoleSize();
   return { width: columns, height: rows };
 }

@@ -17,11 +17,11 @@ export function worded(text: Text): string {
 /** Words a setting as its flag, `--expert all`, and a task as its command, `deno task train-expert --run runs/a`. */
 export const words: Words = (reference) => {
   if ("setting" in reference) return flagText(reference.setting, reference.value);
-  return ["deno task", ...argumentsOf(reference).map(quoted)].join(" ");
+  return ["deno task", ...taskArguments(reference).map(quoted)].join(" ");
 };
 
 /** Lists the arguments of `deno task` that run a task. */
-export function argumentsOf(reference: TaskReference): string[] {
+export function taskArguments(reference: TaskReference): string[] {
   const flags = Object.entries(reference.with).flatMap(([name, value]) => {
     if (value === undefined || value === false) return [];
     return value === true ? [flagOf(name)] : [flagOf(name), String(value)];

@@ -9,10 +9,10 @@ import {
   BASELINES,
   type ChoiceWay,
   type Difference,
+  judge,
   type Metric,
   METRICS,
   topWay,
-  verdictOf,
   waysOf,
   type ZeroShotResult,
 } from "../pipeline/evaluation/mod.ts";
@@ -79,7 +79,7 @@ function differenceCells(difference: Compared): string[] {
   const { metric, value, low, high } = difference;
   const size = metric === "perplexity" ? perplexity : (value: number) => (100 * value).toFixed(1);
   const signed = (value: number) => `${value < 0 ? "-" : "+"}${size(Math.abs(value))}`;
-  return [signed(value), `${signed(low)} to ${signed(high)}`, verdictOf(difference)];
+  return [signed(value), `${signed(low)} to ${signed(high)}`, judge(difference)];
 }
 
 function differenceTable(results: readonly ZeroShotResult[]): string {
@@ -105,7 +105,7 @@ function winLines<One extends Compared>(
   return Array.from(groups, ([who, own]) => {
     const counts = (["better", "worse", "equal"] as const).map((verdict) => {
       const name = verdict === "equal" ? "no difference beyond the interval" : verdict;
-      return `${name} on ${own.filter((one) => verdictOf(one) === verdict).length}`;
+      return `${name} on ${own.filter((one) => judge(one) === verdict).length}`;
     });
     return `${who} by acc, of ${counted(own.length, things)}: ${counts.join(", ")}`;
   });

@@ -38,14 +38,14 @@ const [AT_ONCE, LATER] = [
 ];
 
 /** Lists the files of the project that a file names so. */
-function importsOf(file: string, pattern: RegExp): string[] {
+function listImports(file: string, pattern: RegExp): string[] {
   const text = Deno.readTextFileSync(`${ROOT}${file}`).replace(/\/\*[\s\S]*?\*\//g, "");
   return [...text.matchAll(pattern)].map(([, path]) => relative(ROOT, join(ROOT, dirname(file), path)));
 }
 
 const FILES = [...sources("kernels"), ...sources("pipeline"), "mod.ts", ...sources("tasks")];
-const LOADED = new Map(FILES.map((file) => [file, importsOf(file, AT_ONCE)]));
-const IMPORTS = new Map(FILES.map((file) => [file, [...LOADED.get(file)!, ...importsOf(file, LATER)]]));
+const LOADED = new Map(FILES.map((file) => [file, listImports(file, AT_ONCE)]));
+const IMPORTS = new Map(FILES.map((file) => [file, [...LOADED.get(file)!, ...listImports(file, LATER)]]));
 
 /** Gives the place of a file in the order of layers: kernels, the folders of pipeline, mod.ts, tasks. */
 function layerOf(file: string): number {
@@ -108,7 +108,10 @@ Deno.test("the main task loads what it runs: not kernels, models, training, eval
   const chains = new Map<string, number>();
   const chainOf = (file: string): number => {
     if (!chains.has(file)) {
-      const code = importsOf(file, /(?:^(?:import|export) (?!type )[^;]*?\bfrom |^import )"(\.[^"]+\.ts)"/gm);
+      const code = listImports(
+        file,
+        /(?:^(?:import|export) (?!type )[^;]*?\bfrom |^import )"(\.[^"]+\.ts)"/gm,
+      );
       chains.set(file, 1 + Math.max(0, ...code.map(chainOf)));
     }
     return chains.get(file)!;

@@ -136,7 +136,7 @@ export const attentionForwardSubgroup: (shape: HeadShape) => string = remembered
 });
 
 /** Writes the arrays that hold a panel of keys, values and their gradients, and what fills them. */
-const panelsOf = (keys: number, values: number, keyRows: string) => ({
+const writePanels = (keys: number, values: number, keyRows: string) => ({
   panel_arrays: [
     ...numbers(4).map((r) =>
       `var key_${r}: array<f32, ${values + 1}>; var value_${r}: array<f32, ${values + 1}>;`
@@ -182,7 +182,7 @@ ${merged ? "fn load_out(i: u32) -> vec4f { return out[i]; }" : ""}`,
         ? `let stride4 = params.stride / 4u;
   let out_base = (index / params.heads) * params.length * stride4 + (index % params.heads) * ${columns / 4}u;`
         : "",
-      ...panelsOf(keys, values, lines.rowArrays("key_row")),
+      ...writePanels(keys, values, lines.rowArrays("key_row")),
       fill_key_rows: lines.fillRows("key_row", "load_k"),
       clear_sums: unroll(4, (r) => `key_sum_${r}[i] = 0.0; value_sum_${r}[i] = 0.0;`),
       load_rows: (merged ? "let out_row = out_base + query * stride4;\n" : "") +

@@ -108,7 +108,7 @@ export async function openGpu(
     const offers = { subgroupsOf8: subgroupSize === 8, f16: adapter.features.has("shader-f16") };
     const chosen = chooseVariants(kind, offers, variants);
     const canProfile = adapter.features.has("timestamp-query");
-    const capabilities = { features: [...adapter.features].sort(), limits: limitsOf(device) };
+    const capabilities = { features: [...adapter.features].sort(), limits: copyLimits(device) };
     return wrapDevice(device, {
       ...{ adapter: description, kind, canProfile, variants: chosen, offers, subgroupSize, capabilities },
     });
@@ -123,7 +123,7 @@ function descriptionOf({ info }: GPUAdapter): string {
 }
 
 /** Copies the limits of a device: their names lie on the prototype. */
-function limitsOf({ limits }: GPUDevice): Record<string, number> {
+function copyLimits({ limits }: GPUDevice): Record<string, number> {
   const names = Object.getOwnPropertyNames(Object.getPrototypeOf(limits)) as (keyof GPUSupportedLimits)[];
   const pairs = names.map((name) => [name, limits[name]] as const);
   return Object.fromEntries(pairs.filter(([, value]) => typeof value === "number"));

@@ -47,7 +47,7 @@ export function now(clock: Clock): number {
 }
 
 /** Gives the median of some rounds by one clock. */
-export function medianOf(seconds: Seconds, clock: Clock): number {
+export function takeMedian(seconds: Seconds, clock: Clock): number {
   return median(seconds[clock]) / (clock === "clock" ? 1 : navigator.hardwareConcurrency);
 }
 

@@ -11,12 +11,12 @@ import { matmulSubgroup, MOST_TERMS, panelPlan, type PanelShape } from "./matmul
 import { joinSegments } from "./matmul_join.ts";
 import {
   chooseTile,
+  countWorkgroups,
   LONG_SEGMENT,
   matmulWorkgroup,
   partsSize,
   planLong,
   type Tile,
-  workgroupsOf,
 } from "./matmul_workgroup.ts";
 
 /** What happens to the product before it is stored. */
@@ -152,7 +152,7 @@ export function matmulSplit(
       constants: { TAIL: 0, ACCUMULATE: 0, SPLIT: 1 },
       params,
       buffers: buffers.toSpliced(4, 1, parts),
-      workgroups: workgroupsOf(own, m, n4) * segments,
+      workgroups: countWorkgroups(own, m, n4) * segments,
       models,
     }),
     joinSegments(gpu, {
@@ -254,7 +254,7 @@ function tiles(
     constants: { TAIL: TAILS.indexOf(tail), ACCUMULATE: Number(accumulate), ...segmented && { SPLIT: 0 } },
     params,
     buffers: half ? [...buffers, gpu.saturated] : buffers,
-    workgroups: workgroupsOf(tile, m, n4),
+    workgroups: countWorkgroups(tile, m, n4),
   };
 }
 

@@ -12,11 +12,11 @@ import { matmulTransposedSubgroup, tilePlan, type TileShape } from "./matmul_tra
 import tailCode from "./matmul_transposed_tail.wgsl" with { type: "text" };
 import {
   chooseTile,
+  countSplits,
+  countWorkgroups,
   matmulTransposedWorkgroup,
   partsSize,
-  splitsOf,
   type Tile,
-  workgroupsOf,
 } from "./matmul_workgroup.ts";
 
 const REGISTERS = compose(code, { matmul_transposed_tail: tailCode });
@@ -86,7 +86,7 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
   const buffers = [tensors.a.buffer, tensors.b.buffer, tensors.c.buffer, tensors.sums ?? gpu.emptyWritable];
   const n4 = padded(n) / 4;
   const splits = tiled && !tensors.groups; // only the device knows how many terms a group has
-  const segments = splits ? splitsOf(m, n4, k, models, tensors.tile) : 0;
+  const segments = splits ? countSplits(m, n4, k, models, tensors.tile) : 0;
   const fits = tensors.parts !== undefined && 4 * partsSize(m, n4, segments, models) <= tensors.parts.bytes;
   if (!tensors.parts || !fits || segments === 0) {
     const plan = formPlan(gpu, tensors, params);
@@ -104,7 +104,7 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
       constants: { ACCUMULATE: 0, SPLIT: 1 },
       params,
       buffers: buffers.toSpliced(2, 1, tensors.parts),
-      workgroups: workgroupsOf(tile, m, n4) * segments,
+      workgroups: countWorkgroups(tile, m, n4) * segments,
       models,
     }),
     joinSegments(gpu, {
@@ -124,7 +124,7 @@ export function matmulTransposedScratch(
   { m, n, k, models }: Pick<MatmulTransposed, "m" | "n" | "k" | "models">,
 ): number {
   const n4 = padded(n) / 4;
-  return partsSize(m, n4, splitsOf(m, n4, k, models), models);
+  return partsSize(m, n4, countSplits(m, n4, k, models), models);
 }
 
 function formPlan(
@@ -145,7 +145,7 @@ function formPlan(
   if (gpu.variants.matmul.startsWith("workgroup")) {
     const tile = wanted ?? chooseTile(m, n4, models);
     const code = (groups ? groupedWorkgroup : matmulTransposedWorkgroup)(tile);
-    return { code, constants: { ACCUMULATE }, params, workgroups: workgroupsOf(tile, m, n4) };
+    return { code, constants: { ACCUMULATE }, params, workgroups: countWorkgroups(tile, m, n4) };
   }
   const constants = { WG: REGISTERS_WORKGROUP, ACCUMULATE };
   return {

@@ -45,12 +45,12 @@ export const TILES: readonly Tile[] = [
 export const MULTIPROCESSORS = 132;
 
 /** Counts the invocations of a tile. */
-export function invocationsOf({ rows, columns, ownRows, ownVec4s }: Tile): number {
+export function countInvocations({ rows, columns, ownRows, ownVec4s }: Tile): number {
   return (rows / ownRows) * (columns / 4 / ownVec4s);
 }
 
 /** Counts the workgroups of a product per model. */
-export function workgroupsOf({ rows, columns }: Tile, m: number, n4: number): number {
+export function countWorkgroups({ rows, columns }: Tile, m: number, n4: number): number {
   return Math.ceil(m / rows) * Math.ceil((4 * n4) / columns);
 }
 
@@ -66,7 +66,7 @@ export function chooseTile(m: number, n4: number, models: number): Tile {
 
 /** Estimates how long a product takes with a tile, per term. */
 function timeOf(tile: Tile, m: number, n4: number, models: number): number {
-  const turns = Math.ceil(workgroupsOf(tile, m, n4) * models / MULTIPROCESSORS);
+  const turns = Math.ceil(countWorkgroups(tile, m, n4) * models / MULTIPROCESSORS);
   return turns * tile.rows * tile.columns / tile.efficiency;
 }
 
@@ -93,7 +93,7 @@ const LONG_SUMS = {
 };
 
 /** The constants of the WGSL of a tile. */
-function constantsOf({ rows, columns, ownRows, ownVec4s, terms }: Tile): Record<string, number> {
+function tileConstants({ rows, columns, ownRows, ownVec4s, terms }: Tile): Record<string, number> {
   const steps = { ROW_STEP: rows / ownRows, COLUMN_STEP: columns / 4 / ownVec4s };
   return { ROWS: rows, SPAN: columns / 4, TERMS: terms, ...steps };
 }
@@ -165,7 +165,7 @@ export const matmulWorkgroup: (
 ) => string = remembered(
   ({ tile, holds, segmented = false }) => {
     const { rows, columns, ownRows, ownVec4s, terms } = tile;
-    const lanes = invocationsOf(tile);
+    const lanes = countInvocations(tile);
     const [quads, span] = [terms / 4, columns / 4];
     const own = numbers(ownRows).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
     const ofA = numbers(rows * quads / lanes);
@@ -227,7 +227,7 @@ export const matmulWorkgroup: (
           return `finish(model, ${place}, ${half ? `checked(model, ${place}, ${sum})` : sum});`;
         }),
       ]),
-    }, { ...constantsOf(tile), SEGMENT: LONG_SEGMENT });
+    }, { ...tileConstants(tile), SEGMENT: LONG_SEGMENT });
     return half ? "enable f16;\n" + composed : composed;
   },
 );
@@ -264,7 +264,7 @@ const MOST_PARTS = 64 * 2 ** 20;
  * for all multiprocessors; none (0) where it has enough, or where there is one segment. This changes no bit
  * of C.
  */
-export function splitsOf(
+export function countSplits(
   m: number,
   n4: number,
   k: number,
@@ -272,7 +272,7 @@ export function splitsOf(
   tile = chooseTile(m, n4, models),
 ): number {
   const segments = Math.ceil(k / SEGMENT);
-  const isFew = workgroupsOf(tile, m, n4) * models < MULTIPROCESSORS;
+  const isFew = countWorkgroups(tile, m, n4) * models < MULTIPROCESSORS;
   return segments > 1 && isFew && 4 * partsSize(m, n4, segments, models) <= MOST_PARTS ? segments : 0;
 }
 
@@ -284,7 +284,7 @@ export function partsSize(m: number, n4: number, segments: number, models: numbe
 /** Writes WGSL of `Aᵀ · B`. */
 export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((tile: Tile) => {
   const { rows, columns, ownRows, ownVec4s, terms } = tile;
-  const lanes = invocationsOf(tile);
+  const lanes = countInvocations(tile);
   const [down, span] = [rows / 4, columns / 4];
   const ownRow4s = ownRows / 4;
   const own = numbers(ownRow4s).flatMap((r) => numbers(ownVec4s).map((v) => [r, v] as const));
@@ -352,5 +352,5 @@ export const matmulTransposedWorkgroup: (tile: Tile) => string = remembered((til
         `finish(model, segment, (first_row4 + row + (i / ${4 * ownVec4s}u) * ROW_STEP) * 4u + i % 4u, ` +
         `first_column + column + (i / 4u % ${ownVec4s}u) * COLUMN_STEP, ${sum});`,
     ),
-  }, { ...constantsOf(tile), SEGMENT });
+  }, { ...tileConstants(tile), SEGMENT });
 });

@@ -22,7 +22,7 @@ import {
 } from "./hugging_face_config.ts";
 
 /** Names the tensors of a model as a file holds them: `prefix` and the name in the model. */
-export function tensorsOf(config: ModelConfig, weights: Weights, prefix = ""): [string, HostTensor][] {
+export function nameTensors(config: ModelConfig, weights: Weights, prefix = ""): [string, HostTensor][] {
   return parameterSpecs(config).map((spec) => {
     return [prefix + spec.name, { shape: wholeShape(spec), values: weights.get(spec.name)! }];
   });
@@ -71,7 +71,7 @@ export async function writeCheckpoint(
   { untie = false } = {},
 ): Promise<Record<"config.json" | "model.safetensors", FileRecord>> {
   checkRange(weights, dtype, folder);
-  const tensors = new Map(tensorsOf(config, weights));
+  const tensors = new Map(nameTensors(config, weights));
   if (untie && !config.untied) tensors.set(HEAD, tensors.get(EMBEDDING)!);
   const dtypeName = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
   const text = jsonText(huggingFaceConfig(config, notes, dtypeName, { untie }));

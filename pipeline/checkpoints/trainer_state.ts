@@ -10,7 +10,7 @@ import type { ModelConfig } from "../model/shape.ts";
 import type { TrainerState } from "../model/trainer.ts";
 import { oneLine, shortHash, writeAtomic } from "../run/files.ts";
 import { conform } from "../run/schema.ts";
-import { tensorsOf, weightsIn } from "./checkpoint.ts";
+import { nameTensors, weightsIn } from "./checkpoint.ts";
 import { decodeSafetensors, encodeSafetensors, type HostTensor, safetensorsMetadata } from "./safetensors.ts";
 
 const LISTS = ["weights", "moments", "squares"] as const;
@@ -45,7 +45,7 @@ export async function saveTrainerState(
 ): Promise<void> {
   const tensors = new Map(
     LISTS.flatMap((list) =>
-      state[list].flatMap((model, index) => tensorsOf(config, model, `${list}/${index}/`))
+      state[list].flatMap((model, index) => nameTensors(config, model, `${list}/${index}/`))
     ),
   );
   const metadata = {

@@ -57,7 +57,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
     })),
     heldOut,
     reference: paired && names[paired.first],
-    settings: differencesOf(located),
+    settings: listDifferences(located),
     sources,
     sourcesApart, // labels of the sources that are not compared
     unlabelled: labelled.includes(true) ? names.filter((_, i) => labelled[i] === false) : [],
@@ -114,7 +114,7 @@ export function shortNames(paths: readonly string[]): string[] {
 }
 
 /** Lists the settings in which runs differ; a value is undefined in a run from before the setting existed. */
-function differencesOf(runs: readonly NamedRun[]) {
+function listDifferences(runs: readonly NamedRun[]) {
   return FIELD_NAMES.flatMap((name) => {
     const values = runs.map(({ record }) => record.config.configuration[name]);
     const alike = new Set(values.map((value) => JSON.stringify(value))).size === 1;

@@ -12,7 +12,12 @@ import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { type Layout, planLayout } from "../model/parameters.ts";
 import { layerOf } from "../model/sublayers/layer.ts";
-import { type ActivationOptions, createActivations, modelsPerBank, reportsOf } from "../model/activations.ts";
+import {
+  type ActivationOptions,
+  createActivations,
+  listReports,
+  modelsPerBank,
+} from "../model/activations.ts";
 import type { BatchShape } from "../model/sublayers/sublayer.ts";
 import { rowsPerPass } from "../model/passes.ts";
 import { microBatches, STEPS_PER_READ } from "../model/trainer.ts";
@@ -82,7 +87,7 @@ export function trainingMemory(model: ModelConfig, options: TrainingMemoryOption
   const bank = planBanks(model, { models, batch: microBatch, length }, pass);
   const { layouts, held, weights, transposed } = bank;
   const waiting = layouts.flatMap(({ segments, models }) => {
-    const reports = STEPS_PER_READ * micros * reportsOf(model).length;
+    const reports = STEPS_PER_READ * micros * listReports(model).length;
     const perModel = [STEPS_PER_READ * batch, batch, STEPS_PER_READ, 1, reports];
     return [adamwScratch(segments, models), ...perModel.map((values) => models * values)];
   });

@@ -13,7 +13,7 @@ import { type FoundAdapter, NO_FILE, type System } from "./system.ts";
  */
 export type Problem = { severity: "error" | "warning" } & Record<"what" | "remedy", string>;
 
-/** What {@linkcode adviceOf} takes. */
+/** What {@linkcode listAdvice} takes. */
 export interface Findings {
   /** What the system shows. */
   system: System;
@@ -59,7 +59,7 @@ function remedyOfCard({ cards, nvidia, container, environment }: System): string
 type Rule = { when: unknown; remedy: string } & Partial<Record<Problem["severity"], string>>;
 
 /** Lists what is wrong, the worst first. */
-export function adviceOf(findings: Findings): Problem[] {
+export function listAdvice(findings: Findings): Problem[] {
   const rules = [...ofDrivers(findings), ...ofCard(findings), ...ofAdapter(findings)];
   const problems = rules.filter(({ when }) => when).map(({ error, warning = "", remedy }): Problem =>
     error === undefined

@@ -23,7 +23,7 @@ import { initialWeights } from "../model/parameters.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { createTrainer } from "../model/trainer.ts";
 import { keepMeasured } from "../run/measured.ts";
-import { adviceOf, type Problem } from "./advice.ts";
+import { listAdvice, type Problem } from "./advice.ts";
 import { GOLDEN_CASES, GOLDEN_LIMITS, type GoldenErrors, goldenErrors } from "./golden.ts";
 import { type FoundAdapter, otherAdapters, readSystem, type System } from "./system.ts";
 
@@ -124,7 +124,7 @@ export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> 
   const usable = system.drivers.filter(({ problem }) => problem === undefined);
   const others = await otherAdapters(usable.map(({ path }) => path));
   if (opened instanceof RunError) {
-    return { system, refusal: opened.message, others, problems: adviceOf({ system, others }) };
+    return { system, refusal: opened.message, others, problems: listAdvice({ system, others }) };
   }
   try {
     const adapter = await examineAdapter(opened, system, { ...options, onStep: step });
@@ -132,7 +132,7 @@ export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> 
     const wrongForms = adapter.golden.filter(({ right }) => !right)
       .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
     const findings = { system, adapter: { name, kind, subgroupsOf8 }, others, allocatableBytes, wrongForms };
-    return { system, adapter, others, problems: adviceOf(findings) };
+    return { system, adapter, others, problems: listAdvice(findings) };
   } finally {
     opened.close();
   }
@@ -156,7 +156,7 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
   return {
     ...{ name, kind, offers, features, limits, golden, roof, step: trained },
     backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
-    driver: driverOf(gpu, system),
+    driver: driverName(gpu, system),
     forms: formReasons(kind, offers, gpu.variants, variants),
     memory: { allocatable, asked },
     kept: isUsual ? await keepMeasured(name, figures) : undefined,
@@ -169,7 +169,7 @@ export function variantsText(variants: Variants): string {
 }
 
 /** Names the driver and its version, as far as the system tells. */
-function driverOf({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
+function driverName({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
   if (kind === "gpu" && /nvidia|geforce|tesla|quadro|rtx|[ahlv]\d{2,3}/i.test(adapter) && nvidia) {
     return `NVIDIA ${nvidia}`;
   }

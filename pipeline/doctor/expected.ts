@@ -10,7 +10,7 @@ import type { Gpu } from "../../kernels/device/gpu.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { PRESETS } from "../settings/presets.ts";
-import { cardsOf } from "./system.ts";
+import { listCards } from "./system.ts";
 
 /** The presets whose experts are those of the paper. */
 const PAPER = Object.entries(PRESETS).filter(([name]) => name.startsWith("paper-"));
@@ -30,7 +30,7 @@ export async function processorWarning(
     const { expert: { hidden, layers, heads } } = modelShapes({ ...defaultConfiguration(), ...values });
     return hidden === expert.hidden && layers === expert.layers && heads === expert.heads;
   })?.[0];
-  const visible = cards ?? await cardsOf();
+  const visible = cards ?? await listCards();
   if (visible.length === 0 && preset === undefined) return undefined;
   const reason = visible.length > 0
     ? `although the system shows a card (${visible.join(", ")})`

@@ -8,9 +8,9 @@ export type { Problem } from "./advice.ts";
 export * from "./doctor.ts";
 export type { GoldenErrors } from "./golden.ts";
 export {
-  cardsOf,
   type DriverFile,
   type FoundAdapter,
+  listCards,
   NO_LIBRARIES,
   type System,
   type SystemPlaces,

@@ -64,7 +64,7 @@ const LIBRARY_FOLDERS = [
  * Lists the graphics cards that a system shows as device files; none where that cannot be found out. Deno
  * lets a program look into `/dev` only with all permissions, so `ls` does it.
  */
-export async function cardsOf({ root = "" }: SystemPlaces = {}): Promise<string[]> {
+export async function listCards({ root = "" }: SystemPlaces = {}): Promise<string[]> {
   const matches = async (folder: string, name: RegExp) =>
     (await printedBy("ls", [root + folder]) ?? "").split("\n")
       .flatMap((entry) => name.test(entry) ? [`${folder}/${entry}`] : []);
@@ -110,7 +110,7 @@ export async function readSystem(places: SystemPlaces = {}): Promise<System> {
     await isThere(root + path) ? [kind] : []
   );
   return {
-    cards: await cardsOf(places),
+    cards: await listCards(places),
     nvidia: version?.[1],
     mesa: mesa?.[1],
     loader: await libraryAt("libvulkan.so.1", folders, root),

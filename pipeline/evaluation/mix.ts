@@ -7,9 +7,9 @@
  * @module
  */
 
-import { mixingWeights, routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
+import { mixingWeights, routingWindow, suitingTemperature } from "../partition/mixing.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
-import { checkMix, checkTemperature, logSumExp, mixingOf } from "../serving/mixing.ts";
+import { checkMix, checkTemperature, logSumExp, resolveMixing } from "../serving/mixing.ts";
 import type { Evaluation } from "./evaluation.ts";
 import type { Routed, RouteOptions } from "./routes.ts";
 import { type ModelScores, scoreModel } from "./model_pass.ts";
@@ -52,12 +52,12 @@ export function mixesOf(
 ): Mixes | undefined {
   const sizes = mix.length === 0 ? [1] : mix;
   for (const size of sizes) {
-    mixingOf({ mix: size, routingTemperature, reroute });
+    resolveMixing({ mix: size, routingTemperature, reroute });
     checkMix(size, partitioner.experts);
   }
   checkTemperature(sizes, routingTemperature);
   if (mix.length === 0 && reroute === undefined) return undefined;
-  routingTemperature ??= routingTemperatureOf(partitioner);
+  routingTemperature ??= suitingTemperature(partitioner);
   return { sizes: [...new Set(sizes)].sort((a, b) => a - b), routingTemperature, reroute, valuesAtOnce };
 }
 

@@ -93,7 +93,7 @@ export function summarize(
   const own = routes.get(prefix)!;
   const each = <Value>(ways: readonly Way[], value: (way: Way) => Value) =>
     Object.fromEntries(ways.filter((way) => way in bySource.nll).map((way) => [way, value(way)]));
-  const perplexityOf = ({ nll, tokens }: Sums, group: number) => (way: Way) =>
+  const findPerplexity = ({ nll, tokens }: Sums, group: number) => (way: Way) =>
     Math.exp(nll[way][group] / tokens[group]);
   const shares = sources.map(() => Array.from(bySegment.tokens, () => 0)); // sequences at first
   source.forEach((number, row) => shares[number][own.expert[row]]++);
@@ -105,11 +105,11 @@ export function summarize(
       documents: documents.filter((document) => document.source === number).length,
       sequences: bySource.sequences[number],
       tokens: bySource.tokens[number],
-      perplexity: each(WAYS, perplexityOf(bySource, number)),
+      perplexity: each(WAYS, findPerplexity(bySource, number)),
       shares: shares[number].map((sequences) => sequences / bySource.sequences[number]),
     })),
     segments: Array.from(bySegment.sequences, (sequences, expert) => {
-      const value = (way: Way) => sequences === 0 ? null : perplexityOf(bySegment, expert)(way);
+      const value = (way: Way) => sequences === 0 ? null : findPerplexity(bySegment, expert)(way);
       return {
         expert,
         sequences,

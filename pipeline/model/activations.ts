@@ -15,7 +15,7 @@ import { matmulScratch } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposedScratch } from "../../kernels/matmul/matmul_transposed.ts";
 import { weightGradientScratch } from "../../kernels/weight_gradient/weight_gradient.ts";
 import { type ModelConfig, parameterSpecs } from "./shape.ts";
-import { layerOf, sublayersOf } from "./sublayers/layer.ts";
+import { layerOf, listSublayers } from "./sublayers/layer.ts";
 import type { BatchShape, BufferSize, Mode, Report } from "./sublayers/sublayer.ts";
 
 /**
@@ -125,8 +125,8 @@ export interface ActivationOptions {
 }
 
 /** Lists what the sublayers of a model report, layer after layer. */
-export function reportsOf(config: ModelConfig): Report[] {
-  return sublayersOf(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
+export function listReports(config: ModelConfig): Report[] {
+  return listSublayers(config).flatMap(({ sublayer }) => [...sublayer.reports ?? []]);
 }
 
 /** Buffers of one batch, shared by every bank that runs in them one after another. R is batch · length. */
@@ -196,8 +196,8 @@ export function createActivations(
     streams,
     /** Buffers of each sublayer by name, scratch included. Layers share those that a later layer may overwrite. */
     buffers,
-    /** f32 `[models, reports]`: what sublayers report, in the order of {@link reportsOf}. */
-    reports: float("reports", models * reportsOf(config).length),
+    /** f32 `[models, reports]`: what sublayers report, in the order of {@link listReports}. */
+    reports: float("reports", models * listReports(config).length),
     /** `[models, R, H]` in the dtype: the last stream, normalised. */
     normalized: stream("final norm"),
     /** f32 `[models, R, 2]`. */
@@ -249,7 +249,7 @@ function sublayerBuffers(
     if (size.values > (largest[name]?.values ?? 0)) largest[name] = size;
   }
   const scratch = makeAll("scratch", largest);
-  return sublayersOf(config).map(({ sublayer, layer: i }, place) => {
+  return listSublayers(config).map(({ sublayer, layer: i }, place) => {
     const { layer: kept, cache } = sizes[place % layer.length];
     const label = (own: boolean) => `${own ? `layer ${i}` : "any layer"} ${sublayer.name}`;
     return {

@@ -9,7 +9,7 @@ import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesOf, type Dtype } from "../../kernels/device/storage.ts";
 import { normals } from "../random.ts";
 import { type ModelConfig, type ParameterSpec, parameterSpecs, valuesOf } from "./shape.ts";
-import { sublayersOf } from "./sublayers/layer.ts";
+import { listSublayers } from "./sublayers/layer.ts";
 import type { Parameter } from "./sublayers/sublayer.ts";
 
 /** One model's weights: f32 arrays by Hugging Face tensor name, each `[out, in]` or `[columns]`, without padding. */
@@ -19,7 +19,7 @@ const INITIAL_DEVIATION = 0.02;
 
 /** Draws a model's initial weights: the same for the same `seed`, independent of everything else. */
 export function initialWeights(config: ModelConfig, seed: number): Weights {
-  const branches = sublayersOf(config).length;
+  const branches = listSublayers(config).length;
   return new Map(
     parameterSpecs(config).map((spec) => {
       const { name, initial } = spec;
@@ -131,7 +131,7 @@ export function createBank(
 }
 
 /** Finds a tensor of the bank in the forms that kernels take; `gradients` are buffers like those of its weights. */
-export function parameterOf(bank: Bank, name: string, gradients?: readonly GpuBuffer[]): Parameter {
+export function findParameter(bank: Bank, name: string, gradients?: readonly GpuBuffer[]): Parameter {
   const { placements, segments, transposedPlacements, transposedSegments } = bank.layout;
   const place = placements.get(name);
   if (!place) throw new RangeError(`Cannot find tensor "${name}" as this model has no such tensor`);

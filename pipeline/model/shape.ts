@@ -5,7 +5,7 @@
 
 import { InputError } from "../../kernels/errors.ts";
 import { type ModelConfig, type ParameterSpec, valuesOf } from "./config.ts";
-import { layerOf, sublayersOf } from "./sublayers/layer.ts";
+import { layerOf, listSublayers } from "./sublayers/layer.ts";
 import { normParameters } from "./sublayers/parts.ts";
 
 export { type ModelConfig, type ParameterSpec, type SwitchConfig, valuesOf, wholeShape } from "./config.ts";
@@ -46,7 +46,7 @@ export const EMBEDDING = "gpt_neox.embed_in.weight";
 export const HEAD = "embed_out.weight";
 
 /** Names the tensor that turns the last stream into logits. */
-export function headOf({ untied }: ModelConfig): string {
+export function headName({ untied }: ModelConfig): string {
   return untied ? HEAD : EMBEDDING;
 }
 
@@ -56,7 +56,7 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   const head: ParameterSpec = { name: HEAD, shape: [vocabulary, hidden], initial: "normal" };
   return [
     { name: EMBEDDING, shape: [vocabulary, hidden], initial: "normal" },
-    ...sublayersOf(config).flatMap(({ sublayer, prefix }) => sublayer.parameters(config, prefix)),
+    ...listSublayers(config).flatMap(({ sublayer, prefix }) => sublayer.parameters(config, prefix)),
     ...normParameters("gpt_neox.final_layer_norm", hidden),
     ...untied ? [head] : [],
   ];

@@ -12,7 +12,7 @@ import type { Arena, Dispatch, Gpu, KernelTime } from "../../kernels/device/gpu.
 import type { Dtype } from "../../kernels/device/storage.ts";
 import { tokenOrder } from "../../kernels/embedding/embedding.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { type Activations, reportsOf } from "./activations.ts";
+import { type Activations, listReports } from "./activations.ts";
 import { createBanks, type OwnBank } from "./banks.ts";
 import { type HostBatch, shiftTargets } from "./batch.ts";
 import { readTensors, type Weights, writeTensors } from "./parameters.ts";
@@ -106,7 +106,7 @@ export function microBatches(batch: number, microBatch: number): number {
 /** Makes what all banks of a trainer share, apart from activations. */
 function sharedBy(arena: Arena, { config, batch, microBatch = batch, settings }: TrainerOptions) {
   return {
-    ...{ batch, micros: microBatches(batch, microBatch), settings, reports: reportsOf(config) },
+    ...{ batch, micros: microBatches(batch, microBatch), settings, reports: listReports(config) },
     /** What AdamW's step depends on. */
     step: arena.buffer("step", 16),
     /** u32 `[2]`: where the losses of a micro-batch and the norms of a step go. */
@@ -355,7 +355,7 @@ export class Trainer {
     for (const group of this.#groups) {
       for (let micro = 0; micro < micros; micro++) {
         const slice = <T extends Uint32Array | Float32Array>(values: T) =>
-          microBatchOf(values, this.models, group, micro, micros);
+          copyMicroBatch(values, this.models, group, micro, micros);
         const tokens = slice(hostBatch.tokens);
         for (let start = 0; start < tokens.length; start += rows) {
           const end = start + rows;
@@ -375,7 +375,7 @@ export class Trainer {
 }
 
 /** Copies micro-batch `micro`, of `micros`, of every model of a group out of values `[models, batch, …]`. */
-function microBatchOf<T extends Uint32Array | Float32Array>(
+function copyMicroBatch<T extends Uint32Array | Float32Array>(
   values: T,
   models: number,
   { first, size }: Group,

@@ -14,12 +14,12 @@ import { linearNll, linearNllBackward, type TokenDetails } from "../../kernels/l
 import { matmul, matmulSplit } from "../../kernels/matmul/matmul.ts";
 import { matmulTransposed } from "../../kernels/matmul/matmul_transposed.ts";
 import { transpose } from "../../kernels/transpose/transpose.ts";
-import { type Bank, parameterOf } from "./parameters.ts";
-import { EMBEDDING, headOf } from "./shape.ts";
-import { layerOf, sublayersOf } from "./sublayers/layer.ts";
-import { matrixOf, norm, normBackward } from "./sublayers/parts.ts";
+import { type Bank, findParameter } from "./parameters.ts";
+import { EMBEDDING, headName } from "./shape.ts";
+import { layerOf, listSublayers } from "./sublayers/layer.ts";
+import { describeMatrix, norm, normBackward } from "./sublayers/parts.ts";
 import type { Mode, Pass, Sublayer } from "./sublayers/sublayer.ts";
-import { type Activations, modeOf, reportsOf } from "./activations.ts";
+import { type Activations, listReports, modeOf } from "./activations.ts";
 
 /** Where the gradients of weights go: a buffer per segment of the bank. Those of micro-batches after the first are added. */
 export interface Gradients {
@@ -33,7 +33,7 @@ export interface Gradients {
 export function planTransposes(gpu: Gpu, bank: Bank): Dispatch[] {
   const { layout } = bank;
   return [...layout.transposedPlacements.keys()].map((name) => {
-    const { rows, columns, stack, matrix, transposed } = parameterOf(bank, name);
+    const { rows, columns, stack, matrix, transposed } = findParameter(bank, name);
     return transpose(gpu, { a: matrix, b: transposed, models: layout.models * stack, rows, columns });
   });
 }
@@ -45,7 +45,7 @@ function contextOf(
   prefix: string,
   gradients?: readonly GpuBuffer[],
 ) {
-  const parameter = (name: string) => parameterOf(bank, `${prefix}.${name}`, gradients);
+  const parameter = (name: string) => findParameter(bank, `${prefix}.${name}`, gradients);
   return { gpu, config: bank.layout.config, shape, parameter };
 }
 
@@ -58,9 +58,9 @@ function passesOf(
   gradients?: readonly GpuBuffer[],
 ): { sublayer: Sublayer; pass: Pass }[] {
   const { config } = bank.layout;
-  const model = reportsOf(config).length;
+  const model = listReports(config).length;
   let offset = 0;
-  return sublayersOf(config).map(({ sublayer, prefix }, i) => {
+  return listSublayers(config).map(({ sublayer, prefix }, i) => {
     const reports = { buffer: acts.reports, offset, model };
     offset += sublayer.reports?.length ?? 0;
     const [x, y] = acts.streams.slice(i, i + 2);
@@ -92,15 +92,15 @@ export function planLogits(gpu: Gpu, bank: Bank, acts: Activations, rows: number
   const { vocabulary, hidden } = config;
   return matmul(gpu, {
     a: normalizedOf(acts, hidden),
-    b: parameterOf(bank, headOf(config)).transposed,
-    c: matrixOf(acts.logits!, rows, vocabulary),
+    b: findParameter(bank, headName(config)).transposed,
+    c: describeMatrix(acts.logits!, rows, vocabulary),
     ...{ models: acts.shape.models, m: rows, n: vocabulary, k: hidden },
   });
 }
 
 /** Reports where the rows of the normalised output lie. */
 function normalizedOf({ shape, normalized }: Activations, hidden: number): Matrix {
-  return matrixOf(normalized, shape.batch * shape.length, hidden);
+  return describeMatrix(normalized, shape.batch * shape.length, hidden);
 }
 
 /** A bank of matrices that begins at this model, and at this row of each. */
@@ -115,7 +115,7 @@ function headLoss(bank: Bank, acts: Activations) {
   const { shape: { models, batch, length }, targets, weights, nll } = acts;
   return {
     a: normalizedOf(acts, config.hidden),
-    b: parameterOf(bank, headOf(config)).transposed,
+    b: findParameter(bank, headName(config)).transposed,
     ...{ targets, weights, nll, models, rows: batch * length },
     ...{ k: config.hidden, vocabulary: config.vocabulary },
   };
@@ -133,7 +133,7 @@ export function planLoss(gpu: Gpu, bank: Bank, acts: Activations, details?: Toke
 export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradients: Gradients): Dispatch[] {
   const { vocabulary, hidden } = bank.layout.config;
   const { a: normalized, b: weights, rows } = headLoss(bank, acts);
-  const head = parameterOf(bank, EMBEDDING, gradients.buffers);
+  const head = findParameter(bank, EMBEDDING, gradients.buffers);
   const { branch, parts } = acts.gradients!;
   const { logits, lossStatistics: statistics } = acts;
   if (!logits) {
@@ -144,7 +144,7 @@ export function planLossBackward(gpu: Gpu, bank: Bank, acts: Activations, gradie
   }
   const dispatches: Dispatch[] = [];
   for (const { model, models, row, chunk } of chunksOf(acts)) {
-    const a = matrixOf(logits, chunk, vocabulary);
+    const a = describeMatrix(logits, chunk, vocabulary);
     const b = from(normalized, model, row);
     const { targets, nll } = acts;
     const loss = { logits, targets, weights: acts.weights, nll, rows, first: model * rows + row };

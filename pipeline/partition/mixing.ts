@@ -4,7 +4,7 @@ import type { Partitioner } from "./partitioner.ts";
 import { PARTITIONERS } from "./partitioners.ts";
 
 /** Gives the routing temperature τ that suits a partitioner's costs. */
-export function routingTemperatureOf({ kind }: Pick<Partitioner, "kind">): number {
+export function suitingTemperature({ kind }: Pick<Partitioner, "kind">): number {
   return PARTITIONERS.get(kind)?.routingTemperature ?? 1;
 }
 

@@ -25,7 +25,7 @@ export * from "./em/train_routers.ts";
 export type { PartCounts, PartitionCounts, SourceCount } from "./counts.ts";
 export { type Description, writeDescription } from "./folder.ts";
 export * from "./metrics.ts";
-export { mixingWeights, routingTemperatureOf, routingWindow } from "./mixing.ts";
+export { mixingWeights, routingWindow, suitingTemperature } from "./mixing.ts";
 export { CALLED_WORDS, type ExpertName, type SampledText, type TellingTerm } from "./names.ts";
 export type * from "./partitioner.ts";
 export {

@@ -81,7 +81,7 @@ export async function nameSamples(
     expert,
     sampled: sample.ids.length,
     terms: words[expert].length > 0 ? words[expert] : pairs[expert] ?? [],
-    ...endsOf(sample.costs, texts),
+    ...takeEnds(sample.costs, texts),
   }));
 }
 
@@ -117,7 +117,7 @@ export async function addRow(
 ): Promise<void> {
   const begin = ids.subarray(0, SAMPLE_TOKENS), most = prefix ?? ids.length;
   const text = await textOf(begin, tokenizer);
-  sample.ids.push(begin), sample.words.push(wordsOf(text));
+  sample.ids.push(begin), sample.words.push(listWords(text));
   const predicted = costTokens(ids.length, { prefix: most, costs });
   if (cost === undefined || predicted < 1) return;
   sample.costs.push({
@@ -139,7 +139,7 @@ async function textOf(ids: Uint16Array | Uint32Array, { eos, decode }: Tokenizer
 }
 
 /** Takes the cheapest and the dearest texts, only of sequences as long as the prefix unless there are too few of these. */
-function endsOf(found: Sample["costs"], most: number): Pick<ExpertName, "likeliest" | "leastLikely"> {
+function takeEnds(found: Sample["costs"], most: number): Pick<ExpertName, "likeliest" | "leastLikely"> {
   const long = found.filter(({ whole }) => whole);
   const sorted = (long.length >= 2 * most ? long : found).sort((a, b) => a.cost - b.cost)
     .map(({ whole: _, ...text }) => text);
@@ -160,7 +160,7 @@ const UNSPACED =
 let segmenter: Intl.Segmenter | undefined; // loaded only for such texts: it costs some time and memory
 
 /** Lists the words of a text in lower case. A single letter is no word, unless its script has words of one letter. */
-export function wordsOf(text: string): string[] {
+export function listWords(text: string): string[] {
   return (text.match(WORD) ?? []).flatMap((run) => {
     if (UNSPACED.test(run)) {
       segmenter ??= new Intl.Segmenter("en", { granularity: "word" });
@@ -199,7 +199,7 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
     const found = [...holding].filter(([, count]) => count >= LEAST_SEQUENCES).map(([text, count]) => {
       const others = all.holding.get(text)! - count;
       const prior = (all.holding.get(text)! / all.sequences) * PRIOR;
-      const { logOdds, error } = logOddsOf([count, sequences], [others, rest], prior);
+      const { logOdds, error } = computeLogOdds([count, sequences], [others, rest], prior);
       const shares = { share: count / sequences, shareOfRest: others / rest };
       return { text, logOdds, ...shares, least: logOdds - ERRORS * error };
     });
@@ -213,7 +213,7 @@ export function telling(parts: TermCounts[], most: number): TellingTerm[][] {
  * Gives the log-odds ratio of an event that happened `[times, of so many]` in one group and in another, and its standard
  * error. The prior adds {@linkcode PRIOR} sequences to either group, of which `prior` had the event.
  */
-export function logOddsOf(
+export function computeLogOdds(
   [own, ofOwn]: [times: number, of: number],
   [other, ofOther]: [times: number, of: number],
   prior: number,
@@ -229,10 +229,10 @@ export function logOddsOf(
 /** Lists the telling pairs of tokens that stand side by side, with their texts. */
 async function tellingPairs(samples: Sample[], tokenizer: Tokenizer, most: number): Promise<TellingTerm[][]> {
   const { eos, decode } = tokenizer;
-  const pairsOf = (ids: Uint16Array | Uint32Array) =>
+  const listPairs = (ids: Uint16Array | Uint32Array) =>
     Array.from(ids.subarray(1), (id, i) => id === eos || ids[i] === eos ? "" : String(ids[i] * IDS + id))
       .filter(Boolean);
-  const parts = samples.map(({ ids }) => counted(ids.map(pairsOf)));
+  const parts = samples.map(({ ids }) => counted(ids.map(listPairs)));
   return await Promise.all(
     telling(parts, most).map((terms) =>
       Promise.all(terms.map(async ({ text, ...reported }) => {

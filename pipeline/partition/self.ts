@@ -12,7 +12,7 @@ import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { routersHash } from "../checkpoints/routers.ts";
 import { shortHash } from "../run/files.ts";
-import { modelHashes, partitionerOf } from "./em/partitioner.ts";
+import { createPartitioner, modelHashes } from "./em/partitioner.ts";
 import { expertFolder } from "../graph/places.ts";
 import type { OpenOptions, Partitioner, PartitionerWork } from "./partitioner.ts";
 
@@ -62,7 +62,7 @@ async function openExperts(
     const result = new Float32Array(prefixes.length * rows.length.length * experts);
     for (const [expert, where] of folders.entries()) {
       const { weights, ...checkpoint } = await loadCheckpoint(where);
-      const router = partitionerOf({ ...checkpoint, models: [weights] }, device, { batch });
+      const router = createPartitioner({ ...checkpoint, models: [weights] }, device, { batch });
       try {
         const nll = await router.costs(rows, prefixes, signal);
         nll.forEach((value, i) => result[i * experts + expert] = value);

@@ -9,7 +9,7 @@ import { resolveSettings } from "../stages/settings.ts";
 import type { ExpertSummary } from "../stages/summary.ts";
 import { exists } from "../run/files.ts";
 import type { Sources } from "../settings/resolution.ts";
-import { Grid, type Known, studiesOf } from "./grid.ts";
+import { findStudies, Grid, type Known } from "./grid.ts";
 import { checkHolds, readKnown } from "./notes.ts";
 import type { Setup } from "./study.ts";
 
@@ -43,7 +43,7 @@ export interface StudyChoice {
 export async function openStudies(
   { run, studies, sources = {}, seeds = 1, from = [], only = [] }: StudyChoice,
 ): Promise<{ grid: Grid; known: Known; only: string[] }> {
-  const grid = new Grid(studiesOf(studies), sources, seeds);
+  const grid = new Grid(findStudies(studies), sources, seeds);
   for (const folder of from) await checkHolds(folder);
   const known = await readKnown(run, ...from);
   const named = grid.named(only, known);

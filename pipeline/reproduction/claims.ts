@@ -250,7 +250,9 @@ export function paperGrowth(): string {
 }
 
 /** Counts verdicts, and those of them that say no: on claims of the paper, and on questions that it does not report on. */
-export function verdictsOf(claims: readonly Claim[]): Record<"paper" | "own", { no: number; all: number }> {
+export function countVerdicts(
+  claims: readonly Claim[],
+): Record<"paper" | "own", { no: number; all: number }> {
   const count = (isOwn: boolean) => {
     const judged = claims.filter(({ paper, holds }) => (paper === NOT_REPORTED) === isOwn && holds !== null);
     return { no: judged.filter(({ holds }) => !holds).length, all: judged.length };

@@ -31,7 +31,7 @@ export interface Known {
 }
 
 /** Finds studies by their names. Throws an `InputError` for an unknown name. */
-export function studiesOf(names: readonly string[]): Study[] {
+export function findStudies(names: readonly string[]): Study[] {
   if (names.includes("all")) return [...STUDIES.values()];
   return names.map((name) => {
     const study = STUDIES.get(name);
@@ -44,7 +44,7 @@ export function studiesOf(names: readonly string[]): Study[] {
 }
 
 /** The way to assign that a kind of partitioner has unless one is given. */
-const methodOf = ({ partitioner }: Partial<Configuration>) =>
+const usualMethod = ({ partitioner }: Partial<Configuration>) =>
   partitioner === undefined ? undefined : PARTITIONERS.get(partitioner)?.method ?? FIELDS.method.default;
 
 /** The runs of studies with some settings and so many seeds. */
@@ -60,7 +60,7 @@ export class Grid {
   /** Throws an `InputError` where settings do not go together. */
   constructor(readonly studies: readonly Study[], readonly sources: Sources, readonly seeds: number) {
     this.#given = withoutRates(sources);
-    const method = this.#given.method ?? methodOf(this.#given);
+    const method = this.#given.method ?? usualMethod(this.#given);
     this.#shared = withoutRates({
       flags: resolveConfiguration({ flags: { ...this.#given, ...method && { method } } }),
     });
@@ -78,7 +78,7 @@ export class Grid {
    * apart. So a run of other settings is refused, and not taken for this one.
    */
   flags({ settings }: Setup): Partial<Configuration> {
-    const method = settings.method ?? this.#given.method ?? methodOf(settings);
+    const method = settings.method ?? this.#given.method ?? usualMethod(settings);
     return { ...this.#shared, ...method && { method }, ...settings };
   }
 

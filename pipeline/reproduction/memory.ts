@@ -8,7 +8,7 @@ import { trainingMemory, type TrainingMemoryOptions } from "../cost/memory.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import type { Searched } from "../report/reproduction.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { targetsOf } from "./models.ts";
+import { findTargets } from "./models.ts";
 
 /** What a piece holds on its device: a model that trains, and how, and bytes of training all routers; either may be absent. */
 export interface Held {
@@ -30,7 +30,7 @@ export async function heldBy(
   more: Pick<TrainingMemoryOptions, "kind" | "loss" | "recompute">,
 ): Promise<Held> {
   const { expertBatch, microBatch, sequenceLength: length, dtype } = configuration;
-  const [target] = targetsOf(name, configuration);
+  const [target] = findTargets(name, configuration);
   const options = {
     batch: target.batch(configuration),
     microBatch: microBatch || expertBatch,

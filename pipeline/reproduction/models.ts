@@ -26,7 +26,7 @@ import { RATES, searchRate } from "./search.ts";
 export const SIDE_BY_SIDE: Record<AdapterKind, number> = { software: 2, gpu: 4 };
 
 /** Lists the models of a run that a name stands for: all experts, or one baseline. */
-export const targetsOf = (model: Searched, configuration: Pick<Configuration, "experts">): Target[] =>
+export const findTargets = (model: Searched, configuration: Pick<Configuration, "experts">): Target[] =>
   allTargets(configuration).filter(({ name, expert }) => model === (expert === undefined ? name : "experts"));
 
 /** Where models are trained, on a device that is open. */
@@ -64,7 +64,7 @@ export async function train(
   const memoryOf = (models: number) => memoryTogether(modelShapes(configuration).expert, models, how);
   const side = SIDE_BY_SIDE[gpu.kind];
   const left = models.flatMap((model) => {
-    const targets = targetsOf(model, configuration);
+    const targets = findTargets(model, configuration);
     return targets.filter((_, i) => i % side === 0).map((_, i) => targets.slice(i * side, (i + 1) * side));
   });
   const found = new Map<string, TrainResult>();
@@ -80,7 +80,7 @@ export async function train(
     next.forEach(({ name }, i) => found.set(name, results[i]));
   }
   return Object.fromEntries(
-    models.map((model) => [model, targetsOf(model, configuration).map(({ name }) => found.get(name)!)]),
+    models.map((model) => [model, findTargets(model, configuration).map(({ name }) => found.get(name)!)]),
   );
 }
 
@@ -99,7 +99,7 @@ export async function trialLosses(
     const results = (await train([model], configuration, { ...site, sources: {}, trial }, watch))[model]!;
     return results.map(({ validationLoss, loss }) => validationLoss ?? loss ?? Infinity);
   } catch (error) {
-    if (diverged(error)) return targetsOf(model, configuration).map(() => Infinity);
+    if (diverged(error)) return findTargets(model, configuration).map(() => Infinity);
     throw error;
   }
 }
@@ -122,7 +122,7 @@ export async function searchModelRate(
     const losses = await trialLosses(model, configuration, site, { share, rate }, watch);
     return losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
   });
-  const doubt = doubtOf(model, found);
+  const doubt = searchDoubt(model, found);
   if (doubt) watch.onEvent?.({ type: "warning", message: `${site.run}: ${doubt}` });
   return found;
 }
@@ -131,7 +131,7 @@ export async function searchModelRate(
  * Reports what makes a search for the learning rate of a model doubtful: the best rate is the lowest or the highest that was tried.
  * Throws a `RunError` where trainings with all of them diverge.
  */
-export function doubtOf(name: Searched, { rate, trials }: RateSearch): string | undefined {
+export function searchDoubt(name: Searched, { rate, trials }: RateSearch): string | undefined {
   const [lowest, highest] = [trials[0].rate, trials[trials.length - 1].rate];
   if (trials.every(({ validationLoss }) => validationLoss === Infinity)) {
     throw new RunError(

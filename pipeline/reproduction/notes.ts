@@ -21,7 +21,7 @@ import { tokensOf } from "../stages/tokenize.ts";
 import { trainNodes } from "../stages/train.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Grid, Known } from "./grid.ts";
-import { targetsOf } from "./models.ts";
+import { findTargets } from "./models.ts";
 import { RATES, ROUTER_SEARCH } from "./search.ts";
 import { OUTCOME } from "./outcome.ts";
 import type { Choices, Outcome, Setup } from "./study.ts";
@@ -166,7 +166,7 @@ export class Notes {
       evaluation: hash(evaluation),
     };
     for (const model of models) {
-      made[model] = hash(await trainNodes(c, targetsOf(model, c), []));
+      made[model] = hash(await trainNodes(c, findTargets(model, c), []));
     }
     return made;
   }

@@ -15,7 +15,7 @@ import { TRAIN_RESULT } from "../stages/training_result.ts";
 import { SEARCHED } from "../report/reproduction.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";
 import { runCrossing } from "./crossing.ts";
-import { targetsOf } from "./models.ts";
+import { findTargets } from "./models.ts";
 
 const PART = v.object({ sequences: count, tokens: count, sources: byLabel(count) });
 const TOTAL = v.object({ total: finite });
@@ -69,7 +69,7 @@ export async function readOutcome(run: string): Promise<RunOutcome> {
   const evaluation = await readEvaluation(`${run}/evaluation.json`);
   const trained: RunOutcome["trained"] = {};
   for (const model of ["experts" as const, ...BASELINES.filter((name) => evaluation.scores[name])]) {
-    const manifests = targetsOf(model, evaluation).map(({ node }) => readManifest(`${run}/${node}`));
+    const manifests = findTargets(model, evaluation).map(({ node }) => readManifest(`${run}/${node}`));
     trained[model] = (await Promise.all(manifests)).map((manifest) =>
       conform(TRAIN_RESULT, manifest?.result)
     );

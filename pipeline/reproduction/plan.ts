@@ -23,7 +23,7 @@ import type { Sources } from "../settings/resolution.ts";
 import { openStudies, type StudyChoice } from "./checks.ts";
 import type { Grid, Known } from "./grid.ts";
 import { fitMemory, type Held, heldBy } from "./memory.ts";
-import { SIDE_BY_SIDE, targetsOf } from "./models.ts";
+import { findTargets, SIDE_BY_SIDE } from "./models.ts";
 import { type RouterSearch, TRIAL_SHARE } from "./search.ts";
 import { Notes } from "./notes.ts";
 import { type Setup } from "./study.ts";
@@ -82,7 +82,7 @@ async function plan(options: PlanStudiesOptions) {
     /** What each study takes by itself, with what it shares. */
     studies,
     /** What the estimates rest on, a line each. */
-    assumptions: assumptionsOf(options, grid, device, all),
+    assumptions: listAssumptions(options, grid, device, all),
   };
 }
 
@@ -95,7 +95,7 @@ export function lackText({ preset, file, flags }: Sources): boolean {
 }
 
 /** Reports what estimates rest on. */
-function assumptionsOf(
+function listAssumptions(
   { device: reported, trialShare = TRIAL_SHARE }: PlanStudiesOptions,
   grid: Grid,
   device: CostDevice,
@@ -309,7 +309,7 @@ class Planner extends StudyWalk {
   }
 
   async #addRate(model: Searched, recipe: string, setup: Setup, done: boolean): Promise<void> {
-    const models = targetsOf(model, this.grid.configuration(setup)).length;
+    const models = findTargets(model, this.grid.configuration(setup)).length;
     this.#add(setup, `learning rate of ${model}`, {
       ...{ done, holds: await this.#holds(model, setup) },
       takes: (times) => TRIALS * this.#share * models * ofTraining(model, times),
@@ -332,7 +332,7 @@ class Planner extends StudyWalk {
     for (const [m, model] of setup.models.entries()) {
       const before = [`split ${setup.name}`, recipes[m], this.grid.rateRecipe("experts", setup)];
       const place = (node?: string) => `${setup.name}/${node}`;
-      const targets = targetsOf(model, this.grid.configuration(setup));
+      const targets = findTargets(model, this.grid.configuration(setup));
       for (const [i, { name, node }] of targets.entries()) {
         this.#add(setup, name, {
           ...{ done: await this.#isDone(setup, node), holds: await this.#holds(model, setup) },

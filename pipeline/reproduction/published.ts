@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import type { Claim } from "../report/reproduction.ts";
 import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
-import { failuresFirst, head, row, verdictsOf } from "./claims.ts";
+import { countVerdicts, failuresFirst, head, row } from "./claims.ts";
 import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./notes.ts";
 import { readStudies } from "./results.ts";
 import { STUDIES } from "./studies.ts";
@@ -87,7 +87,7 @@ function judgedOnce(published: readonly Published[]): Judged[] {
  */
 export function resultsText(published: readonly Published[], folder: string): string {
   const judged = judgedOnce(published);
-  const { paper, own } = verdictsOf(judged.map(({ claim }) => claim));
+  const { paper, own } = countVerdicts(judged.map(({ claim }) => claim));
   const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
   const parts = [
     `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +

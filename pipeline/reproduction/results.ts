@@ -12,7 +12,7 @@ import { CLAIM } from "../report/reproduction.ts";
 import { claimsTable } from "../report/sections/claims.ts";
 import { jsonText, removeIfThere, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
-import { claimsMarkdown, head, ROUTING_VERDICTS, row, verdictsOf } from "./claims.ts";
+import { claimsMarkdown, countVerdicts, head, ROUTING_VERDICTS, row } from "./claims.ts";
 import { type Findings, seedsAmong, type Study } from "./study.ts";
 
 /**
@@ -86,7 +86,7 @@ export async function writeResults(
   }));
   await removeIfThere(`${root}/studies.json`); // it stands for all the rest
   await writeAtomic(`${root}/reproduction.md`, studiesMarkdown(results, settings));
-  const { paper, own } = verdictsOf(results.flatMap(({ findings }) => findings.claims));
+  const { paper, own } = countVerdicts(results.flatMap(({ findings }) => findings.claims));
   const frame = {
     title: TITLE,
     about: `What the studies ask, what the paper says, and what came out here. ${settingsText(settings)}`

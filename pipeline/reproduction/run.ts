@@ -102,7 +102,7 @@ class Runner extends StudyWalk {
   }
 
   /** Gives what work in a run goes by, and reports which it is. What other runs made of the same is linked. */
-  async #siteOf({ name }: Setup): Promise<TrainingSite> {
+  async #makeSite({ name }: Setup): Promise<TrainingSite> {
     const { run: root, reuse = [] } = this.options;
     if (name !== this.#within) this.watch.onEvent?.({ type: "stage", stage: name, state: "started" });
     this.#within = name;
@@ -123,7 +123,7 @@ class Runner extends StudyWalk {
       const rate = givenIn(grid.sources).expertRate ?? configuration.expertRate;
       try {
         await this.split(trial);
-        const site = await this.#siteOf(trial);
+        const site = await this.#makeSite(trial);
         const losses = await trialLosses("experts", configuration, site, { share: this.#share, rate }, watch);
         const { experts } = await summarizeRun(site.run);
         return mixtureLoss(losses, experts.map(({ testSequences }) => testSequences));
@@ -142,13 +142,13 @@ class Runner extends StudyWalk {
     // The same routers are trained once: a run that would train them, too, follows on the first that does.
     const first = runs.find((one) => grid.routedAs(one) === grid.routedAs(setup)) ?? setup;
     if (first.name !== setup.name && !await this.#notes.find(first, known.rates)) await this.split(first);
-    const site = await this.#siteOf(setup);
+    const site = await this.#makeSite(setup);
     const { experts } = await partition({ ...site, sources: { flags: grid.flags(setup) } }, watch);
     checkParts(site.run, experts, runs);
   }
 
   protected override async searchRate(model: Searched, recipe: string, setup: Setup): Promise<RateSearch> {
-    const site = await this.#siteOf(setup), configuration = this.grid.configuration(setup);
+    const site = await this.#makeSite(setup), configuration = this.grid.configuration(setup);
     const search = await searchModelRate(model, configuration, site, this.#share, this.watch);
     const found = { ...search, share: this.#share };
     await writeKnown(this.options.run, { rates: { [recipe]: found } });
@@ -157,7 +157,7 @@ class Runner extends StudyWalk {
 
   protected override async train(setup: Setup): Promise<void> {
     const { grid, known, watch } = this;
-    const site = await this.#siteOf(setup);
+    const site = await this.#makeSite(setup);
     const flags = grid.rates(setup, known.rates)!;
     await train(setup.models, grid.configuration(setup), { ...site, sources: { flags } }, watch);
     await evaluateRun({ ...site, ...setup.choices }, watch);

@@ -16,7 +16,7 @@ export const gainOver = ({ evaluation }: Outcome, way: Way): Gain | undefined =>
 export const scoreAt = ({ evaluation }: Outcome, tokens: number) => atPrefix(evaluation, tokens);
 
 /** Lists the lengths of prefixes that all runs were evaluated with: one of them may have been by hand, with more. */
-export const lengthsOf = (outcomes: readonly Outcome[]): number[] =>
+export const sharedLengths = (outcomes: readonly Outcome[]): number[] =>
   outcomes[0].evaluation.prefixes.map(({ prefix }) => prefix)
     .filter((length) => outcomes.every((outcome) => scoreAt(outcome, length)));
 

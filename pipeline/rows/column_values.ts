@@ -28,7 +28,7 @@ function refuseNulls({ name, data, where }: Column): void {
 }
 
 /** Gives the numbers of a flat column, and checks that they are all there; those of nulls are anything. */
-function slotsOf({ name, data, where }: Column): ArrayLike<number | bigint> {
+function readSlots({ name, data, where }: Column): ArrayLike<number | bigint> {
   const values = data.values ?? new Uint8Array(); // a column of nulls has none
   if (values.length >= data.length) return values.subarray(0, data.length);
   const rule = `the buffer of column "${name}" must hold ${data.length} values`;
@@ -36,13 +36,13 @@ function slotsOf({ name, data, where }: Column): ArrayLike<number | bigint> {
 }
 
 /** Gives the numbers of a flat column, and checks that none is null. */
-function numbersOf(column: Column): ArrayLike<number | bigint> {
+function readNumbers(column: Column): ArrayLike<number | bigint> {
   refuseNulls(column);
-  return slotsOf(column);
+  return readSlots(column);
 }
 
 /** Reports where the list of each row begins among the items, and where the last one ends; checks that all lie within them. */
-function boundsOf(column: Column): Float64Array {
+function listBounds(column: Column): Float64Array {
   refuseNulls(column);
   const { name, where, data: { type, length, valueOffsets, children: [child] } } = column;
   const isFixed = DataType.isFixedSizeList(type);
@@ -67,7 +67,7 @@ function boundsOf(column: Column): Float64Array {
  */
 export function items(column: Column): Column {
   const { name, where, data: { length, children: [child] } } = column;
-  const bounds = boundsOf(column), size = length > 0 ? bounds[1] - bounds[0] : 0;
+  const bounds = listBounds(column), size = length > 0 ? bounds[1] - bounds[0] : 0;
   for (let row = 0; row < length; row++) {
     const own = bounds[row + 1] - bounds[row];
     if (own === size) continue;
@@ -91,7 +91,7 @@ export type IntegerArray =
 export function integers<T extends IntegerArray>(column: Column, Target: T): InstanceType<T> {
   const { name, data, where } = column;
   if (!DataType.isInt(data.type)) throw wrongType(column, "integers");
-  const values = numbersOf(column);
+  const values = readNumbers(column);
   if (values instanceof Target) return values as InstanceType<T>;
   const isWider = !data.type.isSigned && data.type.bitWidth < 8 * Target.BYTES_PER_ELEMENT;
   if (isWider && Target !== BigUint64Array) {
@@ -120,13 +120,13 @@ export function tokenIds(column: Column): Uint16Array | Uint32Array {
 export function floats(column: Column): Float32Array {
   const type = column.data.type;
   if (!DataType.isFloat(type) || type.precision === 0) throw wrongType(column, "lists of float32 or float64");
-  const values = numbersOf(column);
+  const values = readNumbers(column);
   return values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>);
 }
 
 /** Gives a column of float64. */
 export function doubles(column: Column): Float64Array {
-  const values = numbersOf(column);
+  const values = readNumbers(column);
   if (values instanceof Float64Array) return values;
   throw wrongType(column, "float64");
 }
@@ -141,7 +141,7 @@ export function strings(column: Column): string[] {
 export function valuesOf(column: Column): ArrayLike<unknown> {
   const { name, where, data } = column, { type, children: [child] } = data;
   if (child && DataType.isInt(child.type)) {
-    const bounds = boundsOf(column), values = numbersOf({ name, data: child, where }) as Uint32Array;
+    const bounds = listBounds(column), values = readNumbers({ name, data: child, where }) as Uint32Array;
     return Array.from({ length: data.length }, (_, row) => values.subarray(bounds[row], bounds[row + 1]));
   }
   const { isBool, isFloat, isInt, isNull } = DataType;
@@ -155,7 +155,7 @@ function texts(column: Column, expected: string): (string | null)[] {
   const isThere = (row: number) => data.nullCount === 0 || data.getValid(row);
   if (DataType.isDictionary(data.type)) {
     const words = data.dictionary!.data.flatMap((part: Data) => strings({ name, data: part, where }));
-    return Array.from(slotsOf({ name, data: data.clone(data.type.indices), where }), (index, row) => {
+    return Array.from(readSlots({ name, data: data.clone(data.type.indices), where }), (index, row) => {
       const word = isThere(row) ? words[Number(index)] : null;
       if (word !== undefined) return word;
       throw unreadable(where, `indices of column "${name}" must be below ${words.length}`, `one is ${index}`);

@@ -4,9 +4,16 @@
  */
 
 import { say, setting } from "../../kernels/errors.ts";
-import { routingTemperatureOf, routingWindow } from "../partition/mixing.ts";
+import { routingWindow, suitingTemperature } from "../partition/mixing.ts";
 import type { Values } from "../settings/field.ts";
-import { type Answering, answeringOf, checkMix, checkTemperature, type MIXING, mixingOf } from "./mixing.ts";
+import {
+  type Answering,
+  answeringOf,
+  checkMix,
+  checkTemperature,
+  type MIXING,
+  resolveMixing,
+} from "./mixing.ts";
 import type { Mixture } from "./mixture.ts";
 import type { ModelName } from "./models.ts";
 import { RequestError, type Route } from "./route.ts";
@@ -64,7 +71,7 @@ export async function choose(
   prompts: readonly Uint32Array[],
   { expert: named, prefix, exclude = [], route: known, ...options }: ChoosingOptions,
 ): Promise<Choice[]> {
-  const { mix, reroute, routingTemperature } = mixingOf(options);
+  const { mix, reroute, routingTemperature } = resolveMixing(options);
   if (exclude.length > 0) await checkExcluded(mixture, exclude, named);
   if (!mixture.routes || named !== undefined) {
     checkNoMixing(options);
@@ -74,7 +81,7 @@ export async function choose(
   }
   checkTemperature([mix], routingTemperature);
   if (mix > 1) checkMix(mix, await mixture.experts());
-  const temperature = routingTemperature ?? routingTemperatureOf(await mixture.partitioner());
+  const temperature = routingTemperature ?? suitingTemperature(await mixture.partitioner());
   const rule = { mix, reroute, temperature, exclude, prefix: prefix ?? await mixture.prefix() };
   const routes = known ? [known] : await routeBy(rule, mixture, prompts);
   return routes.map((route) => {

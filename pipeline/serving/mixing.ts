@@ -43,7 +43,7 @@ export interface Answering {
 }
 
 /** Gives all settings, with defaults for those left out. Throws an `InputError` where one is impossible. */
-export function mixingOf(options: Partial<Values<typeof MIXING>>): Values<typeof MIXING> {
+export function resolveMixing(options: Partial<Values<typeof MIXING>>): Values<typeof MIXING> {
   return settingsAmong(MIXING, options);
 }
 

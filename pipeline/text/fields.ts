@@ -83,9 +83,9 @@ const LONGEST_LABEL = 65_536;
  * Gives a value as a label; `source` where there is none. `place` is where it stands. Throws an `InputError` for
  * one that is too long, or nested too deeply to be written.
  */
-export function labelOf(value: unknown, source: string, place: string): string {
+export function asLabel(value: unknown, source: string, place: string): string {
   if (value === null || value === undefined || Number.isNaN(value)) return source;
-  const label = typeof value === "string" || typeof value === "bigint" ? `${value}` : jsonOf(value);
+  const label = typeof value === "string" || typeof value === "bigint" ? `${value}` : writeJson(value);
   if (label !== undefined && label.length <= LONGEST_LABEL) return label;
   const fact = label === undefined ? "it is nested too deeply" : `it has ${label.length}`;
   throw unreadable(place, `its source must have at most ${LONGEST_LABEL} characters`, fact, {
@@ -94,7 +94,7 @@ export function labelOf(value: unknown, source: string, place: string): string {
 }
 
 /** Writes a value as JSON; undefined where it is nested so deeply that this cannot be done. */
-function jsonOf(value: unknown): string | undefined {
+function writeJson(value: unknown): string | undefined {
   try {
     return JSON.stringify(value, (_, v) => typeof v === "bigint" ? `${v}` : v);
   } catch (error) {

@@ -13,7 +13,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { hashFile, unreadable } from "../run/files.ts";
 import { joinBytes } from "../rows/bytes.ts";
 import { decompress } from "./decompress.ts";
-import { type Document, kindOf, labelOf, lacks, type ReadOptions } from "./fields.ts";
+import { asLabel, type Document, kindOf, lacks, type ReadOptions } from "./fields.ts";
 import type { Piece } from "./blocks.ts";
 import { type InputFile, inputFile, listInputs, STANDARD_INPUT } from "./inputs.ts";
 import { arrowDocuments, parquetDocuments, parquetRecords } from "./tables.ts";
@@ -170,7 +170,7 @@ async function* jsonDocuments(
     const place = `${name}, line ${number},`;
     yield {
       text: text.toWellFormed(),
-      source: labelOf(label, source, place).toWellFormed(),
+      source: asLabel(label, source, place).toWellFormed(),
       place: number,
     };
   }

@@ -8,7 +8,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { columnNames, columnOf, originOf, readArrow } from "../rows/arrow.ts";
 import { valuesOf } from "../rows/column_values.ts";
 import { unreadable } from "../run/files.ts";
-import { type Document, kindOf, labelOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
+import { asLabel, type Document, kindOf, lacks, type ReadOptions, type TokenReader } from "./fields.ts";
 
 const CUT_SHORT = "copy or write it again";
 
@@ -58,7 +58,7 @@ async function openRowReader(name: string, options: ReadOptions) {
   ): Promise<Document> => {
     const given = labels && values[labels.column], value = values[column];
     const named = ArrayBuffer.isView(given) ? Array.from(given as Uint8Array) : given;
-    const label = labelOf(named, source, `${place}, row ${row},`).toWellFormed();
+    const label = asLabel(named, source, `${place}, row ${row},`).toWellFormed();
     if (reader) {
       const tokens = idsOf(place, row, column, value, reader);
       return { text: await reader.decode(tokens), source: label, tokens };

@@ -15,7 +15,7 @@ import { readVerified } from "../run/verified.ts";
 import { byteSymbols, learnMerges, WordCounts } from "./bpe.ts";
 import { collector } from "./garbage.ts";
 import type { Document } from "./readers.ts";
-import { abortOf, abortOfText, hasPatterns } from "./tokenizer_format.ts";
+import { abortingSetting, abortOfText, hasPatterns } from "./tokenizer_format.ts";
 import { cutsAtWords, cutText, encodeJoined, type Format, partingToken, WordEncoder } from "./words.ts";
 
 /** A tokenizer. */
@@ -163,7 +163,7 @@ async function loadNative(json: string, where: string): Promise<Native.Tokenizer
 }
 
 /** Makes what encodes texts by a tokenizer of the library, on all cores or on one. */
-function encoderOf(tokenizer: Native.Tokenizer, format: Format, where: string) {
+function makeEncoder(tokenizer: Native.Tokenizer, format: Format, where: string) {
   const checksTexts = hasPatterns({ ...format });
   const encodeInTurn = async (texts: string[]) => {
     const encoded: Native.Encoding[] = []; // a batch would go to threads of the library, one for every core
@@ -195,7 +195,7 @@ export async function openTokenizer(
   path = "tokenizer.json",
 ): Promise<Tokenizer> {
   const read = parsed(json);
-  const fact = abortOf(read);
+  const fact = abortingSetting(read);
   if (fact !== undefined) throw unloadable(path, "must be one that the library can use", fact);
   let tokenizer = await loadNative(json, path);
   const named = typeof eos === "number" ? tokenizer.idToToken(eos) : eos;
@@ -218,7 +218,7 @@ export async function openTokenizer(
     const asWritten = added.map((token) => isRewritten(token) ? { ...token, normalized: false } : token);
     tokenizer = await loadNative(JSON.stringify({ ...format, added_tokens: asWritten }), path);
   }
-  const encodeBatch = encoderOf(tokenizer, format, path);
+  const encodeBatch = makeEncoder(tokenizer, format, path);
   const wordEncoder = () => {
     const token = partingToken(format);
     if (token === undefined) return new WordEncoder(encodeBatch);

@@ -18,17 +18,17 @@ function partsOf(part: unknown): Part[] {
 }
 
 /** Gives a pattern: what Oniguruma reads, or plain text. */
-const patternOf = ({ pattern }: Part): { Regex?: unknown; String?: unknown } =>
+const findPattern = ({ pattern }: Part): { Regex?: unknown; String?: unknown } =>
   isPart(pattern) ? pattern : {};
 
 /** What a part must not be, by its type, and what is wrong then. */
 const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (part: Part) => string][] = [
   ["Prepend", ({ prepend }) => prepend === "", () => "it prepends nothing"],
-  ["Replace", (part) => patternOf(part).String === "", () => "it replaces nothing by something"],
+  ["Replace", (part) => findPattern(part).String === "", () => "it replaces nothing by something"],
   [
     "Replace",
-    (part) => matchesNothing(patternOf(part).Regex),
-    (part) => `it replaces ${JSON.stringify(patternOf(part).Regex)}, which matches where nothing is`,
+    (part) => matchesNothing(findPattern(part).Regex),
+    (part) => `it replaces ${JSON.stringify(findPattern(part).Regex)}, which matches where nothing is`,
   ],
   [
     "FixedLength",
@@ -42,8 +42,8 @@ const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (par
   ],
   [
     undefined,
-    (part) => /(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/.test(String(patternOf(part).Regex)),
-    (part) => `its pattern ${patternOf(part).Regex} repeats a repetition, which takes for ever`,
+    (part) => /(?:[*+]|\{\d*,\d*\})\??\)(?:[*+]|\{\d*,\d*\})/.test(String(findPattern(part).Regex)),
+    (part) => `its pattern ${findPattern(part).Regex} repeats a repetition, which takes for ever`,
   ],
   [
     "Precompiled",
@@ -63,7 +63,7 @@ const ABORTS: [type: string | undefined, is: (part: Part) => boolean, fact: (par
 ];
 
 /** Reports which setting of a tokenizer makes the library abort; undefined where none is known. */
-export function abortOf(format: unknown): string | undefined {
+export function abortingSetting(format: unknown): string | undefined {
   if (!isPart(format)) return undefined; // the library reports these itself
   const { normalizer, pre_tokenizer: cutter, decoder, model } = format;
   const parts = [normalizer, cutter, decoder, isPart(model) ? { type: "BPE", ...model } : undefined];
@@ -112,7 +112,7 @@ function matchesNothing(regex: unknown): boolean {
 
 /** Returns whether a tokenizer cuts or rewrites text by patterns of its own. */
 export function hasPatterns({ normalizer, pre_tokenizer: cutter }: Part): boolean {
-  return [normalizer, cutter].flatMap(partsOf).some((part) => typeof patternOf(part).Regex === "string");
+  return [normalizer, cutter].flatMap(partsOf).some((part) => typeof findPattern(part).Regex === "string");
 }
 
 /**

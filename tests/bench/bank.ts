@@ -7,7 +7,7 @@
 import type { Gpu } from "../../kernels/device/gpu.ts";
 import { EXPERT, ROUTER, type Size } from "./sizes.ts";
 import { columns, digits } from "./text.ts";
-import { type Clock, medianOf } from "../../kernels/device/time.ts";
+import { type Clock, takeMedian } from "../../kernels/device/time.ts";
 import { scoring, takeTurns, training, type Work } from "./work.ts";
 
 const [MODELS, EXPERTS, SCORE_BATCH] = [8, 4, 64];
@@ -45,7 +45,7 @@ async function compare(
     },
   }, rounds);
   for (const { close } of [...together, ...apart]) close();
-  const [bank, others] = ["together", "apart"].map((way) => medianOf(seconds.get(way)!, clock));
+  const [bank, others] = ["together", "apart"].map((way) => takeMedian(seconds.get(way)!, clock));
   return { what, together: bank, apart: others, ratio: others / bank };
 }
 

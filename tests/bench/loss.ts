@@ -7,7 +7,7 @@
 import type { Arena, Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
 import type { Roof } from "../../kernels/device/roof.ts";
-import { type Clock, medianOf } from "../../kernels/device/time.ts";
+import { type Clock, takeMedian } from "../../kernels/device/time.ts";
 import { createBanks } from "../../pipeline/model/banks.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
 import { planLoss, planLossBackward } from "../../pipeline/model/transformer.ts";
@@ -70,7 +70,7 @@ export async function measureHead(
   const seconds = await takeTurns(Object.fromEntries(ways), rounds, settle);
   arena.destroy();
   const [product, loss, training] = ["product", "loss", "training"].map((way) =>
-    medianOf(seconds.get(way)!, clock)
+    takeMedian(seconds.get(way)!, clock)
   );
   const flops = 2 * head.models * head.rows * head.vocabulary * head.hidden;
   const shareOf = (products: number, seconds: number) => products * flops / seconds / (roof.gflops * 1e9);

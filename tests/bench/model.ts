@@ -10,12 +10,12 @@ import { padded } from "../../kernels/device/matrix.ts";
 import { VARIANTS, type Variants } from "../../kernels/device/variants.ts";
 import {
   chooseTile,
-  invocationsOf,
+  countInvocations,
+  countSplits,
+  countWorkgroups,
   MULTIPROCESSORS,
   partsSize,
   planLong,
-  splitsOf,
-  workgroupsOf,
 } from "../../kernels/matmul/matmul_workgroup.ts";
 import { trainingFlops } from "../../pipeline/cost/flops.ts";
 import { logitsBudget } from "../../pipeline/model/activations.ts";
@@ -115,11 +115,11 @@ function judge(kernel: Kernel, shape: Size, all: number): ModelledKernel {
     const n4 = padded(n) / 4;
     const whole = () => ({ tile: chooseTile(m, n4, models), segments: 0 });
     const { tile, segments } = kernel.label === "matmul_transposed"
-      ? { ...whole(), segments: splitsOf(m, n4, k, models) }
+      ? { ...whole(), segments: countSplits(m, n4, k, models) }
       : kernel.hasTail
       ? whole()
       : planLong({ m, n4, k, models });
-    workgroups = models * workgroupsOf(tile, m, n4);
+    workgroups = models * countWorkgroups(tile, m, n4);
     if (segments > 0) { // parts are written, read and added by a dispatch more
       workgroups *= segments;
       k /= segments;
@@ -127,7 +127,7 @@ function judge(kernel: Kernel, shape: Size, all: number): ModelledKernel {
       dispatches++;
     }
     flops = workgroups * tile.rows * tile.columns * 2 * k; // what lies beyond the edges is multiplied as well
-    const read = invocationsOf(tile) * (tile.ownRows + 4 * tile.ownVec4s) * 4; // bytes per term, 16 per vec4 of four terms
+    const read = countInvocations(tile) * (tile.ownRows + 4 * tile.ownVec4s) * 4; // bytes per term, 16 per vec4 of four terms
     workgroupBytes = workgroups * k * (read + 4 * (tile.rows + tile.columns));
   }
   const turns = Math.ceil(workgroups / MULTIPROCESSORS) * MULTIPROCESSORS / Math.max(1, workgroups);

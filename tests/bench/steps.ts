@@ -13,7 +13,7 @@ import { SPEED, type Speed, speedCells, speedOf } from "./measure_kernels.ts";
 import type { Roof } from "../../kernels/device/roof.ts";
 import { RATE, type Size, someBatch } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
-import { type Clock, median, medianOf, now } from "../../kernels/device/time.ts";
+import { type Clock, median, now, takeMedian } from "../../kernels/device/time.ts";
 import { scoring, takeTurns, training, type Work } from "./work.ts";
 
 /** A speed in GFLOP/s, by the FLOPs that `cost` counts, and its share of the arithmetic roof. */
@@ -70,7 +70,7 @@ export async function measureSteps(
   const gpu = await openGpu({ variants });
   /** Gives the median seconds of so many repetitions of some work, in all. */
   const measured = async ({ run }: Work, times: number) =>
-    medianOf((await takeTurns({ run: () => run(times) }, rounds)).get("run")!, clock);
+    takeMedian((await takeTurns({ run: () => run(times) }, rounds)).get("run")!, clock);
   const computed = (flops: number, seconds: number): Computed => {
     const gflops = flops / seconds / 1e9;
     return { gflops, ofArithmetic: gflops / roof.gflops };

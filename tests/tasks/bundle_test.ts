@@ -1,6 +1,6 @@
 import { pathToFileURL } from "node:url";
 import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { packagesOf, partsOf } from "../../tasks/bundle_parts.ts";
+import { listPackages, partsOf } from "../../tasks/bundle_parts.ts";
 import { makeBundle } from "../../tasks/bundle_files.ts";
 import { InputError } from "../../kernels/mod.ts";
 import { hashes, importedBy, inFolder, ROOT, smallRunAt, task } from "./support.ts";
@@ -38,7 +38,7 @@ Deno.test("partsOf() brings every package that the tasks of a bundle import, at 
   }
 });
 
-Deno.test("packagesOf() lists what packages need, and no optional peer that nothing else brings", () => {
+Deno.test("listPackages() lists what packages need, and no optional peer that nothing else brings", () => {
   const lock = {
     specifiers: { "npm:a@1": "1_b@1", "npm:@x/y@2": "2" },
     npm: {
@@ -49,9 +49,9 @@ Deno.test("packagesOf() lists what packages need, and no optional peer that noth
       ...{ "e@2": {}, "e@1": {}, "@x/y@2": {} },
     },
   };
-  assertEquals(packagesOf(lock, ["npm:a@1"]), ["@x/y@2", "a@1", "c@1", "e@2"]);
+  assertEquals(listPackages(lock, ["npm:a@1"]), ["@x/y@2", "a@1", "c@1", "e@2"]);
   const wanted = partsOf([]).packages.map((name) => PROJECT.imports[name]);
-  const packages = packagesOf(read("deno.lock"), wanted);
+  const packages = listPackages(read("deno.lock"), wanted);
   assertFalse(packages.some((name) => /^(typescript|hyparquet|vega)@/.test(name)), packages.join());
 });
 

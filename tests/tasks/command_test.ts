@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { checkValue, type Field } from "../../pipeline/settings/field.ts";
-import { fieldsOf, helpOf, type Task } from "../../tasks/command.ts";
+import { helpOf, listFields, type Task } from "../../tasks/command.ts";
 import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
@@ -32,7 +32,7 @@ Deno.test("every task file has a task of its own, under 60 lines, with a set of 
 /** Gives what a task file defines. */
 async function tableOf(name: string): Promise<{ task: Task; fields: Record<string, Field> }> {
   const { TASK } = await import(`../../tasks/${name}.ts`);
-  return { task: TASK, fields: fieldsOf(TASK) };
+  return { task: TASK, fields: listFields(TASK) };
 }
 
 Deno.test("every task has the name of its file, and flags of its own whose defaults they take", async () => {

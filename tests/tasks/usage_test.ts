@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { fieldsOf, type Task } from "../../tasks/command.ts";
+import { listFields, type Task } from "../../tasks/command.ts";
 import { hashes, inFolder, refusal, ROOT, smallRunAt, task } from "./support.ts";
 
 /** Names in the table that stand for a file or folder of that name in the folder of the test. */
@@ -74,7 +74,7 @@ Deno.test("every task refuses flags and paths that it does not take, and values 
     assertEquals([...new Set(rows().map(({ task }) => task))].sort(), names.sort());
     for (const name of names) {
       const { positional } = await taskOf(name);
-      const fields = Object.values(fieldsOf(await taskOf(name)));
+      const fields = Object.values(listFields(await taskOf(name)));
       const numbers = fields.filter(({ form }) => form === "number" || form === "integer");
       const cases: [string[], string][] = [
         [["--no-such-flag"], "--no-such-flag is not"],

@@ -90,7 +90,7 @@ export type ZeroShotResult = v.InferOutput<typeof ZERO_SHOT>;
 export type Verdict = "better" | "equal" | "worse";
 
 /** Tells what a difference shows: if its interval holds zero, nothing. */
-export function verdictOf({ metric, low, high }: Pick<Difference, "metric" | "low" | "high">): Verdict {
+export function judge({ metric, low, high }: Pick<Difference, "metric" | "low" | "high">): Verdict {
   if (low <= 0 && high >= 0) return "equal";
   return low > 0 === (metric !== "perplexity") ? "better" : "worse";
 }

@@ -76,12 +76,12 @@ function task<Fields extends v.ObjectEntries>(
 ): ChoiceTask {
   return {
     ...{ name, about, metrics: ["acc", "acc_norm"], alike: "questions", examples: true, ...more },
-    ask: (document) => questionOf(ask(conform(v.object(fields), document))),
+    ask: (document) => makeQuestion(ask(conform(v.object(fields), document))),
   };
 }
 
 /** Makes a question. Throws an `InputError` where a choice is empty or the right one is none of them. */
-function questionOf({ context = "", choices = [], gold = 0, ...more }: Partial<Question>): Question {
+function makeQuestion({ context = "", choices = [], gold = 0, ...more }: Partial<Question>): Question {
   if (!(gold in choices)) {
     throw new InputError(
       `the right choice must be one of ${choices.length}: it is number ${gold}, from 0 on`,

@@ -12,10 +12,10 @@ import { headedSize, rotaryAngles, rotaryBackward, rotaryForward } from "../../.
 import type { AttentionShape } from "../../../kernels/rotary/rotary.ts";
 import type { ModelConfig } from "../config.ts";
 import {
+  describeMatrix,
   linear,
   linearBackward,
   linearParameters,
-  matrixOf,
   norm,
   normBackward,
   normParameters,
@@ -126,7 +126,7 @@ function pick(
   indices: GpuBuffer,
   [from, to, width]: [from: number, to: number, width: number],
 ): Dispatch {
-  const weights = matrixOf(x, from, width * hidden);
+  const weights = describeMatrix(x, from, width * hidden);
   return embeddingForward(gpu, { weights, tokens: indices, x: y, models, rows: to, sharedTokens: true });
 }
 

@@ -42,7 +42,7 @@ export function linearParameters(
 }
 
 /** Describes a matrix of `rows` rows of `columns` values per model. */
-export function matrixOf(buffer: GpuBuffer, rows: number, columns: number): Matrix {
+export function describeMatrix(buffer: GpuBuffer, rows: number, columns: number): Matrix {
   return { buffer, stride: padded(columns), model: rows * padded(columns) };
 }
 
@@ -100,7 +100,7 @@ function productsOf({ shape: { models, batch, length } }: Pass, stack: number, s
     ? { models: stack, m: stacked.most, groups: { buffer: stacked.groups } }
     : { models, m };
   const rows = (buffer: GpuBuffer, columns: number): Matrix => {
-    return { ...matrixOf(buffer, m, columns), ...stacked && { model: 0 } };
+    return { ...describeMatrix(buffer, m, columns), ...stacked && { model: 0 } };
   };
   return { sizes, rows };
 }

@@ -23,10 +23,10 @@ import {
 import type { ModelConfig, SwitchConfig } from "../config.ts";
 import { MLP_EXPANSION } from "./mlp.ts";
 import {
+  describeMatrix,
   linear,
   linearBackward,
   linearParameters,
-  matrixOf,
   norm,
   normBackward,
   normParameters,
@@ -125,9 +125,9 @@ export const switchMlp: Sublayer = {
     return [
       norm(pass, NORM, { x, y: normalized, statistics }),
       matmul(gpu, {
-        a: matrixOf(normalized, sizes.rows, columns),
+        a: describeMatrix(normalized, sizes.rows, columns),
         b: transposed,
-        c: matrixOf(logits, sizes.rows, experts),
+        c: describeMatrix(logits, sizes.rows, experts),
         ...{ models: sizes.models, m: sizes.rows, n: experts, k: columns },
       }),
       ...switchRoute(gpu, {
@@ -151,7 +151,7 @@ export const switchMlp: Sublayer = {
     const stacked = stackedRows(pass);
     const { asRead, gradient, rows: experts, columns } = pass.parameter(ROUTER);
     const { models } = sizes;
-    const own = matrixOf(dLogits, sizes.rows, experts);
+    const own = describeMatrix(dLogits, sizes.rows, experts);
     return [
       switchRouteBackward(gpu, rows, routing, { dY: residual, packed: made, dLogits }),
       switchGather(gpu, rows, routing, { x: residual, packed: dPacked, scaled: true }),
@@ -160,14 +160,14 @@ export const switchMlp: Sublayer = {
       switchScatter(gpu, rows, routing, { packed: dPacked, y: branch }),
       ...matmulTransposed(gpu, {
         a: own,
-        b: matrixOf(normalized, sizes.rows, columns),
+        b: describeMatrix(normalized, sizes.rows, columns),
         c: gradient,
         ...{ models, m: experts, n: columns, k: sizes.rows, accumulate },
       }),
       matmul(gpu, {
         a: own,
         b: asRead,
-        c: matrixOf(branch, sizes.rows, columns),
+        c: describeMatrix(branch, sizes.rows, columns),
         ...{ models, m: sizes.rows, n: columns, k: experts, accumulate: true },
       }),
       ...normBackward(pass, NORM, { x, statistics }),

@@ -82,7 +82,7 @@ interface Solution {
 export function solve(costs: Float32Array, rooms: readonly number[], few = FEW): Solution {
   let prices: Float64Array = new Float64Array(rooms.length);
   if (costs.length > few * rooms.length) {
-    const sample = solve(...sampleOf(costs, rooms), few);
+    const sample = solve(...takeSample(costs, rooms), few);
     prices = sample.prices;
     // Chance makes prices of 17 times the rows wrong by a quarter of what the sample's were; half of it is allowed for.
     for (const reach of [sample.spread / 2, 2 * sample.spread]) {
@@ -95,7 +95,7 @@ export function solve(costs: Float32Array, rooms: readonly number[], few = FEW):
 }
 
 /** Takes some rows at a fixed stride, and their share of the rooms. */
-function sampleOf(costs: Float32Array, rooms: readonly number[]): [costs: Float32Array, rooms: number[]] {
+function takeSample(costs: Float32Array, rooms: readonly number[]): [costs: Float32Array, rooms: number[]] {
   const experts = rooms.length, rows = costs.length / experts;
   const sampled = Math.ceil(rows / STRIDE);
   const sample = new Float32Array(sampled * experts);

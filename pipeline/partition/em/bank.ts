@@ -95,7 +95,7 @@ export class RouterBank {
     for (let step = 1; step <= steps; step++) {
       for (let place = 0; place < input.lengths.length; place++) {
         const row = parts[Math.floor(place / batch)][(step - 1) * batch + place % batch];
-        const real = prefixSpan(rows.length[row], this.#prefixOf(round, rows.sequence[row])).end;
+        const real = prefixSpan(rows.length[row], this.#drawPrefix(round, rows.sequence[row])).end;
         placeSequence(input, place, rows.tokens, row * stride, real);
       }
       rate = constantRate(trainer.steps + 1, { rate: routerRate, warmup });
@@ -143,7 +143,7 @@ export class RouterBank {
   }
 
   /** Gives the prefix length of a sequence in a round. */
-  #prefixOf(round: number, sequence: bigint): number {
+  #drawPrefix(round: number, sequence: bigint): number {
     const { prefixLengths, seed } = this.settings;
     if (prefixLengths.length < 2) return this.length;
     const bits = randomBits(seed, `prefix lengths of round ${round}`, sequence);

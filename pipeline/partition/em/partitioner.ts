@@ -21,7 +21,7 @@ export const em: PartitionerWork = {
   async open(folder, device, options) {
     const routers = await loadRouters(folder);
     checkNumber(folder, (await readDescription(folder))?.experts, routers.models.length);
-    return partitionerOf(routers, device, options);
+    return createPartitioner(routers, device, options);
   },
   async identify(folder) {
     const hashes = await modelHashes(folder, routerFolder);
@@ -49,7 +49,7 @@ function checkNumber(where: string, said: number | undefined, found: number): vo
 const MOST_SCORERS = 4; // that stay on the device: one per set of prefixes and number of sequences at once, those used last
 
 /** Makes a partitioner of routers. They go to the device when costs are first asked for, and stay there. */
-export function partitionerOf(
+export function createPartitioner(
   { config, models, notes, sha256 }: Routers,
   device: () => Promise<Gpu>,
   { batch }: OpenOptions = {},

@@ -3,8 +3,8 @@
 import { BASELINES } from "../../evaluation/baselines.ts";
 import {
   type ChoiceWay,
+  judge,
   type Measure,
-  verdictOf,
   waysOf,
   type ZeroShotResult,
 } from "../../evaluation/choices/results.ts";
@@ -36,7 +36,7 @@ function measureText(metric: Metric, measure: Measure | undefined): string | nul
 function verdictTexts(results: readonly ZeroShotResult[]): string[] {
   return BASELINES.flatMap((baseline) => {
     const verdicts = results.flatMap(({ differences }) =>
-      differences.filter((one) => one.baseline === baseline && one.metric === "acc").map(verdictOf)
+      differences.filter((one) => one.baseline === baseline && one.metric === "acc").map(judge)
     );
     const count = (wanted: typeof verdicts[number]) => verdicts.filter((own) => own === wanted).length;
     return verdicts.length === 0 ? [] : [

@@ -18,11 +18,11 @@ import {
   type Column,
   isLower,
   labels,
-  lengthsOf,
   percentText,
   perplexities,
   scoreAt,
   scoreText,
+  sharedLengths,
   tableOf,
 } from "../tables.ts";
 
@@ -160,7 +160,7 @@ export const partitioners: Study = {
   },
   findings(outcomes) {
     const experts = Number(outcomes[0].setup.settings.experts);
-    const lengths = lengthsOf(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
+    const lengths = sharedLengths(outcomes.filter(routes)).filter((length) => length >= SHORTEST);
     return {
       claims: claimsOf(outcomes, experts, [lengths[0], lengths.at(-1)!]),
       table: tableOf(outcomes, columns(lengths), { after: (outcome) => moreRows(outcome, lengths) }),

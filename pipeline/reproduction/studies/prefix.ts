@@ -16,10 +16,10 @@ import {
   type Column,
   isLower,
   labels,
-  lengthsOf,
   percentText,
   scoreAt,
   scoreText,
+  sharedLengths,
   tableOf,
 } from "../tables.ts";
 
@@ -128,7 +128,7 @@ export const short: Study = {
       choices: { routeLengths: [1, 2, ...setup.choices?.routeLengths ?? []] },
     })),
   findings(outcomes) {
-    const lengths = lengthsOf(outcomes).filter((length) => length <= MOST_TOKENS);
+    const lengths = sharedLengths(outcomes).filter((length) => length <= MOST_TOKENS);
     const [long, , mixed] = outcomes;
     const first = lengths.find((length) => length >= COMPARED)!;
     const [ofMixed, ofLong] = [mixed, long].map((one) => scoreAt(one, first)!);

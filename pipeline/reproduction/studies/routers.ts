@@ -21,7 +21,7 @@ const TIMES = [1 / 2, 1, 3, 9 / 2, 6];
 const ALIKE = 0.05;
 
 /** Gives a width that the heads divide into even parts. */
-const widthOf = ({ routerHidden, routerHeads }: Configuration, times: number): number =>
+const evenWidth = ({ routerHidden, routerHeads }: Configuration, times: number): number =>
   Math.max(1, Math.round(routerHidden * times / (2 * routerHeads))) * 2 * routerHeads;
 
 /** What the experts of a run come to where they route by themselves; none where that was not measured. */
@@ -42,7 +42,7 @@ export const routers: Study = {
   question: "Do larger routers split and route better?",
   paper: "Figure 4a: routers of 4.4M, 64M, 110M and 335M parameters lead to the same perplexity.",
   setups: (preset) =>
-    [...new Set(TIMES.map((times) => widthOf(preset, times)))].map((routerHidden) => {
+    [...new Set(TIMES.map((times) => evenWidth(preset, times)))].map((routerHidden) => {
       const { experts } = preset;
       const label = `width ${routerHidden}`;
       const own = { models: MODELS, choices: { routeBy: "self" as const } };

@@ -89,7 +89,7 @@ async function readPrompts(
 
 function shapeOf({ texts }: Service): Shape {
   /** The likeliest tokens by their texts; of those with the same text the likeliest, and the token itself apart from them. */
-  const likeliestOf = async ({ id, logProbability, top }: PlacedToken) => {
+  const findLikeliest = async ({ id, logProbability, top }: PlacedToken) => {
     if (logProbability === null) return null;
     const all = [...top, { id, logProbability }];
     const spelled = await Promise.all(all.map(({ id }) => texts.text(id)));
@@ -102,7 +102,7 @@ function shapeOf({ texts }: Service): Shape {
     logprobs: tokens && {
       tokens: await Promise.all(tokens.map(({ id }) => texts.text(id))),
       token_logprobs: tokens.map(({ logProbability }) => logProbability),
-      top_logprobs: await Promise.all(tokens.map(likeliestOf)),
+      top_logprobs: await Promise.all(tokens.map(findLikeliest)),
       text_offset: tokens.map(({ offset }) => offset),
     },
   });

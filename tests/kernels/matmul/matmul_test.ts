@@ -14,7 +14,7 @@ import {
 } from "../../../kernels/matmul/matmul.ts";
 import {
   chooseTile,
-  invocationsOf,
+  countInvocations,
   LONG_SEGMENT,
   SEGMENT,
   type Tile,
@@ -424,7 +424,7 @@ Deno.test("the few shapes take every panel, large products large tiles, and tile
   assertEquals([rows(4096, 4096), rows(96, 96), rows(96, 96, 1000)], [128, 32, 128]);
   for (const tile of TILES) {
     const { rows, columns, terms } = tile;
-    assert(invocationsOf(tile) <= 256 && 2 * terms * (rows + columns) * 4 <= 16_384);
+    assert(countInvocations(tile) <= 256 && 2 * terms * (rows + columns) * 4 <= 16_384);
     assertEquals([SEGMENT % (2 * terms), LONG_SEGMENT % (2 * terms)], [0, 0]);
   }
 });

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { adviceOf, type Findings } from "../../../pipeline/doctor/advice.ts";
+import { type Findings, listAdvice } from "../../../pipeline/doctor/advice.ts";
 import type { System } from "../../../pipeline/doctor/system.ts";
 
 const LAVAPIPE = { name: "llvmpipe (LLVM 19.1.7, 256 bits)", kind: "software", subgroupsOf8: true } as const;
@@ -91,8 +91,8 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
 ];
 
 for (const [what, findings, texts, errors] of CASES) {
-  Deno.test(`adviceOf() on ${what}`, () => {
-    const problems = adviceOf(findings);
+  Deno.test(`listAdvice() on ${what}`, () => {
+    const problems = listAdvice(findings);
     assertEquals(problems.length, texts.length, JSON.stringify(problems));
     texts.forEach((parts, i) => {
       const { what, remedy } = problems[i];

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { openGpu } from "../../../kernels/device/gpu.ts";
-import { cardsOf, otherAdapters, readSystem } from "../../../pipeline/doctor/system.ts";
+import { listCards, otherAdapters, readSystem } from "../../../pipeline/doctor/system.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 /** Makes files of a system, by their paths. */
@@ -90,7 +90,7 @@ Deno.test("readSystem() takes the driver files that the environment names, and f
       container: undefined,
       availableBytes: undefined,
     });
-    assertEquals(await cardsOf({ root }), []);
+    assertEquals(await listCards({ root }), []);
     await systemOf(root, { "/.singularity.d/runscript": "", "/.dockerenv": "" }); // an image that was Docker's
     assertEquals((await readSystem({ root, variable: () => undefined })).container, "Apptainer");
   }));

@@ -11,7 +11,7 @@ import type { Checkpoint, CheckpointNotes } from "../../../pipeline/checkpoints/
 import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
 import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
-import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
+import { createPartitioner } from "../../../pipeline/partition/em/partitioner.ts";
 import { scoreModel } from "../../../pipeline/evaluation/model_pass.ts";
 import { evaluate, type EvaluateOptions } from "../../../pipeline/evaluation/evaluate.ts";
 import type { Baseline } from "../../../pipeline/evaluation/baselines.ts";
@@ -132,7 +132,7 @@ export function mixtureOf(
 ): Mixture {
   return createMixture({
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
-    partitioner: (device) => Promise.resolve(partitionerOf(routers, device)),
+    partitioner: (device) => Promise.resolve(createPartitioner(routers, device)),
     tokenizer: () => Promise.reject(new Error("an evaluation needs no tokenizer")),
     describe: (model) => models[model](),
     load: (model) => models[model](),

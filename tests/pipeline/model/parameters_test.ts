@@ -5,8 +5,8 @@ import { padded } from "../../../kernels/device/matrix.ts";
 import { type ModelConfig, parameterSpecs } from "../../../pipeline/model/shape.ts";
 import {
   createBank,
+  findParameter,
   initialWeights,
-  parameterOf,
   planLayout,
   readTensors,
   writeTensors,
@@ -126,7 +126,7 @@ for (const limit of [UNLIMITED, LARGEST * 4 * 3]) {
     );
     for (const { name, shape: [rows, columns] } of parameterSpecs(CONFIG)) {
       if (columns === undefined) continue;
-      const { buffer, offset = 0, stride, model } = parameterOf(bank, name).transposed;
+      const { buffer, offset = 0, stride, model } = findParameter(bank, name).transposed;
       const values = buffers[bank.transposed.indexOf(buffer)];
       models.forEach((weights, index) => {
         const turned = Float32Array.from({ length: rows * columns }, (_, i) => {
@@ -140,7 +140,7 @@ for (const limit of [UNLIMITED, LARGEST * 4 * 3]) {
   });
 }
 
-Deno.test("writeTensors() and parameterOf() refuse missing tensors, wrong sizes and unknown names", () => {
+Deno.test("writeTensors() and findParameter() refuse missing tensors, wrong sizes and unknown names", () => {
   const arena = gpu.arena();
   const good = initialWeights(CONFIG, 1);
   const name = "gpt_neox.layers.1.attention.dense.bias";
@@ -155,6 +155,6 @@ Deno.test("writeTensors() and parameterOf() refuse missing tensors, wrong sizes 
   );
   const short = new Map([...good, [name, new Float32Array(5)]]);
   assertThrows(() => writeTensors(gpu, layout, weights, [short]), RangeError, "it holds 5");
-  assertThrows(() => parameterOf(bank, "lm_head"), RangeError, 'Cannot find tensor "lm_head"');
+  assertThrows(() => findParameter(bank, "lm_head"), RangeError, 'Cannot find tensor "lm_head"');
   arena.destroy();
 });

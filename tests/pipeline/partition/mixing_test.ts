@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { mixingWeights, routingTemperatureOf, routingWindow } from "../../../pipeline/partition/mixing.ts";
+import { mixingWeights, routingWindow, suitingTemperature } from "../../../pipeline/partition/mixing.ts";
 import { PARTITIONERS } from "../../../pipeline/partition/partitioners.ts";
 import { assertClose } from "../../kernels/support.ts";
 
@@ -40,7 +40,7 @@ Deno.test("routingWindow() is the last prefix before every W-th position, for an
   assertEquals(routingWindow(1e6, 64), { begin: 0, end: 64 }); // not computed anew
 });
 
-Deno.test("routingTemperatureOf() is 1 for em, 0.1 for ctbm, and 1 for a kind that says nothing", () => {
-  assertEquals(["em", "ctbm", "of a script"].map((kind) => routingTemperatureOf({ kind })), [1, 0.1, 1]);
+Deno.test("suitingTemperature() is 1 for em, 0.1 for ctbm, and 1 for a kind that says nothing", () => {
+  assertEquals(["em", "ctbm", "of a script"].map((kind) => suitingTemperature({ kind })), [1, 0.1, 1]);
   for (const { routingTemperature = 1 } of PARTITIONERS.values()) assert(routingTemperature > 0);
 });

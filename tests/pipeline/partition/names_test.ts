@@ -1,11 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import {
   addRow,
-  logOddsOf,
+  computeLogOdds,
+  listWords,
   nameSamples,
   newSample,
   telling,
-  wordsOf,
 } from "../../../pipeline/partition/names.ts";
 import { normals } from "../../../pipeline/random.ts";
 import type { Tokenizer } from "../../../pipeline/text/tokenizer.ts";
@@ -81,12 +81,12 @@ Deno.test("nameSamples() quotes pairs, and escapes in them what no screen shows"
   assertEquals(names[0].terms.map(({ text }) => text).sort()[0], String.raw`"\u001b[2J \u202e"`);
 });
 
-Deno.test("logOddsOf() is the log of the ratio of odds after the prior, with the error of its four counts", () => {
+Deno.test("computeLogOdds() is the log of the ratio of odds after the prior, with the error of its four counts", () => {
   const odds = (times: number, of: number) => times / (of - times);
-  const { logOdds, error } = logOddsOf([12, 40], [5, 90], 4);
+  const { logOdds, error } = computeLogOdds([12, 40], [5, 90], 4);
   assertAlmostEquals(logOdds, Math.log(odds(16, 50) / odds(9, 100)), 1e-12);
   assertAlmostEquals(error, Math.sqrt(1 / 16 + 1 / 34 + 1 / 9 + 1 / 91), 1e-12);
-  assertAlmostEquals(logOddsOf([5, 90], [12, 40], 4).logOdds, -logOdds, 1e-12);
+  assertAlmostEquals(computeLogOdds([5, 90], [12, 40], 4).logOdds, -logOdds, 1e-12);
 });
 
 Deno.test("telling() lifts few words by chance, of thousands that are spread at random", () => {
@@ -103,8 +103,8 @@ Deno.test("telling() lifts few words by chance, of thousands that are spread at 
   assert(telling(counts, 8).flat().length <= 1);
 });
 
-Deno.test("wordsOf() cuts words in any script, in lower case", () => {
-  assertEquals(wordsOf("The dog's uint256 x_1 = a + 42;"), ["the", "dog's", "uint256", "x_1"]);
-  assertEquals(wordsOf("Größe ΑΘΗΝΑ"), ["größe", "αθηνα"]);
-  assertEquals(wordsOf("我们喜欢音乐").join("|"), "我们|喜欢|音乐");
+Deno.test("listWords() cuts words in any script, in lower case", () => {
+  assertEquals(listWords("The dog's uint256 x_1 = a + 42;"), ["the", "dog's", "uint256", "x_1"]);
+  assertEquals(listWords("Größe ΑΘΗΝΑ"), ["größe", "αθηνα"]);
+  assertEquals(listWords("我们喜欢音乐").join("|"), "我们|喜欢|音乐");
 });

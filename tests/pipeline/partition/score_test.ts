@@ -5,7 +5,7 @@ import { fromBatch, type RecordBatch, toBatch } from "../../../pipeline/rows/arr
 import { type Lineage, lineageOf } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
-import { partitionerOf } from "../../../pipeline/partition/em/partitioner.ts";
+import { createPartitioner } from "../../../pipeline/partition/em/partitioner.ts";
 import { initialWeights } from "../../../pipeline/model/parameters.ts";
 import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { score, type ScoreOptions } from "../../../pipeline/partition/score.ts";
@@ -19,7 +19,7 @@ const routers: Routers = {
   notes: { tokenizer: "t1", prefix: 8, eos: 0 },
   sha256: "routers-hash",
 };
-const partitioner = partitionerOf(routers, () => Promise.resolve(gpu));
+const partitioner = createPartitioner(routers, () => Promise.resolve(gpu));
 const lineage: Lineage = {
   format: 1,
   stage: "tokenize",
@@ -96,7 +96,7 @@ Deno.test("score() gives what the scorer gives, in the order of the rows, howeve
     assertEquals(nll, expected);
     assertEquals(ids, Array.from(rows.sequence, Number));
   }
-  const few = partitionerOf(routers, () => Promise.resolve(gpu), { batch: 3 });
+  const few = createPartitioner(routers, () => Promise.resolve(gpu), { batch: 3 });
   assertEquals((await run(stream(rows, 1500), { partitioner: few, prefix: 8 })).nll, expected);
   few.close();
 });

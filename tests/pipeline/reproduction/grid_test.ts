@@ -10,7 +10,7 @@ const FOUND = { routerRate: 0.006, rounds: 12, trials: [] };
 const NONE = { searches: {} };
 
 /** The searches for settings of routers that a grid waits for, in order. */
-const recipesOf = (
+const listRecipes = (
   grid: Grid,
 ) => [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
 const names = (grid: Grid, searches: Known["searches"] = {}, only: string[] = []) =>
@@ -57,7 +57,7 @@ Deno.test("an evaluation measures the prefixes that any study asks for, also whe
 });
 
 Deno.test("both starts of routers are searched alike, once for all seeds, unless flags give the settings", () => {
-  const recipes = (flags = {}) => recipesOf(gridOf(["partitioners"], 3, flags));
+  const recipes = (flags = {}) => listRecipes(gridOf(["partitioners"], 3, flags));
   const [random, clusters] = recipes();
   assertEquals(recipes(), [random, clusters]);
   const grid = gridOf(["partitioners"], 3);
@@ -66,7 +66,7 @@ Deno.test("both starts of routers are searched alike, once for all seeds, unless
   ]);
   assertEquals(recipes({ seed: 7 }), [random, clusters]);
   assertEquals(recipes({ routerRate: 0.01, rounds: 3 }), []);
-  assertEquals(recipesOf(gridOf(["experts"])), []);
+  assertEquals(listRecipes(gridOf(["experts"])), []);
   const others = [
     ...[{ routerWarmup: 9 }, { rounds: 3 }, { rounds: 4 }],
     ...[{ routerRate: 0.01 }, { routerRate: 0.02 }],
@@ -76,7 +76,7 @@ Deno.test("both starts of routers are searched alike, once for all seeds, unless
 
 Deno.test("what was found for routers holds in the runs of partitioners alone, and all studies keep theirs", () => {
   const grid = gridOf(ALL, 3);
-  const [random, clusters] = recipesOf(grid);
+  const [random, clusters] = listRecipes(grid);
   const { routerRate, rounds } = grid.preset;
   const preset = { routerRate, rounds, trials: [] };
   const before = names(grid, { [random]: preset, [clusters]: preset });
@@ -100,12 +100,12 @@ Deno.test("what was found for routers holds in the runs of partitioners alone, a
 });
 
 Deno.test("settings of routers that flags give win over what was found, and have searches of their own", () => {
-  const [plain] = recipesOf(gridOf(["partitioners"]));
+  const [plain] = listRecipes(gridOf(["partitioners"]));
   for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }]) {
     const grid = gridOf(["partitioners"], 1, flags);
     const [first] = grid.unsettled;
     assertEquals(grid.settled(first, { [plain]: FOUND }), undefined); // a search without these flags
-    const [own] = recipesOf(grid);
+    const [own] = listRecipes(grid);
     const { routerRate, rounds } = grid.configuration(grid.settled(first, { [own]: FOUND })!);
     assertEquals({ routerRate, rounds }, { routerRate: 0.006, rounds: 12, ...flags });
     // A command that gives none tells of such runs, too, unless it is unclear of which.
@@ -119,7 +119,7 @@ Deno.test("settings of routers that flags give win over what was found, and have
 Deno.test("some runs alone are listed, by their names before or after a search; a rate is searched for where it always is", () => {
   const grid = gridOf(["partitioners"], 3);
   const only = ["em-from-random-parts-4-experts-seed-1", "random-4-experts-seed-0"];
-  const [random] = recipesOf(grid);
+  const [random] = listRecipes(grid);
   assertEquals(names(grid, {}, only), [only[1]]); // the other one's settings are searched for
   const searches = { [random]: FOUND };
   const renamed = "em-from-random-parts-4-experts-router-rate-0.006-rounds-12-seed-1";

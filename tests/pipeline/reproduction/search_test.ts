@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { RunError } from "../../../kernels/errors.ts";
-import { doubtOf } from "../../../pipeline/reproduction/models.ts";
+import { searchDoubt } from "../../../pipeline/reproduction/models.ts";
 import {
   mixtureLoss,
   type RouterSettings,
@@ -90,9 +90,12 @@ Deno.test("the loss of a mixture weights experts by the held-out text that goes 
   assertEquals(mixtureLoss([2, Infinity], [300, 1]), Infinity);
 });
 
-Deno.test("doubtOf() refuses a search in which all diverge, and reports where the best rate is at an edge", () => {
+Deno.test("searchDoubt() refuses a search in which all diverge, and reports where the best rate is at an edge", () => {
   const doubt = (rate: number, ...losses: number[]) =>
-    doubtOf("dense", { rate, trials: losses.map((validationLoss, i) => ({ rate: 2 ** i, validationLoss })) });
+    searchDoubt("dense", {
+      rate,
+      trials: losses.map((validationLoss, i) => ({ rate: 2 ** i, validationLoss })),
+    });
   assertEquals(doubt(2, 3, 2, 3), undefined);
   assertStringIncludes(doubt(1, 1, 2, 3)!, 'rate of "dense" is the lowest of those tried, 1');
   assertStringIncludes(doubt(4, 3, 2, 1)!, "is the highest of those tried, 4");

@@ -5,7 +5,7 @@
  */
 
 import { Grid, type Known } from "../../../pipeline/reproduction/grid.ts";
-import { targetsOf } from "../../../pipeline/reproduction/models.ts";
+import { findTargets } from "../../../pipeline/reproduction/models.ts";
 import { readNote } from "../../../pipeline/reproduction/notes.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import type { Outcome, Setup, Study } from "../../../pipeline/reproduction/study.ts";
@@ -92,7 +92,7 @@ export function outcome(setup: Setup, reported: Reported = {}): Outcome {
     trained: Object.fromEntries(
       setup.models.map((
         model,
-      ) => [model, targetsOf(model, c).map(() => ({ ...MADE.trained.dense![0], rate: RATE }))]),
+      ) => [model, findTargets(model, c).map(() => ({ ...MADE.trained.dense![0], rate: RATE }))]),
     ),
     crossing: undefined,
   };

@@ -1,13 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { labelOf, lacks } from "../../../pipeline/text/fields.ts";
+import { asLabel, lacks } from "../../../pipeline/text/fields.ts";
 
-Deno.test("labelOf() refuses labels that are too long or nested too deeply, in one line", () => {
+Deno.test("asLabel() refuses labels that are too long or nested too deeply, in one line", () => {
   const refused = (value: unknown) =>
-    assertThrows(() => labelOf(value, "", "a.jsonl, line 3,"), InputError).message;
+    assertThrows(() => asLabel(value, "", "a.jsonl, line 3,"), InputError).message;
   const rule = "Cannot read a.jsonl, line 3, as its source must have at most 65536 characters";
   const remedy = "name what holds it with sourceField";
-  assertEquals(labelOf("x".repeat(65_536), "", "").length, 65_536);
+  assertEquals(asLabel("x".repeat(65_536), "", "").length, 65_536);
   assertEquals(refused("x".repeat(65_537)), `${rule}: it has 65537; ${remedy}`);
   assertEquals(
     refused(JSON.parse("[".repeat(200_000) + "]".repeat(200_000))),

@@ -4,7 +4,7 @@ import type { Gpu } from "../../../../kernels/device/gpu.ts";
 import type { ModelConfig } from "../../../../pipeline/model/shape.ts";
 import { type ParameterSpec, parameterSpecs } from "../../../../pipeline/model/shape.ts";
 import type { Weights } from "../../../../pipeline/model/parameters.ts";
-import { partitionerOf } from "../../../../pipeline/partition/em/partitioner.ts";
+import { createPartitioner } from "../../../../pipeline/partition/em/partitioner.ts";
 import { createMixture, type Mixture } from "../../../../pipeline/serving/mixture.ts";
 import type { Tokenizer } from "../../../../pipeline/text/tokenizer.ts";
 
@@ -62,7 +62,7 @@ export function mixtureOf(
   return createMixture({
     experts: routers.length,
     name: (model) => typeof model === "number" ? `expert ${model}` : model,
-    partitioner: (device) => Promise.resolve(partitionerOf(own, device)),
+    partitioner: (device) => Promise.resolve(createPartitioner(own, device)),
     tokenizer: () => Promise.resolve(CHARACTERS),
     describe: load,
     load,

@@ -3,7 +3,7 @@ import { InputError } from "../../../../kernels/errors.ts";
 import { routersHash } from "../../../../pipeline/checkpoints/routers.ts";
 import { saveCheckpoint } from "../../../../pipeline/checkpoints/checkpoint.ts";
 import { createScorer } from "../../../../pipeline/model/scorer.ts";
-import { em, partitionerOf } from "../../../../pipeline/partition/em/partitioner.ts";
+import { createPartitioner, em } from "../../../../pipeline/partition/em/partitioner.ts";
 import { writeDescription } from "../../../../pipeline/partition/folder.ts";
 import { gpu } from "../../../kernels/support.ts";
 import { inFolder } from "../../../tasks/support.ts";
@@ -39,7 +39,7 @@ async function writeRouters(folder: string): Promise<string[]> {
 }
 
 Deno.test("costs() of one prefix have the bits of a scorer of that length, whatever the company", async () => {
-  const partitioner = partitionerOf(routers, device);
+  const partitioner = createPartitioner(routers, device);
   const rows = rowsOf(300);
   const expected = await scored(rows, [M], 256);
   assertEquals(await partitioner.costs(rows, [M]), expected);
@@ -52,13 +52,13 @@ Deno.test("costs() of one prefix have the bits of a scorer of that length, whate
     assertEquals(await partitioner.costs(one, [M]), expected.subarray(row * E, (row + 1) * E));
   }
   partitioner.close();
-  const few = partitionerOf(routers, device, { batch: 7 });
+  const few = createPartitioner(routers, device, { batch: 7 });
   assertEquals(await few.costs(rows, [M]), expected);
   few.close();
 });
 
 Deno.test("costs() of several prefixes are those of one pass, prefix by prefix", async () => {
-  const partitioner = partitionerOf(routers, device);
+  const partitioner = createPartitioner(routers, device);
   const prefixes = [2, 5, S];
   const rows = rowsOf(20);
   const expected = await scored(rows, prefixes, 32);
@@ -73,7 +73,7 @@ Deno.test("costs() of several prefixes are those of one pass, prefix by prefix",
 });
 
 Deno.test("costs() may be asked for many prefixes at once, more than scorers are kept", async () => {
-  const partitioner = partitionerOf(routers, device);
+  const partitioner = createPartitioner(routers, device);
   const rows = rowsOf(3);
   const lengths = [2, 3, 4, 5, 6, 7, 2, 3];
   const costs = await Promise.all(lengths.map((length) => partitioner.costs(rows, [length])));
