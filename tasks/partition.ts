@@ -29,11 +29,8 @@ export const TASK = await defineTask({
     }
     const summary = await partition({ ...options, sources }, { signal, onEvent });
     if (!options.overlap) return print(summary, summaryText(summary));
-    const [{ findOverlap }, { overlapLine }] = await Promise.all([
-      import("../pipeline/stages/overlap.ts"),
-      import("./overlap_text.ts"),
-    ]);
+    const { findOverlap, overlapSentence } = await import("../pipeline/stages/overlap.ts");
     const { against: _, ...overlap } = await findOverlap({ run: summary.run }, { signal, onEvent });
-    print({ ...summary, overlap }, `${summaryText(summary)}\noverlap          ${overlapLine(overlap)}`);
+    print({ ...summary, overlap }, `${summaryText(summary)}\noverlap          ${overlapSentence(overlap)}`);
   },
 }, import.meta);

@@ -30,14 +30,7 @@ export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export * from "./estimate.ts";
 export { repairOf } from "./remedy.ts";
-export {
-  type Against,
-  findOverlap,
-  type FoundOverlap,
-  type Overlap,
-  readClean,
-  readOverlap,
-} from "./overlap.ts";
+export * from "./overlap.ts";
 export * from "./partition.ts";
 export * from "./plan.ts";
 export * from "./stage.ts";

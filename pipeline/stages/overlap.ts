@@ -3,20 +3,18 @@
  * text. It reads a run that is split and changes nothing in it.
  *
  *     overlap/result/    overlap.json; overlap.arrow: all pairs; clean.u64: ids of held-out documents that share nothing
- *     overlap/against/   against.json: what of texts that are named stands in training text
+ *     overlap/against/   its manifest: what of texts that are named stands in training text
  *
  * @module
  */
 
-import * as v from "valibot";
 import { InputError, say, setting, task } from "../../kernels/errors.ts";
 import { TASKS } from "../evaluation/choices/tasks.ts";
 import { givenNode, type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { ZERO_SHOT } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
-import { entriesOf, hashFile, jsonText, writeAtomic } from "../run/files.ts";
-import { count, readJson } from "../run/schema.ts";
+import { entriesOf, hashFile } from "../run/files.ts";
 import { PASSAGE, Passages } from "../text/overlap/joins.ts";
 import { hashWords, noHashes } from "../text/overlap/word_hashes.ts";
 import { documentRows } from "./document_table.ts";
@@ -31,17 +29,19 @@ import type { GraphOf } from "./stage.ts";
 import { readBlock } from "./text.ts";
 import { DOCUMENTS, tokensOf } from "./tokenize.ts";
 
-export { type Overlap, readClean, readOverlap } from "./overlap_result.ts";
+export { type Overlap, overlapSentence, overlapTables, readClean } from "./overlap_result.ts";
 
-const STAGE = "overlap", AGAINST = "overlap/against", AGAINST_FILE = "against.json";
+const [STAGE, AGAINST] = ["overlap", "overlap/against"];
 const LENGTHS = [PASSAGE, 8];
 
-/** Of each file, for 13 and for 8 words in a row: its texts and those of them with so many in training text; their words, and those in such runs. */
-const COUNTS = { length: count, texts: count, found: count, words: count, covered: count };
-const AGAINST_SCHEMA = v.array(v.object({ file: v.string(), ...COUNTS }));
-
-/** @ignore What is known of texts that are named; its type is inferred. */
-export type Against = v.InferOutput<typeof AGAINST_SCHEMA>;
+/**
+ * Texts of a file that is named, and how many of them have a run of `length` words that stands in training text; their words, and how many
+ * are in such runs.
+ */
+export interface Against extends ReturnType<Passages["counts"]> {
+  file: string;
+  length: number;
+}
 
 /** Says which documents are compared: those that became sequences, each on its side. */
 const lookedAt = ({ configuration, text }: GraphOf): Looked => ({
@@ -113,17 +113,12 @@ async function compareWith(
       for (const { passages } of named) passages.find(words);
     }
   }
-  const result: Against = named.map(({ file, passages }) => ({
-    file,
-    length: passages.length,
-    ...passages.counts(),
-  }));
-  making.wrote(AGAINST_FILE, await writeAtomic(`${making.folder}/${AGAINST_FILE}`, jsonText(result)));
-  return {};
+  const found = named.map(({ file, passages }) => ({ file, length: passages.length, ...passages.counts() }));
+  return { against: found satisfies Against[] };
 }
 
 /** What documents of a run have in common, and what texts that are named have in common with training text. */
-export type FoundOverlap = Overlap & { against?: Against };
+export type FoundOverlap = Overlap & { against?: Against[] };
 
 /**
  * Looks for duplicates and passages in a run, unless that is done. Throws an `InputError` where the run is not split, its text is not what
@@ -148,9 +143,7 @@ export async function findOverlap(
         },
       );
     }
-    const of = { configuration, text, blocks: text.blocks! };
-    const nodes = await overlapNodes(of, against);
-    await make(nodes);
+    await make(await overlapNodes({ configuration, text, blocks: text.blocks! }, against));
     const found = await readOverlap(run);
     if (against.length === 0) {
       const asked = (await entriesOf(`${run}/${ZERO_SHOT}`)).filter(({ name }) => TASKS.has(name));
@@ -159,11 +152,7 @@ export async function findOverlap(
       if (names) watch.onEvent?.({ type: "warning", message });
       return found;
     }
-    const known = await readJson(
-      `${run}/${AGAINST}/${AGAINST_FILE}`,
-      AGAINST_SCHEMA,
-      "what named texts have in common",
-    );
-    return { ...found, against: known };
+    const { result } = (await readManifest(`${run}/${AGAINST}`))!;
+    return { ...found, against: result.against as Against[] };
   });
 }

@@ -73,6 +73,34 @@ export type Overlap = v.InferOutput<typeof SCHEMA>;
 export const readOverlap = (run: string): Promise<Overlap> =>
   readJson(`${run}/${OVERLAP}/${RESULT}`, SCHEMA, "what documents have in common");
 
+const HEAD = ["documents", "copies", "near", "apart", "held out", "twins", "leaking", "words in passages"];
+const percent = (part: number, all: number) => all === 0 ? "–" : `${(100 * part / all).toFixed(1)}%`;
+
+/** Lays out the counts by source, with those of all, and by expert; `name` gives what a source is called. */
+export function overlapTables({ all, sources, experts }: Overlap, name: (source: string) => string) {
+  const row = (label: string, { words, covered, ...counts }: Tally) => [
+    ...[label, ...Object.values(counts), percent(covered, words)],
+  ];
+  const [bySource, byExpert] = [sources, experts].map((tallies) => Object.entries(tallies));
+  return [
+    {
+      head: ["source", ...HEAD],
+      rows: [...bySource.map(([key, own]) => row(name(key), own)), row("all", all)],
+    },
+    { head: ["expert", ...HEAD], rows: byExpert.map(([key, own]) => row(key, own)) },
+  ];
+}
+
+/** Says in one sentence what was found. */
+export function overlapSentence({ all: { words, covered, ...counts } }: Overlap): string {
+  const [documents, copies, near, apart, heldOut, twins, leaking] = Object.values(counts).map((count) =>
+    count.toLocaleString("en")
+  );
+  return `of ${documents} training documents ${copies} equal an earlier one and ${near} nearly do, ${apart} of them apart, with \
+another expert; of ${heldOut} held-out ones ${twins} are twins of a training document, equal or nearly so, and ${leaking} leak: \
+they share 13 words in a row with one (${percent(covered, words)} of the words)`;
+}
+
 /** Tells whether somebody has looked at a run, and whether at what it holds now. */
 export async function overlapState(run: string): Promise<"missing" | "out of date" | "made"> {
   const made = await readManifest(`${run}/${OVERLAP}`);

@@ -198,7 +198,7 @@ Deno.test("the section of duplicates and leaks has a row for each source and exp
       const text of [
         "(none)",
         "a.jsonl:7: <b>one",
-        "5 share 13 words in a row (15.0% of their words)",
+        "share 13 words in a row with one (15.0% of the words)",
         "b.jsonl",
         "25.0%",
       ]
