@@ -18,6 +18,7 @@ import {
   type TokenizeOptions,
   tokenLineage,
 } from "../text/tokenize.ts";
+import { type Encoders, openEncoders } from "../text/encoders.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
 import { documentBatch, type DocumentRow } from "./document_table.ts";
 import type { GraphOf } from "./stage.ts";
@@ -82,14 +83,18 @@ export function tokenizeNodes({ configuration, text, blocks }: GraphOf, taken?: 
   const { eos, sequenceLength, packing, holdout } = configuration;
   const seed = textSeedOf(configuration);
   const blockOf = new Map(blocks.map((block) => [tokensOf(block), block]));
-  let opened: Tokenizer | undefined;
+  let opened: { tokenizer: Tokenizer; encoders: Encoders } | undefined;
+  const open = async (making: Making, { workers }: Work) => {
+    const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
+    return { tokenizer, encoders: openEncoders(tokenizer, workers) };
+  };
   const maker = oneByOne(TOKENIZE, async (making, work) => {
-    opened ??= await tokenizerIn(making.path(TOKENIZER), { eos });
-    const options = { sequenceLength, packing, holdout, textSeed: seed, workers: work.workers };
+    const { tokenizer, encoders } = opened ??= await open(making, work);
+    const options = { sequenceLength, packing, holdout, textSeed: seed, encoders };
     const block = blockOf.get(making.node.name)!;
     const documents = readTaken(block, configuration, text, making, taken);
-    return await tokenizeBlock(making, work, documents, block, opened, options);
-  });
+    return await tokenizeBlock(making, work, documents, block, tokenizer, options);
+  }, () => void opened?.encoders.close());
   const settings = { ...text.reading, eos, sequenceLength, packing, holdout, ...holdout > 0 ? { seed } : {} };
   return blocks.map((block) => ({
     name: tokensOf(block),

@@ -9,7 +9,7 @@ import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
-import { openEncoders } from "./encoders.ts";
+import { type Encoders, openEncoders } from "./encoders.ts";
 import { returnLargeBlocks } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -33,6 +33,8 @@ export interface TokenizeOptions extends
   workers?: number;
   /** Characters that one thread encodes before several begin, which takes them about a second; 8 Mi unless given. */
   workersAfter?: number;
+  /** Encoders that are open and stay open, in place of workers: a thread that ends leaves memory of the library behind. */
+  encoders?: Encoders;
   /** Hash of the stage's configuration, for the lineage. */
   config?: string;
   /** Number that ids of documents and sequences begin with; 0 unless given. */
@@ -186,13 +188,13 @@ async function* tokenized(
 async function* encodedGroups(
   documents: AsyncIterable<Document>,
   tokenizer: Tokenizer,
-  { workers = navigator.hardwareConcurrency, workersAfter, maxDocuments = 0 }: Pick<
+  { workers = navigator.hardwareConcurrency, workersAfter, encoders: open, maxDocuments = 0 }: Pick<
     TokenizeOptions,
-    "workers" | "workersAfter" | "maxDocuments"
+    "workers" | "workersAfter" | "encoders" | "maxDocuments"
   >,
 ): AsyncGenerator<{ document: Document; ids: Uint32Array }[]> {
   returnLargeBlocks();
-  const encoders = openEncoders(tokenizer, workers, workersAfter);
+  const encoders = open ?? openEncoders(tokenizer, workers, workersAfter);
   const encode = async (group: Document[]) => {
     const texts = group.filter(({ tokens }) => tokens === undefined).map(({ text }) => text);
     const encoded = texts.length > 0 ? await encoders.encode(texts) : [];
@@ -209,7 +211,7 @@ async function* encodedGroups(
     }
     for (const encoded of ahead) yield await encoded;
   } finally {
-    await encoders.close();
+    if (!open) await encoders.close();
   }
 }
 

@@ -31,12 +31,17 @@ type Row = { stage: string } & Record<"processes" | "seconds" | "memory" | "disk
 const rows: Row[] = [];
 const folder = await Deno.makeTempDir();
 
-/** Adds up the files of a folder. */
-async function bytesIn(path: string): Promise<number> {
+/** Adds up the files of a folder; those of several names count once. */
+async function bytesIn(path: string, seen = new Set<number | null>()): Promise<number> {
   let bytes = 0;
   try {
     for await (const { name, isDirectory } of Deno.readDir(path)) {
-      bytes += isDirectory ? await bytesIn(`${path}/${name}`) : (await Deno.lstat(`${path}/${name}`)).size;
+      if (isDirectory) bytes += await bytesIn(`${path}/${name}`, seen);
+      else {
+        const { ino, size } = await Deno.lstat(`${path}/${name}`);
+        bytes += seen.has(ino) ? 0 : size;
+        seen.add(ino);
+      }
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error; // gone meanwhile
