@@ -87,12 +87,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const routed = await route(options, partitioner, onRows, mixes !== undefined)
     .finally(() => mixture.closePartitioner());
   warn(routed, options);
-  if (routeBy && routeBy.experts !== experts) {
-    const fact = `it knows ${routeBy.experts}`;
-    throw new InputError(
-      `Cannot evaluate as ${routeBy.kind} must know each of the ${experts} experts: ${fact}`,
-    );
-  }
+  checkExperts(routeBy, experts);
   const other = routeBy && await route({ ...options, mixture: routeBy }, routeBy, onRows);
   const together = mixes && await mixExperts(mixes, routed, options, partitioner, onRows);
   const there = trained ?? [...Array(experts).keys()];
@@ -156,6 +151,15 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     },
     models: { ...shapesOf(scores), ...router && { router, routerParameters: parameterCount(router) } },
   };
+}
+
+/** Throws an `InputError` where another way to route knows other experts. */
+function checkExperts(routeBy: EvaluateOptions["routeBy"], experts: number): void {
+  if (!routeBy || routeBy.experts === experts) return;
+  const fact = `it knows ${routeBy.experts}`;
+  throw new InputError(
+    `Cannot evaluate as ${routeBy.kind} must know each of the ${experts} experts: ${fact}`,
+  );
 }
 
 /** Warns of what makes the figures weak. Throws an `InputError` where there is nothing to evaluate. */
