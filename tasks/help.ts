@@ -16,7 +16,7 @@ const FEW = 12;
 
 /** The flags that most need, by the names of their fields; the others stand under `--help all`. */
 const OFTEN = new Set(
-  `input textField sourceField corpus maxDocuments dedup vocabularySize sequenceLength experts prefix rounds
+  `input textField sourceField corpus maxDocuments vocabularySize sequenceLength experts prefix rounds
   expertHidden expertLayers expertHeads expertBatch expertRate expertSteps expertEpochs expert match run preset
   force resume dryRun part requireGpu seed json HELP output
   trained mix fallback prompt model maxNewTokens temperature topK host port apiKeyFile memory task data fewShot limit

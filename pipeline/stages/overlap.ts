@@ -62,7 +62,7 @@ const lookedAt = ({ configuration, text }: GraphOf): Looked => ({
 });
 
 /** Lists the nodes of a run that is split: what is given, and what is made of it. */
-async function overlapNodes(of: GraphOf, against: readonly string[]): Promise<Node[]> {
+function overlapNodes(of: GraphOf, files: readonly (readonly [path: string, sha256: string])[]): Node[] {
   const looked = lookedAt(of), tokens = of.blocks.map(tokensOf);
   const result: Node = {
     name: OVERLAP,
@@ -77,19 +77,20 @@ async function overlapNodes(of: GraphOf, against: readonly string[]): Promise<No
     revision: 1,
     maker: oneByOne(STAGE, (making, work) => overlapResult(looked, of, making, work)),
   };
-  const files: [path: string, sha256: string][] = [];
-  for (const path of against) files.push([path, (await hashFile(path)).sha256]);
   const named: Node = {
     name: AGAINST,
     needs: of.blocks.flatMap(looked.needs),
     settings: { files, ...of.text.reading },
     revision: 1,
-    maker: oneByOne(STAGE, (making, work) => compareWith(against, looked, of, making, work)),
+    maker: oneByOne(
+      STAGE,
+      (making, work) => compareWith(files.map(([path]) => path), looked, of, making, work),
+    ),
   };
   return [
     ...[...tokens, PART_INDEX].map(givenNode),
     ...duplicateNodes(looked, of),
-    ...[result, ...against.length > 0 ? [named] : []],
+    ...[result, ...files.length > 0 ? [named] : []],
   ];
 }
 
@@ -130,6 +131,8 @@ export async function findOverlap(
 ): Promise<FoundOverlap> {
   const { run } = options;
   await needConfiguration(run);
+  const files: [path: string, sha256: string][] = [];
+  for (const path of against) files.push([path, (await hashFile(path)).sha256]);
   return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
     const { text, complete } = await partitionGraph(run, configuration, { keep: true, check: options.check });
     const changes = text.blocks && changesText(await changesOfText(run, text.blocks));
@@ -143,7 +146,7 @@ export async function findOverlap(
         },
       );
     }
-    await make(await overlapNodes({ configuration, text, blocks: text.blocks! }, against));
+    await make(overlapNodes({ configuration, text, blocks: text.blocks! }, files));
     const found = await readOverlap(run);
     if (against.length === 0) {
       const asked = (await entriesOf(`${run}/${ZERO_SHOT}`)).filter(({ name }) => TASKS.has(name));

@@ -97,6 +97,6 @@ Deno.test("a task ends wrong usage with exit code 2 and one line on standard err
   assertEquals(
     err,
     'error: Cannot run task "partition" as every flag must be one of its own: --expert is not, the nearest is --experts, ' +
-      'but tasks "generate", "train-expert", "adopt" and 1 more take --expert; see --help\n',
+      'but tasks "train-expert", "generate", "export" and 1 more take --expert; see --help\n',
   );
 });
