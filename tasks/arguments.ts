@@ -15,6 +15,7 @@ import {
   someValuesOf,
   type Sources,
   valuesOf,
+  withLevels,
 } from "../pipeline/settings/mod.ts";
 import { unknownFlag } from "./flags.ts";
 import { quoted } from "./wording.ts";
@@ -59,7 +60,7 @@ export async function readArguments(
     if (value === undefined) denied.add(field.name);
     else (field.name in own ? options : settings)[field.name] = value;
   }
-  const flags = someValuesOf(FIELDS, settings);
+  const flags = someValuesOf(FIELDS, withLevels(settings));
   if (flags.corpus !== undefined && flags.input !== undefined) {
     const both = say`only one of ${setting("input")} and ${setting("corpus")} may be given`;
     throw new InputError(

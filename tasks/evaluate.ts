@@ -18,7 +18,7 @@ export const TASK = await defineTask({
     ...{ ...take("run", "force", "check", "part"), ...DEVICE, ...take("requireGpu") },
     trained: field.flag({ help: "evaluate the experts that are trained, on the text that goes to them" }),
     resamples: field.integer({ min: 1, max: 1e6, help: "bootstrap draws of documents; without it 1000" }),
-    ...take("mix"),
+    ...take("mix", "beam"),
     routingTemperature: MIXING.routingTemperature,
     reroute: MIXING.reroute,
     fallback: field.choice<Baseline, undefined>(BASELINES, {

@@ -27,7 +27,7 @@ const GENERATION = section("Command", {
   ...SAMPLING,
   stop: texts({ default: [], value: "TEXT", help: "text to stop before; may be repeated" }),
   window: flag({ help: "beyond the context, go on from its later half; without it the text ends there" }),
-  ...take("memory"),
+  ...take("memory", "beam"),
   noCache: flag({ help: "read the whole text again for every token; slower, the same text" }),
 });
 

@@ -136,6 +136,11 @@ const ALL = section("Command", {
     max: 65_535,
     help: "also mixtures in which so many experts answer together, their probabilities weighted",
   }),
+  beam: integer({
+    min: 1,
+    max: 65_535,
+    help: "branches of each level of a tree of routers that a text follows, the likeliest; without it 1",
+  }),
   memory: custom(parseBytes, {
     value: "SIZE",
     help: "most device memory that models may take, like 2GiB; without it as much as they need",

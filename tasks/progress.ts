@@ -160,12 +160,12 @@ export function eventLine(event: Told): string {
 /** Up to so many routers, the share of each is shown. */
 const MOST_SHARES = 16;
 
-function roundLine({ round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
+function roundLine({ branch, round, rounds, shares, nmi, ...event }: RunEvent & { type: "round" }): string {
   const isMany = shares.length > MOST_SHARES;
   const shown = (isMany ? [Math.min(...shares), Math.max(...shares)] : shares)
     .map((share) => `${(100 * share).toFixed(0)}%`).join(isMany ? " to " : " ");
-  return `  round ${String(round).padStart(2)} of ${rounds}  NLL ${
-    event.nllPerToken.toFixed(4)
-  } per token  ` +
+  return `  ${branch === undefined ? "" : `branch ${branch} `}round ${
+    String(round).padStart(2)
+  } of ${rounds}  NLL ${event.nllPerToken.toFixed(4)} per token  ` +
     `shares ${shown}  regret ${event.regret.toFixed(4)}${nmi === null ? "" : `  NMI ${nmi.toFixed(3)}`}`;
 }

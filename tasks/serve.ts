@@ -25,7 +25,7 @@ const SERVER = section("Command", {
   upstreamTimeout: number({ default: 60, min: 0.1, max: MOST, help: "seconds that they may say nothing" }),
   queue: integer({ default: 256, min: 1, help: "most texts that wait; more are asked to come again" }),
   idle: number({ default: 0, min: 0, max: MOST, help: "seconds until an unused model leaves; 0 for never" }),
-  ...take("memory"),
+  ...take("memory", "beam"),
 });
 
 export const TASK = await defineTask({

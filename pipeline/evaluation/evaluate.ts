@@ -60,6 +60,8 @@ export type EvaluationChoices =
   & {
     /** Kind of a further partitioner that chooses among the experts: `self`, the experts themselves. */
     routeBy?: string;
+    /** Branches of each level of a tree that a sequence follows; 1 unless given. */
+    beam?: number;
   };
 
 /**

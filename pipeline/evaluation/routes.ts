@@ -126,7 +126,7 @@ export async function route(
   return { ...routed, sources: [...sources.keys()] };
 }
 
-const MOST = 2 ** 127; // beyond all costs, and still a number in f32
+const MOST = 2 ** 127; // beyond all costs, also of what a tree did not follow, and still a number in f32
 
 /** Gives costs `[N, E]` with one beyond all costs for the experts that are not there, so that none of them is chosen. */
 function amongTrained(costs: Float32Array, experts: number, trained: readonly number[]): Float32Array {

@@ -47,7 +47,7 @@ export interface Partitioner {
   costs(rows: TokenRows, prefixes: readonly number[], signal?: AbortSignal): Promise<Float32Array>;
   /** Counts the sequences of which it knows nothing, so that they cost every expert the same. */
   unknown?(rows: TokenRows): number;
-  /** Frees what it holds. */
+  /** Frees what it holds. It may be used again, and then holds it again. */
   close(): void;
 }
 
@@ -75,10 +75,18 @@ export interface Learned extends Pick<Partitioner, "sha256"> {
   result: Record<string, unknown>;
 }
 
+/** What is known of a partitioner that is not open. */
+export interface Identity extends Pick<Partitioner, "sha256" | "experts"> {
+  /** Widths of the levels of a tree. */
+  levels?: readonly number[];
+}
+
 /** How a partitioner is opened. */
 export interface OpenOptions {
   /** Sequences that run at once. This changes speed and memory, never a cost. */
   batch?: number;
+  /** Branches of each level of a tree that a sequence follows; 1 unless given. */
+  beam?: number;
 }
 
 /** What a kind of partitioner does. */
@@ -87,8 +95,8 @@ export interface PartitionerWork {
   learn?(options: LearnOptions): Promise<Learned>;
   /** Opens one from its folder; `device` opens the GPU where it needs one. */
   open(folder: string, device: () => Promise<Gpu>, options?: OpenOptions): Promise<Partitioner>;
-  /** Reads the identity and the number of experts from the files in its folder, without opening it. */
-  identify(folder: string): Promise<{ sha256: string; experts: number }>;
+  /** Reads the identity and the number of experts from the files in its folder, and of a tree the levels, without opening it. */
+  identify(folder: string): Promise<Identity>;
 }
 
 /** A kind of partitioner: what implements it, and what a run needs to know of it before it has learned. */

@@ -9,7 +9,7 @@ import type { Configuration } from "../settings/configuration.ts";
 import { namesOf } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import { readDescription } from "./folder.ts";
-import type { OpenOptions, Partitioner, PartitionerKind, PartitionerWork } from "./partitioner.ts";
+import type { Identity, OpenOptions, Partitioner, PartitionerKind, PartitionerWork } from "./partitioner.ts";
 import { random } from "./random.ts";
 import { source } from "./source.ts";
 
@@ -63,9 +63,18 @@ const self = loaded({
   revision: 1,
 }, async () => (await import("./self.ts")).self);
 
+const tree = loaded({
+  kind: "tree",
+  about: "partitioners by levels: each splits what one of the level before was given",
+  routes: true,
+  splits: false,
+  settings: [],
+  revision: 1,
+}, async () => (await import("./tree/partitioner.ts")).tree);
+
 /** Every kind, by its name. A script may add its own. */
 export const PARTITIONERS: Map<string, PartitionerKind> = new Map(
-  [em, ctbm, random, source, self].map((kind) => [kind.kind, kind]),
+  [em, ctbm, random, source, self, tree].map((kind) => [kind.kind, kind]),
 );
 
 /** Finds the kind of partitioner that settings name, among those that can split text. */
@@ -94,7 +103,7 @@ export async function openPartitioner(
 }
 
 /** Reads identity and number of experts of a folder's partitioner, without opening it; throws as {@linkcode openPartitioner} does. */
-export async function identifyPartitioner(folder: string): Promise<{ sha256: string; experts: number }> {
+export async function identifyPartitioner(folder: string): Promise<Identity> {
   const kind = await partitionerKind(folder);
   try {
     return await kind.identify(folder);

@@ -19,12 +19,18 @@ import { decode } from "./ipc/read.ts";
 import { checkLineage, identityOf, type Lineage, lineageOf } from "./lineage.ts";
 
 /** Names a column of numbers, or of lists of them, whose rows have fixed places. */
-export type Numeric = "sequence" | "document" | "tokens" | "length" | "nll" | "expert";
+export type Numeric = keyof typeof ARRAYS;
 const ARRAYS = {
   ...{ sequence: BigUint64Array, document: BigUint64Array, tokens: Uint32Array },
   ...{ length: Uint32Array, nll: Float32Array, expert: Uint16Array },
+  ...{ best: Uint16Array, cost: Float32Array, lowest: Float32Array }, // of assignments
 };
 const NUMERIC = Object.keys(ARRAYS) as Numeric[];
+const FLOATS: readonly Numeric[] = ["nll", "cost", "lowest"];
+/** Columns of rows that were read. */
+export type Read<Name extends Numeric | "source"> =
+  & Required<Pick<Columns, Extract<Name, keyof Columns> | "rows">>
+  & { [Key in Exclude<Name, keyof Columns>]: InstanceType<typeof ARRAYS[Key]> };
 
 const OPEN_FILES = 64; // at a time
 const PIECE = 2 ** 20; // bytes that are read at once for a checksum
@@ -102,22 +108,28 @@ export async function checksums(path: string): Promise<number[]> {
 
 /** Rows of shards that are open. Disposing of them closes the files. */
 export class Rows implements Disposable {
-  /** Number of rows in all files. */
+  /** Number of rows. */
   readonly count: number;
   /** Where they come from, as the first file says; null where another tool wrote it. */
   readonly lineage: Lineage | null;
+  #all = 0; // rows in all files
   readonly #shards: readonly Shard[];
   readonly #batches: readonly Batch[];
   readonly #files = new Map<Shard, Deno.FsFile>();
   #decoded: { batch?: Batch; sources: string[] } = { sources: [] };
 
-  /** @ignore {@linkcode openRows} makes them. */
-  constructor(shards: readonly Shard[]) {
+  /** @ignore {@linkcode openRows} makes them; with `only`, of all rows those with these numbers. */
+  constructor(shards: readonly Shard[], private readonly only?: Float64Array) {
     this.#shards = shards;
     this.#batches = shards.flatMap(({ batches }) => batches);
-    this.count = 0;
-    for (const batch of this.#batches) this.count = (batch.first = this.count) + batch.rows;
+    for (const batch of this.#batches) this.#all = (batch.first = this.#all) + batch.rows;
+    this.count = only?.length ?? this.#all;
     this.lineage = shards.length > 0 ? lineageOf(shards[0].empty) : null;
+  }
+
+  /** Gives those rows that have these numbers, numbered anew from 0 in their order. */
+  some(numbers: Float64Array): Rows {
+    return new Rows(this.#shards, this.#numbersOf(numbers) as Float64Array);
   }
 
   /**
@@ -129,19 +141,19 @@ export class Rows implements Disposable {
   read<Name extends Numeric | "source">(
     numbers: ArrayLike<number>,
     names: readonly Name[],
-  ): Required<Pick<Columns, Name | "rows">> {
+  ): Read<Name> {
     const rows = numbers.length;
     const columns: Partial<Columns> = { rows };
     for (const name of names as readonly (Numeric | "source")[]) {
       if (name === "source") {
-        columns.source = Array.from(numbers, (number) => this.#sourceOf(number));
+        columns.source = Array.from(this.#numbersOf(numbers), (number) => this.#sourceOf(number));
         continue;
       }
       const { width, item } = layoutOf(this.#shards[0], name);
       const type = name === "tokens" && item.bitWidth <= 16 ? Uint16Array : ARRAYS[name];
       Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * width)) });
     }
-    return columns as Required<Pick<Columns, Name | "rows">>;
+    return columns as Read<Name>;
   }
 
   /**
@@ -153,9 +165,10 @@ export class Rows implements Disposable {
    */
   fill<Target extends InstanceType<IntegerArray> | Float32Array>(
     name: Numeric,
-    numbers: ArrayLike<number>,
+    of: ArrayLike<number>,
     target: Target,
   ): Target {
+    const numbers = this.#numbersOf(of);
     const { item, width: all } = layoutOf(this.#shards[0], name);
     const rows = numbers.length, width = rows === 0 ? all : target.length / rows;
     if (!(Number.isInteger(width) && width >= 1 && width <= all)) {
@@ -171,7 +184,7 @@ export class Rows implements Disposable {
       const length = (run - 1) * all + width, offset = batch.places[column] + row * all * bytes;
       const read = new item.ArrayType(readAt(this.#open(batch), offset, length * bytes).buffer);
       const data = makeData({ type: item as Int, length, data: read, nullCount: 0 });
-      const values = name === "nll"
+      const values = FLOATS.includes(name)
         ? floats({ name, data, where: batch.where })
         : integers({ name, data, where: batch.where }, target.constructor as IntegerArray);
       for (let k = 0; k < run; k++) {
@@ -195,8 +208,13 @@ export class Rows implements Disposable {
     this.#files.clear();
   }
 
+  /** Gives the numbers in the files of rows with these numbers here. */
+  #numbersOf(numbers: ArrayLike<number>): ArrayLike<number> {
+    return this.only ? Float64Array.from(numbers, (number) => this.only![number] ?? NaN) : numbers;
+  }
+
   #find(number: number): { batch: Batch; row: number } {
-    if (!(number >= 0 && number < this.count)) {
+    if (!(number >= 0 && number < this.#all)) {
       throw new RangeError(
         `Cannot read row ${number} as there must be one with this number: there are ${this.count}`,
       );
@@ -317,10 +335,12 @@ function layoutOf(
   const { type } = columnOf(empty, name, path).data;
   const isList = DataType.isFixedSizeList(type), mustBeList = name === "tokens" || name === "nll";
   const item: DataType = isList ? type.children[0].type : type;
-  if (isList === mustBeList && (name === "nll" ? DataType.isFloat(item) : DataType.isInt(item))) {
+  if (isList === mustBeList && (FLOATS.includes(name) ? DataType.isFloat(item) : DataType.isInt(item))) {
     return { item: item as Int, width: isList ? type.listSize : 1 };
   }
-  const values = `${mustBeList ? "fixed-size lists of " : ""}${name === "nll" ? "floats" : "integers"}`;
+  const values = `${mustBeList ? "fixed-size lists of " : ""}${
+    FLOATS.includes(name) ? "floats" : "integers"
+  }`;
   const remedy = mustBeList
     ? "pad its lists to one length, and write them with that in their type"
     : undefined;

@@ -12,6 +12,7 @@ import { canonical, isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { valuesOf } from "../settings/field.ts";
+import { withLevels } from "../settings/partitioner.ts";
 
 /** Version of the layout. */
 const FORMAT = 4;
@@ -46,7 +47,7 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
   const object = await readJson(path, OBJECT, "a JSON object");
   const values = isObject(object.configuration) ? object.configuration : object;
   const unknown = Object.keys(values).find((name) => !Object.hasOwn(FIELDS, name));
-  if (unknown === undefined) return values;
+  if (unknown === undefined) return withLevels(values);
   throw new InputError(
     `Cannot read "${path}" as it must hold values of a configuration, as a run's config.json does: "${unknown}" is none`,
     { where: path },

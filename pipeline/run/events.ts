@@ -80,6 +80,8 @@ export type RunEvent =
   | ({
     /** An EM round is over. */
     type: "round";
+    /** The branch of a tree whose round it is, such as `2` or `2.5`; absent for the root. */
+    branch?: string;
     /** Rounds in all. */
     rounds: number;
   } & RoundMetrics)

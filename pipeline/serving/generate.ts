@@ -54,7 +54,7 @@ export interface AnswerOptions extends ContinueOptions, ChoosingOptions {
 export interface GenerateOptions
   extends
     Omit<AnswerOptions, "expert" | "prompt" | "choice">,
-    Pick<MixtureOptions, "run" | "model" | "memory" | "gpu" | keyof OpenGpuOptions> {
+    Pick<MixtureOptions, "run" | "model" | "beam" | "memory" | "gpu" | keyof OpenGpuOptions> {
   /** Text to continue. */
   prompt: string;
   /** Expert to use instead of the partitioner's choice: the partitioner is not read. */
@@ -71,13 +71,13 @@ export interface GenerateOptions
  * tokenizer, and where a file is damaged.
  */
 export async function generate(
-  { run, model, memory, adapter, variants, gpu, ...options }: GenerateOptions,
+  { run, model, beam, memory, adapter, variants, gpu, ...options }: GenerateOptions,
 ): Promise<Generation> {
   if (model !== undefined && options.expert !== undefined) {
     const fact = say`it is ${options.expert}, and ${setting("model")} is "${model}"; leave one out`;
     throw new InputError(say`Cannot generate as ${setting("expert")} belongs to a run: ${fact}`);
   }
-  const mixture = await openMixture({ run, model, memory, adapter, variants, gpu });
+  const mixture = await openMixture({ run, model, beam, memory, adapter, variants, gpu });
   return await Generation.open(mixture, options, true);
 }
 

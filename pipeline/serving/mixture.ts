@@ -34,7 +34,8 @@ export interface MixtureSettings extends Budget, DecodingOptions, OpenGpuOptions
 }
 
 /** What {@link openMixture} takes. */
-export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, "partitioner" | "doing"> {
+export interface MixtureOptions
+  extends MixtureSettings, Pick<RunSourceOptions, "partitioner" | "beam" | "doing"> {
   /** Run folder with `tokenizer.json`, a partitioner and `experts/`. */
   run?: string;
   /** A checkpoint folder to use instead: a mixture of one, without a partitioner. */
@@ -49,10 +50,10 @@ export interface MixtureOptions extends MixtureSettings, Pick<RunSourceOptions, 
  * what is wrong with one model concerns that one alone.
  */
 export async function openMixture(
-  { run, model, partitioner, doing, ...settings }: MixtureOptions,
+  { run, model, partitioner, beam, doing, ...settings }: MixtureOptions,
 ): Promise<Mixture> {
   if (model !== undefined) return new Mixture(await modelSource(model), settings);
-  if (run !== undefined) return new Mixture(await runSource(run, { partitioner, doing }), settings);
+  if (run !== undefined) return new Mixture(await runSource(run, { partitioner, beam, doing }), settings);
   throw new TypeError("Cannot open a mixture as a run or a model must be named: neither is");
 }
 

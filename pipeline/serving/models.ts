@@ -84,6 +84,8 @@ async function firstOf(paths: readonly string[]): Promise<string | undefined> {
 export interface RunSourceOptions {
   /** A partitioner's folder to use instead of the run's own. */
   partitioner?: string;
+  /** Branches of each level of a tree that a text follows; 1 unless given. */
+  beam?: number;
   /** What it is read for, as messages say it: "Cannot generate as …". That is the default. */
   doing?: string;
 }
@@ -95,7 +97,7 @@ const MODEL_FILES = ["config.json", "model.safetensors"];
 /** The mixture of a run. Models may be made anew while it is open: the next one who needs them gets the new ones. */
 export async function runSource(
   run: string,
-  { partitioner, doing = "generate" }: RunSourceOptions = {},
+  { partitioner, beam, doing = "generate" }: RunSourceOptions = {},
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
@@ -133,7 +135,7 @@ export async function runSource(
     identity: async () => await exists(tokenizer) ? (await hashFile(tokenizer)).sha256 : undefined,
     async partitioner(device) {
       await need(routing);
-      return await read(() => openPartitioner(routing, device));
+      return await read(() => openPartitioner(routing, device, { beam }));
     },
     async dense() {
       const names = (await entriesOf(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);

@@ -17,5 +17,6 @@ export {
 } from "./field.ts";
 export * as field from "./field.ts";
 export { nearest } from "./nearest.ts";
+export { withLevels } from "./partitioner.ts";
 export { presetOf, PRESETS } from "./presets.ts";
 export { resolveConfiguration, type Sources } from "./resolution.ts";

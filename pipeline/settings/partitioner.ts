@@ -21,7 +21,21 @@ export const PARTITIONER = section("Routers", {
     help: "sequences that clusters are learned on",
   }),
   routers: path({ default: "", value: "FOLDER", help: "routers to use; without it they are trained" }),
-  experts: integer({ default: 4, min: 1, max: 65_535, help: "experts, and as many routers [E]" }),
+  experts: integer({
+    default: 4,
+    min: 1,
+    max: 65_535,
+    value: "E|AxB",
+    help:
+      "experts, and as many routers [E]; 16x16: a tree of routers, 16 that split the text and 16 in each part",
+  }),
+  levels: integers({
+    default: [],
+    value: "A,B",
+    min: 2,
+    max: 65_535,
+    help: "widths of the levels of a tree of routers; their product is the number of experts",
+  }),
   prefix: integer({ default: 64, min: 2, max: 65_536, help: "tokens of the routing prefix [M]" }),
   prefixLengths: integers({
     default: [],
@@ -44,3 +58,21 @@ export const PARTITIONER = section("Routers", {
   routerRate: number({ default: 4e-3, min: 0, max: 1, help: "learning rate of the routers after warm-up" }),
   routerWarmup: integer({ default: 50, min: 0, help: "steps over which the rate rises to its value" }),
 });
+
+const TREE = /^\d+(x\d+)+$/;
+
+/**
+ * Reads experts that are written by levels, as `16x16`, as their number and the widths of the levels. A number alone, or one level, means
+ * that there are no levels.
+ */
+export function withLevels<Value extends Record<string, unknown>>(values: Value): Value {
+  const { experts, levels } = values;
+  const product = (levels: number[]) => levels.reduce((product, wide) => product * wide, 1);
+  if (typeof experts === "string" && TREE.test(experts)) {
+    const levels = experts.split("x").map(Number);
+    return { ...values, experts: product(levels), levels };
+  }
+  if (experts === undefined && levels === undefined) return values;
+  if (!Array.isArray(levels) || levels.length < 2) return { ...values, levels: [] };
+  return { ...values, experts: experts ?? product(levels) };
+}

@@ -7,6 +7,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, FIELDS } from "./configuration.ts";
 import { valuesOf } from "./field.ts";
+import { withLevels } from "./partitioner.ts";
 import { presetOf } from "./presets.ts";
 
 /** Says where a configuration's values come from; later ones win. */
@@ -29,7 +30,8 @@ export interface Sources {
 export function resolveConfiguration(
   { base = {}, preset, file = {}, flags = {} }: Sources = {},
 ): Configuration {
-  const configuration = valuesOf(FIELDS, { ...base, ...presetOf(preset), ...file, ...flags });
+  const sources = [base, presetOf(preset), file, flags].map(withLevels);
+  const configuration = valuesOf(FIELDS, Object.assign({}, ...sources));
   checkTogether(configuration);
   return configuration;
 }
@@ -55,6 +57,7 @@ function checkTogether(configuration: Configuration): void {
       say`Cannot ${what} as ${one} must be ${bound} ${two}: ${one} is ${value}, ${two} is ${limit}`,
     );
   }
+  checkLevels(configuration);
   if (configuration.fixed && configuration.start === "random") {
     const start = setting("start");
     throw new InputError(say`Cannot keep first parts in every round as ${start} must be ctbm: it is random`, {
@@ -67,6 +70,16 @@ function checkTogether(configuration: Configuration): void {
   throw new InputError(
     say`Cannot mix ${lengths} as each must be at most ${most}: the longest is ${longest}, ${most} is ${prefix}`,
   );
+}
+
+/** Throws an `InputError` for a tree that cannot be. */
+function checkLevels({ levels, experts, partitioner }: Configuration): void {
+  const product = levels.reduce((product, wide) => product * wide, 1);
+  if (levels.length === 0 || product === experts && ["em", "ctbm"].includes(partitioner)) return;
+  const rule = product === experts
+    ? say`${setting("partitioner")} must be em or ctbm: it is ${partitioner}`
+    : say`its levels must multiply to ${setting("experts")}, ${experts}: they come to ${product}`;
+  throw new InputError(say`Cannot build a tree of ${levels.join("x")} experts as ${rule}`);
 }
 
 const EVEN = "an even multiple of";

@@ -6,6 +6,7 @@
  */
 
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { InputError, say, setting } from "../../kernels/errors.ts";
 import { prefixTokens } from "../model/span.ts";
 import {
   type Assignment,
@@ -24,6 +25,7 @@ import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
+import { assignmentNode, type Named, rowsOf } from "./branch_rows.ts";
 import { scoresOf } from "./score.ts";
 import type { GraphOf } from "./stage.ts";
 import { openNeeded, readRows, writeRows } from "./token_rows.ts";
@@ -44,45 +46,59 @@ export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "exper
 
 /**
  * Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given; and what the names of its files
- * there begin with.
+ * there begin with. With a `branch`: where it is assigned among those of that branch.
  */
 export function assignmentPlace(
   { name }: Pick<Block, "name">,
   prices?: Prices | boolean,
+  branch = "all",
 ): { node: string; start: string; file: (side: "train" | "test") => string } {
   return prices
     ? { node: `assignments/${name}`, start: "", file: (side) => `${side}.arrow` }
-    : { node: "assignments/all", start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
+    : { node: assignmentNode(branch), start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
 }
 
-/** Reads the prices that settings name: a file, or the run that learned them. */
-export async function pricesOf({ prices }: Pick<Configuration, "prices">): Promise<Prices | undefined> {
+/** Reads the prices that settings name: a file, or the run that learned them, for a branch its own. */
+export async function pricesOf(
+  { prices }: Pick<Configuration, "prices">,
+  branch = "all",
+): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
-  return await readPrices(isFolder ? `${prices}/assignments/all/${PRICES}` : prices);
+  if (branch !== "all" && !isFolder) {
+    const what = say`Cannot use ${setting("prices")} of a tree as it must be a run: "${prices}" is none`;
+    throw new InputError(what, { where: prices });
+  }
+  return await readPrices(isFolder ? `${prices}/${assignmentNode(branch)}/${PRICES}` : prices);
 }
 
 /** Hashes names in their order, where rows of all of them are read one after another: a key knows no order of what is needed. */
 export const orderOf = (names: readonly string[]): string => sha256(names.join()).slice(0, 16);
 
-/** Makes one node for all blocks, or with given prices one for each. */
-export function assignNodes({ configuration, blocks, prices }: GraphOf): Node[] {
+/** Makes one node for all blocks, or with given prices one for each; one for a branch. */
+export function assignNodes({ configuration, blocks, prices, branch }: GraphOf): Node[] {
   const { method, experts, seed } = configuration;
   const assignment = prices ? byPrices(prices) : assignmentOf(method);
-  const places = Map.groupBy(blocks, (block) => assignmentPlace(block, prices).node);
+  const placeOf = (block: Named) => assignmentPlace(block, branch ? false : prices, branch?.name);
+  const scored = rowsOf(branch, blocks);
+  const places = Map.groupBy(scored, (block) => placeOf(block).node);
   const settings = prices ? { prices: [...prices.prices], partitioner: prices.partitioner } : {
     ...{ method, experts, seed }, // which the sample of prices is drawn by
-    order: orderOf(blocks.map(({ name }) => name)),
+    order: orderOf(scored.map(({ name }) => name)),
     ...assignment.byChunk ? { chunk: chunkOf(configuration) } : {},
   };
   const maker = oneByOne(ASSIGN, async (making) => {
     const own = places.get(making.node.name)!;
-    return await assignBlocks(making, assignment, { configuration, blocks: own, prices });
+    const { sequences, ...found } = await assignBlocks(making, assignment, configuration, own, {
+      prices,
+      placeOf,
+    });
+    return branch ? found : { sequences, ...found }; // rows of a tree are counted once, with all branches
   });
   return [...places].map(([name, blocks]): Node => ({
     name,
     needs: blocks.map(scoresOf),
-    ...prices ? {} : { links: { [`assignments/${PRICES}`]: PRICES } },
+    ...prices || branch ? {} : { links: { [`assignments/${PRICES}`]: PRICES } },
     settings,
     revision: prices ? 1 : assignment.revision ?? 1,
     maker,
@@ -92,7 +108,11 @@ export function assignNodes({ configuration, blocks, prices }: GraphOf): Node[] 
 async function assignBlocks(
   making: Making,
   assignment: Assignment,
-  { configuration, blocks, prices }: Pick<GraphOf, "configuration" | "blocks" | "prices">,
+  configuration: Configuration,
+  blocks: readonly Named[],
+  { prices, placeOf }: Pick<GraphOf, "prices"> & {
+    placeOf: (block: Named) => ReturnType<typeof assignmentPlace>;
+  },
 ): Promise<Record<string, unknown>> {
   const { experts, seed } = configuration;
   using train = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
@@ -107,7 +127,7 @@ async function assignBlocks(
       const sequences = Number(making.manifest(scoresOf(block)).result[`${side}Sequences`]);
       const batches = assignedBatches(rows, chosen, experts, at, at += sequences);
       const empty = assignedBatch(rows, chosen, experts, 0, 0);
-      await writeRows(making, assignmentPlace(block, prices).file(side), batches, empty);
+      await writeRows(making, placeOf(block).file(side), batches, empty);
     }
   }
   const { prefix, routers: partitioner, costs } = train.lineage as Lineage;

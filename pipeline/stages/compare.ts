@@ -16,7 +16,11 @@ import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
 import { assignmentPlace } from "./assign.ts";
+import { branchesOf } from "../partition/tree/branches.ts";
 import { blocksIn } from "../text/counts.ts";
+import { assignmentNode, rowsOf } from "./branch_rows.ts";
+import { openNeeded } from "./token_rows.ts";
+import { joinSide } from "./tree.ts";
 import { type ExpertPart } from "./parts.ts";
 import { scoresOf } from "./score.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
@@ -60,6 +64,7 @@ class Comparison {
   readonly #blocks: readonly string[];
   readonly #assignments = new Map<string, v.InferOutput<typeof ASSIGNED> & { found?: Certificate }>(); // by node
   readonly #method: string;
+  readonly #levels: readonly number[]; // of a tree
   #done = 0;
   #total = 0;
 
@@ -67,11 +72,16 @@ class Comparison {
     const { parts, alone, manifests } = of, names = alone ? [] : parts[0].assignments;
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
-    for (const name of names) {
+    const { levels = [] } = (names.length > 0 ? manifests.get(names[0])!.settings : {}) as {
+      levels?: number[];
+    };
+    this.#levels = levels;
+    for (const name of [...names, ...branchesOf(levels).map(({ name }) => assignmentNode(name))]) {
       const assigned = conform(ASSIGNED, manifests.get(name)!.result), prices = assigned.proof?.prices;
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
     }
-    this.#method = String(names.length > 0 && manifests.get(names[0])!.settings.method);
+    const first = levels.length > 0 ? assignmentNode("root") : names[0];
+    this.#method = String(names.length > 0 && manifests.get(first)!.settings.method);
   }
 
   async close(): Promise<void> {
@@ -87,8 +97,11 @@ class Comparison {
       found[i].tokens += cursors[i].columns.length[cursors[i].row++];
     };
     const wrong = new Set<number>(); // parts of which a row is wrong: those after it are not compared
+    const joined = this.#levels.length > 0 ? await this.#checkBranches(side) : undefined;
+    let at = 0;
     for (const block of this.#blocks) {
-      const experts = await this.#assigned(block, side), node = tokensOf({ name: block });
+      const node = tokensOf({ name: block }), rows = Number(manifests.get(node)!.result[`${side}Sequences`]);
+      const experts = joined ? joined.subarray(at, at += rows) : await this.#assigned(block, side);
       const tokens = this.#cursor(this.#read(`${node}/${side}.arrow`));
       for (const expert of experts) {
         if (!await fill(tokens)) break;
@@ -102,12 +115,12 @@ class Comparison {
         }
         tokens.row++;
       }
-      const rows = tokens.before + tokens.row + await rest(tokens), name = `${side}Sequences`;
-      this.#count(node, name, rows, manifests.get(node)!.result[name]);
-      if (rows !== experts.length) {
-        problem(node, `its ${rows} ${side} sequences must be assigned: ${experts.length} are`);
+      const read = tokens.before + tokens.row + await rest(tokens);
+      this.#count(node, `${side}Sequences`, read, rows);
+      if (read !== experts.length) {
+        problem(node, `its ${read} ${side} sequences must be assigned: ${experts.length} are`);
       }
-      this.of.onRows(this.#done += rows, this.#total);
+      this.of.onRows(this.#done += read, this.#total);
     }
     for (const [i, cursor] of cursors.entries()) {
       if (alone) { while (await fill(cursor)) take(i); }
@@ -145,10 +158,36 @@ class Comparison {
     }
   }
 
-  /** Reads the experts of a block's sequences, and checks what they cost against the scores. */
-  async #assigned(block: string, side: Side): Promise<number[]> {
+  /** Checks the assignments of all branches of a tree, and that those of all rows are the same; gives the experts of these. */
+  async #checkBranches(side: Side): Promise<Uint16Array> {
+    const { run, manifests } = this.of, blocks = this.#blocks.map((name) => ({ name }));
+    for (const branch of branchesOf(this.#levels)) {
+      for (const { name } of rowsOf(branch, blocks)) await this.#assigned(name, side, branch.name);
+    }
+    const making = {
+      path: (name: string) => `${run}/${name}`,
+      manifest: (name: string) => manifests.get(name)!,
+    };
+    const joined = await joinSide(making, { levels: this.#levels, blocks }, side);
+    const places = blocks.map((block) => assignmentPlace(block));
+    using all = await openNeeded(making, places.map(({ node, file }) => ({ need: node, file: file(side) })));
+    for (const name of ["sequence", "expert", "best", "cost", "lowest"] as const) {
+      const values = all.fill(name, [...Array(all.count).keys()], joined[name].slice());
+      const row = values.findIndex((value, row) => value !== joined[name][row]);
+      if (row >= 0) {
+        this.of.problem(
+          places[0].node,
+          `the ${name} of ${side} row ${row} must be that of its branch: it is not`,
+        );
+      }
+    }
+    return joined.expert;
+  }
+
+  /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
+  async #assigned(block: string, side: Side, branch?: string): Promise<number[]> {
     const isTogether = this.#assignments.has(assignmentPlace({ name: "" }).node);
-    const { node, file: fileOf } = assignmentPlace({ name: block }, !isTogether);
+    const { node, file: fileOf } = assignmentPlace({ name: block }, !isTogether, branch);
     const file = `${node}/${fileOf(side)}`;
     const scores = this.#cursor(this.#read(`${scoresOf({ name: block })}/${side}.arrow`));
     const proof = side === "train" ? this.#assignments.get(node)?.found : undefined;
@@ -197,7 +236,9 @@ class Comparison {
   #checkAssignment(loads: readonly number[]): void {
     const { problem } = this.of, said = loads.map(() => 0);
     for (const [name, { loads, proof, found: certificate }] of this.#assignments) {
-      loads.forEach((load, e) => said[e] += load);
+      if (this.#levels.length === 0 || name === assignmentNode("all")) {
+        loads.forEach((load, e) => said[e] += load);
+      }
       if (!certificate || !proof) continue;
       const found = certificate.proof, slack = ROUNDING * Math.abs(found.cost);
       for (const figure of ["cost", "bound", "unbalanced", "rows"] as const) {
@@ -211,11 +252,22 @@ class Comparison {
       const fact = `as rows are: it says ${said.join(", ")}`;
       problem(`${name}/${MANIFEST}`, `its loads must be ${loads.join(", ")}, ${fact}`);
     }
-    const apart = Math.max(...loads) - Math.min(...loads);
-    if (!ASSIGNMENTS.get(this.#method)?.balanced || apart <= 1) return;
-    problem("partition", `loads must be equal, or differ by one: they are ${loads.join(", ")}`);
+    if (!ASSIGNMENTS.get(this.#method)?.balanced) return;
+    for (const own of this.#levels.length > 0 ? loadsByBranch(this.#levels, loads) : [loads]) {
+      if (Math.max(...own) - Math.min(...own) <= 1) continue;
+      problem("partition", `loads must be equal, or differ by one: they are ${own.join(", ")}`);
+    }
   }
 }
+
+/** Gives the loads of what each branch of a tree is split among, from those of the experts. */
+const loadsByBranch = (levels: readonly number[], loads: readonly number[]): number[][] =>
+  branchesOf(levels).map(({ experts, first, leaves }) =>
+    Array.from({ length: experts }, (_, i) => {
+      const begin = first + i * leaves / experts;
+      return loads.slice(begin, begin + leaves / experts).reduce((sum, load) => sum + load, 0);
+    })
+  );
 
 /** Reads a cursor to its end, and counts the rows that it passes. */
 async function rest(cursor: Cursor): Promise<number> {

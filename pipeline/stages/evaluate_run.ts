@@ -208,7 +208,7 @@ async function checkText(
 /** Names the options of an evaluation. */
 const CHOICES: readonly (keyof EvaluationChoices)[] = [
   ...["trained", "resamples", "mix", "routingTemperature", "reroute"] as const,
-  ...["fallback", "margin", "routeLengths", "routeBy"] as const,
+  ...["fallback", "margin", "routeLengths", "routeBy", "beam"] as const,
 ];
 
 const isAsked = (value: unknown) =>
@@ -234,7 +234,9 @@ async function checkChoices(
   );
   const refuse = (what: Text, remedy?: Text) =>
     new InputError(say`Cannot evaluate "${run}" ${what}`, { where: run, remedy });
-  const kinds = [...PARTITIONERS.values()].filter(({ routes, splits }) => routes && !splits)
+  const kinds = [...PARTITIONERS.values()].filter(({ kind, routes, splits }) =>
+    routes && !splits && kind !== "tree"
+  )
     .map(({ kind }) => kind);
   if (routeBy !== undefined && !kinds.includes(routeBy)) {
     const rule = `must be a kind that only routes (${kinds.join(", ")}): it is "${routeBy}"`;

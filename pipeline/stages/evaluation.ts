@@ -37,10 +37,11 @@ async function open(
   { path }: Making,
   { run, gpu }: Work,
   { configuration: { routers }, tokens }: EvaluationOf,
+  beam?: number,
 ) {
   const shards = tokens.map((name) => `${path(name)}/${TEST}`);
   const partitioner = routers || `${run}/${PARTITIONER}`;
-  const mixture = await openMixture({ run, partitioner, models: 1, gpu: await gpu() });
+  const mixture = await openMixture({ run, partitioner, beam, models: 1, gpu: await gpu() });
   return { mixture, open: () => readShards(shards) };
 }
 
@@ -76,7 +77,7 @@ export async function evaluateNode(
   making: Making,
   work: Work,
   of: EvaluationOf,
-  { routeBy, ...choices }: EvaluationChoices,
+  { routeBy, beam, ...choices }: EvaluationChoices,
 ): Promise<Record<string, unknown>> {
   const { run, emit, signal } = work, { prefix, sequenceLength, seed, routers } = of.configuration;
   const onWarning = (message: Text) => emit({ type: "warning", message });
@@ -85,7 +86,7 @@ export async function evaluateNode(
   if (!routes) {
     onWarning(`parts by ${kind} cannot route a prompt: held-out sequences go where their true labels say`);
   }
-  const text = await open(making, work, of);
+  const text = await open(making, work, of, beam);
   const other = routeBy === undefined
     ? undefined
     : await PARTITIONERS.get(routeBy)!.open(`${run}/experts`, work.gpu);

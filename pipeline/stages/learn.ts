@@ -16,49 +16,56 @@ import { kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import type { PartitionerKind } from "../partition/partitioner.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
+import type { Branch } from "../partition/tree/branches.ts";
+import { partitionerNode, rowNeeds, trainRows, unitOf } from "./branch_rows.ts";
 import type { GraphOf } from "./stage.ts";
-import { openNeeded } from "./token_rows.ts";
-import { ALL_TRAIN, countSources, trainFiles } from "./tokenize.ts";
+import { ALL_TRAIN, countSources } from "./tokenize.ts";
 
 export { PARTITIONER };
 
 /** Name of the stage. */
 export const LEARN = "train-routers";
 
-/** Name of the node of the clusters that routers begin with. */
-export const START = "rounds/start";
+/** Names the node of the clusters that routers begin with. */
+export const startNode = (branch?: Branch): string => `${roundsFolder(branch)}/start`;
+
+const roundsFolder = (branch?: Branch) => branch ? `rounds/${branch.name}` : "rounds";
 
 const two = (number: number) => String(number).padStart(2, "0");
 
 /** Names the node of a router after a round. */
-export const roundNode = (round: number, router: number): string =>
-  `rounds/${two(round)}/router-${two(router)}`;
+export const roundNode = (round: number, router: number, branch?: Branch): string =>
+  `${roundsFolder(branch)}/${two(round)}/router-${two(router)}`;
 
 /** Names the nodes of all routers after a round. */
-const roundOf = (round: number, experts: number): string[] =>
-  Array.from({ length: experts }, (_, router) => roundNode(round, router));
+const roundOf = (round: number, { configuration: { experts }, branch }: GraphOf): string[] =>
+  Array.from({ length: experts }, (_, router) => roundNode(round, router, branch));
 
 const valuesOf = (configuration: Configuration, names: readonly (keyof Configuration)[]) =>
   Object.fromEntries(names.map((name) => [name, configuration[name]]));
 
-/** Makes the nodes that learn the partitioner; the last one is the partitioner itself. */
+/** Makes the nodes that learn the partitioner, or that of a branch; the last one is the partitioner itself. */
 export function learnNodes(of: GraphOf): Node[] {
-  const kind = kindOf(of.configuration);
-  if (kind.kind !== "em") return [learnNode(PARTITIONER, kind, of)];
-  const start = of.configuration.start === "ctbm" ? [learnNode(START, PARTITIONERS.get("ctbm")!, of)] : [];
+  const kind = kindOf(of.configuration), { branch } = of;
+  if (kind.kind !== "em") return [learnNode(partitionerNode(branch), kind, of)];
+  const start = of.configuration.start === "ctbm"
+    ? [learnNode(startNode(branch), PARTITIONERS.get("ctbm")!, of)]
+    : [];
   const rounds = roundNodes(of);
   return [...start, ...rounds, routersNode(of, start.map(({ name }) => name), rounds.at(-1)?.maker)];
 }
 
 /** Makes the node of a kind that learns at once. */
-function learnNode(name: string, kind: PartitionerKind, { configuration, blocks }: GraphOf): Node {
+function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
+  const { configuration, blocks, branch } = of;
   return {
     name,
-    needs: [ALL_TRAIN],
+    ...unitOf(branch),
+    needs: [ALL_TRAIN, ...rowNeeds(branch)],
     settings: { partitioner: kind.kind, ...valuesOf(configuration, kind.settings) },
     revision: kind.revision,
     maker: oneByOne(LEARN, async (making, { emit, signal }) => {
-      using rows = await openNeeded(making, trainFiles(blocks));
+      using rows = await trainRows(making, of);
       const { vocabulary, eos, tokenizer } = rows.lineage!;
       const sources = [...countSources(making, blocks)].map(([name, { tokens }]) =>
         [name, tokens.train] as const
@@ -83,7 +90,7 @@ const SETTINGS = [
 
 /** Makes the nodes of all rounds. */
 function roundNodes(of: GraphOf): Node[] {
-  const { experts, rounds, start, fixed } = of.configuration;
+  const { configuration: { experts, rounds, start, fixed }, branch } = of;
   const settings = { ...valuesOf(of.configuration, SETTINGS), ...fixed ? { fixed } : {} };
   let bank: import("./round_bank.ts").RoundBank | undefined;
   return Array.from({ length: rounds }, (_, i) => i + 1).flatMap((round) => {
@@ -96,12 +103,13 @@ function roundNodes(of: GraphOf): Node[] {
       },
       close: () => bank?.close(),
     };
-    return roundOf(round, experts).map((name, router): Node => ({
+    return roundOf(round, of).map((name, router): Node => ({
       name,
+      ...unitOf(branch),
       needs: [
-        ALL_TRAIN,
-        ...start === "ctbm" && (round === 1 || fixed) ? [START] : [],
-        ...round === 1 ? [] : roundOf(round - 1, experts),
+        ...[ALL_TRAIN, ...rowNeeds(branch)],
+        ...start === "ctbm" && (round === 1 || fixed) ? [startNode(branch)] : [],
+        ...round === 1 ? [] : roundOf(round - 1, of),
       ],
       settings: { ...settings, round, router, ...round === 1 ? { start } : {} },
       revision: 1,
@@ -113,10 +121,11 @@ function roundNodes(of: GraphOf): Node[] {
 
 /** Makes the node that puts together the routers of the last round. */
 function routersNode(of: GraphOf, start: readonly string[], bank?: Maker): Node {
-  const { experts, rounds, prefix, roundSequences } = of.configuration;
+  const { configuration: { experts, rounds, prefix, roundSequences }, branch } = of;
   return {
-    name: PARTITIONER,
-    needs: [TOKENIZER, ALL_TRAIN, ...start, ...roundOf(rounds, experts)],
+    name: partitionerNode(branch),
+    ...unitOf(branch),
+    needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(branch), ...start, ...roundOf(rounds, of)],
     settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
     maker: oneByOne(LEARN, async (making, work) => {

@@ -55,7 +55,10 @@ export async function partitionGraph(
     ? await recordedText(run, configuration)
     : await lookAtText(run, configuration, given, { keep, check });
   const { blocks, unpacked } = text;
-  const prices = await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));
+  const isTree = configuration.levels.length > 0; // whose branches have prices of their own
+  const prices = isTree
+    ? undefined
+    : await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));
   if (!blocks) return { text, nodes: unpacked, complete: false };
   const nodes: Node[] = [];
   for (const [name, stage] of STAGES) {

@@ -20,6 +20,7 @@ import { openClusters } from "../partition/ctbm/partitioner.ts";
 import { openRouters, randomAssignment, type RouterBank } from "../partition/em/bank.ts";
 import { assignRound as assignBy } from "../partition/em/train_routers.ts";
 import { writeDescription } from "../partition/folder.ts";
+import type { Branch } from "../partition/tree/branches.ts";
 import type { Columns } from "../rows/columns.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { RoundMetrics } from "../run/events.ts";
@@ -28,10 +29,10 @@ import { readJson } from "../run/schema.ts";
 import { readVerified } from "../run/verified.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { LEARN, roundNode, START } from "./learn.ts";
+import { trainRows } from "./branch_rows.ts";
+import { LEARN, roundNode, startNode } from "./learn.ts";
 import type { GraphOf } from "./stage.ts";
-import { drawing, openNeeded, readRows } from "./token_rows.ts";
-import { trainFiles } from "./tokenize.ts";
+import { drawing, readRows } from "./token_rows.ts";
 
 const [STATE, SCORES, ROUND, ROUNDS] = [
   "state.safetensors",
@@ -55,13 +56,13 @@ export class RoundBank {
   constructor(private readonly of: GraphOf) {}
 
   async make(round: number, all: readonly Making[], work: Work): Promise<Record<string, unknown>[]> {
-    const [first] = all, { configuration, blocks } = this.of, { rounds } = configuration;
+    const [first] = all, { configuration, branch } = this.of, { rounds } = configuration;
     const routers = all.map(({ node }) => Number(node.settings.router));
     const gpu = await work.gpu();
-    const rows = this.#rows ??= await openNeeded(first, trainFiles(blocks));
-    if (round === 1) warnOfPasses(configuration, rows.count, work);
+    const rows = this.#rows ??= await trainRows(first, this.of);
+    if (round === 1) warnOfPasses(this.of, rows.count, work);
     const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
-    if (metrics) work.emit({ type: "round", rounds, ...metrics });
+    if (metrics) work.emit({ type: "round", ...labelOf(branch), rounds, ...metrics });
     const bank = await this.#openBank(gpu, all, routers, round, rows);
     const onStep = (step: number, steps: number) => {
       const [done, total] = [(round - 1) * steps + step, rounds * steps];
@@ -79,7 +80,7 @@ export class RoundBank {
       await writeAtomic(`${folder}/${SCORES}`, encodeSafetensors(scores));
       await writeAtomic(`${folder}/${ROUND}`, jsonText(results[place]));
       if (routers[place] === 0) {
-        const before = round > 1 ? await readRoundLines(first, round - 1) : "";
+        const before = round > 1 ? await readRoundLines(first, round - 1, branch) : "";
         await writeAtomic(`${folder}/${ROUNDS}`, before + (metrics ? JSON.stringify(metrics) + "\n" : ""));
       }
     }
@@ -110,19 +111,19 @@ export class RoundBank {
     const known = round === 1 ? undefined : await assignRound(making, this.of, round, rows);
     if (known && !fixed) return known;
     const expert = start === "ctbm"
-      ? await assignByClusters(making, rows)
+      ? await assignByClusters(making, startNode(this.of.branch), rows)
       : randomAssignment(rows.rows, experts, seed);
     return { ...known, expert };
   }
 
   async #openBank(gpu: Gpu, all: readonly Making[], routers: readonly number[], round: number, rows: Rows) {
-    const { configuration } = this.of;
+    const { configuration, branch } = this.of;
     if (this.#bank?.round === round - 1 && String(this.#bank.routers) === String(routers)) return this.#bank;
     this.#bank?.close();
     const { vocabulary } = rows.lineage!;
     this.#model ??= modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
     const states = round === 1 ? [] : await Promise.all(
-      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i])), this.#model!)),
+      all.map(({ path }, i) => readState(path(roundNode(round - 1, routers[i], branch)), this.#model!)),
     );
     const state = states.length > 0 ? joinStates(states) : undefined;
     return this.#bank = openRouters(gpu, this.#model, routers, configuration, state);
@@ -136,11 +137,11 @@ function drawRound(rows: Rows, { experts, roundSequences, seed }: Configuration,
   return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
 }
 
-function warnOfPasses(
-  { rounds, experts, roundSequences }: Configuration,
-  sequences: number,
-  { emit }: Work,
-): void {
+const labelOf = (branch?: Branch) =>
+  branch && branch.path.length > 0 ? { branch: branch.path.join(".") } : {};
+
+function warnOfPasses({ configuration, branch }: GraphOf, sequences: number, { emit }: Work): void {
+  const { rounds, experts, roundSequences } = configuration;
   if (sequences < experts) {
     const of = setting("experts");
     throw new InputError(
@@ -150,17 +151,19 @@ function warnOfPasses(
   }
   const wanted = (rounds + 1) * experts * roundSequences;
   if (wanted <= sequences) return;
+  const { branch: label } = labelOf(branch), where = label === undefined ? "" : `branch ${label}: `;
   const message =
-    `${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
+    `${where}${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
   emit({ type: "warning", message });
 }
 
 /** Gives equal parts by clusters: sequences go to them by the paper's greedy rule. */
 async function assignByClusters(
   { path }: Making,
+  start: string,
   { tokens, rows, length }: Drawn,
 ): Promise<Uint16Array> {
-  const clusters = await openClusters(path(START));
+  const clusters = await openClusters(path(start));
   const sequenceLength = tokens.length / rows;
   const costs = await clusters.costs({ tokens, sequenceLength, length }, [sequenceLength]);
   return assignBalanced(costs, clusters.experts);
@@ -169,7 +172,7 @@ async function assignByClusters(
 /** Assigns the sequences of a round by the scores of all routers after the round before, and measures these routers. */
 async function assignRound(
   { path }: Making,
-  { configuration }: GraphOf,
+  { configuration, branch }: GraphOf,
   round: number,
   { rows, length, source }: Drawn,
 ): Promise<{ expert: Uint16Array; metrics: RoundMetrics }> {
@@ -177,7 +180,7 @@ async function assignRound(
   const nll = new Float32Array(rows * experts);
   const steps: v.InferOutput<typeof STEPS>[] = [];
   for (let router = 0; router < experts; router++) {
-    const folder = path(roundNode(round - 1, router));
+    const folder = path(roundNode(round - 1, router, branch));
     const file = `${folder}/${SCORES}`;
     const { values } = decodeSafetensors(await readVerified(file), file).get("nll")!;
     for (let row = 0; row < rows; row++) nll[row * experts + router] = values[row];
@@ -203,24 +206,24 @@ async function readState(folder: string, model: ModelConfig): Promise<TrainerSta
 }
 
 /** Reads the metrics of the rounds before this one, as lines of JSON. */
-const readRoundLines = async ({ path }: Making, round: number): Promise<string> =>
-  new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0))}/${ROUNDS}`));
+const readRoundLines = async ({ path }: Making, round: number, branch?: Branch): Promise<string> =>
+  new TextDecoder().decode(await readVerified(`${path(roundNode(round, 0, branch))}/${ROUNDS}`));
 
 /** Puts together the routers of the last round. */
 export async function joinRouters(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
-  const { configuration } = of, { experts, rounds, prefix } = configuration;
+  const { configuration, branch } = of, { experts, rounds, prefix } = configuration;
   const { folder, path } = making;
-  using rows = await openNeeded(making, trainFiles(of.blocks));
+  using rows = await trainRows(making, of);
   const { vocabulary, eos, tokenizer } = rows.lineage!;
   const last = drawRound(rows, configuration, rounds + 1);
   const { metrics } = await assignRound(making, of, rounds + 1, last);
-  work.emit({ type: "round", rounds, ...metrics });
-  const lines = await readRoundLines(making, rounds) + JSON.stringify(metrics) + "\n";
+  work.emit({ type: "round", ...labelOf(branch), rounds, ...metrics });
+  const lines = await readRoundLines(making, rounds, branch) + JSON.stringify(metrics) + "\n";
   await writeAtomic(`${folder}/rounds.jsonl`, lines);
   const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;
   const hashes: string[] = [];
   for (let router = 0; router < experts; router++) {
-    const { weights: [weights] } = await readState(path(roundNode(rounds, router)), model);
+    const { weights: [weights] } = await readState(path(roundNode(rounds, router, branch)), model);
     const name = routerFolder(router);
     const written = await saveModelFolder(`${folder}/${name}`, model, weights, {
       notes: { tokenizer, prefix, eos: eos! },

@@ -278,16 +278,17 @@ export async function refuseRevision(walk: Walk, nodes: readonly Node[]): Promis
 }
 
 /**
- * Chooses the share of a part: every `of`-th node of each folder. What puts the nodes of its own stage together, and does not go again, is
+ * Chooses the share of a part: every `of`-th node, or unit of nodes, of each folder. What puts the nodes of its own stage together, and does not go again, is
  * nobody's: whoever needs it makes it.
  */
 export function shareOf({ index, of }: Part, nodes: readonly Node[]): (node: Node) => boolean {
   const stages = new Map(nodes.map(({ name, maker }) => [name, maker.stage]));
-  const places = new Map<string, number>(), mine = new Set<string>();
-  for (const { name, needs, temporary, maker: { stage } } of nodes) {
+  const places = new Map<string, number>(), units = new Map<string, number>(), mine = new Set<string>();
+  for (const { name, unit = name, needs, temporary, maker: { stage } } of nodes) {
     if (!temporary && needs.some((need) => stages.get(splitNeed(need).name) === stage)) continue;
-    const folder = dirname(name), place = places.get(folder) ?? 0;
-    places.set(folder, place + 1);
+    const folder = dirname(unit), place = units.get(unit) ?? places.get(folder) ?? 0;
+    if (!units.has(unit)) places.set(folder, place + 1);
+    units.set(unit, place);
     if (place % of === index - 1) mine.add(name);
   }
   return ({ name }) => mine.has(name);

@@ -5,12 +5,13 @@
  */
 
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
-import { PARTITIONER } from "../graph/places.ts";
+import { SEQUENCES } from "../graph/places.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { namedRouters, openPartitioner } from "../partition/partitioners.ts";
 import { score as scoreRows, unknownText } from "../partition/score.ts";
-import { readArrow, type RecordBatch } from "../rows/arrow.ts";
+import { readArrow, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import type { Block } from "../text/blocks.ts";
+import { branchRows, type Named, partitionerNode, rowNeeds, rowsOf } from "./branch_rows.ts";
 import type { GraphOf } from "./stage.ts";
 import { writeRows } from "./token_rows.ts";
 import { TEST, tokensOf, TRAIN } from "./tokenize.ts";
@@ -21,43 +22,73 @@ export const SCORE = "score";
 /** Names the node of a block's scores. */
 export const scoresOf = ({ name }: Pick<Block, "name">): string => `scores/${name}`;
 
-/** Makes a node for every block. A partitioner of another run is identified by its files. */
-export async function scoreNodes({ configuration, blocks }: GraphOf): Promise<Node[]> {
-  const { routers, prefix, scoreBatch } = configuration;
+/**
+ * Makes a node for every block, or one for all rows of a branch below the root. A partitioner of another run is identified by its files.
+ */
+export async function scoreNodes(of: GraphOf): Promise<Node[]> {
+  const { configuration, blocks, branch } = of, { routers, prefix, scoreBatch } = configuration;
   const named = await namedRouters(configuration);
-  const blockOf = new Map(blocks.map((block) => [scoresOf(block), block]));
+  const learned = partitionerNode(branch), isWhole = !branch || branch.path.length === 0;
+  const blockOf = new Map(rowsOf(branch, blocks).map((block) => [scoresOf(block), block]));
   let partitioner: Partitioner | undefined; // which stays open between blocks
+  const close = () => {
+    partitioner?.close();
+    partitioner = undefined;
+  };
   const maker = oneByOne(SCORE, async (making, work) => {
     partitioner ??= await openPartitioner(
-      routers || making.path(PARTITIONER),
+      routers || making.path(learned),
       work.gpu,
       { batch: scoreBatch || undefined },
     );
     // How many tokens of a sequence decide where it goes: M, or all where the partitioner goes by whole sequences.
     const decide = partitioner.perSequence ? partitioner.prefix : prefix;
-    return await scoreBlock(making, work, blockOf.get(making.node.name)!, partitioner, decide);
-  }, () => {
-    partitioner?.close();
-    partitioner = undefined;
-  });
-  return blocks.map((block) => ({
-    name: scoresOf(block),
-    needs: [`${tokensOf(block)}:t`, ...routers === "" ? [PARTITIONER] : []],
+    const block = blockOf.get(making.node.name)!;
+    const open = (name: string) => isWhole ? blockRows(making, block, name) : batchesOf(making, of, name);
+    const { trainSequences, testSequences } = isWhole ? making.manifest(tokensOf(block)).result : {};
+    const total = isWhole ? Number(trainSequences) + Number(testSequences) : undefined;
+    const scored = await scoreRowsOf(making, work, partitioner, decide, { open, total });
+    if (!isWhole) close(); // the next branch has another one
+    return scored;
+  }, close);
+  return [...blockOf].map(([name, block]) => ({
+    name,
+    needs: [
+      ...isWhole ? [`${tokensOf(block)}:t`] : [`${SEQUENCES}:t`, ...rowNeeds(branch)],
+      ...routers === "" ? [learned] : [],
+    ],
     settings: { prefix, ...named }, // not scoreBatch: the bits are the same
     revision: 1,
     maker,
   }));
 }
 
-async function scoreBlock(
+function blockRows({ path }: Making, block: Named, name: string): ReadableStream<RecordBatch> {
+  const tokens = `${path(tokensOf(block))}/${name}`;
+  return readArrow(tokens, tokens);
+}
+
+const ROWS = 1024; // that are read at once
+
+/** Reads the rows of a branch; one batch without rows where there are none. */
+const batchesOf = (making: Making, of: GraphOf, name: string): ReadableStream<RecordBatch> =>
+  ReadableStream.from(async function* () {
+    using rows = await branchRows(making, of, name);
+    for (let at = 0; at === 0 || at < rows.count; at += ROWS) {
+      const numbers = Float64Array.from({ length: Math.min(ROWS, rows.count - at) }, (_, i) => at + i);
+      const columns = rows.read(numbers, ["sequence", "document", "source", "tokens", "length"]);
+      yield toBatch(columns, rows.lineage!);
+    }
+  }());
+
+async function scoreRowsOf(
   making: Making,
   { emit, signal }: Work,
-  block: Block,
   partitioner: Partitioner,
   prefix: number,
+  { open, total }: { open: (name: string) => ReadableStream<RecordBatch>; total?: number },
 ): Promise<Record<string, unknown>> {
-  const { trainSequences, testSequences } = making.manifest(tokensOf(block)).result as Record<string, number>;
-  const total = trainSequences + testSequences;
+  const counts: number[] = [];
   let done = 0, unknown = 0;
   const watched = async function* (scores: ReadableStream<RecordBatch>) {
     for await (const batch of scores) {
@@ -66,14 +97,14 @@ async function scoreBlock(
     }
   };
   for (const name of [TRAIN, TEST]) {
-    const tokens = `${making.path(tokensOf(block))}/${name}`;
-    const scores = scoreRows(readArrow(tokens, tokens), {
+    const scores = scoreRows(open(name), {
       ...{ partitioner, prefix, dropTokens: true, signal },
       onWarning: (message) => emit({ type: "warning", message }),
       onUnknown: (sequences) => unknown += sequences,
     });
-    await writeRows(making, name, watched(scores));
+    counts.push(await writeRows(making, name, watched(scores)));
   }
   if (unknown > 0) emit({ type: "warning", message: unknownText(unknown) });
-  return { sequences: total, trainSequences, testSequences, experts: partitioner.experts };
+  const [trainSequences, testSequences] = counts;
+  return { sequences: done, trainSequences, testSequences, experts: partitioner.experts };
 }

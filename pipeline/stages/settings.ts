@@ -27,7 +27,8 @@ import { stagesAdded } from "./stages.ts";
 const MODELS = ["experts", "dense", "dense-steps", "dense-compute", "switch"];
 /** Folders of a run that nodes of its own stages lie in. */
 const NODE_FOLDERS = [
-  ...["text", "tokenizer", "tokens", "rounds", "partitioner", "scores", "assignments", "split", "partition"],
+  ...["text", "tokenizer", "tokens", "rounds", "branches", "partitioner"],
+  ...["scores", "assignments", "split", "partition"],
   ...[...MODELS, "search", "evaluation", "zero-shot", "report", "overlap"],
 ];
 
@@ -156,15 +157,18 @@ async function withPartitioner(
   if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
     return configuration;
   }
-  const { experts } = await identifyPartitioner(folder);
-  if (given.experts !== undefined && given.experts !== experts) {
+  const { experts, levels = [] } = await identifyPartitioner(folder);
+  const wanted = given.levels?.length ? given.levels.join("x") : given.experts;
+  const there = levels.length > 0 ? levels.join("x") : experts;
+  if (wanted !== undefined && wanted !== there) {
     const asked = setting("experts");
     throw new InputError(
-      say`Cannot use routers "${folder}" as ${asked} must be their number: ${asked} is ${given.experts}, there are ${experts}`,
+      say`Cannot use routers "${folder}" as ${asked} must be their number: ${asked} is ${wanted}, there are ${there}`,
       { where: folder },
     );
   }
-  return { ...configuration, experts, tokenizer: tokenizer || await tokenizerOf(folder) };
+  const own = { experts, levels: [...levels], tokenizer: tokenizer || await tokenizerOf(folder) };
+  return { ...configuration, ...own };
 }
 
 async function tokenizerOf(folder: string): Promise<string> {

@@ -8,6 +8,7 @@
 import type { AdapterKind } from "../../kernels/device/variants.ts";
 import type { Node } from "../graph/node.ts";
 import type { Prices } from "../partition/assignment/prices.ts";
+import type { Branch } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import type { Text } from "./text.ts";
@@ -22,6 +23,8 @@ export interface GraphOf {
   blocks: readonly Block[];
   /** Prices that the settings name. */
   prices?: Prices;
+  /** The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */
+  branch?: Branch;
 }
 
 /** The size of a corpus. */

@@ -16,6 +16,9 @@ import type { GraphOf, Stage } from "./stage.ts";
 
 type Name = keyof Configuration;
 
+const isTree = ({ configuration: { levels } }: GraphOf) => levels.length > 0;
+const treeNodes = async (of: GraphOf) => await (await import("./tree.ts")).treeNodes(of);
+
 /** Lists the nodes that choose documents; what prunes is loaded only where it is asked for. */
 async function choosing(of: GraphOf): Promise<readonly Node[]> {
   const { dedup, decontaminate, splitGroups } = of.configuration;
@@ -61,20 +64,25 @@ const tokenize: Stage = {
 
 const learn: Stage = {
   about: "Learns how to split text: E routers, by expectation maximisation, or another partitioner.",
-  settings: ["partitioner", ...PARTITIONERS.get("em")!.settings],
-  nodes: async (of) => of.configuration.routers !== "" ? [] : (await import("./learn.ts")).learnNodes(of),
+  settings: ["partitioner", "levels", ...PARTITIONERS.get("em")!.settings],
+  async nodes(of) {
+    if (isTree(of)) return (await treeNodes(of)).learn;
+    return of.configuration.routers !== "" ? [] : (await import("./learn.ts")).learnNodes(of);
+  },
 };
 
 const score: Stage = {
   about: "Scores the prefix of every sequence for every expert.",
   settings: ["prefix", "scoreBatch", "routers"],
-  nodes: async (of) => await (await import("./score.ts")).scoreNodes(of),
+  nodes: async (of) =>
+    isTree(of) ? (await treeNodes(of)).score : await (await import("./score.ts")).scoreNodes(of),
 };
 
 const assign: Stage = {
   about: "Hands training sequences to experts, in equal parts unless another method is chosen.",
   settings: [...namesOf(ASSIGNMENT, "scoreBatch"), "shardSequences", "prefix"], // M: of scores of other tools
-  nodes: async (of) => (await import("./assign.ts")).assignNodes(of),
+  nodes: async (of) =>
+    isTree(of) ? (await treeNodes(of)).assign : (await import("./assign.ts")).assignNodes(of),
 };
 
 const split: Stage = {

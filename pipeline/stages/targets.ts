@@ -65,7 +65,8 @@ export function targetSettings(
   { settings = [], rates, expert, tellsCost }: Target,
   configuration: Configuration,
 ): Record<string, unknown> {
-  const ofMixture = tellsCost ? namesOf(PARTITIONER) : []; // by which its compute is counted
+  const levels = configuration.levels.length > 0 ? [] : ["levels" as const];
+  const ofMixture = tellsCost ? namesOf(PARTITIONER, ...levels) : []; // by which its compute is counted
   const names = [...SETTINGS, ...settings, ...ofMixture, ...expert === undefined ? ["experts"] as const : []];
   const values = names.map((name) => [name, configuration[name]]);
   return { ...Object.fromEntries(values), rate: rateOf({ rates }, configuration) };

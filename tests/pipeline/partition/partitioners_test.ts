@@ -62,7 +62,7 @@ Deno.test("openPartitioner() and identifyPartitioner() refuse folders without a 
     }
     await Deno.remove(`${folder}/run/partitioner/router-00`);
     const other = await refusal(`${folder}/run/partitioner`);
-    assert(other.message.endsWith("must be em or ctbm or random or source or self: it is none"));
+    assert(other.message.endsWith("must be em or ctbm or random or source or self or tree: it is none"));
     const path = `${folder}/run/partitioner/partitioner.json`;
     for (const text of ["{", "[]", JSON.stringify({ format: 2, ...DESCRIPTION }), '{"format":1}']) {
       await Deno.writeTextFile(path, text);

@@ -1,0 +1,197 @@
+// A tree of routers through a whole run: by levels, in parts, without locks, after interruptions, with prices.
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { InputError } from "../kernels/errors.ts";
+import { readManifest } from "../pipeline/graph/mod.ts";
+import { assignBalanced, openPartitioner } from "../pipeline/partition/mod.ts";
+import { branchesOf, isLast } from "../pipeline/partition/tree/branches.ts";
+import { openRows } from "../pipeline/rows/random_access.ts";
+import type { Configuration } from "../pipeline/settings/configuration.ts";
+import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
+import { partition, type RunEvent, verifyRun } from "../mod.ts";
+import { partitionGraph } from "../pipeline/stages/plan.ts";
+import { gpu } from "./kernels/support.ts";
+import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
+import { inFolder } from "./tasks/support.ts";
+
+const TREE: Partial<Configuration> = { experts: 4, levels: [2, 2], rounds: 2, roundSequences: 16, chunk: 0 };
+
+/** Runs a test with a folder of text, and settings of a tree of it. */
+const inText = (
+  body: (folder: string, settings: Configuration) => Promise<void>,
+  more: Partial<Configuration> = {},
+) =>
+  inFolder(async (folder) => {
+    await writeTexts(`${folder}/text`);
+    await body(folder, smallSettings(`${folder}/text`, { ...TREE, ...more }));
+  });
+
+/** Gives what each branch of a tree was given, from the training sequences of its experts. */
+function checkBalance(levels: readonly number[], loads: readonly number[]): void {
+  for (const { name, first, leaves, experts } of branchesOf(levels)) {
+    const shares = Array.from(
+      { length: experts },
+      (_, i) =>
+        loads.slice(first + i * leaves / experts, first + (i + 1) * leaves / experts).reduce(
+          (a, b) => a + b,
+          0,
+        ),
+    );
+    assert(Math.max(...shares) - Math.min(...shares) <= 1, `${name}: ${shares}`);
+  }
+}
+
+for (
+  const [levels, more] of [
+    [[2, 2], {}],
+    [[4, 4], { partitioner: "ctbm", holdout: 0.3 }],
+    [[2, 2, 3], { start: "ctbm", method: "optimal" }],
+  ] as [number[], Partial<Configuration>][]
+) {
+  Deno.test(`a tree of ${levels.join("x")} with ${JSON.stringify(more)} is balanced within one by level, and verified`, () =>
+    inText(async (folder, settings) => {
+      const run = `${folder}/run`;
+      const { experts, nmi } = await partition({ run, sources: { flags: settings }, gpu });
+      checkBalance(levels, experts.map(({ sequences }) => sequences));
+      assert(experts.every(({ sequences }) => sequences > 0) && nmi === null);
+      const { problems, trainSequences } = await verifyRun(run);
+      assertEquals(problems, []);
+      assertEquals(trainSequences, experts.reduce((sum, { sequences }) => sum + sequences, 0));
+      assert(await readManifest(`${run}/branches/${branchesOf(levels).at(-1)!.name}`));
+      const root = await readManifest(`${run}/assignments/root`);
+      if (settings.method !== "optimal") return;
+      const { cost, bound } = root!.result.proof as Record<string, number>;
+      assert(Math.abs(cost - bound) <= 1e-9 * cost, `${cost} is not ${bound}`);
+    }, { ...more, levels, experts: levels.reduce((a, b) => a * b) }));
+}
+
+Deno.test("a held-out sequence goes where the tree sends it greedily, and costs what its last router says", () =>
+  inText(async (folder, settings) => {
+    const run = `${folder}/run`;
+    await makeSmall(run, settings);
+    const tree = await openPartitioner(`${run}/partitioner`, () => Promise.resolve(gpu));
+    const { nodes } = await partitionGraph(run, settings);
+    const blocks = nodes.flatMap(({ name }) => /^tokens\/(.*)/.exec(name)?.[1] ?? []);
+    using tokens = await openRows(blocks.map((block) => `${run}/tokens/${block}/test.arrow`));
+    using assigned = await openRows(blocks.map((block) => `${run}/assignments/all/${block}-test.arrow`));
+    const numbers = [...Array(tokens.count).keys()];
+    assert(numbers.length > 10);
+    const rows = tokens.read(numbers, ["tokens", "length"]);
+    const costs = await tree.costs({ ...rows, sequenceLength: 32 }, [settings.prefix]);
+    const best = numbers.map((row) => {
+      const own = costs.subarray(row * 4, (row + 1) * 4);
+      return own.indexOf(Math.min(...own));
+    });
+    assertEquals([...assigned.read(numbers, ["expert"]).expert], best);
+    tree.close();
+  }, { holdout: 0.4 }));
+
+Deno.test("the rows of a branch are assigned by the paper's rule on its own scores alone", () =>
+  inText(async (folder, settings) => {
+    const run = `${folder}/run`;
+    await makeSmall(run, settings);
+    for (const { name } of branchesOf(settings.levels).filter(isLast)) {
+      using scores = await openRows([`${run}/scores/${name}/train.arrow`]);
+      using assigned = await openRows([`${run}/assignments/${name}/${name}-train.arrow`]);
+      const numbers = [...Array(scores.count).keys()];
+      const { nll, length } = scores.read(numbers, ["nll", "length"]);
+      const { expert } = assigned.read(numbers, ["expert"]);
+      const predicted = length.map((real) => Math.min(real, settings.prefix) - 1);
+      assertEquals(expert, assignBalanced(nll, 2, predicted));
+    }
+  }));
+
+Deno.test("parts in any order, at once and without locks, and interruptions give the bytes of one process", () =>
+  inText(async (folder, settings) => {
+    await makeSmall(`${folder}/one`, settings);
+    const expected = await rootHash(`${folder}/one`, settings);
+    const lock = () => Promise.resolve({ release() {} });
+    await Promise.all(
+      [2, 1].map((index) => makeSmall(`${folder}/parts`, settings, { part: { index, of: 2 }, lock })),
+    );
+    assertEquals(await rootHash(`${folder}/parts`, settings), expected);
+    for (const after of [1, 2, 2, Infinity]) { // rounds
+      let rounds = 0;
+      const ended = new AbortController();
+      const onEvent = ({ type }: RunEvent) => {
+        if (type === "round" && ++rounds === after) ended.abort();
+      };
+      const made = partition({ run: `${folder}/ended`, sources: { flags: settings }, gpu }, {
+        signal: ended.signal,
+        onEvent,
+      });
+      if (after < Infinity) await assertRejects(() => made);
+      else await made;
+    }
+    assertEquals(await rootHash(`${folder}/ended`, settings), expected);
+    const { nodes } = await partitionGraph(`${folder}/branch`, settings, { keep: true });
+    const isOfBranch = (name: string) => /^(rounds|branches|scores|assignments)\/branch-01/.test(name);
+    await makeSmall(`${folder}/branch`, settings, { wanted: ({ name }) => isOfBranch(name) }); // the other part is not there
+    for (const { name } of nodes.filter(({ name }) => name.includes("branch-"))) {
+      const isThere = await readManifest(`${folder}/branch/${name}`) !== null;
+      assertEquals(isThere, isOfBranch(name), name);
+    }
+    await makeSmall(`${folder}/branch`, settings);
+    assertEquals(await rootHash(`${folder}/branch`, settings), expected);
+  }));
+
+Deno.test("a run's prices of every branch, and its routers, split new text", () =>
+  inText(async (folder, settings) => {
+    const first = `${folder}/first`, second = `${folder}/second`;
+    await partition({ run: first, sources: { flags: settings }, gpu });
+    const { partitioner: _, ...same } = settings;
+    const flags = {
+      ...same,
+      routers: `${first}/partitioner`,
+      prices: first,
+      tokenizer: `${first}/tokenizer/tokenizer.json`,
+    };
+    const { experts } = await partition({ run: second, sources: { flags }, gpu });
+    assertEquals(experts.length, 4);
+    assertEquals((await verifyRun(second)).problems, []);
+    const file = { ...flags, prices: `${first}/assignments/root/prices.json` };
+    await assertRejects(
+      () => partition({ run: `${folder}/third`, sources: { flags: file }, gpu }),
+      InputError,
+      "must be a run",
+    );
+    const flat = { ...flags, levels: [] };
+    await assertRejects(
+      () => partition({ run: `${folder}/third`, sources: { flags: flat }, gpu }),
+      InputError,
+      "there are 2x2",
+    );
+  }, { method: "optimal" }));
+
+Deno.test("a tree of one level is the flat run, node by node", () =>
+  inText(async (folder, settings) => {
+    const one = resolveConfiguration({ flags: { ...settings, experts: 4, levels: [4] } });
+    assertEquals(one.levels, []);
+    const keys = async (of: Configuration) =>
+      (await partitionGraph(`${folder}/run`, of)).nodes.map(({ maker: _, ...node }) => node);
+    assertEquals(await keys(one), await keys({ ...settings, levels: [] }));
+  }));
+
+Deno.test("--experts 4x4 sets both the number and the levels, and what cannot be a tree is refused", () => {
+  const resolved = (flags: Record<string, unknown>, base: Partial<Configuration> = {}) =>
+    resolveConfiguration({ base, flags: flags as Partial<Configuration> });
+  const { experts, levels } = resolved({ experts: "4x2x3" });
+  assertEquals([experts, levels], [24, [4, 2, 3]]);
+  assertEquals(resolved({ experts: 8 }, { experts: 16, levels: [4, 4] }).levels, []);
+  assertEquals(resolved({}, { experts: 16, levels: [4, 4] }).levels, [4, 4]);
+  for (const experts of ["4x", "x4", "4x1", "4 x 4", "300x300"]) {
+    const error = resolved.bind(null, { experts });
+    assertRejectsInput(error);
+  }
+  assertRejectsInput(() => resolved({ experts: "2x2", partitioner: "random" }));
+  assertRejectsInput(() => resolved({ experts: 5, levels: [2, 2] }));
+});
+
+function assertRejectsInput(body: () => unknown): void {
+  try {
+    body();
+  } catch (error) {
+    return assert(error instanceof InputError, String(error));
+  }
+  throw new Error("it must be refused");
+}
