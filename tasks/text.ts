@@ -36,14 +36,20 @@ const NO_SOURCES = "none, as the text has no two sources; --source-field names t
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
 export function summaryText(summary: PartitionSummary): string {
   const { nmi, costs, rounds, proof, heldOut = {}, dropped } = summary;
-  const rows = summary.experts.map(({ expert, sequences, tokens, nllPerToken, words, sources }) => {
+  const rows = summary.experts.map(({ expert, path, sequences, tokens, nllPerToken, words, sources }) => {
     const mix = Object.entries(sources)
       .map(([source, part]) => [source, Math.round(100 * part / Math.max(1, sequences))] as const)
       .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
       .map(([source, share]) => `${sourceName(source)} ${share}%`);
     const told = [words.slice(0, CALLED_WORDS), mix.slice(0, MOST_SOURCES)].map((list) => list.join(", "));
-    return [String(expert), sequences, tokens, nllPerToken?.toFixed(3) ?? "", ...told];
+    return [
+      path ? `${expert} (${path})` : String(expert),
+      sequences,
+      tokens,
+      nllPerToken?.toFixed(3) ?? "",
+      ...told,
+    ];
   });
   const held = Object.entries(heldOut).map(([source, { documents, tokens }]) =>
     `${sourceName(source)} ${counted(documents, "documents")}, ${counted(tokens, "tokens")}`

@@ -8,7 +8,7 @@ import { branchesOf, isLast } from "../pipeline/partition/tree/branches.ts";
 import { openRows } from "../pipeline/rows/random_access.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
-import { partition, type RunEvent, verifyRun } from "../mod.ts";
+import { evaluateRun, generate, partition, type RunEvent, trainExpert, verifyRun } from "../mod.ts";
 import { partitionGraph } from "../pipeline/stages/plan.ts";
 import { gpu } from "./kernels/support.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
@@ -84,6 +84,31 @@ Deno.test("a held-out sequence goes where the tree sends it greedily, and costs 
     });
     assertEquals([...assigned.read(numbers, ["expert"]).expert], best);
     tree.close();
+  }, { holdout: 0.4 }));
+
+Deno.test("experts of a tree are trained, evaluated greedily and with a beam, and answer a prompt", () =>
+  inText(async (folder, settings) => {
+    const run = `${folder}/run`;
+    const training = { expertSteps: 3, expertHidden: 8, expertHeads: 2, expertLayers: 1, expertBatch: 4 };
+    const { experts } = await partition({ run, sources: { flags: settings }, gpu });
+    for (const expert of experts.keys()) {
+      await trainExpert(expert, { run, gpu, sources: { flags: training } });
+    }
+    const greedy = await evaluateRun({ run, gpu, resamples: 20 });
+    const routed = greedy.segments.map(({ sequences }) => sequences); // as \`split\` has divided the held-out sequences
+    assertEquals(routed, experts.map(({ testSequences }) => testSequences));
+    assertEquals((await readManifest(`${run}/evaluation/result`))!.settings.beam, undefined);
+    const wide = await evaluateRun({ run, gpu, resamples: 20, beam: 2 });
+    assertEquals((await readManifest(`${run}/evaluation/result`))!.settings.beam, 2);
+    assertEquals(wide.sequences, greedy.sequences);
+    assert(wide.scores.mixture!.perplexity > 1);
+    for (const [beam, followed] of [[undefined, 2], [2, 4]]) {
+      const generation = await generate({ run, prompt: "river stone court", gpu, beam, maxNewTokens: 2 });
+      await Array.fromAsync(generation);
+      const { scores, expert } = generation.route!;
+      assertEquals(scores.filter((score) => score > -(2 ** 100)).length, followed);
+      assertEquals(scores.indexOf(Math.max(...scores)), expert);
+    }
   }, { holdout: 0.4 }));
 
 Deno.test("the rows of a branch are assigned by the paper's rule on its own scores alone", () =>

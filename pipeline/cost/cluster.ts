@@ -9,6 +9,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
+import { passesOf, widthsOf } from "../partition/tree/branches.ts";
 import { tokenArrayOf } from "../rows/columns.ts";
 import { denseStepBytes } from "./communication.ts";
 import { forwardFlops, slowedFlops, trainingFlops } from "./flops.ts";
@@ -101,7 +102,8 @@ export function planCluster(configuration: Configuration, options: ClusterOption
 }
 
 /** Counts the bytes of all scores of a round. */
-const exchangedBytes = ({ roundSequences, experts }: Configuration) => 4 * roundSequences * experts * experts;
+const exchangedBytes = ({ roundSequences, ...of }: Configuration) =>
+  widthsOf(of).reduce((sum, routers) => sum + 4 * roundSequences * routers * routers, 0);
 
 /** What a stage takes: processes at most; seconds of one, were it alone; bytes read, written, and of these kept; entries of a folder. */
 type StageRow = [
@@ -120,8 +122,8 @@ function stagesOf(
 ): ClusterStage[] {
   const { experts, sequenceLength, prefix, rounds, roundSequences, expertBatch, shardSequences } =
     configuration;
-  const { router, expert } = modelShapes(configuration);
-  const [tokenized, scores] = [tokenBytes(configuration, sequences), scoreBytes(experts, sequences)];
+  const { router, expert } = modelShapes(configuration), passes = passesOf(configuration);
+  const [tokenized, scores] = [tokenBytes(configuration, sequences), scoreBytes(passes, sequences)];
   const [weights, exchanged] = [4 * parameterCount(expert), exchangedBytes(configuration)];
   const routerBytes = 4 * parameterCount(router) * experts;
   const heldOut = configuration.holdout * sequences / (1 - configuration.holdout);
@@ -131,7 +133,7 @@ function stagesOf(
   const ofExpert = Math.ceil(sequences / experts / shardSequences);
   const cpu = sequences / SEQUENCES_PER_SECOND;
   const secondsOf = (work: number, model: ModelConfig) => slowedFlops(work, model, kind) / flops;
-  const scoring = secondsOf(sequences * experts * forwardFlops(router, 1, prefix), router);
+  const scoring = secondsOf(sequences * passes * forwardFlops(router, 1, prefix), router);
   const training = experts * steps * trainingFlops(expert, expertBatch, sequenceLength);
   const evaluating = heldOut * experts * forwardFlops(expert, 1, sequenceLength);
   const roundTokens = tokenBytes(configuration, roundSequences * experts);
@@ -180,15 +182,17 @@ export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, se
 }
 
 /** Estimates the bytes of scores. */
-export const scoreBytes = (experts: number, sequences: number): number => sequences * (4 * experts + 32);
+export const scoreBytes = (passes: number, sequences: number): number => sequences * (4 * passes + 32);
 
 /** Counts the FLOPs of a round: the steps of all routers, and the scoring of all sequences by all routers. */
 export function roundFlops(configuration: Configuration): number {
-  const { experts, roundSequences, routerBatch, prefix } = configuration;
+  const { roundSequences, routerBatch, prefix } = configuration;
   const { router } = modelShapes(configuration);
   const steps = Math.floor(roundSequences / routerBatch);
-  const scored = experts * roundSequences * experts * forwardFlops(router, 1, prefix);
-  return scored + experts * steps * trainingFlops(router, routerBatch, prefix);
+  const flops = (routers: number) =>
+    routers * roundSequences * routers * forwardFlops(router, 1, prefix) +
+    routers * steps * trainingFlops(router, routerBatch, prefix);
+  return widthsOf(configuration).reduce((sum, routers) => sum + flops(routers), 0);
 }
 
 /** Estimates the bytes of all routers' activations. */

@@ -31,12 +31,12 @@ export type Communication = Record<
 
 /** Counts what is exchanged for the mixture of a configuration, and for a dense model of `parameters` weights. */
 export function communicationOf(
-  { rounds, roundSequences, experts }: Configuration,
+  { rounds, roundSequences, experts, levels }: Configuration,
   mixture: MixtureShape,
   parameters: number,
 ): Communication {
   const exchanges = mixture.routerSteps > 0 ? rounds : 0;
-  const bytesPerExchange = exchangeBytes(roundSequences * experts);
+  const bytesPerExchange = exchangeBytes(roundSequences * (levels[0] ?? experts));
   const corpusBytes = mixture.routers > 0 ? exchangeBytes(mixture.corpusScored) : 0;
   const bytesPerNode = exchanges * bytesPerExchange + corpusBytes;
   const denseBytesPerStep = denseStepBytes(parameters);

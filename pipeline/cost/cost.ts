@@ -19,6 +19,7 @@ import {
   trainingMemory,
 } from "./memory.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
+import { passesOf, widthsOf } from "../partition/tree/branches.ts";
 import { switchShape } from "../model/shapes.ts";
 import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
@@ -241,18 +242,26 @@ function memoryOf(
 ): Cost["memory"] {
   const kind = adapterKindOf(device);
   const { dtype } = configuration;
+  const together = Math.min(models, Math.max(...widthsOf(configuration))); // a tree trains one branch after another
   const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
   const training = (model: ModelConfig, sequences = batch) =>
     trainingMemory(model, { batch: sequences, ...sizes });
   const answer = answeringOf(length);
   return {
     expert: training(expert),
-    routers: routerMemory(router, { batch: routerBatch, length: routerLength, models, kind, loss, prefix }),
+    routers: routerMemory(router, {
+      batch: routerBatch,
+      length: routerLength,
+      models: together,
+      kind,
+      loss,
+      prefix,
+    }),
     dense: training(expert, batch * experts),
     switch: training(tokenwise, batch * experts),
     inference: inferenceMemory(expert, answer),
     switchInference: inferenceMemory(tokenwise, answer),
-    routing: routingMemory(router, { prefix, models, kind }),
+    routing: routingMemory(router, { prefix, models: Math.min(models, passesOf(configuration)), kind }),
   };
 }
 

@@ -57,12 +57,14 @@ export function narrowNotes(models: readonly Pick<ModelConfig, "hidden">[], kind
 /**
  * What the FLOPs of a mixture depend on, with the paper's symbols: experts E, and routers (as many, or none where text is split without
  * models), with their shapes; tokens of a sequence S (`length`) and of the routing `prefix` M; training steps and batch B of an expert and
- * of a router, whose training sequences have `routerLength` tokens (M in this project, S as the paper counts); and the sequences that every
- * router scores while routers train (`roundsScored`) and to shard the corpus for the experts (`corpusScored`).
+ * of a router, whose training sequences have `routerLength` tokens (M in this project, S as the paper counts); the `passes` that route a
+ * sequence, fewer than routers in a tree; and the sequences that take so many passes
+ * while routers train (`roundsScored`) and to shard the corpus for the experts (`corpusScored`).
  */
 export type MixtureShape =
   & Record<"expert" | "router", ModelConfig>
   & Record<"experts" | "routers" | "length" | "prefix" | "steps" | "batch", number>
+  & { passes?: number }
   & Record<"routerSteps" | "routerBatch" | "routerLength" | "roundsScored" | "corpusScored", number>;
 
 /**
@@ -76,8 +78,8 @@ export type MixtureFlops =
 
 /** Counts the FLOPs of a mixture: the paper's equations of section "Computational cost". */
 export function mixtureFlops(mixture: MixtureShape): MixtureFlops {
-  const { expert, experts: count, router, routers, length, batch, steps } = mixture;
-  const scoring = forwardFlops(router, 1, mixture.prefix) * routers;
+  const { expert, experts: count, router, routers, passes = routers, length, batch, steps } = mixture;
+  const scoring = forwardFlops(router, 1, mixture.prefix) * passes;
   const experts = steps * trainingFlops(expert, batch, length) * count;
   const { routerSteps, routerBatch, routerLength } = mixture;
   const trainRouters = routerSteps * trainingFlops(router, routerBatch, routerLength) * routers;

@@ -10,6 +10,7 @@ import { routerFolder } from "../checkpoints/routers.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import { holdsPartitioner, kindOf, partitionerFolder, partitionerKind } from "../partition/partitioners.ts";
+import { passesOf, widthsOf } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { trainingSteps } from "../training/steps.ts";
 import type { MixtureShape } from "./flops.ts";
@@ -55,6 +56,7 @@ export function mixtureOf(
 ): MixtureShape {
   const shape = shapeOf(configuration);
   const { experts, prefix, batch, routerBatch } = shape;
+  const widths = widthsOf(configuration), passes = passesOf(configuration);
   // Each part is assumed to hold one E-th of the corpus.
   const steps = trainingSteps(configuration, { sequences: corpus && Math.floor(corpus.train / experts) });
   const isTrained = configuration.routers === "";
@@ -63,11 +65,13 @@ export function mixtureOf(
   return {
     ...shape,
     router: others?.shape ?? shape.router,
-    routers: hasModels ? experts : 0,
+    routers: hasModels ? widths.reduce((sum, routers) => sum + routers, 0) : 0,
+    ...configuration.levels.length > 0 && hasModels ? { passes } : {},
     steps,
     routerSteps: rounds * Math.floor(configuration.roundSequences / routerBatch),
     routerLength: Math.max(0, ...configuration.prefixLengths) || prefix,
-    roundsScored: rounds * configuration.roundSequences * experts,
+    roundsScored: rounds * configuration.roundSequences *
+      widths.reduce((sum, routers) => sum + routers * routers / passes, 0),
     corpusScored: corpus ? corpus.train + corpus.test : steps * batch * experts,
   };
 }

@@ -8,6 +8,7 @@
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { prefixTokens } from "../model/span.ts";
+import type { Branch } from "../partition/tree/branches.ts";
 import {
   type Assignment,
   type AssignmentInput,
@@ -24,7 +25,6 @@ import { Order } from "../rows/order.ts";
 import type { Rows } from "../rows/random_access.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import type { Block } from "../text/blocks.ts";
 import { assignmentNode, type Named, rowsOf } from "./branch_rows.ts";
 import { scoresOf } from "./score.ts";
 import type { GraphOf } from "./stage.ts";
@@ -46,30 +46,30 @@ export function chunkOf({ chunk, experts }: Pick<Configuration, "chunk" | "exper
 
 /**
  * Where the assignment of a block lies: in one node with all blocks, or in its own where prices are given; and what the names of its files
- * there begin with. With a `branch`: where it is assigned among those of that branch.
+ * there begin with. A branch of a tree has a node for its own rows.
  */
 export function assignmentPlace(
-  { name }: Pick<Block, "name">,
+  { name }: Named,
   prices?: Prices | boolean,
-  branch = "all",
+  branch?: Branch,
 ): { node: string; start: string; file: (side: "train" | "test") => string } {
-  return prices
+  return prices && !branch
     ? { node: `assignments/${name}`, start: "", file: (side) => `${side}.arrow` }
-    : { node: assignmentNode(branch), start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
+    : { node: assignmentNode(branch?.name), start: `${name}-`, file: (side) => `${name}-${side}.arrow` };
 }
 
 /** Reads the prices that settings name: a file, or the run that learned them, for a branch its own. */
 export async function pricesOf(
   { prices }: Pick<Configuration, "prices">,
-  branch = "all",
+  branch?: Branch,
 ): Promise<Prices | undefined> {
   if (prices === "") return undefined;
   const isFolder = await Deno.stat(prices).then(({ isDirectory }) => isDirectory, () => false);
-  if (branch !== "all" && !isFolder) {
+  if (branch && !isFolder) {
     const what = say`Cannot use ${setting("prices")} of a tree as it must be a run: "${prices}" is none`;
     throw new InputError(what, { where: prices });
   }
-  return await readPrices(isFolder ? `${prices}/${assignmentNode(branch)}/${PRICES}` : prices);
+  return await readPrices(isFolder ? `${prices}/${assignmentNode(branch?.name)}/${PRICES}` : prices);
 }
 
 /** Hashes names in their order, where rows of all of them are read one after another: a key knows no order of what is needed. */
@@ -79,9 +79,8 @@ export const orderOf = (names: readonly string[]): string => sha256(names.join()
 export function assignNodes({ configuration, blocks, prices, branch }: GraphOf): Node[] {
   const { method, experts, seed } = configuration;
   const assignment = prices ? byPrices(prices) : assignmentOf(method);
-  const placeOf = (block: Named) => assignmentPlace(block, branch ? false : prices, branch?.name);
   const scored = rowsOf(branch, blocks);
-  const places = Map.groupBy(scored, (block) => placeOf(block).node);
+  const places = Map.groupBy(scored, (block) => assignmentPlace(block, prices, branch).node);
   const settings = prices ? { prices: [...prices.prices], partitioner: prices.partitioner } : {
     ...{ method, experts, seed }, // which the sample of prices is drawn by
     order: orderOf(scored.map(({ name }) => name)),
@@ -89,10 +88,8 @@ export function assignNodes({ configuration, blocks, prices, branch }: GraphOf):
   };
   const maker = oneByOne(ASSIGN, async (making) => {
     const own = places.get(making.node.name)!;
-    const { sequences, ...found } = await assignBlocks(making, assignment, configuration, own, {
-      prices,
-      placeOf,
-    });
+    const of = { configuration, blocks: own, prices, branch };
+    const { sequences, ...found } = await assignBlocks(making, assignment, of);
     return branch ? found : { sequences, ...found }; // rows of a tree are counted once, with all branches
   });
   return [...places].map(([name, blocks]): Node => ({
@@ -108,11 +105,7 @@ export function assignNodes({ configuration, blocks, prices, branch }: GraphOf):
 async function assignBlocks(
   making: Making,
   assignment: Assignment,
-  configuration: Configuration,
-  blocks: readonly Named[],
-  { prices, placeOf }: Pick<GraphOf, "prices"> & {
-    placeOf: (block: Named) => ReturnType<typeof assignmentPlace>;
-  },
+  { configuration, blocks, prices, branch }: Omit<GraphOf, "text" | "blocks"> & { blocks: readonly Named[] },
 ): Promise<Record<string, unknown>> {
   const { experts, seed } = configuration;
   using train = await openNeeded(making, blocks.map((block) => ({ need: scoresOf(block), file: TRAIN })));
@@ -127,7 +120,7 @@ async function assignBlocks(
       const sequences = Number(making.manifest(scoresOf(block)).result[`${side}Sequences`]);
       const batches = assignedBatches(rows, chosen, experts, at, at += sequences);
       const empty = assignedBatch(rows, chosen, experts, 0, 0);
-      await writeRows(making, placeOf(block).file(side), batches, empty);
+      await writeRows(making, assignmentPlace(block, prices, branch).file(side), batches, empty);
     }
   }
   const { prefix, routers: partitioner, costs } = train.lineage as Lineage;

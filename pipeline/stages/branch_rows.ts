@@ -11,7 +11,7 @@ import { type Branch, branchName } from "../partition/tree/branches.ts";
 import type { Rows } from "../rows/random_access.ts";
 import type { GraphOf } from "./stage.ts";
 import { openNeeded } from "./token_rows.ts";
-import { tokensOf, TRAIN } from "./tokenize.ts";
+import { tokensOf } from "./tokenize.ts";
 
 /** Names the node of the partitioner of a branch, or of the run. */
 export const partitionerNode = (branch?: Branch): string => branch ? `branches/${branch.name}` : PARTITIONER;
@@ -23,8 +23,8 @@ export type Named = Pick<GraphOf["blocks"][number], "name">;
 export const rowsOf = (branch: Branch | undefined, blocks: readonly Named[]): readonly Named[] =>
   !branch || branch.path.length === 0 ? blocks : [branch];
 
-/** Names the node of the assignment of a branch. */
-export const assignmentNode = (branch: string): string => `assignments/${branch}`;
+/** Names the node of the assignment of a branch, or of all rows. */
+export const assignmentNode = (branch = "all"): string => `assignments/${branch}`;
 
 /** Lets one process make what a branch below the root learns. */
 export const unitOf = (branch?: Branch): { unit?: string } =>
@@ -34,10 +34,8 @@ export const unitOf = (branch?: Branch): { unit?: string } =>
 const above = ({ path }: Branch): string[] => path.map((_, depth) => branchName(path.slice(0, depth)));
 
 /** Names what is needed to know the rows of a branch. */
-export const rowNeeds = (branch?: Branch): string[] => branch ? above(branch).map(assignmentNode) : [];
-
-/** Opens the sequences that a partitioner learns from: all training sequences, or those of the branch. */
-export const trainRows = (making: Making, of: GraphOf): Promise<Rows> => branchRows(making, of, TRAIN);
+export const rowNeeds = (branch?: Branch): string[] =>
+  branch ? above(branch).map((name) => assignmentNode(name)) : [];
 
 /** Opens the sequences of a side: all, or those of the branch. */
 export async function branchRows(

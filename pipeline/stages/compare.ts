@@ -16,10 +16,9 @@ import { checkLineage, type Lineage } from "../rows/lineage.ts";
 import { byNumber } from "../run/files.ts";
 import { conform, count, finite } from "../run/schema.ts";
 import { assignmentPlace } from "./assign.ts";
-import { branchesOf } from "../partition/tree/branches.ts";
+import { type Branch, branchesOf } from "../partition/tree/branches.ts";
 import { blocksIn } from "../text/counts.ts";
 import { assignmentNode, rowsOf } from "./branch_rows.ts";
-import { openNeeded } from "./token_rows.ts";
 import { joinSide } from "./tree.ts";
 import { type ExpertPart } from "./parts.ts";
 import { scoresOf } from "./score.ts";
@@ -72,10 +71,7 @@ class Comparison {
     const { parts, alone, manifests } = of, names = alone ? [] : parts[0].assignments;
     this.#blocks = alone ? [] : blocksIn(manifests.get(SEQUENCES)!);
     for (const { train, test } of parts) this.#total += train.sequences + test.sequences;
-    const { levels = [] } = (names.length > 0 ? manifests.get(names[0])!.settings : {}) as {
-      levels?: number[];
-    };
-    this.#levels = levels;
+    const levels = this.#levels = (manifests.get(names[0] ?? "")?.settings.levels ?? []) as number[];
     for (const name of [...names, ...branchesOf(levels).map(({ name }) => assignmentNode(name))]) {
       const assigned = conform(ASSIGNED, manifests.get(name)!.result), prices = assigned.proof?.prices;
       this.#assignments.set(name, { ...assigned, found: prices && new Certificate(prices) });
@@ -97,7 +93,7 @@ class Comparison {
       found[i].tokens += cursors[i].columns.length[cursors[i].row++];
     };
     const wrong = new Set<number>(); // parts of which a row is wrong: those after it are not compared
-    const joined = this.#levels.length > 0 ? await this.#checkBranches(side) : undefined;
+    const joined = this.#levels.length > 0 ? await this.#expertsOfTree(side) : undefined;
     let at = 0;
     for (const block of this.#blocks) {
       const node = tokensOf({ name: block }), rows = Number(manifests.get(node)!.result[`${side}Sequences`]);
@@ -158,34 +154,18 @@ class Comparison {
     }
   }
 
-  /** Checks the assignments of all branches of a tree, and that those of all rows are the same; gives the experts of these. */
-  async #checkBranches(side: Side): Promise<Uint16Array> {
+  /** Checks the assignments of all branches of a tree, and gives the experts that they lead to. */
+  async #expertsOfTree(side: Side): Promise<Uint16Array> {
     const { run, manifests } = this.of, blocks = this.#blocks.map((name) => ({ name }));
     for (const branch of branchesOf(this.#levels)) {
-      for (const { name } of rowsOf(branch, blocks)) await this.#assigned(name, side, branch.name);
+      for (const { name } of rowsOf(branch, blocks)) await this.#assigned(name, side, branch);
     }
-    const making = {
-      path: (name: string) => `${run}/${name}`,
-      manifest: (name: string) => manifests.get(name)!,
-    };
-    const joined = await joinSide(making, { levels: this.#levels, blocks }, side);
-    const places = blocks.map((block) => assignmentPlace(block));
-    using all = await openNeeded(making, places.map(({ node, file }) => ({ need: node, file: file(side) })));
-    for (const name of ["sequence", "expert", "best", "cost", "lowest"] as const) {
-      const values = all.fill(name, [...Array(all.count).keys()], joined[name].slice());
-      const row = values.findIndex((value, row) => value !== joined[name][row]);
-      if (row >= 0) {
-        this.of.problem(
-          places[0].node,
-          `the ${name} of ${side} row ${row} must be that of its branch: it is not`,
-        );
-      }
-    }
-    return joined.expert;
+    const path = (name: string) => `${run}/${name}`, manifest = (name: string) => manifests.get(name)!;
+    return (await joinSide({ path, manifest }, { levels: this.#levels, blocks }, side)).expert;
   }
 
   /** Reads the experts of a block's or branch's sequences, and checks what they cost against the scores. */
-  async #assigned(block: string, side: Side, branch?: string): Promise<number[]> {
+  async #assigned(block: string, side: Side, branch?: Branch): Promise<number[]> {
     const isTogether = this.#assignments.has(assignmentPlace({ name: "" }).node);
     const { node, file: fileOf } = assignmentPlace({ name: block }, !isTogether, branch);
     const file = `${node}/${fileOf(side)}`;
@@ -253,21 +233,15 @@ class Comparison {
       problem(`${name}/${MANIFEST}`, `its loads must be ${loads.join(", ")}, ${fact}`);
     }
     if (!ASSIGNMENTS.get(this.#method)?.balanced) return;
-    for (const own of this.#levels.length > 0 ? loadsByBranch(this.#levels, loads) : [loads]) {
+    const branches = branchesOf(this.#levels).map(({ name }) =>
+      this.#assignments.get(assignmentNode(name))!.loads
+    );
+    for (const own of branches.length > 0 ? branches : [loads]) {
       if (Math.max(...own) - Math.min(...own) <= 1) continue;
       problem("partition", `loads must be equal, or differ by one: they are ${own.join(", ")}`);
     }
   }
 }
-
-/** Gives the loads of what each branch of a tree is split among, from those of the experts. */
-const loadsByBranch = (levels: readonly number[], loads: readonly number[]): number[][] =>
-  branchesOf(levels).map(({ experts, first, leaves }) =>
-    Array.from({ length: experts }, (_, i) => {
-      const begin = first + i * leaves / experts;
-      return loads.slice(begin, begin + leaves / experts).reduce((sum, load) => sum + load, 0);
-    })
-  );
 
 /** Reads a cursor to its end, and counts the rows that it passes. */
 async function rest(cursor: Cursor): Promise<number> {

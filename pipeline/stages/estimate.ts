@@ -23,6 +23,7 @@ import { modelShapes } from "../model/shapes.ts";
 import { hasRouters, kindOf } from "../partition/partitioners.ts";
 import { type AdapterNote, readRunConfiguration } from "../run/configuration.ts";
 import { readTimes } from "../run/timing.ts";
+import { passesOf, widthsOf } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
@@ -318,13 +319,14 @@ async function measuredSpeed(
   configuration: Configuration,
   adapter?: AdapterNote,
 ): Promise<Required<Speed> | undefined> {
-  const { experts } = configuration;
+  const experts = configuration.levels[0] ?? configuration.experts,
+    root = { ...configuration, experts, levels: [] };
   const seconds = (await readTimes(run)).filter(({ stage, nodes = [], seconds }) =>
     stage === LEARN && nodes.length === experts && nodes[0].startsWith("rounds/") && seconds > 0
   ).map(({ seconds }) => seconds).sort((a, b) => a - b);
   if (seconds.length === 0) return undefined;
   const kind = adapter?.kind === "gpu" ? "gpu" : "software";
-  const flops = slowedFlops(roundFlops(configuration), modelShapes(configuration).router, kind);
+  const flops = slowedFlops(roundFlops(root), modelShapes(configuration).router, kind);
   return { flops: flops / seconds[seconds.length >> 1], kind };
 }
 
@@ -355,19 +357,19 @@ const ESTIMATES: Record<string, NonNullable<Stage["estimate"]>> = {
   "train-routers"(c, { sequences }, speed) {
     if (!kindOf(c).models) return sampleEstimate(c, sequences, speed);
     const { router } = modelShapes(c);
-    const bytes = 4 * parameterCount(router) * c.experts;
+    const widths = widthsOf(c), widest = Math.max(...widths), bytes = 4 * parameterCount(router) * widest;
     return {
       seconds: c.rounds * slowedFlops(roundFlops(c), router, speed.kind) / speed.flops,
-      diskBytes: 4 * bytes,
+      diskBytes: 4 * bytes * widths.length,
       memoryBytes: 4 * bytes + routerActivations(c, c.routerBatch) +
-        c.experts * c.roundSequences * c.sequenceLength * 4,
+        widest * c.roundSequences * c.sequenceLength * 4,
     };
   },
   score(c, { sequences }, { flops, kind }) {
-    const diskBytes = scoreBytes(c.experts, sequences);
+    const passes = passesOf(c), diskBytes = scoreBytes(passes, sequences);
     if (!hasRouters(c)) return { seconds: sequences / 5_000, diskBytes, memoryBytes: 50e6 };
     const { router } = modelShapes(c);
-    const work = sequences * c.experts * forwardFlops(router, 1, c.prefix);
+    const work = sequences * passes * forwardFlops(router, 1, c.prefix);
     return {
       seconds: slowedFlops(work, router, kind) / flops,
       diskBytes,

@@ -17,9 +17,9 @@ import type { PartitionerKind } from "../partition/partitioner.ts";
 import { type Configuration, namesOf } from "../settings/configuration.ts";
 import { OPTIMISER } from "../settings/experts.ts";
 import type { Branch } from "../partition/tree/branches.ts";
-import { partitionerNode, rowNeeds, trainRows, unitOf } from "./branch_rows.ts";
+import { branchRows, partitionerNode, rowNeeds, unitOf } from "./branch_rows.ts";
 import type { GraphOf } from "./stage.ts";
-import { ALL_TRAIN, countSources } from "./tokenize.ts";
+import { ALL_TRAIN, countSources, TRAIN } from "./tokenize.ts";
 
 export { PARTITIONER };
 
@@ -65,7 +65,7 @@ function learnNode(name: string, kind: PartitionerKind, of: GraphOf): Node {
     settings: { partitioner: kind.kind, ...valuesOf(configuration, kind.settings) },
     revision: kind.revision,
     maker: oneByOne(LEARN, async (making, { emit, signal }) => {
-      using rows = await trainRows(making, of);
+      using rows = await branchRows(making, of, TRAIN);
       const { vocabulary, eos, tokenizer } = rows.lineage!;
       const sources = [...countSources(making, blocks)].map(([name, { tokens }]) =>
         [name, tokens.train] as const

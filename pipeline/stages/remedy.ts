@@ -18,18 +18,8 @@ import { allTargets } from "./targets.ts";
 const COPY_AGAIN = "copy the expert's folder, config.json and tokenizer/ again from their run";
 /** Choices of `evaluate` and `zero-shot` that are no settings of the run, by the names of their flags. */
 const CHOICES = [
-  ...[
-    "mix",
-    "routingTemperature",
-    "reroute",
-    "fallback",
-    "margin",
-    "routeBy",
-    "routeLengths",
-    "trained",
-    "beam",
-  ],
-  ...["resamples", "fewShot", "limit"],
+  ...["mix", "routingTemperature", "reroute", "fallback", "margin", "routeBy", "routeLengths", "trained"],
+  ...["resamples", "fewShot", "limit", "beam"],
 ];
 
 /** Says how a file of a run, by its path there, is made again, whether it is missing or damaged. */

@@ -29,10 +29,11 @@ import { readJson } from "../run/schema.ts";
 import { readVerified } from "../run/verified.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
-import { trainRows } from "./branch_rows.ts";
+import { branchRows } from "./branch_rows.ts";
 import { LEARN, roundNode, startNode } from "./learn.ts";
 import type { GraphOf } from "./stage.ts";
 import { drawing, readRows } from "./token_rows.ts";
+import { TRAIN } from "./tokenize.ts";
 
 const [STATE, SCORES, ROUND, ROUNDS] = [
   "state.safetensors",
@@ -59,7 +60,7 @@ export class RoundBank {
     const [first] = all, { configuration, branch } = this.of, { rounds } = configuration;
     const routers = all.map(({ node }) => Number(node.settings.router));
     const gpu = await work.gpu();
-    const rows = this.#rows ??= await trainRows(first, this.of);
+    const rows = this.#rows ??= await branchRows(first, this.of, TRAIN);
     if (round === 1) warnOfPasses(this.of, rows.count, work);
     const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
     if (metrics) work.emit({ type: "round", ...labelOf(branch), rounds, ...metrics });
@@ -213,7 +214,7 @@ const readRoundLines = async ({ path }: Making, round: number, branch?: Branch):
 export async function joinRouters(making: Making, work: Work, of: GraphOf): Promise<Record<string, unknown>> {
   const { configuration, branch } = of, { experts, rounds, prefix } = configuration;
   const { folder, path } = making;
-  using rows = await trainRows(making, of);
+  using rows = await branchRows(making, of, TRAIN);
   const { vocabulary, eos, tokenizer } = rows.lineage!;
   const last = drawRound(rows, configuration, rounds + 1);
   const { metrics } = await assignRound(making, of, rounds + 1, last);

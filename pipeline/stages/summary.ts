@@ -11,6 +11,7 @@ import { NAMES, PARTITIONER, PRUNED, SEQUENCES } from "../graph/places.ts";
 import { gapPerRow, gapShare, type Proof } from "../partition/assignment/assignment.ts";
 import { partitionCounts } from "../partition/counts.ts";
 import { compareFingerprints, FINGERPRINT, type Fingerprint } from "../partition/fingerprint.ts";
+import { expertPath } from "../partition/tree/branches.ts";
 import type { RoundMetrics } from "../run/events.ts";
 import { sha256 } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
@@ -27,6 +28,8 @@ export type { Fingerprint };
 export interface ExpertSummary {
   /** Id of the expert. */
   expert: number;
+  /** Where it is in a tree, such as `2.5`. */
+  path?: string;
   /** Sequences. */
   sequences: number;
   /** Real tokens, padding left out. */
@@ -96,7 +99,7 @@ export interface PartitionSummary extends Fingerprint {
 
 /** Sums up a run whose partition is complete. Throws an `InputError` where it is not. */
 export async function summarizeRun(run: string, stages: StageRun[] = []): Promise<PartitionSummary> {
-  const { settings: { configuration: { routers } }, parts } = await readParts(run);
+  const { settings: { configuration: { routers, levels } }, parts } = await readParts(run);
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = partitionCounts(
     parts.map(({ train }) => tallyOf(train)),
   );
@@ -114,6 +117,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
     rounds: (learned?.result.rounds ?? []) as RoundMetrics[],
     experts: parts.map(({ expert, train, test }) => ({
       expert,
+      ...levels.length > 0 ? { path: expertPath(expert, levels) } : {},
       ...{ sequences: train.sequences, tokens: train.tokens, nllPerToken: train.nllPerToken },
       sources: Object.fromEntries(
         Object.entries(train.sources).map(([name, { sequences }]) => [name, sequences]),

@@ -13,11 +13,12 @@
 import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { PARTITIONER } from "../graph/places.ts";
-import { writeDescription } from "../partition/folder.ts";
+import { readDescription, writeDescription } from "../partition/folder.ts";
 import { type Branch, branchesOf, isLast } from "../partition/tree/branches.ts";
 import { treeHash } from "../partition/tree/partitioner.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
+import type { Read } from "../rows/random_access.ts";
 import { ASSIGN, assignmentPlace, assignNodes, orderOf, pricesOf } from "./assign.ts";
 import { assignmentNode, type Named, partitionerNode, rowNumbers, rowsOf } from "./branch_rows.ts";
 import { LEARN, learnNodes } from "./learn.ts";
@@ -51,7 +52,7 @@ export async function treeNodes(of: GraphOf): Promise<Record<"learn" | "score" |
 async function branchOf({ configuration, ...of }: GraphOf, branch: Branch): Promise<GraphOf> {
   const routers = configuration.routers && `${configuration.routers}/${branch.name}`;
   const own = { ...configuration, routers, experts: branch.experts, levels: [] };
-  return { ...of, configuration: own, branch, prices: await pricesOf(configuration, branch.name) };
+  return { ...of, configuration: own, branch, prices: await pricesOf(configuration, branch) };
 }
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
@@ -70,13 +71,10 @@ function partitionerOf({ configuration: { experts, levels, prefix, rounds } }: G
           wrote(`${branch.name}/${file}`, note);
         }
       }
-      const [root] = branches.map((branch) => manifest(partitionerNode(branch)).result);
-      const hashes = branches.map((branch) => String(manifest(partitionerNode(branch)).result.routers));
-      const { kind: _, format: __, ...known } = JSON.parse(
-        await Deno.readTextFile(`${folder}/root/partitioner.json`),
-      );
-      await writeDescription(folder, { ...known, kind: "tree", experts, levels });
-      return { ...root, routers: treeHash(levels, hashes) };
+      const results = branches.map((branch) => manifest(partitionerNode(branch)).result);
+      const known = (await readDescription(`${folder}/root`))!;
+      await writeDescription(folder, Object.assign(known, { kind: "tree", experts, levels }));
+      return { ...results[0], routers: treeHash(levels, results.map(({ routers }) => String(routers))) };
     }),
   };
 }
@@ -85,7 +83,7 @@ function partitionerOf({ configuration: { experts, levels, prefix, rounds } }: G
 function joinedNode(of: GraphOf): Node {
   const { configuration: { experts, levels }, blocks } = of, branches = branchesOf(levels);
   return {
-    name: assignmentNode("all"),
+    name: assignmentNode(),
     needs: [...blocks.map(scoresOf), ...branches.map(({ name }) => assignmentNode(name))],
     settings: { experts, levels, order: orderOf(blocks.map(({ name }) => name)) },
     revision: 1,
@@ -104,17 +102,10 @@ function joinedNode(of: GraphOf): Node {
   };
 }
 
-/** Where all rows of a side go, by their numbers. */
-export interface Joined {
-  sequence: BigUint64Array;
-  expert: Uint16Array;
-  best: Uint16Array;
-  cost: Float32Array;
-  lowest: Float32Array;
-  /** What each lost on all levels by going where there was room. */
-  lost: Float32Array;
-  lineage: Lineage;
-}
+/** Where all rows of a side go, and what each lost on all levels by going where there was room. */
+type Joined =
+  & Read<"sequence" | "expert" | "best" | "cost" | "lowest">
+  & { lost: Float32Array; lineage: Lineage };
 
 /** Joins the assignments of all branches. A cost is that of the last level; `lowest` is below it by what was lost on all levels. */
 export async function joinSide(
@@ -125,7 +116,7 @@ export async function joinSide(
   let joined: Joined | undefined;
   for (const branch of branchesOf(levels)) {
     const need = assignmentNode(branch.name);
-    const files = rowsOf(branch, blocks).map((own) => assignmentPlace(own, false, branch.name).file(side));
+    const files = rowsOf(branch, blocks).map((own) => assignmentPlace(own, false, branch).file(side));
     using assigned = await openNeeded(making, files.map((file) => ({ need, file })));
     const all = Float64Array.from({ length: assigned.count }, (_, row) => row);
     const own = assigned.read(all, ["sequence", "expert", "best", "cost", "lowest"]);

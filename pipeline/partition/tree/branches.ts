@@ -35,6 +35,17 @@ export function branchesOf(levels: readonly number[]): Branch[] {
   return branches;
 }
 
+/** Numbers of experts, and the levels of a tree; none for a flat mixture. */
+type Experts = { experts: number; levels: readonly number[] };
+
+/** Gives the numbers of routers that learn together: those of each branch of a tree, or E. */
+export const widthsOf = ({ experts, levels }: Experts): number[] =>
+  levels.length > 0 ? branchesOf(levels).map(({ experts }) => experts) : [experts];
+
+/** Counts the prefix passes that routing a sequence takes. */
+export const passesOf = ({ experts, levels }: Experts): number =>
+  levels.length > 0 ? levels.reduce((sum, wide) => sum + wide, 0) : experts;
+
 /** Gives the path of an expert, for instance `2.5`. */
 export function expertPath(expert: number, levels: readonly number[]): string {
   const path: number[] = [];

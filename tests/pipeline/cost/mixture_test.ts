@@ -2,8 +2,9 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { saveCheckpoint } from "../../../pipeline/checkpoints/checkpoint.ts";
 import { readCost } from "../../../pipeline/cost/cost.ts";
-import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
-import { readRouters } from "../../../pipeline/cost/mixture.ts";
+import { forwardFlops, mixtureFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
+import { mixtureOf, readRouters } from "../../../pipeline/cost/mixture.ts";
+import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { anyWeights } from "../model/support.ts";
 import { assertSame, cost, DEVICE } from "./support.ts";
@@ -76,3 +77,17 @@ Deno.test("readCost() counts routers from elsewhere with their own shape, or non
     assertEquals(await readRouters({ routers: `${folder}/em` }, `${folder}/run`), { shape });
     assertEquals(await readRouters({ routers: `${folder}/em` }), undefined);
   }));
+
+Deno.test("a tree of 16x16 scores E + E^1.5 prefixes a router's sequence and round instead of E^2, and 32 a prompt", () => {
+  const mixture = (levels: number[]) =>
+    mixtureOf(resolveConfiguration({ preset: "paper-335m", flags: { experts: 256, levels } }));
+  const [flat, tree] = [[], [16, 16]].map((levels) => mixture(levels));
+  const { rounds, roundSequences } = resolveConfiguration({ preset: "paper-335m" });
+  const scored = ({ roundsScored, passes, routers }: typeof tree) =>
+    roundsScored * (passes ?? routers) / (rounds * roundSequences);
+  assertEquals([scored(flat), scored(tree)], [256 ** 2, 256 + 256 ** 1.5]);
+  assertEquals([tree.routers, tree.passes, flat.routers, flat.passes], [16 + 256, 32, 256, undefined]);
+  const [a, b] = [flat, tree].map(mixtureFlops);
+  assertEquals(a.inferenceOverhead / b.inferenceOverhead, 8);
+  assertEquals([a.experts, a.dense], [b.experts, b.dense]);
+});
