@@ -127,6 +127,12 @@ Deno.test({
       assertMatch(await fits(of(4)), /microBatch 4 is the largest/);
       assertMatch(await fits(of(4) - 1), /microBatch 3 is the largest/);
       assertMatch(await fits(1), /not even one sequence/);
+      const tiled = { ...options, variants: { loss: "workgroup" } } as const; // a few values per row instead of its logits
+      const { total } = trainingMemory(expert, { batch: 12, microBatch: 6, length: 32, loss: "workgroup" });
+      assert(total < of(6));
+      const without = await planExperts([0], { ...tiled, memory: total });
+      assertMatch(without.assumptions.at(-1)!, /microBatch 6 is the largest/);
+      assert(without.memoryBytes < plan.memoryBytes);
       const gpuOf = (microBatch: number) =>
         trainingMemory(shape, { batch: 12, microBatch, length: 32, kind: "gpu" }).total;
       const onGpu = async (memory: number) => {
