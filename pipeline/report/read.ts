@@ -132,7 +132,8 @@ export async function readRun(run: string, { doing = "report on", names = true }
     lacks: lacksOf(status.stages), // what is not up to date
     adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))], // on which it was made
     folders: await foldersOf(run, nodes, spentOn),
-    rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ?? [],
+    rounds: await read(`${PARTITIONER}/rounds.jsonl`, readRoundMetrics) ??
+      await read(`${PARTITIONER}/root/rounds.jsonl`, readRoundMetrics) ?? [], // of level one of a tree
     partition,
     names: names && partition ? await expertNames(run) : null, // what sets each expert apart
     curves,

@@ -357,12 +357,13 @@ const ESTIMATES: Record<string, NonNullable<Stage["estimate"]>> = {
   "train-routers"(c, { sequences }, speed) {
     if (!kindOf(c).models) return sampleEstimate(c, sequences, speed);
     const { router } = modelShapes(c);
-    const widths = widthsOf(c), widest = Math.max(...widths), bytes = 4 * parameterCount(router) * widest;
+    const widths = widthsOf(c), own = { ...c, experts: Math.max(...widths) }; // one branch of a tree after another
+    const bytes = 4 * parameterCount(router) * own.experts;
     return {
       seconds: c.rounds * slowedFlops(roundFlops(c), router, speed.kind) / speed.flops,
       diskBytes: 4 * bytes * widths.length,
-      memoryBytes: 4 * bytes + routerActivations(c, c.routerBatch) +
-        widest * c.roundSequences * c.sequenceLength * 4,
+      memoryBytes: 4 * bytes + routerActivations(own, c.routerBatch) +
+        own.experts * c.roundSequences * c.sequenceLength * 4,
     };
   },
   score(c, { sequences }, { flops, kind }) {
@@ -370,10 +371,11 @@ const ESTIMATES: Record<string, NonNullable<Stage["estimate"]>> = {
     if (!hasRouters(c)) return { seconds: sequences / 5_000, diskBytes, memoryBytes: 50e6 };
     const { router } = modelShapes(c);
     const work = sequences * passes * forwardFlops(router, 1, c.prefix);
+    const own = { ...c, experts: Math.max(...widthsOf(c)) };
     return {
       seconds: slowedFlops(work, router, kind) / flops,
       diskBytes,
-      memoryBytes: 4 * parameterCount(router) * c.experts + routerActivations(c, c.scoreBatch || 128) / 4,
+      memoryBytes: 4 * parameterCount(router) * own.experts + routerActivations(own, c.scoreBatch || 128) / 4,
     };
   },
   assign: ({ experts, method }, { sequences }) => ({
