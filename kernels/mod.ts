@@ -1,5 +1,5 @@
 /**
- * The device, how numbers are stored, which forms of kernels run, and errors as data.
+ * The device, how numbers are stored, which variants of kernels run, and errors as data.
  *
  * @module
  */
@@ -32,7 +32,13 @@ export {
 } from "./device/gpu.ts";
 export { DeviceError, type DeviceFailure } from "./device/failures.ts";
 export { type Dtype, type Storage } from "./device/storage.ts";
-export { type Roof } from "./device/roof.ts";
-export { type AdapterKind, formsText, type Offers, parseVariants, type Variants } from "./device/variants.ts";
+export { type Peak } from "./device/peak.ts";
+export {
+  type AdapterKind,
+  type Offers,
+  parseVariants,
+  type Variants,
+  variantsText,
+} from "./device/variants.ts";
 export { type Matrix } from "./device/matrix.ts";
 export { type KeyValueCache } from "./rotary/rotary.ts";

@@ -12,9 +12,9 @@ import { stageTask } from "./stage.ts";
 
 export const TASK = await stageTask("assign", import.meta, take("part", "output"), async (call) => {
   const { paths, sources, options: { output }, signal, tell, onWarning } = call;
-  const { method: settled, chunk } = pipeValues(call, ["shardSequences"]);
+  const { method: set, chunk } = pipeValues(call, ["shardSequences"]);
   const { prefix, prices } = sources.flags ?? {}; // a file of settings has one that may be of other scores
-  const method = prices === undefined ? settled : sources.flags?.method; // a file of settings always has one
+  const method = prices === undefined ? set : sources.flags?.method; // a file of settings always has one
   await checkWritten(call, [...paths, prices ?? ""]);
   await assignFiles({ paths, method, prefix, chunk, prices, output, signal, tell, onWarning });
 });

@@ -5,7 +5,7 @@
  */
 
 import { type AdapterDiagnosis, type Diagnosis, variantsText } from "../pipeline/doctor/mod.ts";
-import { bytes, count, roofText, table } from "./layout.ts";
+import { bytes, count, peakText, table } from "./layout.ts";
 
 /** A row: a name, which stands once for several, and what there is of it. */
 type Row = [name: string, text: string];
@@ -52,13 +52,13 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
     ["limits", `workgroup memory ${bytes(limits.maxComputeWorkgroupStorageSize)}`],
     ["limits", `invocations of a workgroup ${count(limits.maxComputeInvocationsPerWorkgroup)}`],
     ["limits", `buffers of a kernel ${count(limits.maxStorageBuffersPerShaderStage)}`],
-    ...forms.map(({ kernel, form, why }): Row => ["forms", `${kernel}=${form}: ${why}`]),
+    ...forms.map(({ kernel, form, why }): Row => ["variants", `${kernel}=${form}: ${why}`]),
     ["memory", `${bytes(memory.allocatable)} of buffers at once${all}`],
     [
       "golden values",
       wrong.length > 0
         ? `wrong in ${wrong.length} of ${golden.length} trials`
-        : `right in ${trials}, all forms; relative errors of losses up to ${loss}, of gradients up to ${gradients}`,
+        : `right in ${trials}, all variants; relative errors of losses up to ${loss}, of gradients up to ${gradients}`,
     ],
     ...wrong.map(({ variants, dtype, model, ...errors }): Row => {
       const [loss, norm, gradients] = (["loss", "norm", "gradients"] as const)
@@ -72,13 +72,13 @@ function adapterRows(adapter: AdapterDiagnosis, quick: boolean): Row[] {
 }
 
 /** Writes how fast an adapter is. */
-function speedRows({ roof, step }: AdapterDiagnosis): Row[] {
+function speedRows({ roof: peak, step }: AdapterDiagnosis): Row[] {
   const { batch, context, hidden, layers, vocabulary } = step.model;
   const model = `H=${hidden} L=${layers} V=${vocabulary}, ${batch} sequences of ${context}`;
-  const half = roof.gflopsF16 ? `${count(roof.gflopsF16)} in f16, ` : "";
+  const half = peak.gflopsF16 ? `${count(peak.gflopsF16)} in f16, ` : "";
   const speed = `${count(step.tokensPerSecond)} tokens/s, ${count(step.gflops)} GFLOP/s`;
   return [
-    ["roof", `${count(roof.gflops)} GFLOP/s in f32, ${half}${count(roof.gbytes)} GB/s copying`],
-    ["training", `${speed}, ${roofText(step.utilisation)} (${model})`],
+    ["peak", `${count(peak.gflops)} GFLOP/s in f32, ${half}${count(peak.gbytes)} GB/s copying`],
+    ["training", `${speed}, ${peakText(step.utilisation)} (${model})`],
   ];
 }

@@ -81,11 +81,11 @@ export function percent(share: number): string {
 }
 
 /** Reports that a device reached more than was measured as its most, as where it was busy when that was measured. */
-export const ROOF_TOO_LOW = "the roof was measured too low: run deno task doctor again";
+export const PEAK_TOO_LOW = "the peak was measured too low: run deno task doctor again";
 
-/** Writes the share of a device's roof that is reached, unless the roof was measured too low. */
-export function roofText(share: number): string {
-  return share > 1 ? ROOF_TOO_LOW : `${percent(share)} of the roof`;
+/** Writes the share of a device's peak that is reached, unless the peak was measured too low. */
+export function peakText(share: number): string {
+  return share > 1 ? PEAK_TOO_LOW : `${percent(share)} of the peak`;
 }
 
 /** Shortens lists of names that end in numbers, or are numbers: `expert-00 … 05, 09, dense`, `0 … 2, 7`. */

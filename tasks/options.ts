@@ -1,11 +1,11 @@
 /**
  * The options that many tasks share. Nothing that is written depends on an option, except by how an adapter
- * and its forms of kernels round. Options of one task are in its own file.
+ * and its variants of kernels round. Options of one task are in its own file.
  *
  * @module
  */
 
-import { formsText, InputError, parseVariants, say, setting, type Text } from "../kernels/mod.ts";
+import { InputError, parseVariants, say, setting, type Text, variantsText } from "../kernels/mod.ts";
 import { field, PRESETS } from "../pipeline/settings/mod.ts";
 import type { Part } from "../pipeline/stages/mod.ts";
 
@@ -93,8 +93,8 @@ const ALL = section("Command", {
       "the one graphics card that it sees, from 0; tasks/setup.sh hides the others where the system lets it",
   }),
   variants: custom(parseVariants, {
-    value: "KERNEL=FORM,…",
-    help: `forms of kernels to run instead of the adapter's own: ${formsText()}`,
+    value: "KERNEL=VARIANT,…",
+    help: `variants of kernels to run instead of the adapter's own: ${variantsText()}`,
   }),
   requireGpu: flag({ help: "stop where the adapter runs on the processor" }),
   recompute: flag({ help: "compute activations again: less memory, a forward pass more, the same bits" }),

@@ -6,7 +6,7 @@
  */
 
 import { duration, type RunEvent } from "../pipeline/run/mod.ts";
-import { count, counted, leading, roofText } from "./layout.ts";
+import { count, counted, leading, peakText } from "./layout.ts";
 import { worded } from "./wording.ts";
 
 const LINE_EVERY_MS = 5000;
@@ -19,7 +19,7 @@ const CLEAR_LINE = "\r\x1b[K";
 export type Log = "text" | "json";
 
 type Step = RunEvent & { type: "progress" };
-type Told = Exclude<RunEvent, { type: "progress" | "checkpoint" }>;
+type Reported = Exclude<RunEvent, { type: "progress" | "checkpoint" }>;
 
 /** Starts to show progress on standard error: events and other lines, until `stop` clears the bar. */
 export function startProgress(log: Log) {
@@ -45,8 +45,8 @@ export function startProgress(log: Log) {
     paces.set(event.stage, pace);
     const isFirst = isBar && (before === undefined || !isDrawn);
     const isLast = log === "json" && event.done === event.total;
-    if (!isFirst && !isLast && now - pace.told < wait) return;
-    pace.told = now;
+    if (!isFirst && !isLast && now - pace.reported < wait) return;
+    pace.reported = now;
     if (!isBar) {
       return write({ ...event, perSecond: pace.rate, secondsLeft: pace.left }, stepText(event, pace));
     }
@@ -54,11 +54,11 @@ export function startProgress(log: Log) {
     isDrawn = true;
   }
   return {
-    show(event: Step | Told) {
+    show(event: Step | Reported) {
       if (event.type === "progress") return tick(event);
       if (event.type === "stage") paces.delete(event.stage);
-      const told = event.type === "warning" ? { ...event, message: worded(event.message) } : event;
-      write(told, eventLine(event));
+      const reported = event.type === "warning" ? { ...event, message: worded(event.message) } : event;
+      write(reported, eventLine(event));
     },
     tell(type: "note" | "error", text: string, more?: Record<string, unknown>) {
       if (log === "json") return write({ type, message: text, ...more }, text);
@@ -77,7 +77,7 @@ export interface Pace {
   /** How much was done at the last report. */
   done: number;
   /** Time when it was last shown, in milliseconds. */
-  told: number;
+  reported: number;
   /** How much is done per second; undefined until enough has been done. */
   rate?: number;
   /** Seconds that are left; undefined where the total is not known. */
@@ -85,14 +85,14 @@ export interface Pace {
 }
 
 /** Milliseconds before a rate means something. */
-const SETTLED_MS = 1000;
+const QUIET_MS = 1000;
 
 /** Measures the pace of a stage at `now`, in milliseconds. If the stage went back, measuring begins anew. */
 export function paceOf({ done, total }: Step, before: Pace | undefined, now: number): Pace {
-  if (before === undefined || done < before.done) return { first: done, since: now, done, told: now };
+  if (before === undefined || done < before.done) return { first: done, since: now, done, reported: now };
   const { first, since } = before;
-  const isSettled = now - since >= SETTLED_MS && done > first;
-  const rate = isSettled ? 1000 * (done - first) / (now - since) : before.rate;
+  const isResolved = now - since >= QUIET_MS && done > first;
+  const rate = isResolved ? 1000 * (done - first) / (now - since) : before.rate;
   const left = rate && total !== undefined ? Math.max(0, total - done) / rate : undefined;
   return { ...before, done, rate, left };
 }
@@ -110,7 +110,7 @@ export function stepText(
     [0, `${count(done)}${total ? ` of ${count(total)}` : ""}`],
     [2, unit && ` ${unit}`],
     [3, speed && `  ${speed}`],
-    [4, utilisation !== undefined && `  ${roofText(utilisation)}`],
+    [4, utilisation !== undefined && `  ${peakText(utilisation)}`],
     [1, left !== undefined && `  ${duration(Math.ceil(left))} left`],
     [0, loss !== undefined && `  loss ${loss.toFixed(3)}`],
     [0, learningRate !== undefined && `  rate ${learningRate.toExponential(1)}`],
@@ -139,7 +139,7 @@ const COUNTS: Record<string, string> = {
 };
 
 /** Words an event. */
-export function eventLine(event: Told): string {
+export function eventLine(event: Reported): string {
   switch (event.type) {
     case "adapter":
       return `${leading("adapter")} ${event.adapter}${event.kind === "software" ? " (in software)" : ""}`;

@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ExplainedError, InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { holdJobs, type Job, type JobPlan, JOBS, missingOf } from "../pipeline/stages/mod.ts";
+import { type Job, type JobPlan, JOBS, lockJobs, missingOf } from "../pipeline/stages/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { quoted, words } from "./wording.ts";
 
@@ -318,7 +318,7 @@ export async function submitJobs(
   options: SlurmOptions,
   { signal, tell }: { signal: AbortSignal; tell: (text: string) => void },
 ): Promise<{ queue: Queued[]; submitted: { job: string; id: string; places: number[] }[] }> {
-  const lock = await holdJobs(run, { signal, tell, patience: SUBMIT_MS });
+  const lock = await lockJobs(run, { signal, tell, patience: SUBMIT_MS });
   try {
     const queue = await readQueue(run); // before the plan: what ends in between counts as queued
     const plan = planSubmissions(await planned(), queue, maxArraySize, options);

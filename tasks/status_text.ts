@@ -44,7 +44,7 @@ export function statusText(status: RunStatus): string {
   });
   const blocks = [
     lines(
-      `run  ${run}${holders.map((holder) => `, in which ${by(holder)} works`).join("")}`,
+      `run  ${run}${holders.map((owner) => `, in which ${by(owner)} works`).join("")}`,
       parts.length > 0 &&
         `only parts lie here, without the run that they come from: of experts ${parts.join(", ")}`,
       changes && `text  ${changes}`,

@@ -4,7 +4,7 @@
  *   deno task submit --run runs/a --slurm-partition gpu --experts-at-once 8 --time 04:00:00 --gres gpu:1
  *   deno task submit --run runs/a --executor local --jobs 2
  */
-import { foldersNamed, holdJobs, planJobs, readJobPlan, settleJobs } from "../pipeline/stages/mod.ts";
+import { foldersNamed, lockJobs, planJobs, readJobPlan, writeJobSettings } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
 import { checkFinished, runJobs } from "./local_jobs.ts";
 import { take } from "./options.ts";
@@ -24,7 +24,7 @@ export const TASK = await defineTask({
     const asked = force ? { ...plan, training: { ...plan.training, replace: true } } : plan;
     const asks = executor === "slurm" && !settle;
     const { queue, most } = asks ? await readSlurm(run, dryRun ? tell : undefined) : NONE;
-    const first = await planJobs({ ...reported, ...asked }); // what cannot be planned settles nothing
+    const first = await planJobs({ ...reported, ...asked }); // what cannot be planned writes nothing
     const how = {
       ...plan.slurm,
       binds: plan.slurm?.container ? await foldersNamed({ ...reported, ...plan }) : [],
@@ -37,14 +37,14 @@ export const TASK = await defineTask({
       const jobs = first.map((job) => ({ ...job, after: job.after.map((job) => ({ job, each: false })) }));
       return print({ run, jobs }, plannedText(run, first, atOnce));
     }
-    await settleJobs(reported, plan);
+    await writeJobSettings(reported, plan);
     if (settle) return print({ run, plan }, `${run}: its settings are written`);
     const planned = () => planJobs({ run, ...asked }); // by the settings that its jobs find
     if (executor === "slurm") {
       const { submitted, queue } = await submitJobs(run, planned, most, how, { signal, tell });
       return print({ run, submitted, queued: queue }, submittedText(run, submitted, queue));
     }
-    const lock = await holdJobs(run, { signal, tell });
+    const lock = await lockJobs(run, { signal, tell });
     try {
       const finished = await runJobs(run, await planned(), { atOnce, tell, signal });
       checkFinished(run, finished);

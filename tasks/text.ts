@@ -29,8 +29,8 @@ import {
   table,
 } from "./layout.ts";
 
-const MOST_SOURCES = 6; // of an expert that are told
-const MOST_HELD_OUT = 12; // sources of which held-out text is told
+const MOST_SOURCES = 6; // of an expert that are printed
+const MOST_HELD_OUT = 12; // sources of which held-out text is printed
 const NO_SOURCES = "none, as the text has no two sources; --source-field names the field that holds them";
 
 /** Lays out the summary of a partition: a row per expert, then what holds for all. */
@@ -42,13 +42,15 @@ export function summaryText(summary: PartitionSummary): string {
       .filter(([, share]) => share > 0)
       .sort(([, a], [, b]) => b - a)
       .map(([source, share]) => `${sourceName(source)} ${share}%`);
-    const told = [words.slice(0, CALLED_WORDS), mix.slice(0, MOST_SOURCES)].map((list) => list.join(", "));
+    const reported = [words.slice(0, CALLED_WORDS), mix.slice(0, MOST_SOURCES)].map((list) =>
+      list.join(", ")
+    );
     return [
       path ? `${expert} (${path})` : String(expert),
       sequences,
       tokens,
       nllPerToken?.toFixed(3) ?? "",
-      ...told,
+      ...reported,
     ];
   });
   const held = Object.entries(heldOut).map(([source, { documents, tokens }]) =>
@@ -74,7 +76,7 @@ export function summaryText(summary: PartitionSummary): string {
   );
 }
 
-/** Says how many documents were left out, and why. */
+/** Reports how many documents were left out, and why. */
 function leftOut({ exact = 0, near = 0, passage = 0 }: Record<string, number>): string {
   const parts = [counted(exact, "exact duplicates"), counted(near, "near-duplicates")];
   return `${parts.join(", ")}, ${counted(passage, "documents")} with a passage of a named text`;
@@ -90,7 +92,7 @@ export function proofText(proof: ProofSummary, costs?: string): string {
   return `cost ${total}, bound ${least}; gap ${gap}, ${share(gapShare)}${greedy}`;
 }
 
-/** Says how far the shares of an assignment by prices are from equal ones, and warns if the text is of another kind. */
+/** Reports how far the shares of an assignment by prices are from equal ones, and warns if the text is of another kind. */
 export function driftText({ deviation, limit }: Drift): string {
   const largest = `the largest deviation of a share from an equal one is ${percent(deviation)}`;
   const chance = `the ${percent(limit)} that chance allows`;
@@ -143,7 +145,7 @@ export function trainedText(run: string, models: TrainResult[], runs: readonly s
  * balance and the dropped tokens of routing among the experts of its layers.
  */
 function notes({ folder, cost, routing }: TrainResult): string[] {
-  const told: string[] = [];
+  const reported: string[] = [];
   if (cost) {
     const { parameters, training, mixture, inference, expertInference, memory } = cost;
     const share = training / mixture - 1;
@@ -154,7 +156,7 @@ function notes({ folder, cost, routing }: TrainResult): string[] {
     const answering = routers === 0
       ? expert
       : `the mixture ${bytes(memory.expertInference + routers)}: ${expert}, all routers ${bytes(routers)}`;
-    told.push(
+    reported.push(
       `${folder} has ${count(parameters)} weights; its training takes ${scientific(training)} FLOPs, ` +
         `${difference} ${scientific(mixture)} with routers and scoring, as counted when it was trained`,
       `a sequence takes ${scientific(inference)} FLOPs, ${times} ${scientific(expertInference)}`,
@@ -166,12 +168,14 @@ function notes({ folder, cost, routing }: TrainResult): string[] {
   }
   if (routing) {
     const balance = `balance ${routing.balance.toFixed(3)} (1 where every expert gets as many tokens)`;
-    told.push(`${folder} at its end: ${balance}, no expert took ${percent(routing.dropped)} of the tokens`);
+    reported.push(
+      `${folder} at its end: ${balance}, no expert took ${percent(routing.dropped)} of the tokens`,
+    );
   }
-  return told;
+  return reported;
 }
 
-/** Says what an export wrote, or that it is there. */
+/** Reports what an export wrote, or that it is there. */
 export function exportedText({ output, state, of, files, result }: Exported): string {
   const sizes = Object.values(files).map(({ bytes }) => bytes);
   const kinds = Object.entries(result as Record<string, { texts: number; tokens: number }>).map(

@@ -46,6 +46,6 @@ export const TASK = await defineTask({
     print({ run, ...reported }, verifyText(run, reported));
     if (problems.length === 0) return;
     const found = problems.length === 1 ? "1 problem was found" : `${problems.length} problems were found`;
-    throw new RunError(`Cannot vouch for "${run}" as all must be right: ${found}`);
+    throw new RunError(`Cannot verify for "${run}" as all must be right: ${found}`);
   },
 }, import.meta);

@@ -6,7 +6,7 @@
 
 import { type Training } from "../pipeline/stages/mod.ts";
 import { duration } from "../pipeline/run/mod.ts";
-import { count, percent, ranges, ROOF_TOO_LOW, table } from "./layout.ts";
+import { count, PEAK_TOO_LOW, percent, ranges, table } from "./layout.ts";
 
 /** Room for a table, in columns and lines. Default: as much as it takes. */
 export type Room = Partial<Record<"width" | "height", number>>;
@@ -102,7 +102,7 @@ function summaryOf(states: ReadonlyMap<string, readonly Training[]>): string[] {
   const left = Math.max(0, ...atWork.map(({ secondsLeft }) => secondsLeft ?? 0));
   const isLow = atWork.some(({ utilisation }) => (utilisation ?? 0) > 1);
   const together = `${count(speed)} tokens/s together, ${duration(Math.ceil(left))} left at most`;
-  return [counts, together + (isLow ? `; ${ROOF_TOO_LOW}` : "")];
+  return [counts, together + (isLow ? `; ${PEAK_TOO_LOW}` : "")];
 }
 
 /** Words the state of a training in one line, for a log. */

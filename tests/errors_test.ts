@@ -49,7 +49,7 @@ Deno.test("without an adapter a task reports which package to install", () =>
     assertFails(outcome, 1, "apt-get install mesa-vulkan-drivers libvulkan1");
   }));
 
-Deno.test("kernel forms that are unknown, or that the adapter cannot run, are named with what there is", () =>
+Deno.test("variants of kernels that are unknown, or that the adapter cannot run, are named with what there is", () =>
   withRun(async (_, run) => {
     const config = `${run}/config.json`;
     const before = await Deno.readTextFile(config);

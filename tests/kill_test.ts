@@ -55,7 +55,7 @@ function withoutLocks(run: string): () => void {
     try {
       for (const { name } of Deno.readDirSync(`${run}/locks`)) Deno.removeSync(`${run}/locks/${name}`);
     } catch {
-      // There is none, or its holder has just removed it.
+      // There is none, or its owner has just removed it.
     }
   }, 3);
   return () => clearInterval(timer);

@@ -196,7 +196,7 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     );
   }));
 
-Deno.test("train-expert keeps the checkpoints of another adapter, or of other kernel forms, until reported", () =>
+Deno.test("train-expert keeps the checkpoints of another adapter, or of other variants of kernels, until reported", () =>
   inRun(async (run) => {
     const step = await interrupt(run, ["--expert", "0", ...BRIEF, "--expert-steps", "200"], "SIGINT");
     const before = await hashes(run);

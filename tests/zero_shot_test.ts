@@ -1,4 +1,4 @@
-// What the LM Evaluation Harness makes of a model through the server is what the task says of it, to the bit: both run as users run
+// What the LM Evaluation Harness makes of a model through the server is what the task reports of it, to the bit: both run as users run
 // them, the server in a process of its own.
 
 import { assert, assertEquals } from "@std/assert";

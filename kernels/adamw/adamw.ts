@@ -9,12 +9,12 @@ import { type Dispatch, floatBits, type Gpu, type GpuBuffer } from "../device/gp
 const WORKGROUP = 64;
 const partialTexts = rowTexts(partialCode);
 const finishTexts = rowTexts(finishCode);
-/** Vec4s of the smallest block of any form. */
+/** Vec4s of the smallest block of any variant. */
 const SMALLEST_BLOCK = 64;
 
 /**
  * How the gradient norm is summed. By default an invocation sums a block of vec4s, and one invocation adds up
- * all blocks; on GPUs a workgroup does either. The blocks depend on the form alone.
+ * all blocks; on GPUs a workgroup does either. The blocks depend on the variant alone.
  */
 function normOf(gpu: Gpu) {
   const [partial, finish] = [partialTexts(gpu), finishTexts(gpu)];

@@ -20,11 +20,11 @@ import { compose } from "../device/wgsl.ts";
 import { type AttentionShape, cacheParams, headedSize, type KeyValueCache } from "../rotary/rotary.ts";
 
 const WORKGROUP = 16;
-/** Keys per block of the subgroup forms: as many as fit the first-level cache with the rest of a block. */
+/** Keys per block of the subgroup variants: as many as fit the first-level cache with the rest of a block. */
 const FORWARD_BLOCK = 64;
 const BACKWARD_BLOCK = 32;
 /**
- * Largest heads for which the subgroup form computes the product of output and gradient itself, anew for each
+ * Largest heads for which the subgroup variant computes the product of output and gradient itself, anew for each
  * block of keys. Of larger heads a lane holds more than one vec4; there a kernel of its own costs less.
  */
 const MOST_MERGED = 32;
@@ -116,12 +116,12 @@ export interface AttentionForward {
   lse: GpuBuffer;
   /**
    * The cache that holds the keys of each sequence, and the position of its first query. Without it the first
-   * query is at position 0. With it the form `query` runs.
+   * query is at position 0. With it the variant `query` runs.
    */
   cache?: KeyValueCache;
-  /** Scratch of {@link attentionScratch} f32 values; without it the form that needs none runs. */
+  /** Scratch of {@link attentionScratch} f32 values; without it the variant that needs none runs. */
   scratch?: { running: GpuBuffer; sums: GpuBuffer };
-  /** Queries or keys that a workgroup of the `workgroup` form holds, 32 or 64. Default: as the shape makes best. It changes no bit. */
+  /** Queries or keys that a workgroup of the `workgroup` variant holds, 32 or 64. Default: as the shape makes best. It changes no bit. */
   blockRows?: number;
 }
 
@@ -135,8 +135,8 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
   if (gpu.variants.attention === "workgroup" && !cache) {
     const write = (blocks: BlockShape) =>
       attentionForwardWorkgroup({ ...blocks, keep: keepsQuery(gpu, blocks) });
-    const form = { label: "attention_forward", write, rows: tensors.blockRows };
-    return planBlocks(gpu, shape, "forward", form, [q, k, v, out, lse]);
+    const variant = { label: "attention_forward", write, rows: tensors.blockRows };
+    return planBlocks(gpu, shape, "forward", variant, [q, k, v, out, lse]);
   }
   const buffers = [q, k, v, cache?.places ?? gpu.empty, out, lse];
   return plan(gpu, shape, "attention_forward", sized(forwardCode, shape), buffers, cache);
@@ -146,9 +146,9 @@ export function attentionForward(gpu: Gpu, tensors: AttentionForward): Dispatch 
 export interface AttentionBackward extends AttentionForward {
   /** f32 in any case, and so is everything below; the layout of `out`. */
   dOut: GpuBuffer;
-  /** Scratch of the forms that first split `dOut` by heads; the layout of `q`. */
+  /** Scratch of the variants that first split `dOut` by heads; the layout of `q`. */
   dHeads: GpuBuffer;
-  /** Scratch of the same forms; the layout of `lse`. */
+  /** Scratch of the same variants; the layout of `lse`. */
   product: GpuBuffer;
   /** f32, the layout of `q`. */
   dQ: GpuBuffer;
@@ -162,21 +162,21 @@ export interface AttentionBackward extends AttentionForward {
 export function attentionBackward(gpu: Gpu, tensors: AttentionBackward): Dispatch[] {
   const { shape, q, k, v, out, lse, dOut, dHeads, product, dQ, dK, dV } = tensors;
   const { headSize } = shape;
-  const form = gpu.variants.attention;
+  const variant = gpu.variants.attention;
   const merged = headSize % 4 === 0 &&
-    (form === "workgroup" || form === "subgroup" && headSize <= MOST_MERGED);
+    (variant === "workgroup" || variant === "subgroup" && headSize <= MOST_MERGED);
   const heads = merged ? [] : [
     plan(gpu, shape, "attention_backward_heads", headsCode, [dOut, out, dHeads, product]),
   ];
   const ofRows = merged ? [dOut, lse, out] : [dHeads, lse, product];
   const inputs = [q, k, v, ...ofRows];
-  if (form === "subgroup") {
+  if (variant === "subgroup") {
     const write = (sizes: { columns: number; block: number }) =>
       attentionBackwardSubgroup({ ...sizes, merged });
     const buffers = [...inputs, dQ, dK, dV];
     return [...heads, planHeads(gpu, shape, "attention_backward", write, buffers, BACKWARD_BLOCK)];
   }
-  if (form === "workgroup") {
+  if (variant === "workgroup") {
     // Where heads are merged, the pass of queries leaves the products for that of keys.
     const [ofQueries, ofKeys] = merged ? [[dOut, lse, out, product], [dOut, lse, product]] : [ofRows, ofRows];
     const passes = [

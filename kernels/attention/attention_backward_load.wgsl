@@ -1,4 +1,4 @@
-// attention_backward_load: how both passes of the workgroup form backward read their tiles.
+// attention_backward_load: how both passes of the workgroup variant backward read their tiles.
 //
 // HEAD4, params and the buffers are those of the text that includes this; `load_gradient` says where d_heads lie.
 

@@ -1,4 +1,4 @@
-// attention_tiles: products of blocks of ROWS × 32 over tiles in workgroup memory, for the three passes of the workgroup form.
+// attention_tiles: products of blocks of ROWS × 32 over tiles in workgroup memory, for the three passes of the workgroup variant.
 //
 // A workgroup of 64 fills `left` and `right` with 32 terms of either factor, and each invocation adds the products to its
 // OWN_ROWS rows of a vec4 of columns. HEAD4, ROWS and `load` are those of the text that includes this: `load` says which tensor

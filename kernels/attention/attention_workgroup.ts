@@ -1,5 +1,5 @@
 /**
- * The form of attention for GPUs: writes WGSL of its three passes. What an invocation does row by row, and part by part of a head, is
+ * The variant of attention for GPUs: writes WGSL of its three passes. What an invocation does row by row, and part by part of a head, is
  * unrolled here, so that its private values stay in registers: `sums1[3]` is row 3 of the sums of part 1.
  */
 

@@ -78,8 +78,8 @@ export interface SequenceSum {
   /** Rows per sequence. */
   length: number;
   /**
-   * Whether every form adds the rows in ascending order, so that a host that does the same comes to the same
-   * bits. Default: each form adds in the order that suits it.
+   * Whether every variant adds the rows in ascending order, so that a host that does the same comes to the same
+   * bits. Default: each variant adds in the order that suits it.
    */
   ascending?: boolean;
 }

@@ -1,4 +1,4 @@
-// cross_entropy_backward_bindings: what all forms of cross_entropy_backward bind; the tables in their headers describe it.
+// cross_entropy_backward_bindings: what all variants of cross_entropy_backward bind; the tables in their headers describe it.
 
 struct Params { chunk: u32, first: u32, rows: u32, vocab: u32, stride4: u32 }
 

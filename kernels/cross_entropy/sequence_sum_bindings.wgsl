@@ -1,4 +1,4 @@
-// sequence_sum_bindings: what all forms of sequence_sum bind; the tables in their headers describe it.
+// sequence_sum_bindings: what all variants of sequence_sum bind; the tables in their headers describe it.
 
 struct Params { batch: u32, length: u32, models: u32 }
 

@@ -19,7 +19,7 @@ export interface Dispatch {
 export interface DispatchPlan {
   /** Name of the kernel: with `code` and `constants` the key of the pipeline cache. */
   label: string;
-  /** WGSL source with one entry point `main`, in its f32 form: {@link withStorage} turns it into what the buffers hold. */
+  /** WGSL source with one entry point `main`, in its f32 text: {@link withStorage} turns it into what the buffers hold. */
   code: string;
   /** Values of the `override` constants. */
   constants?: Record<string, number>;

@@ -28,7 +28,7 @@ const REMEDIES: Record<DeviceFailure, Text> = {
   }, or end what else uses the card; ${task("doctor")} tells how much memory can be had`,
   validation: say`it is a mistake of this program or of the driver: report it with this text; ${
     task("doctor")
-  } tells whether all forms of kernels work here`,
+  } tells whether all variants of kernels work here`,
 };
 
 /** The first failure of a device. */

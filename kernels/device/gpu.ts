@@ -28,9 +28,9 @@ export interface Gpu {
   readonly adapter: string;
   /** Kind of the adapter. */
   readonly kind: AdapterKind;
-  /** Forms of the kernels that run on it. */
+  /** Variants of the kernels that run on it. */
   readonly variants: Variants;
-  /** Which of the optional features that some forms need the adapter offers. */
+  /** Which of the optional features that some variants need the adapter offers. */
   readonly offers: Offers;
   /** Invocations of every subgroup; undefined where kernels may use none, or where sizes differ. */
   readonly subgroupSize?: number;
@@ -73,7 +73,7 @@ export interface Gpu {
 export interface OpenGpuOptions {
   /** `high-performance`, `low-power`, or part of an adapter's name that the adapter obtained must hold. */
   adapter?: string;
-  /** Forms of kernels to use instead of the table's; each must be one that the adapter can run. */
+  /** Variants of kernels to use instead of the table's; each must be one that the adapter can run. */
   variants?: Partial<Variants>;
   /** Refuses an adapter that runs on the processor. */
   requireGpu?: boolean;
@@ -83,7 +83,7 @@ export interface OpenGpuOptions {
  * Opens the WebGPU device with the adapter's own limits.
  *
  * Throws a `RunError` when there is no adapter (and reports which package brings one) or it gives no device, and an
- * `InputError` when `adapter` names another than the one obtained, a GPU is required and there is none, or a form in
+ * `InputError` when `adapter` names another than the one obtained, a GPU is required and there is none, or a variant in
  * `variants` is unknown or beyond the adapter.
  */
 export async function openGpu(

@@ -41,7 +41,7 @@ export function rowTexts(
   return ({ subgroupSize }) => [perInvocation, perWorkgroup(subgroupSize)];
 }
 
-/** Returns the text, the constants and the workgroups of the form that runs, for `rows` rows of `columns` f32 values. */
+/** Returns the text, the constants and the workgroups of the variant that runs, for `rows` rows of `columns` f32 values. */
 export function rowPlan(
   gpu: Gpu,
   { rows, columns }: { rows: number; columns: number },

@@ -7,7 +7,7 @@
  *     fn store_x(i: u32, value: vec4f) { x[i] = value; }
  *
  * with `vec4f`, `vec2f` or, to read alone, `f32` as the array's element; {@link withStorage} rewrites the array's
- * declaration and these lines. Files stay whole, valid WGSL: their f32 form.
+ * declaration and these lines. Files stay whole, valid WGSL: their f32 text.
  */
 
 import { replace } from "./wgsl.ts";
@@ -48,7 +48,7 @@ fn bf16_store4(value: vec4f) -> vec2u {
 fn bf16_store2(value: vec2f) -> u32 { return bf16_store4(value.xyxy).x; }
 `;
 
-interface Form {
+interface Accessors {
   /** Element of the array. */
   element: string;
   /** Body of `load`. */
@@ -57,7 +57,7 @@ interface Form {
   store?: (x: string) => string;
 }
 
-const BF16: Record<string, Form> = {
+const BF16: Record<string, Accessors> = {
   vec4f: {
     element: "vec2u",
     load: (x) => `return bf16_load4(${x}[i]);`,
@@ -71,7 +71,7 @@ const BF16: Record<string, Form> = {
   f32: { element: "u32", load: (x) => `return bf16_load(${x}[i / 2u], (i & 1u) == 1u);` },
 };
 
-const F32_AS_BF16: Record<string, Form> = {
+const F32_AS_BF16: Record<string, Accessors> = {
   vec4f: { element: "vec4f", load: (x) => `return bitcast<vec4f>(bf16_bits(${x}[i]));` },
 };
 
@@ -86,22 +86,22 @@ export function withStorage(label: string, code: string, storages: readonly (Sto
     if (storage === undefined || storage === "f32") return;
     const declaration = new RegExp(`(@binding\\(${i + 1}\\) var<[\\w, ]+> (\\w+): array<)(\\w+)(>;)`);
     const [, , x = `binding ${i + 1}`, element = "nothing"] = text.match(declaration) ?? [];
-    const form = (storage === "bf16" ? BF16 : F32_AS_BF16)[element];
+    const accessors = (storage === "bf16" ? BF16 : F32_AS_BF16)[element];
     const accessor = new RegExp(
       `^(fn (load|store)_${x}\\(i: u32(?:, value: ${element})?\\)(?: -> ${element})? \\{) .* \\}$`,
       "gm",
     );
     const rest = text.replace(/\/\/.*/g, "").replace(declaration, "").replace(accessor, "");
-    if (!form || rest.match(`\\b${x}\\[`)) {
+    if (!accessors || rest.match(`\\b${x}\\[`)) {
       throw new TypeError(
         `Cannot plan ${label} as a tensor stored as ${storage} must be used through load_${x} and store_${x} alone: ` +
           `${x} is an array of ${element}`,
       );
     }
-    text = replace(text, declaration, (_, start, _x, _element, end) => `${start}${form.element}${end}`);
+    text = replace(text, declaration, (_, start, _x, _element, end) => `${start}${accessors.element}${end}`);
     text = replace(text, accessor, (_, start, kind) => {
-      if (kind === "load") return `${start} ${form.load(x)} }`;
-      if (form.store) return `${start} ${form.store(x)} }`;
+      if (kind === "load") return `${start} ${accessors.load(x)} }`;
+      if (accessors.store) return `${start} ${accessors.store(x)} }`;
       throw new TypeError(
         `Cannot plan ${label} as a tensor of ${element} stored as ${storage} must be read alone: ${x} is written`,
       );

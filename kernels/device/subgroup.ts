@@ -1,5 +1,5 @@
 /**
- * Lines of WGSL that the forms with subgroups of 8 lanes share. In all of these forms a workgroup is one
+ * Lines of WGSL that the variants with subgroups of 8 lanes share. In all of these variants a workgroup is one
  * subgroup.
  */
 

@@ -1,11 +1,11 @@
-/** Which form of a kernel runs on which kind of adapter: a table, never a timing, so that results can be reproduced. */
+/** Which variant of a kernel runs on which kind of adapter: a table, never a timing, so that results can be reproduced. */
 
 import { InputError } from "../errors.ts";
 
 /** What an adapter is. */
 export type AdapterKind = "software" | "gpu";
 
-/** The kernels that have more than one form, and the form of each. */
+/** The kernels that have more than one variant, and the variant of each. */
 export interface Variants {
   /**
    * Matrix products. `registers`: 8 × 8 tiles in registers, on any adapter. `subgroup`: panels of B, or for Aᵀ · B tiles
@@ -31,8 +31,8 @@ export interface Variants {
   loss: "chunks" | "workgroup";
 }
 
-/** Every form of every kernel. */
-export const FORMS: { readonly [Kernel in keyof Variants]: readonly Variants[Kernel][] } = {
+/** Every variant of every kernel. */
+export const KERNEL_VARIANTS: { readonly [Kernel in keyof Variants]: readonly Variants[Kernel][] } = {
   matmul: ["registers", "subgroup", "workgroup", "workgroup_f16"],
   attention: ["query", "subgroup", "workgroup"],
   rows: ["invocation", "subgroup", "workgroup"],
@@ -45,23 +45,23 @@ export const VARIANTS: Record<AdapterKind, Variants> = {
   gpu: { matmul: "workgroup", attention: "workgroup", rows: "workgroup", loss: "chunks" },
 };
 
-/** Raised whenever a form for GPUs gives other bits than before. */
+/** Raised whenever a variant for GPUs gives other bits than before. */
 const WORKGROUP_REVISION = 3;
 
 /**
- * Gives what the bits of some forms depend on apart from their names: a state of a training is continued by the same forms of the same
- * revision alone. Forms for software adapters have the revisions of the stages that use them.
+ * Gives what the bits of some variants depend on apart from their names: a state of a training is continued by the same variants of the same
+ * revision alone. Variants for software adapters have the revisions of the stages that use them.
  */
 export function revisionOf(variants: Partial<Variants>): { forms?: number } {
-  return Object.values(variants).some((form) => form.startsWith("workgroup"))
+  return Object.values(variants).some((variant) => variant.startsWith("workgroup"))
     ? { forms: WORKGROUP_REVISION }
     : {};
 }
 
-/** The form that runs instead where the adapter cannot run the one in the table. */
+/** The variant that runs instead where the adapter cannot run the one in the table. */
 const GENERAL: Variants = { matmul: "registers", attention: "query", rows: "invocation", loss: "chunks" };
 
-/** The optional features that some forms need, and whether an adapter offers them. */
+/** The optional features that some variants need, and whether an adapter offers them. */
 export interface Offers {
   /** Subgroups of exactly 8 invocations. */
   subgroupsOf8: boolean;
@@ -69,14 +69,14 @@ export interface Offers {
   f16: boolean;
 }
 
-function needOf(form: string): { offer: keyof Offers; name: string } | undefined {
-  if (form === "subgroup") return { offer: "subgroupsOf8", name: "subgroups of 8" };
-  return form === "workgroup_f16" ? { offer: "f16", name: "shader-f16" } : undefined;
+function needOf(variant: string): { offer: keyof Offers; name: string } | undefined {
+  if (variant === "subgroup") return { offer: "subgroupsOf8", name: "subgroups of 8" };
+  return variant === "workgroup_f16" ? { offer: "f16", name: "shader-f16" } : undefined;
 }
 
 /**
- * Looks up the forms that run on an adapter. Where the adapter lacks what a form of the table needs, its
- * fallback runs. A form that is `wanted` has no fallback: if the adapter cannot run it, or there is no form
+ * Looks up the variants that run on an adapter. Where the adapter lacks what a variant of the table needs, its
+ * fallback runs. A variant that is `wanted` has no fallback: if the adapter cannot run it, or there is no variant
  * of that name, this throws an `InputError`.
  */
 export function chooseVariants(
@@ -85,17 +85,17 @@ export function chooseVariants(
   wanted: Partial<Variants> = {},
 ): Variants {
   const choose = <Kernel extends keyof Variants>(kernel: Kernel): Variants[Kernel] => {
-    const form = wanted[kernel] ?? VARIANTS[kind][kernel];
-    const need = needOf(form);
-    if (!need || offers[need.offer]) return form;
+    const variant = wanted[kernel] ?? VARIANTS[kind][kernel];
+    const need = needOf(variant);
+    if (!need || offers[need.offer]) return variant;
     if (wanted[kernel] === undefined) return GENERAL[kernel];
     throw new InputError(
-      `Cannot use ${kernel}=${form} as the adapter must offer ${need.name}: this one does not; others are ` +
-        FORMS[kernel].filter((other) => needOf(other) === undefined).join(", "),
+      `Cannot use ${kernel}=${variant} as the adapter must offer ${need.name}: this one does not; others are ` +
+        KERNEL_VARIANTS[kernel].filter((other) => needOf(other) === undefined).join(", "),
     );
   };
-  for (const [kernel, form] of Object.entries(wanted)) {
-    if (form !== undefined) checkForm(kernel, form);
+  for (const [kernel, variant] of Object.entries(wanted)) {
+    if (variant !== undefined) checkVariant(kernel, variant);
   }
   return {
     matmul: choose("matmul"),
@@ -105,20 +105,20 @@ export function chooseVariants(
   };
 }
 
-/** Returns whether an adapter can run a form. */
-export function runnable(form: string, offers: Offers): boolean {
-  const need = needOf(form);
+/** Returns whether an adapter can run a variant. */
+export function runnable(variant: string, offers: Offers): boolean {
+  const need = needOf(variant);
   return need === undefined || offers[need.offer];
 }
 
-/** Reports for each kernel which form runs, and why. */
-export function formReasons(
+/** Reports for each kernel which variant runs, and why. */
+export function variantReasons(
   kind: AdapterKind,
   offers: Offers,
   chosen: Variants,
   wanted: Partial<Variants> = {},
 ): { kernel: string; form: string; why: string }[] {
-  return (Object.keys(FORMS) as (keyof Variants)[]).map((kernel) => {
+  return (Object.keys(KERNEL_VARIANTS) as (keyof Variants)[]).map((kernel) => {
     const usual = VARIANTS[kind][kernel];
     const meant = kind === "gpu" ? "meant for GPUs" : "meant for adapters that run on the processor";
     const why = wanted[kernel] !== undefined
@@ -130,35 +130,42 @@ export function formReasons(
   });
 }
 
-/** Lists all kernels with their forms, as in `rows=invocation|subgroup|workgroup`. */
-export function formsText(): string {
-  return Object.entries(FORMS).map(([kernel, forms]) => `${kernel}=${forms.join("|")}`).join(", ");
+/** Lists all kernels with their variants, as in `rows=invocation|subgroup|workgroup`. */
+export function variantsText(): string {
+  return Object.entries(KERNEL_VARIANTS).map(([kernel, variants]) => `${kernel}=${variants.join("|")}`).join(
+    ", ",
+  );
 }
 
 /**
- * Reads `matmul=workgroup,attention=query`. Throws an `InputError` that lists the kernels and forms that
+ * Reads `matmul=workgroup,attention=query`. Throws an `InputError` that lists the kernels and variants that
  * there are.
  */
 export function parseVariants(text: string): Partial<Variants> {
   if (text.trim() === "") return {};
   const pairs = text.split(",").map((part) => {
     const [kernel, ...rest] = part.split("=").map((word) => word.trim());
-    const form = rest.join("=");
-    checkForm(kernel, form);
-    return [kernel, form];
+    const variant = rest.join("=");
+    checkVariant(kernel, variant);
+    return [kernel, variant];
   });
   const twice = pairs.find(([kernel], i) => pairs.findIndex(([other]) => other === kernel) < i);
   if (twice) {
     throw new InputError(
-      `Cannot use kernel forms "${text}" as each kernel must be named once: ${twice[0]} is named twice`,
+      `Cannot use variants of kernels "${text}" as each kernel must be named once: ${
+        twice[0]
+      } is named twice`,
     );
   }
   return Object.fromEntries(pairs);
 }
 
-function checkForm(kernel: string, form: string): void {
-  if (Object.hasOwn(FORMS, kernel) && (FORMS[kernel as keyof Variants] as readonly string[]).includes(form)) {
+function checkVariant(kernel: string, variant: string): void {
+  if (
+    Object.hasOwn(KERNEL_VARIANTS, kernel) &&
+    (KERNEL_VARIANTS[kernel as keyof Variants] as readonly string[]).includes(variant)
+  ) {
     return;
   }
-  throw new InputError(`Cannot use kernel form "${kernel}=${form}" as it must be one of ${formsText()}`);
+  throw new InputError(`Cannot use variant "${kernel}=${variant}" as it must be one of ${variantsText()}`);
 }

@@ -2,7 +2,7 @@
  * Puts WGSL texts together. A text names a fragment on a line of its own, `// include NAME`. The fragment is
  * either a file `NAME.wgsl` next to it, or lines that TypeScript writes because a loop must be unrolled. A
  * fragment or replacement that does not find its place throws a `TypeError`: the text would otherwise run
- * unchanged and compute something else. kernels/NOTES.md tells how the forms of a kernel are made.
+ * unchanged and compute something else. kernels/NOTES.md tells how the variants of a kernel are made.
  */
 
 /** Replaces every place of a text that holds `found`. Throws where there is none. */

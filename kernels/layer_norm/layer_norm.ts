@@ -18,7 +18,7 @@ const BLOCK_ROWS = 64;
 /** How many subgroups the forward pass is cut into at least, so that every core has work. */
 const SUBGROUPS = 16;
 
-/** Returns the number of vec4s per lane, or undefined where the form with subgroups does not run. */
+/** Returns the number of vec4s per lane, or undefined where the variant with subgroups does not run. */
 function subgroupWidth(gpu: Gpu, columns: number): number | undefined {
   const vec4s = Math.ceil(columns / 32);
   return gpu.variants.rows === "subgroup" && vec4s <= MOST_VEC4S ? vec4s : undefined;

@@ -1,4 +1,4 @@
-// layer_norm_backward_bindings: what all forms of layer_norm_backward bind; the tables in their headers describe it.
+// layer_norm_backward_bindings: what all variants of layer_norm_backward bind; the tables in their headers describe it.
 
 struct Params {
   rows: u32, columns: u32, stride4: u32, parameter_offset: u32, parameter_model: u32, accumulate: u32, block_rows: u32,

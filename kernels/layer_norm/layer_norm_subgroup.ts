@@ -1,5 +1,5 @@
 /**
- * The form of LayerNorm for software adapters with subgroups of 8 lanes. This file writes the unrolled loops
+ * The variant of LayerNorm for software adapters with subgroups of 8 lanes. This file writes the unrolled loops
  * of its WGSL, one text per width of a row. The number after a name is that of the lane's vec4: a lane holds
  * every eighth vec4 of the row, `x0`, `x1`, …
  */
@@ -12,7 +12,7 @@ import backwardCode from "./layer_norm_backward_subgroup.wgsl" with { type: "tex
 import forwardCode from "./layer_norm_forward_subgroup.wgsl" with { type: "text" };
 
 /**
- * Most vec4s of a row that a lane may hold. Wider rows are left to other forms, as the text for them would
+ * Most vec4s of a row that a lane may hold. Wider rows are left to other variants, as the text for them would
  * take too long to compile.
  */
 export const MOST_VEC4S = 8;

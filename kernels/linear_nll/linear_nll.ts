@@ -64,13 +64,13 @@ export interface LinearNllBackward extends Omit<LinearNll, "nll" | "sharedTarget
   accumulate: boolean;
 }
 
-/** Rows of a workgroup of the form for GPUs, and of an invocation and a workgroup of the general one. */
+/** Rows of a workgroup of the variant for GPUs, and of an invocation and a workgroup of the general one. */
 const [WORKGROUP_ROWS, INVOCATION_ROWS, INVOCATIONS] = [64, 4, 16];
 
 /** The side of the tiles of the backward pass. */
 const SIDE = 64;
 
-/** The fragments that all forms share, by what they write apart from the loss. */
+/** The fragments that all variants share, by what they write apart from the loss. */
 const FRAGMENTS = {
   linear_nll: fragments("", ""),
   linear_nll_details: fragments(
@@ -96,11 +96,11 @@ export function linearNll(gpu: Gpu, tensors: LinearNll): Dispatch {
   const { models, rows, k, vocabulary, details, statistics } = tensors;
   const label = details ? "linear_nll_details" : statistics ? "linear_nll_statistics" : "linear_nll";
   const fragments = FRAGMENTS[label];
-  const form = gpu.variants.matmul;
+  const variant = gpu.variants.matmul;
   const own = groupRows(rows, models);
-  const plan = form === "subgroup"
+  const plan = variant === "subgroup"
     ? { code: linearNllSubgroup(k, fragments, !!details), workgroups: Math.ceil(rows / own) }
-    : form.startsWith("workgroup")
+    : variant.startsWith("workgroup")
     ? { code: compose(workgroupCode, fragments), workgroups: Math.ceil(rows / WORKGROUP_ROWS) }
     : {
       code: compose(code, fragments),
@@ -124,7 +124,7 @@ export function linearNll(gpu: Gpu, tensors: LinearNll): Dispatch {
 }
 
 /**
- * Plans the gradients of Σ weights·nll: that of `a`, then that of `w`. Each computes the logits once more, in the same form on every
+ * Plans the gradients of Σ weights·nll: that of `a`, then that of `w`. Each computes the logits once more, in the same variant on every
  * adapter. Throws a `RangeError` where a matrix does not fit its buffer.
  */
 export function linearNllBackward(gpu: Gpu, tensors: LinearNllBackward): Dispatch[] {

@@ -1,4 +1,4 @@
-// linear_nll_bindings: what all forms of linear_nll bind; the tables in their headers describe it.
+// linear_nll_bindings: what all variants of linear_nll bind; the tables in their headers describe it.
 
 struct Params {
   rows: u32, vocab: u32, k: u32, group_rows: u32, target_model: u32,

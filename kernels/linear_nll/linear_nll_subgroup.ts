@@ -1,5 +1,5 @@
 /**
- * The form of the loss of a linear layer for software adapters with subgroups of 8 lanes: its panels, and the unrolled loops of its
+ * The variant of the loss of a linear layer for software adapters with subgroups of 8 lanes: its panels, and the unrolled loops of its
  * WGSL.
  */
 
@@ -23,7 +23,7 @@ export function groupRows(rows: number, models: number): number {
   return Math.ceil(rows / Math.max(1, parts, Math.ceil(rows / MOST_ROWS)));
 }
 
-/** Returns the WGSL for products of `k` terms, with the fragments that all forms share. */
+/** Returns the WGSL for products of `k` terms, with the fragments that all variants share. */
 export function linearNllSubgroup(k: number, fragments: Record<string, string>, details: boolean): string {
   return textOf({ terms: k <= SHORT ? SHORT : LONG, fragments, details });
 }

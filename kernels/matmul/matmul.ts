@@ -1,4 +1,4 @@
-/** `C = A · B` over a bank of models with a fused tail, in each form. */
+/** `C = A · B` over a bank of models with a fused tail, in each variant. */
 
 import { type Matrix, padded, placement } from "../device/matrix.ts";
 import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
@@ -37,7 +37,7 @@ export interface Product {
   /** Adds into `c` instead of writing it. */
   accumulate?: boolean;
   /**
-   * The tile of the workgroup forms. Default: the one that suits the shape best. It changes no bit of the
+   * The tile of the workgroup variants. Default: the one that suits the shape best. It changes no bit of the
    * result.
    */
   tile?: Tile;
@@ -56,8 +56,8 @@ export interface Matmul extends Product {
   /** `[models, m, n]`: the sum before GELU (written by `bias_gelu`, read by `gelu_slope`), or the residual. */
   extra?: Matrix;
   /**
-   * f32 `[models, m, n]`, scratch. The forms that take several passes over the terms keep their sums there
-   * where `c` is bf16. Without it, such a product is computed by a form that takes one pass.
+   * f32 `[models, m, n]`, scratch. The variants that take several passes over the terms keep their sums there
+   * where `c` is bf16. Without it, such a product is computed by a variant that takes one pass.
    */
   sums?: GpuBuffer;
   /** Default `none`. */
@@ -69,7 +69,7 @@ export interface Matmul extends Product {
   groups?: Groups;
 }
 
-/** Invocations of a workgroup of the register form. */
+/** Invocations of a workgroup of the register variant. */
 export const REGISTERS_WORKGROUP = 16;
 const REGISTERS = compose(code, { matmul_tail: tailCode });
 /**
@@ -96,7 +96,7 @@ export function takesPasses(gpu: Gpu): boolean {
 }
 
 /**
- * Reads how many factors beyond 65,504 the device's products in f16 have taken as 65,504 so far, once per product; 0 where no form
+ * Reads how many factors beyond 65,504 the device's products in f16 have taken as 65,504 so far, once per product; 0 where no variant
  * rounds to f16. The count begins again after 2^32.
  */
 export async function saturatedValues(gpu: Gpu): Promise<number> {
@@ -115,10 +115,10 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
       `Cannot plan matmul as bias and extra must be given exactly where the tail uses them: it is ${tail}`,
     );
   }
-  const form = gpu.variants.matmul;
+  const variant = gpu.variants.matmul;
   const { params, buffers } = operands(gpu, tensors);
-  const plan = form === "subgroup" && panels(tensors, params, buffers) ||
-    (form.startsWith("workgroup")
+  const plan = variant === "subgroup" && panels(tensors, params, buffers) ||
+    (variant.startsWith("workgroup")
       ? tiles(gpu, tensors, params, buffers)
       : registers(tensors, params, buffers));
   if (tensors.groups) {
@@ -129,7 +129,7 @@ export function matmul(gpu: Gpu, tensors: Matmul): Dispatch {
 }
 
 /**
- * Plans a product without a tail as {@link matmul} does, to the same bits. The workgroup forms split long sums of
+ * Plans a product without a tail as {@link matmul} does, to the same bits. The workgroup variants split long sums of
  * few tiles where `parts`, scratch of {@link matmulScratch} f32 values, is large enough.
  */
 export function matmulSplit(
@@ -168,13 +168,13 @@ export function matmulScratch({ m, n, k, models }: Pick<Matmul, "m" | "n" | "k" 
   return partsSize(m, n4, planLong({ m, n4, k, models }).segments, models);
 }
 
-/** Whether the workgroup forms add a product's terms segment by segment: it has no tail, and its sums are f32. */
+/** Whether the workgroup variants add a product's terms segment by segment: it has no tail, and its sums are f32. */
 function isLong({ c, k, tail = "none" }: Pick<Matmul, "c" | "k" | "tail">): boolean {
   return k > LONG_SEGMENT && tail === "none" && (c.buffer.storage ?? "f32") === "f32";
 }
 
 /**
- * How the subgroup form runs over groups. Its partial sums, where they have a buffer of their own, lie as c
+ * How the subgroup variant runs over groups. Its partial sums, where they have a buffer of their own, lie as c
  * does.
  */
 const groupedSubgroup = remembered(({ panel, apart }: Required<PanelShape>) => {
@@ -183,10 +183,10 @@ const groupedSubgroup = remembered(({ panel, apart }: Required<PanelShape>) => {
   return groupedText(placed, { ...GROUPED, binding: apart ? 7 : 6 });
 });
 
-/** The parts of a plan that depend on the form. */
-type FormPlan = Omit<DispatchPlan, "label" | "models">;
+/** The parts of a plan that depend on the variant. */
+type VariantPlan = Omit<DispatchPlan, "label" | "models">;
 
-/** Returns params and buffers as the forms share them; strides and offsets count vec4s. */
+/** Returns params and buffers as the variants share them; strides and offsets count vec4s. */
 function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buffers"> {
   const { models, m, n, k } = tensors;
   const place = (name: string, matrix: Matrix, rows: number, columns: number) =>
@@ -214,7 +214,7 @@ function operands(gpu: Gpu, tensors: Matmul): Pick<DispatchPlan, "params" | "buf
 }
 
 /**
- * Plans the subgroup form, or returns undefined where it cannot run. It keeps its partial sums in `c`. That
+ * Plans the subgroup variant, or returns undefined where it cannot run. It keeps its partial sums in `c`. That
  * is impossible where the tail is not linear, since a tail cannot be taken of partial sums, and where `c` is
  * bf16, which would round them.
  */
@@ -222,7 +222,7 @@ function panels(
   { models, m, n, k, c, tail = "none", accumulate = false, sums, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
-): FormPlan | undefined {
+): VariantPlan | undefined {
   const rounds = c.buffer.storage === "bf16";
   const apart = rounds && sums !== undefined;
   if (accumulate && tail !== "none" || rounds && !apart && k > MOST_TERMS) return undefined;
@@ -243,7 +243,7 @@ function tiles(
   { models, m, n, k, c, tail = "none", accumulate = false, bias, groups, tile: wanted }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
-): FormPlan {
+): VariantPlan {
   const n4 = padded(n) / 4;
   const tile = wanted ?? chooseTile(m, n4, models);
   const segmented = isLong({ c, k, tail });
@@ -262,7 +262,7 @@ function registers(
   { m, n, tail = "none", accumulate = false, groups }: Matmul,
   params: number[],
   buffers: GpuBuffer[],
-): FormPlan {
+): VariantPlan {
   const countsOfA = params.slice(3, 6).map((count) => count * 4); // this text reads A float by float
   return {
     code: groups ? GROUPED_REGISTERS : REGISTERS,
@@ -296,7 +296,7 @@ export function matmulReference(
   return c;
 }
 
-/** Computes GELU in its tanh form, in f64. */
+/** Computes GELU by its tanh, in f64. */
 export function geluReference(x: number): number {
   return 0.5 * x *
     (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));

@@ -1,4 +1,4 @@
-/** Adds the segments of long sums that the workgroup forms of products leave apart. */
+/** Adds the segments of long sums that the workgroup variants of products leave apart. */
 
 import type { Dispatch, Gpu, GpuBuffer } from "../device/gpu.ts";
 import code from "./matmul_join.wgsl" with { type: "text" };

@@ -1,5 +1,5 @@
 /**
- * The form of `C = A · B` for software adapters with subgroups of 8 lanes: which panels it has, and the
+ * The variant of `C = A · B` for software adapters with subgroups of 8 lanes: which panels it has, and the
  * unrolled loops of its WGSL.
  */
 

@@ -1,4 +1,4 @@
-// matmul_tail: what is done with a sum of A · B before it is stored, for the texts of all forms.
+// matmul_tail: what is done with a sum of A · B before it is stored, for the texts of all variants.
 //
 // TAIL 0: A·B    1: + bias    2: gelu(A·B + bias)    3: A·B + bias + extra    4: A·B ⊙ gelu'(extra)
 //

@@ -1,4 +1,4 @@
-/** `C = Aᵀ · B` over a bank of models, in each form: the gradients of weights. */
+/** `C = Aᵀ · B` over a bank of models, in each variant: the gradients of weights. */
 
 import { type Matrix, padded, placement } from "../device/matrix.ts";
 import type { Dispatch, DispatchPlan, Gpu, GpuBuffer } from "../device/gpu.ts";
@@ -40,7 +40,7 @@ export interface MatmulTransposed extends Product {
   sums?: GpuBuffer;
   /**
    * Where in the buffer of `c` these sums go instead: offset and model stride in f32 values. They add where `c` does. Only
-   * the workgroup forms can, see {@link sumsIntoProduct}.
+   * the workgroup variants can, see {@link sumsIntoProduct}.
    */
   sumsInC?: { offset: number; model: number };
   /**
@@ -49,7 +49,7 @@ export interface MatmulTransposed extends Product {
    */
   groups?: Groups;
   /**
-   * Scratch of {@link matmulTransposedScratch} f32 values. Where it is large enough, the workgroup forms
+   * Scratch of {@link matmulTransposedScratch} f32 values. Where it is large enough, the workgroup variants
    * split the long sums of small products.
    */
   parts?: GpuBuffer;
@@ -89,7 +89,7 @@ export function matmulTransposed(gpu: Gpu, tensors: MatmulTransposed): Dispatch[
   const segments = splits ? countSplits(m, n4, k, models, tensors.tile) : 0;
   const fits = tensors.parts !== undefined && 4 * partsSize(m, n4, segments, models) <= tensors.parts.bytes;
   if (!tensors.parts || !fits || segments === 0) {
-    const plan = formPlan(gpu, tensors, params);
+    const plan = variantPlan(gpu, tensors, params);
     if (tensors.groups) {
       plan.params.unshift(tensors.groups.first ?? 0);
       buffers.push(tensors.groups.buffer);
@@ -127,7 +127,7 @@ export function matmulTransposedScratch(
   return partsSize(m, n4, countSplits(m, n4, k, models), models);
 }
 
-function formPlan(
+function variantPlan(
   gpu: Gpu,
   { models, m, n, accumulate = false, groups, tile: wanted }: MatmulTransposed,
   params: number[],

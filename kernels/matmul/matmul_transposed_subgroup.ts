@@ -1,5 +1,5 @@
 /**
- * The form of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes: how large its tiles are, and the
+ * The variant of `C = Aᵀ · B` for software adapters with subgroups of 8 lanes: how large its tiles are, and the
  * unrolled loops of its WGSL.
  */
 

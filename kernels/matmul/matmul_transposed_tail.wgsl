@@ -1,4 +1,4 @@
-// matmul_transposed_tail: stores sums of Aᵀ · B and of A's columns, for the texts of all forms.
+// matmul_transposed_tail: stores sums of Aᵀ · B and of A's columns, for the texts of all variants.
 //
 // ACCUMULATE, params and the buffers are those of the text that includes this.
 

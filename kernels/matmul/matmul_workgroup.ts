@@ -1,5 +1,5 @@
 /**
- * The forms of `C = A · B` and `C = Aᵀ · B` for GPUs: the unrolled loops of their WGSL, and the choice of
+ * The variants of `C = A · B` and `C = Aᵀ · B` for GPUs: the unrolled loops of their WGSL, and the choice of
  * tiles. kernels/NOTES.md says what is known of their speed.
  */
 
@@ -24,7 +24,7 @@ export interface Tile {
   /** Terms of a slice, a multiple of 4. */
   terms: number;
   /**
-   * How near products with this tile come to the roof, by estimate; 1 for the largest tile. A smaller tile
+   * How near products with this tile come to the peak, by estimate; 1 for the largest tile. A smaller tile
    * reads more for each multiplication.
    */
   efficiency: number;

@@ -18,7 +18,7 @@ import routeBackwardCode from "./switch_route_backward.wgsl" with { type: "text"
 import routeCode from "./switch_route.wgsl" with { type: "text" };
 import scanCode from "./switch_scan.wgsl" with { type: "text" };
 import scatterCode from "./switch_scatter.wgsl" with { type: "text" };
-import settleCode from "./switch_settle.wgsl" with { type: "text" };
+import limitCode from "./switch_limit.wgsl" with { type: "text" };
 
 const COUNT = compose(countCode, { switch_block: blockCode });
 const PLACE = compose(placeCode, { switch_block: blockCode });
@@ -168,8 +168,8 @@ export function switchRoute(gpu: Gpu, route: SwitchRoute, own: SwitchBuffers): D
       models,
     }),
     gpu.dispatch({
-      label: "switch_settle",
-      code: settleCode,
+      label: "switch_limit",
+      code: limitCode,
       params: [models, experts, Number(training !== undefined), balance, offset, model],
       buffers: [own.totals, own.sums, training?.capacities ?? gpu.empty, own.groups, own.pull, buffer],
       workgroups: 1,

@@ -8,8 +8,8 @@ import type { BankRows, Matrix } from "../device/matrix.ts";
 import { compose } from "../device/wgsl.ts";
 
 const BINDINGS = { transpose_bindings: bindings };
-/** The edge of a tile and the WGSL, for each form of the kernels that work row by row. */
-const FORMS = {
+/** The edge of a tile and the WGSL, for each variant of the kernels that work row by row. */
+const KERNEL_VARIANTS = {
   invocation: { tile: 16, code: compose(code, BINDINGS) },
   workgroup: { tile: 32, code: compose(workgroupCode, BINDINGS) },
 };
@@ -24,12 +24,12 @@ export interface Transpose extends BankRows {
 
 /** Plans `b = aᵀ` for every model. */
 export function transpose(gpu: Gpu, { a, b, models, rows, columns }: Transpose): Dispatch {
-  const form = FORMS[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
-  const tiles = Math.ceil(rows / form.tile) * Math.ceil(columns / form.tile);
+  const variant = KERNEL_VARIANTS[gpu.variants.rows === "workgroup" ? "workgroup" : "invocation"];
+  const tiles = Math.ceil(rows / variant.tile) * Math.ceil(columns / variant.tile);
   const counts = [a, b].flatMap(({ offset = 0, stride, model }) => [offset / 4, stride / 4, model / 4]);
   return gpu.dispatch({
     label: "transpose",
-    code: form.code,
+    code: variant.code,
     params: [rows, columns, ...counts],
     buffers: [a.buffer, b.buffer],
     workgroups: tiles,

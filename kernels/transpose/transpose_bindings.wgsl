@@ -1,4 +1,4 @@
-// transpose_bindings: what all forms of transpose bind; the tables in their headers describe it.
+// transpose_bindings: what all variants of transpose bind; the tables in their headers describe it.
 
 struct Params {
   rows: u32, columns: u32, a_offset: u32, a_stride: u32, a_model: u32, b_offset: u32, b_stride: u32, b_model: u32,

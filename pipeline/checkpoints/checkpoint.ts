@@ -21,10 +21,10 @@ import {
   readInput,
 } from "./hugging_face_config.ts";
 
-/** Names the tensors of a model as a file holds them: `prefix` and the name in the model. */
-export function nameTensors(config: ModelConfig, weights: Weights, prefix = ""): [string, HostTensor][] {
+/** Names the tensors of a model as a file holds them: `scope` and the name in the model. */
+export function nameTensors(config: ModelConfig, weights: Weights, scope = ""): [string, HostTensor][] {
   return parameterSpecs(config).map((spec) => {
-    return [prefix + spec.name, { shape: wholeShape(spec), values: weights.get(spec.name)! }];
+    return [scope + spec.name, { shape: wholeShape(spec), values: weights.get(spec.name)! }];
   });
 }
 
@@ -33,17 +33,17 @@ export function weightsIn(
   tensors: ReadonlyMap<string, HostTensor>,
   config: ModelConfig,
   where: string,
-  prefix = "",
+  scope = "",
 ): Weights {
   return new Map(
     parameterSpecs(config).map((spec) => {
       const { name } = spec;
       const shape = wholeShape(spec);
-      const tensor = tensors.get(prefix + name);
+      const tensor = tensors.get(scope + name);
       if (tensor?.shape.join() === shape.join()) return [name, tensor.values];
       const actual = tensor ? `its shape is [${tensor.shape}]` : "it is missing";
       throw new InputError(
-        `Cannot load "${where}" as it must hold tensor "${prefix}${name}" of shape [${shape}]: ${actual}`,
+        `Cannot load "${where}" as it must hold tensor "${scope}${name}" of shape [${shape}]: ${actual}`,
         { where },
       );
     }),

@@ -28,7 +28,7 @@ import { readTextCounts } from "../text/counts.ts";
 import { TEXT, textSeedOf } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
-import { type EqualCompute, equalCompute } from "./beside_mixture.ts";
+import { type EqualCompute, equalCompute } from "./compared_cost.ts";
 import { type Communication, communicationOf } from "./communication.ts";
 import {
   forwardFlops,
@@ -51,7 +51,7 @@ export type CostTimes = Record<
   number
 >;
 
-/** The Switch Transformer beside the mixture, with experts of its own in every layer: FLOPs of its training, and of one sequence. */
+/** The Switch Transformer next to the mixture, with experts of its own in every layer: FLOPs of its training, and of one sequence. */
 export type SwitchCost =
   & Pick<EqualCompute, "model" | "parameters" | "batch" | "steps">
   & Record<"training" | "inference", number>;
@@ -152,7 +152,7 @@ export function secondsOn(device: CostDevice, flops: number, model: ModelConfig)
   return slowedFlops(flops, model, adapterKindOf(device)) / (device.flops * device.utilisation);
 }
 
-/** What {@link costOf} takes besides a configuration. */
+/** What {@link costOf} takes apart from a configuration. */
 export interface CostOptions extends CostDevice {
   /**
    * Sequences of the tokenized corpus. Without it, every step of an expert is assumed to bring new sequences.
@@ -265,7 +265,7 @@ function memoryOf(
   };
 }
 
-/** The settings that the number of sequences depends on, besides the seed of the text. */
+/** The settings that the number of sequences depends on, apart from the seed of the text. */
 const SEQUENCES = [...namesOf(TEXT, "textSeed"), ...namesOf(TOKENS, "shardSequences")];
 
 /** What {@link readCost} takes. */

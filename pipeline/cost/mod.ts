@@ -4,8 +4,8 @@
  * @module
  */
 
-export { type BesideMixture, besideMixture, type BesideOptions } from "./beside_mixture.ts";
-export { type EqualCompute, equalCompute, type TrainingCost } from "./beside_mixture.ts";
+export { type ComparedCost, comparedCost, type ComparedOptions } from "./compared_cost.ts";
+export { type EqualCompute, equalCompute, type TrainingCost } from "./compared_cost.ts";
 export * from "./cluster.ts";
 export * from "./cost.ts";
 export * from "./device.ts";

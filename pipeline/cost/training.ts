@@ -12,7 +12,7 @@ import { recordTime } from "../run/timing.ts";
 import type { StepMetrics } from "../training/metrics.ts";
 import type { Recipe } from "../training/recipe.ts";
 import { longWarmup } from "../training/schedule.ts";
-import { costApart, type TrainingCost } from "./beside_mixture.ts";
+import { costApart, type TrainingCost } from "./compared_cost.ts";
 import { trainingFlops } from "./flops.ts";
 import { trainingMemory } from "./memory.ts";
 

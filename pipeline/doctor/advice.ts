@@ -23,8 +23,8 @@ export interface Findings {
   others?: readonly FoundAdapter[];
   /** Bytes of buffers that could be had. */
   allocatableBytes?: number;
-  /** Forms that miss the golden values. */
-  wrongForms?: readonly string[];
+  /** Variants that miss the golden values. */
+  wrongVariants?: readonly string[];
 }
 
 /**
@@ -145,11 +145,11 @@ function ofCard({ system, adapter, others = [] }: Findings): Rule[] {
 }
 
 /** What is wrong with the adapter itself: a slow driver, little memory, wrong results. */
-function ofAdapter({ adapter, allocatableBytes = Infinity, wrongForms = [] }: Findings): Rule[] {
+function ofAdapter({ adapter, allocatableBytes = Infinity, wrongVariants = [] }: Findings): Rule[] {
   return [
     {
       when: adapter?.kind === "software" && !adapter.subgroupsOf8,
-      warning: "The driver has no subgroups of 8, so general forms of kernels run, which are slow.",
+      warning: "The driver has no subgroups of 8, so general variants of kernels run, which are slow.",
       remedy:
         "Use Mesa 25 or later on a processor with AVX, with 256-bit vectors (LP_NATIVE_VECTOR_WIDTH unset).",
     },
@@ -161,10 +161,10 @@ function ofAdapter({ adapter, allocatableBytes = Infinity, wrongForms = [] }: Fi
         "Look at nvidia-smi; switch on Resizable BAR (Above 4G Decoding) in the machine's firmware, or use a newer Deno.",
     },
     {
-      when: wrongForms.length > 0,
-      error: `These forms of kernels miss the golden values here: ${wrongForms.join(", ")}.`,
+      when: wrongVariants.length > 0,
+      error: `These variants of kernels miss the golden values here: ${wrongVariants.join(", ")}.`,
       remedy:
-        "Do not train with them: choose other forms, or update the driver; please report it with this text.",
+        "Do not train with them: choose other variants, or update the driver; please report it with this text.",
     },
   ];
 }

@@ -7,14 +7,14 @@
 
 import { RunError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
-import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
+import { measurePeak, type Peak } from "../../kernels/device/peak.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
 import {
   type AdapterKind,
-  formReasons,
-  FORMS,
+  KERNEL_VARIANTS,
   type Offers,
   runnable,
+  variantReasons,
   type Variants,
 } from "../../kernels/device/variants.ts";
 import { trainingFlops } from "../cost/flops.ts";
@@ -48,30 +48,30 @@ export interface Diagnosis {
 export interface AdapterDiagnosis extends Record<"name" | "backend" | "driver", string> {
   /** Its kind. */
   kind: AdapterKind;
-  /** The optional features that some forms need, and whether it offers them. */
+  /** The optional features that some variants need, and whether it offers them. */
   offers: Offers;
   /** Features that it lists. */
   features: string[];
   /** Limits that a device gets. */
   limits: Record<string, number>;
-  /** The form of each kernel that runs, and why. */
+  /** The variant of each kernel that runs, and why. */
   forms: Record<"kernel" | "form" | "why", string>[];
   /** Bytes of buffers that can be had at once, and the most that was asked for. */
   memory: Record<"allocatable" | "asked", number>;
-  /** How far each set of forms is from the golden values. */
+  /** How far each set of variants is from the golden values. */
   golden: GoldenResult[];
-  /** Its roof: arithmetic and memory traffic. */
-  roof: Roof;
+  /** Its peak: arithmetic and memory traffic. */
+  roof: Peak; // a JSON key
   /** A training step. */
   step: MeasuredStep;
   /** The file that the figures are kept in; undefined where they are not kept. */
   kept?: string;
 }
 
-/** The comparison with golden values of a model in one set of forms, and whether all errors are within their limits. */
+/** The comparison with golden values of a model in one set of variants, and whether all errors are within their limits. */
 export type GoldenResult = GoldenErrors & { variants: Variants; dtype: Dtype; model: string; right: boolean };
 
-/** What a training step reaches: tokens a second, GFLOP/s as costs count them, and their share of the f32 roof. */
+/** What a training step reaches: tokens a second, GFLOP/s as costs count them, and their share of the f32 peak. */
 export interface MeasuredStep extends Record<"tokensPerSecond" | "gflops" | "utilisation", number> {
   /** The model, and its batch. */
   model: ModelConfig & { batch: number };
@@ -81,7 +81,7 @@ export interface MeasuredStep extends Record<"tokensPerSecond" | "gflops" | "uti
 export interface ExamineOptions {
   /** Part of the adapter's name, or a preference. */
   adapter?: string;
-  /** Forms of kernels instead of the adapter's own. */
+  /** Variants of kernels instead of the adapter's own. */
   variants?: Partial<Variants>;
   /**
    * Takes the smallest sizes and one round. This only shows that everything runs; the figures are not kept.
@@ -106,7 +106,7 @@ const MOST_BYTES = 256 * 2 ** 30;
 
 /**
  * Examines this machine. Errors of the adapter are reported in the result. Throws an `InputError` where the
- * adapter that was asked for, or a form of a kernel, is not available.
+ * adapter that was asked for, or a variant of a kernel, is not available.
  */
 export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> {
   const { adapter: wanted, variants, onStep = () => {}, signal } = options;
@@ -129,9 +129,15 @@ export async function examine(options: ExamineOptions = {}): Promise<Diagnosis> 
   try {
     const adapter = await examineAdapter(opened, system, { ...options, onStep: step });
     const { name, kind, offers: { subgroupsOf8 }, memory: { allocatable: allocatableBytes } } = adapter;
-    const wrongForms = adapter.golden.filter(({ right }) => !right)
+    const wrongVariants = adapter.golden.filter(({ right }) => !right)
       .map(({ variants, dtype, model }) => `${variantsText(variants)} in ${dtype} (${model})`);
-    const findings = { system, adapter: { name, kind, subgroupsOf8 }, others, allocatableBytes, wrongForms };
+    const findings = {
+      system,
+      adapter: { name, kind, subgroupsOf8 },
+      others,
+      allocatableBytes,
+      wrongVariants,
+    };
     return { system, adapter, others, problems: listAdvice(findings) };
   } finally {
     opened.close();
@@ -145,25 +151,25 @@ async function examineAdapter(gpu: Gpu, system: System, options: ExamineOptions)
   const asked = kind === "gpu" ? MOST_BYTES : Math.floor(0.8 * (system.availableBytes ?? 2 ** 30));
   const allocatable = await gpu.allocatable(asked);
   step("golden values");
-  const golden = await checkForms(gpu, options);
-  step("the roof");
+  const golden = await checkVariants(gpu, options);
+  step("the peak");
   const effort = { rounds: quick ? 1 : 5, seconds: quick ? 0 : 0.2, clock: "clock" } as const;
-  const roof = await measureRoof(gpu, effort, { small: quick, halves: true });
+  const peak = await measurePeak(gpu, effort, { small: quick, halves: true });
   step("a training step");
-  const trained = await measureStep(gpu, roof, { allocatable, quick });
-  const figures = { ...roof, utilisation: Math.min(1, trained.utilisation), at: new Date().toISOString() };
+  const trained = await measureStep(gpu, peak, { allocatable, quick });
+  const figures = { ...peak, utilisation: Math.min(1, trained.utilisation), at: new Date().toISOString() };
   const isUsual = !quick && Object.keys(variants).length === 0;
   return {
-    ...{ name, kind, offers, features, limits, golden, roof, step: trained },
+    ...{ name, kind, offers, features, limits, golden, roof: peak, step: trained },
     backend: system.environment.DENO_WEBGPU_BACKEND ?? "any",
     driver: driverName(gpu, system),
-    forms: formReasons(kind, offers, gpu.variants, variants),
+    forms: variantReasons(kind, offers, gpu.variants, variants),
     memory: { allocatable, asked },
     kept: isUsual ? await keepMeasured(name, figures) : undefined,
   };
 }
 
-/** Words forms as they are chosen. */
+/** Words variants as they are chosen. */
 export function variantsText(variants: Variants): string {
   return Object.entries(variants).map((pair) => pair.join("=")).join(",");
 }
@@ -176,23 +182,23 @@ function driverName({ adapter, kind }: Gpu, { nvidia, mesa }: System): string {
   return mesa === undefined ? "unknown to the system" : `Mesa ${mesa}`;
 }
 
-/** Lists sets of forms such that every form that the adapter can run is in one of them. */
-function formSets(chosen: Variants, offers: Offers): Variants[] {
-  const kernels = Object.entries(FORMS) as [string, readonly string[]][];
-  const names = [...new Set(Object.values(FORMS).flat())].filter((name) => runnable(name, offers));
+/** Lists sets of variants such that every variant that the adapter can run is in one of them. */
+function variantSets(chosen: Variants, offers: Offers): Variants[] {
+  const kernels = Object.entries(KERNEL_VARIANTS) as [string, readonly string[]][];
+  const names = [...new Set(Object.values(KERNEL_VARIANTS).flat())].filter((name) => runnable(name, offers));
   const sets = names.map((name): Variants => {
-    const own = kernels.filter(([, forms]) => forms.includes(name));
+    const own = kernels.filter(([, variants]) => variants.includes(name));
     return { ...chosen, ...Object.fromEntries(own.map(([kernel]) => [kernel, name])) };
   });
   return [...new Map([chosen, ...sets].map((set) => [variantsText(set), set])).values()];
 }
 
-/** Trains the golden steps in every form that the adapter runs, on the adapter that was asked for. */
-async function checkForms(gpu: Gpu, { adapter, quick, signal }: ExamineOptions): Promise<GoldenResult[]> {
+/** Trains the golden steps in every variant that the adapter runs, on the adapter that was asked for. */
+async function checkVariants(gpu: Gpu, { adapter, quick, signal }: ExamineOptions): Promise<GoldenResult[]> {
   const [dtypes, models] = quick ? [["f32"], ["tiny"]] as const : [["f32", "bf16"], GOLDEN_CASES] as const;
   const trials = dtypes.flatMap((dtype) => models.map((model) => ({ dtype, model })));
   const results: GoldenResult[] = [];
-  for (const variants of formSets(gpu.variants, gpu.offers)) {
+  for (const variants of variantSets(gpu.variants, gpu.offers)) {
     const own = await openGpu({ adapter, variants });
     try {
       for (const { dtype, model } of trials) {
@@ -214,7 +220,7 @@ async function checkForms(gpu: Gpu, { adapter, quick, signal }: ExamineOptions):
  */
 async function measureStep(
   gpu: Gpu,
-  roof: Roof,
+  peak: Peak,
   { allocatable, quick }: { allocatable: number; quick: boolean },
 ): Promise<MeasuredStep> {
   const { expert, router, small, least } = STEP_MODELS;
@@ -241,7 +247,7 @@ async function measureStep(
     }
     const gflops = steps * trainingFlops(model, batch, length) / seconds / 1e9;
     const tokensPerSecond = steps * batch * length / seconds;
-    return { model, tokensPerSecond, gflops, utilisation: gflops / roof.gflops };
+    return { model, tokensPerSecond, gflops, utilisation: gflops / peak.gflops };
   } finally {
     trainer.close();
   }

@@ -188,7 +188,7 @@ export async function linkNode(walk: Walk, node: Node, runs: readonly string[]):
   return null;
 }
 
-/** Removes the files of temporary nodes once everything that needs them is made. Their manifests stay, so that keys can be told. */
+/** Removes the files of temporary nodes once everything that needs them is made. Their manifests stay, so that keys can be read. */
 export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<void> {
   const users = new Map<string, Node[]>(
     graph.filter(({ temporary }) => temporary).map(({ name }) => [name, []]),

@@ -1,9 +1,9 @@
 /**
- * Says which process makes a node, so that no other one does the same work. A lock only saves work: what it guards comes to be by a
+ * Reports which process makes a node, so that no other one does the same work. A lock only saves work: what it guards comes to be by a
  * rename, and two processes that make the same node make the same bytes.
  *
  * The operating system holds a lock for as long as its process lives. A disk that machines share may not pass locks on; there the time of
- * the lock's file tells, by the disk's own clock: its holder writes it anew every few seconds.
+ * the lock's file tells, by the disk's own clock: its owner writes it anew every few seconds.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import { entriesOf, isMissing, removeIfThere, writing } from "../run/files.ts";
 export const LOCKS = "locks";
 
 const BEAT_MS = 5_000;
-/** How long the holder on another machine may be silent. */
+/** How long the owner on another machine may be silent. */
 export const SILENT_MS = 60_000;
 
 /** The process that makes a node. */
@@ -53,21 +53,21 @@ export async function takeLock(run: string, node: string, task: string): Promise
     await Deno.mkdir(`${run}/${LOCKS}`, { recursive: true });
     return await Deno.open(path, { read: true, write: true, create: true });
   });
-  const holder = await holderOf(run, node, file, true).catch((error) => {
+  const other = await livingOwner(run, node, file, true).catch((error) => {
     file.close();
     throw error;
   });
-  if (holder) {
+  if (other) {
     file.close();
-    return holder;
+    return other;
   }
   const since = new Date().toISOString();
   const owner = { node, pid: Deno.pid, host: hostname(), since, task, machine: machine() };
-  const claim = new TextEncoder().encode(JSON.stringify(owner));
+  const record = new TextEncoder().encode(JSON.stringify(owner));
   const beat = () => {
     try {
       file.seekSync(0, Deno.SeekMode.Start);
-      file.writeSync(claim);
+      file.writeSync(record);
     } catch {
       // A full disk: others may take this process for dead and do the same work. The bytes are the same.
     }
@@ -95,7 +95,7 @@ export async function listOwners(run: string): Promise<Owner[]> {
   for (const { name } of await entriesOf(`${run}/${LOCKS}`)) {
     const file = await Deno.open(`${run}/${LOCKS}/${name}`).catch(() => null); // it was given up just now
     if (!file) continue;
-    const owner = await holderOf(run, name.replaceAll("~", "/"), file, false).finally(() => file.close());
+    const owner = await livingOwner(run, name.replaceAll("~", "/"), file, false).finally(() => file.close());
     if (owner) owners.push(owner);
   }
   return owners;
@@ -110,8 +110,8 @@ export async function removeDeadLocks(run: string): Promise<void> {
   }
 }
 
-/** Gives the living holder of a lock whose file is open. Where there is none, the file is locked: for others to see, or exclusively. */
-async function holderOf(
+/** Gives the living owner of a lock whose file is open. Where there is none, the file is locked: for others to see, or exclusively. */
+async function livingOwner(
   run: string,
   node: string,
   file: Deno.FsFile,
@@ -119,10 +119,10 @@ async function holderOf(
 ): Promise<Owner | undefined> {
   const path = pathOf(run, node);
   const isFree = await file.tryLock(exclusive).catch(() => undefined); // a disk without locks
-  const claim = parse(await Deno.readTextFile(path).catch(() => ""));
-  if (isFree === false) return claim ?? { node, pid: 0, host: "", since: "", task: "" };
-  if (!claim || isFree && claim.machine === machine()) return; // its holder is gone
-  return await silence(run, path) < SILENT_MS ? claim : undefined;
+  const record = parse(await Deno.readTextFile(path).catch(() => ""));
+  if (isFree === false) return record ?? { node, pid: 0, host: "", since: "", task: "" };
+  if (!record || isFree && record.machine === machine()) return; // its owner is gone
+  return await silence(run, path) < SILENT_MS ? record : undefined;
 }
 
 /** Measures how long ago a file was written, milliseconds by the clock of its disk. */

@@ -52,7 +52,7 @@ export interface MakeOptions {
 }
 
 const [SOON_MS, LATE_MS] = [50, 2_000];
-const TELL_MS = 1_000; // of waiting, after which it is told for whom
+const TELL_MS = 1_000; // of waiting, after which it is reported for whom
 
 /**
  * Makes what is missing, in the order of the graph, and returns what is known of it. Throws what makers throw; an `InputError` where a
@@ -130,7 +130,7 @@ class Process {
     return { left, made, held };
   }
 
-  /** Says whether a node is there, which is linked first where another run has made it. That takes no lock. */
+  /** Returns whether a node is there, which is linked first where another run has made it. That takes no lock. */
   async #isMade(node: Node): Promise<boolean> {
     const { state } = await this.walk.of(node);
     if (state !== "made" && state !== "spent") {
@@ -147,7 +147,7 @@ class Process {
     return true;
   }
 
-  /** Says whether everything that a node needs is there. What is spent of it is made again first. */
+  /** Returns whether everything that a node needs is there. What is spent of it is made again first. */
   async #isReady(node: Node): Promise<boolean> {
     if ((await this.walk.of(node)).state === "waits") return false;
     let ready = true;
@@ -284,7 +284,7 @@ class StageEvents {
     this.#stages.get(stage)!.from.add(from!);
   }
 
-  /** Notes that a node is there. Says whether that is news. */
+  /** Notes that a node is there. Returns whether that is news. */
   isMade({ name, maker: { stage }, given }: Node, walk: Walk): boolean {
     const known = this.#stages.get(stage);
     if (given || !known || known.made.has(name)) return false;

@@ -1,5 +1,5 @@
 /**
- * Where nodes lie that many others read, and readers of a run besides.
+ * Where nodes lie that many others read, and readers of a run as well.
  *
  * @module
  */

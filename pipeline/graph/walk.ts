@@ -32,7 +32,7 @@ export interface NodeState {
 
 /** Looks at the nodes of a run, each when it is first asked for. */
 export class Walk {
-  readonly #settled = new Map<string, NodeState>(); // made or spent
+  readonly #resolved = new Map<string, NodeState>(); // made or spent
   readonly #pending = new Map<string, NodeState>(); // as they were when somebody last asked
   readonly #nodes: ReadonlyMap<string, Node>;
   readonly #again: Set<string>;
@@ -65,24 +65,24 @@ export class Walk {
 
   /** Finds the state of a node. What is made stays made; of everything else the state is as old as the last {@link refresh}. */
   async of(node: Node): Promise<NodeState> {
-    const known = this.#settled.get(node.name) ?? this.#pending.get(node.name);
+    const known = this.#resolved.get(node.name) ?? this.#pending.get(node.name);
     if (known) return known;
     const found = await this.#find(node);
     const isThere = found.state === "made" || found.state === "spent";
-    (isThere ? this.#settled : this.#pending).set(node.name, found);
+    (isThere ? this.#resolved : this.#pending).set(node.name, found);
     return found;
   }
 
   /** Gives the manifest of a node that is made. */
   manifest(name: string): Manifest {
-    return this.#settled.get(name)!.manifest!;
+    return this.#resolved.get(name)!.manifest!;
   }
 
   /** Notes that this process has made a node, or linked it. */
   made(node: Node, manifest: Manifest, state: "made" | "spent" = "made"): void {
     this.#again.delete(node.name);
     this.#revived.delete(node.name);
-    this.#settled.set(node.name, { node, state, key: manifest.key, manifest });
+    this.#resolved.set(node.name, { node, state, key: manifest.key, manifest });
     this.refresh();
   }
 
@@ -96,10 +96,10 @@ export class Walk {
     return this.#revived.has(name);
   }
 
-  /** Says that the files of a spent node are needed: it is made again, unless another process has done so. */
+  /** Reports that the files of a spent node are needed: it is made again, unless another process has done so. */
   revive(name: string): void {
     this.#revived.add(name);
-    this.#settled.delete(name);
+    this.#resolved.delete(name);
   }
 
   /** Asks the disk again for everything that is not made: other processes may have made some of it. */

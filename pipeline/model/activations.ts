@@ -120,7 +120,7 @@ export interface ActivationOptions {
   loss?: Variants["loss"];
   /** Bytes that the adapter binds at once. Default: without limit. */
   limit?: number;
-  /** Whether products of bf16 get scratch for their sums; only forms that take several passes use it. Default: true. */
+  /** Whether products of bf16 get scratch for their sums; only variants that take several passes use it. Default: true. */
   sums?: boolean;
 }
 
@@ -155,7 +155,7 @@ export function createActivations(
   const cache = capacity === undefined
     ? undefined
     : { places: arena.buffer("places", batch * 8), slots, capacity };
-  /** How rows form sequences, where sequences share rows. */
+  /** How rows make up sequences, where sequences share rows. */
   const gathering = gathered && {
     shape: gathered,
     rows: float("rows of sequences", gathered.batch * gathered.length),

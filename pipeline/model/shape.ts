@@ -56,7 +56,7 @@ export function parameterSpecs(config: ModelConfig): ParameterSpec[] {
   const head: ParameterSpec = { name: HEAD, shape: [vocabulary, hidden], initial: "normal" };
   return [
     { name: EMBEDDING, shape: [vocabulary, hidden], initial: "normal" },
-    ...listSublayers(config).flatMap(({ sublayer, prefix }) => sublayer.parameters(config, prefix)),
+    ...listSublayers(config).flatMap(({ sublayer, scope }) => sublayer.parameters(config, scope)),
     ...normParameters("gpt_neox.final_layer_norm", hidden),
     ...untied ? [head] : [],
   ];

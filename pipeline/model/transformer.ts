@@ -42,10 +42,10 @@ function contextOf(
   gpu: Gpu,
   bank: Bank,
   { shape }: Activations,
-  prefix: string,
+  scope: string,
   gradients?: readonly GpuBuffer[],
 ) {
-  const parameter = (name: string) => findParameter(bank, `${prefix}.${name}`, gradients);
+  const parameter = (name: string) => findParameter(bank, `${scope}.${name}`, gradients);
   return { gpu, config: bank.layout.config, shape, parameter };
 }
 
@@ -60,13 +60,13 @@ function passesOf(
   const { config } = bank.layout;
   const model = listReports(config).length;
   let offset = 0;
-  return listSublayers(config).map(({ sublayer, prefix }, i) => {
+  return listSublayers(config).map(({ sublayer, scope }, i) => {
     const reports = { buffer: acts.reports, offset, model };
     offset += sublayer.reports?.length ?? 0;
     const [x, y] = acts.streams.slice(i, i + 2);
     const { cache, gathering, lengths, weights } = acts;
     const own = { x, y, buffers: acts.buffers[i], reports, sharedTokens: !acts.training };
-    const context = contextOf(gpu, bank, acts, prefix, gradients);
+    const context = contextOf(gpu, bank, acts, scope, gradients);
     return { sublayer, pass: { ...context, ...own, mode, cache, gathering, lengths, weights } };
   });
 }

@@ -121,7 +121,7 @@ export const namedRouters = async (
 ): Promise<{ routers?: string }> =>
   routers === "" ? {} : { routers: (await identifyPartitioner(routers)).sha256 };
 
-/** Says what a cost of a partitioner is called where it is one of the whole sequence; undefined where costs are NLLs, in nats. */
+/** Reports what a cost of a partitioner is called where it is one of the whole sequence; undefined where costs are NLLs, in nats. */
 export function costOf({ kind, perSequence }: Pick<Partitioner, "kind" | "perSequence">): string | undefined {
   return perSequence ? PARTITIONERS.get(kind)?.cost ?? "cost" : undefined;
 }
@@ -147,7 +147,7 @@ export async function partitionerKind(folder: string): Promise<PartitionerKind> 
   );
 }
 
-/** Says whether the partitioner of a run routes by a prefix, as far as that is known; otherwise the true label of a text does. */
+/** Returns whether the partitioner of a run routes by a prefix, as far as that is known; otherwise the true label of a text does. */
 export async function routesByPrefix(run: string): Promise<boolean> {
   const { configuration } = await readRunConfiguration(run, { edited: true }) ?? {};
   const { routers = "", partitioner } = configuration ?? {};
@@ -163,6 +163,6 @@ export async function partitionerFolder(run: string, named = ""): Promise<string
   return named === "" || !await holdsPartitioner(named) && await holdsPartitioner(own) ? own : named;
 }
 
-/** Says whether a folder holds a partitioner. */
+/** Returns whether a folder holds a partitioner. */
 export const holdsPartitioner = async (folder: string): Promise<boolean> =>
   await exists(`${folder}/partitioner.json`) || await exists(`${folder}/router-00`);

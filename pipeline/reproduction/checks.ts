@@ -70,7 +70,7 @@ export async function checkStudies(
   const searchers = wanted.flatMap((setup) =>
     grid.openRates(setup, known.rates).map((model) => {
       const searcher = grid.rateSearcher(grid.rateRecipe(model, setup));
-      return grid.settled(searcher, known.searches) ?? searcher;
+      return grid.resolved(searcher, known.searches) ?? searcher;
     })
   );
   const runs = new Map([...searchers, ...wanted].map((setup) => [setup.name, setup]));

@@ -52,7 +52,7 @@ export class Grid {
   /** The settings that runs share. */
   readonly preset: Configuration;
   /** Every run of every study, before any search for settings of routers. */
-  readonly unsettled: readonly Setup[];
+  readonly unresolved: readonly Setup[];
   readonly #given: Partial<Configuration>;
   readonly #shared: Partial<Configuration>;
   readonly #known = new WeakMap<Setup, Configuration>();
@@ -65,7 +65,7 @@ export class Grid {
       flags: resolveConfiguration({ flags: { ...this.#given, ...method && { method } } }),
     });
     this.preset = resolveConfiguration({ flags: this.#shared });
-    this.unsettled = studies.flatMap((study) => withSeeds(study.setups(this.preset), seeds));
+    this.unresolved = studies.flatMap((study) => withSeeds(study.setups(this.preset), seeds));
   }
 
   /** The same settings with other studies, or other seeds. */
@@ -126,14 +126,14 @@ export class Grid {
 
   /** Gives the first run of a search for settings of routers. */
   routerSearcher(recipe: string): Setup {
-    return this.unsettled.find((setup) => this.routerRecipe(setup) === recipe)!;
+    return this.unresolved.find((setup) => this.routerRecipe(setup) === recipe)!;
   }
 
   /**
    * Gives a run with the settings of routers that were found; undefined while they are searched for. With `alike` the only search that
    * differs in what was given counts, too: so a folder tells of its runs whichever of these settings a later command repeats.
    */
-  settled(setup: Setup, searches: Known["searches"], alike = false): Setup | undefined {
+  resolved(setup: Setup, searches: Known["searches"], alike = false): Setup | undefined {
     const recipe = this.routerRecipe(setup);
     if (recipe === undefined) return setup;
     const begin = this.routerRecipe(setup, {})!; // others begin with it
@@ -155,12 +155,12 @@ export class Grid {
    * at all asks of a run, so that no study undoes what another one needs. `only` names runs before any search; none for all.
    */
   runs({ searches }: Pick<Known, "searches">, only: readonly string[] = []): Setup[] {
-    const settle = (setups: readonly Setup[]) =>
-      setups.flatMap((setup) => this.settled(setup, searches) ?? []);
-    const wanted = this.unsettled.filter(({ name }) => only.length === 0 || only.includes(name));
-    const asked = Map.groupBy(settle(this.with([...STUDIES.values()]).unsettled), ({ name }) => name);
+    const resolve = (setups: readonly Setup[]) =>
+      setups.flatMap((setup) => this.resolved(setup, searches) ?? []);
+    const wanted = this.unresolved.filter(({ name }) => only.length === 0 || only.includes(name));
+    const asked = Map.groupBy(resolve(this.with([...STUDIES.values()]).unresolved), ({ name }) => name);
     const found = new Map<string, Setup>();
-    for (const setup of settle(wanted)) {
+    for (const setup of resolve(wanted)) {
       const models = [...new Set([...found.get(setup.name)?.models ?? [], ...setup.models])];
       found.set(setup.name, { ...setup, models, choices: choicesOf(asked.get(setup.name) ?? [setup]) });
     }
@@ -173,8 +173,8 @@ export class Grid {
    */
   named(names: readonly string[], { searches }: Pick<Known, "searches">): string[] {
     const runs = new Map<string, string>();
-    for (const setup of this.unsettled) {
-      for (const { name } of [setup, this.settled(setup, searches) ?? setup]) {
+    for (const setup of this.unresolved) {
+      for (const { name } of [setup, this.resolved(setup, searches) ?? setup]) {
         if (!runs.has(name)) runs.set(name, setup.name);
       }
     }
@@ -190,7 +190,7 @@ export class Grid {
 
   /** Gives the run that searches for a learning rate: the first that needs it, before any search. So the same trials decide on it always. */
   rateSearcher(recipe: string): Setup {
-    return this.unsettled.find((setup) =>
+    return this.unresolved.find((setup) =>
       setup.models.some((model) => this.rateRecipe(model, setup) === recipe)
     )!;
   }

@@ -1,5 +1,5 @@
 /**
- * The device memory of the pieces of studies, each on a device of its own, and the micro-batch with which they fit.
+ * The device memory of the jobs of studies, each on a device of its own, and the micro-batch with which they fit.
  *
  * @module
  */
@@ -10,17 +10,17 @@ import type { Searched } from "../report/reproduction.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTargets } from "./models.ts";
 
-/** What a piece holds on its device: a model that trains, and how, and bytes of training all routers; either may be absent. */
+/** What a job holds on its device: a model that trains, and how, and bytes of training all routers; either may be absent. */
 export interface Held {
   training?: { model: ModelConfig; options: TrainingMemoryOptions };
   routers?: number;
 }
 
-/** The device memory of some pieces. */
+/** The device memory of some jobs. */
 interface FittedMemory {
   microBatch: number; // sequences that run at once, at most
-  bytes: number[]; // that each piece takes with that micro-batch
-  tooLarge: (number | undefined)[]; // bytes of each piece that does not fit, even with one sequence at a time
+  bytes: number[]; // that each job takes with that micro-batch
+  tooLarge: (number | undefined)[]; // bytes of each job that does not fit, even with one sequence at a time
 }
 
 /** Reports what training a model of a run holds: one model, as experts train side by side only where memory is left. */
@@ -41,12 +41,12 @@ export async function heldBy(
 }
 
 /**
- * Finds the largest micro-batch with which every piece takes at most `most` bytes, as studies have one for all of their models, and
- * says what each takes. It is at most that of the settings; pieces that no micro-batch lets fit do not decide on it. Throws an
+ * Finds the largest micro-batch with which every job takes at most `most` bytes, as studies have one for all of their models, and
+ * says what each takes. It is at most that of the settings; jobs that no micro-batch lets fit do not decide on it. Throws an
  * `InputError` where a model's shape is impossible.
  */
-export function fitMemory(pieces: readonly Held[], most = Infinity): FittedMemory {
-  const sizes = new Map<string, number>(); // many pieces train the same
+export function fitMemory(jobs: readonly Held[], most = Infinity): FittedMemory {
+  const sizes = new Map<string, number>(); // many jobs train the same
   const bytesOf = ({ training, routers = 0 }: Held, microBatch: number): number => {
     if (!training) return routers;
     const { model, options } = training;
@@ -55,18 +55,16 @@ export function fitMemory(pieces: readonly Held[], most = Infinity): FittedMemor
     if (!sizes.has(key)) sizes.set(key, trainingMemory(model, used).total);
     return Math.max(routers, sizes.get(key)!);
   };
-  const least = pieces.map((piece) => bytesOf(piece, 1));
+  const least = jobs.map((job) => bytesOf(job, 1));
   const tooLarge = least.map((bytes) => bytes > most ? bytes : undefined);
-  const asSet = pieces.map(({ training }) => training?.options.microBatch ?? 1);
+  const asSet = jobs.map(({ training }) => training?.options.microBatch ?? 1);
   // One micro-batch divides the batches of all.
-  const trained = pieces.flatMap(({ training }) => training ? [training.options.batch] : []);
+  const trained = jobs.flatMap(({ training }) => training ? [training.options.batch] : []);
   const fits = (microBatch: number) =>
     trained.every((batch) => batch % microBatch === 0) &&
-    pieces.every((piece, i) =>
-      tooLarge[i] !== undefined || bytesOf(piece, Math.min(microBatch, asSet[i])) <= most
-    );
+    jobs.every((job, i) => tooLarge[i] !== undefined || bytesOf(job, Math.min(microBatch, asSet[i])) <= most);
   let microBatch = Math.max(1, ...asSet);
   while (microBatch > 1 && !fits(microBatch)) microBatch--;
-  const bytes = pieces.map((piece, i) => bytesOf(piece, Math.min(microBatch, asSet[i])));
+  const bytes = jobs.map((job, i) => bytesOf(job, Math.min(microBatch, asSet[i])));
   return { microBatch, bytes, tooLarge };
 }

@@ -42,7 +42,7 @@ export interface PlanStudiesOptions extends StudyChoice {
   device?: Partial<CostDevice>;
   /** Whether trainings compute activations again. Default: no. */
   recompute?: boolean;
-  /** Forms of kernels: memory depends on that of the loss. Default: those of the device. */
+  /** Variants of kernels: memory depends on that of the loss. Default: those of the device. */
   variants?: Partial<Variants>;
 }
 
@@ -108,7 +108,7 @@ function listAssumptions(
     : `"${name}", as measured here`;
   const share = `, ${+(100 * utilisation).toFixed(2)}% of the ${flops.toPrecision(3)} of ${whose}`;
   const size = `${memoryBytes / 1e9} GB (${(memoryBytes / 2 ** 30).toFixed(1)} GiB)`;
-  const shapes = grid.unsettled.flatMap((setup) => Object.values(modelShapes(grid.configuration(setup))));
+  const shapes = grid.unresolved.flatMap((setup) => Object.values(modelShapes(grid.configuration(setup))));
   const trial = percentText(trialShare), once = grid.onceMade.join(", ");
   const lines = [
     `${(flops * utilisation).toPrecision(3)} FLOP/s are reached on one device${name ? share : ""}`,
@@ -216,7 +216,7 @@ class Planner extends StudyWalk {
     private readonly device: CostDevice,
     private readonly options: PlanStudiesOptions,
   ) {
-    const own = new Set(grid.unsettled.map(({ name }) => name));
+    const own = new Set(grid.unresolved.map(({ name }) => name));
     super(grid, structuredClone(known), only.filter((run) => own.has(run)));
     this.#before = known;
     this.#share = options.trialShare ?? TRIAL_SHARE;
@@ -225,7 +225,7 @@ class Planner extends StudyWalk {
 
   /** Lists the pieces. */
   async plan(): Promise<Timed[]> {
-    for (const setup of await this.settle()) await this.make(setup);
+    for (const setup of await this.resolve()) await this.make(setup);
     return this.#pieces;
   }
 
@@ -267,10 +267,10 @@ class Planner extends StudyWalk {
     return await readManifest(folder) !== null || await this.#isNoted(setup);
   }
 
-  protected override async settled(setup: Setup): Promise<Setup> {
+  protected override async resolved(setup: Setup): Promise<Setup> {
     const recipe = this.grid.routerRecipe(setup);
     if (recipe !== undefined && !this.#ends.has(recipe)) await this.#addRouters(recipe);
-    return await super.settled(setup);
+    return await super.resolved(setup);
   }
 
   async #addRouters(recipe: string): Promise<void> {

@@ -78,7 +78,7 @@ class Runner extends StudyWalk {
   /** Makes all runs of which nothing is noted: those first that nobody works in. */
   async makeAll(): Promise<void> {
     const { known, options: { run: root } } = this;
-    for (let left = await this.settle(); left.length > 0;) {
+    for (let left = await this.resolve(); left.length > 0;) {
       await this.learn();
       let [setup] = left;
       for (const one of left) {
@@ -196,7 +196,7 @@ class Runner extends StudyWalk {
   async #resultOf(study: Study, isAsked: boolean, most: number): Promise<StudyResult | string> {
     const setupsWith = (seeds: number) => {
       const grid = this.grid.with([study], seeds);
-      return grid.unsettled.map((setup) => grid.settled(setup, this.known.searches, !isAsked) ?? setup);
+      return grid.unresolved.map((setup) => grid.resolved(setup, this.known.searches, !isAsked) ?? setup);
     };
     const found = new Map<string, Outcome>();
     for (const setup of setupsWith(most)) {

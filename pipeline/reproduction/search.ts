@@ -100,7 +100,7 @@ const MOST_TRIALS = 4;
 
 /**
  * By how much rounds may grow in a search. With eight times those of the preset `small`, a partition among
- * twice the experts would take longer than a piece of a study should.
+ * twice the experts would take longer than a job of a study should.
  */
 const MOST_ROUNDS = 4;
 

@@ -22,9 +22,9 @@ export abstract class StudyWalk {
   ) {}
 
   /** Searches for the settings of the routers of the runs, and lists these then. */
-  async settle(): Promise<Setup[]> {
-    for (const setup of this.grid.unsettled) {
-      if (this.only.length === 0 || this.only.includes(setup.name)) await this.settled(setup);
+  async resolve(): Promise<Setup[]> {
+    for (const setup of this.grid.unresolved) {
+      if (this.only.length === 0 || this.only.includes(setup.name)) await this.resolved(setup);
     }
     return this.grid.runs(this.known, this.only);
   }
@@ -35,7 +35,7 @@ export abstract class StudyWalk {
     for (const model of this.grid.openRates(setup, this.known.rates)) {
       const recipe = this.grid.rateRecipe(model, setup);
       if (this.known.rates[recipe]) continue; // a model before it has the same
-      const searcher = await this.settled(this.grid.rateSearcher(recipe));
+      const searcher = await this.resolved(this.grid.rateSearcher(recipe));
       await this.#splitOnce(searcher);
       await this.learn();
       this.known.rates[recipe] ??= await this.searchRate(model, recipe, searcher);
@@ -44,13 +44,13 @@ export abstract class StudyWalk {
   }
 
   /** Gives a run with the settings of its routers, which are searched for where they are not known. */
-  protected async settled(setup: Setup): Promise<Setup> {
+  protected async resolved(setup: Setup): Promise<Setup> {
     const recipe = this.grid.routerRecipe(setup);
     if (recipe !== undefined && !this.known.searches[recipe]) {
       await this.learn();
       this.known.searches[recipe] ??= await this.searchRouters(recipe, this.grid.routerSearcher(recipe));
     }
-    return this.grid.settled(setup, this.known.searches)!;
+    return this.grid.resolved(setup, this.known.searches)!;
   }
 
   async #splitOnce(setup: Setup): Promise<void> {

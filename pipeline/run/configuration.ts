@@ -30,7 +30,7 @@ const RUN_CONFIGURATION = v.object({
   adapter: v.optional(ADAPTER),
 });
 
-/** Describes the adapter that a run used: its name, its kind, and the forms of kernels that ran. */
+/** Describes the adapter that a run used: its name, its kind, and the variants of kernels that ran. */
 export type AdapterNote = v.InferOutput<typeof ADAPTER>;
 
 /** Holds a run's `config.json`: resolved values, versions of what made the run, and the adapter once one was opened. */
@@ -56,10 +56,10 @@ export async function readConfiguration(path: string): Promise<Partial<Configura
 
 const ANEW = say`run the same ${task("partition")} with all its settings again`;
 /**
- * Says how to mend a run's `config.json`. Where it is removed, the settings of the run must be given again.
+ * Reports how to mend a run's `config.json`. Where it is removed, the settings of the run must be given again.
  */
 const CONFIGURATION_AGAIN: Text = say`copy it again, or remove it and ${ANEW}`;
-/** Says how to mend a run whose `config.json` is missing. */
+/** Reports how to mend a run whose `config.json` is missing. */
 export const CONFIGURATION_BACK: Text = say`copy config.json back, or ${ANEW}`;
 
 /**
@@ -102,7 +102,7 @@ export async function readRunConfiguration(
   }
 }
 
-/** Says what was edited in a `config.json`, as far as manifests of nodes know the values that it had. */
+/** Reports what was edited in a `config.json`, as far as manifests of nodes know the values that it had. */
 async function editOf(run: string, configuration: Record<string, unknown>): Promise<Text> {
   for await (const { node, settings } of settingsIn(run)) {
     for (const [name, then] of Object.entries(settings)) {
@@ -142,7 +142,7 @@ export async function runOf(place: string): Promise<string | null> {
   return !place.startsWith("/") && await isConfigured(".") ? "." : null;
 }
 
-/** Says whether a folder holds a `config.json` that looks like that of a run. */
+/** Returns whether a folder holds a `config.json` that looks like that of a run. */
 async function isConfigured(folder: string): Promise<boolean> {
   try {
     return isObject(JSON.parse(await Deno.readTextFile(`${folder}/config.json`)).configuration);

@@ -74,7 +74,7 @@ export type RunEvent =
     learningRate?: number;
     /** Tokens per second of the training, as last measured. */
     tokensPerSecond?: number;
-    /** Which share of the measured roof of the device that speed is (MFU), where there is a measurement. */
+    /** Which share of the measured peak of the device that speed is (MFU), where there is a measurement. */
     utilisation?: number;
   }
   | ({

@@ -112,7 +112,7 @@ export async function writeAtomic(
   return { bytes, sha256: hash.digest("hex") };
 }
 
-/** Says whether a path still leads to an open file. */
+/** Returns whether a path still leads to an open file. */
 async function isSame(file: Deno.FsFile, path: string): Promise<boolean> {
   const [open, named] = await Promise.all([file.stat(), Deno.stat(path).catch(() => null)]);
   return named !== null && open.ino === named.ino && open.dev === named.dev;
@@ -213,7 +213,7 @@ export function wholeName(path: string): string | undefined {
   return /^(.+?)(\.\d+)?\.partial$/.exec(path)?.[1];
 }
 
-/** Says whether a path is a symbolic link. */
+/** Returns whether a path is a symbolic link. */
 async function isLink(path: string): Promise<boolean> {
   return await Deno.lstat(path).then(({ isSymlink }) => isSymlink, () => false);
 }
@@ -228,7 +228,7 @@ export async function refuseLink(where: string): Promise<void> {
   throw new InputError(what, { where, remedy: "remove the link" });
 }
 
-/** Says whether a path is a folder. */
+/** Returns whether a path is a folder. */
 export async function isFolder(path: string): Promise<boolean> {
   return await Deno.stat(path).then(({ isDirectory }) => isDirectory, () => false);
 }
@@ -245,7 +245,7 @@ export async function checkRunFolder(run: string): Promise<void> {
   }
 }
 
-/** Says whether an error means that there is nothing at a path. */
+/** Returns whether an error means that there is nothing at a path. */
 export function isMissing(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory;
 }
@@ -281,7 +281,7 @@ export function oneLine(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replace(/[\s\p{Cc}]+/gu, " ");
 }
 
-/** Says whether a path exists. */
+/** Returns whether a path exists. */
 export async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
@@ -323,7 +323,7 @@ export function fullDisk(
   return new RunError(facts ? `${what} (${facts})` : what, { where: path, remedy, cause: error });
 }
 
-/** Says what room the disk of a folder, or of the one that it is to lie in, has; undefined where it may not be known. */
+/** Reports what room the disk of a folder, or of the one that it is to lie in, has; undefined where it may not be known. */
 function roomAt(folder: string, freed: number): string | undefined {
   if (Deno.permissions.querySync({ name: "sys", kind: "statfs" }).state !== "granted") return; // nor ask for it
   try {

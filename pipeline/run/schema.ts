@@ -35,7 +35,7 @@ export const byLabel = <T>(value: Schema<T>): Schema<Record<string, T>> =>
 
 /**
  * Returns a value as the schema reads it. Throws an `InputError` that names the first field that breaks the
- * schema, and says why.
+ * schema, and reports why.
  */
 export function conform<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const result = v.safeParse(schema, value);

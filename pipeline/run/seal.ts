@@ -22,7 +22,7 @@ export function seal<T extends object>(note: T): T & { checksum: string } {
   return { ...note, checksum: sha256(canonical(note)) };
 }
 
-/** Says whether a note is as it was sealed: its checksum must be that of everything else in it. */
+/** Returns whether a note is as it was sealed: its checksum must be that of everything else in it. */
 export function isSealed({ checksum, ...note }: Record<string, unknown>): boolean {
   return checksum === sha256(canonical(note));
 }

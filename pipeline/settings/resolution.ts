@@ -10,7 +10,7 @@ import { valuesOf } from "./field.ts";
 import { withLevels } from "./partitioner.ts";
 import { presetOf } from "./presets.ts";
 
-/** Says where a configuration's values come from; later ones win. */
+/** Reports where a configuration's values come from; later ones win. */
 export interface Sources {
   /** Values that hold unless another place sets them, for instance those of a run's `config.json`. */
   base?: Partial<Configuration>;

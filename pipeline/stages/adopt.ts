@@ -139,7 +139,7 @@ function checkSizes(
   throw refuse(from, fact);
 }
 
-/** Throws where the tokenizer beside a checkpoint, or the one in its notes, is not that of the run, and where there is neither. */
+/** Throws where the tokenizer next to a checkpoint, or the one in its notes, is not that of the run, and where there is neither. */
 async function checkTokenizer(from: string, notes: CheckpointNotes, tokenizer: Tokenizer): Promise<void> {
   const where = `${from}/${TOKENIZER_FILE}`, own = shortHash(tokenizer.sha256);
   const rule = "its tokenizer must be that of the run";

@@ -37,7 +37,7 @@ export function memoryTogether(
 /** Makes what trainings share: no more at once than fit `memory`, in bytes. Other devices are opened by the name `adapter`. */
 export function createBank({ memory = Infinity, adapter }: { memory?: number; adapter?: string }): Bank {
   const more: Gpu[] = [];
-  const { member } = createTogether({
+  const { join } = createTogether({
     fits: ({ model, gpu: { kind, maxBindingBytes: limit, variants: { loss } }, ...sizes }, models) =>
       memoryTogether(model, models, { ...sizes, length: model.context, kind, loss, limit }) <= memory,
     async devices(own, models) {
@@ -48,5 +48,5 @@ export function createBank({ memory = Infinity, adapter }: { memory?: number; ad
       return [own, ...more];
     },
   });
-  return { member, close: () => more.forEach((gpu) => gpu.close()) };
+  return { join, close: () => more.forEach((gpu) => gpu.close()) };
 }

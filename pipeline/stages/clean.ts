@@ -89,7 +89,7 @@ export async function cleanRun(
   return cleaned;
 }
 
-/** Lists what may go: in folders of checkpoints, in nodes that were begun, and beside files that are written whole. */
+/** Lists what may go: in folders of checkpoints, in nodes that were begun, and next to files that are written whole. */
 async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   yield* scratchFiles(run, keep);
   const kind = "unfinished";

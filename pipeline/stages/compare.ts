@@ -250,7 +250,7 @@ async function rest(cursor: Cursor): Promise<number> {
   return rows;
 }
 
-/** Says how the next row of a part differs from a token row that was assigned to it. */
+/** Reports how the next row of a part differs from a token row that was assigned to it. */
 async function difference(part: Cursor, tokens: Cursor): Promise<string | undefined> {
   const id = tokens.columns.sequence[tokens.row],
     must = `sequence ${id} of ${placeOf(tokens)} must be here, unchanged`;

@@ -140,7 +140,7 @@ async function* rowsWithExperts(making: Making, of: GraphOf): AsyncGenerator<Rec
   }
 }
 
-/** Says which expert a document went to, or how its sequences went apart. */
+/** Reports which expert a document went to, or how its sequences went apart. */
 function expertOf(counts: ReadonlyMap<number, number>): Pick<DocumentRow, "expert" | "shares"> {
   const sorted = [...counts].sort(([a, x], [b, y]) => y - x || a - b);
   if (sorted.length === 1) return { expert: String(sorted[0][0]), shares: "" };

@@ -32,7 +32,7 @@ import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";
 import { Walk } from "../graph/walk.ts";
 import { LEARN } from "./learn.ts";
-import { besides, checkExpert } from "./models.ts";
+import { checkExpert, otherRuns } from "./models.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import type { Plan } from "./plan.ts";
 import { planRun, type RunOptions } from "./run.ts";
@@ -72,19 +72,19 @@ export interface PartitionPlan extends Estimate {
   warnings: string[];
 }
 
-/** The options of a plan, besides where. */
+/** The options of a plan, apart from where. */
 export interface PlanOptions extends RunOptions {
   /** The device. Default: the speed that rounds of this run were measured to reach, otherwise the usual device. */
   device?: Partial<CostDevice>;
   /** Device memory that a micro-batch is to fit, in bytes. */
   memory?: number;
-  /** Words settings in what is told. */
+  /** Words settings in what is reported. */
   words?: Words;
 }
 
 /** The options of a plan of experts. */
 export interface ExpertsPlanOptions extends PlanOptions, TrainingOptions {
-  /** Other runs whose same experts are trained beside them. */
+  /** Other runs whose same experts are trained next to them. */
   also?: readonly string[];
 }
 
@@ -131,13 +131,16 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   };
 }
 
-/** Says how fast the device is taken to be, and which models are too narrow for it. */
-function speedNotes({ told, kind }: Required<Speed> & { told: Text }, configuration: Configuration): Text[] {
+/** Reports how fast the device is taken to be, and which models are too narrow for it. */
+function speedNotes(
+  { reported, kind }: Required<Speed> & { reported: Text },
+  configuration: Configuration,
+): Text[] {
   const { router, expert } = modelShapes(configuration);
-  return [told, ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], kind)];
+  return [reported, ...narrowNotes(hasRouters(configuration) ? [router, expert] : [expert], kind)];
 }
 
-/** Says what is learned again where the text has changed, and how it is kept. */
+/** Reports what is learned again where the text has changed, and how it is kept. */
 function learnedAgain(
   stages: readonly StageState[],
   { tokenizer, routers }: Configuration,
@@ -198,7 +201,7 @@ export async function planExperts(
   experts: readonly number[],
   { also = [], together = false, ...options }: ExpertsPlanOptions,
 ): Promise<PartitionPlan> {
-  if (also.length > 0) await besides(options.run, also);
+  if (also.length > 0) await otherRuns(options.run, also);
   const plan = await planExpertsOf(experts, options);
   for (const run of also) {
     const other = await planExpertsOf(experts, { ...options, run });
@@ -240,7 +243,7 @@ async function planExpertsOf(
     stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
   }
   const { expertBatch: batch, sequenceLength: length, dtype } = configuration;
-  const told = speedNotes(speed, configuration);
+  const reported = speedNotes(speed, configuration);
   if (memory !== undefined) {
     const sizes = {
       batch,
@@ -252,13 +255,13 @@ async function planExpertsOf(
     };
     const fits = fittingMicroBatch(modelShapes(configuration).expert, memory, sizes);
     const size = `${number(memory / 2 ** 20)} MiB`;
-    told.push(
+    reported.push(
       fits === undefined
         ? say`not even one sequence at a time fits ${size}: a smaller model does, or ${setting("recompute")}`
         : say`${setting("microBatch", fits)} is the largest that fits ${size}`,
     );
   }
-  const assumptions = told.map((text) => wordText(text, words));
+  const assumptions = reported.map((text) => wordText(text, words));
   return { run, text: null, stages, ...totalOf(stages), assumptions, warnings: [] };
 }
 
@@ -285,16 +288,16 @@ async function trainingEstimate(
   };
   return {
     seconds: slowedFlops(again * steps * trainingFlops(model, batch, length), model, kind) / flops,
-    diskBytes: parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments beside them
+    diskBytes: parameterCount(model) * ((saveDtype === "f32" ? 4 : 2) + 12 * kept), // weights, and two moments next to them
     memoryBytes: trainingMemory(model, sizes).total,
   };
 }
 
-/** Finds the speed of estimates, and says where it comes from: of this run's rounds, of the usual device, or of the one that is named. */
+/** Finds the speed of estimates, and reports where it comes from: of this run's rounds, of the usual device, or of the one that is named. */
 async function speedOf(
   { run, device }: PlanOptions,
   configuration: Configuration,
-): Promise<Required<Speed> & { told: Text }> {
+): Promise<Required<Speed> & { reported: Text }> {
   const adapter = (await readRunConfiguration(run, { edited: true }).catch(() => null))?.adapter;
   const isNamed = device?.flops !== undefined;
   const usual = isNamed ? PLAIN_DEVICE : await usualDevice(adapter?.description);
@@ -303,14 +306,14 @@ async function speedOf(
   const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKindOf({ flops: peak }) };
   const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`, share = `${+(100 * utilisation).toFixed(2)}%`;
   const other = say`${setting("flops")} names another device`;
-  const told = measured
+  const reported = measured
     ? say`${reached}, as this run's rounds were measured; ${other}`
     : name !== undefined
     ? say`${reached}, ${share} of what "${name}" was measured to reach; ${other}`
     : isNamed
     ? `${reached}, ${share} of the device's peak`
     : say`${reached}, two cores without a GPU; ${other}`;
-  return { flops, kind, told };
+  return { flops, kind, reported };
 }
 
 /** Gives the median FLOP/s that the rounds of a run were measured to reach, as those of a wider model. */

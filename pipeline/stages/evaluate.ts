@@ -35,7 +35,7 @@ export interface EvaluationOf {
   tokens: readonly string[];
   /** The models that are trained. */
   models: readonly Target[];
-  /** What is told of them where they are evaluated together. */
+  /** What is reported of them where they are evaluated together. */
   doubts?: readonly Text[];
 }
 

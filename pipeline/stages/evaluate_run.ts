@@ -7,7 +7,7 @@
 
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
-import { besideMixture, costApart } from "../cost/beside_mixture.ts";
+import { comparedCost, costApart } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { type Baseline, BASELINE_NOTES } from "../evaluation/baselines.ts";
 import { figuresOn, type SomeFigures } from "../evaluation/clean.ts";
@@ -42,7 +42,7 @@ import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from
 import { allTargets, type Target } from "./targets.ts";
 import { type TrainResult, trainResult } from "./training_result.ts";
 
-/** Says what to evaluate and how. */
+/** Reports what to evaluate and how. */
 export interface EvaluateRunOptions extends Omit<RunOptions, "sources">, Omit<EvaluationChoices, "trained"> {
   /** Evaluates only the experts that are trained, on the text that goes to them. */
   trained?: boolean;
@@ -74,7 +74,7 @@ async function opened<Result>(
  * Evaluates the mixture of a run on its held-out sequences, next to the models of all text that are trained there, unless that is done.
  *
  * Throws an `InputError` where the run is not partitioned, an expert is not trained or was trained on another part, models differ in shape
- * or tokenizer, a file is damaged, nothing is held out, or what is asked for is impossible; what {@linkcode openRun} throws besides.
+ * or tokenizer, a file is damaged, nothing is held out, or what is asked for is impossible; what {@linkcode openRun} throws as well.
  */
 export async function evaluateRun(options: EvaluateRunOptions, watch: RunWatch = {}): Promise<Evaluation> {
   const { run, trained = false } = options;
@@ -323,7 +323,7 @@ async function unequal(run: string, { configuration, models }: EvaluationOf): Pr
     const { config } = await loadCheckpointConfig(`${run}/${node}`);
     const corpus = { train: counts.trainSequences, test: counts.testSequences };
     const own = { ...configuration, vocabularySize: config.vocabulary };
-    const apart = costApart(name, besideMixture(own, config, { batch, steps, corpus, routers }));
+    const apart = costApart(name, comparedCost(own, config, { batch, steps, corpus, routers }));
     if (apart) messages.push(apart);
   }
   return messages;

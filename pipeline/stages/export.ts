@@ -236,7 +236,7 @@ async function needNode(run: string, name: string, remedy: Text): Promise<Manife
 }
 
 /**
- * Makes an export by `write`, unless its folder holds it already. In the run it is a node; elsewhere it is made in a folder of its own beside
+ * Makes an export by `write`, unless its folder holds it already. In the run it is a node; elsewhere it is made in a folder of its own next to
  * `output`, and gets that name once it is whole.
  */
 async function exportInto(

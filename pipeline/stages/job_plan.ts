@@ -37,7 +37,7 @@ const PLAN = v.object({
 
 /**
  * How the jobs of a run were planned when they were last submitted: the parts of stages, the models to compare with, the processes that
- * train the routers together, what trainings are told besides the run, the zero-shot tasks that are asked, and what Slurm is asked for.
+ * train the routers together, what trainings get apart from the run, the zero-shot tasks that are asked, and what Slurm is asked for.
  *
  * @ignore
  */
@@ -66,10 +66,10 @@ export async function readJobPlan(run: string): Promise<JobPlan | null> {
 }
 
 /**
- * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs are told only the run. With `force` these
+ * Notes how the jobs of a run are planned, and writes its settings into its `config.json`: jobs get only the run. With `force` these
  * may be others than before, and what another version made goes, as jobs would refuse it.
  */
-export async function settleJobs(
+export async function writeJobSettings(
   { run, sources = {}, force = false }: Pick<JobOptions, "run" | "sources" | "force">,
   plan: JobPlan,
 ): Promise<void> {
@@ -92,10 +92,10 @@ async function removeRevisions(run: string, configuration: Configuration, plan: 
 }
 
 /**
- * Waits until no other process submits or runs the jobs of a run, so that as many run at once as one of them was told. Throws a `RunError`
+ * Waits until no other process submits or runs the jobs of a run, so that as many run at once as one of them was asked for. Throws a `RunError`
  * where that takes longer than `patience` milliseconds, and the reason of `signal` where that ends the waiting.
  */
-export async function holdJobs(
+export async function lockJobs(
   run: string,
   { patience = Infinity, signal, tell }: {
     patience?: number;
@@ -119,7 +119,7 @@ export async function holdJobs(
   }
 }
 
-/** Lists the folders beside the run's that its settings and its jobs name: what a container must show them. */
+/** Lists the folders next to the run's that its settings and its jobs name: what a container must show them. */
 export async function foldersNamed(
   { run, sources = {}, force = false, zeroShot }: JobOptions,
 ): Promise<string[]> {

@@ -38,7 +38,7 @@ export interface Job {
   first: number;
   /** For each process, whether its work is done. */
   done: boolean[];
-  /** What each process is told instead of its number, where that is a name. */
+  /** What each process gets instead of its number, where that is a name. */
   units?: readonly string[];
   /** The tasks of a process by its number or name, one after another. */
   tasks(unit: string | number): TaskReference[];
@@ -197,6 +197,6 @@ const requiringGpu = (job: Job): Job => ({
 /** Lists the places of the processes of a job that must still run. */
 export const missingOf = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
 
-/** Gives what the process at a place of a job is told: its number, or its name. */
+/** Gives what the process at a place of a job gets: its number, or its name. */
 export const unitOf = ({ units, first }: Job, place: number): string | number =>
   units?.[place] ?? first + place;

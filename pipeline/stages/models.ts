@@ -17,7 +17,7 @@ import type { RunEvent } from "../run/events.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { adoptionOf } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
-import type { TogetherMember } from "../training/together.ts";
+import type { Participant } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
@@ -40,8 +40,8 @@ export interface TrainOptions
 export type ChooseModels = (configuration: Configuration, run: string) => readonly Target[];
 
 /**
- * Trains models of a run, and of those beside it, unless they are trained. Of several, those that another process trains come last; where
- * one fails beside others, these go on. Gives the results run by run.
+ * Trains models of a run, and of those next to it, unless they are trained. Of several, those that another process trains come last; where
+ * one fails next to others, these go on. Gives the results run by run.
  *
  * Throws an `InputError` where a part or the settings are missing, values contradict earlier ones, files are damaged or do not belong
  * together; a `RunError` that says how to go on where a loss is not finite.
@@ -53,11 +53,11 @@ export async function trainModels(
 ): Promise<TrainResult[]> {
   const { run, resume, force, trial } = options, { onEvent = () => {} } = watch;
   const runs = [run, ...also];
-  for (const [i, configuration] of (await besides(run, also)).entries()) {
+  for (const [i, configuration] of (await otherRuns(run, also)).entries()) {
     choose(configuration, runs[i]); // before anything is trained
   }
   const bank = createBank(options);
-  const places = runs.map(() => bank.member()); // nobody begins before the models of all runs are there
+  const places = runs.map(() => bank.join()); // nobody begins before the models of all runs are there
   const own = { ...options, force: force || resume || trial !== undefined, aside: trial !== undefined };
   const how = { ...options, bank, together: options.together || also.length > 0 };
   try {
@@ -66,9 +66,9 @@ export async function trainModels(
       const trainRun = (run: string, i: number) => {
         const train = (open: OpenRun) => trainIn(open, places[i], choose, how);
         if (i === 0) return train(first);
-        const told = (event: RunEvent) =>
+        const reported = (event: RunEvent) =>
           onEvent("stage" in event ? { ...event, stage: `${event.stage} of ${run}` } : event);
-        return openRun({ ...own, run, gpu }, { ...watch, onEvent: told }, "train", train);
+        return openRun({ ...own, run, gpu }, { ...watch, onEvent: reported }, "train", train);
       };
       const trained = runs.map((run, i) => trainRun(run, i).finally(places[i].leave));
       return (await Promise.allSettled(trained)).flatMap((result) => {
@@ -83,7 +83,7 @@ export async function trainModels(
 
 async function trainIn(
   { run, configuration, make }: OpenRun,
-  place: TogetherMember,
+  place: Participant,
   choose: ChooseModels,
   options: TrainOptions & { bank: Bank },
 ): Promise<TrainResult[]> {
@@ -168,10 +168,10 @@ export async function tokensOfRun(run: string): Promise<string[]> {
 }
 
 /**
- * Reads the settings of a run and of those beside it. Throws an `InputError` where one is no run, or is another one by a second name: the
+ * Reads the settings of a run and of those next to it. Throws an `InputError` where one is no run, or is another one by a second name: the
  * run would wait for itself.
  */
-export async function besides(run: string, also: readonly string[]): Promise<Configuration[]> {
+export async function otherRuns(run: string, also: readonly string[]): Promise<Configuration[]> {
   const configurations = [await needConfiguration(run)];
   const named = new Map([[await Deno.realPath(run), run]]);
   for (const where of also) {
@@ -180,7 +180,7 @@ export async function besides(run: string, also: readonly string[]): Promise<Con
         where,
       });
     const existing = await readRunConfiguration(where, { edited: true });
-    if (!existing) throw refuse("beside those of others", "runs: there is none");
+    if (!existing) throw refuse("next to those of others", "runs: there is none");
     const real = await Deno.realPath(where), other = named.get(real);
     if (other !== undefined) throw refuse("twice", `other runs: it is the run "${other}"`);
     named.set(real, where);
@@ -201,11 +201,11 @@ export function checkExpert(what: string, run: string, expert: number, experts: 
  * `also` is none or has another number of experts.
  */
 export async function expertsOf(run: string, also: readonly string[] = []): Promise<number> {
-  const [{ experts }, ...others] = await besides(run, also);
+  const [{ experts }, ...others] = await otherRuns(run, also);
   const other = others.findIndex((configuration) => configuration.experts !== experts);
   if (other < 0) return experts;
   throw new InputError(
-    say`Cannot train all experts of "${also[other]}" beside those of "${run}" as ${
+    say`Cannot train all experts of "${also[other]}" next to those of "${run}" as ${
       setting("also")
     } must name runs of as many experts: they have ${others[other].experts} and ${experts}`,
     { where: also[other], remedy: "train them by themselves" },

@@ -47,7 +47,7 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
   throw refuse(output, `it must not take the place of a file of a run: it is one of "${run}"`);
 }
 
-/** Says whether a path in a run is that of a file which the run has, or will have. */
+/** Returns whether a path in a run is that of a file which the run has, or will have. */
 function isOfRun(path: string): boolean {
   const [first] = path.split("/");
   return OWN.includes(first) || nodeFolders().includes(first);
@@ -70,7 +70,7 @@ export async function checkOutputFolder(output: string): Promise<void> {
   await checkOutput(`${output}/results.json`);
 }
 
-/** Says whether two paths are those of the same file, or would be. */
+/** Returns whether two paths are those of the same file, or would be. */
 export async function isSamePlace(one: string, other: string): Promise<boolean> {
   return await placeOf(one) === await placeOf(other);
 }

@@ -43,7 +43,7 @@ export interface Against extends ReturnType<Passages["counts"]> {
   length: number;
 }
 
-/** Says which documents are compared: those that became sequences, each on its side. */
+/** Reports which documents are compared: those that became sequences, each on its side. */
 const lookedAt = ({ configuration, text }: GraphOf): Looked => ({
   ...{ stage: STAGE, folder: "overlap", passages: true },
   needs: (block) => [`${tokensOf(block)}:${DOCUMENTS}`],

@@ -91,7 +91,7 @@ export function overlapTables({ all, sources, experts }: Overlap, name: (source:
   ];
 }
 
-/** Says in one sentence what was found. */
+/** Reports in one sentence what was found. */
 export function overlapSentence({ all: { words, covered, ...counts } }: Overlap): string {
   const [documents, copies, near, apart, heldOut, twins, leaking] = Object.values(counts).map((count) =>
     count.toLocaleString("en")

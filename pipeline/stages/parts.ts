@@ -102,7 +102,7 @@ export const onlyParts = (experts: readonly number[]): string =>
     experts.join(", ")
   } alone`;
 
-/** Says where what a partition makes comes from: a partition, or where parts lie alone the run that they were copied from. */
+/** Reports where what a partition makes comes from: a partition, or where parts lie alone the run that they were copied from. */
 export async function partitionRemedy(run: string): Promise<Text> {
   const alone = await partsAlone(run);
   if (alone.length > 0) return `${onlyParts(alone)}: name the whole run that it was copied from`;

@@ -29,7 +29,7 @@ import { writeRows } from "./token_rows.ts";
 
 const DROPPED = "dropped.arrow";
 
-/** Says which documents are compared: those that a node takes, all without one. */
+/** Reports which documents are compared: those that a node takes, all without one. */
 const lookedAt = ({ configuration, text }: GraphOf, taken?: Node): Looked => ({
   ...{ stage: CORPUS, folder: "text", passages: false },
   needs: (block) => taken ? [takenNeed(taken, block)] : [],

@@ -1,5 +1,5 @@
 /**
- * Says by which command a file of a run is made again.
+ * Reports by which command a file of a run is made again.
  *
  * @module
  */
@@ -22,7 +22,7 @@ const CHOICES = [
   ...["resamples", "fewShot", "limit", "beam"],
 ];
 
-/** Says how a file of a run, by its path there, is made again, whether it is missing or damaged. */
+/** Reports how a file of a run, by its path there, is made again, whether it is missing or damaged. */
 export async function remedyOf(run: string, path: string, configuration: Configuration): Promise<Text> {
   const check = true, [folder, name] = path.split("/");
   const again = (node: string) => readManifest(`${run}/${node}`).catch(() => undefined);
@@ -61,7 +61,7 @@ export async function remedyOf(run: string, path: string, configuration: Configu
 }
 
 /**
- * Says how a damaged or missing file or folder of a run is made again. Undefined for other files, and for a file that is as its node's
+ * Reports how a damaged or missing file or folder of a run is made again. Undefined for other files, and for a file that is as its node's
  * manifest says: making it again would mend nothing. `choosing` says whether an expert may be named, so that nothing has to route.
  */
 export async function repairOf(where: string, { choosing = false } = {}): Promise<Text | undefined> {

@@ -137,7 +137,7 @@ export async function openRun<Result>(
   }
 }
 
-/** Resolves the settings by which a run is made or planned, and says whether everything is made anew. */
+/** Resolves the settings by which a run is made or planned, and reports whether everything is made anew. */
 async function resolve({ run, sources = {}, force = false, reuse = [], documents }: RunOptions) {
   for (const where of reuse) {
     if (await readRunConfiguration(where)) continue;
@@ -167,10 +167,10 @@ export async function makePartition(
   const { run, frozen, force, documents, part, check } = options;
   if (frozen) await refuseChanges(options);
   if (force) await checkAlone(run); // before anything is made, rather than at what the other process needs
-  const told = new Set<string>(); // stages that text was unpacked by: they are up to date then
+  const reported = new Set<string>(); // stages that text was unpacked by: they are up to date then
   const onEvent = (event: RunEvent) => {
-    if (event.type === "stage" && event.state === "up to date" && told.has(event.stage)) return;
-    if (event.type === "stage" && event.state !== "started") told.add(event.stage);
+    if (event.type === "stage" && event.state === "up to date" && reported.has(event.stage)) return;
+    if (event.type === "stage" && event.state !== "started") reported.add(event.stage);
     watch.onEvent?.(event);
   };
   return await openRun(options, { ...watch, onEvent }, stage, async ({ run, configuration, make }) => {
@@ -197,7 +197,7 @@ const PARTITION = "partition";
 const wantedFor = (stage: string) => ({ maker }: Node): boolean =>
   stage === PARTITION ? !STAGES.get(maker.stage)?.onRequest : maker.stage === stage;
 
-/** Says which files of the text are read as one document each, and which not at all. */
+/** Reports which files of the text are read as one document each, and which not at all. */
 function textWarnings({ asText, passed }: RunText): string[] {
   const [first, ...more] = asText;
   const which = more.length === 0 ? `"${first}" is` : `${asText.length} files such as "${first}" are`;
@@ -209,7 +209,7 @@ function textWarnings({ asText, passed }: RunText): string[] {
 }
 
 /**
- * Says what {@linkcode makePartition} would make with the same options, without making anything: the plan, how its stages stand, files that
+ * Reports what {@linkcode makePartition} would make with the same options, without making anything: the plan, how its stages stand, files that
  * are not as they were (null where nothing is made yet), and what is likely a mistake. Throws what it would throw beforehand.
  */
 export async function planRun(options: RunOptions) {
@@ -338,7 +338,7 @@ class Device {
     return gpu;
   }
 
-  /** Says what the work lost to f16. */
+  /** Reports what the work lost to f16. */
   async warn(): Promise<void> {
     const used = this.options.gpu ?? this.#own;
     if (!used) return;

@@ -32,13 +32,13 @@ const NODE_FOLDERS = [
   ...[...MODELS, "search", "evaluation", "zero-shot", "report", "overlap"],
 ];
 
-/** Folders of a run besides those of nodes, in which nothing is the user's. */
+/** Folders of a run apart from those of nodes, in which nothing is the user's. */
 export const OWN_FOLDERS = [LOCKS, PARTIAL, SCRATCH, "metrics"];
 
 /** Lists the folders of a run that nodes lie in: those of a script's own stage in one of the stage's name. */
 export const nodeFolders = (): string[] => [...NODE_FOLDERS, ...stagesAdded()];
 
-/** What trained models are made with; each has a rate of its own besides. */
+/** What trained models are made with; each has a rate of its own as well. */
 const TRAINING = [...namesOf(EXPERTS, "denseRate", "denseStepsRate", "init"), ...namesOf(OPTIMISER)];
 
 /** Settings that are fixed once a folder is there. */
@@ -56,7 +56,7 @@ const FIXED: readonly Fixed[] = [
 ];
 
 /**
- * Resolves the settings of a run: its `config.json` holds unless something else is given. Says which of them differ from the run's, whether
+ * Resolves the settings of a run: its `config.json` holds unless something else is given. Reports which of them differ from the run's, whether
  * it has settings already, and the adapter that it notes. Throws an `InputError` with both values where a
  * setting that something was made with is to change, or where `config.json` was edited, unless `force` accepts that; and where a folder
  * holds files and is no run.
@@ -182,7 +182,7 @@ async function tokenizerOf(folder: string): Promise<string> {
   );
 }
 
-/** Says whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
+/** Returns whether two paths, or lists of paths and patterns, lead to the same files in the same order. */
 async function isSamePlace(one: unknown, other: unknown): Promise<boolean> {
   const placesOf = async (value: unknown) => {
     const paths = Array.isArray(value) ? await expandInputs(value) : [String(value)];

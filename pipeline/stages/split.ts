@@ -67,7 +67,7 @@ export function splitNodes(of: GraphOf): Node[] {
 }
 
 /**
- * Cuts blocks into groups. Where one begins is told by the names of blocks, and these by what stands in them: so a block more or less
+ * Cuts blocks into groups. Where one begins follows from the names of blocks, and these by what stands in them: so a block more or less
  * changes no other group.
  */
 function groupsOf({ configuration, blocks }: GraphOf): Block[][] {

@@ -136,7 +136,7 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   }],
   [ZERO_SHOT, {
     about:
-      "Asks zero-shot tasks of the mixture of a run, beside its dense models; without data, tasks made of held-out text.",
+      "Asks zero-shot tasks of the mixture of a run, next to its dense models; without data, tasks made of held-out text.",
     settings: [],
     onRequest: true,
   }],

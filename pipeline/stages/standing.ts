@@ -125,7 +125,7 @@ function stageOf(
   };
 }
 
-const LONGEST = 40; // characters of a value that is told
+const LONGEST = 40; // characters of a value that is printed
 const valueText = (value: unknown) => value === undefined ? "not set" : JSON.stringify(value);
 
 function reasonOf({ node, state, because, manifest }: NodeState, before?: StageState): string | undefined {

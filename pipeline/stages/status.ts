@@ -279,7 +279,7 @@ function isLacking({ state, optional }: StageStatus): boolean {
 
 /**
  * Lists the stages that are not up to date, except those that nobody asked for. Stages in the same state that
- * one call of a task makes, and nothing besides, are listed together.
+ * one call of a task makes, and nothing otherRuns, are listed together.
  */
 export function lacksOf(stages: readonly StageStatus[]): Lack[] {
   const callOf = ({ command: { task, with: { expert: _, force: __, ...others } } }: StageStatus) =>
@@ -307,7 +307,7 @@ export function lacksOf(stages: readonly StageStatus[]): Lack[] {
 
 /**
  * Names the task to run next: the one that makes the first stage of a partition that is lacking, or else of
- * what is lacking besides; undefined where nothing is, or somebody makes it.
+ * what is lacking as well; undefined where nothing is, or somebody makes it.
  */
 export function nextOf(stages: readonly StageStatus[]): TaskReference | undefined {
   const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";

@@ -37,7 +37,7 @@ export interface Target {
   command: { task: string; with: Record<string, string | number> };
   /** The settings that say its learning rate; the first of them that is not 0 does. */
   rates: readonly RateName[];
-  /** Settings that it depends on besides those of every model. */
+  /** Settings that it depends on apart from those of every model. */
   settings?: readonly (keyof Configuration)[];
   /** Gives its shape. */
   model(configuration: Configuration): Promise<ModelConfig>;
@@ -125,7 +125,7 @@ const DENSE: Record<Match, Target> = {
     settings: namesOf(LARGER_DENSE, "denseComputeRate"),
     model: async (configuration) => (await shapes()).largerDenseShape(configuration),
     async steps(configuration, { sequences, heldOut = 0, routers }) {
-      const { equalCompute } = await import("../cost/beside_mixture.ts");
+      const { equalCompute } = await import("../cost/compared_cost.ts");
       return equalCompute(configuration, { train: sequences, test: heldOut }, routers).steps;
     },
     ...{ tellsCost: true, equalCompute: true, optional: true },

@@ -22,7 +22,7 @@ import { SEQUENCES } from "./tokenize.ts";
 /** Version of what training makes of the same inputs. */
 const REVISION = 2;
 
-/** How models are trained, besides the settings. None of it changes a weight, but for a trial. */
+/** How models are trained, apart from the settings. None of it changes a weight, but for a trial. */
 export interface TrainingOptions {
   /** Goes on from the last checkpoint although values differ. */
   resume?: boolean;

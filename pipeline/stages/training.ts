@@ -20,7 +20,7 @@ import {
 } from "../../kernels/errors.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
 import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
-import { besideMixture, type TrainingCost } from "../cost/beside_mixture.ts";
+import { comparedCost, type TrainingCost } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
 import { removeFolder, scratchesOf } from "../graph/folder.ts";
@@ -78,14 +78,14 @@ export async function trainAll(
   const { work, options } = site;
   const gpu = await work.gpu();
   const bank = options.bank ?? createBank(options);
-  const members = models.map(() => bank.member());
+  const participants = models.map(() => bank.join());
   options.began?.();
   const results = await Promise.allSettled(models.map(async (model, i) => {
     try {
       const training = await Training.open({ ...model, ...site, gpu });
-      return { ...await training.run(members[i].train) };
+      return { ...await training.run(participants[i].train) };
     } finally {
-      members[i].leave();
+      participants[i].leave();
     }
   }));
   return results.map((result) => {
@@ -128,7 +128,7 @@ class Training {
       ...{ sequences: train.count, heldOut: test.count, routers },
     }, options);
     refuseLarge(target.name, recipe, gpu, options);
-    const cost = options.trial || !target.tellsCost ? undefined : besideMixture(own, recipe.model, {
+    const cost = options.trial || !target.tellsCost ? undefined : comparedCost(own, recipe.model, {
       ...{ batch: recipe.batch, steps: recipe.steps, routers, kind: gpu.kind },
       corpus: { train: train.count, test: test.count },
     });

@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { InputError } from "../../kernels/errors.ts";
-import { TRAINING_COST } from "../cost/beside_mixture.ts";
+import { TRAINING_COST } from "../cost/compared_cost.ts";
 import type { ModelConfig } from "../model/shape.ts";
 import { oneLine } from "../run/files.ts";
 import { conform, count, finite, share } from "../run/schema.ts";
@@ -40,7 +40,7 @@ export const TRAIN_RESULT = v.object({
  * What training one model came to: folder of the checkpoint in the run folder, steps, sequences per step, real tokens trained on, the
  * training loss of the last line of metrics (nats per predicted token; null before there is one), mean NLL per predicted token of the
  * held-out sequences (nats; null where there are none), learning rate at its peak, the steps at which training went on under
- * other values, what training cost beside the mixture's, and what routing came to in the last line of metrics (for models that differ
+ * other values, what training cost next to the mixture's, and what routing came to in the last line of metrics (for models that differ
  * from experts in more than batch and steps, and for those with experts in their layers).
  *
  * @ignore
@@ -63,7 +63,7 @@ export function trainResult(
   }
 }
 
-/** Says what routing came to, from what the sublayers of all layers report. */
+/** Reports what routing came to, from what the sublayers of all layers report. */
 export function routingOf(
   { balance, routed, dropped }: Record<string, number>,
   { layers }: Pick<ModelConfig, "layers">,

@@ -1,5 +1,5 @@
 /**
- * Says how the trainings of a run stand, as often as asked: from the metrics and checkpoints in their folders, the times that they note and
+ * Reports how the trainings of a run stand, as often as asked: from the metrics and checkpoints in their folders, the times that they note and
  * the locks of their nodes. Opens no shard and changes nothing.
  *
  * @module
@@ -65,7 +65,7 @@ export interface TrainingsReader {
   read(): Promise<Training[]>;
 }
 
-/** What the steps of a training follow from besides the settings; `vocabulary` is the tokenizer's. */
+/** What the steps of a training follow from apart from the settings; `vocabulary` is the tokenizer's. */
 type Known = TrainingText & { vocabulary: number };
 
 const RECENT = 5; // lines of times that a speed is the mean of
@@ -96,7 +96,7 @@ export async function openTrainings(run: string): Promise<TrainingsReader> {
   };
 }
 
-/** Reads what a model's steps follow from. Throws where its text is not there, or damaged, which is told by who needs it. */
+/** Reads what a model's steps follow from. Throws where its text is not there, or damaged, which is reported by who needs it. */
 async function readKnown(
   run: string,
   configuration: Configuration,
@@ -198,10 +198,10 @@ async function checkpointOf(path: string): Promise<Training["checkpoint"]> {
 function speedOf(times: readonly Time[], stage: string): number | null {
   const own = times.filter((time) => time.stage === stage && time.step !== undefined);
   const again = own.findLastIndex(({ step }, i) => i > 0 && step! <= own[i - 1].step!);
-  const told = own.slice(Math.max(0, again)).slice(-RECENT)
+  const reported = own.slice(Math.max(0, again)).slice(-RECENT)
     .filter(({ tokensPerSecond }) => typeof tokensPerSecond === "number");
-  const seconds = told.reduce((sum, { seconds }) => sum + seconds, 0);
+  const seconds = reported.reduce((sum, { seconds }) => sum + seconds, 0);
   return seconds > 0
-    ? told.reduce((sum, time) => sum + time.tokensPerSecond! * time.seconds, 0) / seconds
+    ? reported.reduce((sum, time) => sum + time.tokensPerSecond! * time.seconds, 0) / seconds
     : null;
 }

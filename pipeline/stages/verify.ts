@@ -232,7 +232,7 @@ class Verification {
 
 const MISSING = "it must be there: it is missing";
 
-/** Says how a file differs from what its maker wrote. */
+/** Reports how a file differs from what its maker wrote. */
 async function damageOf(path: string, bytes: number, sha256: string): Promise<string | undefined> {
   try {
     const { isFile, size } = await Deno.lstat(path);

@@ -14,7 +14,7 @@ import { tokensOf } from "./tokenize.ts";
 import { trainNodes } from "./train.ts";
 import { zeroShotNodes } from "./zero_shot.ts";
 
-/** Which models and tasks a run is to have besides its experts. */
+/** Which models and tasks a run is to have apart from its experts. */
 export interface WholeChoices {
   /** Models of all text. */
   dense: readonly (Match | "switch")[];

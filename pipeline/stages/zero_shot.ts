@@ -1,5 +1,5 @@
 /**
- * Asks zero-shot tasks of the mixture of a run, beside its dense models: a node for every task, so that they can be asked on different
+ * Asks zero-shot tasks of the mixture of a run, next to its dense models: a node for every task, so that they can be asked on different
  * machines.
  *
  *     zero-shot/piqa/     piqa.json: what the task came to
@@ -37,7 +37,7 @@ import { tokensOfRun } from "./models.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import { ALL_TEST, TEST } from "./tokenize.ts";
 
-/** Says that no question of a task can be made of a run's held-out text. */
+/** Reports that no question of a task can be made of a run's held-out text. */
 class NoQuestionsError extends InputError {}
 
 /** Gives the revision of a task: 2, tokens of a Switch model go to its experts; 3, questions of one document are drawn together. */
@@ -162,7 +162,7 @@ function firstOfEach(questions: readonly Question[], limit: number): Question[] 
   });
 }
 
-/** Says what to ask and how. */
+/** Reports what to ask and how. */
 export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroShotOptions {
   /**
    * Names of tasks; unless given, all whose data are in the folder, and without one those of our own that can be made of the run's
@@ -172,9 +172,9 @@ export interface ZeroShotRunOptions extends Omit<RunOptions, "sources">, ZeroSho
 }
 
 /**
- * Asks zero-shot tasks of the mixture of a run, beside the models of all text that are trained there, each unless that is done: of the same
+ * Asks zero-shot tasks of the mixture of a run, next to the models of all text that are trained there, each unless that is done: of the same
  * models, questions and options. Throws an `InputError` where a task is unknown, its data are missing or damaged, an expert is not trained,
- * or models differ in shape or tokenizer; what `openRun` throws besides.
+ * or models differ in shape or tokenizer; what `openRun` throws as well.
  */
 export async function askRun(options: ZeroShotRunOptions, watch: RunWatch = {}): Promise<ZeroShotResult[]> {
   const { run, data, tasks, force } = options;

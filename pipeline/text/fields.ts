@@ -44,7 +44,7 @@ export interface ReadOptions extends
   >;
   /** Source of documents that name none; "" by default. */
   source?: string;
-  /** Accepts inputs without any text, because there are other inputs besides. */
+  /** Accepts inputs without any text, because there are other inputs as well. */
   mayBeEmpty?: boolean;
   /** Replaces standard input. */
   standardInput?: ReadableStream<Uint8Array>;

@@ -86,7 +86,7 @@ export function noCounts(): TokenizeCounts {
   return { documents: 0, emptyDocuments: 0, tokens: 0, sequences: 0, droppedTails: 0 };
 }
 
-/** Says on which side of the split a text is, or one of this index: equal texts are always on the same side. */
+/** Reports on which side of the split a text is, or one of this index: equal texts are always on the same side. */
 export function sideOf(text: string | bigint, seed: number, holdout: number): Side {
   if (holdout <= 0) return "train";
   const index = typeof text === "string" ? indexOfText(text) : text;

@@ -108,13 +108,13 @@ export async function trainBank(
   all: readonly TrainModelOptions[],
   gpu: Gpu,
 ): Promise<PromiseSettledResult<Weights>[]> {
-  let members: Member[] = [];
+  let trainings: SingleTraining[] = [];
   try {
     all.forEach(check);
     const [{ model: config, batch, microBatch, recompute, dtype, ...settings }] = all;
     const length = config.context;
     const input = emptyBatch(all.length * batch, length);
-    members = all.map((options, i) => new Member(options, i, partOfBatch(input, i * batch, batch)));
+    trainings = all.map((options, i) => new SingleTraining(options, i, partOfBatch(input, i * batch, batch)));
     const trainer = createTrainer(gpu, {
       ...{ config, batch, microBatch, length, recompute, dtype, settings },
       start: joinStates(
@@ -123,14 +123,14 @@ export async function trainBank(
     });
     try {
       await gpu.read([{ buffer: gpu.empty }]); // too little memory shows here, not some steps later
-      await takeSteps(members, input, trainer, gpu);
-      const weights = members.every(({ failure }) => failure) ? [] : await trainer.weights();
-      return members.map(({ failure }, i) => failure ?? { status: "fulfilled", value: weights[i] });
+      await takeSteps(trainings, input, trainer, gpu);
+      const weights = trainings.every(({ failure }) => failure) ? [] : await trainer.weights();
+      return trainings.map(({ failure }, i) => failure ?? { status: "fulfilled", value: weights[i] });
     } finally {
       trainer.close();
     }
   } catch (reason) {
-    return all.map((_, i) => members[i]?.failure ?? { status: "rejected", reason });
+    return all.map((_, i) => trainings[i]?.failure ?? { status: "rejected", reason });
   }
 }
 
@@ -144,39 +144,39 @@ function check({ model, batch, steps, logEvery = 10 }: TrainModelOptions): void 
 
 /** Takes all steps of a bank, while a training is left. Each fills its part of `input`. */
 async function takeSteps(
-  members: readonly Member[],
+  trainings: readonly SingleTraining[],
   input: HostBatch,
   trainer: Trainer,
   gpu: Gpu,
 ): Promise<void> {
-  const [{ options: { steps, rateAt, batch } }] = members;
+  const [{ options: { steps, rateAt, batch } }] = trainings;
   const pace = startPace(undefined, gpu.kind);
-  const active = () => members.filter(({ failure }) => !failure);
+  const active = () => trainings.filter(({ failure }) => !failure);
   /** Does something for each training; one that cannot ends there, and its part of the batch is empty from then on. */
-  const each = (work: (member: Member) => Promise<void> | void) =>
-    Promise.all(active().map((member) => member.orEnd(() => work(member))));
+  const each = (work: (training: SingleTraining) => Promise<void> | void) =>
+    Promise.all(active().map((training) => training.orEnd(() => work(training))));
   while (trainer.steps < steps) {
-    await each((member) => member.take(trainer.steps));
+    await each((training) => training.take(trainer.steps));
     if (active().length === 0) return;
     const step = trainer.steps + 1;
     const rate = rateAt(step);
     trainer.step(input, rate);
-    if (!pace.step() && !active().some((member) => member.looksAt(step))) continue;
+    if (!pace.step() && !active().some((training) => training.looksAt(step))) continue;
     const results = await trainer.drain();
     pace.looked();
-    await each((member) => member.note(results, rate));
-    const most = () => Math.max(0, ...active().map((member) => member.due(step).heldOut));
+    await each((training) => training.note(results, rate));
+    const most = () => Math.max(0, ...active().map((training) => training.due(step).heldOut));
     for (let first = 0; first < most(); first += batch) {
-      await each((member) => member.holdOut(first, member.due(step).heldOut));
+      await each((training) => training.holdOut(first, training.due(step).heldOut));
       const { nll, predicted } = await trainer.evaluate(input);
       for (const { index, heldOut } of active()) {
         heldOut.nll += nll[index];
         heldOut.predicted += predicted[index];
       }
     }
-    await each((member) => member.log(step, rate));
+    await each((training) => training.log(step, rate));
     let state: Promise<TrainerState> | undefined; // of all models, which is read once
-    await each((member) => member.save(step, () => state ??= trainer.state()));
+    await each((training) => training.save(step, () => state ??= trainer.state()));
   }
 }
 
@@ -184,7 +184,7 @@ const meanOf = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** One training of a bank: its data, metrics and checkpoints. */
-class Member {
+class SingleTraining {
   /** Why it ended before its last step. */
   failure?: PromiseRejectedResult;
   /** Sums over the sequences of a validation: NLL in nats, and the tokens that it is of. */

@@ -13,5 +13,5 @@ export {
   type TrainModelOptions,
 } from "./loop.ts";
 export type { StepMetrics } from "./metrics.ts";
-export { createTogether, type Together, type TogetherMember, type TogetherOptions } from "./together.ts";
+export { createTogether, type Participant, type Together, type TogetherOptions } from "./together.ts";
 export { constantRate, cosineRate, type CosineSchedule } from "./schedule.ts";

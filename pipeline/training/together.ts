@@ -9,7 +9,7 @@ import type { Weights } from "../model/parameters.ts";
 import { trainBank, type TrainModelOptions } from "./loop.ts";
 
 /** One of several trainings. */
-export interface TogetherMember {
+export interface Participant {
   /** Trains it as `trainModel` does, once every other training has asked for that or has left. */
   train(options: TrainModelOptions): Promise<Weights>;
   /** Leaves, so that nobody waits for it any more. Call it however the training ends; it is safe to call again. */
@@ -19,7 +19,7 @@ export interface TogetherMember {
 /** Trainings that share banks. */
 export interface Together {
   /** Adds a training. All must be added before the first asks to be trained. */
-  member(): TogetherMember;
+  join(): Participant;
 }
 
 /** A training that has asked. */
@@ -36,7 +36,7 @@ export interface TogetherOptions {
   /** Whether so many models of one shape may be trained at once on the device. Default: as many as ask. */
   fits?(options: TrainModelOptions, models: number): boolean;
   /**
-   * Gives the devices that so many models are spread over, as evenly as they go, a bank on each. Default: that
+   * Gives the devices that share so many models, as evenly as they go, a bank on each. Default: that
    * of the trainings.
    */
   devices?(own: Gpu, models: number): Promise<readonly Gpu[]>;
@@ -46,7 +46,7 @@ export interface TogetherOptions {
 export function createTogether(
   { fits = () => true, devices = (own) => Promise.resolve([own]) }: TogetherOptions = {},
 ): Together {
-  const coming = new Set<TogetherMember>();
+  const coming = new Set<Participant>();
   let asked: Asked[] = [];
   let working = false;
 
@@ -71,19 +71,19 @@ export function createTogether(
   }
 
   return {
-    member() {
-      const member: TogetherMember = {
+    join() {
+      const participant: Participant = {
         train: (options) =>
           new Promise((resolve, reject) => {
             asked.push({ options, kind: kindOf(options), resolve, reject });
-            member.leave(); // it has asked
+            participant.leave(); // it has asked
           }),
         leave() {
-          if (coming.delete(member)) void work();
+          if (coming.delete(participant)) void work();
         },
       };
-      coming.add(member);
-      return member;
+      coming.add(participant);
+      return participant;
     },
   };
 }

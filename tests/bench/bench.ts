@@ -1,7 +1,7 @@
 /**
- * Measures the adapter at hand: its roof, every kernel, training steps and scoring, banks of models.
+ * Measures the adapter at hand: its peak, every kernel, training steps and scoring, banks of models.
  *
- *   deno task bench [--only roof,kernels,loss,steps,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=FORM,…]
+ *   deno task bench [--only peak,kernels,loss,steps,bank] [--sizes R,S,M,4.4M,335M,1.3B] [--variants KERNEL=VARIANT,…]
  *                   [--dtype f32|bf16] [--profile] [--processor] [--quick] [--model] [--json]
  *
  * Figures are medians of several rounds in one process. A benchmark measures; no test looks at how fast it is.
@@ -11,13 +11,13 @@
 
 import { type Gpu, openGpu } from "../../kernels/device/gpu.ts";
 import type { Dtype } from "../../kernels/device/storage.ts";
-import { formsText, parseVariants } from "../../kernels/device/variants.ts";
+import { parseVariants, variantsText } from "../../kernels/device/variants.ts";
 import { bankText, type BankTimes, measureBank, measureExperts } from "./bank.ts";
 import { benchFlags, refuse } from "./flags.ts";
 import { KERNELS, SQUARE } from "./kernels.ts";
 import { kernelsText, type KernelTimes, measureKernels } from "./measure_kernels.ts";
 import { HEADS, headsText, type HeadTimes, measureHead, QUICK_HEAD } from "./loss.ts";
-import { measureRoof, type Roof } from "../../kernels/device/roof.ts";
+import { measurePeak, type Peak } from "../../kernels/device/peak.ts";
 import { EXPERT, MODELS, PAPER, QUICK, ROUTER, type Size, sizeText } from "./sizes.ts";
 import { logitsBudget } from "../../pipeline/model/activations.ts";
 import { ASSUMPTIONS, MODELLED, modelStep, modelText } from "./model.ts";
@@ -28,19 +28,19 @@ import type { Clock, Effort } from "../../kernels/device/time.ts";
 const SIZES: Record<string, Size> = { ...MODELS, ...PAPER };
 
 const ABOUT =
-  `Measures this machine's adapter: its roof, arithmetic and memory; every kernel of a training step and of scoring as a
-share of that roof; the loss of vocabularies; training steps and scoring; a bank of 8 models, and 4 experts on two devices, against one after
+  `Measures this machine's adapter: its peak, arithmetic and memory; every kernel of a training step and of scoring as a
+share of that peak; the loss of vocabularies; training steps and scoring; a bank of 8 models, and 4 experts on two devices, against one after
 another.
 
 R, S and M are small models; 4.4M is the paper's router, 335M and 1.3B its experts: of these kernels alone are measured.
---variants takes other forms of kernels than the adapter's own: ${formsText()}
+--variants takes other variants of kernels than the adapter's own: ${variantsText()}
 --dtype is what the training steps and scoring store activations in; --profile breaks a training step down by kernel
 --processor takes time of the processor over its cores instead of the clock: for a software adapter on a busy machine
---model judges the forms for GPUs on paper instead, for an H100; --quick only shows that everything runs`;
+--model judges the variants for GPUs on paper instead, for an H100; --quick only shows that everything runs`;
 
 /** What `--json` prints; a section that was not asked for is left out. */
 export interface BenchResult extends Record<"adapter" | "kind" | "deno", string> {
-  /** Forms of the kernels. */
+  /** Variants of the kernels. */
   variants: Gpu["variants"];
   /** What the models of the training steps store activations in. */
   dtype: Dtype;
@@ -48,13 +48,13 @@ export interface BenchResult extends Record<"adapter" | "kind" | "deno", string>
   quick: boolean;
   /** What time is. */
   clock: Clock;
-  roof?: Roof;
-  /** Kernels by size; each with a roof measured right before, since machines change their speed. */
-  kernels?: { size: string; shape?: Size; roof: Roof; kernels: KernelTimes[] }[];
+  peak?: Peak;
+  /** Kernels by size; each with a peak measured right before, since machines change their speed. */
+  kernels?: { size: string; shape?: Size; peak: Peak; kernels: KernelTimes[] }[];
   /** The loss of several vocabularies. */
   loss?: HeadTimes[];
-  /** Training steps and scoring by size, again each with a roof. */
-  steps?: (StepTimes & { size: string; shape: Size; roof: Roof })[];
+  /** Training steps and scoring by size, again each with a peak. */
+  steps?: (StepTimes & { size: string; shape: Size; peak: Peak })[];
   bank?: BankTimes[];
 }
 
@@ -65,26 +65,26 @@ interface Options extends Pick<BenchResult, "quick" | "clock" | "dtype"> {
   profile: boolean;
   rounds: number;
   effort: Effort;
-  /** Measures the roof. */
-  roofNow: () => Promise<Roof>;
+  /** Measures the peak. */
+  peakNow: () => Promise<Peak>;
   /** Takes text for people as it comes. */
   print: (text: string) => void;
 }
 
 const heading = (title: string) => `\n${title}\n${"-".repeat(title.length)}`;
 const say = (what: string) => console.error(`measuring ${what} …`);
-const roofLine = ({ gflops, gbytes }: Roof) =>
-  `roof ${digits(gflops)} GFLOP/s in registers, ${digits(gbytes)} GB/s copying`;
+const peakLine = ({ gflops, gbytes }: Peak) =>
+  `peak ${digits(gflops)} GFLOP/s in registers, ${digits(gbytes)} GB/s copying`;
 
 /** What may be measured, in this order; each prints its tables. */
 const SECTIONS = {
-  async roof({ roofNow, print }: Options) {
-    say("the roof");
-    const roof = await roofNow();
-    print(`${heading("Roof")}\n${roofLine(roof)}`);
-    return { roof };
+  async peak({ peakNow, print }: Options) {
+    say("the peak");
+    const peak = await peakNow();
+    print(`${heading("Peak")}\n${peakLine(peak)}`);
+    return { peak };
   },
-  async kernels({ gpu, sizes, quick, effort, roofNow, print }: Options) {
+  async kernels({ gpu, sizes, quick, effort, peakNow, print }: Options) {
     print(heading("Kernels"));
     print(
       "a step: how often a training step runs it; FLOPs of the formula, each input read once and each output\n" +
@@ -93,34 +93,34 @@ const SECTIONS = {
     const all: BenchResult["kernels"] = [];
     for (const [size, shape] of [...(quick ? [] : [["512³"] as const]), ...Object.entries(sizes)]) {
       say(`kernels of ${size}`);
-      const roof = await roofNow();
+      const peak = await peakNow();
       const sized = { ...(shape ?? QUICK), logitsBytes: logitsBudget(gpu.kind, gpu.maxBindingBytes) };
-      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, sized, { effort, roof });
-      all.push({ size, shape, roof, kernels });
+      const kernels = await measureKernels(gpu, shape ? KERNELS : SQUARE, sized, { effort, peak });
+      all.push({ size, shape, peak, kernels });
       const title = shape ? `${size}: ${sizeText(shape)}` : size;
-      print(`\n${title}; ${roofLine(roof)}\n${kernelsText(kernels)}`);
+      print(`\n${title}; ${peakLine(peak)}\n${kernelsText(kernels)}`);
     }
     return { kernels: all };
   },
-  async loss({ gpu, quick, rounds, clock, roofNow, print }: Options) {
+  async loss({ gpu, quick, rounds, clock, peakNow, print }: Options) {
     const loss: HeadTimes[] = [];
     for (const head of quick ? [QUICK_HEAD] : HEADS) {
       say(`the loss of ${head.vocabulary} tokens, ${head.models} models`);
-      loss.push(await measureHead(gpu, head, { rounds, clock, roof: await roofNow() }));
+      loss.push(await measureHead(gpu, head, { rounds, clock, peak: await peakNow() }));
     }
     const title = "Loss: of a scorer, next to the product alone, and of a training step";
     print(`${heading(title)}\n${headsText(loss)}`);
     return { loss };
   },
-  async steps({ gpu: { variants }, sizes, dtype, profile, roofNow, print, rounds, clock }: Options) {
+  async steps({ gpu: { variants }, sizes, dtype, profile, peakNow, print, rounds, clock }: Options) {
     const all: BenchResult["steps"] = [];
     print(heading(`Training steps and scoring${dtype === "f32" ? "" : ` in ${dtype}`}`));
     for (const [size, shape] of Object.entries(sizes).filter(([size]) => !(size in PAPER))) {
       say(`steps of ${size}`);
-      const roof = await roofNow();
-      const times = await measureSteps(shape, { rounds, clock, profile, roof, variants, dtype });
-      all.push({ size, shape, roof, ...times });
-      print(`\n${size}: ${sizeText(shape)}; ${roofLine(roof)}\n${stepsText(times)}`);
+      const peak = await peakNow();
+      const times = await measureSteps(shape, { rounds, clock, profile, peak, variants, dtype });
+      all.push({ size, shape, peak, ...times });
+      print(`\n${size}: ${sizeText(shape)}; ${peakLine(peak)}\n${stepsText(times)}`);
       if (times.profile) print(`\n${profileText(times.profile)}`);
       else if (profile) print("\nno profile: this adapter has no timestamp queries");
     }
@@ -170,7 +170,7 @@ if (import.meta.main) {
   const options: Options = {
     ...{ gpu, quick, profile, clock, dtype, print, rounds, effort },
     sizes: quick ? { quick: QUICK } : Object.fromEntries(flags.sizes.map((name) => [name, SIZES[name]])),
-    roofNow: () => measureRoof(gpu, { ...effort, seconds: 4 * effort.seconds }, { small: quick }),
+    peakNow: () => measurePeak(gpu, { ...effort, seconds: 4 * effort.seconds }, { small: quick }),
   };
   const deno = Deno.version.deno;
   print(columns([

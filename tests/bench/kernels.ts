@@ -279,7 +279,7 @@ const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
 const partialSums = (s: Size, columns: number) => Math.ceil(rowsOf(s) / 64) * columns;
 const biases = (s: Size) => sum(linears(s).map(([, outputs]) => outputs));
 
-/** The weights' gradients, and the biases' beside them. */
+/** The weights' gradients, and the biases' with them. */
 const planBiases: Kernel["plan"] = (gpu, t, s) =>
   linears(s).flatMap(([inputs, outputs]) => {
     const size = outputs * padded(inputs);

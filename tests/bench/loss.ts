@@ -6,7 +6,7 @@
 
 import type { Arena, Dispatch, Gpu } from "../../kernels/device/gpu.ts";
 import { padded } from "../../kernels/device/matrix.ts";
-import type { Roof } from "../../kernels/device/roof.ts";
+import type { Peak } from "../../kernels/device/peak.ts";
 import { type Clock, takeMedian } from "../../kernels/device/time.ts";
 import { createBanks } from "../../pipeline/model/banks.ts";
 import { initialWeights } from "../../pipeline/model/parameters.ts";
@@ -49,11 +49,11 @@ export interface HeadTimes extends Head {
   loss: number;
   /** `product / loss`: above 1 where the loss takes less than the product alone. */
   ratio: number;
-  /** FLOP/s of the loss's product, as a share of the roof. */
+  /** FLOP/s of the loss's product, as a share of the peak. */
   share: number;
   /** Seconds of loss and gradients in training: by chunks of logits three products, without logits five. */
   training: number;
-  /** FLOP/s of three products, as a share of the roof. */
+  /** FLOP/s of three products, as a share of the peak. */
   trainingShare: number;
 }
 
@@ -61,19 +61,19 @@ export interface HeadTimes extends Head {
 export async function measureHead(
   gpu: Gpu,
   head: Head,
-  { rounds, clock, roof }: { rounds: number; clock: Clock; roof: Roof },
+  { rounds, clock, peak }: { rounds: number; clock: Clock; peak: Peak },
 ): Promise<HeadTimes> {
   const arena = gpu.arena();
   const plans = planHead(gpu, arena, head);
   const ways = Object.entries(plans).map(([name, plan]) => [name, () => gpu.submit(plan)] as const);
-  const settle = async () => void await gpu.read([{ buffer: gpu.empty }]);
-  const seconds = await takeTurns(Object.fromEntries(ways), rounds, settle);
+  const finish = async () => void await gpu.read([{ buffer: gpu.empty }]);
+  const seconds = await takeTurns(Object.fromEntries(ways), rounds, finish);
   arena.destroy();
   const [product, loss, training] = ["product", "loss", "training"].map((way) =>
     takeMedian(seconds.get(way)!, clock)
   );
   const flops = 2 * head.models * head.rows * head.vocabulary * head.hidden;
-  const shareOf = (products: number, seconds: number) => products * flops / seconds / (roof.gflops * 1e9);
+  const shareOf = (products: number, seconds: number) => products * flops / seconds / (peak.gflops * 1e9);
   const shares = { share: shareOf(1, loss), trainingShare: shareOf(3, training) };
   return { ...head, product, loss, ratio: product / loss, training, ...shares };
 }
@@ -110,7 +110,7 @@ const noise = (_: unknown, i: number) => i * 0.618 % 1 - 0.5;
 
 /** Writes the heads as a table. */
 export function headsText(heads: readonly HeadTimes[]): string {
-  const head = ["vocabulary", "hidden", "rows", "models", "product", "loss", "product / loss", "of the roof"];
+  const head = ["vocabulary", "hidden", "rows", "models", "product", "loss", "product / loss", "of the peak"];
   const rows = heads.map((own) => [
     ...[own.vocabulary, own.hidden, own.rows, own.models].map((count) => count.toLocaleString("en-US")),
     ...[own.product, own.loss].map((seconds) => `${digits(1000 * seconds)} ms`),
@@ -121,5 +121,5 @@ export function headsText(heads: readonly HeadTimes[]): string {
       percent(own.trainingShare),
     ],
   ]);
-  return columns([[...head, "training", "of the roof"], ...rows], "rrrrrrrrrr");
+  return columns([[...head, "training", "of the peak"], ...rows], "rrrrrrrrrr");
 }

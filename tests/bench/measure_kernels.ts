@@ -1,5 +1,5 @@
 /**
- * Times every kernel of kernels.ts at one size, next to the roof.
+ * Times every kernel of kernels.ts at one size, next to the peak.
  *
  * @module
  */
@@ -7,26 +7,26 @@
 import { InputError } from "../../kernels/errors.ts";
 import type { Arena, Gpu } from "../../kernels/device/gpu.ts";
 import { type Kernel, planKernel, type Tensors } from "./kernels.ts";
-import type { Roof } from "../../kernels/device/roof.ts";
+import type { Peak } from "../../kernels/device/peak.ts";
 import type { Size } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
 import { type Effort, secondsOf } from "../../kernels/device/time.ts";
 
 /**
- * How fast something ran, and how near the roof: GFLOP/s and their share of the arithmetic roof, left out where nothing is computed; GB/s and
- * their share of the memory roof, above 1 where the data stay in a cache.
+ * How fast something ran, and how near the peak: GFLOP/s and their share of the arithmetic peak, left out where nothing is computed; GB/s and
+ * their share of the memory peak, above 1 where the data stay in a cache.
  */
 export type Speed =
   & Partial<Record<"gflops" | "ofArithmetic", number>>
   & Record<"gbytes" | "ofMemory", number>;
 
-/** Divides work by time and by the roof. */
-export function speedOf(seconds: number, flops: number, bytes: number, roof: Roof): Speed {
+/** Divides work by time and by the peak. */
+export function speedOf(seconds: number, flops: number, bytes: number, peak: Peak): Speed {
   const gbytes = bytes / seconds / 1e9;
-  const speed = { gbytes, ofMemory: gbytes / roof.gbytes };
+  const speed = { gbytes, ofMemory: gbytes / peak.gbytes };
   if (flops === 0) return speed;
   const gflops = flops / seconds / 1e9;
-  return { ...speed, gflops, ofArithmetic: gflops / roof.gflops };
+  return { ...speed, gflops, ofArithmetic: gflops / peak.gflops };
 }
 
 /** One use of a kernel, measured. */
@@ -50,7 +50,7 @@ export async function measureKernels(
   gpu: Gpu,
   kernels: readonly Kernel[],
   size: Size,
-  { effort, roof }: { effort: Effort; roof: Roof },
+  { effort, peak }: { effort: Effort; peak: Peak },
 ): Promise<KernelTimes[]> {
   const rows: KernelTimes[] = [];
   for (const kernel of kernels) {
@@ -62,7 +62,7 @@ export async function measureKernels(
       if (dispatches.length === 0) continue;
       const seconds = await secondsOf(gpu, dispatches, effort);
       row.ms = seconds * 1000;
-      row.speed = speedOf(seconds, kernel.flops(size), 4 * kernel.values(size), roof);
+      row.speed = speedOf(seconds, kernel.flops(size), 4 * kernel.values(size), peak);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       row.refused = error.message;
@@ -98,9 +98,9 @@ export function tensorsIn(gpu: Gpu, arena: Arena): Tensors {
 }
 
 /** Titles of {@link speedCells}, and the sides that they are flush to. */
-export const SPEED = { titles: ["GFLOP/s", "of roof", "GB/s", "of roof", "bound by"], sides: "rrrrl" };
+export const SPEED = { titles: ["GFLOP/s", "of peak", "GB/s", "of peak", "bound by"], sides: "rrrrl" };
 
-/** Writes a speed and both shares; the roof that is nearer is what bounds it. */
+/** Writes a speed and both shares; the peak that is nearer is what bounds it. */
 export function speedCells({ gflops, gbytes, ofArithmetic, ofMemory }: Speed): string[] {
   return [
     digits(gflops),

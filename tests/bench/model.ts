@@ -1,5 +1,5 @@
 /**
- * Judges the forms for GPUs on paper: what each kernel of a training step moves and computes, how many workgroups it has, and which
+ * Judges the variants for GPUs on paper: what each kernel of a training step moves and computes, how many workgroups it has, and which
  * time that takes at least on an H100. Opens no device.
  *
  * @module
@@ -49,7 +49,7 @@ export interface ModelledKernel
   bound: "arithmetic" | "memory" | "workgroup memory" | "dispatches";
 }
 
-/** A training step on paper: models side by side, dispatches, seconds at least, and the share of the f32 roof that this is. */
+/** A training step on paper: models side by side, dispatches, seconds at least, and the share of the f32 peak that this is. */
 export interface ModelledStep extends Record<"models" | "dispatches" | "seconds" | "ofArithmetic", number> {
   size: string;
   shape: Size;
@@ -182,7 +182,7 @@ export function modelText(
   return [
     `${size}: ${models > 1 ? `${models} models, ` : ""}${sizeText(shape)}`,
     columns([head, ...rows], "llrrrrrrrl"),
-    `${inAll}, ${percent(ofArithmetic)} of the f32 roof`,
+    `${inAll}, ${percent(ofArithmetic)} of the f32 peak`,
   ].join("\n");
 }
 
@@ -190,5 +190,5 @@ export function modelText(
 export const ASSUMPTIONS = [
   "on paper, for an H100: 60 TFLOP/s in f32, 3 TB/s of memory, 132 multiprocessors with 128 bytes of workgroup memory a clock,",
   "3 µs for each dispatch; products as their tiles are, edges included, in whole turns of all multiprocessors; of other kernels the",
-  "formula's work alone. Real ones take longer: nobody has timed these forms",
+  "formula's work alone. Real ones take longer: nobody has timed these variants",
 ].join("\n");

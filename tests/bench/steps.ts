@@ -10,13 +10,13 @@ import type { Variants } from "../../kernels/device/variants.ts";
 import type { Trainer } from "../../pipeline/model/trainer.ts";
 import { isProduct, KERNELS } from "./kernels.ts";
 import { SPEED, type Speed, speedCells, speedOf } from "./measure_kernels.ts";
-import type { Roof } from "../../kernels/device/roof.ts";
+import type { Peak } from "../../kernels/device/peak.ts";
 import { RATE, type Size, someBatch } from "./sizes.ts";
 import { columns, digits, percent } from "./text.ts";
 import { type Clock, median, now, takeMedian } from "../../kernels/device/time.ts";
 import { scoring, takeTurns, training, type Work } from "./work.ts";
 
-/** A speed in GFLOP/s, by the FLOPs that `cost` counts, and its share of the arithmetic roof. */
+/** A speed in GFLOP/s, by the FLOPs that `cost` counts, and its share of the arithmetic peak. */
 type Computed = Record<"gflops" | "ofArithmetic", number>;
 
 /** Figures of one size. */
@@ -54,9 +54,9 @@ export interface StepOptions {
   clock: Clock;
   /** Whether to profile. */
   profile: boolean;
-  /** The roof. */
-  roof: Roof;
-  /** Forms of kernels. */
+  /** The peak. */
+  peak: Peak;
+  /** Variants of kernels. */
   variants: Variants;
   /** What activations are stored in. */
   dtype: Dtype;
@@ -65,7 +65,7 @@ export interface StepOptions {
 /** Measures training and scoring on a device of their own. */
 export async function measureSteps(
   size: Size,
-  { rounds, clock, profile, roof, variants, dtype }: StepOptions,
+  { rounds, clock, profile, peak, variants, dtype }: StepOptions,
 ): Promise<StepTimes> {
   const gpu = await openGpu({ variants });
   /** Gives the median seconds of so many repetitions of some work, in all. */
@@ -73,7 +73,7 @@ export async function measureSteps(
     takeMedian((await takeTurns({ run: () => run(times) }, rounds)).get("run")!, clock);
   const computed = (flops: number, seconds: number): Computed => {
     const gflops = flops / seconds / 1e9;
-    return { gflops, ofArithmetic: gflops / roof.gflops };
+    return { gflops, ofArithmetic: gflops / peak.gflops };
   };
   try {
     const begin = now(clock);
@@ -87,7 +87,7 @@ export async function measureSteps(
       ...computed(work.flops, seconds),
       scoring: [],
     };
-    if (profile && gpu.canProfile) times.profile = await profileStep(work.trainer, size, { rounds, roof });
+    if (profile && gpu.canProfile) times.profile = await profileStep(work.trainer, size, { rounds, peak });
     work.close();
     for (const prefix of PREFIXES.filter((prefix) => prefix <= size.context)) {
       const [batch, passes] = rounds === 1 ? [8, 1] : [SCORE_BATCH, 2];
@@ -114,7 +114,7 @@ function workOf(label: string, size: Size): { flops: number; bytes: number } {
 async function profileStep(
   trainer: Trainer,
   size: Size,
-  { rounds, roof }: { rounds: number; roof: Roof },
+  { rounds, peak }: { rounds: number; peak: Peak },
 ): Promise<Profile> {
   const times = new Map<string, { calls: number; ms: number[] }>();
   for (let round = 0; round < rounds; round++) {
@@ -136,7 +136,7 @@ async function profileStep(
     otherThanProducts: 1 - products / total,
     kernels: kernels.toSorted((a, b) => b.ms - a.ms).map((row) => {
       const { flops, bytes } = workOf(row.kernel, size);
-      return { ...row, share: row.ms / total, speed: speedOf(row.ms / 1000, flops, bytes, roof) };
+      return { ...row, share: row.ms / total, speed: speedOf(row.ms / 1000, flops, bytes, peak) };
     }),
   };
 }

@@ -72,11 +72,11 @@ export function scoring(
   };
 }
 
-/** Runs every way once unmeasured and then `rounds` times, one after another; `settle` ends each run, inside its time. */
+/** Runs every way once unmeasured and then `rounds` times, one after another; `finish` ends each run, inside its time. */
 export async function takeTurns(
   ways: Record<string, () => unknown>,
   rounds: number,
-  settle = () => Promise.resolve(),
+  finish = () => Promise.resolve(),
 ): Promise<Map<string, Seconds>> {
   const seconds = new Map(
     Object.keys(ways).map((name): [string, Seconds] => [name, { clock: [], processor: [] }]),
@@ -86,7 +86,7 @@ export async function takeTurns(
       const before = process.cpuUsage();
       const start = performance.now();
       await run();
-      await settle();
+      await finish();
       const clock = (performance.now() - start) / 1000;
       const { user, system } = process.cpuUsage(before);
       if (round < 0) continue; // warm-up

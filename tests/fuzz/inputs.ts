@@ -1,5 +1,5 @@
 /**
- * What users hand to tasks that no run vouches for: text in every format, pipes and files of rows, checkpoints, tokenizers, settings.
+ * What users hand to tasks that no run verifies: text in every format, pipes and files of rows, checkpoints, tokenizers, settings.
  * Damaged, each must be refused by an error that explains itself, come to the undisturbed result, or, where its format has no checksum,
  * to what the damaged bytes say.
  *

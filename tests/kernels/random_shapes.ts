@@ -1,7 +1,7 @@
 /**
- * Draws shapes at random, at which the tests of each kernel compare all of its forms with the f64 reference. A run takes one for
+ * Draws shapes at random, at which the tests of each kernel compare all of its variants with the f64 reference. A run takes one for
  * each kernel, the same every time. Where SMALLTALK_SHAPES says how many, they are others in every run: `SMALLTALK_SHAPES=100` is
- * what a change of a form is tried with. A shape that fails belongs among the edge shapes of its test.
+ * what a change of a variant is tried with. A shape that fails belongs among the edge shapes of its test.
  */
 
 import { assert } from "@std/assert";

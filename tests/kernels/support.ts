@@ -8,27 +8,27 @@ import { InputError } from "../../kernels/errors.ts";
 import { type Dispatch, type Gpu, type GpuBuffer, openGpu } from "../../kernels/device/gpu.ts";
 import { type Matrix, padded } from "../../kernels/device/matrix.ts";
 import { bytesOf, type Dtype, fromBf16, toBf16 } from "../../kernels/device/storage.ts";
-import { FORMS, type Variants } from "../../kernels/device/variants.ts";
+import { KERNEL_VARIANTS, type Variants } from "../../kernels/device/variants.ts";
 import { normals, uniform } from "../../pipeline/random.ts";
 
 /** The device of this test file. */
 export const gpu = await openGpu();
 
-/** Every form of a kernel that this adapter runs, with the device on which it does: all are tested alike. */
-export async function formsOf<Kernel extends keyof Variants>(
+/** Every variant of a kernel that this adapter runs, with the device on which it does: all are tested alike. */
+export async function runnableVariants<Kernel extends keyof Variants>(
   kernel: Kernel,
-): Promise<{ form: Variants[Kernel]; on: Gpu }[]> {
-  const forms: { form: Variants[Kernel]; on: Gpu }[] = [];
-  for (const form of FORMS[kernel]) {
+): Promise<{ variant: Variants[Kernel]; on: Gpu }[]> {
+  const variants: { variant: Variants[Kernel]; on: Gpu }[] = [];
+  for (const variant of KERNEL_VARIANTS[kernel]) {
     try {
-      (await openGpu({ variants: { [kernel]: form } })).close();
+      (await openGpu({ variants: { [kernel]: variant } })).close();
     } catch (error) {
-      assert(error instanceof InputError, `${kernel}=${form}: ${error}`); // the adapter lacks what it needs
+      assert(error instanceof InputError, `${kernel}=${variant}: ${error}`); // the adapter lacks what it needs
       continue;
     }
-    forms.push({ form, on: { ...gpu, variants: { ...gpu.variants, [kernel]: form } } });
+    variants.push({ variant, on: { ...gpu, variants: { ...gpu.variants, [kernel]: variant } } });
   }
-  return forms;
+  return variants;
 }
 
 const arena = gpu.arena();

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { FORMS } from "../../kernels/device/variants.ts";
+import { KERNEL_VARIANTS } from "../../kernels/device/variants.ts";
 import { inFolder, task } from "./support.ts";
 
 Deno.test("doctor examines the adapter at hand: every form that it runs is right, and nothing of a trial is kept", async () => {
@@ -13,9 +13,9 @@ Deno.test("doctor examines the adapter at hand: every form that it runs is right
   assert(system.drivers.length > 0);
   assert(others.some((other: { adapter: string }) => other.adapter === adapter.name));
   assert(adapter.memory.allocatable > 2 ** 28);
-  assertEquals(adapter.forms.map(({ kernel }: { kernel: string }) => kernel), Object.keys(FORMS));
+  assertEquals(adapter.forms.map(({ kernel }: { kernel: string }) => kernel), Object.keys(KERNEL_VARIANTS));
   assert(adapter.golden.every(({ right }: { right: boolean }) => right), JSON.stringify(adapter.golden));
-  for (const [kernel, forms] of Object.entries(FORMS)) {
+  for (const [kernel, forms] of Object.entries(KERNEL_VARIANTS)) {
     const seen = adapter.golden.map(({ variants }: { variants: Record<string, string> }) => variants[kernel]);
     for (const form of forms) {
       const lacks = form === "subgroup" && !adapter.offers.subgroupsOf8 ||

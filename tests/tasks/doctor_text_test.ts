@@ -51,13 +51,13 @@ Deno.test("doctorText() tells of an adapter in words, and reports where nothing 
       "memory          78 GiB of buffers at once\n",
       "golden values   wrong in 1 of 2 trials\n",
       "matmul=workgroup,attention=workgroup,rows=workgroup,loss=chunks in bf16, odd: losses off by 5.0e-1",
-      "roof            55,000 GFLOP/s in f32, 100,000 in f16, 2,500 GB/s copying\n",
-      "training        1,000,000 tokens/s, 22,000 GFLOP/s, 40.0% of the roof",
+      "peak            55,000 GFLOP/s in f32, 100,000 in f16, 2,500 GB/s copying\n",
+      "training        1,000,000 tokens/s, 22,000 GFLOP/s, 40.0% of the peak",
       "kept in         /home/a/devices.json\n",
     ]
   ) assertStringIncludes(text, part);
   assertEquals(text.split("\n").at(-1), "nothing is wrong");
   const quick = doctorText(diagnosis, true); // whose figures mean nothing
   assertStringIncludes(quick, "\nspeed           not measured\nkept in ");
-  assertFalse(/roof|tokens\/s|FLOP/.test(quick), quick);
+  assertFalse(/peak|tokens\/s|FLOP/.test(quick), quick);
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { holdJobs, type Job } from "../../pipeline/stages/mod.ts";
+import { type Job, lockJobs } from "../../pipeline/stages/mod.ts";
 import { type Queued, type SlurmOptions, slurmRanges, submitJobs, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { queueText } from "../../tasks/submit_text.ts";
@@ -161,12 +161,12 @@ Deno.test("a job runs its task by number or name in the container, requeues what
       units: ["arc_easy", "sciq", "piqa", "blimp"],
       tasks: (unit) => [taskOf("zero-shot", { run: "r", task: unit })],
     };
-    const member: Job = {
+    const array: Job = {
       ...job("train-routers", [false, false]),
       tasks: (unit) => [taskOf("train-routers", { run: "r", part: `${unit}/2` })],
     };
     const [first, second] = scripts({ container: "an image", binds: ["/data/a b"] }, named);
-    const [group] = scripts({ gres: "gpu:1" }, member);
+    const [group] = scripts({ gres: "gpu:1" }, array);
     const ran = await runScript(second);
     assertEquals(ran.code, 0);
     assertMatch(
@@ -310,8 +310,8 @@ Deno.test("deno task submit reports what to install where there is no Slurm, and
       /^error: Cannot use Slurm as its commands must be there: there is no squeue; install .* or use --executor local\n$/,
     );
     assertEquals(await Array.fromAsync(Deno.readDir(folder)).then((all) => all.length), 1); // nothing is written
-    const settled = await task("submit", [...args, "--settle"], { env });
-    assertEquals(settled.code, 0, settled.err);
+    const written = await task("submit", [...args, "--settle"], { env });
+    assertEquals(written.code, 0, written.err);
     const status = await task("status", ["--run", `${folder}/run`], { env });
     assertEquals([status.code, status.err], [0, ""]);
     assertStringIncludes(status.out, "jobs (Slurm does not answer here): none");
@@ -436,7 +436,7 @@ Deno.test("deno task submit lets what is queued wait for what is submitted anew,
 
 Deno.test("submitJobs() reports whom it waits for, plans nothing meanwhile, and ends where it is interrupted", () =>
   inFolder(async (run) => {
-    const lock = await holdJobs(run, { signal: new AbortController().signal, tell: () => {} });
+    const lock = await lockJobs(run, { signal: new AbortController().signal, tell: () => {} });
     const ending = new AbortController();
     const planned = () => Promise.reject(new Error("planned too early"));
     const reported: string[] = [];

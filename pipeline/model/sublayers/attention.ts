@@ -33,10 +33,10 @@ const DENSE = "attention.dense";
 export const attention: Sublayer = {
   name: "attention",
 
-  parameters: ({ hidden }, prefix) => [
-    ...normParameters(`${prefix}.${NORM}`, hidden),
-    ...linearParameters(`${prefix}.${PROJECTION}`, 3 * hidden, hidden, "normal"),
-    ...linearParameters(`${prefix}.${DENSE}`, hidden, hidden, "residual"),
+  parameters: ({ hidden }, scope) => [
+    ...normParameters(`${scope}.${NORM}`, hidden),
+    ...linearParameters(`${scope}.${PROJECTION}`, 3 * hidden, hidden, "normal"),
+    ...linearParameters(`${scope}.${DENSE}`, hidden, hidden, "residual"),
   ],
 
   buffers(config, { shape, gathered, mode, dtype, slots, positions, sums }) {

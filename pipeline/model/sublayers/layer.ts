@@ -28,11 +28,11 @@ export function layerOf({ sublayers = DEFAULT }: ModelConfig, what = "a model"):
 }
 
 /**
- * Lists the sublayers of all layers in the order of the forward pass, each with the prefix of the names of
+ * Lists the sublayers of all layers in the order of the forward pass, each with the scope of the names of
  * its weights.
  */
-export function listSublayers(config: ModelConfig): { sublayer: Sublayer; layer: number; prefix: string }[] {
+export function listSublayers(config: ModelConfig): { sublayer: Sublayer; layer: number; scope: string }[] {
   return Array.from({ length: config.layers }, (_, layer) => layer).flatMap((layer) =>
-    layerOf(config).map((sublayer) => ({ sublayer, layer, prefix: `gpt_neox.layers.${layer}` }))
+    layerOf(config).map((sublayer) => ({ sublayer, layer, scope: `gpt_neox.layers.${layer}` }))
   );
 }

@@ -15,10 +15,10 @@ const NARROW = "mlp.dense_4h_to_h";
 export const mlp: Sublayer = {
   name: "mlp",
 
-  parameters: ({ hidden }, prefix) => [
-    ...normParameters(`${prefix}.${NORM}`, hidden),
-    ...linearParameters(`${prefix}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal"),
-    ...linearParameters(`${prefix}.${NARROW}`, hidden, MLP_EXPANSION * hidden, "residual"),
+  parameters: ({ hidden }, scope) => [
+    ...normParameters(`${scope}.${NORM}`, hidden),
+    ...linearParameters(`${scope}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal"),
+    ...linearParameters(`${scope}.${NARROW}`, hidden, MLP_EXPANSION * hidden, "residual"),
   ],
 
   buffers({ hidden }, { shape, mode, dtype, sums }) {

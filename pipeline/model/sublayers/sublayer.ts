@@ -106,7 +106,7 @@ export interface Pass {
   config: ModelConfig;
   /** Sizes of the batch; `R` is batch · length. */
   shape: BatchShape;
-  /** Finds a weight by its name on disk, without the prefix. */
+  /** Finds a weight by its name on disk, without the scope. */
   parameter(name: string): Parameter;
   /** What the pass is for. A pass that only scores may use the buffers of training. */
   mode: Mode;
@@ -122,7 +122,7 @@ export interface Pass {
   /** Where keys and values of earlier positions are kept (decoding). */
   cache?: KeyValueCache;
   /**
-   * How rows form sequences, where sequences share rows (scoring, f32). Default: the rows are the sequences
+   * How rows make up sequences, where sequences share rows (scoring, f32). Default: the rows are the sequences
    * of the batch.
    */
   gathering?: Gathering;
@@ -168,7 +168,7 @@ export interface Sublayer {
   /** Throws an `InputError` where it cannot be part of such a model; `what` names the model in the message. Default: it can. */
   validate?(config: ModelConfig, what: string): void;
   /** Lists its weights in the order of the forward pass, with their names in a checkpoint; a LayerNorm's bias follows its gain. */
-  parameters(config: ModelConfig, prefix: string): ParameterSpec[];
+  parameters(config: ModelConfig, scope: string): ParameterSpec[];
   /** Lists its buffers. */
   buffers(config: ModelConfig, options: BufferOptions): SublayerBuffers;
   /** Plans `y = x + branch(x)`. */

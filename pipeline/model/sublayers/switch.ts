@@ -61,14 +61,14 @@ export const switchMlp: Sublayer = {
     }
   },
 
-  parameters(config, prefix) {
+  parameters(config, scope) {
     const { hidden } = config;
     const { experts } = switchOf(config);
     return [
-      ...normParameters(`${prefix}.${NORM}`, hidden),
-      { name: `${prefix}.${ROUTER}`, shape: [experts, hidden], initial: "normal" },
-      ...linearParameters(`${prefix}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal", experts),
-      ...linearParameters(`${prefix}.${NARROW}`, hidden, MLP_EXPANSION * hidden, "residual", experts),
+      ...normParameters(`${scope}.${NORM}`, hidden),
+      { name: `${scope}.${ROUTER}`, shape: [experts, hidden], initial: "normal" },
+      ...linearParameters(`${scope}.${WIDEN}`, MLP_EXPANSION * hidden, hidden, "normal", experts),
+      ...linearParameters(`${scope}.${NARROW}`, hidden, MLP_EXPANSION * hidden, "residual", experts),
     ];
   },
 

@@ -45,7 +45,7 @@ const SCHEMA = v.pipe(
  */
 export type Prices = Omit<v.InferOutput<typeof SCHEMA>, "format">;
 
-/** Writes prices to a file; `sealed` adds a checksum, for one that no manifest of a run vouches for. */
+/** Writes prices to a file; `sealed` adds a checksum, for one that no manifest of a run verifies. */
 export async function writePrices(
   path: string,
   prices: Prices,

@@ -126,7 +126,7 @@ export function shardName(kind: string, index: number, ending = ".arrow"): strin
 
 /**
  * Writes batches as an Arrow IPC file, whole or not at all (`writeAtomic`). `empty` gives the schema where there are
- * no batches. With `closes` it ends as a pipe does ({@linkcode arrowBytes}), so that a reader finds damage where no manifest vouches
+ * no batches. With `closes` it ends as a pipe does ({@linkcode arrowBytes}), so that a reader finds damage where no manifest verifies
  * for the file. Throws an InputError where schemas differ.
  */
 export async function writeArrowFile(

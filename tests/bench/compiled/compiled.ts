@@ -1,8 +1,8 @@
 /**
- * Shows what compilers make of the forms for GPUs, without a GPU: SPIR-V of Deno's compiler, whether it is valid, and what a driver needs
+ * Shows what compilers make of the variants for GPUs, without a GPU: SPIR-V of Deno's compiler, whether it is valid, and what a driver needs
  * for it in registers and private memory.
  *
- *   deno task bench:compiled [--on FAMILY|own] [--variants KERNEL=FORM,…] [--json]
+ *   deno task bench:compiled [--on FAMILY|own] [--variants KERNEL=VARIANT,…] [--json]
  *
  * @module
  */
@@ -15,11 +15,11 @@ import { type CompiledText, compileTexts, textsOf } from "./texts.ts";
 import type { DriverStatistics } from "./vulkan.ts";
 
 const ABOUT =
-  `Compiles every text of the forms for GPUs and tells what becomes of it: whether its SPIR-V is valid (spirv-val of the package
+  `Compiles every text of the variants for GPUs and tells what becomes of it: whether its SPIR-V is valid (spirv-val of the package
 spirv-tools), and registers, spills and private memory as a driver counts them. Needs one of Mesa's drivers, which writes SPIR-V down, but no card.
 
 --on names AMD cards that Mesa's driver RADV compiles for without one; own asks the machine's first Vulkan device instead
---variants takes other forms than those for GPUs, KERNEL=FORM,…`;
+--variants takes other variants than those for GPUs, KERNEL=VARIANT,…`;
 
 /** What is known of a text. */
 export interface Compiled extends Pick<CompiledText, "label" | "sizes"> {
@@ -82,7 +82,7 @@ async function invalidity(file: string): Promise<string | undefined> {
   }
 }
 
-/** Compiles the texts of some forms and tells what becomes of them. */
+/** Compiles the texts of some variants and tells what becomes of them. */
 export async function examine(
   variants: Variants,
   on: string,

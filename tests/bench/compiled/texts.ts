@@ -1,5 +1,5 @@
 /**
- * Lists the texts that a training step runs in given forms, without a device, and what Deno's compiler makes of each: Mesa writes the
+ * Lists the texts that a training step runs in given variants, without a device, and what Deno's compiler makes of each: Mesa writes the
  * SPIR-V that it is given into the folder that an environment variable names.
  *
  * @module

@@ -37,11 +37,11 @@ const PEERS: PeerSpec[] = [
 const POSITIONS = "rotary";
 /** Of losses near log V, in f32 arithmetic in another order. */
 const LOSS_TOLERANCE = 5e-4;
-/** Steps whose losses are compared. Training magnifies roundings: after 14 steps two forms of our own kernels differ by 2e-3. */
+/** Steps whose losses are compared. Training magnifies roundings: after 14 steps two variants of our own kernels differ by 2e-3. */
 const COMPARED_STEPS = 10;
 const PREFIXES = [32, 128];
 
-/** Says that a library failed, or computes something else: the others can still be compared. */
+/** Reports that a library failed, or computes something else: the others can still be compared. */
 class PeerError extends Error {
   constructor(readonly peer: string, message: string) {
     super(message);

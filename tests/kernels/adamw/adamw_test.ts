@@ -14,11 +14,11 @@ import {
   type Bank,
   bank,
   FEW_ROUNDINGS,
-  formsOf,
   integers,
   part,
   random,
   run,
+  runnableVariants,
   type Tolerance,
 } from "../support.ts";
 
@@ -36,8 +36,8 @@ interface Size {
 
 const LISTS = ["weights", "gradients", "moments", "squares"] as const;
 
-/** The forms in which norms are summed, with a device for each. */
-const DEVICES = (await formsOf("rows")).filter(({ form }) => form !== "subgroup");
+/** The variants in which norms are summed, with a device for each. */
+const DEVICES = (await runnableVariants("rows")).filter(({ variant }) => variant !== "subgroup");
 
 type Lists = Record<typeof LISTS[number], Float32Array>;
 
@@ -77,7 +77,7 @@ function planned(
   return { dispatches, banks, partial, scale, norms };
 }
 
-/** Compares a step with the reference in every form. */
+/** Compares a step with the reference in every variant. */
 async function check(...call: Parameters<typeof checkOn> extends [Gpu, ...infer Rest] ? Rest : never) {
   for (const { on } of DEVICES) await checkOn(on, ...call);
 }
@@ -170,8 +170,8 @@ Deno.test("adamw() equals its reference at edge sizes, for matrices and others",
   }]);
 });
 
-for (const { form, on: gpu } of DEVICES) {
-  Deno.test(`adamw() takes more workgroups than an axis has, rows=${form}`, async () => {
+for (const { variant, on: gpu } of DEVICES) {
+  Deno.test(`adamw() takes more workgroups than an axis has, rows=${variant}`, async () => {
     const size = 4 * 64 * 65_536 + 4; // at 64 vec4s per workgroup
     const of = (value: number) => new Float32Array(size).fill(value);
     const segment = { size, decayed: 8 };
@@ -230,8 +230,8 @@ Deno.test("adamw() clips long gradients to the limit and leaves short ones as th
   await check(2, sizes, { settings: { ...SETTINGS, clip: 1e6 } });
 });
 
-for (const { form, on: gpu } of DEVICES) {
-  Deno.test(`adamw() clips every model by its own norm, rows=${form}`, async () => {
+for (const { variant, on: gpu } of DEVICES) {
+  Deno.test(`adamw() clips every model by its own norm, rows=${variant}`, async () => {
     const models = 3;
     const size = 8;
     const gradients = Float32Array.from(

@@ -18,7 +18,6 @@ import {
   centralDifferences,
   dot,
   DTYPES,
-  formsOf,
   gpu,
   inStorage,
   integers,
@@ -26,13 +25,14 @@ import {
   part,
   random,
   run,
+  runnableVariants,
   stack,
   stored,
   type Tolerance,
   TRANSCENDENTAL,
 } from "../support.ts";
 
-const FORMS = await formsOf("attention");
+const KERNEL_VARIANTS = await runnableVariants("attention");
 
 /** Scores of order 80 carry an error of 80 · 2^-24 = 5e-6 each into an exponential. */
 const LARGE_SCORES: Tolerance = { atol: 2e-4, rtol: 2e-4 };
@@ -155,14 +155,14 @@ async function checkForward(on: Gpu, shape: AttentionShape, dtype: Dtype, blockR
   assertClose(lse, expected.lse, TRANSCENDENTAL, `lse of ${what}`);
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`attentionForward() as ${form} equals its reference at edge shapes and random ones`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`attentionForward() as ${variant} equals its reference at edge shapes and random ones`, async () => {
     for (const shape of edges([...SHAPES, WIDE])) await checkForward(on, shape, "f32");
     for (const shape of edges(BF16_SHAPES)) await checkForward(on, shape, "bf16");
     for (const { shape, dtype, blockRows } of RANDOM_SHAPES) await checkForward(on, shape, dtype, blockRows);
   });
 
-  Deno.test(`attentionForward() as ${form} holds scores of ±80 and above without overflow`, async () => {
+  Deno.test(`attentionForward() as ${variant} holds scores of ±80 and above without overflow`, async () => {
     for (const scale of [80, 1000]) {
       const shape = { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 };
       const heads = randomHeads(shape, scale);
@@ -174,7 +174,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`attentionForward() as ${form} does not look ahead: later keys and values change no bit of earlier outputs`, async () => {
+  Deno.test(`attentionForward() as ${variant} does not look ahead: later keys and values change no bit of earlier outputs`, async () => {
     const shape = { models: 2, batch: 1, length: 11, heads: 1, headSize: 4 };
     const heads = randomHeads(shape, 1);
     const [before] = await forward(on, shape, heads);
@@ -226,7 +226,7 @@ async function checkCache(
 ) {
   const whole = { models, batch: slots, length: end, heads, headSize };
   const values = randomHeads(whole, 1, dtype);
-  const { on } = FORMS[0]; // the form that takes a cache
+  const { on } = KERNEL_VARIANTS[0]; // the variant that takes a cache
   const [all, allLse] = await forward(on, whole, values, dtype);
   for (const { length, places } of continued) {
     const shape = { models, batch: places.length, length, heads, headSize };
@@ -347,10 +347,10 @@ async function checkBackward(
   return actual;
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`attentionBackward() as ${form} equals its reference at edge shapes and random ones, of bf16 but for its rounded output`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`attentionBackward() as ${variant} equals its reference at edge shapes and random ones, of bf16 but for its rounded output`, async () => {
     // Barriers take software adapters long: a grid with more workgroups than an axis has is folded forward alone.
-    const shapes = form === "workgroup" ? SHAPES.slice(0, -1) : SHAPES;
+    const shapes = variant === "workgroup" ? SHAPES.slice(0, -1) : SHAPES;
     for (const shape of edges(shapes)) await checkBackward(on, shape, 1, LONG_SUMS);
     for (const shape of edges(BF16_SHAPES)) await checkBackward(on, shape, 1, ROUNDED_OUTPUT, "bf16");
     for (const { shape, dtype, blockRows } of RANDOM_SHAPES) {
@@ -358,7 +358,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`attentionBackward() as ${form} holds scores of ±80 without overflow`, async () => {
+  Deno.test(`attentionBackward() as ${variant} holds scores of ±80 without overflow`, async () => {
     // Gradients are up to 80 / sqrt(headSize) times as large as at scale 1.
     const tolerance = { atol: 2e-3, rtol: 1e-3 };
     await checkBackward(on, { models: 1, batch: 1, length: 33, heads: 2, headSize: 6 }, 80, tolerance);
@@ -373,7 +373,7 @@ const BLOCK_SHAPES: AttentionShape[] = [
 ];
 
 Deno.test("attention as workgroup gives the same bits with blocks of 32 rows and of 64, with q kept and read again", async () => {
-  const { on } = FORMS.find(({ form }) => form === "workgroup")!;
+  const { on } = KERNEL_VARIANTS.find(({ variant }) => variant === "workgroup")!;
   const { limits, features } = on.capabilities;
   const small = {
     ...on,

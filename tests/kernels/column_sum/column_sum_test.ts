@@ -8,16 +8,16 @@ import {
   assertClose,
   bank,
   DTYPES,
-  formsOf,
   inStorage,
   LONG_SUMS,
   part,
   random,
   run,
+  runnableVariants,
   stack,
 } from "../support.ts";
 
-const FORMS = await formsOf("rows");
+const KERNEL_VARIANTS = await runnableVariants("rows");
 /** Rows around the ends of a block of 8, columns around a vec4 and a workgroup of 16 or 64 vec4s. */
 const SHAPES = [[1, 1], [7, 4], [8, 5], [9, 64], [17, 65], [64, 3], [131, 260]]
   .map(([rows, columns], i) => ({ models: 1 + i % 3, rows, columns }));
@@ -101,15 +101,15 @@ async function checkBlocks(on: Gpu, { models, rows: blocks, columns }: Shape, ac
   assertClose(actual, expected, LONG_SUMS, what);
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`columnSums() by ${form} sums dY · z and dY over the rows of every block, at edge shapes and random ones`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`columnSums() by ${variant} sums dY · z and dY over the rows of every block, at edge shapes and random ones`, async () => {
     for (const dtype of DTYPES) {
       for (const shape of SHAPES) await checkSums(on, shape, dtype, 8);
     }
     for (const { shape, dtype, blockRows } of RANDOM_SHAPES) await checkSums(on, shape, dtype, blockRows);
   });
 
-  Deno.test(`addBlocks() by ${form} writes or adds into the sums over blocks, at edge shapes and random ones`, async () => {
+  Deno.test(`addBlocks() by ${variant} writes or adds into the sums over blocks, at edge shapes and random ones`, async () => {
     const shapes = [[1, 1, 4], [2, 3, 64], [3, 1, 68], [1, 50, 300]];
     for (const [models, rows, columns] of shapes) {
       for (const accumulate of [false, true]) await checkBlocks(on, { models, rows, columns }, accumulate);

@@ -16,7 +16,6 @@ import {
   centralDifferences,
   dot,
   EDGE_ROWS,
-  formsOf,
   integers,
   LONG_SUMS,
   MANY_ROWS,
@@ -24,11 +23,12 @@ import {
   random,
   randomIntegers,
   run,
+  runnableVariants,
   type Tolerance,
   TRANSCENDENTAL,
 } from "../support.ts";
 
-const FORMS = await formsOf("rows");
+const KERNEL_VARIANTS = await runnableVariants("rows");
 
 interface Shape {
   models: number;
@@ -138,14 +138,14 @@ async function checkBackward(on: Gpu, shape: Shape, inputs: Inputs, tolerance: T
 /** Logits of order 80 are themselves rounded to 4e-6, and exp to 160 units in the last place. */
 const LARGE_LOGITS: Tolerance = { atol: 5e-5, rtol: 5e-5 };
 
-for (const { form, on } of FORMS) {
-  Deno.test(`crossEntropyBackward() by ${form} equals its reference at random shapes`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`crossEntropyBackward() by ${variant} equals its reference at random shapes`, async () => {
     for (const shape of RANDOM_SHAPES) {
       await checkBackward(on, shape, draw(shape, JSON.stringify(shape)), TRANSCENDENTAL);
     }
   });
 
-  Deno.test(`crossEntropyBackward() by ${form} holds logits of ±80 and beyond without overflow`, async () => {
+  Deno.test(`crossEntropyBackward() by ${variant} holds logits of ±80 and beyond without overflow`, async () => {
     const shape = { models: 2, rows: 17, first: 0, chunk: 17, vocabulary: 33 };
     await checkBackward(on, shape, draw(shape, "large", 80), LARGE_LOGITS);
     const inputs = draw(shape, "signs");
@@ -155,7 +155,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`crossEntropyBackward() by ${form} keeps the precision of losses near zero`, async () => {
+  Deno.test(`crossEntropyBackward() by ${variant} keeps the precision of losses near zero`, async () => {
     const shape = { models: 1, rows: 5, first: 0, chunk: 5, vocabulary: 4 };
     const targets = Uint32Array.of(0, 1, 2, 3, 0);
     const logits = Float32Array.from({ length: 20 }, (_, i) => 30 + (i % 4 === targets[i >> 2] ? 12 : 0));
@@ -163,13 +163,13 @@ for (const { form, on } of FORMS) {
     await checkBackward(on, shape, inputs, { atol: 1e-6, rtol: 0 }); // the loss is 1.8e-5; 42 + log - 42 would be off by 4e-6
   });
 
-  Deno.test(`crossEntropyBackward() by ${form} equals its reference at edge shapes, masks rows and zeroes padding columns`, async () => {
+  Deno.test(`crossEntropyBackward() by ${variant} equals its reference at edge shapes, masks rows and zeroes padding columns`, async () => {
     for (const shape of SHAPES) {
       await checkBackward(on, shape, draw(shape, JSON.stringify(shape)), TRANSCENDENTAL);
     }
   });
 
-  Deno.test(`crossEntropyBackward() by ${form} masks a row whose logits are no numbers`, async () => {
+  Deno.test(`crossEntropyBackward() by ${variant} masks a row whose logits are no numbers`, async () => {
     const shape = { models: 1, rows: 3, first: 0, chunk: 3, vocabulary: 5 };
     const inputs = { ...draw(shape, "masked"), weights: Float32Array.of(1, 0, 1) };
     inputs.logits.fill(NaN, 5, 10);
@@ -215,8 +215,8 @@ async function checkSequenceSum(on: Gpu, { models, batch, length, slot }: Sequen
   assertClose(inside, byPlace, LONG_SUMS, what);
 }
 
-for (const { form, on } of FORMS.filter(({ form }) => form !== "subgroup")) {
-  Deno.test(`sequenceSum() writes every sequence's sum at its place, and nowhere else, rows=${form}`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS.filter(({ variant }) => variant !== "subgroup")) {
+  Deno.test(`sequenceSum() writes every sequence's sum at its place, and nowhere else, rows=${variant}`, async () => {
     const shapes = [
       ...EDGE_ROWS.map((batch, i) => ({
         models: 1 + i % 3,
@@ -230,7 +230,7 @@ for (const { form, on } of FORMS.filter(({ form }) => form !== "subgroup")) {
     for (const shape of shapes) await checkSequenceSum(on, shape);
   });
 
-  Deno.test(`sequenceSum() adds as a host does in f32 where it is to go in ascending order, rows=${form}`, async () => {
+  Deno.test(`sequenceSum() adds as a host does in f32 where it is to go in ascending order, rows=${variant}`, async () => {
     const [batch, length] = [3, 300];
     const values = random(batch * length, "values to add in order");
     const sums = bank("sums", { rows: batch, columns: 1, stride: 1 });
@@ -248,7 +248,7 @@ for (const { form, on } of FORMS.filter(({ form }) => form !== "subgroup")) {
     assertSameBits(actual, expected);
   });
 
-  Deno.test(`sequenceSum() equals its reference at random shapes, rows=${form}`, async () => {
+  Deno.test(`sequenceSum() equals its reference at random shapes, rows=${variant}`, async () => {
     const shapes = randomShapes(
       "sequence sums",
       ({ upTo }) => ({ models: upTo(3), batch: upTo(200), length: upTo(1500), slot: upTo(9) - 1 }),

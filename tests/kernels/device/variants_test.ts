@@ -3,13 +3,13 @@ import { InputError } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import {
   chooseVariants,
-  FORMS,
+  KERNEL_VARIANTS,
   parseVariants,
   revisionOf,
   VARIANTS,
   type Variants,
 } from "../../../kernels/device/variants.ts";
-import { formsOf, gpu } from "../support.ts";
+import { gpu, runnableVariants } from "../support.ts";
 
 const EVERYTHING = { subgroupsOf8: true, f16: true };
 const NOTHING = { subgroupsOf8: false, f16: false };
@@ -45,14 +45,16 @@ Deno.test("chooseVariants() refuses a wish that the adapter cannot run, by name 
   refused(EVERYTHING, { matmul: "fast" as "registers" }, "matmul=fast");
 });
 
-Deno.test("parseVariants() reads kernels and forms, and names what there is where it is another", () => {
+Deno.test("parseVariants() reads kernels and variants, and names what there is where it is another", () => {
   assertEquals(parseVariants(""), {});
   assertEquals(parseVariants("matmul=workgroup, attention=query"), {
     matmul: "workgroup",
     attention: "query",
   });
-  for (const [kernel, forms] of Object.entries(FORMS)) {
-    for (const form of forms) assertEquals(parseVariants(`${kernel}=${form}`), { [kernel]: form });
+  for (const [kernel, variants] of Object.entries(KERNEL_VARIANTS)) {
+    for (const variant of variants) {
+      assertEquals(parseVariants(`${kernel}=${variant}`), { [kernel]: variant });
+    }
   }
   const wrong =
     "matmul|matmul=|matmul=fast|conv=tiles|rows=query|toString=x|rows=workgroup=x|matmul=workgroup,|,";
@@ -63,24 +65,29 @@ Deno.test("parseVariants() reads kernels and forms, and names what there is wher
   assertThrows(() => parseVariants(twice), InputError, "matmul is named twice");
 });
 
-Deno.test("openGpu() takes the forms of kernels that it is reported to, and refuses unknown ones", async () => {
+Deno.test("openGpu() takes the variants of kernels that it is reported to, and refuses unknown ones", async () => {
   const own = await openGpu({ variants: { matmul: "registers" } });
   assertEquals(own.variants, { ...gpu.variants, matmul: "registers" });
   own.close();
 });
 
-Deno.test("every adapter runs the forms that need nothing of it, and all of its table", async () => {
-  for (const kernel of Object.keys(FORMS) as (keyof Variants)[]) {
-    const forms = (await formsOf(kernel)).map(({ form }) => form);
-    for (const form of [VARIANTS.gpu[kernel], gpu.variants[kernel]]) {
-      assert(forms.includes(form), `${kernel}=${form}`);
+Deno.test("every adapter runs the variants that need nothing of it, and all of its table", async () => {
+  for (const kernel of Object.keys(KERNEL_VARIANTS) as (keyof Variants)[]) {
+    const variants = (await runnableVariants(kernel)).map(({ variant }) => variant);
+    for (const variant of [VARIANTS.gpu[kernel], gpu.variants[kernel]]) {
+      assert(variants.includes(variant), `${kernel}=${variant}`);
     }
   }
 });
 
-Deno.test("revisionOf() tells states apart that forms for GPUs of another revision made, and leaves others as they are", () => {
+Deno.test("revisionOf() tells states apart that variants for GPUs of another revision made, and leaves others as they are", () => {
   const mixed = { ...VARIANTS.software, matmul: "workgroup_f16" } as const;
   const tiled = { ...VARIANTS.software, loss: "workgroup" } as const;
-  const forms = { forms: 3 };
-  assertEquals([VARIANTS.software, VARIANTS.gpu, mixed, tiled].map(revisionOf), [{}, forms, forms, forms]);
+  const variants = { forms: 3 };
+  assertEquals([VARIANTS.software, VARIANTS.gpu, mixed, tiled].map(revisionOf), [
+    {},
+    variants,
+    variants,
+    variants,
+  ]);
 });

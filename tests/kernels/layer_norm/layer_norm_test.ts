@@ -16,20 +16,20 @@ import {
   dot,
   DTYPES,
   EDGE_ROWS,
-  formsOf,
   inStorage,
   LONG_SUMS,
   MANY_ROWS,
   part,
   random,
   run,
+  runnableVariants,
   stack,
   stored,
   type Tolerance,
 } from "../support.ts";
 
 const EPSILON = 1e-5;
-const FORMS = await formsOf("rows");
+const KERNEL_VARIANTS = await runnableVariants("rows");
 
 interface Shape {
   models: number;
@@ -178,23 +178,23 @@ async function checkBackward(on: Gpu, shape: Shape, accumulate: boolean, dtype: 
   assertClose(actual, expected, columns > 3 ? LONG_SUMS : { atol: 1e-3, rtol: 1e-3 }, `dX of ${what}`);
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`layerNormForward() by ${form} equals its reference at edge shapes and random ones`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`layerNormForward() by ${variant} equals its reference at edge shapes and random ones`, async () => {
     for (const shape of [...edges(SHAPES), ...RANDOM_SHAPES.map(({ shape }) => shape)]) {
       const x = random(shape.models * shape.rows * shape.columns, `x ${JSON.stringify(shape)}`);
       for (const dtype of DTYPES) await checkForward(on, shape, x, forwardTolerance(shape, dtype), dtype);
     }
   });
 
-  Deno.test(`layerNormForward() by ${form} takes more workgroups than an axis has`, async () => {
-    const shape = form === "workgroup" ? { ...MANY_WORKGROUPS, rows: MANY_ROWS } : MANY_WORKGROUPS;
+  Deno.test(`layerNormForward() by ${variant} takes more workgroups than an axis has`, async () => {
+    const shape = variant === "workgroup" ? { ...MANY_WORKGROUPS, rows: MANY_ROWS } : MANY_WORKGROUPS;
     const { rows, columns } = shape;
     const pattern = random(1000 * columns + 7, "pattern"); // not a divisor of anything here
     const x = Float32Array.from({ length: rows * columns }, (_, i) => pattern[i % pattern.length]);
     await checkForward(on, shape, x, { atol: 1e-4, rtol: 1e-4 }); // some rows of 3 values are nearly equal
   });
 
-  Deno.test(`layerNormForward() by ${form} keeps rows far from zero, and gives constant rows their bias`, async () => {
+  Deno.test(`layerNormForward() by ${variant} keeps rows far from zero, and gives constant rows their bias`, async () => {
     const shape = { models: 2, rows: 17, columns: 33 };
     const far = random(2 * 17 * 33, "far").map((value) => 1000 + value);
     await checkForward(on, shape, far, { atol: 5e-4, rtol: 5e-4 }); // 1000 is known to 6e-5 in f32
@@ -202,7 +202,7 @@ for (const { form, on } of FORMS) {
     await checkForward(on, shape, new Float32Array(2 * 17 * 33), LONG_SUMS);
   });
 
-  Deno.test(`layerNormBackward() by ${form} equals its reference at edge shapes and random ones`, async () => {
+  Deno.test(`layerNormBackward() by ${variant} equals its reference at edge shapes and random ones`, async () => {
     for (const [accumulate, dtype] of [[false, "f32"], [true, "f32"], [true, "bf16"]] as const) {
       for (const shape of edges(SHAPES)) await checkBackward(on, shape, accumulate, dtype);
     }

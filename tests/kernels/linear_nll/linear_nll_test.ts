@@ -21,7 +21,6 @@ import {
   DTYPES,
   EDGE_ROWS,
   FEW_ROUNDINGS,
-  formsOf,
   inStorage,
   integers,
   MANY_ROWS,
@@ -29,13 +28,14 @@ import {
   random,
   randomIntegers,
   run,
+  runnableVariants,
   type Sizes,
   stack,
   type Tolerance,
   TRANSCENDENTAL,
 } from "../support.ts";
 
-const FORMS = await formsOf("matmul");
+const KERNEL_VARIANTS = await runnableVariants("matmul");
 
 interface Shape {
   models: number;
@@ -142,14 +142,14 @@ async function check(on: Gpu, shape: Shape, inputs: Inputs, tolerance: Tolerance
   });
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`linearNll() by ${form} equals its reference at edge shapes, masks rows and ignores padding columns`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`linearNll() by ${variant} equals its reference at edge shapes, masks rows and ignores padding columns`, async () => {
     for (const [i, shape] of SHAPES.entries()) {
       await check(on, shape, draw(shape, JSON.stringify(shape), 1, i % 2 === 1), TRANSCENDENTAL);
     }
   });
 
-  Deno.test(`linearNll() by ${form} equals its reference at random shapes`, async () => {
+  Deno.test(`linearNll() by ${variant} equals its reference at random shapes`, async () => {
     const shapes = randomShapes("linear nll", ({ upTo, among }) => ({
       shape: { models: upTo(3), rows: upTo(300), k: upTo(300), vocabulary: upTo(1500) },
       shared: among([false, true]),
@@ -159,7 +159,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`linearNll() by ${form} takes either storage`, async () => {
+  Deno.test(`linearNll() by ${variant} takes either storage`, async () => {
     const shape = { models: 2, rows: 19, k: 33, vocabulary: 70 };
     for (const dtypes of DTYPES.flatMap((a) => DTYPES.map((b) => [a, b] as const))) {
       const inputs = draw(shape, "stored");
@@ -170,7 +170,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`linearNll() by ${form} takes the lowest id of equally likely tokens, and never a padding column`, async () => {
+  Deno.test(`linearNll() by ${variant} takes the lowest id of equally likely tokens, and never a padding column`, async () => {
     for (const vocabulary of [1, 2, 3, 5, 31, 95, 96, 97, 129, 191, 193, 1025]) {
       const shape = { models: 2, rows: 18, k: 3, vocabulary };
       const inputs = draw(shape, `ties of ${vocabulary}`);
@@ -184,7 +184,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`linearNll() by ${form} holds logits of ±80 and beyond without overflow, and losses near zero`, async () => {
+  Deno.test(`linearNll() by ${variant} holds logits of ±80 and beyond without overflow, and losses near zero`, async () => {
     const shape = { models: 2, rows: 17, k: 2, vocabulary: 33 };
     for (const offset of [0, 80, -80, 1e4, -1e4]) { // a common offset changes nothing
       const inputs = draw(shape, "large");
@@ -203,7 +203,7 @@ for (const { form, on } of FORMS) {
     await check(on, near, inputs, { atol: 1e-6, rtol: 0 });
   });
 
-  Deno.test(`linearNll() by ${form} gives a row the same bits in any company, batch and bank`, async () => {
+  Deno.test(`linearNll() by ${variant} gives a row the same bits in any company, batch and bank`, async () => {
     for (const k of [20, 140]) {
       const shape = { models: 3, rows: 290, k, vocabulary: 130 };
       const inputs = draw(shape, `company of ${k}`);
@@ -225,7 +225,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`linearNll() by ${form} masks a row whose values are no numbers`, async () => {
+  Deno.test(`linearNll() by ${variant} masks a row whose values are no numbers`, async () => {
     const shape = { models: 1, rows: 3, k: 4, vocabulary: 5 };
     const inputs = { ...draw(shape, "masked"), weights: Float32Array.of(1, 0, 1) };
     inputs.a.fill(NaN, 4, 8);
@@ -234,7 +234,7 @@ for (const { form, on } of FORMS) {
     assertClose(actual, reference(shape, inputs).nll, TRANSCENDENTAL);
   });
 
-  Deno.test(`linearNll() by ${form} takes many rows`, async () => {
+  Deno.test(`linearNll() by ${variant} takes many rows`, async () => {
     const shape = { models: 1, rows: MANY_ROWS, k: 1, vocabulary: 3 };
     await check(on, shape, draw(shape, "many"), TRANSCENDENTAL);
   });
@@ -296,11 +296,11 @@ async function checkGradients(on: Gpu, shape: Shape, inputs: Inputs, tolerance: 
 
 /** Sums of at most some hundred gradients of order 1, each off by that of an exponential. */
 const GRADIENTS: Tolerance = { atol: 1e-4, rtol: 5e-5 };
-/** The gradients have one form; what they read of a row comes from the loss, in any form. */
-const { on: TILED } = FORMS.find(({ form }) => form === "workgroup")!;
+/** The gradients have one variant; what they read of a row comes from the loss, in any variant. */
+const { on: TILED } = KERNEL_VARIANTS.find(({ variant }) => variant === "workgroup")!;
 
-for (const { form, on } of FORMS) {
-  Deno.test(`linearNllBackward() after ${form} equals its reference at random shapes`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`linearNllBackward() after ${variant} equals its reference at random shapes`, async () => {
     const shapes = randomShapes("linear nll backward", ({ upTo }) => {
       return { models: upTo(3), rows: upTo(200), k: upTo(200), vocabulary: upTo(400) };
     });

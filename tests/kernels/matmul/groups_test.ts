@@ -16,17 +16,17 @@ import {
   bank,
   columnSumsOf,
   DTYPES,
-  formsOf,
   halfProducts,
   inStorage,
   integers,
   LONG_SUMS,
   random,
   run,
+  runnableVariants,
   stored,
 } from "../support.ts";
 
-const FORMS = await formsOf("matmul");
+const KERNEL_VARIANTS = await runnableVariants("matmul");
 
 /** Groups of rows, a model each. */
 interface Case {
@@ -161,8 +161,8 @@ async function checkGradient(
   });
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`matmul() multiplies each group of rows with its own model's matrix, and weightGradient() sums over each, ${form}`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`matmul() multiplies each group of rows with its own model's matrix, and weightGradient() sums over each, ${variant}`, async () => {
     for (const own of CASES) {
       for (const dtype of DTYPES) {
         for (const tail of TAILS) await checkProduct(on, own, tail, dtype);

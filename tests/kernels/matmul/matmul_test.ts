@@ -38,7 +38,6 @@ import {
   dot,
   DTYPES,
   FEW_ROUNDINGS,
-  formsOf,
   gpu,
   halfProducts,
   inStorage,
@@ -47,6 +46,7 @@ import {
   part,
   random,
   run,
+  runnableVariants,
   type Sizes,
   stack,
   stored,
@@ -59,13 +59,13 @@ interface Shape {
   k: number;
 }
 
-const FORMS = await formsOf("matmul");
-/** The form in f32 with tiles of several sizes in workgroup memory. */
-const TILED = FORMS.filter(({ form }) => form === "workgroup");
+const KERNEL_VARIANTS = await runnableVariants("matmul");
+/** The variant in f32 with tiles of several sizes in workgroup memory. */
+const TILED = KERNEL_VARIANTS.filter(({ variant }) => variant === "workgroup");
 
 /**
  * Around tiles of 4, 8, 16 and 32 rows, columns and terms, primes, single ones, and more terms than a panel of 128 holds.
- * Columns: some for each panel of the subgroup form; the few below have one of each.
+ * Columns: some for each panel of the subgroup variant; the few below have one of each.
  */
 const SHAPES: Shape[] = [
   { models: 1, m: 1, n: 1, k: 1 },
@@ -87,7 +87,7 @@ const SHAPES: Shape[] = [
 /** Some of them, where all would take long. */
 const FEW_SHAPES = [SHAPES[3], SHAPES[8], SHAPES[SHAPES.length - 4], SHAPES[SHAPES.length - 1]];
 /** Products of the transposed: their sums are f32, as weight gradients are, of factors of either kind. */
-const FORMS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
+const VARIANTS_OF_FEW = [[false, "f32"], [true, "f32"], [false, "bf16"], [true, "bf16"]] as const;
 const TAILS: Tail[] = ["none", "bias", "bias_gelu", "bias_residual", "gelu_slope"];
 
 const RANDOM_SHAPES = randomShapes("products", ({ upTo, among }) => ({
@@ -213,8 +213,8 @@ async function check(
   return actual;
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`matmul() as ${form} equals its reference at edge shapes and random ones, with every tail, at offsets, strides and gaps, also of bf16`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`matmul() as ${variant} equals its reference at edge shapes and random ones, with every tail, at offsets, strides and gaps, also of bf16`, async () => {
     for (const tail of edges(TAILS)) {
       for (const shape of tail === "none" ? SHAPES : FEW_SHAPES) await check(on, shape, tail, false);
       for (const shape of FEW_SHAPES) await check(on, shape, tail, false, apart, "bf16");
@@ -229,7 +229,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`matmul() as ${form} rounds b to bf16 as it reads it where asked so, and mixes storages`, async () => {
+  Deno.test(`matmul() as ${variant} rounds b to bf16 as it reads it where asked so, and mixes storages`, async () => {
     const shape = FEW_SHAPES[0];
     const { models, m, n, k } = shape;
     const [a, b] = [random(models * m * k, "mixed a"), random(models * k * n, "mixed b")];
@@ -249,8 +249,8 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`matmul() as ${form} of bf16 adds up in f32 over any number of terms, with scratch or without`, async () => {
-    // Several panels of either width of the subgroup form, one panel, and one term more.
+  Deno.test(`matmul() as ${variant} of bf16 adds up in f32 over any number of terms, with scratch or without`, async () => {
+    // Several panels of either width of the subgroup variant, one panel, and one term more.
     for (const [n, k] of [[21, 700], [61, 700], [21, 128], [61, 128], [21, 129]]) {
       const shape = { models: 2, m: 9, n, k };
       const { models, m } = shape;
@@ -266,12 +266,12 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`matmul() as ${form} takes more rows than an axis has workgroups`, async () => {
+  Deno.test(`matmul() as ${variant} takes more rows than an axis has workgroups`, async () => {
     await check(on, { models: 1, m: MANY_ROWS, n: 3, k: 2 }, "none", false);
     await check(on, { models: 2, m: 2, n: MANY_ROWS, k: 2 }, "bias", false);
   });
 
-  Deno.test(`matmul() as ${form} shares one matrix among all models where its model stride is 0`, async () => {
+  Deno.test(`matmul() as ${variant} shares one matrix among all models where its model stride is 0`, async () => {
     const shape = { models: 3, m: 5, n: 6, k: 7 };
     const a = random(5 * 7, "shared a");
     const b = random(3 * 7 * 6, "shared b");
@@ -279,7 +279,7 @@ for (const { form, on } of FORMS) {
     assertClose(actual, stack(3, (model) => matmulReference(a, part(b, 3, model), shape)), LONG_SUMS);
   });
 
-  Deno.test(`matmul() as ${form} gives a model the same bits in a bank as alone, and a row or column the same among few as among many`, async () => {
+  Deno.test(`matmul() as ${variant} gives a model the same bits in a bank as alone, and a row or column the same among few as among many`, async () => {
     const { models, m, n, k } = { models: 3, m: 37, n: 21, k: 50 };
     const a = random(models * m * k, "bank a");
     const b = random(models * k * n, "bank b");
@@ -301,7 +301,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`matmul() as ${form} has finite GELUs and slopes at inputs of any size`, async () => {
+  Deno.test(`matmul() as ${variant} has finite GELUs and slopes at inputs of any size`, async () => {
     const sizes = [1e-6, 1, 5, 10, 20, 80, 1e4, 1e20, 3e38];
     const values = [0, ...sizes.flatMap((size) => [size, -size])].map(Math.fround);
     const shape = { models: 1, m: 1, n: values.length, k: 1 };
@@ -411,8 +411,8 @@ async function checkSplit(on: Gpu, shape: Shape) {
   assertClose(first!, expected.map((value, i) => value + before[i]), tolerance, what);
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`matmulSplit() as ${form} equals its reference, and gives the same bits whether long sums are split or not, and as matmul() does`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`matmulSplit() as ${variant} equals its reference, and gives the same bits whether long sums are split or not, and as matmul() does`, async () => {
     for (const shape of [...LONG_SHAPES, ...RANDOM_LONG_SHAPES]) await checkSplit(on, shape);
   });
 }
@@ -429,7 +429,7 @@ Deno.test("the few shapes take every panel, large products large tiles, and tile
   }
 });
 
-for (const { on } of FORMS.filter(({ form }) => form === "workgroup_f16")) {
+for (const { on } of KERNEL_VARIANTS.filter(({ variant }) => variant === "workgroup_f16")) {
   Deno.test("matmul() as workgroup_f16 rounds what linear layers multiply in f32, and nothing else", async () => {
     const shape = { models: 2, m: 17, n: 9, k: 33 };
     for (const tail of TAILS) {
@@ -464,8 +464,8 @@ for (const { on } of FORMS.filter(({ form }) => form === "workgroup_f16")) {
   });
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`matmul() as ${form} gives no number where a factor is none, and counts none beyond its range`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`matmul() as ${variant} gives no number where a factor is none, and counts none beyond its range`, async () => {
     const shape = { models: 1, m: 2, n: 4, k: 4 };
     const b = [...Array(7).fill(1), NaN, ...Array(8).fill(1)];
     const before = await saturatedValues(on);
@@ -531,10 +531,10 @@ async function checkTransposed(on: Gpu, shape: Shape, accumulate: boolean, dtype
   assertClose(actual, expected, LONG_SUMS, `c of ${what}`);
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`matmulTransposed() as ${form} equals its reference at edge shapes and random ones, whatever a's padding columns hold`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`matmulTransposed() as ${variant} equals its reference at edge shapes and random ones, whatever a's padding columns hold`, async () => {
     for (const shape of SHAPES) {
-      const kinds = FEW_SHAPES.includes(shape) ? FORMS_OF_FEW : [[false, "f32"]] as const;
+      const kinds = FEW_SHAPES.includes(shape) ? VARIANTS_OF_FEW : [[false, "f32"]] as const;
       for (const [accumulate, dtype] of kinds) await checkTransposed(on, shape, accumulate, dtype);
     }
     for (const { shape, accumulate, dtype } of RANDOM_SHAPES) {
@@ -542,7 +542,7 @@ for (const { form, on } of FORMS) {
     }
   });
 
-  Deno.test(`matmulTransposed() as ${form} takes more rows, and more terms, than an axis has workgroups`, async () => {
+  Deno.test(`matmulTransposed() as ${variant} takes more rows, and more terms, than an axis has workgroups`, async () => {
     for (const shape of [{ models: 1, m: MANY_ROWS, n: 3, k: 2 }, { models: 1, m: 5, n: 3, k: MANY_ROWS }]) {
       const a = random(shape.k * shape.m, "many a");
       const b = random(shape.k * shape.n, "many b");

@@ -18,12 +18,12 @@ import {
   DTYPES,
   EXACT,
   FEW_ROUNDINGS,
-  formsOf,
   gpu,
   inStorage,
   integers,
   random,
   run,
+  runnableVariants,
   stored,
   type Tolerance,
 } from "../support.ts";
@@ -231,8 +231,10 @@ Deno.test("rotaryForward() writes keys and values at each sequence's place in a 
   }
 });
 
-for (const { form, on } of (await formsOf("rows")).filter(({ form }) => form !== "subgroup")) {
-  Deno.test(`rotaryForward(), into a cache too, and rotaryBackward() equal their references at random shapes, rows=${form}`, async () => {
+for (
+  const { variant, on } of (await runnableVariants("rows")).filter(({ variant }) => variant !== "subgroup")
+) {
+  Deno.test(`rotaryForward(), into a cache too, and rotaryBackward() equal their references at random shapes, rows=${variant}`, async () => {
     for (const { shape, cache, dtype } of RANDOM_SHAPES) {
       await checkForward(on, shape, dtype);
       await checkCache(on, shape, cache, dtype);

@@ -7,16 +7,16 @@ import {
   bank,
   DTYPES,
   EXACT,
-  formsOf,
   inStorage,
   MANY_ROWS,
   part,
   random,
   run,
+  runnableVariants,
 } from "../support.ts";
 
-/** A device for each form, the edges of its tiles among the shapes. */
-const DEVICES = (await formsOf("rows")).filter(({ form }) => form !== "subgroup");
+/** A device for each variant, the edges of its tiles among the shapes. */
+const DEVICES = (await runnableVariants("rows")).filter(({ variant }) => variant !== "subgroup");
 
 interface Shape {
   models: number;
@@ -46,8 +46,8 @@ async function check(on: Gpu, { models, rows, columns, dtype = "f32" }: Shape) {
   }
 }
 
-for (const { form, on: gpu } of DEVICES) {
-  Deno.test(`transpose() equals its reference at edge shapes and random ones, with offsets, strides and gaps, rows=${form}`, async () => {
+for (const { variant, on: gpu } of DEVICES) {
+  Deno.test(`transpose() equals its reference at edge shapes and random ones, with offsets, strides and gaps, rows=${variant}`, async () => {
     const sides = [1, 2, 3, 4, 5, 7, 16, 17, 31, 32, 33, 131];
     const shapes: Shape[] = [
       ...sides.map((rows, i) => ({ models: 1 + i % 3, rows, columns: sides[(i * 3 + 1) % sides.length] })),
@@ -61,7 +61,7 @@ for (const { form, on: gpu } of DEVICES) {
     for (const shape of shapes) await check(gpu, shape);
   });
 
-  Deno.test(`transpose() writes between wider strides without touching what lies there, f32 as bf16 too, rows=${form}`, async () => {
+  Deno.test(`transpose() writes between wider strides without touching what lies there, f32 as bf16 too, rows=${variant}`, async () => {
     const [rows, columns] = [6, 5];
     const a = random(rows * columns, "a");
     for (const dtype of DTYPES) {

@@ -16,7 +16,6 @@ import {
   columnSumsOf,
   DTYPES,
   EDGE_ROWS,
-  formsOf,
   gpu,
   inStorage,
   LONG_SUMS,
@@ -24,17 +23,18 @@ import {
   part,
   random,
   run,
+  runnableVariants,
   stack,
 } from "../support.ts";
 
-const FORMS = await formsOf("matmul");
+const KERNEL_VARIANTS = await runnableVariants("matmul");
 const SIZES = [[4, 3], [1, 5], [9, 1], [33, 130], [131, 7]]; // outputs, inputs
 const SHAPES = [
   ...EDGE_ROWS.map((rows, i) => {
     const [outputs, inputs] = SIZES[i % SIZES.length];
     return { models: 1 + i % 3, rows, outputs, inputs };
   }),
-  { models: 2, rows: 96, outputs: 33, inputs: 96 }, // three vec4s of columns per lane in the subgroup form
+  { models: 2, rows: 96, outputs: 33, inputs: 96 }, // three vec4s of columns per lane in the subgroup variant
   { models: 2, rows: 77, outputs: 70, inputs: 61 }, // two
   { models: 1, rows: 37, outputs: 33, inputs: 125 }, // two, twice
   { models: 1, rows: 3, outputs: 1030, inputs: 2 },
@@ -91,7 +91,7 @@ async function check(on: Gpu, shape: Shape, accumulate: boolean, dtype: Dtype) {
     ofModels((dY, x) => matmulReference(dY, x, { m: outputs, n: inputs, k: rows, transposed: true })),
     ofModels((dY) => columnSumsOf(dY, outputs)),
   ];
-  // 65,537 terms, in some forms one after another: partial sums of order 500, rounded to 2^-24 of it.
+  // 65,537 terms, in some variants one after another: partial sums of order 500, rounded to 2^-24 of it.
   const tolerance = rows === MANY_ROWS ? { atol: 1e-2, rtol: 0 } : LONG_SUMS;
   ["weight", "bias"].forEach((name, j) => {
     const sum = expected[j].map((value, at) => value + (accumulate ? before[j][at] : 0));
@@ -145,15 +145,15 @@ async function checkTogether(
   assertClose(first!, sum, { atol: 2e-4, rtol: 1e-5 }, `${on.variants.matmul}, ${what}`);
 }
 
-for (const { form, on } of FORMS) {
-  Deno.test(`weightGradient() as ${form} equals its references at edge shapes and random ones`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`weightGradient() as ${variant} equals its references at edge shapes and random ones`, async () => {
     for (const [i, shape] of SHAPES.entries()) {
       for (const accumulate of [false, true]) await check(on, shape, accumulate, DTYPES[i % DTYPES.length]);
     }
     for (const { shape, accumulate, dtype } of RANDOM_SHAPES) await check(on, shape, accumulate, dtype);
   });
 
-  Deno.test(`weightGradient() as ${form} puts both gradients into one buffer, where a GPU needs no dispatch more for the bias`, async () => {
+  Deno.test(`weightGradient() as ${variant} puts both gradients into one buffer, where a GPU needs no dispatch more for the bias`, async () => {
     for (const rows of [3, 530, 1537]) {
       for (const accumulate of [false, true]) {
         await checkTogether(on, { models: 2, rows, size: 13 }, accumulate);
@@ -170,7 +170,7 @@ Deno.test("matmulTransposed() refuses a c that is not f32, and sums that do not 
   const b = bank("b", { rows: 3, columns: 4 });
   const c = bank("c", { rows: 8, columns: 4 });
   const plan = { a, b, c, models: 1, m: 8, n: 4, k: 3 };
-  for (const { on } of FORMS) {
+  for (const { on } of KERNEL_VARIANTS) {
     matmulTransposed(on, plan);
     const refused = (change: object, message: string) =>
       assertThrows(() => matmulTransposed(on, { ...plan, ...change }), RangeError, message);

@@ -13,7 +13,7 @@ import { createScorer } from "../../../pipeline/model/scorer.ts";
 import { createDecoder } from "../../../pipeline/model/decoder.ts";
 import { rowsPerPass } from "../../../pipeline/model/passes.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-import { DTYPES, formsOf, gpu } from "../../kernels/support.ts";
+import { DTYPES, gpu, runnableVariants } from "../../kernels/support.ts";
 import { anyWeights } from "../model/support.ts";
 
 const SETTINGS = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 0.1 };
@@ -31,7 +31,7 @@ const SHAPES: [model: ModelConfig, options: TrainingMemoryOptions][] = [
   [{ ...TINY, layers: 1 }, { batch: 1, length: 2 }],
 ];
 
-const LOSSES = await formsOf("loss");
+const LOSSES = await runnableVariants("loss");
 
 function assertNear(predicted: number, actual: number, what: string) {
   assert(
@@ -42,7 +42,7 @@ function assertNear(predicted: number, actual: number, what: string) {
 
 Deno.test("trainingMemory() predicts what createTrainer() holds within 2%", () => {
   const all = SHAPES.flatMap(([config, options]) =>
-    LOSSES.flatMap(({ form: loss, on }) =>
+    LOSSES.flatMap(({ variant: loss, on }) =>
       DTYPES.map((dtype) => [config, { ...options, dtype, loss }, on] as const)
     )
   );

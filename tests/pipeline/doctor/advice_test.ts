@@ -78,7 +78,7 @@ const CASES: [what: string, findings: Findings, texts: string[][], errors: numbe
   ],
   [
     "wrong numbers",
-    { system: HEALTHY, adapter: LAVAPIPE, wrongForms: ["matmul=workgroup in f32 (tiny)"] },
+    { system: HEALTHY, adapter: LAVAPIPE, wrongVariants: ["matmul=workgroup in f32 (tiny)"] },
     [["matmul=workgroup in f32 (tiny)", "Do not train"]],
     1,
   ],

@@ -18,7 +18,7 @@ Deno.test("examine() refuses a wish that this machine cannot fulfil, and ends wh
   assertEquals(steps, ["the system", "other adapters", "memory"]);
 });
 
-Deno.test("examine() opens the adapter that is asked for, also for every form of the kernels", async () => {
+Deno.test("examine() opens the adapter that is asked for, also for every variant of the kernels", async () => {
   const { requestAdapter } = GPU.prototype;
   const asked: (string | undefined)[] = [];
   GPU.prototype.requestAdapter = function (options) {
@@ -27,7 +27,7 @@ Deno.test("examine() opens the adapter that is asked for, also for every form of
   };
   const stopping = new AbortController();
   const onStep = (what: string) =>
-    what === "the roof" && stopping.abort(new DOMException("stopped", "AbortError"));
+    what === "the peak" && stopping.abort(new DOMException("stopped", "AbortError"));
   try {
     const options = { adapter: "low-power", quick: true, onStep, signal: stopping.signal };
     await assertRejects(() => examine(options), DOMException, "stopped");

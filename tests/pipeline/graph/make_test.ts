@@ -218,7 +218,7 @@ Deno.test("files of others stay, and a link in a node's place is refused", () =>
     assertEquals(await Deno.readTextFile(`${run}/parts/notes.txt`), "mine");
   }));
 
-Deno.test("takeLock() names the holder, and a holder on a silent machine counts as dead", () =>
+Deno.test("takeLock() names the owner, and an owner on a silent machine counts as dead", () =>
   inFolder(async (run) => {
     const lock = await takeLock(run, "tokens/00", "one");
     assert("release" in lock);

@@ -7,7 +7,14 @@ import { uniform } from "../../../pipeline/random.ts";
 import { Engine } from "../../../pipeline/serving/engine.ts";
 import { continueTokens, windowStart } from "../../../pipeline/serving/generate.ts";
 import { createQueue } from "../../../pipeline/serving/queue.ts";
-import { assertClose, assertSameBits, DTYPES, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
+import {
+  assertClose,
+  assertSameBits,
+  DTYPES,
+  gpu,
+  randomIntegers,
+  runnableVariants,
+} from "../../kernels/support.ts";
 import { logitsReference } from "./reference.ts";
 import { anyWeights } from "./support.ts";
 
@@ -277,10 +284,10 @@ async function checkCompany(on: Gpu, dtype: Dtype, what: string) {
 }
 
 for (const kernel of ["attention", "matmul", "rows"] as const) {
-  for (const { form, on } of await formsOf(kernel)) {
+  for (const { variant, on } of await runnableVariants(kernel)) {
     for (const dtype of kernel === "matmul" ? DTYPES : ["f32"] as const) {
-      Deno.test(`read() gives a sequence the same bits alone and next to others, ${kernel}=${form} of ${dtype}`, async () => {
-        await checkCompany(on, dtype, `${kernel}=${form} of ${dtype}`);
+      Deno.test(`read() gives a sequence the same bits alone and next to others, ${kernel}=${variant} of ${dtype}`, async () => {
+        await checkCompany(on, dtype, `${kernel}=${variant} of ${dtype}`);
       });
     }
   }

@@ -1,4 +1,4 @@
-/** What the tests against golden values share: the forms of kernels that run, and how far each may be from the values. */
+/** What the tests against golden values share: the variants of kernels that run, and how far each may be from the values. */
 
 import { assert, assertEquals } from "@std/assert";
 import { type Gpu, openGpu } from "../../../kernels/device/gpu.ts";
@@ -42,12 +42,18 @@ const DEVICES: { what: string; gpu: Gpu }[] = [
     : [{ what: ", with the kernels for GPUs", gpu: await openGpu({ variants: VARIANTS.gpu }) }],
   { what: ", without logits", gpu: await openGpu({ variants: { ...VARIANTS.gpu, loss: "workgroup" } }) },
 ];
-/** Every form of kernels with every dtype. Those that are not the adapter's own take long to compile: `own` tells them apart. */
-export const FORMS: { what: string; own: boolean; gpu: Gpu; dtype: Dtype; tolerances: Tolerances }[] = [
+/** Every variant of kernels with every dtype. Those that are not the adapter's own take long to compile: `own` tells them apart. */
+export const KERNEL_VARIANTS: {
+  what: string;
+  own: boolean;
+  gpu: Gpu;
+  dtype: Dtype;
+  tolerances: Tolerances;
+}[] = [
   ...DEVICES.map((device) => ({ ...device, dtype: "f32" as const, tolerances: SINGLE })),
   ...f16 ? [{ what: ", with those in f16", gpu: f16, dtype: "f32" as const, tolerances: HALF }] : [],
   ...DEVICES.map((device) => ({ ...device, dtype: "bf16" as const, tolerances: BF16 })),
-].map((form) => ({ ...form, own: form.gpu === own }));
+].map((variant) => ({ ...variant, own: variant.gpu === own }));
 
 /** Throws unless two numbers agree to a relative tolerance. */
 export function assertClose(actual: number, expected: number, tolerance: number, what: string) {

@@ -7,7 +7,7 @@ import type { Mode } from "../../../pipeline/model/sublayers/sublayer.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
 import { createActivations } from "../../../pipeline/model/activations.ts";
 import { planForward, planTransposes } from "../../../pipeline/model/transformer.ts";
-import { assertClose, assertTensors, FORMS } from "./golden.ts";
+import { assertClose, assertTensors, KERNEL_VARIANTS } from "./golden.ts";
 
 /** What the cases' expected.json hold apart from what all do. */
 interface Own {
@@ -38,10 +38,14 @@ const LOSS_AFTER_A_TURN: Record<string, number> = { roomy: 2e-2, tight: 2e-3 };
  */
 const OF_THE_WAY = 0.5;
 for (
-  const { name, what, own, gpu, dtype, tolerances } of FORMS.flatMap((form) =>
-    (form.own ? ["roomy", "tight"] : form.dtype === "f32" && !form.what.includes("f16") ? ["roomy"] : []).map(
-      (name) => ({ ...form, name }),
-    )
+  const { name, what, own, gpu, dtype, tolerances } of KERNEL_VARIANTS.flatMap((variant) =>
+    (variant.own
+      ? ["roomy", "tight"]
+      : variant.dtype === "f32" && !variant.what.includes("f16")
+      ? ["roomy"]
+      : []).map(
+        (name) => ({ ...variant, name }),
+      )
   )
 ) {
   const { expected, config, settings, tensors } = load(name);
@@ -111,7 +115,7 @@ for (
 
 /** Sends the tokens of a case through a model, and reads buffers of its Switch sublayers, layer by layer. */
 async function routed({ expected, config, tensors }: ReturnType<typeof load>, mode: Mode) {
-  const [{ gpu }] = FORMS;
+  const [{ gpu }] = KERNEL_VARIANTS;
   const arena = gpu.arena();
   const shape = { models: 1, batch: expected.tokens.length, length: expected.tokens[0].length };
   const bank = createBank(gpu, arena, config, [tensors("model")]);

@@ -5,7 +5,7 @@ import { createScorer } from "../../../pipeline/model/scorer.ts";
 import type { Span } from "../../../pipeline/model/span.ts";
 import { trainModel } from "../../../pipeline/training/loop.ts";
 import { createTrainer } from "../../../pipeline/model/trainer.ts";
-import { assertClose, assertTensors, FORMS } from "./golden.ts";
+import { assertClose, assertTensors, KERNEL_VARIANTS } from "./golden.ts";
 
 /** What the case's expected.json holds apart from what all do. */
 interface Own {
@@ -34,8 +34,8 @@ function load(name: string) {
   return { ...golden, spans, models };
 }
 
-const CASES = FORMS.flatMap((form) =>
-  (form.own ? ["tiny", "odd"] : ["tiny"]).map((name) => ({ ...form, name }))
+const CASES = KERNEL_VARIANTS.flatMap((variant) =>
+  (variant.own ? ["tiny", "odd"] : ["tiny"]).map((name) => ({ ...variant, name }))
 );
 
 for (const { name, what, own, gpu, dtype, tolerances } of CASES) {

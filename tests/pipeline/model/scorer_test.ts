@@ -4,7 +4,7 @@ import type { Weights } from "../../../pipeline/model/parameters.ts";
 import type { ModelConfig } from "../../../pipeline/model/shape.ts";
 import { createScorer, type ScorerOptions, type TokenScores } from "../../../pipeline/model/scorer.ts";
 import { prefixSpan, type Span, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
-import { assertClose, assertSameBits, formsOf, gpu, randomIntegers } from "../../kernels/support.ts";
+import { assertClose, assertSameBits, gpu, randomIntegers, runnableVariants } from "../../kernels/support.ts";
 import { logitsReference, sequenceNll } from "./reference.ts";
 import { withoutRoom } from "../../kernels/device/support.ts";
 import { anyWeights, endingInFirstPass } from "./support.ts";
@@ -12,7 +12,7 @@ import { anyWeights, endingInFirstPass } from "./support.ts";
 const CONFIG: ModelConfig = { vocabulary: 13, hidden: 12, layers: 2, heads: 2, context: 16 };
 const MODELS = [0, 1, 2].map((i) => anyWeights(CONFIG, i));
 const STRIDE = 12;
-const FORMS = await formsOf("rows");
+const KERNEL_VARIANTS = await runnableVariants("rows");
 
 /** Random sequences `[rows, 12]` of 0 to 12 tokens. */
 function sequences(rows: number) {
@@ -84,8 +84,8 @@ Deno.test("createScorer() takes a model whose output head is a matrix of its own
   of(CONFIG).forEach((tied, i) => assert(rows.lengths[i >> 1] < 2 || Math.abs(tied - nll[i]) > 1e-3));
 });
 
-for (const { form, on } of FORMS) {
-  Deno.test(`createScorer() gives a prefix the same bits in any company, batch and bank, and those of the sum where it is the length, rows=${form}`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`createScorer() gives a prefix the same bits in any company, batch and bank, and those of the sum where it is the length, rows=${variant}`, async () => {
     const rows = sequences(9);
     const prefixes = [2, 5, 7, STRIDE];
     const expected = await score(rows, { prefixes, batch: 1, on });
@@ -244,8 +244,8 @@ Deno.test("Scorer.scoreTokens() gives what an independent f64 model says of ever
   assert(found > 0, "no token is the likeliest");
 });
 
-for (const { form, on } of FORMS) {
-  Deno.test(`Scorer.score() sums over spans, to the bits of their tokens' sum, and within each prefix, rows=${form}`, async () => {
+for (const { variant, on } of KERNEL_VARIANTS) {
+  Deno.test(`Scorer.score() sums over spans, to the bits of their tokens' sum, and within each prefix, rows=${variant}`, async () => {
     const { tokens, lengths } = sequences(13);
     const spans = spansOf(lengths);
     const expected = (await scoreTokens(tokens, spans, { on })).nll;

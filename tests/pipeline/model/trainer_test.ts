@@ -16,7 +16,7 @@ import {
   type Trainer,
   type TrainerOptions,
 } from "../../../pipeline/model/trainer.ts";
-import { assertClose, assertSameBits, formsOf, gpu } from "../../kernels/support.ts";
+import { assertClose, assertSameBits, gpu, runnableVariants } from "../../kernels/support.ts";
 import { prefixSpan, spanAfter, wholeSpan } from "../../../pipeline/model/span.ts";
 import { type ReferenceWeights, sequenceNll } from "./reference.ts";
 import { anyBatch, anyWeights, assertSameTensors, assertSlopes, batchOf, sequencesOf } from "./support.ts";
@@ -28,7 +28,7 @@ const START = [0, 1, 2].map((i) => anyWeights(CONFIG, i));
 const BATCHES = [0, 1, 2].map((i) => anyBatch(CONFIG, SHAPE, `step ${i}`));
 const RATE = 1e-2;
 /** By stored logits, and without them. */
-const LOSSES = await formsOf("loss");
+const LOSSES = await runnableVariants("loss");
 
 interface Run {
   results: StepResult[];
@@ -90,8 +90,8 @@ function answerNll(weights: ReferenceWeights, { spans, ...batch }: HostBatch, mo
   return total / sequences.reduce((sum, tokens, row) => sum + tokens.length - prompts[row], 0);
 }
 
-for (const { form, on } of LOSSES) {
-  Deno.test(`createTrainer() learns a span alone: the loss and gradients of an independent f64 model, loss=${form}`, async () => {
+for (const { variant, on } of LOSSES) {
+  Deno.test(`createTrainer() learns a span alone: the loss and gradients of an independent f64 model, loss=${variant}`, async () => {
     const batch = answersOf(BATCHES[0]);
     for (const microBatch of [4, 2]) {
       const trainer = trainerOf({ microBatch }, on);
@@ -128,8 +128,10 @@ Deno.test("createTrainer() takes padding and prefixes as spans, to the bit", asy
 });
 
 const OPTIONS: Partial<TrainerOptions>[] = [{}, { dtype: "bf16", microBatch: 2 }];
-for (const [options, { form, on }] of OPTIONS.flatMap((own) => LOSSES.map((loss) => [own, loss] as const))) {
-  Deno.test(`createTrainer() gives the same bits again, from a state and with activations computed again: ${JSON.stringify(options)}, loss=${form}`, async () => {
+for (
+  const [options, { variant, on }] of OPTIONS.flatMap((own) => LOSSES.map((loss) => [own, loss] as const))
+) {
+  Deno.test(`createTrainer() gives the same bits again, from a state and with activations computed again: ${JSON.stringify(options)}, loss=${variant}`, async () => {
     const whole = await train(BATCHES, options, on);
     assertSameRuns(await train(BATCHES, options, on), whole, "again");
     assertSameRuns(await train(BATCHES, { ...options, recompute: true }, on), whole, "recomputed");
@@ -155,8 +157,8 @@ Deno.test("createTrainer() lets padding change no bit of losses, gradients and w
   assertSameRuns(await train(padded), await train(BATCHES), "other padding");
 });
 
-for (const { form, on } of LOSSES) {
-  Deno.test(`createTrainer() trains a bank of three as it trains three banks of one, bit for bit, loss=${form}`, async () => {
+for (const { variant, on } of LOSSES) {
+  Deno.test(`createTrainer() trains a bank of three as it trains three banks of one, bit for bit, loss=${variant}`, async () => {
     const together = await train(BATCHES, {}, on);
     const of = <Values>(values: { [model: number]: Values }, model: number) => [values[model]];
     for (let model = 0; model < 3; model++) {
@@ -275,7 +277,7 @@ Deno.test("Trainer.profile() takes the same step as step() does", {
 });
 
 Deno.test("createTrainer() trains to the same bits where a GPU splits long sums, in the memory that is predicted", async () => {
-  const forms = await openGpu({ variants: VARIANTS.gpu });
+  const variants = await openGpu({ variants: VARIANTS.gpu });
   const shape = { models: 2, batch: 19, length: 30 }; // 570 rows: two segments, the second one short
   const config = { ...CONFIG, context: 30 };
   const start = [0, 1].map((i) => anyWeights(config, i));
@@ -283,11 +285,17 @@ Deno.test("createTrainer() trains to the same bits where a GPU splits long sums,
   const results: Weights[][] = [];
   for (const kind of ["software", "gpu"] as const) {
     const { batch, length } = shape;
-    const trainer = createTrainer({ ...forms, kind }, { config, start, batch, length, settings: SETTINGS });
+    const trainer = createTrainer({ ...variants, kind }, {
+      config,
+      start,
+      batch,
+      length,
+      settings: SETTINGS,
+    });
     for (const input of batches) trainer.step(input, RATE);
     await trainer.drain();
     results.push(await trainer.weights());
-    const limit = forms.maxBindingBytes;
+    const limit = variants.maxBindingBytes;
     const { total } = trainingMemory(config, { ...shape, batch, kind, limit });
     assert(Math.abs(total - trainer.bytes) <= 64, `${kind}: ${total} predicted, ${trainer.bytes} held`);
     trainer.close();
@@ -296,7 +304,7 @@ Deno.test("createTrainer() trains to the same bits where a GPU splits long sums,
   split.forEach((weights, i) =>
     weights.forEach((values, name) => assertSameBits(values, whole[i].get(name)!, name))
   );
-  forms.close();
+  variants.close();
 });
 
 Deno.test("models that cannot be put on the device as a whole leave none of their buffers there", () => {

@@ -12,13 +12,13 @@ const NONE = { searches: {} };
 /** The searches for settings of routers that a grid waits for, in order. */
 const listRecipes = (
   grid: Grid,
-) => [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+) => [...new Set(grid.unresolved.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
 const names = (grid: Grid, searches: Known["searches"] = {}, only: string[] = []) =>
   grid.runs({ searches }, only).map(({ name }) => name);
 
 Deno.test("studies share runs, and every run has settings that go together", () => {
   const grid = gridOf(ALL, 3);
-  const asked = grid.unsettled.filter((setup) => grid.routerRecipe(setup) === undefined);
+  const asked = grid.unresolved.filter((setup) => grid.routerRecipe(setup) === undefined);
   const runs = grid.runs(NONE);
   assertEquals(new Set(runs.map(({ name }) => name)).size, runs.length);
   assert(asked.length > runs.length, "some are needed by several studies");
@@ -103,16 +103,16 @@ Deno.test("settings of routers that flags give win over what was found, and have
   const [plain] = listRecipes(gridOf(["partitioners"]));
   for (const flags of [{ rounds: 3 }, { routerRate: 0.02 }]) {
     const grid = gridOf(["partitioners"], 1, flags);
-    const [first] = grid.unsettled;
-    assertEquals(grid.settled(first, { [plain]: FOUND }), undefined); // a search without these flags
+    const [first] = grid.unresolved;
+    assertEquals(grid.resolved(first, { [plain]: FOUND }), undefined); // a search without these flags
     const [own] = listRecipes(grid);
-    const { routerRate, rounds } = grid.configuration(grid.settled(first, { [own]: FOUND })!);
+    const { routerRate, rounds } = grid.configuration(grid.resolved(first, { [own]: FOUND })!);
     assertEquals({ routerRate, rounds }, { routerRate: 0.006, rounds: 12, ...flags });
     // A command that gives none tells of such runs, too, unless it is unclear of which.
-    const settle = (searches: Known["searches"]) =>
-      gridOf(["partitioners"]).settled(first, searches, true)?.name;
-    assertEquals(settle({ [own]: FOUND })?.includes("rate-0.006"), true);
-    assertEquals(settle({ [own]: FOUND, [`${own} and more`]: FOUND }), undefined);
+    const resolve = (searches: Known["searches"]) =>
+      gridOf(["partitioners"]).resolved(first, searches, true)?.name;
+    assertEquals(resolve({ [own]: FOUND })?.includes("rate-0.006"), true);
+    assertEquals(resolve({ [own]: FOUND, [`${own} and more`]: FOUND }), undefined);
   }
 });
 
@@ -136,7 +136,7 @@ Deno.test("some runs alone are listed, by their names before or after a search; 
 
 Deno.test("the runs of ways that are not routers are not balanced, unless flags say how text is assigned", () => {
   const grid = gridOf(["partitioners"]);
-  for (const setup of grid.unsettled) {
+  for (const setup of grid.unresolved) {
     const own = grid.configuration(setup);
     assertEquals(own.method, ["random", "source"].includes(own.partitioner) ? "argmax" : "balanced");
     assertEquals(gridOf([], 1, { method: "optimal" }).configuration(setup).method, "optimal");

@@ -11,7 +11,7 @@ import { gridOf, ratesFor, SMALL } from "./support.ts";
 /** Names the searches for settings of routers of a study. */
 function searchesOf(name: string): string[] {
   const grid = gridOf([name]);
-  return [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+  return [...new Set(grid.unresolved.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
 }
 
 Deno.test("planStudies() counts every piece once, and no piece of the small preset takes longer than 45 minutes", () =>

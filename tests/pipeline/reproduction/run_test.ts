@@ -69,7 +69,7 @@ Deno.test("pages tell of studies whose settings of routers were given, also wher
     const flags = { rounds: 12 };
     const given = { ...SMALL, flags };
     const grid = gridOf(["partitioners", "segments"], 1, flags);
-    const recipes = [...new Set(grid.unsettled.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
+    const recipes = [...new Set(grid.unresolved.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
     const search = { routerRate: 0.0015, ...flags, trials: [] };
     const searches: Known["searches"] = Object.fromEntries(recipes.map((recipe) => [recipe, search]));
     assertEquals(Object.keys(searches).length, 2);

@@ -74,12 +74,12 @@ Deno.test("searchRouters() finds rate and rounds, each between worse ones, and t
 Deno.test("searchRouters() leaves what is given, and the preset's settings unless others are clearly better", async () => {
   const given = await searchRouters(PRESET, { rounds: 12 }, away({ routerRate: 0.008, rounds: 24 }));
   assertEquals([given.routerRate, given.rounds], [0.008, 12]);
-  const settled = async (loss: (settings: RouterSettings) => number) => {
+  const resolved = async (loss: (settings: RouterSettings) => number) => {
     const { routerRate, rounds } = await searchRouters(PRESET, {}, (of) => Promise.resolve(loss(of)));
     return [routerRate, rounds];
   };
-  assertEquals(await settled((of) => of.routerRate === 0.004 && of.rounds === 12 ? 3.009 : 3), [0.004, 12]);
-  assertEquals(await settled((of) => of.routerRate > 0.003 ? Infinity : of.rounds / 1000), [0.002, 12]);
+  assertEquals(await resolved((of) => of.routerRate === 0.004 && of.rounds === 12 ? 3.009 : 3), [0.004, 12]);
+  assertEquals(await resolved((of) => of.routerRate > 0.003 ? Infinity : of.rounds / 1000), [0.002, 12]);
   const more = await searchRouters(PRESET, { routerRate: 0.004 }, away({ routerRate: 0.004, rounds: 1e4 }));
   assertEquals([more.rounds, ...more.trials.map(({ rounds }) => rounds)], [48, 12, 24, 48]);
 });

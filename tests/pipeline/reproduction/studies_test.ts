@@ -24,7 +24,7 @@ for (const folder of ["studies", "all-text", "all-text-small-routers"]) {
     const { studies, settings } = await readStudies(`${KEPT}/${folder}/studies.json`);
     assert(studies.length >= 4);
     for (const { name, claims, table, runs } of studies) {
-      const setups = gridOf([name], seedsAmong(runs), settings as Partial<Configuration>).unsettled;
+      const setups = gridOf([name], seedsAmong(runs), settings as Partial<Configuration>).unresolved;
       const outcomes = await Promise.all(runs.map(async (run, i): Promise<Outcome> => {
         const setup: Setup = { ...setups[i], settings: { ...setups[i].settings, ...foundIn(run) } };
         assertEquals(run.replace(/-router-rate-[\d.]+-rounds-\d+/, ""), setup.name);

@@ -25,7 +25,7 @@ export const study = (name: string): Study => STUDIES.get(name)!;
 
 /** Lists the runs of a study at the small preset. */
 export const setupsFor = (name: string, seeds = 1, flags: Partial<Configuration> = {}): Setup[] => [
-  ...gridOf([name], seeds, flags).unsettled,
+  ...gridOf([name], seeds, flags).unresolved,
 ];
 
 /** What a test says of a run. */
@@ -101,7 +101,7 @@ export function outcome(setup: Setup, reported: Reported = {}): Outcome {
 /** Learning rates as if they had been found for every run of these studies. */
 export function ratesFor(...studies: string[]): Known["rates"] {
   const grid = gridOf(studies, 3);
-  const recipes = grid.unsettled.flatMap((setup) =>
+  const recipes = grid.unresolved.flatMap((setup) =>
     setup.models.map((model) => grid.rateRecipe(model, setup))
   );
   return Object.fromEntries(recipes.map((recipe) => [recipe, { rate: RATE, trials: [] }]));

@@ -134,7 +134,7 @@ Deno.test("wholeName() knows partial files, of one process too", () => {
   ]);
 });
 
-Deno.test("removeFiles() removes what it is told, with the folders that this empties, and follows no link", () =>
+Deno.test("removeFiles() removes what it is reported, with the folders that this empties, and follows no link", () =>
   inFolder(async (folder) => {
     const run = `${folder}/run`;
     for (const path of ["a/b/gone", "a/keep", "empty/gone"]) await writeAtomic(`${run}/${path}`, "x");

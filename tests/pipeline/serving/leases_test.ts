@@ -23,12 +23,12 @@ function store(budget: Budget, sizes: Record<string, number> = {}, slots = Infin
 }
 
 /** Lets everything happen that needs no one. */
-const settle = () => new Promise((resolve) => setTimeout(resolve));
+const tick = () => new Promise((resolve) => setTimeout(resolve));
 
 /** Leases things and ends their loads. */
 async function taken({ takeAll, loading }: ReturnType<typeof store>, ...names: string[]) {
   const lease = takeAll(names);
-  await settle();
+  await tick();
   for (const name of names) loading.get(name)?.done();
   return await lease;
 }
@@ -37,7 +37,7 @@ async function taken({ takeAll, loading }: ReturnType<typeof store>, ...names: s
 async function granted(leases: Record<string, Promise<unknown>>): Promise<string> {
   const names: string[] = [];
   for (const [name, lease] of Object.entries(leases)) lease.then(() => names.push(name), () => {});
-  await settle();
+  await tick();
   return names.join();
 }
 
@@ -70,12 +70,12 @@ Deno.test("lease() never evicts what is in use, evicts nothing in vain, and serv
   assertEquals([await granted({ large, c }), all.freed.length], ["", 0]); // without b large would not fit either
   a[Symbol.dispose]();
   a[Symbol.dispose](); // once more changes nothing
-  await settle();
+  await tick();
   assertEquals(all.freed, ["b", "a"]);
   all.loading.get("large")!.done();
   assertEquals(await granted({ large, c }), "large");
   (await large)[Symbol.dispose]();
-  await settle();
+  await tick();
   all.loading.get("c")!.done();
   assertEquals(await granted({ c }), "c");
 });
@@ -84,16 +84,16 @@ Deno.test("lease() lets a bounded number pass who waits for room", async () => {
   const all = store({ memory: 10 });
   const leases = [await taken(all, "a")];
   const b = all.take("b");
-  await settle();
+  await tick();
   for (let i = 0; i < MOST_PASSES; i++) leases.push(await all.take("a"));
   const late = all.take("a");
   assertEquals(await granted({ b, late }), "");
   for (const lease of leases) lease[Symbol.dispose]();
-  await settle();
+  await tick();
   all.loading.get("b")!.done();
   assertEquals(await granted({ b, late }), "b");
   (await b)[Symbol.dispose]();
-  await settle();
+  await tick();
   all.loading.get("a")!.done();
   await late;
   assertEquals(all.leases.counts.loads, 3);
@@ -130,7 +130,7 @@ Deno.test("lease() refuses what exceeds the budget, alone or together, with both
   );
   assertEquals(all.leases.counts.loads, 0);
   const pair = all.takeAll(["a", "b"]);
-  await settle();
+  await tick();
   Object.assign(sizes, { a: 15, b: 15 });
   for (const name of ["a", "b"]) all.loading.get(name)!.done();
   await assertRejects(() => pair, InputError, "30 bytes are needed, the limit is 25");
@@ -143,14 +143,14 @@ Deno.test("lease() refuses what exceeds the budget, alone or together, with both
 Deno.test("lease() loads one thing after another where memory is limited: what they take is not known before", async () => {
   const all = new Leases({ memory: 20 });
   const load = async () => {
-    await settle();
+    await tick();
     return { bytes: 15, close() {} };
   };
   const most: number[] = [];
   await Promise.all(["a", "b", "c"].map(async (name) => {
     using _ = await all.lease([{ name, key: name, size: "", estimate: 1, slots: 1, load }]);
     most.push(all.counts.bytes);
-    await settle();
+    await tick();
   }));
   assertEquals([most, all.counts.loads, all.counts.evictions], [[15, 15, 15], 3, 2]);
 });
@@ -158,11 +158,11 @@ Deno.test("lease() loads one thing after another where memory is limited: what t
 Deno.test("lease() tells a failed load to those who asked for it alone, and loads anew for the next", async () => {
   const all = store({ memory: 10 });
   const waiting = { a: all.take("a"), again: all.take("a"), b: all.take("b") };
-  await settle();
+  await tick();
   all.loading.get("a")!.fail(new Error("damaged"));
   await assertRejects(() => waiting.a, Error, "damaged");
   await assertRejects(() => waiting.again, Error, "damaged");
-  await settle();
+  await tick();
   all.loading.get("b")!.done();
   (await waiting.b)[Symbol.dispose]();
   (await taken(all, "a"))[Symbol.dispose]();
@@ -175,17 +175,17 @@ Deno.test("lease() lets who no longer wants to wait go, and what it loaded is no
   const ending = new AbortController();
   const b = all.take("b", ending.signal);
   const c = all.take("c");
-  await settle();
+  await tick();
   ending.abort(new Error("enough"));
   await assertRejects(() => b, Error, "enough");
   a[Symbol.dispose]();
-  await settle();
+  await tick();
   all.loading.get("c")!.done();
   (await c)[Symbol.dispose]();
   assertEquals([all.leases.counts.loads, all.freed], [2, ["a"]]);
   const late = new AbortController();
   const d = all.take("d", late.signal);
-  await settle();
+  await tick();
   late.abort(new Error("too late"));
   all.loading.get("d")!.done();
   await assertRejects(() => d, Error, "too late");
@@ -197,7 +197,7 @@ Deno.test("freeIdle() frees what nobody has used for so long, and nothing that i
   const all = store({});
   const [idle, used] = [await taken(all, "idle"), await taken(all, "used")];
   all.take("coming").catch(() => {});
-  await settle();
+  await tick();
   idle[Symbol.dispose]();
   all.leases.freeIdle(60_000);
   assertEquals(all.freed, []);
@@ -212,7 +212,7 @@ Deno.test("clear() frees everything, what is in use or comes too, tells those wh
   const all = store({ memory: 20 });
   const used = await taken(all, "used");
   const [coming, waiting] = [all.take("coming"), all.take("waiting")];
-  await settle();
+  await tick();
   all.leases.clear(new Error("it was closed"));
   all.loading.get("coming")!.done();
   await assertRejects(() => coming, Error, "it was closed");
@@ -232,14 +232,14 @@ Deno.test("lease() takes nothing before there is room for all, so that two who w
   assertEquals(await granted({ pair, other }), "");
   assertEquals(all.leases.counts.held, ["a"]); // b was not taken although there was room for it
   a[Symbol.dispose]();
-  await settle();
+  await tick();
   assertEquals(all.leases.counts.held, ["b", "c"]);
   for (const name of ["b", "c"]) all.loading.get(name)!.done();
   const first = await pair;
   assertEquals(first.value.map(({ name }) => name), ["b", "c"]);
   assertEquals(await granted({ other }), "");
   first[Symbol.dispose]();
-  await settle();
+  await tick();
   for (const name of ["d", "a"]) all.loading.get(name)!.done();
   assertEquals((await other).value.map(({ name }) => name), ["d", "a"]);
   assertEquals([all.freed, all.leases.counts.loads], [["a", "b", "c"], 5]);

@@ -25,7 +25,7 @@ Deno.test("modelSource() takes the tokenizer of the folder, or of the run that i
   });
 });
 
-/** Trains expert 0 as far as a run shows it: other weights, and a manifest that vouches for its files. */
+/** Trains expert 0 as far as a run shows it: other weights, and a manifest that verifies its files. */
 async function trainAnew(run: string, seed: string): Promise<string> {
   const folder = `${run}/experts/expert-00`;
   const files = await writeCheckpoint(folder, EXPERT, anyWeights(EXPERT, seed), { prefix: seed.length });

@@ -66,8 +66,8 @@ Deno.test("adoptExpert() makes another trainer's checkpoint an expert, of its ow
     const warnings: string[] = [];
     const onEvent = (event: RunEvent) => event.type === "warning" && warnings.push(wordText(event.message));
     const { models } = await evaluateRun({ run, resamples: 2 }, { onEvent });
-    const told = models.adopted!.map(({ expert, parameters }) => [expert, parameters]);
-    assertEquals(told, [[1, parameterCount(FOREIGN)]]);
+    const reported = models.adopted!.map(({ expert, parameters }) => [expert, parameters]);
+    assertEquals(reported, [[1, parameterCount(FOREIGN)]]);
     assertEquals(models.config.hidden, 16);
     assert(warnings.some((text) => text.includes(`expert 1 from "${from}"`)), warnings.join());
   }));

@@ -14,7 +14,7 @@ import { worded } from "../../../tasks/wording.ts";
 import { copyFolder, inFolder } from "../../tasks/support.ts";
 import { smallSettings, writeTexts } from "./support.ts";
 
-Deno.test("a folder that holds the part of an expert alone trains it to the same bytes, writes with it, and is told from a run", () =>
+Deno.test("a folder that holds the part of an expert alone trains it to the same bytes, writes with it, and is reported from a run", () =>
   inFolder(async (folder) => {
     const [run, alone] = [`${folder}/run`, `${folder}/alone`];
     await writeTexts(`${folder}/text`, 6);

@@ -68,7 +68,7 @@ Deno.test("cleanRun() removes old checkpoints and what killed processes left, sa
     assertEquals((await verifyRun(run)).problems, []);
   }));
 
-Deno.test("cleanRun() keeps as many checkpoints of what is made as it is told, and touches nothing that is being made", () =>
+Deno.test("cleanRun() keeps as many checkpoints of what is made as it is reported, and touches nothing that is being made", () =>
   inRun(async (run, paths) => {
     copyFolder(`${run}/partition/expert-00`, `${run}/experts/expert-01`);
     const lock = await takeLock(run, "tokens/0011", "partition");

@@ -106,10 +106,10 @@ Deno.test({
       assertEquals(both.diskBytes, 2 * plan.stages[1].diskBytes);
       assertEquals(both.memoryBytes, 2 * plan.stages[1].memoryBytes - 250e6); // of the runtime, once
       const [one] = plan.stages.map(({ memoryBytes }) => memoryBytes - 250e6);
-      const beside = async (memory?: number) =>
+      const together = async (memory?: number) =>
         (await planExperts([0, 1], { ...options, together: true, memory })).memoryBytes;
       assertEquals(
-        [plan.memoryBytes, await beside(), await beside(1.5 * one), await beside(1)],
+        [plan.memoryBytes, await together(), await together(1.5 * one), await together(1)],
         [1, 2, 1.5, 1].map((experts) => 250e6 + experts * one),
       );
       await assertRejects(

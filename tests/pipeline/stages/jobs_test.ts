@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
-import { holdJobs, makePartition, missingOf, planJobs } from "../../../pipeline/stages/mod.ts";
-import { readJobPlan, settleJobs, unitOf } from "../../../pipeline/stages/mod.ts";
+import { lockJobs, makePartition, missingOf, planJobs } from "../../../pipeline/stages/mod.ts";
+import { readJobPlan, unitOf, writeJobSettings } from "../../../pipeline/stages/mod.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists, writeAtomic } from "../../../pipeline/run/files.ts";
 import { until } from "../../slurm.ts";
@@ -20,10 +20,10 @@ const signal = new AbortController().signal;
 
 Deno.test("planJobs() plans a new run from text to report, each job after what it reads", () =>
   inFolder(async (folder) => {
-    const told = await settings(folder);
+    const reported = await settings(folder);
     const zeroShot = { tasks: ["last_word"] };
-    const jobs = await planJobs({ ...told, parts: 4, dense: ["steps", "batch"], zeroShot });
-    assertEquals(await exists(told.run), false);
+    const jobs = await planJobs({ ...reported, parts: 4, dense: ["steps", "batch"], zeroShot });
+    assertEquals(await exists(reported.run), false);
     assertEquals(jobs.map((job) => [job.name, missingOf(job).length]), [
       ...[["tokenizer", 1], ["tokenize", 4], ["tokens", 1], ["train-routers", 1], ["score", 4]],
       ...[["assign", 1], ["split", 3]], // there are no more groups of blocks
@@ -48,13 +48,13 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     assertEquals(named.get("evaluate-models")!.done, [false, false, false, false, false, true, true]); // of seven that there may be
     assertEquals(tasksOf("evaluate-models", 4), [["evaluate", { part: "5/7" }]]);
     assertEquals(tasksOf("zero-shot", 0), [["zero-shot", { task: "last_word", data: undefined }]]);
-    const whole = await planJobs({ ...told, dense: [] });
+    const whole = await planJobs({ ...reported, dense: [] });
     const all = ["partition", "train-expert", "evaluate-models", "evaluate", "report"];
     assertEquals(whole.map(({ name }) => name), all);
-    const em = { ...told, sources: { flags: { ...told.sources.flags, partitioner: "em" } } };
+    const em = { ...reported, sources: { flags: { ...reported.sources.flags, partitioner: "em" } } };
     const groups = (await planJobs({ ...em, routerGroups: 8 })).find(({ name }) => name === "train-routers")!;
     assertEquals(groups.done.length, 3); // a part of the routers each, and there are no more
-    for (const job of await planJobs({ ...told, parts: 2, training: { requireGpu: true } })) {
+    for (const job of await planJobs({ ...reported, parts: 2, training: { requireGpu: true } })) {
       for (const { task, with: { requireGpu = false } } of job.tasks(1)) {
         assertEquals(requireGpu, job.device, `${job.name}: ${task}`);
       }
@@ -82,9 +82,9 @@ Deno.test("planJobs() knows nothing of what comes of text that is to be unpacked
 
 Deno.test("planJobs() leaves out what is made, and takes what stands on the rest again", () =>
   inFolder(async (folder) => {
-    const told = await settings(folder);
-    const { run } = told;
-    await settleJobs(told, { parts: 2, dense: ["batch"] });
+    const reported = await settings(folder);
+    const { run } = reported;
+    await writeJobSettings(reported, { parts: 2, dense: ["batch"] });
     assertEquals(await readJobPlan(run), { parts: 2, dense: ["batch"] });
     await makePartition({ run });
     const missing = async () =>
@@ -101,12 +101,12 @@ Deno.test("planJobs() leaves out what is made, and takes what stands on the rest
     assertEquals(due.map((job) => missingOf(job).length), [0, 1, 1]); // the tokenizer, the block's part, and what needs all
   }));
 
-Deno.test("settleJobs() with force writes settings that jobs find agreed, and not while somebody works by others", () =>
+Deno.test("writeJobSettings() with force writes settings that jobs find agreed, and not while somebody works by others", () =>
   inFolder(async (folder) => {
-    const told = await settings(folder);
-    const { run } = told;
+    const reported = await settings(folder);
+    const { run } = reported;
     const plan = { parts: 1, dense: [] };
-    await settleJobs(told, plan);
+    await writeJobSettings(reported, plan);
     await makePartition({ run });
     await Deno.mkdir(`${run}/experts/expert-00`, { recursive: true }); // one is trained
     const changed = { run, sources: { flags: { expertSteps: 7 } } };
@@ -117,7 +117,7 @@ Deno.test("settleJobs() with force writes settings that jobs find agreed, and no
     await assertRejects(() => planJobs({ ...changed, force: true }), RunError, refused);
     await assertRejects(() => makePartition({ run, force: true }), RunError, refused);
     lock.release();
-    await settleJobs({ ...changed, force: true }, plan);
+    await writeJobSettings({ ...changed, force: true }, plan);
     assertEquals((await readRunConfiguration(run))!.configuration.expertSteps, 7);
     const jobs = await planJobs({ ...changed, ...plan }); // without force, as a job does
     assertEquals(jobs.filter((job) => missingOf(job).length > 0).map(({ name }) => name), [
@@ -125,18 +125,18 @@ Deno.test("settleJobs() with force writes settings that jobs find agreed, and no
     ]);
   }));
 
-Deno.test("holdJobs() lets one process at a time run the jobs of a run, and says whom it waits for", () =>
+Deno.test("lockJobs() lets one process at a time run the jobs of a run, and reports whom it waits for", () =>
   inFolder(async (run) => {
-    const told: string[] = [];
-    const tell = (text: string) => void told.push(text);
-    const first = await holdJobs(run, { signal, tell });
+    const reported: string[] = [];
+    const tell = (text: string) => void reported.push(text);
+    const first = await lockJobs(run, { signal, tell });
     const rule = "as only one process may do so at a time: process";
-    await assertRejects(() => holdJobs(run, { signal, tell, patience: 1 }), RunError, rule);
-    const second = holdJobs(run, { signal, tell });
-    await until("its waiting", () => Promise.resolve(told.length === 2), 10);
+    await assertRejects(() => lockJobs(run, { signal, tell, patience: 1 }), RunError, rule);
+    const second = lockJobs(run, { signal, tell });
+    await until("its waiting", () => Promise.resolve(reported.length === 2), 10);
     first.release();
     (await second).release();
-    assertEquals(told[0].startsWith(`waits for process ${Deno.pid}`), true);
+    assertEquals(reported[0].startsWith(`waits for process ${Deno.pid}`), true);
   }));
 
 Deno.test("readJobPlan() refuses what would add lines to a script", () =>

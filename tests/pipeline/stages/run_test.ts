@@ -51,8 +51,8 @@ Deno.test("a plan and what is made agree: on a new run, a made one, after a file
     await Deno.remove(`${folder}/text/02.txt`);
     const { changes } = await planRun(options());
     const names = (paths: string[]) => paths.map((path) => path.slice(-6));
-    const told = [names(changes!.added), names(changes!.changed), names(changes!.removed)];
-    assertEquals(told, [["99.txt"], ["01.txt"], ["02.txt"]]);
+    const reported = [names(changes!.added), names(changes!.changed), names(changes!.removed)];
+    assertEquals(reported, [["99.txt"], ["01.txt"], ["02.txt"]]);
     assert((await agree()).includes("tokenizer"));
     assertEquals(await agree(), []);
     assertEquals(await agree({ force: true }), ALL);
@@ -60,7 +60,7 @@ Deno.test("a plan and what is made agree: on a new run, a made one, after a file
     assertEquals(await agree({}, { method: "argmax" }), []);
   }));
 
-Deno.test("a run with other assignments copies from one that is named, is told so, and makes no round again", () =>
+Deno.test("a run with other assignments copies from one that is named, is reported so, and makes no round again", () =>
   inRun(async (folder, options) => {
     const [first, run] = [`${folder}/run`, `${folder}/other`], em = { partitioner: "em" } as const;
     await makePartition(options(em));
@@ -70,8 +70,8 @@ Deno.test("a run with other assignments copies from one that is named, is told s
       onEvent: (event) =>
         void (event.type === "stage" || event.type === "round" ? lines.push(eventLine(event)) : 0),
     });
-    const told = lines.map((line) => line.replace(/ +/, " ").replace(/(:| \().*/, ""));
-    assertEquals(told, [
+    const reported = lines.map((line) => line.replace(/ +/, " ").replace(/(:| \().*/, ""));
+    assertEquals(reported, [
       ...["tokenizer", "tokenize", "train-routers", "score"].map((stage) => `${stage} copied from ${first}`),
       ...["assign", "split"].flatMap((stage) => [`${stage} started`, `${stage} done`]),
     ]);

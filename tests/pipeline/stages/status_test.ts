@@ -65,22 +65,22 @@ Deno.test("status, dry run and partition agree on what follows from other text, 
     assertEquals(Object.values(status.text!).map((paths) => paths.length), [1, 0, 1]);
     assertMatch(statusText(status), /^text {2}added "[^"]*99\.txt"; removed "[^"]*02\.txt"$/m);
     const plan = await planPartition(options);
-    const told = status.stages.filter(({ partition }) => partition);
+    const reported = status.stages.filter(({ partition }) => partition);
     assertEquals(
       plan.stages.map(({ stage, toMake }) => [stage, toMake]),
-      told.map((of) => [of.stage, of.toMake]),
+      reported.map((of) => [of.stage, of.toMake]),
     );
     assert(plan.warnings.some((line) => line.includes("99.txt")), `${plan.warnings}`);
     assert(plan.warnings.some((line) => line.includes("learned again")), `${plan.warnings}`);
     const { stages } = await partition(options);
     assertEquals(
       stages.filter(({ state }) => state === "run").map(({ stage }) => stage),
-      told.filter(({ toMake }) => toMake > 0).map(({ stage }) => stage),
+      reported.filter(({ toMake }) => toMake > 0).map(({ stage }) => stage),
     );
     assertEquals((await partitionOf(run)).map(({ state }) => state), PARTITION.map(() => "up to date"));
   }));
 
-Deno.test("a run is told of where its text is not, and a part that lies alone by its expert's training", () =>
+Deno.test("a run is reported of where its text is not, and a part that lies alone by its expert's training", () =>
   inRun(async (run, options, text) => {
     await partition(options);
     await Deno.remove(text, { recursive: true });
@@ -102,7 +102,7 @@ Deno.test("a run is told of where its text is not, and a part that lies alone by
     assertEquals(lines.at(-1), `next: deno task train-expert --run ${alone} --expert 1`);
   }));
 
-Deno.test("statusOf() says who makes a stage, what is damaged, and what another version made", () =>
+Deno.test("statusOf() reports who makes a stage, what is damaged, and what another version made", () =>
   inRun(async (run, options) => {
     await partition(options);
     const lock = await takeLock(run, "partition/expert-00", "partition");
@@ -132,27 +132,27 @@ Deno.test("no call for all experts replaces what is up to date", () => {
       ...{ stage: `train-expert-0${id}`, optional: false, partition: false, ...more },
       command: { task: "train-expert", with: { run: "r", expert: id, ...force ? { force } : {} } },
     }) as StageStatus;
-  const told = (...stages: StageStatus[]) =>
+  const reported = (...stages: StageStatus[]) =>
     lacksOf(stages).map((lack) => [stagesText(lack), worded([lack.command])]);
   const call = (expert: number | "all", more = "") =>
     `deno task train-expert --run r --expert ${expert}${more}`;
   const [made, old, none] = [{ state: "up to date" }, { state: "out of date" }, {
     state: "missing",
   }] as const;
-  assertEquals(told(expert(0, made), expert(1, made)), []);
-  assertEquals(told(expert(0, made), expert(1, old, true), expert(2, old, true)), [
+  assertEquals(reported(expert(0, made), expert(1, made)), []);
+  assertEquals(reported(expert(0, made), expert(1, old, true), expert(2, old, true)), [
     ["train-expert-01", call(1, " --force")],
     ["train-expert-02", call(2, " --force")],
   ]);
-  assertEquals(told(expert(0, old, true), expert(1, old, true)), [
+  assertEquals(reported(expert(0, old, true), expert(1, old, true)), [
     ["train-expert-00 and 1 more", call("all", " --force")],
   ]);
-  assertEquals(told(expert(0, none), expert(1, none), expert(2, old, true)), [
+  assertEquals(reported(expert(0, none), expert(1, none), expert(2, old, true)), [
     ["train-expert-00", call(0)],
     ["train-expert-01", call(1)],
     ["train-expert-02", call(2, " --force")],
   ]);
-  assertEquals(told(expert(0, none), expert(1, none), expert(2, made)), [
+  assertEquals(reported(expert(0, none), expert(1, none), expert(2, made)), [
     ["train-expert-00 and 1 more", call("all")],
   ]);
 });

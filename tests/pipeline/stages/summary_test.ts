@@ -28,7 +28,7 @@ async function inRuns(
   }
 }
 
-Deno.test("a summary says what was done, and what is held out of each source", () =>
+Deno.test("a summary reports what was done, and what is held out of each source", () =>
   inRuns(async (_, make) => {
     const run = await make("run");
     const names = (await expertNames(run))!;

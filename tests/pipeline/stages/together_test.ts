@@ -62,7 +62,7 @@ Deno.test("memoryTogether() counts two banks on the processor, and one elsewhere
   assertEquals(together(7, "gpu"), bank(7, "gpu"));
 });
 
-test("where one of several fails, the others are made, and its error is told in the end", () =>
+test("where one of several fails, the others are made, and its error is reported in the end", () =>
   withPartition(async (run) => {
     const other = `${run}-1`;
     await makePartition({ run: other, gpu, sources: { flags: { ...(await settingsOf(run)), seed: 1 } } });
@@ -84,16 +84,16 @@ test("an expert that another process trains comes last, and is waited for", () =
     const options = { run, gpu, sources: { flags } };
     for (const together of [false, true]) {
       const lock = await takeLock(run, "experts/expert-00", "other");
-      const told: string[] = [];
+      const reported: string[] = [];
       const onEvent = (event: RunEvent) => {
         if (event.type !== "warning") return;
-        told.push(wordText(event.message));
+        reported.push(wordText(event.message));
         if ("release" in lock) lock.release();
       };
       const results = await trainExperts([0, 1], { ...options, together }, { onEvent });
       assertEquals(results.map(({ folder }) => folder), ["experts/expert-00", "experts/expert-01"]);
-      assertEquals(told.length, 1);
-      assert(told[0].startsWith(`waits for "experts/expert-00", which process ${Deno.pid}`), told[0]);
+      assertEquals(reported.length, 1);
+      assert(reported[0].startsWith(`waits for "experts/expert-00", which process ${Deno.pid}`), reported[0]);
       await clear(run);
     }
   }));
@@ -124,7 +124,7 @@ test("seeds of one model are trained as a bank across runs, to the files that ea
     assertEquals(await Promise.all(runs.map(made)), expected);
   }));
 
-test("a wrong run to train beside is told before anything is trained or a device opens", () =>
+test("a wrong run to train in parallel is reported before anything is trained or a device opens", () =>
   withPartition(async (run) => {
     const other = `${run}-1`;
     await makePartition({ run: other, gpu, sources: { flags: { ...await settingsOf(run), experts: 3 } } });

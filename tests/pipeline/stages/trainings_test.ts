@@ -44,8 +44,8 @@ Deno.test("openTrainings() tells trainings that wait, stopped, are at work, comp
     });
     await during!;
     const [complete] = await reader.read();
-    const told = [complete.state, complete.step, complete.loss, complete.checkpoint, complete.holders];
-    assertEquals(told, ["complete", 12, loss, null, []]);
+    const reported = [complete.state, complete.step, complete.loss, complete.checkpoint, complete.holders];
+    assertEquals(reported, ["complete", 12, loss, null, []]);
 
     const metrics = `${run}/experts/expert-00/metrics.jsonl`, text = await Deno.readTextFile(metrics);
     await Deno.writeTextFile(metrics, text.replace(/"loss":(\d)/, (_, digit) => `"loss":${9 - digit}`));
@@ -75,10 +75,10 @@ Deno.test("openTrainings() counts steps and FLOP/s as trainings do, with the tok
     await writeRunConfiguration(run, made);
     const sources = { flags: { ...flags, denseLayers: 2, expertSteps: 8 } };
     const [{ steps }] = await trainModels(() => [denseTarget("compute")], { run, sources });
-    const told = async () =>
+    const reported = async () =>
       (await (await openTrainings(run)).read()).find(({ model }) => model === "dense-compute");
-    assertEquals((await told())!.steps, steps);
+    assertEquals((await reported())!.steps, steps);
     await Deno.remove(`${run}/dense-compute`, { recursive: true });
     await Deno.mkdir(`${run}/scratch/dense-compute~1`);
-    assertEquals((await told())!.steps, steps); // as it counts without the manifest
+    assertEquals((await reported())!.steps, steps); // as it counts without the manifest
   }, { holdout: 0.5 }));

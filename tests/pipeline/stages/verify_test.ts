@@ -270,7 +270,7 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
   inRun(async (run, configuration) => {
     const plan = await partitionGraph(run, configuration);
     const block = plan.nodes.find(({ name }) => name.startsWith("tokens/"))!.name;
-    const told = async (node: string, change: (result: Manifest["result"]) => void) =>
+    const reported = async (node: string, change: (result: Manifest["result"]) => void) =>
       await problemsAfter(run, () => reseal(run, plan, (name, result) => name === node && change(result)));
     const one = async (problems: Promise<string[]>, text: string) => {
       const found = await problems;
@@ -278,14 +278,14 @@ Deno.test("counts, assignments and proofs that are not those of the rows are fou
     };
     type Any = { train: { tokens: number }; loads: number[]; proof: Record<string, number> };
     const all = "assignments/all";
-    await one(told(block, (result) => result.trainSequences = 1), "its trainSequences must be");
+    await one(reported(block, (result) => result.trainSequences = 1), "its trainSequences must be");
     await one(
-      told("partition/expert-01", (result) => (result as Any).train.tokens++),
+      reported("partition/expert-01", (result) => (result as Any).train.tokens++),
       "its train tokens must be",
     );
-    await one(told(all, (result) => (result as Any).loads[0]++), "its loads must be");
+    await one(reported(all, (result) => (result as Any).loads[0]++), "its loads must be");
     for (const figure of ["cost", "bound", "unbalanced", "rows"]) {
-      await one(told(all, (result) => (result as Any).proof[figure] += 1), `the ${figure} of its proof`);
+      await one(reported(all, (result) => (result as Any).proof[figure] += 1), `the ${figure} of its proof`);
     }
     const assigned = `${run}/assignments/all/${block.slice("tokens/".length)}`;
     const changed = (side: string, change: Parameters<typeof changeAssigned>[1]) =>

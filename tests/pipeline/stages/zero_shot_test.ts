@@ -88,7 +88,7 @@ async function inRun(
   }
 }
 
-Deno.test("a run answers as askQuestions() says of its models, and keeps that in a file of the task", () =>
+Deno.test("a run answers as askQuestions() reports of its models, and keeps that in a file of the task", () =>
   inRun(async (run, ask) => {
     for (const folder of ["tokens", "text", "scores", "assignments", "partition", "rounds"]) {
       await Deno.remove(`${run}/${folder}`, { recursive: true }); // it is not needed

@@ -8,7 +8,7 @@ import { gpu } from "../../kernels/support.ts";
 import { anyBatch, anyWeights, assertSameTensors, batchOf } from "../model/support.ts";
 import { anyRows, MODEL, readingFrom, SMALL } from "./support.ts";
 
-const MEMBERS = [0, 1, 2];
+const IDS = [0, 1, 2];
 const STEPS = 7;
 
 /** A training of its own data; number 1 has nothing held out, number 2 more than a batch. */
@@ -41,8 +41,8 @@ async function trainAll(
   devices?: TogetherOptions["devices"],
 ) {
   const together = createTogether({ fits: fits && (({ gpu }, models) => fits(models, gpu)), devices });
-  const members = MEMBERS.map((id) => ({ id, ...together.member() }));
-  return await Promise.allSettled(members.map(async ({ id, train: by, leave }) => {
+  const participants = IDS.map((id) => ({ id, ...together.join() }));
+  return await Promise.allSettled(participants.map(async ({ id, train: by, leave }) => {
     try {
       return await train(id, more(id), by);
     } finally {
@@ -61,7 +61,7 @@ function assertAlike(
   assertEquals(actual.states, expected.states, what);
 }
 
-const alone = await Promise.all(MEMBERS.map((id) => train(id)));
+const alone = await Promise.all(IDS.map((id) => train(id)));
 const valueOf = <Value>(result: PromiseSettledResult<Value>): Value => {
   if (result.status === "rejected") throw result.reason;
   return result.value;
@@ -139,7 +139,7 @@ Deno.test("a training that is stopped saves and leaves the others as they are", 
   assertEquals([results[1].status, saved], ["rejected", 3]);
 });
 
-Deno.test("trainings are spread over several devices to the same bits", async () => {
+Deno.test("trainings are shared among several devices to the same bits", async () => {
   const asked: number[] = [];
   const other = await openGpu({ variants: gpu.variants });
   try {
@@ -163,7 +163,7 @@ Deno.test("trainings whose rates take another course do not share a bank", async
 
 Deno.test("a training that ends before it begins does not hold up the others", async () => {
   const together = createTogether();
-  const [gone, stays] = [together.member(), together.member()];
+  const [gone, stays] = [together.join(), together.join()];
   const ended = train(2, {}, stays.train);
   gone.leave();
   assertAlike(await ended, alone[2], "the one that stays");
@@ -186,7 +186,7 @@ function bindingAtMost(maxBindingBytes: number): typeof gpu {
 Deno.test("the models of a bank take the logits of as many rows as alone, however few models' logits fit at once", async () => {
   const config = { ...MODEL, vocabulary: 12_000 };
   const [models, batch, length] = [3, 4, 200]; // 38 MB of logits each, in two chunks of at most 32 MiB
-  const start = MEMBERS.map((id) => anyWeights(config, id));
+  const start = IDS.map((id) => anyWeights(config, id));
   const all = anyBatch(config, { models, batch, length });
   const settings = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0.1, clip: 1 };
   const gradients = async (start: ReturnType<typeof anyWeights>[], own: typeof all, on = gpu) => {
@@ -200,7 +200,7 @@ Deno.test("the models of a bank take the logits of as many rows as alone, howeve
   };
   const together = await gradients(start, all);
   const split = await gradients(start, all, bindingAtMost(6e6)); // of few models at a time
-  for (const id of MEMBERS) {
+  for (const id of IDS) {
     const own = batchOf(all, models, id);
     const [alone] = await gradients([start[id]], own);
     assertSameTensors(together[id], alone, `gradients of model ${id} in a bank`);

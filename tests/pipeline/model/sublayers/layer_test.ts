@@ -34,7 +34,7 @@ const CONFIG: ModelConfig = { ...PLAIN, sublayers: ["attention", "second", "mlp"
 Deno.test("layerOf() and listSublayers() give attention and MLP unless others are named, and refuse what there is not", () => {
   assertEquals(layerOf(PLAIN).map(({ name }) => name), ["attention", "mlp"]);
   assertEquals(
-    listSublayers(CONFIG).map(({ sublayer, layer, prefix }) => `${layer} ${prefix} ${sublayer.name}`),
+    listSublayers(CONFIG).map(({ sublayer, layer, scope }) => `${layer} ${scope} ${sublayer.name}`),
     [0, 1].flatMap((i) => CONFIG.sublayers!.map((name) => `${i} gpt_neox.layers.${i} ${name}`)),
   );
   const message = 'must be some of attention, mlp, switch, second: one is "none"';

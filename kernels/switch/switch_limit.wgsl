@@ -1,4 +1,4 @@
-// switch_settle: how many tokens every expert takes, where they lie, and the balance of the load (Switch Transformer,
+// switch_limit: how many tokens every expert takes, where they lie, and the balance of the load (Switch Transformer,
 // equations 3 to 6).
 //
 //   totals      [models, experts + 1]  u32  read   tokens sent to each expert, and all of them, T

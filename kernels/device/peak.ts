@@ -1,5 +1,5 @@
 /**
- * The roof of an adapter: how fast it multiplies and adds in registers, and how fast it copies between
+ * The peak of an adapter: how fast it multiplies and adds in registers, and how fast it copies between
  * buffers.
  *
  * @module
@@ -9,8 +9,8 @@ import type { Gpu } from "./gpu.ts";
 import type { AdapterKind } from "./variants.ts";
 import { type Effort, secondsOf } from "./time.ts";
 
-/** The measured roof of an adapter. */
-export interface Roof {
+/** The measured peak of an adapter. */
+export interface Peak {
   /** Arithmetic, in GFLOP/s. */
   gflops: number;
   /** The same in f16, where the adapter offers it. */
@@ -63,14 +63,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) grid: vec3
 const COPY_BYTES = 64 << 20;
 
 /**
- * Measures the roof, with `halves` that of f16 too. With `small` it does so little work that the figures only
+ * Measures the peak, with `halves` that of f16 too. With `small` it does so little work that the figures only
  * show that it runs.
  */
-export async function measureRoof(
+export async function measurePeak(
   gpu: Gpu,
   effort: Effort,
   { small = false, halves = false } = {},
-): Promise<Roof> {
+): Promise<Peak> {
   const arena = gpu.arena();
   try {
     // A GPU needs many more invocations than a processor before all of it is at work.

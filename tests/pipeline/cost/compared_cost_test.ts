@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
-import { besideMixture, equalCompute } from "../../../pipeline/cost/beside_mixture.ts";
+import { comparedCost, equalCompute } from "../../../pipeline/cost/compared_cost.ts";
 import { costOf } from "../../../pipeline/cost/cost.ts";
 import { forwardFlops, trainingFlops } from "../../../pipeline/cost/flops.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
@@ -31,11 +31,11 @@ Deno.test("equalCompute() takes as many whole steps as come nearest to the mixtu
   );
 });
 
-Deno.test("besideMixture() counts the memory of the routers that the mixture answers with, and none where no models route", () => {
+Deno.test("comparedCost() counts the memory of the routers that the mixture answers with, and none where no models route", () => {
   const of = (flags: { partitioner?: "ctbm"; experts?: number }) => {
     const c = resolveConfiguration({ preset: "small", flags });
     const { model, batch, steps } = equalCompute(c);
-    return { memory: besideMixture(c, model, { batch, steps }).memory, cost: costOf(c, DEVICE) };
+    return { memory: comparedCost(c, model, { batch, steps }).memory, cost: costOf(c, DEVICE) };
   };
   const { memory, cost } = of({});
   assertEquals(memory.routing, cost.memory.routing.total);

@@ -19,13 +19,13 @@ import { type CostCorpus, mixtureOf, type OtherRouters } from "./mixture.ts";
  * What a model costs next to the mixture: its weights; FLOPs of its training, and of the mixture's (experts, routers and scoring); FLOPs of
  * one sequence, and of one through an expert.
  */
-export type BesideMixture = Record<
+export type ComparedCost = Record<
   "parameters" | "training" | "mixture" | "inference" | "expertInference",
   number
 >;
 
 /** The larger dense model, trained for about as many FLOPs as the mixture: tokens that it sees, padding included. */
-export interface EqualCompute extends BesideMixture, Record<"batch" | "steps" | "tokens", number> {
+export interface EqualCompute extends ComparedCost, Record<"batch" | "steps" | "tokens", number> {
   /** Its shape. */
   model: ModelConfig;
 }
@@ -64,10 +64,16 @@ export function equalCompute(
   const { batch, length } = shape;
   const perStep = trainingFlops(model, batch, length);
   const steps = Math.max(1, Math.round(mixtureFlops(shape).total / perStep));
-  return { model, batch, steps, tokens: steps * batch * length, ...flopsBeside(shape, model, batch, steps) };
+  return {
+    model,
+    batch,
+    steps,
+    tokens: steps * batch * length,
+    ...comparedFlops(shape, model, batch, steps),
+  };
 }
 
-function flopsBeside(shape: MixtureShape, model: ModelConfig, batch: number, steps: number): BesideMixture {
+function comparedFlops(shape: MixtureShape, model: ModelConfig, batch: number, steps: number): ComparedCost {
   const { total: mixture, inference: expertInference } = mixtureFlops(shape);
   return {
     parameters: parameterCount(model),
@@ -79,7 +85,7 @@ function flopsBeside(shape: MixtureShape, model: ModelConfig, batch: number, ste
 }
 
 /** How a model is trained that is counted next to a mixture, and what of the mixture is known. */
-export interface BesideOptions extends Pick<EqualCompute, "batch" | "steps"> {
+export interface ComparedOptions extends Pick<EqualCompute, "batch" | "steps"> {
   /** Sequences of the corpus, where it is tokenized. */
   corpus?: CostCorpus;
   /** Routers that the mixture takes from elsewhere, where they are known. */
@@ -89,10 +95,10 @@ export interface BesideOptions extends Pick<EqualCompute, "batch" | "steps"> {
 }
 
 /** Counts what a model that is trained for `steps` costs next to the mixture of a configuration. */
-export function besideMixture(
+export function comparedCost(
   configuration: Configuration,
   model: ModelConfig,
-  { batch, steps, corpus, routers, kind }: BesideOptions,
+  { batch, steps, corpus, routers, kind }: ComparedOptions,
 ): TrainingCost {
   const shape = mixtureOf(configuration, corpus, routers);
   const { length, expert, router, routers: models, prefix } = shape;
@@ -100,7 +106,7 @@ export function besideMixture(
   const training = { microBatch: micro || expertBatch, length, dtype, kind };
   const answer = answeringOf(length);
   return {
-    ...flopsBeside(shape, model, batch, steps),
+    ...comparedFlops(shape, model, batch, steps),
     memory: {
       training: trainingMemory(model, { ...training, batch }).total,
       expertTraining: trainingMemory(expert, { ...training, batch: expertBatch }).total,
