@@ -166,29 +166,3 @@ for (const experts of [4, 32]) {
       }),
   });
 }
-
-Deno.test({
-  name: "report.html of a run that is not complete breaks no flag, and never scrolls sideways",
-  ignore: IGNORED,
-  fn: () =>
-    inFolder(async (folder) => {
-      const run = `${folder}/${"a-folder-with-a-long-name-".repeat(3)}`;
-      await writeRun(run);
-      const parts = ["experts", "dense", "dense-steps", "partitioner", "partition", "evaluation"];
-      for (const part of [...parts, "reproduction.json"]) {
-        await Deno.remove(`${run}/${part}`, { recursive: true });
-      }
-      const { output } = await report({ run, words });
-      await withBrowser(async (browser) => {
-        for (const width of [320, 360, 400, 440, 1200]) {
-          const { page } = await open(browser, output, width, "light");
-          const flags = "[...document.querySelectorAll('.missing .word')].map((word) => word.textContent)";
-          const words = await page.evaluate(flags) as string[];
-          for (const word of ["train-dense", "--match", "--run"]) assert(words.includes(word), word);
-          assertEquals(await page.evaluate(brokenWords), [], `at ${width} px`);
-          assertEquals(await page.evaluate("document.documentElement.scrollWidth"), width);
-          await page.close();
-        }
-      });
-    }),
-});

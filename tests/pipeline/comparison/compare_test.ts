@@ -13,7 +13,6 @@ import { shortNames } from "../../../pipeline/comparison/compare.ts";
 import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { compareWithFirst } from "../../../pipeline/comparison/paired.ts";
 import { ALL_TEST, EVALUATION, MANIFEST } from "../../../pipeline/graph/mod.ts";
-import { writeDescription } from "../../../pipeline/partition/folder.ts";
 import { words } from "../../../tasks/wording.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { changeNode } from "../report/support.ts";
@@ -81,29 +80,6 @@ Deno.test("compareRuns() does not compare an evaluation of a part of the text", 
     await changeNode(runs[1], EVALUATION, MANIFEST, (own) => ({ ...own, inputs: { [ALL_TEST]: "0" } }));
     const { runs: [, other], sources: none } = await compareRuns({ runs: runs.slice(0, 2) });
     assertEquals([other.trained, other.evaluation, none], [null, null, []]); // with whom would it be compared?
-  });
-});
-
-Deno.test("compareRuns() tells which runs go by labels, also where their partitioner is from elsewhere", async () => {
-  await inFolder(async (folder) => {
-    const runs = ["a", "b", "c", "d"].map((name) => `${folder}/${name}`);
-    const routers = `${folder}/b/partitioner`;
-    const settings = [{}, { partitioner: "source", sourceField: "label" }, { routers }, {
-      routers: `${folder}/gone`,
-    }];
-    for (const [i, run] of runs.entries()) await writeComparedRun(run, { settings: settings[i] });
-    await Deno.mkdir(routers, { recursive: true });
-    await Deno.writeTextFile(`${routers}/sources.json`, "{}");
-    await writeDescription(routers, {
-      ...{ kind: "source", experts: 4, prefix: 64, tokenizer: "0", vocabulary: 1024, eos: 0 },
-    });
-    const { runs: compared } = await compareRuns({ runs });
-    assertEquals(compared.map(({ partitioner, routes }) => [partitioner, routes]), [
-      ["em", true],
-      ["source", false],
-      [null, false],
-      [null, true],
-    ]);
   });
 });
 

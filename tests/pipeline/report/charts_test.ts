@@ -92,34 +92,6 @@ const CURVES = ["expert-00", "expert-01", "expert-02", "expert-03", "dense", "de
   points: [{ step: 10, tokens: 1, loss: 2 }, { step: 20, tokens: 2, loss: 1 }],
 }));
 
-Deno.test("legends of lines show each model's dashes and width, over 24 pixels or more", async () => {
-  for (const plot of [trainingPlots(CURVES, 4)[0], prefixPlots(evaluation)[0]]) {
-    const svg = await draw(plot, 348);
-    for (const [model, dash] of [["dense", "1,0"], ["dense-steps", "7,4"]]) {
-      const paths = [...svg.matchAll(/<(?:path|line)[^>]*>/g)].map(([tag]) => tag)
-        .filter((tag) =>
-          tag.includes(`stroke="var(--${model})"`) && tag.includes(`stroke-dasharray="${dash}"`)
-        );
-      assertEquals(
-        paths.filter((tag) => tag.includes(`stroke-width="2.5"`)).length,
-        2,
-        `${plot.id}: ${paths}`,
-      );
-      const [, from, to] = / d="M(-[\d.]+),0L([\d.]+),0"/.exec(paths.join())!;
-      assert(Number(to) - Number(from) >= 24, `${plot.id}: ${from} to ${to}`);
-    }
-  }
-});
-
-Deno.test("curves() dots a line of few points, but none above the scale, and joins the rest", async () => {
-  const lines = (["dense", "mixture"] as const).map((way) => wayLine(way, 4));
-  const line = (name: string, count: number) =>
-    Array.from({ length: count }, (_, i) => ({ x: i + 1, y: i === 0 ? 9 : 1, line: name }));
-  const values = [...line(lines[0].name, 3), ...line(lines[1].name, 100)];
-  const svg = await draw({ ...SAID, ...curves({ x: X, y: { ...Y, domain: [0, 4] }, values, lines }) });
-  assertEquals(points(svg), ["dense", "dense"]);
-});
-
 Deno.test("a value alone and values that are all equal are drawn, and null is not", async () => {
   for (const flat of [[1], [1, 2]]) {
     const values = flat.map((x) => ({ x, y: 5 }));
@@ -158,36 +130,4 @@ Deno.test("trainingPlots() thins curves to means, and keeps where they end", () 
   assertEquals(values.at(-1)!.x, 10_000);
   assert(values.every(({ y }) => Math.abs(y - 2) <= 0.15));
   assertEquals(plot.table.rows, [["expert 0", 1000, 10_000, 1, 3, 1]]);
-});
-
-Deno.test("reliabilityPlots() tells bins apart that are close, and leaves losses out where there are none", () => {
-  const { bins, ...all } = evaluation.reliability!;
-  const close = bins.map((bin, i) => ({
-    ...bin,
-    loss: null,
-    from: 0.012 + i * 1e-5,
-    to: 0.012004 + i * 1e-5,
-  }));
-  const plots = reliabilityPlots({ ...evaluation, reliability: { ...all, bins: close } });
-  assertEquals(plots.map(({ id }) => id), ["margin-right"]);
-  assertEquals(new Set(plots[0].table.rows.map(([name]) => name)).size, 10);
-  assertEquals(reliabilityPlots({ ...evaluation, reliability: undefined }), []);
-});
-
-Deno.test("mixingPlots() has a mark and an interval for every mixture, and the margin that was asked for", async () => {
-  const [mix, fallback] = mixingPlots(evaluation);
-  const svg = await draw(mix);
-  for (const text of ["1 expert", "4 experts", "weighed once", "anew every 32 tokens"]) {
-    assertStringIncludes(svg, `>${text}<`);
-  }
-  const places = [
-    ...svg.matchAll(/<line transform="translate\([\d.]+,([\d.]+)\)"[^>]*stroke="var\(--mixture\)"/g),
-  ];
-  assertEquals(new Set(places.map(([, y]) => y)).size, 6);
-  assertEquals([fallback.table.rows.length, fallback.table.rows[20][0]], [22, "any"]);
-  assertEquals(fallback.table.rows[21].slice(0, 3), [2, "20.0%", 46]);
-  assertEquals(mixingPlots({ ...evaluation, mixing: undefined, fallback: undefined }), []);
-  assertEquals(routedByPlot(evaluation, routedByOf(evaluation)).table.rows[4], [
-    ...[64, 44, 43, 45, 45.25, -2.5, -4, -1, "87.5%"],
-  ]);
 });

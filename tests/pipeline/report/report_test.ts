@@ -59,24 +59,6 @@ Deno.test("report() writes every plot of a whole run with its numbers, and needs
     );
   }));
 
-Deno.test("report() gives the time and the speed of what was made, where they are known", () =>
-  inFolder(async (run) => {
-    await writeRun(run);
-    const without = await pageOf(run);
-    assertMatch(without, /<td>tokens<\/td><td[^>]*>1<\/td><td><\/td><td><\/td>/);
-    assertMatch(without, /<td>expert 0<\/td><td[^>]*>400<\/td><td[^>]*>812,800<\/td><td><\/td><td><\/td>/);
-    const times = [
-      { stage: "tokenize", nodes: ["tokens/0"], seconds: 200 },
-      ...[100, 400].map((step) => ({ stage: "train-expert-00", step, seconds: 32 })),
-    ];
-    const lines = times.map((time) => JSON.stringify(time) + "\n").join("");
-    await Deno.mkdir(`${run}/metrics`);
-    await Deno.writeTextFile(`${run}/metrics/timing.jsonl`, lines);
-    const page = await pageOf(run);
-    assertMatch(page, /<td>tokens<\/td><td[^>]*>1<\/td><td>3 min 20 s<\/td><td>9,560 tokens\/s<\/td>/);
-    assertMatch(page, />812,800<\/td><td>1 min 4 s<\/td><td class="n">12,700<\/td>/);
-  }));
-
 Deno.test("report() leaves out what is not there, with the command that makes it, and refuses a folder of nothing", () =>
   inFolder(async (run) => {
     await writeRun(run);
@@ -193,41 +175,6 @@ Deno.test("report() leaves out the plots that a run has nothing for", async () =
   });
 });
 
-Deno.test("report() reports where the mixture is worse, where documents are too few, and what was balanced", () =>
-  inFolder(async (run) => {
-    await writeRun(run);
-    assertMatch(
-      await pageOf(run),
-      /in equal parts.* balance costs 0\.03 .*balanced to 25\.0% .*after balancing/s,
-    );
-    await changeNode(
-      run,
-      "assignments/all",
-      MANIFEST,
-      (own) => ({ ...own, settings: { method: "argmax" } }),
-    );
-    const better = { mixture: 30, dense: 40, "dense-steps": 40 };
-    await changeNode(
-      run,
-      EVALUATION,
-      "evaluation.json",
-      ({ sources: [first, ...others], segments, ...own }) => ({
-        ...own,
-        documents: 1,
-        sources: [
-          { ...first, source: "tables", perplexity: { mixture: 127, dense: 100, "dense-steps": 128 } },
-          ...others.map((one: object) => ({ ...one, perplexity: better })),
-        ],
-        segments: segments.map((one: object) => ({ ...one, perplexity: better })),
-      }),
-    );
-    const page = await pageOf(run);
-    assertMatch(page, /<strong>Worse<\/strong> than [^<]* on source “tables” \(27\.0% higher\)\.<\/p>/);
-    assertFalse(/in equal parts|balance costs|balanced to|after balancing/.test(page));
-    assertEquals(page.split("<strong>Worse</strong>").length, 2); // better than the other one everywhere
-    assertStringIncludes(page, "1 document is too few for intervals of 95%");
-  }));
-
 Deno.test("report() reports that an evaluation is no longer of the run, on the page and in its result", () =>
   inFolder(async (run) => {
     await writeRun(run); // of revisions of before
@@ -242,15 +189,6 @@ Deno.test("report() reports that an evaluation is no longer of the run, on the p
     lock.release();
   }));
 
-Deno.test("report() of a run whose tokenizer is not there says that no expert has written, and reports the rest", () =>
-  inFolder(async (run) => {
-    await writeRun(run);
-    await Deno.writeTextFile(`${run}/experts/expert-00/model.safetensors`, "");
-    const page = await pageOf(run);
-    assertStringIncludes(page, "No expert has written a text, as tokenizer.json is not there.");
-    assertEquals(leftOf(page), []);
-  }));
-
 Deno.test("report() refuses what is no run, and names the file that is damaged, and how to make it again", () =>
   inFolder(async (folder) => {
     const refuses = (run: string, message: string) =>
@@ -258,20 +196,11 @@ Deno.test("report() refuses what is no run, and names the file that is damaged, 
     await refuses(`${folder}/none`, "there is no such folder");
     await refuses(folder, "it has no config.json");
     const run = `${folder}/run`;
-    const line = `{"step":1,"tokens":2,"loss":3,"rate":1,"norm":1}\n`;
     const many = JSON.stringify({ ...evaluationOf(SHAPE), tokens: "many" });
     const damages: [node: string, file: string, text: string, reason: string, remedy: string][] = [
       [EVALUATION, "evaluation.json", "{", "JSON", `"evaluate" with run "${run}", check`],
       [EVALUATION, "evaluation.json", many, "tokens", `"evaluate" with run "${run}", check`],
       ["partitioner", "rounds.jsonl", `{"round":1}\n`, "line 1: nllPerToken", `"partition" with run`],
-      [
-        "experts/expert-01",
-        "metrics.jsonl",
-        `${line}{"step":\n`,
-        "line 2",
-        `"train-expert" with run "${run}", expert 1`,
-      ],
-      ["dense-steps", "metrics.jsonl", "{}\n", "step", `"train-dense" with run "${run}", match "steps"`],
     ];
     for (const [node, file, text, reason, remedy] of damages) {
       await writeRun(run);
