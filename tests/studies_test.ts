@@ -1,11 +1,6 @@
 /** Runs studies as a user does, as small as they can be. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError, wordText } from "../kernels/errors.ts";
-import { reproduce, runStudies } from "../pipeline/reproduction/mod.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readManifest } from "../pipeline/graph/manifest.ts";
-import { takeLock } from "../pipeline/graph/lock.ts";
-import type { RunWatch } from "../pipeline/stages/run.ts";
-import type { RunEvent } from "../pipeline/run/events.ts";
 import { exists } from "../pipeline/run/files.ts";
 import type { RateSearch } from "../pipeline/report/reproduction.ts";
 import {
@@ -23,7 +18,6 @@ const BRIEF = [
   ...["--expert-hidden", "8", "--expert-layers", "1", "--expert-heads", "2", "--expert-batch", "4"],
   ...["--expert-steps", "16", "--expert-warmup", "4", "--validate-every", "8", "--checkpoint-every", "0"],
 ];
-const RATES = ["--expert-rate", "--dense-rate", "--dense-steps-rate"].flatMap((flag) => [flag, "0.01"]);
 
 /** Hashes what a folder of studies holds: manifests say of which run a node was linked, and whose times differ. */
 async function bytesOf(root: string): Promise<Record<string, string>> {
@@ -134,120 +128,4 @@ Deno.test("a study makes what its runs share once, goes on after a kill to the s
       assertStringIncludes(refused.err, text);
     }
     assert(!await exists(`${folder}/e`));
-  }));
-
-Deno.test("two processes make the runs of one study side by side, to the bytes of one", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const args = (root: string) => [
-      ...["--run", `${folder}/${root}`, "--input", `${folder}/docs.jsonl`, ...SMALL, ...BRIEF],
-      ...["--study", "routers", ...RATES],
-    ];
-    const both = await Promise.all([task("reproduce", args("both")), task("reproduce", args("both"))]);
-    const alone = await task("reproduce", args("alone"));
-    for (const { code, err } of [...both, alone]) assertEquals(code, 0, err);
-    for (const { out } of both) assertEquals(out, alone.out.replaceAll("/alone", "/both"));
-    // Each of them makes some.
-    const made = both.map(({ err }) => [...err.matchAll(/(\S+) +done/g)].map(([, name]) => name));
-    assert(made.every((names) => names.some((name) => name.startsWith("train"))), JSON.stringify(made));
-    assertEquals(await bytesOf(`${folder}/both`), await bytesOf(`${folder}/alone`));
-  }));
-
-Deno.test("a process makes the models of a run in parallel with one that makes another of them, and waits for that one", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const [root, run] = [`${folder}/a`, `${folder}/a/em-2-experts-seed-0`];
-    const other = await takeLock(run, "dense", "test");
-    assert("release" in other);
-    const child = taskCommand("reproduce", [
-      ...["--run", root, "--input", `${folder}/docs.jsonl`, ...SMALL, ...BRIEF, ...RATES],
-      ...["--study", "segments"],
-    ], { stdout: "null" }).spawn();
-    const isTrained = (name: string) => exists(`${run}/${name}/manifest.json`);
-    const models = ["experts/expert-00", "experts/expert-01", "dense-steps", "dense"];
-    let reported = "";
-    let trained: boolean[] | undefined;
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      reported += text;
-      if (trained || !reported.includes('waits for "dense"')) continue;
-      trained = await Promise.all(models.map(isTrained));
-      other.release();
-    }
-    assertEquals((await child.status).code, 0, reported);
-    assertEquals(trained, [true, true, true, false], reported);
-    assert(await isTrained("dense"));
-  }));
-
-Deno.test("the study of partitioners searches rate and rounds of routers alike for both starts, once, and goes on after a kill", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    await Deno.writeTextFile(`${folder}/settings.json`, JSON.stringify({ rounds: 2, routerRate: 0.01 }));
-    const searched = ["--rounds", "--router-rate"];
-    const given = SMALL.filter((flag, i) => !searched.includes(flag) && !searched.includes(SMALL[i - 1]));
-    const args = (root: string) => [
-      ...["--run", `${folder}/${root}`, "--input", `${folder}/docs.jsonl`, "--source-field", "source"],
-      ...[...given, ...BRIEF, ...RATES, "--config", `${folder}/settings.json`, "--study", "partitioners"],
-    ];
-    const child = taskCommand("reproduce", args("a"), { stdout: "null" }).spawn();
-    let killed = "";
-    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
-      killed += text;
-      if (/em-2-experts-router-rate-\S+ started/.test(text)) sendSignal(child, "SIGKILL");
-    }
-    assertEquals((await child.status).signal, "SIGKILL", killed);
-    const { code, err, out } = await task("reproduce", args("a"));
-    assertEquals(code, 0, err);
-    assertStringIncludes(out, "Routers that start from clusters");
-
-    const { routers } = JSON.parse(await Deno.readTextFile(`${folder}/a/routers.json`));
-    type Search = { routerRate: number; rounds: number; trials: Record<string, number>[] };
-    const searches: Search[] = Object.values(routers);
-    assertEquals(Object.keys(routers).map((recipe) => recipe.split(",")[0]), [
-      "2 routers from clusters",
-      "2 routers from random parts",
-    ]);
-    for (const { trials } of searches) {
-      assert(trials.length >= 4 && trials.every(({ validationLoss }) => validationLoss > 0));
-    }
-    const { studies } = JSON.parse(await Deno.readTextFile(`${folder}/a/studies.json`));
-    const rows: (string | null)[][] = studies.find(({ name }: { name: string }) =>
-      name === "partitioners"
-    ).table.rows;
-    const isTogether = ([label]: (string | null)[]) => label!.endsWith("2 experts together");
-    const isDense = ([label]: (string | null)[]) => label!.startsWith("dense,");
-    assertEquals([rows.filter(isTogether).length, rows.filter(isDense).length], [1, 3]); // together: of clusters
-    const alone = rows.filter((row) => !isTogether(row) && !isDense(row)).map((row) => row.at(-1));
-    const wanted = searches.map(({ routerRate, rounds }) => `${routerRate} × ${rounds}`);
-    assertEquals<unknown>(alone, [
-      ...[wanted[1], wanted[0], wanted[0], null, null, null],
-      ...[wanted[1], wanted[0]], // with twice the experts
-    ]);
-    // Elsewhere nothing is left to make: what every run came to is noted.
-    const all = ["--from", `${folder}/a`, "--dry-run", "--json"];
-    const { pieces } = JSON.parse((await task("reproduce", [...args("b"), ...all])).out);
-    assertEquals(pieces.filter(({ done }: { done: boolean }) => !done), []);
-  }));
-
-Deno.test("reproductions and studies warn of a processor where a GPU was to be expected, and stop where one is required", () =>
-  inFolder(async (folder) => {
-    const signal = AbortSignal.abort(new Error("enough"));
-    const sources = { preset: "paper-335m" }, studies = ["segments"];
-    const watched = (reported: RunEvent[]): RunWatch => ({
-      signal,
-      onEvent: (event) => void reported.push(event),
-    });
-    const works = [
-      (reported: RunEvent[], requireGpu = false) =>
-        reproduce({ sources, requireGpu, run: `${folder}/run` }, watched(reported)),
-      (reported: RunEvent[], requireGpu = false) =>
-        runStudies({ sources, requireGpu, run: folder, studies }, watched(reported)),
-    ];
-    for (const work of works) {
-      const reported: RunEvent[] = [];
-      await assertRejects(() => work(reported), Error, "enough");
-      const isProcessor = reported.some((event) => event.type === "adapter" && event.kind === "software");
-      const warnings = reported.flatMap((event) => event.type === "warning" ? wordText(event.message) : []);
-      assertEquals(warnings.some((text) => text.includes("takes weeks")), isProcessor);
-      if (isProcessor) await assertRejects(() => work([], true), InputError, "as one is required");
-    }
   }));

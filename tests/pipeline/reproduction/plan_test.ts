@@ -1,12 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertStringIncludes } from "@std/assert";
 import { ASSUMED_GPU, costOf, PLAIN_DEVICE } from "../../../pipeline/cost/cost.ts";
-import { rateRecipe } from "../../../pipeline/reproduction/grid.ts";
 import { writeKnown } from "../../../pipeline/reproduction/notes.ts";
 import { planStudies } from "../../../pipeline/reproduction/plan.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
-import { gridOf, ratesFor, SMALL } from "./support.ts";
+import { gridOf, SMALL } from "./support.ts";
 
 /** Names the searches for settings of routers of a study. */
 function searchesOf(name: string): string[] {
@@ -74,57 +73,6 @@ Deno.test("planStudies() reports what every study takes by itself, on one device
     const { pieces, studies: [{ shortest }] } = await plan(["segments"]);
     const seconds = (piece: string) => pieces.find((one) => one.piece === piece)!.seconds;
     assertAlmostEquals(shortest, seconds("partition") + seconds("learning rate of dense") + seconds("dense"));
-  }));
-
-Deno.test("planStudies() counts routers once that runs of other assignments share", () =>
-  inFolder(async (root) => {
-    const plan = await planStudies({ run: root, studies: ["assignment", "routers"], sources: SMALL });
-    const seconds = (run: string) =>
-      plan.pieces.find((one) => one.run === `${run}-seed-0` && one.piece === "partition")!.seconds;
-    assert(seconds("em-4-experts") > 0 && seconds("em-router-width-8") > 0);
-    assertEquals([seconds("em-optimal"), seconds("em-argmax")], [0, 0]);
-    const isSearch = (line: string) => line.startsWith("a search for a setting of routers takes 3 trials");
-    assert(!plan.assumptions.some(isSearch));
-    const { assumptions } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
-    assert(assumptions.some(isSearch));
-  }));
-
-Deno.test("planStudies() begins a run once the settings of its own routers are known, not those of all", () =>
-  inFolder(async (root) => {
-    const [, clusters] = searchesOf("partitioners");
-    const { routerRate, rounds } = resolveConfiguration(SMALL);
-    const searches = { [clusters]: { routerRate, rounds, trials: [] } };
-    await writeKnown(root, { searches, rates: ratesFor("partitioners") });
-    const { pieces, studies } = await planStudies({ run: root, studies: ["partitioners"], sources: SMALL });
-    const seconds = (run: string, ...names: string[]) =>
-      names.reduce(
-        (sum, name) => sum + pieces.find((one) => one.run === `${run}-seed-0` && one.piece === name)!.seconds,
-        0,
-      );
-    const found = seconds("em-8-experts", "partition", "dense");
-    const searched = seconds("em-from-random-parts-4-experts", "rate of routers", "rounds of routers") +
-      seconds("em-from-random-parts-8-experts", "partition", "expert-00", "expert-01"); // one device trains two
-    const longest = Math.max(found, searched);
-    assertAlmostEquals(studies[0].shortest, longest);
-  }));
-
-Deno.test("planStudies() lists some runs alone, and where they wait for a learning rate the run that finds it", () =>
-  inFolder(async (root) => {
-    const plan = async (only: string, name: string) =>
-      (await planStudies({ run: root, studies: [name], sources: SMALL, only: [only] })).pieces
-        .map(({ run, piece, done }) => `${run} ${piece}${done ? ": done" : ""}`);
-    const [own, ...experts] = ["partition", "expert-00", "expert-01", "expert-02", "expert-03"]
-      .map((piece) => `em-argmax-seed-0 ${piece}`);
-    const rate = ["em-4-experts-seed-0 partition", "em-4-experts-seed-0 learning rate of experts"];
-    assertEquals(await plan("em-argmax-seed-0", "assignment"), [own, ...rate, ...experts]);
-    const recipe = rateRecipe("experts", resolveConfiguration(SMALL));
-    await writeKnown(root, { rates: { [recipe]: { rate: 0.004, trials: [] } } });
-    const known = ["em-argmax-seed-0 learning rate of experts: done"];
-    assertEquals(await plan("em-argmax-seed-0", "assignment"), [own, ...known, ...experts]);
-    const searches = (await plan("random-4-experts-seed-0", "partitioners")).filter((line) =>
-      /routers/.test(line)
-    );
-    assertEquals(searches, []);
   }));
 
 Deno.test("planStudies() tells FLOPs, the devices that can work at once, and the memory of each", () =>

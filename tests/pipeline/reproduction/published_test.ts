@@ -1,11 +1,4 @@
-import {
-  assert,
-  assertEquals,
-  assertMatch,
-  assertRejects,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import {
   namesOfNotes,
@@ -21,7 +14,7 @@ import {
   resultsText,
   withResults,
 } from "../../../pipeline/reproduction/published.ts";
-import { readStudies, writeResults } from "../../../pipeline/reproduction/results.ts";
+import { writeResults } from "../../../pipeline/reproduction/results.ts";
 import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
 import { hashes, inFolder, ROOT } from "../../tasks/support.ts";
@@ -78,37 +71,6 @@ const resultOf = (name: string, mixture: number) => ({
   adapters: ["an adapter", "another one"],
   runs: setupsFor(name).map(({ name }) => name),
 });
-
-Deno.test("results are written for programs, as Markdown and as a page, which say the same, for programs last", () =>
-  inFolder(async (root) => {
-    const settings = { corpus: "wide", prefixLengths: [8, 64] };
-    const results = ["assignment", "dense"].map((name) => resultOf(name, 30));
-    await writeResults(root, results, { settings });
-    const read = () => readStudies(`${root}/studies.json`);
-    const { studies, settings: reported } = await read();
-    assertEquals(reported, settings);
-    const [markdown, html] = await Promise.all(
-      ["reproduction.md", "report.html"].map((name) => Deno.readTextFile(`${root}/${name}`)),
-    );
-    for (const [i, { study, findings, runs, adapters }] of results.entries()) {
-      const { claims, table } = findings;
-      assertEquals<unknown>(studies[i], { name: study.name, claims, table, runs, adapters });
-      for (const { here } of findings.claims) assertStringIncludes(html, here);
-      assertStringIncludes(markdown, `| ${findings.table.rows[0].join(" | ")} |`);
-      for (const text of [markdown, html]) {
-        assertStringIncludes(text, findings.note?.split(":")[0] ?? study.title);
-      }
-      await Deno.stat(`${root}/plots/${findings.plots[0].id}.svg`);
-    }
-    for (const text of [markdown, html]) {
-      assertStringIncludes(text, "searches them: corpus wide, prefixLengths 8,64.");
-      assertStringIncludes(text, "Evaluated on: an adapter; another one. One seed.");
-    }
-    const words = html.replace(/<[^>]*>/g, " ").replace(/\s+/g, " ");
-    assertStringIncludes(words, "claims of the paper do not hold 0 of 2");
-    await assertRejects(() => writeResults(root, results, { signal: AbortSignal.abort() }));
-    await assertRejects(read, InputError, "results of studies");
-  }));
 
 Deno.test("results of a folder of studies are taken in, with a picture each, and those that were not run are named", () =>
   inFolder(async (folder) => {
@@ -192,13 +154,4 @@ Deno.test("results that would lose some that are kept, or are not whole, are ref
       assertStringIncludes(message, text);
     }
     assertEquals(await hashes(root), before);
-  }));
-
-Deno.test("a page without a place for results is refused", () =>
-  inFolder(async (root) => {
-    const path = await project(root, "nothing");
-    await assertRejects(() => publishResults({ root }), InputError, "its marks are missing");
-    assertEquals(await Deno.readTextFile(path), "nothing");
-    const turned = "<!-- results: end -->\n<!-- results: begin -->";
-    assertThrows(() => withResults(turned, "", "a page"), InputError);
   }));

@@ -1,11 +1,9 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
-import type { Known } from "../../../pipeline/reproduction/grid.ts";
 import { Notes, writeKnown } from "../../../pipeline/reproduction/notes.ts";
 import { readStudies } from "../../../pipeline/reproduction/results.ts";
 import { runStudies } from "../../../pipeline/reproduction/run.ts";
 import type { Setup } from "../../../pipeline/reproduction/study.ts";
-import type { Sources } from "../../../pipeline/settings/resolution.ts";
 import { inFolder } from "../../tasks/support.ts";
 import { gridOf, outcome, ratesFor, SMALL } from "./support.ts";
 
@@ -62,28 +60,4 @@ Deno.test("pages tell of every study with as many seeds as are there, however ma
     const sources = { run: root, sources: SMALL, studies: ["segments"], from: [other] };
     const results = await runStudies(sources);
     assert(results.some(({ runs }) => runs.length === 5));
-  }));
-
-Deno.test("pages tell of studies whose settings of routers were given, also where this command gives none", () =>
-  inFolder(async (root) => {
-    const flags = { rounds: 12 };
-    const given = { ...SMALL, flags };
-    const grid = gridOf(["partitioners", "segments"], 1, flags);
-    const recipes = [...new Set(grid.unresolved.flatMap((setup) => grid.routerRecipe(setup) ?? []))];
-    const search = { routerRate: 0.0015, ...flags, trials: [] };
-    const searches: Known["searches"] = Object.fromEntries(recipes.map((recipe) => [recipe, search]));
-    assertEquals(Object.keys(searches).length, 2);
-    await writeKnown(root, { searches, rates: ratesFor("partitioners", "segments") });
-    for (const setup of grid.runs({ searches })) await note(root, setup);
-    const reported = async (sources: Sources, names: string[]) =>
-      (await runStudies({ run: root, sources, studies: names })).map((one) => one.study.name);
-    assertEquals(await reported(given, ["partitioners"]), ["segments", "partitioners"]);
-    assertEquals(await reported(SMALL, ["segments"]), ["segments", "partitioners"]);
-    // Of two searches that differ in what was given, none is taken for the other.
-    const others: Known["searches"] = Object.fromEntries(
-      recipes.map((recipe) => [recipe.replace("12 rounds given", "6 rounds given"), search]),
-    );
-    await writeKnown(root, { searches: others });
-    assertEquals(await reported(SMALL, ["segments"]), ["segments"]);
-    assertEquals(await reported(given, ["segments"]), ["segments", "partitioners"]);
   }));

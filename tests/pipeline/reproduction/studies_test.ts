@@ -1,17 +1,10 @@
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { failuresFirst } from "../../../pipeline/reproduction/claims.ts";
 import { readNote } from "../../../pipeline/reproduction/notes.ts";
 import { readStudies } from "../../../pipeline/reproduction/results.ts";
-import { STUDIES } from "../../../pipeline/reproduction/studies.ts";
 import { type Outcome, seedsAmong, type Setup } from "../../../pipeline/reproduction/study.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { gridOf, KEPT, outcome, type Reported, setupsFor, study } from "./support.ts";
-
-Deno.test("every study stands in the table under its name, with a question and what the paper says", () => {
-  for (const [name, { question, paper, ...one }] of STUDIES) {
-    assertEquals([one.name, question.at(-1), paper.at(-1)], [name, "?", "."]);
-  }
-});
 
 /** The settings of routers that a search found, as the name of a run tells them. */
 function foundIn(run: string): Partial<Configuration> {
@@ -82,76 +75,6 @@ Deno.test("the study of experts reports whether the gain grows with E, beyond wh
   assertEquals(growth([8, 6, 10], [7.9, 5, 9]), null); // less, but within the intervals
   assertEquals(growth([-9, -10, -8], [-3, -4, -2]), null); // there is no gain that could grow
   assertEquals(growth([7, 5, 9], [8, 6, 10]), null); // the intervals have a part in common
-});
-
-Deno.test("the study of experts reports which model all text has ahead at the end where samples say otherwise", () => {
-  const [setup] = setupsFor("experts");
-  const ahead = (tokensPerExpert: number | null, difference: number, ...gain: [number, number, number]) =>
-    study("experts").findings([{
-      ...outcome(setup, { gains: [[8, 6, 10], gain] }),
-      crossing: { tokensPerExpert, trained: 3000, difference },
-    }]).table.rows[0].at(-4);
-  assertEquals(ahead(2000, -1, 10, 8, 12), "2,000 or before");
-  assertEquals(ahead(null, 1, -10, -12, -8), "not within 3,000");
-  assertEquals(
-    ahead(2000, 0.1, -10, -12, -8),
-    "2,000 or before on samples, but behind on all text at the end",
-  );
-  assertEquals(ahead(null, -0.1, 10, 8, 12), "not within 3,000 on samples, but ahead on all text at the end");
-  assertEquals(ahead(2000, 0.01, -1, -3, 1), "about equal at the end");
-});
-
-Deno.test("means over seeds say on which side a gain is, and where each seed has other held-out text", () => {
-  const setups = setupsFor("experts", 3);
-  assertEquals(setups.map(({ settings }) => `${settings.experts} ${settings.seed}`), [
-    "2 0",
-    "4 0",
-    "4 1",
-    "4 2",
-    "8 0",
-  ]);
-  const rows = (tokens: readonly number[]) => {
-    const outcomes = setups.map((setup, i) => {
-      const one = outcome(setup, { gains: [[10 + i, 1, 30], [2 - 2 * i, -9, 3]] });
-      return { ...one, evaluation: { ...one.evaluation, tokens: tokens[i] } };
-    });
-    return study("experts").findings(outcomes).table.rows.at(-1)!.slice(0, 6);
-  };
-  assertEquals(rows([1, 1, 1, 1, 1]), [
-    ...["4 experts, 3 seeds: mean ± standard deviation", "30.00 ± 0.00", "40.00 ± 0.00", "35.00 ± 0.00"],
-    ...["12.0% lower ± 1.0", "2.0% higher ± 2.0"],
-  ]);
-  assertMatch(String(rows([1, 1, 2, 3, 1])[0]), /^4 experts, 3 seeds, each with other held-out text: mean/);
-});
-
-Deno.test("the study of segments names the expert that is behind, with its text, and the smallest share", () => {
-  const [setup] = setupsFor("segments");
-  const { findings } = study("segments");
-  const whole = outcome(setup, { segments: [[30, 40, 36, 0.95], [22, 20, 19, 0.05]] });
-  const behind = findings([whole]).claims;
-  assertEquals(behind.map(({ holds }) => holds), [false, false]);
-  assertEquals(behind[0].here, "4 experts, expert 1 (trained on kind 1 90%, other 10%) is 10.0% behind");
-  // An expert that gets nothing beats nobody.
-  Object.assign(whole.evaluation.segments[1], { share: 0, perplexity: { mixture: null, dense: null } });
-  const silent = findings([whole]);
-  assertEquals(silent.claims[0].here, "4 experts, expert 1 (trained on kind 1 90%, other 10%) gets no text");
-  assertEquals(silent.table.rows[1].slice(-3), [null, null, null]);
-  // Nor is one ahead of a model that is not there. Two kinds are named, more of a tenth each, and none without labels.
-  const alone = outcome(setup, { segments: [[30, 40, 36, 1]] });
-  Object.assign(alone.evaluation.segments[0].perplexity, { dense: undefined });
-  const kinds = [
-    [{ some: 95, few: 4, fewest: 1 }, " (trained on some 95%, few 4%)"],
-    [{ a: 30, b: 20, c: 11, d: 9, e: 9, f: 9, g: 9 }, " (trained on a 30%, b 20%, c 11%)"],
-    [{ a: 17, b: 17, c: 17, d: 17, e: 16, f: 16 }, " (trained on a 17%, b 17%, c 17%, d 17%)"],
-    [{ "": 100 }, ""],
-  ] as const;
-  for (const [sources, reported] of kinds) {
-    Object.assign(alone.partition.experts[0], { sources });
-    assertEquals(
-      findings([alone]).claims[0].here,
-      `4 experts, expert 0${reported} has no such model next to it`,
-    );
-  }
 });
 
 Deno.test("the study of routing judges shares, choices, loads, compute and exchange, run by run", () => {
