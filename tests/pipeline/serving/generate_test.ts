@@ -196,10 +196,6 @@ Deno.test("generate() reports what is wrong, with both values", async () => {
     await says({ prompt: "" }, "it must have a token: it has none");
     await says({ prompt: "x".repeat(EXPERT.context + 1) }, "of 64 tokens: it has 65", "let the window slide");
     await says({ expert: 3 }, "one of 0 to 2", "it is 3");
-    await says({ topP: 2 }, "use topP as it must be", "it is 2");
-    await says({ stop: [""] }, "must not be empty");
-    await says({ model: "x", expert: 1 }, "it is 1");
-    await says({ model: `${folder}/none` }, "no such file");
     await says({ run: `${folder}/none` }, `"${folder}/none/tokenizer.json" must be there: it is not`);
 
     const expert = `${run}/experts/expert-01`;

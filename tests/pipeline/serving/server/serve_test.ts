@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { APIError, AuthenticationError, BadRequestError, NotFoundError, RateLimitError } from "openai";
+import { APIError, AuthenticationError, BadRequestError, RateLimitError } from "openai";
 import { generate, type GenerateOptions } from "../../../../pipeline/serving/generate.ts";
 import type { Answered } from "../../../../pipeline/serving/server/service.ts";
 import { readKeys, serve } from "../../../../pipeline/serving/server/serve.ts";
@@ -171,51 +171,6 @@ Deno.test("the openai client gets what generate writes: completions, chats, stre
       ...["requests_waiting", "requests_running", "model_evictions", "models_held", "model_bytes"],
     ];
     for (const name of names) assertStringIncludes(figures, `\nsmalltalk_${name} `);
-  });
-});
-
-Deno.test("names, prefixes and exclusions choose who answers", async () => {
-  await withServer({}, async ({ client, run }) => {
-    const request = { prompt: PROMPT, max_tokens: 6, seed: 1 };
-    const routed = async (model: string, more = {}) => {
-      const { choices: [choice] } = await client.completions.create({ ...request, model, ...more });
-      return { text: choice.text, ...(choice as unknown as Extra).routing };
-    };
-    for (const expert of [0, 1, 2]) {
-      const { text } = await alone(run, { expert, seed: 1, maxNewTokens: 6 });
-      assertEquals((await routed(`expert-${expert}`)).text, text);
-    }
-    const { route } = await alone(run, {});
-    assertEquals((await routed("mixture@3")).prefix_tokens, 3);
-    const second = await routed("mixture", { exclude: [route!.expert] });
-    const third = [0, 1, 2].find((id) => id !== route!.expert && id !== route!.runnerUp);
-    assertEquals([second.prefix_tokens, second.expert, second.runner_up], [8, route!.runnerUp!, third!]);
-    const error = await assertRejects(() => routed("nobody"), NotFoundError);
-    assertEquals(error.code, "model_not_found");
-  });
-});
-
-Deno.test("stop texts never leak and characters are whole, however the text is cut into pieces", async () => {
-  await withServer({}, async ({ client, run }) => {
-    const { text } = await alone(run, { seed: 5, maxNewTokens: 30 });
-    const letters = [...text];
-    for (const from of [3, 8, 12]) {
-      const stop = letters.slice(from, from + 3).join("");
-      const cut = text.slice(0, text.indexOf(stop));
-      const about = { model: "mixture", prompt: PROMPT, max_tokens: 30, seed: 5 };
-      const request = { ...about, stop: ["never in it", stop] };
-      const whole = await client.completions.create({ ...request, logprobs: 1 });
-      assertEquals([whole.choices[0].text, whole.choices[0].finish_reason], [cut, "stop"]);
-      assert(whole.choices[0].logprobs!.text_offset!.every((offset) => offset < cut.length));
-      let streamed = "";
-      let finish;
-      for await (const { choices: [own] } of await client.completions.create({ ...request, stream: true })) {
-        streamed += own.text;
-        finish = own.finish_reason ?? finish;
-        assert(cut.startsWith(streamed), streamed);
-      }
-      assertEquals([streamed, finish], [cut, "stop"]);
-    }
   });
 });
 
