@@ -27,17 +27,6 @@ Deno.test("Gpu.read() returns any ranges of any buffers, in order", async () => 
   arena.destroy();
 });
 
-Deno.test("Gpu.read() refuses ranges that do not lie inside the buffer", async () => {
-  const arena = gpu.arena();
-  const buffer = arena.buffer("source", 16);
-  for (const [byteOffset, bytes] of [[0, 17], [4, 16], [-4], [20], [0, -4], [2, 4]]) {
-    const reading = () => gpu.read([{ buffer, byteOffset, bytes }]);
-    await assertRejects(reading, RangeError, 'Cannot read "source" as the range must lie inside it');
-  }
-  await gpu.read([{ buffer }]);
-  arena.destroy();
-});
-
 Deno.test("Gpu.read() may overlap with another: each gives what was there when it was called", async () => {
   const arena = gpu.arena();
   const buffer = arena.buffer("source", Uint32Array.of(1, 0, 0, 0));

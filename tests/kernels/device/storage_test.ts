@@ -1,6 +1,6 @@
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { bytesOf, fromBf16, toBf16, withStorage } from "../../../kernels/device/storage.ts";
+import { bytesOf, fromBf16, toBf16 } from "../../../kernels/device/storage.ts";
 import { gpu } from "../support.ts";
 
 fc.configureGlobal({ seed: 1 });
@@ -128,19 +128,4 @@ Deno.test("a NaN that is stored as bf16 stays one, whatever its bits", async () 
   const [halves] = await gpu.read([{ buffer: y, bytes: 8 }]);
   assertEquals([...fromBf16(new Uint16Array(halves))], [NaN, NaN, NaN, NaN]);
   arena.destroy();
-});
-
-Deno.test("withStorage() refuses a tensor that is used next to its accessors, or that they do not know, by name", () => {
-  const refused = (code: string, storages: ("bf16" | "f32" | "f32_as_bf16")[], text: string) =>
-    assertStringIncludes(assertThrows(() => withStorage("copy", code, storages), TypeError).message, text);
-  const code = COPY("vec4f");
-  refused(code, ["f32", "f32", "f32", "bf16"], "through load_z and store_z alone: z is an array of f32");
-  refused(
-    code.replace("load_x(group.x))", "x[group.x])"),
-    ["bf16"],
-    "Cannot plan copy as a tensor stored as bf16",
-  );
-  refused(code, ["f32", "f32", "f32_as_bf16"], "must be read alone: y is written");
-  refused(code.replaceAll("vec4f", "vec4u"), ["bf16"], "x is an array of vec4u");
-  refused(code, ["f32", "f32_as_bf16"], "s is an array of f32");
 });

@@ -1,7 +1,5 @@
-import { assertThrows } from "@std/assert";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import type { Dtype } from "../../../kernels/device/storage.ts";
-import { groupedText } from "../../../kernels/matmul/groups.ts";
 import {
   geluReference,
   geluSlopeReference,
@@ -175,7 +173,3 @@ for (const { variant, on } of KERNEL_VARIANTS) {
     }
   });
 }
-
-Deno.test("groupedText() refuses a text that is no product's", () => {
-  assertThrows(() => groupedText("fn f() {}", { rows: "m", matrices: ["a"], binding: 6 }), TypeError);
-});

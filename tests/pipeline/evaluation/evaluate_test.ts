@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError, type Text, wordText } from "../../../kernels/errors.ts";
+import { InputError } from "../../../kernels/errors.ts";
 import type { Evaluation } from "../../../pipeline/evaluation/evaluation.ts";
 import { readDocumentScores } from "../../../pipeline/evaluation/documents.ts";
 import type { Partitioner } from "../../../pipeline/partition/partitioner.ts";
@@ -287,17 +287,6 @@ Deno.test("evaluate() refuses a model whose NLL is no number", async () => {
   const experts = [anyModel("a"), broken, anyModel("c")];
   const fact = `of document ${rows.document![0]} under expert 1 is NaN`;
   await assertRejects(() => evaluateRows(rows, { experts }), InputError, fact);
-});
-
-Deno.test("evaluate() warns where documents are too few for intervals, and computes the same", async () => {
-  const warnings: string[] = [];
-  const onWarning = (message: Text) => void warnings.push(wordText(message));
-  const rows = anyRows(20, 3);
-  assertEquals(await evaluateRows(rows, { onWarning }), await evaluateRows(rows));
-  const narrow = "3 documents are too few for intervals of 95%: these are narrower than they should be";
-  assertEquals(warnings, [`${narrow}; more are held out with a larger holdout`]);
-  await evaluateRows(anyRows(60, 30), { onWarning });
-  assertEquals(warnings.length, 1);
 });
 
 Deno.test("evaluateRun() of the experts that are trained says what an evaluation of all says of their segments", () =>

@@ -21,8 +21,6 @@ Deno.test("readDescription() refuses what is no description, with the field and 
     const whole = { format: 1, ...DESCRIPTION };
     const cases: [text: string, fact: string][] = [
       ["{", "JSON"],
-      ["[]", "format: "],
-      [JSON.stringify({ ...whole, experts: 0 }), "experts: "],
       [JSON.stringify({ ...whole, experts: 65_536 }), "experts: there may be 65,535"],
       [JSON.stringify({ ...whole, prefix: 1.5 }), "prefix: "],
       [JSON.stringify({ ...whole, kind: undefined }), "kind: "],

@@ -126,15 +126,6 @@ Deno.test("ctbm refuses fewer sequences than experts, and text without a word", 
     );
   }));
 
-Deno.test("ctbm takes equal sequences, and as many as experts", () =>
-  inFolder(async (folder) => {
-    for (const rows of [Array.from({ length: 7 }, () => [3, 4]), topics(3)]) {
-      const { partitioner } = await learn(folder, rows);
-      const costs = await partitioner.costs(tokenRows(rows), [S]);
-      assert(costs.every(Number.isFinite));
-    }
-  }));
-
 Deno.test("ctbm refuses files that are damaged or do not fit", () =>
   inFolder(async (folder) => {
     await learn(folder, topics(30));
