@@ -1,17 +1,7 @@
 import { assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
-import { dirname } from "node:path";
 import { exists } from "../pipeline/run/files.ts";
 import { ignore, mount, onDisk } from "./disk.ts";
-import {
-  hashes,
-  inFolder,
-  type Outcome,
-  ROOT,
-  SMALL,
-  smallCorpus,
-  smallRunAt,
-  task,
-} from "./tasks/support.ts";
+import { hashes, inFolder, type Outcome, SMALL, smallCorpus, smallRunAt, task } from "./tasks/support.ts";
 
 /** Checks that a task ended with a code and one line that holds every text, and wrote no result. */
 function assertFails({ code, out, err }: Outcome, expected: number, ...texts: string[]): void {
@@ -72,18 +62,6 @@ Deno.test("variants of kernels that are unknown, or that the adapter cannot run,
     assertEquals(code, 0, err);
   }));
 
-Deno.test("invalid JSON and invalid UTF-8 are named with their line", () =>
-  inFolder(async (folder) => {
-    const lines = smallCorpus().split("\n");
-    lines[16] = '{"text": "half';
-    assertFails(await partitionOf(folder, lines.join("\n")), 2, "docs.jsonl", "line 17");
-    lines[16] = '{"text": "\u{1}X"}';
-    const bytes = new TextEncoder().encode(lines.join("\n").replaceAll("\u{1}", ""));
-    const at = new TextDecoder().decode(bytes).indexOf('"X"');
-    bytes[at + 1] = 0xff;
-    assertFails(await partitionOf(folder, bytes), 2, "must be UTF-8", "line 17", "0xff");
-  }));
-
 Deno.test("more experts than sequences, and a vocabulary that the text does not support, give both numbers", () =>
   inFolder(async (folder) => {
     const few = smallCorpus(2, 40);
@@ -114,82 +92,6 @@ Deno.test("a first attempt that failed holds no flag, and what is refused change
     const other = await task("partition", ["--run", run, "--sequence-length", "64"]);
     assertFails(other, 2, "--sequence-length must be what", "--force");
     assertEquals(await hashes(run), complete);
-  }));
-
-/** Finds the shard of the first block in a folder of a run. */
-function shardOf(run: string, folder: string, file: string): string {
-  const [{ name }] = [...Deno.readDirSync(`${run}/${folder}`)].filter(({ isDirectory }) => isDirectory);
-  return `${run}/${folder}/${name}/${file}`;
-}
-
-Deno.test("a truncated or corrupt Arrow file stops a stage, with file and batch", () =>
-  withRun(async (_, run) => {
-    const path = shardOf(run, "tokens", "train.arrow");
-    const bytes = await Deno.readFile(path);
-    await Deno.writeFile(path, bytes.subarray(0, bytes.length - 20));
-    const again = `run deno task partition --run ${run} --check`;
-    assertFails(await task("show", [path]), 2, path, "its maker noted", again);
-    await Deno.writeFile(path, bytes.with(Math.floor(bytes.length / 2), 255).fill(7, 40, 90));
-    assertFails(await task("score", ["--run", run, "--force"]), 2, path, again);
-    const verify = await task("verify", [run]);
-    assertEquals(verify.code, 1);
-    assertStringIncludes(verify.out, path.slice(run.length + 1));
-  }));
-
-Deno.test("shards of another tokenizer stop with both values", () =>
-  withRun(async (folder, run) => {
-    const other = { tokenizer: `${folder}/other.json`, tokens: `${folder}/other.arrow` };
-    await Deno.writeTextFile(`${folder}/other.jsonl`, smallCorpus(30, 80));
-    const train = [`${folder}/other.jsonl`, "--vocab-size", "290", "--output", other.tokenizer];
-    assertEquals((await task("tokenizer", train)).code, 0);
-    const flags = ["--tokenizer", other.tokenizer, "--sequence-length", "32", "--output", other.tokens];
-    assertEquals((await task("tokenize", [`${folder}/other.jsonl`, ...flags])).code, 0);
-    const routers = ["--routers", `${run}/partitioner`];
-    assertFails(
-      await task("score", [other.tokens, ...routers, "--output", `${folder}/x`]),
-      2,
-      "tokenizer is ",
-      other.tokens,
-      "… in the latter; make the former with the tokenizer.json of the latter",
-    );
-    assertEquals(await Deno.stat(`${folder}/x`).catch(() => null), null);
-  }));
-
-Deno.test("show warns of a missing tokenizer only next to rows, and names a file where it is given a folder", () =>
-  withRun(async (folder, run) => {
-    const shard = shardOf(run, "tokens", "train.arrow");
-    await Deno.copyFile(shard, `${folder}/alone.arrow`);
-    const cases = { "no.arrow": "must exist", "docs.jsonl": "must be an Arrow stream", run: "such as" };
-    for (const [name, text] of Object.entries(cases)) {
-      const outcome = await task("show", [`${folder}/${name}`]);
-      assertFails(outcome, 2, text);
-      assertEquals(outcome.err.includes("warning"), false, outcome.err);
-    }
-    assertFails(await task("show", [dirname(shard)]), 2, `such as ${dirname(shard)}/test.arrow`);
-    const { code, out, err } = await task("show", [`${folder}/alone.arrow`, "--limit", "2"]);
-    assertEquals([code, out.trim().split("\n").length, err.match(/warning: no text/g)?.length], [0, 2, 1]);
-
-    // A tokenizer that did not make the rows is refused where it is named, and passed over where it lies above.
-    const other = `${ROOT}fixtures/other_tokenizer.json`;
-    const named = await task("show", [shard, "--tokenizer", other]);
-    assertFails(named, 2, "name the tokenizer.json of its run with --tokenizer");
-    await Deno.copyFile(other, `${folder}/tokenizer.json`);
-    const above = await task("show", [`${folder}/alone.arrow`, "--limit", "2"]);
-    assertEquals([above.code, above.out], [0, out]);
-    assertMatch(
-      above.err,
-      /warning: no text, as .*alone\.arrow" was made with another tokenizer than .*: set --tok/,
-    );
-  }));
-
-Deno.test("a damaged config.json says how it is mended", () =>
-  withRun(async (_, run) => {
-    for (const text of ["{", '{"configuration": 1}', '{"configuration": {"experts": "two"}}']) {
-      await Deno.writeTextFile(`${run}/config.json`, text);
-      const remedy =
-        "copy it again, or remove it and run the same deno task partition with all its settings again";
-      assertFails(await task("partition", ["--run", run]), 2, `${run}/config.json`, remedy);
-    }
   }));
 
 Deno.test({

@@ -123,60 +123,6 @@ Deno.test("a run by sources takes true labels, and cannot route a prompt", () =>
     assert((await Array.fromAsync(generation)).length > 0);
   }));
 
-Deno.test("a run by sources warns once of held-out labels that training did not have, when it scores and when it evaluates", () =>
-  inFolder(async (folder) => {
-    const run = `${folder}/run`;
-    const documents = smallCorpus(24).trimEnd().split("\n").map((line, i) => ({
-      ...JSON.parse(line),
-      source: `s${i}`,
-    }));
-    await Deno.writeTextFile(
-      `${folder}/docs.jsonl`,
-      documents.map((own) => `${JSON.stringify(own)}\n`).join(""),
-    );
-    const small = { ...SMALL_SETTINGS, shardSequences: 10, holdout: 0.3, input: [`${folder}/docs.jsonl`] };
-    const warnings: string[] = [];
-    const onEvent = (event: RunEvent) => event.type === "warning" && warnings.push(wordText(event.message));
-    await partition({ run, sources: { flags: { ...small, partitioner: "source" } } }, { onEvent });
-    const [block] = Deno.readDirSync(`${run}/tokens`);
-    const { testSequences } = (await readManifest(`${run}/tokens/${block.name}`))!.result;
-    const reported =
-      `${testSequences} sequences have no label that training had: every expert costs them the same, ` +
-      "and the first one takes them unless parts are balanced";
-    assertEquals(warnings.splice(0).filter((text) => text.includes("label that")), [reported]);
-    for (const expert of [0, 1]) await trainExpert(expert, { run, gpu: gpu!, sources: { flags: TRAINING } });
-    const { segments } = await evaluateRun({ run, gpu: gpu! }, { onEvent });
-    assertEquals(warnings.filter((text) => text.includes("label that")), [reported]);
-    assertEquals(segments.map(({ sequences }) => sequences), [testSequences as number, 0]);
-  }));
-
-Deno.test("runs that cannot be split so are refused with what to do", () =>
-  inFolder(async (folder) => {
-    const input = [`${folder}/docs.jsonl`];
-    await Deno.writeTextFile(input[0], smallCorpus(48));
-    const make = (flags: Partial<Configuration>) =>
-      partition({
-        run: `${folder}/${Object.values(flags).join("-")}`,
-        sources: { flags: { ...SMALL_SETTINGS, input, ...flags } },
-      });
-    await assertRejects(
-      () => make({ partitioner: "source", experts: 3 }),
-      InputError,
-      "there are 2, experts is 3",
-    );
-    await assertRejects(
-      () => make({ partitioner: "source", sourceField: "" }),
-      InputError,
-      "there must be labels",
-    );
-    await assertRejects(
-      () => make({ partitioner: "ctbm", partitionerSample: 1 }),
-      InputError,
-      "there are 1, experts is 2",
-    );
-    await assertRejects(() => make({ fixed: true }), InputError, "start must be ctbm");
-  }));
-
 Deno.test("an optimal assignment proves itself in a run, and its prices assign other sequences", () =>
   whole({ method: "optimal" }, async ({ run, summary }) => {
     const { proof } = summary;

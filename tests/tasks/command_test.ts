@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertFalse, assertMatch, assertStringIncludes } from "@std/assert";
 import { checkValue, type Field } from "../../pipeline/settings/field.ts";
 import { helpOf, listFields, type Task } from "../../tasks/command.ts";
-import { inFolder, ROOT, SMALL, smallCorpus, task, taskCommand } from "./support.ts";
+import { inFolder, ROOT, smallCorpus, task } from "./support.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`));
 const TASKS = Object.keys(CONFIG.tasks).filter((name) =>
@@ -81,12 +81,6 @@ Deno.test("--help shows what most need, and how many flags more there are, withi
   assertEquals([code, out], [0, helpOf((await tableOf("partition")).task) + "\n"]);
 });
 
-Deno.test("--verbose shows where an error comes from", async () => {
-  const { code, err } = await task("partition", ["--experts", "0", "--verbose"]);
-  assertEquals(code, 2);
-  assertStringIncludes(err, "    at ");
-});
-
 Deno.test("--config takes fields or a run's config.json, and flags override it", () =>
   inFolder(async (folder) => {
     const config = `${folder}/config.json`;
@@ -158,27 +152,4 @@ Deno.test("Ctrl-C waits for all checkpoints that are being saved, and for nothin
     assertEquals((await child.status).code, 130, err);
     const names = Array.from(Deno.readDirSync(folder), ({ name }) => name).sort();
     assertEquals(names, ["brief", "long", "save.ts"], err);
-  }));
-
-Deno.test("Ctrl-C ends a task with 130 and one line, leaves no half-written file, and the run goes on later", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus());
-    const run = `${folder}/run`;
-    const flags = ["--run", run, "--input", `${folder}/docs.jsonl`, ...SMALL];
-    const child = taskCommand("partition", [...flags, "--rounds", "400"], { stdout: "null" }).spawn();
-    while (!await Deno.stat(`${run}/rounds/01/router-00/manifest.json`).catch(() => null)) {
-      await new Promise((done) => setTimeout(done, 20));
-    }
-    child.kill("SIGINT");
-    const { code, stderr } = await child.output();
-    const err = new TextDecoder().decode(stderr);
-    assertEquals(code, 130, err);
-    assertStringIncludes(err, "interrupted: run the same command again to continue\n");
-    assertFalse(/^\s+at /m.test(err));
-    const names = ["", "partial", "locks"].flatMap((place) =>
-      [...Deno.readDirSync(`${run}/${place}`)].map(({ name }) => name)
-    );
-    assertFalse(names.some((name) => /\.partial$|~/.test(name)), names.join());
-    const again = await task("partition", [...flags, "--rounds", "3", "--force"]);
-    assertEquals(again.code, 0, again.err);
   }));

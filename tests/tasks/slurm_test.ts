@@ -1,7 +1,7 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { task as taskOf } from "../../kernels/mod.ts";
-import { type Job, lockJobs } from "../../pipeline/stages/mod.ts";
-import { type Queued, type SlurmOptions, slurmRanges, submitJobs, submitScript } from "../../tasks/slurm.ts";
+import { type Job } from "../../pipeline/stages/mod.ts";
+import { type Queued, type SlurmOptions, slurmRanges, submitScript } from "../../tasks/slurm.ts";
 import { endedJobs } from "../../tasks/slurm_view.ts";
 import { queueText } from "../../tasks/submit_text.ts";
 import { inFolder, smallCorpus, task } from "./support.ts";
@@ -327,25 +327,6 @@ Deno.test("deno task submit reports what to install where there is no Slurm, and
     assertStringIncludes(dry.out, "train_expert=$(sbatch --parsable --dependency=afterok:$partition ");
   }));
 
-Deno.test("deno task submit ends with 1 where Slurm does not answer, and prints scripts all the same", () =>
-  inFolder(async (folder) => {
-    await writeFakeSlurm(folder);
-    const fail = "#!/bin/sh\necho 'squeue: error: resolve_ctls_from_dns_srv: Unknown host' >&2\nexit 1\n";
-    await Deno.writeTextFile(`${folder}/squeue`, fail);
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
-    const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "3"];
-    const env = { PATH: `${folder}:/usr/bin:/bin` };
-    const { code, err } = await task("submit", args, { env });
-    assertEquals(code, 1, err);
-    assertMatch(
-      err,
-      /^error: Cannot use Slurm as squeue must succeed: it reports ".*Unknown host"; run the same again once Slurm .*\n$/,
-    );
-    const dry = await task("submit", [...args, "--dry-run"], { env });
-    assertEquals(dry.code, 0, dry.err);
-    assertStringIncludes(dry.err, "Slurm does not answer here");
-  }));
-
 /** Writes commands that stand for Slurm's: `sbatch` takes its time and keeps what it is given, `squeue` lists that. */
 async function writeFakeSlurm(folder: string): Promise<void> {
   const commands = {
@@ -393,65 +374,4 @@ Deno.test("deno task submit queues nothing twice where two run at the same momen
     assertEquals(outs[1].submitted, []);
     const numbers = (await Deno.readTextFile(`${folder}/slurm/numbers`)).trim().split("\n");
     assertEquals(numbers.length, jobs.length);
-  }));
-
-Deno.test("deno task submit lets what is queued wait for what is submitted anew, and tells where it no longer waits", () =>
-  inFolder(async (folder) => {
-    const slurm = `${folder}/slurm`;
-    await Deno.mkdir(slurm);
-    await writeFakeSlurm(slurm);
-    await Deno.writeTextFile(`${folder}/docs.jsonl`, smallCorpus(4));
-    const args = ["--run", `${folder}/run`, "--input", `${folder}/docs.jsonl`, "--experts", "2", "--json"];
-    const submit = () => task("submit", args, { env: { PATH: `${slurm}:/usr/bin:/bin` } });
-    const first = await submit();
-    assertEquals(first.code, 0, first.err);
-    const numberOf = (out: string, job: string) =>
-      JSON.parse(out).submitted.find((one: { job: string }) => one.job === job).id;
-    /** Takes an expert's training out of the queue, as where it fails. */
-    const fail = async () => {
-      const lines = (await Deno.readTextFile(`${slurm}/queue`)).split("\n");
-      const isLeft = (line: string) => !/^\d+\|0\|.*\|smalltalk train-expert /.test(line);
-      await Deno.writeTextFile(`${slurm}/queue`, lines.filter(isLeft).join("\n"));
-    };
-    await fail();
-    const again = await submit();
-    assertEquals(again.code, 0, again.err);
-    assertEquals(JSON.parse(again.out).submitted.map(({ job }: { job: string }) => job), ["train-expert"]);
-    const waits = [
-      `afterok:${numberOf(again.out, "train-expert")}`,
-      `afterok:${numberOf(first.out, "train-expert")}_1`,
-      `afterok:${numberOf(first.out, "train-dense")}`,
-    ];
-    const update = `JobId=${numberOf(first.out, "evaluate-models")}_[0-2] Dependency=${waits.join(",")}\n`;
-    assertEquals(await Deno.readTextFile(`${slurm}/updates`), update);
-    await fail();
-    await Deno.writeTextFile(`${slurm}/gone`, "");
-    const refused = await submit();
-    assertEquals(refused.code, 1);
-    assertMatch(
-      refused.err,
-      /^error: Cannot use Slurm as sh must succeed: it reports "scontrol: .* is gone"; run the same again once .*\n$/,
-    );
-  }));
-
-Deno.test("submitJobs() reports whom it waits for, plans nothing meanwhile, and ends where it is interrupted", () =>
-  inFolder(async (run) => {
-    const lock = await lockJobs(run, { signal: new AbortController().signal, tell: () => {} });
-    const ending = new AbortController();
-    const planned = () => Promise.reject(new Error("planned too early"));
-    const reported: string[] = [];
-    const tell = (text: string) => {
-      reported.push(text);
-      ending.abort(new Error("interrupted"));
-    };
-    await assertRejects(
-      () => submitJobs(run, planned, 1001, {}, { signal: ending.signal, tell }),
-      Error,
-      "interrupted",
-    );
-    assertMatch(
-      reported.join("\n"),
-      new RegExp(`^waits for process ${Deno.pid}( on \\S+)?, which submits this run$`),
-    );
-    lock.release();
   }));

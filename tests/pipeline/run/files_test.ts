@@ -1,5 +1,5 @@
-import { assert, assertEquals, assertFalse, assertRejects, assertStringIncludes } from "@std/assert";
-import { InputError, RunError } from "../../../kernels/errors.ts";
+import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
+import { InputError } from "../../../kernels/errors.ts";
 import {
   askAll,
   exists,
@@ -11,7 +11,6 @@ import {
   wholeName,
   writeAtomic,
 } from "../../../pipeline/run/files.ts";
-import { ignore, onDisk } from "../../disk.ts";
 import { inFolder } from "../../tasks/support.ts";
 
 const ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"; // of "abc"
@@ -25,15 +24,6 @@ Deno.test("writeAtomic() returns the size and hash that hashFile() finds, for al
       assertEquals(await writeAtomic(path, source), { bytes: 3, sha256: ABC });
       assertEquals(await hashFile(path), { bytes: 3, sha256: ABC });
     }
-  }));
-
-Deno.test("hashFile() names the path of a folder", () =>
-  inFolder(async (folder) => {
-    await assertRejects(
-      () => hashFile(folder),
-      InputError,
-      `Cannot read "${folder}" as it must be a file: it is a folder`,
-    );
   }));
 
 Deno.test("writeAtomic() leaves the old file and no partial one when its source fails", () =>
@@ -88,32 +78,6 @@ Deno.test("writeAtomic() leaves what another process has begun at the same place
       assertEquals((await Deno.stat(path)).size, 20);
     }
   }));
-
-Deno.test("writeAtomic() names the path and the remedy where the place is no folder", () =>
-  inFolder(async (folder) => {
-    await Deno.writeTextFile(`${folder}/file`, "");
-    const error = await assertRejects(
-      () => writeAtomic(`${folder}/file/below`, "x"),
-      InputError,
-      "as its folder must be writable",
-    );
-    assertStringIncludes(error.message, `Cannot write "${folder}/file/below"`);
-  }));
-
-Deno.test({
-  name: "writeAtomic() reports a full disk on one line and leaves nothing half-written",
-  ignore,
-  fn: () =>
-    onDisk("256k", async (folder) => {
-      const error = await assertRejects(
-        () => writeAtomic(`${folder}/big`, new Uint8Array(1024 * 1024)),
-        RunError,
-        "it is full (1048576 bytes are needed, 262144 bytes are left); free some space",
-      );
-      assertFalse(error.message.includes("\n"));
-      assertEquals([...Deno.readDirSync(folder)], []);
-    }).then(() => {}),
-});
 
 Deno.test("writeAtomic() writes through no link that lies where its partial file does", () =>
   inFolder(async (folder) => {

@@ -3,7 +3,6 @@ import { InputError } from "../../../kernels/errors.ts";
 import { ASSIGNMENT } from "../../../pipeline/settings/assignment.ts";
 import {
   checkSettings,
-  type Configuration,
   defaultConfiguration,
   FIELD_NAMES,
   FIELDS,
@@ -38,16 +37,6 @@ Deno.test("no name stands in two sections", () => {
   const names = sections.flatMap((section) => Object.keys(section));
   assertEquals(names.length, new Set(names).size);
   assertEquals([...names, "seed"], [...FIELD_NAMES]);
-});
-
-Deno.test("the type of a configuration is inferred: choices are literal, no value may be missing", () => {
-  const { packing, dtype, partitioner, prefixLengths, experts } = defaultConfiguration();
-  const literal: ["document" | "concat", "f32" | "bf16"] = [packing, dtype];
-  const whole: Required<Configuration>["experts"] = experts;
-  assertEquals([...literal, partitioner, prefixLengths, whole], ["document", "f32", "em", [], 4]);
-  // @ts-expect-error: it is none of the choices
-  const wrong: Configuration["packing"] = "best";
-  assertThrows(() => checkValue(FIELDS.packing, wrong), InputError, "one of document, concat");
 });
 
 Deno.test("checkSettings() refuses what a setting may not be, and passes over what is undefined", () => {

@@ -5,7 +5,6 @@ import {
   lacksOf,
   nextOf,
   partition,
-  planPartition,
   runOneStage,
   type RunOptions,
   type StageStatus,
@@ -54,30 +53,6 @@ Deno.test("statusOf() tells what is made of a run, how much of it, with which se
     const next = "deno task train-expert --run " + run + " --expert all";
     assertEquals(worded([nextOf(status.stages)!]), next);
     assertStringIncludes(statusText(status), `next: ${next}`);
-  }));
-
-Deno.test("status, dry run and partition agree on what follows from other text, and name the files", () =>
-  inRun(async (run, options, text) => {
-    await partition(options);
-    await Deno.writeTextFile(`${text}/99.txt`, "a judge and a jury ".repeat(50));
-    await Deno.remove(`${text}/02.txt`);
-    const status = await statusOf(run);
-    assertEquals(Object.values(status.text!).map((paths) => paths.length), [1, 0, 1]);
-    assertMatch(statusText(status), /^text {2}added "[^"]*99\.txt"; removed "[^"]*02\.txt"$/m);
-    const plan = await planPartition(options);
-    const reported = status.stages.filter(({ partition }) => partition);
-    assertEquals(
-      plan.stages.map(({ stage, toMake }) => [stage, toMake]),
-      reported.map((of) => [of.stage, of.toMake]),
-    );
-    assert(plan.warnings.some((line) => line.includes("99.txt")), `${plan.warnings}`);
-    assert(plan.warnings.some((line) => line.includes("learned again")), `${plan.warnings}`);
-    const { stages } = await partition(options);
-    assertEquals(
-      stages.filter(({ state }) => state === "run").map(({ stage }) => stage),
-      reported.filter(({ toMake }) => toMake > 0).map(({ stage }) => stage),
-    );
-    assertEquals((await partitionOf(run)).map(({ state }) => state), PARTITION.map(() => "up to date"));
   }));
 
 Deno.test("a run is reported of where its text is not, and a part that lies alone by its expert's training", () =>

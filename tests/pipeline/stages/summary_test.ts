@@ -6,7 +6,7 @@ import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
-import { closeGpu, makeSmall, smallSettings, TOPICS, writeTexts } from "./support.ts";
+import { closeGpu, makeSmall, smallSettings, writeTexts } from "./support.ts";
 
 const SETTINGS = { holdout: 0.3, sourceFromPath: "{source}?.*" } as const;
 
@@ -111,35 +111,4 @@ Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and 
     await Deno.writeTextFile(`${folder}/else.json`, "{}");
     await assertRejects(() => comparePartition(run, `${folder}/else.json`), InputError, "printed as JSON");
     await assertRejects(() => comparePartition(folder, other), InputError, "must hold a partition");
-  }));
-
-Deno.test("experts are named by the words of their texts, in a sample of all of them, with the texts", () =>
-  inRuns(async (folder, make) => {
-    await Deno.remove(`${folder}/text`, { recursive: true });
-    await Deno.mkdir(`${folder}/text`);
-    for (let file = 0; file < 40; file++) {
-      const text = Array.from({ length: 150 }, (_, i) => TOPICS[file % 2][(i * i + file) * 7919 % 1009 % 8])
-        .join(" ");
-      await Deno.writeTextFile(`${folder}/text/${file % 2}-${file}.txt`, `${text}.`);
-    }
-    const run = await make("run", {
-      partitioner: "source",
-      method: "argmax",
-      holdout: 0,
-      sourceFromPath: "{source}-*",
-    });
-    const names = (await expertNames(run))!;
-    const { experts } = await summarizeRun(run);
-    assertEquals(names.map(({ sampled }) => sampled), experts.map(({ sequences }) => sequences)); // so few that all are
-    for (const [expert, { sources, words }] of experts.entries()) {
-      const own = TOPICS[Number(Object.keys(sources)[0])];
-      assert(words.length > 3 && words.every((word) => own.includes(word)), `${words} of ${own}`);
-      assertEquals(names[expert].terms.map(({ text }) => text), words);
-      assertEquals(names[expert].likeliest, []); // all cost the same
-    }
-    const file = `${run}/partition/names/names.json`;
-    await Deno.writeTextFile(file, (await Deno.readTextFile(file)).replace("0", "1"));
-    await assertRejects(() => expertNames(run), InputError, "names.json");
-    await Deno.remove(`${run}/partition/names`, { recursive: true });
-    assertEquals([await expertNames(run), (await summarizeRun(run)).experts[0].words], [null, []]);
   }));

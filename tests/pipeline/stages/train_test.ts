@@ -90,16 +90,3 @@ Deno.test("an expert that is stopped and goes on has the bytes of one that was n
     }
     await closeGpu();
   }));
-
-Deno.test("two trainings of the same expert at once, where locks do not hold, make its bytes", () =>
-  inFolder(async (folder) => {
-    await train(`${folder}/one`);
-    const options = {
-      train: { checkpointEvery: 2 },
-      lock: () => Promise.resolve({ release: () => {} }),
-    };
-    await train(`${folder}/both`, {}, { wanted: () => false }); // parts and tokenizer
-    await Promise.all([1, 2].map(() => train(`${folder}/both`, {}, options)));
-    assertEquals(await hashes(`${folder}/both`), await hashes(`${folder}/one`));
-    await closeGpu();
-  }));

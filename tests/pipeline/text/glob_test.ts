@@ -1,7 +1,6 @@
 import { Buffer } from "node:buffer";
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { InputError } from "../../../kernels/errors.ts";
 import { compareBytes, glob } from "../../../pipeline/text/glob.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -73,14 +72,6 @@ Deno.test("glob() follows no link back to a folder that it lies in, and finds ev
       assertEquals(found.map((path) => path.slice(folder.length + 1)), expected, pattern);
     }
   }));
-
-Deno.test("glob() names a pattern with a range of characters that is none", async () => {
-  const error = await assertRejects(() => glob("none/{a,b}/[z-a].txt"), InputError);
-  assertStringIncludes(
-    error.message,
-    'the ranges in "none/{a,b}/[z-a].txt" must go from one character to a later',
-  );
-});
 
 Deno.test("compareBytes() orders any two texts as their bytes are ordered", () => {
   const character = fc.oneof(

@@ -75,16 +75,6 @@ Deno.test("inputFile() goes by the name or the format that is reported, and unpa
   assertEquals(["a.py", "b.H", "README.md"].map(isReadAsText), [true, true, true]);
 });
 
-Deno.test("inputFile() refuses unknown endings, packed tables, and paths that tell no source", async () => {
-  const refused = (path: string, options: Parameters<typeof inputFile>[1], text: string) =>
-    assertRejects(() => Promise.try(() => inputFile(path, options)), InputError, text);
-  await refused("a.bin", {}, "its name has no such ending; set format");
-  await refused("a.parquet.gz", {}, "Parquet must be a plain file");
-  await refused("a.txt", { format: "doc" }, 'format is "doc"');
-  await refused("a.txt", { sourceFromPath: "*.txt" }, "must hold {source} once");
-  await refused("a.txt", { sourceFromPath: "{source}/b.txt" }, "must fit");
-});
-
 Deno.test("sourceOfPath() gives the folder's name, or what stands at {source} in a pattern of the path's end", () => {
   assertEquals(sourceOfPath("corpus/news/a.txt", ""), "news");
   assertEquals(sourceOfPath("/data/news/../law/a.txt", ""), "law");
