@@ -12,7 +12,7 @@ import {
   FIELDS,
   type Fields,
   parseValue,
-  someValuesOf,
+  readSomeValues,
   type Sources,
   valuesOf,
   withLevels,
@@ -60,7 +60,7 @@ export async function readArguments(
     if (value === undefined) denied.add(field.name);
     else (field.name in own ? options : settings)[field.name] = value;
   }
-  const flags = someValuesOf(FIELDS, withLevels(settings));
+  const flags = readSomeValues(FIELDS, withLevels(settings));
   if (flags.corpus !== undefined && flags.input !== undefined) {
     const both = say`only one of ${setting("input")} and ${setting("corpus")} may be given`;
     throw new InputError(

@@ -8,14 +8,14 @@
 import { InputError } from "../kernels/mod.ts";
 import {
   assign,
-  assignmentOf,
   type AssignOptions,
   drift,
+  findAssignment,
   type Proof,
   readPrices,
   writePrices,
 } from "../pipeline/partition/mod.ts";
-import { type Lineage, lineageOf, type RecordBatch } from "../pipeline/rows/mod.ts";
+import { type Lineage, readLineage, type RecordBatch } from "../pipeline/rows/mod.ts";
 import { checkOutput, chunkOf, proofSummary } from "../pipeline/stages/mod.ts";
 import { arrowInput, arrowInputAgain, arrowOutput, peekExperts, type PipeOptions } from "./pipe.ts";
 import { driftText, proofText } from "./text.ts";
@@ -47,7 +47,7 @@ export async function assignFiles(options: AssignFilesOptions): Promise<void> {
     experts: number,
   ) =>
     arrowOutput(assign(batches, { ...given, chunk: chunkOf({ chunk, experts }) }), output, { signal, tell });
-  const passes = known ? 1 : assignmentOf(method ?? "balanced").passes;
+  const passes = known ? 1 : findAssignment(method ?? "balanced").passes;
   if (passes === 1) {
     const { experts, batches } = await peekExperts(arrowInput(paths));
     await write(batches, experts);
@@ -60,7 +60,7 @@ export async function assignFiles(options: AssignFilesOptions): Promise<void> {
   const { experts, batches } = await peekExperts(open());
   let lineage: Lineage | null = null;
   for await (const batch of batches) {
-    lineage = lineageOf(batch);
+    lineage = readLineage(batch);
     break;
   }
   await write(open, experts);

@@ -6,7 +6,7 @@
 
 import { InputError, say, setting } from "../kernels/mod.ts";
 import {
-  adapterKindOf,
+  adapterKind,
   CLUSTER_FORMULAS,
   type ClusterPlan,
   type CostDevice,
@@ -55,7 +55,7 @@ export function clusterPlans(
   const numbers = flags?.experts === undefined ? NUMBERS : [flags.experts];
   return numbers.map((experts) => {
     const c = resolveConfiguration({ ...sources, preset, flags: { ...flags, experts } });
-    const device = { flops: flops * utilisation, kind: adapterKindOf({ flops }) };
+    const device = { flops: flops * utilisation, kind: adapterKind({ flops }) };
     return planCluster(c, { machines, tokens, diskBytesPerSecond, ...device });
   });
 }

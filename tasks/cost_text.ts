@@ -5,7 +5,7 @@
  */
 
 import {
-  adapterKindOf,
+  adapterKind,
   type Cost,
   type CostDevice,
   type ModelMemory,
@@ -187,7 +187,7 @@ function flopsNotes(cost: Cost): string[] {
     `recomputed activations take ${extra}; the times of all trainings but the routers' count theirs, the FLOPs above do not`,
     `time: on a device of ${scientific(device.flops)} FLOP/s at ${share}% of it` +
     (device.name === undefined ? "" : `, as doctor measured "${device.name}"`),
-    ...narrowNotes(models, adapterKindOf(device)),
+    ...narrowNotes(models, adapterKind(device)),
     device.flops > MOST_F32 && MATRIX_UNITS,
     corpus
       ? `sequences: ${count(corpus.train)} for training, ${count(corpus.test)} held out` +

@@ -69,8 +69,8 @@ async function mended(where: string, { run, choosing }: Known): Promise<Text | u
   if (run !== undefined && where.startsWith(`${run}/`) && !await isThere()) {
     return say`run ${task("partition", { run })} first`; // whatever run it may lie in
   }
-  const { repairOf } = await import("../pipeline/stages/mod.ts"); // loads all stages
-  return await repairOf(where, { choosing });
+  const { findRepair } = await import("../pipeline/stages/mod.ts"); // loads all stages
+  return await findRepair(where, { choosing });
 }
 
 /** Words an error in one line; if it has no remedy, the run that its file is of may know one. A bug gets what failed, and where. */

@@ -9,13 +9,13 @@ import { InputError, say, setting } from "../kernels/mod.ts";
 import {
   arrowBytes,
   fromBatch,
-  lineageOf,
   readArrow,
+  readLineage,
   type RecordBatch,
   writeArrowFile,
 } from "../pipeline/rows/mod.ts";
 import { writeAll } from "../pipeline/run/mod.ts";
-import { type Configuration, type Fields, presetOf, type Sources } from "../pipeline/settings/mod.ts";
+import { type Configuration, type Fields, findPreset, type Sources } from "../pipeline/settings/mod.ts";
 import { checkOutput } from "../pipeline/stages/mod.ts";
 import { expandInputs } from "../pipeline/text/mod.ts";
 import type { Call } from "./command.ts";
@@ -36,7 +36,7 @@ export function pipeValues(
 ): Partial<Configuration> {
   const { flags = {} } = sources;
   const [name] = [...OF_RUNS.filter((name) => given.has(name)), ...ofRuns.filter((name) => name in flags)];
-  if (name === undefined) return { ...presetOf(sources.preset), ...sources.file, ...flags };
+  if (name === undefined) return { ...findPreset(sources.preset), ...sources.file, ...flags };
   const must = say`Cannot use ${setting(name)} with ${pipe} as it must go with a run folder`;
   throw new InputError(say`${must}: leave it out, or ${left}`);
 }
@@ -112,7 +112,7 @@ export async function peekExperts(batches: ReadableStream<RecordBatch>) {
   let experts: number | undefined;
   for await (const batch of ahead.values({ preventCancel: true })) {
     const { nll, rows } = fromBatch(batch);
-    experts = rows > 0 && nll ? nll.length / rows : lineageOf(batch)?.experts;
+    experts = rows > 0 && nll ? nll.length / rows : readLineage(batch)?.experts;
     if (rows > 0 || experts !== undefined) break;
   }
   void ahead.cancel(); // done when the other one is

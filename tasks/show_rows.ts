@@ -6,7 +6,7 @@
 
 import { dirname } from "node:path";
 import { InputError } from "../kernels/mod.ts";
-import { runOf } from "../pipeline/run/mod.ts";
+import { findRun } from "../pipeline/run/mod.ts";
 import { findDocument, type FoundDocument } from "../pipeline/stages/mod.ts";
 import type { ShownRow } from "../pipeline/text/mod.ts";
 import { counted, forOutput, sourceName } from "./layout.ts";
@@ -43,7 +43,7 @@ export async function showDocument([place, more]: string[], id: bigint, json: bo
   if (more) {
     throw new InputError(`Cannot show a document as one run must be named: "${more}" is a second one`);
   }
-  const run = await runOf(place);
+  const run = await findRun(place);
   const found = run === null ? null : await findDocument(run, id);
   if (found) return console.log(forOutput(json ? JSON.stringify(found) : documentText(found)));
   const fact = run === null ? `"${place}" lies in none` : `"${run}" has none with this id`;

@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ExplainedError, InputError, RunError, say, setting } from "../kernels/mod.ts";
 import { NO_LIBRARIES } from "../pipeline/doctor/mod.ts";
-import { type Job, type JobPlan, JOBS, lockJobs, missingOf } from "../pipeline/stages/mod.ts";
+import { type Job, type JobPlan, JOBS, listMissing, lockJobs } from "../pipeline/stages/mod.ts";
 import { writeAtomic } from "../pipeline/run/mod.ts";
 import { quoted, words } from "./wording.ts";
 
@@ -164,7 +164,7 @@ function planSubmissions(
   };
   for (const job of jobs) {
     const queued = queuedOf(job.name);
-    const missing = missingOf(job).filter((place) => !queued.some((other) => other.place === place));
+    const missing = listMissing(job).filter((place) => !queued.some((other) => other.place === place));
     let ahead = limit ? idsOf(queued) : [];
     for (const [base, places] of Map.groupBy(missing, (place) => place - place % maxArraySize)) {
       const number = submissions.filter((other) => other.job === job).length;

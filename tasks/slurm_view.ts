@@ -5,7 +5,7 @@
  */
 
 import { stripVTControlCharacters } from "node:util";
-import { type Job, JOBS, missingOf, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
+import { type Job, JOBS, listMissing, planJobs, readJobPlan, type Training } from "../pipeline/stages/mod.ts";
 import { type Queued, readQueue } from "./slurm.ts";
 import { type Ended, queueText } from "./submit_text.ts";
 
@@ -30,7 +30,7 @@ export async function slurmView(
 export async function isTrained(run: string, trainings: readonly Training[]): Promise<boolean> {
   if (trainings.some(({ state }) => state === "training")) return false;
   const jobs = await planJobs({ run, recorded: true, ...await readJobPlan(run) });
-  return jobs.every((job) => !job.trains || missingOf(job).length === 0);
+  return jobs.every((job) => !job.trains || listMissing(job).length === 0);
 }
 
 /** Numbers of Slurm's are below this. The processes of this machine are numbered by their time in milliseconds. */
@@ -61,7 +61,7 @@ export async function endedJobs(
   }
   const [ended, unknown]: Ended[][] = [[], []];
   for (const job of jobs) {
-    for (const place of missingOf(job)) {
+    for (const place of listMissing(job)) {
       const found = latest.get(`${job.name} ${place}`);
       if (!found || queue?.some((queued) => queued.job === job.name && queued.place === place)) continue;
       if (await isLocked(`${run}/${found.log}`)) continue;

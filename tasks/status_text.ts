@@ -8,7 +8,7 @@ import { task, type TaskReference } from "../kernels/mod.ts";
 import { field, FIELDS, type Fields } from "../pipeline/settings/mod.ts";
 import { type Owner, processText } from "../pipeline/graph/lock.ts";
 import { changesText } from "../pipeline/stages/documents.ts";
-import { nextOf, type RunStatus, type StageStatus } from "../pipeline/stages/status.ts";
+import { nextTask, type RunStatus, type StageStatus } from "../pipeline/stages/status.ts";
 import { below, bytes, lines, ranges, table } from "./layout.ts";
 import { worded, words } from "./wording.ts";
 
@@ -65,7 +65,7 @@ function requestText({ task: name, with: { match } }: TaskReference): string {
 
 /** Reports what to run next. */
 function nextText({ run, parts, stages }: RunStatus): string {
-  const next = nextOf(stages);
+  const next = nextTask(stages);
   if (next !== undefined) return `next: ${words(next)}`;
   if (stages.some(({ state }) => state === "being made")) {
     return "next: nothing, once what is being made is there";

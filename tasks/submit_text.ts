@@ -5,7 +5,7 @@
  */
 
 import { task } from "../kernels/mod.ts";
-import { type Job, missingOf, unitOf } from "../pipeline/stages/mod.ts";
+import { type Job, listMissing, unitOf } from "../pipeline/stages/mod.ts";
 import { lines } from "./layout.ts";
 import { type Queued, slurmRanges } from "./slurm.ts";
 import { words } from "./wording.ts";
@@ -42,10 +42,10 @@ const MOST_COMMANDS = 4;
  * which they can begin, with what it stands on and its commands.
  */
 export function plannedText(run: string, jobs: readonly Job[], atOnce: number): string {
-  const left = jobs.filter((job) => missingOf(job).length > 0);
+  const left = jobs.filter((job) => listMissing(job).length > 0);
   if (left.length === 0) return `${run}: nothing is missing`;
   const blocks = left.map((job) => {
-    const missing = missingOf(job);
+    const missing = listMissing(job);
     const before = job.after.filter((name) => left.some((other) => other.name === name));
     const all = missing.map((place) => job.tasks(unitOf(job, place)).map(words).join(" && "));
     const more = all.length - MOST_COMMANDS;

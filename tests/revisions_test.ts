@@ -8,7 +8,7 @@ import { hashFiles, MANIFEST, readManifest } from "../pipeline/graph/mod.ts";
 import { zeroShotRevision } from "../pipeline/stages/zero_shot.ts";
 import { jsonText, sha256 } from "../pipeline/run/files.ts";
 import { encodeQuestions } from "../pipeline/evaluation/choices/prompts.ts";
-import { MADE_TASKS, passagesOf } from "../pipeline/evaluation/choices/suite.ts";
+import { cutPassages, MADE_TASKS } from "../pipeline/evaluation/choices/suite.ts";
 import { contextOf, type Question, TASKS } from "../pipeline/evaluation/choices/tasks.ts";
 import { defaultCorpus } from "../pipeline/text/corpora/corpus.ts";
 import { gpu } from "./kernels/support.ts";
@@ -66,7 +66,7 @@ async function outputsOf(run: string, prefix = ""): Promise<Stages> {
 /** Hashes the questions of every zero-shot task, of its own kind of documents, in tokens that are characters. */
 async function madeUpQuestions(): Promise<Record<string, string>> {
   const texts = await Array.fromAsync(defaultCorpus({ characters: 40_000 }));
-  const passages = passagesOf(
+  const passages = cutPassages(
     texts.map((document) => ({ ...document, tokens: document.text.length >> 1 })),
     128,
   );

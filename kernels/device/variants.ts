@@ -52,7 +52,7 @@ const WORKGROUP_REVISION = 3;
  * Gives what the bits of some variants depend on apart from their names: a state of a training is continued by the same variants of the same
  * revision alone. Variants for software adapters have the revisions of the stages that use them.
  */
-export function revisionOf(variants: Partial<Variants>): { forms?: number } {
+export function variantRevision(variants: Partial<Variants>): { forms?: number } {
   return Object.values(variants).some((variant) => variant.startsWith("workgroup"))
     ? { forms: WORKGROUP_REVISION }
     : {};

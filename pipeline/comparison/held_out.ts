@@ -5,7 +5,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { heldOutTokens, type RunRecord } from "../report/read.ts";
 import { shortHash } from "../run/files.ts";
 import { namesOf } from "../settings/configuration.ts";
-import { TEXT, textSeedOf } from "../settings/text.ts";
+import { findTextSeed, TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 
 /** A run by its name next to the others, and what it holds. */
@@ -43,7 +43,7 @@ const SETTINGS = [...namesOf(TEXT, "textSeed"), ...namesOf(TOKENS, "shardSequenc
 function differs(former: RunRecord, latter: RunRecord): InputError {
   const [own, other] = [former, latter].map(({ config: { configuration } }) => ({
     ...configuration,
-    textSeed: textSeedOf(configuration),
+    textSeed: findTextSeed(configuration),
   }));
   const differing = SETTINGS.filter((name) => valueText(own[name]) !== valueText(other[name]));
   const hashes = [former, latter].map(({ heldOut }) => shortHash(heldOut!.sha256));

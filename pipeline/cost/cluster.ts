@@ -10,7 +10,7 @@ import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { modelShapes } from "../model/shapes.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { passesOf, widthsOf } from "../partition/tree/branches.ts";
-import { tokenArrayOf } from "../rows/columns.ts";
+import { tokenArray } from "../rows/columns.ts";
 import { denseStepBytes } from "./communication.ts";
 import { forwardFlops, slowedFlops, trainingFlops } from "./flops.ts";
 
@@ -87,7 +87,7 @@ export function planCluster(configuration: Configuration, options: ClusterOption
     );
   }
   const text = tokens * charactersPerToken(configuration);
-  const stages = stagesOf(configuration, options, { sequences, text });
+  const stages = countStages(configuration, options, { sequences, text });
   const sum = (of: (stage: ClusterStage) => number) => stages.reduce((total, stage) => total + of(stage), 0);
   return {
     ...{ tokens, machines, flops, diskBytesPerSecond, experts, sequences, stages },
@@ -115,7 +115,7 @@ type StageRow = [
 ];
 
 /** Counts what every stage takes. */
-function stagesOf(
+function countStages(
   configuration: Configuration,
   { machines, flops, kind, diskBytesPerSecond }: ClusterOptions,
   { sequences, text }: Record<"sequences" | "text", number>,
@@ -178,7 +178,7 @@ export function charactersPerToken({ vocabularySize }: Pick<Configuration, "voca
 
 /** Estimates the bytes of sequences as tokens. */
 export function tokenBytes({ sequenceLength, vocabularySize }: Configuration, sequences: number): number {
-  return sequences * (sequenceLength * tokenArrayOf(vocabularySize).BYTES_PER_ELEMENT + 32);
+  return sequences * (sequenceLength * tokenArray(vocabularySize).BYTES_PER_ELEMENT + 32);
 }
 
 /** Estimates the bytes of scores. */

@@ -30,7 +30,7 @@ export type Communication = Record<
 >;
 
 /** Counts what is exchanged for the mixture of a configuration, and for a dense model of `parameters` weights. */
-export function communicationOf(
+export function countCommunication(
   { rounds, roundSequences, experts, levels }: Configuration,
   mixture: MixtureShape,
   parameters: number,

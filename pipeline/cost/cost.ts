@@ -25,11 +25,11 @@ import { type AdoptedExpert, adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { canonical } from "../run/seal.ts";
 import { readTextCounts } from "../text/counts.ts";
-import { TEXT, textSeedOf } from "../settings/text.ts";
+import { findTextSeed, TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { type CostCorpus, mixtureOf, type OtherRouters, readRouters } from "./mixture.ts";
 import { type EqualCompute, equalCompute } from "./compared_cost.ts";
-import { type Communication, communicationOf } from "./communication.ts";
+import { type Communication, countCommunication } from "./communication.ts";
 import {
   forwardFlops,
   layersFlops,
@@ -143,13 +143,13 @@ export const ASSUMED_GPU: Required<CostDevice> = {
 const MOST_OF_A_PROCESSOR = 2e12;
 
 /** Takes a device for a GPU or a processor, by its FLOP/s at the peak. */
-export function adapterKindOf({ flops }: Pick<CostDevice, "flops">): AdapterKind {
+export function adapterKind({ flops }: Pick<CostDevice, "flops">): AdapterKind {
   return flops > MOST_OF_A_PROCESSOR ? "gpu" : "software";
 }
 
 /** Gives the seconds that FLOPs of a model take on a device; a processor is slower at narrow models. */
 export function secondsOn(device: CostDevice, flops: number, model: ModelConfig): number {
-  return slowedFlops(flops, model, adapterKindOf(device)) / (device.flops * device.utilisation);
+  return slowedFlops(flops, model, adapterKind(device)) / (device.flops * device.utilisation);
 }
 
 /** What {@link costOf} takes apart from a configuration. */
@@ -203,7 +203,7 @@ export function costOf(configuration: Configuration, options: CostOptions): Cost
     flops,
     equalCompute: larger,
     switch: tokenwise,
-    communication: communicationOf(configuration, mixture, parameters.expert),
+    communication: countCommunication(configuration, mixture, parameters.expert),
     memory: memoryOf(configuration, mixture, tokenwise.model, options),
     work: sums((flops) => flops),
     seconds: sums((flops, model) => secondsOn(options, flops, model)),
@@ -240,7 +240,7 @@ function memoryOf(
   tokenwise: ModelConfig,
   { recompute, loss, ...device }: CostOptions,
 ): Cost["memory"] {
-  const kind = adapterKindOf(device);
+  const kind = adapterKind(device);
   const { dtype } = configuration;
   const together = Math.min(models, Math.max(...widthsOf(configuration))); // a tree trains one branch after another
   const sizes = { length, microBatch: configuration.microBatch || batch, recompute, dtype, kind, loss };
@@ -293,7 +293,7 @@ export async function readCost({ run = "", sources = {}, ...options }: ReadCostO
   const configuration = resolveConfiguration({ ...sources, base });
   const text = await readTextCounts(run);
   // Flags may describe other sequences than the run's: of other text, another length, another vocabulary.
-  const same = textSeedOf(configuration) === textSeedOf(base) &&
+  const same = findTextSeed(configuration) === findTextSeed(base) &&
     SEQUENCES.every((name) => canonical(configuration[name]) === canonical(base[name]));
   const adopted = configuration.experts === base.experts ? await adoptedExperts(run) : [];
   if (!text || !same) return await count(configuration, { adopted });

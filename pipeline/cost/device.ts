@@ -1,7 +1,7 @@
 /** The device for which time is estimated. */
 
 import { measuredDevices } from "../run/measured.ts";
-import { adapterKindOf, ASSUMED_GPU, type CostDevice, PLAIN_DEVICE } from "./cost.ts";
+import { adapterKind, ASSUMED_GPU, type CostDevice, PLAIN_DEVICE } from "./cost.ts";
 
 /**
  * Gives the device of estimates where none is named: of those that were measured on this machine the one
@@ -20,5 +20,5 @@ export async function usualDevice(adapter?: string): Promise<CostDevice> {
  */
 export async function usualGpu(): Promise<CostDevice> {
   const device = await usualDevice();
-  return adapterKindOf(device) === "gpu" ? device : ASSUMED_GPU;
+  return adapterKind(device) === "gpu" ? device : ASSUMED_GPU;
 }

@@ -18,10 +18,10 @@ import { type Baseline, BASELINES, hasOwnShape } from "./baselines.ts";
 import { fewDocuments, RESAMPLES } from "./bootstrap.ts";
 import { type DocumentScores, scoresOfDocuments } from "./documents.ts";
 import { type Evaluation, EVALUATION_FORMAT } from "./evaluation.ts";
-import { addFallback, type FallbackOptions, reliabilityOf } from "./margins.ts";
-import { addMixes, mixesOf, mixExperts, type MixOptions } from "./mix.ts";
+import { addFallback, type FallbackOptions, measureReliability } from "./margins.ts";
+import { addMixes, listMixes, mixExperts, type MixOptions } from "./mix.ts";
 import { type ModelScores, shapeChecker } from "./model_pass.ts";
-import { agreementOf, route, type Routed, type RouteOptions, type Routes } from "./routes.ts";
+import { route, type Routed, type RouteOptions, type Routes, shareAgreed } from "./routes.ts";
 import { byPrefix, createTable, figuresOf, summarize } from "./tables.ts";
 
 /** What {@linkcode evaluate} takes. */
@@ -85,7 +85,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const onRows = (rows: number) => options.onProgress?.(done += rows);
   const partitioner = await mixture.partitioner();
   const { experts, shape: router } = partitioner;
-  const mixes = mixesOf(options, partitioner);
+  const mixes = listMixes(options, partitioner);
   const routed = await route(options, partitioner, onRows, mixes !== undefined)
     .finally(() => mixture.closePartitioner());
   warn(routed, options);
@@ -137,7 +137,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     resamples,
     seed,
     ...summarize(routed, table, figures, prefix),
-    ...!trained && { reliability: reliabilityOf(routed.margin.map(choice)) },
+    ...!trained && { reliability: measureReliability(routed.margin.map(choice)) },
     ...mixing && { mixing: mixing(figures) },
     ...sent && { fallback: sent(figures) },
     ...other && {
@@ -147,11 +147,11 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
           prefix: tokens,
           ...figures.perplexity(otherBy(tokens)),
           gain: figures.gain(byPrefix(tokens), otherBy(tokens)),
-          agreement: agreementOf(routes, routed.routes.get(tokens)!),
+          agreement: shareAgreed(routes, routed.routes.get(tokens)!),
         })),
       },
     },
-    models: { ...shapesOf(scores), ...router && { router, routerParameters: parameterCount(router) } },
+    models: { ...sharedShapes(scores), ...router && { router, routerParameters: parameterCount(router) } },
   };
 }
 
@@ -197,7 +197,7 @@ function countedNll(
 }
 
 /** Gives the shape that the models have, and the experts that were adopted. Where all were, the first one gives the shape. */
-function shapesOf(scores: ReadonlyMap<ModelName, ModelScores>): Evaluation["models"] {
+function sharedShapes(scores: ReadonlyMap<ModelName, ModelScores>): Evaluation["models"] {
   const all = [...scores].map(([model, { config, notes }]) => {
     return { model, own: { config, parameters: parameterCount(config) }, from: notes.adopted };
   });

@@ -25,7 +25,7 @@ const BINS = 10;
  * Tells how often choices are right and what wrong ones lose, over all and by margin. There are at most ten
  * bins of margins with about equally many sequences; equal margins are in the same bin.
  */
-export function reliabilityOf(choices: readonly Choice[]): Reliability {
+export function measureReliability(choices: readonly Choice[]): Reliability {
   const sorted = choices.toSorted((a, b) => a.margin - b.margin);
   const bins: Reliability["bins"] = [];
   for (let begin = 0, bin = 1; begin < sorted.length; bin++) {

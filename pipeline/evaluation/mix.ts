@@ -46,7 +46,7 @@ const ROWS_AT_ONCE = 1024;
  * Returns the mixtures that are asked for; undefined if there are none. Throws an `InputError` where a number
  * of experts, the temperature or the number of tokens is impossible.
  */
-export function mixesOf(
+export function listMixes(
   { mix = [], routingTemperature, reroute, valuesAtOnce = VALUES_AT_ONCE }: MixOptions,
   partitioner: Pick<Partitioner, "kind" | "experts">,
 ): Mixes | undefined {

@@ -66,7 +66,7 @@ export function routingPrefixes(
 }
 
 /** Gives the share of sequences that go to the same expert by both routes. */
-export function agreementOf(a: Routes, b: Routes): number {
+export function shareAgreed(a: Routes, b: Routes): number {
   return a.expert.filter((expert, row) => expert === b.expert[row]).length / a.expert.length;
 }
 
@@ -118,7 +118,7 @@ export async function route(
       routed.document.push(numberOf(documents, document[row]));
       routed.source.push(label);
       routed.predicted.push(length[row] - 1);
-      routed.margin.push(marginOf(own.slice(row * experts, (row + 1) * experts), free[row]));
+      routed.margin.push(findMargin(own.slice(row * experts, (row + 1) * experts), free[row]));
     }
     routed.counts.push(...counts);
     onRows(rows);
@@ -134,7 +134,7 @@ function amongTrained(costs: Float32Array, experts: number, trained: readonly nu
 }
 
 /** Gives the margin of a choice from the costs `[E]`. */
-function marginOf(costs: Float32Array, chosen: number): number {
+function findMargin(costs: Float32Array, chosen: number): number {
   if (costs.length === 1) return 0;
   const least = costs[chosen];
   costs[chosen] = Infinity;

@@ -7,7 +7,7 @@
 import { BASELINES } from "./baselines.ts";
 import { type Documents, type Drawing, percentileInterval, resample } from "./bootstrap.ts";
 import { type Evaluation, type Gain, type Lower, type Score, type Way, WAYS } from "./evaluation.ts";
-import { agreementOf, type Routed } from "./routes.ts";
+import { type Routed, shareAgreed } from "./routes.ts";
 
 /** Sums over the sequences of each group: of a document, a source or a segment. */
 export interface Sums extends Documents {
@@ -122,7 +122,7 @@ export function summarize(
       prefix: tokens,
       ...perplexity(byPrefix(tokens)),
       gains: gains(byPrefix(tokens)),
-      agreement: agreementOf(by, own),
+      agreement: shareAgreed(by, own),
     })),
   };
 }

@@ -8,10 +8,10 @@
 import { dirname, relative } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
 import {
-  entriesOf,
   filesUnder,
   isFolder,
   isMissing,
+  listEntries,
   refuseLink,
   removeFiles,
   removeIfEmpty,
@@ -50,16 +50,16 @@ const scratchPath = (run: string, name: string, key: string): string =>
 
 /** Lists the folders in `folder` that belong to a node. */
 async function foldersOf(folder: string, name: string): Promise<string[]> {
-  const own = (await entriesOf(folder)).filter((entry) => entry.name.startsWith(`${flat(name)}~`));
+  const own = (await listEntries(folder)).filter((entry) => entry.name.startsWith(`${flat(name)}~`));
   return own.map((entry) => `${folder}/${entry.name}`);
 }
 
 /** Lists the folders of a node's checkpoints, under whatever keys. */
-export const scratchesOf = (run: string, name: string): Promise<string[]> =>
+export const listScratches = (run: string, name: string): Promise<string[]> =>
   foldersOf(`${run}/${SCRATCH}`, name);
 
 /** Lists the folders in which processes make a node, or were making it. */
-export const partialsOf = (run: string, name: string): Promise<string[]> =>
+export const listPartials = (run: string, name: string): Promise<string[]> =>
   foldersOf(`${run}/${PARTIAL}`, name);
 
 /** Names a new folder in which a node, or a link, is made. */
@@ -207,7 +207,7 @@ export async function removeSpent(walk: Walk, graph: readonly Node[]): Promise<v
 /** Removes partial folders that nothing has touched for an hour and nobody is filling: their processes are dead. */
 export async function removeOldPartials(run: string): Promise<void> {
   let owners: Owner[] | undefined;
-  for (const { name } of await entriesOf(`${run}/${PARTIAL}`)) {
+  for (const { name } of await listEntries(`${run}/${PARTIAL}`)) {
     const path = `${run}/${PARTIAL}/${name}`;
     if (await lastTouched(path) > Date.now() - OLD_MS) continue;
     owners ??= await listOwners(run);
@@ -227,7 +227,7 @@ export async function litterIn(path: string): Promise<string[]> {
 /** Gives when a folder, or anything in it, was last changed, in milliseconds. */
 async function lastTouched(path: string): Promise<number> {
   const info = await Deno.lstat(path).catch(() => null); // it is gone: its process goes on
-  const inside = info?.isDirectory ? await entriesOf(path) : [];
+  const inside = info?.isDirectory ? await listEntries(path) : [];
   const times = await Promise.all(inside.map(({ name }) => lastTouched(`${path}/${name}`)));
   return Math.max(Number(info?.mtime ?? 0), ...times);
 }

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { entriesOf, isMissing, removeIfThere, writing } from "../run/files.ts";
+import { isMissing, listEntries, removeIfThere, writing } from "../run/files.ts";
 
 /** Folder of the locks, in the run folder. */
 export const LOCKS = "locks";
@@ -92,7 +92,7 @@ export async function takeLock(run: string, node: string, task: string): Promise
 /** Lists the processes that make something in a run. */
 export async function listOwners(run: string): Promise<Owner[]> {
   const owners: Owner[] = [];
-  for (const { name } of await entriesOf(`${run}/${LOCKS}`)) {
+  for (const { name } of await listEntries(`${run}/${LOCKS}`)) {
     const file = await Deno.open(`${run}/${LOCKS}/${name}`).catch(() => null); // it was given up just now
     if (!file) continue;
     const owner = await livingOwner(run, name.replaceAll("~", "/"), file, false).finally(() => file.close());
@@ -104,7 +104,7 @@ export async function listOwners(run: string): Promise<Owner[]> {
 /** Removes the lock files of processes that are gone. */
 export async function removeDeadLocks(run: string): Promise<void> {
   const alive = new Set((await listOwners(run)).map(({ node }) => pathOf(run, node)));
-  for (const { name } of await entriesOf(`${run}/${LOCKS}`)) {
+  for (const { name } of await listEntries(`${run}/${LOCKS}`)) {
     const path = `${run}/${LOCKS}/${name}`;
     if (!alive.has(path)) await removeIfThere(path); // whoever has just opened it does the same work as another one at worst
   }

@@ -5,7 +5,7 @@
  */
 
 import * as v from "valibot";
-import { entriesOf, filesUnder, hashFile, isMissing, jsonText, sha256, writeAtomic } from "../run/files.ts";
+import { filesUnder, hashFile, isMissing, jsonText, listEntries, sha256, writeAtomic } from "../run/files.ts";
 import { count, readJsonIfThere, sealed } from "../run/schema.ts";
 import { canonical, seal } from "../run/seal.ts";
 import { MANIFEST } from "../run/verified.ts";
@@ -125,7 +125,7 @@ export async function findDamage(
 
 /** Lists the names of the nodes that lie in a folder of a run, in order: the folders that have a manifest. */
 export async function* nodesIn(run: string, folder: string): AsyncGenerator<string> {
-  const entries = await entriesOf(`${run}/${folder}`);
+  const entries = await listEntries(`${run}/${folder}`);
   if (entries.some(({ name }) => name === MANIFEST)) return yield folder;
   for (const { name, isDirectory } of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
     if (isDirectory) yield* nodesIn(run, `${folder}/${name}`);

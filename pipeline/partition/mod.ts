@@ -16,7 +16,7 @@ export {
   gapShare,
   type Proof,
 } from "./assignment/assignment.ts";
-export { assignmentOf, ASSIGNMENTS } from "./assignment/assignments.ts";
+export { ASSIGNMENTS, findAssignment } from "./assignment/assignments.ts";
 export { assignBalanced } from "./assignment/balanced.ts";
 export { optimal } from "./assignment/optimal.ts";
 export { byPrices, type Drift, drift, type Prices, readPrices, writePrices } from "./assignment/prices.ts";

@@ -4,7 +4,7 @@
  */
 
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
-import { checkLineage, FORMAT, lineageOf } from "../rows/lineage.ts";
+import { checkLineage, FORMAT, readLineage } from "../rows/lineage.ts";
 import { checkTokens, fromBatch, originOf, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import type { Columns } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
@@ -89,7 +89,7 @@ async function* scored(
     const length = columns.tokens!.length / columns.rows; // NaN without rows
     // Batches of other tools may have no rows at first: these say nothing of sequences.
     if (lineage === undefined || sequenceLength === 0) {
-      const known = lineageOf(batch);
+      const known = readLineage(batch);
       sequenceLength = known?.sequenceLength ?? (length || 0);
       if (known === null && lineage === undefined) {
         onWarning?.(`${where} does not say which tokenizer made it: taken to be the partitioner's`);

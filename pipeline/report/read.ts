@@ -21,7 +21,7 @@ import {
 } from "../graph/places.ts";
 import { expertNames } from "../stages/names.ts";
 import { overlapState, readOverlap } from "../stages/overlap_result.ts";
-import { type ExpertPart, onlyParts, partIn, partitionRemedy, tallyOf } from "../stages/parts.ts";
+import { type ExpertPart, onlyParts, partIn, partitionRemedy, sideCounts } from "../stages/parts.ts";
 import { remedyOf } from "../stages/remedy.ts";
 import { nodeFolders } from "../stages/settings.ts";
 import { allTargets, type Target } from "../stages/targets.ts";
@@ -33,7 +33,7 @@ import { fromBatch, readShards } from "../rows/arrow.ts";
 import { adoptedExperts } from "../training/adoption.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import { readRoundMetrics } from "../run/events.ts";
-import { checkRunFolder, entriesOf, exists, withRemedy } from "../run/files.ts";
+import { checkRunFolder, exists, listEntries, withRemedy } from "../run/files.ts";
 import { printable } from "../run/printable.ts";
 import { conform } from "../run/schema.ts";
 import { readTimes, secondsByNode } from "../run/timing.ts";
@@ -102,7 +102,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
   const made = secondsByNode(await readTimes(run));
   const spentOn = (node: string): Spent => nodes.get(node)?.made.from ? "copied" : made(node);
   const reproduction = await read("reproduction.json", readClaims);
-  const begun = [...await entriesOf(`${run}/${SCRATCH}`), ...await entriesOf(`${run}/${PARTIAL}`)];
+  const begun = [...await listEntries(`${run}/${SCRATCH}`), ...await listEntries(`${run}/${PARTIAL}`)];
   if (nodes.size === 0 && !reproduction && begun.length === 0) {
     const what = "hold something that a task made: it holds a configuration and nothing made with it";
     throw refuse(what, first);
@@ -163,7 +163,7 @@ function partitionOf(nodes: ReadonlyMap<string, Manifest>, experts: number): Par
   if (!names.every((name) => nodes.has(name))) return null;
   const parts = names.map((name) => partIn(name, nodes.get(name)!));
   const { settings, result } = nodes.get(parts[0].assignments[0]) ?? {};
-  const counts = (side: "train" | "test") => partitionCounts(parts.map((part) => tallyOf(part[side])));
+  const counts = (side: "train" | "test") => partitionCounts(parts.map((part) => sideCounts(part[side])));
   const test = counts("test");
   return {
     ...{ experts, parts, train: counts("train") },

@@ -8,7 +8,7 @@
 import * as v from "valibot";
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { RATE_SEARCH, type Searched } from "../report/reproduction.ts";
-import { entriesOf, jsonText, sha256, withRemedy, writeAtomic } from "../run/files.ts";
+import { jsonText, listEntries, sha256, withRemedy, writeAtomic } from "../run/files.ts";
 import { readJsonIfThere, type Schema, sealed } from "../run/schema.ts";
 import { canonical, seal } from "../run/seal.ts";
 import { takeLock } from "../graph/lock.ts";
@@ -98,7 +98,7 @@ export const noteFile = (run: string): string => `outcomes/${run}.json`;
 
 /** Lists the runs of which a folder of studies notes what they came to. */
 export const namesOfNotes = async (root: string): Promise<string[]> =>
-  (await entriesOf(`${root}/outcomes`)).map(({ name }) => name)
+  (await listEntries(`${root}/outcomes`)).map(({ name }) => name)
     .filter((name) => name.endsWith(".json")).map((name) => name.slice(0, -".json".length)).sort();
 
 /** Reads what a folder of studies notes of a run; null where it notes nothing. Throws an `InputError` where that is damaged. */

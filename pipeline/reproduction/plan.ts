@@ -7,7 +7,7 @@
 import type { Variants } from "../../kernels/device/variants.ts";
 import { narrowNotes } from "../cost/flops.ts";
 import {
-  adapterKindOf,
+  adapterKind,
   ASSUMED_GPU,
   type Cost,
   type CostDevice,
@@ -58,7 +58,7 @@ export type StudiesPlan = Awaited<ReturnType<typeof plan>>;
 async function plan(options: PlanStudiesOptions) {
   const reported: CostDevice = { ...PLAIN_DEVICE, ...options.device };
   // A GPU of which no memory is known is taken to have that of the assumed one.
-  const { memoryBytes } = adapterKindOf(reported) === "gpu" ? { ...ASSUMED_GPU, ...reported } : reported;
+  const { memoryBytes } = adapterKind(reported) === "gpu" ? { ...ASSUMED_GPU, ...reported } : reported;
   const device = { ...reported, ...memoryBytes !== undefined && { memoryBytes } };
   const { grid, known, only } = await openStudies(options);
   const piecesOf = (grid: Grid) => new Planner(grid, known, only, device, options).plan();
@@ -102,7 +102,7 @@ function listAssumptions(
   pieces: readonly Timed[],
 ): string[] {
   const { flops, utilisation, name, memoryBytes = 0 } = device;
-  const kind = adapterKindOf(device), assumed = ASSUMED_GPU.name;
+  const kind = adapterKind(device), assumed = ASSUMED_GPU.name;
   const whose = name === assumed
     ? `an ${name}, on which no training was timed`
     : `"${name}", as measured here`;
@@ -249,7 +249,7 @@ class Planner extends StudyWalk {
 
   #holds(model: Searched, setup: Setup): Promise<Held> {
     const { device, options: { recompute, variants } } = this;
-    const more = { kind: adapterKindOf(device), recompute, loss: variants?.loss };
+    const more = { kind: adapterKind(device), recompute, loss: variants?.loss };
     return heldBy(model, this.grid.configuration(setup), more);
   }
 
@@ -328,7 +328,7 @@ class Planner extends StudyWalk {
       const isKnown = recipe in this.#before.rates && !this.#ends.has(recipe);
       if (isKnown) await this.#addRate(setup.models[i], recipe, setup, true);
     }
-    const side = SIDE_BY_SIDE[adapterKindOf(this.device)];
+    const side = SIDE_BY_SIDE[adapterKind(this.device)];
     for (const [m, model] of setup.models.entries()) {
       const before = [`split ${setup.name}`, recipes[m], this.grid.rateRecipe("experts", setup)];
       const place = (node?: string) => `${setup.name}/${node}`;

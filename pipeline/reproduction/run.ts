@@ -12,7 +12,7 @@ import { partition } from "../stages/partition.ts";
 import type { RunWatch } from "../stages/run.ts";
 import { summarizeRun } from "../stages/summary.ts";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
-import { entriesOf, exists } from "../run/files.ts";
+import { exists, listEntries } from "../run/files.ts";
 import { checkParts, openStudies, type StudyChoice } from "./checks.ts";
 import { failuresFirst } from "./claims.ts";
 import type { Grid, Known } from "./grid.ts";
@@ -107,7 +107,7 @@ class Runner extends StudyWalk {
     if (name !== this.#within) this.watch.onEvent?.({ type: "stage", stage: name, state: "started" });
     this.#within = name;
     const others = [];
-    for (const entry of await entriesOf(root)) {
+    for (const entry of await listEntries(root)) {
       const other = `${root}/${entry.name}`;
       if (entry.name !== name && await exists(`${other}/config.json`)) others.push(other);
     }

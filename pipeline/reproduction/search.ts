@@ -8,7 +8,7 @@
 import * as v from "valibot";
 import type { RateSearch, Searched } from "../report/reproduction.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
-import { presetOf } from "../settings/presets.ts";
+import { findPreset } from "../settings/presets.ts";
 import type { Sources } from "../settings/resolution.ts";
 import type { RateName } from "../stages/targets.ts";
 
@@ -26,7 +26,7 @@ export const RATES: Record<Searched, RateName> = {
 
 /** Gathers the values of a preset, a file and flags as flags, without the rates that are searched for. */
 export function withoutRates({ preset, file, flags }: Sources): Partial<Configuration> {
-  const values: Partial<Configuration> = { ...presetOf(preset), ...file, ...flags };
+  const values: Partial<Configuration> = { ...findPreset(preset), ...file, ...flags };
   for (const field of Object.values(RATES)) delete values[field];
   return values;
 }

@@ -21,11 +21,11 @@ import {
   Utf8,
 } from "apache-arrow/Arrow.dom";
 import { joinBytes } from "./bytes.ts";
-import { type Columns, tokenArrayOf } from "./columns.ts";
+import { type Columns, tokenArray } from "./columns.ts";
 import { unreadable } from "../run/files.ts";
 import { originOf, readArrow } from "./ipc/read.ts";
 import { type Column, floats, integers, items, strings, tokenIds } from "./column_values.ts";
-import { checkLineage, identityOf, type Lineage, lineageOf, NAMES } from "./lineage.ts";
+import { checkLineage, type Lineage, NAMES, pickIdentity, readLineage } from "./lineage.ts";
 
 /** A batch of rows: Arrow's own type. */
 export type RecordBatch = ArrowBatch;
@@ -43,7 +43,7 @@ export function readShards(paths: string[]): ReadableStream<RecordBatch> {
     let first: Partial<Lineage> | undefined;
     for (const path of paths) {
       for await (const batch of readArrow(path, path)) {
-        if (first === undefined) first = identityOf(lineageOf(batch));
+        if (first === undefined) first = pickIdentity(readLineage(batch));
         else checkLineage(batch, first, paths[0]);
         yield batch;
       }
@@ -144,7 +144,7 @@ export function emptyBatch(names: (keyof Columns)[], lineage: Lineage): RecordBa
  */
 function fitTokens(tokens: Columns["tokens"], vocabulary: number | undefined): Columns["tokens"] {
   if (!tokens || vocabulary === undefined) return tokens;
-  const Fitting = tokenArrayOf(vocabulary);
+  const Fitting = tokenArray(vocabulary);
   return tokens instanceof Fitting ? tokens : Fitting.from(tokens);
 }
 
@@ -190,7 +190,7 @@ export function fromBatch(
     ...expert && { expert: integers(expert, Uint16Array) },
   };
   checkLengths(columns.length, columns.tokens && columns.tokens.length / rows, where);
-  const vocabulary = lineageOf(batch)?.vocabulary;
+  const vocabulary = readLineage(batch)?.vocabulary;
   if (vocabulary !== undefined) checkTokens(columns, vocabulary, where);
   return columns;
 }

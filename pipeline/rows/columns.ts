@@ -28,7 +28,7 @@ export interface Columns {
 }
 
 /** Gives the type of array that holds the ids of a vocabulary: u16 where they fit, otherwise u32. */
-export function tokenArrayOf(vocabulary: number): Uint16ArrayConstructor | Uint32ArrayConstructor {
+export function tokenArray(vocabulary: number): Uint16ArrayConstructor | Uint32ArrayConstructor {
   return vocabulary <= 65_536 ? Uint16Array : Uint32Array;
 }
 

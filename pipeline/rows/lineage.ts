@@ -48,7 +48,7 @@ const NUMBERS = ["format", "sequenceLength", "vocabulary", "eos", "prefix", "exp
 export const NAMES = [...TEXTS, ...NUMBERS];
 
 /** Returns the lineage of a batch, or null where another tool wrote it. Throws an InputError where it is damaged. */
-export function lineageOf(batch: RecordBatch): Lineage | null {
+export function readLineage(batch: RecordBatch): Lineage | null {
   const { metadata } = batch.schema, where = originOf(batch);
   if (!metadata.has("smalltalk.format")) return null;
   const lineage: Lineage = { stage: "", format: FORMAT };
@@ -75,7 +75,7 @@ export function lineageOf(batch: RecordBatch): Lineage | null {
  * contradicts nothing.
  */
 export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, owner: string): void {
-  const actual = lineageOf(batch);
+  const actual = readLineage(batch);
   if (actual === null) return;
   for (const [name, wanted] of Object.entries(expected)) {
     const value = actual[name as keyof Lineage];
@@ -90,7 +90,7 @@ export function checkLineage(batch: RecordBatch, expected: Partial<Lineage>, own
 }
 
 /** Picks the fields that must be equal in rows that are used together. */
-export function identityOf(lineage: Lineage | null): Partial<Lineage> {
+export function pickIdentity(lineage: Lineage | null): Partial<Lineage> {
   const { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers } = lineage ?? {};
   return { sequenceLength, vocabulary, eos, tokenizer, prefix, experts, routers };
 }

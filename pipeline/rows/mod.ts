@@ -17,7 +17,7 @@ export {
   type Written,
   type WrittenShard,
 } from "./arrow.ts";
-export { type Lineage, lineageOf } from "./lineage.ts";
+export { type Lineage, readLineage } from "./lineage.ts";
 export { Order, type OrderOptions, permuted } from "./order.ts";
 export type { IntegerArray } from "./column_values.ts";
 export { checksums, type Numeric, openRows, type Rows } from "./random_access.ts";

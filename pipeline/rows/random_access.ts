@@ -16,7 +16,7 @@ import { checkNodes } from "./ipc/checks.ts";
 import { orUnreadable } from "./ipc/library.ts";
 import { type IpcMessage, messagesIn, readAt } from "./ipc/messages.ts";
 import { decode } from "./ipc/read.ts";
-import { checkLineage, identityOf, type Lineage, lineageOf } from "./lineage.ts";
+import { checkLineage, type Lineage, pickIdentity, readLineage } from "./lineage.ts";
 
 /** Names a column of numbers, or of lists of them, whose rows have fixed places. */
 export type Numeric = keyof typeof ARRAYS;
@@ -87,7 +87,7 @@ export async function openRows(
     const shard = await scan(file, path);
     const known = checksums?.get(path), [first = shard] = shards;
     if (known) noteChecksums(file, shard, known);
-    checkLineage(shard.empty, identityOf(lineageOf(first.empty)), first.path);
+    checkLineage(shard.empty, pickIdentity(readLineage(first.empty)), first.path);
     for (const name of NUMERIC) {
       const [type, wanted] = [shard, first].map(({ empty }) => String(typeOf(empty, name) ?? "none"));
       if (type === wanted) continue;
@@ -124,12 +124,12 @@ export class Rows implements Disposable {
     this.#batches = shards.flatMap(({ batches }) => batches);
     for (const batch of this.#batches) this.#all = (batch.first = this.#all) + batch.rows;
     this.count = only?.length ?? this.#all;
-    this.lineage = shards.length > 0 ? lineageOf(shards[0].empty) : null;
+    this.lineage = shards.length > 0 ? readLineage(shards[0].empty) : null;
   }
 
   /** Gives those rows that have these numbers, numbered anew from 0 in their order. */
   some(numbers: Float64Array): Rows {
-    return new Rows(this.#shards, this.#numbersOf(numbers) as Float64Array);
+    return new Rows(this.#shards, this.#readNumbers(numbers) as Float64Array);
   }
 
   /**
@@ -146,10 +146,10 @@ export class Rows implements Disposable {
     const columns: Partial<Columns> = { rows };
     for (const name of names as readonly (Numeric | "source")[]) {
       if (name === "source") {
-        columns.source = Array.from(this.#numbersOf(numbers), (number) => this.#sourceOf(number));
+        columns.source = Array.from(this.#readNumbers(numbers), (number) => this.#sourceOf(number));
         continue;
       }
-      const { width, item } = layoutOf(this.#shards[0], name);
+      const { width, item } = findLayout(this.#shards[0], name);
       const type = name === "tokens" && item.bitWidth <= 16 ? Uint16Array : ARRAYS[name];
       Object.assign(columns, { [name]: this.fill(name, numbers, new type(rows * width)) });
     }
@@ -168,8 +168,8 @@ export class Rows implements Disposable {
     of: ArrayLike<number>,
     target: Target,
   ): Target {
-    const numbers = this.#numbersOf(of);
-    const { item, width: all } = layoutOf(this.#shards[0], name);
+    const numbers = this.#readNumbers(of);
+    const { item, width: all } = findLayout(this.#shards[0], name);
     const rows = numbers.length, width = rows === 0 ? all : target.length / rows;
     if (!(Number.isInteger(width) && width >= 1 && width <= all)) {
       throw new RangeError(
@@ -209,7 +209,7 @@ export class Rows implements Disposable {
   }
 
   /** Gives the numbers in the files of rows with these numbers here. */
-  #numbersOf(numbers: ArrayLike<number>): ArrayLike<number> {
+  #readNumbers(numbers: ArrayLike<number>): ArrayLike<number> {
     return this.only ? Float64Array.from(numbers, (number) => this.only![number] ?? NaN) : numbers;
   }
 
@@ -328,7 +328,7 @@ function typeOf({ schema }: RecordBatch, name: string): DataType & { listSize?: 
 }
 
 /** Gives the type of a column's values, and how many there are in a row. Throws an `InputError` where rows have no fixed places. */
-function layoutOf(
+function findLayout(
   { path, empty }: Shard,
   name: Numeric,
 ): { item: (Int | Float) & { bitWidth: number }; width: number } {

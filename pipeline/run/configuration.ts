@@ -6,7 +6,7 @@
 
 import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
-import { checkRunFolder, entriesOf, jsonText, withRemedy, writeAtomic } from "./files.ts";
+import { checkRunFolder, jsonText, listEntries, withRemedy, writeAtomic } from "./files.ts";
 import { conform, isObject, readJson, readJsonIfThere } from "./schema.ts";
 import { canonical, isSealed, seal } from "./seal.ts";
 import { VERSION } from "./version.ts";
@@ -91,7 +91,7 @@ export async function readRunConfiguration(
     const values = valuesOf(FIELDS, configuration);
     if (!isSealed(object) && !edited) {
       throw refuse(
-        say`it must be what the run wrote, by its checksum: ${await editOf(run, configuration)}`,
+        say`it must be what the run wrote, by its checksum: ${await findEdit(run, configuration)}`,
         say`restore it, or accept it as it is with ${setting("force")}`,
       );
     }
@@ -103,7 +103,7 @@ export async function readRunConfiguration(
 }
 
 /** Reports what was edited in a `config.json`, as far as manifests of nodes know the values that it had. */
-async function editOf(run: string, configuration: Record<string, unknown>): Promise<Text> {
+async function findEdit(run: string, configuration: Record<string, unknown>): Promise<Text> {
   for await (const { node, settings } of settingsIn(run)) {
     for (const [name, then] of Object.entries(settings)) {
       const now = configuration[name];
@@ -119,9 +119,9 @@ async function editOf(run: string, configuration: Record<string, unknown>): Prom
 
 /** Yields the settings that nodes of a run were made with: of each folder those of one node. */
 async function* settingsIn(run: string): AsyncGenerator<{ node: string; settings: Record<string, unknown> }> {
-  for (const { name: folder, isDirectory } of await entriesOf(run)) {
+  for (const { name: folder, isDirectory } of await listEntries(run)) {
     if (!isDirectory) continue;
-    const inside = (await entriesOf(`${run}/${folder}`)).filter(({ isDirectory }) => isDirectory);
+    const inside = (await listEntries(`${run}/${folder}`)).filter(({ isDirectory }) => isDirectory);
     for (const node of [folder, ...inside.map(({ name }) => `${folder}/${name}`)]) {
       const settings = await Deno.readTextFile(`${run}/${node}/manifest.json`)
         .then((text) => JSON.parse(text).settings).catch(() => undefined); // it is none, or damaged
@@ -133,7 +133,7 @@ async function* settingsIn(run: string): AsyncGenerator<{ node: string; settings
 }
 
 /** Finds the folder of the run that a file or folder is or lies in, by its `config.json`; null where it lies in no run. */
-export async function runOf(place: string): Promise<string | null> {
+export async function findRun(place: string): Promise<string | null> {
   const names = place.split("/");
   for (let end = names.length; end > 0; end--) {
     const run = names.slice(0, end).join("/") || "/";

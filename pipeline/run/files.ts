@@ -170,7 +170,7 @@ export async function* filesUnder(root: string, folder: string): AsyncGenerator<
 }
 
 /** Lists what a folder holds; nothing where there is no such folder. */
-export function entriesOf(folder: string): Promise<Deno.DirEntry[]> {
+export function listEntries(folder: string): Promise<Deno.DirEntry[]> {
   return Promise.try(() => [...Deno.readDirSync(folder)]).catch((error) => { // a promise for each of 200,000 takes a second
     if (isMissing(error)) return [];
     throw error;
@@ -191,7 +191,7 @@ export async function askAll<Answer>(
 }
 
 async function* filesIn(root: string, folder: string): AsyncGenerator<string> {
-  for (const { name, isDirectory } of await entriesOf(`${root}/${folder}`)) {
+  for (const { name, isDirectory } of await listEntries(`${root}/${folder}`)) {
     const path = folder === "" ? name : `${folder}/${name}`;
     if (isDirectory) yield* filesIn(root, path);
     else yield path;

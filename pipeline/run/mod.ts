@@ -4,7 +4,7 @@
  * @module
  */
 
-export { readConfiguration, runOf } from "./configuration.ts";
+export { findRun, readConfiguration } from "./configuration.ts";
 export { type RoundMetrics, type RunEvent } from "./events.ts";
 export { duration } from "./duration.ts";
 export {

@@ -19,7 +19,7 @@ import { type Answering, mixReaders } from "./mixing.ts";
 import { type Mixture, type MixtureOptions, openMixture } from "./mixture.ts";
 import { checkShape, type ModelName } from "./models.ts";
 import type { Route } from "./route.ts";
-import { sampleToken, SAMPLING, samplingOf } from "./sampling.ts";
+import { resolveSampling, sampleToken, SAMPLING } from "./sampling.ts";
 import { createStopFilter } from "./text_stream.ts";
 
 /**
@@ -138,7 +138,7 @@ export class Generation implements AsyncIterable<string>, Disposable {
     using held = new DisposableStack();
     if (alone) held.defer(() => mixture.close());
     const { prompt, signal, reroute } = options;
-    const { maxNewTokens } = samplingOf(options);
+    const { maxNewTokens } = resolveSampling(options);
     const tokenizer = await mixture.tokenizer();
     const tokens = typeof prompt === "string" ? (await tokenizer.encode([prompt]))[0] : prompt;
     if (tokens.length === 0) {
@@ -263,7 +263,7 @@ export async function* continueTokens(
   options: ContinueTokensOptions,
 ): AsyncGenerator<number, Exclude<Finish, "stop">> {
   const { cache = true, window = false, eos, vocabulary, signal, onToken, readerFor } = options;
-  const { maxNewTokens, seed, ...sampling } = samplingOf(options);
+  const { maxNewTokens, seed, ...sampling } = resolveSampling(options);
   const tokens = Array.from(prompt);
   let start = 0; // place of the first token that the reader holds
   reader.clear();

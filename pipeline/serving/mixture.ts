@@ -24,7 +24,7 @@ import {
   type RunSourceOptions,
 } from "./models.ts";
 import { createQueue } from "./queue.ts";
-import { RequestError, type Route, routeOf } from "./route.ts";
+import { chooseRoute, RequestError, type Route } from "./route.ts";
 import { TokenTexts } from "./text_stream.ts";
 
 /** How a mixture runs. */
@@ -159,7 +159,7 @@ export class Mixture {
     if (texts.some(({ length }) => length === 0)) {
       throw new InputError("Cannot route a text as it must have a token: it is empty");
     }
-    if (!this.routes) return texts.map(() => routeOf([0], 1, exclude));
+    if (!this.routes) return texts.map(() => chooseRoute([0], 1, exclude));
     const opened = await this.partitioner();
     const { kind, experts } = opened;
     if (PARTITIONERS.get(kind)?.routes === false) {
@@ -180,7 +180,7 @@ export class Mixture {
         ? new Float32Array(rows.length * experts)
         : await this.costs(together, [length], signal);
       rows.forEach((i, row) => {
-        const route = routeOf(costs.subarray(row * experts, (row + 1) * experts), length, exclude);
+        const route = chooseRoute(costs.subarray(row * experts, (row + 1) * experts), length, exclude);
         routed[i] = cost === undefined ? route : { ...route, cost };
       });
     }

@@ -11,7 +11,7 @@ import type { ModelConfig } from "../model/shape.ts";
 import type { Partitioner } from "../partition/partitioner.ts";
 import { openPartitioner, partitionerFolder } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { entriesOf, exists, hashFile } from "../run/files.ts";
+import { exists, hashFile, listEntries } from "../run/files.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 
 /** Names a model of a mixture: an expert by its number, a dense model by its name. */
@@ -54,7 +54,7 @@ export async function modelSource(
 ): Promise<MixtureSource> {
   await loadCheckpointConfig(folder);
   // A dense model's folder and an expert's have their tokenizer; a router's is that of its run.
-  const path = await firstOf([folder, `${folder}/..`, `${folder}/../..`].flatMap(tokenizersIn));
+  const path = await findFirst([folder, `${folder}/..`, `${folder}/../..`].flatMap(tokenizersIn));
   if (path === undefined) {
     const what = `Cannot generate with "${folder}" as its tokenizer must be known`;
     throw new InputError(`${what}: there is no tokenizer.json in it or above it`, {
@@ -76,7 +76,7 @@ export async function modelSource(
 const tokenizersIn = (run: string) => [`${run}/${TOKENIZER_FILE}`, `${run}/${TOKENIZER}/${TOKENIZER_FILE}`];
 
 /** Finds the first of some files that is there. */
-async function firstOf(paths: readonly string[]): Promise<string | undefined> {
+async function findFirst(paths: readonly string[]): Promise<string | undefined> {
   for (const path of paths) if (await exists(path)) return path;
 }
 
@@ -101,7 +101,7 @@ export async function runSource(
 ): Promise<MixtureSource> {
   const configuration = (await readRunConfiguration(run))?.configuration;
   const routing = partitioner ?? await partitionerFolder(run, configuration?.routers);
-  const tokenizer = await firstOf(tokenizersIn(run)) ?? `${run}/${TOKENIZER_FILE}`;
+  const tokenizer = await findFirst(tokenizersIn(run)) ?? `${run}/${TOKENIZER_FILE}`;
   const folderOf = (model: ModelName) =>
     typeof model === "number" ? `${run}/experts/${expertFolder(model)}` : `${run}/${model}`;
   /** Reads files; once more where they are not as their manifest notes, as the model may have been made anew meanwhile. */
@@ -138,7 +138,7 @@ export async function runSource(
       return await read(() => openPartitioner(routing, device, { beam }));
     },
     async dense() {
-      const names = (await entriesOf(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
+      const names = (await listEntries(run)).filter(({ isDirectory }) => isDirectory).map(({ name }) => name);
       const there = await Promise.all(names.map((name) => exists(`${run}/${name}/model.safetensors`)));
       return names.filter((name, i) => FOLDER_NAME.test(name) && there[i]).sort();
     },

@@ -29,7 +29,7 @@ export interface Route {
  * Finds the expert of a prefix from what it costs every expert: the least, the lower id on ties. Throws an `InputError` where a
  * cost is no number, and where all experts are in `exclude`, whose ids are passed over.
  */
-export function routeOf(
+export function chooseRoute(
   costs: ArrayLike<number>,
   prefixTokens: number,
   exclude: readonly number[] = [],

@@ -39,7 +39,7 @@ interface Candidates {
 }
 
 /** Gives all settings, with the defaults of those left out; throws an `InputError` where one is impossible. */
-export function samplingOf(options: Partial<Values<typeof SAMPLING>>): Values<typeof SAMPLING> {
+export function resolveSampling(options: Partial<Values<typeof SAMPLING>>): Values<typeof SAMPLING> {
   return settingsAmong(SAMPLING, options);
 }
 

@@ -7,7 +7,7 @@
 
 import { ASSIGNMENT } from "./assignment.ts";
 import { EXPERTS, LARGER_DENSE, OPTIMISER, SWITCH } from "./experts.ts";
-import { integer, section, someValuesOf, type Values, valuesOf } from "./field.ts";
+import { integer, readSomeValues, section, type Values, valuesOf } from "./field.ts";
 import { PARTITIONER } from "./partitioner.ts";
 import { TEXT } from "./text.ts";
 import { TOKENS } from "./tokens.ts";
@@ -51,7 +51,7 @@ export function isDefault(name: keyof Configuration, value: unknown): boolean {
  */
 export function checkSettings(values: Partial<Configuration>): void {
   const given = Object.entries(values).filter(([, value]) => value !== undefined);
-  someValuesOf(FIELDS, Object.fromEntries(given));
+  readSomeValues(FIELDS, Object.fromEntries(given));
 }
 
 /** Names the fields of a section, except some. */

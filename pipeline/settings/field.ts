@@ -212,7 +212,7 @@ export function checkValue(field: Field, value: unknown): unknown {
  * Reads values of any kind as values of a table. Throws an `InputError` for a name that the table lacks, and
  * for a value that its field does not allow.
  */
-export function someValuesOf<Table extends Fields>(
+export function readSomeValues<Table extends Fields>(
   table: Table,
   values: Record<string, unknown>,
 ): Partial<Values<Table>> {
@@ -225,10 +225,10 @@ export function someValuesOf<Table extends Fields>(
 }
 
 /**
- * Reads values as {@linkcode someValuesOf} does, and adds the defaults of the others, in the order of the
+ * Reads values as {@linkcode readSomeValues} does, and adds the defaults of the others, in the order of the
  * table.
  */
 export function valuesOf<Table extends Fields>(table: Table, values: Record<string, unknown>): Values<Table> {
   const defaults = Object.entries(table).map(([name, field]) => [name, structuredClone(field.default)]);
-  return { ...Object.fromEntries(defaults), ...someValuesOf(table, values) } as Values<Table>;
+  return { ...Object.fromEntries(defaults), ...readSomeValues(table, values) } as Values<Table>;
 }

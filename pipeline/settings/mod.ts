@@ -11,12 +11,12 @@ export {
   type Field,
   type Fields,
   parseValue,
-  someValuesOf,
+  readSomeValues,
   type Values,
   valuesOf,
 } from "./field.ts";
 export * as field from "./field.ts";
 export { nearest } from "./nearest.ts";
 export { withLevels } from "./partitioner.ts";
-export { presetOf, PRESETS } from "./presets.ts";
+export { findPreset, PRESETS } from "./presets.ts";
 export { resolveConfiguration, type Sources } from "./resolution.ts";

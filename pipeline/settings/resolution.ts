@@ -8,7 +8,7 @@ import { InputError, say, setting } from "../../kernels/errors.ts";
 import { type Configuration, FIELDS } from "./configuration.ts";
 import { valuesOf } from "./field.ts";
 import { withLevels } from "./partitioner.ts";
-import { presetOf } from "./presets.ts";
+import { findPreset } from "./presets.ts";
 
 /** Reports where a configuration's values come from; later ones win. */
 export interface Sources {
@@ -30,7 +30,7 @@ export interface Sources {
 export function resolveConfiguration(
   { base = {}, preset, file = {}, flags = {} }: Sources = {},
 ): Configuration {
-  const sources = [base, presetOf(preset), file, flags].map(withLevels);
+  const sources = [base, findPreset(preset), file, flags].map(withLevels);
   const configuration = valuesOf(FIELDS, Object.assign({}, ...sources));
   checkTogether(configuration);
   return configuration;

@@ -87,6 +87,6 @@ export const TEXT = section("Text", {
 });
 
 /** Gives the seed by which documents are taken and held out. */
-export function textSeedOf({ textSeed, seed }: { textSeed: number; seed: number }): number {
+export function findTextSeed({ textSeed, seed }: { textSeed: number; seed: number }): number {
   return textSeed < 0 ? seed : textSeed;
 }

@@ -9,7 +9,7 @@ import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { loadCheckpoint } from "../checkpoints/checkpoint.ts";
 import type { Checkpoint, CheckpointNotes } from "../checkpoints/hugging_face_config.ts";
 import { saveModelFolder } from "../checkpoints/model_folder.ts";
-import { scratchesOf } from "../graph/folder.ts";
+import { listScratches } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Making, type Node, noteAll, oneByOne } from "../graph/node.ts";
 import { partOf, TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
@@ -17,7 +17,7 @@ import { Walk } from "../graph/walk.ts";
 import { type ModelConfig, parameterCount } from "../model/shape.ts";
 import { exists, shortHash } from "../run/files.ts";
 import { loadTokenizer, sameTokenizer, type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
-import { type Adoption, adoptionOf } from "../training/adoption.ts";
+import { type Adoption, describeAdoption } from "../training/adoption.ts";
 import { needConfiguration } from "./parts.ts";
 import { checkExpert } from "./models.ts";
 import { isSamePlace } from "./output.ts";
@@ -74,8 +74,8 @@ export async function adoptExpert(
     const there = state === "made" && !force;
     if (!there && !force) {
       await checkPart(run, part, notes, { expert, from });
-      if (before || (await scratchesOf(run, name)).length > 0) {
-        const was = adoptionOf(before),
+      if (before || (await listScratches(run, name)).length > 0) {
+        const was = describeAdoption(before),
           is = was ? `it was adopted from "${was.from}"` : "it was, or is begun";
         throw new InputError(`Cannot adopt expert ${expert} as it must not be trained: ${is}`, {
           where,

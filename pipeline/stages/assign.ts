@@ -17,7 +17,7 @@ import {
   type Proof,
 } from "../partition/assignment/assignment.ts";
 import { assignArgmax } from "../partition/assignment/argmax.ts";
-import { assignmentOf } from "../partition/assignment/assignments.ts";
+import { findAssignment } from "../partition/assignment/assignments.ts";
 import { byPrices, type Prices, readPrices, writePrices } from "../partition/assignment/prices.ts";
 import { toTable } from "../rows/arrow.ts";
 import type { Lineage } from "../rows/lineage.ts";
@@ -78,7 +78,7 @@ export const orderOf = (names: readonly string[]): string => sha256(names.join()
 /** Makes one node for all blocks, or with given prices one for each; one for a branch. */
 export function assignNodes({ configuration, blocks, prices, branch }: GraphOf): Node[] {
   const { method, experts, seed } = configuration;
-  const assignment = prices ? byPrices(prices) : assignmentOf(method);
+  const assignment = prices ? byPrices(prices) : findAssignment(method);
   const scored = rowsOf(branch, blocks);
   const places = Map.groupBy(scored, (block) => assignmentPlace(block, prices, branch).node);
   const settings = prices ? { prices: [...prices.prices], partitioner: prices.partitioner } : {
@@ -137,7 +137,7 @@ async function assignBlocks(
 
 /** Learns prices on a sample, by which new text can be assigned as this is. */
 async function learnPrices(input: ScoredRows): Promise<number[]> {
-  const { proof } = await input.sample(SAMPLE).assign(assignmentOf("optimal"));
+  const { proof } = await input.sample(SAMPLE).assign(findAssignment("optimal"));
   return proof!.prices!;
 }
 

@@ -9,7 +9,7 @@ import { basename, dirname } from "node:path";
 import { litterIn, PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, type Owner, removeDeadLocks } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { entriesOf, filesUnder, removeFiles, wholeName } from "../run/files.ts";
+import { filesUnder, listEntries, removeFiles, wholeName } from "../run/files.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration } from "./parts.ts";
 import type { RunWatch } from "./run.ts";
@@ -93,14 +93,14 @@ export async function cleanRun(
 async function* leftIn(run: string, keep: number): AsyncGenerator<Left> {
   yield* scratchFiles(run, keep);
   const kind = "unfinished";
-  for (const { name, isDirectory } of await entriesOf(`${run}/${PARTIAL}`)) {
+  for (const { name, isDirectory } of await listEntries(`${run}/${PARTIAL}`)) {
     if (!/~(old-)?[0-9a-f-]{36}$/.test(name)) continue;
     const node = nodeOf(name), folder = `${PARTIAL}/${name}`;
     const files = isDirectory ? (await litterIn(`${run}/${folder}`)).map((file) => `/${file}`) : [""];
     for (const file of files) yield { path: folder + file, node, kind };
   }
   for (const place of ["config.json", "text/files.json", "metrics/timing.jsonl", "jobs/plan.json"]) {
-    for (const { name, isDirectory } of await entriesOf(dirname(`${run}/${place}`))) {
+    for (const { name, isDirectory } of await listEntries(dirname(`${run}/${place}`))) {
       const path = place.slice(0, -basename(place).length) + name;
       if (!isDirectory && wholeName(path) === place) yield { path, node: "config.json", kind };
     }
@@ -115,7 +115,7 @@ const OWN = /^step-\d{8,}\.metrics\.jsonl$|^[0-9a-f-]{36}\//;
 /** Lists what may go of the folders of checkpoints: one for every node and key. */
 async function* scratchFiles(run: string, keep: number): AsyncGenerator<Left> {
   const folders: { node: string; folder: string; time: number }[] = [];
-  for (const { name, isDirectory } of await entriesOf(`${run}/${SCRATCH}`)) {
+  for (const { name, isDirectory } of await listEntries(`${run}/${SCRATCH}`)) {
     if (!isDirectory) continue; // nor a link
     const folder = `${SCRATCH}/${name}`, { mtime } = await Deno.stat(`${run}/${folder}`);
     folders.push({ node: nodeOf(name), folder, time: Number(mtime) });

@@ -19,7 +19,7 @@ import type { Block, Piece } from "../text/blocks.ts";
 import { assignmentPlace } from "./assign.ts";
 import { documentBatch, type DocumentRow, documentRows } from "./document_table.ts";
 import type { GraphOf } from "./stage.ts";
-import { readingOf, type Text } from "./text.ts";
+import { readingSettings, type Text } from "./text.ts";
 import { openNeeded, writeRows } from "./token_rows.ts";
 import { byName, countSources, DOCUMENTS, SEQUENCES, TEST, TOKENIZE, tokensOf, TRAIN } from "./tokenize.ts";
 
@@ -243,5 +243,8 @@ export async function recordedText(run: string, configuration: Configuration): P
       ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
     })),
   }));
-  return { ...{ blocks, unpacked: [], passed: new Map(), asText: [] }, reading: readingOf(configuration) };
+  return {
+    ...{ blocks, unpacked: [], passed: new Map(), asText: [] },
+    reading: readingSettings(configuration),
+  };
 }

@@ -14,7 +14,7 @@ import {
   tokenBytes,
   TOKENIZED_CHARACTERS_PER_SECOND,
 } from "../cost/cluster.ts";
-import { adapterKindOf, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
+import { adapterKind, type CostDevice, PLAIN_DEVICE } from "../cost/cost.ts";
 import { usualDevice } from "../cost/device.ts";
 import { forwardFlops, narrowNotes, slowedFlops, trainingFlops } from "../cost/flops.ts";
 import { fittingMicroBatch, trainingMemory } from "../cost/memory.ts";
@@ -103,7 +103,7 @@ export async function planPartition(options: PlanOptions): Promise<PartitionPlan
   const speed = await speedOf(options, configuration);
   const size = { characters, sequences };
   const estimates = stages.map((state) =>
-    withState(state, estimateOf(state.stage, configuration, size, speed))
+    withState(state, estimateStage(state.stage, configuration, size, speed))
   );
   const [text, rows] = [characters, sequences].map(number);
   const assumptions: Text[] = [
@@ -202,9 +202,9 @@ export async function planExperts(
   { also = [], together = false, ...options }: ExpertsPlanOptions,
 ): Promise<PartitionPlan> {
   if (also.length > 0) await otherRuns(options.run, also);
-  const plan = await planExpertsOf(experts, options);
+  const plan = await planOneRun(experts, options);
   for (const run of also) {
-    const other = await planExpertsOf(experts, { ...options, run });
+    const other = await planOneRun(experts, { ...options, run });
     plan.stages.push(...other.stages.map((stage) => ({ ...stage, stage: `${stage.stage} of ${run}` })));
     plan.warnings.push(...other.warnings);
   }
@@ -217,7 +217,7 @@ export async function planExperts(
   return { ...plan, memoryBytes: needed.length === 0 ? 0 : RUNTIME_BYTES + Math.min(all, most) };
 }
 
-async function planExpertsOf(
+async function planOneRun(
   experts: readonly number[],
   options: PlanOptions & TrainingOptions,
 ): Promise<PartitionPlan> {
@@ -303,7 +303,7 @@ async function speedOf(
   const usual = isNamed ? PLAIN_DEVICE : await usualDevice(adapter?.description);
   const { flops: peak, utilisation, name } = { ...usual, ...device };
   const measured = isNamed ? undefined : await measuredSpeed(run, configuration, adapter);
-  const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKindOf({ flops: peak }) };
+  const { flops, kind } = measured ?? { flops: peak * utilisation, kind: adapterKind({ flops: peak }) };
   const reached = `${(flops / 1e9).toPrecision(3)} GFLOP/s`, share = `${+(100 * utilisation).toFixed(2)}%`;
   const other = say`${setting("flops")} names another device`;
   const reported = measured
@@ -404,7 +404,7 @@ function sampleEstimate(c: Configuration, sequences: number, { flops }: Speed): 
 }
 
 /** Estimates what a stage takes; nothing where it does not say. */
-function estimateOf(stage: string, c: Configuration, size: CorpusSize, speed: Speed): Estimate {
+function estimateStage(stage: string, c: Configuration, size: CorpusSize, speed: Speed): Estimate {
   const estimate = STAGES.get(stage)?.estimate ?? ESTIMATES[stage];
   return estimate?.(c, size, speed) ?? { seconds: 0, diskBytes: 0, memoryBytes: 0 };
 }

@@ -44,7 +44,7 @@ export const modelName = ({ expert, name }: Target): ModelName => expert ?? name
 /** Names the node of a model's scores. */
 export const scoresOf = ({ name }: Pick<Target, "name">) => `evaluation/${name}`;
 /** Names those of the models that the mixture is compared with. */
-export const baselinesOf = (models: readonly Target[]): Baseline[] =>
+export const listBaselines = (models: readonly Target[]): Baseline[] =>
   models.flatMap(({ expert, name }) => expert === undefined ? name as Baseline : []);
 
 /**

@@ -15,9 +15,9 @@ import { readDocumentScores } from "../evaluation/documents.ts";
 import type { EvaluationChoices } from "../evaluation/evaluate.ts";
 import { type Evaluation, gainText, readEvaluation } from "../evaluation/evaluation.ts";
 import { checkFallback } from "../evaluation/margins.ts";
-import { mixesOf } from "../evaluation/mix.ts";
+import { listMixes } from "../evaluation/mix.ts";
 import { routingPrefixes } from "../evaluation/routes.ts";
-import { scratchesOf } from "../graph/folder.ts";
+import { listScratches } from "../graph/folder.ts";
 import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
 import { EVALUATION } from "../graph/places.ts";
@@ -25,13 +25,13 @@ import { Walk } from "../graph/walk.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
-import { adoptionOf } from "../training/adoption.ts";
+import { describeAdoption } from "../training/adoption.ts";
 import {
-  baselinesOf,
   DOCUMENTS,
   EVALUATE,
   evaluateNodes,
   type EvaluationOf,
+  listBaselines,
   RESULT,
   scoresOf,
 } from "./evaluate.ts";
@@ -247,7 +247,7 @@ async function checkChoices(
     const rule = `must be at most the ${sequenceLength} tokens of a sequence: one is ${longest}`;
     throw refuse(say`as ${setting("routeLengths")} ${rule}`);
   }
-  const baselines = baselinesOf(models);
+  const baselines = listBaselines(models);
   const isOther = ({ name }: Target) => name === fallback && !baselines.includes(fallback);
   const other = allTargets({ experts }).find(isOther);
   if (other) {
@@ -265,7 +265,7 @@ async function checkChoices(
     );
   }
   const { kind } = await partitionerKind(await partitionerFolder(run, routers));
-  mixesOf(choices, { kind, experts });
+  listMixes(choices, { kind, experts });
   return choices;
 }
 
@@ -274,7 +274,7 @@ async function leftOut(run: string, { configuration, models }: EvaluationOf): Pr
   const messages: Text[] = [];
   for (const { name, node, expert, command } of allTargets(configuration)) {
     if (expert !== undefined || models.some((model) => model.name === name)) continue;
-    if ((await scratchesOf(run, node)).length === 0) continue;
+    if ((await listScratches(run, node)).length === 0) continue;
     const goesOn = task(command.task, { run, ...command.with });
     messages.push(say`${name} is left out, as its training has not ended: ${goesOn} goes on with it`);
   }
@@ -291,7 +291,7 @@ async function unequal(run: string, { configuration, models }: EvaluationOf): Pr
   const messages: string[] = [], adopted: string[] = [];
   const experts: TrainResult[] = [], others: { model: Target; result: TrainResult }[] = [];
   for (const model of models) {
-    const manifest = (await readManifest(`${run}/${model.node}`))!, adoption = adoptionOf(manifest);
+    const manifest = (await readManifest(`${run}/${model.node}`))!, adoption = describeAdoption(manifest);
     if (adoption) adopted.push(`expert ${model.expert} from "${adoption.from}"`);
     else if (model.expert !== undefined) experts.push(trainResult(manifest, run));
     else others.push({ model, result: trainResult(manifest, run) });

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { revisionOf } from "../../kernels/device/variants.ts";
+import { variantRevision } from "../../kernels/device/variants.ts";
 import type { Text } from "../../kernels/errors.ts";
 import { loadCheckpointConfig } from "../checkpoints/hugging_face_config.ts";
 import { type DocumentScores, writeDocumentScores } from "../evaluation/documents.ts";
@@ -19,10 +19,10 @@ import { readVerified } from "../run/verified.ts";
 import { openMixture } from "../serving/mixture.ts";
 import type { ModelName } from "../serving/models.ts";
 import {
-  baselinesOf,
   DOCUMENTS,
   EVALUATE,
   type EvaluationOf,
+  listBaselines,
   modelName,
   RESULT,
   scoresOf,
@@ -69,7 +69,7 @@ export async function scoreNode(
     ...{ tokenizer, vocabulary, sequenceLength: of.configuration.sequenceLength },
   }).finally(() => text.mixture.close());
   making.wrote(NLL, await writeAtomic(`${making.folder}/${NLL}`, new Uint8Array(nll.buffer)));
-  return { sequences: nll.length, adapter, variants: { ...variants, ...revisionOf(variants) } };
+  return { sequences: nll.length, adapter, variants: { ...variants, ...variantRevision(variants) } };
 }
 
 /** Puts the scores of all models together. */
@@ -93,7 +93,7 @@ export async function evaluateNode(
   let scores: DocumentScores;
   const evaluation = await evaluate({
     ...{ ...choices, ...text, routeBy: other, prefix, sequenceLength, seed, signal },
-    baselines: baselinesOf(of.models),
+    baselines: listBaselines(of.models),
     scores: (name) => knownScores(making, of, name),
     onProgress: (done) => emit({ type: "progress", stage: EVALUATE, done, unit: "sequences" }),
     onDocuments: (found) => scores = found,

@@ -28,7 +28,7 @@ import {
   writeSplits,
 } from "../rows/export/mod.ts";
 import type { Rows } from "../rows/random_access.ts";
-import { entriesOf, writeAtomic } from "../run/files.ts";
+import { listEntries, writeAtomic } from "../run/files.ts";
 import { readVerified } from "../run/verified.ts";
 import { SAMPLING } from "../serving/sampling.ts";
 import { tokenizerIn } from "../text/tokenizer.ts";
@@ -278,7 +278,7 @@ async function checkPlace(
   const info = await Deno.stat(output).catch(() => null);
   if (info && !info.isDirectory) throw refuse("it must be a folder, new or empty: it is a file");
   const before = await readManifest(output);
-  const [first] = before ? [] : await entriesOf(output);
+  const [first] = before ? [] : await listEntries(output);
   if (first) throw refuse(`it must be new or empty: it holds "${first.name}"`);
   if (before && !before.name.startsWith(EXPORT)) {
     throw refuse(`it must be new or empty: it is "${before.name}" of a run`);

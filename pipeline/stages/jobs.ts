@@ -195,7 +195,7 @@ const requiringGpu = (job: Job): Job => ({
 });
 
 /** Lists the places of the processes of a job that must still run. */
-export const missingOf = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
+export const listMissing = ({ done }: Job): number[] => done.flatMap((is, place) => is ? [] : [place]);
 
 /** Gives what the process at a place of a job gets: its number, or its name. */
 export const unitOf = ({ units, first }: Job, place: number): string | number =>

@@ -29,7 +29,7 @@ export {
 export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export * from "./estimate.ts";
-export { repairOf } from "./remedy.ts";
+export { findRepair } from "./remedy.ts";
 export * from "./overlap.ts";
 export * from "./partition.ts";
 export * from "./plan.ts";

@@ -6,7 +6,7 @@
  */
 
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import { scratchesOf } from "../graph/folder.ts";
+import { listScratches } from "../graph/folder.ts";
 import { takeLock } from "../graph/lock.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
@@ -15,7 +15,7 @@ import { otherSetting, Walk } from "../graph/walk.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
 import type { RunEvent } from "../run/events.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { adoptionOf } from "../training/adoption.ts";
+import { describeAdoption } from "../training/adoption.ts";
 import { listCheckpoints } from "../training/resume.ts";
 import type { Participant } from "../training/together.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
@@ -138,14 +138,14 @@ async function refuseReplaced(
         where,
         remedy: say`${how} with ${setting("force")}`,
       });
-    const adoption = adoptionOf(manifest);
+    const adoption = describeAdoption(manifest);
     if (adoption) {
       const fact = `what is there must not come from elsewhere: it was adopted from "${adoption.from}"`;
       throw refuse("train", fact, "train it here instead");
     }
     if (state !== "changed" || replace) continue;
     if (resume) {
-      const saved = await Promise.all((await scratchesOf(walk.run, node.name)).map(listCheckpoints));
+      const saved = await Promise.all((await listScratches(walk.run, node.name)).map(listCheckpoints));
       if (saved.some((states) => states.length > 0)) continue;
       throw refuse("resume", "a checkpoint of it must be there: its training has ended", "start again");
     }

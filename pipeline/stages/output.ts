@@ -9,7 +9,7 @@ import { basename, dirname, relative, resolve } from "node:path";
 import { InputError, say, setting, type Text } from "../../kernels/errors.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { LOCKS } from "../graph/lock.ts";
-import { runOf } from "../run/configuration.ts";
+import { findRun } from "../run/configuration.ts";
 import { askAll } from "../run/files.ts";
 import { nodeFolders } from "./settings.ts";
 
@@ -42,7 +42,7 @@ export async function checkOutput(output: string, inputs: readonly string[] = []
     const what = input === "-" ? "standard input" : `"${input}"`;
     if (isRead) throw refuse(output, `it must not take the place of what is read: it ${is} ${what}`);
   });
-  const run = await runOf(dirname(place));
+  const run = await findRun(dirname(place));
   if (run === null || !isOfRun(relative(run, place))) return;
   throw refuse(output, `it must not take the place of a file of a run: it is one of "${run}"`);
 }
@@ -66,7 +66,7 @@ function standardInput() {
 /** Throws an `InputError` where a folder that results are to be written into is a run, or one of a run's own. */
 export async function checkOutputFolder(output: string): Promise<void> {
   const place = await placeOf(output);
-  if (await runOf(place) === place) throw refuse(output, "it must not be a run folder: it is one");
+  if (await findRun(place) === place) throw refuse(output, "it must not be a run folder: it is one");
   await checkOutput(`${output}/results.json`);
 }
 

@@ -14,7 +14,7 @@ import { givenNode, type Making, type Node, oneByOne, type Work } from "../graph
 import { readManifest } from "../graph/manifest.ts";
 import { ZERO_SHOT } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
-import { entriesOf, hashFile } from "../run/files.ts";
+import { hashFile, listEntries } from "../run/files.ts";
 import { PASSAGE, Passages } from "../text/overlap/joins.ts";
 import { hashWords, noHashes } from "../text/overlap/word_hashes.ts";
 import { documentRows } from "./document_table.ts";
@@ -149,7 +149,7 @@ export async function findOverlap(
     await make(overlapNodes({ configuration, text, blocks: text.blocks! }, files));
     const found = await readOverlap(run);
     if (against.length === 0) {
-      const asked = (await entriesOf(`${run}/${ZERO_SHOT}`)).filter(({ name }) => TASKS.has(name));
+      const asked = (await listEntries(`${run}/${ZERO_SHOT}`)).filter(({ name }) => TASKS.has(name));
       const names = asked.map(({ name }) => name).sort().join(", "), flag = setting("against");
       const message = say`the run was asked ${names}: ${flag} looks for questions whose files it names`;
       if (names) watch.onEvent?.({ type: "warning", message });

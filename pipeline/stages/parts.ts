@@ -9,7 +9,7 @@ import * as v from "valibot";
 import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
 import { MANIFEST, type Manifest, readManifest } from "../graph/manifest.ts";
 import { newTally, type Tally } from "../partition/counts.ts";
-import { entriesOf, exists } from "../run/files.ts";
+import { exists, listEntries } from "../run/files.ts";
 import { readRunConfiguration, type RunConfiguration } from "../run/configuration.ts";
 import { byLabel, conform, count, finite } from "../run/schema.ts";
 import { partOf, SEQUENCES, TOKENIZER } from "../graph/places.ts";
@@ -64,7 +64,7 @@ export async function readParts(run: string): Promise<{ settings: RunConfigurati
 }
 
 /** Gives the counts of a side as they were while rows were counted. */
-export function tallyOf({ sources, predicted, ...counts }: SideCounts): Tally {
+export function sideCounts({ sources, predicted, ...counts }: SideCounts): Tally {
   return { ...counts, predicted: predicted ?? NaN, sources: new Map(Object.entries(sources)) };
 }
 
@@ -89,7 +89,7 @@ export function addSides(tallies: readonly Tally[]): Tally {
 export async function partsAlone(run: string): Promise<number[]> {
   const experts: number[] = [];
   if (await exists(`${run}/${SEQUENCES}/${MANIFEST}`)) return experts;
-  for (const { name } of await entriesOf(`${run}/partition`)) {
+  for (const { name } of await listEntries(`${run}/partition`)) {
     const [, expert] = /^expert-(\d{2,})$/.exec(name) ?? [];
     if (expert && await exists(`${run}/partition/${name}/${MANIFEST}`)) experts.push(Number(expert));
   }

@@ -8,14 +8,14 @@
  */
 
 import { readQuestions } from "../evaluation/choices/data.ts";
-import { contextOf, continuationsOf, TASKS } from "../evaluation/choices/tasks.ts";
+import { contextOf, listContinuations, TASKS } from "../evaluation/choices/tasks.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { PRUNED } from "../graph/places.ts";
 import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
 import { hashFile } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { textSeedOf } from "../settings/text.ts";
+import { findTextSeed } from "../settings/text.ts";
 import { PASSAGE, Passages } from "../text/overlap/joins.ts";
 import { hashWords } from "../text/overlap/word_hashes.ts";
 import { readDocuments } from "../text/readers.ts";
@@ -48,7 +48,7 @@ export async function readTexts(path: string, configuration: Configuration): Pro
   const task = TASKS.get(path.replace(/.*\/|\.\w+$/g, ""));
   if (task) {
     const questions = await readQuestions(path, task);
-    return questions.map((question) => contextOf(question) + continuationsOf(question)[question.gold]);
+    return questions.map((question) => contextOf(question) + listContinuations(question)[question.gold]);
   }
   const documents = readDocuments([path], { textField: configuration.textField });
   return (await Array.fromAsync(documents)).map(({ text }) => text);
@@ -67,7 +67,7 @@ async function prunedNode(of: GraphOf, looked?: Looked, taken?: Node): Promise<N
       hashes,
       grouped: !!looked,
       holdout,
-      seed: textSeedOf(configuration),
+      seed: findTextSeed(configuration),
     },
     links: { [`text/${DROPPED}`]: DROPPED },
     revision: 1,
@@ -94,7 +94,7 @@ async function prune(
   looked?: Looked,
   taken?: Node,
 ) {
-  const { dedup, decontaminate, holdout } = configuration, seed = textSeedOf(configuration);
+  const { dedup, decontaminate, holdout } = configuration, seed = findTextSeed(configuration);
   const pairs = looked ? await readPairs(looked, making) : [];
   const groups = groupPairs(pairs), copies = groupPairs(pairs.filter(({ kind }) => kind === "exact"));
   const open = async function* () {

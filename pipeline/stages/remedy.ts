@@ -9,7 +9,7 @@ import { say, setting, task, type Text } from "../../kernels/errors.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
 import { SCRATCH } from "../graph/folder.ts";
 import { readManifest } from "../graph/manifest.ts";
-import { readRunConfiguration, runOf } from "../run/configuration.ts";
+import { findRun, readRunConfiguration } from "../run/configuration.ts";
 import { exists, hashFile } from "../run/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { partsAlone } from "./parts.ts";
@@ -64,9 +64,9 @@ export async function remedyOf(run: string, path: string, configuration: Configu
  * Reports how a damaged or missing file or folder of a run is made again. Undefined for other files, and for a file that is as its node's
  * manifest says: making it again would mend nothing. `choosing` says whether an expert may be named, so that nothing has to route.
  */
-export async function repairOf(where: string, { choosing = false } = {}): Promise<Text | undefined> {
+export async function findRepair(where: string, { choosing = false } = {}): Promise<Text | undefined> {
   const file = where.replace(/, batch \d+$|\/+$/, ""); // readers of shards say the batch as well
-  const run = await runOf(file);
+  const run = await findRun(file);
   if (run === null) return undefined;
   const path = relative(run, file);
   const read = await readRunConfiguration(run, { edited: true }).catch(() => null);

@@ -63,7 +63,7 @@ export class RoundBank {
     const rows = this.#rows ??= await branchRows(first, this.of, TRAIN);
     if (round === 1) warnOfPasses(this.of, rows.count, work);
     const now = this.#draw(rows, round), { expert, metrics } = await this.#assign(first, round, now);
-    if (metrics) work.emit({ type: "round", ...labelOf(branch), rounds, ...metrics });
+    if (metrics) work.emit({ type: "round", ...asLabel(branch), rounds, ...metrics });
     const bank = await this.#openBank(gpu, all, routers, round, rows);
     const onStep = (step: number, steps: number) => {
       const [done, total] = [(round - 1) * steps + step, rounds * steps];
@@ -138,7 +138,7 @@ function drawRound(rows: Rows, { experts, roundSequences, seed }: Configuration,
   return readRows(rows, numbers, ["sequence", "tokens", "length", "source"]);
 }
 
-const labelOf = (branch?: Branch) =>
+const asLabel = (branch?: Branch) =>
   branch && branch.path.length > 0 ? { branch: branch.path.join(".") } : {};
 
 function warnOfPasses({ configuration, branch }: GraphOf, sequences: number, { emit }: Work): void {
@@ -152,7 +152,7 @@ function warnOfPasses({ configuration, branch }: GraphOf, sequences: number, { e
   }
   const wanted = (rounds + 1) * experts * roundSequences;
   if (wanted <= sequences) return;
-  const { branch: label } = labelOf(branch), where = label === undefined ? "" : `branch ${label}: `;
+  const { branch: label } = asLabel(branch), where = label === undefined ? "" : `branch ${label}: `;
   const message =
     `${where}${rounds} rounds take ${wanted} sequences and there are ${sequences}: the corpus starts again in a new order`;
   emit({ type: "warning", message });
@@ -218,7 +218,7 @@ export async function joinRouters(making: Making, work: Work, of: GraphOf): Prom
   const { vocabulary, eos, tokenizer } = rows.lineage!;
   const last = drawRound(rows, configuration, rounds + 1);
   const { metrics } = await assignRound(making, of, rounds + 1, last);
-  work.emit({ type: "round", ...labelOf(branch), rounds, ...metrics });
+  work.emit({ type: "round", ...asLabel(branch), rounds, ...metrics });
   const lines = await readRoundLines(making, rounds, branch) + JSON.stringify(metrics) + "\n";
   await writeAtomic(`${folder}/rounds.jsonl`, lines);
   const model = modelShapes({ ...configuration, vocabularySize: vocabulary! }).router;

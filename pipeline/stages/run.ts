@@ -22,7 +22,7 @@ import { LEARN } from "./learn.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { checkAlone, nodeFolders, OWN_FOLDERS, resolveSettings } from "./settings.ts";
 import { STAGES } from "./stages.ts";
-import { nothingOf, type StageState, stageStates } from "./standing.ts";
+import { absentStage, type StageState, stageStates } from "./standing.ts";
 import type { Text as RunText } from "./text.ts";
 
 /** A share of the nodes: every `of`-th, beginning with number `index`, from 1. */
@@ -235,7 +235,7 @@ export async function partitionStates(
   const names = [...STAGES].filter(([name, { nodes, onRequest }]) =>
     nodes && !onRequest && !(name === LEARN && routers !== "")
   );
-  return names.map(([stage]) => known.find((state) => state.stage === stage) ?? nothingOf(stage, 0));
+  return names.map(([stage]) => known.find((state) => state.stage === stage) ?? absentStage(stage, 0));
 }
 
 /** Throws an `InputError` where text or settings are not those that a run was made of: for CI. */

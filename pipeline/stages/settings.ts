@@ -8,15 +8,15 @@
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
-import { assignmentOf } from "../partition/assignment/assignments.ts";
+import { findAssignment } from "../partition/assignment/assignments.ts";
 import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { checkRunFolder, entriesOf, exists, wholeName } from "../run/files.ts";
+import { checkRunFolder, exists, listEntries, wholeName } from "../run/files.ts";
 import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
-import { presetOf } from "../settings/presets.ts";
+import { findPreset } from "../settings/presets.ts";
 import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
@@ -64,13 +64,13 @@ const FIXED: readonly Fixed[] = [
 export async function resolveSettings(run: string, sources: Sources, force: boolean) {
   await checkOwn(run);
   const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ?? {};
-  const given = { ...presetOf(sources.preset), ...sources.file, ...sources.flags };
+  const given = { ...findPreset(sources.preset), ...sources.file, ...sources.flags };
   const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
     ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
     : {};
   const resolved = resolveConfiguration({ ...sources, base: { ...existing, ...method } });
   kindOf(resolved);
-  assignmentOf(resolved.method);
+  findAssignment(resolved.method);
   const configuration = await withPartitioner(resolved, given, existing !== undefined);
   const changed: (keyof Configuration)[] = [];
   if (!existing) return { configuration, changed, exists: false, adapter };
@@ -106,10 +106,10 @@ const text = (value: unknown) => JSON.stringify(value);
 /** Names the settings with which something was made. */
 async function fixedSettings(run: string): Promise<Set<string>> {
   const fixed = new Set<string>();
-  const begun = await entriesOf(`${run}/${SCRATCH}`); // trainings, of whose nodes nothing is there yet
+  const begun = await listEntries(`${run}/${SCRATCH}`); // trainings, of whose nodes nothing is there yet
   for (const [folder, names] of FIXED) {
     const isBegun = begun.some(({ name }) => name.startsWith(`${folder}~`));
-    if (!isBegun && (await entriesOf(`${run}/${folder}`)).length === 0) continue;
+    if (!isBegun && (await listEntries(`${run}/${folder}`)).length === 0) continue;
     for (const name of names) fixed.add(name);
   }
   return fixed;
@@ -131,11 +131,11 @@ async function checkOwn(run: string): Promise<void> {
   await checkRunFolder(run);
   const isSeen = ({ name }: Deno.DirEntry) => (wholeName(name) ?? name) === "files.json";
   // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
-  for (const { name, isDirectory, isSymlink } of await entriesOf(run)) {
+  for (const { name, isDirectory, isSymlink } of await listEntries(run)) {
     if (name === LOCKS) continue;
     if (!isSymlink && /^config\.json(\.\d+\.partial)?$/.test(name)) continue; // a link may lead nowhere
     // What files were seen is kept before that, by a process that goes on or was killed there.
-    if (name === "text" && isDirectory && (await entriesOf(`${run}/text`)).every(isSeen)) continue;
+    if (name === "text" && isDirectory && (await listEntries(`${run}/text`)).every(isSeen)) continue;
     if (await exists(`${run}/config.json`)) return;
     throw new InputError(
       `Cannot work in "${run}" as it must be a run folder, new or empty: it holds "${name}" and no config.json`,

@@ -16,13 +16,13 @@ import { columnOf, type Columns, fromBatch, readArrow, type RecordBatch, shardNa
 import { sliceColumns } from "../rows/columns.ts";
 import { floats, integers } from "../rows/column_values.ts";
 import { checksums } from "../rows/random_access.ts";
-import { type Lineage, lineageOf } from "../rows/lineage.ts";
+import { type Lineage, readLineage } from "../rows/lineage.ts";
 import { jsonText, writeAtomic } from "../run/files.ts";
 import { readJson } from "../run/schema.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
 import { assignmentPlace, orderOf } from "./assign.ts";
-import { addSides, PART, type SideCounts, SIDES, tallyOf } from "./parts.ts";
+import { addSides, PART, type SideCounts, sideCounts, SIDES } from "./parts.ts";
 import type { GraphOf } from "./stage.ts";
 import { tokensOf } from "./tokenize.ts";
 
@@ -176,7 +176,7 @@ async function gather(making: Making, groups: readonly string[]): Promise<Record
         making.wrote(to, note);
       }
     }
-    result[side] = sideOf(addSides(parts.map((part) => tallyOf(part[side]))));
+    result[side] = sideOf(addSides(parts.map((part) => sideCounts(part[side]))));
   }
   return result;
 }
@@ -188,7 +188,7 @@ function openWriters(
   columns: Columns,
   { experts, shardSequences: shardRows }: Configuration,
 ): PartWriter[] {
-  const lineage: Lineage = { ...lineageOf(batch)!, stage: SPLIT };
+  const lineage: Lineage = { ...readLineage(batch)!, stage: SPLIT };
   const perRow = lineage.sequenceLength! * columns.tokens!.BYTES_PER_ELEMENT + 64;
   const batchRows = Math.max(
     LEAST_BATCH,
@@ -228,7 +228,7 @@ async function readAssigned(file: string): Promise<Assigned> {
   const nats = (name: string) => join(new Float32Array(rows), (batch) => floats(columnOf(batch, name)));
   return {
     ...{ expert: chosen("expert"), best: chosen("best"), cost: nats("cost"), lowest: nats("lowest") },
-    perSequence: batches.some((batch) => lineageOf(batch)?.costs !== undefined),
+    perSequence: batches.some((batch) => readLineage(batch)?.costs !== undefined),
   };
 }
 

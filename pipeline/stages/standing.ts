@@ -35,7 +35,7 @@ export interface StageState {
 }
 
 /** Gives the state of a stage of which nothing is there. */
-export const nothingOf = (stage: string, nodes: number): StageState => ({
+export const absentStage = (stage: string, nodes: number): StageState => ({
   ...{ stage, state: "missing", nodes, toMake: 1, because: [], bytes: 0, files: 0, manifests: [] },
   revision: { made: null, now: 1 },
 });

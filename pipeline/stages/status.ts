@@ -14,14 +14,14 @@ import { ZERO_SHOT } from "../graph/places.ts";
 import { otherSetting, Walk } from "../graph/walk.ts";
 import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
-import { adoptionOf } from "../training/adoption.ts";
+import { describeAdoption } from "../training/adoption.ts";
 import { needConfiguration, partsAlone } from "./parts.ts";
 import { changesOfText, type TextChanges } from "./documents.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
 import { partitionStates } from "./run.ts";
 import { STAGES } from "./stages.ts";
-import { nothingOf, type StageState, stageStates } from "./standing.ts";
+import { absentStage, type StageState, stageStates } from "./standing.ts";
 import { allTargets, type Target } from "./targets.ts";
 import { trainNodes } from "./train.ts";
 
@@ -115,7 +115,7 @@ export async function statusOf(run: string): Promise<RunStatus> {
     ...asked,
   ];
   const stages = rows.map(({ nodes: rowNodes, stage, command, optional = false }): StageStatus => {
-    const state = states.get(stage) ?? nothingOf(stage, 1);
+    const state = states.get(stage) ?? absentStage(stage, 1);
     const { about, onRequest } = STAGES.get(command.task)!;
     const names = new Set(nodes.filter(({ maker }) => maker.stage === stage).map(({ name }) => name));
     const holders = distinct(owners.filter(({ node }) => names.has(node)));
@@ -160,7 +160,7 @@ async function modelRows(
     const manifest = await readManifest(`${run}/${node}`).catch(() => null);
     return {
       ...{ stage, command: task(command.task, { run, ...command.with }) },
-      nodes: adoptionOf(manifest)
+      nodes: describeAdoption(manifest)
         ? given(stage, node)
         : await orGiven(stage, node, trainNodes(configuration, [target], [])),
       optional: expert === undefined && name !== enough,
@@ -241,12 +241,12 @@ function isRefused({ stage, state, revision, manifests }: StageState, nodes: rea
   const { made, now } = revision, [manifest] = manifests;
   if (state === "out of date" && made !== null && made !== now) return true;
   if (!stage.startsWith("train-") || state === "up to date" || !manifest) return false;
-  return adoptionOf(manifest) !== undefined ||
+  return describeAdoption(manifest) !== undefined ||
     nodes.some((node) => otherSetting(node, manifest) !== undefined);
 }
 
 function stateOf({ state, because, manifests, nodes, toMake, files, bytes, revision }: StageState) {
-  const adopted = adoptionOf(manifests.at(-1));
+  const adopted = describeAdoption(manifests.at(-1));
   const why = adopted && state === "up to date"
     ? `adopted from "${adopted.from}"`
     : because.slice(0, 3).join("; ");
@@ -309,7 +309,7 @@ export function lacksOf(stages: readonly StageStatus[]): Lack[] {
  * Names the task to run next: the one that makes the first stage of a partition that is lacking, or else of
  * what is lacking as well; undefined where nothing is, or somebody makes it.
  */
-export function nextOf(stages: readonly StageStatus[]): TaskReference | undefined {
+export function nextTask(stages: readonly StageStatus[]): TaskReference | undefined {
   const isToMake = (stage: StageStatus) => isLacking(stage) && stage.state !== "being made";
   const next = stages.find((stage) => stage.partition && isToMake(stage)) ?? stages.find(isToMake);
   return next && lacksOf(stages).find(({ stages }) => stages.includes(next.stage))!.command;

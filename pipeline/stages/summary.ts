@@ -18,7 +18,7 @@ import { readJson } from "../run/schema.ts";
 import { blocksIn } from "../text/counts.ts";
 import { compareBytes } from "../text/glob.ts";
 import { INDEX } from "./documents.ts";
-import { readParts, tallyOf } from "./parts.ts";
+import { readParts, sideCounts } from "./parts.ts";
 import { scoresOf } from "./score.ts";
 import type { SourceCounts } from "./tokenize.ts";
 
@@ -101,7 +101,7 @@ export interface PartitionSummary extends Fingerprint {
 export async function summarizeRun(run: string, stages: StageRun[] = []): Promise<PartitionSummary> {
   const { settings: { configuration: { routers, levels } }, parts } = await readParts(run);
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = partitionCounts(
-    parts.map(({ train }) => tallyOf(train)),
+    parts.map(({ train }) => sideCounts(train)),
   );
   const [assignments] = parts[0].assignments;
   const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
@@ -128,7 +128,7 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
     ...index === undefined ? {} : { heldOut: heldOutOf(index as Record<string, SourceCounts>) },
     ...dropped === undefined ? {} : { dropped: dropped as Record<string, number> },
     stages,
-    ...await fingerprintOf(run),
+    ...await takeFingerprint(run),
   };
 }
 
@@ -160,7 +160,7 @@ export interface Problem {
  * Fingerprints the partition of a run as its manifests describe it. A partitioner that lies elsewhere counts as if it lay in the run.
  * Throws an `InputError` where the partition is not complete.
  */
-export async function fingerprintOf(run: string): Promise<Fingerprint> {
+export async function takeFingerprint(run: string): Promise<Fingerprint> {
   const { settings: { configuration: { routers }, versions }, parts } = await readParts(run);
   const learned = routers || `${run}/${PARTITIONER}`;
   const partitioner = await readManifest(learned);
@@ -195,7 +195,7 @@ async function scoringAdapter(run: string): Promise<string | undefined> {
  * where both are the same bytes. Throws an `InputError` for a file that holds something else.
  */
 export async function comparePartition(run: string, against: string): Promise<Problem[]> {
-  const here = await fingerprintOf(run);
+  const here = await takeFingerprint(run);
   const isHash = /^[0-9a-f]{64}$/i.test(against);
   if (isHash) return compareFingerprints(here, against.toLowerCase());
   return compareFingerprints(here, await readJson(against, FINGERPRINT, "what a partition printed as JSON"));

@@ -9,7 +9,7 @@ import { type Making, type Node, oneByOne } from "../graph/node.ts";
 import { writeAtomic } from "../run/files.ts";
 import { readVerified } from "../run/verified.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { textSeedOf } from "../settings/text.ts";
+import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import type { Document } from "../text/readers.ts";
 import { takeByHash } from "../text/take.ts";
@@ -85,7 +85,7 @@ export function takeNode(
   const { maxDocuments, maxTokens, take } = configuration;
   const tokens = unit === "tokens", most = tokens ? maxTokens : maxDocuments;
   if (most === 0) return undefined;
-  const seed = textSeedOf(configuration);
+  const seed = findTextSeed(configuration);
   return {
     name: `text/${unit}-taken`,
     needs: [...before ? [before.name] : [], ...tokens ? [TOKENIZER] : []],

@@ -69,11 +69,11 @@ export function targetSettings(
   const ofMixture = tellsCost ? namesOf(PARTITIONER, ...levels) : []; // by which its compute is counted
   const names = [...SETTINGS, ...settings, ...ofMixture, ...expert === undefined ? ["experts"] as const : []];
   const values = names.map((name) => [name, configuration[name]]);
-  return { ...Object.fromEntries(values), rate: rateOf({ rates }, configuration) };
+  return { ...Object.fromEntries(values), rate: peakRate({ rates }, configuration) };
 }
 
 /** Gives the learning rate of a model at its peak. */
-export function rateOf({ rates }: Pick<Target, "rates">, configuration: Configuration): number {
+export function peakRate({ rates }: Pick<Target, "rates">, configuration: Configuration): number {
   return rates.map((name) => configuration[name]).find((rate) => rate > 0) ?? configuration.expertRate;
 }
 

@@ -52,7 +52,7 @@ const READING = ["textField", "textColumn", "tokenColumn", "sourceField"] as con
 const OWN = { sourceField: "source" };
 
 /** Gives the settings that decide what is read of the files. */
-export const readingOf = (configuration: Configuration): Text["reading"] =>
+export const readingSettings = (configuration: Configuration): Text["reading"] =>
   configuration.input.length === 0
     ? OWN
     : Object.fromEntries(READING.map((name) => [name, configuration[name]]));
@@ -65,7 +65,7 @@ export async function lookAtText(
   { keep = false, check = false } = {},
 ): Promise<Text> {
   const { input, corpus, corpusCharacters, blockBytes, format } = configuration;
-  const reading = readingOf(configuration);
+  const reading = readingSettings(configuration);
   const isGiven = documents !== undefined || input.length === 0 && await exists(`${run}/${GIVEN}`);
   if (isGiven || input.length === 0) {
     const node = isGiven
@@ -191,7 +191,7 @@ function unpackNode(file: InputFile, configuration: Configuration, hash: string)
     maxDocuments: isInput && take === "head" && maxDocuments || undefined,
   };
   const { format, compression, source } = file;
-  const settings = { ...readingOf(configuration), format, compression, source, text: hash };
+  const settings = { ...readingSettings(configuration), format, compression, source, text: hash };
   const name = `text/${isInput ? "input" : sha256(canonical(settings)).slice(0, 16)}`;
   return linesNode(name, settings, blockBytes, () => readDocuments([file.path], options));
 }

@@ -9,7 +9,7 @@ import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { ALL_TEST, ALL_TRAIN, SEQUENCES, TOKENIZER } from "../graph/places.ts";
 import { jsonText, sha256, writeAtomic } from "../run/files.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
-import { textSeedOf } from "../settings/text.ts";
+import { findTextSeed } from "../settings/text.ts";
 import type { Block } from "../text/blocks.ts";
 import {
   noCounts,
@@ -81,7 +81,7 @@ export const byName = <Value>(values: ReadonlyMap<string, Value>): Record<string
 /** Makes a node for every block. */
 export function tokenizeNodes({ configuration, text, blocks }: GraphOf, taken?: Node): Node[] {
   const { eos, sequenceLength, packing, holdout } = configuration;
-  const seed = textSeedOf(configuration);
+  const seed = findTextSeed(configuration);
   const blockOf = new Map(blocks.map((block) => [tokensOf(block), block]));
   let opened: { tokenizer: Tokenizer; encoders: Encoders } | undefined;
   const open = async (making: Making, { workers }: Work) => {

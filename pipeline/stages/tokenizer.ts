@@ -7,7 +7,7 @@
 import { InputError } from "../../kernels/errors.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { hashFile, writeAtomic } from "../run/files.ts";
-import { textSeedOf } from "../settings/text.ts";
+import { findTextSeed } from "../settings/text.ts";
 import { sideOf } from "../text/tokenize.ts";
 import { loadTokenizer, type Tokenizer, trainTokenizer } from "../text/tokenizer.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
@@ -27,7 +27,7 @@ export async function tokenizerNode(of: GraphOf, taken?: Node): Promise<Node> {
     needs: taken && !isNamed ? [taken.name] : [],
     settings: isNamed
       ? { tokenizer: await hashNamed(tokenizer), eos }
-      : { text: hashText(text), vocabularySize, tokenizerSample, holdout, seed: textSeedOf(configuration) },
+      : { text: hashText(text), vocabularySize, tokenizerSample, holdout, seed: findTextSeed(configuration) },
     links: { [TOKENIZER_FILE]: TOKENIZER_FILE },
     revision: 1,
     maker: oneByOne(TOKENIZER, async (making, work) => {
@@ -53,7 +53,7 @@ async function train(
   { emit, signal }: Work,
   taken?: Node,
 ): Promise<Tokenizer> {
-  const { holdout, vocabularySize, tokenizerSample } = configuration, seed = textSeedOf(configuration);
+  const { holdout, vocabularySize, tokenizerSample } = configuration, seed = findTextSeed(configuration);
   const documents = async function* () {
     for (const block of blocks) {
       for await (const document of readTaken(block, configuration, text, making, taken)) {

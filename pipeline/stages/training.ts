@@ -8,7 +8,7 @@ import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { DeviceError } from "../../kernels/device/failures.ts";
 import type { Gpu } from "../../kernels/device/gpu.ts";
-import { revisionOf } from "../../kernels/device/variants.ts";
+import { variantRevision } from "../../kernels/device/variants.ts";
 import {
   InputError,
   RunError,
@@ -23,7 +23,7 @@ import type { SafetensorsDtype } from "../checkpoints/safetensors.ts";
 import { comparedCost, type TrainingCost } from "../cost/compared_cost.ts";
 import { readRouters } from "../cost/mixture.ts";
 import { refuseLarge, trainingDoubts, trainingPace } from "../cost/training.ts";
-import { removeFolder, scratchesOf } from "../graph/folder.ts";
+import { listScratches, removeFolder } from "../graph/folder.ts";
 import { hashFiles, readManifest } from "../graph/manifest.ts";
 import { type Making, noteAll, type Work } from "../graph/node.ts";
 import { TOKENIZER, TOKENIZER_FILE } from "../graph/places.ts";
@@ -36,7 +36,7 @@ import { canonical } from "../run/seal.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { LossNotFiniteError, type trainModel } from "../training/loop.ts";
 import { METRICS, type MetricsFile, openMetrics, type StepMetrics } from "../training/metrics.ts";
-import { type Recipe, recipeOf, startWeights } from "../training/recipe.ts";
+import { gatherRecipe, type Recipe, startWeights } from "../training/recipe.ts";
 import {
   type CheckpointContext,
   checkpointPath,
@@ -50,7 +50,7 @@ import {
 } from "../training/resume.ts";
 import { cosineRate } from "../training/schedule.ts";
 import { createBank } from "./bank.ts";
-import { rateOf, type Target, type TrainingText } from "./targets.ts";
+import { peakRate, type Target, type TrainingText } from "./targets.ts";
 import { drawing, openNeeded, readRows } from "./token_rows.ts";
 import { filesOf, textOf, type TrainingOptions } from "./train.ts";
 import { routingOf, type TrainResult } from "./training_result.ts";
@@ -138,7 +138,8 @@ class Training {
     }
     const { weights: start } = await startWeights(configuration, recipe.model, tokenizer!);
     // Another adapter rounds differently: a checkpoint is continued on its own alone.
-    const { adapter, variants } = gpu, settings = { ...recipe, adapter, variants, ...revisionOf(variants) };
+    const { adapter, variants } = gpu,
+      settings = { ...recipe, adapter, variants, ...variantRevision(variants) };
     const key = sha256(canonical({ node: making.key, settings }));
     return new Training(of, recipe, {
       ...{ train, validation: sampleRows(test, configuration), cost, start, settings, key },
@@ -149,7 +150,7 @@ class Training {
   async run(train: typeof trainModel): Promise<TrainResult> {
     const { of: { making, target, work, gpu, configuration, options }, recipe, known } = this;
     const { scratch, folder, node: { name } } = making;
-    if (options.anew) { for (const old of await scratchesOf(work.run, name)) await removeFolder(old); }
+    if (options.anew) { for (const old of await listScratches(work.run, name)) await removeFolder(old); }
     await writing(scratch, () => Deno.mkdir(scratch, { recursive: true }));
     const saved = await this.#loadSaved();
     const result = this.#resultBefore(saved);
@@ -227,7 +228,7 @@ class Training {
    */
   async #loadSaved() {
     const { of: { making: { scratch, node: { name } }, target, work, options: { resume } }, recipe } = this;
-    const others = (resume ? await scratchesOf(work.run, name) : []).filter((path) => path !== scratch);
+    const others = (resume ? await listScratches(work.run, name) : []).filter((path) => path !== scratch);
     const times = await Promise.all(others.map(async (path) => Number((await Deno.stat(path)).mtime)));
     const byTime = others.map((path, i) => ({ path, time: times[i] })).sort((a, b) => b.time - a.time);
     const damaged: Text[] = [];
@@ -384,9 +385,9 @@ async function resolveRecipe(
   // for half of its steps at most, or for the share of them that the training takes, where that is more.
   const most = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
   const warmup = trial ? Math.min(expertWarmup, most) : expertWarmup;
-  const rate = trial?.rate ?? rateOf(target, configuration);
+  const rate = trial?.rate ?? peakRate(target, configuration);
   const model = await target.model(configuration);
-  return recipeOf(configuration, model, { batch, microBatch, steps, rate, warmup });
+  return gatherRecipe(configuration, model, { batch, microBatch, steps, rate, warmup });
 }
 
 /** Reads a sample of held-out rows, the same for the same rows and seed. */

@@ -7,14 +7,14 @@
 
 import { trainingFlops } from "../cost/flops.ts";
 import { readRouters } from "../cost/mixture.ts";
-import { partialsOf, scratchesOf } from "../graph/folder.ts";
+import { listPartials, listScratches } from "../graph/folder.ts";
 import { listOwners, type Owner } from "../graph/lock.ts";
 import { findDamage, type Manifest, readManifest } from "../graph/manifest.ts";
 import { partOf, TOKENIZER } from "../graph/places.ts";
 import { readTimes, type Time } from "../run/timing.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
-import { adoptionOf } from "../training/adoption.ts";
+import { describeAdoption } from "../training/adoption.ts";
 import { METRICS, readLastMetrics } from "../training/metrics.ts";
 import { listCheckpoints, metricsPath } from "../training/resume.ts";
 import { needConfiguration, partIn } from "./parts.ts";
@@ -126,10 +126,10 @@ async function trainingOf(
   const { name, node } = target, place = `${run}/${node}`, works = holders.length > 0;
   const manifest = works ? null : await readManifest(place).catch(() => undefined);
   const isDamaged = manifest === undefined || manifest !== null && await isOther(place, manifest);
-  const made = isDamaged ? null : manifest, adoption = adoptionOf(made);
-  const scratches = made ? [] : await scratchesOf(run, node);
+  const made = isDamaged ? null : manifest, adoption = describeAdoption(made);
+  const scratches = made ? [] : await listScratches(run, node);
   const last = await newest((await Promise.all(scratches.map(listCheckpoints))).flat());
-  const folders = works ? await partialsOf(run, node) : made ? [place] : [];
+  const folders = works ? await listPartials(run, node) : made ? [place] : [];
   const path = await newest(folders.map((folder) => `${folder}/${METRICS}`)) ?? (last && metricsPath(last));
   const metrics = path === undefined || isDamaged ? null : await readLastMetrics(path);
   const state = works

@@ -43,7 +43,7 @@ export async function treeNodes(of: GraphOf): Promise<Record<"learn" | "score" |
       nodes.assign.push(...assigned);
     }
   }
-  if (routers === "") nodes.learn.push(partitionerOf(of));
+  if (routers === "") nodes.learn.push(createPartitioner(of));
   nodes.assign.push(joinedNode(of));
   return nodes;
 }
@@ -56,7 +56,7 @@ async function branchOf({ configuration, ...of }: GraphOf, branch: Branch): Prom
 }
 
 /** Makes the node of the tree, which links the partitioners of all branches. */
-function partitionerOf({ configuration: { experts, levels, prefix, rounds } }: GraphOf): Node {
+function createPartitioner({ configuration: { experts, levels, prefix, rounds } }: GraphOf): Node {
   const branches = branchesOf(levels);
   return {
     name: PARTITIONER,

@@ -10,7 +10,7 @@ import { SCRATCH } from "../graph/folder.ts";
 import { hashFiles, MANIFEST, type Manifest, nodesIn, readManifest } from "../graph/manifest.ts";
 import { splitNeed } from "../graph/node.ts";
 import { CONFIGURATION_BACK, readRunConfiguration } from "../run/configuration.ts";
-import { checkRunFolder, entriesOf, hashFile, isMissing, oneLine, shortHash } from "../run/files.ts";
+import { checkRunFolder, hashFile, isMissing, listEntries, oneLine, shortHash } from "../run/files.ts";
 import { type Configuration, defaultConfiguration } from "../settings/configuration.ts";
 import { checkCheckpoint, listCheckpoints } from "../training/resume.ts";
 import { compareParts } from "./compare.ts";
@@ -175,7 +175,7 @@ class Verification {
 
   /** Checks the states from which trainings would go on. */
   async #checkCheckpoints(): Promise<void> {
-    for (const { name, isDirectory } of await entriesOf(`${this.run}/${SCRATCH}`)) {
+    for (const { name, isDirectory } of await listEntries(`${this.run}/${SCRATCH}`)) {
       if (!isDirectory || !name.includes("~")) continue; // it is the user's
       for (const path of await listCheckpoints(`${this.run}/${SCRATCH}/${name}`)) {
         await this.#attempt(path, async () => {

@@ -18,10 +18,10 @@ import { type DataFiles, findData, hashData, listData, readQuestions } from "../
 import { encodeQuestions, fittingQuestions, withExamples } from "../evaluation/choices/prompts.ts";
 import { readZeroShot, ZERO_SHOT_FORMAT, type ZeroShotResult } from "../evaluation/choices/results.ts";
 import { askQuestions } from "../evaluation/choices/score.ts";
-import { heldOutDocuments, MADE_TASKS, passagesOf } from "../evaluation/choices/suite.ts";
+import { cutPassages, heldOutDocuments, MADE_TASKS } from "../evaluation/choices/suite.ts";
 import { type ChoiceTask, type Question, TASKS, type ZeroShotTask } from "../evaluation/choices/tasks.ts";
 import { RESAMPLES } from "../evaluation/bootstrap.ts";
-import { mixesOf } from "../evaluation/mix.ts";
+import { listMixes } from "../evaluation/mix.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { TOKENIZER, ZERO_SHOT } from "../graph/places.ts";
 import { readShards } from "../rows/arrow.ts";
@@ -29,7 +29,7 @@ import { isFolder, jsonText, writeAtomic } from "../run/files.ts";
 import { openMixture } from "../serving/mixture.ts";
 import { nearestText } from "../settings/nearest.ts";
 import { type Tokenizer, tokenizerIn } from "../text/tokenizer.ts";
-import { askedOf, baselinesOf, type EvaluationOf } from "./evaluate.ts";
+import { askedOf, type EvaluationOf, listBaselines } from "./evaluate.ts";
 import { PARTITIONER } from "./learn.ts";
 import { needConfiguration } from "./parts.ts";
 import { modelsOfRun } from "./evaluate_run.ts";
@@ -80,7 +80,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   const { configuration, models, task, fewShot = 0, limit, routing = "context", mix = [] } = of;
   const { run, emit, signal } = work, { name } = task;
   const { routers, prefix, seed, eos, partitioner, experts, sequenceLength: longest } = configuration;
-  mixesOf(of, { kind: partitioner, experts }); // before questions are read
+  listMixes(of, { kind: partitioner, experts }); // before questions are read
   const tokenizer = await tokenizerIn(making.path(TOKENIZER), { eos });
   const all = await questionsOf(making, work, of, tokenizer);
   const questions = limit === undefined ? all.questions : firstOfEach(all.questions, limit);
@@ -101,7 +101,7 @@ async function ask(making: Making, work: Work, of: Asking): Promise<Record<strin
   });
   const result: ZeroShotResult = await askQuestions({
     ...of,
-    ...{ mixture, questions, prompts, prefix, seed, signal, baselines: baselinesOf(models) },
+    ...{ mixture, questions, prompts, prefix, seed, signal, baselines: listBaselines(models) },
     published: all.questions.length,
     onProgress: (done, total) => emit({ type: "progress", stage: ZERO_SHOT, done, total, unit: "choices" }),
   }).finally(() => mixture.close());
@@ -129,7 +129,7 @@ async function questionsOf(
   }
   const shards = readShards(tokens.map((name) => `${making.path(name)}/${TEST}`));
   const documents = await Array.fromAsync(heldOutDocuments(shards, tokenizer, packing));
-  const made = MADE_TASKS.get(task.name)!.make(passagesOf(documents, longest));
+  const made = MADE_TASKS.get(task.name)!.make(cutPassages(documents, longest));
   const questions = await fittingQuestions(tokenizer, made, longest);
   if (questions.length > 0) return { questions };
   throw new NoQuestionsError(

@@ -7,7 +7,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { emptyBatch, type RecordBatch } from "../rows/arrow.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { textSeedOf } from "../settings/text.ts";
+import { findTextSeed } from "../settings/text.ts";
 import { type CorpusName, embeddedCorpus } from "./corpora/corpus.ts";
 import { expandInputs } from "./inputs.ts";
 import { type Document, readDocuments, type ReadOptions } from "./readers.ts";
@@ -40,7 +40,7 @@ export function openDocuments(
     const paths = await expandInputs(input, { again: true });
     yield* readDocuments(paths, { ...options, maxDocuments: undefined });
   };
-  return ReadableStream.from(takeByHash(open, { seed: textSeedOf(configuration), most, onLeftOut }));
+  return ReadableStream.from(takeByHash(open, { seed: findTextSeed(configuration), most, onLeftOut }));
 }
 
 /** Throws an `InputError` for a limit of the documents of an embedded corpus, each of which is all text of a kind. */

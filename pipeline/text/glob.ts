@@ -11,7 +11,7 @@
 
 import { join } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import { entriesOf, isFolder } from "../run/files.ts";
+import { isFolder, listEntries } from "../run/files.ts";
 
 /** Returns whether a path has characters that make it a pattern. */
 export function isGlob(path: string): boolean {
@@ -61,7 +61,7 @@ async function walk(base: string, names: string[], found: Set<string>, entered?:
   if (isDeep && !isLast) await walk(base, rest, found);
   const above = isDeep ? entered ?? [await realPath(base || ".")] : [];
   const matches = isDeep ? /^[^.]/ : nameExpression(name);
-  for (const { name, isDirectory, isFile: isPlain, isSymlink } of await entriesOf(base || ".")) {
+  for (const { name, isDirectory, isFile: isPlain, isSymlink } of await listEntries(base || ".")) {
     if (!matches.test(name)) continue;
     const path = base + name;
     // Only a link is looked up: there may be hundreds of thousands of files.

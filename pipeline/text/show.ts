@@ -7,7 +7,7 @@
 import { InputError, say, setting } from "../../kernels/errors.ts";
 import { fromBatch, readArrow } from "../rows/arrow.ts";
 import { sliceColumns } from "../rows/columns.ts";
-import { lineageOf } from "../rows/lineage.ts";
+import { readLineage } from "../rows/lineage.ts";
 import { shortHash } from "../run/files.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -43,7 +43,7 @@ export async function* showRows(
 ): AsyncGenerator<ShownRow> {
   for await (const batch of readArrow(input)) {
     const columns = fromBatch(batch);
-    const { costs, tokenizer: made } = lineageOf(batch) ?? {};
+    const { costs, tokenizer: made } = readLineage(batch) ?? {};
     if (tokenizer && columns.tokens && made !== undefined && made !== tokenizer.sha256) {
       if (!onOther) {
         const of = typeof input === "string" ? `"${input}"` : "these rows";

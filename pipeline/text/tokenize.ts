@@ -7,13 +7,13 @@
 import { InputError } from "../../kernels/errors.ts";
 import { type Columns, type RecordBatch, toBatch } from "../rows/arrow.ts";
 import { FORMAT, type Lineage } from "../rows/lineage.ts";
-import { tokenArrayOf } from "../rows/columns.ts";
+import { tokenArray } from "../rows/columns.ts";
 import { indexOfText, uniform } from "../random.ts";
 import { type Encoders, openEncoders } from "./encoders.ts";
 import { returnLargeBlocks } from "./garbage.ts";
 import type { Document } from "./readers.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { textSeedOf } from "../settings/text.ts";
+import { findTextSeed } from "../settings/text.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** How documents become sequences: each on its own, or one after another without regard to their borders. */
@@ -151,7 +151,7 @@ async function* tokenized(
   counts: TokenizeCounts,
 ): AsyncGenerator<TokenizedBatch> {
   const { holdout = 0, seed = 0, textSeed = -1, packing = "document", firstId = 0n, onDocument } = options;
-  const split = textSeedOf({ textSeed, seed });
+  const split = findTextSeed({ textSeed, seed });
   const maxTokens = options.maxTokens || Infinity;
   const lineage = tokenLineage(tokenizer, options);
   const sides: Side[] = holdout > 0 ? ["train", "test"] : ["train"];
@@ -298,7 +298,7 @@ class Packer {
 
   #columnsOf(rows: readonly Row[]): Columns {
     const { vocabulary, eos } = this.tokenizer, width = this.sequenceLength;
-    const tokens = new (tokenArrayOf(vocabulary))(rows.length * width).fill(eos);
+    const tokens = new (tokenArray(vocabulary))(rows.length * width).fill(eos);
     for (const [i, { parts }] of rows.entries()) {
       for (const { at, ids } of parts) tokens.set(ids, i * width + at);
     }

@@ -8,7 +8,7 @@
 import * as v from "valibot";
 import { type Manifest, readManifest } from "../graph/manifest.ts";
 import { readRunConfiguration } from "../run/configuration.ts";
-import { entriesOf } from "../run/files.ts";
+import { listEntries } from "../run/files.ts";
 import { count } from "../run/schema.ts";
 
 const ADOPTION = v.object({
@@ -34,7 +34,9 @@ const ADOPTION = v.object({
 export type Adoption = v.InferOutput<typeof ADOPTION>;
 
 /** Reports where the model of a manifest came from; undefined where it was trained here. */
-export function adoptionOf(manifest: Pick<Manifest, "result"> | null | undefined): Adoption | undefined {
+export function describeAdoption(
+  manifest: Pick<Manifest, "result"> | null | undefined,
+): Adoption | undefined {
   const result = v.safeParse(ADOPTION, manifest?.result.adopted);
   return result.success ? result.output : undefined;
 }
@@ -49,10 +51,10 @@ export interface AdoptedExpert extends Adoption {
 export async function adoptedExperts(run: string): Promise<AdoptedExpert[]> {
   const experts = (await readRunConfiguration(run, { edited: true }))?.configuration.experts ?? Infinity;
   const found: AdoptedExpert[] = [];
-  for (const { name } of await entriesOf(`${run}/experts`)) {
+  for (const { name } of await listEntries(`${run}/experts`)) {
     const [, id] = /^expert-(\d+)$/.exec(name) ?? [];
     if (id === undefined || Number(id) >= experts) continue;
-    const adoption = adoptionOf(await readManifest(`${run}/experts/${name}`));
+    const adoption = describeAdoption(await readManifest(`${run}/experts/${name}`));
     if (adoption) found.push({ expert: Number(id), ...adoption });
   }
   return found.sort((a, b) => a.expert - b.expert);

@@ -17,10 +17,10 @@ import type { Configuration } from "../settings/configuration.ts";
 export type Role = Record<"batch" | "microBatch" | "steps" | "rate" | "warmup", number>;
 
 /** A recipe. Fields that are `undefined` are left out of its key. */
-export type Recipe = ReturnType<typeof recipeOf>;
+export type Recipe = ReturnType<typeof gatherRecipe>;
 
 /** Gathers everything that the weights and metrics of a model depend on. */
-export function recipeOf(configuration: Configuration, model: ModelConfig, role: Role) {
+export function gatherRecipe(configuration: Configuration, model: ModelConfig, role: Role) {
   const { batch, microBatch, steps, rate, warmup } = role;
   const { clip, beta1, beta2, epsilon, weightDecay, seed, dtype, expertFinalRate } = configuration;
   const { logEvery, validateEvery, validationSequences } = configuration;

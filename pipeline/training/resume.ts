@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import * as v from "valibot";
 import { InputError, type Text } from "../../kernels/errors.ts";
 import type { ModelConfig } from "../model/shape.ts";
-import { byNumber, entriesOf, removeIfThere } from "../run/files.ts";
+import { byNumber, listEntries, removeIfThere } from "../run/files.ts";
 import { count, finite } from "../run/schema.ts";
 import type { TrainingState } from "./loop.ts";
 import { METRICS } from "./metrics.ts";
@@ -61,7 +61,7 @@ const CHECKPOINT = /^step-\d{8,}\.safetensors$/;
 
 /** Lists the checkpoints of a folder, the latest first. */
 export async function listCheckpoints(folder: string): Promise<string[]> {
-  const names = (await entriesOf(folder)).map(({ name }) => name).filter((name) => CHECKPOINT.test(name));
+  const names = (await listEntries(folder)).map(({ name }) => name).filter((name) => CHECKPOINT.test(name));
   return names.sort((a, b) => byNumber(b, a)).map((name) => `${folder}/${name}`);
 }
 

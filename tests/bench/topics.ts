@@ -42,7 +42,7 @@ const drawer = (purpose: string): Below => {
 };
 
 /** Makes words of two to four syllables. */
-const wordsOf = (below: Below, count: number): string[] =>
+const listWords = (below: Below, count: number): string[] =>
   Array.from(
     { length: count },
     () => Array.from({ length: 2 + below(3) }, () => SYLLABLES[below(SYLLABLES.length)]).join(""),
@@ -57,7 +57,11 @@ interface Lexicon {
 
 const lexicon = (name: string, [noun, verb, adjective]: number[]): Lexicon => {
   const below = drawer(name);
-  return { noun: wordsOf(below, noun), verb: wordsOf(below, verb), adjective: wordsOf(below, adjective) };
+  return {
+    noun: listWords(below, noun),
+    verb: listWords(below, verb),
+    adjective: listWords(below, adjective),
+  };
 };
 
 const PATTERNS = [

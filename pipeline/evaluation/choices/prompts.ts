@@ -9,7 +9,7 @@ import { InputError, say, setting } from "../../../kernels/errors.ts";
 import { indexOfText, randomBits } from "../../random.ts";
 import { joinTokens } from "../../rows/columns.ts";
 import type { Tokenizer } from "../../text/tokenizer.ts";
-import { contextOf, continuationsOf, type Question, TASKS, type ZeroShotTask } from "./tasks.ts";
+import { contextOf, listContinuations, type Question, TASKS, type ZeroShotTask } from "./tasks.ts";
 
 /** A question in tokens, cut to the length that a model reads. */
 export interface EncodedPrompt {
@@ -37,7 +37,10 @@ export async function encodeQuestions(
   for (let first = 0; first < questions.length; first += QUESTIONS) {
     const texts = questions.slice(first, first + QUESTIONS).map((question, i) => {
       const context = contexts[first + i];
-      return [context.trimEnd(), ...continuationsOf(question).map((continuation) => context + continuation)];
+      return [
+        context.trimEnd(),
+        ...listContinuations(question).map((continuation) => context + continuation),
+      ];
     });
     const ids = await tokenizer.encode(texts.flat());
     for (const { length, 0: before } of texts) {
@@ -77,7 +80,7 @@ export async function fittingQuestions(
   longest: number,
 ): Promise<Question[]> {
   const texts = questions.map((question) =>
-    continuationsOf(question).map((choice) => question.context + choice)
+    listContinuations(question).map((choice) => question.context + choice)
   );
   const ids = await tokenizer.encode(texts.flat());
   return questions.filter((_, i) =>

@@ -16,7 +16,7 @@ import type { Route } from "../../serving/route.ts";
 import { BASELINES } from "../baselines.ts";
 import { RESAMPLES } from "../bootstrap.ts";
 import type { EvaluateOptions } from "../evaluate.ts";
-import { mixesOf } from "../mix.ts";
+import { listMixes } from "../mix.ts";
 import { type Check, shapeChecker } from "../model_pass.ts";
 import type { ZeroShotOptions } from "./asking.ts";
 import type { EncodedPrompt } from "./prompts.ts";
@@ -68,7 +68,7 @@ export async function askQuestions(options: AskOptions): Promise<ZeroShotResult>
   }
   const experts = [...Array(await mixture.experts()).keys()];
   const baselines = BASELINES.filter((name) => options.baselines?.includes(name));
-  const mixes = mixesOf(options, await mixture.partitioner());
+  const mixes = listMixes(options, await mixture.partitioner());
   const routes = await routePrompts({ ...options, routing });
   const chosen = routes.flat().map(({ expert }) => expert);
   mixture.closePartitioner();

@@ -79,7 +79,7 @@ const SEED = 0;
  * Cuts documents into sentences, each with the text before it: as much as models with a context of `longest`
  * tokens can probably read together with a sentence.
  */
-export function passagesOf(documents: readonly HeldOutDocument[], longest = Infinity): Passage[] {
+export function cutPassages(documents: readonly HeldOutDocument[], longest = Infinity): Passage[] {
   const sum = (of: (document: HeldOutDocument) => number) =>
     documents.reduce((total, document) => total + of(document), 0);
   const readable = longest * sum(({ text }) => text.length) / sum(({ tokens }) => tokens); // in characters

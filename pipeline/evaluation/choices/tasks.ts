@@ -27,13 +27,13 @@ export interface Question {
 }
 
 /** Gives the text that follows the context: the separator and a choice. */
-export function continuationsOf({ choices, delimiter }: Question): string[] {
+export function listContinuations({ choices, delimiter }: Question): string[] {
   return choices.map((choice) => delimiter + choice);
 }
 
 /** Gives the text that a question's choices follow: the description, the examples with their right choices, and its own context. */
 export function contextOf({ description, context }: Question, examples: readonly Question[] = []): string {
-  const shown = examples.map((example) => example.context + continuationsOf(example)[example.gold]);
+  const shown = examples.map((example) => example.context + listContinuations(example)[example.gold]);
   return description + [...shown, context].join("\n\n");
 }
 

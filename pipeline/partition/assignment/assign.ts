@@ -2,7 +2,7 @@
 
 import { InputError, say, setting, type Text } from "../../../kernels/errors.ts";
 import { prefixTokens } from "../../model/span.ts";
-import { checkLineage, FORMAT, identityOf, type Lineage, lineageOf } from "../../rows/lineage.ts";
+import { checkLineage, FORMAT, type Lineage, pickIdentity, readLineage } from "../../rows/lineage.ts";
 import { fromBatch, originOf, type RecordBatch, toBatch } from "../../rows/arrow.ts";
 import { type Columns, regroup, sliceColumns } from "../../rows/columns.ts";
 import { checkSettings } from "../../settings/configuration.ts";
@@ -14,7 +14,7 @@ import {
   equalRooms,
   type Proof,
 } from "./assignment.ts";
-import { assignmentOf } from "./assignments.ts";
+import { findAssignment } from "./assignments.ts";
 import { byPrices, type Prices } from "./prices.ts";
 
 /** Settings of {@linkcode assign}. */
@@ -58,7 +58,7 @@ export function assign(
   source: ReadableStream<RecordBatch> | (() => ReadableStream<RecordBatch>),
   { method = "balanced", ...options }: AssignOptions,
 ): ReadableStream<RecordBatch> {
-  const assignment = options.prices ? byPrices(options.prices) : assignmentOf(method);
+  const assignment = options.prices ? byPrices(options.prices) : findAssignment(method);
   if (typeof source !== "function" && assignment.passes > 1) {
     throw new InputError(
       say`Cannot assign with ${METHOD} "${method}" as its rows must be read up to ${assignment.passes} times: they come from a pipe`,
@@ -85,7 +85,7 @@ async function* assigned(
     for await (const batch of open()) {
       const where = originOf(batch), columns = fromBatch(batch, where, ["nll"]), { rows } = columns;
       checkLineage(batch, { experts: options.experts, prefix: options.prefix }, "these options");
-      if (known !== undefined) checkLineage(batch, identityOf(known.lineage), "the rows before it");
+      if (known !== undefined) checkLineage(batch, pickIdentity(known.lineage), "the rows before it");
       if (rows === 0) {
         empty ??= toBatch({ ...columns, expert: new Uint16Array() }, lineageOut(batch, assignment, options));
         continue;
@@ -154,7 +154,7 @@ function knownOf(batch: RecordBatch, experts: number, assignment: Assignment, op
 
 function lineageOut(batch: RecordBatch, { method }: Assignment, options: AssignOptions): Lineage {
   const { prefix, config, experts } = options;
-  const lineage = lineageOf(batch) ?? { format: FORMAT, prefix, experts };
+  const lineage = readLineage(batch) ?? { format: FORMAT, prefix, experts };
   return { prefix, experts, ...lineage, stage: "assign", method, config };
 }
 

@@ -12,7 +12,7 @@ export const ASSIGNMENTS: Map<string, Assignment> = new Map(
 );
 
 /** Finds a way to assign by its name. Throws an `InputError` that lists all names where there is none of this name. */
-export function assignmentOf(method: string): Assignment {
+export function findAssignment(method: string): Assignment {
   const assignment = ASSIGNMENTS.get(method);
   if (assignment) return assignment;
   const all = [...ASSIGNMENTS.keys()].join(", ");

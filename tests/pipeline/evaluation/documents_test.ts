@@ -6,7 +6,7 @@ import {
 } from "../../../pipeline/evaluation/documents.ts";
 import { InputError } from "../../../kernels/errors.ts";
 import { type RecordBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
-import { lineageOf } from "../../../pipeline/rows/lineage.ts";
+import { readLineage } from "../../../pipeline/rows/lineage.ts";
 import { readArrow } from "../../../pipeline/rows/arrow.ts";
 import { inFolder } from "../../tasks/support.ts";
 
@@ -25,7 +25,7 @@ Deno.test("readDocumentScores() reads what writeDocumentScores() wrote, with M a
     const { bytes } = await writeDocumentScores(path, SCORES, { prefix: 64, experts: 4 });
     assertEquals([bytes, await readDocumentScores(path)], [(await Deno.stat(path)).size, SCORES]);
     for await (const batch of readArrow(path)) {
-      assertEquals(lineageOf(batch), { ...LINEAGE, prefix: 64, experts: 4 });
+      assertEquals(readLineage(batch), { ...LINEAGE, prefix: 64, experts: 4 });
     }
   });
 });

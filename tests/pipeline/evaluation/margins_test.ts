@@ -1,14 +1,14 @@
 import { assert, assertEquals } from "@std/assert";
-import { reliabilityOf } from "../../../pipeline/evaluation/margins.ts";
+import { measureReliability } from "../../../pipeline/evaluation/margins.ts";
 import { randomIntegers } from "../../kernels/support.ts";
 
-Deno.test("reliabilityOf() puts every sequence into one bin, equal margins into the same, however many there are", () => {
+Deno.test("measureReliability() puts every sequence into one bin, equal margins into the same, however many there are", () => {
   for (const [count, values] of [[1, 1], [3, 9], [9, 2], [95, 4], [1000, 1000], [50, 1]]) {
     const choices = Array.from(
       randomIntegers(count, values, `margins ${count}`),
       (margin, i) => ({ margin, loss: i % 3 }),
     );
-    const { bins, right } = reliabilityOf(choices);
+    const { bins, right } = measureReliability(choices);
     assert(bins.length <= Math.min(10, count), `${bins.length} bins`);
     for (const { from, to, sequences, right } of bins) {
       const own = choices.filter(({ margin }) => margin >= from && margin <= to);

@@ -2,7 +2,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { openGpu } from "../../../kernels/device/gpu.ts";
 import { fromBatch, type RecordBatch, toBatch } from "../../../pipeline/rows/arrow.ts";
-import { type Lineage, lineageOf } from "../../../pipeline/rows/lineage.ts";
+import { type Lineage, readLineage } from "../../../pipeline/rows/lineage.ts";
 import { type Columns, sliceColumns } from "../../../pipeline/rows/columns.ts";
 import type { Routers } from "../../../pipeline/checkpoints/routers.ts";
 import { createPartitioner } from "../../../pipeline/partition/em/partitioner.ts";
@@ -103,7 +103,7 @@ Deno.test("score() gives what the scorer gives, in the order of the rows, howeve
 
 Deno.test("score() adds to the lineage, keeps or drops tokens, and replaces older scores", async () => {
   const { last } = await run(stream(someRows(5), 5), { config: "c1" });
-  assertEquals(lineageOf(last), {
+  assertEquals(readLineage(last), {
     ...lineage,
     stage: "score",
     prefix: 8,
@@ -114,7 +114,7 @@ Deno.test("score() adds to the lineage, keeps or drops tokens, and replaces olde
   assertEquals(fromBatch(last).tokens, someRows(5).tokens);
   assertEquals(fromBatch((await run(stream(someRows(5), 5), { dropTokens: true })).last).tokens, undefined);
   const again = await run(ReadableStream.from([last]), { prefix: 4 });
-  assertEquals(lineageOf(again.last)!.prefix, 4);
+  assertEquals(readLineage(again.last)!.prefix, 4);
   assertEquals(again.nll, (await run(stream(someRows(5), 5), { prefix: 4 })).nll);
 });
 
@@ -142,7 +142,7 @@ Deno.test("score() takes other tools' batches that have no rows at first, and go
     }));
   const { nll, last } = await run(batches(someRows(0), someRows(0), someRows(3)), { onWarning });
   assertEquals(nll, (await run(stream(someRows(3), 3))).nll);
-  assertEquals([lineageOf(last)!.sequenceLength, warnings.length], [S, 1]);
+  assertEquals([readLineage(last)!.sequenceLength, warnings.length], [S, 1]);
   await assertRejects(
     () => run(batches(someRows(0), someRows(3)), { prefix: 13 }),
     InputError,

@@ -20,7 +20,7 @@ import {
 } from "apache-arrow";
 import { InputError } from "../../../kernels/errors.ts";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
-import { lineageOf } from "../../../pipeline/rows/lineage.ts";
+import { readLineage } from "../../../pipeline/rows/lineage.ts";
 import { foreign } from "./support.ts";
 
 Deno.test("fromBatch() takes other writers' equivalents: int64 ids, lists, int32, doubles, dictionaries", () => {
@@ -51,7 +51,7 @@ Deno.test("fromBatch() takes other writers' equivalents: int64 ids, lists, int32
     children: Object.values(data),
   });
   const batch = new RecordBatch(schema, struct);
-  assertEquals(lineageOf(batch), null);
+  assertEquals(readLineage(batch), null);
   assertEquals(fromBatch(batch), {
     rows: 2,
     sequence: BigUint64Array.of(5n, 6n),

@@ -2,16 +2,16 @@ import { assertThrows } from "@std/assert";
 import { makeData, RecordBatch, Schema, Struct } from "apache-arrow";
 import { InputError } from "../../../kernels/errors.ts";
 import { toBatch } from "../../../pipeline/rows/arrow.ts";
-import { checkLineage, lineageOf } from "../../../pipeline/rows/lineage.ts";
+import { checkLineage, readLineage } from "../../../pipeline/rows/lineage.ts";
 import { columnsOf, LINEAGE } from "./support.ts";
 
-Deno.test("lineageOf() refuses damaged numbers and newer formats", () => {
+Deno.test("readLineage() refuses damaged numbers and newer formats", () => {
   const schema = (metadata: [string, string][]) => {
     const struct = makeData({ type: new Struct([]), length: 0, nullCount: 0, children: [] });
     return new RecordBatch(new Schema([], new Map(metadata)), struct);
   };
-  assertThrows(() => lineageOf(schema([["smalltalk.format", "x"]])), InputError, `it is "x"`);
-  assertThrows(() => lineageOf(schema([["smalltalk.format", "2"]])), InputError, "of a newer version");
+  assertThrows(() => readLineage(schema([["smalltalk.format", "x"]])), InputError, `it is "x"`);
+  assertThrows(() => readLineage(schema([["smalltalk.format", "2"]])), InputError, "of a newer version");
 });
 
 Deno.test("checkLineage() compares what both sides know", () => {

@@ -12,8 +12,8 @@ import {
   number,
   parseValue,
   path,
+  readSomeValues,
   section,
-  someValuesOf,
   text,
   texts,
   type Values,
@@ -62,7 +62,7 @@ Deno.test("section() gives names, the heading, and flags in kebab case where non
   assertEquals(kebabCase("topK"), "top-k");
 });
 
-Deno.test("valuesOf() fills in defaults and keeps them whole, someValuesOf() gives what it is given", () => {
+Deno.test("valuesOf() fills in defaults and keeps them whole, readSomeValues() gives what it is given", () => {
   const values: Values<typeof TABLE> = valuesOf(TABLE, { size: "four", fullSpeed: "fast" });
   const literal: "slow" | "fast" = values.fullSpeed;
   const target: string | undefined = values.target;
@@ -71,8 +71,8 @@ Deno.test("valuesOf() fills in defaults and keeps them whole, someValuesOf() giv
   assertEquals(valuesOf(TABLE, {}).size, { letters: 0 });
   values.lengths.push(7);
   assertEquals(valuesOf(TABLE, {}).lengths, [2]);
-  assertEquals(someValuesOf(TABLE, { rounds: 4 }), { rounds: 4 });
-  assertThrows(() => someValuesOf(TABLE, { round: 4 }), InputError, 'the nearest is "rounds"');
+  assertEquals(readSomeValues(TABLE, { rounds: 4 }), { rounds: 4 });
+  assertThrows(() => readSomeValues(TABLE, { round: 4 }), InputError, 'the nearest is "rounds"');
   assertThrows(() => valuesOf(TABLE, { share: 2 }), InputError, "from 0 to 1: it is 2");
 });
 

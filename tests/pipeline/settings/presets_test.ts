@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../kernels/errors.ts";
 import { defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
-import { presetOf, PRESETS } from "../../../pipeline/settings/presets.ts";
+import { findPreset, PRESETS } from "../../../pipeline/settings/presets.ts";
 import { resolveConfiguration } from "../../../pipeline/settings/resolution.ts";
 
 Deno.test("PRESETS resolve, and tiny holds the defaults", () => {
@@ -9,10 +9,10 @@ Deno.test("PRESETS resolve, and tiny holds the defaults", () => {
   assertEquals(resolveConfiguration({ preset: "tiny" }), defaultConfiguration());
 });
 
-Deno.test("presetOf() gives none for no name, and refuses an unknown one", () => {
-  assertEquals(presetOf(), {});
+Deno.test("findPreset() gives none for no name, and refuses an unknown one", () => {
+  assertEquals(findPreset(), {});
   for (const name of ["big", "toString"]) {
-    assertThrows(() => presetOf(name), InputError, "one of tiny, small, paper-335m, paper-1.3b");
+    assertThrows(() => findPreset(name), InputError, "one of tiny, small, paper-335m, paper-1.3b");
   }
 });
 

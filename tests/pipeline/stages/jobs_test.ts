@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { InputError, RunError } from "../../../kernels/errors.ts";
 import { takeLock } from "../../../pipeline/graph/mod.ts";
-import { lockJobs, makePartition, missingOf, planJobs } from "../../../pipeline/stages/mod.ts";
+import { listMissing, lockJobs, makePartition, planJobs } from "../../../pipeline/stages/mod.ts";
 import { readJobPlan, unitOf, writeJobSettings } from "../../../pipeline/stages/mod.ts";
 import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { exists, writeAtomic } from "../../../pipeline/run/files.ts";
@@ -24,7 +24,7 @@ Deno.test("planJobs() plans a new run from text to report, each job after what i
     const zeroShot = { tasks: ["last_word"] };
     const jobs = await planJobs({ ...reported, parts: 4, dense: ["steps", "batch"], zeroShot });
     assertEquals(await exists(reported.run), false);
-    assertEquals(jobs.map((job) => [job.name, missingOf(job).length]), [
+    assertEquals(jobs.map((job) => [job.name, listMissing(job).length]), [
       ...[["tokenizer", 1], ["tokenize", 4], ["tokens", 1], ["train-routers", 1], ["score", 4]],
       ...[["assign", 1], ["split", 3]], // there are no more groups of blocks
       ...[["partition", 1], ["train-expert", 3], ["train-dense", 1], ["train-dense-steps", 1]],
@@ -88,7 +88,7 @@ Deno.test("planJobs() leaves out what is made, and takes what stands on the rest
     assertEquals(await readJobPlan(run), { parts: 2, dense: ["batch"] });
     await makePartition({ run });
     const missing = async () =>
-      (await planJobs({ run, parts: 2 })).flatMap((job) => missingOf(job).length > 0 ? [job.name] : []);
+      (await planJobs({ run, parts: 2 })).flatMap((job) => listMissing(job).length > 0 ? [job.name] : []);
     const models = ["train-expert", "train-dense", "evaluate-models", "evaluate", "report"];
     assertEquals(await missing(), models);
     await Deno.remove(`${run}/assignments`, { recursive: true });
@@ -98,7 +98,7 @@ Deno.test("planJobs() leaves out what is made, and takes what stands on the rest
     const [block] = Array.from(Deno.readDirSync(`${run}/tokens`));
     await Deno.remove(`${run}/tokens/${block.name}`, { recursive: true });
     const due = (await planJobs({ run, parts: 50 })).filter(({ name }) => /^toke/.test(name));
-    assertEquals(due.map((job) => missingOf(job).length), [0, 1, 1]); // the tokenizer, the block's part, and what needs all
+    assertEquals(due.map((job) => listMissing(job).length), [0, 1, 1]); // the tokenizer, the block's part, and what needs all
   }));
 
 Deno.test("writeJobSettings() with force writes settings that jobs find agreed, and not while somebody works by others", () =>
@@ -120,7 +120,7 @@ Deno.test("writeJobSettings() with force writes settings that jobs find agreed, 
     await writeJobSettings({ ...changed, force: true }, plan);
     assertEquals((await readRunConfiguration(run))!.configuration.expertSteps, 7);
     const jobs = await planJobs({ ...changed, ...plan }); // without force, as a job does
-    assertEquals(jobs.filter((job) => missingOf(job).length > 0).map(({ name }) => name), [
+    assertEquals(jobs.filter((job) => listMissing(job).length > 0).map(({ name }) => name), [
       ...["train-expert", "evaluate-models", "evaluate", "report"],
     ]);
   }));

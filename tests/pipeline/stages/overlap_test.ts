@@ -6,7 +6,7 @@ import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { findOverlap, readClean } from "../../../pipeline/stages/overlap.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
-import { fingerprintOf } from "../../../pipeline/stages/summary.ts";
+import { takeFingerprint } from "../../../pipeline/stages/summary.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
 import { allPairs, listRuns, splitWords } from "../text/overlap/brute_force.ts";
 import { SMALL_SETTINGS } from "./support.ts";
@@ -83,9 +83,9 @@ Deno.test("overlap finds what a brute force finds, to the same bytes from any bl
   await inFolder(async (folder) => {
     const run = `${folder}/run`, input = await writeTexts(folder);
     await split(run, input);
-    const before = await fingerprintOf(run);
+    const before = await takeFingerprint(run);
     const found = await findOverlap({ run });
-    assertEquals(await fingerprintOf(run), before);
+    assertEquals(await takeFingerprint(run), before);
 
     const columns = ["kind", "path", "place", "side", "other_path", "other_place", "other_side"];
     const rows = await readTable(`${run}/overlap.arrow`, columns);

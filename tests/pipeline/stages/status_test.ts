@@ -3,7 +3,7 @@ import { wordText } from "../../../kernels/errors.ts";
 import { readManifest, takeLock, writeManifest } from "../../../pipeline/graph/mod.ts";
 import {
   lacksOf,
-  nextOf,
+  nextTask,
   partition,
   runOneStage,
   type RunOptions,
@@ -51,7 +51,7 @@ Deno.test("statusOf() tells what is made of a run, how much of it, with which se
     const rest = lacksOf(status.stages).map((lack) => `${stagesText(lack)} ${lack.state}`);
     assertEquals(rest, ["train-expert-00 and 1 more missing", "train-dense missing", "evaluate missing"]);
     const next = "deno task train-expert --run " + run + " --expert all";
-    assertEquals(worded([nextOf(status.stages)!]), next);
+    assertEquals(worded([nextTask(status.stages)!]), next);
     assertStringIncludes(statusText(status), `next: ${next}`);
   }));
 

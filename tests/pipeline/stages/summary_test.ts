@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { expertNames } from "../../../pipeline/stages/names.ts";
-import { comparePartition, fingerprintOf, summarizeRun } from "../../../pipeline/stages/summary.ts";
+import { comparePartition, summarizeRun, takeFingerprint } from "../../../pipeline/stages/summary.ts";
 import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
@@ -74,7 +74,7 @@ Deno.test("a summary of labels tells what a cost is, and one of an optimal assig
 Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and a comparison names what differs", () =>
   inRuns(async (folder, make) => {
     const run = await make("run");
-    const here = await fingerprintOf(run);
+    const here = await takeFingerprint(run);
     const command = `find partition/expert-* partitioner -type f ! -name manifest.json | LC_ALL=C sort | ` +
       `xargs sha256sum | sha256sum`;
     const shell = new Deno.Command("sh", { args: ["-c", command], cwd: run });
@@ -86,7 +86,7 @@ Deno.test("a root hash is that of sha256sum, wherever the partitioner lies, and 
     const there = await make("there", given);
     assertEquals(await comparePartition(there, here.sha256), []);
     await Deno.remove(`${folder}/routers/manifest.json`);
-    assertEquals((await fingerprintOf(there)).files, here.files);
+    assertEquals((await takeFingerprint(there)).files, here.files);
 
     const compare = async (change: (document: typeof here) => void) => {
       const document = structuredClone(here);

@@ -9,7 +9,7 @@ import { columnOf, type Columns, fromBatch, readArrow } from "../../../pipeline/
 import { toBatch, toTable, writeArrowFile } from "../../../pipeline/rows/arrow.ts";
 import { floats, integers } from "../../../pipeline/rows/column_values.ts";
 import { concatColumns, takeColumns } from "../../../pipeline/rows/columns.ts";
-import { lineageOf } from "../../../pipeline/rows/lineage.ts";
+import { readLineage } from "../../../pipeline/rows/lineage.ts";
 import { writeRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { sha256 } from "../../../pipeline/run/files.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
@@ -78,7 +78,7 @@ async function reseal(
 async function changeRows(path: string, change: (rows: Columns) => Columns): Promise<void> {
   const batches = await Array.fromAsync(readArrow(path));
   const rows = change(concatColumns(batches.map((batch) => fromBatch(batch))));
-  await writeArrowFile(path, ReadableStream.from([toBatch(rows, lineageOf(batches[0])!)]));
+  await writeArrowFile(path, ReadableStream.from([toBatch(rows, readLineage(batches[0])!)]));
 }
 
 /** Changes the experts and costs of a file of assignments. */
@@ -95,7 +95,7 @@ async function changeAssigned(
     lowest: floats(columnOf(batch, "lowest")),
   };
   change(rows);
-  await writeArrowFile(path, ReadableStream.from([toTable(rows, lineageOf(batch)!)]));
+  await writeArrowFile(path, ReadableStream.from([toTable(rows, readLineage(batch)!)]));
 }
 
 for (

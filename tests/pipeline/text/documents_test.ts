@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { tableFromArrays, tableToIPC } from "apache-arrow";
 import { fromBatch } from "../../../pipeline/rows/arrow.ts";
-import { lineageOf } from "../../../pipeline/rows/lineage.ts";
+import { readLineage } from "../../../pipeline/rows/lineage.ts";
 import { type Configuration, defaultConfiguration } from "../../../pipeline/settings/configuration.ts";
 import { documentLines, openDocuments, tokenBatches } from "../../../pipeline/text/documents.ts";
 import { type Document, readDocuments } from "../../../pipeline/text/readers.ts";
@@ -76,7 +76,7 @@ Deno.test("tokenBatches() begins with the columns, also where there is no text, 
     await Array.fromAsync(tokenBatches(ReadableStream.from(documents), tokenizer, options));
   const [empty, ...none] = await run([]);
   assertEquals([empty, ...none].map(({ numRows }) => numRows), new Array(1 + none.length).fill(0));
-  assertEquals(lineageOf(empty)?.tokenizer, "ab12");
+  assertEquals(readLineage(empty)?.tokenizer, "ab12");
   const names = empty.schema.fields.map(({ name }) => name).join(" ");
   assertEquals(names, "sequence document source tokens length");
   const [, ...batches] = await run([{ text: "abcde", source: "x" }, { text: "fg", source: "y" }]);

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import {
+  cutPassages,
   type HeldOutDocument,
   heldOutDocuments,
   MADE_TASKS,
   MOST_QUESTIONS,
-  passagesOf,
 } from "../../../../pipeline/evaluation/choices/suite.ts";
 import { type Packing, sideOf, tokenizeDocuments } from "../../../../pipeline/text/tokenize.ts";
 import { defaultCorpus } from "../../../../pipeline/text/corpora/corpus.ts";
@@ -18,16 +18,16 @@ for await (const document of defaultCorpus({ characters: 400_000 })) {
 }
 
 const made = (documents: HeldOutDocument[], longest?: number) => {
-  const passages = passagesOf(documents, longest);
+  const passages = cutPassages(documents, longest);
   return new Map([...MADE_TASKS].map(([name, { make }]) => [name, make(passages)]));
 };
 const tasks = made(held);
 
-Deno.test("passagesOf() cuts documents into sentences and lines, each with what stands before it", () => {
+Deno.test("cutPassages() cuts documents into sentences and lines, each with what stands before it", () => {
   const text =
     'One sentence stands here. Another one follows, as they do. It is "quoted." And this one\'s the ' +
     "fourth of its kind!\n\tA line of its own stands after a break\nshort\n\nThe end of the whole document.";
-  const passages = passagesOf([{ text, source: "tales", tokens: text.length / 3 }]);
+  const passages = cutPassages([{ text, source: "tales", tokens: text.length / 3 }]);
   assertEquals(passages.map(({ sentence, delimiter }) => [delimiter, sentence]), [
     [" ", "And this one's the fourth of its kind!"],
     ["\n\t", "A line of its own stands after a break"],

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
-import { contextOf, continuationsOf, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
+import { contextOf, listContinuations, TASKS } from "../../../../pipeline/evaluation/choices/tasks.ts";
 import { FEW_SHOT, GOLDEN } from "./golden.ts";
 
 Deno.test("ask() makes the requests that the harness makes of every data set's documents", () => {
@@ -9,7 +9,7 @@ Deno.test("ask() makes the requests that the harness makes of every data set's d
     for (const { doc, context, continuations, gold, normalise_by_characters: lengths } of requests) {
       const question = TASKS.get(name)!.ask(doc);
       assertEquals(contextOf(question), context);
-      assertEquals(continuationsOf(question), continuations);
+      assertEquals(listContinuations(question), continuations);
       assertEquals(question.gold, gold);
       if (lengths) assertEquals(question.choices.map((choice) => [...choice].length), lengths);
     }
@@ -22,7 +22,7 @@ Deno.test("contextOf() puts examples before a question as the harness does, the 
     const ask = TASKS.get(name)!.ask;
     assertEquals(examples.length, Number(count));
     assertEquals(contextOf(ask(doc), examples.map(ask)), context);
-    assertEquals(continuationsOf(ask(doc)), continuations);
+    assertEquals(listContinuations(ask(doc)), continuations);
   }
 });
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import fc from "fast-check";
 import { InputError, type Text, wordText } from "../../../../kernels/errors.ts";
 import { emptyBatch, fromBatch, type RecordBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
-import { type Lineage, lineageOf } from "../../../../pipeline/rows/lineage.ts";
+import { type Lineage, readLineage } from "../../../../pipeline/rows/lineage.ts";
 import { type Columns, concatColumns, sliceColumns } from "../../../../pipeline/rows/columns.ts";
 import { assign } from "../../../../pipeline/partition/assignment/assign.ts";
 import type { Proof } from "../../../../pipeline/partition/assignment/assignment.ts";
@@ -93,7 +93,7 @@ Deno.test("assign() writes its stage, method and configuration into the lineage"
   const [batch] = await Array.fromAsync(
     assign(batchesOf(scored(3), []), { chunk: 3, method: "argmax", config: "ff" }),
   );
-  assertEquals(lineageOf(batch), { ...LINEAGE, stage: "assign", method: "argmax", config: "ff" });
+  assertEquals(readLineage(batch), { ...LINEAGE, stage: "assign", method: "argmax", config: "ff" });
 });
 
 Deno.test("assign() passes input without rows on with its full schema", async () => {
@@ -103,7 +103,7 @@ Deno.test("assign() passes input without rows on with its full schema", async ()
   const full = toBatch({ ...scored(1), tokens: undefined, expert: Uint16Array.of(0) }, LINEAGE);
   assertEquals(String(batches[0].schema), String(full.schema));
   assertEquals(batches[0].numRows, 0);
-  assertEquals(lineageOf(batches[0])?.stage, "assign");
+  assertEquals(readLineage(batches[0])?.stage, "assign");
   const between = ReadableStream.from([empty, toBatch(scored(5), LINEAGE), empty]);
   assertEquals((await collect(assign(between, { chunk: 3 }))).expert!.length, 5);
 });
@@ -189,7 +189,7 @@ Deno.test("assign() finds the optimal parts of files, and assigns others by thei
   const moved = expert!.filter((e, row) => e !== priced.expert![row]).length;
   assert(moved < 6, `${moved} of 60 moved`); // those that tie at the prices
   const batches = await Array.fromAsync(assign(batchesOf(columns, [60]), { ...options, prices: kept }));
-  assertEquals(lineageOf(batches[0])!.method, "prices");
+  assertEquals(readLineage(batches[0])!.method, "prices");
   const refusals: [Partial<Prices>, string][] = [
     [{ partitioner: "ee" }, "routers is cd34 in the former, ee in the latter"],
     [{ prefix: 9 }, "prefix is 3 in the former, 9 in the latter"],

@@ -1,21 +1,21 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InputError } from "../../../../kernels/errors.ts";
 import { type Assignment, equalRooms } from "../../../../pipeline/partition/assignment/assignment.ts";
-import { assignmentOf, ASSIGNMENTS } from "../../../../pipeline/partition/assignment/assignments.ts";
+import { ASSIGNMENTS, findAssignment } from "../../../../pipeline/partition/assignment/assignments.ts";
 import { ASSIGNMENT } from "../../../../pipeline/settings/assignment.ts";
 
-Deno.test("assignmentOf() finds every way to assign by its name, and lists them where there is none", () => {
+Deno.test("findAssignment() finds every way to assign by its name, and lists them where there is none", () => {
   for (const [name, assignment] of ASSIGNMENTS) {
     assertEquals(assignment.method, name);
-    assertEquals(assignmentOf(name), assignment);
+    assertEquals(findAssignment(name), assignment);
   }
-  const { message } = assertThrows(() => assignmentOf("fair"), InputError);
+  const { message } = assertThrows(() => findAssignment("fair"), InputError);
   assertEquals(message, 'Cannot assign as method must be one of balanced, optimal, argmax: it is "fair"');
 });
 
 Deno.test("the setting method names the ways that there are, and its default is one", () => {
   assertEquals(ASSIGNMENT.method.value.split("|"), [...ASSIGNMENTS.keys()]);
-  assertEquals(assignmentOf(ASSIGNMENT.method.default!).method, "balanced");
+  assertEquals(findAssignment(ASSIGNMENT.method.default!).method, "balanced");
 });
 
 /** Assigns rows in groups of 6; gives the expert of each. */

@@ -8,12 +8,12 @@ import { assert, assertEquals } from "@std/assert";
 import { tableFromIPC } from "@uwdata/flechette";
 import { parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
-import { tokenArrayOf } from "../../../../pipeline/rows/columns.ts";
+import { tokenArray } from "../../../../pipeline/rows/columns.ts";
 import type { TokenText } from "../../../../pipeline/rows/export/mod.ts";
 
 /** Texts made up for a test: lengths from 1 on, ids below `vocabulary`. */
 export function someTexts(count: number, vocabulary: number): TokenText[] {
-  const Ids = tokenArrayOf(vocabulary) as Uint16ArrayConstructor;
+  const Ids = tokenArray(vocabulary) as Uint16ArrayConstructor;
   return Array.from({ length: count }, (_, i) => ({
     ids: Ids.from({ length: 1 + (i * 7) % 13 }, (_, k) => (i * 31 + k * 977) % vocabulary),
     source: ["news", "", "œuvre 小"][i % 3],

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { isDeepStrictEqual as equal } from "node:util";
 import { emptyBatch, fromBatch, toBatch } from "../../../../pipeline/rows/arrow.ts";
 import type { Columns } from "../../../../pipeline/rows/columns.ts";
-import { lineageOf } from "../../../../pipeline/rows/lineage.ts";
+import { readLineage } from "../../../../pipeline/rows/lineage.ts";
 import { readArrow } from "../../../../pipeline/rows/ipc/read.ts";
 import { arrowBytes, writeArrowFile } from "../../../../pipeline/rows/ipc/write.ts";
 import { inFolder } from "../../../tasks/support.ts";
@@ -29,7 +29,7 @@ Deno.test("readArrow() gives back what was written, from files and from pipes cu
     assertEquals(await collect(readArrow(pipe(await Deno.readFile(`${folder}/a.arrow`)))), expected);
     await Deno.writeFile(`${folder}/a.arrows`, bytes);
     assertEquals(await collect(readArrow(`${folder}/a.arrows`)), expected);
-    assertEquals((await Array.fromAsync(readArrow(`${folder}/a.arrow`), lineageOf))[1], LINEAGE);
+    assertEquals((await Array.fromAsync(readArrow(`${folder}/a.arrow`), readLineage))[1], LINEAGE);
   });
 });
 
@@ -38,7 +38,7 @@ Deno.test("readArrow() gives one batch without rows for input without batches", 
   const bytes = await bytesOf(arrowBytes(stream(), emptyBatch([...names], LINEAGE)));
   const batches = await Array.fromAsync(readArrow(pipe(bytes)));
   assertEquals(batches.map((batch) => batch.numRows), [0]);
-  assertEquals(lineageOf(batches[0]), LINEAGE);
+  assertEquals(readLineage(batches[0]), LINEAGE);
   assertEquals(fromBatch(batches[0]), {
     rows: 0,
     sequence: new BigUint64Array(),

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Mixture } from "../../../../pipeline/serving/mixture.ts";
-import { routeOf } from "../../../../pipeline/serving/route.ts";
+import { chooseRoute } from "../../../../pipeline/serving/route.ts";
 import { apiError } from "../../../../pipeline/serving/server/errors.ts";
 import type { Service } from "../../../../pipeline/serving/server/service.ts";
 import {
@@ -20,7 +20,7 @@ const MIXTURE = {
   describe: (model: number) => Promise.resolve({ config: { context: [9, 9, 5][model] ?? 5 }, notes: {} }),
   routeAll: (texts: readonly Uint32Array[], _prefix?: number, exclude: readonly number[] = []) =>
     Promise.resolve(
-      texts.map(([first]) => routeOf([0, 1, 2].map((expert) => Math.abs(expert - first)), 4, exclude)),
+      texts.map(([first]) => chooseRoute([0, 1, 2].map((expert) => Math.abs(expert - first)), 4, exclude)),
     ),
 } as unknown as Mixture;
 const UPSTREAMS = { addresses: new Map([[2, "http://10.0.0.1"]]), timeout: 1000 };
@@ -104,7 +104,7 @@ Deno.test("listModels() lists what can answer, trained and served here or on ano
 });
 
 Deno.test("routingOf() and routingHeaders() say who answers and by how much, and nothing of what was not routed", () => {
-  const route = routeOf([3, 1.5, 7], 4);
+  const route = chooseRoute([3, 1.5, 7], 4);
   const [routed, dense] = [
     routingOf({ model: 1, route, answering: [] }),
     routingOf({ model: "dense", route: null, answering: [] }),
