@@ -10,7 +10,9 @@ import { figuresOf } from "./tables.ts";
 
 /** The figures of an evaluation on some of its documents; `changed` are gains outside the interval that they have on all. */
 export interface SomeFigures extends Pick<Evaluation, "scores" | "gains"> {
+  /** Held-out documents that are left. */
   documents: number;
+  /** Gains outside the interval that they have on all documents. */
   changed: Gain[];
 }
 

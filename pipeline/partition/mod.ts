@@ -35,4 +35,5 @@ export {
   PARTITIONERS,
   routesByPrefix,
 } from "./partitioners.ts";
+export type { Branch } from "./tree/branches.ts";
 export { score, type ScoreOptions } from "./score.ts";

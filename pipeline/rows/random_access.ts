@@ -20,7 +20,8 @@ import { checkLineage, type Lineage, pickIdentity, readLineage } from "./lineage
 
 /** Names a column of numbers, or of lists of them, whose rows have fixed places. */
 export type Numeric = keyof typeof ARRAYS;
-const ARRAYS = {
+/** The arrays of such columns. */
+export const ARRAYS = {
   ...{ sequence: BigUint64Array, document: BigUint64Array, tokens: Uint32Array },
   ...{ length: Uint32Array, nll: Float32Array, expert: Uint16Array },
   ...{ best: Uint16Array, cost: Float32Array, lowest: Float32Array }, // of assignments

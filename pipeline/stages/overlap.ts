@@ -39,7 +39,9 @@ const LENGTHS = [PASSAGE, 8];
  * are in such runs.
  */
 export interface Against extends ReturnType<Passages["counts"]> {
+  /** The file that is named. */
   file: string;
+  /** Words of a run that counts. */
   length: number;
 }
 

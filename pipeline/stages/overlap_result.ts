@@ -77,7 +77,10 @@ const HEAD = ["documents", "copies", "near", "apart", "held out", "twins", "leak
 const percent = (part: number, all: number) => all === 0 ? "–" : `${(100 * part / all).toFixed(1)}%`;
 
 /** Lays out the counts by source, with those of all, and by expert; `name` gives what a source is called. */
-export function overlapTables({ all, sources, experts }: Overlap, name: (source: string) => string) {
+export function overlapTables(
+  { all, sources, experts }: Overlap,
+  name: (source: string) => string,
+): { head: string[]; rows: (string | number)[][] }[] {
   const row = (label: string, { words, covered, ...counts }: Tally) => [
     ...[label, ...Object.values(counts), percent(covered, words)],
   ];

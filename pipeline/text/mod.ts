@@ -28,3 +28,6 @@ export {
   trainTokenizer,
   type TrainTokenizerOptions,
 } from "./tokenizer.ts";
+export type { Encoders } from "./encoders.ts";
+export { Passages } from "./overlap/joins.ts";
+export type { Hashes } from "./overlap/word_hashes.ts";

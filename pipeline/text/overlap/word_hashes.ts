@@ -9,8 +9,11 @@
 
 /** Hashes in order, `count` of them: their upper and their lower halves. The arrays may be longer. */
 export interface Hashes {
+  /** How many there are. */
   count: number;
+  /** Their upper 32 bits. */
   high: Int32Array;
+  /** Their lower 32 bits. */
   low: Int32Array;
 }
 
