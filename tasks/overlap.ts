@@ -4,10 +4,10 @@
  *   deno task overlap --run runs/a --against data/arc_easy.jsonl
  */
 import { field } from "../pipeline/settings/mod.ts";
-import { findOverlap } from "../pipeline/stages/mod.ts";
+import { findOverlap, overlapSentence, overlapTables } from "../pipeline/stages/mod.ts";
 import { defineTask } from "./command.ts";
+import { lines, table } from "./layout.ts";
 import { take } from "./options.ts";
-import { overlapText } from "./overlap_text.ts";
 
 export const TASK = await defineTask({
   name: "overlap",
@@ -21,6 +21,8 @@ export const TASK = await defineTask({
   },
   run: async ({ options, signal, onEvent, print }) => {
     const found = await findOverlap(options, { signal, onEvent });
-    print({ run: options.run, ...found }, overlapText(options.run, found));
+    const tables = overlapTables(found).map(({ title, head, rows }) => `\n${title}\n${table(head, rows)}`);
+    const all = `all pairs   ${options.run}/overlap.arrow`;
+    print({ run: options.run, ...found }, lines(tables, `\noverlap     ${overlapSentence(found)}`, all));
   },
 }, import.meta);

@@ -30,7 +30,7 @@ export const TASK = await defineTask({
     const summary = await partition({ ...options, sources }, { signal, onEvent });
     if (!options.overlap) return print(summary, summaryText(summary));
     const { findOverlap, overlapSentence } = await import("../pipeline/stages/overlap.ts");
-    const { against: _, ...overlap } = await findOverlap({ run: summary.run }, { signal, onEvent });
+    const overlap = await findOverlap({ run: summary.run }, { signal, onEvent });
     print({ ...summary, overlap }, `${summaryText(summary)}\noverlap          ${overlapSentence(overlap)}`);
   },
 }, import.meta);

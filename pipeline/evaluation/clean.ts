@@ -16,13 +16,13 @@ export interface SomeFigures extends Pick<Evaluation, "scores" | "gains"> {
   changed: Gain[];
 }
 
-/** Computes the figures on the documents that `keep` has, with as many draws; null where there is none. */
+/** Computes the figures on the documents that `leaks` has not, with as many draws; null where there is none. */
 export async function figuresOn(
   { document, tokens, nll }: DocumentScores,
-  keep: ReadonlySet<bigint>,
+  leaks: ReadonlySet<bigint>,
   { gains: all, resamples, seed }: Evaluation,
 ): Promise<SomeFigures | null> {
-  const isKept = (_: unknown, row: number) => keep.has(document[row]);
+  const isKept = (_: unknown, row: number) => !leaks.has(document[row]);
   const ways = SHOWN_WAYS.filter((way) => way in nll);
   const kept = Object.fromEntries(ways.map((way) => [way, nll[way]!.filter(isKept)]));
   if (kept.mixture.length === 0) return null;

@@ -34,18 +34,27 @@ export interface DocumentRow {
 type Column = keyof DocumentRow;
 const NUMBERS = { document: BigUint64Array, piece: Uint32Array, place: Uint32Array, tokens: Uint32Array };
 
+/** Gives these columns of rows, each under its name after a `prefix`. */
+export function documentColumns<Name extends Column>(
+  names: readonly Name[],
+  rows: readonly Pick<DocumentRow, Name>[],
+  prefix = "",
+) {
+  return Object.fromEntries(names.map((name) => {
+    const values = rows.map((row) => row[name]);
+    return [
+      prefix + name,
+      name in NUMBERS ? new NUMBERS[name as keyof typeof NUMBERS](values as never) : values as string[],
+    ];
+  }));
+}
+
 /** Makes a batch of a table of these columns, which a stage writes. */
-export function documentBatch<Name extends Column>(
+export const documentBatch = <Name extends Column>(
   stage: string,
   names: readonly Name[],
   rows: readonly Pick<DocumentRow, Name>[],
-): RecordBatch {
-  const columns = names.map((name) => {
-    const values = rows.map((row) => row[name]);
-    return [name, name in NUMBERS ? new NUMBERS[name as keyof typeof NUMBERS](values as never) : values];
-  });
-  return toTable(Object.fromEntries(columns), { format: 1, stage });
-}
+): RecordBatch => toTable(documentColumns(names, rows), { format: 1, stage });
 
 /** Reads these columns of a batch of a table. */
 export function documentRows<Name extends Column>(

@@ -36,7 +36,7 @@ import {
   scoresOf,
 } from "./evaluate.ts";
 import { tokensOfRun } from "./models.ts";
-import { overlapState, readClean } from "./overlap_result.ts";
+import { overlapState, readLeaks } from "./overlap_result.ts";
 import { needConfiguration } from "./parts.ts";
 import { type OpenRun, openRun, type Part, type RunOptions, type RunWatch } from "./run.ts";
 import { allTargets, type Target } from "./targets.ts";
@@ -102,7 +102,7 @@ export async function evaluateClean(
   }
   if (state !== "made") return undefined;
   const scores = await readDocumentScores(`${run}/${EVALUATION}/${DOCUMENTS}`);
-  const clean = await figuresOn(scores, await readClean(run), evaluation);
+  const clean = await figuresOn(scores, await readLeaks(run), evaluation);
   if (!clean) return void warn("every held-out document shares a passage with training text, or nearly all");
   for (const gain of clean.changed) {
     const all = evaluation.gains.find(({ baseline }) => baseline === gain.baseline)!;

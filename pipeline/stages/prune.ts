@@ -16,7 +16,7 @@ import { toTable } from "../rows/arrow.ts";
 import { hashFile } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
-import { PASSAGE, Passages } from "../text/overlap/joins.ts";
+import { PASSAGE, Passages } from "../text/overlap/passages.ts";
 import { hashWords } from "../text/overlap/word_hashes.ts";
 import { readDocuments } from "../text/readers.ts";
 import { sideOf } from "../text/tokenize.ts";
@@ -31,7 +31,7 @@ const DROPPED = "dropped.arrow";
 
 /** Reports which documents are compared: those that a node takes, all without one. */
 const lookedAt = ({ configuration, text }: GraphOf, taken?: Node): Looked => ({
-  ...{ stage: CORPUS, folder: "text", passages: false },
+  ...{ stage: CORPUS, folder: "text" },
   needs: (block) => taken ? [takenNeed(taken, block)] : [],
   read: (block, making) => readTaken(block, configuration, text, making, taken),
 });
@@ -56,36 +56,20 @@ export async function readTexts(path: string, configuration: Configuration): Pro
 
 async function prunedNode(of: GraphOf, looked?: Looked, taken?: Node): Promise<Node> {
   const { configuration, text } = of, { dedup, decontaminate, holdout } = configuration;
-  const hashes: string[] = [];
-  for (const path of decontaminate) hashes.push((await hashFile(path)).sha256);
+  const settings = { dedup, holdout, seed: findTextSeed(configuration), hashes: [] as string[] };
+  for (const path of decontaminate) settings.hashes.push((await hashFile(path)).sha256);
   return {
     name: PRUNED,
     needs: [...taken ? [taken.name] : [], ...looked ? [pairNode(looked)] : []],
-    settings: {
-      text: hashText(text),
-      dedup,
-      hashes,
-      grouped: !!looked,
-      holdout,
-      seed: findTextSeed(configuration),
-    },
+    settings: { ...settings, text: hashText(text), grouped: !!looked },
     links: { [`text/${DROPPED}`]: DROPPED },
-    revision: 1,
+    revision: 2,
     maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, looked, taken)),
   };
 }
 
 /** A document that is left out, and the one that stays in its place or the text that it shares a passage with. */
 type Dropped = Record<"path" | "source" | "reason" | "kept", string> & Record<"place" | "keptPlace", number>;
-
-/** The member of a group that stays. */
-interface First {
-  number: number;
-  index: bigint;
-  key: bigint;
-  path: string;
-  place: number;
-}
 
 async function prune(
   making: Making,
@@ -95,29 +79,26 @@ async function prune(
   taken?: Node,
 ) {
   const { dedup, decontaminate, holdout } = configuration, seed = findTextSeed(configuration);
-  const pairs = looked ? await readPairs(looked, making) : [];
-  const groups = groupPairs(pairs), copies = groupPairs(pairs.filter(({ kind }) => kind === "exact"));
+  const groups = groupPairs(looked ? await readPairs(looked, making) : []);
   const open = async function* () {
     let number = 0;
     for (const [block, known] of blocks.entries()) {
       for await (const document of readTaken(known, configuration, text, making, taken)) {
         signal?.throwIfAborted();
-        yield { ...document, block, number: number++, index: indexOfText(document.text) };
+        const { piece, place = 0 } = document, own = known.pieces[piece];
+        const where = { path: pathOf(own), place: place + (own.before ?? 0) };
+        const group = groups.get(number), index = indexOfText(document.text);
+        yield { ...document, where, block, number: number++, group, index };
       }
     }
   };
-  const placeIn = ({ block, piece, place = 0 }: { block: number; piece: number; place?: number }) => {
-    const own = blocks[block].pieces[piece];
-    return { path: pathOf(own), place: place + (own.before ?? 0) };
-  };
-  /** Of groups of near-duplicates, and of copies, the member that stays: the first in a seeded order. */
-  const families = [groups, copies].map((own) => ({ own, firsts: new Map<number, First>() }));
-  for await (const { number, index, ...document } of groups.size > 0 ? open() : []) {
-    const key = groups.has(number) ? randomBits(seed, "dedup", index) : 0n;
-    for (const { own, firsts } of families) {
-      const group = own.get(number), known = group !== undefined && firsts.get(group);
-      if (group === undefined || known && known.key <= key) continue;
-      firsts.set(group, { number, index, key, ...placeIn(document) });
+  type First = { number: number; order: bigint; index: bigint; where: { path: string; place: number } };
+  /** The first in a seeded order: of a group by its number, and of equal texts by their index. */
+  const firsts = new Map<number | bigint | undefined, First>();
+  for await (const { number, group, index, where } of groups.size > 0 ? open() : []) {
+    const order = randomBits(seed, "dedup", index);
+    for (const key of group === undefined ? [] : [group, index]) {
+      if (order < (firsts.get(key)?.order ?? 2n ** 64n)) firsts.set(key, { number, order, index, where });
     }
   }
   const named: { path: string; passages: Passages }[] = [];
@@ -125,20 +106,18 @@ async function prune(
     named.push({ path, passages: new Passages(await readTexts(path, configuration), PASSAGE) });
   }
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []), dropped: Dropped[] = [];
-  for await (const { number, index, at, source, ...document } of open()) {
+  for await (const { number, group, index, where, block, at, source, text } of open()) {
     const drop = (reason: string, path: string, place = 0) =>
-      dropped.push({ ...placeIn(document), source, reason, kept: path, keptPlace: place });
-    const [first, copied] = families.map(({ own, firsts }) => firsts.get(own.get(number) ?? -1));
-    const stays = dedup === "near" ? first : copied;
-    const side = sideOf(first?.index ?? index, seed, holdout);
-    if (dedup !== "off" && stays && stays.number !== number) {
-      drop(stays.index === index ? "exact" : "near", stays.path, stays.place);
+      dropped.push({ ...where, source, reason, kept: path, keptPlace: place });
+    const first = firsts.get(group), side = sideOf(first?.index ?? index, seed, holdout);
+    const stays = dedup === "near" ? first : dedup === "exact" && firsts.get(index);
+    if (stays && stays.number !== number) {
+      drop(stays.index === index ? "exact" : "near", stays.where.path, stays.where.place);
       continue;
     }
-    const words = named.length > 0 && side === "train" ? hashWords(document.text) : undefined;
-    const leak = words && named.find(({ passages }) => passages.find(words));
+    const leak = side === "train" && named.find(({ passages }) => passages.find(hashWords(text)));
     if (leak) drop("passage", leak.path);
-    else kept[document.block].push({ at, ...first && { side } });
+    else kept[block].push({ at, ...first && { side } });
   }
   const columns = (["path", "place", "source", "reason", "kept", "keptPlace"] as const).map((name) => {
     const values = dropped.map((row) => row[name]);

@@ -29,5 +29,5 @@ export {
   type TrainTokenizerOptions,
 } from "./tokenizer.ts";
 export type { Encoders } from "./encoders.ts";
-export { Passages } from "./overlap/joins.ts";
+export { Passages } from "./overlap/passages.ts";
 export type { Hashes } from "./overlap/word_hashes.ts";

@@ -1,7 +1,7 @@
 // Duplicates of documents, and passages of held-out ones in training text.
 
 import { overlapSentence, overlapTables } from "../../stages/overlap_result.ts";
-import { foldedTable, htmlTable, markup, percent } from "../html.ts";
+import { foldedTable, htmlTable, markup } from "../html.ts";
 import type { Section } from "../page.ts";
 import type { RunRecord } from "../read.ts";
 
@@ -11,14 +11,9 @@ export const overlap: Section<RunRecord> = {
   title: "Duplicates and leaks",
   when: ({ overlap }) => overlap !== null,
   text: ({ overlap }) => {
-    const [bySource, byExpert] = overlapTables(overlap!, (source) => source || "(none)");
-    const rows = overlap!.examples.map(({ kind, share, one, other }) => [
-      ...[`${kind} ${percent(share)}`, `${one.path}:${one.place}`, one.text],
-      ...[`${other.path}:${other.place}`, other.text],
-    ]);
-    const examples = { head: ["", "document", "text", "other", "text"], rows };
+    const [bySource, ...others] = overlapTables(overlap!);
     return markup`<p>Compared by runs of words: ${overlapSentence(overlap!)}.</p>${
-      htmlTable(bySource, "By source")
-    }${foldedTable(byExpert, "By expert")}${foldedTable(examples, "Examples")}`;
+      htmlTable(bySource, bySource.title)
+    }${others.map((table) => foldedTable(table, table.title))}`;
   },
 };

@@ -7,103 +7,100 @@
  * @module
  */
 
-/** Buckets of a table: for 1 TB of text, 20 million bands in each. */
-export const BUCKETS = 256;
+import { readAt } from "../../rows/ipc/messages.ts";
+import { type Hashes, hashKey } from "./word_hashes.ts";
+
+/** Buckets of a table, by the upper ten bits of a hash: for 1 TB of text, five million bands in each. */
+const BUCKETS = 1024;
+/** A value is paired with at most so many before it: a thousand documents that are alike make no million pairs. */
+const MOST_BEFORE = 100;
+
+const bucketIn = (high: number) => high >>> 22;
 
 /** A table that is filled in memory. */
 export class Table {
   #rows = new Uint32Array(3 * 1024);
   #size = 0;
 
-  /** Adds a row. */
-  add(high: number, low: number, value: number): void {
-    if (this.#size === this.#rows.length) {
-      const rows = this.#rows;
-      (this.#rows = new Uint32Array(2 * rows.length)).set(rows);
+  /** Adds hashes: the first with a value, and each next one with a value that is larger by `step`. */
+  add({ high, low }: Hashes, value: number, step = 0): void {
+    for (let i = 0; i < high.length; i++) {
+      if (this.#size === this.#rows.length) {
+        const rows = this.#rows;
+        (this.#rows = new Uint32Array(2 * rows.length)).set(rows);
+      }
+      this.#rows[this.#size++] = high[i];
+      this.#rows[this.#size++] = low[i];
+      this.#rows[this.#size++] = value + i * step;
     }
-    this.#rows[this.#size++] = high;
-    this.#rows[this.#size++] = low;
-    this.#rows[this.#size++] = value;
   }
 
   /** Gives the bytes of its file. Rows of a bucket keep their order. */
   bytes(): Uint8Array<ArrayBuffer> {
     const rows = this.#rows, size = this.#size;
-    const file = new Uint32Array(BUCKETS + size);
-    for (let i = 0; i < size; i += 3) file[rows[i] >>> 24]++;
-    const next = new Uint32Array(BUCKETS);
+    const file = new Uint32Array(BUCKETS + size), next = new Uint32Array(BUCKETS);
+    for (let i = 0; i < size; i += 3) file[bucketIn(rows[i])]++;
     for (let bucket = 0, at = BUCKETS; bucket < BUCKETS; at += 3 * file[bucket++]) next[bucket] = at;
     for (let i = 0; i < size; i += 3) {
-      const at = next[rows[i] >>> 24];
-      next[rows[i] >>> 24] = at + 3;
-      for (let half = 0; half < 3; half++) file[at + half] = rows[i + half];
+      const bucket = bucketIn(rows[i]);
+      file.set(rows.subarray(i, i + 3), next[bucket]);
+      next[bucket] += 3;
     }
     return new Uint8Array(file.buffer);
   }
 }
 
-/** Reads the rows of a bucket: hash, hash, value, hash, hash, value … The file must be whole. */
-export function readBucket(path: string, bucket: number): Uint32Array {
-  using file = Deno.openSync(path); // a promise costs ten times as much as the answer
-  const read = (from: number, count: number) => {
-    const numbers = new Uint32Array(count), bytes = new Uint8Array(numbers.buffer);
-    file.seekSync(4 * from, Deno.SeekMode.Start);
-    for (let at = 0; at < bytes.length;) at += file.readSync(bytes.subarray(at))!;
-    return numbers;
-  };
-  const counts = read(0, BUCKETS);
-  const before = counts.subarray(0, bucket).reduce((a, b) => a + b, 0);
-  return read(BUCKETS + 3 * before, 3 * counts[bucket]);
+/** A table of a block. */
+export interface BlockTable {
+  /** Its file. */
+  path: string;
+  /** What is added to its values, which begin anew in every block. */
+  first: number;
 }
 
-/** Rows by their hashes: each knows the one before it that has the same. */
-export class Chains {
-  /** Values of rows. */
-  readonly values: Float64Array;
-  /** The row before that has the same hash; -1 where there is none. */
-  readonly before: Int32Array;
-  #count = 0;
-  readonly #last: Int32Array; // by slot: the last row with a hash, plus one
-  readonly #high: Int32Array;
-  readonly #low: Int32Array;
-  readonly #isFound: Uint8Array;
+/** Calls for each row of a bucket, in order. */
+function readBucket(
+  { path, first }: BlockTable,
+  bucket: number,
+  onRow: (hash: number, value: number) => void,
+): void {
+  using file = Deno.openSync(path); // a promise costs ten times as much as the answer
+  const read = (from: number, count: number) => new Uint32Array(readAt(file, 4 * from, 4 * count).buffer);
+  const counts = read(0, BUCKETS);
+  const before = counts.subarray(0, bucket).reduce((a, b) => a + b, 0);
+  const rows = read(BUCKETS + 3 * before, 3 * counts[bucket]);
+  for (let at = 0; at < rows.length; at += 3) onRow(hashKey(rows[at], rows[at + 1]), rows[at + 2] + first);
+}
 
-  /** Makes chains for at most so many rows. */
-  constructor(rows: number) {
-    this.values = new Float64Array(rows);
-    [this.before, this.#high, this.#low] = [0, 1, 2].map(() => new Int32Array(rows));
-    this.#isFound = new Uint8Array(rows);
-    this.#last = new Int32Array(2 ** Math.ceil(Math.log2(2 * rows + 1)));
-  }
-
-  /** Adds a row, and returns its number. */
-  add(high: number, low: number, value: number): number {
-    const slot = this.#slot(high |= 0, low |= 0), row = this.#count++;
-    this.before[row] = this.#last[slot] - 1;
-    this.#last[slot] = row + 1;
-    this.#high[row] = high;
-    this.#low[row] = low;
-    this.values[row] = value;
-    return row;
-  }
-
-  /** Returns whether a hash is there. `onFound` gets the values of its rows when it is asked for the first time. */
-  find(high: number, low: number, onFound: (value: number) => void): boolean {
-    const last = this.#last[this.#slot(high | 0, low | 0)] - 1;
-    if (last < 0) return false;
-    if (!this.#isFound[last]) {
-      for (let row = last; row >= 0; row = this.before[row]) onFound(this.values[row]);
+/**
+ * Finds equal hashes. Without `others`, `onShared` gets every value that comes after others of the same hash, and the last of these. With `others`, it
+ * gets the first value of every hash there that is in the tables too, and the values of the tables.
+ */
+export async function joinTables(
+  tables: readonly BlockTable[],
+  others: readonly BlockTable[] | undefined,
+  onShared: (values: readonly number[], value: number) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    if (bucket % 32 === 0) await new Promise((resolve) => setTimeout(resolve)); // so that the signal is heard
+    signal?.throwIfAborted();
+    const known = new Map<number, number[]>();
+    for (const table of tables) {
+      readBucket(table, bucket, (hash, value) => {
+        const values = known.get(hash);
+        if (values && !others) onShared(values.slice(-MOST_BEFORE), value);
+        if (values) values.push(value);
+        else known.set(hash, [value]);
+      });
     }
-    this.#isFound[last] = 1;
-    return true;
-  }
-
-  #slot(high: number, low: number): number {
-    const mask = this.#last.length - 1;
-    let slot = low & mask; // upper bits are the same in a bucket
-    for (let row; (row = this.#last[slot] - 1) >= 0; slot = (slot + 1) & mask) {
-      if (this.#low[row] === low && this.#high[row] === high) break;
+    for (const table of known.size > 0 && others || []) {
+      readBucket(table, bucket, (hash, value) => {
+        const values = known.get(hash);
+        if (!values) return;
+        known.delete(hash);
+        onShared(values, value);
+      });
     }
-    return slot;
   }
 }

@@ -7,7 +7,7 @@
  */
 
 import { randomKeys } from "../../random.ts";
-import { type Hashes, hashRuns, join, noHashes, spread } from "./word_hashes.ts";
+import { type Hashes, hashKey, hashRuns, join, spread } from "./word_hashes.ts";
 
 /** Words in a shingle. */
 export const SHINGLE = 5;
@@ -24,31 +24,23 @@ const [FACTORS, ADDENDS] = [
   KEYS.filter((_, i) => i % 2),
 ];
 
-const shingles = noHashes(); // of one call after another
-const least = new Int32Array(HASHES);
-
 /** Hashes the bands of the shingles of a text, given its words; none where it has fewer words than a shingle. */
-export function hashBands(words: Hashes, bands: Hashes = noHashes()): Hashes {
-  const { count, low } = hashRuns(words, SHINGLE, shingles);
-  Object.assign(bands, {
-    count: count === 0 ? 0 : BANDS,
-    high: new Int32Array(BANDS),
-    low: new Int32Array(BANDS),
-  });
-  for (let i = 0; i < HASHES; i++) {
-    const factor = FACTORS[i], addend = ADDENDS[i];
+export function hashBands(words: Hashes): Hashes {
+  const { low } = hashRuns(words, SHINGLE), count = low.length === 0 ? 0 : BANDS;
+  const least = FACTORS.map((factor, i) => {
     let lowest = 0x7fffffff;
-    for (let at = 0; at < count; at++) {
-      const hash = (Math.imul(low[at], factor) + addend) | 0;
+    for (let at = 0; at < low.length; at++) {
+      const hash = (Math.imul(low[at], factor) + ADDENDS[i]) | 0;
       if (hash < lowest) lowest = hash;
     }
-    least[i] = lowest;
-  }
-  for (let band = 0; band < bands.count; band++) {
+    return lowest;
+  });
+  const bands: Hashes = { high: new Int32Array(count), low: new Int32Array(count) };
+  for (let band = 0; band < count; band++) {
     let upper = band, lower = ~band;
-    for (let i = band * ROWS; i < (band + 1) * ROWS; i++) {
-      upper = join(upper, spread(least[i]));
-      lower = join(lower, spread(~least[i]));
+    for (const hash of least.subarray(band * ROWS, (band + 1) * ROWS)) {
+      upper = join(upper, spread(hash));
+      lower = join(lower, spread(~hash));
     }
     bands.high[band] = spread(upper);
     bands.low[band] = spread(lower);
@@ -56,22 +48,14 @@ export function hashBands(words: Hashes, bands: Hashes = noHashes()): Hashes {
   return bands;
 }
 
-/** Gives the set of the shingles of a text, given its words: 53 bits of the hash of each, in order. */
-export function shingleSet(words: Hashes): Float64Array {
-  const { count, high, low } = hashRuns(words, SHINGLE, shingles);
-  const all = Float64Array.from({ length: count }, (_, i) => (high[i] >>> 0) * 2 ** 21 + (low[i] >>> 11))
-    .sort();
-  return all.filter((shingle, i) => shingle !== all[i - 1]);
+/** Lists the shingles of a text, given its words: 53 bits of the hash of each. */
+export function listShingles(words: Hashes): Float64Array<ArrayBuffer> {
+  const { high, low } = hashRuns(words, SHINGLE);
+  return Float64Array.from(high, (upper, i) => hashKey(upper, low[i]));
 }
 
-/** Gives the Jaccard index of two sets: the share that both have of what either has; 0 where both are empty. */
-export function jaccard(one: Float64Array, other: Float64Array): number {
-  let shared = 0;
-  for (let i = 0, j = 0; i < one.length && j < other.length;) {
-    if (one[i] === other[j]) shared++;
-    const step = one[i] - other[j];
-    if (step <= 0) i++;
-    if (step >= 0) j++;
-  }
-  return shared / Math.max(1, one.length + other.length - shared);
+/** Gives the Jaccard index of two lists of shingles: the share that both have of what either has; 0 where both are empty. */
+export function jaccard(...lists: [Float64Array, Float64Array]): number {
+  const [one, other] = lists.map((list) => new Set(list)), shared = one.intersection(other).size;
+  return shared / Math.max(1, one.size + other.size - shared);
 }

@@ -7,10 +7,8 @@
  * @module
  */
 
-/** Hashes in order, `count` of them: their upper and their lower halves. The arrays may be longer. */
+/** Hashes in order. */
 export interface Hashes {
-  /** How many there are. */
-  count: number;
   /** Their upper 32 bits. */
   high: Int32Array;
   /** Their lower 32 bits. */
@@ -46,21 +44,13 @@ export function join(hash: number, number: number): number {
   return (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
 }
 
-/** Makes an empty list of hashes. */
-export const noHashes = (): Hashes => ({ count: 0, high: new Int32Array(0), low: new Int32Array(0) });
+/** Gives 53 bits of a hash as a number: all but the upper ten, and the lowest. */
+export const hashKey = (high: number, low: number): number => (high & 0x3fffff) * 2 ** 31 + (low >>> 1);
 
-/** Makes room for `count` hashes in all; those that are there stay. */
-function makeRoom(hashes: Hashes, count: number): void {
-  for (const half of ["high", "low"] as const) {
-    const old = hashes[half];
-    if (old.length < count) (hashes[half] = new Int32Array(2 * count)).set(old);
-  }
-}
-
-/** Hashes the words of a text, in the arrays of `words`, where those of an earlier text are given up. */
-export function hashWords(text: string, words: Hashes = noHashes()): Hashes {
+/** Hashes the words of a text. */
+export function hashWords(text: string): Hashes {
   const { lower, alone } = tables ??= makeTables();
-  const end = text.length;
+  const end = text.length, highs = new Int32Array(end), lows = new Int32Array(end);
   let count = 0;
   for (let i = 0; i < end;) {
     let code = text.charCodeAt(i++), unit = lower[code];
@@ -74,19 +64,17 @@ export function hashWords(text: string, words: Hashes = noHashes()): Hashes {
       if (alone[code]) break; // a word of its own, which comes next
       isAlone = 0;
     }
-    if (count === words.high.length) makeRoom(words, count + 512);
-    words.high[count] = spread(high);
-    words.low[count++] = spread(low);
+    highs[count] = spread(high);
+    lows[count++] = spread(low);
   }
-  words.count = count;
-  return words;
+  return { high: highs.subarray(0, count), low: lows.subarray(0, count) };
 }
 
-/** Hashes every run of `length` words, in order, in the arrays of `runs`. */
-export function hashRuns({ count, high, low }: Hashes, length: number, runs: Hashes = noHashes()): Hashes {
-  runs.count = Math.max(0, count - length + 1);
-  makeRoom(runs, runs.count);
-  for (let at = 0; at < runs.count; at++) {
+/** Hashes every run of `length` words, in order. */
+export function hashRuns({ high, low }: Hashes, length: number): Hashes {
+  const count = Math.max(0, high.length - length + 1);
+  const runs: Hashes = { high: new Int32Array(count), low: new Int32Array(count) };
+  for (let at = 0; at < count; at++) {
     let upper = length, lower = ~length;
     for (let i = at; i < at + length; i++) {
       upper = join(upper, high[i]);
