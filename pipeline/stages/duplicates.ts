@@ -29,7 +29,7 @@ const [BANDS, PAIRS] = ["bands.u32", "pairs.f64"];
 export const [TRAIN_RUNS, TEST_RUNS, WORDS] = ["train.u32", "test.u32", "words.u32"];
 
 /** Documents that are looked at. */
-export interface Looked {
+export interface Looked extends GraphOf {
   /** Stage and folder of the nodes. */
   stage: string;
   folder: string;
@@ -55,14 +55,14 @@ export interface Pair {
 
 /** Gives tables of blocks, checked; `size` of a block's result is added to the values of the next one. */
 export async function openTables(
+  looked: Looked,
   making: Making,
-  nodes: readonly string[],
   file: string,
   size: "documents" | "testWords",
 ): Promise<BlockTable[]> {
   const tables: BlockTable[] = [];
   let first = 0;
-  for (const node of nodes) {
+  for (const node of looked.blocks.map((block) => hashNode(looked, block))) {
     const path = `${making.path(node)}/${file}`;
     await verifyFile(path);
     tables.push({ path, first });
@@ -79,7 +79,8 @@ export async function writeFiles(making: Making, files: Record<string, Uint8Arra
 }
 
 /** Makes the nodes that find duplicates. */
-export function duplicateNodes(looked: Looked, { text, blocks }: GraphOf): Node[] {
+export function duplicateNodes(looked: Looked): Node[] {
+  const { text, blocks } = looked;
   const blockOf = new Map(blocks.map((block) => [hashNode(looked, block), block]));
   const hashed = oneByOne(
     looked.stage,
@@ -90,15 +91,15 @@ export function duplicateNodes(looked: Looked, { text, blocks }: GraphOf): Node[
       name: hashNode(looked, block),
       needs: looked.needs(block),
       settings: { ...text.reading, block: block.name },
-      revision: 2,
+      revision: 3,
       maker: hashed,
     })),
     {
       name: pairNode(looked),
       needs: blocks.flatMap((block) => [`${hashNode(looked, block)}:${BANDS}`, ...looked.needs(block)]),
       settings: { text: hashText(text) },
-      revision: 2,
-      maker: oneByOne(looked.stage, (making, work) => joinBlocks(looked, blocks, making, work)),
+      revision: 3,
+      maker: oneByOne(looked.stage, (making, work) => joinBlocks(looked, making, work)),
     },
   ];
 }
@@ -130,13 +131,12 @@ async function hashBlock({ stage, read }: Looked, block: Block, making: Making, 
 /** Reads the documents of some numbers, in order. */
 export async function* readNumbers(
   looked: Looked,
-  blocks: readonly Block[],
   making: Making,
   wanted: ReadonlySet<number>,
 ): AsyncGenerator<{ number: number; text: string }> {
   const sorted = Float64Array.from(wanted).sort();
   let next = 0, first = 0;
-  for (const block of blocks) {
+  for (const block of looked.blocks) {
     let number = first;
     first += Number(making.manifest(hashNode(looked, block)).result.documents);
     for await (const { text } of sorted[next] < first ? looked.read(block, making) : []) {
@@ -145,8 +145,8 @@ export async function* readNumbers(
   }
 }
 
-async function joinBlocks(looked: Looked, blocks: readonly Block[], making: Making, { signal }: Work) {
-  const tables = await openTables(making, blocks.map((block) => hashNode(looked, block)), BANDS, "documents");
+async function joinBlocks(looked: Looked, making: Making, { signal }: Work) {
+  const tables = await openTables(looked, making, BANDS, "documents");
   const candidates = new Map<number, Set<number>>(), wanted = new Set<number>(); // of each document, those before it
   await joinTables(tables, undefined, (before, document) => {
     const own = candidates.get(document) ?? new Set();
@@ -160,7 +160,7 @@ async function joinBlocks(looked: Looked, blocks: readonly Block[], making: Maki
   using file = await Deno.open(path, { read: true, write: true, createNew: true });
   const known = new Map<number, { text: bigint; from: number; size: number }>();
   let end = 0;
-  for await (const { number, text } of readNumbers(looked, blocks, making, wanted)) {
+  for await (const { number, text } of readNumbers(looked, making, wanted)) {
     signal?.throwIfAborted();
     const bytes = new Uint8Array(listShingles(hashWords(text)).buffer);
     known.set(number, { text: indexOfText(text), from: end, size: bytes.length });

@@ -13,13 +13,14 @@ import { readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node, oneByOne } from "../graph/node.ts";
 import { ZERO_SHOT } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
-import { hashFile, listEntries } from "../run/files.ts";
+import { listEntries } from "../run/files.ts";
 import { documentRows } from "./document_table.ts";
 import { changesOfText, changesText, PART_INDEX } from "./documents.ts";
 import { duplicateNodes, hashNode, type Looked, pairNode } from "./duplicates.ts";
 import { OVERLAP, type Overlap, OVERLAP_LINKS, overlapResult, readOverlap } from "./overlap_result.ts";
 import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { partitionGraph } from "./plan.ts";
+import { hashNamed } from "./prune.ts";
 import { openRun, type RunOptions, type RunWatch } from "./run.ts";
 import type { GraphOf } from "./stage.ts";
 import { readBlock } from "./text.ts";
@@ -30,15 +31,15 @@ export { type Overlap, overlapSentence, overlapTables, readLeaks } from "./overl
 const STAGE = "overlap";
 
 /** Reports which documents are compared: those that became sequences, each on its side. */
-const lookedAt = ({ configuration, text }: GraphOf): Looked => ({
-  ...{ stage: STAGE, folder: "overlap" },
+const lookedAt = (of: GraphOf): Looked => ({
+  ...{ ...of, stage: STAGE, folder: "overlap" },
   needs: (block) => [`${tokensOf(block)}:${DOCUMENTS}`],
   async *read(block, making) {
     const file = `${making.path(tokensOf(block))}/${DOCUMENTS}`;
     const batches = await Array.fromAsync(readArrow(file, file));
     const rows = batches.flatMap((batch) => documentRows(batch, ["piece", "place", "side"]));
     let next = 0;
-    for await (const document of readBlock(block, configuration, text)) {
+    for await (const document of readBlock(block, of.configuration, of.text)) {
       const { piece, place, side } = rows[next] ?? {};
       if (piece !== document.piece || place !== (document.place ?? 0)) continue; // it was left out, or had no token
       next++;
@@ -52,7 +53,7 @@ function overlapNodes(of: GraphOf, files: readonly (readonly [path: string, sha2
   const looked = lookedAt(of), against = files.map(([path]) => path);
   return [
     ...[...of.blocks.map(tokensOf), PART_INDEX].map(givenNode),
-    ...duplicateNodes(looked, of),
+    ...duplicateNodes(looked),
     {
       name: OVERLAP,
       needs: [
@@ -62,7 +63,7 @@ function overlapNodes(of: GraphOf, files: readonly (readonly [path: string, sha2
       settings: { files },
       links: OVERLAP_LINKS,
       revision: 2,
-      maker: oneByOne(STAGE, (making, work) => overlapResult(looked, of, against, making, work)),
+      maker: oneByOne(STAGE, (making, work) => overlapResult(looked, against, making, work)),
     },
   ];
 }
@@ -77,8 +78,7 @@ export async function findOverlap(
 ): Promise<Overlap> {
   const { run } = options;
   await needConfiguration(run);
-  const files: [path: string, sha256: string][] = [];
-  for (const path of against) files.push([path, (await hashFile(path)).sha256]);
+  const files = await hashNamed(against);
   return await openRun(options, watch, STAGE, async ({ configuration, make }) => {
     const { text, complete } = await partitionGraph(run, configuration, { keep: true, check: options.check });
     const changes = text.blocks && changesText(await changesOfText(run, text.blocks));

@@ -13,7 +13,7 @@ import { printable } from "../run/printable.ts";
 import { byLabel, count, finite, readJson } from "../run/schema.ts";
 import { readVerified } from "../run/verified.ts";
 import { joinTables } from "../text/overlap/hash_tables.ts";
-import { coveredWords, PASSAGE, Passages } from "../text/overlap/passages.ts";
+import { coveredWords, PASSAGE } from "../text/overlap/passages.ts";
 import { SHINGLE } from "../text/overlap/shingles.ts";
 import { hashWords } from "../text/overlap/word_hashes.ts";
 import { documentColumns, type DocumentRow, documentRows } from "./document_table.ts";
@@ -30,8 +30,7 @@ import {
   WORDS,
   writeFiles,
 } from "./duplicates.ts";
-import { readTexts } from "./prune.ts";
-import type { GraphOf } from "./stage.ts";
+import { readNamed } from "./prune.ts";
 import { writeRows } from "./token_rows.ts";
 import { DOCUMENTS } from "./tokenize.ts";
 
@@ -139,16 +138,16 @@ const COLUMNS = ["document", "path", "place", "source", "side", "expert"] as con
 type Row = Pick<DocumentRow, typeof COLUMNS[number]>;
 
 /** Finds the passages of held-out documents, and reads the words of each document; 0 of those for training. */
-async function findPassages(looked: Looked, { blocks }: GraphOf, making: Making, signal?: AbortSignal) {
-  const nodes = blocks.map((block) => hashNode(looked, block)), words: number[] = [], pairs: Pair[] = [];
-  for (const node of nodes) {
-    const bytes = await readVerified(`${making.path(node)}/${WORDS}`);
+async function findPassages(looked: Looked, making: Making, signal?: AbortSignal) {
+  const words: number[] = [], pairs: Pair[] = [];
+  for (const block of looked.blocks) {
+    const bytes = await readVerified(`${making.path(hashNode(looked, block))}/${WORDS}`);
     for (const count of new Uint32Array(bytes.buffer)) words.push(count);
   }
   const others = new Uint32Array(words.reduce((a, b) => a + b, 0)); // by word where a passage begins: 1 + the training document
   await joinTables(
-    await openTables(making, nodes, TEST_RUNS, "testWords"),
-    await openTables(making, nodes, TRAIN_RUNS, "documents"),
+    await openTables(looked, making, TEST_RUNS, "testWords"),
+    await openTables(looked, making, TRAIN_RUNS, "documents"),
     (places, document) => places.forEach((place) => others[place] = document + 1),
     signal,
   );
@@ -164,12 +163,11 @@ async function findPassages(looked: Looked, { blocks }: GraphOf, making: Making,
 /** Fills the node of the result; `against` are the files of named texts. */
 export async function overlapResult(
   looked: Looked,
-  of: GraphOf,
   against: readonly string[],
   making: Making,
   { signal }: Work,
 ) {
-  const passages = await findPassages(looked, of, making, signal);
+  const passages = await findPassages(looked, making, signal);
   const pairs = [...await readPairs(looked, making), ...passages.pairs];
   const wanted = new Set(pairs.flatMap(({ one, other }) => [one, other])), rows = new Map<number, Row>();
   const noTally = () => Object.fromEntries(COUNTS.map((name) => [name, 0])) as Tally;
@@ -213,8 +211,8 @@ export async function overlapResult(
     Object.fromEntries(Object.entries(tallies).sort(([a], [b]) => a.length - b.length || (a < b ? -1 : 1)));
   const result: Overlap = {
     ...{ format: 1, all, sources: byName(sources), experts: byName(experts) },
-    examples: await chooseExamples(looked, of, making, found),
-    against: await compareWith(against, looked, of, making, signal),
+    examples: await chooseExamples(looked, making, found),
+    against: await compareWith(against, looked, making, signal),
   };
   await writeFiles(making, {
     [LEAKS]: new Uint8Array(BigUint64Array.from(twins.union(leaking), ({ document }) => document).buffer),
@@ -226,24 +224,19 @@ export async function overlapResult(
 /** Counts what of named texts stands in training text. */
 async function compareWith(
   files: readonly string[],
-  looked: Looked,
-  { configuration, blocks }: GraphOf,
+  { configuration, blocks, read }: Looked,
   making: Making,
   signal?: AbortSignal,
 ): Promise<Overlap["against"]> {
-  const named: { file: string; passages: Passages }[] = [];
-  for (const file of files) {
-    const texts = await readTexts(file, configuration);
-    for (const length of [PASSAGE, 8]) named.push({ file, passages: new Passages(texts, length) });
-  }
+  const named = await readNamed(files, configuration, PASSAGE, 8);
   for (const block of named.length > 0 ? blocks : []) {
-    for await (const { text, side } of looked.read(block, making)) {
+    for await (const { text, side } of read(block, making)) {
       signal?.throwIfAborted();
       const words = hashWords(side === "train" ? text : "");
       for (const { passages } of named) passages.find(words);
     }
   }
-  return named.map(({ file, passages }) => ({ file, length: passages.length, ...passages.counts() }));
+  return named.map(({ path, passages }) => ({ file: path, length: passages.length, ...passages.counts() }));
 }
 
 const EXAMPLES = 10;
@@ -252,7 +245,6 @@ const SHOWN = 100; // characters of what two documents share
 /** Shows what some documents have in common: first those of both sides, and of these the largest share. */
 async function chooseExamples(
   looked: Looked,
-  { blocks }: GraphOf,
   making: Making,
   found: readonly (Pair & { both: Row[] })[],
 ): Promise<Overlap["examples"]> {
@@ -260,7 +252,7 @@ async function chooseExamples(
   const sorted = found.toSorted((a, b) => isApart(b) - isApart(a) || b.share - a.share);
   const chosen = sorted.slice(0, EXAMPLES), texts = new Map<number, string>();
   const wanted = new Set(chosen.flatMap(({ one, other }) => [one, other]));
-  for await (const { number, text } of readNumbers(looked, blocks, making, wanted)) texts.set(number, text);
+  for await (const { number, text } of readNumbers(looked, making, wanted)) texts.set(number, text);
   return chosen.map(({ kind, share, both, ...pair }) => {
     const numbers = [pair.one, pair.other].map((number) => texts.get(number)!);
     const parts = sharedParts(numbers, kind === "passage" ? PASSAGE : SHINGLE);

@@ -30,42 +30,51 @@ import { writeRows } from "./token_rows.ts";
 const DROPPED = "dropped.arrow";
 
 /** Reports which documents are compared: those that a node takes, all without one. */
-const lookedAt = ({ configuration, text }: GraphOf, taken?: Node): Looked => ({
-  ...{ stage: CORPUS, folder: "text" },
+const lookedAt = (of: GraphOf, taken?: Node): Looked => ({
+  ...{ ...of, stage: CORPUS, folder: "text" },
   needs: (block) => taken ? [takenNeed(taken, block)] : [],
-  read: (block, making) => readTaken(block, configuration, text, making, taken),
+  read: (block, making) => readTaken(block, of.configuration, of.text, making, taken),
 });
 
 /** Lists the nodes that leave out documents of those that a node takes. */
 export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
-  const { dedup, splitGroups } = of.configuration;
+  const { dedup, splitGroups, decontaminate, holdout } = of.configuration;
   const looked = dedup !== "off" || splitGroups ? lookedAt(of, taken) : undefined;
-  return [...looked ? duplicateNodes(looked, of) : [], await prunedNode(of, looked, taken)];
-}
-
-/** Reads the texts of a file: of `TASK.jsonl` and the like its questions with their right choices, else its documents. */
-export async function readTexts(path: string, configuration: Configuration): Promise<string[]> {
-  const task = TASKS.get(path.replace(/.*\/|\.\w+$/g, ""));
-  if (task) {
-    const questions = await readQuestions(path, task);
-    return questions.map((question) => contextOf(question) + listContinuations(question)[question.gold]);
-  }
-  const documents = readDocuments([path], { textField: configuration.textField });
-  return (await Array.fromAsync(documents)).map(({ text }) => text);
-}
-
-async function prunedNode(of: GraphOf, looked?: Looked, taken?: Node): Promise<Node> {
-  const { configuration, text } = of, { dedup, decontaminate, holdout } = configuration;
-  const settings = { dedup, holdout, seed: findTextSeed(configuration), hashes: [] as string[] };
-  for (const path of decontaminate) settings.hashes.push((await hashFile(path)).sha256);
-  return {
+  return [...looked ? duplicateNodes(looked) : [], {
     name: PRUNED,
     needs: [...taken ? [taken.name] : [], ...looked ? [pairNode(looked)] : []],
-    settings: { ...settings, text: hashText(text), grouped: !!looked },
+    settings: {
+      ...{ text: hashText(of.text), dedup, holdout, seed: findTextSeed(of.configuration), grouped: !!looked },
+      hashes: (await hashNamed(decontaminate)).map(([, sha256]) => sha256),
+    },
     links: { [`text/${DROPPED}`]: DROPPED },
     revision: 2,
     maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, looked, taken)),
-  };
+  }];
+}
+
+/** Hashes files that are named. */
+export async function hashNamed(paths: readonly string[]): Promise<[path: string, sha256: string][]> {
+  const hashes: [path: string, sha256: string][] = [];
+  for (const path of paths) hashes.push([path, (await hashFile(path)).sha256]);
+  return hashes;
+}
+
+/** Reads texts whose passages are looked for: of `TASK.jsonl` and the like questions with their right choices, else documents. */
+export async function readNamed(
+  paths: readonly string[],
+  { textField }: Configuration,
+  ...lengths: number[]
+): Promise<{ path: string; passages: Passages }[]> {
+  const named: { path: string; passages: Passages }[] = [];
+  for (const path of paths) {
+    const task = TASKS.get(path.replace(/.*\/|\.\w+$/g, ""));
+    const texts = task
+      ? (await readQuestions(path, task)).map((own) => contextOf(own) + listContinuations(own)[own.gold])
+      : (await Array.fromAsync(readDocuments([path], { textField }))).map(({ text }) => text);
+    for (const length of lengths) named.push({ path, passages: new Passages(texts, length) });
+  }
+  return named;
 }
 
 /** A document that is left out, and the one that stays in its place or the text that it shares a passage with. */
@@ -101,10 +110,7 @@ async function prune(
       if (order < (firsts.get(key)?.order ?? 2n ** 64n)) firsts.set(key, { number, order, index, where });
     }
   }
-  const named: { path: string; passages: Passages }[] = [];
-  for (const path of decontaminate) {
-    named.push({ path, passages: new Passages(await readTexts(path, configuration), PASSAGE) });
-  }
+  const named = await readNamed(decontaminate, configuration, PASSAGE);
   const kept = blocks.map((): Pick<Numbered, "at" | "side">[] => []), dropped: Dropped[] = [];
   for await (const { number, group, index, where, block, at, source, text } of open()) {
     const drop = (reason: string, path: string, place = 0) =>

@@ -29,5 +29,3 @@ export {
   type TrainTokenizerOptions,
 } from "./tokenizer.ts";
 export type { Encoders } from "./encoders.ts";
-export { Passages } from "./overlap/passages.ts";
-export type { Hashes } from "./overlap/word_hashes.ts";

@@ -1,6 +1,6 @@
 /**
  * Tables of hashes on disk. Each block of text has its own, with its rows in buckets by the upper bits of their hashes, so equal hashes of
- * all blocks are found a bucket at a time: memory holds a bucket.
+ * all blocks are found a bucket at a time: memory holds a few buckets.
  *
  * A file has the number of rows of each bucket and then the rows: a hash in two halves and a value, all u32, little endian.
  *
@@ -12,6 +12,8 @@ import { type Hashes, hashKey } from "./word_hashes.ts";
 
 /** Buckets of a table, by the upper ten bits of a hash: for 1 TB of text, five million bands in each. */
 const BUCKETS = 1024;
+/** Rows that are joined at once: so many buckets, at least one. */
+const MOST_ROWS = 2 ** 20;
 /** A value is paired with at most so many before it: a thousand documents that are alike make no million pairs. */
 const MOST_BEFORE = 100;
 
@@ -58,23 +60,26 @@ export interface BlockTable {
   first: number;
 }
 
-/** Calls for each row of a bucket, in order. */
-function readBucket(
+/** Calls for each row of some buckets, in order. */
+function readBuckets(
   { path, first }: BlockTable,
-  bucket: number,
+  from: number,
+  to: number,
   onRow: (hash: number, value: number) => void,
 ): void {
   using file = Deno.openSync(path); // a promise costs ten times as much as the answer
-  const read = (from: number, count: number) => new Uint32Array(readAt(file, 4 * from, 4 * count).buffer);
+  const read = (at: number, count: number) => new Uint32Array(readAt(file, 4 * at, 4 * count).buffer);
   const counts = read(0, BUCKETS);
-  const before = counts.subarray(0, bucket).reduce((a, b) => a + b, 0);
-  const rows = read(BUCKETS + 3 * before, 3 * counts[bucket]);
+  const [before, own] = [counts.subarray(0, from), counts.subarray(from, to)].map((some) =>
+    some.reduce((a, b) => a + b, 0)
+  );
+  const rows = read(BUCKETS + 3 * before, 3 * own);
   for (let at = 0; at < rows.length; at += 3) onRow(hashKey(rows[at], rows[at + 1]), rows[at + 2] + first);
 }
 
 /**
- * Finds equal hashes. Without `others`, `onShared` gets every value that comes after others of the same hash, and the last of these. With `others`, it
- * gets the first value of every hash there that is in the tables too, and the values of the tables.
+ * Finds equal hashes. Without `others`, `onShared` gets every value that comes after others of the same hash, and the last of these. With
+ * `others`, it gets the first value of every hash there that is in the tables too, and the values of the tables.
  */
 export async function joinTables(
   tables: readonly BlockTable[],
@@ -82,12 +87,14 @@ export async function joinTables(
   onShared: (values: readonly number[], value: number) => void,
   signal?: AbortSignal,
 ): Promise<void> {
-  for (let bucket = 0; bucket < BUCKETS; bucket++) {
-    if (bucket % 32 === 0) await new Promise((resolve) => setTimeout(resolve)); // so that the signal is heard
+  const sizes = [...tables, ...others ?? []].map(({ path }) => Deno.statSync(path).size / 12);
+  const rows = sizes.reduce((a, b) => a + b, 0), step = Math.max(1, Math.floor(BUCKETS * MOST_ROWS / rows));
+  for (let from = 0; from < BUCKETS; from += step) {
+    await new Promise((resolve) => setTimeout(resolve)); // so that the signal is heard
     signal?.throwIfAborted();
     const known = new Map<number, number[]>();
     for (const table of tables) {
-      readBucket(table, bucket, (hash, value) => {
+      readBuckets(table, from, from + step, (hash, value) => {
         const values = known.get(hash);
         if (values && !others) onShared(values.slice(-MOST_BEFORE), value);
         if (values) values.push(value);
@@ -95,7 +102,7 @@ export async function joinTables(
       });
     }
     for (const table of known.size > 0 && others || []) {
-      readBucket(table, bucket, (hash, value) => {
+      readBuckets(table, from, from + step, (hash, value) => {
         const values = known.get(hash);
         if (!values) return;
         known.delete(hash);
