@@ -10,6 +10,7 @@ import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
 import { evaluateRun, generate, partition, type RunEvent, trainExpert, verifyRun } from "../mod.ts";
 import { partitionGraph } from "../pipeline/stages/plan.ts";
+import { resolveSettings } from "../pipeline/stages/settings.ts";
 import { gpu } from "./kernels/support.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
 import { inFolder } from "./tasks/support.ts";
@@ -186,6 +187,15 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
       InputError,
       "there are 2x2",
     );
+    const { experts: _number, levels: _levels, ...other } = flags;
+    const ofPreset = await resolveSettings(`${folder}/third`, { preset: "tiny", flags: other }, false);
+    assertEquals(ofPreset.configuration.levels, [2, 2]); // tiny says 4 experts
+    const { experts: _same, levels: _wide, ...rest } = settings;
+    await assertRejects(
+      () => partition({ run: first, sources: { preset: "tiny", flags: rest }, gpu }),
+      InputError,
+      "it is [], there it is [2,2]",
+    );
   }, { method: "optimal" }));
 
 Deno.test("a tree of one level is the flat run, node by node", () =>
@@ -210,6 +220,9 @@ Deno.test("--experts 4x4 sets both the number and the levels, and what cannot be
   }
   assertRejectsInput(() => resolved({ experts: "2x2", partitioner: "random" }));
   assertRejectsInput(() => resolved({ experts: 5, levels: [2, 2] }));
+  assertRejectsInput(() => resolved({ experts: 4, levels: [3] }));
+  const one = resolved({ levels: [3] });
+  assertEquals([one.experts, one.levels], [3, []]);
 });
 
 function assertRejectsInput(body: () => unknown): void {

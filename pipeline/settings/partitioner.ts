@@ -62,8 +62,8 @@ export const PARTITIONER = section("Routers", {
 const TREE = /^\d+(x\d+)+$/;
 
 /**
- * Reads experts that are written by levels, as `16x16`, as their number and the widths of the levels. A number alone, or one level, means
- * that there are no levels.
+ * Reads experts that are written by levels, as `16x16`, as their number and the widths of the levels. A number alone, or one level of
+ * that number, means that there are no levels.
  */
 export function withLevels<Value extends Record<string, unknown>>(values: Value): Value {
   const { experts, levels } = values;
@@ -73,6 +73,7 @@ export function withLevels<Value extends Record<string, unknown>>(values: Value)
     return { ...values, experts: product(levels), levels };
   }
   if (experts === undefined && levels === undefined) return values;
-  if (!Array.isArray(levels) || levels.length < 2) return { ...values, levels: [] };
-  return { ...values, experts: experts ?? product(levels) };
+  if (!Array.isArray(levels) || levels.length === 0) return { ...values, levels: [] };
+  const number = experts ?? product(levels);
+  return { ...values, experts: number, levels: levels.length === 1 && levels[0] === number ? [] : levels };
 }

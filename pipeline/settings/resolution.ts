@@ -30,10 +30,16 @@ export interface Sources {
 export function resolveConfiguration(
   { base = {}, preset, file = {}, flags = {} }: Sources = {},
 ): Configuration {
-  const sources = [base, findPreset(preset), file, flags].map(withLevels);
-  const configuration = valuesOf(FIELDS, Object.assign({}, ...sources));
+  const configuration = valuesOf(FIELDS, { ...withLevels(base), ...givenValues({ preset, file, flags }) });
   checkTogether(configuration);
   return configuration;
+}
+
+/** Joins the values that preset, file and flags give, as {@linkcode withLevels} reads them: a number of experts means no levels. */
+export function givenValues(
+  { preset, file = {}, flags = {} }: Omit<Sources, "base">,
+): Partial<Configuration> {
+  return Object.assign({}, ...[findPreset(preset), file, flags].map(withLevels));
 }
 
 type Name = keyof Configuration;

@@ -16,8 +16,7 @@ import { ASSIGNMENT } from "../settings/assignment.ts";
 import { type Configuration, FIELD_NAMES, FIELDS, namesOf } from "../settings/configuration.ts";
 import { EXPERTS, OPTIMISER } from "../settings/experts.ts";
 import { PARTITIONER } from "../settings/partitioner.ts";
-import { findPreset } from "../settings/presets.ts";
-import { resolveConfiguration, type Sources } from "../settings/resolution.ts";
+import { givenValues, resolveConfiguration, type Sources } from "../settings/resolution.ts";
 import { TEXT } from "../settings/text.ts";
 import { TOKENS } from "../settings/tokens.ts";
 import { expandInputs } from "../text/inputs.ts";
@@ -64,14 +63,14 @@ const FIXED: readonly Fixed[] = [
 export async function resolveSettings(run: string, sources: Sources, force: boolean) {
   await checkOwn(run);
   const { configuration: existing, adapter } = await readRunConfiguration(run, { edited: force }) ?? {};
-  const given = { ...findPreset(sources.preset), ...sources.file, ...sources.flags };
+  const given = givenValues(sources);
   const method = given.partitioner !== undefined && given.partitioner !== existing?.partitioner
     ? { method: PARTITIONERS.get(given.partitioner)?.method ?? FIELDS.method.default }
     : {};
   const resolved = resolveConfiguration({ ...sources, base: { ...existing, ...method } });
   kindOf(resolved);
   findAssignment(resolved.method);
-  const configuration = await withPartitioner(resolved, given, existing !== undefined);
+  const configuration = await withPartitioner(resolved, sources, existing !== undefined);
   const changed: (keyof Configuration)[] = [];
   if (!existing) return { configuration, changed, exists: false, adapter };
   for (const name of FIELD_NAMES.filter((name) => name in given)) {
@@ -150,17 +149,18 @@ async function checkOwn(run: string): Promise<void> {
  */
 async function withPartitioner(
   configuration: Configuration,
-  given: Partial<Configuration>,
+  sources: Sources,
   isThere: boolean,
 ): Promise<Configuration> {
-  const { routers: folder, tokenizer } = configuration;
+  const { routers: folder, tokenizer } = configuration, given = givenValues(sources);
   if (folder === "" || isThere && given.routers === undefined && given.experts === undefined) {
     return configuration;
   }
   const { experts, levels = [] } = await identifyPartitioner(folder);
   const wanted = given.levels?.length ? given.levels.join("x") : given.experts;
   const there = levels.length > 0 ? levels.join("x") : experts;
-  if (wanted !== undefined && wanted !== there) {
+  const isOfPreset = givenValues({ ...sources, preset: undefined }).experts === undefined; // which knows a number only
+  if (wanted !== undefined && wanted !== (isOfPreset ? experts : there)) {
     const asked = setting("experts");
     throw new InputError(
       say`Cannot use routers "${folder}" as ${asked} must be their number: ${asked} is ${wanted}, there are ${there}`,
