@@ -1,5 +1,5 @@
 /** Trains experts and dense baselines as a user does, in run folders. */
-import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { loadCheckpoint, saveCheckpoint } from "../pipeline/checkpoints/checkpoint.ts";
 import { openGpu } from "../kernels/device/gpu.ts";
 import { exists } from "../pipeline/run/files.ts";
@@ -196,6 +196,22 @@ Deno.test("train-expert writes the weights as f16 or bf16 and starts from a chec
     );
   }));
 
+Deno.test("train-expert trains in bf16 where reported, and refuses to go on in other numbers", () =>
+  inRun(async (run) => {
+    const one = ["--run", run, "--expert", "0"];
+    await succeed("train-expert", [...one, ...BRIEF, "--dtype", "bf16"]);
+    assertEquals(JSON.parse(await Deno.readTextFile(`${run}/config.json`)).configuration.dtype, "bf16");
+    assertStringIncludes((await succeed("train-expert", one)).err, "up to date");
+    await refuse("train-expert", [...one, "--dtype", "f32"], "--dtype must be what");
+    const model = `${run}/experts/expert-00/model.safetensors`, before = await Deno.readFile(model);
+    await succeed("train-expert", ["--run", run, "--expert", "1", "--dtype", "f32", "--force"]);
+    await refuse("train-expert", one, 'trained with another dtype: "bf16" then, "f32" now');
+    const { out } = await succeed("status", ["--run", run]);
+    assertStringIncludes(out, `next: deno task train-expert --run ${run} --expert 0 --force`);
+    await succeed("train-expert", [...one, "--force"]);
+    assertNotEquals(await Deno.readFile(model), before);
+  }));
+
 Deno.test("train-expert keeps the checkpoints of another adapter, or of other variants of kernels, until reported", () =>
   inRun(async (run) => {
     const step = await interrupt(run, ["--expert", "0", ...BRIEF, "--expert-steps", "200"], "SIGINT");
@@ -274,3 +290,22 @@ Deno.test("train-expert and train-dense name what is missing, damaged or does no
   }));
 
 const flipped = (bytes: Uint8Array) => bytes.with(bytes.length >> 1, bytes[bytes.length >> 1] ^ 1);
+
+Deno.test("--require-gpu stops with 2 where the adapter runs on the processor, before anything is made", {
+  ignore: !SOFTWARE,
+}, () =>
+  inRun(async (run) => {
+    const before = await hashes(run);
+    const { code, err } = await task("train-expert", [
+      "--run",
+      run,
+      "--expert",
+      "0",
+      ...BRIEF,
+      "--require-gpu",
+    ]);
+    assertEquals(code, 2, err);
+    assertMatch(err, /one is required: the adapter obtained is "[^"]+", which runs on the processor/);
+    assertStringIncludes(err, "deno task doctor tells what is wrong; leave --require-gpu out");
+    assertEquals(await hashes(run), before);
+  }));

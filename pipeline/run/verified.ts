@@ -7,7 +7,7 @@
 
 import { basename, dirname, resolve } from "node:path";
 import { InputError } from "../../kernels/errors.ts";
-import { type FileRecord, hashFile, sha256, shortHash } from "./files.ts";
+import { type FileRecord, hashFile, isMissing, sha256, shortHash } from "./files.ts";
 import { isSealed } from "./seal.ts";
 
 /** Name of the manifest in a node's folder. */
@@ -52,22 +52,24 @@ function filesOf(where: string): Files | undefined {
     const before = known.get(where);
     if (before?.identity === identity) return before.files;
     text = Deno.readTextFileSync(where);
-  } catch {
-    return;
+  } catch (error) {
+    if (isMissing(error) || error instanceof Deno.errors.NotCapable) return; // nothing is there, or nobody may look
+    throw error;
   }
-  const isOurs = /"key": "/.test(text) && /"revision": /.test(text);
-  const files = isOurs ? parse(where, text) : undefined;
+  const files = parse(where, text);
   known.delete(where);
   known.set(where, { identity, files });
   if (known.size > KNOWN) known.delete(known.keys().next().value!);
   return files;
 }
 
-function parse(where: string, text: string): Files {
+function parse(where: string, text: string): Files | undefined {
+  if (text.trim() !== "" && !/"key": "/.test(text)) return; // of another program
   try {
     const manifest = JSON.parse(text);
+    if (!("revision" in manifest)) return;
     if (isSealed(manifest)) return manifest.files;
-  } catch { /* it is cut short */ }
+  } catch { /* it is empty or cut short */ }
   const rule = "it must be the manifest of a folder of a run: its checksum is not that of what it says";
   throw new InputError(`Cannot read "${where}" as ${rule}`, { where });
 }

@@ -20,6 +20,8 @@ const OWN = [
     "tokenizer.json",
     "evaluation.json",
     "evaluation.arrow",
+    "overlap.json",
+    "overlap.arrow",
     "report.html",
     "reproduction.json",
     "reproduction.md",

@@ -149,7 +149,7 @@ Deno.test("deno task submit --executor local makes what one process after anothe
       ...SMALL,
       ...["--holdout", "0.3", "--block-bytes", "8192"],
     ];
-    const training = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 4"
+    const training = "--expert-hidden 8 --expert-layers 1 --expert-heads 2 --expert-batch 4 --expert-steps 6"
       .split(" ");
     const checkpoints = ["--checkpoint-every", "2", "--keep", "3"];
     const whole = ["--run", `${folder}/whole`];
@@ -178,6 +178,17 @@ Deno.test("deno task submit --executor local makes what one process after anothe
     const again = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2"]); // as before
     assertStringIncludes(again.out, "0 processes have run, nothing is missing");
     assertEquals(await whatIsMade(run), made);
+
+    // A model that is evaluated is not evaluated again where another one's evaluation is missing.
+    for (const gone of ["result", "expert-01"]) {
+      await Deno.remove(`${run}/evaluation/${gone}`, { recursive: true });
+    }
+    const planned = await task("submit", ["--run", run, "--executor", "local", "--jobs", "2", "--dry-run"]);
+    assertEquals(planned.out.match(/^\S+: \d+ process.*$/gm), [
+      "evaluate-models: 1 process",
+      "evaluate: 1 process, after evaluate-models",
+      "report: 1 process, after evaluate",
+    ]);
 
     // What submit is reported is what its jobs do, once.
     const changed = ["--run", run, "--executor", "local", "--jobs", "2", "--expert-steps", "4"];

@@ -51,6 +51,8 @@ Deno.test("readVerified() gives what the manifest notes, refuses anything else b
     const manifest = `${node}/manifest.json`;
     await Deno.writeTextFile(manifest, (await Deno.readTextFile(manifest)).replace('"node"', '"nodE"'));
     await assertRejects(() => read(path), InputError, "its checksum is not that of what it says");
+    await Deno.writeTextFile(manifest, ""); // as a full disk leaves it
+    await assertRejects(() => read(path), InputError, "its checksum is not that of what it says");
     await Deno.writeTextFile(manifest, '{"version": 3}'); // of another program
     assertEquals(await read(path), "anew");
   }));
