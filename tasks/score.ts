@@ -30,6 +30,7 @@ export const TASK = await stageTask("score", import.meta, {
   const batch = values.scoreBatch || undefined;
   const partitioner = await openPartitioner(values.routers, () => gpu ??= open(), {
     batch,
+    beam: Infinity, // scores on files may send a row to any expert
   });
   const scored = score(arrowInput(paths), {
     partitioner,

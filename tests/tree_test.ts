@@ -9,11 +9,12 @@ import { openRows } from "../pipeline/rows/random_access.ts";
 import type { Configuration } from "../pipeline/settings/configuration.ts";
 import { resolveConfiguration } from "../pipeline/settings/resolution.ts";
 import { evaluateRun, generate, partition, type RunEvent, trainExpert, verifyRun } from "../mod.ts";
+import { statusOf } from "../pipeline/stages/mod.ts";
 import { partitionGraph } from "../pipeline/stages/plan.ts";
 import { resolveSettings } from "../pipeline/stages/settings.ts";
 import { gpu } from "./kernels/support.ts";
 import { makeSmall, rootHash, smallSettings, writeTexts } from "./pipeline/stages/support.ts";
-import { inFolder } from "./tasks/support.ts";
+import { inFolder, task } from "./tasks/support.ts";
 
 const TREE: Partial<Configuration> = { experts: 4, levels: [2, 2], rounds: 2, roundSequences: 16, chunk: 0 };
 
@@ -117,6 +118,7 @@ Deno.test("the rows of a branch are assigned by the paper's rule on its own scor
     const run = `${folder}/run`;
     await makeSmall(run, settings);
     for (const { name } of branchesOf(settings.levels).filter(isLast)) {
+      assertEquals((await readManifest(`${run}/scores/${name}`))!.result, { experts: 2 }); // rows count at the root
       using scores = await openRows([`${run}/scores/${name}/train.arrow`]);
       using assigned = await openRows([`${run}/assignments/${name}/${name}-train.arrow`]);
       const numbers = [...Array(scores.count).keys()];
@@ -175,6 +177,12 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
     const { experts } = await partition({ run: second, sources: { flags }, gpu });
     assertEquals(experts.length, 4);
     assertEquals((await verifyRun(second)).problems, []);
+    const block = Deno.readDirSync(`${first}/tokens`).find(({ isDirectory }) => isDirectory)!.name;
+    const scored = `${folder}/scores.arrow`, tokens = `${first}/tokens/${block}/train.arrow`;
+    await task("score", [tokens, "--routers", flags.routers, "--prefix", "16", "--output", scored]);
+    using scores = await openRows([scored]); // assigned to any expert, so of all branches
+    assert(scores.count > 0);
+    assert(scores.read([...Array(scores.count).keys()], ["nll"]).nll.every((cost) => cost < 2 ** 100));
     const file = { ...flags, prices: `${first}/assignments/root/prices.json` };
     await assertRejects(
       () => partition({ run: `${folder}/third`, sources: { flags: file }, gpu }),
@@ -196,6 +204,15 @@ Deno.test("a run's prices of every branch, and its routers, split new text", () 
       InputError,
       "it is [], there it is [2,2]",
     );
+    const names = async () =>
+      (await partitionGraph(second, flags as Configuration, { recorded: true })).nodes.map(({ name }) =>
+        name
+      );
+    const all = await names();
+    await Deno.rename(first, `${folder}/elsewhere`);
+    assertEquals((await names()).sort(), all.sort());
+    const states = (await statusOf(second)).stages.filter(({ partition }) => partition);
+    assert(states.every(({ state }) => state === "up to date"), JSON.stringify(states));
   }, { method: "optimal" }));
 
 Deno.test("a tree of one level is the flat run, node by node", () =>

@@ -85,7 +85,7 @@ export interface Identity extends Pick<Partitioner, "sha256" | "experts"> {
 export interface OpenOptions {
   /** Sequences that run at once. This changes speed and memory, never a cost. */
   batch?: number;
-  /** Branches of each level of a tree that a sequence follows; 1 unless given. */
+  /** Branches of each level of a tree that a sequence follows; 1 unless given, all with Infinity. */
   beam?: number;
 }
 

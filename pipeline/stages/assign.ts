@@ -117,7 +117,8 @@ async function assignBlocks(
   for (const [side, rows, chosen] of counts) {
     let at = 0;
     for (const block of blocks) {
-      const sequences = Number(making.manifest(scoresOf(block)).result[`${side}Sequences`]);
+      const known = making.manifest(scoresOf(block)).result[`${side}Sequences`];
+      const sequences = Number(known ?? rows.count); // a branch below the root has its rows in one file
       const batches = assignedBatches(rows, chosen, experts, at, at += sequences);
       const empty = assignedBatch(rows, chosen, experts, 0, 0);
       await writeRows(making, assignmentPlace(block, prices, branch).file(side), batches, empty);

@@ -51,8 +51,7 @@ export function learnNodes(of: GraphOf): Node[] {
   const start = of.configuration.start === "ctbm"
     ? [learnNode(startNode(branch), PARTITIONERS.get("ctbm")!, of)]
     : [];
-  const rounds = roundNodes(of);
-  return [...start, ...rounds, routersNode(of, start.map(({ name }) => name), rounds.at(-1)?.maker)];
+  return [...start, ...roundNodes(of), routersNode(of, start.map(({ name }) => name))];
 }
 
 /** Makes the node of a kind that learns at once. */
@@ -99,7 +98,10 @@ function roundNodes(of: GraphOf): Node[] {
       together: experts,
       async make(all, work) {
         const { RoundBank } = await import("./round_bank.ts");
-        return await (bank ??= new RoundBank(of)).make(round, all, work);
+        bank ??= new RoundBank(of);
+        const results = await bank.make(round, all, work);
+        if (round === rounds) bank.close(); // another process may join the routers
+        return results;
       },
       close: () => bank?.close(),
     };
@@ -120,7 +122,7 @@ function roundNodes(of: GraphOf): Node[] {
 }
 
 /** Makes the node that puts together the routers of the last round. */
-function routersNode(of: GraphOf, start: readonly string[], bank?: Maker): Node {
+function routersNode(of: GraphOf, start: readonly string[]): Node {
   const { configuration: { experts, rounds, prefix, roundSequences }, branch } = of;
   return {
     name: partitionerNode(branch),
@@ -128,9 +130,9 @@ function routersNode(of: GraphOf, start: readonly string[], bank?: Maker): Node 
     needs: [TOKENIZER, ALL_TRAIN, ...rowNeeds(branch), ...start, ...roundOf(rounds, of)],
     settings: { partitioner: "em", experts, rounds, prefix, roundSequences },
     revision: 1,
-    maker: oneByOne(LEARN, async (making, work) => {
-      bank?.close?.(); // frees the device before sequences are scored
-      return await (await import("./round_bank.ts")).joinRouters(making, work, of);
-    }),
+    maker: oneByOne(
+      LEARN,
+      async (making, work) => await (await import("./round_bank.ts")).joinRouters(making, work, of),
+    ),
   };
 }

@@ -12,9 +12,12 @@ import { checkLimit } from "../text/documents.ts";
 import { OFF } from "../text/inputs.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Block } from "../text/blocks.ts";
-import { assignmentPlace, pricesOf } from "./assign.ts";
+import { branchesOf } from "../partition/tree/branches.ts";
+import { ASSIGN, assignmentPlace, pricesOf } from "./assign.ts";
+import { assignmentNode, rowsOf } from "./branch_rows.ts";
 import { recordedText } from "./documents.ts";
 import { TOKENIZER } from "../graph/places.ts";
+import { LEARN } from "./learn.ts";
 import { SCORE, scoresOf } from "./score.ts";
 import { STAGES } from "./stages.ts";
 import { type GivenText, lookAtText, type Text } from "./text.ts";
@@ -66,12 +69,28 @@ export async function partitionGraph(
       nodes.push(...await stage.nodes?.({ configuration, text, blocks, prices }) ?? []);
     } catch (error) { // a tokenizer or routers that are named are not here
       if (!recorded || !(error instanceof InputError)) throw error;
-      const names = name === TOKENIZER ? [TOKENIZER] : name === SCORE ? blocks.map(scoresOf) : [];
-      if (names.length === 0) throw error;
+      const names = recordedNodes(name, configuration, blocks);
+      if (!names) throw error;
       nodes.push(...names.map((node) => ({ ...givenNode(node), maker: { ...GIVEN, stage: name } })));
     }
   }
   return { text, nodes, complete: true };
+}
+
+/** Names the nodes of a stage that are given where a tokenizer or routers that settings name are not here; undefined for other stages. */
+function recordedNodes(
+  stage: string,
+  { levels, routers }: Configuration,
+  blocks: readonly Block[],
+): string[] | undefined {
+  if (stage === TOKENIZER) return [TOKENIZER];
+  if (levels.length === 0) return stage === SCORE ? blocks.map(scoresOf) : undefined;
+  const branches = branchesOf(levels);
+  if (stage === LEARN && routers !== "") return [];
+  if (stage === SCORE) return branches.flatMap((branch) => rowsOf(branch, blocks).map(scoresOf));
+  return stage === ASSIGN
+    ? [...branches.map(({ name }) => assignmentNode(name)), assignmentNode()]
+    : undefined;
 }
 
 /** Gives the prices by which a run was assigned, where those that settings name are not here. */

@@ -48,8 +48,9 @@ export async function scoreNodes(of: GraphOf): Promise<Node[]> {
     const { trainSequences, testSequences } = isWhole ? making.manifest(tokensOf(block)).result : {};
     const total = isWhole ? Number(trainSequences) + Number(testSequences) : undefined;
     const scored = await scoreRowsOf(making, work, partitioner, decide, { open, total });
-    if (!isWhole) close(); // the next branch has another one
-    return scored;
+    if (isWhole) return scored;
+    close(); // the next branch has another one
+    return { experts: scored.experts }; // rows of a tree are counted once, at its root
   }, close);
   return [...blockOf].map(([name, block]) => ({
     name,
