@@ -60,7 +60,7 @@ function overlapNodes(of: GraphOf, files: readonly (readonly [path: string, sha2
         ...of.blocks.flatMap((block) => [hashNode(looked, block), ...looked.needs(block)]),
         ...[pairNode(looked), PART_INDEX],
       ],
-      settings: { files },
+      settings: { files, ...files.length > 0 ? { textField: of.configuration.textField } : {} },
       links: OVERLAP_LINKS,
       revision: 2,
       maker: oneByOne(STAGE, (making, work) => overlapResult(looked, against, making, work)),

@@ -66,7 +66,7 @@ export async function partitionGraph(
   const nodes: Node[] = [];
   for (const [name, stage] of STAGES) {
     try {
-      nodes.push(...await stage.nodes?.({ configuration, text, blocks, prices }) ?? []);
+      nodes.push(...await stage.nodes?.({ configuration, text, blocks, prices, recorded }) ?? []);
     } catch (error) { // a tokenizer or routers that are named are not here
       if (!recorded || !(error instanceof InputError)) throw error;
       const names = recordedNodes(name, configuration, blocks);

@@ -7,13 +7,15 @@
  * @module
  */
 
+import { basename } from "node:path";
+import { InputError } from "../../kernels/errors.ts";
 import { readQuestions } from "../evaluation/choices/data.ts";
 import { contextOf, listContinuations, TASKS } from "../evaluation/choices/tasks.ts";
-import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
+import { GIVEN, givenNode, type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { PRUNED } from "../graph/places.ts";
 import { indexOfText, randomBits } from "../random.ts";
 import { toTable } from "../rows/arrow.ts";
-import { hashFile } from "../run/files.ts";
+import { hashFile, openToRead } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { findTextSeed } from "../settings/text.ts";
 import { PASSAGE, Passages } from "../text/overlap/passages.ts";
@@ -38,17 +40,24 @@ const lookedAt = (of: GraphOf, taken?: Node): Looked => ({
 
 /** Lists the nodes that leave out documents of those that a node takes. */
 export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
-  const { dedup, splitGroups, decontaminate, holdout } = of.configuration;
+  const { dedup, splitGroups, decontaminate, holdout, textField } = of.configuration;
   const looked = dedup !== "off" || splitGroups ? lookedAt(of, taken) : undefined;
+  const named = await hashNamed(decontaminate).catch((error) => {
+    if (of.recorded && error instanceof InputError) return undefined; // they are not here any more
+    throw error;
+  });
+  if (!named) return [{ ...givenNode(PRUNED), maker: { ...GIVEN, stage: CORPUS } }];
   return [...looked ? duplicateNodes(looked) : [], {
     name: PRUNED,
     needs: [...taken ? [taken.name] : [], ...looked ? [pairNode(looked)] : []],
     settings: {
       ...{ text: hashText(of.text), dedup, holdout, seed: findTextSeed(of.configuration), grouped: !!looked },
-      hashes: (await hashNamed(decontaminate)).map(([, sha256]) => sha256),
+      // The name of a file says how it is read, and which one a document was left out for.
+      named: named.map(([path, sha256]) => [basename(path), sha256]),
+      ...named.length > 0 ? { textField } : {},
     },
     links: { [`text/${DROPPED}`]: DROPPED },
-    revision: 2,
+    revision: 3,
     maker: oneByOne(CORPUS, (making, work) => prune(making, work, of, looked, taken)),
   }];
 }
@@ -56,7 +65,10 @@ export async function pruneNodes(of: GraphOf, taken?: Node): Promise<Node[]> {
 /** Hashes files that are named. */
 export async function hashNamed(paths: readonly string[]): Promise<[path: string, sha256: string][]> {
   const hashes: [path: string, sha256: string][] = [];
-  for (const path of paths) hashes.push([path, (await hashFile(path)).sha256]);
+  for (const path of paths) {
+    (await openToRead(path)).close(); // or an error that says what is missing
+    hashes.push([path, (await hashFile(path)).sha256]);
+  }
   return hashes;
 }
 
@@ -122,7 +134,7 @@ async function prune(
       continue;
     }
     const leak = side === "train" && named.find(({ passages }) => passages.find(hashWords(text)));
-    if (leak) drop("passage", leak.path);
+    if (leak) drop("passage", basename(leak.path));
     else kept[block].push({ at, ...first && { side } });
   }
   const columns = (["path", "place", "source", "reason", "kept", "keptPlace"] as const).map((name) => {

@@ -23,6 +23,8 @@ export interface GraphOf {
   blocks: readonly Block[];
   /** Prices that the settings name. */
   prices?: Prices;
+  /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */
+  recorded?: boolean;
   /** The branch of a tree whose rows alone are learned from, scored and assigned; its `experts` are those of the configuration. */
   branch?: Branch;
 }

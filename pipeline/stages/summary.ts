@@ -99,7 +99,9 @@ export interface PartitionSummary extends Fingerprint {
 
 /** Sums up a run whose partition is complete. Throws an `InputError` where it is not. */
 export async function summarizeRun(run: string, stages: StageRun[] = []): Promise<PartitionSummary> {
-  const { settings: { configuration: { routers, levels } }, parts } = await readParts(run);
+  const { settings: { configuration: { routers, levels, dedup, decontaminate } }, parts } = await readParts(
+    run,
+  );
   const { nmi, tokenImbalance, regret, nllPerToken, shares } = partitionCounts(
     parts.map(({ train }) => sideCounts(train)),
   );
@@ -107,7 +109,8 @@ export async function summarizeRun(run: string, stages: StageRun[] = []): Promis
   const { costs, proof } = (await readManifest(`${run}/${assignments}`))?.result ?? {};
   const learned = routers === "" ? await readManifest(`${run}/${PARTITIONER}`) : null;
   const names = (await readManifest(`${run}/${NAMES}`))?.result.words as string[][] | undefined;
-  const dropped = (await readManifest(`${run}/${PRUNED}`))?.result.dropped;
+  const isPruned = dedup !== "off" || decontaminate.length > 0; // earlier settings may have left a folder
+  const dropped = isPruned ? (await readManifest(`${run}/${PRUNED}`))?.result.dropped : undefined;
   const index = (await readManifest(`${run}/${INDEX}`))?.result.sources;
   return {
     run,

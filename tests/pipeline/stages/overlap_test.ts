@@ -5,7 +5,11 @@ import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
 import { integers, strings } from "../../../pipeline/rows/column_values.ts";
 import type { Configuration } from "../../../pipeline/settings/configuration.ts";
 import { findOverlap, overlapSentence, overlapTables, readLeaks } from "../../../pipeline/stages/overlap.ts";
+import { Walk } from "../../../pipeline/graph/walk.ts";
+import { readRunConfiguration } from "../../../pipeline/run/configuration.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
+import { partitionGraph } from "../../../pipeline/stages/plan.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
 import { takeFingerprint } from "../../../pipeline/stages/summary.ts";
 import { hashes, inFolder } from "../../tasks/support.ts";
 import { allPairs, listRuns, splitWords } from "../text/overlap/brute_force.ts";
@@ -263,6 +267,17 @@ Deno.test("decontaminate leaves out training documents with a passage of a named
     assertEquals(dropped, { passage: gone.length });
     assert(now[train] === undefined && now[test] === "test");
     const missing = { decontaminate: [`${folder}/none.txt`] };
-    await assertRejects(() => split(`${folder}/wrong`, input, missing), Error, "none.txt");
+    await assertRejects(() => split(`${folder}/wrong`, input, missing), InputError, "none.txt");
+    // The name says how a file is read, so it is in the key; without the file the run is as it was.
+    await Deno.rename(`${folder}/named.txt`, `${folder}/other.txt`);
+    const toMake = async () =>
+      (await statusOf(`${folder}/run`)).stages
+        .filter(({ partition, toMake }) => partition && toMake > 0);
+    assertEquals(await toMake(), []);
+    const configuration = (await readRunConfiguration(`${folder}/run`))!.configuration;
+    const renamed = { ...configuration, decontaminate: [`${folder}/other.txt`] };
+    const { nodes } = await partitionGraph(`${folder}/run`, renamed);
+    const pruned = nodes.find(({ name }) => name === "text/pruned")!;
+    assertEquals((await new Walk(`${folder}/run`, nodes).of(pruned)).state, "changed");
   });
 });
