@@ -230,7 +230,7 @@ async function refuseChanged(run: string, { name }: Node, inputs: Record<string,
   for (const [need, hash] of Object.entries(inputs)) {
     const { name: needed, start } = splitNeed(need);
     const manifest = await readManifest(`${run}/${needed}`);
-    if (manifest && hashFiles(manifest, start) === hash) continue;
+    if (!manifest || hashFiles(manifest, start) === hash) continue; // a folder changes places with one of the same key
     const what = `Cannot make "${name}" as what it is made of must stay: "${needed}" has changed meanwhile`;
     throw new RunError(what, {
       where: `${run}/${needed}`,

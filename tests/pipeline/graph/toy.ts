@@ -66,15 +66,15 @@ const split = maker("split", async ({ node, folder, path }) => {
 
 const train = maker("train", async ({ node, folder, path, scratch }) => {
   const rows: number[] = await read(`${path(`parts/${two(Number(node.settings.e))}`)}/rows.json`);
-  await Deno.mkdir(scratch, { recursive: true });
   let { step, weights } = await read(`${scratch}/checkpoint.json`).catch(() => ({
     step: 0,
     weights: node.settings.e,
   }));
   for (; step < STEPS; step++) {
     if (step % 5 === 0) {
-      const aside = `${scratch}/${crypto.randomUUID()}`;
+      const aside = `${folder}/aside.json`;
       await write(aside, { step, weights });
+      await Deno.mkdir(scratch, { recursive: true }); // another process that has made the same has removed it
       await Deno.rename(aside, `${scratch}/checkpoint.json`);
     }
     weights = (weights * 131 + rows[(step * 7) % rows.length]) % 1_000_003;
