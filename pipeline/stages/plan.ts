@@ -63,10 +63,10 @@ export async function partitionGraph(
     ? undefined
     : await pricesOf(configuration).catch((error) => recordedPrices(run, blocks, recorded, error));
   if (!blocks) return { text, nodes: unpacked, complete: false };
-  const nodes: Node[] = [];
+  const nodes: Node[] = [], of = { configuration, text, blocks, prices, recorded };
   for (const [name, stage] of STAGES) {
     try {
-      nodes.push(...await stage.nodes?.({ configuration, text, blocks, prices, recorded }) ?? []);
+      nodes.push(...await stage.nodes?.(of) ?? []);
     } catch (error) { // a tokenizer or routers that are named are not here
       if (!recorded || !(error instanceof InputError)) throw error;
       const names = recordedNodes(name, configuration, blocks);

@@ -17,15 +17,26 @@ import type { GraphOf, Stage } from "./stage.ts";
 type Name = keyof Configuration;
 
 const isTree = ({ configuration: { levels } }: GraphOf) => levels.length > 0;
-const treeNodes = async (of: GraphOf) => await (await import("./tree.ts")).treeNodes(of);
+
+/** Remembers what is made of a graph: several stages ask for it, and it may read files. */
+function oncePerGraph<Made>(make: (of: GraphOf) => Promise<Made>): (of: GraphOf) => Promise<Made> {
+  const made = new WeakMap<GraphOf, Promise<Made>>();
+  return (of) => {
+    const known = made.get(of) ?? make(of);
+    made.set(of, known);
+    return known;
+  };
+}
+
+const treeNodes = oncePerGraph(async (of) => await (await import("./tree.ts")).treeNodes(of));
 
 /** Lists the nodes that choose documents; what prunes is loaded only where it is asked for. */
-async function choosing(of: GraphOf): Promise<readonly Node[]> {
+const choosing = oncePerGraph(async (of): Promise<readonly Node[]> => {
   const { dedup, decontaminate, splitGroups } = of.configuration;
   const taken = (await import("./take.ts")).takeNode("documents", of), nodes = taken ? [taken] : [];
   if (dedup === "off" && !splitGroups && decontaminate.length === 0) return nodes;
   return [...nodes, ...await (await import("./prune.ts")).pruneNodes(of, taken)];
-}
+});
 
 const corpus: Stage = {
   about: "Fixes the text of a run: hashes its files, or keeps what is read once only.",
