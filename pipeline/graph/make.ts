@@ -18,16 +18,9 @@ import {
   removeSpent,
 } from "./folder.ts";
 import { type Lock, type Owner, processText, type TakeLock, takeLock } from "./lock.ts";
-import {
-  type FileNote,
-  hashFiles,
-  type Manifest,
-  noteFiles,
-  readManifest,
-  writeManifest,
-} from "./manifest.ts";
+import { type FileNote, type Manifest, noteFiles, writeManifest } from "./manifest.ts";
 import { type Making, type Node, splitNeed, withNeeds, type Work } from "./node.ts";
-import { type NodeState, Walk } from "./walk.ts";
+import { changedInput, type NodeState, Walk } from "./walk.ts";
 
 /** How nodes are made. */
 export interface MakeOptions {
@@ -197,11 +190,12 @@ class Process {
         ...work,
         emit: (event) => this.#events.emit(maker.stage, event),
       });
+      const read = await Promise.all(nodes.map(async (node) => (await walk.of(node)).inputs));
+      await refuseChanged(work.run, nodes[0].name, Object.assign({}, ...read)); // each once, as nodes of a batch read the same
       for (const [i, { node, key, folder, scratch }] of making.entries()) {
         if (results[i] instanceof Error) continue;
         const { name, revision, settings } = node;
         const { inputs = {}, state } = await walk.of(node);
-        await refuseChanged(work.run, node, inputs);
         const files = await noteFiles(folder, notes[i]);
         const result = results[i] as Record<string, unknown>;
         const known = { key, name, revision, settings: { ...settings }, inputs, files, result };
@@ -226,17 +220,14 @@ class Process {
 }
 
 /** Throws a `RunError` where a node was read that another process has made anew meanwhile, of other text or settings. */
-async function refuseChanged(run: string, { name }: Node, inputs: Record<string, string>): Promise<void> {
-  for (const [need, hash] of Object.entries(inputs)) {
-    const { name: needed, start } = splitNeed(need);
-    const manifest = await readManifest(`${run}/${needed}`);
-    if (!manifest || hashFiles(manifest, start) === hash) continue; // a folder changes places with one of the same key
-    const what = `Cannot make "${name}" as what it is made of must stay: "${needed}" has changed meanwhile`;
-    throw new RunError(what, {
-      where: `${run}/${needed}`,
-      remedy: "let the other process end, and run again",
-    });
-  }
+async function refuseChanged(run: string, name: string, inputs: Record<string, string>): Promise<void> {
+  const changed = await changedInput(run, inputs); // a folder that changes places with one of the same key is away for a moment
+  if (changed === undefined) return;
+  const what = `Cannot make "${name}" as what it is made of must stay: "${changed}" has changed meanwhile`;
+  throw new RunError(what, {
+    where: `${run}/${changed}`,
+    remedy: "let the other process end, and run again",
+  });
 }
 
 const waitText = (owner: Owner) =>

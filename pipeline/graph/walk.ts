@@ -144,6 +144,20 @@ export class Walk {
   }
 }
 
+/**
+ * Names a node of a run that is another one than when something was made of it, whose manifest has these `inputs`; undefined where none is.
+ * One that is not there counts as the same.
+ */
+export async function changedInput(
+  run: string,
+  inputs: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
+  for (const [need, then] of Object.entries(inputs)) {
+    const { name, start } = splitNeed(need), now = await readManifest(`${run}/${name}`);
+    if (now && hashFiles(now, start) !== then) return name;
+  }
+}
+
 /** Names what makes a node other than its manifest tells. */
 function difference(node: Node, inputs: Record<string, string>, manifest: Manifest): string {
   if (node.revision !== manifest.revision) return "revision";

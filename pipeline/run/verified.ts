@@ -74,10 +74,9 @@ function parse(where: string, text: string): Files | undefined {
   throw new InputError(`Cannot read "${where}" as ${rule}`, { where });
 }
 
-/** Throws an `InputError` where a file that was read is not what its manifest notes. */
-export function checkRead(path: string, { bytes, sha256 }: FileRecord): void {
-  const record = recordOf(path);
-  if (record === undefined || sha256 === record.sha256) return;
+/** Throws an `InputError` where a file that was read is not what its manifest notes: `record`. */
+export function checkRead(path: string, { bytes, sha256 }: FileRecord, record: FileRecord): void {
+  if (sha256 === record.sha256) return;
   const fact = bytes === record.bytes
     ? `its SHA-256 is ${shortHash(sha256)}, its maker noted ${shortHash(record.sha256)}`
     : `it has ${bytes} bytes, its maker noted ${record.bytes}`;
@@ -86,12 +85,13 @@ export function checkRead(path: string, { bytes, sha256 }: FileRecord): void {
 
 /** Reads a whole file, and verifies it. */
 export async function readVerified(path: string): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = await Deno.readFile(path);
-  if (recordOf(path)) checkRead(path, { bytes: bytes.length, sha256: sha256(bytes) });
+  const bytes = await Deno.readFile(path), record = recordOf(path);
+  if (record) checkRead(path, { bytes: bytes.length, sha256: sha256(bytes) }, record);
   return bytes;
 }
 
 /** Verifies a file of which a part alone will be read. */
 export async function verifyFile(path: string): Promise<void> {
-  if (recordOf(path)) checkRead(path, await hashFile(path));
+  const record = recordOf(path);
+  if (record) checkRead(path, await hashFile(path), record);
 }

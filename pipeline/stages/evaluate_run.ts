@@ -18,10 +18,9 @@ import { checkFallback } from "../evaluation/margins.ts";
 import { listMixes } from "../evaluation/mix.ts";
 import { routingPrefixes } from "../evaluation/routes.ts";
 import { listScratches } from "../graph/folder.ts";
-import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
-import { splitNeed } from "../graph/node.ts";
+import { type Manifest, readManifest } from "../graph/manifest.ts";
 import { EVALUATION } from "../graph/places.ts";
-import { Walk } from "../graph/walk.ts";
+import { changedInput, Walk } from "../graph/walk.ts";
 import { partitionerFolder, partitionerKind, PARTITIONERS } from "../partition/partitioners.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { readTextCounts } from "../text/counts.ts";
@@ -194,15 +193,12 @@ async function checkText(
   { inputs }: Manifest,
   verb: string,
 ): Promise<void> {
-  for (const [need, then] of Object.entries(inputs)) {
-    const { name: node, start } = splitNeed(need);
-    const made = await readManifest(`${run}/${node}`);
-    if (!made || hashFiles(made, start) === then) continue;
-    throw new InputError(
-      `Cannot ${verb} "${run}" as ${name} must have been trained on what is there now: "${node}" is another one`,
-      { where: `${run}/${node}`, remedy: say`run ${task(command.task, { run, ...command.with })} again` },
-    );
-  }
+  const node = await changedInput(run, inputs);
+  if (node === undefined) return;
+  throw new InputError(
+    `Cannot ${verb} "${run}" as ${name} must have been trained on what is there now: "${node}" is another one`,
+    { where: `${run}/${node}`, remedy: say`run ${task(command.task, { run, ...command.with })} again` },
+  );
 }
 
 /** Names the options of an evaluation. */

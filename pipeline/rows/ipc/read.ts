@@ -44,10 +44,10 @@ export function readArrow(
     try {
       yield* readBatches(messages(input, name, record && hear), name, some);
     } catch (error) {
-      if (record) checkRead(input as string, await hashFile(input as string)); // it explains the error better
+      if (record) checkRead(input as string, await hashFile(input as string), record); // it explains the error better
       throw error;
     }
-    if (record) checkRead(input as string, { bytes, sha256: hash.digest("hex") });
+    if (record) checkRead(input as string, { bytes, sha256: hash.digest("hex") }, record);
   }());
 }
 
