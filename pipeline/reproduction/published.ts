@@ -1,13 +1,13 @@
 /**
- * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, what does not hold first, and the pictures of every
- * study. The page says what the files of a folder say, and a test compares them.
+ * Puts what studies came to into pipeline/SCIENCE.md: all claims in one table, a row each, what does not hold first, and links to the
+ * plots of every study. The page says what the files of a folder say, and a test compares them.
  *
  * @module
  */
 
 import { join } from "node:path";
 import { InputError, say, setting } from "../../kernels/errors.ts";
-import type { Claim } from "../report/reproduction.ts";
+import { type Claim, NOT_REPORTED } from "../report/reproduction.ts";
 import { exists, filesUnder, removeFiles, writeAtomic } from "../run/files.ts";
 import { countVerdicts, failuresFirst, head, row } from "./claims.ts";
 import { knownFiles, namesOfNotes, noteFile, readKnown, readNote } from "./notes.ts";
@@ -29,7 +29,8 @@ const [STUDIES_FOLDER, TABLE] = ["studies", "reproduction.md"];
 export interface Published {
   title: string; // what a table calls it
   study: string;
-  mark: string; // of results of other text than the preset's, else ""
+  folder: string; // the name under which its results are kept
+  mark: string; // that name in brackets, unless it is `studies`: then ""
   claims: Claim[];
   table: string; // its path in the folder
   pictures: string[]; // their paths in the folder
@@ -52,7 +53,7 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
       const isOwn = new RegExp(`^plots/study-${study}(-\\d+)?\\.svg$`);
       published.push({
         title: `${STUDIES.get(study)?.title ?? study}${mark}`,
-        ...{ study, mark, claims, table: `${name}/${TABLE}` },
+        ...{ study, folder: name, mark, claims, table: `${name}/${TABLE}` },
         pictures: pictures.filter((path) => isOwn.test(path)).map((path) => `${name}/${path}`),
       });
     }
@@ -65,15 +66,15 @@ export async function readPublished(folder: string, from = "", as = STUDIES_FOLD
 const picturesIn = async (folder: string): Promise<string[]> =>
   (await Array.fromAsync(filesUnder(folder, "plots"))).filter((path) => path.endsWith(".svg")).sort();
 
-/** A claim, and all studies of the same text and settings that come to it. */
+/** A claim, and all studies of one folder that come to it. */
 type Judged = { claim: Claim; from: Published[] };
 
-/** Lists claims, each once where several studies come to it by the same runs. */
+/** Lists claims, each once where several studies of a folder come to it by the same runs. */
 function judgedOnce(published: readonly Published[]): Judged[] {
   const found = new Map<string, Judged>();
   for (const from of published) {
     for (const claim of from.claims) {
-      const key = JSON.stringify([from.mark, claim.claim, claim.paper, claim.here, claim.holds]);
+      const key = JSON.stringify([from.folder, claim.claim, claim.paper, claim.here, claim.holds]);
       if (found.has(key)) found.get(key)!.from.push(from);
       else found.set(key, { claim, from: [from] });
     }
@@ -91,56 +92,84 @@ export function resultsText(published: readonly Published[], folder: string): st
   const missing = [...STUDIES.keys()].filter((name) => !published.some(({ study }) => study === name));
   const parts = [
     `Does not hold here: ${paper.no} of ${paper.all} verdicts on claims of the paper, and ${own.no} of ` +
-    `${own.all} on questions of our own. A claim has a verdict for every number of experts and seed.`,
+    `${own.all} on questions of our own. A claim has a verdict for every number of experts, seed and text.`,
     claimsTable(judged, folder).join("\n"),
     missing.length > 0 &&
     `Studies whose results are not here yet: ${missing.map((name) => `\`${name}\``).join(", ")}.`,
-    ...published.flatMap(({ study, mark, pictures }) =>
-      pictures.map((picture) => `![${study}${mark}](${join(folder, picture)})`)
-    ),
+    picturesText(published, folder),
   ];
   return parts.filter((part) => part !== false).join("\n\n");
 }
 
-/** Parts the interval that a figure ends with from it. */
-function withInterval(here: string): [figure: string, interval: string] {
-  const found = /^([^[\]]*) \[([^[\]]*)\]$/.exec(here);
-  return found ? [found[1], found[2].replace(", ", " to ")] : [here, ""];
+/** Lists the pictures by study and folder. */
+function picturesText(published: readonly Published[], folder: string): string {
+  const links = published.flatMap(({ pictures }) => pictures).map((picture) =>
+    `[${picture.replace("plots/study-", "").replace(/\.svg$/, "")}](${join(folder, picture)})`
+  );
+  return `Plots: ${links.join(", ")}.`;
 }
 
-/** Parts the experts and the seed that a claim begins with from what it says of any number of experts. */
-function ofAnyNumber(claim: string): [label: string, claim: string] {
+/** A list of perplexities by length of prefix, with which a figure ends. */
+const LIST = /: \d+: [\d.]+(, \d+: [\d.]+)*$/;
+
+/** Splits a claim into the experts and the seed that it begins with, "" for none, and what it says of any number of experts. */
+function splitLabel({ claim }: Claim): [label: string, text: string] {
   const found = /^(\d+) experts(, seed \d+)?: (.*)$/.exec(claim);
   return found ? [`${found[1]}${found[2] ?? ""}`, found[3].replaceAll(`${found[1]}×`, "E×")] : ["", claim];
 }
 
-/** Writes all claims, those that do not hold first: a row for what is said of several numbers of experts and seeds. */
+/** Writes all claims, those that do not hold first: a row for each, with all numbers of experts, seeds and folders of studies. */
 function claimsTable(judged: readonly Judged[], folder: string): string[] {
-  const joined = (texts: readonly string[]) => [...new Set(texts)].join("; ");
-  const link = ({ study, mark, table }: Published) => `[${study}${mark}](${join(folder, table)})`;
-  const alike = Map.groupBy(
-    failuresFirst(judged, ({ claim }) => claim),
-    ({ claim: { claim, here, holds }, from: [{ mark }] }) => {
-      const [label, text] = ofAnyNumber(claim);
-      return JSON.stringify([mark, text, holds, label === "" && here]);
-    },
-  );
-  const rows = [...alike.values()].map((judged) => {
-    const parts = judged.map(({ claim: { claim, here } }) => {
-      const [label] = ofAnyNumber(claim), [figure, interval] = withInterval(here);
-      return { figure: label ? `${label}: ${figure}` : figure, interval };
-    });
-    const [{ claim: { claim, holds } }] = judged;
+  const texts = failuresFirst(judged, ({ claim }) => claim).map(({ claim }) => splitLabel(claim)[1]);
+  const rows = [...new Set(texts)].map((text) => {
+    const alike = judged.filter(({ claim }) => splitLabel(claim)[1] === text);
+    const papers = new Set(alike.map(({ claim: { paper } }) => paper));
+    if (papers.size > 1) papers.delete(NOT_REPORTED);
     return row([
-      ofAnyNumber(claim)[1].replace(/^[a-z]/, (letter) => letter.toUpperCase()),
-      joined(judged.map(({ claim: { paper } }) => paper)),
-      joined(parts.map(({ figure }) => figure)),
-      parts.map(({ interval }) => interval).filter((interval) => interval !== "").join("; "),
-      holds === null ? "" : holds ? "yes" : "**no**",
-      joined(judged.flatMap(({ from }) => from.map(link))),
+      text.replace(/^[a-z]/, (letter) => letter.toUpperCase()),
+      [...papers].join("; "),
+      figuresText(alike),
+      verdictText(alike),
+      studiesText(alike, folder),
     ]);
   });
-  return [...head(["claim", "paper", "ours", "95% interval", "holds", "study"]), ...rows];
+  return [...head(["claim", "paper", "ours [95% interval]", "holds", "study"]), ...rows];
+}
+
+/** Writes the figures of a claim: a line for each folder of studies. A list stays in the study's own table. */
+function figuresText(alike: readonly Judged[]): string {
+  const texts = [...Map.groupBy(alike, ({ from: [{ folder }] }) => folder)].map(([folder, judged]) => {
+    const figures = judged.map(({ claim }) => {
+      const [label] = splitLabel(claim), figure = claim.here.replace(LIST, "");
+      return label ? `${label}: ${figure}` : figure;
+    });
+    return { folder, figures: figures.join("; ") };
+  });
+  if (texts.length === 1) return texts[0].figures;
+  const lines = Map.groupBy(texts, ({ figures }) => figures);
+  return [...lines].map(([figures, from]) => `**${from.map(({ folder }) => folder).join(", ")}** ${figures}`)
+    .join("<br>");
+}
+
+/** Writes whether a claim holds; where that differs, for which numbers of experts and folders it does not. */
+function verdictText(alike: readonly Judged[]): string {
+  const word = (holds: boolean | null) => holds === null ? "" : holds ? "yes" : "**no**";
+  const verdicts = [...Map.groupBy(failuresFirst(alike, ({ claim }) => claim), ({ claim }) => claim.holds)];
+  const [rest] = verdicts.pop()!;
+  if (verdicts.length === 0) return word(rest);
+  const named = verdicts.map(([holds, judged]) => {
+    const names = judged.map(({ claim, from: [{ folder }] }) => `${splitLabel(claim)[0]} (${folder})`.trim());
+    return `${word(holds)} for ${names.join(", ")}`;
+  });
+  return `${named.join("; ")}; else ${word(rest) || "undecided"}`;
+}
+
+/** Names the studies that come to a claim, with a link to the table of each folder. */
+function studiesText(alike: readonly Judged[], folder: string): string {
+  const from = alike.flatMap(({ from }) => from);
+  const tables = new Map(from.map(({ folder, table }) => [table, folder]));
+  const links = [...tables].map(([table, name]) => `[${name}](${join(folder, table)})`);
+  return `${[...new Set(from.map(({ study }) => study))].join(", ")}: ${links.join(", ")}`;
 }
 
 /**
