@@ -42,7 +42,7 @@ export const TEXT = section("Text", {
     default: "off",
     value: "PATTERN",
     help:
-      "take the source from the file's path: its folder's name, or what stands at {source} in a pattern such as " +
+      "take the source from the file's path: its folder's name, or with a value what stands at {source}, as in " +
       "'{source}/*.txt'; off for none",
   }),
   maxDocuments: integer({ default: 0, min: 0, help: "most documents to read; 0 for all" }),
