@@ -5,6 +5,7 @@
  *   deno task verify runs/a --against partition.json
  */
 import { InputError, RunError } from "../kernels/mod.ts";
+import { checkForgotten } from "../pipeline/stages/forgotten.ts";
 import { comparePartition } from "../pipeline/stages/summary.ts";
 import { verifyRun } from "../pipeline/stages/verify.ts";
 import { field } from "../pipeline/settings/mod.ts";
@@ -24,6 +25,9 @@ export const TASK = await defineTask({
       value: "FILE|HASH",
       help: "root hash of a partition made elsewhere, or the file that partition --json printed there",
     }),
+    forgotten: field.flag({
+      help: "check also that nothing in a derived run is of text that it has forgotten",
+    }),
   },
   run: async ({ paths, options, given, signal, print }) => {
     const [place, second = given.has("run") ? "--run" : undefined] = paths;
@@ -39,7 +43,8 @@ export const TASK = await defineTask({
     const differences = against === undefined
       ? []
       : await comparePartition(run, /^[0-9a-f]{64}$/i.test(against) ? against : fromHere(against));
-    const problems = [...report.problems, ...differences].map(({ file, what, remedy }) => {
+    const left = options.forgotten ? await checkForgotten(run) : [];
+    const problems = [...report.problems, ...differences, ...left].map(({ file, what, remedy }) => {
       return { file, what: worded(what), remedy: worded(remedy) };
     });
     const reported = { ...report, problems };

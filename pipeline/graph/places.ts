@@ -16,6 +16,8 @@ export const ALL_TRAIN = `${SEQUENCES}:train`;
 export const ALL_TEST = `${SEQUENCES}:test`;
 /** Name of the node that leaves out duplicates and leaks. */
 export const PRUNED = "text/pruned";
+/** Name of the node that tells which run a run derives from. */
+export const DERIVED = "derived";
 /** Name of the node of what was learned to split text by. */
 export const PARTITIONER = "partitioner";
 /** Name of the node that names experts. */

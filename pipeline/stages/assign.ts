@@ -36,7 +36,8 @@ export const ASSIGN = "assign";
 
 const CHUNK = 65_536; // sequences
 const SAMPLE = 16_384; // sequences that prices are learned on, where the method gives none
-const PRICES = "prices.json";
+/** Name of the file of prices. */
+export const PRICES = "prices.json";
 const ROWS = 4096; // of a batch
 
 /** Gives how many sequences are assigned together: what the settings say, or about 65,536, a multiple of the experts. */
@@ -143,7 +144,7 @@ async function learnPrices(input: ScoredRows): Promise<number[]> {
 }
 
 /** Gives the expert that costs least of every row. */
-function likeliest(rows: Rows, experts: number): Uint16Array {
+export function likeliest(rows: Rows, experts: number): Uint16Array {
   const expert = new Uint16Array(rows.count);
   for (let at = 0; at < rows.count; at += ROWS) {
     const numbers = Float64Array.from({ length: Math.min(ROWS, rows.count - at) }, (_, i) => at + i);
@@ -153,7 +154,7 @@ function likeliest(rows: Rows, experts: number): Uint16Array {
 }
 
 /** Reads costs f32 `[rows, E]`. */
-function costsOf(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
+export function costsOf(rows: Rows, experts: number, numbers: ArrayLike<number>): Float32Array {
   return rows.fill("nll", numbers, new Float32Array(numbers.length * experts));
 }
 
@@ -219,14 +220,15 @@ class ScoredRows {
   }
 }
 
-function* assignedBatches(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
+/** Makes batches of assigned rows, `from` up to `to`. */
+export function* assignedBatches(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
   for (let at = from; at < to; at += ROWS) {
     yield assignedBatch(rows, expert, experts, at, Math.min(to, at + ROWS));
   }
 }
 
 /** Makes a batch of assigned rows: their ids and experts, the best expert of each, and what both cost. */
-function assignedBatch(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
+export function assignedBatch(rows: Rows, expert: Uint16Array, experts: number, from: number, to: number) {
   const numbers = Float64Array.from({ length: to - from }, (_, i) => from + i);
   const costs = costsOf(rows, experts, numbers);
   const best = assignArgmax(costs, experts);

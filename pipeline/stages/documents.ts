@@ -8,6 +8,7 @@
  * @module
  */
 
+import * as v from "valibot";
 import { readManifest } from "../graph/manifest.ts";
 import { type Making, type Node, oneByOne, type Work } from "../graph/node.ts";
 import { columnOf, readArrow, type RecordBatch } from "../rows/arrow.ts";
@@ -28,7 +29,8 @@ export const [INDEX, PART_INDEX] = ["text/index", "partition/index"];
 
 const FILE_COLUMNS = ["document", "place", "sha256", "source", "side", "tokens"] as const;
 const COLUMNS = ["document", "path", "place", "sha256", "source", "side", "tokens"] as const;
-const PART_COLUMNS = [...COLUMNS, "expert", "shares"] as const;
+/** Columns of the index with experts. */
+export const PART_COLUMNS = [...COLUMNS, "expert", "shares"] as const;
 
 /** Names the file of a piece: one that was unpacked by its path in the run, which may be moved. */
 export const pathOf = ({ file: { path }, own }: Piece): string =>
@@ -36,14 +38,20 @@ export const pathOf = ({ file: { path }, own }: Piece): string =>
 
 const BLOCKS = "blocks.json";
 
-/** A block as the index lists it: of each piece the path, the hash, and the rows that come before it in the file. */
-interface IndexedBlock {
-  name: string;
-  pieces: [path: string, sha256: string, before: number][];
-}
+/**
+ * Describes a block as the index lists it: of each piece the path, the hash, and the rows that come before it in the file.
+ *
+ * @ignore Its type is inferred.
+ */
+export const INDEXED = v.object({
+  name: v.string(),
+  pieces: v.array(v.tuple([v.string(), v.string(), v.number()])),
+});
+
+type IndexedBlock = v.InferOutput<typeof INDEXED>;
 
 /** Reads which blocks the index of a run is of; null where there is no index. */
-async function indexedBlocks(run: string): Promise<IndexedBlock[] | null> {
+export async function indexedBlocks(run: string): Promise<IndexedBlock[] | null> {
   const path = `${run}/${INDEX}/${BLOCKS}`;
   if (!await readManifest(`${run}/${INDEX}`)) return null;
   return JSON.parse(new TextDecoder().decode(await readVerified(path)));
@@ -235,14 +243,17 @@ function listSome(names: readonly string[]): string {
   return names.slice(0, 5).join(", ") + (names.length > 5 ? ` and ${names.length - 5} more` : "");
 }
 
+/** Gives a block as the index lists it. Its files cannot be read by that. */
+export const blockOf = ({ name, pieces }: IndexedBlock): Block => ({
+  ...{ name, id: 0, bytes: 0 },
+  pieces: pieces.map(([path, sha256, before]): Piece => ({
+    ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
+  })),
+});
+
 /** Gives the text of a run as its index tells of it, without a look at a file; it has no blocks where there is no index. */
 export async function recordedText(run: string, configuration: Configuration): Promise<Text> {
-  const blocks = (await indexedBlocks(run))?.map(({ name, pieces }): Block => ({
-    ...{ name, id: 0, bytes: 0 },
-    pieces: pieces.map(([path, sha256, before]): Piece => ({
-      ...{ file: { path, format: "txt" }, bytes: 0, sha256, before },
-    })),
-  }));
+  const blocks = (await indexedBlocks(run))?.map(blockOf);
   return {
     ...{ blocks, unpacked: [], passed: new Map(), asText: [] },
     reading: readingSettings(configuration),

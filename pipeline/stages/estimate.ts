@@ -27,6 +27,7 @@ import { passesOf, widthsOf } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
+import { expertsBefore } from "./derivation.ts";
 import { changesText, type TextChanges } from "./documents.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";
@@ -225,7 +226,7 @@ async function planOneRun(
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
   const speed = await speedOf(options, configuration);
-  const stages: StageEstimate[] = [];
+  const stages: StageEstimate[] = [], before = await expertsBefore(run);
   for (const expert of experts) {
     const part = partOf(expert);
     checkExpert("train", run, expert, configuration.experts);
@@ -236,9 +237,9 @@ async function planOneRun(
       throw new InputError(what, { where: `${run}/${part}`, remedy });
     }
     const { train: { sequences } } = partIn(part, manifest);
-    const nodes = await trainNodes(configuration, [expertTarget(expert)], [], options);
+    const nodes = await trainNodes(configuration, [expertTarget(expert)], [], { ...options, before });
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
-    const graph = [...[part, TOKENIZER].map(givenNode), ...nodes];
+    const graph = [...[part, TOKENIZER, before.get(expert)?.node ?? []].flat().map(givenNode), ...nodes];
     const [state] = await stageStates(new Walk(run, graph, { again }), graph);
     stages.push(withState(state, await trainingEstimate(configuration, sequences, speed, options)));
   }

@@ -28,6 +28,7 @@ export {
 } from "./models.ts";
 export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
+export { derive, type Derived, type DeriveOptions, type DerivePlan, planDerive } from "./derive.ts";
 export * from "./estimate.ts";
 export { findRepair } from "./remedy.ts";
 export * from "./overlap.ts";

@@ -22,6 +22,7 @@ import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
+import { expertsBefore } from "./derivation.ts";
 import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
 import { textOf, type TrainingOptions, trainNodes } from "./train.ts";
@@ -111,7 +112,9 @@ async function trainingGraph(
   options: TrainingOptions,
 ): Promise<{ given: Node[]; nodes: Node[] }> {
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const given = [...new Set([...targets.map(textOf), ...tokens, TOKENIZER])];
+  const before = await expertsBefore(run);
+  const own = targets.flatMap(({ expert = -1 }) => before.get(expert)?.node ?? []);
+  const given = [...new Set([...targets.map(textOf), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {
     const where = `${run}/${name}`;
     if (await readManifest(where)) continue;
@@ -121,7 +124,10 @@ async function trainingGraph(
     const fact = `as its ${what} must be there: there is no "${where}"`;
     throw new InputError(`Cannot train in "${run}" ${fact}`, { where, remedy });
   }
-  return { given: given.map(givenNode), nodes: await trainNodes(configuration, targets, tokens, options) };
+  return {
+    given: given.map(givenNode),
+    nodes: await trainNodes(configuration, targets, tokens, { ...options, before }),
+  };
 }
 
 /** Throws an `InputError` where a training would take the place of a model that came from elsewhere, or was trained by other settings. */

@@ -15,6 +15,7 @@ import type { Block } from "../text/blocks.ts";
 import { branchesOf } from "../partition/tree/branches.ts";
 import { ASSIGN, assignmentPlace, pricesOf } from "./assign.ts";
 import { assignmentNode, rowsOf } from "./branch_rows.ts";
+import { type Derivation, readDerivation } from "./derivation.ts";
 import { recordedText } from "./documents.ts";
 import { TOKENIZER } from "../graph/places.ts";
 import { LEARN } from "./learn.ts";
@@ -42,6 +43,8 @@ export interface GraphOptions {
   keep?: boolean;
   /** Whether sizes and times of files that were seen before are not believed. */
   check?: boolean;
+  /** What the run is to derive from, where that is not written yet. */
+  derivation?: Derivation;
   /** Whether text, and what settings name elsewhere, is taken to be what the run was made of: nobody looks at it. */
   recorded?: boolean;
 }
@@ -50,8 +53,15 @@ export interface GraphOptions {
 export async function partitionGraph(
   run: string,
   configuration: Configuration,
-  { given = {}, keep = false, check = false, recorded = false }: GraphOptions = {},
+  { given = {}, keep = false, check = false, recorded = false, ...options }: GraphOptions = {},
 ): Promise<Plan> {
+  const derivation = options.derivation ?? await readDerivation(run);
+  if (derivation) {
+    const { derivedNodes, derivedText } = await import("./derived.ts");
+    const text = await derivedText(run, configuration, derivation, { keep, check, recorded });
+    if (!text.blocks) return { text, nodes: text.unpacked, complete: false };
+    return { text, nodes: await derivedNodes(configuration, derivation, text), complete: true };
+  }
   checkLabels(configuration);
   checkLimit(configuration);
   const text = recorded

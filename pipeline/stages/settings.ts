@@ -7,6 +7,7 @@
 
 import { InputError, RunError, say, setting } from "../../kernels/errors.ts";
 import { PARTIAL, SCRATCH } from "../graph/folder.ts";
+import { DERIVED } from "../graph/places.ts";
 import { listOwners, LOCKS, processText } from "../graph/lock.ts";
 import { findAssignment } from "../partition/assignment/assignments.ts";
 import { identifyPartitioner, kindOf, PARTITIONERS } from "../partition/partitioners.ts";
@@ -29,6 +30,7 @@ const NODE_FOLDERS = [
   ...["text", "tokenizer", "tokens", "rounds", "branches", "partitioner"],
   ...["scores", "assignments", "split", "partition"],
   ...[...MODELS, "search", "evaluation", "zero-shot", "report", "overlap"],
+  ...["derived", "before", "forgotten"],
 ];
 
 /** Folders of a run apart from those of nodes, in which nothing is the user's. */
@@ -131,7 +133,7 @@ async function checkOwn(run: string): Promise<void> {
   const isSeen = ({ name }: Deno.DirEntry) => (wholeName(name) ?? name) === "files.json";
   // Entries are listed before config.json is looked for: another process that has just begun the run writes it first.
   for (const { name, isDirectory, isSymlink } of await listEntries(run)) {
-    if (name === LOCKS) continue;
+    if ([LOCKS, PARTIAL, DERIVED].includes(name)) continue;
     if (!isSymlink && /^config\.json(\.\d+\.partial)?$/.test(name)) continue; // a link may lead nowhere
     // What files were seen is kept before that, by a process that goes on or was killed there.
     if (name === "text" && isDirectory && (await listEntries(`${run}/text`)).every(isSeen)) continue;

@@ -116,6 +116,10 @@ export const STAGES: Map<string, Stage> = new Map<string, Stage>([
   ["score", score],
   ["assign", assign],
   ["split", split],
+  ["derive", {
+    about: "Links the models of another run that trainings of this one go on from.",
+    settings: [],
+  }],
   ["train-expert", {
     about:
       "Trains one expert, or all one after another, each on its own part of a partitioned run and nothing else.",

@@ -51,6 +51,20 @@ export interface Target {
   equalCompute?: boolean;
   /** Whether a run is complete without it. */
   optional?: boolean;
+  /** What it goes on from, where text was added to what it was trained on. */
+  before?: Before;
+}
+
+/** A trained model, to which text was added. */
+export interface Before {
+  /** The node of its weights. */
+  node: string;
+  /** Sequences that it was trained on, which come first. */
+  sequences: number;
+  /** Its steps. */
+  steps: number;
+  /** Share of old sequences among those that it goes on with. */
+  replay: number;
 }
 
 /** Settings that every model's training depends on. */
@@ -62,19 +76,39 @@ const SETTINGS = [
 
 /** Gives the values of the settings that a model depends on, its learning rate among them. */
 export function targetSettings(
-  { settings = [], rates, expert, tellsCost }: Target,
+  { settings = [], rates, expert, tellsCost, before }: Target,
   configuration: Configuration,
 ): Record<string, unknown> {
   const levels = configuration.levels.length > 0 ? [] : ["levels" as const];
   const ofMixture = tellsCost ? namesOf(PARTITIONER, ...levels) : []; // by which its compute is counted
   const names = [...SETTINGS, ...settings, ...ofMixture, ...expert === undefined ? ["experts"] as const : []];
   const values = names.map((name) => [name, configuration[name]]);
-  return { ...Object.fromEntries(values), rate: peakRate({ rates }, configuration) };
+  const more = before ? { before } : {};
+  return { ...Object.fromEntries(values), ...more, rate: peakRate({ rates, before }, configuration) };
 }
 
+const SHARE_OF_RATE = 1 / 3; // of the peak, for a model that goes on
+
 /** Gives the learning rate of a model at its peak. */
-export function peakRate({ rates }: Pick<Target, "rates">, configuration: Configuration): number {
-  return rates.map((name) => configuration[name]).find((rate) => rate > 0) ?? configuration.expertRate;
+export function peakRate(
+  { rates, before }: Pick<Target, "rates" | "before">,
+  configuration: Configuration,
+): number {
+  const rate = rates.map((name) => configuration[name]).find((rate) => rate > 0) ?? configuration.expertRate;
+  return before ? SHARE_OF_RATE * rate : rate;
+}
+
+/** Makes a target of a model that goes on: new sequences are seen as often as old ones were, next to the old ones that are seen again. */
+export function goingOn(target: Target, before: Before): Target {
+  return {
+    ...target,
+    before,
+    steps(configuration, { sequences }) {
+      const batch = target.batch(configuration), passes = before.steps * batch / before.sequences;
+      const seen = passes * (sequences - before.sequences) / (1 - before.replay);
+      return Math.max(1, Math.ceil(seen / batch));
+    },
+  };
 }
 
 const shapes = () => import("../model/shapes.ts"); // with all kernels, which nobody needs to list models

@@ -57,12 +57,12 @@ export const readingSettings = (configuration: Configuration): Text["reading"] =
     ? OWN
     : Object.fromEntries(READING.map((name) => [name, configuration[name]]));
 
-/** Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a second look is fast; with `check` what was kept is not believed. */
+/** Looks at the text that settings name. With `keep`, hashes of files are kept in the run, so that a second look is fast; with `check` what was kept is not believed. The blocks get other names than those `others`. */
 export async function lookAtText(
   run: string,
   configuration: Configuration,
   { documents, reading: handed }: GivenText = {},
-  { keep = false, check = false } = {},
+  { keep = false, check = false, others = [] as readonly Block[] } = {},
 ): Promise<Text> {
   const { input, corpus, corpusCharacters, blockBytes, format } = configuration;
   const reading = readingSettings(configuration);
@@ -93,7 +93,7 @@ export async function lookAtText(
   const asText = format === "auto"
     ? files.filter(({ path, format }) => format === "txt" && !/\.txt(\.\w+)?$/i.test(path))
     : [];
-  const blocks = await blocksOf(run, parts, blockBytes);
+  const blocks = await blocksOf(run, parts, blockBytes, others);
   if (blocks?.every(({ bytes }) => bytes === 0)) {
     const list = configuration.input.join(", ");
     throw new InputError(`Cannot read documents as there must be text: there is none in ${list}`);
@@ -115,6 +115,7 @@ async function blocksOf(
   run: string,
   parts: readonly (Piece | Node)[],
   blockBytes: number,
+  others: readonly Block[] = [],
 ): Promise<Block[] | undefined> {
   const pieces: Piece[] = [];
   for (const part of parts) {
@@ -129,7 +130,7 @@ async function blocksOf(
       pieces.push({ file, bytes, sha256, own: true });
     }
   }
-  return gatherBlocks(pieces, blockBytes);
+  return gatherBlocks(pieces, blockBytes, others);
 }
 
 /** Makes the node of text that is written as JSON lines, in files that are blocks. */

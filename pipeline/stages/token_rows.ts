@@ -61,6 +61,24 @@ export function readRows<Name extends "sequence" | "tokens" | "length" | "source
   return takeColumns(read as unknown as Columns, back) as unknown as Required<Pick<Columns, Name | "rows">>;
 }
 
+/**
+ * Gives an endless stream of numbers below n for a model that goes on: of the sequences that were added, and with a share `replay` of the
+ * first `sequences` ones, which it has seen.
+ */
+export function replaying(
+  n: number,
+  seed: number,
+  { sequences, replay }: { sequences: number; replay: number },
+) {
+  const fresh = drawing(n - sequences, seed, "added text"), old = drawing(sequences, seed, "replay");
+  return (from: number, count: number): Float64Array =>
+    Float64Array.from({ length: count }, (_, i) => {
+      const at = from + i, before = Math.floor(at * (1 - replay));
+      const isNew = Math.floor((at + 1) * (1 - replay)) > before;
+      return isNew ? sequences + fresh(before, 1)[0] : old(at - before, 1)[0];
+    });
+}
+
 /** Gives an endless stream of numbers below n: each pass in a random order of its own. */
 export function drawing(
   n: number,

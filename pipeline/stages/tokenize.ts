@@ -61,7 +61,8 @@ export function countSources(making: Making, blocks: readonly Block[]): Map<stri
   return totals;
 }
 
-function addSource(
+/** Adds documents and tokens of a source to what is counted. */
+export function addSource(
   totals: Map<string, SourceCounts>,
   name: string,
   side: "train" | "test",
@@ -125,8 +126,9 @@ export function sequencesNode({ blocks }: GraphOf): Node {
 }
 
 /** Columns of the table of a block's documents. */
-const COLUMNS = ["document", "piece", "place", "sha256", "source", "side", "tokens"] as const;
-const ROWS = 4096;
+export const COLUMNS = ["document", "piece", "place", "sha256", "source", "side", "tokens"] as const;
+/** Rows of a batch of a table of documents. */
+export const ROWS = 4096;
 const MOST_IDS = 2 ** 24; // of a block
 
 async function tokenizeBlock(

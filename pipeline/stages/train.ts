@@ -15,7 +15,7 @@ import { byNumber } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import type { Bank } from "./bank.ts";
 import { SIDES } from "./parts.ts";
-import { type Target, targetSettings } from "./targets.ts";
+import { type Before, goingOn, type Target, targetSettings } from "./targets.ts";
 import type { NeededFile } from "./token_rows.ts";
 import { SEQUENCES } from "./tokenize.ts";
 
@@ -46,6 +46,8 @@ export interface TrainingOptions {
   bank?: Bank;
   /** Called once trainings have joined the bank. */
   began?: () => void;
+  /** What experts go on from, by their ids, where text was added to theirs. */
+  before?: ReadonlyMap<number, Before>;
 }
 
 /** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
@@ -72,11 +74,15 @@ export function filesOf(
  */
 export async function trainNodes(
   configuration: Configuration,
-  targets: readonly Target[],
+  named: readonly Target[],
   tokens: readonly string[],
   options: TrainingOptions = {},
 ): Promise<Node[]> {
   const { trial, together } = options, { init } = configuration;
+  const targets = named.map((target) => {
+    const before = target.expert === undefined ? undefined : options.before?.get(target.expert);
+    return before ? goingOn(target, before) : target;
+  });
   const start = init === "" ? {} : { init: await modelHash(init) };
   const cost = targets.some(({ tellsCost }) => tellsCost) ? await namedRouters(configuration) : {};
   for (const target of targets) await checkTarget(target, configuration);
@@ -92,7 +98,7 @@ export async function trainNodes(
     known.set(name, target);
     return {
       name,
-      needs: [textOf(target), TOKENIZER],
+      needs: [textOf(target), TOKENIZER, ...target.before ? [target.before.node] : []],
       settings: {
         ...targetSettings(target, configuration),
         ...start,

@@ -51,7 +51,7 @@ import {
 import { cosineRate } from "../training/schedule.ts";
 import { createBank } from "./bank.ts";
 import { peakRate, type Target, type TrainingText } from "./targets.ts";
-import { drawing, openNeeded, readRows } from "./token_rows.ts";
+import { drawing, openNeeded, readRows, replaying } from "./token_rows.ts";
 import { filesOf, textOf, type TrainingOptions } from "./train.ts";
 import { routingOf, type TrainResult } from "./training_result.ts";
 
@@ -136,7 +136,8 @@ class Training {
     for (const message of options.trial ? [] : trainingDoubts(target, recipe, { unknownRouters, cost })) {
       work.emit({ type: "warning", message });
     }
-    const { weights: start } = await startWeights(configuration, recipe.model, tokenizer!);
+    const init = target.before ? making.path(target.before.node) : configuration.init;
+    const { weights: start } = await startWeights({ ...configuration, init }, recipe.model, tokenizer!);
     // Another adapter rounds differently: a checkpoint is continued on its own alone.
     const { adapter, variants } = gpu,
       settings = { ...recipe, adapter, variants, ...variantRevision(variants) };
@@ -165,7 +166,9 @@ class Training {
     const metrics = await openMetrics(`${folder}/${METRICS}`, saved?.context.metricsBytes);
     const stage = `train-${target.name}`;
     const pace = await trainingPace(work.run, stage, recipe.model, gpu.adapter, result.tokens);
-    const draw = drawing(known.train.count, configuration.seed, "training");
+    const draw = target.before
+      ? replaying(known.train.count, configuration.seed, target.before)
+      : drawing(known.train.count, configuration.seed, "training");
     try {
       const weights = await train({
         ...{ ...recipe, gpu, validation: known.validation, recompute: options.recompute },
@@ -384,7 +387,8 @@ async function resolveRecipe(
   // A trial warms up as slowly as the training, as a faster rise does harm that the training does not see. It does so
   // for half of its steps at most, or for the share of them that the training takes, where that is more.
   const most = Math.max(Math.ceil(expertWarmup * steps / all), Math.ceil(steps / 2));
-  const warmup = trial ? Math.min(expertWarmup, most) : expertWarmup;
+  const least = target.before ? Math.min(expertWarmup, Math.ceil(steps / 5)) : expertWarmup;
+  const warmup = trial ? Math.min(expertWarmup, most) : least;
   const rate = trial?.rate ?? peakRate(target, configuration);
   const model = await target.model(configuration);
   return gatherRecipe(configuration, model, { batch, microBatch, steps, rate, warmup });

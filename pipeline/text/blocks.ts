@@ -195,10 +195,17 @@ async function piecesOfGroups(file: InputFile, bytes: number, hash: string, most
   return pieces;
 }
 
-/** Gathers pieces into blocks of at most so many bytes, where no piece has more. Throws an `InputError` where there are too many blocks. */
-export function gatherBlocks(pieces: Iterable<Piece>, most: number): Block[] {
+/**
+ * Gathers pieces into blocks of at most so many bytes, where no piece has more, with other names than blocks that are there `others`. Throws
+ * an `InputError` where there are too many blocks.
+ */
+export function gatherBlocks(
+  pieces: Iterable<Piece>,
+  most: number,
+  others: readonly Pick<Block, "name">[] = [],
+): Block[] {
   const blocks: Block[] = [];
-  const taken = new Set<number>();
+  const taken = new Set(others.map(({ name }) => idOf(name)));
   let held: Piece[] = [], bytes = 0;
   const close = () => {
     if (held.length > 0) blocks.push(blockOf(held, bytes, taken));
@@ -216,6 +223,9 @@ export function gatherBlocks(pieces: Iterable<Piece>, most: number): Block[] {
 
 const MOST_BLOCKS = 2 ** 24; // so that few share a number before they are distinguished
 
+/** Gives the number of a block by its name. */
+export const idOf = (name: string): number => parseInt(name.slice(0, 10), 16);
+
 /** Names a block. Of blocks with the same content each has a name of its own, by their order. */
 function blockOf(pieces: Piece[], bytes: number, taken: Set<number>): Block {
   if (taken.size >= MOST_BLOCKS) {
@@ -226,7 +236,7 @@ function blockOf(pieces: Piece[], bytes: number, taken: Set<number>): Block {
   ) => [sha256, format, compression, source]);
   for (let copy = 0;; copy++) {
     const hash = sha256(canonical({ content, copy }));
-    const id = parseInt(hash.slice(0, 10), 16);
+    const id = idOf(hash);
     if (taken.has(id)) continue;
     taken.add(id);
     return { name: hash.slice(0, 16), id, pieces, bytes };

@@ -107,3 +107,22 @@ function nameExpression(pattern: string): RegExp {
   });
   return new RegExp(`^${/^[*?[]/.test(pattern) ? "(?!\\.)" : ""}${source}$`, "su");
 }
+
+/** Returns whether a path, or for a pattern that does not begin with `/` the end of one, matches a pattern. */
+export function matchesPath(path: string, pattern: string): boolean {
+  const names = path.split("/"), last = pattern.startsWith("/") ? 0 : names.length - 1;
+  return alternatives(pattern).some((one) => {
+    const wanted = one.split("/");
+    checkNames(wanted, pattern);
+    return names.some((_, i) => i <= last && matchNames(names.slice(i), wanted));
+  });
+}
+
+function matchNames([name, ...names]: string[], [wanted, ...rest]: string[]): boolean {
+  if (wanted === undefined) return name === undefined;
+  if (wanted === "**" && matchNames([name, ...names].filter((name) => name !== undefined), rest)) return true;
+  if (name === undefined) return false;
+  return wanted === "**"
+    ? matchNames(names, [wanted, ...rest])
+    : nameExpression(wanted).test(name) && matchNames(names, rest);
+}

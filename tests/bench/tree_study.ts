@@ -14,10 +14,11 @@ import { withLevels } from "../../pipeline/settings/partitioner.ts";
 
 const [folder, seeds = "2", ...named] = Deno.args;
 const [PREFIXES, BEAMS] = [[8, 16, 32, 64], [1, 2]];
+const kinds = named.length > 0 ? named : ["16", "4x4"];
 const SETTINGS = { corpusCharacters: 11_000_000, expertEpochs: 2 };
 
 for (let seed = 0; seed < Number(seeds); seed++) {
-  for (const experts of named.length > 0 ? named : ["16", "4x4"]) {
+  for (const experts of kinds) {
     const run = `${folder}/${experts}-${seed}`;
     const number = experts.includes("x") ? { experts } : { experts: Number(experts) };
     const flags = withLevels({ ...SETTINGS, ...number, seed }) as Partial<Configuration>;
@@ -26,7 +27,7 @@ for (let seed = 0; seed < Number(seeds); seed++) {
     const { nmi, experts: parts, tokenImbalance } = await partition({ run, sources });
     const partitioned = performance.now();
     for (const { expert } of parts) await trainExpert(expert, { run });
-    await trainDense("batch", { run });
+    await trainDense("batch", { run, reuse: [`${folder}/${kinds[0]}-${seed}`] }); // the same text: the same model
     const trained = performance.now();
     const loads = parts.map(({ sequences }) => sequences);
     const { flops } = await readCost({ run, sources: {}, flops: 1e11, utilisation: 0.4 });

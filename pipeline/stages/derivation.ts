@@ -1,0 +1,77 @@
+/**
+ * What a run that derives from another one keeps of it, and what changes. It is written when the run begins. The other run is needed until
+ * what is kept has been linked, and never changed.
+ *
+ *     derived/   derivation.json
+ *
+ * @module
+ */
+
+import * as v from "valibot";
+import { writePages } from "../graph/folder.ts";
+import { hashFiles, readManifest } from "../graph/manifest.ts";
+import { DERIVED, expertFolder, partOf } from "../graph/places.ts";
+import { jsonText } from "../run/files.ts";
+import { count, readJsonIfThere, share } from "../run/schema.ts";
+import { INDEXED } from "./documents.ts";
+import type { Before } from "./targets.ts";
+
+const FILE = "derivation.json";
+
+const DOCUMENT = v.object({
+  ...{ document: v.string(), path: v.string(), place: count, sha256: v.string(), source: v.string() },
+  side: v.picklist(["train", "test"]),
+});
+
+const SCHEMA = v.object({
+  from: v.string(),
+  version: v.string(),
+  blocks: v.array(INDEXED),
+  kept: v.record(v.string(), v.string()),
+  trained: v.record(
+    v.string(),
+    v.object({ key: v.string(), part: v.string(), sequences: count, steps: count }),
+  ),
+  forgotten: v.array(DOCUMENT),
+  added: v.array(v.string()),
+  replay: share,
+});
+
+/**
+ * A document that is forgotten: its id, its place and the hash of its text.
+ *
+ * @ignore Its type is inferred.
+ */
+export type Forgotten = v.InferOutput<typeof DOCUMENT>;
+
+/**
+ * What a run derives from: the run `from` and the `version` that made it; its `blocks` of text; the keys of its nodes that are `kept`, by name;
+ * of each expert that is `trained` there its key, the hash of its part, its sequences and its steps; the documents that are `forgotten`; the inputs that
+ * are `added`, and which share of the sequences that experts go on with are of before, `replay`.
+ *
+ * @ignore Its type is inferred.
+ */
+export type Derivation = v.InferOutput<typeof SCHEMA>;
+
+/** Reads what a run derives from; null where it derives from none. */
+export const readDerivation = (run: string): Promise<Derivation | null> =>
+  readJsonIfThere(`${run}/${DERIVED}/${FILE}`, SCHEMA, "what a run derives from");
+
+/** Writes what a run derives from. */
+export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
+  writePages(run, DERIVED, { [FILE]: jsonText(derivation) });
+
+/** Gives what the experts of a run go on from, where text was added to theirs. Their parts are there. */
+export async function expertsBefore(run: string): Promise<Map<number, Before>> {
+  const { trained = {}, added = [], replay = 0 } = await readDerivation(run) ?? {};
+  const before = new Map<number, Before>();
+  for (const [id, { part, sequences, steps }] of Object.entries(added.length > 0 ? trained : {})) {
+    const expert = Number(id), now = await readManifest(`${run}/${partOf(expert)}`);
+    if (now && hashFiles(now) === part) continue; // nothing was added to its text
+    before.set(expert, { node: beforeNode(expert), sequences, steps, replay });
+  }
+  return before;
+}
+
+/** Names the node of an expert as it was before text was added: the weights that it goes on from. */
+export const beforeNode = (expert: number): string => `before/${expertFolder(expert)}`;

@@ -1,0 +1,369 @@
+/**
+ * Derives a run from another one: text is added or forgotten, or an expert is replaced, and what that does not touch keeps its bytes. The other
+ * run is only read.
+ *
+ * @module
+ */
+
+import { resolve } from "node:path";
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { hashFiles, type Manifest, readManifest } from "../graph/manifest.ts";
+import type { Node } from "../graph/node.ts";
+import { PARTITIONER, partOf, TOKENIZER } from "../graph/places.ts";
+import { Walk } from "../graph/walk.ts";
+import { readArrow } from "../rows/arrow.ts";
+import { readRunConfiguration, writeRunConfiguration } from "../run/configuration.ts";
+import { exists } from "../run/files.ts";
+import { canonical } from "../run/seal.ts";
+import { readTimes } from "../run/timing.ts";
+import { VERSION } from "../run/version.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { isGlob, matchesPath } from "../text/glob.ts";
+import { listInputs } from "../text/inputs.ts";
+import { adoptExpert } from "./adopt.ts";
+import { assignmentNode } from "./branch_rows.ts";
+import { type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
+import { ownSettings } from "./derived.ts";
+import { documentRows } from "./document_table.ts";
+import { indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
+import { writeCertificate } from "./forgotten.ts";
+import { checkExpert, trainExperts } from "./models.ts";
+import { isSamePlace } from "./output.ts";
+import { needConfiguration, partIn } from "./parts.ts";
+import { partition } from "./partition.ts";
+import { partitionGraph } from "./plan.ts";
+import type { RunOptions, RunWatch } from "./run.ts";
+import { stageStates } from "./standing.ts";
+import type { PartitionSummary } from "./summary.ts";
+import { expertTarget } from "./targets.ts";
+import { DOCUMENTS } from "./tokenize.ts";
+
+/** What changes from one run to the next: one of the three. */
+export interface Change {
+  /** Patterns of paths, sources and ids of documents that are forgotten. */
+  forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
+  /** Inputs that are added: paths, patterns and folders. */
+  add?: readonly string[];
+  /** Experts that checkpoints of other trainers take the place of: their ids and the folders. */
+  replace?: readonly { expert: number; from: string }[];
+  /** Share of old sequences among those by which experts learn added text; 0.5 unless given. */
+  replay?: number;
+}
+
+/** What {@linkcode derive} takes. */
+export interface DeriveOptions
+  extends
+    Change,
+    Pick<RunOptions, "run" | "check" | "workers" | "adapter" | "variants" | "requireGpu" | "gpu"> {
+  /** The run to derive from. It stays as it is. */
+  from: string;
+  /** Leaves the training of experts to `train-expert`. */
+  noTrain?: boolean;
+}
+
+/** What becomes of an expert. */
+export interface DerivedExpert {
+  /** Its id. */
+  expert: number;
+  /**
+   * `kept`: its bytes are those of before. `from the start`: it is trained again on what is left. `goes on`: it is trained further, on added
+   * text and old. `replaced`: another checkpoint takes its place. `no text left`: nothing stays that it could be trained on, so prompts that are routed to it fail.
+   * `not trained`: it is not trained in the other run either.
+   */
+  state: "kept" | "from the start" | "goes on" | "replaced" | "no text left" | "not trained";
+  /** Its training sequences before, and now where they are known. */
+  sequences: { before: number; now?: number };
+}
+
+/** What a derivation does, or would do. */
+export interface DerivePlan {
+  /** The run that is derived, and the one that it derives from. */
+  run: string;
+  from: string;
+  /** Documents that are forgotten, and their tokens. */
+  forgotten: { documents: number; tokens: number };
+  /** Inputs that are added. */
+  added: readonly string[];
+  /** Every expert. Which ones added text touches is not known before it is scored. */
+  experts: DerivedExpert[];
+  /** Seconds that the trainings of the experts which are trained from the start took in the other run. */
+  seconds: number;
+  /** What has seen the forgotten text and is kept, here or in the other run. */
+  descends: string[];
+}
+
+/** What {@linkcode derive} did. */
+export interface Derived extends DerivePlan {
+  /** The largest deviation of an expert's load from an equal one. */
+  deviation: number;
+  /** The partition of the run. */
+  partition: PartitionSummary;
+}
+
+/** Reports what {@linkcode derive} would do. Throws what it would throw beforehand. */
+export async function planDerive(options: DeriveOptions): Promise<DerivePlan> {
+  return (await prepare(options)).plan;
+}
+
+/**
+ * Derives a run from another one, or goes on where that was stopped. Experts that lost text are trained again from the start on the rest; those
+ * that gained text go on from their weights; all others keep their bytes.
+ *
+ * Throws an `InputError` where the other run is not complete, nothing or more than one change is named, a pattern matches no document, or
+ * the folder holds another run; and what {@linkcode partition} and {@linkcode trainExperts} throw.
+ */
+export async function derive(options: DeriveOptions, watch: RunWatch = {}): Promise<Derived> {
+  const { run, from, check, workers, adapter, variants, requireGpu, gpu, replace = [], noTrain } = options;
+  const device = { check, workers, adapter, variants, requireGpu, gpu };
+  const { derivation, configuration, plan } = await prepare(options);
+  await writeDerivation(run, derivation);
+  if (!await readRunConfiguration(run)) await writeRunConfiguration(run, ownSettings(configuration));
+  const summary = await partition({ run, ...device }, watch);
+  const states = await expertStates(run, derivation, replace);
+  const isToTrain = ({ state }: DerivedExpert) => state === "from the start" || state === "goes on";
+  const wanted = states.filter((expert) => expert.state === "kept" || !noTrain && isToTrain(expert));
+  const ids = wanted.map(({ expert }) => expert);
+  if (ids.length > 0) await trainExperts(ids, { run, reuse: [from], ...device }, watch);
+  for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
+  if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
+  const { deviation } = (await readManifest(`${run}/${assignmentNode()}`))!.result;
+  return { ...plan, experts: states, deviation: Number(deviation), partition: summary };
+}
+
+/** Finds out what is derived, and from what. */
+async function prepare({ run, from, ...change }: DeriveOptions) {
+  if (await isSamePlace(run, from)) {
+    throw refuse(from, say`${setting("run")} must be another folder than ${setting("from")}: it is the same`);
+  }
+  const configuration = await needConfiguration(from);
+  checkChange(from, change, configuration);
+  if (change.add?.length) await listInputs(change.add, configuration);
+  const manifests = await completeRun(from, configuration);
+  const rows = await documentsOf(from);
+  const forgotten = choose(from, rows, change.forget ?? {});
+  const trained = await trainedExperts(from, configuration);
+  const models = Object.entries(trained).map(([id, { key }]) => [expertTarget(Number(id)).node, key]);
+  const derivation: Derivation = {
+    ...{ from: resolve(from), version: VERSION, blocks: (await indexedBlocks(from))! },
+    kept: { ...keysOf(configuration, manifests), ...Object.fromEntries(models) },
+    trained,
+    forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
+      ...{ document: String(document), path, place, sha256, source, side },
+    })),
+    ...{ added: [...change.add ?? []], replay: change.replay ?? 0.5 },
+  };
+  const before = await readDerivation(run);
+  if (before ? canonical(before) !== canonical(derivation) : await exists(`${run}/config.json`)) {
+    const is = before ? `it derives otherwise, from "${before.from}"` : "it is a run of its own";
+    throw new InputError(
+      `Cannot derive into "${run}" as it must be new, or derived like this before: ${is}`,
+      {
+        where: run,
+        remedy: say`choose another ${setting("run")}`,
+      },
+    );
+  }
+  const plan = await planOf(run, { ...change, from }, derivation, { configuration, forgotten });
+  return { derivation, configuration, plan };
+}
+
+const refuse = (from: string, fact: Text, remedy?: Text) =>
+  new InputError(say`Cannot derive from "${from}" as ${fact}`, { where: from, remedy });
+
+/** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
+function checkChange(
+  from: string,
+  { forget, add, replace }: Change,
+  { experts, levels, packing }: Configuration,
+) {
+  const named = [
+    forget && Object.values(forget).some((list) => list.length > 0),
+    add?.length,
+    replace?.length,
+  ];
+  const count = named.filter(Boolean).length;
+  if (count !== 1) {
+    const what = say`one change must be named, of ${setting("forget")}, ${setting("add")} and ${
+      setting("replaceExpert")
+    }`;
+    throw refuse(
+      from,
+      say`${what}: there are ${count}`,
+      count > 1 ? "derive once more from what is derived" : undefined,
+    );
+  }
+  if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
+  if (named[0] && packing === "concat") {
+    throw refuse(
+      from,
+      "a sequence must be of one document, to forget one: with packing concat it may be of several",
+    );
+  }
+  for (const { expert } of replace ?? []) checkExpert("replace", from, expert, experts);
+}
+
+/** Looks at the nodes of a run, all of which must be there, and gives their manifests. */
+async function completeRun(from: string, configuration: Configuration): Promise<Map<string, Manifest>> {
+  const { nodes } = await partitionGraph(from, configuration, { recorded: true });
+  const walk = new Walk(from, nodes);
+  const open = (await stageStates(walk, nodes)).find(({ toMake }) => toMake > 0);
+  if (open || nodes.length === 0) {
+    const stage = open ? `"${open.stage}" would run` : "nothing is made";
+    throw refuse(
+      from,
+      `its partition must be complete: ${stage}`,
+      say`run ${task("partition", { run: from })} first`,
+    );
+  }
+  const learned = configuration.routers && resolve(configuration.routers);
+  const manifests = new Map(
+    await Promise.all(
+      nodes.map(async (node: Node) => [node.name, (await walk.of(node)).manifest!] as const),
+    ),
+  );
+  if (!learned) return manifests;
+  const manifest = await readManifest(learned);
+  if (!manifest) throw refuse(from, `its routers must be those of a run: "${learned}" has no manifest`);
+  return manifests.set(learned, manifest);
+}
+
+/** Gives the keys of the nodes that a derived run may keep. */
+function keysOf({ routers }: Configuration, manifests: ReadonlyMap<string, Manifest>): Derivation["kept"] {
+  const learned = routers ? resolve(routers) : PARTITIONER;
+  const isKept = (name: string) =>
+    /^(tokens|scores|assignments)\//.test(name) || [TOKENIZER, learned].includes(name);
+  return Object.fromEntries(
+    [...manifests].filter(([name]) => isKept(name)).map(([name, { key }]) => [name, key]),
+  );
+}
+
+/** Describes the experts of a run that are trained on their parts as these are now. */
+async function trainedExperts(from: string, { experts }: Configuration): Promise<Derivation["trained"]> {
+  const trained: Derivation["trained"] = {};
+  for (let expert = 0; expert < experts; expert++) {
+    const manifest = await readManifest(`${from}/${expertTarget(expert).node}`);
+    const part = (await readManifest(`${from}/${partOf(expert)}`))!, hash = hashFiles(part);
+    if (manifest?.inputs[partOf(expert)] !== hash) continue;
+    const { train: { sequences } } = partIn(partOf(expert), part);
+    trained[expert] = { key: manifest.key, part: hash, sequences, steps: Number(manifest.result.steps ?? 0) };
+  }
+  return trained;
+}
+
+type DocumentOfRun = Awaited<ReturnType<typeof documentsOf>>[number];
+
+/** Lists the documents of a run with their experts. */
+async function documentsOf(from: string) {
+  const file = `${from}/${PART_INDEX}/${DOCUMENTS}`;
+  return (await Array.fromAsync(readArrow(file, file))).flatMap((batch) => documentRows(batch, PART_COLUMNS));
+}
+
+/** Chooses the documents that are forgotten. Throws an `InputError` for a pattern, a source or an id that names none. */
+function choose(
+  from: string,
+  rows: readonly DocumentOfRun[],
+  { paths = [], sources = [], ids = [] }: NonNullable<Change["forget"]>,
+): DocumentOfRun[] {
+  const chosen = new Set<DocumentOfRun>();
+  const add = (what: string, is: (row: DocumentOfRun) => boolean) => {
+    const found = rows.filter(is);
+    if (found.length === 0) {
+      throw refuse(from, `what is forgotten must be there: no document has the ${what}`);
+    }
+    for (const row of found) chosen.add(row);
+  };
+  for (const path of paths) {
+    add(`path "${path}"`, (row) => isGlob(path) ? matchesPath(row.path, path) : matchesName(row.path, path));
+  }
+  for (const source of sources) add(`source "${source}"`, (row) => row.source === source);
+  for (const id of ids) add(`id ${id}`, ({ document }) => String(document) === id);
+  if (chosen.size === rows.length) throw refuse(from, "some documents must stay: all would be forgotten");
+  return rows.filter((row) => chosen.has(row));
+}
+
+const matchesName = (path: string, name: string) => path === name || path.endsWith(`/${name}`);
+
+/** Names the experts of a document, by its row in the index. */
+const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
+  expert === "mixed" ? shares.split(", ").map((share) => parseInt(share)) : [Number(expert)];
+
+async function planOf(
+  run: string,
+  { from, replace = [], add = [] }: Change & { from: string },
+  { trained }: Derivation,
+  { configuration, forgotten }: { configuration: Configuration; forgotten: readonly DocumentOfRun[] },
+): Promise<DerivePlan> {
+  const touched = new Set(forgotten.flatMap(expertsIn));
+  const experts = await Promise.all(Array.from({ length: configuration.experts }, async (_, expert) => {
+    const { train: { sequences } } = partIn(
+      partOf(expert),
+      (await readManifest(`${from}/${partOf(expert)}`))!,
+    );
+    const isReplaced = replace.some((own) => own.expert === expert);
+    const state: DerivedExpert["state"] = isReplaced
+      ? "replaced"
+      : !trained[expert]
+      ? "not trained"
+      : touched.has(expert)
+      ? "from the start"
+      : add.length > 0
+      ? "goes on"
+      : "kept";
+    return { expert, state, sequences: { before: sequences } };
+  }));
+  const times = await readTimes(from);
+  const seconds = experts.filter(({ state }) => state === "from the start")
+    .map(({ expert }) =>
+      times.findLast(({ nodes }) => nodes?.includes(expertTarget(expert).node))?.seconds ?? 0
+    )
+    .reduce((a, b) => a + b, 0);
+  const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
+  return {
+    ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added: add, experts, seconds },
+    descends: forgotten.length > 0 ? await descendants(from, forgotten) : [],
+  };
+}
+
+/** Names what has seen the forgotten text and stays. */
+async function descendants(from: string, forgotten: readonly DocumentOfRun[]): Promise<string[]> {
+  const there = [
+    "dense",
+    "dense-steps",
+    "dense-compute",
+    "switch",
+    "evaluation",
+    "zero-shot",
+    "report",
+    "export",
+    "overlap",
+  ];
+  const found = ["the tokenizer and the routers, which are kept"];
+  for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
+  const copies = forgotten.length === 1 ? "the document" : "the documents";
+  return [...found, `${from} itself, and the files of ${copies}`];
+}
+
+/** Reports what becomes of every expert, once the parts of the derived run are there. */
+async function expertStates(
+  run: string,
+  { trained, added }: Derivation,
+  replace: readonly { expert: number }[],
+): Promise<DerivedExpert[]> {
+  const { experts } = await needConfiguration(run);
+  return await Promise.all(Array.from({ length: experts }, async (_, expert): Promise<DerivedExpert> => {
+    const part = (await readManifest(`${run}/${partOf(expert)}`))!, own = trained[expert];
+    const now = partIn(partOf(expert), part).train.sequences;
+    const state = replace.some((one) => one.expert === expert)
+      ? "replaced"
+      : !own
+      ? "not trained"
+      : own.part === hashFiles(part)
+      ? "kept"
+      : now === 0
+      ? "no text left"
+      : added.length > 0
+      ? "goes on"
+      : "from the start";
+    return { expert, state, sequences: { before: own?.sequences ?? now, now } };
+  }));
+}

@@ -1,0 +1,193 @@
+/**
+ * The graph of a run that derives from another one. What nothing has changed is linked from there; of a block that lost documents the rows of
+ * the others stay as they are; text that is added gets blocks of its own, which go through the stages of every run. So what is made of
+ * unchanged rows has the bytes, and the key, that it has there.
+ *
+ * @module
+ */
+
+import { linkOrCopy } from "../graph/folder.ts";
+import { type Making, type Node, oneByOne } from "../graph/node.ts";
+import { expertFolder, PARTITIONER, TOKENIZER } from "../graph/places.ts";
+import { readArrow } from "../rows/arrow.ts";
+import { sha256 } from "../run/files.ts";
+import type { Configuration } from "../settings/configuration.ts";
+import { type Block, idOf } from "../text/blocks.ts";
+import { derivedAssignment } from "./assign_derived.ts";
+import { keepRows, nodeBefore } from "./before.ts";
+import { beforeNode, type Derivation } from "./derivation.ts";
+import { documentBatch, documentRows } from "./document_table.ts";
+import { blockOf, indexNode, partIndexNode, recordedText } from "./documents.ts";
+import { LEARN } from "./learn.ts";
+import { namesNode } from "./names.ts";
+import { SCORE, scoreNodes, scoresOf } from "./score.ts";
+import { splitNodes } from "./split.ts";
+import type { GraphOf } from "./stage.ts";
+import { STAGES, stagesAdded } from "./stages.ts";
+import { lookAtText, type Text } from "./text.ts";
+import { writeRows } from "./token_rows.ts";
+import {
+  addSource,
+  byName,
+  COLUMNS,
+  DOCUMENTS,
+  ROWS,
+  sequencesNode,
+  type SourceCounts,
+  TEST,
+  TOKENIZE,
+  tokenizeNodes,
+  tokensOf,
+  TRAIN,
+} from "./tokenize.ts";
+
+/** Name of the stage that links models which training goes on from. */
+export const DERIVE = "derive";
+
+/** Gives the text of a derived run: the blocks of the other run, and those of text that is added. */
+export async function derivedText(
+  run: string,
+  configuration: Configuration,
+  { blocks, added }: Derivation,
+  options: { keep: boolean; check: boolean; recorded: boolean },
+): Promise<Text> {
+  const before = blocks.map(blockOf);
+  if (options.recorded || added.length === 0) {
+    const text = await recordedText(run, configuration);
+    return { ...text, blocks: text.blocks ?? before };
+  }
+  const text = await lookAtText(run, { ...configuration, input: added }, {}, { ...options, others: before });
+  return { ...text, blocks: text.blocks && [...before, ...text.blocks] };
+}
+
+/** Lists the nodes of a derived run whose text is known. */
+export async function derivedNodes(
+  configuration: Configuration,
+  derivation: Derivation,
+  text: Text,
+): Promise<Node[]> {
+  const { kept, trained, added } = derivation;
+  const blocks = text.blocks!, count = derivation.blocks.length;
+  const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
+  const of: GraphOf = { configuration: ownSettings(configuration), text, blocks, added: count };
+  const forgotten = documentsByBlock(derivation, before);
+  const keep = (stage: string, name: string, where = name) => keptNode(stage, name, derivation, where);
+  const tokens = before.map((block) => {
+    const ids = forgotten.get(block.name);
+    return ids ? filteredTokens(block, ids, derivation) : keep(TOKENIZE, tokensOf(block));
+  });
+  const scores = before.map((block) => {
+    const ids = forgotten.get(block.name);
+    return ids ? filteredScores(block, ids, derivation) : keep(SCORE, scoresOf(block));
+  });
+  const nodes = [
+    keep(TOKENIZER, TOKENIZER),
+    ...tokens,
+    ...tokenizeNodes({ ...of, blocks: more }),
+    ...[sequencesNode(of), indexNode(of)],
+    keep(LEARN, PARTITIONER, configuration.routers || PARTITIONER),
+    ...scores,
+    ...await scoreNodes({ ...of, blocks: more }),
+    derivedAssignment(of, derivation, { before, more, forgotten }),
+    ...splitNodes(of),
+    ...[partIndexNode(of), namesNode(of)],
+    ...added.length === 0
+      ? []
+      : Object.keys(trained).map((id) =>
+        keptNode(DERIVE, beforeNode(Number(id)), derivation, `experts/${expertFolder(Number(id))}`)
+      ),
+  ];
+  for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);
+  return nodes.filter(({ name }) => name !== TOKENIZER || TOKENIZER in kept);
+}
+
+/** Settings by which a derived run is made: its partitioner lies in it, and it has one assignment. */
+export const ownSettings = (configuration: Configuration): Configuration => ({
+  ...configuration,
+  ...{ routers: "", prices: "" },
+});
+
+/** Gathers the ids of documents that are forgotten, by the blocks that have them. */
+function documentsByBlock({ forgotten }: Derivation, blocks: readonly Block[]): Map<string, Set<bigint>> {
+  const names = new Map(blocks.map(({ name }) => [BigInt(idOf(name)), name]));
+  const byBlock = new Map<string, Set<bigint>>();
+  for (const { document } of forgotten) {
+    const id = BigInt(document), name = names.get(id >> 24n)!;
+    byBlock.set(name, (byBlock.get(name) ?? new Set()).add(id));
+  }
+  return byBlock;
+}
+
+/** Makes a node that is linked from the other run. */
+function keptNode(stage: string, name: string, derivation: Derivation, where: string): Node {
+  return {
+    name,
+    needs: [],
+    settings: { kept: derivation.kept[where] },
+    revision: 1,
+    maker: oneByOne(stage, async ({ folder, wrote }) => {
+      const { path, manifest: { files, result } } = await nodeBefore(derivation, where);
+      for (const [file, note] of Object.entries(files)) {
+        await linkOrCopy(`${path}/${file}`, `${folder}/${file}`);
+        wrote(file, note);
+      }
+      return result;
+    }),
+  };
+}
+
+const filtered = (
+  stage: string,
+  name: string,
+  ids: ReadonlySet<bigint>,
+  { kept }: Derivation,
+  make: (making: Making) => Promise<Record<string, unknown>>,
+): Node => ({
+  name,
+  needs: [],
+  settings: { kept: kept[name], forgotten: sha256([...ids].sort().join()) },
+  revision: 1,
+  maker: oneByOne(stage, make),
+});
+
+/** Makes the tokens of a block without those of documents that are forgotten. */
+function filteredTokens(block: Block, ids: ReadonlySet<bigint>, derivation: Derivation): Node {
+  return filtered(TOKENIZE, tokensOf(block), ids, derivation, async (making) => {
+    const { path, manifest } = await nodeBefore(derivation, making.node.name);
+    const counts: number[] = [];
+    for (const file of [TRAIN, TEST]) {
+      const names = ["sequence", "document", "source", "tokens", "length"] as const;
+      counts.push(await keepRows(making, derivation, making.node.name, file, names, { block, ids }));
+    }
+    const table = `${path}/${DOCUMENTS}`, rows = [];
+    for await (const batch of readArrow(table, table)) rows.push(...documentRows(batch, COLUMNS));
+    const left = rows.filter(({ document }) => !ids.has(document));
+    const batches = function* () {
+      for (let at = 0; at < left.length; at += ROWS) {
+        yield documentBatch(TOKENIZE, COLUMNS, left.slice(at, at + ROWS));
+      }
+    };
+    await writeRows(making, DOCUMENTS, batches(), documentBatch(TOKENIZE, COLUMNS, []));
+    const sources = new Map<string, SourceCounts>();
+    for (const { source, side, tokens } of left) addSource(sources, source, side, 1, tokens);
+    const [trainSequences, testSequences] = counts;
+    const tokens = left.reduce((sum, { tokens }) => sum + tokens, 0);
+    const now = { documents: left.length, tokens, trainSequences, testSequences, sources: byName(sources) };
+    return { ...manifest.result, ...now };
+  });
+}
+
+/** Makes the scores of a block without those of documents that are forgotten. */
+function filteredScores(block: Block, ids: ReadonlySet<bigint>, derivation: Derivation): Node {
+  return filtered(SCORE, scoresOf(block), ids, derivation, async (making) => {
+    const { manifest } = await nodeBefore(derivation, making.node.name);
+    const counts: number[] = [];
+    for (const file of [TRAIN, TEST]) {
+      const names = ["sequence", "document", "source", "length", "nll"] as const;
+      counts.push(await keepRows(making, derivation, making.node.name, file, names, { block, ids }));
+    }
+    const [trainSequences, testSequences] = counts;
+    const sequences = trainSequences + testSequences;
+    return { ...manifest.result, sequences, trainSequences, testSequences };
+  });
+}

@@ -1,0 +1,107 @@
+/**
+ * The certificate of what a run has forgotten, and its check: that no row of the run is of a document which is gone, and that every folder
+ * is made of what is there now.
+ *
+ *     forgotten/   forget.json
+ *
+ * @module
+ */
+
+import { InputError, say, setting, task, type Text } from "../../kernels/errors.ts";
+import { writePages } from "../graph/folder.ts";
+import { hashFiles, MANIFEST, nodesIn, readManifest } from "../graph/manifest.ts";
+import { partOf } from "../graph/places.ts";
+import { changedInput } from "../graph/walk.ts";
+import { columnNames, columnOf, readArrow } from "../rows/arrow.ts";
+import { integers, strings } from "../rows/column_values.ts";
+import { jsonText } from "../run/files.ts";
+import { type Derivation, readDerivation } from "./derivation.ts";
+import { needConfiguration } from "./parts.ts";
+import { nodeFolders } from "./settings.ts";
+import { expertTarget } from "./targets.ts";
+
+const FORGOTTEN = "forgotten";
+const FILE = "forget.json";
+
+/** Writes the certificate of a run whose partition is made: what left, what became of every expert, and what has seen the text and stays. */
+export async function writeCertificate(
+  run: string,
+  { from, version, forgotten, trained }: Derivation,
+  descends: readonly string[],
+): Promise<void> {
+  const { experts } = await needConfiguration(run);
+  const states = await Promise.all(Array.from({ length: experts }, async (_, expert) => {
+    const part = hashFiles((await readManifest(`${run}/${partOf(expert)}`))!);
+    const model = await readManifest(`${run}/${expertTarget(expert).node}`);
+    const before = trained[expert];
+    return {
+      ...{ expert, part: { before: before?.part ?? null, now: part }, trainedAgain: part !== before?.part },
+      key: { before: before?.key ?? null, now: model?.key ?? null },
+    };
+  }));
+  const certificate = { from, version, documents: forgotten, experts: states, descends };
+  await writePages(run, FORGOTTEN, { [FILE]: jsonText(certificate) });
+}
+
+/** Something of a run that is not as its certificate says. */
+interface Finding {
+  /** The file or folder, by its path in the run. */
+  file: string;
+  /** What must be true, and what is. */
+  what: string;
+  /** How to mend it. */
+  remedy: Text;
+}
+
+/**
+ * Checks what a run has forgotten: no table or shard has a row of such a document, its text stands in no other one, and every folder was made
+ * of what is there now, so that none of before was put back. Throws an `InputError` where nothing was forgotten.
+ */
+export async function checkForgotten(run: string): Promise<Finding[]> {
+  const derivation = await readDerivation(run);
+  if (!derivation || derivation.forgotten.length === 0) {
+    throw new InputError(
+      say`Cannot check what "${run}" has forgotten as it must derive with ${setting("forget")}: it does not`,
+      {
+        where: run,
+      },
+    );
+  }
+  const ids = new Set(derivation.forgotten.map(({ document }) => BigInt(document)));
+  const texts = new Set(derivation.forgotten.map(({ sha256 }) => sha256));
+  const found: Finding[] = [];
+  const remedy = say`remove it, or ${task("derive", { run, from: derivation.from })} into another folder`;
+  for (const folder of nodeFolders()) {
+    for await (const name of nodesIn(run, folder)) {
+      const manifest = (await readManifest(`${run}/${name}`))!;
+      const changed = await changedInput(run, manifest.inputs);
+      if (changed !== undefined) {
+        found.push({
+          file: `${name}/${MANIFEST}`,
+          what: `it must be made of what is there now: "${changed}" is another`,
+          remedy,
+        });
+      }
+      for (const file of Object.keys(manifest.files)) {
+        if (!file.endsWith(".arrow")) continue;
+        const what = await findRow(`${run}/${name}/${file}`, ids, texts);
+        if (what !== undefined) found.push({ file: `${name}/${file}`, what, remedy });
+      }
+    }
+  }
+  return found;
+}
+
+/** Finds a row of a document with one of these ids or texts; undefined where there is none. */
+async function findRow(path: string, ids: ReadonlySet<bigint>, texts: ReadonlySet<string>) {
+  for await (const batch of readArrow(path, path)) {
+    const names = columnNames(batch);
+    const documents = names.includes("document") ? integers(columnOf(batch, "document"), BigUint64Array) : [];
+    const hashes = names.includes("sha256") ? strings(columnOf(batch, "sha256")) : [];
+    for (const id of documents) if (ids.has(id)) return `it must have no row of document ${id}: it has one`;
+    const copy = hashes.findIndex((hash) => texts.has(hash));
+    if (copy >= 0) {
+      return `it must not hold the text of a forgotten document: document ${documents[copy]} has it`;
+    }
+  }
+}

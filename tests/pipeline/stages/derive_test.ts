@@ -1,0 +1,271 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InputError, wordText } from "../../../kernels/errors.ts";
+import { readManifest } from "../../../pipeline/graph/mod.ts";
+import { derive, type DeriveOptions, planDerive } from "../../../pipeline/stages/derive.ts";
+import { checkForgotten } from "../../../pipeline/stages/forgotten.ts";
+import { trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
+import { partition } from "../../../pipeline/stages/partition.ts";
+import { makePartition } from "../../../pipeline/stages/run.ts";
+import { statusOf } from "../../../pipeline/stages/status.ts";
+import { columnOf, readArrow } from "../../../pipeline/rows/arrow.ts";
+import { integers } from "../../../pipeline/rows/column_values.ts";
+import { replaying } from "../../../pipeline/stages/token_rows.ts";
+import { matchesPath } from "../../../pipeline/text/glob.ts";
+import { verifyRun } from "../../../pipeline/stages/verify.ts";
+import type { Configuration } from "../../../pipeline/settings/configuration.ts";
+import { uniform } from "../../../pipeline/random.ts";
+import { copyFolder, hashes, inFolder, task } from "../../tasks/support.ts";
+import { SMALL_SETTINGS, TOPICS } from "./support.ts";
+
+const SETTINGS: Partial<Configuration> = {
+  ...{ ...SMALL_SETTINGS, experts: 3, blockBytes: 4_000, roundSequences: 48, rounds: 4 },
+  ...{ expertHidden: 8, expertLayers: 1, expertHeads: 2, expertBatch: 4, expertSteps: 6, expertWarmup: 2 },
+};
+
+/** Writes a file of documents of a topic. */
+async function writeTopic(path: string, topic: number, documents: number): Promise<void> {
+  const word = (document: number, i: number) =>
+    TOPICS[topic][Math.floor(uniform(3, `${path.split("/").at(-1)} ${document}`, BigInt(i)) * 8)];
+  const lines = Array.from({ length: documents }, (_, document) => {
+    const text = Array.from({ length: 90 }, (_, i) => word(document, i)).join(" ");
+    return JSON.stringify({ text, source: `topic ${topic}` }) + "\n";
+  });
+  await Deno.writeTextFile(path, lines.join(""));
+}
+
+let made: Promise<string> | undefined;
+const folders: string[] = [];
+globalThis.addEventListener(
+  "unload",
+  () => folders.forEach((path) => Deno.removeSync(path, { recursive: true })),
+);
+
+/** Makes a run of nine files of three topics, whose three experts are trained. */
+async function makeRun(): Promise<string> {
+  const folder = await Deno.makeTempDir();
+  folders.push(folder);
+  for (let i = 0; i < 9; i++) await writeTopic(`${folder}/${i}-of-topic-${i % 3}.jsonl`, i % 3, 8);
+  const flags = { ...SETTINGS, input: [`${folder}/*.jsonl`] };
+  await partition({ run: `${folder}/a`, sources: { flags } });
+  await trainExperts([0, 1, 2], { run: `${folder}/a` });
+  return folder;
+}
+
+/** Runs a test with that run, which must stay as it is, and in a folder of its own. */
+const withRun = (test: (from: string, folder: string) => Promise<void>) =>
+  inFolder(async (folder) => {
+    const from = `${await (made ??= makeRun())}/a`, before = await hashes(from);
+    await test(from, folder);
+    assertEquals(await hashes(from), before, "the other run must stay as it is");
+  });
+
+const filesOf = async (run: string, node: string) => (await readManifest(`${run}/${node}`))!.files;
+
+/** Hashes the files of nodes that a change may not touch. */
+async function partsOf(run: string): Promise<Record<string, unknown>> {
+  const nodes = [0, 1, 2].flatMap((expert) => [`partition/expert-0${expert}`, `experts/expert-0${expert}`]);
+  return Object.fromEntries(await Promise.all(nodes.map(async (node) => [node, await filesOf(run, node)])));
+}
+
+Deno.test("derive() forgets documents: experts without one keep their bytes, the others are those of the rest alone", () =>
+  withRun(async (from, folder) => {
+    const run = `${folder}/b`, change = { from, forget: { paths: ["0-of-*"] } };
+    const plan = await planDerive({ run, ...change });
+    assertEquals(plan.forgotten.documents, 8);
+    assert(plan.descends.some((what) => what.includes("routers")));
+    const { experts, forgotten } = await derive({ run, ...change });
+    assertEquals(forgotten, plan.forgotten);
+    const [before, after] = [await partsOf(from), await partsOf(run)];
+    const states = experts.map(({ state }) => state);
+    assert(states.includes("kept") && states.includes("from the start"), String(states));
+    for (const { expert, state } of experts) {
+      for (const node of [`partition/expert-0${expert}`, `experts/expert-0${expert}`]) {
+        assertEquals(JSON.stringify(before[node]) === JSON.stringify(after[node]), state === "kept", node);
+      }
+      assertEquals(plan.experts[expert].state, state);
+    }
+    for (const node of ["tokenizer", "partitioner"]) {
+      assertEquals(await filesOf(run, node), await filesOf(from, node));
+    }
+    assertEquals((await verifyRun(run)).problems, []);
+    assertEquals(await checkForgotten(run), []);
+    const { stages } = await statusOf(run);
+    assertEquals(
+      stages.filter(({ state, optional }) => state !== "up to date" && !optional).map((one) => one.stage),
+      [
+        ...["train-dense", "evaluate"],
+      ],
+    );
+
+    // A part that was copied elsewhere trains to the same bytes.
+    const again = states.indexOf("from the start"), alone = `${folder}/alone`;
+    await Deno.mkdir(`${alone}/partition`, { recursive: true });
+    for (const place of ["tokenizer", `partition/expert-0${again}`]) {
+      copyFolder(`${run}/${place}`, `${alone}/${place}`);
+    }
+    await Deno.copyFile(`${run}/config.json`, `${alone}/config.json`);
+    await trainExpert(again, { run: alone });
+    const weights = async (run: string) =>
+      (await filesOf(run, `experts/expert-0${again}`))["model.safetensors"];
+    assertEquals(await weights(alone), await weights(run));
+
+    // What was put back is found.
+    await Deno.remove(`${run}/experts/expert-0${again}`, { recursive: true });
+    copyFolder(`${from}/experts/expert-0${again}`, `${run}/experts/expert-0${again}`);
+    assertEquals((await checkForgotten(run)).map(({ file }) => file), [
+      `experts/expert-0${again}/manifest.json`,
+    ]);
+    copyFolder(`${from}/tokens`, `${run}/overlap`);
+    assert((await checkForgotten(run)).some(({ what }) => what.includes("must have no row of document")));
+  }));
+
+Deno.test("derive() forgets one after another what it forgets at once, and its parts are made in any order", () =>
+  withRun(async (from, folder) => {
+    const both = { paths: ["4-of-*", "0-of-*"] };
+    await derive({ run: `${folder}/both`, from, forget: both });
+    await derive({ run: `${folder}/one`, from, forget: { paths: ["4-of-*"] } });
+    await derive({ run: `${folder}/two`, from: `${folder}/one`, forget: { paths: ["0-of-*"] } });
+    assertEquals(await partsOf(`${folder}/two`), await partsOf(`${folder}/both`));
+    const part = `${folder}/part`;
+    await Deno.mkdir(part);
+    await Deno.copyFile(`${folder}/both/config.json`, `${part}/config.json`);
+    copyFolder(`${folder}/both/derived`, `${part}/derived`);
+    for (const index of [2, 1]) await makePartition({ run: part, part: { index, of: 2 } });
+    const { sha256 } = await partition({ run: part });
+    assertEquals(sha256, (await partition({ run: `${folder}/both` })).sha256);
+    assertEquals((await planDerive({ run: `${folder}/both`, from, forget: both })).forgotten.documents, 16);
+  }));
+
+Deno.test("derive() leaves an expert without text untrained", () =>
+  withRun(async (from, folder) => {
+    const { experts } = await derive({
+      run: `${folder}/b`,
+      from,
+      forget: { sources: ["topic 1"] },
+      noTrain: true,
+    });
+    for (const { state, sequences: { now } } of experts) assertEquals(state === "no text left", now === 0);
+    assertEquals(experts.filter(({ state }) => state === "no text left").length, 1);
+  }));
+
+Deno.test("derive() adds text: old shards stay, loads stay even, and experts go on from their weights", () =>
+  withRun(async (from, folder) => {
+    await writeTopic(`${folder}/new.jsonl`, 1, 30);
+    const run = `${folder}/b`, change = { from, add: [`${folder}/new.jsonl`] };
+    const ended = new AbortController();
+    const onEvent = ({ type, stage }: { type: string; stage?: string }) => {
+      if (type === "stage" && stage === "split") ended.abort(new Error("enough"));
+    };
+    await assertRejects(
+      () => derive({ run, ...change }, { onEvent: onEvent as never, signal: ended.signal }),
+      "enough",
+    );
+    const { experts, deviation } = await derive({ run, ...change }); // and goes on
+    assert(deviation <= 0.05, String(deviation));
+    for (const { expert, state, sequences: { before, now } } of experts) {
+      assertEquals(state, now === before ? "kept" : "goes on");
+      const node = `partition/expert-0${expert}`, there = await filesOf(run, node);
+      for (const [file, { sha256 }] of Object.entries(await filesOf(from, node))) {
+        if (file.startsWith("train-")) assertEquals(there[file].sha256, sha256, `${node}/${file}`);
+      }
+      const own = (await readManifest(`${run}/experts/expert-0${expert}`))!;
+      if (state === "goes on") assert(own.inputs[`before/expert-0${expert}`], "it begins with what it was");
+    }
+    for (const name of await Array.fromAsync(Deno.readDir(`${from}/tokens`))) {
+      for (const folder of ["tokens", "scores"]) {
+        const node = `${folder}/${name.name}`;
+        assertEquals(await filesOf(run, node), await filesOf(from, node));
+      }
+    }
+    assertEquals((await verifyRun(run)).problems, []);
+    const twice = `${folder}/twice`; // the same text again has blocks and ids of its own
+    await derive({ run: twice, from: run, add: change.add, noTrain: true });
+    const ids: bigint[] = [];
+    for await (const batch of readArrow(`${twice}/text/documents.arrow`)) {
+      ids.push(...integers(columnOf(batch, "document"), BigUint64Array));
+    }
+    assertEquals(ids.length, 72 + 60);
+    assertEquals(new Set(ids).size, ids.length);
+  }));
+
+Deno.test("derive() puts a checkpoint in the place of an expert, and the others keep their bytes", () =>
+  withRun(async (from, folder) => {
+    const run = `${folder}/b`, replace = [{ expert: 1, from: `${from}/experts/expert-02` }];
+    const { experts } = await derive({ run, from, replace });
+    assertEquals(experts.map(({ state }) => state), ["kept", "replaced", "kept"]);
+    const [before, after] = [await partsOf(from), await partsOf(run)];
+    for (
+      const node of ["partition/expert-00", "partition/expert-01", "experts/expert-00", "experts/expert-02"]
+    ) {
+      assertEquals(after[node], before[node]);
+    }
+  }));
+
+Deno.test("derive() refuses what cannot be, and writes nothing", () =>
+  withRun(async (from, folder) => {
+    const run = `${folder}/b`, forget = { paths: ["0-of-*"] };
+    const cases: [Partial<DeriveOptions>, string][] = [
+      [{}, "one change must be named"],
+      [{ forget, add: [folder] }, "there are 2"],
+      [{ forget: { paths: ["none*"] } }, 'no document has the path "none*"'],
+      [{ forget: { sources: ["none"] } }, 'no document has the source "none"'],
+      [{ forget: { ids: ["7"] } }, "no document has the id 7"],
+      [{ forget: { paths: ["**"] } }, "all would be forgotten"],
+      [{ add: [`${folder}/none`] }, "it must exist"],
+      [{ replace: [{ expert: 3, from }] }, "it must be one of 0 to 2"],
+      [{ forget, run: from }, "must be another folder"],
+      [{ forget, from: folder }, "it must be a run folder"],
+    ];
+    for (const [options, text] of cases) {
+      const error = await assertRejects(() => derive({ run, from, ...options }), InputError);
+      assertStringIncludes(wordText(error.what), text);
+      assertEquals(await hashes(folder), {});
+    }
+    await assertRejects(() => checkForgotten(from), InputError, "it must derive with");
+    await derive({ run, from, forget, noTrain: true });
+    const other = { run, from, forget: { paths: ["1-of-*"] } };
+    await assertRejects(() => derive(other), InputError, "it derives otherwise");
+  }));
+
+Deno.test("the task derive plans, forgets and verifies with the permissions that it has", () =>
+  withRun(async (from, folder) => {
+    const run = `${folder}/b`, args = ["--from", from, "--run", run, "--forget", "0-of-*"];
+    const plan = await task("derive", [...args, "--dry-run"]);
+    assertEquals(plan.code, 0, plan.err);
+    assertStringIncludes(plan.out, "8 documents");
+    assertEquals(await hashes(folder), {});
+    const { code, err, out } = await task("derive", args);
+    assertEquals(code, 0, err);
+    assertStringIncludes(out, "is trained again on what is left");
+    const verified = await task("verify", [run, "--forgotten"]);
+    assertEquals(verified.code, 0, verified.err);
+    assertEquals((await task("derive", ["--from", from, "--replace-expert", "x"])).code, 2);
+  }));
+
+Deno.test("replaying() gives new rows and old ones by their shares, each as often as the others", () => {
+  const draw = replaying(30, 1, { sequences: 20, replay: 0.75 });
+  const all = [...draw(0, 13), ...draw(13, 27)];
+  const counts = new Map<number, number>();
+  for (const row of all) counts.set(row, (counts.get(row) ?? 0) + 1);
+  assertEquals(all.filter((row) => row >= 20).length, 10);
+  for (let row = 0; row < 30; row++) {
+    assertEquals(counts.get(row), row < 20 ? (counts.get(row)! > 1 ? 2 : 1) : 1);
+  }
+  assertEquals([...replaying(30, 1, { sequences: 20, replay: 0.75 })(5, 20)], all.slice(5, 25));
+});
+
+Deno.test("matchesPath() matches a path, or its end, as glob() finds files", () => {
+  for (
+    const [path, pattern, is] of [
+      ["a/b/c.txt", "c.txt", true],
+      ["a/b/c.txt", "b/*.txt", true],
+      ["a/b/c.txt", "*.md", false],
+      ["a/b/c.txt", "a/**/c.txt", true],
+      ["a/b/c.txt", "**", true],
+      ["/a/b/c.txt", "/a/*/c.txt", true],
+      ["/a/b/c.txt", "/b/*.txt", false],
+      ["a/b/c.txt", "{x,c}.txt", true],
+      ["a/bc.txt", "c.txt", false],
+    ] as const
+  ) assertEquals(matchesPath(path, pattern), is, `${path} ${pattern}`);
+});
