@@ -30,6 +30,7 @@ export { expertNames } from "./names.ts";
 export { checkOutput, checkOutputFolder } from "./output.ts";
 export { derive, type Derived, type DeriveOptions, type DerivePlan, planDerive } from "./derive.ts";
 export * from "./estimate.ts";
+export { checkForgotten } from "./forgotten.ts";
 export { findRepair } from "./remedy.ts";
 export * from "./overlap.ts";
 export * from "./partition.ts";
