@@ -128,27 +128,30 @@ function claimsTable(judged: readonly Judged[], folder: string): string[] {
     return row([
       text.replace(/^[a-z]/, (letter) => letter.toUpperCase()),
       [...papers].join("; "),
-      figuresText(alike),
+      figuresText(alike, folder),
       verdictText(alike),
-      studiesText(alike, folder),
     ]);
   });
-  return [...head(["claim", "paper", "ours [95% interval]", "holds", "study"]), ...rows];
+  return [...head(["claim", "paper", "ours [95% interval]", "holds"]), ...rows];
 }
 
 /** Writes the figures of a claim: a line for each folder of studies. A list stays in the study's own table. */
-function figuresText(alike: readonly Judged[]): string {
-  const texts = [...Map.groupBy(alike, ({ from: [{ folder }] }) => folder)].map(([folder, judged]) => {
+function figuresText(alike: readonly Judged[], folder: string): string {
+  const lines = [...Map.groupBy(alike, ({ from: [{ folder }] }) => folder).values()].map((judged) => {
     const figures = judged.map(({ claim }) => {
       const [label] = splitLabel(claim), figure = claim.here.replace(LIST, "");
       return label ? `${label}: ${figure}` : figure;
     });
-    return { folder, figures: figures.join("; ") };
+    return { link: studyLink(judged[0].from[0], folder), figures: figures.join("; ") };
   });
-  if (texts.length === 1) return texts[0].figures;
-  const lines = Map.groupBy(texts, ({ figures }) => figures);
-  return [...lines].map(([figures, from]) => `**${from.map(({ folder }) => folder).join(", ")}** ${figures}`)
-    .join("<br>");
+  return [...Map.groupBy(lines, ({ figures }) => figures)]
+    .map(([figures, from]) => `${from.map(({ link }) => link).join(", ")} ${figures}`).join("<br>");
+}
+
+/** Links a folder's name to what a study came to there; GitHub makes anchors of titles so. */
+function studyLink({ study, folder: name, table }: Published, folder: string): string {
+  const anchor = STUDIES.get(study)?.title.toLowerCase().replace(/[^a-z ]/g, "").replaceAll(" ", "-");
+  return `[${name}](${join(folder, table)}#${anchor})`;
 }
 
 /** Writes whether a claim holds; where that differs, for which numbers of experts and folders it does not. */
@@ -162,14 +165,6 @@ function verdictText(alike: readonly Judged[]): string {
     return `${word(holds)} for ${names.join(", ")}`;
   });
   return `${named.join("; ")}; else ${word(rest) || "undecided"}`;
-}
-
-/** Names the studies that come to a claim, with a link to the table of each folder. */
-function studiesText(alike: readonly Judged[], folder: string): string {
-  const from = alike.flatMap(({ from }) => from);
-  const tables = new Map(from.map(({ folder, table }) => [table, folder]));
-  const links = [...tables].map(([table, name]) => `[${name}](${join(folder, table)})`);
-  return `${[...new Set(from.map(({ study }) => study))].join(", ")}: ${links.join(", ")}`;
 }
 
 /**
