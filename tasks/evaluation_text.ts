@@ -94,15 +94,16 @@ export function evaluationText(
   ].join("\n");
 }
 
-/** Lays out perplexities and gains on the documents that share nothing with training text. */
+/** Lays out perplexities and gains on the clean held-out documents. */
 function cleanText({ documents, scores, gains }: SomeFigures): string[] {
   const ways = SHOWN_WAYS.filter((way) => scores[way]);
   return [
     "",
     table(
-      `${counted(documents, "documents")} that share nothing with training text | perplexity | 95% interval`,
+      `clean: ${counted(documents, "held-out documents")} | perplexity | 95% interval`,
       ways.map((way) => [way === "oracle" ? BEST : way, ...fit(scores[way]!)]),
     ),
+    below("clean: no 13 words in a row stand in training text, and no training document is nearly equal"),
     ...gains.map((gain) => `against ${gain.baseline}: ${gainText(gain)}`),
   ];
 }
@@ -136,7 +137,7 @@ function sources({ sources }: Evaluation, ways: Way[]): string[] {
     ];
   });
   const note =
-    `perplexities by source, best for ${BEST}; goes to expert: who takes the source's sequences, by share`;
+    `perplexities by source; best: ${BEST}; goes to expert: the share of the source's sequences that each gets`;
   return ["", table(["source", "documents", "tokens", ...titles, "goes to expert"], rows), below(note)];
 }
 
@@ -175,7 +176,7 @@ function reliability({ reliability, experts }: Evaluation): string[] {
   const rows = bins.map(({ from, to, ...bin }) => row(`${nats(from)} to ${nats(to)}`, bin));
   const head = `margin | sequences | ${BEST} | loss where not`;
   const note = "margin: nats by which the second expert's prefix costs more than the first's; " +
-    `${BEST}: share of the sequences whose expert was; loss where not: mean nats that another had saved`;
+    `${BEST}: share of the sequences whose expert was best; loss where not: mean nats more than the best's`;
   return ["", table(head, [...rows, row("all", all)]), below(note)];
 }
 
