@@ -36,8 +36,7 @@ export const TASK = await defineTask({
       help: "further numbers of tokens to route by, apart from 4, 8, 16, … and all",
     }),
     routeBy: field.choice(["self"], {
-      help:
-        "route by something else as well, apart from the run's own: self, its experts by their prefix NLL",
+      help: "also route in another way than the run's own: self, by the experts' own NLL of the prefix",
     }),
   },
   run: async ({ options, signal, onEvent, print }) => {

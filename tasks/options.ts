@@ -62,10 +62,10 @@ const ALL = section("Command", {
   config: path({ value: "FILE", help: "JSON file of values, like a run's config.json; flags override it" }),
   force: flag({
     help:
-      "accept values that differ from the run's config.json and rerun what depends on them; without any, rerun all",
+      "accept values that differ from the run's config.json and make again what depends on them; if none differ, make all again",
   }),
   check: flag({
-    help: "hash what is made instead of believing its size, and make again what is damaged or missing",
+    help: "check hashes of what is made, not only sizes, and make damaged or missing files again",
   }),
   reuse: paths({
     help: "another run: what it has made of the same settings and inputs is linked from it; repeatable",
@@ -119,13 +119,13 @@ const ALL = section("Command", {
   checkpointMinutes: integer({
     default: 15,
     min: 0,
-    help: "minutes after which one is made that no step brings, and gone when the next is made; 0 for none",
+    help: "minutes after which one is made between these steps, and kept until the next; 0 for none",
   }),
   keep: integer({ default: 2, min: 1, max: 1000, help: "checkpoints that are kept, the latest ones" }),
   also: paths({
     default: [],
     help:
-      "another run: train the same of it side by side, as a bank, to the same bits; for seeds; repeatable",
+      "another run, such as one of another seed, whose same models train along, to the same bits; repeatable",
   }),
   resume: flag({ help: "go on from the last checkpoint although it was trained with other values" }),
   replace: flag({ help: "train again what was trained with other values, and keep what was not" }),
@@ -228,5 +228,5 @@ export const JOB_OPTIONS = section("Command", {
     help: "Apptainer image that tasks run in; none for none, without it as before",
   }),
   dryRun: flag({ help: "print the scripts, to read, edit and run, and submit nothing" }),
-  settle: flag({ help: "write the settings of the run alone, as the scripts of --dry-run do first" }),
+  settle: flag({ help: "only write the settings of the run, as the scripts of --dry-run do first" }),
 });

@@ -16,7 +16,7 @@ export const TASK = await defineTask({
     against: field.paths({
       default: [],
       help:
-        "file of texts, or of questions as TASK.jsonl: also print which of them have 13 or 8 words in a row of training text; repeatable",
+        "file of texts, or TASK.jsonl of questions: also print which share 13 or 8 words in a row with training text; repeatable",
     }),
   },
   run: async ({ options, signal, onEvent, print }) => {

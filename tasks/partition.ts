@@ -16,7 +16,7 @@ export const TASK = await defineTask({
     ...IN_A_RUN,
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
     overlap: field.flag({ help: "look for duplicates and passages afterwards, as the task overlap does" }),
-    frozen: field.flag({ help: "refuse text or settings that are not those that the run was made of" }),
+    frozen: field.flag({ help: "refuse text or settings other than those that the run was made of" }),
     ...take("flops", "utilisation", "workers"),
     ...DEVICE,
     ...take("requireGpu"),

@@ -22,9 +22,14 @@ const SERVER = section("Command", {
     help: "servers that hold experts: this one, or any that speaks OpenAI's completions",
   }),
   upstreamKeyFile: path({ value: "FILE", help: "the key to send them" }),
-  upstreamTimeout: number({ default: 60, min: 0.1, max: MOST, help: "seconds that they may say nothing" }),
-  queue: integer({ default: 256, min: 1, help: "most texts that wait; more are asked to come again" }),
-  idle: number({ default: 0, min: 0, max: MOST, help: "seconds until an unused model leaves; 0 for never" }),
+  upstreamTimeout: number({ default: 60, min: 0.1, max: MOST, help: "seconds that they may stay silent" }),
+  queue: integer({ default: 256, min: 1, help: "most texts that wait; further requests get status 429" }),
+  idle: number({
+    default: 0,
+    min: 0,
+    max: MOST,
+    help: "seconds after which an unused model leaves memory; 0 for never",
+  }),
   ...take("memory", "beam"),
 });
 

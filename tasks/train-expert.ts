@@ -19,7 +19,7 @@ export const TASK = await defineTask({
     expert: field.text({ value: "N|all", help: "the expert to train, from 0, or all one after another" }),
     together: field.flag({
       help:
-        "train them side by side in one process, to the same bits; experts that do not fit --memory follow",
+        "train them at the same time in one process, to the same bits; those that do not fit --memory follow",
     }),
     dryRun: field.flag({ help: "print what would run, with estimates of time, disk and memory" }),
     ...take("flops", "utilisation"),

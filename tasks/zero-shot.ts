@@ -22,7 +22,8 @@ function namesIn(text: string): string[] {
 const QUESTIONS = section("Command", {
   task: custom(namesIn, {
     value: "NAME,…",
-    help: "tasks to ask; without any, all whose data are there, and without data those of our own",
+    help:
+      "tasks to ask; without it all whose data are there, or those made of held-out text if there are no data",
   }),
   data: path({ value: "FOLDER", help: "folder with TASK.jsonl or TASK.parquet, as data sets publish them" }),
   fewShot: integer({ default: 0, min: 0, max: 1000, help: "examples before each question" }),

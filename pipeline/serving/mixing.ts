@@ -25,7 +25,7 @@ export const MIXING = section("Mixing", {
   routingTemperature: number({
     min: 1e-6,
     max: 1e6,
-    help: "what costs are divided by where they become weights of experts; without it 1, for ctbm 0.1",
+    help: "what divides costs before they become weights of experts; without it 1, for ctbm 0.1",
   }),
   reroute: integer({
     min: 1,

@@ -13,13 +13,13 @@ export const ASSIGNMENT = section("Assignment", {
     default: "balanced",
     value: "balanced|optimal|argmax",
     help:
-      "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, also where the partitioner is random or source",
+      "balanced: equal loads, chunk by chunk; optimal: equal loads at the least cost of all, with a proof; argmax: every sequence to its best expert, the default of the partitioners random and source",
   }),
   prices: path({
     default: "",
     value: "RUN",
     help:
-      "run, or file, whose prices assign: each block alone, so that new text leaves what is there as it is",
+      "run, or file, whose prices assign each block of text alone, so that new text changes no earlier assignment",
   }),
   chunk: integer({
     default: 0,

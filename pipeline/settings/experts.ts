@@ -92,13 +92,13 @@ export const SWITCH = section("Switch Transformer", {
     default: 1.25,
     min: 1e-3,
     max: 1e6,
-    help: "tokens that an expert takes in training, at most, as a multiple of an equal share of a pass",
+    help: "most tokens that an expert takes in a pass of training, as a multiple of an equal share",
   }),
   switchBalance: number({
     default: 0.01,
     min: 0,
     max: 1e6,
-    help: "weight of the balance of the load in the loss",
+    help: "weight of the load-balancing loss",
   }),
   switchRate: number({
     default: 0,

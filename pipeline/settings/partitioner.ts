@@ -51,7 +51,7 @@ export const PARTITIONER = section("Routers", {
     default: "random",
     help: "parts that routers begin with: random ones, or clusters of TF-IDF",
   }),
-  fixed: flag({ help: say`routers learn the parts of ${setting("start")} in every round` }),
+  fixed: flag({ help: say`keep the parts of ${setting("start")}: routers only learn to recognise them` }),
   rounds: integer({ default: 12, min: 1, help: "EM rounds [T]" }),
   roundSequences: integer({ default: 256, min: 1, help: "sequences per router and round [N / E]" }),
   routerBatch: integer({ default: 16, min: 1, max: 65_536, help: "sequences in a router's training batch" }),

@@ -49,7 +49,7 @@ export const TEXT = section("Text", {
   take: choice(["hash", "head"], {
     default: "hash",
     help:
-      "where there is a limit, take documents by a seeded hash, from everywhere; or the first ones, as pipes do",
+      "under a limit, take documents by a seeded hash, from everywhere, or the first ones; of a pipe always the first",
   }),
   dedup: choice(["off", "exact", "near"], {
     default: "off",
@@ -59,10 +59,12 @@ export const TEXT = section("Text", {
   decontaminate: paths({
     default: [],
     help:
-      "file of texts, or of questions as TASK.jsonl: training documents with 13 words in a row of it are left out",
+      "file of texts, or TASK.jsonl of questions: leave out training documents that share 13 words in a row with it",
   }),
   splitGroups: flag({
-    help: say`hold out documents that are nearly equal together, as ${setting("dedup")} does`,
+    help: say`keep documents that are nearly equal together, all held out or none, as ${
+      setting("dedup")
+    } does`,
   }),
   corpus: choice(["default", "wide"], {
     default: "default",
@@ -80,9 +82,9 @@ export const TEXT = section("Text", {
   textSeed: integer({
     default: -1,
     min: -1,
-    help: say`seed by which documents are taken and held out, so that runs of another ${
+    help: say`seed that takes and holds out documents, so that runs of another ${
       setting("seed")
-    } are of the same text; -1 is that of the run`,
+    } have the same text; -1 takes that of the run`,
   }),
 });
 

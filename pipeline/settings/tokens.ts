@@ -17,7 +17,11 @@ export const TOKENS = section("Tokens", {
     help: "entries of the BPE tokenizer that is trained [V]",
   }),
   tokenizerSample: integer({ default: 16_000_000, min: 1000, help: "characters to train the tokenizer on" }),
-  eos: text({ default: "", value: "TOKEN", help: "token that closes a document, where none is obvious" }),
+  eos: text({
+    default: "",
+    value: "TOKEN",
+    help: "token that ends a document, if the tokenizer's own is not obvious",
+  }),
   sequenceLength: integer({ default: 128, min: 2, max: 65_536, help: "tokens in a sequence [S]" }),
   packing: choice(["document", "concat"], {
     default: "document",
