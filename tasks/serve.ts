@@ -24,12 +24,7 @@ const SERVER = section("Command", {
   upstreamKeyFile: path({ value: "FILE", help: "the key to send them" }),
   upstreamTimeout: number({ default: 60, min: 0.1, max: MOST, help: "seconds that they may stay silent" }),
   queue: integer({ default: 256, min: 1, help: "most texts that wait; further ones get status 429" }),
-  idle: number({
-    default: 0,
-    min: 0,
-    max: MOST,
-    help: "seconds until an unused model is unloaded; 0: never",
-  }),
+  idle: number({ default: 0, min: 0, max: MOST, help: "seconds until an idle model is unloaded; 0: never" }),
   ...take("memory", "beam"),
 });
 
