@@ -33,8 +33,13 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
     signal?.throwIfAborted();
     located.push({ name: names[i], record: await readRun(run, { doing: "compare", names: false }) });
   }
-  const heldOut = await sharedHeldOut(located);
-  const found = located.map(({ record }) => record.heldOut?.evaluated ? record.evaluation : null);
+  const derived = located.some(({ record: { lineage } }) => lineage.length > 0);
+  const heldOut = await sharedHeldOut(located).catch((error) => {
+    if (derived && error instanceof InputError) return null; // text that comes or goes may be held out
+    throw error;
+  });
+  const isShared = heldOut !== null || !derived;
+  const found = located.map(({ record }) => isShared && record.heldOut?.evaluated ? record.evaluation : null);
   const evaluations = found.map((own) => own?.trained ? null : own);
   const { sources, sourcesApart } = sourcesOf(evaluations);
   const documents = await Promise.all(
@@ -53,6 +58,7 @@ export async function compare({ runs: paths, signal }: CompareOptions) {
       wins: evaluations[i] && sources.length > 0
         ? sources.filter(({ best }) => best.includes(i)).length
         : null,
+      lineage: record.lineage, // the runs that it derives from, and what changed
       lacks: record.lacks, // stages that are not up to date
     })),
     heldOut,

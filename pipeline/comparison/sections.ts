@@ -101,7 +101,9 @@ const SECTIONS: readonly Section<Data>[] = [
   {
     id: "runs",
     title: "What differs",
-    text: ({ tables, words }) => [html(tables.runs, words), html(tables.settings, words)],
+    text: (
+      { tables, words },
+    ) => [html(tables.runs, words), html(tables.lineage, words), html(tables.settings, words)],
   },
   {
     id: "partition",

@@ -5,6 +5,7 @@ import { say, setting, task, type Text, type Words, wordText } from "../../kerne
 import { fewDocuments } from "../evaluation/bootstrap.ts";
 import { gainText, SHOWN_WAYS, type Way } from "../evaluation/evaluation.ts";
 import { number, percent, plural, sourceName } from "../report/html.ts";
+import { stepText } from "../stages/lineage.ts";
 import { stagesText } from "../stages/status.ts";
 import type { ComparedRun, Comparison } from "./compare.ts";
 import { valueText } from "./held_out.ts";
@@ -31,7 +32,10 @@ const listed = (names: readonly string[]): string =>
   names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
 
 /** Reports which text the runs hold out. */
-export function heldOutText({ heldOut }: Comparison): string {
+export function heldOutText({ heldOut, runs }: Comparison): string {
+  if (heldOut === null && runs.some(({ lineage }) => lineage.length > 0)) {
+    return "Runs that derive from one another hold out other text: their perplexities are not compared";
+  }
   if (heldOut === null) return "No run's manifests describe its held-out text";
   const { sha256, sequences, untold } = heldOut;
   const size = sequences === null ? "" : `, ${plural(sequences, "sequence")}`;
@@ -125,7 +129,10 @@ function partitionsTable({ runs }: Comparison): ComparisonTable {
 export function comparisonTables(
   comparison: Comparison,
   words?: Words,
-): Record<"runs" | "settings" | "partitions" | "mixtures" | "sources" | "lacks", ComparisonTable> {
+): Record<
+  "runs" | "lineage" | "settings" | "partitions" | "mixtures" | "sources" | "lacks",
+  ComparisonTable
+> {
   const { runs, settings, sources } = comparison;
   const names = runs.map(({ name }) => name);
   const adapters = runs.map(({ adapter }) => adapter ?? "none");
@@ -144,6 +151,12 @@ export function comparisonTables(
         ({ expertTokens }) => expertTokens === null ? null : number(expertTokens),
       ],
     ]),
+    lineage: {
+      label: "Lineage",
+      head: ["run", "derives from", "what changed"],
+      rows: runs.flatMap(({ name, lineage: [step] }) => step ? [[name, step.from, stepText(step)]] : []),
+      notes: [],
+    },
     settings: {
       label: "Settings that differ",
       head: ["setting", ...names],

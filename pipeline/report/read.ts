@@ -37,6 +37,7 @@ import { checkRunFolder, exists, listEntries, withRemedy } from "../run/files.ts
 import { printable } from "../run/printable.ts";
 import { conform } from "../run/schema.ts";
 import { readTimes, secondsByNode } from "../run/timing.ts";
+import { lineageOf } from "../stages/lineage.ts";
 import { lacksOf, statusOf } from "../stages/status.ts";
 import { blocksIn, readTextCounts } from "../text/counts.ts";
 import { METRICS, readStepMetrics, type StepMetrics } from "../training/metrics.ts";
@@ -129,6 +130,7 @@ export async function readRun(run: string, { doing = "report on", names = true }
     text, // what it came to in tokens
     routes: await routesByPrefix(run), // else the true labels of held-out text choose the experts
     alone: status.parts, // experts whose parts lie here without their run
+    lineage: await lineageOf(run), // the runs that it derives from
     lacks: lacksOf(status.stages), // what is not up to date
     adapters: [...new Set([...nodes.values()].flatMap(({ made }) => made.adapter ?? []))], // on which it was made
     folders: await foldersOf(run, nodes, spentOn),

@@ -28,6 +28,7 @@ import { documentRows } from "./document_table.ts";
 import { indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
 import { checkExpert, trainExperts } from "./models.ts";
+import { type DerivedExpert, derivedExperts } from "./lineage.ts";
 import { isSamePlace } from "./output.ts";
 import { needConfiguration, partIn } from "./parts.ts";
 import { partition } from "./partition.ts";
@@ -59,20 +60,6 @@ export interface DeriveOptions
   from: string;
   /** Leaves the training of experts to `train-expert`. */
   noTrain?: boolean;
-}
-
-/** What becomes of an expert. */
-export interface DerivedExpert {
-  /** Its id. */
-  expert: number;
-  /**
-   * `kept`: its bytes are those of before. `from the start`: it is trained again on what is left. `goes on`: it is trained further, on added
-   * text and old. `replaced`: another checkpoint takes its place. `no text left`: nothing stays that it could be trained on, so prompts that are routed to it fail.
-   * `not trained`: it is not trained in the other run either.
-   */
-  state: "kept" | "from the start" | "goes on" | "replaced" | "no text left" | "not trained";
-  /** Its training sequences before, and now where they are known. */
-  sequences: { before: number; now?: number };
 }
 
 /** What a derivation does, or would do. */
@@ -119,15 +106,23 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   await writeDerivation(run, derivation);
   if (!await readRunConfiguration(run)) await writeRunConfiguration(run, ownSettings(configuration));
   const summary = await partition({ run, ...device }, watch);
-  const states = await expertStates(run, derivation, replace);
+  const parts = await derivedExperts(run, derivation);
   const isToTrain = ({ state }: DerivedExpert) => state === "from the start" || state === "goes on";
-  const wanted = states.filter((expert) => expert.state === "kept" || !noTrain && isToTrain(expert));
+  const isReplaced = ({ expert }: DerivedExpert) => replace.some((own) => own.expert === expert);
+  const wanted = parts.filter((expert) => !isReplaced(expert)).filter((expert) =>
+    expert.state === "kept" || !noTrain && isToTrain(expert)
+  );
   const ids = wanted.map(({ expert }) => expert);
   if (ids.length > 0) await trainExperts(ids, { run, reuse: [from], ...device }, watch);
   for (const own of replace) await adoptExpert({ run, ...own, force: true }, watch);
   if (derivation.forgotten.length > 0) await writeCertificate(run, derivation, plan.descends);
   const { deviation } = (await readManifest(`${run}/${assignmentNode()}`))!.result;
-  return { ...plan, experts: states, deviation: Number(deviation), partition: summary };
+  return {
+    ...plan,
+    experts: await derivedExperts(run, derivation),
+    deviation: Number(deviation),
+    partition: summary,
+  };
 }
 
 /** Finds out what is derived, and from what. */
@@ -341,29 +336,4 @@ async function descendants(from: string, forgotten: readonly DocumentOfRun[]): P
   for (const name of there) if (await exists(`${from}/${name}`)) found.push(`${from}/${name}`);
   const copies = forgotten.length === 1 ? "the document" : "the documents";
   return [...found, `${from} itself, and the files of ${copies}`];
-}
-
-/** Reports what becomes of every expert, once the parts of the derived run are there. */
-async function expertStates(
-  run: string,
-  { trained, added }: Derivation,
-  replace: readonly { expert: number }[],
-): Promise<DerivedExpert[]> {
-  const { experts } = await needConfiguration(run);
-  return await Promise.all(Array.from({ length: experts }, async (_, expert): Promise<DerivedExpert> => {
-    const part = (await readManifest(`${run}/${partOf(expert)}`))!, own = trained[expert];
-    const now = partIn(partOf(expert), part).train.sequences;
-    const state = replace.some((one) => one.expert === expert)
-      ? "replaced"
-      : !own
-      ? "not trained"
-      : own.part === hashFiles(part)
-      ? "kept"
-      : now === 0
-      ? "no text left"
-      : added.length > 0
-      ? "goes on"
-      : "from the start";
-    return { expert, state, sequences: { before: own?.sequences ?? now, now } };
-  }));
 }

@@ -11,6 +11,7 @@ export { type DocumentRow } from "./document_table.ts";
 export { type StageState } from "./standing.ts";
 export * from "./jobs.ts";
 export * from "./job_plan.ts";
+export { type DerivedExpert, lineageOf, type Step, stepText } from "./lineage.ts";
 export * from "./evaluate_run.ts";
 export { needConfiguration, onlyParts, partitionRemedy, partsAlone } from "./parts.ts";
 export * from "./adopt.ts";

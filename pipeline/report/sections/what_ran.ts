@@ -5,6 +5,7 @@ import type { Cost } from "../../cost/cost.ts";
 import type { ModelConfig } from "../../model/shape.ts";
 import { PARTITIONERS } from "../../partition/partitioners.ts";
 import { duration } from "../../run/duration.ts";
+import { stepText } from "../../stages/lineage.ts";
 import { FIELD_NAMES, FIELDS } from "../../settings/configuration.ts";
 import { bytes, type Content, foldedTable, markup, number, plural, rough, unbroken } from "../html.ts";
 import type { Section } from "../page.ts";
@@ -33,7 +34,7 @@ function folderSpeed({ counts, seconds }: RunRecord["folders"][number]): string 
   return rate === null ? null : `${number(rate)} ${unit}/s`;
 }
 
-function facts({ config, text, adapters, cost }: RunRecord & { cost: Cost }): [string, Content][] {
+function facts({ config, text, adapters, cost, lineage }: RunRecord & { cost: Cost }): [string, Content][] {
   const { configuration: settings, versions } = config;
   const kind = PARTITIONERS.get(settings.partitioner);
   const how = settings.routers === ""
@@ -51,6 +52,7 @@ function facts({ config, text, adapters, cost }: RunRecord & { cost: Cost }): [s
         number(settings.sequenceLength)
       }`,
     ],
+    ...lineage.map((step): [string, Content] => [`derives from ${step.from}`, stepText(step)]),
     ["experts", `${settings.experts}, each of ${shape(cost.mixture.expert, cost.parameters.expert)}`],
     settings.routers === "" && kind && !kind.models ? ["partitioner", `${kind.kind}: ${kind.about}`] : [
       "routers",

@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InputError, wordText } from "../../../kernels/errors.ts";
+import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/stages/derive.ts";
 import { checkForgotten } from "../../../pipeline/stages/forgotten.ts";
+import { lineageOf, stepText } from "../../../pipeline/stages/lineage.ts";
 import { trainExpert, trainExperts } from "../../../pipeline/stages/models.ts";
 import { partition } from "../../../pipeline/stages/partition.ts";
 import { makePartition } from "../../../pipeline/stages/run.ts";
@@ -125,6 +127,11 @@ Deno.test("derive() forgets one after another what it forgets at once, and its p
     await derive({ run: `${folder}/both`, from, forget: both });
     await derive({ run: `${folder}/one`, from, forget: { paths: ["4-of-*"] } });
     await derive({ run: `${folder}/two`, from: `${folder}/one`, forget: { paths: ["0-of-*"] } });
+    const steps = await lineageOf(`${folder}/two`);
+    assertEquals(steps.map(({ from, forgotten }) => [from, forgotten]), [[`${folder}/one`, 8], [from, 8]]);
+    assertStringIncludes(stepText(steps[0]), "8 documents forgotten; expert");
+    const { heldOut, runs } = await compareRuns({ runs: [from, `${folder}/two`] });
+    assertEquals([heldOut, runs[1].lineage], [null, steps]);
     assertEquals(await partsOf(`${folder}/two`), await partsOf(`${folder}/both`));
     const part = `${folder}/part`;
     await Deno.mkdir(part);

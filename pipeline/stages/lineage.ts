@@ -1,0 +1,105 @@
+/**
+ * The lineage of a run that derives from another one: what changed on the way, and what became of each expert.
+ *
+ * @module
+ */
+
+import { hashFiles, readManifest } from "../graph/manifest.ts";
+import { partOf } from "../graph/places.ts";
+import { describeAdoption } from "../training/adoption.ts";
+import { type Derivation, readDerivation } from "./derivation.ts";
+import { needConfiguration, partIn } from "./parts.ts";
+import { expertTarget } from "./targets.ts";
+
+/** What becomes of an expert. */
+export interface DerivedExpert {
+  /** Its id. */
+  expert: number;
+  /**
+   * `kept`: its bytes are those of before. `from the start`: it is trained again on what is left. `goes on`: it is trained further, on added
+   * text and old. `replaced`: another checkpoint takes its place. `no text left`: nothing stays that it could be trained on, so prompts
+   * that are routed to it fail. `not trained`: it is not trained in the other run either.
+   */
+  state: "kept" | "from the start" | "goes on" | "replaced" | "no text left" | "not trained";
+  /** Its training sequences before, and now where they are known. */
+  sequences: { before: number; now?: number };
+}
+
+/** A step from one run to the next. */
+export interface Step {
+  /** The run, and the one that it derives from. */
+  run: string;
+  from: string;
+  /** How many documents it has forgotten. */
+  forgotten: number;
+  /** Inputs that were added. */
+  added: readonly string[];
+  /** Its experts; none before its parts are made. */
+  experts: DerivedExpert[];
+}
+
+/** Reports from which run a run derives, and that from which, as far as they are here. */
+export async function lineageOf(run: string): Promise<Step[]> {
+  const derivation = await readDerivation(run);
+  if (!derivation) return [];
+  const { from, forgotten, added } = derivation;
+  const step = {
+    run,
+    from,
+    forgotten: forgotten.length,
+    added,
+    experts: await derivedExperts(run, derivation),
+  };
+  return [step, ...await lineageOf(from)];
+}
+
+/** Reports what became of every expert, once the parts of the derived run are there. */
+export async function derivedExperts(run: string, { trained, added }: Derivation): Promise<DerivedExpert[]> {
+  const { experts } = await needConfiguration(run), found: DerivedExpert[] = [];
+  for (let expert = 0; expert < experts; expert++) {
+    const part = await readManifest(`${run}/${partOf(expert)}`), own = trained[expert];
+    if (!part) return [];
+    const model = await readManifest(`${run}/${expertTarget(expert).node}`);
+    const now = partIn(partOf(expert), part).train.sequences;
+    const state = describeAdoption(model)
+      ? "replaced"
+      : !own
+      ? "not trained"
+      : own.part === hashFiles(part)
+      ? "kept"
+      : now === 0
+      ? "no text left"
+      : added.length > 0
+      ? "goes on"
+      : "from the start";
+    found.push({ expert, state, sequences: { before: own?.sequences ?? now, now } });
+  }
+  return found;
+}
+
+const BECAME: Record<DerivedExpert["state"], string> = {
+  kept: "kept",
+  "from the start": "trained again from the start",
+  "goes on": "trained further",
+  replaced: "replaced",
+  "no text left": "without text",
+  "not trained": "not trained",
+};
+
+/** Words what changed in a step: documents, inputs and experts. */
+export function stepText({ forgotten, added, experts }: Step): string {
+  const states = [...Map.groupBy(experts, ({ state }) => state)].map(([state, own]) => {
+    const ids = own.map(({ expert }) => expert).join(", ");
+    const which = own.length === experts.length
+      ? "all experts"
+      : own.length > 1
+      ? `experts ${ids}`
+      : `expert ${ids}`;
+    return `${which} ${BECAME[state]}`;
+  });
+  const text = [
+    ...forgotten > 0 ? [`${forgotten} ${forgotten === 1 ? "document" : "documents"} forgotten`] : [],
+    ...added.length > 0 ? [`added ${added.join(", ")}`] : [],
+  ];
+  return [...text, ...states].join("; ");
+}
