@@ -16,6 +16,7 @@ export const TASK = await defineTask({
     ...take("run", "check"),
     from: field.path({ value: "RUN", help: "the run to derive from, which stays as it is" }),
     add: field.paths({ help: "text to add: a file, pattern or folder; experts go on with it; repeatable" }),
+    newExpert: field.paths({ help: "text to add for an expert and a router of its own; repeatable" }),
     forget: field.texts({
       value: "PATTERN",
       help: "documents to forget, by the paths of their files; repeatable",

@@ -105,3 +105,35 @@ Deno.test("all tasks of a run killed at random moments, with locks and without, 
     assertEquals(await Array.fromAsync(Deno.readDir(`${unlocked}/scratch`)).catch(() => []), []);
     assertEquals((await task("verify", [unlocked])).code, 0);
   }));
+
+Deno.test("a derivation killed at random moments gives the bytes of an undisturbed one", {
+  ignore: TIMES === 1,
+}, () =>
+  inFolder(async (folder) => {
+    for (const name of ["old", "new"]) {
+      await Deno.writeTextFile(`${folder}/${name}.jsonl`, smallCorpus(name === "old" ? 48 : 20));
+    }
+    const from = `${folder}/a`, run = ["--run", from];
+    await runOrKill("partition", [
+      ...run,
+      "--input",
+      `${folder}/old.jsonl`,
+      ...SMALL,
+      "--block-bytes",
+      "4096",
+    ]);
+    await runOrKill("train-expert", [...run, "--expert", "all", ...BRIEF]);
+    const before = await whatIsMade(from);
+    for (const [i, change] of [["--forget-source", "code"], ["--add", `${folder}/new.jsonl`]].entries()) {
+      const args = (name: string) => ["--from", from, "--run", `${folder}/${name}-${i}`, ...change];
+      const start = performance.now();
+      await runOrKill("derive", args("undisturbed"));
+      const time = performance.now() - start;
+      for (let kill = 0; kill < 2 * TIMES; kill++) {
+        await runOrKill("derive", args("killed"), time * (0.1 + 0.8 * Math.random()));
+      }
+      await runOrKill("derive", args("killed"));
+      assertEquals(await whatIsMade(`${folder}/killed-${i}`), await whatIsMade(`${folder}/undisturbed-${i}`));
+    }
+    assertEquals(await whatIsMade(from), before);
+  }));

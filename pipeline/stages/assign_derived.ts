@@ -50,6 +50,7 @@ export function derivedAssignment(of: GraphOf, derivation: Derivation, blocks: D
     needs: of.blocks.map(scoresOf),
     links: { [`assignments/${PRICES}`]: PRICES },
     settings: {
+      ...derivation.isNewExpert ? { isNewExpert: true } : {},
       ...{ method: "derived", experts, order: orderOf(of.blocks.map(({ name }) => name)) },
       kept: [...assigned].map((name) => derivation.kept[name]),
       forgotten: derivation.forgotten.map(({ document }) => document),
@@ -71,6 +72,7 @@ async function assign(
   derivation: Derivation,
   { before, more, forgotten }: DerivedBlocks,
 ): Promise<Record<string, unknown>> {
+  if (derivation.isNewExpert) return await assignToNew(making, experts, derivation, { before, more });
   const loads = new Array<number>(experts).fill(0);
   for (const block of before) {
     const { node, file: fileOf } = placeBefore(derivation, block), ids = forgotten.get(block.name);
@@ -102,18 +104,59 @@ async function assign(
       const chosen = side === "test" || !prices
         ? likeliest(rows, experts)
         : byMendedPrices(rows, prices, loads);
-      const batches = assignedBatches(rows, chosen, experts, 0, rows.count);
-      await writeRows(
-        making,
-        assignmentPlace(block).file(side),
-        batches,
-        assignedBatch(rows, chosen, experts, 0, 0),
-      );
+      await writeAssigned(making, block, side, rows, chosen, experts);
     }
   }
   if (known) await writePrices(`${making.folder}/${PRICES}`, { ...known, prices: prices! });
   const sequences = loads.reduce((a, b) => a + b, 0);
   return { sequences, experts, loads, deviation: deviationOf(loads) };
+}
+
+/** Leaves training sequences of before where they are, and gives those that were added to the last expert; held-out ones go where they cost least. */
+async function assignToNew(
+  making: Making,
+  experts: number,
+  derivation: Derivation,
+  { before, more }: Pick<DerivedBlocks, "before" | "more">,
+): Promise<Record<string, unknown>> {
+  const loads = new Array<number>(experts).fill(0);
+  for (const block of [...before, ...more]) {
+    for (const [side, file] of SIDES) {
+      using rows = await openNeeded(making, [{ need: scoresOf(block), file }]);
+      const chosen = side === "test"
+        ? likeliest(rows, experts)
+        : more.includes(block)
+        ? new Uint16Array(rows.count).fill(experts - 1)
+        : await expertsBefore(derivation, block);
+      if (side === "train") { for (const expert of chosen) loads[expert]++; }
+      await writeAssigned(making, block, side, rows, chosen, experts);
+    }
+  }
+  const known = await pricesBefore(derivation, before);
+  const prices = known && { ...known, experts, prices: [...known.prices, 0] };
+  if (prices) await writePrices(`${making.folder}/${PRICES}`, prices);
+  return { sequences: loads.reduce((a, b) => a + b, 0), experts, loads, deviation: deviationOf(loads) };
+}
+
+/** Reads the experts of the training sequences of a block in the other run. */
+async function expertsBefore(derivation: Derivation, block: Block): Promise<Uint16Array> {
+  const { node, file } = placeBefore(derivation, block);
+  using rows = await openBefore(derivation, node, file("train"));
+  return rows.read(Float64Array.from({ length: rows.count }, (_, row) => row), ["expert"]).expert!;
+}
+
+/** Writes the assignment of a side of a block. */
+async function writeAssigned(
+  making: Making,
+  block: Block,
+  side: "train" | "test",
+  rows: Rows,
+  chosen: Uint16Array,
+  experts: number,
+): Promise<void> {
+  const batches = assignedBatches(rows, chosen, experts, 0, rows.count);
+  const empty = assignedBatch(rows, chosen, experts, 0, 0);
+  await writeRows(making, assignmentPlace(block).file(side), batches, empty);
 }
 
 /** Reads the prices of the other run, by which new text is assigned as the old was. */

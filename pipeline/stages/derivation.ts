@@ -14,6 +14,7 @@ import { DERIVED, expertFolder, partOf } from "../graph/places.ts";
 import { jsonText } from "../run/files.ts";
 import { count, readJsonIfThere, share } from "../run/schema.ts";
 import { INDEXED } from "./documents.ts";
+import { partIn } from "./parts.ts";
 import type { Before } from "./targets.ts";
 
 const FILE = "derivation.json";
@@ -28,6 +29,8 @@ const SCHEMA = v.object({
   version: v.string(),
   blocks: v.array(INDEXED),
   kept: v.record(v.string(), v.string()),
+  partitioner: v.string(),
+  experts: count,
   trained: v.record(
     v.string(),
     v.object({ key: v.string(), part: v.string(), sequences: count, steps: count }),
@@ -35,6 +38,7 @@ const SCHEMA = v.object({
   forgotten: v.array(DOCUMENT),
   added: v.array(v.string()),
   replay: share,
+  isNewExpert: v.boolean(),
 });
 
 /**
@@ -45,9 +49,9 @@ const SCHEMA = v.object({
 export type Forgotten = v.InferOutput<typeof DOCUMENT>;
 
 /**
- * What a run derives from: the run `from` and the `version` that made it; its `blocks` of text; the keys of its nodes that are `kept`, by name;
- * of each expert that is `trained` there its key, the hash of its part, its sequences and its steps; the documents that are `forgotten`; the inputs that
- * are `added`, and which share of the sequences that experts go on with are of before, `replay`.
+ * What a run derives from: the run `from` and the `version` that made it; its `blocks` of text; the keys of its nodes that are `kept`, by name, where its
+ * `partitioner` lies, and for how many `experts` its blocks were grouped; of each expert that is `trained` there its key, the hash of its part, its sequences and its steps; the documents that are `forgotten`; the inputs that
+ * are `added`, whether to a new expert (`isNewExpert`), and which share of the sequences that experts go on with are of before, `replay`.
  *
  * @ignore Its type is inferred.
  */
@@ -61,16 +65,20 @@ export const readDerivation = (run: string): Promise<Derivation | null> =>
 export const writeDerivation = (run: string, derivation: Derivation): Promise<void> =>
   writePages(run, DERIVED, { [FILE]: jsonText(derivation) });
 
-/** Gives what the experts of a run go on from, where text was added to theirs. Their parts are there. */
-export async function expertsBefore(run: string): Promise<Map<number, Before>> {
-  const { trained = {}, added = [], replay = 0 } = await readDerivation(run) ?? {};
+/** Gives what the experts of a derived run go on from, where text was added to theirs, and which stay as they are. Their parts are there. */
+export async function modelsBefore(
+  run: string,
+): Promise<{ before: Map<number, Before>; kept: ReadonlySet<number> }> {
+  const { trained = {}, added = [], replay = 0, isNewExpert } = await readDerivation(run) ?? {};
   const before = new Map<number, Before>();
+  if (isNewExpert) return { before, kept: new Set(Object.keys(trained).map(Number)) };
   for (const [id, { part, sequences, steps }] of Object.entries(added.length > 0 ? trained : {})) {
     const expert = Number(id), now = await readManifest(`${run}/${partOf(expert)}`);
     if (now && hashFiles(now) === part) continue; // nothing was added to its text
-    before.set(expert, { node: beforeNode(expert), sequences, steps, replay });
+    const stays = now !== null && partIn(partOf(expert), now).train.sequences === sequences;
+    before.set(expert, { node: beforeNode(expert), sequences, steps, replay, stays });
   }
-  return before;
+  return { before, kept: new Set() };
 }
 
 /** Names the node of an expert as it was before text was added: the weights that it goes on from. */

@@ -23,7 +23,6 @@ import { listInputs } from "../text/inputs.ts";
 import { adoptExpert } from "./adopt.ts";
 import { assignmentNode } from "./branch_rows.ts";
 import { type Derivation, type Forgotten, readDerivation, writeDerivation } from "./derivation.ts";
-import { ownSettings } from "./derived.ts";
 import { documentRows } from "./document_table.ts";
 import { indexedBlocks, PART_COLUMNS, PART_INDEX } from "./documents.ts";
 import { writeCertificate } from "./forgotten.ts";
@@ -39,12 +38,14 @@ import type { PartitionSummary } from "./summary.ts";
 import { expertTarget } from "./targets.ts";
 import { DOCUMENTS } from "./tokenize.ts";
 
-/** What changes from one run to the next: one of the three. */
+/** What changes from one run to the next: one of the four. */
 export interface Change {
   /** Patterns of paths, sources and ids of documents that are forgotten. */
   forget?: { paths?: readonly string[]; sources?: readonly string[]; ids?: readonly string[] };
   /** Inputs that are added: paths, patterns and folders. */
   add?: readonly string[];
+  /** The same, for an expert of their own. */
+  newExpert?: readonly string[];
   /** Experts that checkpoints of other trainers take the place of: their ids and the folders. */
   replace?: readonly { expert: number; from: string }[];
   /** Share of old sequences among those by which experts learn added text; 0.5 unless given. */
@@ -104,10 +105,12 @@ export async function derive(options: DeriveOptions, watch: RunWatch = {}): Prom
   const device = { check, workers, adapter, variants, requireGpu, gpu };
   const { derivation, configuration, plan } = await prepare(options);
   await writeDerivation(run, derivation);
-  if (!await readRunConfiguration(run)) await writeRunConfiguration(run, ownSettings(configuration));
+  const experts = configuration.experts + Number(derivation.isNewExpert);
+  const own = { ...configuration, experts, routers: "", prices: "" }; // what it is split by lies in it
+  if (!await readRunConfiguration(run)) await writeRunConfiguration(run, own);
   const summary = await partition({ run, ...device }, watch);
   const parts = await derivedExperts(run, derivation);
-  const isToTrain = ({ state }: DerivedExpert) => state === "from the start" || state === "goes on";
+  const isToTrain = ({ state }: DerivedExpert) => ["from the start", "goes on", "new"].includes(state);
   const isReplaced = ({ expert }: DerivedExpert) => replace.some((own) => own.expert === expert);
   const wanted = parts.filter((expert) => !isReplaced(expert)).filter((expert) =>
     expert.state === "kept" || !noTrain && isToTrain(expert)
@@ -132,7 +135,8 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
   }
   const configuration = await needConfiguration(from);
   checkChange(from, change, configuration);
-  if (change.add?.length) await listInputs(change.add, configuration);
+  const added = change.newExpert?.length ? change.newExpert : change.add ?? [];
+  if (added.length > 0) await listInputs(added, configuration);
   const manifests = await completeRun(from, configuration);
   const rows = await documentsOf(from);
   const forgotten = choose(from, rows, change.forget ?? {});
@@ -145,7 +149,9 @@ async function prepare({ run, from, ...change }: DeriveOptions) {
     forgotten: forgotten.map(({ document, path, place, sha256, source, side }): Forgotten => ({
       ...{ document: String(document), path, place, sha256, source, side },
     })),
-    ...{ added: [...change.add ?? []], replay: change.replay ?? 0.5 },
+    ...{ added: [...added], replay: change.replay ?? 0.5, isNewExpert: !!change.newExpert?.length },
+    experts: (await readDerivation(from))?.experts ?? configuration.experts,
+    partitioner: configuration.routers ? resolve(configuration.routers) : PARTITIONER,
   };
   const before = await readDerivation(run);
   if (before ? canonical(before) !== canonical(derivation) : await exists(`${run}/config.json`)) {
@@ -168,19 +174,20 @@ const refuse = (from: string, fact: Text, remedy?: Text) =>
 /** Throws an `InputError` where nothing changes, or more than one thing, or a change that cannot be. */
 function checkChange(
   from: string,
-  { forget, add, replace }: Change,
-  { experts, levels, packing }: Configuration,
+  { forget, add, newExpert, replace }: Change,
+  { experts, levels, packing, partitioner }: Configuration,
 ) {
   const named = [
     forget && Object.values(forget).some((list) => list.length > 0),
     add?.length,
+    newExpert?.length,
     replace?.length,
   ];
   const count = named.filter(Boolean).length;
   if (count !== 1) {
-    const what = say`one change must be named, of ${setting("forget")}, ${setting("add")} and ${
-      setting("replaceExpert")
-    }`;
+    const what = say`one change must be named, of ${setting("forget")}, ${setting("add")}, ${
+      setting("newExpert")
+    } and ${setting("replaceExpert")}`;
     throw refuse(
       from,
       say`${what}: there are ${count}`,
@@ -188,6 +195,9 @@ function checkChange(
     );
   }
   if (levels.length > 0) throw refuse(from, "its routers must not be a tree: they are one");
+  if (newExpert?.length && partitioner !== "em") {
+    throw refuse(from, `routers must split its text, to add one: it is split by "${partitioner}"`);
+  }
   if (named[0] && packing === "concat") {
     throw refuse(
       from,
@@ -238,7 +248,8 @@ async function trainedExperts(from: string, { experts }: Configuration): Promise
   for (let expert = 0; expert < experts; expert++) {
     const manifest = await readManifest(`${from}/${expertTarget(expert).node}`);
     const part = (await readManifest(`${from}/${partOf(expert)}`))!, hash = hashFiles(part);
-    if (manifest?.inputs[partOf(expert)] !== hash) continue;
+    const isLinked = manifest && !(partOf(expert) in manifest.inputs); // held-out rows of its part alone have changed
+    if (!manifest || !isLinked && manifest.inputs[partOf(expert)] !== hash) continue;
     const { train: { sequences } } = partIn(partOf(expert), part);
     trained[expert] = { key: manifest.key, part: hash, sequences, steps: Number(manifest.result.steps ?? 0) };
   }
@@ -284,28 +295,33 @@ const expertsIn = ({ expert, shares }: DocumentOfRun): number[] =>
 
 async function planOf(
   run: string,
-  { from, replace = [], add = [] }: Change & { from: string },
+  { from, replace = [], add = [], newExpert = [] }: Change & { from: string },
   { trained }: Derivation,
   { configuration, forgotten }: { configuration: Configuration; forgotten: readonly DocumentOfRun[] },
 ): Promise<DerivePlan> {
   const touched = new Set(forgotten.flatMap(expertsIn));
-  const experts = await Promise.all(Array.from({ length: configuration.experts }, async (_, expert) => {
-    const { train: { sequences } } = partIn(
-      partOf(expert),
-      (await readManifest(`${from}/${partOf(expert)}`))!,
-    );
-    const isReplaced = replace.some((own) => own.expert === expert);
-    const state: DerivedExpert["state"] = isReplaced
-      ? "replaced"
-      : !trained[expert]
-      ? "not trained"
-      : touched.has(expert)
-      ? "from the start"
-      : add.length > 0
-      ? "goes on"
-      : "kept";
-    return { expert, state, sequences: { before: sequences } };
-  }));
+  const experts: DerivedExpert[] = await Promise.all(
+    Array.from({ length: configuration.experts }, async (_, expert) => {
+      const { train: { sequences } } = partIn(
+        partOf(expert),
+        (await readManifest(`${from}/${partOf(expert)}`))!,
+      );
+      const isReplaced = replace.some((own) => own.expert === expert);
+      const state: DerivedExpert["state"] = isReplaced
+        ? "replaced"
+        : !trained[expert]
+        ? "not trained"
+        : touched.has(expert)
+        ? "from the start"
+        : add.length > 0
+        ? "goes on"
+        : "kept";
+      return { expert, state, sequences: { before: sequences } };
+    }),
+  );
+  if (newExpert.length > 0) {
+    experts.push({ expert: configuration.experts, state: "new", sequences: { before: 0 } });
+  }
   const times = await readTimes(from);
   const seconds = experts.filter(({ state }) => state === "from the start")
     .map(({ expert }) =>
@@ -314,7 +330,14 @@ async function planOf(
     .reduce((a, b) => a + b, 0);
   const tokens = forgotten.reduce((sum, { tokens }) => sum + tokens, 0);
   return {
-    ...{ run, from, forgotten: { documents: forgotten.length, tokens }, added: add, experts, seconds },
+    ...{
+      run,
+      from,
+      forgotten: { documents: forgotten.length, tokens },
+      added: [...add, ...newExpert],
+      experts,
+      seconds,
+    },
     descends: forgotten.length > 0 ? await descendants(from, forgotten) : [],
   };
 }

@@ -8,7 +8,7 @@
 
 import { linkOrCopy } from "../graph/folder.ts";
 import { type Making, type Node, oneByOne } from "../graph/node.ts";
-import { expertFolder, PARTITIONER, TOKENIZER } from "../graph/places.ts";
+import { PARTITIONER, TOKENIZER } from "../graph/places.ts";
 import { readArrow } from "../rows/arrow.ts";
 import { sha256 } from "../run/files.ts";
 import type { Configuration } from "../settings/configuration.ts";
@@ -21,9 +21,11 @@ import { blockOf, indexNode, partIndexNode, recordedText } from "./documents.ts"
 import { LEARN } from "./learn.ts";
 import { namesNode } from "./names.ts";
 import { SCORE, scoreNodes, scoresOf } from "./score.ts";
+import { newRouterNode } from "./new_router.ts";
 import { splitNodes } from "./split.ts";
 import type { GraphOf } from "./stage.ts";
 import { STAGES, stagesAdded } from "./stages.ts";
+import { expertTarget } from "./targets.ts";
 import { lookAtText, type Text } from "./text.ts";
 import { writeRows } from "./token_rows.ts";
 import {
@@ -66,10 +68,15 @@ export async function derivedNodes(
   derivation: Derivation,
   text: Text,
 ): Promise<Node[]> {
-  const { kept, trained, added } = derivation;
+  const { kept, trained, added, isNewExpert, partitioner } = derivation;
   const blocks = text.blocks!, count = derivation.blocks.length;
   const [before, more] = [blocks.slice(0, count), blocks.slice(count)];
-  const of: GraphOf = { configuration: ownSettings(configuration), text, blocks, added: count };
+  const of: GraphOf = {
+    configuration: { ...configuration, routers: "", prices: "" },
+    text,
+    blocks,
+    grouped: { experts: derivation.experts, blocks: count },
+  };
   const forgotten = documentsByBlock(derivation, before);
   const keep = (stage: string, name: string, where = name) => keptNode(stage, name, derivation, where);
   const tokens = before.map((block) => {
@@ -85,27 +92,20 @@ export async function derivedNodes(
     ...tokens,
     ...tokenizeNodes({ ...of, blocks: more }),
     ...[sequencesNode(of), indexNode(of)],
-    keep(LEARN, PARTITIONER, configuration.routers || PARTITIONER),
-    ...scores,
-    ...await scoreNodes({ ...of, blocks: more }),
+    isNewExpert ? newRouterNode(configuration, derivation, more) : keep(LEARN, PARTITIONER, partitioner),
+    ...isNewExpert ? [] : scores,
+    ...await scoreNodes(isNewExpert ? of : { ...of, blocks: more }),
     derivedAssignment(of, derivation, { before, more, forgotten }),
     ...splitNodes(of),
     ...[partIndexNode(of), namesNode(of)],
-    ...added.length === 0
-      ? []
-      : Object.keys(trained).map((id) =>
-        keptNode(DERIVE, beforeNode(Number(id)), derivation, `experts/${expertFolder(Number(id))}`)
-      ),
+    ...added.length === 0 ? [] : Object.keys(trained).map(Number).map((expert) => {
+      const { name, node } = expertTarget(expert);
+      return isNewExpert ? keep(`train-${name}`, node) : keep(DERIVE, beforeNode(expert), node);
+    }),
   ];
   for (const name of stagesAdded()) nodes.push(...await STAGES.get(name)!.nodes?.(of) ?? []);
   return nodes.filter(({ name }) => name !== TOKENIZER || TOKENIZER in kept);
 }
-
-/** Settings by which a derived run is made: its partitioner lies in it, and it has one assignment. */
-export const ownSettings = (configuration: Configuration): Configuration => ({
-  ...configuration,
-  ...{ routers: "", prices: "" },
-});
 
 /** Gathers the ids of documents that are forgotten, by the blocks that have them. */
 function documentsByBlock({ forgotten }: Derivation, blocks: readonly Block[]): Map<string, Set<bigint>> {

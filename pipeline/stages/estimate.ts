@@ -27,7 +27,7 @@ import { passesOf, widthsOf } from "../partition/tree/branches.ts";
 import type { Configuration } from "../settings/configuration.ts";
 import { CORPORA } from "../text/corpora/corpus.ts";
 import type { Piece } from "../text/blocks.ts";
-import { expertsBefore } from "./derivation.ts";
+import { modelsBefore } from "./derivation.ts";
 import { changesText, type TextChanges } from "./documents.ts";
 import { readManifest } from "../graph/manifest.ts";
 import { givenNode } from "../graph/node.ts";
@@ -226,7 +226,7 @@ async function planOneRun(
   await needConfiguration(run);
   const { configuration } = await resolveSettings(run, sources, force || resume);
   const speed = await speedOf(options, configuration);
-  const stages: StageEstimate[] = [], before = await expertsBefore(run);
+  const stages: StageEstimate[] = [], { before, kept } = await modelsBefore(run);
   for (const expert of experts) {
     const part = partOf(expert);
     checkExpert("train", run, expert, configuration.experts);
@@ -237,7 +237,7 @@ async function planOneRun(
       throw new InputError(what, { where: `${run}/${part}`, remedy });
     }
     const { train: { sequences } } = partIn(part, manifest);
-    const nodes = await trainNodes(configuration, [expertTarget(expert)], [], { ...options, before });
+    const nodes = await trainNodes(configuration, [expertTarget(expert)], [], { ...options, before, kept });
     const again = force && !resume ? nodes.map(({ name }) => name) : [];
     const graph = [...[part, TOKENIZER, before.get(expert)?.node ?? []].flat().map(givenNode), ...nodes];
     const [state] = await stageStates(new Walk(run, graph, { again }), graph);

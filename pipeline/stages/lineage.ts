@@ -17,10 +17,10 @@ export interface DerivedExpert {
   expert: number;
   /**
    * `kept`: its bytes are those of before. `from the start`: it is trained again on what is left. `goes on`: it is trained further, on added
-   * text and old. `replaced`: another checkpoint takes its place. `no text left`: nothing stays that it could be trained on, so prompts
+   * text and old. `replaced`: another checkpoint takes its place. `new`: it learns added text alone. `no text left`: nothing stays that it could be trained on, so prompts
    * that are routed to it fail. `not trained`: it is not trained in the other run either.
    */
-  state: "kept" | "from the start" | "goes on" | "replaced" | "no text left" | "not trained";
+  state: "kept" | "from the start" | "goes on" | "replaced" | "no text left" | "new" | "not trained";
   /** Its training sequences before, and now where they are known. */
   sequences: { before: number; now?: number };
 }
@@ -54,7 +54,10 @@ export async function lineageOf(run: string): Promise<Step[]> {
 }
 
 /** Reports what became of every expert, once the parts of the derived run are there. */
-export async function derivedExperts(run: string, { trained, added }: Derivation): Promise<DerivedExpert[]> {
+export async function derivedExperts(
+  run: string,
+  { trained, added, isNewExpert }: Derivation,
+): Promise<DerivedExpert[]> {
   const { experts } = await needConfiguration(run), found: DerivedExpert[] = [];
   for (let expert = 0; expert < experts; expert++) {
     const part = await readManifest(`${run}/${partOf(expert)}`), own = trained[expert];
@@ -63,9 +66,11 @@ export async function derivedExperts(run: string, { trained, added }: Derivation
     const now = partIn(partOf(expert), part).train.sequences;
     const state = describeAdoption(model)
       ? "replaced"
+      : isNewExpert && expert === experts - 1 && Object.keys(trained).length > 0
+      ? "new"
       : !own
       ? "not trained"
-      : own.part === hashFiles(part)
+      : isNewExpert || own.part === hashFiles(part) || added.length > 0 && now === own.sequences
       ? "kept"
       : now === 0
       ? "no text left"
@@ -83,6 +88,7 @@ const BECAME: Record<DerivedExpert["state"], string> = {
   "goes on": "trained further",
   replaced: "replaced",
   "no text left": "without text",
+  new: "new",
   "not trained": "not trained",
 };
 

@@ -22,7 +22,7 @@ import { needConfiguration, partitionRemedy } from "./parts.ts";
 import { type Bank, createBank } from "./bank.ts";
 import { blocksIn } from "../text/counts.ts";
 import { type OpenRun, openRun, type RunOptions, type RunWatch } from "./run.ts";
-import { expertsBefore } from "./derivation.ts";
+import { modelsBefore } from "./derivation.ts";
 import { denseTarget, expertTarget, type Match, type Target } from "./targets.ts";
 import { SEQUENCES, tokensOf } from "./tokenize.ts";
 import { textOf, type TrainingOptions, trainNodes } from "./train.ts";
@@ -112,7 +112,7 @@ async function trainingGraph(
   options: TrainingOptions,
 ): Promise<{ given: Node[]; nodes: Node[] }> {
   const tokens = targets.some(({ expert }) => expert === undefined) ? await tokensOfRun(run) : [];
-  const before = await expertsBefore(run);
+  const { before, kept } = await modelsBefore(run);
   const own = targets.flatMap(({ expert = -1 }) => before.get(expert)?.node ?? []);
   const given = [...new Set([...targets.map(textOf), ...tokens, TOKENIZER, ...own])];
   for (const name of given) {
@@ -126,7 +126,7 @@ async function trainingGraph(
   }
   return {
     given: given.map(givenNode),
-    nodes: await trainNodes(configuration, targets, tokens, { ...options, before }),
+    nodes: await trainNodes(configuration, targets, tokens, { ...options, before, kept }),
   };
 }
 

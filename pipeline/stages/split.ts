@@ -70,13 +70,14 @@ export function splitNodes(of: GraphOf): Node[] {
  * Cuts blocks into groups. Where one begins follows from the names of blocks, and these by what stands in them: so a block more or less
  * changes no other group.
  */
-function groupsOf({ configuration, blocks, added }: GraphOf): Block[][] {
-  const { experts, shardSequences, sequenceLength, blockBytes } = configuration;
+function groupsOf({ configuration, blocks, grouped }: GraphOf): Block[][] {
+  const { shardSequences, sequenceLength, blockBytes } = configuration;
+  const { experts, blocks: before } = grouped ?? { ...configuration, blocks: blocks.length };
   const bytes = experts * shardSequences * sequenceLength * BYTES_PER_TOKEN;
   const size = Math.max(1, Math.round(bytes / blockBytes));
   const groups: Block[][] = [];
   for (const [i, block] of blocks.entries()) {
-    const isFirst = groups.length === 0 || i === added;
+    const isFirst = groups.length === 0 || i === before;
     if (isFirst || parseInt(block.name.slice(0, 8), 16) % size === 0) groups.push([]);
     groups.at(-1)!.push(block);
   }

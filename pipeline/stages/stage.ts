@@ -21,8 +21,8 @@ export interface GraphOf {
   text: Text;
   /** Its blocks. */
   blocks: readonly Block[];
-  /** Place of the first block of text that was added to that of another run. */
-  added?: number;
+  /** How blocks are grouped, where the run derives from another one: for so many experts, text that was added apart from the first `blocks`. */
+  grouped?: { experts: number; blocks: number };
   /** Prices that the settings name. */
   prices?: Prices;
   /** Whether what settings name elsewhere is taken to be what the run was made of, where it is not here. */

@@ -16,7 +16,7 @@ import { checkRunFolder, exists } from "../run/files.ts";
 import { type Configuration, FIELDS } from "../settings/configuration.ts";
 import { describeAdoption } from "../training/adoption.ts";
 import { needConfiguration, partsAlone } from "./parts.ts";
-import { expertsBefore } from "./derivation.ts";
+import { modelsBefore } from "./derivation.ts";
 import { changesOfText, type TextChanges } from "./documents.ts";
 import { EVALUATE, evaluateNodes, EVALUATION } from "./evaluate.ts";
 import { partitionGraph, type Plan } from "./plan.ts";
@@ -155,7 +155,7 @@ async function modelRows(
   const targets = allTargets(configuration).filter(isHere);
   const others = targets.filter(({ expert }) => expert === undefined);
   const trained = await trainedOf(run, others);
-  const before = await expertsBefore(run);
+  const models = await modelsBefore(run);
   const enough = (trained[0] ?? others[0])?.name; // one model to compare with is enough
   return await Promise.all(targets.map(async (target): Promise<Row> => {
     const { name, expert, command, node } = target, stage = `train-${name}`;
@@ -164,7 +164,7 @@ async function modelRows(
       ...{ stage, command: task(command.task, { run, ...command.with }) },
       nodes: describeAdoption(manifest)
         ? given(stage, node)
-        : await orGiven(stage, node, trainNodes(configuration, [target], [], { before })),
+        : await orGiven(stage, node, trainNodes(configuration, [target], [], models)),
       optional: expert === undefined && name !== enough,
     };
   }));

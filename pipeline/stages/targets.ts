@@ -65,6 +65,8 @@ export interface Before {
   steps: number;
   /** Share of old sequences among those that it goes on with. */
   replay: number;
+  /** Whether no training text was added to its own: it stays as it is. */
+  stays: boolean;
 }
 
 /** Settings that every model's training depends on. */

@@ -8,7 +8,8 @@
  */
 
 import { InputError } from "../../kernels/errors.ts";
-import type { Maker, Making, Node } from "../graph/node.ts";
+import { linkOrCopy } from "../graph/folder.ts";
+import { GIVEN, givenNode, type Maker, type Making, type Node, oneByOne } from "../graph/node.ts";
 import { partOf, TOKENIZER } from "../graph/places.ts";
 import { namedRouters } from "../partition/partitioners.ts";
 import { byNumber } from "../run/files.ts";
@@ -48,6 +49,8 @@ export interface TrainingOptions {
   began?: () => void;
   /** What experts go on from, by their ids, where text was added to theirs. */
   before?: ReadonlyMap<number, Before>;
+  /** Experts that stay as they are. */
+  kept?: ReadonlySet<number>;
 }
 
 /** Names the node that says where a model's sequences stand: the part of its expert, or the list of all. */
@@ -96,6 +99,9 @@ export async function trainNodes(
   return targets.map((target) => {
     const name = trial ? `search/${target.name}-${trial.rate}` : target.node;
     known.set(name, target);
+    const stage = `train-${target.name}`;
+    if (options.kept?.has(target.expert ?? -1)) return { ...givenNode(name), maker: { ...GIVEN, stage } };
+    if (target.before?.stays) return linkNode(name, target.before.node, stage);
     return {
       name,
       needs: [textOf(target), TOKENIZER, ...target.before ? [target.before.node] : []],
@@ -106,10 +112,23 @@ export async function trainNodes(
         ...trial,
       },
       revision: REVISION,
-      maker: together ? bank : { stage: `train-${target.name}`, make },
+      maker: together ? bank : { stage, make },
     };
   });
 }
+
+/** Makes the node of a model that is the one of another node. */
+const linkNode = (name: string, need: string, stage: string): Node => ({
+  ...{ name, needs: [need], settings: {}, revision: 1 },
+  maker: oneByOne(stage, async ({ folder, path, manifest, wrote }) => {
+    const { files, result } = manifest(need);
+    for (const [file, note] of Object.entries(files)) {
+      await linkOrCopy(`${path(need)}/${file}`, `${folder}/${file}`);
+      wrote(file, note);
+    }
+    return result;
+  }),
+});
 
 async function checkTarget(target: Target, configuration: Configuration): Promise<void> {
   const { validateModelConfig } = await import("../model/shape.ts");

@@ -7,7 +7,7 @@
 import { type Manifest, readManifest } from "../graph/manifest.ts";
 import { givenNode, type Node } from "../graph/node.ts";
 import type { Configuration } from "../settings/configuration.ts";
-import { expertsBefore } from "./derivation.ts";
+import { modelsBefore } from "./derivation.ts";
 import { evaluateNodes } from "./evaluate.ts";
 import { type GraphOptions, partitionGraph, type Plan } from "./plan.ts";
 import { allTargets, type Match, type Target } from "./targets.ts";
@@ -41,7 +41,7 @@ export async function planAll(
   const made = new Map<Target, Manifest | null>();
   for (const target of all) made.set(target, await readManifest(`${run}/${target.node}`));
   const models = all.filter((target) => made.get(target) || targets.includes(target)); // an evaluation is of all that are there
-  const trainings = (await trainNodes(configuration, targets, tokens, { before: await expertsBefore(run) }))
+  const trainings = (await trainNodes(configuration, targets, tokens, await modelsBefore(run)))
     .map((node, i) => made.get(targets[i])?.result.adopted === undefined ? node : givenNode(node.name) // it stays as it is
     );
   const of = { configuration, tokens, models };

@@ -8,7 +8,7 @@ import { orDestroy } from "../../../kernels/device/buffers.ts";
 import type { Gpu } from "../../../kernels/device/gpu.ts";
 import { RunError, say, setting } from "../../../kernels/errors.ts";
 import { emptyBatch, placeSequence } from "../../model/batch.ts";
-import { initialWeights } from "../../model/parameters.ts";
+import { initialWeights, type Weights } from "../../model/parameters.ts";
 import { rowsPerPass } from "../../model/passes.ts";
 import { createScorer, type Scorer } from "../../model/scorer.ts";
 import type { ModelConfig } from "../../model/shape.ts";
@@ -41,16 +41,18 @@ export interface RoundSteps {
   steps: number;
 }
 
-/** Puts these routers on the device, in the state that they have reached; all begin with the same weights. */
+/** Puts these routers on the device, in the state that they have reached or with these weights; else all begin with the same ones. */
 export function openRouters(
   gpu: Gpu,
   model: ModelConfig,
   routers: readonly number[],
   settings: RouterSettings,
-  state?: TrainerState,
+  state?: TrainerState | Weights[],
 ): RouterBank {
   const { prefix, prefixLengths, seed, routerBatch: batch } = settings;
-  const models = state?.weights ?? Array(routers.length).fill(initialWeights(model, seed));
+  const models = Array.isArray(state)
+    ? state
+    : state?.weights ?? Array(routers.length).fill(initialWeights(model, seed));
   const length = Math.max(...(prefixLengths.length > 0 ? prefixLengths : [prefix]));
   const own = { config: model, start: state ?? models, batch, length, settings };
   const trainer = createTrainer(gpu, own);

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { InputError, wordText } from "../../../kernels/errors.ts";
 import { compareRuns } from "../../../pipeline/comparison/mod.ts";
 import { readManifest } from "../../../pipeline/graph/mod.ts";
+import { documentRows } from "../../../pipeline/stages/document_table.ts";
 import { derive, type DeriveOptions, planDerive } from "../../../pipeline/stages/derive.ts";
 import { checkForgotten } from "../../../pipeline/stages/forgotten.ts";
 import { lineageOf, stepText } from "../../../pipeline/stages/lineage.ts";
@@ -193,6 +194,49 @@ Deno.test("derive() adds text: old shards stay, loads stay even, and experts go 
     }
     assertEquals(ids.length, 72 + 60);
     assertEquals(new Set(ids).size, ids.length);
+  }));
+
+Deno.test("derive() gives new text to an expert of its own, whose router prompts of that kind follow; all others stay", () =>
+  withRun(async (from, folder) => {
+    const words = ["zebra", "quagga", "okapi", "gnu", "ibex", "yak"];
+    const lines = Array.from({ length: 40 }, (_, document) => {
+      const word = (i: number) => words[Math.floor(uniform(4, `${document}`, BigInt(i)) * words.length)];
+      return JSON.stringify({
+        text: Array.from({ length: 60 }, (_, i) => word(i)).join(" "),
+        source: "zoo",
+      }) + "\n";
+    });
+    await Deno.writeTextFile(`${folder}/zoo.jsonl`, lines.join(""));
+    const run = `${folder}/b`;
+    const { experts } = await derive({ run, from, newExpert: [`${folder}/zoo.jsonl`] });
+    assertEquals(experts.map(({ state }) => state), ["kept", "kept", "kept", "new"]);
+    for (const { expert } of experts.slice(0, 3)) {
+      assertEquals(
+        await filesOf(run, `experts/expert-0${expert}`),
+        await filesOf(from, `experts/expert-0${expert}`),
+      );
+      const part = `partition/expert-0${expert}`, now = await filesOf(run, part);
+      for (const [file, { sha256 }] of Object.entries(await filesOf(from, part))) {
+        if (file.startsWith("train-")) assertEquals(now[file].sha256, sha256);
+      }
+    }
+    const routers = await filesOf(run, "partitioner");
+    for (const [file, note] of Object.entries(await filesOf(from, "partitioner"))) {
+      if (file.startsWith("router-")) assertEquals(routers[file], note);
+    }
+    const { experts: parts } = await partition({ run });
+    assertEquals(parts[3].sources, { zoo: parts[3].sequences });
+    const index = `${run}/partition/documents.arrow`, zoo: string[] = [];
+    for await (const batch of readArrow(index)) {
+      for (const row of documentRows(batch, ["source", "side", "expert"])) {
+        if (row.side === "test") zoo.push(`${row.source === "zoo"} ${row.expert === "3"}`);
+      }
+    }
+    assert(zoo.includes("true true"), "held-out text of the new kind goes to the new expert");
+    assert(!zoo.includes("true false") && !zoo.includes("false true"), String(zoo));
+    assertEquals((await verifyRun(run)).problems, []);
+    const more = await derive({ run: `${folder}/c`, from: run, add: [`${folder}/zoo.jsonl`] }); // and it goes on from there
+    assertEquals(more.experts.map(({ state }) => state === "not trained"), [false, false, false, false]);
   }));
 
 Deno.test("derive() puts a checkpoint in the place of an expert, and the others keep their bytes", () =>
